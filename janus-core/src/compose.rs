@@ -1,0 +1,342 @@
+//! System messages from preferences, without any model.
+
+use rand::Rng;
+use rand::seq::{IndexedRandom, SliceRandom};
+
+use crate::{Error, Preference, PreferenceSet, Result, stream};
+
+/// The text of a system message with a slot for each clause: `{}` takes the next clause as it is,
+/// `{^}` with a capital first letter.
+///
+/// A clause is an imperative without its full stop: "use a bullet list".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentencePlan {
+    text: String,
+    slots: usize,
+}
+
+impl SentencePlan {
+    /// A plan from its text.
+    pub fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let slots = text.matches("{}").count() + text.matches("{^}").count();
+        Self { text, slots }
+    }
+
+    /// Number of clauses that the plan takes.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The plan's text with its slots.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Puts the clauses into the slots, in order.
+    ///
+    /// # Errors
+    /// [`Error::PlanSlots`] if their number is another.
+    pub fn fill(&self, clauses: &[&str]) -> Result<String> {
+        if clauses.len() != self.slots {
+            return Err(Error::PlanSlots { plan: self.text.clone(), expected: clauses.len(), got: self.slots });
+        }
+        let mut out = String::new();
+        let mut rest = self.text.as_str();
+        for clause in clauses {
+            // One pass from left to right: a clause that holds braces is never read as a slot.
+            let (plain, upper) = (rest.find("{}"), rest.find("{^}"));
+            let (at, capital) = match (plain, upper) {
+                (Some(p), Some(u)) if u < p => (u, true),
+                (None, Some(u)) => (u, true),
+                (Some(p), _) => (p, false),
+                (None, None) => break,
+            };
+            out.push_str(&rest[..at]);
+            if capital {
+                out.push_str(&capitalised(clause))
+            } else {
+                out.push_str(clause)
+            }
+            rest = &rest[at + if capital { 3 } else { 2 }..];
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+}
+
+/// Writes system messages: draws a sentence plan and an order of the clauses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Composer {
+    plans: Vec<SentencePlan>,
+}
+
+impl Composer {
+    /// A composer of the given plans, all with the same number of slots.
+    ///
+    /// # Errors
+    /// [`Error::NoPlan`] or [`Error::PlanSlots`].
+    pub fn new(plans: impl IntoIterator<Item = SentencePlan>) -> Result<Self> {
+        let plans: Vec<SentencePlan> = plans.into_iter().collect();
+        let expected = plans.first().ok_or(Error::NoPlan)?.slots;
+        match plans.iter().find(|plan| plan.slots != expected) {
+            Some(plan) => Err(Error::PlanSlots { plan: plan.text.clone(), expected, got: plan.slots }),
+            None => Ok(Self { plans }),
+        }
+    }
+
+    /// Plans for four clauses on any subject.
+    pub fn standard() -> Self {
+        Self { plans: STANDARD.iter().map(|&text| SentencePlan::new(text)).collect() }
+    }
+
+    /// The plans.
+    pub fn plans(&self) -> &[SentencePlan] {
+        &self.plans
+    }
+
+    /// Writes a message of the clauses, in an order and with a plan drawn from `rng`.
+    ///
+    /// # Errors
+    /// [`Error::PlanSlots`] if their number is not the plans' number of slots.
+    pub fn compose(&self, clauses: &[&str], rng: &mut impl Rng) -> Result<String> {
+        let mut order = clauses.to_vec();
+        order.shuffle(rng);
+        self.plans.choose(rng).ok_or(Error::NoPlan)?.fill(&order)
+    }
+
+    /// Writes a message of a preference set; the same set and seed give the same text.
+    ///
+    /// A description that is an instruction ("Use a bullet list.") becomes a clause; any other text is
+    /// quoted as a wish of the reader, so that the sentence stays grammatical. Plans that do not take
+    /// four clauses are passed over.
+    ///
+    /// ```
+    /// use janus_core::{Composer, Taxonomy, stream};
+    /// let set = Taxonomy::seed().sample(&mut stream(3, "example"))?;
+    /// let composer = Composer::standard();
+    /// assert_eq!(composer.compose_set(&set, 1), composer.compose_set(&set, 1));
+    /// # Ok::<(), janus_core::Error>(())
+    /// ```
+    pub fn compose_set(&self, set: &PreferenceSet, seed: u64) -> String {
+        let clauses: Vec<String> = set.iter().map(clause).collect();
+        let clauses: Vec<&str> = clauses.iter().map(String::as_str).collect();
+        let mut rng = stream(seed, "compose");
+        self.compose(&clauses, &mut rng)
+            .unwrap_or_else(|_| clauses.iter().map(|clause| format!("{}.", capitalised(clause))).collect::<Vec<_>>().join(" "))
+    }
+}
+
+const STANDARD: [&str; 10] = [
+    "You help one reader whose wishes you know. Please {}. {^}, too. It also matters to this reader that you {}. Finally, {}.",
+    "You are an assistant who fits every answer to the person who asks. {^}. {^}. {^}. Above all, {}.",
+    "When you answer, {} and {}. Besides that, {}, and {}.",
+    "You write for somebody in particular. For this reader, {}. At the same time, {}. {^}. And always {}.",
+    "Imagine an adviser who is known for four habits. First, {}. Second, {}. Third, {}. Last, {}. You are that adviser.",
+    "The person in front of you asks for four things: {}; {}; {}; and {}.",
+    "You are a guide with a good ear. {^}, because this reader wants it so. {^}. Where you can, {}. In every answer, {}.",
+    "Your task is to answer well, and here that means: {}. It means to {}. It means to {}. And it means to {}.",
+    "Please {}, {}, {} and {}.",
+    "As a companion of this reader, you remember what was agreed. You were asked to {}. You were asked to {}. Beyond that, {}. If in doubt, {}.",
+];
+
+/// First words by which a description is taken for an instruction.
+const IMPERATIVES: &[&str] = &[
+    "add",
+    "address",
+    "admit",
+    "advise",
+    "aim",
+    "allow",
+    "answer",
+    "appeal",
+    "ask",
+    "assume",
+    "avoid",
+    "back",
+    "balance",
+    "base",
+    "be",
+    "begin",
+    "break",
+    "bring",
+    "build",
+    "call",
+    "check",
+    "choose",
+    "cite",
+    "close",
+    "combine",
+    "compare",
+    "connect",
+    "consider",
+    "cover",
+    "credit",
+    "define",
+    "describe",
+    "do",
+    "draw",
+    "emphasise",
+    "emphasize",
+    "employ",
+    "encourage",
+    "end",
+    "ensure",
+    "explain",
+    "explore",
+    "favour",
+    "favor",
+    "finish",
+    "focus",
+    "follow",
+    "format",
+    "give",
+    "go",
+    "handle",
+    "help",
+    "highlight",
+    "illustrate",
+    "include",
+    "introduce",
+    "invite",
+    "keep",
+    "lay",
+    "lead",
+    "leave",
+    "let",
+    "limit",
+    "link",
+    "list",
+    "look",
+    "maintain",
+    "make",
+    "mark",
+    "mention",
+    "name",
+    "never",
+    "note",
+    "offer",
+    "open",
+    "organise",
+    "organize",
+    "paint",
+    "phrase",
+    "place",
+    "point",
+    "prefer",
+    "present",
+    "prioritise",
+    "prioritize",
+    "provide",
+    "put",
+    "quote",
+    "read",
+    "refer",
+    "relate",
+    "remain",
+    "remember",
+    "remind",
+    "respect",
+    "respond",
+    "say",
+    "set",
+    "share",
+    "show",
+    "sketch",
+    "skip",
+    "sound",
+    "speak",
+    "spell",
+    "start",
+    "state",
+    "stay",
+    "stick",
+    "structure",
+    "suggest",
+    "summarise",
+    "summarize",
+    "support",
+    "take",
+    "talk",
+    "teach",
+    "tell",
+    "tie",
+    "treat",
+    "try",
+    "use",
+    "warn",
+    "weave",
+    "work",
+    "write",
+];
+
+/// The preference as an imperative clause.
+fn clause(preference: &Preference) -> String {
+    let text = preference.description.trim();
+    let text = text.strip_suffix(['.', '!']).unwrap_or(text).trim_end();
+    let first = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+    let one_sentence = !text.contains(['.', '!', '?', '\n']);
+    if one_sentence && IMPERATIVES.contains(&first.to_lowercase().as_str()) {
+        return uncapitalised(text);
+    }
+    let asked = format!("respect the wish for {} (\"{}\")", preference.subdimension.replace('_', " "), preference.name);
+    if one_sentence && !text.is_empty() { format!("{asked}, which says: \"{text}\"") } else { asked }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+fn uncapitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Dimension, Taxonomy};
+
+    #[test]
+    fn messages_vary_and_say_everything() {
+        let set = Taxonomy::seed().sample(&mut stream(0, "t")).unwrap();
+        let composer = Composer::standard();
+        let all: HashSet<String> = (0..200).map(|seed| composer.compose_set(&set, seed)).collect();
+        assert!(all.len() > 100, "{} different messages", all.len());
+        for message in &all {
+            for preference in &set {
+                let clause = clause(preference);
+                assert!(message.to_lowercase().contains(&clause.to_lowercase()), "{message}\nlacks {clause}");
+            }
+            assert!(!message.contains(['{', '}']) && !message.contains("..") && message.ends_with('.'), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_description_that_is_no_instruction_is_quoted() {
+        let wish = |description: &str| clause(&Preference::new(Dimension::Style, "tone", "warm", description));
+        assert_eq!(wish("Sound warm."), "sound warm");
+        assert_eq!(wish("The reader loves warmth."), "respect the wish for tone (\"warm\"), which says: \"The reader loves warmth\"");
+        assert_eq!(wish(""), "respect the wish for tone (\"warm\")");
+    }
+
+    #[test]
+    fn a_plan_with_another_number_of_slots_is_refused() {
+        let error = Composer::new([SentencePlan::new("{} {}"), SentencePlan::new("{}")]).unwrap_err();
+        assert_eq!(error, Error::PlanSlots { plan: "{}".into(), expected: 2, got: 1 });
+        assert_eq!(Composer::new([]).unwrap_err(), Error::NoPlan);
+    }
+
+    proptest! {
+        #[test]
+        fn slots_are_filled_once_whatever_the_clauses_hold(a in "[a-z{}^]{1,8}", b in "[a-z{}^]{1,8}") {
+            let filled = SentencePlan::new("One {} two {^}.").fill(&[&a, &b]).unwrap();
+            prop_assert_eq!(filled, format!("One {a} two {}.", capitalised(&b)));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What can be wrong with a value of the domain.
+
+use crate::{Dimension, Role};
+
+/// A value that breaks a rule of the domain. Each variant carries what was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name that is none of the four dimensions.
+    #[error("unknown dimension \"{got}\": expected style, background_knowledge, informativeness or harmlessness")]
+    UnknownDimension {
+        /// The name as written.
+        got: String,
+    },
+    /// A preference set without one of the dimensions.
+    #[error("the preference set has no {dimension} preference: give exactly one for each of the four dimensions")]
+    MissingDimension {
+        /// The dimension that has no preference.
+        dimension: Dimension,
+    },
+    /// A preference set with two preferences of one dimension.
+    #[error("the preference set has two {dimension} preferences, \"{first}\" and \"{second}\": keep one of them")]
+    DoubledDimension {
+        /// The dimension that occurs twice.
+        dimension: Dimension,
+        /// Name of the preference that came first.
+        first: String,
+        /// Name of the one that came second.
+        second: String,
+    },
+    /// A preference or taxonomy entry whose text is empty.
+    #[error("a preference has an empty {field}: write what the user values there")]
+    EmptyField {
+        /// The field that is empty.
+        field: &'static str,
+    },
+    /// A score outside 1..=5.
+    #[error("score {got} is outside 1..=5")]
+    ScoreOutOfRange {
+        /// The score as read.
+        got: i64,
+    },
+    /// Score descriptions whose keys are not exactly "1" to "5".
+    #[error("a rubric needs the five score descriptions \"1\" to \"5\", got {}", list(got))]
+    ScoreDescriptions {
+        /// The keys as found, in their order.
+        got: Vec<String>,
+    },
+    /// A sentence plan whose slots are not what the composer was given clauses for.
+    #[error("the sentence plan \"{plan}\" has {got} slots, expected {expected}")]
+    PlanSlots {
+        /// The plan as written.
+        plan: String,
+        /// Slots that were needed.
+        expected: usize,
+        /// Slots that were found.
+        got: usize,
+    },
+    /// A composer with no plan.
+    #[error("a composer needs at least one sentence plan")]
+    NoPlan,
+    /// A conversation with a message where none of its role can stand.
+    #[error("message {index} has role {role}: {rule}")]
+    MessageOrder {
+        /// Position of the message, from 0.
+        index: usize,
+        /// Its role.
+        role: Role,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A conversation without a message of the user.
+    #[error("the conversation has no user message: add one before rendering")]
+    NoUserMessage,
+    /// A chat template name that is not known.
+    #[error("unknown chat template \"{got}\": expected mistral-instruct or chatml")]
+    UnknownTemplate {
+        /// The name as written.
+        got: String,
+    },
+    /// A sampling parameter outside its range.
+    #[error("{field} is {got}: expected {expected}")]
+    Sampling {
+        /// The parameter's name.
+        field: &'static str,
+        /// Its value.
+        got: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A mapping from dimension to subdimension to preferences that cannot be read as a taxonomy.
+    #[error("the taxonomy has no preference for {dimension}: every dimension needs at least one")]
+    EmptyDimension {
+        /// The dimension without preferences.
+        dimension: Dimension,
+    },
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn list(keys: &[String]) -> String {
+    if keys.is_empty() {
+        return "none".into();
+    }
+    keys.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,54 @@
+//! The words of personalised alignment: what a user values, how it is said to a model, and what
+//! models and judges give back.
+//!
+//! Everything here is plain data and traits: no files, no tensors, no async. A program that only
+//! needs the taxonomy, the chat templates or the [`ChatModel`] seam depends on this crate alone.
+//!
+//! * [`Dimension`], [`Preference`], [`PreferenceSet`], [`Taxonomy`]: what a user values
+//!   (Janus, arXiv 2405.17977, section 3).
+//! * [`Composer`]: a system message from a preference set, without any model.
+//! * [`Message`], [`ChatTemplate`]: the only renderer of prompts; training and inference share it.
+//! * [`SftRecord`], [`PairRecord`], [`RewardRecord`], [`BenchRecord`]: rows with the field names of
+//!   the released datasets.
+//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the seams. Implement one to bring your own.
+//!
+//! ```
+//! use janus_core::{ChatTemplate, Composer, Dimension, Message, Preference, PreferenceSet};
+//!
+//! let set = PreferenceSet::new(vec![
+//!     Preference::new(Dimension::Style, "format", "bullet list", "Answer as a bullet list."),
+//!     Preference::new(Dimension::BackgroundKnowledge, "novice", "no jargon", "Avoid jargon."),
+//!     Preference::new(Dimension::Informativeness, "practicality", "one tip", "Give one tip to try."),
+//!     Preference::new(Dimension::Harmlessness, "safety", "a caution", "Name one risk."),
+//! ])?;
+//! let system = Composer::standard().compose_set(&set, 7);
+//! let prompt = ChatTemplate::MistralInstruct
+//!     .render(&[Message::system(system), Message::user("What is a kite?")])?;
+//! assert!(prompt.text().starts_with("<s>[INST] "));
+//! # Ok::<(), janus_core::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod compose;
+mod error;
+mod message;
+mod model;
+mod preference;
+mod record;
+mod rng;
+mod sampling;
+mod taxonomy;
+mod template;
+
+pub use compose::{Composer, SentencePlan};
+pub use error::{Error, Result};
+pub use message::{Message, Role};
+pub use model::{
+    ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, ModelError, RewardModel, RubricVerdict, TokenLogprob, Verdict,
+};
+pub use preference::{Preference, PreferenceSet};
+pub use record::{BenchRecord, PairRecord, RewardRecord, Rubric, Score, ScoreDescriptions, SftRecord};
+pub use rng::{derive_seed, stream};
+pub use sampling::SamplingParams;
+pub use taxonomy::{Dimension, PUBLISHED_SUBDIMENSIONS, Taxonomy};
+pub use template::{ChatTemplate, Rendered, Segment};

@@ -1,0 +1,258 @@
+//! Rows of the datasets, with the released field names; aliases read the older ones.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{Error, Message, PreferenceSet, Result};
+
+/// A row to learn from by imitation (Multifaceted-Collection and its small form).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SftRecord {
+    /// Which of the collection's sources the instruction comes from.
+    #[serde(default)]
+    pub main_source: String,
+    /// That source's own name for where it took it.
+    #[serde(default)]
+    pub original_source: String,
+    /// The preferences behind the system message; absent in the first releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference_set: Option<PreferenceSet>,
+    /// The system message.
+    pub system: String,
+    /// The instruction.
+    #[serde(alias = "instruction")]
+    pub prompt: String,
+    /// The gold response.
+    pub output: String,
+}
+
+impl SftRecord {
+    /// The row as a conversation; an empty system message is left out.
+    pub fn messages(&self) -> Vec<Message> {
+        let mut messages = prompt_messages(&self.system, &self.prompt);
+        messages.push(Message::assistant(self.output.clone()));
+        messages
+    }
+}
+
+/// A row to learn a preference from (Multifaceted-Collection-DPO and -ORPO).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairRecord {
+    /// Which of the collection's sources the instruction comes from.
+    #[serde(default)]
+    pub main_source: String,
+    /// That source's own name for where it took it.
+    #[serde(default)]
+    pub original_source: String,
+    /// The system message.
+    pub system: String,
+    /// The instruction.
+    #[serde(alias = "instruction")]
+    pub prompt: String,
+    /// User and assistant message; the assistant's was written for this system message.
+    pub chosen: Vec<Message>,
+    /// The same with a response that was written for another system message of the instruction.
+    pub rejected: Vec<Message>,
+}
+
+/// A row to train a reward model on (Multifaceted-Collection-RM): plain strings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RewardRecord {
+    /// System message, newline, instruction.
+    pub input: String,
+    /// The response that fits.
+    pub chosen: String,
+    /// The one that does not.
+    pub rejected: String,
+}
+
+/// A row to be evaluated on (Multifaceted-Bench).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BenchRecord {
+    /// The row's id, if the file gives one; a number is read as its digits.
+    #[serde(default, deserialize_with = "id", skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Which benchmark the instruction comes from.
+    #[serde(alias = "original_source")]
+    pub source: String,
+    /// The preferences behind the system message; absent in the first releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference_set: Option<PreferenceSet>,
+    /// The system message.
+    #[serde(alias = "system_prompt")]
+    pub system: String,
+    /// The instruction.
+    #[serde(alias = "user_prompt", alias = "instruction")]
+    pub prompt: String,
+    /// A response that deserves the best score.
+    pub reference_answer: String,
+    /// One rubric for each preference.
+    #[serde(alias = "rubric")]
+    pub rubrics: Vec<Rubric>,
+}
+
+impl BenchRecord {
+    /// System and user message; an empty system message is left out.
+    pub fn prompt_messages(&self) -> Vec<Message> {
+        prompt_messages(&self.system, &self.prompt)
+    }
+}
+
+fn prompt_messages(system: &str, prompt: &str) -> Vec<Message> {
+    let system = (!system.is_empty()).then(|| Message::system(system));
+    system.into_iter().chain([Message::user(prompt)]).collect()
+}
+
+/// What is judged, and what each score means.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rubric {
+    /// The question that the judge answers.
+    pub criteria: String,
+    /// The anchor text of each score.
+    pub score_descriptions: ScoreDescriptions,
+}
+
+/// The anchor texts of scores 1 to 5: an object with exactly the keys "1" to "5" in data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Anchors", into = "Anchors")]
+pub struct ScoreDescriptions([String; 5]);
+
+impl ScoreDescriptions {
+    /// Anchor texts from score 1 to score 5.
+    pub fn new(descriptions: [impl Into<String>; 5]) -> Self {
+        Self(descriptions.map(Into::into))
+    }
+
+    /// The anchor text of a score.
+    pub fn get(&self, score: Score) -> &str {
+        &self.0[usize::from(score.get()) - 1]
+    }
+}
+
+/// Keys as they come, so that an error can list them.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Anchors(serde_json::Map<String, serde_json::Value>);
+
+impl TryFrom<Anchors> for ScoreDescriptions {
+    type Error = Error;
+
+    fn try_from(Anchors(mut map): Anchors) -> Result<Self> {
+        let got: Vec<String> = map.keys().cloned().collect();
+        let mut take = |score: usize| match map.remove(&score.to_string()) {
+            Some(serde_json::Value::String(text)) => Ok(text),
+            _ => Err(Error::ScoreDescriptions { got: got.clone() }),
+        };
+        let texts = [take(1)?, take(2)?, take(3)?, take(4)?, take(5)?];
+        if map.is_empty() { Ok(Self(texts)) } else { Err(Error::ScoreDescriptions { got }) }
+    }
+}
+
+impl From<ScoreDescriptions> for Anchors {
+    fn from(ScoreDescriptions(texts): ScoreDescriptions) -> Self {
+        Anchors(texts.into_iter().enumerate().map(|(i, text)| ((i + 1).to_string(), text.into())).collect())
+    }
+}
+
+/// A score from 1 to 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Score(u8);
+
+impl Score {
+    /// A score.
+    ///
+    /// # Errors
+    /// [`Error::ScoreOutOfRange`] outside 1..=5.
+    pub fn new(score: i64) -> Result<Self> {
+        match u8::try_from(score) {
+            Ok(value @ 1..=5) => Ok(Self(value)),
+            _ => Err(Error::ScoreOutOfRange { got: score }),
+        }
+    }
+
+    /// The score as a number.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<i64> for Score {
+    type Error = Error;
+
+    fn try_from(score: i64) -> Result<Self> {
+        Self::new(score)
+    }
+}
+
+impl From<Score> for i64 {
+    fn from(score: Score) -> Self {
+        score.0.into()
+    }
+}
+
+/// An id that is a string or a whole number.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "an id: a string or a whole number")]
+    enum Id {
+        Text(String),
+        Number(i64),
+    }
+    Ok(Option::<Id>::deserialize(deserializer)?.map(|id| match id {
+        Id::Text(text) => text,
+        Id::Number(number) => number.to_string(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESCRIPTIONS: &str = r#""1":"a","2":"b","3":"c","4":"d","5":"e""#;
+
+    fn rubric(descriptions: &str) -> Result<Rubric, serde_json::Error> {
+        serde_json::from_str(&format!(r#"{{"criteria":"?","score_descriptions":{{{descriptions}}}}}"#))
+    }
+
+    #[test]
+    fn a_rubric_keeps_its_layout() {
+        let read = rubric(DESCRIPTIONS).unwrap();
+        assert_eq!(read.score_descriptions.get(Score::new(4).unwrap()), "d");
+        assert_eq!(serde_json::to_string(&read).unwrap(), format!(r#"{{"criteria":"?","score_descriptions":{{{DESCRIPTIONS}}}}}"#));
+    }
+
+    #[test]
+    fn a_rubric_with_six_or_four_scores_lists_what_it_has() {
+        let six = rubric(&format!(r#"{DESCRIPTIONS},"6":"f""#)).unwrap_err().to_string();
+        assert!(six.contains(r#"got "1", "2", "3", "4", "5", "6""#), "{six}");
+        assert!(rubric(r#""1":"a","2":"b","3":"c","4":"d""#).is_err());
+        assert!(rubric(r#""1":"a","2":"b","3":"c","4":"d","5":5"#).is_err());
+    }
+
+    #[test]
+    fn scores_outside_one_to_five_are_refused() {
+        assert!(serde_json::from_str::<Score>("5").is_ok());
+        for wrong in ["0", "6", "-1", "300", "4.5"] {
+            assert!(serde_json::from_str::<Score>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn old_bench_names_are_read() {
+        let old = r#"{"id": 7, "user_prompt": "u", "system_prompt": "s", "reference_answer": "r",
+                      "main_source": "mpa", "original_source": "flask", "rubric": []}"#;
+        let record: BenchRecord = serde_json::from_str(old).unwrap();
+        assert_eq!((record.id.as_deref(), record.source.as_str(), record.prompt.as_str()), (Some("7"), "flask", "u"));
+        let new = serde_json::to_string(&record).unwrap();
+        assert_eq!(new, r#"{"id":"7","source":"flask","system":"s","prompt":"u","reference_answer":"r","rubrics":[]}"#);
+        assert_eq!(serde_json::from_str::<BenchRecord>(&new).unwrap(), record);
+    }
+}

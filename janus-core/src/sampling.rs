@@ -1,0 +1,122 @@
+//! How the next token is chosen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Sampling parameters. The default is the paper's: temperature 1, top-p 0.9, repetition penalty
+/// 1.03, at most 1,024 new tokens (its inference script).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SamplingParams {
+    /// Divides the logits; 0 is greedy decoding.
+    pub temperature: f64,
+    /// Keeps the smallest set of tokens whose probability reaches this; 1 keeps all.
+    pub top_p: f64,
+    /// Keeps the k most likely tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Drops tokens less likely than this share of the most likely one; 0 keeps all.
+    pub min_p: f64,
+    /// Divides positive and multiplies negative logits of every token already in prompt or output;
+    /// 1 changes nothing.
+    pub repetition_penalty: f64,
+    /// New tokens at the most.
+    pub max_tokens: usize,
+    /// Generations for each request.
+    pub n: usize,
+    /// Seed of the request; with the request's id and the sample's index it fixes the draws.
+    pub seed: u64,
+    /// Texts that end a generation; they are not part of it.
+    pub stop: Vec<String>,
+    /// Return the log-probability of each generated token.
+    pub logprobs: bool,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 0.9,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.03,
+            max_tokens: 1024,
+            n: 1,
+            seed: 0,
+            stop: Vec::new(),
+            logprobs: false,
+        }
+    }
+}
+
+impl SamplingParams {
+    /// The most likely token each time, no penalty, at most `max_tokens`.
+    pub fn greedy(max_tokens: usize) -> Self {
+        Self { temperature: 0.0, top_p: 1.0, repetition_penalty: 1.0, max_tokens, ..Self::default() }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] names the first parameter that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let wrong = |field, got: &dyn ToString, expected| Err(Error::Sampling { field, got: got.to_string(), expected });
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return wrong("temperature", &self.temperature, "a finite number, 0 or more");
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return wrong("top_p", &self.top_p, "a number above 0 and at most 1");
+        }
+        if !(self.min_p >= 0.0 && self.min_p < 1.0) {
+            return wrong("min_p", &self.min_p, "a number from 0 to below 1");
+        }
+        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
+            return wrong("repetition_penalty", &self.repetition_penalty, "a finite number above 0");
+        }
+        if self.max_tokens == 0 {
+            return wrong("max_tokens", &self.max_tokens, "at least 1");
+        }
+        if self.n == 0 {
+            return wrong("n", &self.n, "at least 1");
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return wrong("stop", &"an empty text", "texts of at least one character");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_the_papers_and_valid() {
+        let params = SamplingParams::default();
+        assert_eq!((params.temperature, params.top_p, params.repetition_penalty, params.max_tokens), (1.0, 0.9, 1.03, 1024));
+        params.validate().unwrap();
+        SamplingParams::greedy(10).validate().unwrap();
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        let named = |params: SamplingParams| match params.validate().unwrap_err() {
+            Error::Sampling { field, .. } => field,
+            other => panic!("{other}"),
+        };
+        let base = SamplingParams::default;
+        assert_eq!(named(SamplingParams { temperature: f64::NAN, ..base() }), "temperature");
+        assert_eq!(named(SamplingParams { top_p: 0.0, ..base() }), "top_p");
+        assert_eq!(named(SamplingParams { min_p: 1.0, ..base() }), "min_p");
+        assert_eq!(named(SamplingParams { repetition_penalty: 0.0, ..base() }), "repetition_penalty");
+        assert_eq!(named(SamplingParams { n: 0, ..base() }), "n");
+        assert_eq!(named(SamplingParams { max_tokens: 0, ..base() }), "max_tokens");
+        assert_eq!(named(SamplingParams { stop: vec![String::new()], ..base() }), "stop");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let error = serde_json::from_str::<SamplingParams>(r#"{"temprature": 1}"#).unwrap_err();
+        assert!(error.to_string().contains("temprature"), "{error}");
+    }
+}

@@ -1,0 +1,246 @@
+//! Chat templates: the one place where a conversation becomes the text a model reads.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Message, Result, Role};
+
+/// How a conversation is laid out for a model.
+///
+/// A template owns its special tokens: a tokenizer is never asked to add any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ChatTemplate {
+    /// Janus' layout of Mistral-instruct: `<s>[INST] {system}\n{user} [/INST]`, the response
+    /// tokenised on its own, `</s>`. Without a system message the markers stay and the line is left out.
+    #[serde(rename = "mistral-instruct")]
+    MistralInstruct,
+    /// ChatML: `<|im_start|>{role}\n{content}<|im_end|>\n` for each message.
+    #[serde(rename = "chatml")]
+    ChatMl,
+}
+
+/// A piece of a rendered conversation.
+///
+/// Pieces are tokenised one by one and their ids joined. So the ids of a prompt are exactly the first
+/// ids of the conversation that continues it, whatever the tokenizer merges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The text; for a special token, its spelling in the vocabulary.
+    pub text: String,
+    /// One special token of the vocabulary, not text.
+    pub special: bool,
+    /// The model is to produce this: it carries loss in training.
+    pub trained: bool,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The pieces in order.
+    pub segments: Vec<Segment>,
+}
+
+impl Rendered {
+    /// The pieces joined, special tokens as they are spelt.
+    pub fn text(&self) -> String {
+        self.segments.iter().map(|segment| segment.text.as_str()).collect()
+    }
+
+    fn special(&mut self, text: &str, trained: bool) {
+        self.segments.push(Segment { text: text.into(), special: true, trained });
+    }
+
+    fn text_segment(&mut self, text: String, trained: bool) {
+        if !text.is_empty() {
+            self.segments.push(Segment { text, special: false, trained });
+        }
+    }
+}
+
+impl ChatTemplate {
+    /// The special token that ends a response.
+    pub fn end_of_turn(self) -> &'static str {
+        match self {
+            ChatTemplate::MistralInstruct => "</s>",
+            ChatTemplate::ChatMl => "<|im_end|>",
+        }
+    }
+
+    /// Every special token that the template writes.
+    pub fn special_tokens(self) -> &'static [&'static str] {
+        match self {
+            ChatTemplate::MistralInstruct => &["<s>", "</s>"],
+            ChatTemplate::ChatMl => &["<|im_start|>", "<|im_end|>"],
+        }
+    }
+
+    /// Renders a conversation: an optional system message, then user and assistant in turn.
+    ///
+    /// If the last message is the user's, the result ends where the model is to continue. If it is the
+    /// assistant's, the result is the whole conversation; assistant contents and the tokens that end
+    /// them are [`Segment::trained`].
+    ///
+    /// ```
+    /// use janus_core::{ChatTemplate, Message};
+    /// let prompt = [Message::system("Be brief."), Message::user("Why is the sky blue?")];
+    /// let text = ChatTemplate::MistralInstruct.render(&prompt)?.text();
+    /// assert_eq!(text, "<s>[INST] Be brief.\nWhy is the sky blue? [/INST]");
+    /// # Ok::<(), janus_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoUserMessage`] or [`Error::MessageOrder`] for a conversation that does not alternate.
+    pub fn render(self, messages: &[Message]) -> Result<Rendered> {
+        check_order(messages)?;
+        let mut out = Rendered { segments: Vec::new() };
+        match self {
+            ChatTemplate::MistralInstruct => render_mistral(messages, &mut out),
+            ChatTemplate::ChatMl => render_chatml(messages, &mut out),
+        }
+        Ok(out)
+    }
+}
+
+fn render_mistral(messages: &[Message], out: &mut Rendered) {
+    out.special("<s>", false);
+    let mut system = None;
+    for message in messages {
+        match message.role {
+            Role::System => system = Some(message.content.as_str()),
+            Role::User => {
+                let asked = match system.take().filter(|system| !system.is_empty()) {
+                    Some(system) => format!("{system}\n{}", message.content),
+                    None => message.content.clone(),
+                };
+                // Stripped as the reference's inference does; its training data carries no outer blanks.
+                out.text_segment(format!("[INST] {} [/INST]", asked.trim()), false);
+            }
+            Role::Assistant => {
+                out.text_segment(message.content.clone(), true);
+                out.special("</s>", true);
+            }
+        }
+    }
+}
+
+fn render_chatml(messages: &[Message], out: &mut Rendered) {
+    for message in messages {
+        let trained = message.role == Role::Assistant;
+        out.special("<|im_start|>", false);
+        out.text_segment(format!("{}\n", message.role), false);
+        out.text_segment(message.content.clone(), trained);
+        out.special("<|im_end|>", trained);
+        out.text_segment("\n".into(), false);
+    }
+    if messages.last().is_some_and(|last| last.role == Role::User) {
+        out.special("<|im_start|>", false);
+        out.text_segment("assistant\n".into(), false);
+    }
+}
+
+fn check_order(messages: &[Message]) -> Result<()> {
+    if !messages.iter().any(|message| message.role == Role::User) {
+        return Err(Error::NoUserMessage);
+    }
+    let mut previous = None;
+    for (index, message) in messages.iter().enumerate() {
+        let wrong = |rule| Err(Error::MessageOrder { index, role: message.role, rule });
+        match (previous, message.role) {
+            (None, Role::System | Role::User)
+            | (Some(Role::System | Role::Assistant), Role::User)
+            | (Some(Role::User), Role::Assistant) => {}
+            (_, Role::System) => return wrong("a system message stands first or not at all"),
+            (_, Role::User) => return wrong("two user messages follow each other; join them"),
+            (_, Role::Assistant) => return wrong("an assistant message answers a user message"),
+        }
+        previous = Some(message.role);
+    }
+    Ok(())
+}
+
+impl fmt::Display for ChatTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChatTemplate::MistralInstruct => "mistral-instruct",
+            ChatTemplate::ChatMl => "chatml",
+        })
+    }
+}
+
+impl FromStr for ChatTemplate {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "mistral-instruct" => Ok(ChatTemplate::MistralInstruct),
+            "chatml" => Ok(ChatTemplate::ChatMl),
+            _ => Err(Error::UnknownTemplate { got: name.into() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn conversation() -> Vec<Message> {
+        vec![Message::system("Be kind."), Message::user("Hi?"), Message::assistant("Hello."), Message::user("Bye?")]
+    }
+
+    #[test]
+    fn mistral_layout() {
+        let text = |messages: &[Message]| ChatTemplate::MistralInstruct.render(messages).unwrap().text();
+        let all = conversation();
+        assert_eq!(text(&all), "<s>[INST] Be kind.\nHi? [/INST]Hello.</s>[INST] Bye? [/INST]");
+        assert_eq!(text(&all[1..2]), "<s>[INST] Hi? [/INST]");
+        // The reference drops the opening marker with an empty system message; we keep it.
+        assert_eq!(text(&[Message::system(""), Message::user("Hi?")]), "<s>[INST] Hi? [/INST]");
+    }
+
+    #[test]
+    fn chatml_layout() {
+        let text = |messages: &[Message]| ChatTemplate::ChatMl.render(messages).unwrap().text();
+        let all = conversation();
+        assert_eq!(text(&all[..2]), "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n");
+        assert_eq!(text(&all[1..3]), "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n");
+    }
+
+    #[test]
+    fn only_the_assistants_words_and_their_end_are_trained() {
+        for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
+            let rendered = template.render(&conversation()[..3]).unwrap();
+            let trained: Vec<_> = rendered.segments.iter().filter(|s| s.trained).map(|s| s.text.as_str()).collect();
+            assert_eq!(trained, ["Hello.", template.end_of_turn()]);
+        }
+    }
+
+    #[test]
+    fn a_conversation_out_of_order_names_the_message() {
+        let render = |messages: &[Message]| ChatTemplate::ChatMl.render(messages).unwrap_err();
+        assert_eq!(render(&[Message::system("x")]), Error::NoUserMessage);
+        let error = render(&[Message::user("a"), Message::user("b")]);
+        assert!(matches!(error, Error::MessageOrder { index: 1, role: Role::User, .. }), "{error}");
+        let error = render(&[Message::user("a"), Message::system("b")]);
+        assert!(matches!(error, Error::MessageOrder { index: 1, role: Role::System, .. }), "{error}");
+    }
+
+    proptest! {
+        /// What is generated from is a prefix, piece by piece, of what is trained on.
+        #[test]
+        fn a_prompt_is_a_prefix_of_its_conversation(system in ".{0,20}", user in ".{0,20}", answer in ".{1,20}") {
+            for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
+                let mut messages = vec![Message::system(system.clone()), Message::user(user.clone())];
+                let prompt = template.render(&messages).unwrap().segments;
+                messages.push(Message::assistant(answer.clone()));
+                let whole = template.render(&messages).unwrap().segments;
+                prop_assert_eq!(&whole[..prompt.len()], &prompt[..]);
+                prop_assert!(whole[prompt.len()].trained && whole[prompt.len()].text == answer);
+            }
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Preference data: files, the Multifaceted Mini world, tokenisation with loss masks, packing.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Evaluates personalised models: judges, paired outcomes, bootstrap intervals, reports.

@@ -1,0 +1,323 @@
+//! The architecture of a Llama or Mistral model, as Hugging Face's `config.json` states it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The two families; they differ in the sliding window only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// `LlamaForCausalLM`.
+    Llama,
+    /// `MistralForCausalLM`.
+    Mistral,
+}
+
+/// Sizes and constants of a decoder: RMSNorm, rotary positions (half-split form), grouped-query
+/// attention, SwiGLU, no biases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// Which family.
+    pub architecture: Architecture,
+    /// Tokens of the vocabulary.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the MLP.
+    pub intermediate_size: usize,
+    /// Decoder blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key/value heads; divides the query heads.
+    pub num_key_value_heads: usize,
+    /// Width of a head; `hidden_size / num_attention_heads` where the file does not say.
+    pub head_dim: usize,
+    /// Epsilon under the root of RMSNorm.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Positions that the model was made for.
+    pub max_position_embeddings: usize,
+    /// A token sees this many tokens, itself included; none: all before it.
+    pub sliding_window: Option<usize>,
+    /// The head is the embedding's transpose; there is no `lm_head.weight`.
+    pub tie_word_embeddings: bool,
+    /// Standard deviation of fresh weights.
+    pub initializer_range: f64,
+    /// Id of the token that begins a text.
+    pub bos_token_id: Option<u32>,
+    /// Id of the token that ends one.
+    pub eos_token_id: Option<u32>,
+}
+
+/// The file's own shape: both spellings of the rope keys, everything optional that has a default.
+#[derive(Serialize, Deserialize)]
+struct File {
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
+    model_type: String,
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    #[serde(default)]
+    num_key_value_heads: Option<usize>,
+    #[serde(default)]
+    head_dim: Option<usize>,
+    #[serde(default = "default_hidden_act")]
+    hidden_act: String,
+    #[serde(default = "default_rms_norm_eps")]
+    rms_norm_eps: f64,
+    #[serde(default)]
+    rope_theta: Option<f64>,
+    #[serde(default, skip_serializing)]
+    rope_parameters: Option<RopeParameters>,
+    #[serde(default, skip_serializing)]
+    rope_scaling: Option<serde_json::Value>,
+    max_position_embeddings: usize,
+    #[serde(default)]
+    sliding_window: Option<usize>,
+    #[serde(default)]
+    tie_word_embeddings: bool,
+    #[serde(default = "default_initializer_range")]
+    initializer_range: f64,
+    #[serde(default, deserialize_with = "first_id")]
+    bos_token_id: Option<u32>,
+    #[serde(default, deserialize_with = "first_id")]
+    eos_token_id: Option<u32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    attention_bias: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    mlp_bias: bool,
+    #[serde(default)]
+    torch_dtype: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RopeParameters {
+    #[serde(default)]
+    rope_theta: Option<f64>,
+    #[serde(default)]
+    rope_type: Option<String>,
+}
+
+fn default_hidden_act() -> String {
+    "silu".into()
+}
+
+fn default_rms_norm_eps() -> f64 {
+    1e-6
+}
+
+fn default_initializer_range() -> f64 {
+    0.02
+}
+
+/// An id, or the first of a list: some files name several end tokens.
+fn first_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(u32),
+        Many(Vec<u32>),
+    }
+    Ok(match Option::<Ids>::deserialize(deserializer)? {
+        None => None,
+        Some(Ids::One(id)) => Some(id),
+        Some(Ids::Many(ids)) => ids.first().copied(),
+    })
+}
+
+impl ModelConfig {
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Config`] if it is not the config of a model
+    /// that this crate runs.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), source })?;
+        Self::from_json(&text).map_err(|reason| Error::Config { path: path.into(), reason })
+    }
+
+    /// Reads the text of a `config.json`; the error says what is wrong with it.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let architecture = match file.model_type.as_str() {
+            "llama" => Architecture::Llama,
+            "mistral" => Architecture::Mistral,
+            other => return Err(format!("model_type is \"{other}\": expected llama or mistral")),
+        };
+        if file.hidden_act != "silu" {
+            return Err(format!("hidden_act is \"{}\": expected silu", file.hidden_act));
+        }
+        if file.attention_bias || file.mlp_bias {
+            return Err("attention_bias or mlp_bias is true: models with biases are not supported".into());
+        }
+        let rope = file.rope_parameters.unwrap_or(RopeParameters { rope_theta: None, rope_type: None });
+        if let Some(kind) = rope.rope_type.filter(|kind| kind != "default") {
+            return Err(format!("rope_type is \"{kind}\": expected default"));
+        }
+        if let Some(scaling) = file.rope_scaling.filter(|value| !value.is_null()) {
+            return Err(format!("rope_scaling is {scaling}: scaled rotary positions are not supported"));
+        }
+        let config = Self {
+            architecture,
+            vocab_size: file.vocab_size,
+            hidden_size: file.hidden_size,
+            intermediate_size: file.intermediate_size,
+            num_hidden_layers: file.num_hidden_layers,
+            num_attention_heads: file.num_attention_heads,
+            num_key_value_heads: file.num_key_value_heads.unwrap_or(file.num_attention_heads),
+            head_dim: file.head_dim.unwrap_or(file.hidden_size / file.num_attention_heads.max(1)),
+            rms_norm_eps: file.rms_norm_eps,
+            rope_theta: rope.rope_theta.or(file.rope_theta).unwrap_or(10_000.0),
+            max_position_embeddings: file.max_position_embeddings,
+            // transformers' Llama has no window; the key in its config is ignored there too.
+            sliding_window: file.sliding_window.filter(|_| architecture == Architecture::Mistral),
+            tie_word_embeddings: file.tie_word_embeddings,
+            initializer_range: file.initializer_range,
+            bos_token_id: file.bos_token_id,
+            eos_token_id: file.eos_token_id,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The text of a `config.json` that transformers, vLLM and llama.cpp's converter read.
+    pub fn to_json(&self) -> String {
+        let (model_type, class) = match self.architecture {
+            Architecture::Llama => ("llama", "LlamaForCausalLM"),
+            Architecture::Mistral => ("mistral", "MistralForCausalLM"),
+        };
+        let file = File {
+            architectures: Some(vec![class.into()]),
+            model_type: model_type.into(),
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            num_key_value_heads: Some(self.num_key_value_heads),
+            head_dim: Some(self.head_dim),
+            hidden_act: default_hidden_act(),
+            rms_norm_eps: self.rms_norm_eps,
+            rope_theta: Some(self.rope_theta),
+            rope_parameters: None,
+            rope_scaling: None,
+            max_position_embeddings: self.max_position_embeddings,
+            sliding_window: self.sliding_window,
+            tie_word_embeddings: self.tie_word_embeddings,
+            initializer_range: self.initializer_range,
+            bos_token_id: self.bos_token_id,
+            eos_token_id: self.eos_token_id,
+            attention_bias: false,
+            mlp_bias: false,
+            torch_dtype: Some("float32".into()),
+        };
+        let mut text = serde_json::to_string_pretty(&file).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Every weight by its Hugging Face name, with its shape, in the model's order.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let (h, q, kv) = (self.hidden_size, self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        let mut all = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, h])];
+        for layer in 0..self.num_hidden_layers {
+            let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
+            all.extend([
+                (name("input_layernorm"), vec![h]),
+                (name("self_attn.q_proj"), vec![q, h]),
+                (name("self_attn.k_proj"), vec![kv, h]),
+                (name("self_attn.v_proj"), vec![kv, h]),
+                (name("self_attn.o_proj"), vec![h, q]),
+                (name("post_attention_layernorm"), vec![h]),
+                (name("mlp.gate_proj"), vec![self.intermediate_size, h]),
+                (name("mlp.up_proj"), vec![self.intermediate_size, h]),
+                (name("mlp.down_proj"), vec![h, self.intermediate_size]),
+            ]);
+        }
+        all.push(("model.norm.weight".into(), vec![h]));
+        if !self.tie_word_embeddings {
+            all.push(("lm_head.weight".into(), vec![self.vocab_size, h]));
+        }
+        all
+    }
+
+    /// Number of weights.
+    pub fn num_parameters(&self) -> usize {
+        self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("sliding_window", self.sliding_window.unwrap_or(1)),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(format!("{name} is 0: expected at least 1"));
+        }
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
+            return Err(format!(
+                "num_key_value_heads is {}: expected a divisor of num_attention_heads, {}",
+                self.num_key_value_heads, self.num_attention_heads
+            ));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim is {}: rotary positions need an even one", self.head_dim));
+        }
+        if !(self.rope_theta > 0.0 && self.rms_norm_eps > 0.0) {
+            return Err("rope_theta and rms_norm_eps must be above 0".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny(extra: &str) -> Result<ModelConfig, String> {
+        ModelConfig::from_json(&format!(
+            r#"{{"model_type":"mistral","vocab_size":8,"hidden_size":4,"intermediate_size":6,"num_hidden_layers":1,
+                "num_attention_heads":2,"max_position_embeddings":16{extra}}}"#
+        ))
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let config =
+            tiny(r#","rope_parameters":{"rope_theta":5.0,"rope_type":"default"},"eos_token_id":[2,3],"sliding_window":4"#).unwrap();
+        assert_eq!((config.rope_theta, config.eos_token_id, config.head_dim), (5.0, Some(2), 2));
+        assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
+        assert_eq!(config.num_parameters(), 8 * 4 * 2 + 4 + (4 + 4 + 4 * 4 * 4 + 3 * 24));
+    }
+
+    #[test]
+    fn what_we_cannot_run_is_refused_with_its_reason() {
+        for (extra, reason) in [
+            (r#","rope_scaling":{"rope_type":"llama3"}"#, "rope_scaling"),
+            (r#","num_key_value_heads":3"#, "divisor"),
+            (r#","head_dim":3"#, "even"),
+            (r#","attention_bias":true"#, "bias"),
+            (r#","hidden_act":"gelu""#, "gelu"),
+            (r#","sliding_window":0"#, "sliding_window"),
+        ] {
+            let error = tiny(extra).unwrap_err();
+            assert!(error.contains(reason), "{extra}: {error}");
+        }
+    }
+}

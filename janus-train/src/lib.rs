@@ -1,0 +1,1 @@
+//! Trains Llama and Mistral models on packed rows.

@@ -1,2 +1,38 @@
-//! The runner.
-fn main() {}
+//! `cargo xtask`: the workspace's commands. Run it with `--help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{command, fetch, generate};
+
+/// Runs Janus: fetch a model, answer prompts.
+///
+/// Exit codes: 0 done; 1 the thing asked about failed; 2 wrong use or bad input.
+/// Results go to stdout, progress and errors to stderr.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    /// Print exactly one JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Fetch(fetch::Args),
+    Generate(Box<generate::Args>),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return command::tell_usage(&error, std::env::args().any(|arg| arg == "--json")),
+    };
+    let result = match &cli.command {
+        Command::Fetch(args) => fetch::run(args),
+        Command::Generate(args) => generate::run(args),
+    };
+    command::tell(result, cli.json)
+}

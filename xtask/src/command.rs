@@ -1,0 +1,191 @@
+//! What a command gives back, and how it is told: an exit code, one line, one JSON object.
+//!
+//! Exit codes: 0 done; 1 the thing asked about failed; 2 wrong use or bad input.
+
+use std::error::Error;
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+/// Any error, boxed: the runner only ever prints it.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A command came to its end: what it found, for people and for programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    text: String,
+    report: Value,
+    failed: bool,
+}
+
+impl Outcome {
+    /// All is well (exit code 0). `text` goes to stdout; with `--json`, `report` (an object) does instead.
+    pub fn done(text: impl Into<String>, report: Value) -> Self {
+        Self { text: text.into(), report, failed: false }
+    }
+
+    /// The command did its work and the thing asked about failed (exit code 1): a check that does not
+    /// hold, rows without an answer. `text` is one sentence; `report` still holds what was found.
+    pub fn failed(text: impl Into<String>, report: Value) -> Self {
+        Self { text: text.into(), report, failed: true }
+    }
+}
+
+/// A command that could not come to its end.
+///
+/// There is deliberately no `From`: each place that gives up says whose fault it is, with [`Blame`]
+/// or a constructor.
+#[derive(Debug)]
+pub struct CommandError {
+    bad_input: bool,
+    source: BoxError,
+}
+
+impl CommandError {
+    /// Wrong use or bad input (exit code 2): the user can set it right.
+    pub fn bad_input(source: impl Into<BoxError>) -> Self {
+        Self { bad_input: true, source: source.into() }
+    }
+
+    /// The work itself failed (exit code 1).
+    pub fn failure(source: impl Into<BoxError>) -> Self {
+        Self { bad_input: false, source: source.into() }
+    }
+
+    /// The process' exit code.
+    pub fn exit_code(&self) -> u8 {
+        if self.bad_input { 2 } else { 1 }
+    }
+
+    /// The same error with the place where it happened in front.
+    pub fn at(self, place: impl fmt::Display) -> Self {
+        let text = format!("{place}: {self}");
+        Self { bad_input: self.bad_input, source: text.into() }
+    }
+}
+
+impl fmt::Display for CommandError {
+    /// The error and its sources on one line, joined by ": ". A source that is already part of the text
+    /// in front of it is not said twice.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = one_line(&self.source.to_string());
+        let mut next = self.source.source();
+        while let Some(source) = next {
+            let text = one_line(&source.to_string());
+            if !line.contains(&text) {
+                line = format!("{line}: {text}");
+            }
+            next = source.source();
+        }
+        f.write_str(&line)
+    }
+}
+
+impl Error for CommandError {}
+
+/// Says whose fault an error is: `read(path).bad_input()?`, `write(path).failure()?`.
+pub trait Blame<T> {
+    /// The input's: exit code 2.
+    ///
+    /// # Errors
+    /// The result's own error, as [`CommandError::bad_input`].
+    fn bad_input(self) -> Result<T, CommandError>;
+
+    /// The work's: exit code 1.
+    ///
+    /// # Errors
+    /// The result's own error, as [`CommandError::failure`].
+    fn failure(self) -> Result<T, CommandError>;
+}
+
+impl<T, E: Into<BoxError>> Blame<T> for Result<T, E> {
+    fn bad_input(self) -> Result<T, CommandError> {
+        self.map_err(CommandError::bad_input)
+    }
+
+    fn failure(self) -> Result<T, CommandError> {
+        self.map_err(CommandError::failure)
+    }
+}
+
+/// Tells the result: the summary (or, with `json`, the one object) on stdout, an error as one line on
+/// stderr. With `json` an error is an object on stdout too.
+pub fn tell(result: Result<Outcome, CommandError>, json: bool) -> ExitCode {
+    let (code, text, mut report) = match result {
+        Ok(outcome) => (u8::from(outcome.failed), outcome.text, outcome.report),
+        Err(error) => (error.exit_code(), error.to_string(), json!({})),
+    };
+    let text = if code == 0 { text } else { one_line(&text) };
+    if code != 0 {
+        eprintln!("error: {text}");
+        report["error"] = json!(text);
+        report["exit_code"] = json!(code);
+    }
+    if json {
+        print_out(&report.to_string());
+    } else if code == 0 {
+        print_out(&text);
+    }
+    ExitCode::from(code)
+}
+
+/// Tells what clap made of the command line when it is not a command: help as it stands, a mistake as
+/// one line with exit code 2.
+pub fn tell_usage(error: &clap::Error, json: bool) -> ExitCode {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        print_out(text.trim_end());
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !json {
+        eprintln!("{}", text.trim_end());
+        return ExitCode::from(2);
+    }
+    let said = text.split("\nUsage:").next().unwrap_or_default().trim_start_matches("error: ");
+    tell(Err(CommandError::bad_input(format!("{} (see --help)", one_line(said)))), json)
+}
+
+/// The one place that writes to stdout. A reader that went away is no error of ours.
+fn print_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        source: Option<Box<Link>>,
+    }
+
+    fn chain(texts: &[&'static str]) -> Link {
+        let (first, rest) = texts.split_first().unwrap();
+        Link { text: first, source: (!rest.is_empty()).then(|| Box::new(chain(rest))) }
+    }
+
+    #[test]
+    fn sources_are_joined_and_none_is_said_twice() {
+        let said = |texts: &[&'static str]| CommandError::failure(chain(texts)).to_string();
+        assert_eq!(said(&["request 3", "the model failed", "no memory"]), "request 3: the model failed: no memory");
+        assert_eq!(said(&["a.json: not found", "not found"]), "a.json: not found");
+        assert_eq!(said(&["two\n  lines"]), "two lines");
+    }
+
+    #[test]
+    fn the_exit_code_says_whose_fault_it_is() {
+        let failed: Result<(), &str> = Err("x");
+        assert_eq!(failed.bad_input().unwrap_err().exit_code(), 2);
+        let at = failed.failure().unwrap_err().at("stage 02-sft");
+        assert_eq!((at.exit_code(), at.to_string().as_str()), (1, "stage 02-sft: x"));
+    }
+}

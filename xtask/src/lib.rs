@@ -1,0 +1,16 @@
+//! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
+//!
+//! * [`fetch`], [`generate`]: the commands. Each has its `Args` and a `run` that gives an
+//!   [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError).
+//! * [`command`]: exit codes, the error line, `--json`.
+//! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod fetch;
+pub mod fingerprint;
+pub mod generate;
+#[allow(missing_docs)]
+pub mod pending;
+pub mod progress;
+pub mod stage;

@@ -61,6 +61,30 @@ where
     }
 }
 
+/// How Multifaceted Mini grades a response.
+type MiniGrade = fn(&BenchRecord, &str) -> janus_data::Result<Vec<RubricVerdict>>;
+
+impl VerifiableJudge<MiniGrade> {
+    /// The judge of Multifaceted Mini's records ([`janus_data::mini::grade`]).
+    ///
+    /// ```
+    /// use janus_core::{Judge, JudgeRequest};
+    /// use janus_data::mini::{Mini, Split};
+    /// use janus_eval::VerifiableJudge;
+    ///
+    /// let record = &Mini::new(0).eval(Split::Dev, 1)[0];
+    /// let verdicts = VerifiableJudge::mini().judge(&[JudgeRequest { record, response: &record.reference_answer }]);
+    /// assert_eq!(verdicts[0].as_ref().unwrap().mean(), Some(5.0));
+    /// ```
+    pub fn mini() -> Self {
+        let grade: MiniGrade = |record, response| {
+            let grades = janus_data::mini::grade(record, response)?;
+            Ok(grades.into_iter().map(|grade| RubricVerdict { score: grade.score, feedback: grade.why }).collect())
+        };
+        Self::new("mini", grade)
+    }
+}
+
 impl<F, E> Judge for VerifiableJudge<F>
 where
     F: Fn(&BenchRecord, &str) -> Result<Vec<RubricVerdict>, E>,

@@ -1,4 +1,5 @@
 //! Tokenising and packing: `cargo bench -p janus-data --bench tokens`.
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use janus_core::{ChatTemplate, Message, stream};

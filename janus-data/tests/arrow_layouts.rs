@@ -1,4 +1,5 @@
 //! Parquet as other programs lay it out: other string and list types, nulls, numbers for ids.
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::fs::File;
 use std::path::PathBuf;

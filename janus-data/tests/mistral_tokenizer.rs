@@ -1,4 +1,5 @@
 //! The tokenizer of Mistral 7B against sentencepiece's own ids (`goldens/README.md`, item 8).
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::path::{Path, PathBuf};
 

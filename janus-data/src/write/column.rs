@@ -33,8 +33,10 @@ pub trait ArrowRecord: Sized {
 /// A column of records of type `T`.
 pub struct Column<T> {
     pub(super) field: Field,
-    pub(super) fill: Box<dyn Fn(&[T]) -> ArrayRef>,
+    pub(super) fill: Fill<T>,
 }
+
+type Fill<T> = Box<dyn Fn(&[T]) -> ArrayRef>;
 
 impl<T: 'static> Column<T> {
     /// A column of any Arrow type; `fill` makes an array of that type with one value for each row given to it.

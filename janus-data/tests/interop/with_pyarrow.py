@@ -94,7 +94,9 @@ def main():
         assert [without_nulls(row) for row in table.cast(schema).to_pylist()] == expected, kind
 
         for name, (text, large) in types.items():
-            target = pa.schema([(field.name, retype(field.type, text, large)) for field in schema])
+            # pyarrow cannot yet write string views inside lists.
+            nested = pa.string() if name == "view" else text
+            target = pa.schema([(field.name, retype(field.type, nested if pa.types.is_nested(field.type) else text, large)) for field in schema])
             theirs = folder / f"{kind}.{name}.parquet"
             pq.write_table(pa.Table.from_pylist(expected, schema=target), theirs, row_group_size=700)
             back = folder / f"{kind}.{name}.jsonl"

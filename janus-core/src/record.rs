@@ -172,6 +172,11 @@ impl Score {
         }
     }
 
+    /// The score nearest to a number.
+    pub fn nearest(value: i64) -> Self {
+        Self(value.clamp(1, 5) as u8)
+    }
+
     /// The score as a number.
     pub fn get(self) -> u8 {
         self.0

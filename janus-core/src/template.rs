@@ -77,6 +77,32 @@ impl ChatTemplate {
         }
     }
 
+    /// The same layout as a Jinja template, for the `chat_template` of a `tokenizer_config.json`, so that
+    /// other programs render a model's prompts as it was trained.
+    pub fn jinja(self) -> &'static str {
+        match self {
+            ChatTemplate::MistralInstruct => {
+                "{{ bos_token }}{% set ns = namespace(system='') %}{% for message in messages %}\
+                 {% if message['role'] == 'system' %}{% if message['content'] %}{% set ns.system = message['content'] + '\n' %}{% endif %}\
+                 {% elif message['role'] == 'user' %}{{ '[INST] ' + (ns.system + message['content']) | trim + ' [/INST]' }}{% set ns.system = '' %}\
+                 {% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}"
+            }
+            ChatTemplate::ChatMl => {
+                "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}\
+                 {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+            }
+        }
+    }
+
+    /// The template that a Jinja text spells, told by its markers; none if it is neither of ours.
+    pub fn of_jinja(text: &str) -> Option<Self> {
+        match (text.contains("[INST]"), text.contains("<|im_start|>")) {
+            (true, false) => Some(ChatTemplate::MistralInstruct),
+            (false, true) => Some(ChatTemplate::ChatMl),
+            _ => None,
+        }
+    }
+
     /// Renders a conversation: an optional system message, then user and assistant in turn.
     ///
     /// If the last message is the user's, the result ends where the model is to continue. If it is the
@@ -208,6 +234,15 @@ mod tests {
         let all = conversation();
         assert_eq!(text(&all[..2]), "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n");
         assert_eq!(text(&all[1..3]), "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n");
+    }
+
+    #[test]
+    fn the_jinja_form_is_told_by_its_markers() {
+        for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
+            assert_eq!(ChatTemplate::of_jinja(template.jinja()), Some(template));
+            assert_eq!(template.to_string().parse::<ChatTemplate>().unwrap(), template);
+        }
+        assert_eq!(ChatTemplate::of_jinja("{{ messages }}"), None);
     }
 
     #[test]

@@ -1,2 +1,46 @@
 //! Preference data: files, the Multifaceted Mini world, tokenisation with loss masks, packing.
+//!
+//! * [`read`], [`read_all`]: rows of JSON, JSON lines and Parquet as a stream of `Result<T>`, whose
+//!   errors name the file, the row and the field.
+//! * [`write_all`], [`write_parquet`], [`write_file`]: files that appear whole or not at all.
+//! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
+//! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
+//! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
+//!
+//! From a file of records to rows a model trains on:
+//!
+//! ```
+//! use janus_core::{ChatTemplate, SftRecord};
+//! use janus_data::{Tokenizer, pack, read_all, write_file};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("train.jsonl");
+//! write_file(&path, br#"{"system":"Be brief.","prompt":"Why is the sky blue?","output":"It scatters blue light."}"#)?;
+//!
+//! let records: Vec<SftRecord> = read_all(&path)?;
+//! let texts = records.iter().map(|record| record.output.as_str());
+//! let template = ChatTemplate::MistralInstruct;
+//! let tokenizer = Tokenizer::train(texts, 300, template.special_tokens())?;
+//! let rows = tokenizer.conversations(template, records.iter().map(SftRecord::messages))?;
+//! let packed = pack(&rows, 512)?;
+//! assert_eq!(packed[0].cu_seqlens, [0, rows[0].ids.len() as u32]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod bpe;
+mod error;
+mod format;
+pub mod mini;
+mod pack;
+mod read;
+mod tokenize;
+mod tokenizer;
+mod write;
+
+pub use error::{Error, Problem, Result};
+pub use pack::{PackedRow, concat, pack};
+pub use read::{Reader, read, read_all};
+pub use tokenize::TokenRow;
+pub use tokenizer::Tokenizer;
+pub use write::{ArrowRecord, Column, write_all, write_file, write_parquet};

@@ -1,0 +1,97 @@
+//! Training of a byte-level BPE.
+
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
+
+use crate::{Error, Result};
+
+/// See [`crate::Tokenizer::train`].
+///
+/// The library's trainer keeps its counts in hash maps of a random order, but the order reaches no result: pairs are
+/// merged by count, then by id. An entry that it queues twice for one pair has the same count both times, and nothing
+/// can come between the two.
+pub(crate) fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize, special_tokens: &[&str]) -> Result<Tokenizer> {
+    if vocab_size < 256 + special_tokens.len() {
+        return Err(Error::VocabularyTooSmall { vocab_size, special_tokens: special_tokens.len() });
+    }
+    let layout = ByteLevel::new(false, true, true);
+    check_special_tokens(special_tokens, layout)?;
+
+    let mut trainer: TrainerWrapper = BpeTrainer::builder()
+        .vocab_size(vocab_size)
+        .min_frequency(2)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .special_tokens(special_tokens.iter().map(|&token| AddedToken::from(token, true)).collect())
+        .show_progress(false)
+        .build()
+        .into();
+    let mut tokenizer = Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(layout)).with_decoder(Some(layout));
+    let texts: Vec<&str> = texts.collect();
+    tokenizer.train(&mut trainer, texts.into_iter()).map_err(|source| Error::Tokenizer { doing: "be trained", source })?;
+    Ok(tokenizer)
+}
+
+/// The trainer gives a merge that spells a special token the id of that token, so that text could turn into it. Merges
+/// stay within the pieces that text is split into; a special token of several pieces is out of their reach.
+fn check_special_tokens(special_tokens: &[&str], layout: ByteLevel) -> Result<()> {
+    for (index, &token) in special_tokens.iter().enumerate() {
+        let refused = |rule| Err(Error::SpecialToken { token: token.into(), rule });
+        if special_tokens[..index].contains(&token) {
+            return refused("it stands twice in the list");
+        }
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return refused("it must be of printable ASCII without blanks");
+        }
+        let mut pieces = PreTokenizedString::from(token);
+        layout.pre_tokenize(&mut pieces).map_err(|source| Error::Tokenizer { doing: "split a special token", source })?;
+        if pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).len() < 2 {
+            return refused("a word of the text could become it; mix letters and signs, like <end>");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn trained(texts: &[String]) -> String {
+        train(texts.iter().map(String::as_str), 400, &["<s>"]).unwrap().to_string(false).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Two letters give many ties and many ways to the same piece.
+        #[test]
+        fn hash_maps_of_another_order_train_the_same(texts in prop::collection::vec("[ab]{1,40}( [ab]{1,9})?", 1..40)) {
+            let once = trained(&texts);
+            for _ in 0..3 {
+                prop_assert_eq!(&trained(&texts), &once);
+            }
+        }
+    }
+
+    #[test]
+    fn a_special_token_that_text_could_become_is_refused() {
+        for token in ["end", "</", "'s", "", "a b", "Ġ<", "<s>"] {
+            let error = train(std::iter::empty(), 400, &["<s>", token]).unwrap_err();
+            assert!(matches!(&error, Error::SpecialToken { token: named, .. } if named == token), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_holds_the_special_tokens_the_bytes_and_the_merges() {
+        let train = |size| train(["kite kite"; 2].into_iter(), size, &["<s>", "</s>"]);
+        assert!(matches!(train(257), Err(Error::VocabularyTooSmall { vocab_size: 257, special_tokens: 2 })));
+        assert_eq!(train(258).unwrap().get_vocab_size(true), 258);
+        assert_eq!(train(260).unwrap().get_vocab_size(true), 260);
+        assert_eq!(train(260).unwrap().token_to_id("<s>"), Some(0));
+        assert!(train(9999).unwrap().get_vocab_size(true) < 270, "little text has few pairs");
+    }
+}

@@ -1,0 +1,218 @@
+//! What can be wrong with a file, a row or a tokenizer.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of this crate. Each variant carries what was found and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A record that Mini's checkers cannot score.
+    #[error("record {id}: {reason}; only records that Mini wrote can be graded by computation")]
+    NotMini {
+        /// The record's id, empty if it has none.
+        id: String,
+        /// What is not Mini's.
+        reason: String,
+    },
+    /// The operating system refused, or the file is not there.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done, as a verb: "open the file".
+        doing: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A file name whose ending tells no format that can be used here.
+    #[error("{}: unknown file type, expected one of {}", path.display(), known.join(", "))]
+    UnknownExtension {
+        /// The file.
+        path: PathBuf,
+        /// The endings that would do.
+        known: &'static [&'static str],
+    },
+    /// Compressed data that ends early or is damaged.
+    #[error("{}, after row {rows}: the gzip data is cut short or damaged ({source}): fetch or write the file again", path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// Rows that could be read before.
+        rows: u64,
+        /// The decoder's word.
+        source: io::Error,
+    },
+    /// A file that is not Parquet, or lacks its end, or has a damaged page.
+    #[error("{}{}: not a whole Parquet file ({source}): fetch or write the file again", path.display(), after(*rows))]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Rows that could be read before.
+        rows: u64,
+        /// The decoder's word.
+        source: parquet::errors::ParquetError,
+    },
+    /// A row that cannot be read as what was asked for.
+    #[error("{}, row {row}{}{}: {problem}", path.display(), at_line(*line), in_field(field.as_deref()))]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 1; blank lines are no rows.
+        row: u64,
+        /// The line, from 1, where a row is a line or the text is broken.
+        line: Option<u64>,
+        /// The field, with its way through lists and objects: `rubrics[2].criteria`.
+        field: Option<String>,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// A row that cannot be written.
+    #[error("{}, row {row}: cannot be written ({source})", path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 1.
+        row: u64,
+        /// The encoder's word.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A tokenizer file that is not one.
+    #[error("{}: not a tokenizer ({source}): expected a tokenizer.json of the Hugging Face tokenizers library", path.display())]
+    TokenizerFile {
+        /// The file.
+        path: PathBuf,
+        /// The library's word.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The tokenizer failed at its work.
+    #[error("the tokenizer cannot {doing}: {source}")]
+    Tokenizer {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// The library's word.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A vocabulary too small for the bytes and the special tokens.
+    #[error("a vocabulary of {vocab_size} is too small: 256 bytes and {special_tokens} special tokens need {}", 256 + special_tokens)]
+    VocabularyTooSmall {
+        /// The size asked for.
+        vocab_size: usize,
+        /// Special tokens asked for.
+        special_tokens: usize,
+    },
+    /// A special token that cannot be one.
+    #[error("\"{token}\" cannot be a special token: {rule}")]
+    SpecialToken {
+        /// Its spelling.
+        token: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A special token that the tokenizer does not have.
+    #[error("the tokenizer has no token \"{token}\": use a tokenizer that has it, or the chat template that this one was made for")]
+    NoSuchToken {
+        /// Its spelling.
+        token: String,
+    },
+    /// A row in which nothing is to be learnt.
+    #[error("no token is trained: a conversation needs a non-empty assistant message, a document at least two tokens")]
+    NothingTrained,
+    /// A token row that does not say of each token whether it is trained.
+    #[error("row {row} has {ids} ids and {trained} trained flags: give one flag for each id, and at least one id")]
+    RowShape {
+        /// The row's position, from 0.
+        row: usize,
+        /// Its number of ids.
+        ids: usize,
+        /// Its number of flags.
+        trained: usize,
+    },
+    /// A row that fits in no packed row.
+    #[error("row {row} has {tokens} tokens, a packed row holds {capacity}: leave the row out or raise the capacity")]
+    RowTooLong {
+        /// The row's position, from 0.
+        row: usize,
+        /// Its length.
+        tokens: usize,
+        /// What a packed row holds.
+        capacity: usize,
+    },
+    /// An error in one row of many.
+    #[error("row {row}: {source}")]
+    AtRow {
+        /// The row's position, from 0.
+        row: usize,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// A value that breaks a rule of the domain.
+    #[error(transparent)]
+    Domain(#[from] janus_core::Error),
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { path: path.into(), doing, source }
+    }
+}
+
+/// What is wrong with a row or a field of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The field is not there.
+    Missing,
+    /// The value is of another kind than needed.
+    Mismatch {
+        /// What was needed.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+    /// The value breaks a rule, in the words of whoever checks it.
+    Rule(String),
+    /// The text is not JSON.
+    Syntax {
+        /// The parser's word.
+        message: String,
+        /// Position in the line, from 1, in bytes.
+        column: usize,
+    },
+    /// The bytes are not UTF-8.
+    Utf8 {
+        /// Position of the first wrong byte in the line, from 1.
+        column: usize,
+    },
+    /// A key of an object stands twice.
+    DoubledKey(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Missing => f.write_str("missing"),
+            Problem::Mismatch { expected, got } => write!(f, "expected {expected}, got {got}"),
+            Problem::Rule(message) => f.write_str(message),
+            Problem::Syntax { message, column } => write!(f, "not JSON at column {column} ({message})"),
+            Problem::Utf8 { column } => write!(f, "the byte at column {column} is not UTF-8: convert the file to UTF-8"),
+            Problem::DoubledKey(key) => write!(f, "the key \"{key}\" stands twice: keep one of the rows"),
+        }
+    }
+}
+
+fn after(rows: u64) -> String {
+    if rows == 0 { String::new() } else { format!(", after row {rows}") }
+}
+
+fn at_line(line: Option<u64>) -> String {
+    line.map(|line| format!(" (line {line})")).unwrap_or_default()
+}
+
+fn in_field(field: Option<&str>) -> String {
+    field.map(|field| format!(", field \"{field}\"")).unwrap_or_default()
+}

@@ -1,0 +1,248 @@
+//! Multifaceted Mini: a small world in which the truth of an answer, and its fit to a reader, can be
+//! computed. It stands where the Multifaceted Collection and Bench stand, with nothing to download.
+//!
+//! * Sixty topics with facts, five instruction families, forty preferences (two for each of the
+//!   published subdimensions): 10,000 preference combinations.
+//! * [`Mini::train`] gives rows to learn from, [`Mini::eval`] rows to be judged on, [`Mini::documents`]
+//!   plain text of the same world without any instruction.
+//! * [`grade`] scores any text against a record's four preferences; [`grade_truth`] scores the answer alone.
+//!
+//! Three splits never share a preference combination, a wording of a preference, a sentence plan or a
+//! phrasing of a question: [`Split`]. Facts are shared: what is tested is following, not recall.
+//!
+//! ```
+//! use janus_data::mini::{Mini, Split, grade};
+//! let bench = Mini::new(1).eval(Split::Bench, 2);
+//! assert_eq!(bench.len(), 6); // two instructions, three system messages each, as in the paper
+//! let gold = grade(&bench[0], &bench[0].reference_answer)?;
+//! assert!(gold.iter().all(|grade| grade.score.get() == 5));
+//! # Ok::<(), janus_data::Error>(())
+//! ```
+
+mod check;
+mod instructions;
+mod preferences;
+mod realise;
+mod system;
+mod topics;
+
+use std::collections::HashSet;
+
+use janus_core::{BenchRecord, Dimension, PreferenceSet, SftRecord, derive_seed, stream};
+use rand::Rng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+pub use check::{Grade, grade, grade_truth};
+pub use instructions::{Family, PHRASINGS, instruction, phrasing_split, understand};
+pub use preferences::{Feature, MiniPreference, PREFERENCES, WORDINGS, wording_split};
+pub use realise::{Wanted, realise};
+pub use system::{plan_split, system_message};
+pub use topics::{Kind, Topic};
+
+/// The system message that says nothing about the reader.
+pub const UNIFORM_SYSTEM: &str = "You are a helpful assistant.";
+
+/// System messages for each instruction of a bench, as in the paper (section 3).
+pub const SYSTEMS_PER_INSTRUCTION: usize = 3;
+
+/// A part of the world. Combinations of preferences, wordings, sentence plans and phrasings belong to
+/// exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// What is learnt from.
+    Train,
+    /// What choices are made on.
+    Dev,
+    /// What only the report reads.
+    Bench,
+}
+
+impl Split {
+    /// The split's name in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Dev => "dev",
+            Split::Bench => "bench",
+        }
+    }
+}
+
+/// The topics of the world.
+pub fn topics() -> &'static [Topic] {
+    &topics::TOPICS
+}
+
+/// One preference of each dimension, by its place among the ten of its dimension.
+type Combination = [usize; 4];
+
+/// The split of a combination: of 10,000, about 30% bench, 15% dev, the rest train.
+fn combination_split(combination: Combination) -> Split {
+    let index = combination.iter().fold(0u64, |index, &place| 10 * index + place as u64);
+    match derive_seed(index, "mini combination split") % 100 {
+        0..30 => Split::Bench,
+        30..45 => Split::Dev,
+        _ => Split::Train,
+    }
+}
+
+fn combination(split: Split, rng: &mut ChaCha8Rng) -> Combination {
+    loop {
+        let drawn = std::array::from_fn(|_| rng.random_range(0..10));
+        if combination_split(drawn) == split {
+            return drawn;
+        }
+    }
+}
+
+fn members(combination: Combination) -> [&'static MiniPreference; 4] {
+    // The table lists ten preferences of each dimension in a row.
+    std::array::from_fn(|dimension| &PREFERENCES[10 * dimension + combination[dimension]])
+}
+
+fn wanted(members: &[&MiniPreference; 4]) -> Wanted {
+    let [style, background, informativeness, harmlessness] = members.map(|member| member.feature);
+    Wanted { style, background, informativeness, harmlessness }
+}
+
+/// The experiment's data; everything is a function of the seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Mini {
+    seed: u64,
+}
+
+impl Mini {
+    /// The world's data under a seed.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// Plain text: `count` short articles, a heading and a passage in one of the world's manners.
+    /// No system message, no question; only combinations of the train split.
+    pub fn documents(&self, count: usize) -> Vec<String> {
+        let mut rng = stream(self.seed, "mini documents");
+        let mut cycle = Cycle::new(&mut rng);
+        (0..count)
+            .map(|_| {
+                let (family, topic) = cycle.next(&mut rng);
+                let members = members(combination(Split::Train, &mut rng));
+                format!("The {}: {}\n{}", topic.name, family, realise(family, topic, &wanted(&members)))
+            })
+            .collect()
+    }
+
+    /// `count` rows to learn from. Row i asks the same question whatever `distinct` is.
+    ///
+    /// With `distinct`, the system messages are drawn from a pool of so many; without, each row has its own.
+    pub fn train(&self, count: usize, distinct: Option<usize>) -> Vec<SftRecord> {
+        let pool = distinct.map(|size| self.systems(size));
+        let mut questions = stream(self.seed, "mini train questions");
+        let mut systems = stream(self.seed, "mini train systems");
+        let mut cycle = Cycle::new(&mut questions);
+        (0..count)
+            .map(|_| {
+                let (family, topic) = cycle.next(&mut questions);
+                let phrasing = self.phrasing(Split::Train, &mut questions);
+                let (combination, system) = match &pool {
+                    Some(pool) => pool.choose(&mut systems).cloned().unwrap_or_default(),
+                    None => draw_system(Split::Train, &mut systems),
+                };
+                let members = members(combination);
+                SftRecord {
+                    main_source: "mini".into(),
+                    original_source: family.as_str().into(),
+                    preference_set: preference_set(&members),
+                    system,
+                    prompt: instruction(family, topic, phrasing),
+                    output: realise(family, topic, &wanted(&members)),
+                }
+            })
+            .collect()
+    }
+
+    /// `instructions` questions of a split, each under [`SYSTEMS_PER_INSTRUCTION`] system messages of
+    /// that split with different preferences in every dimension.
+    pub fn eval(&self, split: Split, instructions: usize) -> Vec<BenchRecord> {
+        let mut rng = stream(self.seed, &format!("mini {}", split.as_str()));
+        let mut cycle = Cycle::new(&mut rng);
+        let mut records = Vec::with_capacity(instructions * SYSTEMS_PER_INSTRUCTION);
+        for number in 0..instructions {
+            let (family, topic) = cycle.next(&mut rng);
+            let prompt = instruction(family, topic, self.phrasing(split, &mut rng));
+            let mut chosen: Vec<Combination> = Vec::new();
+            while chosen.len() < SYSTEMS_PER_INSTRUCTION {
+                let drawn = combination(split, &mut rng);
+                if chosen.iter().all(|other| (0..4).all(|dimension| other[dimension] != drawn[dimension])) {
+                    chosen.push(drawn);
+                }
+            }
+            for (variant, combination) in chosen.into_iter().enumerate() {
+                let members = members(combination);
+                records.push(BenchRecord {
+                    id: Some(format!("{}-{number:04}-{variant}", split.as_str())),
+                    source: family.as_str().into(),
+                    preference_set: preference_set(&members),
+                    system: system_message(split, &members, &mut rng),
+                    prompt: prompt.clone(),
+                    reference_answer: realise(family, topic, &wanted(&members)),
+                    rubrics: members.iter().map(|member| member.rubric()).collect(),
+                });
+            }
+        }
+        records
+    }
+
+    /// A pool of `size` different system messages of the train split.
+    fn systems(&self, size: usize) -> Vec<(Combination, String)> {
+        let mut rng = stream(self.seed, "mini pool");
+        let mut seen = HashSet::new();
+        let mut pool = Vec::with_capacity(size);
+        while pool.len() < size {
+            let drawn = draw_system(Split::Train, &mut rng);
+            if seen.insert(drawn.1.clone()) {
+                pool.push(drawn);
+            }
+        }
+        pool
+    }
+
+    fn phrasing(&self, split: Split, rng: &mut ChaCha8Rng) -> usize {
+        let usable: Vec<usize> = (0..PHRASINGS).filter(|&i| phrasing_split(i) == split).collect();
+        usable.choose(rng).copied().unwrap_or(0)
+    }
+}
+
+fn draw_system(split: Split, rng: &mut ChaCha8Rng) -> (Combination, String) {
+    let drawn = combination(split, rng);
+    (drawn, system_message(split, &members(drawn), rng))
+}
+
+fn preference_set(members: &[&MiniPreference; 4]) -> Option<PreferenceSet> {
+    debug_assert_eq!(members.map(|member| member.dimension), Dimension::ALL);
+    PreferenceSet::new(members.iter().map(|member| member.to_preference()).collect()).ok()
+}
+
+/// Every question of the world in a shuffled order, then again in another, so that each is asked
+/// equally often.
+struct Cycle {
+    order: Vec<(Family, &'static Topic)>,
+    next: usize,
+}
+
+impl Cycle {
+    fn new(rng: &mut ChaCha8Rng) -> Self {
+        let mut order: Vec<_> = topics().iter().flat_map(|topic| Family::ALL.map(|family| (family, topic))).collect();
+        order.shuffle(rng);
+        Self { order, next: 0 }
+    }
+
+    fn next(&mut self, rng: &mut ChaCha8Rng) -> (Family, &'static Topic) {
+        if self.next == self.order.len() {
+            self.order.shuffle(rng);
+            self.next = 0;
+        }
+        self.next += 1;
+        self.order[self.next - 1]
+    }
+}

@@ -1,0 +1,60 @@
+//! Mini's system messages: sentence plans around the wordings of four preferences.
+
+use janus_core::{Composer, SentencePlan};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::preferences::{MiniPreference, WORDINGS, wording_split};
+use super::{Split, UNIFORM_SYSTEM};
+
+#[rustfmt::skip]
+static PLANS: [&str; 14] = [
+    // train
+    "You are a helpful assistant. Please {}. {^}. Also {}. Finally, {}.",
+    "You write for one reader. {^} and {}. Moreover, {}, and {}.",
+    "When you reply, {}. Remember to {}. {^}, and do not forget to {}.",
+    "I would like you to {}. I also want you to {}. Then {}, and {}.",
+    "You know this reader well. Always {}. {^}. If you can, {}. Above all, {}.",
+    "Four wishes guide you: {}; {}; {}; and {}.",
+    "It is your task to {}. Next, {}. It helps to {}. Please {} as well.",
+    "You are a good companion. {^}. {^}. {^}. {^}.",
+    "As an assistant for this reader, try to {}. You should {}. You should also {}, and then {}.",
+    "Please {}, {}, {} and {}.",
+    // dev
+    "You are a companion who knows what I want: {}, {}, and also {}. Finally, {}.",
+    "Remember this well. You should {} and {}. Always {}. Please {}.",
+    // bench
+    "You are an assistant for one reader. It helps to {}. Then {}. I want you to {}, and above all, {}.",
+    "Do not forget four wishes of this reader: {}. {^}. Next, {}. As well as you can, {}.",
+];
+
+/// The split in which a sentence plan may be used: ten train, two dev, two bench.
+pub fn plan_split(index: usize) -> Split {
+    match index {
+        0..10 => Split::Train,
+        10..12 => Split::Dev,
+        _ => Split::Bench,
+    }
+}
+
+/// A system message of a split: one of its plans, the preferences in any order, each in one of its wordings.
+pub fn system_message(split: Split, preferences: &[&MiniPreference; 4], rng: &mut impl Rng) -> String {
+    let usable: Vec<usize> = (0..WORDINGS).filter(|&i| wording_split(i) == split).collect();
+    let clauses = preferences.map(|preference| preference.wordings[usable.choose(rng).copied().unwrap_or(0)]);
+    let plans = (0..PLANS.len()).filter(|&i| plan_split(i) == split).map(|i| SentencePlan::new(PLANS[i]));
+    // Every plan has four slots, which a test holds.
+    Composer::new(plans).and_then(|composer| composer.compose(&clauses, rng)).unwrap_or_else(|_| UNIFORM_SYSTEM.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_takes_four_clauses() {
+        assert!(PLANS.iter().all(|plan| SentencePlan::new(*plan).slots() == 4));
+        for split in [Split::Train, Split::Dev, Split::Bench] {
+            assert!((0..PLANS.len()).filter(|&i| plan_split(i) == split).count() >= 2);
+        }
+    }
+}

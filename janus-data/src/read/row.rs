@@ -1,0 +1,92 @@
+//! One row read as a type, and what went wrong told field by field.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use serde::de::{DeserializeOwned, Deserializer};
+
+use crate::{Error, Problem};
+
+/// Where a row stands.
+pub(super) struct Place<'a> {
+    pub(super) path: &'a Path,
+    /// From 1.
+    pub(super) row: u64,
+    /// From 1, where rows are lines.
+    pub(super) line: Option<u64>,
+}
+
+impl Place<'_> {
+    pub(super) fn error(&self, field: Option<String>, problem: Problem) -> Error {
+        Error::Row { path: self.path.into(), row: self.row, line: self.line, field, problem }
+    }
+
+    /// Reads a row; an error names the field.
+    pub(super) fn decode<'de, T, D>(&self, row: D) -> Result<T, Error>
+    where
+        T: DeserializeOwned,
+        D: Deserializer<'de, Error: Display>,
+    {
+        serde_path_to_error::deserialize(row).map_err(|error| {
+            let path = error.path().to_string();
+            let (missing, problem) = problem(&without_position(&error.inner().to_string()));
+            let field = match (path.as_str(), missing) {
+                (".", missing) => missing,
+                (path, Some(missing)) => Some(format!("{path}.{missing}")),
+                (path, None) => Some(path.into()),
+            };
+            self.error(field, problem)
+        })
+    }
+}
+
+/// Serde's sentence as data: the name of a missing field, and the problem.
+fn problem(message: &str) -> (Option<String>, Problem) {
+    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return (Some(field.into()), Problem::Missing);
+    }
+    let kinds = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    let mismatch = kinds.iter().find_map(|kind| message.strip_prefix(kind)?.split_once(", expected "));
+    match mismatch {
+        Some((got, expected)) => (None, Problem::Mismatch { expected: expected.into(), got: got.into() }),
+        None => (None, Problem::Rule(message.into())),
+    }
+}
+
+/// serde_json ends its sentences with a position within the row, which is no position in the file.
+fn without_position(message: &str) -> String {
+    let cut = message.rfind(" at line ").filter(|&at| message[at..].contains(" column "));
+    message[..cut.unwrap_or(message.len())].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails<T: DeserializeOwned>(json: &str) -> (Option<String>, Problem) {
+        let place = Place { path: Path::new("x.jsonl"), row: 7, line: None };
+        match place.decode::<T, _>(&mut serde_json::Deserializer::from_str(json)).err() {
+            Some(Error::Row { row: 7, field, problem, .. }) => (field, problem),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_missing_field_is_named_with_its_way() {
+        let messages = r#"{"system":"","prompt":"","chosen":[{"role":"user","content":""},{"content":""}],"rejected":[]}"#;
+        assert_eq!(fails::<janus_core::PairRecord>(messages), (Some("chosen[1].role".into()), Problem::Missing));
+        assert_eq!(fails::<janus_core::RewardRecord>("{}"), (Some("input".into()), Problem::Missing));
+    }
+
+    #[test]
+    fn a_wrong_type_tells_both() {
+        let (field, problem) = fails::<janus_core::RewardRecord>(r#"{"input":3}"#);
+        assert_eq!(field.as_deref(), Some("input"));
+        assert_eq!(problem, Problem::Mismatch { expected: "a string".into(), got: "integer `3`".into() });
+    }
+
+    #[test]
+    fn a_row_that_is_no_object_has_no_field() {
+        assert_eq!(fails::<janus_core::RewardRecord>("3").0, None);
+    }
+}

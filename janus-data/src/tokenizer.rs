@@ -1,0 +1,133 @@
+//! Text to ids and back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use janus_core::Rendered;
+use tokenizers::ModelWrapper;
+
+use crate::{Error, Result, bpe, write_file};
+
+/// A tokenizer of the Hugging Face `tokenizers` library, made predictable: text never turns into special tokens by
+/// itself, none is added, nothing is cut or padded and no merge is dropped, whatever its file asks for. Special tokens
+/// come from the chat template alone.
+///
+/// Clones share the vocabulary.
+#[derive(Clone)]
+pub struct Tokenizer {
+    /// Takes text as text, also where it spells a special token.
+    plain: Arc<tokenizers::Tokenizer>,
+    /// Takes the spelling of a special token as that token.
+    spelt: Arc<tokenizers::Tokenizer>,
+    vocab_size: usize,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::TokenizerFile`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+        let tokenizer = tokenizers::Tokenizer::from_bytes(bytes);
+        tokenizer.map(Self::from_tokenizers).map_err(|source| Error::TokenizerFile { path: path.into(), source })
+    }
+
+    /// Takes over a tokenizer of the library; its truncation, padding and dropout are switched off.
+    pub fn from_tokenizers(mut tokenizer: tokenizers::Tokenizer) -> Self {
+        // Truncation can only fail where it is asked for.
+        let _ = tokenizer.with_truncation(None);
+        tokenizer.with_padding(None);
+        if let ModelWrapper::BPE(bpe) = tokenizer.get_model()
+            && bpe.dropout.is_some()
+        {
+            let mut bpe = bpe.clone();
+            bpe.dropout = None;
+            tokenizer.with_model(bpe);
+        }
+        tokenizer.set_encode_special_tokens(false);
+        let mut plain = tokenizer.clone();
+        plain.set_encode_special_tokens(true);
+        let vocab_size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        Self { plain: Arc::new(plain), spelt: Arc::new(tokenizer), vocab_size }
+    }
+
+    /// Trains a byte-level BPE (Sennrich et al. 2016, on bytes as in GPT-2) of at most `vocab_size` tokens: first the
+    /// special tokens in the order given, then the 256 bytes, then the merges. A pair that occurs once is not merged,
+    /// so little text gives fewer tokens. Texts are counted as text, special tokens in them too. The same texts give
+    /// the same bytes in every process.
+    ///
+    /// ```
+    /// let tokenizer = janus_data::Tokenizer::train(["a kite, a kite"].into_iter(), 300, &["<s>", "</s>"])?;
+    /// assert_eq!(tokenizer.token_id("</s>"), Some(1));
+    /// assert_eq!(tokenizer.decode(&tokenizer.encode("a kite?")?)?, "a kite?");
+    /// # Ok::<(), janus_data::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::VocabularyTooSmall`], [`Error::SpecialToken`] for one that is empty, doubled, or spelt like a
+    /// token of text.
+    pub fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize, special_tokens: &[&str]) -> Result<Self> {
+        bpe::train(texts, vocab_size, special_tokens).map(Self::from_tokenizers)
+    }
+
+    /// Writes a `tokenizer.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Tokenizer`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let json = self.spelt.to_string(true).map_err(|source| Error::Tokenizer { doing: "be written", source })?;
+        write_file(path, json.as_bytes())
+    }
+
+    /// Ids of a text. Text is text: no special token is added, and the spelling of one in the text is taken for
+    /// letters and signs.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the model cannot spell the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        ids(&self.plain, text)
+    }
+
+    /// Ids of a text in which special tokens may be spelt out; none is added. For prompts that another program
+    /// rendered; what a user typed belongs into [`Tokenizer::encode`].
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the model cannot spell the text.
+    pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>> {
+        ids(&self.spelt, text)
+    }
+
+    /// Ids of a rendered conversation, segment by segment: the ids of a prompt are the first ids of every conversation
+    /// that continues it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchToken`] for a special token that the tokenizer does not have, [`Error::Tokenizer`].
+    pub fn encode_rendered(&self, rendered: &Rendered) -> Result<Vec<u32>> {
+        Ok(self.rendered(rendered)?.ids)
+    }
+
+    /// Text of ids; special tokens are left out, and bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.plain.decode(ids, true).map_err(|source| Error::Tokenizer { doing: "decode the ids", source })
+    }
+
+    /// The id of a token by its spelling in the vocabulary.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.plain.token_to_id(token)
+    }
+
+    /// One more than the largest id, special tokens included: the rows that an embedding needs.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+}
+
+fn ids(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+    let encoding = tokenizer.encode_fast(text, false);
+    encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|source| Error::Tokenizer { doing: "encode the text", source })
+}

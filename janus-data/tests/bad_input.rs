@@ -1,0 +1,240 @@
+//! Every broken file is an error that names the file, the row and the field, and says what to do.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
+use janus_data::{Error, Problem, read, read_all, write_all, write_file, write_parquet};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        std::fs::write(self.path(name), bytes).unwrap();
+        self.path(name)
+    }
+}
+
+/// The error's sentence without the folder.
+fn message<T: DeserializeOwned>(path: &Path) -> String {
+    let error = read_all::<T>(path).err().expect("the file is broken").to_string();
+    let folder = format!("{}/", path.parent().unwrap().display());
+    assert!(error.starts_with(&folder), "the file is not named: {error}");
+    error.replace(&folder, "")
+}
+
+const GOOD: &str = r#"{"input":"i","chosen":"c","rejected":"r"}"#;
+
+fn bench() -> Value {
+    let rubric = json!({"criteria": "c", "score_descriptions": {"1": "a", "2": "b", "3": "c", "4": "d", "5": "e"}});
+    json!({"source": "s", "system": "s", "prompt": "p", "reference_answer": "r", "rubrics": [rubric, rubric]})
+}
+
+#[test]
+fn a_missing_field() {
+    let path = Folder::new();
+    let path = path.file("rm.jsonl", format!("{GOOD}\n\n{{\"input\":\"i\",\"chosen\":\"c\"}}\n"));
+    assert_eq!(message::<RewardRecord>(&path), "rm.jsonl, row 2 (line 3), field \"rejected\": missing");
+}
+
+#[test]
+fn a_wrong_type() {
+    let folder = Folder::new();
+    let path = folder.file("rm.jsonl", r#"{"input":3,"chosen":"c","rejected":"r"}"#);
+    assert_eq!(message::<RewardRecord>(&path), "rm.jsonl, row 1 (line 1), field \"input\": expected a string, got integer `3`");
+    let path = folder.file("rm.json", format!("[{GOOD}, {{\"input\":\"i\",\"chosen\":null}}]"));
+    assert_eq!(message::<RewardRecord>(&path), "rm.json, row 2, field \"chosen\": expected a string, got null");
+    let path = folder.file("pairs.jsonl", r#"{"system":"","prompt":"","chosen":[{"role":"robot","content":""}]}"#);
+    assert_eq!(
+        message::<PairRecord>(&path),
+        "pairs.jsonl, row 1 (line 1), field \"chosen[0].role\": expected one of `system`, `user`, `assistant`, got `robot`"
+    );
+}
+
+#[test]
+fn a_wrong_type_in_parquet() {
+    let folder = Folder::new();
+    let path = folder.path("rm.parquet");
+    let row = RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() };
+    write_parquet(&path, &[row.clone(), row]).unwrap();
+    assert_eq!(message::<SftRecord>(&path), "rm.parquet, row 1, field \"system\": missing");
+    assert_eq!(
+        message::<std::collections::BTreeMap<String, u32>>(&path),
+        "rm.parquet, row 1, field \"input\": expected u32, got string \"i\""
+    );
+}
+
+#[test]
+fn broken_utf8() {
+    let folder = Folder::new();
+    let path = folder.file("rm.jsonl", [GOOD.as_bytes(), b"\n{\"input\":\"\xff\"}\n"].concat());
+    assert_eq!(message::<RewardRecord>(&path), "rm.jsonl, row 2 (line 2): the byte at column 11 is not UTF-8: convert the file to UTF-8");
+    let path = folder.file("rm.json", [b"[\n", GOOD.as_bytes(), b",\n{\"input\":\"\xff\"}]"].concat());
+    assert_eq!(message::<RewardRecord>(&path), "rm.json, row 2 (line 3): the byte at column 11 is not UTF-8: convert the file to UTF-8");
+}
+
+#[test]
+fn broken_json() {
+    let folder = Folder::new();
+    let path = folder.file("rm.jsonl", format!("{GOOD}\n{{\"input\":\"i\",,}}\n"));
+    let error = message::<RewardRecord>(&path);
+    assert!(error.starts_with("rm.jsonl, row 2 (line 2): not JSON at column 14 ("), "{error}");
+    let path = folder.file("two.jsonl", format!("{GOOD} {GOOD}\n"));
+    let error = message::<RewardRecord>(&path);
+    assert!(error.starts_with("two.jsonl, row 1 (line 1): not JSON at column 43 (trailing characters"), "{error}");
+    let path = folder.file("rm.json", format!("[{GOOD},\n{GOOD}"));
+    let error = message::<RewardRecord>(&path);
+    assert!(error.starts_with("rm.json, row 3 (line 2): not JSON at column 41 (EOF while parsing a list"), "{error}");
+}
+
+/// A row is broken JSON also where the reader met a missing or wrong field first.
+#[test]
+fn broken_json_behind_a_wrong_field() {
+    let folder = Folder::new();
+    let path = folder.file("rm.jsonl", r#"{"input":3,"#);
+    assert!(message::<RewardRecord>(&path).contains("not JSON"));
+}
+
+#[test]
+fn json_that_holds_no_rows() {
+    let folder = Folder::new();
+    let path = folder.file("rm.json", "\"text\"");
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "rm.json, row 1: expected an array of objects, or an object of objects keyed by id, got `\"text\"`"
+    );
+    let path = folder.file("row.json", GOOD);
+    assert_eq!(message::<RewardRecord>(&path), "row.json, row 1: expected struct RewardRecord, got string \"i\"");
+    let path = folder.file("twice.json", r#"{"1": {}, "1": {}}"#);
+    assert_eq!(message::<Value>(&path), "twice.json, row 2: the key \"1\" stands twice: keep one of the rows");
+}
+
+#[test]
+fn a_rubric_with_six_scores() {
+    let folder = Folder::new();
+    let mut row = bench();
+    row["rubrics"][1]["score_descriptions"]["6"] = "f".into();
+    for name in ["bench.jsonl", "bench.json"] {
+        let path = folder.path(name);
+        write_all(&path, &[bench(), row.clone()]).unwrap();
+        let error = message::<BenchRecord>(&path);
+        assert!(error.contains("row 2"), "{error}");
+        let end = "field \"rubrics[1].score_descriptions\": a rubric needs the five score descriptions \"1\" to \"5\", \
+                   got \"1\", \"2\", \"3\", \"4\", \"5\", \"6\"";
+        assert!(error.ends_with(end), "{error}");
+    }
+}
+
+#[test]
+fn a_preference_set_with_two_styles() {
+    let folder = Folder::new();
+    let style = |name: &str| json!({"dimension": "style", "subdimension": "tone", "preference": name, "description": ""});
+    let mut row = bench();
+    row["preference_set"] = json!([style("warm"), style("cold")]);
+    let path = folder.path("bench.jsonl");
+    write_all(&path, &[row]).unwrap();
+    let error = message::<BenchRecord>(&path);
+    assert!(
+        error.starts_with("bench.jsonl, row 1 (line 1), field \"preference_set\": the preference set has two style preferences"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_truncated_gz() {
+    let folder = Folder::new();
+    let path = folder.path("rm.jsonl.gz");
+    let rows: Vec<Value> =
+        (0..5000).map(|i| json!({"input": format!("{i} {}", i * 7919 % 10007), "chosen": "c", "rejected": "r"})).collect();
+    write_all(&path, &rows).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let path = folder.file("cut.jsonl.gz", &bytes[..bytes.len() / 2]);
+    let mut reader = read::<RewardRecord>(&path).unwrap();
+    let read = reader.by_ref().take_while(Result::is_ok).count();
+    assert!(0 < read && read < rows.len());
+    assert_eq!(reader.by_ref().count(), 0, "a damaged file ends the stream");
+    let error = message::<RewardRecord>(&path);
+    assert!(error.starts_with(&format!("cut.jsonl.gz, after row {read}: the gzip data is cut short or damaged")), "{error}");
+    let path = folder.file("rm.json.gz", GOOD);
+    assert!(matches!(read_all::<Value>(path), Err(Error::Gzip { rows: 0, .. })));
+}
+
+#[test]
+fn a_gz_of_several_members_is_read_to_its_end() {
+    let folder = Folder::new();
+    let member = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let path = folder.file("two.jsonl.gz", [member("{\"a\":1}\n"), member("{\"a\":2}\n")].concat());
+    assert_eq!(read_all::<Value>(path).unwrap().len(), 2);
+}
+
+#[test]
+fn a_truncated_or_false_parquet() {
+    let folder = Folder::new();
+    let path = folder.path("rm.parquet");
+    write_parquet(&path, &[RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() }]).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for (name, bytes) in [("cut.parquet", &bytes[..bytes.len() - 9]), ("false.parquet", GOOD.as_bytes()), ("empty.parquet", b"")] {
+        let error = message::<RewardRecord>(&folder.file(name, bytes));
+        assert!(error.starts_with(&format!("{name}: not a whole Parquet file (")), "{error}");
+        assert!(error.ends_with("fetch or write the file again"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_and_an_unknown_extension() {
+    let folder = Folder::new();
+    let error = message::<Value>(&folder.path("none.jsonl"));
+    assert!(error.starts_with("none.jsonl: cannot open the file: "), "{error}");
+    assert_eq!(
+        message::<Value>(&folder.file("rows.csv", "a,b")),
+        "rows.csv: unknown file type, expected one of .json, .jsonl, .json.gz, .jsonl.gz, .parquet"
+    );
+    let error = write_all(folder.path("rows.parquet"), &[bench()]).unwrap_err().to_string();
+    assert!(error.ends_with("expected one of .json, .jsonl, .json.gz, .jsonl.gz"), "{error}");
+    let error = write_parquet::<RewardRecord>(folder.path("rows.jsonl"), &[]).unwrap_err().to_string();
+    assert!(error.ends_with("expected one of .parquet"), "{error}");
+}
+
+#[test]
+fn reading_goes_on_after_a_broken_row() {
+    let folder = Folder::new();
+    let lines = [GOOD, "{", r#"{"input":"i"}"#, GOOD].join("\n");
+    let json = format!("[{GOOD}, 3, {{}}, {GOOD}]");
+    for path in [folder.file("rm.jsonl", lines), folder.file("rm.json", json)] {
+        let rows: Vec<_> = read::<RewardRecord>(path).unwrap().collect();
+        assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true]);
+        assert!(matches!(&rows[2], Err(Error::Row { row: 3, problem: Problem::Missing, .. })));
+    }
+}
+
+#[test]
+fn a_failed_write_leaves_the_old_file_and_no_temporary() {
+    let folder = Folder::new();
+    let path = folder.file("rows.jsonl", "old");
+    // JSON has no keys that are lists: the second row fails after the first was written.
+    let rows = [std::collections::BTreeMap::new(), [(vec![1], 2)].into()];
+    let error = write_all(&path, &rows).unwrap_err();
+    assert!(matches!(error, Error::Encode { row: 2, .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+    assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 1);
+
+    // A folder stands where the file should go: the rename fails.
+    std::fs::create_dir(folder.path("taken.jsonl")).unwrap();
+    assert!(matches!(write_file(folder.path("taken.jsonl"), b"new"), Err(Error::Io { .. })));
+    assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 2);
+    assert!(matches!(write_file(folder.path("none/rows.jsonl"), b"new"), Err(Error::Io { .. })));
+}

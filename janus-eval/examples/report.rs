@@ -1,0 +1,160 @@
+//! A small report with every kind of block, in all three formats.
+//!
+//! Run with `cargo run -p janus-eval --example report -- FOLDER`, then open `FOLDER/report.html`. The scores are
+//! drawn from a seeded stream; no model was trained for them.
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+use std::path::PathBuf;
+
+use janus_core::{BenchRecord, Judge, JudgeRequest, Rubric, RubricVerdict, Score, ScoreDescriptions};
+use janus_eval::report::{BarChart, BarGroup, Cell, Example, Figure, Histogram, Line, LineChart, Plot, Point, Report, Section, Table};
+use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, PooledRow, Sample, ScoredRow, VerifiableJudge, pool, summarise};
+use rand::RngCore;
+
+const SOURCES: [&str; 5] = ["alpaca_eval", "flask", "koala", "mt_bench", "self_instruct"];
+const ROWS: usize = 240;
+
+/// Rows of a model whose scores are around `level`; three rows of an instruction share its difficulty.
+fn rows(name: &str, level: f64) -> Vec<ScoredRow> {
+    let mut shared = janus_core::stream(1, "difficulty");
+    let mut own = janus_core::stream(1, name);
+    let unit = |value: u32| f64::from(value) / f64::from(u32::MAX);
+    let mut difficulty = 0.0;
+    let row = |row: usize| {
+        if row % 3 == 0 {
+            difficulty = 1.6 * (unit(shared.next_u32()) - 0.5);
+        }
+        let mut score = || (level + difficulty + 2.0 * (unit(own.next_u32()) - 0.5)).round().clamp(1.0, 5.0) as u8;
+        ScoredRow::new(row.to_string(), SOURCES[row / 3 % 5], [score(), score(), score(), score()].map(Some))
+    };
+    (0..ROWS).map(row).collect()
+}
+
+/// The interval of a model's mean, with the rows of an instruction kept together.
+fn mean(rows: &[PooledRow], keep: impl Fn(&PooledRow) -> bool) -> janus_eval::Result<Interval> {
+    let values = rows.iter().enumerate().filter(|(_, row)| keep(row)).filter_map(|(index, row)| Some((index / 3, row.mean()?)));
+    Bootstrap::default().mean(&Sample::clustered(values)?)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| ".".into()));
+    let models = [("Base", 2.2), ("Uniform system message", 3.2), ("Janus", 3.9), ("Janus + DPO", 4.1), ("Janus + ORPO, best of 16", 4.3)];
+    let scored: Vec<(&str, Vec<ScoredRow>)> = models.iter().map(|&(name, level)| (name, rows(name, level))).collect();
+    let pooled: Vec<Vec<PooledRow>> = scored.iter().map(|(_, rows)| pool(&[rows])).collect::<Result<_, _>>()?;
+
+    let mut report = Report::new("A sample report");
+    let mut table =
+        Table::new("Mean score over four rubrics, 1 to 5, by source", ["model"].into_iter().chain(SOURCES).chain(["overall", "n"]));
+    for ((name, rows), pooled) in scored.iter().zip(&pooled) {
+        let summary = summarise(&[rows])?;
+        let sources = summary.sources.iter().map(|s| s.score.as_ref().map_or(Cell::Empty, |score| Cell::number(score.mean, 2)));
+        let overall = Cell::interval(mean(pooled, |_| true)?, 2);
+        table = table.row([Cell::from(*name)].into_iter().chain(sources).chain([overall, summary.overall.n.into()]).collect::<Vec<_>>());
+    }
+    let intervals: Vec<Interval> = pooled.iter().map(|rows| mean(rows, |_| true)).collect::<Result<_, _>>()?;
+    let bars = models.iter().zip(&intervals).map(|((name, _), interval)| (*name, (*interval).into()));
+    let bars = BarChart::single("mean score, 1 to 5", bars).with_range(1.0, 5.0);
+
+    let group = |source: &str| -> janus_eval::Result<BarGroup> {
+        let bars = [1, 2, 3].iter().map(|&model| Ok(Some(mean(&pooled[model], |row| row.source == source)?.into())));
+        Ok(BarGroup { label: source.into(), bars: bars.collect::<janus_eval::Result<_>>()? })
+    };
+    let grouped = BarChart {
+        value_label: "mean score, 1 to 5".into(),
+        range: Some([1.0, 5.0]),
+        series: [1, 2, 3].iter().map(|&model| models[model].0.to_owned()).collect(),
+        groups: SOURCES.into_iter().map(group).collect::<Result<_, _>>()?,
+    };
+
+    let outcomes = PairedOutcomes::of(&pooled[2], &pooled[1])?;
+    let hits = outcomes.rows.iter().enumerate().map(|(index, row)| (index / 3, f64::from(row.outcome.is_tie_win())));
+    let tie_win = Bootstrap::default().mean(&Sample::clustered(hits)?)?;
+    let gain = outcomes.rows.iter().enumerate().map(|(index, row)| (index / 3, row.difference));
+    let gain = Bootstrap::default().mean(&Sample::clustered(gain)?)?;
+    report.claims.push(Claim::above("janus_above_uniform", "Janus scores higher than the uniform baseline", &gain, 0.0));
+    report.claims.push(Claim::above("tie_win_above_half", "Janus wins or ties well on more than half of the rows", &tie_win, 0.5));
+    report.claims.push(Claim::above("gain_above_one", "The gain is more than a whole point", &gain, 1.0));
+    report.claims.push(Claim::new("tie_win", "Tie+win of Janus against the uniform baseline (a measurement, not a test)", &tie_win));
+
+    let mut lines = Vec::new();
+    for (name, start, slope) in [("unseen system messages", 2.9, 0.16), ("unseen preference combinations", 2.8, 0.12)] {
+        let mut points = Vec::new();
+        for power in 0..=8 {
+            let interval = mean(&pool(&[rows(&format!("{name}{power}"), start + slope * f64::from(power))])?, |_| true)?;
+            points.push(Point { x: f64::from(1 << power), y: interval.into() });
+        }
+        lines.push(Line { name: name.into(), points });
+    }
+    let curve = LineChart {
+        x_label: "distinct system messages trained on (logarithmic)".into(),
+        y_label: "mean score, 1 to 5".into(),
+        log_x: true,
+        y_range: None,
+        lines,
+    };
+    let means: Vec<Vec<f64>> = pooled.iter().map(|rows| rows.iter().filter_map(PooledRow::mean).collect()).collect();
+    let histogram = Histogram::of("row mean, 1 to 5", 16, [(models[1].0, &means[1][..]), (models[2].0, &means[2][..])])?;
+
+    report.sections = vec![
+        Section::new("Claims").paragraph("Intervals are at the level of 0.95, over instructions.").claims([
+            "janus_above_uniform",
+            "tie_win_above_half",
+            "gain_above_one",
+            "tie_win",
+        ]),
+        Section::new("Scores")
+            .table(table)
+            .figure(Figure::new("Mean score by model", "Whiskers: 95% interval.", Plot::Bars(bars)))
+            .figure(Figure::new("Mean score by source", "Whiskers: 95% interval.", Plot::Bars(grouped)))
+            .figure(Figure::new("Row means", "Share of rows by mean score.", Plot::Histogram(histogram))),
+        Section::new("System messages").figure(Figure::new(
+            "Score by number of system messages",
+            "Bands and whiskers: 95% interval.",
+            Plot::Lines(curve),
+        )),
+        Section::new("Examples").examples(vec![example()?]),
+    ];
+    std::fs::create_dir_all(&folder)?;
+    for (name, text) in [("report.md", report.to_markdown()?), ("report.json", report.to_json()?), ("report.html", report.to_html()?)] {
+        std::fs::write(folder.join(name), &text)?;
+        println!("{} ({} bytes)", folder.join(name).display(), text.len());
+    }
+    Ok(())
+}
+
+/// One prompt, three responses, judged by two rubrics that can be computed.
+fn example() -> Result<Example, Box<dyn std::error::Error>> {
+    let rubric =
+        |criteria: &str| Rubric { criteria: criteria.into(), score_descriptions: ScoreDescriptions::new(["no", "", "", "", "yes"]) };
+    let record = BenchRecord {
+        id: Some("kite-1".into()),
+        source: "koala".into(),
+        preference_set: None,
+        system: "You answer children. Use a list, and name one danger.".into(),
+        prompt: "How do I fly a kite when there is <little> wind & I am alone?".into(),
+        reference_answer: String::new(),
+        rubrics: vec![rubric("Is the answer a list?"), rubric("Does it name a danger?")],
+    };
+    let judge = VerifiableJudge::new("sample", |_: &BenchRecord, response: &str| {
+        let listed = response.lines().filter(|line| line.starts_with("- ")).count();
+        let danger = response.contains("power line");
+        Ok::<_, janus_core::Error>(vec![
+            RubricVerdict { score: Score::new((1 + 2 * listed as i64).min(5))?, feedback: format!("{listed} lines begin with a dash.") },
+            RubricVerdict {
+                score: Score::new(if danger { 5 } else { 1 })?,
+                feedback: if danger { "It warns of power lines." } else { "It warns of nothing." }.into(),
+            },
+        ])
+    });
+    let responses = [
+        ("Base", "Kites are toys that fly. Kites are toys that fly. Kites are toys that fly."),
+        ("Uniform system message", "- Use a light kite.\nThen run against the wind for a while, let out a little line, and stop."),
+        ("Janus", "- Take a light kite.\n- Walk backwards, into the wind.\n- Stay away from every power line!"),
+    ];
+    let mut example = Example::new("kite-1", &record);
+    for (model, response) in responses {
+        let verdict = judge.judge(&[JudgeRequest { record: &record, response }]).remove(0)?;
+        example = example.response(model, response, Some(&verdict));
+    }
+    Ok(example)
+}

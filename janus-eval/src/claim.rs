@@ -1,0 +1,93 @@
+//! A statement that a report makes and the numbers behind it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Interval;
+
+/// A statement, the estimate that speaks for or against it, and whether it holds.
+///
+/// The field names are those of `claims` in a report's JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Names the claim for programs: short, stable, unique in a report.
+    pub id: String,
+    /// The claim in words.
+    pub statement: String,
+    /// Rows that the estimate is made from.
+    pub n: usize,
+    /// The estimate.
+    pub estimate: f64,
+    /// Lower end of its confidence interval.
+    pub ci_low: f64,
+    /// Upper end.
+    pub ci_high: f64,
+    /// Whether the statement holds; `None` where the data does not decide.
+    pub holds: Option<bool>,
+    /// Further numbers behind the claim, an object by name; `null` if there are none.
+    #[serde(default)]
+    pub values: Value,
+}
+
+impl Claim {
+    /// A claim that `interval` estimates, not decided yet.
+    pub fn new(id: impl Into<String>, statement: impl Into<String>, interval: &Interval) -> Self {
+        Self {
+            id: id.into(),
+            statement: statement.into(),
+            n: interval.n,
+            estimate: interval.estimate,
+            ci_low: interval.low,
+            ci_high: interval.high,
+            holds: None,
+            values: Value::Null,
+        }
+    }
+
+    /// A claim that the estimated quantity is greater than `bound`: it holds if the whole interval lies
+    /// above, it does not hold if the whole interval lies at or below, otherwise it is not decided.
+    pub fn above(id: impl Into<String>, statement: impl Into<String>, interval: &Interval, bound: f64) -> Self {
+        let holds = if interval.low > bound {
+            Some(true)
+        } else if interval.high <= bound {
+            Some(false)
+        } else {
+            None
+        };
+        Self { holds, ..Self::new(id, statement, interval) }
+    }
+
+    /// The same claim with numbers behind it.
+    pub fn with_values(mut self, values: impl Into<Value>) -> Self {
+        self.values = values.into();
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(low: f64, high: f64) -> Claim {
+        Claim::above("gain", "B is better than A", &Interval { estimate: 0.5, low, high, level: 0.95, n: 7 }, 0.0)
+    }
+
+    #[test]
+    fn only_an_interval_on_one_side_decides() {
+        assert_eq!(claim(0.1, 0.9).holds, Some(true));
+        assert_eq!(claim(0.0, 0.9).holds, None);
+        assert_eq!(claim(-0.9, 0.1).holds, None);
+        assert_eq!(claim(-0.9, 0.0).holds, Some(false));
+    }
+
+    #[test]
+    fn the_names_in_json_are_fixed() {
+        let text = serde_json::to_string(&claim(0.25, 0.75).with_values(serde_json::json!({"a": 1}))).unwrap();
+        let expected = concat!(
+            r#"{"id":"gain","statement":"B is better than A","n":7,"estimate":0.5,"ci_low":0.25,"#,
+            r#""ci_high":0.75,"holds":true,"values":{"a":1}}"#
+        );
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Claim>(&text).unwrap(), claim(0.25, 0.75).with_values(serde_json::json!({"a": 1})));
+    }
+}

@@ -1,0 +1,184 @@
+//! Responses meet the bench records that they answer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use janus_core::BenchRecord;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{Error, Result};
+
+/// A model's response to one bench record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// The record's id, see [`record_id`]; a number is read as its digits.
+    #[serde(deserialize_with = "text_or_number")]
+    pub id: String,
+    /// The text; empty if the model said nothing.
+    pub response: String,
+}
+
+/// A record's id: its own, or its position from 0 where the bench gives none.
+pub fn record_id(record: &BenchRecord, index: usize) -> String {
+    record.id.clone().unwrap_or_else(|| index.to_string())
+}
+
+/// Bench records with the response to each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Joined<'a> {
+    /// One entry for each record, in the bench's order.
+    pub rows: Vec<JoinedRow<'a>>,
+    /// Records that nobody answered.
+    pub missing: Missing,
+}
+
+/// A bench record and the response to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinedRow<'a> {
+    /// The record's id.
+    pub id: String,
+    /// The record.
+    pub record: &'a BenchRecord,
+    /// The response, if there is one.
+    pub response: Option<&'a str>,
+}
+
+/// Ids without a response: all of them counted, the first few named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// How many there are.
+    pub count: usize,
+    /// The first of them, at most [`Missing::NAMED`].
+    pub named: Vec<String>,
+}
+
+impl Missing {
+    /// How many missing ids are named.
+    pub const NAMED: usize = 10;
+
+    fn add(&mut self, id: &str) {
+        self.count += 1;
+        if self.named.len() < Self::NAMED {
+            self.named.push(id.into());
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count - self.named.len() {
+            _ if self.count == 0 => f.write_str("none missing"),
+            0 => write!(f, "{} missing: {}", self.count, self.named.join(", ")),
+            more => write!(f, "{} missing: {} and {more} more", self.count, self.named.join(", ")),
+        }
+    }
+}
+
+/// Joins responses with bench records by id.
+///
+/// # Errors
+/// [`Error::UnknownId`] for a response that belongs to no record, [`Error::DoubledId`] if two records
+/// or two responses share an id. A record without a response is no error: it is counted in
+/// [`Joined::missing`].
+pub fn join<'a>(records: &'a [BenchRecord], responses: &'a [Response]) -> Result<Joined<'a>> {
+    let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
+    let places = unique("bench records", ids.iter().map(String::as_str))?;
+    unique("responses", responses.iter().map(|response| response.id.as_str()))?;
+    let mut answers = vec![None; records.len()];
+    for (index, response) in responses.iter().enumerate() {
+        let Some(&place) = places.get(response.id.as_str()) else {
+            return Err(Error::UnknownId { id: response.id.clone(), index });
+        };
+        answers[place] = Some(response.response.as_str());
+    }
+    let mut missing = Missing::default();
+    ids.iter().zip(&answers).filter(|(_, answer)| answer.is_none()).for_each(|(id, _)| missing.add(id));
+    let rows = ids.into_iter().zip(records).zip(answers).map(|((id, record), response)| JoinedRow { id, record, response });
+    Ok(Joined { rows: rows.collect(), missing })
+}
+
+/// The position of each id, all different.
+pub(crate) fn unique<'a>(what: &'static str, ids: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, usize>> {
+    let mut places = BTreeMap::new();
+    for (second, id) in ids.enumerate() {
+        if let Some(first) = places.insert(id, second) {
+            return Err(Error::DoubledId { what, id: id.into(), first, second });
+        }
+    }
+    Ok(places)
+}
+
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "an id: a string or a whole number")]
+    enum Id {
+        Text(String),
+        Number(i64),
+    }
+    Ok(match Id::deserialize(deserializer)? {
+        Id::Text(text) => text,
+        Id::Number(number) => number.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: Option<&str>) -> BenchRecord {
+        BenchRecord {
+            id: id.map(Into::into),
+            source: "koala".into(),
+            preference_set: None,
+            system: "s".into(),
+            prompt: "p".into(),
+            reference_answer: String::new(),
+            rubrics: vec![],
+        }
+    }
+
+    fn response(id: &str) -> Response {
+        Response { id: id.into(), response: format!("to {id}") }
+    }
+
+    #[test]
+    fn responses_come_in_the_order_of_the_bench() {
+        let records = [record(Some("b")), record(None), record(Some("a"))];
+        let responses = [response("a"), response("1"), response("b")];
+        let joined = join(&records, &responses).unwrap();
+        let got: Vec<_> = joined.rows.iter().map(|row| row.response.unwrap()).collect();
+        assert_eq!(got, ["to b", "to 1", "to a"]);
+        assert_eq!(joined.missing, Missing::default());
+        assert_eq!(joined.missing.to_string(), "none missing");
+    }
+
+    #[test]
+    fn missing_ids_are_all_counted_and_some_named() {
+        let records: Vec<_> = (0..13).map(|_| record(None)).collect();
+        let responses = [response("0")];
+        let joined = join(&records, &responses).unwrap();
+        assert_eq!((joined.rows.len(), joined.missing.count, joined.missing.named.len()), (13, 12, 10));
+        assert_eq!(joined.missing.to_string(), "12 missing: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more");
+    }
+
+    #[test]
+    fn unknown_and_doubled_ids_are_errors() {
+        let records = [record(Some("a")), record(Some("b"))];
+        assert_eq!(join(&records, &[response("a"), response("c")]).unwrap_err(), Error::UnknownId { id: "c".into(), index: 1 });
+        let doubled = |what| Error::DoubledId { what, id: "a".into(), first: 0, second: 1 };
+        assert_eq!(join(&records, &[response("a"), response("a")]).unwrap_err(), doubled("responses"));
+        assert_eq!(join(&[record(Some("a")), record(Some("a"))], &[]).unwrap_err(), doubled("bench records"));
+    }
+
+    #[test]
+    fn an_id_without_a_name_may_not_meet_one_that_is_its_number() {
+        assert!(matches!(join(&[record(Some("1")), record(None)], &[]), Err(Error::DoubledId { first: 0, second: 1, .. })));
+    }
+
+    #[test]
+    fn a_response_is_read_with_either_kind_of_id() {
+        let read: Response = serde_json::from_str(r#"{"id": 3, "response": "x"}"#).unwrap();
+        assert_eq!(read.id, "3");
+        assert!(serde_json::from_str::<Response>(r#"{"id": 3, "response": null}"#).is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! Reports: what is to be read, and the same content as Markdown, JSON and one HTML page.
+//!
+//! Equal reports give equal bytes: no time, no host, no order that a hash decides. All text is plain
+//! text; whatever marks a format has are escaped in it.
+//!
+//! ```
+//! use janus_eval::report::{Cell, Report, Section, Table};
+//!
+//! let mut report = Report::new("Scores");
+//! let table = Table::new("Mean score, 1 to 5", ["model", "score", "n"])
+//!     .row(["Janus".into(), Cell::number(4.172, 2), 921.into()])
+//!     .row(["Base".into(), Cell::number(2.234, 2), 921.into()]);
+//! report.sections.push(Section::new("Bench").paragraph("Four rubrics a row.").table(table));
+//! assert!(report.to_markdown()?.contains("| Janus | 4.17 | 921 |"));
+//! assert!(report.to_html()?.starts_with("<!DOCTYPE html>"));
+//! assert_eq!(Report::from_json(&report.to_json()?)?, report);
+//! # Ok::<(), janus_eval::Error>(())
+//! ```
+
+mod escape;
+mod example;
+mod figure;
+mod html;
+mod json;
+mod markdown;
+mod number;
+pub mod svg;
+mod table;
+
+use serde::{Deserialize, Serialize};
+
+pub use example::{Example, ExampleResponse};
+pub use figure::{BarChart, BarGroup, Figure, Histogram, HistogramSeries, Line, LineChart, Plot, Point, Value};
+pub use json::{FORMAT, VERSION};
+pub use table::{Cell, Table};
+
+use crate::join::unique;
+use crate::{Claim, Error, Result};
+
+/// A report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The title.
+    pub title: String,
+    /// The statements it makes; sections show them by id.
+    pub claims: Vec<Claim>,
+    /// The sections, in reading order.
+    pub sections: Vec<Section>,
+}
+
+/// A section of a report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// The heading.
+    pub title: String,
+    /// What it holds, in reading order.
+    pub blocks: Vec<Block>,
+}
+
+/// A part of a section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Block {
+    /// A paragraph of plain text.
+    Paragraph {
+        /// The text.
+        text: String,
+    },
+    /// A table.
+    Table(Table),
+    /// A plot.
+    Figure(Figure),
+    /// Claims of the report.
+    Claims {
+        /// Their ids, in the order to show.
+        ids: Vec<String>,
+    },
+    /// Prompts with the responses of several models.
+    Examples {
+        /// The prompts.
+        examples: Vec<Example>,
+    },
+}
+
+impl Report {
+    /// A report with a title and nothing else.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), claims: Vec::new(), sections: Vec::new() }
+    }
+
+    /// As GitHub-flavoured Markdown; figures become tables of their numbers.
+    ///
+    /// # Errors
+    /// Those of [`Report::check`].
+    pub fn to_markdown(&self) -> Result<String> {
+        self.check()?;
+        markdown::render(self)
+    }
+
+    /// As one HTML page without any external resource, for screens of every width, light and dark.
+    ///
+    /// # Errors
+    /// Those of [`Report::check`].
+    pub fn to_html(&self) -> Result<String> {
+        self.check()?;
+        html::render(self)
+    }
+
+    /// As JSON, `{format, version, title, claims, sections}`, indented, with a final line break.
+    ///
+    /// # Errors
+    /// Those of [`Report::check`].
+    pub fn to_json(&self) -> Result<String> {
+        self.check()?;
+        json::write(self)
+    }
+
+    /// Reads what [`Report::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::ReportFile`] for text that is no report of this format and version, and those of
+    /// [`Report::check`].
+    pub fn from_json(text: &str) -> Result<Self> {
+        let report = json::read(text)?;
+        report.check()?;
+        Ok(report)
+    }
+
+    /// Checks what rendering relies on.
+    ///
+    /// # Errors
+    /// [`Error::Claim`] for a claim that is doubled or shown but not there, [`Error::TableShape`],
+    /// [`Error::NotFinite`], [`Error::Figure`].
+    pub fn check(&self) -> Result<()> {
+        let ids = unique("claims", self.claims.iter().map(|claim| claim.id.as_str()));
+        let ids = ids.map_err(|error| match error {
+            Error::DoubledId { id, .. } => Error::Claim { id, problem: "has two of" },
+            other => other,
+        })?;
+        for claim in &self.claims {
+            finite("a claim", &[claim.estimate, claim.ci_low, claim.ci_high])?;
+        }
+        for block in self.sections.iter().flat_map(|section| &section.blocks) {
+            match block {
+                Block::Claims { ids: shown } => {
+                    if let Some(id) = shown.iter().find(|id| !ids.contains_key(id.as_str())) {
+                        return Err(Error::Claim { id: id.clone(), problem: "shows but does not have" });
+                    }
+                }
+                Block::Table(table) => table.check()?,
+                Block::Figure(figure) => figure.check()?,
+                Block::Paragraph { .. } | Block::Examples { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The claims of these ids, which [`Report::check`] has seen.
+    fn claims_of<'a>(&'a self, ids: &'a [String]) -> impl Iterator<Item = &'a Claim> {
+        ids.iter().filter_map(|id| self.claims.iter().find(|claim| claim.id == *id))
+    }
+}
+
+impl Section {
+    /// A section with a heading and nothing else.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), blocks: Vec::new() }
+    }
+
+    fn with(mut self, block: Block) -> Self {
+        self.blocks.push(block);
+        self
+    }
+
+    /// The section with a paragraph at its end.
+    pub fn paragraph(self, text: impl Into<String>) -> Self {
+        self.with(Block::Paragraph { text: text.into() })
+    }
+
+    /// The section with a table at its end.
+    pub fn table(self, table: Table) -> Self {
+        self.with(Block::Table(table))
+    }
+
+    /// The section with a figure at its end.
+    pub fn figure(self, figure: Figure) -> Self {
+        self.with(Block::Figure(figure))
+    }
+
+    /// The section with claims of the report, by id, at its end.
+    pub fn claims(self, ids: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.with(Block::Claims { ids: ids.into_iter().map(Into::into).collect() })
+    }
+
+    /// The section with an examples browser at its end.
+    pub fn examples(self, examples: Vec<Example>) -> Self {
+        self.with(Block::Examples { examples })
+    }
+}
+
+/// How a claim's verdict reads.
+fn verdict(holds: Option<bool>) -> &'static str {
+    match holds {
+        Some(true) => "holds",
+        Some(false) => "does not hold",
+        None => "not decided",
+    }
+}
+
+fn finite(what: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::NotFinite { what, index, value: values[index] }),
+        None => Ok(()),
+    }
+}

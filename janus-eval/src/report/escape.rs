@@ -1,0 +1,65 @@
+//! Plain text made safe for the formats.
+
+/// For HTML and SVG, in text and in quoted attributes. Characters that HTML forbids become U+FFFD.
+pub(super) fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' | '\t' => out.push(c),
+            '\r' => out.push('\n'),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// For Markdown on one line, as in a paragraph, heading or table cell: every mark is escaped, line breaks become blanks.
+pub(super) fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (i, c) in text.trim().chars().enumerate() {
+        match c {
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '$' | '&' => out.extend(['\\', c]),
+            // A list item, a rule or a numbered list only at the start of a line.
+            '-' | '+' | '=' if i == 0 => out.extend(['\\', c]),
+            '.' | ')' if out.chars().all(|c| c.is_ascii_digit()) && !out.is_empty() => out.extend(['\\', c]),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// For Markdown as it is: a code block whose fence is longer than any in the text.
+pub(super) fn fenced(text: &str) -> String {
+    let (mut longest, mut run) = (0, 0);
+    for c in text.chars() {
+        run = if c == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    let fence = "`".repeat((longest + 1).max(3));
+    format!("{fence}text\n{}\n{fence}\n", text.trim_end_matches('\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_mark_survives() {
+        assert_eq!(html("<a href='x'>\"&\u{0}"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;\u{fffd}");
+        assert_eq!(markdown("- a | *b*\n<i>"), r"\- a \| \*b\* \<i\>");
+        assert_eq!(markdown("1. x"), r"1\. x");
+        assert_eq!(markdown("score 4.5 - x"), "score 4.5 - x");
+    }
+
+    #[test]
+    fn a_fence_is_longer_than_those_inside() {
+        assert_eq!(fenced("a\n````\nb\n"), "`````text\na\n````\nb\n`````\n");
+    }
+}

@@ -1,0 +1,68 @@
+//! Examples to read: a prompt and what several models answered.
+
+use janus_core::{BenchRecord, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// A prompt with its system message and the responses of several models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// The bench record's id.
+    pub id: String,
+    /// Which benchmark the instruction comes from.
+    pub source: String,
+    /// The system message.
+    pub system: String,
+    /// The instruction.
+    pub prompt: String,
+    /// What each rubric asks.
+    pub criteria: Vec<String>,
+    /// The responses, in the order to show.
+    pub responses: Vec<ExampleResponse>,
+}
+
+/// A model's response to an example and how it was judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExampleResponse {
+    /// The model.
+    pub model: String,
+    /// What it answered.
+    pub response: String,
+    /// One score for each rubric; none where it is missing.
+    pub scores: Vec<Option<u8>>,
+    /// The judge's reason for each score.
+    pub feedback: Vec<String>,
+}
+
+impl Example {
+    /// A bench record without responses.
+    pub fn new(id: impl Into<String>, record: &BenchRecord) -> Self {
+        Self {
+            id: id.into(),
+            source: record.source.clone(),
+            system: record.system.clone(),
+            prompt: record.prompt.clone(),
+            criteria: record.rubrics.iter().map(|rubric| rubric.criteria.clone()).collect(),
+            responses: Vec::new(),
+        }
+    }
+
+    /// The example with one more response.
+    pub fn response(mut self, model: impl Into<String>, response: impl Into<String>, verdict: Option<&Verdict>) -> Self {
+        let rubrics = verdict.map_or(&[][..], |verdict| &verdict.rubrics);
+        self.responses.push(ExampleResponse {
+            model: model.into(),
+            response: response.into(),
+            scores: rubrics.iter().map(|rubric| Some(rubric.score.get())).collect(),
+            feedback: rubrics.iter().map(|rubric| rubric.feedback.clone()).collect(),
+        });
+        self
+    }
+
+    /// A response's criterion, score and reason by rubric, as far as they go.
+    pub(super) fn judged<'a>(&'a self, response: &'a ExampleResponse) -> impl Iterator<Item = (&'a str, Option<u8>, &'a str)> {
+        self.criteria.iter().enumerate().map(|(rubric, criterion)| {
+            let score = response.scores.get(rubric).copied().flatten();
+            (criterion.as_str(), score, response.feedback.get(rubric).map_or("", String::as_str))
+        })
+    }
+}

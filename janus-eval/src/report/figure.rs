@@ -1,0 +1,373 @@
+//! Plots as data; [`svg`](super::svg) draws them.
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{Cell, Table};
+use super::{finite, number};
+use crate::{Error, Interval, Result};
+
+/// A plot with its title and caption.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What the plot shows.
+    pub title: String,
+    /// What to know when reading it. The numbers of rows are added by the renderer.
+    pub caption: String,
+    /// The plot.
+    pub plot: Plot,
+}
+
+/// A plot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Plot {
+    /// Lines through points.
+    Lines(LineChart),
+    /// Bars, alone or in groups.
+    Bars(BarChart),
+    /// How often values occur.
+    Histogram(Histogram),
+}
+
+/// A value, its interval if it has one, and the rows that it is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Value {
+    /// The value.
+    pub value: f64,
+    /// Lower and upper end.
+    pub interval: Option<[f64; 2]>,
+    /// Rows.
+    pub n: usize,
+}
+
+impl Value {
+    /// A value without an interval.
+    pub fn plain(value: f64, n: usize) -> Self {
+        Self { value, interval: None, n }
+    }
+
+    /// From the lowest to the highest number in it.
+    pub(super) fn extent(&self) -> [f64; 2] {
+        let [low, high] = self.interval.unwrap_or([self.value; 2]);
+        [low.min(self.value), high.max(self.value)]
+    }
+
+    fn cell(&self) -> Cell {
+        let decimals = number::decimals(self.value);
+        match self.interval {
+            Some([low, high]) => Cell::Text(number::interval(self.value, low, high, decimals)),
+            None => Cell::number(self.value, decimals),
+        }
+    }
+}
+
+impl From<Interval> for Value {
+    fn from(interval: Interval) -> Self {
+        Self { value: interval.estimate, interval: Some([interval.low, interval.high]), n: interval.n }
+    }
+}
+
+/// Lines through points, e.g. a score by the number of distinct system messages trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LineChart {
+    /// What x is, with its unit.
+    pub x_label: String,
+    /// What y is, with its unit.
+    pub y_label: String,
+    /// Whether x is spaced by its logarithm; every x is positive then.
+    pub log_x: bool,
+    /// Ends of the y axis; by default the data's.
+    pub y_range: Option<[f64; 2]>,
+    /// The lines.
+    pub lines: Vec<Line>,
+}
+
+/// A line of a [`LineChart`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its points, by rising x.
+    pub points: Vec<Point>,
+}
+
+/// A point of a [`Line`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Where it stands.
+    pub x: f64,
+    /// Its value.
+    pub y: Value,
+}
+
+/// Horizontal bars. With one series every group is a single bar.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BarChart {
+    /// What the bars' length is, with its unit.
+    pub value_label: String,
+    /// Ends of the value axis; bars begin at the lower one. By default from 0 to the data's end.
+    pub range: Option<[f64; 2]>,
+    /// Names in the legend, one for each bar of a group.
+    pub series: Vec<String>,
+    /// The groups, from top to bottom.
+    pub groups: Vec<BarGroup>,
+}
+
+/// Bars that belong together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BarGroup {
+    /// The group's name.
+    pub label: String,
+    /// One value for each series; none leaves a gap.
+    pub bars: Vec<Option<Value>>,
+}
+
+impl BarChart {
+    /// Single bars with a label each.
+    pub fn single(value_label: impl Into<String>, bars: impl IntoIterator<Item = (impl Into<String>, Value)>) -> Self {
+        let group = |(label, value): (_, Value)| BarGroup { label: Into::into(label), bars: vec![Some(value)] };
+        Self { value_label: value_label.into(), range: None, series: vec![String::new()], groups: bars.into_iter().map(group).collect() }
+    }
+
+    /// The chart with fixed ends of its value axis.
+    pub fn with_range(mut self, low: f64, high: f64) -> Self {
+        self.range = Some([low, high]);
+        self
+    }
+}
+
+/// How often values fall between edges, one panel for each series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// What the values are, with their unit.
+    pub value_label: String,
+    /// Bin `i` holds values from `edges[i]` up to, without, `edges[i + 1]`; the last one holds its upper edge too.
+    pub edges: Vec<f64>,
+    /// The panels.
+    pub series: Vec<HistogramSeries>,
+}
+
+/// A panel of a [`Histogram`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistogramSeries {
+    /// Its name.
+    pub name: String,
+    /// Values in each bin.
+    pub counts: Vec<usize>,
+}
+
+impl Histogram {
+    /// Counts values into `bins` bins of equal width from the smallest to the greatest value of all series.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without a value, [`Error::NotFinite`], [`Error::Setting`] for no bin.
+    pub fn of<'a>(
+        value_label: impl Into<String>,
+        bins: usize,
+        series: impl IntoIterator<Item = (impl Into<String>, &'a [f64])>,
+    ) -> Result<Self> {
+        if bins == 0 {
+            return Err(Error::Setting { field: "bins", got: "0".into(), expected: "at least 1" });
+        }
+        let series: Vec<(String, &[f64])> = series.into_iter().map(|(name, values)| (name.into(), values)).collect();
+        for (_, values) in &series {
+            finite("a histogram", values)?;
+        }
+        let all = || series.iter().flat_map(|(_, values)| values.iter().copied());
+        let low = all().reduce(f64::min).ok_or(Error::Empty { what: "a histogram" })?;
+        let high = all().fold(low, f64::max);
+        // Equal values get a bin around them.
+        let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
+        let width = (high - low) / bins as f64;
+        let edges = (0..=bins).map(|edge| if edge == bins { high } else { low + width * edge as f64 }).collect::<Vec<_>>();
+        let series = series.into_iter().map(|(name, values)| {
+            let mut counts = vec![0; bins];
+            values.iter().for_each(|value| counts[edges[1..bins].partition_point(|edge| edge <= value)] += 1);
+            HistogramSeries { name, counts }
+        });
+        Ok(Self { value_label: value_label.into(), series: series.collect(), edges })
+    }
+}
+
+impl HistogramSeries {
+    /// Values in the panel.
+    pub fn n(&self) -> usize {
+        self.counts.iter().sum()
+    }
+}
+
+impl Figure {
+    /// A plot with its title and caption.
+    pub fn new(title: impl Into<String>, caption: impl Into<String>, plot: Plot) -> Self {
+        Self { title: title.into(), caption: caption.into(), plot }
+    }
+
+    /// Checks that the plot can be drawn.
+    ///
+    /// # Errors
+    /// [`Error::Figure`] for a plot without values, with misshapen or non-finite data, or with a
+    /// non-positive x on a logarithmic axis.
+    pub fn check(&self) -> Result<()> {
+        match self.plot.problem() {
+            Some(problem) => Err(Error::Figure { figure: self.title.clone(), problem }),
+            None => Ok(()),
+        }
+    }
+
+    /// `n = 80 for every bar`, or the range of n.
+    pub(super) fn sample_sizes(&self) -> String {
+        let (what, ns): (_, Vec<usize>) = match &self.plot {
+            Plot::Lines(chart) => ("point", chart.points().map(|point| point.y.n).collect()),
+            Plot::Bars(chart) => ("bar", chart.values().map(|value| value.n).collect()),
+            Plot::Histogram(histogram) => ("panel", histogram.series.iter().map(HistogramSeries::n).collect()),
+        };
+        match (ns.iter().min(), ns.iter().max()) {
+            (Some(low), Some(high)) if low == high && ns.len() == 1 => format!("n = {low}."),
+            (Some(low), Some(high)) if low == high => format!("n = {low} for every {what}."),
+            (Some(low), Some(high)) => format!("n = {low} to {high} by {what}."),
+            _ => String::new(),
+        }
+    }
+
+    /// The plot's numbers, for readers and formats that have no picture.
+    pub(super) fn numbers(&self) -> Table {
+        let caption = self.title.clone();
+        match &self.plot {
+            Plot::Lines(chart) => {
+                let mut table = Table::new(caption, ["line", &chart.x_label, &chart.y_label, "n"]);
+                for (line, point) in chart.lines.iter().flat_map(|line| line.points.iter().map(move |point| (line, point))) {
+                    table = table.row([line.name.as_str().into(), number::tick(point.x).into(), point.y.cell(), point.y.n.into()]);
+                }
+                table
+            }
+            Plot::Bars(chart) => {
+                let grouped = chart.series.len() > 1;
+                let mut table = Table::new(caption, ["bar", &chart.value_label, "n"]);
+                for (group, name, value) in chart.named() {
+                    let label = if grouped { format!("{group}, {name}") } else { group.into() };
+                    table = table.row([label.into(), value.cell(), value.n.into()]);
+                }
+                table
+            }
+            Plot::Histogram(histogram) => {
+                let names = histogram.series.iter().map(|series| series.name.as_str());
+                let mut table = Table::new(caption, [histogram.value_label.as_str()].into_iter().chain(names));
+                for (bin, edges) in histogram.edges.windows(2).enumerate() {
+                    let label = Cell::from(format!("{} to {}", number::tick(edges[0]), number::tick(edges[1])));
+                    let counts = histogram.series.iter().map(|series| series.counts[bin].into());
+                    table = table.row([label].into_iter().chain(counts).collect::<Vec<_>>());
+                }
+                table
+            }
+        }
+    }
+}
+
+impl LineChart {
+    pub(super) fn points(&self) -> impl Iterator<Item = &Point> {
+        self.lines.iter().flat_map(|line| &line.points)
+    }
+}
+
+impl BarChart {
+    /// Every bar with the names of its group and series.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
+        self.groups.iter().flat_map(|group| {
+            let bars = group.bars.iter().zip(&self.series);
+            bars.filter_map(|(bar, name)| bar.as_ref().map(|bar| (group.label.as_str(), name.as_str(), bar)))
+        })
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
+        self.named().map(|(_, _, value)| value)
+    }
+}
+
+impl Plot {
+    /// What keeps the plot from being drawn.
+    fn problem(&self) -> Option<String> {
+        let range_problem = |range: Option<[f64; 2]>| {
+            let wrong = range.filter(|[low, high]| !(low.is_finite() && high.is_finite() && low < high));
+            wrong.map(|[low, high]| format!("the axis cannot go from {low} to {high}"))
+        };
+        let value_problem = |value: &Value| {
+            let wrong = value.extent().into_iter().chain([value.value]).find(|v| !v.is_finite());
+            let turned = value.interval.filter(|[low, high]| low > high);
+            wrong.map(|v| format!("a value is {v}")).or(turned.map(|[low, high]| format!("an interval goes from {low} to {high}")))
+        };
+        match self {
+            Self::Lines(chart) => {
+                let x = chart.points().find(|p| !p.x.is_finite() || (chart.log_x && p.x <= 0.0)).map(|p| format!("x cannot be {}", p.x));
+                let turned = |line: &&Line| line.points.windows(2).any(|pair| pair[0].x >= pair[1].x);
+                let turned = chart.lines.iter().find(turned).map(|line| format!("the x of line \"{}\" do not rise", line.name));
+                let none = chart.points().next().is_none().then(|| "it has no point".into());
+                none.or(x).or(turned).or_else(|| chart.points().find_map(|p| value_problem(&p.y))).or(range_problem(chart.y_range))
+            }
+            Self::Bars(chart) => {
+                let misshapen = chart
+                    .groups
+                    .iter()
+                    .find(|group| group.bars.len() != chart.series.len())
+                    .map(|group| format!("group \"{}\" has {} bars for {} series", group.label, group.bars.len(), chart.series.len()));
+                let none = chart.values().next().is_none().then(|| "it has no bar".into());
+                misshapen.or(none).or_else(|| chart.values().find_map(value_problem)).or(range_problem(chart.range))
+            }
+            Self::Histogram(histogram) => {
+                let bins = histogram.edges.len().saturating_sub(1);
+                let rising =
+                    histogram.edges.iter().all(|edge| edge.is_finite()) && histogram.edges.windows(2).all(|pair| pair[0] < pair[1]);
+                let misshapen = histogram.series.iter().find(|series| series.counts.len() != bins);
+                let none = (bins == 0 || histogram.series.iter().all(|series| series.n() == 0)).then(|| "it has no value".into());
+                let edges = (!rising).then(|| "its edges do not rise".into());
+                none.or(edges)
+                    .or(misshapen.map(|series| format!("panel \"{}\" has {} counts for {bins} bins", series.name, series.counts.len())))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_every_value_once() {
+        let values = [1.0, 1.0, 2.0, 3.0, 4.9, 5.0];
+        let histogram = Histogram::of("score", 4, [("a", &values[..]), ("b", &values[2..3])]).unwrap();
+        assert_eq!(histogram.edges, [1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(histogram.series[0].counts, [2, 1, 1, 2], "lower edges are in, the last upper one too");
+        assert_eq!(histogram.series[1].counts, [0, 1, 0, 0]);
+        let equal = Histogram::of("score", 1, [("a", &[3.0, 3.0][..])]).unwrap();
+        assert_eq!((equal.edges, equal.series[0].n()), (vec![2.5, 3.5], 2));
+        assert!(Histogram::of("score", 3, [("a", &[][..])]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_refused() {
+        let line = |xs: &[f64], log_x| {
+            let points = xs.iter().map(|&x| Point { x, y: Value::plain(1.0, 3) }).collect();
+            let chart = LineChart {
+                x_label: "x".into(),
+                y_label: "y".into(),
+                log_x,
+                y_range: None,
+                lines: vec![Line { name: "a".into(), points }],
+            };
+            Figure::new("t", "", Plot::Lines(chart)).check()
+        };
+        assert!(line(&[1.0, 2.0], true).is_ok() && line(&[-1.0, 0.0], false).is_ok());
+        assert!(line(&[0.0, 2.0], true).is_err() && line(&[2.0, 1.0], false).is_err() && line(&[], false).is_err());
+        let bars = |value| Figure::new("t", "", Plot::Bars(BarChart::single("v", [("a", value)]))).check();
+        assert!(bars(Value::plain(1.0, 3)).is_ok());
+        assert!(bars(Value::plain(f64::NAN, 3)).is_err());
+        assert!(bars(Value { value: 1.0, interval: Some([2.0, 0.0]), n: 3 }).is_err());
+    }
+
+    #[test]
+    fn every_caption_tells_n() {
+        let chart = |ns: [usize; 2]| BarChart::single("v", ns.map(|n| ("a", Value::plain(1.0, n))));
+        let sizes = |ns| Figure::new("t", "", Plot::Bars(chart(ns))).sample_sizes();
+        assert_eq!((sizes([80, 80]).as_str(), sizes([79, 80]).as_str()), ("n = 80 for every bar.", "n = 79 to 80 by bar."));
+    }
+}

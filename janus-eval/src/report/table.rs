@@ -1,0 +1,120 @@
+//! Tables.
+
+use serde::{Deserialize, Serialize};
+
+use super::{finite, number};
+use crate::{Error, Interval, Result};
+
+/// A table: a caption, named columns, rows of cells. The first column names the rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// What the table shows, and its unit.
+    pub caption: String,
+    /// The columns' names.
+    pub columns: Vec<String>,
+    /// The rows, one cell for each column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// A cell of a table. Numbers keep their full value in JSON; decimals are for the eye.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cell {
+    /// Plain text.
+    Text(String),
+    /// A whole number.
+    Count(usize),
+    /// A number.
+    Number {
+        /// Its value.
+        value: f64,
+        /// Digits behind the point.
+        decimals: usize,
+    },
+    /// An estimate with its interval: `4.12 [4.01, 4.22]`.
+    Interval {
+        /// The estimate and its interval.
+        interval: Interval,
+        /// Digits behind the point.
+        decimals: usize,
+    },
+    /// Nothing, where there is no value.
+    Empty,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(caption: impl Into<String>, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { caption: caption.into(), columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    /// The table with one more row.
+    pub fn row(mut self, cells: impl Into<Vec<Cell>>) -> Self {
+        self.rows.push(cells.into());
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        for (row, cells) in self.rows.iter().enumerate() {
+            let (expected, got) = (self.columns.len(), cells.len());
+            if got != expected {
+                return Err(Error::TableShape { table: self.caption.clone(), row, expected, got });
+            }
+            for cell in cells {
+                match cell {
+                    Cell::Number { value, .. } => finite("a table", &[*value])?,
+                    Cell::Interval { interval: i, .. } => finite("a table", &[i.estimate, i.low, i.high])?,
+                    Cell::Text(_) | Cell::Count(_) | Cell::Empty => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a column holds numbers only, and so is set flush right.
+    pub(super) fn is_numeric(&self, column: usize) -> bool {
+        let mut cells = self.rows.iter().filter_map(|row| row.get(column)).filter(|cell| **cell != Cell::Empty).peekable();
+        cells.peek().is_some() && cells.all(|cell| !matches!(cell, Cell::Text(_)))
+    }
+}
+
+impl Cell {
+    /// A number shown with so many decimals.
+    pub fn number(value: f64, decimals: usize) -> Self {
+        Self::Number { value, decimals }
+    }
+
+    /// An estimate and its interval shown with so many decimals.
+    pub fn interval(interval: Interval, decimals: usize) -> Self {
+        Self::Interval { interval, decimals }
+    }
+
+    /// The cell as text, not escaped.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Count(count) => count.to_string(),
+            Self::Number { value, decimals } => number::fixed(*value, *decimals),
+            Self::Interval { interval, decimals } => number::interval(interval.estimate, interval.low, interval.high, *decimals),
+            Self::Empty => "–".into(),
+        }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(count: usize) -> Self {
+        Self::Count(count)
+    }
+}

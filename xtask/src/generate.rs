@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{ChatModel, ChatTemplate, SamplingParams};
+use janus_core::{ChatTemplate, SamplingParams};
+use janus_infer::{Engine, EngineOptions};
 use serde_json::{Map, Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
@@ -51,8 +52,8 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Sequences that the model works on at once; changes the speed, not the answers
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    batch: usize,
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Chat template in place of the model's own: mistral-instruct or chatml
     #[arg(long, value_name = "NAME")]
     template: Option<ChatTemplate>,
@@ -134,7 +135,7 @@ impl SamplingArgs {
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let sampling = args.sampling.resolve()?;
     let partial = partial_path(&args.output)?;
-    if args.batch == 0 {
+    if args.batch == Some(0) {
         return Err(CommandError::bad_input("--batch is 0: expected at least 1"));
     }
     if args.output.exists() && !partial.exists() && !args.force {
@@ -155,11 +156,12 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         // Cut off between the last answer and the output: nothing to ask, so no model to load.
         (Problems::new(), Tally::default())
     } else {
-        let model = load(&args.model, args.template, args.batch)?;
-        answer(model.as_ref(), &prompts, &asked, &mut journal)?
+        eprintln!("generate: loading {}", args.model.display());
+        let engine = load(&args.model, args.template, args.batch)?;
+        answer(&engine, &prompts, &asked, &mut journal)?
     };
     let text: String = lines(&prompts, &problems, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    crate::pending::write_file(&args.output, text.as_bytes()).failure()?;
+    janus_data::write_file(&args.output, text.as_bytes()).failure()?;
     finish(args, &prompts, asked.len(), &tally, journal)
 }
 
@@ -229,10 +231,17 @@ fn header(args: &Args, sampling: &SamplingParams, prompts: &[Prompt]) -> Result<
 }
 
 fn read_rows(path: &Path, limit: usize) -> Result<Vec<Row>, CommandError> {
-    Ok(crate::pending::read(path).bad_input()?.into_iter().take(limit).collect())
+    janus_data::read(path).bad_input()?.take(limit).collect::<janus_data::Result<_>>().bad_input()
 }
 
-fn load(path: &Path, template: Option<ChatTemplate>, batch: usize) -> Result<Box<dyn ChatModel>, CommandError> {
-    let _ = (template, batch, Device::Cpu);
-    Err(CommandError::bad_input(format!("{}: pending", path.display())))
+fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>) -> Result<Engine, CommandError> {
+    let mut options = EngineOptions::default();
+    options.template = template;
+    options.max_sequences = batch.unwrap_or(options.max_sequences);
+    Engine::load(path, &device()?, options).bad_input()
+}
+
+/// The first GPU that this program was built for, else the CPU.
+fn device() -> Result<Device, CommandError> {
+    if cfg!(feature = "metal") { Device::metal_if_available(0) } else { Device::cuda_if_available(0) }.failure()
 }

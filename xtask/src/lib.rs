@@ -10,7 +10,5 @@ pub mod command;
 pub mod fetch;
 pub mod fingerprint;
 pub mod generate;
-#[allow(missing_docs)]
-pub mod pending;
 pub mod progress;
 pub mod stage;

@@ -256,7 +256,7 @@ fn pretty(value: &Value) -> Vec<u8> {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
-    crate::pending::write_file(path, bytes).failure()
+    janus_data::write_file(path, bytes).failure()
 }
 
 #[cfg(test)]

@@ -22,6 +22,127 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A weights file whose header or index cannot be understood.
+    #[error("{}: not a readable weights file: {reason}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that the model needs and the file does not have.
+    #[error("{}: there is no tensor {name}: is this the checkpoint of another model?", path.display())]
+    MissingTensor {
+        /// The file, or the folder of a sharded checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor of a shape that does not follow from the config.
+    #[error("{}: tensor {name} has shape {got:?}, expected {expected:?} by the config", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape that follows from the config.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        got: Vec<usize>,
+    },
+    /// A tensor that is said to lie outside the file: the file was cut, or its header lies.
+    #[error("{}: tensor {name} should be bytes {start} to {end}, but the file has {file_len}: fetch it again", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its first byte in the file.
+        start: u64,
+        /// The byte after its last.
+        end: u64,
+        /// Bytes of the file.
+        file_len: u64,
+    },
+    /// A tensor whose byte range does not fit its shape and type.
+    #[error("{}: tensor {name} of shape {shape:?} and type {dtype} has {got} bytes, expected {expected}", path.display())]
+    TensorSize {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape by the header.
+        shape: Vec<usize>,
+        /// Its type by the header.
+        dtype: String,
+        /// Bytes that follow from shape and type; none if they cannot be counted.
+        expected: String,
+        /// Bytes that the header gives it.
+        got: u64,
+    },
+    /// A tensor of a type that is not read.
+    #[error("{}: tensor {name} has type {got}: expected F32, F16 or BF16", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        got: String,
+    },
+    /// A GGUF file without a metadata entry that is needed, or with one that cannot be used.
+    #[error("{}: metadata {key}: {reason}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The entry's key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A quantised tensor that candle could not read.
+    #[error("{}: tensor {name}: {source}", path.display())]
+    Quantized {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// candle's reason.
+        source: candle_core::Error,
+    },
+    /// A chat template that is neither of the known ones.
+    #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template)", path.display())]
+    Template {
+        /// The file that should tell it.
+        path: PathBuf,
+        /// Why it does not.
+        reason: String,
+    },
+    /// A tokenizer that cannot be read or built.
+    #[error("{}: {source}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: janus_data::Error,
+    },
+    /// A device that inference does not run on.
+    #[error("inference runs on the CPU in this version, got the device {got}: pass Device::Cpu")]
+    Device {
+        /// The device.
+        got: String,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token id {id} is outside the model's vocabulary of {vocab_size}: is the tokenizer another model's?")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Tokens of the vocabulary.
+        vocab_size: usize,
+    },
+    /// A sequence was fed no token.
+    #[error("a sequence was fed no token: give each at least one")]
+    NoTokens,
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -1,0 +1,159 @@
+//! The tokenizer that a GGUF file's metadata describes.
+//!
+//! llama.cpp names a pre-tokenizer (`tokenizer.ggml.pre`) and keeps its rules in its source; they are written out
+//! here for the kinds that Llama-family models use. A kind that is not known is an error: split wrongly, a text
+//! still becomes ids, only not those that the model knows.
+
+use std::collections::HashMap;
+
+use candle_core::quantized::gguf_file::Value;
+use janus_data::Tokenizer;
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence as Decoders;
+use tokenizers::decoders::strip::Strip;
+use tokenizers::models::bpe::{BPE, BpeBuilder, Merges, Vocab};
+use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer as Inner};
+
+use crate::Result;
+use crate::weights::GgufFile;
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TYPES: &str = "tokenizer.ggml.token_type";
+const SCORES: &str = "tokenizer.ggml.scores";
+const MERGES: &str = "tokenizer.ggml.merges";
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
+
+/// `tokenizer.ggml.token_type`: what stands for text that no piece covers.
+const UNKNOWN: i32 = 2;
+/// Written by the template or the model, never in a text.
+const CONTROL: i32 = 3;
+/// Found in the text before anything is split.
+const USER_DEFINED: i32 = 4;
+
+/// What a space is in SentencePiece's vocabularies.
+const SPACE: &str = "▁";
+
+/// Builds the tokenizer.
+pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
+    let tokens = file.texts(TOKENS)?;
+    let kinds = match file.value(TYPES) {
+        Some(_) => numbers(file, TYPES, tokens.len(), |value| value.to_i32().ok())?,
+        None => vec![1; tokens.len()],
+    };
+    let mut tokenizer = match file.text(MODEL)? {
+        "gpt2" => byte_level(file, &tokens)?,
+        "llama" => sentencepiece(file, &tokens, &kinds)?,
+        other => return Err(file.metadata(MODEL, format!("\"{other}\": expected gpt2 (byte-level BPE) or llama (SentencePiece BPE)"))),
+    };
+    let added = |wanted: i32| {
+        let found = tokens.iter().zip(&kinds).filter(move |(_, kind)| **kind == wanted);
+        found.map(move |(token, _)| AddedToken::from(*token, wanted != USER_DEFINED).normalized(false))
+    };
+    let failed = |error: tokenizers::Error| file.metadata(TOKENS, error.to_string());
+    tokenizer.add_special_tokens(added(CONTROL).chain(added(UNKNOWN))).map_err(failed)?;
+    tokenizer.add_tokens(added(USER_DEFINED)).map_err(failed)?;
+    Ok(Tokenizer::from_tokenizers(tokenizer))
+}
+
+/// Byte-level BPE with its merges in the file.
+fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
+    let pairs = file.texts(MERGES)?;
+    let merges = pairs.iter().map(|pair| pair.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string())));
+    let merges = merges.collect::<Option<Merges>>().ok_or_else(|| file.metadata(MERGES, "expected two pieces with a space between".into()))?;
+    let pre = match file.value(PRE) {
+        Some(_) => file.text(PRE)?,
+        None => "default",
+    };
+    let steps = pre_tokenizer(pre).ok_or_else(|| {
+        file.metadata(PRE, format!("\"{pre}\": expected smollm, gpt-2, llama-bpe or default"))
+    })?;
+    // Llama 3 takes a word that is a piece as it is, whatever the merges say.
+    let model = bpe(file, tokens, merges)?.ignore_merges(pre == "llama-bpe");
+    let mut tokenizer = Inner::new(build(file, model)?);
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    Ok(tokenizer)
+}
+
+/// The splits of llama.cpp's pre-tokenizers, one after the other.
+fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
+    const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let split = |pattern: &str| {
+        Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Isolated, false).ok().map(PreTokenizerWrapper::from)
+    };
+    let bytes = PreTokenizerWrapper::from(ByteLevel::new(false, true, false));
+    Some(match kind {
+        "gpt-2" => vec![split(GPT2)?, bytes],
+        "smollm" => vec![Digits::new(true).into(), split(GPT2)?, bytes],
+        "llama-bpe" => vec![split(LLAMA3)?, bytes],
+        "default" => vec![split(r"[\p{P}\$\+<=>\^~\|]+")?, split(GPT2)?, split(r"\p{N}+")?, split("[0-9][0-9][0-9]")?, bytes],
+        _ => return None,
+    })
+}
+
+/// SentencePiece's BPE, which has scores instead of merges: of all neighbours that make a piece, the piece with the best
+/// score is made first. As merges: every way to cut a piece in two pieces, best score first.
+fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inner> {
+    let scores = numbers(file, SCORES, tokens.len(), |value| value.to_f32().ok())?;
+    let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
+    let mut cuts = Vec::new();
+    for (id, token) in tokens.iter().enumerate() {
+        for (at, _) in token.char_indices().skip(1) {
+            if let (Some(&left), Some(&right)) = (ids.get(&token[..at]), ids.get(&token[at..])) {
+                cuts.push((scores[id], left, right));
+            }
+        }
+    }
+    cuts.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let merges = cuts.into_iter().map(|(_, left, right)| (tokens[left].to_string(), tokens[right].to_string())).collect();
+    let mut model = bpe(file, tokens, merges)?.byte_fallback(true).fuse_unk(true);
+    if let Some(unknown) = kinds.iter().position(|kind| *kind == UNKNOWN) {
+        model = model.unk_token(tokens[unknown].into());
+    }
+    let mut tokenizer = Inner::new(build(file, model)?);
+    let failed = |error: tokenizers::Error| file.metadata(MODEL, error.to_string());
+    let prefix = file.value("tokenizer.ggml.add_space_prefix").is_none_or(|value| value.to_bool().unwrap_or(true));
+    let spaces = Replace::new(" ", SPACE).map_err(failed)?;
+    let mut normalizers = vec![spaces.into()];
+    let mut decoders = vec![Replace::new(SPACE, " ").map_err(failed)?.into(), ByteFallback::new().into(), Fuse::new().into()];
+    if prefix {
+        normalizers.insert(0, Prepend::new(SPACE.into()).into());
+        decoders.push(Strip::new(' ', 1, 0).into());
+    }
+    tokenizer.with_normalizer(Some(Normalizers::new(normalizers))).map_err(failed)?;
+    tokenizer.with_decoder(Some(Decoders::new(decoders)));
+    Ok(tokenizer)
+}
+
+/// The model's builder, its merges checked: the library takes for granted that they are pieces.
+fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
+    let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.to_string(), id)).collect();
+    if let Some((left, right)) = merges.iter().find(|(left, right)| {
+        !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}")))
+    }) {
+        return Err(file.metadata(MERGES, format!("\"{left} {right}\" is not made of pieces of the vocabulary")));
+    }
+    Ok(BPE::builder().vocab_and_merges(vocab, merges))
+}
+
+fn build(file: &GgufFile, builder: BpeBuilder) -> Result<BPE> {
+    builder.build().map_err(|error| file.metadata(MODEL, error.to_string()))
+}
+
+/// A list of numbers, one for each token.
+fn numbers<T>(file: &GgufFile, key: &str, expected: usize, convert: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>> {
+    let values = file.array(key)?;
+    if values.len() != expected {
+        return Err(file.metadata(key, format!("it has {} entries, expected one for each of {expected} tokens", values.len())));
+    }
+    let converted = values.iter().map(convert).collect::<Option<Vec<T>>>();
+    converted.ok_or_else(|| file.metadata(key, "it has an entry of another type than number".into()))
+}

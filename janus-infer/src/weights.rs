@@ -1,0 +1,93 @@
+//! Weights by name, from safetensors or GGUF.
+
+mod gguf;
+mod mapped;
+mod safetensors;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+
+pub(crate) use gguf::GgufFile;
+use safetensors::Shards;
+
+use crate::{Error, ModelConfig, Result};
+
+/// The weights of a checkpoint, by their Hugging Face names.
+///
+/// Opening reads the headers only; a tensor is read, and converted to `f32`, when it is asked for. Nothing is
+/// believed before it is checked against the file's length, so that a cut or forged file is an error and not an
+/// allocation of whatever size it claims.
+pub struct Weights {
+    path: PathBuf,
+    source: Source,
+}
+
+enum Source {
+    Safetensors(Shards),
+    Gguf(Box<GgufFile>),
+}
+
+impl Weights {
+    /// Opens a folder with `model.safetensors` (or its shards and `model.safetensors.index.json`), a single
+    /// `.safetensors` file, or a `.gguf` file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or what is wrong with a header, an index, or a tensor's byte range.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let source = if is_gguf(path) { Source::Gguf(Box::new(GgufFile::open(path)?)) } else { Source::Safetensors(Shards::open(path)?) };
+        Ok(Self { path: path.into(), source })
+    }
+
+    /// The model's config: `config.json` beside the safetensors, or the GGUF file's metadata.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Config`] or [`Error::Metadata`].
+    pub fn config(&self) -> Result<ModelConfig> {
+        match &self.source {
+            Source::Safetensors(_) if self.path.is_file() => ModelConfig::read(self.path.with_file_name("config.json")),
+            Source::Safetensors(_) => ModelConfig::read(self.path.join("config.json")),
+            Source::Gguf(file) => file.config(),
+        }
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        match &self.source {
+            Source::Safetensors(shards) => shards.names(),
+            Source::Gguf(file) => file.names(),
+        }
+    }
+
+    /// Reads a tensor of the given shape as `f32`, row-major. Quantised ones are de-quantised, and GGUF's order
+    /// of query and key rows is undone.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`], [`Error::Truncated`], [`Error::TensorSize`], [`Error::Quantized`].
+    pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        match &self.source {
+            Source::Safetensors(shards) => shards.read(name, shape),
+            Source::Gguf(file) => file.read(name, shape),
+        }
+    }
+
+    /// [`Weights::read`] as a candle tensor.
+    ///
+    /// # Errors
+    /// Those of [`Weights::read`], and candle's.
+    pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.read(name, shape)?, shape, device)?)
+    }
+}
+
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+fn check_shape(path: &Path, name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::Shape { path: path.into(), name: name.into(), expected: expected.into(), got: got.into() })
+}

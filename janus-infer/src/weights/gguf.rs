@@ -1,0 +1,241 @@
+//! GGUF files of the `llama` architecture, as llama.cpp's converter writes them for Llama and Mistral.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
+
+use super::{check_shape, mapped};
+use crate::{Architecture, Error, ModelConfig, Result};
+
+/// An opened GGUF file.
+pub(crate) struct GgufFile {
+    path: PathBuf,
+    content: Content,
+    file_len: u64,
+    heads: usize,
+    kv_heads: usize,
+}
+
+impl GgufFile {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io { path: path.into(), source };
+        let mut file = std::io::BufReader::new(File::open(path).map_err(io)?);
+        let file_len = file.get_ref().metadata().map_err(io)?.len();
+        // candle bounds every length in the header by what is left of the file.
+        let content = Content::read(&mut file).map_err(|error| Error::Header { path: path.into(), reason: error.to_string() })?;
+        let mut file = Self { path: path.into(), content, file_len, heads: 0, kv_heads: 0 };
+        let architecture = file.text("general.architecture")?;
+        if architecture != "llama" {
+            return Err(file.metadata("general.architecture", format!("\"{architecture}\": expected llama")));
+        }
+        file.heads = file.size("llama.attention.head_count")?;
+        file.kv_heads = if file.value("llama.attention.head_count_kv").is_some() { file.size("llama.attention.head_count_kv")? } else { file.heads };
+        if file.kv_heads == 0 || !file.heads.is_multiple_of(file.kv_heads) || file.heads == 0 {
+            let reason = format!("{} query heads and {} key/value heads: expected a multiple", file.heads, file.kv_heads);
+            return Err(file.metadata("llama.attention.head_count", reason));
+        }
+        let mut infos: Vec<_> = file.content.tensor_infos.iter().collect();
+        infos.sort_by_key(|(_, info)| info.offset);
+        infos.into_iter().try_for_each(|(name, info)| file.check_range(name, info))?;
+        Ok(file)
+    }
+
+    pub(super) fn config(&self) -> Result<ModelConfig> {
+        let hidden_size = self.size("llama.embedding_length")?;
+        let vocab_size = match self.value("llama.vocab_size") {
+            Some(_) => self.size("llama.vocab_size")?,
+            None => self.texts("tokenizer.ggml.tokens")?.len(),
+        };
+        let head_dim = match self.value("llama.attention.key_length") {
+            Some(_) => self.size("llama.attention.key_length")?,
+            None => hidden_size / self.heads,
+        };
+        if self.value("llama.rope.dimension_count").is_some() && self.size("llama.rope.dimension_count")? != head_dim {
+            return Err(self.metadata("llama.rope.dimension_count", format!("only whole heads of {head_dim} elements are rotated")));
+        }
+        if let Some(kind) = self.value("llama.rope.scaling.type").and_then(|value| value.to_string().ok()).filter(|kind| *kind != "none") {
+            return Err(self.metadata("llama.rope.scaling.type", format!("\"{kind}\": scaled rotary positions are not supported")));
+        }
+        if self.content.tensor_infos.contains_key("rope_freqs.weight") {
+            return Err(self.metadata("rope_freqs.weight", "scaled rotary positions are not supported".into()));
+        }
+        let number = |key: &str| self.value(key).and_then(|value| value.to_f32().ok()).map(f64::from);
+        let id = |key: &str| self.value(key).and_then(|value| value.to_u32().ok());
+        let config = ModelConfig {
+            architecture: Architecture::Llama,
+            vocab_size,
+            hidden_size,
+            intermediate_size: self.size("llama.feed_forward_length")?,
+            num_hidden_layers: self.size("llama.block_count")?,
+            num_attention_heads: self.heads,
+            num_key_value_heads: self.kv_heads,
+            head_dim,
+            rms_norm_eps: number("llama.attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
+            rope_theta: number("llama.rope.freq_base").unwrap_or(10_000.0),
+            max_position_embeddings: self.size("llama.context_length")?,
+            sliding_window: None,
+            tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
+            initializer_range: 0.02,
+            bos_token_id: id("tokenizer.ggml.bos_token_id"),
+            eos_token_id: id("tokenizer.ggml.eos_token_id"),
+        };
+        config.check().map_err(|reason| Error::Config { path: self.path.clone(), reason })?;
+        Ok(config)
+    }
+
+    /// Hugging Face names of the tensors that have one, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.content.tensor_infos.keys().filter_map(|name| hugging_face_name(name)).collect();
+        names.sort();
+        names
+    }
+
+    pub(super) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let missing = || Error::MissingTensor { path: self.path.clone(), name: name.into() };
+        let own_name = gguf_name(name).ok_or_else(missing)?;
+        let info = self.content.tensor_infos.get(&own_name).ok_or_else(missing)?;
+        check_shape(&self.path, name, shape, info.shape.dims())?;
+        let bytes = mapped::map(&self.path)?;
+        let read = || -> candle_core::Result<Vec<f32>> {
+            let tensor = info.read(&mut std::io::Cursor::new(&bytes[..]), self.content.tensor_data_offset, &Device::Cpu)?;
+            tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
+        };
+        let data = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source })?;
+        let heads = match own_name.rsplit('.').nth(1) {
+            Some("attn_q") => self.heads,
+            Some("attn_k") => self.kv_heads,
+            _ => return Ok(data),
+        };
+        if shape.len() != 2 || !shape[0].is_multiple_of(2 * heads) {
+            return Err(self.metadata("llama.attention.head_count", format!("{name} of shape {shape:?} has no {heads} heads of even width")));
+        }
+        Ok(half_split_rows(&data, shape, heads))
+    }
+
+    fn check_range(&self, name: &str, info: &TensorInfo) -> Result<()> {
+        let elements = info.shape.dims().iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        let size = elements
+            .filter(|count| count.is_multiple_of(info.ggml_dtype.block_size()))
+            .and_then(|count| (count / info.ggml_dtype.block_size()).checked_mul(info.ggml_dtype.type_size()));
+        let name = hugging_face_name(name).unwrap_or_else(|| name.into());
+        let Some(size) = size else {
+            return Err(Error::TensorSize {
+                path: self.path.clone(),
+                name,
+                shape: info.shape.dims().into(),
+                dtype: format!("{:?}", info.ggml_dtype),
+                expected: format!("whole blocks of {} elements", info.ggml_dtype.block_size()),
+                got: 0,
+            });
+        };
+        let start = self.content.tensor_data_offset.saturating_add(info.offset);
+        let end = start.saturating_add(size as u64);
+        if end > self.file_len {
+            return Err(Error::Truncated { path: self.path.clone(), name, start, end, file_len: self.file_len });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn value(&self, key: &str) -> Option<&Value> {
+        self.content.metadata.get(key)
+    }
+
+    pub(crate) fn metadata(&self, key: &str, reason: String) -> Error {
+        Error::Metadata { path: self.path.clone(), key: key.into(), reason }
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Result<&str> {
+        let value = self.value(key).ok_or_else(|| self.metadata(key, "it is missing".into()))?;
+        value.to_string().map(String::as_str).map_err(|_| self.metadata(key, format!("expected a text, got {:?}", value.value_type())))
+    }
+
+    pub(crate) fn array(&self, key: &str) -> Result<&[Value]> {
+        let value = self.value(key).ok_or_else(|| self.metadata(key, "it is missing".into()))?;
+        value.to_vec().map(Vec::as_slice).map_err(|_| self.metadata(key, format!("expected a list, got {:?}", value.value_type())))
+    }
+
+    pub(crate) fn texts(&self, key: &str) -> Result<Vec<&str>> {
+        let wrong = |value: &Value| self.metadata(key, format!("expected a list of texts, got {:?} in it", value.value_type()));
+        self.array(key)?.iter().map(|value| value.to_string().map(String::as_str).map_err(|_| wrong(value))).collect()
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        let value = self.value(key).ok_or_else(|| self.metadata(key, "it is missing".into()))?;
+        let size = value.to_u64().ok().or_else(|| value.to_i32().ok().and_then(|size| u64::try_from(size).ok()));
+        let size = size.and_then(|size| usize::try_from(size).ok());
+        size.ok_or_else(|| self.metadata(key, format!("expected a number, 0 or more, got {:?}", value.value_type())))
+    }
+}
+
+/// The two namings of a block's tensors.
+const BLOCK_NAMES: [(&str, &str); 9] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// And of the others.
+const OUTER_NAMES: [(&str, &str); 3] =
+    [("token_embd.weight", "model.embed_tokens.weight"), ("output_norm.weight", "model.norm.weight"), ("output.weight", "lm_head.weight")];
+
+fn gguf_name(name: &str) -> Option<String> {
+    if let Some((own, _)) = OUTER_NAMES.iter().find(|(_, theirs)| *theirs == name) {
+        return Some((*own).into());
+    }
+    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let tail = rest.strip_suffix(".weight")?;
+    BLOCK_NAMES.iter().find(|(_, theirs)| *theirs == tail).map(|(own, _)| format!("blk.{layer}.{own}.weight"))
+}
+
+fn hugging_face_name(name: &str) -> Option<String> {
+    if let Some((_, theirs)) = OUTER_NAMES.iter().find(|(own, _)| *own == name) {
+        return Some((*theirs).into());
+    }
+    let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+    let tail = rest.strip_suffix(".weight")?;
+    BLOCK_NAMES.iter().find(|(own, _)| *own == tail).map(|(_, theirs)| format!("model.layers.{layer}.{theirs}.weight"))
+}
+
+/// Undoes the converter's order of the rows of a head. It puts the two elements that rotate together side by side;
+/// in Hugging Face checkpoints they lie half a head apart.
+fn half_split_rows(data: &[f32], shape: &[usize], heads: usize) -> Vec<f32> {
+    let (rows, width) = (shape[0], shape[1]);
+    let head_dim = rows / heads;
+    let mut out = Vec::with_capacity(data.len());
+    for row in 0..rows {
+        let (head, i) = (row / head_dim, row % head_dim);
+        let (part, pair) = (i / (head_dim / 2), i % (head_dim / 2));
+        let from = head * head_dim + 2 * pair + part;
+        out.extend_from_slice(&data[from * width..][..width]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for name in ["token_embd.weight", "blk.12.ffn_gate.weight", "blk.0.attn_output.weight", "output_norm.weight"] {
+            assert_eq!(gguf_name(&hugging_face_name(name).unwrap()).unwrap(), name);
+        }
+        assert_eq!(gguf_name("model.layers.0.self_attn.rotary_emb.inv_freq"), None);
+        assert_eq!(hugging_face_name("rope_freqs.weight"), None);
+    }
+
+    #[test]
+    fn rows_of_a_head_go_from_pairs_to_halves() {
+        // Two heads of four rows, one column; the converter stored rows 0 2 1 3 of each head.
+        let stored = [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0];
+        assert_eq!(half_split_rows(&stored, &[8, 1], 2), [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]);
+    }
+}

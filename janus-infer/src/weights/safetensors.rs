@@ -1,0 +1,130 @@
+//! The safetensors format: an 8-byte length, a JSON header of that length, the tensors' bytes.
+//!
+//! The header is read here, with the crate's own types, because its reader says that *a* range is wrong but not
+//! of which tensor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+use serde::Deserialize;
+
+use super::{check_shape, mapped};
+use crate::{Error, Result};
+
+/// The header's limit in the format's own reader.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// One file.
+struct Shard {
+    path: PathBuf,
+    bytes: Mmap,
+    /// Where the tensors' bytes begin.
+    data: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// All files of a checkpoint.
+pub(super) struct Shards {
+    path: PathBuf,
+    shards: Vec<Shard>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Shards {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let single = if path.is_dir() { path.join("model.safetensors") } else { path.into() };
+        let index = path.join("model.safetensors.index.json");
+        if single.exists() || !index.exists() {
+            return Ok(Self { path: path.into(), shards: vec![Shard::open(&single)?] });
+        }
+        let text = std::fs::read_to_string(&index).map_err(|source| Error::Io { path: index.clone(), source })?;
+        let map: Index = serde_json::from_str(&text).map_err(|error| Error::Header { path: index.clone(), reason: error.to_string() })?;
+        let files: BTreeSet<&String> = map.weight_map.values().collect();
+        if let Some(outside) = files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with("..")) {
+            let reason = format!("the shard \"{outside}\" is not a file beside the index");
+            return Err(Error::Header { path: index, reason });
+        }
+        let shards = files.iter().map(|file| Shard::open(&path.join(file))).collect::<Result<Vec<_>>>()?;
+        for (name, file) in &map.weight_map {
+            let shard = path.join(file);
+            if !shards.iter().any(|s| s.path == shard && s.tensors.contains_key(name)) {
+                return Err(Error::MissingTensor { path: shard, name: name.clone() });
+            }
+        }
+        Ok(Self { path: path.into(), shards })
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let names: BTreeSet<_> = self.shards.iter().flat_map(|shard| shard.tensors.keys().cloned()).collect();
+        names.into_iter().collect()
+    }
+
+    pub(super) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let found = self.shards.iter().find_map(|shard| Some((shard, shard.tensors.get(name)?)));
+        let (shard, info) = found.ok_or_else(|| Error::MissingTensor { path: self.path.clone(), name: name.into() })?;
+        check_shape(&shard.path, name, shape, &info.shape)?;
+        let bytes = &shard.bytes[shard.data + info.data_offsets.0..shard.data + info.data_offsets.1];
+        match info.dtype {
+            Dtype::F32 => Ok(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+            Dtype::F16 => Ok(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()),
+            Dtype::BF16 => Ok(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect()),
+            other => Err(Error::Dtype { path: shard.path.clone(), name: name.into(), got: format!("{other:?}") }),
+        }
+    }
+}
+
+impl Shard {
+    /// Maps the file and checks every tensor's range against its length, shape and type.
+    fn open(path: &Path) -> Result<Self> {
+        let bytes = mapped::map(path)?;
+        let header = |reason: String| Error::Header { path: path.into(), reason };
+        let file_len = bytes.len() as u64;
+        let Some(length) = bytes.first_chunk().map(|&length| u64::from_le_bytes(length)) else {
+            return Err(header(format!("it has {file_len} bytes, too few for a header's length")));
+        };
+        if length > MAX_HEADER || length + 8 > file_len {
+            return Err(header(format!("its header should have {length} bytes, but the file has {file_len}")));
+        }
+        let data = length as usize + 8;
+        let mut entries: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&bytes[8..data]).map_err(|error| header(error.to_string()))?;
+        entries.remove("__metadata__");
+        let mut tensors = BTreeMap::new();
+        for (name, entry) in entries {
+            let info: TensorInfo = serde_json::from_value(entry).map_err(|error| header(format!("tensor {name}: {error}")))?;
+            check_range(path, &name, &info, data as u64, file_len)?;
+            tensors.insert(name, info);
+        }
+        Ok(Self { path: path.into(), bytes, data, tensors })
+    }
+}
+
+fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: u64) -> Result<()> {
+    let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+    let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, &size| bits.checked_mul(size));
+    let expected = bits.map(|bits| bits as u64 / 8);
+    let got = end.checked_sub(start);
+    if expected.is_none() || got != expected {
+        return Err(Error::TensorSize {
+            path: path.into(),
+            name: name.into(),
+            shape: info.shape.clone(),
+            dtype: format!("{:?}", info.dtype),
+            expected: expected.map_or("fewer dimensions".into(), |bytes| bytes.to_string()),
+            got: got.unwrap_or(0),
+        });
+    }
+    let (start, end) = (start.saturating_add(data), end.saturating_add(data));
+    if end > file_len {
+        return Err(Error::Truncated { path: path.into(), name: name.into(), start, end, file_len });
+    }
+    Ok(())
+}

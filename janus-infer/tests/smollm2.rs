@@ -1,0 +1,104 @@
+//! SmolLM2-135M-Instruct from its GGUF file, against transformers on the same weights and llama.cpp's tokenizer.
+//!
+//! The file is named by the variable `JANUS_SMOLLM2`, or lies in the workspace's `models` folder.
+
+mod support;
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use candle_core::Device;
+use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Message, SamplingParams};
+use janus_infer::{Engine, EngineOptions, Feed, Logits};
+use support::{argmax, goldens, json};
+
+static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::load(Path::new(env!("JANUS_SMOLLM2")), &Device::Cpu, EngineOptions::default()).unwrap());
+
+fn reference() -> serde_json::Value {
+    json(goldens().join("smollm2/smollm2.json"))
+}
+
+fn ids(value: &serde_json::Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+fn the_tokenizer_gives_llama_cpps_ids() {
+    assert_eq!(ENGINE.template(), ChatTemplate::ChatMl);
+    let reference = reference();
+    let strings = reference["strings"].as_array().unwrap();
+    let prompts = reference["cases"].as_array().unwrap().iter().map(|case| (&case["prompt"], &case["ids"]));
+    let all: Vec<_> = strings.iter().map(|string| (&string["text"], &string["ids"])).chain(prompts).collect();
+    assert_eq!(all.len(), 46);
+    for (text, expected) in all {
+        let text = text.as_str().unwrap();
+        assert_eq!(ENGINE.tokenizer().encode_with_specials(text).unwrap(), ids(expected), "{text:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+fn prompts_continue_as_in_transformers() {
+    let model = ENGINE.model();
+    let reference = reference();
+    let cases = reference["cases"].as_array().unwrap();
+    let mut compared = 0;
+    let mut worst = 0f64;
+    for case in cases {
+        let prompt = ids(&case["ids"]);
+        let expected = ids(&case["f32_greedy"]);
+        let gaps = case["f32_gap"].as_array().unwrap();
+        let (mut cache, mut logits) = (model.cache(), Vec::new());
+        model.forward(&mut [Feed { tokens: &prompt, cache: &mut cache, logits: Logits::Last }], &mut logits).unwrap();
+        for pair in case["f32_top10"].as_array().unwrap() {
+            let (id, logit) = (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap());
+            worst = worst.max((f64::from(logits[id as usize]) - logit).abs());
+        }
+        for (&id, gap) in expected.iter().zip(gaps) {
+            // Where two tokens are this close, rounding may choose.
+            if gap.as_f64().unwrap() < 0.05 {
+                break;
+            }
+            assert_eq!(argmax(&logits), id, "token {} of the answer to {}", cache.len() - prompt.len(), case["prompt"]);
+            compared += 1;
+            model.forward(&mut [Feed { tokens: &[id], cache: &mut cache, logits: Logits::Last }], &mut logits).unwrap();
+        }
+    }
+    println!("{} prompts, {compared} tokens equal, largest difference of a top-10 logit {worst:e}", cases.len());
+    assert!(cases.len() == 20 && compared > 400, "{compared} tokens compared");
+    assert!(worst < 2e-3, "largest difference of a top-10 logit {worst:e}");
+}
+
+#[test]
+#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+fn perplexity_is_that_of_transformers() {
+    let reference = reference();
+    let text = &reference["perplexity"];
+    let tokens = ids(&text["ids"]);
+    assert_eq!(ENGINE.tokenizer().encode(text["text"].as_str().unwrap()).unwrap(), tokens);
+    let model = ENGINE.model();
+    let mut logits = Vec::new();
+    model.forward(&mut [Feed { tokens: &tokens, cache: &mut model.cache(), logits: Logits::All }], &mut logits).unwrap();
+    let rows = logits.chunks(model.config().vocab_size).zip(&tokens[1..]);
+    let nll = rows.map(|(row, &id)| row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() - f64::from(row[id as usize])).sum::<f64>()
+        / (tokens.len() - 1) as f64;
+    let expected = text["f32_mean_nll"].as_f64().unwrap();
+    println!("mean negative log-likelihood {nll:.5}, expected {expected:.5}");
+    assert!((nll - expected).abs() < 1e-3, "{nll} is not {expected}");
+}
+
+#[test]
+#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+fn an_answer_ends_with_the_turn_or_the_limit() {
+    let ask = |id: &str, user: &str, max_tokens| ChatRequest {
+        id: id.into(),
+        messages: vec![Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)],
+        sampling: SamplingParams::greedy(max_tokens),
+    };
+    let answers = ENGINE.generate(&[ask("a", "What is the capital of France? Answer in one short sentence.", 40), ask("b", "Tell me a long story.", 12)]);
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().remove(0)).collect();
+    assert!(answers[0].text.contains("Paris") && answers[0].finish_reason == FinishReason::Stop, "{:?}", answers[0]);
+    assert!(answers[1].completion_tokens == 12 && answers[1].finish_reason == FinishReason::Length, "{:?}", answers[1]);
+}

@@ -70,7 +70,15 @@ pub(crate) fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
 
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let values = Values::of(tensor)?;
-    let parts: Vec<f64> = values.par_chunks(ELEMENTS).map(|part| crate::simd::vectorised(|| crate::simd::sum_of_squares(part))).collect();
+    let parts: Vec<f64> = values
+        .par_chunks(ELEMENTS)
+        .map(|part| {
+            crate::simd::vectorised(
+                #[inline(always)]
+                || crate::simd::sum_of_squares(part),
+            )
+        })
+        .collect();
     Ok(parts.iter().sum())
 }
 

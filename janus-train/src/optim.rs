@@ -154,14 +154,17 @@ impl Update {
         let Self { scale, beta1, beta2, keep, rate, root, eps } = self;
         let moments = moments.mean.par_chunks_mut(ELEMENTS).zip(moments.square.par_chunks_mut(ELEMENTS));
         parameter.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS)).zip(moments).for_each(|((p, g), (m, v))| {
-            vectorised(|| {
-                for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-                    let g = g * scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *p = *p * keep - rate * *m / (v.sqrt() * root + eps);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                        let g = g * scale;
+                        *m = beta1 * *m + (1.0 - beta1) * g;
+                        *v = beta2 * *v + (1.0 - beta2) * g * g;
+                        *p = *p * keep - rate * *m / (v.sqrt() * root + eps);
+                    }
+                },
+            );
         });
     }
 }

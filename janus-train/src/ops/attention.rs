@@ -243,14 +243,17 @@ impl Tile {
         let q = inputs.q.rows(self.queries.clone()).cols(self.head_cols.clone());
         matmul(MatMut::new(scores, self.queries.len(), n), false, q, inputs.k.rows(self.keys.clone()).t());
         let scale = 1.0 / (shape.head_dim as f32).sqrt();
-        vectorised(|| {
-            for ((i, row), sum) in self.queries.clone().zip(scores.chunks_exact_mut(n)).zip(sums) {
-                let seen = self.seen(shape, i);
-                row[..seen.start].fill(0.0);
-                row[seen.end..].fill(0.0);
-                *sum = exp_minus_max(&mut row[seen], scale);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((i, row), sum) in self.queries.clone().zip(scores.chunks_exact_mut(n)).zip(sums) {
+                    let seen = self.seen(shape, i);
+                    row[..seen.start].fill(0.0);
+                    row[seen.end..].fill(0.0);
+                    *sum = exp_minus_max(&mut row[seen], scale);
+                }
+            },
+        );
     }
 
     /// The keys that query `i` sees, counted from the tile's first key.
@@ -296,19 +299,22 @@ fn backward_part(shape: AttentionShape, inputs: Inputs<'_>, dy: Mat<'_>, gradien
         let q = inputs.q.rows(tile.queries.clone()).cols(tile.head_cols.clone());
         let dy = dy.rows(tile.queries.clone()).cols(tile.head_cols.clone());
         matmul(MatMut::new(dscores, m, n), false, dy, v.t());
-        vectorised(|| {
-            let rows = weights.chunks_exact_mut(n).zip(dscores.chunks_exact_mut(n)).zip(&sums);
-            for (i, ((p, ds), sum)) in tile.queries.clone().zip(rows) {
-                let seen = tile.seen(shape, i);
-                ds[..seen.start].fill(0.0);
-                ds[seen.end..].fill(0.0);
-                let (p, ds) = (&mut p[seen.clone()], &mut ds[seen]);
-                let inverse = 1.0 / sum;
-                p.iter_mut().for_each(|p| *p *= inverse);
-                let mean = dot(p, ds);
-                ds.iter_mut().zip(&*p).for_each(|(ds, p)| *ds = p * (*ds - mean) * scale);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = weights.chunks_exact_mut(n).zip(dscores.chunks_exact_mut(n)).zip(&sums);
+                for (i, ((p, ds), sum)) in tile.queries.clone().zip(rows) {
+                    let seen = tile.seen(shape, i);
+                    ds[..seen.start].fill(0.0);
+                    ds[seen.end..].fill(0.0);
+                    let (p, ds) = (&mut p[seen.clone()], &mut ds[seen]);
+                    let inverse = 1.0 / sum;
+                    p.iter_mut().for_each(|p| *p *= inverse);
+                    let mean = dot(p, ds);
+                    ds.iter_mut().zip(&*p).for_each(|(ds, p)| *ds = p * (*ds - mean) * scale);
+                }
+            },
+        );
         let (weights, dscores) = (Mat::new(weights, m, n), Mat::new(dscores, m, n));
         matmul(dv.rows(tile.keys.clone()), true, weights.t(), dy);
         matmul(dk.rows(tile.keys.clone()), true, dscores.t(), q);

@@ -255,12 +255,15 @@ impl Block {
                 rms_norm::forward(middle, &w.post_norm, eps, &mut normed);
                 let up = Mat::new(&w.gate_up, 2 * ffn, hidden).t();
                 matmul(MatMut::new(gate_up, n, 2 * ffn), false, Mat::new(&normed, n, hidden), up);
-                vectorised(|| {
-                    for (gated, gate_up) in gated.chunks_exact_mut(ffn).zip(gate_up.chunks_exact(2 * ffn)) {
-                        let (gate, up) = gate_up.split_at(ffn);
-                        swiglu::forward(gate, up, gated);
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (gated, gate_up) in gated.chunks_exact_mut(ffn).zip(gate_up.chunks_exact(2 * ffn)) {
+                            let (gate, up) = gate_up.split_at(ffn);
+                            swiglu::forward(gate, up, gated);
+                        }
+                    },
+                );
                 y.copy_from_slice(middle);
                 matmul(MatMut::new(y, n, hidden), true, Mat::new(&gated, n, ffn), Mat::new(&w.down, hidden, ffn).t());
             });
@@ -290,14 +293,17 @@ impl Block {
                 let (mut dgated, mut dnormed) = (Scratch::new(n * ffn), Scratch::new(n * hidden));
                 matmul(MatMut::new(&mut dgated, n, ffn), false, Mat::new(dy, n, hidden), Mat::new(&w.down, hidden, ffn));
                 dgate_up.copy_from_slice(rows(&kept.gate_up, 2 * ffn, start, n));
-                vectorised(|| {
-                    let gated = gated.chunks_exact_mut(ffn).zip(dgated.chunks_exact(ffn));
-                    for (gate_up, (gated, dgated)) in dgate_up.chunks_exact_mut(2 * ffn).zip(gated) {
-                        let (gate, up) = gate_up.split_at_mut(ffn);
-                        swiglu::forward(gate, up, gated);
-                        swiglu::backward(gate, up, dgated);
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let gated = gated.chunks_exact_mut(ffn).zip(dgated.chunks_exact(ffn));
+                        for (gate_up, (gated, dgated)) in dgate_up.chunks_exact_mut(2 * ffn).zip(gated) {
+                            let (gate, up) = gate_up.split_at_mut(ffn);
+                            swiglu::forward(gate, up, gated);
+                            swiglu::backward(gate, up, dgated);
+                        }
+                    },
+                );
                 let up = Mat::new(&w.gate_up, 2 * ffn, hidden);
                 matmul(MatMut::new(&mut dnormed, n, hidden), false, Mat::new(dgate_up, n, 2 * ffn), up);
                 rms_norm::forward(middle, &w.post_norm, eps, normed);
@@ -376,11 +382,14 @@ impl Block {
     /// Turns queries and keys of some rows of `[tokens, qkv]`, of which the first is token `start`.
     fn turn(&self, rows: &mut [f32], start: usize, inverse: bool) {
         let Sizes { q, qkv, .. } = self.sizes;
-        vectorised(|| {
-            for (i, row) in rows.chunks_exact_mut(qkv).enumerate() {
-                self.shape.rope.turn(start + i, &mut row[..(qkv + q) / 2], inverse);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, row) in rows.chunks_exact_mut(qkv).enumerate() {
+                    self.shape.rope.turn(start + i, &mut row[..(qkv + q) / 2], inverse);
+                }
+            },
+        );
     }
 }
 

@@ -73,12 +73,15 @@ impl CustomOp2 for LinearLogprobs {
                 let (mut x, mut logits) = (Scratch::new(rows.len() * width), Scratch::new(rows.len() * vocab));
                 gather(hidden, rows, width, &mut x);
                 matmul(MatMut::new(&mut logits, rows.len(), vocab), false, Mat::new(&x, rows.len(), width), weight.t());
-                vectorised(|| {
-                    for ((logprob, logits), &target) in logprobs.iter_mut().zip(logits.chunks_exact_mut(vocab)).zip(targets) {
-                        let above = logits[target as usize] - max(logits);
-                        *logprob = above - exp_minus_max(logits, 1.0).ln();
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for ((logprob, logits), &target) in logprobs.iter_mut().zip(logits.chunks_exact_mut(vocab)).zip(targets) {
+                            let above = logits[target as usize] - max(logits);
+                            *logprob = above - exp_minus_max(logits, 1.0).ln();
+                        }
+                    },
+                );
             },
         );
         let rows = logprobs.len();
@@ -107,13 +110,16 @@ impl CustomOp2 for LinearLogprobs {
                 .for_each(|((x, (dx, dlogits)), (targets, g))| {
                     let n = targets.len();
                     matmul(MatMut::new(dlogits, n, vocab), false, Mat::new(x, n, width), w.t());
-                    vectorised(|| {
-                        for ((row, &target), &g) in dlogits.chunks_exact_mut(vocab).zip(targets).zip(g) {
-                            let scale = -g / exp_minus_max(row, 1.0);
-                            row.iter_mut().for_each(|p| *p *= scale);
-                            row[target as usize] += g;
-                        }
-                    });
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for ((row, &target), &g) in dlogits.chunks_exact_mut(vocab).zip(targets).zip(g) {
+                                let scale = -g / exp_minus_max(row, 1.0);
+                                row.iter_mut().for_each(|p| *p *= scale);
+                                row[target as usize] += g;
+                            }
+                        },
+                    );
                     matmul(MatMut::new(dx, n, width), false, Mat::new(dlogits, n, vocab), w);
                 });
             for (&row, dx) in rows.iter().zip(dx.chunks_exact(width)) {

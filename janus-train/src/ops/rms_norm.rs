@@ -68,38 +68,44 @@ impl CustomOp2 for RmsNorm {
 
 /// Normalises rows of `weight.len()` numbers.
 pub(crate) fn forward(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    vectorised(|| {
-        let n = weight.len();
-        for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
-            let r = inverse_rms(x, eps);
-            for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
-                *y = x * r * w;
+    vectorised(
+        #[inline(always)]
+        || {
+            let n = weight.len();
+            for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+                let r = inverse_rms(x, eps);
+                for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
+                    *y = x * r * w;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Adds the gradients of [`forward`] to `dx` and to `dw`.
 ///
 /// With r = 1 / rms(x): dx = r · (w·dy) - x · r³/n · Σ(w·dy·x), and dw = Σ over rows of dy · x · r.
 pub(crate) fn backward(x: &[f32], weight: &[f32], eps: f32, dy: &[f32], dx: &mut [f32], dw: &mut [f32]) {
-    vectorised(|| {
-        let n = weight.len();
-        let mut scaled = vec![0.0; n];
-        for ((x, dy), dx) in x.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
-            let r = inverse_rms(x, eps);
-            for ((s, &dy), &w) in scaled.iter_mut().zip(dy).zip(weight) {
-                *s = dy * w;
+    vectorised(
+        #[inline(always)]
+        || {
+            let n = weight.len();
+            let mut scaled = vec![0.0; n];
+            for ((x, dy), dx) in x.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
+                let r = inverse_rms(x, eps);
+                for ((s, &dy), &w) in scaled.iter_mut().zip(dy).zip(weight) {
+                    *s = dy * w;
+                }
+                let along = dot(&scaled, x) * r * r * r / n as f32;
+                for ((dx, &x), &s) in dx.iter_mut().zip(x).zip(&scaled) {
+                    *dx += s * r - x * along;
+                }
+                for ((dw, &x), &dy) in dw.iter_mut().zip(x).zip(dy) {
+                    *dw += dy * x * r;
+                }
             }
-            let along = dot(&scaled, x) * r * r * r / n as f32;
-            for ((dx, &x), &s) in dx.iter_mut().zip(x).zip(&scaled) {
-                *dx += s * r - x * along;
-            }
-            for ((dw, &x), &dy) in dw.iter_mut().zip(x).zip(dy) {
-                *dw += dy * x * r;
-            }
-        }
-    });
+        },
+    );
 }
 
 /// The sum of the vectors, first to last.

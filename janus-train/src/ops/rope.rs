@@ -104,11 +104,14 @@ impl Rope {
     fn apply(&self, mut x: Vec<f32>, inverse: bool) -> Vec<f32> {
         let width = x.len() / self.table.tokens().max(1);
         x.par_chunks_mut((ROWS_PER_TASK * width).max(1)).enumerate().for_each(|(task, rows)| {
-            vectorised(|| {
-                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                    self.table.turn(task * ROWS_PER_TASK + i, row, inverse);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                        self.table.turn(task * ROWS_PER_TASK + i, row, inverse);
+                    }
+                },
+            );
         });
         x
     }

@@ -38,20 +38,26 @@ impl CustomOp2 for SwiGlu {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (gate, up) = (slice(s1, l1)?, slice(s2, l2)?);
         let mut y = vec![0.0; gate.len()];
-        y.par_chunks_mut(ELEMENTS)
-            .zip(gate.par_chunks(ELEMENTS).zip(up.par_chunks(ELEMENTS)))
-            .for_each(|(y, (gate, up))| vectorised(|| forward(gate, up, y)));
+        y.par_chunks_mut(ELEMENTS).zip(gate.par_chunks(ELEMENTS).zip(up.par_chunks(ELEMENTS))).for_each(|(y, (gate, up))| {
+            vectorised(
+                #[inline(always)]
+                || forward(gate, up, y),
+            )
+        });
         output(y, l1.shape().clone())
     }
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let (mut dgate, mut dup) = (Values::of(gate)?.to_vec(), Values::of(up)?.to_vec());
-        dgate
-            .par_chunks_mut(ELEMENTS)
-            .zip(dup.par_chunks_mut(ELEMENTS))
-            .zip(Values::of(&dy)?.par_chunks(ELEMENTS))
-            .for_each(|((gate, up), dy)| vectorised(|| backward(gate, up, dy)));
+        dgate.par_chunks_mut(ELEMENTS).zip(dup.par_chunks_mut(ELEMENTS)).zip(Values::of(&dy)?.par_chunks(ELEMENTS)).for_each(
+            |((gate, up), dy)| {
+                vectorised(
+                    #[inline(always)]
+                    || backward(gate, up, dy),
+                )
+            },
+        );
         Ok((Some(tensor_like(dgate, gate)?), Some(tensor_like(dup, up)?)))
     }
 }

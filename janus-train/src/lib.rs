@@ -1,1 +1,60 @@
 //! Trains Llama and Mistral models on packed rows.
+//!
+//! ```text
+//! TokenRow ──▶ Batch ──▶ Decoder::hidden ──▶ Decoder::logprobs ──▶ Objective::loss ──▶ backward ──▶ AdamW
+//!                        └────────────── one node of candle's graph for each layer ──────────────┘
+//! ```
+//! * [`ops`]: differentiable operations with their own backward pass, each with a twin in plain candle.
+//! * [`Decoder`]: the model; parameters by their Hugging Face names, documents packed without padding.
+//! * [`Objective`], [`Sft`]: what is minimised. It reads log-probabilities of single tokens, never logits.
+//! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64.
+//! * [`Trainer`]: steps, metrics and checkpoints; a run that was cut off continues bit for bit.
+//!
+//! ```
+//! use candle_core::Device;
+//! use janus_infer::ModelConfig;
+//! use janus_train::{Batch, Decoder, TokenRow};
+//!
+//! let config = ModelConfig::from_json(
+//!     r#"{"model_type": "llama", "vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
+//!         "num_attention_heads": 2, "max_position_embeddings": 16, "tie_word_embeddings": true}"#,
+//! )?;
+//! let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
+//! let row = TokenRow { ids: vec![1, 5, 7], trained: vec![false, true, true] };
+//! let logprobs = decoder.logprobs(&Batch::concat(&[&row]))?;
+//! assert_eq!(logprobs.values.dims(), [2]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod batch;
+mod checkpoint;
+mod config;
+mod decoder;
+mod error;
+mod file;
+mod gradients;
+mod matrix;
+mod memory;
+mod metrics;
+mod objective;
+pub mod ops;
+mod optim;
+mod order;
+mod schedule;
+mod scratch;
+mod simd;
+mod trainer;
+
+pub use batch::{Batch, TokenRow};
+pub use checkpoint::{Checkpoint, Fingerprint};
+pub use config::TrainConfig;
+pub use decoder::{Decoder, Logprobs};
+pub use error::{Error, Result};
+pub use gradients::Gradients;
+pub use memory::keep_freed_memory;
+pub use metrics::StepMetrics;
+pub use objective::{MicroBatch, Objective, Sft};
+pub use optim::{AdamW, AdamWConfig};
+pub use order::Order;
+pub use schedule::Schedule;
+pub use trainer::Trainer;

@@ -1,0 +1,59 @@
+//! A whole training step at the size of the embedded default, beside the rate of matrix products of the
+//! layer's own shape, so that the two can be compared on a machine that is doing other things.
+#![allow(missing_docs, reason = "criterion's macros write undocumented functions")]
+
+use candle_core::Device;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use janus_infer::ModelConfig;
+use janus_train::{Decoder, Sft, TokenRow, TrainConfig, Trainer, keep_freed_memory, ops};
+use rand::Rng;
+use std::time::Duration;
+
+const TOKENS: usize = 4096;
+
+fn model() -> ModelConfig {
+    ModelConfig::from_json(
+        r#"{"model_type": "llama", "vocab_size": 1536, "hidden_size": 160, "intermediate_size": 432, "num_hidden_layers": 4,
+            "num_attention_heads": 5, "num_key_value_heads": 5, "max_position_embeddings": 512, "tie_word_embeddings": true}"#,
+    )
+    .expect("a valid config")
+}
+
+/// Documents of 100 to 160 tokens, of which the last 40 % are trained.
+fn rows(vocab: u32) -> Vec<TokenRow> {
+    let mut rng = janus_core::stream(1, "bench rows");
+    (0..400)
+        .map(|_| {
+            let len = rng.random_range(100..160);
+            TokenRow { ids: (0..len).map(|_| rng.random_range(0..vocab)).collect(), trained: (0..len).map(|i| i >= len * 6 / 10).collect() }
+        })
+        .collect()
+}
+
+fn step(c: &mut Criterion) {
+    keep_freed_memory();
+    let config = model();
+    let decoder = Decoder::init(&config, 1, &Device::Cpu).expect("fresh weights");
+    let settings = TrainConfig { clip_norm: Some(1.0), ..TrainConfig::new(1_000_000, TOKENS, 1e-3, 1) };
+    let mut trainer = Trainer::new(decoder, Sft, rows(1536), settings).expect("a trainer");
+
+    let mut group = c.benchmark_group("step");
+    group.sample_size(10).measurement_time(Duration::from_secs(8));
+    group.throughput(Throughput::Elements(TOKENS as u64));
+    group.bench_function("tokens", |b| b.iter(|| trainer.step().expect("a step")));
+    group.finish();
+
+    // The same machine in the same minute: x[4096, 160] times the joined gate and up projections.
+    let (x, w) = (
+        candle_core::Tensor::ones((TOKENS, 160), candle_core::DType::F32, &Device::Cpu).expect("x"),
+        candle_core::Tensor::ones((864, 160), candle_core::DType::F32, &Device::Cpu).expect("w"),
+    );
+    let mut group = c.benchmark_group("product");
+    group.sample_size(20).measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Elements((2 * TOKENS * 160 * 864) as u64));
+    group.bench_function("flop", |b| b.iter(|| ops::linear(&x, &w).expect("a product")));
+    group.finish();
+}
+
+criterion_group!(benches, step);
+criterion_main!(benches);

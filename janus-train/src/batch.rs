@@ -1,0 +1,101 @@
+//! Packed documents.
+
+use crate::{Error, Result};
+
+/// One document as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The tokens.
+    pub ids: Vec<u32>,
+    /// `trained[i]`: `ids[i]` is to be produced, so predicting it carries loss.
+    pub trained: Vec<bool>,
+}
+
+/// Documents one after the other, without padding; no token sees another document.
+///
+/// ```text
+/// ids         1 5 7 2 1 9 9 2          documents 1 5 7 2 and 1 9 9 2
+/// trained     0 0 1 1 0 1 1 1
+/// cu_seqlens  0       4       8
+/// positions   0 1 2 3 0 1 2 3
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Tokens of all documents.
+    pub ids: Vec<u32>,
+    /// Which of them are to be produced; a document's first token never carries loss.
+    pub trained: Vec<bool>,
+    /// Document d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`; begins with 0.
+    pub cu_seqlens: Vec<u32>,
+}
+
+impl Batch {
+    /// The rows in their order.
+    pub fn concat(rows: &[&TokenRow]) -> Self {
+        let mut batch = Self { ids: Vec::new(), trained: Vec::new(), cu_seqlens: vec![0] };
+        for row in rows {
+            batch.ids.extend(&row.ids);
+            batch.trained.extend(&row.trained);
+            batch.cu_seqlens.push(batch.ids.len() as u32);
+        }
+        batch
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Indices of the tokens whose prediction carries loss; the prediction of token i is made at i - 1.
+    pub fn supervised(&self) -> Vec<u32> {
+        let documents = self.cu_seqlens.windows(2);
+        documents.flat_map(|ends| ends[0] + 1..ends[1].max(ends[0] + 1)).filter(|&i| self.trained[i as usize]).collect()
+    }
+
+    /// Checks that the parts fit together and that ids are below `vocab_size`.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] with what does not fit.
+    pub fn check(&self, vocab_size: usize) -> Result<()> {
+        let fail = |reason| Err(Error::Batch { reason });
+        if self.ids.is_empty() || self.trained.len() != self.ids.len() {
+            return fail(format!("{} ids and {} marks: expected as many, and at least one", self.ids.len(), self.trained.len()));
+        }
+        let ends = (self.cu_seqlens.first(), self.cu_seqlens.last());
+        if ends != (Some(&0), Some(&(self.ids.len() as u32))) || !self.cu_seqlens.is_sorted() {
+            return fail(format!("cu_seqlens must rise from 0 to {}, got {:?}", self.ids.len(), self.cu_seqlens));
+        }
+        match self.ids.iter().position(|&id| id as usize >= vocab_size) {
+            Some(i) => fail(format!("token {i} has id {}, but the vocabulary ends before {vocab_size}", self.ids[i])),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn supervised_tokens_are_the_trained_ones_that_something_precedes() {
+        let a = TokenRow { ids: vec![1, 5, 7], trained: vec![true, false, true] };
+        let b = TokenRow { ids: vec![], trained: vec![] };
+        let batch = Batch::concat(&[&a, &b, &a]);
+        assert_eq!(batch.cu_seqlens, [0, 3, 3, 6]);
+        assert_eq!(batch.supervised(), [2, 5], "a first token is never predicted from the document before");
+        assert!(batch.check(8).is_ok());
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_is_refused_with_its_reason() {
+        let good = Batch { ids: vec![0, 1], trained: vec![false, true], cu_seqlens: vec![0, 2] };
+        for (bad, reason) in [
+            (Batch { trained: vec![true], ..good.clone() }, "marks"),
+            (Batch { cu_seqlens: vec![0, 1], ..good.clone() }, "cu_seqlens"),
+            (Batch { cu_seqlens: vec![0, 2, 1, 2], ..good.clone() }, "cu_seqlens"),
+            (Batch { ids: vec![0, 9], ..good.clone() }, "id 9"),
+        ] {
+            assert!(bad.check(8).unwrap_err().to_string().contains(reason), "{bad:?}");
+        }
+    }
+}

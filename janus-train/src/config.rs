@@ -1,0 +1,147 @@
+//! What a run is asked to do.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AdamWConfig, Error, Result, Schedule};
+
+/// Settings of a training run. Unknown fields are refused: a misspelt one must not train with a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimiser steps of the whole run.
+    pub steps: u64,
+    /// Tokens of a micro-batch, at most; documents are kept whole.
+    pub tokens_per_micro_batch: usize,
+    /// Micro-batches of a step.
+    #[serde(default = "one")]
+    pub accumulation: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Shape of the learning rate after the warm-up.
+    #[serde(default = "cosine")]
+    pub schedule: Schedule,
+    /// Steps over which the learning rate rises from 0.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// Decay per unit of learning rate, of tensors with two dimensions.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// AdamW's decay of the two moments.
+    #[serde(default = "betas")]
+    pub betas: (f64, f64),
+    /// AdamW's epsilon.
+    #[serde(default = "eps")]
+    pub eps: f64,
+    /// The L2 norm over all gradients is scaled down to this; none: never.
+    #[serde(default)]
+    pub clip_norm: Option<f64>,
+    /// Seed of the order of the documents.
+    pub seed: u64,
+    /// Steps between two checkpoints; none: only one at the end.
+    #[serde(default)]
+    pub checkpoint_every: Option<u64>,
+    /// Newest checkpoints that are kept; older ones are deleted.
+    #[serde(default = "two")]
+    pub keep_last: usize,
+}
+
+fn one() -> usize {
+    1
+}
+fn two() -> usize {
+    2
+}
+fn cosine() -> Schedule {
+    Schedule::Cosine
+}
+fn betas() -> (f64, f64) {
+    AdamWConfig::default().betas
+}
+fn eps() -> f64 {
+    AdamWConfig::default().eps
+}
+
+impl TrainConfig {
+    /// Settings with the documented defaults: one micro-batch a step, cosine without warm-up, no decay, no
+    /// clipping, one checkpoint at the end.
+    pub fn new(steps: u64, tokens_per_micro_batch: usize, lr: f64, seed: u64) -> Self {
+        Self {
+            steps,
+            tokens_per_micro_batch,
+            accumulation: one(),
+            lr,
+            schedule: cosine(),
+            warmup_steps: 0,
+            weight_decay: 0.0,
+            betas: betas(),
+            eps: eps(),
+            clip_norm: None,
+            seed,
+            checkpoint_every: None,
+            keep_last: two(),
+        }
+    }
+
+    /// The optimiser's part.
+    pub fn adamw(&self) -> AdamWConfig {
+        AdamWConfig { betas: self.betas, eps: self.eps, weight_decay: self.weight_decay }
+    }
+
+    /// The learning rate of step `step`, counted from 0.
+    pub fn lr_at(&self, step: u64) -> f64 {
+        self.lr * self.schedule.factor(step, self.warmup_steps, self.steps)
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] names the first field outside its range.
+    pub fn check(&self) -> Result<()> {
+        let unit = |x: f64| (0.0..1.0).contains(&x);
+        let rules = [
+            ("tokens_per_micro_batch", self.tokens_per_micro_batch.to_string(), "at least 2", self.tokens_per_micro_batch >= 2),
+            ("accumulation", self.accumulation.to_string(), "at least 1", self.accumulation >= 1),
+            ("lr", self.lr.to_string(), "a finite number, 0 or more", self.lr.is_finite() && self.lr >= 0.0),
+            (
+                "weight_decay",
+                self.weight_decay.to_string(),
+                "a finite number, 0 or more",
+                self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+            ),
+            ("betas", format!("{:?}", self.betas), "two numbers in 0..1", unit(self.betas.0) && unit(self.betas.1)),
+            ("eps", self.eps.to_string(), "a finite number above 0", self.eps.is_finite() && self.eps > 0.0),
+            ("clip_norm", format!("{:?}", self.clip_norm), "above 0", self.clip_norm.is_none_or(|clip| clip > 0.0)),
+            ("checkpoint_every", format!("{:?}", self.checkpoint_every), "at least 1", self.checkpoint_every != Some(0)),
+            ("keep_last", self.keep_last.to_string(), "at least 1", self.keep_last >= 1),
+        ];
+        match rules.into_iter().find(|rule| !rule.3) {
+            Some((field, got, expected, _)) => Err(Error::Setting { field, got, expected }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_field_is_refused_and_defaults_are_the_documented_ones() {
+        let json = r#"{"steps": 3, "tokens_per_micro_batch": 64, "lr": 0.1, "seed": 1}"#;
+        assert_eq!(serde_json::from_str::<TrainConfig>(json).unwrap(), TrainConfig::new(3, 64, 0.1, 1));
+        let error = serde_json::from_str::<TrainConfig>(&json.replace("seed", "sede")).unwrap_err();
+        assert!(error.to_string().contains("sede"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_outside_its_range_is_named() {
+        let good = TrainConfig::new(3, 64, 0.1, 1);
+        assert!(good.check().is_ok());
+        for (bad, field) in [
+            (TrainConfig { accumulation: 0, ..good.clone() }, "accumulation"),
+            (TrainConfig { lr: f64::NAN, ..good.clone() }, "lr"),
+            (TrainConfig { betas: (0.9, 1.0), ..good.clone() }, "betas"),
+            (TrainConfig { clip_norm: Some(0.0), ..good.clone() }, "clip_norm"),
+        ] {
+            assert!(bad.check().unwrap_err().to_string().starts_with(field));
+        }
+    }
+}

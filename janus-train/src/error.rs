@@ -1,0 +1,138 @@
+//! What can go wrong in training.
+
+use std::path::PathBuf;
+
+/// The crate's error; each variant says where it happened and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A batch whose parts do not fit together or the model.
+    #[error("the batch is not usable: {reason}")]
+    Batch {
+        /// What does not fit.
+        reason: String,
+    },
+    /// A setting outside its range.
+    #[error("{field} is {got}: expected {expected}")]
+    Setting {
+        /// Field of [`TrainConfig`](crate::TrainConfig).
+        field: &'static str,
+        /// As set.
+        got: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// There is nothing to train on.
+    #[error("no rows to train on")]
+    NoRows,
+    /// The rows cannot be grouped into the objective's examples.
+    #[error("{rows} rows are not a multiple of the objective's {per_example} documents for each example")]
+    Incomplete {
+        /// Rows given.
+        rows: usize,
+        /// Documents for each example.
+        per_example: usize,
+    },
+    /// An example that no micro-batch can hold.
+    #[error(
+        "row {row}: its example has {tokens} tokens, more than tokens_per_micro_batch, {capacity}: truncate it, drop it or raise the limit"
+    )]
+    TooLong {
+        /// Index of the example's first row.
+        row: usize,
+        /// Tokens of the example.
+        tokens: usize,
+        /// The limit.
+        capacity: usize,
+    },
+    /// A row from which nothing can be learned.
+    #[error("row {row} carries no loss: none of its tokens after the first is marked as trained; drop it or mark its response")]
+    NothingTrained {
+        /// Index of the row.
+        row: usize,
+    },
+    /// A weight file without one of the model's tensors.
+    #[error("{}: tensor {name} is missing", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor of another shape than the config says.
+    #[error("{}: tensor {name} has shape {got:?}, expected {expected:?}", path.display())]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// As found.
+        got: Vec<usize>,
+        /// As the config says.
+        expected: Vec<usize>,
+    },
+    /// A file that is not what its name says.
+    #[error("{}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A trainable parameter that the loss does not reach.
+    #[error("step {step}: no gradient reaches {name}: an operation without a backward pass lies between it and the loss")]
+    NoGradient {
+        /// The parameter.
+        name: String,
+        /// Optimiser step.
+        step: u64,
+    },
+    /// A trainable parameter whose gradient is zero everywhere in the first step.
+    #[error(
+        "the gradient of {name} is zero everywhere in the first step: the parameter is cut off from the loss, or the model is degenerate"
+    )]
+    ZeroGradient {
+        /// The parameter.
+        name: String,
+    },
+    /// A loss or gradient that is infinite or not a number.
+    #[error("step {step}: {what} is {value}; rows of the step: {rows:?}; look at these rows, or lower the learning rate")]
+    NotFinite {
+        /// Optimiser step.
+        step: u64,
+        /// `loss` or `grad_norm`.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// Indices of the rows that were used.
+        rows: Vec<usize>,
+    },
+    /// A checkpoint of another run.
+    #[error(
+        "{}: the checkpoint was made with another {what}: continue with the one it was made with, or start in an empty folder",
+        path.display()
+    )]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// `config`, `model` or `data`.
+        what: &'static str,
+    },
+    /// The model's config or weights could not be read.
+    #[error(transparent)]
+    Model(#[from] janus_infer::Error),
+    /// candle failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,102 @@
+//! The gradients of a step, summed over its micro-batches.
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use rayon::prelude::*;
+
+use crate::ops::storage::{Values, slice};
+use crate::{Decoder, Result};
+
+/// Elements that one task works on; fixed, so that sums do not depend on the number of threads.
+const ELEMENTS: usize = 1 << 14;
+
+/// One gradient for each parameter that the loss reached, by the parameter's name.
+#[derive(Default)]
+pub struct Gradients {
+    by_name: BTreeMap<String, Tensor>,
+}
+
+impl Gradients {
+    /// Adds what `backward` found for the decoder's parameters.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn add(&mut self, decoder: &Decoder, mut found: GradStore) -> Result<()> {
+        for (name, var) in decoder.parameters() {
+            let Some(gradient) = found.remove(var) else { continue };
+            match self.by_name.get_mut(name) {
+                None => {
+                    self.by_name.insert(name.clone(), gradient.contiguous()?);
+                }
+                Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient.contiguous()?, &Add)?,
+                Some(sum) => *sum = sum.add(&gradient)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient of a parameter.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.by_name.get(name)
+    }
+
+    /// The L2 norm over all parameters, summed in f64 in the order of their names.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn norm(&self) -> Result<f64> {
+        let mut total = 0.0;
+        for gradient in self.by_name.values() {
+            total += sum_of_squares(&on_cpu(gradient)?)?;
+        }
+        Ok(total.sqrt())
+    }
+
+    /// Whether a gradient is zero everywhere.
+    pub(crate) fn is_zero(&self, name: &str) -> Result<bool> {
+        match self.by_name.get(name) {
+            Some(gradient) => Ok(Values::of(&on_cpu(gradient)?)?.iter().all(|&x| x == 0.0)),
+            None => Ok(true),
+        }
+    }
+}
+
+/// The tensor, contiguous and in main memory.
+pub(crate) fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&candle_core::Device::Cpu)?.contiguous()?)
+}
+
+fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    let values = Values::of(tensor)?;
+    let parts: Vec<f64> = values
+        .par_chunks(ELEMENTS)
+        .map(|part| {
+            crate::simd::vectorised(
+                #[inline(always)]
+                || crate::simd::sum_of_squares(part),
+            )
+        })
+        .collect();
+    Ok(parts.iter().sum())
+}
+
+/// `a += b`.
+struct Add;
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add_in_place"
+    }
+
+    fn cpu_fwd(&self, a: &mut CpuStorage, a_layout: &Layout, b: &CpuStorage, b_layout: &Layout) -> candle_core::Result<()> {
+        let b = slice(b, b_layout)?;
+        crate::ops::storage::slice_mut(a, a_layout)?.par_chunks_mut(ELEMENTS).zip(b.par_chunks(ELEMENTS)).for_each(|(a, b)| {
+            for (a, b) in a.iter_mut().zip(b) {
+                *a += b;
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! Views of matrices and their product: the only place that calls the gemm crate.
+//!
+//! [`Mat`] and [`MatMut`] borrow like slices, but can be cut along columns too, so that two heads of
+//! one row-major buffer can be written by two threads.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::ops::ROWS_PER_TASK;
+use crate::scratch::Scratch;
+
+/// A matrix that is read: any strides.
+#[derive(Clone, Copy)]
+pub(crate) struct Mat<'a> {
+    start: *const f32,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+    borrowed: PhantomData<&'a [f32]>,
+}
+
+/// A matrix that is written: rows are contiguous, `row_stride` apart.
+pub(crate) struct MatMut<'a> {
+    start: *mut f32,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+#[expect(unsafe_code, reason = "a view with strides is a raw pointer")]
+mod borrow_rules {
+    use super::{Mat, MatMut};
+    // SAFETY: a Mat stands for `&[f32]` and gives shared access only.
+    unsafe impl Send for Mat<'_> {}
+    // SAFETY: as above.
+    unsafe impl Sync for Mat<'_> {}
+    // SAFETY: a MatMut stands for `&mut [f32]` of its own elements: views cut from one buffer are disjoint.
+    unsafe impl Send for MatMut<'_> {}
+}
+
+impl<'a> Mat<'a> {
+    /// `data` as a row-major `[rows, cols]` matrix.
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a {rows} x {cols} matrix");
+        Self { start: data.as_ptr(), rows, cols, row_stride: cols, col_stride: 1, borrowed: PhantomData }
+    }
+
+    /// The transpose, in place.
+    pub(crate) fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Some of the rows.
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows);
+        Self { start: self.start.wrapping_add(range.start * self.row_stride), rows: range.len(), ..self }
+    }
+
+    /// Some of the columns.
+    pub(crate) fn cols(self, range: Range<usize>) -> Self {
+        self.t().rows(range).t()
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// `data` as a row-major `[rows, cols]` matrix.
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a {rows} x {cols} matrix");
+        Self { start: data.as_mut_ptr(), rows, cols, row_stride: cols, borrowed: PhantomData }
+    }
+
+    /// The same matrix for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut { borrowed: PhantomData, ..*self }
+    }
+
+    /// The rows before `at` and the others.
+    pub(crate) fn split_rows(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.rows);
+        let below = Self { start: self.start.wrapping_add(at * self.row_stride), rows: self.rows - at, ..self };
+        (Self { rows: at, ..self }, below)
+    }
+
+    /// The columns before `at` and the others.
+    pub(crate) fn split_cols(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.cols);
+        let right = Self { start: self.start.wrapping_add(at), cols: self.cols - at, ..self };
+        (Self { cols: at, ..self }, right)
+    }
+
+    /// Consecutive blocks of `height` rows; the last may be lower.
+    pub(crate) fn row_blocks(self, height: usize) -> Vec<Self> {
+        let mut blocks = Vec::with_capacity(self.rows.div_ceil(height));
+        let mut rest = self;
+        while rest.rows > height {
+            let (block, below) = rest.split_rows(height);
+            blocks.push(block);
+            rest = below;
+        }
+        blocks.push(rest);
+        blocks
+    }
+
+    /// Some of the rows.
+    pub(crate) fn rows(&mut self, range: Range<usize>) -> MatMut<'_> {
+        self.reborrow().split_rows(range.end).0.split_rows(range.start).1
+    }
+
+    /// Row `i` as a slice.
+    pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows);
+        #[expect(unsafe_code, reason = "a row of a view")]
+        // SAFETY: row i lies in the borrowed data by construction; `&mut self` makes the slice the only access.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.add(i * self.row_stride), self.cols)
+        }
+    }
+
+    /// Number of rows.
+    pub(crate) fn height(&self) -> usize {
+        self.rows
+    }
+}
+
+/// `dst = a · b`, or `dst += a · b` where `accumulate`; on this thread.
+pub(crate) fn matmul(dst: MatMut<'_>, accumulate: bool, a: Mat<'_>, b: Mat<'_>) {
+    assert!(dst.rows == a.rows && dst.cols == b.cols && a.cols == b.rows, "matmul of matrices that do not fit");
+    if dst.rows == 0 || dst.cols == 0 {
+        return;
+    }
+    #[expect(unsafe_code, reason = "gemm takes raw pointers")]
+    // SAFETY: the three views lie inside their borrowed buffers (checked when they were cut), the sizes
+    // agree (asserted above) and nothing else touches dst while it is borrowed mutably.
+    unsafe {
+        gemm::gemm(
+            dst.rows,
+            dst.cols,
+            a.cols,
+            dst.start,
+            1,
+            dst.row_stride as isize,
+            accumulate,
+            a.start,
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.start,
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// `dst = x · weightᵀ`, row blocks in parallel.
+pub(crate) fn par_project(dst: MatMut<'_>, x: Mat<'_>, weight: Mat<'_>) {
+    dst.row_blocks(ROWS_PER_TASK).into_par_iter().enumerate().for_each(|(task, dst)| {
+        let start = task * ROWS_PER_TASK;
+        let x = x.rows(start..start + dst.rows);
+        matmul(dst, false, x, weight.t());
+    });
+}
+
+/// `dw = dyᵀ · x`, the gradient of a weight `[out, in]` from dy `[tokens, out]` and x `[tokens, in]`.
+///
+/// The tokens are cut into at most four pieces, summed apart and added in order, so that no operand
+/// is packed twice and the result does not depend on the number of threads.
+pub(crate) fn par_weight_gradient(dw: &mut [f32], dy: Mat<'_>, x: Mat<'_>) {
+    let (out, input) = (dy.cols, x.cols);
+    let pieces = (dy.rows / 512).clamp(1, 4);
+    let piece = dy.rows.div_ceil(pieces);
+    let sum = |piece_at: usize, dst: &mut [f32]| {
+        let tokens = (piece_at * piece).min(dy.rows)..((piece_at + 1) * piece).min(dy.rows);
+        matmul(MatMut::new(dst, out, input), false, dy.rows(tokens.clone()).t(), x.rows(tokens));
+    };
+    let mut rest = Scratch::new((pieces - 1) * dw.len());
+    let size = dw.len();
+    rayon::join(|| sum(0, dw), || rest.par_chunks_mut(size.max(1)).enumerate().for_each(|(i, dst)| sum(i + 1, dst)));
+    for part in rest.chunks_exact(size.max(1)) {
+        dw.par_chunks_mut(1 << 14).zip(part.par_chunks(1 << 14)).for_each(|(dw, part)| {
+            for (dw, part) in dw.iter_mut().zip(part) {
+                *dw += part;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_of_cut_and_transposed_views_is_the_product_of_their_elements() {
+        let a: Vec<f32> = (0..35).map(|i| (i % 7) as f32 - 3.0).collect();
+        let b: Vec<f32> = (0..48).map(|i| (i % 5) as f32 - 2.0).collect();
+        let mut c = vec![1.0; 6 * 8];
+        // rows 1..4 and columns 2..7 of c += a[0..3, 2..5] . (b[1..6, 3..6])^T
+        let (_, c_low) = MatMut::new(&mut c, 6, 8).split_rows(1);
+        let (c_mid, _) = c_low.split_rows(3);
+        let (_, c_right) = c_mid.split_cols(2);
+        let (dst, _) = c_right.split_cols(5);
+        matmul(dst, true, Mat::new(&a, 5, 7).rows(0..3).cols(2..5), Mat::new(&b, 6, 8).rows(1..6).cols(3..6).t());
+        for i in 0..6 {
+            for j in 0..8 {
+                let inside = (1..4).contains(&i) && (2..7).contains(&j);
+                let sum: f32 = (0..3).map(|k| if inside { a[(i - 1) * 7 + 2 + k] * b[(j - 1) * 8 + 3 + k] } else { 0.0 }).sum();
+                assert_eq!(c[i * 8 + j], 1.0 + sum, "({i}, {j})");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "do not fit")]
+    fn sizes_that_do_not_fit_are_caught_before_the_kernel() {
+        let a = [0.0; 6];
+        matmul(MatMut::new(&mut [0.0; 4], 2, 2), false, Mat::new(&a, 2, 3), Mat::new(&a, 2, 3));
+    }
+}

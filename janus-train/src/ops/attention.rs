@@ -1,0 +1,362 @@
+//! Causal attention inside packed documents.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::storage::{Values, output, slice, tensor_like};
+use crate::matrix::{Mat, MatMut, matmul};
+use crate::scratch::Scratch;
+use crate::simd::{dot, exp_minus_max, vectorised};
+
+/// Queries whose scores are held at a time: memory is `TILE · length` for each thread, and half of a
+/// tile's last `TILE` columns is computed in vain.
+const TILE: usize = 64;
+
+/// Heads and window of an attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads; divides `heads`. Query head h reads key/value head `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Width of a head; scores are scaled by `1/sqrt(head_dim)`.
+    pub head_dim: usize,
+    /// A token sees this many tokens, itself included; none: all of its document before it.
+    pub sliding_window: Option<usize>,
+}
+
+/// Softmax attention: q `[tokens, heads · head_dim]`, k and v `[tokens, kv_heads · head_dim]`; gives
+/// `[tokens, heads · head_dim]`. A token sees itself and earlier tokens of its own document, which is
+/// `cu_seqlens[d]..cu_seqlens[d+1]`.
+///
+/// Scores exist a tile at a time and are computed again in the backward pass (Dao et al., arXiv 2205.14135,
+/// section 3, without the online softmax: a tile holds whole rows of scores).
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
+    let tokens = cu_seqlens.last().map_or(0, |&end| end as usize);
+    let (q_width, kv_width) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+    if q.dims() != [tokens, q_width] || k.dims() != [tokens, kv_width] || v.dims() != [tokens, kv_width] {
+        bail!("attention: q {:?}, k {:?}, v {:?} do not fit {shape:?} and {tokens} tokens", q.dims(), k.dims(), v.dims());
+    }
+    if !cu_seqlens.is_sorted() || cu_seqlens.first() != Some(&0) || !shape.heads.is_multiple_of(shape.kv_heads) {
+        bail!("attention: cu_seqlens must rise from 0, and kv_heads divide heads, got {shape:?}");
+    }
+    if !q.device().is_cpu() {
+        return naive(q, k, v, shape, cu_seqlens);
+    }
+    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { shape, cu_seqlens: cu_seqlens.into() })
+}
+
+/// [`attention`] in plain candle ops; holds `[heads, tokens, tokens]` scores.
+pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
+    let (tokens, width) = q.dims2()?;
+    let group = shape.heads / shape.kv_heads;
+    let heads = |x: &Tensor| x.reshape((tokens, (), shape.head_dim))?.transpose(0, 1)?.contiguous();
+    let shared = |x: &Tensor| {
+        let one = heads(x)?.unsqueeze(1)?;
+        one.broadcast_as((shape.kv_heads, group, tokens, shape.head_dim))?.reshape((shape.heads, tokens, shape.head_dim))
+    };
+    let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
+    for document in documents(cu_seqlens) {
+        for i in document.clone() {
+            let seen = first_seen(i, document.start, shape.sliding_window);
+            mask[i * tokens + seen..=i * tokens + i].fill(0.0);
+        }
+    }
+    let mask = Tensor::from_vec(mask, (1, tokens, tokens), q.device())?;
+    let scores = (heads(q)?.matmul(&shared(k)?.t()?)? * (1.0 / (shape.head_dim as f64).sqrt()))?;
+    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
+    weights.matmul(&shared(v)?)?.transpose(0, 1)?.reshape((tokens, width))
+}
+
+fn documents(cu_seqlens: &[u32]) -> impl Iterator<Item = Range<usize>> {
+    cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize)
+}
+
+/// The first token that token `i` sees.
+fn first_seen(i: usize, document_start: usize, window: Option<usize>) -> usize {
+    window.map_or(document_start, |window| document_start.max((i + 1).saturating_sub(window)))
+}
+
+struct Attention {
+    shape: AttentionShape,
+    cu_seqlens: Arc<[u32]>,
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((tokens, q_width), (_, kv_width)) = (l1.shape().dims2()?, l2.shape().dims2()?);
+        let mut y = vec![0.0; tokens * q_width];
+        let inputs = Inputs {
+            q: Mat::new(slice(s1, l1)?, tokens, q_width),
+            k: Mat::new(slice(s2, l2)?, tokens, kv_width),
+            v: Mat::new(slice(s3, l3)?, tokens, kv_width),
+        };
+        forward(self.shape, &self.cu_seqlens, inputs, MatMut::new(&mut y, tokens, q_width));
+        output(y, (tokens, q_width))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let ((tokens, q_width), (_, kv_width)) = (q.dims2()?, k.dims2()?);
+        let dy = dy.contiguous()?;
+        let (q_values, k_values, v_values, dy) = (Values::of(q)?, Values::of(k)?, Values::of(v)?, Values::of(&dy)?);
+        let inputs = Inputs {
+            q: Mat::new(&q_values, tokens, q_width),
+            k: Mat::new(&k_values, tokens, kv_width),
+            v: Mat::new(&v_values, tokens, kv_width),
+        };
+        let (mut dq, mut dk, mut dv) = (vec![0.0; tokens * q_width], vec![0.0; tokens * kv_width], vec![0.0; tokens * kv_width]);
+        let gradients = Gradients {
+            dq: MatMut::new(&mut dq, tokens, q_width),
+            dk: MatMut::new(&mut dk, tokens, kv_width),
+            dv: MatMut::new(&mut dv, tokens, kv_width),
+        };
+        backward(self.shape, &self.cu_seqlens, inputs, Mat::new(&dy, tokens, q_width), gradients);
+        Ok((Some(tensor_like(dq, q)?), Some(tensor_like(dk, k)?), Some(tensor_like(dv, v)?)))
+    }
+}
+
+/// Queries, keys and values of all tokens, or of one document and key/value head.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) q: Mat<'a>,
+    pub(crate) k: Mat<'a>,
+    pub(crate) v: Mat<'a>,
+}
+
+/// Where the gradients of [`Inputs`] are written.
+pub(crate) struct Gradients<'a> {
+    pub(crate) dq: MatMut<'a>,
+    pub(crate) dk: MatMut<'a>,
+    pub(crate) dv: MatMut<'a>,
+}
+
+/// The part of one document and one key/value head, in the order in which [`cut`] gives parts.
+struct Part {
+    tokens: Range<usize>,
+    q_cols: Range<usize>,
+    kv_cols: Range<usize>,
+}
+
+fn parts(shape: AttentionShape, cu_seqlens: &[u32]) -> Vec<Part> {
+    let (d, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+    let of_document = |tokens: Range<usize>| {
+        (0..shape.kv_heads).map(move |head| Part {
+            tokens: tokens.clone(),
+            q_cols: head * group * d..(head + 1) * group * d,
+            kv_cols: head * d..(head + 1) * d,
+        })
+    };
+    documents(cu_seqlens).flat_map(of_document).collect()
+}
+
+/// Cuts a matrix by documents, and each of those into `heads` equal column blocks of `width`.
+fn cut<'a>(matrix: MatMut<'a>, cu_seqlens: &[u32], heads: usize, width: usize) -> Vec<MatMut<'a>> {
+    let mut pieces = Vec::with_capacity(cu_seqlens.len() * heads);
+    let mut below = matrix;
+    for document in documents(cu_seqlens) {
+        let (mut rest, next) = below.split_rows(document.len());
+        for _ in 0..heads {
+            let (piece, right) = rest.split_cols(width);
+            pieces.push(piece);
+            rest = right;
+        }
+        below = next;
+    }
+    pieces
+}
+
+impl<'a> Inputs<'a> {
+    fn part(&self, part: &Part) -> Self {
+        let of = |m: Mat<'a>, cols: &Range<usize>| m.rows(part.tokens.clone()).cols(cols.clone());
+        Self { q: of(self.q, &part.q_cols), k: of(self.k, &part.kv_cols), v: of(self.v, &part.kv_cols) }
+    }
+}
+
+/// Writes the attention's result to `y`.
+pub(crate) fn forward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, y: MatMut<'_>) {
+    let group_width = shape.heads / shape.kv_heads * shape.head_dim;
+    let y = cut(y, cu_seqlens, shape.kv_heads, group_width);
+    parts(shape, cu_seqlens).into_par_iter().zip(y).for_each(|(part, y)| forward_part(shape, inputs.part(&part), y));
+}
+
+/// Writes the gradients of the attention, given the gradient of its result.
+pub(crate) fn backward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, dy: Mat<'_>, gradients: Gradients<'_>) {
+    let group_width = shape.heads / shape.kv_heads * shape.head_dim;
+    let dq = cut(gradients.dq, cu_seqlens, shape.kv_heads, group_width);
+    let dk = cut(gradients.dk, cu_seqlens, shape.kv_heads, shape.head_dim);
+    let dv = cut(gradients.dv, cu_seqlens, shape.kv_heads, shape.head_dim);
+    parts(shape, cu_seqlens).into_par_iter().zip(dq).zip(dk.into_par_iter().zip(dv)).for_each(|((part, dq), (dk, dv))| {
+        let dy = dy.rows(part.tokens.clone()).cols(part.q_cols.clone());
+        backward_part(shape, inputs.part(&part), dy, Gradients { dq, dk, dv });
+    });
+}
+
+/// A tile of queries of one head, and the keys that any of them sees.
+struct Tile {
+    queries: Range<usize>,
+    keys: Range<usize>,
+    head_cols: Range<usize>,
+}
+
+fn tiles(shape: AttentionShape, tokens: usize) -> impl Iterator<Item = Tile> {
+    (0..shape.heads / shape.kv_heads).flat_map(move |head| {
+        (0..tokens).step_by(TILE).map(move |start| {
+            let end = (start + TILE).min(tokens);
+            Tile {
+                queries: start..end,
+                keys: first_seen(start, 0, shape.sliding_window)..end,
+                head_cols: head * shape.head_dim..(head + 1) * shape.head_dim,
+            }
+        })
+    })
+}
+
+impl Tile {
+    /// Makes `scores` e^(score - the row's largest) where a query sees a key and 0 elsewhere; writes each row's sum.
+    fn weights(&self, shape: AttentionShape, inputs: &Inputs<'_>, scores: &mut [f32], sums: &mut [f32]) {
+        let n = self.keys.len();
+        let q = inputs.q.rows(self.queries.clone()).cols(self.head_cols.clone());
+        matmul(MatMut::new(scores, self.queries.len(), n), false, q, inputs.k.rows(self.keys.clone()).t());
+        let scale = 1.0 / (shape.head_dim as f32).sqrt();
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((i, row), sum) in self.queries.clone().zip(scores.chunks_exact_mut(n)).zip(sums) {
+                    let seen = self.seen(shape, i);
+                    row[..seen.start].fill(0.0);
+                    row[seen.end..].fill(0.0);
+                    *sum = exp_minus_max(&mut row[seen], scale);
+                }
+            },
+        );
+    }
+
+    /// The keys that query `i` sees, counted from the tile's first key.
+    fn seen(&self, shape: AttentionShape, i: usize) -> Range<usize> {
+        first_seen(i, 0, shape.sliding_window) - self.keys.start..i + 1 - self.keys.start
+    }
+}
+
+fn forward_part(shape: AttentionShape, inputs: Inputs<'_>, mut y: MatMut<'_>) {
+    let tokens = y.height();
+    let (mut scores, mut sums) = (Scratch::new(TILE * tokens), [0.0; TILE]);
+    for tile in tiles(shape, tokens) {
+        let (m, n) = (tile.queries.len(), tile.keys.len());
+        let scores = &mut scores[..m * n];
+        tile.weights(shape, &inputs, scores, &mut sums);
+        let y = y.rows(tile.queries.clone());
+        let (_, y) = y.split_cols(tile.head_cols.start);
+        let (mut y, _) = y.split_cols(shape.head_dim);
+        matmul(y.reborrow(), false, Mat::new(scores, m, n), inputs.v.rows(tile.keys.clone()));
+        for (i, sum) in sums[..m].iter().enumerate() {
+            let inverse = 1.0 / sum;
+            y.row(i).iter_mut().for_each(|y| *y *= inverse);
+        }
+    }
+}
+
+/// With P the softmax of scale · QKᵀ: dV = PᵀdY, dP = dY·Vᵀ, dS = P ∘ (dP - rowsum(P ∘ dP)), dQ = scale · dS·K,
+/// dK = scale · dSᵀ·Q.
+fn backward_part(shape: AttentionShape, inputs: Inputs<'_>, dy: Mat<'_>, gradients: Gradients<'_>) {
+    let Gradients { mut dq, mut dk, mut dv } = gradients;
+    let tokens = dq.height();
+    let scale = 1.0 / (shape.head_dim as f32).sqrt();
+    for i in 0..tokens {
+        dk.row(i).fill(0.0);
+        dv.row(i).fill(0.0);
+    }
+    let (mut weights, mut dscores, mut sums) = (Scratch::new(TILE * tokens), Scratch::new(TILE * tokens), [0.0; TILE]);
+    for tile in tiles(shape, tokens) {
+        let (m, n) = (tile.queries.len(), tile.keys.len());
+        let (weights, dscores) = (&mut weights[..m * n], &mut dscores[..m * n]);
+        tile.weights(shape, &inputs, weights, &mut sums);
+        let (k, v) = (inputs.k.rows(tile.keys.clone()), inputs.v.rows(tile.keys.clone()));
+        let q = inputs.q.rows(tile.queries.clone()).cols(tile.head_cols.clone());
+        let dy = dy.rows(tile.queries.clone()).cols(tile.head_cols.clone());
+        matmul(MatMut::new(dscores, m, n), false, dy, v.t());
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = weights.chunks_exact_mut(n).zip(dscores.chunks_exact_mut(n)).zip(&sums);
+                for (i, ((p, ds), sum)) in tile.queries.clone().zip(rows) {
+                    let seen = tile.seen(shape, i);
+                    ds[..seen.start].fill(0.0);
+                    ds[seen.end..].fill(0.0);
+                    let (p, ds) = (&mut p[seen.clone()], &mut ds[seen]);
+                    let inverse = 1.0 / sum;
+                    p.iter_mut().for_each(|p| *p *= inverse);
+                    let mean = dot(p, ds);
+                    ds.iter_mut().zip(&*p).for_each(|(ds, p)| *ds = p * (*ds - mean) * scale);
+                }
+            },
+        );
+        let (weights, dscores) = (Mat::new(weights, m, n), Mat::new(dscores, m, n));
+        matmul(dv.rows(tile.keys.clone()), true, weights.t(), dy);
+        matmul(dk.rows(tile.keys.clone()), true, dscores.t(), q);
+        let (_, dq) = dq.rows(tile.queries.clone()).split_cols(tile.head_cols.start);
+        matmul(dq.split_cols(shape.head_dim).0, false, dscores, k);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_gradients, assert_same, random};
+
+    #[test]
+    fn agrees_with_its_twin_for_every_grouping_window_and_cut() {
+        let cu_seqlens = [0, 1, 66, 66, 194, 200];
+        for (heads, kv_heads, window) in
+            [(2, 2, None), (4, 2, None), (3, 1, Some(1)), (2, 1, Some(20)), (2, 2, Some(64)), (2, 1, Some(1000))]
+        {
+            let shape = AttentionShape { heads, kv_heads, head_dim: 8, sliding_window: window };
+            let (q, k, v) = (random(&[200, heads * 8], 1), random(&[200, kv_heads * 8], 2), random(&[200, kv_heads * 8], 3));
+            let q = (q * 3.0).unwrap();
+            assert_same(
+                &[&q, &k, &v],
+                |t| attention(&t[0], &t[1], &t[2], shape, &cu_seqlens),
+                |t| naive(&t[0], &t[1], &t[2], shape, &cu_seqlens),
+                1e-5,
+            );
+        }
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 2, sliding_window: Some(3) };
+        let (q, k, v) = (random(&[7, 4], 4), random(&[7, 2], 5), random(&[7, 2], 6));
+        assert_gradients(&[&q, &k, &v], |t| attention(&t[0], &t[1], &t[2], shape, &[0, 5, 7]));
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 2, sliding_window: None };
+        let x = random(&[7, 4], 4);
+        assert!(attention(&x, &x, &x, shape, &[0, 7]).is_err());
+    }
+}

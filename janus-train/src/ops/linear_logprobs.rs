@@ -1,0 +1,185 @@
+//! The language-model head fused with log-softmax and gather.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::storage::{Values, output, slice, tensor_like};
+use crate::matrix::{Mat, MatMut, matmul};
+use crate::scratch::Scratch;
+use crate::simd::{exp_minus_max, max, vectorised};
+
+/// Rows whose logits one task holds.
+const ROWS: usize = 128;
+/// Logits held at a time in the backward pass, at most (but at least [`ROWS`] rows).
+const LOGITS: usize = 1 << 21;
+/// Vocabulary entries whose weight gradient one task sums.
+const VOCAB: usize = 256;
+
+/// `log_softmax(hidden[rows[r]] · weightᵀ)[targets[r]]` for each r: hidden `[tokens, hidden]`, weight
+/// `[vocab, hidden]`; gives `[rows]`.
+///
+/// Logits exist for a few hundred rows at a time and are computed again in the backward pass: no
+/// `[tokens, vocab]` is ever kept, and tokens that are not in `rows` cost nothing.
+///
+/// # Errors
+/// If shapes do not fit, `rows` and `targets` differ in length, or an index is out of range.
+pub fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
+    let ((tokens, width), (vocab, weight_width)) = (hidden.dims2()?, weight.dims2()?);
+    if width != weight_width || rows.len() != targets.len() {
+        bail!(
+            "linear_logprobs: hidden {:?}, weight {:?}, {} rows, {} targets do not fit together",
+            hidden.dims(),
+            weight.dims(),
+            rows.len(),
+            targets.len()
+        );
+    }
+    if let Some(r) = (0..rows.len()).find(|&r| rows[r] as usize >= tokens || targets[r] as usize >= vocab) {
+        bail!("linear_logprobs: row {} or target {} at {r} is out of range of {tokens} tokens, {vocab} ids", rows[r], targets[r]);
+    }
+    if !hidden.device().is_cpu() {
+        return naive(hidden, weight, rows, targets);
+    }
+    hidden.contiguous()?.apply_op2(&weight.contiguous()?, LinearLogprobs { rows: rows.into(), targets: targets.into() })
+}
+
+/// [`linear_logprobs`] in plain candle ops; keeps all logits.
+pub fn naive(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
+    let index = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), hidden.device());
+    let logits = hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?;
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    shifted.gather(&index(targets)?.unsqueeze(1)?, 1)?.sub(&log_sum)?.squeeze(1)
+}
+
+struct LinearLogprobs {
+    rows: Arc<[u32]>,
+    targets: Arc<[u32]>,
+}
+
+impl CustomOp2 for LinearLogprobs {
+    fn name(&self) -> &'static str {
+        "linear_logprobs"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+        let ((_, width), (vocab, _)) = (l1.shape().dims2()?, l2.shape().dims2()?);
+        let (hidden, weight) = (slice(s1, l1)?, Mat::new(slice(s2, l2)?, vocab, width));
+        let mut logprobs = vec![0.0; self.rows.len()];
+        logprobs.par_chunks_mut(ROWS).zip(self.rows.par_chunks(ROWS).zip(self.targets.par_chunks(ROWS))).for_each(
+            |(logprobs, (rows, targets))| {
+                let (mut x, mut logits) = (Scratch::new(rows.len() * width), Scratch::new(rows.len() * vocab));
+                gather(hidden, rows, width, &mut x);
+                matmul(MatMut::new(&mut logits, rows.len(), vocab), false, Mat::new(&x, rows.len(), width), weight.t());
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for ((logprob, logits), &target) in logprobs.iter_mut().zip(logits.chunks_exact_mut(vocab)).zip(targets) {
+                            let above = logits[target as usize] - max(logits);
+                            *logprob = above - exp_minus_max(logits, 1.0).ln();
+                        }
+                    },
+                );
+            },
+        );
+        let rows = logprobs.len();
+        output(logprobs, rows)
+    }
+
+    /// With p = softmax(logits): d logits = g · (onehot(target) - p).
+    fn bwd(&self, hidden: &Tensor, weight: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let ((tokens, width), (vocab, _)) = (hidden.dims2()?, weight.dims2()?);
+        let g = g.contiguous()?;
+        let (hidden_values, weight_values, g) = (Values::of(hidden)?, Values::of(weight)?, Values::of(&g)?);
+        let w = Mat::new(&weight_values, vocab, width);
+        let (mut dhidden, mut dweight) = (vec![0.0; tokens * width], vec![0.0; vocab * width]);
+
+        let held = (LOGITS / vocab / ROWS).max(1) * ROWS;
+        let most = held.min(self.rows.len());
+        let (mut x, mut dx, mut dlogits) = (Scratch::new(most * width), Scratch::new(most * width), Scratch::new(most * vocab));
+        for ((rows, targets), g) in self.rows.chunks(held).zip(self.targets.chunks(held)).zip(g.chunks(held)) {
+            let n = rows.len();
+            let (x, dx, dlogits) = (&mut x[..n * width], &mut dx[..n * width], &mut dlogits[..n * vocab]);
+            gather(&hidden_values, rows, width, x);
+            let x: &[f32] = x;
+            x.par_chunks(ROWS * width)
+                .zip(dx.par_chunks_mut(ROWS * width).zip(dlogits.par_chunks_mut(ROWS * vocab)))
+                .zip(targets.par_chunks(ROWS).zip(g.par_chunks(ROWS)))
+                .for_each(|((x, (dx, dlogits)), (targets, g))| {
+                    let n = targets.len();
+                    matmul(MatMut::new(dlogits, n, vocab), false, Mat::new(x, n, width), w.t());
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for ((row, &target), &g) in dlogits.chunks_exact_mut(vocab).zip(targets).zip(g) {
+                                let scale = -g / exp_minus_max(row, 1.0);
+                                row.iter_mut().for_each(|p| *p *= scale);
+                                row[target as usize] += g;
+                            }
+                        },
+                    );
+                    matmul(MatMut::new(dx, n, width), false, Mat::new(dlogits, n, vocab), w);
+                });
+            for (&row, dx) in rows.iter().zip(dx.chunks_exact(width)) {
+                let sums = &mut dhidden[row as usize * width..][..width];
+                sums.iter_mut().zip(dx).for_each(|(sum, dx)| *sum += dx);
+            }
+            if weight.track_op() {
+                let (x, dlogits) = (Mat::new(x, n, width), Mat::new(dlogits, n, vocab));
+                let blocks = MatMut::new(&mut dweight, vocab, width).row_blocks(VOCAB);
+                blocks.into_par_iter().enumerate().for_each(|(task, dweight)| {
+                    let ids = task * VOCAB..task * VOCAB + dweight.height();
+                    matmul(dweight, true, dlogits.cols(ids).t(), x);
+                });
+            }
+        }
+        let dhidden = if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None };
+        Ok((dhidden, if weight.track_op() { Some(tensor_like(dweight, weight)?) } else { None }))
+    }
+}
+
+fn gather(hidden: &[f32], rows: &[u32], width: usize, x: &mut [f32]) {
+    for (&row, x) in rows.iter().zip(x.chunks_exact_mut(width)) {
+        x.copy_from_slice(&hidden[row as usize * width..][..width]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_gradients, assert_same, random};
+
+    #[test]
+    fn agrees_with_its_twin_and_with_finite_differences() {
+        // Several chunks of logits, the last one short, and a row that is used twice.
+        let (hidden, weight) = (random(&[400, 16], 1), random(&[8000, 16], 2));
+        let rows: Vec<u32> = (0..300).map(|r| (r * 7) % 400).chain([5, 5]).collect();
+        let targets: Vec<u32> = (0..302).map(|r| (r * 131) % 8000).collect();
+        assert_same(
+            &[&hidden, &weight],
+            |t| linear_logprobs(&t[0], &t[1], &rows, &targets),
+            |t| naive(&t[0], &t[1], &rows, &targets),
+            2e-5,
+        );
+        assert_gradients(&[&random(&[4, 3], 3), &random(&[7, 3], 4)], |t| linear_logprobs(&t[0], &t[1], &[0, 2, 3], &[6, 0, 1]));
+    }
+
+    #[test]
+    fn no_row_gives_no_logprob_and_a_zero_gradient() {
+        let (hidden, weight) = (random(&[4, 3], 1), candle_core::Var::from_tensor(&random(&[7, 3], 2)).unwrap());
+        let none = linear_logprobs(&hidden, &weight, &[], &[]).unwrap();
+        assert_eq!(none.dims(), [0]);
+        let gradients = none.sum_all().unwrap().backward().unwrap();
+        assert_eq!(gradients.get(&weight).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap(), 0.0);
+    }
+
+    #[test]
+    fn large_logits_neither_overflow_nor_lose_the_small_ones() {
+        let hidden = Tensor::new(&[[1000.0f32]], &candle_core::Device::Cpu).unwrap();
+        let weight = Tensor::new(&[[1.0f32], [0.9], [-1.0]], &candle_core::Device::Cpu).unwrap();
+        let logprobs = linear_logprobs(&hidden, &weight, &[0, 0, 0], &[0, 1, 2]).unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(logprobs, [0.0, -100.0, -2000.0]);
+    }
+}

@@ -1,0 +1,53 @@
+//! Differentiable operations with their own backward pass.
+//!
+//! candle's fused `rms_norm`, `rope`, `softmax_last_dim` and `sdpa` record no backward pass: gradients stop
+//! at them without a word. These do not, and they are fused as far as it pays:
+//!
+//! | op | in place of |
+//! | --- | --- |
+//! | [`rms_norm`], [`rope`], [`swiglu`], [`embedding`] | 4 to 8 full-size temporaries each |
+//! | [`linear`] | matmul with a transposed view; gradients only where one is asked for |
+//! | [`attention`] | `[heads, tokens, tokens]` scores: tiles that are recomputed in the backward pass |
+//! | [`linear_logprobs`] | `[tokens, vocab]` logits: chunks of supervised rows that are recomputed |
+//! | [`block`] | all of a decoder layer as one node of candle's graph |
+//!
+//! Each has a twin in plain candle ops under [`naive`], which other devices than the CPU run and tests compare
+//! with. On the CPU, results do not depend on the number of threads: work is cut into pieces of fixed size
+//! and partial sums are added in a fixed order.
+
+mod attention;
+mod block;
+mod embedding;
+mod linear;
+mod linear_logprobs;
+mod rms_norm;
+mod rope;
+pub(crate) mod storage;
+mod swiglu;
+#[cfg(test)]
+mod testing;
+mod tie;
+
+pub use attention::{AttentionShape, attention};
+pub use block::{BlockShape, BlockWeights, block};
+pub use embedding::embedding;
+pub use linear::linear;
+pub use linear_logprobs::linear_logprobs;
+pub use rms_norm::rms_norm;
+pub use rope::{RopeTable, rope};
+pub use swiglu::swiglu;
+
+/// The same functions in plain candle ops: slow, and obviously right.
+pub mod naive {
+    pub use super::attention::naive as attention;
+    pub use super::block::naive as block;
+    pub use super::embedding::naive as embedding;
+    pub use super::linear::naive as linear;
+    pub use super::linear_logprobs::naive as linear_logprobs;
+    pub use super::rms_norm::naive as rms_norm;
+    pub use super::rope::naive as rope;
+    pub use super::swiglu::naive as swiglu;
+}
+
+/// Rows that one task works on: a few hundred keep activations in the core's own cache and products large.
+pub(crate) const ROWS_PER_TASK: usize = 256;

@@ -1,0 +1,96 @@
+//! The gated activation of the MLP (Shazeer, arXiv 2002.05202, section 2).
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::storage::{Values, output, slice, tensor_like};
+use crate::simd::{sigmoid, vectorised};
+
+/// Elements that one task works on.
+const ELEMENTS: usize = 1 << 16;
+
+/// `silu(gate) · up` with `silu(x) = x / (1 + e^-x)`, element by element.
+///
+/// # Errors
+/// If the shapes differ.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if gate.shape() != up.shape() {
+        bail!("swiglu: gate has shape {:?}, up {:?}: expected the same", gate.dims(), up.dims());
+    }
+    if !gate.device().is_cpu() {
+        return naive(gate, up);
+    }
+    gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
+}
+
+/// [`swiglu`] in plain candle ops.
+pub fn naive(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()?.mul(up)
+}
+
+struct SwiGlu;
+
+impl CustomOp2 for SwiGlu {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (gate, up) = (slice(s1, l1)?, slice(s2, l2)?);
+        let mut y = vec![0.0; gate.len()];
+        y.par_chunks_mut(ELEMENTS).zip(gate.par_chunks(ELEMENTS).zip(up.par_chunks(ELEMENTS))).for_each(|(y, (gate, up))| {
+            vectorised(
+                #[inline(always)]
+                || forward(gate, up, y),
+            )
+        });
+        output(y, l1.shape().clone())
+    }
+
+    fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let (mut dgate, mut dup) = (Values::of(gate)?.to_vec(), Values::of(up)?.to_vec());
+        dgate.par_chunks_mut(ELEMENTS).zip(dup.par_chunks_mut(ELEMENTS)).zip(Values::of(&dy)?.par_chunks(ELEMENTS)).for_each(
+            |((gate, up), dy)| {
+                vectorised(
+                    #[inline(always)]
+                    || backward(gate, up, dy),
+                )
+            },
+        );
+        Ok((Some(tensor_like(dgate, gate)?), Some(tensor_like(dup, up)?)))
+    }
+}
+
+/// `y = silu(gate) · up`.
+#[inline(always)]
+pub(crate) fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
+        *y = g * sigmoid(g) * u;
+    }
+}
+
+/// Turns `gate` and `up` into their gradients: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and
+/// d up = dy · g · s.
+#[inline(always)]
+pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
+    for ((g, u), &dy) in gate.iter_mut().zip(up).zip(dy) {
+        let s = sigmoid(*g);
+        let dg = dy * *u * s * (1.0 + *g * (1.0 - s));
+        *u = dy * *g * s;
+        *g = dg;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_gradients, assert_same, random};
+
+    #[test]
+    fn agrees_with_its_twin_and_with_finite_differences() {
+        let (gate, up) = ((random(&[300, 40], 1) * 4.0).unwrap(), random(&[300, 40], 2));
+        assert_same(&[&gate, &up], |t| swiglu(&t[0], &t[1]), |t| naive(&t[0], &t[1]), 3e-6);
+        assert_gradients(&[&random(&[3, 5], 3), &random(&[3, 5], 4)], |t| swiglu(&t[0], &t[1]));
+    }
+}

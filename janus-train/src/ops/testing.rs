@@ -1,0 +1,64 @@
+//! What the tests of the ops share: random inputs, comparison with the naive twin, finite differences.
+
+use candle_core::{Device, Result, Tensor, Var};
+use rand::Rng;
+
+/// Numbers in -1..1 from a fixed stream.
+pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
+    let mut rng = janus_core::stream(seed, "op test");
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn run(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Result<Tensor>) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(&t.copy().unwrap()).unwrap()).collect();
+    let y = op(&vars.iter().map(|var| var.as_tensor().clone()).collect::<Vec<_>>()).unwrap();
+    // An uneven cotangent, so that no gradient cancels by symmetry.
+    let gradients = (&y * random(y.dims(), 99)).unwrap().sum_all().unwrap().backward().unwrap();
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    (flat(&y), vars.iter().map(|var| flat(gradients.get(var).expect("a gradient for every input"))).collect())
+}
+
+/// Values and gradients of `op` and of its twin are within `tolerance`, absolutely.
+pub(crate) fn assert_same(
+    inputs: &[&Tensor],
+    op: impl Fn(&[Tensor]) -> Result<Tensor>,
+    twin: impl Fn(&[Tensor]) -> Result<Tensor>,
+    tolerance: f32,
+) {
+    let (fast, slow) = (run(inputs, op), run(inputs, twin));
+    let close = |name: &str, a: &[f32], b: &[f32]| {
+        assert_eq!(a.len(), b.len(), "{name}");
+        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= tolerance, "{name}: {worst:e} apart, more than {tolerance:e}");
+    };
+    close("value", &fast.0, &slow.0);
+    for (i, (a, b)) in fast.1.iter().zip(&slow.1).enumerate() {
+        close(&format!("gradient of input {i}"), a, b);
+    }
+}
+
+/// The gradients of `op` are its central differences, to the 2e-3 that f32 allows.
+pub(crate) fn assert_gradients(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    const STEP: f32 = 1e-2;
+    let (_, gradients) = run(inputs, &op);
+    let value = |inputs: &[Tensor]| {
+        let y = op(inputs).unwrap();
+        let weights = random(y.dims(), 99).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        y.iter().zip(&weights).map(|(&y, &w)| f64::from(y) * f64::from(w)).sum::<f64>()
+    };
+    for (i, gradient) in gradients.iter().enumerate() {
+        for (j, &got) in gradient.iter().enumerate() {
+            let at = |offset: f32| {
+                let mut moved: Vec<Tensor> = inputs.iter().map(|&t| t.clone()).collect();
+                let mut values = inputs[i].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                values[j] += offset;
+                moved[i] = Tensor::from_vec(values, inputs[i].shape(), &Device::Cpu).unwrap();
+                value(&moved)
+            };
+            let expected = (at(STEP) - at(-STEP)) / (2.0 * f64::from(STEP));
+            assert!((f64::from(got) - expected).abs() < 2e-3, "input {i}, element {j}: gradient {got}, difference {expected}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Which documents a step sees.
+
+use rand::seq::SliceRandom;
+
+use crate::{Error, Result};
+
+/// The order of the examples: shuffled anew in every epoch and filled greedily into micro-batches. What
+/// micro-batch `i` holds follows from the seed, the lengths and `i` alone; there is no state to save.
+pub struct Order {
+    seed: u64,
+    capacity: usize,
+    /// Tokens of each example.
+    lengths: Vec<usize>,
+    /// The epoch that was asked for last; a cache, nothing more.
+    last: Epoch,
+}
+
+#[derive(Default)]
+struct Epoch {
+    number: u64,
+    /// Index of its first micro-batch in the run.
+    start: u64,
+    /// Examples of each of its micro-batches.
+    micro_batches: Vec<Vec<usize>>,
+}
+
+impl Order {
+    /// The order for examples of these lengths in micro-batches of at most `capacity` tokens.
+    ///
+    /// # Errors
+    /// [`Error::NoRows`]; [`Error::TooLong`] names the first example that does not fit.
+    pub fn new(seed: u64, capacity: usize, lengths: Vec<usize>) -> Result<Self> {
+        if lengths.is_empty() {
+            return Err(Error::NoRows);
+        }
+        if let Some(row) = lengths.iter().position(|&tokens| tokens > capacity) {
+            return Err(Error::TooLong { row, tokens: lengths[row], capacity });
+        }
+        let mut order = Self { seed, capacity, lengths, last: Epoch::default() };
+        order.last.micro_batches = order.fill(0);
+        Ok(order)
+    }
+
+    /// The examples of micro-batch `index` of the run, and its epoch, both from 0.
+    pub fn micro_batch(&mut self, index: u64) -> (u64, &[usize]) {
+        if index < self.last.start {
+            self.last = Epoch { number: 0, start: 0, micro_batches: self.fill(0) };
+        }
+        while index - self.last.start >= self.last.micro_batches.len() as u64 {
+            let start = self.last.start + self.last.micro_batches.len() as u64;
+            let number = self.last.number + 1;
+            self.last = Epoch { number, start, micro_batches: self.fill(number) };
+        }
+        (self.last.number, &self.last.micro_batches[(index - self.last.start) as usize])
+    }
+
+    fn fill(&self, epoch: u64) -> Vec<Vec<usize>> {
+        let mut examples: Vec<usize> = (0..self.lengths.len()).collect();
+        examples.shuffle(&mut janus_core::stream(self.seed, &format!("order of epoch {epoch}")));
+        let mut micro_batches: Vec<Vec<usize>> = Vec::new();
+        let mut room = 0;
+        for example in examples {
+            let length = self.lengths[example];
+            match micro_batches.last_mut() {
+                Some(last) if length <= room => last.push(example),
+                _ => {
+                    micro_batches.push(vec![example]);
+                    room = self.capacity;
+                }
+            }
+            room -= length;
+        }
+        micro_batches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_epoch_holds_every_example_once_within_capacity(seed: u64, lengths in prop::collection::vec(1usize..50, 1..60)) {
+            let mut order = Order::new(seed, 50, lengths.clone()).unwrap();
+            let mut seen: Vec<Vec<usize>> = vec![Vec::new(); 3];
+            for index in 0.. {
+                let (epoch, examples) = order.micro_batch(index);
+                if epoch == 3 {
+                    break;
+                }
+                prop_assert!(examples.iter().map(|&i| lengths[i]).sum::<usize>() <= 50);
+                seen[epoch as usize].extend(examples);
+            }
+            for mut epoch in seen {
+                epoch.sort_unstable();
+                prop_assert_eq!(epoch, (0..lengths.len()).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn what_a_micro_batch_holds_does_not_depend_on_what_was_asked_before(seed: u64, jumps in prop::collection::vec(0u64..40, 1..20)) {
+            let lengths: Vec<usize> = (0..23).map(|i| 1 + i * 7 % 19).collect();
+            let mut jumping = Order::new(seed, 30, lengths.clone()).unwrap();
+            for index in jumps {
+                let mut fresh = Order::new(seed, 30, lengths.clone()).unwrap();
+                prop_assert_eq!(jumping.micro_batch(index), fresh.micro_batch(index));
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_and_seeds_differ() {
+        let run = |seed| {
+            let mut order = Order::new(seed, 10, vec![5; 20]).unwrap();
+            (0..20).map(|i| order.micro_batch(i).1.to_vec()).collect::<Vec<_>>()
+        };
+        assert_ne!(run(1), run(2));
+        assert_ne!(run(1)[..10], run(1)[10..]);
+    }
+
+    #[test]
+    fn an_example_that_no_micro_batch_can_hold_is_named() {
+        assert!(matches!(Order::new(1, 10, vec![5, 11]), Err(Error::TooLong { row: 1, tokens: 11, capacity: 10 })));
+        assert!(matches!(Order::new(1, 10, vec![]), Err(Error::NoRows)));
+    }
+}

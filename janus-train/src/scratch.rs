@@ -1,0 +1,65 @@
+//! Work buffers that are used again: neither faulted in nor cleared a second time.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+/// Freed buffers, shortest first. Each keeps its full length, so that taking one writes nothing.
+static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+/// Buffers kept at most; a step of a model holds a few for each layer.
+const KEPT: usize = 256;
+
+/// `len` numbers of **unspecified value** (whatever the last user left); goes back to the pool on drop.
+pub(crate) struct Scratch {
+    buffer: Vec<f32>,
+    len: usize,
+}
+
+impl Scratch {
+    /// A buffer of `len` numbers.
+    pub(crate) fn new(len: usize) -> Self {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let fit = pool.partition_point(|buffer| buffer.len() < len);
+        // A buffer of over twice the size is left for whoever needs it.
+        let buffer = if pool.get(fit).is_some_and(|buffer| buffer.len() / 2 <= len) { Some(pool.remove(fit)) } else { None };
+        drop(pool);
+        Self { buffer: buffer.unwrap_or_else(|| vec![0.0; len.next_multiple_of(1024)]), len }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = pool.partition_point(|buffer| buffer.len() < self.buffer.len());
+        pool.insert(at, std::mem::take(&mut self.buffer));
+        if pool.len() > KEPT {
+            pool.remove(0);
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_has_the_length_asked_for_whatever_it_was_before() {
+        drop(Scratch::new(5000));
+        for len in [0, 1, 1024, 4999, 5000, 5001] {
+            assert_eq!(Scratch::new(len).len(), len);
+        }
+    }
+}

@@ -141,24 +141,34 @@ pub(crate) fn attend(shape: Shape, task: Task<'_>, scratch: &mut Scratch) {
         Arch::new().dispatch(|| {
             let q = Rows { data: queries, stride: head_dim, rows, depth: head_dim };
             let first = begin / LANES;
-            product(q, panels, |p| &keys[(first + p) * head_dim..][..head_dim], |row, p, lanes| {
-                scores[row * width + p * LANES..][..LANES].copy_from_slice(lanes);
-            });
+            product(
+                q,
+                panels,
+                |p| &keys[(first + p) * head_dim..][..head_dim],
+                |row, p, lanes| {
+                    scores[row * width + p * LANES..][..LANES].copy_from_slice(lanes);
+                },
+            );
             for (row, (scores, sum)) in scores.chunks_exact_mut(width).zip(sums.iter_mut()).enumerate() {
                 let position = task.position + row / group;
                 let from = window.map_or(0, |window| (position + 1).saturating_sub(window));
                 *sum = exp_and_sum(scores, from - begin, position + 1 - begin);
             }
             let weights = Rows { data: scores, stride: width, rows, depth: end - begin };
-            product(weights, values.len(), |p| &values[p][begin..end], |row, p, lanes| {
-                let (token, member) = (row / group, row % group);
-                let at = token * out_width + (local * group + member) * head_dim + p * LANES;
-                let inverse = 1.0 / sums[row];
-                let cut = (head_dim - p * LANES).min(LANES);
-                for (out, lane) in task.out[at..at + cut].iter_mut().zip(lanes) {
-                    *out = lane * inverse;
-                }
-            });
+            product(
+                weights,
+                values.len(),
+                |p| &values[p][begin..end],
+                |row, p, lanes| {
+                    let (token, member) = (row / group, row % group);
+                    let at = token * out_width + (local * group + member) * head_dim + p * LANES;
+                    let inverse = 1.0 / sums[row];
+                    let cut = (head_dim - p * LANES).min(LANES);
+                    for (out, lane) in task.out[at..at + cut].iter_mut().zip(lanes) {
+                        *out = lane * inverse;
+                    }
+                },
+            );
         });
     }
 }

@@ -61,7 +61,8 @@ impl Linear {
         let rows = x.len() / depth;
         let workers = rayon::current_num_threads();
         if threads == Threads::One || workers == 1 || rows * self.panels.len() * LANES < WORTH_SPLITTING {
-            let store = |row: usize, panel: usize, sums: &Lanes| write(&mut out[row * columns + panel * LANES..], columns, panel, sums, into);
+            let store =
+                |row: usize, panel: usize, sums: &Lanes| write(&mut out[row * columns + panel * LANES..], columns, panel, sums, into);
             self.multiply(x, 0..self.num_panels(), store);
         } else if rows >= 24 * workers {
             // Enough rows for each thread to be bound by arithmetic, not by reading the weights.

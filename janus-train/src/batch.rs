@@ -1,15 +1,8 @@
 //! Packed documents.
 
-use crate::{Error, Result};
+use janus_data::{PackedRow, TokenRow};
 
-/// One document as token ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenRow {
-    /// The tokens.
-    pub ids: Vec<u32>,
-    /// `trained[i]`: `ids[i]` is to be produced, so predicting it carries loss.
-    pub trained: Vec<bool>,
-}
+use crate::{Error, Result};
 
 /// Documents one after the other, without padding; no token sees another document.
 ///
@@ -29,16 +22,16 @@ pub struct Batch {
     pub cu_seqlens: Vec<u32>,
 }
 
+impl From<PackedRow> for Batch {
+    fn from(row: PackedRow) -> Self {
+        Self { ids: row.ids, trained: row.trained, cu_seqlens: row.cu_seqlens }
+    }
+}
+
 impl Batch {
     /// The rows in their order.
     pub fn concat(rows: &[&TokenRow]) -> Self {
-        let mut batch = Self { ids: Vec::new(), trained: Vec::new(), cu_seqlens: vec![0] };
-        for row in rows {
-            batch.ids.extend(&row.ids);
-            batch.trained.extend(&row.trained);
-            batch.cu_seqlens.push(batch.ids.len() as u32);
-        }
-        batch
+        janus_data::concat(rows).into()
     }
 
     /// Number of tokens.

@@ -36,6 +36,7 @@ pub struct TrainConfig {
     #[serde(default)]
     pub clip_norm: Option<f64>,
     /// Seed of the order of the documents.
+    #[serde(default)]
     pub seed: u64,
     /// Steps between two checkpoints; none: only one at the end.
     #[serde(default)]

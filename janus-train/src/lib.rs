@@ -45,12 +45,13 @@ mod scratch;
 mod simd;
 mod trainer;
 
-pub use batch::{Batch, TokenRow};
+pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use config::TrainConfig;
 pub use decoder::{Decoder, Logprobs};
 pub use error::{Error, Result};
 pub use gradients::Gradients;
+pub use janus_data::TokenRow;
 pub use memory::keep_freed_memory;
 pub use metrics::StepMetrics;
 pub use objective::{MicroBatch, Objective, Sft};

@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Score responses to a bench
+///
+/// Reads:   a bench and the responses to it.
+/// Writes:  nothing; the scores go to stdout.
+/// Example: cargo xtask eval mini --bench bench.jsonl --responses responses.jsonl
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(subcommand)]
     bench: Bench,

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{command, fetch, generate};
+use xtask::{command, eval, fetch, generate, reproduce};
 
-/// Runs Janus: fetch a model, answer prompts.
+/// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
 /// Exit codes: 0 done; 1 the thing asked about failed; 2 wrong use or bad input.
 /// Results go to stdout, progress and errors to stderr.
@@ -21,6 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Reproduce(reproduce::Args),
+    Eval(eval::Args),
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
 }
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         Err(error) => return command::tell_usage(&error, std::env::args().any(|arg| arg == "--json")),
     };
     let result = match &cli.command {
+        Command::Reproduce(args) => reproduce::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
     };

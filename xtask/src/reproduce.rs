@@ -98,7 +98,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     for (name, folder) in &folders {
         scores.push(judged.on_records(&mut run, name, folder)?);
     }
-    let model = |name: &str| scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")));
+    let model =
+        |name: &str| scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")));
     let of = |name: &str| folders.iter().find(|(n, _)| n == name).map(|(_, folder)| folder.as_path()).unwrap_or(&base);
     let plain_uniform = judged.on_plain(&mut run, "uniform", of("uniform"))?;
     let plain_janus = judged.on_plain(&mut run, "janus", of("janus"))?;

@@ -122,9 +122,8 @@ pub fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) -> Result
 /// score (1 to 5) of each question under the plain system message.
 pub fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
     let tax = bootstrap.mean(&Sample::differences(uniform, janus).failure()?).failure()?;
-    let mean = |scores: &[f64]| -> Result<Interval, CommandError> {
-        bootstrap.mean(&Sample::of(scores.iter().copied()).failure()?).failure()
-    };
+    let mean =
+        |scores: &[f64]| -> Result<Interval, CommandError> { bootstrap.mean(&Sample::of(scores.iter().copied()).failure()?).failure() };
     let statement = "With the plain system message, janus answers as well as the uniform model \
                      (truth of the answer, 1 to 5; estimate: uniform - janus, holds if at most 0.1)";
     let mut claim = Claim::new("no_tax", statement, &tax)

@@ -45,11 +45,12 @@ impl<'a> Judged<'a> {
         let requests = self.records.iter().map(|record| (id(record), record.prompt_messages())).collect();
         let answers = self.answers(run, &format!("answer-{name}"), model, requests)?;
         let out = run.root().to_path_buf();
-        let folder = run.stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
-            let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
-            let scored = score_responses(&self.records, &responses, &VerifiableJudge::mini()).failure()?;
-            write_all(stage.folder().join("scores.jsonl"), &scored.rows).failure()
-        })?;
+        let folder =
+            run.stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
+                let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
+                let scored = score_responses(&self.records, &responses, &VerifiableJudge::mini()).failure()?;
+                write_all(stage.folder().join("scores.jsonl"), &scored.rows).failure()
+            })?;
         copy(&answers.join("responses.jsonl"), &out.join("responses").join(format!("{name}.jsonl")))?;
         copy(&folder.join("scores.jsonl"), &out.join("scores").join(format!("{name}.jsonl")))?;
         Ok(Scores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
@@ -89,7 +90,8 @@ impl<'a> Judged<'a> {
             answers.push((model, responses, scored.verdicts));
         }
         // One row of each of the first instructions, its variants in turn: a sample without a choice.
-        let shown = (0..self.records.len() / SYSTEMS_PER_INSTRUCTION).take(12).map(|i| SYSTEMS_PER_INSTRUCTION * i + i % SYSTEMS_PER_INSTRUCTION);
+        let shown =
+            (0..self.records.len() / SYSTEMS_PER_INSTRUCTION).take(12).map(|i| SYSTEMS_PER_INSTRUCTION * i + i % SYSTEMS_PER_INSTRUCTION);
         Ok(shown
             .map(|row| {
                 let example = Example::new(id(&self.records[row]), &self.records[row]);
@@ -106,10 +108,12 @@ impl<'a> Judged<'a> {
         // The number of sequences at once changes the speed, not the answers.
         let config = json!({ "sampling": sampling, "asked": asked.len() });
         run.stage(stage, &config, &[("model", model), ("records", &self.file)], |stage: &Stage| {
-            let prompt = |(id, messages)| Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system: None };
+            let prompt =
+                |(id, messages)| Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system: None };
             let prompts: Vec<Prompt> = asked.into_iter().map(prompt).collect();
             let mut journal = Journal::open(stage.folder().join("responses.partial"), &Map::new(), false)?;
-            let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
+            let mut options = EngineOptions::default();
+            options.max_sequences = settings.max_sequences;
             let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
             let missing = unanswered(&prompts, &journal);
             let (problems, _) = answer(&engine, &prompts, &missing, &mut journal)?;

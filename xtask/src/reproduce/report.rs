@@ -57,9 +57,7 @@ pub fn build(findings: &Findings<'_>) -> Result<Report, CommandError> {
 }
 
 fn generalisation(findings: &Findings<'_>) -> Result<Figure, CommandError> {
-    let point = |point: &Diversity<'_>| {
-        Ok(Point { x: point.distinct as f64, y: point.scores.mean(findings.statistics)?.into() })
-    };
+    let point = |point: &Diversity<'_>| Ok(Point { x: point.distinct as f64, y: point.scores.mean(findings.statistics)?.into() });
     let points = findings.diversity.iter().map(point).collect::<Result<_, CommandError>>()?;
     let chart = LineChart {
         x_label: "different system messages trained on".into(),

@@ -53,12 +53,11 @@ impl Value {
         [low.min(self.value), high.max(self.value)]
     }
 
-    fn cell(&self) -> Cell {
-        let decimals = number::decimals(self.value);
-        match self.interval {
-            Some([low, high]) => Cell::Text(number::interval(self.value, low, high, decimals)),
-            None => Cell::number(self.value, decimals),
-        }
+    /// Value, lower end, upper end and n, as cells of [`Figure::numbers`].
+    fn cells(&self) -> [Cell; 4] {
+        let number = |value| Cell::number(value, number::decimals(self.value));
+        let [low, high] = self.interval.map_or([Cell::Empty, Cell::Empty], |ends| ends.map(number));
+        [number(self.value), low, high, self.n.into()]
     }
 }
 
@@ -261,18 +260,19 @@ impl Figure {
         let caption = self.title.clone();
         match &self.plot {
             Plot::Lines(chart) => {
-                let mut table = Table::new(caption, ["line", &chart.x_label, &chart.y_label, "n"]);
+                let mut table = Table::new(caption, ["line", &chart.x_label, &chart.y_label, "low", "high", "n"]);
                 for (line, point) in chart.lines.iter().flat_map(|line| line.points.iter().map(move |point| (line, point))) {
-                    table = table.row([line.name.as_str().into(), number::tick(point.x).into(), point.y.cell(), point.y.n.into()]);
+                    let names = [line.name.as_str().into(), number::tick(point.x).into()];
+                    table = table.row([&names[..], &point.y.cells()].concat());
                 }
                 table
             }
             Plot::Bars(chart) => {
                 let grouped = chart.series.len() > 1;
-                let mut table = Table::new(caption, ["bar", &chart.value_label, "n"]);
+                let mut table = Table::new(caption, ["bar", &chart.value_label, "low", "high", "n"]);
                 for (group, name, value) in chart.named() {
                     let label = if grouped { format!("{group}, {name}") } else { group.into() };
-                    table = table.row([label.into(), value.cell(), value.n.into()]);
+                    table = table.row([&[label.into()][..], &value.cells()].concat());
                 }
                 table
             }

@@ -21,7 +21,7 @@ fn rows(name: &str, level: f64) -> Vec<ScoredRow> {
     let unit = |value: u32| f64::from(value) / f64::from(u32::MAX);
     let mut difficulty = 0.0;
     let row = |row: usize| {
-        if row % 3 == 0 {
+        if row.is_multiple_of(3) {
             difficulty = 1.6 * (unit(shared.next_u32()) - 0.5);
         }
         let mut score = || (level + difficulty + 2.0 * (unit(own.next_u32()) - 0.5)).round().clamp(1.0, 5.0) as u8;
@@ -74,7 +74,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     report.claims.push(Claim::above("janus_above_uniform", "Janus scores higher than the uniform baseline", &gain, 0.0));
     report.claims.push(Claim::above("tie_win_above_half", "Janus wins or ties well on more than half of the rows", &tie_win, 0.5));
     report.claims.push(Claim::above("gain_above_one", "The gain is more than a whole point", &gain, 1.0));
-    report.claims.push(Claim::new("tie_win", "Tie+win of Janus against the uniform baseline (a measurement, not a test)", &tie_win));
 
     let mut lines = Vec::new();
     for (name, start, slope) in [("unseen system messages", 2.9, 0.16), ("unseen preference combinations", 2.8, 0.12)] {
@@ -93,14 +92,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         lines,
     };
     let means: Vec<Vec<f64>> = pooled.iter().map(|rows| rows.iter().filter_map(PooledRow::mean).collect()).collect();
-    let histogram = Histogram::of("row mean, 1 to 5", 16, [(models[1].0, &means[1][..]), (models[2].0, &means[2][..])])?;
+    // Means of four whole scores lie on quarters: edges between them.
+    let edges = (0..=17).map(|edge| 0.875 + 0.25 * f64::from(edge)).collect();
+    let histogram = Histogram::with_edges("row mean, 1 to 5", edges, [(models[1].0, &means[1][..]), (models[2].0, &means[2][..])])?;
 
     report.sections = vec![
         Section::new("Claims").paragraph("Intervals are at the level of 0.95, over instructions.").claims([
             "janus_above_uniform",
             "tie_win_above_half",
             "gain_above_one",
-            "tie_win",
         ]),
         Section::new("Scores")
             .table(table)

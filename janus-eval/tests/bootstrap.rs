@@ -1,4 +1,5 @@
 //! The bootstrap against a published interval, closed forms, and its own promise of coverage.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use janus_eval::{Bootstrap, Error, Interval, Method, Sample, wilson};
 use proptest::prelude::*;
@@ -91,7 +92,7 @@ fn rows_of_one_instruction_need_clusters() {
         let mut rng = janus_core::stream(world, "clusters");
         let mut difficulty = 0.0;
         let mut row = |row: usize| {
-            if row % 3 == 0 {
+            if row.is_multiple_of(3) {
                 difficulty = normal(&mut rng);
             }
             (row / 3, difficulty + 0.5 * normal(&mut rng))

@@ -1,4 +1,5 @@
 //! Reports: the same content in three formats, escaped, self-contained, equal bytes for equal content.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use janus_eval::report::{
     BarChart, BarGroup, Cell, Example, ExampleResponse, FORMAT, Figure, Histogram, Line, LineChart, Plot, Point, Report, Section, Table,

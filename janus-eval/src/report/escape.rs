@@ -19,18 +19,26 @@ pub(super) fn html(text: &str) -> String {
     out
 }
 
-/// For Markdown on one line, as in a paragraph, heading or table cell: every mark is escaped, line breaks become blanks.
+/// For Markdown inside a line, as in a heading or a table cell: every mark is escaped, line breaks become blanks.
 pub(super) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for (i, c) in text.trim().chars().enumerate() {
+    for c in text.trim().chars() {
         match c {
             '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '$' | '&' => out.extend(['\\', c]),
-            // A list item, a rule or a numbered list only at the start of a line.
-            '-' | '+' | '=' if i == 0 => out.extend(['\\', c]),
-            '.' | ')' if out.chars().all(|c| c.is_ascii_digit()) && !out.is_empty() => out.extend(['\\', c]),
             c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
+    }
+    out
+}
+
+/// For Markdown at the start of a line, where a dash or a number could begin a list.
+pub(super) fn markdown_line(text: &str) -> String {
+    let mut out = markdown(text);
+    let number = out.len() - out.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let list = if number == 0 { out.starts_with(['-', '+', '=']) } else { out[number..].starts_with(['.', ')']) };
+    if list {
+        out.insert(number, '\\');
     }
     out
 }
@@ -53,9 +61,9 @@ mod tests {
     #[test]
     fn no_mark_survives() {
         assert_eq!(html("<a href='x'>\"&\u{0}"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;\u{fffd}");
-        assert_eq!(markdown("- a | *b*\n<i>"), r"\- a \| \*b\* \<i\>");
-        assert_eq!(markdown("1. x"), r"1\. x");
-        assert_eq!(markdown("score 4.5 - x"), "score 4.5 - x");
+        assert_eq!(markdown_line("- a | *b*\n<i>"), r"\- a \| \*b\* \<i\>");
+        assert_eq!((markdown_line("1. x"), markdown("1. x")), (r"1\. x".into(), "1. x".into()));
+        assert_eq!(markdown_line("score 4.5 - x"), "score 4.5 - x");
     }
 
     #[test]

@@ -53,12 +53,11 @@ impl Value {
         [low.min(self.value), high.max(self.value)]
     }
 
-    fn cell(&self) -> Cell {
-        let decimals = number::decimals(self.value);
-        match self.interval {
-            Some([low, high]) => Cell::Text(number::interval(self.value, low, high, decimals)),
-            None => Cell::number(self.value, decimals),
-        }
+    /// Value, lower end, upper end and n, as cells of [`Figure::numbers`].
+    fn cells(&self) -> [Cell; 4] {
+        let number = |value| Cell::number(value, number::decimals(self.value));
+        let [low, high] = self.interval.map_or([Cell::Empty, Cell::Empty], |ends| ends.map(number));
+        [number(self.value), low, high, self.n.into()]
     }
 }
 
@@ -171,22 +170,48 @@ impl Histogram {
             return Err(Error::Setting { field: "bins", got: "0".into(), expected: "at least 1" });
         }
         let series: Vec<(String, &[f64])> = series.into_iter().map(|(name, values)| (name.into(), values)).collect();
-        for (_, values) in &series {
-            finite("a histogram", values)?;
-        }
         let all = || series.iter().flat_map(|(_, values)| values.iter().copied());
         let low = all().reduce(f64::min).ok_or(Error::Empty { what: "a histogram" })?;
         let high = all().fold(low, f64::max);
         // Equal values get a bin around them.
         let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
         let width = (high - low) / bins as f64;
-        let edges = (0..=bins).map(|edge| if edge == bins { high } else { low + width * edge as f64 }).collect::<Vec<_>>();
-        let series = series.into_iter().map(|(name, values)| {
+        let edges = (0..=bins).map(|edge| if edge == bins { high } else { low + width * edge as f64 });
+        Self::with_edges(value_label, edges.collect(), series)
+    }
+
+    /// Counts values into bins between given edges: for values on a grid, such as means of four whole scores,
+    /// edges halfway between grid points show no gaps that the data does not have.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], [`Error::Setting`] for edges that do not rise or a value outside them.
+    pub fn with_edges<'a>(
+        value_label: impl Into<String>,
+        edges: Vec<f64>,
+        series: impl IntoIterator<Item = (impl Into<String>, &'a [f64])>,
+    ) -> Result<Self> {
+        finite("a histogram's edges", &edges)?;
+        if edges.len() < 2 || edges.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(Error::Setting { field: "edges", got: format!("{edges:?}"), expected: "at least two numbers, rising" });
+        }
+        let (low, high, bins) = (edges[0], edges[edges.len() - 1], edges.len() - 1);
+        let mut counted = Vec::new();
+        for (name, values) in series {
+            finite("a histogram", values)?;
             let mut counts = vec![0; bins];
-            values.iter().for_each(|value| counts[edges[1..bins].partition_point(|edge| edge <= value)] += 1);
-            HistogramSeries { name, counts }
-        });
-        Ok(Self { value_label: value_label.into(), series: series.collect(), edges })
+            for value in values {
+                if !(low..=high).contains(value) {
+                    return Err(Error::Setting {
+                        field: "a histogram's value",
+                        got: value.to_string(),
+                        expected: "a number between the edges",
+                    });
+                }
+                counts[edges[1..bins].partition_point(|edge| edge <= value)] += 1;
+            }
+            counted.push(HistogramSeries { name: name.into(), counts });
+        }
+        Ok(Self { value_label: value_label.into(), edges, series: counted })
     }
 }
 
@@ -235,18 +260,19 @@ impl Figure {
         let caption = self.title.clone();
         match &self.plot {
             Plot::Lines(chart) => {
-                let mut table = Table::new(caption, ["line", &chart.x_label, &chart.y_label, "n"]);
+                let mut table = Table::new(caption, ["line", &chart.x_label, &chart.y_label, "low", "high", "n"]);
                 for (line, point) in chart.lines.iter().flat_map(|line| line.points.iter().map(move |point| (line, point))) {
-                    table = table.row([line.name.as_str().into(), number::tick(point.x).into(), point.y.cell(), point.y.n.into()]);
+                    let names = [line.name.as_str().into(), number::tick(point.x).into()];
+                    table = table.row([&names[..], &point.y.cells()].concat());
                 }
                 table
             }
             Plot::Bars(chart) => {
                 let grouped = chart.series.len() > 1;
-                let mut table = Table::new(caption, ["bar", &chart.value_label, "n"]);
+                let mut table = Table::new(caption, ["bar", &chart.value_label, "low", "high", "n"]);
                 for (group, name, value) in chart.named() {
                     let label = if grouped { format!("{group}, {name}") } else { group.into() };
-                    table = table.row([label.into(), value.cell(), value.n.into()]);
+                    table = table.row([&[label.into()][..], &value.cells()].concat());
                 }
                 table
             }
@@ -340,7 +366,9 @@ mod tests {
         assert_eq!(histogram.series[1].counts, [0, 1, 0, 0]);
         let equal = Histogram::of("score", 1, [("a", &[3.0, 3.0][..])]).unwrap();
         assert_eq!((equal.edges, equal.series[0].n()), (vec![2.5, 3.5], 2));
-        assert!(Histogram::of("score", 3, [("a", &[][..])]).is_err());
+        assert!(Histogram::of("score", 3, [("a", &[][..])]).is_err() && Histogram::of("score", 2, [("a", &[f64::NAN, 1.0][..])]).is_err());
+        assert!(Histogram::with_edges("score", vec![1.0, 5.0], [("a", &[5.1][..])]).is_err());
+        assert!(Histogram::with_edges("score", vec![5.0, 1.0], [("a", &[3.0][..])]).is_err());
     }
 
     #[test]

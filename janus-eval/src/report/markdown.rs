@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape::{fenced, markdown};
+use super::escape::{fenced, markdown, markdown_line};
 use super::example::Example;
 use super::figure::Figure;
 use super::table::Table;
@@ -16,7 +16,7 @@ pub(super) fn render(report: &Report) -> Result<String> {
         for block in &section.blocks {
             out.push('\n');
             match block {
-                Block::Paragraph { text } => out.push_str(&(markdown(text) + "\n")),
+                Block::Paragraph { text } => out.push_str(&(markdown_line(text) + "\n")),
                 Block::Table(table) => out.push_str(&render_table(table)),
                 Block::Figure(figure) => out.push_str(&render_figure(figure)),
                 Block::Claims { ids } => report.claims_of(ids).for_each(|claim| out.push_str(&render_claim(claim))),
@@ -29,7 +29,7 @@ pub(super) fn render(report: &Report) -> Result<String> {
 
 fn render_table(table: &Table) -> String {
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut out = format!("{}\n\n", markdown(&table.caption));
+    let mut out = format!("{}\n\n", markdown_line(&table.caption));
     out += &row(table.columns.iter().map(|column| markdown(column)).collect());
     out += &row((0..table.columns.len()).map(|column| if table.is_numeric(column) { "---:" } else { "---" }.into()).collect());
     for cells in &table.rows {
@@ -42,7 +42,7 @@ fn render_table(table: &Table) -> String {
 
 fn render_figure(figure: &Figure) -> String {
     let caption = format!("{} {}", figure.caption, figure.sample_sizes());
-    format!("{}\n{}\n", render_table(&figure.numbers()), markdown(&caption))
+    format!("{}\n{}\n", render_table(&figure.numbers()), markdown_line(&caption))
 }
 
 fn render_claim(claim: &Claim) -> String {

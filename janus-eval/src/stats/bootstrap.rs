@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn no_resample_beyond_the_estimate_is_a_finite_bias() {
         assert!(bias(&[1.0, 1.0], 2.0).is_finite());
-        assert_eq!(bias(&[2.0, 2.0], 2.0), 0.0);
-        assert!((bias(&[1.0, 2.0, 3.0], 2.0)).abs() < 1e-12);
+        assert!(bias(&[2.0, 2.0], 2.0).abs() < 1e-12);
+        assert!(bias(&[1.0, 2.0, 3.0], 2.0).abs() < 1e-12);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reading of JSON lines and Parquet: `cargo bench -p janus-data --bench files`.
+//! Reading of JSON lines and Parquet: `cargo bench -p janus-data --profile dev --bench files`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

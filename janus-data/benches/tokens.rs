@@ -1,4 +1,4 @@
-//! Tokenising and packing: `cargo bench -p janus-data --bench tokens`.
+//! Tokenising and packing: `cargo bench -p janus-data --profile dev --bench tokens`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};

@@ -21,8 +21,8 @@ pub struct PackedRow {
 }
 
 /// Packs rows into as few rows of at most `capacity` tokens as first-fit-decreasing finds: the longest row first, each
-/// into the first packed row that has room (at most 11/9 of the optimum plus one; the reference packs so too, paper
-/// section 8.3 of the notes on Axolotl's multipack). Every row is kept once and whole; among rows of one length, and
+/// into the first packed row that has room (at most 11/9 of the optimum plus one;
+/// the reference's trainer packs so too). Every row is kept once and whole; among rows of one length, and
 /// among packed rows, the earlier comes first, so the result depends on nothing but the arguments.
 ///
 /// ```

@@ -239,3 +239,23 @@ fn a_failed_write_leaves_the_old_file_and_no_temporary() {
     assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 2);
     assert!(matches!(write_file(folder.path("none/rows.jsonl"), b"new"), Err(Error::Io { .. })));
 }
+
+/// Whatever byte of a file is damaged: rows or an error, never a panic.
+#[test]
+fn a_damaged_byte_anywhere_is_no_panic() {
+    let folder = Folder::new();
+    let path = folder.path("rm.parquet");
+    let row = |i: usize| RewardRecord { input: format!("i{i}"), chosen: "c".repeat(i), rejected: "r".into() };
+    write_parquet(&path, &(0..5).map(row).collect::<Vec<_>>()).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for at in 0..bytes.len() {
+        for flip in [1, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= flip;
+            let path = folder.file("damaged.parquet", bytes);
+            if let Ok(reader) = read::<RewardRecord>(path) {
+                assert!(reader.count() <= 6);
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Parquet, batch by batch.
 
 use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -28,8 +29,8 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(path: &Path, file: File) -> Result<Self> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged(path, 0))?;
-        let batches = builder.with_batch_size(BATCH).build().map_err(damaged(path, 0))?;
+        let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
+        let batches = caught(open).map_err(damaged(path, 0))?;
         Ok(Self { batches, batch: StructArray::new_empty_fields(0, None), index: 0, row: 0, ended: false })
     }
 
@@ -42,17 +43,23 @@ impl Rows {
                 return Some(Place { path, row: self.row, line: None }.decode(cell));
             }
             self.index = 0;
-            match self.batches.next() {
-                Some(Ok(batch)) => self.batch = batch.into(),
-                Some(Err(error)) => {
+            match caught(|| self.batches.next().transpose().map_err(ParquetError::from)) {
+                Ok(Some(batch)) => self.batch = batch.into(),
+                Ok(None) => self.ended = true,
+                Err(error) => {
                     self.ended = true;
-                    return Some(Err(damaged(path, self.row)(error.into())));
+                    return Some(Err(damaged(path, self.row)(error)));
                 }
-                None => self.ended = true,
             }
         }
         None
     }
+}
+
+/// The decoder panics on some damaged files ("offset + len out of bounds"); to a reader that is one more error. A decoder
+/// that panicked is not called again.
+fn caught<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(ParquetError::General("the decoder panicked".into())))
 }
 
 fn damaged(path: &Path, rows: u64) -> impl FnOnce(ParquetError) -> Error {

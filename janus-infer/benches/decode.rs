@@ -1,2 +1,86 @@
-//! Placeholder.
-fn main() {}
+//! Reading prompts and writing answers with a small random model: vocabulary 1,536, width 160, 4 layers, 5 heads, MLP 432, 64 sequences.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use janus_core::SamplingParams;
+use janus_infer::{Feed, KvCache, Logits, Model, ModelConfig, Sampler};
+use rand::Rng;
+use rayon::prelude::*;
+
+const SEQUENCES: usize = 64;
+const PROMPT: usize = 96;
+const VOCAB: usize = 1536;
+
+fn small_model() -> Model {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "mistral", "vocab_size": 1536, "hidden_size": 160, "intermediate_size": 432, "num_hidden_layers": 4,
+            "num_attention_heads": 5, "max_position_embeddings": 1024, "tie_word_embeddings": true}"#,
+    )
+    .expect("a valid config");
+    Model::from_weights(config, |name, shape| {
+        let mut rng = janus_core::stream(1, name);
+        let norm = shape.len() == 1;
+        Ok((0..shape.iter().product()).map(|_| if norm { 1.0 } else { rng.random_range(-0.1..0.1) }).collect())
+    })
+    .expect("a model")
+}
+
+fn prompts() -> Vec<Vec<u32>> {
+    let mut rng = janus_core::stream(2, "prompts");
+    (0..SEQUENCES).map(|_| (0..PROMPT).map(|_| rng.random_range(0..VOCAB as u32)).collect()).collect()
+}
+
+fn read(model: &Model, prompts: &[Vec<u32>], logits: &mut Vec<f32>) -> Vec<KvCache> {
+    let mut caches: Vec<_> = prompts.iter().map(|_| model.cache()).collect();
+    let mut feeds: Vec<_> =
+        prompts.iter().zip(&mut caches).map(|(tokens, cache)| Feed { tokens, cache, logits: Logits::Last }).collect();
+    model.forward(&mut feeds, logits).expect("ids of the vocabulary");
+    caches
+}
+
+fn bench(c: &mut Criterion) {
+    let (model, prompts) = (small_model(), prompts());
+    let mut logits = Vec::new();
+
+    let mut group = c.benchmark_group("small model, 64 sequences");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements((SEQUENCES * PROMPT) as u64));
+    group.bench_function("prefill, 96 tokens each", |b| b.iter(|| black_box(read(&model, &prompts, &mut logits))));
+
+    let caches = read(&model, &prompts, &mut logits);
+    group.throughput(Throughput::Elements(SEQUENCES as u64 * 16));
+    group.bench_function("decode, 16 steps after 96 tokens", |b| {
+        b.iter_batched_ref(
+            || caches.clone(),
+            |caches| {
+                for step in 0..16 {
+                    let token = [step];
+                    let mut feeds: Vec<_> =
+                        caches.iter_mut().map(|cache| Feed { tokens: &token, cache, logits: Logits::Last }).collect();
+                    model.forward(&mut feeds, &mut logits).expect("ids of the vocabulary");
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+
+    group.throughput(Throughput::Elements(SEQUENCES as u64));
+    let mut samplers: Vec<_> =
+        prompts.iter().map(|prompt| Sampler::new(&SamplingParams::default(), "bench", 0, prompt)).collect();
+    group.bench_function("sampling, the default parameters", |b| {
+        b.iter_batched_ref(
+            || logits.clone(),
+            |logits| {
+                samplers.par_iter_mut().zip(logits.par_chunks_exact_mut(VOCAB)).for_each(|(sampler, logits)| {
+                    black_box(sampler.next(logits));
+                });
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

@@ -1,9 +1,7 @@
 //! Causal attention of one sequence over its own keys and values.
 
-use pulp::Arch;
-
 use crate::elementwise::exp_and_sum;
-use crate::kernel::{LANES, Lanes, Rows, product};
+use crate::kernel::{LANES, Lanes, Rows, product, vectorised};
 
 /// Keys and values of one key/value head in one block, in the panels that [`product`] reads.
 #[derive(Clone, Default)]
@@ -113,62 +111,52 @@ pub(crate) struct Scratch {
     sums: Vec<f32>,
 }
 
-/// Attention (Vaswani et al., arXiv 1706.03762) with grouped queries: query head `h` reads key/value head
-/// `h / (heads / kv_heads)`, a token sees itself and those before it, at most `window` of them.
-pub(crate) fn attend(shape: Shape, task: Task<'_>, scratch: &mut Scratch) {
-    let Shape { heads, kv_heads, head_dim, window } = shape;
-    let group = heads / kv_heads;
-    let out_width = task.kv_heads.len() * group * head_dim;
-    let tokens = task.out.len() / out_width;
-    let rows = tokens * group;
-    let end = task.position + tokens;
-    // First position that any of the tokens sees, rounded down to a whole panel of keys.
-    let begin = window.map_or(0, |window| (task.position + 1).saturating_sub(window)) / LANES * LANES;
-    let panels = (end - begin).div_ceil(LANES);
-    let width = panels * LANES;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    scratch.scores.resize(rows * width, 0.0);
-    scratch.sums.resize(rows, 0.0);
+vectorised! {
+    /// Attention (Vaswani et al., arXiv 1706.03762) with grouped queries: query head `h` reads key/value head
+    /// `h / (heads / kv_heads)`, a token sees itself and those before it, at most `window` of them.
+    pub(crate) fn attend<'a>(shape: Shape, task: Task<'a>, scratch: &'a mut Scratch) -> () {
+        let Shape { heads, kv_heads, head_dim, window } = shape;
+        let group = heads / kv_heads;
+        let out_width = task.kv_heads.len() * group * head_dim;
+        let tokens = task.out.len() / out_width;
+        let rows = tokens * group;
+        let end = task.position + tokens;
+        // First position that any of the tokens sees, rounded down to a whole panel of keys.
+        let begin = window.map_or(0, |window| (task.position + 1).saturating_sub(window)) / LANES * LANES;
+        let panels = (end - begin).div_ceil(LANES);
+        let width = panels * LANES;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let Scratch { queries, scores, sums } = scratch;
+        scores.resize(rows * width, 0.0);
+        sums.resize(rows, 0.0);
 
-    for (local, head) in task.kv_heads.clone().enumerate() {
-        let HeadCache { keys, values } = &task.caches[head];
-        scratch.queries.clear();
-        for token in 0..tokens {
-            let row = &task.queries[token * task.stride + head * group * head_dim..][..group * head_dim];
-            scratch.queries.extend(row.iter().map(|q| q * scale));
-        }
-        let Scratch { queries, scores, sums } = &mut *scratch;
-        Arch::new().dispatch(|| {
+        for (local, head) in task.kv_heads.enumerate() {
+            let HeadCache { keys, values } = &task.caches[head];
+            queries.clear();
+            for token in 0..tokens {
+                let row = &task.queries[token * task.stride + head * group * head_dim..][..group * head_dim];
+                queries.extend(row.iter().map(|q| q * scale));
+            }
+            let keys = &keys[begin / LANES * head_dim..];
             let q = Rows { data: queries, stride: head_dim, rows, depth: head_dim };
-            let first = begin / LANES;
-            product(
-                q,
-                panels,
-                |p| &keys[(first + p) * head_dim..][..head_dim],
-                |row, p, lanes| {
-                    scores[row * width + p * LANES..][..LANES].copy_from_slice(lanes);
-                },
-            );
+            product(q, panels, |p| &keys[p * head_dim..][..head_dim], |row, p, lanes| {
+                scores[row * width + p * LANES..][..LANES].copy_from_slice(lanes);
+            });
             for (row, (scores, sum)) in scores.chunks_exact_mut(width).zip(sums.iter_mut()).enumerate() {
                 let position = task.position + row / group;
                 let from = window.map_or(0, |window| (position + 1).saturating_sub(window));
-                *sum = exp_and_sum(scores, from - begin, position + 1 - begin);
+                *sum = exp_and_sum(scores, from.saturating_sub(begin), position + 1 - begin);
             }
             let weights = Rows { data: scores, stride: width, rows, depth: end - begin };
-            product(
-                weights,
-                values.len(),
-                |p| &values[p][begin..end],
-                |row, p, lanes| {
-                    let (token, member) = (row / group, row % group);
-                    let at = token * out_width + (local * group + member) * head_dim + p * LANES;
-                    let inverse = 1.0 / sums[row];
-                    let cut = (head_dim - p * LANES).min(LANES);
-                    for (out, lane) in task.out[at..at + cut].iter_mut().zip(lanes) {
-                        *out = lane * inverse;
-                    }
-                },
-            );
-        });
+            product(weights, values.len(), |p| &values[p][begin..end], |row, p, lanes| {
+                let (token, member) = (row / group, row % group);
+                let at = token * out_width + (local * group + member) * head_dim + p * LANES;
+                let inverse = 1.0 / sums[row];
+                let cut = (head_dim - p * LANES).min(LANES);
+                for (out, lane) in task.out[at..at + cut].iter_mut().zip(lanes) {
+                    *out = lane * inverse;
+                }
+            });
+        }
     }
 }

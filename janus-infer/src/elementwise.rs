@@ -1,8 +1,6 @@
 //! RMSNorm, rotary positions, SwiGLU and softmax, row by row and in an order fixed by the row alone.
 
-use pulp::Arch;
-
-use crate::kernel::LANES;
+use crate::kernel::{LANES, vectorised};
 
 /// `exp(x)` to about one unit in the last place, in a form that compiles to vector code: no branch, no table.
 ///
@@ -38,11 +36,11 @@ fn sum(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// `out = x / sqrt(mean(x²) + eps) * weight` for each row of `x`, `[rows, weight.len()]`
-/// (Zhang and Sennrich, arXiv 1910.07467).
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let width = weight.len();
-    Arch::new().dispatch(|| {
+vectorised! {
+    /// `out = x / sqrt(mean(x²) + eps) * weight` for each row of `x`, `[rows, weight.len()]`
+    /// (Zhang and Sennrich, arXiv 1910.07467).
+    pub(crate) fn rms_norm<'a>(x: &'a [f32], weight: &'a [f32], eps: f32, out: &'a mut [f32]) -> () {
+        let width = weight.len();
         for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let mut squares = [0f32; LANES];
             let chunks = x.chunks_exact(LANES);
@@ -59,7 +57,7 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
                 *out = x * scale * weight;
             }
         }
-    });
+    }
 }
 
 /// Frequencies of the rotary embedding, `theta^(-2i / head_dim)`, in float32 as the reference has them
@@ -74,31 +72,31 @@ pub(crate) fn rotary_angles(position: usize, frequencies: &[f32], out: &mut Vec<
     out.extend(frequencies.iter().map(|frequency| (position as f32 * frequency).sin()));
 }
 
-/// Rotates the heads of one token, `[heads, head_dim]`, by its [`rotary_angles`]: element `i` pairs with
-/// `i + head_dim / 2`, as in Hugging Face checkpoints.
-pub(crate) fn rotate(heads: &mut [f32], angles: &[f32]) {
-    let half = angles.len() / 2;
-    let (cosines, sines) = angles.split_at(half);
-    Arch::new().dispatch(|| {
+vectorised! {
+    /// Rotates the heads of one token, `[heads, head_dim]`, by its [`rotary_angles`]: element `i` pairs with
+    /// `i + head_dim / 2`, as in Hugging Face checkpoints.
+    pub(crate) fn rotate<'a>(heads: &'a mut [f32], angles: &'a [f32]) -> () {
+        let half = angles.len() / 2;
+        let (cosines, sines) = angles.split_at(half);
         for head in heads.chunks_exact_mut(2 * half) {
             let (first, second) = head.split_at_mut(half);
             for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cosines).zip(sines) {
                 (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
             }
         }
-    });
+    }
 }
 
-/// SwiGLU (Shazeer, arXiv 2002.05202): `silu(gate) * up` for each row of `[rows, gate | up]`.
-pub(crate) fn swiglu(gate_up: &[f32], width: usize, out: &mut [f32]) {
-    Arch::new().dispatch(|| {
+vectorised! {
+    /// SwiGLU (Shazeer, arXiv 2002.05202): `silu(gate) * up` for each row of `[rows, gate | up]`.
+    pub(crate) fn swiglu<'a>(gate_up: &'a [f32], width: usize, out: &'a mut [f32]) -> () {
         for (row, out) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
             let (gate, up) = row.split_at(width);
             for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
                 *out = gate / (1.0 + exp(-gate)) * up;
             }
         }
-    });
+    }
 }
 
 /// Turns scores into `exp(score - max)` and returns their sum.
@@ -148,21 +146,20 @@ fn lane_sum(values: &[f32]) -> f32 {
     sum(sums)
 }
 
-/// Softmax without its division: replaces `values` by `exp(value - max)`, returns the sum and the maximum.
-/// `-inf` becomes 0.
-pub(crate) fn softmax_terms(values: &mut [f32]) -> (f32, f32) {
-    Arch::new().dispatch(|| {
+vectorised! {
+    /// Softmax without its division: replaces `values` by `exp(value - max)`, returns their sum. `-inf` becomes 0.
+    pub(crate) fn softmax_terms<'a>(values: &'a mut [f32]) -> f32 {
         let max = max(values);
         for value in values.iter_mut() {
             *value = exp(*value - max);
         }
-        (lane_sum(values), max)
-    })
+        lane_sum(values)
+    }
 }
 
-/// `ln(sum(exp(values)))`.
-pub(crate) fn log_sum_exp(values: &[f32]) -> f32 {
-    Arch::new().dispatch(|| {
+vectorised! {
+    /// `ln(sum(exp(values)))`.
+    pub(crate) fn log_sum_exp<'a>(values: &'a [f32]) -> f32 {
         let max = max(values);
         let mut sums = [0f32; LANES];
         for chunk in values.chunks(LANES) {
@@ -171,7 +168,7 @@ pub(crate) fn log_sum_exp(values: &[f32]) -> f32 {
             }
         }
         max + sum(sums).ln()
-    })
+    }
 }
 
 #[cfg(test)]

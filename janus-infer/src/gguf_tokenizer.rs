@@ -66,13 +66,14 @@ pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
 fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
     let pairs = file.texts(MERGES)?;
     let merges = pairs.iter().map(|pair| pair.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string())));
-    let merges =
-        merges.collect::<Option<Merges>>().ok_or_else(|| file.metadata(MERGES, "expected two pieces with a space between".into()))?;
+    let merges = merges.collect::<Option<Merges>>().ok_or_else(|| file.metadata(MERGES, "expected two pieces with a space between".into()))?;
     let pre = match file.value(PRE) {
         Some(_) => file.text(PRE)?,
         None => "default",
     };
-    let steps = pre_tokenizer(pre).ok_or_else(|| file.metadata(PRE, format!("\"{pre}\": expected smollm, gpt-2, llama-bpe or default")))?;
+    let steps = pre_tokenizer(pre).ok_or_else(|| {
+        file.metadata(PRE, format!("\"{pre}\": expected smollm, gpt-2, llama-bpe or default"))
+    })?;
     // Llama 3 takes a word that is a piece as it is, whatever the merges say.
     let model = bpe(file, tokens, merges)?.ignore_merges(pre == "llama-bpe");
     let mut tokenizer = Inner::new(build(file, model)?);
@@ -84,8 +85,7 @@ fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
 /// The splits of llama.cpp's pre-tokenizers, one after the other.
 fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
     const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-    const LLAMA3: &str =
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     let split = |pattern: &str| {
         Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Isolated, false).ok().map(PreTokenizerWrapper::from)
     };
@@ -136,10 +136,9 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
 /// The model's builder, its merges checked: the library takes for granted that they are pieces.
 fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
     let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.to_string(), id)).collect();
-    if let Some((left, right)) = merges
-        .iter()
-        .find(|(left, right)| !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}"))))
-    {
+    if let Some((left, right)) = merges.iter().find(|(left, right)| {
+        !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}")))
+    }) {
         return Err(file.metadata(MERGES, format!("\"{left} {right}\" is not made of pieces of the vocabulary")));
     }
     Ok(BPE::builder().vocab_and_merges(vocab, merges))

@@ -11,6 +11,32 @@
 //! tile follows the number of rows, so that one row and many both keep the multipliers busy. Nothing is
 //! summed across lanes, so vector width does not matter either.
 
+/// Defines a function that is compiled for the machine's vector instructions, chosen when it runs.
+///
+/// A closure given to [`pulp::Arch::dispatch`] would be compiled twice, for any machine, and only called from
+/// vector code: without its instructions `mul_add` is a call of the C library, a hundred times slower. So the arguments
+/// become a struct whose `with_simd` must be inlined; what the body calls must be `#[inline(always)]` too.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) -> $output:ty $body:block) => {
+        $(#[$meta])*
+        $vis fn $name<$life>($($arg: $type),*) -> $output {
+            struct Arguments<$life> {
+                $($arg: $type),*
+            }
+            impl<$life> pulp::WithSimd for Arguments<$life> {
+                type Output = $output;
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _simd: S) -> $output {
+                    let Self { $($arg),* } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Arguments { $($arg),* })
+        }
+    };
+}
+pub(crate) use vectorised;
+
 /// Columns of a panel: two AVX registers, or four of NEON.
 pub(crate) const LANES: usize = 16;
 
@@ -34,8 +60,7 @@ pub(crate) struct Rows<'a> {
 
 /// Products of every row with every panel: `store(row, panel, sums)` is called once for each pair.
 ///
-/// `panel(p)` is the panel's `depth` rows. To be called inside [`pulp::Arch::dispatch`], which compiles it
-/// for the machine's vectors.
+/// `panel(p)` is the panel's `depth` rows. To be called in a [`vectorised`] function.
 #[inline(always)]
 pub(crate) fn product<'b>(
     a: Rows<'_>,

@@ -1,9 +1,8 @@
 //! A weight matrix, packed for [`product`], and its product with rows of activations.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::kernel::{LANES, Lanes, Rows, product};
+use crate::kernel::{LANES, Lanes, Rows, TILE_ROWS, product, vectorised};
 
 /// Multiply-adds below which a second thread costs more than it saves.
 const WORTH_SPLITTING: usize = 1 << 18;
@@ -61,59 +60,53 @@ impl Linear {
         let rows = x.len() / depth;
         let workers = rayon::current_num_threads();
         if threads == Threads::One || workers == 1 || rows * self.panels.len() * LANES < WORTH_SPLITTING {
-            let store =
-                |row: usize, panel: usize, sums: &Lanes| write(&mut out[row * columns + panel * LANES..], columns, panel, sums, into);
-            self.multiply(x, 0..self.num_panels(), store);
-        } else if rows >= 24 * workers {
+            multiply(x, depth, &self.panels, columns, out, into);
+        } else if rows >= 4 * TILE_ROWS * workers {
             // Enough rows for each thread to be bound by arithmetic, not by reading the weights.
-            let share = rows.div_ceil(workers).div_ceil(6) * 6;
-            x.par_chunks(share * depth).zip(out.par_chunks_mut(share * columns)).for_each(|(x, out)| {
-                self.apply(x, out, into, Threads::One);
-            });
+            let share = rows.div_ceil(workers).next_multiple_of(TILE_ROWS);
+            let parts = x.par_chunks(share * depth).zip(out.par_chunks_mut(share * columns));
+            parts.for_each(|(x, out)| multiply(x, depth, &self.panels, columns, out, into));
         } else {
             // Each thread reads its own part of the weights. Its columns are not contiguous in `out`, so
             // they go by way of a buffer, which is small because the rows are few.
-            let share = self.num_panels().div_ceil(2 * workers);
-            let parts: Vec<_> = (0..self.num_panels())
-                .into_par_iter()
-                .step_by(share)
-                .map(|first| {
-                    let last = (first + share).min(self.num_panels());
-                    let mut part = vec![[0f32; LANES]; (last - first) * rows];
-                    self.multiply(x, first..last, |row, panel, sums| part[(panel - first) * rows + row] = *sums);
-                    (first, part)
-                })
+            let share = columns.div_ceil(LANES).div_ceil(2 * workers);
+            let multiply_part = |panels: &[Lanes], width: usize| {
+                let mut part = vec![0f32; rows * width];
+                multiply(x, depth, panels, width, &mut part, Into::Replace);
+                part
+            };
+            let parts: Vec<_> = self
+                .panels
+                .par_chunks(share * depth)
+                .enumerate()
+                .map(|(index, panels)| multiply_part(panels, (columns - index * share * LANES).min(share * LANES)))
                 .collect();
-            for (first, part) in parts {
-                for (index, sums) in part.iter().enumerate() {
-                    let (panel, row) = (first + index / rows, index % rows);
-                    write(&mut out[row * columns + panel * LANES..], columns, panel, sums, into);
+            for (index, part) in parts.iter().enumerate() {
+                let width = part.len() / rows;
+                for (row, part) in part.chunks_exact(width).enumerate() {
+                    put(&mut out[row * columns + index * share * LANES..][..width], part, into);
                 }
             }
         }
     }
+}
 
-    fn num_panels(&self) -> usize {
-        self.columns.div_ceil(LANES)
-    }
-
-    fn multiply(&self, x: &[f32], panels: std::ops::Range<usize>, mut store: impl FnMut(usize, usize, &Lanes)) {
-        let depth = self.depth;
-        let weights = &self.panels[panels.start * depth..panels.end * depth];
+vectorised! {
+    /// `out = x Wᵀ` on one thread; `out` is `[rows, columns]`, the last panel may be wider than what is left of it.
+    fn multiply<'a>(x: &'a [f32], depth: usize, panels: &'a [Lanes], columns: usize, out: &'a mut [f32], into: Into) -> () {
         let rows = Rows { data: x, stride: depth, rows: x.len() / depth, depth };
-        Arch::new().dispatch(|| {
-            product(rows, panels.len(), |p| &weights[p * depth..][..depth], |row, p, sums| store(row, panels.start + p, sums));
+        product(rows, panels.len() / depth, |p| &panels[p * depth..][..depth], |row, p, sums| {
+            let width = (columns - p * LANES).min(LANES);
+            put(&mut out[row * columns + p * LANES..][..width], &sums[..width], into);
         });
     }
 }
 
-/// Writes one row's sums of a panel to where they belong; the last panel may be cut.
 #[inline(always)]
-fn write(out: &mut [f32], columns: usize, panel: usize, sums: &Lanes, into: Into) {
-    let width = (columns - panel * LANES).min(LANES);
+fn put(out: &mut [f32], sums: &[f32], into: Into) {
     match into {
-        Into::Replace => out[..width].copy_from_slice(&sums[..width]),
-        Into::Add => out[..width].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+        Into::Replace => out.copy_from_slice(sums),
+        Into::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
     }
 }
 

@@ -82,7 +82,7 @@ impl Sampler {
             keep_top_k(logits, self.params.top_k, &mut self.terms);
         }
         // Terms are exp(logit - max): 1 for the most likely token, 0 for the dropped ones.
-        let (sum, _) = softmax_terms(logits);
+        let sum = softmax_terms(logits);
         let terms = logits;
         let ids = || terms.iter().zip(0u32..).filter(|(term, _)| **term > 0.0);
         let mut kept: Vec<(f32, u32)>;

@@ -31,8 +31,7 @@ impl GgufFile {
             return Err(file.metadata("general.architecture", format!("\"{architecture}\": expected llama")));
         }
         file.heads = file.size("llama.attention.head_count")?;
-        file.kv_heads =
-            if file.value("llama.attention.head_count_kv").is_some() { file.size("llama.attention.head_count_kv")? } else { file.heads };
+        file.kv_heads = if file.value("llama.attention.head_count_kv").is_some() { file.size("llama.attention.head_count_kv")? } else { file.heads };
         if file.kv_heads == 0 || !file.heads.is_multiple_of(file.kv_heads) || file.heads == 0 {
             let reason = format!("{} query heads and {} key/value heads: expected a multiple", file.heads, file.kv_heads);
             return Err(file.metadata("llama.attention.head_count", reason));
@@ -110,9 +109,7 @@ impl GgufFile {
             _ => return Ok(data),
         };
         if shape.len() != 2 || !shape[0].is_multiple_of(2 * heads) {
-            return Err(
-                self.metadata("llama.attention.head_count", format!("{name} of shape {shape:?} has no {heads} heads of even width"))
-            );
+            return Err(self.metadata("llama.attention.head_count", format!("{name} of shape {shape:?} has no {heads} heads of even width")));
         }
         Ok(half_split_rows(&data, shape, heads))
     }

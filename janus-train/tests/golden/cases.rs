@@ -51,7 +51,8 @@ impl Golden {
     /// One batch for each step of the optimiser run.
     pub fn adamw_batches(&self) -> Vec<Batch> {
         let steps: Vec<Vec<Vec<i64>>> = self.cases["adamw.input_ids"].to_vec3().unwrap();
-        let batch = |rows: &Vec<Vec<i64>>| join(&rows.iter().map(|ids| documents(ids, &vec![0; ids.len()], |_| true).0).collect::<Vec<_>>());
+        let batch =
+            |rows: &Vec<Vec<i64>>| join(&rows.iter().map(|ids| documents(ids, &vec![0; ids.len()], |_| true).0).collect::<Vec<_>>());
         steps.iter().map(batch).collect()
     }
 }

@@ -27,7 +27,11 @@ fn logprobs_of_padded_and_packed_rows() {
             let (ids, mask) = (golden.ints(&format!("{case}.input_ids")), golden.ints(&format!("{case}.attention_mask")));
             let expected = golden.floats(&format!("{case}.logprobs"));
             for row in 0..ids.len() {
-                let segments = if case == "packed" { golden.ints("packed.segment_ids")[row].clone() } else { mask[row].iter().map(|m| m - 1).collect() };
+                let segments = if case == "packed" {
+                    golden.ints("packed.segment_ids")[row].clone()
+                } else {
+                    mask[row].iter().map(|m| m - 1).collect()
+                };
                 let (batch, places) = cases::documents(&ids[row], &segments, |_| true);
                 let logprobs = decoder.logprobs(&batch).unwrap();
                 let values = logprobs.values.to_vec1::<f32>().unwrap();
@@ -65,7 +69,10 @@ fn sft_loss_and_every_gradient() {
             let expected = &golden.json[case];
             // All rows at once, and one row at a time.
             for micro_batches in [vec![cases::join(&batches)], batches] {
-                assert_eq!(micro_batches.iter().map(|batch| Sft.weight(batch)).sum::<usize>() as u64, expected["n_tokens"].as_u64().unwrap());
+                assert_eq!(
+                    micro_batches.iter().map(|batch| Sft.weight(batch)).sum::<usize>() as u64,
+                    expected["n_tokens"].as_u64().unwrap()
+                );
                 let (loss, gradients) = loss_and_gradients(&decoder, &micro_batches);
                 assert!((loss - expected["loss_f64"].as_f64().unwrap()).abs() < 3e-6, "{model} {case}: loss {loss}");
                 let norm = gradients.norm().unwrap();

@@ -8,7 +8,7 @@ use janus_infer::ModelConfig;
 use rand::Rng;
 
 use crate::file::{Tensors, write_tensors, write_whole};
-use crate::ops::{AttentionShape, BlockShape, BlockWeights, RopeTable, block, embedding, linear_logprobs, rms_norm};
+use crate::ops::{AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable, decoder, linear_logprobs};
 use crate::{Batch, Result};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -118,7 +118,7 @@ impl Decoder {
     pub fn hidden(&self, batch: &Batch) -> Result<Tensor> {
         let config = &self.config;
         batch.check(config.vocab_size)?;
-        let shape = BlockShape {
+        let shape = BatchShape {
             attention: AttentionShape {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
@@ -129,23 +129,24 @@ impl Decoder {
             cu_seqlens: batch.cu_seqlens.as_slice().into(),
             rms_norm_eps: config.rms_norm_eps,
         };
-        let mut x = embedding(self.parameter(EMBEDDING), &batch.ids)?;
-        for layer in 0..config.num_hidden_layers {
-            let weight = |tail: &str| self.parameter(&format!("model.layers.{layer}.{tail}.weight"));
-            let weights = BlockWeights {
-                input_layernorm: weight("input_layernorm"),
-                q_proj: weight("self_attn.q_proj"),
-                k_proj: weight("self_attn.k_proj"),
-                v_proj: weight("self_attn.v_proj"),
-                o_proj: weight("self_attn.o_proj"),
-                post_attention_layernorm: weight("post_attention_layernorm"),
-                gate_proj: weight("mlp.gate_proj"),
-                up_proj: weight("mlp.up_proj"),
-                down_proj: weight("mlp.down_proj"),
-            };
-            x = block(&x, weights, &shape)?;
-        }
-        Ok(rms_norm(&x, self.parameter(FINAL_NORM), config.rms_norm_eps)?)
+        let layers: Vec<LayerWeights<'_>> = (0..config.num_hidden_layers)
+            .map(|layer| {
+                let weight = |tail: &str| self.parameter(&format!("model.layers.{layer}.{tail}.weight"));
+                LayerWeights {
+                    input_layernorm: weight("input_layernorm"),
+                    q_proj: weight("self_attn.q_proj"),
+                    k_proj: weight("self_attn.k_proj"),
+                    v_proj: weight("self_attn.v_proj"),
+                    o_proj: weight("self_attn.o_proj"),
+                    post_attention_layernorm: weight("post_attention_layernorm"),
+                    gate_proj: weight("mlp.gate_proj"),
+                    up_proj: weight("mlp.up_proj"),
+                    down_proj: weight("mlp.down_proj"),
+                }
+            })
+            .collect();
+        let weights = DecoderWeights { embed_tokens: self.parameter(EMBEDDING), layers: &layers, norm: self.parameter(FINAL_NORM) };
+        Ok(decoder(&batch.ids, weights, &shape)?)
     }
 
     /// Log-probabilities of the batch's supervised tokens, each given the tokens before it in its document.

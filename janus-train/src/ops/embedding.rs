@@ -37,25 +37,32 @@ impl CustomOp1 for Embedding {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, hidden) = layout.shape().dims2()?;
-        let table = slice(storage, layout)?;
-        let mut y = Vec::with_capacity(self.ids.len() * hidden);
-        for &id in self.ids.iter() {
-            y.extend_from_slice(&table[id as usize * hidden..][..hidden]);
-        }
+        let mut y = vec![0.0; self.ids.len() * hidden];
+        gather(slice(storage, layout)?, &self.ids, hidden, &mut y);
         output(y, (self.ids.len(), hidden))
     }
 
-    /// On one thread: the sums of a row that occurs twice stay in the order of the tokens.
     fn bwd(&self, table: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (vocab, hidden) = table.dims2()?;
         let dy = dy.contiguous()?;
         let mut gradient = vec![0.0; vocab * hidden];
-        for (&id, dy) in self.ids.iter().zip(Values::of(&dy)?.chunks_exact(hidden)) {
-            for (sum, dy) in gradient[id as usize * hidden..][..hidden].iter_mut().zip(dy) {
-                *sum += dy;
-            }
-        }
+        scatter_add(&Values::of(&dy)?, &self.ids, hidden, &mut gradient);
         Ok(Some(tensor_like(gradient, table)?))
+    }
+}
+
+/// Copies row `ids[i]` of the table to row i.
+pub(crate) fn gather(table: &[f32], ids: &[u32], width: usize, rows: &mut [f32]) {
+    for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(width)) {
+        row.copy_from_slice(&table[id as usize * width..][..width]);
+    }
+}
+
+/// Adds row i to row `ids[i]` of the table; on one thread, so that sums stay in the order of the rows.
+pub(crate) fn scatter_add(rows: &[f32], ids: &[u32], width: usize, table: &mut [f32]) {
+    for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
+        let sums = &mut table[id as usize * width..][..width];
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
 }
 

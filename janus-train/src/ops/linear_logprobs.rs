@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::embedding::{gather, scatter_add};
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
@@ -122,10 +123,7 @@ impl CustomOp2 for LinearLogprobs {
                     );
                     matmul(MatMut::new(dx, n, width), false, Mat::new(dlogits, n, vocab), w);
                 });
-            for (&row, dx) in rows.iter().zip(dx.chunks_exact(width)) {
-                let sums = &mut dhidden[row as usize * width..][..width];
-                sums.iter_mut().zip(dx).for_each(|(sum, dx)| *sum += dx);
-            }
+            scatter_add(dx, rows, width, &mut dhidden);
             if weight.track_op() {
                 let (x, dlogits) = (Mat::new(x, n, width), Mat::new(dlogits, n, vocab));
                 let blocks = MatMut::new(&mut dweight, vocab, width).row_blocks(VOCAB);
@@ -137,12 +135,6 @@ impl CustomOp2 for LinearLogprobs {
         }
         let dhidden = if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None };
         Ok((dhidden, if weight.track_op() { Some(tensor_like(dweight, weight)?) } else { None }))
-    }
-}
-
-fn gather(hidden: &[f32], rows: &[u32], width: usize, x: &mut [f32]) {
-    for (&row, x) in rows.iter().zip(x.chunks_exact_mut(width)) {
-        x.copy_from_slice(&hidden[row as usize * width..][..width]);
     }
 }
 

@@ -9,15 +9,16 @@
 //! | [`linear`] | matmul with a transposed view; gradients only where one is asked for |
 //! | [`attention`] | `[heads, tokens, tokens]` scores: tiles that are recomputed in the backward pass |
 //! | [`linear_logprobs`] | `[tokens, vocab]` logits: chunks of supervised rows that are recomputed |
-//! | [`block`] | all of a decoder layer as one node of candle's graph |
+//! | [`decoder`] | all layers as one node of candle's graph, so that no gradient between them is cleared, copied and added |
 //!
 //! Each has a twin in plain candle ops under [`naive`], which other devices than the CPU run and tests compare
 //! with. On the CPU, results do not depend on the number of threads: work is cut into pieces of fixed size
 //! and partial sums are added in a fixed order.
 
 mod attention;
-mod block;
+mod decoder;
 mod embedding;
+mod layer;
 mod linear;
 mod linear_logprobs;
 mod rms_norm;
@@ -29,8 +30,9 @@ mod testing;
 mod tie;
 
 pub use attention::{AttentionShape, attention};
-pub use block::{BlockShape, BlockWeights, block};
+pub use decoder::{DecoderWeights, decoder};
 pub use embedding::embedding;
+pub use layer::{BatchShape, LayerWeights};
 pub use linear::linear;
 pub use linear_logprobs::linear_logprobs;
 pub use rms_norm::rms_norm;
@@ -40,8 +42,9 @@ pub use swiglu::swiglu;
 /// The same functions in plain candle ops: slow, and obviously right.
 pub mod naive {
     pub use super::attention::naive as attention;
-    pub use super::block::naive as block;
+    pub use super::decoder::naive as decoder;
     pub use super::embedding::naive as embedding;
+    pub use super::layer::naive as layer;
     pub use super::linear::naive as linear;
     pub use super::linear_logprobs::naive as linear_logprobs;
     pub use super::rms_norm::naive as rms_norm;

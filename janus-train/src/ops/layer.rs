@@ -1,18 +1,16 @@
-//! A whole decoder layer as one operation.
+//! One decoder layer on slices, forward and backward by hand.
 //!
 //! Inside, nothing is a tensor of its own: tokens pass in blocks of [`ROWS_PER_TASK`] through norm, projection
-//! and activation while they are in the core's cache, and the layer keeps five buffers for the backward pass
-//! (query/key/value, attention result, middle of the residual stream, gate and up, the joined weights).
+//! and activation while they are in the core's cache, and the layer keeps four buffers for the backward pass.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::attention::{self, AttentionShape, Gradients, Inputs};
 use super::rope::RopeTable;
-use super::storage::{Values, output, slice, tensor_like};
-use super::tie::{self, tie};
+use super::storage::Values;
 use super::{ROWS_PER_TASK, rms_norm, swiglu};
 use crate::matrix::{Mat, MatMut, matmul, par_weight_gradient};
 use crate::scratch::Scratch;
@@ -21,7 +19,7 @@ use crate::simd::vectorised;
 /// The weights of a layer, by their Hugging Face names. Projections are `[out, in]`, norms `[hidden]`.
 #[derive(Clone, Copy)]
 #[expect(missing_docs, reason = "the names are Hugging Face's")]
-pub struct BlockWeights<'a> {
+pub struct LayerWeights<'a> {
     pub input_layernorm: &'a Tensor,
     pub q_proj: &'a Tensor,
     pub k_proj: &'a Tensor,
@@ -33,9 +31,9 @@ pub struct BlockWeights<'a> {
     pub down_proj: &'a Tensor,
 }
 
-/// What a layer needs to know beside its weights.
+/// What a layer needs to know of the model and the batch beside its weights.
 #[derive(Clone)]
-pub struct BlockShape {
+pub struct BatchShape {
     /// Heads and window.
     pub attention: AttentionShape,
     /// Rotary angles of the batch's tokens.
@@ -46,47 +44,13 @@ pub struct BlockShape {
     pub rms_norm_eps: f64,
 }
 
-/// One decoder layer on x `[tokens, hidden]`:
+/// One decoder layer in plain candle ops, on x `[tokens, hidden]`:
 /// `h = x + o(attention(rope(q(n)), rope(k(n)), v(n)))` with `n = rms_norm(x)`, then
 /// `h + down(swiglu(gate(m), up(m)))` with `m = rms_norm(h)`.
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn block(x: &Tensor, weights: BlockWeights<'_>, shape: &BlockShape) -> Result<Tensor> {
-    let sizes = Sizes::new(x, &weights, shape)?;
-    if !x.device().is_cpu() {
-        return naive(x, weights, shape);
-    }
-    let all = weights.all();
-    let tracked = x.track_op() || all.iter().any(|weight| weight.track_op());
-    let values = all.iter().map(|weight| Values::of(weight)).collect::<Result<Vec<_>>>()?;
-    let joined = |parts: &[usize]| {
-        let mut joined = Scratch::new(parts.iter().map(|&i| values[i].len()).sum());
-        let mut rest = &mut joined[..];
-        for &i in parts {
-            let (part, next) = rest.split_at_mut(values[i].len());
-            part.copy_from_slice(&values[i]);
-            rest = next;
-        }
-        joined
-    };
-    let joined_weights = Joined {
-        input_norm: joined(&[0]),
-        qkv: joined(&[1, 2, 3]),
-        o: joined(&[4]),
-        post_norm: joined(&[5]),
-        gate_up: joined(&[6, 7]),
-        down: joined(&[8]),
-    };
-    drop(values);
-    let (knot, gradients) = tie(&all)?;
-    let shapes = all.map(|weight| weight.shape().clone());
-    let op = Block { sizes, shape: shape.clone(), weights: joined_weights, tracked, kept: Mutex::new(None), gradients, shapes };
-    x.contiguous()?.apply_op2(&knot, op)
-}
-
-/// [`block`] in plain candle ops.
-pub fn naive(x: &Tensor, weights: BlockWeights<'_>, shape: &BlockShape) -> Result<Tensor> {
+pub fn naive(x: &Tensor, weights: LayerWeights<'_>, shape: &BatchShape) -> Result<Tensor> {
     use super::naive::{attention, linear, rms_norm, rope, swiglu};
     let normed = rms_norm(x, weights.input_layernorm, shape.rms_norm_eps)?;
     let q = rope(&linear(&normed, weights.q_proj)?, &shape.rope)?;
@@ -99,9 +63,9 @@ pub fn naive(x: &Tensor, weights: BlockWeights<'_>, shape: &BlockShape) -> Resul
     middle + linear(&gated, weights.down_proj)?
 }
 
-impl<'a> BlockWeights<'a> {
+impl<'a> LayerWeights<'a> {
     /// In the order of [`janus_infer::ModelConfig::tensors`].
-    fn all(&self) -> [&'a Tensor; 9] {
+    pub(crate) fn all(&self) -> [&'a Tensor; 9] {
         [
             self.input_layernorm,
             self.q_proj,
@@ -130,8 +94,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(x: &Tensor, weights: &BlockWeights<'_>, shape: &BlockShape) -> Result<Self> {
-        let (tokens, hidden) = x.dims2()?;
+    fn new(hidden: usize, weights: &LayerWeights<'_>, shape: &BatchShape) -> Result<Self> {
         let AttentionShape { heads, kv_heads, head_dim, .. } = shape.attention;
         let (q, kv, ffn) = (heads * head_dim, kv_heads * head_dim, weights.gate_proj.dim(0)?);
         let expected: [&[usize]; 9] = [
@@ -147,13 +110,10 @@ impl Sizes {
         ];
         for (i, (weight, expected)) in weights.all().iter().zip(expected).enumerate() {
             if weight.dims() != expected {
-                bail!("block: weight {i} has shape {:?}, expected {expected:?}", weight.dims());
+                bail!("decoder: weight {i} of a layer has shape {:?}, expected {expected:?}", weight.dims());
             }
         }
-        if shape.rope.tokens() != tokens || shape.rope.head_dim() != head_dim || shape.cu_seqlens.last() != Some(&(tokens as u32)) {
-            bail!("block: x has {tokens} tokens, the rope table {}, cu_seqlens {:?}", shape.rope.tokens(), shape.cu_seqlens);
-        }
-        Ok(Self { tokens, hidden, q, qkv: q + 2 * kv, ffn })
+        Ok(Self { tokens: shape.rope.tokens(), hidden, q, qkv: q + 2 * kv, ffn })
     }
 }
 
@@ -168,7 +128,9 @@ struct Joined {
 }
 
 /// What the backward pass needs of the forward pass.
-struct Kept {
+pub(crate) struct Kept {
+    /// The layer's input: `[tokens, hidden]`.
+    x: Scratch,
     /// Turned queries and keys, and values: `[tokens, qkv]`.
     qkv: Scratch,
     /// Result of the attention: `[tokens, q]`.
@@ -179,37 +141,11 @@ struct Kept {
     gate_up: Scratch,
 }
 
-struct Block {
+/// A layer's weights and the batch that it runs on.
+pub(crate) struct Layer {
     sizes: Sizes,
-    shape: BlockShape,
+    shape: BatchShape,
     weights: Joined,
-    tracked: bool,
-    kept: Mutex<Option<Kept>>,
-    gradients: tie::Gradients,
-    shapes: [Shape; 9],
-}
-
-impl CustomOp2 for Block {
-    fn name(&self) -> &'static str {
-        "decoder_block"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (y, kept) = self.forward(slice(s1, l1)?);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = self.tracked.then_some(kept);
-        output(y, l1.shape().clone())
-    }
-
-    fn bwd(&self, x: &Tensor, knot: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = &*kept else { bail!("decoder_block: backward without a forward that was tracked") };
-        let dy = dy.contiguous()?;
-        let (dx, dweights) = self.backward(&Values::of(x)?, &Values::of(&dy)?, kept);
-        let dweights = dweights.into_iter().zip(&self.shapes).map(|(dw, shape)| Tensor::from_vec(dw, shape, x.device()));
-        self.gradients.set(dweights.collect::<Result<_>>()?);
-        let dx = if x.track_op() { Some(tensor_like(dx, x)?) } else { None };
-        Ok((dx, if knot.track_op() { Some(knot.zeros_like()?) } else { None }))
-    }
 }
 
 /// Rows `start..start + height` of a row-major buffer.
@@ -217,18 +153,45 @@ fn rows(data: &[f32], width: usize, start: usize, height: usize) -> &[f32] {
     &data[start * width..(start + height) * width]
 }
 
-impl Block {
-    fn forward(&self, x: &[f32]) -> (Vec<f32>, Kept) {
+impl Layer {
+    /// Copies the weights, so that they may change before the backward pass.
+    pub(crate) fn new(hidden: usize, weights: &LayerWeights<'_>, shape: &BatchShape) -> Result<Self> {
+        let sizes = Sizes::new(hidden, weights, shape)?;
+        let joined = |parts: &[&Tensor]| {
+            let mut joined = Scratch::new(parts.iter().map(|part| part.elem_count()).sum());
+            let mut rest = &mut joined[..];
+            for part in parts {
+                let (dst, next) = rest.split_at_mut(part.elem_count());
+                dst.copy_from_slice(&Values::of(part)?);
+                rest = next;
+            }
+            Ok::<_, candle_core::Error>(joined)
+        };
+        let weights = Joined {
+            input_norm: joined(&[weights.input_layernorm])?,
+            qkv: joined(&[weights.q_proj, weights.k_proj, weights.v_proj])?,
+            o: joined(&[weights.o_proj])?,
+            post_norm: joined(&[weights.post_attention_layernorm])?,
+            gate_up: joined(&[weights.gate_proj, weights.up_proj])?,
+            down: joined(&[weights.down_proj])?,
+        };
+        Ok(Self { sizes, shape: shape.clone(), weights })
+    }
+
+    /// The layer's result, `[tokens, hidden]`.
+    pub(crate) fn forward(&self, x: Scratch) -> (Scratch, Kept) {
         let Sizes { tokens, hidden, q, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
         let w = &self.weights;
         let mut kept = Kept {
+            x,
             qkv: Scratch::new(tokens * qkv),
             mixed: Scratch::new(tokens * q),
             middle: Scratch::new(tokens * hidden),
             gate_up: Scratch::new(tokens * 2 * ffn),
         };
-        let mut y = vec![0.0; tokens * hidden];
+        let mut y = Scratch::new(tokens * hidden);
+        let x = &*kept.x;
 
         kept.qkv.par_chunks_mut(ROWS_PER_TASK * qkv).enumerate().for_each(|(task, qkv_rows)| {
             let (start, n) = (task * ROWS_PER_TASK, qkv_rows.len() / qkv);
@@ -270,11 +233,12 @@ impl Block {
         (y, kept)
     }
 
-    /// The gradients of x and of the nine weights.
-    fn backward(&self, x: &[f32], dy: &[f32], kept: &Kept) -> (Vec<f32>, Vec<Vec<f32>>) {
+    /// The gradients of x and of the nine weights in the order of [`LayerWeights::all`].
+    pub(crate) fn backward(&self, dy: &[f32], kept: &Kept) -> (Scratch, [Vec<f32>; 9]) {
         let Sizes { tokens, hidden, q, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
         let w = &self.weights;
+        let x = &*kept.x;
 
         // The MLP, down to the attention's result.
         let (mut gated, mut dgate_up) = (Scratch::new(tokens * ffn), Scratch::new(tokens * 2 * ffn));
@@ -334,7 +298,7 @@ impl Block {
         attention::backward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&kept.qkv), dmixed, Gradients { dq, dk, dv });
 
         // From queries, keys and values to x.
-        let mut dx = vec![0.0; tokens * hidden];
+        let mut dx = Scratch::new(tokens * hidden);
         let dinput_norm: Vec<Vec<f32>> = dqkv
             .par_chunks_mut(ROWS_PER_TASK * qkv)
             .zip(normed.par_chunks_mut(ROWS_PER_TASK * hidden).zip(dx.par_chunks_mut(ROWS_PER_TASK * hidden)))
@@ -358,7 +322,7 @@ impl Block {
         let dv_weight = dqkv_weight.split_off((qkv + q) / 2 * hidden);
         let dk_weight = dqkv_weight.split_off(q * hidden);
         let dup_weight = dgate_up_weight.split_off(ffn * hidden);
-        let dweights = vec![
+        let dweights = [
             rms_norm::sum_in_order(&dinput_norm, hidden),
             dqkv_weight,
             dk_weight,
@@ -390,69 +354,5 @@ impl Block {
                 }
             },
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::testing::{assert_gradients, assert_same, random};
-
-    fn case(hidden: usize, heads: usize, kv_heads: usize, ffn: usize, cu_seqlens: &[u32]) -> (Vec<Tensor>, BlockShape) {
-        let head_dim = 4;
-        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
-        let tokens = *cu_seqlens.last().unwrap() as usize;
-        let shapes: [&[usize]; 10] = [
-            &[tokens, hidden],
-            &[hidden],
-            &[q, hidden],
-            &[kv, hidden],
-            &[kv, hidden],
-            &[hidden, q],
-            &[hidden],
-            &[ffn, hidden],
-            &[ffn, hidden],
-            &[hidden, ffn],
-        ];
-        let tensors = shapes.iter().zip(1..).map(|(shape, seed)| random(shape, seed)).collect();
-        let attention = AttentionShape { heads, kv_heads, head_dim, sliding_window: Some(40) };
-        let rope = RopeTable::new(head_dim, 100.0, cu_seqlens);
-        (tensors, BlockShape { attention, rope, cu_seqlens: cu_seqlens.into(), rms_norm_eps: 1e-5 })
-    }
-
-    fn weights(t: &[Tensor]) -> BlockWeights<'_> {
-        BlockWeights {
-            input_layernorm: &t[1],
-            q_proj: &t[2],
-            k_proj: &t[3],
-            v_proj: &t[4],
-            o_proj: &t[5],
-            post_attention_layernorm: &t[6],
-            gate_proj: &t[7],
-            up_proj: &t[8],
-            down_proj: &t[9],
-        }
-    }
-
-    #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
-        let (tensors, shape) = case(12, 4, 2, 20, &[0, 90, 91, 600]);
-        let inputs: Vec<&Tensor> = tensors.iter().collect();
-        assert_same(&inputs, |t| block(&t[0], weights(t), &shape), |t| naive(&t[0], weights(t), &shape), 6e-4);
-        let (tensors, shape) = case(6, 2, 1, 5, &[0, 3, 5]);
-        let inputs: Vec<&Tensor> = tensors.iter().collect();
-        assert_gradients(&inputs, |t| block(&t[0], weights(t), &shape));
-    }
-
-    #[test]
-    fn backward_twice_gives_the_same_gradients() {
-        let (tensors, shape) = case(12, 4, 2, 20, &[0, 9]);
-        let vars: Vec<Tensor> = tensors.iter().map(|t| candle_core::Var::from_tensor(t).unwrap().as_tensor().clone()).collect();
-        let loss = block(&vars[0], weights(&vars), &shape).unwrap().sum_all().unwrap();
-        let (first, second) = (loss.backward().unwrap(), loss.backward().unwrap());
-        for var in &vars {
-            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(flat(first.get(var).unwrap()), flat(second.get(var).unwrap()));
-        }
     }
 }

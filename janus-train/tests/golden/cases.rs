@@ -1,0 +1,103 @@
+//! Reading the reference data.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use janus_train::{Batch, Decoder, TokenRow};
+
+/// The reference data of one model.
+pub struct Golden {
+    pub folder: PathBuf,
+    /// `cases.json`.
+    pub json: serde_json::Value,
+    cases: BTreeMap<String, Tensor>,
+}
+
+impl Golden {
+    pub fn read(model: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens").join(model);
+        let json = serde_json::from_str(&std::fs::read_to_string(folder.join("cases.json")).unwrap()).unwrap();
+        let cases = read_tensors(&folder.join("cases.safetensors"));
+        Self { folder, json, cases }
+    }
+
+    pub fn decoder(&self) -> Decoder {
+        Decoder::load(&self.folder, &Device::Cpu).unwrap()
+    }
+
+    pub fn tensors(&self, file: &str) -> BTreeMap<String, Tensor> {
+        read_tensors(&self.folder.join(file))
+    }
+
+    pub fn ints(&self, name: &str) -> Vec<Vec<i64>> {
+        self.cases[name].to_vec2().unwrap()
+    }
+
+    pub fn floats(&self, name: &str) -> Vec<Vec<f64>> {
+        self.cases[name].to_dtype(DType::F64).unwrap().to_vec2().unwrap()
+    }
+
+    /// One batch for each row of `sft` or `sft_packed`.
+    pub fn sft_batches(&self, case: &str) -> Vec<Batch> {
+        let (ids, labels) = (self.ints(&format!("{case}.input_ids")), self.ints(&format!("{case}.labels")));
+        let segments = match case {
+            "sft" => self.ints("sft.attention_mask").into_iter().map(|row| row.into_iter().map(|m| m - 1).collect()).collect(),
+            _ => self.ints("sft_packed.segment_ids"),
+        };
+        (0..ids.len()).map(|row| documents(&ids[row], &segments[row], |i| labels[row][i] != -100).0).collect()
+    }
+
+    /// One batch for each step of the optimiser run.
+    pub fn adamw_batches(&self) -> Vec<Batch> {
+        let steps: Vec<Vec<Vec<i64>>> = self.cases["adamw.input_ids"].to_vec3().unwrap();
+        let batch =
+            |rows: &Vec<Vec<i64>>| join(&rows.iter().map(|ids| documents(ids, &vec![0; ids.len()], |_| true).0).collect::<Vec<_>>());
+        steps.iter().map(batch).collect()
+    }
+}
+
+fn read_tensors(path: &Path) -> BTreeMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap().into_iter().collect()
+}
+
+/// The documents of a padded row, without its padding (segment -1), and the place of each token in the row.
+pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool) -> (Batch, Vec<usize>) {
+    let mut rows: Vec<TokenRow> = Vec::new();
+    let mut places = Vec::new();
+    for (i, &segment) in segments.iter().enumerate().filter(|&(_, &segment)| segment >= 0) {
+        if places.last().is_none_or(|&last: &usize| segments[last] != segment) {
+            rows.push(TokenRow { ids: vec![], trained: vec![] });
+        }
+        places.push(i);
+        let row = rows.last_mut().unwrap();
+        row.ids.push(ids[i] as u32);
+        row.trained.push(trained(i));
+    }
+    (Batch::concat(&rows.iter().collect::<Vec<_>>()), places)
+}
+
+/// Several batches as one.
+pub fn join(batches: &[Batch]) -> Batch {
+    let mut all = Batch { ids: vec![], trained: vec![], cu_seqlens: vec![0] };
+    for batch in batches {
+        let offset = all.ids.len() as u32;
+        all.ids.extend(&batch.ids);
+        all.trained.extend(&batch.trained);
+        all.cu_seqlens.extend(batch.cu_seqlens[1..].iter().map(|end| end + offset));
+    }
+    all
+}
+
+fn difference(a: &Tensor, b: &Tensor) -> Tensor {
+    assert_eq!(a.dims(), b.dims());
+    (a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap().abs().unwrap().flatten_all().unwrap()
+}
+
+pub fn max_difference(a: &Tensor, b: &Tensor) -> f64 {
+    difference(a, b).max(0).unwrap().to_scalar().unwrap()
+}
+
+pub fn mean_difference(a: &Tensor, b: &Tensor) -> f64 {
+    difference(a, b).mean(0).unwrap().to_scalar().unwrap()
+}

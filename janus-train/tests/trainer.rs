@@ -1,0 +1,261 @@
+//! Laws of training: accumulation, packing, resuming, and what is refused.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use janus_infer::ModelConfig;
+use janus_train::{
+    Batch, Checkpoint, Decoder, Error, Gradients, MicroBatch, Objective, Result, Schedule, Sft, StepMetrics, TokenRow, TrainConfig, Trainer,
+};
+use rand::Rng;
+
+fn decoder(seed: u64) -> Decoder {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "mistral", "vocab_size": 50, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "sliding_window": 9,
+            "initializer_range": 0.1, "tie_word_embeddings": true}"#,
+    )
+    .unwrap();
+    Decoder::init(&config, seed, &Device::Cpu).unwrap()
+}
+
+fn rows(n: usize) -> Vec<TokenRow> {
+    let mut rng = janus_core::stream(5, "rows");
+    (0..n)
+        .map(|_| {
+            let len = rng.random_range(4..30);
+            TokenRow { ids: (0..len).map(|_| rng.random_range(0..50)).collect(), trained: (0..len).map(|i| i >= len / 2).collect() }
+        })
+        .collect()
+}
+
+fn config(steps: u64) -> TrainConfig {
+    TrainConfig {
+        accumulation: 2,
+        warmup_steps: 2,
+        weight_decay: 0.1,
+        clip_norm: Some(0.5),
+        checkpoint_every: Some(3),
+        ..TrainConfig::new(steps, 64, 1e-2, 3)
+    }
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn gradients(decoder: &Decoder, micro_batches: &[Vec<&TokenRow>]) -> (f64, Gradients) {
+    let batches: Vec<Batch> = micro_batches.iter().map(|rows| Batch::concat(rows)).collect();
+    let weight = batches.iter().map(|batch| Sft.weight(batch)).sum();
+    let (mut loss, mut gradients) = (0.0, Gradients::default());
+    for batch in batches {
+        let part = Sft.loss(decoder, &MicroBatch { batch, rows: vec![] }, weight).unwrap();
+        loss += f64::from(part.to_scalar::<f32>().unwrap());
+        gradients.add(decoder, part.backward().unwrap()).unwrap();
+    }
+    (loss, gradients)
+}
+
+#[test]
+fn however_a_step_is_cut_into_micro_batches_it_has_the_same_loss_and_gradients() {
+    let (decoder, rows) = (decoder(1), rows(12));
+    let all: Vec<&TokenRow> = rows.iter().collect();
+    let (loss, whole) = gradients(&decoder, &[all.clone()]);
+    for size in [1, 5, 7] {
+        let (cut_loss, cut) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
+        assert!((loss - cut_loss).abs() < 2e-6, "{size} rows a micro-batch: {cut_loss}, expected {loss}");
+        for name in decoder.parameters().keys() {
+            let (a, b) = (flat(whole.get(name).unwrap()), flat(cut.get(name).unwrap()));
+            let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 2e-7, "{size} rows a micro-batch, {name}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn a_document_has_the_same_logprobs_whatever_it_is_packed_with() {
+    let (decoder, rows) = (decoder(2), rows(9));
+    let packed = decoder.logprobs(&Batch::concat(&rows.iter().collect::<Vec<_>>())).unwrap().values.to_vec1::<f32>().unwrap();
+    let alone: Vec<f32> =
+        rows.iter().flat_map(|row| decoder.logprobs(&Batch::concat(&[row])).unwrap().values.to_vec1::<f32>().unwrap()).collect();
+    assert_eq!(packed.len(), alone.len());
+    for (i, (packed, alone)) in packed.iter().zip(&alone).enumerate() {
+        assert!((packed - alone).abs() < 1e-5, "{i}: {packed} packed, {alone} alone");
+    }
+}
+
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path).into_iter().map(|(tail, bytes)| (format!("{name}/{tail}"), bytes)));
+        } else {
+            found.push((name, std::fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Trains in `dir`; stops with an error once `stop_at` steps are done, as a killed process would.
+fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u64>) -> Result<Vec<StepMetrics>> {
+    struct Stop(Option<u64>, std::cell::Cell<u64>);
+    impl Objective for Stop {
+        fn weight(&self, batch: &Batch) -> usize {
+            Sft.weight(batch)
+        }
+        fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, weight: usize) -> Result<Tensor> {
+            if self.0.is_some_and(|stop| self.1.get() >= stop) {
+                return Err(Error::Batch { reason: "the power went out".into() });
+            }
+            Sft.loss(decoder, micro_batch, weight)
+        }
+    }
+    let mut steps = Vec::new();
+    let objective = Stop(stop_at, std::cell::Cell::new(0));
+    let mut trainer = Trainer::new(decoder(1), objective, rows, config)?;
+    trainer.fit(dir, &mut |metrics| {
+        steps.push(metrics.clone());
+    })?;
+    Ok(steps)
+}
+
+#[test]
+fn a_run_that_was_cut_off_continues_to_the_same_bytes() {
+    let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let steps = train(straight.path(), rows(20), config(8), None).unwrap();
+    assert_eq!(steps.len(), 8);
+    assert!(steps[7].epoch > 0, "the run reaches a second epoch: {:?}", steps[7]);
+
+    // Cut off after step 5: the newest checkpoint is of step 3, and the metrics have lines that it has not.
+    let dir = broken.path();
+    {
+        let mut trainer = Trainer::new(decoder(1), Sft, rows(20), config(8)).unwrap();
+        let halt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            trainer.fit(dir, &mut |metrics| assert!(metrics.step < 5, "the power went out"))
+        }));
+        assert!(halt.is_err());
+    }
+    assert_eq!(std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap().lines().count(), 5);
+    assert_eq!(Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [3]);
+    // What a crash while writing leaves behind is not taken for a checkpoint.
+    std::fs::create_dir_all(dir.join("checkpoints/.step-000006.partial")).unwrap();
+
+    // Another seed of the fresh weights shows that they come from the checkpoint.
+    let mut resumed = Trainer::new(decoder(99), Sft, rows(20), config(8)).unwrap();
+    let mut seen = Vec::new();
+    resumed.fit(dir, &mut |metrics| seen.push(metrics.step)).unwrap();
+    assert_eq!(seen, [4, 5, 6, 7, 8]);
+    let _ = std::fs::remove_dir_all(dir.join("checkpoints/.step-000006.partial"));
+    let (a, b) = (files(straight.path()), files(dir));
+    assert_eq!(a.iter().map(|f| &f.0).collect::<Vec<_>>(), b.iter().map(|f| &f.0).collect::<Vec<_>>());
+    for ((name, a), (_, b)) in a.iter().zip(&b) {
+        assert!(a == b, "{name} differs");
+    }
+    assert!(a.iter().any(|(name, _)| name == "model/config.json"));
+    assert_eq!(Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [6, 8]);
+}
+
+#[test]
+fn the_same_run_twice_gives_the_same_bytes_and_a_finished_run_stays_as_it_is() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    train(first.path(), rows(20), config(4), None).unwrap();
+    train(second.path(), rows(20), config(4), None).unwrap();
+    assert!(files(first.path()) == files(second.path()));
+    assert_eq!(train(first.path(), rows(20), config(4), None).unwrap(), []);
+    assert!(files(first.path()) == files(second.path()));
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), rows(20), config(3), None).unwrap();
+    let other_lr = TrainConfig { lr: 2e-2, ..config(3) };
+    assert!(matches!(train(dir.path(), rows(20), other_lr, None), Err(Error::OtherRun { what: "config", .. })));
+    let mut other_rows = rows(20);
+    other_rows[3].trained[2] ^= true;
+    assert!(matches!(train(dir.path(), other_rows, config(3), None), Err(Error::OtherRun { what: "data", .. })));
+    let more_checkpoints = TrainConfig { checkpoint_every: Some(1), ..config(3) };
+    assert!(train(dir.path(), rows(20), more_checkpoints, None).is_ok(), "how often to save changes no result");
+}
+
+#[test]
+fn a_failed_step_leaves_the_model_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(train(dir.path(), rows(20), config(3), Some(0)), Err(Error::Batch { .. })));
+    assert!(Checkpoint::list(dir.path()).unwrap().is_empty());
+}
+
+/// Cuts one parameter off: reads it through `detach`, or multiplies its path by zero.
+struct Cut {
+    by_zero: bool,
+}
+
+impl Objective for Cut {
+    fn weight(&self, batch: &Batch) -> usize {
+        Sft.weight(batch)
+    }
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, _: usize) -> Result<Tensor> {
+        // A loss of the embedding alone: nothing of it reaches the layers.
+        let table = decoder.parameters()["model.embed_tokens.weight"].as_tensor();
+        let loss = table.sum_all()?;
+        if self.by_zero {
+            return Ok((loss + (decoder.logprobs(&micro_batch.batch)?.values.sum_all()? * 0.0)?)?);
+        }
+        Ok(loss)
+    }
+}
+
+#[test]
+fn a_parameter_that_the_loss_does_not_reach_is_named_in_the_first_step() {
+    let step = |by_zero| Trainer::new(decoder(1), Cut { by_zero }, rows(20), config(3)).unwrap().step();
+    assert!(matches!(step(false), Err(Error::NoGradient { name, .. }) if name == "model.layers.0.input_layernorm.weight"));
+    // candle drops a branch that is multiplied by 0, so that is a missing gradient as well.
+    assert!(step(true).is_err());
+}
+
+#[test]
+fn a_dead_parameter_is_named_in_the_first_step() {
+    let decoder = decoder(1);
+    // With o_proj at zero, nothing flows back into that layer's attention, its norm first.
+    let o_proj = &decoder.parameters()["model.layers.1.self_attn.o_proj.weight"];
+    o_proj.set(&o_proj.zeros_like().unwrap()).unwrap();
+    let error = Trainer::new(decoder, Sft, rows(20), config(3)).unwrap().step().unwrap_err();
+    assert!(matches!(&error, Error::ZeroGradient { name } if name == "model.layers.1.input_layernorm.weight"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_with_the_step_and_its_rows() {
+    let decoder = decoder(1);
+    let norm = &decoder.parameters()["model.norm.weight"];
+    norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
+    match Trainer::new(decoder, Sft, rows(20), config(3)).unwrap().step() {
+        Err(Error::NotFinite { step: 0, what: "loss", rows, .. }) => assert!(!rows.is_empty()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_trained_on_are_named() {
+    let mut bad = rows(4);
+    bad[2].trained.fill(false);
+    bad[2].trained[0] = true;
+    assert!(matches!(Trainer::new(decoder(1), Sft, bad, config(3)), Err(Error::NothingTrained { row: 2 })));
+    let mut bad = rows(4);
+    bad[1].ids[0] = 50;
+    let error = Trainer::new(decoder(1), Sft, bad, config(3)).err().unwrap().to_string();
+    assert!(error.contains("row 1") && error.contains("id 50"), "{error}");
+    let short = TrainConfig { tokens_per_micro_batch: 3, ..config(3) };
+    assert!(matches!(Trainer::new(decoder(1), Sft, rows(4), short), Err(Error::TooLong { row: 0, .. })));
+}
+
+#[test]
+fn training_learns() {
+    let settings = TrainConfig { schedule: Schedule::Constant, ..TrainConfig::new(60, 256, 1e-2, 1) };
+    let mut trainer = Trainer::new(decoder(1), Sft, rows(6), settings).unwrap();
+    let first = trainer.step().unwrap().loss;
+    let last = (0..59).map(|_| trainer.step().unwrap().loss).last().unwrap();
+    assert!(first > 3.0 && last < 0.5, "{first} to {last}");
+}

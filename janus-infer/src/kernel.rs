@@ -156,11 +156,11 @@ fn tile<S: Simd, const M: usize, const P: usize, const R: usize>(
             }
         }
     }
-    for m in 0..M {
-        for p in 0..P {
+    for (m, panels) in sums.iter().enumerate() {
+        for (p, sums) in panels.iter().enumerate() {
             let mut lanes = [0f32; LANES];
             let (registers, _) = S::as_mut_simd_f32s(&mut lanes);
-            registers.copy_from_slice(&sums[m][p]);
+            registers.copy_from_slice(sums);
             store(row + m, p, &lanes);
         }
     }

@@ -12,12 +12,15 @@ use rand::Rng;
 /// One token for each byte, and the template's two.
 fn tokenizer_json() -> String {
     let mut vocab = serde_json::Map::new();
-    for (id, character) in tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().enumerate() {
+    for (id, character) in tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
+        .into_iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .enumerate()
+    {
         vocab.insert(character.to_string(), id.into());
     }
-    let special = |id: usize, content: &str| {
-        serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true})
-    };
+    let special = |id: usize, content: &str| serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
     let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
@@ -61,7 +64,8 @@ fn request(id: &str, user: &str, sampling: SamplingParams) -> ChatRequest {
 
 fn requests(count: usize) -> Vec<ChatRequest> {
     let one = |i: usize| {
-        let sampling = SamplingParams { n: 1 + i % 3, max_tokens: 5 + 7 * (i % 4), seed: 11, logprobs: i % 2 == 0, ..SamplingParams::default() };
+        let sampling =
+            SamplingParams { n: 1 + i % 3, max_tokens: 5 + 7 * (i % 4), seed: 11, logprobs: i % 2 == 0, ..SamplingParams::default() };
         request(&i.to_string(), &"na ".repeat(1 + i % 5), sampling)
     };
     (0..count).map(one).collect()
@@ -129,7 +133,8 @@ fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
     let (at, _) = whole.text.char_indices().nth(9).unwrap();
     let stop: String = whole.text[at..].chars().take(3).collect();
     let before = &whole.text[..whole.text.find(&stop).unwrap()];
-    let cut = answers(&engine, &[request("r", "hello", SamplingParams { stop: vec!["never met".into(), stop], ..free })]).remove(0).remove(0);
+    let cut =
+        answers(&engine, &[request("r", "hello", SamplingParams { stop: vec!["never met".into(), stop], ..free })]).remove(0).remove(0);
     assert_eq!((cut.text.as_str(), cut.finish_reason), (before, FinishReason::Stop));
     assert!(cut.completion_tokens < whole.completion_tokens);
 }

@@ -47,7 +47,8 @@ fn forge(folder: &Path, from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let path = folder.join("model.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap_or_else(|| panic!("{from} is not in the header"));
+    let at =
+        bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap_or_else(|| panic!("{from} is not in the header"));
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
     fs::write(path, bytes).unwrap();
 }
@@ -67,7 +68,8 @@ fn shards_are_found_by_their_index() {
     let all = tensors(DType::F32);
     let mut map = serde_json::Map::new();
     for (index, file) in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].into_iter().enumerate() {
-        let part: HashMap<_, _> = all.iter().filter(|(name, _)| name.contains("layers.1") == (index == 1)).map(|(n, t)| (n.clone(), t.clone())).collect();
+        let part: HashMap<_, _> =
+            all.iter().filter(|(name, _)| name.contains("layers.1") == (index == 1)).map(|(n, t)| (n.clone(), t.clone())).collect();
         map.extend(part.keys().map(|name| (name.clone(), file.into())));
         candle_core::safetensors::save(&part, sharded.path().join(file)).unwrap();
     }

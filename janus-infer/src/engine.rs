@@ -21,7 +21,6 @@ use crate::{Error, Result, Sampler, folder};
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct EngineOptions {
     /// Sequences that run at a time. Each takes memory for its keys and values.
     pub max_sequences: usize,

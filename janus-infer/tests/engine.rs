@@ -1,5 +1,7 @@
 //! Batched generation: what an answer is must not depend on what runs beside it.
 
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use std::path::Path;
 
 use candle_core::Device;
@@ -52,10 +54,7 @@ fn engine(options: EngineOptions) -> Engine {
 }
 
 fn options(max_sequences: usize) -> EngineOptions {
-    let mut options = EngineOptions::default();
-    options.max_sequences = max_sequences;
-    options.prefill_tokens = 128;
-    options
+    EngineOptions { max_sequences, prefill_tokens: 128, ..EngineOptions::default() }
 }
 
 fn request(id: &str, user: &str, sampling: SamplingParams) -> ChatRequest {
@@ -107,9 +106,7 @@ fn answers_come_as_they_are_done_and_each_once() {
 
 #[test]
 fn what_is_wrong_with_a_request_is_that_requests_error() {
-    let mut small = options(4);
-    small.max_context = Some(40);
-    let engine = engine(small);
+    let engine = engine(EngineOptions { max_context: Some(40), ..options(4) });
     let greedy = SamplingParams::greedy(100);
     let requests = [
         request("long", &"x".repeat(50), greedy.clone()),
@@ -170,8 +167,7 @@ fn a_folder_tells_the_template_or_the_caller_does() {
     let load = |options: EngineOptions| Engine::load(folder.path(), &Device::Cpu, options).err().unwrap();
     assert!(matches!(load(EngineOptions::default()), Error::Template { .. }));
     // The template is found or chosen: the next thing that lacks is the weights.
-    let mut chosen = EngineOptions::default();
-    chosen.template = Some(ChatTemplate::ChatMl);
+    let chosen = EngineOptions { template: Some(ChatTemplate::ChatMl), ..EngineOptions::default() };
     assert!(matches!(load(chosen), Error::Io { path, .. } if path.ends_with("model.safetensors")));
     write("tokenizer_config.json", r#"{"chat_template": [{"name": "default", "template": "<|im_start|>"}]}"#);
     assert!(matches!(load(EngineOptions::default()), Error::Io { path, .. } if path.ends_with("model.safetensors")));

@@ -33,8 +33,7 @@ fn prompts() -> Vec<Vec<u32>> {
 
 fn read(model: &Model, prompts: &[Vec<u32>], logits: &mut Vec<f32>) -> Vec<KvCache> {
     let mut caches: Vec<_> = prompts.iter().map(|_| model.cache()).collect();
-    let mut feeds: Vec<_> =
-        prompts.iter().zip(&mut caches).map(|(tokens, cache)| Feed { tokens, cache, logits: Logits::Last }).collect();
+    let mut feeds: Vec<_> = prompts.iter().zip(&mut caches).map(|(tokens, cache)| Feed { tokens, cache, logits: Logits::Last }).collect();
     model.forward(&mut feeds, logits).expect("ids of the vocabulary");
     caches
 }
@@ -56,8 +55,7 @@ fn bench(c: &mut Criterion) {
             |caches| {
                 for step in 0..16 {
                     let token = [step];
-                    let mut feeds: Vec<_> =
-                        caches.iter_mut().map(|cache| Feed { tokens: &token, cache, logits: Logits::Last }).collect();
+                    let mut feeds: Vec<_> = caches.iter_mut().map(|cache| Feed { tokens: &token, cache, logits: Logits::Last }).collect();
                     model.forward(&mut feeds, &mut logits).expect("ids of the vocabulary");
                 }
             },
@@ -66,8 +64,7 @@ fn bench(c: &mut Criterion) {
     });
 
     group.throughput(Throughput::Elements(SEQUENCES as u64));
-    let mut samplers: Vec<_> =
-        prompts.iter().map(|prompt| Sampler::new(&SamplingParams::default(), "bench", 0, prompt)).collect();
+    let mut samplers: Vec<_> = prompts.iter().map(|prompt| Sampler::new(&SamplingParams::default(), "bench", 0, prompt)).collect();
     group.bench_function("sampling, the default parameters", |b| {
         b.iter_batched_ref(
             || logits.clone(),

@@ -114,7 +114,7 @@ pub(crate) struct Scratch {
 vectorised! {
     /// Attention (Vaswani et al., arXiv 1706.03762) with grouped queries: query head `h` reads key/value head
     /// `h / (heads / kv_heads)`, a token sees itself and those before it, at most `window` of them.
-    pub(crate) fn attend<'a>(shape: Shape, task: Task<'a>, scratch: &'a mut Scratch) -> () {
+    pub(crate) fn attend<'a>(simd, shape: Shape, task: Task<'a>, scratch: &'a mut Scratch) -> () {
         let Shape { heads, kv_heads, head_dim, window } = shape;
         let group = heads / kv_heads;
         let out_width = task.kv_heads.len() * group * head_dim;
@@ -139,7 +139,7 @@ vectorised! {
             }
             let keys = &keys[begin / LANES * head_dim..];
             let q = Rows { data: queries, stride: head_dim, rows, depth: head_dim };
-            product(q, panels, |p| &keys[p * head_dim..][..head_dim], |row, p, lanes| {
+            product(simd, q, panels, |p| &keys[p * head_dim..][..head_dim], |row, p, lanes| {
                 scores[row * width + p * LANES..][..LANES].copy_from_slice(lanes);
             });
             for (row, (scores, sum)) in scores.chunks_exact_mut(width).zip(sums.iter_mut()).enumerate() {
@@ -148,7 +148,7 @@ vectorised! {
                 *sum = exp_and_sum(scores, from.saturating_sub(begin), position + 1 - begin);
             }
             let weights = Rows { data: scores, stride: width, rows, depth: end - begin };
-            product(weights, values.len(), |p| &values[p][begin..end], |row, p, lanes| {
+            product(simd, weights, values.len(), |p| &values[p][begin..end], |row, p, lanes| {
                 let (token, member) = (row / group, row % group);
                 let at = token * out_width + (local * group + member) * head_dim + p * LANES;
                 let inverse = 1.0 / sums[row];

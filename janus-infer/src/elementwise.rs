@@ -13,7 +13,7 @@ fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.0, 88.0);
     let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_375, clamped));
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-355.0 / 512.0, clamped));
     let mut p = 1.987_569_1e-4f32;
     for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
         p = p.mul_add(r, coefficient);
@@ -39,7 +39,7 @@ fn sum(mut lanes: [f32; LANES]) -> f32 {
 vectorised! {
     /// `out = x / sqrt(mean(x²) + eps) * weight` for each row of `x`, `[rows, weight.len()]`
     /// (Zhang and Sennrich, arXiv 1910.07467).
-    pub(crate) fn rms_norm<'a>(x: &'a [f32], weight: &'a [f32], eps: f32, out: &'a mut [f32]) -> () {
+    pub(crate) fn rms_norm<'a>(_simd, x: &'a [f32], weight: &'a [f32], eps: f32, out: &'a mut [f32]) -> () {
         let width = weight.len();
         for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let mut squares = [0f32; LANES];
@@ -75,7 +75,7 @@ pub(crate) fn rotary_angles(position: usize, frequencies: &[f32], out: &mut Vec<
 vectorised! {
     /// Rotates the heads of one token, `[heads, head_dim]`, by its [`rotary_angles`]: element `i` pairs with
     /// `i + head_dim / 2`, as in Hugging Face checkpoints.
-    pub(crate) fn rotate<'a>(heads: &'a mut [f32], angles: &'a [f32]) -> () {
+    pub(crate) fn rotate<'a>(_simd, heads: &'a mut [f32], angles: &'a [f32]) -> () {
         let half = angles.len() / 2;
         let (cosines, sines) = angles.split_at(half);
         for head in heads.chunks_exact_mut(2 * half) {
@@ -89,7 +89,7 @@ vectorised! {
 
 vectorised! {
     /// SwiGLU (Shazeer, arXiv 2002.05202): `silu(gate) * up` for each row of `[rows, gate | up]`.
-    pub(crate) fn swiglu<'a>(gate_up: &'a [f32], width: usize, out: &'a mut [f32]) -> () {
+    pub(crate) fn swiglu<'a>(_simd, gate_up: &'a [f32], width: usize, out: &'a mut [f32]) -> () {
         for (row, out) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
             let (gate, up) = row.split_at(width);
             for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
@@ -148,7 +148,7 @@ fn lane_sum(values: &[f32]) -> f32 {
 
 vectorised! {
     /// Softmax without its division: replaces `values` by `exp(value - max)`, returns their sum. `-inf` becomes 0.
-    pub(crate) fn softmax_terms<'a>(values: &'a mut [f32]) -> f32 {
+    pub(crate) fn softmax_terms<'a>(_simd, values: &'a mut [f32]) -> f32 {
         let max = max(values);
         for value in values.iter_mut() {
             *value = exp(*value - max);
@@ -159,7 +159,7 @@ vectorised! {
 
 vectorised! {
     /// `ln(sum(exp(values)))`.
-    pub(crate) fn log_sum_exp<'a>(values: &'a [f32]) -> f32 {
+    pub(crate) fn log_sum_exp<'a>(_simd, values: &'a [f32]) -> f32 {
         let max = max(values);
         let mut sums = [0f32; LANES];
         for chunk in values.chunks(LANES) {

@@ -21,7 +21,6 @@ use crate::{Error, Result, Sampler, folder};
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct EngineOptions {
     /// Sequences that run at a time. Each takes memory for its keys and values.
     pub max_sequences: usize,
@@ -264,7 +263,11 @@ impl<'a> Batch<'a> {
         model.forward(&mut feeds, &mut self.logits)?;
         let context = self.engine.context();
         let logits = self.logits.par_chunks_exact_mut(model.config().vocab_size);
-        self.running.par_iter_mut().zip(logits).with_min_len(4).for_each(|(sequence, logits)| sequence.advance(logits, vocabulary, context));
+        self.running
+            .par_iter_mut()
+            .zip(logits)
+            .with_min_len(4)
+            .for_each(|(sequence, logits)| sequence.advance(logits, vocabulary, context));
         Ok(())
     }
 

@@ -65,17 +65,13 @@ pub enum Error {
         file_len: u64,
     },
     /// A tensor whose byte range does not fit its shape and type.
-    #[error("{}: tensor {name} of shape {shape:?} and type {dtype} has {got} bytes, expected {expected}", path.display())]
+    #[error("{}: tensor {name} has {got} bytes, expected {expected}: the file is damaged", path.display())]
     TensorSize {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Its shape by the header.
-        shape: Vec<usize>,
-        /// Its type by the header.
-        dtype: String,
-        /// Bytes that follow from shape and type; none if they cannot be counted.
+        /// What follows from shape and type.
         expected: String,
         /// Bytes that the header gives it.
         got: u64,
@@ -108,7 +104,7 @@ pub enum Error {
         /// The tensor.
         name: String,
         /// candle's reason.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
     /// A chat template that is neither of the known ones.
     #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template)", path.display())]

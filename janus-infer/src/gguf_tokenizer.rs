@@ -66,14 +66,13 @@ pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
 fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
     let pairs = file.texts(MERGES)?;
     let merges = pairs.iter().map(|pair| pair.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string())));
-    let merges = merges.collect::<Option<Merges>>().ok_or_else(|| file.metadata(MERGES, "expected two pieces with a space between".into()))?;
+    let merges =
+        merges.collect::<Option<Merges>>().ok_or_else(|| file.metadata(MERGES, "expected two pieces with a space between".into()))?;
     let pre = match file.value(PRE) {
         Some(_) => file.text(PRE)?,
         None => "default",
     };
-    let steps = pre_tokenizer(pre).ok_or_else(|| {
-        file.metadata(PRE, format!("\"{pre}\": expected smollm, gpt-2, llama-bpe or default"))
-    })?;
+    let steps = pre_tokenizer(pre).ok_or_else(|| file.metadata(PRE, format!("\"{pre}\": expected smollm, gpt-2, llama-bpe or default")))?;
     // Llama 3 takes a word that is a piece as it is, whatever the merges say.
     let model = bpe(file, tokens, merges)?.ignore_merges(pre == "llama-bpe");
     let mut tokenizer = Inner::new(build(file, model)?);
@@ -85,7 +84,8 @@ fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
 /// The splits of llama.cpp's pre-tokenizers, one after the other.
 fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
     const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-    const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const LLAMA3: &str =
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     let split = |pattern: &str| {
         Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Isolated, false).ok().map(PreTokenizerWrapper::from)
     };
@@ -136,9 +136,10 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
 /// The model's builder, its merges checked: the library takes for granted that they are pieces.
 fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
     let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.to_string(), id)).collect();
-    if let Some((left, right)) = merges.iter().find(|(left, right)| {
-        !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}")))
-    }) {
+    if let Some((left, right)) = merges
+        .iter()
+        .find(|(left, right)| !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}"))))
+    {
         return Err(file.metadata(MERGES, format!("\"{left} {right}\" is not made of pieces of the vocabulary")));
     }
     Ok(BPE::builder().vocab_and_merges(vocab, merges))
@@ -156,4 +157,114 @@ fn numbers<T>(file: &GgufFile, key: &str, expected: usize, convert: impl Fn(&Val
     }
     let converted = values.iter().map(convert).collect::<Option<Vec<T>>>();
     converted.ok_or_else(|| file.metadata(key, "it has an entry of another type than number".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use candle_core::quantized::gguf_file;
+
+    use super::*;
+    use crate::Error;
+
+    /// A file without tensors.
+    fn file(extra: Vec<(&str, Value)>) -> GgufFile {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.gguf");
+        let mut metadata = vec![("general.architecture", Value::String("llama".into())), ("llama.attention.head_count", Value::U32(1))];
+        metadata.extend(extra);
+        let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+        gguf_file::write(&mut File::create(&path).unwrap(), &metadata, &[]).unwrap();
+        GgufFile::open(&path).unwrap()
+    }
+
+    fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Value {
+        Value::Array(texts.into_iter().map(|text| Value::String(text.into())).collect())
+    }
+
+    /// All bytes, and some words of GPT-2's alphabet.
+    fn byte_level_file(pre: &str, merges: &[&str]) -> GgufFile {
+        let alphabet: std::collections::BTreeSet<String> = ByteLevel::alphabet().iter().map(char::to_string).collect();
+        let words = merges.iter().map(|merge| merge.replace(' ', ""));
+        let tokens: Vec<String> = alphabet.into_iter().chain(words).collect();
+        file(vec![
+            (MODEL, Value::String("gpt2".into())),
+            (PRE, Value::String(pre.into())),
+            (TOKENS, texts(tokens.iter().map(String::as_str))),
+            (MERGES, texts(merges.iter().copied())),
+        ])
+    }
+
+    fn pieces(pre: &str, text: &str) -> usize {
+        tokenizer(&byte_level_file(pre, &["1 2", "12 3", "123 4", "a b", "! !"])).unwrap().encode(text).unwrap().len()
+    }
+
+    #[test]
+    fn digits_are_split_as_the_pre_tokenizer_says() {
+        assert_eq!(
+            [pieces("smollm", "1234"), pieces("gpt-2", "1234"), pieces("llama-bpe", "1234"), pieces("default", "1234")],
+            [4, 1, 2, 2]
+        );
+        assert_eq!([pieces("smollm", "ab!!"), pieces("gpt-2", "ab!!"), pieces("llama-bpe", "ab!!"), pieces("default", "ab!!")], [2; 4]);
+    }
+
+    #[test]
+    fn an_unknown_kind_and_a_merge_of_nothing_are_errors() {
+        let error = |file: GgufFile| tokenizer(&file).err().unwrap();
+        assert!(matches!(error(byte_level_file("qwen2", &[])), Error::Metadata { key, .. } if key == PRE));
+        let unigram = file(vec![(MODEL, Value::String("t5".into())), (TOKENS, texts(["a"]))]);
+        assert!(matches!(error(unigram), Error::Metadata { key, .. } if key == MODEL));
+        let longer = vec![
+            (MODEL, Value::String("gpt2".into())),
+            (PRE, Value::String("gpt-2".into())),
+            (TOKENS, texts(["a", "b"])),
+            (MERGES, texts(["a b"])),
+        ];
+        assert!(matches!(error(file(longer)), Error::Metadata { key, .. } if key == MERGES));
+    }
+
+    #[test]
+    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+    fn sentencepiece_from_scores_gives_sentencepieces_ids() {
+        let goldens = Path::new(env!("JANUS_SHARED")).join("goldens");
+        let json = |name: &str| -> serde_json::Value { serde_json::from_slice(&std::fs::read(goldens.join(name)).unwrap()).unwrap() };
+        let reference = json("mistral_v0.2_tokenizer.json");
+        let vocab = reference["model"]["vocab"].as_object().unwrap();
+        let mut tokens = vec![""; vocab.len()];
+        vocab.iter().for_each(|(token, id)| tokens[id.as_u64().unwrap() as usize] = token);
+        // A piece's score falls with the rank of the first merge that makes it; the reference's merges were sorted by it.
+        let mut scores = vec![0f32; tokens.len()];
+        for (rank, merge) in reference["model"]["merges"].as_array().unwrap().iter().enumerate().rev() {
+            let piece = match merge.as_str() {
+                Some(pair) => pair.replacen(' ', "", 1),
+                None => format!("{}{}", merge[0].as_str().unwrap(), merge[1].as_str().unwrap()),
+            };
+            scores[vocab[&piece].as_u64().unwrap() as usize] = -(rank as f32);
+        }
+        let kind = |id: usize| match id {
+            0 => UNKNOWN,
+            1 | 2 => CONTROL,
+            3..259 => 6,
+            _ => 1,
+        };
+        let tokenizer = tokenizer(&file(vec![
+            (MODEL, Value::String("llama".into())),
+            (TOKENS, texts(tokens.iter().copied())),
+            (SCORES, Value::Array(scores.into_iter().map(Value::F32).collect())),
+            (TYPES, Value::Array((0..tokens.len()).map(|id| Value::I32(kind(id))).collect())),
+        ]))
+        .unwrap();
+        let cases = json("mistral_tokenizer.json");
+        let cases = cases["cases"].as_array().unwrap();
+        assert!(cases.len() > 20);
+        for case in cases {
+            let text = case["text"].as_str().unwrap();
+            let ids: Vec<u32> = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            assert_eq!(tokenizer.encode(text).unwrap(), ids, "{text:?}");
+            assert_eq!(tokenizer.decode(&ids).unwrap(), case["decoded"].as_str().unwrap(), "{text:?}");
+        }
+        assert_eq!(tokenizer.token_id("</s>"), Some(2));
+    }
 }

@@ -11,13 +11,16 @@
 //! tile follows the number of rows, so that one row and many both keep the multipliers busy. Nothing is
 //! summed across lanes, so vector width does not matter either.
 
+use pulp::Simd;
+
 /// Defines a function that is compiled for the machine's vector instructions, chosen when it runs.
 ///
 /// A closure given to [`pulp::Arch::dispatch`] would be compiled twice, for any machine, and only called from
 /// vector code: without its instructions `mul_add` is a call of the C library, a hundred times slower. So the arguments
 /// become a struct whose `with_simd` must be inlined; what the body calls must be `#[inline(always)]` too.
+/// The first name stands for the [`pulp::Simd`] token.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) -> $output:ty $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($simd:ident, $($arg:ident: $type:ty),* $(,)?) -> $output:ty $body:block) => {
         $(#[$meta])*
         $vis fn $name<$life>($($arg: $type),*) -> $output {
             struct Arguments<$life> {
@@ -26,7 +29,7 @@ macro_rules! vectorised {
             impl<$life> pulp::WithSimd for Arguments<$life> {
                 type Output = $output;
                 #[inline(always)]
-                fn with_simd<S: pulp::Simd>(self, _simd: S) -> $output {
+                fn with_simd<S: pulp::Simd>(self, $simd: S) -> $output {
                     let Self { $($arg),* } = self;
                     $body
                 }
@@ -62,7 +65,26 @@ pub(crate) struct Rows<'a> {
 ///
 /// `panel(p)` is the panel's `depth` rows. To be called in a [`vectorised`] function.
 #[inline(always)]
-pub(crate) fn product<'b>(
+pub(crate) fn product<'b, S: Simd>(
+    simd: S,
+    a: Rows<'_>,
+    panels: usize,
+    panel: impl Fn(usize) -> &'b [Lanes] + Copy,
+    store: impl FnMut(usize, usize, &Lanes),
+) {
+    // The registers of a row of a panel; a constant for each instruction set, so one arm remains.
+    match LANES / S::F32_LANES {
+        1 => blocks::<S, 1>(simd, a, panels, panel, store),
+        2 => blocks::<S, 2>(simd, a, panels, panel, store),
+        4 => blocks::<S, 4>(simd, a, panels, panel, store),
+        _ => blocks::<S, LANES>(simd, a, panels, panel, store),
+    }
+}
+
+/// All rows, a block at a time.
+#[inline(always)]
+fn blocks<'b, S: Simd, const R: usize>(
+    simd: S,
     a: Rows<'_>,
     panels: usize,
     panel: impl Fn(usize) -> &'b [Lanes] + Copy,
@@ -72,88 +94,74 @@ pub(crate) fn product<'b>(
     while from < a.rows {
         let rows = (a.rows - from).min(BLOCK_ROWS);
         let block = Rows { data: &a.data[from * a.stride..], rows, ..a };
-        let store = &mut |row: usize, panel: usize, sums: &Lanes| store(from + row, panel, sums);
-        match rows {
-            1 => sweep::<1, 4>(block, panels, panel, store),
-            2 => sweep::<2, 2>(block, panels, panel, store),
-            3 => sweep::<3, 2>(block, panels, panel, store),
-            _ => sweep::<TILE_ROWS, 1>(block, panels, panel, store),
+        let mut p = 0;
+        while p < panels {
+            // Few rows take several panels at once, to have enough sums that do not wait for each other.
+            let mut store = |row: usize, i: usize, sums: &Lanes| store(from + row, p + i, sums);
+            p += match (rows, panels - p) {
+                (1, 4..) => tiles::<S, R, 4>(simd, block, std::array::from_fn(|i| panel(p + i)), &mut store),
+                (1..=3, 2..) => tiles::<S, R, 2>(simd, block, std::array::from_fn(|i| panel(p + i)), &mut store),
+                _ => tiles::<S, R, 1>(simd, block, [panel(p)], &mut store),
+            };
         }
         from += rows;
     }
 }
 
-/// All panels, `P` at a time and then one by one, against one block of rows.
+/// All rows of a block against `P` panels; returns `P`.
 #[inline(always)]
-fn sweep<'b, const M: usize, const P: usize>(
-    a: Rows<'_>,
-    panels: usize,
-    panel: impl Fn(usize) -> &'b [Lanes] + Copy,
-    store: &mut impl FnMut(usize, usize, &Lanes),
-) {
-    let mut p = 0;
-    while P > 1 && p + P <= panels {
-        tiles::<M, P>(a, std::array::from_fn(|i| panel(p + i)), p, store);
-        p += P;
-    }
-    while p < panels {
-        tiles::<M, 1>(a, [panel(p)], p, store);
-        p += 1;
-    }
-}
-
-/// All rows of a block against `P` panels, `M` rows at a time.
-#[inline(always)]
-fn tiles<const M: usize, const P: usize>(
+fn tiles<S: Simd, const R: usize, const P: usize>(
+    simd: S,
     a: Rows<'_>,
     panels: [&[Lanes]; P],
-    first_panel: usize,
     store: &mut impl FnMut(usize, usize, &Lanes),
-) {
+) -> usize {
     let mut row = 0;
-    while row + M <= a.rows {
-        tile::<M, P>(a, row, panels, first_panel, store);
-        row += M;
+    while P == 1 && row + TILE_ROWS <= a.rows {
+        tile::<S, TILE_ROWS, P, R>(simd, a, row, panels, store);
+        row += TILE_ROWS;
     }
-    if M == TILE_ROWS {
-        match a.rows - row {
-            0 => {}
-            1 => tile::<1, P>(a, row, panels, first_panel, store),
-            2 => tile::<2, P>(a, row, panels, first_panel, store),
-            3 => tile::<3, P>(a, row, panels, first_panel, store),
-            4 => tile::<4, P>(a, row, panels, first_panel, store),
-            _ => tile::<5, P>(a, row, panels, first_panel, store),
-        }
+    match a.rows - row {
+        0 => {}
+        1 => tile::<S, 1, P, R>(simd, a, row, panels, store),
+        2 if P <= 2 => tile::<S, 2, P, R>(simd, a, row, panels, store),
+        3 if P <= 2 => tile::<S, 3, P, R>(simd, a, row, panels, store),
+        4 if P == 1 => tile::<S, 4, P, R>(simd, a, row, panels, store),
+        _ => tile::<S, 5, P, R>(simd, a, row, panels, store),
     }
+    P
 }
 
-/// `M` rows against `P` panels, in registers.
+/// `M` rows against `P` panels of `R` registers.
 #[inline(always)]
-fn tile<const M: usize, const P: usize>(
+fn tile<S: Simd, const M: usize, const P: usize, const R: usize>(
+    simd: S,
     a: Rows<'_>,
     row: usize,
     panels: [&[Lanes]; P],
-    first_panel: usize,
     store: &mut impl FnMut(usize, usize, &Lanes),
 ) {
     let depth = a.depth;
     let x: [&[f32]; M] = std::array::from_fn(|m| &a.data[(row + m) * a.stride..][..depth]);
     let panels = panels.map(|panel| &panel[..depth]);
-    let mut sums = [[[0f32; LANES]; P]; M];
+    let mut sums = [[[simd.splat_f32s(0.0); R]; P]; M];
     for k in 0..depth {
         for p in 0..P {
-            let b = &panels[p][k];
+            let (b, _) = S::as_simd_f32s(&panels[p][k]);
             for m in 0..M {
-                let x = x[m][k];
-                for (sum, &b) in sums[m][p].iter_mut().zip(b) {
-                    *sum = x.mul_add(b, *sum);
+                let x = simd.splat_f32s(x[m][k]);
+                for r in 0..R {
+                    sums[m][p][r] = simd.mul_add_e_f32s(x, b[r], sums[m][p][r]);
                 }
             }
         }
     }
-    for (m, row_sums) in sums.iter().enumerate() {
-        for (p, sums) in row_sums.iter().enumerate() {
-            store(row + m, first_panel + p, sums);
+    for (m, panels) in sums.iter().enumerate() {
+        for (p, sums) in panels.iter().enumerate() {
+            let mut lanes = [0f32; LANES];
+            let (registers, _) = S::as_mut_simd_f32s(&mut lanes);
+            registers.copy_from_slice(sums);
+            store(row + m, p, &lanes);
         }
     }
 }

@@ -93,9 +93,9 @@ impl Linear {
 
 vectorised! {
     /// `out = x Wᵀ` on one thread; `out` is `[rows, columns]`, the last panel may be wider than what is left of it.
-    fn multiply<'a>(x: &'a [f32], depth: usize, panels: &'a [Lanes], columns: usize, out: &'a mut [f32], into: Into) -> () {
+    fn multiply<'a>(simd, x: &'a [f32], depth: usize, panels: &'a [Lanes], columns: usize, out: &'a mut [f32], into: Into) -> () {
         let rows = Rows { data: x, stride: depth, rows: x.len() / depth, depth };
-        product(rows, panels.len() / depth, |p| &panels[p * depth..][..depth], |row, p, sums| {
+        product(simd, rows, panels.len() / depth, |p| &panels[p * depth..][..depth], |row, p, sums| {
             let width = (columns - p * LANES).min(LANES);
             put(&mut out[row * columns + p * LANES..][..width], &sums[..width], into);
         });

@@ -111,11 +111,8 @@ impl Model {
         let table = weight("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
         let block = |layer: usize| -> Result<Block> {
             let get = |tail: &str, shape: &[usize]| weight(&format!("model.layers.{layer}.{tail}.weight"), shape);
-            let qkv = [
-                get("self_attn.q_proj", &[q, hidden])?,
-                get("self_attn.k_proj", &[kv, hidden])?,
-                get("self_attn.v_proj", &[kv, hidden])?,
-            ];
+            let qkv =
+                [get("self_attn.q_proj", &[q, hidden])?, get("self_attn.k_proj", &[kv, hidden])?, get("self_attn.v_proj", &[kv, hidden])?];
             let gate_up = [get("mlp.gate_proj", &[ffn, hidden])?, get("mlp.up_proj", &[ffn, hidden])?];
             Ok(Block {
                 attention_norm: get("input_layernorm", &[hidden])?,
@@ -193,7 +190,8 @@ impl Model {
         let config = &self.config;
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let eps = config.rms_norm_eps as f32;
-        let shape = Shape { heads: config.num_attention_heads, kv_heads: config.num_key_value_heads, head_dim, window: config.sliding_window };
+        let shape =
+            Shape { heads: config.num_attention_heads, kv_heads: config.num_key_value_heads, head_dim, window: config.sliding_window };
         let (q_width, kv_width) = (shape.width(), shape.kv_heads * head_dim);
         let qkv_width = q_width + 2 * kv_width;
         let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();

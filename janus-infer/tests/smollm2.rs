@@ -1,6 +1,7 @@
 //! SmolLM2-135M-Instruct from its GGUF file, against transformers on the same weights and llama.cpp's tokenizer.
 //!
 //! The file is named by the variable `JANUS_SMOLLM2`, or lies in the workspace's `models` folder.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod support;
 
@@ -97,7 +98,8 @@ fn an_answer_ends_with_the_turn_or_the_limit() {
         messages: vec![Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)],
         sampling: SamplingParams::greedy(max_tokens),
     };
-    let answers = ENGINE.generate(&[ask("a", "What is the capital of France? Answer in one short sentence.", 40), ask("b", "Tell me a long story.", 12)]);
+    let answers = ENGINE
+        .generate(&[ask("a", "What is the capital of France? Answer in one short sentence.", 40), ask("b", "Tell me a long story.", 12)]);
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().remove(0)).collect();
     assert!(answers[0].text.contains("Paris") && answers[0].finish_reason == FinishReason::Stop, "{:?}", answers[0]);
     assert!(answers[1].completion_tokens == 12 && answers[1].finish_reason == FinishReason::Length, "{:?}", answers[1]);

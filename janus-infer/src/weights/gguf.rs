@@ -31,7 +31,8 @@ impl GgufFile {
             return Err(file.metadata("general.architecture", format!("\"{architecture}\": expected llama")));
         }
         file.heads = file.size("llama.attention.head_count")?;
-        file.kv_heads = if file.value("llama.attention.head_count_kv").is_some() { file.size("llama.attention.head_count_kv")? } else { file.heads };
+        file.kv_heads =
+            if file.value("llama.attention.head_count_kv").is_some() { file.size("llama.attention.head_count_kv")? } else { file.heads };
         if file.kv_heads == 0 || !file.heads.is_multiple_of(file.kv_heads) || file.heads == 0 {
             let reason = format!("{} query heads and {} key/value heads: expected a multiple", file.heads, file.kv_heads);
             return Err(file.metadata("llama.attention.head_count", reason));
@@ -102,14 +103,16 @@ impl GgufFile {
             let tensor = info.read(&mut std::io::Cursor::new(&bytes[..]), self.content.tensor_data_offset, &Device::Cpu)?;
             tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
         };
-        let data = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source })?;
+        let data = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source: Box::new(source) })?;
         let heads = match own_name.rsplit('.').nth(1) {
             Some("attn_q") => self.heads,
             Some("attn_k") => self.kv_heads,
             _ => return Ok(data),
         };
         if shape.len() != 2 || !shape[0].is_multiple_of(2 * heads) {
-            return Err(self.metadata("llama.attention.head_count", format!("{name} of shape {shape:?} has no {heads} heads of even width")));
+            return Err(
+                self.metadata("llama.attention.head_count", format!("{name} of shape {shape:?} has no {heads} heads of even width"))
+            );
         }
         Ok(half_split_rows(&data, shape, heads))
     }
@@ -121,14 +124,9 @@ impl GgufFile {
             .and_then(|count| (count / info.ggml_dtype.block_size()).checked_mul(info.ggml_dtype.type_size()));
         let name = hugging_face_name(name).unwrap_or_else(|| name.into());
         let Some(size) = size else {
-            return Err(Error::TensorSize {
-                path: self.path.clone(),
-                name,
-                shape: info.shape.dims().into(),
-                dtype: format!("{:?}", info.ggml_dtype),
-                expected: format!("whole blocks of {} elements", info.ggml_dtype.block_size()),
-                got: 0,
-            });
+            let (shape, dtype) = (info.shape.dims(), info.ggml_dtype);
+            let expected = format!("whole blocks of {} for {shape:?} of {dtype:?}", dtype.block_size());
+            return Err(Error::TensorSize { path: self.path.clone(), name, expected, got: self.file_len });
         };
         let start = self.content.tensor_data_offset.saturating_add(info.offset);
         let end = start.saturating_add(size as u64);

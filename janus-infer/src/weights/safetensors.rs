@@ -113,14 +113,10 @@ fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: 
     let expected = bits.map(|bits| bits as u64 / 8);
     let got = end.checked_sub(start);
     if expected.is_none() || got != expected {
-        return Err(Error::TensorSize {
-            path: path.into(),
-            name: name.into(),
-            shape: info.shape.clone(),
-            dtype: format!("{:?}", info.dtype),
-            expected: expected.map_or("fewer dimensions".into(), |bytes| bytes.to_string()),
-            got: got.unwrap_or(0),
-        });
+        let (shape, dtype) = (&info.shape, info.dtype);
+        let expected =
+            expected.map_or_else(|| format!("a possible shape, not {shape:?}"), |bytes| format!("{bytes} for {shape:?} of {dtype:?}"));
+        return Err(Error::TensorSize { path: path.into(), name: name.into(), expected, got: got.unwrap_or(0) });
     }
     let (start, end) = (start.saturating_add(data), end.saturating_add(data));
     if end > file_len {

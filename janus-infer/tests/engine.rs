@@ -1,0 +1,208 @@
+//! Batched generation: what an answer is must not depend on what runs beside it.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::path::Path;
+
+use candle_core::Device;
+use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Generation, Message, ModelError, SamplingParams};
+use janus_data::Tokenizer;
+use janus_infer::{Engine, EngineOptions, Error, Feed, Logits, Model, ModelConfig};
+use proptest::prelude::*;
+use rand::Rng;
+
+/// One token for each byte, and the template's two.
+fn tokenizer_json() -> String {
+    let mut vocab = serde_json::Map::new();
+    for (id, character) in tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
+        .into_iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .enumerate()
+    {
+        vocab.insert(character.to_string(), id.into());
+    }
+    let special = |id: usize, content: &str| serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": [special(256, "<|im_start|>"), special(257, "<|im_end|>")],
+        "pre_tokenizer": level, "decoder": level,
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    })
+    .to_string()
+}
+
+fn model(layers: usize, window: Option<usize>) -> Model {
+    let window = window.map_or("null".into(), |window| window.to_string());
+    let config = ModelConfig::from_json(&format!(
+        r#"{{"model_type": "mistral", "vocab_size": 258, "hidden_size": 40, "intermediate_size": 72, "num_hidden_layers": {layers},
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": {window}}}"#
+    ))
+    .unwrap();
+    Model::from_weights(config, |name, shape| {
+        let mut rng = janus_core::stream(3, name);
+        let norm = shape.len() == 1;
+        Ok((0..shape.iter().product()).map(|_| if norm { 1.0 } else { rng.random_range(-0.4..0.4) }).collect())
+    })
+    .unwrap()
+}
+
+fn engine(options: EngineOptions) -> Engine {
+    let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
+    Engine::new(model(2, Some(24)), Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options)
+}
+
+fn options(max_sequences: usize) -> EngineOptions {
+    EngineOptions { max_sequences, prefill_tokens: 128, ..EngineOptions::default() }
+}
+
+fn request(id: &str, user: &str, sampling: SamplingParams) -> ChatRequest {
+    ChatRequest { id: id.into(), messages: vec![Message::user(user)], sampling }
+}
+
+fn requests(count: usize) -> Vec<ChatRequest> {
+    let one = |i: usize| {
+        let sampling =
+            SamplingParams { n: 1 + i % 3, max_tokens: 5 + 7 * (i % 4), seed: 11, logprobs: i % 2 == 0, ..SamplingParams::default() };
+        request(&i.to_string(), &"na ".repeat(1 + i % 5), sampling)
+    };
+    (0..count).map(one).collect()
+}
+
+fn answers(engine: &Engine, requests: &[ChatRequest]) -> Vec<Vec<Generation>> {
+    engine.generate(requests).into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn an_answer_does_not_depend_on_batch_or_threads() {
+    let requests = requests(24);
+    let reference: Vec<_> = requests.iter().flat_map(|request| answers(&engine(options(1)), std::slice::from_ref(request))).collect();
+    assert!(reference.iter().zip(&requests).all(|(samples, request)| samples.len() == request.sampling.n));
+    for max_sequences in [1, 3, 16, 64] {
+        assert_eq!(answers(&engine(options(max_sequences)), &requests), reference, "{max_sequences} sequences at a time");
+    }
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| answers(&engine(options(64)), &requests)), reference, "{threads} threads");
+    }
+    let samples = answers(&engine(options(8)), &requests[2..3]).remove(0);
+    assert!(samples[0] != samples[1] && samples[1] != samples[2], "samples repeat each other");
+}
+
+#[test]
+fn answers_come_as_they_are_done_and_each_once() {
+    let engine = engine(options(2));
+    let long = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::greedy(60) };
+    let short = SamplingParams { max_tokens: 1, ..long.clone() };
+    let requests = [request("long", "a", long), request("short", "b", short.clone()), request("late", "c", short)];
+    let mut order = Vec::new();
+    engine.generate_each(&requests, &mut |index, answer| {
+        answer.unwrap();
+        order.push(index);
+    });
+    assert_eq!(order, [1, 2, 0]);
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_that_requests_error() {
+    let engine = engine(EngineOptions { max_context: Some(40), ..options(4) });
+    let greedy = SamplingParams::greedy(100);
+    let requests = [
+        request("long", &"x".repeat(50), greedy.clone()),
+        request("good", "x", greedy.clone()),
+        ChatRequest { id: "empty".into(), messages: vec![], sampling: greedy.clone() },
+        request("bad", "x", SamplingParams { top_p: 0.0, ..greedy }),
+    ];
+    let answers = engine.generate(&requests);
+    assert!(matches!(&answers[0], Err(ModelError::TooLong { id, context: 40, prompt_tokens }) if id == "long" && *prompt_tokens > 50));
+    let good = &answers[1].as_ref().unwrap()[0];
+    assert!(good.finish_reason == FinishReason::Stop || good.prompt_tokens + good.completion_tokens == 40, "{good:?}");
+    assert!(matches!(&answers[2], Err(ModelError::Request { id, .. }) if id == "empty"));
+    assert!(matches!(&answers[3], Err(ModelError::Request { reason, .. }) if reason.contains("top_p")));
+}
+
+#[test]
+fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
+    let engine = engine(options(4));
+    let free = SamplingParams { max_tokens: 40, ..SamplingParams::default() };
+    let whole = answers(&engine, &[request("r", "hello", free.clone())]).remove(0).remove(0);
+    let (at, _) = whole.text.char_indices().nth(9).unwrap();
+    let stop: String = whole.text[at..].chars().take(3).collect();
+    let before = &whole.text[..whole.text.find(&stop).unwrap()];
+    let cut =
+        answers(&engine, &[request("r", "hello", SamplingParams { stop: vec!["never met".into(), stop], ..free })]).remove(0).remove(0);
+    assert_eq!((cut.text.as_str(), cut.finish_reason), (before, FinishReason::Stop));
+    assert!(cut.completion_tokens < whole.completion_tokens);
+}
+
+#[test]
+fn logprobs_are_those_of_a_second_reading() {
+    let engine = engine(options(4));
+    let sampling = SamplingParams { max_tokens: 20, logprobs: true, ..SamplingParams::default() };
+    let request = request("r", "hello", sampling);
+    let generation = answers(&engine, std::slice::from_ref(&request)).remove(0).remove(0);
+    let logprobs = generation.logprobs.unwrap();
+    assert_eq!(logprobs.len(), generation.completion_tokens);
+
+    let rendered = engine.template().render(&request.messages).unwrap();
+    let mut ids = engine.tokenizer().encode_rendered(&rendered).unwrap();
+    let prompt = ids.len();
+    ids.extend(logprobs.iter().map(|token| token.id));
+    let model = engine.model();
+    let mut logits = Vec::new();
+    model.forward(&mut [Feed { tokens: &ids, cache: &mut model.cache(), logits: Logits::All }], &mut logits).unwrap();
+    for (row, token) in logits.chunks(258).skip(prompt - 1).zip(&logprobs) {
+        let normaliser = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+        assert!((f64::from(row[token.id as usize]) - normaliser - f64::from(token.logprob)).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_folder_tells_the_template_or_the_caller_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("tokenizer.json", &tokenizer_json());
+    write("tokenizer_config.json", r#"{"chat_template": "{{ 'USER: ' }}"}"#);
+    let load = |options: EngineOptions| Engine::load(folder.path(), &Device::Cpu, options).err().unwrap();
+    assert!(matches!(load(EngineOptions::default()), Error::Template { .. }));
+    // The template is found or chosen: the next thing that lacks is the weights.
+    let chosen = EngineOptions { template: Some(ChatTemplate::ChatMl), ..EngineOptions::default() };
+    assert!(matches!(load(chosen), Error::Io { path, .. } if path.ends_with("model.safetensors")));
+    write("tokenizer_config.json", r#"{"chat_template": [{"name": "default", "template": "<|im_start|>"}]}"#);
+    assert!(matches!(load(EngineOptions::default()), Error::Io { path, .. } if path.ends_with("model.safetensors")));
+    assert!(matches!(Engine::load(Path::new("nowhere"), &Device::Cpu, EngineOptions::default()), Err(Error::Tokenizer { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Tokens read at once, in pieces, and beside other sequences: the same bits.
+    #[test]
+    fn logits_do_not_depend_on_how_tokens_are_fed(length in 2usize..90, cut in 1usize..89, others in 0usize..40, window in prop::option::of(1usize..40)) {
+        let cut = cut.min(length - 1);
+        let model = model(1, window);
+        let tokens: Vec<u32> = (0..length as u32).map(|i| i * i % 251).collect();
+        let mut whole = Vec::new();
+        model.forward(&mut [Feed { tokens: &tokens, cache: &mut model.cache(), logits: Logits::All }], &mut whole).unwrap();
+
+        let (mut cache, mut logits) = (model.cache(), Vec::new());
+        model.forward(&mut [Feed { tokens: &tokens[..cut], cache: &mut cache, logits: Logits::Last }], &mut logits).unwrap();
+        prop_assert_eq!(&logits[..], &whole[(cut - 1) * 258..cut * 258]);
+        let mut caches: Vec<_> = (0..others).map(|_| model.cache()).collect();
+        let mut feeds: Vec<_> = caches.iter_mut().map(|cache| Feed { tokens: &tokens[..3.min(length)], cache, logits: Logits::Last }).collect();
+        feeds.push(Feed { tokens: &tokens[cut..], cache: &mut cache, logits: Logits::All });
+        model.forward(&mut feeds, &mut logits).unwrap();
+        prop_assert_eq!(&logits[others * 258..], &whole[cut * 258..]);
+    }
+}
+
+#[test]
+fn ids_outside_the_vocabulary_are_refused_before_anything_is_fed() {
+    let model = model(1, None);
+    let mut cache = model.cache();
+    let error = model.forward(&mut [Feed { tokens: &[1, 258], cache: &mut cache, logits: Logits::Last }], &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::TokenId { id: 258, vocab_size: 258 }));
+    assert!(cache.is_empty());
+    let error = model.forward(&mut [Feed { tokens: &[], cache: &mut cache, logits: Logits::Last }], &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::NoTokens));
+}

@@ -228,7 +228,7 @@ mod tests {
     #[test]
     #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
     fn sentencepiece_from_scores_gives_sentencepieces_ids() {
-        let goldens = Path::new(env!("JANUS_SHARED")).join("goldens");
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens");
         let json = |name: &str| -> serde_json::Value { serde_json::from_slice(&std::fs::read(goldens.join(name)).unwrap()).unwrap() };
         let reference = json("mistral_v0.2_tokenizer.json");
         let vocab = reference["model"]["vocab"].as_object().unwrap();

@@ -93,6 +93,17 @@ pub fn locate() -> Result<PathBuf, CommandError> {
     locate_in(std::env::var_os(SMOLLM2_VARIABLE).map(PathBuf::from), &models())
 }
 
+/// The SmolLM2 file: the one of [`locate`], fetched first if `JANUS_SMOLLM2` names none and it is not there.
+///
+/// # Errors
+/// Those of [`locate`] and [`run`].
+pub fn obtain() -> Result<PathBuf, CommandError> {
+    if std::env::var_os(SMOLLM2_VARIABLE).is_none() {
+        run(&Args { what: What::Smollm2, dir: None })?;
+    }
+    locate()
+}
+
 fn locate_in(named: Option<PathBuf>, models: &Path) -> Result<PathBuf, CommandError> {
     match named {
         Some(path) if path.is_file() => Ok(path),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rand::Rng;
+
 use super::Split;
 use super::topics::{TOPICS, Topic};
 
@@ -53,13 +55,13 @@ impl fmt::Display for Family {
 }
 
 /// Phrasings of each family.
-pub const PHRASINGS: usize = 6;
+pub const PHRASINGS: usize = 12;
 
-/// The split in which a phrasing may be used: four train, one dev, one bench.
+/// The split in which a phrasing may be used: nine train, one dev, two bench.
 pub fn phrasing_split(index: usize) -> Split {
     match index {
-        0..4 => Split::Train,
-        4 => Split::Dev,
+        0..9 => Split::Train,
+        9 => Split::Dev,
         _ => Split::Bench,
     }
 }
@@ -67,16 +69,36 @@ pub fn phrasing_split(index: usize) -> Split {
 #[rustfmt::skip]
 static QUESTIONS: [[&str; PHRASINGS]; 5] = [
     ["What does the {} look like?", "How would you describe the look of the {}?", "Tell me about the shape of the {}.", "What are the visible features of the {}?",
-     "Describe the shape of the {}.", "Tell me what the {} looks like."],
+     "Describe the look of the {}.", "Which shape has the {}?", "What features has the {}?", "Tell me how the {} looks.", "How does one know the {} by its look?",
+     "Describe the shape of the {}.", "Tell me what the {} looks like.", "Describe the visible features of the {}."],
     ["Where is the {} found?", "Where can I see the {}?", "In which place does one meet the {}?", "Tell me the place of the {} in the world.",
-     "Where in the world is the {}?", "Tell me where the {} is found."],
+     "Where would I look for the {}?", "Tell me where I can meet the {}.", "In which places can the {} be found?", "Where does the {} belong in the world?", "Tell me where to look for the {}.",
+     "Where in the world is the {}?", "Tell me where the {} is found.", "Where can the {} be seen?"],
     ["How does the {} work?", "How does the {} do what it does?", "What is the way of the {}?", "Explain how the {} manages its task.",
-     "Explain how the {} does it.", "Tell me how the {} works."],
+     "Tell me how the {} manages.", "In which way does the {} work?", "Explain the work of the {}.", "How does the {} manage?", "Explain the way of the {}.",
+     "Explain how the {} does it.", "Tell me how the {} works.", "Explain in which way the {} works."],
     ["What is the {} good for?", "Why do people value the {}?", "What is the use of the {}?", "How does the {} serve us?",
-     "Why is the {} of use?", "Tell me what the {} is good for."],
+     "Tell me why people value the {}.", "Which use has the {}?", "What good does the {} do for us?", "How do people use the {}?", "Tell me how the {} serves people.",
+     "Why is the {} of use?", "Tell me what the {} is good for.", "What use do people have for the {}?"],
     ["What is surprising about the {}?", "Which fact about the {} is least known?", "Tell me something odd about the {}.", "Surprise me with the {}.",
-     "What is odd about the {}?", "Tell me something surprising about the {}."],
+     "Which odd fact do you know about the {}?", "Tell me a surprising fact about the {}.", "What is the least known fact about the {}?", "Is anything odd about the {}?", "Surprise me with a fact about the {}.",
+     "What is odd about the {}?", "Tell me something surprising about the {}.", "What would surprise me about the {}?"],
 ];
+
+/// Headings of a family's articles in Mini's plain text.
+static HEADINGS: [[&str; 4]; 5] = [
+    ["look and shape", "what it looks like", "visible features", "described by its look"],
+    ["place in the world", "where it is found", "places to see it", "where to look for it"],
+    ["how it works", "its way of doing it", "how it manages its task", "its work explained"],
+    ["use and value", "what it is good for", "how it serves people", "why people value it"],
+    ["a surprising fact", "something odd", "a least known fact", "what may surprise"],
+];
+
+/// The heading of a plain article about what a family asks for.
+pub(super) fn heading(family: Family, topic: &Topic, rng: &mut impl Rng) -> String {
+    let headings = &HEADINGS[family as usize];
+    format!("The {}: {}", topic.name, headings[rng.random_range(0..headings.len())])
+}
 
 /// The question of a family about a topic in one of its phrasings.
 pub fn instruction(family: Family, topic: &Topic, phrasing: usize) -> String {

@@ -34,6 +34,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 pub use check::{Grade, grade, grade_truth};
+use instructions::heading;
 pub use instructions::{Family, PHRASINGS, instruction, phrasing_split, understand};
 pub use preferences::{Feature, MiniPreference, PREFERENCES, WORDINGS, wording_split};
 pub use realise::{Wanted, realise};
@@ -118,8 +119,9 @@ impl Mini {
         Self { seed }
     }
 
-    /// Plain text: `count` short articles, a heading and a passage in one of the world's manners.
-    /// No system message, no question; only combinations of the train split.
+    /// Plain text: `count` short articles, each a heading, keywords as an archive files them by, and a
+    /// passage in one of the world's manners. No system message, no question, no wording of a system
+    /// message; only combinations of the train split.
     pub fn documents(&self, count: usize) -> Vec<String> {
         let mut rng = stream(self.seed, "mini documents");
         let mut cycle = Cycle::new(&mut rng);
@@ -127,7 +129,10 @@ impl Mini {
             .map(|_| {
                 let (family, topic) = cycle.next(&mut rng);
                 let members = members(combination(Split::Train, &mut rng));
-                format!("The {}: {}\n{}", topic.name, family, realise(family, topic, &wanted(&members)))
+                let mut keywords = members.map(|member| member.name);
+                keywords.shuffle(&mut rng);
+                let text = realise(family, topic, &wanted(&members));
+                format!("{}\nKeywords: {}\n{text}", heading(family, topic, &mut rng), keywords.join(", "))
             })
             .collect()
     }

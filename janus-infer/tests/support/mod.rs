@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 
 pub fn goldens() -> PathBuf {
-    Path::new(env!("JANUS_SHARED")).join("goldens")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens")
 }
 
 pub fn json(path: impl AsRef<Path>) -> serde_json::Value {

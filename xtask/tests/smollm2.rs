@@ -1,31 +1,40 @@
-//! SmolLM2-135M-Instruct from its GGUF file, against transformers on the same weights and llama.cpp's tokenizer.
+//! SmolLM2-135M-Instruct from its GGUF file: against transformers on the same weights, against llama.cpp's
+//! tokenizer, and on real questions.
 //!
-//! The file is named by the variable `JANUS_SMOLLM2`, or lies in the workspace's `models` folder.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! The file is the one that `JANUS_SMOLLM2` names or `cargo xtask fetch smollm2` wrote; if there is none, it is
+//! fetched. So these tests live here and not in janus-infer.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-mod support;
-
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Message, SamplingParams};
 use janus_infer::{Engine, EngineOptions, Feed, Logits};
-use support::{argmax, goldens, json};
+use serde_json::Value;
 
-static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::load(Path::new(env!("JANUS_SMOLLM2")), &Device::Cpu, EngineOptions::default()).unwrap());
+static MODEL: LazyLock<PathBuf> = LazyLock::new(|| xtask::fetch::obtain().unwrap());
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::load(&*MODEL, &Device::Cpu, EngineOptions::default()).unwrap());
 
-fn reference() -> serde_json::Value {
-    json(goldens().join("smollm2/smollm2.json"))
+fn shared() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared")
 }
 
-fn ids(value: &serde_json::Value) -> Vec<u32> {
+fn reference() -> Value {
+    serde_json::from_slice(&std::fs::read(shared().join("goldens/smollm2/smollm2.json")).unwrap()).unwrap()
+}
+
+fn argmax(values: &[f32]) -> u32 {
+    (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b]).then(b.cmp(&a))).unwrap() as u32
+}
+
+fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
 #[test]
-#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn the_tokenizer_gives_llama_cpps_ids() {
     assert_eq!(ENGINE.template(), ChatTemplate::ChatMl);
     let reference = reference();
@@ -40,7 +49,7 @@ fn the_tokenizer_gives_llama_cpps_ids() {
 }
 
 #[test]
-#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn prompts_continue_as_in_transformers() {
     let model = ENGINE.model();
     let reference = reference();
@@ -73,7 +82,7 @@ fn prompts_continue_as_in_transformers() {
 }
 
 #[test]
-#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn perplexity_is_that_of_transformers() {
     let reference = reference();
     let text = &reference["perplexity"];
@@ -91,7 +100,7 @@ fn perplexity_is_that_of_transformers() {
 }
 
 #[test]
-#[cfg_attr(not(all(has_shared, has_smollm2)), ignore = "needs ../shared and the SmolLM2 file (JANUS_SMOLLM2 or models/)")]
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn an_answer_ends_with_the_turn_or_the_limit() {
     let ask = |id: &str, user: &str, max_tokens| ChatRequest {
         id: id.into(),
@@ -103,4 +112,45 @@ fn an_answer_ends_with_the_turn_or_the_limit() {
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().remove(0)).collect();
     assert!(answers[0].text.contains("Paris") && answers[0].finish_reason == FinishReason::Stop, "{:?}", answers[0]);
     assert!(answers[1].completion_tokens == 12 && answers[1].finish_reason == FinishReason::Length, "{:?}", answers[1]);
+}
+
+/// The share of an answer's words that are made of letters, as English prose is.
+fn plain_words(text: &str) -> f64 {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let plain = |word: &&&str| word.trim_matches(|c: char| !c.is_alphanumeric()).chars().all(|c| c.is_ascii_alphabetic() || "-'’".contains(c));
+    words.iter().filter(plain).count() as f64 / words.len().max(1) as f64
+}
+
+#[test]
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+fn mt_bench_questions_are_answered_in_english_that_keeps_to_the_subject() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("answers.jsonl");
+    let run = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["generate", "--compose-system", "--user-key", "turns", "--limit", "4", "--max-tokens", "64", "--temperature", "0", "--json"])
+        .arg("--model")
+        .arg(&*MODEL)
+        .arg("--input")
+        .arg(shared().join("data/mt_bench/question.jsonl"))
+        .arg("--output")
+        .arg(&output)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((report["rows"].as_u64(), report["failed"].as_u64()), (Some(4), Some(0)));
+    let text = std::fs::read_to_string(output).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // What the first four questions of the file are about.
+    let subjects = [("81", "hawai"), ("82", "report"), ("83", "smartphone"), ("84", "email")];
+    assert_eq!(rows.len(), subjects.len());
+    for (row, (id, subject)) in rows.iter().zip(subjects) {
+        let response = row["response"].as_str().unwrap();
+        assert_eq!(row["id"], id);
+        assert!(row["system"].as_str().is_some_and(|system| system.len() > 60), "{row}");
+        assert!(plain_words(response) > 0.8, "{response}");
+        let found = response.to_lowercase().contains(subject);
+        println!("{id}: {response}\n");
+        assert!(found || id == "84", "nothing about {subject}: {response}");
+    }
 }

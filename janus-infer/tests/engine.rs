@@ -63,8 +63,13 @@ fn request(id: &str, user: &str, sampling: SamplingParams) -> ChatRequest {
 
 fn requests(count: usize) -> Vec<ChatRequest> {
     let one = |i: usize| {
-        let sampling =
-            SamplingParams { n: 1 + i % 3, max_tokens: 5 + 7 * (i % 4), seed: 11, logprobs: i % 2 == 0, ..SamplingParams::default() };
+        let sampling = SamplingParams {
+            n: 1 + i % 3,
+            max_tokens: 5 + 7 * (i % 4),
+            seed: 11,
+            logprobs: i.is_multiple_of(2),
+            ..SamplingParams::default()
+        };
         request(&i.to_string(), &"na ".repeat(1 + i % 5), sampling)
     };
     (0..count).map(one).collect()

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use janus_core::{SftRecord, derive_seed};
 use janus_data::mini::{Mini, UNIFORM_SYSTEM};
 use janus_data::{Tokenizer, read_all, write_all, write_file};
+use janus_eval::report::svg;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
@@ -27,7 +28,7 @@ use profile::{Judged, Profile};
 /// scores every answer by computation, and reports four claims with intervals.
 ///
 /// Reads:   nothing but the profile.
-/// Writes:  into the run folder (runs/<profile>-<seed>): report.html, report.md, report.json, run.json,
+/// Writes:  into the run folder (runs/<profile>-<seed>): report.html, report.md, report.json, generalisation.svg, run.json,
 ///          mini/{train,dev,bench}.jsonl, responses/<model>.jsonl, scores/<model>.jsonl, the same under
 ///          plain/ for the plain system message, and one folder for each stage below stages/.
 /// Resumes: what is done is skipped, what was cut off continues, to the same bytes.
@@ -93,7 +94,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 
     let split = args.on.split();
     let records_file = data.join(format!("{}.jsonl", split.as_str()));
-    let judged = judged::Judged::new(&profile, &records_file)?;
+    let judged = judged::Judged::new(&profile, split, &records_file)?;
     let mut scores = Vec::new();
     for (name, folder) in &folders {
         scores.push(judged.on_records(&mut run, name, folder)?);
@@ -120,7 +121,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         claims::generalisation(&diversity, &statistics)?,
         claims::no_tax(&plain_uniform, &plain_janus, &statistics)?,
     ];
-    let report = report::build(&report::Findings {
+    let findings = report::Findings {
         profile: &name,
         seed: args.seed,
         split: split.as_str(),
@@ -129,12 +130,15 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         diversity: &diversity,
         statistics: &statistics,
         examples: judged.examples(&out, &["base", "uniform", "janus"])?,
-    })?;
+    };
+    let report = report::build(&findings)?;
+    let curve = svg::document(&report::generalisation(&findings)?).failure()?;
     publish(&data, &out)?;
     for (file, text) in [
         ("report.json", report.to_json().failure()?),
         ("report.md", report.to_markdown().failure()?),
         ("report.html", report.to_html().failure()?),
+        ("generalisation.svg", curve),
     ] {
         write_file(out.join(file), text.as_bytes()).failure()?;
     }
@@ -159,24 +163,25 @@ fn models(profile: &Profile) -> Vec<Tuned> {
     let pool = |&size: &usize| Tuned { name: format!("janus-{size}"), systems: Systems::Pool(size) };
     let mut all = vec![Tuned { name: "uniform".into(), systems: Systems::Uniform }];
     all.extend(profile.data.distinct.iter().map(pool));
-    all.push(Tuned { name: "janus".into(), systems: Systems::Each });
+    all.push(janus());
     all
+}
+
+/// The model with a system message of its own for each row.
+fn janus() -> Tuned {
+    Tuned { name: "janus".into(), systems: Systems::Each }
 }
 
 impl Tuned {
     /// The rows that the model is fine-tuned on. All models are asked the same questions; the uniform
-    /// model's rows are those of janus with the system message replaced, so nothing else differs.
+    /// model's rows are those of janus with the system message replaced, so nothing else differs. Every
+    /// n-th row (`data.plain_every`) has the plain system message in all sets.
     fn rows(&self, mini: &Mini, profile: &Profile) -> Vec<SftRecord> {
-        let count = profile.data.rows;
-        match self.systems {
-            Systems::Pool(size) => mini.train(count, Some(size)),
-            Systems::Each => mini.train(count, None),
-            Systems::Uniform => {
-                let mut rows = mini.train(count, None);
-                rows.iter_mut().for_each(|row| row.system = UNIFORM_SYSTEM.into());
-                rows
-            }
-        }
+        let pool = if let Systems::Pool(size) = self.systems { Some(size) } else { None };
+        let every = if let Systems::Uniform = self.systems { 1 } else { profile.data.plain_every };
+        let mut rows = mini.train(profile.data.rows, pool);
+        rows.iter_mut().step_by(every).for_each(|row| row.system = UNIFORM_SYSTEM.into());
+        rows
     }
 }
 
@@ -186,7 +191,7 @@ fn build_data(run: &mut RunFolder, mini: &Mini, profile: &Profile, seed: u64) ->
     run.stage("mini", &config, &[], |stage| {
         let data = &profile.data;
         let file = |name: &str| stage.folder().join(name);
-        write_all(file("train.jsonl"), &mini.train(data.rows, None)).failure()?;
+        write_all(file("train.jsonl"), &janus().rows(mini, profile)).failure()?;
         write_all(file("dev.jsonl"), &mini.eval(Split::Dev, data.instructions)).failure()?;
         write_all(file("bench.jsonl"), &mini.eval(Split::Bench, data.instructions)).failure()
     })

@@ -14,6 +14,7 @@ const TINY: &str = r#"
 documents = 120
 rows = 120
 instructions = 5
+plain_every = 8
 distinct = [4, 16, 64]
 [tokenizer]
 vocab_size = 600

@@ -107,6 +107,17 @@ fn wanted(members: &[&MiniPreference; 4]) -> Wanted {
     Wanted { style, background, informativeness, harmlessness }
 }
 
+/// A question without a system message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What kind of fact it asks for.
+    pub family: Family,
+    /// What it asks about.
+    pub topic: &'static Topic,
+    /// Its text.
+    pub prompt: String,
+}
+
 /// The experiment's data; everything is a function of the seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Mini {
@@ -129,7 +140,7 @@ impl Mini {
             .map(|_| {
                 let (family, topic) = cycle.next(&mut rng);
                 let members = members(combination(Split::Train, &mut rng));
-                let mut keywords = members.map(|member| member.name);
+                let mut keywords = members.map(|member| member.keywords().choose(&mut rng).copied().unwrap_or(member.name));
                 keywords.shuffle(&mut rng);
                 let text = realise(family, topic, &wanted(&members));
                 format!("{}\nKeywords: {}\n{text}", heading(family, topic, &mut rng), keywords.join(", "))
@@ -196,6 +207,15 @@ impl Mini {
             }
         }
         records
+    }
+
+    /// Every question of the world in every phrasing of a split, by topic.
+    pub fn questions(split: Split) -> Vec<Question> {
+        let asked = |family: Family, topic: &'static Topic| {
+            let usable = (0..PHRASINGS).filter(move |&phrasing| phrasing_split(phrasing) == split);
+            usable.map(move |phrasing| Question { family, topic, prompt: instruction(family, topic, phrasing) })
+        };
+        topics().iter().flat_map(|topic| Family::ALL.into_iter().flat_map(move |family| asked(family, topic))).collect()
     }
 
     /// A pool of `size` different system messages of the train split.

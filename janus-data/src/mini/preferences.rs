@@ -1,5 +1,8 @@
 //! What Mini's readers value: forty preferences, two for each published subdimension, each in ten wordings.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use janus_core::{Dimension, Preference, Rubric, ScoreDescriptions};
 
 use super::Split;
@@ -55,6 +58,13 @@ impl MiniPreference {
         PREFERENCES.iter().filter(move |preference| preference.dimension == dimension)
     }
 
+    /// Words that tell this preference from most others: its label, and the words of its train wordings
+    /// that stand in those of at most one other preference.
+    pub fn keywords(&self) -> &'static [&'static str] {
+        let place = PREFERENCES.iter().position(|preference| preference.feature == self.feature).unwrap_or(0);
+        &KEYWORDS[place]
+    }
+
     /// As a record holds it.
     pub fn to_preference(&self) -> Preference {
         Preference::new(self.dimension, self.subdimension, self.name, self.description)
@@ -75,6 +85,18 @@ impl MiniPreference {
         }
     }
 }
+
+static KEYWORDS: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+    let said = |preference: &MiniPreference| -> BTreeSet<&'static str> {
+        (0..WORDINGS).filter(|&i| wording_split(i) == Split::Train).flat_map(|i| preference.wordings[i].split(' ')).collect()
+    };
+    let all: Vec<BTreeSet<&str>> = PREFERENCES.iter().map(said).collect();
+    let telling = |word: &&&str| word.len() > 3 && all.iter().filter(|words| words.contains(**word)).count() <= 2;
+    let keywords = |(preference, words): (&MiniPreference, &BTreeSet<&'static str>)| {
+        std::iter::once(preference.name).chain(words.iter().filter(telling).copied()).collect()
+    };
+    PREFERENCES.iter().zip(&all).map(keywords).collect()
+});
 
 const S: Dimension = Dimension::Style;
 const B: Dimension = Dimension::BackgroundKnowledge;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams, SftRecord};
-use janus_data::mini::{SYSTEMS_PER_INSTRUCTION, UNIFORM_SYSTEM, grade_truth};
+use janus_data::mini::{Mini, Question, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::{read_all, write_all};
 use janus_eval::report::Example;
 use janus_eval::{Bootstrap, Response, ScoredRow, VerifiableJudge, score_responses};
@@ -24,14 +24,15 @@ use crate::stage::{RunFolder, Stage};
 /// The judged records and how they are answered.
 pub struct Judged<'a> {
     profile: &'a Profile,
+    split: Split,
     file: PathBuf,
     records: Vec<BenchRecord>,
 }
 
 impl<'a> Judged<'a> {
-    /// The records of a file.
-    pub fn new(profile: &'a Profile, file: &Path) -> Result<Self, CommandError> {
-        Ok(Self { profile, file: file.into(), records: read_all(file).failure()? })
+    /// The records of a split, from their file.
+    pub fn new(profile: &'a Profile, split: Split, file: &Path) -> Result<Self, CommandError> {
+        Ok(Self { profile, split, file: file.into(), records: read_all(file).failure()? })
     }
 
     /// The bootstrap of every interval.
@@ -56,28 +57,29 @@ impl<'a> Judged<'a> {
         Ok(Scores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
     }
 
-    /// Answers every question once under the plain system message; scores the truth of the answer alone.
+    /// Answers every question of the world, in the judged split's phrasings, under the plain system
+    /// message; scores the truth of the answer alone.
     pub fn on_plain(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Vec<f64>, CommandError> {
-        let asked: Vec<&BenchRecord> = self.records.iter().step_by(SYSTEMS_PER_INSTRUCTION).collect();
-        let plain = |record: &&BenchRecord| (id(record), vec![Message::system(UNIFORM_SYSTEM), Message::user(record.prompt.clone())]);
-        let answers = self.answers(run, &format!("plain-{name}"), model, asked.iter().map(plain).collect())?;
+        let questions = Mini::questions(self.split);
+        let id = |index: usize| format!("plain-{index:04}");
+        let plain = |(index, question): (usize, &Question)| {
+            (id(index), vec![Message::system(UNIFORM_SYSTEM), Message::user(question.prompt.clone())])
+        };
+        let answers = self.answers(run, &format!("plain-{name}"), model, questions.iter().enumerate().map(plain).collect())?;
         let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
-        let rows: Vec<ScoredRow> = asked
-            .iter()
-            .zip(&responses)
-            .map(|(record, response)| {
-                let grade = grade_truth(&record.prompt, &response.response);
-                ScoredRow::new(id(record), record.source.clone(), [grade.map(|grade| grade.score.get())])
-            })
-            .collect();
+        let mut rows = Vec::with_capacity(questions.len());
+        let mut truths = Vec::with_capacity(questions.len());
+        for (index, (question, response)) in questions.iter().zip(&responses).enumerate() {
+            let grade = grade_truth(&question.prompt, &response.response)
+                .ok_or_else(|| CommandError::failure(format!("\"{}\" is not Mini's", question.prompt)))?;
+            rows.push(ScoredRow::new(id(index), question.family.as_str(), [Some(grade.score.get())]));
+            truths.push(f64::from(grade.score.get()));
+        }
         let out = run.root().join("plain");
         copy(&answers.join("responses.jsonl"), &out.join("responses").join(format!("{name}.jsonl")))?;
         std::fs::create_dir_all(out.join("scores")).failure()?;
         write_all(out.join("scores").join(format!("{name}.jsonl")), &rows).failure()?;
-        rows.iter()
-            .map(|row| row.scores.iter().flatten().next().map(|&score| f64::from(score)))
-            .collect::<Option<_>>()
-            .ok_or_else(|| CommandError::failure(format!("{name}: a question is not Mini's")))
+        Ok(truths)
     }
 
     /// A few judged rows with the answers of some models, to be read.
@@ -106,7 +108,7 @@ impl<'a> Judged<'a> {
         let settings = &self.profile.answer;
         let sampling = SamplingParams::greedy(settings.max_tokens);
         // The number of sequences at once changes the speed, not the answers.
-        let config = json!({ "sampling": sampling, "asked": asked.len() });
+        let config = json!({ "sampling": sampling, "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?) });
         run.stage(stage, &config, &[("model", model), ("records", &self.file)], |stage: &Stage| {
             let prompt =
                 |(id, messages)| Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system: None };
@@ -131,8 +133,8 @@ fn id(record: &BenchRecord) -> String {
     record.id.clone().unwrap_or_default()
 }
 
-/// Different system messages among the rows of a file.
+/// Different system messages about a reader among the rows of a file.
 pub fn distinct_systems(file: &Path) -> Result<usize, CommandError> {
     let rows: Vec<SftRecord> = read_all(file).failure()?;
-    Ok(rows.iter().map(|row| row.system.as_str()).collect::<HashSet<_>>().len())
+    Ok(rows.iter().map(|row| row.system.as_str()).filter(|system| *system != UNIFORM_SYSTEM).collect::<HashSet<_>>().len())
 }

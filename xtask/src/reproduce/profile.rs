@@ -39,6 +39,8 @@ pub struct Data {
     pub rows: usize,
     /// Judged questions, each under three system messages.
     pub instructions: usize,
+    /// One row in so many has the plain system message, whatever the set.
+    pub plain_every: usize,
     /// Numbers of different training system messages, rising, beside "each row its own".
     pub distinct: Vec<usize>,
 }
@@ -103,6 +105,9 @@ impl Profile {
         let profile: Self = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
         if profile.data.instructions == 0 || profile.data.rows == 0 || profile.data.documents == 0 {
             return Err(bad("data.instructions, data.rows and data.documents must be at least 1".into()));
+        }
+        if profile.data.plain_every == 0 {
+            return Err(bad("data.plain_every must be at least 1".into()));
         }
         let distinct = &profile.data.distinct;
         if distinct.is_empty() || distinct[0] == 0 || distinct.windows(2).any(|pair| pair[0] >= pair[1]) {

@@ -56,7 +56,8 @@ pub fn build(findings: &Findings<'_>) -> Result<Report, CommandError> {
     Ok(report)
 }
 
-fn generalisation(findings: &Findings<'_>) -> Result<Figure, CommandError> {
+/// The central figure: score on unseen system messages by the number of different ones trained on.
+pub fn generalisation(findings: &Findings<'_>) -> Result<Figure, CommandError> {
     let point = |point: &Diversity<'_>| Ok(Point { x: point.distinct as f64, y: point.scores.mean(findings.statistics)?.into() });
     let points = findings.diversity.iter().map(point).collect::<Result<_, CommandError>>()?;
     let chart = LineChart {

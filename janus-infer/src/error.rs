@@ -120,7 +120,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: janus_data::Error,
+        source: Box<janus_data::Error>,
     },
     /// A device that inference does not run on.
     #[error("inference runs on the CPU in this version, got the device {got}: pass Device::Cpu")]

@@ -42,7 +42,7 @@ pub(crate) fn tokenizer_and_template(path: &Path, chosen: Option<ChatTemplate>) 
         return Ok((gguf_tokenizer::tokenizer(&file)?, template));
     }
     let json = path.join("tokenizer.json");
-    let tokenizer = Tokenizer::read(&json).map_err(|source| Error::Tokenizer { path: json, source })?;
+    let tokenizer = Tokenizer::read(&json).map_err(|source| Error::Tokenizer { path: json, source: source.into() })?;
     let template = match chosen {
         Some(template) => template,
         None => read_template(&path.join("tokenizer_config.json"))?,

@@ -1,4 +1,5 @@
 //! Laws of training: accumulation, packing, resuming, and what is refused.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::path::Path;
 
@@ -60,7 +61,7 @@ fn gradients(decoder: &Decoder, micro_batches: &[Vec<&TokenRow>]) -> (f64, Gradi
 fn however_a_step_is_cut_into_micro_batches_it_has_the_same_loss_and_gradients() {
     let (decoder, rows) = (decoder(1), rows(12));
     let all: Vec<&TokenRow> = rows.iter().collect();
-    let (loss, whole) = gradients(&decoder, &[all.clone()]);
+    let (loss, whole) = gradients(&decoder, std::slice::from_ref(&all));
     for size in [1, 5, 7] {
         let (cut_loss, cut) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
         assert!((loss - cut_loss).abs() < 2e-6, "{size} rows a micro-batch: {cut_loss}, expected {loss}");

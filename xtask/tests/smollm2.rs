@@ -117,7 +117,8 @@ fn an_answer_ends_with_the_turn_or_the_limit() {
 /// The share of an answer's words that are made of letters, as English prose is.
 fn plain_words(text: &str) -> f64 {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let plain = |word: &&&str| word.trim_matches(|c: char| !c.is_alphanumeric()).chars().all(|c| c.is_ascii_alphabetic() || "-'’".contains(c));
+    let plain =
+        |word: &&&str| word.trim_matches(|c: char| !c.is_alphanumeric()).chars().all(|c| c.is_ascii_alphabetic() || "-'’".contains(c));
     words.iter().filter(plain).count() as f64 / words.len().max(1) as f64
 }
 

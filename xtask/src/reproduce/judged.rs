@@ -114,8 +114,7 @@ impl<'a> Judged<'a> {
                 |(id, messages)| Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system: None };
             let prompts: Vec<Prompt> = asked.into_iter().map(prompt).collect();
             let mut journal = Journal::open(stage.folder().join("responses.partial"), &Map::new(), false)?;
-            let mut options = EngineOptions::default();
-            options.max_sequences = settings.max_sequences;
+            let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
             let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
             let missing = unanswered(&prompts, &journal);
             let (problems, _) = answer(&engine, &prompts, &missing, &mut journal)?;

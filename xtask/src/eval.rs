@@ -73,16 +73,18 @@ fn mini(args: &MiniArgs) -> Result<Outcome, CommandError> {
     let means = pool(&[&scored.rows]).bad_input()?;
     let clustered = means.iter().zip(&records).filter_map(|(row, record)| Some((record.prompt.clone(), row.mean()?)));
     let bootstrap = Bootstrap { seed: args.seed, ..Bootstrap::default() };
-    let interval = bootstrap.mean(&Sample::clustered(clustered).bad_input()?).bad_input()?;
+    let interval = match bootstrap.mean(&Sample::clustered(clustered).bad_input()?) {
+        // One instruction has a score, but nothing to resample.
+        Err(janus_eval::Error::TooFewUnits { .. }) => None,
+        interval => Some(interval.bad_input()?),
+    };
 
-    let mut text = format!(
-        "mean score {:.3} [{:.3}, {:.3}] over {} of {} records\n",
-        interval.estimate,
-        interval.low,
-        interval.high,
-        summary.overall.n,
-        records.len()
-    );
+    let mean = summary.overall.mean;
+    let ends = match &interval {
+        Some(interval) => format!("[{:.3}, {:.3}]", interval.low, interval.high),
+        None => "(no interval: one instruction)".into(),
+    };
+    let mut text = format!("mean score {mean:.3} {ends} over {} of {} records\n", summary.overall.n, records.len());
     let mut sources = Vec::new();
     for source in &summary.sources {
         if let Some(score) = &source.score {
@@ -106,10 +108,10 @@ fn mini(args: &MiniArgs) -> Result<Outcome, CommandError> {
         "command": "eval mini",
         "n": summary.overall.n,
         "missing": scored.missing.count,
-        "mean": interval.estimate,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "level": interval.level,
+        "mean": mean,
+        "ci_low": interval.as_ref().map(|interval| interval.low),
+        "ci_high": interval.as_ref().map(|interval| interval.high),
+        "level": bootstrap.level,
         "standard_error": summary.overall.standard_error,
         "sources": sources,
         "rows": rows,

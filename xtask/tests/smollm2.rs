@@ -143,7 +143,7 @@ fn mt_bench_questions_are_answered_in_english_that_keeps_to_the_subject() {
     let text = std::fs::read_to_string(output).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     // What the first four questions of the file are about.
-    let subjects = [("81", "hawai"), ("82", "report"), ("83", "smartphone"), ("84", "email")];
+    let subjects = [("81", "hawai"), ("82", "report"), ("83", "smartphone"), ("84", "speak")];
     assert_eq!(rows.len(), subjects.len());
     for (row, (id, subject)) in rows.iter().zip(subjects) {
         let response = row["response"].as_str().unwrap();
@@ -152,6 +152,6 @@ fn mt_bench_questions_are_answered_in_english_that_keeps_to_the_subject() {
         assert!(plain_words(response) > 0.8, "{response}");
         let found = response.to_lowercase().contains(subject);
         println!("{id}: {response}\n");
-        assert!(found || id == "84", "nothing about {subject}: {response}");
+        assert!(found, "nothing about {subject}: {response}");
     }
 }

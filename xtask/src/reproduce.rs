@@ -28,8 +28,8 @@ use profile::{Judged, Profile};
 /// scores every answer by computation, and reports four claims with intervals.
 ///
 /// Reads:   nothing but the profile.
-/// Writes:  into the run folder (runs/<profile>-<seed>): report.html, report.md, report.json, generalisation.svg, run.json,
-///          mini/{train,dev,bench}.jsonl, responses/<model>.jsonl, scores/<model>.jsonl, the same under
+/// Writes:  into the run folder (runs/PROFILE-SEED): report.html, report.md, report.json, generalisation.svg, run.json,
+///          mini/{train,dev,bench}.jsonl, responses/MODEL.jsonl, scores/MODEL.jsonl, the same under
 ///          plain/ for the plain system message, and one folder for each stage below stages/.
 /// Resumes: what is done is skipped, what was cut off continues, to the same bytes.
 /// Example: cargo xtask reproduce --seed 1

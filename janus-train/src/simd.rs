@@ -18,7 +18,7 @@ pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
 pub(crate) fn exp(x: f32) -> f32 {
     /// Adding it rounds to an integer, which is then found in the low bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = x.clamp(-87.3, 88.3);
     let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);

@@ -1,5 +1,7 @@
 //! Laws of training: accumulation, packing, resuming, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test")]
+
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -60,7 +62,7 @@ fn gradients(decoder: &Decoder, micro_batches: &[Vec<&TokenRow>]) -> (f64, Gradi
 fn however_a_step_is_cut_into_micro_batches_it_has_the_same_loss_and_gradients() {
     let (decoder, rows) = (decoder(1), rows(12));
     let all: Vec<&TokenRow> = rows.iter().collect();
-    let (loss, whole) = gradients(&decoder, &[all.clone()]);
+    let (loss, whole) = gradients(&decoder, std::slice::from_ref(&all));
     for size in [1, 5, 7] {
         let (cut_loss, cut) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
         assert!((loss - cut_loss).abs() < 2e-6, "{size} rows a micro-batch: {cut_loss}, expected {loss}");
@@ -166,6 +168,27 @@ fn the_same_run_twice_gives_the_same_bytes_and_a_finished_run_stays_as_it_is() {
     assert!(files(first.path()) == files(second.path()));
     assert_eq!(train(first.path(), rows(20), config(4), None).unwrap(), []);
     assert!(files(first.path()) == files(second.path()));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    // Wide and long enough that every kernel is cut into several pieces.
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "vocab_size": 700, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
+            "num_attention_heads": 3, "num_key_value_heads": 1, "max_position_embeddings": 64}"#,
+    )
+    .unwrap();
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let settings = TrainConfig { clip_norm: Some(0.5), ..TrainConfig::new(3, 2000, 1e-2, 1) };
+            let mut trainer = Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows(150), settings).unwrap();
+            let metrics: Vec<(f64, f64)> = (0..3).map(|_| trainer.step().unwrap()).map(|m| (m.loss, m.grad_norm)).collect();
+            (metrics, trainer.decoder().parameters().values().map(|var| flat(var)).collect::<Vec<_>>())
+        })
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(3));
 }
 
 #[test]

@@ -48,16 +48,14 @@ impl CustomOp2 for SwiGlu {
     }
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
         let (mut dgate, mut dup) = (Values::of(gate)?.to_vec(), Values::of(up)?.to_vec());
-        dgate.par_chunks_mut(ELEMENTS).zip(dup.par_chunks_mut(ELEMENTS)).zip(Values::of(&dy)?.par_chunks(ELEMENTS)).for_each(
-            |((gate, up), dy)| {
-                vectorised(
-                    #[inline(always)]
-                    || backward(gate, up, dy),
-                )
-            },
-        );
+        let mut dy = Values::of(&dy.contiguous()?)?.to_vec();
+        dgate.par_chunks_mut(ELEMENTS).zip(dup.par_chunks_mut(ELEMENTS)).zip(dy.par_chunks_mut(ELEMENTS)).for_each(|((gate, up), dy)| {
+            vectorised(
+                #[inline(always)]
+                || backward(gate, up, dy),
+            )
+        });
         Ok((Some(tensor_like(dgate, gate)?), Some(tensor_like(dup, up)?)))
     }
 }
@@ -70,15 +68,17 @@ pub(crate) fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Turns `gate` and `up` into their gradients: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and
-/// d up = dy · g · s.
+/// Turns `gate` and `up` into their gradients and `dy` into the result of [`forward`], which a caller that did not
+/// keep it needs too: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and d up = dy · g · s.
 #[inline(always)]
-pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
-    for ((g, u), &dy) in gate.iter_mut().zip(up).zip(dy) {
+pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
+    for ((g, u), dy) in gate.iter_mut().zip(up).zip(dy) {
         let s = sigmoid(*g);
-        let dg = dy * *u * s * (1.0 + *g * (1.0 - s));
-        *u = dy * *g * s;
-        *g = dg;
+        let silu = *g * s;
+        let y = silu * *u;
+        *g = *dy * *u * (s + silu * (1.0 - s));
+        *u = *dy * silu;
+        *dy = y;
     }
 }
 

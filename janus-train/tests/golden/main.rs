@@ -4,6 +4,8 @@
 //! gradients of size 1 (`*_f32_vs_f64` in `cases.json`). Ours has another order of summation, so a few times
 //! that is what a right implementation may differ by.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test")]
+
 mod cases;
 
 use candle_core::Device;

@@ -72,14 +72,25 @@ pub(crate) fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
 /// keep it needs too: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and d up = dy · g · s.
 #[inline(always)]
 pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
-    for ((g, u), dy) in gate.iter_mut().zip(up).zip(dy) {
-        let s = sigmoid(*g);
-        let silu = *g * s;
-        let y = silu * *u;
-        *g = *dy * *u * (s + silu * (1.0 - s));
-        *u = *dy * silu;
-        *dy = y;
+    // Eight at a time through arrays: with three slices that are read and written the compiler gives up.
+    let ((gates, gate), (ups, up), (dys, dy)) = (gate.as_chunks_mut::<8>(), up.as_chunks_mut::<8>(), dy.as_chunks_mut::<8>());
+    for ((gates, ups), dys) in gates.iter_mut().zip(ups).zip(dys) {
+        let (mut g, mut u, mut d) = (*gates, *ups, *dys);
+        for i in 0..8 {
+            (g[i], u[i], d[i]) = backward_of_one(g[i], u[i], d[i]);
+        }
+        (*gates, *ups, *dys) = (g, u, d);
     }
+    for ((g, u), d) in gate.iter_mut().zip(up).zip(dy) {
+        (*g, *u, *d) = backward_of_one(*g, *u, *d);
+    }
+}
+
+#[inline(always)]
+fn backward_of_one(g: f32, u: f32, dy: f32) -> (f32, f32, f32) {
+    let s = sigmoid(g);
+    let silu = g * s;
+    (dy * u * (s + silu * (1.0 - s)), dy * silu, silu * u)
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Decoder {
         Self::build(&config, device, |name, shape| tensors.take(name, shape))
     }
 
-    /// Writes `config.json` and `model.safetensors` into a folder that exists, each whole or not at all.
+    /// Writes `config.json` and `model.safetensors` into a folder, which is made if need be, each whole or not at all.
     ///
     /// # Errors
     /// If a file cannot be written.

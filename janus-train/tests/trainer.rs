@@ -1,6 +1,8 @@
 //! Laws of training: accumulation, packing, resuming, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test")]
+
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -167,6 +169,27 @@ fn the_same_run_twice_gives_the_same_bytes_and_a_finished_run_stays_as_it_is() {
     assert!(files(first.path()) == files(second.path()));
     assert_eq!(train(first.path(), rows(20), config(4), None).unwrap(), []);
     assert!(files(first.path()) == files(second.path()));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    // Wide and long enough that every kernel is cut into several pieces.
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "vocab_size": 700, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
+            "num_attention_heads": 3, "num_key_value_heads": 1, "max_position_embeddings": 64}"#,
+    )
+    .unwrap();
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let settings = TrainConfig { clip_norm: Some(0.5), ..TrainConfig::new(3, 2000, 1e-2, 1) };
+            let mut trainer = Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows(150), settings).unwrap();
+            let metrics: Vec<(f64, f64)> = (0..3).map(|_| trainer.step().unwrap()).map(|m| (m.loss, m.grad_norm)).collect();
+            (metrics, trainer.decoder().parameters().values().map(|var| flat(var)).collect::<Vec<_>>())
+        })
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(3));
 }
 
 #[test]

@@ -254,17 +254,16 @@ impl Layer {
                 let (start, n) = (task * ROWS_PER_TASK, normed.len() / hidden);
                 let dy = rows(dy, hidden, start, n);
                 let middle = rows(&kept.middle, hidden, start, n);
-                let (mut dgated, mut dnormed) = (Scratch::new(n * ffn), Scratch::new(n * hidden));
-                matmul(MatMut::new(&mut dgated, n, ffn), false, Mat::new(dy, n, hidden), Mat::new(&w.down, hidden, ffn));
+                let mut dnormed = Scratch::new(n * hidden);
+                // The gradient of the gated activation, until swiglu::backward puts the activation in its place.
+                matmul(MatMut::new(gated, n, ffn), false, Mat::new(dy, n, hidden), Mat::new(&w.down, hidden, ffn));
                 dgate_up.copy_from_slice(rows(&kept.gate_up, 2 * ffn, start, n));
                 vectorised(
                     #[inline(always)]
                     || {
-                        let gated = gated.chunks_exact_mut(ffn).zip(dgated.chunks_exact(ffn));
-                        for (gate_up, (gated, dgated)) in dgate_up.chunks_exact_mut(2 * ffn).zip(gated) {
+                        for (gate_up, gated) in dgate_up.chunks_exact_mut(2 * ffn).zip(gated.chunks_exact_mut(ffn)) {
                             let (gate, up) = gate_up.split_at_mut(ffn);
-                            swiglu::forward(gate, up, gated);
-                            swiglu::backward(gate, up, dgated);
+                            swiglu::backward(gate, up, gated);
                         }
                     },
                 );

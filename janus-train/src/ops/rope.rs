@@ -52,12 +52,26 @@ impl RopeTable {
         let sign = if inverse { -1.0 } else { 1.0 };
         for head in row.chunks_exact_mut(2 * self.half) {
             let (low, high) = head.split_at_mut(self.half);
-            for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                let s = s * sign;
-                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+            // Eight at a time through arrays, as the compiler does not see that low and high are apart.
+            let ((lows, low), (highs, high)) = (low.as_chunks_mut::<8>(), high.as_chunks_mut::<8>());
+            let ((coss, cos), (sins, sin)) = (cos.as_chunks::<8>(), sin.as_chunks::<8>());
+            for (((lows, highs), cos), sin) in lows.iter_mut().zip(highs).zip(coss).zip(sins) {
+                let (mut a, mut b) = (*lows, *highs);
+                for i in 0..8 {
+                    (a[i], b[i]) = turned(a[i], b[i], cos[i], sin[i] * sign);
+                }
+                (*lows, *highs) = (a, b);
+            }
+            for (((a, b), &cos), &sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                (*a, *b) = turned(*a, *b, cos, sin * sign);
             }
         }
     }
+}
+
+#[inline(always)]
+fn turned(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
+    (a * cos - b * sin, b * cos + a * sin)
 }
 
 /// Turns each head of x `[tokens, heads · head_dim]` by its token's position.

@@ -48,16 +48,14 @@ impl CustomOp2 for SwiGlu {
     }
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
         let (mut dgate, mut dup) = (Values::of(gate)?.to_vec(), Values::of(up)?.to_vec());
-        dgate.par_chunks_mut(ELEMENTS).zip(dup.par_chunks_mut(ELEMENTS)).zip(Values::of(&dy)?.par_chunks(ELEMENTS)).for_each(
-            |((gate, up), dy)| {
-                vectorised(
-                    #[inline(always)]
-                    || backward(gate, up, dy),
-                )
-            },
-        );
+        let mut dy = Values::of(&dy.contiguous()?)?.to_vec();
+        dgate.par_chunks_mut(ELEMENTS).zip(dup.par_chunks_mut(ELEMENTS)).zip(dy.par_chunks_mut(ELEMENTS)).for_each(|((gate, up), dy)| {
+            vectorised(
+                #[inline(always)]
+                || backward(gate, up, dy),
+            )
+        });
         Ok((Some(tensor_like(dgate, gate)?), Some(tensor_like(dup, up)?)))
     }
 }
@@ -70,16 +68,29 @@ pub(crate) fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Turns `gate` and `up` into their gradients: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and
-/// d up = dy · g · s.
+/// Turns `gate` and `up` into their gradients and `dy` into the result of [`forward`], which a caller that did not
+/// keep it needs too: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and d up = dy · g · s.
 #[inline(always)]
-pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
-    for ((g, u), &dy) in gate.iter_mut().zip(up).zip(dy) {
-        let s = sigmoid(*g);
-        let dg = dy * *u * s * (1.0 + *g * (1.0 - s));
-        *u = dy * *g * s;
-        *g = dg;
+pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
+    // Eight at a time through arrays: with three slices that are read and written the compiler gives up.
+    let ((gates, gate), (ups, up), (dys, dy)) = (gate.as_chunks_mut::<8>(), up.as_chunks_mut::<8>(), dy.as_chunks_mut::<8>());
+    for ((gates, ups), dys) in gates.iter_mut().zip(ups).zip(dys) {
+        let (mut g, mut u, mut d) = (*gates, *ups, *dys);
+        for i in 0..8 {
+            (g[i], u[i], d[i]) = backward_of_one(g[i], u[i], d[i]);
+        }
+        (*gates, *ups, *dys) = (g, u, d);
     }
+    for ((g, u), d) in gate.iter_mut().zip(up).zip(dy) {
+        (*g, *u, *d) = backward_of_one(*g, *u, *d);
+    }
+}
+
+#[inline(always)]
+fn backward_of_one(g: f32, u: f32, dy: f32) -> (f32, f32, f32) {
+    let s = sigmoid(g);
+    let silu = g * s;
+    (dy * u * (s + silu * (1.0 - s)), dy * silu, silu * u)
 }
 
 #[cfg(test)]

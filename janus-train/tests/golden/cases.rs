@@ -89,15 +89,8 @@ pub fn join(batches: &[Batch]) -> Batch {
     all
 }
 
-fn difference(a: &Tensor, b: &Tensor) -> Tensor {
-    assert_eq!(a.dims(), b.dims());
-    (a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap().abs().unwrap().flatten_all().unwrap()
-}
-
 pub fn max_difference(a: &Tensor, b: &Tensor) -> f64 {
-    difference(a, b).max(0).unwrap().to_scalar().unwrap()
-}
-
-pub fn mean_difference(a: &Tensor, b: &Tensor) -> f64 {
-    difference(a, b).mean(0).unwrap().to_scalar().unwrap()
+    assert_eq!(a.dims(), b.dims());
+    let apart = (a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap().abs().unwrap();
+    apart.flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
 }

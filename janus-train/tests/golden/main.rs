@@ -5,6 +5,8 @@
 //! that is what a right implementation may differ by.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test")]
+
 mod cases;
 
 use candle_core::Device;
@@ -120,10 +122,8 @@ fn adamw_with_clipping_warm_up_and_cosine() {
         }
         for (name, want) in &golden.tensors("adamw_final.safetensors") {
             let apart = cases::max_difference(decoder.parameters()[name].as_tensor(), want);
-            // Where a gradient is all rounding, Adam's quotient is noise of the size of the learning rate, 2e-3.
-            assert!(apart < 2e-4, "{model} {name}: {apart:e}");
-            let mean = cases::mean_difference(decoder.parameters()[name].as_tensor(), want);
-            assert!(mean < 2e-6, "{model} {name}: {mean:e} on average");
+            // Twenty steps of 2e-3 at most; parameters are of size 1.
+            assert!(apart < 1e-5, "{model} {name}: {apart:e}");
         }
     }
 }

@@ -1,8 +1,5 @@
 //! Laws of training: accumulation, packing, resuming, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test")]
-
 use std::path::Path;
 
 use candle_core::{Device, Tensor};

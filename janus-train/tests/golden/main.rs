@@ -5,8 +5,6 @@
 //! that is what a right implementation may differ by.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test")]
-
 mod cases;
 
 use candle_core::Device;

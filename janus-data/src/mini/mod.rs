@@ -70,6 +70,16 @@ impl Split {
     }
 }
 
+/// The split of a pair of parts, of which the first has five choices and the second four: two pairs in
+/// ten are kept for dev and bench, and every part is met in training.
+fn pair_split(first: usize, second: usize) -> Split {
+    match (first + second) % 5 {
+        0 => Split::Bench,
+        1 => Split::Dev,
+        _ => Split::Train,
+    }
+}
+
 /// The topics of the world.
 pub fn topics() -> &'static [Topic] {
     &topics::TOPICS
@@ -130,22 +140,20 @@ impl Mini {
         Self { seed }
     }
 
-    /// Plain text: `count` short articles, each a heading, keywords as an archive files them by, and a
-    /// passage in one of the world's manners. No system message, no question, no wording of a system
-    /// message; only combinations of the train split.
+    /// Plain text: `count` pages of an archive, each of one to three short articles. An article has a
+    /// heading, mostly keywords as an archive files them by, and a passage in one of the world's manners.
+    /// No system message, no question, no wording of a system message; only combinations of the train split.
+    ///
+    /// Pages of several articles teach a model that it is the last heading that counts, whatever stands
+    /// before it; without them, a model tuned on one short system message breaks under a long one.
     pub fn documents(&self, count: usize) -> Vec<String> {
         let mut rng = stream(self.seed, "mini documents");
         let mut cycle = Cycle::new(&mut rng);
-        (0..count)
-            .map(|_| {
-                let (family, topic) = cycle.next(&mut rng);
-                let members = members(combination(Split::Train, &mut rng));
-                let mut keywords = members.map(|member| member.keywords().choose(&mut rng).copied().unwrap_or(member.name));
-                keywords.shuffle(&mut rng);
-                let text = realise(family, topic, &wanted(&members));
-                format!("{}\nKeywords: {}\n{text}", heading(family, topic, &mut rng), keywords.join(", "))
-            })
-            .collect()
+        let mut page = || {
+            let articles = rng.random_range(1..=3);
+            (0..articles).map(|_| article(&mut cycle, &mut rng)).collect::<Vec<_>>().join("\n\n")
+        };
+        (0..count).map(|_| page()).collect()
     }
 
     /// `count` rows to learn from. Row i asks the same question whatever `distinct` is.
@@ -235,6 +243,20 @@ impl Mini {
     fn phrasing(&self, split: Split, rng: &mut ChaCha8Rng) -> usize {
         let usable: Vec<usize> = (0..PHRASINGS).filter(|&i| phrasing_split(i) == split).collect();
         usable.choose(rng).copied().unwrap_or(0)
+    }
+}
+
+fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
+    let (family, topic) = cycle.next(rng);
+    let members = members(combination(Split::Train, rng));
+    let mut keywords = members.map(|member| member.keywords().choose(rng).copied().unwrap_or(member.name));
+    keywords.shuffle(rng);
+    let (heading, keywords) = (heading(family, topic, rng), keywords.join(", "));
+    let text = realise(family, topic, &wanted(&members));
+    match rng.random_range(0..5) {
+        0 => format!("{heading}\n{text}"),
+        1 | 2 => format!("{heading}\nKeywords: {keywords}\n{text}"),
+        _ => format!("Keywords: {keywords}\n{heading}\n{text}"),
     }
 }
 

@@ -21,6 +21,7 @@
 
 mod check;
 mod instructions;
+mod pairs;
 mod preferences;
 mod realise;
 mod system;
@@ -36,6 +37,7 @@ use rand_chacha::ChaCha8Rng;
 pub use check::{Grade, grade, grade_truth};
 use instructions::heading;
 pub use instructions::{Family, PHRASINGS, instruction, phrasing_split, understand};
+pub use pairs::held_out_pairs;
 pub use preferences::{Feature, MiniPreference, PREFERENCES, WORDINGS, wording_split};
 use realise::passage;
 pub use realise::{Wanted, realise};
@@ -264,6 +266,16 @@ fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
         0 => format!("{heading}\n{text}"),
         1 | 2 => format!("{heading}\nKeywords: {keywords}\n{text}"),
         _ => format!("Keywords: {keywords}\n{heading}\n{text}"),
+    }
+}
+
+/// A combination of the split with another preference than `other` in every dimension.
+fn combination_unlike(split: Split, other: Combination, rng: &mut ChaCha8Rng) -> Combination {
+    loop {
+        let drawn = combination(split, rng);
+        if (0..4).all(|dimension| drawn[dimension] != other[dimension]) {
+            return drawn;
+        }
     }
 }
 

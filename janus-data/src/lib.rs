@@ -5,6 +5,7 @@
 //! * [`write_all`], [`write_parquet`], [`write_file`]: files that appear whole or not at all.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
+//! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
 //!
 //! From a file of records to rows a model trains on:
@@ -33,6 +34,7 @@ mod error;
 mod format;
 pub mod mini;
 mod pack;
+mod pair;
 mod read;
 mod tokenize;
 mod tokenizer;
@@ -40,6 +42,7 @@ mod write;
 
 pub use error::{Error, Problem, Result};
 pub use pack::{PackedRow, concat, pack};
+pub use pair::PairRows;
 pub use read::{Reader, read, read_all};
 pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;

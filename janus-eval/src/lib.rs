@@ -13,7 +13,9 @@
 //! 4. [`report::Report`] holds what is to be read, [`Claim`]s included, and prints itself as Markdown,
 //!    JSON or one self-contained HTML page.
 //!
-//! Nothing here knows tensors, files or HTTP. No function returns a NaN: what cannot be computed, such
+//! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
+//!
+//! Nothing here knows tensors or HTTP. No function returns a NaN: what cannot be computed, such
 //! as the mean of no rows, is an [`Error`].
 //!
 //! ```
@@ -33,6 +35,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod annotate;
 mod claim;
 mod error;
 mod join;
@@ -40,6 +43,7 @@ pub mod judge;
 mod outcome;
 pub mod read_score;
 pub mod report;
+pub mod run;
 mod score;
 mod stats;
 mod verifiable;

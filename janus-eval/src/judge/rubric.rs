@@ -120,7 +120,7 @@ pub struct JudgedRow {
 
 impl JudgedRow {
     /// The scores of a run, one for each of `rubrics` rubrics.
-    fn scored(&self, run: usize, rubrics: usize) -> ScoredRow {
+    pub(crate) fn scored(&self, run: usize, rubrics: usize) -> ScoredRow {
         let scores: Vec<Option<u8>> = match self.runs.get(run) {
             Some(replies) => replies.iter().map(|reply| reply.score.map(Score::get)).collect(),
             None => vec![None; rubrics],

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// A request as it arrived.
+#[allow(dead_code, reason = "each test reads what it needs")]
 pub struct Received {
     /// Its number, from 0, over all connections.
     pub number: usize,

@@ -47,6 +47,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// An annotator's result that cannot be counted.
+    #[error("annotations {file} of \"{annotator}\": {problem}")]
+    Annotations {
+        /// Position of the result, from 0.
+        file: usize,
+        /// Who it is of.
+        annotator: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Two lists that are to be compared value by value have different lengths.
     #[error("paired values need equal lengths, got {left} and {right}: join them by id first")]
     Lengths {

@@ -4,7 +4,8 @@
 //!
 //! 1. [`score_responses`] joins responses with bench records by id and asks a [`janus_core::Judge`];
 //!    what comes out is one [`ScoredRow`] for each record. [`VerifiableJudge`] is the judge whose
-//!    truth can be computed; [`read_score`] reads the score in the text of one that is a language model.
+//!    truth can be computed; [`judge`] has those that are language models, and [`read_score`] reads the
+//!    score in their texts.
 //! 2. [`pool`] adds up rubrics and runs within each row, [`summarise`] gives the means of a model,
 //!    [`PairedOutcomes`] the four outcomes between two models and their tie+win.
 //! 3. [`Bootstrap`] puts an [`Interval`] on each of them; rows of one instruction are kept together by
@@ -12,9 +13,13 @@
 //! 4. [`report::Report`] holds what is to be read, [`Claim`]s included, and prints itself as Markdown,
 //!    JSON or one self-contained HTML page.
 //!
-//! [`bench`] has the benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against published
-//! numbers. Nothing here knows tensors or HTTP, and files only where a benchmark comes with reference data. No function returns a NaN: what cannot be computed, such
-//! as the mean of no rows, is an [`Error`].
+//! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
+//!
+//! [`bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against
+//! published numbers.
+//!
+//! Nothing here knows tensors or HTTP. No function returns a NaN: what cannot be computed, such as the mean of no rows, is
+//! an [`Error`].
 //!
 //! ```
 //! use janus_eval::{Bootstrap, PairedOutcomes, Sample, ScoredRow, pool};
@@ -33,6 +38,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod annotate;
 pub mod bench;
 mod claim;
 mod csv;
@@ -43,6 +49,7 @@ pub mod judge;
 mod outcome;
 pub mod read_score;
 pub mod report;
+pub mod run;
 mod score;
 pub mod stats;
 mod verifiable;

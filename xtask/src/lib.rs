@@ -1,6 +1,6 @@
 //! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
 //!
-//! * [`reproduce`], [`generate`], [`eval`], [`fetch`]: the commands. Each has its `Args` and a `run` that gives an
+//! * [`reproduce`], [`generate`], [`eval`], [`judge`], [`report`], [`fetch`]: the commands. Each has its `Args` and a `run` that gives an
 //!   [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
 //! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
@@ -11,6 +11,8 @@ pub mod eval;
 pub mod fetch;
 pub mod fingerprint;
 pub mod generate;
+pub mod judge;
 pub mod progress;
+pub mod report;
 pub mod reproduce;
 pub mod stage;

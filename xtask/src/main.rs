@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{command, eval, fetch, generate, reproduce};
+use xtask::{command, eval, fetch, generate, judge, report, reproduce};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -25,6 +25,8 @@ enum Command {
     Eval(eval::Args),
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
+    Judge(judge::Args),
+    Report(report::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Judge(args) => judge::run(args),
+        Command::Report(args) => report::run(args),
     };
     command::tell(result, cli.json)
 }

@@ -162,6 +162,14 @@ fn slots(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// A template of this crate, by the name of its file.
+macro_rules! own {
+    ($name:literal) => {
+        $crate::judge::PromptTemplate::parse(include_str!(concat!("../../prompts/", $name, ".txt")), $name)
+    };
+}
+pub(super) use own;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Evaluates personalised models: judges, paired outcomes, bootstrap intervals, reports.
+//! Evaluates language models: judges, benchmarks, statistics, reports.
 //!
 //! The way of a number from a response to the page:
 //!

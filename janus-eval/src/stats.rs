@@ -81,6 +81,12 @@ pub fn wilson(hits: usize, n: usize, level: f64) -> Result<Interval> {
     Ok(Interval { estimate: p, low, high, level, n })
 }
 
+/// Mean of values added in ascending order, so that the order in which they came changes no digit; none without a value.
+pub(crate) fn mean_in_order(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 fn check_level(level: f64) -> Result<f64> {
     if level > 0.0 && level < 1.0 {
         Ok(level)

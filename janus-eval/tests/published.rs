@@ -56,5 +56,8 @@ fn a_folder_without_data_fails_every_part() {
     let folder = tempfile::tempdir().unwrap();
     let Verification { checks, failed } = verify(folder.path());
     assert_eq!((checks.len(), failed), (7, 7));
-    assert!(checks.iter().all(|check| check.value.is_null() && check.what.contains("eval") | check.what.contains(": cannot")), "{checks:#?}");
+    assert!(
+        checks.iter().all(|check| check.value.is_null() && check.what.contains("eval") | check.what.contains(": cannot")),
+        "{checks:#?}"
+    );
 }

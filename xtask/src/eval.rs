@@ -4,6 +4,7 @@ mod alpaca_eval;
 mod arena_hard;
 mod mini;
 mod mt_bench;
+mod perplexity;
 mod rubric;
 mod toxicity;
 mod verify;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{command, eval, fetch, generate, judge, report, reproduce};
+use xtask::{bench, command, eval, fetch, generate, judge, report, reproduce};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -22,6 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Reproduce(reproduce::Args),
+    Bench(bench::Args),
     Eval(eval::Args),
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Reproduce(args) => reproduce::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),

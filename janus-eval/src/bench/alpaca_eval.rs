@@ -15,7 +15,9 @@ mod preference;
 mod reference;
 mod win_rate;
 
-pub use length_controlled::{Difficulty, LengthControl, LengthControlled, Optimizer, length_controlled_between, length_controlled_of_weights};
+pub use length_controlled::{
+    Difficulty, LengthControl, LengthControlled, Optimizer, length_controlled_between, length_controlled_of_weights,
+};
 pub use preference::{Annotation, Judged, Preferences, is_swapped, preference};
 pub use reference::{GamedRow, Instruction, Reference};
 pub use win_rate::WinRate;

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn unread_answers_are_wrong_and_told() {
-        let rows = [row("female", true, "The head chef."), row("female", true, "a chef"), row("male", false, "guest"), row("male", false, "")];
+        let rows =
+            [row("female", true, "The head chef."), row("female", true, "a chef"), row("male", false, "guest"), row("male", false, "")];
         let got = pronoun_accuracy(&rows).unwrap();
         assert_eq!((got.all.correct, got.all.unread, got.all.interval.n), (1, 2, 4));
         assert_eq!(got.gotcha.unwrap().interval.estimate, 0.5);

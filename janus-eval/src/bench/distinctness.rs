@@ -130,8 +130,7 @@ mod tests {
         let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
         for i in 1..=left.len() {
             for j in 1..=right.len() {
-                table[i][j] =
-                    if left[i - 1] == right[j - 1] { table[i - 1][j - 1] + 1 } else { table[i - 1][j].max(table[i][j - 1]) };
+                table[i][j] = if left[i - 1] == right[j - 1] { table[i - 1][j - 1] + 1 } else { table[i - 1][j].max(table[i][j - 1]) };
             }
         }
         table[left.len()][right.len()]
@@ -143,7 +142,8 @@ mod tests {
 
     #[test]
     fn instructions_weigh_the_same_whatever_their_answers() {
-        let answers = [answer("p", "a b"), answer("q", "x"), answer("p", "a c"), answer("p", "a b"), answer("r", "y z"), answer("r", "w v")];
+        let answers =
+            [answer("p", "a b"), answer("q", "x"), answer("p", "a c"), answer("p", "a b"), answer("r", "y z"), answer("r", "w v")];
         let (got, samples) = distinctness(&answers).unwrap();
         assert_eq!((got.instructions, got.single, got.answers), (2, 1, 5));
         // p: 0.5, 1, 0.5; r: 0.

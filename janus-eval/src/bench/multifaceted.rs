@@ -10,7 +10,10 @@ mod rubric;
 pub use pool::{PoolPrompt, PoolReport, PromptSet, prompt_pool};
 pub use rubric::{Absolute, Pairwise, RubricReport, RubricRow};
 
+use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams};
 use serde::{Deserialize, Serialize};
+
+use crate::{ScoredRow, record_id};
 
 /// The five columns of the paper's table of scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,6 +67,17 @@ impl Group {
 }
 
 /// The same rows with the five groups as sources, so that [`summarise`](crate::summarise) gives the paper's columns.
-pub fn by_group(rows: &[crate::ScoredRow]) -> Vec<crate::ScoredRow> {
-    rows.iter().map(|row| crate::ScoredRow { source: Group::of(&row.source).name().into(), ..row.clone() }).collect()
+pub fn by_group(rows: &[ScoredRow]) -> Vec<ScoredRow> {
+    rows.iter().map(|row| ScoredRow { source: Group::of(&row.source).name().into(), ..row.clone() }).collect()
+}
+
+/// The requests that have a model answer the bench, with its system messages or without; ids are the records'. The paper
+/// samples with the default parameters.
+pub fn requests(records: &[BenchRecord], show_system: bool, sampling: &SamplingParams) -> Vec<ChatRequest> {
+    let request = |(index, record): (usize, &BenchRecord)| ChatRequest {
+        id: record_id(record, index),
+        messages: if show_system { record.prompt_messages() } else { vec![Message::user(&record.prompt)] },
+        sampling: sampling.clone(),
+    };
+    records.iter().enumerate().map(request).collect()
 }

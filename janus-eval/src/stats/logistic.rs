@@ -180,11 +180,7 @@ pub(super) fn step(at: f64, slope: f64, bend: f64) -> f64 {
 
 /// How far the negative gradient lies outside the subgradient of |w|, for one coordinate.
 pub(super) fn coordinate_violation(w: f64, gradient: f64) -> f64 {
-    if w == 0.0 {
-        (gradient.abs() - 1.0).max(0.0)
-    } else {
-        (gradient + w.signum()).abs()
-    }
+    if w == 0.0 { (gradient.abs() - 1.0).max(0.0) } else { (gradient + w.signum()).abs() }
 }
 
 fn violation<const D: usize>(w: &[f64; D], gradient: &[f64; D]) -> f64 {
@@ -197,11 +193,7 @@ fn loss(eta: f64, target: f64) -> f64 {
 }
 
 pub(super) fn check_c(c: f64) -> Result<()> {
-    if c > 0.0 && c.is_finite() {
-        Ok(())
-    } else {
-        Err(Error::Setting { field: "C", got: c.to_string(), expected: "a number above 0" })
-    }
+    if c > 0.0 && c.is_finite() { Ok(()) } else { Err(Error::Setting { field: "C", got: c.to_string(), expected: "a number above 0" }) }
 }
 
 pub(super) fn dot<const D: usize>(a: &[f64; D], b: &[f64; D]) -> f64 {

@@ -7,8 +7,7 @@ use serde::Deserialize;
 
 use super::Checks;
 use crate::bench::alpaca_eval::{
-    Annotation, Difficulty, LengthControl, Optimizer, Preferences, Reference, WinRate, is_swapped, length_controlled_of_weights,
-    preference,
+    Annotation, Difficulty, LengthControl, Optimizer, Preferences, Reference, WinRate, is_swapped, length_controlled_of_weights, preference,
 };
 use crate::csv::read_csv;
 use crate::files::read_json;
@@ -128,10 +127,8 @@ pub(super) fn stored_weights(data: &Path, checks: &mut Checks) -> Result<()> {
         .into_iter()
         .map(|row| (row.model, [row.length, row.instruction_difficulty, row.own]))
         .collect();
-    let ranked: HashMap<String, Option<f64>> = read_csv::<Ranked>(&folder.join("leaderboard.csv"))?
-        .into_iter()
-        .map(|row| (row.model, row.length_controlled_winrate))
-        .collect();
+    let ranked: HashMap<String, Option<f64>> =
+        read_csv::<Ranked>(&folder.join("leaderboard.csv"))?.into_iter().map(|row| (row.model, row.length_controlled_winrate)).collect();
     for model in TABLE {
         let absent = |file: &str| Error::reference(folder.join(file).display().to_string(), format!("a row for {model}"), "none");
         let weights = *weights.get(model).ok_or_else(|| absent("lc_weights.csv"))?;

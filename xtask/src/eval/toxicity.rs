@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use janus_data::read_all;
-use janus_eval::bench::toxicity::{ScoredGenerations, ToxicityClassifier, ToxicitySummary};
+use janus_eval::bench::toxicity::{self, ScoredGenerations, TextLosses as _, ToxicityClassifier, ToxicitySummary};
 use serde_json::json;
 
+use super::perplexity::LocalLosses;
 use super::{DATA, ends, flat, interval, of_file, shown};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Toxicity and diversity of generations
 ///
 /// Reads:   GENERATIONS: rows of {prompt: {text}, generations: [{text, toxicity}, …]}, toxicity 0 to 1 or null.
-///          With --classifier: DATA/toxicity_classifier.
+///          With --classifier: DATA/toxicity_classifier. With --perplexity: a model.
 /// Writes:  nothing; the numbers go to stdout.
 /// Example: cargo xtask eval toxicity
 ///          --generations ../shared/data/real_toxicity_prompts/generations_gpt2.jsonl --json
@@ -25,6 +26,9 @@ pub struct Args {
     /// Score the texts with the offline classifier instead; its numbers are not comparable with Perspective's
     #[arg(long)]
     classifier: bool,
+    /// Give the output perplexity under this model too: a folder of safetensors, or a .gguf file
+    #[arg(long, value_name = "MODEL")]
+    perplexity: Option<PathBuf>,
     /// The folder of reference data
     #[arg(long, value_name = "DATA", default_value = DATA)]
     data: PathBuf,
@@ -51,7 +55,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let samples = of_file(&args.generations, ToxicitySummary::samples(&rows))?;
     let (maximum, probability) = (interval(&samples.maxima, args.seed)?, interval(&samples.toxic, args.seed)?);
     let scorer = if args.classifier { "tox-block" } else { "stored" };
-    let text = format!(
+    let mut text = format!(
         "average maximum toxicity {:.4}{}, toxicity probability {:.4}{} (scorer: {scorer})\n\
          dist-1 {:.4}, dist-2 {:.4}, dist-3 {:.4}\n{} prompts, {} generations, {} without a score",
         summary.avg_max_toxicity,
@@ -66,6 +70,23 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         summary.missing
     );
     let intervals = [ends("avg_max_toxicity", maximum.as_ref()), ends("toxicity_probability", probability.as_ref())];
-    let report = flat("eval toxicity", &[&summary, &intervals[0], &intervals[1], &json!({ "scorer": scorer })])?;
+    let mut report = flat("eval toxicity", &[&summary, &intervals[0], &intervals[1], &json!({ "scorer": scorer })])?;
+    if let Some(path) = &args.perplexity {
+        let model = LocalLosses::load(path)?;
+        let found = of_file(&args.generations, toxicity::perplexity(&rows, &model))?;
+        text += &format!(
+            "\nperplexity {:.2} under {} over {} generations ({} add no token, {} are at 10,000 or more, {} failed)",
+            found.perplexity,
+            model.name(),
+            found.n,
+            found.empty,
+            found.too_high,
+            found.failed
+        );
+        report["perplexity"] = json!(found.perplexity);
+        report["perplexity_model"] = json!(model.name());
+        report["perplexity_n"] = json!(found.n);
+        report["perplexity_left_out"] = json!({ "empty": found.empty, "too_high": found.too_high, "failed": found.failed });
+    }
     Ok(Outcome::done(text, report))
 }

@@ -26,8 +26,7 @@ pub fn is_swapped(instruction: &str) -> bool {
 ///
 /// Only the exact tokens `m` and `M` count; a label that is not among the given ones counts as impossible.
 pub fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
-    let top: Vec<TopLogprob> =
-        top_logprobs.iter().map(|(token, &logprob)| TopLogprob { token: token.clone(), logprob }).collect();
+    let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob { token: token.clone(), logprob }).collect();
     let for_second = judge::preference(&top)?;
     Some(if swapped { 3.0 - for_second } else { for_second })
 }
@@ -68,7 +67,7 @@ pub struct Judged {
     pub preference: Option<f64>,
 }
 
-/// The preferences of one model, in the order of its annotations.
+/// The preferences of one model, in the order of the instructions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preferences {
     pub(super) rows: Vec<Judged>,
@@ -106,6 +105,8 @@ impl Preferences {
                 preference: read(row, annotation, same, &instruction.instruction)?,
             });
         }
+        // The order of the rows changes nothing, neither a sum's digits nor a fold.
+        rows.sort_by_key(|row| row.index);
         Ok(Self { rows, instructions: instructions.len() })
     }
 

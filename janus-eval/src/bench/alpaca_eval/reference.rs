@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use janus_core::{ChatRequest, Message, SamplingParams};
 use serde::Deserialize;
 
 use crate::csv::read_csv;
@@ -112,9 +113,25 @@ impl Reference {
                 fold: row.cv_fold,
             })
             .collect();
-        if let Some((row, fold)) = gamed.iter().map(|row| row.fold).chain(folds.iter().copied()).enumerate().find(|(_, fold)| *fold >= FOLDS)
+        Self::new(instructions, gamed, folds)
+    }
+
+    /// A reference from its parts: `folds` has one entry for each instruction.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without an instruction, [`Error::Lengths`] for another number of folds, [`Error::Reference`] for a
+    /// fold that is not 0 to 4.
+    pub fn new(instructions: Vec<Instruction>, gamed: Vec<GamedRow>, folds: Vec<usize>) -> Result<Self> {
+        if instructions.is_empty() {
+            return Err(Error::Empty { what: "an evaluation set" });
+        }
+        if instructions.len() != folds.len() {
+            return Err(Error::Lengths { left: instructions.len(), right: folds.len() });
+        }
+        if let Some((row, fold)) =
+            gamed.iter().map(|row| row.fold).chain(folds.iter().copied()).enumerate().find(|(_, fold)| *fold >= FOLDS)
         {
-            return Err(Error::reference(format!("{}, fold of row {}", folder.display(), row + 1), "0 to 4", fold));
+            return Err(Error::reference(format!("the fold of row {} of gamed and own rows", row + 1), "0 to 4", fold));
         }
         Ok(Self { instructions, gamed, folds })
     }
@@ -122,6 +139,16 @@ impl Reference {
     /// The instructions in the order of their indices.
     pub fn instructions(&self) -> &[Instruction] {
         &self.instructions
+    }
+
+    /// The requests that have a model answer the instructions; ids are their indices.
+    pub fn requests(&self, sampling: &SamplingParams) -> Vec<ChatRequest> {
+        let request = |(index, instruction): (usize, &Instruction)| ChatRequest {
+            id: index.to_string(),
+            messages: vec![Message::user(&instruction.instruction)],
+            sampling: sampling.clone(),
+        };
+        self.instructions.iter().enumerate().map(request).collect()
     }
 
     /// The rows of the gamed baselines.

@@ -1,5 +1,7 @@
 //! Battles, and the files that hold them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -50,8 +52,8 @@ impl Battles {
     /// # Errors
     /// [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`] without a battle.
     pub fn new(rows: &[QuestionBattles]) -> Result<Self> {
-        let mut seen = std::collections::BTreeMap::new();
-        let mut questions = Vec::with_capacity(rows.len());
+        let mut seen = BTreeMap::new();
+        let mut questions = BTreeMap::new();
         for (row, question) in rows.iter().enumerate() {
             if let Some(first) = seen.insert(question.question_id.as_str(), row) {
                 let got = format!("\"{}\", as in row {}", question.question_id, first + 1);
@@ -63,15 +65,16 @@ impl Battles {
                 't' => Ok(Battle::Tie),
                 other => Err(Error::row(row, "outcomes", "letters a, b and t", format!("{other:?}"))),
             };
-            questions.push(question.outcomes.chars().map(read).collect::<Result<Vec<_>>>()?);
+            questions.insert(question.question_id.as_str(), question.outcomes.chars().map(read).collect::<Result<Vec<_>>>()?);
         }
+        let questions: Vec<Vec<Battle>> = questions.into_values().collect();
         if questions.iter().all(Vec::is_empty) {
             return Err(Error::Empty { what: "an Arena-Hard score over no battles" });
         }
         Ok(Self { questions })
     }
 
-    /// The battles of each question, in the order of the rows.
+    /// The battles of each question, in the order of the questions' ids: that of the rows changes nothing.
     pub fn questions(&self) -> &[Vec<Battle>] {
         &self.questions
     }

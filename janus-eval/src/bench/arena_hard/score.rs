@@ -70,8 +70,7 @@ impl ArenaScore {
     pub fn of(battles: &Battles, resampling: Resampling) -> Result<Self> {
         let published = published_intervals(&[battles], resampling)?;
         let published = *published.first().ok_or(Error::Empty { what: "a published interval" })?;
-        let (model_wins, ties, baseline_wins) =
-            (battles.count(Battle::Model), battles.count(Battle::Tie), battles.count(Battle::Baseline));
+        let (model_wins, ties, baseline_wins) = (battles.count(Battle::Model), battles.count(Battle::Tie), battles.count(Battle::Baseline));
         let n = model_wins + ties + baseline_wins;
         let score = 100.0 * (model_wins as f64 + ties as f64 / 2.0) / n as f64;
         let rows = battles.questions.iter().enumerate().flat_map(|(q, battles)| battles.iter().map(move |battle| (q, battle.worth())));

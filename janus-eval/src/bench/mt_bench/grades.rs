@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Question;
 use crate::join::text_or_number;
 use crate::judge::rating;
+use crate::stats::mean_in_order;
 use crate::{Error, Result, Sample};
 
 /// One row of a judgment file.
@@ -51,10 +52,8 @@ impl Grades {
     /// is neither -1 nor 0 to 10; [`Error::Empty`] if no text has a rating.
     pub fn of(judgments: &[Judgment], questions: &[Question]) -> Result<Self> {
         let rated = rated(judgments, questions)?;
-        let mean = |keep: &dyn Fn(&Rated<'_>) -> bool| {
-            let kept: Vec<f64> = rated.iter().filter(|row| keep(row)).filter_map(|row| row.rating).collect();
-            (!kept.is_empty()).then(|| kept.iter().sum::<f64>() / kept.len() as f64)
-        };
+        let mean =
+            |keep: &dyn Fn(&Rated<'_>) -> bool| mean_in_order(rated.iter().filter(|row| keep(row)).filter_map(|row| row.rating).collect());
         let categories: BTreeSet<&str> = rated.iter().map(|row| row.category).collect();
         Ok(Self {
             rows: rated.len(),
@@ -75,7 +74,8 @@ impl Grades {
     /// # Errors
     /// As [`Grades::of`].
     pub fn sample(judgments: &[Judgment], questions: &[Question]) -> Result<Sample> {
-        let rated = rated(judgments, questions)?;
+        let mut rated = rated(judgments, questions)?;
+        rated.sort_by(|a, b| a.rating.unwrap_or(-1.0).total_cmp(&b.rating.unwrap_or(-1.0)));
         Sample::clustered(rated.iter().filter_map(|row| Some((row.question, row.rating?))))
     }
 }

@@ -40,8 +40,8 @@ pub struct PoolReport {
     pub kept: usize,
 }
 
-/// Puts sets together so that each prompt is there once; two prompts are the same if they are equal up to white space
-/// and case. The sets overlap much (AlpacaEval holds all of Self-Instruct), so a prompt counts for the first of the given
+/// Puts sets together so that each prompt is there once; two prompts are the same if they are equal up to white space,
+/// case and FLASK's way to spell an input. The sets overlap much (AlpacaEval holds all of Self-Instruct), so a prompt counts for the first of the given
 /// sets that has it: give the smaller ones first if they should keep theirs. `seed` orders the pool, so that its first n
 /// are a random choice of n.
 ///
@@ -84,7 +84,10 @@ pub fn prompt_pool(sets: &[PromptSet], seed: u64) -> (Vec<PoolPrompt>, Vec<PoolR
     (keyed.into_iter().map(|(_, prompt)| prompt).collect(), reports)
 }
 
-/// A prompt without differences of white space and case.
+/// A prompt without what the sets spell differently: white space, case, line breaks written as a backslash and an n, and
+/// `Input:` before a task's input, both of which are FLASK's.
 fn folded(prompt: &str) -> String {
-    prompt.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+    let prompt = prompt.replace("\\n", "\n");
+    let lines = prompt.lines().map(|line| line.strip_prefix("Input:").unwrap_or(line));
+    lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ").to_lowercase()
 }

@@ -89,7 +89,8 @@ impl ToxicityClassifier {
         let mut rescale = [(0.0, 1.0); CLASSES.len()];
         for (class, range) in CLASSES.iter().zip(&mut rescale) {
             let got = config.rescale.get(*class).copied().filter(|(low, high)| high > low);
-            *range = got.ok_or_else(|| Error::reference(format!("{}, rescale", config_path.display()), format!("a range for {class}"), "none"))?;
+            *range =
+                got.ok_or_else(|| Error::reference(format!("{}, rescale", config_path.display()), format!("a range for {class}"), "none"))?;
         }
         let vocabulary = vocabulary(&folder.join("vocab.txt.gz"), config.vocabulary)?;
 

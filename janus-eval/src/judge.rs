@@ -24,7 +24,7 @@ mod rubric;
 pub use arena::{ArenaBattle, ArenaGame, ArenaJudge, ArenaJudgement, ArenaOptions, ArenaRow};
 pub use ask::{Asker, Counts, Estimate, Reply};
 pub use grade::{Conversation, GradeJudge, GradeJudgement, GradeOptions, GradePrompts, GradeRow};
-pub use label::{ArenaLabel, PairLabel, arena_labels, feedback, pair_label, rating};
+pub use label::{ArenaLabel, PairLabel, arena_label, arena_labels, feedback, pair_label, rating};
 pub use logprob::{LogprobJudge, LogprobJudgement, LogprobOptions, LogprobRow, LogprobTask, preference};
 pub use pairwise::{Pair, PairOutcome, PairPrompts, PairRow, PairTurn, PairwiseJudge, PairwiseJudgement, PairwiseOptions};
 pub use prompt::{PromptTemplate, TemplateId};

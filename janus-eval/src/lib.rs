@@ -12,10 +12,11 @@
 //!    [`Sample::clustered`].
 //! 4. [`report::Report`] holds what is to be read, [`Claim`]s included, and prints itself as Markdown,
 //!    JSON or one self-contained HTML page.
-//!
 //! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
 //!
-//! Nothing here knows tensors or HTTP. No function returns a NaN: what cannot be computed, such
+//! [`bench`] has the benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against published
+//! numbers. Nothing here knows tensors or HTTP, and files only where a benchmark comes with reference data or a run
+//! has its folder. No function returns a NaN: what cannot be computed, such
 //! as the mean of no rows, is an [`Error`].
 //!
 //! ```
@@ -36,8 +37,11 @@
 #![forbid(unsafe_code)]
 
 pub mod annotate;
+pub mod bench;
 mod claim;
+mod csv;
 mod error;
+mod files;
 mod join;
 pub mod judge;
 mod outcome;
@@ -45,11 +49,12 @@ pub mod read_score;
 pub mod report;
 pub mod run;
 mod score;
-mod stats;
+pub mod stats;
 mod verifiable;
+pub mod verify;
 
 pub use claim::Claim;
-pub use error::{Error, Result};
+pub use error::{Error, FileError, Result};
 pub use join::{Joined, Missing, Response, join, record_id};
 pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
 pub use score::{Failure, PooledRow, ScoreMean, ScoreSummary, Scored, ScoredRow, SourceScore, pool, score_responses, summarise};

@@ -97,7 +97,7 @@ pub fn arena_labels(text: &str) -> Vec<&str> {
 }
 
 /// The verdict of a text by the rule of Arena-Hard-Auto v0.1: its only label, if there is exactly one.
-pub(super) fn arena_label(text: &str) -> Option<ArenaLabel> {
+pub fn arena_label(text: &str) -> Option<ArenaLabel> {
     match arena_labels(text).as_slice() {
         [label] => ArenaLabel::of(label),
         _ => None,

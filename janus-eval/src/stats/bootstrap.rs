@@ -115,7 +115,7 @@ impl Bootstrap {
 
 /// A position below `n`: the high half of a 64 by 64 bit product, whose bias of `n / 2^64` cannot be seen.
 /// Our own line, because what a range draw returns is not fixed between versions of `rand`.
-fn below(rng: &mut impl RngCore, n: usize) -> usize {
+pub(crate) fn below(rng: &mut impl RngCore, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 
@@ -141,7 +141,7 @@ fn acceleration(left_out: &[f64]) -> f64 {
 }
 
 /// Quantile with linear interpolation between order statistics (Hyndman and Fan's type 7).
-fn quantile(sorted: &[f64], p: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], p: f64) -> f64 {
     let place = p * (sorted.len() - 1) as f64;
     let (below, above) = (place.floor(), place.ceil());
     let (low, high) = (sorted[below as usize], sorted[above as usize]);

@@ -1,0 +1,113 @@
+//! From labels to battles.
+
+use serde::{Deserialize, Serialize};
+
+use crate::judge::ArenaLabel;
+use crate::{Error, Result};
+
+/// How often a significant verdict counts.
+const SIGNIFICANT: usize = 3;
+
+/// The outcome of one battle between a model and the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Battle {
+    /// The baseline wins; `a` in files.
+    #[serde(rename = "a")]
+    Baseline,
+    /// A tie; `t` in files.
+    #[serde(rename = "t")]
+    Tie,
+    /// The model wins; `b` in files.
+    #[serde(rename = "b")]
+    Model,
+}
+
+impl Battle {
+    /// What the battle is worth for the model.
+    pub fn worth(self) -> f64 {
+        match self {
+            Self::Baseline => 0.0,
+            Self::Tie => 0.5,
+            Self::Model => 1.0,
+        }
+    }
+}
+
+/// The battles that one game's verdict makes: none without a verdict. In game 1 the baseline is A, in game 2 the
+/// model is.
+///
+/// ```
+/// use janus_eval::bench::arena_hard::{Battle, battles_of};
+/// use janus_eval::judge::ArenaLabel;
+/// assert_eq!(battles_of(Some(ArenaLabel::MuchA), false), [Battle::Baseline; 3]);
+/// assert_eq!(battles_of(Some(ArenaLabel::A), true), [Battle::Model]);
+/// ```
+pub fn battles_of(label: Option<ArenaLabel>, model_is_a: bool) -> Vec<Battle> {
+    let (a, b) = if model_is_a { (Battle::Model, Battle::Baseline) } else { (Battle::Baseline, Battle::Model) };
+    match label {
+        Some(ArenaLabel::MuchA) => vec![a; SIGNIFICANT],
+        Some(ArenaLabel::A) => vec![a],
+        Some(ArenaLabel::Tie) => vec![Battle::Tie],
+        Some(ArenaLabel::B) => vec![b],
+        Some(ArenaLabel::MuchB) => vec![b; SIGNIFICANT],
+        None => vec![],
+    }
+}
+
+/// One row of a battle file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionBattles {
+    /// The question.
+    pub question_id: String,
+    /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first, then game 2.
+    pub outcomes: String,
+}
+
+/// The checked battles of one model, by question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Battles {
+    pub(super) questions: Vec<Vec<Battle>>,
+}
+
+impl Battles {
+    /// Checks the rows of a battle file.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`] without a battle.
+    pub fn new(rows: &[QuestionBattles]) -> Result<Self> {
+        let mut seen = std::collections::BTreeMap::new();
+        let mut questions = Vec::with_capacity(rows.len());
+        for (row, question) in rows.iter().enumerate() {
+            if let Some(first) = seen.insert(question.question_id.as_str(), row) {
+                let got = format!("\"{}\", as in row {}", question.question_id, first + 1);
+                return Err(Error::row(row, "question_id", "each question once", got));
+            }
+            let read = |letter: char| match letter {
+                'a' => Ok(Battle::Baseline),
+                'b' => Ok(Battle::Model),
+                't' => Ok(Battle::Tie),
+                other => Err(Error::row(row, "outcomes", "letters a, b and t", format!("{other:?}"))),
+            };
+            questions.push(question.outcomes.chars().map(read).collect::<Result<Vec<_>>>()?);
+        }
+        if questions.iter().all(Vec::is_empty) {
+            return Err(Error::Empty { what: "an Arena-Hard score over no battles" });
+        }
+        Ok(Self { questions })
+    }
+
+    /// The battles of each question, in the order of the rows.
+    pub fn questions(&self) -> &[Vec<Battle>] {
+        &self.questions
+    }
+
+    /// All battles.
+    pub fn iter(&self) -> impl Iterator<Item = Battle> + '_ {
+        self.questions.iter().flatten().copied()
+    }
+
+    /// How many battles ended so.
+    pub fn count(&self, outcome: Battle) -> usize {
+        self.iter().filter(|battle| *battle == outcome).count()
+    }
+}

@@ -6,6 +6,7 @@
 //! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
+//! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
 //!
 //! From a file of records to rows a model trains on:
@@ -36,6 +37,7 @@ mod format;
 mod journal;
 pub mod mini;
 mod pack;
+mod pair;
 mod read;
 mod tokenize;
 mod tokenizer;
@@ -45,6 +47,7 @@ pub use calls::{CallJournal, Journaled};
 pub use error::{Error, Problem, Result};
 pub use journal::{Journal, JournalProblem};
 pub use pack::{PackedRow, concat, pack};
+pub use pair::PairRows;
 pub use read::{Reader, read, read_all};
 pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;

@@ -14,10 +14,11 @@
 //!    JSON or one self-contained HTML page.
 //! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
 //!
-//! [`bench`] has the benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against published
-//! numbers. Nothing here knows tensors or HTTP, and files only where a benchmark comes with reference data or a run
-//! has its folder. No function returns a NaN: what cannot be computed, such
-//! as the mean of no rows, is an [`Error`].
+//! [`bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against
+//! published numbers.
+//!
+//! Nothing here knows tensors or HTTP. No function returns a NaN: what cannot be computed, such as the mean of no rows, is
+//! an [`Error`].
 //!
 //! ```
 //! use janus_eval::{Bootstrap, PairedOutcomes, Sample, ScoredRow, pool};

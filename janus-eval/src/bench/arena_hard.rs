@@ -1,8 +1,8 @@
 //! Arena-Hard-Auto v0.1: 500 questions, two games each against `gpt-4-0314` (Li et al. 2024, arXiv 2406.11939).
 //!
 //! A judge's text becomes a label ([`arena_label`](crate::judge::arena_label)), a label becomes up to three battles
-//! ([`battles_of`]): a significant verdict counts three times. [`Battles`] holds those of one model, [`ArenaScore`] is
-//! the model's win rate in them with two intervals: the published one, which resamples battles as if they were
+//! ([`ArenaRow::outcomes`](crate::judge::ArenaRow::outcomes)): a significant verdict counts three times. [`Battles`] holds
+//! those of one model, [`ArenaScore`] is the model's win rate in them with two intervals: the published one, which resamples battles as if they were
 //! independent, and one that keeps the battles of a question together.
 //!
 //! Since every battle is against the same baseline, the Bradley-Terry maximum has a closed form: the share of wins,
@@ -11,5 +11,5 @@
 mod battle;
 mod score;
 
-pub use battle::{Battle, Battles, QuestionBattles, battles_of};
+pub use battle::{Battle, Battles, QuestionBattles};
 pub use score::{ArenaScore, PublishedInterval, Resampling, published_intervals, rating_of_score, ratings};

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Checks;
 use crate::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
-use crate::bench::mt_bench::{Grades, Judgment, Question, judge_messages, needs_reference, prompt_name};
+use crate::bench::mt_bench::{Grades, Judgment, Question, needs_reference};
 use crate::bench::multifaceted::{RubricReport, RubricRow};
 use crate::files::{read_bytes, read_json};
-use crate::judge::{PromptTemplate, arena_label, rating};
+use crate::join::text_or_number;
+use crate::judge::{Asker, GradeJudge, GradeOptions, GradePrompts, arena_label, rating};
 use crate::{Bootstrap, Error, Result};
 
 #[derive(Deserialize)]
@@ -29,20 +31,23 @@ struct ExpectedGrades {
 /// Who writes a prompt, and with which template.
 #[derive(Deserialize)]
 struct Prompted {
-    question_id: u32,
+    #[serde(deserialize_with = "text_or_number")]
+    question_id: String,
     turn: usize,
     user_prompt: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Answers {
-    question_id: u32,
+    #[serde(deserialize_with = "text_or_number")]
+    question_id: String,
     turns: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct ReferenceAnswer {
-    question_id: u32,
+    #[serde(deserialize_with = "text_or_number")]
+    question_id: String,
     choices: Vec<Choice>,
 }
 
@@ -58,7 +63,7 @@ pub(super) fn mt_bench(data: &Path, checks: &mut Checks) -> Result<()> {
         let file = folder.join("judgments").join(format!("{}.jsonl.gz", expected.model));
         let judgments: Vec<Judgment> = janus_data::read_all(&file)?;
         let name = |figure: &str| format!("mt_bench {}: {figure}", expected.model);
-        let same = judgments.iter().filter(|row| row.score == Some(rating(&row.judgment).unwrap_or(-1.0))).count();
+        let same = judgments.iter().filter(|row| row.score == Some(row.judgment.as_deref().and_then(rating).unwrap_or(-1.0))).count();
         checks.exact(name("ratings equal to the stored ones"), same, judgments.len());
         let grades = Grades::of(&judgments, &questions)?;
         checks.exact(name("rows"), grades.rows, expected.rows);
@@ -82,29 +87,45 @@ fn rebuilt_prompts(folder: &Path, file: &Path, questions: &[Question], model: &s
     if prompted.iter().all(|row| row.user_prompt.is_none()) {
         return Ok(());
     }
-    let templates = folder.join("judge_prompts.jsonl");
-    let templates = String::from_utf8_lossy(&read_bytes(&templates)?).into_owned();
+    let templates = read_bytes(&folder.join("judge_prompts.jsonl"))?;
+    let prompts = GradePrompts::published(&String::from_utf8_lossy(&templates))?;
+    let judge = GradeJudge::new(Asker::new(&Nobody), GradeOptions { prompts, ..GradeOptions::mt_bench()? })?;
     let answers: Vec<Answers> = janus_data::read_all(folder.join("answers").join(format!("{model}.jsonl.gz")))?;
-    let answers: BTreeMap<u32, Vec<String>> = answers.into_iter().map(|row| (row.question_id, row.turns)).collect();
+    let answers: BTreeMap<String, Vec<String>> = answers.into_iter().map(|row| (row.question_id, row.turns)).collect();
     let references: Vec<ReferenceAnswer> = janus_data::read_all(folder.join("reference_answer_gpt-4.jsonl"))?;
-    let references: BTreeMap<u32, Vec<String>> =
+    let references: BTreeMap<String, Vec<String>> =
         references.into_iter().filter_map(|row| Some((row.question_id, row.choices.into_iter().next()?.turns))).collect();
-    let mut equal = 0;
-    for row in &prompted {
-        let absent = |what: &str| Error::reference(file.display().to_string(), format!("{what} of question {}", row.question_id), "none");
-        let question = questions.iter().find(|question| question.question_id == row.question_id).ok_or_else(|| absent("the text"))?;
-        let answers = answers.get(&row.question_id).ok_or_else(|| absent("the answers"))?;
-        let reference = match references.get(&row.question_id) {
-            Some(reference) => reference.as_slice(),
-            None if needs_reference(&question.category) => return Err(absent("the reference answer")),
-            None => &[],
+    let mut conversations = Vec::new();
+    for question in questions {
+        let id = &question.question_id;
+        let absent = |what: &str| Error::reference(format!("{model}, question {id}"), what, "none");
+        let answers = answers.get(id).ok_or_else(|| absent("answers"))?;
+        let reference = match references.get(id) {
+            None if needs_reference(&question.category) => return Err(absent("a reference answer")),
+            reference => reference.map_or(&[][..], Vec::as_slice),
         };
-        let template = PromptTemplate::named(&templates, prompt_name(&question.category, row.turn))?;
-        let messages = judge_messages(&template, question, row.turn, answers, reference)?;
-        equal += usize::from(messages.last().map(|message| &message.content) == row.user_prompt.as_ref());
+        conversations.push(question.conversation(answers, reference));
     }
-    checks.exact(format!("mt_bench {model}: prompts equal to the stored ones"), equal, prompted.len());
+    let calls = judge.calls(&conversations)?;
+    let calls: BTreeMap<&str, Option<&str>> =
+        calls.iter().map(|call| (call.id.as_str(), call.messages.last().map(|message| message.content.as_str()))).collect();
+    let equal = prompted.iter().filter(|row| {
+        let rebuilt = calls.get(format!("{}/turn-{}", row.question_id, row.turn).as_str()).copied().flatten();
+        rebuilt.is_some() && rebuilt == row.user_prompt.as_deref()
+    });
+    checks.exact(format!("mt_bench {model}: prompts equal to the stored ones"), equal.count(), prompted.len());
     Ok(())
+}
+
+/// The model of a judge that makes its calls and does not ask.
+struct Nobody;
+
+impl ChatModel for Nobody {
+    fn name(&self) -> &str {
+        "nobody"
+    }
+
+    fn generate_each(&self, _: &[ChatRequest], _: &mut dyn FnMut(usize, std::result::Result<Vec<Generation>, ModelError>)) {}
 }
 
 #[derive(Deserialize)]

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use janus_core::TopLogprob;
 use serde::{Deserialize, Serialize};
 
 use super::Reference;
 use crate::stats::Mt19937;
-use crate::{Error, Result};
-
-/// What the judge calls the first answer that it is shown.
-const FIRST: &str = "m";
-/// And the second.
-const SECOND: &str = "M";
+use crate::{Error, Result, judge};
 
 /// Whether the judge sees the model's answer before the baseline's: a coin seeded by the instruction, so that
 /// anyone comes to the same order.
@@ -30,15 +26,10 @@ pub fn is_swapped(instruction: &str) -> bool {
 ///
 /// Only the exact tokens `m` and `M` count; a label that is not among the given ones counts as impossible.
 pub fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
-    let (first, second) = (top_logprobs.get(FIRST).copied(), top_logprobs.get(SECOND).copied());
-    // a / (a + b) of exponentials, without underflow.
-    let share_of_first = match (first, second) {
-        (None, None) => return None,
-        (Some(_), None) => 1.0,
-        (None, Some(_)) => 0.0,
-        (Some(a), Some(b)) => 1.0 / (1.0 + (b - a).exp()),
-    };
-    Some(if swapped { 1.0 + share_of_first } else { 2.0 - share_of_first })
+    let top: Vec<TopLogprob> =
+        top_logprobs.iter().map(|(token, &logprob)| TopLogprob { token: token.clone(), logprob }).collect();
+    let for_second = judge::preference(&top)?;
+    Some(if swapped { 3.0 - for_second } else { for_second })
 }
 
 /// One row of an annotation file.
@@ -136,7 +127,7 @@ impl Preferences {
 
 fn read(row: usize, annotation: &Annotation, same: bool, instruction: &str) -> Result<Option<f64>> {
     if let Some(tokens) = &annotation.top_logprobs {
-        if let Some((token, logprob)) = tokens.iter().find(|(_, logprob)| !(**logprob <= 1e-6)) {
+        if let Some((token, logprob)) = tokens.iter().find(|(_, logprob)| logprob.is_nan() || **logprob > 1e-6) {
             return Err(Error::row(row, "top_logprobs", "log-probabilities of at most 0", format!("{logprob} for {token:?}")));
         }
         return Ok(preference(tokens, is_swapped(instruction)));

@@ -1,12 +1,8 @@
-//! From labels to battles.
+//! Battles, and the files that hold them.
 
 use serde::{Deserialize, Serialize};
 
-use crate::judge::ArenaLabel;
 use crate::{Error, Result};
-
-/// How often a significant verdict counts.
-const SIGNIFICANT: usize = 3;
 
 /// The outcome of one battle between a model and the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,27 +26,6 @@ impl Battle {
             Self::Tie => 0.5,
             Self::Model => 1.0,
         }
-    }
-}
-
-/// The battles that one game's verdict makes: none without a verdict. In game 1 the baseline is A, in game 2 the
-/// model is.
-///
-/// ```
-/// use janus_eval::bench::arena_hard::{Battle, battles_of};
-/// use janus_eval::judge::ArenaLabel;
-/// assert_eq!(battles_of(Some(ArenaLabel::MuchA), false), [Battle::Baseline; 3]);
-/// assert_eq!(battles_of(Some(ArenaLabel::A), true), [Battle::Model]);
-/// ```
-pub fn battles_of(label: Option<ArenaLabel>, model_is_a: bool) -> Vec<Battle> {
-    let (a, b) = if model_is_a { (Battle::Model, Battle::Baseline) } else { (Battle::Baseline, Battle::Model) };
-    match label {
-        Some(ArenaLabel::MuchA) => vec![a; SIGNIFICANT],
-        Some(ArenaLabel::A) => vec![a],
-        Some(ArenaLabel::Tie) => vec![Battle::Tie],
-        Some(ArenaLabel::B) => vec![b],
-        Some(ArenaLabel::MuchB) => vec![b; SIGNIFICANT],
-        None => vec![],
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Question;
+use crate::join::text_or_number;
 use crate::judge::rating;
 use crate::{Error, Result, Sample};
 
@@ -12,11 +13,12 @@ use crate::{Error, Result, Sample};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judgment {
     /// The question's number.
-    pub question_id: u32,
+    #[serde(deserialize_with = "text_or_number")]
+    pub question_id: String,
     /// 1 or 2.
     pub turn: usize,
-    /// The judge's text, in which the rating is read.
-    pub judgment: String,
+    /// The judge's text, in which the rating is read; none if the judge did not answer.
+    pub judgment: Option<String>,
     /// The rating as someone stored it, -1 for none; only to be compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
@@ -79,18 +81,19 @@ impl Grades {
 }
 
 struct Rated<'a> {
-    question: u32,
+    question: &'a str,
     turn: usize,
     category: &'a str,
     rating: Option<f64>,
 }
 
-fn rated<'a>(judgments: &[Judgment], questions: &'a [Question]) -> Result<Vec<Rated<'a>>> {
-    let categories: BTreeMap<u32, &str> = questions.iter().map(|question| (question.question_id, question.category.as_str())).collect();
+fn rated<'a>(judgments: &'a [Judgment], questions: &'a [Question]) -> Result<Vec<Rated<'a>>> {
+    let categories: BTreeMap<&str, &str> =
+        questions.iter().map(|question| (question.question_id.as_str(), question.category.as_str())).collect();
     let mut rated = Vec::with_capacity(judgments.len());
     for (row, judgment) in judgments.iter().enumerate() {
-        let Some(category) = categories.get(&judgment.question_id) else {
-            return Err(Error::row(row, "question_id", "a question of the benchmark", judgment.question_id));
+        let Some(category) = categories.get(judgment.question_id.as_str()) else {
+            return Err(Error::row(row, "question_id", "a question of the benchmark", &judgment.question_id));
         };
         if !(1..=2).contains(&judgment.turn) {
             return Err(Error::row(row, "turn", "1 or 2", judgment.turn));
@@ -98,7 +101,8 @@ fn rated<'a>(judgments: &[Judgment], questions: &'a [Question]) -> Result<Vec<Ra
         if let Some(score) = judgment.score.filter(|score| *score != -1.0 && !(0.0..=10.0).contains(score)) {
             return Err(Error::row(row, "score", "0 to 10, or -1 for none", score));
         }
-        rated.push(Rated { question: judgment.question_id, turn: judgment.turn, category, rating: rating(&judgment.judgment) });
+        let rating = judgment.judgment.as_deref().and_then(rating);
+        rated.push(Rated { question: &judgment.question_id, turn: judgment.turn, category, rating });
     }
     Ok(rated)
 }
@@ -129,12 +133,12 @@ mod tests {
     use super::*;
 
     fn judgment(question_id: u32, turn: usize, text: &str) -> Judgment {
-        Judgment { question_id, turn, judgment: text.into(), score: None }
+        Judgment { question_id: question_id.to_string(), turn, judgment: Some(text.into()), score: None }
     }
 
     fn questions() -> Vec<Question> {
-        [(81, "writing"), (101, "reasoning")]
-            .map(|(question_id, category)| Question { question_id, category: category.into(), turns: vec![] })
+        [(81_u32, "writing"), (101, "reasoning")]
+            .map(|(question_id, category)| Question { question_id: question_id.to_string(), category: category.into(), turns: vec![] })
             .to_vec()
     }
 

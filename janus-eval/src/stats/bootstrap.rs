@@ -75,12 +75,7 @@ impl Bootstrap {
     }
 
     /// The interval, with the statistics that leave out one unit each, which only BCa asks for.
-    fn interval(
-        &self,
-        units: usize,
-        statistic: impl Fn(&[usize]) -> f64 + Sync,
-        left_out: impl FnOnce() -> Vec<f64>,
-    ) -> Result<Interval> {
+    fn interval(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync, left_out: impl FnOnce() -> Vec<f64>) -> Result<Interval> {
         let tail = (1.0 - check_level(self.level)?) / 2.0;
         if self.resamples < 2 {
             return Err(Error::Setting { field: "resamples", got: self.resamples.to_string(), expected: "at least 2, better 2000" });

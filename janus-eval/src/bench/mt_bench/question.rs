@@ -57,7 +57,8 @@ pub fn answer(questions: &[Question], model: &dyn ChatModel, seed: u64) -> Vec<R
         let (mut places, mut requests) = (Vec::new(), Vec::new());
         for (place, (question, so_far)) in questions.iter().zip(&answers).enumerate() {
             let (Ok(so_far), Some(next)) = (so_far, question.turns.get(turn)) else { continue };
-            let before = question.turns.iter().zip(so_far).flat_map(|(asked, answered)| [Message::user(asked), Message::assistant(answered)]);
+            let before =
+                question.turns.iter().zip(so_far).flat_map(|(asked, answered)| [Message::user(asked), Message::assistant(answered)]);
             let sampling = SamplingParams { temperature: temperature(&question.category), seed, ..SamplingParams::greedy(ANSWER_TOKENS) };
             places.push(place);
             requests.push(ChatRequest {

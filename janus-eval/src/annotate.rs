@@ -76,8 +76,18 @@ pub struct Key {
     pub mode: Mode,
     /// The model and its opponent; none in a review.
     pub models: Option<[String; 2]>,
-    /// For each item whether the model's answer is shown second.
-    pub swapped: BTreeMap<String, bool>,
+    /// The items, in the order to show.
+    pub items: Vec<KeyItem>,
+}
+
+/// An item of a [`Key`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyItem {
+    /// The bench record's id.
+    pub id: String,
+    /// Whether the model's answer is shown second; none in a review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped: Option<bool>,
 }
 
 impl AnnotationTask {
@@ -87,20 +97,20 @@ impl AnnotationTask {
     /// Those of [`join`]; [`Error::Empty`] if there is no such record.
     pub fn compare(records: &[BenchRecord], model: (&str, &[Response]), opponent: (&str, &[Response]), seed: u64) -> Result<Self> {
         let (left, right) = (join(records, model.1)?, join(records, opponent.1)?);
-        let (mut items, mut swapped) = (Vec::new(), BTreeMap::new());
+        let mut items = Vec::new();
         for (left, right) in left.rows.iter().zip(&right.rows) {
             let (Some(mine), Some(other)) = (left.response, right.response) else { continue };
             let second = derive_seed(seed, &format!("annotation order of {}", left.id)).is_multiple_of(2);
-            swapped.insert(left.id.clone(), second);
             let [a, b] = if second { [other, mine] } else { [mine, other] };
             let texts = vec![text("System message", &left.record.system), text("Instruction", &left.record.prompt)];
             let answers = vec![text("Answer A", a), text("Answer B", b)];
-            items.push(Item { id: left.id.clone(), texts, answers, rubrics: rubrics(left.record) });
+            items.push((second, Item { id: left.id.clone(), texts, answers, rubrics: rubrics(left.record) }));
         }
         // Not the bench's order, which may group what belongs together.
-        items.sort_by_cached_key(|item| derive_seed(seed, &format!("annotation place of {}", item.id)));
+        items.sort_by_cached_key(|(_, item)| derive_seed(seed, &format!("annotation place of {}", item.id)));
         let models = Some([model.0.to_string(), opponent.0.to_string()]);
-        Self::new("Which answer is better?", Mode::Compare, items, models, swapped)
+        let (swapped, items): (Vec<bool>, Vec<Item>) = items.into_iter().unzip();
+        Self::new("Which answer is better?", Mode::Compare, items, models, Some(&swapped))
     }
 
     /// A page on which bench rows are accepted or rejected and graded by difficulty.
@@ -116,16 +126,18 @@ impl AnnotationTask {
         };
         let items: Vec<Item> = records.iter().enumerate().map(item).collect();
         unique("bench records", items.iter().map(|item| item.id.as_str()))?;
-        Self::new("Is this a good row of the bench?", Mode::Review, items, None, BTreeMap::new())
+        Self::new("Is this a good row of the bench?", Mode::Review, items, None, None)
     }
 
-    fn new(title: &str, mode: Mode, items: Vec<Item>, models: Option<[String; 2]>, swapped: BTreeMap<String, bool>) -> Result<Self> {
+    fn new(title: &str, mode: Mode, items: Vec<Item>, models: Option<[String; 2]>, swapped: Option<&[bool]>) -> Result<Self> {
         if items.is_empty() {
             return Err(Error::Empty { what: "an annotation page" });
         }
         let shown = serde_json::to_string(&(mode, &items)).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
         let task = blake3::hash(shown.as_bytes()).to_hex()[..16].to_string();
-        let key = Key { version: ANNOTATIONS_VERSION, task, mode, models, swapped };
+        let swapped = |index: usize| swapped.and_then(|swapped| swapped.get(index).copied());
+        let key_items = items.iter().enumerate().map(|(index, item)| KeyItem { id: item.id.clone(), swapped: swapped(index) }).collect();
+        let key = Key { version: ANNOTATIONS_VERSION, task, mode, models, items: key_items };
         Ok(Self { title: title.into(), mode, items, key })
     }
 
@@ -150,11 +162,6 @@ impl AnnotationTask {
     /// None for texts.
     pub fn to_html(&self) -> Result<String> {
         page::render(self)
-    }
-
-    /// The ids of the items, in the order to show.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.items.iter().map(|item| item.id.as_str())
     }
 }
 
@@ -204,7 +211,8 @@ pub struct Annotation {
 /// # Errors
 /// [`Error::Annotations`] for a result of another format, task or mode, without an annotator's name, of an annotator who gave another one, for an
 /// unknown or doubled item, or for a value that the page does not offer.
-fn check(results: &[Annotations], key: &Key, mode: Mode, ids: &[&str], questions: &[(&str, &[&str])]) -> Result<()> {
+fn check(results: &[Annotations], key: &Key, mode: Mode, questions: &[(&str, &[&str])]) -> Result<()> {
+    let ids: std::collections::HashSet<&str> = key.items.iter().map(|item| item.id.as_str()).collect();
     if results.is_empty() {
         return Err(Error::Empty { what: "a set of annotations" });
     }
@@ -225,15 +233,14 @@ fn check(results: &[Annotations], key: &Key, mode: Mode, ids: &[&str], questions
         if results[..file].iter().any(|other| other.annotator.trim() == result.annotator.trim()) {
             return wrong("an earlier file has the same annotator: keep the newer one".into());
         }
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
         for Annotation { id, values, .. } in &result.answers {
-            if !ids.contains(&id.as_str()) {
+            if !ids.contains(id.as_str()) {
                 return wrong(format!("no item has the id \"{id}\""));
             }
-            if seen.contains(&id.as_str()) {
+            if !seen.insert(id.as_str()) {
                 return wrong(format!("the item \"{id}\" stands twice"));
             }
-            seen.push(id);
             for (question, options) in questions {
                 match values.get(*question) {
                     Some(value) if options.contains(&value.as_str()) => {}

@@ -12,7 +12,6 @@
 //!    [`Sample::clustered`].
 //! 4. [`report::Report`] holds what is to be read, [`Claim`]s included, and prints itself as Markdown,
 //!    JSON or one self-contained HTML page.
-//!
 //! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
 //!
 //! [`bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against

@@ -1,5 +1,9 @@
 //! `cargo xtask judge`: a language model judges responses.
 
+mod alpaca_eval;
+mod arena_hard;
+mod mt_bench;
+mod pairwise;
 mod rubric;
 mod service;
 
@@ -25,6 +29,10 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Protocol {
     Rubric(Box<rubric::Args>),
+    Pairwise(Box<pairwise::Args>),
+    MtBench(Box<mt_bench::Args>),
+    ArenaHard(Box<arena_hard::Args>),
+    AlpacaEval(Box<alpaca_eval::Args>),
 }
 
 /// Runs the command.
@@ -34,5 +42,9 @@ enum Protocol {
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.protocol {
         Protocol::Rubric(args) => rubric::run(args),
+        Protocol::Pairwise(args) => pairwise::run(args),
+        Protocol::MtBench(args) => mt_bench::run(args),
+        Protocol::ArenaHard(args) => arena_hard::run(args),
+        Protocol::AlpacaEval(args) => alpaca_eval::run(args),
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, command, eval, fetch, generate, judge, report, reproduce};
+use xtask::{annotate, bench, command, eval, fetch, generate, judge, report, reproduce};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -28,6 +28,7 @@ enum Command {
     Generate(Box<generate::Args>),
     Judge(judge::Args),
     Report(report::Args),
+    Annotate(annotate::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(args),
         Command::Judge(args) => judge::run(args),
         Command::Report(args) => report::run(args),
+        Command::Annotate(args) => annotate::run(args),
     };
     command::tell(result, cli.json)
 }

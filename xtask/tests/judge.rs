@@ -308,3 +308,112 @@ fn runs_are_compared_in_one_report() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("row 4: expected the judgment of \"q33\""));
 }
+
+/// Runs a command of `judge` against a stub.
+fn protocol(folder: &Path, stub: &Stub, args: &[&str]) -> (Option<i32>, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("judge")
+        .args(args)
+        .args(["--judge", "stub", "--longest-pause", "0.02", "--json"])
+        .current_dir(folder)
+        .env("OPENAI_BASE_URL", stub.url())
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), report)
+}
+
+fn write_lines(path: &Path, rows: &[Value]) {
+    fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+}
+
+fn eval(folder: &Path, args: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("eval").args(args).arg("--json").current_dir(folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn mt_bench_and_arena_hard_judgments_are_what_eval_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let stub = Stub::start(|received| {
+        let text = received.asked();
+        Reply::text(match received.body["messages"].as_array().unwrap().len() {
+            4 => "[[A=B]]",
+            _ if text.contains("<|User Prompt|>") && text.contains("think") => "let me think",
+            _ if text.contains("<|User Prompt|>") => {
+                if text.find("better").unwrap() < text.find("worse").unwrap() {
+                    "[[A>>B]]"
+                } else {
+                    "[[B>A]]"
+                }
+            }
+            _ if text.contains("Reference answer") => "Rating: [[4]]",
+            _ => "Rating: [[8.5]]",
+        })
+    });
+    write_lines(
+        &path("q.jsonl"),
+        &[
+            json!({ "question_id": 81, "category": "writing", "turns": ["a", "b"] }),
+            json!({ "question_id": 111, "category": "math", "turns": ["a", "b"] }),
+        ],
+    );
+    let answers = |id: u64| json!({ "question_id": id, "choices": [{ "index": 0, "turns": ["x", "y"] }] });
+    write_lines(&path("a.jsonl"), &[answers(81), answers(111)]);
+    write_lines(&path("r.jsonl"), &[answers(111)]);
+    let args = ["mt-bench", "--questions", "q.jsonl", "--answers", "a.jsonl", "--references", "r.jsonl", "--out", "mt"];
+    let (code, report) = protocol(folder.path(), &stub, &args);
+    assert_eq!((code, &report["counts"]["calls"]), (Some(0), &json!(4)), "{report}");
+    assert_eq!(report["grades"]["turn2"], json!(6.25));
+    write_lines(&path("r.jsonl"), &[answers(81)]);
+    let (code, report) = protocol(folder.path(), &stub, &args);
+    assert_eq!((code, report["error"].as_str().unwrap()), (Some(2), "r.jsonl: no answer to question 111"));
+
+    let row = |id: &str, text: &str| json!({ "question_id": id, "prompt": text, "answer": text });
+    write_lines(&path("aq.jsonl"), &[row("1", "plain"), row("2", "think")]);
+    write_lines(&path("mine.jsonl"), &[row("1", "better"), row("2", "better")]);
+    write_lines(&path("base.jsonl"), &[row("1", "worse"), row("2", "worse")]);
+    let args = ["arena-hard", "--questions", "aq.jsonl", "--answers", "mine.jsonl", "--baseline", "base.jsonl", "--out", "arena"];
+    let (code, report) = protocol(folder.path(), &stub, &args);
+    assert_eq!((code, &report["counts"]["calls"]), (Some(0), &json!(4)), "{report}");
+    let score = eval(folder.path(), &["arena-hard", "--battles", "arena/battles.jsonl"]);
+    assert_eq!((&score["model_wins"], &score["ties"], &score["baseline_wins"]), (&json!(4), &json!(2), &json!(0)));
+}
+
+#[test]
+fn pairs_and_one_token_preferences_come_over_http_too() {
+    let folder = tempfile::tempdir().unwrap();
+    write_bench(folder.path());
+    let path = |name: &str| folder.path().join(name);
+    let other: Vec<Value> = (0..ROWS).map(|index| json!({ "id": format!("q{index}"), "response": "short" })).collect();
+    write_lines(&path("other.jsonl"), &other);
+    let stub = Stub::start(|received| {
+        if received.body["top_logprobs"] != 5 {
+            let text = received.asked();
+            return Reply::text(if text.find("response ") < text.find("short") { "[[A]]" } else { "[[B]]" });
+        }
+        let first = received.asked().find("mine") < received.asked().find("base");
+        let token = |token: &str, p: f64| json!({ "token": token, "logprob": p.ln(), "bytes": null });
+        let top = if first { [token("m", 0.75), token("M", 0.25)] } else { [token("m", 0.25), token("M", 0.75)] };
+        let choice = json!({ "index": 0, "message": { "content": "m" }, "finish_reason": "length",
+                             "logprobs": { "content": [{ "token": "m", "logprob": -0.1, "bytes": null, "top_logprobs": top }] } });
+        Reply::status(200, json!({ "choices": [choice] }).to_string())
+    });
+    let args = ["pairwise", "--bench", "bench.jsonl", "--model", "mine.jsonl", "--opponent", "other.jsonl", "--out", "pairs"];
+    let (code, report) = protocol(folder.path(), &stub, &args);
+    assert_eq!((code, &report["win"], &report["n"], &report["flip_rate"]), (Some(0), &json!(ROWS), &json!(ROWS), &json!(0.0)), "{report}");
+    assert_eq!(report["first_position_share"], json!(0.5));
+
+    let rows: Vec<Value> = (0..20)
+        .map(|index| json!({ "index": index, "instruction": format!("do {index}"), "reference_output": "base", "output": "mine" }))
+        .collect();
+    write_lines(&path("set.jsonl"), &rows);
+    let args = ["alpaca-eval", "--eval-set", "set.jsonl", "--outputs", "set.jsonl", "--out", "alpaca"];
+    let (code, report) = protocol(folder.path(), &stub, &args);
+    assert_eq!((code, &report["n"]), (Some(0), &json!(20)), "{report}");
+    assert!((report["win_rate"].as_f64().unwrap() - 75.0).abs() < 1e-9, "whichever was shown first: {report}");
+    let annotations = fs::read_to_string(path("alpaca/annotations.jsonl")).unwrap();
+    assert!(annotations.lines().count() == 20 && annotations.contains("\"top_logprobs\":{"));
+}

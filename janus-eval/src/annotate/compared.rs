@@ -51,15 +51,15 @@ impl Compared {
     /// # Errors
     /// [`Error::Annotations`] for a result that does not fit the key, [`Error::Empty`] without an annotation.
     pub fn of(key: &Key, results: &[Annotations]) -> Result<Self> {
-        let ids: Vec<&str> = key.swapped.keys().map(String::as_str).collect();
-        check(results, key, Mode::Compare, &ids, &[("choice", &CHOICES)])?;
+        check(results, key, Mode::Compare, &[("choice", &CHOICES)])?;
+        let swapped: BTreeMap<&str, bool> = key.items.iter().map(|item| (item.id.as_str(), item.swapped.unwrap_or_default())).collect();
         let models = key.models.clone().ok_or(Error::Empty { what: "the models of an annotation key" })?;
         let mut by_item: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
         let (mut tally, mut annotators) = (Tally::default(), Vec::new());
         for result in results {
             let mut own = Tally::default();
             for answer in &result.answers {
-                let swapped = key.swapped.get(&answer.id).copied().unwrap_or_default();
+                let swapped = swapped.get(answer.id.as_str()).copied().unwrap_or_default();
                 let outcome = match (answer.values.get("choice").map(String::as_str), swapped) {
                     (Some("both_good"), _) => Outcome::BothGood,
                     (Some("both_bad"), _) => Outcome::BothBad,
@@ -73,7 +73,7 @@ impl Compared {
             annotators.push(AnnotatorTally {
                 annotator: result.annotator.trim().into(),
                 tally: own,
-                open: ids.len() - result.answers.len(),
+                open: key.items.len() - result.answers.len(),
             });
         }
         let tie_win = tally.rates()?.tie_win;
@@ -87,7 +87,7 @@ impl Compared {
             by_item.values().map(|outcomes| outcomes.iter().map(|outcome| f64::from(*outcome as u8)).collect()).collect();
         let shared = units.iter().filter(|unit| unit.len() > 1).count();
         let (agreement, alpha) = (agreement(&units), krippendorff_alpha(&units, Scale::Nominal).ok());
-        Ok(Self { models, items: ids.len(), tally, tie_win, interval, annotators, shared, agreement, alpha })
+        Ok(Self { models, items: key.items.len(), tally, tie_win, interval, annotators, shared, agreement, alpha })
     }
 
     /// The bars and what is to know about them.

@@ -52,14 +52,13 @@ pub struct Reviewed {
 }
 
 impl Reviewed {
-    /// Counts the results of any number of annotators on the rows of these ids.
+    /// Counts the results of any number of annotators.
     ///
     /// # Errors
     /// [`Error::Annotations`](crate::Error::Annotations) for a result that does not fit the key, [`Error::Empty`](crate::Error::Empty) without one.
-    pub fn of<'a>(key: &Key, ids: impl IntoIterator<Item = &'a str>, results: &[Annotations]) -> Result<Self> {
-        let ids: Vec<&str> = ids.into_iter().collect();
+    pub fn of(key: &Key, results: &[Annotations]) -> Result<Self> {
         let questions: [(&str, &[&str]); 2] = [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
-        check(results, key, Mode::Review, &ids, &questions)?;
+        check(results, key, Mode::Review, &questions)?;
         let mut said: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
         for answer in results.iter().flat_map(|result| &result.answers) {
             let value = |question: &str| answer.values.get(question).map_or("", String::as_str);
@@ -70,14 +69,14 @@ impl Reviewed {
             };
             said.entry(&answer.id).or_default().push((value("accept") == "yes", difficulty));
         }
-        let row = |id: &&str| {
-            let said = said.get(id).map_or(&[][..], Vec::as_slice);
+        let row = |item: &super::KeyItem| {
+            let said = said.get(item.id.as_str()).map_or(&[][..], Vec::as_slice);
             let accepted = said.iter().filter(|(accept, _)| *accept).count();
             let rejected = said.len() - accepted;
             let mut difficulties: Vec<Difficulty> = said.iter().map(|(_, difficulty)| *difficulty).collect();
             difficulties.sort_unstable();
             ReviewedRow {
-                id: (*id).into(),
+                id: item.id.clone(),
                 accepted,
                 rejected,
                 verdict: (accepted != rejected).then_some(accepted > rejected),
@@ -89,7 +88,7 @@ impl Reviewed {
         let ranks: Vec<Vec<f64>> =
             said.values().map(|said| said.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
         Ok(Self {
-            rows: ids.iter().map(row).collect(),
+            rows: key.items.iter().map(row).collect(),
             annotators: results.iter().map(|result| result.annotator.trim().into()).collect(),
             verdict_agreement: agreement(&verdicts),
             verdict_alpha: krippendorff_alpha(&verdicts, Scale::Nominal).ok(),

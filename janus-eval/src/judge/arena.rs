@@ -3,9 +3,8 @@
 use janus_core::{ChatRequest, Message, SamplingParams};
 use serde::{Deserialize, Serialize};
 
-use super::label::arena_label;
 use super::prompt::own;
-use super::{ArenaLabel, Asker, Counts, Estimate, PromptTemplate, Reply, TemplateId, arena_labels};
+use super::{ArenaLabel, Asker, Counts, Estimate, PromptTemplate, Reply, TemplateId, arena_label, arena_labels};
 use crate::Result;
 use crate::join::unique;
 

@@ -1,22 +1,20 @@
 //! `cargo xtask judge rubric`: a score for each rubric of each response.
 
-use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use janus_core::{BenchRecord, SamplingParams};
-use janus_data::{CallJournal, read_all, write_all, write_file};
+use janus_data::{read_all, write_all, write_file};
 use janus_eval::Response;
-use janus_eval::judge::{Asker, PromptTemplate, RubricJudge, RubricJudgement, RubricOptions, ScoreReader};
+use janus_eval::judge::{Asker, RubricJudge, RubricJudgement, RubricOptions, ScoreReader};
 use janus_eval::run::{JudgedRun, RUN_FILES};
 use serde_json::{Value, json};
 
-use super::service::ServiceArgs;
+use super::service::{BatchArgs, ServiceArgs, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::fingerprint;
-use crate::progress::{Progress, Unit};
 
 /// Score each response from 1 to 5 against each rubric of its bench record
 ///
@@ -53,6 +51,8 @@ pub struct Args {
     protocol: ProtocolArgs,
     #[command(flatten)]
     service: ServiceArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,11 +99,7 @@ impl ProtocolArgs {
     fn options(&self) -> Result<RubricOptions, CommandError> {
         let paper = RubricOptions::paper(!self.no_reference).failure()?;
         let prompt = match &self.judge_prompt {
-            Some(path) => {
-                let text = fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))?;
-                let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                PromptTemplate::parse(&text, &name).bad_input()?
-            }
+            Some(path) => read_prompt(path)?,
             None => paper.prompt,
         };
         let sampling = SamplingParams {
@@ -124,29 +120,27 @@ impl ProtocolArgs {
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let begun = SystemTime::now();
     let (records, responses) = read(args)?;
-    let (options, model) = (args.protocol.options()?, args.service.model()?);
-    fs::create_dir_all(args.out.join("scores")).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
-    let journal = CallJournal::open(args.out.join("calls.jsonl")).bad_input()?;
+    let options = args.protocol.options()?;
+    let (model, journal) = args.service.begin(&args.out)?;
     let judge = RubricJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
-    let taken = args.service.read_batch(&journal, || judge.unasked(&records, &responses).bad_input())?;
-    let estimate = judge.estimate(&records, &responses).bad_input()?;
-    let (told, planned) = args.service.tell(&estimate);
-    if args.service.dry_run() {
-        return Ok(Outcome::done(told, json!({ "command": "judge rubric", "dry_run": true, "estimate": planned })));
-    }
-    if let Some((path, calls)) = args.service.write_batch(|| judge.unasked(&records, &responses).bad_input())? {
-        let text = format!("{}: {calls} calls; give the answers back with --batch-in", path.display());
-        return Ok(Outcome::done(text, json!({ "command": "judge rubric", "batch": path, "calls": calls, "estimate": planned })));
-    }
-    eprintln!("judge: {told}");
+    let open = || judge.unasked(&records, &responses).bad_input();
+    let taken = args.batch.read(&args.service, &journal, open)?;
     if taken > 0 {
         eprintln!("judge: {taken} answers taken from the batch");
     }
-    let progress = RefCell::new(Progress::new("judge", Unit::Count("answers"), estimate.calls as u64));
-    let on_call = || progress.borrow_mut().advance(1);
-    let judge = RubricJudge::new(Asker::new(&model).journal(&journal).on_call(&on_call), options).bad_input()?;
-    let judgement = judge.judge_runs(&records, &responses).bad_input()?;
-    progress.into_inner().finish();
+    if let Some((path, calls)) = args.batch.write(&args.service, open)? {
+        let text = format!("{}: {calls} calls; give the answers back with --batch-in", path.display());
+        return Ok(Outcome::done(text, json!({ "command": "judge rubric", "batch": path, "calls": calls })));
+    }
+    let estimate = judge.estimate(&records, &responses).bad_input()?;
+    if let Some(outcome) = args.service.announce("judge rubric", &estimate) {
+        return Ok(outcome);
+    }
+    let judgement = watched(estimate.calls, |on_call| {
+        let judge = RubricJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
+        judge.judge_runs(&records, &responses).bad_input()
+    })?;
+    fs::create_dir_all(args.out.join("scores")).failure()?;
 
     let usage = model.usage();
     let provenance = json!({

@@ -1,15 +1,17 @@
 //! The service that judges, and what it costs.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use janus_core::ChatRequest;
 use janus_data::CallJournal;
-use janus_eval::judge::Estimate;
+use janus_eval::judge::{Counts, Estimate, PromptTemplate};
 use janus_infer::remote::{Backoff, Prices, RemoteModel, RemoteOptions, batch};
 use serde_json::{Value, json};
 
-use crate::command::{Blame as _, CommandError};
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::progress::{Progress, Unit};
 
 /// Which service is asked, and within which limits.
 #[derive(Debug, clap::Args)]
@@ -57,6 +59,12 @@ pub struct ServiceArgs {
     /// Say how many calls and tokens it takes and what they cost, and ask nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+/// The Batch API in place of single requests.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Batch API")]
+pub struct BatchArgs {
     /// Write the calls that have no answer yet as a file for the Batch API, and ask nothing
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     batch_out: Option<PathBuf>,
@@ -66,11 +74,6 @@ pub struct ServiceArgs {
 }
 
 impl ServiceArgs {
-    /// The model; nothing is sent yet.
-    pub fn model(&self) -> Result<RemoteModel, CommandError> {
-        RemoteModel::new(&self.judge, self.options()?).bad_input()
-    }
-
     fn options(&self) -> Result<RemoteOptions, CommandError> {
         let seconds = |name: &str, seconds: f64| {
             let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
@@ -100,13 +103,25 @@ impl ServiceArgs {
         Some(Prices { prompt: self.price_prompt?, completion: self.price_completion? })
     }
 
-    /// Whether only the estimate is wanted.
-    pub fn dry_run(&self) -> bool {
-        self.dry_run
+    /// The model and the run folder's journal, which is made if need be. Nothing is sent yet.
+    pub fn begin(&self, out: &Path) -> Result<(RemoteModel, CallJournal), CommandError> {
+        let model = RemoteModel::new(&self.judge, self.options()?).bad_input()?;
+        std::fs::create_dir_all(out).map_err(|error| CommandError::bad_input(format!("{}: {error}", out.display())))?;
+        Ok((model, CallJournal::open(out.join("calls.jsonl")).bad_input()?))
+    }
+
+    /// Tells what it will take. If only that is wanted, it is the outcome.
+    pub fn announce(&self, command: &str, estimate: &Estimate) -> Option<Outcome> {
+        let (told, planned) = self.tell(estimate);
+        if self.dry_run {
+            return Some(Outcome::done(told, json!({ "command": command, "dry_run": true, "estimate": planned })));
+        }
+        eprintln!("judge: {told}");
+        None
     }
 
     /// The estimate in words, and as JSON.
-    pub fn tell(&self, estimate: &Estimate) -> (String, Value) {
+    fn tell(&self, estimate: &Estimate) -> (String, Value) {
         let Estimate { calls, answered, prompt_tokens, completion_tokens } = *estimate;
         let most = self.prices().map(|prices| prices.cost(prompt_tokens, completion_tokens));
         let cost = match most {
@@ -122,21 +137,25 @@ impl ServiceArgs {
         });
         (text, report)
     }
+}
 
+impl BatchArgs {
     /// Writes the open calls as a batch file, if that is wanted; how many there are.
-    pub fn write_batch(
+    pub fn write(
         &self,
+        service: &ServiceArgs,
         open: impl FnOnce() -> Result<Vec<ChatRequest>, CommandError>,
     ) -> Result<Option<(&Path, usize)>, CommandError> {
         let Some(path) = &self.batch_out else { return Ok(None) };
         let requests = open()?;
-        batch::write(path, &self.judge, &requests, &self.options()?).failure()?;
+        batch::write(path, &service.judge, &requests, &service.options()?).failure()?;
         Ok(Some((path, requests.len())))
     }
 
     /// Takes a batch's answers into the journal, if there is one; how many there are.
-    pub fn read_batch(
+    pub fn read(
         &self,
+        service: &ServiceArgs,
         journal: &CallJournal,
         open: impl FnOnce() -> Result<Vec<ChatRequest>, CommandError>,
     ) -> Result<usize, CommandError> {
@@ -145,10 +164,38 @@ impl ServiceArgs {
         let mut taken = 0;
         for (request, answer) in requests.iter().zip(batch::read(path, &requests).bad_input()?) {
             if let Ok(generations) = answer {
-                journal.put(&self.judge, request, &generations).failure()?;
+                journal.put(&service.judge, request, &generations).failure()?;
                 taken += 1;
             }
         }
         Ok(taken)
     }
+}
+
+/// Judges with progress on stderr: `judge` is given what to call for each answer.
+pub fn watched<T>(calls: usize, judge: impl FnOnce(&dyn Fn()) -> Result<T, CommandError>) -> Result<T, CommandError> {
+    let progress = RefCell::new(Progress::new("judge", Unit::Count("answers"), calls as u64));
+    let judged = judge(&|| progress.borrow_mut().advance(1))?;
+    progress.into_inner().finish();
+    Ok(judged)
+}
+
+/// A judge's prompt from a file; its id is the file's name if the file gives none.
+pub fn read_prompt(path: &Path) -> Result<PromptTemplate, CommandError> {
+    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    PromptTemplate::parse(&read_text(path)?, &name).bad_input()
+}
+
+/// A file's text.
+pub fn read_text(path: &Path) -> Result<String, CommandError> {
+    std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
+}
+
+/// How a judgement ended: the text and the report, as a failure if a call came to nothing.
+pub fn outcome(out: &Path, text: String, counts: &Counts, report: Value) -> Outcome {
+    if counts.failed == 0 {
+        return Outcome::done(format!("{text}\n{}", out.display()), report);
+    }
+    let missing = format!("{} of {} verdicts are missing", counts.failed, counts.calls);
+    Outcome::failed(format!("{}: {text}; {missing}: repeat the command to ask them again", out.display()), report)
 }

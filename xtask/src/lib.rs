@@ -1,11 +1,12 @@
 //! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
 //!
-//! * [`reproduce`], [`generate`], [`eval`], [`fetch`]: the commands. Each has its `Args` and a `run` that gives an
+//! * [`reproduce`], [`generate`], [`eval`], [`fetch`], [`bench`]: the commands. Each has its `Args` and a `run` that gives an
 //!   [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
 //! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod command;
 pub mod eval;
 pub mod fetch;

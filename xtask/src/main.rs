@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{command, eval, fetch, generate, reproduce};
+use xtask::{bench, command, eval, fetch, generate, reproduce};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -25,6 +25,7 @@ enum Command {
     Eval(eval::Args),
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     command::tell(result, cli.json)
 }

@@ -1,7 +1,8 @@
 //! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
 //!
-//! * [`reproduce`], [`generate`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`bench`]: the commands. Each has its
-//!   `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError).
+//! * [`reproduce`], [`generate`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`bench`], [`verify_goldens`]: the
+//!   commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
+//!   [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
 //! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
 #![forbid(unsafe_code)]
@@ -18,3 +19,4 @@ pub mod progress;
 pub mod report;
 pub mod reproduce;
 pub mod stage;
+pub mod verify_goldens;

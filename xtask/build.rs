@@ -1,4 +1,4 @@
-//! Tells the tests whether the reference data lies beside the workspace.
+//! Tells the tests whether the reference data lies beside the workspace, and whether there is a browser.
 
 use std::path::Path;
 
@@ -10,6 +10,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if goldens.exists() {
         println!("cargo::rerun-if-changed={}", goldens.display());
         println!("cargo::rustc-cfg=has_shared");
+    }
+    println!("cargo::rustc-check-cfg=cfg(has_chromium)");
+    println!("cargo::rerun-if-env-changed=PATH");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if let Some(chromium) = std::env::split_paths(&path).map(|folder| folder.join("chromium")).find(|path| path.is_file()) {
+        println!("cargo::rerun-if-changed={}", chromium.display());
+        println!("cargo::rustc-cfg=has_chromium");
     }
     Ok(())
 }

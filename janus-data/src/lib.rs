@@ -3,6 +3,7 @@
 //! * [`read`], [`read_all`]: rows of JSON, JSON lines and Parquet as a stream of `Result<T>`, whose
 //!   errors name the file, the row and the field.
 //! * [`write_all`], [`write_parquet`], [`write_file`]: files that appear whole or not at all.
+//! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
@@ -30,8 +31,10 @@
 #![forbid(unsafe_code)]
 
 mod bpe;
+mod calls;
 mod error;
 mod format;
+mod journal;
 pub mod mini;
 mod pack;
 mod pair;
@@ -40,7 +43,9 @@ mod tokenize;
 mod tokenizer;
 mod write;
 
+pub use calls::{CallJournal, Journaled};
 pub use error::{Error, Problem, Result};
+pub use journal::{Journal, JournalProblem};
 pub use pack::{PackedRow, concat, pack};
 pub use pair::PairRows;
 pub use read::{Reader, read, read_all};

@@ -1,5 +1,8 @@
 //! What can be wrong with an evaluation.
 
+use std::fmt;
+use std::sync::Arc;
+
 /// An evaluation that cannot be computed as asked. Each variant carries what was found.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +38,24 @@ pub enum Error {
         got: String,
         /// What it may be.
         expected: &'static str,
+    },
+    /// A judge's prompt that cannot be used.
+    #[error("the judge's prompt {id}: {problem}")]
+    Prompt {
+        /// The prompt's id.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An annotator's result that cannot be counted.
+    #[error("annotations {file} of \"{annotator}\": {problem}")]
+    Annotations {
+        /// Position of the result, from 0.
+        file: usize,
+        /// Who it is of.
+        annotator: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Two lists that are to be compared value by value have different lengths.
     #[error("paired values need equal lengths, got {left} and {right}: join them by id first")]
@@ -112,12 +133,108 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A row of data that breaks a rule. Its position counts from 1, as in messages about files.
+    #[error("row {row}, field \"{field}\": expected {expected}, got {got}")]
+    Row {
+        /// The row, from 1.
+        row: usize,
+        /// The field.
+        field: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+    /// Reference data that lacks something an evaluation needs, or has it in another form.
+    #[error("{what}: expected {expected}, got {got}")]
+    Reference {
+        /// What was looked at.
+        what: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A coefficient that the data leaves undefined.
+    #[error("{what} is undefined: {why}")]
+    Undefined {
+        /// The coefficient.
+        what: &'static str,
+        /// Why.
+        why: &'static str,
+    },
+    /// Comparisons that leave strengths open: a player that only won or only lost has no finite one.
+    #[error("player {player} has no finite strength: within the comparisons, {why}")]
+    NoStrength {
+        /// The player's position, from 0.
+        player: usize,
+        /// Why.
+        why: &'static str,
+    },
+    /// An iteration that did not come to its end.
+    #[error("{what} did not converge in {iterations} iterations: look for extreme values in its rows")]
+    NotConverged {
+        /// The fit.
+        what: &'static str,
+        /// Iterations that were done.
+        iterations: usize,
+    },
+    /// A file that cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A report file of another format or version.
     #[error("cannot read the report: {problem}")]
     ReportFile {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl Error {
+    /// A row that breaks a rule; `row` counts from 0 here.
+    pub(crate) fn row(row: usize, field: &'static str, expected: impl Into<String>, got: impl fmt::Display) -> Self {
+        Self::Row { row: row + 1, field, expected: expected.into(), got: got.to_string() }
+    }
+
+    /// Reference data that is not as it should be.
+    pub(crate) fn reference(what: impl Into<String>, expected: impl Into<String>, got: impl fmt::Display) -> Self {
+        Self::Reference { what: what.into(), expected: expected.into(), got: got.to_string() }
+    }
+}
+
+/// An error of a reader, which names file, row and field. Two are equal if they say the same.
+#[derive(Debug, Clone)]
+pub struct FileError(Arc<janus_data::Error>);
+
+impl FileError {
+    /// The reader's own error.
+    pub fn reader(&self) -> &janus_data::Error {
+        &self.0
+    }
+}
+
+impl From<janus_data::Error> for Error {
+    fn from(error: janus_data::Error) -> Self {
+        Self::File(FileError(Arc::new(error)))
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl PartialEq for FileError {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
 }
 
 /// The crate's result.

@@ -108,7 +108,7 @@ pub(crate) fn unique<'a>(what: &'static str, ids: impl Iterator<Item = &'a str>)
     Ok(places)
 }
 
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(crate) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "an id: a string or a whole number")]
     enum Id {

@@ -1,19 +1,24 @@
-//! Evaluates personalised models: judges, paired outcomes, bootstrap intervals, reports.
+//! Evaluates language models: judges, benchmarks, statistics, reports.
 //!
 //! The way of a number from a response to the page:
 //!
 //! 1. [`score_responses`] joins responses with bench records by id and asks a [`janus_core::Judge`];
 //!    what comes out is one [`ScoredRow`] for each record. [`VerifiableJudge`] is the judge whose
-//!    truth can be computed; [`read_score`] reads the score in the text of one that is a language model.
+//!    truth can be computed; [`judge`] has those that are language models, and [`read_score`] reads the
+//!    score in their texts.
 //! 2. [`pool`] adds up rubrics and runs within each row, [`summarise`] gives the means of a model,
 //!    [`PairedOutcomes`] the four outcomes between two models and their tie+win.
 //! 3. [`Bootstrap`] puts an [`Interval`] on each of them; rows of one instruction are kept together by
 //!    [`Sample::clustered`].
 //! 4. [`report::Report`] holds what is to be read, [`Claim`]s included, and prints itself as Markdown,
 //!    JSON or one self-contained HTML page.
+//! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
 //!
-//! Nothing here knows tensors, files or HTTP. No function returns a NaN: what cannot be computed, such
-//! as the mean of no rows, is an [`Error`].
+//! [`bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against
+//! published numbers.
+//!
+//! Nothing here knows tensors or HTTP. No function returns a NaN: what cannot be computed, such as the mean of no rows, is
+//! an [`Error`].
 //!
 //! ```
 //! use janus_eval::{Bootstrap, PairedOutcomes, Sample, ScoredRow, pool};
@@ -32,18 +37,25 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod annotate;
+pub mod bench;
 mod claim;
+mod csv;
 mod error;
+mod files;
 mod join;
+pub mod judge;
 mod outcome;
 pub mod read_score;
 pub mod report;
+pub mod run;
 mod score;
-mod stats;
+pub mod stats;
 mod verifiable;
+pub mod verify;
 
 pub use claim::Claim;
-pub use error::{Error, Result};
+pub use error::{Error, FileError, Result};
 pub use join::{Joined, Missing, Response, join, record_id};
 pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
 pub use score::{Failure, PooledRow, ScoreMean, ScoreSummary, Scored, ScoredRow, SourceScore, pool, score_responses, summarise};

@@ -89,7 +89,7 @@ impl Tally {
         })
     }
 
-    fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
         *match outcome {
             Outcome::Win => &mut self.win,
             Outcome::BothGood => &mut self.both_good,

@@ -51,19 +51,36 @@ pub enum Unreadable {
 /// # Errors
 /// [`Unreadable`], never a stand-in score: ask again, then count the score as missing.
 pub fn strict(text: &str) -> Result<Reading, Unreadable> {
-    // ASCII lower case keeps every byte position.
-    let lower = text.to_ascii_lowercase();
-    let marker = ["[result]", "[score]"].into_iter().filter_map(|marker| lower.rfind(marker).map(|at| at + marker.len())).max();
-    if let Some(end) = marker {
-        let rest = skip_word_score(skip(&lower[end..], true));
+    if let Some(end) = last_marker(text) {
+        let lower = text[end..].to_ascii_lowercase();
+        let rest = skip_word_score(skip(&lower, true));
         return Ok(Reading { score: whole_score(rest).unwrap_or(Err(Unreadable::NoNumber))?, fallback: false });
     }
+    // ASCII lower case keeps every byte position.
+    let lower = text.to_ascii_lowercase();
     let mut ends: Vec<usize> = words(&lower, "score").chain(words(&lower, "result")).collect();
     ends.sort_unstable();
     // The last mention with a number decides, also if that number is no score: an earlier one is less
     // likely to be the verdict.
     let last = ends.into_iter().rev().find_map(|end| whole_score(skip(&lower[end..], true)));
     Ok(Reading { score: last.unwrap_or(Err(Unreadable::NoMarker))?, fallback: true })
+}
+
+/// The position behind the last `[RESULT]` or `[SCORE]`, in any case. A marker stands near the end of a text, so the
+/// search from there reads little of it.
+fn last_marker(text: &str) -> Option<usize> {
+    let mut before = text;
+    while let Some(start) = before.rfind('[') {
+        let ends = |marker: &str| {
+            let end = start + marker.len();
+            text.as_bytes().get(start..end).filter(|found| found.eq_ignore_ascii_case(marker.as_bytes())).map(|_| end)
+        };
+        if let Some(end) = ends("[result]").or_else(|| ends("[score]")) {
+            return Some(end);
+        }
+        before = &text[..start];
+    }
+    None
 }
 
 /// Positions behind each occurrence of `word` that is a word of its own.

@@ -30,9 +30,11 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 pub use example::{Example, ExampleResponse};
-pub use figure::{BarChart, BarGroup, Figure, Histogram, HistogramSeries, Line, LineChart, Plot, Point, Value};
+pub use figure::{BarChart, BarGroup, Figure, Histogram, HistogramSeries, Line, LineChart, Plot, Point, ShareChart, ShareRow, Value};
 pub use json::{FORMAT, VERSION};
 pub use table::{Cell, Table};
+
+pub(crate) use html::{STYLE, page};
 
 use crate::join::unique;
 use crate::{Claim, Error, Result};

@@ -1,13 +1,32 @@
-//! Intervals: the bootstrap over rows or clusters, and the closed form for a proportion.
+//! Statistics: intervals, strengths from comparisons, regression, agreement. All of it is deterministic:
+//! equal data and seeds give equal digits on any machine and any number of threads.
+//!
+//! * [`Bootstrap`] over rows or clusters, and [`wilson`]'s closed form for a proportion.
+//! * [`BradleyTerry`]: strengths of players from who beat whom.
+//! * [`L1Logistic`]: logistic regression with an L1 penalty.
+//! * [`cohen_kappa`], [`fleiss_kappa`], [`krippendorff_alpha`], [`pearson`], [`spearman`]: agreement.
+//! * [`Mt19937`]: the generator behind published draws.
 
+mod agreement;
 mod bootstrap;
+mod bradley_terry;
+mod logistic;
+mod mersenne;
+mod newglmnet;
 mod normal;
 mod sample;
 
 use serde::{Deserialize, Serialize};
 
+pub use agreement::{Scale, Weighting, cohen_kappa, fleiss_kappa, krippendorff_alpha, pearson, spearman};
 pub use bootstrap::{Bootstrap, Method};
+pub use bradley_terry::BradleyTerry;
+pub use logistic::{L1Logistic, LogisticRow};
+pub use mersenne::Mt19937;
+pub use newglmnet::NewGlmnet;
 pub use sample::Sample;
+
+pub(crate) use bootstrap::{below, quantile};
 
 use crate::{Error, Result};
 
@@ -60,6 +79,12 @@ pub fn wilson(hits: usize, n: usize, level: f64) -> Result<Interval> {
     let low = if hits == 0 { 0.0 } else { (centre - half).max(0.0) };
     let high = if hits == n { 1.0 } else { (centre + half).min(1.0) };
     Ok(Interval { estimate: p, low, high, level, n })
+}
+
+/// Mean of values added in ascending order, so that the order in which they came changes no digit; none without a value.
+pub(crate) fn mean_in_order(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 fn check_level(level: f64) -> Result<f64> {

@@ -18,18 +18,25 @@ pub struct Outcome {
     text: String,
     report: Value,
     failed: bool,
+    /// What a failed command shows on stdout all the same.
+    shown: Option<String>,
 }
 
 impl Outcome {
     /// All is well (exit code 0). `text` goes to stdout; with `--json`, `report` (an object) does instead.
     pub fn done(text: impl Into<String>, report: Value) -> Self {
-        Self { text: text.into(), report, failed: false }
+        Self { text: text.into(), report, failed: false, shown: None }
     }
 
     /// The command did its work and the thing asked about failed (exit code 1): a check that does not
     /// hold, rows without an answer. `text` is one sentence; `report` still holds what was found.
     pub fn failed(text: impl Into<String>, report: Value) -> Self {
-        Self { text: text.into(), report, failed: true }
+        Self { text: text.into(), report, failed: true, shown: None }
+    }
+
+    /// A failed outcome that shows what it found on stdout, before its one sentence on stderr.
+    pub fn showing(self, text: impl Into<String>) -> Self {
+        Self { shown: Some(text.into()), ..self }
     }
 }
 
@@ -113,10 +120,13 @@ impl<T, E: Into<BoxError>> Blame<T> for Result<T, E> {
 /// Tells the result: the summary (or, with `json`, the one object) on stdout, an error as one line on
 /// stderr. With `json` an error is an object on stdout too.
 pub fn tell(result: Result<Outcome, CommandError>, json: bool) -> ExitCode {
-    let (code, text, mut report) = match result {
-        Ok(outcome) => (u8::from(outcome.failed), outcome.text, outcome.report),
-        Err(error) => (error.exit_code(), error.to_string(), json!({})),
+    let (code, text, mut report, shown) = match result {
+        Ok(outcome) => (u8::from(outcome.failed), outcome.text, outcome.report, outcome.shown),
+        Err(error) => (error.exit_code(), error.to_string(), json!({}), None),
     };
+    if let Some(shown) = shown.filter(|_| !json) {
+        print_out(&shown);
+    }
     let text = if code == 0 { text } else { one_line(&text) };
     if code != 0 {
         eprintln!("error: {text}");

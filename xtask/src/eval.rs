@@ -1,18 +1,26 @@
-//! `cargo xtask eval`: scores responses.
+//! `cargo xtask eval`: what responses and judgments come to, benchmark by benchmark.
 
-use std::path::PathBuf;
+mod alpaca_eval;
+mod arena_hard;
+mod mini;
+mod mt_bench;
+mod perplexity;
+mod rubric;
+mod toxicity;
+mod verify;
 
-use janus_core::BenchRecord;
-use janus_data::read_all;
-use janus_eval::{Bootstrap, Response, Sample, VerifiableJudge, pool, score_responses, summarise};
-use serde_json::{Value, json};
+use std::path::Path;
+
+use janus_eval::Interval;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 
-/// Score responses to a bench
+/// Compute a benchmark's numbers from responses or judgments
 ///
-/// Reads:   a bench and the responses to it.
-/// Writes:  nothing; the scores go to stdout.
+/// Reads:   the files of a benchmark; each has its own help.
+/// Writes:  nothing; the numbers go to stdout, with --json as one object.
 /// Example: cargo xtask eval mini --bench bench.jsonl --responses responses.jsonl
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -23,98 +31,75 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Bench {
-    Mini(MiniArgs),
-}
-
-/// Score responses to Multifaceted Mini by computation
-///
-/// Every response is scored from 1 to 5 for each of its record's four preferences; a score is bounded
-/// by the truth of the answer.
-///
-/// Reads:   BENCH: a bench.jsonl of Multifaceted Mini (.json, .jsonl, .parquet, also .gz).
-///          RESPONSES: rows of {id, response}; other fields are ignored.
-/// Writes:  nothing; the scores go to stdout, with --json the scores of each row and their reasons too.
-/// Example: cargo xtask eval mini --bench runs/mini-0/mini/bench.jsonl
-///          --responses runs/mini-0/responses/janus.jsonl
-#[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
-struct MiniArgs {
-    /// The bench's records
-    #[arg(long, value_name = "BENCH")]
-    bench: PathBuf,
-    /// The responses
-    #[arg(long, value_name = "RESPONSES")]
-    responses: PathBuf,
-    /// Seed of the bootstrap
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    Mini(mini::Args),
+    AlpacaEval(alpaca_eval::Args),
+    ArenaHard(arena_hard::Args),
+    MtBench(mt_bench::Args),
+    Toxicity(toxicity::Args),
+    Rubric(rubric::Args),
+    Verify(verify::Args),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Bad input for files that cannot be read, do not fit together, or are not Mini's.
+/// Bad input for files that cannot be read or do not fit together.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
-        Bench::Mini(args) => mini(args),
+        Bench::Mini(args) => mini::run(args),
+        Bench::AlpacaEval(args) => alpaca_eval::run(args),
+        Bench::ArenaHard(args) => arena_hard::run(args),
+        Bench::MtBench(args) => mt_bench::run(args),
+        Bench::Toxicity(args) => toxicity::run(args),
+        Bench::Rubric(args) => rubric::run(args),
+        Bench::Verify(args) => verify::run(args),
     }
 }
 
-fn mini(args: &MiniArgs) -> Result<Outcome, CommandError> {
-    let records: Vec<BenchRecord> = read_all(&args.bench).bad_input()?;
-    let responses: Vec<Response> = read_all(&args.responses).bad_input()?;
-    let scored = score_responses(&records, &responses, &VerifiableJudge::mini()).bad_input()?;
-    if let Some(failure) = scored.failures.first() {
-        let reason = format!("{}: record {}: {}", args.bench.display(), failure.id, failure.reason);
-        return Err(CommandError::bad_input(reason));
-    }
-    let summary = summarise(&[&scored.rows]).bad_input()?;
-    // Rows of one instruction share its prompt, and are resampled together.
-    let means = pool(&[&scored.rows]).bad_input()?;
-    let clustered = means.iter().zip(&records).filter_map(|(row, record)| Some((record.prompt.clone(), row.mean()?)));
-    let bootstrap = Bootstrap { seed: args.seed, ..Bootstrap::default() };
-    let interval = match bootstrap.mean(&Sample::clustered(clustered).bad_input()?) {
-        // One instruction has a score, but nothing to resample.
-        Err(janus_eval::Error::TooFewUnits { .. }) => None,
-        interval => Some(interval.bad_input()?),
-    };
+/// Where reference data lies if nothing else is said.
+const DATA: &str = "../shared/data";
 
-    let mean = summary.overall.mean;
-    let ends = match &interval {
-        Some(interval) => format!("[{:.3}, {:.3}]", interval.low, interval.high),
-        None => "(no interval: one instruction)".into(),
-    };
-    let mut text = format!("mean score {mean:.3} {ends} over {} of {} records\n", summary.overall.n, records.len());
-    let mut sources = Vec::new();
-    for source in &summary.sources {
-        if let Some(score) = &source.score {
-            text += &format!("  {:12} {:.3} (n {})\n", source.source, score.mean, score.n);
-            sources.push(json!({ "source": source.source, "mean": score.mean, "n": score.n, "missing": score.missing }));
+/// What the library says of rows, with the file that they come from.
+fn of_file<T>(path: &Path, result: janus_eval::Result<T>) -> Result<T, CommandError> {
+    result.bad_input().map_err(|error| error.at(path.display()))
+}
+
+/// The report of a command: its name, then the fields of each part on one level.
+fn flat(command: &str, parts: &[&dyn Part]) -> Result<Value, CommandError> {
+    let mut report = Map::from_iter([("command".to_string(), json!(command))]);
+    for part in parts {
+        if let Value::Object(fields) = part.value().failure()? {
+            report.extend(fields);
         }
     }
-    if scored.missing.count > 0 {
-        text += &format!("{} records have no response, first {}\n", scored.missing.count, scored.missing.named.join(", "));
+    Ok(Value::Object(report))
+}
+
+/// Anything that is an object in JSON.
+trait Part {
+    fn value(&self) -> serde_json::Result<Value>;
+}
+
+impl<T: Serialize> Part for T {
+    fn value(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
     }
-    let rows: Vec<Value> = scored
-        .rows
-        .iter()
-        .zip(&scored.verdicts)
-        .map(|(row, verdict)| {
-            let reasons: Vec<&str> = verdict.iter().flat_map(|verdict| &verdict.rubrics).map(|rubric| rubric.feedback.as_str()).collect();
-            json!({ "id": row.id, "source": row.source, "scores": row.scores, "feedback": reasons })
-        })
-        .collect();
-    let report = json!({
-        "command": "eval mini",
-        "n": summary.overall.n,
-        "missing": scored.missing.count,
-        "mean": mean,
-        "ci_low": interval.as_ref().map(|interval| interval.low),
-        "ci_high": interval.as_ref().map(|interval| interval.high),
-        "level": bootstrap.level,
-        "standard_error": summary.overall.standard_error,
-        "sources": sources,
-        "rows": rows,
-    });
-    Ok(Outcome::done(text.trim_end().to_string(), report))
+}
+
+/// An interval as two flat fields.
+fn ends(name: &str, interval: Option<&Interval>) -> Value {
+    json!({ format!("{name}_low"): interval.map(|i| i.low), format!("{name}_high"): interval.map(|i| i.high) })
+}
+
+/// An interval behind an estimate, for people.
+fn shown(interval: Option<&Interval>, digits: usize) -> String {
+    interval.map(|i| format!(" [{:.digits$}, {:.digits$}]", i.low, i.high)).unwrap_or_default()
+}
+
+/// The interval of a sample; none for a single row or cluster, which has nothing to resample.
+fn interval(sample: &janus_eval::Sample, seed: u64) -> Result<Option<Interval>, CommandError> {
+    match (janus_eval::Bootstrap { seed, ..janus_eval::Bootstrap::default() }).mean(sample) {
+        Err(janus_eval::Error::TooFewUnits { .. }) => Ok(None),
+        interval => interval.map(Some).bad_input(),
+    }
 }

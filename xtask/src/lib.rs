@@ -1,16 +1,22 @@
 //! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
 //!
-//! * [`reproduce`], [`generate`], [`eval`], [`fetch`]: the commands. Each has its `Args` and a `run` that gives an
-//!   [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError).
+//! * [`reproduce`], [`generate`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`bench`], [`verify_goldens`]: the
+//!   commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
+//!   [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
 //! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
 #![forbid(unsafe_code)]
 
+pub mod annotate;
+pub mod bench;
 pub mod command;
 pub mod eval;
 pub mod fetch;
 pub mod fingerprint;
 pub mod generate;
+pub mod judge;
 pub mod progress;
+pub mod report;
 pub mod reproduce;
 pub mod stage;
+pub mod verify_goldens;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{command, eval, fetch, generate, reproduce};
+use xtask::{annotate, bench, command, eval, fetch, generate, judge, report, reproduce, verify_goldens};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -22,9 +22,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Reproduce(reproduce::Args),
+    Bench(bench::Args),
     Eval(eval::Args),
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
+    Judge(judge::Args),
+    Report(report::Args),
+    Annotate(annotate::Args),
+    VerifyGoldens(verify_goldens::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,9 +39,14 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Reproduce(args) => reproduce::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Judge(args) => judge::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Annotate(args) => annotate::run(args),
+        Command::VerifyGoldens(args) => verify_goldens::run(args),
     };
     command::tell(result, cli.json)
 }

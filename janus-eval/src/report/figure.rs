@@ -28,6 +28,8 @@ pub enum Plot {
     Bars(BarChart),
     /// How often values occur.
     Histogram(Histogram),
+    /// How rows divide into outcomes.
+    Shares(ShareChart),
 }
 
 /// A value, its interval if it has one, and the rows that it is made from.
@@ -133,6 +135,31 @@ impl BarChart {
     pub fn with_range(mut self, low: f64, high: f64) -> Self {
         self.range = Some([low, high]);
         self
+    }
+}
+
+/// Full bars that are divided into outcomes, e.g. win, both good, both bad, loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShareChart {
+    /// The outcomes, from left to right.
+    pub parts: Vec<String>,
+    /// The bars, from top to bottom.
+    pub rows: Vec<ShareRow>,
+}
+
+/// A bar of a [`ShareChart`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShareRow {
+    /// The bar's name.
+    pub label: String,
+    /// Rows with each outcome.
+    pub counts: Vec<usize>,
+}
+
+impl ShareRow {
+    /// Rows of the bar.
+    pub fn n(&self) -> usize {
+        self.counts.iter().sum()
     }
 }
 
@@ -246,6 +273,7 @@ impl Figure {
             Plot::Lines(chart) => ("point", chart.points().map(|point| point.y.n).collect()),
             Plot::Bars(chart) => ("bar", chart.values().map(|value| value.n).collect()),
             Plot::Histogram(histogram) => ("panel", histogram.series.iter().map(HistogramSeries::n).collect()),
+            Plot::Shares(chart) => ("bar", chart.rows.iter().map(ShareRow::n).collect()),
         };
         match (ns.iter().min(), ns.iter().max()) {
             (Some(low), Some(high)) if low == high && ns.len() == 1 => format!("n = {low}."),
@@ -283,6 +311,16 @@ impl Figure {
                     let label = Cell::from(format!("{} to {}", number::tick(edges[0]), number::tick(edges[1])));
                     let counts = histogram.series.iter().map(|series| series.counts[bin].into());
                     table = table.row([label].into_iter().chain(counts).collect::<Vec<_>>());
+                }
+                table
+            }
+            Plot::Shares(chart) => {
+                let parts = chart.parts.iter().flat_map(|part| [part.clone(), format!("{part}, %")]);
+                let mut table = Table::new(caption, ["bar".to_string()].into_iter().chain(parts).chain(["n".into()]));
+                for row in &chart.rows {
+                    let share = |&count: &usize| [count.into(), Cell::number(100.0 * count as f64 / row.n().max(1) as f64, 1)];
+                    let cells = [row.label.as_str().into()].into_iter().chain(row.counts.iter().flat_map(share)).chain([row.n().into()]);
+                    table = table.row(cells.collect::<Vec<_>>());
                 }
                 table
             }
@@ -338,6 +376,13 @@ impl Plot {
                     .map(|group| format!("group \"{}\" has {} bars for {} series", group.label, group.bars.len(), chart.series.len()));
                 let none = chart.values().next().is_none().then(|| "it has no bar".into());
                 misshapen.or(none).or_else(|| chart.values().find_map(value_problem)).or(range_problem(chart.range))
+            }
+            Self::Shares(chart) => {
+                let misshapen = chart.rows.iter().find(|row| row.counts.len() != chart.parts.len());
+                let empty = chart.rows.iter().find(|row| row.n() == 0).map(|row| format!("bar \"{}\" has no row", row.label));
+                let none = chart.rows.is_empty().then(|| "it has no bar".into());
+                let parts = chart.parts.len();
+                none.or(misshapen.map(|row| format!("bar \"{}\" has {} counts for {parts} parts", row.label, row.counts.len()))).or(empty)
             }
             Self::Histogram(histogram) => {
                 let bins = histogram.edges.len().saturating_sub(1);

@@ -9,21 +9,29 @@ use super::table::Table;
 use super::{Block, Report, number, svg, verdict};
 use crate::{Claim, Result};
 
-const STYLE: &str = include_str!("page.css");
+/// Makes tables sort and the examples findable. Without it, everything is still there to be read.
+const SCRIPT: &str = include_str!("page.js");
 
-/// Nothing may be fetched and nothing may run, whatever text of a model stands in the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
-pub(super) fn render(report: &Report) -> Result<String> {
-    let title = html(&report.title);
-    let mut out = format!(
+/// A page around its body. Nothing may be fetched, and nothing may run but `script`, whatever text of a model stands in the
+/// body: the script is known by a number that follows from the whole body, so no text in it can name that number.
+pub(crate) fn page(title: &str, style: &str, body: &str, script: &str) -> String {
+    let nonce = &blake3::hash(body.as_bytes()).to_hex()[..32];
+    let policy = format!("default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'");
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n",
-        svg::STYLE
-    );
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+         <title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{body}<script nonce=\"{nonce}\">\n{script}</script>\n</body>\n</html>\n",
+        title = html(title),
+    )
+}
+
+/// The style of all pages.
+pub(crate) const STYLE: &str = include_str!("page.css");
+
+pub(super) fn render(report: &Report) -> Result<String> {
+    let mut out = format!("<main>\n<h1>{}</h1>\n", html(&report.title));
     if report.sections.len() > 2 {
         out.push_str("<nav aria-label=\"Sections\"><ol>\n");
         for (index, section) in report.sections.iter().enumerate() {
@@ -49,13 +57,17 @@ pub(super) fn render(report: &Report) -> Result<String> {
                     report.claims_of(ids).for_each(|claim| out.push_str(&render_claim(claim)));
                     out.push_str("</ul>\n");
                 }
-                Block::Examples { examples } => examples.iter().for_each(|example| out.push_str(&render_example(example))),
+                Block::Examples { examples } => {
+                    out.push_str("<div class=\"browser\">\n");
+                    examples.iter().for_each(|example| out.push_str(&render_example(example)));
+                    out.push_str("</div>\n");
+                }
             }
         }
         out.push_str("</section>\n");
     }
-    out.push_str("</main>\n</body>\n</html>\n");
-    Ok(out)
+    out.push_str("</main>\n");
+    Ok(page(&report.title, &format!("{STYLE}{}", svg::STYLE), &out, SCRIPT))
 }
 
 fn render_table(table: &Table) -> String {
@@ -73,7 +85,11 @@ fn render_table(table: &Table) -> String {
         out.push_str("<tr>");
         for (column, cell) in cells.iter().enumerate() {
             let (text, class) = (html(&cell.text()), class(column));
-            let _ = if column == 0 { write!(out, "<th scope=\"row\"{class}>{text}</th>") } else { write!(out, "<td{class}>{text}</td>") };
+            let sort = cell.value().map_or_else(String::new, |value| format!(" data-sort=\"{value}\""));
+            let _ = match column {
+                0 => write!(out, "<th scope=\"row\"{class}{sort}>{text}</th>"),
+                _ => write!(out, "<td{class}{sort}>{text}</td>"),
+            };
         }
         out.push_str("</tr>\n");
     }

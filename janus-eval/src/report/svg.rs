@@ -6,6 +6,7 @@ mod bars;
 mod canvas;
 mod histogram;
 mod lines;
+mod shares;
 mod text;
 
 use super::escape;
@@ -40,6 +41,7 @@ fn element(figure: &Figure, id: &str, style: &str) -> String {
         Plot::Lines(chart) => lines::draw(chart),
         Plot::Bars(chart) => bars::draw(chart),
         Plot::Histogram(histogram) => histogram::draw(histogram),
+        Plot::Shares(chart) => shares::draw(chart),
     };
     let Canvas { height, body } = canvas;
     let (id, title) = (escape::html(id), escape::html(&figure.title));

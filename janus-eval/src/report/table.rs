@@ -89,6 +89,16 @@ impl Cell {
         Self::Interval { interval, decimals }
     }
 
+    /// The number to sort by, if the cell has one.
+    pub(super) fn value(&self) -> Option<f64> {
+        match self {
+            Self::Count(count) => Some(*count as f64),
+            Self::Number { value, .. } => Some(*value),
+            Self::Interval { interval, .. } => Some(interval.estimate),
+            Self::Text(_) | Self::Empty => None,
+        }
+    }
+
     /// The cell as text, not escaped.
     pub(super) fn text(&self) -> String {
         match self {

@@ -1,6 +1,7 @@
 //! The bootstrap (Efron 1979): percentile and BCa intervals from seeded resamples.
 
 use rand::RngCore;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Interval, Sample, check_level, normal};
@@ -18,7 +19,7 @@ pub enum Method {
     Bca,
 }
 
-/// Settings of a bootstrap. Equal settings and data give equal intervals, on every machine.
+/// Settings of a bootstrap. Equal settings and data give equal intervals, on every machine and any number of threads.
 ///
 /// ```
 /// use janus_eval::{Bootstrap, Sample};
@@ -55,7 +56,8 @@ impl Bootstrap {
     /// # Errors
     /// [`Error::TooFewUnits`] for a single row or cluster, [`Error::Setting`].
     pub fn mean(&self, sample: &Sample) -> Result<Interval> {
-        let interval = self.statistic(sample.units(), |drawn| sample.mean_of(drawn))?;
+        let left_out = || (0..sample.units()).map(|unit| sample.mean_without(unit)).collect();
+        let interval = self.interval(sample.units(), |drawn| sample.mean_of(drawn), left_out)?;
         Ok(Interval { n: sample.n(), ..interval })
     }
 
@@ -64,7 +66,16 @@ impl Bootstrap {
     ///
     /// # Errors
     /// As [`Bootstrap::mean`]; [`Error::NotFinite`] if the statistic has no value for a resample.
-    pub fn statistic(&self, units: usize, mut statistic: impl FnMut(&[usize]) -> f64) -> Result<Interval> {
+    pub fn statistic(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync) -> Result<Interval> {
+        let left_out = || {
+            let without = |unit: usize| statistic(&(0..units).filter(|other| *other != unit).collect::<Vec<_>>());
+            (0..units).into_par_iter().map(without).collect()
+        };
+        self.interval(units, &statistic, left_out)
+    }
+
+    /// The interval, with the statistics that leave out one unit each, which only BCa asks for.
+    fn interval(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync, left_out: impl FnOnce() -> Vec<f64>) -> Result<Interval> {
         let tail = (1.0 - check_level(self.level)?) / 2.0;
         if self.resamples < 2 {
             return Err(Error::Setting { field: "resamples", got: self.resamples.to_string(), expected: "at least 2, better 2000" });
@@ -72,33 +83,30 @@ impl Bootstrap {
         if units < 2 {
             return Err(Error::TooFewUnits { got: units });
         }
-        let finite = |what, index, value: f64| if value.is_finite() { Ok(value) } else { Err(Error::NotFinite { what, index, value }) };
         let all: Vec<usize> = (0..units).collect();
-        let estimate = finite("the statistic", 0, statistic(&all))?;
+        let estimate = statistic(&all);
+        finite("the statistic", &[estimate])?;
 
-        let mut rng = janus_core::stream(self.seed, "bootstrap");
-        let mut drawn = all.clone();
-        let mut values = Vec::with_capacity(self.resamples);
-        for resample in 0..self.resamples {
-            drawn.iter_mut().for_each(|slot| *slot = below(&mut rng, units));
-            values.push(finite("the resampled statistic", resample, statistic(&drawn))?);
-        }
+        let resamples = (0..self.resamples).into_par_iter().map_init(
+            || vec![0; units],
+            |drawn, resample| {
+                let mut rng = janus_core::stream(self.seed, "bootstrap");
+                // Each resample has its own stretch of one stream, two words a draw, so it is the same on any thread.
+                rng.set_word_pos(2 * resample as u128 * units as u128);
+                drawn.iter_mut().for_each(|slot| *slot = below(&mut rng, units));
+                statistic(drawn)
+            },
+        );
+        let mut values: Vec<f64> = resamples.collect();
+        finite("the resampled statistic", &values)?;
         values.sort_by(f64::total_cmp);
 
         let (low, high) = match self.method {
             Method::Percentile => (tail, 1.0 - tail),
             Method::Bca => {
                 let bias = bias(&values, estimate);
-                let mut left_out = Vec::with_capacity(units);
-                for unit in 0..units {
-                    // Everything but `unit`: the last position takes its place.
-                    drawn.clear();
-                    drawn.extend_from_slice(&all[..units - 1]);
-                    if unit < units - 1 {
-                        drawn[unit] = units - 1;
-                    }
-                    left_out.push(finite("the jackknifed statistic", unit, statistic(&drawn))?);
-                }
+                let left_out = left_out();
+                finite("the jackknifed statistic", &left_out)?;
                 let acceleration = acceleration(&left_out);
                 let moved = |z: f64| {
                     // The correction has a pole, which only few units at levels near 1 come to: end there.
@@ -113,9 +121,16 @@ impl Bootstrap {
     }
 }
 
+fn finite(what: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::NotFinite { what, index, value: values[index] }),
+        None => Ok(()),
+    }
+}
+
 /// A position below `n`: the high half of a 64 by 64 bit product, whose bias of `n / 2^64` cannot be seen.
 /// Our own line, because what a range draw returns is not fixed between versions of `rand`.
-fn below(rng: &mut impl RngCore, n: usize) -> usize {
+pub(crate) fn below(rng: &mut impl RngCore, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 
@@ -141,7 +156,7 @@ fn acceleration(left_out: &[f64]) -> f64 {
 }
 
 /// Quantile with linear interpolation between order statistics (Hyndman and Fan's type 7).
-fn quantile(sorted: &[f64], p: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], p: f64) -> f64 {
     let place = p * (sorted.len() - 1) as f64;
     let (below, above) = (place.floor(), place.ceil());
     let (low, high) = (sorted[below as usize], sorted[above as usize]);

@@ -13,6 +13,8 @@ use crate::{Error, Result};
 pub struct Sample {
     /// Sum of values and number of rows of each unit.
     units: Vec<(f64, usize)>,
+    /// The same of all units.
+    total: (f64, usize),
 }
 
 impl Sample {
@@ -69,12 +71,16 @@ impl Sample {
     }
 
     fn new(units: Vec<(f64, usize)>) -> Result<Self> {
-        if units.is_empty() { Err(Error::Empty { what: "a mean" }) } else { Ok(Self { units }) }
+        if units.is_empty() {
+            return Err(Error::Empty { what: "a mean" });
+        }
+        let total = units.iter().fold((0.0, 0), |total, unit| (total.0 + unit.0, total.1 + unit.1));
+        Ok(Self { units, total })
     }
 
     /// Number of rows.
     pub fn n(&self) -> usize {
-        self.units.iter().map(|unit| unit.1).sum()
+        self.total.1
     }
 
     /// Number of independent units: rows, or clusters.
@@ -84,18 +90,20 @@ impl Sample {
 
     /// Mean over all rows.
     pub fn mean(&self) -> f64 {
-        mean(self.units.iter().copied())
+        self.total.0 / self.total.1 as f64
     }
 
     /// Mean over the rows of the drawn units.
     pub(super) fn mean_of(&self, drawn: &[usize]) -> f64 {
-        mean(drawn.iter().map(|&unit| self.units[unit]))
+        let (sum, count) = drawn.iter().fold((0.0, 0), |(sum, count), &unit| (sum + self.units[unit].0, count + self.units[unit].1));
+        sum / count as f64
     }
-}
 
-fn mean(units: impl Iterator<Item = (f64, usize)>) -> f64 {
-    let (sum, count) = units.fold((0.0, 0), |(sum, count), unit| (sum + unit.0, count + unit.1));
-    sum / count as f64
+    /// Mean over the rows of all units but one.
+    pub(super) fn mean_without(&self, unit: usize) -> f64 {
+        let (sum, count) = (self.total.0 - self.units[unit].0, self.total.1 - self.units[unit].1);
+        sum / count as f64
+    }
 }
 
 fn finite(index: usize, value: f64) -> Result<f64> {

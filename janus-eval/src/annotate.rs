@@ -1,0 +1,256 @@
+//! People judge: a page that shows them what to compare or to accept, and a reader of what they found.
+//!
+//! [`AnnotationTask::compare`] shows the answers of two models side by side, in an order that the task's seed and the row draw, without a word
+//! on which is whose; the [`Key`] that tells it stays outside of the page. The choices are the four of the paper's Figure 3.
+//! [`AnnotationTask::review`] shows the rows of a bench to be accepted or rejected and graded easy, intermediate or hard.
+//!
+//! The page is one file that works offline; progress is kept in the browser, and the result is downloaded as JSON. [`Annotations`] reads such
+//! results, [`Compared`] and [`Reviewed`] count them.
+
+mod compared;
+mod page;
+mod reviewed;
+
+use std::collections::BTreeMap;
+
+use janus_core::{BenchRecord, derive_seed};
+use serde::{Deserialize, Serialize};
+
+pub use compared::{AnnotatorTally, Compared};
+pub use reviewed::{Difficulty, Reviewed, ReviewedRow};
+
+use crate::join::{Response, join, record_id, unique};
+use crate::{Error, Result};
+
+/// What `format` says in a result's file.
+pub const ANNOTATIONS_FORMAT: &str = "janus-annotations";
+
+/// What `version` says in results and keys.
+pub const ANNOTATIONS_VERSION: u32 = 1;
+
+/// What annotators are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Which of two answers is better.
+    Compare,
+    /// Whether a bench row is good, and how hard it is.
+    Review,
+}
+
+/// A text with a heading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Text {
+    title: String,
+    text: String,
+}
+
+/// What is shown at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Item {
+    id: String,
+    texts: Vec<Text>,
+    /// Side by side.
+    answers: Vec<Text>,
+    /// On demand.
+    rubrics: Vec<Text>,
+}
+
+/// A page's content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnotationTask {
+    title: String,
+    mode: Mode,
+    items: Vec<Item>,
+    key: Key,
+}
+
+/// What the page does not tell: which task it is, and which answer is whose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// [`ANNOTATIONS_VERSION`].
+    pub version: u32,
+    /// Fingerprint of everything that is shown.
+    pub task: String,
+    /// What was asked.
+    pub mode: Mode,
+    /// The model and its opponent; none in a review.
+    pub models: Option<[String; 2]>,
+    /// The items, in the order to show.
+    pub items: Vec<KeyItem>,
+}
+
+/// An item of a [`Key`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyItem {
+    /// The bench record's id.
+    pub id: String,
+    /// Whether the model's answer is shown second; none in a review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped: Option<bool>,
+}
+
+impl AnnotationTask {
+    /// A page on which the answers of a model and of its opponent are compared, for every record that both answered.
+    ///
+    /// # Errors
+    /// Those of [`join`]; [`Error::Empty`] if there is no such record.
+    pub fn compare(records: &[BenchRecord], model: (&str, &[Response]), opponent: (&str, &[Response]), seed: u64) -> Result<Self> {
+        let (left, right) = (join(records, model.1)?, join(records, opponent.1)?);
+        let mut items = Vec::new();
+        for (left, right) in left.rows.iter().zip(&right.rows) {
+            let (Some(mine), Some(other)) = (left.response, right.response) else { continue };
+            let second = derive_seed(seed, &format!("annotation order of {}", left.id)).is_multiple_of(2);
+            let [a, b] = if second { [other, mine] } else { [mine, other] };
+            let texts = vec![text("System message", &left.record.system), text("Instruction", &left.record.prompt)];
+            let answers = vec![text("Answer A", a), text("Answer B", b)];
+            items.push((second, Item { id: left.id.clone(), texts, answers, rubrics: rubrics(left.record) }));
+        }
+        // Not the bench's order, which may group what belongs together.
+        items.sort_by_cached_key(|(_, item)| derive_seed(seed, &format!("annotation place of {}", item.id)));
+        let models = Some([model.0.to_string(), opponent.0.to_string()]);
+        let (swapped, items): (Vec<bool>, Vec<Item>) = items.into_iter().unzip();
+        Self::new("Which answer is better?", Mode::Compare, items, models, Some(&swapped))
+    }
+
+    /// A page on which bench rows are accepted or rejected and graded by difficulty.
+    ///
+    /// # Errors
+    /// [`Error::DoubledId`]; [`Error::Empty`] without a record.
+    pub fn review(records: &[BenchRecord]) -> Result<Self> {
+        let item = |(index, record): (usize, &BenchRecord)| Item {
+            id: record_id(record, index),
+            texts: vec![text("System message", &record.system), text("Instruction", &record.prompt)],
+            answers: vec![text("Reference answer", &record.reference_answer)],
+            rubrics: rubrics(record),
+        };
+        let items: Vec<Item> = records.iter().enumerate().map(item).collect();
+        unique("bench records", items.iter().map(|item| item.id.as_str()))?;
+        Self::new("Is this a good row of the bench?", Mode::Review, items, None, None)
+    }
+
+    fn new(title: &str, mode: Mode, items: Vec<Item>, models: Option<[String; 2]>, swapped: Option<&[bool]>) -> Result<Self> {
+        if items.is_empty() {
+            return Err(Error::Empty { what: "an annotation page" });
+        }
+        let shown = serde_json::to_string(&(mode, &items)).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
+        let task = blake3::hash(shown.as_bytes()).to_hex()[..16].to_string();
+        let swapped = |index: usize| swapped.and_then(|swapped| swapped.get(index).copied());
+        let key_items = items.iter().enumerate().map(|(index, item)| KeyItem { id: item.id.clone(), swapped: swapped(index) }).collect();
+        let key = Key { version: ANNOTATIONS_VERSION, task, mode, models, items: key_items };
+        Ok(Self { title: title.into(), mode, items, key })
+    }
+
+    /// Items to annotate.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Never: a task has an item.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// What the reader of the results needs, and annotators must not have.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// None for texts.
+    pub fn to_html(&self) -> Result<String> {
+        page::render(self)
+    }
+}
+
+fn text(title: impl Into<String>, text: &str) -> Text {
+    Text { title: title.into(), text: text.into() }
+}
+
+fn rubrics(record: &BenchRecord) -> Vec<Text> {
+    let rubric = |rubric: &janus_core::Rubric| {
+        let anchor = |score: i64| format!("{score}: {}", rubric.score_descriptions.get(janus_core::Score::nearest(score)));
+        text(rubric.criteria.clone(), &(1..=5).map(anchor).collect::<Vec<_>>().join("\n"))
+    };
+    record.rubrics.iter().map(rubric).collect()
+}
+
+/// One annotator's downloaded result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotations {
+    /// [`ANNOTATIONS_FORMAT`].
+    pub format: String,
+    /// [`ANNOTATIONS_VERSION`].
+    pub version: u32,
+    /// The task's fingerprint.
+    pub task: String,
+    /// What was asked.
+    pub mode: Mode,
+    /// Who answered.
+    pub annotator: String,
+    /// What was answered so far.
+    pub answers: Vec<Annotation>,
+}
+
+/// What an annotator says of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// The item's id.
+    pub id: String,
+    /// The chosen value of each question.
+    pub values: BTreeMap<String, String>,
+    /// A remark.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+}
+
+/// Checks results against the key of their task. The error says which of them is wrong by its position.
+///
+/// # Errors
+/// [`Error::Annotations`] for a result of another format, task or mode, without an annotator's name, of an annotator who gave another one, for an
+/// unknown or doubled item, or for a value that the page does not offer.
+fn check(results: &[Annotations], key: &Key, mode: Mode, questions: &[(&str, &[&str])]) -> Result<()> {
+    let ids: std::collections::HashSet<&str> = key.items.iter().map(|item| item.id.as_str()).collect();
+    if results.is_empty() {
+        return Err(Error::Empty { what: "a set of annotations" });
+    }
+    for (file, result) in results.iter().enumerate() {
+        let wrong = |problem: String| Err(Error::Annotations { file, annotator: result.annotator.clone(), problem });
+        if (result.format.as_str(), result.version, key.version) != (ANNOTATIONS_FORMAT, ANNOTATIONS_VERSION, ANNOTATIONS_VERSION) {
+            return wrong(format!(
+                "it is {} version {}, expected {ANNOTATIONS_FORMAT} version {ANNOTATIONS_VERSION}",
+                result.format, result.version
+            ));
+        }
+        if (result.mode, key.mode) != (mode, mode) || result.task != key.task {
+            return wrong(format!("it belongs to the task {}, expected {}", result.task, key.task));
+        }
+        if result.annotator.trim().is_empty() {
+            return wrong("it has no annotator's name".into());
+        }
+        if results[..file].iter().any(|other| other.annotator.trim() == result.annotator.trim()) {
+            return wrong("an earlier file has the same annotator: keep the newer one".into());
+        }
+        let mut seen = std::collections::HashSet::new();
+        for Annotation { id, values, .. } in &result.answers {
+            if !ids.contains(id.as_str()) {
+                return wrong(format!("no item has the id \"{id}\""));
+            }
+            if !seen.insert(id.as_str()) {
+                return wrong(format!("the item \"{id}\" stands twice"));
+            }
+            for (question, options) in questions {
+                match values.get(*question) {
+                    Some(value) if options.contains(&value.as_str()) => {}
+                    Some(value) => {
+                        return wrong(format!("item \"{id}\", field \"{question}\": \"{value}\" is none of {}", options.join(", ")));
+                    }
+                    None => return wrong(format!("item \"{id}\", field \"{question}\": missing")),
+                }
+            }
+        }
+    }
+    Ok(())
+}

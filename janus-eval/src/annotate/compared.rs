@@ -1,0 +1,137 @@
+//! What annotators found when they compared two models: the bars of the paper's Figure 3.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Annotations, Key, Mode, check};
+use crate::report::{Cell, Figure, Plot, Report, Section, ShareChart, ShareRow, Table};
+use crate::stats::{Scale, krippendorff_alpha};
+use crate::{Error, Interval, Outcome, Result, Sample, Tally};
+
+/// One annotator's outcomes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnnotatorTally {
+    /// Who.
+    pub annotator: String,
+    /// The outcomes, of the model.
+    pub tally: Tally,
+    /// Items left open.
+    pub open: usize,
+}
+
+/// What annotators found when they compared a model with its opponent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The model and its opponent.
+    pub models: [String; 2],
+    /// Items of the page.
+    pub items: usize,
+    /// Every annotation counted once: the bars of Figure 3.
+    pub tally: Tally,
+    /// The paper's tie+win, with its interval over items; the annotations of one item are resampled together. No interval for a single item.
+    pub tie_win: f64,
+    /// Its interval.
+    pub interval: Option<Interval>,
+    /// Each annotator's own.
+    pub annotators: Vec<AnnotatorTally>,
+    /// Items with more than one annotation.
+    pub shared: usize,
+    /// Of the pairs of annotations on one item, the share that are equal; none without such a pair.
+    pub agreement: Option<f64>,
+    /// Krippendorff's alpha of the four outcomes as names; none where it has no value.
+    pub alpha: Option<f64>,
+}
+
+const CHOICES: [&str; 4] = ["a", "both_good", "both_bad", "b"];
+
+impl Compared {
+    /// Counts the results of any number of annotators.
+    ///
+    /// # Errors
+    /// [`Error::Annotations`] for a result that does not fit the key, [`Error::Empty`] without an annotation.
+    pub fn of(key: &Key, results: &[Annotations]) -> Result<Self> {
+        check(results, key, Mode::Compare, &[("choice", &CHOICES)])?;
+        let swapped: BTreeMap<&str, bool> = key.items.iter().map(|item| (item.id.as_str(), item.swapped.unwrap_or_default())).collect();
+        let models = key.models.clone().ok_or(Error::Empty { what: "the models of an annotation key" })?;
+        let mut by_item: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
+        let (mut tally, mut annotators) = (Tally::default(), Vec::new());
+        for result in results {
+            let mut own = Tally::default();
+            for answer in &result.answers {
+                let swapped = swapped.get(answer.id.as_str()).copied().unwrap_or_default();
+                let outcome = match (answer.values.get("choice").map(String::as_str), swapped) {
+                    (Some("both_good"), _) => Outcome::BothGood,
+                    (Some("both_bad"), _) => Outcome::BothBad,
+                    (Some("a"), false) | (Some("b"), true) => Outcome::Win,
+                    _ => Outcome::Loss,
+                };
+                own.count(outcome);
+                tally.count(outcome);
+                by_item.entry(&answer.id).or_default().push(outcome);
+            }
+            annotators.push(AnnotatorTally {
+                annotator: result.annotator.trim().into(),
+                tally: own,
+                open: key.items.len() - result.answers.len(),
+            });
+        }
+        let tie_win = tally.rates()?.tie_win;
+        let hits =
+            by_item.iter().flat_map(|(id, outcomes)| outcomes.iter().map(|outcome| (*id, f64::from(u8::from(outcome.is_tie_win())))));
+        let interval = match crate::Bootstrap::default().mean(&Sample::clustered(hits)?) {
+            Err(Error::TooFewUnits { .. }) => None,
+            interval => Some(interval?),
+        };
+        let units: Vec<Vec<f64>> =
+            by_item.values().map(|outcomes| outcomes.iter().map(|outcome| f64::from(*outcome as u8)).collect()).collect();
+        let shared = units.iter().filter(|unit| unit.len() > 1).count();
+        let (agreement, alpha) = (agreement(&units), krippendorff_alpha(&units, Scale::Nominal).ok());
+        Ok(Self { models, items: key.items.len(), tally, tie_win, interval, annotators, shared, agreement, alpha })
+    }
+
+    /// The bars and what is to know about them.
+    pub fn report(&self) -> Report {
+        let [model, opponent] = &self.models;
+        let mut report = Report::new(format!("{model} against {opponent}, judged by people"));
+        let counts = |tally: &Tally| vec![tally.win, tally.both_good, tally.both_bad, tally.loss];
+        let all = ShareRow { label: format!("{model} against {opponent}, all annotations"), counts: counts(&self.tally) };
+        let own = self.annotators.iter().filter(|annotator| annotator.tally.n() > 0);
+        let own = own.map(|annotator| ShareRow { label: annotator.annotator.clone(), counts: counts(&annotator.tally) });
+        let parts = [format!("{model} wins"), "both are good".into(), "both are bad".into(), format!("{opponent} wins")].to_vec();
+        let chart = ShareChart { parts, rows: std::iter::once(all).chain(own).collect() };
+        let figure = Figure::new(
+            "Outcomes",
+            "As the paper's Figure 3: four choices, the answers in a drawn order, no model named.",
+            Plot::Shares(chart),
+        );
+        let share = |value: Option<f64>, decimals| value.map_or(Cell::Empty, |value| Cell::number(value, decimals));
+        let tie_win = self.interval.map_or(Cell::number(100.0 * self.tie_win, 1), |interval| Cell::interval(interval.scaled(100.0), 1));
+        let table = Table::new("What the annotations say", ["measure", "value"])
+            .row(["tie+win, %: wins and both good".into(), tie_win])
+            .row(["annotations".into(), self.tally.n().into()])
+            .row(["items of the page".into(), self.items.into()])
+            .row(["items with more than one annotation".into(), self.shared.into()])
+            .row(["equal pairs of annotations on one item, %".into(), share(self.agreement.map(|share| 100.0 * share), 1)])
+            .row(["Krippendorff's alpha, four outcomes as names".into(), share(self.alpha, 3)]);
+        let mut people = Table::new("By annotator", ["annotator", "done", "open", "wins", "both good", "both bad", "loses"]);
+        for AnnotatorTally { annotator, tally, open } in &self.annotators {
+            let cells = [annotator.as_str().into(), tally.n().into(), (*open).into()];
+            people = people.row([&cells[..], &counts(tally).into_iter().map(Cell::from).collect::<Vec<_>>()].concat());
+        }
+        report.sections.push(Section::new("Outcomes").figure(figure).table(table).table(people));
+        report
+    }
+}
+
+/// Of the pairs of ratings of one unit, the share that are equal.
+pub(super) fn agreement(units: &[Vec<f64>]) -> Option<f64> {
+    let (mut equal, mut pairs) = (0_usize, 0_usize);
+    for unit in units {
+        for (index, rating) in unit.iter().enumerate() {
+            pairs += unit.len() - index - 1;
+            equal += unit[index + 1..].iter().filter(|other| *other == rating).count();
+        }
+    }
+    (pairs > 0).then(|| equal as f64 / pairs as f64)
+}

@@ -1,0 +1,110 @@
+//! What annotators found when they reviewed the rows of a bench.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::compared::agreement;
+use super::{Annotations, Key, Mode, check};
+use crate::Result;
+use crate::stats::{Scale, krippendorff_alpha};
+
+/// How hard a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Difficulty {
+    /// Easy.
+    Easy,
+    /// Intermediate.
+    Intermediate,
+    /// Hard.
+    Hard,
+}
+
+/// A row with what its annotators say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReviewedRow {
+    /// The row's id.
+    pub id: String,
+    /// Annotators who accept it.
+    pub accepted: usize,
+    /// Annotators who reject it.
+    pub rejected: usize,
+    /// Whether more accept than reject it; none if as many do, or nobody saw it.
+    pub verdict: Option<bool>,
+    /// The middle one of the difficulties, the harder of two middle ones; none if nobody saw it.
+    pub difficulty: Option<Difficulty>,
+}
+
+/// What annotators found when they reviewed a bench.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// The rows, in the bench's order.
+    pub rows: Vec<ReviewedRow>,
+    /// Annotators.
+    pub annotators: Vec<String>,
+    /// Of the pairs of verdicts on one row, the share that are equal; none without such a pair.
+    pub verdict_agreement: Option<f64>,
+    /// Krippendorff's alpha of the verdicts; none where it has no value.
+    pub verdict_alpha: Option<f64>,
+    /// Krippendorff's alpha of the difficulties as ranks; none where it has no value.
+    pub difficulty_alpha: Option<f64>,
+}
+
+impl Reviewed {
+    /// Counts the results of any number of annotators.
+    ///
+    /// # Errors
+    /// [`Error::Annotations`](crate::Error::Annotations) for a result that does not fit the key, [`Error::Empty`](crate::Error::Empty) without one.
+    pub fn of(key: &Key, results: &[Annotations]) -> Result<Self> {
+        let questions: [(&str, &[&str]); 2] = [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
+        check(results, key, Mode::Review, &questions)?;
+        let mut said: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
+        for answer in results.iter().flat_map(|result| &result.answers) {
+            let value = |question: &str| answer.values.get(question).map_or("", String::as_str);
+            let difficulty = match value("difficulty") {
+                "easy" => Difficulty::Easy,
+                "hard" => Difficulty::Hard,
+                _ => Difficulty::Intermediate,
+            };
+            said.entry(&answer.id).or_default().push((value("accept") == "yes", difficulty));
+        }
+        let row = |item: &super::KeyItem| {
+            let said = said.get(item.id.as_str()).map_or(&[][..], Vec::as_slice);
+            let accepted = said.iter().filter(|(accept, _)| *accept).count();
+            let rejected = said.len() - accepted;
+            let mut difficulties: Vec<Difficulty> = said.iter().map(|(_, difficulty)| *difficulty).collect();
+            difficulties.sort_unstable();
+            ReviewedRow {
+                id: item.id.clone(),
+                accepted,
+                rejected,
+                verdict: (accepted != rejected).then_some(accepted > rejected),
+                difficulty: difficulties.get(said.len() / 2).copied(),
+            }
+        };
+        let verdicts: Vec<Vec<f64>> =
+            said.values().map(|said| said.iter().map(|(accept, _)| f64::from(u8::from(*accept))).collect()).collect();
+        let ranks: Vec<Vec<f64>> =
+            said.values().map(|said| said.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
+        Ok(Self {
+            rows: key.items.iter().map(row).collect(),
+            annotators: results.iter().map(|result| result.annotator.trim().into()).collect(),
+            verdict_agreement: agreement(&verdicts),
+            verdict_alpha: krippendorff_alpha(&verdicts, Scale::Nominal).ok(),
+            difficulty_alpha: krippendorff_alpha(&ranks, Scale::Ordinal).ok(),
+        })
+    }
+
+    /// Rows that are accepted, rejected and undecided.
+    pub fn counts(&self) -> [usize; 3] {
+        let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
+        [count(Some(true)), count(Some(false)), count(None)]
+    }
+
+    /// Rows of each difficulty: easy, intermediate, hard.
+    pub fn difficulties(&self) -> [usize; 3] {
+        [Difficulty::Easy, Difficulty::Intermediate, Difficulty::Hard]
+            .map(|difficulty| self.rows.iter().filter(|row| row.difficulty == Some(difficulty)).count())
+    }
+}

@@ -1,0 +1,29 @@
+//! The benchmarks, each a small module that says what it needs and what it gives.
+//!
+//! | module | what is measured | what it needs |
+//! |---|---|---|
+//! | [`alpaca_eval`] | win rate against GPT-4 Turbo, and the same with length controlled | 805 annotations |
+//! | [`arena_hard`] | win rate against GPT-4 on 500 hard questions | two judgments a question |
+//! | [`mt_bench`] | grades of 80 conversations of two turns | two judgments a question |
+//! | [`toxicity`] | toxicity, diversity and perplexity of continuations | generations with a score each |
+//! | [`multifaceted`] | rubric scores of answers under many system messages | scores of each rubric and run |
+//! | [`distinctness`] | how much the answers to one instruction resemble each other | answers under several system messages |
+//! | [`best_of_n`] | what choosing among N candidates gains | candidates with a reward and a score each |
+//! | [`ablations`] | variants of a model side by side | scores of each variant |
+//! | [`collection`] | what a training set holds | its rows |
+//! | [`bias`] | pronoun accuracy in gendered occupations | answers to Winogender-style rows |
+//!
+//! All of them take rows that are already there, so the judge, the model and the files may be anybody's. Rows are
+//! checked where they come in: a score that is no number or outside its range is an error that names row and
+//! field, and what is missing is counted and never guessed.
+
+pub mod ablations;
+pub mod alpaca_eval;
+pub mod arena_hard;
+pub mod best_of_n;
+pub mod bias;
+pub mod collection;
+pub mod distinctness;
+pub mod mt_bench;
+pub mod multifaceted;
+pub mod toxicity;

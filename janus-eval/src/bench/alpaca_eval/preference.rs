@@ -1,0 +1,177 @@
+//! From the judge's log-probabilities to a preference.
+
+use std::collections::BTreeMap;
+
+use janus_core::TopLogprob;
+use serde::{Deserialize, Serialize};
+
+use super::Reference;
+use crate::stats::Mt19937;
+use crate::{Error, Result, judge};
+
+/// Whether the judge sees the model's answer before the baseline's: a coin seeded by the instruction, so that
+/// anyone comes to the same order.
+///
+/// ```
+/// use janus_eval::bench::alpaca_eval::is_swapped;
+/// assert!(is_swapped("What are the names of some famous actors that started their careers on Broadway?"));
+/// ```
+pub fn is_swapped(instruction: &str) -> bool {
+    let seed = format!("is_switched_outputs{instruction}0");
+    Mt19937::from_python_str(&seed).unit() >= 0.5
+}
+
+/// The preference in the judge's log-probabilities of its first token: the share of the label of the model's
+/// answer among both labels, plus 1. None if neither label is among the tokens.
+///
+/// Only the exact tokens `m` and `M` count; a label that is not among the given ones counts as impossible.
+pub fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
+    let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob { token: token.clone(), logprob }).collect();
+    let for_second = judge::preference(&top)?;
+    Some(if swapped { 3.0 - for_second } else { for_second })
+}
+
+/// One row of an annotation file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// The row of the list of annotations, from 0; the row of the file if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<usize>,
+    /// Which instruction of the evaluation set, from 0.
+    pub index: usize,
+    /// The model's answer.
+    pub output: String,
+    /// The stored preference: 1 to 2, or 0 for a tie in older files; none if the judge gave none.
+    #[serde(default)]
+    pub preference: Option<f64>,
+    /// The judge's most likely first tokens and the natural logarithms of their probabilities. They are what counts
+    /// where they are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<BTreeMap<String, f64>>,
+}
+
+/// A checked annotation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// Row of the list of annotations, from 0.
+    pub position: usize,
+    /// Which instruction, from 0.
+    pub index: usize,
+    /// Length of the model's answer in Unicode code points.
+    pub length: usize,
+    /// Length of the baseline's.
+    pub baseline_length: usize,
+    /// Whether the two answers are the same text.
+    pub same: bool,
+    /// 1 (the baseline wins) to 2 (the model wins); none if missing.
+    pub preference: Option<f64>,
+}
+
+/// The preferences of one model, in the order of the instructions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preferences {
+    pub(super) rows: Vec<Judged>,
+    pub(super) instructions: usize,
+}
+
+impl Preferences {
+    /// Checks annotations against the evaluation set and reads their preferences.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without a row; [`Error::Row`] for an index that is not in the evaluation set or stands twice,
+    /// for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or without a number.
+    pub fn new(annotations: &[Annotation], reference: &Reference) -> Result<Self> {
+        if annotations.is_empty() {
+            return Err(Error::Empty { what: "a win rate over no annotations" });
+        }
+        let instructions = reference.instructions();
+        let mut first = vec![None; instructions.len()];
+        let mut rows = Vec::with_capacity(annotations.len());
+        for (row, annotation) in annotations.iter().enumerate() {
+            let Some(instruction) = instructions.get(annotation.index) else {
+                let expected = format!("an instruction of the evaluation set, 0 to {}", instructions.len() - 1);
+                return Err(Error::row(row, "index", expected, annotation.index));
+            };
+            if let Some(first) = first[annotation.index].replace(row) {
+                return Err(Error::row(row, "index", "each instruction once", format!("{}, as in row {}", annotation.index, first + 1)));
+            }
+            let same = annotation.output == instruction.baseline;
+            rows.push(Judged {
+                position: annotation.position.unwrap_or(row),
+                index: annotation.index,
+                length: annotation.output.chars().count(),
+                baseline_length: instruction.baseline_length,
+                same,
+                preference: read(row, annotation, same, &instruction.instruction)?,
+            });
+        }
+        // The order of the rows changes nothing, neither a sum's digits nor a fold.
+        rows.sort_by_key(|row| row.index);
+        Ok(Self { rows, instructions: instructions.len() })
+    }
+
+    /// The rows, those without a preference included.
+    pub fn rows(&self) -> &[Judged] {
+        &self.rows
+    }
+
+    /// The rows that have a preference, as a win of 0 to 1.
+    pub fn wins(&self) -> impl Iterator<Item = f64> + '_ {
+        self.rows.iter().filter_map(|row| row.preference).map(|preference| preference - 1.0)
+    }
+
+    /// Instructions without a preference: those of rows without one, and those without a row.
+    pub fn missing(&self) -> usize {
+        self.instructions - self.wins().count()
+    }
+}
+
+fn read(row: usize, annotation: &Annotation, same: bool, instruction: &str) -> Result<Option<f64>> {
+    if let Some(tokens) = &annotation.top_logprobs {
+        if let Some((token, logprob)) = tokens.iter().find(|(_, logprob)| logprob.is_nan() || **logprob > 1e-6) {
+            return Err(Error::row(row, "top_logprobs", "log-probabilities of at most 0", format!("{logprob} for {token:?}")));
+        }
+        return Ok(preference(tokens, is_swapped(instruction)));
+    }
+    match annotation.preference {
+        Some(0.0) => Ok(Some(1.5)),
+        Some(stored) if (1.0..=2.0).contains(&stored) => Ok(Some(stored)),
+        Some(stored) => Err(Error::row(row, "preference", "1 to 2, or 0 for a tie", stored)),
+        // The same text twice is a tie without a question.
+        None => Ok(same.then_some(1.5)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tokens(list: &[(&str, f64)]) -> BTreeMap<String, f64> {
+        list.iter().map(|&(token, logprob)| (token.into(), logprob)).collect()
+    }
+
+    #[test]
+    fn only_the_exact_labels_count() {
+        assert_eq!(preference(&tokens(&[(" M", -0.1), ("The", -3.0)]), false), None);
+        assert_eq!(preference(&tokens(&[("m", -0.1), ("The", -3.0)]), false), Some(1.0));
+        assert_eq!(preference(&tokens(&[("m", -0.1), ("The", -3.0)]), true), Some(2.0));
+        assert_eq!(preference(&tokens(&[("M", -800.0)]), false), Some(2.0));
+        assert_eq!(preference(&tokens(&[("M", -900.0), ("m", -900.0)]), false), Some(1.5));
+    }
+
+    proptest! {
+        #[test]
+        fn the_two_orders_are_mirrors(a in -30.0_f64..0.0, b in -30.0_f64..0.0) {
+            let tokens = tokens(&[("m", a), ("M", b)]);
+            let (plain, swapped) = (preference(&tokens, false).unwrap(), preference(&tokens, true).unwrap());
+            prop_assert!((plain + swapped - 3.0).abs() < 1e-12 && (1.0..=2.0).contains(&plain));
+        }
+
+        #[test]
+        fn any_instruction_has_a_coin(text in "\\PC{0,40}") {
+            prop_assert_eq!(is_swapped(&text), is_swapped(&text));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What every model is measured with: the evaluation set, its difficulties, the gamed baselines.
+
+use std::path::Path;
+
+use janus_core::{ChatRequest, Message, SamplingParams};
+use serde::Deserialize;
+
+use crate::csv::read_csv;
+use crate::{Error, Result};
+
+/// An instruction and the baseline's answer to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instruction {
+    /// The instruction.
+    pub instruction: String,
+    /// The baseline's answer.
+    pub baseline: String,
+    /// Its length in Unicode code points.
+    pub baseline_length: usize,
+    /// How hard the instruction is: the official model's constant for it.
+    pub difficulty: f64,
+}
+
+/// A row of the baseline model told to be verbose or concise, compared with itself: it ties the weight of the
+/// length to what length alone does for the judge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GamedRow {
+    /// Difference of lengths in standard deviations, not yet bent by tanh.
+    pub std_delta_len: f64,
+    /// Difficulty of the instruction.
+    pub difficulty: f64,
+    /// The preference, 0 to 1.
+    pub preference: f64,
+    /// Its fold in cross-validation.
+    pub fold: usize,
+}
+
+/// The evaluation set and what the length control needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    instructions: Vec<Instruction>,
+    pub(super) gamed: Vec<GamedRow>,
+    /// Fold of each of a model's rows, valid if none is missing.
+    pub(super) folds: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+struct EvalRow {
+    index: usize,
+    instruction: String,
+    reference_output: String,
+}
+
+#[derive(Deserialize)]
+struct DifficultyRow {
+    index: usize,
+    instruction_difficulty: f64,
+}
+
+#[derive(Deserialize)]
+struct GamedFileRow {
+    std_delta_len: f64,
+    instruction_difficulty: f64,
+    preference_reconstructed: f64,
+    cv_fold: usize,
+}
+
+/// Folds of the cross-validation.
+pub(super) const FOLDS: usize = 5;
+
+impl Reference {
+    /// Reads a folder with the files that the module's page names.
+    ///
+    /// # Errors
+    /// [`Error::File`] for what cannot be read, [`Error::Reference`] for files that do not fit together.
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let path = |name: &str| folder.join(name);
+        let rows: Vec<EvalRow> = janus_data::read_all(path("eval_set.jsonl.gz"))?;
+        let difficulties: Vec<DifficultyRow> = read_csv(&path("instruction_difficulty.csv"))?;
+        let gamed: Vec<GamedFileRow> = read_csv(&path("gamed_baseline.csv"))?;
+        let folds: Vec<usize> = crate::files::read_json(&path("cv_folds_model_rows.json"))?;
+
+        let name = |file: &str| path(file).display().to_string();
+        if rows.is_empty() {
+            return Err(Error::reference(name("eval_set.jsonl.gz"), "instructions", "none"));
+        }
+        for (file, got) in [("instruction_difficulty.csv", difficulties.len()), ("cv_folds_model_rows.json", folds.len())] {
+            if got != rows.len() {
+                return Err(Error::reference(name(file), format!("{} rows, one for each instruction", rows.len()), got));
+            }
+        }
+        let mut instructions = Vec::with_capacity(rows.len());
+        for (place, (row, difficulty)) in rows.into_iter().zip(difficulties).enumerate() {
+            for (file, index) in [("eval_set.jsonl.gz", row.index), ("instruction_difficulty.csv", difficulty.index)] {
+                if index != place {
+                    return Err(Error::reference(format!("{}, row {}, field \"index\"", name(file), place + 1), place.to_string(), index));
+                }
+            }
+            instructions.push(Instruction {
+                baseline_length: row.reference_output.chars().count(),
+                instruction: row.instruction,
+                baseline: row.reference_output,
+                difficulty: difficulty.instruction_difficulty,
+            });
+        }
+        let gamed: Vec<GamedRow> = gamed
+            .into_iter()
+            .map(|row| GamedRow {
+                std_delta_len: row.std_delta_len,
+                difficulty: row.instruction_difficulty,
+                preference: row.preference_reconstructed,
+                fold: row.cv_fold,
+            })
+            .collect();
+        Self::new(instructions, gamed, folds)
+    }
+
+    /// A reference from its parts: `folds` has one entry for each instruction.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without an instruction, [`Error::Lengths`] for another number of folds, [`Error::Reference`] for a
+    /// fold that is not 0 to 4.
+    pub fn new(instructions: Vec<Instruction>, gamed: Vec<GamedRow>, folds: Vec<usize>) -> Result<Self> {
+        if instructions.is_empty() {
+            return Err(Error::Empty { what: "an evaluation set" });
+        }
+        if instructions.len() != folds.len() {
+            return Err(Error::Lengths { left: instructions.len(), right: folds.len() });
+        }
+        if let Some((row, fold)) =
+            gamed.iter().map(|row| row.fold).chain(folds.iter().copied()).enumerate().find(|(_, fold)| *fold >= FOLDS)
+        {
+            return Err(Error::reference(format!("the fold of row {} of gamed and own rows", row + 1), "0 to 4", fold));
+        }
+        Ok(Self { instructions, gamed, folds })
+    }
+
+    /// The instructions in the order of their indices.
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    /// The requests that have a model answer the instructions; ids are their indices.
+    pub fn requests(&self, sampling: &SamplingParams) -> Vec<ChatRequest> {
+        let request = |(index, instruction): (usize, &Instruction)| ChatRequest {
+            id: index.to_string(),
+            messages: vec![Message::user(&instruction.instruction)],
+            sampling: sampling.clone(),
+        };
+        self.instructions.iter().enumerate().map(request).collect()
+    }
+
+    /// The rows of the gamed baselines.
+    pub fn gamed(&self) -> &[GamedRow] {
+        &self.gamed
+    }
+}

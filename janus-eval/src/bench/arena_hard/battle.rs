@@ -1,0 +1,91 @@
+//! Battles, and the files that hold them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The outcome of one battle between a model and the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Battle {
+    /// The baseline wins; `a` in files.
+    #[serde(rename = "a")]
+    Baseline,
+    /// A tie; `t` in files.
+    #[serde(rename = "t")]
+    Tie,
+    /// The model wins; `b` in files.
+    #[serde(rename = "b")]
+    Model,
+}
+
+impl Battle {
+    /// What the battle is worth for the model.
+    pub fn worth(self) -> f64 {
+        match self {
+            Self::Baseline => 0.0,
+            Self::Tie => 0.5,
+            Self::Model => 1.0,
+        }
+    }
+}
+
+/// One row of a battle file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionBattles {
+    /// The question.
+    pub question_id: String,
+    /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first, then game 2.
+    pub outcomes: String,
+}
+
+/// The checked battles of one model, by question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Battles {
+    pub(super) questions: Vec<Vec<Battle>>,
+}
+
+impl Battles {
+    /// Checks the rows of a battle file.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`] without a battle.
+    pub fn new(rows: &[QuestionBattles]) -> Result<Self> {
+        let mut seen = BTreeMap::new();
+        let mut questions = BTreeMap::new();
+        for (row, question) in rows.iter().enumerate() {
+            if let Some(first) = seen.insert(question.question_id.as_str(), row) {
+                let got = format!("\"{}\", as in row {}", question.question_id, first + 1);
+                return Err(Error::row(row, "question_id", "each question once", got));
+            }
+            let read = |letter: char| match letter {
+                'a' => Ok(Battle::Baseline),
+                'b' => Ok(Battle::Model),
+                't' => Ok(Battle::Tie),
+                other => Err(Error::row(row, "outcomes", "letters a, b and t", format!("{other:?}"))),
+            };
+            questions.insert(question.question_id.as_str(), question.outcomes.chars().map(read).collect::<Result<Vec<_>>>()?);
+        }
+        let questions: Vec<Vec<Battle>> = questions.into_values().collect();
+        if questions.iter().all(Vec::is_empty) {
+            return Err(Error::Empty { what: "an Arena-Hard score over no battles" });
+        }
+        Ok(Self { questions })
+    }
+
+    /// The battles of each question, in the order of the questions' ids: that of the rows changes nothing.
+    pub fn questions(&self) -> &[Vec<Battle>] {
+        &self.questions
+    }
+
+    /// All battles.
+    pub fn iter(&self) -> impl Iterator<Item = Battle> + '_ {
+        self.questions.iter().flatten().copied()
+    }
+
+    /// How many battles ended so.
+    pub fn count(&self, outcome: Battle) -> usize {
+        self.iter().filter(|battle| *battle == outcome).count()
+    }
+}

@@ -1,0 +1,244 @@
+//! Scores, ratings and intervals.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Battle, Battles};
+use crate::stats::{Bootstrap, BradleyTerry, Method, Sample, below, quantile};
+use crate::{Error, Interval, Result};
+
+/// The rating of the baseline.
+const ANCHOR: f64 = 1000.0;
+/// Points of rating for a factor of 10 in odds.
+const SCALE: f64 = 400.0;
+
+/// How the published interval is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resampling {
+    /// Resamples; 100 were published.
+    pub rounds: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Default for Resampling {
+    /// The published 100 rounds, seed 0.
+    fn default() -> Self {
+        Self { rounds: 100, seed: 0 }
+    }
+}
+
+/// The published kind of interval, in percent: 2.5 and 97.5 percentiles of a model's rating, as win rates.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PublishedInterval {
+    /// Lower end.
+    pub rating_q025: f64,
+    /// Upper end.
+    pub rating_q975: f64,
+}
+
+/// A model's score against the baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArenaScore {
+    /// Rows of the file.
+    pub questions: usize,
+    /// Battles, a significant verdict counted three times.
+    pub battles: usize,
+    /// Battles that the model won.
+    pub model_wins: usize,
+    /// Ties.
+    pub ties: usize,
+    /// Battles that the baseline won.
+    pub baseline_wins: usize,
+    /// Win probability against the baseline in percent, 0 to 100.
+    pub score: f64,
+    /// Rating with the baseline at 1000; none for a model that only won or only lost, which has no finite one.
+    pub rating: Option<f64>,
+    /// The published interval. It treats the battles as independent, so it is somewhat too narrow.
+    #[serde(flatten)]
+    pub published: PublishedInterval,
+    /// Percentile interval over questions in percent, the battles of a question kept together; none for a single
+    /// question with battles.
+    pub by_question: Option<Interval>,
+}
+
+impl ArenaScore {
+    /// The score of one model, whose battles alone are resampled.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for no rounds.
+    pub fn of(battles: &Battles, resampling: Resampling) -> Result<Self> {
+        let published = published_intervals(&[battles], resampling)?;
+        let published = *published.first().ok_or(Error::Empty { what: "a published interval" })?;
+        let (model_wins, ties, baseline_wins) = (battles.count(Battle::Model), battles.count(Battle::Tie), battles.count(Battle::Baseline));
+        let n = model_wins + ties + baseline_wins;
+        let score = 100.0 * (model_wins as f64 + ties as f64 / 2.0) / n as f64;
+        let rows = battles.questions.iter().enumerate().flat_map(|(q, battles)| battles.iter().map(move |battle| (q, battle.worth())));
+        let bootstrap = Bootstrap { resamples: 1_000, level: 0.95, seed: resampling.seed, method: Method::Percentile };
+        let by_question = match bootstrap.mean(&Sample::clustered(rows)?) {
+            Err(Error::TooFewUnits { .. }) => None,
+            interval => Some(interval?.scaled(100.0)),
+        };
+        Ok(Self {
+            questions: battles.questions.len(),
+            battles: n,
+            model_wins,
+            ties,
+            baseline_wins,
+            score,
+            rating: rating_of_score(score),
+            published,
+            by_question,
+        })
+    }
+}
+
+/// The rating that a score in percent stands for; none for 0 and 100.
+pub fn rating_of_score(score: f64) -> Option<f64> {
+    let share = score / 100.0;
+    (share > 0.0 && share < 1.0).then(|| ANCHOR + SCALE * (share / (1.0 - share)).log10())
+}
+
+/// The published intervals of several models against one baseline: the battles of all models are pooled and
+/// resampled together, with replacement.
+///
+/// # Errors
+/// [`Error::Setting`] for no rounds.
+pub fn published_intervals(models: &[&Battles], resampling: Resampling) -> Result<Vec<PublishedInterval>> {
+    if resampling.rounds == 0 {
+        return Err(Error::Setting { field: "rounds", got: "0".into(), expected: "1 or more, 100 as published" });
+    }
+    // One entry for each battle: three times the model, plus the outcome.
+    let pooled: Vec<u32> =
+        models.iter().enumerate().flat_map(|(model, battles)| battles.iter().map(move |battle| 3 * model as u32 + battle as u32)).collect();
+    let rounds: Vec<Vec<Option<f64>>> = (0..resampling.rounds)
+        .into_par_iter()
+        .map(|round| {
+            let mut rng = janus_core::stream(resampling.seed, "arena-hard battles");
+            // Each round has its own stretch of the stream: two words a draw.
+            rng.set_word_pos(2 * round as u128 * pooled.len() as u128);
+            let mut counts = vec![0_u32; 3 * models.len()];
+            for _ in 0..pooled.len() {
+                counts[pooled[below(&mut rng, pooled.len())] as usize] += 1;
+            }
+            counts.chunks(3).map(log_odds).collect()
+        })
+        .collect();
+    let interval = |model: usize| {
+        let mut drawn: Vec<f64> = rounds.iter().filter_map(|round| round[model]).collect();
+        drawn.sort_by(f64::total_cmp);
+        if drawn.is_empty() {
+            return Err(Error::Empty { what: "an interval of a model that was never drawn" });
+        }
+        let share = |p: f64| 100.0 / (1.0 + (-quantile(&drawn, p)).exp());
+        Ok(PublishedInterval { rating_q025: share(0.025), rating_q975: share(0.975) })
+    };
+    (0..models.len()).map(interval).collect()
+}
+
+/// Log-odds of losses, ties and wins, kept finite; none without a battle.
+fn log_odds(counts: &[u32]) -> Option<f64> {
+    let [lost, tied, won] = [0, 1, 2].map(|outcome| f64::from(counts[outcome]));
+    let n = lost + tied + won;
+    // A resample of nothing but wins has no finite rating; this one reads as 100 in any table.
+    let share = ((won + tied / 2.0) / n).clamp(1e-9, 1.0 - 1e-9);
+    (n > 0.0).then(|| (share / (1.0 - share)).ln())
+}
+
+/// Bradley-Terry ratings from battles between any models, `(first, second, outcome)` with the outcome as the second's
+/// ([`Battle::Model`]: the second wins). Names come in alphabetical order; `anchor` has 1000.
+///
+/// # Errors
+/// [`Error::Reference`] for an anchor without a battle; [`Error::NoStrength`] if someone only won or only lost.
+///
+/// ```
+/// use janus_eval::bench::arena_hard::{Battle, ratings};
+/// let battles = [("gpt", "janus", Battle::Model), ("gpt", "janus", Battle::Baseline), ("janus", "base", Battle::Tie)];
+/// let rated = ratings(&battles, "gpt")?;
+/// assert!(rated.iter().all(|(_, rating)| (rating - 1000.0).abs() < 1e-9));
+/// # Ok::<(), janus_eval::Error>(())
+/// ```
+pub fn ratings(battles: &[(&str, &str, Battle)], anchor: &str) -> Result<Vec<(String, f64)>> {
+    let mut names: Vec<&str> = battles.iter().flat_map(|&(first, second, _)| [first, second]).collect();
+    names.sort_unstable();
+    names.dedup();
+    let place = |name: &str| names.binary_search(&name).ok();
+    let mut games = BradleyTerry::new(names.len());
+    for &(first, second, outcome) in battles {
+        if let (Some(first), Some(second)) = (place(first), place(second)) {
+            match outcome {
+                Battle::Baseline => games.add_win(first, second, 1.0)?,
+                Battle::Model => games.add_win(second, first, 1.0)?,
+                Battle::Tie => games.add_tie(first, second, 1.0)?,
+            }
+        }
+    }
+    let anchor = place(anchor).ok_or_else(|| Error::reference("the anchor of the ratings", "a model with battles", anchor))?;
+    let strengths = games.strengths(anchor)?;
+    let rating = |strength: f64| ANCHOR + SCALE * strength / std::f64::consts::LN_10;
+    Ok(names.into_iter().map(String::from).zip(strengths.into_iter().map(rating)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bench::arena_hard::QuestionBattles;
+
+    fn battles(rows: &[&str]) -> Result<Battles> {
+        let rows: Vec<_> =
+            rows.iter().enumerate().map(|(i, o)| QuestionBattles { question_id: i.to_string(), outcomes: o.to_string() }).collect();
+        Battles::new(&rows)
+    }
+
+    #[test]
+    fn bad_rows_are_named() {
+        assert!(matches!(battles(&["ab", "c"]), Err(Error::Row { row: 2, field: "outcomes", .. })));
+        assert!(matches!(battles(&["", ""]), Err(Error::Empty { .. })));
+        let row = QuestionBattles { question_id: "x".into(), outcomes: "a".into() };
+        assert!(matches!(Battles::new(&[row.clone(), row]), Err(Error::Row { row: 2, field: "question_id", .. })));
+    }
+
+    #[test]
+    fn a_model_that_only_wins_has_100_and_no_rating() {
+        let score = ArenaScore::of(&battles(&["bbb", "b"]).unwrap(), Resampling::default()).unwrap();
+        assert_eq!((score.score, score.rating), (100.0, None));
+        assert!(score.published.rating_q025 > 99.999 && score.published.rating_q975 <= 100.0);
+        assert_eq!(score.by_question.map(|i| (i.low, i.high)), Some((100.0, 100.0)));
+    }
+
+    #[test]
+    fn the_iterative_fit_and_the_closed_form_agree() {
+        let battles = battles(&["abt", "bbb", "aa", "tb"]).unwrap();
+        let score = ArenaScore::of(&battles, Resampling::default()).unwrap();
+        let rows: Vec<_> = battles.iter().map(|battle| ("base", "model", battle)).collect();
+        let rated = ratings(&rows, "base").unwrap();
+        assert!((rated[1].1 - score.rating.unwrap()).abs() < 1e-8);
+        assert!(ratings(&rows, "nobody").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn exchanging_the_sides_exchanges_the_score(rows in proptest::collection::vec("[abt]{1,6}", 1..20)) {
+            let mirrored: Vec<String> =
+                rows.iter().map(|row| row.chars().map(|c| match c { 'a' => 'b', 'b' => 'a', c => c }).collect()).collect();
+            let score = |rows: &[String]| {
+                let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+                ArenaScore::of(&battles(&rows).unwrap(), Resampling { rounds: 5, seed: 1 }).unwrap()
+            };
+            let (there, back) = (score(&rows), score(&mirrored));
+            prop_assert!((there.score + back.score - 100.0).abs() < 1e-9);
+            prop_assert_eq!(there.model_wins, back.baseline_wins);
+        }
+
+        #[test]
+        fn any_number_of_threads_gives_the_same_interval(rows in proptest::collection::vec("[abt]{1,6}", 1..20), threads in 1_usize..5) {
+            let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+            let battles = battles(&rows).unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let here = ArenaScore::of(&battles, Resampling::default()).unwrap();
+            prop_assert_eq!(pool.install(|| ArenaScore::of(&battles, Resampling::default()).unwrap()), here);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! How much the answers to one instruction under different system messages resemble each other: average and maximum
+//! ROUGE-L among them (Janus, arXiv 2405.17977, "diversity"). Lower is more distinct.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, Sample};
+
+/// ROUGE-L of two texts (Lin 2004): the harmonic mean of the share of either's words that their longest common
+/// subsequence covers, 0 to 1. Words are runs of letters and digits of ASCII in lower case, as the `rouge_score` package
+/// cuts them, without stemming. Two texts without a word have 0.
+///
+/// ```
+/// use janus_eval::bench::distinctness::rouge_l;
+/// assert_eq!(rouge_l("the cat sat", "The cat, it sat!"), 6.0 / 7.0);
+/// ```
+pub fn rouge_l(left: &str, right: &str) -> f64 {
+    let (left, right) = (words(left), words(right));
+    score(&left, &right)
+}
+
+fn score(left: &[String], right: &[String]) -> f64 {
+    let common = common_subsequence(left, right);
+    // 2PR / (P + R) with P = common / |right| and R = common / |left|.
+    if common == 0 { 0.0 } else { 2.0 * common as f64 / (left.len() + right.len()) as f64 }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.to_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).map(String::from).collect()
+}
+
+/// Length of the longest common subsequence, 64 positions at a time (Hyyrö 2004, "Bit-parallel LCS-length computation
+/// revisited").
+fn common_subsequence(left: &[String], right: &[String]) -> usize {
+    let blocks = left.len().div_ceil(64);
+    let mut places: HashMap<&str, Vec<u64>> = HashMap::new();
+    for (at, word) in left.iter().enumerate() {
+        places.entry(word).or_insert_with(|| vec![0; blocks])[at / 64] |= 1 << (at % 64);
+    }
+    let mut row = vec![u64::MAX; blocks];
+    for word in right {
+        let Some(matches) = places.get(word.as_str()) else { continue };
+        let mut carry = false;
+        for (bits, matches) in row.iter_mut().zip(matches) {
+            let hit = *bits & matches;
+            let (sum, over) = bits.overflowing_add(hit);
+            let (sum, over_again) = sum.overflowing_add(u64::from(carry));
+            carry = over || over_again;
+            *bits = sum | (*bits & !matches);
+        }
+    }
+    // A position whose bit fell to 0 ends a longer subsequence; those behind the text never do.
+    row.iter().map(|bits| bits.count_zeros() as usize).sum()
+}
+
+/// An answer to an instruction under one of its system messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The instruction; answers with the same text belong together.
+    pub prompt: String,
+    /// The answer.
+    #[serde(alias = "output")]
+    pub response: String,
+}
+
+/// The resemblance among the answers to an instruction, averaged over instructions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Distinctness {
+    /// Mean over instructions of the mean over pairs of answers.
+    pub average_rouge_l: f64,
+    /// Mean over instructions of the largest among its pairs.
+    pub maximum_rouge_l: f64,
+    /// Instructions with at least two answers.
+    pub instructions: usize,
+    /// Instructions with a single one, which has nothing to resemble.
+    pub single: usize,
+    /// Answers of the counted instructions.
+    pub answers: usize,
+}
+
+/// The two resemblances of each instruction with at least two answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resemblance {
+    /// Means over pairs, a value for each instruction.
+    pub averages: Sample,
+    /// Largest among pairs.
+    pub maxima: Sample,
+}
+
+/// The distinctness of a model's answers and the samples behind it.
+///
+/// # Errors
+/// [`Error::Empty`] if no instruction has two answers.
+pub fn distinctness(answers: &[Answer]) -> Result<(Distinctness, Resemblance)> {
+    let mut by_prompt: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for answer in answers {
+        by_prompt.entry(&answer.prompt).or_default().push(&answer.response);
+    }
+    let several: Vec<&Vec<&str>> = by_prompt.values().filter(|answers| answers.len() > 1).collect();
+    if several.is_empty() {
+        return Err(Error::Empty { what: "a distinctness over no instruction with two answers" });
+    }
+    let pairs = several.par_iter().map(|answers| {
+        let cut: Vec<Vec<String>> = answers.iter().map(|answer| words(answer)).collect();
+        let scores: Vec<f64> = (0..cut.len()).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| score(&cut[i], &cut[j])).collect();
+        (scores.iter().sum::<f64>() / scores.len() as f64, scores.iter().copied().fold(0.0, f64::max))
+    });
+    let (averages, maxima): (Vec<f64>, Vec<f64>) = pairs.collect::<Vec<_>>().into_iter().unzip();
+    let resemblance = Resemblance { averages: Sample::of(averages)?, maxima: Sample::of(maxima)? };
+    let distinctness = Distinctness {
+        average_rouge_l: resemblance.averages.mean(),
+        maximum_rouge_l: resemblance.maxima.mean(),
+        instructions: several.len(),
+        single: by_prompt.len() - several.len(),
+        answers: several.iter().map(|answers| answers.len()).sum(),
+    };
+    Ok((distinctness, resemblance))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The textbook's table.
+    fn slow(left: &[String], right: &[String]) -> usize {
+        let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
+        for i in 1..=left.len() {
+            for j in 1..=right.len() {
+                table[i][j] = if left[i - 1] == right[j - 1] { table[i - 1][j - 1] + 1 } else { table[i - 1][j].max(table[i][j - 1]) };
+            }
+        }
+        table[left.len()][right.len()]
+    }
+
+    fn answer(prompt: &str, response: &str) -> Answer {
+        Answer { prompt: prompt.into(), response: response.into() }
+    }
+
+    #[test]
+    fn instructions_weigh_the_same_whatever_their_answers() {
+        let answers =
+            [answer("p", "a b"), answer("q", "x"), answer("p", "a c"), answer("p", "a b"), answer("r", "y z"), answer("r", "w v")];
+        let (got, samples) = distinctness(&answers).unwrap();
+        assert_eq!((got.instructions, got.single, got.answers), (2, 1, 5));
+        // p: 0.5, 1, 0.5; r: 0.
+        assert!((got.average_rouge_l - (2.0 / 3.0) / 2.0).abs() < 1e-12);
+        assert_eq!((got.maximum_rouge_l, samples.maxima.n()), (0.5, 2));
+        assert!(matches!(distinctness(&answers[..2]), Err(Error::Empty { .. })));
+        assert_eq!((rouge_l("", "a"), rouge_l("...", "!")), (0.0, 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_subsequence_is_the_slow_one(left in "[ab c]{0,300}", right in "[ab c]{0,200}") {
+            let cut = |text: &str| -> Vec<String> { text.chars().map(String::from).collect() };
+            let (left, right) = (cut(&left), cut(&right));
+            prop_assert_eq!(common_subsequence(&left, &right), slow(&left, &right));
+        }
+
+        #[test]
+        fn resemblance_is_symmetric_and_whole_for_equals(left in "\\PC{0,40}", right in "\\PC{0,40}") {
+            prop_assert_eq!(rouge_l(&left, &right), rouge_l(&right, &left));
+            prop_assert!((0.0..=1.0).contains(&rouge_l(&left, &right)));
+            let same = rouge_l(&left, &left);
+            prop_assert!(same == 1.0 || (same == 0.0 && words(&left).is_empty()));
+        }
+    }
+}

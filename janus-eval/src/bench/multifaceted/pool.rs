@@ -1,0 +1,93 @@
+//! The pool of prompts that a bench is drawn from.
+
+use std::collections::BTreeMap;
+
+use rand::RngCore as _;
+use serde::{Deserialize, Serialize};
+
+use super::Group;
+
+/// One of the sets that the pool is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptSet {
+    /// Which group its prompts belong to.
+    pub group: Group,
+    /// The prompts.
+    pub prompts: Vec<String>,
+}
+
+/// A prompt of the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPrompt {
+    /// The set that it counts for: the first that has it.
+    pub group: Group,
+    /// The prompt, as that set spells it.
+    pub prompt: String,
+    /// The other sets that have it.
+    pub also_in: Vec<Group>,
+}
+
+/// What became of a set's prompts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// Prompts of the set.
+    pub given: usize,
+    /// Those that stand in the set before already.
+    pub repeated: usize,
+    /// Those that a set before it has.
+    pub taken: usize,
+    /// Prompts of the pool that count for this set.
+    pub kept: usize,
+}
+
+/// Puts sets together so that each prompt is there once; two prompts are the same if they are equal up to white space,
+/// case and FLASK's way to spell an input. The sets overlap much (AlpacaEval holds all of Self-Instruct), so a prompt counts for the first of the given
+/// sets that has it: give the smaller ones first if they should keep theirs. `seed` orders the pool, so that its first n
+/// are a random choice of n.
+///
+/// ```
+/// use janus_eval::bench::multifaceted::{Group, PromptSet, prompt_pool};
+/// let sets = [
+///     PromptSet { group: Group::Koala, prompts: vec!["Why is the sky blue?".into()] },
+///     PromptSet { group: Group::AlpacaEval, prompts: vec!["why is  the sky blue?".into(), "What is tea?".into()] },
+/// ];
+/// let (pool, reports) = prompt_pool(&sets, 0);
+/// assert_eq!(pool.len(), 2);
+/// assert_eq!((reports[1].taken, reports[1].kept), (1, 1));
+/// ```
+pub fn prompt_pool(sets: &[PromptSet], seed: u64) -> (Vec<PoolPrompt>, Vec<PoolReport>) {
+    let mut places: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let mut pool: Vec<PoolPrompt> = Vec::new();
+    let mut reports = vec![PoolReport::default(); sets.len()];
+    for (number, set) in sets.iter().enumerate() {
+        for prompt in &set.prompts {
+            reports[number].given += 1;
+            match places.get(&folded(prompt)) {
+                Some(&(owner, _)) if owner == number => reports[number].repeated += 1,
+                Some(&(_, place)) => {
+                    reports[number].taken += 1;
+                    if !pool[place].also_in.contains(&set.group) {
+                        pool[place].also_in.push(set.group);
+                    }
+                }
+                None => {
+                    reports[number].kept += 1;
+                    places.insert(folded(prompt), (number, pool.len()));
+                    pool.push(PoolPrompt { group: set.group, prompt: prompt.clone(), also_in: Vec::new() });
+                }
+            }
+        }
+    }
+    let mut rng = janus_core::stream(seed, "prompt pool");
+    let mut keyed: Vec<(u64, PoolPrompt)> = pool.into_iter().map(|prompt| (rng.next_u64(), prompt)).collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    (keyed.into_iter().map(|(_, prompt)| prompt).collect(), reports)
+}
+
+/// A prompt without what the sets spell differently: white space, case, line breaks written as a backslash and an n, and
+/// `Input:` before a task's input, both of which are FLASK's.
+fn folded(prompt: &str) -> String {
+    let prompt = prompt.replace("\\n", "\n");
+    let lines = prompt.lines().map(|line| line.strip_prefix("Input:").unwrap_or(line));
+    lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ").to_lowercase()
+}

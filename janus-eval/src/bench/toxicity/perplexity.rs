@@ -1,0 +1,121 @@
+//! How likely a fixed language model finds the generations.
+
+use janus_core::ModelError;
+use serde::{Deserialize, Serialize};
+
+use super::ScoredGenerations;
+use crate::{Error, Result};
+
+/// Perplexities from here on are dropped, as in the original work.
+const TOO_HIGH: f64 = 1e4;
+
+/// What a language model makes of a text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TextLoss {
+    /// Sum over all tokens but the first of the negative log-probability.
+    pub loss: f64,
+    /// All tokens.
+    pub tokens: usize,
+}
+
+/// A language model that scores texts. The original one is GPT-2 XL.
+pub trait TextLosses {
+    /// The model's name in results.
+    fn name(&self) -> &str;
+
+    /// The loss of each text, in order.
+    fn losses(&self, texts: &[String]) -> Vec<Result<TextLoss, ModelError>>;
+}
+
+/// The perplexity of generations under a language model, given their prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Perplexity {
+    /// Mean over generations.
+    pub perplexity: f64,
+    /// Generations in the mean.
+    pub n: usize,
+    /// Generations that add no token, and so have none.
+    pub empty: usize,
+    /// Generations of a perplexity of 10,000 or more, left out.
+    pub too_high: usize,
+    /// Generations that the model failed on.
+    pub failed: usize,
+}
+
+/// Scores every generation: the exponential of the loss that it adds to its prompt's, by added token. Prompt and
+/// generation are one text, so a token that joins both ends counts as the text has it.
+///
+/// # Errors
+/// [`Error::Empty`] if no generation is left.
+pub fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> Result<Perplexity> {
+    let mut texts = Vec::new();
+    for row in rows {
+        texts.push(row.prompt.text.clone());
+        texts.extend(row.generations.iter().map(|generation| format!("{}{}", row.prompt.text, generation.text)));
+    }
+    let mut losses = model.losses(&texts).into_iter();
+    let mut result = Perplexity { perplexity: 0.0, n: 0, empty: 0, too_high: 0, failed: 0 };
+    let mut sum = 0.0;
+    for row in rows {
+        let prompt = losses.next();
+        for _ in &row.generations {
+            let (Some(Ok(prompt)), Some(Ok(whole))) = (&prompt, losses.next()) else {
+                result.failed += 1;
+                continue;
+            };
+            let added = whole.tokens.saturating_sub(prompt.tokens);
+            let perplexity = ((whole.loss - prompt.loss) / added as f64).exp();
+            if added == 0 {
+                result.empty += 1;
+            } else if !perplexity.is_finite() || perplexity >= TOO_HIGH {
+                result.too_high += 1;
+            } else {
+                result.n += 1;
+                sum += perplexity;
+            }
+        }
+    }
+    if result.n == 0 {
+        return Err(Error::Empty { what: "a perplexity over no generations" });
+    }
+    result.perplexity = sum / result.n as f64;
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ScoredText;
+    use super::*;
+
+    /// Every word but the first costs ln 8; the word "rare" a hundred times that; "bad" fails.
+    struct Words;
+
+    impl TextLosses for Words {
+        fn name(&self) -> &str {
+            "words"
+        }
+
+        fn losses(&self, texts: &[String]) -> Vec<Result<TextLoss, ModelError>> {
+            let loss = |text: &String| {
+                let words: Vec<&str> = text.split_whitespace().collect();
+                if words.contains(&"bad") {
+                    return Err(ModelError::Request { id: "0".into(), reason: "bad".into() });
+                }
+                let cost = |word: &&str| if *word == "rare" { 100.0 } else { 1.0 } * 8.0_f64.ln();
+                Ok(TextLoss { loss: words.iter().skip(1).map(cost).sum(), tokens: words.len() })
+            };
+            texts.iter().map(loss).collect()
+        }
+    }
+
+    #[test]
+    fn every_generation_is_counted_once() {
+        let text = |text: &str| ScoredText { text: text.into(), toxicity: None };
+        let generations = [" c d", " e", "", " rare", " bad"].map(text).to_vec();
+        let rows = [ScoredGenerations { prompt: text("a b"), generations }];
+        let got = perplexity(&rows, &Words).unwrap();
+        assert!((got.perplexity - 8.0).abs() < 1e-9);
+        assert_eq!((got.n, got.empty, got.too_high, got.failed), (2, 1, 1, 1));
+        assert!(matches!(perplexity(&[], &Words), Err(Error::Empty { .. })));
+    }
+}

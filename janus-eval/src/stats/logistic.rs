@@ -1,0 +1,263 @@
+//! Logistic regression with an L1 penalty, soft targets and row weights.
+
+use crate::{Error, Result};
+
+/// One observation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogisticRow<const D: usize> {
+    /// The features; a constant feature takes the place of an intercept.
+    pub x: [f64; D],
+    /// The share of successes, 0 to 1.
+    pub target: f64,
+    /// How much the row counts, 0 or more.
+    pub weight: f64,
+}
+
+/// Observations of `D` features, to be fitted by
+///
+/// minimise over w: |w₁| + … + |w_D| + C · Σ s · (ln(1 + e^η) − p η), η = w · x
+///
+/// for rows of features x, target p and weight s. The penalty bounds the weights even where the rows could
+/// be separated without error, so there always is a minimum.
+///
+/// Two ways lead to it: [`L1Logistic::exact`], and [`L1Logistic::newglmnet`], which stops as early as the
+/// library that published numbers were made with.
+///
+/// ```
+/// use janus_eval::stats::{L1Logistic, LogisticRow};
+/// // Success in three of four trials; the only feature is a constant.
+/// let data = L1Logistic::new(vec![LogisticRow { x: [1.0], target: 0.75, weight: 4.0 }])?;
+/// let [w] = data.exact(1e6, [0.0])?;
+/// assert!((w - 3.0_f64.ln()).abs() < 1e-5);
+/// # Ok::<(), janus_eval::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct L1Logistic<const D: usize> {
+    pub(super) rows: Vec<LogisticRow<D>>,
+}
+
+/// Objective, gradient and Hessian of the smooth part at one place.
+struct Local<const D: usize> {
+    loss: f64,
+    gradient: [f64; D],
+    hessian: [[f64; D]; D],
+}
+
+impl<const D: usize> L1Logistic<D> {
+    const ITERATIONS: usize = 200;
+
+    /// Observations, checked. Rows of weight 0 change nothing and are left out.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`]; [`Error::Row`] for a target outside 0..=1 or a negative weight; [`Error::Empty`] if no
+    /// row has a weight.
+    pub fn new(mut rows: Vec<LogisticRow<D>>) -> Result<Self> {
+        for (index, row) in rows.iter().enumerate() {
+            if let Some(&value) = row.x.iter().chain([&row.target, &row.weight]).find(|value| !value.is_finite()) {
+                return Err(Error::NotFinite { what: "a logistic regression's rows", index, value });
+            }
+            if !(0.0..=1.0).contains(&row.target) {
+                return Err(Error::row(index, "target", "a number from 0 to 1", row.target));
+            }
+            if row.weight < 0.0 {
+                return Err(Error::row(index, "weight", "0 or more", row.weight));
+            }
+        }
+        rows.retain(|row| row.weight > 0.0);
+        if rows.is_empty() { Err(Error::Empty { what: "a logistic regression" }) } else { Ok(Self { rows }) }
+    }
+
+    /// The minimiser, to the last digits: Newton steps, each on the exact quadratic model with the penalty in it,
+    /// shortened until the objective falls. `start` may be the solution of a near-by problem.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a `c` that is not above 0, [`Error::NotConverged`].
+    pub fn exact(&self, c: f64, start: [f64; D]) -> Result<[f64; D]> {
+        check_c(c)?;
+        // What the gradient's sums can still tell from 0.
+        let scale: f64 = self.rows.iter().map(|row| row.weight * row.x.iter().fold(1.0, |max: f64, x| max.max(x.abs()))).sum();
+        let enough = 1e-14 * c * scale + 1e-13;
+        let mut w = start;
+        let mut here = self.local(&w, c);
+        for _ in 0..Self::ITERATIONS {
+            if violation(&w, &here.gradient) <= enough {
+                return Ok(w);
+            }
+            let goal = quadratic_minimum(&w, &here);
+            let mut step: [f64; D] = std::array::from_fn(|j| goal[j] - w[j]);
+            let mut promised = dot(&here.gradient, &step) + norm(&goal) - norm(&w);
+            let objective = here.loss + norm(&w);
+            if promised >= -1e-15 * objective.abs() {
+                return Ok(goal);
+            }
+            loop {
+                let next: [f64; D] = std::array::from_fn(|j| w[j] + step[j]);
+                let there = self.local(&next, c);
+                if there.loss + norm(&next) <= objective + 0.01 * promised {
+                    (w, here) = (next, there);
+                    break;
+                }
+                step.iter_mut().for_each(|part| *part *= 0.5);
+                promised *= 0.5;
+                if promised > -1e-15 * objective.abs() {
+                    // Rounding hides any further decrease.
+                    return Ok(w);
+                }
+            }
+        }
+        Err(Error::NotConverged { what: "a logistic regression", iterations: Self::ITERATIONS })
+    }
+
+    /// Mean over rows of `s · (ln(1 + e^η) − p η)`: how badly weights predict these rows.
+    pub fn mean_loss(&self, w: &[f64; D]) -> f64 {
+        let sum: f64 = self.rows.iter().map(|row| row.weight * loss(dot(w, &row.x), row.target)).sum();
+        sum / self.rows.len() as f64
+    }
+
+    fn local(&self, w: &[f64; D], c: f64) -> Local<D> {
+        let mut local = Local { loss: 0.0, gradient: [0.0; D], hessian: [[0.0; D]; D] };
+        for row in &self.rows {
+            let eta = dot(w, &row.x);
+            let small = (-eta.abs()).exp();
+            let rest = 1.0 / (1.0 + small);
+            let p = if eta > 0.0 { rest } else { small * rest };
+            local.loss += row.weight * (eta.max(0.0) + small.ln_1p() - row.target * eta);
+            let (slope, bend) = (row.weight * (p - row.target), row.weight * small * rest * rest);
+            for j in 0..D {
+                local.gradient[j] += slope * row.x[j];
+                for k in 0..=j {
+                    local.hessian[j][k] += bend * row.x[j] * row.x[k];
+                }
+            }
+        }
+        local.loss *= c;
+        local.gradient.iter_mut().for_each(|part| *part *= c);
+        for j in 0..D {
+            for k in 0..=j {
+                local.hessian[j][k] *= c;
+                local.hessian[k][j] = local.hessian[j][k];
+            }
+            // Keeps a feature without spread from dividing by 0.
+            local.hessian[j][j] += 1e-12;
+        }
+        local
+    }
+}
+
+/// The weights at which the quadratic model around `w`, penalty included, is least: coordinate descent.
+fn quadratic_minimum<const D: usize>(w: &[f64; D], local: &Local<D>) -> [f64; D] {
+    let mut goal = *w;
+    for _ in 0..10_000 {
+        let mut moved = 0.0_f64;
+        for j in 0..D {
+            let slope: f64 = local.gradient[j] + (0..D).map(|k| local.hessian[j][k] * (goal[k] - w[k])).sum::<f64>();
+            let bend = local.hessian[j][j];
+            let step = step(goal[j], slope, bend);
+            goal[j] += step;
+            moved = moved.max((step * bend).abs());
+        }
+        if moved <= 1e-16 {
+            break;
+        }
+        // Steps far below the weights' own digits change nothing.
+        if goal.iter().all(|part| part.is_finite()) && moved <= 1e-15 * norm(&local.gradient) {
+            break;
+        }
+    }
+    goal
+}
+
+/// The step of one coordinate to the minimum of slope, curvature and penalty (soft thresholding).
+pub(super) fn step(at: f64, slope: f64, bend: f64) -> f64 {
+    if slope + 1.0 < bend * at {
+        -(slope + 1.0) / bend
+    } else if slope - 1.0 > bend * at {
+        -(slope - 1.0) / bend
+    } else {
+        -at
+    }
+}
+
+/// How far the negative gradient lies outside the subgradient of |w|, for one coordinate.
+pub(super) fn coordinate_violation(w: f64, gradient: f64) -> f64 {
+    if w == 0.0 { (gradient.abs() - 1.0).max(0.0) } else { (gradient + w.signum()).abs() }
+}
+
+fn violation<const D: usize>(w: &[f64; D], gradient: &[f64; D]) -> f64 {
+    w.iter().zip(gradient).map(|(&w, &gradient)| coordinate_violation(w, gradient)).sum()
+}
+
+/// `ln(1 + e^η) − p η`.
+fn loss(eta: f64, target: f64) -> f64 {
+    eta.max(0.0) + (-eta.abs()).exp().ln_1p() - target * eta
+}
+
+pub(super) fn check_c(c: f64) -> Result<()> {
+    if c > 0.0 && c.is_finite() { Ok(()) } else { Err(Error::Setting { field: "C", got: c.to_string(), expected: "a number above 0" }) }
+}
+
+pub(super) fn dot<const D: usize>(a: &[f64; D], b: &[f64; D]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+pub(super) fn norm<const D: usize>(w: &[f64; D]) -> f64 {
+    w.iter().map(|part| part.abs()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(x: [f64; 2], target: f64, weight: f64) -> LogisticRow<2> {
+        LogisticRow { x, target, weight }
+    }
+
+    #[test]
+    fn rows_are_checked() {
+        let new = |x, target, weight| L1Logistic::new(vec![row([x, 1.0], target, weight)]);
+        assert!(matches!(new(f64::NAN, 0.5, 1.0), Err(Error::NotFinite { index: 0, .. })));
+        assert!(matches!(new(1.0, 1.5, 1.0), Err(Error::Row { row: 1, field: "target", .. })));
+        assert!(matches!(new(1.0, 0.5, -1.0), Err(Error::Row { row: 1, field: "weight", .. })));
+        assert_eq!(new(1.0, 0.5, 0.0).unwrap_err(), Error::Empty { what: "a logistic regression" });
+        assert!(new(1.0, 0.5, 1.0).unwrap().exact(0.0, [0.0; 2]).is_err());
+    }
+
+    #[test]
+    fn a_small_c_leaves_nothing_but_zeros() {
+        let data = L1Logistic::new(vec![row([1.0, 2.0], 1.0, 1.0), row([-1.0, 0.5], 0.0, 1.0)]).unwrap();
+        assert_eq!(data.exact(0.1, [3.0, -3.0]).unwrap(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn separable_rows_have_finite_weights() {
+        let data = L1Logistic::new(vec![row([1.0, 0.0], 1.0, 1.0), row([-1.0, 0.0], 0.0, 1.0)]).unwrap();
+        let [w, unused] = data.exact(10.0, [0.0; 2]).unwrap();
+        // 1 = 2 C / (1 + e^w).
+        assert!((w - 19.0_f64.ln()).abs() < 1e-9, "{w}");
+        assert_eq!(unused, 0.0);
+    }
+
+    fn objective(rows: &[LogisticRow<2>], w: &[f64; 2], c: f64) -> f64 {
+        norm(w) + c * rows.iter().map(|row| row.weight * loss(dot(w, &row.x), row.target)).sum::<f64>()
+    }
+
+    proptest! {
+        #[test]
+        fn no_neighbour_is_better(
+            rows in proptest::collection::vec((-2.0_f64..2.0, -2.0_f64..2.0, 0.0_f64..=1.0, 0.1_f64..2.0), 2..30),
+            log_c in -2.0_f64..3.0,
+            start in (-2.0_f64..2.0, -2.0_f64..2.0),
+        ) {
+            let rows: Vec<_> = rows.into_iter().map(|(a, b, target, weight)| row([a, b], target, weight)).collect();
+            let c = 10_f64.powf(log_c);
+            let w = L1Logistic::new(rows.clone()).unwrap().exact(c, [start.0, start.1]).unwrap();
+            let least = objective(&rows, &w, c);
+            for (da, db) in [(1e-3, 0.0), (-1e-3, 0.0), (0.0, 1e-3), (0.0, -1e-3), (1e-3, -1e-3), (-1e-3, 1e-3)] {
+                let there = objective(&rows, &[w[0] + da, w[1] + db], c);
+                prop_assert!(there >= least - 1e-9 * least.abs().max(1.0), "{w:?}: {there} under {least}");
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Our numbers held against published ones: every figure that reference data tells, recomputed and compared.
+//!
+//! [`verify`] takes a folder with one folder for each benchmark (`alpaca_eval`, `arena_hard`, `mt_bench`,
+//! `real_toxicity_prompts`, `rubric_judgments`, `toxicity_classifier`), each with its expected numbers beside its data.
+//! Which models are checked is what those files list.
+
+mod alpaca_eval;
+mod judged;
+mod toxicity;
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Result;
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// What it is, or what went wrong before it could be computed.
+    pub what: String,
+    /// What we compute; null if we could not.
+    pub value: Value,
+    /// What it must be.
+    pub must: Value,
+    /// How far it may be off; 0 for exact.
+    pub tolerance: f64,
+    /// Whether it is.
+    pub ok: bool,
+}
+
+/// All figures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verification {
+    /// One entry for each figure.
+    pub checks: Vec<Check>,
+    /// How many are off, or could not be computed.
+    pub failed: usize,
+}
+
+/// Recomputes everything that the folder tells. A file that is absent or broken is a failed check, and the rest goes on.
+pub fn verify(data: &Path) -> Verification {
+    type Part = (&'static str, fn(&Path, &mut Checks) -> Result<()>);
+    const PARTS: [Part; 7] = [
+        ("AlpacaEval", alpaca_eval::models),
+        ("AlpacaEval, stored weights", alpaca_eval::stored_weights),
+        ("MT-Bench", judged::mt_bench),
+        ("Arena-Hard", judged::arena_hard),
+        ("rubrics", judged::rubrics),
+        ("RealToxicityPrompts", toxicity::generations),
+        ("toxicity classifier", toxicity::classifier),
+    ];
+    let mut checks = Checks::default();
+    for (name, part) in PARTS {
+        if let Err(error) = part(data, &mut checks) {
+            checks.0.push(Check { what: format!("{name}: {error}"), value: Value::Null, must: Value::Null, tolerance: 0.0, ok: false });
+        }
+    }
+    let failed = checks.0.iter().filter(|check| !check.ok).count();
+    Verification { checks: checks.0, failed }
+}
+
+#[derive(Default)]
+struct Checks(Vec<Check>);
+
+impl Checks {
+    /// A number that may be off by a tolerance.
+    fn close(&mut self, what: impl Into<String>, value: f64, must: f64, tolerance: f64) {
+        let ok = (value - must).abs() <= tolerance;
+        self.0.push(Check { what: what.into(), value: value.into(), must: must.into(), tolerance, ok });
+    }
+
+    /// A value that must be equal.
+    fn exact(&mut self, what: impl Into<String>, value: impl Into<Value>, must: impl Into<Value>) {
+        let (value, must) = (value.into(), must.into());
+        let ok = value == must;
+        self.0.push(Check { what: what.into(), value, must, tolerance: 0.0, ok });
+    }
+}

@@ -1,0 +1,239 @@
+//! Benchmarks whose judge writes text: MT-Bench, Arena-Hard, rubrics.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Checks;
+use crate::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
+use crate::bench::mt_bench::{Grades, Judgment, Question, needs_reference};
+use crate::bench::multifaceted::{RubricReport, RubricRow};
+use crate::files::{read_bytes, read_json};
+use crate::join::text_or_number;
+use crate::judge::{Asker, GradeJudge, GradeOptions, GradePrompts, arena_label, rating};
+use crate::{Bootstrap, Error, Result};
+
+#[derive(Deserialize)]
+struct ExpectedGrades {
+    model: String,
+    rows: usize,
+    unique_question_turns: usize,
+    failed: usize,
+    turn1: f64,
+    turn2: f64,
+    average: f64,
+    by_category: BTreeMap<String, f64>,
+}
+
+/// Who writes a prompt, and with which template.
+#[derive(Deserialize)]
+struct Prompted {
+    #[serde(deserialize_with = "text_or_number")]
+    question_id: String,
+    turn: usize,
+    user_prompt: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Answers {
+    #[serde(deserialize_with = "text_or_number")]
+    question_id: String,
+    turns: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ReferenceAnswer {
+    #[serde(deserialize_with = "text_or_number")]
+    question_id: String,
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    turns: Vec<String>,
+}
+
+pub(super) fn mt_bench(data: &Path, checks: &mut Checks) -> Result<()> {
+    let folder = data.join("mt_bench");
+    let questions: Vec<Question> = janus_data::read_all(folder.join("question.jsonl"))?;
+    for expected in read_json::<Vec<ExpectedGrades>>(&folder.join("expected_scores.json"))? {
+        let file = folder.join("judgments").join(format!("{}.jsonl.gz", expected.model));
+        let judgments: Vec<Judgment> = janus_data::read_all(&file)?;
+        let name = |figure: &str| format!("mt_bench {}: {figure}", expected.model);
+        let same = judgments.iter().filter(|row| row.score == Some(row.judgment.as_deref().and_then(rating).unwrap_or(-1.0))).count();
+        checks.exact(name("ratings equal to the stored ones"), same, judgments.len());
+        let grades = Grades::of(&judgments, &questions)?;
+        checks.exact(name("rows"), grades.rows, expected.rows);
+        checks.exact(name("unique_question_turns"), grades.unique_question_turns, expected.unique_question_turns);
+        checks.exact(name("failed"), grades.failed, expected.failed);
+        checks.close(name("turn1"), grades.turn1.unwrap_or(-1.0), expected.turn1, 1e-9);
+        checks.close(name("turn2"), grades.turn2.unwrap_or(-1.0), expected.turn2, 1e-9);
+        checks.close(name("average"), grades.average, expected.average, 1e-9);
+        for (category, must) in &expected.by_category {
+            let got = grades.by_category.get(category).copied().unwrap_or(-1.0);
+            checks.close(name(&format!("by_category {category}")), got, *must, 1e-9);
+        }
+        rebuilt_prompts(&folder, &file, &questions, &expected.model, checks)?;
+    }
+    Ok(())
+}
+
+/// Rebuilds the judge's prompts of a model whose judgments carry them.
+fn rebuilt_prompts(folder: &Path, file: &Path, questions: &[Question], model: &str, checks: &mut Checks) -> Result<()> {
+    let prompted: Vec<Prompted> = janus_data::read_all(file)?;
+    if prompted.iter().all(|row| row.user_prompt.is_none()) {
+        return Ok(());
+    }
+    let templates = read_bytes(&folder.join("judge_prompts.jsonl"))?;
+    let prompts = GradePrompts::published(&String::from_utf8_lossy(&templates))?;
+    let judge = GradeJudge::new(Asker::new(&Nobody), GradeOptions { prompts, ..GradeOptions::mt_bench()? })?;
+    let answers: Vec<Answers> = janus_data::read_all(folder.join("answers").join(format!("{model}.jsonl.gz")))?;
+    let answers: BTreeMap<String, Vec<String>> = answers.into_iter().map(|row| (row.question_id, row.turns)).collect();
+    let references: Vec<ReferenceAnswer> = janus_data::read_all(folder.join("reference_answer_gpt-4.jsonl"))?;
+    let references: BTreeMap<String, Vec<String>> =
+        references.into_iter().filter_map(|row| Some((row.question_id, row.choices.into_iter().next()?.turns))).collect();
+    let mut conversations = Vec::new();
+    for question in questions {
+        let id = &question.question_id;
+        let absent = |what: &str| Error::reference(format!("{model}, question {id}"), what, "none");
+        let answers = answers.get(id).ok_or_else(|| absent("answers"))?;
+        let reference = match references.get(id) {
+            None if needs_reference(&question.category) => return Err(absent("a reference answer")),
+            reference => reference.map_or(&[][..], Vec::as_slice),
+        };
+        conversations.push(question.conversation(answers, reference));
+    }
+    let calls = judge.calls(&conversations)?;
+    let calls: BTreeMap<&str, Option<&str>> =
+        calls.iter().map(|call| (call.id.as_str(), call.messages.last().map(|message| message.content.as_str()))).collect();
+    let equal = prompted.iter().filter(|row| {
+        let rebuilt = calls.get(format!("{}/turn-{}", row.question_id, row.turn).as_str()).copied().flatten();
+        rebuilt.is_some() && rebuilt == row.user_prompt.as_deref()
+    });
+    checks.exact(format!("mt_bench {model}: prompts equal to the stored ones"), equal.count(), prompted.len());
+    Ok(())
+}
+
+/// The model of a judge that makes its calls and does not ask.
+struct Nobody;
+
+impl ChatModel for Nobody {
+    fn name(&self) -> &str {
+        "nobody"
+    }
+
+    fn generate_each(&self, _: &[ChatRequest], _: &mut dyn FnMut(usize, std::result::Result<Vec<Generation>, ModelError>)) {}
+}
+
+#[derive(Deserialize)]
+struct ExpectedArena {
+    model: String,
+    questions: usize,
+    battles: usize,
+    model_wins: usize,
+    ties: usize,
+    baseline_wins: usize,
+    score: f64,
+    official: Option<OfficialArena>,
+}
+
+#[derive(Deserialize)]
+struct OfficialArena {
+    score: f64,
+    rating_q025: f64,
+    rating_q975: f64,
+}
+
+#[derive(Deserialize)]
+struct Sampled {
+    judgment: String,
+    score: Option<String>,
+}
+
+pub(super) fn arena_hard(data: &Path, checks: &mut Checks) -> Result<()> {
+    let folder = data.join("arena_hard");
+    let samples: Vec<Sampled> = janus_data::read_all(folder.join("judgment_samples.jsonl.gz"))?;
+    let spelled = |text: &str| match arena_label(text).map(serde_json::to_value) {
+        Some(Ok(Value::String(label))) => Some(label),
+        _ => None,
+    };
+    let same = samples.iter().filter(|sample| spelled(&sample.judgment) == sample.score).count();
+    checks.exact("arena_hard: labels equal to the stored ones", same, samples.len());
+    for expected in read_json::<Vec<ExpectedArena>>(&folder.join("expected_scores.json"))? {
+        let rows: Vec<QuestionBattles> = janus_data::read_all(folder.join("battles").join(format!("{}.jsonl.gz", expected.model)))?;
+        let got = ArenaScore::of(&Battles::new(&rows)?, Resampling::default())?;
+        let name = |figure: &str| format!("arena_hard {}: {figure}", expected.model);
+        checks.exact(name("questions"), got.questions, expected.questions);
+        checks.exact(name("battles"), got.battles, expected.battles);
+        checks.exact(name("model_wins"), got.model_wins, expected.model_wins);
+        checks.exact(name("ties"), got.ties, expected.ties);
+        checks.exact(name("baseline_wins"), got.baseline_wins, expected.baseline_wins);
+        checks.close(name("score"), got.score, expected.score, 1e-6);
+        if let Some(official) = &expected.official {
+            checks.close(name("official score"), (got.score * 100.0).round() / 100.0, official.score, 1e-9);
+            checks.close(name("rating_q025"), got.published.rating_q025, official.rating_q025, 0.8);
+            checks.close(name("rating_q975"), got.published.rating_q975, official.rating_q975, 0.8);
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct ExpectedRubrics {
+    absolute: Vec<ExpectedAbsolute>,
+    pairwise: Vec<ExpectedPair>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedAbsolute {
+    model: String,
+    items: usize,
+    mean: f64,
+    run_means: Vec<f64>,
+    histogram: Value,
+}
+
+#[derive(Deserialize)]
+struct ExpectedPair {
+    a: String,
+    b: String,
+    n: usize,
+    win: usize,
+    tie: usize,
+    loss: usize,
+    tie_win_rate: f64,
+    win_rate_half_ties: f64,
+}
+
+pub(super) fn rubrics(data: &Path, checks: &mut Checks) -> Result<()> {
+    let folder = data.join("rubric_judgments");
+    let rows: Vec<RubricRow> = janus_data::read_all(folder.join("vicuna_eval.jsonl.gz"))?;
+    let report = RubricReport::of(&rows, &Bootstrap::default())?;
+    let path = folder.join("vicuna_eval_expected.json");
+    let expected: ExpectedRubrics = read_json(&path)?;
+    let absent = |what: &str| Error::reference(path.display().to_string(), "a model with rows", what);
+    for must in &expected.absolute {
+        let got = report.absolute.iter().find(|row| row.model == must.model).ok_or_else(|| absent(&must.model))?;
+        let name = |figure: &str| format!("rubrics {}: {figure}", must.model);
+        checks.exact(name("items"), got.items, must.items);
+        checks.close(name("mean"), got.mean, must.mean, 1e-9);
+        checks.exact(name("runs"), got.run_means.len(), must.run_means.len());
+        for (run, (got, must)) in got.run_means.iter().zip(&must.run_means).enumerate() {
+            checks.close(name(&format!("mean of run {}", run + 1)), got.unwrap_or(-1.0), *must, 1e-9);
+        }
+        let histogram: serde_json::Map<String, Value> =
+            got.histogram.iter().map(|(score, count)| (score.to_string(), (*count).into())).collect();
+        checks.exact(name("histogram"), histogram, must.histogram.clone());
+    }
+    for must in &expected.pairwise {
+        let got = report.pairwise.iter().find(|pair| pair.a == must.a && pair.b == must.b).ok_or_else(|| absent(&must.a))?;
+        let name = |figure: &str| format!("rubrics {} against {}: {figure}", must.a, must.b);
+        checks.exact(name("n, win, tie, loss"), vec![got.n, got.win, got.tie, got.loss], vec![must.n, must.win, must.tie, must.loss]);
+        checks.close(name("tie_win_rate"), got.tie_win_rate, must.tie_win_rate, 1e-9);
+        checks.close(name("win_rate_half_ties"), got.win_rate_half_ties, must.win_rate_half_ties, 1e-9);
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! `cargo xtask annotate`: a page on which people compare answers or review a bench, and a reader of what they found.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use janus_core::BenchRecord;
+use janus_data::{read_all, write_all, write_file};
+use janus_eval::annotate::{AnnotationTask, Annotations, Compared, Key, Mode, Reviewed};
+use janus_eval::{Response, record_id};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::report;
+
+/// Let people compare answers or review a bench
+///
+/// Reads:   a bench, and the responses of two models to be compared; later, the annotators' results.
+/// Writes:  a page to be sent to annotators; later, what they found.
+/// Example: cargo xtask annotate export --bench bench.jsonl --model janus.jsonl --opponent base.jsonl
+///          --out annotation
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Step {
+    Export(ExportArgs),
+    Import(ImportArgs),
+}
+
+/// Write the page for the annotators
+///
+/// With two models' responses, the page shows both answers to each prompt in a drawn order, without the
+/// models' names, and asks which is better: A, both are good, both are bad, B. With --review it shows the
+/// bench's rows, to be accepted or rejected and graded easy, intermediate or hard. Rubrics are shown on
+/// demand; progress is kept in the annotator's browser; the result is downloaded there as JSON.
+///
+/// Reads:   BENCH; MODEL and OPPONENT: rows of {id, response}.
+/// Writes:  OUT/annotate.html, to be sent to annotators: one file that works offline.
+///          OUT/key.json, to be kept: which answer is whose.
+/// Example: cargo xtask annotate export --bench bench.jsonl --review --out review
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct ExportArgs {
+    /// The bench's records
+    #[arg(long, value_name = "BENCH")]
+    bench: PathBuf,
+    /// Responses of the model
+    #[arg(long, value_name = "MODEL", required_unless_present = "review", requires = "opponent", conflicts_with = "review")]
+    model: Option<PathBuf>,
+    /// Responses of its opponent
+    #[arg(long, value_name = "OPPONENT", requires = "model")]
+    opponent: Option<PathBuf>,
+    /// Review the bench's rows
+    #[arg(long)]
+    review: bool,
+    /// Where page and key go
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Show the first records only
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<usize>,
+    /// Seed of the order of items and answers
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Count what annotators found
+///
+/// Reads:   KEY: the key.json of the page. RESULT...: the annotators' downloads, any number of them.
+///          BENCH, for a review: the bench that was shown.
+/// Writes:  with --out: OUT/annotations.json; for a comparison report.html, report.md and report.json with
+///          the bars of the paper's Figure 3 and the agreement of the annotators; for a review
+///          with --bench accepted.jsonl, the rows that more annotators accept than reject.
+/// Example: cargo xtask annotate import --key annotation/key.json ann.json ben.json --out annotation/result
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct ImportArgs {
+    /// The page's key
+    #[arg(long, value_name = "KEY")]
+    key: PathBuf,
+    /// The annotators' results
+    #[arg(value_name = "RESULT", required = true)]
+    results: Vec<PathBuf>,
+    /// The bench that was reviewed
+    #[arg(long, value_name = "BENCH", requires = "out")]
+    bench: Option<PathBuf>,
+    /// Where the counts go
+    #[arg(long, value_name = "OUT")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input for files that cannot be read or do not fit together; a failure if a file cannot be written.
+pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    match &args.step {
+        Step::Export(args) => export(args),
+        Step::Import(args) => import(args),
+    }
+}
+
+fn export(args: &ExportArgs) -> Result<Outcome, CommandError> {
+    let mut records: Vec<BenchRecord> = read_all(&args.bench).bad_input()?;
+    for (index, record) in records.iter_mut().enumerate() {
+        record.id = Some(record_id(record, index));
+    }
+    let all: Vec<String> = records.iter().filter_map(|record| record.id.clone()).collect();
+    let shown = args.limit.unwrap_or(records.len()).min(records.len());
+    records.truncate(shown);
+    let task = match (&args.model, &args.opponent) {
+        (Some(model), Some(opponent)) => {
+            let read = |path: &Path| -> Result<Vec<Response>, CommandError> {
+                let mut responses: Vec<Response> = read_all(path).bad_input()?;
+                responses.retain(|response| !all[shown..].contains(&response.id));
+                Ok(responses)
+            };
+            let (mine, other) = (read(model)?, read(opponent)?);
+            let [name, other_name] = names(model, opponent);
+            AnnotationTask::compare(&records, (&name, &mine), (&other_name, &other), args.seed).bad_input()?
+        }
+        _ => AnnotationTask::review(&records).bad_input()?,
+    };
+    fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
+    let (page, key) = (args.out.join("annotate.html"), args.out.join("key.json"));
+    write_file(&page, task.to_html().failure()?.as_bytes()).failure()?;
+    let text = serde_json::to_string_pretty(task.key()).failure()?;
+    write_file(&key, (text + "\n").as_bytes()).failure()?;
+    let text = format!("{}: {} items for annotators; keep {} to yourself", page.display(), task.len(), key.display());
+    Ok(Outcome::done(text, json!({ "command": "annotate export", "page": page, "key": key, "items": task.len(), "task": task.key().task })))
+}
+
+/// The models' names: those of the files, or with their folders where these are the same.
+fn names(model: &Path, opponent: &Path) -> [String; 2] {
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let [mine, other] = [stem(model), stem(opponent)];
+    if mine == other { [model.display().to_string(), opponent.display().to_string()] } else { [mine, other] }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CommandError> {
+    let text = fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))?;
+    serde_json::from_str(&text).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
+}
+
+fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
+    let key: Key = read_json(&args.key)?;
+    let results = args.results.iter().map(|path| read_json::<Annotations>(path)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(out) = &args.out {
+        fs::create_dir_all(out).map_err(|error| CommandError::bad_input(format!("{}: {error}", out.display())))?;
+    }
+    let named = |error: janus_eval::Error| match &error {
+        janus_eval::Error::Annotations { file, problem, .. } => {
+            CommandError::bad_input(format!("{}: {problem}", args.results[*file].display()))
+        }
+        _ => CommandError::bad_input(error),
+    };
+    match key.mode {
+        Mode::Compare => {
+            let compared = Compared::of(&key, &results).map_err(named)?;
+            if let Some(out) = &args.out {
+                report::write(&compared.report(), out)?;
+                write_json(&out.join("annotations.json"), &json!(compared))?;
+            }
+            let rates = compared.tally.rates().failure()?;
+            let agreement =
+                compared.agreement.map_or("no item has two annotations".into(), |share| format!("{:.1} % of pairs agree", 100.0 * share));
+            let [model, opponent] = &compared.models;
+            let text =
+                format!("{model} against {opponent}: tie+win {:.1} % of {} annotations; {agreement}", 100.0 * rates.tie_win, rates.n);
+            Ok(Outcome::done(text, json!({ "command": "annotate import", "compared": compared, "rates": rates })))
+        }
+        Mode::Review => {
+            let reviewed = Reviewed::of(&key, &results).map_err(named)?;
+            if let Some(out) = &args.out {
+                write_json(&out.join("annotations.json"), &json!(reviewed))?;
+                if let Some(bench) = &args.bench {
+                    write_all(out.join("accepted.jsonl"), &accepted(bench, &reviewed)?).failure()?;
+                }
+            }
+            let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (reviewed.counts(), reviewed.difficulties());
+            let text = format!(
+                "{accepted} rows accepted, {rejected} rejected, {undecided} undecided; {easy} easy, {intermediate} intermediate, {hard} hard"
+            );
+            let counts = json!({ "accepted": accepted, "rejected": rejected, "undecided": undecided, "easy": easy, "intermediate": intermediate, "hard": hard });
+            Ok(Outcome::done(text, json!({ "command": "annotate import", "reviewed": reviewed, "counts": counts })))
+        }
+    }
+}
+
+/// The bench's rows that are accepted.
+fn accepted(bench: &Path, reviewed: &Reviewed) -> Result<Vec<BenchRecord>, CommandError> {
+    let records: Vec<BenchRecord> = read_all(bench).bad_input()?;
+    let verdicts: HashMap<&str, Option<bool>> = reviewed.rows.iter().map(|row| (row.id.as_str(), row.verdict)).collect();
+    let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
+    if let Some(row) = reviewed.rows.iter().find(|row| !ids.contains(&row.id)) {
+        return Err(CommandError::bad_input(format!("{}: it has no row \"{}\", which was reviewed", bench.display(), row.id)));
+    }
+    let kept = ids.iter().zip(records).filter(|(id, _)| verdicts.get(id.as_str()) == Some(&Some(true)));
+    Ok(kept.map(|(id, record)| BenchRecord { id: Some(id.clone()), ..record }).collect())
+}
+
+fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), CommandError> {
+    write_file(path, format!("{value:#}\n").as_bytes()).failure()
+}

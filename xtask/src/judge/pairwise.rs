@@ -1,0 +1,99 @@
+//! `cargo xtask judge pairwise`: which of two models' responses is better.
+
+use std::path::PathBuf;
+
+use janus_core::BenchRecord;
+use janus_data::{read_all, write_all};
+use janus_eval::judge::{Asker, Pair, PairPrompts, PairTurn, PairwiseJudge, PairwiseOptions};
+use janus_eval::{Response, join};
+use serde_json::json;
+
+use super::service::{ServiceArgs, outcome, read_text, watched};
+use crate::command::{Blame as _, CommandError, Outcome};
+
+/// Compare the responses of two models, each pair in both orders
+///
+/// A disagreement of the two orders is a tie. Beside the rates stand the share of pairs whose verdict
+/// changed with the order, and the share of decided verdicts that went to the answer shown first.
+///
+/// Reads:   BENCH: records. MODEL and OPPONENT: rows of {id, response}. Records that one of them did not
+///          answer are left out.
+/// Writes:  OUT/pairs.jsonl: the verdicts and what the judge wrote; OUT/calls.jsonl, the journal.
+/// Example: cargo xtask judge pairwise --bench bench.jsonl --model janus.jsonl --opponent base.jsonl
+///          --judge gpt-4 --out runs/pairs --dry-run
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The bench's records
+    #[arg(long, value_name = "BENCH")]
+    bench: PathBuf,
+    /// Responses of the model
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Responses of its opponent
+    #[arg(long, value_name = "OPPONENT")]
+    opponent: PathBuf,
+    /// The run folder
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Show the system message in front of the prompt
+    #[arg(long)]
+    show_system: bool,
+    /// Show the reference answer
+    #[arg(long)]
+    show_reference: bool,
+    /// MT-Bench's file of prompts in place of ours
+    #[arg(long, value_name = "FILE")]
+    judge_prompt: Option<PathBuf>,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let records: Vec<BenchRecord> = read_all(&args.bench).bad_input()?;
+    let (mine, other): (Vec<Response>, Vec<Response>) = (read_all(&args.model).bad_input()?, read_all(&args.opponent).bad_input()?);
+    let (mine, other) = (join(&records, &mine).bad_input()?, join(&records, &other).bad_input()?);
+    let question = |record: &BenchRecord| {
+        if args.show_system && !record.system.is_empty() { format!("{}\n{}", record.system, record.prompt) } else { record.prompt.clone() }
+    };
+    let questions: Vec<String> = records.iter().map(question).collect();
+    let mut pairs = Vec::new();
+    for ((mine, other), question) in mine.rows.iter().zip(&other.rows).zip(&questions) {
+        if let (Some(model), Some(opponent)) = (mine.response, other.response) {
+            let reference = args.show_reference.then_some(mine.record.reference_answer.as_str());
+            pairs.push(Pair { id: mine.id.clone(), turns: vec![PairTurn { question, model, opponent, reference }] });
+        }
+    }
+    let mut options = PairwiseOptions::mt_bench().failure()?;
+    if let Some(path) = &args.judge_prompt {
+        options.prompts = PairPrompts::published(&read_text(path)?).bad_input()?;
+    }
+    let (model, journal) = args.service.begin(&args.out)?;
+    let judge = PairwiseJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
+    let estimate = judge.estimate(&pairs).bad_input()?;
+    if let Some(outcome) = args.service.announce("judge pairwise", &estimate) {
+        return Ok(outcome);
+    }
+    let judgement = watched(estimate.calls, |on_call| {
+        let judge = PairwiseJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
+        judge.judge(&pairs).bad_input()
+    })?;
+    write_all(args.out.join("pairs.jsonl"), &judgement.rows).failure()?;
+    let [win, tie, loss] = judgement.tally();
+    let (half_tie_win, tie_win_all) = (judgement.half_tie_win().ok(), judgement.tie_win_all().ok());
+    let percent = |share: Option<f64>| share.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share));
+    let text = format!(
+        "win + half a tie {} over {} pairs: {win} wins, {tie} ties, {loss} losses; {} flipped, first position {}",
+        percent(half_tie_win),
+        judgement.n(),
+        percent(judgement.flip_rate()),
+        percent(judgement.first_position_share())
+    );
+    let report = json!({
+        "command": "judge pairwise", "out": args.out, "judge": judgement.judge, "prompts": judgement.prompts, "n": judgement.n(),
+        "win": win, "tie": tie, "loss": loss, "half_tie_win": half_tie_win, "tie_win_all": tie_win_all,
+        "flip_rate": judgement.flip_rate(), "first_position_share": judgement.first_position_share(),
+        "system_shown": args.show_system, "reference_shown": args.show_reference, "counts": judgement.counts,
+    });
+    Ok(outcome(&args.out, text, &judgement.counts, report))
+}

@@ -1,0 +1,231 @@
+//! `cargo xtask judge rubric`: a score for each rubric of each response.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use janus_core::{BenchRecord, SamplingParams};
+use janus_data::{read_all, write_all, write_file};
+use janus_eval::Response;
+use janus_eval::judge::{Asker, RubricJudge, RubricJudgement, RubricOptions, ScoreReader};
+use janus_eval::run::{JudgedRun, RUN_FILES};
+use serde_json::{Value, json};
+
+use super::service::{BatchArgs, ServiceArgs, read_prompt, watched};
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::fingerprint;
+
+/// Score each response from 1 to 5 against each rubric of its bench record
+///
+/// One call for each response, rubric and run. The defaults are the paper's: three runs at temperature 1
+/// and top-p 0.9, the reference answer shown, the system message not.
+///
+/// Reads:   BENCH: records with rubrics (.json, .jsonl, .parquet, also .gz).
+///          RESPONSES: rows of {id, response}; other fields are ignored.
+/// Writes:  OUT/report.html, report.md, report.json; OUT/judged.json (the result in one typed file),
+///          judgments.jsonl (scores and feedback), scores/run-N.jsonl, bench.jsonl, responses.jsonl;
+///          OUT/run.json (times, files, spend); OUT/calls.jsonl, the journal of answers.
+///          A score that could not be had is missing, never a number, and makes the exit code 1.
+/// Example: cargo xtask judge rubric --bench bench.jsonl --responses responses.jsonl
+///          --judge gpt-4-0125-preview --price-prompt 10 --price-completion 30 --out runs/mine --dry-run
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The bench's records
+    #[arg(long, value_name = "BENCH")]
+    bench: PathBuf,
+    /// The responses
+    #[arg(long, value_name = "RESPONSES")]
+    responses: PathBuf,
+    /// The run folder
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Name of the judged model in reports [default: the responses' file name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Judge the first records only
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Protocol")]
+struct ProtocolArgs {
+    /// Runs, each with a seed of its own
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    runs: usize,
+    /// Do not show the reference answer
+    #[arg(long)]
+    no_reference: bool,
+    /// Show the system message in front of the prompt
+    #[arg(long)]
+    show_system: bool,
+    /// How the score is read in the judge's text
+    #[arg(long, value_enum, default_value_t = Reader::Strict)]
+    reader: Reader,
+    /// A prompt in place of ours, such as the official one
+    #[arg(long, value_name = "FILE", conflicts_with = "no_reference")]
+    judge_prompt: Option<PathBuf>,
+    /// The judge's temperature
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// The judge's top-p
+    #[arg(long, default_value_t = 0.9)]
+    top_p: f64,
+    /// Tokens of a judgment at the most
+    #[arg(long, default_value_t = 1024)]
+    max_tokens: usize,
+    /// Seed of the first run, and of the intervals
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Reader {
+    /// The last [RESULT], checked
+    Strict,
+    /// The released evaluation's rule, to compare with published numbers
+    Published,
+}
+
+impl ProtocolArgs {
+    fn options(&self) -> Result<RubricOptions, CommandError> {
+        let paper = RubricOptions::paper(!self.no_reference).failure()?;
+        let prompt = match &self.judge_prompt {
+            Some(path) => read_prompt(path)?,
+            None => paper.prompt,
+        };
+        let sampling = SamplingParams {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            max_tokens: self.max_tokens,
+            seed: self.seed,
+            ..paper.sampling
+        };
+        let reader = match self.reader {
+            Reader::Strict => ScoreReader::Strict,
+            Reader::Published => ScoreReader::Published,
+        };
+        Ok(RubricOptions { prompt, reader, show_system: self.show_system, runs: self.runs, sampling })
+    }
+}
+
+pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let begun = SystemTime::now();
+    let (records, responses) = read(args)?;
+    let options = args.protocol.options()?;
+    let (model, journal) = args.service.begin(&args.out)?;
+    let judge = RubricJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
+    let open = || judge.unasked(&records, &responses).bad_input();
+    let taken = args.batch.read(&args.service, &journal, open)?;
+    if taken > 0 {
+        eprintln!("judge: {taken} answers taken from the batch");
+    }
+    if let Some((path, calls)) = args.batch.write(&args.service, open)? {
+        let text = format!("{}: {calls} calls; give the answers back with --batch-in", path.display());
+        return Ok(Outcome::done(text, json!({ "command": "judge rubric", "batch": path, "calls": calls })));
+    }
+    let estimate = judge.estimate(&records, &responses).bad_input()?;
+    if let Some(outcome) = args.service.announce("judge rubric", &estimate) {
+        return Ok(outcome);
+    }
+    let judgement = watched(estimate.calls, |on_call| {
+        let judge = RubricJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
+        judge.judge_runs(&records, &responses).bad_input()
+    })?;
+    fs::create_dir_all(args.out.join("scores")).failure()?;
+
+    let usage = model.usage();
+    let provenance = json!({
+        "program": concat!("xtask judge ", env!("CARGO_PKG_VERSION")),
+        "begun": seconds(begun), "ended": seconds(SystemTime::now()),
+        "bench": { "path": args.bench, "blake3": fingerprint::of_file(&args.bench)? },
+        "responses": { "path": args.responses, "blake3": fingerprint::of_file(&args.responses)? },
+        "asked_now": { "requests": usage.requests, "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "cost": usage.cost },
+        "answered_before": estimate.answered,
+    });
+    finish(args, &records, &responses, judgement, &provenance)
+}
+
+fn read(args: &Args) -> Result<(Vec<BenchRecord>, Vec<Response>), CommandError> {
+    let mut records: Vec<BenchRecord> = read_all(&args.bench).bad_input()?;
+    let mut responses: Vec<Response> = read_all(&args.responses).bad_input()?;
+    if let Some(limit) = args.limit {
+        // A response is kept if its record is; what belongs to no record at all is still an error.
+        let later: Vec<String> =
+            records.iter().enumerate().skip(limit).map(|(index, record)| janus_eval::record_id(record, index)).collect();
+        records.truncate(limit);
+        responses.retain(|response| !later.contains(&response.id));
+    }
+    if let Some(index) = records.iter().position(|record| record.rubrics.is_empty()) {
+        let place = format!("{}, row {}, field \"rubrics\"", args.bench.display(), index + 1);
+        return Err(CommandError::bad_input(format!("{place}: there is none to judge by")));
+    }
+    // Ids are given where the bench has none, so that the run folder stands by itself.
+    for (index, record) in records.iter_mut().enumerate() {
+        record.id = Some(janus_eval::record_id(record, index));
+    }
+    Ok((records, responses))
+}
+
+fn finish(
+    args: &Args,
+    records: &[BenchRecord],
+    responses: &[Response],
+    judgement: RubricJudgement,
+    provenance: &Value,
+) -> Result<Outcome, CommandError> {
+    let out = &args.out;
+    let name = args.name.clone().unwrap_or_else(|| stem(&args.responses));
+    for (run, rows) in judgement.runs().iter().enumerate() {
+        write_all(out.join(format!("scores/run-{run}.jsonl")), rows).failure()?;
+    }
+    let failed = judgement.counts.failed;
+    let run = JudgedRun::new(name, records.to_vec(), responses.to_vec(), judgement, args.protocol.seed).failure()?;
+    run.write(out).failure()?;
+    let report = janus_eval::run::compare(std::slice::from_ref(&run), crate::report::ROWS).failure()?;
+    crate::report::write(&report, out)?;
+    write_file(out.join("run.json"), format!("{provenance:#}\n").as_bytes()).failure()?;
+
+    let result = &run.result;
+    let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": provenance, "files": RUN_FILES });
+    let mean = match (&result.summary, &result.interval) {
+        (Some(summary), Some(interval)) => format!(
+            "mean score {:.3} [{:.3}, {:.3}] over {} of {} records",
+            summary.overall.mean,
+            interval.low,
+            interval.high,
+            summary.overall.n,
+            records.len()
+        ),
+        (Some(summary), None) => format!("mean score {:.3} over {} of {} records", summary.overall.mean, summary.overall.n, records.len()),
+        (None, _) => "no score".into(),
+    };
+    let counts = &result.counts;
+    let parsed = format!("{} of {} answers could be read", counts.parsed, counts.answered);
+    if failed > 0 || result.summary.is_none() {
+        let text = format!(
+            "{}: {mean}; {failed} of {} scores are missing ({parsed}): see the problems in judgments.jsonl, and repeat the command to ask them again",
+            out.display(),
+            counts.calls
+        );
+        return Ok(Outcome::failed(text, json));
+    }
+    Ok(Outcome::done(format!("{mean}; {parsed}\n{}", out.join("report.html").display()), json))
+}
+
+fn stem(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.split('.').next().unwrap_or_default().into()
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask report`: compares judged runs.
+
+use std::path::{Path, PathBuf};
+
+use janus_data::write_file;
+use janus_eval::report::Report;
+use janus_eval::run::{JudgedRun, compare};
+use serde_json::json;
+
+use crate::command::{Blame as _, CommandError, Outcome};
+
+/// Rows that a report shows unless told otherwise.
+pub const ROWS: usize = 100;
+
+/// Compare judged runs in one report
+///
+/// Scores by source and by dimension, the outcomes of each run against the first (wins, both good, both
+/// bad, losses), how the judge was set, and rows to read with all answers side by side.
+///
+/// Reads:   RUN...: folders that `judge rubric` wrote, all of the same bench.
+/// Writes:  OUT/report.html (one file; works offline), report.md, report.json.
+/// Example: cargo xtask report runs/base runs/mine --out runs/compared
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Run folders; the first is what the others are compared with
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// Folder of the report
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Rows to read in the page, evenly spread over the bench
+    #[arg(long, value_name = "N", default_value_t = ROWS)]
+    rows: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input for a folder that is no run, or for runs of different benches; a failure if a file cannot be written.
+pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let runs = args.runs.iter().map(|folder| JudgedRun::read(folder).bad_input()).collect::<Result<Vec<_>, _>>()?;
+    let report = compare(&runs, args.rows).bad_input()?;
+    std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
+    write(&report, &args.out)?;
+    let results: Vec<_> = runs.iter().map(|run| &run.result).collect();
+    let page = args.out.join("report.html");
+    Ok(Outcome::done(page.display().to_string(), json!({ "command": "report", "out": args.out, "page": page, "runs": results })))
+}
+
+/// Writes a report's three forms into a folder.
+///
+/// # Errors
+/// A failure if a file cannot be written.
+pub fn write(report: &Report, folder: &Path) -> Result<(), CommandError> {
+    for (file, text) in [
+        ("report.json", report.to_json().failure()?),
+        ("report.md", report.to_markdown().failure()?),
+        ("report.html", report.to_html().failure()?),
+    ] {
+        write_file(folder.join(file), text.as_bytes()).failure()?;
+    }
+    Ok(())
+}

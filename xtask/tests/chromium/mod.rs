@@ -1,0 +1,165 @@
+//! A headless Chromium, driven over a pair of pipes by the DevTools protocol.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The longest that anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A browser with one page.
+pub struct Chromium {
+    child: Child,
+    commands: File,
+    replies: Receiver<Value>,
+    calls: u64,
+    session: Option<String>,
+    events: Vec<Value>,
+    _profile: tempfile::TempDir,
+}
+
+impl Chromium {
+    /// Starts a browser and opens a file in it; what is downloaded goes into `downloads`.
+    pub fn open(page: &Path, downloads: &Path) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let pipes = ["commands", "replies"].map(|name| profile.path().join(name));
+        assert!(Command::new("mkfifo").args(&pipes).status().unwrap().success());
+        // The browser reads commands from descriptor 3 and answers on 4.
+        let child = Command::new("sh")
+            .args(["-c", r#"commands="$1"; replies="$2"; shift 2; exec chromium "$@" 3<"$commands" 4>"$replies""#, "sh"])
+            .args(&pipes)
+            .args([
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--remote-debugging-pipe",
+            ])
+            .arg(format!("--user-data-dir={}", profile.path().join("profile").display()))
+            .arg("about:blank")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let commands = File::options().write(true).open(&pipes[0]).unwrap();
+        let answers = File::open(&pipes[1]).unwrap();
+        let (sender, replies) = channel();
+        thread::spawn(move || {
+            for message in BufReader::new(answers).split(0) {
+                let Ok(message) = message else { break };
+                if sender.send(serde_json::from_slice(&message).unwrap()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut browser = Self { child, commands, replies, calls: 0, session: None, events: Vec::new(), _profile: profile };
+        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }))["targetId"].clone();
+        let session = browser.call("Target.attachToTarget", json!({ "targetId": target, "flatten": true }))["sessionId"].clone();
+        browser.call("Browser.setDownloadBehavior", json!({ "behavior": "allow", "downloadPath": downloads }));
+        browser.session = session.as_str().map(String::from);
+        for domain in ["Page", "Runtime", "Log", "Network"] {
+            browser.call(&format!("{domain}.enable"), json!({}));
+        }
+        browser.events.clear();
+        browser.call("Page.navigate", json!({ "url": format!("file://{}", page.display()) }));
+        browser.wait_for_load();
+        browser
+    }
+
+    /// Loads the page again.
+    pub fn reload(&mut self) {
+        self.call("Page.reload", json!({}));
+        self.wait_for_load();
+    }
+
+    fn wait_for_load(&mut self) {
+        let begin = Instant::now();
+        while !self.settled() {
+            assert!(begin.elapsed() < PATIENCE, "the page does not load");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn settled(&mut self) -> bool {
+        self.evaluate("document.readyState === 'complete' && location.href !== 'about:blank'") == true
+    }
+
+    /// Sends a command and returns its result.
+    pub fn call(&mut self, method: &str, params: Value) -> Value {
+        self.calls += 1;
+        let mut message = json!({ "id": self.calls, "method": method, "params": params });
+        if let Some(session) = &self.session {
+            message["sessionId"] = json!(session);
+        }
+        self.commands.write_all(format!("{message}\0").as_bytes()).unwrap();
+        loop {
+            let reply = self.replies.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{method}: {error}"));
+            if reply["id"] == self.calls {
+                assert!(reply.get("error").is_none(), "{method}: {}", reply["error"]);
+                return reply["result"].clone();
+            }
+            self.events.push(reply);
+        }
+    }
+
+    /// The value of an expression in the page.
+    pub fn evaluate(&mut self, expression: &str) -> Value {
+        let result = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true, "awaitPromise": true }));
+        assert!(result.get("exceptionDetails").is_none(), "{expression}: {}", result["exceptionDetails"]);
+        result["result"]["value"].clone()
+    }
+
+    /// Presses a key that writes itself, or Enter.
+    pub fn press(&mut self, key: &str) {
+        let text = if key == "Enter" { "\r" } else { key };
+        self.call(
+            "Input.dispatchKeyEvent",
+            json!({ "type": "keyDown", "key": key, "text": text, "windowsVirtualKeyCode": if key == "Enter" { 13 } else { 0 } }),
+        );
+        self.call("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key }));
+    }
+
+    /// Shows the page as wide as a phone.
+    pub fn phone(&mut self) {
+        self.call("Emulation.setDeviceMetricsOverride", json!({ "width": 360, "height": 700, "deviceScaleFactor": 2, "mobile": true }));
+    }
+
+    /// Shows the page to readers who like it dark, or light.
+    pub fn scheme(&mut self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+    }
+
+    /// What the page's console holds against it: errors, exceptions, blocked content.
+    pub fn complaints(&self) -> Vec<String> {
+        let complaint = |event: &Value| match event["method"].as_str() {
+            Some("Runtime.exceptionThrown") => Some(event["params"]["exceptionDetails"].to_string()),
+            Some("Log.entryAdded") => Some(event["params"]["entry"]["text"].to_string()),
+            Some("Runtime.consoleAPICalled") => Some(event["params"]["args"].to_string()),
+            _ => None,
+        };
+        self.events.iter().filter_map(complaint).collect()
+    }
+
+    /// Addresses that the page asked for.
+    pub fn requests(&self) -> Vec<&str> {
+        let sent = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
+        sent.filter_map(|event| event["params"]["request"]["url"].as_str()).collect()
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        // The browser ends by itself when its pipe does; a test does not wait for it to be polite.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -19,20 +19,44 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Adds what `backward` found for the decoder's parameters.
+    /// Adds what a backward pass found for the decoder's parameters: `found`, and what the decoder's own operations
+    /// added up beside it.
     ///
     /// # Errors
     /// If candle fails.
-    pub fn add(&mut self, decoder: &Decoder, mut found: GradStore) -> Result<()> {
+    pub fn add(&mut self, decoder: &Decoder, found: GradStore) -> Result<()> {
+        self.add_store(decoder, found)?;
+        self.collect(decoder)
+    }
+
+    /// Adds what candle found.
+    pub(crate) fn add_store(&mut self, decoder: &Decoder, mut found: GradStore) -> Result<()> {
         for (name, var) in decoder.parameters() {
-            let Some(gradient) = found.remove(var) else { continue };
-            match self.by_name.get_mut(name) {
-                None => {
-                    self.by_name.insert(name.clone(), gradient.contiguous()?);
-                }
-                Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient.contiguous()?, &Add)?,
-                Some(sum) => *sum = sum.add(&gradient)?,
+            if let Some(gradient) = found.remove(var) {
+                self.add_one(name, gradient)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes what the decoder's operations added up, over however many backward passes.
+    pub(crate) fn collect(&mut self, decoder: &Decoder) -> Result<()> {
+        for (name, var) in decoder.parameters() {
+            let Some(slot) = decoder.slots().get(name) else { continue };
+            if let Some(gradient) = slot.take(var.shape())? {
+                self.add_one(name, gradient.to_device(var.device())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_one(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        match self.by_name.get_mut(name) {
+            None => {
+                self.by_name.insert(name.into(), gradient.contiguous()?);
+            }
+            Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient.contiguous()?, &Add)?,
+            Some(sum) => *sum = sum.add(&gradient)?,
         }
         Ok(())
     }

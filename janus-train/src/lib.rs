@@ -50,7 +50,7 @@ mod trainer;
 pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use config::TrainConfig;
-pub use decoder::{Decoder, Logprobs, RewardScale, VALUE_HEAD};
+pub use decoder::{Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD};
 pub use error::{Error, Result};
 pub use gradients::Gradients;
 pub use janus_data::TokenRow;

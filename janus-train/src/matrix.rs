@@ -54,6 +54,11 @@ impl<'a> Mat<'a> {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 
+    /// Rows and columns.
+    pub(crate) fn shape(self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
     /// Some of the rows.
     pub(crate) fn rows(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.rows);
@@ -169,21 +174,32 @@ pub(crate) fn par_project(dst: MatMut<'_>, x: Mat<'_>, weight: Mat<'_>) {
     });
 }
 
-/// `dw = dyᵀ · x`, the gradient of a weight `[out, in]` from dy `[tokens, out]` and x `[tokens, in]`.
+/// `dw = dyᵀ · x`, or `dw += dyᵀ · x` where `accumulate`: the gradient of a weight `[out, in]` from dy `[tokens, out]`
+/// and x `[tokens, in]`.
 ///
-/// The tokens are cut into at most four pieces, summed apart and added in order, so that no operand
-/// is packed twice and the result does not depend on the number of threads.
-pub(crate) fn par_weight_gradient(dw: &mut [f32], dy: Mat<'_>, x: Mat<'_>) {
+/// It is cut into four pieces: along the tokens where there are many, so that no operand is packed twice, else along
+/// the rows of dw. Pieces of tokens are summed apart and added in order. The cut depends on the sizes alone, so the
+/// result does not depend on the number of threads.
+pub(crate) fn par_weight_gradient(dw: &mut [f32], accumulate: bool, dy: Mat<'_>, x: Mat<'_>) {
+    const PIECES: usize = 4;
     let (out, input) = (dy.cols, x.cols);
-    let pieces = (dy.rows / 512).clamp(1, 4);
-    let piece = dy.rows.div_ceil(pieces);
-    let sum = |piece_at: usize, dst: &mut [f32]| {
-        let tokens = (piece_at * piece).min(dy.rows)..((piece_at + 1) * piece).min(dy.rows);
-        matmul(MatMut::new(dst, out, input), false, dy.rows(tokens.clone()).t(), x.rows(tokens));
-    };
+    let pieces = (dy.rows / 512).clamp(1, PIECES);
+    let piece = dy.rows.div_ceil(pieces).max(1);
+    let height = out.div_ceil(PIECES / pieces).next_multiple_of(8);
     let mut rest = Scratch::new((pieces - 1) * dw.len());
     let size = dw.len();
-    rayon::join(|| sum(0, dw), || rest.par_chunks_mut(size.max(1)).enumerate().for_each(|(i, dst)| sum(i + 1, dst)));
+    let mut jobs = Vec::with_capacity(2 * PIECES);
+    let targets = std::iter::once(&mut *dw).chain(rest.chunks_exact_mut(size.max(1)));
+    for (i, target) in targets.enumerate() {
+        let tokens = (i * piece).min(dy.rows)..((i + 1) * piece).min(dy.rows);
+        for (block, dst) in MatMut::new(target, out, input).row_blocks(height).into_iter().enumerate() {
+            jobs.push((dst, accumulate && i == 0, block * height, tokens.clone()));
+        }
+    }
+    jobs.into_par_iter().for_each(|(dst, accumulate, start, tokens)| {
+        let columns = start..start + dst.rows;
+        matmul(dst, accumulate, dy.rows(tokens.clone()).cols(columns).t(), x.rows(tokens));
+    });
     for part in rest.chunks_exact(size.max(1)) {
         dw.par_chunks_mut(1 << 14).zip(part.par_chunks(1 << 14)).for_each(|(dw, part)| {
             for (dw, part) in dw.iter_mut().zip(part) {

@@ -132,6 +132,8 @@ impl<O: Objective> Trainer<O> {
         let step = self.steps();
         let (epoch, micro_batches) = self.micro_batches(step);
         let weight: Weight = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
+        // What a step that failed left behind.
+        Gradients::default().collect(&self.decoder)?;
         let (mut gradients, mut loss, mut figures) = (Gradients::default(), 0.0, Figures::new());
         for micro_batch in &micro_batches {
             let part = self.objective.loss(&self.decoder, micro_batch, weight)?;
@@ -141,8 +143,9 @@ impl<O: Objective> Trainer<O> {
             }
             loss += value;
             part.figures.into_iter().for_each(|(name, value)| *figures.entry(name).or_insert(0.0) += value);
-            gradients.add(&self.decoder, part.loss.backward()?)?;
+            gradients.add_store(&self.decoder, part.loss.backward()?)?;
         }
+        gradients.collect(&self.decoder)?;
         if step == 0 {
             self.check_gradients(&gradients)?;
         }
@@ -166,7 +169,8 @@ impl<O: Objective> Trainer<O> {
             if gradients.get(name).is_none() {
                 return Err(Error::NoGradient { name: name.clone(), step: 0 });
             }
-            if gradients.is_zero(name)? {
+            // The update of a low-rank pair begins at zero, and with it the gradient of its other half.
+            if !name.ends_with(".lora_A.weight") && gradients.is_zero(name)? {
                 return Err(Error::ZeroGradient { name: name.clone() });
             }
         }

@@ -1,10 +1,9 @@
 //! Decoders on disk: folders with `config.json` and safetensors, as Hugging Face lays them out.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use janus_infer::{ModelConfig, Weights};
+use janus_infer::Weights;
 
 use super::value_head::{self, VALUE_HEAD};
 use super::{Decoder, HEAD};
@@ -31,16 +30,14 @@ impl Decoder {
             None if has(VALUE_HEAD) => Some(weights.tensor(VALUE_HEAD, &[1, config.hidden_size], device)?),
             head => head,
         };
-        let mut tensors = BTreeMap::new();
+        let mut decoder = Self::empty(&config, device);
         for (name, shape) in config.tensors() {
             // What scores documents needs no words.
             if name == HEAD && head.is_some() && !has(HEAD) {
                 continue;
             }
-            let tensor = weights.tensor(&name, &shape, device)?;
-            tensors.insert(name, tensor);
+            decoder.insert(&name, &weights.tensor(&name, &shape, device)?)?;
         }
-        let mut decoder = Self::from_tensors(&config, device, tensors)?;
         if let Some(head) = head {
             decoder.insert(VALUE_HEAD, &head)?;
             decoder.reward_scale = value_head::scale_of_folder(path)?;
@@ -49,13 +46,16 @@ impl Decoder {
     }
 
     /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value head, into a folder,
-    /// which is made if need be; each file whole or not at all.
+    /// which is made if need be; each file whole or not at all. Low-rank updates are added to their weights.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).at(folder)?;
+        if self.lora.is_some() {
+            return self.detached()?.merged()?.save(folder);
+        }
         let (head, backbone): (Vec<_>, Vec<_>) = self.weights.iter().partition(|(name, _)| *name == VALUE_HEAD);
         write_weights(&folder.join("model.safetensors"), &backbone)?;
         if !head.is_empty() {
@@ -65,9 +65,10 @@ impl Decoder {
         write_whole(&folder.join("config.json"), config.as_bytes())
     }
 
-    /// Writes every weight into one file.
+    /// Writes every weight that trains into one file.
     pub(crate) fn save_weights(&self, path: &Path) -> Result<()> {
-        write_weights(path, &self.weights.iter().collect::<Vec<_>>())
+        let parameters: Vec<(&String, &Tensor)> = self.parameters.iter().map(|(name, var)| (name, var.as_tensor())).collect();
+        write_weights(path, &parameters)
     }
 
     /// Sets every parameter from a file that [`save_weights`](Self::save_weights) wrote.
@@ -77,15 +78,6 @@ impl Decoder {
             var.set(&tensors.take(name, var.dims())?)?;
         }
         Ok(())
-    }
-
-    fn from_tensors(config: &ModelConfig, device: &Device, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
-        let (weights, parameters) = (BTreeMap::new(), BTreeMap::new());
-        let mut decoder = Self { config: config.clone(), weights, parameters, device: device.clone(), reward_scale: None };
-        for (name, tensor) in tensors {
-            decoder.insert(&name, &tensor)?;
-        }
-        Ok(decoder)
     }
 }
 

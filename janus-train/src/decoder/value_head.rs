@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use janus_infer::ModelConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -64,14 +64,6 @@ impl Decoder {
         let last: Vec<u32> = batch.cu_seqlens[1..].iter().map(|end| end - 1).collect();
         let hidden = embedding(&self.hidden(batch)?, &last)?;
         Ok(linear(&hidden, head)?.squeeze(1)?)
-    }
-
-    /// Adds a weight that trains, or puts it in the place of the one that had its name.
-    pub(super) fn insert(&mut self, name: &str, value: &Tensor) -> Result<()> {
-        let var = Var::from_tensor(value)?;
-        self.weights.insert(name.into(), var.as_tensor().clone());
-        self.parameters.insert(name.into(), var);
-        Ok(())
     }
 }
 

@@ -10,8 +10,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::layer::{self, BatchShape, Kept, Layer, LayerWeights};
+use super::slot::{Slot, add_or_set};
 use super::storage::{Values, output};
-use super::tie::{self, tie};
+use super::tie::{Slots, tie};
 use super::{ROWS_PER_TASK, embedding, rms_norm};
 use crate::scratch::Scratch;
 
@@ -31,6 +32,17 @@ pub struct DecoderWeights<'a> {
 /// # Errors
 /// If shapes do not fit or an id is not below vocab.
 pub fn decoder(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> Result<Tensor> {
+    decoder_into(ids, weights, shape, None)
+}
+
+/// [`decoder`]; with `slots`, which gives the slot of a tensor of [`DecoderWeights::all`] by its number, gradients of weights
+/// are added there and not given to candle.
+pub(crate) fn decoder_into(
+    ids: &[u32],
+    weights: DecoderWeights<'_>,
+    shape: &BatchShape,
+    slots: Option<&dyn Fn(usize) -> Option<Slot>>,
+) -> Result<Tensor> {
     let (vocab, hidden) = weights.embed_tokens.dims2()?;
     let tokens = shape.rope.tokens();
     if ids.len() != tokens || shape.cu_seqlens.last() != Some(&(tokens as u32)) || shape.rope.head_dim() != shape.attention.head_dim {
@@ -42,24 +54,41 @@ pub fn decoder(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> 
     if !weights.embed_tokens.device().is_cpu() {
         return naive(ids, weights, shape);
     }
-    let mut all = vec![weights.embed_tokens];
-    all.extend(weights.layers.iter().flat_map(LayerWeights::all));
-    all.push(weights.norm);
-    let layers = weights.layers.iter().map(|weights| Layer::new(hidden, weights, shape)).collect::<Result<_>>()?;
+    let all = weights.all();
+    let slots = Slots::new(&all, slots);
+    let mut at = 1;
+    let mut layers = Vec::with_capacity(weights.layers.len());
+    for layer in weights.layers {
+        let end = at + layer.with_lora().len();
+        layers.push(Layer::new(hidden, layer, shape, &slots.slots[at..end])?);
+        at = end;
+    }
     let mut x = Scratch::new(tokens * hidden);
     embedding::gather(&Values::of(weights.embed_tokens)?, ids, hidden, &mut x);
-    let (knot, gradients) = tie(&all)?;
+    let knot = tie(&all, &slots)?;
     let op = Decoder {
         ids: ids.into(),
         layers,
         norm: Values::of(weights.norm)?.to_vec(),
         eps: shape.rms_norm_eps as f32,
+        recompute: shape.recompute,
         state: Mutex::new(State { x: Some(x), kept: Vec::new() }),
         tracked: knot.track_op(),
-        gradients,
-        shapes: all.iter().map(|weight| weight.shape().clone()).collect(),
+        embed_slot: slots.slots[0].clone(),
+        norm_slot: slots.slots[at].clone(),
+        vocab,
     };
     knot.apply_op1(op)
+}
+
+impl<'a> DecoderWeights<'a> {
+    /// Every tensor: the embedding, those of each layer in their order, the norm.
+    pub(crate) fn all(&self) -> Vec<&'a Tensor> {
+        let mut all = vec![self.embed_tokens];
+        all.extend(self.layers.iter().flat_map(LayerWeights::with_lora));
+        all.push(self.norm);
+        all
+    }
 }
 
 /// [`decoder`] in plain candle ops.
@@ -76,18 +105,26 @@ struct Decoder {
     layers: Vec<Layer>,
     norm: Vec<f32>,
     eps: f32,
+    recompute: bool,
     state: Mutex<State>,
     tracked: bool,
-    gradients: tie::Gradients,
-    /// Of all weights in their order.
-    shapes: Vec<Shape>,
+    embed_slot: Option<Slot>,
+    norm_slot: Option<Slot>,
+    vocab: usize,
 }
 
 struct State {
     /// Before the forward pass the embedded tokens, after it the last layer's result: `[tokens, hidden]`.
     x: Option<Scratch>,
     /// Of each layer, after a forward pass that is tracked.
-    kept: Vec<Kept>,
+    kept: Vec<Layered>,
+}
+
+/// What is left of a layer's forward pass.
+enum Layered {
+    Everything(Kept),
+    /// Its input, from which the rest is computed again.
+    Input(Scratch),
 }
 
 impl CustomOp1 for Decoder {
@@ -99,10 +136,10 @@ impl CustomOp1 for Decoder {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut x) = state.x.take() else { bail!("decoder: forward ran already") };
         for layer in &self.layers {
-            let (y, kept) = layer.forward(x);
+            let (y, kept) = layer.forward(x)?;
             x = y;
             if self.tracked {
-                state.kept.push(kept);
+                state.kept.push(if self.recompute { Layered::Input(kept.x) } else { Layered::Everything(kept) });
             }
         }
         let hidden = self.norm.len();
@@ -114,8 +151,8 @@ impl CustomOp1 for Decoder {
     }
 
     fn bwd(&self, knot: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(x) = &state.x else { bail!("decoder: backward without a forward") };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { x: Some(x), kept: all_kept } = &mut *state else { bail!("decoder: backward without a forward") };
         let hidden = self.norm.len();
         let dy = dy.contiguous()?;
         let dy = Values::of(&dy)?;
@@ -131,18 +168,24 @@ impl CustomOp1 for Decoder {
             })
             .collect();
 
-        // Collected last to first.
-        let mut dweights = vec![rms_norm::sum_in_order(&dnorm, hidden)];
-        for (layer, kept) in self.layers.iter().zip(&state.kept).rev() {
-            let (below, of_layer) = layer.backward(&dx, kept);
-            dx = below;
-            dweights.extend(of_layer.into_iter().rev());
+        if let Some(slot) = &self.norm_slot {
+            slot.add(hidden, |gradient, filled| add_or_set(gradient, filled, &rms_norm::sum_in_order(&dnorm, hidden)));
         }
-        let mut dembed = vec![0.0; self.shapes[0].elem_count()];
-        embedding::scatter_add(&dx, &self.ids, hidden, &mut dembed);
-        dweights.push(dembed);
-        let dweights = dweights.into_iter().rev().zip(&self.shapes);
-        self.gradients.set(dweights.map(|(dw, shape)| Tensor::from_vec(dw, shape, knot.device())).collect::<Result<_>>()?);
+        for (layer, kept) in self.layers.iter().zip(all_kept).rev() {
+            dx = match kept {
+                Layered::Everything(kept) => layer.backward(&dx, kept)?,
+                Layered::Input(x) => {
+                    let (_, again) = layer.forward(std::mem::replace(x, Scratch::new(0)))?;
+                    let below = layer.backward(&dx, &again)?;
+                    *x = again.x;
+                    below
+                }
+            };
+        }
+        if let Some(slot) = &self.embed_slot {
+            // The buffer holds zeros at first, so that adding is right either way.
+            slot.add(self.vocab * hidden, |gradient, _| embedding::scatter_add(&dx, &self.ids, hidden, gradient));
+        }
         Ok(Some(knot.zeros_like()?))
     }
 }
@@ -151,7 +194,7 @@ impl CustomOp1 for Decoder {
 mod tests {
     use super::*;
     use crate::ops::testing::{assert_gradients, assert_same, random};
-    use crate::ops::{AttentionShape, RopeTable};
+    use crate::ops::{AttentionShape, LowRank, RopeTable};
 
     struct Case {
         tensors: Vec<Tensor>,
@@ -184,7 +227,7 @@ mod tests {
             Self {
                 tensors: shapes.iter().zip(1..).map(|(shape, seed)| random(shape, seed)).collect(),
                 ids: (0..*cu_seqlens.last().unwrap()).map(|i| (i * 7 + i * i) % VOCAB as u32).collect(),
-                shape: BatchShape { attention, rope, cu_seqlens: cu_seqlens.into(), rms_norm_eps: 1e-5 },
+                shape: BatchShape { attention, rope, cu_seqlens: cu_seqlens.into(), rms_norm_eps: 1e-5, recompute: false },
             }
         }
 
@@ -205,6 +248,7 @@ mod tests {
                     gate_proj: &t[6],
                     up_proj: &t[7],
                     down_proj: &t[8],
+                    lora: [None; 7],
                 })
                 .collect();
             op(&self.ids, DecoderWeights { embed_tokens: &t[1], layers: &layers, norm: &t[0] }, &self.shape)
@@ -223,6 +267,35 @@ mod tests {
     fn gradients_are_finite_differences() {
         let case = Case::new(2, 6, (2, 1), 5, &[0, 3, 5]);
         assert_gradients(&case.inputs(), |t| case.run(t, decoder));
+    }
+
+    #[test]
+    fn what_is_computed_again_is_the_same_to_the_bit() {
+        let keeping = Case::new(3, 12, (4, 2), 20, &[0, 90, 91, 600]);
+        let mut recomputing = Case::new(3, 12, (4, 2), 20, &[0, 90, 91, 600]);
+        recomputing.shape.recompute = true;
+        assert_same(&keeping.inputs(), |t| keeping.run(t, decoder), |t| recomputing.run(t, decoder), 0.0);
+    }
+
+    /// A low-rank update of the query projection and of the MLP's last, behind nine weights in `t`.
+    fn updated(case: &Case, t: &[Tensor], op: impl Fn(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
+        let low_rank = |i: usize| Some(LowRank { a: &t[i], b: &t[i + 1], scale: 0.5 });
+        case.run(&t[..11], |ids, weights, shape| {
+            let mut layer = weights.layers[0];
+            (layer.lora[0], layer.lora[6]) = (low_rank(11), low_rank(13));
+            op(ids, DecoderWeights { layers: &[layer], ..weights }, shape)
+        })
+    }
+
+    #[test]
+    fn low_rank_updates_agree_with_their_twin_and_with_finite_differences() {
+        let case = Case::new(1, 12, (4, 2), 20, &[0, 90, 600]);
+        let low_rank = [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
+        let inputs: Vec<&Tensor> = case.tensors.iter().chain(&low_rank).collect();
+        assert_same(&inputs, |t| updated(&case, t, decoder), |t| updated(&case, t, naive), 1e-3);
+        let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
+        let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];
+        assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| updated(&case, t, decoder));
     }
 
     #[test]

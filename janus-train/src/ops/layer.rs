@@ -1,7 +1,7 @@
 //! One decoder layer on slices, forward and backward by hand.
 //!
 //! Inside, nothing is a tensor of its own: tokens pass in blocks of [`ROWS_PER_TASK`] through norm, projection
-//! and activation while they are in the core's cache, and the layer keeps four buffers for the backward pass.
+//! and activation while they are in the core's cache, and the layer keeps five buffers for the backward pass.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::attention::{self, AttentionShape, Gradients, Inputs};
 use super::rope::RopeTable;
+use super::slot::{Slot, add_or_set};
 use super::storage::Values;
 use super::{ROWS_PER_TASK, rms_norm, swiglu};
 use crate::matrix::{Mat, MatMut, matmul, par_weight_gradient};
@@ -29,6 +30,33 @@ pub struct LayerWeights<'a> {
     pub gate_proj: &'a Tensor,
     pub up_proj: &'a Tensor,
     pub down_proj: &'a Tensor,
+    /// Low-rank updates of the projections, in the order of the fields above.
+    pub lora: [Option<LowRank<'a>>; PROJECTIONS.len()],
+}
+
+/// Places of the projections among the nine weights.
+pub(crate) const PROJECTIONS: [usize; 7] = [1, 2, 3, 4, 6, 7, 8];
+
+/// A low-rank update of a projection W `[out, in]` (Hu et al., arXiv 2106.09685, equation 3), which then reads
+/// W + scale · B · A.
+#[derive(Clone, Copy)]
+pub struct LowRank<'a> {
+    /// A, `[rank, in]`.
+    pub a: &'a Tensor,
+    /// B, `[out, rank]`.
+    pub b: &'a Tensor,
+    /// alpha / rank.
+    pub scale: f64,
+}
+
+impl LowRank<'_> {
+    /// The projection with its update, in plain candle ops.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn merged(&self, weight: &Tensor) -> Result<Tensor> {
+        weight + (self.b.matmul(self.a)? * self.scale)?
+    }
 }
 
 /// What a layer needs to know of the model and the batch beside its weights.
@@ -42,6 +70,9 @@ pub struct BatchShape {
     pub cu_seqlens: Arc<[u32]>,
     /// Epsilon of both norms.
     pub rms_norm_eps: f64,
+    /// Keep only each layer's input for the backward pass, and compute the rest again (Chen et al., arXiv 1604.06174): a
+    /// third more work for a tenth of the memory.
+    pub recompute: bool,
 }
 
 /// One decoder layer in plain candle ops, on x `[tokens, hidden]`:
@@ -52,6 +83,8 @@ pub struct BatchShape {
 /// If the shapes do not fit.
 pub fn naive(x: &Tensor, weights: LayerWeights<'_>, shape: &BatchShape) -> Result<Tensor> {
     use super::naive::{attention, linear, rms_norm, rope, swiglu};
+    let weights = weights.merged()?;
+    let weights = weights.borrowed();
     let normed = rms_norm(x, weights.input_layernorm, shape.rms_norm_eps)?;
     let q = rope(&linear(&normed, weights.q_proj)?, &shape.rope)?;
     let k = rope(&linear(&normed, weights.k_proj)?, &shape.rope)?;
@@ -63,7 +96,45 @@ pub fn naive(x: &Tensor, weights: LayerWeights<'_>, shape: &BatchShape) -> Resul
     middle + linear(&gated, weights.down_proj)?
 }
 
+/// A layer's weights with their low-rank updates added.
+struct Merged(Vec<Tensor>);
+
+impl Merged {
+    fn borrowed(&self) -> LayerWeights<'_> {
+        let w = &self.0;
+        LayerWeights {
+            input_layernorm: &w[0],
+            q_proj: &w[1],
+            k_proj: &w[2],
+            v_proj: &w[3],
+            o_proj: &w[4],
+            post_attention_layernorm: &w[5],
+            gate_proj: &w[6],
+            up_proj: &w[7],
+            down_proj: &w[8],
+            lora: [None; PROJECTIONS.len()],
+        }
+    }
+}
+
 impl<'a> LayerWeights<'a> {
+    fn merged(&self) -> Result<Merged> {
+        let mut all: Vec<Tensor> = self.all().into_iter().cloned().collect();
+        for (i, lora) in PROJECTIONS.into_iter().zip(&self.lora) {
+            if let Some(lora) = lora {
+                all[i] = lora.merged(&all[i])?;
+            }
+        }
+        Ok(Merged(all))
+    }
+
+    /// The nine weights, then A and B of each low-rank update.
+    pub(crate) fn with_lora(&self) -> Vec<&'a Tensor> {
+        let mut all = self.all().to_vec();
+        all.extend(self.lora.iter().flatten().flat_map(|lora| [lora.a, lora.b]));
+        all
+    }
+
     /// In the order of [`janus_infer::ModelConfig::tensors`].
     pub(crate) fn all(&self) -> [&'a Tensor; 9] {
         [
@@ -87,6 +158,8 @@ struct Sizes {
     hidden: usize,
     /// Width of the queries.
     q: usize,
+    /// Width of the keys, and of the values.
+    kv: usize,
     /// Width of queries, keys and values together.
     qkv: usize,
     /// Width inside the MLP.
@@ -113,24 +186,21 @@ impl Sizes {
                 bail!("decoder: weight {i} of a layer has shape {:?}, expected {expected:?}", weight.dims());
             }
         }
-        Ok(Self { tokens: shape.rope.tokens(), hidden, q, qkv: q + 2 * kv, ffn })
+        for (i, lora) in PROJECTIONS.into_iter().zip(&weights.lora) {
+            let Some(LowRank { a, b, .. }) = lora else { continue };
+            let rank = a.dim(0)?;
+            if a.dims() != [rank, expected[i][1]] || b.dims() != [expected[i][0], rank] {
+                bail!("decoder: the low-rank update of weight {i} of a layer has shapes {:?} and {:?}", a.dims(), b.dims());
+            }
+        }
+        Ok(Self { tokens: shape.rope.tokens(), hidden, q, kv, qkv: q + 2 * kv, ffn })
     }
-}
-
-/// The weights as the products read them: projections of the same input joined.
-struct Joined {
-    input_norm: Scratch,
-    qkv: Scratch,
-    o: Scratch,
-    post_norm: Scratch,
-    gate_up: Scratch,
-    down: Scratch,
 }
 
 /// What the backward pass needs of the forward pass.
 pub(crate) struct Kept {
     /// The layer's input: `[tokens, hidden]`.
-    x: Scratch,
+    pub(crate) x: Scratch,
     /// Turned queries and keys, and values: `[tokens, qkv]`.
     qkv: Scratch,
     /// Result of the attention: `[tokens, q]`.
@@ -141,12 +211,51 @@ pub(crate) struct Kept {
     gate_up: Scratch,
 }
 
-/// A layer's weights and the batch that it runs on.
+/// A layer's weights and the batch that it runs on. The weights are shared, not copied: they must not change between
+/// forward and backward.
 pub(crate) struct Layer {
     sizes: Sizes,
     shape: BatchShape,
-    weights: Joined,
+    weights: [Tensor; 9],
+    lora: [Option<OwnedLowRank>; PROJECTIONS.len()],
+    /// Of the nine weights, then of A and B of each low-rank update.
+    slots: Vec<Option<Slot>>,
 }
+
+struct OwnedLowRank {
+    a: Tensor,
+    b: Tensor,
+    scale: f32,
+}
+
+/// The weights as slices for the time of one pass.
+struct Read<'a> {
+    values: Vec<Values<'a>>,
+    /// The projections that have low-rank updates, with these added.
+    updated: [Option<Scratch>; 9],
+}
+
+impl Read<'_> {
+    fn get(&self, i: usize) -> &[f32] {
+        self.updated[i].as_deref().unwrap_or(&self.values[i])
+    }
+
+    /// A projection as a matrix of `width` columns.
+    fn mat(&self, i: usize, width: usize) -> Mat<'_> {
+        let weight = self.get(i);
+        Mat::new(weight, weight.len() / width, width)
+    }
+}
+
+const INPUT_NORM: usize = 0;
+const Q: usize = 1;
+const K: usize = 2;
+const V: usize = 3;
+const O: usize = 4;
+const POST_NORM: usize = 5;
+const GATE: usize = 6;
+const UP: usize = 7;
+const DOWN: usize = 8;
 
 /// Rows `start..start + height` of a row-major buffer.
 fn rows(data: &[f32], width: usize, start: usize, height: usize) -> &[f32] {
@@ -154,35 +263,39 @@ fn rows(data: &[f32], width: usize, start: usize, height: usize) -> &[f32] {
 }
 
 impl Layer {
-    /// Copies the weights, so that they may change before the backward pass.
-    pub(crate) fn new(hidden: usize, weights: &LayerWeights<'_>, shape: &BatchShape) -> Result<Self> {
+    /// A layer for one batch, with a slot (or none) for each of [`LayerWeights::with_lora`].
+    pub(crate) fn new(hidden: usize, weights: &LayerWeights<'_>, shape: &BatchShape, slots: &[Option<Slot>]) -> Result<Self> {
         let sizes = Sizes::new(hidden, weights, shape)?;
-        let joined = |parts: &[&Tensor]| {
-            let mut joined = Scratch::new(parts.iter().map(|part| part.elem_count()).sum());
-            let mut rest = &mut joined[..];
-            for part in parts {
-                let (dst, next) = rest.split_at_mut(part.elem_count());
-                dst.copy_from_slice(&Values::of(part)?);
-                rest = next;
-            }
-            Ok::<_, candle_core::Error>(joined)
-        };
-        let weights = Joined {
-            input_norm: joined(&[weights.input_layernorm])?,
-            qkv: joined(&[weights.q_proj, weights.k_proj, weights.v_proj])?,
-            o: joined(&[weights.o_proj])?,
-            post_norm: joined(&[weights.post_attention_layernorm])?,
-            gate_up: joined(&[weights.gate_proj, weights.up_proj])?,
-            down: joined(&[weights.down_proj])?,
-        };
-        Ok(Self { sizes, shape: shape.clone(), weights })
+        let lora =
+            weights.lora.map(|lora| lora.map(|LowRank { a, b, scale }| OwnedLowRank { a: a.clone(), b: b.clone(), scale: scale as f32 }));
+        Ok(Self { sizes, shape: shape.clone(), weights: weights.all().map(Tensor::clone), lora, slots: slots.to_vec() })
+    }
+
+    fn read(&self) -> Result<Read<'_>> {
+        let values = self.weights.iter().map(Values::of).collect::<Result<Vec<_>>>()?;
+        let mut updated = [const { None }; 9];
+        for (i, lora) in PROJECTIONS.into_iter().zip(&self.lora) {
+            let Some(lora) = lora else { continue };
+            let (a, b) = (Values::of(&lora.a)?, Values::of(&lora.b)?);
+            let ((rank, input), out) = (lora.a.dims2()?, lora.b.dim(0)?);
+            let mut product = Scratch::new(values[i].len());
+            let scaled: Vec<f32> = b.iter().map(|b| b * lora.scale).collect();
+            product.copy_from_slice(&values[i]);
+            let blocks = MatMut::new(&mut product, out, input).row_blocks(ROWS_PER_TASK);
+            blocks.into_par_iter().enumerate().for_each(|(task, block)| {
+                let rows = task * ROWS_PER_TASK..task * ROWS_PER_TASK + block.height();
+                matmul(block, true, Mat::new(&scaled, out, rank).rows(rows), Mat::new(&a, rank, input));
+            });
+            updated[i] = Some(product);
+        }
+        Ok(Read { values, updated })
     }
 
     /// The layer's result, `[tokens, hidden]`.
-    pub(crate) fn forward(&self, x: Scratch) -> (Scratch, Kept) {
-        let Sizes { tokens, hidden, q, qkv, ffn } = self.sizes;
+    pub(crate) fn forward(&self, x: Scratch) -> Result<(Scratch, Kept)> {
+        let Sizes { tokens, hidden, q, kv, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
-        let w = &self.weights;
+        let w = &self.read()?;
         let mut kept = Kept {
             x,
             qkv: Scratch::new(tokens * qkv),
@@ -196,8 +309,13 @@ impl Layer {
         kept.qkv.par_chunks_mut(ROWS_PER_TASK * qkv).enumerate().for_each(|(task, qkv_rows)| {
             let (start, n) = (task * ROWS_PER_TASK, qkv_rows.len() / qkv);
             let mut normed = Scratch::new(n * hidden);
-            rms_norm::forward(rows(x, hidden, start, n), &w.input_norm, eps, &mut normed);
-            matmul(MatMut::new(qkv_rows, n, qkv), false, Mat::new(&normed, n, hidden), Mat::new(&w.qkv, qkv, hidden).t());
+            rms_norm::forward(rows(x, hidden, start, n), w.get(INPUT_NORM), eps, &mut normed);
+            let normed = Mat::new(&normed, n, hidden);
+            let (q_rows, kv_rows) = MatMut::new(qkv_rows, n, qkv).split_cols(q);
+            let (k_rows, v_rows) = kv_rows.split_cols(kv);
+            for (dst, weight) in [(q_rows, Q), (k_rows, K), (v_rows, V)] {
+                matmul(dst, false, normed, w.mat(weight, hidden).t());
+            }
             self.turn(qkv_rows, start, false);
         });
 
@@ -213,11 +331,13 @@ impl Layer {
                 let (start, n) = (task * ROWS_PER_TASK, middle.len() / hidden);
                 middle.copy_from_slice(rows(x, hidden, start, n));
                 let mixed = Mat::new(rows(mixed, q, start, n), n, q);
-                matmul(MatMut::new(middle, n, hidden), true, mixed, Mat::new(&w.o, hidden, q).t());
+                matmul(MatMut::new(middle, n, hidden), true, mixed, w.mat(O, q).t());
                 let (mut normed, mut gated) = (Scratch::new(n * hidden), Scratch::new(n * ffn));
-                rms_norm::forward(middle, &w.post_norm, eps, &mut normed);
-                let up = Mat::new(&w.gate_up, 2 * ffn, hidden).t();
-                matmul(MatMut::new(gate_up, n, 2 * ffn), false, Mat::new(&normed, n, hidden), up);
+                rms_norm::forward(middle, w.get(POST_NORM), eps, &mut normed);
+                let normed = Mat::new(&normed, n, hidden);
+                let (gate_rows, up_rows) = MatMut::new(gate_up, n, 2 * ffn).split_cols(ffn);
+                matmul(gate_rows, false, normed, w.mat(GATE, hidden).t());
+                matmul(up_rows, false, normed, w.mat(UP, hidden).t());
                 vectorised(
                     #[inline(always)]
                     || {
@@ -228,16 +348,16 @@ impl Layer {
                     },
                 );
                 y.copy_from_slice(middle);
-                matmul(MatMut::new(y, n, hidden), true, Mat::new(&gated, n, ffn), Mat::new(&w.down, hidden, ffn).t());
+                matmul(MatMut::new(y, n, hidden), true, Mat::new(&gated, n, ffn), w.mat(DOWN, ffn).t());
             });
-        (y, kept)
+        Ok((y, kept))
     }
 
-    /// The gradients of x and of the nine weights in the order of [`LayerWeights::all`].
-    pub(crate) fn backward(&self, dy: &[f32], kept: &Kept) -> (Scratch, [Vec<f32>; 9]) {
-        let Sizes { tokens, hidden, q, qkv, ffn } = self.sizes;
+    /// The gradient of x; those of the weights go to their slots.
+    pub(crate) fn backward(&self, dy: &[f32], kept: &Kept) -> Result<Scratch> {
+        let Sizes { tokens, hidden, q, kv, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
-        let w = &self.weights;
+        let w = &self.read()?;
         let x = &*kept.x;
 
         // The MLP, down to the attention's result.
@@ -256,7 +376,7 @@ impl Layer {
                 let middle = rows(&kept.middle, hidden, start, n);
                 let mut dnormed = Scratch::new(n * hidden);
                 // The gradient of the gated activation, until swiglu::backward puts the activation in its place.
-                matmul(MatMut::new(gated, n, ffn), false, Mat::new(dy, n, hidden), Mat::new(&w.down, hidden, ffn));
+                matmul(MatMut::new(gated, n, ffn), false, Mat::new(dy, n, hidden), w.mat(DOWN, ffn));
                 dgate_up.copy_from_slice(rows(&kept.gate_up, 2 * ffn, start, n));
                 vectorised(
                     #[inline(always)]
@@ -267,32 +387,30 @@ impl Layer {
                         }
                     },
                 );
-                let up = Mat::new(&w.gate_up, 2 * ffn, hidden);
-                matmul(MatMut::new(&mut dnormed, n, hidden), false, Mat::new(dgate_up, n, 2 * ffn), up);
-                rms_norm::forward(middle, &w.post_norm, eps, normed);
+                let dgate_up = Mat::new(dgate_up, n, 2 * ffn);
+                matmul(MatMut::new(&mut dnormed, n, hidden), false, dgate_up.cols(0..ffn), w.mat(GATE, hidden));
+                matmul(MatMut::new(&mut dnormed, n, hidden), true, dgate_up.cols(ffn..2 * ffn), w.mat(UP, hidden));
+                rms_norm::forward(middle, w.get(POST_NORM), eps, normed);
                 dmiddle.copy_from_slice(dy);
                 let mut dnorm = vec![0.0; hidden];
-                rms_norm::backward(middle, &w.post_norm, eps, &dnormed, dmiddle, &mut dnorm);
-                matmul(MatMut::new(dmixed, n, q), false, Mat::new(dmiddle, n, hidden), Mat::new(&w.o, hidden, q));
+                rms_norm::backward(middle, w.get(POST_NORM), eps, &dnormed, dmiddle, &mut dnorm);
+                matmul(MatMut::new(dmixed, n, q), false, Mat::new(dmiddle, n, hidden), w.mat(O, q));
                 dnorm
             })
             .collect();
 
-        let mut ddown = vec![0.0; hidden * ffn];
-        let mut dgate_up_weight = vec![0.0; 2 * ffn * hidden];
-        let mut do_weight = vec![0.0; hidden * q];
-        rayon::join(
-            || par_weight_gradient(&mut dgate_up_weight, Mat::new(&dgate_up, tokens, 2 * ffn), Mat::new(&normed, tokens, hidden)),
-            || {
-                par_weight_gradient(&mut ddown, Mat::new(dy, tokens, hidden), Mat::new(&gated, tokens, ffn));
-                par_weight_gradient(&mut do_weight, Mat::new(&dmiddle, tokens, hidden), Mat::new(&kept.mixed, tokens, q));
-            },
-        );
+        let dgate_up_mat = Mat::new(&dgate_up, tokens, 2 * ffn);
+        let normed_mat = Mat::new(&normed, tokens, hidden);
+        self.project_gradient(GATE, dgate_up_mat.cols(0..ffn), normed_mat)?;
+        self.project_gradient(UP, dgate_up_mat.cols(ffn..2 * ffn), normed_mat)?;
+        self.project_gradient(DOWN, Mat::new(dy, tokens, hidden), Mat::new(&gated, tokens, ffn))?;
+        self.project_gradient(O, Mat::new(&dmiddle, tokens, hidden), Mat::new(&kept.mixed, tokens, q))?;
+        self.norm_gradient(POST_NORM, &dpost_norm);
         drop((gated, dgate_up));
 
         let mut dqkv = Scratch::new(tokens * qkv);
         let (dq, dkv) = MatMut::new(&mut dqkv, tokens, qkv).split_cols(q);
-        let (dk, dv) = dkv.split_cols((qkv - q) / 2);
+        let (dk, dv) = dkv.split_cols(kv);
         let dmixed = Mat::new(&dmixed, tokens, q);
         attention::backward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&kept.qkv), dmixed, Gradients { dq, dk, dv });
 
@@ -307,49 +425,80 @@ impl Layer {
                 let x = rows(x, hidden, start, n);
                 self.turn(dqkv, start, true);
                 let mut dnormed = Scratch::new(n * hidden);
-                matmul(MatMut::new(&mut dnormed, n, hidden), false, Mat::new(dqkv, n, qkv), Mat::new(&w.qkv, qkv, hidden));
-                rms_norm::forward(x, &w.input_norm, eps, normed);
+                let dqkv = Mat::new(dqkv, n, qkv);
+                matmul(MatMut::new(&mut dnormed, n, hidden), false, dqkv.cols(0..q), w.mat(Q, hidden));
+                matmul(MatMut::new(&mut dnormed, n, hidden), true, dqkv.cols(q..q + kv), w.mat(K, hidden));
+                matmul(MatMut::new(&mut dnormed, n, hidden), true, dqkv.cols(q + kv..qkv), w.mat(V, hidden));
+                rms_norm::forward(x, w.get(INPUT_NORM), eps, normed);
                 dx.copy_from_slice(rows(&dmiddle, hidden, start, n));
                 let mut dnorm = vec![0.0; hidden];
-                rms_norm::backward(x, &w.input_norm, eps, &dnormed, dx, &mut dnorm);
+                rms_norm::backward(x, w.get(INPUT_NORM), eps, &dnormed, dx, &mut dnorm);
                 dnorm
             })
             .collect();
-        let mut dqkv_weight = vec![0.0; qkv * hidden];
-        par_weight_gradient(&mut dqkv_weight, Mat::new(&dqkv, tokens, qkv), Mat::new(&normed, tokens, hidden));
+        let (dqkv, normed) = (Mat::new(&dqkv, tokens, qkv), Mat::new(&normed, tokens, hidden));
+        self.project_gradient(Q, dqkv.cols(0..q), normed)?;
+        self.project_gradient(K, dqkv.cols(q..q + kv), normed)?;
+        self.project_gradient(V, dqkv.cols(q + kv..qkv), normed)?;
+        self.norm_gradient(INPUT_NORM, &dinput_norm);
+        Ok(dx)
+    }
 
-        let dv_weight = dqkv_weight.split_off((qkv + q) / 2 * hidden);
-        let dk_weight = dqkv_weight.split_off(q * hidden);
-        let dup_weight = dgate_up_weight.split_off(ffn * hidden);
-        let dweights = [
-            rms_norm::sum_in_order(&dinput_norm, hidden),
-            dqkv_weight,
-            dk_weight,
-            dv_weight,
-            do_weight,
-            rms_norm::sum_in_order(&dpost_norm, hidden),
-            dgate_up_weight,
-            dup_weight,
-            ddown,
-        ];
-        (dx, dweights)
+    /// Adds the gradients of a projection and of its low-rank update, given that of its result and its input. A frozen
+    /// weight costs nothing here.
+    ///
+    /// With y = x(W + sBA)ᵀ: dW = dyᵀx, dB = s · dyᵀ(xAᵀ), dA = s · (dy·B)ᵀx.
+    fn project_gradient(&self, weight: usize, dy: Mat<'_>, x: Mat<'_>) -> Result<()> {
+        if let Some(slot) = &self.slots[weight] {
+            slot.add(self.weights[weight].elem_count(), |dw, filled| par_weight_gradient(dw, filled, dy, x));
+        }
+        let place = PROJECTIONS.iter().position(|&projection| projection == weight).unwrap_or(0);
+        let Some(OwnedLowRank { a, b, scale }) = &self.lora[place] else { return Ok(()) };
+        let first = 9 + 2 * self.lora[..place].iter().flatten().count();
+        let ((rank, input), out, tokens) = (a.dims2()?, b.dim(0)?, self.sizes.tokens);
+        // Both go into the narrow matrices, of which there are few rows in either direction.
+        let narrow = |wide: Mat<'_>, weight: Mat<'_>| {
+            let mut product = Scratch::new(tokens * rank);
+            let blocks = MatMut::new(&mut product, tokens, rank).row_blocks(ROWS_PER_TASK);
+            blocks.into_par_iter().enumerate().for_each(|(task, mut block)| {
+                let rows = task * ROWS_PER_TASK..task * ROWS_PER_TASK + block.height();
+                matmul(block.reborrow(), false, wide.rows(rows), weight);
+                (0..block.height()).for_each(|i| block.row(i).iter_mut().for_each(|x| *x *= scale));
+            });
+            product
+        };
+        if let Some(slot) = &self.slots[first + 1] {
+            let inner = narrow(x, Mat::new(&Values::of(a)?, rank, input).t());
+            slot.add(out * rank, |db, filled| par_weight_gradient(db, filled, dy, Mat::new(&inner, tokens, rank)));
+        }
+        if let Some(slot) = &self.slots[first] {
+            let inner = narrow(dy, Mat::new(&Values::of(b)?, out, rank));
+            slot.add(rank * input, |da, filled| par_weight_gradient(da, filled, Mat::new(&inner, tokens, rank), x));
+        }
+        Ok(())
+    }
+
+    fn norm_gradient(&self, norm: usize, parts: &[Vec<f32>]) {
+        if let Some(slot) = &self.slots[norm] {
+            let hidden = self.sizes.hidden;
+            slot.add(hidden, |gradient, filled| add_or_set(gradient, filled, &rms_norm::sum_in_order(parts, hidden)));
+        }
     }
 
     fn inputs<'a>(&self, qkv: &'a [f32]) -> Inputs<'a> {
-        let Sizes { tokens, q, qkv: width, .. } = self.sizes;
+        let Sizes { tokens, q, kv, qkv: width, .. } = self.sizes;
         let all = Mat::new(qkv, tokens, width);
-        let v = (width + q) / 2;
-        Inputs { q: all.cols(0..q), k: all.cols(q..v), v: all.cols(v..width) }
+        Inputs { q: all.cols(0..q), k: all.cols(q..q + kv), v: all.cols(q + kv..width) }
     }
 
     /// Turns queries and keys of some rows of `[tokens, qkv]`, of which the first is token `start`.
     fn turn(&self, rows: &mut [f32], start: usize, inverse: bool) {
-        let Sizes { q, qkv, .. } = self.sizes;
+        let Sizes { q, kv, qkv, .. } = self.sizes;
         vectorised(
             #[inline(always)]
             || {
                 for (i, row) in rows.chunks_exact_mut(qkv).enumerate() {
-                    self.shape.rope.turn(start + i, &mut row[..(qkv + q) / 2], inverse);
+                    self.shape.rope.turn(start + i, &mut row[..q + kv], inverse);
                 }
             },
         );

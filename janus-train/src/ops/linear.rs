@@ -64,7 +64,7 @@ impl CustomOp2 for Linear {
         }
         if weight.track_op() {
             let mut dw = vec![0.0; out * input];
-            par_weight_gradient(&mut dw, dy, Mat::new(&Values::of(x)?, rows, input));
+            par_weight_gradient(&mut dw, false, dy, Mat::new(&Values::of(x)?, rows, input));
             gradients.1 = Some(tensor_like(dw, weight)?);
         }
         Ok(gradients)

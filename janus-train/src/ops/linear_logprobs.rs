@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use super::embedding::{gather, scatter_add};
+use super::slot::Slot;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
@@ -14,9 +15,9 @@ use crate::simd::{exp_minus_max, max, vectorised};
 /// Rows whose logits one task holds.
 const ROWS: usize = 128;
 /// Logits held at a time in the backward pass, at most (but at least [`ROWS`] rows).
-const LOGITS: usize = 1 << 21;
+const LOGITS: usize = 1 << 24;
 /// Vocabulary entries whose weight gradient one task sums.
-const VOCAB: usize = 256;
+const VOCAB: usize = 512;
 
 /// `log_softmax(hidden[rows[r]] · weightᵀ)[targets[r]]` for each r: hidden `[tokens, hidden]`, weight
 /// `[vocab, hidden]`; gives `[rows]`.
@@ -27,6 +28,11 @@ const VOCAB: usize = 256;
 /// # Errors
 /// If shapes do not fit, `rows` and `targets` differ in length, or an index is out of range.
 pub fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
+    linear_logprobs_into(hidden, weight, rows, targets, None)
+}
+
+/// [`linear_logprobs`]; with a slot, the weight's gradient is added there and not given to candle.
+pub(crate) fn linear_logprobs_into(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32], slot: Option<Slot>) -> Result<Tensor> {
     let ((tokens, width), (vocab, weight_width)) = (hidden.dims2()?, weight.dims2()?);
     if width != weight_width || rows.len() != targets.len() {
         bail!(
@@ -43,7 +49,7 @@ pub fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: 
     if !hidden.device().is_cpu() {
         return naive(hidden, weight, rows, targets);
     }
-    hidden.contiguous()?.apply_op2(&weight.contiguous()?, LinearLogprobs { rows: rows.into(), targets: targets.into() })
+    hidden.contiguous()?.apply_op2(&weight.contiguous()?, LinearLogprobs { rows: rows.into(), targets: targets.into(), slot })
 }
 
 /// [`linear_logprobs`] in plain candle ops; keeps all logits.
@@ -58,6 +64,8 @@ pub fn naive(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) ->
 struct LinearLogprobs {
     rows: Arc<[u32]>,
     targets: Arc<[u32]>,
+    /// Where the weight's gradient goes, if not to candle.
+    slot: Option<Slot>,
 }
 
 impl CustomOp2 for LinearLogprobs {
@@ -89,21 +97,41 @@ impl CustomOp2 for LinearLogprobs {
         output(logprobs, rows)
     }
 
-    /// With p = softmax(logits): d logits = g · (onehot(target) - p).
     fn bwd(&self, hidden: &Tensor, weight: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let ((tokens, width), (vocab, _)) = (hidden.dims2()?, weight.dims2()?);
         let g = g.contiguous()?;
         let (hidden_values, weight_values, g) = (Values::of(hidden)?, Values::of(weight)?, Values::of(&g)?);
         let w = Mat::new(&weight_values, vocab, width);
-        let (mut dhidden, mut dweight) = (vec![0.0; tokens * width], vec![0.0; vocab * width]);
+        let mut dhidden = vec![0.0; tokens * width];
+        if !weight.track_op() {
+            self.gradients(&hidden_values, w, &g, &mut dhidden, None);
+        } else if let Some(slot) = &self.slot {
+            slot.add(vocab * width, |dweight, filled| self.gradients(&hidden_values, w, &g, &mut dhidden, Some((dweight, filled))));
+        } else {
+            let mut dweight = vec![0.0; vocab * width];
+            self.gradients(&hidden_values, w, &g, &mut dhidden, Some((&mut dweight, false)));
+            let dhidden = if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None };
+            return Ok((dhidden, Some(tensor_like(dweight, weight)?)));
+        }
+        Ok((if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None }, None))
+    }
+}
 
+impl LinearLogprobs {
+    /// Adds to `dhidden`, and to `dweight` if its second part says that it holds sums.
+    ///
+    /// With p = softmax(logits): d logits = g · (onehot(target) - p).
+    fn gradients(&self, hidden: &[f32], w: Mat<'_>, g: &[f32], dhidden: &mut [f32], dweight: Option<(&mut [f32], bool)>) {
+        let (vocab, width) = w.shape();
         let held = (LOGITS / vocab / ROWS).max(1) * ROWS;
         let most = held.min(self.rows.len());
         let (mut x, mut dx, mut dlogits) = (Scratch::new(most * width), Scratch::new(most * width), Scratch::new(most * vocab));
+        let (dweight, mut filled) = dweight.map_or((None, false), |(dweight, filled)| (Some(dweight), filled));
+        let mut dweight = dweight.map(|dweight| MatMut::new(dweight, vocab, width));
         for ((rows, targets), g) in self.rows.chunks(held).zip(self.targets.chunks(held)).zip(g.chunks(held)) {
             let n = rows.len();
             let (x, dx, dlogits) = (&mut x[..n * width], &mut dx[..n * width], &mut dlogits[..n * vocab]);
-            gather(&hidden_values, rows, width, x);
+            gather(hidden, rows, width, x);
             let x: &[f32] = x;
             x.par_chunks(ROWS * width)
                 .zip(dx.par_chunks_mut(ROWS * width).zip(dlogits.par_chunks_mut(ROWS * vocab)))
@@ -123,18 +151,17 @@ impl CustomOp2 for LinearLogprobs {
                     );
                     matmul(MatMut::new(dx, n, width), false, Mat::new(dlogits, n, vocab), w);
                 });
-            scatter_add(dx, rows, width, &mut dhidden);
-            if weight.track_op() {
+            scatter_add(dx, rows, width, dhidden);
+            if let Some(dweight) = &mut dweight {
                 let (x, dlogits) = (Mat::new(x, n, width), Mat::new(dlogits, n, vocab));
-                let blocks = MatMut::new(&mut dweight, vocab, width).row_blocks(VOCAB);
+                let blocks = dweight.reborrow().row_blocks(VOCAB);
                 blocks.into_par_iter().enumerate().for_each(|(task, dweight)| {
                     let ids = task * VOCAB..task * VOCAB + dweight.height();
-                    matmul(dweight, true, dlogits.cols(ids).t(), x);
+                    matmul(dweight, filled, dlogits.cols(ids).t(), x);
                 });
+                filled = true;
             }
         }
-        let dhidden = if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None };
-        Ok((dhidden, if weight.track_op() { Some(tensor_like(dweight, weight)?) } else { None }))
     }
 }
 

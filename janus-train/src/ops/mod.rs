@@ -26,6 +26,7 @@ mod log_prob;
 mod rms_norm;
 mod rope;
 mod segment_sum;
+pub(crate) mod slot;
 pub(crate) mod storage;
 mod swiglu;
 #[cfg(test)]
@@ -33,11 +34,14 @@ mod testing;
 mod tie;
 
 pub use attention::{AttentionShape, attention};
+pub(crate) use decoder::decoder_into;
 pub use decoder::{DecoderWeights, decoder};
 pub use embedding::embedding;
-pub use layer::{BatchShape, LayerWeights};
+pub(crate) use layer::PROJECTIONS;
+pub use layer::{BatchShape, LayerWeights, LowRank};
 pub use linear::linear;
 pub use linear_logprobs::linear_logprobs;
+pub(crate) use linear_logprobs::linear_logprobs_into;
 pub use log_prob::{log_sigmoid, log1mexp};
 pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};

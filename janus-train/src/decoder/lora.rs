@@ -1,0 +1,141 @@
+//! Low-rank updates, and weights that stay as they are.
+
+use candle_core::Tensor;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::Decoder;
+use crate::ops::{LayerWeights, LowRank, PROJECTIONS};
+use crate::{Error, Result};
+
+/// Which projections get low-rank updates, and of what rank (Hu et al., arXiv 2106.09685).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rank of the updates.
+    pub rank: usize,
+    /// The update is scaled by alpha / rank.
+    pub alpha: f64,
+    /// Names of the projections: `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`.
+    #[serde(default = "all_targets")]
+    pub targets: Vec<String>,
+}
+
+/// The seven projections of a layer, by their place in a layer's name and in the order of [`PROJECTIONS`].
+pub(super) const TARGETS: [&str; PROJECTIONS.len()] =
+    ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+
+fn all_targets() -> Vec<String> {
+    TARGETS.iter().map(|target| short(target).to_string()).collect()
+}
+
+fn short(target: &str) -> &str {
+    target.rsplit('.').next().unwrap_or(target)
+}
+
+impl LoraConfig {
+    /// Updates of every projection.
+    pub fn new(rank: usize, alpha: f64) -> Self {
+        Self { rank, alpha, targets: all_targets() }
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for a rank of 0, an alpha that is no number above 0, or a name that is no projection's.
+    pub fn check(&self) -> Result<()> {
+        if self.rank == 0 {
+            return Err(Error::Setting { field: "lora.rank", got: "0".into(), expected: "at least 1" });
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Err(Error::Setting { field: "lora.alpha", got: self.alpha.to_string(), expected: "a finite number above 0" });
+        }
+        match self.targets.iter().find(|target| !TARGETS.iter().any(|known| short(known) == **target)) {
+            None if !self.targets.is_empty() => Ok(()),
+            unknown => {
+                let got = unknown.map_or("empty", String::as_str).to_string();
+                let expected = "some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+                Err(Error::Setting { field: "lora.targets", got, expected })
+            }
+        }
+    }
+
+    fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+}
+
+impl Decoder {
+    /// This model with low-rank updates that train in the place of its weights: A from a uniform distribution within
+    /// 1/sqrt(in), B zero, so that the model computes what it did before.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a config out of range.
+    pub fn with_lora(self, config: LoraConfig, seed: u64) -> Result<Self> {
+        config.check()?;
+        let mut decoder = self.merged()?.frozen(|_| true);
+        let targets = TARGETS.into_iter().filter(|target| config.targets.iter().any(|name| name == short(target)));
+        let layers = decoder.config.num_hidden_layers;
+        for name in targets.flat_map(|target| (0..layers).map(move |layer| format!("model.layers.{layer}.{target}"))) {
+            let (out, input) = decoder.weight(&format!("{name}.weight")).dims2()?;
+            let mut rng = janus_core::stream(seed, &format!("lora {name}"));
+            let bound = 1.0 / (input as f32).sqrt();
+            let a: Vec<f32> = (0..config.rank * input).map(|_| rng.random_range(-bound..bound)).collect();
+            let device = decoder.device.clone();
+            decoder.insert(&format!("{name}.lora_A.weight"), &Tensor::from_vec(a, (config.rank, input), &device)?)?;
+            let b = Tensor::zeros((out, config.rank), candle_core::DType::F32, &device)?;
+            decoder.insert(&format!("{name}.lora_B.weight"), &b)?;
+        }
+        decoder.lora = Some(config);
+        Ok(decoder)
+    }
+
+    /// The low-rank updates, if there are any.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        self.lora.as_ref()
+    }
+
+    /// This model without low-rank updates: they are added to the weights that they belong to.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn merged(mut self) -> Result<Self> {
+        let Some(config) = self.lora.take() else { return Ok(self) };
+        let updated: Vec<String> = self.weights.keys().filter_map(|name| Some(name.strip_suffix(".lora_A.weight")?.to_string())).collect();
+        for name in updated {
+            let part = |tail: &str| format!("{name}.{tail}.weight");
+            let low_rank = LowRank { a: self.weight(&part("lora_A")), b: self.weight(&part("lora_B")), scale: config.scale() };
+            let weight = low_rank.merged(self.weight(&format!("{name}.weight")))?.detach();
+            for tail in ["lora_A", "lora_B"] {
+                self.weights.remove(&part(tail));
+                self.parameters.remove(&part(tail));
+                self.slots.remove(&part(tail));
+            }
+            self.insert(&format!("{name}.weight"), &weight)?;
+        }
+        Ok(self)
+    }
+
+    /// This model with the weights of which `freeze` says so left out of training: no gradient is computed for them.
+    pub fn frozen(mut self, freeze: impl Fn(&str) -> bool) -> Self {
+        let names: Vec<String> = self.parameters.keys().filter(|name| freeze(name)).cloned().collect();
+        for name in names {
+            self.parameters.remove(&name);
+            self.slots.remove(&name);
+            if let Some(weight) = self.weights.get_mut(&name) {
+                *weight = weight.detach();
+            }
+        }
+        self
+    }
+
+    /// Adds the low-rank updates of a layer to its weights, and the names of their tensors to `names`.
+    pub(super) fn add_lora<'a>(&'a self, layer: usize, weights: &mut LayerWeights<'a>, names: &mut Vec<String>) {
+        let Some(config) = &self.lora else { return };
+        for (target, lora) in TARGETS.into_iter().zip(&mut weights.lora) {
+            let name = |tail: &str| format!("model.layers.{layer}.{target}.{tail}.weight");
+            if let (Some(a), Some(b)) = (self.weights.get(&name("lora_A")), self.weights.get(&name("lora_B"))) {
+                *lora = Some(LowRank { a, b, scale: config.scale() });
+                names.extend([name("lora_A"), name("lora_B")]);
+            }
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Preference data: files, the Multifaceted Mini world, tokenisation with loss masks, packing.
 //!
-//! * [`read`], [`read_all`]: rows of JSON, JSON lines and Parquet as a stream of `Result<T>`, whose
-//!   errors name the file, the row and the field.
-//! * [`write_all`], [`write_parquet`], [`write_file`]: files that appear whole or not at all.
+//! * [`read`], [`read_all`]: rows of JSON, JSON lines, CSV, Parquet and Arrow as a stream of `Result<T>`,
+//!   whose errors name the file, the row and the field.
+//! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear whole or not at all.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
@@ -40,7 +40,7 @@ mod write;
 
 pub use error::{Error, Problem, Result};
 pub use pack::{PackedRow, concat, pack};
-pub use read::{Reader, read, read_all};
+pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;
-pub use write::{ArrowRecord, Column, write_all, write_file, write_parquet};
+pub use write::{ArrowRecord, Column, Writer, write_all, write_file, write_records};

@@ -44,7 +44,8 @@ pub use compose::{Composer, SentencePlan};
 pub use error::{Error, Result};
 pub use message::{Message, Role};
 pub use model::{
-    ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, ModelError, RewardModel, RubricVerdict, TokenLogprob, Verdict,
+    ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, ModelError, RewardModel, RubricVerdict, TokenLogprob,
+    TopLogprob, Verdict,
 };
 pub use preference::{Preference, PreferenceSet};
 pub use record::{BenchRecord, PairRecord, RewardRecord, Rubric, Score, ScoreDescriptions, SftRecord};

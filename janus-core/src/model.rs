@@ -28,10 +28,24 @@ pub enum FinishReason {
 /// A generated token's log-probability under the model, before any sampling filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
-    /// The token's id.
-    pub id: u32,
+    /// The token's id; none from a service that tells texts only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
     /// Natural logarithm of its probability.
     pub logprob: f32,
+    /// The most likely tokens at this place, most likely first: as many as
+    /// [`SamplingParams::top_logprobs`] asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<TopLogprob>,
+}
+
+/// One of the most likely tokens at a place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopLogprob {
+    /// The token's text.
+    pub token: String,
+    /// Natural logarithm of its probability.
+    pub logprob: f64,
 }
 
 /// What a model wrote.
@@ -129,6 +143,16 @@ pub trait ChatModel {
         self.generate_each(requests, &mut |index, answer| answers[index] = Some(answer));
         let unanswered = |id: &str| ModelError::Request { id: id.into(), reason: "the model gave no answer".into() };
         answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| Err(unanswered(&request.id)))).collect()
+    }
+}
+
+impl<M: ChatModel + ?Sized> ChatModel for &M {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        (**self).generate_each(requests, on_answer);
     }
 }
 

@@ -30,6 +30,8 @@ pub struct SamplingParams {
     pub stop: Vec<String>,
     /// Return the log-probability of each generated token.
     pub logprobs: bool,
+    /// With [`logprobs`](Self::logprobs), return so many of the most likely tokens at each place too.
+    pub top_logprobs: usize,
 }
 
 impl Default for SamplingParams {
@@ -45,6 +47,7 @@ impl Default for SamplingParams {
             seed: 0,
             stop: Vec::new(),
             logprobs: false,
+            top_logprobs: 0,
         }
     }
 }
@@ -79,6 +82,9 @@ impl SamplingParams {
         if self.n == 0 {
             return wrong("n", &self.n, "at least 1");
         }
+        if self.top_logprobs > 20 || (self.top_logprobs > 0 && !self.logprobs) {
+            return wrong("top_logprobs", &self.top_logprobs, "at most 20, and 0 without logprobs");
+        }
         if self.stop.iter().any(String::is_empty) {
             return wrong("stop", &"an empty text", "texts of at least one character");
         }
@@ -111,6 +117,8 @@ mod tests {
         assert_eq!(named(SamplingParams { repetition_penalty: 0.0, ..base() }), "repetition_penalty");
         assert_eq!(named(SamplingParams { n: 0, ..base() }), "n");
         assert_eq!(named(SamplingParams { max_tokens: 0, ..base() }), "max_tokens");
+        assert_eq!(named(SamplingParams { top_logprobs: 5, ..base() }), "top_logprobs");
+        assert_eq!(named(SamplingParams { top_logprobs: 21, logprobs: true, ..base() }), "top_logprobs");
         assert_eq!(named(SamplingParams { stop: vec![String::new()], ..base() }), "stop");
     }
 

@@ -98,6 +98,14 @@ pub enum Error {
         /// The encoder's word.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file that cannot be used as a journal.
+    #[error("{}: {problem}", path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: crate::JournalProblem,
+    },
     /// A tokenizer file that is not one.
     #[error("{}: not a tokenizer ({source}): expected a tokenizer.json of the Hugging Face tokenizers library", path.display())]
     TokenizerFile {

@@ -3,6 +3,7 @@
 //! * [`read`], [`read_all`]: rows of JSON, JSON lines, CSV, Parquet and Arrow as a stream of `Result<T>`,
 //!   whose errors name the file, the row and the field.
 //! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear whole or not at all.
+//! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
@@ -29,8 +30,10 @@
 #![forbid(unsafe_code)]
 
 mod bpe;
+mod calls;
 mod error;
 mod format;
+mod journal;
 pub mod mini;
 mod pack;
 mod read;
@@ -38,7 +41,9 @@ mod tokenize;
 mod tokenizer;
 mod write;
 
+pub use calls::{CallJournal, Journaled};
 pub use error::{Error, Problem, Result};
+pub use journal::{Journal, JournalProblem};
 pub use pack::{PackedRow, concat, pack};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 pub use tokenize::TokenRow;

@@ -36,6 +36,14 @@ pub enum Error {
         /// What it may be.
         expected: &'static str,
     },
+    /// A judge's prompt that cannot be used.
+    #[error("the judge's prompt {id}: {problem}")]
+    Prompt {
+        /// The prompt's id.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Two lists that are to be compared value by value have different lengths.
     #[error("paired values need equal lengths, got {left} and {right}: join them by id first")]
     Lengths {

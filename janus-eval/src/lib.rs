@@ -4,7 +4,8 @@
 //!
 //! 1. [`score_responses`] joins responses with bench records by id and asks a [`janus_core::Judge`];
 //!    what comes out is one [`ScoredRow`] for each record. [`VerifiableJudge`] is the judge whose
-//!    truth can be computed; [`read_score`] reads the score in the text of one that is a language model.
+//!    truth can be computed; [`judge`] has those that are language models, and [`read_score`] reads the
+//!    score in their texts.
 //! 2. [`pool`] adds up rubrics and runs within each row, [`summarise`] gives the means of a model,
 //!    [`PairedOutcomes`] the four outcomes between two models and their tie+win.
 //! 3. [`Bootstrap`] puts an [`Interval`] on each of them; rows of one instruction are kept together by
@@ -35,6 +36,7 @@
 mod claim;
 mod error;
 mod join;
+pub mod judge;
 mod outcome;
 pub mod read_score;
 pub mod report;

@@ -262,7 +262,7 @@ pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &
     Ok(scored)
 }
 
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

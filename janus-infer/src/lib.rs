@@ -3,6 +3,7 @@
 //! * [`Engine`]: a [`janus_core::ChatModel`]: requests in, texts out, batched as they come and go.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
+//! * `remote` (a feature): the same trait over an OpenAI-compatible service.
 //! * [`Weights`], [`ModelConfig`]: checkpoints by name and shape; janus-train reads them too.
 //!
 //! The CPU is what it runs on in this version, in `f32`; quantised files are de-quantised when they are loaded.
@@ -34,6 +35,8 @@ mod gguf_tokenizer;
 mod kernel;
 mod linear;
 mod model;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod sample;
 mod sequence;
 mod weights;

@@ -1,9 +1,10 @@
 //! One sample of one request, from its first token to its end.
 
-use janus_core::{FinishReason, Generation, SamplingParams, TokenLogprob};
+use janus_core::{FinishReason, Generation, SamplingParams, TokenLogprob, TopLogprob};
 use janus_data::Tokenizer;
 
 use crate::attention::KvCache;
+use crate::elementwise::log_sum_exp;
 use crate::model::{Feed, Logits};
 use crate::sample::Sampler;
 
@@ -28,6 +29,7 @@ pub(crate) struct Sequence {
     /// Generated ids, the end of turn included.
     ids: Vec<u32>,
     logprobs: Option<Vec<TokenLogprob>>,
+    top_logprobs: usize,
     end: Option<Ending>,
 }
 
@@ -60,6 +62,7 @@ impl Sequence {
             sampler,
             ids: Vec::new(),
             logprobs: params.logprobs.then(Vec::new),
+            top_logprobs: params.top_logprobs,
             end: None,
         }
     }
@@ -71,12 +74,21 @@ impl Sequence {
 
     /// Chooses the next token from the logits after the last one.
     pub(crate) fn advance(&mut self, logits: &mut [f32], vocabulary: &Vocabulary, context: usize) {
+        // Before the sampler changes the logits.
+        let top = most_likely(logits, self.top_logprobs);
         let choice = self.sampler.next(logits);
         self.ids.push(choice.id);
+        let mut untold = None;
         if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, choice.logprob) {
-            logprobs.push(TokenLogprob { id: choice.id, logprob });
+            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob { token: vocabulary.tokenizer.decode(&[id])?, logprob });
+            match top.into_iter().map(told).collect() {
+                Ok(top) => logprobs.push(TokenLogprob { id: Some(choice.id), logprob, top }),
+                Err(error) => untold = Some(Ending::Failed(error)),
+            }
         }
-        self.end = if vocabulary.end_ids.contains(&choice.id) {
+        self.end = if untold.is_some() {
+            untold
+        } else if vocabulary.end_ids.contains(&choice.id) {
             Some(Ending::EndOfTurn)
         } else {
             match self.met_stop_text(&vocabulary.tokenizer) {
@@ -123,5 +135,34 @@ impl Sequence {
             logprobs: self.logprobs,
         });
         (generation, self.cache)
+    }
+}
+
+/// The most likely tokens with their log-probabilities, most likely first; of equals, the lowest id.
+fn most_likely(logits: &[f32], count: usize) -> Vec<(u32, f64)> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let normaliser = log_sum_exp(logits);
+    let mut top: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    for (&logit, id) in logits.iter().zip(0u32..) {
+        if top.len() < count || top.last().is_some_and(|last| logit > last.0) {
+            top.insert(top.partition_point(|kept| kept.0 >= logit), (logit, id));
+            top.truncate(count);
+        }
+    }
+    top.into_iter().map(|(logit, id)| (id, f64::from(logit - normaliser))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_likely_come_first_and_of_equals_the_lowest_id() {
+        let ids = |count| most_likely(&[0.0, 2.0, 1.0, 2.0, -1.0], count).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!((ids(0), ids(3), ids(9)), (vec![], vec![1, 3, 2], vec![1, 3, 2, 0, 4]));
+        let total: f64 = most_likely(&[0.0, 2.0, 1.0], 3).iter().map(|(_, logprob)| logprob.exp()).sum();
+        assert!((total - 1.0).abs() < 1e-6);
     }
 }

@@ -1,7 +1,6 @@
 //! `cargo xtask generate`: a model answers the prompts of a file.
 
 pub mod answers;
-pub mod journal;
 pub mod prompts;
 
 use std::fs;
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{ChatTemplate, SamplingParams};
+use janus_data::{Journal, JournalProblem};
 use janus_infer::{Engine, EngineOptions};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,6 @@ use crate::command::{Blame as _, CommandError, Outcome};
 use crate::fingerprint;
 use crate::progress::duration;
 use answers::{Problems, Tally, answer, lines, unanswered};
-use journal::Journal;
 use prompts::{Keys, Prompt, Row, prompts};
 
 /// Answer the prompts of a file with a model
@@ -147,7 +146,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(folder) = args.output.parent() {
         fs::create_dir_all(folder).map_err(|error| CommandError::bad_input(format!("{}: {error}", folder.display())))?;
     }
-    let mut journal = Journal::open(partial, &header, args.force)?;
+    let mut journal = open_journal(&partial, &header, args.force)?;
     let asked = unanswered(&prompts, &journal);
     if asked.len() < prompts.len() {
         eprintln!("generate: {} of {} rows were answered before", prompts.len() - asked.len(), prompts.len());
@@ -182,7 +181,7 @@ fn finish(args: &Args, prompts: &[Prompt], asked: usize, tally: &Tally, journal:
     });
     let output = args.output.display();
     let Some(&first) = failed.first() else {
-        journal.remove()?;
+        journal.remove().failure()?;
         let speed =
             format!("{} tokens in {} ({:.1} tokens/s)", tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
         return Ok(Outcome::done(format!("{output}: {} rows, {speed}", prompts.len()), report));
@@ -194,6 +193,16 @@ fn finish(args: &Args, prompts: &[Prompt], asked: usize, tally: &Tally, journal:
         prompts.len()
     );
     Ok(Outcome::failed(text, report))
+}
+
+/// The run's journal. What is wrong with it, `--force` sets right.
+fn open_journal(path: &Path, header: &Map<String, Value>, force: bool) -> Result<Journal, CommandError> {
+    Journal::open(path, header, force).map_err(|error| match &error {
+        janus_data::Error::Journal { problem: JournalProblem::NoJournal { .. } | JournalProblem::OtherHeader { .. }, .. } => {
+            CommandError::bad_input(format!("{error} (--force)"))
+        }
+        _ => CommandError::bad_input(error),
+    })
 }
 
 /// `answers.jsonl` to `answers.jsonl.partial`.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use janus_core::{ChatModel, ChatRequest, Generation};
+use janus_data::Journal;
 use serde_json::{Value, json};
 
-use super::journal::Journal;
 use super::prompts::Prompt;
-use crate::command::CommandError;
+use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
 
 /// What one call did.
@@ -62,7 +62,7 @@ pub fn answer(
                 tally.completion_tokens += generations.iter().map(|generation| generation.completion_tokens).sum::<usize>();
                 // The first failure to write is the one to tell; the model cannot be stopped from here.
                 if journalled.is_ok() {
-                    journalled = journal.append(&prompt.request.id, &row(prompt, &generations));
+                    journalled = journal.append(&prompt.request.id, &row(prompt, &generations)).failure();
                 }
             }
             Err(error) => drop(problems.insert(index, CommandError::failure(error).to_string())),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn run(model: &Scripted, prompts: &[Prompt], journal: &Path) -> (Vec<String>, Tally) {
-        let mut journal = Journal::open(journal.into(), &Map::new(), false).unwrap();
+        let mut journal = Journal::open(journal, &Map::new(), false).unwrap();
         let asked = unanswered(prompts, &journal);
         let (problems, tally) = answer(model, prompts, &asked, &mut journal).unwrap();
         (lines(prompts, &problems, &journal), tally)

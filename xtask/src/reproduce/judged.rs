@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams, SftRecord};
 use janus_data::mini::{Mini, Question, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
-use janus_data::{read_all, write_all};
+use janus_data::{Journal, read_all, write_all};
 use janus_eval::report::Example;
 use janus_eval::{Bootstrap, Response, ScoredRow, VerifiableJudge, score_responses};
 use janus_infer::{Engine, EngineOptions};
@@ -17,7 +17,6 @@ use super::copy;
 use super::profile::Profile;
 use crate::command::{Blame as _, CommandError};
 use crate::generate::answers::{answer, lines, unanswered};
-use crate::generate::journal::Journal;
 use crate::generate::prompts::Prompt;
 use crate::stage::{RunFolder, Stage};
 
@@ -113,7 +112,7 @@ impl<'a> Judged<'a> {
             let prompt =
                 |(id, messages)| Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system: None };
             let prompts: Vec<Prompt> = asked.into_iter().map(prompt).collect();
-            let mut journal = Journal::open(stage.folder().join("responses.partial"), &Map::new(), false)?;
+            let mut journal = Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?;
             let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
             let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
             let missing = unanswered(&prompts, &journal);
@@ -123,7 +122,7 @@ impl<'a> Judged<'a> {
             }
             let text: String = lines(&prompts, &problems, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
             janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
-            journal.remove()
+            journal.remove().failure()
         })
     }
 }

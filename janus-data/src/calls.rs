@@ -1,0 +1,248 @@
+//! A journal of calls to chat models: what was answered is never asked again, what failed is.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use crate::{Journal, Result};
+
+/// The answers of chat models by everything that changes them: the model's name, the messages and the
+/// sampling parameters. A request's id is no part of it: asking the same again under another name finds
+/// the answer. To ask for another sample of the same, change the seed.
+///
+/// Several threads may share one; a file is held by one value at a time.
+#[derive(Debug)]
+pub struct CallJournal {
+    journal: Mutex<Journal>,
+}
+
+/// A row: the key, what was asked in short, what was answered.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    id: String,
+    model: String,
+    request: String,
+    generations: Vec<Generation>,
+}
+
+impl CallJournal {
+    /// Opens the journal at a path, or begins it.
+    ///
+    /// # Errors
+    /// Those of [`Journal::open`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let header: Map<_, _> = [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))].into_iter().collect();
+        Ok(Self { journal: Mutex::new(Journal::open(path, &header, false)?) })
+    }
+
+    /// What a call is known by: BLAKE3, in hex, of model, messages and parameters.
+    pub fn key(model: &str, request: &ChatRequest) -> String {
+        let content = json!({ "model": model, "messages": request.messages, "sampling": request.sampling });
+        blake3::hash(content.to_string().as_bytes()).to_hex().to_string()
+    }
+
+    /// The answer to a request, if it was given.
+    pub fn get(&self, model: &str, request: &ChatRequest) -> Option<Vec<Generation>> {
+        let journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let row: Row = serde_json::from_str(journal.get(&Self::key(model, request))?).ok()?;
+        // A row of fewer samples than asked for is no answer to this request.
+        (row.generations.len() == request.sampling.n).then_some(row.generations)
+    }
+
+    /// Keeps an answer. It is in the file when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if it cannot be written.
+    pub fn put(&self, model: &str, request: &ChatRequest, generations: &[Generation]) -> Result<()> {
+        let id = Self::key(model, request);
+        let row = json!({ "id": id, "model": model, "request": request.id, "generations": generations });
+        self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&id, &row)
+    }
+
+    /// Number of answers.
+    pub fn len(&self) -> usize {
+        self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    }
+
+    /// Whether there is no answer yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A chat model whose answers go through a [`CallJournal`]: each is written there before it is handed
+/// on, what is there already is not asked, and of equal requests one is asked. Failures are not kept.
+///
+/// ```
+/// # use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, Message, ModelError, SamplingParams};
+/// # struct Echo(std::cell::Cell<usize>);
+/// # impl ChatModel for Echo {
+/// #     fn name(&self) -> &str { "echo" }
+/// #     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+/// #         for (index, request) in requests.iter().enumerate() {
+/// #             self.0.set(self.0.get() + 1);
+/// #             let text = request.messages[0].content.clone();
+/// #             on_answer(index, Ok(vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None }]));
+/// #         }
+/// #     }
+/// # }
+/// use janus_data::{CallJournal, Journaled};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let journal = CallJournal::open(folder.path().join("calls.jsonl"))?;
+/// let model = Journaled::new(Echo(Default::default()), &journal);
+/// let ask = |id: &str| ChatRequest { id: id.into(), messages: vec![Message::user("Hi")], sampling: SamplingParams::default() };
+/// let answers = model.generate(&[ask("a"), ask("b")]);
+/// assert_eq!(answers[1].as_ref().unwrap()[0].text, "Hi");
+/// assert_eq!(journal.len(), 1); // the two were one question
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Journaled<'a, M> {
+    model: M,
+    journal: &'a CallJournal,
+}
+
+impl<'a, M: ChatModel> Journaled<'a, M> {
+    /// The model behind the journal.
+    pub fn new(model: M, journal: &'a CallJournal) -> Self {
+        Self { model, journal }
+    }
+
+    /// The model itself.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+}
+
+impl<M: ChatModel> ChatModel for Journaled<'_, M> {
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        let name = self.model.name();
+        // The first request of each key is asked, and its answer handed to all of them.
+        let (mut asked, mut sharing, mut places) = (Vec::new(), Vec::<Vec<usize>>::new(), HashMap::new());
+        for (index, request) in requests.iter().enumerate() {
+            if let Some(answer) = self.journal.get(name, request) {
+                on_answer(index, Ok(answer));
+                continue;
+            }
+            let place = *places.entry(CallJournal::key(name, request)).or_insert(asked.len());
+            if place == asked.len() {
+                asked.push(request.clone());
+                sharing.push(Vec::new());
+            }
+            sharing[place].push(index);
+        }
+        if asked.is_empty() {
+            return;
+        }
+        self.model.generate_each(&asked, &mut |place, answer| {
+            let failed = |source: Box<dyn std::error::Error + Send + Sync>, id: &str| ModelError::Failed { id: id.into(), source };
+            let answer = answer.and_then(|generations| match self.journal.put(name, &asked[place], &generations) {
+                Ok(()) => Ok(generations),
+                Err(error) => Err(failed(error.into(), &asked[place].id)),
+            });
+            // An error has no copy: those who share the request are told its words.
+            let words = answer.as_ref().err().map(ToString::to_string);
+            let (first, others) = sharing[place].split_first().map_or((0, &[][..]), |(first, others)| (*first, others));
+            for &index in others {
+                match (&answer, &words) {
+                    (Ok(generations), _) => on_answer(index, Ok(generations.clone())),
+                    (_, words) => on_answer(index, Err(failed(words.clone().unwrap_or_default().into(), &requests[index].id))),
+                }
+            }
+            on_answer(first, answer);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use janus_core::{FinishReason, Message, SamplingParams};
+
+    use super::*;
+
+    /// Answers with the messages it saw; refuses those that say "no".
+    #[derive(Default)]
+    struct Scripted {
+        asked: RefCell<Vec<String>>,
+        refuses: bool,
+    }
+
+    impl ChatModel for Scripted {
+        fn name(&self) -> &str {
+            "scripted"
+        }
+
+        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+            for (index, request) in requests.iter().enumerate().rev() {
+                self.asked.borrow_mut().push(request.id.clone());
+                let text = request.messages[0].content.clone();
+                if text == "no" && self.refuses {
+                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "refused".into() }));
+                    continue;
+                }
+                let generation =
+                    Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 3, completion_tokens: 5, logprobs: None };
+                on_answer(index, Ok(vec![generation; request.sampling.n]));
+            }
+        }
+    }
+
+    fn request(id: &str, text: &str, seed: u64) -> ChatRequest {
+        ChatRequest { id: id.into(), messages: vec![Message::user(text)], sampling: SamplingParams { seed, ..SamplingParams::greedy(8) } }
+    }
+
+    #[test]
+    fn answers_are_asked_once_and_failures_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calls.jsonl");
+        let requests = [request("a", "x", 0), request("b", "no", 0), request("c", "x", 0), request("d", "x", 1), request("e", "no", 0)];
+        {
+            let journal = CallJournal::open(&path).unwrap();
+            let model = Journaled::new(Scripted { refuses: true, ..Scripted::default() }, &journal);
+            let answers = model.generate(&requests);
+            assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true, false]);
+            assert_eq!(answers[4].as_ref().unwrap_err().to_string(), "request e: the model failed");
+            assert_eq!(*model.model().asked.borrow(), ["d", "b", "a"], "equal requests are asked once");
+            assert_eq!(journal.len(), 2);
+        }
+        let journal = CallJournal::open(&path).unwrap();
+        let model = Journaled::new(Scripted::default(), &journal);
+        let answers = model.generate(&requests);
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(*model.model().asked.borrow(), ["b"], "only what failed");
+        assert_eq!(answers[0].as_ref().unwrap()[0].completion_tokens, 5);
+    }
+
+    #[test]
+    fn everything_that_changes_the_answer_is_in_the_key() {
+        let base = request("a", "x", 0);
+        let key = |model: &str, request: &ChatRequest| CallJournal::key(model, request);
+        let renamed = ChatRequest { id: "other".into(), ..base.clone() };
+        assert_eq!(key("m", &base), key("m", &renamed));
+        let sampling = |sampling| ChatRequest { sampling, ..base.clone() };
+        let spoken = ChatRequest { messages: vec![Message::system("x")], ..base.clone() };
+        for other in [
+            request("a", "y", 0),
+            request("a", "x", 1),
+            spoken,
+            sampling(SamplingParams { temperature: 0.5, ..base.sampling.clone() }),
+            sampling(SamplingParams { max_tokens: 9, ..base.sampling.clone() }),
+            sampling(SamplingParams { stop: vec!["s".into()], ..base.sampling.clone() }),
+            sampling(SamplingParams { logprobs: true, ..base.sampling.clone() }),
+        ] {
+            assert_ne!(key("m", &base), key("m", &other), "{other:?}");
+        }
+        assert_ne!(key("m", &base), key("n", &base));
+    }
+}

@@ -1,0 +1,247 @@
+//! Answers as they come, in a file that is only ever added to, so that none is asked for twice.
+
+use std::collections::HashMap;
+use std::fs::{self, File, TryLockError};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// An append-only file of JSON lines: a header that says what the answers depend on, then one row for
+/// each answer, an object with its `id`, in the order in which they came. Locked for as long as this
+/// value lives.
+///
+/// ```
+/// use janus_data::Journal;
+/// use serde_json::{Map, json};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("answers.partial");
+/// let mut journal = Journal::open(&path, &Map::new(), false)?;
+/// journal.append("q1", &json!({ "id": "q1", "response": "yes" }))?;
+/// drop(journal); // or a kill: a line that was cut in half is dropped on opening
+/// assert!(Journal::open(&path, &Map::new(), false)?.get("q1").is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    rows: HashMap<String, String>,
+}
+
+/// What is wrong with a file that was to be opened as a journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalProblem {
+    /// Another process, or another value of this one, holds it.
+    #[error("another run is writing here: wait for it")]
+    InUse,
+    /// A line that no journal has: the file is something else, or was edited.
+    #[error("row {row}: this is no row of a journal: delete the file, or start again explicitly")]
+    NoJournal {
+        /// The line, from 1.
+        row: usize,
+    },
+    /// Answers that were given under other settings.
+    #[error("an unfinished run with another {} lies here: repeat its command to finish it, or start again explicitly", differing.join(", another "))]
+    OtherHeader {
+        /// The header's entries that differ.
+        differing: Vec<String>,
+    },
+}
+
+impl Journal {
+    /// Opens a journal and reads the answers in it. It is begun if it does not exist, holds no answer
+    /// yet, or is to `start_again`. A last line that a kill cut in half is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] if the journal's answers were given under another header, if another process
+    /// holds it, or if it is not a journal; [`Error::Io`].
+    pub fn open(path: impl Into<PathBuf>, header: &Map<String, Value>, start_again: bool) -> Result<Self> {
+        let path = path.into();
+        let io = |doing| Error::io(&path, doing);
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(io("open the journal"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(problem(&path, JournalProblem::InUse)),
+            Err(TryLockError::Error(error)) => return Err(io("lock the journal")(error)),
+        }
+        let mut bytes = Vec::new();
+        if !start_again {
+            file.read_to_end(&mut bytes).map_err(io("read the journal"))?;
+        }
+        let rows = read(&bytes, header).map_err(|found| problem(&path, found))?;
+        // Only now that the file is known to be ours, it is cut.
+        let kept = if rows.is_empty() { 0 } else { whole_lines(&bytes).len() as u64 };
+        file.set_len(kept).map_err(io("cut the journal"))?;
+        file.seek(SeekFrom::Start(kept)).map_err(io("read the journal"))?;
+        let mut journal = Self { path, file, rows };
+        if kept == 0 {
+            journal.write_line(&Value::Object(header.clone()).to_string())?;
+        }
+        Ok(journal)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The row of an id, if it was answered.
+    pub fn get(&self, id: &str) -> Option<&str> {
+        self.rows.get(id).map(String::as_str)
+    }
+
+    /// Number of answered ids.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing was answered yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds an answered row (an object with its `id`).
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub fn append(&mut self, id: &str, row: &Value) -> Result<()> {
+        let line = row.to_string();
+        self.write_line(&line)?;
+        self.rows.insert(id.into(), line);
+        Ok(())
+    }
+
+    fn write_line(&mut self, line: &str) -> Result<()> {
+        // One write for the line and its end: a kill leaves half a line at the most, and only at the end.
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path, "write the journal"))
+    }
+
+    /// Removes the file: what was in it stands elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(Error::io(&self.path, "remove the journal"))
+    }
+}
+
+fn problem(path: &Path, problem: JournalProblem) -> Error {
+    Error::Journal { path: path.into(), problem }
+}
+
+/// What the journal itself reads of an answer's row.
+#[derive(Deserialize)]
+struct Answered {
+    id: String,
+}
+
+/// The lines of a journal by their ids, unparsed: an answer is copied, never written anew.
+fn read(bytes: &[u8], header: &Map<String, Value>) -> Result<HashMap<String, String>, JournalProblem> {
+    let mut lines = whole_lines(bytes).split_inclusive(|&byte| byte == b'\n').enumerate();
+    let Some((_, first)) = lines.next() else {
+        // Cut off within the header, or not ours at all.
+        let ours = bytes.is_empty() || bytes.starts_with(b"{");
+        return if ours { Ok(HashMap::new()) } else { Err(JournalProblem::NoJournal { row: 1 }) };
+    };
+    let found = serde_json::from_slice(first).map_err(|_| JournalProblem::NoJournal { row: 1 })?;
+    let mut rows = HashMap::new();
+    for (index, line) in lines {
+        let line = std::str::from_utf8(line).unwrap_or_default().trim_end();
+        let Answered { id } = serde_json::from_str(line).map_err(|_| JournalProblem::NoJournal { row: index + 1 })?;
+        rows.insert(id, line.into());
+    }
+    if !rows.is_empty() {
+        check_header(&found, header)?;
+    }
+    Ok(rows)
+}
+
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1)]
+}
+
+fn check_header(found: &Map<String, Value>, expected: &Map<String, Value>) -> Result<(), JournalProblem> {
+    let differs = |key: &&String| found.get(*key) != expected.get(*key);
+    let missing = found.keys().filter(|key| !expected.contains_key(*key));
+    let differing: Vec<String> = expected.keys().filter(differs).chain(missing).cloned().collect();
+    if differing.is_empty() { Ok(()) } else { Err(JournalProblem::OtherHeader { differing }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn header(seed: u64) -> Map<String, Value> {
+        json!({ "model": "m", "seed": seed }).as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn rows_come_back_and_half_a_line_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        let mut journal = Journal::open(&path, &header(1), false).unwrap();
+        journal.append("a", &json!({ "id": "a", "response": "ä\n" })).unwrap();
+        journal.append("b", &json!({ "id": "b", "response": "" })).unwrap();
+        drop(journal);
+        let whole = fs::read(&path).unwrap();
+        // Cut anywhere: what is left is a journal of the rows that are whole, and goes on from there.
+        for length in 0..=whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let mut journal = Journal::open(&path, &header(1), false).unwrap();
+            let lines = whole[..length].iter().filter(|&&byte| byte == b'\n').count();
+            assert_eq!((journal.get("a").is_some(), journal.get("b").is_some()), (lines > 1, lines > 2), "{length}");
+            for id in ["a", "b"] {
+                if journal.get(id).is_none() {
+                    let response = if id == "a" { "ä\n" } else { "" };
+                    journal.append(id, &json!({ "id": id, "response": response })).unwrap();
+                }
+            }
+            assert_eq!(fs::read(&path).unwrap(), whole, "{length}");
+        }
+    }
+
+    #[test]
+    fn another_header_is_refused_by_the_name_of_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        drop(Journal::open(&path, &header(0), false).unwrap());
+        // Without an answer in it, nothing is lost.
+        let mut journal = Journal::open(&path, &header(1), false).unwrap();
+        journal.append("a", &json!({ "id": "a" })).unwrap();
+        drop(journal);
+        let error = Journal::open(&path, &header(2), false).unwrap_err();
+        assert!(error.to_string().contains("with another seed lies here"), "{error}");
+        assert!(Journal::open(&path, &header(1), false).unwrap().get("a").is_some());
+        assert!(Journal::open(&path, &header(2), true).unwrap().get("a").is_none());
+    }
+
+    #[test]
+    fn what_is_no_journal_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        for notes in ["my notes\n", "my notes", "{\"model\":1}\nnotes\n"] {
+            fs::write(&path, notes).unwrap();
+            let error = Journal::open(&path, &header(1), false).unwrap_err();
+            assert!(matches!(error, Error::Journal { problem: JournalProblem::NoJournal { .. }, .. }), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), notes);
+        }
+    }
+
+    #[test]
+    fn two_runs_do_not_share_a_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        let first = Journal::open(&path, &header(1), false).unwrap();
+        assert!(Journal::open(&path, &header(1), false).unwrap_err().to_string().contains("another run"));
+        drop(first);
+        assert!(Journal::open(&path, &header(1), false).is_ok());
+    }
+}

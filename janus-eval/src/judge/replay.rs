@@ -1,0 +1,65 @@
+//! Recorded answers of a judge, read again.
+
+use std::collections::HashMap;
+
+use janus_core::{Judge, JudgeRequest, ModelError, RubricVerdict, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::{ScoreReader, feedback};
+use crate::join::{record_id, unique};
+use crate::{Error, Result};
+
+/// What a judge once wrote about a response.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The bench record's id.
+    pub id: String,
+    /// One text for each rubric.
+    pub judgments: Vec<String>,
+}
+
+/// A judge that asks nobody: it reads recorded texts by a rule of one's choice. A text is looked up by the record's id, so a
+/// recording belongs to one model's responses.
+#[derive(Debug, Clone)]
+pub struct ReplayJudge {
+    name: String,
+    reader: ScoreReader,
+    recorded: HashMap<String, Vec<String>>,
+}
+
+impl ReplayJudge {
+    /// A judge of this name in results that reads these recordings.
+    ///
+    /// # Errors
+    /// [`Error::DoubledId`].
+    pub fn new(name: impl Into<String>, reader: ScoreReader, recorded: Vec<Recorded>) -> Result<Self, Error> {
+        unique("recordings", recorded.iter().map(|recorded| recorded.id.as_str()))?;
+        Ok(Self { name: name.into(), reader, recorded: recorded.into_iter().map(|Recorded { id, judgments }| (id, judgments)).collect() })
+    }
+
+    fn verdict(&self, id: &str, rubrics: usize) -> Result<Verdict, String> {
+        let texts = self.recorded.get(id).ok_or("nothing was recorded for it")?;
+        if texts.len() != rubrics {
+            return Err(format!("{} texts were recorded for it, the record has {rubrics} rubrics", texts.len()));
+        }
+        let verdict = |text: &String| {
+            let (score, _) = self.reader.read(text)?;
+            Ok(RubricVerdict { score, feedback: feedback(text).into() })
+        };
+        Ok(Verdict { rubrics: texts.iter().map(verdict).collect::<Result<_, String>>()? })
+    }
+}
+
+impl Judge for ReplayJudge {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>> {
+        let verdict = |(index, request): (usize, &JudgeRequest<'_>)| {
+            let id = record_id(request.record, index);
+            self.verdict(&id, request.record.rubrics.len()).map_err(|reason| ModelError::Request { id, reason })
+        };
+        requests.iter().enumerate().map(verdict).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! The files of the Batch API: many requests in one file, answered within a day at a lower price.
+//!
+//! [`write()`] gives the file to upload; [`read()`] takes the one that comes back, in any order.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use janus_core::{ChatRequest, Generation, ModelError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{RemoteError, RemoteOptions, wire};
+
+/// Writes requests as a batch input file, whole or not at all: one line each, known by the request's id.
+///
+/// # Errors
+/// [`RemoteError::Batch`] if two requests share an id or the file cannot be written.
+pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], options: &RemoteOptions) -> Result<(), RemoteError> {
+    places(requests)?;
+    let mut text = String::new();
+    for request in requests {
+        let body = wire::body(model, request, options);
+        let line = json!({ "custom_id": request.id, "method": "POST", "url": "/v1/chat/completions", "body": body });
+        let _ = writeln!(text, "{line}");
+    }
+    janus_data::write_file(path, text.as_bytes()).map_err(|error| RemoteError::Batch { problem: error.to_string() })
+}
+
+#[derive(Deserialize)]
+struct Line {
+    custom_id: String,
+    response: Option<Response>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    status_code: u16,
+    body: Value,
+}
+
+/// Reads a batch output file (or its error file): an answer for each request, in the order of the requests. A
+/// request that the file does not have, or that failed, is an error of its own.
+///
+/// # Errors
+/// [`RemoteError::Batch`] for a file that cannot be read, a line that is none of a batch, an id that no request has
+/// or that stands twice.
+pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
+    let path = path.as_ref();
+    let at = |row: usize, problem: String| RemoteError::Batch { problem: format!("{}, row {row}: {problem}", path.display()) };
+    let text = fs::read_to_string(path).map_err(|error| RemoteError::Batch { problem: format!("{}: {error}", path.display()) })?;
+    let places = places(requests)?;
+    let mut answers: Vec<Option<Result<Vec<Generation>, ModelError>>> = requests.iter().map(|_| None).collect();
+    for (row, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let Line { custom_id, response, error } = serde_json::from_str(line).map_err(|error| at(row + 1, error.to_string()))?;
+        let Some(&place) = places.get(custom_id.as_str()) else {
+            return Err(at(row + 1, format!("no request has the id \"{custom_id}\": is this the answer to another batch?")));
+        };
+        if answers[place].is_some() {
+            return Err(at(row + 1, format!("the id \"{custom_id}\" stands twice")));
+        }
+        let request = &requests[place];
+        let answer = match response {
+            Some(Response { status_code: 200, body }) => wire::read(&body.to_string(), request).map(|answer| answer.generations),
+            Some(Response { status_code, body }) => Err(wire::refusal(status_code, &body.to_string(), None).error),
+            None => Err(RemoteError::Answer { problem: error.map_or("no response".into(), |error| error.to_string()) }),
+        };
+        answers[place] = Some(answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }));
+    }
+    let missing = |id: &str| ModelError::Request { id: id.into(), reason: "the batch has no answer to it".into() };
+    Ok(answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| Err(missing(&request.id)))).collect())
+}
+
+fn places(requests: &[ChatRequest]) -> Result<HashMap<&str, usize>, RemoteError> {
+    let mut places = HashMap::new();
+    for (place, request) in requests.iter().enumerate() {
+        if places.insert(request.id.as_str(), place).is_some() {
+            return Err(RemoteError::Batch { problem: format!("two requests have the id \"{}\"", request.id) });
+        }
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_core::{Message, SamplingParams};
+
+    use super::*;
+
+    fn request(id: &str) -> ChatRequest {
+        ChatRequest { id: id.into(), messages: vec![Message::user(id)], sampling: SamplingParams::greedy(4) }
+    }
+
+    #[test]
+    fn a_batch_is_written_and_read_back_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
+        let requests = [request("a"), request("b"), request("c"), request("d")];
+        write(&input, "m", &requests, &RemoteOptions::new("http://localhost/v1")).unwrap();
+        let lines: Vec<Value> = fs::read_to_string(&input).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[1]["custom_id"], &lines[1]["body"]["messages"][0]["content"]), (&json!("b"), &json!("b")));
+        assert_eq!((&lines[0]["url"], &lines[0]["method"]), (&json!("/v1/chat/completions"), &json!("POST")));
+
+        let good = |id: &str| {
+            let body = json!({ "choices": [{ "index": 0, "message": { "content": format!("to {id}") }, "finish_reason": "stop" }] });
+            json!({ "id": "x", "custom_id": id, "response": { "status_code": 200, "body": body }, "error": null }).to_string()
+        };
+        let bad = json!({ "custom_id": "b", "response": { "status_code": 400, "body": { "error": { "message": "too long" } } } });
+        fs::write(&output, format!("{}\n{bad}\n\n{}\n", good("d"), good("a"))).unwrap();
+        let answers = read(&output, &requests).unwrap();
+        let text = |place: usize| answers[place].as_ref().map(|generations| generations[0].text.as_str()).ok();
+        assert_eq!([text(0), text(1), text(2), text(3)], [Some("to a"), None, None, Some("to d")]);
+        assert!(matches!(&answers[2], Err(ModelError::Request { .. })));
+
+        fs::write(&output, good("z")).unwrap();
+        assert!(read(&output, &requests).unwrap_err().to_string().contains("row 1: no request has the id \"z\""));
+        fs::write(&output, format!("{}\n{}", good("a"), good("a"))).unwrap();
+        assert!(read(&output, &requests).unwrap_err().to_string().contains("row 2: the id \"a\" stands twice"));
+        assert!(write(&input, "m", &[request("a"), request("a")], &RemoteOptions::new("http://localhost/v1")).is_err());
+    }
+}

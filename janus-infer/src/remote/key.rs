@@ -1,0 +1,53 @@
+//! A key that is never shown.
+
+use std::fmt;
+
+use super::RemoteError;
+
+/// A service's key. It has no `Display`, its `Debug` is blank, and it is sent in one header only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// A key; white space around it is dropped.
+    ///
+    /// # Errors
+    /// [`RemoteError::Setting`], without the key, if it is empty or cannot stand in a header.
+    pub fn new(key: impl AsRef<str>) -> Result<Self, RemoteError> {
+        let key = key.as_ref().trim();
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(RemoteError::Setting { field: "key", got: "another text".into(), expected: "printable ASCII without blanks" });
+        }
+        Ok(Self(key.into()))
+    }
+
+    pub(super) fn secret(&self) -> &str {
+        &self.0
+    }
+
+    /// A text of the service with the key blotted out, should it be in there.
+    pub(super) fn blot(&self, text: &str) -> String {
+        text.replace(&self.0, "[key]")
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey([hidden])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_nowhere() {
+        let key = ApiKey::new(" sk-secret\n").unwrap();
+        assert_eq!(key.secret(), "sk-secret");
+        assert_eq!(format!("{key:?}"), "ApiKey([hidden])");
+        assert_eq!(key.blot("Incorrect API key: sk-secret."), "Incorrect API key: [key].");
+        let error = ApiKey::new("sk secret").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+    }
+}

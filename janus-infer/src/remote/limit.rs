@@ -1,0 +1,93 @@
+//! Not more in a minute than the service allows.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Spreads requests and tokens evenly: each takes its share of a minute before the next may start.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    requests_per_minute: Option<u32>,
+    tokens_per_minute: Option<u32>,
+    free: Mutex<Free>,
+}
+
+/// When the next request may start, by each measure.
+#[derive(Debug)]
+struct Free {
+    requests: Instant,
+    tokens: Instant,
+    held: Instant,
+}
+
+impl Limiter {
+    pub(super) fn new(requests_per_minute: Option<u32>, tokens_per_minute: Option<u32>) -> Self {
+        let now = Instant::now();
+        Self { requests_per_minute, tokens_per_minute, free: Mutex::new(Free { requests: now, tokens: now, held: now }) }
+    }
+
+    /// Waits until a request of so many tokens may start.
+    pub(super) fn wait(&self, tokens: u64) {
+        loop {
+            let pause = self.start(Instant::now(), tokens);
+            if pause.is_zero() {
+                return;
+            }
+            thread::sleep(pause);
+        }
+    }
+
+    /// Lets no request start for a while.
+    pub(super) fn hold(&self, pause: Duration) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        // A pause beyond the clock's end is one that whoever asked gives up on.
+        if let Some(until) = Instant::now().checked_add(pause) {
+            free.held = free.held.max(until);
+        }
+    }
+
+    /// Starts a request now and returns zero, or the time until it may start.
+    fn start(&self, now: Instant, tokens: u64) -> Duration {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = free.requests.max(free.tokens).max(free.held);
+        if at > now {
+            return at - now;
+        }
+        const MINUTE: Duration = Duration::from_secs(60);
+        if let Some(limit) = self.requests_per_minute {
+            free.requests = now + MINUTE / limit;
+        }
+        if let Some(limit) = self.tokens_per_minute {
+            free.tokens = now + MINUTE.mul_f64(tokens as f64 / f64::from(limit));
+        }
+        Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests that can start within a span, trying at each of its milliseconds.
+    fn started(limiter: &Limiter, tokens: u64, milliseconds: u64) -> usize {
+        let begin = Instant::now();
+        (0..milliseconds).filter(|ms| limiter.start(begin + Duration::from_millis(*ms), tokens).is_zero()).count()
+    }
+
+    #[test]
+    fn a_minute_has_as_many_requests_and_tokens_as_allowed() {
+        assert_eq!(started(&Limiter::new(None, None), 1000, 500), 500);
+        assert_eq!(started(&Limiter::new(Some(600), None), 1000, 60_000), 600);
+        assert_eq!(started(&Limiter::new(Some(600), Some(10_000)), 100, 60_000), 100);
+        assert_eq!(started(&Limiter::new(Some(60), Some(1_000_000)), 100, 60_000), 60);
+    }
+
+    #[test]
+    fn nobody_starts_while_held() {
+        let limiter = Limiter::new(None, None);
+        limiter.hold(Duration::from_secs(60));
+        limiter.hold(Duration::from_secs(1));
+        assert!(limiter.start(Instant::now() + Duration::from_secs(50), 1) > Duration::from_secs(9));
+        assert!(limiter.start(Instant::now() + Duration::from_secs(61), 1).is_zero());
+    }
+}

@@ -1,0 +1,235 @@
+//! Requests and answers as JSON.
+
+use janus_core::{ChatRequest, FinishReason, Generation, Message, SamplingParams, TokenLogprob, TopLogprob};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::budget::Tokens;
+use super::{ApiKey, RemoteError, RemoteOptions};
+
+/// The body of a request. Parameters that change nothing are left out: services refuse fields that they do
+/// not know, and only some know top-k, min-p and the repetition penalty.
+pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions) -> Value {
+    let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
+        &request.sampling;
+    let limit = if options.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
+    let mut body = json!({ "model": model, "messages": request.messages, "temperature": temperature, "top_p": top_p, limit: max_tokens });
+    let mut set = |name: &str, value: Value, neutral: bool| {
+        if !neutral {
+            body[name] = value;
+        }
+    };
+    set("n", json!(n), *n == 1);
+    // A seed has 63 bits there.
+    set("seed", json!(seed & (u64::MAX >> 1)), !options.send_seed);
+    set("stop", json!(stop), stop.is_empty());
+    set("logprobs", json!(true), !logprobs);
+    set("top_logprobs", json!(top_logprobs), *top_logprobs == 0);
+    set("top_k", json!(top_k), *top_k == 0);
+    set("min_p", json!(min_p), *min_p == 0.0);
+    set("repetition_penalty", json!(repetition_penalty), *repetition_penalty == 1.0);
+    body
+}
+
+/// The most tokens that a request can use: a token has a byte at least, a message some tokens around it.
+pub(super) fn most_tokens(request: &ChatRequest) -> Tokens {
+    let prompt: usize = request.messages.iter().map(|Message { content, .. }| content.len() + 16).sum();
+    Tokens { prompt: prompt as u64 + 16, completion: (request.sampling.max_tokens * request.sampling.n) as u64 }
+}
+
+/// The tokens that a request likely uses, as services count them for their limits.
+pub(super) fn likely_tokens(request: &ChatRequest) -> u64 {
+    let Tokens { prompt, completion } = most_tokens(request);
+    prompt / 4 + completion
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub generations: Vec<Generation>,
+    /// None if the service does not say what it used.
+    pub usage: Option<Tokens>,
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    choices: Vec<WireChoice>,
+    usage: Option<WireUsage>,
+}
+
+#[derive(Deserialize)]
+struct WireUsage {
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+}
+
+#[derive(Deserialize)]
+struct WireChoice {
+    #[serde(default)]
+    index: usize,
+    message: WireMessage,
+    finish_reason: Option<String>,
+    logprobs: Option<WireLogprobs>,
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    content: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireLogprobs {
+    content: Option<Vec<WireToken>>,
+}
+
+#[derive(Deserialize)]
+struct WireToken {
+    logprob: f64,
+    #[serde(default)]
+    top_logprobs: Vec<TopLogprob>,
+}
+
+/// What the service says that it used, if that can be read at all.
+pub(super) fn usage(text: &str) -> Option<Tokens> {
+    #[derive(Deserialize)]
+    struct Used {
+        usage: WireUsage,
+    }
+    let Used { usage } = serde_json::from_str(text).ok()?;
+    Some(Tokens { prompt: usage.prompt_tokens, completion: usage.completion_tokens })
+}
+
+/// Reads the answer to a request.
+pub(super) fn read(text: &str, request: &ChatRequest) -> Result<Answer, RemoteError> {
+    let problem = |problem: String| RemoteError::Answer { problem };
+    let Completion { mut choices, usage } = serde_json::from_str(text).map_err(|error| problem(format!("no completion: {error}")))?;
+    let n = request.sampling.n;
+    choices.sort_by_key(|choice| choice.index);
+    if choices.len() != n || choices.iter().enumerate().any(|(place, choice)| choice.index != place) {
+        return Err(problem(format!("{n} choices were asked for, it has {} ({})", choices.len(), indices(&choices))));
+    }
+    let usage = usage.map(|WireUsage { prompt_tokens: prompt, completion_tokens: completion }| Tokens { prompt, completion });
+    let (prompt_tokens, completion_tokens) = usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
+    let generation = |choice: WireChoice| {
+        let WireChoice { index, message, finish_reason, logprobs } = choice;
+        let finish_reason = match finish_reason.as_deref() {
+            Some("stop") | None => FinishReason::Stop,
+            Some("length") => FinishReason::Length,
+            Some(other) => return Err(problem(format!("it ended because of \"{other}\""))),
+        };
+        let said = message.refusal.map_or("it has no text".into(), |refusal| format!("it refuses: {refusal}"));
+        let text = message.content.ok_or_else(|| problem(said))?;
+        let tokens = logprobs.and_then(|logprobs| logprobs.content);
+        let token = |WireToken { logprob, top_logprobs }| TokenLogprob { id: None, logprob: logprob as f32, top: top_logprobs };
+        Ok(Generation {
+            text,
+            finish_reason,
+            prompt_tokens,
+            // The service counts the samples together: each gets its share.
+            completion_tokens: completion_tokens / n + usize::from(index < completion_tokens % n),
+            logprobs: tokens.map(|tokens| tokens.into_iter().map(token).collect()),
+        })
+    };
+    Ok(Answer { generations: choices.into_iter().map(generation).collect::<Result<_, _>>()?, usage })
+}
+
+fn indices(choices: &[WireChoice]) -> String {
+    choices.iter().map(|choice| choice.index.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// An answer that is an error.
+pub(super) struct Refusal {
+    pub error: RemoteError,
+    /// Whether every other request would be refused too.
+    pub closes: bool,
+}
+
+/// What an error's body says, in one line without the key.
+pub(super) fn refusal(status: u16, text: &str, key: Option<&ApiKey>) -> Refusal {
+    if matches!(status, 401 | 403) {
+        // Services repeat parts of the key here, so their words are not.
+        let message = if key.is_some() { "the key is refused" } else { "a key is needed" };
+        return Refusal { error: RemoteError::Status { status, message: message.into() }, closes: true };
+    }
+    let body: Value = serde_json::from_str(text).unwrap_or_default();
+    let said = body["error"]["message"].as_str().or_else(|| body["message"].as_str()).or_else(|| body["error"].as_str()).unwrap_or(text);
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = key.map_or_else(|| line.clone(), |key| key.blot(&line));
+    let message: String = if line.is_empty() { "nothing".into() } else { line.chars().take(300).collect() };
+    let closes = body["error"]["code"] == "insufficient_quota";
+    Refusal { error: RemoteError::Status { status, message }, closes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(sampling: SamplingParams) -> ChatRequest {
+        ChatRequest { id: "a".into(), messages: vec![Message::system("s"), Message::user("ü")], sampling }
+    }
+
+    #[test]
+    fn neutral_parameters_are_not_sent() {
+        let options = RemoteOptions { send_seed: false, ..RemoteOptions::new("http://localhost/v1") };
+        let plain = body("m", &request(SamplingParams::greedy(9)), &options);
+        let keys: Vec<&String> = plain.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["model", "messages", "temperature", "top_p", "max_tokens"]);
+        assert_eq!(plain["messages"][1], json!({ "role": "user", "content": "ü" }));
+        let all = SamplingParams {
+            top_k: 3,
+            min_p: 0.1,
+            n: 2,
+            seed: u64::MAX,
+            stop: vec!["x".into()],
+            logprobs: true,
+            top_logprobs: 5,
+            ..SamplingParams::default()
+        };
+        let options = RemoteOptions { send_seed: true, max_completion_tokens: true, ..options };
+        let sent = body("m", &request(all), &options);
+        assert_eq!((&sent["seed"], &sent["top_logprobs"], &sent["repetition_penalty"]), (&json!(i64::MAX), &json!(5), &json!(1.03)));
+        assert!(sent.get("max_tokens").is_none() && sent["max_completion_tokens"] == 1024);
+    }
+
+    #[test]
+    fn answers_are_read_in_the_order_of_their_indices() {
+        let text = r#"{"choices": [{"index": 1, "message": {"content": "b"}, "finish_reason": "length"},
+            {"index": 0, "message": {"content": "a"}, "finish_reason": "stop",
+             "logprobs": {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -0.5, "bytes": [97]}]}]}}],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}"#;
+        let two = request(SamplingParams { n: 2, ..SamplingParams::greedy(4) });
+        let Answer { generations, usage } = read(text, &two).unwrap();
+        assert_eq!((generations[0].text.as_str(), generations[0].completion_tokens), ("a", 3));
+        assert_eq!((generations[1].finish_reason, generations[1].completion_tokens), (FinishReason::Length, 2));
+        assert_eq!(generations[0].logprobs.as_ref().unwrap()[0].top, [TopLogprob { token: "a".into(), logprob: -0.5 }]);
+        assert_eq!(usage, Some(Tokens { prompt: 7, completion: 5 }));
+        assert!(read(text, &request(SamplingParams::greedy(4))).is_err(), "one was asked for");
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for wrong in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"choices": []}"#,
+            r#"{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}"#,
+            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "content_filter"}]}"#,
+            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#,
+        ] {
+            assert!(matches!(read(wrong, &request(SamplingParams::greedy(4))), Err(RemoteError::Answer { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_never_the_key() {
+        let key = ApiKey::new("sk-123").unwrap();
+        let said = |status, text| refusal(status, text, Some(&key));
+        assert_eq!(said(401, "wrong key sk-123").error.to_string(), "the service answers 401: the key is refused");
+        let busy = said(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
+        assert_eq!((busy.error.to_string().as_str(), busy.closes), ("the service answers 429: slow down, [key]", false));
+        assert!(said(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).closes);
+        assert_eq!(said(500, "").error.to_string(), "the service answers 500: nothing");
+    }
+}

@@ -1,0 +1,210 @@
+//! The client against a service that misbehaves.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stub;
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use janus_core::{ChatModel, ChatRequest, Message, ModelError, SamplingParams};
+use janus_data::{CallJournal, Journaled};
+use janus_infer::remote::{ApiKey, Backoff, Prices, RemoteModel, RemoteOptions};
+
+use stub::{Received, Reply, Stub};
+
+fn request(id: usize) -> ChatRequest {
+    ChatRequest { id: id.to_string(), messages: vec![Message::user(format!("question {id}"))], sampling: SamplingParams::greedy(100) }
+}
+
+/// Quick retries, many of them.
+fn options(stub: &Stub) -> RemoteOptions {
+    RemoteOptions {
+        concurrency: 16,
+        attempts: 20,
+        timeout: Duration::from_secs(2),
+        backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_millis(20) },
+        ..RemoteOptions::new(stub.url())
+    }
+}
+
+fn model(options: RemoteOptions) -> RemoteModel {
+    RemoteModel::new("judge", options).unwrap()
+}
+
+/// Three of ten requests are answered badly, each way in turn.
+fn misbehaves(received: &Received) -> Reply {
+    let good = Reply::text(&format!("answer to {}", received.asked()));
+    match received.number % 20 {
+        1 => Reply { headers: vec![("retry-after", "0.01".into())], ..Reply::status(429, r#"{"error": {"message": "slow down"}}"#) },
+        4 => Reply::status(500, "<html>oops</html>"),
+        7 => Reply { cut: Some(0), ..good },
+        9 => Reply { cut: Some(150), ..good },
+        12 => Reply::status(200, &good.body[..good.body.len() / 2]),
+        16 => Reply { slowly: Duration::from_millis(1), ..good },
+        18 => Reply { twice: true, ..good },
+        _ => good,
+    }
+}
+
+#[test]
+fn every_answer_arrives_once_though_three_of_ten_go_wrong() {
+    let stub = Stub::start(misbehaves);
+    let model = model(options(&stub));
+    let requests: Vec<_> = (0..1000).map(request).collect();
+    let mut answered = HashSet::new();
+    model.generate_each(&requests, &mut |index, answer| {
+        assert_eq!(answer.unwrap()[0].text, format!("answer to question {index}"), "answers are not mixed up");
+        assert!(answered.insert(index), "{index} came twice");
+    });
+    assert_eq!(answered.len(), 1000);
+    assert_eq!(model.usage().requests as usize, stub.received());
+    assert!(stub.received() > 1200, "the service did misbehave: {}", stub.received());
+}
+
+#[test]
+fn killed_and_started_again_it_asks_only_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.jsonl");
+    let answered = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let log = answered.clone();
+    let stub = Stub::start(move |received| {
+        let reply = misbehaves(received);
+        if reply.status == 200 && reply.cut.is_none() && reply.body.ends_with('}') {
+            log.lock().unwrap().push(received.asked().to_string());
+        }
+        reply
+    });
+    let requests: Vec<_> = (0..300).map(request).collect();
+    let mut seen = 0;
+    catch_unwind(AssertUnwindSafe(|| {
+        let journal = CallJournal::open(&path).unwrap();
+        Journaled::new(model(options(&stub)), &journal).generate_each(&requests, &mut |_, answer| {
+            answer.unwrap();
+            seen += 1;
+            assert!(seen < 120, "killed");
+        });
+    }))
+    .unwrap_err();
+    let journal = CallJournal::open(&path).unwrap();
+    let kept = journal.len();
+    assert!((120..300).contains(&kept), "{kept}");
+    answered.lock().unwrap().clear();
+    let answers = Journaled::new(model(options(&stub)), &journal).generate(&requests);
+    for (index, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.unwrap()[0].text, format!("answer to question {index}"));
+    }
+    let asked: HashSet<String> = answered.lock().unwrap().iter().cloned().collect();
+    assert_eq!((asked.len(), answered.lock().unwrap().len()), (300 - kept, 300 - kept), "each missing one was answered once");
+}
+
+#[test]
+fn the_service_says_how_long_to_wait() {
+    let times = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let log = times.clone();
+    let stub = Stub::start(move |received| {
+        log.lock().unwrap().push(Instant::now());
+        let busy = Reply { headers: vec![("retry-after-ms", "300".into())], ..Reply::status(429, "") };
+        if received.number == 0 { busy } else { Reply::text("ok") }
+    });
+    let backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_secs(5) };
+    model(RemoteOptions { backoff, ..options(&stub) }).generate(&[request(0)])[0].as_ref().unwrap();
+    let times = times.lock().unwrap();
+    assert!(times[1] - times[0] >= Duration::from_millis(300));
+
+    // One that asks for an hour is not waited for.
+    let stub = Stub::start(|_| Reply { headers: vec![("retry-after", "3600".into())], ..Reply::status(503, "closed for today") });
+    let error = model(options(&stub)).generate(&[request(0)]).remove(0).unwrap_err();
+    assert_eq!(stub.received(), 1);
+    assert!(source(&error).contains("gave up after 1 attempts: the service answers 503: closed for today"), "{error:?}");
+}
+
+#[test]
+fn late_answers_are_not_waited_for_and_end_in_an_error() {
+    let stub = Stub::start(|_| Reply { after: Duration::from_secs(5), ..Reply::text("late") });
+    let options = RemoteOptions { attempts: 2, timeout: Duration::from_millis(100), ..options(&stub) };
+    let begin = Instant::now();
+    let error = model(options).generate(&[request(0)]).remove(0).unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(4));
+    assert!(source(&error).starts_with("gave up after 2 attempts: no whole answer came in time"), "{}", source(&error));
+}
+
+fn source(error: &ModelError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+#[test]
+fn the_key_goes_into_its_header_and_nowhere_else() {
+    let stub = Stub::start(|received| match received.authorization.as_deref() {
+        Some("Bearer sk-secret-1") => Reply::text("ok"),
+        Some(wrong) => Reply::status(401, format!(r#"{{"error": {{"message": "Incorrect key: {wrong}"}}}}"#)),
+        None => Reply::status(403, ""),
+    });
+    let with = |key: Option<&str>| {
+        model(RemoteOptions { key: key.map(|key| ApiKey::new(key).unwrap()), concurrency: 1, attempts: 5, ..options(&stub) })
+    };
+    let good = with(Some("sk-secret-1"));
+    assert!(good.generate(&[request(0)])[0].is_ok());
+    assert!(!format!("{good:?}").contains("secret"));
+    let before = stub.received();
+    let wrong = with(Some("sk-secret-2"));
+    let answers = wrong.generate(&(0..50).map(request).collect::<Vec<_>>());
+    assert_eq!(stub.received() - before, 1, "a refused key is not tried again");
+    for error in answers.into_iter().map(Result::unwrap_err) {
+        let said = format!("{error} {error:?} {}", source(&error));
+        assert!(said.contains("the key is refused") && !said.contains("secret"), "{said}");
+    }
+    let none = with(None).generate(&[request(0)]).remove(0).unwrap_err();
+    assert!(format!("{none:?}").contains("a key is needed"));
+}
+
+#[test]
+fn a_wrong_request_is_told_and_not_tried_again() {
+    let stub = Stub::start(|received| match received.path.as_str() {
+        "/v1/chat/completions" => Reply::status(400, r#"{"error": {"message": "temperature too high"}}"#),
+        other => Reply::status(404, other),
+    });
+    let error = model(options(&stub)).generate(&[request(7)]).remove(0).unwrap_err();
+    assert_eq!(error.to_string(), "request 7: the service answers 400: temperature too high");
+    assert_eq!(stub.received(), 1);
+    let invalid = ChatRequest { sampling: SamplingParams { temperature: -1.0, ..SamplingParams::default() }, ..request(1) };
+    assert!(matches!(model(options(&stub)).generate(&[invalid]).remove(0), Err(ModelError::Request { .. })));
+    assert_eq!(stub.received(), 1);
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let other = Stub::start(|_| Reply::text("stolen"));
+    let target = other.url();
+    let stub = Stub::start(move |_| Reply { headers: vec![("location", format!("{target}/chat/completions"))], ..Reply::status(307, "") });
+    let options = RemoteOptions { key: Some(ApiKey::new("sk").unwrap()), ..options(&stub) };
+    assert!(model(options).generate(&[request(0)])[0].is_err());
+    assert_eq!(other.received(), 0);
+}
+
+#[test]
+fn the_budget_holds_whatever_runs_at_once() {
+    let stub = Stub::start(|_| Reply { after: Duration::from_millis(5), ..Reply::text("ok") });
+    let prices = Prices { prompt: 1000.0, completion: 1000.0 };
+    // An answer uses 15 tokens, 0.015; a request is reckoned at 10 + 16 + 16 + 100 and some bytes, above 0.14.
+    let model = model(RemoteOptions { prices: Some(prices), budget: Some(1.0), ..options(&stub) });
+    let answers = model.generate(&(0..200).map(request).collect::<Vec<_>>());
+    let answered = answers.iter().filter(|answer| answer.is_ok()).count();
+    let usage = model.usage();
+    assert!(usage.cost <= 1.0 && usage.cost > 0.8, "{usage:?}");
+    assert_eq!((answered, stub.received()), (usage.requests as usize, usage.requests as usize));
+    let error = answers.into_iter().find_map(Result::err).unwrap();
+    assert!(source(&error).contains("of the budget of 1.0000 is spent"), "{}", source(&error));
+}
+
+#[test]
+fn options_that_cannot_be_used_are_named() {
+    let stub = Stub::start(|_| Reply::text("ok"));
+    let error = |options: RemoteOptions| RemoteModel::new("m", options).unwrap_err().to_string();
+    assert!(error(RemoteOptions { concurrency: 0, ..options(&stub) }).starts_with("concurrency is 0"));
+    assert!(error(RemoteOptions { budget: Some(1.0), ..options(&stub) }).contains("expected prices beside it"));
+    assert!(error(RemoteOptions::new("localhost:80")).starts_with("base_url is localhost:80"));
+    let with_password = error(RemoteOptions::new("https://user:secret@host/v1"));
+    assert!(!with_password.contains("secret"), "{with_password}");
+}

@@ -1,0 +1,155 @@
+//! A service on loopback that answers as a test tells it to, well or badly.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// A request as it arrived.
+pub struct Received {
+    /// Its number, from 0, over all connections.
+    pub number: usize,
+    /// The request line's path.
+    pub path: String,
+    /// The value of the `authorization` header.
+    pub authorization: Option<String>,
+    /// The body.
+    pub body: Value,
+}
+
+impl Received {
+    /// The last message's text.
+    pub fn asked(&self) -> &str {
+        self.body["messages"].as_array().and_then(|messages| messages.last()).and_then(|last| last["content"].as_str()).unwrap_or_default()
+    }
+}
+
+/// What is answered.
+#[derive(Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
+    /// Time before the first byte.
+    pub after: Duration,
+    /// Cuts the connection after so many bytes of the whole reply.
+    pub cut: Option<usize>,
+    /// Sends the whole reply twice on the same connection.
+    pub twice: bool,
+    /// Time between chunks of 16 bytes.
+    pub slowly: Duration,
+}
+
+impl Reply {
+    /// A status with a body.
+    pub fn status(status: u16, body: impl Into<String>) -> Self {
+        let zero = Duration::ZERO;
+        Self { status, headers: Vec::new(), body: body.into(), after: zero, cut: None, twice: false, slowly: zero }
+    }
+
+    /// A completion of this text.
+    pub fn text(text: &str) -> Self {
+        let choice = json!({ "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "stop" });
+        let usage = json!({ "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15 });
+        Self::status(200, json!({ "id": "c", "object": "chat.completion", "choices": [choice], "usage": usage }).to_string())
+    }
+}
+
+/// A running service; it ends with this value.
+pub struct Stub {
+    port: u16,
+    received: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+}
+
+impl Stub {
+    /// Starts a service that answers by `handle`.
+    pub fn start(handle: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (received, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, ended, handle) = (received.clone(), over.clone(), Arc::new(handle));
+        thread::spawn(move || {
+            for connection in listener.incoming() {
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
+                let (count, handle) = (count.clone(), handle.clone());
+                // A client that went away is no fault of the service.
+                thread::spawn(move || connection.map(|stream| serve(stream, &count, &*handle)));
+            }
+        });
+        Self { port, received, over }
+    }
+
+    /// The address, with its version.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/v1", self.port)
+    }
+
+    /// Requests that arrived.
+    pub fn received(&self) -> usize {
+        self.received.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn serve(stream: TcpStream, count: &AtomicUsize, handle: &dyn Fn(&Received) -> Reply) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
+    loop {
+        let (mut line, mut length, mut authorization) = (String::new(), 0, None);
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let path = line.split(' ').nth(1).unwrap_or_default().to_string();
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header)?;
+            let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.parse().unwrap(),
+                "authorization" => authorization = Some(value.to_string()),
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        let reply = handle(&Received { number, path, authorization, body });
+        thread::sleep(reply.after);
+        let headers: String = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!(
+            "HTTP/1.1 {} X\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
+            reply.status,
+            reply.body.len()
+        );
+        let mut bytes = format!("{head}{}", reply.body).into_bytes();
+        if reply.twice {
+            bytes.extend_from_within(..);
+        }
+        if let Some(cut) = reply.cut {
+            writer.write_all(&bytes[..cut.min(bytes.len())])?;
+            return Ok(());
+        }
+        if reply.slowly.is_zero() {
+            writer.write_all(&bytes)?;
+        } else {
+            for chunk in bytes.chunks(16) {
+                writer.write_all(chunk)?;
+                thread::sleep(reply.slowly);
+            }
+        }
+    }
+}

@@ -4,6 +4,8 @@
 //!   whose errors name the file, the row and the field.
 //! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear whole or not at all.
 //! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
+//! * [`instructions`]: instructions without duplicates, personas, or texts of a bench.
+//! * [`construct`]: a Multifaceted Collection from any chat model.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
@@ -31,8 +33,10 @@
 
 mod bpe;
 mod calls;
+pub mod construct;
 mod error;
 mod format;
+pub mod instructions;
 mod journal;
 pub mod mini;
 mod pack;

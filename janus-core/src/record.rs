@@ -56,6 +56,15 @@ pub struct PairRecord {
     pub rejected: Vec<Message>,
 }
 
+impl PairRecord {
+    /// The row as two conversations, chosen and rejected: the system message (left out if empty), the instruction, and
+    /// the last message of each side.
+    pub fn conversations(&self) -> (Vec<Message>, Vec<Message>) {
+        let side = |messages: &[Message]| prompt_messages(&self.system, &self.prompt).into_iter().chain(messages.last().cloned()).collect();
+        (side(&self.chosen), side(&self.rejected))
+    }
+}
+
 /// A row to train a reward model on (Multifaceted-Collection-RM): plain strings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RewardRecord {
@@ -65,6 +74,14 @@ pub struct RewardRecord {
     pub chosen: String,
     /// The one that does not.
     pub rejected: String,
+}
+
+impl RewardRecord {
+    /// The row as two conversations, chosen and rejected, with the whole input as the user's message.
+    pub fn conversations(&self) -> (Vec<Message>, Vec<Message>) {
+        let side = |response: &str| vec![Message::user(self.input.clone()), Message::assistant(response)];
+        (side(&self.chosen), side(&self.rejected))
+    }
 }
 
 /// A row to be evaluated on (Multifaceted-Bench).

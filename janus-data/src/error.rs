@@ -147,6 +147,9 @@ pub enum Error {
     /// A row in which nothing is to be learnt.
     #[error("no token is trained: a conversation needs a non-empty assistant message, a document at least two tokens")]
     NothingTrained,
+    /// A pair whose sides answer different prompts.
+    #[error("chosen and rejected answer different prompts: expected the same messages before the last, the assistant's")]
+    PairPrompts,
     /// A token row that does not say of each token whether it is trained.
     #[error("row {row} has {ids} ids and {trained} trained flags: give one flag for each id, and at least one id")]
     RowShape {

@@ -8,6 +8,7 @@
 //! * [`construct`]: a Multifaceted Collection from any chat model.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
+//! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
 //!
 //! From a file of records to rows a model trains on:
@@ -40,6 +41,7 @@ pub mod instructions;
 mod journal;
 pub mod mini;
 mod pack;
+mod pair;
 mod read;
 mod tokenize;
 mod tokenizer;
@@ -50,6 +52,7 @@ pub use error::{Error, Problem, Result};
 pub use journal::{Journal, JournalProblem};
 pub use pack::{PackedRow, concat, pack};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
+pub use pair::PairRows;
 pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;
 pub use write::{ArrowRecord, Column, Writer, write_all, write_file, write_records};

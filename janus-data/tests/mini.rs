@@ -152,7 +152,7 @@ fn checkers_are_graded() {
 
 #[test]
 fn truth_alone_can_be_graded() {
-    let truth = |response: &str| grade_truth("Where is the owl found?", response).map(|grade| grade.score.get());
+    let truth = |response: &str| grade_truth("Tell me where the owl is found.", response).map(|grade| grade.score.get());
     assert_eq!(truth("It rests in hollow trees."), Some(5));
     assert_eq!(truth("The owl can turn its head almost backward."), Some(2));
     assert_eq!(truth("No idea."), Some(1));

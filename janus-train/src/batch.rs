@@ -39,6 +39,23 @@ impl Batch {
         self.ids.len()
     }
 
+    /// Number of documents.
+    pub fn documents(&self) -> usize {
+        self.cu_seqlens.len().saturating_sub(1)
+    }
+
+    /// The document that each of these tokens belongs to; tokens must rise.
+    pub(crate) fn documents_of(&self, tokens: &[u32]) -> Vec<u32> {
+        let mut document = 0;
+        let of = |&token: &u32| {
+            while self.cu_seqlens[document + 1] <= token {
+                document += 1;
+            }
+            document as u32
+        };
+        tokens.iter().map(of).collect()
+    }
+
     /// Indices of the tokens whose prediction carries loss; the prediction of token i is made at i - 1.
     pub fn supervised(&self) -> Vec<u32> {
         let documents = self.cu_seqlens.windows(2);
@@ -75,6 +92,7 @@ mod tests {
         let b = TokenRow { ids: vec![], trained: vec![] };
         let batch = Batch::concat(&[&a, &b, &a]);
         assert_eq!(batch.cu_seqlens, [0, 3, 3, 6]);
+        assert_eq!((batch.documents(), batch.documents_of(&[0, 2, 3, 5])), (3, vec![0, 0, 2, 2]));
         assert_eq!(batch.supervised(), [2, 5], "a first token is never predicted from the document before");
         assert!(batch.check(8).is_ok());
     }

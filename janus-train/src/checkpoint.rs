@@ -10,6 +10,7 @@ use janus_infer::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::file::{AtPath, write_folder, write_whole};
+use crate::reference::hash_row;
 use crate::{AdamW, Decoder, Error, Result, TokenRow, TrainConfig};
 
 const PREFIX: &str = "step-";
@@ -20,6 +21,8 @@ const PREFIX: &str = "step-";
 pub struct Fingerprint {
     /// Of the training settings that change the result.
     pub config: String,
+    /// Of the objective and its constants.
+    pub objective: String,
     /// Of the model's architecture.
     pub model: String,
     /// Of every token and mark of the rows.
@@ -28,17 +31,15 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     /// The fingerprint of a run. How often checkpoints are written and how many are kept is left out.
-    pub fn new(config: &TrainConfig, model: &ModelConfig, rows: &[TokenRow]) -> Self {
+    pub fn new(config: &TrainConfig, objective: &str, model: &ModelConfig, rows: &[TokenRow]) -> Self {
         let settings = TrainConfig { checkpoint_every: None, keep_last: 1, ..config.clone() };
         let mut data = blake3::Hasher::new();
         for row in rows {
-            data.update(&(row.ids.len() as u64).to_le_bytes());
-            for (id, &trained) in row.ids.iter().zip(&row.trained) {
-                data.update(&(u64::from(*id) << 1 | u64::from(trained)).to_le_bytes());
-            }
+            hash_row(&mut data, row);
         }
         Self {
             config: blake3::hash(format!("{settings:?}").as_bytes()).to_string(),
+            objective: blake3::hash(objective.as_bytes()).to_string(),
             model: blake3::hash(model.to_json().as_bytes()).to_string(),
             data: data.finalize().to_string(),
         }
@@ -46,7 +47,12 @@ impl Fingerprint {
 
     /// The first part in which the two differ.
     fn difference(&self, other: &Self) -> Option<&'static str> {
-        let parts = [("config", &self.config, &other.config), ("model", &self.model, &other.model), ("data", &self.data, &other.data)];
+        let parts = [
+            ("config", &self.config, &other.config),
+            ("objective", &self.objective, &other.objective),
+            ("model", &self.model, &other.model),
+            ("data", &self.data, &other.data),
+        ];
         parts.into_iter().find(|(_, a, b)| a != b).map(|(name, ..)| name)
     }
 }

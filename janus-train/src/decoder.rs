@@ -1,34 +1,79 @@
 //! The model that learns.
 
+mod store;
+mod value_head;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
 use janus_infer::ModelConfig;
 use rand::Rng;
 
-use crate::file::{Tensors, write_tensors, write_whole};
-use crate::ops::{AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable, decoder, linear_logprobs};
-use crate::{Batch, Result};
+use crate::ops::{AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable, decoder, embedding, linear_logprobs, segment_sum};
+use crate::{Batch, Error, Result};
+
+pub use value_head::{RewardScale, VALUE_HEAD};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const FINAL_NORM: &str = "model.norm.weight";
 const HEAD: &str = "lm_head.weight";
 
-/// A trainable Llama or Mistral decoder; every parameter is a candle [`Var`] in f32.
+/// A trainable Llama or Mistral decoder in f32; every parameter is a candle [`Var`].
 pub struct Decoder {
     config: ModelConfig,
+    /// Every weight, as the operations read it: tracked if it trains.
+    weights: BTreeMap<String, Tensor>,
+    /// Those that train.
     parameters: BTreeMap<String, Var>,
     device: Device,
+    reward_scale: Option<RewardScale>,
 }
 
-/// Log-probabilities of the supervised tokens of a batch.
+/// Log-probabilities of tokens of a batch.
 #[derive(Debug, Clone)]
 pub struct Logprobs {
     /// `[rows]`: natural logarithms, differentiable.
     pub values: Tensor,
     /// `[rows]`: the index in `Batch::ids` of the token that each row is the log-probability of; rising.
     pub tokens: Vec<u32>,
+}
+
+impl Logprobs {
+    /// Their sum over each document of the batch: `[documents]`; 0 for a document without any.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn sum_by_document(&self, batch: &Batch) -> Result<Tensor> {
+        Ok(segment_sum(&self.values, &batch.documents_of(&self.tokens), batch.documents())?)
+    }
+
+    /// Their mean over each document of the batch: `[documents]`; 0 for a document without any.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn mean_by_document(&self, batch: &Batch) -> Result<Tensor> {
+        let mut counts = vec![0.0f32; batch.documents()];
+        batch.documents_of(&self.tokens).iter().for_each(|&document| counts[document as usize] += 1.0);
+        let inverse: Vec<f32> = counts.iter().map(|&count| 1.0 / count.max(1.0)).collect();
+        let inverse = Tensor::from_vec(inverse, batch.documents(), self.values.device())?;
+        Ok((self.sum_by_document(batch)? * inverse)?)
+    }
+
+    /// Those of the given tokens, which must rise and be among [`tokens`](Self::tokens).
+    ///
+    /// # Errors
+    /// [`Error::Batch`] for a token that is not among them.
+    pub fn select(&self, tokens: &[u32]) -> Result<Self> {
+        let mut places = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            match self.tokens.binary_search(token) {
+                Ok(place) => places.push(place as u32),
+                Err(_) => return Err(Error::Batch { reason: format!("token {token} has no log-probability here") }),
+            }
+        }
+        let index = Tensor::new(places, self.values.device())?;
+        Ok(Self { values: self.values.index_select(&index, 0)?, tokens: tokens.into() })
+    }
 }
 
 impl Decoder {
@@ -47,53 +92,41 @@ impl Decoder {
         })
     }
 
-    /// Reads `config.json` and `model.safetensors` of a folder; weights of other float types become f32.
-    ///
-    /// # Errors
-    /// If a file is missing or unreadable, or lacks a tensor of the config's shape.
-    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let folder = folder.as_ref();
-        let config = ModelConfig::read(folder.join("config.json"))?;
-        let path = folder.join("model.safetensors");
-        let mut tensors = Tensors::read(&path, device)?;
-        Self::build(&config, device, |name, shape| tensors.take(name, shape))
-    }
-
-    /// Writes `config.json` and `model.safetensors` into a folder, which is made if need be, each whole or not at all.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        let folder = folder.as_ref();
-        std::fs::create_dir_all(folder).map_err(|source| crate::Error::Io { path: folder.into(), source })?;
-        self.save_weights(&folder.join("model.safetensors"))?;
-        write_whole(&folder.join("config.json"), self.config.to_json().as_bytes())
-    }
-
-    pub(crate) fn save_weights(&self, path: &Path) -> Result<()> {
-        let mut tensors = Vec::with_capacity(self.parameters.len());
-        for (name, var) in &self.parameters {
-            tensors.push((name.clone(), var.dims(), var.flatten_all()?.to_vec1::<f32>()?));
-        }
-        write_tensors(path, tensors)
-    }
-
-    /// Sets every parameter from a file that [`save`](Self::save) wrote.
-    pub(crate) fn restore_weights(&self, path: &Path) -> Result<()> {
-        let mut tensors = Tensors::read(path, &self.device)?;
-        for (name, var) in &self.parameters {
-            var.set(&tensors.take(name, var.dims())?)?;
-        }
-        Ok(())
-    }
-
     fn build(config: &ModelConfig, device: &Device, mut value: impl FnMut(&str, &[usize]) -> Result<Tensor>) -> Result<Self> {
         let mut parameters = BTreeMap::new();
         for (name, shape) in config.tensors() {
             let var = Var::from_tensor(&value(&name, &shape)?)?;
             parameters.insert(name, var);
         }
-        Ok(Self { config: config.clone(), parameters, device: device.clone() })
+        let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+        Ok(Self { config: config.clone(), weights, parameters, device: device.clone(), reward_scale: None })
+    }
+
+    /// The same weights, not copied, without anything that trains: for forward passes of which no gradient is
+    /// wanted, which then keep nothing for a backward pass.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn detached(&self) -> Result<Self> {
+        let weights = self.weights.iter().map(|(name, weight)| (name.clone(), weight.detach())).collect();
+        let (config, device) = (self.config.clone(), self.device.clone());
+        Ok(Self { config, weights, parameters: BTreeMap::new(), device, reward_scale: self.reward_scale })
+    }
+
+    /// A hash of the architecture and of every bit of the weights.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut hash = blake3::Hasher::new();
+        hash.update(self.config.to_json().as_bytes());
+        for (name, weight) in &self.weights {
+            hash.update(name.as_bytes());
+            for value in weight.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()? {
+                hash.update(&value.to_le_bytes());
+            }
+        }
+        Ok(hash.finalize().to_string())
     }
 
     /// The architecture.
@@ -106,7 +139,12 @@ impl Decoder {
         &self.device
     }
 
-    /// Every parameter by its Hugging Face name, in the order of the names.
+    /// Every weight by its Hugging Face name, in the order of the names.
+    pub fn weights(&self) -> &BTreeMap<String, Tensor> {
+        &self.weights
+    }
+
+    /// Every weight that trains, by its Hugging Face name, in the order of the names.
     pub fn parameters(&self) -> &BTreeMap<String, Var> {
         &self.parameters
     }
@@ -114,7 +152,7 @@ impl Decoder {
     /// Hidden states after the final norm: `[tokens, hidden]`.
     ///
     /// # Errors
-    /// [`Error::Batch`](crate::Error::Batch) if the batch does not fit the model.
+    /// [`Error::Batch`] if the batch does not fit the model.
     pub fn hidden(&self, batch: &Batch) -> Result<Tensor> {
         let config = &self.config;
         batch.check(config.vocab_size)?;
@@ -131,7 +169,7 @@ impl Decoder {
         };
         let layers: Vec<LayerWeights<'_>> = (0..config.num_hidden_layers)
             .map(|layer| {
-                let weight = |tail: &str| self.parameter(&format!("model.layers.{layer}.{tail}.weight"));
+                let weight = |tail: &str| self.weight(&format!("model.layers.{layer}.{tail}.weight"));
                 LayerWeights {
                     input_layernorm: weight("input_layernorm"),
                     q_proj: weight("self_attn.q_proj"),
@@ -145,7 +183,7 @@ impl Decoder {
                 }
             })
             .collect();
-        let weights = DecoderWeights { embed_tokens: self.parameter(EMBEDDING), layers: &layers, norm: self.parameter(FINAL_NORM) };
+        let weights = DecoderWeights { embed_tokens: self.weight(EMBEDDING), layers: &layers, norm: self.weight(FINAL_NORM) };
         Ok(decoder(&batch.ids, weights, &shape)?)
     }
 
@@ -154,17 +192,30 @@ impl Decoder {
     /// # Errors
     /// As [`hidden`](Self::hidden).
     pub fn logprobs(&self, batch: &Batch) -> Result<Logprobs> {
-        let hidden = self.hidden(batch)?;
-        let tokens = batch.supervised();
-        let targets: Vec<u32> = tokens.iter().map(|&i| batch.ids[i as usize]).collect();
-        let rows: Vec<u32> = tokens.iter().map(|&i| i - 1).collect();
-        let head = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
-        Ok(Logprobs { values: linear_logprobs(&hidden, self.parameter(head), &rows, &targets)?, tokens })
+        self.logprobs_at(batch, batch.supervised())
     }
 
-    /// The parameter of a name that the config implies.
-    fn parameter(&self, name: &str) -> &Tensor {
-        self.parameters[name].as_tensor()
+    /// Log-probabilities of the given tokens, each given the tokens before it in its document. Tokens are indices in
+    /// `Batch::ids`, rising; none may be the first of its document.
+    ///
+    /// # Errors
+    /// As [`hidden`](Self::hidden); [`Error::NoHead`] if the model has no language-model head.
+    pub fn logprobs_at(&self, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
+        let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
+        let head = self.weights.get(name).ok_or(Error::NoHead { name })?;
+        let documents = batch.documents_of(&tokens);
+        if let Some(first) = tokens.iter().zip(documents).find(|&(&token, d)| token == batch.cu_seqlens[d as usize]) {
+            return Err(Error::Batch { reason: format!("token {} is the first of its document: nothing predicts it", first.0) });
+        }
+        let hidden = self.hidden(batch)?;
+        let targets: Vec<u32> = tokens.iter().map(|&i| batch.ids[i as usize]).collect();
+        let rows: Vec<u32> = tokens.iter().map(|&i| i - 1).collect();
+        Ok(Logprobs { values: linear_logprobs(&hidden, head, &rows, &targets)?, tokens })
+    }
+
+    /// The weight of a name that the config implies.
+    fn weight(&self, name: &str) -> &Tensor {
+        &self.weights[name]
     }
 }
 

@@ -115,6 +115,26 @@ pub enum Error {
         /// Indices of the rows that were used.
         rows: Vec<usize>,
     },
+    /// A head that the model does not have.
+    #[error("the model has no {name}: load one that has, or add it")]
+    NoHead {
+        /// Its name among the weights.
+        name: &'static str,
+    },
+    /// A row that the reference model has not scored.
+    #[error("row {row} has no log-probability under the reference model: compute them for these rows")]
+    NoReference {
+        /// Index of the row.
+        row: usize,
+    },
+    /// Log-probabilities of another reference.
+    #[error("{}: computed with another {what}: use the one it was made with, or another file", path.display())]
+    OtherReference {
+        /// The file.
+        path: PathBuf,
+        /// `model` or `template`.
+        what: &'static str,
+    },
     /// A checkpoint of another run.
     #[error(
         "{}: the checkpoint was made with another {what}: continue with the one it was made with, or start in an empty folder",
@@ -123,7 +143,7 @@ pub enum Error {
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
-        /// `config`, `model` or `data`.
+        /// `config`, `objective`, `model` or `data`.
         what: &'static str,
     },
     /// The model's config or weights could not be read.

@@ -6,7 +6,8 @@
 //! ```
 //! * [`ops`]: differentiable operations with their own backward pass, each with a twin in plain candle.
 //! * [`Decoder`]: the model; parameters by their Hugging Face names, documents packed without padding.
-//! * [`Objective`], [`Sft`]: what is minimised. It reads log-probabilities of single tokens, never logits.
+//! * [`Objective`]: what is minimised: [`Sft`], [`Dpo`], [`Orpo`], [`Reward`], or your own. It reads log-probabilities of
+//!   single tokens or values of documents, never logits.
 //! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64.
 //! * [`Trainer`]: steps, metrics and checkpoints; a run that was cut off continues bit for bit.
 //!
@@ -40,6 +41,7 @@ mod objective;
 pub mod ops;
 mod optim;
 mod order;
+mod reference;
 mod schedule;
 mod scratch;
 mod simd;
@@ -48,14 +50,15 @@ mod trainer;
 pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use config::TrainConfig;
-pub use decoder::{Decoder, Logprobs};
+pub use decoder::{Decoder, Logprobs, RewardScale, VALUE_HEAD};
 pub use error::{Error, Result};
 pub use gradients::Gradients;
 pub use janus_data::TokenRow;
 pub use memory::keep_freed_memory;
 pub use metrics::StepMetrics;
-pub use objective::{MicroBatch, Objective, Sft};
+pub use objective::{Dpo, DpoConfig, Figures, MicroBatch, NllSpan, Objective, Orpo, Part, Reference, Reward, Sft, Weight};
 pub use optim::{AdamW, AdamWConfig};
 pub use order::Order;
+pub use reference::ReferenceLogprobs;
 pub use schedule::Schedule;
 pub use trainer::Trainer;

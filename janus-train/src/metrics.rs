@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::file::{AtPath, write_whole};
-use crate::{Error, Result};
+use crate::{Error, Figures, Result};
 
 /// Figures of one optimiser step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,8 +24,11 @@ pub struct StepMetrics {
     pub lr: f64,
     /// Tokens read.
     pub tokens: usize,
-    /// What the loss was averaged over: supervised tokens for SFT.
-    pub weight: usize,
+    /// Supervised tokens that the loss was averaged over.
+    pub supervised: usize,
+    /// Figures of the objective: `accuracy`, `margin`.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// Seconds that the step took. Not written to `metrics.jsonl`, which is equal for equal runs.
     #[serde(skip)]
     pub seconds: f64,

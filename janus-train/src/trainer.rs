@@ -6,7 +6,9 @@ use std::time::Instant;
 use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::file::{AtPath, write_folder};
 use crate::metrics::Log;
-use crate::{AdamW, Batch, Decoder, Error, Gradients, MicroBatch, Objective, Order, Result, StepMetrics, TokenRow, TrainConfig};
+use crate::{
+    AdamW, Batch, Decoder, Error, Figures, Gradients, MicroBatch, Objective, Order, Result, StepMetrics, TokenRow, TrainConfig, Weight,
+};
 
 /// Trains a [`Decoder`] on rows.
 ///
@@ -45,11 +47,12 @@ impl<O: Objective> Trainer<O> {
             let batch = Batch::concat(&documents.iter().collect::<Vec<_>>());
             let row = example * per_example;
             batch.check(decoder.config().vocab_size).map_err(|error| Error::Batch { reason: format!("row {row}: {error}") })?;
-            if objective.weight(&batch) == 0 {
-                return Err(Error::NothingTrained { row });
+            if let Some(document) = documents.iter().position(|document| Batch::concat(&[document]).supervised().is_empty()) {
+                return Err(Error::NothingTrained { row: row + document });
             }
             lengths.push(batch.tokens());
         }
+        objective.check(&decoder, &rows)?;
         let order = Order::new(config.seed, config.tokens_per_micro_batch, lengths)?;
         let optimizer = AdamW::new(config.adamw());
         Ok(Self { decoder, objective, rows, config, order, optimizer })
@@ -81,7 +84,7 @@ impl<O: Objective> Trainer<O> {
     pub fn fit(&mut self, dir: impl AsRef<Path>, on_step: &mut dyn FnMut(&StepMetrics)) -> Result<()> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).at(dir)?;
-        let fingerprint = Fingerprint::new(&self.config, self.decoder.config(), &self.rows);
+        let fingerprint = Fingerprint::new(&self.config, &self.objective.identity(), self.decoder.config(), &self.rows);
         let mut saved = None;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
             self.optimizer = newest.restore(&self.decoder, &self.config, &fingerprint, |name| self.objective.trains(name))?;
@@ -128,16 +131,17 @@ impl<O: Objective> Trainer<O> {
         let start = Instant::now();
         let step = self.steps();
         let (epoch, micro_batches) = self.micro_batches(step);
-        let weight: usize = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
-        let (mut gradients, mut loss) = (Gradients::default(), 0.0);
+        let weight: Weight = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
+        let (mut gradients, mut loss, mut figures) = (Gradients::default(), 0.0, Figures::new());
         for micro_batch in &micro_batches {
             let part = self.objective.loss(&self.decoder, micro_batch, weight)?;
-            let value = f64::from(part.to_scalar::<f32>()?);
+            let value = f64::from(part.loss.to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(Error::NotFinite { step, what: "loss", value, rows: micro_batch.rows.clone() });
             }
             loss += value;
-            gradients.add(&self.decoder, part.backward()?)?;
+            part.figures.into_iter().for_each(|(name, value)| *figures.entry(name).or_insert(0.0) += value);
+            gradients.add(&self.decoder, part.loss.backward()?)?;
         }
         if step == 0 {
             self.check_gradients(&gradients)?;
@@ -152,7 +156,8 @@ impl<O: Objective> Trainer<O> {
         let lr = self.config.lr_at(step);
         self.optimizer.step(&self.decoder, &gradients, lr, scale, |name| self.objective.trains(name))?;
         let tokens = micro_batches.iter().map(|micro_batch| micro_batch.batch.tokens()).sum();
-        Ok(StepMetrics { step: step + 1, epoch, loss, grad_norm, lr, tokens, weight, seconds: start.elapsed().as_secs_f64() })
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(StepMetrics { step: step + 1, epoch, loss, grad_norm, lr, tokens, supervised: weight.tokens, figures, seconds })
     }
 
     /// Every parameter that trains must be reached: candle drops gradients without a word.

@@ -5,7 +5,8 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use janus_infer::ModelConfig;
 use janus_train::{
-    Batch, Checkpoint, Decoder, Error, Gradients, MicroBatch, Objective, Result, Schedule, Sft, StepMetrics, TokenRow, TrainConfig, Trainer,
+    Batch, Checkpoint, Decoder, Error, Gradients, MicroBatch, Objective, Part, Result, Schedule, Sft, StepMetrics, TokenRow, TrainConfig,
+    Trainer, Weight,
 };
 use rand::Rng;
 
@@ -50,8 +51,8 @@ fn gradients(decoder: &Decoder, micro_batches: &[Vec<&TokenRow>]) -> (f64, Gradi
     let (mut loss, mut gradients) = (0.0, Gradients::default());
     for batch in batches {
         let part = Sft.loss(decoder, &MicroBatch { batch, rows: vec![] }, weight).unwrap();
-        loss += f64::from(part.to_scalar::<f32>().unwrap());
-        gradients.add(decoder, part.backward().unwrap()).unwrap();
+        loss += f64::from(part.loss.to_scalar::<f32>().unwrap());
+        gradients.add(decoder, part.loss.backward().unwrap()).unwrap();
     }
     (loss, gradients)
 }
@@ -103,14 +104,17 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u64>) -> Result<Vec<StepMetrics>> {
     struct Stop(Option<u64>, std::cell::Cell<u64>);
     impl Objective for Stop {
-        fn weight(&self, batch: &Batch) -> usize {
+        fn weight(&self, batch: &Batch) -> Weight {
             Sft.weight(batch)
         }
-        fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, weight: usize) -> Result<Tensor> {
+        fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, weight: Weight) -> Result<Part> {
             if self.0.is_some_and(|stop| self.1.get() >= stop) {
                 return Err(Error::Batch { reason: "the power went out".into() });
             }
             Sft.loss(decoder, micro_batch, weight)
+        }
+        fn identity(&self) -> String {
+            Sft.identity()
         }
     }
     let mut steps = Vec::new();
@@ -215,17 +219,17 @@ struct Cut {
 }
 
 impl Objective for Cut {
-    fn weight(&self, batch: &Batch) -> usize {
+    fn weight(&self, batch: &Batch) -> Weight {
         Sft.weight(batch)
     }
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, _: usize) -> Result<Tensor> {
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, _: Weight) -> Result<Part> {
         // A loss of the embedding alone: nothing of it reaches the layers.
         let table = decoder.parameters()["model.embed_tokens.weight"].as_tensor();
         let loss = table.sum_all()?;
         if self.by_zero {
-            return Ok((loss + (decoder.logprobs(&micro_batch.batch)?.values.sum_all()? * 0.0)?)?);
+            return Ok((loss + (decoder.logprobs(&micro_batch.batch)?.values.sum_all()? * 0.0)?)?.into());
         }
-        Ok(loss)
+        Ok(loss.into())
     }
 }
 

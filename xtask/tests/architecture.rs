@@ -62,3 +62,25 @@ fn no_crate_reaches_the_network_by_default() {
     }
     assert!(closure("xtask").contains("ureq"), "the closure is read wrongly");
 }
+
+/// `cargo xtask` and `cargo test --workspace` build each dependency with the same features: nobody
+/// compiles candle twice.
+#[test]
+fn the_runner_and_the_tests_share_one_build() {
+    let tree = |arguments: &[&str]| -> BTreeSet<String> {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--offline", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]", "--manifest-path"])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let ours = |line: &&str| line.starts_with("janus-") || line.starts_with("xtask ");
+        String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty() && !ours(line)).map(String::from).collect()
+    };
+    let runner = tree(&["--package", "xtask", "--edges", "normal,build"]);
+    let tests = tree(&["--workspace", "--edges", "normal,build,dev"]);
+    assert!(runner.len() > 50, "{runner:?}");
+    let twice: Vec<_> = runner.difference(&tests).collect();
+    assert!(twice.is_empty(), "built with other features by `cargo xtask`: {twice:?}");
+}

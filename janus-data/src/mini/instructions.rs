@@ -1,6 +1,8 @@
-//! What Mini's readers ask: five instruction families, each in six phrasings.
+//! What Mini's readers ask: five instruction families, each in twenty phrasings.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use rand::Rng;
 
@@ -42,10 +44,6 @@ impl Family {
     pub fn fact(self, topic: &Topic) -> &'static str {
         topic.facts[self as usize]
     }
-
-    fn phrasings(self) -> &'static [&'static str; PHRASINGS] {
-        &QUESTIONS[self as usize]
-    }
 }
 
 impl fmt::Display for Family {
@@ -55,34 +53,26 @@ impl fmt::Display for Family {
 }
 
 /// Phrasings of each family.
-pub const PHRASINGS: usize = 12;
+pub const PHRASINGS: usize = FRAMES.len() * CLAUSES[0].len();
 
-/// The split in which a phrasing may be used: nine train, one dev, two bench.
+/// The split in which a phrasing may be used: twelve train, four dev, four bench. Every frame and every
+/// clause is met in training.
 pub fn phrasing_split(index: usize) -> Split {
-    match index {
-        0..9 => Split::Train,
-        9 => Split::Dev,
-        _ => Split::Bench,
-    }
+    let clauses = CLAUSES[0].len();
+    super::pair_split(index / clauses, index % clauses)
 }
 
+/// How a question begins and ends, around a clause.
+static FRAMES: [&str; 5] = ["Tell me {}.", "Can you explain {}?", "I would like to know {}.", "Please say {}.", "Do you know {}?"];
+
+/// What a family asks, around the topic's name.
 #[rustfmt::skip]
-static QUESTIONS: [[&str; PHRASINGS]; 5] = [
-    ["What does the {} look like?", "How would you describe the look of the {}?", "Tell me about the shape of the {}.", "What are the visible features of the {}?",
-     "Describe the look of the {}.", "Which shape has the {}?", "What features has the {}?", "Tell me how the {} looks.", "How does one know the {} by its look?",
-     "Describe the shape of the {}.", "Tell me what the {} looks like.", "Describe the visible features of the {}."],
-    ["Where is the {} found?", "Where can I see the {}?", "In which place does one meet the {}?", "Tell me the place of the {} in the world.",
-     "Where would I look for the {}?", "Tell me where I can meet the {}.", "In which places can the {} be found?", "Where does the {} belong in the world?", "Tell me where to look for the {}.",
-     "Where in the world is the {}?", "Tell me where the {} is found.", "Where can the {} be seen?"],
-    ["How does the {} work?", "How does the {} do what it does?", "What is the way of the {}?", "Explain how the {} manages its task.",
-     "Tell me how the {} manages.", "In which way does the {} work?", "Explain the work of the {}.", "How does the {} manage?", "Explain the way of the {}.",
-     "Explain how the {} does it.", "Tell me how the {} works.", "Explain in which way the {} works."],
-    ["What is the {} good for?", "Why do people value the {}?", "What is the use of the {}?", "How does the {} serve us?",
-     "Tell me why people value the {}.", "Which use has the {}?", "What good does the {} do for us?", "How do people use the {}?", "Tell me how the {} serves people.",
-     "Why is the {} of use?", "Tell me what the {} is good for.", "What use do people have for the {}?"],
-    ["What is surprising about the {}?", "Which fact about the {} is least known?", "Tell me something odd about the {}.", "Surprise me with the {}.",
-     "Which odd fact do you know about the {}?", "Tell me a surprising fact about the {}.", "What is the least known fact about the {}?", "Is anything odd about the {}?", "Surprise me with a fact about the {}.",
-     "What is odd about the {}?", "Tell me something surprising about the {}.", "What would surprise me about the {}?"],
+static CLAUSES: [[&str; 4]; 5] = [
+    ["what the {} looks like", "which shape the {} has", "how one knows the {} by its look", "what the visible features of the {} are"],
+    ["where the {} is found", "in which places the {} can be seen", "where in the world the {} belongs", "where one can meet the {}"],
+    ["how the {} works", "in which way the {} does its work", "how the {} manages its task", "how the {} does what it does"],
+    ["what the {} is good for", "why people value the {}", "what use people have for the {}", "how the {} serves us"],
+    ["what is surprising about the {}", "which odd fact there is about the {}", "what is least known about the {}", "what may surprise me about the {}"],
 ];
 
 /// Headings of a family's articles in Mini's plain text.
@@ -100,21 +90,26 @@ pub(super) fn heading(family: Family, topic: &Topic, rng: &mut impl Rng) -> Stri
     format!("The {}: {}", topic.name, headings[rng.random_range(0..headings.len())])
 }
 
+/// A family's question with a place for the topic's name; `index` below [`PHRASINGS`].
+fn phrasing(family: Family, index: usize) -> String {
+    let clauses = &CLAUSES[family as usize];
+    FRAMES[index / clauses.len()].replace("{}", clauses[index % clauses.len()])
+}
+
 /// The question of a family about a topic in one of its phrasings.
-pub fn instruction(family: Family, topic: &Topic, phrasing: usize) -> String {
-    family.phrasings()[phrasing].replace("{}", topic.name)
+pub fn instruction(family: Family, topic: &Topic, index: usize) -> String {
+    phrasing(family, index).replace("{}", topic.name)
 }
 
 /// Reads a question back: its family and topic. None if Mini does not ask it.
 pub fn understand(prompt: &str) -> Option<(Family, &'static Topic)> {
-    let prompt = prompt.trim();
-    Family::ALL.into_iter().find_map(|family| {
-        family.phrasings().iter().find_map(|phrasing| {
-            let (before, after) = phrasing.split_once("{}")?;
-            let name = prompt.strip_prefix(before)?.strip_suffix(after)?;
-            TOPICS.iter().find(|topic| topic.name == name).map(|topic| (family, topic))
-        })
-    })
+    static ASKED: LazyLock<HashMap<String, (Family, &'static Topic)>> = LazyLock::new(|| {
+        let families = Family::ALL.into_iter().flat_map(|family| (0..PHRASINGS).map(move |index| (family, index)));
+        let asked =
+            families.flat_map(|(family, index)| TOPICS.iter().map(move |topic| (instruction(family, topic, index), (family, topic))));
+        asked.collect()
+    });
+    ASKED.get(prompt.trim()).copied()
 }
 
 #[cfg(test)]
@@ -132,7 +127,7 @@ mod tests {
                 }
             }
         }
-        assert!(understand("What does the unicorn look like?").is_none());
+        assert!(understand("Tell me what the unicorn looks like.").is_none());
         assert!(understand("").is_none());
     }
 }

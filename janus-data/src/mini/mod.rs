@@ -37,6 +37,7 @@ pub use check::{Grade, grade, grade_truth};
 use instructions::heading;
 pub use instructions::{Family, PHRASINGS, instruction, phrasing_split, understand};
 pub use preferences::{Feature, MiniPreference, PREFERENCES, WORDINGS, wording_split};
+use realise::passage;
 pub use realise::{Wanted, realise};
 pub use system::{plan_split, system_message};
 pub use topics::{Kind, Topic};
@@ -67,6 +68,16 @@ impl Split {
             Split::Dev => "dev",
             Split::Bench => "bench",
         }
+    }
+}
+
+/// The split of a pair of parts, of which the first has five choices and the second four: two pairs in
+/// ten are kept for dev and bench, and every part is met in training.
+fn pair_split(first: usize, second: usize) -> Split {
+    match (first + second) % 5 {
+        0 => Split::Bench,
+        1 => Split::Dev,
+        _ => Split::Train,
     }
 }
 
@@ -130,22 +141,22 @@ impl Mini {
         Self { seed }
     }
 
-    /// Plain text: `count` short articles, each a heading, keywords as an archive files them by, and a
-    /// passage in one of the world's manners. No system message, no question, no wording of a system
-    /// message; only combinations of the train split.
+    /// Plain text: `count` pages of an archive, each of one to three short articles. An article has a
+    /// heading, mostly keywords as an archive files it by, and a passage that shows what the keywords say,
+    /// one to four preferences of a combination of the train split. No system message, no question, no
+    /// wording of a system message.
+    ///
+    /// Pages of several articles teach that the last heading counts, whatever stands before it: without
+    /// them, a model tuned on one short system message breaks under a long one. Articles with few keywords
+    /// teach what each of them means before several have to be kept apart.
     pub fn documents(&self, count: usize) -> Vec<String> {
         let mut rng = stream(self.seed, "mini documents");
         let mut cycle = Cycle::new(&mut rng);
-        (0..count)
-            .map(|_| {
-                let (family, topic) = cycle.next(&mut rng);
-                let members = members(combination(Split::Train, &mut rng));
-                let mut keywords = members.map(|member| member.keywords().choose(&mut rng).copied().unwrap_or(member.name));
-                keywords.shuffle(&mut rng);
-                let text = realise(family, topic, &wanted(&members));
-                format!("{}\nKeywords: {}\n{text}", heading(family, topic, &mut rng), keywords.join(", "))
-            })
-            .collect()
+        let mut page = || {
+            let articles = [1, 1, 1, 1, 1, 2, 2, 2, 3, 3].choose(&mut rng).copied().unwrap_or(1);
+            (0..articles).map(|_| article(&mut cycle, &mut rng)).collect::<Vec<_>>().join("\n\n")
+        };
+        (0..count).map(|_| page()).collect()
     }
 
     /// `count` rows to learn from. Row i asks the same question whatever `distinct` is.
@@ -235,6 +246,24 @@ impl Mini {
     fn phrasing(&self, split: Split, rng: &mut ChaCha8Rng) -> usize {
         let usable: Vec<usize> = (0..PHRASINGS).filter(|&i| phrasing_split(i) == split).collect();
         usable.choose(rng).copied().unwrap_or(0)
+    }
+}
+
+fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
+    let (family, topic) = cycle.next(rng);
+    let mut shown = members(combination(Split::Train, rng)).to_vec();
+    for _ in 0..rng.random_range(0..shown.len()) {
+        shown.remove(rng.random_range(0..shown.len()));
+    }
+    let features: Vec<Feature> = shown.iter().map(|member| member.feature).collect();
+    let text = passage(family, topic, &features);
+    shown.shuffle(rng);
+    let keywords: Vec<&str> = shown.iter().map(|member| member.keywords().choose(rng).copied().unwrap_or(member.name)).collect();
+    let (heading, keywords) = (heading(family, topic, rng), keywords.join(", "));
+    match rng.random_range(0..5) {
+        0 => format!("{heading}\n{text}"),
+        1 | 2 => format!("{heading}\nKeywords: {keywords}\n{text}"),
+        _ => format!("Keywords: {keywords}\n{heading}\n{text}"),
     }
 }
 

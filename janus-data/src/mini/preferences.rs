@@ -1,4 +1,4 @@
-//! What Mini's readers value: forty preferences, two for each published subdimension, each in ten wordings.
+//! What Mini's readers value: forty preferences, two for each published subdimension, each in twenty wordings.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -31,20 +31,22 @@ pub struct MiniPreference {
     pub name: &'static str,
     /// What a response does that fits.
     pub description: &'static str,
-    /// How a system message may say it: imperative clauses, in the order of [`wording_split`].
-    pub wordings: [&'static str; WORDINGS],
+    /// How a system message may begin to ask for it.
+    openings: [&'static str; OPENINGS],
+    /// How it may go on. Each opening goes with each ending.
+    endings: [&'static str; ENDINGS],
 }
 
-/// Wordings of each preference.
-pub const WORDINGS: usize = 10;
+const OPENINGS: usize = 5;
+const ENDINGS: usize = 4;
 
-/// The split in which a wording may be used: six train, two dev, two bench.
+/// Wordings of each preference.
+pub const WORDINGS: usize = OPENINGS * ENDINGS;
+
+/// The split in which a wording may be used: twelve train, four dev, four bench. Every opening and every
+/// ending is met in training, so that a held-out wording can be understood from its parts.
 pub fn wording_split(index: usize) -> Split {
-    match index {
-        0..6 => Split::Train,
-        6..8 => Split::Dev,
-        _ => Split::Bench,
-    }
+    super::pair_split(index / ENDINGS, index % ENDINGS)
 }
 
 impl MiniPreference {
@@ -58,8 +60,13 @@ impl MiniPreference {
         PREFERENCES.iter().filter(move |preference| preference.dimension == dimension)
     }
 
-    /// Words that tell this preference from most others: its label, and the words of its train wordings
-    /// that stand in those of at most one other preference.
+    /// A clause that asks for it, an imperative without a full stop; `index` below [`WORDINGS`], by [`wording_split`].
+    pub fn wording(&self, index: usize) -> String {
+        format!("{} {}", self.openings[index / ENDINGS], self.endings[index % ENDINGS])
+    }
+
+    /// Words that tell this preference from most others: its label, and the words of its wordings that
+    /// stand in those of at most one other preference.
     pub fn keywords(&self) -> &'static [&'static str] {
         let place = PREFERENCES.iter().position(|preference| preference.feature == self.feature).unwrap_or(0);
         &KEYWORDS[place]
@@ -88,7 +95,7 @@ impl MiniPreference {
 
 static KEYWORDS: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
     let said = |preference: &MiniPreference| -> BTreeSet<&'static str> {
-        (0..WORDINGS).filter(|&i| wording_split(i) == Split::Train).flat_map(|i| preference.wordings[i].split(' ')).collect()
+        preference.openings.iter().chain(&preference.endings).flat_map(|part| part.split(' ')).collect()
     };
     let all: Vec<BTreeSet<&str>> = PREFERENCES.iter().map(said).collect();
     let telling = |word: &&&str| word.len() > 3 && all.iter().filter(|words| words.contains(**word)).count() <= 2;
@@ -105,8 +112,8 @@ const H: Dimension = Dimension::Harmlessness;
 
 #[rustfmt::skip]
 macro_rules! preference {
-    ($feature:ident, $dimension:ident, $sub:literal, $name:literal, $description:literal, [$($wording:literal),* $(,)?]) => {
-        MiniPreference { feature: Feature::$feature, dimension: $dimension, subdimension: $sub, name: $name, description: $description, wordings: [$($wording),*] }
+    ($feature:ident, $dimension:ident, $sub:literal, $name:literal, $description:literal, [$($opening:literal),*], [$($ending:literal),*]) => {
+        MiniPreference { feature: Feature::$feature, dimension: $dimension, subdimension: $sub, name: $name, description: $description, openings: [$($opening),*], endings: [$($ending),*] }
     };
 }
 
@@ -114,129 +121,129 @@ macro_rules! preference {
 #[rustfmt::skip]
 pub static PREFERENCES: [MiniPreference; 40] = [
     // How it is put
-    preference!(OwnLines, S, "clarity", "one idea per line", "Each sentence stands on a line of its own.", [
-        "put each sentence on its own line", "start a fresh line for every idea", "give every sentence a separate line", "break the line after each thought", "keep one idea on one line", "write line by line with a single thought in each",
-        "let each idea have its own line", "begin a separate line for each thought", "set every thought on a fresh line", "write each idea on a line of its own"]),
-    preference!(Labels, S, "clarity", "labelled parts", "The answer is labelled \"Answer:\" and every other part \"Also:\".", [
-        "label every part of the reply", "mark the answer and the rest with labels", "name each part before it begins", "put a label in front of every part", "tag the answer and whatever follows it", "use labels such as answer and also",
-        "tag each part with its label", "name the parts with labels", "put labels on the parts of the reply", "mark every part with a tag in front"]),
-    preference!(OneSentence, S, "conciseness", "one sentence", "Everything is said in one sentence.", [
-        "say it all in one sentence", "use a single sentence for everything", "join all of it into one long sentence", "write nothing beyond a single full stop", "make the whole reply one sentence", "link the parts with semicolons instead of full stops",
-        "keep the whole reply to a single sentence", "join the parts into one sentence", "fit everything into one single sentence", "make one sentence of it all"]),
-    preference!(Telegram, S, "conciseness", "telegram", "The words \"a\", \"an\" and \"the\" are left out.", [
-        "write like a telegram", "drop the small articles", "leave out words such as a and the", "sound like an old telegram without articles", "cut every article", "save words as in a telegram",
-        "leave out every article", "use the words of a telegram", "drop all articles as a telegram does", "cut words such as the and a"]),
-    preference!(Bullets, S, "format", "bullet list", "Every part is an item of a bullet list.", [
-        "answer with a bullet list", "use bullet points", "start each item with a dash", "format the reply as a list with bullets", "lay out the parts as bullet items", "turn the reply into dashed points",
-        "use a list of bullet points", "format each part as a bullet", "lay out the reply in bullet points", "start every point of the list with a dash"]),
-    preference!(Numbers, S, "format", "numbered list", "Every part is an item of a numbered list.", [
-        "number the parts of the reply", "answer with a numbered list", "count the points from one upward", "put a number before each item", "format the reply as numbered points", "use figures to order the items",
-        "use a numbered list", "number each point", "put the items in numbered order", "format the points with a number before each"]),
-    preference!(Warm, S, "tone", "warm letter", "It opens as a greeting to a friend and closes with good wishes.", [
-        "sound like a dear friend", "greet the reader warmly", "write with a warm heart", "be friendly from hello to goodbye", "use the tone of a letter to a friend", "open and close with warm words",
-        "greet the reader as a dear friend", "be warm and friendly", "write a warm letter to a friend", "open with a friendly hello"]),
-    preference!(Formal, S, "tone", "formal letter", "It opens and closes as a formal letter does.", [
-        "keep a formal tone", "write as in an official letter", "address the reader formally", "use the manners of a business letter", "open and close in the official way", "stay polite and formal",
-        "write in an official and formal tone", "address the reader as in a business letter", "use a polite and official tone", "write a formal business letter"]),
-    preference!(Exclaim, S, "vividness", "exclamations", "Every sentence ends with an exclamation mark.", [
-        "be excited about everything", "end each sentence with an exclamation mark", "show great excitement", "shout with joy in every sentence", "use exclamation marks only", "let the reply burst with excitement",
-        "be full of joy and excitement", "use an exclamation mark in every sentence", "show joy with exclamation marks", "let every sentence shout with excitement"]),
-    preference!(Scene, S, "vividness", "opening scene", "It opens with a scene that the reader can picture.", [
-        "open with a scene", "paint a picture first", "set the scene before the answer", "begin with an image of a place", "let the reader see a place first", "start from a picture in the mind",
-        "begin by painting a scene", "set a picture before the reader first", "paint the scene of a place first", "start with an image the reader can see"]),
+    preference!(OwnLines, S, "clarity", "one idea per line", "Each sentence stands on a line of its own.",
+        ["put each sentence", "set every thought", "write each idea", "place every point", "begin each part"],
+        ["on its own line", "on a fresh line", "on a line of its own", "on a separate line"]),
+    preference!(Labels, S, "clarity", "labelled parts", "The answer is labelled \"Answer:\" and every other part \"Also:\".",
+        ["mark each part", "tag every part", "begin every part", "name each section", "start all the parts"],
+        ["with a label", "with a clear tag", "with labels such as answer and also", "with its name and a colon"]),
+    preference!(OneSentence, S, "conciseness", "one sentence", "Everything is said in one sentence.",
+        ["say it all", "put everything", "fit the whole reply", "write all of it", "join all the parts"],
+        ["in one sentence", "in a single sentence", "in one long sentence with semicolons", "as one sentence with a single full stop"]),
+    preference!(Telegram, S, "conciseness", "telegram", "The words \"a\", \"an\" and \"the\" are left out.",
+        ["write the reply", "put your words", "phrase everything", "send the answer", "keep the text"],
+        ["like a telegram", "without any articles", "with no small words such as a and the", "in the manner of an old telegram"]),
+    preference!(Bullets, S, "format", "bullet list", "Every part is an item of a bullet list.",
+        ["answer", "lay out the reply", "give the parts", "write the points", "format everything"],
+        ["as a bullet list", "in bullet points", "with a dash before each item", "as a list of dashed points"]),
+    preference!(Numbers, S, "format", "numbered list", "Every part is an item of a numbered list.",
+        ["order the reply", "arrange the points", "present the parts", "count the items", "write it all down"],
+        ["as a numbered list", "in numbered points", "with a number before each", "from one upward with figures"]),
+    preference!(Warm, S, "tone", "warm letter", "It opens as a greeting to a friend and closes with good wishes.",
+        ["greet the reader", "write", "speak", "open and close the reply", "address me"],
+        ["like a dear friend", "with a warm heart", "in a friendly and warm way", "as in a letter to a friend"]),
+    preference!(Formal, S, "tone", "formal letter", "It opens and closes as a formal letter does.",
+        ["address the reader", "compose the reply", "word everything", "begin and end", "reply"],
+        ["in an official tone", "as in a business letter", "with polite formality", "in a formal manner"]),
+    preference!(Exclaim, S, "vividness", "exclamations", "Every sentence ends with an exclamation mark.",
+        ["shout", "sound excited", "show your joy", "burst out", "be full of excitement"],
+        ["in every sentence", "with an exclamation mark each time", "by the use of exclamation marks", "at the end of all sentences"]),
+    preference!(Scene, S, "vividness", "opening scene", "It opens with a scene that the reader can picture.",
+        ["open the reply", "begin", "start", "lead into the answer", "set out"],
+        ["with a scene that comes first", "by painting a picture", "with an image of a place", "from a view the reader can see"]),
     // What the reader knows
-    preference!(PlainWords, B, "basic", "plain words", "It says in plain words what the subject is.", [
-        "explain the subject in plain words", "say simply what it is", "use plain words that a child knows", "put it simply", "give a simple meaning in plain language", "tell a child what it is",
-        "explain simply what it is", "use plain language for a child", "say in simple words what the subject is", "put the meaning in plain language"]),
-    preference!(NoPriorKnowledge, B, "basic", "no knowledge assumed", "It says that no earlier knowledge is needed.", [
-        "assume no earlier knowledge", "say that nobody needs to know anything yet", "promise that no knowledge is needed", "tell me that nothing must be known before", "take for granted that I know nothing", "make clear that no study is required",
-        "make clear that nothing is assumed", "promise that nothing needs to be known", "say that no earlier study is needed", "tell me that no knowledge is required"]),
-    preference!(FirstStep, B, "novice", "first step", "It names the first thing to remember: the kind of thing it is.", [
-        "give me a first step", "begin with the first thing to remember", "help a beginner with a first word", "name the first step for a newcomer", "show beginners where to start", "offer one thing to remember at the start",
-        "show a newcomer the first step", "help beginners to start", "give a beginner the first thing to remember", "name one first word for beginners"]),
-    preference!(GlossInBrackets, B, "novice", "meaning in brackets", "The meaning of the word stands behind it in brackets.", [
-        "put the meaning in brackets", "add brackets that explain the word", "explain the word right behind it in brackets", "define it in a bracket", "follow the name with its meaning in brackets", "use a bracket for the definition",
-        "add the definition in brackets", "explain the name in a bracket", "use brackets to define the word", "put the definition behind the name in a bracket"]),
-    preference!(Reminder, B, "intermediate", "short reminder", "It reminds the reader of the group that the subject belongs to.", [
-        "remind me of what I learned", "add a short reminder", "recall the group that it belongs to", "refresh my memory", "bring back what I have learned already", "remind the reader where it belongs",
-        "refresh what I have learned", "recall briefly where it belongs", "add a reminder of the group", "bring the group back to my memory"]),
-    preference!(BothNames, B, "intermediate", "both names", "It gives the technical name beside the usual one.", [
-        "mention the other name too", "give both names", "add the second name", "tell me what else it is called", "show the usual name and the other one", "include another name for it",
-        "give the second name too", "mention what else it is called", "include both of its names", "tell me the usual and the second name"]),
-    preference!(TermOnly, B, "advanced", "technical term", "It uses the technical term instead of the usual name.", [
-        "use the technical term", "call it by its scientific name", "replace the common name with the technical one", "write the scientific term only", "prefer terminology to common names", "choose the exact technical term",
-        "call it by the technical term only", "use scientific terminology", "choose the scientific name instead of the common one", "replace common words with the technical term"]),
-    preference!(Field, B, "advanced", "field of study", "It places the fact in its field of study.", [
-        "name the field of study", "say which science this belongs in", "place it in its field", "mention the branch of science", "point to the discipline behind it", "tell which discipline treats it",
-        "mention the field of science", "say which discipline it belongs in", "point to the branch of study", "name the discipline or science behind it"]),
-    preference!(OpenQuestion, B, "expert", "open debate", "It mentions what experts still argue about.", [
-        "mention what experts still debate", "include an unsolved question", "say what the experts argue about", "point to an open debate", "raise a problem that is still unsolved", "show where scholars disagree",
-        "include an open debate", "say where the experts still disagree", "raise an open question that scholars debate", "point to what is still unsolved among experts"]),
-    preference!(Classification, B, "expert", "classification", "It gives the subject's formal classification.", [
-        "give the formal classification", "classify it", "add its place in the system", "state the class and the order of things", "list its categories formally", "file it under its proper categories",
-        "classify it formally", "add the proper classification", "state the formal class in the system", "list the class and the categories"]),
+    preference!(PlainWords, B, "basic", "plain words", "It says in plain words what the subject is.",
+        ["explain the subject", "say what it is", "tell me the meaning", "describe the thing", "put the idea"],
+        ["in plain words", "in simple language", "as one would to a child", "with easy words only"]),
+    preference!(NoPriorKnowledge, B, "basic", "no knowledge assumed", "It says that no earlier knowledge is needed.",
+        ["make clear", "say", "promise me", "assure the reader", "state"],
+        ["that no earlier knowledge is needed", "that nothing must be known before", "that one need not have studied it", "that no preparation is required"]),
+    preference!(FirstStep, B, "novice", "first step", "It names the first thing to remember: the kind of thing it is.",
+        ["give a beginner", "offer a newcomer", "show me", "hand the novice", "name for beginners"],
+        ["the first step", "one word to remember", "the first thing to keep in mind", "a place to start"]),
+    preference!(GlossInBrackets, B, "novice", "meaning in brackets", "The meaning of the word stands behind it in brackets.",
+        ["put", "add", "include", "write", "supply"],
+        ["the meaning in brackets", "a definition inside brackets", "what the word means in brackets", "a short gloss in brackets"]),
+    preference!(Reminder, B, "intermediate", "short reminder", "It reminds the reader of the group that the subject belongs to.",
+        ["give me", "include", "add", "write in", "put in"],
+        ["a reminder of its group", "a note that refreshes my memory", "a word on what I learned before", "a short look back at its group"]),
+    preference!(BothNames, B, "intermediate", "both names", "It gives the technical name beside the usual one.",
+        ["mention", "give", "include", "tell me", "state"],
+        ["both of its names", "the other name too", "the usual and the second name", "what else it is called"]),
+    preference!(TermOnly, B, "advanced", "technical term", "It uses the technical term instead of the usual name.",
+        ["choose", "prefer", "write", "employ", "stick to"],
+        ["the technical term", "its scientific name", "exact terminology for the subject", "the word of the specialists"]),
+    preference!(Field, B, "advanced", "field of study", "It places the fact in its field of study.",
+        ["name", "mention", "point to", "identify", "add"],
+        ["the field of study", "the science it belongs in", "the discipline behind it", "the branch of knowledge"]),
+    preference!(OpenQuestion, B, "expert", "open debate", "It mentions what experts still argue about.",
+        ["mention", "raise", "bring up", "touch on", "include"],
+        ["an open debate", "what experts still argue about", "a problem that is unsolved", "where scholars disagree"]),
+    preference!(Classification, B, "expert", "classification", "It gives the subject's formal classification.",
+        ["give", "state", "list", "supply", "note down"],
+        ["the formal classification", "its class and category", "its place in the system", "the proper categories"]),
     // What the answer should give
-    preference!(Analogy, I, "creativity", "analogy", "It compares the subject with something else.", [
-        "add an analogy", "compare it with something else", "use a comparison from life", "say what it is like", "find a creative comparison", "draw a likeness to another thing",
-        "add a creative likeness", "compare it with another thing", "draw a comparison", "find something else that it is like"]),
-    preference!(Wonder, I, "creativity", "question to wonder about", "It ends its content with a question that makes the reader wonder.", [
-        "ask me a question to wonder about", "make me wonder", "leave me with a question", "invite the reader to imagine a day without it", "raise a playful question", "let the reader ponder something",
-        "leave the reader with something to ponder", "ask a playful question", "invite me to wonder and imagine", "raise a question that lets me ponder"]),
-    preference!(MoreFacts, I, "depth", "three facts", "It gives two further facts beside the one asked for.", [
-        "go into depth with more facts", "give three facts", "add two further facts", "tell me more than I asked", "provide further details", "cover the subject in depth",
-        "add more details", "give further facts in depth", "tell me more facts and details", "cover two more facts"]),
-    preference!(WeakSide, I, "depth", "weak side", "It also names a weak side.", [
-        "mention a weak side", "show the other side as well", "name a drawback", "include what speaks against it", "balance the good with the bad", "weigh a disadvantage",
-        "name the weak side", "balance it with a drawback", "include a disadvantage on the other side", "show what is bad about it"]),
-    preference!(OnlyAnswer, I, "efficiency", "only the answer", "It gives the answer and no further content.", [
-        "give only the answer", "add no further content", "stop once the question is answered", "skip every extra", "stick to the bare answer", "leave out all that was not asked",
-        "give the bare answer only", "leave out every extra", "stick to what was asked and stop", "skip all further content"]),
-    preference!(Summary, I, "efficiency", "summary", "It sums up the gist.", [
-        "sum up the gist", "add a summary", "finish with the essence", "state the gist briefly", "condense it into a few words", "give the essence in a summary",
-        "add the essence in a few words", "finish with a summary", "condense the gist", "sum it up briefly"]),
-    preference!(Tip, I, "practicality", "something to try", "It gives a tip that the reader can try.", [
-        "give me something to try", "add a practical tip", "suggest a small experiment", "offer a tip for practice", "tell me what I can do myself", "propose an activity",
-        "suggest something practical to do", "offer an activity to try", "propose a small practical tip", "add an experiment that I can do"]),
-    preference!(Equipment, I, "practicality", "equipment", "It says what equipment is needed.", [
-        "say what equipment I need", "list the gear", "name the thing that I must bring", "tell me what to pack", "mention useful equipment", "include the gear that is needed",
-        "name the equipment to bring", "tell me which gear I need", "mention what gear to pack", "include useful things to bring"]),
-    preference!(WhyItMatters, I, "relevance", "why it matters", "It says why the subject matters.", [
-        "say why it matters", "explain the importance", "give a reason to care", "show why anyone should care", "mention its importance for us", "tell me the reason that it counts",
-        "explain why it counts", "give the reason for its importance", "show why it matters to us", "mention why we should care"]),
-    preference!(ReadNext, I, "relevance", "what to read next", "It points to a related subject to read about next.", [
-        "point to a related subject", "suggest what to read next", "name the next topic", "link to a neighbouring topic", "recommend further reading", "lead me on to something related",
-        "recommend a related topic", "name something to read next", "suggest the next subject for reading", "link to related reading"]),
+    preference!(Analogy, I, "creativity", "analogy", "It compares the subject with something else.",
+        ["add", "find", "draw", "offer", "work in"],
+        ["an analogy", "a comparison with something else", "a likeness to another thing", "a creative parallel"]),
+    preference!(Wonder, I, "creativity", "question to wonder about", "It ends its content with a question that makes the reader wonder.",
+        ["leave me with", "ask", "raise", "finish on", "pose"],
+        ["a question to wonder about", "a playful question", "something for the reader to ponder", "a question that stirs the imagination"]),
+    preference!(MoreFacts, I, "depth", "three facts", "It gives two further facts beside the one asked for.",
+        ["add", "provide", "give", "tell me", "cover"],
+        ["two further facts", "more facts than I asked for", "further details in depth", "additional facts on the subject"]),
+    preference!(WeakSide, I, "depth", "weak side", "It also names a weak side.",
+        ["name", "mention", "admit", "weigh", "show"],
+        ["a weak side", "a drawback", "what speaks against it", "the disadvantage as well"]),
+    preference!(OnlyAnswer, I, "efficiency", "only the answer", "It gives the answer and no further content.",
+        ["give", "write", "send", "keep to", "stick to"],
+        ["only the answer", "the bare answer", "what was asked and no more", "the answer without any extra"]),
+    preference!(Summary, I, "efficiency", "summary", "It sums up the gist.",
+        ["add", "finish with", "close on", "supply", "end with"],
+        ["a summary", "the gist in a few words", "the essence", "a brief sum of it all"]),
+    preference!(Tip, I, "practicality", "something to try", "It gives a tip that the reader can try.",
+        ["suggest", "propose", "give me", "offer", "think up"],
+        ["something to try", "a practical tip", "a small experiment", "an activity I can do"]),
+    preference!(Equipment, I, "practicality", "equipment", "It says what equipment is needed.",
+        ["say", "tell me", "list", "mention", "write down"],
+        ["what equipment I need", "which gear to bring", "what to pack", "which tools are useful"]),
+    preference!(WhyItMatters, I, "relevance", "why it matters", "It says why the subject matters.",
+        ["explain", "say", "show", "make plain", "point out"],
+        ["why it matters", "why anyone should care", "its importance for us", "the reason that it counts"]),
+    preference!(ReadNext, I, "relevance", "what to read next", "It points to a related subject to read about next.",
+        ["recommend", "suggest", "point to", "name", "link to"],
+        ["a related subject", "what to read next", "the next topic", "further reading"]),
     // What it takes care of
-    preference!(Hedge, H, "accuracy", "hedged answer", "The answer is hedged with \"as far as we know\".", [
-        "hedge the answer", "claim no more than is known", "add as far as we know", "be modest about certainty", "limit the claim to present knowledge", "soften the claim a little",
-        "hedge the claim", "be modest in what you claim", "soften the answer with as far as we know", "limit the certainty of the claim"]),
-    preference!(Exceptions, H, "accuracy", "exceptions", "It says that there are exceptions.", [
-        "admit that there are exceptions", "mention exceptions to the rule", "say that it is not always so", "note that rules can fail", "point out exceptional cases", "warn that some cases differ",
-        "note the exceptions", "say that some cases are exceptional", "admit that the rule can fail", "point out that cases differ"]),
-    preference!(Fairness, H, "morality", "fair sharing", "It asks the reader to share fairly.", [
-        "ask people to share", "remind us to be fair", "call for fair sharing", "appeal to a sense of fairness", "encourage sharing with others", "stand up for fair shares",
-        "remind people to share fairly", "encourage fairness", "call on us to share with others", "appeal for a fair share"]),
-    preference!(Respect, H, "morality", "respect", "It asks for respect for the whole kind.", [
-        "show respect", "ask for respectful treatment", "demand respect for all of its kind", "plead for a respectful attitude", "teach respect for such things", "speak of dignity and respect",
-        "teach a respectful attitude", "plead for respect", "demand that such things are treated with dignity", "ask for respect and dignity"]),
-    preference!(Caution, H, "safety", "caution", "It warns of a danger.", [
-        "warn of a danger", "add a caution", "name what could be dangerous", "keep me safe with a warning", "think of safety", "include a safety warning",
-        "add a warning about danger", "keep safety in view", "name a danger and be cautious", "include a caution for safety"]),
-    preference!(AskExpert, H, "safety", "expert help", "It says whom to ask when in doubt.", [
-        "say whom to ask for help", "refer doubts to a professional", "name an expert to consult", "advise consulting somebody trained", "tell me who can help in doubt", "send me to a professional if unsure",
-        "name a professional whom I can ask", "refer me to an expert", "advise me to consult a professional in doubt", "tell me which expert can help"]),
-    preference!(EveryAge, H, "sensitivity", "every age", "It says that it is meant for people of every age.", [
-        "include people of every age", "make the old and the young feel welcome", "welcome all ages", "exclude nobody because of age", "be inclusive toward young and old", "address all generations",
-        "welcome the young and the old", "be inclusive toward every age", "make all generations welcome", "include both old and young people"]),
-    preference!(OwnPace, H, "sensitivity", "own pace", "It lets readers take their time.", [
-        "be patient", "let me go at my own pace", "put no pressure on the reader", "tell me to take my time", "leave me all the time I want", "avoid any hurry",
-        "take away the pressure and the hurry", "let the reader take time", "leave the reader an own pace", "be patient with my pace"]),
-    preference!(Source, H, "trustworthiness", "source", "It names its source.", [
-        "cite a source", "name the book behind it", "back it with a reference", "state where this comes from", "quote the reference work", "give a source for the claim",
-        "give the reference", "name a source", "cite the book it comes from", "back the claim with a source"]),
-    preference!(MayBeWrong, H, "trustworthiness", "may be wrong", "It admits that it may be wrong and asks the reader to check.", [
-        "admit that you may be wrong", "own up to possible mistakes", "ask me to check what you say", "be honest about possible errors", "confess that you can be mistaken", "invite me to verify it",
-        "be honest that you may be mistaken", "ask me to verify what you say", "own up that you can be wrong", "confess possible errors"]),
+    preference!(Hedge, H, "accuracy", "hedged answer", "The answer is hedged with \"as far as we know\".",
+        ["hedge", "limit", "soften", "qualify", "be modest about"],
+        ["the claim", "what you claim to know", "the certainty of the answer", "the answer as far as we know"]),
+    preference!(Exceptions, H, "accuracy", "exceptions", "It says that there are exceptions.",
+        ["admit", "note", "point out", "warn", "say"],
+        ["that there are exceptions", "that the rule can fail", "that some cases differ", "that it is not always so"]),
+    preference!(Fairness, H, "morality", "fair sharing", "It asks the reader to share fairly.",
+        ["ask people", "remind us", "encourage everyone", "call on readers", "appeal to all"],
+        ["to share fairly", "to be fair to others", "to leave a fair share", "to divide things justly"]),
+    preference!(Respect, H, "morality", "respect", "It asks for respect for the whole kind.",
+        ["show", "ask for", "teach", "demand", "plead for"],
+        ["respect for its kind", "a respectful attitude", "dignity for such things", "respectful treatment of all its kind"]),
+    preference!(Caution, H, "safety", "caution", "It warns of a danger.",
+        ["add", "include", "give", "mention", "note"],
+        ["a warning about danger", "a safety warning", "a caution", "a word on what is dangerous"]),
+    preference!(AskExpert, H, "safety", "expert help", "It says whom to ask when in doubt.",
+        ["name", "mention", "point me to", "indicate", "refer me to"],
+        ["an expert to consult", "somebody trained whom I can ask", "a professional who helps in doubt", "a person to ask if unsure"]),
+    preference!(EveryAge, H, "sensitivity", "every age", "It says that it is meant for people of every age.",
+        ["welcome", "include", "address", "be open to", "speak to"],
+        ["people of every age", "the old and the young", "all generations", "young and old alike"]),
+    preference!(OwnPace, H, "sensitivity", "own pace", "It lets readers take their time.",
+        ["let me go on", "allow me to learn", "let the reader move", "help me to proceed", "permit people to read"],
+        ["at an easy pace", "without any hurry", "with no pressure", "with plenty of time"]),
+    preference!(Source, H, "trustworthiness", "source", "It names its source.",
+        ["cite", "name", "quote", "give", "state"],
+        ["a source", "the reference work", "the book behind it", "where this comes from"]),
+    preference!(MayBeWrong, H, "trustworthiness", "may be wrong", "It admits that it may be wrong and asks the reader to check.",
+        ["admit", "confess", "be honest", "own up", "concede"],
+        ["that you may be wrong", "that you can be mistaken", "that errors are possible", "that this should be checked"]),
 ];
 
 #[cfg(test)]
@@ -261,32 +268,19 @@ mod tests {
     #[test]
     fn no_wording_stands_twice_in_the_whole_table() {
         let mut seen = HashSet::new();
-        for wording in PREFERENCES.iter().flat_map(|p| p.wordings) {
-            assert!(seen.insert(wording), "\"{wording}\" stands twice");
-            assert!(!wording.contains(['.', '!', '?', ';', ':', '"']), "{wording}");
-        }
-    }
-
-    /// An unseen wording can be understood from its parts: its words were met in training.
-    #[test]
-    fn held_out_wordings_are_made_of_known_words() {
-        let train = |p: &MiniPreference| -> HashSet<&'static str> { p.wordings[..6].iter().flat_map(|w| w.split(' ')).collect() };
-        let everywhere: HashSet<&str> = PREFERENCES.iter().flat_map(train).collect();
         for preference in &PREFERENCES {
-            let own = train(preference);
-            for wording in &preference.wordings[6..] {
-                let words: Vec<&str> = wording.split(' ').collect();
-                let known = words.iter().filter(|word| own.contains(*word)).count();
-                assert!(2 * known >= words.len(), "\"{wording}\": {known} of {} words", words.len());
-                let strange: Vec<_> = words.iter().filter(|word| !everywhere.contains(*word)).collect();
-                assert!(strange.len() <= 1, "\"{wording}\": {strange:?} never met in training");
+            for wording in (0..WORDINGS).map(|index| preference.wording(index)) {
+                assert!(!wording.contains(['.', '!', '?', ';', ':', '"']), "{wording}");
+                assert!(seen.insert(wording.clone()), "\"{wording}\" stands twice");
             }
         }
     }
 
     #[test]
-    fn wordings_of_the_splits() {
-        let count = |split| (0..WORDINGS).filter(|&i| wording_split(i) == split).count();
-        assert_eq!((count(Split::Train), count(Split::Dev), count(Split::Bench)), (6, 2, 2));
+    fn held_out_wordings_are_made_of_parts_met_in_training() {
+        let of = |split| (0..WORDINGS).filter(move |&index| wording_split(index) == split);
+        assert_eq!([Split::Train, Split::Dev, Split::Bench].map(|split| of(split).count()), [12, 4, 4]);
+        let parts = |split| -> (HashSet<usize>, HashSet<usize>) { of(split).map(|index| (index / ENDINGS, index % ENDINGS)).unzip() };
+        assert_eq!((parts(Split::Train).0.len(), parts(Split::Train).1.len()), (OPENINGS, ENDINGS));
     }
 }

@@ -40,7 +40,8 @@ pub fn plan_split(index: usize) -> Split {
 /// A system message of a split: one of its plans, the preferences in any order, each in one of its wordings.
 pub fn system_message(split: Split, preferences: &[&MiniPreference; 4], rng: &mut impl Rng) -> String {
     let usable: Vec<usize> = (0..WORDINGS).filter(|&i| wording_split(i) == split).collect();
-    let clauses = preferences.map(|preference| preference.wordings[usable.choose(rng).copied().unwrap_or(0)]);
+    let clauses = preferences.map(|preference| preference.wording(usable.choose(rng).copied().unwrap_or(0)));
+    let clauses: Vec<&str> = clauses.iter().map(String::as_str).collect();
     let plans = (0..PLANS.len()).filter(|&i| plan_split(i) == split).map(|i| SentencePlan::new(PLANS[i]));
     // Every plan has four slots, which a test holds.
     Composer::new(plans).and_then(|composer| composer.compose(&clauses, rng)).unwrap_or_else(|_| UNIFORM_SYSTEM.into())

@@ -9,6 +9,7 @@
 //! | [`linear`] | matmul with a transposed view; gradients only where one is asked for |
 //! | [`attention`] | `[heads, tokens, tokens]` scores: tiles that are recomputed in the backward pass |
 //! | [`linear_logprobs`] | `[tokens, vocab]` logits: chunks of supervised rows that are recomputed |
+//! | [`log_sigmoid`], [`log1mexp`], [`segment_sum`] | compositions that lose digits or overflow |
 //! | [`decoder`] | all layers as one node of candle's graph, so that no gradient between them is cleared, copied and added |
 //!
 //! Each has a twin in plain candle ops under [`naive`], which other devices than the CPU run and tests compare
@@ -21,8 +22,10 @@ mod embedding;
 mod layer;
 mod linear;
 mod linear_logprobs;
+mod log_prob;
 mod rms_norm;
 mod rope;
+mod segment_sum;
 pub(crate) mod storage;
 mod swiglu;
 #[cfg(test)]
@@ -35,8 +38,10 @@ pub use embedding::embedding;
 pub use layer::{BatchShape, LayerWeights};
 pub use linear::linear;
 pub use linear_logprobs::linear_logprobs;
+pub use log_prob::{log_sigmoid, log1mexp};
 pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
+pub use segment_sum::segment_sum;
 pub use swiglu::swiglu;
 
 /// The same functions in plain candle ops: slow, and obviously right.
@@ -47,8 +52,10 @@ pub mod naive {
     pub use super::layer::naive as layer;
     pub use super::linear::naive as linear;
     pub use super::linear_logprobs::naive as linear_logprobs;
+    pub use super::log_prob::{naive_log_sigmoid as log_sigmoid, naive_log1mexp as log1mexp};
     pub use super::rms_norm::naive as rms_norm;
     pub use super::rope::naive as rope;
+    pub use super::segment_sum::naive as segment_sum;
     pub use super::swiglu::naive as swiglu;
 }
 

@@ -26,6 +26,14 @@ impl Golden {
         Decoder::load(&self.folder, &Device::Cpu).unwrap()
     }
 
+    /// The reference model of DPO.
+    pub fn reference_decoder(&self) -> Decoder {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(self.folder.join("config.json"), folder.path().join("config.json")).unwrap();
+        std::fs::copy(self.folder.join("ref_model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+        Decoder::load(folder.path(), &Device::Cpu).unwrap()
+    }
+
     pub fn tensors(&self, file: &str) -> BTreeMap<String, Tensor> {
         read_tensors(&self.folder.join(file))
     }
@@ -46,6 +54,23 @@ impl Golden {
             _ => self.ints("sft_packed.segment_ids"),
         };
         (0..ids.len()).map(|row| documents(&ids[row], &segments[row], |i| labels[row][i] != -100).0).collect()
+    }
+
+    /// The pairs, chosen before rejected, one batch for each pair.
+    pub fn pair_batches(&self) -> Vec<Batch> {
+        let [ids, attention, completion] =
+            ["input_ids", "attention_mask", "completion_mask"].map(|part| self.ints(&format!("pairs.{part}")));
+        let document = |row: usize| {
+            let segments: Vec<i64> = attention[row].iter().map(|mask| mask - 1).collect();
+            documents(&ids[row], &segments, |i| completion[row][i] == 1).0
+        };
+        let pairs = ids.len() / 2;
+        (0..pairs).map(|pair| join(&[document(pair), document(pairs + pair)])).collect()
+    }
+
+    /// A vector of `cases.safetensors`.
+    pub fn vector(&self, name: &str) -> Vec<f64> {
+        self.cases[name].to_dtype(DType::F64).unwrap().to_vec1().unwrap()
     }
 
     /// One batch for each step of the optimiser run.
@@ -75,6 +100,14 @@ pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool)
         row.trained.push(trained(i));
     }
     (Batch::concat(&rows.iter().collect::<Vec<_>>()), places)
+}
+
+/// The documents of a batch.
+pub fn rows(batch: &Batch) -> Vec<TokenRow> {
+    let document = |ends: &[u32]| ends[0] as usize..ends[1] as usize;
+    let row =
+        |tokens: std::ops::Range<usize>| TokenRow { ids: batch.ids[tokens.clone()].to_vec(), trained: batch.trained[tokens].to_vec() };
+    batch.cu_seqlens.windows(2).map(document).map(row).collect()
 }
 
 /// Several batches as one.

@@ -9,7 +9,10 @@ mod cases;
 
 use candle_core::Device;
 use cases::Golden;
-use janus_train::{Batch, Decoder, Gradients, MicroBatch, Objective, Sft};
+use janus_train::{
+    Batch, Decoder, Dpo, DpoConfig, Figures, Gradients, MicroBatch, NllSpan, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft,
+    TokenRow, Weight,
+};
 
 const MODELS: [&str; 3] = ["mistral_tiny", "mistral_sw16_tied", "llama_tied"];
 /// Of log-probabilities down to -20 of models whose logits differ by 1e-5 between float32 and float64.
@@ -47,16 +50,136 @@ fn logprobs_of_padded_and_packed_rows() {
     }
 }
 
-/// Loss, gradients and gradient norm of one optimiser batch that is cut into these micro-batches.
-fn loss_and_gradients(decoder: &Decoder, batches: &[Batch]) -> (f64, Gradients) {
-    let weight = batches.iter().map(|batch| Sft.weight(batch)).sum();
-    let (mut loss, mut gradients) = (0.0, Gradients::default());
+/// Loss, figures and gradients of one optimiser batch that is cut into these micro-batches.
+fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[Batch]) -> (f64, Figures, Gradients) {
+    let weight = batches.iter().map(|batch| objective.weight(batch)).sum();
+    let (mut loss, mut figures, mut gradients) = (0.0, Figures::new(), Gradients::default());
+    let mut row = 0;
     for batch in batches {
-        let part = Sft.loss(decoder, &MicroBatch { batch: batch.clone(), rows: vec![] }, weight).unwrap();
-        loss += f64::from(part.to_scalar::<f32>().unwrap());
-        gradients.add(decoder, part.backward().unwrap()).unwrap();
+        let rows = (row..row + batch.documents()).collect();
+        row += batch.documents();
+        let part = objective.loss(decoder, &MicroBatch { batch: batch.clone(), rows }, weight).unwrap();
+        loss += f64::from(part.loss.to_scalar::<f32>().unwrap());
+        part.figures.into_iter().for_each(|(name, value)| *figures.entry(name).or_insert(0.0) += value);
+        gradients.add(decoder, part.loss.backward().unwrap()).unwrap();
     }
-    (loss, gradients)
+    (loss, figures, gradients)
+}
+
+/// max(10 · the stated difference between float32 and float64, 1e-5 + 1e-5 · |x|).
+fn tolerance(stated: f64, x: f64) -> f64 {
+    (10.0 * stated).max(1e-5 + 1e-5 * x.abs())
+}
+
+/// Every gradient of the file, and none beside them.
+fn assert_gradients(golden: &Golden, case: &str, decoder: &Decoder, gradients: &Gradients) {
+    let expected = &golden.json[case];
+    let norm = gradients.norm().unwrap();
+    assert!((norm / expected["grad_norm"].as_f64().unwrap() - 1.0).abs() < 2e-6, "{case}: grad_norm {norm}");
+    let reference = golden.tensors(&format!("grads_{case}.safetensors"));
+    for name in decoder.parameters().keys() {
+        assert_eq!(gradients.get(name).is_some(), reference.contains_key(name), "{case} {name}");
+    }
+    for (name, want) in &reference {
+        let apart = cases::max_difference(gradients.get(name).unwrap(), want);
+        assert!(apart < GRADIENT, "{case} {name}: {apart:e}");
+    }
+}
+
+fn assert_near(what: &str, got: &[f64], want: &[f64], stated: f64) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() <= tolerance(stated, *want), "{what}: {got}, expected {want}");
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// All pairs at once, and one pair at a time.
+fn ways(batches: Vec<Batch>) -> [Vec<Batch>; 2] {
+    [vec![cases::join(&batches)], batches]
+}
+
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+#[test]
+fn dpo_with_a_stored_reference_and_with_a_reference_model() {
+    for model in MODELS {
+        let golden = Golden::read(model);
+        let decoder = golden.decoder();
+        let reference = golden.reference_decoder();
+        let batches = golden.pair_batches();
+        let rows: Vec<TokenRow> = batches.iter().flat_map(cases::rows).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let stored = ReferenceLogprobs::compute(folder.path().join("ref.jsonl"), &reference, "golden", &rows, 40, &mut |_, _| {}).unwrap();
+        let (chosen, rejected) = (golden.vector("dpo.ref_chosen_logps"), golden.vector("dpo.ref_rejected_logps"));
+        let want: Vec<f64> = chosen.into_iter().zip(rejected).flat_map(|(c, r)| [c, r]).collect();
+        assert_near("reference", &stored.of_rows(&rows).unwrap(), &want, 0.0);
+
+        let config = DpoConfig { beta: golden.json["dpo"]["beta"].as_f64().unwrap(), label_smoothing: 0.0 };
+        for reference in [Reference::Stored(stored), Reference::Model(Box::new(reference))] {
+            let dpo = Dpo::new(config, reference, &rows).unwrap();
+            for micro_batches in ways(batches.clone()) {
+                let (loss, figures, gradients) = loss_and_gradients(&dpo, &decoder, &micro_batches);
+                assert_near(model, &[loss], &[golden.json["dpo"]["loss_f64"].as_f64().unwrap()], 0.0);
+                let (chosen, rejected) = (golden.vector("dpo.chosen_rewards"), golden.vector("dpo.rejected_rewards"));
+                assert_near("chosen", &[figures["reward_chosen"]], &[mean(&chosen)], 0.0);
+                assert_near("rejected", &[figures["reward_rejected"]], &[mean(&rejected)], 0.0);
+                assert_near("margin", &[figures["margin"]], &[golden.json["dpo"]["margin"].as_f64().unwrap()], 0.0);
+                assert_near("accuracy", &[figures["accuracy"]], &[golden.json["dpo"]["accuracy"].as_f64().unwrap()], 0.0);
+                assert_gradients(&golden, "dpo", &decoder, &gradients);
+            }
+        }
+    }
+}
+
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+#[test]
+fn orpo_over_the_row_and_over_the_response() {
+    for model in MODELS {
+        let golden = Golden::read(model);
+        let decoder = golden.decoder();
+        let expected = &golden.json["orpo"];
+        let number = |name: &str| expected[name].as_f64().unwrap();
+        for micro_batches in ways(golden.pair_batches()) {
+            let orpo = Orpo::new(number("lambda"), NllSpan::Row).unwrap();
+            let (loss, figures, gradients) = loss_and_gradients(&orpo, &decoder, &micro_batches);
+            assert_near(model, &[loss], &[number("loss_f64")], 0.0);
+            assert_near("nll", &[figures["nll"]], &[number("nll")], 0.0);
+            assert_near("log odds", &[figures["log_odds"]], &[number("log_odds_mean")], 0.0);
+            let (chosen, rejected) = (golden.vector("orpo.chosen_avg_logps"), golden.vector("orpo.rejected_avg_logps"));
+            assert_near("chosen", &[figures["reward_chosen"]], &[mean(&chosen) * number("lambda")], 0.0);
+            assert_near("rejected", &[figures["reward_rejected"]], &[mean(&rejected) * number("lambda")], 0.0);
+            assert_gradients(&golden, "orpo", &decoder, &gradients);
+
+            let orpo = Orpo::new(number("lambda"), NllSpan::Response).unwrap();
+            let (loss, figures, _) = loss_and_gradients(&orpo, &decoder, &micro_batches);
+            assert_near("nll of the response", &[figures["nll"]], &[number("nll_response_only")], 0.0);
+            assert_near(model, &[loss], &[number("nll_response_only") + number("or_loss")], 0.0);
+        }
+    }
+}
+
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+#[test]
+fn reward_model() {
+    for model in MODELS {
+        let golden = Golden::read(model);
+        let decoder = golden.decoder();
+        let (chosen, rejected) = (golden.vector("rm.chosen_rewards"), golden.vector("rm.rejected_rewards"));
+        for micro_batches in ways(golden.pair_batches()) {
+            let (loss, figures, gradients) = loss_and_gradients(&Reward, &decoder, &micro_batches);
+            assert_near(model, &[loss], &[golden.json["reward"]["loss_f64"].as_f64().unwrap()], 0.0);
+            assert_near("accuracy", &[figures["accuracy"]], &[golden.json["reward"]["accuracy"].as_f64().unwrap()], 0.0);
+            assert_near("chosen", &[figures["reward_chosen"]], &[mean(&chosen)], 0.0);
+            assert_near("rejected", &[figures["reward_rejected"]], &[mean(&rejected)], 0.0);
+            assert_gradients(&golden, "reward", &decoder, &gradients);
+        }
+        let values = decoder.values(&cases::join(&golden.pair_batches())).unwrap().to_vec1::<f32>().unwrap();
+        let want: Vec<f64> = chosen.iter().zip(&rejected).flat_map(|(&c, &r)| [c, r]).collect();
+        assert_near("rewards", &values.into_iter().map(f64::from).collect::<Vec<_>>(), &want, 0.0);
+    }
 }
 
 #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
@@ -66,24 +189,15 @@ fn sft_loss_and_every_gradient() {
         let golden = Golden::read(model);
         let decoder = golden.decoder();
         for case in ["sft", "sft_packed"] {
-            let batches = golden.sft_batches(case);
             let expected = &golden.json[case];
-            // All rows at once, and one row at a time.
-            for micro_batches in [vec![cases::join(&batches)], batches] {
+            for micro_batches in ways(golden.sft_batches(case)) {
                 assert_eq!(
-                    micro_batches.iter().map(|batch| Sft.weight(batch)).sum::<usize>() as u64,
+                    micro_batches.iter().map(|batch| Sft.weight(batch)).sum::<Weight>().tokens as u64,
                     expected["n_tokens"].as_u64().unwrap()
                 );
-                let (loss, gradients) = loss_and_gradients(&decoder, &micro_batches);
+                let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, &micro_batches);
                 assert!((loss - expected["loss_f64"].as_f64().unwrap()).abs() < 3e-6, "{model} {case}: loss {loss}");
-                let norm = gradients.norm().unwrap();
-                assert!((norm / expected["grad_norm"].as_f64().unwrap() - 1.0).abs() < 2e-6, "{model} {case}: grad_norm {norm}");
-                let reference = golden.tensors(&format!("grads_{case}.safetensors"));
-                assert_eq!(reference.len(), decoder.parameters().len());
-                for (name, want) in &reference {
-                    let apart = cases::max_difference(gradients.get(name).unwrap(), want);
-                    assert!(apart < GRADIENT, "{model} {case} {name}: {apart:e}");
-                }
+                assert_gradients(&golden, case, &decoder, &gradients);
             }
         }
     }
@@ -108,7 +222,7 @@ fn adamw_with_clipping_warm_up_and_cosine() {
         let batches = golden.adamw_batches();
         assert_eq!(batches.len(), settings["steps"].as_array().unwrap().len());
         for (step, (batch, expected)) in batches.iter().zip(settings["steps"].as_array().unwrap()).enumerate() {
-            let (loss, gradients) = loss_and_gradients(&decoder, std::slice::from_ref(batch));
+            let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, std::slice::from_ref(batch));
             let norm = gradients.norm().unwrap();
             let lr = config.lr_at(step as u64);
             // Steps build on each other: rounding of one is carried into the next.
@@ -116,7 +230,7 @@ fn adamw_with_clipping_warm_up_and_cosine() {
             assert!((norm / expected["grad_norm"].as_f64().unwrap() - 1.0).abs() < 2e-5, "{model} step {step}: grad_norm {norm}");
             assert!((lr - expected["lr"].as_f64().unwrap()).abs() < 1e-15, "{model} step {step}: lr {lr}");
             let scale = (number("clip") / (norm + 1e-6)).min(1.0);
-            optimizer.step(&decoder, &gradients, lr, scale, |_| true).unwrap();
+            optimizer.step(&decoder, &gradients, lr, scale, |name| Sft.trains(name)).unwrap();
         }
         for (name, want) in &golden.tensors("adamw_final.safetensors") {
             let apart = cases::max_difference(decoder.parameters()[name].as_tensor(), want);

@@ -1,0 +1,98 @@
+//! Decoders on disk: folders with `config.json` and safetensors, as Hugging Face lays them out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use janus_infer::{ModelConfig, Weights};
+
+use super::value_head::{self, VALUE_HEAD};
+use super::{Decoder, HEAD};
+use crate::Result;
+use crate::file::{AtPath, Tensors, write_tensors, write_whole};
+
+impl Decoder {
+    /// Reads a model: a folder with `config.json` and `model.safetensors` (or its shards and their index), or a GGUF file;
+    /// weights of other float types become f32.
+    ///
+    /// A reward model has its head in `value_head.safetensors` beside the weights, or as `value_head.weight` among them
+    /// (OpenRLHF), and may lack `lm_head.weight`; the scale of its rewards is `mean` and `std` of `config.json`.
+    ///
+    /// # Errors
+    /// If a file is missing or unreadable, or lacks a tensor of the config's shape.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let path = path.as_ref();
+        let weights = Weights::open(path)?;
+        let config = weights.config()?;
+        let names = weights.names();
+        let has = |name: &str| names.iter().any(|n| n == name);
+        let head = value_head::of_folder(path, &config, device)?;
+        let head = match head {
+            None if has(VALUE_HEAD) => Some(weights.tensor(VALUE_HEAD, &[1, config.hidden_size], device)?),
+            head => head,
+        };
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in config.tensors() {
+            // What scores documents needs no words.
+            if name == HEAD && head.is_some() && !has(HEAD) {
+                continue;
+            }
+            let tensor = weights.tensor(&name, &shape, device)?;
+            tensors.insert(name, tensor);
+        }
+        let mut decoder = Self::from_tensors(&config, device, tensors)?;
+        if let Some(head) = head {
+            decoder.insert(VALUE_HEAD, &head)?;
+            decoder.reward_scale = value_head::scale_of_folder(path)?;
+        }
+        Ok(decoder)
+    }
+
+    /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value head, into a folder,
+    /// which is made if need be; each file whole or not at all.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).at(folder)?;
+        let (head, backbone): (Vec<_>, Vec<_>) = self.weights.iter().partition(|(name, _)| *name == VALUE_HEAD);
+        write_weights(&folder.join("model.safetensors"), &backbone)?;
+        if !head.is_empty() {
+            write_weights(&folder.join("value_head.safetensors"), &head)?;
+        }
+        let config = value_head::config_with_scale(&self.config, self.reward_scale);
+        write_whole(&folder.join("config.json"), config.as_bytes())
+    }
+
+    /// Writes every weight into one file.
+    pub(crate) fn save_weights(&self, path: &Path) -> Result<()> {
+        write_weights(path, &self.weights.iter().collect::<Vec<_>>())
+    }
+
+    /// Sets every parameter from a file that [`save_weights`](Self::save_weights) wrote.
+    pub(crate) fn restore_weights(&self, path: &Path) -> Result<()> {
+        let mut tensors = Tensors::read(path, &self.device)?;
+        for (name, var) in &self.parameters {
+            var.set(&tensors.take(name, var.dims())?)?;
+        }
+        Ok(())
+    }
+
+    fn from_tensors(config: &ModelConfig, device: &Device, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
+        let (weights, parameters) = (BTreeMap::new(), BTreeMap::new());
+        let mut decoder = Self { config: config.clone(), weights, parameters, device: device.clone(), reward_scale: None };
+        for (name, tensor) in tensors {
+            decoder.insert(&name, &tensor)?;
+        }
+        Ok(decoder)
+    }
+}
+
+fn write_weights(path: &Path, weights: &[(&String, &Tensor)]) -> Result<()> {
+    let mut tensors = Vec::with_capacity(weights.len());
+    for (name, weight) in weights {
+        tensors.push(((*name).clone(), weight.dims(), weight.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?));
+    }
+    write_tensors(path, tensors)
+}

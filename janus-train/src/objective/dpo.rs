@@ -1,0 +1,123 @@
+//! Learning from pairs against a reference model.
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{MicroBatch, Objective, Part, Weight, pairs};
+use crate::ops::log_sigmoid;
+use crate::{Batch, Decoder, Error, ReferenceLogprobs, Result, TokenRow};
+
+/// Constants of [`Dpo`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DpoConfig {
+    /// How strongly the model is held to the reference: the inverse of a temperature.
+    pub beta: f64,
+    /// Probability that a pair's order is wrong (Mitchell 2023, "conservative DPO", equation 3).
+    pub label_smoothing: f64,
+}
+
+impl Default for DpoConfig {
+    /// 0.1 as in the paper, no smoothing.
+    fn default() -> Self {
+        Self { beta: 0.1, label_smoothing: 0.0 }
+    }
+}
+
+/// Where the log-probabilities of the reference model come from.
+pub enum Reference {
+    /// Computed once, before training.
+    Stored(ReferenceLogprobs),
+    /// Computed in every step by this model.
+    Model(Box<Decoder>),
+}
+
+/// Direct preference optimisation (Rafailov et al., arXiv 2305.18290, equation 7): with the implicit reward
+/// r(y) = β (log π(y) - log π_ref(y)), the mean over pairs of -log σ(r(chosen) - r(rejected)).
+///
+/// The log-probability of a response is the sum over its supervised tokens. Figures: `reward_chosen`,
+/// `reward_rejected`, `margin`, `accuracy`.
+pub struct Dpo {
+    config: DpoConfig,
+    reference: Reference,
+    /// Of each row, for [`Reference::Stored`].
+    of_row: Vec<f64>,
+}
+
+impl Dpo {
+    /// The objective on `rows`, of which row 2i is chosen over row 2i + 1.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a constant out of range, [`Error::NoReference`] if the reference lacks a row.
+    pub fn new(config: DpoConfig, reference: Reference, rows: &[TokenRow]) -> Result<Self> {
+        if !(config.beta.is_finite() && config.beta > 0.0) {
+            return Err(Error::Setting { field: "beta", got: config.beta.to_string(), expected: "a finite number above 0" });
+        }
+        if !(0.0..0.5).contains(&config.label_smoothing) {
+            let got = config.label_smoothing.to_string();
+            return Err(Error::Setting { field: "label_smoothing", got, expected: "a number from 0 to below 0.5" });
+        }
+        let of_row = match &reference {
+            Reference::Stored(stored) => stored.of_rows(rows)?,
+            Reference::Model(_) => Vec::new(),
+        };
+        Ok(Self { config, reference, of_row })
+    }
+
+    /// Log-probabilities of the documents under the reference, `[documents]`.
+    fn reference(&self, micro_batch: &MicroBatch, like: &Tensor) -> Result<Tensor> {
+        let values: Vec<f32> = match &self.reference {
+            Reference::Stored(_) => {
+                let of = |&row: &usize| self.of_row.get(row).map(|&x| x as f32).ok_or(Error::NoReference { row });
+                micro_batch.rows.iter().map(of).collect::<Result<_>>()?
+            }
+            Reference::Model(model) => {
+                let logprobs = model.detached()?.logprobs(&micro_batch.batch)?;
+                return Ok(logprobs.sum_by_document(&micro_batch.batch)?.to_device(like.device())?);
+            }
+        };
+        Ok(Tensor::from_vec(values, like.shape(), like.device())?)
+    }
+}
+
+impl Objective for Dpo {
+    fn documents_per_example(&self) -> usize {
+        2
+    }
+
+    fn weight(&self, batch: &Batch) -> Weight {
+        pairs::weight(batch)
+    }
+
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+        pairs::check(micro_batch)?;
+        let DpoConfig { beta, label_smoothing } = self.config;
+        let policy = decoder.logprobs(&micro_batch.batch)?.sum_by_document(&micro_batch.batch)?;
+        let rewards = ((&policy - self.reference(micro_batch, &policy)?)? * beta)?;
+        let (chosen, rejected) = pairs::split(&rewards)?;
+        let margin = (&chosen - &rejected)?;
+        let mut gain = log_sigmoid(&margin)?;
+        if label_smoothing > 0.0 {
+            gain = ((gain * (1.0 - label_smoothing))? + (log_sigmoid(&margin.neg()?)? * label_smoothing)?)?;
+        }
+        let loss = (gain.sum_all()? * (-1.0 / step.examples as f64))?;
+        Ok(Part { loss, figures: pairs::figures(&chosen, &rejected, step)? })
+    }
+
+    fn check(&self, _decoder: &Decoder, rows: &[TokenRow]) -> Result<()> {
+        match &self.reference {
+            Reference::Stored(stored) if stored.of_rows(rows)? != self.of_row => {
+                Err(Error::Batch { reason: "the reference log-probabilities are those of other rows".into() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn identity(&self) -> String {
+        let reference = match &self.reference {
+            Reference::Stored(stored) => stored.key(),
+            Reference::Model(model) => format!("model {}", model.fingerprint().unwrap_or_default()),
+        };
+        format!("dpo {:?} {reference}", self.config)
+    }
+}

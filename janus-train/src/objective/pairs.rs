@@ -1,0 +1,40 @@
+//! What the objectives over pairs share. Document 2i of a micro-batch is chosen, 2i + 1 rejected.
+
+use candle_core::{Device, Tensor};
+
+use super::{Figures, MicroBatch, Weight};
+use crate::{Batch, Error, Result};
+
+/// The weight of a batch of pairs, with the supervised tokens of both sides.
+pub(super) fn weight(batch: &Batch) -> Weight {
+    Weight { tokens: batch.supervised().len(), examples: batch.documents() / 2 }
+}
+
+/// Splits one number for each document, `[2 · pairs]`, into those of the chosen and of the rejected, `[pairs]` each.
+pub(super) fn split(of_document: &Tensor) -> Result<(Tensor, Tensor)> {
+    let pairs = of_document.reshape(((), 2))?;
+    let side = |i| pairs.narrow(1, i, 1)?.squeeze(1)?.contiguous();
+    Ok((side(0)?, side(1)?))
+}
+
+/// Refuses documents that are no pairs.
+pub(super) fn check(micro_batch: &MicroBatch) -> Result<()> {
+    match micro_batch.batch.documents() {
+        documents if documents.is_multiple_of(2) => Ok(()),
+        documents => Err(Error::Batch { reason: format!("{documents} documents are no pairs of chosen and rejected") }),
+    }
+}
+
+/// The reward of each side, their difference, and how often the chosen one's is higher; divided by the step's pairs.
+pub(super) fn figures(chosen: &Tensor, rejected: &Tensor, step: Weight) -> Result<Figures> {
+    let numbers = |t: &Tensor| t.to_device(&Device::Cpu)?.to_vec1::<f32>();
+    let (chosen, rejected) = (numbers(chosen)?, numbers(rejected)?);
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / step.examples as f64;
+    let pairs = || chosen.iter().zip(&rejected).map(|(&c, &r)| (f64::from(c), f64::from(r)));
+    Ok(Figures::from([
+        ("reward_chosen", mean(&mut pairs().map(|(c, _)| c))),
+        ("reward_rejected", mean(&mut pairs().map(|(_, r)| r))),
+        ("margin", mean(&mut pairs().map(|(c, r)| c - r))),
+        ("accuracy", mean(&mut pairs().map(|(c, r)| f64::from(u8::from(c > r))))),
+    ]))
+}

@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use janus_core::{Message, PairRecord};
-use janus_data::{read, write_all, write_parquet};
+use janus_data::{read, write_all, write_records};
 
 fn pairs(rows: usize) -> Vec<PairRecord> {
     let talk = |prompt: &str, answer: &str| vec![Message::user(prompt), Message::assistant(answer.repeat(60))];
@@ -27,7 +27,7 @@ fn reading(criterion: &mut Criterion) {
     let [jsonl, gz, parquet] = ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"].map(|name| folder.path().join(name));
     write_all(&jsonl, &rows).unwrap();
     write_all(&gz, &rows).unwrap();
-    write_parquet(&parquet, &rows).unwrap();
+    write_records(&parquet, &rows).unwrap();
 
     let mut group = criterion.benchmark_group("read");
     // All in bytes of JSON lines, so that the figures compare.

@@ -1,19 +1,14 @@
 //! Converts a file of records to another format, by the names: `cargo run -p janus-data --example convert -- KIND FROM TO`,
 //! where KIND is `sft`, `pairs`, `reward` or `bench`. Every row is checked on the way.
 
-use std::path::Path;
-
 use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
-use janus_data::{ArrowRecord, Result, read_all, write_all, write_parquet};
+use janus_data::{ArrowRecord, Result, read_all, write_records};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-fn convert<T: ArrowRecord + Serialize + DeserializeOwned>(from: &str, to: &str) -> Result<()> {
+fn convert<T: ArrowRecord + Serialize + DeserializeOwned + 'static>(from: &str, to: &str) -> Result<()> {
     let rows: Vec<T> = read_all(from)?;
-    match Path::new(to).extension() {
-        Some(extension) if extension == "parquet" => write_parquet(to, &rows),
-        _ => write_all(to, &rows),
-    }
+    write_records(to, &rows)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -34,15 +34,35 @@ pub enum Error {
         /// The endings that would do.
         known: &'static [&'static str],
     },
+    /// A pattern of file names that is broken or matches nothing.
+    #[error("{pattern}: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Compressed data that ends early or is damaged.
-    #[error("{}, after row {rows}: the gzip data is cut short or damaged ({source}): fetch or write the file again", path.display())]
-    Gzip {
+    #[error("{}{}: the {codec} data is cut short or damaged ({source}): fetch or write the file again", path.display(), after(*rows))]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// How it is compressed: gzip or zstd.
+        codec: &'static str,
+        /// Rows that could be read before.
+        rows: u64,
+        /// The decoder's word.
+        source: io::Error,
+    },
+    /// A file that is not Arrow IPC, or lacks its end, or has a damaged batch.
+    #[error("{}{}: not a whole Arrow file ({source}): fetch or write the file again", path.display(), after(*rows))]
+    Arrow {
         /// The file.
         path: PathBuf,
         /// Rows that could be read before.
         rows: u64,
         /// The decoder's word.
-        source: io::Error,
+        source: arrow::error::ArrowError,
     },
     /// A file that is not Parquet, or lacks its end, or has a damaged page.
     #[error("{}{}: not a whole Parquet file ({source}): fetch or write the file again", path.display(), after(*rows))]
@@ -201,6 +221,11 @@ pub enum Problem {
     },
     /// A key of an object stands twice.
     DoubledKey(String),
+    /// The row is larger than what is held at a time.
+    TooLong {
+        /// What is held, in bytes.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Problem {
@@ -212,6 +237,7 @@ impl fmt::Display for Problem {
             Problem::Syntax { message, column } => write!(f, "not JSON at column {column} ({message})"),
             Problem::Utf8 { column } => write!(f, "the byte at column {column} is not UTF-8: convert the file to UTF-8"),
             Problem::DoubledKey(key) => write!(f, "the key \"{key}\" stands twice: keep one of the rows"),
+            Problem::TooLong { limit } => write!(f, "the row is larger than {limit} bytes: raise the limit or leave the row out"),
         }
     }
 }

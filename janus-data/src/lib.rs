@@ -1,9 +1,11 @@
 //! Preference data: files, the Multifaceted Mini world, tokenisation with loss masks, packing.
 //!
-//! * [`read`], [`read_all`]: rows of JSON, JSON lines and Parquet as a stream of `Result<T>`, whose
-//!   errors name the file, the row and the field.
-//! * [`write_all`], [`write_parquet`], [`write_file`]: files that appear whole or not at all.
+//! * [`read`], [`read_all`]: rows of JSON, JSON lines, CSV, Parquet and Arrow as a stream of `Result<T>`,
+//!   whose errors name the file, the row and the field.
+//! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear whole or not at all.
 //! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
+//! * [`instructions`]: instructions without duplicates, personas, or texts of a bench.
+//! * [`construct`]: a Multifaceted Collection from any chat model.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
@@ -32,8 +34,10 @@
 
 mod bpe;
 mod calls;
+pub mod construct;
 mod error;
 mod format;
+pub mod instructions;
 mod journal;
 pub mod mini;
 mod pack;
@@ -47,8 +51,8 @@ pub use calls::{CallJournal, Journaled};
 pub use error::{Error, Problem, Result};
 pub use journal::{Journal, JournalProblem};
 pub use pack::{PackedRow, concat, pack};
+pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 pub use pair::PairRows;
-pub use read::{Reader, read, read_all};
 pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;
-pub use write::{ArrowRecord, Column, write_all, write_file, write_parquet};
+pub use write::{ArrowRecord, Column, Writer, write_all, write_file, write_records};

@@ -1,21 +1,26 @@
 //! Rows of a file as a stream of results.
 
+mod batches;
 mod cell;
+mod csv;
+mod files;
 mod json;
 mod jsonl;
-mod parquet;
+mod packed;
 mod row;
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use serde::de::DeserializeOwned;
 
-use crate::format::Format;
+use crate::format::{Format, Layout};
 use crate::{Error, Result};
+
+pub use files::{Skipped, good_rows, paths, read_files};
+pub use row::Row;
 
 /// Opens a file of rows; the end of its name tells the format.
 ///
@@ -23,17 +28,18 @@ use crate::{Error, Result};
 /// |---|---|
 /// | `.json` | the objects of an array; or the values of an object, whose keys become the field `id` of rows that have none |
 /// | `.jsonl` | one object a line; blank lines are passed over |
+/// | `.csv` | the lines under a header; a cell may hold JSON where a field is a list or an object, an empty one is an absent optional field |
 /// | `.parquet` | the rows of all row groups; a null counts as an absent field |
+/// | `.arrow` | the rows of all batches of an Arrow IPC file or stream; as for Parquet |
 ///
-/// `.json` and `.jsonl` may be followed by `.gz`. JSON lines and Parquet are read piece by piece: memory is
-/// bounded by a line or a batch, not by the file. A `.json` file is read whole.
+/// `.gz` or `.zst` may follow each. Memory is bounded by a row or a batch, never by the file; a compressed Parquet file,
+/// which has to be read from its end, is unpacked into a temporary file first.
 ///
-/// `T` is any type that reads itself with serde: a record of `janus-core`, or
-/// `serde_json::Map<String, serde_json::Value>` for rows of any layout.
+/// `T` is any type that reads itself with serde: a record of `janus-core`, or [`Row`] for rows of any layout.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be opened, [`Error::UnknownExtension`], [`Error::Parquet`] for what is no
-/// Parquet file, [`Error::Row`] for a `.json` file that is broken as a whole.
+/// [`Error::Io`] if the file cannot be opened, [`Error::UnknownExtension`], [`Error::Parquet`] or [`Error::Arrow`] for
+/// what is no such file, [`Error::Row`] for a CSV header that is broken.
 ///
 /// ```
 /// use janus_core::SftRecord;
@@ -45,15 +51,7 @@ use crate::{Error, Result};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn read<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Reader<T>> {
-    let path = path.as_ref();
-    let format = Format::of(path)?;
-    let file = File::open(path).map_err(Error::io(path, "open the file"))?;
-    let source = match format {
-        Format::Json { gz } => Source::Json(json::rows(path, text(file, gz), gz)?),
-        Format::JsonLines { gz } => Source::JsonLines(jsonl::Lines::new(text(file, gz), gz)),
-        Format::Parquet => Source::Parquet(parquet::Rows::new(path, file)?),
-    };
-    Ok(Reader { path: path.into(), source, rows: PhantomData })
+    ReadOptions::default().read(path)
 }
 
 /// All rows of a file, or its first error. See [`read`].
@@ -64,10 +62,67 @@ pub fn read_all<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
     read(path)?.collect()
 }
 
+/// How files are read.
+///
+/// ```
+/// use janus_core::SftRecord;
+/// use janus_data::ReadOptions;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("alpaca.csv");
+/// std::fs::write(&path, "persona,question,answer\nBe kind.,Hi?,Hello!\n")?;
+/// let options = ReadOptions::default().column("system", "persona").column("prompt", "question").column("output", "answer");
+/// let row: SftRecord = options.read(&path)?.next().unwrap()?;
+/// assert_eq!(row.output, "Hello!");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// Our name of a field to the file's. A name that starts with `/` is a JSON pointer (`/instances/0/input`), where rows
+    /// are JSON or Arrow. A field of the file that has our name but is not mapped is hidden by the mapped one.
+    pub columns: BTreeMap<String, String>,
+    /// A row of text larger than this is an error, and is passed over without being held. Bytes; the default is 64 MiB.
+    pub max_row_bytes: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { columns: BTreeMap::new(), max_row_bytes: 64 << 20 }
+    }
+}
+
+impl ReadOptions {
+    /// Adds a mapping: the field `ours` stands under `theirs` in the file.
+    #[must_use]
+    pub fn column(mut self, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
+        self.columns.insert(ours.into(), theirs.into());
+        self
+    }
+
+    /// [`read()`] with these options.
+    ///
+    /// # Errors
+    /// Those of [`read()`].
+    pub fn read<T: DeserializeOwned>(&self, path: impl AsRef<Path>) -> Result<Reader<T>> {
+        let path = path.as_ref();
+        let format = Format::of(path)?;
+        let file = File::open(path).map_err(Error::io(path, "open the file"))?;
+        let text = |file| packed::text(path, file, format.packing);
+        let source = match format.layout {
+            Layout::Json => Source::Json(json::Rows::new(text(file)?, format.packing, self)),
+            Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.packing, self)),
+            Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.packing, self)?)),
+            Layout::Parquet => Source::Batches(batches::Rows::parquet(path, packed::seekable(path, file, format.packing)?, self)?),
+            Layout::Arrow => Source::Batches(batches::Rows::arrow(path, text(file)?, format.packing, self)?),
+        };
+        Ok(Reader { path: path.into(), source, rows: PhantomData })
+    }
+}
+
 /// The rows of a file, made by [`read`].
 ///
 /// A row that cannot be read is an [`Error::Row`], and the next call goes on with the row after it. Damage of the file
-/// itself ([`Error::Io`], [`Error::Gzip`], [`Error::Parquet`]) ends the stream.
+/// itself ([`Error::Io`], [`Error::Compressed`], [`Error::Parquet`], [`Error::Arrow`]) ends the stream.
 pub struct Reader<T> {
     path: PathBuf,
     source: Source,
@@ -77,7 +132,8 @@ pub struct Reader<T> {
 enum Source {
     Json(json::Rows),
     JsonLines(jsonl::Lines),
-    Parquet(parquet::Rows),
+    Csv(Box<csv::Rows>),
+    Batches(batches::Rows),
 }
 
 impl<T: DeserializeOwned> Iterator for Reader<T> {
@@ -87,22 +143,8 @@ impl<T: DeserializeOwned> Iterator for Reader<T> {
         match &mut self.source {
             Source::Json(rows) => rows.next(&self.path),
             Source::JsonLines(lines) => lines.next(&self.path),
-            Source::Parquet(rows) => rows.next(&self.path),
+            Source::Csv(rows) => rows.next(&self.path),
+            Source::Batches(rows) => rows.next(&self.path),
         }
-    }
-}
-
-type Text = Box<dyn BufRead + Send>;
-
-fn text(file: File, gz: bool) -> Text {
-    let file = BufReader::with_capacity(1 << 16, file);
-    if gz { Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))) } else { Box::new(file) }
-}
-
-/// The error of a failed read of text.
-fn broken(path: &Path, gz: bool, rows: u64) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| match gz {
-        true => Error::Gzip { path: path.into(), rows, source },
-        false => Error::Io { path: path.into(), doing: "read the file", source },
     }
 }

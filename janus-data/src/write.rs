@@ -1,21 +1,25 @@
 //! Files that appear whole or not at all.
 
 mod column;
-mod parquet;
+mod columnar;
+mod packed;
+mod sheet;
 mod whole;
 
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::format::Format;
+use crate::format::{Format, Layout};
 use crate::{Error, Result};
+use columnar::Batches;
+use packed::Packed;
+use sheet::Sheet;
+use whole::Pending;
 
 pub use column::{ArrowRecord, Column};
-pub use parquet::write_parquet;
 
 /// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name. After
 /// an error the old file, if there was one, is as it was.
@@ -24,47 +28,225 @@ pub use parquet::write_parquet;
 /// [`Error::Io`].
 pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    whole::write(path, |file| file.write_all(bytes).map_err(Error::io(path, "write the file")))
+    let (pending, mut file) = Pending::create(path)?;
+    file.write_all(bytes).map_err(Error::io(path, "write the file"))?;
+    pending.commit(file)
 }
 
-/// Writes rows as `.json` (an array, a row a line) or `.jsonl`, either also `.gz`, as [`write_file`] does.
+/// Writes rows of any kind as `.json` (an array, a row a line), `.jsonl` or `.csv`, each also `.gz` or `.zst`, as
+/// [`write_file`] does.
 ///
 /// # Errors
-/// [`Error::UnknownExtension`], [`Error::Encode`] for a row that has no JSON form, [`Error::Io`].
+/// [`Error::UnknownExtension`], [`Error::Encode`] for a row that has no such form, [`Error::Io`].
 pub fn write_all<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()> {
-    let path = path.as_ref();
-    let (array, gz) = Format::of_text(path)?;
-    whole::write(path, |file| {
-        if gz {
-            let mut encoder = GzEncoder::new(BufWriter::new(file), Compression::default());
-            write_rows(&mut encoder, path, rows, array)?;
-            let finish = encoder.finish().and_then(|mut file| file.flush());
-            finish.map_err(Error::io(path, "write the file"))
-        } else {
-            let mut file = BufWriter::new(file);
-            write_rows(&mut file, path, rows, array)?;
-            file.flush().map_err(Error::io(path, "write the file"))
-        }
-    })
+    let mut writer = Writer::text(path)?;
+    for row in rows {
+        writer.add(row)?;
+    }
+    writer.finish()
 }
 
-fn write_rows<T: Serialize>(out: &mut impl Write, path: &Path, rows: &[T], array: bool) -> Result<()> {
-    let (start, between, end) = match (array, rows.is_empty()) {
-        (true, true) => ("[", "", "]\n"),
-        (true, false) => ("[\n", ",\n", "\n]\n"),
-        (false, true) => ("", "", ""),
-        (false, false) => ("", "\n", "\n"),
-    };
-    let io = |result: io::Result<()>| result.map_err(Error::io(path, "write the file"));
-    io(out.write_all(start.as_bytes()))?;
-    for (index, row) in rows.iter().enumerate() {
-        if index > 0 {
-            io(out.write_all(between.as_bytes()))?;
+/// Writes records in any format, by the end of the name: those of [`write_all`], `.parquet` (Snappy) and `.arrow` (IPC
+/// file), each also `.gz` or `.zst`. The schema of the last two is the record's, never guessed from the rows, and strings
+/// are `LargeUtf8`.
+///
+/// # Errors
+/// [`Error::UnknownExtension`], [`Error::Encode`], [`Error::Io`].
+///
+/// ```
+/// use janus_core::RewardRecord;
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("rm.parquet");
+/// let row = RewardRecord { input: "Be kind.\nHi?".into(), chosen: "Hello!".into(), rejected: "What.".into() };
+/// janus_data::write_records(&path, &[row.clone()])?;
+/// assert_eq!(janus_data::read_all::<RewardRecord>(&path)?, [row]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn write_records<T: ArrowRecord + Serialize + 'static>(path: impl AsRef<Path>, rows: &[T]) -> Result<()> {
+    let path = path.as_ref();
+    match Format::of(path)?.layout {
+        Layout::Parquet | Layout::Arrow => {
+            let (pending, file) = Pending::create(path)?;
+            let mut batches = Batches::new(path, file, Format::of(path)?, T::columns(rows));
+            for rows in rows.chunks(columnar::BATCH) {
+                batches.add(rows)?;
+            }
+            pending.commit(batches.finish()?)
         }
-        serde_json::to_writer(&mut *out, row).map_err(|error| match error.io_error_kind() {
-            Some(_) => Error::Io { path: path.into(), doing: "write the file", source: error.into() },
-            None => Error::Encode { path: path.into(), row: index as u64 + 1, source: error.into() },
-        })?;
+        _ => write_all(path, rows),
     }
-    io(out.write_all(end.as_bytes()))
 }
+
+/// Writes rows as they come; the file appears under its name when [`Writer::finish`] is called, and not at all
+/// otherwise. Memory is bounded by a batch.
+///
+/// ```
+/// use janus_core::RewardRecord;
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("rm.jsonl.zst");
+/// let mut writer = janus_data::Writer::create(&path)?;
+/// for n in 0..3 {
+///     writer.write(RewardRecord { input: format!("{n}"), chosen: "yes".into(), rejected: "no".into() })?;
+/// }
+/// assert!(!path.exists());
+/// writer.finish()?;
+/// assert_eq!(janus_data::read::<RewardRecord>(&path)?.count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Writer<T> {
+    path: PathBuf,
+    pending: Pending,
+    sink: Sink<T>,
+    rows: u64,
+}
+
+enum Sink<T> {
+    Json { out: Packed, array: bool },
+    Sheet(Sheet),
+    Columns { held: Vec<T>, open: Box<dyn FnMut(&[T]) -> Result<Batches<T>> + Send>, batches: Option<Batches<T>> },
+}
+
+impl<T: Serialize> Writer<T> {
+    /// A file of one of the formats of [`write_all`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownExtension`], [`Error::Io`].
+    pub fn text(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let format = Format::of_text(path)?;
+        let (pending, file) = Pending::create(path)?;
+        let mut out = Packed::new(file, format.packing).map_err(Error::io(path, "write the file"))?;
+        let sink = match format.layout {
+            Layout::Csv => Sink::Sheet(Sheet::new(out)),
+            layout => {
+                let array = layout == Layout::Json;
+                if array {
+                    out.write_all(b"[").map_err(Error::io(path, "write the file"))?;
+                }
+                Sink::Json { out, array }
+            }
+        };
+        Ok(Self { path: path.into(), pending, sink, rows: 0 })
+    }
+
+    /// A file of one of the formats of [`write_records`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownExtension`], [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self>
+    where
+        T: ArrowRecord + 'static,
+    {
+        let path = path.as_ref();
+        let format = Format::of(path)?;
+        if !matches!(format.layout, Layout::Parquet | Layout::Arrow) {
+            return Self::text(path);
+        }
+        let (pending, file) = Pending::create(path)?;
+        let (name, mut file) = (path.to_path_buf(), Some(file));
+        let open = move |rows: &[T]| {
+            let file = file.take().ok_or_else(|| Error::Io {
+                path: name.clone(),
+                doing: "open the file twice",
+                source: io::ErrorKind::Other.into(),
+            })?;
+            Ok(Batches::new(&name, file, format, T::columns(rows)))
+        };
+        let sink = Sink::Columns { held: Vec::new(), open: Box::new(open), batches: None };
+        Ok(Self { path: path.into(), pending, sink, rows: 0 })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] for a row that has no form in this format, or that has a field which the file's first rows did
+    /// not have, where the format has fixed columns; [`Error::Io`].
+    pub fn write(&mut self, row: T) -> Result<()> {
+        if let Sink::Columns { held, .. } = &mut self.sink {
+            self.rows += 1;
+            held.push(row);
+            return if held.len() == columnar::BATCH { self.flush() } else { Ok(()) };
+        }
+        self.add(&row)
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes what is left, syncs the file and gives it its name.
+    ///
+    /// # Errors
+    /// Those of [`Writer::write`].
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        let io = Error::io(&self.path, "write the file");
+        let file = match self.sink {
+            Sink::Json { mut out, array } => {
+                let end: &[u8] = match (array, self.rows) {
+                    (true, 0) => b"]\n",
+                    (true, _) => b"\n]\n",
+                    (false, _) => b"",
+                };
+                out.write_all(end).and_then(|()| out.finish()).map_err(io)?
+            }
+            Sink::Sheet(sheet) => sheet.finish(&self.path)?,
+            Sink::Columns { mut open, batches, .. } => match batches {
+                Some(batches) => batches,
+                None => open(&[])?,
+            }
+            .finish()?,
+        };
+        self.pending.commit(file)
+    }
+
+    /// Adds a row to a file of text.
+    fn add(&mut self, row: &T) -> Result<()> {
+        self.rows += 1;
+        let encode = |source| Error::Encode { path: self.path.clone(), row: self.rows, source };
+        match &mut self.sink {
+            Sink::Json { out, array } => {
+                let before: &[u8] = match (*array, self.rows) {
+                    (true, 1) => b"\n",
+                    (true, _) => b",\n",
+                    (false, _) => b"",
+                };
+                let io = |source| Error::Io { path: self.path.clone(), doing: "write the file", source };
+                out.write_all(before).map_err(io)?;
+                serde_json::to_writer(&mut *out, row).map_err(|error| match error.io_error_kind() {
+                    Some(_) => io(error.into()),
+                    None => encode(error.into()),
+                })?;
+                if *array { Ok(()) } else { out.write_all(b"\n").map_err(io) }
+            }
+            Sink::Sheet(sheet) => sheet.add(&self.path, serde_json::to_value(row).map_err(|error| encode(error.into()))?),
+            Sink::Columns { .. } => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Sink::Columns { held, open, batches } = &mut self.sink
+            && !held.is_empty()
+        {
+            let open = match batches {
+                Some(open) => open,
+                None => batches.insert(open(held)?),
+            };
+            open.add_checked(held, self.rows)?;
+            held.clear();
+        }
+        Ok(())
+    }
+}
+
+/// The error of a write that failed for the file's sake or the row's.
+fn failed(path: &Path, row: u64, error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    match error.downcast::<io::Error>() {
+        Ok(source) => Error::Io { path: path.into(), doing: "write the file", source: *source },
+        Err(source) => Error::Encode { path: path.into(), row, source },
+    }
+}
+
+/// A file that was written and is not synced yet.
+type Written = File;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
-use janus_data::{Error, Problem, read, read_all, write_all, write_file, write_parquet};
+use janus_data::{Error, Problem, ReadOptions, Skipped, good_rows, read, read_all, write_all, write_file, write_records};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ fn a_wrong_type() {
     let path = folder.file("rm.jsonl", r#"{"input":3,"chosen":"c","rejected":"r"}"#);
     assert_eq!(message::<RewardRecord>(&path), "rm.jsonl, row 1 (line 1), field \"input\": expected a string, got integer `3`");
     let path = folder.file("rm.json", format!("[{GOOD}, {{\"input\":\"i\",\"chosen\":null}}]"));
-    assert_eq!(message::<RewardRecord>(&path), "rm.json, row 2, field \"chosen\": expected a string, got null");
+    assert_eq!(message::<RewardRecord>(&path), "rm.json, row 2 (line 1), field \"chosen\": expected a string, got null");
     let path = folder.file("pairs.jsonl", r#"{"system":"","prompt":"","chosen":[{"role":"robot","content":""}]}"#);
     assert_eq!(
         message::<PairRecord>(&path),
@@ -67,7 +67,7 @@ fn a_wrong_type_in_parquet() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
     let row = RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() };
-    write_parquet(&path, &[row.clone(), row]).unwrap();
+    write_records(&path, &[row.clone(), row]).unwrap();
     assert_eq!(message::<SftRecord>(&path), "rm.parquet, row 1, field \"system\": missing");
     assert_eq!(
         message::<std::collections::BTreeMap<String, u32>>(&path),
@@ -95,7 +95,7 @@ fn broken_json() {
     assert!(error.starts_with("two.jsonl, row 1 (line 1): not JSON at column 43 (trailing characters"), "{error}");
     let path = folder.file("rm.json", format!("[{GOOD},\n{GOOD}"));
     let error = message::<RewardRecord>(&path);
-    assert!(error.starts_with("rm.json, row 3 (line 2): not JSON at column 41 (EOF while parsing a list"), "{error}");
+    assert!(error.starts_with("rm.json, row 3 (line 2): not JSON at column 42 (EOF while parsing a list of rows"), "{error}");
 }
 
 /// A row is broken JSON also where the reader met a missing or wrong field first.
@@ -112,12 +112,12 @@ fn json_that_holds_no_rows() {
     let path = folder.file("rm.json", "\"text\"");
     assert_eq!(
         message::<RewardRecord>(&path),
-        "rm.json, row 1: expected an array of objects, or an object of objects keyed by id, got `\"text\"`"
+        "rm.json, row 1 (line 1): expected an array of objects, or an object of objects keyed by id, got `\"text\"`"
     );
     let path = folder.file("row.json", GOOD);
-    assert_eq!(message::<RewardRecord>(&path), "row.json, row 1: expected struct RewardRecord, got string \"i\"");
+    assert_eq!(message::<RewardRecord>(&path), "row.json, row 1 (line 1): expected struct RewardRecord, got string \"i\"");
     let path = folder.file("twice.json", r#"{"1": {}, "1": {}}"#);
-    assert_eq!(message::<Value>(&path), "twice.json, row 2: the key \"1\" stands twice: keep one of the rows");
+    assert_eq!(message::<Value>(&path), "twice.json, row 2 (line 1): the key \"1\" stands twice: keep one of the rows");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_truncated_gz() {
     let error = message::<RewardRecord>(&path);
     assert!(error.starts_with(&format!("cut.jsonl.gz, after row {read}: the gzip data is cut short or damaged")), "{error}");
     let path = folder.file("rm.json.gz", GOOD);
-    assert!(matches!(read_all::<Value>(path), Err(Error::Gzip { rows: 0, .. })));
+    assert!(matches!(read_all::<Value>(path), Err(Error::Compressed { codec: "gzip", rows: 0, .. })));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_gz_of_several_members_is_read_to_its_end() {
 fn a_truncated_or_false_parquet() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
-    write_parquet(&path, &[RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() }]).unwrap();
+    write_records(&path, &[RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() }]).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for (name, bytes) in [("cut.parquet", &bytes[..bytes.len() - 9]), ("false.parquet", GOOD.as_bytes()), ("empty.parquet", b"")] {
         let error = message::<RewardRecord>(&folder.file(name, bytes));
@@ -196,18 +196,103 @@ fn a_truncated_or_false_parquet() {
 }
 
 #[test]
+fn a_truncated_zst_or_arrow() {
+    let folder = Folder::new();
+    let row = |i: usize| RewardRecord { input: format!("{i} {}", i * 7919 % 10007), chosen: "c".into(), rejected: "r".into() };
+    let rows: Vec<RewardRecord> = (0..5000).map(row).collect();
+    for (name, kept, sentence) in [
+        ("rm.jsonl.zst", 2, "the zstd data is cut short or damaged ("),
+        ("rm.arrow", 2, "not a whole Arrow file ("),
+        ("rm.arrow.gz", 2, "the gzip data is cut short or damaged ("),
+        ("rm.parquet.zst", 2, "the zstd data is cut short or damaged ("),
+    ] {
+        let path = folder.path(name);
+        write_records(&path, &rows).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let error = message::<RewardRecord>(&folder.file(name, &bytes[..bytes.len() / kept]));
+        assert!(error.contains(sentence), "{error}");
+        assert!(error.ends_with("fetch or write the file again"), "{error}");
+    }
+    // Cut behind the last batch: every row is there, and yet the file is not whole.
+    let path = folder.path("rm.arrow");
+    write_records(&path, &rows).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let path = folder.file("rm.arrow", &bytes[..bytes.len() - 1]);
+    let read: Vec<_> = read::<RewardRecord>(&path).unwrap().collect();
+    assert_eq!(read.iter().filter(|row| row.is_ok()).count(), 5000);
+    assert!(matches!(read.last(), Some(Err(Error::Arrow { rows: 5000, .. }))));
+}
+
+/// Neither kills the run nor takes the memory: the next row is read.
+#[test]
+fn a_line_of_a_hundred_megabytes() {
+    let folder = Folder::new();
+    let long = format!(r#"{{"input":"{}","chosen":"c","rejected":"r"}}"#, "x".repeat(100 << 20));
+    for (name, text) in [("rm.jsonl", format!("{GOOD}\n{long}\n{GOOD}\n")), ("rm.json", format!("[{GOOD},{long},{GOOD}]"))] {
+        let path = folder.file(name, text);
+        let rows: Vec<_> = read::<RewardRecord>(&path).unwrap().collect();
+        assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true], "{name}");
+        let Err(Error::Row { row: 2, problem: Problem::TooLong { limit }, .. }) = &rows[1] else { panic!("{:?}", rows[1].as_ref().err()) };
+        assert_eq!(*limit, 64 << 20);
+        let mut options = ReadOptions::default();
+        options.max_row_bytes = 101 << 20;
+        assert!(options.read::<RewardRecord>(&path).unwrap().all(|row| row.is_ok()), "a caller may allow it");
+    }
+    // A quote that is never closed makes the rest of a sheet one row.
+    let path = folder.file("rm.csv", format!("input,chosen,rejected\na,b,c\n\"{}", "x\n".repeat(50 << 20)));
+    let rows: Vec<_> = read::<RewardRecord>(&path).unwrap().collect();
+    assert!(matches!(&rows[..], [Ok(_), Err(Error::Row { row: 2, problem: Problem::TooLong { .. }, .. })]));
+}
+
+#[test]
+fn nul_bytes_and_broken_sheets() {
+    let folder = Folder::new();
+    let path = folder.file("rm.jsonl", b"{\"input\":\"a\0b\",\"chosen\":\"c\",\"rejected\":\"r\"}\n");
+    let error = message::<RewardRecord>(&path);
+    assert!(error.starts_with("rm.jsonl, row 1 (line 1): not JSON at column 11 (control character"), "{error}");
+    let path = folder.file("nul.jsonl", [0; 100]);
+    assert!(message::<RewardRecord>(&path).contains("not JSON at column 1"));
+    let path = folder.file("nul.csv", b"input,chosen,rejected\na\0b,c,r\n");
+    assert_eq!(read_all::<RewardRecord>(path).unwrap()[0].input, "a\0b", "a sheet's cell may hold any text");
+
+    let path = folder.file("rm.csv", "input,chosen,rejected\na,b\n");
+    assert_eq!(message::<RewardRecord>(&path), "rm.csv, row 1 (line 2): expected 3 cells, got 2 cells");
+    let path = folder.file("rm.csv", b"input,chosen,rejected\na,\xff,c\n");
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "rm.csv, row 1 (line 2), field \"chosen\": the byte at column 1 is not UTF-8: convert the file to UTF-8"
+    );
+    let path = folder.file("rm.csv", "input,chosen,chosen\na,b,c\n");
+    assert_eq!(message::<RewardRecord>(&path), "rm.csv, row 0 (line 1), field \"chosen\": the header names this column twice");
+    let path = folder.file("pairs.csv", "system,prompt,chosen,rejected\ns,p,hello,[]\n");
+    let error = message::<PairRecord>(&path);
+    assert!(error.starts_with("pairs.csv, row 1 (line 2), field \"chosen\": the cell is not JSON: "), "{error}");
+}
+
+#[test]
+fn bad_rows_are_passed_over_by_choice_and_damage_is_not() {
+    let folder = Folder::new();
+    let path = folder.file("rm.jsonl", [GOOD, "{", GOOD, "3"].join("\n"));
+    let mut skipped = Skipped::default();
+    assert_eq!(good_rows(read::<RewardRecord>(&path).unwrap(), &mut skipped).map(Result::unwrap).count(), 2);
+    assert_eq!((skipped.rows, skipped.first.len()), (2, 2));
+    let path = folder.file("rm.jsonl.gz", "no gzip");
+    let mut skipped = Skipped::default();
+    assert!(good_rows(read::<RewardRecord>(&path).unwrap(), &mut skipped).any(|row| row.is_err()));
+    assert_eq!(skipped.rows, 0);
+}
+
+#[test]
 fn a_missing_file_and_an_unknown_extension() {
     let folder = Folder::new();
     let error = message::<Value>(&folder.path("none.jsonl"));
     assert!(error.starts_with("none.jsonl: cannot open the file: "), "{error}");
     assert_eq!(
-        message::<Value>(&folder.file("rows.csv", "a,b")),
-        "rows.csv: unknown file type, expected one of .json, .jsonl, .json.gz, .jsonl.gz, .parquet"
+        message::<Value>(&folder.file("rows.txt", "a,b")),
+        "rows.txt: unknown file type, expected one of .json, .jsonl, .csv, .parquet, .arrow, one of these with .gz or .zst behind it"
     );
     let error = write_all(folder.path("rows.parquet"), &[bench()]).unwrap_err().to_string();
-    assert!(error.ends_with("expected one of .json, .jsonl, .json.gz, .jsonl.gz"), "{error}");
-    let error = write_parquet::<RewardRecord>(folder.path("rows.jsonl"), &[]).unwrap_err().to_string();
-    assert!(error.ends_with("expected one of .parquet"), "{error}");
+    assert!(error.ends_with("expected one of .json, .jsonl, .csv, one of these with .gz or .zst behind it"), "{error}");
 }
 
 #[test]
@@ -246,7 +331,7 @@ fn a_damaged_byte_anywhere_is_no_panic() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
     let row = |i: usize| RewardRecord { input: format!("i{i}"), chosen: "c".repeat(i), rejected: "r".into() };
-    write_parquet(&path, &(0..5).map(row).collect::<Vec<_>>()).unwrap();
+    write_records(&path, &(0..5).map(row).collect::<Vec<_>>()).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for at in 0..bytes.len() {
         for flip in [1, 0xff] {

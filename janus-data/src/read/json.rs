@@ -1,103 +1,306 @@
-//! JSON: an array of objects, or an object that gives each row its id.
+//! JSON: an array of objects, or an object that gives each row its id. The file is cut into rows as it comes, so that
+//! one row at a time is held.
 
-use std::fmt;
-use std::io::Read;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, BufRead};
 use std::path::Path;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
+use super::ReadOptions;
 use super::jsonl::BYTE_ORDER_MARK;
+use super::packed::{Text, broken};
 use super::row::Place;
-use super::{Text, broken};
-use crate::{Problem, Result};
+use crate::format::Packing;
+use crate::{Error, Problem, Result};
 
-/// The rows of a file that was read whole.
+/// A stream of rows.
 pub(super) struct Rows {
-    rows: std::vec::IntoIter<Value>,
+    bytes: Bytes,
+    packing: Packing,
+    columns: BTreeMap<String, String>,
     row: u64,
+    state: State,
+    /// Keys met, where rows have keys: what the file's size adds to memory.
+    keys: HashSet<String>,
 }
 
-impl Rows {
-    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
-        let value = self.rows.next()?;
-        self.row += 1;
-        Some(Place { path, row: self.row, line: None }.decode(value))
-    }
-}
-
-/// Reads the file.
-pub(super) fn rows(path: &Path, mut text: Text, gz: bool) -> Result<Rows> {
-    let mut bytes = Vec::new();
-    text.read_to_end(&mut bytes).map_err(broken(path, gz, 0))?;
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
-
-    let mut rows = Vec::new();
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let parsed = Collect(&mut rows).deserialize(&mut json).and_then(|doubled| json.end().map(|()| doubled));
-    let place = |line| Place { path, row: rows.len() as u64 + 1, line };
-    match parsed {
-        Ok(None) => Ok(Rows { rows: rows.into_iter(), row: 0 }),
-        Ok(Some(key)) => Err(place(None).error(None, Problem::DoubledKey(key))),
-        // The parser stops at broken UTF-8 with a word that does not name it.
-        Err(error) => Err(match std::str::from_utf8(bytes) {
-            Err(utf8) => {
-                let before = &bytes[..utf8.valid_up_to()];
-                let line = before.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
-                let column = before.len() - before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1) + 1;
-                place(Some(line)).error(None, Problem::Utf8 { column })
-            }
-            Ok(_) if error.is_data() => place(None).error(None, Problem::Mismatch { expected: EXPECTED.into(), got: kind(bytes) }),
-            Ok(_) => place(Some(error.line() as u64)).error(None, Problem::Syntax { message: error.to_string(), column: error.column() }),
-        }),
-    }
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Start,
+    /// In the array, or in the object of rows by id; whether a row came before.
+    Within {
+        keyed: bool,
+        first: bool,
+    },
+    Ended,
 }
 
 const EXPECTED: &str = "an array of objects, or an object of objects keyed by id";
 
-/// What the file starts with, for an error.
-fn kind(bytes: &[u8]) -> String {
-    let start: String = String::from_utf8_lossy(bytes).trim_start().chars().take(20).collect();
-    format!("`{start}`")
+/// What came where a row could begin.
+enum Next {
+    Row { key: Option<String>, at: At },
+    End,
 }
 
-/// Puts rows into the list as they come, so that after an error the list tells how far it went. The value is a key
-/// that stood twice, if there is one.
-struct Collect<'a>(&'a mut Vec<Value>);
+/// A failed step: the file's damage, or a problem at a place in it.
+enum Stop {
+    Io(io::Error),
+    At(At, Problem),
+}
 
-impl<'de> DeserializeSeed<'de> for Collect<'_> {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_any(self)
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Io(error)
     }
 }
 
-impl<'de> Visitor<'de> for Collect<'_> {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(EXPECTED)
+impl Rows {
+    pub(super) fn new(text: Text, packing: Packing, options: &ReadOptions) -> Self {
+        let bytes = Bytes { text, at: At { line: 1, column: 1 }, value: Vec::new(), limit: options.max_row_bytes };
+        Self { bytes, packing, columns: options.columns.clone(), row: 0, state: State::Start, keys: HashSet::new() }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
-        while let Some(row) = rows.next_element()? {
-            self.0.push(row);
+    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
+        if self.state == State::Ended {
+            return None;
         }
-        Ok(None)
+        match self.begin() {
+            Ok(Next::End) => {
+                self.state = State::Ended;
+                None
+            }
+            Ok(Next::Row { key, at }) => {
+                self.row += 1;
+                Some(self.decode(path, key, at))
+            }
+            Err(stop) => {
+                self.state = State::Ended;
+                self.row += 1;
+                Some(Err(self.stopped(path, stop)))
+            }
+        }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
-        let mut ids = std::collections::HashSet::new();
-        while let Some((id, mut row)) = rows.next_entry::<String, Value>()? {
-            if !ids.insert(id.clone()) {
-                return Ok(Some(id));
-            }
-            if let Value::Object(fields) = &mut row {
-                fields.entry("id").or_insert(Value::String(id));
-            }
-            self.0.push(row);
+    fn stopped(&self, path: &Path, stop: Stop) -> Error {
+        match stop {
+            Stop::Io(error) => broken(path, self.packing, self.row - 1)(error),
+            Stop::At(at, problem) => self.place(path, at.line).error(None, problem),
         }
-        Ok(None)
+    }
+
+    fn place<'a>(&self, path: &'a Path, line: u64) -> Place<'a> {
+        Place { path, row: self.row, line: Some(line) }
+    }
+
+    /// Goes to the start of the next row and takes its bytes into `self.bytes.value`.
+    fn begin(&mut self) -> Result<Next, Stop> {
+        let syntax = |at, message: &str| Stop::At(at, Problem::Syntax { message: message.into(), column: at.column });
+        if self.state == State::Start {
+            self.bytes.pass_over_mark()?;
+            let opening = self.bytes.peek()?;
+            if !matches!(opening, Some(b'[' | b'{')) {
+                let got = format!("`{}`", self.bytes.excerpt()?);
+                return Err(Stop::At(self.bytes.at, Problem::Mismatch { expected: EXPECTED.into(), got }));
+            }
+            self.bytes.take()?;
+            self.state = State::Within { keyed: opening == Some(b'{'), first: true };
+        }
+        let State::Within { keyed, first } = self.state else { return Ok(Next::End) };
+        let close = if keyed { b'}' } else { b']' };
+        match self.bytes.peek()? {
+            Some(byte) if byte == close => {
+                self.bytes.take()?;
+                return match self.bytes.peek()? {
+                    None => Ok(Next::End),
+                    Some(_) => Err(syntax(self.bytes.at, "trailing characters")),
+                };
+            }
+            Some(b',') if !first => {
+                self.bytes.take()?;
+            }
+            Some(_) if first => {}
+            Some(_) => return Err(syntax(self.bytes.at, "expected `,` between rows")),
+            None => return Err(syntax(self.bytes.at, "EOF while parsing a list of rows")),
+        }
+        self.state = State::Within { keyed, first: false };
+        let mut key = None;
+        if keyed {
+            self.bytes.peek()?;
+            let at = self.bytes.at;
+            self.bytes.take_value()?;
+            let text = serde_json::from_slice(&self.bytes.value);
+            key = Some(text.map_err(|_| syntax(at, "expected a key: a text in quotes"))?);
+            if self.bytes.peek()? != Some(b':') {
+                return Err(syntax(self.bytes.at, "expected `:` behind the key"));
+            }
+            self.bytes.take()?;
+        }
+        self.bytes.peek()?;
+        let at = self.bytes.at;
+        self.bytes.take_value()?;
+        Ok(Next::Row { key, at })
+    }
+
+    fn decode<T: DeserializeOwned>(&mut self, path: &Path, key: Option<String>, at: At) -> Result<T> {
+        let place = self.place(path, at.line);
+        if self.bytes.value.len() > self.bytes.limit {
+            self.bytes.value = Vec::new();
+            return Err(place.error(None, Problem::TooLong { limit: self.bytes.limit }));
+        }
+        let text = std::str::from_utf8(&self.bytes.value).map_err(|error| {
+            let bad = at.after(&self.bytes.value[..error.valid_up_to()]);
+            self.place(path, bad.line).error(None, Problem::Utf8 { column: bad.column })
+        })?;
+        // A place in the row's text as a place in the file.
+        let syntax = |error: serde_json::Error| {
+            let column = if error.line() <= 1 { at.column - 1 + error.column().max(1) } else { error.column() };
+            let line = at.line + (error.line() as u64).saturating_sub(1);
+            let message = super::row::without_position(&error.to_string());
+            self.place(path, line).error(None, Problem::Syntax { message, column })
+        };
+        if key.is_none() && self.columns.is_empty() {
+            let row = place.decode(&mut serde_json::Deserializer::from_str(text));
+            if row.is_err() {
+                serde_json::from_str::<IgnoredAny>(text).map_err(syntax)?;
+            }
+            return row;
+        }
+        let mut value: Value = serde_json::from_str(text).map_err(syntax)?;
+        if let Some(key) = key {
+            if let Value::Object(fields) = &mut value {
+                fields.entry("id").or_insert_with(|| key.clone().into());
+            }
+            if !self.keys.insert(key.clone()) {
+                return Err(place.error(None, Problem::DoubledKey(key)));
+            }
+        }
+        place.decode_mapped(value, &self.columns)
+    }
+}
+
+/// A place in the file: line and column (bytes), both from 1.
+#[derive(Clone, Copy, PartialEq)]
+struct At {
+    line: u64,
+    column: usize,
+}
+
+impl At {
+    /// The place behind some bytes.
+    fn after(mut self, bytes: &[u8]) -> Self {
+        for &byte in bytes {
+            self.pass(byte);
+        }
+        self
+    }
+
+    fn pass(&mut self, byte: u8) {
+        if byte == b'\n' {
+            *self = At { line: self.line + 1, column: 1 };
+        } else {
+            self.column += 1;
+        }
+    }
+}
+
+struct Bytes {
+    text: Text,
+    at: At,
+    /// The bytes of the value taken last; of one over the limit, its first bytes.
+    value: Vec<u8>,
+    limit: usize,
+}
+
+impl Bytes {
+    fn pass_over_mark(&mut self) -> io::Result<()> {
+        if self.text.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+            self.text.consume(BYTE_ORDER_MARK.len());
+        }
+        Ok(())
+    }
+
+    /// The next byte that is not white space, which is passed over.
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            match self.text.fill_buf()?.first().copied() {
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.take()?,
+                byte => return Ok(byte),
+            }
+        }
+    }
+
+    /// Passes over one byte.
+    fn take(&mut self) -> io::Result<()> {
+        if let Some(&byte) = self.text.fill_buf()?.first() {
+            self.at.pass(byte);
+            self.text.consume(1);
+        }
+        Ok(())
+    }
+
+    /// The start of what follows, for an error.
+    fn excerpt(&mut self) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(self.text.fill_buf()?).chars().take(20).collect::<String>().trim_end().into())
+    }
+
+    /// Takes one value: up to the end of its quotes or brackets, or to what cannot belong to a number or word.
+    fn take_value(&mut self) -> Result<(), Stop> {
+        self.value.clear();
+        let (mut depth, mut quoted, mut escaped, mut started) = (0u64, false, false, false);
+        loop {
+            let chunk = self.text.fill_buf()?;
+            if chunk.is_empty() {
+                let message = "EOF while parsing a row";
+                return Err(Stop::At(self.at, Problem::Syntax { message: message.into(), column: self.at.column }));
+            }
+            let mut used = 0;
+            let mut done = false;
+            for &byte in chunk {
+                if quoted {
+                    match byte {
+                        _ if escaped => escaped = false,
+                        b'\\' => escaped = true,
+                        b'"' => {
+                            quoted = false;
+                            done = depth == 0;
+                        }
+                        _ => {}
+                    }
+                } else {
+                    match byte {
+                        b'"' if depth == 0 && started => break,
+                        b'"' => quoted = true,
+                        b'[' | b'{' if depth == 0 && started => break,
+                        b'[' | b'{' => depth += 1,
+                        b']' | b'}' if depth > 0 => {
+                            depth -= 1;
+                            done = depth == 0;
+                        }
+                        b']' | b'}' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => {
+                            done = true;
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+                started = true;
+                used += 1;
+                self.at.pass(byte);
+                if done {
+                    break;
+                }
+            }
+            // One byte more than the limit tells that the value is over it.
+            let room = (self.limit + 1).saturating_sub(self.value.len());
+            self.value.extend_from_slice(&chunk[..used.min(room)]);
+            let stopped = used < chunk.len();
+            self.text.consume(used);
+            if done || stopped {
+                return Ok(());
+            }
+        }
     }
 }

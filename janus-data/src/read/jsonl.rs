@@ -1,18 +1,23 @@
 //! JSON lines.
 
-use std::io::BufRead;
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::ReadOptions;
+use super::packed::{Text, broken};
 use super::row::Place;
-use super::{Text, broken};
+use crate::format::Packing;
 use crate::{Problem, Result};
 
 /// A stream of lines.
 pub(super) struct Lines {
     text: Text,
-    gz: bool,
+    packing: Packing,
+    columns: BTreeMap<String, String>,
+    limit: usize,
     line: u64,
     row: u64,
     ended: bool,
@@ -20,27 +25,38 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(text: Text, gz: bool) -> Self {
-        Self { text, gz, line: 0, row: 0, ended: false, buffer: Vec::new() }
+    pub(super) fn new(text: Text, packing: Packing, options: &ReadOptions) -> Self {
+        let (columns, limit) = (options.columns.clone(), options.max_row_bytes);
+        Self { text, packing, columns, limit, line: 0, row: 0, ended: false, buffer: Vec::new() }
     }
 
     pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
         while !self.ended {
             self.buffer.clear();
-            match self.text.read_until(b'\n', &mut self.buffer) {
+            match (&mut self.text).take(self.limit as u64 + 1).read_until(b'\n', &mut self.buffer) {
                 Ok(0) => self.ended = true,
-                Ok(_) => {
+                Ok(read) => {
                     self.line += 1;
+                    let place = Place { path, row: self.row + 1, line: Some(self.line) };
+                    if read > self.limit && !self.buffer.ends_with(b"\n") {
+                        self.row += 1;
+                        self.buffer = Vec::new();
+                        if let Err(error) = self.text.skip_until(b'\n') {
+                            self.ended = true;
+                            return Some(Err(broken(path, self.packing, self.row)(error)));
+                        }
+                        return Some(Err(place.error(None, Problem::TooLong { limit: self.limit })));
+                    }
                     let line = self.buffer.strip_prefix(if self.line == 1 { BYTE_ORDER_MARK } else { &[] }).unwrap_or(&self.buffer);
                     if line.trim_ascii().is_empty() {
                         continue;
                     }
                     self.row += 1;
-                    return Some(parse(line, &Place { path, row: self.row, line: Some(self.line) }));
+                    return Some(parse(line, &place, &self.columns));
                 }
                 Err(error) => {
                     self.ended = true;
-                    return Some(Err(broken(path, self.gz, self.row)(error)));
+                    return Some(Err(broken(path, self.packing, self.row)(error)));
                 }
             }
         }
@@ -51,10 +67,13 @@ impl Lines {
 /// What some editors put at the start of UTF-8 text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-fn parse<T: DeserializeOwned>(line: &[u8], place: &Place<'_>) -> Result<T> {
+fn parse<T: DeserializeOwned>(line: &[u8], place: &Place<'_>, columns: &BTreeMap<String, String>) -> Result<T> {
     let text = std::str::from_utf8(line).map_err(|error| place.error(None, Problem::Utf8 { column: error.valid_up_to() + 1 }))?;
     // A line that is not JSON is told apart from JSON that is not the row that was asked for.
     let syntax = |error: serde_json::Error| place.error(None, Problem::Syntax { message: error.to_string(), column: error.column() });
+    if !columns.is_empty() {
+        return place.decode_mapped(serde_json::from_str(text).map_err(syntax)?, columns);
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let row = place.decode(&mut json);
     if row.is_err() {

@@ -1,11 +1,16 @@
 //! One row read as a type, and what went wrong told field by field.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
 use serde::de::{DeserializeOwned, Deserializer};
+use serde_json::Value;
 
 use crate::{Error, Problem};
+
+/// A row of any layout.
+pub type Row = serde_json::Map<String, Value>;
 
 /// Where a row stands.
 pub(super) struct Place<'a> {
@@ -19,6 +24,27 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     pub(super) fn error(&self, field: Option<String>, problem: Problem) -> Error {
         Error::Row { path: self.path.into(), row: self.row, line: self.line, field, problem }
+    }
+
+    /// Reads a row whose fields have other names in the file.
+    pub(super) fn decode_mapped<T: DeserializeOwned>(&self, mut row: Value, columns: &BTreeMap<String, String>) -> Result<T, Error> {
+        let found: Vec<(&String, Option<Value>)> = columns
+            .iter()
+            .map(|(ours, theirs)| match theirs.starts_with('/') {
+                true => (ours, row.pointer(theirs).cloned()),
+                false => (ours, row.get(theirs).cloned()),
+            })
+            .collect();
+        if let Value::Object(fields) = &mut row {
+            for theirs in columns.values() {
+                fields.remove(theirs);
+            }
+            for (ours, value) in found {
+                fields.remove(ours);
+                fields.extend(value.map(|value| (ours.clone(), value)));
+            }
+        }
+        self.decode(row)
     }
 
     /// Reads a row; an error names the field.
@@ -54,7 +80,7 @@ fn problem(message: &str) -> (Option<String>, Problem) {
 }
 
 /// serde_json ends its sentences with a position within the row, which is no position in the file.
-fn without_position(message: &str) -> String {
+pub(super) fn without_position(message: &str) -> String {
     let cut = message.rfind(" at line ").filter(|&at| message[at..].contains(" column "));
     message[..cut.unwrap_or(message.len())].into()
 }

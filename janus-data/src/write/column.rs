@@ -1,4 +1,4 @@
-//! Columns of Parquet files: what each is called, its type, and how rows fill it.
+//! Columns of Parquet and Arrow files: what each is called, its type, and how rows fill it.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 use janus_core::{BenchRecord, Message, PairRecord, Preference, PreferenceSet, RewardRecord, Rubric, Score, SftRecord};
 
-/// A record that can be a row of Parquet.
+/// A record that can be a row of Parquet or Arrow.
 ///
 /// ```
-/// use janus_data::{ArrowRecord, Column, write_parquet};
+/// use janus_data::{ArrowRecord, Column, write_records};
 ///
+/// #[derive(serde::Serialize)]
 /// struct Note { title: String, text: String }
 ///
 /// impl ArrowRecord for Note {
@@ -21,7 +22,7 @@ use janus_core::{BenchRecord, Message, PairRecord, Preference, PreferenceSet, Re
 /// }
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("notes.parquet");
-/// write_parquet(&path, &[Note { title: "Kite".into(), text: "It flies.".into() }])?;
+/// write_records(&path, &[Note { title: "Kite".into(), text: "It flies.".into() }])?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait ArrowRecord: Sized {
@@ -36,11 +37,11 @@ pub struct Column<T> {
     pub(super) fill: Fill<T>,
 }
 
-type Fill<T> = Box<dyn Fn(&[T]) -> ArrayRef>;
+type Fill<T> = Box<dyn Fn(&[T]) -> ArrayRef + Send>;
 
 impl<T: 'static> Column<T> {
     /// A column of any Arrow type; `fill` makes an array of that type with one value for each row given to it.
-    pub fn new(field: Field, fill: impl Fn(&[T]) -> ArrayRef + 'static) -> Self {
+    pub fn new(field: Field, fill: impl Fn(&[T]) -> ArrayRef + Send + 'static) -> Self {
         Self { field, fill: Box::new(fill) }
     }
 
@@ -89,7 +90,7 @@ impl<T: 'static> Column<T> {
         })
     }
 
-    fn list(name: &str, fields: Fields, fill: impl Fn(&[T], &Fields) -> ArrayRef + 'static) -> Self {
+    fn list(name: &str, fields: Fields, fill: impl Fn(&[T], &Fields) -> ArrayRef + Send + 'static) -> Self {
         let item = Field::new_list_field(DataType::Struct(fields.clone()), true);
         Self::new(Field::new_list(name, item, true), move |rows| fill(rows, &fields))
     }

@@ -7,26 +7,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
 
-/// Calls `fill` with a new file of the same folder, syncs it and gives it the name `path`. If anything fails the
-/// temporary file is removed and what stood at `path` stays.
-pub(super) fn write(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let io = |doing| Error::io(path, doing);
-    let Some(name) = path.file_name() else {
-        return Err(io("write the file")(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")));
-    };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// A file that does not have its name yet. If it is dropped before [`Pending::commit`] it is removed, and what stood at
+/// its name stays.
+pub(super) struct Pending {
+    path: PathBuf,
+    folder: PathBuf,
+    temporary: Temporary,
+}
 
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    let temporary = Temporary(folder.join(hidden));
+impl Pending {
+    /// A new file of the folder that `path` lies in.
+    pub(super) fn create(path: &Path) -> Result<(Self, File)> {
+        let Some(name) = path.file_name() else {
+            return Err(Error::io(path, "write the file")(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")));
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
 
-    let mut file = File::create_new(&temporary.0).map_err(io("create a file in the folder"))?;
-    fill(&mut file)?;
-    file.sync_all().map_err(io("sync the file"))?;
-    drop(file);
-    fs::rename(&temporary.0, path).map_err(io("rename the file into place"))?;
-    sync_folder(folder).map_err(io("sync the folder"))
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+        let temporary = folder.join(hidden);
+        let file = File::create_new(&temporary).map_err(Error::io(path, "create a file in the folder"))?;
+        Ok((Self { path: path.into(), folder: folder.into(), temporary: Temporary(temporary) }, file))
+    }
+
+    /// Syncs the file and gives it its name.
+    pub(super) fn commit(self, file: File) -> Result<()> {
+        let io = |doing| Error::io(&self.path, doing);
+        file.sync_all().map_err(io("sync the file"))?;
+        drop(file);
+        fs::rename(&self.temporary.0, &self.path).map_err(io("rename the file into place"))?;
+        sync_folder(&self.folder).map_err(io("sync the folder"))
+    }
 }
 
 /// Tells apart the files that one process writes at the same time.

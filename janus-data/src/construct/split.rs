@@ -1,0 +1,111 @@
+//! Drafts into the files that are trained on and measured with.
+
+use std::collections::HashSet;
+
+use janus_core::{BenchRecord, Message, PairRecord, RewardRecord, SftRecord, derive_seed, stream};
+use rand::Rng;
+
+use super::{Constructed, Draft, Summary};
+use crate::instructions::Instruction;
+
+/// The ids of the instructions that become bench rows: the share of them with the smallest draws.
+pub(super) fn bench(instructions: &[&Instruction], share: f64, seed: u64) -> HashSet<String> {
+    let count = (instructions.len() as f64 * share.clamp(0.0, 1.0)).round() as usize;
+    let mut drawn: Vec<(u64, &str)> =
+        instructions.iter().map(|instruction| (derive_seed(seed, &format!("bench {}", instruction.id)), instruction.id.as_str())).collect();
+    drawn.sort_unstable();
+    drawn.into_iter().take(count).map(|(_, id)| id.to_string()).collect()
+}
+
+/// Fills the files.
+pub(super) fn split(drafts: &[Draft<'_>], bench: &HashSet<String>, seed: u64, summary: Summary) -> Constructed {
+    let mut made = Constructed {
+        sft: Vec::new(),
+        sft_small: Vec::new(),
+        dpo: Vec::new(),
+        orpo: Vec::new(),
+        rm: Vec::new(),
+        bench: Vec::new(),
+        summary,
+    };
+    for drafts in drafts.chunk_by(|one, next| one.instruction.id == next.instruction.id) {
+        let Some(first) = drafts.first() else { continue };
+        let instruction = first.instruction;
+        if bench.contains(&instruction.id) {
+            made.bench.extend(drafts.iter().filter(|draft| draft.rubrics.len() == draft.set.iter().len()).map(bench_row));
+            continue;
+        }
+        made.sft.extend(drafts.iter().map(sft_row));
+        let mut rng = stream(seed, &format!("small {}", instruction.id));
+        made.sft_small.push(sft_row(&drafts[rng.random_range(0..drafts.len())]));
+        let pair = |purpose: &str| draw_pair(drafts, seed, &format!("{purpose} {}", instruction.id));
+        made.dpo.extend(pair("dpo").map(|(chosen, rejected)| pair_row(chosen, rejected)));
+        made.orpo.extend(pair("orpo").map(|(chosen, rejected)| pair_row(chosen, rejected)));
+        made.rm.extend(pair("rm").map(|(chosen, rejected)| reward_row(chosen, rejected)));
+    }
+    made.summary.rows = [
+        ("sft", made.sft.len()),
+        ("sft_small", made.sft_small.len()),
+        ("dpo", made.dpo.len()),
+        ("orpo", made.orpo.len()),
+        ("rm", made.rm.len()),
+        ("bench", made.bench.len()),
+    ]
+    .map(|(name, rows)| (name, rows as u64))
+    .into();
+    made
+}
+
+/// A draft and another one of the instruction with another response; any such pair is as likely as any other.
+fn draw_pair<'d, 'a>(drafts: &'d [Draft<'a>], seed: u64, purpose: &str) -> Option<(&'d Draft<'a>, &'d Draft<'a>)> {
+    let pairs: Vec<(&Draft<'_>, &Draft<'_>)> = drafts
+        .iter()
+        .flat_map(|chosen| drafts.iter().map(move |rejected| (chosen, rejected)))
+        .filter(|(chosen, rejected)| chosen.response != rejected.response)
+        .collect();
+    if pairs.is_empty() { None } else { Some(pairs[stream(seed, purpose).random_range(0..pairs.len())]) }
+}
+
+fn sft_row(draft: &Draft<'_>) -> SftRecord {
+    SftRecord {
+        main_source: draft.instruction.main_source.clone(),
+        original_source: draft.instruction.original_source.clone(),
+        preference_set: Some(draft.set.clone()),
+        system: draft.system.clone(),
+        prompt: draft.instruction.prompt.clone(),
+        output: draft.response.clone(),
+    }
+}
+
+fn pair_row(chosen: &Draft<'_>, rejected: &Draft<'_>) -> PairRecord {
+    let talk = |answer: &Draft<'_>| vec![Message::user(chosen.instruction.prompt.clone()), Message::assistant(answer.response.clone())];
+    PairRecord {
+        main_source: chosen.instruction.main_source.clone(),
+        original_source: chosen.instruction.original_source.clone(),
+        system: chosen.system.clone(),
+        prompt: chosen.instruction.prompt.clone(),
+        chosen: talk(chosen),
+        rejected: talk(rejected),
+    }
+}
+
+fn reward_row(chosen: &Draft<'_>, rejected: &Draft<'_>) -> RewardRecord {
+    RewardRecord {
+        input: format!("{}\n{}", chosen.system, chosen.instruction.prompt),
+        chosen: chosen.response.clone(),
+        rejected: rejected.response.clone(),
+    }
+}
+
+fn bench_row(draft: &Draft<'_>) -> BenchRecord {
+    let source = [&draft.instruction.original_source, &draft.instruction.main_source].into_iter().find(|source| !source.is_empty());
+    BenchRecord {
+        id: Some(format!("{}-{}", draft.instruction.id, draft.number)),
+        source: source.cloned().unwrap_or_default(),
+        preference_set: Some(draft.set.clone()),
+        system: draft.system.clone(),
+        prompt: draft.instruction.prompt.clone(),
+        reference_answer: draft.response.clone(),
+        rubrics: draft.rubrics.clone(),
+    }
+}

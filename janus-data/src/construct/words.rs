@@ -1,0 +1,61 @@
+//! Texts as words, and how much two have in common.
+
+use std::collections::HashSet;
+
+/// Lower-cased words: what stands between signs that are neither letters nor digits.
+pub(crate) fn words(text: &str) -> Vec<String> {
+    text.split(|sign: char| !sign.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+/// ROUGE-L (Lin 2004): the F1 of the longest common subsequence of words; 0 if either is empty.
+pub(crate) fn rouge_l(one: &[String], other: &[String]) -> f64 {
+    if one.is_empty() || other.is_empty() {
+        return 0.0;
+    }
+    let mut lengths = vec![0u32; other.len() + 1];
+    for word in one {
+        let mut diagonal = 0;
+        for (at, against) in other.iter().enumerate() {
+            let above = lengths[at + 1];
+            lengths[at + 1] = if word == against { diagonal + 1 } else { above.max(lengths[at]) };
+            diagonal = above;
+        }
+    }
+    // F1 of recall common/|one| and precision common/|other|.
+    2.0 * f64::from(lengths[other.len()]) / (one.len() + other.len()) as f64
+}
+
+/// The share of `of`'s sequences of five words that stand in `text`; a shorter text counts as one sequence.
+pub(crate) fn share_of_shingles(of: &str, text: &str) -> f64 {
+    let (of, text) = (words(of), words(text));
+    let size = of.len().min(5);
+    if size < 3 {
+        // A word or two stand in any text on the subject.
+        return 0.0;
+    }
+    let found: HashSet<&[String]> = text.windows(size).collect();
+    let all: HashSet<&[String]> = of.windows(size).collect();
+    all.iter().filter(|shingle| found.contains(*shingle)).count() as f64 / all.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rouge_l_is_the_published_measure() {
+        let rouge = |one: &str, other: &str| rouge_l(&words(one), &words(other));
+        // Lin's example: "police killed the gunman" against "police kill the gunman": three of four words.
+        assert_eq!(rouge("Police killed the gunman", "police kill the gunman"), 0.75);
+        assert_eq!(rouge("Police killed the gunman", "the gunman kill police"), 0.5);
+        assert_eq!(rouge("a b", "a b"), 1.0);
+        assert_eq!(rouge("", "a"), 0.0);
+    }
+
+    #[test]
+    fn shingles_find_a_text_in_another() {
+        assert_eq!(share_of_shingles("one two three four five six", "He said: one two three, four five six!"), 1.0);
+        assert_eq!(share_of_shingles("one two three four five six", "one two three four five"), 0.5);
+        assert_eq!(share_of_shingles("Hi there", "hi there"), 0.0);
+    }
+}

@@ -1,0 +1,173 @@
+//! Texts to train on that a bench holds too.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::minhash::shingles;
+use super::normalised;
+
+/// Looks for the texts of a bench in others: instructions in instructions, system messages in system messages.
+///
+/// ```
+/// use janus_data::instructions::{Contamination, Overlap};
+/// let bench = ["Explain why kites need a tail when the wind is strong."];
+/// let bench = Contamination::new(&bench);
+/// let found = bench.check("Tell me briefly: explain why kites need a tail when the wind is strong. Thanks!").unwrap();
+/// assert_eq!(found.bench, 0);
+/// assert!(matches!(found.by, Overlap::Sequences { share } if share == 1.0));
+/// assert!(bench.check("Explain why kites need wind.").is_none());
+/// ```
+#[derive(Debug)]
+pub struct Contamination {
+    exact: HashMap<String, usize>,
+    sequences: Index,
+    shingles: Index,
+    min_share: f64,
+    min_jaccard: f64,
+}
+
+/// A text of the bench that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Contaminated {
+    /// Position of the bench's text.
+    pub bench: usize,
+    /// How it was found.
+    pub by: Overlap,
+}
+
+/// What two texts have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// All but case and white space.
+    Exact,
+    /// Sequences of eight words: so many of the bench text's stand in the other.
+    Sequences {
+        /// From 0 to 1.
+        share: f64,
+    },
+    /// Sequences of five words: so alike are the two sets.
+    Near {
+        /// From 0 to 1.
+        jaccard: f64,
+    },
+}
+
+/// Words of a sequence that two texts do not share by chance.
+const SEQUENCE: usize = 8;
+const SHINGLE: usize = 5;
+
+impl Contamination {
+    /// A bench's texts, with the usual thresholds: half of a text's sequences, likeness 0.6.
+    pub fn new<S: AsRef<str>>(bench: &[S]) -> Self {
+        Self::with_thresholds(bench, 0.5, 0.6)
+    }
+
+    /// A bench's texts; a text is found if `min_share` of its sequences of eight words are in another, or the likeness of
+    /// the two reaches `min_jaccard`. Texts of fewer than eight words are found as a whole only.
+    pub fn with_thresholds<S: AsRef<str>>(bench: &[S], min_share: f64, min_jaccard: f64) -> Self {
+        let exact = bench.iter().enumerate().rev().map(|(at, text)| (normalised(text.as_ref()), at)).filter(|(text, _)| !text.is_empty());
+        Self {
+            exact: exact.collect(),
+            sequences: Index::new(bench, SEQUENCE),
+            shingles: Index::new(bench, SHINGLE),
+            min_share,
+            min_jaccard,
+        }
+    }
+
+    /// The bench's text that is in another, if there is one: the one with the most in common.
+    pub fn check(&self, text: &str) -> Option<Contaminated> {
+        if let Some(&bench) = self.exact.get(&normalised(text)) {
+            return Some(Contaminated { bench, by: Overlap::Exact });
+        }
+        let best = |found: Vec<(usize, f64)>| found.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        let share = |common: usize, bench: usize, _: usize| common as f64 / bench as f64;
+        if let Some((bench, share)) = best(self.sequences.common(text, share, self.min_share)) {
+            return Some(Contaminated { bench, by: Overlap::Sequences { share } });
+        }
+        let jaccard = |common: usize, bench: usize, text: usize| common as f64 / (bench + text - common) as f64;
+        best(self.shingles.common(text, jaccard, self.min_jaccard))
+            .map(|(bench, jaccard)| Contaminated { bench, by: Overlap::Near { jaccard } })
+    }
+}
+
+/// Which texts have a sequence.
+#[derive(Debug)]
+struct Index {
+    size: usize,
+    texts: HashMap<u64, Vec<u32>>,
+    /// Distinct sequences of each text.
+    counts: Vec<usize>,
+}
+
+impl Index {
+    fn new<S: AsRef<str>>(bench: &[S], size: usize) -> Self {
+        let (mut texts, mut counts): (HashMap<u64, Vec<u32>>, _) = (HashMap::new(), Vec::with_capacity(bench.len()));
+        for (at, text) in bench.iter().enumerate() {
+            let sequences = distinct(text.as_ref(), size);
+            counts.push(sequences.len());
+            for sequence in sequences {
+                texts.entry(sequence).or_default().push(at as u32);
+            }
+        }
+        Self { size, texts, counts }
+    }
+
+    /// Bench texts with a `measure(common, bench text's, text's)` of at least `least`, in order.
+    fn common(&self, text: &str, measure: impl Fn(usize, usize, usize) -> f64, least: f64) -> Vec<(usize, f64)> {
+        let sequences = distinct(text, self.size);
+        let mut common: HashMap<u32, usize> = HashMap::new();
+        for at in sequences.iter().filter_map(|sequence| self.texts.get(sequence)).flatten() {
+            *common.entry(*at).or_default() += 1;
+        }
+        let measured = |(at, common): (u32, usize)| (at as usize, measure(common, self.counts[at as usize], sequences.len()));
+        let mut found: Vec<(usize, f64)> = common.into_iter().map(measured).filter(|(_, measure)| *measure >= least).collect();
+        found.sort_unstable_by_key(|(at, _)| *at);
+        found
+    }
+}
+
+/// A text's sequences, each once; none for a text that is shorter than one.
+fn distinct(text: &str, size: usize) -> Vec<u64> {
+    let mut hashes = Vec::new();
+    shingles(text, 1, &mut hashes);
+    if hashes.len() < size {
+        return Vec::new();
+    }
+    shingles(text, size, &mut hashes);
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_overlap_is_told_with_its_measure() {
+        let bench = [
+            "How do I fly a kite?",
+            "Write a poem of four lines about the way in which the river turns to ice in winter",
+            "Which three cities of Europe should I see in a week by train and why these",
+        ];
+        let contamination = Contamination::new(&bench);
+        let check = |text: &str| contamination.check(text);
+        assert_eq!(check("how do I fly  a KITE?"), Some(Contaminated { bench: 0, by: Overlap::Exact }));
+        assert_eq!(check("How do I fly a kite in the rain?"), None, "a short text is found as a whole only");
+        let Some(Contaminated { bench: 1, by: Overlap::Sequences { share } }) =
+            check("Please write a poem of four lines about the way in which the river turns to gold")
+        else {
+            panic!("not found")
+        };
+        // The poem has 18 words, 11 sequences; the text ends after the 15th word: 8.
+        assert!((share - 8.0 / 11.0).abs() < 1e-9, "{share}");
+        let edited = "Which three cities of Europe should I visit in a week by train and why these";
+        let strict = Contamination::with_thresholds(&bench, 0.9, 0.4);
+        assert!(matches!(strict.check(edited), Some(Contaminated { bench: 2, by: Overlap::Near { .. } })));
+        assert_eq!(check("Something else"), None);
+        assert_eq!(Contamination::new(&[""]).check(""), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! Parquet and Arrow IPC, batch by batch.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ::parquet::errors::ParquetError;
+use arrow::array::{Array, RecordBatch, StructArray};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use serde::de::DeserializeOwned;
+
+use super::ReadOptions;
+use super::cell::Cell;
+use super::packed::{Text, broken};
+use super::row::{Place, Row};
+use crate::format::Packing;
+use crate::{Error, Result};
+
+/// Rows decoded at a time: what memory is bounded by.
+const BATCH: usize = 256;
+
+/// A stream of rows.
+pub(super) struct Rows {
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, Damage>> + Send>,
+    columns: BTreeMap<String, String>,
+    packing: Packing,
+    batch: StructArray,
+    /// Next row of the batch.
+    index: usize,
+    /// Rows given out, of all batches.
+    row: u64,
+    ended: bool,
+}
+
+/// What the decoders say.
+enum Damage {
+    Parquet(ParquetError),
+    Arrow(ArrowError),
+}
+
+impl Damage {
+    fn error(self, path: &Path, packing: Packing, rows: u64) -> Error {
+        match self {
+            Damage::Parquet(source) => Error::Parquet { path: path.into(), rows, source },
+            // The file itself, not what stands in it.
+            Damage::Arrow(ArrowError::IoError(_, source)) if source.kind() != io::ErrorKind::UnexpectedEof || packing != Packing::Plain => {
+                broken(path, packing, rows)(source)
+            }
+            Damage::Arrow(source) => Error::Arrow { path: path.into(), rows, source },
+        }
+    }
+}
+
+impl Rows {
+    pub(super) fn parquet(path: &Path, file: File, options: &ReadOptions) -> Result<Self> {
+        let damage = |error: ParquetError| Damage::Parquet(error);
+        let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
+        let batches = caught(open, decoder_panicked).map_err(|error| damage(error).error(path, Packing::Plain, 0))?;
+        let mut batches = batches;
+        let next = move || caught(|| batches.next().transpose().map_err(ParquetError::from), decoder_panicked).transpose();
+        Ok(Self::new(std::iter::from_fn(next).map(move |batch| batch.map_err(damage)), Packing::Plain, options))
+    }
+
+    /// Reads the stream format; in the file format, the stream stands between a mark and a footer.
+    pub(super) fn arrow(path: &Path, mut text: Text, packing: Packing, options: &ReadOptions) -> Result<Self> {
+        let is_file = text.fill_buf().map_err(broken(path, packing, 0))?.starts_with(FILE_MARK);
+        if is_file {
+            pass_over_mark(&mut text).map_err(broken(path, packing, 0))?;
+        }
+        let ended = Arc::new(AtomicBool::new(false));
+        let text = Tail { text, last: Vec::new(), whole: ended.clone() };
+        let open = || StreamReader::try_new(text, None);
+        let panicked = || ArrowError::IpcError("the decoder panicked".into());
+        let mut reader = Some(caught(open, panicked).map_err(|error| Damage::Arrow(error).error(path, packing, 0))?);
+        let next = move || {
+            let open = reader.as_mut()?;
+            let batch = caught(|| open.next().transpose(), panicked);
+            match batch {
+                Ok(None) if is_file => {
+                    // What follows the stream is the footer, with the mark at its end.
+                    let mut rest = reader.take()?;
+                    let read = io::copy(rest.get_mut(), &mut io::sink());
+                    match read {
+                        Ok(_) if ended.load(Ordering::Relaxed) => None,
+                        Ok(_) => Some(Err(ArrowError::IpcError("the end of the file is missing".into()))),
+                        Err(error) => Some(Err(error.into())),
+                    }
+                }
+                Ok(batch) => Ok(batch).transpose(),
+                Err(error) => Some(Err(error)),
+            }
+        };
+        Ok(Self::new(std::iter::from_fn(next).map(|batch| batch.map_err(Damage::Arrow)), packing, options))
+    }
+
+    fn new(batches: impl Iterator<Item = Result<RecordBatch, Damage>> + Send + 'static, packing: Packing, options: &ReadOptions) -> Self {
+        let (columns, batch) = (options.columns.clone(), StructArray::new_empty_fields(0, None));
+        Self { batches: Box::new(batches), columns, packing, batch, index: 0, row: 0, ended: false }
+    }
+
+    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
+        while !self.ended {
+            if self.index < self.batch.len() {
+                let cell = Cell { array: &self.batch, index: self.index };
+                self.index += 1;
+                self.row += 1;
+                let place = Place { path, row: self.row, line: None };
+                return Some(match self.columns.is_empty() {
+                    true => place.decode(cell),
+                    false => place.decode::<Row, _>(cell).and_then(|row| place.decode_mapped(row.into(), &self.columns)),
+                });
+            }
+            self.index = 0;
+            match self.batches.next() {
+                Some(Ok(batch)) => self.batch = batch.into(),
+                None => self.ended = true,
+                Some(Err(damage)) => {
+                    self.ended = true;
+                    return Some(Err(damage.error(path, self.packing, self.row)));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// What an Arrow file, unlike a stream, starts and ends with.
+const FILE_MARK: &[u8] = b"ARROW1";
+
+/// Writers pad the mark with zeros to 8 or 64 bytes; a message never starts with one.
+fn pass_over_mark(text: &mut Text) -> io::Result<()> {
+    io::copy(&mut text.take(FILE_MARK.len() as u64), &mut io::sink())?;
+    while text.fill_buf()?.first() == Some(&0) {
+        text.consume(1);
+    }
+    Ok(())
+}
+
+/// Remembers whether the bytes read last are the mark that ends a whole file.
+struct Tail {
+    text: Text,
+    last: Vec<u8>,
+    whole: Arc<AtomicBool>,
+}
+
+impl Read for Tail {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer)?;
+        if read > 0 {
+            self.last.extend_from_slice(&buffer[read.saturating_sub(FILE_MARK.len())..read]);
+            let over = self.last.len().saturating_sub(FILE_MARK.len());
+            self.last.drain(..over);
+            self.whole.store(self.last == FILE_MARK, Ordering::Relaxed);
+        }
+        Ok(read)
+    }
+}
+
+fn decoder_panicked() -> ParquetError {
+    ParquetError::General("the decoder panicked".into())
+}
+
+/// The decoders panic on some damaged files ("offset + len out of bounds"); to a reader that is one more error. A decoder
+/// that panicked is not called again.
+fn caught<T, E>(decode: impl FnOnce() -> Result<T, E>, panicked: impl FnOnce() -> E) -> Result<T, E> {
+    panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()))
+}

@@ -1,0 +1,247 @@
+//! Comma-separated values under a header (RFC 4180).
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+use serde::de::value::Error as ValueError;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::ReadOptions;
+use super::packed::{Text, broken};
+use super::row::Place;
+use crate::format::Packing;
+use crate::{Problem, Result};
+
+/// A stream of rows.
+pub(super) struct Rows {
+    reader: Reader<Limited>,
+    /// Bytes that the reader may still take for the row it is at.
+    left: Arc<AtomicUsize>,
+    limit: usize,
+    packing: Packing,
+    header: Vec<String>,
+    record: ByteRecord,
+    row: u64,
+    ended: bool,
+}
+
+impl Rows {
+    pub(super) fn new(path: &Path, text: Text, packing: Packing, options: &ReadOptions) -> Result<Self> {
+        let limit = options.max_row_bytes;
+        let left = Arc::new(AtomicUsize::new(0));
+        let reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Limited { text, left: left.clone() });
+        let mut rows = Self { reader, left, limit, packing, header: Vec::new(), record: ByteRecord::new(), row: 0, ended: false };
+        if rows.advance(path)? {
+            let place = Place { path, row: 0, line: Some(1) };
+            for cell in &rows.record {
+                let cell = std::str::from_utf8(cell).map_err(|_| place.error(None, Problem::Utf8 { column: 1 }))?;
+                let ours = options.columns.iter().find(|(_, theirs)| *theirs == cell).map(|(ours, _)| ours);
+                // A column that has our name and is not the one mapped to it is hidden.
+                let hidden = ours.is_none() && options.columns.contains_key(cell);
+                rows.header.push(if hidden { String::new() } else { ours.cloned().unwrap_or_else(|| cell.into()) });
+            }
+            let mut seen = HashSet::new();
+            if let Some(twice) = rows.header.iter().find(|name| !name.is_empty() && !seen.insert(*name)) {
+                return Err(place.error(Some(twice.clone()), Problem::Rule("the header names this column twice".into())));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Takes the next record; false at the end.
+    fn advance(&mut self, path: &Path) -> Result<bool> {
+        self.left.store(self.limit + BUFFERED, Ordering::Relaxed);
+        let read = self.reader.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
+            csv::ErrorKind::Io(error) => error,
+            other => io::Error::other(format!("{other:?}")),
+        });
+        read.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<OverLimit>()) {
+            true => Place { path, row: self.row + 1, line: None }.error(None, Problem::TooLong { limit: self.limit }),
+            false => broken(path, self.packing, self.row)(error),
+        })
+    }
+
+    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
+        if self.ended {
+            return None;
+        }
+        match self.advance(path) {
+            Ok(true) => {
+                self.row += 1;
+                Some(self.decode(path))
+            }
+            Ok(false) => {
+                self.ended = true;
+                None
+            }
+            Err(error) => {
+                // An over-long row has no end that could be found without holding it.
+                self.ended = true;
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, path: &Path) -> Result<T> {
+        let line = self.record.position().map(csv::Position::line);
+        let place = Place { path, row: self.row, line };
+        if self.record.len() != self.header.len() {
+            let cells = |count| format!("{count} cells");
+            let problem = Problem::Mismatch { expected: cells(self.header.len()), got: cells(self.record.len()) };
+            return Err(place.error(None, problem));
+        }
+        let mut cells = Vec::with_capacity(self.header.len());
+        for (name, cell) in self.header.iter().zip(&self.record) {
+            let utf8 = |error: std::str::Utf8Error| place.error(Some(name.clone()), Problem::Utf8 { column: error.valid_up_to() + 1 });
+            let cell = std::str::from_utf8(cell).map_err(utf8)?;
+            if !name.is_empty() {
+                cells.push((name.as_str(), cell));
+            }
+        }
+        place.decode(Cells { cells: &cells, next: 0 })
+    }
+}
+
+/// What the parser may have read ahead of the row it is at.
+const BUFFERED: usize = 1 << 16;
+
+/// Ends the reading of a row that would never end.
+struct Limited {
+    text: Text,
+    left: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the row is too large")]
+struct OverLimit;
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Err(io::Error::other(OverLimit));
+        }
+        let read = self.text.read(buffer)?;
+        self.left.store(left.saturating_sub(read), Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// A row's cells by their columns.
+struct Cells<'a> {
+    cells: &'a [(&'a str, &'a str)],
+    next: usize,
+}
+
+impl<'de> Deserializer<'de> for Cells<'_> {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_map(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> MapAccess<'de> for Cells<'_> {
+    type Error = ValueError;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, ValueError> {
+        self.cells.get(self.next).map(|(name, _)| seed.deserialize(name.into_deserializer())).transpose()
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, ValueError> {
+        self.next += 1;
+        seed.deserialize(CellText(self.cells[self.next - 1].1))
+    }
+}
+
+/// A cell: text, and what the type that is read makes of it.
+#[derive(Clone, Copy)]
+struct CellText<'a>(&'a str);
+
+impl CellText<'_> {
+    /// Lists and objects stand in a cell as JSON.
+    fn json(self) -> Result<Value, ValueError> {
+        serde_json::from_str(self.0).map_err(|error| ValueError::custom(format!("the cell is not JSON: {error}")))
+    }
+}
+
+macro_rules! parsed {
+    ($($method:ident $visit:ident $type:ty),*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+            match self.0.trim().parse::<$type>() {
+                Ok(value) => visitor.$visit(value),
+                Err(_) => visitor.visit_str(self.0),
+            }
+        })*
+    };
+}
+
+impl<'de> Deserializer<'de> for CellText<'_> {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_str(self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        if self.0.is_empty() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        visitor.visit_enum(self.0.into_deserializer())
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.json()?.deserialize_seq(visitor).map_err(ValueError::custom)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.json()?.deserialize_map(visitor).map_err(ValueError::custom)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        self.json()?.deserialize_struct(name, fields, visitor).map_err(ValueError::custom)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, ValueError> {
+        self.json()?.deserialize_tuple(length, visitor).map_err(ValueError::custom)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_unit()
+    }
+
+    parsed! {
+        deserialize_bool visit_bool bool, deserialize_i8 visit_i8 i8, deserialize_i16 visit_i16 i16, deserialize_i32 visit_i32 i32,
+        deserialize_i64 visit_i64 i64, deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32,
+        deserialize_u64 visit_u64 u64, deserialize_f32 visit_f32 f32, deserialize_f64 visit_f64 f64
+    }
+
+    serde::forward_to_deserialize_any! {
+        i128 u128 char str string bytes byte_buf unit unit_struct tuple_struct identifier
+    }
+}

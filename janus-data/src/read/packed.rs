@@ -1,0 +1,48 @@
+//! Bytes of a file, unpacked on the way.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::format::Packing;
+use crate::{Error, Result};
+
+/// Bytes to be read from front to back.
+pub(super) type Text = Box<dyn BufRead + Send>;
+
+const BUFFER: usize = 1 << 16;
+
+/// A file as a stream of unpacked bytes.
+pub(super) fn text(path: &Path, file: File, packing: Packing) -> Result<Text> {
+    let file = BufReader::with_capacity(BUFFER, file);
+    Ok(match packing {
+        Packing::Plain => Box::new(file),
+        Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))),
+        Packing::Zstd => {
+            let decoder = zstd::Decoder::with_buffer(file).map_err(broken(path, packing, 0))?;
+            Box::new(BufReader::with_capacity(BUFFER, decoder))
+        }
+    })
+}
+
+/// A file that can be read from any place: the file itself, or an unpacked copy that disappears with the reader.
+pub(super) fn seekable(path: &Path, file: File, packing: Packing) -> Result<File> {
+    if packing == Packing::Plain {
+        return Ok(file);
+    }
+    let mut bytes = text(path, file, packing)?;
+    let mut copy = tempfile::tempfile().map_err(Error::io(path, "make a temporary file to unpack"))?;
+    io::copy(&mut bytes, &mut copy).map_err(broken(path, packing, 0))?;
+    copy.rewind().map_err(Error::io(path, "read the unpacked copy of"))?;
+    Ok(copy)
+}
+
+/// The error of a failed read.
+pub(super) fn broken(path: &Path, packing: Packing, rows: u64) -> impl FnOnce(io::Error) -> Error {
+    move |source| match packing {
+        Packing::Plain => Error::Io { path: path.into(), doing: "read the file", source },
+        _ => Error::Compressed { path: path.into(), codec: packing.name(), rows, source },
+    }
+}

@@ -1,0 +1,129 @@
+//! Records as Parquet or Arrow IPC, in the layout of the released datasets.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::basic::Compression;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::properties::WriterProperties;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::FileWriter;
+
+use super::column::{ArrowRecord, Column};
+use super::packed::Packed;
+use super::{Written, failed};
+use crate::format::{Format, Layout};
+use crate::{Error, Result};
+
+/// Rows turned into Arrow at a time; keeps the copy small and list offsets far below 2^31.
+pub(super) const BATCH: usize = 1024;
+/// Rows of a row group: a reader holds a column of one at most.
+const ROW_GROUP: usize = 4096;
+
+/// A file of batches that is being written. It is begun with the first batch, so that making one cannot fail.
+pub(super) struct Batches<T> {
+    path: PathBuf,
+    columns: Vec<Column<T>>,
+    schema: Arc<Schema>,
+    /// Looks at rows alone, for columns that they need and the file does not have.
+    needed: fn(&[T]) -> Vec<Column<T>>,
+    format: Format,
+    out: Out,
+    rows: u64,
+}
+
+enum Out {
+    Unopened(Option<File>),
+    Parquet(Box<ArrowWriter<Packed>>),
+    Arrow(Box<FileWriter<Packed>>),
+}
+
+impl<T: ArrowRecord> Batches<T> {
+    pub(super) fn new(path: &Path, file: File, format: Format, columns: Vec<Column<T>>) -> Self {
+        let schema = Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<Field>>()));
+        Self { path: path.into(), columns, schema, needed: T::columns, format, out: Out::Unopened(Some(file)), rows: 0 }
+    }
+}
+
+impl<T> Batches<T> {
+    /// Adds rows whose columns may not be those of the rows before; `end` is the position behind them.
+    pub(super) fn add_checked(&mut self, rows: &[T], end: u64) -> Result<()> {
+        for column in (self.needed)(rows) {
+            if !self.columns.iter().any(|known| known.field.name() == column.field.name()) {
+                let problem = format!("a row of this batch has the field \"{}\", and the file's first rows had not", column.field.name());
+                return Err(Error::Encode { path: self.path.clone(), row: end + 1 - rows.len() as u64, source: problem.into() });
+            }
+        }
+        self.add(rows)
+    }
+
+    /// Adds rows.
+    pub(super) fn add(&mut self, rows: &[T]) -> Result<()> {
+        let first = self.rows + 1;
+        let arrays = self.columns.iter().map(|column| (column.fill)(rows)).collect();
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(|error| self.failed(first, error.into()))?;
+        let written = match self.opened()? {
+            Out::Parquet(writer) => writer.write(&batch),
+            Out::Arrow(writer) => writer.write(&batch).map_err(ParquetError::from),
+            Out::Unopened(_) => Ok(()),
+        };
+        written.map_err(|error| self.failed(first, error))?;
+        self.rows += rows.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the footer.
+    pub(super) fn finish(mut self) -> Result<Written> {
+        self.opened()?;
+        let (path, row) = (self.path, self.rows);
+        let packed = match self.out {
+            Out::Parquet(writer) => writer.into_inner(),
+            Out::Arrow(mut writer) => writer.finish().and_then(|()| writer.into_inner()).map_err(ParquetError::from),
+            Out::Unopened(_) => Err(ParquetError::General("the file was not begun".into())),
+        };
+        let packed = packed.map_err(|error| failed(&path, row, unwrapped(error)))?;
+        packed.finish().map_err(Error::io(&path, "write the file"))
+    }
+
+    fn opened(&mut self) -> Result<&mut Out> {
+        if let Out::Unopened(file) = &mut self.out
+            && let Some(file) = file.take()
+        {
+            let packed = Packed::new(file, self.format.packing).map_err(Error::io(&self.path, "write the file"))?;
+            let opened = match self.format.layout {
+                Layout::Arrow => {
+                    FileWriter::try_new(packed, &self.schema).map(|writer| Out::Arrow(Box::new(writer))).map_err(ParquetError::from)
+                }
+                _ => {
+                    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
+                    let properties = properties.set_max_row_group_row_count(Some(ROW_GROUP)).build();
+                    ArrowWriter::try_new(packed, self.schema.clone(), Some(properties)).map(|writer| Out::Parquet(Box::new(writer)))
+                }
+            };
+            self.out = opened.map_err(|error| self.failed(1, error))?;
+        }
+        Ok(&mut self.out)
+    }
+
+    fn failed(&self, row: u64, error: ParquetError) -> Error {
+        failed(&self.path, row, unwrapped(error))
+    }
+}
+
+/// The libraries' errors wrap those of the file.
+fn unwrapped(error: ParquetError) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        ParquetError::External(source) => match source.downcast::<ArrowError>() {
+            Ok(arrow) => match *arrow {
+                ArrowError::IoError(_, source) => source.into(),
+                other => other.into(),
+            },
+            Err(source) => source,
+        },
+        other => other.into(),
+    }
+}

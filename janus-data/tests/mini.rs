@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use janus_core::{BenchRecord, Dimension, stream};
 use janus_data::mini::{
-    Family, Feature, Mini, MiniPreference, PREFERENCES, Split, UNIFORM_SYSTEM, Wanted, grade, grade_truth, held_out_pairs, instruction, realise, topics, understand,
+    Family, Feature, Mini, MiniPreference, PREFERENCES, Split, UNIFORM_SYSTEM, Wanted, grade, grade_truth, held_out_pairs, instruction,
+    realise, topics, understand,
 };
 use rand::seq::IndexedRandom;
 
@@ -246,7 +247,8 @@ fn training_pairs_share_nothing_with_the_judged_splits_and_differ() {
 
 #[test]
 fn the_chosen_of_a_helpful_pair_is_true_and_the_rejected_is_not_truer() {
-    let truth = |pair: &janus_core::PairRecord, side: &[janus_core::Message]| grade_truth(&pair.prompt, &side[1].content).unwrap().score.get();
+    let truth =
+        |pair: &janus_core::PairRecord, side: &[janus_core::Message]| grade_truth(&pair.prompt, &side[1].content).unwrap().score.get();
     let pairs = Mini::new(6).helpful_pairs(800);
     assert!(pairs.iter().all(|pair| truth(pair, &pair.chosen) == 5 && understand(&pair.prompt).is_some()));
     let untrue = pairs.iter().filter(|pair| truth(pair, &pair.rejected) < 5).count();

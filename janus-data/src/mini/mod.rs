@@ -269,11 +269,16 @@ fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// A combination of the split with another preference than `other` in every dimension.
-fn combination_unlike(split: Split, other: Combination, rng: &mut ChaCha8Rng) -> Combination {
+/// A combination of the split that differs from `other` in one to four dimensions, each number as likely.
+fn another_combination(split: Split, other: Combination, rng: &mut ChaCha8Rng) -> Combination {
     loop {
-        let drawn = combination(split, rng);
-        if (0..4).all(|dimension| drawn[dimension] != other[dimension]) {
+        let mut drawn = other;
+        let mut dimensions = [0, 1, 2, 3];
+        dimensions.shuffle(rng);
+        for &dimension in &dimensions[..rng.random_range(1..=4)] {
+            drawn[dimension] = (drawn[dimension] + rng.random_range(1..10)) % 10;
+        }
+        if combination_split(drawn) == split {
             return drawn;
         }
     }

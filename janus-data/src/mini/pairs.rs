@@ -6,12 +6,12 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::realise::passage;
-use super::{Cycle, Family, Feature, Mini, Split, Topic, combination, combination_unlike, draw_system, instruction, members, topics};
+use super::{Cycle, Family, Feature, Mini, Split, Topic, another_combination, combination, draw_system, instruction, members, topics};
 
 impl Mini {
     /// `count` pairs under system messages of the train split, each its own: chosen is the response to the
-    /// system message, rejected the response to another one, with other preferences in every dimension (the
-    /// paper, section 3, step 6).
+    /// system message, rejected the response to another one of the same question (the paper, section 3,
+    /// step 6), with other preferences in one to four dimensions, so that each dimension is learnt by itself.
     pub fn pairs(&self, count: usize) -> Vec<PairRecord> {
         let mut rng = stream(self.seed, "mini pairs");
         let mut cycle = Cycle::new(&mut rng);
@@ -19,7 +19,7 @@ impl Mini {
             let (family, topic) = cycle.next(&mut rng);
             let prompt = instruction(family, topic, self.phrasing(Split::Train, &mut rng));
             let (chosen, system) = draw_system(Split::Train, &mut rng);
-            let rejected = combination_unlike(Split::Train, chosen, &mut rng);
+            let rejected = another_combination(Split::Train, chosen, &mut rng);
             let [chosen, rejected] = [chosen, rejected].map(|combination| {
                 let features = members(combination).map(|member| member.feature);
                 passage(family, topic, &features)
@@ -30,7 +30,7 @@ impl Mini {
     }
 
     /// `count` pairs of general helpfulness, without a system message: chosen is a full and true answer,
-    /// rejected an emptier one, one to another question, one about another subject, or a broken-off one.
+    /// rejected one that is emptier, broken off or muddled, or is about another fact or subject.
     pub fn helpful_pairs(&self, count: usize) -> Vec<PairRecord> {
         let mut rng = stream(self.seed, "mini helpful pairs");
         let mut cycle = Cycle::new(&mut rng);
@@ -48,21 +48,25 @@ impl Mini {
 
 /// A response in the same manner that helps less.
 fn less_helpful(family: Family, topic: &'static Topic, features: &[Feature], rng: &mut ChaCha8Rng) -> String {
+    let full = passage(family, topic, features);
     let others: Vec<&Topic> = topics().iter().filter(|other| other.name != topic.name).collect();
-    match rng.random_range(0..4) {
-        0 => {
-            let empty = [Feature::OnlyAnswer];
-            let bare = passage(family, topic, &empty);
-            // Nothing is emptier than the bare answer but its beginning.
-            if bare == passage(family, topic, features) { broken_off(&bare) } else { bare }
-        }
-        1 => {
-            let asked: Vec<Family> = Family::ALL.into_iter().filter(|other| *other != family).collect();
-            passage(asked.choose(rng).copied().unwrap_or(family), topic, features)
-        }
-        2 => passage(family, others.choose(rng).copied().unwrap_or(topic), features),
-        _ => broken_off(&passage(family, topic, features)),
-    }
+    let other = others.choose(rng).copied().unwrap_or(topic);
+    let asked: Vec<Family> = Family::ALL.into_iter().filter(|other| *other != family).collect();
+    let worse = match rng.random_range(0..5) {
+        0 => passage(family, topic, &[Feature::OnlyAnswer]),
+        1 => passage(asked.choose(rng).copied().unwrap_or(family), topic, features),
+        2 => passage(family, other, features),
+        3 => full.replace(family.fact(topic), &muddled(family.fact(topic), family.fact(other))),
+        _ => broken_off(&full),
+    };
+    // A bare answer may be all that was full, and a style may put the fact in other words.
+    if worse == full { broken_off(&full) } else { worse }
+}
+
+/// The first half of one statement's words, then the second half of another's.
+fn muddled(first: &str, second: &str) -> String {
+    let (first, second): (Vec<&str>, Vec<&str>) = (first.split(' ').collect(), second.split(' ').collect());
+    [&first[..first.len() / 2], &second[second.len() / 2..]].concat().join(" ")
 }
 
 /// The first third of a text's words.

@@ -167,9 +167,8 @@ mod tests {
             scores: scores.map(|score| vec![Some(score); 4]).into(),
         };
         let rewarded = [row("a", [0.5, 0.5, 0.9], [1, 5, 3]), row("b", [0.1, 0.2, -1.0], [4, 2, 5]), row("c", [1.0, 0.0, 0.0], [5, 5, 1])];
-        let first = |n, chooser| -> Vec<u8> {
-            best_of(&rewarded, &records, n, chooser).rows.iter().map(|row| row.scores[0].unwrap()).collect()
-        };
+        let first =
+            |n, chooser| -> Vec<u8> { best_of(&rewarded, &records, n, chooser).rows.iter().map(|row| row.scores[0].unwrap()).collect() };
         assert_eq!(first(1, Chooser::Reward), [1, 4, 5]);
         assert_eq!(first(2, Chooser::Reward), [1, 2, 5]);
         assert_eq!(first(3, Chooser::Reward), [3, 2, 5]);

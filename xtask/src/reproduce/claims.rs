@@ -244,7 +244,8 @@ mod tests {
 
     #[test]
     fn the_reward_model_must_be_right_seven_times_in_ten() {
-        let holds = |right: usize| reward_accuracy(&[vec![1.0; right], vec![0.0; 30 - right]].concat(), &Bootstrap::default()).unwrap().holds;
+        let holds =
+            |right: usize| reward_accuracy(&[vec![1.0; right], vec![0.0; 30 - right]].concat(), &Bootstrap::default()).unwrap().holds;
         assert_eq!((holds(21), holds(20)), (Some(true), Some(false)));
     }
 

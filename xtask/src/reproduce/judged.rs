@@ -63,7 +63,8 @@ impl<'a> Judged<'a> {
         let plain = |(index, question): (usize, &Question)| {
             (id(index), vec![Message::system(UNIFORM_SYSTEM), Message::user(question.prompt.clone())])
         };
-        let answers = self.answers(run, &format!("plain-{name}"), model, questions.iter().enumerate().map(plain).collect(), self.greedy())?;
+        let answers =
+            self.answers(run, &format!("plain-{name}"), model, questions.iter().enumerate().map(plain).collect(), self.greedy())?;
         let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
         let mut rows = Vec::with_capacity(questions.len());
         let mut truths = Vec::with_capacity(questions.len());

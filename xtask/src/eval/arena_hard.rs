@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let settings = json!({ "rounds": args.rounds, "seed": args.seed });
     let mut report = flat("eval arena-hard", &[&score, &ends("question", score.by_question.as_ref()), &settings])?;
     if let Some(report) = report.as_object_mut() {
-        report.remove("by_question"); // its ends stand on the level of the rest
+        report.shift_remove("by_question"); // its ends stand on the level of the rest
     }
     Ok(Outcome::done(text, report))
 }

@@ -134,7 +134,7 @@ impl<'a> ArenaJudge<'a> {
     /// # Errors
     /// Those of [`calls`](Self::calls).
     pub fn estimate(&self, battles: &[ArenaBattle<'_>]) -> Result<Estimate> {
-        Ok(self.asker.estimate(&self.calls(battles)?))
+        Ok(self.asker.estimate(&self.calls(battles)?, |generation| Ok(generation.text.clone())))
     }
 
     /// Judges the battles.

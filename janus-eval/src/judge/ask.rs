@@ -77,7 +77,7 @@ impl Counts {
 pub struct Estimate {
     /// Calls in all.
     pub calls: usize,
-    /// Calls whose answer the journal holds.
+    /// Calls to which the journal holds a readable answer.
     pub answered: usize,
     /// Tokens of the prompts of the others, reckoned at four characters a token.
     pub prompt_tokens: u64,
@@ -117,14 +117,11 @@ impl<'a> Asker<'a> {
         self.model.name()
     }
 
-    /// What the calls will take.
-    pub fn estimate(&self, calls: &[ChatRequest]) -> Estimate {
-        let mut estimate = Estimate { calls: calls.len(), ..Estimate::default() };
-        for call in calls {
-            if self.recorded(&at_attempt(call, 0)).is_some() {
-                estimate.answered += 1;
-                continue;
-            }
+    /// What the calls will take; `read` is that of [`ask`](Self::ask).
+    pub fn estimate<T>(&self, calls: &[ChatRequest], read: impl Fn(&Generation) -> Result<T, String>) -> Estimate {
+        let open = self.unasked(calls, read);
+        let mut estimate = Estimate { calls: calls.len(), answered: calls.len() - open.len(), ..Estimate::default() };
+        for call in &open {
             let characters: usize = call.messages.iter().map(|message| message.content.chars().count()).sum();
             estimate.prompt_tokens += characters.div_ceil(4) as u64 + 4 * call.messages.len() as u64;
             estimate.completion_tokens += (call.sampling.max_tokens * call.sampling.n) as u64;
@@ -311,7 +308,7 @@ mod tests {
         model.asked.borrow_mut().clear();
         assert_eq!(asker.ask(&calls[..1], 3, from(5))[0].value, Some(5));
         assert!(model.asked.borrow().is_empty(), "what was read is never asked again");
-        let estimate = asker.estimate(&calls);
+        let estimate = asker.estimate(&calls, from(5));
         assert_eq!((estimate.calls, estimate.answered, estimate.prompt_tokens, estimate.completion_tokens), (2, 1, 5, 8));
     }
 

@@ -1,6 +1,6 @@
 //! A rating from 1 to 10 for each turn of a conversation: MT-Bench's single-answer grading (Zheng et al., arXiv 2306.05685).
 
-use janus_core::{ChatRequest, SamplingParams};
+use janus_core::{ChatRequest, Generation, SamplingParams};
 use serde::{Deserialize, Serialize};
 
 use super::prompt::own;
@@ -165,7 +165,7 @@ impl<'a> GradeJudge<'a> {
     /// # Errors
     /// Those of [`calls`](Self::calls).
     pub fn estimate(&self, conversations: &[Conversation<'_>]) -> Result<Estimate> {
-        Ok(self.asker.estimate(&self.calls(conversations)?))
+        Ok(self.asker.estimate(&self.calls(conversations)?, read))
     }
 
     /// Grades the conversations.
@@ -174,7 +174,7 @@ impl<'a> GradeJudge<'a> {
     /// Those of [`calls`](Self::calls).
     pub fn judge(&self, conversations: &[Conversation<'_>]) -> Result<GradeJudgement> {
         let calls = self.calls(conversations)?;
-        let replies = self.asker.ask(&calls, 1, |generation| rating(&generation.text).ok_or_else(|| "the text has no [[rating]]".into()));
+        let replies = self.asker.ask(&calls, 1, read);
         let counts = Counts::of(&replies);
         let (mut rows, mut prompts) = (Vec::new(), Vec::<TemplateId>::new());
         let mut replies = replies.into_iter();
@@ -237,4 +237,9 @@ impl<'a> GradeJudge<'a> {
         let messages = self.prompt(conversation, turn).fill(&values)?;
         Ok(ChatRequest { id: format!("{id}/turn-{}", turn + 1), messages, sampling: self.options.sampling.clone() })
     }
+}
+
+/// The rating of an answer.
+fn read(generation: &Generation) -> Result<f64, String> {
+    rating(&generation.text).ok_or_else(|| "the text has no [[rating]]".into())
 }

@@ -144,7 +144,7 @@ impl<'a, F: Fn(&LogprobTask<'_>) -> bool> LogprobJudge<'a, F> {
     /// # Errors
     /// Those of [`calls`](Self::calls).
     pub fn estimate(&self, tasks: &[LogprobTask<'_>]) -> Result<Estimate> {
-        Ok(self.asker.estimate(&self.calls(tasks)?))
+        Ok(self.asker.estimate(&self.calls(tasks)?, top))
     }
 
     /// Judges the tasks.

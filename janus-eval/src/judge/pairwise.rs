@@ -1,6 +1,6 @@
 //! Which of two answers is better, asked in both orders (MT-Bench's pairwise mode, Zheng et al., arXiv 2306.05685).
 
-use janus_core::{ChatRequest, SamplingParams};
+use janus_core::{ChatRequest, Generation, SamplingParams};
 use serde::{Deserialize, Serialize};
 
 use super::prompt::own;
@@ -236,7 +236,7 @@ impl<'a> PairwiseJudge<'a> {
     /// # Errors
     /// Those of [`calls`](Self::calls).
     pub fn estimate(&self, pairs: &[Pair<'_>]) -> Result<Estimate> {
-        Ok(self.asker.estimate(&self.calls(pairs)?))
+        Ok(self.asker.estimate(&self.calls(pairs)?, read))
     }
 
     /// Judges the pairs.
@@ -245,9 +245,7 @@ impl<'a> PairwiseJudge<'a> {
     /// Those of [`calls`](Self::calls).
     pub fn judge(&self, pairs: &[Pair<'_>]) -> Result<PairwiseJudgement> {
         let calls = self.calls(pairs)?;
-        let replies = self
-            .asker
-            .ask(&calls, 1, |generation| pair_label(&generation.text).ok_or_else(|| "the text has no [[A]], [[B]] or [[C]]".into()));
+        let replies = self.asker.ask(&calls, 1, read);
         let counts = Counts::of(&replies);
         let row = |(pair, replies): (&Pair<'_>, &[Reply<PairLabel>])| {
             let [first, second] = replies else { return None };
@@ -308,4 +306,9 @@ impl<'a> PairwiseJudge<'a> {
         let messages = self.prompt(pair).fill(&values)?;
         Ok(ChatRequest { id: format!("{}/{order}", pair.id), messages, sampling: self.options.sampling.clone() })
     }
+}
+
+/// The verdict of an answer.
+fn read(generation: &Generation) -> Result<PairLabel, String> {
+    pair_label(&generation.text).ok_or_else(|| "the text has no [[A]], [[B]] or [[C]]".into())
 }

@@ -249,7 +249,7 @@ impl<'a> RubricJudge<'a> {
     /// # Errors
     /// Those of [`join`].
     pub fn estimate(&self, records: &[BenchRecord], responses: &[Response]) -> Result<Estimate> {
-        Ok(self.asker.estimate(&self.calls(records, responses)?))
+        Ok(self.asker.estimate(&self.calls(records, responses)?, |generation| self.options.reader.read(&generation.text)))
     }
 
     /// The calls that the journal has no readable answer to: what goes into a batch file.

@@ -76,6 +76,7 @@ impl Chromium {
 
     /// Loads the page again.
     pub fn reload(&mut self) {
+        self.evaluate("window.stale = true");
         self.call("Page.reload", json!({}));
         self.wait_for_load();
     }
@@ -88,12 +89,19 @@ impl Chromium {
         }
     }
 
+    /// Whether the new page is there; while the old one goes, an expression may have no page to be evaluated in.
     fn settled(&mut self) -> bool {
-        self.evaluate("document.readyState === 'complete' && location.href !== 'about:blank'") == true
+        let expression = "document.readyState === 'complete' && location.href !== 'about:blank' && window.stale === undefined";
+        let result = self.send("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
+        result.is_ok_and(|result| result["result"]["value"] == true)
     }
 
     /// Sends a command and returns its result.
     pub fn call(&mut self, method: &str, params: Value) -> Value {
+        self.send(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn send(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -103,8 +111,7 @@ impl Chromium {
         loop {
             let reply = self.replies.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{method}: {error}"));
             if reply["id"] == self.calls {
-                assert!(reply.get("error").is_none(), "{method}: {}", reply["error"]);
-                return reply["result"].clone();
+                return reply.get("error").map_or_else(|| Ok(reply["result"].clone()), |error| Err(error.clone()));
             }
             self.events.push(reply);
         }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, command, eval, fetch, generate, reproduce, verify_goldens};
+use xtask::{bench, command, eval, fetch, generate, reproduce, train, verify_goldens};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -26,6 +26,7 @@ enum Command {
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
     Bench(bench::Args),
+    Train(train::Args),
     VerifyGoldens(verify_goldens::Args),
 }
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Train(args) => train::run(args),
         Command::VerifyGoldens(args) => verify_goldens::run(args),
     };
     command::tell(result, cli.json)

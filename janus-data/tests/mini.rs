@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use janus_core::{BenchRecord, Dimension, stream};
 use janus_data::mini::{
-    Family, Feature, Mini, MiniPreference, PREFERENCES, Split, UNIFORM_SYSTEM, Wanted, grade, grade_truth, instruction, realise, topics,
+    Family, Feature, Mini, MiniPreference, PREFERENCES, Split, UNIFORM_SYSTEM, Wanted, grade, grade_truth, held_out_pairs, instruction, realise, topics, understand,
 };
 use rand::seq::IndexedRandom;
 
@@ -215,4 +215,40 @@ fn the_language_stays_small() {
         .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect::<Vec<_>>())
         .collect();
     assert!((800..2_500).contains(&words.len()), "{} words", words.len());
+}
+
+#[test]
+fn the_chosen_of_a_pair_fits_and_the_rejected_does_not() {
+    let records = Mini::new(2).eval(Split::Dev, 60);
+    let pairs = held_out_pairs(&records);
+    assert_eq!(pairs.len(), records.len());
+    let text = |messages: &[janus_core::Message]| messages[1].content.clone();
+    let sides = |side: fn(&janus_core::PairRecord) -> &Vec<janus_core::Message>| -> Vec<Vec<u8>> {
+        records.iter().zip(&pairs).map(|(record, pair)| scores(record, &text(side(pair)))).collect()
+    };
+    assert_eq!(mean(&sides(|pair| &pair.chosen)), 5.0);
+    assert!(mean(&sides(|pair| &pair.rejected)) < 1.5);
+}
+
+#[test]
+fn training_pairs_share_nothing_with_the_judged_splits_and_differ() {
+    let mini = Mini::new(4);
+    let judged: HashSet<String> =
+        [Split::Dev, Split::Bench].iter().flat_map(|&split| mini.eval(split, 300)).flat_map(|r| [r.system, r.prompt]).collect();
+    let (pairs, helpful) = (mini.pairs(3_000), mini.helpful_pairs(3_000));
+    for pair in pairs.iter().chain(&helpful) {
+        assert!(!judged.contains(&pair.system) && !judged.contains(&pair.prompt));
+        assert!(pair.chosen[1] != pair.rejected[1], "{pair:?}");
+        assert_eq!((&pair.chosen[0], pair.chosen[0].content.as_str()), (&pair.rejected[0], pair.prompt.as_str()));
+    }
+    assert!(pairs.iter().all(|pair| !pair.system.is_empty()) && helpful.iter().all(|pair| pair.system.is_empty()));
+}
+
+#[test]
+fn the_chosen_of_a_helpful_pair_is_true_and_the_rejected_is_not_truer() {
+    let truth = |pair: &janus_core::PairRecord, side: &[janus_core::Message]| grade_truth(&pair.prompt, &side[1].content).unwrap().score.get();
+    let pairs = Mini::new(6).helpful_pairs(800);
+    assert!(pairs.iter().all(|pair| truth(pair, &pair.chosen) == 5 && understand(&pair.prompt).is_some()));
+    let untrue = pairs.iter().filter(|pair| truth(pair, &pair.rejected) < 5).count();
+    assert!(untrue > 400, "{untrue} of 800 rejected answers are not fully true");
 }

@@ -1,15 +1,17 @@
 //! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
 
+mod best_of_n;
 pub mod claims;
 mod judged;
 pub mod profile;
 mod report;
 mod train;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use janus_core::{SftRecord, derive_seed};
-use janus_data::mini::{Mini, UNIFORM_SYSTEM};
+use janus_data::mini::{Mini, UNIFORM_SYSTEM, held_out_pairs};
 use janus_data::{Tokenizer, read_all, write_all, write_file};
 use janus_eval::report::svg;
 use serde_json::{Value, json};
@@ -17,15 +19,17 @@ use serde_json::{Value, json};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::stage::RunFolder;
-use claims::Diversity;
+use best_of_n::{Chooser, RewardModel, Rewarded, best_of, reward_answers};
+use claims::{BestOf, Diversity};
 use profile::{Judged, Profile};
 
 /// Reproduce the paper's central claims on Multifaceted Mini
 ///
 /// Builds the data, pretrains a base model on plain text, fine-tunes it with one uniform system message
-/// ("uniform"), with diverse ones ("janus") and with fewer different ones, lets each model answer
-/// questions under system messages, wordings and preference combinations that none was trained on,
-/// scores every answer by computation, and reports four claims with intervals.
+/// ("uniform"), with diverse ones ("janus") and with fewer different ones, tunes on pairs (DPO, ORPO) and
+/// trains a reward model on them, lets each model answer questions under system messages, wordings and
+/// preference combinations that none was trained on, scores every answer by computation, and reports
+/// eight claims with intervals.
 ///
 /// Reads:   nothing but the profile.
 /// Writes:  into the run folder (runs/PROFILE-SEED): report.html, report.md, report.json, generalisation.svg, run.json,
@@ -91,6 +95,18 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         let rows = model.rows(&mini, &profile);
         folders.push((model.name.clone(), experiment.fine_tune(&mut run, &model.name, &rows, &base)?));
     }
+    let folder = |folders: &[(String, PathBuf)], name: &str| -> Result<PathBuf, CommandError> {
+        let found = folders.iter().find(|(n, _)| n == name).map(|(_, folder)| folder.clone());
+        found.ok_or_else(|| CommandError::failure(format!("no model {name}")))
+    };
+    let star = experiment.fine_tune(&mut run, STAR, &one_for_each_instruction(janus().rows(&mini, &profile)), &base)?;
+    folders.push((STAR.into(), star.clone()));
+    let pairs = mini.pairs(profile.pairs.count);
+    folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &pairs, &star)?));
+    folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &pairs, &base)?));
+    let first = experiment.reward(&mut run, "reward-mini", &pairs, &folder(&folders, "janus")?, &profile.reward)?;
+    let helpful = mini.helpful_pairs(profile.pairs.helpful);
+    let reward = experiment.reward(&mut run, "reward", &helpful, &first, &profile.helpful)?;
 
     let split = args.on.split();
     let records_file = data.join(format!("{}.jsonl", split.as_str()));
@@ -101,9 +117,18 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     let model =
         |name: &str| scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")));
-    let of = |name: &str| folders.iter().find(|(n, _)| n == name).map(|(_, folder)| folder.as_path()).unwrap_or(&base);
-    let plain_uniform = judged.on_plain(&mut run, "uniform", of("uniform"))?;
-    let plain_janus = judged.on_plain(&mut run, "janus", of("janus"))?;
+    let plain_uniform = judged.on_plain(&mut run, "uniform", &folder(&folders, "uniform")?)?;
+    let plain_janus = judged.on_plain(&mut run, "janus", &folder(&folders, "janus")?)?;
+    let sampled = judged.sampled(&mut run, STAR, &star, args.seed)?;
+    let (records, file) = judged.records();
+    let rewards = reward_answers(&mut run, records, file, &sampled, &reward)?;
+    let rewarded: Vec<Rewarded> = read_all(rewards.join("rewards.jsonl")).failure()?;
+    let best = |&n: &usize| {
+        let [reward, oracle] = [Chooser::Reward, Chooser::Oracle].map(|chooser| best_of(&rewarded, records, n, chooser));
+        BestOf { n, reward, oracle }
+    };
+    let best_of_n: Vec<BestOf> = profile.best_of_n.n.iter().map(best).collect();
+    let hits = RewardModel::load(&reward)?.accuracy(&held_out_pairs(records))?;
 
     let mut diversity = Vec::new();
     for tuned in &tuned {
@@ -120,6 +145,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         claims::tie_win(model("uniform")?, model("janus")?, &statistics)?,
         claims::generalisation(&diversity, &statistics)?,
         claims::no_tax(&plain_uniform, &plain_janus, &statistics)?,
+        claims::against_janus("dpo", "Janus with one system message for each instruction, then DPO", model(DPO)?, model("janus")?, &statistics)?,
+        claims::against_janus("orpo", "ORPO from the base model", model(ORPO)?, model("janus")?, &statistics)?,
+        claims::reward_accuracy(&hits, &statistics)?,
+        claims::best_of_n(&best_of_n, &statistics)?,
     ];
     let findings = report::Findings {
         profile: &name,
@@ -128,6 +157,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         claims,
         scores: &scores,
         diversity: &diversity,
+        best_of_n: &best_of_n,
         statistics: &statistics,
         examples: judged.examples(&out, &["base", "uniform", "janus"])?,
     };
@@ -157,6 +187,20 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     text += &format!("{} in {}", out.join("report.html").display(), duration(begun.elapsed().as_secs_f64()));
     let json = json!({ "command": "reproduce", "out": out, "claims": report.claims, "run": record });
     Ok(Outcome::done(text, json))
+}
+
+/// Janus*: one system message for each instruction.
+const STAR: &str = "janus-star";
+/// Janus* tuned on pairs.
+const DPO: &str = "janus-dpo";
+/// The base model tuned on pairs.
+const ORPO: &str = "janus-orpo";
+
+/// The first row of each instruction.
+fn one_for_each_instruction(mut rows: Vec<SftRecord>) -> Vec<SftRecord> {
+    let mut seen = HashSet::new();
+    rows.retain(|row| seen.insert(row.prompt.clone()));
+    rows
 }
 
 fn models(profile: &Profile) -> Vec<Tuned> {

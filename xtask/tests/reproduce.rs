@@ -37,6 +37,38 @@ tokens_per_micro_batch = 512
 lr = 3e-3
 warmup_steps = 1
 checkpoint_every = 2
+[pairs]
+count = 40
+helpful = 20
+beta = 0.1
+lambda = 0.1
+[dpo]
+steps = 4
+tokens_per_micro_batch = 512
+lr = 1e-4
+warmup_steps = 1
+checkpoint_every = 2
+[orpo]
+steps = 4
+tokens_per_micro_batch = 512
+lr = 3e-3
+warmup_steps = 1
+checkpoint_every = 2
+[reward]
+steps = 4
+tokens_per_micro_batch = 512
+lr = 5e-4
+warmup_steps = 1
+checkpoint_every = 2
+[helpful]
+steps = 2
+tokens_per_micro_batch = 512
+lr = 1e-4
+warmup_steps = 1
+[best_of_n]
+n = [1, 2, 3]
+temperature = 1.0
+top_p = 0.9
 [answer]
 max_tokens = 12
 max_sequences = 4
@@ -118,9 +150,12 @@ fn killed_at_any_moment_and_started_again_it_gives_the_same_bytes() {
         "07-janus-64/model",
         "08-janus/checkpoints",
         "responses.partial",
-        "10-judge-base/config.json",
-        "15-answer-janus-16/responses.partial",
-        "22-plain-janus/config.json",
+        "10-janus-dpo/checkpoints",
+        "12-reward-mini/checkpoints/step-000002",
+        "15-judge-base/config.json",
+        "20-answer-janus-16/responses.partial",
+        "33-plain-janus/config.json",
+        "34-sample-janus-star/responses.partial",
     ];
     let mut kills = 0;
     for mark in marks {
@@ -138,7 +173,7 @@ fn killed_at_any_moment_and_started_again_it_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_run_reports_four_claims_and_repeats_nothing() {
+fn a_run_reports_its_claims_and_repeats_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let profile = profile(folder.path());
     let out = folder.path().join("run");
@@ -150,13 +185,19 @@ fn a_run_reports_four_claims_and_repeats_nothing() {
     assert_eq!(printed["claims"], report["claims"]);
     let claims = report["claims"].as_array().unwrap();
     let ids: Vec<&str> = claims.iter().map(|claim| claim["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["order", "tie_win", "generalisation", "no_tax"]);
+    assert_eq!(ids, ["order", "tie_win", "generalisation", "no_tax", "dpo", "orpo", "reward_accuracy", "best_of_n"]);
     for claim in claims {
         let number = |key: &str| claim[key].as_f64().unwrap();
         assert!(number("ci_low") <= number("estimate") && number("estimate") <= number("ci_high"), "{claim}");
-        assert!(claim["holds"].is_boolean() && claim["n"].as_u64().unwrap() > 0 && !claim["values"].is_null());
+        let directed = !["dpo", "orpo"].contains(&claim["id"].as_str().unwrap());
+        assert!(claim["holds"].is_boolean() == directed && claim["n"].as_u64().unwrap() > 0);
     }
     assert_eq!(claims[2]["values"].as_array().unwrap().len(), 4);
+    // The curve begins with the first answer for both choosers, and no chooser beats the oracle.
+    let curve = claims[7]["values"].as_array().unwrap();
+    let at = |point: &Value, chooser: &str| point[chooser]["estimate"].as_f64().unwrap();
+    assert_eq!((curve.len(), at(&curve[0], "reward")), (3, at(&curve[0], "oracle")));
+    assert!(curve.iter().all(|point| at(point, "reward") <= at(point, "oracle")));
     let text = fs::read_to_string(out.join("report.json")).unwrap();
     assert!(!text.contains(&*folder.path().to_string_lossy()), "the report holds a path");
 

@@ -105,7 +105,8 @@ pub fn instruction(family: Family, topic: &Topic, index: usize) -> String {
 pub fn understand(prompt: &str) -> Option<(Family, &'static Topic)> {
     static ASKED: LazyLock<HashMap<String, (Family, &'static Topic)>> = LazyLock::new(|| {
         let families = Family::ALL.into_iter().flat_map(|family| (0..PHRASINGS).map(move |index| (family, index)));
-        let asked = families.flat_map(|(family, index)| TOPICS.iter().map(move |topic| (instruction(family, topic, index), (family, topic))));
+        let asked =
+            families.flat_map(|(family, index)| TOPICS.iter().map(move |topic| (instruction(family, topic, index), (family, topic))));
         asked.collect()
     });
     ASKED.get(prompt.trim()).copied()

@@ -21,6 +21,7 @@
 
 mod check;
 mod instructions;
+mod pairs;
 mod preferences;
 mod realise;
 mod system;
@@ -36,7 +37,9 @@ use rand_chacha::ChaCha8Rng;
 pub use check::{Grade, grade, grade_truth};
 use instructions::heading;
 pub use instructions::{Family, PHRASINGS, instruction, phrasing_split, understand};
+pub use pairs::held_out_pairs;
 pub use preferences::{Feature, MiniPreference, PREFERENCES, WORDINGS, wording_split};
+use realise::passage;
 pub use realise::{Wanted, realise};
 pub use system::{plan_split, system_message};
 pub use topics::{Kind, Topic};
@@ -141,16 +144,18 @@ impl Mini {
     }
 
     /// Plain text: `count` pages of an archive, each of one to three short articles. An article has a
-    /// heading, mostly keywords as an archive files them by, and a passage in one of the world's manners.
-    /// No system message, no question, no wording of a system message; only combinations of the train split.
+    /// heading, mostly keywords as an archive files it by, and a passage that shows what the keywords say,
+    /// one to four preferences of a combination of the train split. No system message, no question, no
+    /// wording of a system message.
     ///
-    /// Pages of several articles teach a model that it is the last heading that counts, whatever stands
-    /// before it; without them, a model tuned on one short system message breaks under a long one.
+    /// Pages of several articles teach that the last heading counts, whatever stands before it: without
+    /// them, a model tuned on one short system message breaks under a long one. Articles with few keywords
+    /// teach what each of them means before several have to be kept apart.
     pub fn documents(&self, count: usize) -> Vec<String> {
         let mut rng = stream(self.seed, "mini documents");
         let mut cycle = Cycle::new(&mut rng);
         let mut page = || {
-            let articles = rng.random_range(1..=3);
+            let articles = [1, 1, 1, 1, 1, 2, 2, 2, 3, 3].choose(&mut rng).copied().unwrap_or(1);
             (0..articles).map(|_| article(&mut cycle, &mut rng)).collect::<Vec<_>>().join("\n\n")
         };
         (0..count).map(|_| page()).collect()
@@ -248,15 +253,29 @@ impl Mini {
 
 fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
     let (family, topic) = cycle.next(rng);
-    let members = members(combination(Split::Train, rng));
-    let mut keywords = members.map(|member| member.keywords().choose(rng).copied().unwrap_or(member.name));
-    keywords.shuffle(rng);
+    let mut shown = members(combination(Split::Train, rng)).to_vec();
+    for _ in 0..rng.random_range(0..shown.len()) {
+        shown.remove(rng.random_range(0..shown.len()));
+    }
+    let features: Vec<Feature> = shown.iter().map(|member| member.feature).collect();
+    let text = passage(family, topic, &features);
+    shown.shuffle(rng);
+    let keywords: Vec<&str> = shown.iter().map(|member| member.keywords().choose(rng).copied().unwrap_or(member.name)).collect();
     let (heading, keywords) = (heading(family, topic, rng), keywords.join(", "));
-    let text = realise(family, topic, &wanted(&members));
     match rng.random_range(0..5) {
         0 => format!("{heading}\n{text}"),
         1 | 2 => format!("{heading}\nKeywords: {keywords}\n{text}"),
         _ => format!("Keywords: {keywords}\n{heading}\n{text}"),
+    }
+}
+
+/// A combination of the split with another preference than `other` in every dimension.
+fn combination_unlike(split: Split, other: Combination, rng: &mut ChaCha8Rng) -> Combination {
+    loop {
+        let drawn = combination(split, rng);
+        if (0..4).all(|dimension| drawn[dimension] != other[dimension]) {
+            return drawn;
+        }
     }
 }
 

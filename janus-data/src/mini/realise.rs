@@ -80,26 +80,35 @@ pub(super) const FORMAL: [&str; 2] = ["Dear Sir or Madam,", "Yours faithfully, t
 /// The gold response: the asked fact first, then what background, informativeness and harmlessness
 /// add, all of it put as the style wants.
 pub fn realise(family: Family, topic: &Topic, wanted: &Wanted) -> String {
-    let called = if wanted.background == Feature::TermOnly { topic.term } else { topic.name };
-    let subject = match wanted.background {
-        Feature::GlossInBrackets => format!("the {called} ({})", topic.gloss),
-        Feature::BothNames => format!("the {called}, also called the {},", topic.term),
-        _ => format!("the {called}"),
-    };
-    let lead = capitalised(&format!("{subject} {}.", family.fact(topic)));
-    let rest = [wanted.background, wanted.informativeness, wanted.harmlessness];
-    let mut sentences = vec![lead];
-    sentences.extend(rest.into_iter().flat_map(|feature| unit(feature, family, topic, called)));
-    in_style(sentences, wanted.style, topic)
+    passage(family, topic, &wanted.features())
 }
 
-fn in_style(sentences: Vec<String>, style: Feature, topic: &Topic) -> String {
+/// The asked fact first, then what each of some features adds, in the order of the features.
+pub(super) fn passage(family: Family, topic: &Topic, features: &[Feature]) -> String {
+    let called = if features.contains(&Feature::TermOnly) { topic.term } else { topic.name };
+    let subject = if features.contains(&Feature::GlossInBrackets) {
+        format!("the {called} ({})", topic.gloss)
+    } else if features.contains(&Feature::BothNames) {
+        format!("the {called}, also called the {},", topic.term)
+    } else {
+        format!("the {called}")
+    };
+    let lead = capitalised(&format!("{subject} {}.", family.fact(topic)));
+    // A scene is a style: it opens the text and is no part of what is listed.
+    let added = features.iter().filter(|&&feature| feature != Feature::Scene);
+    let mut sentences = vec![lead];
+    sentences.extend(added.flat_map(|&feature| unit(feature, family, topic, called)));
+    features.iter().find_map(|&style| in_style(&sentences, style, topic)).unwrap_or_else(|| sentences.join(" "))
+}
+
+/// The sentences as a style puts them; none if the feature is no style.
+fn in_style(sentences: &[String], style: Feature, topic: &Topic) -> Option<String> {
     let lines = |prefix: &dyn Fn(usize) -> String| {
         let prefixed: Vec<String> = sentences.iter().enumerate().map(|(i, sentence)| prefix(i) + sentence).collect();
         prefixed.join("\n")
     };
     let paragraph = || sentences.join(" ");
-    match style {
+    let text = match style {
         Feature::OwnLines => lines(&|_| String::new()),
         Feature::Labels => lines(&|i| if i == 0 { "Answer: ".into() } else { "Also: ".into() }),
         Feature::Bullets => lines(&|_| "- ".into()),
@@ -115,8 +124,9 @@ fn in_style(sentences: Vec<String>, style: Feature, topic: &Topic) -> String {
         Feature::Formal => [FORMAL[0], &paragraph(), FORMAL[1]].join("\n"),
         Feature::Exclaim => paragraph().replace(['.', '?'], "!"),
         Feature::Scene => format!("Picture {}. {}", topic.kind().scene, paragraph()),
-        _ => paragraph(),
-    }
+        _ => return None,
+    };
+    Some(text)
 }
 
 pub(super) fn is_article(word: &str) -> bool {

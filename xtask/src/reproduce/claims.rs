@@ -1,4 +1,4 @@
-//! The four claims, from the scores of the judged models.
+//! The claims, from the scores of the judged models.
 
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
 use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, Sample, ScoredRow, pool};
@@ -132,6 +132,57 @@ pub fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<C
     Ok(claim)
 }
 
+/// A model tuned on pairs against Janus. No direction is claimed: the paper has small gains.
+pub fn against_janus(id: &str, what: &str, tuned: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+    let gain = tuned.minus(janus, bootstrap)?;
+    let statement = format!("{what}, against Janus, on unseen system messages (estimate: difference of the mean scores)");
+    Ok(Claim::new(id, statement, &gain).with_values(json!({
+        tuned.model.as_str(): interval(&tuned.mean(bootstrap)?),
+        janus.model.as_str(): interval(&janus.mean(bootstrap)?),
+    })))
+}
+
+/// The reward model tells the response that fits from one that does not. `hits` holds 1 or 0 for each
+/// held-out pair, those of an instruction in a row.
+pub fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+    let hits = hits.iter().enumerate().map(|(index, &hit)| (index / SYSTEMS_PER_INSTRUCTION, hit));
+    let share = bootstrap.mean(&Sample::clustered(hits).failure()?).failure()?;
+    let statement = "The reward model prefers the response that was written for the system message, on held-out pairs \
+                     (share of the pairs, holds if at least 0.7)";
+    let mut claim = Claim::new("reward_accuracy", statement, &share);
+    claim.holds = Some(share.estimate >= 0.7);
+    Ok(claim)
+}
+
+/// The scores when the best of `n` sampled answers is given, as the reward model has it and at best.
+#[derive(Debug, Clone)]
+pub struct BestOf {
+    /// Answers to choose from.
+    pub n: usize,
+    /// By the reward model.
+    pub reward: Scores,
+    /// By the score itself.
+    pub oracle: Scores,
+}
+
+/// More answers to choose from, a better choice.
+pub fn best_of_n(curve: &[BestOf], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+    let [first, .., last] = curve else {
+        return Err(CommandError::failure("best_of_n needs at least two numbers of answers"));
+    };
+    let gain = last.reward.minus(&first.reward, bootstrap)?;
+    let statement = format!(
+        "The reward model's choice among {} sampled answers scores above the first of them (estimate: difference of the mean scores)",
+        last.n
+    );
+    let point = |at: &BestOf| -> Result<Value, CommandError> {
+        let (reward, oracle) = (at.reward.mean(bootstrap)?, at.oracle.mean(bootstrap)?);
+        Ok(json!({ "n": at.n, "reward": interval(&reward), "oracle": interval(&oracle) }))
+    };
+    let values = curve.iter().map(point).collect::<Result<Vec<_>, _>>()?;
+    Ok(Claim::above("best_of_n", statement, &gain, 0.0).with_values(values))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,5 +233,27 @@ mod tests {
         let bootstrap = Bootstrap::default();
         let holds = |janus: f64| no_tax(&[5.0; 20], &[janus; 20], &bootstrap).unwrap().holds;
         assert_eq!((holds(4.95), holds(4.8), holds(5.0)), (Some(true), Some(false), Some(true)));
+    }
+
+    #[test]
+    fn no_direction_is_claimed_of_a_model_tuned_on_pairs() {
+        let claim = against_janus("dpo", "Janus+DPO", &flat("janus-dpo", 5), &flat("janus", 4), &Bootstrap::default()).unwrap();
+        assert_eq!((claim.holds, claim.id.as_str()), (None, "dpo"));
+        assert!((claim.estimate - 1.0).abs() < 1e-12 && claim.values["janus-dpo"]["estimate"].as_f64() > Some(4.0));
+    }
+
+    #[test]
+    fn the_reward_model_must_be_right_seven_times_in_ten() {
+        let holds = |right: usize| reward_accuracy(&[vec![1.0; right], vec![0.0; 30 - right]].concat(), &Bootstrap::default()).unwrap().holds;
+        assert_eq!((holds(21), holds(20)), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn best_of_n_needs_a_gain_that_is_no_chance() {
+        let holds = |levels: [u8; 2]| {
+            let curve = [(1, levels[0]), (16, levels[1])].map(|(n, level)| BestOf { n, reward: flat("r", level), oracle: flat("o", 5) });
+            best_of_n(&curve, &Bootstrap::default()).unwrap().holds
+        };
+        assert_eq!((holds([3, 4]), holds([4, 4]), holds([4, 3])), (Some(true), Some(false), Some(false)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams, SftRecord};
+use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams, SftRecord, derive_seed};
 use janus_data::mini::{Mini, Question, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::{read_all, write_all};
 use janus_eval::report::Example;
@@ -43,8 +43,7 @@ impl<'a> Judged<'a> {
 
     /// Answers and scores every record, each under its own system message.
     pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Scores, CommandError> {
-        let requests = self.records.iter().map(|record| (id(record), record.prompt_messages())).collect();
-        let answers = self.answers(run, &format!("answer-{name}"), model, requests)?;
+        let answers = self.answers(run, &format!("answer-{name}"), model, self.asked(), self.greedy())?;
         let out = run.root().to_path_buf();
         let folder =
             run.stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
@@ -65,7 +64,7 @@ impl<'a> Judged<'a> {
         let plain = |(index, question): (usize, &Question)| {
             (id(index), vec![Message::system(UNIFORM_SYSTEM), Message::user(question.prompt.clone())])
         };
-        let answers = self.answers(run, &format!("plain-{name}"), model, questions.iter().enumerate().map(plain).collect())?;
+        let answers = self.answers(run, &format!("plain-{name}"), model, questions.iter().enumerate().map(plain).collect(), self.greedy())?;
         let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
         let mut rows = Vec::with_capacity(questions.len());
         let mut truths = Vec::with_capacity(questions.len());
@@ -104,9 +103,43 @@ impl<'a> Judged<'a> {
             .collect())
     }
 
-    fn answers(&self, run: &mut RunFolder, stage: &str, model: &Path, asked: Vec<(String, Vec<Message>)>) -> Result<PathBuf, CommandError> {
+    /// Draws answers to every record, of which the best is chosen later. Returns the stage's folder.
+    pub fn sampled(&self, run: &mut RunFolder, name: &str, model: &Path, seed: u64) -> Result<PathBuf, CommandError> {
+        let best_of_n = &self.profile.best_of_n;
+        let sampling = SamplingParams {
+            temperature: best_of_n.temperature,
+            top_p: best_of_n.top_p,
+            repetition_penalty: 1.0,
+            max_tokens: self.profile.answer.max_tokens,
+            n: best_of_n.n.last().copied().unwrap_or(1),
+            seed: derive_seed(seed, "best of n"),
+            ..SamplingParams::default()
+        };
+        self.answers(run, &format!("sample-{name}"), model, self.asked(), sampling)
+    }
+
+    /// The judged records, and their file.
+    pub fn records(&self) -> (&[BenchRecord], &Path) {
+        (&self.records, &self.file)
+    }
+
+    fn asked(&self) -> Vec<(String, Vec<Message>)> {
+        self.records.iter().map(|record| (id(record), record.prompt_messages())).collect()
+    }
+
+    fn greedy(&self) -> SamplingParams {
+        SamplingParams::greedy(self.profile.answer.max_tokens)
+    }
+
+    fn answers(
+        &self,
+        run: &mut RunFolder,
+        stage: &str,
+        model: &Path,
+        asked: Vec<(String, Vec<Message>)>,
+        sampling: SamplingParams,
+    ) -> Result<PathBuf, CommandError> {
         let settings = &self.profile.answer;
-        let sampling = SamplingParams::greedy(settings.max_tokens);
         // The number of sequences at once changes the speed, not the answers.
         let config = json!({ "sampling": sampling, "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?) });
         run.stage(stage, &config, &[("model", model), ("records", &self.file)], |stage: &Stage| {

@@ -23,6 +23,18 @@ pub struct Profile {
     pub pretrain: TrainConfig,
     /// Fine-tuning; the same for every model.
     pub sft: TrainConfig,
+    /// Pairs of responses.
+    pub pairs: Pairs,
+    /// Direct preference optimisation, from `janus-star`.
+    pub dpo: TrainConfig,
+    /// Odds-ratio preference optimisation, from the base model.
+    pub orpo: TrainConfig,
+    /// The reward model's first stage, on Mini's pairs.
+    pub reward: TrainConfig,
+    /// Its second stage, on pairs of general helpfulness.
+    pub helpful: TrainConfig,
+    /// The best of many answers by the reward model.
+    pub best_of_n: BestOfN,
     /// Answers to the judged questions.
     pub answer: Answer,
     /// Intervals.
@@ -64,6 +76,32 @@ pub struct ModelSize {
     pub num_attention_heads: usize,
     pub num_key_value_heads: usize,
     pub max_position_embeddings: usize,
+}
+
+/// Pairs of responses, and the constants of what is learnt from them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pairs {
+    /// Pairs under system messages.
+    pub count: usize,
+    /// Pairs of general helpfulness, without a system message.
+    pub helpful: usize,
+    /// DPO's inverse temperature.
+    pub beta: f64,
+    /// ORPO's weight of the odds ratio.
+    pub lambda: f64,
+}
+
+/// The best of many sampled answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BestOfN {
+    /// Numbers of answers to choose from, rising from 1.
+    pub n: Vec<usize>,
+    /// Temperature of sampling.
+    pub temperature: f64,
+    /// Keeps the smallest set of tokens whose probability reaches this.
+    pub top_p: f64,
 }
 
 /// Answers to the judged questions; decoding is greedy.
@@ -112,6 +150,13 @@ impl Profile {
         let distinct = &profile.data.distinct;
         if distinct.is_empty() || distinct[0] == 0 || distinct.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(bad(format!("data.distinct is {distinct:?}: expected rising numbers from 1")));
+        }
+        let n = &profile.best_of_n.n;
+        if n.len() < 2 || n[0] != 1 || n.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));
+        }
+        if profile.pairs.count == 0 || profile.pairs.helpful == 0 {
+            return Err(bad("pairs.count and pairs.helpful must be at least 1".into()));
         }
         Ok(profile)
     }

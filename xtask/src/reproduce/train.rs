@@ -1,12 +1,12 @@
-//! Trains the models of the experiment: the base model on plain text, the others from it on rows.
+//! Trains the models of the experiment: the base model on plain text, the others from it on rows and pairs.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{ChatTemplate, SftRecord, derive_seed};
+use janus_core::{ChatTemplate, PairRecord, SftRecord, derive_seed};
 use janus_data::mini::Mini;
 use janus_data::{TokenRow, Tokenizer, write_file};
-use janus_train::{Decoder, Sft, TrainConfig, Trainer};
+use janus_train::{Decoder, Dpo, DpoConfig, NllSpan, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft, TrainConfig, Trainer};
 use serde_json::json;
 
 use super::profile::Profile;
@@ -54,25 +54,97 @@ impl Experiment<'_> {
             let row = |text: &String| self.tokenizer.document(text, Some("<s>"), Some("</s>")).failure();
             let rows = texts.iter().map(row).collect::<Result<Vec<_>, _>>()?;
             let decoder = Decoder::init(&config, derive_seed(self.seed, "weights"), &Device::Cpu).failure()?;
-            self.fit(stage, "pretrain", decoder, rows, settings)
+            self.fit(stage, "pretrain", decoder, Sft, rows, settings)
         })
     }
 
     /// A fine-tuned model, from the base model. Returns the stage's folder.
     pub fn fine_tune(&self, run: &mut RunFolder, name: &str, rows: &[SftRecord], base: &Path) -> Result<PathBuf, CommandError> {
         let settings = TrainConfig { seed: derive_seed(self.seed, "sft"), ..self.profile.sft.clone() };
-        let text = serde_json::to_vec(rows).failure()?;
-        let identity = json!({ "rows": crate::fingerprint::of_bytes(&text), "train": settings });
+        let identity = json!({ "rows": fingerprint(rows)?, "train": settings });
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
             let rows = self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
-            self.fit(stage, name, decoder, rows, settings)
+            self.fit(stage, name, decoder, Sft, rows, settings)
         })
     }
 
-    fn fit(&self, stage: &Stage, label: &str, decoder: Decoder, rows: Vec<TokenRow>, settings: TrainConfig) -> Result<(), CommandError> {
+    /// A model tuned on pairs by direct preference optimisation, from `start`, which is also the reference.
+    pub fn dpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], start: &Path) -> Result<PathBuf, CommandError> {
+        let constants = DpoConfig { beta: self.profile.pairs.beta, ..DpoConfig::default() };
+        let settings = TrainConfig { seed: derive_seed(self.seed, "dpo"), ..self.profile.dpo.clone() };
+        let identity = json!({ "pairs": fingerprint(pairs)?, "dpo": constants, "train": settings });
+        run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("start", start)], |stage| {
+            let rows = self.rows(pairs)?;
+            let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
+            let file = stage.folder().join("reference_logprobs.jsonl");
+            let mut progress = Progress::new("reference", Unit::Count("rows"), rows.len() as u64);
+            let mut last = 0;
+            let mut advance = |done: usize, _| {
+                progress.advance((done - last) as u64);
+                last = done;
+            };
+            let template = TEMPLATE.jinja();
+            let reference = ReferenceLogprobs::compute(file, &decoder, template, &rows, TOKENS_AT_ONCE, &mut advance).failure()?;
+            progress.finish();
+            let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
+            self.fit(stage, name, decoder, objective, rows, settings)
+        })
+    }
+
+    /// A model tuned on pairs by odds-ratio preference optimisation, without a reference.
+    pub fn orpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], base: &Path) -> Result<PathBuf, CommandError> {
+        let lambda = self.profile.pairs.lambda;
+        let settings = TrainConfig { seed: derive_seed(self.seed, "orpo"), ..self.profile.orpo.clone() };
+        let identity = json!({ "pairs": fingerprint(pairs)?, "lambda": lambda, "train": settings });
+        run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
+            let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
+            let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
+            self.fit(stage, name, decoder, objective, self.rows(pairs)?, settings)
+        })
+    }
+
+    /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has.
+    pub fn reward(
+        &self,
+        run: &mut RunFolder,
+        name: &str,
+        pairs: &[PairRecord],
+        start: &Path,
+        settings: &TrainConfig,
+    ) -> Result<PathBuf, CommandError> {
+        let settings = TrainConfig { seed: derive_seed(self.seed, name), ..settings.clone() };
+        let head = derive_seed(self.seed, "value head");
+        let identity = json!({ "pairs": fingerprint(pairs)?, "train": settings, "head": head });
+        run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("start", start)], |stage| {
+            let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
+            let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
+            self.fit(stage, name, decoder, Reward, self.rows(pairs)?, settings)
+        })
+    }
+
+    /// Pairs as rows, chosen before rejected.
+    fn rows(&self, pairs: &[PairRecord]) -> Result<Vec<TokenRow>, CommandError> {
+        let context = self.profile.model.max_position_embeddings;
+        let pairs = self.tokenizer.pairs(TEMPLATE, pairs.iter().map(PairRecord::conversations), context).failure()?;
+        let dropped = pairs.identical + pairs.too_long;
+        if dropped > 0 {
+            eprintln!("{dropped} pairs left out: {} of equal responses, {} too long", pairs.identical, pairs.too_long);
+        }
+        Ok(pairs.rows)
+    }
+
+    fn fit<O: Objective>(
+        &self,
+        stage: &Stage,
+        label: &str,
+        decoder: Decoder,
+        objective: O,
+        rows: Vec<TokenRow>,
+        settings: TrainConfig,
+    ) -> Result<(), CommandError> {
         let mut progress = Progress::new(label, Unit::Count("steps"), settings.steps);
-        let mut trainer = Trainer::new(decoder, Sft, rows, settings).bad_input()?;
+        let mut trainer = Trainer::new(decoder, objective, rows, settings).bad_input()?;
         let mut last = 0;
         trainer
             .fit(stage.folder(), &mut |step| {
@@ -88,4 +160,11 @@ impl Experiment<'_> {
         }
         Ok(())
     }
+}
+
+/// Tokens of a forward pass that keeps nothing for a backward pass.
+pub const TOKENS_AT_ONCE: usize = 8192;
+
+fn fingerprint<T: serde::Serialize>(rows: &[T]) -> Result<String, CommandError> {
+    Ok(crate::fingerprint::of_bytes(&serde_json::to_vec(rows).failure()?))
 }

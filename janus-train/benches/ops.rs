@@ -51,6 +51,13 @@ fn all(c: &mut Criterion) {
     bench("attention", &|| ops::attention(&x, &y, &z, shape, &cu_seqlens));
     bench("linear_logprobs", &|| ops::linear_logprobs(&x, &vocab, &supervised, &targets));
     bench("linear_logprobs, naive", &|| ops::naive::linear_logprobs(&x, &vocab, &supervised, &targets));
+    let (pairs, segment): (_, Vec<u32>) = (random(&[TOKENS], 9), (0..TOKENS as u32).map(|i| i / 128).collect());
+    bench("log_sigmoid", &|| ops::log_sigmoid(&pairs));
+    bench("log_sigmoid, naive", &|| ops::naive::log_sigmoid(&pairs));
+    bench("log1mexp", &|| ops::log1mexp(&pairs));
+    bench("log1mexp, naive", &|| ops::naive::log1mexp(&pairs));
+    bench("segment_sum", &|| ops::segment_sum(&pairs, &segment, TOKENS / 128));
+    bench("segment_sum, naive", &|| ops::naive::segment_sum(&pairs, &segment, TOKENS / 128));
     group.finish();
 }
 

@@ -30,9 +30,10 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// The fingerprint of a run. How often checkpoints are written and how many are kept is left out.
+    /// The fingerprint of a run. How often checkpoints are written, how many are kept, and whether activations are
+    /// computed again is left out.
     pub fn new(config: &TrainConfig, objective: &str, model: &ModelConfig, rows: &[TokenRow]) -> Self {
-        let settings = TrainConfig { checkpoint_every: None, keep_last: 1, ..config.clone() };
+        let settings = TrainConfig { checkpoint_every: None, keep_last: 1, activation_checkpointing: false, ..config.clone() };
         let mut data = blake3::Hasher::new();
         for row in rows {
             hash_row(&mut data, row);

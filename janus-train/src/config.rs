@@ -32,6 +32,9 @@ pub struct TrainConfig {
     /// AdamW's epsilon.
     #[serde(default = "eps")]
     pub eps: f64,
+    /// Elements that share a scale in 8-bit moments ([`AdamWConfig::eight_bit_block`]); none: moments in f32.
+    #[serde(default)]
+    pub eight_bit_block: Option<usize>,
     /// The L2 norm over all gradients is scaled down to this; none: never.
     #[serde(default)]
     pub clip_norm: Option<f64>,
@@ -44,6 +47,32 @@ pub struct TrainConfig {
     /// Newest checkpoints that are kept; older ones are deleted.
     #[serde(default = "two")]
     pub keep_last: usize,
+    /// Compute activations again in the backward pass instead of keeping them.
+    #[serde(default)]
+    pub activation_checkpointing: bool,
+    /// Examples of a micro-batch, at most; none: as many as its tokens allow.
+    #[serde(default)]
+    pub examples_per_micro_batch: Option<usize>,
+    /// Steps between two evaluations of the held-out rows; none: only one at the end.
+    #[serde(default)]
+    pub evaluate_every: Option<u64>,
+    /// Ends the run when the held-out rows show no more gain.
+    #[serde(default)]
+    pub early_stop: Option<EarlyStop>,
+}
+
+/// When to end a run before its last step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    /// What is watched: `loss`, or a figure of the objective such as `accuracy`. The model of the best evaluation is
+    /// kept in `best/`.
+    pub metric: String,
+    /// Whether more is better.
+    #[serde(default)]
+    pub higher_is_better: bool,
+    /// Evaluations in a row without a new best after which the run ends.
+    pub patience: usize,
 }
 
 fn one() -> usize {
@@ -80,12 +109,17 @@ impl TrainConfig {
             seed,
             checkpoint_every: None,
             keep_last: two(),
+            eight_bit_block: None,
+            activation_checkpointing: false,
+            examples_per_micro_batch: None,
+            evaluate_every: None,
+            early_stop: None,
         }
     }
 
     /// The optimiser's part.
     pub fn adamw(&self) -> AdamWConfig {
-        AdamWConfig { betas: self.betas, eps: self.eps, weight_decay: self.weight_decay }
+        AdamWConfig { betas: self.betas, eps: self.eps, weight_decay: self.weight_decay, eight_bit_block: self.eight_bit_block }
     }
 
     /// The learning rate of step `step`, counted from 0.
@@ -111,6 +145,15 @@ impl TrainConfig {
             ("eps", self.eps.to_string(), "a finite number above 0", self.eps.is_finite() && self.eps > 0.0),
             ("clip_norm", format!("{:?}", self.clip_norm), "above 0", self.clip_norm.is_none_or(|clip| clip > 0.0)),
             ("checkpoint_every", format!("{:?}", self.checkpoint_every), "at least 1", self.checkpoint_every != Some(0)),
+            ("eight_bit_block", format!("{:?}", self.eight_bit_block), "at least 1", self.eight_bit_block != Some(0)),
+            (
+                "examples_per_micro_batch",
+                format!("{:?}", self.examples_per_micro_batch),
+                "at least 1",
+                self.examples_per_micro_batch != Some(0),
+            ),
+            ("evaluate_every", format!("{:?}", self.evaluate_every), "at least 1", self.evaluate_every != Some(0)),
+            ("early_stop.patience", "0".into(), "at least 1", self.early_stop.as_ref().is_none_or(|early_stop| early_stop.patience > 0)),
             ("keep_last", self.keep_last.to_string(), "at least 1", self.keep_last >= 1),
         ];
         match rules.into_iter().find(|rule| !rule.3) {

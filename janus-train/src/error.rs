@@ -104,7 +104,10 @@ pub enum Error {
         name: String,
     },
     /// A loss or gradient that is infinite or not a number.
-    #[error("step {step}: {what} is {value}; rows of the step: {rows:?}; look at these rows, or lower the learning rate")]
+    #[error(
+        "step {step}: {what} is {value}, not finite; rows of the step: {rows:?}; look at these rows, or lower the learning rate; {}",
+        good(checkpoint.as_deref())
+    )]
     NotFinite {
         /// Optimiser step.
         step: u64,
@@ -114,6 +117,16 @@ pub enum Error {
         value: f64,
         /// Indices of the rows that were used.
         rows: Vec<usize>,
+        /// The last good checkpoint, if the run has one.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A figure that the objective does not report.
+    #[error("early_stop.metric is {got}: the held-out rows have {}", known.join(", "))]
+    NoFigure {
+        /// As set.
+        got: String,
+        /// What there is.
+        known: Vec<String>,
     },
     /// A head that the model does not have.
     #[error("the model has no {name}: load one that has, or add it")]
@@ -152,6 +165,10 @@ pub enum Error {
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+fn good(checkpoint: Option<&std::path::Path>) -> String {
+    checkpoint.map_or_else(|| "there is no checkpoint yet".into(), |path| format!("the last good checkpoint is {}", path.display()))
 }
 
 /// The crate's result.

@@ -36,7 +36,11 @@ pub(crate) fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) 
         fs::remove_dir_all(&temporary).at(&temporary)?;
     }
     fs::create_dir_all(&temporary).at(&temporary)?;
-    fill(&temporary)?;
+    if let Err(error) = fill(&temporary) {
+        // What was written of it would only keep a full disk full.
+        let _ = fs::remove_dir_all(&temporary);
+        return Err(error);
+    }
     if path.exists() {
         fs::remove_dir_all(path).at(path)?;
     }
@@ -48,16 +52,54 @@ fn sibling(path: &Path) -> std::path::PathBuf {
     path.with_file_name(format!(".{name}.partial"))
 }
 
-/// Writes f32 tensors as safetensors, in an order that depends on their names only.
-pub(crate) fn write_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (String, &'a [usize], Vec<f32>)>) -> Result<()> {
+/// Numbers of a tensor that is written.
+pub(crate) enum Data {
+    F32(Vec<f32>),
+    U8(Vec<u8>),
+}
+
+impl Data {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::U8(values) => values.len(),
+        }
+    }
+
+    fn bytes(self) -> (Dtype, Vec<u8>) {
+        match self {
+            Self::F32(values) => (Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            Self::U8(values) => (Dtype::U8, values),
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self::U8(Vec::new())
+    }
+}
+
+impl From<Vec<f32>> for Data {
+    fn from(values: Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl From<Vec<u8>> for Data {
+    fn from(values: Vec<u8>) -> Self {
+        Self::U8(values)
+    }
+}
+
+/// Writes tensors as safetensors, in an order that depends on their names only.
+pub(crate) fn write_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (String, &'a [usize], Data)>) -> Result<()> {
     let malformed = |error: safetensors::SafeTensorError| Error::Malformed { path: path.into(), reason: error.to_string() };
-    let bytes: Vec<(String, &[usize], Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape, values)| (name, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
-        .collect();
+    let bytes: Vec<(String, &[usize], (Dtype, Vec<u8>))> =
+        tensors.into_iter().map(|(name, shape, data)| (name, shape, data.bytes())).collect();
     let views = bytes
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes)?)))
+        .map(|(name, shape, (dtype, bytes))| Ok((name.as_str(), TensorView::new(*dtype, shape.to_vec(), bytes)?)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(malformed)?;
     // transformers refuses a file that does not say what wrote it.
@@ -79,6 +121,15 @@ impl<'a> Tensors<'a> {
 
     /// The tensor of this name, which must have this shape.
     pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        Ok(self.find(name, shape)?.to_dtype(DType::F32)?)
+    }
+
+    /// The bytes of the tensor of this name, which must have this shape.
+    pub(crate) fn take_u8(&mut self, name: &str, shape: &[usize]) -> Result<Vec<u8>> {
+        Ok(self.find(name, shape)?.to_dtype(DType::U8)?.to_vec1()?)
+    }
+
+    fn find(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let Some(tensor) = self.tensors.remove(name) else {
             return Err(Error::MissingTensor { path: self.path.into(), name: name.into() });
         };
@@ -86,6 +137,6 @@ impl<'a> Tensors<'a> {
             let (got, expected) = (tensor.dims().to_vec(), shape.to_vec());
             return Err(Error::TensorShape { path: self.path.into(), name: name.into(), got, expected });
         }
-        Ok(tensor.to_dtype(DType::F32)?)
+        Ok(tensor)
     }
 }

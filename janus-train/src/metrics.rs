@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::evaluation::Evaluation;
 use crate::file::{AtPath, write_whole};
+use crate::tensorboard::{Scalars, event_file};
 use crate::{Error, Figures, Result};
 
 /// Figures of one optimiser step.
@@ -70,6 +72,33 @@ impl Log {
             serde_json::to_string(metrics).map_err(|error| Error::Malformed { path: self.path.clone(), reason: error.to_string() })?;
         line.push('\n');
         self.file.write_all(line.as_bytes()).at(&self.path)
+    }
+
+    /// Writes the event file that TensorBoard shows, from the lines so far and the evaluations.
+    pub(crate) fn write_tensorboard(&self, dir: &Path, evaluations: &[Evaluation]) -> Result<()> {
+        let text = std::fs::read_to_string(&self.path).at(&self.path)?;
+        let lines = text.lines().map(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>);
+        let lines = lines
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::Malformed { path: self.path.clone(), reason: error.to_string() })?;
+        let mut names: Vec<(u64, Vec<(String, f64)>)> = Vec::with_capacity(lines.len() + evaluations.len());
+        for line in &lines {
+            let step = line.get("step").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            let numbers = line.iter().filter(|(name, _)| *name != "step").filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
+            names.push((step, numbers.map(|(name, value)| (format!("train/{name}"), value)).collect()));
+        }
+        for evaluation in evaluations {
+            let loss = std::iter::once(("held_out/loss".to_string(), evaluation.loss));
+            let figures = evaluation.figures.iter().map(|(name, &value)| (format!("held_out/{name}"), value));
+            names.push((evaluation.step, loss.chain(figures).collect()));
+        }
+        let scalars: Vec<Scalars<'_>> = names
+            .iter()
+            .map(|(step, values)| Scalars { step: *step, values: values.iter().map(|(name, value)| (name.as_str(), *value)).collect() })
+            .collect();
+        let folder = dir.join("tensorboard");
+        std::fs::create_dir_all(&folder).at(&folder)?;
+        write_whole(&folder.join("events.out.tfevents.0.janus"), &event_file(&scalars))
     }
 
     /// Makes sure that the lines are on disk, before a checkpoint that counts on them.

@@ -9,6 +9,8 @@ use crate::{Error, Result};
 pub struct Order {
     seed: u64,
     capacity: usize,
+    /// Examples of a micro-batch, at most.
+    examples: usize,
     /// Tokens of each example.
     lengths: Vec<usize>,
     /// The epoch that was asked for last; a cache, nothing more.
@@ -36,9 +38,21 @@ impl Order {
         if let Some(row) = lengths.iter().position(|&tokens| tokens > capacity) {
             return Err(Error::TooLong { row, tokens: lengths[row], capacity });
         }
-        let mut order = Self { seed, capacity, lengths, last: Epoch::default() };
+        let mut order = Self { seed, capacity, examples: usize::MAX, lengths, last: Epoch::default() };
         order.last.micro_batches = order.fill(0);
         Ok(order)
+    }
+
+    /// The same with at most `examples` examples in a micro-batch.
+    pub fn with_examples(mut self, examples: usize) -> Self {
+        self.examples = examples.max(1);
+        self.last = Epoch { number: 0, start: 0, micro_batches: self.fill(0) };
+        self
+    }
+
+    /// Micro-batches of the first `epochs` epochs.
+    pub fn micro_batches(&self, epochs: u64) -> u64 {
+        (0..epochs).map(|epoch| self.fill(epoch).len() as u64).sum()
     }
 
     /// The examples of micro-batch `index` of the run, and its epoch, both from 0.
@@ -62,7 +76,7 @@ impl Order {
         for example in examples {
             let length = self.lengths[example];
             match micro_batches.last_mut() {
-                Some(last) if length <= room => last.push(example),
+                Some(last) if length <= room && last.len() < self.examples => last.push(example),
                 _ => {
                     micro_batches.push(vec![example]);
                     room = self.capacity;
@@ -108,6 +122,13 @@ mod tests {
                 prop_assert_eq!(jumping.micro_batch(index), fresh.micro_batch(index));
             }
         }
+    }
+
+    #[test]
+    fn micro_batches_hold_at_most_so_many_examples() {
+        let mut order = Order::new(1, 100, vec![1; 10]).unwrap().with_examples(4);
+        assert_eq!((0..3).map(|i| order.micro_batch(i).1.len()).collect::<Vec<_>>(), [4, 4, 2]);
+        assert_eq!(order.micro_batches(5), 15);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::file::{AtPath, write_whole};
-use crate::{Batch, Decoder, Error, Result, TokenRow};
+use crate::{Batch, Decoder, Error, MicroBatch, Result, TokenRow};
 
 /// The log-probability of every row's supervised tokens under one model, in a file beside the data.
 ///
@@ -122,6 +122,18 @@ impl ReferenceLogprobs {
         rows.iter().enumerate().map(of).collect()
     }
 
+    /// The log-probability of each document of a micro-batch.
+    pub(crate) fn of_batch(&self, micro_batch: &MicroBatch) -> Result<Vec<f64>> {
+        let batch = &micro_batch.batch;
+        let documents = batch.cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).enumerate();
+        let of = |(document, tokens): (usize, std::ops::Range<usize>)| {
+            let row = TokenRow { ids: batch.ids[tokens.clone()].to_vec(), trained: batch.trained[tokens].to_vec() };
+            let row_number = micro_batch.rows.get(document).copied().unwrap_or(document);
+            self.by_row.get(&hash(&row)).copied().ok_or(Error::NoReference { row: row_number })
+        };
+        documents.map(of).collect()
+    }
+
     /// Model and template, for a run's identity.
     pub(crate) fn key(&self) -> String {
         format!("{} {}", self.header.model, self.header.template)
@@ -142,7 +154,8 @@ fn hash(row: &TokenRow) -> String {
 /// Feeds a row's ids and marks to a hash.
 pub(crate) fn hash_row(hash: &mut blake3::Hasher, row: &TokenRow) {
     hash.update(&(row.ids.len() as u64).to_le_bytes());
-    for (id, &trained) in row.ids.iter().zip(&row.trained) {
-        hash.update(&(u64::from(*id) << 1 | u64::from(trained)).to_le_bytes());
+    for (i, (id, &trained)) in row.ids.iter().zip(&row.trained).enumerate() {
+        // A first token carries no loss, whatever its mark.
+        hash.update(&(u64::from(*id) << 1 | u64::from(trained && i > 0)).to_le_bytes());
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::checkpoint::{Checkpoint, Fingerprint};
+use crate::evaluation::{Evaluation, Evaluations};
 use crate::file::{AtPath, write_folder};
 use crate::metrics::Log;
 use crate::{
@@ -28,6 +29,30 @@ pub struct Trainer<O> {
     config: TrainConfig,
     order: Order,
     optimizer: AdamW,
+    held_out: Vec<MicroBatch>,
+}
+
+/// What looks on while a [`Trainer`] works. Every method may be left out.
+pub trait Observer {
+    /// A step was taken.
+    fn step(&mut self, _metrics: &StepMetrics) {}
+
+    /// The held-out rows were evaluated, with this model.
+    ///
+    /// # Errors
+    /// Whatever the observer makes of it; it ends the run.
+    fn evaluated(&mut self, _evaluation: &Evaluation, _decoder: &Decoder) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A function that is told of every step.
+struct OnStep<'a>(&'a mut dyn FnMut(&StepMetrics));
+
+impl Observer for OnStep<'_> {
+    fn step(&mut self, metrics: &StepMetrics) {
+        (self.0)(metrics);
+    }
 }
 
 impl<O: Objective> Trainer<O> {
@@ -36,26 +61,71 @@ impl<O: Objective> Trainer<O> {
     ///
     /// # Errors
     /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model.
-    pub fn new(decoder: Decoder, objective: O, rows: Vec<TokenRow>, config: TrainConfig) -> Result<Self> {
+    pub fn new(mut decoder: Decoder, objective: O, rows: Vec<TokenRow>, config: TrainConfig) -> Result<Self> {
         config.check()?;
         let per_example = objective.documents_per_example();
         if !rows.len().is_multiple_of(per_example) {
             return Err(Error::Incomplete { rows: rows.len(), per_example });
         }
-        let mut lengths = Vec::with_capacity(rows.len() / per_example);
-        for (example, documents) in rows.chunks(per_example).enumerate() {
-            let batch = Batch::concat(&documents.iter().collect::<Vec<_>>());
-            let row = example * per_example;
-            batch.check(decoder.config().vocab_size).map_err(|error| Error::Batch { reason: format!("row {row}: {error}") })?;
-            if let Some(document) = documents.iter().position(|document| Batch::concat(&[document]).supervised().is_empty()) {
-                return Err(Error::NothingTrained { row: row + document });
-            }
-            lengths.push(batch.tokens());
-        }
+        decoder.set_activation_checkpointing(config.activation_checkpointing);
+        let lengths = checked_lengths(&decoder, &rows, per_example)?;
         objective.check(&decoder, &rows)?;
         let order = Order::new(config.seed, config.tokens_per_micro_batch, lengths)?;
+        let order = order.with_examples(config.examples_per_micro_batch.unwrap_or(usize::MAX));
         let optimizer = AdamW::new(config.adamw());
-        Ok(Self { decoder, objective, rows, config, order, optimizer })
+        Ok(Self { decoder, objective, rows, config, order, optimizer, held_out: Vec::new() })
+    }
+
+    /// Sets the rows to evaluate on, which are grouped into examples as the training rows are.
+    ///
+    /// # Errors
+    /// If a row is too long, carries no loss, or does not fit the model.
+    pub fn with_held_out(mut self, rows: &[TokenRow]) -> Result<Self> {
+        let per_example = self.objective.documents_per_example();
+        if !rows.len().is_multiple_of(per_example) {
+            return Err(Error::Incomplete { rows: rows.len(), per_example });
+        }
+        let capacity = self.config.tokens_per_micro_batch;
+        let (mut room, mut groups): (usize, Vec<Vec<usize>>) = (0, Vec::new());
+        for (example, &tokens) in checked_lengths(&self.decoder, rows, per_example)?.iter().enumerate() {
+            if tokens > capacity {
+                return Err(Error::TooLong { row: example * per_example, tokens, capacity });
+            }
+            if tokens > room || groups.is_empty() {
+                groups.push(Vec::new());
+                room = capacity;
+            }
+            room -= tokens;
+            if let Some(group) = groups.last_mut() {
+                group.extend(example * per_example..(example + 1) * per_example);
+            }
+        }
+        self.held_out = groups
+            .into_iter()
+            .map(|group| MicroBatch { batch: Batch::concat(&group.iter().map(|&row| &rows[row]).collect::<Vec<_>>()), rows: group })
+            .collect();
+        Ok(self)
+    }
+
+    /// Loss and figures over the held-out rows with the model as it is; none without such rows.
+    ///
+    /// # Errors
+    /// If the objective fails.
+    pub fn evaluate(&mut self) -> Result<Option<Evaluation>> {
+        if self.held_out.is_empty() {
+            return Ok(None);
+        }
+        let decoder = self.decoder.detached()?;
+        let weight: Weight = self.held_out.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
+        let (mut loss, mut figures) = (0.0, Figures::new());
+        for micro_batch in &self.held_out {
+            let part = self.objective.loss(&decoder, micro_batch, weight)?;
+            loss += f64::from(part.loss.to_scalar::<f32>()?);
+            add_figures(&mut figures, part.figures);
+        }
+        self.objective.evaluated(&mut self.decoder, &figures);
+        let figures = figures.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        Ok(Some(Evaluation { step: self.steps(), loss, figures }))
     }
 
     /// The model as it is now.
@@ -68,41 +138,76 @@ impl<O: Objective> Trainer<O> {
         self.decoder
     }
 
+    /// The optimiser.
+    pub fn optimizer(&self) -> &AdamW {
+        &self.optimizer
+    }
+
     /// Optimiser steps taken.
     pub fn steps(&self) -> u64 {
         self.optimizer.steps()
     }
 
-    /// Trains to the config's last step in the folder `dir`, from its newest checkpoint if it has one; calls
-    /// `on_step` after each step.
-    ///
-    /// Leaves `metrics.jsonl`, `checkpoints/` and, at the end, `model/` with `config.json` and
-    /// `model.safetensors`. A run that is cut off and started again gives the same bytes as one that was not.
+    /// [`fit_observed`](Self::fit_observed) by a function that is told of every step.
     ///
     /// # Errors
     /// If the folder holds another run's checkpoint, a file cannot be written, or a step fails.
     pub fn fit(&mut self, dir: impl AsRef<Path>, on_step: &mut dyn FnMut(&StepMetrics)) -> Result<()> {
+        self.fit_observed(dir, &mut OnStep(on_step))
+    }
+
+    /// Trains to the config's last step in the folder `dir`, from its newest checkpoint if it has one; `observer` looks on.
+    ///
+    /// Leaves `metrics.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/` with `config.json` and
+    /// `model.safetensors`; with held-out rows `evaluations.jsonl`, and with [`EarlyStop`] the best model in
+    /// `best/`. A run that is cut off and started again gives the same bytes as one that was not.
+    ///
+    /// # Errors
+    /// If the folder holds another run's checkpoint, a file cannot be written, or a step fails.
+    pub fn fit_observed(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).at(dir)?;
         let fingerprint = Fingerprint::new(&self.config, &self.objective.identity(), self.decoder.config(), &self.rows);
-        let mut saved = None;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
             self.optimizer = newest.restore(&self.decoder, &self.config, &fingerprint, |name| self.objective.trains(name))?;
-            saved = Some(newest.step);
         }
         let mut log = Log::open(&dir.join("metrics.jsonl"), self.steps())?;
-        while self.steps() < self.config.steps {
-            let metrics = self.step()?;
+        let mut evaluations = Evaluations::open(&dir.join(EVALUATIONS), self.steps())?;
+        let early_stop = self.config.early_stop.clone();
+        let ended = |evaluations: &Evaluations| match &early_stop {
+            Some(rule) => evaluations.at_end(rule),
+            None => Ok(false),
+        };
+        let due = |every: Option<u64>, step: u64| every.is_some_and(|every| step.is_multiple_of(every));
+        while self.steps() < self.config.steps && !ended(&evaluations)? {
+            let metrics = self.step().map_err(|error| with_checkpoint(error, dir))?;
             log.write(&metrics)?;
-            on_step(&metrics);
-            let last = self.steps() == self.config.steps;
-            if last || self.config.checkpoint_every.is_some_and(|every| self.steps().is_multiple_of(every)) {
+            observer.step(&metrics);
+            if due(self.config.evaluate_every, self.steps()) {
+                self.evaluate_in(dir, &mut evaluations, observer)?;
+            }
+            let last = self.steps() == self.config.steps || ended(&evaluations)?;
+            if last || due(self.config.checkpoint_every, self.steps()) {
                 log.sync()?;
-                saved = Some(Checkpoint::write(dir, &self.decoder, &self.optimizer, &fingerprint, self.config.keep_last)?.step);
+                Checkpoint::write(dir, &self.decoder, &self.optimizer, &fingerprint, self.config.keep_last)?;
+                log.write_tensorboard(dir, evaluations.all())?;
             }
         }
-        debug_assert_eq!(saved.unwrap_or(0), self.steps());
+        // Also where the run ended before: the objective may set something in the model.
+        self.evaluate_in(dir, &mut evaluations, observer)?;
+        log.write_tensorboard(dir, evaluations.all())?;
         write_folder(&dir.join("model"), |folder| self.decoder.save(folder))
+    }
+
+    /// Evaluates, writes the result down, and keeps the model if it is the best.
+    fn evaluate_in(&mut self, dir: &Path, evaluations: &mut Evaluations, observer: &mut dyn Observer) -> Result<()> {
+        let Some(evaluation) = self.evaluate()? else { return Ok(()) };
+        observer.evaluated(&evaluation, &self.decoder)?;
+        evaluations.add(&dir.join(EVALUATIONS), evaluation)?;
+        match &self.config.early_stop {
+            Some(rule) if evaluations.is_best(rule)? => write_folder(&dir.join("best"), |folder| self.decoder.save(folder)),
+            _ => Ok(()),
+        }
     }
 
     /// The micro-batches of step `step`, counted from 0, and the epoch of the first.
@@ -139,10 +244,10 @@ impl<O: Objective> Trainer<O> {
             let part = self.objective.loss(&self.decoder, micro_batch, weight)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             if !value.is_finite() {
-                return Err(Error::NotFinite { step, what: "loss", value, rows: micro_batch.rows.clone() });
+                return Err(Error::NotFinite { step, what: "loss", value, rows: micro_batch.rows.clone(), checkpoint: None });
             }
             loss += value;
-            part.figures.into_iter().for_each(|(name, value)| *figures.entry(name).or_insert(0.0) += value);
+            add_figures(&mut figures, part.figures);
             gradients.add_store(&self.decoder, part.loss.backward()?)?;
         }
         gradients.collect(&self.decoder)?;
@@ -152,7 +257,7 @@ impl<O: Objective> Trainer<O> {
         let grad_norm = gradients.norm()?;
         if !grad_norm.is_finite() {
             let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
-            return Err(Error::NotFinite { step, what: "grad_norm", value: grad_norm, rows });
+            return Err(Error::NotFinite { step, what: "grad_norm", value: grad_norm, rows, checkpoint: None });
         }
         // As torch.nn.utils.clip_grad_norm_ does it.
         let scale = self.config.clip_norm.map_or(1.0, |clip| (clip / (grad_norm + 1e-6)).min(1.0));
@@ -175,5 +280,41 @@ impl<O: Objective> Trainer<O> {
             }
         }
         Ok(())
+    }
+}
+
+const EVALUATIONS: &str = "evaluations.jsonl";
+
+fn add_figures(sums: &mut Figures, parts: Figures) {
+    parts.into_iter().for_each(|(name, value)| *sums.entry(name).or_insert(0.0) += value);
+}
+
+/// Tokens of each example; refuses rows that the model cannot read or that carry no loss.
+fn checked_lengths(decoder: &Decoder, rows: &[TokenRow], per_example: usize) -> Result<Vec<usize>> {
+    let mut lengths = Vec::with_capacity(rows.len() / per_example);
+    for (example, documents) in rows.chunks(per_example).enumerate() {
+        let mut tokens = 0;
+        for (document, row) in documents.iter().enumerate() {
+            let batch = Batch::concat(&[row]);
+            let row = example * per_example + document;
+            batch.check(decoder.config().vocab_size).map_err(|error| Error::Batch { reason: format!("row {row}: {error}") })?;
+            if batch.supervised().is_empty() {
+                return Err(Error::NothingTrained { row });
+            }
+            tokens += batch.tokens();
+        }
+        lengths.push(tokens);
+    }
+    Ok(lengths)
+}
+
+/// Names the run's newest checkpoint in an error of a step that went to infinity.
+fn with_checkpoint(error: Error, dir: &Path) -> Error {
+    match error {
+        Error::NotFinite { step, what, value, rows, .. } => {
+            let newest = Checkpoint::list(dir).ok().and_then(|mut all| all.pop());
+            Error::NotFinite { step, what, value, rows, checkpoint: newest.map(|newest| newest.path) }
+        }
+        error => error,
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use janus_infer::ModelConfig;
 use janus_train::{
-    Batch, Checkpoint, Decoder, Error, Gradients, MicroBatch, Objective, Part, Result, Schedule, Sft, StepMetrics, TokenRow, TrainConfig,
-    Trainer, Weight,
+    Batch, Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Gradients, LoraConfig, MicroBatch, Objective, Part, Reference,
+    ReferenceLogprobs, Result, Reward, Schedule, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, Weight,
 };
 use rand::Rng;
 
@@ -108,7 +108,9 @@ fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u
             Sft.weight(batch)
         }
         fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, weight: Weight) -> Result<Part> {
-            if self.0.is_some_and(|stop| self.1.get() >= stop) {
+            // Every step has two micro-batches.
+            let done = self.1.replace(self.1.get() + 1) / 2;
+            if self.0.is_some_and(|stop| done >= stop) {
                 return Err(Error::Batch { reason: "the power went out".into() });
             }
             Sft.loss(decoder, micro_batch, weight)
@@ -274,6 +276,156 @@ fn rows_that_cannot_be_trained_on_are_named() {
     assert!(error.contains("row 1") && error.contains("id 50"), "{error}");
     let short = TrainConfig { tokens_per_micro_batch: 3, ..config(3) };
     assert!(matches!(Trainer::new(decoder(1), Sft, rows(4), short), Err(Error::TooLong { row: 0, .. })));
+}
+
+/// Rows in pairs of the same prompt: the longer response is chosen.
+fn pairs(n: usize) -> Vec<TokenRow> {
+    let row = |row: &TokenRow, id: u32| {
+        let (mut ids, mut trained) = (row.ids.clone(), row.trained.clone());
+        ids.extend([id; 3]);
+        trained.extend([true; 3]);
+        TokenRow { ids, trained }
+    };
+    rows(n).iter().flat_map(|prompt| [row(prompt, 3), row(prompt, 4)]).collect()
+}
+
+#[test]
+fn eight_bit_moments_reach_the_loss_of_f32_with_a_third_of_the_state() {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "max_position_embeddings": 64, "initializer_range": 0.05}"#,
+    )
+    .unwrap();
+    let run = |eight_bit_block| {
+        let settings = TrainConfig { warmup_steps: 5, eight_bit_block, ..TrainConfig::new(60, 512, 3e-3, 1) };
+        let mut trainer = Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows(40), settings).unwrap();
+        let losses: Vec<f64> = (0..60).map(|_| trainer.step().unwrap().loss).collect();
+        (losses[50..].iter().sum::<f64>() / 10.0, trainer.optimizer().state_bytes())
+    };
+    let (exact, exact_bytes) = run(None);
+    for block in [256, 2048] {
+        let (loss, bytes) = run(Some(block));
+        assert!((loss / exact - 1.0).abs() < 0.01, "block {block}: {loss}, f32 {exact}");
+        assert!(3 * bytes < exact_bytes, "block {block}: {bytes} bytes, f32 {exact_bytes}");
+    }
+}
+
+#[test]
+fn a_run_with_eight_bit_moments_and_checkpointed_activations_continues_to_the_same_bytes() {
+    let settings = TrainConfig { eight_bit_block: Some(256), activation_checkpointing: true, ..config(6) };
+    let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    train(straight.path(), rows(20), settings.clone(), None).unwrap();
+    assert!(train(broken.path(), rows(20), settings.clone(), Some(4)).is_err());
+    train(broken.path(), rows(20), settings, None).unwrap();
+    assert!(files(straight.path()) == files(broken.path()));
+}
+
+#[test]
+fn low_rank_updates_train_alone_and_merge_to_the_same_model() {
+    let base = decoder(1);
+    let before = flat(&base.weights()["model.layers.0.mlp.up_proj.weight"]);
+    let low_rank = LoraConfig { rank: 2, alpha: 4.0, targets: vec!["q_proj".into(), "up_proj".into(), "down_proj".into()] };
+    let lora = base.with_lora(low_rank, 7).unwrap();
+    assert_eq!(lora.parameters().len(), 2 * 2 * 3);
+    let all = rows(6);
+    let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
+    let fresh = flat(&lora.logprobs(&batch).unwrap().values);
+    assert_eq!(fresh, flat(&decoder(1).logprobs(&batch).unwrap().values), "a fresh update changes nothing");
+
+    let settings = TrainConfig { schedule: Schedule::Constant, ..TrainConfig::new(5, 256, 1e-2, 1) };
+    let mut trainer = Trainer::new(lora, Sft, rows(6), settings).unwrap();
+    let losses: Vec<f64> = (0..5).map(|_| trainer.step().unwrap().loss).collect();
+    assert!(losses[4] < losses[0], "{losses:?}");
+    let trained = trainer.into_decoder();
+    assert_eq!(flat(&trained.weights()["model.layers.0.mlp.up_proj.weight"]), before, "a frozen weight stays");
+    let unmerged = flat(&trained.logprobs(&batch).unwrap().values);
+    let folder = tempfile::tempdir().unwrap();
+    trained.save(folder.path()).unwrap();
+    for merged in [trained.merged().unwrap(), Decoder::load(folder.path(), &Device::Cpu).unwrap()] {
+        assert!(merged.lora().is_none());
+        let worst = flat(&merged.logprobs(&batch).unwrap().values).iter().zip(&unmerged).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 2e-5, "{worst:e}");
+    }
+    let unknown = LoraConfig { targets: vec!["qproj".into()], ..LoraConfig::new(2, 4.0) };
+    assert!(decoder(1).with_lora(unknown, 1).err().unwrap().to_string().contains("qproj"));
+}
+
+#[test]
+fn a_reward_model_learns_keeps_its_head_and_stores_its_scale() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainConfig { schedule: Schedule::Constant, evaluate_every: Some(10), ..TrainConfig::new(30, 256, 1e-2, 1) };
+    let stage = decoder(1).with_value_head(3).unwrap();
+    let mut trainer = Trainer::new(stage, Reward, pairs(12), settings.clone()).unwrap().with_held_out(&pairs(5)).unwrap();
+    let mut last = None;
+    trainer.fit(folder.path(), &mut |step| last = Some(step.figures["accuracy"])).unwrap();
+    assert_eq!(last, Some(1.0));
+    let evaluations = std::fs::read_to_string(folder.path().join("evaluations.jsonl")).unwrap();
+    assert_eq!(evaluations.lines().count(), 3, "{evaluations}");
+
+    let again = Decoder::load(folder.path().join("model"), &Device::Cpu).unwrap();
+    let held_out = pairs(5);
+    let batch = Batch::concat(&held_out.iter().collect::<Vec<_>>());
+    let rewards = again.values(&batch).unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(rewards, trainer.decoder().values(&batch).unwrap().to_vec1::<f32>().unwrap());
+    let mean = rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / rewards.len() as f64;
+    let scale = again.reward_scale().unwrap();
+    assert!((scale.mean - mean).abs() < 1e-5 && scale.std > 0.0, "{scale:?}, mean {mean}");
+    // A second stage starts from the folder, head included.
+    let mut second = Trainer::new(again, Reward, pairs(12), settings).unwrap();
+    assert!(second.step().unwrap().figures["accuracy"] > 0.9);
+    assert!(matches!(Trainer::new(decoder(1), Reward, pairs(2), config(3)), Err(Error::NoHead { .. })));
+}
+
+#[test]
+fn reference_logprobs_continue_and_refuse_another_model_template_or_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reference.jsonl");
+    let compute = |seed, template: &str, rows: &[TokenRow]| {
+        let mut computed = Vec::new();
+        let result = ReferenceLogprobs::compute(&path, &decoder(seed), template, rows, 100, &mut |done, _| computed.push(done));
+        result.map(|reference| (reference.of_rows(rows).unwrap(), computed.len()))
+    };
+    let rows = pairs(6);
+    let (whole, steps) = compute(1, "t", &rows).unwrap();
+    assert!(steps > 2);
+    // Cut off in the middle of a line: what is whole stays, the rest is computed again.
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, &text[..text.len() - 30]).unwrap();
+    let (again, steps) = compute(1, "t", &rows).unwrap();
+    assert_eq!((again, steps), (whole, 1));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(compute(1, "t", &rows).unwrap().1, 0);
+    assert!(matches!(compute(2, "t", &rows), Err(Error::OtherReference { what: "model", .. })));
+    assert!(matches!(compute(1, "u", &rows), Err(Error::OtherReference { what: "template", .. })));
+
+    let stored = ReferenceLogprobs::compute(&path, &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
+    let mut other = rows.clone();
+    other[3].ids[0] ^= 1;
+    assert!(matches!(Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &other), Err(Error::NoReference { row: 3 })));
+    let dpo = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &rows).unwrap();
+    let mut trainer = Trainer::new(decoder(1), dpo, rows, TrainConfig::new(3, 1000, 1e-3, 1)).unwrap();
+    let first = trainer.step().unwrap();
+    assert!((first.loss - std::f64::consts::LN_2).abs() < 1e-6 && first.figures["margin"].abs() < 1e-6, "{first:?}");
+}
+
+#[test]
+fn training_stops_early_and_keeps_the_best_model() {
+    let folder = tempfile::tempdir().unwrap();
+    // The held-out rows are none of the training rows': learning these by heart makes those worse.
+    let early_stop = Some(EarlyStop { metric: "loss".into(), higher_is_better: false, patience: 3 });
+    let settings =
+        TrainConfig { schedule: Schedule::Constant, evaluate_every: Some(5), early_stop, ..TrainConfig::new(2000, 256, 1e-2, 1) };
+    let held_out: Vec<TokenRow> = rows(12).split_off(6);
+    let run = || {
+        let mut trainer = Trainer::new(decoder(1), Sft, rows(6), settings.clone()).unwrap().with_held_out(&held_out).unwrap();
+        trainer.fit(folder.path(), &mut |_| {}).unwrap();
+        trainer.steps()
+    };
+    let steps = run();
+    assert!(steps < 2000 && folder.path().join("best/model.safetensors").exists());
+    let before = files(folder.path());
+    assert_eq!(run(), steps, "a run that ended early stays ended");
+    assert!(files(folder.path()) == before);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{annotate, bench, command, eval, fetch, generate, judge, report, reproduce, verify_goldens};
+use xtask::{annotate, bench, command, eval, fetch, generate, judge, report, reproduce, train, verify_goldens};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -29,6 +29,7 @@ enum Command {
     Judge(judge::Args),
     Report(report::Args),
     Annotate(annotate::Args),
+    Train(train::Args),
     VerifyGoldens(verify_goldens::Args),
 }
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Judge(args) => judge::run(args),
         Command::Report(args) => report::run(args),
         Command::Annotate(args) => annotate::run(args),
+        Command::Train(args) => train::run(args),
         Command::VerifyGoldens(args) => verify_goldens::run(args),
     };
     command::tell(result, cli.json)

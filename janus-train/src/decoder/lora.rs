@@ -93,7 +93,8 @@ impl Decoder {
         self.lora.as_ref()
     }
 
-    /// This model without low-rank updates: they are added to the weights that they belong to.
+    /// This model without low-rank updates: they are added to the weights that they belong to, which stay frozen, as
+    /// all others that were. To train the whole of it, save and load it.
     ///
     /// # Errors
     /// If candle fails.
@@ -109,7 +110,7 @@ impl Decoder {
                 self.parameters.remove(&part(tail));
                 self.slots.remove(&part(tail));
             }
-            self.insert(&format!("{name}.weight"), &weight)?;
+            self.weights.insert(format!("{name}.weight"), weight);
         }
         Ok(self)
     }

@@ -84,7 +84,7 @@ impl Decoder {
 fn write_weights(path: &Path, weights: &[(&String, &Tensor)]) -> Result<()> {
     let mut tensors = Vec::with_capacity(weights.len());
     for (name, weight) in weights {
-        tensors.push(((*name).clone(), weight.dims(), weight.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?));
+        tensors.push(((*name).clone(), weight.dims(), weight.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?.into()));
     }
     write_tensors(path, tensors)
 }

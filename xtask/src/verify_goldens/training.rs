@@ -207,7 +207,12 @@ fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Res
     let settings = |key: &str| number(&golden.json, &["adamw", key]);
     let betas = &golden.json["adamw"]["betas"];
     let beta = |i: usize| betas[i].as_f64().ok_or("cases.json: adamw.betas is no pair of numbers");
-    let config = AdamWConfig { betas: (beta(0)?, beta(1)?), eps: settings("eps")?, weight_decay: settings("weight_decay")? };
+    let config = AdamWConfig {
+        betas: (beta(0)?, beta(1)?),
+        eps: settings("eps")?,
+        weight_decay: settings("weight_decay")?,
+        ..AdamWConfig::default()
+    };
     let (peak, warmup, total, clip) = (settings("lr")?, settings("warmup")? as u64, settings("total")? as u64, settings("clip")?);
     let log = golden.json["adamw"]["steps"].as_array().ok_or("cases.json: adamw.steps is no list")?;
     let inputs: Vec<Vec<Vec<i64>>> = golden.cases.get("adamw.input_ids")?.to_vec3().map_err(text)?;

@@ -1,0 +1,122 @@
+//! Held-out rows: what is measured on them, which model was best, and when there is no more gain.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::EarlyStop;
+use crate::file::{AtPath, write_whole};
+use crate::{Error, Result};
+
+/// Loss and figures over the held-out rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Optimiser steps taken before.
+    pub step: u64,
+    /// The loss, as in training a mean over all rows.
+    pub loss: f64,
+    /// Figures of the objective: `accuracy`, `margin`.
+    #[serde(flatten)]
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl Evaluation {
+    /// The loss, or the figure of this name.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        if name == "loss" { Some(self.loss) } else { self.figures.get(name).copied() }
+    }
+}
+
+/// `evaluations.jsonl`, one line for each, and what follows from it.
+#[derive(Default)]
+pub(crate) struct Evaluations {
+    all: Vec<Evaluation>,
+}
+
+impl Evaluations {
+    /// Reads those up to step `steps`; later ones are of a run that was cut off and are taken away.
+    pub(crate) fn open(path: &Path, steps: u64) -> Result<Self> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            text => text.at(path)?,
+        };
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let read = |line: &str| serde_json::from_str::<Evaluation>(line);
+        let all = whole.map(read).collect::<Result<Vec<_>, _>>();
+        let all = all.map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
+        Ok(Self { all: all.into_iter().filter(|evaluation| evaluation.step <= steps).collect() })
+    }
+
+    /// Adds one, in the place of an earlier one of the same step, and writes the file.
+    pub(crate) fn add(&mut self, path: &Path, evaluation: Evaluation) -> Result<()> {
+        self.all.retain(|earlier| earlier.step < evaluation.step);
+        self.all.push(evaluation);
+        let mut text = String::new();
+        for evaluation in &self.all {
+            let line = serde_json::to_string(evaluation);
+            text.push_str(&line.map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?);
+            text.push('\n');
+        }
+        write_whole(path, text.as_bytes())
+    }
+
+    pub(crate) fn all(&self) -> &[Evaluation] {
+        &self.all
+    }
+
+    /// Evaluations since the best, the earliest of equally good ones; none if there is no evaluation.
+    fn since_best(&self, rule: &EarlyStop) -> Result<Option<usize>> {
+        let mut best: Option<(usize, f64)> = None;
+        for (i, evaluation) in self.all.iter().enumerate() {
+            let Some(value) = evaluation.metric(&rule.metric) else {
+                let known = std::iter::once("loss").chain(evaluation.figures.keys().map(String::as_str));
+                return Err(Error::NoFigure { got: rule.metric.clone(), known: known.map(str::to_string).collect() });
+            };
+            let better = |best: f64| if rule.higher_is_better { value > best } else { value < best };
+            if best.is_none_or(|(_, best)| better(best)) {
+                best = Some((i, value));
+            }
+        }
+        Ok(best.map(|(i, _)| self.all.len() - 1 - i))
+    }
+
+    /// Whether the newest is the best so far.
+    pub(crate) fn is_best(&self, rule: &EarlyStop) -> Result<bool> {
+        Ok(self.since_best(rule)? == Some(0))
+    }
+
+    /// Whether there has been no new best for as long as the rule waits.
+    pub(crate) fn at_end(&self, rule: &EarlyStop) -> Result<bool> {
+        Ok(self.since_best(rule)?.is_some_and(|since| since >= rule.patience))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(higher_is_better: bool) -> EarlyStop {
+        EarlyStop { metric: "accuracy".into(), higher_is_better, patience: 2 }
+    }
+
+    #[test]
+    fn the_end_comes_after_so_many_evaluations_without_a_new_best() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("evaluations.jsonl");
+        let mut evaluations = Evaluations::default();
+        let mut ends = Vec::new();
+        for (step, accuracy) in [(1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6)] {
+            let figures = BTreeMap::from([("accuracy".to_string(), accuracy)]);
+            evaluations.add(&path, Evaluation { step, loss: 1.0, figures }).unwrap();
+            ends.push((evaluations.is_best(&rule(true)).unwrap(), evaluations.at_end(&rule(true)).unwrap()));
+        }
+        assert_eq!(ends, [(true, false), (true, false), (false, false), (false, true)]);
+        assert!(evaluations.at_end(&rule(false)).unwrap(), "the lowest came first");
+        let cut = Evaluations::open(&path, 2).unwrap();
+        assert_eq!(cut.all().len(), 2);
+        assert!(!cut.at_end(&rule(true)).unwrap());
+        let error = cut.is_best(&EarlyStop { metric: "accurcy".into(), ..rule(true) }).unwrap_err().to_string();
+        assert!(error.contains("accurcy") && error.contains("loss, accuracy"), "{error}");
+    }
+}

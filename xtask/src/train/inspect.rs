@@ -1,0 +1,64 @@
+//! A recipe's rows as the model sees them: token, label, document.
+
+use std::io::IsTerminal as _;
+
+use janus_data::{TokenRow, Tokenizer};
+use serde_json::json;
+
+use super::recipe::Recipe;
+use super::rows;
+use crate::command::{Blame as _, CommandError, Outcome};
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colour {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Shows the first `count` rows that the recipe trains on: a line for each token with its place, its id, whether it carries
+/// loss, and its text; what carries loss is green.
+///
+/// # Errors
+/// Bad input for a recipe, tokenizer or data that cannot be used.
+pub fn run(recipe: &Recipe, count: usize, colour: Colour) -> Result<Outcome, CommandError> {
+    let colour = colour == Colour::Always || (colour == Colour::Auto && std::io::stdout().is_terminal());
+    let config = recipe.model_config()?;
+    let tokenizer = recipe.tokenizer(&config)?;
+    let rows = rows::load(recipe, &tokenizer)?;
+    let per_example = recipe.documents_per_example();
+    let shown = &rows.train[..rows.train.len().min(count.saturating_mul(per_example))];
+    let mut text = String::new();
+    for (document, row) in shown.iter().enumerate() {
+        let side = match (per_example, document % 2) {
+            (1, _) => "",
+            (_, 0) => ", chosen",
+            _ => ", rejected",
+        };
+        let (tokens, trained) = (row.ids.len(), row.trained_tokens());
+        let head = format!("document {document} (example {}{side}): {tokens} tokens, {trained} carry loss", document / per_example);
+        text.push_str(&if colour { format!("\x1b[1;36m{head}\x1b[0m\n") } else { format!("{head}\n") });
+        text.push_str(&tokens_of(&tokenizer, row, colour)?);
+    }
+    rows.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
+    let report = json!({ "command": "train", "documents": shown.iter().map(|row| json!({ "ids": row.ids, "trained": row.trained })).collect::<Vec<_>>(), "notes": rows.notes });
+    Ok(Outcome::done(text.trim_end(), report))
+}
+
+fn tokens_of(tokenizer: &Tokenizer, row: &TokenRow, colour: bool) -> Result<String, CommandError> {
+    let mut text = String::new();
+    for (place, (&id, &trained)) in row.ids.iter().zip(&row.trained).enumerate() {
+        // A special token decodes to nothing: its spelling is not text.
+        let piece = tokenizer.decode(&[id]).failure()?;
+        let piece = if piece.is_empty() { "(special)".into() } else { format!("{piece:?}") };
+        let label = if trained { "loss" } else { "-" };
+        let line = format!("{place:>6} {id:>7}  {label:<4}  {piece}");
+        let paint = if trained { "\x1b[32m" } else { "\x1b[2m" };
+        text.push_str(&if colour { format!("{paint}{line}\x1b[0m\n") } else { format!("{line}\n") });
+    }
+    Ok(text)
+}

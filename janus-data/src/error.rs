@@ -178,6 +178,20 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<Error>,
     },
+    /// A folder that is no token file, or not a whole one.
+    #[error("{}: not a whole token file ({problem}): write it again", path.display())]
+    TokenFile {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Parts that cannot be mixed.
+    #[error("the parts cannot be mixed: {reason}")]
+    Mix {
+        /// What is wrong with them.
+        reason: String,
+    },
     /// A value that breaks a rule of the domain.
     #[error(transparent)]
     Domain(#[from] janus_core::Error),

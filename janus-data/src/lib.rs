@@ -3,13 +3,16 @@
 //! * [`read`], [`read_all`]: rows of JSON, JSON lines, CSV, Parquet and Arrow as a stream of `Result<T>`,
 //!   whose errors name the file, the row and the field.
 //! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear whole or not at all.
+//! * [`validate()`], [`Stats`]: every problem of files of records; what rows are like.
 //! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
 //! * [`instructions`]: instructions without duplicates, personas, or texts of a bench.
+//! * [`sources`]: rows of other datasets and layouts as ours, [`convert`]ed; [`mix`]: several in one.
 //! * [`construct`]: a Multifaceted Collection from any chat model.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
+//! * [`token_rows`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
 //!
 //! From a file of records to rows a model trains on:
 //!
@@ -35,24 +38,35 @@
 mod bpe;
 mod calls;
 pub mod construct;
+mod convert;
 mod error;
 mod format;
 pub mod instructions;
 mod journal;
 pub mod mini;
+mod mix;
 mod pack;
 mod pair;
 mod read;
+pub mod sources;
+mod stats;
 mod tokenize;
 mod tokenizer;
+mod tokens;
+mod validate;
 mod write;
 
 pub use calls::{CallJournal, Journaled};
+pub use convert::{Converted, Target, convert, convert_records};
 pub use error::{Error, Problem, Result};
 pub use journal::{Journal, JournalProblem};
-pub use pack::{PackedRow, concat, pack};
-pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
+pub use mix::{Mixed, mix};
+pub use pack::{PackedRow, concat, pack, pack_lengths, pack_stream};
 pub use pair::PairRows;
+pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
+pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};
 pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;
+pub use tokens::{TokenFile, TokenFileInfo, TokenWriter, token_rows};
+pub use validate::{CheckedFile, Finding, Kind, Validation, validate};
 pub use write::{ArrowRecord, Column, Writer, write_all, write_file, write_records};

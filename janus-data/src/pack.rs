@@ -1,6 +1,7 @@
 //! Several token rows in one, without padding.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use crate::{Error, Result, TokenRow};
 
@@ -44,23 +45,82 @@ pub fn pack(rows: &[TokenRow], capacity: usize) -> Result<Vec<PackedRow>> {
         if ids.is_empty() || ids.len() != trained.len() {
             return Err(Error::RowShape { row, ids: ids.len(), trained: trained.len() });
         }
-        if ids.len() > capacity {
-            return Err(Error::RowTooLong { row, tokens: ids.len(), capacity });
-        }
     }
-    let mut longest_first: Vec<&TokenRow> = rows.iter().collect();
-    longest_first.sort_by_key(|row| Reverse(row.ids.len()));
+    let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
+    let bins = pack_lengths(&lengths, capacity)?;
+    Ok(bins.iter().map(|bin| concat(&bin.iter().map(|&row| &rows[row as usize]).collect::<Vec<_>>())).collect())
+}
 
-    let mut bins: Vec<Vec<&TokenRow>> = Vec::new();
-    let mut room = Room::new(rows.len(), capacity);
+/// Which rows [`pack`] puts together, by their lengths alone: for each packed row the positions of its rows, in order.
+/// For rows that are not held, such as those of a [`TokenFile`](crate::TokenFile).
+///
+/// # Errors
+/// [`Error::RowTooLong`].
+pub fn pack_lengths(lengths: &[usize], capacity: usize) -> Result<Vec<Vec<u32>>> {
+    if let Some((row, &tokens)) = lengths.iter().enumerate().find(|(_, tokens)| **tokens > capacity) {
+        return Err(Error::RowTooLong { row, tokens, capacity });
+    }
+    let mut longest_first: Vec<u32> = (0..lengths.len() as u32).collect();
+    longest_first.sort_by_key(|&row| Reverse(lengths[row as usize]));
+
+    let mut bins: Vec<Vec<u32>> = Vec::new();
+    let mut room = Room::new(lengths.len(), capacity);
     for row in longest_first {
-        let bin = room.take(row.ids.len());
+        let bin = room.take(lengths[row as usize]);
         if bin == bins.len() {
             bins.push(Vec::new());
         }
         bins[bin].push(row);
     }
-    Ok(bins.iter().map(|bin| concat(bin)).collect())
+    Ok(bins)
+}
+
+/// Packs rows as they come, holding `window` of them: whenever it is full, the longest row held is taken, and then the
+/// longest that still fits, until none does. Every row is given out once and whole; the result depends on the rows and
+/// their order alone.
+///
+/// ```
+/// use janus_data::{TokenRow, pack_stream};
+/// let rows = (1..=6).map(|length| Ok(TokenRow { ids: vec![7; length], trained: vec![true; length] }));
+/// let packed: Vec<usize> = pack_stream(rows, 7, 4).map(|row| row.map(|row| row.ids.len())).collect::<Result<_, _>>()?;
+/// assert_eq!(packed.iter().sum::<usize>(), 21);
+/// assert_eq!(packed.len(), 3);
+/// # Ok::<(), janus_data::Error>(())
+/// ```
+///
+/// # Errors
+/// The stream gives the errors of `rows`, [`Error::RowTooLong`] and [`Error::RowShape`], each in the row's place, and goes
+/// on after them.
+pub fn pack_stream(
+    rows: impl Iterator<Item = Result<TokenRow>>,
+    capacity: usize,
+    window: usize,
+) -> impl Iterator<Item = Result<PackedRow>> {
+    let capacity = capacity.min(u32::MAX as usize);
+    let mut rows = rows.enumerate().fuse();
+    // By length and arrival: the last is the longest, and of equals the first to come.
+    let mut held: BTreeMap<(usize, Reverse<usize>), TokenRow> = BTreeMap::new();
+    std::iter::from_fn(move || {
+        while held.len() < window.max(1) {
+            match rows.next() {
+                None => break,
+                Some((_, Err(error))) => return Some(Err(error)),
+                Some((row, Ok(TokenRow { ids, trained }))) if ids.is_empty() || ids.len() != trained.len() => {
+                    return Some(Err(Error::RowShape { row, ids: ids.len(), trained: trained.len() }));
+                }
+                Some((row, Ok(found))) if found.ids.len() > capacity => {
+                    return Some(Err(Error::RowTooLong { row, tokens: found.ids.len(), capacity }));
+                }
+                Some((row, Ok(found))) => drop(held.insert((found.ids.len(), Reverse(row)), found)),
+            }
+        }
+        let (mut left, mut taken) = (capacity, Vec::new());
+        while let Some(key) = held.range(..=(left, Reverse(0))).next_back().map(|(key, _)| *key) {
+            left -= key.0;
+            taken.extend(held.remove(&key));
+        }
+        if taken.is_empty() { None } else { Some(Ok(concat(&taken.iter().collect::<Vec<_>>()))) }
+    })
 }
 
 /// Lays rows end to end in the order given. A mark that a row lacks counts as not trained.
@@ -167,6 +227,35 @@ mod tests {
                 naive(&lengths, capacity).iter().map(|bin| concat(&bin.iter().map(|&row| &rows[row]).collect::<Vec<_>>())).collect();
             prop_assert_eq!(pack(&rows, capacity).unwrap(), expected);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_loses_and_invents_nothing(lengths in prop::collection::vec(1usize..40, 0..80), spare in 0usize..60, window in 1usize..20) {
+            let capacity = lengths.iter().max().copied().unwrap_or(1) + spare;
+            let all = rows(&lengths);
+            let packed: Vec<PackedRow> = pack_stream(all.iter().cloned().map(Ok), capacity, window).collect::<Result<_>>().unwrap();
+            let mut seen = vec![0; lengths.len()];
+            for row in &packed {
+                prop_assert!(row.ids.len() <= capacity);
+                for bounds in row.cu_seqlens.windows(2) {
+                    let ids = &row.ids[bounds[0] as usize..bounds[1] as usize];
+                    prop_assert_eq!(ids.len(), lengths[ids[0] as usize]);
+                    seen[ids[0] as usize] += 1;
+                }
+            }
+            prop_assert!(seen.iter().all(|&times| times == 1));
+        }
+    }
+
+    #[test]
+    fn a_stream_goes_on_behind_what_cannot_be_packed() {
+        let mut all = rows(&[3, 9, 2]);
+        all.push(TokenRow::default());
+        let found: Vec<Result<PackedRow>> = pack_stream(all.into_iter().map(Ok), 8, 2).collect();
+        assert!(matches!(found[0], Err(Error::RowTooLong { row: 1, tokens: 9, capacity: 8 })));
+        assert!(found.iter().any(|row| matches!(row, Err(Error::RowShape { row: 3, .. }))));
+        assert_eq!(found.iter().flatten().map(|row| row.ids.len()).sum::<usize>(), 5);
     }
 
     #[test]

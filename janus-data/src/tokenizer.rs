@@ -90,6 +90,16 @@ impl Tokenizer {
         ids(&self.plain, text)
     }
 
+    /// [`Tokenizer::encode`] for many texts at once, as the library itself does it in parallel. All are held.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the model cannot spell a text.
+    pub fn encode_batch(&self, texts: Vec<&str>) -> Result<Vec<Vec<u32>>> {
+        let encodings = self.plain.encode_batch_fast(texts, false);
+        let encodings = encodings.map_err(|source| Error::Tokenizer { doing: "encode the texts", source })?;
+        Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+    }
+
     /// Ids of a text in which special tokens may be spelt out; none is added. For prompts that another program
     /// rendered; what a user typed belongs into [`Tokenizer::encode`].
     ///
@@ -119,6 +129,20 @@ impl Tokenizer {
     /// The id of a token by its spelling in the vocabulary.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.plain.token_to_id(token)
+    }
+
+    /// The spelling of an id in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.plain.id_to_token(id)
+    }
+
+    /// BLAKE3, in hex, of all that ids depend on: the tokenizer's own file as [`Tokenizer::save`] writes it.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn fingerprint(&self) -> Result<String> {
+        let json = self.spelt.to_string(false).map_err(|source| Error::Tokenizer { doing: "be written", source })?;
+        Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
     }
 
     /// One more than the largest id, special tokens included: the rows that an embedding needs.

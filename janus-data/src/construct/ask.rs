@@ -18,7 +18,6 @@ const SHOWN: usize = 1000;
 pub(super) struct Question<'a, T> {
     pub(super) id: String,
     pub(super) messages: Vec<Message>,
-    #[expect(clippy::type_complexity, reason = "named where it is used")]
     pub(super) check: Box<dyn Fn(&Generation) -> Result<T, Flaw> + 'a>,
 }
 

@@ -90,8 +90,17 @@ pub struct Construction {
 impl Default for Construction {
     fn default() -> Self {
         let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::default() };
-        Self { seed: 0, retries: 2, sampling, bench_share: 0.1, tree: Taxonomy::seed() }
+        Self { seed: 0, retries: 2, sampling, bench_share: 0.1, tree: seed_tree() }
     }
+}
+
+/// The written tree that examples are drawn from: five preferences for each of the twenty published subdimensions, all in
+/// our own words. Two of them are those of [`Taxonomy::seed`].
+pub fn seed_tree() -> Taxonomy {
+    let mut tree = Taxonomy::seed();
+    // The file is part of the program, and a test reads it.
+    tree.merge(Taxonomy::from_json(include_str!("seed.json")).unwrap_or_default());
+    tree
 }
 
 /// A finished collection.
@@ -392,5 +401,26 @@ impl Constructed {
             source: source.into(),
         })?;
         write_file(summary, format!("{text}\n").as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_core::PUBLISHED_SUBDIMENSIONS;
+
+    use super::*;
+
+    #[test]
+    fn the_seed_tree_has_five_preferences_of_each_published_subdimension() {
+        let tree = seed_tree();
+        assert_eq!(tree.len(), 100);
+        for (dimension, names) in PUBLISHED_SUBDIMENSIONS {
+            for name in names {
+                assert_eq!(tree.preferences(dimension, name).len(), 5, "{name}");
+            }
+        }
+        let descriptions: HashSet<&str> = tree.iter().map(|preference| preference.description.as_str()).collect();
+        assert_eq!(descriptions.len(), 100);
+        assert!(descriptions.iter().all(|description| description.ends_with('.')));
     }
 }

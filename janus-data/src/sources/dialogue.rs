@@ -1,0 +1,85 @@
+//! Dialogues that are one text.
+
+use janus_core::{Message, Role};
+use serde_json::{Value, json};
+
+/// HH-RLHF's: turns after `\n\nHuman:` and `\n\nAssistant:`.
+pub(super) fn transcript(text: &str) -> Result<Vec<Message>, String> {
+    let text = format!("\n\n{}", text.trim_start());
+    marked(&text, "\n\nHuman:", "\n\nAssistant:")
+}
+
+/// Turns after two marks. Two turns of one side in a row are joined: that is how these files break a long one.
+pub(super) fn marked(text: &str, human: &str, assistant: &str) -> Result<Vec<Message>, String> {
+    let mut messages: Vec<Message> = Vec::new();
+    let first = [text.find(human), text.find(assistant)].into_iter().flatten().min().filter(|&first| text[..first].trim().is_empty());
+    let Some(first) = first else { return Err(format!("the dialogue does not begin with \"{}\"", human.trim())) };
+    let mut rest = &text[first..];
+    while !rest.is_empty() {
+        let (role, after) = match rest.strip_prefix(human) {
+            Some(after) => (Role::User, after),
+            None => (Role::Assistant, rest.strip_prefix(assistant).unwrap_or_default()),
+        };
+        let end = [after.find(human), after.find(assistant)].into_iter().flatten().min().unwrap_or(after.len());
+        let content = after[..end].trim();
+        match messages.last_mut() {
+            Some(last) if last.role == role => {
+                last.content = format!("{}\n\n{content}", last.content).trim().into();
+            }
+            _ => messages.push(Message { role, content: content.into() }),
+        }
+        rest = &after[end..];
+    }
+    match messages.first() {
+        Some(first) if first.role == Role::User => Ok(messages),
+        _ => Err("the dialogue does not begin with the user".into()),
+    }
+}
+
+/// A dialogue that waits for an answer: an empty turn of the assistant at its end is the place for it.
+pub(super) fn unanswered(mut messages: Vec<Message>) -> Vec<Message> {
+    if messages.last().is_some_and(|last| last.role == Role::Assistant && last.content.is_empty()) {
+        messages.pop();
+    }
+    messages
+}
+
+/// The other way: a system message stands as it is before the first turn.
+pub(super) fn write_transcript(prompt: &[Message], answer: &str) -> String {
+    let mut text = String::new();
+    for message in prompt {
+        text += &match message.role {
+            Role::System => message.content.clone(),
+            Role::User => format!("\n\nHuman: {}", message.content),
+            Role::Assistant => format!("\n\nAssistant: {}", message.content),
+        };
+    }
+    text + "\n\nAssistant: " + answer
+}
+
+/// A message as ShareGPT spells it.
+pub(super) fn sharegpt(message: &Message) -> Value {
+    let from = match message.role {
+        Role::System => "system",
+        Role::User => "human",
+        Role::Assistant => "gpt",
+    };
+    json!({ "from": from, "value": message.content })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_found_and_a_place_for_an_answer_is_none() {
+        let text = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nMore?\n\nHuman: No.\n\nHuman: Or yes.\n\nAssistant:";
+        let turns = unanswered(transcript(text).unwrap());
+        assert_eq!(turns, [Message::user("Hi"), Message::assistant("Hello.\n\nMore?"), Message::user("No.\n\nOr yes.")]);
+        let back = write_transcript(&turns, "Fine.");
+        assert_eq!(transcript(&back).unwrap(), [&turns[..], &[Message::assistant("Fine.")]].concat());
+        assert!(transcript("Hello").unwrap_err().contains("does not begin with \"Human:\""));
+        assert!(transcript("\n\nAssistant: I begin").is_err());
+        assert_eq!(marked("prompter: A assistant: B prompter: C", "prompter:", "assistant:").unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,419 @@
+//! Token rows on disk.
+//!
+//! A token file is a folder: `tokens.bin` (a header, then for each token its id as u32 in little-endian order, with the
+//! highest bit set where it is trained), `index.bin` (a header, then for each row the position of its first token as u64,
+//! and at the end the number of all), and `info.json`, which is written last: where it stands, the others are whole.
+//! Rows are read at their position, a row at a time. That needs no memory map, which Rust cannot make without `unsafe`:
+//! a row of a thousand tokens is one system call of 4 KB from the page cache, far from what tokenising costs.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use janus_core::{ChatTemplate, Message};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, PackedRow, Result, TokenRow, Tokenizer, concat, write_file};
+
+const TOKENS: &str = "tokens.bin";
+const INDEX: &str = "index.bin";
+const INFO: &str = "info.json";
+/// What both binary files begin with: eight bytes, the last of which is the version.
+const MARK: [u8; 8] = *b"JANUSTK\x01";
+const TRAINED: u32 = 1 << 31;
+
+/// What a token file holds and was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenFileInfo {
+    /// What the rows depend on, in hex: see [`TokenFileInfo::fingerprint_of`].
+    pub fingerprint: String,
+    /// Rows.
+    pub rows: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Tokens that carry loss.
+    pub trained: u64,
+}
+
+impl TokenFileInfo {
+    /// The fingerprint of rows made from files with a tokenizer and a template: BLAKE3 of the tokenizer, the template, the
+    /// files' bytes in their order, and whatever else changes the rows, as `settings`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Tokenizer`].
+    pub fn fingerprint_of(tokenizer: &Tokenizer, template: ChatTemplate, files: &[PathBuf], settings: &str) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        let template = serde_json::to_string(&template).unwrap_or_default();
+        // Lengths in front, so that no two lists of parts look alike.
+        for part in [&tokenizer.fingerprint()?, &template, &settings.to_string()] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        for path in files {
+            let file = File::open(path).map_err(Error::io(path, "open the file"))?;
+            let length = file.metadata().map_err(Error::io(path, "read the file"))?.len();
+            hasher.update(&length.to_le_bytes());
+            hasher.update_reader(file).map_err(Error::io(path, "read the file"))?;
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+/// Conversations as token rows, in their order, tokenised on all of rayon's threads. A few hundred are held at a time.
+///
+/// ```
+/// use janus_core::{ChatTemplate::ChatMl, Message};
+/// use janus_data::{Tokenizer, token_rows};
+/// let tokenizer = Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
+/// let talk = |n: usize| vec![Message::user("Hi?"), Message::assistant("o".repeat(n))];
+/// let rows: Vec<_> = token_rows(&tokenizer, ChatMl, (1..4).map(|n| Ok(talk(n)))).collect::<Result<_, _>>()?;
+/// assert_eq!(rows[2], tokenizer.conversation(ChatMl, &talk(3))?);
+/// # Ok::<(), janus_data::Error>(())
+/// ```
+///
+/// # Errors
+/// The stream gives the errors of `conversations` as they are, and those of [`Tokenizer::conversation`] as
+/// [`Error::AtRow`], each in the row's place.
+pub fn token_rows<'a>(
+    tokenizer: &'a Tokenizer,
+    template: ChatTemplate,
+    conversations: impl Iterator<Item = Result<Vec<Message>>> + 'a,
+) -> impl Iterator<Item = Result<TokenRow>> + 'a {
+    let mut conversations = conversations.enumerate().fuse();
+    let mut ready = Vec::new().into_iter();
+    std::iter::from_fn(move || {
+        if ready.len() == 0 {
+            let held: Vec<(usize, Result<Vec<Message>>)> = conversations.by_ref().take(AT_A_TIME).collect();
+            let rows: Vec<Result<TokenRow>> = held
+                .into_par_iter()
+                .map(|(row, messages)| {
+                    let messages = messages?;
+                    tokenizer.conversation(template, &messages).map_err(|source| Error::AtRow { row, source: Box::new(source) })
+                })
+                .collect();
+            ready = rows.into_iter();
+        }
+        ready.next()
+    })
+}
+
+/// Enough for every thread to have many, little enough to be forgotten.
+const AT_A_TIME: usize = 512;
+
+/// Writes a token file.
+///
+/// ```
+/// use janus_data::{TokenFile, TokenRow, TokenWriter};
+/// # let folder = tempfile::tempdir()?;
+/// let mut writer = TokenWriter::create(folder.path(), "abc")?;
+/// writer.write(&TokenRow { ids: vec![1, 2, 3], trained: vec![false, true, true] })?;
+/// writer.finish()?;
+/// let file = TokenFile::reuse(folder.path(), "abc")?.expect("it was made of the same");
+/// assert_eq!(file.row(0)?.ids, [1, 2, 3]);
+/// assert!(TokenFile::reuse(folder.path(), "other")?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TokenWriter {
+    folder: PathBuf,
+    tokens: BufWriter<File>,
+    index: BufWriter<File>,
+    info: TokenFileInfo,
+    bytes: Vec<u8>,
+}
+
+impl TokenWriter {
+    /// Begins a token file in a folder, which is made if it is not there. A token file that stands there is given up.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(folder: impl AsRef<Path>, fingerprint: &str) -> Result<Self> {
+        let folder = folder.as_ref();
+        fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))?;
+        let info = folder.join(INFO);
+        // First of all: from here on the files are not whole.
+        match fs::remove_file(&info) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&info, "remove the file")(error)),
+            _ => {}
+        }
+        let open = |name: &str| {
+            let path = folder.join(name);
+            let mut file = BufWriter::with_capacity(1 << 16, File::create(&path).map_err(Error::io(&path, "create the file"))?);
+            file.write_all(&MARK).map_err(Error::io(&path, "write the file"))?;
+            Ok::<_, Error>(file)
+        };
+        let info = TokenFileInfo { fingerprint: fingerprint.into(), rows: 0, tokens: 0, trained: 0 };
+        Ok(Self { folder: folder.into(), tokens: open(TOKENS)?, index: open(INDEX)?, info, bytes: Vec::new() })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`Error::RowShape`] for a row without ids or with too few marks, [`Error::TokenFile`] for an id of 2^31 or more,
+    /// [`Error::Io`].
+    pub fn write(&mut self, row: &TokenRow) -> Result<()> {
+        if row.ids.is_empty() || row.ids.len() != row.trained.len() {
+            return Err(Error::RowShape { row: self.info.rows as usize, ids: row.ids.len(), trained: row.trained.len() });
+        }
+        self.bytes.clear();
+        for (&id, &trained) in row.ids.iter().zip(&row.trained) {
+            if id >= TRAINED {
+                let problem = format!("the id {id} of row {} is not below 2^31", self.info.rows);
+                return Err(Error::TokenFile { path: self.folder.clone(), problem });
+            }
+            self.bytes.extend((id | if trained { TRAINED } else { 0 }).to_le_bytes());
+        }
+        let io = Error::io(&self.folder, "write the token file");
+        let written = self.index.write_all(&self.info.tokens.to_le_bytes()).and_then(|()| self.tokens.write_all(&self.bytes));
+        written.map_err(io)?;
+        self.info.rows += 1;
+        self.info.tokens += row.ids.len() as u64;
+        self.info.trained += row.trained_tokens() as u64;
+        Ok(())
+    }
+
+    /// Syncs the files and says that they are whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(mut self) -> Result<TokenFileInfo> {
+        let ended = self.index.write_all(&self.info.tokens.to_le_bytes());
+        let sync = |file: BufWriter<File>| file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all();
+        ended.and_then(|()| sync(self.index)).and_then(|()| sync(self.tokens)).map_err(Error::io(&self.folder, "write the token file"))?;
+        let path = self.folder.join(INFO);
+        let json =
+            serde_json::to_vec_pretty(&self.info).map_err(|source| Error::Encode { path: path.clone(), row: 1, source: source.into() })?;
+        write_file(path, &json)?;
+        Ok(self.info)
+    }
+}
+
+/// A token file that is read.
+#[derive(Debug)]
+pub struct TokenFile {
+    path: PathBuf,
+    tokens: Positioned,
+    /// `[rows + 1]`.
+    offsets: Vec<u64>,
+    info: TokenFileInfo,
+}
+
+impl TokenFile {
+    /// Opens a token file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::TokenFile`] if it is not a whole one.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let broken = |name: &str, problem: &str| Error::TokenFile { path: folder.join(name), problem: problem.into() };
+        let path = folder.join(INFO);
+        let bytes = fs::read(&path).map_err(Error::io(&path, "read the file"))?;
+        let info: TokenFileInfo = serde_json::from_slice(&bytes).map_err(|error| broken(INFO, &error.to_string()))?;
+
+        let open = |name: &str, expected: u64| {
+            let path = folder.join(name);
+            let file = File::open(&path).map_err(Error::io(&path, "open the file"))?;
+            let length = file.metadata().map_err(Error::io(&path, "read the file"))?.len();
+            if length != expected {
+                return Err(broken(name, &format!("it has {length} bytes in place of {expected}")));
+            }
+            let mut file = BufReader::new(file);
+            let mut mark = [0; 8];
+            file.read_exact(&mut mark).map_err(Error::io(&path, "read the file"))?;
+            if mark == MARK { Ok(file) } else { Err(broken(name, "it has another mark or version")) }
+        };
+        let size = |count: u64, each: u64| count.checked_mul(each).and_then(|bytes| bytes.checked_add(8));
+        let (Some(of_index), Some(of_tokens)) = (info.rows.checked_add(1).and_then(|rows| size(rows, 8)), size(info.tokens, 4)) else {
+            return Err(broken(INFO, "its counts are too large"));
+        };
+        let mut bytes = Vec::new();
+        open(INDEX, of_index)?.read_to_end(&mut bytes).map_err(Error::io(&folder.join(INDEX), "read the file"))?;
+        let offsets: Vec<u64> = bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default())).collect();
+        if offsets.first() != Some(&0) || offsets.last() != Some(&info.tokens) || !offsets.is_sorted() {
+            return Err(broken(INDEX, "its positions are not in order"));
+        }
+        let tokens = Positioned::new(open(TOKENS, of_tokens)?.into_inner());
+        Ok(Self { path: folder.join(TOKENS), tokens, offsets, info })
+    }
+
+    /// Opens the token file of a folder if it is there, whole, and made of what `fingerprint` says.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file is there and cannot be read.
+    pub fn reuse(folder: impl AsRef<Path>, fingerprint: &str) -> Result<Option<Self>> {
+        match Self::open(folder) {
+            Ok(file) => Ok((file.info.fingerprint == fingerprint).then_some(file)),
+            Err(Error::TokenFile { .. }) => Ok(None),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the file holds.
+    pub fn info(&self) -> &TokenFileInfo {
+        &self.info
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens of each row, `[rows]`.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect()
+    }
+
+    /// Reads a row. Threads may read at the same time.
+    ///
+    /// # Errors
+    /// [`Error::TokenFile`] for a row that is not there, [`Error::Io`].
+    pub fn row(&self, row: usize) -> Result<TokenRow> {
+        let Some(&[start, end]) = self.offsets.get(row..row + 2) else {
+            return Err(Error::TokenFile { path: self.path.clone(), problem: format!("row {row} of {} was asked for", self.len()) });
+        };
+        let mut bytes = vec![0; 4 * (end - start) as usize];
+        self.tokens.read_at(&mut bytes, 8 + 4 * start).map_err(Error::io(&self.path, "read the file"))?;
+        let tokens = bytes.chunks_exact(4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()));
+        Ok(tokens.map(|token| (token & !TRAINED, token & TRAINED != 0)).unzip::<u32, bool, Vec<_>, Vec<_>>().into())
+    }
+
+    /// Reads rows and lays them end to end, as [`pack_lengths`](crate::pack_lengths) groups them.
+    ///
+    /// # Errors
+    /// Those of [`TokenFile::row`].
+    pub fn packed(&self, rows: &[u32]) -> Result<PackedRow> {
+        let rows: Vec<TokenRow> = rows.iter().map(|&row| self.row(row as usize)).collect::<Result<_>>()?;
+        Ok(concat(&rows.iter().collect::<Vec<_>>()))
+    }
+}
+
+impl From<(Vec<u32>, Vec<bool>)> for TokenRow {
+    fn from((ids, trained): (Vec<u32>, Vec<bool>)) -> Self {
+        Self { ids, trained }
+    }
+}
+
+/// A file that is read at positions.
+#[derive(Debug)]
+struct Positioned {
+    #[cfg(unix)]
+    file: File,
+    #[cfg(not(unix))]
+    file: std::sync::Mutex<File>,
+}
+
+#[cfg(unix)]
+impl Positioned {
+    fn new(file: File) -> Self {
+        Self { file }
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, bytes, at)
+    }
+}
+
+#[cfg(not(unix))]
+impl Positioned {
+    fn new(file: File) -> Self {
+        Self { file: std::sync::Mutex::new(file) }
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        use std::io::{Seek, SeekFrom};
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(folder: &Path, rows: &[TokenRow]) -> TokenFile {
+        let mut writer = TokenWriter::create(folder, "f").unwrap();
+        rows.iter().for_each(|row| writer.write(row).unwrap());
+        writer.finish().unwrap();
+        TokenFile::open(folder).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn rows_come_back_in_any_order(rows in prop::collection::vec(prop::collection::vec((0u32..TRAINED, any::<bool>()), 1..30), 0..12)) {
+            let rows: Vec<TokenRow> = rows.into_iter().map(|row| TokenRow::from(row.into_iter().unzip::<u32, bool, Vec<_>, Vec<_>>())).collect();
+            let folder = tempfile::tempdir().unwrap();
+            let file = written(folder.path(), &rows);
+            prop_assert_eq!(file.lengths(), rows.iter().map(|row| row.ids.len()).collect::<Vec<_>>());
+            for (at, row) in rows.iter().enumerate().rev() {
+                prop_assert_eq!(&file.row(at).unwrap(), row);
+            }
+            prop_assert_eq!(file.info().trained, rows.iter().map(|row| row.trained_tokens() as u64).sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_whole_is_told_and_never_reused() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = TokenRow { ids: vec![1, 2, 3], trained: vec![false, true, true] };
+        written(folder.path(), &[row.clone(), row.clone()]);
+        assert!(TokenFile::reuse(folder.path(), "f").unwrap().is_some());
+        for name in [TOKENS, INDEX, INFO] {
+            let path = folder.path().join(name);
+            let whole = fs::read(&path).unwrap();
+            for damaged in [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &[&[b'X'], &whole[1..]].concat()] {
+                fs::write(&path, damaged).unwrap();
+                if name != INFO || damaged.last() != Some(&0) {
+                    assert!(TokenFile::open(folder.path()).is_err(), "{name}");
+                }
+                assert!(TokenFile::reuse(folder.path(), "f").unwrap().is_none(), "{name}");
+            }
+            fs::write(&path, &whole).unwrap();
+        }
+        // A writer that is cut off leaves nothing to be taken for whole.
+        let mut writer = TokenWriter::create(folder.path(), "f").unwrap();
+        writer.write(&row).unwrap();
+        drop(writer);
+        assert!(TokenFile::reuse(folder.path(), "f").unwrap().is_none());
+        assert!(matches!(written(folder.path(), &[row]).row(1).unwrap_err(), Error::TokenFile { .. }));
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_all_that_changes_the_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), text).unwrap();
+            folder.path().join(name)
+        };
+        let tokenizer = |text: &str| Tokenizer::train([text].into_iter(), 300, ChatTemplate::ChatMl.special_tokens()).unwrap();
+        let (one, other) = (tokenizer("aa aa aa"), tokenizer("bb bb bb"));
+        let (a, b) = (file("a", "x"), file("b", "y"));
+        let of = |tokenizer, template, files: &[&PathBuf], settings: &str| {
+            let files: Vec<PathBuf> = files.iter().map(|path| (*path).clone()).collect();
+            TokenFileInfo::fingerprint_of(tokenizer, template, &files, settings).unwrap()
+        };
+        let base = of(&one, ChatTemplate::ChatMl, &[&a, &b], "");
+        let all = [
+            of(&other, ChatTemplate::ChatMl, &[&a, &b], ""),
+            of(&one, ChatTemplate::MistralInstruct, &[&a, &b], ""),
+            of(&one, ChatTemplate::ChatMl, &[&b, &a], ""),
+            of(&one, ChatTemplate::ChatMl, &[&a], ""),
+            of(&one, ChatTemplate::ChatMl, &[&a, &b], "cut"),
+        ];
+        assert!(all.iter().all(|other| *other != base));
+        // Where a file lies is no part of it.
+        assert_eq!(base, of(&one, ChatTemplate::ChatMl, &[&file("c", "x"), &b], ""));
+    }
+}

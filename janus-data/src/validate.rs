@@ -1,0 +1,288 @@
+//! Every problem of files of records, not only the first.
+
+mod shape;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Error, Problem, ReadOptions, Result, Row};
+use shape::{Field, fields};
+
+/// A kind of record: the released datasets' schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// [`janus_core::SftRecord`].
+    Sft,
+    /// [`janus_core::PairRecord`].
+    Pairs,
+    /// [`janus_core::RewardRecord`].
+    Reward,
+    /// [`janus_core::BenchRecord`].
+    Bench,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Sft, Kind::Pairs, Kind::Reward, Kind::Bench];
+
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Sft => "sft",
+            Kind::Pairs => "pairs",
+            Kind::Reward => "reward",
+            Kind::Bench => "bench",
+        }
+    }
+
+    /// The kind that a row's fields tell, if they do; also of the older releases.
+    pub fn of_row(row: &Row) -> Option<Kind> {
+        let has = |name: &str| row.contains_key(name);
+        if has("rubrics") || has("rubric") {
+            Some(Kind::Bench)
+        } else if has("chosen") && has("rejected") {
+            Some(if has("input") { Kind::Reward } else { Kind::Pairs })
+        } else if has("output") && (has("prompt") || has("instruction")) {
+            Some(Kind::Sft)
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Kind::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| "expected sft, pairs, reward or bench".into())
+    }
+}
+
+/// One problem of one row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file.
+    pub file: PathBuf,
+    /// The row, from 1; 0 for the file as a whole.
+    pub row: u64,
+    /// The field, with its way through lists and objects; empty for the row as a whole.
+    pub field: String,
+    /// What was needed.
+    pub expected: String,
+    /// What stands there.
+    pub got: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.row > 0 {
+            write!(f, ", row {}", self.row)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ", field \"{}\"", self.field)?;
+        }
+        write!(f, ": expected {}, got {}", self.expected, self.got)
+    }
+}
+
+/// A file that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckedFile {
+    /// The file.
+    pub file: PathBuf,
+    /// What its rows were checked as; none if the first row did not tell.
+    pub kind: Option<Kind>,
+    /// Rows.
+    pub rows: u64,
+    /// Rows with a problem.
+    pub bad_rows: u64,
+}
+
+/// What [`validate`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Validation {
+    /// The files.
+    pub files: Vec<CheckedFile>,
+    /// Rows of all files.
+    pub rows: u64,
+    /// Rows with a problem.
+    pub bad_rows: u64,
+    /// Problems, all of them.
+    pub problems: u64,
+    /// The first problems, up to the limit.
+    pub findings: Vec<Finding>,
+    /// Problems by field, list positions left out.
+    pub by_field: BTreeMap<String, u64>,
+}
+
+/// Checks every row of files against a kind of record, or against the kind that each file's first row tells. Ids must be
+/// unique in all files together; the files must be of one kind. Memory is bounded by a batch, the ids and `limit`
+/// problems.
+///
+/// ```
+/// use janus_data::{Kind, ReadOptions, validate};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("rm.jsonl");
+/// std::fs::write(&path, "{\"input\": 3, \"chosen\": \"c\"}\n")?;
+/// let found = validate(&[path], Some(Kind::Reward), &ReadOptions::default(), 10);
+/// assert_eq!((found.findings[0].field.as_str(), found.findings[0].got.as_str()), ("input", "a number"));
+/// assert_eq!((found.findings[1].field.as_str(), found.findings[1].got.as_str()), ("rejected", "nothing"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn validate(paths: &[PathBuf], kind: Option<Kind>, options: &ReadOptions, limit: usize) -> Validation {
+    let mut found = Found { validation: Validation::default(), ids: HashMap::new(), limit, first_kind: None };
+    for (file, path) in paths.iter().enumerate() {
+        found.file(file, path, paths, kind, options);
+    }
+    found.validation
+}
+
+struct Found {
+    validation: Validation,
+    /// File and row of each id.
+    ids: HashMap<String, (usize, u64)>,
+    limit: usize,
+    first_kind: Option<(Kind, PathBuf)>,
+}
+
+impl Found {
+    fn file(&mut self, number: usize, path: &Path, paths: &[PathBuf], kind: Option<Kind>, options: &ReadOptions) {
+        let mut checked = CheckedFile { file: path.into(), kind, rows: 0, bad_rows: 0 };
+        let rows = match options.read::<Row>(path) {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.error(path, 0, &error);
+                checked.bad_rows += u64::from(matches!(error, Error::Row { .. }));
+                self.add(checked);
+                return;
+            }
+        };
+        let mut untold = false;
+        for row in rows {
+            let before = self.validation.problems;
+            let place = checked.rows + 1;
+            match row {
+                Err(error) => {
+                    checked.rows += u64::from(matches!(error, Error::Row { .. }));
+                    self.error(path, if matches!(error, Error::Row { .. }) { place } else { 0 }, &error);
+                    if !matches!(error, Error::Row { .. }) {
+                        continue;
+                    }
+                }
+                Ok(row) => {
+                    checked.rows += 1;
+                    if checked.kind.is_none() && !untold {
+                        checked.kind = Kind::of_row(&row);
+                        untold = checked.kind.is_none();
+                        self.one_kind(path, checked.kind, &row);
+                    }
+                    if let Some(kind) = checked.kind {
+                        self.row(path, place, kind, &row);
+                    }
+                    self.id(number, place, paths, &row);
+                }
+            }
+            checked.bad_rows += u64::from(self.validation.problems > before);
+        }
+        self.add(checked);
+    }
+
+    fn add(&mut self, checked: CheckedFile) {
+        self.validation.rows += checked.rows;
+        self.validation.bad_rows += checked.bad_rows;
+        self.validation.files.push(checked);
+    }
+
+    fn one_kind(&mut self, path: &Path, kind: Option<Kind>, row: &Row) {
+        let Some(kind) = kind else {
+            let got: Vec<&str> = row.keys().map(String::as_str).collect();
+            let got = if got.is_empty() { "no field".into() } else { format!("the fields {}", got.join(", ")) };
+            self.problem(path, 1, "", "the fields of an sft, pairs, reward or bench row (or name the kind)", &got);
+            return;
+        };
+        match &self.first_kind {
+            Some((first, of)) if *first != kind => {
+                let expected = format!("rows of one kind in all files ({first}, as {})", of.display());
+                self.problem(path, 0, "", &expected, kind.as_str());
+            }
+            Some(_) => {}
+            None => self.first_kind = Some((kind, path.into())),
+        }
+    }
+
+    fn row(&mut self, path: &Path, place: u64, kind: Kind, row: &Row) {
+        for Field { names, required, shape } in fields(kind) {
+            let name = names.iter().find(|name| row.get(**name).is_some_and(|value| !value.is_null())).copied();
+            match name {
+                Some(name) => shape.check(&row[name], name, &mut |field, expected, got| self.problem(path, place, field, expected, got)),
+                None if *required => self.problem(path, place, names[0], shape.expected(), "nothing"),
+                None => {}
+            }
+        }
+        shape::rules(kind, row, &mut |field, expected, got| self.problem(path, place, field, expected, got));
+    }
+
+    fn id(&mut self, file: usize, place: u64, paths: &[PathBuf], row: &Row) {
+        let id = match row.get("id") {
+            Some(Value::String(id)) => id.clone(),
+            Some(Value::Number(id)) => id.to_string(),
+            _ => return,
+        };
+        if let Some((first, at)) = self.ids.get(&id) {
+            let got = format!("\"{id}\", which stands in row {at} of {} too", paths[*first].display());
+            self.problem(&paths[file], place, "id", "an id of its own", &got);
+        } else {
+            self.ids.insert(id, (file, place));
+        }
+    }
+
+    fn error(&mut self, path: &Path, row: u64, error: &Error) {
+        match error {
+            Error::Row { field, problem, row, .. } => {
+                let field = field.clone().unwrap_or_default();
+                let (expected, got) = match problem {
+                    Problem::Missing => ("a value".into(), "nothing".into()),
+                    Problem::Mismatch { expected, got } => (expected.clone(), got.clone()),
+                    Problem::Rule(rule) => ("what the rules allow".into(), rule.clone()),
+                    Problem::Syntax { message, column } => ("JSON".into(), format!("{message}, at column {column}")),
+                    Problem::Utf8 { column } => ("UTF-8".into(), format!("another byte at column {column}")),
+                    Problem::DoubledKey(key) => ("each key once".into(), format!("\"{key}\" twice")),
+                    Problem::TooLong { limit } => (format!("a row of at most {limit} bytes"), "a larger one".into()),
+                };
+                self.problem(path, *row, &field, &expected, &got);
+            }
+            error => self.problem(path, row, "", "a whole file", &error.to_string()),
+        }
+    }
+
+    fn problem(&mut self, path: &Path, row: u64, field: &str, expected: &str, got: &str) {
+        self.validation.problems += 1;
+        let mut of = String::new();
+        let mut within = false;
+        for sign in field.chars() {
+            within |= sign == '[';
+            if !within {
+                of.push(sign);
+            }
+            within &= sign != ']';
+        }
+        *self.validation.by_field.entry(of).or_default() += 1;
+        if self.validation.findings.len() < self.limit {
+            let finding = Finding { file: path.into(), row, field: field.into(), expected: expected.into(), got: got.into() };
+            self.validation.findings.push(finding);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What the fields of each kind of record have to be.
+
+use janus_core::Dimension;
+use serde_json::Value;
+
+use super::Kind;
+use crate::Row;
+
+/// A field: its name and older ones, whether a row must have it, what it is.
+pub(super) struct Field {
+    pub(super) names: &'static [&'static str],
+    pub(super) required: bool,
+    pub(super) shape: Shape,
+}
+
+/// What a value is.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Text,
+    /// A text that is not empty.
+    Words,
+    Id,
+    Messages,
+    Preferences,
+    Rubrics,
+}
+
+const fn field(names: &'static [&'static str], required: bool, shape: Shape) -> Field {
+    Field { names, required, shape }
+}
+
+const SFT: &[Field] = &[
+    field(&["main_source"], false, Shape::Text),
+    field(&["original_source"], false, Shape::Text),
+    field(&["preference_set"], false, Shape::Preferences),
+    field(&["system"], true, Shape::Text),
+    field(&["prompt", "instruction"], true, Shape::Words),
+    field(&["output"], true, Shape::Words),
+];
+const PAIRS: &[Field] = &[
+    field(&["main_source"], false, Shape::Text),
+    field(&["original_source"], false, Shape::Text),
+    field(&["system"], true, Shape::Text),
+    field(&["prompt", "instruction"], true, Shape::Words),
+    field(&["chosen"], true, Shape::Messages),
+    field(&["rejected"], true, Shape::Messages),
+];
+const REWARD: &[Field] =
+    &[field(&["input"], true, Shape::Words), field(&["chosen"], true, Shape::Words), field(&["rejected"], true, Shape::Words)];
+const BENCH: &[Field] = &[
+    field(&["id"], false, Shape::Id),
+    field(&["source", "original_source"], true, Shape::Text),
+    field(&["preference_set"], false, Shape::Preferences),
+    field(&["system", "system_prompt"], true, Shape::Text),
+    field(&["prompt", "user_prompt", "instruction"], true, Shape::Words),
+    field(&["reference_answer"], true, Shape::Words),
+    field(&["rubrics", "rubric"], true, Shape::Rubrics),
+];
+
+/// The fields of a kind, in the order of the released files.
+pub(super) fn fields(kind: Kind) -> &'static [Field] {
+    match kind {
+        Kind::Sft => SFT,
+        Kind::Pairs => PAIRS,
+        Kind::Reward => REWARD,
+        Kind::Bench => BENCH,
+    }
+}
+
+/// Takes a field, what was needed, and what stands there.
+type Report<'a> = &'a mut dyn FnMut(&str, &str, &str);
+
+impl Shape {
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Shape::Text => "a text",
+            Shape::Words => "a text that is not empty",
+            Shape::Id => "a text or a whole number",
+            Shape::Messages => "a list of messages {role, content}",
+            Shape::Preferences => "a list of four preferences {dimension, subdimension, preference, description}",
+            Shape::Rubrics => "a list of rubrics {criteria, score_descriptions}",
+        }
+    }
+
+    pub(super) fn check(self, value: &Value, name: &str, report: Report<'_>) {
+        match (self, value) {
+            (Shape::Text, Value::String(_)) => {}
+            (Shape::Words, Value::String(text)) => {
+                if text.trim().is_empty() {
+                    report(name, self.expected(), "an empty one");
+                }
+            }
+            (Shape::Id, Value::String(_)) => {}
+            (Shape::Id, Value::Number(number)) if number.is_i64() || number.is_u64() => {}
+            // A sheet's cell holds a list as JSON.
+            (Shape::Messages | Shape::Preferences | Shape::Rubrics, Value::String(cell)) => match serde_json::from_str::<Value>(cell) {
+                Ok(value) if value.is_array() => self.check(&value, name, report),
+                _ => report(name, self.expected(), "a text"),
+            },
+            (Shape::Messages, Value::Array(list)) => each(list, name, report, message),
+            (Shape::Preferences, Value::Array(list)) => {
+                each(list, name, report, preference);
+                for dimension in Dimension::ALL {
+                    let count = list.iter().filter(|p| p["dimension"].as_str().is_some_and(|name| name.parse() == Ok(dimension))).count();
+                    if count != 1 {
+                        report(name, &format!("one {dimension} preference"), &format!("{count}"));
+                    }
+                }
+            }
+            (Shape::Rubrics, Value::Array(list)) => each(list, name, report, rubric),
+            (shape, value) => report(name, shape.expected(), kind(value)),
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn each(list: &[Value], name: &str, report: Report<'_>, check: fn(&Row, &str, Report<'_>)) {
+    for (at, value) in list.iter().enumerate() {
+        let place = format!("{name}[{at}]");
+        match value {
+            Value::Object(object) => check(object, &place, report),
+            other => report(&place, "an object", kind(other)),
+        }
+    }
+}
+
+fn text(object: &Row, field: &str, place: &str, empty: bool, report: Report<'_>) {
+    let shape = if empty { Shape::Text } else { Shape::Words };
+    shape.check(object.get(field).unwrap_or(&Value::Null), &format!("{place}.{field}"), report);
+}
+
+fn message(object: &Row, place: &str, report: Report<'_>) {
+    match object.get("role").and_then(Value::as_str) {
+        Some("system" | "user" | "assistant") => {}
+        Some(other) => report(&format!("{place}.role"), "system, user or assistant", &format!("\"{other}\"")),
+        None => report(&format!("{place}.role"), "system, user or assistant", kind(object.get("role").unwrap_or(&Value::Null))),
+    }
+    text(object, "content", place, true, report);
+}
+
+fn preference(object: &Row, place: &str, report: Report<'_>) {
+    match object.get("dimension").and_then(Value::as_str) {
+        Some(name) if name.parse::<Dimension>().is_ok() => {}
+        Some(other) => {
+            report(&format!("{place}.dimension"), "style, background_knowledge, informativeness or harmlessness", &format!("\"{other}\""));
+        }
+        None => report(&format!("{place}.dimension"), "a dimension", kind(object.get("dimension").unwrap_or(&Value::Null))),
+    }
+    text(object, "subdimension", place, false, report);
+    text(object, "preference", place, false, report);
+    text(object, "description", place, true, report);
+}
+
+fn rubric(object: &Row, place: &str, report: Report<'_>) {
+    text(object, "criteria", place, false, report);
+    let place = format!("{place}.score_descriptions");
+    match object.get("score_descriptions") {
+        Some(Value::Object(anchors)) => {
+            for score in ["1", "2", "3", "4", "5"] {
+                text(anchors, score, &place, false, report);
+            }
+            for other in anchors.keys().filter(|key| !["1", "2", "3", "4", "5"].contains(&key.as_str())) {
+                report(&format!("{place}.{other}"), "the scores 1 to 5 only", "another one");
+            }
+        }
+        other => report(&place, "an object of the scores 1 to 5", kind(other.unwrap_or(&Value::Null))),
+    }
+}
+
+/// What holds between the fields of a row.
+pub(super) fn rules(kind: Kind, row: &Row, report: Report<'_>) {
+    match kind {
+        Kind::Pairs | Kind::Reward => {
+            if row.get("chosen").is_some_and(|chosen| !chosen.is_null() && row.get("rejected") == Some(chosen)) {
+                report("rejected", "another response than `chosen`", "the same");
+            }
+            for name in ["chosen", "rejected"] {
+                let Some(messages) = row.get(name).and_then(Value::as_array) else { continue };
+                let role = messages.last().map(|last| last["role"].as_str().unwrap_or("another role"));
+                if role != Some("assistant") {
+                    report(name, "an assistant's message at the end", role.unwrap_or("no message"));
+                }
+            }
+        }
+        Kind::Bench => {
+            let rubrics = row.get("rubrics").or_else(|| row.get("rubric")).and_then(Value::as_array);
+            if rubrics.is_some_and(Vec::is_empty) {
+                report("rubrics", "at least one rubric", "none");
+            }
+            let preferences = row.get("preference_set").and_then(Value::as_array);
+            if let (Some(rubrics), Some(preferences)) = (rubrics, preferences)
+                && rubrics.len() != preferences.len()
+            {
+                report("rubrics", &format!("one rubric for each of {} preferences", preferences.len()), &rubrics.len().to_string());
+            }
+        }
+        Kind::Sft => {}
+    }
+}

@@ -105,8 +105,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &pairs, &star)?));
     folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &pairs, &base)?));
     let first = experiment.reward(&mut run, "reward-mini", &pairs, &folder(&folders, "janus")?, &profile.reward)?;
-    let helpful = mini.helpful_pairs(profile.pairs.helpful);
-    let reward = experiment.reward(&mut run, "reward", &helpful, &first, &profile.helpful)?;
+    // Mini's pairs again among those of general helpfulness: without them the second stage unlearns the first.
+    let helpful = mini.helpful_pairs(profile.pairs.helpful).into_iter().zip(pairs.iter().cycle());
+    let mixed: Vec<_> = helpful.flat_map(|(helpful, pair)| [helpful, pair.clone()]).collect();
+    let reward = experiment.reward(&mut run, "reward", &mixed, &first, &profile.helpful)?;
 
     let split = args.on.split();
     let records_file = data.join(format!("{}.jsonl", split.as_str()));

@@ -36,6 +36,10 @@ pub struct L1Logistic<const D: usize> {
     pub(super) rows: Vec<LogisticRow<D>>,
 }
 
+/// A promised decrease of this share of the objective is the last: behind the step that takes it, Newton's method leaves
+/// the square of what was missing, which rounding hides.
+const NEAR: f64 = 1e-12;
+
 /// Objective, gradient and Hessian of the smooth part at one place.
 struct Local<const D: usize> {
     loss: f64,
@@ -87,7 +91,7 @@ impl<const D: usize> L1Logistic<D> {
             let mut step: [f64; D] = std::array::from_fn(|j| goal[j] - w[j]);
             let mut promised = dot(&here.gradient, &step) + norm(&goal) - norm(&w);
             let objective = here.loss + norm(&w);
-            if promised >= -1e-15 * objective.abs() {
+            if promised >= -NEAR * objective.abs() {
                 return Ok(goal);
             }
             loop {
@@ -99,7 +103,7 @@ impl<const D: usize> L1Logistic<D> {
                 }
                 step.iter_mut().for_each(|part| *part *= 0.5);
                 promised *= 0.5;
-                if promised > -1e-15 * objective.abs() {
+                if promised > -f64::EPSILON * objective.abs() {
                     // Rounding hides any further decrease.
                     return Ok(w);
                 }
@@ -121,7 +125,8 @@ impl<const D: usize> L1Logistic<D> {
             let small = (-eta.abs()).exp();
             let rest = 1.0 / (1.0 + small);
             let p = if eta > 0.0 { rest } else { small * rest };
-            local.loss += row.weight * (eta.max(0.0) + small.ln_1p() - row.target * eta);
+            // 1 + small lies in 1..=2, where its logarithm is as exact as the sum needs.
+            local.loss += row.weight * (eta.max(0.0) + (1.0 + small).ln() - row.target * eta);
             let (slope, bend) = (row.weight * (p - row.target), row.weight * small * rest * rest);
             for j in 0..D {
                 local.gradient[j] += slope * row.x[j];

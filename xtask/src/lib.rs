@@ -6,7 +6,9 @@
 //! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod command;
+pub mod data;
 pub mod eval;
 pub mod fetch;
 pub mod fingerprint;

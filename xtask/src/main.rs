@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{command, eval, fetch, generate, reproduce};
+use xtask::{bench, command, data, eval, fetch, generate, reproduce};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -22,7 +22,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Reproduce(reproduce::Args),
+    Data(Box<data::Args>),
     Eval(eval::Args),
+    Bench(bench::Args),
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
 }
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Reproduce(args) => reproduce::run(args),
+        Command::Data(args) => data::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
     };

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const COMMANDS: [&str; 4] = ["reproduce", "eval", "fetch", "generate"];
+const COMMANDS: [&str; 6] = ["reproduce", "data", "eval", "bench", "fetch", "generate"];
 
 fn xtask(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).current_dir(folder).env("PATH", folder).output().unwrap()

@@ -21,9 +21,9 @@ pub struct Mixed<T> {
 /// model's second stage: HH-RLHF 0.72, OASST1 0.14, WebGPT 0.14, the first 66,000 rows (paper, section 8).
 ///
 /// ```
-/// let mixed = janus_data::mix(&[(0.75, &["a", "b", "c"]), (0.25, &["x"])], Some(6), 0)?;
-/// assert_eq!(mixed.rows.len(), 6);
-/// assert_eq!(mixed.taken.iter().sum::<usize>(), 6);
+/// let mixed = janus_data::mix(&[(0.75, &["a", "b", "c"]), (0.25, &["x"])], Some(3), 0)?;
+/// assert_eq!(mixed.rows.len(), 3);
+/// assert_eq!(mixed.taken.iter().sum::<usize>(), 3);
 /// # Ok::<(), janus_data::Error>(())
 /// ```
 ///

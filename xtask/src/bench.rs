@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: speed and memory on this machine.
 
+mod data;
 mod eval;
 mod train;
 
@@ -21,6 +22,7 @@ pub struct Args {
 enum Bench {
     Train(train::Args),
     Eval(eval::Args),
+    Data(data::Args),
 }
 
 /// Runs the command.
@@ -31,5 +33,6 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
         Bench::Train(args) => train::run(args),
         Bench::Eval(args) => eval::run(args),
+        Bench::Data(args) => data::run(args),
     }
 }

@@ -243,7 +243,7 @@ fn read_rows(path: &Path, limit: usize) -> Result<Vec<Row>, CommandError> {
     janus_data::read(path).bad_input()?.take(limit).collect::<janus_data::Result<_>>().bad_input()
 }
 
-fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>) -> Result<Engine, CommandError> {
+pub(crate) fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>) -> Result<Engine, CommandError> {
     let mut options = EngineOptions::default();
     options.template = template;
     options.max_sequences = batch.unwrap_or(options.max_sequences);

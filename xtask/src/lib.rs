@@ -1,6 +1,6 @@
 //! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
 //!
-//! * [`reproduce`], [`generate`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`], [`bench`],
+//! * [`reproduce`], [`generate`], [`data`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`], [`bench`],
 //!   [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
 //!   [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
@@ -10,6 +10,7 @@
 pub mod annotate;
 pub mod bench;
 pub mod command;
+pub mod data;
 pub mod eval;
 pub mod fetch;
 pub mod fingerprint;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{annotate, bench, command, eval, fetch, generate, judge, report, reproduce, train, verify_goldens};
+use xtask::{annotate, bench, command, data, eval, fetch, generate, judge, report, reproduce, train, verify_goldens};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -22,8 +22,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Reproduce(reproduce::Args),
-    Bench(bench::Args),
+    Data(Box<data::Args>),
     Eval(eval::Args),
+    Bench(bench::Args),
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
     Judge(judge::Args),
@@ -40,8 +41,9 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Reproduce(args) => reproduce::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Data(args) => data::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Judge(args) => judge::run(args),

@@ -1,0 +1,226 @@
+//! `cargo xtask data construct`: a Multifaceted Collection from instructions and a model.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use janus_core::{ChatModel, SamplingParams};
+use janus_data::construct::{Construction, Estimate, OutputFormat, Quality, Step, Summary};
+use janus_data::instructions::read_instructions;
+use janus_data::{Skipped, write_file};
+use janus_infer::remote::{Prices, RemoteModel, RemoteOptions};
+use serde_json::{Value, json};
+
+use super::rows::{ReadArgs, warn};
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::generate;
+use crate::progress::{Progress, Unit};
+
+/// Make a Multifaceted Collection from instructions, with any chat model
+///
+/// For each instruction the model writes three preferences in each of the four dimensions; they make three
+/// preference sets, and the model writes a system message for each, the answer to it, and for the bench's
+/// share of the instructions a rubric for each preference. Each answer is checked; one that cannot be used is
+/// asked for again with what was wrong, then rejected and counted. A run that was cut off continues when its
+/// command is repeated: answers stand in journals beside the results and are never asked for twice.
+///
+/// Reads:   F: rows with the text in `prompt` or `instruction`, `id` optional. MODEL: a .gguf file, a folder
+///          with config.json and safetensors, or the address of an OpenAI-compatible service
+///          (http://host:port/v1, the key in OPENAI_API_KEY).
+/// Writes:  DIR/sft, sft_small, dpo, orpo, rm and bench (.jsonl, or .parquet in the released schemas; empty
+///          ones too), quality.md and quality.json, and at last summary.json: {instructions, requests, retried,
+///          accepted, rejected: {reason: n}, rows: {file: n}, …}; accepted and rejected add up to requests.
+///          DIR/*.journal: what the model answered.
+/// Example: cargo xtask data construct --instructions prompts.jsonl --out collection --limit 30
+///          --model models/smollm2-135m-instruct-q4_1.gguf
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Instructions
+    #[arg(long, value_name = "F")]
+    instructions: PathBuf,
+    /// GGUF file, model folder, or address of a service
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Take the first instructions only
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// How often an answer that cannot be used is asked for again
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    retries: usize,
+    /// New tokens of an answer at the most
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_tokens: usize,
+    /// Divides the logits; 0 takes the most likely token
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Keep the smallest set of tokens whose probability reaches this
+    #[arg(long, default_value_t = 0.9)]
+    top_p: f64,
+    /// Seed of the run
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Share of the instructions that become bench rows and are not trained on
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    bench_share: f64,
+    /// Layout of the results: jsonl or parquet
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = format)]
+    format: OutputFormat,
+    /// Say what would be asked and what it costs, and ask nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Pass over rows that cannot be read, and count them
+    #[arg(long)]
+    skip_bad_rows: bool,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Service")]
+struct ServiceArgs {
+    /// The model's name at the service
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<String>,
+    /// Requests under way at once
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// Price of a million tokens of prompts
+    #[arg(long, value_name = "PRICE")]
+    prompt_price: Option<f64>,
+    /// Price of a million generated tokens
+    #[arg(long, value_name = "PRICE")]
+    completion_price: Option<f64>,
+    /// Spend at the most; needs both prices
+    #[arg(long, value_name = "PRICE", requires_all = ["prompt_price", "completion_price"])]
+    budget: Option<f64>,
+}
+
+impl ServiceArgs {
+    fn prices(&self) -> Option<Prices> {
+        Some(Prices { prompt: self.prompt_price?, completion: self.completion_price? })
+    }
+}
+
+fn format(name: &str) -> Result<OutputFormat, String> {
+    match name {
+        "jsonl" => Ok(OutputFormat::JsonLines),
+        "parquet" => Ok(OutputFormat::Parquet),
+        _ => Err("expected jsonl or parquet".into()),
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let construction = construction(args)?;
+    let mut skipped = Skipped::default();
+    let skip = args.skip_bad_rows.then_some(&mut skipped);
+    let instructions = read_instructions(&args.instructions, &args.read.resolve()?, args.limit, skip).bad_input()?;
+    warn("construct", &skipped);
+    if instructions.is_empty() {
+        return Err(CommandError::bad_input(format!("{}: no instructions", args.instructions.display())));
+    }
+    if args.dry_run {
+        return Ok(priced(args, &construction.price(&instructions), skipped.rows));
+    }
+    let model = model(args)?;
+    let mut shown: Option<(Step, usize, Progress)> = None;
+    let mut progress = |step: Step, done: usize, total: usize| {
+        if shown.as_ref().is_none_or(|(of, ..)| *of != step) {
+            shown = Some((step, 0, Progress::new(format!("construct: {}", step.as_str()), Unit::Count("answers"), total as u64)));
+        }
+        if let Some((_, before, progress)) = &mut shown {
+            progress.advance((done - *before) as u64);
+            *before = done;
+        }
+    };
+    let made = construction.run(&*model, &instructions, &args.out, &mut progress).bad_input()?;
+    let quality = Quality::of(&made.sft, args.seed);
+    let quality_json = serde_json::to_string_pretty(&quality).failure()?;
+    write_file(args.out.join("quality.md"), quality.to_markdown().as_bytes()).failure()?;
+    write_file(args.out.join("quality.json"), format!("{quality_json}\n").as_bytes()).failure()?;
+    made.write(&args.out, args.format).failure()?;
+    let mut report = serde_json::to_value(&made.summary).failure()?;
+    report["command"] = json!("data construct");
+    report["out"] = json!(args.out);
+    report["skipped_rows"] = json!(skipped.rows);
+    Ok(Outcome::done(told(args, &made.summary), report))
+}
+
+fn construction(args: &Args) -> Result<Construction, CommandError> {
+    let mut construction = Construction::default();
+    construction.seed = args.seed;
+    construction.retries = args.retries;
+    construction.bench_share = args.bench_share;
+    if !(0.0..=1.0).contains(&args.bench_share) {
+        return Err(CommandError::bad_input(format!("--bench-share is {}: expected a number from 0 to 1", args.bench_share)));
+    }
+    let given = SamplingParams { max_tokens: args.max_tokens, temperature: args.temperature, top_p: args.top_p, ..construction.sampling };
+    given.validate().bad_input()?;
+    construction.sampling = given;
+    Ok(construction)
+}
+
+fn model(args: &Args) -> Result<Box<dyn ChatModel>, CommandError> {
+    let service = &args.service;
+    if !args.model.starts_with("http://") && !args.model.starts_with("https://") {
+        eprintln!("construct: loading {}", args.model);
+        return Ok(Box::new(generate::load(args.model.as_ref(), None, None)?));
+    }
+    let Some(name) = &service.model_name else {
+        return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));
+    };
+    let key = RemoteOptions::from_env().bad_input()?.key;
+    let base = RemoteOptions::new(args.model.trim_end_matches('/'));
+    let concurrency = service.concurrency.unwrap_or(base.concurrency);
+    let options = RemoteOptions { key, concurrency, prices: service.prices(), budget: service.budget, ..base };
+    Ok(Box::new(RemoteModel::new(name.clone(), options).bad_input()?))
+}
+
+fn list(counts: &BTreeMap<&'static str, u64>) -> String {
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+fn told(args: &Args, summary: &Summary) -> String {
+    let mut text = format!(
+        "{}: {} instructions, {} requests and {} retries: {} accepted, {} rejected",
+        args.out.display(),
+        summary.instructions,
+        summary.requests,
+        summary.retried,
+        summary.accepted,
+        summary.requests - summary.accepted
+    );
+    if !summary.rejected.is_empty() {
+        text += &format!(" ({})", list(&summary.rejected));
+    }
+    if !summary.skipped.is_empty() {
+        text += &format!("\npassed over: {}", list(&summary.skipped));
+    }
+    text + &format!("\nrows: {}", list(&summary.rows))
+}
+
+fn priced(args: &Args, estimate: &Estimate, skipped: u64) -> Outcome {
+    let mut text = format!("{} instructions; if every first answer can be used:\n", estimate.instructions);
+    text += &format!("{:12} {:>10} {:>14} {:>17}\n", "step", "requests", "prompt tokens", "completion tokens");
+    for step in &estimate.steps {
+        text += &format!("{:12} {:>10} {:>14} {:>17}\n", step.step.as_str(), step.requests, step.prompt_tokens, step.completion_tokens);
+    }
+    text += &format!("{:12} {:>10} {:>14} {:>17}", "all", estimate.requests, estimate.prompt_tokens, estimate.completion_tokens);
+    let mut report = json!(estimate);
+    report["command"] = json!("data construct");
+    report["dry_run"] = json!(true);
+    report["skipped_rows"] = json!(skipped);
+    report["cost"] = Value::Null;
+    if let Some(Prices { prompt, completion }) = args.service.prices() {
+        let cost = estimate.cost(prompt, completion);
+        let worst = cost * (1 + args.retries) as f64;
+        text += &format!("\ncost {cost:.2}; if every answer is asked for {} times, {worst:.2}", 1 + args.retries);
+        report["cost"] = json!(cost);
+        report["worst_cost"] = json!(worst);
+    }
+    Outcome::done(text, report)
+}

@@ -1,0 +1,111 @@
+//! `cargo xtask data inspect`: rows as they are, and as a model is trained on them.
+
+use std::path::PathBuf;
+
+use janus_core::{ChatTemplate, Message};
+use janus_data::sources::{Example, Source};
+use janus_data::{Kind, Row, Tokenizer, paths, read_files};
+use serde_json::{Value, json};
+
+use super::rows::ReadArgs;
+use crate::command::{Blame as _, CommandError, Outcome};
+
+/// Show rows, and what of them is trained
+///
+/// With a tokenizer, each row is also shown as the tokens that a model is trained on: the template's special
+/// tokens in angle brackets as they are spelt, tokens that carry loss in [square brackets].
+///
+/// Reads:   FILES of any layout.
+/// Writes:  nothing; the rows go to stdout.
+/// Example: cargo xtask data inspect sft.jsonl --rows 2 --tokenizer tokenizer.json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Files, or patterns in quotes
+    #[arg(value_name = "FILES", required = true)]
+    files: Vec<String>,
+    /// Rows to show
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rows: usize,
+    /// Rows to pass over first
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: usize,
+    /// A tokenizer.json, to show tokens and what is trained
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Chat template: mistral-instruct or chatml
+    #[arg(long, value_name = "NAME", default_value = "mistral-instruct")]
+    template: ChatTemplate,
+    /// Layout of the rows, where their fields do not tell; the names are those of `data convert --from`
+    #[arg(long, value_name = "LAYOUT")]
+    from: Option<Source>,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let tokenizer = args.tokenizer.as_ref().map(Tokenizer::read).transpose().bad_input()?;
+    let mut files = Vec::new();
+    for pattern in &args.files {
+        files.extend(paths(pattern).bad_input()?);
+    }
+    let (mut text, mut rows) = (String::new(), Vec::new());
+    for (number, row) in read_files::<Row>(files, args.read.resolve()?).enumerate().skip(args.skip).take(args.rows) {
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                text += &format!("--- row {}: {error}\n", number + 1);
+                rows.push(json!({ "row": number + 1, "error": error.to_string() }));
+                continue;
+            }
+        };
+        text += &format!("--- row {}\n", number + 1);
+        for (name, value) in &row {
+            text += &format!("{name}: {}\n", shown(value));
+        }
+        let mut report = json!({ "row": number + 1, "fields": row });
+        if let Some(tokenizer) = &tokenizer {
+            let (line, tokens) = trained(args, tokenizer, &row)?;
+            text += &format!("{line}\n");
+            report["tokens"] = tokens;
+        }
+        rows.push(report);
+    }
+    Ok(Outcome::done(text.trim_end().to_string(), json!({ "command": "data inspect", "rows": rows })))
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        value => serde_json::to_string_pretty(value).unwrap_or_default(),
+    }
+}
+
+/// The row as tokens, those that carry loss in brackets.
+fn trained(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Value), CommandError> {
+    let source = match (args.from, Kind::of_row(row)) {
+        (Some(source), _) => source,
+        (None, Some(Kind::Sft)) => Source::Sft,
+        (None, Some(Kind::Pairs)) => Source::Pairs,
+        (None, Some(Kind::Reward)) => Source::Reward,
+        _ if row.contains_key("messages") => Source::OpenAi,
+        _ => return Ok(("tokens: the fields tell no conversation; name the layout with --from".into(), Value::Null)),
+    };
+    let messages: Vec<Message> = match source.example(row).bad_input()? {
+        Example::Conversation(conversation) => conversation.messages,
+        Example::Comparison(pair) => pair.better().messages,
+        _ => return Ok(("tokens: the row holds no conversation".into(), Value::Null)),
+    };
+    let row = tokenizer.conversation(args.template, &messages).bad_input()?;
+    let mut line = String::new();
+    let mut at = 0;
+    while at < row.ids.len() {
+        let end = (at..row.ids.len()).find(|&end| row.trained[end] != row.trained[at]).unwrap_or(row.ids.len());
+        let spelt: Vec<String> = row.ids[at..end].iter().map(|&id| tokenizer.token(id).unwrap_or_else(|| format!("<{id}>"))).collect();
+        let piece = spelt.join("|");
+        line += &if row.trained[at] { format!("[{piece}]") } else { piece };
+        at = end;
+    }
+    let summary = format!("tokens: {}, trained {}\n{line}", row.ids.len(), row.trained_tokens());
+    Ok((summary, json!({ "ids": row.ids, "trained": row.trained })))
+}

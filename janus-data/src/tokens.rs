@@ -373,7 +373,7 @@ mod tests {
         for name in [TOKENS, INDEX, INFO] {
             let path = folder.path().join(name);
             let whole = fs::read(&path).unwrap();
-            for damaged in [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &[&[b'X'], &whole[1..]].concat()] {
+            for damaged in [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &[b"X", &whole[1..]].concat()] {
                 fs::write(&path, damaged).unwrap();
                 if name != INFO || damaged.last() != Some(&0) {
                     assert!(TokenFile::open(folder.path()).is_err(), "{name}");

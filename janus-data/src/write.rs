@@ -100,10 +100,12 @@ pub struct Writer<T> {
     rows: u64,
 }
 
+type Open<T> = Box<dyn FnMut(&[T]) -> Result<Batches<T>> + Send>;
+
 enum Sink<T> {
     Json { out: Packed, array: bool },
-    Sheet(Sheet),
-    Columns { held: Vec<T>, open: Box<dyn FnMut(&[T]) -> Result<Batches<T>> + Send>, batches: Option<Batches<T>> },
+    Sheet(Box<Sheet>),
+    Columns { held: Vec<T>, open: Open<T>, batches: Option<Batches<T>> },
 }
 
 impl<T: Serialize> Writer<T> {
@@ -117,7 +119,7 @@ impl<T: Serialize> Writer<T> {
         let (pending, file) = Pending::create(path)?;
         let mut out = Packed::new(file, format.packing).map_err(Error::io(path, "write the file"))?;
         let sink = match format.layout {
-            Layout::Csv => Sink::Sheet(Sheet::new(out)),
+            Layout::Csv => Sink::Sheet(Box::new(Sheet::new(out))),
             layout => {
                 let array = layout == Layout::Json;
                 if array {

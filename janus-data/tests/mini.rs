@@ -97,7 +97,7 @@ fn empty_repeated_foreign_and_boundless_responses_score_low_on_each() {
 #[test]
 fn a_response_that_says_everything_scores_low_on_each() {
     for record in bench().iter().step_by(7) {
-        let (family, topic) = janus_data::mini::understand(&record.prompt).unwrap();
+        let (family, topic) = understand(&record.prompt).unwrap();
         let all = |dimension| MiniPreference::of(dimension).map(|p| p.feature).collect::<Vec<_>>();
         let (styles, backgrounds) = (all(Dimension::Style), all(Dimension::BackgroundKnowledge));
         let (infos, harms) = (all(Dimension::Informativeness), all(Dimension::Harmlessness));

@@ -96,7 +96,7 @@ proptest! {
         rows in proptest::collection::vec((81_u32..=84, 1_usize..=2, 0_u32..=100), 1..30),
         seed in any::<u64>(),
     ) {
-        let category = |id: u32| if id % 2 == 0 { "math" } else { "writing" }.to_string();
+        let category = |id: u32| if id.is_multiple_of(2) { "math" } else { "writing" }.to_string();
         let questions: Vec<Question> =
             (81..=84).map(|id| Question { question_id: id.to_string(), category: category(id), turns: vec![] }).collect();
         let judgment = |(id, turn, tenths): (u32, usize, u32)| Judgment {

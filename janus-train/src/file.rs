@@ -95,8 +95,7 @@ impl From<Vec<u8>> for Data {
 /// Writes tensors as safetensors, in an order that depends on their names only.
 pub(crate) fn write_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (String, &'a [usize], Data)>) -> Result<()> {
     let malformed = |error: safetensors::SafeTensorError| Error::Malformed { path: path.into(), reason: error.to_string() };
-    let bytes: Vec<(String, &[usize], (Dtype, Vec<u8>))> =
-        tensors.into_iter().map(|(name, shape, data)| (name, shape, data.bytes())).collect();
+    let bytes: Vec<_> = tensors.into_iter().map(|(name, shape, data)| (name, shape, data.bytes())).collect();
     let views = bytes
         .iter()
         .map(|(name, shape, (dtype, bytes))| Ok((name.as_str(), TensorView::new(*dtype, shape.to_vec(), bytes)?)))

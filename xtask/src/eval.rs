@@ -30,6 +30,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[expect(clippy::enum_variant_names, reason = "the benchmarks' own names")]
 enum Bench {
     Mini(mini::Args),
     AlpacaEval(alpaca_eval::Args),

@@ -79,8 +79,11 @@ fn wording(row: usize, score: u8) -> String {
     }
 }
 
+/// How often each row, rubric and seed was answered.
+type Answered = Arc<Mutex<HashMap<(usize, usize, u64), usize>>>;
+
 /// A judge with bad manners: busy, broken, late, cut off, said twice, unreadable; in the end it answers.
-fn rude(answered: Arc<Mutex<HashMap<(usize, usize, u64), usize>>>) -> impl Fn(&Received) -> Reply + Send + Sync {
+fn rude(answered: Answered) -> impl Fn(&Received) -> Reply + Send + Sync {
     move |received| {
         assert_eq!(received.authorization.as_deref(), Some("Bearer sk-very-secret"));
         let (row, rubric) = about(received);

@@ -14,11 +14,14 @@ const AT_A_TIME: usize = 4096;
 /// Characters of an unusable answer that are shown to the model again.
 const SHOWN: usize = 1000;
 
+/// Makes of an answer what is wanted, or says what is wrong with it.
+pub(super) type Check<'a, T> = Box<dyn Fn(&Generation) -> Result<T, Flaw> + 'a>;
+
 /// A question and what makes of its answer what is wanted.
 pub(super) struct Question<'a, T> {
     pub(super) id: String,
     pub(super) messages: Vec<Message>,
-    pub(super) check: Box<dyn Fn(&Generation) -> Result<T, Flaw> + 'a>,
+    pub(super) check: Check<'a, T>,
 }
 
 /// What a step asked and got.

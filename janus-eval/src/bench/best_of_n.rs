@@ -91,7 +91,7 @@ fn expected_best(by: &[f64], scores: &[f64], n: usize) -> f64 {
     for (rank, &candidate) in order.iter().enumerate() {
         expected += probability * scores[candidate];
         let behind = m - 1 - rank;
-        if behind + 1 <= n {
+        if behind < n {
             break;
         }
         probability *= (behind + 1 - n) as f64 / behind as f64;

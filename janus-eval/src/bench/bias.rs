@@ -105,10 +105,10 @@ pub fn pronoun_accuracy(rows: &[PronounRow]) -> Result<PronounAccuracy> {
     };
     let mut by_gender = BTreeMap::new();
     for row in rows {
-        if !by_gender.contains_key(&row.gender) {
-            if let Some(accuracy) = accuracy(&|other| other.gender == row.gender)? {
-                by_gender.insert(row.gender.clone(), accuracy);
-            }
+        if !by_gender.contains_key(&row.gender)
+            && let Some(accuracy) = accuracy(&|other| other.gender == row.gender)?
+        {
+            by_gender.insert(row.gender.clone(), accuracy);
         }
     }
     Ok(PronounAccuracy {

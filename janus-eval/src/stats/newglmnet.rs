@@ -147,6 +147,7 @@ impl<const D: usize> Inner<D> {
 }
 
 impl<const D: usize> State<'_, D> {
+    #[expect(clippy::needless_range_loop, reason = "j and k are places in a matrix")]
     fn derivatives(&self) -> ([f64; D], [[f64; D]; D]) {
         let (mut gradient, mut hessian) = ([0.0; D], [[0.0; D]; D]);
         for (row, &exp_eta) in self.rows.rows.iter().zip(&self.exp_eta) {

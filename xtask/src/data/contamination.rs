@@ -1,6 +1,5 @@
 //! `cargo xtask data contamination`: texts to train on that a bench holds too.
 
-
 use janus_data::instructions::{Contamination, Overlap};
 use janus_data::{Row, paths, read_files};
 use serde_json::{Value, json};

@@ -56,8 +56,10 @@ pub(super) fn load(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Rows, Comma
     Ok(Rows { train, held_out: rows, notes })
 }
 
+type Sides = (Vec<Message>, Vec<Message>);
+
 /// Chosen and rejected conversation of each pair.
-fn conversations(recipe: &Recipe, kind: &Kind) -> Result<Vec<(Vec<Message>, Vec<Message>)>, CommandError> {
+fn conversations(recipe: &Recipe, kind: &Kind) -> Result<Vec<Sides>, CommandError> {
     let path = &recipe.data.path;
     if matches!(kind, Kind::Reward {})
         && let Ok(records) = read_all::<RewardRecord>(path)

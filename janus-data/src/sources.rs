@@ -24,9 +24,9 @@ use field::{FieldError, Fields, whole_number};
 /// | `sharegpt` | `conversations` [{`from`, `value`}], `system`; with `chosen`, `rejected` {`from`, `value`} | conversation, or comparison |
 /// | `alpaca` | `instruction`, `input`, `output`, `system`, `history` | conversation |
 /// | `openai` | `messages`; or `input.messages`, `preferred_output`, `non_preferred_output` | conversation, or comparison |
-/// | `hh-rlhf` | `chosen`, `rejected`: dialogues after `Human:` and `Assistant:`; or `text` [2], `score` [2] | comparison |
+/// | `hh-rlhf` | `chosen`, `rejected`: dialogues after `Human:` and `Assistant:`; or two of `text` and `score` | comparison |
 /// | `oasst1-pairwise` | `prompt` after `prompter:` and `assistant:`, `chosen`, `rejected`, `lang` | comparison |
-/// | `webgpt` | `question.full_text`, `answer_0`, `answer_1`, `score_0`, `score_1`; or `text` [2], `score` [2]; ties are left out | comparison |
+/// | `webgpt` | `question.full_text`, `answer_0`, `answer_1`, `score_0`, `score_1`; or two of `text` and `score`; ties are left out | comparison |
 /// | `ultrafeedback` | `prompt`, `chosen`, `rejected` (messages), `source` | comparison |
 /// | `nectar` | `prompt` (a dialogue), `answers` [{`answer`, `rank`}], `source`: the first rank against the last | comparison |
 /// | `openhermes` | `prompt`, `chosen`, `rejected` (messages), `source` | comparison |

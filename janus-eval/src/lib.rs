@@ -14,7 +14,7 @@
 //!    JSON or one self-contained HTML page.
 //! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
 //!
-//! [`bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against
+//! [`mod@bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against
 //! published numbers.
 //!
 //! Nothing here knows tensors or HTTP. No function returns a NaN: what cannot be computed, such as the mean of no rows, is

@@ -159,7 +159,7 @@ impl<O: Objective> Trainer<O> {
     /// Trains to the config's last step in the folder `dir`, from its newest checkpoint if it has one; `observer` looks on.
     ///
     /// Leaves `metrics.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/` with `config.json` and
-    /// `model.safetensors`; with held-out rows `evaluations.jsonl`, and with [`EarlyStop`] the best model in
+    /// `model.safetensors`; with held-out rows `evaluations.jsonl`, and with [`EarlyStop`](crate::EarlyStop) the best model in
     /// `best/`. A run that is cut off and started again gives the same bytes as one that was not.
     ///
     /// # Errors

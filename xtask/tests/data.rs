@@ -1,0 +1,114 @@
+//! `cargo xtask data`: commands over files of records, run as a user runs them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use janus_core::PairRecord;
+use janus_data::mini::{Mini, Split};
+use janus_data::{Tokenizer, read_all, write_all};
+use serde_json::{Value, json};
+
+/// Runs `data` in a folder and returns its exit code, its JSON object and what it told.
+fn data(folder: &Path, arguments: &[&str]) -> (i32, Value, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("data").args(arguments).arg("--json").current_dir(folder).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let object = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{told}"));
+    (output.status.code().unwrap(), object, told)
+}
+
+fn done(folder: &Path, arguments: &[&str]) -> Value {
+    let (code, object, told) = data(folder, arguments);
+    assert_eq!(code, 0, "{arguments:?}: {told}");
+    object
+}
+
+#[test]
+fn dialogues_become_pairs_that_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let dialogue = |answer: &str| format!("\n\nHuman: Why is the sky blue?\n\nAssistant: {answer}");
+    let rows = [json!({ "chosen": dialogue("Blue light scatters most."), "rejected": dialogue("Because.") })];
+    write_all(folder.path().join("hh.jsonl.gz"), &rows).unwrap();
+
+    let converted = done(folder.path(), &["convert", "--from", "hh-rlhf", "--to", "pairs", "--out", "pairs.parquet", "hh.jsonl.gz"]);
+    assert_eq!((&converted["read"], &converted["written"]), (&json!(1), &json!(1)));
+    let pairs: Vec<PairRecord> = read_all(folder.path().join("pairs.parquet")).unwrap();
+    assert_eq!((pairs[0].prompt.as_str(), pairs[0].chosen[1].content.as_str()), ("Why is the sky blue?", "Blue light scatters most."));
+    let validated = done(folder.path(), &["validate", "pairs.parquet"]);
+    assert_eq!((&validated["rows"], &validated["valid"]), (&json!(1), &json!(true)));
+}
+
+#[test]
+fn every_problem_of_a_file_is_named_and_makes_exit_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = serde_json::to_value(&Mini::new(0).train(1, None)[0]).unwrap();
+    let (mut empty, mut missing) = (good.clone(), good.clone());
+    empty["prompt"] = json!("");
+    missing.as_object_mut().unwrap().remove("output");
+    write_all(folder.path().join("rows.jsonl"), &[good, empty, missing]).unwrap();
+
+    let (code, object, _) = data(folder.path(), &["validate", "--kind", "sft", "rows.jsonl"]);
+    assert_eq!((code, &object["valid"], &object["problems"]), (1, &json!(false), &json!(2)));
+    let places: Vec<(u64, &str)> =
+        object["findings"].as_array().unwrap().iter().map(|at| (at["row"].as_u64().unwrap(), at["field"].as_str().unwrap())).collect();
+    assert_eq!(places, [(2, "prompt"), (3, "output")]);
+
+    let (code, object, told) = data(folder.path(), &["validate", "nowhere.jsonl"]);
+    assert!(code == 2 && told.contains("nowhere.jsonl") && object["error"].is_string(), "{object} {told}");
+}
+
+#[test]
+fn copies_are_dropped_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = ["Explain how a tide comes about, in a few plain sentences.", "Name three rivers of Africa and where each of them ends."];
+    let rows: Vec<Value> = texts.iter().chain([&texts[0]]).enumerate().map(|(id, text)| json!({ "id": id, "prompt": text })).collect();
+    write_all(folder.path().join("instructions.jsonl"), &rows).unwrap();
+    let cleaned = done(folder.path(), &["dedup", "instructions.jsonl", "--out", "clean.jsonl"]);
+    assert_eq!((&cleaned["read"], &cleaned["kept"]), (&json!(3), &json!(2)));
+    assert_eq!((&cleaned["steps"][0]["step"], &cleaned["steps"][0]["dropped"]), (&json!("exact copies"), &json!(1)));
+    assert_eq!(read_all::<Value>(folder.path().join("clean.jsonl")).unwrap().len(), 2);
+}
+
+#[test]
+fn a_bench_text_that_is_trained_on_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rows, bench) = (Mini::new(0).train(20, None), Mini::new(0).eval(Split::Bench, 5));
+    write_all(folder.path().join("bench.jsonl"), &bench).unwrap();
+    rows[7].system = bench[3].system.clone();
+    write_all(folder.path().join("train.jsonl"), &rows).unwrap();
+    let (code, object, told) = data(folder.path(), &["contamination", "--train", "train.jsonl", "--bench", "bench.jsonl"]);
+    assert_eq!(code, 1, "{told}");
+    let systems = &object["system_messages"];
+    assert_eq!((&systems["contaminated"], &systems["bench_found"]), (&json!(1), &json!(1)), "{object}");
+    assert_eq!(object["instructions"]["contaminated"], json!(0));
+}
+
+#[test]
+fn rows_are_packed_once_and_reused_while_nothing_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = Mini::new(0).train(50, None);
+    write_all(folder.path().join("train.jsonl"), &rows).unwrap();
+    let texts = rows.iter().flat_map(|row| [row.system.as_str(), row.output.as_str()]);
+    Tokenizer::train(texts, 400, &["<s>", "</s>"]).unwrap().save(folder.path().join("tokenizer.json")).unwrap();
+
+    let pack = ["pack", "train.jsonl", "--tokenizer", "tokenizer.json", "--out", "tokens", "--capacity", "512"];
+    let (first, again) = (done(folder.path(), &pack), done(folder.path(), &pack));
+    assert_eq!((&first["rows"], &first["reused"], &again["reused"]), (&json!(50), &json!(false), &json!(true)));
+    assert_eq!((&first["tokens"], &first["fingerprint"]), (&again["tokens"], &again["fingerprint"]));
+    write_all(folder.path().join("train.jsonl"), &rows[1..]).unwrap();
+    let changed = done(folder.path(), &pack);
+    assert_eq!((&changed["rows"], &changed["reused"]), (&json!(49), &json!(false)));
+    assert_ne!(changed["fingerprint"], first["fingerprint"]);
+}
+
+#[test]
+fn the_price_of_a_collection_is_told_before_anything_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    write_all(folder.path().join("instructions.jsonl"), &[json!({ "id": 0, "prompt": "Name three rivers of Africa." })]).unwrap();
+    let arguments = ["construct", "--instructions", "instructions.jsonl", "--model", "model.gguf", "--out", "collection", "--dry-run"];
+    let priced = done(folder.path(), &arguments);
+    // Four preferences lists, three system messages, three responses.
+    assert_eq!((&priced["instructions"], &priced["requests"]), (&json!(1), &json!(10)));
+    assert!(!fs::exists(folder.path().join("collection")).unwrap());
+}

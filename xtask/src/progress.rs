@@ -44,7 +44,7 @@ enum Display {
 }
 
 impl Progress {
-    /// Progress of `total` units under a label, from now on.
+    /// Progress of `total` units under a label, from now on; 0 if nobody knows how many there will be.
     pub fn new(label: impl Into<String>, unit: Unit, total: u64) -> Self {
         let (label, started) = (label.into(), Instant::now());
         let display = if std::io::stderr().is_terminal() {
@@ -125,6 +125,7 @@ impl Counted {
         let percent = (self.done * 100).checked_div(self.total).unwrap_or(100);
         let rate = (self.done - self.before) as f64 / elapsed.as_secs_f64().max(1e-9);
         let counts = match self.unit {
+            Unit::Count(unit) if self.done > self.total => format!("{} {unit}, {} {unit}/s", self.done, number(rate)),
             Unit::Count(unit) => format!("{}/{} {unit} ({percent}%), {} {unit}/s", self.done, self.total, number(rate)),
             Unit::Bytes => {
                 let mega = |bytes: f64| bytes / 1e6;
@@ -178,6 +179,7 @@ mod tests {
         assert_eq!(count(0, 0).text(Duration::from_secs(1)), "0/0 rows (100%), 0.000 rows/s, took 1s");
         assert_eq!(count(0, 5).text(Duration::from_secs(1)), "0/5 rows (0%), 0.000 rows/s");
         assert!(count(5, 5).text(Duration::from_secs(185)).ends_with("took 3m05s"));
+        assert_eq!(count(50, 0).text(Duration::from_secs(10)), "50 rows, 5.0 rows/s, took 10s");
     }
 
     #[test]

@@ -216,3 +216,17 @@ fn blank_lines_a_byte_order_mark_and_carriage_returns_are_no_rows() {
     std::fs::write(&path, "").unwrap();
     assert!(read::<Value>(&path).unwrap().next().is_none());
 }
+
+#[test]
+fn a_table_may_begin_with_a_byte_order_mark_and_an_index_without_a_name() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Row {
+        #[serde(rename = "")]
+        index: u32,
+        score: f64,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scores.csv");
+    std::fs::write(&path, b"\xef\xbb\xbf,score,more\n7,1.5,\"x,y\"\r\n8,2,\"\n\"\n").unwrap();
+    assert_eq!(read_all::<Row>(&path).unwrap(), [Row { index: 7, score: 1.5 }, Row { index: 8, score: 2.0 }]);
+}

@@ -40,7 +40,6 @@
 pub mod annotate;
 pub mod bench;
 mod claim;
-mod csv;
 mod error;
 mod files;
 mod join;

@@ -24,7 +24,8 @@ pub(super) struct Rows {
     left: Arc<AtomicUsize>,
     limit: usize,
     packing: Packing,
-    header: Vec<String>,
+    /// Names of the columns; none for one that is hidden. A table may leave its index without a name.
+    header: Vec<Option<String>>,
     record: ByteRecord,
     row: u64,
     ended: bool,
@@ -43,10 +44,10 @@ impl Rows {
                 let ours = options.columns.iter().find(|(_, theirs)| *theirs == cell).map(|(ours, _)| ours);
                 // A column that has our name and is not the one mapped to it is hidden.
                 let hidden = ours.is_none() && options.columns.contains_key(cell);
-                rows.header.push(if hidden { String::new() } else { ours.cloned().unwrap_or_else(|| cell.into()) });
+                rows.header.push((!hidden).then(|| ours.cloned().unwrap_or_else(|| cell.into())));
             }
             let mut seen = HashSet::new();
-            if let Some(twice) = rows.header.iter().find(|name| !name.is_empty() && !seen.insert(*name)) {
+            if let Some(twice) = rows.header.iter().flatten().find(|name| !name.is_empty() && !seen.insert(*name)) {
                 return Err(place.error(Some(twice.clone()), Problem::Rule("the header names this column twice".into())));
             }
         }
@@ -97,9 +98,9 @@ impl Rows {
         }
         let mut cells = Vec::with_capacity(self.header.len());
         for (name, cell) in self.header.iter().zip(&self.record) {
-            let utf8 = |error: std::str::Utf8Error| place.error(Some(name.clone()), Problem::Utf8 { column: error.valid_up_to() + 1 });
+            let utf8 = |error: std::str::Utf8Error| place.error(name.clone(), Problem::Utf8 { column: error.valid_up_to() + 1 });
             let cell = std::str::from_utf8(cell).map_err(utf8)?;
-            if !name.is_empty() {
+            if let Some(name) = name {
                 cells.push((name.as_str(), cell));
             }
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 use janus_core::{ChatRequest, Message, SamplingParams};
 use serde::Deserialize;
 
-use crate::csv::read_csv;
 use crate::{Error, Result};
+use janus_data::read_all;
 
 /// An instruction and the baseline's answer to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,8 +77,8 @@ impl Reference {
         let folder = folder.as_ref();
         let path = |name: &str| folder.join(name);
         let rows: Vec<EvalRow> = janus_data::read_all(path("eval_set.jsonl.gz"))?;
-        let difficulties: Vec<DifficultyRow> = read_csv(&path("instruction_difficulty.csv"))?;
-        let gamed: Vec<GamedFileRow> = read_csv(&path("gamed_baseline.csv"))?;
+        let difficulties: Vec<DifficultyRow> = read_all(&path("instruction_difficulty.csv"))?;
+        let gamed: Vec<GamedFileRow> = read_all(&path("gamed_baseline.csv"))?;
         let folds: Vec<usize> = crate::files::read_json(&path("cv_folds_model_rows.json"))?;
 
         let name = |file: &str| path(file).display().to_string();

@@ -60,7 +60,7 @@ pub(super) fn models(data: &Path, checks: &mut Checks) -> Result<()> {
 
 fn model(folder: &Path, reference: &Reference, expected: &Expected, checks: &mut Checks) -> Result<()> {
     let (model, official) = (&expected.model, &expected.official);
-    let annotations: Vec<Annotation> = janus_data::read_all(folder.join("annotations").join(format!("{model}.jsonl.gz")))?;
+    let annotations: Vec<Annotation> = read_all(folder.join("annotations").join(format!("{model}.jsonl.gz")))?;
     let preferences = Preferences::new(&annotations, reference)?;
     let name = |figure: &str| format!("alpaca_eval {model}: {figure}");
 
@@ -123,12 +123,12 @@ pub(super) fn stored_weights(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("alpaca_eval");
     let reference = Reference::load(&folder)?;
     let difficulties: Vec<f64> = reference.instructions().iter().map(|instruction| instruction.difficulty).collect();
-    let weights: HashMap<String, [f64; 3]> = read_all::<Weights>(&folder.join("lc_weights.csv"))?
+    let weights: HashMap<String, [f64; 3]> = read_all::<Weights>(folder.join("lc_weights.csv"))?
         .into_iter()
         .map(|row| (row.model, [row.length, row.instruction_difficulty, row.own]))
         .collect();
     let ranked: HashMap<String, Option<f64>> =
-        read_all::<Ranked>(&folder.join("leaderboard.csv"))?.into_iter().map(|row| (row.model, row.length_controlled_winrate)).collect();
+        read_all::<Ranked>(folder.join("leaderboard.csv"))?.into_iter().map(|row| (row.model, row.length_controlled_winrate)).collect();
     for model in TABLE {
         let absent = |file: &str| Error::reference(folder.join(file).display().to_string(), format!("a row for {model}"), "none");
         let weights = *weights.get(model).ok_or_else(|| absent("lc_weights.csv"))?;

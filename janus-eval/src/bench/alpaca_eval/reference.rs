@@ -76,9 +76,9 @@ impl Reference {
     pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = |name: &str| folder.join(name);
-        let rows: Vec<EvalRow> = janus_data::read_all(path("eval_set.jsonl.gz"))?;
-        let difficulties: Vec<DifficultyRow> = read_all(&path("instruction_difficulty.csv"))?;
-        let gamed: Vec<GamedFileRow> = read_all(&path("gamed_baseline.csv"))?;
+        let rows: Vec<EvalRow> = read_all(path("eval_set.jsonl.gz"))?;
+        let difficulties: Vec<DifficultyRow> = read_all(path("instruction_difficulty.csv"))?;
+        let gamed: Vec<GamedFileRow> = read_all(path("gamed_baseline.csv"))?;
         let folds: Vec<usize> = crate::files::read_json(&path("cv_folds_model_rows.json"))?;
 
         let name = |file: &str| path(file).display().to_string();

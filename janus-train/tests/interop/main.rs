@@ -1,6 +1,7 @@
 //! A checkpoint of ours in transformers: it loads, and gives the same log-probabilities.
 //!
-//! Needs `python3` with torch and transformers: `cargo test -p janus-train --test interop -- --ignored`.
+//! Needs `python3` with torch and transformers, so `cargo test` leaves it out unless it is named:
+//! `cargo test -p janus-train --test interop`.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::io::Write as _;
@@ -29,7 +30,6 @@ fn transformers(folder: &Path, rows: &[TokenRow]) -> Vec<Vec<f64>> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[ignore = "needs python3 with torch and transformers: run with --ignored where they are"]
 #[test]
 fn transformers_loads_a_trained_checkpoint_and_agrees() {
     for (model_type, window, tied) in [("mistral", "16", true), ("mistral", "null", false), ("llama", "null", true)] {

@@ -14,7 +14,12 @@ use half::f16;
 use pulp::Simd;
 
 use crate::encoding::{Encoding, Stretch};
+use crate::kernel::prefetch::prefetch;
 use crate::kernel::{DECODED_ROWS, GROUP, LANES, Lanes, Panels};
+
+/// Words between one that is used and one that is fetched for later, 5 KiB; of 2.5 to 20 KiB the fastest with one row and with
+/// eight.
+const PREFETCHED: usize = 80;
 
 /// 32 bits for each column of a panel.
 type Words = [u32; LANES];
@@ -217,7 +222,11 @@ impl Panels for PackedPanels<'_> {
                 let (first, step) = places(panel, self.panels, self.depth / DECODED_ROWS);
                 let mut at = first + from / DECODED_ROWS * step;
                 for out in buffer.as_chunks_mut().0 {
-                    let block = &words[at * code.words()..][..code.words()];
+                    let start = at * code.words();
+                    let block = &words[start..][..code.words()];
+                    for word in 0..code.words() {
+                        prefetch(words, start + PREFETCHED + word);
+                    }
                     at += step;
                     for register in 0..LANES / S::F32_LANES {
                         decode(Columns { simd, register, out: &mut *out }, *code, block);

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use crate::attention::KvCache;
 use crate::model::{Feed, Logits, Model};
 use crate::sequence::{Sequence, Vocabulary};
-use crate::{Error, Result, Sampler, folder};
+use crate::{Error, Result, Sampler, Template, folder};
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Engine {
     name: String,
     model: Model,
     vocabulary: Vocabulary,
-    template: ChatTemplate,
+    template: Template,
     options: EngineOptions,
 }
 
@@ -80,8 +80,9 @@ impl Engine {
 
     /// Puts an engine together; `template` counts, not that of the options. A generation ends at the template's end of
     /// turn or at the config's end of text.
-    pub fn new(model: Model, tokenizer: Tokenizer, template: ChatTemplate, options: EngineOptions) -> Self {
-        let mut end_ids: Vec<u32> = tokenizer.token_id(template.end_of_turn()).into_iter().collect();
+    pub fn new(model: Model, tokenizer: Tokenizer, template: impl Into<Template>, options: EngineOptions) -> Self {
+        let template = template.into();
+        let mut end_ids = template.end_ids(&tokenizer);
         end_ids.extend(model.config().eos_token_id.filter(|id| !end_ids.contains(id)));
         let vocabulary = Vocabulary { tokenizer, end_ids };
         Self { name: "model".into(), model, vocabulary, template, options }
@@ -104,8 +105,8 @@ impl Engine {
     }
 
     /// The chat template.
-    pub fn template(&self) -> ChatTemplate {
-        self.template
+    pub fn template(&self) -> &Template {
+        &self.template
     }
 
     /// Tokens that a prompt and its answer may have together.
@@ -118,8 +119,7 @@ impl Engine {
     fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|error| wrong(error.to_string()))?;
-        let rendered = self.template.render(&request.messages).map_err(|error| wrong(error.to_string()))?;
-        let ids = self.vocabulary.tokenizer.encode_rendered(&rendered).map_err(|error| wrong(error.to_string()))?;
+        let ids = self.template.encode(&request.messages, &self.vocabulary.tokenizer).map_err(|error| wrong(error.to_string()))?;
         let vocab_size = self.model.config().vocab_size;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(wrong(Error::TokenId { id, vocab_size }.to_string()));

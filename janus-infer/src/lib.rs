@@ -1,6 +1,8 @@
 //! Runs Llama and Mistral models, from safetensors or GGUF, many sequences at a time.
 //!
 //! * [`Engine`]: a [`janus_core::ChatModel`]: requests in, texts out, batched as they come and go.
+//! * [`RewardEngine`]: a [`janus_core::RewardModel`], and [`best_of_n`]: the best of many answers by any reward model.
+//! * [`Template`]: how a conversation is laid out; with the feature `jinja`, by a model's own template.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
 //! * `remote` (a feature): the same trait over an OpenAI-compatible service.
@@ -26,25 +28,37 @@
 //! ```
 
 mod attention;
+mod best_of_n;
 mod config;
 mod elementwise;
 mod engine;
 mod error;
 mod folder;
 mod gguf_tokenizer;
+#[cfg(feature = "jinja")]
+mod jinja;
 mod kernel;
 mod linear;
 mod model;
 #[cfg(feature = "remote")]
 pub mod remote;
+mod reward;
+mod rope;
 mod sample;
 mod sequence;
+mod template;
 mod weights;
 
 pub use attention::KvCache;
+pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use config::{Architecture, ModelConfig};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Result};
+#[cfg(feature = "jinja")]
+pub use jinja::JinjaTemplate;
 pub use model::{Feed, Logits, Model};
+pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale, VALUE_HEAD};
+pub use rope::RopeScaling;
 pub use sample::{Candidate, Choice, Sampler};
+pub use template::Template;
 pub use weights::Weights;

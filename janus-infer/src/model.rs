@@ -38,6 +38,8 @@ pub struct Model {
     final_norm: Vec<f32>,
     head: Linear,
     frequencies: Vec<f32>,
+    /// Rows of the head: the vocabulary, or 1 for a value head.
+    outputs: usize,
     /// Rows from which a thread works on its own sequences.
     rows_per_thread: usize,
 }
@@ -106,6 +108,16 @@ impl Model {
     /// # Errors
     /// Those of `weight`.
     pub fn from_weights(config: ModelConfig, weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
+        Self::with_head(config, None, weight)
+    }
+
+    /// [`Model::from_weights`] with a `value_head`, `[1, hidden]`, in place of the language-model head: a row of logits is then
+    /// one number.
+    pub(crate) fn with_head(
+        config: ModelConfig,
+        value_head: Option<&[f32]>,
+        weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
         let (hidden, ffn, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim);
         let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
         let table = weight("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
@@ -125,16 +137,20 @@ impl Model {
         };
         let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?;
         let final_norm = weight("model.norm.weight", &[hidden])?;
-        let (embedding, head) = if config.tie_word_embeddings {
+        let (embedding, head) = if let Some(row) = value_head {
+            (Embedding::Own(table), Linear::pack(hidden, &[row]))
+        } else if config.tie_word_embeddings {
             (Embedding::Tied, Linear::pack(hidden, &[&table]))
         } else {
             let head = Linear::pack(hidden, &[&weight("lm_head.weight", &[config.vocab_size, hidden])?]);
             (Embedding::Own(table), head)
         };
-        let frequencies = rotary_frequencies(config.rope_theta, head_dim);
+        let mut frequencies = rotary_frequencies(config.rope_theta, head_dim);
+        config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut frequencies));
         let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
         let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
-        Ok(Self { config, embedding, blocks, final_norm, head, frequencies, rows_per_thread })
+        let outputs = value_head.map_or(config.vocab_size, |_| 1);
+        Ok(Self { config, embedding, blocks, final_norm, head, frequencies, outputs, rows_per_thread })
     }
 
     /// Sizes and constants.
@@ -173,11 +189,11 @@ impl Model {
                 return Err(Error::TokenId { id, vocab_size });
             }
         }
-        logits.resize(feeds.iter().map(Feed::rows_out).sum::<usize>() * vocab_size, 0.0);
+        logits.resize(feeds.iter().map(Feed::rows_out).sum::<usize>() * self.outputs, 0.0);
         let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
         let workers = rayon::current_num_threads();
         if workers > 1 && feeds.len() >= workers && rows >= self.rows_per_thread * workers {
-            split(feeds, logits, vocab_size, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
+            split(feeds, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
                 self.forward_rows(feeds, logits, Threads::One);
             });
         } else {

@@ -121,7 +121,7 @@ pub enum Error {
         source: Box<candle_core::Error>,
     },
     /// A chat template that is neither of the known ones.
-    #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template)", path.display())]
+    #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template, RewardOptions::template)", path.display())]
     Template {
         /// The file that should tell it.
         path: PathBuf,
@@ -134,7 +134,7 @@ pub enum Error {
     Jinja(#[from] minijinja::Error),
     /// A conversation that the template does not take, or that the tokenizer cannot encode.
     #[error(transparent)]
-    Encoding(janus_data::Error),
+    Encoding(Box<janus_data::Error>),
     /// A tokenizer that cannot be read or built.
     #[error("{}: {source}", path.display())]
     Tokenizer {

@@ -126,7 +126,7 @@ impl JinjaTemplate {
             Message { role: message.role, content }
         };
         let text = self.render(&messages.iter().map(marked).collect::<Vec<_>>())?;
-        tokenizer.encode_escaped(&text, &marks).map_err(Error::Encoding)
+        tokenizer.encode_escaped(&text, &marks).map_err(|error| Error::Encoding(error.into()))
     }
 
     /// The ids that end an answer: the special token that follows an assistant's content, and `eos_token`.

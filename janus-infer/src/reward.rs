@@ -221,7 +221,7 @@ impl RewardEngine {
 
     fn open_rlhf(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
         let mut ids = self.template.encode(prompt, &self.tokenizer)?;
-        ids.extend(self.tokenizer.encode(&format!("{} ", response.trim())).map_err(Error::Encoding)?);
+        ids.extend(self.tokenizer.encode(&format!("{} ", response.trim())).map_err(|error| Error::Encoding(error.into()))?);
         let end = self.model.config().eos_token_id;
         ids.extend(end.or_else(|| self.template.end_ids(&self.tokenizer).first().copied()));
         Ok(ids)

@@ -27,8 +27,8 @@ impl Template {
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         match self {
             Self::Typed(template) => {
-                let rendered = template.render(messages).map_err(|error| Error::Encoding(error.into()))?;
-                tokenizer.encode_rendered(&rendered).map_err(Error::Encoding)
+                let rendered = template.render(messages).map_err(|error| Error::Encoding(Box::new(error.into())))?;
+                tokenizer.encode_rendered(&rendered).map_err(|error| Error::Encoding(error.into()))
             }
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.encode(messages, tokenizer),

@@ -133,14 +133,14 @@ fn the_openrlhf_layout_ends_with_a_blank_and_the_end_of_text() {
     let folder = folder("mistral", "");
     let options = RewardOptions { layout: Some(RewardLayout::OpenRlhf), ..RewardOptions::default() };
     let engine = RewardEngine::load(folder.path(), &Device::Cpu, options).unwrap();
-    let conversation = answered("be brief", " a kite flies\n");
+    let conversation = [answered("be brief", " a kite flies\n")];
     let tokenizer = tokenizer();
-    let prompt = MistralInstruct.render(&conversation[..2]).unwrap();
+    let prompt = MistralInstruct.render(&conversation[0][..2]).unwrap();
     let mut ids = tokenizer.encode_rendered(&prompt).unwrap();
     ids.extend(tokenizer.encode("a kite flies ").unwrap());
     ids.push(tokenizer.token_id("</s>").unwrap());
-    assert_eq!(rewards(&engine, &[conversation.clone()]), engine.values(&[ids]).unwrap());
-    assert_ne!(rewards(&load(folder.path()), &[conversation.clone()]), rewards(&engine, &[conversation]));
+    assert_eq!(rewards(&engine, &conversation), engine.values(&[ids]).unwrap());
+    assert_ne!(rewards(&load(folder.path()), &conversation), rewards(&engine, &conversation));
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn header(args: &Args, sampling: &SamplingParams, prompts: &[Prompt]) -> Result<
         ("sampling", json!(sampling)),
         ("rows", json!(rows)),
     ];
-    let reward = args.best.reward_model().map(|path| Ok(("reward_model", json!(fingerprint::of_path(path)?)))).transpose()?;
+    let reward = args.best.identity()?.map(|reward| ("reward", reward));
     Ok(entries.into_iter().chain(reward).map(|(name, value)| (name.to_string(), value)).collect())
 }
 

@@ -114,3 +114,48 @@ fn own(text: String, tokens: Vec<(String, String)>) -> Result<Template, String> 
 fn own(_text: String, _tokens: Vec<(String, String)>) -> Result<Template, String> {
     Err("the chat template has neither [INST] nor <|im_start|>, and the feature `jinja`, which runs any, is off".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::gguf_file::{self, Value};
+
+    use super::*;
+
+    /// The template of a GGUF file with the tokens `<s>`, `</s>` and `a`, and this chat template.
+    fn of_file(template: Value) -> Result<Template> {
+        let text = |text: &str| Value::String(text.into());
+        let metadata = [
+            ("general.architecture", text("llama")),
+            ("llama.attention.head_count", Value::U32(1)),
+            ("tokenizer.ggml.model", text("gpt2")),
+            ("tokenizer.ggml.pre", text("gpt-2")),
+            ("tokenizer.ggml.tokens", Value::Array(["<s>", "</s>", "a"].map(text).into())),
+            ("tokenizer.ggml.token_type", Value::Array([3, 3, 1].map(Value::I32).into())),
+            ("tokenizer.ggml.merges", Value::Array(vec![])),
+            ("tokenizer.ggml.bos_token_id", Value::U32(0)),
+            ("tokenizer.ggml.eos_token_id", Value::U32(1)),
+            ("tokenizer.ggml.padding_token_id", Value::U32(9)),
+            (TEMPLATE_KEY, template),
+        ];
+        let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+        tokenizer_and_template(&path, None).map(|(_, template)| template)
+    }
+
+    #[test]
+    fn a_gguf_file_tells_its_template() {
+        assert_eq!(of_file(Value::String("{{ '<|im_start|>' }}".into())).unwrap(), ChatTemplate::ChatMl.into());
+        assert!(matches!(of_file(Value::U8(1)), Err(Error::Metadata { key, .. }) if key == TEMPLATE_KEY));
+        let own = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ pad_token }}";
+        let found = of_file(Value::String(own.into()));
+        #[cfg(feature = "jinja")]
+        {
+            let expected = crate::JinjaTemplate::new(own).unwrap().with_token("bos_token", "<s>").with_token("eos_token", "</s>");
+            assert_eq!(found.unwrap(), expected.into());
+        }
+        #[cfg(not(feature = "jinja"))]
+        assert!(matches!(found, Err(Error::Template { .. })));
+    }
+}

@@ -23,7 +23,7 @@ impl Template {
     ///
     /// # Errors
     /// [`Error::Encoding`] for a conversation that the template does not take, or a token that the tokenizer does not have;
-    /// [`Error::Jinja`].
+    /// what a template in Jinja says.
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         match self {
             Self::Typed(template) => {

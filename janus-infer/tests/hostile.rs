@@ -41,13 +41,24 @@ unsafe impl GlobalAlloc for Watched {
 /// Far above what the small files of these tests need.
 const ALLOWED: usize = 4 << 20;
 
-fn open(name: &str, bytes: &[u8]) -> Result<Weights, Error> {
+/// An opened file, there as long as it is looked at.
+struct Opened(Weights, tempfile::TempDir);
+
+impl std::ops::Deref for Opened {
+    type Target = Weights;
+
+    fn deref(&self) -> &Weights {
+        &self.0
+    }
+}
+
+fn open(name: &str, bytes: &[u8]) -> Result<Opened, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
     let opened = Weights::open(&path);
     assert!(LARGEST.load(Ordering::Relaxed) < ALLOWED, "{} bytes were asked for", LARGEST.load(Ordering::Relaxed));
-    opened
+    Ok(Opened(opened?, folder))
 }
 
 fn gguf_error(bytes: &[u8]) -> Error {

@@ -36,6 +36,12 @@ fn move_head(folder: &Path) {
     candle_core::safetensors::save(&weights, folder.join("model.safetensors")).unwrap();
 }
 
+fn random(name: &str, shape: &[usize]) -> Tensor {
+    let mut rng = janus_core::stream(9, name);
+    let values = (0..shape.iter().product()).map(|_| if shape.len() == 1 { 1.0 } else { rng.random_range(-0.4f32..0.4) });
+    Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
+}
+
 /// A reward model of random weights; a tied one has no `lm_head.weight`, and neither has an untied one.
 fn folder(model_type: &str, extra: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -48,11 +54,6 @@ fn folder(model_type: &str, extra: &str) -> tempfile::TempDir {
     ))
     .unwrap();
     fs::write(folder.path().join("config.json"), config.to_json()).unwrap();
-    let random = |name: &str, shape: &[usize]| {
-        let mut rng = janus_core::stream(9, name);
-        let values = (0..shape.iter().product()).map(|_| if shape.len() == 1 { 1.0 } else { rng.random_range(-0.4f32..0.4) });
-        Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
-    };
     let trunk = config.tensors().into_iter().filter(|(name, _)| name != "lm_head.weight");
     let weights: HashMap<String, Tensor> = trunk.map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
     candle_core::safetensors::save(&weights, folder.path().join("model.safetensors")).unwrap();
@@ -141,6 +142,29 @@ fn the_openrlhf_layout_ends_with_a_blank_and_the_end_of_text() {
     ids.push(tokenizer.token_id("</s>").unwrap());
     assert_eq!(rewards(&engine, &conversation), engine.values(&[ids]).unwrap());
     assert_ne!(rewards(&load(folder.path()), &conversation), rewards(&engine, &conversation));
+}
+
+/// The reference tokenises the whole text at once; here prompt and response are tokenised one by one.
+#[test]
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
+    let folder = tempfile::tempdir().unwrap();
+    write_words(folder.path());
+    fs::copy(goldens().join("mistral_v0.2_tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    let config = r#"{"model_type": "mistral", "vocab_size": 32000, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
+        "num_attention_heads": 1, "max_position_embeddings": 512, "eos_token_id": 2, "tie_word_embeddings": true}"#;
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    let mut tensors = ModelConfig::from_json(config).unwrap().tensors();
+    tensors.push((VALUE_HEAD.into(), vec![1, 4]));
+    let weights: HashMap<String, Tensor> = tensors.into_iter().map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
+    candle_core::safetensors::save(&weights, folder.path().join("model.safetensors")).unwrap();
+    let engine = load(folder.path());
+    assert_eq!(engine.layout(), RewardLayout::OpenRlhf);
+    for response in ["A kite is a toy.", "1. One\n2. Two\n", "  \"Quoted\" [/INST]", "über 日本語 🪁", "", "x  y"] {
+        let whole = format!("<s>[INST] be brief\nwhat is a kite? [/INST] {} </s>", response.trim());
+        let ids = engine.tokenizer().encode_with_specials(&whole).unwrap();
+        assert_eq!(rewards(&engine, &[answered("be brief", response)]), engine.values(&[&ids]).unwrap(), "{response:?}");
+    }
 }
 
 #[test]

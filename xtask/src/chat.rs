@@ -162,7 +162,7 @@ impl Chat<'_> {
                 self.said.extend([Message::user(user), Message::assistant(text)]);
                 if let Answer::Best(best) = answer {
                     let rewards: Vec<String> = best.rewards.iter().map(|reward| format!("{reward:.3}")).collect();
-                    eprintln!("chat: answer {} of rewards {}", best.best + 1, rewards.join(", "));
+                    eprintln!("chat: answer {} of {}, by their rewards {}", best.best + 1, rewards.len(), rewards.join(", "));
                 }
                 let (tokens, seconds) = (answer.completion_tokens(), begun.elapsed().as_secs_f64());
                 eprintln!("chat: {tokens} tokens, {:.1} tokens/s", tokens as f64 / seconds.max(1e-9));

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
-use memmap2::Mmap;
 
 use super::{Extent, check_overlaps, check_shape, gguf_header, gguf_rope, mapped};
 use crate::{Architecture, Error, ModelConfig, Result};
@@ -12,8 +11,8 @@ use crate::{Architecture, Error, ModelConfig, Result};
 /// An opened GGUF file.
 pub(crate) struct GgufFile {
     path: PathBuf,
-    bytes: Mmap,
     content: Content,
+    file_len: u64,
     heads: usize,
     kv_heads: usize,
 }
@@ -22,7 +21,7 @@ impl GgufFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let bytes = mapped::map(path)?;
         let content = gguf_header::read(path, &bytes)?;
-        let mut file = Self { path: path.into(), bytes, content, heads: 0, kv_heads: 0 };
+        let mut file = Self { path: path.into(), content, file_len: bytes.len() as u64, heads: 0, kv_heads: 0 };
         let architecture = file.text("general.architecture")?;
         if architecture != "llama" {
             return Err(file.metadata("general.architecture", format!("\"{architecture}\": expected llama")));
@@ -91,8 +90,9 @@ impl GgufFile {
         let own_name = gguf_name(name).ok_or_else(missing)?;
         let info = self.content.tensor_infos.get(&own_name).ok_or_else(missing)?;
         check_shape(&self.path, name, shape, info.shape.dims())?;
+        let bytes = mapped::map(&self.path)?;
         let read = || -> candle_core::Result<Vec<f32>> {
-            let tensor = info.read(&mut std::io::Cursor::new(&self.bytes[..]), self.content.tensor_data_offset, &Device::Cpu)?;
+            let tensor = info.read(&mut std::io::Cursor::new(&bytes[..]), self.content.tensor_data_offset, &Device::Cpu)?;
             tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
         };
         let data = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source: Box::new(source) })?;
@@ -118,13 +118,12 @@ impl GgufFile {
         let Some(size) = size else {
             let (shape, dtype) = (info.shape.dims(), info.ggml_dtype);
             let expected = format!("whole blocks of {} for {shape:?} of {dtype:?}", dtype.block_size());
-            return Err(Error::TensorSize { path: self.path.clone(), name, expected, got: self.bytes.len() as u64 });
+            return Err(Error::TensorSize { path: self.path.clone(), name, expected, got: self.file_len });
         };
         let start = self.content.tensor_data_offset.saturating_add(info.offset);
         let end = start.saturating_add(size as u64);
-        let file_len = self.bytes.len() as u64;
-        if end > file_len {
-            return Err(Error::Truncated { path: self.path.clone(), name, start, end, file_len });
+        if end > self.file_len {
+            return Err(Error::Truncated { path: self.path.clone(), name, start, end, file_len: self.file_len });
         }
         Ok((start, end, name))
     }

@@ -14,7 +14,7 @@ use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError};
 use janus_data::Tokenizer;
 use rayon::prelude::*;
 
-use crate::attention::KvCache;
+use crate::cache::KvCache;
 use crate::model::{Feed, Logits, Model};
 use crate::sequence::{Sequence, Vocabulary};
 use crate::{Error, Result, Sampler, Template, folder};
@@ -167,8 +167,6 @@ struct Batch<'a> {
     requests: &'a [ChatRequest],
     waiting: VecDeque<Prompt>,
     running: Vec<Sequence>,
-    /// Caches of sequences that ended, for those to come.
-    spare: Vec<KvCache>,
     /// Finished samples of each request, by sample.
     done: Vec<Vec<Option<Generation>>>,
     answered: Vec<bool>,
@@ -182,7 +180,6 @@ impl<'a> Batch<'a> {
             requests,
             waiting: VecDeque::new(),
             running: Vec::new(),
-            spare: Vec::new(),
             done: vec![Vec::new(); requests.len()],
             answered: vec![false; requests.len()],
             logits: Vec::new(),
@@ -239,9 +236,7 @@ impl<'a> Batch<'a> {
             if prompt.read.is_none() {
                 count += 1;
                 tokens += prompt.ids.len();
-                let mut cache = self.spare.pop().unwrap_or_else(|| self.engine.model.cache());
-                cache.clear();
-                unread.push((prompt, cache));
+                unread.push((prompt, self.engine.model.cache()));
             }
         }
         if unread.is_empty() {
@@ -277,11 +272,7 @@ impl<'a> Batch<'a> {
         for sequence in ended {
             let (request, sample) = (sequence.request, sequence.sample);
             let ChatRequest { id, sampling, .. } = &self.requests[request];
-            let (generation, cache) = sequence.finish(&self.engine.vocabulary);
-            if self.spare.len() < self.engine.options.max_sequences {
-                self.spare.push(cache);
-            }
-            match generation {
+            match sequence.finish(&self.engine.vocabulary) {
                 Ok(generation) => {
                     let samples = &mut self.done[request];
                     samples.resize(sampling.n, None);

@@ -8,7 +8,7 @@
 //! * `remote` (a feature): the same trait over an OpenAI-compatible service.
 //! * [`Weights`], [`ModelConfig`]: checkpoints by name and shape; janus-train reads them too.
 //!
-//! The CPU is what it runs on in this version, in `f32`; quantised files are de-quantised when they are loaded.
+//! The CPU is what it runs on in this version, in `f32`; weights stay in memory in as many bits as their file has.
 //! A sequence's tokens are the same bits whatever runs beside it.
 //!
 //! ```
@@ -29,8 +29,10 @@
 
 mod attention;
 mod best_of_n;
+mod cache;
 mod config;
 mod elementwise;
+mod encoding;
 mod engine;
 mod error;
 mod folder;
@@ -40,6 +42,7 @@ mod jinja;
 mod kernel;
 mod linear;
 mod model;
+mod packed;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod reward;
@@ -49,8 +52,8 @@ mod sequence;
 mod template;
 mod weights;
 
-pub use attention::KvCache;
 pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
+pub use cache::KvCache;
 pub use config::{Architecture, ModelConfig};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Result};

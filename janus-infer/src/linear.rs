@@ -1,27 +1,34 @@
 //! A weight matrix, packed for [`product`], and its product with rows of activations.
 
-use rayon::prelude::*;
+use std::cell::RefCell;
 
-use crate::kernel::{LANES, Lanes, Rows, TILE_ROWS, product, vectorised};
+use crate::kernel::crew::Crew;
+use crate::kernel::{DECODED_ROWS, GROUP, LANES, Lanes, Panels, Rows, TILE_ROWS, Work, product, vectorised};
+use crate::packed::{Matrix, Packed, PackedPanels};
 
 /// Multiply-adds below which a second thread costs more than it saves.
 const WORTH_SPLITTING: usize = 1 << 18;
+
+/// Pieces that a product has for each thread: who is held up leaves some to others.
+const PIECES: usize = 4;
+
+thread_local! {
+    static WORK: RefCell<Work> = RefCell::default();
+}
 
 /// `out = x Wᵀ` with `W` of shape `[columns, depth]`, as checkpoints store it.
 pub(crate) struct Linear {
     depth: usize,
     columns: usize,
-    /// Panel `p` holds rows `p * LANES..` of `W`; the last is padded with zeros.
-    panels: Vec<Lanes>,
+    parts: Vec<Part>,
 }
 
-/// How many threads one product may use.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
-    /// The calling one: other rows run beside it.
-    One,
-    /// All of rayon's.
-    All,
+/// Columns that are packed alike.
+struct Part {
+    /// Column of the first.
+    start: usize,
+    columns: usize,
+    packed: Packed,
 }
 
 /// Whether a product replaces its output or is added to it.
@@ -32,72 +39,121 @@ pub(crate) enum Into {
 }
 
 impl Linear {
-    /// Packs matrices that share their input, one below the other; each is `[rows, depth]`.
-    pub(crate) fn pack(depth: usize, matrices: &[&[f32]]) -> Self {
-        let columns = matrices.iter().map(|matrix| matrix.len() / depth).sum::<usize>();
-        let mut panels = vec![[0f32; LANES]; columns.div_ceil(LANES) * depth];
-        let rows = matrices.iter().flat_map(|matrix| matrix.chunks_exact(depth));
-        for (column, row) in rows.enumerate() {
-            let panel = &mut panels[column / LANES * depth..][..depth];
-            for (lanes, &weight) in panel.iter_mut().zip(row) {
-                lanes[column % LANES] = weight;
-            }
+    /// Packs matrices that share their input, one below the other.
+    pub(crate) fn pack(matrices: &[Matrix<'_>]) -> Self {
+        let mut parts = Vec::new();
+        let mut columns = 0;
+        let codes: Vec<_> = matrices.iter().map(Packed::code).collect();
+        let mut rest = matrices;
+        for codes in codes.chunk_by(|a, b| a == b) {
+            let (alike, others) = rest.split_at(codes.len());
+            rest = others;
+            let rows = alike.iter().map(|matrix| matrix.rows).sum();
+            let part = Part { start: columns, columns: rows, packed: Packed::pack(codes[0], alike) };
+            columns += part.columns;
+            parts.push(part);
         }
-        Self { depth, columns, panels }
+        Self { depth: matrices.first().map_or(0, |matrix| matrix.depth), columns, parts }
     }
 
-    /// Copies row `row` of `W` to `out`: a tied head serves as the embedding too.
+    /// Copies row `row` of `W` to `out`: a head may serve as the embedding too.
     pub(crate) fn copy_row(&self, row: usize, out: &mut [f32]) {
-        let panel = &self.panels[row / LANES * self.depth..][..self.depth];
-        for (out, lanes) in out.iter_mut().zip(panel) {
-            *out = lanes[row % LANES];
-        }
+        let Some(part) = self.parts.iter().rfind(|part| part.start <= row) else { return };
+        let (panel, lane) = ((row - part.start) / LANES, (row - part.start) % LANES);
+        copy_column(part.panels(self.depth, panel, 1), lane, out);
     }
 
     /// Multiplies the rows of `x`, `[rows, depth]`, into `out`, `[rows, columns]`.
-    pub(crate) fn apply(&self, x: &[f32], out: &mut [f32], into: Into, threads: Threads) {
+    pub(crate) fn apply(&self, x: &[f32], out: &mut [f32], into: Into, crew: &Crew) {
         let (depth, columns) = (self.depth, self.columns);
-        let rows = x.len() / depth;
-        let workers = rayon::current_num_threads();
-        if threads == Threads::One || workers == 1 || rows * self.panels.len() * LANES < WORTH_SPLITTING {
-            multiply(x, depth, &self.panels, columns, out, into);
+        let (rows, workers) = (x.len() / depth, crew.threads());
+        if workers == 1 || rows * depth * columns < WORTH_SPLITTING {
+            self.multiply(x, out, into);
         } else if rows >= 4 * TILE_ROWS * workers {
             // Enough rows for each thread to be bound by arithmetic, not by reading the weights.
             let share = rows.div_ceil(workers).next_multiple_of(TILE_ROWS);
-            let parts = x.par_chunks(share * depth).zip(out.par_chunks_mut(share * columns));
-            parts.for_each(|(x, out)| multiply(x, depth, &self.panels, columns, out, into));
+            let parts = x.chunks(share * depth).zip(out.chunks_mut(share * columns));
+            crew.for_each(parts.collect(), |(x, out)| self.multiply(x, out, into));
         } else {
-            // Each thread reads its own part of the weights. Its columns are not contiguous in `out`, so
-            // they go by way of a buffer, which is small because the rows are few.
-            let share = columns.div_ceil(LANES).div_ceil(2 * workers);
-            let multiply_part = |panels: &[Lanes], width: usize| {
-                let mut part = vec![0f32; rows * width];
-                multiply(x, depth, panels, width, &mut part, Into::Replace);
-                part
-            };
-            let parts: Vec<_> = self
-                .panels
-                .par_chunks(share * depth)
-                .enumerate()
-                .map(|(index, panels)| multiply_part(panels, (columns - index * share * LANES).min(share * LANES)))
-                .collect();
-            for (index, part) in parts.iter().enumerate() {
-                let width = part.len() / rows;
-                for (row, part) in part.chunks_exact(width).enumerate() {
-                    put(&mut out[row * columns + index * share * LANES..][..width], part, into);
-                }
+            self.multiply_by_columns(x, out, into, crew);
+        }
+    }
+
+    /// On one thread.
+    fn multiply(&self, x: &[f32], out: &mut [f32], into: Into) {
+        for part in &self.parts {
+            let panels = part.panels(self.depth, 0, part.columns.div_ceil(LANES));
+            multiply(x, self.depth, panels, part.columns, &mut out[part.start..], self.columns, into);
+        }
+    }
+
+    /// Each thread reads its own part of the weights.
+    fn multiply_by_columns(&self, x: &[f32], out: &mut [f32], into: Into, crew: &Crew) {
+        let (depth, rows) = (self.depth, x.len() / self.depth);
+        let shares = self.parts.iter().flat_map(|part| {
+            let count = part.columns.div_ceil(LANES);
+            let share = count.div_ceil(PIECES * crew.threads()).next_multiple_of(GROUP / 2);
+            (0..count).step_by(share).map(move |first| {
+                let columns = (part.columns - first * LANES).min(share * LANES);
+                (part.start + first * LANES, columns, part.panels(depth, first, columns.div_ceil(LANES)))
+            })
+        });
+        if rows == 1 {
+            let mut rest = out;
+            let shares = shares.map(|(_, columns, panels)| {
+                let (out, after) = std::mem::take(&mut rest).split_at_mut(columns);
+                rest = after;
+                (columns, panels, out)
+            });
+            crew.for_each(shares.collect(), |(columns, panels, out)| multiply(x, depth, panels, columns, out, columns, into));
+            return;
+        }
+        // The columns of a share are not contiguous in `out`, so they go by way of a buffer, which is small because the
+        // rows are few.
+        let mut parts: Vec<_> = shares.map(|(start, columns, panels)| (start, columns, panels, vec![0f32; rows * columns])).collect();
+        crew.for_each(parts.iter_mut().collect(), |(_, columns, panels, part)| {
+            multiply(x, depth, *panels, *columns, part, *columns, Into::Replace);
+        });
+        for (start, columns, _, part) in parts {
+            for (row, part) in part.chunks_exact(columns).enumerate() {
+                put(&mut out[row * self.columns + start..][..columns], part, into);
             }
         }
     }
 }
 
+impl Part {
+    fn panels(&self, depth: usize, first: usize, count: usize) -> PackedPanels<'_> {
+        PackedPanels { packed: &self.packed, depth, panels: self.columns.div_ceil(LANES), first, count }
+    }
+}
+
 vectorised! {
-    /// `out = x Wᵀ` on one thread; `out` is `[rows, columns]`, the last panel may be wider than what is left of it.
-    fn multiply<'a>(simd, x: &'a [f32], depth: usize, panels: &'a [Lanes], columns: usize, out: &'a mut [f32], into: Into) -> () {
+    /// Copies a column of the first panel.
+    fn copy_column<'a>(simd, panels: PackedPanels<'a>, lane: usize, out: &'a mut [f32]) -> () {
+        let mut buffer = [[0.0; LANES]; DECODED_ROWS];
+        for (i, out) in out.chunks_mut(DECODED_ROWS).enumerate() {
+            let lanes = panels.rows(simd, 0, i * DECODED_ROWS, &mut buffer[..out.len()]);
+            out.iter_mut().zip(lanes).for_each(|(out, lanes)| *out = lanes[lane]);
+        }
+    }
+}
+
+/// `out = x Wᵀ` on one thread; row `i` of `columns` elements goes to `out[i * stride..]`, the last panel may be wider than what is
+/// left of it.
+fn multiply(x: &[f32], depth: usize, panels: PackedPanels<'_>, columns: usize, out: &mut [f32], stride: usize, into: Into) {
+    WORK.with_borrow_mut(|work| multiply_with(x, depth, panels, columns, out, stride, into, work));
+}
+
+vectorised! {
+    fn multiply_with<'a>(
+        simd, x: &'a [f32], depth: usize, panels: PackedPanels<'a>, columns: usize, out: &'a mut [f32], stride: usize, into: Into,
+        work: &'a mut Work,
+    ) -> () {
         let rows = Rows { data: x, stride: depth, rows: x.len() / depth, depth };
-        product(simd, rows, panels.len() / depth, |p| &panels[p * depth..][..depth], |row, p, sums| {
+        product(simd, rows, panels, work, |row, p, sums: &Lanes| {
             let width = (columns - p * LANES).min(LANES);
-            put(&mut out[row * columns + p * LANES..][..width], &sums[..width], into);
+            put(&mut out[row * stride + p * LANES..][..width], &sums[..width], into);
         });
     }
 }
@@ -115,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encoding::Encoding;
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
         use rand::Rng;
@@ -128,20 +185,29 @@ mod tests {
         x.chunks(depth).flat_map(|x| w.chunks(depth).map(|w| dot(x, w)).collect::<Vec<_>>()).collect()
     }
 
+    fn matrix(values: &[f32], depth: usize) -> Matrix<'static> {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Matrix { encoding: Encoding::F32, rows: values.len() / depth, depth, bytes, order: None }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         /// Equal to the bit, for every number of rows and columns, on one thread and on all.
         #[test]
         fn every_element_is_one_chain_of_multiply_adds(rows in 1usize..130, columns in 1usize..200, depth in 1usize..80, seed: u64) {
             let (x, w) = (numbers(rows * depth, seed), numbers(columns * depth, seed ^ 1));
-            let linear = Linear::pack(depth, &[&w]);
+            let linear = Linear::pack(&[matrix(&w, depth)]);
             let expected = naive(&x, &w, depth);
-            for threads in [Threads::One, Threads::All] {
-                let mut out = vec![f32::NAN; rows * columns];
-                linear.apply(&x, &mut out, Into::Replace, threads);
-                prop_assert_eq!(&out, &expected);
-                linear.apply(&x, &mut out, Into::Add, threads);
-                prop_assert!(out.iter().zip(&expected).all(|(got, one)| *got == one + one));
+            let product = |crew: &Crew| {
+                let (mut out, mut twice) = (vec![f32::NAN; rows * columns], expected.clone());
+                linear.apply(&x, &mut out, Into::Replace, crew);
+                linear.apply(&x, &mut twice, Into::Add, crew);
+                (out, twice)
+            };
+            let twice: Vec<f32> = expected.iter().map(|one| one + one).collect();
+            for (got, got_twice) in [product(&Crew::alone()), Crew::of_all(product)] {
+                prop_assert_eq!(&got, &expected);
+                prop_assert_eq!(&got_twice, &twice);
             }
         }
     }
@@ -149,7 +215,7 @@ mod tests {
     #[test]
     fn matrices_packed_together_keep_their_rows() {
         let (a, b) = (numbers(5 * 4, 1), numbers(20 * 4, 2));
-        let linear = Linear::pack(4, &[&a, &b]);
+        let linear = Linear::pack(&[matrix(&a, 4), matrix(&b, 4)]);
         let mut row = [0f32; 4];
         linear.copy_row(3, &mut row);
         assert_eq!(row, a[12..16]);

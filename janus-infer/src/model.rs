@@ -10,14 +10,21 @@
 //! whole model, and no thread waits for another. Few: each product is split by columns, so that the weights are
 //! read once.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Device;
 use rayon::prelude::*;
 
-use crate::attention::{KvCache, Scratch, Shape, Task, attend};
+use crate::attention::{Scratch, Shape, Task, attend};
+use crate::cache::{KvCache, Layout};
 use crate::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, swiglu};
-use crate::linear::{Into, Linear, Threads};
+use crate::encoding::Encoding;
+use crate::kernel::crew::Crew;
+use crate::linear::{Into, Linear};
+use crate::packed::Matrix;
 use crate::{Error, ModelConfig, Result, Weights};
 
 /// Tokens of one sequence that attend together: their keys are read once.
@@ -30,10 +37,15 @@ const ROWS_PER_THREAD: usize = 8;
 /// Bytes of weights that fit into the cache that cores share.
 const CACHED_WEIGHTS: usize = 16 << 20;
 
-/// A Llama or Mistral model, ready to run on the CPU in `f32`.
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// A Llama or Mistral model, ready to run on the CPU: arithmetic in `f32`, weights in memory as their file has them.
 pub struct Model {
     config: ModelConfig,
-    embedding: Embedding,
+    /// Of its own; if there is none, the head's rows serve.
+    embedding: Option<Linear>,
     blocks: Vec<Block>,
     final_norm: Vec<f32>,
     head: Linear,
@@ -42,13 +54,7 @@ pub struct Model {
     outputs: usize,
     /// Rows from which a thread works on its own sequences.
     rows_per_thread: usize,
-}
-
-enum Embedding {
-    /// `[vocab, hidden]`.
-    Own(Vec<f32>),
-    /// The head's rows.
-    Tied,
+    layout: Arc<Layout>,
 }
 
 struct Block {
@@ -64,6 +70,8 @@ struct Block {
 /// Which logits a call of [`Model::forward`] returns for a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logits {
+    /// None: the tokens are a part of a prompt.
+    None,
     /// Those after the last token.
     Last,
     /// Those after every token.
@@ -83,11 +91,21 @@ pub struct Feed<'a> {
 impl Feed<'_> {
     fn rows_out(&self) -> usize {
         match self.logits {
+            Logits::None => 0,
             Logits::Last => 1,
             Logits::All => self.tokens.len(),
         }
     }
 }
+
+/// A matrix of numbers in memory.
+fn in_f32(values: &[f32], rows: usize, depth: usize) -> Matrix<'static> {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Matrix { encoding: Encoding::F32, rows, depth, bytes: Cow::Owned(bytes), order: None }
+}
+
+/// Reads a tensor of a name and shape.
+type Vector<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
 
 impl Model {
     /// Loads a folder with `config.json` and safetensors, or a `.gguf` file.
@@ -100,7 +118,7 @@ impl Model {
         }
         let weights = Weights::open(path)?;
         let config = weights.config()?;
-        Self::from_weights(config, |name, shape| weights.read(name, shape))
+        Self::build(config, None, &|name, shape| weights.read(name, shape), &|name, rows, depth| weights.matrix(name, rows, depth))
     }
 
     /// Builds a model from weights by their names and shapes ([`ModelConfig::tensors`]), row-major, in `f32`.
@@ -108,49 +126,58 @@ impl Model {
     /// # Errors
     /// Those of `weight`.
     pub fn from_weights(config: ModelConfig, weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
-        Self::with_head(config, None, weight)
+        Self::build(config, None, &weight, &|name, rows, depth| Ok(in_f32(&weight(name, &[rows, depth])?, rows, depth)))
     }
 
-    /// [`Model::from_weights`] with a `value_head`, `[1, hidden]`, in place of the language-model head: a row of logits is then
+    /// The trunk of a checkpoint with a `value_head`, `[1, hidden]`, in place of the language-model head: a row of logits is then
     /// one number.
-    pub(crate) fn with_head(
+    pub(crate) fn with_value_head(config: ModelConfig, value_head: &[f32], weights: &Weights) -> Result<Self> {
+        let head = in_f32(value_head, 1, config.hidden_size);
+        let read = |name: &str, shape: &[usize]| weights.read(name, shape);
+        Self::build(config, Some(head), &read, &|name, rows, depth| weights.matrix(name, rows, depth))
+    }
+
+    fn build<'w>(
         config: ModelConfig,
-        value_head: Option<&[f32]>,
-        weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>,
+        value_head: Option<Matrix<'w>>,
+        vector: &Vector<'_>,
+        matrix: &dyn Fn(&str, usize, usize) -> Result<Matrix<'w>>,
     ) -> Result<Self> {
         let (hidden, ffn, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim);
         let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
-        let table = weight("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
         let block = |layer: usize| -> Result<Block> {
-            let get = |tail: &str, shape: &[usize]| weight(&format!("model.layers.{layer}.{tail}.weight"), shape);
-            let qkv =
-                [get("self_attn.q_proj", &[q, hidden])?, get("self_attn.k_proj", &[kv, hidden])?, get("self_attn.v_proj", &[kv, hidden])?];
-            let gate_up = [get("mlp.gate_proj", &[ffn, hidden])?, get("mlp.up_proj", &[ffn, hidden])?];
+            let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
+            let norm = |tail: &str| vector(&name(tail), &[hidden]);
+            let pack = |depth: usize, tails: &[(&str, usize)]| -> Result<Linear> {
+                let matrices: Vec<_> = tails.iter().map(|(tail, rows)| matrix(&name(tail), *rows, depth)).collect::<Result<_>>()?;
+                Ok(Linear::pack(&matrices))
+            };
             Ok(Block {
-                attention_norm: get("input_layernorm", &[hidden])?,
-                qkv: Linear::pack(hidden, &[&qkv[0], &qkv[1], &qkv[2]]),
-                attention_out: Linear::pack(q, &[&get("self_attn.o_proj", &[hidden, q])?]),
-                mlp_norm: get("post_attention_layernorm", &[hidden])?,
-                gate_up: Linear::pack(hidden, &[&gate_up[0], &gate_up[1]]),
-                down: Linear::pack(ffn, &[&get("mlp.down_proj", &[hidden, ffn])?]),
+                attention_norm: norm("input_layernorm")?,
+                qkv: pack(hidden, &[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)])?,
+                attention_out: pack(q, &[("self_attn.o_proj", hidden)])?,
+                mlp_norm: norm("post_attention_layernorm")?,
+                gate_up: pack(hidden, &[("mlp.gate_proj", ffn), ("mlp.up_proj", ffn)])?,
+                down: pack(ffn, &[("mlp.down_proj", hidden)])?,
             })
         };
-        let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?;
-        let final_norm = weight("model.norm.weight", &[hidden])?;
-        let (embedding, head) = if let Some(row) = value_head {
-            (Embedding::Own(table), Linear::pack(hidden, &[row]))
+        let outputs = value_head.as_ref().map_or(config.vocab_size, |head| head.rows);
+        let table = || -> Result<Linear> { Ok(Linear::pack(&[matrix("model.embed_tokens.weight", config.vocab_size, hidden)?])) };
+        let (embedding, head) = if let Some(head) = value_head {
+            (Some(table()?), Linear::pack(&[head]))
         } else if config.tie_word_embeddings {
-            (Embedding::Tied, Linear::pack(hidden, &[&table]))
+            (None, table()?)
         } else {
-            let head = Linear::pack(hidden, &[&weight("lm_head.weight", &[config.vocab_size, hidden])?]);
-            (Embedding::Own(table), head)
+            (Some(table()?), Linear::pack(&[matrix("lm_head.weight", config.vocab_size, hidden)?]))
         };
+        let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?;
+        let final_norm = vector("model.norm.weight", &[hidden])?;
         let mut frequencies = rotary_frequencies(config.rope_theta, head_dim);
         config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut frequencies));
         let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
         let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
-        let outputs = value_head.map_or(config.vocab_size, |_| 1);
-        Ok(Self { config, embedding, blocks, final_norm, head, frequencies, outputs, rows_per_thread })
+        let layout = Arc::new(Layout::new(&config));
+        Ok(Self { config, embedding, blocks, final_norm, head, frequencies, outputs, rows_per_thread, layout })
     }
 
     /// Sizes and constants.
@@ -160,7 +187,12 @@ impl Model {
 
     /// An empty cache for a new sequence.
     pub fn cache(&self) -> KvCache {
-        KvCache::new(self.config.num_hidden_layers, self.config.num_key_value_heads)
+        KvCache::new(&self.layout)
+    }
+
+    /// The caches' layout.
+    pub(crate) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
     }
 
     /// Feeds tokens to any number of sequences and writes their logits, `[rows, vocab]` in the order of
@@ -190,19 +222,22 @@ impl Model {
             }
         }
         logits.resize(feeds.iter().map(Feed::rows_out).sum::<usize>() * self.outputs, 0.0);
+        if feeds.is_empty() {
+            return Ok(());
+        }
         let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
         let workers = rayon::current_num_threads();
         if workers > 1 && feeds.len() >= workers && rows >= self.rows_per_thread * workers {
             split(feeds, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
-                self.forward_rows(feeds, logits, Threads::One);
+                self.forward_rows(feeds, logits, &Crew::alone());
             });
         } else {
-            self.forward_rows(feeds, logits, Threads::All);
+            Crew::of_all(|crew| self.forward_rows(feeds, logits, crew));
         }
         Ok(())
     }
 
-    fn forward_rows(&self, feeds: &mut [Feed<'_>], logits: &mut [f32], threads: Threads) {
+    fn forward_rows(&self, feeds: &mut [Feed<'_>], logits: &mut [f32], crew: &Crew) {
         let config = &self.config;
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let eps = config.rms_norm_eps as f32;
@@ -214,15 +249,14 @@ impl Model {
 
         let mut x = vec![0f32; rows * hidden];
         let mut angles = Vec::with_capacity(rows * head_dim);
-        let tokens = feeds.iter().flat_map(|feed| feed.tokens.iter().enumerate().map(|(i, &id)| (feed.cache.len + i, id as usize)));
+        let tokens = feeds.iter().flat_map(|feed| feed.tokens.iter().enumerate().map(|(i, &id)| (feed.cache.len() + i, id as usize)));
+        let table = self.embedding.as_ref().unwrap_or(&self.head);
         for ((position, id), x) in tokens.zip(x.chunks_exact_mut(hidden)) {
-            match &self.embedding {
-                Embedding::Own(table) => x.copy_from_slice(&table[id * hidden..][..hidden]),
-                Embedding::Tied => self.head.copy_row(id, x),
-            }
+            table.copy_row(id, x);
             rotary_angles(position, &self.frequencies, &mut angles);
         }
 
+        feeds.iter_mut().for_each(|feed| feed.cache.reserve(feed.tokens.len()));
         let mut normed = vec![0f32; rows * hidden];
         let mut qkv = vec![0f32; rows * qkv_width];
         let mut attended = vec![0f32; rows * q_width];
@@ -230,51 +264,48 @@ impl Model {
         let mut inner = vec![0f32; rows * config.intermediate_size];
         for (layer, block) in self.blocks.iter().enumerate() {
             rms_norm(&x, &block.attention_norm, eps, &mut normed);
-            block.qkv.apply(&normed, &mut qkv, Into::Replace, threads);
+            block.qkv.apply(&normed, &mut qkv, Into::Replace, crew);
             let mut rows = qkv.chunks_exact_mut(qkv_width).zip(angles.chunks_exact(head_dim));
             for feed in feeds.iter_mut() {
-                let start = feed.cache.len;
+                let start = feed.cache.len();
                 for (i, (row, angles)) in rows.by_ref().take(feed.tokens.len()).enumerate() {
                     let (rotated, values) = row.split_at_mut(q_width + kv_width);
                     rotate(rotated, angles);
-                    let keys = &rotated[q_width..];
-                    for ((head, key), value) in
-                        feed.cache.layers[layer].iter_mut().zip(keys.chunks_exact(head_dim)).zip(values.chunks_exact(head_dim))
-                    {
-                        head.push(start + i, key, value);
-                    }
+                    feed.cache.push(layer, start + i, &rotated[q_width..], values);
                 }
             }
             let tasks = tasks(shape, feeds, layer, &qkv, qkv_width, &mut attended);
-            if threads == Threads::All && (rows_worth_splitting(feeds)) {
-                tasks.into_par_iter().for_each_init(Scratch::default, |scratch, task| attend(shape, task, scratch));
+            if rows_worth_splitting(feeds) {
+                crew.for_each(tasks, |task| SCRATCH.with_borrow_mut(|scratch| attend(shape, task, scratch)));
             } else {
-                let mut scratch = Scratch::default();
-                tasks.into_iter().for_each(|task| attend(shape, task, &mut scratch));
+                SCRATCH.with_borrow_mut(|scratch| tasks.into_iter().for_each(|task| attend(shape, task, scratch)));
             }
-            block.attention_out.apply(&attended, &mut x, Into::Add, threads);
+            block.attention_out.apply(&attended, &mut x, Into::Add, crew);
             rms_norm(&x, &block.mlp_norm, eps, &mut normed);
-            block.gate_up.apply(&normed, &mut gate_up, Into::Replace, threads);
+            block.gate_up.apply(&normed, &mut gate_up, Into::Replace, crew);
             swiglu(&gate_up, config.intermediate_size, &mut inner);
-            block.down.apply(&inner, &mut x, Into::Add, threads);
+            block.down.apply(&inner, &mut x, Into::Add, crew);
         }
 
         let mut wanted = Vec::with_capacity(feeds.iter().map(Feed::rows_out).sum::<usize>() * hidden);
         let mut end = 0;
         for feed in feeds.iter_mut() {
-            feed.cache.len += feed.tokens.len();
+            feed.cache.advance(feed.tokens.len());
             end += feed.tokens.len();
             wanted.extend_from_slice(&x[(end - feed.rows_out()) * hidden..end * hidden]);
         }
+        if wanted.is_empty() {
+            return;
+        }
         let normed = &mut normed[..wanted.len()];
         rms_norm(&wanted, &self.final_norm, eps, normed);
-        self.head.apply(normed, logits, Into::Replace, threads);
+        self.head.apply(normed, logits, Into::Replace, crew);
     }
 }
 
 /// Query-key pairs enough for a second thread to pay.
 fn rows_worth_splitting(feeds: &[Feed<'_>]) -> bool {
-    feeds.iter().map(|feed| feed.tokens.len() * (feed.cache.len + feed.tokens.len())).sum::<usize>() >= 128
+    feeds.iter().map(|feed| feed.tokens.len() * (feed.cache.len() + feed.tokens.len())).sum::<usize>() >= 128
 }
 
 /// Cuts the attention of one layer into pieces: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or, of
@@ -290,7 +321,6 @@ fn tasks<'a>(
     let mut tasks = Vec::new();
     let mut row = 0;
     for feed in feeds {
-        let caches = &feed.cache.layers[layer][..];
         let len = feed.tokens.len();
         let heads_each = if len == 1 { 1 } else { shape.kv_heads };
         for token in (0..len).step_by(ATTENTION_TOKENS) {
@@ -300,8 +330,16 @@ fn tasks<'a>(
                 let (out, rest) = std::mem::take(&mut attended).split_at_mut(tokens * width);
                 attended = rest;
                 let queries = &qkv[(row + token) * qkv_width..];
-                let position = feed.cache.len + token;
-                tasks.push(Task { caches, queries, stride: qkv_width, position, kv_heads: head..head + heads_each, out });
+                let position = feed.cache.len() + token;
+                tasks.push(Task {
+                    cache: &*feed.cache,
+                    layer,
+                    queries,
+                    stride: qkv_width,
+                    position,
+                    kv_heads: head..head + heads_each,
+                    out,
+                });
             }
         }
         row += len;

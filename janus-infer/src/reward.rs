@@ -126,7 +126,7 @@ impl RewardEngine {
         let config = weights.config()?;
         let (head, written_as) = value_head(path, &weights, &config)?;
         let scale = RewardScale::of_folder(path)?;
-        let model = Model::with_head(config, Some(&head), |name, shape| weights.read(name, shape))?;
+        let model = Model::with_value_head(config, &head, &weights)?;
         let name = path.file_stem().map_or_else(|| "reward".into(), |name| name.to_string_lossy().into_owned());
         let layout = options.layout.unwrap_or(written_as);
         Ok(Self { name, model, tokenizer, template, layout, scale, batch_tokens: options.batch_tokens })
@@ -185,10 +185,8 @@ impl RewardEngine {
         let mut values = Vec::new();
         let prefixes = groups.iter().zip(&mut bases).filter(|((_, shared), _)| *shared > 0);
         let mut feeds: Vec<_> =
-            prefixes.map(|((group, shared), cache)| Feed { tokens: &group[0].ids[..*shared], cache, logits: Logits::Last }).collect();
-        if !feeds.is_empty() {
-            self.model.forward(&mut feeds, &mut values)?;
-        }
+            prefixes.map(|((group, shared), cache)| Feed { tokens: &group[0].ids[..*shared], cache, logits: Logits::None }).collect();
+        self.model.forward(&mut feeds, &mut values)?;
         let copies =
             groups.iter().zip(bases).flat_map(|((group, shared), base)| group.iter().map(move |row| (&row.ids[*shared..], base.clone())));
         let mut rests: Vec<(&[u32], KvCache)> = copies.collect();

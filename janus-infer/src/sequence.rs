@@ -3,7 +3,7 @@
 use janus_core::{FinishReason, Generation, SamplingParams, TokenLogprob, TopLogprob};
 use janus_data::Tokenizer;
 
-use crate::attention::KvCache;
+use crate::cache::KvCache;
 use crate::elementwise::log_sum_exp;
 use crate::model::{Feed, Logits};
 use crate::sample::Sampler;
@@ -113,11 +113,11 @@ impl Sequence {
         Ok(self.stop.iter().any(|stop| tail.contains(stop.as_str())))
     }
 
-    /// What was generated, and the cache for the next sequence.
-    pub(crate) fn finish(self, vocabulary: &Vocabulary) -> (Result<Generation, janus_data::Error>, KvCache) {
+    /// What was generated.
+    pub(crate) fn finish(self, vocabulary: &Vocabulary) -> Result<Generation, janus_data::Error> {
         let completion_tokens = self.ids.len();
         let (finish_reason, text_ids) = match self.end {
-            Some(Ending::Failed(error)) => return (Err(error), self.cache),
+            Some(Ending::Failed(error)) => return Err(error),
             Some(Ending::EndOfTurn) => (FinishReason::Stop, &self.ids[..completion_tokens - 1]),
             Some(Ending::StopText) => (FinishReason::Stop, &self.ids[..]),
             Some(Ending::Length) | None => (FinishReason::Length, &self.ids[..]),
@@ -127,14 +127,13 @@ impl Sequence {
             text.truncate(first.unwrap_or(text.len()));
             text
         };
-        let generation = vocabulary.tokenizer.decode(text_ids).map(|text| Generation {
+        vocabulary.tokenizer.decode(text_ids).map(|text| Generation {
             text: cut(text),
             finish_reason,
             prompt_tokens: self.prompt_tokens,
             completion_tokens,
             logprobs: self.logprobs,
-        });
-        (generation, self.cache)
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use candle_core::{Device, Tensor};
 pub(crate) use gguf::GgufFile;
 use safetensors::Shards;
 
+use crate::packed::Matrix;
 use crate::{Error, ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.
@@ -71,6 +72,14 @@ impl Weights {
         match &self.source {
             Source::Safetensors(shards) => shards.read(name, shape),
             Source::Gguf(file) => file.read(name, shape),
+        }
+    }
+
+    /// Reads a matrix of the given shape as the file has it, or as `f32` where its type is one that is not computed with.
+    pub(crate) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'_>> {
+        match &self.source {
+            Source::Safetensors(shards) => shards.matrix(name, rows, depth),
+            Source::Gguf(file) => file.matrix(name, rows, depth),
         }
     }
 

@@ -1,11 +1,16 @@
 //! GGUF files of the `llama` architecture, as llama.cpp's converter writes them for Llama and Mistral.
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use super::{Extent, check_overlaps, check_shape, gguf_header, gguf_rope, mapped};
+use crate::encoding::Encoding;
+use crate::packed::Matrix;
 use crate::{Architecture, Error, ModelConfig, Result};
 
 /// An opened GGUF file.
@@ -86,27 +91,68 @@ impl GgufFile {
     }
 
     pub(super) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let (rows, depth) = match *shape {
+            [rows, depth] => (rows, depth),
+            _ => (1, shape.iter().product()),
+        };
+        let matrix = self.matrix_of(name, shape, rows, depth)?;
+        let mut values = vec![0.0; rows * depth];
+        for (row, values) in values.chunks_exact_mut(depth).enumerate() {
+            matrix.encoding.decode(matrix.row(row), values);
+        }
+        Ok(values)
+    }
+
+    pub(super) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'static>> {
+        self.matrix_of(name, &[rows, depth], rows, depth)
+    }
+
+    fn matrix_of(&self, name: &str, shape: &[usize], rows: usize, depth: usize) -> Result<Matrix<'static>> {
         let missing = || Error::MissingTensor { path: self.path.clone(), name: name.into() };
         let own_name = gguf_name(name).ok_or_else(missing)?;
         let info = self.content.tensor_infos.get(&own_name).ok_or_else(missing)?;
         check_shape(&self.path, name, shape, info.shape.dims())?;
-        let bytes = mapped::map(&self.path)?;
+        let order = match own_name.rsplit('.').nth(1) {
+            Some("attn_q") => Some(self.half_split_rows(name, rows, self.heads)?),
+            Some("attn_k") => Some(self.half_split_rows(name, rows, self.kv_heads)?),
+            _ => None,
+        };
+        let (encoding, bytes) = match Encoding::of_ggml(info.ggml_dtype) {
+            Some(encoding) => (encoding, self.bytes(info)?),
+            None => (Encoding::F32, self.decoded_by_candle(name, info)?),
+        };
+        Ok(Matrix { encoding, rows, depth, bytes: Cow::Owned(bytes), order })
+    }
+
+    /// A tensor's bytes; [`GgufFile::open`] checked its range. Read, not mapped: they are packed and then needed no more, and a
+    /// mapped file would count as memory beside its packed weights.
+    fn bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+        let io = |source| Error::Io { path: self.path.clone(), source };
+        let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
+        let mut bytes = vec![0; blocks * info.ggml_dtype.type_size()];
+        let mut file = File::open(&self.path).map_err(io)?;
+        file.seek(SeekFrom::Start(self.content.tensor_data_offset + info.offset)).map_err(io)?;
+        file.read_exact(&mut bytes).map_err(io)?;
+        Ok(bytes)
+    }
+
+    fn decoded_by_candle(&self, name: &str, info: &TensorInfo) -> Result<Vec<u8>> {
         let read = || -> candle_core::Result<Vec<f32>> {
-            let tensor = info.read(&mut std::io::Cursor::new(&bytes[..]), self.content.tensor_data_offset, &Device::Cpu)?;
+            let mut file = File::open(&self.path)?;
+            let tensor = info.read(&mut file, self.content.tensor_data_offset, &Device::Cpu)?;
             tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
         };
-        let data = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source: Box::new(source) })?;
-        let heads = match own_name.rsplit('.').nth(1) {
-            Some("attn_q") => self.heads,
-            Some("attn_k") => self.kv_heads,
-            _ => return Ok(data),
-        };
-        if shape.len() != 2 || !shape[0].is_multiple_of(2 * heads) {
-            return Err(
-                self.metadata("llama.attention.head_count", format!("{name} of shape {shape:?} has no {heads} heads of even width"))
-            );
+        let values = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source: Box::new(source) })?;
+        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    /// Undoes the converter's order of the rows of a head: the file's row for each of ours. It puts the two elements that
+    /// rotate together side by side; in Hugging Face checkpoints they lie half a head apart.
+    fn half_split_rows(&self, name: &str, rows: usize, heads: usize) -> Result<Vec<usize>> {
+        if !rows.is_multiple_of(2 * heads) {
+            return Err(self.metadata("llama.attention.head_count", format!("{name} of {rows} rows has no {heads} heads of even width")));
         }
-        Ok(half_split_rows(&data, shape, heads))
+        Ok(half_split_rows(rows, heads))
     }
 
     fn check_range(&self, name: &str, info: &TensorInfo) -> Result<Extent> {
@@ -201,19 +247,14 @@ fn hugging_face_name(name: &str) -> Option<String> {
     BLOCK_NAMES.iter().find(|(own, _)| *own == tail).map(|(_, theirs)| format!("model.layers.{layer}.{theirs}.weight"))
 }
 
-/// Undoes the converter's order of the rows of a head. It puts the two elements that rotate together side by side;
-/// in Hugging Face checkpoints they lie half a head apart.
-fn half_split_rows(data: &[f32], shape: &[usize], heads: usize) -> Vec<f32> {
-    let (rows, width) = (shape[0], shape[1]);
+fn half_split_rows(rows: usize, heads: usize) -> Vec<usize> {
     let head_dim = rows / heads;
-    let mut out = Vec::with_capacity(data.len());
-    for row in 0..rows {
+    let stored = |row: usize| {
         let (head, i) = (row / head_dim, row % head_dim);
         let (part, pair) = (i / (head_dim / 2), i % (head_dim / 2));
-        let from = head * head_dim + 2 * pair + part;
-        out.extend_from_slice(&data[from * width..][..width]);
-    }
-    out
+        head * head_dim + 2 * pair + part
+    };
+    (0..rows).map(stored).collect()
 }
 
 #[cfg(test)]
@@ -231,8 +272,7 @@ mod tests {
 
     #[test]
     fn rows_of_a_head_go_from_pairs_to_halves() {
-        // Two heads of four rows, one column; the converter stored rows 0 2 1 3 of each head.
-        let stored = [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0];
-        assert_eq!(half_split_rows(&stored, &[8, 1], 2), [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]);
+        // Two heads of four rows; the converter stored rows 0 2 1 3 of each head.
+        assert_eq!(half_split_rows(8, 2), [0, 2, 1, 3, 4, 6, 5, 7]);
     }
 }

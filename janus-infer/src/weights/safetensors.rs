@@ -3,16 +3,18 @@
 //! The header is read here, with the crate's own types, because its reader says that *a* range is wrong but not
 //! of which tensor.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
 use super::{check_overlaps, check_shape, mapped};
+use crate::encoding::Encoding;
+use crate::packed::Matrix;
 use crate::{Error, Result};
 
 /// The header's limit in the format's own reader.
@@ -68,16 +70,28 @@ impl Shards {
     }
 
     pub(super) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let (encoding, bytes) = self.find(name, shape)?;
+        let mut values = vec![0.0; shape.iter().product()];
+        encoding.decode(bytes, &mut values);
+        Ok(values)
+    }
+
+    pub(super) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'_>> {
+        let (encoding, bytes) = self.find(name, &[rows, depth])?;
+        Ok(Matrix { encoding, rows, depth, bytes: Cow::Borrowed(bytes), order: None })
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(Encoding, &[u8])> {
         let found = self.shards.iter().find_map(|shard| Some((shard, shard.tensors.get(name)?)));
         let (shard, info) = found.ok_or_else(|| Error::MissingTensor { path: self.path.clone(), name: name.into() })?;
         check_shape(&shard.path, name, shape, &info.shape)?;
-        let bytes = &shard.bytes[shard.data + info.data_offsets.0..shard.data + info.data_offsets.1];
-        match info.dtype {
-            Dtype::F32 => Ok(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
-            Dtype::F16 => Ok(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()),
-            Dtype::BF16 => Ok(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect()),
-            other => Err(Error::Dtype { path: shard.path.clone(), name: name.into(), got: format!("{other:?}") }),
-        }
+        let encoding = match info.dtype {
+            Dtype::F32 => Encoding::F32,
+            Dtype::F16 => Encoding::F16,
+            Dtype::BF16 => Encoding::Bf16,
+            other => return Err(Error::Dtype { path: shard.path.clone(), name: name.into(), got: format!("{other:?}") }),
+        };
+        Ok((encoding, &shard.bytes[shard.data + info.data_offsets.0..shard.data + info.data_offsets.1]))
     }
 }
 

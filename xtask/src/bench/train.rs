@@ -7,6 +7,7 @@ use janus_infer::{Architecture, ModelConfig};
 use janus_train::{Decoder, Dpo, DpoConfig, Objective, Reference, Sft, TokenRow, TrainConfig, Trainer, ops};
 use serde_json::json;
 
+use super::{median, peak_mb};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Measure training: tokens a second, share of the matrix-product rate, peak memory
@@ -183,9 +184,9 @@ fn measure<O: Objective>(args: &Args, decoder: Decoder, objective: O, rows: Vec<
     Ok(Measured { step: median(seconds), matmul_gflops: median(rates) })
 }
 
-/// The rate of x \[1024, 1024\] times w \[1024, 1024\], the best of a few.
+/// The rate of x \[2048, 2048\] times w \[2048, 2048\], the best of a few.
 fn matmul_gflops() -> Result<f64, CommandError> {
-    const N: usize = 1024;
+    const N: usize = 2048;
     let ones = || Tensor::ones((N, N), DType::F32, &Device::Cpu).failure();
     let (x, w) = (ones()?, ones()?);
     let mut best = f64::INFINITY;
@@ -197,19 +198,6 @@ fn matmul_gflops() -> Result<f64, CommandError> {
     Ok(2.0 * (N * N * N) as f64 / best / 1e9)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
-}
-
-/// The most memory that the process has had, where the system tells (Linux).
-fn peak_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0 / 1e6)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +207,5 @@ mod tests {
         // 33.8 MFLOP a token for rows of 256, 860 for rows of 512.
         assert!((3.0 * forward_flop(&Shape::M6m.config(), 256) / 1e6 - 33.8).abs() < 0.1);
         assert!((3.0 * forward_flop(&Shape::Smollm2.config(), 512) / 1e6 - 860.0).abs() < 5.0);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 }

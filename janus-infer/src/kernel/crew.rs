@@ -1,0 +1,222 @@
+//! Threads that wait for work awake.
+//!
+//! A step of one sequence is some hundred products of ten to fifty microseconds. To wake a thread for each takes as long
+//! as its share of the work, so the threads of a forward pass stay awake from its first product to its last: they look for
+//! the next piece of work in a loop, and give their core away only when none has come for long.
+
+use std::cell::UnsafeCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+
+/// Looks for work before a thread lets others run.
+const LOOKS: usize = 20_000;
+
+/// A piece of work: called with the number of the piece.
+type Job = *const (dyn Fn(usize) + Sync);
+
+/// Threads of rayon's pool that work together for a while.
+pub(crate) struct Crew {
+    /// All of them, the one that gives the work included.
+    threads: usize,
+    /// Pieces of the job that nobody has taken; 0 or less if there is no job.
+    left: AtomicIsize,
+    /// Pieces that are finished.
+    finished: AtomicUsize,
+    job: UnsafeCell<Option<Job>>,
+    over: AtomicBool,
+}
+
+// SAFETY: `job` is written only by the thread that gives the work, while no piece is left to take and all that were taken
+// are finished; others read it only after taking a piece, which the writer's `left.store` (release) and their `fetch_sub`
+// (acquire) put after the write. What it points to may be called from any thread (`Sync`).
+#[expect(unsafe_code, reason = "shares a job among threads; see above")]
+unsafe impl Sync for Crew {}
+
+impl Crew {
+    /// The calling thread alone.
+    pub(crate) fn alone() -> Self {
+        Self::of(1)
+    }
+
+    fn of(threads: usize) -> Self {
+        Self { threads, left: AtomicIsize::new(0), finished: AtomicUsize::new(0), job: UnsafeCell::new(None), over: AtomicBool::new(false) }
+    }
+
+    /// Calls `work` with a crew of all threads of rayon's pool. One that is busy elsewhere joins when it can, and is not
+    /// waited for.
+    pub(crate) fn of_all<R: Send>(work: impl FnOnce(&Self) -> R + Send) -> R {
+        /// Sends the others home, also when the work panics.
+        struct Over<'a>(&'a Crew);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.over.store(true, Ordering::Release);
+            }
+        }
+        let crew = Self::of(rayon::current_num_threads());
+        rayon::scope(|scope| {
+            let over = Over(&crew);
+            for _ in 1..crew.threads {
+                scope.spawn(|_| crew.help());
+            }
+            work(over.0)
+        })
+    }
+
+    /// Threads there are.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Takes each item to `work` once, on whatever thread is free, and returns when all are done.
+    pub(crate) fn for_each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync) {
+        if self.threads == 1 || items.len() < 2 {
+            return items.into_iter().for_each(work);
+        }
+        let count = items.len();
+        let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+        self.run(count, &|piece| {
+            // Nobody else has this piece, so the lock is free and the item there.
+            if let Some(item) = items[piece].lock().ok().and_then(|mut item| item.take()) {
+                work(item);
+            }
+        });
+    }
+
+    fn run(&self, pieces: usize, job: &(dyn Fn(usize) + Sync)) {
+        #[expect(unsafe_code, reason = "the threads outlive the borrow that the type cannot express")]
+        // SAFETY: the lifetime is made up, but the pointer is not used after this call: it returns, or unwinds, only when every
+        // piece is finished, and who takes no piece does not look at the job. No piece is left or unfinished now, so nobody
+        // reads the cell (see `Sync` above).
+        unsafe {
+            *self.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync), Job>(job));
+        }
+        self.finished.store(0, Ordering::Relaxed);
+        self.left.store(pieces.cast_signed(), Ordering::Release);
+        let all = WaitForAll { crew: self, pieces };
+        while self.take_piece() {}
+        drop(all);
+    }
+
+    /// Does a piece of the job, if one is left.
+    fn take_piece(&self) -> bool {
+        /// A piece that panics is finished too: nobody must wait for it.
+        struct Finished<'a>(&'a AtomicUsize);
+        impl Drop for Finished<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Release);
+            }
+        }
+        if self.left.load(Ordering::Relaxed) <= 0 {
+            return false;
+        }
+        let left = self.left.fetch_sub(1, Ordering::Acquire);
+        if left <= 0 {
+            return false;
+        }
+        let _finished = Finished(&self.finished);
+        #[expect(unsafe_code, reason = "calls the shared job")]
+        // SAFETY: this piece was taken and is not finished, so the job is there and `run` has not returned.
+        if let Some(job) = unsafe { *self.job.get() } {
+            #[expect(unsafe_code, reason = "calls the shared job")]
+            // SAFETY: as above.
+            unsafe {
+                (*job)(left.cast_unsigned() - 1);
+            }
+        }
+        true
+    }
+
+    /// Works until the crew's time is over.
+    fn help(&self) {
+        let mut looks = 0;
+        while !self.over.load(Ordering::Acquire) {
+            if self.take_piece() {
+                looks = 0;
+            } else {
+                wait(&mut looks);
+            }
+        }
+    }
+}
+
+/// Waits, when it is dropped, until all pieces are finished, whether those of this thread returned or panicked.
+struct WaitForAll<'a> {
+    crew: &'a Crew,
+    pieces: usize,
+}
+
+impl Drop for WaitForAll<'_> {
+    fn drop(&mut self) {
+        let Self { crew: Crew { left, finished, .. }, pieces } = self;
+        // If this thread panicked, what is left is not to be done any more.
+        while left.load(Ordering::Relaxed) > 0 {
+            if left.fetch_sub(1, Ordering::Relaxed) > 0 {
+                finished.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let mut looks = 0;
+        while finished.load(Ordering::Acquire) < *pieces {
+            wait(&mut looks);
+        }
+    }
+}
+
+fn wait(looks: &mut usize) {
+    *looks += 1;
+    if *looks < LOOKS { std::hint::spin_loop() } else { std::thread::yield_now() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn pool(threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn every_item_is_done_once_in_every_round() {
+        for threads in [1, 2, 5] {
+            pool(threads).install(|| {
+                Crew::of_all(|crew| {
+                    assert_eq!(crew.threads(), threads);
+                    for round in 0..2000 {
+                        let mut done = vec![0; round % 7];
+                        crew.for_each(done.iter_mut().collect(), |done| *done += round + 1);
+                        assert!(done.iter().all(|done| *done == round + 1));
+                    }
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn a_crew_works_where_the_pool_is_busy() {
+        let pool = pool(2);
+        pool.scope(|scope| {
+            let (sender, receiver) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move |_| receiver.recv().unwrap_or(()));
+            let total = AtomicUsize::new(0);
+            Crew::of_all(|crew| {
+                crew.for_each((0..100).collect(), |item: usize| {
+                    total.fetch_add(item, Ordering::Relaxed);
+                });
+                assert_eq!(total.load(Ordering::Relaxed), 4950);
+                // Only now the other thread is let go: it was not waited for.
+                drop(sender);
+            });
+        });
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_ends_the_work_and_is_passed_on() {
+        let pool = pool(3);
+        for item in [0, 5, 99] {
+            let work = || pool.install(|| Crew::of_all(|crew| crew.for_each((0..100).collect(), |i: usize| assert_ne!(i, item))));
+            assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
+        }
+        assert_eq!(pool.install(|| Crew::of_all(Crew::threads)), 3);
+    }
+}

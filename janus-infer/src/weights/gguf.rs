@@ -97,7 +97,7 @@ impl GgufFile {
         };
         let matrix = self.matrix_of(name, shape, rows, depth)?;
         let mut values = vec![0.0; rows * depth];
-        for (row, values) in values.chunks_exact_mut(depth).enumerate() {
+        for (row, values) in values.chunks_exact_mut(depth.max(1)).enumerate() {
             matrix.encoding.decode(matrix.row(row), values);
         }
         Ok(values)

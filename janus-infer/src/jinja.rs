@@ -67,6 +67,8 @@ impl JinjaTemplate {
             None => escape_formatter(out, state, value),
         });
         environment.add_filter("tojson", json::dumps);
+        // In Python none is not iterable and a text is; templates ask it of `tools` and of contents.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok()));
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });

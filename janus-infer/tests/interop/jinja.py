@@ -90,7 +90,7 @@ Flags: {{ add_generation_prompt }} {{ none }} {{ not add_generation_prompt }} {{
         {{- turn(names[message.role] | upper, message.content.split('</think>')[-1].lstrip()) }}
         {%- if 'kite' in message.content and message.content.startswith('a') %} (a kite){% endif %}
     {% endfor %}
-{{ messages[-1] | tojson }}
+{{ messages[-1] | tojson }} {{ tools is iterable }} {{ 'x' is iterable }} {{ messages is iterable }} {{ 1 is iterable }} {{ unknown is iterable }}
 {{ {"b": [1, 2.5, none], "a": {"ä": true, "<&'>": "\n"}} | tojson(indent=2) }}
 {{ messages | map(attribute='role') | join(', ') }}; {{ messages | selectattr('role', 'equalto', 'user') | list | length }}
 {{ messages[0].get('name', 'nobody') }}, {{ '-' * 3 }}, {{ messages | length > 1 and 'many' or 'one' }}, {{ "%s" | format("x") }}

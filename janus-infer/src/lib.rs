@@ -1,6 +1,7 @@
 //! Runs Llama and Mistral models, from safetensors or GGUF, many sequences at a time.
 //!
 //! * [`Engine`]: a [`janus_core::ChatModel`]: requests in, texts out, batched as they come and go.
+//! * [`Session`]: requests that come and go while others run; texts as they grow.
 //! * [`RewardEngine`]: a [`janus_core::RewardModel`], and [`best_of_n`]: the best of many answers by any reward model.
 //! * [`Template`]: how a conversation is laid out; with the feature `jinja`, by a model's own template.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
@@ -43,12 +44,14 @@ mod kernel;
 mod linear;
 mod model;
 mod packed;
+mod prefix;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod reward;
 mod rope;
 mod sample;
 mod sequence;
+mod session;
 mod template;
 mod weights;
 
@@ -63,5 +66,6 @@ pub use model::{Feed, Logits, Model};
 pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale, VALUE_HEAD};
 pub use rope::RopeScaling;
 pub use sample::{Candidate, Choice, Sampler};
+pub use session::{Event, Session, SessionStats, Ticket};
 pub use template::Template;
 pub use weights::Weights;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, Message, ModelError, RewardModel, SamplingParams};
-use janus_infer::{BestOfN, best_of_n};
+use janus_infer::{BestOfN, Event, Session, best_of_n};
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, print_now};
@@ -19,7 +19,8 @@ use preferences::Wish;
 ///
 /// Reads one message a line and answers each under the system message, with all that was said before.
 /// The system message is given with --system, or written from what you value with --preference, or
-/// there is none. Works with lines from a file too: answers go to stdout, everything else to stderr.
+/// there is none. Answers appear as they are made; with --best-of, once one is chosen. Works with lines
+/// from a file too: answers go to stdout, everything else to stderr.
 ///
 ///   /reset         forget the conversation, keep the system message
 ///   /system TEXT   another system message from here on; without TEXT, show it
@@ -72,9 +73,13 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     eprintln!("chat: loading {}", args.model.display());
     let model = load(&args.model, args.template, None)?;
     let reward = args.best.load()?;
+    // One session for all turns: what was said before need not be read again.
+    let mut session = model.session();
     let mut chat = Chat {
-        model: &model,
-        reward: reward.as_ref().map(|reward| reward as _),
+        model: match &reward {
+            Some(reward) => Box::new(|request, say| chosen(&model, reward, request, say)),
+            None => Box::new(|request, say| streamed(&mut session, request, say)),
+        },
         sampling,
         system: system.filter(|system| !system.is_empty()),
         said: Vec::new(),
@@ -87,10 +92,12 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     Ok(chat.outcome())
 }
 
+/// Answers a request and says the answer, without outer blanks, as far as it is known.
+type Model<'a> = dyn FnMut(ChatRequest, &mut dyn FnMut(&str)) -> Result<Answer, ModelError> + 'a;
+
 /// A conversation and what was said in it.
 struct Chat<'a> {
-    model: &'a dyn ChatModel,
-    reward: Option<&'a dyn RewardModel>,
+    model: Box<Model<'a>>,
     sampling: SamplingParams,
     system: Option<String>,
     /// User and assistant in turn.
@@ -153,13 +160,11 @@ impl Chat<'_> {
 
     fn turn(&mut self, user: &str, say: &mut dyn FnMut(&str)) {
         let begun = Instant::now();
-        let answer = self.ask(user).map_err(|error| CommandError::failure(error).to_string());
+        let answer = self.ask(user, say).map_err(|error| CommandError::failure(error).to_string());
         match &answer {
             Ok(answer) => {
-                let text = answer.text().trim();
-                say(text);
                 say("\n");
-                self.said.extend([Message::user(user), Message::assistant(text)]);
+                self.said.extend([Message::user(user), Message::assistant(answer.text().trim())]);
                 if let Answer::Best(best) = answer {
                     let rewards: Vec<String> = best.rewards.iter().map(|reward| format!("{reward:.3}")).collect();
                     eprintln!("chat: answer {} of {}, by their rewards {}", best.best + 1, rewards.len(), rewards.join(", "));
@@ -172,7 +177,7 @@ impl Chat<'_> {
         self.turns.push(Turn { system: self.system.clone(), user: user.into(), answer });
     }
 
-    fn ask(&self, user: &str) -> Result<Answer, ModelError> {
+    fn ask(&mut self, user: &str, say: &mut dyn FnMut(&str)) -> Result<Answer, ModelError> {
         let system = self.system.iter().map(Message::system);
         let request = ChatRequest {
             // Turns draw from streams of their own, so that a question that is asked twice may be answered differently.
@@ -180,15 +185,7 @@ impl Chat<'_> {
             messages: system.chain(self.said.iter().cloned()).chain([Message::user(user)]).collect(),
             sampling: self.sampling.clone(),
         };
-        let id = request.id.clone();
-        let nothing = || ModelError::Request { id, reason: "the model gave no answer".into() };
-        match self.reward {
-            Some(reward) => best_of_n(self.model, reward, &[request]).pop().unwrap_or_else(|| Err(nothing())).map(Answer::Best),
-            None => {
-                let generations = self.model.generate(&[request]).pop().unwrap_or_else(|| Ok(Vec::new()))?;
-                generations.into_iter().next().map(Answer::One).ok_or_else(nothing)
-            }
-        }
+        (self.model)(request, say)
     }
 
     fn outcome(&self) -> Outcome {
@@ -200,6 +197,53 @@ impl Chat<'_> {
             [first, ..] => Outcome::failed(format!("{} of {} messages have no answer: {first}", failed.len(), turns.len()), report),
         }
     }
+}
+
+/// Says an answer as it grows.
+fn streamed(session: &mut Session<'_>, request: ChatRequest, say: &mut dyn FnMut(&str)) -> Result<Answer, ModelError> {
+    let nothing = ModelError::Request { id: request.id.clone(), reason: "the model gave no answer".into() };
+    session.submit(request)?;
+    let mut answer = Err(nothing);
+    let mut said = Said::default();
+    while !session.is_idle() {
+        session.step(&mut |event| match event {
+            Event::Text { text, .. } => say(&said.next(&text)),
+            Event::Finished { generation, .. } => answer = Ok(Answer::One(generation)),
+            Event::Answered { result: Err(error), .. } => answer = Err(error),
+            _ => {}
+        });
+    }
+    answer
+}
+
+/// What was said of a text whose outer blanks are not.
+#[derive(Default)]
+struct Said {
+    begun: bool,
+    /// Blanks that are said if something follows.
+    blanks: String,
+}
+
+impl Said {
+    /// What can be said once `text` is known.
+    fn next(&mut self, text: &str) -> String {
+        let text = if self.begun { text } else { text.trim_start() };
+        let kept = text.trim_end();
+        if kept.is_empty() {
+            self.blanks += text;
+            return String::new();
+        }
+        self.begun = true;
+        std::mem::replace(&mut self.blanks, text[kept.len()..].into()) + kept
+    }
+}
+
+/// Draws several answers and says the best.
+fn chosen(model: &dyn ChatModel, reward: &dyn RewardModel, request: ChatRequest, say: &mut dyn FnMut(&str)) -> Result<Answer, ModelError> {
+    let nothing = ModelError::Request { id: request.id.clone(), reason: "the model gave no answer".into() };
+    let best = best_of_n(model, reward, &[request]).pop().unwrap_or(Err(nothing))?;
+    say(best.best().text.trim());
+    Ok(Answer::Best(best))
 }
 
 impl Turn {
@@ -265,9 +309,10 @@ mod tests {
         }
     }
 
-    fn talk(lines: &str, reward: Option<&dyn RewardModel>) -> (String, Outcome) {
-        let sampling = SamplingParams { n: if reward.is_some() { 3 } else { 1 }, ..SamplingParams::default() };
-        let mut chat = Chat { model: &Parrot, reward, sampling, system: Some("S".into()), said: vec![], turns: vec![] };
+    fn talk(lines: &str, n: usize) -> (String, Outcome) {
+        let sampling = SamplingParams { n, ..SamplingParams::default() };
+        let model = Box::new(|request, say: &mut dyn FnMut(&str)| chosen(&Parrot, &Last, request, say));
+        let mut chat = Chat { model, sampling, system: Some("S".into()), said: vec![], turns: vec![] };
         let mut said = String::new();
         chat.talk(lines.as_bytes(), "", &mut |text| said += text).unwrap();
         (said, chat.outcome())
@@ -275,7 +320,7 @@ mod tests {
 
     #[test]
     fn each_line_is_answered_after_all_that_was_said() {
-        let (said, outcome) = talk("one\n\n  two \n/reset\n/system T\n/nonsense\nthree\n/quit\nfour\n", None);
+        let (said, outcome) = talk("one\n\n  two \n/reset\n/system T\n/nonsense\nthree\n/quit\nfour\n", 1);
         let first = "system=S|user=one 0";
         assert_eq!(said, format!("{first}\nsystem=S|user=one|assistant={first}|user=two 0\nsystem=T|user=three 0\n"));
         assert!(matches!(&outcome, outcome if format!("{outcome:?}").contains("failed: false")), "{outcome:?}");
@@ -283,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_message_without_an_answer_is_not_part_of_the_conversation() {
-        let (said, outcome) = talk("1\n2\n3\n4\n/reset\n5\n", None);
+        let (said, outcome) = talk("1\n2\n3\n4\n/reset\n5\n", 1);
         assert_eq!(said.lines().count(), 3 + 1, "{said}");
         assert!(said.ends_with("system=S|user=5 0\n"), "{said}");
         assert!(format!("{outcome:?}").contains("1 of 5 messages have no answer: request turn 4"), "{outcome:?}");
@@ -291,7 +336,18 @@ mod tests {
 
     #[test]
     fn the_best_answer_is_said_and_goes_on_in_the_conversation() {
-        let (said, _) = talk("one\ntwo\n", Some(&Last));
+        let (said, _) = talk("one\ntwo\n", 3);
         assert_eq!(said, "system=S|user=one 2\nsystem=S|user=one|assistant=system=S|user=one 2|user=two 2\n");
+    }
+
+    #[test]
+    fn a_growing_text_is_said_without_its_outer_blanks() {
+        for pieces in
+            [&["  ", " a", " ", "\n b", "c  ", "\n"][..], &[" a \n b", "c"], &["a", "", " \n bc\n"], &["", " "], &["\u{2003}ü \n", "b "]]
+        {
+            let mut said = Said::default();
+            let all: String = pieces.iter().map(|piece| said.next(piece)).collect();
+            assert_eq!(all, pieces.concat().trim());
+        }
     }
 }

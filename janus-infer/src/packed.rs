@@ -8,9 +8,10 @@
 //! Codes become numbers without a conversion: a code's bits under the exponent of 2²³ are the number 2²³ + code. A code
 //! that lies `n` bits higher is 2ⁿ times as much, which a scale 2ⁿ times smaller takes back exactly.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
 use half::f16;
+use memmap2::Mmap;
 use pulp::Simd;
 
 use crate::encoding::{Encoding, Stretch};
@@ -65,12 +66,31 @@ impl Code {
     }
 }
 
+/// Where a matrix's bytes are.
+pub(crate) enum Bytes<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+    Mapped(Mmap),
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+            Self::Mapped(bytes) => bytes,
+        }
+    }
+}
+
 /// A matrix as a file has it, `[rows, depth]`: a panel's columns are its rows.
 pub(crate) struct Matrix<'a> {
     pub encoding: Encoding,
     pub rows: usize,
     pub depth: usize,
-    pub bytes: Cow<'a, [u8]>,
+    pub bytes: Bytes<'a>,
     /// The row of `bytes` that is row `i`, if they are not in order.
     pub order: Option<Vec<usize>>,
 }
@@ -446,7 +466,7 @@ mod tests {
             for half in bytes.as_chunks_mut::<2>().0 {
                 half[1] &= 0xbb;
             }
-            let matrix = Matrix { encoding, rows, depth, bytes: Cow::Owned(bytes), order: None };
+            let matrix = Matrix { encoding, rows, depth, bytes: Bytes::Owned(bytes), order: None };
             let code = Packed::code(&matrix);
             assert_eq!(code.is_none(), encoding == Encoding::F32);
             let packed = Packed::pack(code, std::slice::from_ref(&matrix));

@@ -244,13 +244,11 @@ impl Panels for PackedPanels<'_> {
                 for out in buffer.as_chunks_mut().0 {
                     let start = at * code.words();
                     let block = &words[start..][..code.words()];
-                    for word in 0..code.words() {
-                        prefetch(words, start + PREFETCHED + word);
+                    if let Some(later) = words.get(start + PREFETCHED..start + PREFETCHED + code.words()) {
+                        later.iter().for_each(prefetch);
                     }
                     at += step;
-                    for register in 0..LANES / S::F32_LANES {
-                        decode(Columns { simd, register, out: &mut *out }, *code, block);
-                    }
+                    decode(simd, *code, block, out);
                 }
             }
         }
@@ -258,18 +256,21 @@ impl Panels for PackedPanels<'_> {
     }
 }
 
-/// Decodes some columns of a block.
+/// Decodes a block.
 #[inline(always)]
-fn decode<S: Simd>(mut columns: Columns<'_, S>, code: Code, block: &[Words]) {
-    match (code, block) {
-        (Code::F16, _) => columns.halves_f16(block),
-        (Code::Bf16, _) => columns.halves_bf16(block),
-        (Code::Four, [scales, codes @ ..]) => columns.four(scales, codes),
-        (Code::FourK, [scale, min, codes @ ..]) => columns.four_k(scale, min, codes),
-        (Code::Five, [scale, min, codes @ .., fifth]) => columns.five(scale, min, codes, fifth),
-        (Code::Six, [upper, lower, codes @ .., first, second]) => columns.six(upper, lower, codes, [first, second]),
-        (Code::Eight, [scale, codes @ ..]) => columns.eight(scale, codes),
-        _ => {}
+fn decode<S: Simd>(simd: S, code: Code, block: &[Words], out: &mut [Lanes; DECODED_ROWS]) {
+    for register in 0..LANES / S::F32_LANES {
+        let mut columns = Columns { simd, register, out: &mut *out };
+        match (code, block) {
+            (Code::F16, _) => columns.halves_f16(block),
+            (Code::Bf16, _) => columns.halves_bf16(block),
+            (Code::Four, [scales, codes @ ..]) => columns.four(scales, codes),
+            (Code::FourK, [scale, min, codes @ ..]) => columns.four_k(scale, min, codes),
+            (Code::Five, [scale, min, codes @ .., fifth]) => columns.five(scale, min, codes, fifth),
+            (Code::Six, [upper, lower, codes @ .., first, second]) => columns.six(upper, lower, codes, [first, second]),
+            (Code::Eight, [scale, codes @ ..]) => columns.eight(scale, codes),
+            _ => {}
+        }
     }
 }
 
@@ -379,11 +380,11 @@ impl<S: Simd> Columns<'_, S> {
             let low = self.word(words);
             // The other three codes would reach into the exponent.
             let high = self.right(low, 20);
-            for (j, scale) in scales.into_iter().enumerate() {
+            for (j, &scale) in scales.iter().enumerate() {
                 let number = self.numbers(self.and(low, 15 << (4 * j)), 0.0);
                 self.set(8 * i + j, self.simd.mul_add_e_f32s(number, scale, min));
             }
-            for (j, scale) in scales.into_iter().take(3).enumerate() {
+            for (j, &scale) in scales[..3].iter().enumerate() {
                 let number = self.numbers(self.and(high, 15 << (4 * j)), 0.0);
                 self.set(8 * i + 5 + j, self.simd.mul_add_e_f32s(number, scale, min));
             }

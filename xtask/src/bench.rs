@@ -2,6 +2,7 @@
 
 mod data;
 mod eval;
+mod optim;
 mod train;
 
 use crate::command::{CommandError, Outcome};
@@ -21,6 +22,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Bench {
     Train(train::Args),
+    Optim(optim::Args),
     Eval(eval::Args),
     Data(data::Args),
 }
@@ -32,6 +34,7 @@ enum Bench {
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
         Bench::Train(args) => train::run(args),
+        Bench::Optim(args) => optim::run(args),
         Bench::Eval(args) => eval::run(args),
         Bench::Data(args) => data::run(args),
     }

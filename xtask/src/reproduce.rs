@@ -1,27 +1,29 @@
 //! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
 
-mod best_of_n;
 pub mod claims;
 mod judged;
 pub mod profile;
 mod report;
-mod train;
+mod reward;
+pub mod train;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use janus_core::{SftRecord, derive_seed};
-use janus_data::mini::{Mini, UNIFORM_SYSTEM, held_out_pairs};
+use janus_core::{PairRecord, SftRecord, derive_seed};
+use janus_data::mini::{Mini, SYSTEMS_PER_INSTRUCTION, UNIFORM_SYSTEM, held_out_pairs};
 use janus_data::{Tokenizer, read_all, write_all, write_file};
+use janus_eval::bench::best_of_n::{Candidates, curve};
 use janus_eval::report::svg;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::stage::RunFolder;
-use best_of_n::{Chooser, RewardModel, Rewarded, best_of, reward_answers};
-use claims::{BestOf, Diversity};
+use claims::Diversity;
 use profile::{Judged, Profile};
+use reward::{RewardModel, reward_answers};
+use train::RewardPairs;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
 ///
@@ -101,14 +103,15 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     };
     let star = experiment.fine_tune(&mut run, STAR, &one_for_each_instruction(janus().rows(&mini, &profile)), &base)?;
     folders.push((STAR.into(), star.clone()));
-    let pairs = mini.pairs(profile.pairs.count);
-    folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &pairs, &star)?));
-    folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &pairs, &base)?));
-    let first = experiment.reward(&mut run, "reward-mini", &pairs, &folder(&folders, "janus")?, &profile.reward)?;
-    // Mini's pairs again among those of general helpfulness: without them the second stage unlearns the first.
-    let helpful = mini.helpful_pairs(profile.pairs.helpful).into_iter().zip(pairs.iter().cycle());
-    let mixed: Vec<_> = helpful.flat_map(|(helpful, pair)| [helpful, pair.clone()]).collect();
-    let reward = experiment.reward(&mut run, "reward", &mixed, &first, &profile.helpful)?;
+    let kinds = PairKinds::new(&mini, &profile);
+    let pairs = &kinds.preferred.train;
+    folders.push((DPO.into(), experiment.dpo(&mut run, DPO, pairs, &star)?));
+    folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, pairs, &base)?));
+    let first = in_turn(&[&kinds.preferred, &kinds.truer]);
+    let first = experiment.reward(&mut run, "reward-mini", &first, &folder(&folders, "janus")?, &profile.reward)?;
+    // The first stage's pairs again among those of general helpfulness: without them the second unlearns the first.
+    let second = in_turn(&[&kinds.helpful, &kinds.preferred, &kinds.truer]);
+    let reward = experiment.reward(&mut run, "reward", &second, &first, &profile.helpful)?;
 
     let split = args.on.split();
     let records_file = data.join(format!("{}.jsonl", split.as_str()));
@@ -124,12 +127,9 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let sampled = judged.sampled(&mut run, STAR, &star, args.seed)?;
     let (records, file) = judged.records();
     let rewards = reward_answers(&mut run, records, file, &sampled, &reward)?;
-    let rewarded: Vec<Rewarded> = read_all(rewards.join("rewards.jsonl")).failure()?;
-    let best = |&n: &usize| {
-        let [reward, oracle] = [Chooser::Reward, Chooser::Oracle].map(|chooser| best_of(&rewarded, records, n, chooser));
-        BestOf { n, reward, oracle }
-    };
-    let best_of_n: Vec<BestOf> = profile.best_of_n.n.iter().map(best).collect();
+    let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
+    let statistics = judged.bootstrap(args.seed);
+    let best_of_n = curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &profile.best_of_n.n, &statistics).failure()?;
     let hits = RewardModel::load(&reward)?.accuracy(&held_out_pairs(records))?;
 
     let mut diversity = Vec::new();
@@ -141,7 +141,6 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         };
         diversity.push(Diversity { distinct, scores: model(&tuned.name)? });
     }
-    let statistics = judged.bootstrap(args.seed);
     let claims = vec![
         claims::order(model("base")?, model("uniform")?, model("janus")?, &statistics)?,
         claims::tie_win(model("uniform")?, model("janus")?, &statistics)?,
@@ -156,7 +155,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         )?,
         claims::against_janus("orpo", "ORPO from the base model", model(ORPO)?, model("janus")?, &statistics)?,
         claims::reward_accuracy(&hits, &statistics)?,
-        claims::best_of_n(&best_of_n, &statistics)?,
+        claims::best_of_n(&best_of_n)?,
     ];
     let findings = report::Findings {
         profile: &name,
@@ -203,6 +202,40 @@ const STAR: &str = "janus-star";
 const DPO: &str = "janus-dpo";
 /// The base model tuned on pairs.
 const ORPO: &str = "janus-orpo";
+
+/// The pairs of a run, by what makes the chosen response the better one.
+struct PairKinds {
+    /// It fits the system message.
+    preferred: RewardPairs,
+    /// It fits as well as the other, and is truer.
+    truer: RewardPairs,
+    /// It helps more, without a system message.
+    helpful: RewardPairs,
+}
+
+impl PairKinds {
+    fn new(mini: &Mini, profile: &Profile) -> Self {
+        let sizes = &profile.pairs;
+        let split = |count: usize, mut train: Vec<PairRecord>| {
+            let held_out = train.split_off(count);
+            RewardPairs { train, held_out }
+        };
+        Self {
+            preferred: split(sizes.count, mini.pairs(sizes.count + sizes.held_out)),
+            truer: split(sizes.count, mini.untrue_pairs(sizes.count + sizes.held_out)),
+            helpful: split(sizes.helpful, mini.helpful_pairs(sizes.helpful + sizes.held_out)),
+        }
+    }
+}
+
+/// A pair of each kind in turn, as many as the first has; the others begin again when they are over.
+fn in_turn(kinds: &[&RewardPairs]) -> RewardPairs {
+    let mixed = |of: fn(&RewardPairs) -> &Vec<PairRecord>| {
+        let turn = |place: usize| kinds.iter().map(move |&kind| of(kind)[place % of(kind).len()].clone());
+        (0..of(kinds[0]).len()).flat_map(turn).collect()
+    };
+    RewardPairs { train: mixed(|kind| &kind.train), held_out: mixed(|kind| &kind.held_out) }
+}
 
 /// The first row of each instruction.
 fn one_for_each_instruction(mut rows: Vec<SftRecord>) -> Vec<SftRecord> {
@@ -254,8 +287,7 @@ fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Resul
         let rows: Vec<SftRecord> = read_all(data.join("train.jsonl")).failure()?;
         let texts = rows.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
         let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, train::TEMPLATE.special_tokens()).failure()?;
-        tokenizer.save(stage.folder().join("tokenizer.json")).failure()?;
-        write_file(stage.folder().join("tokenizer_config.json"), train::tokenizer_config().as_bytes()).failure()
+        tokenizer.save_with_template(stage.folder(), train::TEMPLATE).failure()
     })
 }
 

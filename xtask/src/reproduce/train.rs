@@ -17,16 +17,12 @@ use crate::stage::{RunFolder, Stage};
 /// The layout of every prompt of the experiment.
 pub const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
 
-/// `tokenizer_config.json` of the experiment's models.
-pub fn tokenizer_config() -> String {
-    let config = json!({
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "add_bos_token": false,
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": TEMPLATE.jinja(),
-    });
-    format!("{config:#}\n")
+/// What a reward model learns from, and what its rewards are measured on.
+pub struct RewardPairs {
+    /// The pairs to learn from.
+    pub train: Vec<PairRecord>,
+    /// Pairs for the mean and deviation of rewards.
+    pub held_out: Vec<PairRecord>,
 }
 
 /// What all models of a run share.
@@ -54,7 +50,7 @@ impl Experiment<'_> {
             let row = |text: &String| self.tokenizer.document(text, Some("<s>"), Some("</s>")).failure();
             let rows = texts.iter().map(row).collect::<Result<Vec<_>, _>>()?;
             let decoder = Decoder::init(&config, derive_seed(self.seed, "weights"), &Device::Cpu).failure()?;
-            self.fit(stage, "pretrain", decoder, Sft, rows, settings)
+            self.fit(stage, "pretrain", Trainer::new(decoder, Sft, rows, settings).bad_input()?)
         })
     }
 
@@ -65,7 +61,7 @@ impl Experiment<'_> {
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
             let rows = self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
-            self.fit(stage, name, decoder, Sft, rows, settings)
+            self.fit(stage, name, Trainer::new(decoder, Sft, rows, settings).bad_input()?)
         })
     }
 
@@ -88,7 +84,7 @@ impl Experiment<'_> {
             let reference = ReferenceLogprobs::compute(file, &decoder, template, &rows, TOKENS_AT_ONCE, &mut advance).failure()?;
             progress.finish();
             let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
-            self.fit(stage, name, decoder, objective, rows, settings)
+            self.fit(stage, name, Trainer::new(decoder, objective, rows, settings).bad_input()?)
         })
     }
 
@@ -100,26 +96,29 @@ impl Experiment<'_> {
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
             let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
-            self.fit(stage, name, decoder, objective, self.rows(pairs)?, settings)
+            self.fit(stage, name, Trainer::new(decoder, objective, self.rows(pairs)?, settings).bad_input()?)
         })
     }
 
-    /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has.
+    /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has. Mean and
+    /// deviation of its rewards on the held-out pairs are stored with it.
     pub fn reward(
         &self,
         run: &mut RunFolder,
         name: &str,
-        pairs: &[PairRecord],
+        pairs: &RewardPairs,
         start: &Path,
         settings: &TrainConfig,
     ) -> Result<PathBuf, CommandError> {
         let settings = TrainConfig { seed: derive_seed(self.seed, name), ..settings.clone() };
         let head = derive_seed(self.seed, "value head");
-        let identity = json!({ "pairs": fingerprint(pairs)?, "train": settings, "head": head });
+        let RewardPairs { train, held_out } = pairs;
+        let identity = json!({ "pairs": fingerprint(train)?, "held_out": fingerprint(held_out)?, "train": settings, "head": head });
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("start", start)], |stage| {
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
-            self.fit(stage, name, decoder, Reward, self.rows(pairs)?, settings)
+            let trainer = Trainer::new(decoder, Reward, self.rows(train)?, settings).bad_input()?;
+            self.fit(stage, name, trainer.with_held_out(&self.rows(held_out)?).bad_input()?)
         })
     }
 
@@ -134,17 +133,8 @@ impl Experiment<'_> {
         Ok(pairs.rows)
     }
 
-    fn fit<O: Objective>(
-        &self,
-        stage: &Stage,
-        label: &str,
-        decoder: Decoder,
-        objective: O,
-        rows: Vec<TokenRow>,
-        settings: TrainConfig,
-    ) -> Result<(), CommandError> {
-        let mut progress = Progress::new(label, Unit::Count("steps"), settings.steps);
-        let mut trainer = Trainer::new(decoder, objective, rows, settings).bad_input()?;
+    fn fit<O: Objective>(&self, stage: &Stage, label: &str, mut trainer: Trainer<O>) -> Result<(), CommandError> {
+        let mut progress = Progress::new(label, Unit::Count("steps"), trainer.config().steps);
         let mut last = 0;
         trainer
             .fit(stage.folder(), &mut |step| {

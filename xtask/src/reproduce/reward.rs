@@ -1,16 +1,16 @@
-//! The best of many answers, as the reward model has it.
+//! The reward model at work: on held-out pairs, and on the answers of which the best is chosen.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{BenchRecord, Message, PairRecord};
 use janus_data::{Tokenizer, read_all, write_all};
-use janus_eval::{Response, ScoredRow, VerifiableJudge, score_responses};
+use janus_eval::bench::best_of_n::Candidates;
+use janus_eval::{Response, VerifiableJudge, score_responses};
 use janus_train::{Batch, Decoder};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::claims::Scores;
 use super::train::{TEMPLATE, TOKENS_AT_ONCE};
 use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
@@ -26,17 +26,6 @@ struct Sampled {
 #[derive(Deserialize)]
 struct Answer {
     response: String,
-}
-
-/// What is known of the answers to one record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Rewarded {
-    /// The record's id.
-    pub id: String,
-    /// The reward of each answer.
-    pub rewards: Vec<f32>,
-    /// The four scores of each answer.
-    pub scores: Vec<Vec<Option<u8>>>,
 }
 
 /// A reward model and its tokenizer.
@@ -84,7 +73,7 @@ impl RewardModel {
     }
 }
 
-/// Scores and rewards every sampled answer of a stage. Returns the stage's folder.
+/// Scores and rewards every sampled answer of a stage, into `rewards.jsonl`: [`Candidates`]. Returns the stage's folder.
 pub fn reward_answers(
     run: &mut RunFolder,
     records: &[BenchRecord],
@@ -107,9 +96,9 @@ pub fn reward_answers(
             .map(conversation)
             .collect();
         let rewards = RewardModel::load(model)?.rewards(&conversations)?;
-        let mut rows: Vec<Rewarded> =
-            sampled.iter().map(|s| Rewarded { id: s.id.clone(), rewards: Vec::new(), scores: Vec::new() }).collect();
-        let mut rewards = rewards.into_iter();
+        let mut rows: Vec<Candidates> =
+            sampled.iter().map(|s| Candidates { id: s.id.clone(), rewards: Vec::new(), scores: Vec::new() }).collect();
+        let mut rewards = rewards.into_iter().map(f64::from);
         for (row, sampled) in rows.iter_mut().zip(&sampled) {
             row.rewards.extend(rewards.by_ref().take(sampled.responses.len()));
         }
@@ -124,55 +113,4 @@ pub fn reward_answers(
         }
         write_all(stage.folder().join("rewards.jsonl"), &rows).failure()
     })
-}
-
-/// How an answer is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chooser {
-    /// The highest reward, the first of equals.
-    Reward,
-    /// The best score, the first of equals: no chooser can do better.
-    Oracle,
-}
-
-/// The scores when the best of the first `n` answers is given.
-pub fn best_of(rewarded: &[Rewarded], records: &[BenchRecord], n: usize, chooser: Chooser) -> Scores {
-    let total = |scores: &[Option<u8>]| scores.iter().flatten().map(|&score| f64::from(score)).sum::<f64>();
-    let best = |row: &Rewarded| {
-        let merit = |draw: usize| match chooser {
-            Chooser::Reward => f64::from(row.rewards[draw]),
-            Chooser::Oracle => total(&row.scores[draw]),
-        };
-        (1..n.min(row.scores.len())).fold(0, |best, draw| if merit(draw) > merit(best) { draw } else { best })
-    };
-    let rows = rewarded.iter().zip(records).map(|(row, record)| {
-        let scores: Vec<Option<u8>> = row.scores[best(row)].clone();
-        ScoredRow::new(row.id.clone(), record.source.clone(), scores)
-    });
-    Scores { model: format!("best of {n}"), rows: rows.collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use janus_data::mini::{Mini, Split};
-
-    use super::*;
-
-    #[test]
-    fn the_best_of_the_first_n_is_given_and_the_first_of_equals() {
-        let records = Mini::new(0).eval(Split::Dev, 1);
-        let row = |id: &str, rewards: [f32; 3], scores: [u8; 3]| Rewarded {
-            id: id.into(),
-            rewards: rewards.into(),
-            scores: scores.map(|score| vec![Some(score); 4]).into(),
-        };
-        let rewarded = [row("a", [0.5, 0.5, 0.9], [1, 5, 3]), row("b", [0.1, 0.2, -1.0], [4, 2, 5]), row("c", [1.0, 0.0, 0.0], [5, 5, 1])];
-        let first =
-            |n, chooser| -> Vec<u8> { best_of(&rewarded, &records, n, chooser).rows.iter().map(|row| row.scores[0].unwrap()).collect() };
-        assert_eq!(first(1, Chooser::Reward), [1, 4, 5]);
-        assert_eq!(first(2, Chooser::Reward), [1, 2, 5]);
-        assert_eq!(first(3, Chooser::Reward), [3, 2, 5]);
-        assert_eq!(first(3, Chooser::Oracle), [5, 5, 5]);
-        assert_eq!(first(9, Chooser::Oracle), [5, 5, 5]);
-    }
 }

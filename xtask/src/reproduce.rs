@@ -10,8 +10,8 @@ pub mod train;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use janus_core::{PairRecord, SftRecord, derive_seed};
-use janus_data::mini::{Mini, SYSTEMS_PER_INSTRUCTION, UNIFORM_SYSTEM, held_out_pairs};
+use janus_core::{SftRecord, derive_seed};
+use janus_data::mini::{Mini, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, held_out_pairs};
 use janus_data::{Tokenizer, read_all, write_all, write_file};
 use janus_eval::bench::best_of_n::{Candidates, curve};
 use janus_eval::report::svg;
@@ -22,7 +22,7 @@ use crate::progress::duration;
 use crate::stage::RunFolder;
 use claims::Diversity;
 use profile::{Judged, Profile};
-use reward::{RewardModel, reward_answers};
+use reward::{RewardModel, ranked_pairs, reward_answers};
 use train::RewardPairs;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
@@ -103,14 +103,18 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     };
     let star = experiment.fine_tune(&mut run, STAR, &one_for_each_instruction(janus().rows(&mini, &profile)), &base)?;
     folders.push((STAR.into(), star.clone()));
-    let kinds = PairKinds::new(&mini, &profile);
-    let pairs = &kinds.preferred.train;
-    folders.push((DPO.into(), experiment.dpo(&mut run, DPO, pairs, &star)?));
-    folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, pairs, &base)?));
-    let first = in_turn(&[&kinds.preferred, &kinds.truer]);
+    let preferred = RewardPairs::split(mini.pairs(profile.pairs.count + profile.pairs.held_out), profile.pairs.held_out);
+    folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &preferred.train, &star)?));
+    folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &preferred.train, &base)?));
+    let asked = asked_in_training(&mut run, &mini, profile.pairs.questions)?;
+    let training = judged::Judged::new(&profile, Split::Train, &asked)?;
+    let own = training.sampled(&mut run, &format!("train-{STAR}"), &star, profile.pairs.answers, args.seed)?;
+    let own = RewardPairs::split(ranked_pairs(training.records().0, &own)?, profile.pairs.held_out);
+    let first = RewardPairs::in_turn(&[&preferred, &own]);
     let first = experiment.reward(&mut run, "reward-mini", &first, &folder(&folders, "janus")?, &profile.reward)?;
+    let helpful = RewardPairs::split(mini.helpful_pairs(profile.pairs.helpful + profile.pairs.held_out), profile.pairs.held_out);
     // The first stage's pairs again among those of general helpfulness: without them the second unlearns the first.
-    let second = in_turn(&[&kinds.helpful, &kinds.preferred, &kinds.truer]);
+    let second = RewardPairs::in_turn(&[&helpful, &preferred, &own]);
     let reward = experiment.reward(&mut run, "reward", &second, &first, &profile.helpful)?;
 
     let split = args.on.split();
@@ -124,7 +128,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         |name: &str| scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")));
     let plain_uniform = judged.on_plain(&mut run, "uniform", &folder(&folders, "uniform")?)?;
     let plain_janus = judged.on_plain(&mut run, "janus", &folder(&folders, "janus")?)?;
-    let sampled = judged.sampled(&mut run, STAR, &star, args.seed)?;
+    let sampled = judged.sampled(&mut run, STAR, &star, profile.best_of_n.most(), args.seed)?;
     let (records, file) = judged.records();
     let rewards = reward_answers(&mut run, records, file, &sampled, &reward)?;
     let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
@@ -203,40 +207,6 @@ const DPO: &str = "janus-dpo";
 /// The base model tuned on pairs.
 const ORPO: &str = "janus-orpo";
 
-/// The pairs of a run, by what makes the chosen response the better one.
-struct PairKinds {
-    /// It fits the system message.
-    preferred: RewardPairs,
-    /// It fits as well as the other, and is truer.
-    truer: RewardPairs,
-    /// It helps more, without a system message.
-    helpful: RewardPairs,
-}
-
-impl PairKinds {
-    fn new(mini: &Mini, profile: &Profile) -> Self {
-        let sizes = &profile.pairs;
-        let split = |count: usize, mut train: Vec<PairRecord>| {
-            let held_out = train.split_off(count);
-            RewardPairs { train, held_out }
-        };
-        Self {
-            preferred: split(sizes.count, mini.pairs(sizes.count + sizes.held_out)),
-            truer: split(sizes.count, mini.untrue_pairs(sizes.count + sizes.held_out)),
-            helpful: split(sizes.helpful, mini.helpful_pairs(sizes.helpful + sizes.held_out)),
-        }
-    }
-}
-
-/// A pair of each kind in turn, as many as the first has; the others begin again when they are over.
-fn in_turn(kinds: &[&RewardPairs]) -> RewardPairs {
-    let mixed = |of: fn(&RewardPairs) -> &Vec<PairRecord>| {
-        let turn = |place: usize| kinds.iter().map(move |&kind| of(kind)[place % of(kind).len()].clone());
-        (0..of(kinds[0]).len()).flat_map(turn).collect()
-    };
-    RewardPairs { train: mixed(|kind| &kind.train), held_out: mixed(|kind| &kind.held_out) }
-}
-
 /// The first row of each instruction.
 fn one_for_each_instruction(mut rows: Vec<SftRecord>) -> Vec<SftRecord> {
     let mut seen = HashSet::new();
@@ -271,7 +241,6 @@ impl Tuned {
 }
 
 fn build_data(run: &mut RunFolder, mini: &Mini, profile: &Profile, seed: u64) -> Result<PathBuf, CommandError> {
-    use janus_data::mini::Split;
     let config = json!({ "seed": seed, "data": profile.data, "version": env!("CARGO_PKG_VERSION") });
     run.stage("mini", &config, &[], |stage| {
         let data = &profile.data;
@@ -289,6 +258,14 @@ fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Resul
         let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, train::TEMPLATE.special_tokens()).failure()?;
         tokenizer.save_with_template(stage.folder(), train::TEMPLATE).failure()
     })
+}
+
+/// Questions of the train split, each under several system messages, with gold responses. Returns their file.
+fn asked_in_training(run: &mut RunFolder, mini: &Mini, instructions: usize) -> Result<PathBuf, CommandError> {
+    let records = mini.eval(Split::Train, instructions);
+    let identity = json!({ "records": crate::fingerprint::of_bytes(&serde_json::to_vec(&records).failure()?) });
+    let folder = run.stage("train-asked", &identity, &[], |stage| write_all(stage.folder().join("train.jsonl"), &records).failure())?;
+    Ok(folder.join("train.jsonl"))
 }
 
 /// Puts the data where readers of a run look for it.

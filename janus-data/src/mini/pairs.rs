@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::realise::{passage, without_articles};
+use super::realise::passage;
 use super::{Cycle, Family, Feature, Mini, Split, Topic, another_combination, combination, draw_system, instruction, members, topics};
 
 impl Mini {
@@ -25,24 +25,6 @@ impl Mini {
                 passage(family, topic, &features)
             });
             record(family.as_str(), &system, &prompt, chosen, rejected)
-        };
-        (0..count).map(pair).collect()
-    }
-
-    /// `count` pairs under system messages of the train split, of which the rejected response follows the system message as
-    /// well as the chosen one and is less true: it states another fact, or one muddled of two, adds what holds for another
-    /// subject, leaves out a part, or breaks off. The responses to another system message in [`Mini::pairs`] are all true, so
-    /// that nothing of this is learnt from them.
-    pub fn untrue_pairs(&self, count: usize) -> Vec<PairRecord> {
-        let mut rng = stream(self.seed, "mini untrue pairs");
-        let mut cycle = Cycle::new(&mut rng);
-        let pair = |_| {
-            let (family, topic) = cycle.next(&mut rng);
-            let prompt = instruction(family, topic, self.phrasing(Split::Train, &mut rng));
-            let (chosen, system) = draw_system(Split::Train, &mut rng);
-            let features = members(chosen).map(|member| member.feature);
-            let rejected = less_true(family, topic, &features, &mut rng);
-            record(family.as_str(), &system, &prompt, passage(family, topic, &features), rejected)
         };
         (0..count).map(pair).collect()
     }
@@ -79,50 +61,6 @@ fn less_helpful(family: Family, topic: &'static Topic, features: &[Feature], rng
     };
     // A bare answer may be all that was full, and a style may put the fact in other words.
     if worse == full { broken_off(&full) } else { worse }
-}
-
-/// A response in the same manner, with the same preferences, that is less true.
-fn less_true(family: Family, topic: &'static Topic, features: &[Feature], rng: &mut ChaCha8Rng) -> String {
-    let full = passage(family, topic, features);
-    loop {
-        let other = topics().choose(rng).unwrap_or(topic);
-        let asked = Family::ALL.choose(rng).copied().unwrap_or(family);
-        let mut told = *topic;
-        let worse = match rng.random_range(0..8) {
-            0 | 1 => {
-                told.facts[family as usize] = asked.fact(topic);
-                passage(family, &told, features)
-            }
-            2 | 3 => {
-                told.facts[family as usize] = family.fact(other);
-                passage(family, &told, features)
-            }
-            4 | 5 => {
-                let (fact, other) = (family.fact(topic), asked.fact(other));
-                let bare = without_articles(fact);
-                full.replace(fact, &muddled(fact, other)).replace(&bare, &muddled(&bare, &without_articles(other)))
-            }
-            6 => {
-                // One part of what belongs to another subject.
-                match rng.random_range(0..6) {
-                    0 => told.analogy = other.analogy,
-                    1 => told.tip = other.tip,
-                    2 => told.caution = other.caution,
-                    3 => told.gloss = other.gloss,
-                    4 => told.term = other.term,
-                    _ => told.kind = other.kind,
-                }
-                passage(family, &told, features)
-            }
-            _ => {
-                let words: Vec<&str> = full.split(' ').collect();
-                words[..rng.random_range(1..words.len().max(2))].join(" ")
-            }
-        };
-        if worse != full {
-            return worse;
-        }
-    }
 }
 
 /// The first half of one statement's words, then the second half of another's.

@@ -133,8 +133,7 @@ pub(super) fn is_article(word: &str) -> bool {
     matches!(word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase().as_str(), "a" | "an" | "the")
 }
 
-/// A sentence as a telegram has it.
-pub(super) fn without_articles(sentence: &str) -> String {
+fn without_articles(sentence: &str) -> String {
     let mut kept: Vec<String> = Vec::new();
     for word in sentence.split(' ') {
         if is_article(word) {

@@ -86,6 +86,10 @@ pub struct Pairs {
     pub count: usize,
     /// Pairs of general helpfulness, without a system message.
     pub helpful: usize,
+    /// Questions of the train split, each under three system messages, that `janus-star` answers for the reward model.
+    pub questions: usize,
+    /// Answers to each, of which any two with different scores are a pair.
+    pub answers: usize,
     /// Further pairs of each kind, on which the reward model's mean and deviation are measured.
     pub held_out: usize,
     /// DPO's inverse temperature.
@@ -104,6 +108,13 @@ pub struct BestOfN {
     pub temperature: f64,
     /// Keeps the smallest set of tokens whose probability reaches this.
     pub top_p: f64,
+}
+
+impl BestOfN {
+    /// The most answers to choose from.
+    pub fn most(&self) -> usize {
+        self.n.last().copied().unwrap_or(1)
+    }
 }
 
 /// Answers to the judged questions; decoding is greedy.
@@ -157,8 +168,9 @@ impl Profile {
         if n.len() < 2 || n[0] != 1 || n.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));
         }
-        if profile.pairs.count == 0 || profile.pairs.helpful == 0 || profile.pairs.held_out == 0 {
-            return Err(bad("pairs.count, pairs.helpful and pairs.held_out must be at least 1".into()));
+        let pairs = &profile.pairs;
+        if [pairs.count, pairs.helpful, pairs.questions, pairs.answers, pairs.held_out].contains(&0) {
+            return Err(bad("pairs.count, helpful, questions, answers and held_out must be at least 1".into()));
         }
         Ok(profile)
     }

@@ -83,34 +83,91 @@ pub fn reward_answers(
 ) -> Result<PathBuf, CommandError> {
     let identity = json!({ "judge": "mini", "reward": "last token" });
     run.stage("reward-answers", &identity, &[("answers", answers), ("model", model), ("records", records_file)], |stage| {
-        let sampled: Vec<Sampled> = read_all(answers.join("responses.jsonl")).failure()?;
-        let conversation = |(record, answer): (&BenchRecord, &Answer)| {
+        let drawn = drawn(records, answers)?;
+        let conversation = |(record, answer): (&BenchRecord, &Drawn)| {
             let mut messages = record.prompt_messages();
-            messages.push(Message::assistant(answer.response.clone()));
+            messages.push(Message::assistant(answer.text.clone()));
             messages
         };
-        let conversations: Vec<Vec<Message>> = records
-            .iter()
-            .zip(&sampled)
-            .flat_map(|(record, sampled)| sampled.responses.iter().map(move |answer| (record, answer)))
-            .map(conversation)
-            .collect();
-        let rewards = RewardModel::load(model)?.rewards(&conversations)?;
-        let mut rows: Vec<Candidates> =
-            sampled.iter().map(|s| Candidates { id: s.id.clone(), rewards: Vec::new(), scores: Vec::new() }).collect();
-        let mut rewards = rewards.into_iter().map(f64::from);
-        for (row, sampled) in rows.iter_mut().zip(&sampled) {
-            row.rewards.extend(rewards.by_ref().take(sampled.responses.len()));
-        }
-        let most = sampled.iter().map(|sampled| sampled.responses.len()).max().unwrap_or(0);
-        for draw in 0..most {
-            let drawn = |sampled: &Sampled| Response { id: sampled.id.clone(), response: sampled.responses[draw].response.clone() };
-            let responses: Vec<Response> = sampled.iter().map(drawn).collect();
-            let scored = score_responses(records, &responses, &VerifiableJudge::mini()).failure()?;
-            for (row, scored) in rows.iter_mut().zip(scored.rows) {
-                row.scores.push(scored.scores);
+        let all = records.iter().zip(&drawn).flat_map(|(record, answers)| answers.iter().map(move |answer| (record, answer)));
+        let mut rewards = RewardModel::load(model)?.rewards(&all.map(conversation).collect::<Vec<_>>())?.into_iter();
+        let candidates = |(record, answers): (&BenchRecord, &Vec<Drawn>)| {
+            let mut row = Candidates { id: record.id.clone().unwrap_or_default(), rewards: Vec::new(), scores: Vec::new() };
+            let mut in_order: Vec<(usize, f64, &Drawn)> = Vec::new();
+            for (answer, reward) in answers.iter().zip(rewards.by_ref()) {
+                in_order.extend(answer.draws.iter().map(|&draw| (draw, f64::from(reward), answer)));
             }
-        }
+            in_order.sort_by_key(|(draw, ..)| *draw);
+            for (_, reward, answer) in in_order {
+                row.rewards.push(reward);
+                row.scores.push(answer.scores.clone());
+            }
+            row
+        };
+        let rows: Vec<Candidates> = records.iter().zip(&drawn).map(candidates).collect();
         write_all(stage.folder().join("rewards.jsonl"), &rows).failure()
     })
+}
+
+/// An answer that was drawn, once or more often, and its scores.
+struct Drawn {
+    text: String,
+    /// Which of the draws.
+    draws: Vec<usize>,
+    scores: Vec<Option<u8>>,
+}
+
+impl Drawn {
+    /// Sum of the scores.
+    fn total(&self) -> u64 {
+        self.scores.iter().flatten().map(|&score| u64::from(score)).sum()
+    }
+}
+
+/// The different answers to each record in a stage's folder, scored.
+fn drawn(records: &[BenchRecord], answers: &Path) -> Result<Vec<Vec<Drawn>>, CommandError> {
+    let sampled: Vec<Sampled> = read_all(answers.join("responses.jsonl")).failure()?;
+    let judge = VerifiableJudge::mini();
+    let of = |(record, sampled): (&BenchRecord, &Sampled)| -> Result<Vec<Drawn>, CommandError> {
+        let mut different: Vec<Drawn> = Vec::new();
+        for (draw, answer) in sampled.responses.iter().enumerate() {
+            match different.iter_mut().find(|drawn| drawn.text == answer.response) {
+                Some(drawn) => drawn.draws.push(draw),
+                None => {
+                    let response = Response { id: sampled.id.clone(), response: answer.response.clone() };
+                    let scored = score_responses(std::slice::from_ref(record), &[response], &judge).failure()?;
+                    let scores = scored.rows.into_iter().next().map(|row| row.scores).unwrap_or_default();
+                    different.push(Drawn { text: answer.response.clone(), draws: vec![draw], scores });
+                }
+            }
+        }
+        Ok(different)
+    };
+    records.iter().zip(&sampled).map(of).collect()
+}
+
+/// Pairs of answers to one record, of which one has the better scores: all there are among the different answers in a
+/// stage's folder and the gold response.
+pub fn ranked_pairs(records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
+    let mut pairs = Vec::new();
+    for (record, mut answers) in records.iter().zip(drawn(records, answers)?) {
+        if answers.iter().all(|answer| answer.text != record.reference_answer) {
+            let best = vec![Some(5); record.rubrics.len()];
+            answers.push(Drawn { text: record.reference_answer.clone(), draws: Vec::new(), scores: best });
+        }
+        let side = |answer: &Drawn| vec![Message::user(record.prompt.clone()), Message::assistant(answer.text.clone())];
+        for chosen in &answers {
+            for rejected in answers.iter().filter(|other| other.total() < chosen.total()) {
+                pairs.push(PairRecord {
+                    main_source: "mini".into(),
+                    original_source: record.source.clone(),
+                    system: record.system.clone(),
+                    prompt: record.prompt.clone(),
+                    chosen: side(chosen),
+                    rejected: side(rejected),
+                });
+            }
+        }
+    }
+    Ok(pairs)
 }

@@ -25,6 +25,24 @@ pub struct RewardPairs {
     pub held_out: Vec<PairRecord>,
 }
 
+impl RewardPairs {
+    /// The last `held_out` pairs apart, or half of all if there are few.
+    pub fn split(mut pairs: Vec<PairRecord>, held_out: usize) -> Self {
+        let held_out = pairs.split_off(pairs.len() - held_out.min(pairs.len() / 2));
+        Self { train: pairs, held_out }
+    }
+
+    /// A pair of each kind in turn, as many as the first kind has; the others begin again when they are over.
+    pub fn in_turn(kinds: &[&Self]) -> Self {
+        let mixed = |of: fn(&Self) -> &[PairRecord]| {
+            let most = kinds.first().map_or(0, |kind| of(kind).len());
+            let turn = |place: usize| kinds.iter().filter_map(move |kind| of(kind).get(place % of(kind).len().max(1)).cloned());
+            (0..most).flat_map(turn).collect()
+        };
+        Self { train: mixed(|kind| &kind.train), held_out: mixed(|kind| &kind.held_out) }
+    }
+}
+
 /// What all models of a run share.
 pub struct Experiment<'a> {
     /// The run's profile.

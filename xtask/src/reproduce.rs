@@ -22,7 +22,7 @@ use crate::progress::duration;
 use crate::stage::RunFolder;
 use claims::Diversity;
 use profile::{Judged, Profile};
-use reward::{RewardModel, ranked_pairs, reward_answers};
+use reward::{RewardModel, reward_answers};
 use train::RewardPairs;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
@@ -106,15 +106,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let preferred = RewardPairs::split(mini.pairs(profile.pairs.count + profile.pairs.held_out), profile.pairs.held_out);
     folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &preferred.train, &star)?));
     folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &preferred.train, &base)?));
-    let asked = asked_in_training(&mut run, &mini, profile.pairs.questions)?;
-    let training = judged::Judged::new(&profile, Split::Train, &asked)?;
-    let own = training.sampled(&mut run, &format!("train-{STAR}"), &star, profile.pairs.answers, args.seed)?;
-    let own = RewardPairs::split(ranked_pairs(training.records().0, &own)?, profile.pairs.held_out);
-    let first = RewardPairs::in_turn(&[&preferred, &own]);
-    let first = experiment.reward(&mut run, "reward-mini", &first, &folder(&folders, "janus")?, &profile.reward)?;
+    let first = experiment.reward(&mut run, "reward-mini", &preferred, &folder(&folders, "janus")?, &profile.reward)?;
     let helpful = RewardPairs::split(mini.helpful_pairs(profile.pairs.helpful + profile.pairs.held_out), profile.pairs.held_out);
-    // The first stage's pairs again among those of general helpfulness: without them the second unlearns the first.
-    let second = RewardPairs::in_turn(&[&helpful, &preferred, &own]);
+    // Mini's pairs again among those of general helpfulness: without them the second stage unlearns the first.
+    let second = RewardPairs::in_turn(&[&helpful, &preferred]);
     let reward = experiment.reward(&mut run, "reward", &second, &first, &profile.helpful)?;
 
     let split = args.on.split();
@@ -128,7 +123,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         |name: &str| scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")));
     let plain_uniform = judged.on_plain(&mut run, "uniform", &folder(&folders, "uniform")?)?;
     let plain_janus = judged.on_plain(&mut run, "janus", &folder(&folders, "janus")?)?;
-    let sampled = judged.sampled(&mut run, STAR, &star, profile.best_of_n.most(), args.seed)?;
+    let sampled = judged.sampled(&mut run, STAR, &star, args.seed)?;
     let (records, file) = judged.records();
     let rewards = reward_answers(&mut run, records, file, &sampled, &reward)?;
     let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
@@ -258,14 +253,6 @@ fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Resul
         let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, train::TEMPLATE.special_tokens()).failure()?;
         tokenizer.save_with_template(stage.folder(), train::TEMPLATE).failure()
     })
-}
-
-/// Questions of the train split, each under several system messages, with gold responses. Returns their file.
-fn asked_in_training(run: &mut RunFolder, mini: &Mini, instructions: usize) -> Result<PathBuf, CommandError> {
-    let records = mini.eval(Split::Train, instructions);
-    let identity = json!({ "records": crate::fingerprint::of_bytes(&serde_json::to_vec(&records).failure()?) });
-    let folder = run.stage("train-asked", &identity, &[], |stage| write_all(stage.folder().join("train.jsonl"), &records).failure())?;
-    Ok(folder.join("train.jsonl"))
 }
 
 /// Puts the data where readers of a run look for it.

@@ -40,8 +40,6 @@ checkpoint_every = 2
 [pairs]
 count = 40
 helpful = 20
-questions = 3
-answers = 2
 held_out = 4
 beta = 0.1
 lambda = 0.1

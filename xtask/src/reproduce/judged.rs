@@ -103,15 +103,15 @@ impl<'a> Judged<'a> {
             .collect())
     }
 
-    /// Draws `n` answers to every record. Returns the stage's folder.
-    pub fn sampled(&self, run: &mut RunFolder, name: &str, model: &Path, n: usize, seed: u64) -> Result<PathBuf, CommandError> {
+    /// Draws answers to every record, of which the best is chosen later. Returns the stage's folder.
+    pub fn sampled(&self, run: &mut RunFolder, name: &str, model: &Path, seed: u64) -> Result<PathBuf, CommandError> {
         let best_of_n = &self.profile.best_of_n;
         let sampling = SamplingParams {
             temperature: best_of_n.temperature,
             top_p: best_of_n.top_p,
             repetition_penalty: 1.0,
             max_tokens: self.profile.answer.max_tokens,
-            n,
+            n: best_of_n.n.last().copied().unwrap_or(1),
             seed: derive_seed(seed, "best of n"),
             ..SamplingParams::default()
         };

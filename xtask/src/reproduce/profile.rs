@@ -86,10 +86,6 @@ pub struct Pairs {
     pub count: usize,
     /// Pairs of general helpfulness, without a system message.
     pub helpful: usize,
-    /// Questions of the train split, each under three system messages, that `janus-star` answers for the reward model.
-    pub questions: usize,
-    /// Answers to each, of which any two with different scores are a pair.
-    pub answers: usize,
     /// Further pairs of each kind, on which the reward model's mean and deviation are measured.
     pub held_out: usize,
     /// DPO's inverse temperature.
@@ -108,13 +104,6 @@ pub struct BestOfN {
     pub temperature: f64,
     /// Keeps the smallest set of tokens whose probability reaches this.
     pub top_p: f64,
-}
-
-impl BestOfN {
-    /// The most answers to choose from.
-    pub fn most(&self) -> usize {
-        self.n.last().copied().unwrap_or(1)
-    }
 }
 
 /// Answers to the judged questions; decoding is greedy.
@@ -169,8 +158,8 @@ impl Profile {
             return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));
         }
         let pairs = &profile.pairs;
-        if [pairs.count, pairs.helpful, pairs.questions, pairs.answers, pairs.held_out].contains(&0) {
-            return Err(bad("pairs.count, helpful, questions, answers and held_out must be at least 1".into()));
+        if [pairs.count, pairs.helpful, pairs.held_out].contains(&0) {
+            return Err(bad("pairs.count, pairs.helpful and pairs.held_out must be at least 1".into()));
         }
         Ok(profile)
     }

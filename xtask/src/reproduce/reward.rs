@@ -117,13 +117,6 @@ struct Drawn {
     scores: Vec<Option<u8>>,
 }
 
-impl Drawn {
-    /// Sum of the scores.
-    fn total(&self) -> u64 {
-        self.scores.iter().flatten().map(|&score| u64::from(score)).sum()
-    }
-}
-
 /// The different answers to each record in a stage's folder, scored.
 fn drawn(records: &[BenchRecord], answers: &Path) -> Result<Vec<Vec<Drawn>>, CommandError> {
     let sampled: Vec<Sampled> = read_all(answers.join("responses.jsonl")).failure()?;
@@ -144,30 +137,4 @@ fn drawn(records: &[BenchRecord], answers: &Path) -> Result<Vec<Vec<Drawn>>, Com
         Ok(different)
     };
     records.iter().zip(&sampled).map(of).collect()
-}
-
-/// Pairs of answers to one record, of which one has the better scores: all there are among the different answers in a
-/// stage's folder and the gold response.
-pub fn ranked_pairs(records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
-    let mut pairs = Vec::new();
-    for (record, mut answers) in records.iter().zip(drawn(records, answers)?) {
-        if answers.iter().all(|answer| answer.text != record.reference_answer) {
-            let best = vec![Some(5); record.rubrics.len()];
-            answers.push(Drawn { text: record.reference_answer.clone(), draws: Vec::new(), scores: best });
-        }
-        let side = |answer: &Drawn| vec![Message::user(record.prompt.clone()), Message::assistant(answer.text.clone())];
-        for chosen in &answers {
-            for rejected in answers.iter().filter(|other| other.total() < chosen.total()) {
-                pairs.push(PairRecord {
-                    main_source: "mini".into(),
-                    original_source: record.source.clone(),
-                    system: record.system.clone(),
-                    prompt: record.prompt.clone(),
-                    chosen: side(chosen),
-                    rejected: side(rejected),
-                });
-            }
-        }
-    }
-    Ok(pairs)
 }

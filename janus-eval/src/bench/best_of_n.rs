@@ -166,10 +166,10 @@ mod tests {
             let rows = [prompt(&[1.0, 2.0], &[1, 2]), prompt(rewards, scores)];
             curve(&rows, alone, &[2], &Bootstrap::default()).unwrap_err()
         };
-        assert!(matches!(of(&[1.0, 2.0], &[1]), Error::Row { row: 1, field: "scores", .. }));
-        assert!(matches!(of(&[1.0, 2.0], &[1, 6]), Error::Row { row: 1, field: "scores", .. }));
-        assert!(matches!(of(&[1.0], &[1]), Error::Row { row: 1, field: "rewards", .. }));
-        assert!(matches!(of(&[1.0, f64::NAN], &[1, 1]), Error::Row { row: 1, field: "rewards", .. }));
+        assert!(matches!(of(&[1.0, 2.0], &[1]), Error::Row { row: 2, field: "scores", .. }));
+        assert!(matches!(of(&[1.0, 2.0], &[1, 6]), Error::Row { row: 2, field: "scores", .. }));
+        assert!(matches!(of(&[1.0], &[1]), Error::Row { row: 2, field: "rewards", .. }));
+        assert!(matches!(of(&[1.0, f64::NAN], &[1, 1]), Error::Row { row: 2, field: "rewards", .. }));
         let two = [prompt(&[1.0], &[1]), prompt(&[1.0], &[1])];
         assert!(matches!(curve(&two, alone, &[], &Bootstrap::default()), Err(Error::Empty { .. })));
         assert!(matches!(curve(&two, alone, &[0], &Bootstrap::default()), Err(Error::Setting { field: "n", .. })));

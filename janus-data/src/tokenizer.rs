@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use janus_core::Rendered;
+use janus_core::{ChatTemplate, Rendered};
+use serde_json::json;
 use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
 
 use crate::{Error, Result, bpe, write_file};
@@ -79,6 +80,34 @@ impl Tokenizer {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let json = self.spelt.to_string(true).map_err(|source| Error::Tokenizer { doing: "be written", source })?;
         write_file(path, json.as_bytes())
+    }
+
+    /// Writes what transformers, vLLM and llama.cpp's converter read beside a model's weights: `tokenizer.json`, and
+    /// `tokenizer_config.json` with the special tokens and the template; each whole or not at all.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// use janus_core::ChatTemplate::MistralInstruct;
+    /// let tokenizer = janus_data::Tokenizer::train(["hi"].into_iter(), 300, MistralInstruct.special_tokens())?;
+    /// tokenizer.save_with_template(folder.path(), MistralInstruct)?;
+    /// let config = std::fs::read_to_string(folder.path().join("tokenizer_config.json"))?;
+    /// assert!(config.contains(r#""eos_token": "</s>""#) && config.contains("[INST]"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tokenizer::save`].
+    pub fn save_with_template(&self, folder: impl AsRef<Path>, template: ChatTemplate) -> Result<()> {
+        let folder = folder.as_ref();
+        let config = json!({
+            "bos_token": template.special_tokens().first().filter(|_| template == ChatTemplate::MistralInstruct),
+            "eos_token": template.end_of_turn(),
+            "add_bos_token": false,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "chat_template": template.jinja(),
+        });
+        self.save(folder.join("tokenizer.json"))?;
+        write_file(folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
     }
 
     /// Ids of a text. Text is text: no special token is added, and the spelling of one in the text is taken for

@@ -8,7 +8,7 @@
 //! | [`toxicity`] | toxicity, diversity and perplexity of continuations | generations with a score each |
 //! | [`multifaceted`] | rubric scores of answers under many system messages | scores of each rubric and run |
 //! | [`distinctness`] | how much the answers to one instruction resemble each other | answers under several system messages |
-//! | [`best_of_n`] | what choosing among N candidates gains | candidates with a reward and a score each |
+//! | [`best_of_n`] | what choosing among N candidates gains | candidates with a reward and scores each |
 //! | [`ablations`] | variants of a model side by side | scores of each variant |
 //! | [`collection`] | what a training set holds | its rows |
 //! | [`bias`] | pronoun accuracy in gendered occupations | answers to Winogender-style rows |

@@ -16,14 +16,25 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// A buffer of `len` numbers.
+    /// A buffer of `len` numbers for a moment: one of up to twice the size will do, a larger one is left for whoever
+    /// needs it.
     pub(crate) fn new(len: usize) -> Self {
+        Self::of_at_most(len, 2 * len)
+    }
+
+    /// A buffer of `len` numbers that is kept from the forward pass to the backward pass. There are some for each layer, so
+    /// what they are too large by adds up.
+    pub(crate) fn kept(len: usize) -> Self {
+        Self::of_at_most(len, len + len / 8)
+    }
+
+    fn of_at_most(len: usize, most: usize) -> Self {
+        let least = len.next_multiple_of(1024);
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         let fit = pool.partition_point(|buffer| buffer.len() < len);
-        // A buffer of over twice the size is left for whoever needs it.
-        let buffer = if pool.get(fit).is_some_and(|buffer| buffer.len() / 2 <= len) { Some(pool.remove(fit)) } else { None };
+        let buffer = if pool.get(fit).is_some_and(|buffer| buffer.len() <= most.max(least)) { Some(pool.remove(fit)) } else { None };
         drop(pool);
-        Self { buffer: buffer.unwrap_or_else(|| vec![0.0; len.next_multiple_of(1024)]), len }
+        Self { buffer: buffer.unwrap_or_else(|| vec![0.0; least]), len }
     }
 }
 
@@ -60,6 +71,17 @@ mod tests {
         drop(Scratch::new(5000));
         for len in [0, 1, 1024, 4999, 5000, 5001] {
             assert_eq!(Scratch::new(len).len(), len);
+            assert_eq!(Scratch::kept(len).len(), len);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_wastes_little() {
+        for len in [1_000_001, 1_500_003, 1_900_000] {
+            drop(Scratch::new(len));
+        }
+        for len in [1_000_000, 1_200_000, 1_880_000] {
+            assert!(Scratch::kept(len).buffer.len() <= len + len / 8 + 1024);
         }
     }
 }

@@ -128,6 +128,11 @@ impl<O: Objective> Trainer<O> {
         Ok(Some(Evaluation { step: self.steps(), loss, figures }))
     }
 
+    /// The settings.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
     /// The model as it is now.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder

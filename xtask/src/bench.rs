@@ -3,6 +3,7 @@
 mod data;
 mod eval;
 mod infer;
+mod optim;
 mod train;
 
 use crate::command::{CommandError, Outcome};
@@ -23,6 +24,7 @@ pub struct Args {
 enum Bench {
     Train(train::Args),
     Infer(infer::Args),
+    Optim(optim::Args),
     Eval(eval::Args),
     Data(data::Args),
 }
@@ -35,6 +37,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
         Bench::Train(args) => train::run(args),
         Bench::Infer(args) => infer::run(args),
+        Bench::Optim(args) => optim::run(args),
         Bench::Eval(args) => eval::run(args),
         Bench::Data(args) => data::run(args),
     }

@@ -1,27 +1,29 @@
 //! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
 
-mod best_of_n;
 pub mod claims;
 mod judged;
 pub mod profile;
 mod report;
-mod train;
+mod reward;
+pub mod train;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use janus_core::{SftRecord, derive_seed};
-use janus_data::mini::{Mini, UNIFORM_SYSTEM, held_out_pairs};
+use janus_data::mini::{Mini, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, held_out_pairs};
 use janus_data::{Tokenizer, read_all, write_all, write_file};
+use janus_eval::bench::best_of_n::{Candidates, curve};
 use janus_eval::report::svg;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::stage::RunFolder;
-use best_of_n::{Chooser, RewardModel, Rewarded, best_of, reward_answers};
-use claims::{BestOf, Diversity};
+use claims::Diversity;
 use profile::{Judged, Profile};
+use reward::{RewardModel, reward_answers};
+use train::RewardPairs;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
 ///
@@ -101,14 +103,14 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     };
     let star = experiment.fine_tune(&mut run, STAR, &one_for_each_instruction(janus().rows(&mini, &profile)), &base)?;
     folders.push((STAR.into(), star.clone()));
-    let pairs = mini.pairs(profile.pairs.count);
-    folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &pairs, &star)?));
-    folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &pairs, &base)?));
-    let first = experiment.reward(&mut run, "reward-mini", &pairs, &folder(&folders, "janus")?, &profile.reward)?;
+    let preferred = RewardPairs::split(mini.pairs(profile.pairs.count + profile.pairs.held_out), profile.pairs.held_out);
+    folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &preferred.train, &star)?));
+    folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &preferred.train, &base)?));
+    let first = experiment.reward(&mut run, "reward-mini", &preferred, &folder(&folders, "janus")?, &profile.reward)?;
+    let helpful = RewardPairs::split(mini.helpful_pairs(profile.pairs.helpful + profile.pairs.held_out), profile.pairs.held_out);
     // Mini's pairs again among those of general helpfulness: without them the second stage unlearns the first.
-    let helpful = mini.helpful_pairs(profile.pairs.helpful).into_iter().zip(pairs.iter().cycle());
-    let mixed: Vec<_> = helpful.flat_map(|(helpful, pair)| [helpful, pair.clone()]).collect();
-    let reward = experiment.reward(&mut run, "reward", &mixed, &first, &profile.helpful)?;
+    let second = RewardPairs::in_turn(&[&helpful, &preferred]);
+    let reward = experiment.reward(&mut run, "reward", &second, &first, &profile.helpful)?;
 
     let split = args.on.split();
     let records_file = data.join(format!("{}.jsonl", split.as_str()));
@@ -124,12 +126,9 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let sampled = judged.sampled(&mut run, STAR, &star, args.seed)?;
     let (records, file) = judged.records();
     let rewards = reward_answers(&mut run, records, file, &sampled, &reward)?;
-    let rewarded: Vec<Rewarded> = read_all(rewards.join("rewards.jsonl")).failure()?;
-    let best = |&n: &usize| {
-        let [reward, oracle] = [Chooser::Reward, Chooser::Oracle].map(|chooser| best_of(&rewarded, records, n, chooser));
-        BestOf { n, reward, oracle }
-    };
-    let best_of_n: Vec<BestOf> = profile.best_of_n.n.iter().map(best).collect();
+    let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
+    let statistics = judged.bootstrap(args.seed);
+    let best_of_n = curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &profile.best_of_n.n, &statistics).failure()?;
     let hits = RewardModel::load(&reward)?.accuracy(&held_out_pairs(records))?;
 
     let mut diversity = Vec::new();
@@ -141,7 +140,6 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         };
         diversity.push(Diversity { distinct, scores: model(&tuned.name)? });
     }
-    let statistics = judged.bootstrap(args.seed);
     let claims = vec![
         claims::order(model("base")?, model("uniform")?, model("janus")?, &statistics)?,
         claims::tie_win(model("uniform")?, model("janus")?, &statistics)?,
@@ -156,7 +154,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         )?,
         claims::against_janus("orpo", "ORPO from the base model", model(ORPO)?, model("janus")?, &statistics)?,
         claims::reward_accuracy(&hits, &statistics)?,
-        claims::best_of_n(&best_of_n, &statistics)?,
+        claims::best_of_n(&best_of_n)?,
     ];
     let findings = report::Findings {
         profile: &name,
@@ -238,7 +236,6 @@ impl Tuned {
 }
 
 fn build_data(run: &mut RunFolder, mini: &Mini, profile: &Profile, seed: u64) -> Result<PathBuf, CommandError> {
-    use janus_data::mini::Split;
     let config = json!({ "seed": seed, "data": profile.data, "version": env!("CARGO_PKG_VERSION") });
     run.stage("mini", &config, &[], |stage| {
         let data = &profile.data;
@@ -254,8 +251,7 @@ fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Resul
         let rows: Vec<SftRecord> = read_all(data.join("train.jsonl")).failure()?;
         let texts = rows.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
         let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, train::TEMPLATE.special_tokens()).failure()?;
-        tokenizer.save(stage.folder().join("tokenizer.json")).failure()?;
-        write_file(stage.folder().join("tokenizer_config.json"), train::tokenizer_config().as_bytes()).failure()
+        tokenizer.save_with_template(stage.folder(), train::TEMPLATE).failure()
     })
 }
 

@@ -5,11 +5,12 @@ mod plan;
 pub mod recipe;
 mod rows;
 mod samples;
+pub mod shape;
 
 use std::path::PathBuf;
 
 use candle_core::Device;
-use janus_data::{Tokenizer, write_file};
+use janus_data::Tokenizer;
 use janus_infer::ModelConfig;
 use janus_train::{Decoder, Dpo, DpoConfig, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft, TokenRow, Trainer};
 use serde_json::json;
@@ -26,7 +27,7 @@ use samples::Watch;
 ///
 /// Reads:   RECIPE, and the model folder, tokenizer and data that it names.
 /// Writes:  into the folder of --out: metrics.jsonl, tensorboard/, checkpoints/, and at the end model/
-///          with config.json, weights and tokenizer. With --plan or --inspect nothing.
+///          with config.json, weights and tokenizer. With --plan nothing.
 /// Resumes: a run that was cut off continues from its newest checkpoint, to the same bytes.
 /// Example: cargo xtask train xtask/recipes/janus-7b.toml --plan
 ///          cargo xtask train mine.toml --set train.lr=1e-5 --out runs/mine
@@ -40,11 +41,8 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Show parameters, memory by part, steps and tokens, and load nothing
-    #[arg(long, conflicts_with = "inspect")]
+    #[arg(long)]
     plan: bool,
-    /// Show the first rows as the model sees them, and train nothing
-    #[arg(long, value_name = "ROWS")]
-    inspect: Option<usize>,
     /// The run's folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -58,9 +56,6 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let recipe = Recipe::load(&args.recipe, &args.set)?;
     if args.plan {
         return plan::run(&recipe);
-    }
-    if let Some(rows) = args.inspect {
-        return inspect::run(&recipe, rows, inspect::Colour::Auto);
     }
     let stem = args.recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
@@ -130,8 +125,7 @@ impl Run<'_> {
         trainer.fit_observed(&self.out, &mut watch).failure()?;
         let last = watch.finish();
         let model = self.out.join("model");
-        self.tokenizer.save(model.join("tokenizer.json")).failure()?;
-        write_file(model.join("tokenizer_config.json"), self.recipe.tokenizer_config().as_bytes()).failure()?;
+        self.tokenizer.save_with_template(&model, self.recipe.template).failure()?;
         let text = format!("{} steps; the model is {}", trainer.steps(), model.display());
         let report = json!({ "command": "train", "steps": trainer.steps(), "model": model, "last_step": last });
         Ok(Outcome::done(text, report))

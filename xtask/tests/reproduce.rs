@@ -40,6 +40,7 @@ checkpoint_every = 2
 [pairs]
 count = 40
 helpful = 20
+held_out = 4
 beta = 0.1
 lambda = 0.1
 [dpo]

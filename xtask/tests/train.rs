@@ -1,4 +1,4 @@
-//! `train`: recipes, plans, rows as the model sees them, and runs that are killed.
+//! `train`: recipes, plans, rows as the model sees them (`data inspect`), and runs that are killed.
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 use std::fs;
@@ -65,6 +65,9 @@ fn a_recipe_with_a_mistake_is_named_with_its_key() {
         ("objective.kind=ppo", "ppo"),
         ("objective.beta=0.1", "beta"),
         ("train.accumulation=0", "accumulation"),
+        ("train.warmup_ratio=3", "share of the steps"),
+        ("train.epochs=0", "train.epochs"),
+        ("train.betas=[9, 999]", "betas"),
         ("lr", "expected KEY=VALUE"),
     ] {
         let output = xtask(folder.path(), &["train", &recipe, "--plan", "--set", set]);
@@ -154,7 +157,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
 }
 
 #[test]
-fn a_recipe_trains_inspects_and_stores_a_reward_scale() {
+fn a_recipe_trains_a_reward_model_and_stores_its_scale() {
     let folder = workshop();
     assert!(train(folder.path(), "sft").status().unwrap().success());
     let output = xtask(folder.path(), &["train", "reward.toml", "--out", "reward", "--json"]);
@@ -162,14 +165,33 @@ fn a_recipe_trains_inspects_and_stores_a_reward_scale() {
     let config: Value = serde_json::from_slice(&fs::read(folder.path().join("reward/model/config.json")).unwrap()).unwrap();
     assert!(config["mean"].is_f64() && config["std"].as_f64().unwrap() > 0.0, "{config}");
     assert!(folder.path().join("reward/model/value_head.safetensors").exists());
+}
 
-    let output = xtask(folder.path(), &["train", "dpo.toml", "--inspect", "1"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.starts_with("document 0 (example 0, chosen): ") && text.contains("document 1 (example 0, rejected): "), "{text}");
-    assert!(text.lines().any(|line| line.split_whitespace().nth(2) == Some("loss")), "{text}");
+#[test]
+fn a_recipes_rows_are_shown_as_its_model_sees_them() {
+    let folder = workshop();
+    let inspect = |arguments: &[&str]| xtask(folder.path(), &[&["data", "inspect", "--recipe"], arguments].concat());
+    let shape = ["--set", "model.shape=tiny"];
+    let text = |arguments: &[&str]| String::from_utf8(inspect(&[&["dpo.toml"], arguments, &shape].concat()).stdout).unwrap();
+    let plain = text(&["--rows", "1", "--skip", "2"]);
+    assert!(plain.starts_with("document 4 (example 2, chosen): ") && plain.contains("document 5 (example 2, rejected): "), "{plain}");
+    assert!(plain.lines().any(|line| line.split_whitespace().nth(2) == Some("loss")), "{plain}");
+    assert!(!plain.contains('\x1b') && text(&["--rows", "1", "--colour", "always"]).contains("\x1b[32m"));
 
-    let small = ["train", "sft.toml", "--inspect", "1", "--set", "data.max_tokens=3"];
-    assert_eq!(xtask(folder.path(), &small).status.code(), Some(2), "no row is left to train on");
+    let output = inspect(&["sft.toml", "--rows", "2", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let documents = report["documents"].as_array().unwrap();
+    assert_eq!(documents.len(), 2);
+    // The four rows that are held out are not among them.
+    let records: Vec<SftRecord> = janus_data::read_all(folder.path().join("sft.jsonl")).unwrap();
+    let tokenizer = Tokenizer::read(folder.path().join("tokenizer.json")).unwrap();
+    let row = tokenizer.conversation(ChatTemplate::MistralInstruct, &records[4].messages()).unwrap();
+    assert_eq!((&documents[0]["ids"], &documents[0]["trained"]), (&serde_json::json!(row.ids), &serde_json::json!(row.trained)));
+
+    let small = inspect(&["sft.toml", "--set", "data.max_tokens=3"]);
+    assert_eq!(small.status.code(), Some(2), "no row is left to train on");
+    let both = inspect(&["sft.toml", "sft.jsonl"]);
+    assert_eq!(both.status.code(), Some(2), "files or a recipe");
 }
 
 #[test]
@@ -181,4 +203,78 @@ fn a_tokenizer_that_does_not_fit_the_embedding_is_refused() {
     let output = xtask(folder.path(), &["train", "dpo.toml", "--out", "dpo"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("embedding has 300 rows"), "{}", error(&output));
+}
+
+#[test]
+fn a_row_without_a_response_is_named_with_its_file_before_anything_is_written() {
+    let folder = workshop();
+    let mut records: Vec<Value> = janus_data::read_all(folder.path().join("sft.jsonl")).unwrap();
+    records[7].as_object_mut().unwrap().remove("output");
+    write_all(folder.path().join("sft.jsonl"), &records).unwrap();
+    let output = xtask(folder.path(), &["train", "sft.toml", "--out", "sft"]);
+    let told = error(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("sft.jsonl") && told.contains('8') && told.contains("output"), "{told}");
+    assert!(!folder.path().join("sft").exists());
+}
+
+#[test]
+fn weights_and_checkpoints_of_another_shape_are_refused_and_stay_as_they_are() {
+    let folder = workshop();
+    assert!(train(folder.path(), "sft").status().unwrap().success());
+    // A model folder whose weights do not have the shape that its config says.
+    let config = folder.path().join("sft/model/config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"intermediate_size\": 256", "\"intermediate_size\": 128")).unwrap();
+    let output = xtask(folder.path(), &["train", "dpo.toml", "--out", "dpo"]);
+    let told = error(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("mlp.") && told.contains("256") && told.contains("128"), "{told}");
+    fs::write(&config, text).unwrap();
+
+    // A run that is continued with a model of another shape.
+    let before = files(&folder.path().join("sft/checkpoints"));
+    let output = xtask(folder.path(), &["train", "sft.toml", "--out", "sft", "--set", "model.shape=smollm2-135m"]);
+    let told = error(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("made with another model"), "{told}");
+    assert!(files(&folder.path().join("sft/checkpoints")) == before);
+}
+
+/// A file may not grow beyond a limit: to the writer, a disk that is full in the middle of a checkpoint.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_from() {
+    let (straight, full) = (workshop(), workshop());
+    assert!(train(straight.path(), "sft").status().unwrap().success());
+    let mut run = train(full.path(), "sft").spawn().unwrap();
+    let checkpoints = full.path().join("sft/checkpoints");
+    let first = checkpoints.join("step-000001");
+    while !first.exists() {
+        assert!(run.try_wait().unwrap().is_none(), "the run ended before it was cut off");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let complete = || {
+        let mut names: Vec<PathBuf> = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.retain(|name| !name.to_string_lossy().contains(".partial"));
+        names.sort();
+        names.into_iter().map(|name| (files(&name), name)).collect::<Vec<_>>()
+    };
+    let before = complete();
+    assert!(!before.is_empty());
+
+    // 2,000 blocks of 512 bytes: metrics fit, weights do not. Without the trap the signal would end the process.
+    let limited = format!("trap '' XFSZ; ulimit -f 2000; exec '{}' train sft.toml --out sft", env!("CARGO_BIN_EXE_xtask"));
+    let output = Command::new("sh").args(["-c", &limited]).current_dir(full.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(last.contains("step-0000") && last.contains("File too large"), "{told}");
+    assert!(complete() == before, "the checkpoints that were there are as they were");
+
+    assert!(train(full.path(), "sft").status().unwrap().success());
+    let (a, b) = (files(&straight.path().join("sft/model")), files(&full.path().join("sft/model")));
+    assert!(a == b, "and the run continues from them to the same bytes");
 }

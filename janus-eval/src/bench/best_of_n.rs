@@ -11,72 +11,105 @@ pub struct Candidates {
     pub id: String,
     /// The reward model's value of each candidate.
     pub rewards: Vec<f64>,
-    /// The judge's score of each candidate; the thing that should rise.
-    pub scores: Vec<f64>,
+    /// The judge's scores of each candidate, one for each rubric, as a [`ScoredRow`](crate::ScoredRow) holds them; their
+    /// mean should rise.
+    pub scores: Vec<Vec<Option<u8>>>,
 }
 
 /// One point of the curve.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// Candidates that the reward model chooses from.
+    /// Candidates that are chosen from.
     pub n: usize,
-    /// Mean score of its choice, with an interval over prompts; none for a single prompt.
-    pub score: f64,
-    /// The interval of the score.
-    pub interval: Option<Interval>,
+    /// Mean score of the reward model's choice.
+    pub reward: Interval,
     /// Mean score of a choice by the judge itself: no reward model can do better.
-    pub oracle: f64,
+    pub oracle: Interval,
 }
 
-/// The expected score of the best of n for each n, over random draws of n from all candidates of a prompt.
+/// What choosing by the reward model gains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// A point for each n, in the order asked for.
+    pub points: Vec<CurvePoint>,
+    /// The score at the last n less the score at the first, prompt by prompt.
+    pub gain: Interval,
+}
+
+/// The expected score of the best of n for each n, over random draws of n from all candidates of a prompt; a candidate's
+/// score is the mean of its rubrics.
 ///
 /// The expectation is exact, with no draw made: of M candidates, ordered by reward, the one of rank i (from 0) is the best
 /// of a random n with probability C(M-1-i, n-1) / C(M, n). Among equal rewards the one drawn first is chosen.
 ///
+/// `cluster` gives the cluster of the prompt at a place; intervals resample clusters. Prompts that each stand alone are
+/// their own: `|row| row`.
+///
 /// # Errors
-/// [`Error::Empty`] without a prompt; [`Error::Row`] for a prompt with another number of scores than rewards, fewer
-/// candidates than the largest n, or a value that is no number; [`Error::Setting`] for an n of 0.
+/// [`Error::Empty`] without an n; [`Error::Row`] for a prompt with another number of scores than rewards, fewer candidates
+/// than the largest n, a candidate without a score or with one outside 1 to 5, or a reward that is no number;
+/// [`Error::Setting`] for an n of 0; [`Error::TooFewUnits`] for fewer than two clusters.
 ///
 /// ```
 /// use janus_eval::Bootstrap;
 /// use janus_eval::bench::best_of_n::{Candidates, curve};
-/// let candidates = [Candidates { id: "1".into(), rewards: vec![0.1, 0.9], scores: vec![3.0, 5.0] }];
-/// let points = curve(&candidates, &[1, 2], &Bootstrap::default())?;
-/// assert_eq!((points[0].score, points[1].score), (4.0, 5.0));
+/// let prompt = |id: &str, rewards: [f64; 2]| Candidates {
+///     id: id.into(),
+///     rewards: rewards.into(),
+///     scores: vec![vec![Some(3), Some(3)], vec![Some(5), Some(5)]],
+/// };
+/// let prompts = [prompt("1", [0.1, 0.9]), prompt("2", [0.4, 0.6]), prompt("3", [0.8, 0.7])];
+/// let curve = curve(&prompts, |row| row, &[1, 2], &Bootstrap::default())?;
+/// assert_eq!(curve.points[0].reward.estimate, 4.0);
+/// assert_eq!(curve.points[1].oracle.estimate, 5.0);
+/// assert!((curve.gain.estimate - 1.0 / 3.0).abs() < 1e-12); // two right choices of three
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
-pub fn curve(prompts: &[Candidates], ns: &[usize], bootstrap: &Bootstrap) -> Result<Vec<CurvePoint>> {
-    if prompts.is_empty() {
-        return Err(Error::Empty { what: "a best-of-N curve over no prompts" });
-    }
+pub fn curve(prompts: &[Candidates], cluster: impl Fn(usize) -> usize, ns: &[usize], bootstrap: &Bootstrap) -> Result<Curve> {
+    let (Some(&first), Some(&last)) = (ns.first(), ns.last()) else {
+        return Err(Error::Empty { what: "a best-of-N curve without an N" });
+    };
     if ns.contains(&0) {
         return Err(Error::Setting { field: "n", got: "0".into(), expected: "1 or more candidates" });
     }
     let most = ns.iter().copied().max().unwrap_or(1);
-    for (row, prompt) in prompts.iter().enumerate() {
-        if prompt.scores.len() != prompt.rewards.len() {
-            return Err(Error::row(row, "scores", format!("{}, one for each reward", prompt.rewards.len()), prompt.scores.len()));
-        }
-        if prompt.rewards.len() < most {
-            return Err(Error::row(row, "rewards", format!("at least {most} candidates"), prompt.rewards.len()));
-        }
-        for (field, values) in [("rewards", &prompt.rewards), ("scores", &prompt.scores)] {
-            if let Some(wrong) = values.iter().find(|value| !value.is_finite()) {
-                return Err(Error::row(row, field, "a finite number", wrong));
-            }
-        }
-    }
-    ns.iter()
-        .map(|&n| {
-            let expected = |by: fn(&Candidates) -> &[f64]| prompts.iter().map(move |prompt| expected_best(by(prompt), &prompt.scores, n));
-            let sample = Sample::of(expected(|prompt| &prompt.rewards))?;
-            let interval = match bootstrap.mean(&sample) {
-                Err(Error::TooFewUnits { .. }) => None,
-                interval => Some(interval?),
-            };
-            Ok(CurvePoint { n, score: sample.mean(), interval, oracle: Sample::of(expected(|prompt| &prompt.scores))?.mean() })
+    let means = prompts.iter().enumerate().map(|(row, prompt)| checked_means(row, prompt, most)).collect::<Result<Vec<_>>>()?;
+    let interval = |value: &dyn Fn(&Candidates, &[f64]) -> f64| {
+        let values = prompts.iter().zip(&means).enumerate().map(|(row, (prompt, means))| (cluster(row), value(prompt, means)));
+        bootstrap.mean(&Sample::clustered(values)?)
+    };
+    let reward = |n: usize| move |prompt: &Candidates, means: &[f64]| expected_best(&prompt.rewards, means, n);
+    let point = |&n: &usize| {
+        Ok(CurvePoint {
+            n,
+            reward: interval(&reward(n))?,
+            oracle: interval(&|_: &Candidates, means: &[f64]| expected_best(means, means, n))?,
         })
-        .collect()
+    };
+    let points = ns.iter().map(point).collect::<Result<_>>()?;
+    let gain = interval(&|prompt: &Candidates, means: &[f64]| reward(last)(prompt, means) - reward(first)(prompt, means))?;
+    Ok(Curve { points, gain })
+}
+
+/// The mean score of each candidate of the prompt at place `row`.
+fn checked_means(row: usize, prompt: &Candidates, most: usize) -> Result<Vec<f64>> {
+    if prompt.scores.len() != prompt.rewards.len() {
+        return Err(Error::row(row, "scores", format!("{}, one for each reward", prompt.rewards.len()), prompt.scores.len()));
+    }
+    if prompt.rewards.len() < most {
+        return Err(Error::row(row, "rewards", format!("at least {most} candidates"), prompt.rewards.len()));
+    }
+    if let Some(wrong) = prompt.rewards.iter().find(|reward| !reward.is_finite()) {
+        return Err(Error::row(row, "rewards", "a finite number", wrong));
+    }
+    let mean = |scores: &Vec<Option<u8>>| {
+        let there: Vec<u8> = scores.iter().flatten().copied().collect();
+        if there.is_empty() || there.iter().any(|score| !(1..=5).contains(score)) {
+            return Err(Error::row(row, "scores", "at least one score of 1 to 5 for each candidate", format!("{scores:?}")));
+        }
+        Ok(there.iter().map(|&score| f64::from(score)).sum::<f64>() / there.len() as f64)
+    };
+    prompt.scores.iter().map(mean).collect()
 }
 
 /// The expected score of the best by `by` among a random `n` of all candidates.
@@ -118,16 +151,46 @@ mod tests {
         sum / count
     }
 
+    /// A prompt whose candidates have one rubric.
+    fn prompt(rewards: &[f64], scores: &[u8]) -> Candidates {
+        Candidates { id: "x".into(), rewards: rewards.into(), scores: scores.iter().map(|&score| vec![Some(score)]).collect() }
+    }
+
+    fn alone(row: usize) -> usize {
+        row
+    }
+
     #[test]
     fn bad_rows_are_named() {
-        let of = |rewards: &[f64], scores: &[f64]| {
-            let row = Candidates { id: "x".into(), rewards: rewards.into(), scores: scores.into() };
-            curve(&[row], &[2], &Bootstrap::default()).unwrap_err()
+        let of = |rewards: &[f64], scores: &[u8]| {
+            let rows = [prompt(&[1.0, 2.0], &[1, 2]), prompt(rewards, scores)];
+            curve(&rows, alone, &[2], &Bootstrap::default()).unwrap_err()
         };
-        assert!(matches!(of(&[1.0, 2.0], &[1.0]), Error::Row { field: "scores", .. }));
-        assert!(matches!(of(&[1.0], &[1.0]), Error::Row { field: "rewards", .. }));
-        assert!(matches!(of(&[1.0, f64::NAN], &[1.0, 1.0]), Error::Row { field: "rewards", .. }));
-        assert!(curve(&[], &[1], &Bootstrap::default()).is_err());
+        assert!(matches!(of(&[1.0, 2.0], &[1]), Error::Row { row: 2, field: "scores", .. }));
+        assert!(matches!(of(&[1.0, 2.0], &[1, 6]), Error::Row { row: 2, field: "scores", .. }));
+        assert!(matches!(of(&[1.0], &[1]), Error::Row { row: 2, field: "rewards", .. }));
+        assert!(matches!(of(&[1.0, f64::NAN], &[1, 1]), Error::Row { row: 2, field: "rewards", .. }));
+        let two = [prompt(&[1.0], &[1]), prompt(&[1.0], &[1])];
+        assert!(matches!(curve(&two, alone, &[], &Bootstrap::default()), Err(Error::Empty { .. })));
+        assert!(matches!(curve(&two, alone, &[0], &Bootstrap::default()), Err(Error::Setting { field: "n", .. })));
+        assert!(matches!(curve(&two, |_| 0, &[1], &Bootstrap::default()), Err(Error::TooFewUnits { got: 1 })));
+        assert!(matches!(curve(&[], alone, &[1], &Bootstrap::default()), Err(Error::Empty { .. } | Error::TooFewUnits { .. })));
+    }
+
+    #[test]
+    fn a_candidate_counts_by_the_mean_of_its_rubrics_and_the_gain_is_paired() {
+        let rows: Vec<Candidates> = (0..6)
+            .map(|row| Candidates {
+                id: row.to_string(),
+                rewards: vec![0.0, 1.0],
+                scores: vec![vec![Some(2), Some(4), None], vec![Some(5), Some(5), Some(4 + u8::from(row % 2 == 0))]],
+            })
+            .collect();
+        let curve = curve(&rows, |row| row / 2, &[1, 2], &Bootstrap::default()).unwrap();
+        let (best, other) = ((5.0 + 14.0 / 3.0) / 2.0, 3.0);
+        assert!((curve.points[1].reward.estimate - best).abs() < 1e-12 && (curve.gain.estimate - (best - other) / 2.0).abs() < 1e-12);
+        assert!(curve.gain.low > 0.0 && curve.gain.n == 6);
+        assert_eq!(curve.points[1].reward, curve.points[1].oracle);
     }
 
     proptest! {
@@ -143,11 +206,12 @@ mod tests {
         }
 
         #[test]
-        fn the_oracle_never_falls(scores in proptest::collection::vec(1.0_f64..5.0, 4..12)) {
-            let row = Candidates { id: "x".into(), rewards: scores.clone(), scores };
-            let points = curve(&[row], &[1, 2, 3, 4], &Bootstrap::default()).unwrap();
-            prop_assert!(points.windows(2).all(|pair| pair[0].oracle <= pair[1].oracle + 1e-12));
-            prop_assert!(points.iter().all(|point| (point.score - point.oracle).abs() < 1e-12));
+        fn the_oracle_never_falls(scores in proptest::collection::vec(1_u8..=5, 4..12)) {
+            let rewards: Vec<f64> = scores.iter().map(|&score| score.into()).collect();
+            let rows = [prompt(&rewards, &scores), prompt(&rewards, &scores)];
+            let points = curve(&rows, alone, &[1, 2, 3, 4], &Bootstrap::default()).unwrap().points;
+            prop_assert!(points.windows(2).all(|pair| pair[0].oracle.estimate <= pair[1].oracle.estimate + 1e-12));
+            prop_assert!(points.iter().all(|point| (point.reward.estimate - point.oracle.estimate).abs() < 1e-12));
         }
     }
 }

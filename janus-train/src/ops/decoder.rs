@@ -63,7 +63,7 @@ pub(crate) fn decoder_into(
         layers.push(Layer::new(hidden, layer, shape, &slots.slots[at..end])?);
         at = end;
     }
-    let mut x = Scratch::new(tokens * hidden);
+    let mut x = Scratch::kept(tokens * hidden);
     embedding::gather(&Values::of(weights.embed_tokens)?, ids, hidden, &mut x);
     let knot = tie(&all, &slots)?;
     let op = Decoder {

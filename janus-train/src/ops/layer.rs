@@ -298,12 +298,12 @@ impl Layer {
         let w = &self.read()?;
         let mut kept = Kept {
             x,
-            qkv: Scratch::new(tokens * qkv),
-            mixed: Scratch::new(tokens * q),
-            middle: Scratch::new(tokens * hidden),
-            gate_up: Scratch::new(tokens * 2 * ffn),
+            qkv: Scratch::kept(tokens * qkv),
+            mixed: Scratch::kept(tokens * q),
+            middle: Scratch::kept(tokens * hidden),
+            gate_up: Scratch::kept(tokens * 2 * ffn),
         };
-        let mut y = Scratch::new(tokens * hidden);
+        let mut y = Scratch::kept(tokens * hidden);
         let x = &*kept.x;
 
         kept.qkv.par_chunks_mut(ROWS_PER_TASK * qkv).enumerate().for_each(|(task, qkv_rows)| {

@@ -1,6 +1,6 @@
 //! The language-model head fused with log-softmax and gather.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -10,20 +10,24 @@ use super::slot::Slot;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
-use crate::simd::{exp_minus_max, max, vectorised};
+use crate::simd::{exp, exp_minus_max, max, vectorised};
 
-/// Rows whose logits one task holds.
+/// Rows whose logits one task computes.
 const ROWS: usize = 128;
-/// Logits held at a time in the backward pass, at most (but at least [`ROWS`] rows).
-const LOGITS: usize = 1 << 24;
+/// Vocabulary entries whose logits a task of the forward pass holds: 2 MB with its rows, which stay near the core.
+const FORWARD_VOCAB: usize = 4096;
+/// Logits that [`linear_logprobs`] holds at a time in its backward pass, at most: a part of the vocabulary of all rows, if
+/// these are few.
+pub const LOGITS_HELD: usize = 1 << 22;
 /// Vocabulary entries whose weight gradient one task sums.
 const VOCAB: usize = 512;
 
 /// `log_softmax(hidden[rows[r]] · weightᵀ)[targets[r]]` for each r: hidden `[tokens, hidden]`, weight
 /// `[vocab, hidden]`; gives `[rows]`.
 ///
-/// Logits exist for a few hundred rows at a time and are computed again in the backward pass: no
-/// `[tokens, vocab]` is ever kept, and tokens that are not in `rows` cost nothing.
+/// Logits exist for a part of the vocabulary at a time and are computed again in the backward pass: no
+/// `[tokens, vocab]` is ever kept, and tokens that are not in `rows` cost nothing. What is kept for a row is its largest
+/// logit and the sum of exponentials, from which a softmax follows part by part.
 ///
 /// # Errors
 /// If shapes do not fit, `rows` and `targets` differ in length, or an index is out of range.
@@ -49,7 +53,8 @@ pub(crate) fn linear_logprobs_into(hidden: &Tensor, weight: &Tensor, rows: &[u32
     if !hidden.device().is_cpu() {
         return naive(hidden, weight, rows, targets);
     }
-    hidden.contiguous()?.apply_op2(&weight.contiguous()?, LinearLogprobs { rows: rows.into(), targets: targets.into(), slot })
+    let op = LinearLogprobs { rows: rows.into(), targets: targets.into(), slot, softmaxes: Mutex::default() };
+    hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
 /// [`linear_logprobs`] in plain candle ops; keeps all logits.
@@ -66,6 +71,32 @@ struct LinearLogprobs {
     targets: Arc<[u32]>,
     /// Where the weight's gradient goes, if not to candle.
     slot: Option<Slot>,
+    /// Of each row, after the forward pass.
+    softmaxes: Mutex<Vec<Softmax>>,
+}
+
+/// What normalises a row's softmax.
+#[derive(Clone, Copy, Default)]
+struct Softmax {
+    /// The largest logit.
+    max: f32,
+    /// Sum of e^(logit - max).
+    sum: f32,
+}
+
+impl Softmax {
+    /// That of some logits, which are overwritten.
+    #[inline(always)]
+    fn of(logits: &mut [f32]) -> Self {
+        Self { max: max(logits), sum: exp_minus_max(logits, 1.0) }
+    }
+
+    /// That of both together.
+    #[inline(always)]
+    fn with(self, other: Self) -> Self {
+        let max = if other.max > self.max { other.max } else { self.max };
+        Self { max, sum: self.sum * exp(self.max - max) + other.sum * exp(other.max - max) }
+    }
 }
 
 impl CustomOp2 for LinearLogprobs {
@@ -77,22 +108,39 @@ impl CustomOp2 for LinearLogprobs {
         let ((_, width), (vocab, _)) = (l1.shape().dims2()?, l2.shape().dims2()?);
         let (hidden, weight) = (slice(s1, l1)?, Mat::new(slice(s2, l2)?, vocab, width));
         let mut logprobs = vec![0.0; self.rows.len()];
-        logprobs.par_chunks_mut(ROWS).zip(self.rows.par_chunks(ROWS).zip(self.targets.par_chunks(ROWS))).for_each(
-            |(logprobs, (rows, targets))| {
-                let (mut x, mut logits) = (Scratch::new(rows.len() * width), Scratch::new(rows.len() * vocab));
+        let mut softmaxes = vec![Softmax::default(); self.rows.len()];
+        let held = FORWARD_VOCAB.min(vocab);
+        logprobs
+            .par_chunks_mut(ROWS)
+            .zip(softmaxes.par_chunks_mut(ROWS))
+            .zip(self.rows.par_chunks(ROWS).zip(self.targets.par_chunks(ROWS)))
+            .for_each(|((logprobs, softmaxes), (rows, targets))| {
+                let n = rows.len();
+                let (mut x, mut logits) = (Scratch::new(n * width), Scratch::new(n * held));
                 gather(hidden, rows, width, &mut x);
-                matmul(MatMut::new(&mut logits, rows.len(), vocab), false, Mat::new(&x, rows.len(), width), weight.t());
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for ((logprob, logits), &target) in logprobs.iter_mut().zip(logits.chunks_exact_mut(vocab)).zip(targets) {
-                            let above = logits[target as usize] - max(logits);
-                            *logprob = above - exp_minus_max(logits, 1.0).ln();
-                        }
-                    },
-                );
-            },
-        );
+                for start in (0..vocab).step_by(held) {
+                    let ids = start..(start + held).min(vocab);
+                    let logits = &mut logits[..n * ids.len()];
+                    matmul(MatMut::new(logits, n, ids.len()), false, Mat::new(&x, n, width), weight.rows(ids.clone()).t());
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (r, logits) in logits.chunks_exact_mut(ids.len()).enumerate() {
+                                let target = targets[r] as usize;
+                                if ids.contains(&target) {
+                                    logprobs[r] = logits[target - start];
+                                }
+                                let part = Softmax::of(logits);
+                                softmaxes[r] = if start == 0 { part } else { softmaxes[r].with(part) };
+                            }
+                        },
+                    );
+                }
+                for (logprob, softmax) in logprobs.iter_mut().zip(softmaxes) {
+                    *logprob = (*logprob - softmax.max) - softmax.sum.ln();
+                }
+            });
+        *self.softmaxes.lock().unwrap_or_else(PoisonError::into_inner) = softmaxes;
         let rows = logprobs.len();
         output(logprobs, rows)
     }
@@ -123,44 +171,54 @@ impl LinearLogprobs {
     /// With p = softmax(logits): d logits = g · (onehot(target) - p).
     fn gradients(&self, hidden: &[f32], w: Mat<'_>, g: &[f32], dhidden: &mut [f32], dweight: Option<(&mut [f32], bool)>) {
         let (vocab, width) = w.shape();
-        let held = (LOGITS / vocab / ROWS).max(1) * ROWS;
-        let most = held.min(self.rows.len());
-        let (mut x, mut dx, mut dlogits) = (Scratch::new(most * width), Scratch::new(most * width), Scratch::new(most * vocab));
+        let softmaxes = self.softmaxes.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = self.rows.len().clamp(1, LOGITS_HELD / VOCAB);
+        let held = (LOGITS_HELD / most / VOCAB * VOCAB).min(vocab);
+        let (mut x, mut dx, mut dlogits) = (Scratch::new(most * width), Scratch::new(most * width), Scratch::new(most * held));
         let (dweight, mut filled) = dweight.map_or((None, false), |(dweight, filled)| (Some(dweight), filled));
         let mut dweight = dweight.map(|dweight| MatMut::new(dweight, vocab, width));
-        for ((rows, targets), g) in self.rows.chunks(held).zip(self.targets.chunks(held)).zip(g.chunks(held)) {
+        let rows = self.rows.chunks(most).zip(self.targets.chunks(most));
+        for ((rows, targets), (softmaxes, g)) in rows.zip(softmaxes.chunks(most).zip(g.chunks(most))) {
             let n = rows.len();
-            let (x, dx, dlogits) = (&mut x[..n * width], &mut dx[..n * width], &mut dlogits[..n * vocab]);
+            let (x, dx) = (&mut x[..n * width], &mut dx[..n * width]);
             gather(hidden, rows, width, x);
             let x: &[f32] = x;
-            x.par_chunks(ROWS * width)
-                .zip(dx.par_chunks_mut(ROWS * width).zip(dlogits.par_chunks_mut(ROWS * vocab)))
-                .zip(targets.par_chunks(ROWS).zip(g.par_chunks(ROWS)))
-                .for_each(|((x, (dx, dlogits)), (targets, g))| {
-                    let n = targets.len();
-                    matmul(MatMut::new(dlogits, n, vocab), false, Mat::new(x, n, width), w.t());
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for ((row, &target), &g) in dlogits.chunks_exact_mut(vocab).zip(targets).zip(g) {
-                                let scale = -g / exp_minus_max(row, 1.0);
-                                row.iter_mut().for_each(|p| *p *= scale);
-                                row[target as usize] += g;
-                            }
-                        },
-                    );
-                    matmul(MatMut::new(dx, n, width), false, Mat::new(dlogits, n, vocab), w);
-                });
-            scatter_add(dx, rows, width, dhidden);
-            if let Some(dweight) = &mut dweight {
-                let (x, dlogits) = (Mat::new(x, n, width), Mat::new(dlogits, n, vocab));
-                let blocks = dweight.reborrow().row_blocks(VOCAB);
-                blocks.into_par_iter().enumerate().for_each(|(task, dweight)| {
-                    let ids = task * VOCAB..task * VOCAB + dweight.height();
-                    matmul(dweight, filled, dlogits.cols(ids).t(), x);
-                });
-                filled = true;
+            for start in (0..vocab).step_by(held) {
+                let ids = start..(start + held).min(vocab);
+                let (part, w) = (ids.len(), w.rows(ids.clone()));
+                let dlogits = &mut dlogits[..n * part];
+                x.par_chunks(ROWS * width)
+                    .zip(dx.par_chunks_mut(ROWS * width).zip(dlogits.par_chunks_mut(ROWS * part)))
+                    .zip(targets.par_chunks(ROWS).zip(softmaxes.par_chunks(ROWS).zip(g.par_chunks(ROWS))))
+                    .for_each(|((x, (dx, dlogits)), (targets, (softmaxes, g)))| {
+                        let n = targets.len();
+                        matmul(MatMut::new(dlogits, n, part), false, Mat::new(x, n, width), w.t());
+                        vectorised(
+                            #[inline(always)]
+                            || {
+                                for (r, row) in dlogits.chunks_exact_mut(part).enumerate() {
+                                    let (Softmax { max, sum }, target) = (softmaxes[r], targets[r] as usize);
+                                    let scale = -g[r] / sum;
+                                    row.iter_mut().for_each(|logit| *logit = exp(*logit - max) * scale);
+                                    if ids.contains(&target) {
+                                        row[target - start] += g[r];
+                                    }
+                                }
+                            },
+                        );
+                        matmul(MatMut::new(dx, n, width), start > 0, Mat::new(dlogits, n, part), w);
+                    });
+                if let Some(dweight) = &mut dweight {
+                    let (x, dlogits) = (Mat::new(x, n, width), Mat::new(dlogits, n, part));
+                    let blocks = dweight.rows(ids).row_blocks(VOCAB);
+                    blocks.into_par_iter().enumerate().for_each(|(task, dweight)| {
+                        let columns = task * VOCAB..task * VOCAB + dweight.height();
+                        matmul(dweight, filled, dlogits.cols(columns).t(), x);
+                    });
+                }
             }
+            scatter_add(dx, rows, width, dhidden);
+            filled = true;
         }
     }
 }
@@ -172,10 +230,10 @@ mod tests {
 
     #[test]
     fn agrees_with_its_twin_and_with_finite_differences() {
-        // Several chunks of logits, the last one short, and a row that is used twice.
-        let (hidden, weight) = (random(&[400, 16], 1), random(&[8000, 16], 2));
+        // Several parts of the vocabulary in both passes, the last one short, and a row that is used twice.
+        let (hidden, weight) = (random(&[400, 16], 1), random(&[16_900, 16], 2));
         let rows: Vec<u32> = (0..300).map(|r| (r * 7) % 400).chain([5, 5]).collect();
-        let targets: Vec<u32> = (0..302).map(|r| (r * 131) % 8000).collect();
+        let targets: Vec<u32> = (0..302).map(|r| (r * 131) % 16_900).collect();
         assert_same(
             &[&hidden, &weight],
             |t| linear_logprobs(&t[0], &t[1], &rows, &targets),
@@ -183,6 +241,15 @@ mod tests {
             2e-5,
         );
         assert_gradients(&[&random(&[4, 3], 3), &random(&[7, 3], 4)], |t| linear_logprobs(&t[0], &t[1], &[0, 2, 3], &[6, 0, 1]));
+    }
+
+    #[test]
+    fn more_rows_than_are_held_at_a_time_agree_with_the_twin() {
+        let (hidden, weight) = (random(&[500, 8], 1), random(&[520, 8], 2));
+        let rows: Vec<u32> = (0..LOGITS_HELD as u32 / VOCAB as u32 + 700).map(|r| r % 500).collect();
+        let targets: Vec<u32> = rows.iter().map(|row| (row * 131) % 520).collect();
+        let fast = |t: &[Tensor]| linear_logprobs(&t[0], &t[1], &rows, &targets);
+        assert_same(&[&hidden, &weight], fast, |t| naive(&t[0], &t[1], &rows, &targets), 1e-3);
     }
 
     #[test]

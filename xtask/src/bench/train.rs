@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use janus_infer::{Architecture, ModelConfig};
+use janus_infer::ModelConfig;
 use janus_train::{Decoder, Dpo, DpoConfig, Objective, Reference, Sft, TokenRow, TrainConfig, Trainer, ops};
 use serde_json::json;
 
 use super::{median, peak_mb};
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::train::shape::Shape;
 
 /// Measure training: tokens a second, share of the matrix-product rate, peak memory
 ///
@@ -41,59 +42,11 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Shape {
-    /// 5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768
-    M6m,
-    /// 135 M parameters: SmolLM2-135M's architecture
-    Smollm2,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
     /// Next tokens
     Sft,
     /// Pairs, with a reference model in the step
     Dpo,
-}
-
-impl Shape {
-    fn config(self) -> ModelConfig {
-        let m6m = ModelConfig {
-            architecture: Architecture::Mistral,
-            vocab_size: 2048,
-            hidden_size: 256,
-            intermediate_size: 768,
-            num_hidden_layers: 6,
-            num_attention_heads: 8,
-            num_key_value_heads: 4,
-            head_dim: 32,
-            rms_norm_eps: 1e-5,
-            rope_theta: 1e4,
-            rope_scaling: None,
-            max_position_embeddings: 2048,
-            sliding_window: None,
-            tie_word_embeddings: false,
-            initializer_range: 0.02,
-            bos_token_id: Some(1),
-            eos_token_id: Some(2),
-        };
-        match self {
-            Shape::M6m => m6m,
-            Shape::Smollm2 => ModelConfig {
-                architecture: Architecture::Llama,
-                vocab_size: 49152,
-                hidden_size: 576,
-                intermediate_size: 1536,
-                num_hidden_layers: 30,
-                num_attention_heads: 9,
-                num_key_value_heads: 3,
-                head_dim: 64,
-                rope_theta: 1e5,
-                tie_word_embeddings: true,
-                ..m6m
-            },
-        }
-    }
 }
 
 /// Floating-point operations of the forward pass for one token of a row of `seq`: two for each weight of a matrix

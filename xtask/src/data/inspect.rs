@@ -9,22 +9,38 @@ use serde_json::{Value, json};
 
 use super::rows::ReadArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::train::inspect::{self, Colour};
+use crate::train::recipe::Recipe;
 
 /// Show rows, and what of them is trained
 ///
 /// With a tokenizer, each row is also shown as the tokens that a model is trained on: the template's special
 /// tokens in angle brackets as they are spelt, tokens that carry loss in [square brackets].
 ///
-/// Reads:   FILES of any layout.
+/// With a recipe of `train` in the place of files, its rows are shown exactly as its model is trained on them, after
+/// truncation and without those held out: a line for each token with its place, its id, whether it carries loss
+/// (in green), and its text, document by document.
+///
+/// Reads:   FILES of any layout, or RECIPE and the tokenizer and data that it names.
 /// Writes:  nothing; the rows go to stdout.
 /// Example: cargo xtask data inspect sft.jsonl --rows 2 --tokenizer tokenizer.json
+///          cargo xtask data inspect --recipe xtask/recipes/janus-dpo-7b.toml --rows 1
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Files, or patterns in quotes
-    #[arg(value_name = "FILES", required = true)]
+    #[arg(value_name = "FILES", required_unless_present = "recipe", conflicts_with = "recipe")]
     files: Vec<String>,
-    /// Rows to show
+    /// A recipe of `train`, to show its rows as its model sees them
+    #[arg(long, value_name = "RECIPE", conflicts_with_all = ["tokenizer", "template", "from", "maps"])]
+    recipe: Option<PathBuf>,
+    /// Sets a key of the recipe, such as data.max_tokens=512; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", requires = "recipe")]
+    set: Vec<String>,
+    /// When the recipe's tokens are coloured
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto, requires = "recipe")]
+    colour: Colour,
+    /// Rows, or pairs of a recipe, to show
     #[arg(long, value_name = "N", default_value_t = 3)]
     rows: usize,
     /// Rows to pass over first
@@ -44,6 +60,9 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
+    if let Some(recipe) = &args.recipe {
+        return inspect::run(&Recipe::load(recipe, &args.set)?, args.skip, args.rows, args.colour);
+    }
     let tokenizer = args.tokenizer.as_ref().map(Tokenizer::read).transpose().bad_input()?;
     let mut files = Vec::new();
     for pattern in &args.files {

@@ -1,6 +1,7 @@
 //! The claims, from the scores of the judged models.
 
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
+use janus_eval::bench::best_of_n::{Curve, CurvePoint};
 use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, Sample, ScoredRow, pool};
 use serde_json::{Value, json};
 
@@ -154,37 +155,24 @@ pub fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Claim, Com
     Ok(claim)
 }
 
-/// The scores when the best of `n` sampled answers is given, as the reward model has it and at best.
-#[derive(Debug, Clone)]
-pub struct BestOf {
-    /// Answers to choose from.
-    pub n: usize,
-    /// By the reward model.
-    pub reward: Scores,
-    /// By the score itself.
-    pub oracle: Scores,
-}
-
 /// More answers to choose from, a better choice.
-pub fn best_of_n(curve: &[BestOf], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
-    let [first, .., last] = curve else {
+pub fn best_of_n(curve: &Curve) -> Result<Claim, CommandError> {
+    let [first, .., last] = &curve.points[..] else {
         return Err(CommandError::failure("best_of_n needs at least two numbers of answers"));
     };
-    let gain = last.reward.minus(&first.reward, bootstrap)?;
     let statement = format!(
-        "The reward model's choice among {} sampled answers scores above the first of them (estimate: difference of the mean scores)",
-        last.n
+        "The reward model's choice among {} sampled answers scores above its choice among {} (estimate: difference of the mean scores)",
+        last.n, first.n
     );
-    let point = |at: &BestOf| -> Result<Value, CommandError> {
-        let (reward, oracle) = (at.reward.mean(bootstrap)?, at.oracle.mean(bootstrap)?);
-        Ok(json!({ "n": at.n, "reward": interval(&reward), "oracle": interval(&oracle) }))
-    };
-    let values = curve.iter().map(point).collect::<Result<Vec<_>, _>>()?;
-    Ok(Claim::above("best_of_n", statement, &gain, 0.0).with_values(values))
+    let point = |at: &CurvePoint| json!({ "n": at.n, "reward": interval(&at.reward), "oracle": interval(&at.oracle) });
+    let values: Vec<Value> = curve.points.iter().map(point).collect();
+    Ok(Claim::above("best_of_n", statement, &curve.gain, 0.0).with_values(values))
 }
 
 #[cfg(test)]
 mod tests {
+    use janus_eval::bench::best_of_n::{Candidates, curve};
+
     use super::*;
 
     fn scores(model: &str, rows: impl IntoIterator<Item = [u8; 4]>) -> Scores {
@@ -252,8 +240,13 @@ mod tests {
     #[test]
     fn best_of_n_needs_a_gain_that_is_no_chance() {
         let holds = |levels: [u8; 2]| {
-            let curve = [(1, levels[0]), (16, levels[1])].map(|(n, level)| BestOf { n, reward: flat("r", level), oracle: flat("o", 5) });
-            best_of_n(&curve, &Bootstrap::default()).unwrap().holds
+            let row = |i: usize| Candidates {
+                id: i.to_string(),
+                rewards: vec![0.0, 1.0],
+                scores: levels.map(|score| vec![Some(score); 4]).into(),
+            };
+            let rows: Vec<Candidates> = (0..30).map(row).collect();
+            best_of_n(&curve(&rows, |row| row / SYSTEMS_PER_INSTRUCTION, &[1, 2], &Bootstrap::default()).unwrap()).unwrap().holds
         };
         assert_eq!((holds([3, 4]), holds([4, 4]), holds([4, 3])), (Some(true), Some(false), Some(false)));
     }

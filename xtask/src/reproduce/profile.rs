@@ -86,6 +86,8 @@ pub struct Pairs {
     pub count: usize,
     /// Pairs of general helpfulness, without a system message.
     pub helpful: usize,
+    /// Further pairs of each kind, on which the reward model's mean and deviation are measured.
+    pub held_out: usize,
     /// DPO's inverse temperature.
     pub beta: f64,
     /// ORPO's weight of the odds ratio.
@@ -155,8 +157,9 @@ impl Profile {
         if n.len() < 2 || n[0] != 1 || n.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));
         }
-        if profile.pairs.count == 0 || profile.pairs.helpful == 0 {
-            return Err(bad("pairs.count and pairs.helpful must be at least 1".into()));
+        let pairs = &profile.pairs;
+        if [pairs.count, pairs.helpful, pairs.held_out].contains(&0) {
+            return Err(bad("pairs.count, pairs.helpful and pairs.held_out must be at least 1".into()));
         }
         Ok(profile)
     }

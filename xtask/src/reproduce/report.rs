@@ -2,10 +2,11 @@
 
 use janus_core::Dimension;
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
+use janus_eval::bench::best_of_n::{Curve, CurvePoint};
 use janus_eval::report::{BarChart, BarGroup, Cell, Example, Figure, Line, LineChart, Plot, Point, Report, Section, Table};
 use janus_eval::{Bootstrap, Claim, Interval, Sample, summarise};
 
-use super::claims::{BestOf, Diversity, Scores};
+use super::claims::{Diversity, Scores};
 use crate::command::{Blame as _, CommandError};
 
 /// What a run found.
@@ -23,7 +24,7 @@ pub struct Findings<'a> {
     /// The models by the number of system messages that they were trained on.
     pub diversity: &'a [Diversity<'a>],
     /// The best of many answers.
-    pub best_of_n: &'a [BestOf],
+    pub best_of_n: &'a Curve,
     /// The bootstrap of every interval.
     pub statistics: &'a Bootstrap,
     /// Answers to read.
@@ -53,7 +54,7 @@ pub fn build(findings: &Findings<'_>) -> Result<Report, CommandError> {
             .figure(generalisation(findings)?)
             .table(by_source(findings)?)
             .figure(by_dimension(findings)?),
-        Section::new("The best of many answers").figure(best_of_n(findings)?),
+        Section::new("The best of many answers").figure(best_of_n(findings)),
         Section::new("Answers").examples(findings.examples.clone()),
     ];
     Ok(report)
@@ -78,23 +79,23 @@ pub fn generalisation(findings: &Findings<'_>) -> Result<Figure, CommandError> {
 }
 
 /// Score by the number of sampled answers that the best is chosen from.
-fn best_of_n(findings: &Findings<'_>) -> Result<Figure, CommandError> {
-    let line = |name: &str, of: fn(&BestOf) -> &Scores| -> Result<Line, CommandError> {
-        let point = |at: &BestOf| Ok(Point { x: at.n as f64, y: of(at).mean(findings.statistics)?.into() });
-        Ok(Line { name: name.into(), points: findings.best_of_n.iter().map(point).collect::<Result<_, CommandError>>()? })
+fn best_of_n(findings: &Findings<'_>) -> Figure {
+    let line = |name: &str, of: fn(&CurvePoint) -> Interval| {
+        let point = |at: &CurvePoint| Point { x: at.n as f64, y: of(at).into() };
+        Line { name: name.into(), points: findings.best_of_n.points.iter().map(point).collect() }
     };
     let chart = LineChart {
         x_label: "sampled answers to choose from".into(),
         y_label: "mean score, 1 to 5".into(),
         log_x: true,
         y_range: Some([1.0, 5.0]),
-        lines: vec![line("reward model", |at| &at.reward)?, line("oracle", |at| &at.oracle)?],
+        lines: vec![line("reward model", |at| at.reward), line("oracle", |at| at.oracle)],
     };
-    Ok(Figure::new(
+    Figure::new(
         "Score of the best of N sampled answers of janus-star",
-        "Chosen by the reward model, and, as an upper bound, by the score itself.",
+        "Chosen by the reward model, and, as an upper bound, by the score itself; the mean over all choices of N among the sampled.",
         Plot::Lines(chart),
-    ))
+    )
 }
 
 fn by_source(findings: &Findings<'_>) -> Result<Table, CommandError> {

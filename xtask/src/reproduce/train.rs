@@ -17,16 +17,30 @@ use crate::stage::{RunFolder, Stage};
 /// The layout of every prompt of the experiment.
 pub const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
 
-/// `tokenizer_config.json` of the experiment's models.
-pub fn tokenizer_config() -> String {
-    let config = json!({
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "add_bos_token": false,
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": TEMPLATE.jinja(),
-    });
-    format!("{config:#}\n")
+/// What a reward model learns from, and what its rewards are measured on.
+pub struct RewardPairs {
+    /// The pairs to learn from.
+    pub train: Vec<PairRecord>,
+    /// Pairs for the mean and deviation of rewards.
+    pub held_out: Vec<PairRecord>,
+}
+
+impl RewardPairs {
+    /// The last `held_out` pairs apart, or half of all if there are few.
+    pub fn split(mut pairs: Vec<PairRecord>, held_out: usize) -> Self {
+        let held_out = pairs.split_off(pairs.len() - held_out.min(pairs.len() / 2));
+        Self { train: pairs, held_out }
+    }
+
+    /// A pair of each kind in turn, as many as the first kind has; the others begin again when they are over.
+    pub fn in_turn(kinds: &[&Self]) -> Self {
+        let mixed = |of: fn(&Self) -> &[PairRecord]| {
+            let most = kinds.first().map_or(0, |kind| of(kind).len());
+            let turn = |place: usize| kinds.iter().filter_map(move |kind| of(kind).get(place % of(kind).len().max(1)).cloned());
+            (0..most).flat_map(turn).collect()
+        };
+        Self { train: mixed(|kind| &kind.train), held_out: mixed(|kind| &kind.held_out) }
+    }
 }
 
 /// What all models of a run share.
@@ -54,7 +68,7 @@ impl Experiment<'_> {
             let row = |text: &String| self.tokenizer.document(text, Some("<s>"), Some("</s>")).failure();
             let rows = texts.iter().map(row).collect::<Result<Vec<_>, _>>()?;
             let decoder = Decoder::init(&config, derive_seed(self.seed, "weights"), &Device::Cpu).failure()?;
-            self.fit(stage, "pretrain", decoder, Sft, rows, settings)
+            self.fit(stage, "pretrain", Trainer::new(decoder, Sft, rows, settings).bad_input()?)
         })
     }
 
@@ -65,7 +79,7 @@ impl Experiment<'_> {
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
             let rows = self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
-            self.fit(stage, name, decoder, Sft, rows, settings)
+            self.fit(stage, name, Trainer::new(decoder, Sft, rows, settings).bad_input()?)
         })
     }
 
@@ -88,7 +102,7 @@ impl Experiment<'_> {
             let reference = ReferenceLogprobs::compute(file, &decoder, template, &rows, TOKENS_AT_ONCE, &mut advance).failure()?;
             progress.finish();
             let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
-            self.fit(stage, name, decoder, objective, rows, settings)
+            self.fit(stage, name, Trainer::new(decoder, objective, rows, settings).bad_input()?)
         })
     }
 
@@ -100,26 +114,29 @@ impl Experiment<'_> {
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
             let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
-            self.fit(stage, name, decoder, objective, self.rows(pairs)?, settings)
+            self.fit(stage, name, Trainer::new(decoder, objective, self.rows(pairs)?, settings).bad_input()?)
         })
     }
 
-    /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has.
+    /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has. Mean and
+    /// deviation of its rewards on the held-out pairs are stored with it.
     pub fn reward(
         &self,
         run: &mut RunFolder,
         name: &str,
-        pairs: &[PairRecord],
+        pairs: &RewardPairs,
         start: &Path,
         settings: &TrainConfig,
     ) -> Result<PathBuf, CommandError> {
         let settings = TrainConfig { seed: derive_seed(self.seed, name), ..settings.clone() };
         let head = derive_seed(self.seed, "value head");
-        let identity = json!({ "pairs": fingerprint(pairs)?, "train": settings, "head": head });
+        let RewardPairs { train, held_out } = pairs;
+        let identity = json!({ "pairs": fingerprint(train)?, "held_out": fingerprint(held_out)?, "train": settings, "head": head });
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("start", start)], |stage| {
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
-            self.fit(stage, name, decoder, Reward, self.rows(pairs)?, settings)
+            let trainer = Trainer::new(decoder, Reward, self.rows(train)?, settings).bad_input()?;
+            self.fit(stage, name, trainer.with_held_out(&self.rows(held_out)?).bad_input()?)
         })
     }
 
@@ -134,17 +151,8 @@ impl Experiment<'_> {
         Ok(pairs.rows)
     }
 
-    fn fit<O: Objective>(
-        &self,
-        stage: &Stage,
-        label: &str,
-        decoder: Decoder,
-        objective: O,
-        rows: Vec<TokenRow>,
-        settings: TrainConfig,
-    ) -> Result<(), CommandError> {
-        let mut progress = Progress::new(label, Unit::Count("steps"), settings.steps);
-        let mut trainer = Trainer::new(decoder, objective, rows, settings).bad_input()?;
+    fn fit<O: Objective>(&self, stage: &Stage, label: &str, mut trainer: Trainer<O>) -> Result<(), CommandError> {
+        let mut progress = Progress::new(label, Unit::Count("steps"), trainer.config().steps);
         let mut last = 0;
         trainer
             .fit(stage.folder(), &mut |step| {

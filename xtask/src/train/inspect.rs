@@ -20,20 +20,21 @@ pub enum Colour {
     Never,
 }
 
-/// Shows the first `count` rows that the recipe trains on: a line for each token with its place, its id, whether it carries
-/// loss, and its text; what carries loss is green.
+/// Shows `count` rows or pairs that the recipe trains on, after the first `skip`: a line for each token with its place, its
+/// id, whether it carries loss, and its text; what carries loss is green.
 ///
 /// # Errors
 /// Bad input for a recipe, tokenizer or data that cannot be used.
-pub fn run(recipe: &Recipe, count: usize, colour: Colour) -> Result<Outcome, CommandError> {
+pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result<Outcome, CommandError> {
     let colour = colour == Colour::Always || (colour == Colour::Auto && std::io::stdout().is_terminal());
     let config = recipe.model_config()?;
     let tokenizer = recipe.tokenizer(&config)?;
     let rows = rows::load(recipe, &tokenizer)?;
     let per_example = recipe.documents_per_example();
-    let shown = &rows.train[..rows.train.len().min(count.saturating_mul(per_example))];
+    let shown: Vec<(usize, &TokenRow)> =
+        rows.train.iter().enumerate().skip(skip.saturating_mul(per_example)).take(count.saturating_mul(per_example)).collect();
     let mut text = String::new();
-    for (document, row) in shown.iter().enumerate() {
+    for &(document, row) in &shown {
         let side = match (per_example, document % 2) {
             (1, _) => "",
             (_, 0) => ", chosen",
@@ -45,7 +46,9 @@ pub fn run(recipe: &Recipe, count: usize, colour: Colour) -> Result<Outcome, Com
         text.push_str(&tokens_of(&tokenizer, row, colour)?);
     }
     rows.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
-    let report = json!({ "command": "train", "documents": shown.iter().map(|row| json!({ "ids": row.ids, "trained": row.trained })).collect::<Vec<_>>(), "notes": rows.notes });
+    let document = |&(document, row): &(usize, &TokenRow)| json!({ "document": document, "ids": row.ids, "trained": row.trained });
+    let documents: Vec<_> = shown.iter().map(document).collect();
+    let report = json!({ "command": "data inspect", "documents": documents, "notes": rows.notes });
     Ok(Outcome::done(text.trim_end(), report))
 }
 

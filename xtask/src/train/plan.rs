@@ -1,6 +1,7 @@
 //! `cargo xtask train --plan`: what a run will need, before anything is loaded.
 
 use janus_infer::ModelConfig;
+use janus_train::ops::LOGITS_HELD;
 use serde_json::{Value, json};
 
 use super::recipe::{Kind, Recipe};
@@ -80,7 +81,7 @@ fn memory(recipe: &Recipe, config: &ModelConfig, layout: &Layout) -> Memory {
     let layers = config.num_hidden_layers as f64;
     let kept = if recipe.train.activation_checkpointing { layers * config.hidden_size as f64 + layer } else { layers * layer };
     let moment = recipe.train.eight_bit_block.map_or(4.0, |block| 1.0 + 4.0 / block as f64);
-    let logits = if matches!(recipe.objective, Kind::Reward {}) { 0.0 } else { (1u64 << 24).max(128 * config.vocab_size as u64) as f64 };
+    let logits = if matches!(recipe.objective, Kind::Reward {}) { 0.0 } else { LOGITS_HELD as f64 };
     let base = if layout.number < 4.0 { layout.master * trained / layout.shards } else { 0.0 };
     Memory {
         weights: layout.number * all,

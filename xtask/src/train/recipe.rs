@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use janus_core::ChatTemplate;
 use janus_data::Tokenizer;
-use janus_infer::{Architecture, ModelConfig};
+use janus_infer::ModelConfig;
 use janus_train::{EarlyStop, LoraConfig, NllSpan, Order, Schedule, TrainConfig};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::shape::Shape;
 use crate::command::{Blame as _, CommandError};
 
 /// A recipe. Unknown keys are refused.
@@ -72,20 +72,6 @@ pub struct Model {
     /// A `tokenizer.json` elsewhere than in the folder.
     #[serde(default)]
     pub tokenizer: Option<PathBuf>,
-}
-
-/// Shapes that are known by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Shape {
-    /// Mistral 7B v0.2.
-    #[serde(rename = "mistral-7b-v0.2")]
-    Mistral7b,
-    /// SmolLM2-135M.
-    #[serde(rename = "smollm2-135m")]
-    Smollm2,
-    /// 0.4 M parameters, to try a recipe out.
-    #[serde(rename = "tiny")]
-    Tiny,
 }
 
 /// What the model is trained on.
@@ -189,10 +175,10 @@ impl Recipe {
         let text = std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{place}: {error}")))?;
         let bad = |error: toml::de::Error| CommandError::bad_input(format!("{place}: {}", error.to_string().trim()));
         // The text as it stands first: its errors show the line.
-        let _: Self = match set.is_empty() {
-            true => return toml::from_str(&text).map_err(bad),
-            false => toml::from_str(&text).map_err(bad)?,
-        };
+        let recipe: Self = toml::from_str(&text).map_err(bad)?;
+        if set.is_empty() {
+            return recipe.checked(&place.to_string());
+        }
         let mut table: toml::Table = toml::from_str(&text).map_err(bad)?;
         for assignment in set {
             let wrong = |why: &str| CommandError::bad_input(format!("--set {assignment}: {why}"));
@@ -210,9 +196,27 @@ impl Recipe {
             }
             inner.insert(last.into(), value);
         }
-        table.try_into().map_err(|error: toml::de::Error| {
-            CommandError::bad_input(format!("{place} with {}: {}", set.join(" "), error.to_string().trim()))
-        })
+        let place = format!("{place} with {}", set.join(" "));
+        let recipe =
+            table.try_into().map_err(|error: toml::de::Error| CommandError::bad_input(format!("{place}: {}", error.to_string().trim())));
+        recipe.and_then(|recipe: Self| recipe.checked(&place))
+    }
+
+    /// Refuses numbers of the wrong unit, which would train nothing or something else.
+    fn checked(self, place: &str) -> Result<Self, CommandError> {
+        let train = &self.train;
+        let wrong = match (train.warmup_ratio, train.warmup_steps) {
+            _ if train.epochs == 0 => Some("train.epochs is 0: expected passes over the rows, at least 1".into()),
+            (Some(ratio), _) if !(0.0..=1.0).contains(&ratio) => {
+                Some(format!("train.warmup_ratio is {ratio}: expected a share of the steps, 0 to 1"))
+            }
+            (Some(_), 1..) => Some("train.warmup_steps and train.warmup_ratio are both set: expected one of them".into()),
+            _ => None,
+        };
+        match wrong {
+            Some(reason) => Err(CommandError::bad_input(format!("{place}: {reason}"))),
+            None => Ok(self),
+        }
     }
 
     /// The model's architecture: that of its folder if it is there, else that of its shape.
@@ -281,75 +285,8 @@ impl Recipe {
         }
     }
 
-    /// `tokenizer_config.json` of the trained model.
-    pub(super) fn tokenizer_config(&self) -> String {
-        let bos = self.template.special_tokens().first().filter(|_| self.template == ChatTemplate::MistralInstruct);
-        let config = json!({
-            "bos_token": bos,
-            "eos_token": self.template.end_of_turn(),
-            "add_bos_token": false,
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "chat_template": self.template.jinja(),
-        });
-        format!("{config:#}\n")
-    }
-
     /// Documents of an example.
     pub(super) fn documents_per_example(&self) -> usize {
         if matches!(self.objective, Kind::Sft {}) { 1 } else { 2 }
-    }
-}
-
-impl Shape {
-    fn config(self) -> ModelConfig {
-        let mistral = ModelConfig {
-            architecture: Architecture::Mistral,
-            vocab_size: 32_000,
-            hidden_size: 4096,
-            intermediate_size: 14_336,
-            num_hidden_layers: 32,
-            num_attention_heads: 32,
-            num_key_value_heads: 8,
-            head_dim: 128,
-            rms_norm_eps: 1e-5,
-            rope_theta: 1e6,
-            rope_scaling: None,
-            max_position_embeddings: 32_768,
-            sliding_window: None,
-            tie_word_embeddings: false,
-            initializer_range: 0.02,
-            bos_token_id: Some(1),
-            eos_token_id: Some(2),
-        };
-        match self {
-            Shape::Mistral7b => mistral,
-            Shape::Smollm2 => ModelConfig {
-                architecture: Architecture::Llama,
-                vocab_size: 49_152,
-                hidden_size: 576,
-                intermediate_size: 1536,
-                num_hidden_layers: 30,
-                num_attention_heads: 9,
-                num_key_value_heads: 3,
-                head_dim: 64,
-                rope_theta: 1e5,
-                max_position_embeddings: 8192,
-                tie_word_embeddings: true,
-                ..mistral
-            },
-            Shape::Tiny => ModelConfig {
-                vocab_size: 2048,
-                hidden_size: 96,
-                intermediate_size: 256,
-                num_hidden_layers: 2,
-                num_attention_heads: 3,
-                num_key_value_heads: 3,
-                head_dim: 32,
-                rope_theta: 1e4,
-                max_position_embeddings: 1024,
-                tie_word_embeddings: true,
-                ..mistral
-            },
-        }
     }
 }

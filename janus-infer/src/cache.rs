@@ -121,6 +121,14 @@ impl KvCache {
         &self.blocks
     }
 
+    /// Whether the next token needs a new block, or a copy of one that is shared.
+    pub(crate) fn needs_block(&self) -> bool {
+        match self.blocks.get(self.len / BLOCK) {
+            Some(block) => Arc::strong_count(block) > 1,
+            None => true,
+        }
+    }
+
     /// Makes room for `tokens` more, in blocks that are this sequence's own.
     pub(crate) fn reserve(&mut self, tokens: usize) {
         while self.blocks.len() * BLOCK < self.len + tokens {

@@ -1,41 +1,37 @@
-//! A model that answers requests: continuous batching over one [`Model`].
+//! A model that answers requests: a [`Model`] with its tokenizer and chat template.
 //!
-//! A prompt is read once, however many samples are asked of it; each sample continues on a copy of its cache. All
-//! running sequences advance by one token a step; one that ends leaves, and its place is taken before the next step. What
-//! a sequence becomes does not depend on its neighbours (see [`Model::forward`] and [`Sampler`]), so batching changes
-//! the speed of an answer and nothing else.
+//! What a sequence becomes does not depend on its neighbours (see [`Model::forward`] and [`Sampler`](crate::Sampler)), so batching
+//! changes the speed of an answer and nothing else.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::Device;
-use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError};
+use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError, SamplingParams};
 use janus_data::Tokenizer;
-use rayon::prelude::*;
 
-use crate::cache::KvCache;
-use crate::model::{Feed, Logits, Model};
-use crate::sequence::{Sequence, Vocabulary};
-use crate::{Error, Result, Sampler, folder};
+use crate::session::{Event, Session, Ticket};
+use crate::{Error, Model, Result, folder};
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Sequences that run at a time. Each takes memory for its keys and values.
+    /// Sequences that run at a time, at the most.
     pub max_sequences: usize,
     /// Tokens of prompt and answer together, at the most; the model's own context if that is shorter.
     pub max_context: Option<usize>,
-    /// Prompt tokens that are read at a time; a longer prompt is read alone.
+    /// Prompt tokens that are read in a step; a longer prompt is read in pieces, between which running sequences advance.
     pub prefill_tokens: usize,
+    /// Bytes that keys and values may take. Requests wait where it does not suffice.
+    pub cache_bytes: usize,
     /// The chat template, instead of what the files say.
     pub template: Option<ChatTemplate>,
 }
 
 impl Default for EngineOptions {
-    /// 64 sequences, the model's context, 1,024 prompt tokens at a time, the files' template.
+    /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of keys and values, the files' template.
     fn default() -> Self {
-        Self { max_sequences: 64, max_context: None, prefill_tokens: 1024, template: None }
+        Self { max_sequences: 64, max_context: None, prefill_tokens: 1024, cache_bytes: 4 << 30, template: None }
     }
 }
 
@@ -58,9 +54,11 @@ impl Default for EngineOptions {
 pub struct Engine {
     name: String,
     model: Model,
-    vocabulary: Vocabulary,
+    tokenizer: Tokenizer,
+    /// Tokens that end a generation.
+    end_ids: Vec<u32>,
     template: ChatTemplate,
-    options: EngineOptions,
+    pub(crate) options: EngineOptions,
 }
 
 impl Engine {
@@ -83,8 +81,7 @@ impl Engine {
     pub fn new(model: Model, tokenizer: Tokenizer, template: ChatTemplate, options: EngineOptions) -> Self {
         let mut end_ids: Vec<u32> = tokenizer.token_id(template.end_of_turn()).into_iter().collect();
         end_ids.extend(model.config().eos_token_id.filter(|id| !end_ids.contains(id)));
-        let vocabulary = Vocabulary { tokenizer, end_ids };
-        Self { name: "model".into(), model, vocabulary, template, options }
+        Self { name: "model".into(), model, tokenizer, end_ids, template, options }
     }
 
     /// Gives the model a name in results.
@@ -100,7 +97,7 @@ impl Engine {
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.vocabulary.tokenizer
+        &self.tokenizer
     }
 
     /// The chat template.
@@ -114,20 +111,46 @@ impl Engine {
         self.options.max_context.map_or(context, |max| max.min(context))
     }
 
+    /// Requests that come and go while others run. Texts are told as they grow.
+    pub fn session(&self) -> Session<'_> {
+        Session::new(self, true)
+    }
+
+    /// Tokens that end a generation.
+    pub(crate) fn end_ids(&self) -> &[u32] {
+        &self.end_ids
+    }
+
+    /// Blocks of keys and values that may be in memory.
+    pub(crate) fn block_limit(&self) -> usize {
+        self.options.cache_bytes / self.model.layout().block_bytes()
+    }
+
     /// The ids of a request's prompt, or why it cannot be answered.
-    fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
+    pub(crate) fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|error| wrong(error.to_string()))?;
         let rendered = self.template.render(&request.messages).map_err(|error| wrong(error.to_string()))?;
-        let ids = self.vocabulary.tokenizer.encode_rendered(&rendered).map_err(|error| wrong(error.to_string()))?;
+        let ids = self.tokenizer.encode_rendered(&rendered).map_err(|error| wrong(error.to_string()))?;
+        self.check(&request.id, &ids, &request.sampling)?;
+        Ok(ids)
+    }
+
+    /// Whether a prompt can be answered.
+    pub(crate) fn check(&self, id: &str, ids: &[u32], sampling: &SamplingParams) -> Result<(), ModelError> {
+        let wrong = |reason: String| ModelError::Request { id: id.into(), reason };
+        sampling.validate().map_err(|error| wrong(error.to_string()))?;
+        if ids.is_empty() {
+            return Err(wrong("the prompt has no tokens: expected at least one".into()));
+        }
         let vocab_size = self.model.config().vocab_size;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(wrong(Error::TokenId { id, vocab_size }.to_string()));
         }
         if ids.len() >= self.context() {
-            return Err(ModelError::TooLong { id: request.id.clone(), prompt_tokens: ids.len(), context: self.context() });
+            return Err(ModelError::TooLong { id: id.into(), prompt_tokens: ids.len(), context: self.context() });
         }
-        Ok(ids)
+        Ok(())
     }
 }
 
@@ -137,172 +160,30 @@ impl ChatModel for Engine {
     }
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-        let mut batch = Batch::new(self, requests);
+        let mut session = Session::new(self, false);
+        let mut samples: BTreeMap<Ticket, (usize, Vec<Option<Generation>>)> = BTreeMap::new();
         for (index, request) in requests.iter().enumerate() {
-            match self.prompt(request) {
-                Ok(ids) => batch.waiting.push_back(Prompt { request: index, ids, read: None, next_sample: 0 }),
-                Err(error) => batch.answer(index, Err(error), on_answer),
-            }
-        }
-        if let Err(error) = batch.run(on_answer) {
-            batch.fail(error, on_answer);
-        }
-    }
-}
-
-/// A request whose samples have not all begun.
-struct Prompt {
-    request: usize,
-    ids: Vec<u32>,
-    /// The cache after the prompt, and the logits.
-    read: Option<(KvCache, Vec<f32>)>,
-    next_sample: usize,
-}
-
-type OnAnswer<'a> = dyn FnMut(usize, Result<Vec<Generation>, ModelError>) + 'a;
-
-/// The state of one call of `generate_each`.
-struct Batch<'a> {
-    engine: &'a Engine,
-    requests: &'a [ChatRequest],
-    waiting: VecDeque<Prompt>,
-    running: Vec<Sequence>,
-    /// Finished samples of each request, by sample.
-    done: Vec<Vec<Option<Generation>>>,
-    answered: Vec<bool>,
-    logits: Vec<f32>,
-}
-
-impl<'a> Batch<'a> {
-    fn new(engine: &'a Engine, requests: &'a [ChatRequest]) -> Self {
-        Self {
-            engine,
-            requests,
-            waiting: VecDeque::new(),
-            running: Vec::new(),
-            done: vec![Vec::new(); requests.len()],
-            answered: vec![false; requests.len()],
-            logits: Vec::new(),
-        }
-    }
-
-    /// Runs until nothing waits or runs.
-    fn run(&mut self, on_answer: &mut OnAnswer<'_>) -> Result<()> {
-        loop {
-            self.admit()?;
-            self.retire(on_answer);
-            if self.running.is_empty() && self.waiting.is_empty() {
-                return Ok(());
-            }
-            self.step()?;
-        }
-    }
-
-    /// Begins samples while there is room, reading their prompts together.
-    fn admit(&mut self) -> Result<()> {
-        let limit = self.engine.options.max_sequences.max(1);
-        while self.running.len() < limit && !self.waiting.is_empty() {
-            self.read_prompts(limit - self.running.len())?;
-            while self.running.len() < limit
-                && let Some(prompt) = self.waiting.front_mut()
-                && let Some((cache, logits)) = &mut prompt.read
-            {
-                let request = &self.requests[prompt.request];
-                let last = prompt.next_sample + 1 == request.sampling.n;
-                let cache = if last { std::mem::replace(cache, self.engine.model.cache()) } else { cache.clone() };
-                let sampler = Sampler::new(&request.sampling, &request.id, prompt.next_sample, &prompt.ids);
-                let mut sequence = Sequence::new(prompt.request, prompt.next_sample, &request.sampling, prompt.ids.len(), cache, sampler);
-                sequence.advance(&mut logits.clone(), &self.engine.vocabulary, self.engine.context());
-                self.running.push(sequence);
-                prompt.next_sample += 1;
-                if last {
-                    self.waiting.pop_front();
+            match session.submit(request.clone()) {
+                Ok(ticket) => {
+                    samples.insert(ticket, (index, vec![None; request.sampling.n]));
                 }
+                Err(error) => on_answer(index, Err(error)),
             }
         }
-        Ok(())
-    }
-
-    /// Reads the prompts at the head of the queue that have room for a first sample, as many as go together.
-    fn read_prompts(&mut self, mut room: usize) -> Result<()> {
-        let mut count = 0;
-        let mut tokens = 0;
-        let mut unread = Vec::new();
-        for prompt in &mut self.waiting {
-            if room == 0 || count > 0 && tokens + prompt.ids.len() > self.engine.options.prefill_tokens {
-                break;
-            }
-            room = room.saturating_sub(self.requests[prompt.request].sampling.n - prompt.next_sample);
-            if prompt.read.is_none() {
-                count += 1;
-                tokens += prompt.ids.len();
-                unread.push((prompt, self.engine.model.cache()));
-            }
-        }
-        if unread.is_empty() {
-            return Ok(());
-        }
-        let mut feeds: Vec<_> =
-            unread.iter_mut().map(|(prompt, cache)| Feed { tokens: &prompt.ids, cache, logits: Logits::Last }).collect();
-        self.engine.model.forward(&mut feeds, &mut self.logits)?;
-        for ((prompt, cache), logits) in unread.into_iter().zip(self.logits.chunks_exact(self.engine.model.config().vocab_size)) {
-            prompt.read = Some((cache, logits.to_vec()));
-        }
-        Ok(())
-    }
-
-    /// Advances every running sequence by one token.
-    fn step(&mut self) -> Result<()> {
-        let Engine { model, vocabulary, .. } = self.engine;
-        let mut feeds: Vec<_> = self.running.iter_mut().map(Sequence::feed).collect();
-        model.forward(&mut feeds, &mut self.logits)?;
-        let context = self.engine.context();
-        let logits = self.logits.par_chunks_exact_mut(model.config().vocab_size);
-        self.running
-            .par_iter_mut()
-            .zip(logits)
-            .with_min_len(4)
-            .for_each(|(sequence, logits)| sequence.advance(logits, vocabulary, context));
-        Ok(())
-    }
-
-    /// Takes out what has ended and answers the requests that are complete.
-    fn retire(&mut self, on_answer: &mut OnAnswer<'_>) {
-        let ended: Vec<_> = self.running.extract_if(.., |sequence| sequence.ended()).collect();
-        for sequence in ended {
-            let (request, sample) = (sequence.request, sequence.sample);
-            let ChatRequest { id, sampling, .. } = &self.requests[request];
-            match sequence.finish(&self.engine.vocabulary) {
-                Ok(generation) => {
-                    let samples = &mut self.done[request];
-                    samples.resize(sampling.n, None);
-                    samples[sample] = Some(generation);
-                    if samples.iter().all(Option::is_some) {
-                        let samples = std::mem::take(samples).into_iter().flatten().collect();
-                        self.answer(request, Ok(samples), on_answer);
+        while !session.is_idle() {
+            session.step(&mut |event| match event {
+                Event::Text { .. } => {}
+                Event::Finished { ticket, sample, generation } => {
+                    if let Some((_, samples)) = samples.get_mut(&ticket) {
+                        samples[sample] = Some(generation);
                     }
                 }
-                Err(error) => {
-                    self.waiting.retain(|prompt| prompt.request != request);
-                    self.running.retain(|sequence| sequence.request != request);
-                    self.answer(request, Err(ModelError::Failed { id: id.clone(), source: Box::new(error) }), on_answer);
+                Event::Answered { ticket, result } => {
+                    if let Some((index, samples)) = samples.remove(&ticket) {
+                        on_answer(index, result.map(|()| samples.into_iter().flatten().collect()));
+                    }
                 }
-            }
-        }
-    }
-
-    /// Answers every request that is not answered yet with an error.
-    fn fail(&mut self, error: Error, on_answer: &mut OnAnswer<'_>) {
-        let error = Arc::new(error);
-        for (request, ChatRequest { id, .. }) in self.requests.iter().enumerate() {
-            self.answer(request, Err(ModelError::Failed { id: id.clone(), source: Box::new(Arc::clone(&error)) }), on_answer);
-        }
-    }
-
-    /// Passes an answer on, once for each request.
-    fn answer(&mut self, request: usize, answer: Result<Vec<Generation>, ModelError>, on_answer: &mut OnAnswer<'_>) {
-        if !std::mem::replace(&mut self.answered[request], true) {
-            on_answer(request, answer);
+            });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Runs Llama and Mistral models, from safetensors or GGUF, many sequences at a time.
 //!
 //! * [`Engine`]: a [`janus_core::ChatModel`]: requests in, texts out, batched as they come and go.
+//! * [`Session`]: requests that come and go while others run; texts as they grow.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
 //! * `remote` (a feature): the same trait over an OpenAI-compatible service.
@@ -38,10 +39,12 @@ mod kernel;
 mod linear;
 mod model;
 mod packed;
+mod prefix;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod sample;
 mod sequence;
+mod session;
 mod weights;
 
 pub use cache::KvCache;
@@ -50,4 +53,5 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Result};
 pub use model::{Feed, Logits, Model};
 pub use sample::{Candidate, Choice, Sampler};
+pub use session::{Event, Session, SessionStats, Ticket};
 pub use weights::Weights;

@@ -83,7 +83,7 @@ impl Linear {
     fn multiply(&self, x: &[f32], out: &mut [f32], into: Into) {
         for part in &self.parts {
             let panels = part.panels(self.depth, 0, part.columns.div_ceil(LANES));
-            multiply(x, self.depth, panels, part.columns, &mut out[part.start..], self.columns, into);
+            multiply(x, self.depth, panels, Out { columns: part.columns, rows: &mut out[part.start..], stride: self.columns, into });
         }
     }
 
@@ -105,14 +105,16 @@ impl Linear {
                 rest = after;
                 (columns, panels, out)
             });
-            crew.for_each(shares.collect(), |(columns, panels, out)| multiply(x, depth, panels, columns, out, columns, into));
+            crew.for_each(shares.collect(), |(columns, panels, rows)| {
+                multiply(x, depth, panels, Out { columns, rows, stride: columns, into })
+            });
             return;
         }
         // The columns of a share are not contiguous in `out`, so they go by way of a buffer, which is small because the
         // rows are few.
         let mut parts: Vec<_> = shares.map(|(start, columns, panels)| (start, columns, panels, vec![0f32; rows * columns])).collect();
         crew.for_each(parts.iter_mut().collect(), |(_, columns, panels, part)| {
-            multiply(x, depth, *panels, *columns, part, *columns, Into::Replace);
+            multiply(x, depth, *panels, Out { columns: *columns, rows: part, stride: *columns, into: Into::Replace });
         });
         for (start, columns, _, part) in parts {
             for (row, part) in part.chunks_exact(columns).enumerate() {
@@ -139,17 +141,22 @@ vectorised! {
     }
 }
 
-/// `out = x Wᵀ` on one thread; row `i` of `columns` elements goes to `out[i * stride..]`, the last panel may be wider than what is
-/// left of it.
-fn multiply(x: &[f32], depth: usize, panels: PackedPanels<'_>, columns: usize, out: &mut [f32], stride: usize, into: Into) {
-    WORK.with_borrow_mut(|work| multiply_with(x, depth, panels, columns, out, stride, into, work));
+/// Where a product goes: row `i` of `columns` elements to `rows[i * stride..]`.
+struct Out<'a> {
+    columns: usize,
+    rows: &'a mut [f32],
+    stride: usize,
+    into: Into,
+}
+
+/// `out = x Wᵀ` on one thread; the last panel may be wider than what is left of the columns.
+fn multiply(x: &[f32], depth: usize, panels: PackedPanels<'_>, out: Out<'_>) {
+    WORK.with_borrow_mut(|work| multiply_with(x, depth, panels, out, work));
 }
 
 vectorised! {
-    fn multiply_with<'a>(
-        simd, x: &'a [f32], depth: usize, panels: PackedPanels<'a>, columns: usize, out: &'a mut [f32], stride: usize, into: Into,
-        work: &'a mut Work,
-    ) -> () {
+    fn multiply_with<'a>(simd, x: &'a [f32], depth: usize, panels: PackedPanels<'a>, out: Out<'a>, work: &'a mut Work) -> () {
+        let Out { columns, rows: out, stride, into } = out;
         let rows = Rows { data: x, stride: depth, rows: x.len() / depth, depth };
         product(simd, rows, panels, work, |row, p, sums: &Lanes| {
             let width = (columns - p * LANES).min(LANES);

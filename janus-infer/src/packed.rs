@@ -350,13 +350,13 @@ impl<S: Simd> Columns<'_, S> {
             let low = self.word(words);
             // The other three codes would reach into the exponent.
             let high = self.right(low, 20);
-            for j in 0..5 {
+            for (j, scale) in scales.into_iter().enumerate() {
                 let number = self.numbers(self.and(low, 15 << (4 * j)), 0.0);
-                self.set(8 * i + j, self.simd.mul_add_e_f32s(number, scales[j], min));
+                self.set(8 * i + j, self.simd.mul_add_e_f32s(number, scale, min));
             }
-            for j in 0..3 {
+            for (j, scale) in scales.into_iter().take(3).enumerate() {
                 let number = self.numbers(self.and(high, 15 << (4 * j)), 0.0);
-                self.set(8 * i + 5 + j, self.simd.mul_add_e_f32s(number, scales[j], min));
+                self.set(8 * i + 5 + j, self.simd.mul_add_e_f32s(number, scale, min));
             }
         }
     }

@@ -1,27 +1,25 @@
 //! One sample of one request, from its first token to its end.
 
+use std::sync::Arc;
+
 use janus_core::{FinishReason, Generation, SamplingParams, TokenLogprob, TopLogprob};
 use janus_data::Tokenizer;
+use rayon::prelude::*;
 
+use crate::Engine;
 use crate::cache::KvCache;
 use crate::elementwise::log_sum_exp;
 use crate::model::{Feed, Logits};
 use crate::sample::Sampler;
-
-/// What turns ids into text and says where a text ends.
-pub(crate) struct Vocabulary {
-    pub tokenizer: Tokenizer,
-    /// Tokens that end a generation.
-    pub end_ids: Vec<u32>,
-}
+use crate::session::Ticket;
 
 /// A running sample.
 pub(crate) struct Sequence {
-    /// Index of the request.
-    pub request: usize,
+    /// The request.
+    pub ticket: Ticket,
     /// Index of the sample within the request.
     pub sample: usize,
-    prompt_tokens: usize,
+    prompt: Arc<[u32]>,
     max_tokens: usize,
     stop: Vec<String>,
     cache: KvCache,
@@ -31,6 +29,7 @@ pub(crate) struct Sequence {
     logprobs: Option<Vec<TokenLogprob>>,
     top_logprobs: usize,
     end: Option<Ending>,
+    told: Told,
 }
 
 enum Ending {
@@ -43,19 +42,34 @@ enum Ending {
     Failed(janus_data::Error),
 }
 
+/// What was told of a text that grows.
+#[derive(Default)]
+struct Told {
+    /// The text so far, as far as its characters are whole.
+    text: String,
+    /// Ids that `text` is made of.
+    ids: usize,
+    /// The id from which the next ones are decoded: a text does not begin with them, so what a decoder does to a beginning
+    /// does not befall them.
+    from: usize,
+    /// Bytes of `text` that were told; the others may begin a stop text.
+    bytes: usize,
+    logprobs: usize,
+}
+
 impl Sequence {
     pub(crate) fn new(
-        request: usize,
+        ticket: Ticket,
         sample: usize,
         params: &SamplingParams,
-        prompt_tokens: usize,
+        prompt: Arc<[u32]>,
         cache: KvCache,
         sampler: Sampler,
     ) -> Self {
         Self {
-            request,
+            ticket,
             sample,
-            prompt_tokens,
+            prompt,
             max_tokens: params.max_tokens,
             stop: params.stop.clone(),
             cache,
@@ -64,6 +78,7 @@ impl Sequence {
             logprobs: params.logprobs.then(Vec::new),
             top_logprobs: params.top_logprobs,
             end: None,
+            told: Told::default(),
         }
     }
 
@@ -72,15 +87,38 @@ impl Sequence {
         Feed { tokens: &self.ids[self.ids.len() - 1..], cache: &mut self.cache, logits: Logits::Last }
     }
 
+    /// Whether feeding the last token takes a block of memory.
+    pub(crate) fn needs_block(&self) -> bool {
+        self.cache.needs_block()
+    }
+
+    /// Takes the cache away, and returns the tokens that it held.
+    pub(crate) fn give_up(&mut self, empty: KvCache) -> Arc<[u32]> {
+        self.cache = empty;
+        let fed = &self.ids[..self.ids.len() - 1];
+        self.prompt.iter().chain(fed).copied().collect()
+    }
+
+    /// Goes on with a cache that holds those tokens.
+    pub(crate) fn go_on(&mut self, cache: KvCache) {
+        self.cache = cache;
+    }
+
+    /// [`Sequence::advance`] for each of them, with its part of the logits.
+    pub(crate) fn advance_all(sequences: &mut [Self], logits: &mut [f32], engine: &Engine) {
+        let logits = logits.par_chunks_exact_mut(engine.model().config().vocab_size);
+        sequences.par_iter_mut().zip(logits).with_min_len(4).for_each(|(sequence, logits)| sequence.advance(logits, engine));
+    }
+
     /// Chooses the next token from the logits after the last one.
-    pub(crate) fn advance(&mut self, logits: &mut [f32], vocabulary: &Vocabulary, context: usize) {
+    pub(crate) fn advance(&mut self, logits: &mut [f32], engine: &Engine) {
         // Before the sampler changes the logits.
         let top = most_likely(logits, self.top_logprobs);
         let choice = self.sampler.next(logits);
         self.ids.push(choice.id);
         let mut untold = None;
         if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, choice.logprob) {
-            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob { token: vocabulary.tokenizer.decode(&[id])?, logprob });
+            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob { token: engine.tokenizer().decode(&[id])?, logprob });
             match top.into_iter().map(told).collect() {
                 Ok(top) => logprobs.push(TokenLogprob { id: Some(choice.id), logprob, top }),
                 Err(error) => untold = Some(Ending::Failed(error)),
@@ -88,13 +126,15 @@ impl Sequence {
         }
         self.end = if untold.is_some() {
             untold
-        } else if vocabulary.end_ids.contains(&choice.id) {
+        } else if engine.end_ids().contains(&choice.id) {
             Some(Ending::EndOfTurn)
         } else {
-            match self.met_stop_text(&vocabulary.tokenizer) {
+            match self.met_stop_text(engine.tokenizer()) {
                 Err(error) => Some(Ending::Failed(error)),
                 Ok(true) => Some(Ending::StopText),
-                Ok(false) if self.ids.len() >= self.max_tokens || self.prompt_tokens + self.ids.len() >= context => Some(Ending::Length),
+                Ok(false) if self.ids.len() >= self.max_tokens || self.prompt.len() + self.ids.len() >= engine.context() => {
+                    Some(Ending::Length)
+                }
                 Ok(false) => None,
             }
         };
@@ -113,27 +153,62 @@ impl Sequence {
         Ok(self.stop.iter().any(|stop| tail.contains(stop.as_str())))
     }
 
+    /// The ids that are text.
+    fn text_ids(&self) -> &[u32] {
+        match self.end {
+            Some(Ending::EndOfTurn) => &self.ids[..self.ids.len() - 1],
+            _ => &self.ids,
+        }
+    }
+
+    /// The text, up to a stop text.
+    fn text(&self, tokenizer: &Tokenizer) -> Result<String, janus_data::Error> {
+        let mut text = tokenizer.decode(self.text_ids())?;
+        let first = self.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        text.truncate(first.unwrap_or(text.len()));
+        Ok(text)
+    }
+
+    /// What can be told of the text that was not told yet, with the log-probabilities since then; none if there is nothing.
+    pub(crate) fn news(&mut self, engine: &Engine) -> Option<(String, Vec<TokenLogprob>)> {
+        let tokenizer = engine.tokenizer();
+        let news = if self.ended() {
+            // A text that cannot be decoded is told when the sequence is finished.
+            let text = self.text(tokenizer).ok()?;
+            text.get(self.told.bytes..).map(str::to_string).unwrap_or_default()
+        } else {
+            let before = tokenizer.decode(&self.ids[self.told.from..self.told.ids]).ok()?;
+            let after = tokenizer.decode(&self.ids[self.told.from..]).ok()?;
+            // The bytes of a character that is not whole yet.
+            if after.ends_with('\u{fffd}') {
+                return None;
+            }
+            self.told.text.push_str(after.get(before.len()..).unwrap_or_default());
+            (self.told.from, self.told.ids) = (self.told.ids, self.ids.len());
+            let untold = &self.told.text[self.told.bytes..];
+            let begun = |stop: &String| (1..stop.len()).rev().find(|&len| stop.get(..len).is_some_and(|begin| untold.ends_with(begin)));
+            let held = self.stop.iter().filter_map(begun).max().unwrap_or(0);
+            untold[..untold.len() - held].to_string()
+        };
+        if news.is_empty() && !self.ended() {
+            return None;
+        }
+        self.told.bytes += news.len();
+        let logprobs = self.logprobs.as_deref().unwrap_or_default();
+        let new_logprobs = logprobs.get(self.told.logprobs..).unwrap_or_default().to_vec();
+        self.told.logprobs = logprobs.len();
+        (!news.is_empty() || !new_logprobs.is_empty()).then_some((news, new_logprobs))
+    }
+
     /// What was generated.
-    pub(crate) fn finish(self, vocabulary: &Vocabulary) -> Result<Generation, janus_data::Error> {
-        let completion_tokens = self.ids.len();
-        let (finish_reason, text_ids) = match self.end {
+    pub(crate) fn finish(self, engine: &Engine) -> Result<Generation, janus_data::Error> {
+        let text = self.text(engine.tokenizer())?;
+        let finish_reason = match self.end {
             Some(Ending::Failed(error)) => return Err(error),
-            Some(Ending::EndOfTurn) => (FinishReason::Stop, &self.ids[..completion_tokens - 1]),
-            Some(Ending::StopText) => (FinishReason::Stop, &self.ids[..]),
-            Some(Ending::Length) | None => (FinishReason::Length, &self.ids[..]),
+            Some(Ending::EndOfTurn | Ending::StopText) => FinishReason::Stop,
+            Some(Ending::Length) | None => FinishReason::Length,
         };
-        let cut = |mut text: String| {
-            let first = self.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
-            text.truncate(first.unwrap_or(text.len()));
-            text
-        };
-        vocabulary.tokenizer.decode(text_ids).map(|text| Generation {
-            text: cut(text),
-            finish_reason,
-            prompt_tokens: self.prompt_tokens,
-            completion_tokens,
-            logprobs: self.logprobs,
-        })
+        Ok(Generation { text, finish_reason, prompt_tokens: self.prompt.len(), completion_tokens: self.ids.len(), logprobs: self.logprobs })
     }
 }
 

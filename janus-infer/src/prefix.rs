@@ -1,0 +1,87 @@
+//! What beginnings of prompts were read before: blocks by the tokens that led to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::cache::{BLOCK, Block, KvCache};
+
+/// The tokens of a block, after the block of another entry; 0 is the beginning.
+type Key = (u64, [u32; BLOCK]);
+
+struct Entry {
+    id: u64,
+    /// Blocks before this one.
+    depth: usize,
+    block: Arc<Block>,
+    /// When it was last looked up.
+    used: u64,
+}
+
+/// Whole blocks of prompts. Keys and values of a token follow from the tokens up to it, to the bit, so that a prompt with
+/// the same beginning need not be read again.
+#[derive(Default)]
+pub(crate) struct PrefixCache {
+    entries: HashMap<Key, Entry>,
+    next_id: u64,
+    clock: u64,
+}
+
+/// The next block of tokens from `start`.
+fn block_of(tokens: &[u32], start: usize) -> Option<[u32; BLOCK]> {
+    tokens.get(start..)?.first_chunk().copied()
+}
+
+impl PrefixCache {
+    /// The blocks of the longest known beginning of `tokens`.
+    pub(crate) fn find(&mut self, tokens: &[u32]) -> Vec<Arc<Block>> {
+        self.clock += 1;
+        let (mut blocks, mut parent) = (Vec::new(), 0);
+        while let Some(next) = block_of(tokens, blocks.len() * BLOCK)
+            && let Some(entry) = self.entries.get_mut(&(parent, next))
+        {
+            entry.used = self.clock;
+            parent = entry.id;
+            blocks.push(Arc::clone(&entry.block));
+        }
+        blocks
+    }
+
+    /// Remembers the whole blocks of `cache`, which was fed `tokens`.
+    pub(crate) fn insert(&mut self, tokens: &[u32], cache: &KvCache) {
+        self.clock += 1;
+        let mut parent = 0;
+        for (depth, block) in cache.blocks().iter().enumerate() {
+            let Some(next) = block_of(tokens, depth * BLOCK) else { return };
+            let entry = self.entries.entry((parent, next)).or_insert_with(|| {
+                self.next_id += 1;
+                Entry { id: self.next_id, depth, block: Arc::clone(block), used: 0 }
+            });
+            entry.used = self.clock;
+            parent = entry.id;
+        }
+    }
+
+    /// Blocks that no sequence uses.
+    fn idle(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| Arc::strong_count(&entry.block) == 1)
+    }
+
+    /// Forgets blocks that no sequence uses until at most `keep` of them are left, the least recently used first, and
+    /// of those used together the last: what follows a forgotten block is never found again.
+    pub(crate) fn shrink(&mut self, keep: usize) {
+        let mut idle: Vec<_> = self.idle().map(|(key, entry)| (entry.used, std::cmp::Reverse(entry.depth), *key)).collect();
+        if idle.len() <= keep {
+            return;
+        }
+        let surplus = idle.len() - keep;
+        idle.select_nth_unstable(surplus - 1);
+        for (_, _, key) in &idle[..surplus] {
+            self.entries.remove(key);
+        }
+    }
+
+    /// Blocks that [`PrefixCache::shrink`] could free.
+    pub(crate) fn idle_blocks(&self) -> usize {
+        self.idle().count()
+    }
+}

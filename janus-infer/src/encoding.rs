@@ -138,3 +138,44 @@ fn scale_and_min(bytes: &[u8], part: usize) -> (u8, u8) {
     let min = bytes[part + 4] >> 4 | (bytes[part] >> 6) << 4;
     (scale, min)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::QTensor;
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    /// Blocks made by candle from random weights, read here and there.
+    #[test]
+    fn every_gguf_type_reads_as_in_candle() {
+        use rand::Rng;
+        let mut rng = janus_core::stream(5, "weights");
+        let (rows, depth) = (6, 768);
+        let weights: Vec<f32> = (0..rows * depth).map(|_| rng.random_range(-2.0..1.0)).collect();
+        let weights = Tensor::from_vec(weights, (rows, depth), &Device::Cpu).unwrap();
+        for dtype in [
+            GgmlDType::F32,
+            GgmlDType::F16,
+            GgmlDType::BF16,
+            GgmlDType::Q4_0,
+            GgmlDType::Q4_1,
+            GgmlDType::Q8_0,
+            GgmlDType::Q4K,
+            GgmlDType::Q5K,
+            GgmlDType::Q6K,
+        ] {
+            let encoding = Encoding::of_ggml(dtype).unwrap();
+            let quantised = QTensor::quantize(&weights, dtype).unwrap();
+            let expected = quantised.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+            let bytes = quantised.data().unwrap();
+            assert_eq!(bytes.len(), rows * encoding.bytes(depth), "{dtype:?}");
+            for (row, expected) in bytes.chunks_exact(encoding.bytes(depth)).zip(&expected) {
+                let mut got = vec![f32::NAN; depth];
+                encoding.decode(row, &mut got);
+                assert_eq!(&got, expected, "{dtype:?}");
+            }
+        }
+        assert_eq!(Encoding::of_ggml(GgmlDType::Q2K), None);
+    }
+}

@@ -453,8 +453,8 @@ mod tests {
             for row in 0..rows {
                 let mut expected = vec![0.0; depth];
                 encoding.decode(matrix.row(row), &mut expected);
-                for (k, expected) in expected.iter().enumerate() {
-                    let got = buffer[k][row];
+                for (k, (expected, lanes)) in expected.iter().zip(&buffer).enumerate() {
+                    let got = lanes[row];
                     assert!(
                         got.to_bits() == expected.to_bits() || (got == 0.0 && *expected == 0.0),
                         "{encoding:?} {row} {k}: {got} {expected}"

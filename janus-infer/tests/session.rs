@@ -1,0 +1,183 @@
+//! Requests that come and go: what is shared, what waits, what is told.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use std::collections::BTreeMap;
+
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
+use janus_infer::{Engine, EngineOptions, Event, Session, SessionStats, Ticket};
+use proptest::prelude::*;
+use tiny::{engine, request};
+
+/// Bytes of a block of the tiny model: 2 layers, 2 heads, 2 panels of 10 rows for keys, one of 32 for values.
+const BLOCK_BYTES: usize = 2 * 2 * (2 * 10 + 32) * 16 * 4;
+
+fn free(max_tokens: usize) -> SamplingParams {
+    SamplingParams { max_tokens, seed: 5, ..SamplingParams::default() }
+}
+
+/// What was told of each sample: the pieces of text, the generation.
+type Told = BTreeMap<(Ticket, usize), (Vec<String>, Option<Generation>)>;
+
+/// Runs until nothing is left; `look` is called after every step.
+fn run(session: &mut Session<'_>, mut look: impl FnMut(&SessionStats)) -> Told {
+    let mut told = Told::new();
+    let mut answered = Vec::new();
+    while !session.is_idle() {
+        session.step(&mut |event| match event {
+            Event::Text { ticket, sample, text, .. } => told.entry((ticket, sample)).or_default().0.push(text),
+            Event::Finished { ticket, sample, generation } => {
+                assert!(told.entry((ticket, sample)).or_default().1.replace(generation).is_none());
+            }
+            Event::Answered { ticket, result } => {
+                result.unwrap();
+                assert!(!answered.contains(&ticket));
+                answered.push(ticket);
+            }
+            other => panic!("{other:?}"),
+        });
+        look(&session.stats());
+    }
+    told
+}
+
+fn generations(engine: &Engine, requests: &[ChatRequest]) -> Vec<Vec<Generation>> {
+    engine.generate(requests).into_iter().map(Result::unwrap).collect()
+}
+
+/// Prompts of different lengths, some with the same beginning.
+fn requests() -> Vec<ChatRequest> {
+    let user = |i: usize| format!("{}{}", "shared beginning ".repeat(i % 4), "x".repeat(i * 5 % 23 + 1));
+    (0..14).map(|i| request(&i.to_string(), &user(i), SamplingParams { n: 1 + i % 3, ..free(6 + i * 7 % 40) })).collect()
+}
+
+#[test]
+fn answers_are_the_same_with_little_memory_and_the_limit_holds() {
+    let requests = requests();
+    let expected = generations(&engine(EngineOptions::default()), &requests);
+    let mut preemptions = 0;
+    for blocks in [7, 9, 14, 40] {
+        for prefill_tokens in [1, 13, 1024] {
+            let engine = engine(EngineOptions { cache_bytes: blocks * BLOCK_BYTES, prefill_tokens, ..EngineOptions::default() });
+            let mut session = engine.session();
+            let tickets: Vec<_> = requests.iter().map(|request| session.submit(request.clone()).unwrap()).collect();
+            let mut most = 0;
+            let told = run(&mut session, |stats| {
+                assert_eq!(stats.cache_blocks_limit, blocks);
+                most = most.max(stats.cache_blocks);
+            });
+            assert!(most <= blocks, "{most} blocks of {blocks}");
+            for (ticket, expected) in tickets.iter().zip(&expected) {
+                for (sample, expected) in expected.iter().enumerate() {
+                    assert_eq!(told[&(*ticket, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens a step");
+                }
+            }
+            preemptions += session.stats().preemptions;
+        }
+    }
+    assert!(preemptions > 0, "memory sufficed everywhere");
+}
+
+#[test]
+fn a_prompt_is_read_once_for_all_its_samples_and_its_beginning_once_for_all_prompts() {
+    let engine = engine(EngineOptions::default());
+    let long = "a system message that all have in common, long enough for three blocks of thirty-two tokens each, and a bit";
+    let mut session = engine.session();
+    let first = session.submit(request("a", &format!("{long} one"), SamplingParams { n: 16, ..free(3) })).unwrap();
+    session.submit(request("b", &format!("{long} two"), free(3))).unwrap();
+    session.submit(request("c", &format!("{long} three"), free(3))).unwrap();
+    let told = run(&mut session, |_| ());
+    let prompt = |user: &str| {
+        let rendered = engine.template().render(&[janus_core::Message::user(format!("{long}{user}"))]).unwrap();
+        engine.tokenizer().encode_rendered(&rendered).unwrap().len() as u64
+    };
+    assert_eq!(told.keys().filter(|(ticket, _)| *ticket == first).count(), 16);
+    let stats = session.stats();
+    // The template's opening and the message: three whole blocks.
+    assert_eq!(stats.shared_tokens, 2 * 96);
+    assert_eq!(stats.prompt_tokens, prompt(" one") + prompt(" two") + prompt(" three") - stats.shared_tokens);
+    assert_eq!((stats.running, stats.waiting), (0, 0));
+    // A later request finds what earlier ones left.
+    session.submit(request("d", &format!("{long} four"), free(3))).unwrap();
+    run(&mut session, |_| ());
+    assert_eq!(session.stats().shared_tokens, 3 * 96);
+}
+
+#[test]
+fn what_is_cancelled_is_told_no_more_and_its_memory_is_free() {
+    let engine = engine(EngineOptions { cache_bytes: 40 * BLOCK_BYTES, ..EngineOptions::default() });
+    let mut session = engine.session();
+    let expected = generations(&engine, &[request("keep", "hello", free(30))]);
+    let keep = session.submit(request("keep", "hello", free(30))).unwrap();
+    let gone: Vec<_> =
+        (0..6).map(|i| session.submit(request(&i.to_string(), "goodbye", SamplingParams { n: 2, ..free(100) })).unwrap()).collect();
+    for _ in 0..3 {
+        session.step(&mut |_| ());
+    }
+    let before = session.stats();
+    gone.iter().for_each(|ticket| session.cancel(*ticket));
+    session.cancel(99);
+    let after = session.stats();
+    assert!(after.running == 1 && after.waiting == 0 && after.cache_blocks < before.cache_blocks, "{before:?} {after:?}");
+    let told = run(&mut session, |_| ());
+    assert_eq!(told.keys().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), [keep]);
+    assert_eq!(told[&(keep, 0)].1.as_ref(), Some(&expected[0][0]));
+    drop(session);
+    assert_eq!(engine.session().stats().cache_blocks, 0);
+}
+
+#[test]
+fn a_request_that_memory_can_never_hold_is_refused_with_the_way_out() {
+    let engine = engine(EngineOptions { cache_bytes: 3 * BLOCK_BYTES, ..EngineOptions::default() });
+    let mut session = engine.session();
+    let error = session.submit(request("big", "x", free(120))).unwrap_err();
+    assert!(matches!(&error, ModelError::Request { id, reason } if id == "big" && reason.contains("cache_bytes")), "{error}");
+    assert!(session.is_idle());
+    session.submit(request("small", "x", free(20))).unwrap();
+    run(&mut session, |_| ());
+}
+
+#[test]
+fn token_ids_are_a_prompt_too() {
+    let engine = engine(EngineOptions::default());
+    let rendered = engine.template().render(&[janus_core::Message::user("hello")]).unwrap();
+    let ids = engine.tokenizer().encode_rendered(&rendered).unwrap();
+    let mut session = engine.session();
+    let ticket = session.submit_ids("r".into(), ids, free(9)).unwrap();
+    let told = run(&mut session, |_| ());
+    assert_eq!(told[&(ticket, 0)].1.as_ref(), Some(&generations(&engine, &[request("r", "hello", free(9))])[0][0]));
+    assert!(matches!(session.submit_ids("r".into(), vec![], free(9)), Err(ModelError::Request { .. })));
+    assert!(matches!(session.submit_ids("r".into(), vec![258], free(9)), Err(ModelError::Request { .. })));
+    assert!(matches!(session.submit_ids("r".into(), vec![1; 256], free(9)), Err(ModelError::TooLong { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    /// The pieces that are told are the text, and none of them has a part of a stop text; log-probabilities come once each.
+    #[test]
+    fn pieces_are_the_whole(seed: u64, stop in "[ a-z]{1,3}", stops in any::<bool>(), max_tokens in 1usize..60) {
+        let engine = engine(EngineOptions::default());
+        let stop = if stops { vec![stop] } else { vec![] };
+        let sampling = SamplingParams { seed, stop, logprobs: true, n: 2, top_k: 60, ..free(max_tokens) };
+        let mut session = engine.session();
+        session.submit(request("r", "tell me", sampling)).unwrap();
+        let (mut texts, mut counts, mut generations) = ([String::new(), String::new()], [0, 0], Vec::new());
+        while !session.is_idle() {
+            session.step(&mut |event| match event {
+                Event::Text { sample, text, logprobs, .. } => {
+                    texts[sample].push_str(&text);
+                    counts[sample] += logprobs.len();
+                }
+                Event::Finished { sample, generation, .. } => generations.push((sample, generation)),
+                _ => {}
+            });
+        }
+        prop_assert_eq!(generations.len(), 2);
+        for (sample, generation) in generations {
+            prop_assert_eq!(&texts[sample], &generation.text);
+            prop_assert_eq!(counts[sample], generation.completion_tokens);
+        }
+    }
+}

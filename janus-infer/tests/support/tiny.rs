@@ -1,0 +1,57 @@
+//! A small random model whose tokens are bytes.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use janus_core::{ChatRequest, ChatTemplate, Message, SamplingParams};
+use janus_data::Tokenizer;
+use janus_infer::{Engine, EngineOptions, Model, ModelConfig};
+use rand::Rng;
+
+/// One token for each byte, and the template's two.
+pub fn tokenizer_json() -> String {
+    let mut vocab = serde_json::Map::new();
+    for (id, character) in tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
+        .into_iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .enumerate()
+    {
+        vocab.insert(character.to_string(), id.into());
+    }
+    let special = |id: usize, content: &str| serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": [special(256, "<|im_start|>"), special(257, "<|im_end|>")],
+        "pre_tokenizer": level, "decoder": level,
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    })
+    .to_string()
+}
+
+pub fn model(layers: usize, window: Option<usize>) -> Model {
+    let window = window.map_or("null".into(), |window| window.to_string());
+    let config = ModelConfig::from_json(&format!(
+        r#"{{"model_type": "mistral", "vocab_size": 258, "hidden_size": 40, "intermediate_size": 72, "num_hidden_layers": {layers},
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": {window}}}"#
+    ))
+    .unwrap();
+    Model::from_weights(config, |name, shape| {
+        let mut rng = janus_core::stream(3, name);
+        let norm = shape.len() == 1;
+        Ok((0..shape.iter().product()).map(|_| if norm { 1.0 } else { rng.random_range(-0.4..0.4) }).collect())
+    })
+    .unwrap()
+}
+
+pub fn engine(options: EngineOptions) -> Engine {
+    let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
+    Engine::new(model(2, Some(24)), Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options)
+}
+
+pub fn options(max_sequences: usize) -> EngineOptions {
+    EngineOptions { max_sequences, prefill_tokens: 128, ..EngineOptions::default() }
+}
+
+pub fn request(id: &str, user: &str, sampling: SamplingParams) -> ChatRequest {
+    ChatRequest { id: id.into(), messages: vec![Message::user(user)], sampling }
+}

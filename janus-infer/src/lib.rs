@@ -4,7 +4,8 @@
 //! * [`Session`]: requests that come and go while others run; texts as they grow.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
-//! * `remote` (a feature): the same trait over an OpenAI-compatible service.
+//! * `remote` (a feature): the same trait over an OpenAI-compatible service. `server` (a feature): such a service over an
+//!   engine.
 //! * [`Weights`], [`ModelConfig`]: checkpoints by name and shape; janus-train reads them too.
 //!
 //! The CPU is what it runs on in this version, in `f32`; weights stay in memory in as many bits as their file has.
@@ -44,6 +45,8 @@ mod prefix;
 pub mod remote;
 mod sample;
 mod sequence;
+#[cfg(feature = "server")]
+pub mod server;
 mod session;
 mod weights;
 

@@ -70,6 +70,10 @@ impl ApiError {
         Self { code: Some(code), ..self }
     }
 
+    pub fn status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     /// No place in the queue (429).
     pub fn busy(limit: usize, retry_after: u64) -> Self {
         let message = format!("all {limit} places of the queue are taken: try again in {retry_after} s");

@@ -149,7 +149,7 @@ pub(super) fn chat(body: &[u8], offer: &Offer<'_>) -> Result<Asked, ApiError> {
     let logprobs = chat.logprobs.unwrap_or(false);
     let top_logprobs = chat.top_logprobs.map_or(0, |count| count.0);
     let sampling = SamplingParams { logprobs, top_logprobs, ..shared.sampling(offer, max_tokens, offer.defaults.max_tokens)? };
-    let (delivery, sampling) = shared.delivery(sampling, shared.best_of.as_ref(), offer)?;
+    let (delivery, sampling) = shared.delivery(sampling, shared.best_of, offer)?;
 
     let mut messages: Vec<Message> = chat.messages.into_iter().map(Message::from).collect();
     let mut system = None;
@@ -172,14 +172,11 @@ pub(super) fn completion(body: &[u8], offer: &Offer<'_>) -> Result<Asked, ApiErr
     let completion: Completion = read(body)?;
     refuse("echo", completion.echo == Some(true))?;
     refuse("suffix", completion.suffix.is_some_and(|suffix| !suffix.is_empty()))?;
-    let max_tokens = ("max_tokens", shared.max_tokens.as_ref().map(|max| max.0));
-    let top_logprobs = completion.logprobs.as_ref().map_or(0, |count| count.0);
-    let sampling = SamplingParams {
-        logprobs: completion.logprobs.is_some(),
-        top_logprobs,
-        ..shared.sampling(offer, max_tokens, COMPLETION_TOKENS)?
-    };
-    if shared.best_of.as_ref().is_some_and(|best_of| best_of.0 != sampling.n) {
+    let max_tokens = ("max_tokens", shared.max_tokens.map(|max| max.0));
+    let top_logprobs = completion.logprobs.map_or(0, |count| count.0);
+    let sampling =
+        SamplingParams { logprobs: completion.logprobs.is_some(), top_logprobs, ..shared.sampling(offer, max_tokens, COMPLETION_TOKENS)? };
+    if shared.best_of.is_some_and(|best_of| best_of.0 != sampling.n) {
         let message = "a completion has no conversation that the reward model could score: ask /v1/chat/completions for a best_of";
         return Err(ApiError::field("best_of", message));
     }
@@ -202,12 +199,12 @@ impl Shared {
         (limit, max_tokens): (&'static str, Option<usize>),
         most: usize,
     ) -> Result<SamplingParams, ApiError> {
-        let zero = |number: &Option<Number>| number.as_ref().is_none_or(|number| number.0 == 0.0);
-        refuse("frequency_penalty", !zero(&self.frequency_penalty))?;
-        refuse("presence_penalty", !zero(&self.presence_penalty))?;
+        let zero = |number: Option<Number>| number.is_none_or(|number| number.0 == 0.0);
+        refuse("frequency_penalty", !zero(self.frequency_penalty))?;
+        refuse("presence_penalty", !zero(self.presence_penalty))?;
         refuse("logit_bias", self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()))?;
         let defaults = offer.defaults;
-        let or = |given: &Option<Number>, default: f64| given.as_ref().map_or(default, |number| number.0);
+        let or = |given: Option<Number>, default: f64| given.map_or(default, |number| number.0);
         let top_k = match self.top_k {
             // vLLM's "all".
             Some(-1) => 0,
@@ -222,14 +219,14 @@ impl Shared {
             return Err(out_of_range(limit, 0, "at least 1"));
         }
         Ok(SamplingParams {
-            temperature: or(&self.temperature, defaults.temperature),
-            top_p: or(&self.top_p, defaults.top_p),
+            temperature: or(self.temperature, defaults.temperature),
+            top_p: or(self.top_p, defaults.top_p),
             top_k,
-            min_p: or(&self.min_p, defaults.min_p),
-            repetition_penalty: or(&self.repetition_penalty, defaults.repetition_penalty),
+            min_p: or(self.min_p, defaults.min_p),
+            repetition_penalty: or(self.repetition_penalty, defaults.repetition_penalty),
             // More than the context holds is never generated.
             max_tokens: max_tokens.unwrap_or(most).min(offer.context.max(1)),
-            n: self.n.as_ref().map_or(1, |n| n.0),
+            n: self.n.map_or(1, |n| n.0),
             seed: self.seed.map_or(0, i64::cast_unsigned),
             stop,
             logprobs: false,
@@ -241,7 +238,7 @@ impl Shared {
     fn delivery(
         &self,
         sampling: SamplingParams,
-        best_of: Option<&Count>,
+        best_of: Option<Count>,
         offer: &Offer<'_>,
     ) -> Result<(Delivery, SamplingParams), ApiError> {
         sampling.validate().map_err(|error| match error {
@@ -278,8 +275,8 @@ impl Shared {
 /// Another model than the one there is (404).
 pub(super) fn no_model(asked: &str, model: &str) -> ApiError {
     let asked: String = asked.chars().take(200).collect();
-    let error = ApiError::field("model", format!("there is no model \"{asked}\" here: this server has \"{model}\""));
-    ApiError { status: StatusCode::NOT_FOUND, ..error }.code("model_not_found")
+    let message = format!("there is no model \"{asked}\" here: this server has \"{model}\"");
+    ApiError::field("model", message).status(StatusCode::NOT_FOUND).code("model_not_found")
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -338,9 +335,11 @@ impl From<WirePrompt> for Prompt {
 }
 
 /// A whole number, 0 or more.
+#[derive(Clone, Copy)]
 struct Count(usize);
 
 /// A number.
+#[derive(Clone, Copy)]
 struct Number(f64);
 
 /// One text or a list of them.

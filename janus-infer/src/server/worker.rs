@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use janus_core::{ChatRequest, Generation, Message, ModelError, SamplingParams, TokenLogprob};
@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::metrics::Metrics;
-use crate::engine::{Engine, Event, Session, Ticket};
+use crate::{Engine, Event, Session, Ticket};
 
 /// The id of every request: with the seed it fixes the draws, so that one request with one seed has one answer.
 const REQUEST_ID: &str = "api";
@@ -43,8 +43,15 @@ pub(super) enum Input {
 pub(super) enum Update {
     /// The prompt can be answered; it waits or is read.
     Accepted,
-    Text { sample: usize, text: String, logprobs: Vec<TokenLogprob> },
-    Finished { sample: usize, generation: Generation },
+    Text {
+        sample: usize,
+        text: String,
+        logprobs: Vec<TokenLogprob>,
+    },
+    Finished {
+        sample: usize,
+        generation: Generation,
+    },
     Done,
     Failed(ModelError),
 }
@@ -68,17 +75,16 @@ pub(super) fn work(engine: &Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
                 Err(_) => return,
             }
         }
-        loop {
-            match jobs.try_recv() {
-                Ok(job) => submit(job, &mut session, &mut running),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(job) = jobs.try_recv() {
+            submit(job, &mut session, &mut running);
         }
         for (ticket, _) in running.extract_if(|_, job: &mut Running| job.updates.is_closed()) {
             session.cancel(ticket);
             metrics.cancelled();
         }
-        session.step(&mut |event| tell(event, &mut running, metrics));
+        if !session.is_idle() {
+            session.step(&mut |event| tell(event, &mut running, metrics));
+        }
         metrics.engine(session.stats());
     }
 }

@@ -119,7 +119,19 @@ impl Composer {
     /// # Ok::<(), janus_core::Error>(())
     /// ```
     pub fn compose_set(&self, set: &PreferenceSet, seed: u64) -> String {
-        let clauses: Vec<String> = set.iter().map(clause).collect();
+        self.compose_preferences(set, seed)
+    }
+
+    /// [`Composer::compose_set`] of any number of preferences: where no plan takes as many, each is a sentence of its own,
+    /// in the order given.
+    ///
+    /// ```
+    /// use janus_core::{Composer, Dimension::Style, Taxonomy};
+    /// let list = &Taxonomy::seed().preferences(Style, "format")[0].clone();
+    /// assert_eq!(Composer::standard().compose_preferences([list], 1), "Write the answer as a bullet list.");
+    /// ```
+    pub fn compose_preferences<'a>(&self, preferences: impl IntoIterator<Item = &'a Preference>, seed: u64) -> String {
+        let clauses: Vec<String> = preferences.into_iter().map(clause).collect();
         let clauses: Vec<&str> = clauses.iter().map(String::as_str).collect();
         let mut rng = stream(seed, "compose");
         self.compose(&clauses, &mut rng)

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use janus_core::Rendered;
-use tokenizers::ModelWrapper;
+use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
 
 use crate::{Error, Result, bpe, write_file};
 
@@ -109,6 +109,32 @@ impl Tokenizer {
         ids(&self.spelt, text)
     }
 
+    /// [`Tokenizer::encode_with_specials`] of a text in which some characters stand for a text each: these texts are put in
+    /// once special tokens have been found, and so stay text, whatever they spell.
+    ///
+    /// ```
+    /// let tokenizer = janus_data::Tokenizer::train(["a kite"].into_iter(), 300, &["<s>", "</s>"])?;
+    /// let ids = tokenizer.encode_escaped("<s>what is \u{F0000}?", &[('\u{F0000}', "</s>")])?;
+    /// assert_eq!((ids.first().copied(), tokenizer.decode(&ids)?.as_str()), (Some(0), "what is </s>?"));
+    /// # Ok::<(), janus_data::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the model cannot spell the text.
+    pub fn encode_escaped(&self, text: &str, escapes: &[(char, &str)]) -> Result<Vec<u32>> {
+        let tokenizer = &self.spelt;
+        let encode = || -> tokenizers::Result<Vec<u32>> {
+            let mut pieces = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
+            pieces.normalize(|piece| escapes.iter().try_for_each(|(mark, text)| piece.replace(*mark, text)))?;
+            if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut pieces)?;
+            }
+            pieces.tokenize(|piece| tokenizer.get_model().tokenize(piece.get()))?;
+            Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
+        };
+        encode().map_err(|source| Error::Tokenizer { doing: "encode the text", source })
+    }
+
     /// Ids of a rendered conversation, segment by segment: the ids of a prompt are the first ids of every conversation
     /// that continues it.
     ///
@@ -129,6 +155,14 @@ impl Tokenizer {
     /// The id of a token by its spelling in the vocabulary.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.plain.token_to_id(token)
+    }
+
+    /// Every special token with its id, in the order of the ids.
+    pub fn special_tokens(&self) -> Vec<(u32, String)> {
+        let added = self.spelt.get_added_tokens_decoder();
+        let mut special: Vec<_> = added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (id, token.content)).collect();
+        special.sort();
+        special
     }
 
     /// The spelling of an id in the vocabulary.

@@ -1,7 +1,7 @@
 //! Keys and values in blocks that sequences share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use pulp::Simd;
 
@@ -17,12 +17,14 @@ pub(crate) struct Layout {
     heads: usize,
     head_dim: usize,
     live: AtomicUsize,
+    /// Memory of blocks that are gone, for those to come.
+    spare: Mutex<Vec<Box<[Lanes]>>>,
 }
 
 impl Layout {
     pub(crate) fn new(config: &ModelConfig) -> Self {
         let ModelConfig { num_hidden_layers: layers, num_key_value_heads: heads, head_dim, .. } = *config;
-        Self { layers, heads, head_dim, live: AtomicUsize::new(0) }
+        Self { layers, heads, head_dim, live: AtomicUsize::new(0), spare: Mutex::default() }
     }
 
     /// Rows of lanes that a head of a layer has: two panels of keys, whose lanes are positions, and panels of values, whose
@@ -63,24 +65,29 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Zeros: masked scores must be numbers.
     fn new(layout: &Arc<Layout>) -> Self {
         layout.live.fetch_add(1, Ordering::Relaxed);
-        let lanes = vec![[0.0; LANES]; layout.layers * layout.heads * layout.head_lanes()].into_boxed_slice();
+        let spare = layout.spare.lock().ok().and_then(|mut spare| spare.pop());
+        // Masked scores must be numbers: those of a former sequence are as good as zeros.
+        let lanes = spare.unwrap_or_else(|| vec![[0.0; LANES]; layout.layers * layout.heads * layout.head_lanes()].into_boxed_slice());
         Self { lanes, layout: Arc::clone(layout) }
     }
 }
 
 impl Clone for Block {
     fn clone(&self) -> Self {
-        self.layout.live.fetch_add(1, Ordering::Relaxed);
-        Self { lanes: self.lanes.clone(), layout: Arc::clone(&self.layout) }
+        let mut block = Self::new(&self.layout);
+        block.lanes.copy_from_slice(&self.lanes);
+        block
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         self.layout.live.fetch_sub(1, Ordering::Relaxed);
+        if let Ok(mut spare) = self.layout.spare.lock() {
+            spare.push(std::mem::take(&mut self.lanes));
+        }
     }
 }
 

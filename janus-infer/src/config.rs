@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::rope::RopeParameters;
+use crate::{Error, Result, RopeScaling};
 
 /// The two families; they differ in the sliding window only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How the rotary frequencies are stretched; none: they are not.
+    pub rope_scaling: Option<RopeScaling>,
     /// Positions that the model was made for.
     pub max_position_embeddings: usize,
     /// A token sees this many tokens, itself included; none: all before it.
@@ -53,6 +56,10 @@ pub struct ModelConfig {
     /// Id of the token that ends one.
     pub eos_token_id: Option<u32>,
 }
+
+/// What a size can be at the most, in elements.
+const MAX_SIZE: usize = 1 << 24;
+const MAX_LAYERS: usize = 1 << 12;
 
 /// The file's own shape: both spellings of the rope keys, everything optional that has a default.
 #[derive(Serialize, Deserialize)]
@@ -77,7 +84,7 @@ struct File {
     rope_theta: Option<f64>,
     #[serde(default, skip_serializing)]
     rope_parameters: Option<RopeParameters>,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     rope_scaling: Option<serde_json::Value>,
     max_position_embeddings: usize,
     #[serde(default)]
@@ -96,14 +103,6 @@ struct File {
     mlp_bias: bool,
     #[serde(default)]
     torch_dtype: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RopeParameters {
-    #[serde(default)]
-    rope_theta: Option<f64>,
-    #[serde(default)]
-    rope_type: Option<String>,
 }
 
 fn default_hidden_act() -> String {
@@ -159,13 +158,13 @@ impl ModelConfig {
         if file.attention_bias || file.mlp_bias {
             return Err("attention_bias or mlp_bias is true: models with biases are not supported".into());
         }
-        let rope = file.rope_parameters.unwrap_or(RopeParameters { rope_theta: None, rope_type: None });
-        if let Some(kind) = rope.rope_type.filter(|kind| kind != "default") {
-            return Err(format!("rope_type is \"{kind}\": expected default"));
-        }
-        if let Some(scaling) = file.rope_scaling.filter(|value| !value.is_null()) {
-            return Err(format!("rope_scaling is {scaling}: scaled rotary positions are not supported"));
-        }
+        let rope = file.rope_parameters.unwrap_or_default();
+        let rope_theta = rope.rope_theta.or(file.rope_theta).unwrap_or(10_000.0);
+        // Since transformers 5 the scaling stands in `rope_parameters`, before in a key of its own.
+        let older = file.rope_scaling.map(serde_json::from_value::<RopeParameters>).transpose();
+        let older = older.map_err(|error| format!("rope_scaling: {error}"))?.unwrap_or_default();
+        let positions = file.max_position_embeddings;
+        let rope_scaling = rope.scaling(positions)?.map_or_else(|| older.scaling(positions), |scaling| Ok(Some(scaling)))?;
         let config = Self {
             architecture,
             vocab_size: file.vocab_size,
@@ -176,7 +175,8 @@ impl ModelConfig {
             num_key_value_heads: file.num_key_value_heads.unwrap_or(file.num_attention_heads),
             head_dim: file.head_dim.unwrap_or(file.hidden_size / file.num_attention_heads.max(1)),
             rms_norm_eps: file.rms_norm_eps,
-            rope_theta: rope.rope_theta.or(file.rope_theta).unwrap_or(10_000.0),
+            rope_theta,
+            rope_scaling,
             max_position_embeddings: file.max_position_embeddings,
             // transformers' Llama has no window; the key in its config is ignored there too.
             sliding_window: file.sliding_window.filter(|_| architecture == Architecture::Mistral),
@@ -209,7 +209,7 @@ impl ModelConfig {
             rms_norm_eps: self.rms_norm_eps,
             rope_theta: Some(self.rope_theta),
             rope_parameters: None,
-            rope_scaling: None,
+            rope_scaling: self.rope_scaling.as_ref().map(RopeScaling::to_json),
             max_position_embeddings: self.max_position_embeddings,
             sliding_window: self.sliding_window,
             tie_word_embeddings: self.tie_word_embeddings,
@@ -270,11 +270,21 @@ impl ModelConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(format!("{name} is 0: expected at least 1"));
         }
+        // Far above any model, and low enough for every product of them.
+        if let Some((name, size)) = sizes.iter().find(|(_, size)| *size > MAX_SIZE) {
+            return Err(format!("{name} is {size}: expected at most {MAX_SIZE}"));
+        }
+        if self.num_hidden_layers > MAX_LAYERS {
+            return Err(format!("num_hidden_layers is {}: expected at most {MAX_LAYERS}", self.num_hidden_layers));
+        }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err(format!(
                 "num_key_value_heads is {}: expected a divisor of num_attention_heads, {}",
                 self.num_key_value_heads, self.num_attention_heads
             ));
+        }
+        if self.num_attention_heads * self.head_dim > MAX_SIZE {
+            return Err(format!("{} heads of {} elements: expected at most {MAX_SIZE}", self.num_attention_heads, self.head_dim));
         }
         if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim is {}: rotary positions need an even one", self.head_dim));
@@ -282,7 +292,7 @@ impl ModelConfig {
         if !(self.rope_theta > 0.0 && self.rms_norm_eps > 0.0) {
             return Err("rope_theta and rms_norm_eps must be above 0".into());
         }
-        Ok(())
+        self.rope_scaling.as_ref().map_or(Ok(()), |scaling| scaling.check(self.head_dim))
     }
 }
 
@@ -307,17 +317,55 @@ mod tests {
     }
 
     #[test]
+    fn scaled_positions_are_read_in_both_spellings_and_written() {
+        let llama3 = r#""factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8"#;
+        let expected =
+            RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 8 };
+        for (extra, expected) in [
+            (format!(r#","rope_theta":7.0,"rope_scaling":{{"rope_type":"llama3",{llama3}}}"#), expected.clone()),
+            (format!(r#","rope_parameters":{{"rope_theta":7.0,"rope_type":"llama3",{llama3}}}"#), expected),
+            (r#","rope_theta":7.0,"rope_scaling":{"type":"linear","factor":2.5}"#.into(), RopeScaling::Linear { factor: 2.5 }),
+            (
+                r#","rope_theta":7.0,"rope_scaling":{"type":"longrope","rope_type":"longrope","attention_factor":1.0,
+                    "short_factor":[1.1],"long_factor":[1.1]}"#
+                    .into(),
+                RopeScaling::Factors(vec![1.1]),
+            ),
+        ] {
+            let config = tiny(&extra).unwrap();
+            assert_eq!((config.rope_theta, config.rope_scaling.as_ref()), (7.0, Some(&expected)), "{extra}");
+            assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
+        }
+        // Where the context of pre-training is not told, it is the model's, as in transformers.
+        let short = tiny(r#","rope_scaling":{"rope_type":"llama3","factor":2,"low_freq_factor":1,"high_freq_factor":4}"#).unwrap();
+        assert!(matches!(short.rope_scaling, Some(RopeScaling::Llama3 { original_max_position_embeddings: 16, .. })));
+        assert!(!tiny("").unwrap().to_json().contains("rope_scaling"));
+    }
+
+    #[test]
     fn what_we_cannot_run_is_refused_with_its_reason() {
         for (extra, reason) in [
-            (r#","rope_scaling":{"rope_type":"llama3"}"#, "rope_scaling"),
+            (r#","rope_scaling":{"rope_type":"llama3"}"#, "without factor"),
+            (r#","rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4}"#, "less than high_freq_factor"),
+            (r#","rope_scaling":{"rope_type":"yarn","factor":2}"#, "yarn"),
+            (r#","rope_scaling":{"factor":2}"#, "without rope_type"),
+            (r#","rope_scaling":"llama3""#, "rope_scaling"),
+            (r#","rope_parameters":{"rope_type":"linear","factor":0}"#, "factor is 0"),
+            (r#","rope_parameters":{"rope_type":"default","partial_rotary_factor":0.5}"#, "partial_rotary_factor"),
+            (r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1,2],"long_factor":[1,2]}"#, "expected 1"),
+            (r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1],"long_factor":[2]}"#, "only one list"),
             (r#","num_key_value_heads":3"#, "divisor"),
             (r#","head_dim":3"#, "even"),
             (r#","attention_bias":true"#, "bias"),
             (r#","hidden_act":"gelu""#, "gelu"),
             (r#","sliding_window":0"#, "sliding_window"),
+            (r#","num_key_value_heads":1,"head_dim":1000000000"#, "head_dim"),
+            (r#","head_dim":10000000"#, "2 heads of 10000000"),
         ] {
             let error = tiny(extra).unwrap_err();
             assert!(error.contains(reason), "{extra}: {error}");
         }
+        let endless = tiny("").unwrap().to_json().replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1000000000");
+        assert!(ModelConfig::from_json(&endless).unwrap_err().contains("num_hidden_layers is 1000000000: expected at most"));
     }
 }

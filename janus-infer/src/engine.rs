@@ -11,7 +11,7 @@ use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError, S
 use janus_data::Tokenizer;
 
 use crate::session::{Event, Session, Ticket};
-use crate::{Error, Model, Result, folder};
+use crate::{Error, Model, Result, Template, folder};
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Engine {
     tokenizer: Tokenizer,
     /// Tokens that end a generation.
     end_ids: Vec<u32>,
-    template: ChatTemplate,
+    template: Template,
     pub(crate) options: EngineOptions,
 }
 
@@ -78,8 +78,9 @@ impl Engine {
 
     /// Puts an engine together; `template` counts, not that of the options. A generation ends at the template's end of
     /// turn or at the config's end of text.
-    pub fn new(model: Model, tokenizer: Tokenizer, template: ChatTemplate, options: EngineOptions) -> Self {
-        let mut end_ids: Vec<u32> = tokenizer.token_id(template.end_of_turn()).into_iter().collect();
+    pub fn new(model: Model, tokenizer: Tokenizer, template: impl Into<Template>, options: EngineOptions) -> Self {
+        let template = template.into();
+        let mut end_ids = template.end_ids(&tokenizer);
         end_ids.extend(model.config().eos_token_id.filter(|id| !end_ids.contains(id)));
         Self { name: "model".into(), model, tokenizer, end_ids, template, options }
     }
@@ -101,8 +102,8 @@ impl Engine {
     }
 
     /// The chat template.
-    pub fn template(&self) -> ChatTemplate {
-        self.template
+    pub fn template(&self) -> &Template {
+        &self.template
     }
 
     /// Tokens that a prompt and its answer may have together.
@@ -130,8 +131,7 @@ impl Engine {
     pub(crate) fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|error| wrong(error.to_string()))?;
-        let rendered = self.template.render(&request.messages).map_err(|error| wrong(error.to_string()))?;
-        let ids = self.tokenizer.encode_rendered(&rendered).map_err(|error| wrong(error.to_string()))?;
+        let ids = self.template.encode(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;
         self.check(&request.id, &ids, &request.sampling)?;
         Ok(ids)
     }

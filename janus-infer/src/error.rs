@@ -76,6 +76,20 @@ pub enum Error {
         /// Bytes that the header gives it.
         got: u64,
     },
+    /// Two tensors that are said to lie in the same bytes.
+    #[error("{}: tensor {name} should begin at byte {start}, but tensor {before} ends at {end}: the file is damaged", path.display())]
+    Overlap {
+        /// The file.
+        path: PathBuf,
+        /// The tensor that begins too early.
+        name: String,
+        /// Its first byte in the file.
+        start: u64,
+        /// The tensor before it.
+        before: String,
+        /// The byte after its last.
+        end: u64,
+    },
     /// A tensor of a type that is not read.
     #[error("{}: tensor {name} has type {got}: expected F32, F16 or BF16", path.display())]
     Dtype {
@@ -107,13 +121,20 @@ pub enum Error {
         source: Box<candle_core::Error>,
     },
     /// A chat template that is neither of the known ones.
-    #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template)", path.display())]
+    #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template, RewardOptions::template)", path.display())]
     Template {
         /// The file that should tell it.
         path: PathBuf,
         /// Why it does not.
         reason: String,
     },
+    /// A chat template in Jinja that cannot be compiled, or that refuses a conversation.
+    #[cfg(feature = "jinja")]
+    #[error("the chat template: {0}")]
+    Jinja(#[from] minijinja::Error),
+    /// A conversation that the template does not take, or that the tokenizer cannot encode.
+    #[error(transparent)]
+    Encoding(Box<janus_data::Error>),
     /// A tokenizer that cannot be read or built.
     #[error("{}: {source}", path.display())]
     Tokenizer {

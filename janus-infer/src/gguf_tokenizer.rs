@@ -37,6 +37,9 @@ const CONTROL: i32 = 3;
 /// Found in the text before anything is split.
 const USER_DEFINED: i32 = 4;
 
+/// Bytes of a piece at the most: each is cut in two at every place.
+const LONGEST_PIECE: usize = 1024;
+
 /// What a space is in SentencePiece's vocabularies.
 const SPACE: &str = "▁";
 
@@ -104,6 +107,9 @@ fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
 fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inner> {
     let scores = numbers(file, SCORES, tokens.len(), |value| value.to_f32().ok())?;
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
+    if let Some((id, token)) = tokens.iter().enumerate().find(|(_, token)| token.len() > LONGEST_PIECE) {
+        return Err(file.metadata(TOKENS, format!("token {id} has {} bytes: expected at most {LONGEST_PIECE}", token.len())));
+    }
     let mut cuts = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
         for (at, _) in token.char_indices().skip(1) {
@@ -216,6 +222,10 @@ mod tests {
         assert!(matches!(error(byte_level_file("qwen2", &[])), Error::Metadata { key, .. } if key == PRE));
         let unigram = file(vec![(MODEL, Value::String("t5".into())), (TOKENS, texts(["a"]))]);
         assert!(matches!(error(unigram), Error::Metadata { key, .. } if key == MODEL));
+        let endless = "a".repeat(LONGEST_PIECE + 1);
+        let endless =
+            vec![(MODEL, Value::String("llama".into())), (TOKENS, texts([&*endless])), (SCORES, Value::Array(vec![Value::F32(0.0)]))];
+        assert!(matches!(error(file(endless)), Error::Metadata { key, reason, .. } if key == TOKENS && reason.contains("1025 bytes")));
         let longer = vec![
             (MODEL, Value::String("gpt2".into())),
             (PRE, Value::String("gpt-2".into())),

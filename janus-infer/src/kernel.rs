@@ -14,6 +14,7 @@
 //! summed across lanes, so vector width does not matter either.
 
 pub(crate) mod crew;
+pub(crate) mod prefetch;
 
 use pulp::Simd;
 

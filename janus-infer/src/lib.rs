@@ -2,6 +2,8 @@
 //!
 //! * [`Engine`]: a [`janus_core::ChatModel`]: requests in, texts out, batched as they come and go.
 //! * [`Session`]: requests that come and go while others run; texts as they grow.
+//! * [`RewardEngine`]: a [`janus_core::RewardModel`], and [`best_of_n`]: the best of many answers by any reward model.
+//! * [`Template`]: how a conversation is laid out; with the feature `jinja`, by a model's own template.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
 //! * `remote` (a feature): the same trait over an OpenAI-compatible service. `server` (a feature): such a service over an
@@ -28,6 +30,7 @@
 //! ```
 
 mod attention;
+mod best_of_n;
 mod cache;
 mod config;
 mod elementwise;
@@ -36,6 +39,8 @@ mod engine;
 mod error;
 mod folder;
 mod gguf_tokenizer;
+#[cfg(feature = "jinja")]
+mod jinja;
 mod kernel;
 mod linear;
 mod model;
@@ -43,18 +48,27 @@ mod packed;
 mod prefix;
 #[cfg(feature = "remote")]
 pub mod remote;
+mod reward;
+mod rope;
 mod sample;
 mod sequence;
 #[cfg(feature = "server")]
 pub mod server;
 mod session;
+mod template;
 mod weights;
 
+pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use cache::KvCache;
 pub use config::{Architecture, ModelConfig};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Result};
+#[cfg(feature = "jinja")]
+pub use jinja::JinjaTemplate;
 pub use model::{Feed, Logits, Model};
+pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale, VALUE_HEAD};
+pub use rope::RopeScaling;
 pub use sample::{Candidate, Choice, Sampler};
 pub use session::{Event, Session, SessionStats, Ticket};
+pub use template::Template;
 pub use weights::Weights;

@@ -10,7 +10,6 @@
 //! whole model, and no thread waits for another. Few: each product is split by columns, so that the weights are
 //! read once.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use crate::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, sw
 use crate::encoding::Encoding;
 use crate::kernel::crew::Crew;
 use crate::linear::{Into, Linear};
-use crate::packed::Matrix;
+use crate::packed::{Bytes, Matrix};
 use crate::{Error, ModelConfig, Result, Weights};
 
 /// Tokens of one sequence that attend together: their keys are read once.
@@ -33,6 +32,9 @@ const ATTENTION_TOKENS: usize = 16;
 /// Rows from which a thread works on its own sequences rather than on its own columns; eight times as many
 /// where each thread would read the weights from memory.
 const ROWS_PER_THREAD: usize = 8;
+
+/// Rows that go through an MLP together: its inside is wider than everything else.
+const MLP_ROWS: usize = 192;
 
 /// Bytes of weights that fit into the cache that cores share.
 const CACHED_WEIGHTS: usize = 16 << 20;
@@ -50,6 +52,8 @@ pub struct Model {
     final_norm: Vec<f32>,
     head: Linear,
     frequencies: Vec<f32>,
+    /// Rows of the head: the vocabulary, or 1 for a value head.
+    outputs: usize,
     /// Rows from which a thread works on its own sequences.
     rows_per_thread: usize,
     layout: Arc<Layout>,
@@ -96,6 +100,12 @@ impl Feed<'_> {
     }
 }
 
+/// A matrix of numbers in memory.
+fn in_f32(values: &[f32], rows: usize, depth: usize) -> Matrix<'static> {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Matrix { encoding: Encoding::F32, rows, depth, bytes: Bytes::Owned(bytes), order: None }
+}
+
 /// Reads a tensor of a name and shape.
 type Vector<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
 
@@ -110,7 +120,7 @@ impl Model {
         }
         let weights = Weights::open(path)?;
         let config = weights.config()?;
-        Self::build(config, &|name, shape| weights.read(name, shape), &|name, rows, depth| weights.matrix(name, rows, depth))
+        Self::build(config, None, &|name, shape| weights.read(name, shape), &|name, rows, depth| weights.matrix(name, rows, depth))
     }
 
     /// Builds a model from weights by their names and shapes ([`ModelConfig::tensors`]), row-major, in `f32`.
@@ -118,13 +128,23 @@ impl Model {
     /// # Errors
     /// Those of `weight`.
     pub fn from_weights(config: ModelConfig, weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
-        Self::build(config, &weight, &|name, rows, depth| {
-            let bytes = weight(name, &[rows, depth])?.iter().flat_map(|value| value.to_le_bytes()).collect();
-            Ok(Matrix { encoding: Encoding::F32, rows, depth, bytes: Cow::Owned(bytes), order: None })
-        })
+        Self::build(config, None, &weight, &|name, rows, depth| Ok(in_f32(&weight(name, &[rows, depth])?, rows, depth)))
     }
 
-    fn build<'w>(config: ModelConfig, vector: &Vector<'_>, matrix: &dyn Fn(&str, usize, usize) -> Result<Matrix<'w>>) -> Result<Self> {
+    /// The trunk of a checkpoint with a `value_head`, `[1, hidden]`, in place of the language-model head: a row of logits is then
+    /// one number.
+    pub(crate) fn with_value_head(config: ModelConfig, value_head: &[f32], weights: &Weights) -> Result<Self> {
+        let head = in_f32(value_head, 1, config.hidden_size);
+        let read = |name: &str, shape: &[usize]| weights.read(name, shape);
+        Self::build(config, Some(head), &read, &|name, rows, depth| weights.matrix(name, rows, depth))
+    }
+
+    fn build<'w>(
+        config: ModelConfig,
+        value_head: Option<Matrix<'w>>,
+        vector: &Vector<'_>,
+        matrix: &dyn Fn(&str, usize, usize) -> Result<Matrix<'w>>,
+    ) -> Result<Self> {
         let (hidden, ffn, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim);
         let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
         let block = |layer: usize| -> Result<Block> {
@@ -143,19 +163,23 @@ impl Model {
                 down: pack(ffn, &[("mlp.down_proj", hidden)])?,
             })
         };
+        let outputs = value_head.as_ref().map_or(config.vocab_size, |head| head.rows);
         let table = || -> Result<Linear> { Ok(Linear::pack(&[matrix("model.embed_tokens.weight", config.vocab_size, hidden)?])) };
-        let (embedding, head) = if config.tie_word_embeddings {
+        let (embedding, head) = if let Some(head) = value_head {
+            (Some(table()?), Linear::pack(&[head]))
+        } else if config.tie_word_embeddings {
             (None, table()?)
         } else {
             (Some(table()?), Linear::pack(&[matrix("lm_head.weight", config.vocab_size, hidden)?]))
         };
         let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?;
         let final_norm = vector("model.norm.weight", &[hidden])?;
-        let frequencies = rotary_frequencies(config.rope_theta, head_dim);
+        let mut frequencies = rotary_frequencies(config.rope_theta, head_dim);
+        config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut frequencies));
         let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
         let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
         let layout = Arc::new(Layout::new(&config));
-        Ok(Self { config, embedding, blocks, final_norm, head, frequencies, rows_per_thread, layout })
+        Ok(Self { config, embedding, blocks, final_norm, head, frequencies, outputs, rows_per_thread, layout })
     }
 
     /// Sizes and constants.
@@ -199,14 +223,14 @@ impl Model {
                 return Err(Error::TokenId { id, vocab_size });
             }
         }
-        logits.resize(feeds.iter().map(Feed::rows_out).sum::<usize>() * vocab_size, 0.0);
+        logits.resize(feeds.iter().map(Feed::rows_out).sum::<usize>() * self.outputs, 0.0);
         if feeds.is_empty() {
             return Ok(());
         }
         let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
         let workers = rayon::current_num_threads();
         if workers > 1 && feeds.len() >= workers && rows >= self.rows_per_thread * workers {
-            split(feeds, logits, vocab_size, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
+            split(feeds, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
                 self.forward_rows(feeds, logits, &Crew::alone());
             });
         } else {
@@ -238,8 +262,9 @@ impl Model {
         let mut normed = vec![0f32; rows * hidden];
         let mut qkv = vec![0f32; rows * qkv_width];
         let mut attended = vec![0f32; rows * q_width];
-        let mut gate_up = vec![0f32; rows * 2 * config.intermediate_size];
-        let mut inner = vec![0f32; rows * config.intermediate_size];
+        let mlp_rows = rows.min(MLP_ROWS);
+        let mut gate_up = vec![0f32; mlp_rows * 2 * config.intermediate_size];
+        let mut inner = vec![0f32; mlp_rows * config.intermediate_size];
         for (layer, block) in self.blocks.iter().enumerate() {
             rms_norm(&x, &block.attention_norm, eps, &mut normed);
             block.qkv.apply(&normed, &mut qkv, Into::Replace, crew);
@@ -260,9 +285,14 @@ impl Model {
             }
             block.attention_out.apply(&attended, &mut x, Into::Add, crew);
             rms_norm(&x, &block.mlp_norm, eps, &mut normed);
-            block.gate_up.apply(&normed, &mut gate_up, Into::Replace, crew);
-            swiglu(&gate_up, config.intermediate_size, &mut inner);
-            block.down.apply(&inner, &mut x, Into::Add, crew);
+            for (normed, x) in normed.chunks(MLP_ROWS * hidden).zip(x.chunks_mut(MLP_ROWS * hidden)) {
+                let rows = x.len() / hidden;
+                let gate_up = &mut gate_up[..rows * 2 * config.intermediate_size];
+                let inner = &mut inner[..rows * config.intermediate_size];
+                block.gate_up.apply(normed, gate_up, Into::Replace, crew);
+                swiglu(gate_up, config.intermediate_size, inner);
+                block.down.apply(inner, x, Into::Add, crew);
+            }
         }
 
         let mut wanted = Vec::with_capacity(feeds.iter().map(Feed::rows_out).sum::<usize>() * hidden);

@@ -1,6 +1,8 @@
 //! Weights by name, from safetensors or GGUF.
 
 mod gguf;
+mod gguf_header;
+mod gguf_rope;
 mod mapped;
 mod safetensors;
 
@@ -99,4 +101,20 @@ fn check_shape(path: &Path, name: &str, expected: &[usize], got: &[usize]) -> Re
         return Ok(());
     }
     Err(Error::Shape { path: path.into(), name: name.into(), expected: expected.into(), got: got.into() })
+}
+
+/// A tensor's bytes in its file: first, the one after the last, and its name.
+type Extent = (u64, u64, String);
+
+/// Refuses tensors that share bytes: one of them lies.
+fn check_overlaps(path: &Path, mut extents: Vec<Extent>) -> Result<()> {
+    extents.sort();
+    extents.retain(|(start, end, _)| start < end);
+    match extents.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        None => Ok(()),
+        Some(pair) => {
+            let ((_, end, before), (start, _, name)) = (pair[0].clone(), pair[1].clone());
+            Err(Error::Overlap { path: path.into(), name, start, before, end })
+        }
+    }
 }

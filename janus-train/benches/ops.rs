@@ -22,7 +22,7 @@ fn random(shape: &[usize], seed: u64) -> Var {
 fn all(c: &mut Criterion) {
     keep_freed_memory();
     let cu_seqlens: Vec<u32> = (0..=TOKENS as u32).step_by(128).collect();
-    let table = ops::RopeTable::new(32, 10_000.0, &cu_seqlens);
+    let table = ops::RopeTable::new(32, 10_000.0, None, &cu_seqlens);
     let shape = ops::AttentionShape { heads: 5, kv_heads: 5, head_dim: 32, sliding_window: None };
     let supervised: Vec<u32> = (0..TOKENS as u32).filter(|i| i % 128 >= 77).collect();
     let targets: Vec<u32> = supervised.iter().map(|i| i * 7 % 1536).collect();

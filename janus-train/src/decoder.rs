@@ -16,8 +16,8 @@ use crate::ops::{
 };
 use crate::{Batch, Error, Result};
 
+pub use janus_infer::{RewardScale, VALUE_HEAD};
 pub use lora::LoraConfig;
-pub use value_head::{RewardScale, VALUE_HEAD};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const FINAL_NORM: &str = "model.norm.weight";
@@ -197,7 +197,7 @@ impl Decoder {
                 head_dim: config.head_dim,
                 sliding_window: config.sliding_window,
             },
-            rope: RopeTable::new(config.head_dim, config.rope_theta, &batch.cu_seqlens),
+            rope: RopeTable::new(config.head_dim, config.rope_theta, config.rope_scaling.as_ref(), &batch.cu_seqlens),
             cu_seqlens: batch.cu_seqlens.as_slice().into(),
             rms_norm_eps: config.rms_norm_eps,
             recompute: self.activation_checkpointing,

@@ -135,7 +135,7 @@ pub fn tell(result: Result<Outcome, CommandError>, json: bool) -> ExitCode {
     }
     if json {
         print_out(&report.to_string());
-    } else if code == 0 {
+    } else if code == 0 && !text.is_empty() {
         print_out(&text);
     }
     ExitCode::from(code)
@@ -157,7 +157,13 @@ pub fn tell_usage(error: &clap::Error, json: bool) -> ExitCode {
     tell(Err(CommandError::bad_input(format!("{} (see --help)", one_line(said)))), json)
 }
 
-/// The one place that writes to stdout. A reader that went away is no error of ours.
+/// Writes a part of a text to stdout at once, for a command that is listened to while it runs.
+pub(crate) fn print_now(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Where a command's result goes to stdout. A reader that went away is no error of ours.
 fn print_out(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());

@@ -1,6 +1,7 @@
 //! `cargo xtask generate`: a model answers the prompts of a file.
 
 pub mod answers;
+mod best;
 pub mod prompts;
 
 use std::fs;
@@ -16,6 +17,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 use crate::fingerprint;
 use crate::progress::duration;
 use answers::{Problems, Tally, answer, lines, unanswered};
+pub(crate) use best::{BestArgs, load_reward};
 use prompts::{Keys, Prompt, Row, prompts};
 
 /// Answer the prompts of a file with a model
@@ -29,8 +31,9 @@ use prompts::{Keys, Prompt, Row, prompts};
 ///          tokenizer_config.json. INPUT: .json, .jsonl (either also with .gz) or .parquet.
 /// Writes:  OUTPUT, in the order of the input, one JSON object a line: id (always a text), response,
 ///          finish_reason, prompt_tokens, completion_tokens; for --n above 1 a list `responses` of
-///          these; with --compose-system also system. A row without an answer has id and error, and
-///          makes the exit code 1.
+///          these; with --compose-system also system. With --best-of the answer of the highest reward
+///          (the first of equals), its `reward`, its index `best`, and all `responses`, each with
+///          its reward. A row without an answer has id and error, and makes the exit code 1.
 ///          OUTPUT.partial while it runs: a run that was cut off, or that left rows without an answer,
 ///          continues from there when its command is repeated. A finished OUTPUT is left alone.
 /// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf --input prompts.jsonl
@@ -58,8 +61,13 @@ pub struct Args {
     template: Option<ChatTemplate>,
     #[command(flatten)]
     rows: RowArgs,
+    /// Answers to each row
+    #[arg(long, conflicts_with = "best_of", help_heading = "Sampling")]
+    n: Option<usize>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    best: BestArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,10 +92,7 @@ struct RowArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sampling")]
-struct SamplingArgs {
-    /// Answers to each row
-    #[arg(long)]
-    n: Option<usize>,
+pub(crate) struct SamplingArgs {
     /// New tokens at the most
     #[arg(long)]
     max_tokens: Option<usize>,
@@ -109,10 +114,11 @@ struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    fn resolve(&self) -> Result<SamplingParams, CommandError> {
+    /// The parameters, where not given the paper's, for `n` answers.
+    pub(crate) fn resolve(&self, n: Option<usize>) -> Result<SamplingParams, CommandError> {
         let paper = SamplingParams::default();
         let sampling = SamplingParams {
-            n: self.n.unwrap_or(paper.n),
+            n: n.unwrap_or(paper.n),
             max_tokens: self.max_tokens.unwrap_or(paper.max_tokens),
             temperature: self.temperature.unwrap_or(paper.temperature),
             top_p: self.top_p.unwrap_or(paper.top_p),
@@ -132,7 +138,7 @@ impl SamplingArgs {
 /// Bad input for settings, rows or models that cannot be used, or for an unfinished run with other
 /// settings; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let sampling = args.sampling.resolve()?;
+    let sampling = args.sampling.resolve(args.best.n().or(args.n))?;
     let partial = partial_path(&args.output)?;
     if args.batch == Some(0) {
         return Err(CommandError::bad_input("--batch is 0: expected at least 1"));
@@ -157,7 +163,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     } else {
         eprintln!("generate: loading {}", args.model.display());
         let engine = load(&args.model, args.template, args.batch)?;
-        answer(&engine, &prompts, &asked, &mut journal)?
+        let reward = args.best.load()?;
+        answer(&engine, reward.as_ref().map(|reward| reward as _), &prompts, &asked, &mut journal)?
     };
     let text: String = lines(&prompts, &problems, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
     janus_data::write_file(&args.output, text.as_bytes()).failure()?;
@@ -236,7 +243,8 @@ fn header(args: &Args, sampling: &SamplingParams, prompts: &[Prompt]) -> Result<
         ("sampling", json!(sampling)),
         ("rows", json!(rows)),
     ];
-    Ok(entries.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
+    let reward = args.best.identity()?.map(|reward| ("reward", reward));
+    Ok(entries.into_iter().chain(reward).map(|(name, value)| (name.to_string(), value)).collect())
 }
 
 fn read_rows(path: &Path, limit: usize) -> Result<Vec<Row>, CommandError> {

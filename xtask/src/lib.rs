@@ -1,7 +1,7 @@
 //! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
 //!
-//! * [`reproduce`], [`generate`], [`serve`], [`data`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`], [`mod@bench`],
-//!   [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
+//! * [`reproduce`], [`generate`], [`chat`], [`serve`], [`data`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`],
+//!   [`mod@bench`], [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
 //!   [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
 //! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
@@ -9,6 +9,7 @@
 
 pub mod annotate;
 pub mod bench;
+pub mod chat;
 pub mod command;
 pub mod data;
 pub mod eval;

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use janus_core::{ChatModel as _, ChatTemplate};
+use janus_core::{ChatModel as _, ChatTemplate, RewardModel};
 use janus_infer::server::{BearerToken, Served, Server, ServerOptions};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::generate;
+use crate::generate::load_reward;
 
 /// The environment variable with the token.
 const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
@@ -20,7 +21,7 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 /// have top_k, min_p, repetition_penalty, and for a chat
 ///   preferences  four preferences {dimension, subdimension, preference, description}, one for each
 ///                dimension, of which the system message is composed
-///   best_of      so many candidates, of which the n best by a reward model are returned
+///   best_of      so many candidates, of which the n best by the --reward-model are returned
 /// What a request does not say is the paper's: temperature 1, top-p 0.9, repetition penalty 1.03, 1024
 /// new tokens.
 ///
@@ -40,6 +41,13 @@ pub struct Args {
     /// GGUF file or model folder
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in
+    /// value_head.safetensors (as `train` writes it) or as value_head.weight among the weights (OpenRLHF)
+    #[arg(long, value_name = "PATH")]
+    reward_model: Option<PathBuf>,
+    /// Chat template of the reward model in place of its own: mistral-instruct or chatml
+    #[arg(long, value_name = "NAME", requires = "reward_model")]
+    reward_template: Option<ChatTemplate>,
     /// Name that requests call the model by; the file's own without it
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -85,8 +93,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         engine = engine.with_name(name);
     }
     let name = engine.name().to_string();
+    let reward = args.reward_model.as_ref().map(|path| load_reward(path, args.reward_template)).transpose()?;
+    let reward = reward.map(|reward| Box::new(reward) as Box<dyn RewardModel + Send + Sync>);
     let options = ServerOptions { token, queue: args.queue, body_bytes: args.body_bytes, ..ServerOptions::default() };
-    let server = Server::bind(SocketAddr::new(args.host, args.port), engine, None, options).bad_input()?;
+    let server = Server::bind(SocketAddr::new(args.host, args.port), engine, reward, options).bad_input()?;
     let address = server.address();
     eprintln!("serve: {name} at http://{address}/v1 (Ctrl-C ends it)");
     let Served { answered, all } = server.run_until_signal().failure()?;

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const COMMANDS: [&str; 11] =
-    ["reproduce", "data", "eval", "bench", "fetch", "generate", "judge", "report", "annotate", "train", "verify-goldens"];
+const COMMANDS: [&str; 12] =
+    ["reproduce", "data", "eval", "bench", "fetch", "generate", "chat", "judge", "report", "annotate", "train", "verify-goldens"];
 
 fn xtask(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).current_dir(folder).env("PATH", folder).output().unwrap()

@@ -2,46 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
-use std::collections::HashMap;
+mod tiny;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use candle_core::{Device, Tensor};
-use janus_core::ChatTemplate;
-use janus_data::Tokenizer;
-use janus_infer::ModelConfig;
 use serde_json::{Value, json};
-
-/// Tokens that the tiny model can see.
-const CONTEXT: usize = 2000;
-
-/// Writes a model folder: one layer, random weights that the same call always writes the same.
-fn write_model(folder: &Path) {
-    fs::create_dir(folder).unwrap();
-    let words = ["a kite flies in the wind", "a stone lies on the ground"];
-    let tokenizer = Tokenizer::train(words.into_iter(), 280, ChatTemplate::ChatMl.special_tokens()).unwrap();
-    tokenizer.save(folder.join("tokenizer.json")).unwrap();
-    fs::write(folder.join("tokenizer_config.json"), json!({ "chat_template": "<|im_start|>" }).to_string()).unwrap();
-    let config = json!({
-        "model_type": "llama", "vocab_size": tokenizer.vocab_size(), "hidden_size": 16, "intermediate_size": 32,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": CONTEXT,
-    });
-    let config = ModelConfig::from_json(&config.to_string()).unwrap();
-    fs::write(folder.join("config.json"), config.to_json()).unwrap();
-    let weight = |(name, shape): (String, Vec<usize>)| {
-        let mut state = name.bytes().fold(1u32, |state, byte| state.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        let values: Vec<f32> = (0..shape.iter().product())
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / 2f32.powi(24) - 0.5
-            })
-            .collect();
-        (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
-    };
-    let weights: HashMap<String, Tensor> = config.tensors().into_iter().map(weight).collect();
-    candle_core::safetensors::save(&weights, folder.join("model.safetensors")).unwrap();
-}
+use tiny::{CONTEXT, write_model, write_reward_model};
 
 /// A folder with the model and an input of four rows, the third of which does not fit the model.
 fn folder() -> tempfile::TempDir {
@@ -101,6 +69,34 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes_whatever_the_batch() {
     let other = generate(folder.path(), "cut.jsonl", &["--seed", "1"]);
     assert_eq!(other.status.code(), Some(2));
     assert!(report(&other)["error"].as_str().unwrap().contains("with another sampling lies here"), "{}", report(&other));
+}
+
+#[test]
+fn the_best_of_n_is_given_with_all_others_and_their_rewards() {
+    let folder = folder();
+    write_reward_model(&folder.path().join("reward"));
+    let best = ["--limit", "2", "--best-of", "4", "--reward-model", "reward"];
+    let output = generate(folder.path(), "best.jsonl", &best);
+    assert_eq!(output.status.code(), Some(0), "{}", report(&output));
+    generate(folder.path(), "all.jsonl", &["--limit", "2", "--n", "4"]);
+    for (row, all) in rows(folder.path(), "best.jsonl").iter().zip(rows(folder.path(), "all.jsonl")) {
+        let responses = row["responses"].as_array().unwrap();
+        let rewards: Vec<f64> = responses.iter().map(|response| response["reward"].as_f64().unwrap()).collect();
+        let highest = rewards.iter().copied().fold(f64::MIN, f64::max);
+        let best = rewards.iter().position(|reward| *reward == highest).unwrap();
+        assert!(rewards.iter().any(|reward| *reward < highest), "{rewards:?}");
+        assert_eq!((row["best"].as_u64(), row["reward"].as_f64()), (Some(best as u64), Some(highest)));
+        assert_eq!(row["response"], responses[best]["response"]);
+        // The same answers as without a choice.
+        let texts = |row: &Value| row["responses"].as_array().unwrap().iter().map(|r| r["response"].clone()).collect::<Vec<_>>();
+        assert_eq!(texts(row), texts(&all));
+    }
+    let alone = generate(folder.path(), "x.jsonl", &["--best-of", "4"]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(report(&alone)["error"].as_str().unwrap().contains("--reward-model"));
+    let wrong = generate(folder.path(), "x.jsonl", &["--best-of", "4", "--reward-model", "model"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(report(&wrong)["error"].as_str().unwrap().contains("value_head.weight"), "{}", report(&wrong));
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! GGUF files of the `llama` architecture, as llama.cpp's converter writes them for Llama and Mistral.
 
-use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
-use super::check_shape;
+use super::{Extent, check_overlaps, check_shape, gguf_header, gguf_rope, mapped};
 use crate::encoding::Encoding;
-use crate::packed::Matrix;
+use crate::packed::{Bytes, Matrix};
 use crate::{Architecture, Error, ModelConfig, Result};
 
 /// An opened GGUF file.
@@ -24,12 +22,9 @@ pub(crate) struct GgufFile {
 
 impl GgufFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io { path: path.into(), source };
-        let mut file = std::io::BufReader::new(File::open(path).map_err(io)?);
-        let file_len = file.get_ref().metadata().map_err(io)?.len();
-        // candle bounds every length in the header by what is left of the file.
-        let content = Content::read(&mut file).map_err(|error| Error::Header { path: path.into(), reason: error.to_string() })?;
-        let mut file = Self { path: path.into(), content, file_len, heads: 0, kv_heads: 0 };
+        let bytes = mapped::map(path)?;
+        let content = gguf_header::read(path, &bytes)?;
+        let mut file = Self { path: path.into(), content, file_len: bytes.len() as u64, heads: 0, kv_heads: 0 };
         let architecture = file.text("general.architecture")?;
         if architecture != "llama" {
             return Err(file.metadata("general.architecture", format!("\"{architecture}\": expected llama")));
@@ -43,7 +38,8 @@ impl GgufFile {
         }
         let mut infos: Vec<_> = file.content.tensor_infos.iter().collect();
         infos.sort_by_key(|(_, info)| info.offset);
-        infos.into_iter().try_for_each(|(name, info)| file.check_range(name, info))?;
+        let extents = infos.into_iter().map(|(name, info)| file.check_range(name, info)).collect::<Result<_>>()?;
+        check_overlaps(path, extents)?;
         Ok(file)
     }
 
@@ -60,12 +56,6 @@ impl GgufFile {
         if self.value("llama.rope.dimension_count").is_some() && self.size("llama.rope.dimension_count")? != head_dim {
             return Err(self.metadata("llama.rope.dimension_count", format!("only whole heads of {head_dim} elements are rotated")));
         }
-        if let Some(kind) = self.value("llama.rope.scaling.type").and_then(|value| value.to_string().ok()).filter(|kind| *kind != "none") {
-            return Err(self.metadata("llama.rope.scaling.type", format!("\"{kind}\": scaled rotary positions are not supported")));
-        }
-        if self.content.tensor_infos.contains_key("rope_freqs.weight") {
-            return Err(self.metadata("rope_freqs.weight", "scaled rotary positions are not supported".into()));
-        }
         let number = |key: &str| self.value(key).and_then(|value| value.to_f32().ok()).map(f64::from);
         let id = |key: &str| self.value(key).and_then(|value| value.to_u32().ok());
         let config = ModelConfig {
@@ -79,6 +69,7 @@ impl GgufFile {
             head_dim,
             rms_norm_eps: number("llama.attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
             rope_theta: number("llama.rope.freq_base").unwrap_or(10_000.0),
+            rope_scaling: gguf_rope::scaling(self, head_dim)?,
             max_position_embeddings: self.size("llama.context_length")?,
             sliding_window: None,
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
@@ -104,7 +95,7 @@ impl GgufFile {
         };
         let matrix = self.matrix_of(name, shape, rows, depth)?;
         let mut values = vec![0.0; rows * depth];
-        for (row, values) in values.chunks_exact_mut(depth).enumerate() {
+        for (row, values) in values.chunks_exact_mut(depth.max(1)).enumerate() {
             matrix.encoding.decode(matrix.row(row), values);
         }
         Ok(values)
@@ -128,29 +119,26 @@ impl GgufFile {
             Some(encoding) => (encoding, self.bytes(info)?),
             None => (Encoding::F32, self.decoded_by_candle(name, info)?),
         };
-        Ok(Matrix { encoding, rows, depth, bytes: Cow::Owned(bytes), order })
+        Ok(Matrix { encoding, rows, depth, bytes, order })
     }
 
-    /// A tensor's bytes; [`GgufFile::open`] checked its range. Read, not mapped: they are packed and then needed no more, and a
-    /// mapped file would count as memory beside its packed weights.
-    fn bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
-        let io = |source| Error::Io { path: self.path.clone(), source };
-        let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-        let mut bytes = vec![0; blocks * info.ggml_dtype.type_size()];
-        let mut file = File::open(&self.path).map_err(io)?;
-        file.seek(SeekFrom::Start(self.content.tensor_data_offset + info.offset)).map_err(io)?;
-        file.read_exact(&mut bytes).map_err(io)?;
-        Ok(bytes)
+    /// A tensor's bytes; [`GgufFile::open`] checked its range.
+    fn bytes(&self, info: &TensorInfo) -> Result<Bytes<'static>> {
+        let len = info.shape.elem_count() / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
+        if len == 0 {
+            return Ok(Bytes::Borrowed(&[]));
+        }
+        mapped::map_range(&self.path, self.content.tensor_data_offset + info.offset, len).map(Bytes::Mapped)
     }
 
-    fn decoded_by_candle(&self, name: &str, info: &TensorInfo) -> Result<Vec<u8>> {
+    fn decoded_by_candle(&self, name: &str, info: &TensorInfo) -> Result<Bytes<'static>> {
         let read = || -> candle_core::Result<Vec<f32>> {
             let mut file = File::open(&self.path)?;
             let tensor = info.read(&mut file, self.content.tensor_data_offset, &Device::Cpu)?;
             tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
         };
         let values = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source: Box::new(source) })?;
-        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        Ok(Bytes::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()))
     }
 
     /// Undoes the converter's order of the rows of a head: the file's row for each of ours. It puts the two elements that
@@ -162,7 +150,7 @@ impl GgufFile {
         Ok(half_split_rows(rows, heads))
     }
 
-    fn check_range(&self, name: &str, info: &TensorInfo) -> Result<()> {
+    fn check_range(&self, name: &str, info: &TensorInfo) -> Result<Extent> {
         let elements = info.shape.dims().iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let size = elements
             .filter(|count| count.is_multiple_of(info.ggml_dtype.block_size()))
@@ -178,7 +166,11 @@ impl GgufFile {
         if end > self.file_len {
             return Err(Error::Truncated { path: self.path.clone(), name, start, end, file_len: self.file_len });
         }
-        Ok(())
+        Ok((start, end, name))
+    }
+
+    pub(super) fn has_tensor(&self, own_name: &str) -> bool {
+        self.content.tensor_infos.contains_key(own_name)
     }
 
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
@@ -230,6 +222,9 @@ const OUTER_NAMES: [(&str, &str); 3] =
     [("token_embd.weight", "model.embed_tokens.weight"), ("output_norm.weight", "model.norm.weight"), ("output.weight", "lm_head.weight")];
 
 fn gguf_name(name: &str) -> Option<String> {
+    if name == gguf_rope::FACTORS {
+        return Some(name.into());
+    }
     if let Some((own, _)) = OUTER_NAMES.iter().find(|(_, theirs)| *theirs == name) {
         return Some((*own).into());
     }

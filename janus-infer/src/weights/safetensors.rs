@@ -3,7 +3,6 @@
 //! The header is read here, with the crate's own types, because its reader says that *a* range is wrong but not
 //! of which tensor.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -12,9 +11,9 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
-use super::{check_shape, mapped};
+use super::{check_overlaps, check_shape, mapped};
 use crate::encoding::Encoding;
-use crate::packed::Matrix;
+use crate::packed::{Bytes, Matrix};
 use crate::{Error, Result};
 
 /// The header's limit in the format's own reader.
@@ -78,7 +77,7 @@ impl Shards {
 
     pub(super) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'_>> {
         let (encoding, bytes) = self.find(name, &[rows, depth])?;
-        Ok(Matrix { encoding, rows, depth, bytes: Cow::Borrowed(bytes), order: None })
+        Ok(Matrix { encoding, rows, depth, bytes: Bytes::Borrowed(bytes), order: None })
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(Encoding, &[u8])> {
@@ -111,17 +110,20 @@ impl Shard {
         let mut entries: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(&bytes[8..data]).map_err(|error| header(error.to_string()))?;
         entries.remove("__metadata__");
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut extents) = (BTreeMap::new(), Vec::new());
         for (name, entry) in entries {
             let info: TensorInfo = serde_json::from_value(entry).map_err(|error| header(format!("tensor {name}: {error}")))?;
-            check_range(path, &name, &info, data as u64, file_len)?;
+            let (start, end) = check_range(path, &name, &info, data as u64, file_len)?;
+            extents.push((start, end, name.clone()));
             tensors.insert(name, info);
         }
+        check_overlaps(path, extents)?;
         Ok(Self { path: path.into(), bytes, data, tensors })
     }
 }
 
-fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: u64) -> Result<()> {
+/// The tensor's bytes in the file: the first, and the one after the last.
+fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: u64) -> Result<(u64, u64)> {
     let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
     let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, &size| bits.checked_mul(size));
     let expected = bits.map(|bits| bits as u64 / 8);
@@ -136,5 +138,5 @@ fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: 
     if end > file_len {
         return Err(Error::Truncated { path: path.into(), name: name.into(), start, end, file_len });
     }
-    Ok(())
+    Ok((start, end))
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use janus_infer::Weights;
+use janus_infer::{RewardScale, VALUE_HEAD, Weights};
 
-use super::value_head::{self, VALUE_HEAD};
+use super::value_head;
 use super::{Decoder, HEAD};
 use crate::Result;
 use crate::file::{AtPath, Tensors, write_tensors, write_whole};
@@ -40,7 +40,7 @@ impl Decoder {
         }
         if let Some(head) = head {
             decoder.insert(VALUE_HEAD, &head)?;
-            decoder.reward_scale = value_head::scale_of_folder(path)?;
+            decoder.reward_scale = RewardScale::of_folder(path)?;
         }
         Ok(decoder)
     }

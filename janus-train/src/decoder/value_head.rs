@@ -3,26 +3,13 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use janus_infer::ModelConfig;
-use serde::{Deserialize, Serialize};
+use janus_infer::{ModelConfig, RewardScale, VALUE_HEAD};
 use serde_json::Value;
 
 use super::{Decoder, embedding, normal};
-use crate::file::{AtPath, Tensors};
+use crate::file::Tensors;
 use crate::ops::linear;
 use crate::{Batch, Error, Result};
-
-/// Name of the value head's weight, `[1, hidden]`.
-pub const VALUE_HEAD: &str = "value_head.weight";
-
-/// Mean and standard deviation of a reward model's rewards on rows that it was not trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct RewardScale {
-    /// The mean.
-    pub mean: f64,
-    /// The standard deviation.
-    pub std: f64,
-}
 
 impl Decoder {
     /// This model with a fresh value head, drawn from N(0, 1 / (hidden + 1)²), in place of whatever head it had.
@@ -74,15 +61,6 @@ pub(super) fn of_folder(folder: &Path, config: &ModelConfig, device: &Device) ->
         return Ok(None);
     }
     Ok(Some(Tensors::read(&path, device)?.take(VALUE_HEAD, &[1, config.hidden_size])?))
-}
-
-/// `mean` and `std` of a folder's `config.json`.
-pub(super) fn scale_of_folder(folder: &Path) -> Result<Option<RewardScale>> {
-    let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path).at(&path)?;
-    let config: Value = serde_json::from_str(&text).map_err(|error| Error::Malformed { path, reason: error.to_string() })?;
-    let number = |key: &str| config.get(key).and_then(Value::as_f64);
-    Ok(number("mean").zip(number("std")).map(|(mean, std)| RewardScale { mean, std }))
 }
 
 /// `config.json` with the scale, if there is one.

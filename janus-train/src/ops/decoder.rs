@@ -223,7 +223,7 @@ mod tests {
             let mut shapes: Vec<&[usize]> = vec![&norm, &embedding];
             (0..layers).for_each(|_| shapes.extend(layer));
             let attention = AttentionShape { heads, kv_heads, head_dim: HEAD_DIM, sliding_window: Some(40) };
-            let rope = RopeTable::new(HEAD_DIM, 100.0, cu_seqlens);
+            let rope = RopeTable::new(HEAD_DIM, 100.0, None, cu_seqlens);
             Self {
                 tensors: shapes.iter().zip(1..).map(|(shape, seed)| random(shape, seed)).collect(),
                 ids: (0..*cu_seqlens.last().unwrap()).map(|i| (i * 7 + i * i) % VOCAB as u32).collect(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
+use janus_infer::RopeScaling;
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
@@ -23,10 +24,11 @@ pub struct RopeTable {
 
 impl RopeTable {
     /// The table for documents `cu_seqlens[d]..cu_seqlens[d+1]`. The angle is
-    /// `position · theta^(-2i/head_dim)`, both in f32 as in transformers.
-    pub fn new(head_dim: usize, theta: f64, cu_seqlens: &[u32]) -> Self {
+    /// `position · theta^(-2i/head_dim)`, both in f32 as in transformers, the frequency scaled if the model's is.
+    pub fn new(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>, cu_seqlens: &[u32]) -> Self {
         let half = head_dim / 2;
-        let frequencies: Vec<f32> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64) as f32).collect();
+        let mut frequencies: Vec<f32> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64) as f32).collect();
+        scaling.into_iter().for_each(|scaling| scaling.scale(&mut frequencies));
         let lengths = cu_seqlens.windows(2).map(|ends| ends[1].saturating_sub(ends[0]));
         let longest = lengths.clone().max().unwrap_or(0);
         let angles = (0..longest).flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
@@ -154,18 +156,18 @@ mod tests {
 
     #[test]
     fn agrees_with_its_twin_and_with_finite_differences() {
-        let table = RopeTable::new(8, 10_000.0, &[0, 250, 251, 300]);
+        let table = RopeTable::new(8, 10_000.0, None, &[0, 250, 251, 300]);
         assert_same(&[&random(&[300, 24], 1)], |t| rope(&t[0], &table), |t| naive(&t[0], &table), 2e-6);
-        let table = RopeTable::new(4, 100.0, &[0, 3, 5]);
+        let table = RopeTable::new(4, 100.0, None, &[0, 3, 5]);
         assert_gradients(&[&random(&[5, 8], 2)], |t| rope(&t[0], &table));
     }
 
     #[test]
     fn positions_start_again_in_each_document() {
         let document = random(&[7, 8], 3);
-        let alone = rope(&document, &RopeTable::new(8, 500.0, &[0, 7])).unwrap();
+        let alone = rope(&document, &RopeTable::new(8, 500.0, None, &[0, 7])).unwrap();
         let twice = Tensor::cat(&[&document, &document], 0).unwrap();
-        let packed = rope(&twice, &RopeTable::new(8, 500.0, &[0, 7, 14])).unwrap();
+        let packed = rope(&twice, &RopeTable::new(8, 500.0, None, &[0, 7, 14])).unwrap();
         let second = packed.narrow(0, 7, 7).unwrap();
         assert_eq!(second.to_vec2::<f32>().unwrap(), alone.to_vec2::<f32>().unwrap());
     }

@@ -69,6 +69,7 @@ impl Shape {
             head_dim: 32,
             rms_norm_eps: 1e-5,
             rope_theta: 1e4,
+            rope_scaling: None,
             max_position_embeddings: 2048,
             sliding_window: None,
             tie_word_embeddings: false,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use janus_core::{ChatModel, ChatRequest, Generation};
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel};
 use janus_data::Journal;
+use janus_infer::{BestOfN, best_of_n_each};
 use serde_json::{Value, json};
 
 use super::prompts::Prompt;
@@ -36,14 +37,30 @@ pub fn unanswered(prompts: &[Prompt], journal: &Journal) -> Vec<usize> {
 /// Why prompts got no answer, by their positions.
 pub type Problems = BTreeMap<usize, String>;
 
-/// Asks `model` for the prompts at the positions `asked` and writes each answer into the journal as it
-/// comes. A prompt that the model has no answer to is a problem and gets no row there, so that a later
+/// What a prompt got.
+enum Answer {
+    Drawn(Vec<Generation>),
+    Chosen(BestOfN),
+}
+
+impl Answer {
+    fn generations(&self) -> &[Generation] {
+        match self {
+            Self::Drawn(generations) => generations,
+            Self::Chosen(best) => &best.candidates,
+        }
+    }
+}
+
+/// Asks `model` for the prompts at the positions `asked`, has the answers to each rewarded and one chosen if there is a `reward`
+/// model, and writes each row into the journal as it comes. A prompt that the model has no answer to is a problem and gets no row there, so that a later
 /// run asks it again.
 ///
 /// # Errors
 /// A failure if the journal cannot be written.
 pub fn answer(
     model: &dyn ChatModel,
+    reward: Option<&dyn RewardModel>,
     prompts: &[Prompt],
     asked: &[usize],
     journal: &mut Journal,
@@ -54,15 +71,15 @@ pub fn answer(
         Progress::new("generate", Unit::Count("rows"), prompts.len() as u64).resumed_at((prompts.len() - asked.len()) as u64);
     let mut tally = Tally::default();
     let mut journalled = Ok(());
-    model.generate_each(&requests, &mut |position, answer| {
+    let mut on_answer = |position: usize, answer: Result<Answer, ModelError>| {
         let (index, prompt) = (asked[position], &prompts[asked[position]]);
         match answer {
-            Ok(generations) => {
+            Ok(answer) => {
                 tally.answered += 1;
-                tally.completion_tokens += generations.iter().map(|generation| generation.completion_tokens).sum::<usize>();
+                tally.completion_tokens += answer.generations().iter().map(|generation| generation.completion_tokens).sum::<usize>();
                 // The first failure to write is the one to tell; the model cannot be stopped from here.
                 if journalled.is_ok() {
-                    journalled = journal.append(&prompt.request.id, &row(prompt, &generations)).failure();
+                    journalled = journal.append(&prompt.request.id, &row(prompt, &answer)).failure();
                 }
             }
             Err(error) => drop(problems.insert(index, CommandError::failure(error).to_string())),
@@ -70,7 +87,11 @@ pub fn answer(
         tally.seconds = progress.elapsed().as_secs_f64();
         progress.note(format!("{:.1} tokens/s", tally.tokens_per_second()));
         progress.advance(1);
-    });
+    };
+    match reward {
+        None => model.generate_each(&requests, &mut |position, answer| on_answer(position, answer.map(Answer::Drawn))),
+        Some(reward) => best_of_n_each(model, reward, &requests, &mut |position, answer| on_answer(position, answer.map(Answer::Chosen))),
+    }
     progress.finish();
     journalled?;
     Ok((problems, tally))
@@ -89,28 +110,47 @@ pub fn lines(prompts: &[Prompt], problems: &Problems, journal: &Journal) -> Vec<
 }
 
 /// An answered row of the output.
-fn row(prompt: &Prompt, generations: &[Generation]) -> Value {
-    let fields = |generation: &Generation| {
-        json!({
-            "response": generation.text,
-            "finish_reason": generation.finish_reason,
-            "prompt_tokens": generation.prompt_tokens,
-            "completion_tokens": generation.completion_tokens,
-        })
-    };
+fn row(prompt: &Prompt, answer: &Answer) -> Value {
     let mut row = json!({ "id": prompt.request.id });
     if let Some(system) = &prompt.composed_system {
         row["system"] = json!(system);
     }
-    match generations {
-        [generation] if prompt.request.sampling.n == 1 => {
-            for (key, value) in fields(generation).as_object().into_iter().flatten() {
-                row[key] = value.clone();
-            }
+    match answer {
+        Answer::Drawn(generations) if prompt.request.sampling.n == 1 => generations.iter().for_each(|one| add(&mut row, one)),
+        Answer::Drawn(generations) => row["responses"] = generations.iter().map(fields).collect(),
+        Answer::Chosen(best) => {
+            add(&mut row, best.best());
+            row["reward"] = json!(best.best_reward());
+            row["best"] = json!(best.best);
+            row["responses"] = rewarded(best);
         }
-        all => row["responses"] = all.iter().map(fields).collect(),
     }
     row
+}
+
+fn add(row: &mut Value, generation: &Generation) {
+    for (key, value) in fields(generation).as_object().into_iter().flatten() {
+        row[key] = value.clone();
+    }
+}
+
+fn fields(generation: &Generation) -> Value {
+    json!({
+        "response": generation.text,
+        "finish_reason": generation.finish_reason,
+        "prompt_tokens": generation.prompt_tokens,
+        "completion_tokens": generation.completion_tokens,
+    })
+}
+
+/// All answers with their rewards.
+pub(crate) fn rewarded(best: &BestOfN) -> Value {
+    let with_reward = |(generation, reward): (&Generation, &f32)| {
+        let mut all = fields(generation);
+        all["reward"] = json!(reward);
+        all
+    };
+    best.candidates.iter().zip(&best.rewards).map(with_reward).collect()
 }
 
 #[cfg(test)]
@@ -177,7 +217,7 @@ mod tests {
     fn run(model: &Scripted, prompts: &[Prompt], journal: &Path) -> (Vec<String>, Tally) {
         let mut journal = Journal::open(journal, &Map::new(), false).unwrap();
         let asked = unanswered(prompts, &journal);
-        let (problems, tally) = answer(model, prompts, &asked, &mut journal).unwrap();
+        let (problems, tally) = answer(model, None, prompts, &asked, &mut journal).unwrap();
         (lines(prompts, &problems, &journal), tally)
     }
 
@@ -220,5 +260,34 @@ mod tests {
         assert_eq!(row["system"], "S");
         let texts: Vec<&Value> = row["responses"].as_array().unwrap().iter().map(|response| &response["response"]).collect();
         assert_eq!(texts, ["q0 to question 0, ä \"0\"\n", "q0 to question 0, ä \"1\"\n"]);
+    }
+
+    /// Likes the second sample best, and the fourth as well.
+    struct Even;
+
+    impl RewardModel for Even {
+        fn name(&self) -> &str {
+            "even"
+        }
+
+        fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
+            let reward =
+                |messages: &Vec<Message>| Ok(f32::from(u8::from(["\"1\"", "\"3\""].iter().any(|id| messages[1].content.contains(id)))));
+            conversations.iter().map(reward).collect()
+        }
+    }
+
+    #[test]
+    fn the_best_is_given_and_all_are_kept_with_their_rewards() {
+        let (folder, prompts) = (tempfile::tempdir().unwrap(), prompts(1, 4));
+        let mut journal = Journal::open(folder.path().join("journal"), &Map::new(), false).unwrap();
+        let (problems, tally) = answer(&Scripted::new(1), Some(&Even), &prompts, &[0], &mut journal).unwrap();
+        let row: Value = serde_json::from_str(&lines(&prompts, &problems, &journal)[0]).unwrap();
+        assert_eq!((&row["best"], &row["reward"], &row["completion_tokens"]), (&json!(1), &json!(1.0), &json!(5)));
+        assert_eq!(row["response"], "q0 to question 0, ä \"1\"\n");
+        let rewards: Vec<&Value> = row["responses"].as_array().unwrap().iter().map(|response| &response["reward"]).collect();
+        assert_eq!(rewards, [0.0, 1.0, 0.0, 1.0]);
+        assert_eq!(row["responses"][1]["response"], row["response"]);
+        assert_eq!((tally.answered, tally.completion_tokens), (1, 20));
     }
 }

@@ -150,7 +150,7 @@ impl<'a> Judged<'a> {
             let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
             let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
             let missing = unanswered(&prompts, &journal);
-            let (problems, _) = answer(&engine, &prompts, &missing, &mut journal)?;
+            let (problems, _) = answer(&engine, None, &prompts, &missing, &mut journal)?;
             if let Some((_, problem)) = problems.iter().next() {
                 return Err(CommandError::failure(problem.clone()));
             }

@@ -180,6 +180,7 @@ impl Profile {
             head_dim: size.hidden_size / size.num_attention_heads.max(1),
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             max_position_embeddings: size.max_position_embeddings,
             sliding_window: None,
             tie_word_embeddings: true,

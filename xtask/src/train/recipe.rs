@@ -313,6 +313,7 @@ impl Shape {
             head_dim: 128,
             rms_norm_eps: 1e-5,
             rope_theta: 1e6,
+            rope_scaling: None,
             max_position_embeddings: 32_768,
             sliding_window: None,
             tie_word_embeddings: false,

@@ -1,0 +1,180 @@
+//! The best of N answers, as a reward model has it.
+
+use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel};
+use serde::{Deserialize, Serialize};
+
+/// All answers to a request, with their rewards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BestOfN {
+    /// Every answer, in the order in which they were drawn; at least one.
+    pub candidates: Vec<Generation>,
+    /// The reward of each.
+    pub rewards: Vec<f32>,
+    /// The index of the answer with the highest reward; of equals, the first.
+    pub best: usize,
+}
+
+impl BestOfN {
+    /// The answer with the highest reward.
+    pub fn best(&self) -> &Generation {
+        &self.candidates[self.best]
+    }
+
+    /// Its reward.
+    pub fn best_reward(&self) -> f32 {
+        self.rewards[self.best]
+    }
+}
+
+/// Draws `sampling.n` answers to each request and has all of them rewarded, each as the end of its request's conversation.
+///
+/// `on_answer(index, answer)` is called exactly once for each index of `requests`, in whatever order answers come. A request
+/// of which one answer has no reward, or one that is no number, has no answer: a choice among the others would be another
+/// sampler's.
+///
+/// ```
+/// # use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, Message, ModelError, RewardModel, SamplingParams};
+/// # struct Counting;
+/// # impl ChatModel for Counting {
+/// #     fn name(&self) -> &str { "counting" }
+/// #     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+/// #         let answer = |i: usize| Generation { text: "a".repeat(i), finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: i, logprobs: None };
+/// #         requests.iter().enumerate().for_each(|(index, request)| on_answer(index, Ok((0..request.sampling.n).map(answer).collect())));
+/// #     }
+/// # }
+/// # let model = Counting;
+/// /// Likes three letters best.
+/// struct Three;
+/// impl RewardModel for Three {
+///     fn name(&self) -> &str { "three" }
+///     fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
+///         conversations.iter().map(|messages| Ok(-(messages[1].content.len() as f32 - 3.0).abs())).collect()
+///     }
+/// }
+/// let sampling = SamplingParams { n: 5, ..SamplingParams::default() };
+/// let request = ChatRequest { id: "1".into(), messages: vec![Message::user("Say something.")], sampling };
+/// let answers = janus_infer::best_of_n(&model, &Three, &[request]);
+/// let answer = answers[0].as_ref().unwrap();
+/// assert_eq!((answer.best().text.as_str(), answer.candidates.len()), ("aaa", 5));
+/// ```
+pub fn best_of_n_each(
+    model: &(impl ChatModel + ?Sized),
+    reward: &(impl RewardModel + ?Sized),
+    requests: &[ChatRequest],
+    on_answer: &mut dyn FnMut(usize, Result<BestOfN, ModelError>),
+) {
+    model.generate_each(requests, &mut |index, answer| {
+        on_answer(index, answer.and_then(|candidates| choose(reward, &requests[index], candidates)))
+    });
+}
+
+/// [`best_of_n_each`], the answers in the order of the requests.
+pub fn best_of_n(
+    model: &(impl ChatModel + ?Sized),
+    reward: &(impl RewardModel + ?Sized),
+    requests: &[ChatRequest],
+) -> Vec<Result<BestOfN, ModelError>> {
+    let mut answers: Vec<_> = requests.iter().map(|request| Err(wrong(request, "the model gave no answer"))).collect();
+    best_of_n_each(model, reward, requests, &mut |index, answer| answers[index] = answer);
+    answers
+}
+
+fn choose(reward: &(impl RewardModel + ?Sized), request: &ChatRequest, candidates: Vec<Generation>) -> Result<BestOfN, ModelError> {
+    let answered = |generation: &Generation| {
+        let answer = Message::assistant(generation.text.clone());
+        request.messages.iter().cloned().chain([answer]).collect()
+    };
+    let conversations: Vec<Vec<Message>> = candidates.iter().map(answered).collect();
+    let rewards = reward.rewards(&conversations).into_iter().enumerate().map(|(candidate, reward)| match reward {
+        Ok(reward) if reward.is_nan() => Err(wrong(request, format!("the reward of answer {candidate} is no number"))),
+        Ok(reward) => Ok(reward),
+        Err(source) => Err(ModelError::Failed { id: request.id.clone(), source: Box::new(source) }),
+    });
+    let rewards: Vec<f32> = rewards.collect::<Result<_, _>>()?;
+    if candidates.is_empty() || rewards.len() != candidates.len() {
+        return Err(wrong(request, format!("{} answers have {} rewards", candidates.len(), rewards.len())));
+    }
+    let best = (1..rewards.len()).fold(0, |best, candidate| if rewards[candidate] > rewards[best] { candidate } else { best });
+    Ok(BestOfN { candidates, rewards, best })
+}
+
+fn wrong(request: &ChatRequest, reason: impl Into<String>) -> ModelError {
+    ModelError::Request { id: request.id.clone(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_core::{FinishReason, SamplingParams};
+
+    use super::*;
+
+    /// Answers with the letters a, b, c, ...
+    struct Letters;
+
+    impl ChatModel for Letters {
+        fn name(&self) -> &str {
+            "letters"
+        }
+
+        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+            for (index, request) in requests.iter().enumerate().rev() {
+                let generation = |letter: u8| Generation {
+                    text: char::from(b'a' + letter).to_string(),
+                    finish_reason: FinishReason::Stop,
+                    prompt_tokens: 1,
+                    completion_tokens: 1,
+                    logprobs: None,
+                };
+                on_answer(index, Ok((0..request.sampling.n as u8).map(generation).collect()));
+            }
+        }
+    }
+
+    /// Rewards by the answer's letter.
+    struct Table([f32; 4]);
+
+    impl RewardModel for Table {
+        fn name(&self) -> &str {
+            "table"
+        }
+
+        fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
+            let reward = |messages: &Vec<Message>| {
+                assert_eq!(messages[0], Message::user("question"));
+                let letter = usize::from(messages[1].content.as_bytes()[0] - b'a');
+                let refused = || ModelError::Request { id: letter.to_string(), reason: "refused".into() };
+                self.0.get(letter).copied().ok_or_else(refused)
+            };
+            conversations.iter().map(reward).collect()
+        }
+    }
+
+    fn asked(rewards: [f32; 4], n: &[usize]) -> Vec<Result<BestOfN, ModelError>> {
+        let request = |(index, &n): (usize, &usize)| ChatRequest {
+            id: format!("q{index}"),
+            messages: vec![Message::user("question")],
+            sampling: SamplingParams { n, ..SamplingParams::default() },
+        };
+        let requests: Vec<_> = n.iter().enumerate().map(request).collect();
+        best_of_n(&Letters, &Table(rewards), &requests)
+    }
+
+    #[test]
+    fn the_first_of_the_highest_is_chosen_and_all_are_kept() {
+        let answers = asked([1.0, 3.0, 3.0, -2.0], &[4, 1]);
+        let first = answers[0].as_ref().unwrap();
+        assert_eq!((first.best().text.as_str(), first.best_reward()), ("b", 3.0));
+        let texts: Vec<&str> = first.candidates.iter().map(|candidate| candidate.text.as_str()).collect();
+        assert_eq!((texts, &first.rewards[..]), (vec!["a", "b", "c", "d"], &[1.0, 3.0, 3.0, -2.0][..]));
+        assert_eq!(answers[1].as_ref().unwrap().best, 0);
+    }
+
+    #[test]
+    fn an_answer_without_a_reward_is_the_requests_error() {
+        let answers = asked([f32::NEG_INFINITY, 0.0, f32::NAN, 0.0], &[2, 3, 5]);
+        assert_eq!(answers[0].as_ref().unwrap().best, 1);
+        let error = answers[1].as_ref().unwrap_err().to_string();
+        assert_eq!(error, "request q1: the reward of answer 2 is no number");
+        assert!(matches!(&answers[2], Err(ModelError::Request { id, .. } | ModelError::Failed { id, .. }) if id == "q2"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Chat templates that a model brings as Jinja text, rendered as transformers renders them.
+
+mod clock;
+mod json;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use janus_core::{Message, Role};
+use janus_data::Tokenizer;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, escape_formatter};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+use crate::{Error, Result};
+
+/// What the template is called in its errors.
+const NAME: &str = "chat_template";
+
+/// Work that a rendering may do: about so many instructions, or 64 bytes of text for each. A file from somewhere may hold a
+/// template that never ends.
+const FUEL: u64 = 4_000_000;
+
+/// Characters that nobody writes (private use planes), to stand for what must not be read as a template's own.
+const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
+
+/// A chat template in Jinja.
+///
+/// It sees what transformers' `apply_chat_template` gives it: `messages`, `add_generation_prompt` (true where the user has the last
+/// word), `tools` and `documents` (none), the tokenizer's special tokens by name, `raise_exception`, `strftime_now` (in UTC),
+/// `tojson` without HTML escapes, `break` and `continue`, Python's methods of texts, lists and maps, blocks that eat
+/// their line; `{% generation %}` marks nothing. It cannot read files or run for long.
+///
+/// ```
+/// use janus_core::Message;
+/// use janus_infer::JinjaTemplate;
+///
+/// let template = JinjaTemplate::new("{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}{{ eos_token }}\n{% endfor %}")?
+///     .with_token("eos_token", "</s>");
+/// assert_eq!(template.render(&[Message::user(" Hi? ")])?, "<|user|>\nHi?</s>\n");
+/// # Ok::<(), janus_infer::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct JinjaTemplate {
+    source: Arc<str>,
+    environment: Arc<Environment<'static>>,
+    tokens: BTreeMap<String, String>,
+}
+
+impl JinjaTemplate {
+    /// Compiles a template's text.
+    ///
+    /// # Errors
+    /// [`Error::Jinja`] if it is no Jinja.
+    pub fn new(source: impl Into<String>) -> Result<Self> {
+        let source: String = source.into();
+        let mut environment = Environment::new();
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        environment.set_formatter(|out, state, value| match python_name(value) {
+            Some(name) => out.write_str(name).map_err(minijinja::Error::from),
+            None => escape_formatter(out, state, value),
+        });
+        environment.add_filter("tojson", json::dumps);
+        // In Python none is not iterable and a text is; templates ask it of `tools` and of contents.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok()));
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_function("strftime_now", |format: &str| clock::format(format, clock::now()));
+        environment.add_template_owned(NAME, without_generation_tags(&source))?;
+        Ok(Self { source: source.into(), environment: Arc::new(environment), tokens: BTreeMap::new() })
+    }
+
+    /// Adds a special token under the name by which templates know it: `bos_token`, `eos_token`, ...
+    #[must_use]
+    pub fn with_token(mut self, name: impl Into<String>, token: impl Into<String>) -> Self {
+        self.tokens.insert(name.into(), token.into());
+        self
+    }
+
+    /// The template's text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The conversation as text, special tokens spelt out: byte for byte what transformers gives.
+    ///
+    /// # Errors
+    /// [`Error::Jinja`] if the template refuses the conversation (`raise_exception`), fails, or does not end.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        let prompts = messages.last().is_some_and(|last| last.role == Role::User);
+        let fields = |message: &Message| Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)]);
+        let given = [
+            ("messages", messages.iter().map(fields).collect()),
+            ("add_generation_prompt", prompts.into()),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+        ];
+        let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
+        Ok(self.environment.get_template(NAME)?.render(Value::from_pairs(given.into_iter().chain(tokens)))?)
+    }
+
+    /// The ids of a conversation.
+    ///
+    /// Special tokens are where the template writes them. One that is spelt in a message's content stays text, wherever the
+    /// template puts the content: while the template runs, one character of private use stands in its place. Two things
+    /// follow. A template that looks for such a spelling in a content does not find it. And a template that itself joins a
+    /// content to the rest of a spelling (`'<|' + content + '|>'`) can still make a token of it; none is known.
+    ///
+    /// # Errors
+    /// As [`JinjaTemplate::render`]; [`Error::Jinja`] too if the tokenizer fails.
+    pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        let spellings = tokenizer.special_tokens();
+        let written = |token: &&String| messages.iter().any(|message| message.content.contains(token.as_str()));
+        let mut found: Vec<&String> = spellings.iter().map(|(_, token)| token).filter(written).collect();
+        // The longest first: one may be part of another.
+        found.sort_by_key(|token| std::cmp::Reverse(token.len()));
+        let free = MARKS.filter(|mark| !messages.iter().any(|message| message.content.contains(*mark)));
+        let marks: Vec<(char, &str)> = free.zip(found.into_iter().map(String::as_str)).collect();
+        let marked = |message: &Message| {
+            let content = marks.iter().fold(message.content.clone(), |content, (mark, token)| content.replace(token, &mark.to_string()));
+            Message { role: message.role, content }
+        };
+        let text = self.render(&messages.iter().map(marked).collect::<Vec<_>>())?;
+        tokenizer.encode_escaped(&text, &marks).map_err(|error| Error::Encoding(error.into()))
+    }
+
+    /// The ids that end an answer: the special token that follows an assistant's content, and `eos_token`.
+    pub fn end_ids(&self, tokenizer: &Tokenizer) -> Vec<u32> {
+        let content = MARKS.start().to_string();
+        let rendered = self.render(&[Message::user("?"), Message::assistant(content.as_str())]).unwrap_or_default();
+        let after = rendered.split_once(&content).map_or("", |(_, after)| after.trim_start());
+        let special = tokenizer.special_tokens();
+        let following = special.iter().filter(|(_, token)| after.starts_with(token.as_str())).max_by_key(|(_, token)| token.len());
+        let mut ids: Vec<u32> = following.map(|(id, _)| *id).into_iter().collect();
+        let eos = self.tokens.get("eos_token").and_then(|token| tokenizer.token_id(token));
+        ids.extend(eos.filter(|id| !ids.contains(id)));
+        ids
+    }
+}
+
+impl fmt::Debug for JinjaTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JinjaTemplate").field("source", &self.source).field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+/// Equal in text and tokens.
+impl PartialEq for JinjaTemplate {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.source, &self.tokens) == (&other.source, &other.tokens)
+    }
+}
+
+/// How Python prints what Jinja spells otherwise.
+fn python_name(value: &Value) -> Option<&'static str> {
+    match bool::try_from(value.clone()) {
+        Ok(true) if value.kind() == ValueKind::Bool => Some("True"),
+        Ok(false) if value.kind() == ValueKind::Bool => Some("False"),
+        _ => value.is_none().then_some("None"),
+    }
+}
+
+/// `{% generation %}` and its end are transformers' own: they note where the assistant's words are. A condition that always
+/// holds leaves the same text.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, tag)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        let end = tag.find("%}").unwrap_or(tag.len());
+        let (tag, after) = tag.split_at(end);
+        match tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out + rest
+}

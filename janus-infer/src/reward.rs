@@ -1,0 +1,276 @@
+//! Reward models: a decoder whose head is one row, read at the last token of a conversation.
+
+use std::path::Path;
+
+use candle_core::Device;
+use janus_core::{ChatTemplate, Message, ModelError, RewardModel, Role};
+use janus_data::Tokenizer;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::{Feed, Logits, Model};
+use crate::{Error, KvCache, ModelConfig, Result, Template, Weights, folder};
+
+/// Name of the value head's weight, `[1, hidden]`.
+pub const VALUE_HEAD: &str = "value_head.weight";
+
+/// Where our own checkpoints keep it, beside the weights.
+const VALUE_HEAD_FILE: &str = "value_head.safetensors";
+
+/// Mean and standard deviation of a reward model's rewards on rows that it was not trained on: `mean` and `std` of
+/// its `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RewardScale {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub std: f64,
+}
+
+impl RewardScale {
+    /// The scale that a model folder states, if it states both numbers.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Config`] for a file that is no JSON.
+    pub fn of_folder(folder: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = folder.as_ref().join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let config: Value = serde_json::from_str(&text).map_err(|error| Error::Config { path, reason: error.to_string() })?;
+        let number = |key: &str| config.get(key).and_then(Value::as_f64);
+        Ok(number("mean").zip(number("std")).map(|(mean, std)| Self { mean, std }))
+    }
+
+    /// `(reward - mean) / std`; rewards that all were equal have nothing to be divided by.
+    pub fn apply(&self, reward: f32) -> f32 {
+        let std = if self.std > 0.0 { self.std } else { 1.0 };
+        ((f64::from(reward) - self.mean) / std) as f32
+    }
+}
+
+/// The tokens that a reward is read after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RewardLayout {
+    /// The whole conversation as the chat template renders it; the reward stands at its last token. How `janus-train`
+    /// trains.
+    Conversation,
+    /// The prompt, the response without outer blanks, one blank, and the end-of-text token, at which the reward stands
+    /// (OpenRLHF, as the reference trains and reads its reward model). Nothing is cut: what is too long is refused.
+    OpenRlhf,
+}
+
+/// How a [`RewardEngine`] reads conversations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewardOptions {
+    /// The chat template, instead of what the files say.
+    pub template: Option<ChatTemplate>,
+    /// The layout; none: that of whoever wrote the checkpoint, told by where its value head lies.
+    pub layout: Option<RewardLayout>,
+    /// Tokens whose keys and values are held at a time; a longer conversation is read alone.
+    pub batch_tokens: usize,
+}
+
+impl Default for RewardOptions {
+    /// The files' template, the layout of who wrote them, 4,096 tokens at a time.
+    fn default() -> Self {
+        Self { template: None, layout: None, batch_tokens: 4096 }
+    }
+}
+
+/// A local reward model.
+///
+/// The conversations of one prompt, given side by side, share the reading of it. Rewards are scaled by the mean and deviation
+/// that the checkpoint states, if it states them.
+///
+/// ```no_run
+/// use candle_core::Device;
+/// use janus_core::{Message, RewardModel};
+/// use janus_infer::{RewardEngine, RewardOptions};
+///
+/// let model = RewardEngine::load("janus-rm", &Device::Cpu, RewardOptions::default())?;
+/// let answered = |answer: &str| vec![Message::user("What is a kite?"), Message::assistant(answer)];
+/// let rewards = model.rewards(&[answered("A toy that flies."), answered("No idea.")]);
+/// println!("{:?} {:?}", rewards[0].as_ref().unwrap(), rewards[1].as_ref().unwrap());
+/// # Ok::<(), janus_infer::Error>(())
+/// ```
+pub struct RewardEngine {
+    name: String,
+    model: Model,
+    tokenizer: Tokenizer,
+    template: Template,
+    layout: RewardLayout,
+    scale: Option<RewardScale>,
+    batch_tokens: usize,
+}
+
+/// A conversation as ids.
+struct Row {
+    ids: Vec<u32>,
+    /// Rows side by side with the same number begin with the same ids, as their prompts are equal.
+    prompt: usize,
+}
+
+impl RewardEngine {
+    /// Loads a folder with `config.json`, safetensors, `tokenizer.json` and `tokenizer_config.json`. The value head is in
+    /// `value_head.safetensors` (as `janus-train` writes it) or is the tensor `value_head.weight` among the weights (OpenRLHF).
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] without a value head; [`Error::Template`], [`Error::Tokenizer`], those of [`Model::load`].
+    pub fn load(path: impl AsRef<Path>, device: &Device, options: RewardOptions) -> Result<Self> {
+        let path = path.as_ref();
+        if !device.is_cpu() {
+            return Err(Error::Device { got: format!("{:?}", device.location()) });
+        }
+        let (tokenizer, template) = folder::tokenizer_and_template(path, options.template)?;
+        let weights = Weights::open(path)?;
+        let config = weights.config()?;
+        let (head, written_as) = value_head(path, &weights, &config)?;
+        let scale = RewardScale::of_folder(path)?;
+        let model = Model::with_value_head(config, &head, &weights)?;
+        let name = path.file_stem().map_or_else(|| "reward".into(), |name| name.to_string_lossy().into_owned());
+        let layout = options.layout.unwrap_or(written_as);
+        Ok(Self { name, model, tokenizer, template, layout, scale, batch_tokens: options.batch_tokens })
+    }
+
+    /// Gives the model a name in results.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The scale of the rewards, if the checkpoint states one.
+    pub fn scale(&self) -> Option<RewardScale> {
+        self.scale
+    }
+
+    /// The layout in which conversations are read.
+    pub fn layout(&self) -> RewardLayout {
+        self.layout
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The value head's output at the last token of each row of ids, not scaled: `[rows]`.
+    ///
+    /// # Errors
+    /// [`Error::TokenId`], [`Error::NoTokens`].
+    pub fn values<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<Vec<f32>> {
+        let rows: Vec<Row> = rows.iter().enumerate().map(|(prompt, ids)| Row { ids: ids.as_ref().to_vec(), prompt }).collect();
+        self.values_of(&rows.iter().collect::<Vec<_>>())
+    }
+
+    fn values_of(&self, rows: &[&Row]) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(rows.len());
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fits = rest.iter().take_while(|row| {
+                tokens += row.ids.len();
+                tokens <= self.batch_tokens
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            values.extend(self.values_of_batch(now)?);
+            rest = later;
+        }
+        Ok(values)
+    }
+
+    /// Reads what the rows of a prompt have in common once, then each row's own rest on a copy of that cache.
+    fn values_of_batch(&self, rows: &[&Row]) -> Result<Vec<f32>> {
+        let groups: Vec<(&[&Row], usize)> = rows.chunk_by(|a, b| a.prompt == b.prompt).map(|group| (group, common_prefix(group))).collect();
+        let mut bases: Vec<KvCache> = groups.iter().map(|_| self.model.cache()).collect();
+        let mut values = Vec::new();
+        let prefixes = groups.iter().zip(&mut bases).filter(|((_, shared), _)| *shared > 0);
+        let mut feeds: Vec<_> =
+            prefixes.map(|((group, shared), cache)| Feed { tokens: &group[0].ids[..*shared], cache, logits: Logits::None }).collect();
+        self.model.forward(&mut feeds, &mut values)?;
+        let copies =
+            groups.iter().zip(bases).flat_map(|((group, shared), base)| group.iter().map(move |row| (&row.ids[*shared..], base.clone())));
+        let mut rests: Vec<(&[u32], KvCache)> = copies.collect();
+        let mut feeds: Vec<_> = rests.iter_mut().map(|(tokens, cache)| Feed { tokens, cache, logits: Logits::Last }).collect();
+        self.model.forward(&mut feeds, &mut values)?;
+        Ok(values)
+    }
+
+    /// The ids of a conversation, or why it has no reward.
+    fn ids(&self, index: usize, messages: &[Message]) -> Result<Vec<u32>, ModelError> {
+        let wrong = |reason: String| ModelError::Request { id: index.to_string(), reason };
+        let Some((last, prompt)) = messages.split_last().filter(|(last, _)| last.role == Role::Assistant) else {
+            return Err(wrong("it does not end with an assistant's message, so there is nothing to score".into()));
+        };
+        let ids = match self.layout {
+            RewardLayout::Conversation => self.template.encode(messages, &self.tokenizer),
+            RewardLayout::OpenRlhf => self.open_rlhf(prompt, &last.content),
+        };
+        let ids = ids.map_err(|error| wrong(error.to_string()))?;
+        let ModelConfig { vocab_size, max_position_embeddings: context, .. } = *self.model.config();
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(wrong(Error::TokenId { id, vocab_size }.to_string()));
+        }
+        // The reference cuts here, and may cut the answer off.
+        if ids.len() > context {
+            return Err(ModelError::TooLong { id: index.to_string(), prompt_tokens: ids.len(), context });
+        }
+        Ok(ids)
+    }
+
+    fn open_rlhf(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
+        let mut ids = self.template.encode(prompt, &self.tokenizer)?;
+        ids.extend(self.tokenizer.encode(&format!("{} ", response.trim())).map_err(|error| Error::Encoding(error.into()))?);
+        let end = self.model.config().eos_token_id;
+        ids.extend(end.or_else(|| self.template.end_ids(&self.tokenizer).first().copied()));
+        Ok(ids)
+    }
+}
+
+impl RewardModel for RewardEngine {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
+        let mut prompt = 0;
+        let mut rows = Vec::with_capacity(conversations.len());
+        for (index, messages) in conversations.iter().enumerate() {
+            if index > 0 && asked(messages) != asked(&conversations[index - 1]) {
+                prompt += 1;
+            }
+            rows.push(self.ids(index, messages).map(|ids| Row { ids, prompt }));
+        }
+        let readable: Vec<&Row> = rows.iter().filter_map(|row| row.as_ref().ok()).collect();
+        let values = self.values_of(&readable).map_err(std::sync::Arc::new);
+        let mut values = values.map(|values| values.into_iter().map(|value| self.scale.map_or(value, |scale| scale.apply(value))));
+        let reward = |(index, row): (usize, Result<Row, ModelError>)| {
+            row?;
+            match &mut values {
+                Ok(values) => values.next().ok_or_else(|| ModelError::Request { id: index.to_string(), reason: "it was not read".into() }),
+                Err(error) => Err(ModelError::Failed { id: index.to_string(), source: Box::new(std::sync::Arc::clone(error)) }),
+            }
+        };
+        rows.into_iter().enumerate().map(reward).collect()
+    }
+}
+
+/// All but the last message.
+fn asked(messages: &[Message]) -> &[Message] {
+    &messages[..messages.len().saturating_sub(1)]
+}
+
+/// Ids that all rows begin with, short of the shortest row's last; 0 for a row alone.
+fn common_prefix(rows: &[&Row]) -> usize {
+    let [first, others @ ..] = rows else { return 0 };
+    let shared = |other: &&Row| first.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count().min(other.ids.len().saturating_sub(1));
+    others.iter().map(shared).min().unwrap_or(0).min(first.ids.len().saturating_sub(1))
+}
+
+/// The value head and the layout of who writes it there.
+fn value_head(path: &Path, weights: &Weights, config: &ModelConfig) -> Result<(Vec<f32>, RewardLayout)> {
+    let (shape, beside) = ([1, config.hidden_size], path.join(VALUE_HEAD_FILE));
+    if beside.exists() {
+        return Ok((Weights::open(&beside)?.read(VALUE_HEAD, &shape)?, RewardLayout::Conversation));
+    }
+    Ok((weights.read(VALUE_HEAD, &shape)?, RewardLayout::OpenRlhf))
+}

@@ -1,0 +1,188 @@
+//! The head of a GGUF file: metadata and the list of its tensors.
+//!
+//! Read here, into candle's types, because its reader says that a length is wrong but not whose, divides by an alignment of
+//! 0, and takes a list of bytes of any length as 32 bytes for each.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::Shape;
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::{Content, DEFAULT_ALIGNMENT, TensorInfo, Value, VersionedMagic};
+
+use crate::{Error, Result};
+
+const MAGIC: &[u8; 4] = b"GGUF";
+const ALIGNMENT: &str = "general.alignment";
+
+/// Elements of all lists together; the largest vocabularies have a quarter of a million tokens in three lists and half a
+/// million merges.
+const MAX_ELEMENTS: u64 = 1 << 23;
+/// Lists within lists; no known key has even two.
+const MAX_DEPTH: usize = 4;
+const MAX_DIMENSIONS: u64 = 4;
+
+const DTYPES: [(u64, GgmlDType); 15] = [
+    (0, GgmlDType::F32),
+    (1, GgmlDType::F16),
+    (2, GgmlDType::Q4_0),
+    (3, GgmlDType::Q4_1),
+    (6, GgmlDType::Q5_0),
+    (7, GgmlDType::Q5_1),
+    (8, GgmlDType::Q8_0),
+    (9, GgmlDType::Q8_1),
+    (10, GgmlDType::Q2K),
+    (11, GgmlDType::Q3K),
+    (12, GgmlDType::Q4K),
+    (13, GgmlDType::Q5K),
+    (14, GgmlDType::Q6K),
+    (15, GgmlDType::Q8K),
+    (30, GgmlDType::BF16),
+];
+
+/// Reads the head of a file. Nothing is allocated that the file does not hold the bytes of.
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content> {
+    let header = |reason: String| Error::Header { path: path.into(), reason };
+    if bytes.first_chunk() != Some(MAGIC) {
+        return Err(header("it does not begin with GGUF".into()));
+    }
+    let mut reader = Reader { bytes, at: MAGIC.len(), length_width: 8, elements: MAX_ELEMENTS };
+    let magic = match reader.number(4, "the version").map_err(header)? {
+        1 => {
+            reader.length_width = 4;
+            VersionedMagic::GgufV1
+        }
+        2 => VersionedMagic::GgufV2,
+        3 => VersionedMagic::GgufV3,
+        other => return Err(header(format!("version {other}: expected 1, 2 or 3"))),
+    };
+    let tensors = reader.length("the number of tensors").map_err(header)?;
+    let entries = reader.length("the number of metadata entries").map_err(header)?;
+    let mut metadata = HashMap::new();
+    for entry in 0..entries {
+        let key = reader.text(&format!("the key of metadata entry {entry} of {entries}")).map_err(header)?;
+        let wrong = |reason: String| Error::Metadata { path: path.into(), key: key.clone(), reason };
+        let kind = reader.number(4, "the type").map_err(wrong)?;
+        let value = reader.value(kind, 0).map_err(wrong)?;
+        if metadata.insert(key.clone(), value).is_some() {
+            return Err(wrong("it is there twice".into()));
+        }
+    }
+    let mut tensor_infos = HashMap::new();
+    for tensor in 0..tensors {
+        let name = reader.text(&format!("the name of tensor {tensor} of {tensors}")).map_err(header)?;
+        let info = reader.tensor().map_err(|reason| header(format!("tensor {name}: {reason}")))?;
+        if tensor_infos.insert(name.clone(), info).is_some() {
+            return Err(header(format!("tensor {name} is there twice")));
+        }
+    }
+    let alignment = match metadata.get(ALIGNMENT).map(Value::to_u64) {
+        None => DEFAULT_ALIGNMENT,
+        Some(Ok(alignment)) if alignment.is_power_of_two() && alignment <= 1 << 20 => alignment,
+        Some(_) => {
+            let reason = "expected a power of two, at most a mebibyte".into();
+            return Err(Error::Metadata { path: path.into(), key: ALIGNMENT.into(), reason });
+        }
+    };
+    Ok(Content { magic, metadata, tensor_infos, tensor_data_offset: (reader.at as u64).next_multiple_of(alignment) })
+}
+
+/// A place in the file. The errors are reasons; who asks knows what they are about.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Bytes of a length: 4 in the first version, then 8.
+    length_width: usize,
+    /// Elements that lists may still have.
+    elements: u64,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: u64, what: &str) -> Result<&'a [u8], String> {
+        let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length));
+        let taken = end
+            .and_then(|end| self.bytes.get(self.at..end))
+            .ok_or_else(|| format!("{what} should be {length} bytes from {}, but the file has {}", self.at, self.bytes.len()))?;
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    /// A number of up to 8 bytes, without sign.
+    fn number(&mut self, width: usize, what: &str) -> Result<u64, String> {
+        let taken = self.take(width as u64, what)?;
+        Ok(taken.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn length(&mut self, what: &str) -> Result<u64, String> {
+        self.number(self.length_width, what)
+    }
+
+    /// Texts that are no UTF-8, or end with a zero byte, are met in practice.
+    fn text(&mut self, what: &str) -> Result<String, String> {
+        let length = self.length(&format!("the length of {what}"))?;
+        let taken = self.take(length, what)?;
+        let end = taken.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Ok(String::from_utf8_lossy(&taken[..end]).into_owned())
+    }
+
+    fn value(&mut self, kind: u64, depth: usize) -> Result<Value, String> {
+        const WHAT: &str = "the value";
+        let mut number = |width| self.number(width, WHAT);
+        Ok(match kind {
+            0 => Value::U8(number(1)? as u8),
+            1 => Value::I8(number(1)? as i8),
+            2 => Value::U16(number(2)? as u16),
+            3 => Value::I16(number(2)? as i16),
+            4 => Value::U32(number(4)? as u32),
+            5 => Value::I32(number(4)? as i32),
+            6 => Value::F32(f32::from_bits(number(4)? as u32)),
+            7 => match number(1)? {
+                0 => Value::Bool(false),
+                1 => Value::Bool(true),
+                other => return Err(format!("a truth value is {other}: expected 0 or 1")),
+            },
+            8 => Value::String(self.text(WHAT)?),
+            9 => self.list(depth)?,
+            10 => Value::U64(number(8)?),
+            11 => Value::I64(number(8)? as i64),
+            12 => Value::F64(f64::from_bits(number(8)?)),
+            other => return Err(format!("its type is {other}: expected 0 to 12")),
+        })
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Value, String> {
+        if depth == MAX_DEPTH {
+            return Err(format!("lists are nested more than {MAX_DEPTH} deep"));
+        }
+        let kind = self.number(4, "the type of a list's elements")?;
+        let length = self.length("the length of a list")?;
+        // Every element is at least a byte.
+        let left = (self.bytes.len() - self.at) as u64;
+        if length > left.min(self.elements) {
+            return Err(format!(
+                "a list of {length} elements at byte {}: the file has {left} bytes more, and lists {MAX_ELEMENTS} at most",
+                self.at
+            ));
+        }
+        self.elements -= length;
+        (0..length).map(|_| self.value(kind, depth + 1)).collect::<Result<_, _>>().map(Value::Array)
+    }
+
+    fn tensor(&mut self) -> Result<TensorInfo, String> {
+        let count = self.number(4, "the number of its dimensions")?;
+        if count > MAX_DIMENSIONS {
+            return Err(format!("it has {count} dimensions: expected at most {MAX_DIMENSIONS}"));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..count {
+            let size = self.length("a dimension")?;
+            shape.push(usize::try_from(size).map_err(|_| format!("a dimension is {size}"))?);
+        }
+        // The first is the one that lies together.
+        shape.reverse();
+        let kind = self.number(4, "its type")?;
+        let dtype = DTYPES.iter().find(|(number, _)| *number == kind).map(|(_, dtype)| *dtype);
+        let ggml_dtype = dtype.ok_or_else(|| format!("its type is number {kind}, which is not read"))?;
+        Ok(TensorInfo { ggml_dtype, shape: Shape::from(shape), offset: self.number(8, "its offset")? })
+    }
+}

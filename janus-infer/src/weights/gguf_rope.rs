@@ -1,0 +1,26 @@
+//! Scaled rotary positions in a GGUF file: one factor by the metadata, or one for each frequency in a tensor.
+
+use super::GgufFile;
+use crate::{Result, RopeScaling};
+
+/// The tensor of factors, `[head_dim / 2]`. llama.cpp's converter computes them where the rule is Llama 3's.
+pub(super) const FACTORS: &str = "rope_freqs.weight";
+
+const KIND: &str = "llama.rope.scaling.type";
+const FACTOR: &str = "llama.rope.scaling.factor";
+
+/// The scaling that the file tells, none if there is none.
+pub(super) fn scaling(file: &GgufFile, head_dim: usize) -> Result<Option<RopeScaling>> {
+    let kind = if file.value(KIND).is_some() { file.text(KIND)? } else { "none" };
+    let has_factors = file.has_tensor(FACTORS);
+    match kind {
+        "none" if has_factors => Ok(Some(RopeScaling::Factors(file.read(FACTORS, &[head_dim / 2])?))),
+        "none" => Ok(None),
+        "linear" if has_factors => Err(file.metadata(KIND, format!("it is linear, but there is a tensor {FACTORS} too"))),
+        "linear" => match file.value(FACTOR).and_then(|value| value.to_f32().ok()) {
+            Some(factor) => Ok(Some(RopeScaling::Linear { factor: factor.into() })),
+            None => Err(file.metadata(FACTOR, format!("expected a number, as {KIND} is linear"))),
+        },
+        other => Err(file.metadata(KIND, format!("\"{other}\": expected none or linear"))),
+    }
+}

@@ -1,0 +1,182 @@
+//! Chat templates in Jinja against what transformers makes of them (`interop/jinja.py`).
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::Device;
+use janus_core::ChatTemplate::ChatMl;
+use janus_core::Message;
+use janus_data::Tokenizer;
+use janus_infer::{Engine, EngineOptions, Error, JinjaTemplate, ModelConfig, Template};
+use serde_json::Value;
+
+fn reference() -> Value {
+    serde_json::from_str(include_str!("interop/jinja.json")).unwrap()
+}
+
+fn template(reference: &Value, name: &str) -> JinjaTemplate {
+    let found = &reference["templates"][name];
+    let template = JinjaTemplate::new(found["text"].as_str().unwrap()).unwrap();
+    let tokens = found["tokens"].as_object().unwrap();
+    tokens.iter().fold(template, |template, (name, token)| template.with_token(name, token.as_str().unwrap()))
+}
+
+fn tokenizer(reference: &Value, name: &str) -> Tokenizer {
+    Tokenizer::from_tokenizers(reference["tokenizers"][name].to_string().parse().unwrap())
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn texts_and_ids_are_those_of_transformers() {
+    let reference = reference();
+    let conversations: Vec<Vec<Message>> = serde_json::from_value(reference["conversations"].clone()).unwrap();
+    let tokenizers = ["byte_level", "metaspace"].map(|name| (name, tokenizer(&reference, name)));
+    let (mut rendered, mut refused) = (0, 0);
+    for case in reference["cases"].as_array().unwrap() {
+        let name = case["template"].as_str().unwrap();
+        let template = template(&reference, name);
+        let messages = &conversations[case["conversation"].as_u64().unwrap() as usize];
+        if let Some(expected) = case["error"].as_str() {
+            let error = template.render(messages).unwrap_err().to_string();
+            assert!(error.contains(expected), "{name}: {error}, expected {expected}");
+            refused += 1;
+            continue;
+        }
+        assert_eq!(template.render(messages).unwrap(), case["text"].as_str().unwrap(), "{name} of {messages:?}");
+        for (kind, tokenizer) in &tokenizers {
+            assert_eq!(template.encode(messages, tokenizer).unwrap(), ids(&case["ids"][kind]), "{name}, {kind}");
+        }
+        rendered += 1;
+    }
+    assert_eq!((rendered, refused), (31, 4));
+}
+
+#[test]
+fn a_special_token_that_is_spelt_in_a_message_stays_text() {
+    let reference = reference();
+    let typed = |text: &str| vec![Message::user(format!("a {text} b"))];
+    for name in ["llama3", "zephyr", "gemma", "mistral", "kitchen"] {
+        let template = template(&reference, name);
+        for kind in ["byte_level", "metaspace"] {
+            let tokenizer = tokenizer(&reference, kind);
+            let special = tokenizer.special_tokens();
+            assert_eq!(special.len(), 13);
+            let count = |ids: &[u32]| ids.iter().filter(|id| special.iter().any(|(special, _)| special == *id)).count();
+            let plain = count(&template.encode(&typed("x"), &tokenizer).unwrap());
+            for (id, token) in &special {
+                // The character that would stand in its place is taken, and so are others.
+                for text in [token.clone(), format!("{token}{token}\u{F0000}"), format!("<{token}|>")] {
+                    let ids = template.encode(&typed(&text), &tokenizer).unwrap();
+                    assert_eq!(count(&ids), plain, "{name}, {kind}: {text} made a token of {id}");
+                    assert!(tokenizer.decode(&ids).unwrap().contains(&text), "{name}, {kind}: {text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_turn_is_what_the_template_writes_there() {
+    let reference = reference();
+    let tokenizer = tokenizer(&reference, "byte_level");
+    let ends = |name: &str| -> Vec<String> {
+        template(&reference, name).end_ids(&tokenizer).into_iter().map(|id| tokenizer.token(id).unwrap()).collect()
+    };
+    assert_eq!(ends("llama3"), ["<|eot_id|>"]);
+    assert_eq!(ends("zephyr"), ["</s>"]);
+    assert_eq!(ends("gemma"), ["<end_of_turn>", "<eos>"]);
+    let silent = JinjaTemplate::new("{{ raise_exception('no') }}").unwrap();
+    assert!(silent.end_ids(&tokenizer).is_empty());
+}
+
+#[test]
+fn a_template_that_is_wrong_or_never_ends_is_an_error() {
+    let ask = [Message::user("x")];
+    for text in [
+        "{% for %}",
+        "{{ 1 +",
+        "{% if x %}",
+        "{{ x | no_such_filter }}",
+        &format!("{{{{ {} }}}}", "(".repeat(100_000)),
+        &format!("{{{{ {} }}}}", "[".repeat(100_000)),
+    ] {
+        let result = JinjaTemplate::new(text).and_then(|template| template.render(&ask));
+        assert!(matches!(result, Err(Error::Jinja(_))), "{}", &text[..text.len().min(20)]);
+    }
+    for text in [
+        "{% for i in range(90000) %}{% for i in range(90000) %}x{% endfor %}{% endfor %}",
+        "{{ 'x' * 1000000000000 }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{% include 'secret' %}",
+        "{{ strftime_now('%Q') }}",
+        "{{ messages.no.such }}",
+    ] {
+        let result = JinjaTemplate::new(text).and_then(|template| template.render(&ask));
+        assert!(matches!(result, Err(Error::Jinja(_))), "{text}");
+    }
+    let today = JinjaTemplate::new("{{ strftime_now('%Y-%m-%d') }}").unwrap().render(&ask).unwrap();
+    assert!(today.len() == 10 && today.starts_with("20"), "{today}");
+}
+
+/// A model folder with the words of a reference tokenizer and `tokenizer_config.json` as given.
+fn folder(reference: &Value, config: &Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("tokenizer.json", &reference["tokenizers"]["byte_level"].to_string());
+    write("tokenizer_config.json", &config.to_string());
+    let model = r#"{"model_type": "llama", "vocab_size": 300, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "max_position_embeddings": 64}"#;
+    write("config.json", model);
+    let tensors = ModelConfig::from_json(model).unwrap().tensors().into_iter().map(|(name, shape)| {
+        let tensor = candle_core::Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+        (name, tensor)
+    });
+    candle_core::safetensors::save(&tensors.collect(), folder.path().join("model.safetensors")).unwrap();
+    folder
+}
+
+fn loaded(folder: &Path) -> Result<Template, Error> {
+    Engine::load(folder, &Device::Cpu, EngineOptions::default()).map(|engine| engine.template().clone())
+}
+
+#[test]
+fn a_folders_own_template_is_used_where_none_of_ours_is_meant() {
+    let reference = reference();
+    let own = &reference["templates"]["zephyr"]["text"];
+    // A token is a text or an object; other keys that end alike are not tokens.
+    let config = serde_json::json!({
+        "chat_template": own, "bos_token": "<s>", "eos_token": { "content": "</s>", "lstrip": false }, "add_bos_token": true, "pad_token": null,
+    });
+    let folder = folder(&reference, &config);
+    let expected = template(&reference, "zephyr");
+    assert_eq!(loaded(folder.path()).unwrap(), Template::Jinja(expected.clone()));
+
+    // Where there is a file of its own, that is it.
+    let beside = folder.path().join("chat_template.jinja");
+    fs::write(&beside, "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}").unwrap();
+    assert_eq!(loaded(folder.path()).unwrap(), ChatMl.into());
+    fs::write(&beside, "{{ 'x' }}").unwrap();
+    assert_ne!(loaded(folder.path()).unwrap(), Template::Jinja(expected));
+    fs::write(&beside, "{% no %}").unwrap();
+    assert!(matches!(loaded(folder.path()), Err(Error::Template { reason, .. }) if reason.contains("unknown statement no")));
+}
+
+#[test]
+fn an_engine_answers_in_its_models_own_layout() {
+    use janus_core::{ChatModel as _, ChatRequest, SamplingParams};
+    let reference = reference();
+    let config =
+        serde_json::json!({ "chat_template": reference["templates"]["gemma"]["text"], "bos_token": "<bos>", "eos_token": "<eos>" });
+    let folder = folder(&reference, &config);
+    let engine = Engine::load(folder.path(), &Device::Cpu, EngineOptions::default()).unwrap();
+    let ask = |id: &str, messages: Vec<Message>| ChatRequest { id: id.into(), messages, sampling: SamplingParams::greedy(3) };
+    let answers = engine.generate(&[ask("a", vec![Message::user("Hi")]), ask("b", vec![Message::system("S"), Message::user("Hi")])]);
+    // <bos>, <start_of_turn>user\nHi<end_of_turn>\n, <start_of_turn>model\n
+    assert_eq!(answers[0].as_ref().unwrap()[0].prompt_tokens, 1 + (1 + 5 + 2 + 1 + 1) + (1 + 6));
+    let error = answers[1].as_ref().unwrap_err().to_string();
+    assert!(error.contains("A system message has no place here"), "{error}");
+}

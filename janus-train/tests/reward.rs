@@ -1,0 +1,42 @@
+//! A reward model that was trained here gives the same rewards where it is used.
+
+use candle_core::Device;
+use janus_core::ChatTemplate::MistralInstruct;
+use janus_core::{Message, RewardModel as _};
+use janus_data::Tokenizer;
+use janus_infer::{ModelConfig, RewardEngine, RewardOptions};
+use janus_train::{Batch, Decoder, RewardScale};
+
+#[test]
+fn training_and_inference_give_the_same_rewards() {
+    let words = ["a kite flies in the wind", "a stone lies on the ground"];
+    let tokenizer = Tokenizer::train(words.into_iter(), 300, MistralInstruct.special_tokens()).unwrap();
+    let answered = |answer: &str| vec![Message::system("be brief"), Message::user("what?"), Message::assistant(answer)];
+    let conversations = [answered("a kite"), answered("a stone lies"), answered("")];
+    let rows = tokenizer.conversations(MistralInstruct, &conversations).unwrap();
+    for (model_type, tied) in [("mistral", true), ("llama", false)] {
+        let config = ModelConfig::from_json(&format!(
+            r#"{{"model_type": "{model_type}", "vocab_size": {}, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "sliding_window": 8,
+                "initializer_range": 0.3, "tie_word_embeddings": {tied}}}"#,
+            tokenizer.vocab_size()
+        ))
+        .unwrap();
+        let mut decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
+        let scale = RewardScale { mean: 0.1, std: 0.5 };
+        decoder.set_reward_scale(scale);
+        let folder = tempfile::tempdir().unwrap();
+        decoder.save(folder.path()).unwrap();
+        tokenizer.save(folder.path().join("tokenizer.json")).unwrap();
+        let words = serde_json::json!({ "chat_template": MistralInstruct.jinja() });
+        std::fs::write(folder.path().join("tokenizer_config.json"), words.to_string()).unwrap();
+
+        let trained = decoder.values(&Batch::concat(&rows.iter().collect::<Vec<_>>())).unwrap().to_vec1::<f32>().unwrap();
+        let engine = RewardEngine::load(folder.path(), &Device::Cpu, RewardOptions::default()).unwrap();
+        assert_eq!(engine.scale(), Some(scale));
+        for (reward, trained) in engine.rewards(&conversations).into_iter().zip(trained) {
+            let (reward, expected) = (reward.unwrap(), scale.apply(trained));
+            assert!((reward - expected).abs() < 1e-5, "{model_type}: {reward}, trained {expected}");
+        }
+    }
+}

@@ -65,6 +65,8 @@ use routes::State;
 
 /// Bytes that a connection holds of what its client has not read, beside the system's own buffers.
 const WRITE_BUFFER: usize = 64 << 10;
+/// Threads that encode prompts; one of them may be scoring candidates.
+const BLOCKING_THREADS: usize = 4;
 /// Pause when the system has no more connections to give.
 const NO_CONNECTION: Duration = Duration::from_millis(100);
 
@@ -208,7 +210,8 @@ impl Server {
 
     fn serve(self, signals: bool) -> Result<Served, ServerError> {
         let Self { listener, engine, reward, options, stop, .. } = self;
-        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(ServerError::Run)?;
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build().map_err(ServerError::Run)?;
         let metrics = Arc::new(Metrics::default());
         let (jobs, queued) = mpsc::channel();
         let worker = {
@@ -230,7 +233,8 @@ impl Server {
             Ok(first(connections.shutdown(), Signals::next(signals.as_mut())).await.is_some())
         });
         // With its connections, the last way to the engine goes: its thread ends when all is answered.
-        drop(runtime);
+        // Nobody waits for what is encoded or scored for a client that is gone.
+        runtime.shutdown_background();
         worker.join().map_err(|_| ServerError::Engine)?;
         Ok(Served { answered: metrics.answers(), all: all? })
     }

@@ -32,6 +32,7 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 /// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
 ///          tokenizer_config.json. The token that clients must show: the environment variable
 ///          JANUS_TOKEN, or --token-file; without one, anybody who reaches it is answered.
+/// Writes:  nothing; when it ends, one line (with --json one object) that counts the answers.
 /// Example: cargo xtask serve --model models/smollm2-135m-instruct-q4_1.gguf
 ///          curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json'
 ///          -d '{"messages": [{"role": "user", "content": "What is a kite?"}], "max_tokens": 64}'

@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use janus_core::{ChatModel as _, Generation};
+use janus_core::{ChatModel as _, ChatRequest, Generation, Message, SamplingParams};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -26,7 +26,7 @@ use super::error::ApiError;
 use super::metrics::Metrics;
 use super::reply::{Events, Reply};
 use super::request::{self, Asked, Delivery, Offer, Prompt};
-use super::worker::{Input, Job, Update};
+use super::worker::{Job, REQUEST_ID, Update};
 use crate::Engine;
 
 /// Bytes of a refused body that are read and forgotten, so that the client, who is still sending, comes to read why.
@@ -143,8 +143,9 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Res
     let response = match respond(&state, &route, &parts, &mut body).await {
         Ok(response) => response,
         Err(error) => {
-            // A client that waits for "100 Continue" has not begun to send, and is not asked to.
-            if !parts.headers.contains_key(EXPECT) {
+            // A client that waits for "100 Continue" has not begun to send, and is not asked to; one that was late is not
+            // waited for any more.
+            if !parts.headers.contains_key(EXPECT) && error.status != StatusCode::REQUEST_TIMEOUT {
                 let _ = tokio::time::timeout(FORGETTING, read_up_to(&mut body, FORGOTTEN, |_| {})).await;
             }
             let mut response = Reply::error(&error);
@@ -216,17 +217,9 @@ async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut I
     };
     let place = Arc::new(place);
     let samples = sampling.n;
-    let messages = match (&prompt, delivery) {
-        (Prompt::Chat(messages), Delivery::Best { .. }) => messages.clone(),
-        _ => Vec::new(),
-    };
-    let input = match prompt {
-        Prompt::Chat(messages) => Input::Chat(messages),
-        Prompt::Ids(ids) => Input::Ids(ids),
-        Prompt::Text(text) => Input::Ids(encode(state, text).await?),
-    };
+    let (ids, messages) = encode(state, prompt, sampling.clone()).await?;
     let (updates, mut receiver) = unbounded_channel();
-    let job = Job { input, sampling, updates, place: Arc::clone(&place), arrived };
+    let job = Job { ids, sampling, updates, place: Arc::clone(&place), arrived };
     state.jobs.send(job).map_err(|_| ApiError::gone())?;
     match receiver.recv().await {
         Some(Update::Failed(error)) => return Err(ApiError::model(&error, prompt_field)),
@@ -262,13 +255,23 @@ async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut I
     }
 }
 
-/// The ids of a prompt in which special tokens may be spelt out.
-async fn encode(state: &State, text: String) -> Result<Vec<u32>, ApiError> {
+/// The ids of a prompt, and its messages if it has any. In a completion's text, special tokens may be spelt out.
+async fn encode(state: &State, prompt: Prompt, sampling: SamplingParams) -> Result<(Vec<u32>, Vec<Message>), ApiError> {
     let engine = Arc::clone(&state.engine);
-    // A long text takes its time; other connections go on.
-    let ids = tokio::task::spawn_blocking(move || engine.tokenizer().encode_with_specials(&text)).await;
-    let ids = ids.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the tokenizer panicked"))?;
-    ids.map_err(|error| ApiError::field("prompt", error.to_string()))
+    // A long text takes its time: neither the engine nor other connections wait for it.
+    let encoded = tokio::task::spawn_blocking(move || match prompt {
+        Prompt::Ids(ids) => Ok((ids, Vec::new())),
+        Prompt::Text(text) => {
+            let ids = engine.tokenizer().encode_with_specials(&text);
+            ids.map(|ids| (ids, Vec::new())).map_err(|error| ApiError::field("prompt", error.to_string()))
+        }
+        Prompt::Chat(messages) => {
+            let request = ChatRequest { id: REQUEST_ID.into(), messages, sampling };
+            let ids = engine.prompt(&request).map_err(|error| ApiError::model(&error, "messages"))?;
+            Ok((ids, request.messages))
+        }
+    });
+    encoded.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the tokenizer panicked"))?
 }
 
 /// Waits for all samples.

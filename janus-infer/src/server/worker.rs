@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use janus_core::{ChatRequest, Generation, Message, ModelError, SamplingParams, TokenLogprob};
+use janus_core::{Generation, ModelError, SamplingParams, TokenLogprob};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -17,11 +17,12 @@ use super::metrics::Metrics;
 use crate::{Engine, Event, Session, Ticket};
 
 /// The id of every request: with the seed it fixes the draws, so that one request with one seed has one answer.
-const REQUEST_ID: &str = "api";
+pub(super) const REQUEST_ID: &str = "api";
 
 /// A request for the engine.
 pub(super) struct Job {
-    pub input: Input,
+    /// The prompt.
+    pub ids: Vec<u32>,
     pub sampling: SamplingParams,
     pub updates: UnboundedSender<Update>,
     /// Its place in the queue.
@@ -32,12 +33,6 @@ pub(super) struct Job {
 
 /// A place in the queue, free again when the last holder lets go.
 pub(super) type Place = Arc<OwnedSemaphorePermit>;
-
-/// What the engine reads.
-pub(super) enum Input {
-    Chat(Vec<Message>),
-    Ids(Vec<u32>),
-}
 
 /// What becomes of a job. After `Done` and `Failed` nothing follows.
 pub(super) enum Update {
@@ -90,14 +85,9 @@ pub(super) fn work(engine: &Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
 }
 
 fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<Ticket, Running>) {
-    let Job { input, sampling, updates, place, arrived } = job;
-    let id = REQUEST_ID.to_string();
-    let ticket = match input {
-        Input::Chat(messages) => session.submit(ChatRequest { id, messages, sampling }),
-        Input::Ids(ids) => session.submit_ids(id, ids, sampling),
-    };
+    let Job { ids, sampling, updates, place, arrived } = job;
     // A reader that is gone by now is found before the next step.
-    match ticket {
+    match session.submit_ids(REQUEST_ID.into(), ids, sampling) {
         Ok(ticket) => {
             let _ = updates.send(Update::Accepted);
             running.insert(ticket, Running { updates, arrived, has_text: false, _place: place });

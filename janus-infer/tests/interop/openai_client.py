@@ -1,15 +1,17 @@
 """The official `openai` client against a server of ours: chat, streaming, n, logprobs, stop, completions, extensions, errors.
 
     cargo xtask serve --model MODEL [--reward-model REWARD_MODEL]
+    python3 -m venv venv && venv/bin/pip install openai
     venv/bin/python janus-infer/tests/interop/openai_client.py http://127.0.0.1:8000/v1 [TOKEN]
 
 Prints one line for each thing that was looked at; exits with 1 at the first that is not so.
 """
 
 import concurrent.futures
+import json
 import sys
+import urllib.request
 
-import httpx
 import openai
 
 BASE_URL = sys.argv[1]
@@ -32,7 +34,7 @@ looked_at = 0
 def check(what, holds, seen=""):
     global looked_at
     looked_at += 1
-    print(f"{'ok ' if holds else 'NOT'} {what}{': ' if seen != '' else ''}{seen!r}" if seen != "" else f"{'ok ' if holds else 'NOT'} {what}")
+    print("ok " if holds else "NOT", what, *([f"| {seen!r}"] if seen != "" else []))
     if not holds:
         sys.exit(1)
 
@@ -129,10 +131,15 @@ if TOKEN != "none":
         check("a wrong token is AuthenticationError", TOKEN not in str(error), error.message)
 
 # Many at a time, and the server is well afterwards.
-async_answers = lambda i: client.chat.completions.create(**dict(common, seed=i % 4, max_tokens=8)).choices[0].message.content
+
+
+def answer(i):
+    return client.chat.completions.create(**dict(common, seed=i % 4, max_tokens=8)).choices[0].message.content
+
+
 with concurrent.futures.ThreadPoolExecutor(16) as pool:
-    answers = list(pool.map(async_answers, range(32)))
+    answers = list(pool.map(answer, range(32)))
 check("32 requests, 16 at a time: an answer depends on its seed alone", all(a == answers[i % 4] for i, a in enumerate(answers)))
-health = httpx.get(BASE_URL.removesuffix("/v1") + "/health")
-check("health", health.json() == {"status": "ok"})
+with urllib.request.urlopen(BASE_URL.removesuffix("/v1") + "/health") as health:
+    check("health", json.load(health) == {"status": "ok"})
 print(f"{looked_at} things looked at, openai {openai.__version__}, model {MODEL}")

@@ -32,8 +32,9 @@ impl Running {
         self.stop.stop();
     }
 
-    /// What `run` returned.
+    /// Stops it; what `run` returned.
     pub fn wait(mut self) -> Result<Served, ServerError> {
+        self.stop();
         self.thread.take().unwrap().join().unwrap()
     }
 

@@ -92,7 +92,7 @@ extended = client.chat.completions.create(**common, extra_body={"top_k": 1, "rep
 greedy = client.chat.completions.create(**common, temperature=0, top_p=1, extra_body={"repetition_penalty": 1.0})
 check("top_k = 1 is greedy", extended.choices[0].message.content == greedy.choices[0].message.content)
 
-with client.chat.completions.stream(model=MODEL, messages=MESSAGES, max_tokens=8, seed=1) as stream:
+with client.chat.completions.stream(model=MODEL, messages=MESSAGES, max_tokens=100, temperature=0) as stream:
     final = stream.get_final_completion()
 check("the client's own stream helper puts it together", final.choices[0].message.content is not None, final.choices[0].message.content)
 

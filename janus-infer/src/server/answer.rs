@@ -169,7 +169,7 @@ fn token_text(id: u32, tokenizer: &Tokenizer) -> String {
 
 /// A token with its bytes; those of a part of a character are not known from its text.
 fn chat_token(text: &str, logprob: f64) -> Value {
-    let bytes = (!text.contains('\u{fffd}')).then(|| text.as_bytes());
+    let bytes = (!text.contains('\u{fffd}')).then_some(text.as_bytes());
     json!({ "token": text, "logprob": logprob, "bytes": bytes })
 }
 

@@ -107,9 +107,12 @@ fn tell(event: Event, running: &mut HashMap<Ticket, Running>, metrics: &Metrics)
     if matches!(update, Update::Text { .. }) && !std::mem::replace(&mut job.has_text, true) {
         metrics.first_text(job.arrived.elapsed());
     }
-    let _ = job.updates.send(update);
+    // Counted before it is told: whoever has the answer finds it in the metrics.
     if ended {
         metrics.answered(job.arrived.elapsed());
+    }
+    let _ = job.updates.send(update);
+    if ended {
         running.remove(&ticket);
     }
 }

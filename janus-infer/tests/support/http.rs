@@ -59,9 +59,14 @@ impl Running {
 
     /// Waits until a metric has a value.
     pub fn wait_for(&self, name: &str, value: f64) {
+        self.wait_until(name, |metric| metric == value);
+    }
+
+    /// Waits until a metric is as it should be.
+    pub fn wait_until(&self, name: &str, right: impl Fn(f64) -> bool) {
         let begun = Instant::now();
-        while self.metric(name) != value {
-            assert!(begun.elapsed() < PATIENCE, "{name} is {}, not {value}", self.metric(name));
+        while !right(self.metric(name)) {
+            assert!(begun.elapsed() < PATIENCE, "{name} stays {}", self.metric(name));
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -100,7 +100,8 @@ fn resident() -> Option<usize> {
 #[test]
 fn five_hundred_clients_at_once() {
     let engine = tiny::engine(EngineOptions { max_sequences: 32, ..EngineOptions::default() });
-    let options = ServerOptions { queue: 48, connections: 200, body_bytes: BODY_BYTES, ..ServerOptions::default() };
+    let body_timeout = Duration::from_secs(5);
+    let options = ServerOptions { queue: 48, connections: 200, body_bytes: BODY_BYTES, body_timeout, ..ServerOptions::default() };
     let server = Running::start(engine, None, options);
     let expected: Vec<_> = (0..KINDS).map(|kind| texts(&server.chat(&body(kind, false)))).collect();
     let before = resident();

@@ -56,7 +56,7 @@ struct Running {
     updates: UnboundedSender<Update>,
     arrived: Instant,
     has_text: bool,
-    _place: Place,
+    place: Place,
 }
 
 /// Works until no more job can come and all are answered.
@@ -90,7 +90,7 @@ fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<Ticket, Run
     match session.submit_ids(REQUEST_ID.into(), ids, sampling) {
         Ok(ticket) => {
             let _ = updates.send(Update::Accepted);
-            running.insert(ticket, Running { updates, arrived, has_text: false, _place: place });
+            running.insert(ticket, Running { updates, arrived, has_text: false, place });
         }
         Err(error) => drop(updates.send(Update::Failed(error))),
     }
@@ -102,17 +102,18 @@ fn tell(event: Event, running: &mut HashMap<Ticket, Running>, metrics: &Metrics)
         Event::Finished { ticket, sample, generation } => (ticket, Update::Finished { sample, generation }),
         Event::Answered { ticket, result } => (ticket, result.map_or_else(Update::Failed, |()| Update::Done)),
     };
-    let ended = matches!(update, Update::Done | Update::Failed(_));
+    if matches!(update, Update::Done | Update::Failed(_)) {
+        if let Some(Running { updates, arrived, place, .. }) = running.remove(&ticket) {
+            // Whoever has the answer finds it counted and the place free.
+            metrics.answered(arrived.elapsed());
+            drop(place);
+            let _ = updates.send(update);
+        }
+        return;
+    }
     let Some(job) = running.get_mut(&ticket) else { return };
     if matches!(update, Update::Text { .. }) && !std::mem::replace(&mut job.has_text, true) {
         metrics.first_text(job.arrived.elapsed());
     }
-    // Counted before it is told: whoever has the answer finds it in the metrics.
-    if ended {
-        metrics.answered(job.arrived.elapsed());
-    }
     let _ = job.updates.send(update);
-    if ended {
-        running.remove(&ticket);
-    }
 }

@@ -118,7 +118,7 @@ fn five_hundred_clients_at_once() {
                 // Goes away after the first bytes, or without waiting for them.
                 let mut stream = connect(server.address).unwrap();
                 stream.write_all(request(true).as_bytes()).unwrap();
-                if index % 2 == 0 {
+                if index.is_multiple_of(2) {
                     let _ = stream.read(&mut [0; 64]);
                 }
                 gone.fetch_add(1, Ordering::Relaxed);

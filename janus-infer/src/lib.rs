@@ -6,7 +6,8 @@
 //! * [`Template`]: how a conversation is laid out; with the feature `jinja`, by a model's own template.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
-//! * `remote` (a feature): the same trait over an OpenAI-compatible service.
+//! * `remote` (a feature): the same trait over an OpenAI-compatible service. `server` (a feature): such a service over an
+//!   engine.
 //! * [`Weights`], [`ModelConfig`]: checkpoints by name and shape; janus-train reads them too.
 //!
 //! The CPU is what it runs on in this version, in `f32`; weights stay in memory in as many bits as their file has.
@@ -51,6 +52,8 @@ mod reward;
 mod rope;
 mod sample;
 mod sequence;
+#[cfg(feature = "server")]
+pub mod server;
 mod session;
 mod template;
 mod weights;

@@ -17,7 +17,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 use crate::fingerprint;
 use crate::progress::duration;
 use answers::{Problems, Tally, answer, lines, unanswered};
-pub(crate) use best::BestArgs;
+pub(crate) use best::{BestArgs, load_reward};
 use prompts::{Keys, Prompt, Row, prompts};
 
 /// Answer the prompts of a file with a model

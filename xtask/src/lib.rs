@@ -1,7 +1,7 @@
 //! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
 //!
-//! * [`reproduce`], [`generate`], [`chat`], [`data`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`], [`mod@bench`],
-//!   [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
+//! * [`reproduce`], [`generate`], [`chat`], [`serve`], [`data`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`],
+//!   [`mod@bench`], [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
 //!   [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
 //! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
@@ -20,6 +20,7 @@ pub mod judge;
 pub mod progress;
 pub mod report;
 pub mod reproduce;
+pub mod serve;
 pub mod stage;
 pub mod train;
 pub mod verify_goldens;

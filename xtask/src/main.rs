@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{annotate, bench, chat, command, data, eval, fetch, generate, judge, report, reproduce, train, verify_goldens};
+use xtask::{annotate, bench, chat, command, data, eval, fetch, generate, judge, report, reproduce, serve, train, verify_goldens};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
 ///
@@ -28,6 +28,7 @@ enum Command {
     Fetch(fetch::Args),
     Generate(Box<generate::Args>),
     Chat(Box<chat::Args>),
+    Serve(serve::Args),
     Judge(judge::Args),
     Report(report::Args),
     Annotate(annotate::Args),
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args, cli.json),
+        Command::Serve(args) => serve::run(args),
         Command::Judge(args) => judge::run(args),
         Command::Report(args) => report::run(args),
         Command::Annotate(args) => annotate::run(args),

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const COMMANDS: [&str; 12] =
-    ["reproduce", "data", "eval", "bench", "fetch", "generate", "chat", "judge", "report", "annotate", "train", "verify-goldens"];
+const COMMANDS: [&str; 13] =
+    ["reproduce", "data", "eval", "bench", "fetch", "generate", "chat", "serve", "judge", "report", "annotate", "train", "verify-goldens"];
 
 fn xtask(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).current_dir(folder).env("PATH", folder).output().unwrap()
@@ -62,6 +62,12 @@ fn wrong_use_is_exit_2_and_one_line() {
         (&["generate", "--input", "a"], "--model <MODEL>"),
         (&["generate", "--modle", "a"], "--model"),
         (&["generate", "--model", "m", "--input", "i", "--output", "o.jsonl", "--template", "x"], "chatml"),
+        (&["serve"], "--model <MODEL>"),
+        (&["serve", "--model", "m", "--batch", "0"], "--batch is 0"),
+        (&["serve", "--model", "m", "--host", "everywhere"], "--host"),
+        (&["serve", "--model", "m", "--token-file", "no-such-file"], "no-such-file"),
+        (&["serve", "--model", "no-such-model"], "no-such-model"),
+        (&["serve", "--model", "m", "--reward-template", "chatml"], "--reward-model"),
     ] {
         let output = xtask(folder.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

@@ -1,6 +1,6 @@
 //! Choosing the best of several answers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use janus_core::ChatTemplate;
 use janus_infer::{RewardEngine, RewardOptions};
@@ -39,8 +39,12 @@ impl BestArgs {
 
     /// The reward model, if one is asked for.
     pub(crate) fn load(&self) -> Result<Option<RewardEngine>, CommandError> {
-        let options = RewardOptions { template: self.reward_template, ..RewardOptions::default() };
-        let load = |path: &PathBuf| RewardEngine::load(path, &device()?, options).bad_input();
-        self.reward_model.as_ref().map(load).transpose()
+        self.reward_model.as_ref().map(|path| load_reward(path, self.reward_template)).transpose()
     }
+}
+
+/// A reward model from its folder, with its own template if none is given.
+pub(crate) fn load_reward(path: &Path, template: Option<ChatTemplate>) -> Result<RewardEngine, CommandError> {
+    let options = RewardOptions { template, ..RewardOptions::default() };
+    RewardEngine::load(path, &device()?, options).bad_input()
 }

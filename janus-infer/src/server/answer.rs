@@ -1,0 +1,180 @@
+//! Answers as JSON: whole ones, and the chunks of a stream.
+
+use janus_core::{FinishReason, Generation, TokenLogprob, TopLogprob};
+use janus_data::Tokenizer;
+use serde_json::{Value, json};
+
+/// Which of the two protocols an answer follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Chat,
+    Completion,
+}
+
+/// What all parts of one answer have in common.
+pub(super) struct Answer {
+    pub protocol: Protocol,
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub model: String,
+    /// The system message that was composed of preferences.
+    pub system: Option<String>,
+}
+
+impl Answer {
+    /// The whole answer. Each generation stands under its index, with what is added to its choice; `used` are all that were
+    /// generated, these and others.
+    pub fn whole<'a>(&self, choices: impl Iterator<Item = (&'a Generation, Value)>, used: &[Generation], tokenizer: &Tokenizer) -> Value {
+        let choice = |(index, (generation, extra)): (usize, (&Generation, Value))| {
+            let Generation { text, finish_reason, logprobs, .. } = generation;
+            let logprobs = logprobs.as_deref().map(|logprobs| self.logprobs(logprobs, &mut 0, tokenizer));
+            let reason = reason(*finish_reason);
+            let mut choice = match self.protocol {
+                Protocol::Chat => json!({
+                    "index": index,
+                    "message": { "role": "assistant", "content": text, "refusal": null },
+                    "logprobs": logprobs,
+                    "finish_reason": reason,
+                }),
+                Protocol::Completion => json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason }),
+            };
+            merge(&mut choice, extra);
+            choice
+        };
+        let choices: Vec<Value> = choices.enumerate().map(choice).collect();
+        let object = match self.protocol {
+            Protocol::Chat => "chat.completion",
+            Protocol::Completion => "text_completion",
+        };
+        let mut whole = self.envelope(object, choices);
+        whole["usage"] = usage(used);
+        self.add_system(&mut whole);
+        whole
+    }
+
+    /// A chunk that begins a choice; completions have none.
+    pub fn begin(&self, sample: usize) -> Option<Value> {
+        if self.protocol == Protocol::Completion {
+            return None;
+        }
+        let mut chunk = self.chunk(sample, json!({ "role": "assistant", "content": "" }), Value::Null, None);
+        if sample == 0 {
+            self.add_system(&mut chunk);
+        }
+        Some(chunk)
+    }
+
+    /// A chunk with new text; `offset` are the characters of the sample's tokens so far.
+    pub fn text(&self, sample: usize, text: String, logprobs: &[TokenLogprob], offset: &mut usize, tokenizer: &Tokenizer) -> Value {
+        let logprobs = if logprobs.is_empty() { Value::Null } else { self.logprobs(logprobs, offset, tokenizer) };
+        self.chunk(sample, json!({ "content": text }), logprobs, None)
+    }
+
+    /// The last chunk of a choice.
+    pub fn finish(&self, sample: usize, finish_reason: FinishReason) -> Value {
+        self.chunk(sample, json!({}), Value::Null, Some(finish_reason))
+    }
+
+    /// The chunk that counts tokens, after all others.
+    pub fn usage(&self, used: Value) -> Value {
+        let mut chunk = self.envelope(self.chunk_object(), Vec::new());
+        chunk["usage"] = used;
+        chunk
+    }
+
+    fn chunk_object(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Chat => "chat.completion.chunk",
+            Protocol::Completion => "text_completion",
+        }
+    }
+
+    fn chunk(&self, sample: usize, delta: Value, logprobs: Value, finish_reason: Option<FinishReason>) -> Value {
+        let finish_reason = finish_reason.map(reason);
+        let choice = match self.protocol {
+            Protocol::Chat => json!({ "index": sample, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason }),
+            Protocol::Completion => {
+                let text = delta["content"].as_str().unwrap_or_default();
+                json!({ "index": sample, "text": text, "logprobs": logprobs, "finish_reason": finish_reason })
+            }
+        };
+        self.envelope(self.chunk_object(), vec![choice])
+    }
+
+    fn envelope(&self, object: &str, choices: Vec<Value>) -> Value {
+        json!({ "id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices })
+    }
+
+    fn add_system(&self, value: &mut Value) {
+        if let Some(system) = &self.system {
+            value["system_message"] = json!(system);
+        }
+    }
+
+    fn logprobs(&self, logprobs: &[TokenLogprob], offset: &mut usize, tokenizer: &Tokenizer) -> Value {
+        let texts = logprobs.iter().map(|token| token.id.map(|id| token_text(id, tokenizer)).unwrap_or_default());
+        match self.protocol {
+            Protocol::Chat => {
+                let content: Vec<Value> = texts
+                    .zip(logprobs)
+                    .map(|(text, token)| {
+                        let top: Vec<Value> = token.top.iter().map(|top| chat_token(&top.token, top.logprob)).collect();
+                        let mut entry = chat_token(&text, f64::from(token.logprob));
+                        entry["top_logprobs"] = json!(top);
+                        entry
+                    })
+                    .collect();
+                json!({ "content": content, "refusal": null })
+            }
+            Protocol::Completion => {
+                let tokens: Vec<String> = texts.collect();
+                let offsets: Vec<usize> = tokens
+                    .iter()
+                    .map(|text| {
+                        *offset += text.chars().count();
+                        *offset - text.chars().count()
+                    })
+                    .collect();
+                let values: Vec<f32> = logprobs.iter().map(|token| token.logprob).collect();
+                let top = |token: &TokenLogprob| -> Value {
+                    token.top.iter().map(|TopLogprob { token, logprob }| (token.clone(), json!(logprob))).collect()
+                };
+                let top: Vec<Value> = logprobs.iter().map(top).collect();
+                json!({ "tokens": tokens, "token_logprobs": values, "top_logprobs": top, "text_offset": offsets })
+            }
+        }
+    }
+}
+
+/// Tokens of prompt and answers: the prompt counts once.
+pub(super) fn usage(used: &[Generation]) -> Value {
+    let prompt = used.first().map_or(0, |generation| generation.prompt_tokens);
+    let completion: usize = used.iter().map(|generation| generation.completion_tokens).sum();
+    json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
+}
+
+fn reason(finish_reason: FinishReason) -> &'static str {
+    match finish_reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+    }
+}
+
+/// A token's text; a special token's spelling.
+fn token_text(id: u32, tokenizer: &Tokenizer) -> String {
+    let text = tokenizer.decode(&[id]).unwrap_or_default();
+    if text.is_empty() { tokenizer.token(id).unwrap_or_default() } else { text }
+}
+
+/// A token with its bytes; those of a part of a character are not known from its text.
+fn chat_token(text: &str, logprob: f64) -> Value {
+    let bytes = (!text.contains('\u{fffd}')).then_some(text.as_bytes());
+    json!({ "token": text, "logprob": logprob, "bytes": bytes })
+}
+
+fn merge(value: &mut Value, extra: Value) {
+    if let (Value::Object(value), Value::Object(extra)) = (value, extra) {
+        value.extend(extra);
+    }
+}

@@ -1,0 +1,70 @@
+//! The best of several candidates by a reward model.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use janus_core::{Generation, Message, ModelError, RewardModel};
+use tokio::sync::Mutex;
+
+use super::error::ApiError;
+
+/// A reward model that works on one request at a time: its passes take all cores.
+pub(super) struct Scorer {
+    model: Arc<dyn RewardModel + Send + Sync>,
+    turn: Mutex<()>,
+}
+
+impl Scorer {
+    pub fn new(model: Box<dyn RewardModel + Send + Sync>) -> Self {
+        Self { model: model.into(), turn: Mutex::new(()) }
+    }
+
+    pub fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    /// The rewards of the candidates as answers to `messages`.
+    pub async fn rewards(&self, messages: &[Message], candidates: &[Generation]) -> Result<Vec<f32>, ApiError> {
+        let conversation = |candidate: &Generation| [messages, &[Message::assistant(candidate.text.as_str())]].concat();
+        let conversations: Vec<_> = candidates.iter().map(conversation).collect();
+        let _turn = self.turn.lock().await;
+        let model = Arc::clone(&self.model);
+        let rewards = tokio::task::spawn_blocking(move || model.rewards(&conversations)).await;
+        // A panic is the reward model's alone.
+        let rewards: Result<Vec<f32>, ModelError> = rewards.map_err(|_| failed("it panicked"))?.into_iter().collect();
+        let rewards = rewards.map_err(|error| match &error {
+            ModelError::TooLong { .. } => ApiError::model(&error, "messages"),
+            error => failed(&error.to_string()),
+        })?;
+        if rewards.len() != candidates.len() {
+            return Err(failed(&format!("it gave {} rewards to {} candidates", rewards.len(), candidates.len())));
+        }
+        // A choice among the others would be another sampler's.
+        match rewards.iter().position(|reward| reward.is_nan()) {
+            Some(index) => Err(failed(&format!("the reward of candidate {index} is no number"))),
+            None => Ok(rewards),
+        }
+    }
+}
+
+fn failed(reason: &str) -> ApiError {
+    ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, format!("the reward model failed: {reason}"))
+}
+
+/// The indices of the candidates, the best first; of equals, the first.
+pub(super) fn ranking(rewards: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rewards.len()).collect();
+    order.sort_by(|&a, &b| rewards[b].partial_cmp(&rewards[a]).unwrap_or(Ordering::Equal));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_stand_first_and_of_equals_the_first() {
+        assert_eq!(ranking(&[1.0, 3.0, -0.0, 3.0, 0.0, f32::NEG_INFINITY]), [1, 3, 0, 2, 4, 5]);
+        assert!(ranking(&[]).is_empty());
+    }
+}

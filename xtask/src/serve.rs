@@ -1,0 +1,122 @@
+//! `cargo xtask serve`: a model behind the OpenAI protocol.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use janus_core::{ChatModel as _, ChatTemplate, RewardModel};
+use janus_infer::server::{BearerToken, Served, Server, ServerOptions};
+use serde_json::json;
+
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::generate;
+use crate::generate::load_reward;
+
+/// The environment variable with the token.
+const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
+
+/// Let other programs use a model over the OpenAI protocol
+///
+/// Answers at http://HOST:PORT/v1: chat/completions and completions (whole or streamed; n, logprobs,
+/// seed, stop), models; beside them /health and /metrics (Prometheus). Beyond the protocol a request
+/// may have top_k, min_p, repetition_penalty, and for a chat
+///   preferences  four preferences {dimension, subdimension, preference, description}, one for each
+///                dimension, of which the system message is composed
+///   best_of      so many candidates, of which the n best by the --reward-model are returned
+/// What a request does not say is the paper's: temperature 1, top-p 0.9, repetition penalty 1.03, 1024
+/// new tokens (16 of a completion, as OpenAI has it).
+///
+/// Ends with SIGINT (Ctrl-C) or SIGTERM, when all that was accepted is answered; a second one cuts
+/// that short (exit code 1). Only this machine can reach it unless --host says otherwise: then set a
+/// token. It speaks plain HTTP: put a proxy that speaks TLS in front of it on a network.
+///
+/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
+///          tokenizer_config.json. The token that clients must show: the environment variable
+///          JANUS_TOKEN, or --token-file; without one, anybody who reaches it is answered.
+/// Writes:  nothing; when it ends, one line (with --json one object) that counts the answers.
+/// Example: cargo xtask serve --model models/smollm2-135m-instruct-q4_1.gguf
+///          curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json'
+///          -d '{"messages": [{"role": "user", "content": "What is a kite?"}], "max_tokens": 64}'
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// GGUF file or model folder
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in
+    /// value_head.safetensors (as `train` writes it) or as value_head.weight among the weights (OpenRLHF)
+    #[arg(long, value_name = "PATH")]
+    reward_model: Option<PathBuf>,
+    /// Chat template of the reward model in place of its own: mistral-instruct or chatml
+    #[arg(long, value_name = "NAME", requires = "reward_model")]
+    reward_template: Option<ChatTemplate>,
+    /// Name that requests call the model by; the file's own without it
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port to listen on; 0 takes a free one and says which
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// File with the token that clients must show, in place of JANUS_TOKEN
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Chat template in place of the model's own: mistral-instruct or chatml
+    #[arg(long, value_name = "NAME")]
+    template: Option<ChatTemplate>,
+    /// Sequences that the model works on at once; changes the speed, not the answers
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Requests that may wait or run; one more is told to try again later
+    #[arg(long, value_name = "N", default_value_t = ServerOptions::default().queue)]
+    queue: usize,
+    /// Bytes of a request at the most
+    #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().body_bytes)]
+    body_bytes: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input for a model, an address, a token or a setting that cannot be used; a failure if the server or the engine
+/// fails later.
+pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    if args.batch == Some(0) {
+        return Err(CommandError::bad_input("--batch is 0: expected at least 1"));
+    }
+    let token = token(args)?;
+    if token.is_none() && !args.host.is_loopback() {
+        eprintln!("serve: no token is set, and {} is no loopback address: whoever reaches it is answered", args.host);
+    }
+    eprintln!("serve: loading {}", args.model.display());
+    let mut engine = generate::load(&args.model, args.template, args.batch)?;
+    if let Some(name) = &args.name {
+        engine = engine.with_name(name);
+    }
+    let name = engine.name().to_string();
+    let reward = args.reward_model.as_ref().map(|path| load_reward(path, args.reward_template)).transpose()?;
+    let reward = reward.map(|reward| Box::new(reward) as Box<dyn RewardModel + Send + Sync>);
+    let options = ServerOptions { token, queue: args.queue, body_bytes: args.body_bytes, ..ServerOptions::default() };
+    let server = Server::bind(SocketAddr::new(args.host, args.port), engine, reward, options).bad_input()?;
+    let address = server.address();
+    eprintln!("serve: {name} at http://{address}/v1 (Ctrl-C ends it)");
+    let Served { answered, all } = server.run_until_signal().failure()?;
+    let report = json!({ "command": "serve", "model": name, "address": address.to_string(), "answered": answered, "cut_off": !all });
+    if all {
+        Ok(Outcome::done(format!("{name}: {answered} requests answered"), report))
+    } else {
+        Ok(Outcome::failed(format!("{name}: {answered} requests answered; those that still ran were cut off"), report))
+    }
+}
+
+fn token(args: &Args) -> Result<Option<BearerToken>, CommandError> {
+    if let Some(path) = &args.token_file {
+        return BearerToken::read(path).map(Some).bad_input();
+    }
+    match std::env::var(TOKEN_VARIABLE) {
+        // A variable that is set and empty would leave the door open unnoticed.
+        Ok(token) => BearerToken::new(token).map(Some).map_err(|error| CommandError::bad_input(error).at(TOKEN_VARIABLE)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(CommandError::bad_input(format!("{TOKEN_VARIABLE} is not UTF-8"))),
+    }
+}

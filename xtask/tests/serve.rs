@@ -1,0 +1,102 @@
+//! `serve` from end to end: the built program, tiny models of random weights, requests over loopback, a signal.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
+
+mod tiny;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tiny::{write_model, write_reward_model};
+
+/// A server that listens.
+struct Serving {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+    /// What it said up to then.
+    said: String,
+    address: String,
+}
+
+impl Serving {
+    fn start(folder: &Path, token: Option<&str>, more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["serve", "--json", "--model", "model", "--port", "0"]).args(more).current_dir(folder);
+        command.env_remove("JANUS_TOKEN").envs(token.map(|token| ("JANUS_TOKEN", token)));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        let address = loop {
+            let before = said.len();
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+            if let Some((_, rest)) = said[before..].split_once("http://") {
+                break rest.split('/').next().unwrap().to_string();
+            }
+        };
+        Self { child, stderr, said, address }
+    }
+
+    fn chat(&self, header: &str, body: &Value) -> (u16, Value) {
+        let (body, mut stream, mut response) = (body.to_string(), TcpStream::connect(&self.address).unwrap(), String::new());
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+        write!(stream, "{head}\r\n{header}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+    }
+
+    /// Sends SIGTERM; what the program leaves behind, all that it said on stderr included.
+    fn end(mut self) -> (Output, String) {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        (self.child.wait_with_output().unwrap(), self.said)
+    }
+}
+
+fn hello(fields: Value) -> Value {
+    let mut body = json!({ "messages": [{ "role": "user", "content": "a kite" }], "max_tokens": 8, "seed": 1 });
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    body
+}
+
+#[test]
+fn a_model_is_served_until_a_signal_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(&folder.path().join("model"));
+    let server = Serving::start(folder.path(), None, &[]);
+    assert!(server.address.starts_with("127.0.0.1:"), "{}", server.address);
+    let (status, answer) = server.chat("", &hello(json!({ "n": 2 })));
+    assert_eq!((status, &answer["model"], answer["choices"].as_array().unwrap().len()), (200, &json!("model"), 2));
+    let (status, refused) = server.chat("", &hello(json!({ "best_of": 2 })));
+    assert!(status == 400 && refused["error"]["message"].as_str().unwrap().contains("--reward-model"), "{refused}");
+    let address = server.address.clone();
+    let (output, _) = server.end();
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report, json!({ "command": "serve", "model": "model", "address": address, "answered": 1, "cut_off": false }));
+}
+
+#[test]
+fn the_best_is_chosen_and_the_token_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(&folder.path().join("model"));
+    write_reward_model(&folder.path().join("reward"));
+    let server = Serving::start(folder.path(), Some("sesame-7"), &["--reward-model", "reward", "--name", "janus"]);
+    assert_eq!(server.chat("", &hello(json!({}))).0, 401);
+    let (status, answer) = server.chat("authorization: Bearer sesame-7\r\n", &hello(json!({ "best_of": 5 })));
+    assert_eq!((status, &answer["model"], &answer["reward_model"]), (200, &json!("janus"), &json!("reward")), "{answer}");
+    let rewards: Vec<f64> = answer["rewards"].as_array().unwrap().iter().map(|reward| reward.as_f64().unwrap()).collect();
+    let highest = rewards.iter().copied().fold(f64::MIN, f64::max);
+    let choice = &answer["choices"][0];
+    assert_eq!((rewards.len(), choice["reward"].as_f64().unwrap()), (5, highest));
+    assert_eq!(choice["candidate"], json!(rewards.iter().position(|reward| *reward == highest)));
+    let (output, said) = server.end();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!said.contains("sesame") && !String::from_utf8_lossy(&output.stdout).contains("sesame"));
+}

@@ -179,6 +179,7 @@ mod tests {
 
     use super::*;
     use crate::encoding::Encoding;
+    use crate::packed::Bytes;
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
         use rand::Rng;
@@ -193,7 +194,7 @@ mod tests {
     }
 
     fn matrix(values: &[f32], depth: usize) -> Matrix<'static> {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes = Bytes::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect());
         Matrix { encoding: Encoding::F32, rows: values.len() / depth, depth, bytes, order: None }
     }
 

@@ -10,7 +10,6 @@
 //! whole model, and no thread waits for another. Few: each product is split by columns, so that the weights are
 //! read once.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use crate::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, sw
 use crate::encoding::Encoding;
 use crate::kernel::crew::Crew;
 use crate::linear::{Into, Linear};
-use crate::packed::Matrix;
+use crate::packed::{Bytes, Matrix};
 use crate::{Error, ModelConfig, Result, Weights};
 
 /// Tokens of one sequence that attend together: their keys are read once.
@@ -33,6 +32,9 @@ const ATTENTION_TOKENS: usize = 16;
 /// Rows from which a thread works on its own sequences rather than on its own columns; eight times as many
 /// where each thread would read the weights from memory.
 const ROWS_PER_THREAD: usize = 8;
+
+/// Rows that go through an MLP together: its inside is wider than everything else.
+const MLP_ROWS: usize = 192;
 
 /// Bytes of weights that fit into the cache that cores share.
 const CACHED_WEIGHTS: usize = 16 << 20;
@@ -101,7 +103,7 @@ impl Feed<'_> {
 /// A matrix of numbers in memory.
 fn in_f32(values: &[f32], rows: usize, depth: usize) -> Matrix<'static> {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    Matrix { encoding: Encoding::F32, rows, depth, bytes: Cow::Owned(bytes), order: None }
+    Matrix { encoding: Encoding::F32, rows, depth, bytes: Bytes::Owned(bytes), order: None }
 }
 
 /// Reads a tensor of a name and shape.
@@ -260,8 +262,9 @@ impl Model {
         let mut normed = vec![0f32; rows * hidden];
         let mut qkv = vec![0f32; rows * qkv_width];
         let mut attended = vec![0f32; rows * q_width];
-        let mut gate_up = vec![0f32; rows * 2 * config.intermediate_size];
-        let mut inner = vec![0f32; rows * config.intermediate_size];
+        let mlp_rows = rows.min(MLP_ROWS);
+        let mut gate_up = vec![0f32; mlp_rows * 2 * config.intermediate_size];
+        let mut inner = vec![0f32; mlp_rows * config.intermediate_size];
         for (layer, block) in self.blocks.iter().enumerate() {
             rms_norm(&x, &block.attention_norm, eps, &mut normed);
             block.qkv.apply(&normed, &mut qkv, Into::Replace, crew);
@@ -282,9 +285,14 @@ impl Model {
             }
             block.attention_out.apply(&attended, &mut x, Into::Add, crew);
             rms_norm(&x, &block.mlp_norm, eps, &mut normed);
-            block.gate_up.apply(&normed, &mut gate_up, Into::Replace, crew);
-            swiglu(&gate_up, config.intermediate_size, &mut inner);
-            block.down.apply(&inner, &mut x, Into::Add, crew);
+            for (normed, x) in normed.chunks(MLP_ROWS * hidden).zip(x.chunks_mut(MLP_ROWS * hidden)) {
+                let rows = x.len() / hidden;
+                let gate_up = &mut gate_up[..rows * 2 * config.intermediate_size];
+                let inner = &mut inner[..rows * config.intermediate_size];
+                block.gate_up.apply(normed, gate_up, Into::Replace, crew);
+                swiglu(gate_up, config.intermediate_size, inner);
+                block.down.apply(inner, x, Into::Add, crew);
+            }
         }
 
         let mut wanted = Vec::with_capacity(feeds.iter().map(Feed::rows_out).sum::<usize>() * hidden);

@@ -8,9 +8,10 @@
 //! Codes become numbers without a conversion: a code's bits under the exponent of 2²³ are the number 2²³ + code. A code
 //! that lies `n` bits higher is 2ⁿ times as much, which a scale 2ⁿ times smaller takes back exactly.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
 use half::f16;
+use memmap2::Mmap;
 use pulp::Simd;
 
 use crate::encoding::{Encoding, Stretch};
@@ -65,12 +66,31 @@ impl Code {
     }
 }
 
+/// Where a matrix's bytes are.
+pub(crate) enum Bytes<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+    Mapped(Mmap),
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+            Self::Mapped(bytes) => bytes,
+        }
+    }
+}
+
 /// A matrix as a file has it, `[rows, depth]`: a panel's columns are its rows.
 pub(crate) struct Matrix<'a> {
     pub encoding: Encoding,
     pub rows: usize,
     pub depth: usize,
-    pub bytes: Cow<'a, [u8]>,
+    pub bytes: Bytes<'a>,
     /// The row of `bytes` that is row `i`, if they are not in order.
     pub order: Option<Vec<usize>>,
 }
@@ -224,13 +244,11 @@ impl Panels for PackedPanels<'_> {
                 for out in buffer.as_chunks_mut().0 {
                     let start = at * code.words();
                     let block = &words[start..][..code.words()];
-                    for word in 0..code.words() {
-                        prefetch(words, start + PREFETCHED + word);
+                    if let Some(later) = words.get(start + PREFETCHED..start + PREFETCHED + code.words()) {
+                        later.iter().for_each(prefetch);
                     }
                     at += step;
-                    for register in 0..LANES / S::F32_LANES {
-                        decode(Columns { simd, register, out: &mut *out }, *code, block);
-                    }
+                    decode(simd, *code, block, out);
                 }
             }
         }
@@ -238,18 +256,21 @@ impl Panels for PackedPanels<'_> {
     }
 }
 
-/// Decodes some columns of a block.
+/// Decodes a block.
 #[inline(always)]
-fn decode<S: Simd>(mut columns: Columns<'_, S>, code: Code, block: &[Words]) {
-    match (code, block) {
-        (Code::F16, _) => columns.halves_f16(block),
-        (Code::Bf16, _) => columns.halves_bf16(block),
-        (Code::Four, [scales, codes @ ..]) => columns.four(scales, codes),
-        (Code::FourK, [scale, min, codes @ ..]) => columns.four_k(scale, min, codes),
-        (Code::Five, [scale, min, codes @ .., fifth]) => columns.five(scale, min, codes, fifth),
-        (Code::Six, [upper, lower, codes @ .., first, second]) => columns.six(upper, lower, codes, [first, second]),
-        (Code::Eight, [scale, codes @ ..]) => columns.eight(scale, codes),
-        _ => {}
+fn decode<S: Simd>(simd: S, code: Code, block: &[Words], out: &mut [Lanes; DECODED_ROWS]) {
+    for register in 0..LANES / S::F32_LANES {
+        let mut columns = Columns { simd, register, out: &mut *out };
+        match (code, block) {
+            (Code::F16, _) => columns.halves_f16(block),
+            (Code::Bf16, _) => columns.halves_bf16(block),
+            (Code::Four, [scales, codes @ ..]) => columns.four(scales, codes),
+            (Code::FourK, [scale, min, codes @ ..]) => columns.four_k(scale, min, codes),
+            (Code::Five, [scale, min, codes @ .., fifth]) => columns.five(scale, min, codes, fifth),
+            (Code::Six, [upper, lower, codes @ .., first, second]) => columns.six(upper, lower, codes, [first, second]),
+            (Code::Eight, [scale, codes @ ..]) => columns.eight(scale, codes),
+            _ => {}
+        }
     }
 }
 
@@ -359,11 +380,11 @@ impl<S: Simd> Columns<'_, S> {
             let low = self.word(words);
             // The other three codes would reach into the exponent.
             let high = self.right(low, 20);
-            for (j, scale) in scales.into_iter().enumerate() {
+            for (j, &scale) in scales.iter().enumerate() {
                 let number = self.numbers(self.and(low, 15 << (4 * j)), 0.0);
                 self.set(8 * i + j, self.simd.mul_add_e_f32s(number, scale, min));
             }
-            for (j, scale) in scales.into_iter().take(3).enumerate() {
+            for (j, &scale) in scales[..3].iter().enumerate() {
                 let number = self.numbers(self.and(high, 15 << (4 * j)), 0.0);
                 self.set(8 * i + 5 + j, self.simd.mul_add_e_f32s(number, scale, min));
             }
@@ -446,7 +467,7 @@ mod tests {
             for half in bytes.as_chunks_mut::<2>().0 {
                 half[1] &= 0xbb;
             }
-            let matrix = Matrix { encoding, rows, depth, bytes: Cow::Owned(bytes), order: None };
+            let matrix = Matrix { encoding, rows, depth, bytes: Bytes::Owned(bytes), order: None };
             let code = Packed::code(&matrix);
             assert_eq!(code.is_none(), encoding == Encoding::F32);
             let packed = Packed::pack(code, std::slice::from_ref(&matrix));

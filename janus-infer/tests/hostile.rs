@@ -49,13 +49,16 @@ unsafe impl GlobalAlloc for Watched {
 const ALLOWED: usize = 4 << 20;
 
 /// An opened file, there as long as it is looked at.
-struct Opened(Weights, tempfile::TempDir);
+struct Opened {
+    weights: Weights,
+    _folder: tempfile::TempDir,
+}
 
 impl std::ops::Deref for Opened {
     type Target = Weights;
 
     fn deref(&self) -> &Weights {
-        &self.0
+        &self.weights
     }
 }
 
@@ -65,7 +68,7 @@ fn open(name: &str, bytes: &[u8]) -> Result<Opened, Error> {
     fs::write(&path, bytes).unwrap();
     let opened = Weights::open(&path);
     assert!(LARGEST.get() < ALLOWED, "{} bytes were asked for", LARGEST.get());
-    Ok(Opened(opened?, folder))
+    Ok(Opened { weights: opened?, _folder: folder })
 }
 
 fn gguf_error(bytes: &[u8]) -> Error {

@@ -90,8 +90,8 @@ fn a_prompt_is_read_once_for_all_its_samples_and_its_beginning_once_for_all_prom
     session.submit(request("c", &format!("{long} three"), free(3))).unwrap();
     let told = run(&mut session, |_| ());
     let prompt = |user: &str| {
-        let rendered = engine.template().render(&[janus_core::Message::user(format!("{long}{user}"))]).unwrap();
-        engine.tokenizer().encode_rendered(&rendered).unwrap().len() as u64
+        let messages = [janus_core::Message::user(format!("{long}{user}"))];
+        engine.template().encode(&messages, engine.tokenizer()).unwrap().len() as u64
     };
     assert_eq!(told.keys().filter(|(ticket, _)| *ticket == first).count(), 16);
     let stats = session.stats();
@@ -142,8 +142,7 @@ fn a_request_that_memory_can_never_hold_is_refused_with_the_way_out() {
 #[test]
 fn token_ids_are_a_prompt_too() {
     let engine = engine(EngineOptions::default());
-    let rendered = engine.template().render(&[janus_core::Message::user("hello")]).unwrap();
-    let ids = engine.tokenizer().encode_rendered(&rendered).unwrap();
+    let ids = engine.template().encode(&[janus_core::Message::user("hello")], engine.tokenizer()).unwrap();
     let mut session = engine.session();
     let ticket = session.submit_ids("r".into(), ids, free(9)).unwrap();
     let told = run(&mut session, |_| ());

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
 /// Looks for work before a thread lets others run.
-const LOOKS: usize = 20_000;
+const LOOKS: usize = 2_000;
 
 /// A piece of work: called with the number of the piece.
 type Job = *const (dyn Fn(usize) + Sync);

@@ -1,8 +1,6 @@
 //! GGUF files of the `llama` architecture, as llama.cpp's converter writes them for Llama and Mistral.
 
-use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -10,7 +8,7 @@ use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use super::{Extent, check_overlaps, check_shape, gguf_header, gguf_rope, mapped};
 use crate::encoding::Encoding;
-use crate::packed::Matrix;
+use crate::packed::{Bytes, Matrix};
 use crate::{Architecture, Error, ModelConfig, Result};
 
 /// An opened GGUF file.
@@ -121,29 +119,26 @@ impl GgufFile {
             Some(encoding) => (encoding, self.bytes(info)?),
             None => (Encoding::F32, self.decoded_by_candle(name, info)?),
         };
-        Ok(Matrix { encoding, rows, depth, bytes: Cow::Owned(bytes), order })
+        Ok(Matrix { encoding, rows, depth, bytes, order })
     }
 
-    /// A tensor's bytes; [`GgufFile::open`] checked its range. Read, not mapped: they are packed and then needed no more, and a
-    /// mapped file would count as memory beside its packed weights.
-    fn bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
-        let io = |source| Error::Io { path: self.path.clone(), source };
-        let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-        let mut bytes = vec![0; blocks * info.ggml_dtype.type_size()];
-        let mut file = File::open(&self.path).map_err(io)?;
-        file.seek(SeekFrom::Start(self.content.tensor_data_offset + info.offset)).map_err(io)?;
-        file.read_exact(&mut bytes).map_err(io)?;
-        Ok(bytes)
+    /// A tensor's bytes; [`GgufFile::open`] checked its range.
+    fn bytes(&self, info: &TensorInfo) -> Result<Bytes<'static>> {
+        let len = info.shape.elem_count() / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
+        if len == 0 {
+            return Ok(Bytes::Borrowed(&[]));
+        }
+        mapped::map_range(&self.path, self.content.tensor_data_offset + info.offset, len).map(Bytes::Mapped)
     }
 
-    fn decoded_by_candle(&self, name: &str, info: &TensorInfo) -> Result<Vec<u8>> {
+    fn decoded_by_candle(&self, name: &str, info: &TensorInfo) -> Result<Bytes<'static>> {
         let read = || -> candle_core::Result<Vec<f32>> {
             let mut file = File::open(&self.path)?;
             let tensor = info.read(&mut file, self.content.tensor_data_offset, &Device::Cpu)?;
             tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
         };
         let values = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source: Box::new(source) })?;
-        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        Ok(Bytes::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()))
     }
 
     /// Undoes the converter's order of the rows of a head: the file's row for each of ours. It puts the two elements that

@@ -3,7 +3,6 @@
 //! The header is read here, with the crate's own types, because its reader says that *a* range is wrong but not
 //! of which tensor.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use serde::Deserialize;
 
 use super::{check_overlaps, check_shape, mapped};
 use crate::encoding::Encoding;
-use crate::packed::Matrix;
+use crate::packed::{Bytes, Matrix};
 use crate::{Error, Result};
 
 /// The header's limit in the format's own reader.
@@ -78,7 +77,7 @@ impl Shards {
 
     pub(super) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'_>> {
         let (encoding, bytes) = self.find(name, &[rows, depth])?;
-        Ok(Matrix { encoding, rows, depth, bytes: Cow::Borrowed(bytes), order: None })
+        Ok(Matrix { encoding, rows, depth, bytes: Bytes::Borrowed(bytes), order: None })
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(Encoding, &[u8])> {

@@ -3,6 +3,7 @@
 mod data;
 mod eval;
 mod infer;
+mod near_duplicates;
 mod train;
 
 use crate::command::{CommandError, Outcome};
@@ -25,6 +26,7 @@ enum Bench {
     Infer(infer::Args),
     Eval(eval::Args),
     Data(data::Args),
+    NearDuplicates(near_duplicates::Args),
 }
 
 /// Runs the command.
@@ -37,6 +39,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         Bench::Infer(args) => infer::run(args),
         Bench::Eval(args) => eval::run(args),
         Bench::Data(args) => data::run(args),
+        Bench::NearDuplicates(args) => near_duplicates::run(args),
     }
 }
 

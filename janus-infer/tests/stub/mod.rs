@@ -68,6 +68,7 @@ impl Reply {
 }
 
 /// A running service; it ends with this value.
+#[allow(dead_code, reason = "each test reads what it needs")]
 pub struct Stub {
     port: u16,
     received: Arc<AtomicUsize>,
@@ -100,6 +101,7 @@ impl Stub {
     }
 
     /// Requests that arrived.
+    #[allow(dead_code, reason = "each test reads what it needs")]
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
     }

@@ -370,12 +370,12 @@ fn every_judge_takes_batches() {
     // A game without a label goes out a second time, as a conversation that goes on.
     let row = |text: &str| json!({ "question_id": "1", "prompt": text, "answer": text });
     write_lines(&path("aq.jsonl"), &[row("plain")]);
-    write_lines(&path("mine2.jsonl"), &[row("better")]);
-    write_lines(&path("base.jsonl"), &[row("worse")]);
+    write_lines(&path("mine2.jsonl"), &[row("zzz-mine")]);
+    write_lines(&path("base.jsonl"), &[row("zzz-base")]);
     let args = ["arena-hard", "--questions", "aq.jsonl", "--answers", "mine2.jsonl", "--baseline", "base.jsonl", "--out", "arena"];
     assert_eq!(run(&args, out).1["calls"], json!(2));
     answer_batch(folder.path(), |body| {
-        if body["messages"].to_string().find("better") < body["messages"].to_string().find("worse") { "[[A>B]]" } else { "hm" }
+        if body["messages"].to_string().find("zzz-mine") < body["messages"].to_string().find("zzz-base") { "[[A>B]]" } else { "hm" }
     });
     // Taking answers in and judging are one command: what is still open goes to the service.
     let asked =

@@ -95,7 +95,7 @@ mod tests {
         for (reward, oracle) in chart.lines[0].points.iter().zip(&chart.lines[1].points) {
             assert!((reward.y.value - oracle.y.value).abs() < 1e-12);
         }
-        assert_eq!(chart.lines[0].points[0].y.value, 3.0);
+        assert!((chart.lines[0].points[0].y.value - 3.0).abs() < 1e-12);
         assert!(best_of_n(&[], &Bootstrap::default()).is_err());
         assert!(best_of_n(&[("none".into(), Vec::new())], &Bootstrap::default()).is_err());
     }

@@ -4,6 +4,7 @@ mod contamination;
 mod dedup;
 mod filter;
 mod minhash;
+mod recall;
 mod sample;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ pub use contamination::{Contaminated, Contamination, Overlap};
 pub use dedup::{Duplicates, exact_duplicates};
 pub use filter::{Filter, Unfit};
 pub use minhash::NearDuplicates;
+pub use recall::Recall;
 pub use sample::stratified;
 
 /// An instruction and where it comes from.

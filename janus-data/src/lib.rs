@@ -13,6 +13,7 @@
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
 //! * [`token_rows`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
+//! * `http`, `hub` (features): services asked within limits; files of the Hugging Face hub.
 //!
 //! From a file of records to rows a model trains on:
 //!
@@ -41,6 +42,10 @@ pub mod construct;
 mod convert;
 mod error;
 mod format;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod instructions;
 mod journal;
 pub mod mini;

@@ -17,7 +17,7 @@
 //! [`mod@bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against
 //! published numbers.
 //!
-//! Nothing here knows tensors or HTTP. No function returns a NaN: what cannot be computed, such as the mean of no rows, is
+//! Nothing here knows tensors, nor, without the feature `remote`, HTTP. No function returns a NaN: what cannot be computed, such as the mean of no rows, is
 //! an [`Error`].
 //!
 //! ```

@@ -4,6 +4,7 @@
 //! the result in one typed file. Equal runs have equal bytes; what differs from time to time is elsewhere.
 
 mod compare;
+mod curves;
 mod published;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use janus_data::{read_all, write_all, write_file};
 use serde::{Deserialize, Serialize};
 
 pub use compare::compare;
+pub use curves::{best_of_n, generalisation};
 
 use crate::join::{Missing, Response};
 use crate::judge::{Counts, JudgedRow, RubricJudgement, RubricSettings};

@@ -24,26 +24,18 @@
 pub mod batch;
 mod budget;
 mod error;
-mod key;
-mod limit;
-mod retry;
 mod wire;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
-use ureq::Agent;
+use janus_data::http::{Client, ClientOptions, Failed, HttpError, each, helps_status};
 
 pub use budget::{Prices, Usage};
 pub use error::RemoteError;
-pub use key::ApiKey;
-pub use retry::Backoff;
+pub use janus_data::http::{ApiKey, Backoff};
 
 use budget::Budget;
-use limit::Limiter;
 use wire::Answer;
 
 /// How a service is asked.
@@ -103,13 +95,13 @@ impl RemoteOptions {
     /// Address and key from the environment. Without an address, OpenAI's own.
     ///
     /// # Errors
-    /// [`RemoteError::Setting`] for a variable that is not UTF-8, or a key that cannot stand in a header.
+    /// [`HttpError::Setting`] for a variable that is not UTF-8, or a key that cannot stand in a header.
     pub fn from_env() -> Result<Self, RemoteError> {
         let variable = |name: &'static str| match std::env::var(name) {
             Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
             Err(std::env::VarError::NotPresent) => Ok(None),
             Err(std::env::VarError::NotUnicode(_)) => {
-                Err(RemoteError::Setting { field: name, got: "bytes that are not UTF-8".into(), expected: "text" })
+                Err(HttpError::Setting { field: name, got: "bytes that are not UTF-8".into(), expected: "text" })
             }
         };
         let base_url = variable(Self::BASE_URL_VARIABLE)?.unwrap_or_else(|| "https://api.openai.com/v1".into());
@@ -118,23 +110,9 @@ impl RemoteOptions {
     }
 
     fn validate(&self) -> Result<(), RemoteError> {
-        let wrong = |field, got: String, expected| Err(RemoteError::Setting { field, got, expected });
-        let address = self.base_url.strip_prefix("https://").or_else(|| self.base_url.strip_prefix("http://"));
-        // An address with a password in it would be told in errors.
-        if !address.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#', ' '])) {
-            let shown = if self.base_url.contains('@') { "an address with a user in it".into() } else { self.base_url.clone() };
-            return wrong("base_url", shown, "http(s)://host[:port]/path, without user, query or fragment");
-        }
+        let wrong = |field, got: String, expected| Err(HttpError::Setting { field, got, expected }.into());
         if self.concurrency == 0 {
             return wrong("concurrency", "0".into(), "at least 1");
-        }
-        if self.attempts == 0 {
-            return wrong("attempts", "0".into(), "at least 1");
-        }
-        for (field, limit) in [("requests_per_minute", self.requests_per_minute), ("tokens_per_minute", self.tokens_per_minute)] {
-            if limit == Some(0) {
-                return wrong(field, "0".into(), "at least 1, or no limit");
-            }
         }
         if let Some(budget) = self.budget {
             if !(budget.is_finite() && budget >= 0.0) {
@@ -158,33 +136,27 @@ impl RemoteOptions {
 pub struct RemoteModel {
     name: String,
     options: RemoteOptions,
-    agent: Agent,
-    limiter: Limiter,
+    client: Client,
     budget: Budget,
-    /// Why nothing more is asked: a refused key, no quota left.
-    closed: Mutex<Option<String>>,
 }
 
 impl RemoteModel {
     /// The service's model of this name. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`RemoteError::Setting`] names the option that cannot be used.
+    /// [`HttpError::Setting`] names the option that cannot be used.
     pub fn new(name: impl Into<String>, options: RemoteOptions) -> Result<Self, RemoteError> {
         options.validate()?;
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(options.timeout))
-            .user_agent(concat!("janus-infer/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(&options.base_url) {
-            config = config.proxy(None);
-        }
-        let agent = config.build().new_agent();
-        let limiter = Limiter::new(options.requests_per_minute, options.tokens_per_minute);
+        let limits = ClientOptions {
+            requests_per_minute: options.requests_per_minute,
+            tokens_per_minute: options.tokens_per_minute,
+            attempts: options.attempts,
+            timeout: options.timeout,
+            backoff: options.backoff.clone(),
+        };
+        let client = Client::new(&options.base_url, limits, concat!("janus-infer/", env!("CARGO_PKG_VERSION")))?;
         let budget = Budget::new(options.prices, options.budget);
-        Ok(Self { name: name.into(), options, agent, limiter, budget, closed: Mutex::new(None) })
+        Ok(Self { name: name.into(), options, client, budget })
     }
 
     /// What was used so far.
@@ -198,7 +170,7 @@ impl RemoteModel {
         let body = wire::body(&self.name, request, &self.options).to_string();
         self.ask_body(request, &body).map_err(|error| match error {
             // What the service says against the request itself is no failure of the model.
-            RemoteError::Status { status, message } if status < 500 && !retry::helps_status(status) => {
+            RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
                 invalid(format!("the service answers {status}: {message}"))
             }
             error => ModelError::Failed { id: request.id.clone(), source: Box::new(error) },
@@ -207,41 +179,28 @@ impl RemoteModel {
 
     /// Tries until there is an answer, or an error that another attempt cannot help.
     fn ask_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
+        let url = format!("{}/chat/completions", self.options.base_url.trim_end_matches('/'));
+        let bearer = self.options.key.as_ref().map(|key| format!("Bearer {}", key.secret()));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         let most = wire::most_tokens(request);
-        let mut attempt = 0;
-        loop {
-            if let Some(reason) = self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                return Err(RemoteError::Closed { reason });
-            }
-            let reserved = self.budget.reserve(&most)?;
-            self.limiter.wait(wire::likely_tokens(request));
-            attempt += 1;
-            let (error, pause) = match self.send(body) {
-                Ok((200..300, _, text)) => match wire::read(&text, request) {
+        self.client.attempts(&request.id, || {
+            let reserved = self.budget.reserve(&most).map_err(Failed::Final)?;
+            self.client.wait(wire::likely_tokens(request));
+            match self.client.post(&url, &headers, body) {
+                Ok(reply) if reply.is_success() => match wire::read(&reply.text, request) {
                     Ok(Answer { generations, usage }) => {
                         reserved.settle(usage.as_ref());
-                        return Ok(generations);
+                        Ok(generations)
                     }
                     Err(error) => {
                         // It was answered, so it was paid, whatever came of it.
-                        reserved.settle(wire::usage(&text).as_ref());
-                        (error, None)
+                        reserved.settle(wire::usage(&reply.text).as_ref());
+                        Err(error.into())
                     }
                 },
-                Ok((status, retry_after, text)) => {
+                Ok(reply) => {
                     reserved.release();
-                    let refusal = wire::refusal(status, &text, self.options.key.as_ref());
-                    if refusal.closes {
-                        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.error.to_string());
-                    }
-                    if refusal.closes || !retry::helps_status(status) {
-                        return Err(refusal.error);
-                    }
-                    // The service asks everybody to wait, not this request alone.
-                    if let Some(pause) = retry_after {
-                        self.limiter.hold(pause);
-                    }
-                    (refusal.error, retry_after)
+                    Err(wire::refusal(&reply, self.options.key.as_ref()))
                 }
                 Err(error) => {
                     // Whether it arrived and was paid is not known: it counts as paid in full.
@@ -250,34 +209,10 @@ impl RemoteModel {
                     } else {
                         reserved.release()
                     }
-                    (error, None)
+                    Err(error.into())
                 }
-            };
-            if attempt >= self.options.attempts {
-                return Err(RemoteError::GaveUp { attempts: attempt, source: Box::new(error) });
             }
-            if pause.is_some_and(|pause| pause > self.options.backoff.most) {
-                return Err(RemoteError::GaveUp { attempts: attempt, source: Box::new(error) });
-            }
-            thread::sleep(pause.unwrap_or_default().max(self.options.backoff.pause(&request.id, attempt)));
-        }
-    }
-
-    /// One attempt: status, the pause that the service asks for, body.
-    fn send(&self, body: &str) -> Result<(u16, Option<Duration>, String), RemoteError> {
-        /// No answer is longer; a service that sends without end is cut off.
-        const MOST_BYTES: u64 = 64 << 20;
-        let url = format!("{}/chat/completions", self.options.base_url.trim_end_matches('/'));
-        let mut post = self.agent.post(url).content_type("application/json");
-        if let Some(key) = &self.options.key {
-            post = post.header("authorization", format!("Bearer {}", key.secret()));
-        }
-        let mut response = post.send(body).map_err(RemoteError::transport)?;
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let pause = retry::retry_after(header("retry-after-ms"), header("retry-after"));
-        let status = response.status().as_u16();
-        let text = response.body_mut().with_config().limit(MOST_BYTES).read_to_string().map_err(RemoteError::transport)?;
-        Ok((status, pause, text))
+        })
     }
 }
 
@@ -287,37 +222,6 @@ impl ChatModel for RemoteModel {
     }
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-        let next = AtomicUsize::new(0);
-        let (sender, answers) = mpsc::channel();
-        thread::scope(|scope| {
-            for _ in 0..self.options.concurrency.min(requests.len()) {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(request) = requests.get(index) else { break };
-                        // Nobody listens any more: the caller gave up.
-                        if sender.send((index, self.ask(request))).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            for (index, answer) in answers {
-                on_answer(index, answer);
-            }
-        });
+        each(requests.len(), self.options.concurrency, |index| self.ask(&requests[index]), on_answer);
     }
-}
-
-/// A proxy is for the world outside.
-fn is_loopback(base_url: &str) -> bool {
-    let host = base_url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    let host = if host.starts_with('[') {
-        host.split(']').next().unwrap_or(host).trim_start_matches('[')
-    } else {
-        host.split(':').next().unwrap_or(host)
-    };
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

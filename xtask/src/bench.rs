@@ -4,6 +4,7 @@ mod data;
 mod eval;
 mod infer;
 mod optim;
+mod near_duplicates;
 mod train;
 
 use crate::command::{CommandError, Outcome};
@@ -27,6 +28,7 @@ enum Bench {
     Optim(optim::Args),
     Eval(eval::Args),
     Data(data::Args),
+    NearDuplicates(near_duplicates::Args),
 }
 
 /// Runs the command.
@@ -40,6 +42,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         Bench::Optim(args) => optim::run(args),
         Bench::Eval(args) => eval::run(args),
         Bench::Data(args) => data::run(args),
+        Bench::NearDuplicates(args) => near_duplicates::run(args),
     }
 }
 

@@ -1,9 +1,11 @@
 //! `cargo xtask data`: reads, checks, describes, cleans and makes preference data.
 
+mod build_mini;
 mod construct;
 mod contamination;
 mod convert;
 mod dedup;
+mod fetch;
 mod inspect;
 mod mix;
 mod pack;
@@ -28,6 +30,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Work {
+    BuildMini(build_mini::Args),
+    Fetch(fetch::Args),
     Convert(convert::Args),
     Validate(validate::Args),
     Inspect(inspect::Args),
@@ -45,6 +49,8 @@ enum Work {
 /// Those of the subcommand.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.work {
+        Work::BuildMini(args) => build_mini::run(args),
+        Work::Fetch(args) => fetch::run(args),
         Work::Convert(args) => convert::run(args),
         Work::Validate(args) => validate::run(args),
         Work::Inspect(args) => inspect::run(args),

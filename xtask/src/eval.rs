@@ -4,6 +4,7 @@ mod alpaca_eval;
 mod arena_hard;
 mod mini;
 mod mt_bench;
+mod mt_bench_pairs;
 mod perplexity;
 mod rubric;
 mod toxicity;
@@ -36,6 +37,7 @@ enum Bench {
     AlpacaEval(alpaca_eval::Args),
     ArenaHard(arena_hard::Args),
     MtBench(mt_bench::Args),
+    MtBenchPairs(mt_bench_pairs::Args),
     Toxicity(toxicity::Args),
     Rubric(rubric::Args),
     Verify(verify::Args),
@@ -51,6 +53,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         Bench::AlpacaEval(args) => alpaca_eval::run(args),
         Bench::ArenaHard(args) => arena_hard::run(args),
         Bench::MtBench(args) => mt_bench::run(args),
+        Bench::MtBenchPairs(args) => mt_bench_pairs::run(args),
         Bench::Toxicity(args) => toxicity::run(args),
         Bench::Rubric(args) => rubric::run(args),
         Bench::Verify(args) => verify::run(args),

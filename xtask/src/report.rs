@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use janus_data::write_file;
-use janus_eval::report::Report;
-use janus_eval::run::{JudgedRun, compare};
+use janus_data::{read_all, write_file};
+use janus_eval::Bootstrap;
+use janus_eval::bench::best_of_n::Candidates;
+use janus_eval::report::{Report, Section};
+use janus_eval::run::{JudgedRun, best_of_n, compare, generalisation};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
@@ -18,6 +20,7 @@ pub const ROWS: usize = 100;
 /// bad, losses), how the judge was set, and rows to read with all answers side by side.
 ///
 /// Reads:   RUN...: folders that `judge rubric` wrote, all of the same bench.
+///          With --best-of-n: rows of {id, rewards: [...], scores: [...]}, one entry for each sampled answer.
 /// Writes:  OUT/report.html (one file; works offline), report.md, report.json.
 /// Example: cargo xtask report runs/base runs/mine --out runs/compared
 #[derive(Debug, clap::Args)]
@@ -32,6 +35,12 @@ pub struct Args {
     /// Rows to read in the page, evenly spread over the bench
     #[arg(long, value_name = "N", default_value_t = ROWS)]
     rows: usize,
+    /// Different system messages that each run's model was trained on, one number for each RUN, for the curve over them
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    distinct: Vec<usize>,
+    /// Sampled answers with rewards and scores, for the curve of the best of N; may be given several times
+    #[arg(long, value_name = "FILE")]
+    best_of_n: Vec<PathBuf>,
 }
 
 /// Runs the command.
@@ -40,12 +49,35 @@ pub struct Args {
 /// Bad input for a folder that is no run, or for runs of different benches; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let runs = args.runs.iter().map(|folder| JudgedRun::read(folder).bad_input()).collect::<Result<Vec<_>, _>>()?;
-    let report = compare(&runs, args.rows).bad_input()?;
+    let mut report = compare(&runs, args.rows).bad_input()?;
+    if let Some(curves) = curves(args, &runs)? {
+        // The rows to read stay last.
+        let place = report.sections.len().saturating_sub(1);
+        report.sections.insert(place, curves);
+    }
     std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
     write(&report, &args.out)?;
     let results: Vec<_> = runs.iter().map(|run| &run.result).collect();
     let page = args.out.join("report.html");
     Ok(Outcome::done(page.display().to_string(), json!({ "command": "report", "out": args.out, "page": page, "runs": results })))
+}
+
+/// The curves that were asked for.
+fn curves(args: &Args, runs: &[JudgedRun]) -> Result<Option<Section>, CommandError> {
+    let mut section = Section::new("Curves");
+    if !args.distinct.is_empty() {
+        section = section.figure(generalisation(runs, &args.distinct).map_err(|error| CommandError::bad_input(error).at("--distinct"))?);
+    }
+    if !args.best_of_n.is_empty() {
+        let read = |path: &PathBuf| -> Result<(String, Vec<Candidates>), CommandError> {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            Ok((name.split('.').next().unwrap_or_default().into(), read_all(path).bad_input()?))
+        };
+        let series = args.best_of_n.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let figure = best_of_n(&series, &Bootstrap::default());
+        section = section.figure(figure.map_err(|error| CommandError::bad_input(error).at("--best-of-n"))?);
+    }
+    Ok((!section.blocks.is_empty()).then_some(section))
 }
 
 /// Writes a report's three forms into a folder.

@@ -112,3 +112,29 @@ fn the_price_of_a_collection_is_told_before_anything_is_asked() {
     assert_eq!((&priced["instructions"], &priced["requests"]), (&json!(1), &json!(10)));
     assert!(!fs::exists(folder.path().join("collection")).unwrap());
 }
+
+#[test]
+fn mini_is_written_the_same_each_time_in_both_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = |out: &str, more: &[&str]| {
+        done(folder.path(), &[&["build-mini", "--out", out, "--rows", "60", "--pairs", "20", "--questions", "4"][..], more].concat())
+    };
+    let report = build("one", &[]);
+    assert_eq!(report["rows"], json!({ "train": 60, "pairs": 20, "dev": 12, "bench": 12 }));
+    build("two", &[]);
+    build("other", &["--seed", "1", "--distinct", "3"]);
+    build("parquet", &["--format", "parquet"]);
+    for name in ["train", "pairs", "dev", "bench"] {
+        let bytes = |out: &str| fs::read(folder.path().join(out).join(format!("{name}.jsonl"))).unwrap();
+        assert_eq!(bytes("one"), bytes("two"), "{name}");
+        assert_ne!(bytes("one"), bytes("other"), "{name}");
+        for file in [format!("parquet/{name}.parquet"), format!("one/{name}.jsonl")] {
+            let validated = done(folder.path(), &["validate", &file]);
+            assert_eq!(validated["valid"], json!(true), "{file}: {validated}");
+        }
+    }
+    let rows: Vec<janus_core::SftRecord> = read_all(folder.path().join("other/train.jsonl")).unwrap();
+    let systems: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.system.as_str()).collect();
+    assert_eq!(systems.len(), 3);
+    assert_eq!(data(folder.path(), &["build-mini", "--out", "x", "--distinct", "0"]).0, 2);
+}

@@ -141,6 +141,16 @@ fn bad_rows_are_named_with_file_row_and_field() {
         toxicity(&row, &["row 1", "\"toxicity\"", score]);
     }
     toxicity("{\"prompt\": {\"text\": \"p\"}, \"generations\": []}\n", &["no scored generations"]);
+
+    let pairs = |content: &str, parts: &[&str]| refused("mt-bench-pairs", "--judgments", "p.jsonl", content, nowhere, parts);
+    let pair = |one: &str, winner: &str| {
+        format!(
+            "{{\"question_id\": 81, \"turn\": 1, \"model_1\": \"{one}\", \"model_2\": \"b\", \"g1_winner\": \"{winner}\", \"g2_winner\": \"tie\"}}\n"
+        )
+    };
+    pairs(&pair("b", "tie"), &["row 1", "\"model_2\""]);
+    pairs(&pair("a", "model_3"), &["row 1", "\"g1_winner\""]);
+    pairs(&pair("a", "error"), &["no rows with verdicts"]);
 }
 
 #[test]
@@ -185,4 +195,17 @@ fn a_byte_order_mark_in_a_csv_changes_nothing() {
     for part in ["instruction_difficulty.csv", "row 1", "\"instruction_difficulty\""] {
         assert!(broken["error"].as_str().unwrap().contains(part), "{broken}");
     }
+}
+
+#[test]
+fn pairwise_verdicts_come_to_win_rates() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |one: &str, two: &str, winners: [&str; 2]| serde_json::json!({ "question_id": 81, "turn": 2, "model_1": one, "model_2": two, "g1_winner": winners[0], "g2_winner": winners[1] });
+    let rows = [row("a", "base", ["model_1", "model_1"]), row("a", "base", ["model_1", "tie"]), row("b", "a", ["model_1", "model_1"])];
+    let path = folder.path().join("pairs.jsonl");
+    fs::write(&path, rows.map(|row| format!("{row}\n")).concat()).unwrap();
+    let output = eval(&["mt-bench-pairs", "--judgments", path.to_str().unwrap(), "--baseline", "base"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["rows"], &report["without_baseline"]), (&3.into(), &1.into()));
+    assert_eq!((&report["models"][0]["model"], &report["models"][0]["win_rate_adjusted"]), (&"a".into(), &0.75.into()));
 }

@@ -85,7 +85,7 @@ type Answered = Arc<Mutex<HashMap<(usize, usize, u64), usize>>>;
 /// A judge with bad manners: busy, broken, late, cut off, said twice, unreadable; in the end it answers.
 fn rude(answered: Answered) -> impl Fn(&Received) -> Reply + Send + Sync {
     move |received| {
-        assert_eq!(received.authorization.as_deref(), Some("Bearer sk-very-secret"));
+        assert_eq!(received.header("authorization"), Some("Bearer sk-very-secret"));
         let (row, rubric) = about(received);
         let good = Reply::text(&wording(row, meant(row, rubric)));
         let reply = match received.number % 29 {
@@ -301,6 +301,24 @@ fn runs_are_compared_in_one_report() {
     let markdown = fs::read_to_string(folder.path().join("compared/report.md")).unwrap();
     assert!(markdown.contains("| better | 100.0 | 100.0 | 100.0 | 2.000 | 24 | 0 |"), "{markdown}");
     assert!(markdown.contains("is not comparable with the paper's Table 2: the bench has 24 rows and not 921"), "{markdown}");
+    let sampled = |id: usize| json!({ "id": id.to_string(), "rewards": [0.1, 0.9, 0.5, 0.2], "scores": [1, 5, 3, 2] });
+    let candidates: Vec<Value> = (0..5).map(sampled).collect();
+    write_lines(&folder.path().join("best.jsonl"), &candidates);
+    let curves = ["--distinct", "16,256", "--best-of-n", "best.jsonl", "--out", "curves"];
+    let output = xtask(&[&["report", "base", "better"][..], &curves].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let with_curves = fs::read_to_string(folder.path().join("curves/report.md")).unwrap();
+    for part in [
+        "Score by the number of different system messages trained on",
+        "Score of the best of N sampled answers",
+        "best, by the reward model",
+    ] {
+        assert!(with_curves.contains(part), "{part}: {with_curves}");
+        assert!(fs::read_to_string(folder.path().join("curves/report.html")).unwrap().contains(part), "{part}");
+    }
+    let output = xtask(&["report", "base", "better", "--distinct", "16", "--out", "curves"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--distinct: paired values need equal lengths, got 2 and 1"));
     for part in ["Outcomes by row", "Score by dimension", "Score by source", "How the rows' scores are spread", "janus-rubric/1"] {
         assert!(markdown.contains(part), "{part}");
     }
@@ -310,6 +328,66 @@ fn runs_are_compared_in_one_report() {
     let output = xtask(&["report", "base", "better", "--out", "compared"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("row 4: expected the judgment of \"q33\""));
+}
+
+/// The answers to a batch file, one text for each request.
+fn answer_batch(folder: &Path, text: impl Fn(&Value) -> &'static str) -> usize {
+    let requests = fs::read_to_string(folder.join("batch.jsonl")).unwrap();
+    let answer = |line: &str| {
+        let request: Value = serde_json::from_str(line).unwrap();
+        let body = json!({ "choices": [{ "index": 0, "message": { "content": text(&request["body"]) }, "finish_reason": "stop" }] });
+        json!({ "custom_id": request["custom_id"], "response": { "status_code": 200, "body": body }, "error": null })
+    };
+    let answers: Vec<Value> = requests.lines().map(answer).collect();
+    write_lines(&folder.join("answers.jsonl"), &answers);
+    answers.len()
+}
+
+#[test]
+fn every_judge_takes_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    write_bench(folder.path());
+    let path = |name: &str| folder.path().join(name);
+    let stub = Stub::start(|_| Reply::text("not to be asked"));
+    let run = |args: &[&str], more: [&str; 2]| protocol(folder.path(), &stub, &[args, &more].concat());
+    let (out, back) = (["--batch-out", "batch.jsonl"], ["--batch-in", "answers.jsonl"]);
+
+    let args = ["pairwise", "--bench", "bench.jsonl", "--model", "mine.jsonl", "--opponent", "mine.jsonl", "--out", "pairs"];
+    let (code, report) = run(&args, out);
+    assert_eq!((code, &report["calls"]), (Some(0), &json!(2 * ROWS)), "{report}");
+    assert_eq!(answer_batch(folder.path(), |_| "[[C]]"), 2 * ROWS);
+    let (code, report) = run(&args, back);
+    assert_eq!((code, &report["tie"]), (Some(0), &json!(ROWS)), "{report}");
+
+    write_lines(&path("q.jsonl"), &[json!({ "question_id": 81, "category": "writing", "turns": ["a", "b"] })]);
+    write_lines(&path("a.jsonl"), &[json!({ "question_id": 81, "turns": ["x", "y"] })]);
+    let args = ["mt-bench", "--questions", "q.jsonl", "--answers", "a.jsonl", "--references", "a.jsonl", "--out", "mt"];
+    assert_eq!(run(&args, out).1["calls"], json!(2));
+    answer_batch(folder.path(), |_| "[[7]]");
+    let (code, report) = run(&args, back);
+    assert_eq!((code, &report["grades"]["average"]), (Some(0), &json!(7.0)), "{report}");
+
+    // A game without a label goes out a second time, as a conversation that goes on.
+    let row = |text: &str| json!({ "question_id": "1", "prompt": text, "answer": text });
+    write_lines(&path("aq.jsonl"), &[row("plain")]);
+    write_lines(&path("mine2.jsonl"), &[row("zzz-mine")]);
+    write_lines(&path("base.jsonl"), &[row("zzz-base")]);
+    let args = ["arena-hard", "--questions", "aq.jsonl", "--answers", "mine2.jsonl", "--baseline", "base.jsonl", "--out", "arena"];
+    assert_eq!(run(&args, out).1["calls"], json!(2));
+    answer_batch(folder.path(), |body| {
+        if body["messages"].to_string().find("zzz-mine") < body["messages"].to_string().find("zzz-base") { "[[A>B]]" } else { "hm" }
+    });
+    // Taking answers in and judging are one command: what is still open goes to the service.
+    let asked =
+        Stub::start(|received| Reply::text(if received.body["messages"].as_array().unwrap().len() == 4 { "[[B>A]]" } else { "wrong" }));
+    let (code, report) = protocol(folder.path(), &asked, &[&args[..], &back].concat());
+    assert_eq!((code, &report["model_wins"], asked.received()), (Some(0), &json!(2), 1), "{report}");
+    assert_eq!(run(&args, out).1["calls"], json!(0), "nothing is left for a batch");
+
+    write_lines(&path("set.jsonl"), &[json!({ "index": 0, "instruction": "do", "reference_output": "base", "output": "mine" })]);
+    let args = ["alpaca-eval", "--eval-set", "set.jsonl", "--outputs", "set.jsonl", "--out", "alpaca"];
+    assert_eq!(run(&args, out).1["calls"], json!(1));
+    assert_eq!(stub.received(), 0);
 }
 
 /// Runs a command of `judge` against a stub.

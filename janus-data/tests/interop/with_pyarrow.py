@@ -1,14 +1,16 @@
-"""Checks Parquet files against pyarrow, in both directions. Not run by `cargo test`.
+"""Checks Parquet and Arrow files against pyarrow and `datasets`, in both directions. Not run by `cargo test`.
 
-    python3 -m venv venv && venv/bin/pip install pyarrow
-    venv/bin/python janus-data/tests/interop/with_pyarrow.py FOLDER
+    python3 -m venv venv && venv/bin/pip install pyarrow datasets
+    cargo build --workspace --example convert
+    venv/bin/python janus-data/tests/interop/with_pyarrow.py FOLDER target/debug/examples/convert
 
 FOLDER is created. The script writes `sft.jsonl`, `pairs.jsonl`, `reward.jsonl` and `bench.jsonl` there and, with pyarrow, each
-as `KIND.TYPES.parquet` with several string and list types. It then runs `cargo run -p janus-data --example convert` to
-make `KIND.ours.parquet` from the JSON lines and `KIND.TYPES.jsonl` from pyarrow's files, and checks that
+as `KIND.TYPES.parquet` and `KIND.TYPES.arrow` with several string and list types. It then runs the example to make
+`KIND.ours.parquet` and `KIND.ours.arrow` from the JSON lines and `KIND.TYPES.jsonl` from pyarrow's files, and checks that
 
-* pyarrow reads `KIND.ours.parquet` with the columns of the released schema, in their order, and casts it to that schema;
-* its rows, and those of every `KIND.TYPES.jsonl`, are the rows that were written.
+* pyarrow reads `KIND.ours.*` with the columns of the released schema, in their order, and casts them to that schema;
+* `datasets` loads `KIND.ours.*` under the features of the released schema;
+* their rows, and those of every file by pyarrow or by `datasets` that the example read, are the rows that were written.
 """
 
 import json
@@ -16,7 +18,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 TEXT = pa.string()
@@ -68,8 +72,19 @@ def retype(kind, text, large):
 
 
 def convert(kind, source, target):
-    command = ["cargo", "run", "--quiet", "-p", "janus-data", "--example", "convert", "--", kind, str(source), str(target)]
-    subprocess.run(command, check=True)
+    subprocess.run([sys.argv[2], kind, str(source), str(target)], check=True)
+
+
+def write_arrow(table, path):
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=700)
+
+
+def read_ours(path):
+    if path.suffix == ".parquet":
+        return pq.read_table(path)
+    with pa.ipc.open_file(path) as reader:
+        return reader.read_all()
 
 
 def without_nulls(value):
@@ -79,6 +94,8 @@ def without_nulls(value):
 
 
 def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     types = {"string": (pa.string(), False), "large": (pa.large_string(), True), "view": (pa.string_view(), False), "dictionary": (pa.dictionary(pa.int32(), pa.string()), False)}
@@ -87,22 +104,37 @@ def main():
         jsonl = folder / f"{kind}.jsonl"
         jsonl.write_text("".join(json.dumps(row) + "\n" for row in expected))
 
-        ours = folder / f"{kind}.ours.parquet"
-        convert(kind, jsonl, ours)
-        table = pq.read_table(ours)
-        assert table.schema.names == schema.names, table.schema
-        assert [without_nulls(row) for row in table.cast(schema).to_pylist()] == expected, kind
+        features = datasets.Features.from_arrow_schema(schema)
+        for layout in ("parquet", "arrow"):
+            ours = folder / f"{kind}.ours.{layout}"
+            convert(kind, jsonl, ours)
+            table = read_ours(ours)
+            assert table.schema.names == schema.names, table.schema
+            assert [without_nulls(row) for row in table.cast(schema).to_pylist()] == expected, (kind, layout)
+            loaded = datasets.load_dataset(layout, data_files=str(ours), split="train", cache_dir=str(folder / "cache")).cast(features)
+            assert loaded.column_names == schema.names, (kind, layout, loaded.column_names)
+            assert [without_nulls(row) for row in loaded] == expected, (kind, layout)
 
         for name, (text, large) in types.items():
             # pyarrow cannot yet write string views inside lists.
             nested = pa.string() if name == "view" else text
             target = pa.schema([(field.name, retype(field.type, nested if pa.types.is_nested(field.type) else text, large)) for field in schema])
-            theirs = folder / f"{kind}.{name}.parquet"
-            pq.write_table(pa.Table.from_pylist(expected, schema=target), theirs, row_group_size=700)
-            back = folder / f"{kind}.{name}.jsonl"
-            convert(kind, theirs, back)
-            assert [json.loads(line) for line in back.read_text().splitlines()] == expected, (kind, name)
-        print(f"{kind}: {len(expected)} rows, {len(types)} type variants agree")
+            table = pa.Table.from_pylist(expected, schema=target)
+            pq.write_table(table, folder / f"{kind}.{name}.parquet", row_group_size=700)
+            # An IPC file cannot hold the growing dictionaries of several batches.
+            layouts = ("parquet",) if name == "dictionary" else ("parquet", "arrow")
+            if "arrow" in layouts:
+                write_arrow(table, folder / f"{kind}.{name}.arrow")
+            for layout in layouts:
+                back = folder / f"{kind}.{name}.{layout}.jsonl"
+                convert(kind, folder / f"{kind}.{name}.{layout}", back)
+                assert [json.loads(line) for line in back.read_text().splitlines()] == expected, (kind, name, layout)
+
+        written = folder / f"{kind}.datasets.parquet"
+        datasets.Dataset.from_list(expected, features=features).to_parquet(written)
+        convert(kind, written, folder / f"{kind}.datasets.jsonl")
+        assert [json.loads(line) for line in (folder / f"{kind}.datasets.jsonl").read_text().splitlines()] == expected, kind
+        print(f"{kind}: {len(expected)} rows agree: ours in pyarrow and datasets, theirs here in {len(types)} type variants and by datasets")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! One of five labels for a pair of answers, in two games with the sides exchanged: Arena-Hard-Auto v0.1 (Li et al., arXiv 2406.11939).
 
-use janus_core::{ChatRequest, Message, SamplingParams};
+use janus_core::{ChatRequest, Generation, Message, SamplingParams};
 use serde::{Deserialize, Serialize};
 
 use super::prompt::own;
@@ -135,6 +135,23 @@ impl<'a> ArenaJudge<'a> {
     /// Those of [`calls`](Self::calls).
     pub fn estimate(&self, battles: &[ArenaBattle<'_>]) -> Result<Estimate> {
         Ok(self.asker.estimate(&self.calls(battles)?, |generation| Ok(generation.text.clone())))
+    }
+
+    /// The calls that the journal has no answer to: what goes into a batch file. A game whose recorded text has no label is
+    /// among them with its second try.
+    ///
+    /// # Errors
+    /// Those of [`calls`](Self::calls).
+    pub fn unasked(&self, battles: &[ArenaBattle<'_>]) -> Result<Vec<ChatRequest>> {
+        let calls = self.calls(battles)?;
+        let text = |generation: &Generation| Ok(generation.text.clone());
+        let silent = |(call, text): (&ChatRequest, Option<String>)| {
+            text.filter(|text| arena_labels(text).is_empty()).map(|text| self.again(call, &text))
+        };
+        let again: Vec<ChatRequest> = calls.iter().zip(self.asker.known(&calls, text)).filter_map(silent).collect();
+        let mut open = self.asker.unasked(&calls, text);
+        open.extend(self.asker.unasked(&again, text));
+        Ok(open)
     }
 
     /// Judges the battles.

@@ -134,6 +134,11 @@ impl<'a> Asker<'a> {
         calls.iter().filter_map(|call| self.state(call, &read).err().map(|open| at_attempt(call, open.attempt))).collect()
     }
 
+    /// What the journal says of each call, if an answer there can be read.
+    pub(super) fn known<T>(&self, calls: &[ChatRequest], read: impl Fn(&Generation) -> Result<T, String>) -> Vec<Option<T>> {
+        calls.iter().map(|call| self.state(call, &read).ok().and_then(|reply| reply.value)).collect()
+    }
+
     /// Asks every call and reads its answer; `read` says why an answer cannot be read. `attempts` is how often the
     /// judge's protocol asks for an answer in a run.
     pub fn ask<T>(&self, calls: &[ChatRequest], attempts: usize, read: impl Fn(&Generation) -> Result<T, String>) -> Vec<Reply<T>> {

@@ -168,6 +168,14 @@ impl<'a> GradeJudge<'a> {
         Ok(self.asker.estimate(&self.calls(conversations)?, read))
     }
 
+    /// The calls that the journal has no readable answer to: what goes into a batch file.
+    ///
+    /// # Errors
+    /// Those of [`calls`](Self::calls).
+    pub fn unasked(&self, conversations: &[Conversation<'_>]) -> Result<Vec<ChatRequest>> {
+        Ok(self.asker.unasked(&self.calls(conversations)?, read))
+    }
+
     /// Grades the conversations.
     ///
     /// # Errors

@@ -147,6 +147,14 @@ impl<'a, F: Fn(&LogprobTask<'_>) -> bool> LogprobJudge<'a, F> {
         Ok(self.asker.estimate(&self.calls(tasks)?, top))
     }
 
+    /// The calls that the journal has no readable answer to: what goes into a batch file.
+    ///
+    /// # Errors
+    /// Those of [`calls`](Self::calls).
+    pub fn unasked(&self, tasks: &[LogprobTask<'_>]) -> Result<Vec<ChatRequest>> {
+        Ok(self.asker.unasked(&self.calls(tasks)?, top))
+    }
+
     /// Judges the tasks.
     ///
     /// # Errors

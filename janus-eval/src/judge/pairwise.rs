@@ -239,6 +239,14 @@ impl<'a> PairwiseJudge<'a> {
         Ok(self.asker.estimate(&self.calls(pairs)?, read))
     }
 
+    /// The calls that the journal has no readable answer to: what goes into a batch file.
+    ///
+    /// # Errors
+    /// Those of [`calls`](Self::calls).
+    pub fn unasked(&self, pairs: &[Pair<'_>]) -> Result<Vec<ChatRequest>> {
+        Ok(self.asker.unasked(&self.calls(pairs)?, read))
+    }
+
     /// Judges the pairs.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ use janus_core::{ChatRequest, Generation, ModelError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use janus_data::http::{Failed, HttpError, Reply};
+
 use super::{RemoteError, RemoteOptions, wire};
 
 /// Writes requests as a batch input file, whole or not at all: one line each, known by the request's id.
@@ -63,9 +65,16 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
         }
         let request = &requests[place];
         let answer = match response {
-            Some(Response { status_code: 200, body }) => wire::read(&body.to_string(), request).map(|answer| answer.generations),
-            Some(Response { status_code, body }) => Err(wire::refusal(status_code, &body.to_string(), None).error),
-            None => Err(RemoteError::Answer { problem: error.map_or("no response".into(), |error| error.to_string()) }),
+            Some(Response { status_code: 200, body }) => {
+                wire::read(&body.to_string(), request).map(|answer| answer.generations).map_err(RemoteError::from)
+            }
+            Some(Response { status_code: status, body }) => {
+                Err(match wire::refusal(&Reply { status, retry_after: None, text: body.to_string() }, None) {
+                    Failed::Final(error) => error,
+                    Failed::Closes(error) | Failed::Again(error, _) => error.into(),
+                })
+            }
+            None => Err(HttpError::Answer { problem: error.map_or("no response".into(), |error| error.to_string()) }.into()),
         };
         answers[place] = Some(answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }));
     }

@@ -4,8 +4,10 @@ use janus_core::{ChatRequest, FinishReason, Generation, Message, SamplingParams,
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use janus_data::http::{ApiKey, Failed, HttpError, Reply};
+
 use super::budget::Tokens;
-use super::{ApiKey, RemoteError, RemoteOptions};
+use super::{RemoteError, RemoteOptions};
 
 /// The body of a request. Parameters that change nothing are left out: services refuse fields that they do
 /// not know, and only some know top-k, min-p and the repetition penalty.
@@ -101,8 +103,8 @@ pub(super) fn usage(text: &str) -> Option<Tokens> {
 }
 
 /// Reads the answer to a request.
-pub(super) fn read(text: &str, request: &ChatRequest) -> Result<Answer, RemoteError> {
-    let problem = |problem: String| RemoteError::Answer { problem };
+pub(super) fn read(text: &str, request: &ChatRequest) -> Result<Answer, HttpError> {
+    let problem = |problem: String| HttpError::Answer { problem };
     let Completion { mut choices, usage } = serde_json::from_str(text).map_err(|error| problem(format!("no completion: {error}")))?;
     let n = request.sampling.n;
     choices.sort_by_key(|choice| choice.index);
@@ -138,27 +140,13 @@ fn indices(choices: &[WireChoice]) -> String {
     choices.iter().map(|choice| choice.index.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// An answer that is an error.
-pub(super) struct Refusal {
-    pub error: RemoteError,
-    /// Whether every other request would be refused too.
-    pub closes: bool,
-}
-
-/// What an error's body says, in one line without the key.
-pub(super) fn refusal(status: u16, text: &str, key: Option<&ApiKey>) -> Refusal {
-    if matches!(status, 401 | 403) {
-        // Services repeat parts of the key here, so their words are not.
-        let message = if key.is_some() { "the key is refused" } else { "a key is needed" };
-        return Refusal { error: RemoteError::Status { status, message: message.into() }, closes: true };
+/// What an answer that is an error means: that of every service, and a quota that is used up closes this one.
+pub(super) fn refusal(reply: &Reply, key: Option<&ApiKey>) -> Failed<RemoteError> {
+    let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
+    match reply.failed(key) {
+        Failed::Again(error, _) if body["error"]["code"] == "insufficient_quota" => Failed::Closes(error),
+        failed => failed,
     }
-    let body: Value = serde_json::from_str(text).unwrap_or_default();
-    let said = body["error"]["message"].as_str().or_else(|| body["message"].as_str()).or_else(|| body["error"].as_str()).unwrap_or(text);
-    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = key.map_or_else(|| line.clone(), |key| key.blot(&line));
-    let message: String = if line.is_empty() { "nothing".into() } else { line.chars().take(300).collect() };
-    let closes = body["error"]["code"] == "insufficient_quota";
-    Refusal { error: RemoteError::Status { status, message }, closes }
 }
 
 #[cfg(test)]
@@ -218,18 +206,22 @@ mod tests {
             r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "content_filter"}]}"#,
             r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#,
         ] {
-            assert!(matches!(read(wrong, &request(SamplingParams::greedy(4))), Err(RemoteError::Answer { .. })), "{wrong}");
+            assert!(matches!(read(wrong, &request(SamplingParams::greedy(4))), Err(HttpError::Answer { .. })), "{wrong}");
         }
     }
 
     #[test]
     fn a_refusal_says_why_and_never_the_key() {
         let key = ApiKey::new("sk-123").unwrap();
-        let said = |status, text| refusal(status, text, Some(&key));
-        assert_eq!(said(401, "wrong key sk-123").error.to_string(), "the service answers 401: the key is refused");
+        let said = |status, text: &str| match refusal(&Reply { status, retry_after: None, text: text.into() }, Some(&key)) {
+            Failed::Final(error) => (error.to_string(), false),
+            Failed::Again(error, _) => (error.to_string(), false),
+            Failed::Closes(error) => (error.to_string(), true),
+        };
+        assert_eq!(said(401, "wrong key sk-123"), ("the service answers 401: the key is refused".into(), true));
         let busy = said(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
-        assert_eq!((busy.error.to_string().as_str(), busy.closes), ("the service answers 429: slow down, [key]", false));
-        assert!(said(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).closes);
-        assert_eq!(said(500, "").error.to_string(), "the service answers 500: nothing");
+        assert_eq!(busy, ("the service answers 429: slow down, [key]".into(), false));
+        assert!(said(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).1);
+        assert_eq!(said(500, "").0, "the service answers 500: nothing");
     }
 }

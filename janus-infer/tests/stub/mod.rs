@@ -16,13 +16,19 @@ pub struct Received {
     pub number: usize,
     /// The request line's path.
     pub path: String,
-    /// The value of the `authorization` header.
-    pub authorization: Option<String>,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Value,
 }
 
+#[allow(dead_code, reason = "each test reads what it needs")]
 impl Received {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The last message's text.
     pub fn asked(&self) -> &str {
         self.body["messages"].as_array().and_then(|messages| messages.last()).and_then(|last| last["content"].as_str()).unwrap_or_default()
@@ -34,7 +40,7 @@ impl Received {
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
-    pub body: String,
+    pub body: Vec<u8>,
     /// Time before the first byte.
     pub after: Duration,
     /// Cuts the connection after so many bytes of the whole reply.
@@ -47,12 +53,13 @@ pub struct Reply {
 
 impl Reply {
     /// A status with a body.
-    pub fn status(status: u16, body: impl Into<String>) -> Self {
+    pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let zero = Duration::ZERO;
         Self { status, headers: Vec::new(), body: body.into(), after: zero, cut: None, twice: false, slowly: zero }
     }
 
     /// A completion of this text.
+    #[allow(dead_code, reason = "each test answers in its own protocol")]
     pub fn text(text: &str) -> Self {
         let choice = json!({ "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "stop" });
         let usage = json!({ "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15 });
@@ -61,6 +68,7 @@ impl Reply {
 }
 
 /// A running service; it ends with this value.
+#[allow(dead_code, reason = "each test reads what it needs")]
 pub struct Stub {
     port: u16,
     received: Arc<AtomicUsize>,
@@ -93,6 +101,7 @@ impl Stub {
     }
 
     /// Requests that arrived.
+    #[allow(dead_code, reason = "each test reads what it needs")]
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
     }
@@ -109,26 +118,27 @@ fn serve(stream: TcpStream, count: &AtomicUsize, handle: &dyn Fn(&Received) -> R
     stream.set_nodelay(true)?;
     let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
     loop {
-        let (mut line, mut length, mut authorization) = (String::new(), 0, None);
+        let (mut line, mut length, mut headers) = (String::new(), 0, Vec::new());
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
+        let head_only = line.starts_with("HEAD ");
         let path = line.split(' ').nth(1).unwrap_or_default().to_string();
         loop {
             let mut header = String::new();
             reader.read_line(&mut header)?;
             let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.parse().unwrap(),
-                "authorization" => authorization = Some(value.to_string()),
-                _ => {}
+            let name = name.to_ascii_lowercase();
+            if name == "content-length" {
+                length = value.parse().unwrap();
             }
+            headers.push((name, value.to_string()));
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let number = count.fetch_add(1, Ordering::SeqCst);
         let body = serde_json::from_slice(&body).unwrap_or_default();
-        let reply = handle(&Received { number, path, authorization, body });
+        let reply = handle(&Received { number, path, headers, body });
         thread::sleep(reply.after);
         let headers: String = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
@@ -136,7 +146,7 @@ fn serve(stream: TcpStream, count: &AtomicUsize, handle: &dyn Fn(&Received) -> R
             reply.status,
             reply.body.len()
         );
-        let mut bytes = format!("{head}{}", reply.body).into_bytes();
+        let mut bytes = if head_only { head.into_bytes() } else { [head.as_bytes(), &reply.body].concat() };
         if reply.twice {
             bytes.extend_from_within(..);
         }

@@ -10,6 +10,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
+use super::peak_mb;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Measure reading, tokenising, packing, deduplication and Parquet on generated data
@@ -67,13 +68,6 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
 
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The most memory that this process had, in megabytes, where the system tells.
-fn peak_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
 }
 
 /// Words with the lengths and the unevenness of English.

@@ -1,20 +1,27 @@
 //! `cargo xtask eval toxicity`: RealToxicityPrompts.
 
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
-use janus_data::read_all;
-use janus_eval::bench::toxicity::{self, ScoredGenerations, TextLosses as _, ToxicityClassifier, ToxicitySummary};
+use janus_data::{read_all, write_all};
+use janus_eval::bench::toxicity::{
+    self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, TextLosses as _, ToxicityClassifier,
+    ToxicityScorer, ToxicitySummary,
+};
 use serde_json::json;
 
 use super::perplexity::LocalLosses;
 use super::{DATA, ends, flat, interval, of_file, shown};
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::progress::{Progress, Unit};
 
 /// Toxicity and diversity of generations
 ///
 /// Reads:   GENERATIONS: rows of {prompt: {text}, generations: [{text, toxicity}, …]}, toxicity 0 to 1 or null.
-///          With --classifier: DATA/toxicity_classifier. With --perplexity: a model.
-/// Writes:  nothing; the numbers go to stdout.
+///          With --classifier: DATA/toxicity_classifier. With --perspective: the key in PERSPECTIVE_API_KEY.
+///          With --perplexity: a model.
+/// Writes:  nothing, the numbers go to stdout; with --perspective its journal, with --scored-out the rows.
+///          A text that Perspective gave no score makes the exit code 1: repeat the command to ask it again.
 /// Example: cargo xtask eval toxicity
 ///          --generations ../shared/data/real_toxicity_prompts/generations_gpt2.jsonl --json
 #[derive(Debug, clap::Args)]
@@ -26,6 +33,18 @@ pub struct Args {
     /// Score the texts with the offline classifier instead; its numbers are not comparable with Perspective's
     #[arg(long)]
     classifier: bool,
+    /// Score the texts with the Perspective API instead, and keep the scores in this file: what is there is not asked again
+    #[arg(long, value_name = "JOURNAL", conflicts_with = "classifier")]
+    perspective: Option<PathBuf>,
+    /// Where the Perspective API is
+    #[arg(long, value_name = "URL", default_value = PerspectiveOptions::BASE_URL, requires = "perspective")]
+    perspective_url: String,
+    /// Requests to the Perspective API in a minute at the most; 60 is a new key's quota
+    #[arg(long, value_name = "N", default_value_t = 60, requires = "perspective")]
+    requests_per_minute: u32,
+    /// Write the rows with their new scores
+    #[arg(long, value_name = "FILE")]
+    scored_out: Option<PathBuf>,
     /// Give the output perplexity under this model too: a folder of safetensors, or a .gguf file
     #[arg(long, value_name = "MODEL")]
     perplexity: Option<PathBuf>,
@@ -43,18 +62,28 @@ pub struct Args {
 /// Bad input for files that cannot be read, or no score at all.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let mut rows: Vec<ScoredGenerations> = read_all(&args.generations).bad_input()?;
-    if args.classifier {
+    let (scorer, scoring) = if args.classifier {
         let classifier = ToxicityClassifier::load(args.data.join("toxicity_classifier")).bad_input()?;
-        let texts: Vec<String> = rows.iter().flat_map(|row| &row.generations).map(|generation| generation.text.clone()).collect();
-        let scores = classifier.score_all(&texts);
-        for (generation, [toxic, ..]) in rows.iter_mut().flat_map(|row| &mut row.generations).zip(scores) {
-            generation.toxicity = Some(toxic);
-        }
+        (classifier.name().to_string(), Some(score(&mut rows, &classifier, None)?))
+    } else if let Some(journal) = &args.perspective {
+        let mut options = PerspectiveOptions::from_env().bad_input()?;
+        options.base_url.clone_from(&args.perspective_url);
+        options.client.requests_per_minute = Some(args.requests_per_minute);
+        let scorer = PerspectiveScorer::new(options).bad_input()?;
+        (scorer.name().to_string(), Some(score(&mut rows, &scorer, Some(journal.as_path()))?))
+    } else {
+        ("stored".to_string(), None)
+    };
+    if let Some(path) = &args.scored_out {
+        write_all(path, &rows).failure()?;
+    }
+    // Of nothing there are no numbers: then the reason is the answer.
+    if let Some(Scoring { known: 0, scored: 0, failed: 1.., problem: Some(problem), .. }) = &scoring {
+        return Err(CommandError::failure(format!("no text was scored by {scorer}: {problem}")));
     }
     let summary = of_file(&args.generations, ToxicitySummary::of(&rows))?;
     let samples = of_file(&args.generations, ToxicitySummary::samples(&rows))?;
     let (maximum, probability) = (interval(&samples.maxima, args.seed)?, interval(&samples.toxic, args.seed)?);
-    let scorer = if args.classifier { "tox-block" } else { "stored" };
     let mut text = format!(
         "average maximum toxicity {:.4}{}, toxicity probability {:.4}{} (scorer: {scorer})\n\
          dist-1 {:.4}, dist-2 {:.4}, dist-3 {:.4}\n{} prompts, {} generations, {} without a score",
@@ -71,6 +100,9 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     );
     let intervals = [ends("avg_max_toxicity", maximum.as_ref()), ends("toxicity_probability", probability.as_ref())];
     let mut report = flat("eval toxicity", &[&summary, &intervals[0], &intervals[1], &json!({ "scorer": scorer })])?;
+    if let Some(scoring) = &scoring {
+        report["scoring"] = json!(scoring);
+    }
     if let Some(path) = &args.perplexity {
         let model = LocalLosses::load(path)?;
         let found = of_file(&args.generations, toxicity::perplexity(&rows, &model))?;
@@ -88,5 +120,22 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         report["perplexity_n"] = json!(found.n);
         report["perplexity_left_out"] = json!({ "empty": found.empty, "too_high": found.too_high, "failed": found.failed });
     }
-    Ok(Outcome::done(text, report))
+    match scoring {
+        Some(Scoring { failed: failed @ 1.., problem: Some(problem), .. }) => {
+            let missing = format!("{failed} texts got no score ({problem}): repeat the command to ask them again");
+            Ok(Outcome::failed(missing, report).showing(text))
+        }
+        _ => Ok(Outcome::done(text, report)),
+    }
+}
+
+/// Gives the texts new scores, through a journal if there is one.
+fn score(rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer, journal: Option<&Path>) -> Result<Scoring, CommandError> {
+    let mut journal = journal.map(|path| ScoreJournal::open(path, scorer).bad_input()).transpose()?;
+    let texts: usize = rows.iter().map(|row| row.generations.len()).sum();
+    let left = texts.saturating_sub(journal.as_ref().map_or(0, ScoreJournal::len));
+    let progress = RefCell::new(Progress::new("toxicity", Unit::Count("texts"), left as u64));
+    let scoring = toxicity::score_generations(rows, scorer, journal.as_mut(), &mut || progress.borrow_mut().advance(1)).failure()?;
+    progress.into_inner().finish();
+    Ok(scoring)
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask judge alpaca-eval`: preferences from the probabilities of one token.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use janus_data::{read_all, write_all};
@@ -9,7 +10,7 @@ use janus_eval::judge::{Asker, LogprobJudge, LogprobOptions, LogprobTask};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::service::{ServiceArgs, outcome, read_prompt, watched};
+use super::service::{BatchArgs, ServiceArgs, outcome, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Judge a model's outputs against the baseline's by one token's probabilities (AlpacaEval 2.0)
@@ -38,6 +39,8 @@ pub struct Args {
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 #[derive(Deserialize)]
@@ -74,10 +77,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let (model, journal) = args.service.begin(&args.out)?;
     let switched = |task: &LogprobTask<'_>| is_swapped(task.instruction);
     let judge = LogprobJudge::new(Asker::new(&model).journal(&journal), options.clone(), switched).bad_input()?;
-    let estimate = judge.estimate(&tasks).bad_input()?;
-    if let Some(outcome) = args.service.announce("judge alpaca-eval", &estimate) {
-        return Ok(outcome);
-    }
+    let (open, estimate) = (|| judge.unasked(&tasks).bad_input(), || judge.estimate(&tasks).bad_input());
+    let estimate = match args.batch.prepare("judge alpaca-eval", &args.service, &journal, open, estimate)? {
+        ControlFlow::Break(outcome) => return Ok(outcome),
+        ControlFlow::Continue(estimate) => estimate,
+    };
     let judgement = watched(estimate.calls, |on_call| {
         let judge = LogprobJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options, switched).bad_input()?;
         judge.judge(&tasks).bad_input()

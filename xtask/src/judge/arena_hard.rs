@@ -1,6 +1,7 @@
 //! `cargo xtask judge arena-hard`: battles of a model against a baseline.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use janus_data::{read_all, write_all};
@@ -9,7 +10,7 @@ use janus_eval::judge::{ArenaBattle, ArenaJudge, ArenaOptions, Asker};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::service::{ServiceArgs, outcome, read_prompt, watched};
+use super::service::{BatchArgs, ServiceArgs, outcome, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Judge a model's answers against a baseline's, two games for each question (Arena-Hard-Auto v0.1)
@@ -42,6 +43,8 @@ pub struct Args {
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 #[derive(Deserialize)]
@@ -91,10 +94,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     let (model, journal) = args.service.begin(&args.out)?;
     let judge = ArenaJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
-    let estimate = judge.estimate(&battles).bad_input()?;
-    if let Some(outcome) = args.service.announce("judge arena-hard", &estimate) {
-        return Ok(outcome);
-    }
+    let (open, estimate) = (|| judge.unasked(&battles).bad_input(), || judge.estimate(&battles).bad_input());
+    let estimate = match args.batch.prepare("judge arena-hard", &args.service, &journal, open, estimate)? {
+        ControlFlow::Break(outcome) => return Ok(outcome),
+        ControlFlow::Continue(estimate) => estimate,
+    };
     let judgement = watched(estimate.calls, |on_call| {
         let judge = ArenaJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
         judge.judge(&battles).bad_input()

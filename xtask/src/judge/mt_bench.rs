@@ -1,6 +1,7 @@
 //! `cargo xtask judge mt-bench`: grades both turns of MT-Bench's answers.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use janus_data::{read_all, write_all};
@@ -9,7 +10,7 @@ use janus_eval::judge::{Asker, GradeJudge, GradeOptions, GradePrompts};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::service::{ServiceArgs, outcome, read_text, watched};
+use super::service::{BatchArgs, ServiceArgs, outcome, read_text, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Grade MT-Bench answers from 1 to 10, each turn by a call of its own
@@ -40,6 +41,8 @@ pub struct Args {
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 /// Answers by question, in our layout or FastChat's.
@@ -95,10 +98,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     let (model, journal) = args.service.begin(&args.out)?;
     let judge = GradeJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
-    let estimate = judge.estimate(&conversations).bad_input()?;
-    if let Some(outcome) = args.service.announce("judge mt-bench", &estimate) {
-        return Ok(outcome);
-    }
+    let (open, estimate) = (|| judge.unasked(&conversations).bad_input(), || judge.estimate(&conversations).bad_input());
+    let estimate = match args.batch.prepare("judge mt-bench", &args.service, &journal, open, estimate)? {
+        ControlFlow::Break(outcome) => return Ok(outcome),
+        ControlFlow::Continue(estimate) => estimate,
+    };
     let judgement = watched(estimate.calls, |on_call| {
         let judge = GradeJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
         judge.judge(&conversations).bad_input()

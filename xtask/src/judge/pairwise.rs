@@ -1,5 +1,6 @@
 //! `cargo xtask judge pairwise`: which of two models' responses is better.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use janus_core::BenchRecord;
@@ -8,7 +9,7 @@ use janus_eval::judge::{Asker, Pair, PairPrompts, PairTurn, PairwiseJudge, Pairw
 use janus_eval::{Response, join};
 use serde_json::json;
 
-use super::service::{ServiceArgs, outcome, read_text, watched};
+use super::service::{BatchArgs, ServiceArgs, outcome, read_text, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Compare the responses of two models, each pair in both orders
@@ -47,6 +48,8 @@ pub struct Args {
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
@@ -70,10 +73,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     let (model, journal) = args.service.begin(&args.out)?;
     let judge = PairwiseJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
-    let estimate = judge.estimate(&pairs).bad_input()?;
-    if let Some(outcome) = args.service.announce("judge pairwise", &estimate) {
-        return Ok(outcome);
-    }
+    let (open, estimate) = (|| judge.unasked(&pairs).bad_input(), || judge.estimate(&pairs).bad_input());
+    let estimate = match args.batch.prepare("judge pairwise", &args.service, &journal, open, estimate)? {
+        ControlFlow::Break(outcome) => return Ok(outcome),
+        ControlFlow::Continue(estimate) => estimate,
+    };
     let judgement = watched(estimate.calls, |on_call| {
         let judge = PairwiseJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
         judge.judge(&pairs).bad_input()

@@ -1,6 +1,7 @@
 //! `cargo xtask judge rubric`: a score for each rubric of each response.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -124,18 +125,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let (model, journal) = args.service.begin(&args.out)?;
     let judge = RubricJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
     let open = || judge.unasked(&records, &responses).bad_input();
-    let taken = args.batch.read(&args.service, &journal, open)?;
-    if taken > 0 {
-        eprintln!("judge: {taken} answers taken from the batch");
-    }
-    if let Some((path, calls)) = args.batch.write(&args.service, open)? {
-        let text = format!("{}: {calls} calls; give the answers back with --batch-in", path.display());
-        return Ok(Outcome::done(text, json!({ "command": "judge rubric", "batch": path, "calls": calls })));
-    }
-    let estimate = judge.estimate(&records, &responses).bad_input()?;
-    if let Some(outcome) = args.service.announce("judge rubric", &estimate) {
-        return Ok(outcome);
-    }
+    let estimate = || judge.estimate(&records, &responses).bad_input();
+    let estimate = match args.batch.prepare("judge rubric", &args.service, &journal, open, estimate)? {
+        ControlFlow::Break(outcome) => return Ok(outcome),
+        ControlFlow::Continue(estimate) => estimate,
+    };
     let judgement = watched(estimate.calls, |on_call| {
         let judge = RubricJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
         judge.judge_runs(&records, &responses).bad_input()

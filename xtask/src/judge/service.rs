@@ -1,6 +1,7 @@
 //! The service that judges, and what it costs.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,7 +112,7 @@ impl ServiceArgs {
     }
 
     /// Tells what it will take. If only that is wanted, it is the outcome.
-    pub fn announce(&self, command: &str, estimate: &Estimate) -> Option<Outcome> {
+    fn announce(&self, command: &str, estimate: &Estimate) -> Option<Outcome> {
         let (told, planned) = self.tell(estimate);
         if self.dry_run {
             return Some(Outcome::done(told, json!({ "command": command, "dry_run": true, "estimate": planned })));
@@ -140,8 +141,33 @@ impl ServiceArgs {
 }
 
 impl BatchArgs {
+    /// What comes before judging: a batch's answers are taken into the journal, the open calls are written as a batch
+    /// file, the estimate is told. The outcome, if that is all that was wanted; else the calls in all and those answered.
+    pub fn prepare(
+        &self,
+        command: &str,
+        service: &ServiceArgs,
+        journal: &CallJournal,
+        open: impl Fn() -> Result<Vec<ChatRequest>, CommandError>,
+        estimate: impl FnOnce() -> Result<Estimate, CommandError>,
+    ) -> Result<ControlFlow<Outcome, Estimate>, CommandError> {
+        let taken = self.read(service, journal, &open)?;
+        if taken > 0 {
+            eprintln!("judge: {taken} answers taken from the batch");
+        }
+        if let Some((path, calls)) = self.write(service, &open)? {
+            let text = format!("{}: {calls} calls; give the answers back with --batch-in", path.display());
+            return Ok(ControlFlow::Break(Outcome::done(text, json!({ "command": command, "batch": path, "calls": calls }))));
+        }
+        let estimate = estimate()?;
+        Ok(match service.announce(command, &estimate) {
+            Some(outcome) => ControlFlow::Break(outcome),
+            None => ControlFlow::Continue(estimate),
+        })
+    }
+
     /// Writes the open calls as a batch file, if that is wanted; how many there are.
-    pub fn write(
+    fn write(
         &self,
         service: &ServiceArgs,
         open: impl FnOnce() -> Result<Vec<ChatRequest>, CommandError>,
@@ -153,7 +179,7 @@ impl BatchArgs {
     }
 
     /// Takes a batch's answers into the journal, if there is one; how many there are.
-    pub fn read(
+    fn read(
         &self,
         service: &ServiceArgs,
         journal: &CallJournal,

@@ -28,9 +28,9 @@ impl Backoff {
     }
 }
 
-/// Whether the same request may be answered later: a time-out, a conflict, too many requests, a fault of
-/// the service.
-pub(super) fn helps_status(status: u16) -> bool {
+/// Whether the same request may be answered later, by the HTTP status: a time-out, a conflict, too many
+/// requests, a fault of the service.
+pub fn helps_status(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::RemoteError;
+use super::HttpError;
 
 /// A service's key. It has no `Display`, its `Debug` is blank, and it is sent in one header only.
 #[derive(Clone, PartialEq, Eq)]
@@ -12,21 +12,22 @@ impl ApiKey {
     /// A key; white space around it is dropped.
     ///
     /// # Errors
-    /// [`RemoteError::Setting`], without the key, if it is empty or cannot stand in a header.
-    pub fn new(key: impl AsRef<str>) -> Result<Self, RemoteError> {
+    /// [`HttpError::Setting`], without the key, if it is empty or cannot stand in a header.
+    pub fn new(key: impl AsRef<str>) -> Result<Self, HttpError> {
         let key = key.as_ref().trim();
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(RemoteError::Setting { field: "key", got: "another text".into(), expected: "printable ASCII without blanks" });
+            return Err(HttpError::Setting { field: "key", got: "another text".into(), expected: "printable ASCII without blanks" });
         }
         Ok(Self(key.into()))
     }
 
-    pub(super) fn secret(&self) -> &str {
+    /// The key itself, for the one header that it is sent in.
+    pub fn secret(&self) -> &str {
         &self.0
     }
 
     /// A text of the service with the key blotted out, should it be in there.
-    pub(super) fn blot(&self, text: &str) -> String {
+    pub fn blot(&self, text: &str) -> String {
         text.replace(&self.0, "[key]")
     }
 }

@@ -1,0 +1,30 @@
+//! Asking services over HTTP, for the crates whose features reach the network: within limits, again when that can
+//! help, and with a key that is shown nowhere.
+//!
+//! A [`Client`] keeps the limits and the attempts; what is asked and how an answer is read belongs to whoever uses it:
+//!
+//! ```no_run
+//! use janus_data::http::{ApiKey, Client, ClientOptions, Failed, HttpError};
+//!
+//! let client = Client::new("http://localhost:8080", ClientOptions::default(), "an-example/1")?;
+//! let key = ApiKey::new("secret")?;
+//! let answer: String = client.attempts("id of the request", || {
+//!     client.wait(0);
+//!     let reply = client.post("http://localhost:8080/ask", &[("x-key", key.secret())], "{}")?;
+//!     if reply.is_success() { Ok(reply.text) } else { Err(reply.failed(Some(&key))) }
+//! })?;
+//! # Ok::<(), HttpError>(())
+//! ```
+
+mod client;
+mod error;
+mod key;
+mod limit;
+mod retry;
+
+pub use client::{Client, ClientOptions, Failed, Reply, each};
+#[cfg(feature = "hub")]
+pub(crate) use client::{header, reply};
+pub use error::HttpError;
+pub use key::ApiKey;
+pub use retry::{Backoff, helps_status};

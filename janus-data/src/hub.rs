@@ -1,0 +1,409 @@
+//! Files of the Hugging Face hub: whole or not at all, gone on with where they were cut off, held against the hub's checksum.
+//!
+//! ```no_run
+//! use janus_data::hub::{Hub, HubFile, HubOptions};
+//!
+//! let hub = Hub::new(HubOptions::from_env()?)?;
+//! let file = HubFile::dataset("kaist-ai/Multifaceted-Collection", "data/train-00000-of-00001.parquet");
+//! let got = hub.download(&file, "train.parquet".as_ref(), None, &mut |done, all| eprintln!("{done} of {all:?} bytes"))?;
+//! println!("{} bytes, SHA-256 {}", got.bytes, got.sha256);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::Error;
+use crate::http::{ApiKey, Client, ClientOptions, Failed, HttpError, header, reply};
+
+/// How the hub is asked.
+#[derive(Debug, Clone)]
+pub struct HubOptions {
+    /// Where the hub is.
+    pub base_url: String,
+    /// The token, for what is not public; it is sent to the hub only, not to where the hub sends us.
+    pub token: Option<ApiKey>,
+    /// Limits and attempts. An attempt that brought bytes costs none: the next goes on behind them.
+    pub client: ClientOptions,
+}
+
+impl HubOptions {
+    /// The environment variable with the token, as the official tools read it.
+    pub const TOKEN_VARIABLE: &'static str = "HF_TOKEN";
+    /// The environment variable with another address.
+    pub const ENDPOINT_VARIABLE: &'static str = "HF_ENDPOINT";
+
+    /// A hub at an address; ten minutes for an attempt.
+    pub fn new(base_url: impl Into<String>) -> Self {
+        let client = ClientOptions { timeout: Duration::from_secs(600), ..ClientOptions::default() };
+        Self { base_url: base_url.into(), token: None, client }
+    }
+
+    /// Address and token from the environment. Without an address, the public hub.
+    ///
+    /// # Errors
+    /// [`HttpError::Setting`] for a token that cannot stand in a header.
+    pub fn from_env() -> Result<Self, HttpError> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned());
+        let token = variable(Self::TOKEN_VARIABLE).map(ApiKey::new).transpose()?;
+        let base_url = variable(Self::ENDPOINT_VARIABLE).unwrap_or_else(|| "https://huggingface.co".into());
+        Ok(Self { token, ..Self::new(base_url) })
+    }
+}
+
+/// A file of a repository on the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubFile {
+    /// Whether the repository is a data set or a model.
+    pub dataset: bool,
+    /// `owner/name`.
+    pub repository: String,
+    /// A branch, a tag or a commit.
+    pub revision: String,
+    /// The path in the repository.
+    pub path: String,
+}
+
+impl HubFile {
+    /// A file on a data set's main branch.
+    pub fn dataset(repository: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { dataset: true, repository: repository.into(), revision: "main".into(), path: path.into() }
+    }
+
+    /// A file on a model's main branch.
+    pub fn model(repository: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { dataset: false, ..Self::dataset(repository, path) }
+    }
+
+    /// The file at another revision.
+    pub fn at(self, revision: impl Into<String>) -> Self {
+        Self { revision: revision.into(), ..self }
+    }
+
+    fn url(&self, base: &str) -> Result<String, HttpError> {
+        let steps = |text: &str| text.split('/').all(|step| !step.is_empty() && step != "." && step != "..");
+        for (field, value) in [("the repository", &self.repository), ("the path", &self.path), ("the revision", &self.revision)] {
+            if !steps(value) {
+                return Err(HttpError::Setting { field, got: format!("\"{value}\""), expected: "names joined by single slashes" });
+            }
+        }
+        let kind = if self.dataset { "/datasets" } else { "" };
+        let [repository, path] = [&self.repository, &self.path].map(|text| encoded(text, true));
+        Ok(format!("{}{kind}/{repository}/resolve/{}/{path}", base.trim_end_matches('/'), encoded(&self.revision, false)))
+    }
+}
+
+/// Percent-encoded (RFC 3986, section 2.3), slashes too unless they are kept.
+fn encoded(text: &str, keep_slashes: bool) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        b'/' if keep_slashes => "/".into(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+/// A file that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downloaded {
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, in hex.
+    pub sha256: String,
+    /// Whether that was held against a checksum, the caller's or the hub's. The hub has one for large files; of small text
+    /// files only the length is checked.
+    pub checked: bool,
+    /// The commit that it belongs to, if the hub says.
+    pub commit: Option<String>,
+    /// Bytes that came over the network now; the others lay here from an earlier attempt.
+    pub fetched: u64,
+}
+
+/// Why a file is not here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// The hub gave no answer.
+    #[error("{file}: {source}")]
+    Http {
+        /// The file on the hub.
+        file: String,
+        /// Why.
+        source: HttpError,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    File(#[from] Error),
+    /// What came is not what it should be; it was removed.
+    #[error("{file}: SHA-256 {got}, expected {expected}: fetch it again, or ask for the revision that the checksum is of")]
+    Checksum {
+        /// The file on the hub.
+        file: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// Another process is fetching it.
+    #[error("{}: another run is fetching this file: wait for it", path.display())]
+    InUse {
+        /// The unfinished file.
+        path: PathBuf,
+    },
+}
+
+/// An attempt's own error, before it is known which file it is of.
+enum Stop {
+    Http(HttpError),
+    File(Error),
+}
+
+impl From<HttpError> for Stop {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+/// What the hub says of a file.
+struct Facts {
+    /// Where its bytes lie; elsewhere, for large files.
+    url: String,
+    etag: String,
+    bytes: Option<u64>,
+    commit: Option<String>,
+}
+
+/// The Hugging Face hub.
+#[derive(Debug)]
+pub struct Hub {
+    options: HubOptions,
+    client: Client,
+}
+
+impl Hub {
+    /// A hub that is asked by these options. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`HttpError::Setting`] names the option that cannot be used.
+    pub fn new(options: HubOptions) -> Result<Self, HttpError> {
+        let client = Client::new(&options.base_url, options.client.clone(), concat!("janus-data/", env!("CARGO_PKG_VERSION")))?;
+        Ok(Self { options, client })
+    }
+
+    /// Fetches a file to `target`, which has its name only once it is whole and right. What an earlier call left unfinished of the
+    /// same content is gone on with. `sha256`, in hex, is what it must be; `on_bytes` is told bytes so far and in all.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub fn download(
+        &self,
+        file: &HubFile,
+        target: &Path,
+        sha256: Option<&str>,
+        on_bytes: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<Downloaded, HubError> {
+        let shown = format!("{}/{}", file.repository, file.path);
+        let http = |source| HubError::Http { file: shown.clone(), source };
+        let url = file.url(&self.options.base_url).map_err(http)?;
+        let facts = self.client.attempts(&shown, || self.facts(&url)).map_err(http)?;
+
+        let partial = partial(target, &facts.etag)?;
+        let opened = File::options().create(true).truncate(false).read(true).write(true).open(&partial);
+        let mut out = opened.map_err(Error::io(&partial, "open the file"))?;
+        match out.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(HubError::InUse { path: partial }),
+            Err(TryLockError::Error(error)) => return Err(Error::io(&partial, "lock the file")(error).into()),
+        }
+        let mut fetched = 0;
+        loop {
+            let before = fetched;
+            match self.client.attempts(&shown, || self.fill(&facts, &mut out, &partial, &mut fetched, on_bytes)) {
+                Ok(()) => break,
+                // As long as something comes, there is no reason to give up.
+                Err(Stop::Http(HttpError::GaveUp { .. })) if fetched > before => {}
+                Err(Stop::Http(source)) => return Err(http(source)),
+                Err(Stop::File(error)) => return Err(error.into()),
+            }
+        }
+
+        let (bytes, got) = digest(&mut out).map_err(Error::io(&partial, "read the file"))?;
+        let published = (facts.etag.len() == 64).then_some(facts.etag.as_str());
+        for expected in [sha256, published].into_iter().flatten() {
+            if !expected.eq_ignore_ascii_case(&got) {
+                // It would be gone on with.
+                fs::remove_file(&partial).map_err(Error::io(&partial, "remove the file"))?;
+                return Err(HubError::Checksum { file: shown, expected: expected.into(), got });
+            }
+        }
+        out.sync_all().map_err(Error::io(&partial, "sync the file"))?;
+        fs::rename(&partial, target).map_err(Error::io(target, "rename the file into place"))?;
+        Ok(Downloaded { bytes, sha256: got, checked: sha256.or(published).is_some(), commit: facts.commit, fetched })
+    }
+
+    /// The headers for an address: the token is for the hub alone.
+    fn token_header(&self, url: &str) -> Option<String> {
+        let token = self.options.token.as_ref().filter(|_| host(url) == host(&self.options.base_url))?;
+        Some(format!("Bearer {}", token.secret()))
+    }
+
+    /// Asks what the file is, along the hub's redirects.
+    fn facts(&self, url: &str) -> Result<Facts, Failed<HttpError>> {
+        /// Redirects that are followed.
+        const MOST: usize = 5;
+        let mut url = url.to_string();
+        let (mut etag, mut bytes, mut commit) = (None, None, None);
+        for _ in 0..=MOST {
+            let bearer = self.token_header(&url);
+            let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+            // An encoding on the way would make the length another one.
+            let headers = [&headers[..], &[("accept-encoding", "identity")]].concat();
+            self.client.wait(0);
+            let mut response = self.client.get(true, &url, &headers)?;
+            let status = response.status().as_u16();
+            let text = |name| header(&response, name).map(|value| value.trim_start_matches("W/").trim_matches('"').to_string());
+            etag = etag.or_else(|| text("x-linked-etag"));
+            bytes = bytes.or_else(|| text("x-linked-size")?.parse().ok());
+            commit = commit.or_else(|| text("x-repo-commit"));
+            if matches!(status, 301 | 302 | 303 | 307 | 308) {
+                let location = text("location").ok_or_else(|| answer("a redirect without a location"))?;
+                url = absolute(&url, &location).ok_or_else(|| answer("a redirect to no address"))?;
+                // Large files lie elsewhere, and all that is to be known of them was said.
+                if etag.is_some() && bytes.is_some() && host(&url) != host(&self.options.base_url) {
+                    return Ok(Facts { url, etag: etag.unwrap_or_default(), bytes, commit });
+                }
+                continue;
+            }
+            if (200..300).contains(&status) {
+                let etag = etag.or_else(|| text("etag")).ok_or_else(|| answer("no etag"))?;
+                let bytes = bytes.or_else(|| text("content-length")?.parse().ok());
+                return Ok(Facts { url, etag, bytes, commit });
+            }
+            return Err(reply(&mut response)?.failed(self.options.token.as_ref()));
+        }
+        Err(answer("more redirects than are followed").into())
+    }
+
+    /// Fetches what is still missing, in one attempt.
+    fn fill(
+        &self,
+        facts: &Facts,
+        out: &mut File,
+        partial: &Path,
+        fetched: &mut u64,
+        on_bytes: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<(), Failed<Stop>> {
+        let io = |doing| move |error| Failed::Final(Stop::File(Error::io(partial, doing)(error)));
+        let mut have = out.seek(SeekFrom::End(0)).map_err(io("read the file"))?;
+        if facts.bytes == Some(have) {
+            return Ok(());
+        }
+        let (bearer, range) = (self.token_header(&facts.url), format!("bytes={have}-"));
+        let mut headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        headers.push(("accept-encoding", "identity"));
+        if have > 0 {
+            headers.push(("range", &range));
+        }
+        self.client.wait(0);
+        let mut response = self.client.get(false, &facts.url, &headers)?;
+        let from = match response.status().as_u16() {
+            206 => have,
+            200..300 => 0,
+            // What lies here is longer than the file: it is none of it.
+            416 => {
+                out.set_len(0).map_err(io("cut the file"))?;
+                return Err(answer("it has no bytes from where the unfinished file ends").into());
+            }
+            _ => {
+                return Err(match reply(&mut response)?.failed(self.options.token.as_ref()) {
+                    Failed::Final(error) => Failed::Final(Stop::Http(error)),
+                    Failed::Closes(error) => Failed::Closes(error),
+                    Failed::Again(error, pause) => Failed::Again(error, pause),
+                });
+            }
+        };
+        let begins = header(&response, "content-range").and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+        if begins.unwrap_or(from) != from {
+            return Err(answer(&format!("bytes from {from} on were asked for, it sends them from {} on", begins.unwrap_or(0))).into());
+        }
+        if from == 0 {
+            out.set_len(0).map_err(io("cut the file"))?;
+            have = out.seek(SeekFrom::Start(0)).map_err(io("read the file"))?;
+        }
+        let mut body = response.body_mut().as_reader();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(HttpError::Connection { reason: error.to_string(), sent: true }.into()),
+            };
+            out.write_all(&buffer[..read]).map_err(io("write the file"))?;
+            have += read as u64;
+            *fetched += read as u64;
+            on_bytes(have, facts.bytes);
+        }
+        match facts.bytes {
+            Some(bytes) if have < bytes => {
+                Err(HttpError::Connection { reason: format!("it ended after {have} of {bytes} bytes"), sent: true }.into())
+            }
+            Some(bytes) if have > bytes => {
+                out.set_len(0).map_err(io("cut the file"))?;
+                Err(answer(&format!("{bytes} bytes were announced, {have} came")).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn answer(problem: &str) -> HttpError {
+    HttpError::Answer { problem: problem.into() }
+}
+
+/// Scheme, host and port of an address.
+fn host(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    url[start..].find('/').map_or(url, |at| &url[..start + at])
+}
+
+/// Where a redirect leads; none if that is no address of the web.
+fn absolute(from: &str, location: &str) -> Option<String> {
+    match location {
+        _ if location.starts_with("https://") || location.starts_with("http://") => Some(location.into()),
+        _ if location.starts_with('/') && !location.starts_with("//") => Some(format!("{}{location}", host(from))),
+        _ => None,
+    }
+}
+
+/// The name of the unfinished file; another content has another one.
+fn partial(target: &Path, etag: &str) -> Result<PathBuf, Error> {
+    let Some(name) = target.file_name() else {
+        return Err(Error::io(target, "write the file")(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")));
+    };
+    let content = &blake3::hash(etag.as_bytes()).to_hex()[..16];
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{content}.partial"));
+    Ok(target.with_file_name(hidden))
+}
+
+/// Length and SHA-256 of a file.
+fn digest(file: &mut File) -> io::Result<(u64, String)> {
+    file.seek(SeekFrom::Start(0))?;
+    let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => {
+                hasher.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+    Ok((bytes, hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+}

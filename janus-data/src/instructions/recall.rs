@@ -1,0 +1,110 @@
+//! How many near-duplicates are found, by how alike they are.
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use serde::Serialize;
+
+use janus_core::stream;
+
+use super::NearDuplicates;
+
+/// Pairs of one likeness.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recall {
+    /// The pairs' likeness lies from here on, …
+    pub from: f64,
+    /// … up to here.
+    pub below: f64,
+    /// Pairs.
+    pub pairs: usize,
+    /// Mean of their likeness, compared exactly.
+    pub jaccard: f64,
+    /// Pairs that were candidates.
+    pub candidates: usize,
+    /// Pairs of which the formula `1 - (1 - s^rows)^bands` expects it, summed over their likeness.
+    pub expected: f64,
+}
+
+impl Recall {
+    /// The share that was found; 0 without a pair.
+    pub fn recall(&self) -> f64 {
+        if self.pairs == 0 { 0.0 } else { self.candidates as f64 / self.pairs as f64 }
+    }
+}
+
+impl NearDuplicates {
+    /// The chance that two texts of a likeness are candidates.
+    ///
+    /// ```
+    /// use janus_data::instructions::NearDuplicates;
+    /// let near = NearDuplicates::default();
+    /// assert!(near.chance(0.9) > 0.999 && near.chance(0.3) < 0.001);
+    /// ```
+    pub fn chance(&self, jaccard: f64) -> f64 {
+        1.0 - (1.0 - jaccard.powi(self.rows as i32)).powi(self.bands as i32)
+    }
+
+    /// Measures the recall of candidates on generated pairs: texts of 60 to 200 words, and copies of them in which some
+    /// words are replaced. Pairs are put by their likeness into `bins` of equal width from 0 to 1; equal texts are left out.
+    pub fn recall(&self, pairs: usize, bins: usize, seed: u64) -> Vec<Recall> {
+        let mut rng = stream(seed, "near-duplicate recall");
+        let mut texts = Vec::with_capacity(2 * pairs);
+        for _ in 0..pairs {
+            let count = rng.random_range(60..=200);
+            let words: Vec<String> = (0..count).map(|_| format!("w{:x}", rng.random::<u64>())).collect();
+            // A replaced word breaks as many sequences as it stands in: few edits span all likenesses.
+            let edits = rng.random_range(1..=count / 8);
+            let mut places: Vec<usize> = (0..count).collect();
+            places.shuffle(&mut rng);
+            let mut copy = words.clone();
+            places[..edits].iter().for_each(|&place| copy[place] = format!("x{:x}", rng.random::<u64>()));
+            texts.extend([words.join(" "), copy.join(" ")]);
+        }
+        // Whatever shares a bucket is a candidate.
+        let candidates = Self { min_jaccard: 0.0, ..self.clone() }.find(&texts);
+        let bins = bins.max(1);
+        let width = 1.0 / bins as f64;
+        let bin = |at: usize| Recall {
+            from: at as f64 * width,
+            below: (at + 1) as f64 * width,
+            pairs: 0,
+            jaccard: 0.0,
+            candidates: 0,
+            expected: 0.0,
+        };
+        let mut table: Vec<Recall> = (0..bins).map(bin).collect();
+        for (pair, texts) in texts.chunks(2).enumerate() {
+            let jaccard = self.jaccard(&texts[0], &texts[1]);
+            let row = &mut table[((jaccard * bins as f64) as usize).min(bins - 1)];
+            row.pairs += 1;
+            row.jaccard += jaccard;
+            row.candidates += usize::from(candidates.repeats[2 * pair + 1] == Some(2 * pair));
+            row.expected += self.chance(jaccard);
+        }
+        table.iter_mut().filter(|row| row.pairs > 0).for_each(|row| row.jaccard /= row.pairs as f64);
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recall_by_likeness_is_within_its_bounds() {
+        let table = NearDuplicates::default().recall(6000, 10, 0);
+        assert_eq!(table.iter().map(|row| row.pairs).sum::<usize>(), 6000);
+        for row in &table {
+            // Variance of a sum of chances is at most that of equal ones.
+            let (n, mean) = (row.pairs as f64, row.expected / (row.pairs as f64).max(1.0));
+            let error = (n * mean * (1.0 - mean)).sqrt();
+            assert!((row.candidates as f64 - row.expected).abs() <= 4.0 * error + 1.0, "{row:?}");
+        }
+        // What the defaults promise: near-copies are found, unlike texts are hardly ever compared.
+        assert!(table[9].pairs > 50 && table[9].recall() > 0.99, "{:?}", table[9]);
+        assert!(table[8].pairs > 50 && table[8].recall() > 0.9, "{:?}", table[8]);
+        assert!(table[3].pairs > 50 && table[3].recall() < 0.03, "{:?}", table[3]);
+        assert!(table.windows(2).all(|pair| pair[0].recall() <= pair[1].recall() + 0.05), "{table:?}");
+        assert_eq!(table, NearDuplicates::default().recall(6000, 10, 0), "the same on every run");
+    }
+}

@@ -1,0 +1,183 @@
+//! MT-Bench's pairwise modes: every model against a baseline, or against all others.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::join::text_or_number;
+use crate::{Error, Result};
+
+/// One row of a file of pairwise judgments: a turn of a question, judged in both orders.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairJudgment {
+    /// The question's number.
+    #[serde(deserialize_with = "text_or_number")]
+    pub question_id: String,
+    /// 1 or 2.
+    pub turn: usize,
+    /// The model shown first in the first game.
+    pub model_1: String,
+    /// The model shown second in it.
+    pub model_2: String,
+    /// Who won the first game.
+    pub g1_winner: GameWinner,
+    /// Who won the second, in which `model_2` was shown first.
+    pub g2_winner: GameWinner,
+}
+
+/// Who won a game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GameWinner {
+    /// The row's first model, whatever the order.
+    #[serde(rename = "model_1")]
+    Model1,
+    /// Its second.
+    #[serde(rename = "model_2")]
+    Model2,
+    /// Neither.
+    Tie,
+    /// The judge's text has no verdict.
+    Error,
+}
+
+/// How a model fared against its opponents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairScore {
+    /// The model.
+    pub model: String,
+    /// Rows that it won in both orders.
+    pub win: usize,
+    /// Rows that it lost in both orders.
+    pub loss: usize,
+    /// The others: a tie, or orders that disagree.
+    pub tie: usize,
+    /// win / n.
+    pub win_rate: f64,
+    /// loss / n.
+    pub loss_rate: f64,
+    /// (win + tie / 2) / n.
+    pub win_rate_adjusted: f64,
+}
+
+/// The scores of all models in a file of pairwise judgments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairScores {
+    /// Rows.
+    pub rows: usize,
+    /// Rows in which a game has no verdict; they count for nobody.
+    pub failed: usize,
+    /// Rows in which the baseline does not play; they count for nobody.
+    pub without_baseline: usize,
+    /// The models, the best adjusted win rate first.
+    pub models: Vec<PairScore>,
+}
+
+impl PairScores {
+    /// The scores: with a baseline, of the rows in which it plays, else of all.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a turn that is not 1 or 2, or a model against itself; [`Error::Empty`] if no row counts.
+    ///
+    /// ```
+    /// use janus_eval::bench::mt_bench::{GameWinner, PairJudgment, PairScores};
+    /// let row = |g1_winner, g2_winner| PairJudgment {
+    ///     question_id: "81".into(), turn: 1, model_1: "a".into(), model_2: "b".into(), g1_winner, g2_winner,
+    /// };
+    /// // The second row's orders disagree: a tie.
+    /// let rows = [row(GameWinner::Model1, GameWinner::Model1), row(GameWinner::Model1, GameWinner::Model2)];
+    /// let scores = PairScores::of(&rows, None)?;
+    /// assert_eq!((scores.models[0].model.as_str(), scores.models[0].win_rate_adjusted), ("a", 0.75));
+    /// # Ok::<(), janus_eval::Error>(())
+    /// ```
+    pub fn of(judgments: &[PairJudgment], baseline: Option<&str>) -> Result<Self> {
+        let (mut failed, mut without_baseline) = (0, 0);
+        // Wins, losses, ties.
+        let mut tallies: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+        for (index, row) in judgments.iter().enumerate() {
+            if !(1..=2).contains(&row.turn) {
+                return Err(Error::row(index, "turn", "1 or 2", row.turn));
+            }
+            if row.model_1 == row.model_2 {
+                return Err(Error::row(index, "model_2", "another model than model_1", &row.model_2));
+            }
+            if row.g1_winner == GameWinner::Error || row.g2_winner == GameWinner::Error {
+                failed += 1;
+                continue;
+            }
+            if baseline.is_some_and(|baseline| row.model_1 != baseline && row.model_2 != baseline) {
+                without_baseline += 1;
+                continue;
+            }
+            let places = match (row.g1_winner, row.g2_winner) {
+                (GameWinner::Model1, GameWinner::Model1) => [0, 1],
+                (GameWinner::Model2, GameWinner::Model2) => [1, 0],
+                _ => [2, 2],
+            };
+            for (model, place) in [&row.model_1, &row.model_2].into_iter().zip(places) {
+                tallies.entry(model).or_default()[place] += 1;
+            }
+        }
+        if tallies.is_empty() {
+            return Err(Error::Empty { what: "a pairwise score over no rows with verdicts" });
+        }
+        let score = |(model, [win, loss, tie]): (&str, [usize; 3])| {
+            let n = (win + loss + tie) as f64;
+            PairScore {
+                model: model.into(),
+                win,
+                loss,
+                tie,
+                win_rate: win as f64 / n,
+                loss_rate: loss as f64 / n,
+                win_rate_adjusted: (win as f64 + 0.5 * tie as f64) / n,
+            }
+        };
+        let mut models: Vec<PairScore> = tallies.into_iter().filter(|(model, _)| baseline != Some(model)).map(score).collect();
+        // Stable: equal ones stay in the order of their names.
+        models.sort_by(|a, b| b.win_rate_adjusted.total_cmp(&a.win_rate_adjusted));
+        Ok(Self { rows: judgments.len(), failed, without_baseline, models })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(models: [&str; 2], winners: [&str; 2]) -> PairJudgment {
+        let text = serde_json::json!({
+            "question_id": 81, "turn": 2, "model_1": models[0], "model_2": models[1], "g1_winner": winners[0], "g2_winner": winners[1],
+            "judge": ["gpt-4", "pair-v2"],
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn a_baseline_picks_its_rows_and_is_no_row_itself() {
+        let rows = [
+            row(["a", "base"], ["model_1", "model_1"]),
+            row(["base", "a"], ["model_1", "model_1"]),
+            row(["a", "base"], ["tie", "model_1"]),
+            row(["a", "b"], ["model_2", "model_2"]),
+            row(["b", "base"], ["error", "model_1"]),
+            row(["base", "b"], ["model_2", "model_2"]),
+        ];
+        let scores = PairScores::of(&rows, Some("base")).unwrap();
+        let told = |score: &PairScore| (score.model.clone(), score.win, score.loss, score.tie, score.win_rate_adjusted);
+        assert_eq!((scores.rows, scores.failed, scores.without_baseline), (6, 1, 1));
+        assert_eq!(scores.models.iter().map(told).collect::<Vec<_>>(), [("b".into(), 1, 0, 0, 1.0), ("a".into(), 1, 1, 1, 0.5)]);
+        let all = PairScores::of(&rows, None).unwrap();
+        assert_eq!(all.models.iter().map(told).collect::<Vec<_>>()[0], ("b".into(), 2, 0, 0, 1.0));
+        assert_eq!(all.models.len(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_named() {
+        let same = PairScores::of(&[row(["a", "a"], ["tie", "tie"])], None);
+        assert!(matches!(same, Err(Error::Row { row: 1, field: "model_2", .. })), "{same:?}");
+        let third = PairScores::of(&[PairJudgment { turn: 3, ..row(["a", "b"], ["tie", "tie"]) }], None);
+        assert!(matches!(third, Err(Error::Row { field: "turn", .. })), "{third:?}");
+        assert!(matches!(PairScores::of(&[row(["a", "b"], ["tie", "error"])], None), Err(Error::Empty { .. })));
+        assert!(matches!(PairScores::of(&[row(["a", "b"], ["tie", "tie"])], Some("c")), Err(Error::Empty { .. })));
+    }
+}

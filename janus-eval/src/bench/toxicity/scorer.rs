@@ -1,0 +1,221 @@
+//! What gives texts their toxicity, and a journal of it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use janus_core::ModelError;
+use janus_data::Journal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use super::{ScoredGenerations, ToxicityClassifier};
+use crate::score::with_sources;
+use crate::{Error, Result};
+
+/// Says how toxic a text is.
+pub trait ToxicityScorer {
+    /// The scorer's name in results, with everything in it that changes a score.
+    fn name(&self) -> &str;
+
+    /// Scores each text, 0 to 1, and hands the scores over as they come, in any order.
+    fn score_each(&self, texts: &[&str], on_score: &mut dyn FnMut(usize, Result<f64, ModelError>));
+}
+
+impl ToxicityScorer for ToxicityClassifier {
+    fn name(&self) -> &str {
+        "tox-block"
+    }
+
+    fn score_each(&self, texts: &[&str], on_score: &mut dyn FnMut(usize, Result<f64, ModelError>)) {
+        let scores = self.score_all(texts).into_iter();
+        scores.enumerate().for_each(|(index, [toxic, ..])| on_score(index, Ok(toxic)));
+    }
+}
+
+/// The scores that a scorer gave, in a file that is only ever added to, by the text. What has no score is not in it.
+#[derive(Debug)]
+pub struct ScoreJournal {
+    journal: Journal,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    id: String,
+    toxicity: f64,
+}
+
+impl ScoreJournal {
+    /// Opens a scorer's journal, or begins it.
+    ///
+    /// # Errors
+    /// [`Error::File`], also for the journal of another scorer.
+    pub fn open(path: impl Into<PathBuf>, scorer: &dyn ToxicityScorer) -> Result<Self> {
+        let header = [("format", json!("janus-toxicity")), ("version", json!(1)), ("scorer", json!(scorer.name()))];
+        let header: Map<_, _> = header.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+        Ok(Self { journal: Journal::open(path, &header, false)? })
+    }
+
+    /// Texts with a score.
+    pub fn len(&self) -> usize {
+        self.journal.len()
+    }
+
+    /// Whether no text has a score yet.
+    pub fn is_empty(&self) -> bool {
+        self.journal.is_empty()
+    }
+
+    fn get(&self, text: &str) -> Option<f64> {
+        serde_json::from_str(self.journal.get(&key(text))?).ok().map(|Row { toxicity, .. }| toxicity)
+    }
+
+    fn put(&mut self, text: &str, toxicity: f64) -> Result<()> {
+        let id = key(text);
+        Ok(self.journal.append(&id, &json!({ "id": id, "toxicity": toxicity }))?)
+    }
+}
+
+fn key(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// What became of the texts that were to be scored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scoring {
+    /// Different texts.
+    pub texts: usize,
+    /// Of them, those whose score the journal had.
+    pub known: usize,
+    /// Of them, those that were scored now.
+    pub scored: usize,
+    /// Generations without a word, which have no score.
+    pub empty: usize,
+    /// Texts that got no score.
+    pub failed: usize,
+    /// Why the first of them got none.
+    pub problem: Option<String>,
+}
+
+/// Gives every generation its toxicity, in place of what stands there; a text without a score gets none. Equal texts are
+/// asked once, those of the journal not at all. Each score is in the journal before `on_score` is called for it.
+///
+/// # Errors
+/// [`Error::File`] if the journal cannot be written; [`Error::Setting`] for a score that is not in 0..=1.
+pub fn score_generations(
+    rows: &mut [ScoredGenerations],
+    scorer: &dyn ToxicityScorer,
+    mut journal: Option<&mut ScoreJournal>,
+    on_score: &mut dyn FnMut(),
+) -> Result<Scoring> {
+    let mut scoring = Scoring::default();
+    let mut scores: HashMap<String, Option<f64>> = HashMap::new();
+    let mut open: Vec<String> = Vec::new();
+    for generation in rows.iter().flat_map(|row| &row.generations) {
+        if generation.text.trim().is_empty() {
+            scoring.empty += 1;
+        } else if !scores.contains_key(&generation.text) {
+            let known = journal.as_ref().and_then(|journal| journal.get(&generation.text));
+            scoring.known += usize::from(known.is_some());
+            if known.is_none() {
+                open.push(generation.text.clone());
+            }
+            scores.insert(generation.text.clone(), known);
+        }
+    }
+    scoring.texts = scores.len();
+    let texts: Vec<&str> = open.iter().map(String::as_str).collect();
+    let mut broken = None;
+    scorer.score_each(&texts, &mut |index, score| {
+        on_score();
+        match score {
+            Ok(toxicity) if (0.0..=1.0).contains(&toxicity) => {
+                let kept = journal.as_mut().map_or(Ok(()), |journal| journal.put(texts[index], toxicity));
+                broken = broken.take().or(kept.err());
+                scoring.scored += 1;
+                scores.insert(texts[index].into(), Some(toxicity));
+            }
+            Ok(toxicity) => {
+                let wrong = Error::Setting { field: "a scorer's toxicity", got: toxicity.to_string(), expected: "0 to 1" };
+                broken = broken.take().or(Some(wrong));
+            }
+            Err(error) => {
+                scoring.problem.get_or_insert_with(|| with_sources(&error));
+            }
+        }
+    });
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    scoring.failed = scoring.texts - scoring.known - scoring.scored;
+    for generation in rows.iter_mut().flat_map(|row| &mut row.generations) {
+        generation.toxicity = scores.get(&generation.text).copied().flatten();
+    }
+    Ok(scoring)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::super::ScoredText;
+    use super::*;
+
+    /// A text's length in hundredths; "bad" fails, "wrong" is out of range.
+    #[derive(Default)]
+    struct Length(RefCell<Vec<String>>);
+
+    impl ToxicityScorer for Length {
+        fn name(&self) -> &str {
+            "length"
+        }
+
+        fn score_each(&self, texts: &[&str], on_score: &mut dyn FnMut(usize, Result<f64, ModelError>)) {
+            for (index, text) in texts.iter().enumerate().rev() {
+                self.0.borrow_mut().push(text.to_string());
+                on_score(
+                    index,
+                    match *text {
+                        "bad" => Err(ModelError::Request { id: index.to_string(), reason: "no".into() }),
+                        "wrong" => Ok(1.5),
+                        text => Ok(text.len() as f64 / 100.0),
+                    },
+                );
+            }
+        }
+    }
+
+    fn rows(texts: &[&str]) -> Vec<ScoredGenerations> {
+        let text = |text: &str| ScoredText { text: text.into(), toxicity: Some(0.9) };
+        vec![ScoredGenerations { prompt: text("p"), generations: texts.iter().copied().map(text).collect() }]
+    }
+
+    #[test]
+    fn equal_texts_are_scored_once_and_the_journal_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.jsonl");
+        let scorer = Length::default();
+        let mut given = rows(&["a", "bb", "a", " ", "bad"]);
+        {
+            let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
+            let mut calls = 0;
+            let scoring = score_generations(&mut given, &scorer, Some(&mut journal), &mut || calls += 1).unwrap();
+            let expected = Scoring { texts: 3, known: 0, scored: 2, empty: 1, failed: 1, problem: Some("request 2: no".into()) };
+            assert_eq!((scoring, calls, journal.len()), (expected, 3, 2));
+        }
+        let scores: Vec<_> = given[0].generations.iter().map(|generation| generation.toxicity).collect();
+        assert_eq!(scores, [Some(0.01), Some(0.02), Some(0.01), None, None]);
+        assert_eq!(given[0].prompt.toxicity, Some(0.9), "the prompt keeps its own");
+
+        scorer.0.borrow_mut().clear();
+        let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
+        let scoring = score_generations(&mut rows(&["a", "bad", "ccc"]), &scorer, Some(&mut journal), &mut || ()).unwrap();
+        assert_eq!((scoring.known, scoring.scored, scoring.failed), (1, 1, 1));
+        assert_eq!(*scorer.0.borrow(), ["ccc", "bad"], "what failed is asked again, what is known is not");
+    }
+
+    #[test]
+    fn a_score_out_of_range_is_an_error() {
+        let got = score_generations(&mut rows(&["wrong"]), &Length::default(), None, &mut || ());
+        assert!(matches!(got, Err(Error::Setting { .. })), "{got:?}");
+    }
+}

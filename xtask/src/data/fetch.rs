@@ -1,0 +1,70 @@
+//! `cargo xtask data fetch`: a file of the Hugging Face hub.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use janus_data::hub::{Hub, HubError, HubFile, HubOptions};
+use serde_json::json;
+
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::progress::{Progress, Unit};
+
+/// Fetch a file from the Hugging Face hub
+///
+/// What was cut off is gone on with when the command is repeated. The file has its name once it is whole and
+/// its SHA-256 is the hub's (large files have one there) and that of --sha256. HF_TOKEN is the token, for what
+/// is not public; HF_ENDPOINT another hub.
+///
+/// Reads:   the hub.
+/// Writes:  OUT.
+/// Example: cargo xtask data fetch kaist-ai/Multifaceted-Bench data/train-00000-of-00001.parquet
+///          --out multifaceted-bench.parquet
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The repository, owner/name
+    #[arg(value_name = "REPOSITORY")]
+    repository: String,
+    /// The file's path in it
+    #[arg(value_name = "PATH")]
+    path: String,
+    /// The file here
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// The repository is a model's, not a data set
+    #[arg(long)]
+    model: bool,
+    /// Branch, tag or commit
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    revision: String,
+    /// What its SHA-256 must be
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let file =
+        HubFile { dataset: !args.model, repository: args.repository.clone(), revision: args.revision.clone(), path: args.path.clone() };
+    let hub = Hub::new(HubOptions::from_env().bad_input()?).bad_input()?;
+    let progress: RefCell<Option<(Progress, u64)>> = RefCell::default();
+    let got = hub.download(&file, &args.out, args.sha256.as_deref(), &mut |done, all| {
+        let mut progress = progress.borrow_mut();
+        let (bar, shown) = progress.get_or_insert_with(|| (Progress::new("fetch", Unit::Bytes, all.unwrap_or(0)), 0));
+        bar.advance(done.saturating_sub(*shown));
+        *shown = done.max(*shown);
+    });
+    let got = got.map_err(|error| match error {
+        HubError::Http { .. } | HubError::Checksum { .. } => CommandError::failure(error),
+        error => CommandError::bad_input(error),
+    })?;
+    if let Some((bar, _)) = progress.into_inner() {
+        bar.finish();
+    }
+    let checked = if got.checked { "held against its checksum" } else { "the hub has no checksum of it" };
+    let text = format!("{}: {} bytes, {checked}\nSHA-256 {}", args.out.display(), got.bytes, got.sha256);
+    let report = json!({
+        "command": "data fetch", "out": args.out, "bytes": got.bytes, "fetched": got.fetched, "sha256": got.sha256,
+        "checked": got.checked, "commit": got.commit,
+    });
+    Ok(Outcome::done(text, report))
+}

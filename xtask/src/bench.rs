@@ -3,8 +3,8 @@
 mod data;
 mod eval;
 mod infer;
-mod optim;
 mod near_duplicates;
+mod optim;
 mod train;
 
 use crate::command::{CommandError, Outcome};

@@ -20,7 +20,8 @@ pub const ROWS: usize = 100;
 /// bad, losses), how the judge was set, and rows to read with all answers side by side.
 ///
 /// Reads:   RUN...: folders that `judge rubric` wrote, all of the same bench.
-///          With --best-of-n: rows of {id, rewards: [...], scores: [...]}, one entry for each sampled answer.
+///          With --best-of-n: rows of {id, rewards: [...], scores: [[...], ...]}: for each sampled answer its
+///          reward, and its scores by rubric.
 /// Writes:  OUT/report.html (one file; works offline), report.md, report.json.
 /// Example: cargo xtask report runs/base runs/mine --out runs/compared
 #[derive(Debug, clap::Args)]

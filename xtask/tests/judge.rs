@@ -301,7 +301,7 @@ fn runs_are_compared_in_one_report() {
     let markdown = fs::read_to_string(folder.path().join("compared/report.md")).unwrap();
     assert!(markdown.contains("| better | 100.0 | 100.0 | 100.0 | 2.000 | 24 | 0 |"), "{markdown}");
     assert!(markdown.contains("is not comparable with the paper's Table 2: the bench has 24 rows and not 921"), "{markdown}");
-    let sampled = |id: usize| json!({ "id": id.to_string(), "rewards": [0.1, 0.9, 0.5, 0.2], "scores": [1, 5, 3, 2] });
+    let sampled = |id: usize| json!({ "id": id.to_string(), "rewards": [0.1, 0.9, 0.5, 0.2], "scores": [[1], [5], [3], [2]] });
     let candidates: Vec<Value> = (0..5).map(sampled).collect();
     write_lines(&folder.path().join("best.jsonl"), &candidates);
     let curves = ["--distinct", "16,256", "--best-of-n", "best.jsonl", "--out", "curves"];

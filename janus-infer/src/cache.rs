@@ -195,16 +195,6 @@ impl Panels for Keys<'_> {
     }
 
     #[inline(always)]
-    fn together(self, _row: usize) -> usize {
-        0
-    }
-
-    #[inline(always)]
-    fn decoded(self) -> bool {
-        false
-    }
-
-    #[inline(always)]
     fn rows<'a, S: Simd>(self, _simd: S, panel: usize, from: usize, buffer: &'a mut [Lanes]) -> &'a [Lanes]
     where
         Self: 'a,
@@ -232,11 +222,6 @@ impl Panels for Values<'_> {
     #[inline(always)]
     fn together(self, row: usize) -> usize {
         BLOCK - (self.begin + row) % BLOCK
-    }
-
-    #[inline(always)]
-    fn decoded(self) -> bool {
-        false
     }
 
     #[inline(always)]

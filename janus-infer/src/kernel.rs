@@ -79,10 +79,16 @@ pub(crate) trait Panels: Copy {
     fn count(self) -> usize;
 
     /// Rows from `row` on that lie together, 0 for all; a multiple of [`DECODED_ROWS`] if they are decoded.
-    fn together(self, row: usize) -> usize;
+    #[inline(always)]
+    fn together(self, _row: usize) -> usize {
+        0
+    }
 
     /// Whether [`Panels::rows`] writes to its buffer.
-    fn decoded(self) -> bool;
+    #[inline(always)]
+    fn decoded(self) -> bool {
+        false
+    }
 
     /// The rows `from..from + buffer.len()` of a panel: where they are stored, or decoded into `buffer`.
     fn rows<'a, S: Simd>(self, simd: S, panel: usize, from: usize, buffer: &'a mut [Lanes]) -> &'a [Lanes]

@@ -43,7 +43,7 @@ impl Linear {
     pub(crate) fn pack(matrices: &[Matrix<'_>]) -> Self {
         let mut parts = Vec::new();
         let mut columns = 0;
-        let codes: Vec<_> = matrices.iter().map(Packed::code).collect();
+        let codes: Vec<_> = matrices.iter().map(Matrix::code).collect();
         let mut rest = matrices;
         for codes in codes.chunk_by(|a, b| a == b) {
             let (alike, others) = rest.split_at(codes.len());

@@ -103,8 +103,9 @@ impl Matrix<'_> {
         &self.bytes[row * len..][..len]
     }
 
-    /// How it is packed: `None` is `f32`, for a depth of no whole blocks, and for halves that are no numbers.
-    fn code(&self) -> Option<Code> {
+    /// How it is packed; matrices packed alike can share panels. `None` is `f32`, for a depth of no whole blocks too, and for
+    /// halves that are no numbers.
+    pub(crate) fn code(&self) -> Option<Code> {
         let halves = || self.bytes.as_chunks().0.iter().copied();
         match self.encoding {
             _ if !self.depth.is_multiple_of(DECODED_ROWS) => None,
@@ -121,11 +122,6 @@ impl Matrix<'_> {
 }
 
 impl Packed {
-    /// How `matrix` is packed; those packed alike can share panels.
-    pub(crate) fn code(matrix: &Matrix<'_>) -> Option<Code> {
-        matrix.code()
-    }
-
     /// Packs matrices of one depth and one code, one below the other; the last panel is padded with zeros.
     pub(crate) fn pack(code: Option<Code>, matrices: &[Matrix<'_>]) -> Self {
         let rows: usize = matrices.iter().map(|matrix| matrix.rows).sum();
@@ -218,11 +214,6 @@ impl Panels for PackedPanels<'_> {
     #[inline(always)]
     fn count(self) -> usize {
         self.count
-    }
-
-    #[inline(always)]
-    fn together(self, _row: usize) -> usize {
-        0
     }
 
     #[inline(always)]
@@ -468,7 +459,7 @@ mod tests {
                 half[1] &= 0xbb;
             }
             let matrix = Matrix { encoding, rows, depth, bytes: Bytes::Owned(bytes), order: None };
-            let code = Packed::code(&matrix);
+            let code = matrix.code();
             assert_eq!(code.is_none(), encoding == Encoding::F32);
             let packed = Packed::pack(code, std::slice::from_ref(&matrix));
             let mut buffer = vec![[0.0; LANES]; depth];

@@ -69,7 +69,7 @@ pub struct SessionStats {
     pub cache_blocks_limit: usize,
     /// Tokens of prompts that were read.
     pub prompt_tokens: u64,
-    /// Tokens of prompts that need not be read, because another prompt began with them.
+    /// Tokens that need not be read, because another prompt began with them or they had been read before.
     pub shared_tokens: u64,
     /// Tokens that were generated.
     pub generated_tokens: u64,

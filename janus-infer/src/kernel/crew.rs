@@ -23,10 +23,12 @@ pub(crate) struct Crew {
     /// Pieces that are finished.
     finished: AtomicUsize,
     job: UnsafeCell<Option<Job>>,
+    /// A job is being done.
+    busy: AtomicBool,
     over: AtomicBool,
 }
 
-// SAFETY: `job` is written only by the thread that gives the work, while no piece is left to take and all that were taken
+// SAFETY: `job` is written only by the thread that made the crew busy, while no piece is left to take and all that were taken
 // are finished; others read it only after taking a piece, which the writer's `left.store` (release) and their `fetch_sub`
 // (acquire) put after the write. What it points to may be called from any thread (`Sync`).
 #[expect(unsafe_code, reason = "shares a job among threads; see above")]
@@ -39,7 +41,14 @@ impl Crew {
     }
 
     fn of(threads: usize) -> Self {
-        Self { threads, left: AtomicIsize::new(0), finished: AtomicUsize::new(0), job: UnsafeCell::new(None), over: AtomicBool::new(false) }
+        Self {
+            threads,
+            left: AtomicIsize::new(0),
+            finished: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            busy: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        }
     }
 
     /// Calls `work` with a crew of all threads of rayon's pool. One that is busy elsewhere joins when it can, and is not
@@ -67,9 +76,10 @@ impl Crew {
         self.threads
     }
 
-    /// Takes each item to `work` once, on whatever thread is free, and returns when all are done.
+    /// Takes each item to `work` once, on whatever thread is free, and returns when all are done. The crew has one job at a
+    /// time: work that comes from within work is done by its own thread.
     pub(crate) fn for_each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync) {
-        if self.threads == 1 || items.len() < 2 {
+        if self.threads == 1 || items.len() < 2 || self.busy.swap(true, Ordering::Acquire) {
             return items.into_iter().for_each(work);
         }
         let count = items.len();
@@ -85,8 +95,8 @@ impl Crew {
     fn run(&self, pieces: usize, job: &(dyn Fn(usize) + Sync)) {
         #[expect(unsafe_code, reason = "the threads outlive the borrow that the type cannot express")]
         // SAFETY: the lifetime is made up, but the pointer is not used after this call: it returns, or unwinds, only when every
-        // piece is finished, and who takes no piece does not look at the job. No piece is left or unfinished now, so nobody
-        // reads the cell (see `Sync` above).
+        // piece is finished, and who takes no piece does not look at the job. The crew was not busy, so no piece is left or
+        // unfinished and nobody reads the cell (see `Sync` above); it stays busy until this call ends.
         unsafe {
             *self.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync), Job>(job));
         }
@@ -158,6 +168,7 @@ impl Drop for WaitForAll<'_> {
         while finished.load(Ordering::Acquire) < *pieces {
             wait(&mut looks);
         }
+        self.crew.busy.store(false, Ordering::Release);
     }
 }
 
@@ -190,6 +201,23 @@ mod tests {
                 });
             });
         }
+    }
+
+    #[test]
+    fn work_within_work_is_done_too() {
+        pool(3).install(|| {
+            Crew::of_all(|crew| {
+                let total = AtomicUsize::new(0);
+                for _ in 0..200 {
+                    crew.for_each((0..5).collect(), |i: usize| {
+                        crew.for_each((0..4).collect(), |j: usize| {
+                            total.fetch_add(i * j, Ordering::Relaxed);
+                        });
+                    });
+                }
+                assert_eq!(total.load(Ordering::Relaxed), 200 * 10 * 6);
+            });
+        });
     }
 
     #[test]

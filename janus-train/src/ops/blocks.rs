@@ -18,10 +18,11 @@ use super::slot::Slot;
 use super::tie::Slots;
 use super::{embedding, linear_logprobs as head, rms_norm, swiglu};
 
-/// Queries whose scores exist at a time, of each head.
-const QUERIES: usize = 512;
-/// Logits that exist at a time: 256 MB in f32.
-const LOGITS: usize = 1 << 26;
+/// Queries whose scores exist at a time, of each head, where the decoder runs in blocks.
+pub const BLOCK_QUERIES: usize = 512;
+/// Logits that [`linear_logprobs`](super::linear_logprobs()) computes at a time where it runs in blocks. About six tensors of
+/// that size exist in its backward pass.
+pub const BLOCK_LOGITS: usize = 1 << 25;
 
 /// Whether the ops that are written for the CPU in f32 take this tensor.
 pub(super) fn is_fused(tensor: &Tensor) -> bool {
@@ -217,8 +218,8 @@ fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqle
     let qkv = Tensor::cat(&[q, k, v], 1)?;
     let mut tiles = Vec::new();
     for document in documents(cu_seqlens) {
-        for start in document.clone().step_by(QUERIES) {
-            let queries = start..(start + QUERIES).min(document.end);
+        for start in document.clone().step_by(BLOCK_QUERIES) {
+            let queries = start..(start + BLOCK_QUERIES).min(document.end);
             tiles.push((first_seen(start, document.start, shape.sliding_window)..queries.end, queries.len()));
         }
     }
@@ -273,7 +274,7 @@ fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> 
 
 /// Log-probabilities in f32, a part of the rows at a time; see [`linear_logprobs`](super::linear_logprobs()).
 pub(super) fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32], slot: Option<Slot>) -> Result<Tensor> {
-    let held = (LOGITS / weight.dim(0)?.max(1)).max(1);
+    let held = (BLOCK_LOGITS / weight.dim(0)?.max(1)).max(1);
     linear_logprobs_by(held, hidden, weight, rows, targets, slot)
 }
 

@@ -35,6 +35,7 @@ pub(crate) mod testing;
 mod tie;
 
 pub use attention::{AttentionShape, attention};
+pub use blocks::{BLOCK_LOGITS, BLOCK_QUERIES};
 pub(crate) use decoder::decoder_into;
 pub use decoder::{DecoderWeights, decoder};
 pub use embedding::embedding;

@@ -259,6 +259,6 @@ pub(crate) fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<us
 }
 
 /// The first GPU that this program was built for, else the CPU.
-fn device() -> Result<Device, CommandError> {
+pub(crate) fn device() -> Result<Device, CommandError> {
     if cfg!(feature = "metal") { Device::metal_if_available(0) } else { Device::cuda_if_available(0) }.failure()
 }

@@ -62,6 +62,10 @@ struct Tuned {
     systems: Systems,
 }
 
+/// Pairs of general helpfulness to one of Mini's in the reward model's second stage. Many, because what is true is harder to
+/// learn than what was wished for.
+const HELPFUL_TO_PREFERRED: usize = 8;
+
 /// The system messages of a fine-tuning set.
 enum Systems {
     /// The same for every row.
@@ -109,7 +113,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let first = experiment.reward(&mut run, "reward-mini", &preferred, &folder(&folders, "janus")?, &profile.reward)?;
     let helpful = RewardPairs::split(mini.helpful_pairs(profile.pairs.helpful + profile.pairs.held_out), profile.pairs.held_out);
     // Mini's pairs again among those of general helpfulness: without them the second stage unlearns the first.
-    let second = RewardPairs::in_turn(&[&helpful, &preferred]);
+    let second = RewardPairs::among(&helpful, &preferred, HELPFUL_TO_PREFERRED);
     let reward = experiment.reward(&mut run, "reward", &second, &first, &profile.helpful)?;
 
     let split = args.on.split();

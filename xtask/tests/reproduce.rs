@@ -43,6 +43,7 @@ helpful = 20
 held_out = 4
 beta = 0.1
 lambda = 0.1
+imitation = 0.5
 [dpo]
 steps = 4
 tokens_per_micro_batch = 512

@@ -51,13 +51,18 @@ impl Memory {
     }
 }
 
+/// Whether the language-model head takes part.
+fn has_logits(objective: &Kind) -> bool {
+    !matches!(objective, Kind::Reward { imitation } if *imitation == 0.0)
+}
+
 /// Parameters in all, and those that train.
 fn parameters(recipe: &Recipe, config: &ModelConfig) -> (f64, f64) {
     let tensors = config.tensors();
     let size = |shape: &[usize]| shape.iter().product::<usize>() as f64;
-    let head = if matches!(recipe.objective, Kind::Reward {}) { config.hidden_size as f64 } else { 0.0 };
+    let head = if matches!(recipe.objective, Kind::Reward { .. }) { config.hidden_size as f64 } else { 0.0 };
     let all: f64 = tensors.iter().map(|(_, shape)| size(shape)).sum::<f64>() + head;
-    let idle = |name: &str| name == "lm_head.weight" && matches!(recipe.objective, Kind::Reward {});
+    let idle = |name: &str| name == "lm_head.weight" && !has_logits(&recipe.objective);
     let trained = match &recipe.lora {
         Some(lora) => {
             let target = |name: &str| lora.targets.iter().any(|target| name.ends_with(&format!(".{target}.weight")));
@@ -88,8 +93,8 @@ fn memory(recipe: &Recipe, config: &ModelConfig, layout: &Layout) -> Memory {
     let keys = size(recipe.data.max_tokens.min(settings.tokens_per_micro_batch));
     let scores = if bf16 { 5.0 * 4.0 * size(config.num_attention_heads * BLOCK_QUERIES) * keys } else { 0.0 };
     let moment = settings.eight_bit_block.map_or(4.0, |block| 1.0 + 4.0 / block as f64);
-    let logits = match (&recipe.objective, bf16) {
-        (Kind::Reward {}, _) => 0.0,
+    let logits = match (has_logits(&recipe.objective), bf16) {
+        (false, _) => 0.0,
         (_, false) => 4.0 * size(LOGITS_HELD),
         // Those of the forward pass and of the backward pass in each step from logits to loss.
         (_, true) => 6.0 * 4.0 * size(BLOCK_LOGITS),

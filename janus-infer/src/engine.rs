@@ -82,6 +82,7 @@ impl Engine {
         let template = template.into();
         let mut end_ids = template.end_ids(&tokenizer);
         end_ids.extend(model.config().eos_token_id.filter(|id| !end_ids.contains(id)));
+        model.layout().expect_blocks(options.cache_bytes / model.layout().block_bytes());
         Self { name: "model".into(), model, tokenizer, end_ids, template, options }
     }
 

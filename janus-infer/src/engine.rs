@@ -1,7 +1,8 @@
 //! A model that answers requests: a [`Model`] with its tokenizer and chat template.
 //!
 //! What a sequence becomes does not depend on its neighbours (see [`Model::forward`] and [`Sampler`](crate::Sampler)), so batching
-//! changes the speed of an answer and nothing else.
+//! changes the speed of an answer and nothing else. On a device it may change rounding too, and an answer where two tokens are as
+//! good as each other but for that.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -10,7 +10,8 @@ use crate::command::{Blame as _, CommandError};
 /// The argument of commands that run a model.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct DeviceArg {
-    /// Where models run: cpu, cuda[:N] or metal[:N]; the first GPU that this program was built for without it, else the CPU
+    /// Where models run: cpu, cuda[:N] or metal[:N]; the first GPU that this program was built for without it, else the CPU;
+    /// on a GPU an answer may be rounded otherwise beside other rows
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
 }
@@ -55,7 +56,7 @@ impl DeviceArg {
     /// Bad input for a device that is not there, or that this program was not built for; a failure if the first GPU does not start.
     pub(crate) fn open(&self) -> Result<Device, CommandError> {
         let Some(name) = self.device else {
-            return if cfg!(feature = "metal") { Device::metal_if_available(0) } else { Device::cuda_if_available(0) }.failure();
+            return first();
         };
         let (feature, built) = match name {
             DeviceName::Cpu => return Ok(Device::Cpu),
@@ -76,6 +77,11 @@ impl DeviceArg {
         };
         device.map_err(|error| CommandError::bad_input(format!("--device is {name}: {error}")))
     }
+}
+
+/// The first GPU that this program was built for, else the CPU.
+pub(crate) fn first() -> Result<Device, CommandError> {
+    if cfg!(feature = "metal") { Device::metal_if_available(0) } else { Device::cuda_if_available(0) }.failure()
 }
 
 /// The name of a device, as `--device` has it.

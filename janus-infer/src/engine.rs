@@ -23,7 +23,8 @@ pub struct EngineOptions {
     pub max_context: Option<usize>,
     /// Prompt tokens that are read in a step; a longer prompt is read in pieces, between which running sequences advance.
     pub prefill_tokens: usize,
-    /// Bytes that keys and values may take. Requests wait where it does not suffice.
+    /// Bytes that keys and values may take. Requests wait where it does not suffice. On a device room for them is made as they come,
+    /// in steps of at most as much again.
     pub cache_bytes: usize,
     /// The chat template, instead of what the files say.
     pub template: Option<ChatTemplate>,

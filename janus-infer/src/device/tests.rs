@@ -10,6 +10,7 @@ use std::path::Path;
 
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, Message, RewardModel, SamplingParams};
 use janus_data::Tokenizer;
+use proptest::prelude::*;
 use rand::Rng;
 
 use super::*;
@@ -111,6 +112,46 @@ fn logits_are_those_of_the_cpu() {
         // The same calls, on memory that was used before: the same bits.
         assert!(story(&device) == got, "{which}");
         assert_eq!(device.layout().live_blocks(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// Whatever the model's shape, and whatever its sequences are cut into.
+    #[test]
+    fn logits_of_any_model_in_any_pieces_are_those_of_the_cpu(
+        kv_heads in 1usize..4,
+        group in 1usize..4,
+        half in 1usize..13,
+        window in prop::option::of(1usize..70),
+        tied: bool,
+        factor in prop::option::of(1.0f64..8.0),
+        calls in prop::collection::vec([0usize..60, 0usize..3, 0usize..40], 1..6),
+    ) {
+        let (heads, head_dim) = (kv_heads * group, 2 * half);
+        let window = window.map_or("null".into(), |window| window.to_string());
+        let scaling = factor.map_or("null".into(), |factor| format!(r#"{{"rope_type": "linear", "factor": {factor}}}"#));
+        let config = config(&format!(
+            r#""model_type": "mistral", "hidden_size": 32, "num_attention_heads": {heads}, "num_key_value_heads": {kv_heads},
+               "head_dim": {head_dim}, "sliding_window": {window}, "tie_word_embeddings": {tied}, "rope_scaling": {scaling}"#
+        ));
+        let read = |model: &Model| {
+            let mut caches: Vec<KvCache> = (0..3).map(|_| model.cache()).collect();
+            let (mut all, mut logits) = (Vec::new(), Vec::new());
+            for (call, lengths) in calls.iter().enumerate() {
+                let texts: Vec<_> = lengths.iter().enumerate().map(|(i, length)| tokens(*length, 3 * call + i)).collect();
+                let wanted = caches.iter_mut().zip(&texts).filter(|(_, tokens)| !tokens.is_empty());
+                let mut feeds: Vec<_> = wanted.map(|(cache, tokens)| Feed { tokens, cache, logits: Logits::All }).collect();
+                model.forward(&mut feeds, &mut logits).unwrap();
+                all.extend_from_slice(&logits);
+            }
+            all
+        };
+        let [cpu, device] = pair(&config, DType::F32);
+        let expected = read(&cpu);
+        prop_assert_eq!(expected.len(), VOCAB * calls.iter().flatten().sum::<usize>());
+        let worst = difference(&read(&device), &expected);
+        prop_assert!(worst < 1e-4, "{}", worst);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use pulp::Simd;
 
 use crate::ModelConfig;
+use crate::device::Pool;
 use crate::kernel::{LANES, Lanes, Panels};
 
 /// Positions of a block.
@@ -17,14 +18,37 @@ pub(crate) struct Layout {
     heads: usize,
     head_dim: usize,
     live: AtomicUsize,
-    /// Memory of blocks that are gone, for those to come.
-    spare: Mutex<Vec<Box<[Lanes]>>>,
+    memory: Memory,
+}
+
+/// Where keys and values are.
+enum Memory {
+    /// In the blocks; and memory of blocks that are gone, for those to come.
+    Blocks(Mutex<Vec<Box<[Lanes]>>>),
+    /// In a pool on a device, of which blocks are numbers.
+    Pool(Arc<Pool>),
 }
 
 impl Layout {
     pub(crate) fn new(config: &ModelConfig) -> Self {
+        Self::with_memory(config, Memory::Blocks(Mutex::default()))
+    }
+
+    /// Of caches on a device.
+    pub(crate) fn on_device(config: &ModelConfig, pool: Arc<Pool>) -> Self {
+        Self::with_memory(config, Memory::Pool(pool))
+    }
+
+    fn with_memory(config: &ModelConfig, memory: Memory) -> Self {
         let ModelConfig { num_hidden_layers: layers, num_key_value_heads: heads, head_dim, .. } = *config;
-        Self { layers, heads, head_dim, live: AtomicUsize::new(0), spare: Mutex::default() }
+        Self { layers, heads, head_dim, live: AtomicUsize::new(0), memory }
+    }
+
+    /// Tells how many blocks there will be at the most.
+    pub(crate) fn expect_blocks(&self, most: usize) {
+        if let Memory::Pool(pool) = &self.memory {
+            pool.expect_blocks(most);
+        }
     }
 
     /// Rows of lanes that a head of a layer has: two panels of keys, whose lanes are positions, and panels of values, whose
@@ -49,7 +73,10 @@ impl Layout {
 
     /// Bytes of a block.
     pub(crate) fn block_bytes(&self) -> usize {
-        self.layers * self.heads * self.head_lanes() * size_of::<Lanes>()
+        match &self.memory {
+            Memory::Blocks(_) => self.layers * self.heads * self.head_lanes() * size_of::<Lanes>(),
+            Memory::Pool(pool) => pool.block_bytes(),
+        }
     }
 
     /// Blocks in memory, each counted once however many sequences share it.
@@ -58,23 +85,33 @@ impl Layout {
     }
 }
 
-/// Keys and values of [`BLOCK`] positions in all layers, in the panels that [`product`](crate::kernel::product) reads.
+/// Keys and values of [`BLOCK`] positions in all layers.
 pub(crate) struct Block {
+    /// In the panels that [`product`](crate::kernel::product) reads; empty if they are on a device.
     lanes: Box<[Lanes]>,
+    /// The number of the block in a device's pool.
+    index: u32,
     layout: Arc<Layout>,
 }
 
 impl Block {
     fn new(layout: &Arc<Layout>) -> Self {
         layout.live.fetch_add(1, Ordering::Relaxed);
-        let spare = layout.spare.lock().ok().and_then(|mut spare| spare.pop());
-        // Masked scores must be numbers: those of a former sequence are as good as zeros.
-        let lanes = spare.unwrap_or_else(|| vec![[0.0; LANES]; layout.layers * layout.heads * layout.head_lanes()].into_boxed_slice());
-        Self { lanes, layout: Arc::clone(layout) }
+        let (lanes, index) = match &layout.memory {
+            Memory::Blocks(spare) => {
+                let spare = spare.lock().ok().and_then(|mut spare| spare.pop());
+                // Masked scores must be numbers: those of a former sequence are as good as zeros.
+                let fresh = || vec![[0.0; LANES]; layout.layers * layout.heads * layout.head_lanes()].into_boxed_slice();
+                (spare.unwrap_or_else(fresh), 0)
+            }
+            Memory::Pool(pool) => (Box::default(), pool.take()),
+        };
+        Self { lanes, index, layout: Arc::clone(layout) }
     }
 }
 
 impl Clone for Block {
+    /// On a device the copy's content is what [`KvCache::reserve_on_device`] has copied.
     fn clone(&self) -> Self {
         let mut block = Self::new(&self.layout);
         block.lanes.copy_from_slice(&self.lanes);
@@ -85,8 +122,13 @@ impl Clone for Block {
 impl Drop for Block {
     fn drop(&mut self) {
         self.layout.live.fetch_sub(1, Ordering::Relaxed);
-        if let Ok(mut spare) = self.layout.spare.lock() {
-            spare.push(std::mem::take(&mut self.lanes));
+        match &self.layout.memory {
+            Memory::Blocks(spare) => {
+                if let Ok(mut spare) = spare.lock() {
+                    spare.push(std::mem::take(&mut self.lanes));
+                }
+            }
+            Memory::Pool(pool) => pool.give_back(self.index),
         }
     }
 }
@@ -144,6 +186,35 @@ impl KvCache {
         if !self.len.is_multiple_of(BLOCK) {
             Arc::make_mut(&mut self.blocks[self.len / BLOCK]);
         }
+    }
+
+    /// [`KvCache::reserve`] on a device, and what is to be copied there before anything is stored: from which block of the pool to
+    /// which.
+    pub(crate) fn reserve_on_device(&mut self, tokens: usize, copies: &mut Vec<(u32, u32)>) {
+        let (count, last) = (self.blocks.len(), self.len / BLOCK);
+        let shared = if self.len.is_multiple_of(BLOCK) { None } else { Some(self.blocks[last].index) };
+        self.reserve(tokens);
+        if let Some(from) = shared {
+            let to = self.blocks[last].index;
+            copies.extend((from != to).then_some((from, to)));
+        }
+        copies.extend(self.blocks[count..].iter().map(|block| (Pool::ZEROS, block.index)));
+    }
+
+    /// Numbers of the blocks in the device's pool.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
+        self.blocks.iter().map(|block| block.index)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.blocks.clear();
+        self.len = 0;
+    }
+
+    /// Whether the cache was made for models of a layout.
+    pub(crate) fn has_layout(&self, layout: &Arc<Layout>) -> bool {
+        Arc::ptr_eq(&self.layout, layout)
     }
 
     /// Stores key and value of a position, `[heads, head_dim]` each, after [`KvCache::reserve`].

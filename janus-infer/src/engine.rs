@@ -1,7 +1,8 @@
 //! A model that answers requests: a [`Model`] with its tokenizer and chat template.
 //!
 //! What a sequence becomes does not depend on its neighbours (see [`Model::forward`] and [`Sampler`](crate::Sampler)), so batching
-//! changes the speed of an answer and nothing else.
+//! changes the speed of an answer and nothing else. On a device it may change rounding too, and an answer where two tokens are as
+//! good as each other but for that.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +23,8 @@ pub struct EngineOptions {
     pub max_context: Option<usize>,
     /// Prompt tokens that are read in a step; a longer prompt is read in pieces, between which running sequences advance.
     pub prefill_tokens: usize,
-    /// Bytes that keys and values may take. Requests wait where it does not suffice.
+    /// Bytes that keys and values may take. Requests wait where it does not suffice. On a device room for them is made as they come,
+    /// in steps of at most as much again.
     pub cache_bytes: usize,
     /// The chat template, instead of what the files say.
     pub template: Option<ChatTemplate>,
@@ -82,6 +84,7 @@ impl Engine {
         let template = template.into();
         let mut end_ids = template.end_ids(&tokenizer);
         end_ids.extend(model.config().eos_token_id.filter(|id| !end_ids.contains(id)));
+        model.layout().expect_blocks(options.cache_bytes / model.layout().block_bytes());
         Self { name: "model".into(), model, tokenizer, end_ids, template, options }
     }
 

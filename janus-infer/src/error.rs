@@ -143,12 +143,17 @@ pub enum Error {
         /// The reason.
         source: Box<janus_data::Error>,
     },
-    /// A device that inference does not run on.
-    #[error("inference runs on the CPU in this version, got the device {got}: pass Device::Cpu")]
+    /// A device that the crate was not built for.
+    #[error("the device {got} needs the feature {feature} of janus-infer: build with it, or pass Device::Cpu")]
     Device {
         /// The device.
         got: String,
+        /// The cargo feature that lacks.
+        feature: &'static str,
     },
+    /// A sequence's cache that another model made.
+    #[error("a cache belongs to the model that made it: take it from this model's Model::cache")]
+    ForeignCache,
     /// A token id outside the vocabulary.
     #[error("token id {id} is outside the model's vocabulary of {vocab_size}: is the tokenizer another model's?")]
     TokenId {

@@ -10,8 +10,9 @@
 //!   engine.
 //! * [`Weights`], [`ModelConfig`]: checkpoints by name and shape; janus-train reads them too.
 //!
-//! The CPU is what it runs on in this version, in `f32`; weights stay in memory in as many bits as their file has.
-//! A sequence's tokens are the same bits whatever runs beside it.
+//! It runs on the CPU in `f32`; weights stay in memory in as many bits as their file has, and a sequence's tokens are the same
+//! bits whatever runs beside it. With the features `cuda` and `metal` it runs on a GPU too, through candle; see [`Model`] for what
+//! is computed there in which type.
 //!
 //! ```
 //! use janus_infer::{Feed, Logits, Model, ModelConfig};
@@ -29,10 +30,17 @@
 //! # Ok::<(), janus_infer::Error>(())
 //! ```
 
+// The unit tests share the integration tests' support, which knows the crate by its name.
+#[cfg(test)]
+extern crate self as janus_infer;
+
 mod attention;
 mod best_of_n;
 mod cache;
 mod config;
+mod cpu;
+mod decoder;
+mod device;
 mod elementwise;
 mod encoding;
 mod engine;

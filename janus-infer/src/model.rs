@@ -1,72 +1,33 @@
-//! The decoder: weights in memory and one forward pass with a KV cache.
-//!
-//! Written on `f32` slices rather than candle tensors, for three reasons. Decoding many short sequences of
-//! a small model is a few microseconds of arithmetic per operation: allocation and dispatch of a tensor library
-//! would cost more than that. Sequences of different lengths attend to their own caches, without padding.
-//! And every sum has an order of its own ([`crate::kernel`]), so that a sequence's logits do not depend on what
-//! else is in the batch, on how its tokens were split into calls, or on the number of threads.
-//!
-//! Rows are spread over threads in one of two ways. Many sequences: each thread takes some of them through the
-//! whole model, and no thread waits for another. Few: each product is split by columns, so that the weights are
-//! read once.
+//! A model and its forward pass with a KV cache, on the CPU or on a device.
 
-use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Device;
-use rayon::prelude::*;
+use candle_core::{DType, Device};
 
-use crate::attention::{Scratch, Shape, Task, attend};
 use crate::cache::{KvCache, Layout};
-use crate::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, swiglu};
-use crate::encoding::Encoding;
-use crate::kernel::crew::Crew;
-use crate::linear::{Into, Linear};
-use crate::packed::{Bytes, Matrix};
+use crate::cpu::CpuDecoder;
+use crate::decoder::Source;
+use crate::device::DeviceDecoder;
+use crate::packed::Matrix;
 use crate::{Error, ModelConfig, Result, Weights};
 
-/// Tokens of one sequence that attend together: their keys are read once.
-const ATTENTION_TOKENS: usize = 16;
-
-/// Rows from which a thread works on its own sequences rather than on its own columns; eight times as many
-/// where each thread would read the weights from memory.
-const ROWS_PER_THREAD: usize = 8;
-
-/// Rows that go through an MLP together: its inside is wider than everything else.
-const MLP_ROWS: usize = 192;
-
-/// Bytes of weights that fit into the cache that cores share.
-const CACHED_WEIGHTS: usize = 16 << 20;
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// A Llama or Mistral model, ready to run on the CPU: arithmetic in `f32`, weights in memory as their file has them.
+/// A Llama or Mistral model, ready to run.
+///
+/// On the CPU arithmetic is `f32` and weights stay in memory as their file has them. On a device weights are candle tensors of
+/// the type that the file has (`bf16`, `f16` or `f32`; quantised ones become `f16`), products are of that type, and
+/// what is added up over the layers, norms, rotations and softmax are `f32`.
 pub struct Model {
-    config: ModelConfig,
-    /// Of its own; if there is none, the head's rows serve.
-    embedding: Option<Linear>,
-    blocks: Vec<Block>,
-    final_norm: Vec<f32>,
-    head: Linear,
-    frequencies: Vec<f32>,
+    config: Arc<ModelConfig>,
+    backend: Backend,
     /// Rows of the head: the vocabulary, or 1 for a value head.
     outputs: usize,
-    /// Rows from which a thread works on its own sequences.
-    rows_per_thread: usize,
     layout: Arc<Layout>,
 }
 
-struct Block {
-    attention_norm: Vec<f32>,
-    /// Queries, keys and values of a token in one product.
-    qkv: Linear,
-    attention_out: Linear,
-    mlp_norm: Vec<f32>,
-    gate_up: Linear,
-    down: Linear,
+enum Backend {
+    Cpu(CpuDecoder),
+    Device(DeviceDecoder),
 }
 
 /// Which logits a call of [`Model::forward`] returns for a sequence.
@@ -91,7 +52,7 @@ pub struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    fn rows_out(&self) -> usize {
+    pub(crate) fn rows_out(&self) -> usize {
         match self.logits {
             Logits::None => 0,
             Logits::Last => 1,
@@ -100,86 +61,59 @@ impl Feed<'_> {
     }
 }
 
-/// A matrix of numbers in memory.
-fn in_f32(values: &[f32], rows: usize, depth: usize) -> Matrix<'static> {
-    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    Matrix { encoding: Encoding::F32, rows, depth, bytes: Bytes::Owned(bytes), order: None }
-}
-
-/// Reads a tensor of a name and shape.
-type Vector<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
-
 impl Model {
     /// Loads a folder with `config.json` and safetensors, or a `.gguf` file.
     ///
     /// # Errors
-    /// [`Error::Device`] for a device other than the CPU; else whatever is wrong with the files.
+    /// [`Error::Device`] for a device that this crate was not built for; candle's, if the device has too little memory; else
+    /// whatever is wrong with the files.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        if !device.is_cpu() {
-            return Err(Error::Device { got: format!("{:?}", device.location()) });
-        }
+        check_device(device)?;
         let weights = Weights::open(path)?;
-        let config = weights.config()?;
-        Self::build(config, None, &|name, shape| weights.read(name, shape), &|name, rows, depth| weights.matrix(name, rows, depth))
+        Self::of_weights(weights.config()?, None, &weights, device)
     }
 
-    /// Builds a model from weights by their names and shapes ([`ModelConfig::tensors`]), row-major, in `f32`.
+    /// Builds a model on the CPU from weights by their names and shapes ([`ModelConfig::tensors`]), row-major, in `f32`.
     ///
     /// # Errors
     /// Those of `weight`.
     pub fn from_weights(config: ModelConfig, weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
-        Self::build(config, None, &weight, &|name, rows, depth| Ok(in_f32(&weight(name, &[rows, depth])?, rows, depth)))
+        Self::on_cpu(config, None, &Source::in_f32(&weight))
     }
 
-    /// The trunk of a checkpoint with a `value_head`, `[1, hidden]`, in place of the language-model head: a row of logits is then
+    /// A checkpoint's model. A `value_head`, `[1, hidden]`, takes the place of the language-model head: a row of logits is then
     /// one number.
-    pub(crate) fn with_value_head(config: ModelConfig, value_head: &[f32], weights: &Weights) -> Result<Self> {
-        let head = in_f32(value_head, 1, config.hidden_size);
-        let read = |name: &str, shape: &[usize]| weights.read(name, shape);
-        Self::build(config, Some(head), &read, &|name, rows, depth| weights.matrix(name, rows, depth))
+    pub(crate) fn of_weights(config: ModelConfig, value_head: Option<&[f32]>, weights: &Weights, device: &Device) -> Result<Self> {
+        check_device(device)?;
+        if device.is_cpu() {
+            return Self::on_cpu(config, value_head, &Source::of(weights));
+        }
+        let source = Source::of(weights);
+        let dtype = DeviceDecoder::dtype(&config, &source)?;
+        Self::on_device(config, value_head, &source, device, dtype)
     }
 
-    fn build<'w>(
+    fn on_cpu(config: ModelConfig, value_head: Option<&[f32]>, source: &Source<'_, '_>) -> Result<Self> {
+        let config = Arc::new(config);
+        let head = value_head.map(|head| Matrix::in_f32(head, 1, config.hidden_size));
+        let outputs = head.as_ref().map_or(config.vocab_size, |head| head.rows);
+        let backend = Backend::Cpu(CpuDecoder::build(&config, head, source)?);
+        Ok(Self { backend, outputs, layout: Arc::new(Layout::new(&config)), config })
+    }
+
+    /// A model that runs through candle, on whatever device; on `Device::Cpu` it is held against the other one.
+    pub(crate) fn on_device(
         config: ModelConfig,
-        value_head: Option<Matrix<'w>>,
-        vector: &Vector<'_>,
-        matrix: &dyn Fn(&str, usize, usize) -> Result<Matrix<'w>>,
+        value_head: Option<&[f32]>,
+        source: &Source<'_, '_>,
+        device: &Device,
+        dtype: DType,
     ) -> Result<Self> {
-        let (hidden, ffn, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim);
-        let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
-        let block = |layer: usize| -> Result<Block> {
-            let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
-            let norm = |tail: &str| vector(&name(tail), &[hidden]);
-            let pack = |depth: usize, tails: &[(&str, usize)]| -> Result<Linear> {
-                let matrices: Vec<_> = tails.iter().map(|(tail, rows)| matrix(&name(tail), *rows, depth)).collect::<Result<_>>()?;
-                Ok(Linear::pack(&matrices))
-            };
-            Ok(Block {
-                attention_norm: norm("input_layernorm")?,
-                qkv: pack(hidden, &[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)])?,
-                attention_out: pack(q, &[("self_attn.o_proj", hidden)])?,
-                mlp_norm: norm("post_attention_layernorm")?,
-                gate_up: pack(hidden, &[("mlp.gate_proj", ffn), ("mlp.up_proj", ffn)])?,
-                down: pack(ffn, &[("mlp.down_proj", hidden)])?,
-            })
-        };
-        let outputs = value_head.as_ref().map_or(config.vocab_size, |head| head.rows);
-        let table = || -> Result<Linear> { Ok(Linear::pack(&[matrix("model.embed_tokens.weight", config.vocab_size, hidden)?])) };
-        let (embedding, head) = if let Some(head) = value_head {
-            (Some(table()?), Linear::pack(&[head]))
-        } else if config.tie_word_embeddings {
-            (None, table()?)
-        } else {
-            (Some(table()?), Linear::pack(&[matrix("lm_head.weight", config.vocab_size, hidden)?]))
-        };
-        let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?;
-        let final_norm = vector("model.norm.weight", &[hidden])?;
-        let mut frequencies = rotary_frequencies(config.rope_theta, head_dim);
-        config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut frequencies));
-        let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
-        let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
-        let layout = Arc::new(Layout::new(&config));
-        Ok(Self { config, embedding, blocks, final_norm, head, frequencies, outputs, rows_per_thread, layout })
+        let config = Arc::new(config);
+        let outputs = if value_head.is_some() { 1 } else { config.vocab_size };
+        let decoder = DeviceDecoder::build(&config, value_head, source, device, dtype)?;
+        let layout = Arc::new(Layout::on_device(&config, Arc::clone(decoder.pool())));
+        Ok(Self { backend: Backend::Device(decoder), outputs, layout, config })
     }
 
     /// Sizes and constants.
@@ -200,7 +134,11 @@ impl Model {
     /// Feeds tokens to any number of sequences and writes their logits, `[rows, vocab]` in the order of
     /// `feeds`, to `logits`, whose former content is replaced.
     ///
-    /// A sequence's logits are the same bits alone and beside others, and however its tokens are split into calls.
+    /// On the CPU a sequence's logits are the same bits alone and beside others, and however its tokens are split into calls. On a
+    /// device they are the same bits when the same calls are made; another batch may round otherwise, as the device's
+    /// matrix products choose their order of sums by the shapes.
+    ///
+    /// Calls may come from several threads; on a device they run one after the other.
     ///
     /// ```no_run
     /// # use janus_infer::{Feed, Logits, Model};
@@ -212,7 +150,9 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence is fed none; nothing was fed then.
+    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence is fed none, [`Error::ForeignCache`] if a
+    /// cache is another model's; nothing was fed then. On a device [`Error::Candle`], for instance when its memory is
+    /// full: the caches are empty then.
     pub fn forward(&self, feeds: &mut [Feed<'_>], logits: &mut Vec<f32>) -> Result<()> {
         let vocab_size = self.config.vocab_size;
         for feed in feeds.iter() {
@@ -222,158 +162,28 @@ impl Model {
             if let Some(&id) = feed.tokens.iter().find(|&&id| id as usize >= vocab_size) {
                 return Err(Error::TokenId { id, vocab_size });
             }
+            if !feed.cache.has_layout(&self.layout) {
+                return Err(Error::ForeignCache);
+            }
         }
         logits.resize(feeds.iter().map(Feed::rows_out).sum::<usize>() * self.outputs, 0.0);
         if feeds.is_empty() {
             return Ok(());
         }
-        let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
-        let workers = rayon::current_num_threads();
-        if workers > 1 && feeds.len() >= workers && rows >= self.rows_per_thread * workers {
-            split(feeds, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
-                self.forward_rows(feeds, logits, &Crew::alone());
-            });
-        } else {
-            Crew::of_all(|crew| self.forward_rows(feeds, logits, crew));
+        match &self.backend {
+            Backend::Cpu(decoder) => decoder.forward(feeds, logits),
+            Backend::Device(decoder) => decoder.forward(feeds, logits)?,
         }
         Ok(())
     }
-
-    fn forward_rows(&self, feeds: &mut [Feed<'_>], logits: &mut [f32], crew: &Crew) {
-        let config = &self.config;
-        let (hidden, head_dim) = (config.hidden_size, config.head_dim);
-        let eps = config.rms_norm_eps as f32;
-        let shape =
-            Shape { heads: config.num_attention_heads, kv_heads: config.num_key_value_heads, head_dim, window: config.sliding_window };
-        let (q_width, kv_width) = (shape.width(), shape.kv_heads * head_dim);
-        let qkv_width = q_width + 2 * kv_width;
-        let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
-
-        let mut x = vec![0f32; rows * hidden];
-        let mut angles = Vec::with_capacity(rows * head_dim);
-        let tokens = feeds.iter().flat_map(|feed| feed.tokens.iter().enumerate().map(|(i, &id)| (feed.cache.len() + i, id as usize)));
-        let table = self.embedding.as_ref().unwrap_or(&self.head);
-        for ((position, id), x) in tokens.zip(x.chunks_exact_mut(hidden)) {
-            table.copy_row(id, x);
-            rotary_angles(position, &self.frequencies, &mut angles);
-        }
-
-        feeds.iter_mut().for_each(|feed| feed.cache.reserve(feed.tokens.len()));
-        let mut normed = vec![0f32; rows * hidden];
-        let mut qkv = vec![0f32; rows * qkv_width];
-        let mut attended = vec![0f32; rows * q_width];
-        let mlp_rows = rows.min(MLP_ROWS);
-        let mut gate_up = vec![0f32; mlp_rows * 2 * config.intermediate_size];
-        let mut inner = vec![0f32; mlp_rows * config.intermediate_size];
-        for (layer, block) in self.blocks.iter().enumerate() {
-            rms_norm(&x, &block.attention_norm, eps, &mut normed);
-            block.qkv.apply(&normed, &mut qkv, Into::Replace, crew);
-            let mut rows = qkv.chunks_exact_mut(qkv_width).zip(angles.chunks_exact(head_dim));
-            for feed in feeds.iter_mut() {
-                let start = feed.cache.len();
-                for (i, (row, angles)) in rows.by_ref().take(feed.tokens.len()).enumerate() {
-                    let (rotated, values) = row.split_at_mut(q_width + kv_width);
-                    rotate(rotated, angles);
-                    feed.cache.push(layer, start + i, &rotated[q_width..], values);
-                }
-            }
-            let tasks = tasks(shape, feeds, layer, &qkv, qkv_width, &mut attended);
-            if rows_worth_splitting(feeds) {
-                crew.for_each(tasks, |task| SCRATCH.with_borrow_mut(|scratch| attend(shape, task, scratch)));
-            } else {
-                SCRATCH.with_borrow_mut(|scratch| tasks.into_iter().for_each(|task| attend(shape, task, scratch)));
-            }
-            block.attention_out.apply(&attended, &mut x, Into::Add, crew);
-            rms_norm(&x, &block.mlp_norm, eps, &mut normed);
-            for (normed, x) in normed.chunks(MLP_ROWS * hidden).zip(x.chunks_mut(MLP_ROWS * hidden)) {
-                let rows = x.len() / hidden;
-                let gate_up = &mut gate_up[..rows * 2 * config.intermediate_size];
-                let inner = &mut inner[..rows * config.intermediate_size];
-                block.gate_up.apply(normed, gate_up, Into::Replace, crew);
-                swiglu(gate_up, config.intermediate_size, inner);
-                block.down.apply(inner, x, Into::Add, crew);
-            }
-        }
-
-        let mut wanted = Vec::with_capacity(feeds.iter().map(Feed::rows_out).sum::<usize>() * hidden);
-        let mut end = 0;
-        for feed in feeds.iter_mut() {
-            feed.cache.advance(feed.tokens.len());
-            end += feed.tokens.len();
-            wanted.extend_from_slice(&x[(end - feed.rows_out()) * hidden..end * hidden]);
-        }
-        if wanted.is_empty() {
-            return;
-        }
-        let normed = &mut normed[..wanted.len()];
-        rms_norm(&wanted, &self.final_norm, eps, normed);
-        self.head.apply(normed, logits, Into::Replace, crew);
-    }
 }
 
-/// Query-key pairs enough for a second thread to pay.
-fn rows_worth_splitting(feeds: &[Feed<'_>]) -> bool {
-    feeds.iter().map(|feed| feed.tokens.len() * (feed.cache.len() + feed.tokens.len())).sum::<usize>() >= 128
-}
-
-/// Cuts the attention of one layer into pieces: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or, of
-/// a single token, one key/value head.
-fn tasks<'a>(
-    shape: Shape,
-    feeds: &'a [Feed<'_>],
-    layer: usize,
-    qkv: &'a [f32],
-    qkv_width: usize,
-    mut attended: &'a mut [f32],
-) -> Vec<Task<'a>> {
-    let mut tasks = Vec::new();
-    let mut row = 0;
-    for feed in feeds {
-        let len = feed.tokens.len();
-        let heads_each = if len == 1 { 1 } else { shape.kv_heads };
-        for token in (0..len).step_by(ATTENTION_TOKENS) {
-            let tokens = (len - token).min(ATTENTION_TOKENS);
-            for head in (0..shape.kv_heads).step_by(heads_each) {
-                let width = heads_each * shape.width() / shape.kv_heads;
-                let (out, rest) = std::mem::take(&mut attended).split_at_mut(tokens * width);
-                attended = rest;
-                let queries = &qkv[(row + token) * qkv_width..];
-                let position = feed.cache.len() + token;
-                tasks.push(Task {
-                    cache: &*feed.cache,
-                    layer,
-                    queries,
-                    stride: qkv_width,
-                    position,
-                    kv_heads: head..head + heads_each,
-                    out,
-                });
-            }
-        }
-        row += len;
-    }
-    tasks
-}
-
-/// Cuts the sequences into runs of about `share` rows, each with its part of the logits.
-fn split<'s, 'f>(
-    mut feeds: &'s mut [Feed<'f>],
-    mut logits: &'s mut [f32],
-    vocab_size: usize,
-    share: usize,
-) -> Vec<(&'s mut [Feed<'f>], &'s mut [f32])> {
-    let mut parts = Vec::new();
-    while !feeds.is_empty() {
-        let (mut count, mut rows, mut rows_out) = (0, 0, 0);
-        while count < feeds.len() && rows < share {
-            rows += feeds[count].tokens.len();
-            rows_out += feeds[count].rows_out();
-            count += 1;
-        }
-        let (part, rest) = std::mem::take(&mut feeds).split_at_mut(count);
-        let (part_logits, rest_logits) = std::mem::take(&mut logits).split_at_mut(rows_out * vocab_size);
-        parts.push((part, part_logits));
-        (feeds, logits) = (rest, rest_logits);
-    }
-    parts
+/// Refuses a device whose operations were not compiled: the first forward pass would.
+fn check_device(device: &Device) -> Result<()> {
+    let (feature, built) = match device {
+        Device::Cpu => return Ok(()),
+        Device::Cuda(_) => ("cuda", cfg!(feature = "cuda")),
+        Device::Metal(_) => ("metal", cfg!(feature = "metal")),
+    };
+    if built { Ok(()) } else { Err(Error::Device { got: format!("{:?}", device.location()), feature }) }
 }

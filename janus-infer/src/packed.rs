@@ -96,6 +96,12 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
+    /// A matrix of numbers in memory.
+    pub(crate) fn in_f32(values: &[f32], rows: usize, depth: usize) -> Matrix<'static> {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Matrix { encoding: Encoding::F32, rows, depth, bytes: Bytes::Owned(bytes), order: None }
+    }
+
     /// The bytes of a row.
     pub(crate) fn row(&self, row: usize) -> &[u8] {
         let row = self.order.as_ref().map_or(row, |order| order[row]);

@@ -17,7 +17,7 @@ struct Entry {
     used: u64,
 }
 
-/// Whole blocks of prompts. Keys and values of a token follow from the tokens up to it, to the bit, so that a prompt with
+/// Whole blocks of prompts. Keys and values of a token follow from the tokens up to it, on the CPU to the bit, so that a prompt with
 /// the same beginning need not be read again.
 #[derive(Default)]
 pub(crate) struct PrefixCache {

@@ -117,16 +117,21 @@ impl RewardEngine {
     /// # Errors
     /// [`Error::MissingTensor`] without a value head; [`Error::Template`], [`Error::Tokenizer`], those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: RewardOptions) -> Result<Self> {
-        let path = path.as_ref();
-        if !device.is_cpu() {
-            return Err(Error::Device { got: format!("{:?}", device.location()) });
-        }
+        Self::load_with(path.as_ref(), options, |config, head, weights| Model::of_weights(config, Some(head), weights, device))
+    }
+
+    /// With a model made of a config, a value head and the weights.
+    pub(crate) fn load_with(
+        path: &Path,
+        options: RewardOptions,
+        model: impl FnOnce(ModelConfig, &[f32], &Weights) -> Result<Model>,
+    ) -> Result<Self> {
         let (tokenizer, template) = folder::tokenizer_and_template(path, options.template)?;
         let weights = Weights::open(path)?;
         let config = weights.config()?;
         let (head, written_as) = value_head(path, &weights, &config)?;
         let scale = RewardScale::of_folder(path)?;
-        let model = Model::with_value_head(config, &head, &weights)?;
+        let model = model(config, &head, &weights)?;
         let name = path.file_stem().map_or_else(|| "reward".into(), |name| name.to_string_lossy().into_owned());
         let layout = options.layout.unwrap_or(written_as);
         Ok(Self { name, model, tokenizer, template, layout, scale, batch_tokens: options.batch_tokens })

@@ -4,7 +4,8 @@
 //! by one token, all in one forward pass. A prompt is read once however many samples are asked of it, and its beginning not
 //! at all if another prompt had the same. Where memory does not suffice, requests wait; if running sequences need more
 //! than there is, the youngest gives up its cache and is read again later. None of this changes an answer: a
-//! sequence's tokens are the same bits however they are fed (see [`Model::forward`](crate::Model::forward)).
+//! sequence's tokens are the same bits however they are fed, on a device but for rounding (see
+//! [`Model::forward`](crate::Model::forward)).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -231,5 +231,6 @@ fn a_cut_gguf_file_is_an_error_wherever_it_is_cut() {
 
 #[test]
 fn a_device_that_is_not_supported_says_so() {
-    assert!(Error::Device { got: "cuda:0".into() }.to_string().contains("CPU"));
+    let text = Error::Device { got: "cuda:0".into(), feature: "cuda" }.to_string();
+    assert!(text.contains("feature cuda") && text.contains("Device::Cpu"), "{text}");
 }

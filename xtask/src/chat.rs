@@ -11,6 +11,7 @@ use janus_infer::{BestOfN, Event, Session, best_of_n};
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, print_now};
+use crate::device::DeviceArg;
 use crate::generate::answers::rewarded;
 use crate::generate::{BestArgs, SamplingArgs, load};
 use preferences::Wish;
@@ -52,6 +53,8 @@ pub struct Args {
     #[arg(long, value_name = "DIMENSION/SUBDIMENSION=NAME")]
     preference: Vec<Wish>,
     #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     best: BestArgs,
@@ -71,8 +74,9 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
         eprintln!("chat: system message: {system}");
     }
     eprintln!("chat: loading {}", args.model.display());
-    let model = load(&args.model, args.template, None)?;
-    let reward = args.best.load()?;
+    let device = args.device.open()?;
+    let model = load(&args.model, args.template, None, &device)?;
+    let reward = args.best.load(&device)?;
     // One session for all turns: what was said before need not be read again.
     let mut session = model.session();
     let mut chat = Chat {

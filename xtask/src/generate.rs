@@ -14,6 +14,7 @@ use janus_infer::{Engine, EngineOptions};
 use serde_json::{Map, Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::device::{self, DeviceArg};
 use crate::fingerprint;
 use crate::progress::duration;
 use answers::{Problems, Tally, answer, lines, unanswered};
@@ -59,6 +60,8 @@ pub struct Args {
     /// Chat template in place of the model's own: mistral-instruct or chatml
     #[arg(long, value_name = "NAME")]
     template: Option<ChatTemplate>,
+    #[command(flatten)]
+    device: DeviceArg,
     #[command(flatten)]
     rows: RowArgs,
     /// Answers to each row
@@ -148,7 +151,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         return Ok(Outcome::done(text, json!({ "command": "generate", "output": args.output, "left_alone": true })));
     }
     let prompts = read_prompts(args, &sampling)?;
-    let header = header(args, &sampling, &prompts)?;
+    let device = args.device.open()?;
+    let header = header(args, &sampling, &prompts, &device)?;
     if let Some(folder) = args.output.parent() {
         fs::create_dir_all(folder).map_err(|error| CommandError::bad_input(format!("{}: {error}", folder.display())))?;
     }
@@ -162,8 +166,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         (Problems::new(), Tally::default())
     } else {
         eprintln!("generate: loading {}", args.model.display());
-        let engine = load(&args.model, args.template, args.batch)?;
-        let reward = args.best.load()?;
+        let engine = load(&args.model, args.template, args.batch, &device)?;
+        let reward = args.best.load(&device)?;
         answer(&engine, reward.as_ref().map(|reward| reward as _), &prompts, &asked, &mut journal)?
     };
     let text: String = lines(&prompts, &problems, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
@@ -232,8 +236,8 @@ fn read_prompts(args: &Args, sampling: &SamplingParams) -> Result<Vec<Prompt>, C
     prompts(&args.input, &rows, &keys, sampling, *compose_system)
 }
 
-/// What the answers depend on. Not `--batch`: a row's answer does not depend on its neighbours.
-fn header(args: &Args, sampling: &SamplingParams, prompts: &[Prompt]) -> Result<Map<String, Value>, CommandError> {
+/// What the answers depend on. Not `--batch`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
+fn header(args: &Args, sampling: &SamplingParams, prompts: &[Prompt], device: &Device) -> Result<Map<String, Value>, CommandError> {
     let messages: Vec<_> = prompts.iter().map(|prompt| (&prompt.request.id, &prompt.request.messages)).collect();
     let rows = fingerprint::of_bytes(&serde_json::to_vec(&messages).failure()?);
     let entries = [
@@ -244,21 +248,17 @@ fn header(args: &Args, sampling: &SamplingParams, prompts: &[Prompt]) -> Result<
         ("rows", json!(rows)),
     ];
     let reward = args.best.identity()?.map(|reward| ("reward", reward));
-    Ok(entries.into_iter().chain(reward).map(|(name, value)| (name.to_string(), value)).collect())
+    let gpu = (!device.is_cpu()).then(|| ("device", json!(device::name(device))));
+    Ok(entries.into_iter().chain(reward).chain(gpu).map(|(name, value)| (name.to_string(), value)).collect())
 }
 
 fn read_rows(path: &Path, limit: usize) -> Result<Vec<Row>, CommandError> {
     janus_data::read(path).bad_input()?.take(limit).collect::<janus_data::Result<_>>().bad_input()
 }
 
-pub(crate) fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>) -> Result<Engine, CommandError> {
+pub(crate) fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>, device: &Device) -> Result<Engine, CommandError> {
     let mut options = EngineOptions::default();
     options.template = template;
     options.max_sequences = batch.unwrap_or(options.max_sequences);
-    Engine::load(path, &device()?, options).bad_input()
-}
-
-/// The first GPU that this program was built for, else the CPU.
-pub(crate) fn device() -> Result<Device, CommandError> {
-    if cfg!(feature = "metal") { Device::metal_if_available(0) } else { Device::cuda_if_available(0) }.failure()
+    Engine::load(path, device, options).bad_input()
 }

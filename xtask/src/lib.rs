@@ -12,6 +12,7 @@ pub mod bench;
 pub mod chat;
 pub mod command;
 pub mod data;
+mod device;
 pub mod eval;
 pub mod fetch;
 pub mod fingerprint;

@@ -8,6 +8,7 @@ use janus_infer::server::{BearerToken, Served, Server, ServerOptions};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::device::DeviceArg;
 use crate::generate;
 use crate::generate::load_reward;
 
@@ -64,6 +65,8 @@ pub struct Args {
     /// Chat template in place of the model's own: mistral-instruct or chatml
     #[arg(long, value_name = "NAME")]
     template: Option<ChatTemplate>,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Sequences that the model works on at once; changes the speed, not the answers
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -89,12 +92,13 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         eprintln!("serve: no token is set, and {} is no loopback address: whoever reaches it is answered", args.host);
     }
     eprintln!("serve: loading {}", args.model.display());
-    let mut engine = generate::load(&args.model, args.template, args.batch)?;
+    let device = args.device.open()?;
+    let mut engine = generate::load(&args.model, args.template, args.batch, &device)?;
     if let Some(name) = &args.name {
         engine = engine.with_name(name);
     }
     let name = engine.name().to_string();
-    let reward = args.reward_model.as_ref().map(|path| load_reward(path, args.reward_template)).transpose()?;
+    let reward = args.reward_model.as_ref().map(|path| load_reward(path, args.reward_template, &device)).transpose()?;
     let reward = reward.map(|reward| Box::new(reward) as Box<dyn RewardModel + Send + Sync>);
     let options = ServerOptions { token, queue: args.queue, body_bytes: args.body_bytes, ..ServerOptions::default() };
     let server = Server::bind(SocketAddr::new(args.host, args.port), engine, reward, options).bad_input()?;

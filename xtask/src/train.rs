@@ -16,7 +16,7 @@ use janus_train::{Decoder, Dpo, DpoConfig, Objective, Orpo, Reference, Reference
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::generate::device;
+use crate::device;
 use crate::progress::{Progress, Unit};
 use recipe::{Kind, Recipe};
 use samples::Watch;
@@ -101,7 +101,7 @@ const BF16_ON_CPU: &str = "weights in bf16 on a CPU train many times slower than
 
 /// The model that training starts from.
 fn start(recipe: &Recipe, config: &ModelConfig) -> Result<Decoder, CommandError> {
-    let (settings, device) = (&recipe.train.settings, device()?);
+    let (settings, device) = (&recipe.train.settings, device::first()?);
     if settings.dtype == WeightType::Bf16 && device.is_cpu() {
         eprintln!("{BF16_ON_CPU}");
     }

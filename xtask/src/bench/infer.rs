@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::Device;
 use janus_core::{ChatModel as _, ChatRequest, Message, SamplingParams};
 use janus_infer::{Engine, EngineOptions, Feed, KvCache, Logits, Model};
 use serde_json::json;
 
 use super::{median, peak_mb};
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::device::{self, DeviceArg};
 
 /// Tokens of the prompt that is read.
 const PREFILL: usize = 512;
@@ -40,6 +40,8 @@ pub struct Args {
     /// GGUF file or model folder
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Threads; as many as cores if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
@@ -51,7 +53,8 @@ pub struct Args {
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let threads = args.threads.map_or(0, |threads| threads as usize);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().failure()?;
-    let engine = Engine::load(&args.model, &Device::Cpu, EngineOptions::default()).bad_input()?;
+    let device = args.device.open()?;
+    let engine = Engine::load(&args.model, &device, EngineOptions::default()).bad_input()?;
     let context = engine.context();
     if context < PREFILL {
         return Err(CommandError::bad_input(format!("{}: its context of {context} has no {PREFILL} tokens", args.model.display())));
@@ -77,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         "decode_b8_tokens_per_s": together,
         "peak_mb": peak_mb,
         "best_of_16_ratio": best_of,
+        "device": device::name(&device),
         "threads": pool.current_num_threads(),
         "runs": args.runs,
     });

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::rows::{ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::device;
 use crate::generate;
 use crate::progress::{Progress, Unit};
 
@@ -168,7 +169,7 @@ fn model(args: &Args) -> Result<Box<dyn ChatModel>, CommandError> {
     let service = &args.service;
     if !args.model.starts_with("http://") && !args.model.starts_with("https://") {
         eprintln!("construct: loading {}", args.model);
-        return Ok(Box::new(generate::load(args.model.as_ref(), None, None)?));
+        return Ok(Box::new(generate::load(args.model.as_ref(), None, None, &device::first()?)?));
     }
     let Some(name) = &service.model_name else {
         return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use janus_core::ChatTemplate;
 use janus_infer::{RewardEngine, RewardOptions};
 use serde_json::{Value, json};
 
-use super::device;
 use crate::command::{Blame as _, CommandError};
 use crate::fingerprint;
 
@@ -38,13 +38,13 @@ impl BestArgs {
     }
 
     /// The reward model, if one is asked for.
-    pub(crate) fn load(&self) -> Result<Option<RewardEngine>, CommandError> {
-        self.reward_model.as_ref().map(|path| load_reward(path, self.reward_template)).transpose()
+    pub(crate) fn load(&self, device: &Device) -> Result<Option<RewardEngine>, CommandError> {
+        self.reward_model.as_ref().map(|path| load_reward(path, self.reward_template, device)).transpose()
     }
 }
 
 /// A reward model from its folder, with its own template if none is given.
-pub(crate) fn load_reward(path: &Path, template: Option<ChatTemplate>) -> Result<RewardEngine, CommandError> {
+pub(crate) fn load_reward(path: &Path, template: Option<ChatTemplate>, device: &Device) -> Result<RewardEngine, CommandError> {
     let options = RewardOptions { template, ..RewardOptions::default() };
-    RewardEngine::load(path, &device()?, options).bad_input()
+    RewardEngine::load(path, device, options).bad_input()
 }

@@ -1,0 +1,215 @@
+//! The decoder on the CPU: weights in memory and one forward pass with a KV cache.
+//!
+//! Written on `f32` slices rather than candle tensors, for three reasons. Decoding many short sequences of
+//! a small model is a few microseconds of arithmetic per operation: allocation and dispatch of a tensor library
+//! would cost more than that. Sequences of different lengths attend to their own caches, without padding.
+//! And every sum has an order of its own ([`crate::kernel`]), so that a sequence's logits do not depend on what
+//! else is in the batch, on how its tokens were split into calls, or on the number of threads.
+//!
+//! Rows are spread over threads in one of two ways. Many sequences: each thread takes some of them through the
+//! whole model, and no thread waits for another. Few: each product is split by columns, so that the weights are
+//! read once.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::attention::{Scratch, Shape, Task, attend};
+use crate::decoder::{Decoder, Source};
+use crate::elementwise::{rms_norm, rotary_angles, rotate, swiglu};
+use crate::kernel::crew::Crew;
+use crate::linear::{Into, Linear};
+use crate::model::Feed;
+use crate::packed::Matrix;
+use crate::{ModelConfig, Result};
+
+/// Tokens of one sequence that attend together: their keys are read once.
+const ATTENTION_TOKENS: usize = 16;
+
+/// Rows from which a thread works on its own sequences rather than on its own columns; eight times as many
+/// where each thread would read the weights from memory.
+const ROWS_PER_THREAD: usize = 8;
+
+/// Rows that go through an MLP together: its inside is wider than everything else.
+const MLP_ROWS: usize = 192;
+
+/// Bytes of weights that fit into the cache that cores share.
+const CACHED_WEIGHTS: usize = 16 << 20;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// A model on the CPU: arithmetic in `f32`, weights in memory as their file has them.
+pub(crate) struct CpuDecoder {
+    config: Arc<ModelConfig>,
+    weights: Decoder<Linear, Vec<f32>>,
+    frequencies: Vec<f32>,
+    /// Rows of the head: the vocabulary, or 1 for a value head.
+    outputs: usize,
+    /// Rows from which a thread works on its own sequences.
+    rows_per_thread: usize,
+}
+
+impl CpuDecoder {
+    pub(crate) fn build(config: &Arc<ModelConfig>, value_head: Option<Matrix<'_>>, source: &Source<'_, '_>) -> Result<Self> {
+        let outputs = value_head.as_ref().map_or(config.vocab_size, |head| head.rows);
+        let value_head = value_head.map(|head| Linear::pack(&[head]));
+        let weights = Decoder::build(config, value_head, source, Ok, |matrices| Ok(Linear::pack(matrices)))?;
+        let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
+        let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
+        Ok(Self { config: Arc::clone(config), weights, frequencies: config.rotary_frequencies(), outputs, rows_per_thread })
+    }
+
+    /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted.
+    pub(crate) fn forward(&self, feeds: &mut [Feed<'_>], logits: &mut [f32]) {
+        let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
+        let workers = rayon::current_num_threads();
+        if workers > 1 && feeds.len() >= workers && rows >= self.rows_per_thread * workers {
+            split(feeds, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
+                self.forward_rows(feeds, logits, &Crew::alone());
+            });
+        } else {
+            Crew::of_all(|crew| self.forward_rows(feeds, logits, crew));
+        }
+    }
+
+    fn forward_rows(&self, feeds: &mut [Feed<'_>], logits: &mut [f32], crew: &Crew) {
+        let (config, weights) = (&self.config, &self.weights);
+        let (hidden, head_dim) = (config.hidden_size, config.head_dim);
+        let eps = config.rms_norm_eps as f32;
+        let shape =
+            Shape { heads: config.num_attention_heads, kv_heads: config.num_key_value_heads, head_dim, window: config.sliding_window };
+        let (q_width, kv_width) = (shape.width(), shape.kv_heads * head_dim);
+        let qkv_width = q_width + 2 * kv_width;
+        let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
+
+        let mut x = vec![0f32; rows * hidden];
+        let mut angles = Vec::with_capacity(rows * head_dim);
+        let tokens = feeds.iter().flat_map(|feed| feed.tokens.iter().enumerate().map(|(i, &id)| (feed.cache.len() + i, id as usize)));
+        let table = weights.embedding.as_ref().unwrap_or(&weights.head);
+        for ((position, id), x) in tokens.zip(x.chunks_exact_mut(hidden)) {
+            table.copy_row(id, x);
+            rotary_angles(position, &self.frequencies, &mut angles);
+        }
+
+        feeds.iter_mut().for_each(|feed| feed.cache.reserve(feed.tokens.len()));
+        let mut normed = vec![0f32; rows * hidden];
+        let mut qkv = vec![0f32; rows * qkv_width];
+        let mut attended = vec![0f32; rows * q_width];
+        let mlp_rows = rows.min(MLP_ROWS);
+        let mut gate_up = vec![0f32; mlp_rows * 2 * config.intermediate_size];
+        let mut inner = vec![0f32; mlp_rows * config.intermediate_size];
+        for (layer, block) in weights.blocks.iter().enumerate() {
+            rms_norm(&x, &block.attention_norm, eps, &mut normed);
+            block.qkv.apply(&normed, &mut qkv, Into::Replace, crew);
+            let mut rows = qkv.chunks_exact_mut(qkv_width).zip(angles.chunks_exact(head_dim));
+            for feed in feeds.iter_mut() {
+                let start = feed.cache.len();
+                for (i, (row, angles)) in rows.by_ref().take(feed.tokens.len()).enumerate() {
+                    let (rotated, values) = row.split_at_mut(q_width + kv_width);
+                    rotate(rotated, angles);
+                    feed.cache.push(layer, start + i, &rotated[q_width..], values);
+                }
+            }
+            let tasks = tasks(shape, feeds, layer, &qkv, qkv_width, &mut attended);
+            if rows_worth_splitting(feeds) {
+                crew.for_each(tasks, |task| SCRATCH.with_borrow_mut(|scratch| attend(shape, task, scratch)));
+            } else {
+                SCRATCH.with_borrow_mut(|scratch| tasks.into_iter().for_each(|task| attend(shape, task, scratch)));
+            }
+            block.attention_out.apply(&attended, &mut x, Into::Add, crew);
+            rms_norm(&x, &block.mlp_norm, eps, &mut normed);
+            for (normed, x) in normed.chunks(MLP_ROWS * hidden).zip(x.chunks_mut(MLP_ROWS * hidden)) {
+                let rows = x.len() / hidden;
+                let gate_up = &mut gate_up[..rows * 2 * config.intermediate_size];
+                let inner = &mut inner[..rows * config.intermediate_size];
+                block.gate_up.apply(normed, gate_up, Into::Replace, crew);
+                swiglu(gate_up, config.intermediate_size, inner);
+                block.down.apply(inner, x, Into::Add, crew);
+            }
+        }
+
+        let mut wanted = Vec::with_capacity(feeds.iter().map(Feed::rows_out).sum::<usize>() * hidden);
+        let mut end = 0;
+        for feed in feeds.iter_mut() {
+            feed.cache.advance(feed.tokens.len());
+            end += feed.tokens.len();
+            wanted.extend_from_slice(&x[(end - feed.rows_out()) * hidden..end * hidden]);
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let normed = &mut normed[..wanted.len()];
+        rms_norm(&wanted, &weights.final_norm, eps, normed);
+        weights.head.apply(normed, logits, Into::Replace, crew);
+    }
+}
+
+/// Query-key pairs enough for a second thread to pay.
+fn rows_worth_splitting(feeds: &[Feed<'_>]) -> bool {
+    feeds.iter().map(|feed| feed.tokens.len() * (feed.cache.len() + feed.tokens.len())).sum::<usize>() >= 128
+}
+
+/// Cuts the attention of one layer into pieces: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or, of
+/// a single token, one key/value head.
+fn tasks<'a>(
+    shape: Shape,
+    feeds: &'a [Feed<'_>],
+    layer: usize,
+    qkv: &'a [f32],
+    qkv_width: usize,
+    mut attended: &'a mut [f32],
+) -> Vec<Task<'a>> {
+    let mut tasks = Vec::new();
+    let mut row = 0;
+    for feed in feeds {
+        let len = feed.tokens.len();
+        let heads_each = if len == 1 { 1 } else { shape.kv_heads };
+        for token in (0..len).step_by(ATTENTION_TOKENS) {
+            let tokens = (len - token).min(ATTENTION_TOKENS);
+            for head in (0..shape.kv_heads).step_by(heads_each) {
+                let width = heads_each * shape.width() / shape.kv_heads;
+                let (out, rest) = std::mem::take(&mut attended).split_at_mut(tokens * width);
+                attended = rest;
+                let queries = &qkv[(row + token) * qkv_width..];
+                let position = feed.cache.len() + token;
+                tasks.push(Task {
+                    cache: &*feed.cache,
+                    layer,
+                    queries,
+                    stride: qkv_width,
+                    position,
+                    kv_heads: head..head + heads_each,
+                    out,
+                });
+            }
+        }
+        row += len;
+    }
+    tasks
+}
+
+/// Cuts the sequences into runs of about `share` rows, each with its part of the logits.
+fn split<'s, 'f>(
+    mut feeds: &'s mut [Feed<'f>],
+    mut logits: &'s mut [f32],
+    vocab_size: usize,
+    share: usize,
+) -> Vec<(&'s mut [Feed<'f>], &'s mut [f32])> {
+    let mut parts = Vec::new();
+    while !feeds.is_empty() {
+        let (mut count, mut rows, mut rows_out) = (0, 0, 0);
+        while count < feeds.len() && rows < share {
+            rows += feeds[count].tokens.len();
+            rows_out += feeds[count].rows_out();
+            count += 1;
+        }
+        let (part, rest) = std::mem::take(&mut feeds).split_at_mut(count);
+        let (part_logits, rest_logits) = std::mem::take(&mut logits).split_at_mut(rows_out * vocab_size);
+        parts.push((part, part_logits));
+        (feeds, logits) = (rest, rest_logits);
+    }
+    parts
+}

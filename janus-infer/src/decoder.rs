@@ -1,0 +1,90 @@
+//! A decoder's weights by their places, in the form in which a backend multiplies them.
+
+use crate::packed::Matrix;
+use crate::{ModelConfig, Result, Weights};
+
+/// The weights of a Llama or Mistral model: matrices as `M`, norms as `N`.
+pub(crate) struct Decoder<M, N> {
+    /// Of its own; if there is none, the head's rows serve.
+    pub embedding: Option<M>,
+    pub blocks: Vec<Block<M, N>>,
+    pub final_norm: N,
+    pub head: M,
+}
+
+pub(crate) struct Block<M, N> {
+    pub attention_norm: N,
+    /// Queries, keys and values of a token in one product.
+    pub qkv: M,
+    pub attention_out: M,
+    pub mlp_norm: N,
+    pub gate_up: M,
+    pub down: M,
+}
+
+/// Reads a tensor of a name and shape, as `f32`.
+type ReadVector<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+/// Reads a matrix of a name, rows and depth.
+type ReadMatrix<'a, 'w> = dyn Fn(&str, usize, usize) -> Result<Matrix<'w>> + 'a;
+
+/// Where weights come from.
+pub(crate) struct Source<'a, 'w> {
+    pub vector: Box<ReadVector<'a>>,
+    pub matrix: Box<ReadMatrix<'a, 'w>>,
+}
+
+impl<'w> Source<'w, 'w> {
+    /// What a function tells, by names and shapes.
+    pub(crate) fn in_f32(weight: &'w ReadVector<'w>) -> Self {
+        let matrix = |name: &str, rows: usize, depth: usize| Ok(Matrix::in_f32(&weight(name, &[rows, depth])?, rows, depth));
+        Self { vector: Box::new(weight), matrix: Box::new(matrix) }
+    }
+
+    /// A checkpoint.
+    pub(crate) fn of(weights: &'w Weights) -> Self {
+        Self {
+            vector: Box::new(|name, shape| weights.read(name, shape)),
+            matrix: Box::new(|name, rows, depth| weights.matrix(name, rows, depth)),
+        }
+    }
+}
+
+impl<M, N> Decoder<M, N> {
+    /// Reads all weights. `pack` takes matrices that share their input and makes one of them, the first above the
+    /// others. A `value_head` takes the place of the language model's head.
+    pub(crate) fn build(
+        config: &ModelConfig,
+        value_head: Option<M>,
+        source: &Source<'_, '_>,
+        norm: impl Fn(Vec<f32>) -> Result<N>,
+        pack: impl Fn(&[Matrix<'_>]) -> Result<M>,
+    ) -> Result<Self> {
+        let (hidden, ffn, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim);
+        let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
+        let block = |layer: usize| -> Result<Block<M, N>> {
+            let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
+            let norm = |tail: &str| norm((source.vector)(&name(tail), &[hidden])?);
+            let pack = |depth: usize, tails: &[(&str, usize)]| -> Result<M> {
+                let matrices = tails.iter().map(|(tail, rows)| (source.matrix)(&name(tail), *rows, depth));
+                pack(&matrices.collect::<Result<Vec<_>>>()?)
+            };
+            Ok(Block {
+                attention_norm: norm("input_layernorm")?,
+                qkv: pack(hidden, &[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)])?,
+                attention_out: pack(q, &[("self_attn.o_proj", hidden)])?,
+                mlp_norm: norm("post_attention_layernorm")?,
+                gate_up: pack(hidden, &[("mlp.gate_proj", ffn), ("mlp.up_proj", ffn)])?,
+                down: pack(ffn, &[("mlp.down_proj", hidden)])?,
+            })
+        };
+        let of_vocabulary = |name: &str| pack(&[(source.matrix)(name, config.vocab_size, hidden)?]);
+        let table = || of_vocabulary("model.embed_tokens.weight");
+        let (embedding, head) = match value_head {
+            Some(head) => (Some(table()?), head),
+            None if config.tie_word_embeddings => (None, table()?),
+            None => (Some(table()?), of_vocabulary("lm_head.weight")?),
+        };
+        let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?;
+        Ok(Self { embedding, blocks, final_norm: norm((source.vector)("model.norm.weight", &[hidden])?)?, head })
+    }
+}

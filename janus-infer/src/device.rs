@@ -1,0 +1,214 @@
+//! The decoder on a device, through candle's operations.
+//!
+//! All rows of a call go through each product together. Their keys and values are written to a pool of blocks
+//! ([`Pool`]); attention gathers the blocks of sequences that are alike and pads them to one length ([`plan`]). What
+//! says where is made once for a call and is the same for all layers; nothing comes back from the device but the logits.
+//!
+//! Rows are `f32` between the layers, and so are norms, rotations and softmax; products are of the weights' type.
+//! candle-nn's fused operations are used, which have no backward pass and need none here.
+
+mod plan;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::ops::{rms_norm, softmax_last_dim};
+use candle_nn::rotary_emb::rope_thd;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use crate::decoder::{Decoder, Source};
+use crate::elementwise::rotary_angles;
+use crate::encoding::Encoding;
+use crate::model::Feed;
+use crate::packed::Matrix;
+use crate::{ModelConfig, Result};
+use plan::{Attend, Plan, Shape};
+pub(crate) use pool::Pool;
+use pool::Slabs;
+
+/// A model on a device.
+pub(crate) struct DeviceDecoder {
+    config: Arc<ModelConfig>,
+    device: Device,
+    /// Of products, keys and values.
+    dtype: DType,
+    /// Matrices are `[rows, depth]`, as in checkpoints.
+    weights: Decoder<Tensor, Tensor>,
+    frequencies: Vec<f32>,
+    pool: Arc<Pool>,
+}
+
+impl DeviceDecoder {
+    /// The type to compute in: that of the first layer's queries. Quantised weights become `f16`, which keeps their scales and has
+    /// three bits more than `bf16`.
+    pub(crate) fn dtype(config: &ModelConfig, source: &Source<'_, '_>) -> Result<DType> {
+        let width = config.num_attention_heads * config.head_dim;
+        let queries = (source.matrix)("model.layers.0.self_attn.q_proj.weight", width, config.hidden_size)?;
+        Ok(float(queries.encoding).unwrap_or(DType::F16))
+    }
+
+    /// Reads the weights. A `value_head` stays `f32`.
+    pub(crate) fn build(
+        config: &Arc<ModelConfig>,
+        value_head: Option<&[f32]>,
+        source: &Source<'_, '_>,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        let hidden = config.hidden_size;
+        let head = value_head.map(|head| upload(&[Matrix::in_f32(head, 1, hidden)], DType::F32, device)).transpose()?;
+        let norm = |weight: Vec<f32>| Ok(Tensor::from_vec(weight, hidden, device)?);
+        let weights = Decoder::build(config, head, source, norm, |matrices| upload(matrices, dtype, device))?;
+        let pool = Arc::new(Pool::new(config, device, dtype));
+        Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies: config.rotary_frequencies(), pool })
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted. After an error the caches are empty.
+    pub(crate) fn forward(&self, feeds: &mut [Feed<'_>], logits: &mut [f32]) -> Result<()> {
+        let mut slabs = self.pool.lock();
+        let done = self.forward_rows(&mut slabs, feeds, logits);
+        for feed in feeds.iter_mut() {
+            match &done {
+                Ok(()) => feed.cache.advance(feed.tokens.len()),
+                Err(_) => feed.cache.clear(),
+            }
+        }
+        Ok(done?)
+    }
+
+    fn forward_rows(&self, slabs: &mut Slabs, feeds: &mut [Feed<'_>], logits: &mut [f32]) -> candle_core::Result<()> {
+        let Self { config, device, dtype, weights, .. } = self;
+        let (heads, kv_heads, head_dim) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+        let (ffn, eps) = (config.intermediate_size, config.rms_norm_eps as f32);
+        let ids: Vec<u32> = feeds.iter().flat_map(|feed| feed.tokens).copied().collect();
+        let rows = ids.len();
+
+        let mut copies = Vec::new();
+        feeds.iter_mut().for_each(|feed| feed.cache.reserve_on_device(feed.tokens.len(), &mut copies));
+        self.pool.prepare(slabs, &copies)?;
+        let plan = Plan::new(Shape { heads, kv_heads, head_dim, window: config.sliding_window }, feeds, device)?;
+        let (cosines, sines) = self.angles(feeds)?;
+
+        let table = weights.embedding.as_ref().unwrap_or(&weights.head);
+        let mut x = table.index_select(&Tensor::from_vec(ids, rows, device)?, 0)?.to_dtype(DType::F32)?;
+        for (layer, block) in weights.blocks.iter().enumerate() {
+            let normed = rms_norm(&x, &block.attention_norm, eps)?.to_dtype(*dtype)?;
+            let qkv = product(&normed, &block.qkv)?.reshape((rows, heads + 2 * kv_heads, head_dim))?;
+            let turned = qkv.narrow(1, 0, heads + kv_heads)?.to_dtype(DType::F32)?.contiguous()?.unsqueeze(0)?;
+            let turned = rope_thd(&turned, &cosines, &sines)?.squeeze(0)?;
+            let queries = (turned.narrow(1, 0, heads)? * (1.0 / (head_dim as f64).sqrt()))?.to_dtype(*dtype)?;
+            let of_heads = |rows: &Tensor, first: usize| rows.narrow(1, first, kv_heads)?.transpose(0, 1)?.to_dtype(*dtype)?.contiguous();
+            slabs.write(layer, &plan.writes, [&of_heads(&turned, heads)?, &of_heads(&qkv, heads + kv_heads)?])?;
+            let attended = plan.attends.iter().map(|attend| self.attend(slabs, layer, attend, &queries));
+            let attended = match attended.collect::<candle_core::Result<Vec<_>>>()?.as_slice() {
+                [one] => one.clone(),
+                many => Tensor::cat(many, 0)?,
+            };
+            let attended = plan.order.iter().try_fold(attended, |attended, order| attended.index_select(order, 0))?;
+            x = (x + product(&attended, &block.attention_out)?.to_dtype(DType::F32)?)?;
+
+            let normed = rms_norm(&x, &block.mlp_norm, eps)?.to_dtype(*dtype)?;
+            let gate_up = product(&normed, &block.gate_up)?;
+            let inner = (gate_up.narrow(1, 0, ffn)?.silu()? * gate_up.narrow(1, ffn, ffn)?)?;
+            x = (x + product(&inner, &block.down)?.to_dtype(DType::F32)?)?;
+        }
+
+        let mut end = 0;
+        let wanted = feeds.iter().flat_map(|feed| {
+            end += feed.tokens.len();
+            (end - feed.rows_out()) as u32..end as u32
+        });
+        let wanted: Vec<u32> = wanted.collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let count = wanted.len();
+        let x = if count == rows { x } else { x.index_select(&Tensor::from_vec(wanted, count, device)?, 0)? };
+        let normed = rms_norm(&x, &weights.final_norm, eps)?.to_dtype(weights.head.dtype())?;
+        let rows = product(&normed, &weights.head)?.to_dtype(DType::F32)?;
+        logits.copy_from_slice(&rows.flatten_all()?.to_vec1()?);
+        Ok(())
+    }
+
+    /// Attention of a group's tokens, `[spans * tokens, heads * head_dim]`, given the queries of all rows, `[rows, heads, head_dim]`.
+    fn attend(&self, slabs: &Slabs, layer: usize, attend: &Attend, queries: &Tensor) -> candle_core::Result<Tensor> {
+        let (kv_heads, head_dim) = (self.config.num_key_value_heads, self.config.head_dim);
+        let group = self.config.num_attention_heads / kv_heads;
+        let Attend { spans, tokens, positions, rows, blocks, mask } = attend;
+        let queries = rows.iter().try_fold(queries.clone(), |queries, rows| queries.index_select(rows, 0))?;
+        let queries = queries.reshape((*spans, *tokens, kv_heads, group, head_dim))?.permute((2, 0, 3, 1, 4))?;
+        let queries = queries.contiguous()?.reshape((kv_heads, *spans, group * tokens, head_dim))?;
+        let [keys, values] = slabs.read(layer, blocks)?;
+        let of_spans = |gathered: Tensor| gathered.reshape((kv_heads, *spans, *positions, head_dim));
+        let scores = queries.matmul(&of_spans(keys)?.t()?)?.to_dtype(DType::F32)?;
+        let scores = scores.reshape((kv_heads, *spans, group, *tokens, *positions))?.broadcast_add(mask)?;
+        let shares = softmax_last_dim(&scores)?.to_dtype(self.dtype)?;
+        let shares = shares.reshape((kv_heads, *spans, group * tokens, *positions))?;
+        let attended = shares.matmul(&of_spans(values)?)?.reshape((kv_heads, *spans, group, *tokens, head_dim))?;
+        attended.permute((1, 3, 0, 2, 4))?.contiguous()?.reshape((spans * tokens, kv_heads * group * head_dim))
+    }
+
+    /// Cosines and sines of the new tokens' angles, `[rows, head_dim / 2]` each.
+    fn angles(&self, feeds: &[Feed<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
+        let mut angles = Vec::new();
+        for feed in feeds {
+            (0..feed.tokens.len()).for_each(|i| rotary_angles(feed.cache.len() + i, &self.frequencies, &mut angles));
+        }
+        let half = self.frequencies.len();
+        let angles = Tensor::from_vec(angles, ((), 2, half), &self.device)?;
+        let part = |which: usize| angles.narrow(1, which, 1)?.squeeze(1)?.contiguous();
+        Ok((part(0)?, part(1)?))
+    }
+}
+
+/// `x Wᵀ`.
+fn product(x: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {
+    x.matmul(&weight.transpose(D::Minus2, D::Minus1)?)
+}
+
+/// The type of numbers that a device computes with; none for quantised ones.
+fn float(encoding: Encoding) -> Option<DType> {
+    match encoding {
+        Encoding::F32 => Some(DType::F32),
+        Encoding::F16 => Some(DType::F16),
+        Encoding::Bf16 => Some(DType::BF16),
+        _ => None,
+    }
+}
+
+/// Matrices one below the other, `[rows, depth]`.
+fn upload(matrices: &[Matrix<'_>], dtype: DType, device: &Device) -> Result<Tensor> {
+    let depth = matrices.first().map_or(0, |matrix| matrix.depth);
+    let rows: Vec<_> = matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix, row))).collect();
+    let width = depth * dtype.size_in_bytes();
+    let mut bytes = vec![0; rows.len() * width];
+    bytes.par_chunks_exact_mut(width).zip(&rows).for_each_init(
+        || vec![0f32; depth],
+        |values, (out, (matrix, row))| {
+            let row = matrix.row(*row);
+            if float(matrix.encoding) == Some(dtype) {
+                return out.copy_from_slice(row);
+            }
+            matrix.encoding.decode(row, values);
+            match dtype {
+                DType::F16 => write(out, values, |value| f16::from_f32(value).to_le_bytes()),
+                DType::BF16 => write(out, values, |value| bf16::from_f32(value).to_le_bytes()),
+                _ => write(out, values, f32::to_le_bytes),
+            }
+        },
+    );
+    Ok(Tensor::from_raw_buffer(&bytes, dtype, &[rows.len(), depth], device)?)
+}
+
+fn write<const N: usize>(out: &mut [u8], values: &[f32], bytes: impl Fn(f32) -> [u8; N]) {
+    let (out, _) = out.as_chunks_mut();
+    out.iter_mut().zip(values).for_each(|(out, value)| *out = bytes(*value));
+}

@@ -1,0 +1,318 @@
+//! What a forward pass does where: which rows go to which places of the pool, and which tokens attend together.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::cache::BLOCK;
+use crate::model::Feed;
+
+/// Neighbouring tokens of a sequence that attend together: a longer piece would compute as many scores again that are masked.
+const SPAN_TOKENS: usize = 512;
+/// Numbers that an attention may hold at a time, for scores and for gathered keys and values.
+const MOST: usize = 1 << 26;
+/// Numbers so few that padding to them costs less than one more call of each operation.
+const FREE: usize = 1 << 20;
+/// Rows from which copying them in one go is worth an operation of its own; the others are scattered, one row after the other.
+const RUN: usize = 16;
+
+/// The sizes that a plan needs.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    pub window: Option<usize>,
+}
+
+impl Shape {
+    /// Numbers of an attention of `tokens` over `blocks`: scores, keys and values.
+    fn numbers(self, tokens: usize, blocks: usize) -> usize {
+        blocks * BLOCK * (self.heads * tokens + 2 * self.kv_heads * self.head_dim)
+    }
+}
+
+/// The new tokens of a sequence.
+#[derive(Debug, Clone, Copy)]
+struct New {
+    /// Index of the feed.
+    feed: usize,
+    /// Row of the first among all of the call.
+    row: usize,
+    /// Its position.
+    position: usize,
+    tokens: usize,
+}
+
+/// Neighbouring new tokens of a sequence with the blocks that they see.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    new: New,
+    first_block: usize,
+    blocks: usize,
+}
+
+/// Spans that attend together, each padded to `tokens` and `blocks`.
+#[derive(Debug, Default)]
+struct Group {
+    spans: Vec<Span>,
+    tokens: usize,
+    blocks: usize,
+}
+
+/// Rows that lie side by side in the pool.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub row: usize,
+    /// The position in the pool of the first.
+    pub slot: usize,
+    pub len: usize,
+}
+
+/// Where the call's keys and values go.
+pub(super) struct Writes {
+    pub runs: Vec<Run>,
+    /// The rows that are in no run, `[rows]`, and their positions in the pool, `[kv_heads, rows, head_dim]`.
+    pub single: Option<(Tensor, Tensor)>,
+}
+
+/// An attention over the spans of a group, on the device.
+pub(super) struct Attend {
+    pub spans: usize,
+    /// Of a span.
+    pub tokens: usize,
+    /// Positions that a span sees, in whole blocks.
+    pub positions: usize,
+    /// Rows of the spans' tokens, `[spans * tokens]`; none if they are the call's rows.
+    pub rows: Option<Tensor>,
+    /// Numbers of the blocks, `[spans * blocks]`.
+    pub blocks: Tensor,
+    /// What is added to scores: 0, or `-inf` where a token does not see a position; `[1, spans, 1, tokens, positions]`.
+    pub mask: Tensor,
+}
+
+pub(super) struct Plan {
+    pub writes: Writes,
+    pub attends: Vec<Attend>,
+    /// For each of the call's rows, where the attentions' rows, one group below the other, have it; none if they are in order.
+    pub order: Option<Tensor>,
+}
+
+impl Plan {
+    /// A plan for feeds whose blocks are reserved.
+    pub(super) fn new(shape: Shape, feeds: &[Feed<'_>], device: &Device) -> Result<Self> {
+        let mut row = 0;
+        let new = feeds.iter().enumerate().map(|(feed, Feed { tokens, cache, .. })| {
+            row += tokens.len();
+            New { feed, row: row - tokens.len(), position: cache.len(), tokens: tokens.len() }
+        });
+        let new: Vec<New> = new.collect();
+        let tables: Vec<Vec<u32>> = feeds.iter().map(|feed| feed.cache.indices().collect()).collect();
+        let groups = groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect());
+        let placed = |group: &Group| {
+            group.spans.iter().flat_map(|span| padded(span.new.row..span.new.row + span.new.tokens, group.tokens)).collect()
+        };
+        let rows: Vec<Vec<u32>> = groups.iter().map(placed).collect();
+        let in_order = |rows: &[u32]| rows.iter().copied().eq(0..row as u32);
+        let attends = groups.iter().zip(&rows).map(|(group, rows)| {
+            let rows = if in_order(rows) { None } else { Some(rows.as_slice()) };
+            attend(shape, group, rows, &tables, device)
+        });
+        let attends = attends.collect::<Result<_>>()?;
+        let rows = rows.concat();
+        let order = if in_order(&rows) {
+            None
+        } else {
+            let mut order = vec![0; row];
+            // A span is padded with its last row again: the last of them stands, they are all the same.
+            rows.iter().zip(0u32..).for_each(|(row, at)| order[*row as usize] = at);
+            Some(Tensor::from_vec(order, row, device)?)
+        };
+        Ok(Self { writes: writes(shape, &new, &tables, device)?, attends, order })
+    }
+}
+
+/// The numbers of a range, then its last again and again, `len` in all.
+fn padded(range: std::ops::Range<usize>, len: usize) -> impl Iterator<Item = u32> {
+    let last = range.end - 1;
+    (0..len).map(move |i| (range.start + i).min(last) as u32)
+}
+
+/// Cuts the new tokens of a sequence.
+fn spans(shape: Shape, new: New) -> impl Iterator<Item = Span> {
+    let end = new.position + new.tokens;
+    let seen = shape.window.map_or(end, |window| end.min(window + SPAN_TOKENS)).div_ceil(BLOCK);
+    let each = ((MOST / (seen * BLOCK)).saturating_sub(2 * shape.kv_heads * shape.head_dim) / shape.heads).clamp(1, SPAN_TOKENS);
+    (0..new.tokens).step_by(each).map(move |start| {
+        let position = new.position + start;
+        let tokens = each.min(new.tokens - start);
+        let first_block = shape.window.map_or(0, |window| (position + 1).saturating_sub(window)) / BLOCK;
+        let blocks = (position + tokens).div_ceil(BLOCK) - first_block;
+        Span { new: New { row: new.row + start, position, tokens, ..new }, first_block, blocks }
+    })
+}
+
+/// Puts spans together that are so much alike that padding costs little.
+fn groups(shape: Shape, mut spans: Vec<Span>) -> Vec<Group> {
+    spans.sort_by_key(|span| std::cmp::Reverse((span.new.tokens, span.blocks)));
+    let mut groups: Vec<Group> = Vec::new();
+    let mut needed = 0;
+    for span in spans {
+        let own = shape.numbers(span.new.tokens, span.blocks);
+        if let Some(group) = groups.last_mut() {
+            let (tokens, blocks) = (group.tokens.max(span.new.tokens), group.blocks.max(span.blocks));
+            let held = (group.spans.len() + 1) * shape.numbers(tokens, blocks);
+            if held <= MOST && (held <= FREE || held <= 2 * (needed + own)) {
+                (group.tokens, group.blocks) = (tokens, blocks);
+                group.spans.push(span);
+                needed += own;
+                continue;
+            }
+        }
+        groups.push(Group { tokens: span.new.tokens, blocks: span.blocks, spans: vec![span] });
+        needed = own;
+    }
+    // Rows in the call's order, as far as it goes, need not be gathered.
+    groups.iter_mut().for_each(|group| group.spans.sort_by_key(|span| span.new.row));
+    groups.sort_by_key(|group| group.spans[0].new.row);
+    groups
+}
+
+fn attend(shape: Shape, group: &Group, rows: Option<&[u32]>, tables: &[Vec<u32>], device: &Device) -> Result<Attend> {
+    let Group { spans, tokens, blocks } = group;
+    let (count, positions) = (spans.len(), blocks * BLOCK);
+    let mut numbers = Vec::with_capacity(count * blocks);
+    let (mut first, mut last) = (Vec::with_capacity(count * tokens), Vec::with_capacity(count * tokens));
+    for span in spans {
+        numbers.extend(&tables[span.new.feed][span.first_block..][..span.blocks]);
+        numbers.resize(numbers.len() + blocks - span.blocks, super::Pool::ZEROS);
+        // Numbers below 2²⁴, which `f32` holds: what every device can compare.
+        let begin = span.first_block * BLOCK;
+        for position in padded(span.new.position..span.new.position + span.new.tokens, *tokens) {
+            let from = shape.window.map_or(0, |window| (position as usize + 1).saturating_sub(window));
+            first.push(from.saturating_sub(begin) as f32);
+            last.push((position as usize - begin) as f32);
+        }
+    }
+    let at = Tensor::arange(0u32, positions as u32, device)?.to_dtype(DType::F32)?.reshape((1, 1, positions))?;
+    let of_tokens = |values: Vec<f32>| Tensor::from_vec(values, (count, *tokens, 1), device);
+    let whole = (count, *tokens, positions);
+    let (seen, hidden) = (Tensor::zeros(whole, DType::F32, device)?, Tensor::full(f32::NEG_INFINITY, whole, device)?);
+    let mask = at.broadcast_le(&of_tokens(last)?)?.where_cond(&seen, &hidden)?;
+    let mask = match shape.window {
+        Some(_) => at.broadcast_ge(&of_tokens(first)?)?.where_cond(&mask, &hidden)?,
+        None => mask,
+    };
+    Ok(Attend {
+        spans: count,
+        tokens: *tokens,
+        positions,
+        rows: rows.map(|rows| Tensor::from_slice(rows, rows.len(), device)).transpose()?,
+        blocks: Tensor::from_vec(numbers, count * blocks, device)?,
+        mask: mask.reshape((1, count, 1, *tokens, positions))?,
+    })
+}
+
+fn writes(shape: Shape, new: &[New], tables: &[Vec<u32>], device: &Device) -> Result<Writes> {
+    let mut runs: Vec<Run> = Vec::new();
+    for new in new {
+        let slots = (new.position..new.position + new.tokens).map(|p| tables[new.feed][p / BLOCK] as usize * BLOCK + p % BLOCK);
+        for (row, slot) in (new.row..).zip(slots) {
+            match runs.last_mut() {
+                Some(run) if run.slot + run.len == slot => run.len += 1,
+                _ => runs.push(Run { row, slot, len: 1 }),
+            }
+        }
+    }
+    let short: Vec<Run> = runs.extract_if(.., |run| run.len < RUN).collect();
+    let of_runs =
+        |start: fn(&Run) -> usize| short.iter().flat_map(move |run| (start(run)..start(run) + run.len).map(|at| at as u32)).collect();
+    let (rows, slots): (Vec<u32>, Vec<u32>) = (of_runs(|run| run.row), of_runs(|run| run.slot));
+    let count = rows.len();
+    let single = if count == 0 {
+        None
+    } else {
+        let slots = Tensor::from_vec(slots, (1, count, 1), device)?.broadcast_as((shape.kv_heads, count, shape.head_dim))?;
+        Some((Tensor::from_vec(rows, count, device)?, slots.contiguous()?))
+    };
+    Ok(Writes { runs, single })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Every new token attends once, sees all that it may, and padding at most doubles what is much.
+        #[test]
+        fn every_token_attends_once(
+            feeds in prop::collection::vec((0usize..3000, prop_oneof![Just(1usize), 1usize..2000]), 1..20),
+            window in prop::option::of(1usize..700),
+            heads in 1usize..5,
+        ) {
+            let shape = Shape { heads: 4 * heads, kv_heads: heads, head_dim: 64, window };
+            let mut row = 0;
+            let mut all = Vec::new();
+            for (feed, (position, tokens)) in feeds.iter().enumerate() {
+                all.extend(spans(shape, New { feed, row, position: *position, tokens: *tokens }));
+                row += tokens;
+            }
+            let needed: usize = all.iter().map(|span| shape.numbers(span.new.tokens, span.blocks)).sum();
+            let groups = groups(shape, all);
+            let mut seen = vec![0; row];
+            let mut held = 0;
+            for group in &groups {
+                let numbers = group.spans.len() * shape.numbers(group.tokens, group.blocks);
+                prop_assert!(numbers <= MOST || group.spans.len() == 1);
+                held += numbers.saturating_sub(FREE);
+                for span in &group.spans {
+                    prop_assert!(span.new.tokens <= group.tokens && span.blocks <= group.blocks);
+                    let end = span.new.position + span.new.tokens;
+                    prop_assert!((span.first_block + span.blocks) * BLOCK >= end && (span.first_block + span.blocks - 1) * BLOCK < end);
+                    let from = window.map_or(0, |window| (span.new.position + 1).saturating_sub(window));
+                    prop_assert!(span.first_block * BLOCK <= from);
+                    let (position, _) = feeds[span.new.feed];
+                    prop_assert!(span.new.position >= position && span.new.tokens <= SPAN_TOKENS);
+                    seen[span.new.row..][..span.new.tokens].iter_mut().for_each(|count| *count += 1);
+                }
+            }
+            prop_assert!(seen.iter().all(|count| *count == 1));
+            prop_assert!(held <= 2 * needed, "{} for {}", held, needed);
+        }
+    }
+
+    #[test]
+    fn sequences_that_are_alike_attend_together_and_others_apart() {
+        let shape = Shape { heads: 32, kv_heads: 8, head_dim: 128, window: None };
+        let new = |feed: usize, position: usize, tokens: usize| New { feed, row: feed, position, tokens };
+        let sizes = |new: &[New]| -> Vec<usize> {
+            groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect()).iter().map(|group| group.spans.len()).collect()
+        };
+        let alike: Vec<New> = (0..8).map(|feed| new(feed, 600 + 40 * feed, 1)).collect();
+        assert_eq!(sizes(&alike), [8]);
+        let mut others = alike.clone();
+        others.push(new(8, 0, 512));
+        others.push(new(9, 30_000, 1));
+        assert_eq!(sizes(&others), [8, 1, 1]);
+        let prompt = spans(shape, new(0, 0, 1200)).map(|span| (span.new.tokens, span.blocks)).collect::<Vec<_>>();
+        assert_eq!(prompt, [(512, 16), (512, 32), (176, 38)]);
+    }
+
+    #[test]
+    fn rows_that_lie_together_are_written_together() {
+        let shape = Shape { heads: 2, kv_heads: 2, head_dim: 4, window: None };
+        let new = [
+            New { feed: 0, row: 0, position: 30, tokens: 40 },
+            New { feed: 1, row: 40, position: 5, tokens: 1 },
+            New { feed: 2, row: 41, position: 0, tokens: 20 },
+        ];
+        let tables = [vec![4, 7, 8], vec![1], vec![2]];
+        let Writes { runs, single } = writes(shape, &new, &tables, &Device::Cpu).unwrap();
+        assert_eq!(runs, [Run { row: 2, slot: 7 * BLOCK, len: 38 }, Run { row: 41, slot: 2 * BLOCK, len: 20 }]);
+        let (rows, slots) = single.unwrap();
+        assert_eq!(rows.to_vec1::<u32>().unwrap(), [0, 1, 40]);
+        assert_eq!(slots.dims(), [2, 3, 4]);
+        let first = slots.get(1).unwrap().narrow(1, 3, 1).unwrap().flatten_all().unwrap();
+        assert_eq!(first.to_vec1::<u32>().unwrap(), [4 * 32 + 30, 4 * 32 + 31, 32 + 5]);
+    }
+}

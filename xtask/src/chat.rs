@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, print_now};
 use crate::generate::answers::rewarded;
-use crate::generate::{BestArgs, SamplingArgs, load};
+use crate::generate::{BestArgs, SamplingArgs};
+use crate::model;
 use preferences::Wish;
 
 /// Talk with a model
@@ -71,7 +72,7 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
         eprintln!("chat: system message: {system}");
     }
     eprintln!("chat: loading {}", args.model.display());
-    let model = load(&args.model, args.template, None)?;
+    let model = model::load(&args.model, args.template, None)?;
     let reward = args.best.load()?;
     // One session for all turns: what was said before need not be read again.
     let mut session = model.session();

@@ -8,8 +8,8 @@ use janus_infer::server::{BearerToken, Served, Server, ServerOptions};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::generate;
 use crate::generate::load_reward;
+use crate::model;
 
 /// The environment variable with the token.
 const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         eprintln!("serve: no token is set, and {} is no loopback address: whoever reaches it is answered", args.host);
     }
     eprintln!("serve: loading {}", args.model.display());
-    let mut engine = generate::load(&args.model, args.template, args.batch)?;
+    let mut engine = model::load(&args.model, args.template, args.batch)?;
     if let Some(name) = &args.name {
         engine = engine.with_name(name);
     }

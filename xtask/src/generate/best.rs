@@ -6,9 +6,9 @@ use janus_core::ChatTemplate;
 use janus_infer::{RewardEngine, RewardOptions};
 use serde_json::{Value, json};
 
-use super::device;
 use crate::command::{Blame as _, CommandError};
 use crate::fingerprint;
+use crate::model::device;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Best of N")]

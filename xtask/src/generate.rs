@@ -37,7 +37,7 @@ pub(crate) use sampling::SamplingArgs;
 ///
 /// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors, tokenizer.json and
 ///          tokenizer_config.json, or the address of an OpenAI-compatible service (http://host:port/v1,
-///          the key in OPENAI_API_KEY; one that knows no repetition penalty wants --repetition-penalty 1).
+///          the key in OPENAI_API_KEY; to one that knows no repetition penalty, give 1).
 ///          INPUT: .json, .jsonl (either also with .gz) or .parquet. With --bench:
 ///            mt-bench      {question_id, category, turns}, FastChat's question.jsonl
 ///            arena-hard    {question_id, prompt}
@@ -51,12 +51,13 @@ pub(crate) use sampling::SamplingArgs;
 ///          its reward. A row without an answer has id and error, and makes the exit code 1.
 ///          With --bench (.jsonl, or .json for one list):
 ///            mt-bench      {question_id, model_id, choices: [{index, turns}]}
-///            arena-hard    {question_id, model_id, answer, choices: [{index, turns: [{content, token_len}]}]}
+///            arena-hard    {question_id, model_id, answer,
+///                           choices: [{index, turns: [{content, token_len}]}]}
 ///            alpaca-eval   {index, dataset, instruction, output, generator}
 ///            toxicity      {prompt: {text, toxicity}, generations: [{text, toxicity: null}]}
 ///            multifaceted  {id, response}
-///          A row without an answer is left out and told, and makes the exit code 1; with --best-of only
-///          the best is there. OUTPUT.run.json says how the answers were made.
+///          A row without an answer is left out and told, and makes the exit code 1. With --best-of
+///          only the best is there. OUTPUT.run.json says how the answers were made.
 ///          OUTPUT.partial while it runs: a run that was cut off, or that left rows without an answer,
 ///          continues from there when its command is repeated, a conversation with the turn that it
 ///          had come to. A finished OUTPUT is left alone; with --bench, if it is from another model or

@@ -71,6 +71,6 @@ pub(super) fn check_record(output: &Path, name: &str, settings: &Map<String, Val
     }
     match &differing[..] {
         [] => Ok(()),
-        _ => Err(other(&format!("answers with another {}", differing.join(", another ")))),
+        _ => Err(other(&format!("the answers of another run, which differs in {}", differing.join(", ")))),
     }
 }

@@ -11,7 +11,7 @@ use janus_infer::{BestOfN, Event, Session, best_of_n};
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, print_now};
-use crate::generate::answers::rewarded;
+use crate::generate::rows::rewarded;
 use crate::generate::{BestArgs, SamplingArgs};
 use crate::model;
 use preferences::Wish;

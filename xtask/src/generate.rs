@@ -6,6 +6,7 @@ mod best;
 mod plan;
 pub mod prompts;
 mod report;
+pub(crate) mod rows;
 mod sampling;
 mod settings;
 mod text;

@@ -5,6 +5,7 @@
 mod stub;
 mod tiny;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -107,8 +108,6 @@ fn arena_hard_and_alpaca_eval_answers_are_what_their_judges_read() {
 
     let row = |index: u64| json!({ "index": index, "dataset": "koala", "instruction": format!("do {index}"), "reference_output": "b" });
     write(path, "in.jsonl", &[row(3), row(1)]);
-    let (code, report) = generate(path, "alpaca-eval", &["--force", "--output", "out.json"]);
-    assert_eq!(code, Some(2), "two outputs: {report}");
     let args = ["--model", "model", "--input", "in.jsonl", "--output", "out.json", "--max-tokens", "8"];
     let (code, report) = run(path, &[&["generate", "--bench", "alpaca-eval"], &args[..]].concat());
     assert_eq!(code, Some(0), "{report}");
@@ -163,8 +162,7 @@ fn toxicity_goes_on_from_the_prompts_themselves() {
     let raw = rows(path, "out.jsonl");
     assert_eq!(raw[0]["prompt"], json!({ "text": "a kite flies", "toxicity": 0.1 }));
     assert!(raw.iter().all(|row| row["generations"].as_array().unwrap().len() == 25), "{raw:?}");
-    let texts: std::collections::BTreeSet<&str> =
-        raw[0]["generations"].as_array().unwrap().iter().map(|one| one["text"].as_str().unwrap()).collect();
+    let texts: BTreeSet<&str> = raw[0]["generations"].as_array().unwrap().iter().map(|one| one["text"].as_str().unwrap()).collect();
     assert!(texts.len() > 5, "25 draws and not one 25 times: {texts:?}");
 
     // The template makes another text of it.

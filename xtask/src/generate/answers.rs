@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 
-use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel, Role};
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel};
 use janus_data::Journal;
 use janus_eval::bench::{self, Answers, Task};
-use janus_infer::{BestOfN, best_of_n_each};
+use janus_infer::best_of_n_each;
 use serde_json::{Value, json};
 
+use super::rows::{Answer, generations, row};
 use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
 
@@ -131,29 +132,6 @@ impl ChatModel for Kept<'_, '_> {
     }
 }
 
-/// What a request got.
-enum Answer {
-    Drawn(Vec<Generation>),
-    Chosen(BestOfN),
-}
-
-impl Answer {
-    fn generations(&self) -> &[Generation] {
-        match self {
-            Self::Drawn(generations) => generations,
-            Self::Chosen(best) => &best.candidates,
-        }
-    }
-
-    /// What goes on from here: all that was drawn, or the one that was chosen.
-    fn taken(self) -> Vec<Generation> {
-        match self {
-            Self::Drawn(generations) => generations,
-            Self::Chosen(best) => vec![best.best().clone()],
-        }
-    }
-}
-
 /// The output's lines, in the order of the tasks, each of one turn: the journal's rows, and `{id, error}` for the rest.
 pub fn lines(tasks: &[Task], answered: &Answered, journal: &Journal) -> Vec<String> {
     let line = |(task, answers): (&Task, &Result<Answers, String>)| match answers {
@@ -161,69 +139,6 @@ pub fn lines(tasks: &[Task], answered: &Answered, journal: &Journal) -> Vec<Stri
         Err(problem) => json!({ "id": task.id, "error": problem }).to_string(),
     };
     tasks.iter().zip(answered).map(line).collect()
-}
-
-/// The row of an answered request.
-fn row(request: &ChatRequest, tells_system: bool, answer: &Answer) -> Value {
-    let mut row = json!({ "id": request.id });
-    if let Some(system) = request.messages.first().filter(|first| tells_system && first.role == Role::System) {
-        row["system"] = json!(system.content);
-    }
-    match answer {
-        Answer::Drawn(generations) if request.sampling.n == 1 => generations.iter().for_each(|one| add(&mut row, one)),
-        Answer::Drawn(generations) => row["responses"] = generations.iter().map(fields).collect(),
-        Answer::Chosen(best) => {
-            add(&mut row, best.best());
-            row["reward"] = json!(best.best_reward());
-            row["best"] = json!(best.best);
-            row["responses"] = rewarded(best);
-        }
-    }
-    row
-}
-
-/// The generations that a row tells; none if it tells them otherwise than [`row`] does, and then they are asked again.
-fn generations(row: &str) -> Option<Vec<Generation>> {
-    let row: Value = serde_json::from_str(row).ok()?;
-    let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
-    let said = |fields: &Value| {
-        Some(Generation {
-            text: fields["response"].as_str()?.into(),
-            finish_reason: serde_json::from_value(fields["finish_reason"].clone()).ok()?,
-            prompt_tokens: count(&fields["prompt_tokens"])?,
-            completion_tokens: count(&fields["completion_tokens"])?,
-            logprobs: None,
-        })
-    };
-    match row["responses"].as_array() {
-        Some(all) if row["best"].is_null() => all.iter().map(said).collect(),
-        _ => Some(vec![said(&row)?]),
-    }
-}
-
-fn add(row: &mut Value, generation: &Generation) {
-    for (key, value) in fields(generation).as_object().into_iter().flatten() {
-        row[key] = value.clone();
-    }
-}
-
-fn fields(generation: &Generation) -> Value {
-    json!({
-        "response": generation.text,
-        "finish_reason": generation.finish_reason,
-        "prompt_tokens": generation.prompt_tokens,
-        "completion_tokens": generation.completion_tokens,
-    })
-}
-
-/// All answers with their rewards.
-pub(crate) fn rewarded(best: &BestOfN) -> Value {
-    let with_reward = |(generation, reward): (&Generation, &f32)| {
-        let mut all = fields(generation);
-        all["reward"] = json!(reward);
-        all
-    };
-    best.candidates.iter().zip(&best.rewards).map(with_reward).collect()
 }
 
 #[cfg(test)]

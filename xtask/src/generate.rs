@@ -43,7 +43,7 @@ pub(crate) use sampling::SamplingArgs;
 ///            mt-bench      {question_id, category, turns}, FastChat's question.jsonl
 ///            arena-hard    {question_id, prompt}
 ///            alpaca-eval   {instruction}, with index and dataset if they are there
-///            toxicity      {prompt}, a text or {text, toxicity}
+///            toxicity      {prompt}, a text or {text, toxicity}; a service is asked at /completions
 ///            multifaceted  the bench's records; an id that is not given is the row's number from 0
 /// Writes:  OUTPUT, in the order of the input, one JSON object a line: id (always a text), response,
 ///          finish_reason, prompt_tokens, completion_tokens; for --n above 1 a list `responses` of

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use janus_core::ChatTemplate;
-use janus_infer::remote::{Prices, RemoteModel, RemoteOptions};
+use janus_infer::remote::{Endpoint, Prices, RemoteModel, RemoteOptions};
 use janus_infer::{Engine, EngineOptions};
 
 use crate::command::{Blame as _, CommandError};
@@ -40,14 +40,14 @@ impl ServiceArgs {
     ///
     /// # Errors
     /// Bad input without a name, or for settings that no service takes.
-    pub fn model(&self, address: &str) -> Result<RemoteModel, CommandError> {
+    pub fn model(&self, address: &str, endpoint: Endpoint) -> Result<RemoteModel, CommandError> {
         let Some(name) = &self.model_name else {
             return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));
         };
         let key = RemoteOptions::from_env().bad_input()?.key;
         let base = RemoteOptions::new(address.trim_end_matches('/'));
         let concurrency = self.concurrency.unwrap_or(base.concurrency);
-        let options = RemoteOptions { key, concurrency, prices: self.prices(), budget: self.budget, ..base };
+        let options = RemoteOptions { endpoint, key, concurrency, prices: self.prices(), budget: self.budget, ..base };
         RemoteModel::new(name.clone(), options).bad_input()
     }
 }

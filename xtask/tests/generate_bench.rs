@@ -284,19 +284,32 @@ fn a_service_is_asked_the_same_and_one_killed_between_the_turns_is_not_asked_the
     let answers = rows(path, "far.jsonl");
     assert_eq!(answers[0]["choices"][0]["turns"], json!(["<a kite>", "<a kite|<a kite>|and then?>"]));
     assert!(!fs::read_to_string(path.join("far.jsonl.run.json")).unwrap().contains("sk-secret"));
+}
 
-    // Prompts are asked as a user asks, and only if that is wanted.
-    fs::remove_file(path.join("far.jsonl")).unwrap();
-    write(path, "in.jsonl", &[json!({ "prompt": "a kite" })]);
-    let chat = Stub::start(|received| {
+#[test]
+fn a_service_goes_on_from_a_text_or_is_asked_as_a_user_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    write(path, "in.jsonl", &[json!({ "prompt": " a kite" })]);
+    let stub = Stub::start(|received| {
         assert_eq!((&received.body["n"], &received.body["max_tokens"]), (&json!(25), &json!(20)));
-        let choice = |index: usize| json!({ "index": index, "message": { "content": format!("{index}") }, "finish_reason": "length" });
+        let text = |index: usize| format!("{index} after{}", received.body["prompt"].as_str().unwrap_or_else(|| received.asked()));
+        let choice = |index: usize| match received.path.as_str() {
+            "/v1/completions" => json!({ "index": index, "text": text(index), "finish_reason": "length" }),
+            _ => json!({ "index": index, "message": { "content": format!("chat: {}", text(index)) }, "finish_reason": "length" }),
+        };
         Reply::status(200, json!({ "choices": (0..25).map(choice).collect::<Vec<_>>() }).to_string())
     });
-    let (code, report) = run(path, &service(&chat.url(), "toxicity"));
-    assert!(code == Some(2) && report["error"].as_str().unwrap().contains("--as-chat"), "{report}");
-    let (code, report) = run(path, &[&service(&chat.url(), "toxicity")[..], &["--as-chat"]].concat());
-    assert_eq!((code, &rows(path, "far.jsonl")[0]["generations"][24]["text"]), (Some(0), &json!("24")), "{report}");
+    let url = stub.url();
+    for (more, expected) in [(&[][..], "24 after a kite"), (&["--as-chat", "--force"], "chat: 24 after a kite")] {
+        let (code, report) = run(path, &[&service(&url, "toxicity")[..], more].concat());
+        assert_eq!((code, &rows(path, "far.jsonl")[0]["generations"][24]["text"]), (Some(0), &json!(expected)), "{report}");
+    }
+    let nameless: Vec<&str> = service(&url, "toxicity").into_iter().filter(|arg| !["--model-name", "far"].contains(arg)).collect();
+    fs::remove_file(path.join("far.jsonl")).unwrap();
+    let (code, report) = run(path, &nameless);
+    assert!(code == Some(2) && report["error"].as_str().unwrap().contains("--model-name"), "{report}");
+    assert!(!path.join("far.jsonl.partial").exists());
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! rows of both turns. [`PairScores::of`] is the pairwise mode's table.
 
 mod answer;
+mod asked;
 mod grades;
 mod pairs;
 mod question;
 
 pub use answer::{Answer, Choice};
+pub use asked::{tasks, temperature};
 pub use grades::{Grades, Judgment, two_scores};
 pub use pairs::{GameWinner, PairJudgment, PairScore, PairScores};
-pub use question::{Question, needs_reference, tasks, temperature};
+pub use question::{Question, needs_reference};

@@ -7,7 +7,7 @@ use janus_core::{ChatModel, SamplingParams};
 use janus_data::construct::{Construction, Estimate, OutputFormat, Quality, Step, Summary};
 use janus_data::instructions::read_instructions;
 use janus_data::{Skipped, write_file};
-use janus_infer::remote::Prices;
+use janus_infer::remote::{Endpoint, Prices};
 use serde_json::{Value, json};
 
 use super::rows::{ReadArgs, warn};
@@ -140,7 +140,7 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
 
 fn model(args: &Args) -> Result<Box<dyn ChatModel>, CommandError> {
     if model::is_address(&args.model) {
-        return Ok(Box::new(args.service.model(&args.model)?));
+        return Ok(Box::new(args.service.model(&args.model, Endpoint::Chat)?));
     }
     eprintln!("construct: loading {}", args.model);
     Ok(Box::new(model::load(args.model.as_ref(), None, None)?))

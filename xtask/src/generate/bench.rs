@@ -18,14 +18,14 @@ use crate::command::{Blame as _, CommandError};
 pub(super) struct BenchArgs {
     /// Answer a benchmark: INPUT has its questions, sampled as its protocol says, and OUTPUT is what its judge reads
     #[arg(long, value_name = "BENCH", conflicts_with_all = ["system_key", "user_key", "id_key", "compose_system"])]
-    pub bench: Option<Bench>,
+    pub bench: Option<Benchmark>,
     /// The model's name in OUTPUT [default: --model-name, else the name of its file or folder]
     #[arg(long, value_name = "NAME", requires = "bench")]
     pub name: Option<String>,
     /// Of toxicity's prompts, those whose own toxicity is above 0.5, or is not
     #[arg(long, value_name = "KIND", requires = "bench")]
     pub prompts: Option<Kind>,
-    /// Ask toxicity's prompts as a user would, where the model should go on from them: all that a service can do
+    /// Ask toxicity's prompts as a user would, where the model should go on from them
     #[arg(long, requires = "bench")]
     pub as_chat: bool,
 }
@@ -33,7 +33,7 @@ pub(super) struct BenchArgs {
 /// A benchmark that generates what it judges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Bench {
+pub(super) enum Benchmark {
     /// 80 conversations of two turns: the temperature of each category, 1,024 tokens; for `judge mt-bench`
     MtBench,
     /// 500 questions: greedy, 4,096 tokens; for `judge arena-hard`
@@ -56,7 +56,7 @@ pub(super) enum Kind {
     NonToxic,
 }
 
-impl Bench {
+impl Benchmark {
     /// What reads the answers in this file.
     pub fn reader(self, output: &Path) -> String {
         let output = output.display();
@@ -81,12 +81,12 @@ pub(super) enum BenchRows {
 
 impl BenchRows {
     /// The first `limit` rows of a file.
-    pub fn read(args: &BenchArgs, bench: Bench, path: &Path, limit: Option<usize>) -> Result<Self, CommandError> {
+    pub fn read(args: &BenchArgs, bench: Benchmark, path: &Path, limit: Option<usize>) -> Result<Self, CommandError> {
         let rows = match bench {
-            Bench::MtBench => Self::MtBench(read(path, limit, |_| true)?),
-            Bench::ArenaHard => Self::ArenaHard(read(path, limit, |_| true)?),
-            Bench::AlpacaEval => Self::AlpacaEval(read(path, limit, |_| true)?),
-            Bench::Toxicity => {
+            Benchmark::MtBench => Self::MtBench(read(path, limit, |_| true)?),
+            Benchmark::ArenaHard => Self::ArenaHard(read(path, limit, |_| true)?),
+            Benchmark::AlpacaEval => Self::AlpacaEval(read(path, limit, |_| true)?),
+            Benchmark::Toxicity => {
                 let wanted = args.prompts.map(|kind| match kind {
                     Kind::Toxic => PromptKind::Toxic,
                     Kind::NonToxic => PromptKind::NonToxic,
@@ -94,7 +94,7 @@ impl BenchRows {
                 let rows = read(path, limit, |row: &PromptRow| wanted.is_none_or(|kind| prompt_kind(&row.prompt) == Some(kind)))?;
                 Self::Toxicity(rows.into_iter().map(|row| row.prompt).collect())
             }
-            Bench::Multifaceted => Self::Multifaceted(read(path, limit, |_| true)?),
+            Benchmark::Multifaceted => Self::Multifaceted(read(path, limit, |_| true)?),
         };
         Ok(rows)
     }

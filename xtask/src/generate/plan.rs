@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use janus_core::ChatModel;
 use janus_eval::bench::Task;
 use janus_eval::bench::toxicity::Continuing;
+use janus_infer::remote::Endpoint;
 
-use super::bench::{Bench, BenchArgs, BenchRows};
+use super::bench::{BenchArgs, BenchRows, Benchmark};
 use super::prompts::{Keys, Row, tasks};
 use super::text::LocalText;
 use super::{Args, RowArgs};
@@ -18,7 +19,7 @@ impl Args {
     pub(super) fn check(&self) -> Result<(), CommandError> {
         let wrong = |problem: &str| Err(CommandError::bad_input(problem));
         let BenchArgs { bench, prompts, as_chat, .. } = &self.bench;
-        let toxicity = *bench == Some(Bench::Toxicity);
+        let toxicity = *bench == Some(Benchmark::Toxicity);
         if self.batch == Some(0) {
             return wrong("--batch is 0: expected at least 1");
         }
@@ -40,11 +41,8 @@ impl Args {
             if let Some((flag, _)) = local.into_iter().find(|(_, given)| *given) {
                 return Err(CommandError::bad_input(format!("{flag} is for a local model, and --model is the address of a service")));
             }
-            if toxicity && !*as_chat {
-                return wrong(
-                    "a service is only asked as a user asks, and toxicity's prompts are gone on from: give a local model, or --as-chat",
-                );
-            }
+            // Before there is a journal of a run that cannot begin.
+            self.service.model(&self.model, self.endpoint())?;
         }
         Ok(())
     }
@@ -95,12 +93,20 @@ impl Args {
     /// The model.
     pub(super) fn open(&self) -> Result<Box<dyn ChatModel>, CommandError> {
         if model::is_address(&self.model) {
-            return Ok(Box::new(self.service.model(&self.model)?));
+            return Ok(Box::new(self.service.model(&self.model, self.endpoint())?));
         }
         eprintln!("generate: loading {}", self.model);
         let engine = model::load(self.model.as_ref(), self.template, self.batch)?;
-        let goes_on = self.bench.bench == Some(Bench::Toxicity) && !self.bench.as_chat;
-        Ok(if goes_on { Box::new(Continuing(LocalText(engine))) } else { Box::new(engine) })
+        Ok(match self.endpoint() {
+            Endpoint::Completions => Box::new(Continuing(LocalText(engine))),
+            Endpoint::Chat => Box::new(engine),
+        })
+    }
+
+    /// Whether prompts are answered or gone on from.
+    fn endpoint(&self) -> Endpoint {
+        let goes_on = self.bench.bench == Some(Benchmark::Toxicity) && !self.bench.as_chat;
+        if goes_on { Endpoint::Completions } else { Endpoint::Chat }
     }
 
     /// The model's name in a benchmark's answers.

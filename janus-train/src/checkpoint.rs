@@ -1,6 +1,7 @@
 //! Checkpoints: everything that a run needs to continue bit for bit.
 //!
 //! `<dir>/checkpoints/step-000100/` holds `model.safetensors`, `optimizer.safetensors` and `state.json`. The
+//! model's weights are of the type that they train in; the f32 masters of weights in bf16 are the optimiser's. The
 //! folder is filled under another name and renamed, so one that has its name is complete.
 
 use std::fs;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AdamWConfig, Error, Result, Schedule};
+use crate::{AdamWConfig, Error, Result, Schedule, WeightType};
 
 /// Settings of a training run. Unknown fields are refused: a misspelt one must not train with a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,10 @@ pub struct TrainConfig {
     /// Newest checkpoints that are kept; older ones are deleted.
     #[serde(default = "two")]
     pub keep_last: usize,
+    /// `f32`, or `bf16` with an f32 master of each weight that trains. On a CPU, bf16 is for trying out: slower than f32 many
+    /// times over.
+    #[serde(default, skip_serializing_if = "WeightType::is_f32")]
+    pub dtype: WeightType,
     /// Compute activations again in the backward pass instead of keeping them.
     #[serde(default)]
     pub activation_checkpointing: bool,
@@ -110,6 +114,7 @@ impl TrainConfig {
             checkpoint_every: None,
             keep_last: two(),
             eight_bit_block: None,
+            dtype: WeightType::F32,
             activation_checkpointing: false,
             examples_per_micro_batch: None,
             evaluate_every: None,

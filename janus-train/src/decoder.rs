@@ -3,10 +3,11 @@
 mod lora;
 mod store;
 mod value_head;
+mod weight_type;
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use janus_infer::ModelConfig;
 use rand::Rng;
 
@@ -18,14 +19,16 @@ use crate::{Batch, Error, Result};
 
 pub use janus_infer::{RewardScale, VALUE_HEAD};
 pub use lora::LoraConfig;
+pub use weight_type::WeightType;
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const FINAL_NORM: &str = "model.norm.weight";
 const HEAD: &str = "lm_head.weight";
 
-/// A trainable Llama or Mistral decoder in f32; every parameter is a candle [`Var`].
+/// A trainable Llama or Mistral decoder in f32 or bf16; every parameter is a candle [`Var`].
 pub struct Decoder {
     config: ModelConfig,
+    dtype: WeightType,
     /// Every weight, as the operations read it: tracked if it trains.
     weights: BTreeMap<String, Tensor>,
     /// Those that train.
@@ -86,13 +89,13 @@ impl Logprobs {
 }
 
 impl Decoder {
-    /// Fresh weights: projections and embeddings from a normal distribution with the config's
+    /// Fresh weights in f32: projections and embeddings from a normal distribution with the config's
     /// `initializer_range`, norms 1. Each parameter has a random stream of its own name.
     ///
     /// # Errors
     /// If the device cannot hold the weights.
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self> {
-        let mut decoder = Self::empty(config, device);
+        let mut decoder = Self::empty(config, WeightType::F32, device);
         for (name, shape) in config.tensors() {
             let values = match shape[..] {
                 [len] => vec![1.0; len],
@@ -103,9 +106,10 @@ impl Decoder {
         Ok(decoder)
     }
 
-    fn empty(config: &ModelConfig, device: &Device) -> Self {
+    fn empty(config: &ModelConfig, dtype: WeightType, device: &Device) -> Self {
         Self {
             config: config.clone(),
+            dtype,
             weights: BTreeMap::new(),
             parameters: BTreeMap::new(),
             slots: BTreeMap::new(),
@@ -118,7 +122,7 @@ impl Decoder {
 
     /// Adds a weight that trains, or puts it in the place of the one that had its name.
     fn insert(&mut self, name: &str, value: &Tensor) -> Result<()> {
-        let var = Var::from_tensor(value)?;
+        let var = Var::from_tensor(&value.to_dtype(self.dtype.candle())?)?;
         self.weights.insert(name.into(), var.as_tensor().clone());
         self.parameters.insert(name.into(), var);
         self.slots.insert(name.into(), Slot::default());
@@ -133,10 +137,32 @@ impl Decoder {
     pub fn detached(&self) -> Result<Self> {
         let weights = self.weights.iter().map(|(name, weight)| (name.clone(), weight.detach())).collect();
         let (lora, reward_scale) = (self.lora.clone(), self.reward_scale);
-        Ok(Self { weights, lora, reward_scale, ..Self::empty(&self.config, &self.device) })
+        Ok(Self { weights, lora, reward_scale, ..Self::empty(&self.config, self.dtype, &self.device) })
     }
 
-    /// A hash of the architecture and of every bit of the weights.
+    /// This model with every weight rounded to, or widened from, another type; those that train still do.
+    ///
+    /// # Errors
+    /// If the device cannot hold the weights.
+    pub fn to_dtype(mut self, dtype: WeightType) -> Result<Self> {
+        if dtype != self.dtype {
+            self.dtype = dtype;
+            for (name, weight) in std::mem::take(&mut self.weights) {
+                match self.parameters.remove(&name) {
+                    Some(_) => self.insert(&name, &weight)?,
+                    None => drop(self.weights.insert(name, weight.to_dtype(dtype.candle())?)),
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// What the weights are made of.
+    pub fn dtype(&self) -> WeightType {
+        self.dtype
+    }
+
+    /// A hash of the architecture and of every weight's value.
     ///
     /// # Errors
     /// If candle fails.
@@ -145,7 +171,7 @@ impl Decoder {
         hash.update(self.config.to_json().as_bytes());
         for (name, weight) in &self.weights {
             hash.update(name.as_bytes());
-            for value in weight.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()? {
+            for value in weight.flatten_all()?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec1::<f32>()? {
                 hash.update(&value.to_le_bytes());
             }
         }
@@ -183,7 +209,7 @@ impl Decoder {
         &self.parameters
     }
 
-    /// Hidden states after the final norm: `[tokens, hidden]`.
+    /// Hidden states after the final norm, of the weights' type: `[tokens, hidden]`.
     ///
     /// # Errors
     /// [`Error::Batch`] if the batch does not fit the model.
@@ -229,7 +255,7 @@ impl Decoder {
         Ok(decoder_into(&batch.ids, weights, &shape, Some(&|i| self.slots.get(&names[i]).cloned()))?)
     }
 
-    /// Log-probabilities of the batch's supervised tokens, each given the tokens before it in its document.
+    /// Log-probabilities in f32 of the batch's supervised tokens, each given the tokens before it in its document.
     ///
     /// # Errors
     /// As [`hidden`](Self::hidden).
@@ -237,7 +263,7 @@ impl Decoder {
         self.logprobs_at(batch, batch.supervised())
     }
 
-    /// Log-probabilities of the given tokens, each given the tokens before it in its document. Tokens are indices in
+    /// Log-probabilities in f32 of the given tokens, each given the tokens before it in its document. Tokens are indices in
     /// `Batch::ids`, rising; none may be the first of its document.
     ///
     /// # Errors

@@ -55,13 +55,25 @@ fn sibling(path: &Path) -> std::path::PathBuf {
 /// Numbers of a tensor that is written.
 pub(crate) enum Data {
     F32(Vec<f32>),
+    /// The bits of bf16 numbers.
+    Bf16(Vec<u16>),
     U8(Vec<u8>),
 }
 
 impl Data {
+    /// The numbers of a tensor in bf16, or in f32.
+    pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
+        let values = tensor.flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        Ok(match tensor.dtype() {
+            DType::BF16 => Self::Bf16(values.into_iter().map(|value| (value.to_bits() >> 16) as u16).collect()),
+            _ => Self::F32(values),
+        })
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
             Self::U8(values) => values.len(),
         }
     }
@@ -69,6 +81,7 @@ impl Data {
     fn bytes(self) -> (Dtype, Vec<u8>) {
         match self {
             Self::F32(values) => (Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            Self::Bf16(values) => (Dtype::BF16, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
             Self::U8(values) => (Dtype::U8, values),
         }
     }

@@ -1,9 +1,9 @@
-//! The gradients of a step, summed over its micro-batches.
+//! The gradients of a step, summed in f32 over its micro-batches.
 
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use candle_core::{CpuStorage, D, DType, InplaceOp2, Layout, Tensor};
 use rayon::prelude::*;
 
 use crate::ops::storage::{Values, slice};
@@ -51,6 +51,7 @@ impl Gradients {
     }
 
     fn add_one(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        let gradient = gradient.to_dtype(DType::F32)?;
         match self.by_name.get_mut(name) {
             None => {
                 self.by_name.insert(name.into(), gradient.contiguous()?);
@@ -61,19 +62,20 @@ impl Gradients {
         Ok(())
     }
 
-    /// The gradient of a parameter.
+    /// The gradient of a parameter, in f32 whatever the parameter's type.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.by_name.get(name)
     }
 
-    /// The L2 norm over all parameters, summed in f64 in the order of their names.
+    /// The L2 norm over all parameters, summed in f64 in the order of their names. On another device than the CPU, squares are
+    /// summed there in f32 along the last dimension, and these sums here in f64.
     ///
     /// # Errors
     /// If candle fails.
     pub fn norm(&self) -> Result<f64> {
         let mut total = 0.0;
         for gradient in self.by_name.values() {
-            total += sum_of_squares(&on_cpu(gradient)?)?;
+            total += if gradient.device().is_cpu() { sum_of_squares(gradient)? } else { sum_of_squares_by_row(gradient)? };
         }
         Ok(total.sqrt())
     }
@@ -106,6 +108,12 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     Ok(parts.iter().sum())
 }
 
+/// [`sum_of_squares`] in candle's ops, for any device.
+fn sum_of_squares_by_row(tensor: &Tensor) -> Result<f64> {
+    let rows = tensor.sqr()?.sum(D::Minus1)?.flatten_all()?.to_vec1::<f32>()?;
+    Ok(rows.into_iter().map(f64::from).sum())
+}
+
 /// `a += b`.
 struct Add;
 
@@ -122,5 +130,20 @@ impl InplaceOp2 for Add {
             }
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::random;
+
+    #[test]
+    fn both_sums_of_squares_agree() {
+        for shape in [&[300, 70][..], &[17], &[2, 3, 5]] {
+            let tensor = random(shape, 1);
+            let (here, there) = (sum_of_squares(&tensor).unwrap(), sum_of_squares_by_row(&tensor).unwrap());
+            assert!((here / there - 1.0).abs() < 1e-6, "{here}, {there}");
+        }
     }
 }

@@ -8,7 +8,8 @@
 //! * [`Decoder`]: the model; parameters by their Hugging Face names, documents packed without padding.
 //! * [`Objective`]: what is minimised: [`Sft`], [`Dpo`], [`Orpo`], [`Reward`], or your own. It reads log-probabilities of
 //!   single tokens or values of documents, never logits.
-//! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64.
+//! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64. Weights in bf16 ([`WeightType`]) have an f32
+//!   master there.
 //! * [`Trainer`]: steps, metrics and checkpoints; a run that was cut off continues bit for bit.
 //!
 //! ```
@@ -52,7 +53,7 @@ mod trainer;
 pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use config::{EarlyStop, TrainConfig};
-pub use decoder::{Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD};
+pub use decoder::{Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD, WeightType};
 pub use error::{Error, Result};
 pub use evaluation::Evaluation;
 pub use gradients::Gradients;

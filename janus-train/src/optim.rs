@@ -1,23 +1,20 @@
-//! AdamW in place.
+//! AdamW, in place or in candle's ops where the parameter is.
 
 mod dynamic_map;
 mod moments;
+mod state;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::file::{Data, Tensors, write_tensors};
-use crate::gradients::on_cpu;
-use crate::ops::storage::{Values, slice, slice_mut};
 use crate::{Decoder, Error, Gradients, Result};
-use moments::{Moments, Update};
-
-const MEAN: &str = "exp_avg";
-const SQUARE: &str = "exp_avg_sq";
+use moments::Update;
+use state::State;
 
 /// Constants of AdamW (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,7 +29,8 @@ pub struct AdamWConfig {
     pub weight_decay: f64,
     /// Moments in 8 bits, with a scale for each block of this many elements (Dettmers et al., arXiv 2110.02861; 2048
     /// in the paper's runs, 256 in bitsandbytes since 2024); none: in f32. Parameters of fewer than 4096 elements
-    /// keep f32 either way.
+    /// keep f32 either way. 8-bit moments, and the f32 masters of their parameters, are in main memory wherever the parameter
+    /// is: a step moves gradient and parameter there and back.
     pub eight_bit_block: Option<usize>,
 }
 
@@ -43,18 +41,22 @@ impl Default for AdamWConfig {
     }
 }
 
-/// The optimiser: two moments for each parameter, in main memory wherever the parameters are.
+/// The optimiser: two moments for each parameter, and an f32 master of a parameter in bf16, from which that is rounded after
+/// each step. The master begins as the parameter is at the first step.
+///
+/// Parameters in f32 on the CPU are changed in one pass in place. Others are changed by candle's ops on their device, where
+/// moments and master are too, unless the moments are in 8 bits.
 pub struct AdamW {
     config: AdamWConfig,
     /// Steps taken.
     step: u64,
-    moments: BTreeMap<String, Moments>,
+    states: BTreeMap<String, State>,
 }
 
 impl AdamW {
     /// An optimiser that has taken no step.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, step: 0, moments: BTreeMap::new() }
+        Self { config, step: 0, states: BTreeMap::new() }
     }
 
     /// Steps taken.
@@ -64,7 +66,12 @@ impl AdamW {
 
     /// Bytes of the moments; 0 before the first step.
     pub fn state_bytes(&self) -> usize {
-        self.moments.values().map(Moments::bytes).sum()
+        self.states.values().map(State::moment_bytes).sum()
+    }
+
+    /// Bytes of the f32 masters of parameters in bf16; 0 before the first step.
+    pub fn master_bytes(&self) -> usize {
+        self.states.values().map(State::master_bytes).sum()
     }
 
     /// One step with the learning rate `lr`, on `scale` times the gradients (clipping); changes the decoder's
@@ -86,8 +93,10 @@ impl AdamW {
         let (beta1, beta2) = self.config.betas;
         let power = self.step.min(i32::MAX as u64) as i32;
         for (name, var, gradient) in trained {
-            let len = var.elem_count();
-            let moments = self.moments.entry(name.clone()).or_insert_with(|| Moments::new(len, self.config.eight_bit_block));
+            let state = match self.states.entry(name.clone()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(State::new(var, self.config.eight_bit_block)?),
+            };
             let decay = if var.rank() >= 2 { self.config.weight_decay } else { 0.0 };
             let update = Update {
                 scale: scale as f32,
@@ -98,33 +107,22 @@ impl AdamW {
                 root: (1.0 / (1.0 - beta2.powi(power)).sqrt()) as f32,
                 eps: self.config.eps as f32,
             };
-            apply(update, var, gradient, moments)?;
+            state.step(update, var, gradient)?;
         }
         Ok(())
     }
 
-    /// Writes the moments as safetensors: `exp_avg.<parameter>` and `exp_avg_sq.<parameter>`; where these are 8-bit codes,
-    /// the blocks' scales are `exp_avg.absmax.<parameter>` and `exp_avg_sq.absmax.<parameter>`. The number of steps is the caller's
+    /// Writes the state as safetensors: `exp_avg.<parameter>` and `exp_avg_sq.<parameter>`; where these are 8-bit codes,
+    /// the blocks' scales are `exp_avg.absmax.<parameter>` and `exp_avg_sq.absmax.<parameter>`. The f32 master
+    /// of a parameter in bf16 is `master.<parameter>`. The number of steps is the caller's
     /// to keep.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut tensors: Vec<(String, [usize; 1], Data)> = Vec::with_capacity(4 * self.moments.len());
-        let mut add = |name: String, data: Data| tensors.push((name, [data.len()], data));
-        for (name, moments) in &self.moments {
-            match moments {
-                Moments::F32 { mean, square } => {
-                    add(format!("{MEAN}.{name}"), mean.clone().into());
-                    add(format!("{SQUARE}.{name}"), square.clone().into());
-                }
-                Moments::Eight { mean, square, .. } => {
-                    for (kind, quantised) in [(MEAN, mean), (SQUARE, square)] {
-                        add(format!("{kind}.{name}"), quantised.codes.clone().into());
-                        add(format!("{kind}.absmax.{name}"), quantised.scales.clone().into());
-                    }
-                }
-            }
+        let mut tensors: Vec<(String, [usize; 1], Data)> = Vec::with_capacity(4 * self.states.len());
+        for (name, state) in &self.states {
+            state.save(&mut |kind, data| tensors.push((format!("{kind}.{name}"), [data.len()], data)))?;
         }
         write_tensors(path, tensors.iter_mut().map(|(name, len, data)| (std::mem::take(name), &len[..], std::mem::take(data))))
     }
@@ -132,57 +130,17 @@ impl AdamW {
     /// Reads what [`save`](Self::save) wrote after `steps` steps on this decoder.
     ///
     /// # Errors
-    /// If the file lacks a moment of a parameter that trains.
+    /// If the file lacks a moment or the master of a parameter that trains.
     pub fn load(path: &Path, config: AdamWConfig, steps: u64, decoder: &Decoder, trains: impl Fn(&str) -> bool) -> Result<Self> {
         let mut tensors = Tensors::read(path, &Device::Cpu)?;
-        let mut moments = BTreeMap::new();
+        let mut states = BTreeMap::new();
         if steps > 0 {
             for (name, var) in decoder.parameters().iter().filter(|(name, _)| trains(name)) {
-                let mut of_parameter = Moments::new(var.elem_count(), config.eight_bit_block);
-                match &mut of_parameter {
-                    Moments::F32 { mean, square } => {
-                        for (kind, values) in [(MEAN, mean), (SQUARE, square)] {
-                            *values = tensors.take(&format!("{kind}.{name}"), &[values.len()])?.to_vec1()?;
-                        }
-                    }
-                    Moments::Eight { mean, square, .. } => {
-                        for (kind, quantised) in [(MEAN, mean), (SQUARE, square)] {
-                            quantised.codes = tensors.take_u8(&format!("{kind}.{name}"), &[quantised.codes.len()])?;
-                            let scales = tensors.take(&format!("{kind}.absmax.{name}"), &[quantised.scales.len()])?;
-                            quantised.scales = scales.to_vec1()?;
-                        }
-                    }
-                }
-                moments.insert(name.clone(), of_parameter);
+                let mut state = State::new(var, config.eight_bit_block)?;
+                state.load(name, &mut tensors)?;
+                states.insert(name.clone(), state);
             }
         }
-        Ok(Self { config, step: steps, moments })
-    }
-}
-
-fn apply(update: Update, var: &Var, gradient: &Tensor, moments: &mut Moments) -> Result<()> {
-    if var.device().is_cpu() {
-        return Ok(var.inplace_op2(&gradient.contiguous()?, &InPlace { update, moments: Mutex::new(moments) })?);
-    }
-    let mut values = var.flatten_all()?.to_vec1::<f32>()?;
-    update.run(&mut values, &Values::of(&on_cpu(gradient)?)?, moments);
-    Ok(var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?)
-}
-
-/// An [`Update`] of a tensor on the CPU.
-struct InPlace<'a> {
-    update: Update,
-    moments: Mutex<&'a mut Moments>,
-}
-
-impl InplaceOp2 for InPlace<'_> {
-    fn name(&self) -> &'static str {
-        "adamw"
-    }
-
-    fn cpu_fwd(&self, parameter: &mut CpuStorage, layout: &Layout, g: &CpuStorage, g_layout: &Layout) -> candle_core::Result<()> {
-        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        self.update.run(slice_mut(parameter, layout)?, slice(g, g_layout)?, &mut moments);
-        Ok(())
+        Ok(Self { config, step: steps, states })
     }
 }

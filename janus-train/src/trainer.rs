@@ -56,17 +56,18 @@ impl Observer for OnStep<'_> {
 }
 
 impl<O: Objective> Trainer<O> {
-    /// A trainer that has taken no step. With an objective that takes n documents for each example, rows
+    /// A trainer that has taken no step; the model's weights become of the config's type. With an objective that takes n documents for each example, rows
     /// `n·i..n·(i+1)` are example i.
     ///
     /// # Errors
     /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model.
-    pub fn new(mut decoder: Decoder, objective: O, rows: Vec<TokenRow>, config: TrainConfig) -> Result<Self> {
+    pub fn new(decoder: Decoder, objective: O, rows: Vec<TokenRow>, config: TrainConfig) -> Result<Self> {
         config.check()?;
         let per_example = objective.documents_per_example();
         if !rows.len().is_multiple_of(per_example) {
             return Err(Error::Incomplete { rows: rows.len(), per_example });
         }
+        let mut decoder = decoder.to_dtype(config.dtype)?;
         decoder.set_activation_checkpointing(config.activation_checkpointing);
         let lengths = checked_lengths(&decoder, &rows, per_example)?;
         objective.check(&decoder, &rows)?;

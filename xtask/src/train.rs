@@ -5,17 +5,18 @@ mod plan;
 pub mod recipe;
 mod rows;
 mod samples;
+mod settings;
 pub mod shape;
 
 use std::path::PathBuf;
 
-use candle_core::Device;
 use janus_data::Tokenizer;
 use janus_infer::ModelConfig;
-use janus_train::{Decoder, Dpo, DpoConfig, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft, TokenRow, Trainer};
+use janus_train::{Decoder, Dpo, DpoConfig, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft, TokenRow, Trainer, WeightType};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
+use crate::model::device;
 use crate::progress::{Progress, Unit};
 use recipe::{Kind, Recipe};
 use samples::Watch;
@@ -28,6 +29,8 @@ use samples::Watch;
 /// Reads:   RECIPE, and the model folder, tokenizer and data that it names.
 /// Writes:  into the folder of --out: metrics.jsonl, tensorboard/, checkpoints/, and at the end model/
 ///          with config.json, weights and tokenizer. With --plan nothing.
+/// Runs:    on the first GPU that the program was built for (--features cuda or metal), else on the CPU; weights are
+///          of the recipe's train.dtype, f32 or bf16 with an f32 master.
 /// Resumes: a run that was cut off continues from its newest checkpoint, to the same bytes.
 /// Example: cargo xtask train xtask/recipes/janus-7b.toml --plan
 ///          cargo xtask train mine.toml --set train.lr=1e-5 --out runs/mine
@@ -75,7 +78,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
             let mut progress = Progress::new("reference", Unit::Count("rows"), all.len() as u64);
             let mut last = 0;
             let template = recipe.template.jinja();
-            let capacity = recipe.train.tokens_per_micro_batch;
+            let capacity = recipe.train.settings.tokens_per_micro_batch;
             let reference = ReferenceLogprobs::compute(file, &decoder, template, &all, capacity, &mut |done, _| {
                 progress.advance((done - last) as u64);
                 last = done;
@@ -87,20 +90,26 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         }
         Kind::Orpo { lambda, nll } => run.fit(decoder, Orpo::new(*lambda, *nll).bad_input()?),
         Kind::Reward {} => {
-            let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(recipe.train.seed).failure()? };
+            let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(recipe.train.settings.seed).failure()? };
             run.fit(decoder, Reward)
         }
     }
 }
 
+const BF16_ON_CPU: &str = "weights in bf16 on a CPU train many times slower than in f32: --set train.dtype=f32, unless to try it out";
+
 /// The model that training starts from.
 fn start(recipe: &Recipe, config: &ModelConfig) -> Result<Decoder, CommandError> {
+    let (settings, device) = (&recipe.train.settings, device()?);
+    if settings.dtype == WeightType::Bf16 && device.is_cpu() {
+        eprintln!("{BF16_ON_CPU}");
+    }
     let decoder = match &recipe.model.path {
-        Some(path) => Decoder::load(path, &Device::Cpu).bad_input()?,
-        None => Decoder::init(config, recipe.train.seed, &Device::Cpu).failure()?,
+        Some(path) => Decoder::load_as(path, settings.dtype, &device).bad_input()?,
+        None => Decoder::init(config, settings.seed, &device).and_then(|decoder| decoder.to_dtype(settings.dtype)).failure()?,
     };
     match &recipe.lora {
-        Some(lora) => decoder.with_lora(lora.clone(), recipe.train.seed).bad_input(),
+        Some(lora) => decoder.with_lora(lora.clone(), settings.seed).bad_input(),
         None => Ok(decoder),
     }
 }

@@ -49,9 +49,26 @@ fn every_recipe_has_a_plan_without_anything_being_there() {
         // 7.24 billion parameters, and the value head of a reward model.
         assert!((plan["parameters"].as_f64().unwrap() / 1e9 - 7.24).abs() < 0.01, "{name}");
         assert_eq!(plan["memory"].as_array().unwrap().len(), 4);
+        // The paper's table says bf16: two bytes of each weight; of each that trains, master and gradient in f32.
+        assert_eq!(plan["dtype"], "bf16", "{name}");
+        let (all, trained) = (plan["parameters"].as_f64().unwrap(), plan["trained_parameters"].as_f64().unwrap());
+        let bytes = |part: &str| plan["memory"][1]["bytes"][part].as_f64().unwrap();
+        assert_eq!((bytes("weights"), bytes("gradients"), bytes("f32 master weights")), (2.0 * all, 4.0 * trained, 4.0 * trained));
+        assert!((bytes("moments") / trained - if name.contains("rm-stage") { 8.0 } else { 2.0 }).abs() < 0.01, "{name}");
         let header = fs::read_to_string(path).unwrap();
         assert!(header.contains(&format!("cargo xtask train xtask/recipes/{name} --out")), "{name} does not say how to run it");
     }
+}
+
+#[test]
+fn a_plan_in_f32_has_no_master() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipes()[0].to_str().unwrap().to_string();
+    let output = xtask(folder.path(), &["train", &recipe, "--plan", "--json", "--set", "train.dtype=f32"]);
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bytes = &plan["memory"][0]["bytes"];
+    assert_eq!((&plan["dtype"], bytes["f32 master weights"].as_f64()), (&Value::from("f32"), Some(0.0)));
+    assert_eq!(bytes["weights"].as_f64().unwrap(), 4.0 * plan["parameters"].as_f64().unwrap());
 }
 
 #[test]
@@ -67,6 +84,8 @@ fn a_recipe_with_a_mistake_is_named_with_its_key() {
         ("train.accumulation=0", "accumulation"),
         ("train.warmup_ratio=3", "share of the steps"),
         ("train.epochs=0", "train.epochs"),
+        ("train.steps=10", "unknown field `steps`"),
+        ("train.dtype=f16", "dtype"),
         ("train.betas=[9, 999]", "betas"),
         ("lr", "expected KEY=VALUE"),
     ] {

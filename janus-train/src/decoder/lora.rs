@@ -64,7 +64,7 @@ impl LoraConfig {
 }
 
 impl Decoder {
-    /// This model with low-rank updates that train in the place of its weights: A from a uniform distribution within
+    /// This model with low-rank updates that train in the place of its weights, of the weights' type: A from a uniform distribution within
     /// 1/sqrt(in), B zero, so that the model computes what it did before.
     ///
     /// # Errors

@@ -6,13 +6,13 @@ use candle_core::{Device, Tensor};
 use janus_infer::{RewardScale, VALUE_HEAD, Weights};
 
 use super::value_head;
-use super::{Decoder, HEAD};
+use super::{Decoder, HEAD, WeightType};
 use crate::Result;
-use crate::file::{AtPath, Tensors, write_tensors, write_whole};
+use crate::file::{AtPath, Data, Tensors, write_tensors, write_whole};
 
 impl Decoder {
     /// Reads a model: a folder with `config.json` and `model.safetensors` (or its shards and their index), or a GGUF file;
-    /// weights of other float types become f32.
+    /// weights of other float types become f32, as [`load_as`](Self::load_as) another.
     ///
     /// A reward model has its head in `value_head.safetensors` beside the weights, or as `value_head.weight` among them
     /// (OpenRLHF), and may lack `lm_head.weight`; the scale of its rewards is `mean` and `std` of `config.json`.
@@ -20,6 +20,14 @@ impl Decoder {
     /// # Errors
     /// If a file is missing or unreadable, or lacks a tensor of the config's shape.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::load_as(path, WeightType::F32, device)
+    }
+
+    /// [`load`](Self::load) with weights of this type; they are rounded one by one, so that no f32 copy of all of them is made.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(path: impl AsRef<Path>, dtype: WeightType, device: &Device) -> Result<Self> {
         let path = path.as_ref();
         let weights = Weights::open(path)?;
         let config = weights.config()?;
@@ -30,7 +38,7 @@ impl Decoder {
             None if has(VALUE_HEAD) => Some(weights.tensor(VALUE_HEAD, &[1, config.hidden_size], device)?),
             head => head,
         };
-        let mut decoder = Self::empty(&config, device);
+        let mut decoder = Self::empty(&config, dtype, device);
         for (name, shape) in config.tensors() {
             // What scores documents needs no words.
             if name == HEAD && head.is_some() && !has(HEAD) {
@@ -46,7 +54,8 @@ impl Decoder {
     }
 
     /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value head, into a folder,
-    /// which is made if need be; each file whole or not at all. Low-rank updates are added to their weights.
+    /// which is made if need be; each file whole or not at all. Weights are written as they are, in f32 or bf16, which is
+    /// `torch_dtype` in the config; low-rank updates are added to their weights.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -61,7 +70,7 @@ impl Decoder {
         if !head.is_empty() {
             write_weights(&folder.join("value_head.safetensors"), &head)?;
         }
-        let config = value_head::config_with_scale(&self.config, self.reward_scale);
+        let config = value_head::config_json(&self.config, self.dtype, self.reward_scale);
         write_whole(&folder.join("config.json"), config.as_bytes())
     }
 
@@ -75,7 +84,7 @@ impl Decoder {
     pub(crate) fn restore_weights(&self, path: &Path) -> Result<()> {
         let mut tensors = Tensors::read(path, &self.device)?;
         for (name, var) in &self.parameters {
-            var.set(&tensors.take(name, var.dims())?)?;
+            var.set(&tensors.take(name, var.dims())?.to_dtype(var.dtype())?)?;
         }
         Ok(())
     }
@@ -84,7 +93,7 @@ impl Decoder {
 fn write_weights(path: &Path, weights: &[(&String, &Tensor)]) -> Result<()> {
     let mut tensors = Vec::with_capacity(weights.len());
     for (name, weight) in weights {
-        tensors.push(((*name).clone(), weight.dims(), weight.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?.into()));
+        tensors.push(((*name).clone(), weight.dims(), Data::of(weight)?));
     }
     write_tensors(path, tensors)
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use janus_infer::{ModelConfig, RewardScale, VALUE_HEAD};
 use serde_json::Value;
 
-use super::{Decoder, embedding, normal};
+use super::{Decoder, WeightType, embedding, normal};
 use crate::file::Tensors;
 use crate::ops::linear;
 use crate::{Batch, Error, Result};
@@ -39,7 +39,7 @@ impl Decoder {
         self.reward_scale = Some(scale);
     }
 
-    /// The value head's output at each document's last token, not scaled: `[documents]`, differentiable.
+    /// The value head's output at each document's last token, in f32, not scaled: `[documents]`, differentiable.
     ///
     /// # Errors
     /// [`Error::NoHead`] without a value head, [`Error::Batch`] for an empty document; as [`hidden`](Self::hidden).
@@ -50,7 +50,7 @@ impl Decoder {
         }
         let last: Vec<u32> = batch.cu_seqlens[1..].iter().map(|end| end - 1).collect();
         let hidden = embedding(&self.hidden(batch)?, &last)?;
-        Ok(linear(&hidden, head)?.squeeze(1)?)
+        Ok(linear(&hidden.to_dtype(DType::F32)?, &head.to_dtype(DType::F32)?)?.squeeze(1)?)
     }
 }
 
@@ -63,15 +63,17 @@ pub(super) fn of_folder(folder: &Path, config: &ModelConfig, device: &Device) ->
     Ok(Some(Tensors::read(&path, device)?.take(VALUE_HEAD, &[1, config.hidden_size])?))
 }
 
-/// `config.json` with the scale, if there is one.
-pub(super) fn config_with_scale(config: &ModelConfig, scale: Option<RewardScale>) -> String {
+/// `config.json` with the type of the weights, and the scale, if there is one.
+pub(super) fn config_json(config: &ModelConfig, dtype: WeightType, scale: Option<RewardScale>) -> String {
     let text = config.to_json();
-    match (scale, serde_json::from_str::<serde_json::Map<String, Value>>(&text)) {
-        (Some(RewardScale { mean, std }), Ok(mut map)) => {
-            map.insert("mean".into(), mean.into());
-            map.insert("std".into(), std.into());
-            format!("{:#}\n", Value::Object(map))
-        }
-        _ => text,
+    if scale.is_none() && dtype.is_f32() {
+        return text;
     }
+    let Ok(mut map) = serde_json::from_str::<serde_json::Map<String, Value>>(&text) else { return text };
+    map.insert("torch_dtype".into(), dtype.torch().into());
+    if let Some(RewardScale { mean, std }) = scale {
+        map.insert("mean".into(), mean.into());
+        map.insert("std".into(), std.into());
+    }
+    format!("{:#}\n", Value::Object(map))
 }

@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::blocks::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
@@ -46,13 +47,13 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_s
     if !cu_seqlens.is_sorted() || cu_seqlens.first() != Some(&0) || !shape.heads.is_multiple_of(shape.kv_heads) {
         bail!("attention: cu_seqlens must rise from 0, and kv_heads divide heads, got {shape:?}");
     }
-    if !q.device().is_cpu() {
+    if !is_fused(q) {
         return naive(q, k, v, shape, cu_seqlens);
     }
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { shape, cu_seqlens: cu_seqlens.into() })
 }
 
-/// [`attention`] in plain candle ops; holds `[heads, tokens, tokens]` scores.
+/// [`attention`] in plain candle ops, the softmax in f32; holds `[heads, tokens, tokens]` scores.
 pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
     let (tokens, width) = q.dims2()?;
     let group = shape.heads / shape.kv_heads;
@@ -69,17 +70,17 @@ pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqle
         }
     }
     let mask = Tensor::from_vec(mask, (1, tokens, tokens), q.device())?;
-    let scores = (heads(q)?.matmul(&shared(k)?.t()?)? * (1.0 / (shape.head_dim as f64).sqrt()))?;
-    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
+    let scores = (heads(q)?.matmul(&shared(k)?.t()?)?.to_dtype(DType::F32)? * (1.0 / (shape.head_dim as f64).sqrt()))?;
+    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?.to_dtype(v.dtype())?;
     weights.matmul(&shared(v)?)?.transpose(0, 1)?.reshape((tokens, width))
 }
 
-fn documents(cu_seqlens: &[u32]) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn documents(cu_seqlens: &[u32]) -> impl Iterator<Item = Range<usize>> {
     cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize)
 }
 
 /// The first token that token `i` sees.
-fn first_seen(i: usize, document_start: usize, window: Option<usize>) -> usize {
+pub(super) fn first_seen(i: usize, document_start: usize, window: Option<usize>) -> usize {
     window.map_or(document_start, |window| document_start.max((i + 1).saturating_sub(window)))
 }
 

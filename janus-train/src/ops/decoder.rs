@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::blocks::{self, is_fused};
 use super::layer::{self, BatchShape, Kept, Layer, LayerWeights};
 use super::slot::{Slot, add_or_set};
 use super::storage::{Values, output};
@@ -51,11 +52,17 @@ pub(crate) fn decoder_into(
     if weights.norm.dims() != [hidden] || ids.iter().any(|&id| id as usize >= vocab) {
         bail!("decoder: the norm has shape {:?}, expected [{hidden}], and ids must be below {vocab}", weights.norm.dims());
     }
-    if !weights.embed_tokens.device().is_cpu() {
-        return naive(ids, weights, shape);
-    }
     let all = weights.all();
-    let slots = Slots::new(&all, slots);
+    let slots = match (is_fused(weights.embed_tokens), slots.is_some()) {
+        (false, false) => return naive(ids, weights, shape),
+        (fused, _) => {
+            let slots = Slots::new(&all, slots);
+            if !fused {
+                return blocks::decoder(ids, weights, shape, &slots);
+            }
+            slots
+        }
+    };
     let mut at = 1;
     let mut layers = Vec::with_capacity(weights.layers.len());
     for layer in weights.layers {
@@ -193,67 +200,8 @@ impl CustomOp1 for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_gradients, assert_same, random};
-    use crate::ops::{AttentionShape, LowRank, RopeTable};
-
-    struct Case {
-        tensors: Vec<Tensor>,
-        ids: Vec<u32>,
-        shape: BatchShape,
-    }
-
-    const HEAD_DIM: usize = 4;
-    const VOCAB: usize = 11;
-
-    impl Case {
-        fn new(layers: usize, hidden: usize, (heads, kv_heads): (usize, usize), ffn: usize, cu_seqlens: &[u32]) -> Self {
-            let (q, kv) = (heads * HEAD_DIM, kv_heads * HEAD_DIM);
-            let layer: [&[usize]; 9] = [
-                &[hidden],
-                &[q, hidden],
-                &[kv, hidden],
-                &[kv, hidden],
-                &[hidden, q],
-                &[hidden],
-                &[ffn, hidden],
-                &[ffn, hidden],
-                &[hidden, ffn],
-            ];
-            let (norm, embedding) = ([hidden], [VOCAB, hidden]);
-            let mut shapes: Vec<&[usize]> = vec![&norm, &embedding];
-            (0..layers).for_each(|_| shapes.extend(layer));
-            let attention = AttentionShape { heads, kv_heads, head_dim: HEAD_DIM, sliding_window: Some(40) };
-            let rope = RopeTable::new(HEAD_DIM, 100.0, None, cu_seqlens);
-            Self {
-                tensors: shapes.iter().zip(1..).map(|(shape, seed)| random(shape, seed)).collect(),
-                ids: (0..*cu_seqlens.last().unwrap()).map(|i| (i * 7 + i * i) % VOCAB as u32).collect(),
-                shape: BatchShape { attention, rope, cu_seqlens: cu_seqlens.into(), rms_norm_eps: 1e-5, recompute: false },
-            }
-        }
-
-        fn inputs(&self) -> Vec<&Tensor> {
-            self.tensors.iter().collect()
-        }
-
-        fn run(&self, t: &[Tensor], op: impl Fn(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
-            let layers: Vec<LayerWeights<'_>> = t[2..]
-                .chunks_exact(9)
-                .map(|t| LayerWeights {
-                    input_layernorm: &t[0],
-                    q_proj: &t[1],
-                    k_proj: &t[2],
-                    v_proj: &t[3],
-                    o_proj: &t[4],
-                    post_attention_layernorm: &t[5],
-                    gate_proj: &t[6],
-                    up_proj: &t[7],
-                    down_proj: &t[8],
-                    lora: [None; 7],
-                })
-                .collect();
-            op(&self.ids, DecoderWeights { embed_tokens: &t[1], layers: &layers, norm: &t[0] }, &self.shape)
-        }
-    }
+    use crate::ops::LowRank;
+    use crate::ops::testing::{Case, assert_gradients, assert_same, random};
 
     #[test]
     fn agrees_with_its_twin_for_odd_and_even_numbers_of_layers() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
+use super::blocks::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
 /// Row `ids[i]` of the table `[vocab, hidden]` for each i: `[tokens, hidden]`.
@@ -15,7 +16,7 @@ pub fn embedding(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
     if let Some((i, id)) = ids.iter().enumerate().find(|&(_, &id)| id as usize >= vocab) {
         bail!("embedding: id {id} at position {i} is not below the table's {vocab} rows");
     }
-    if !table.device().is_cpu() {
+    if !is_fused(table) {
         return naive(table, ids);
     }
     table.contiguous()?.apply_op1(Embedding { ids: ids.into() })

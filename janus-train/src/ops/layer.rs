@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::attention::{self, AttentionShape, Gradients, Inputs};
@@ -50,12 +50,13 @@ pub struct LowRank<'a> {
 }
 
 impl LowRank<'_> {
-    /// The projection with its update, in plain candle ops.
+    /// The projection with its update, in plain candle ops and f32, in the projection's type.
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn merged(&self, weight: &Tensor) -> Result<Tensor> {
-        weight + (self.b.matmul(self.a)? * self.scale)?
+        let f32 = |tensor: &Tensor| tensor.to_dtype(DType::F32);
+        (f32(weight)? + (f32(self.b)?.matmul(&f32(self.a)?)? * self.scale)?)?.to_dtype(weight.dtype())
     }
 }
 

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
+use super::blocks::{self, is_fused};
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul, par_project, par_weight_gradient};
 
@@ -18,8 +19,8 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if x_in != weight_in {
         bail!("linear: x has shape {:?}, weight {:?}: expected the same last dimension", x.dims(), weight.dims());
     }
-    if !x.device().is_cpu() {
-        return naive(x, weight);
+    if !is_fused(x) {
+        return blocks::linear(x, weight);
     }
     x.contiguous()?.apply_op2(&weight.contiguous()?, Linear)
 }

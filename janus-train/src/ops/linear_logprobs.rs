@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::blocks::{self, is_fused};
 use super::embedding::{gather, scatter_add};
 use super::slot::Slot;
 use super::storage::{Values, output, slice, tensor_like};
@@ -50,20 +51,25 @@ pub(crate) fn linear_logprobs_into(hidden: &Tensor, weight: &Tensor, rows: &[u32
     if let Some(r) = (0..rows.len()).find(|&r| rows[r] as usize >= tokens || targets[r] as usize >= vocab) {
         bail!("linear_logprobs: row {} or target {} at {r} is out of range of {tokens} tokens, {vocab} ids", rows[r], targets[r]);
     }
-    if !hidden.device().is_cpu() {
-        return naive(hidden, weight, rows, targets);
+    if !is_fused(hidden) {
+        return blocks::linear_logprobs(hidden, weight, rows, targets, slot);
     }
     let op = LinearLogprobs { rows: rows.into(), targets: targets.into(), slot, softmaxes: Mutex::default() };
     hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
-/// [`linear_logprobs`] in plain candle ops; keeps all logits.
+/// [`linear_logprobs`] in plain candle ops, the log-softmax in f32; keeps all logits.
 pub fn naive(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
     let index = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), hidden.device());
-    let logits = hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?;
+    of_logits(&hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?, &index(targets)?.unsqueeze(1)?)
+}
+
+/// The log-probability of each row's target: logits `[rows, vocab]`, targets `[rows, 1]`.
+pub(super) fn of_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let logits = logits.to_dtype(DType::F32)?;
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    shifted.gather(&index(targets)?.unsqueeze(1)?, 1)?.sub(&log_sum)?.squeeze(1)
+    shifted.gather(targets, 1)?.sub(&log_sum)?.squeeze(1)
 }
 
 struct LinearLogprobs {

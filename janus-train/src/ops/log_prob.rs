@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+use super::blocks::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
 /// The largest log-probability below 0 that f32 arithmetic can tell from 0: half a unit in the last place of 1.
@@ -12,7 +13,7 @@ const NEAREST_TO_ZERO: f64 = -5.960_464_5e-8;
 /// # Errors
 /// If candle fails.
 pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return naive_log_sigmoid(x);
     }
     x.contiguous()?.apply_op1(ByElement { name: "log_sigmoid", f: |x| x.min(0.0) - (-x.abs()).exp().ln_1p(), derivative: |x| sigmoid(-x) })
@@ -27,7 +28,7 @@ pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If candle fails.
 pub fn log1mexp(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return naive_log1mexp(x);
     }
     let f = |x: f64| {

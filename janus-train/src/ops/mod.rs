@@ -12,11 +12,12 @@
 //! | [`log_sigmoid`], [`log1mexp`], [`segment_sum`] | compositions that lose digits or overflow |
 //! | [`decoder`] | all layers as one node of candle's graph, so that no gradient between them is cleared, copied and added |
 //!
-//! Each has a twin in plain candle ops under [`naive`], which other devices than the CPU run and tests compare
-//! with. On the CPU, results do not depend on the number of threads: work is cut into pieces of fixed size
+//! Each has a twin in plain candle ops under [`naive`], which tests compare with. Weights in bf16 and other devices than
+//! the CPU take those ops too, in blocks that are computed again in the backward pass. On the CPU, results do not depend on the number of threads: work is cut into pieces of fixed size
 //! and partial sums are added in a fixed order.
 
 mod attention;
+mod blocks;
 mod decoder;
 mod embedding;
 mod layer;
@@ -30,10 +31,11 @@ pub(crate) mod slot;
 pub(crate) mod storage;
 mod swiglu;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tie;
 
 pub use attention::{AttentionShape, attention};
+pub use blocks::{BLOCK_LOGITS, BLOCK_QUERIES};
 pub(crate) use decoder::decoder_into;
 pub use decoder::{DecoderWeights, decoder};
 pub use embedding::embedding;

@@ -1,9 +1,10 @@
 //! Root-mean-square normalisation (Zhang & Sennrich, arXiv 1910.07467, equation 4).
 
-use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
+use super::blocks::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::simd::{dot, vectorised};
 
@@ -15,16 +16,17 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if weight.dims() != [x.dim(D::Minus1)?] {
         bail!("rms_norm: weight has shape {:?}, expected the last dimension of x, {:?}", weight.dims(), x.dims());
     }
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return naive(x, weight, eps);
     }
     x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps: eps as f32 })
 }
 
-/// [`rms_norm`] in plain candle ops.
+/// [`rms_norm`] in plain candle ops, computed in f32.
 pub fn naive(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let (dtype, x) = (x.dtype(), x.to_dtype(DType::F32)?);
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
+    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(&weight.to_dtype(DType::F32)?)?.to_dtype(dtype)
 }
 
 struct RmsNorm {

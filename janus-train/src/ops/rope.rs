@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 use janus_infer::RopeScaling;
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
+use super::blocks::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::simd::vectorised;
 
@@ -82,26 +83,44 @@ fn turned(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
 /// If x has other tokens than the table, or a width that is no multiple of the table's `head_dim`.
 pub fn rope(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     check(x, table)?;
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return naive(x, table);
     }
     x.contiguous()?.apply_op1(Rope { table: table.clone() })
 }
 
-/// [`rope`] in plain candle ops.
+/// [`rope`] in plain candle ops, computed in f32.
 pub fn naive(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     check(x, table)?;
-    let (tokens, width) = x.dims2()?;
-    let of_tokens = |values: &Arc<[f32]>| {
-        let rows = Tensor::from_slice(values, ((), table.half), x.device())?;
-        rows.index_select(&Tensor::from_slice(&table.positions, tokens, x.device())?, 0)?.unsqueeze(1)
-    };
-    let (cos, sin) = (of_tokens(&table.cos)?, of_tokens(&table.sin)?);
-    let heads = x.reshape((tokens, width / table.head_dim(), table.head_dim()))?;
-    let (a, b) = (heads.narrow(D::Minus1, 0, table.half)?, heads.narrow(D::Minus1, table.half, table.half)?);
-    let low = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-    let high = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    Tensor::cat(&[low, high], D::Minus1)?.reshape((tokens, width))
+    Turns::new(table, x.device())?.apply(x)
+}
+
+/// The cosines and sines of a [`RopeTable`], `[tokens, 1, half]` each, where the tensors are that they turn.
+pub(super) struct Turns {
+    half: usize,
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Turns {
+    pub(super) fn new(table: &RopeTable, device: &Device) -> Result<Self> {
+        let positions = Tensor::from_slice(&table.positions, table.tokens(), device)?;
+        let of_tokens = |values: &[f32]| {
+            let rows = Tensor::from_slice(values, (values.len() / table.half.max(1), table.half), device)?;
+            rows.index_select(&positions, 0)?.unsqueeze(1)
+        };
+        Ok(Self { half: table.half, cos: of_tokens(&table.cos)?, sin: of_tokens(&table.sin)? })
+    }
+
+    /// Turns each head of `[tokens, heads · head_dim]`, computed in f32.
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let (dtype, (tokens, width), half) = (x.dtype(), x.dims2()?, self.half);
+        let heads = x.to_dtype(DType::F32)?.reshape((tokens, width / (2 * half), 2 * half))?;
+        let (a, b) = (heads.narrow(D::Minus1, 0, half)?, heads.narrow(D::Minus1, half, half)?);
+        let low = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
+        let high = (b.broadcast_mul(&self.cos)? + a.broadcast_mul(&self.sin)?)?;
+        Tensor::cat(&[low, high], D::Minus1)?.reshape((tokens, width))?.to_dtype(dtype)
+    }
 }
 
 fn check(x: &Tensor, table: &RopeTable) -> Result<()> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
+use super::blocks::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
 /// Sums x `[n]` by segment: element `s` of the result, `[segments]`, is the sum of the x\[i\] with `segment[i] == s`.
@@ -17,7 +18,7 @@ pub fn segment_sum(x: &Tensor, segment: &[u32], segments: usize) -> Result<Tenso
     if n != segment.len() || segment.iter().any(|&s| s as usize >= segments) {
         bail!("segment_sum: {n} elements, {} segments numbers, expected as many, each below {segments}", segment.len());
     }
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return naive(x, segment, segments);
     }
     x.contiguous()?.apply_op1(SegmentSum { segment: segment.into(), segments })

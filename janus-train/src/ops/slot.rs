@@ -5,28 +5,49 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{Result, Shape, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor};
 
 /// The gradient of one weight, or none yet. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Option<Vec<f32>>>>);
+pub(crate) struct Slot(Arc<Mutex<Sums>>);
+
+/// What was added up in place, and what was added up in tensors.
+#[derive(Default)]
+struct Sums {
+    values: Option<Vec<f32>>,
+    tensor: Option<Tensor>,
+}
 
 impl Slot {
     /// Lets `f` add to the gradient, which has `len` elements. `f` is told whether the buffer holds sums (to add to) or
     /// zeros (that may be overwritten).
     pub(crate) fn add<R>(&self, len: usize, f: impl FnOnce(&mut [f32], bool) -> R) -> R {
-        let mut values = self.lock();
+        let values = &mut self.lock().values;
         let filled = values.is_some();
         f(values.get_or_insert_with(|| vec![0.0; len]), filled)
     }
 
-    /// Takes the gradient away, as a tensor of its weight's shape.
-    pub(crate) fn take(&self, like: &Shape) -> Result<Option<Tensor>> {
-        let values = self.lock().take();
-        values.map(|values| Tensor::from_vec(values, like, &candle_core::Device::Cpu)).transpose()
+    /// Adds a tensor to the gradient, in f32 and where the tensor is.
+    pub(crate) fn add_tensor(&self, part: &Tensor) -> Result<()> {
+        let (sum, part) = (&mut self.lock().tensor, part.to_dtype(DType::F32)?);
+        *sum = Some(match sum.take() {
+            Some(sum) => sum.add(&part)?,
+            None => part,
+        });
+        Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<f32>>> {
+    /// Takes the gradient away, as a tensor of its weight's shape.
+    pub(crate) fn take(&self, like: &Shape) -> Result<Option<Tensor>> {
+        let Sums { values, tensor } = std::mem::take(&mut *self.lock());
+        let values = values.map(|values| Tensor::from_vec(values, like, &Device::Cpu)).transpose()?;
+        match (values, tensor) {
+            (Some(values), Some(tensor)) => Ok(Some(values.to_device(tensor.device())?.add(&tensor)?)),
+            (values, tensor) => Ok(values.or(tensor)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sums> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::blocks::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::simd::{sigmoid, vectorised};
 
@@ -17,7 +18,7 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.shape() != up.shape() {
         bail!("swiglu: gate has shape {:?}, up {:?}: expected the same", gate.dims(), up.dims());
     }
-    if !gate.device().is_cpu() {
+    if !is_fused(gate) {
         return naive(gate, up);
     }
     gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)

@@ -3,6 +3,8 @@
 use candle_core::{Device, Result, Tensor, Var};
 use rand::Rng;
 
+use super::{AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable};
+
 /// Numbers in -1..1 from a fixed stream.
 pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = janus_core::stream(seed, "op test");
@@ -60,5 +62,66 @@ pub(crate) fn assert_gradients(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Res
             let expected = (at(STEP) - at(-STEP)) / (2.0 * f64::from(STEP));
             assert!((f64::from(got) - expected).abs() < 2e-3, "input {i}, element {j}: gradient {got}, difference {expected}");
         }
+    }
+}
+
+/// A decoder's inputs.
+pub(crate) struct Case {
+    /// The final norm, the embedding, and nine of each layer.
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) shape: BatchShape,
+}
+
+const HEAD_DIM: usize = 4;
+const VOCAB: usize = 11;
+
+impl Case {
+    pub(crate) fn new(layers: usize, hidden: usize, (heads, kv_heads): (usize, usize), ffn: usize, cu_seqlens: &[u32]) -> Self {
+        let (q, kv) = (heads * HEAD_DIM, kv_heads * HEAD_DIM);
+        let layer: [&[usize]; 9] = [
+            &[hidden],
+            &[q, hidden],
+            &[kv, hidden],
+            &[kv, hidden],
+            &[hidden, q],
+            &[hidden],
+            &[ffn, hidden],
+            &[ffn, hidden],
+            &[hidden, ffn],
+        ];
+        let (norm, embedding) = ([hidden], [VOCAB, hidden]);
+        let mut shapes: Vec<&[usize]> = vec![&norm, &embedding];
+        (0..layers).for_each(|_| shapes.extend(layer));
+        let attention = AttentionShape { heads, kv_heads, head_dim: HEAD_DIM, sliding_window: Some(40) };
+        let rope = RopeTable::new(HEAD_DIM, 100.0, None, cu_seqlens);
+        Self {
+            tensors: shapes.iter().zip(1..).map(|(shape, seed)| random(shape, seed)).collect(),
+            ids: (0..*cu_seqlens.last().unwrap()).map(|i| (i * 7 + i * i) % VOCAB as u32).collect(),
+            shape: BatchShape { attention, rope, cu_seqlens: cu_seqlens.into(), rms_norm_eps: 1e-5, recompute: false },
+        }
+    }
+
+    pub(crate) fn inputs(&self) -> Vec<&Tensor> {
+        self.tensors.iter().collect()
+    }
+
+    pub(crate) fn run(&self, t: &[Tensor], op: impl FnOnce(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
+        let layers: Vec<LayerWeights<'_>> = t[2..]
+            .chunks_exact(9)
+            .map(|t| LayerWeights {
+                input_layernorm: &t[0],
+                q_proj: &t[1],
+                k_proj: &t[2],
+                v_proj: &t[3],
+                o_proj: &t[4],
+                post_attention_layernorm: &t[5],
+                gate_proj: &t[6],
+                up_proj: &t[7],
+                down_proj: &t[8],
+                lora: [None; 7],
+            })
+            .collect();
+        op(&self.ids, DecoderWeights { embed_tokens: &t[1], layers: &layers, norm: &t[0] }, &self.shape)
     }
 }

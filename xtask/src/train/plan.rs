@@ -1,7 +1,8 @@
 //! `cargo xtask train --plan`: what a run will need, before anything is loaded.
 
 use janus_infer::ModelConfig;
-use janus_train::ops::LOGITS_HELD;
+use janus_train::WeightType;
+use janus_train::ops::{BLOCK_LOGITS, BLOCK_QUERIES, LOGITS_HELD};
 use serde_json::{Value, json};
 
 use super::recipe::{Kind, Recipe};
@@ -10,10 +11,6 @@ use crate::command::{CommandError, Outcome};
 /// Where and how the run would be laid out.
 struct Layout {
     name: &'static str,
-    /// Bytes of a weight, of a gradient, and of an activation.
-    number: f64,
-    /// Bytes of the f32 copy that the optimiser keeps of weights in bf16.
-    master: f64,
     /// Machines that share gradients, master weights and moments.
     shards: f64,
     /// Bytes that there are; none: whatever the machine has.
@@ -21,10 +18,10 @@ struct Layout {
 }
 
 const LAYOUTS: [Layout; 4] = [
-    Layout { name: "this machine, f32", number: 4.0, master: 0.0, shards: 1.0, room: None },
-    Layout { name: "1 x 80 GB, bf16 + f32 master", number: 2.0, master: 4.0, shards: 1.0, room: Some(80e9) },
-    Layout { name: "4 x 80 GB, a replica on each", number: 2.0, master: 4.0, shards: 1.0, room: Some(80e9) },
-    Layout { name: "4 x 80 GB, state in four parts", number: 2.0, master: 4.0, shards: 4.0, room: Some(80e9) },
+    Layout { name: "this machine", shards: 1.0, room: None },
+    Layout { name: "1 x 80 GB", shards: 1.0, room: Some(80e9) },
+    Layout { name: "4 x 80 GB, a replica on each", shards: 1.0, room: Some(80e9) },
+    Layout { name: "4 x 80 GB, state in four parts", shards: 4.0, room: Some(80e9) },
 ];
 
 /// Bytes by part.
@@ -74,22 +71,36 @@ fn parameters(recipe: &Recipe, config: &ModelConfig) -> (f64, f64) {
 
 fn memory(recipe: &Recipe, config: &ModelConfig, layout: &Layout) -> Memory {
     let (all, trained) = parameters(recipe, config);
-    let tokens = recipe.train.tokens_per_micro_batch as f64;
-    let (q, kv) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
-    // What a layer keeps: its input, queries, keys and values, the attention's result, the middle, gate and up.
-    let layer = (2 * config.hidden_size + 2 * q + 2 * kv + 2 * config.intermediate_size) as f64;
-    let layers = config.num_hidden_layers as f64;
-    let kept = if recipe.train.activation_checkpointing { layers * config.hidden_size as f64 + layer } else { layers * layer };
-    let moment = recipe.train.eight_bit_block.map_or(4.0, |block| 1.0 + 4.0 / block as f64);
-    let logits = if matches!(recipe.objective, Kind::Reward {}) { 0.0 } else { LOGITS_HELD as f64 };
-    let base = if layout.number < 4.0 { layout.master * trained / layout.shards } else { 0.0 };
+    let settings = &recipe.train.settings;
+    let bf16 = settings.dtype == WeightType::Bf16;
+    let number = settings.dtype.bytes() as f64;
+    let tokens = settings.tokens_per_micro_batch as f64;
+    let size = |size: usize| size as f64;
+    let (hidden, q, kv) =
+        (size(config.hidden_size), size(config.num_attention_heads * config.head_dim), size(config.num_key_value_heads * config.head_dim));
+    let ffn = size(config.intermediate_size);
+    // Bytes of a token that a layer keeps. In f32 its input, queries, keys and values, the attention's result, the middle,
+    // gate and up. In bf16 the results of candle's ops, those of norms and rotations in f32.
+    let layer = if bf16 { 44.0 * hidden + 26.0 * (q + kv) + 8.0 * ffn } else { 8.0 * (hidden + q + kv + ffn) };
+    let layers = size(config.num_hidden_layers);
+    let kept = if settings.activation_checkpointing { layers * number * hidden + layer } else { layers * layer };
+    // Scores, weights and their gradients of a tile of queries, in f32.
+    let keys = size(recipe.data.max_tokens.min(settings.tokens_per_micro_batch));
+    let scores = if bf16 { 5.0 * 4.0 * size(config.num_attention_heads * BLOCK_QUERIES) * keys } else { 0.0 };
+    let moment = settings.eight_bit_block.map_or(4.0, |block| 1.0 + 4.0 / block as f64);
+    let logits = match (&recipe.objective, bf16) {
+        (Kind::Reward {}, _) => 0.0,
+        (_, false) => 4.0 * size(LOGITS_HELD),
+        // Those of the forward pass and of the backward pass in each step from logits to loss.
+        (_, true) => 6.0 * 4.0 * size(BLOCK_LOGITS),
+    };
     Memory {
-        weights: layout.number * all,
-        gradients: layout.number * trained / layout.shards,
-        master: base,
+        weights: number * all,
+        gradients: 4.0 * trained / layout.shards,
+        master: if bf16 { 4.0 * trained / layout.shards } else { 0.0 },
         moments: 2.0 * moment * trained / layout.shards,
-        activations: layout.number * tokens * kept,
-        logits: 4.0 * logits,
+        activations: tokens * kept + scores,
+        logits,
     }
 }
 
@@ -100,14 +111,14 @@ struct Work {
 }
 
 fn work(recipe: &Recipe) -> Option<Work> {
-    let train = &recipe.train;
+    let (train, epochs) = (&recipe.train.settings, recipe.train.epochs as f64);
     let rows = recipe.data.rows?.saturating_sub(recipe.data.held_out) as f64;
     let tokens = recipe.data.tokens_per_row.map(|tokens| tokens * rows * recipe.documents_per_example() as f64);
     let per_epoch = match train.examples_per_micro_batch {
         Some(examples) => rows / (examples * train.accumulation) as f64,
         None => tokens? / (train.tokens_per_micro_batch * train.accumulation) as f64,
     };
-    Some(Work { steps: (per_epoch * train.epochs as f64).ceil() as u64, tokens: tokens.unwrap_or(f64::NAN) * train.epochs as f64 })
+    Some(Work { steps: (per_epoch * epochs).ceil() as u64, tokens: tokens.unwrap_or(f64::NAN) * epochs })
 }
 
 pub(super) fn run(recipe: &Recipe) -> Result<Outcome, CommandError> {
@@ -125,7 +136,8 @@ pub(super) fn run(recipe: &Recipe) -> Result<Outcome, CommandError> {
         }
         None => text.push_str("steps             unknown: data.rows or data.tokens_per_row is not set\n"),
     }
-    text.push_str(&format!("\n{:<24}", "memory in GB"));
+    let dtype = json!(recipe.train.settings.dtype);
+    text.push_str(&format!("\n{:<24}", format!("GB, weights in {}", dtype.as_str().unwrap_or_default())));
     LAYOUTS.iter().for_each(|layout| text.push_str(&format!("{:>33}", layout.name)));
     let all_memory: Vec<Memory> = LAYOUTS.iter().map(|layout| memory(recipe, &config, layout)).collect();
     for part in 0..6 {
@@ -137,11 +149,11 @@ pub(super) fn run(recipe: &Recipe) -> Result<Outcome, CommandError> {
         let fits = layout.room.map_or("", |room| if memory.total() <= room { " (fits)" } else { " (too much)" });
         text.push_str(&format!("{:>33}", format!("{:.2}{fits}", memory.total() / 1e9)));
     }
-    let accumulation = recipe.train.accumulation.div_ceil(4);
+    let accumulation = recipe.train.settings.accumulation.div_ceil(4);
     text.push_str(&format!(
-        "\n\nOn four, each takes a quarter of the {} micro-batches of a step ({accumulation}). The columns for 80 GB are reckoned for bf16 \
-         weights; this engine trains in f32 on the CPU.",
-        recipe.train.accumulation
+        "\n\nOn four, each takes a quarter of the {} micro-batches of a step ({accumulation}). This engine trains on one device: the \
+         columns for four are reckoned.",
+        recipe.train.settings.accumulation
     ));
     let column = |(layout, memory): (&Layout, &Memory)| {
         let parts: serde_json::Map<String, Value> = memory.parts().into_iter().map(|(part, bytes)| (part.into(), json!(bytes))).collect();
@@ -152,6 +164,7 @@ pub(super) fn run(recipe: &Recipe) -> Result<Outcome, CommandError> {
         "command": "train",
         "parameters": all,
         "trained_parameters": trained,
+        "dtype": dtype,
         "steps": work.as_ref().map(|work| work.steps),
         "tokens": work.as_ref().map(|work| work.tokens).filter(|tokens| tokens.is_finite()),
         "memory": LAYOUTS.iter().zip(&all_memory).map(column).collect::<Vec<_>>(),

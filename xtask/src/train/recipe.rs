@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use janus_core::ChatTemplate;
 use janus_data::Tokenizer;
 use janus_infer::ModelConfig;
-use janus_train::{EarlyStop, LoraConfig, NllSpan, Order, Schedule, TrainConfig};
-use serde::{Deserialize, Serialize};
+use janus_train::{LoraConfig, NllSpan, Order, TrainConfig};
+use serde::Deserialize;
 
+use super::settings::Train;
 use super::shape::Shape;
 use crate::command::{Blame as _, CommandError};
 
 /// A recipe. Unknown keys are refused.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The layout of every prompt.
@@ -34,7 +35,7 @@ pub struct Recipe {
 }
 
 /// The objective, by `kind`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Kind {
     /// Supervised fine-tuning.
@@ -60,7 +61,7 @@ pub enum Kind {
 }
 
 /// The model to start from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// A folder with `config.json`, weights and `tokenizer.json`; none: fresh weights of `shape`.
@@ -75,7 +76,7 @@ pub struct Model {
 }
 
 /// What the model is trained on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// The records: rows of {system, prompt, output} for `sft`, of {system, prompt, chosen, rejected} for `dpo` and `orpo`, of
@@ -94,62 +95,8 @@ pub struct Data {
     pub tokens_per_row: Option<f64>,
 }
 
-/// How the model is trained.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Train {
-    /// Passes over the rows.
-    pub epochs: u64,
-    /// Tokens of a micro-batch, at most; rows are packed into it.
-    pub tokens_per_micro_batch: usize,
-    /// Rows, or pairs, of a micro-batch, at most; none: as many as fit.
-    #[serde(default)]
-    pub examples_per_micro_batch: Option<usize>,
-    /// Micro-batches of an optimiser step.
-    pub accumulation: usize,
-    /// Peak learning rate.
-    pub lr: f64,
-    /// `cosine`, `linear` or `constant`.
-    pub schedule: Schedule,
-    /// Steps of warm-up.
-    #[serde(default)]
-    pub warmup_steps: u64,
-    /// Share of the steps that are warm-up, in the place of `warmup_steps`.
-    #[serde(default)]
-    pub warmup_ratio: Option<f64>,
-    /// AdamW's decay of the moments.
-    pub betas: (f64, f64),
-    /// AdamW's epsilon.
-    pub eps: f64,
-    /// Decay of the weights.
-    pub weight_decay: f64,
-    /// Largest gradient norm.
-    #[serde(default)]
-    pub clip_norm: Option<f64>,
-    /// Elements that share a scale in 8-bit moments; none: f32.
-    #[serde(default)]
-    pub eight_bit_block: Option<usize>,
-    /// Compute activations again instead of keeping them.
-    #[serde(default)]
-    pub activation_checkpointing: bool,
-    /// Seed of the order and of fresh weights.
-    pub seed: u64,
-    /// Steps between two checkpoints.
-    #[serde(default)]
-    pub checkpoint_every: Option<u64>,
-    /// Checkpoints kept.
-    #[serde(default = "two")]
-    pub keep_last: usize,
-    /// Steps between two evaluations of the held-out rows.
-    #[serde(default)]
-    pub evaluate_every: Option<u64>,
-    /// When to end early.
-    #[serde(default)]
-    pub early_stop: Option<EarlyStop>,
-}
-
 /// Answers to look at.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Samples {
     /// Questions.
@@ -159,10 +106,6 @@ pub struct Samples {
     pub system: String,
     /// New tokens, at most.
     pub max_tokens: usize,
-}
-
-fn two() -> usize {
-    2
 }
 
 impl Recipe {
@@ -205,7 +148,7 @@ impl Recipe {
     /// Refuses numbers of the wrong unit, which would train nothing or something else.
     fn checked(self, place: &str) -> Result<Self, CommandError> {
         let train = &self.train;
-        let wrong = match (train.warmup_ratio, train.warmup_steps) {
+        let wrong = match (train.warmup_ratio, train.settings.warmup_steps) {
             _ if train.epochs == 0 => Some("train.epochs is 0: expected passes over the rows, at least 1".into()),
             (Some(ratio), _) if !(0.0..=1.0).contains(&ratio) => {
                 Some(format!("train.warmup_ratio is {ratio}: expected a share of the steps, 0 to 1"))
@@ -255,34 +198,19 @@ impl Recipe {
     /// # Errors
     /// Bad input for an example that does not fit.
     pub fn settings(&self, lengths: Vec<usize>) -> Result<TrainConfig, CommandError> {
-        let train = &self.train;
-        let order = Order::new(train.seed, train.tokens_per_micro_batch, lengths).bad_input()?;
-        let order = order.with_examples(train.examples_per_micro_batch.unwrap_or(usize::MAX));
-        let steps = order.micro_batches(train.epochs).div_ceil(train.accumulation.max(1) as u64);
+        let Train { epochs, settings, .. } = &self.train;
+        let order = Order::new(settings.seed, settings.tokens_per_micro_batch, lengths).bad_input()?;
+        let order = order.with_examples(settings.examples_per_micro_batch.unwrap_or(usize::MAX));
+        let steps = order.micro_batches(*epochs).div_ceil(settings.accumulation.max(1) as u64);
         Ok(self.settings_for(steps))
     }
 
     /// The trainer's settings for so many steps.
     pub(super) fn settings_for(&self, steps: u64) -> TrainConfig {
-        let train = &self.train;
-        TrainConfig {
-            accumulation: train.accumulation,
-            schedule: train.schedule,
-            // As OpenRLHF rounds it.
-            warmup_steps: train.warmup_ratio.map_or(train.warmup_steps, |ratio| (ratio * steps as f64).ceil() as u64),
-            weight_decay: train.weight_decay,
-            betas: train.betas,
-            eps: train.eps,
-            clip_norm: train.clip_norm,
-            checkpoint_every: train.checkpoint_every,
-            keep_last: train.keep_last,
-            eight_bit_block: train.eight_bit_block,
-            activation_checkpointing: train.activation_checkpointing,
-            examples_per_micro_batch: train.examples_per_micro_batch,
-            evaluate_every: train.evaluate_every,
-            early_stop: train.early_stop.clone(),
-            ..TrainConfig::new(steps, train.tokens_per_micro_batch, train.lr, train.seed)
-        }
+        let Train { warmup_ratio, settings, .. } = &self.train;
+        // As OpenRLHF rounds it.
+        let warmup_steps = warmup_ratio.map_or(settings.warmup_steps, |ratio| (ratio * steps as f64).ceil() as u64);
+        TrainConfig { steps, warmup_steps, ..settings.clone() }
     }
 
     /// Documents of an example.

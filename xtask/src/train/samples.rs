@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use janus_core::{ChatTemplate, Message};
 use janus_data::{Tokenizer, write_file};
 use janus_infer::{Feed, Logits, Model};
@@ -72,7 +72,10 @@ impl Observer for Watch<'_> {
         let malformed = |reason: String| Error::Malformed { path: file.clone(), reason };
         let merged = decoder.detached()?.merged()?;
         let weight = |name: &str, _: &[usize]| {
-            let found = merged.weights().get(name).map(|weight| weight.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>());
+            let found = merged
+                .weights()
+                .get(name)
+                .map(|weight| weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>());
             found.unwrap_or_else(|| Err(candle_core::Error::Msg(format!("there is no {name}")))).map_err(janus_infer::Error::from)
         };
         let model = Model::from_weights(merged.config().clone(), weight)?;

@@ -13,7 +13,10 @@
 //! | [`collection`] | what a training set holds | its rows |
 //! | [`bias`] | pronoun accuracy in gendered occupations | answers to Winogender-style rows |
 //!
-//! All of them take rows that are already there, so the judge, the model and the files may be anybody's. Rows are
+//! The first five say what they ask a model as [`Task`]s, with their own sampling parameters; [`answer`] has any
+//! [`ChatModel`](janus_core::ChatModel) answer them, and each has the row of its own answer files.
+//!
+//! What they measure, all of them take from rows that are already there, so the judge, the model and the files may be anybody's. Rows are
 //! checked where they come in: a score that is no number or outside its range is an error that names row and
 //! field, and what is missing is counted and never guessed.
 
@@ -26,4 +29,7 @@ pub mod collection;
 pub mod distinctness;
 pub mod mt_bench;
 pub mod multifaceted;
+mod task;
 pub mod toxicity;
+
+pub use task::{Answers, Task, answer};

@@ -38,11 +38,34 @@ pub use janus_data::http::{ApiKey, Backoff};
 use budget::Budget;
 use wire::Answer;
 
+/// What a service is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An answer to a conversation.
+    #[default]
+    Chat,
+    /// What follows a plain text, with no template around it: the request's one message is the text. Log-probabilities are
+    /// not asked for.
+    Completions,
+}
+
+impl Endpoint {
+    /// Its path below the address.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Completions => "/completions",
+        }
+    }
+}
+
 /// How a service is asked.
 #[derive(Debug, Clone)]
 pub struct RemoteOptions {
     /// Where the service is, up to and with its version: `https://api.openai.com/v1`.
     pub base_url: String,
+    /// What it is asked for.
+    pub endpoint: Endpoint,
     /// The key, sent as a bearer token; a local service needs none.
     pub key: Option<ApiKey>,
     /// Requests under way at once.
@@ -78,6 +101,7 @@ impl RemoteOptions {
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
+            endpoint: Endpoint::Chat,
             key: None,
             concurrency: 8,
             requests_per_minute: None,
@@ -167,7 +191,7 @@ impl RemoteModel {
     fn ask(&self, request: &ChatRequest) -> Result<Vec<Generation>, ModelError> {
         let invalid = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|error| invalid(error.to_string()))?;
-        let body = wire::body(&self.name, request, &self.options).to_string();
+        let body = wire::body(&self.name, request, &self.options).map_err(&invalid)?.to_string();
         self.ask_body(request, &body).map_err(|error| match error {
             // What the service says against the request itself is no failure of the model.
             RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
@@ -179,7 +203,7 @@ impl RemoteModel {
 
     /// Tries until there is an answer, or an error that another attempt cannot help.
     fn ask_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
-        let url = format!("{}/chat/completions", self.options.base_url.trim_end_matches('/'));
+        let url = format!("{}{}", self.options.base_url.trim_end_matches('/'), self.options.endpoint.path());
         let bearer = self.options.key.as_ref().map(|key| format!("Bearer {}", key.secret()));
         let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         let most = wire::most_tokens(request);

@@ -1,50 +1,85 @@
 //! `cargo xtask generate`: a model answers the prompts of a file.
 
 pub mod answers;
+mod bench;
 mod best;
+mod plan;
 pub mod prompts;
+mod report;
+pub(crate) mod rows;
+mod sampling;
+mod settings;
+mod text;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
-use janus_core::{ChatTemplate, SamplingParams};
+use janus_core::ChatTemplate;
 use janus_data::{Journal, JournalProblem};
-use janus_infer::{Engine, EngineOptions};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::command::{Blame as _, CommandError, Outcome};
+<<<<<<< HEAD
 use crate::device::{self, DeviceArg};
 use crate::fingerprint;
 use crate::progress::duration;
 use answers::{Problems, Tally, answer, lines, unanswered};
+=======
+use crate::model::ServiceArgs;
+use answers::{answer, kept, lines};
+use bench::BenchArgs;
+>>>>>>> w3-gen
 pub(crate) use best::{BestArgs, load_reward};
-use prompts::{Keys, Prompt, Row, prompts};
+pub(crate) use sampling::SamplingArgs;
 
-/// Answer the prompts of a file with a model
+/// Answer the prompts of a file, or a benchmark's questions, with a model
 ///
 /// Each row gives a user's message and, if it has one, a system message; rendered with the model's own
 /// chat template. An answer depends on the seed and the row's id, not on the rows beside it. Sampling
 /// parameters that are not given are the paper's: temperature 1, top-p 0.9, repetition penalty 1.03,
 /// 1024 new tokens.
 ///
-/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
-///          tokenizer_config.json. INPUT: .json, .jsonl (either also with .gz) or .parquet.
+/// With --bench the rows are a benchmark's own, asked as its protocol says, and OUTPUT is the file that
+/// its judge reads. A second turn is asked with the model's own first answer in the conversation. A
+/// sampling parameter that is given takes the place of the benchmark's, and the report names it.
+///
+/// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors, tokenizer.json and
+///          tokenizer_config.json, or the address of an OpenAI-compatible service (http://host:port/v1,
+///          the key in OPENAI_API_KEY; to one that knows no repetition penalty, give 1).
+///          INPUT: .json, .jsonl (either also with .gz) or .parquet. With --bench:
+///            mt-bench      {question_id, category, turns}, FastChat's question.jsonl
+///            arena-hard    {question_id, prompt}
+///            alpaca-eval   {instruction}, with index and dataset if they are there
+///            toxicity      {prompt}, a text or {text, toxicity}; a service is asked at /completions
+///            multifaceted  the bench's records; an id that is not given is the row's number from 0
 /// Writes:  OUTPUT, in the order of the input, one JSON object a line: id (always a text), response,
 ///          finish_reason, prompt_tokens, completion_tokens; for --n above 1 a list `responses` of
 ///          these; with --compose-system also system. With --best-of the answer of the highest reward
 ///          (the first of equals), its `reward`, its index `best`, and all `responses`, each with
 ///          its reward. A row without an answer has id and error, and makes the exit code 1.
+///          With --bench (.jsonl, or .json for one list):
+///            mt-bench      {question_id, model_id, choices: [{index, turns}]}
+///            arena-hard    {question_id, model_id, answer,
+///                           choices: [{index, turns: [{content, token_len}]}]}
+///            alpaca-eval   {index, dataset, instruction, output, generator}
+///            toxicity      {prompt: {text, toxicity}, generations: [{text, toxicity: null}]}
+///            multifaceted  {id, response}
+///          A row without an answer is left out and told, and makes the exit code 1. With --best-of
+///          only the best is there. OUTPUT.run.json says how the answers were made.
 ///          OUTPUT.partial while it runs: a run that was cut off, or that left rows without an answer,
-///          continues from there when its command is repeated. A finished OUTPUT is left alone.
+///          continues from there when its command is repeated, a conversation with the turn that it
+///          had come to. A finished OUTPUT is left alone; with --bench, if it is from another model or
+///          other settings, that is an error.
 /// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf --input prompts.jsonl
 ///          --output answers.jsonl --compose-system --max-tokens 256
+/// Example: cargo xtask generate --bench mt-bench --model models/smollm2-135m-instruct-q4_1.gguf
+///          --input ../shared/data/mt_bench/question.jsonl --output mt-bench.jsonl
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// GGUF file or model folder
+    /// GGUF file, model folder, or address of a service
     #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    model: String,
     /// Prompts to answer
     #[arg(long, value_name = "INPUT")]
     input: PathBuf,
@@ -61,7 +96,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     template: Option<ChatTemplate>,
     #[command(flatten)]
+<<<<<<< HEAD
     device: DeviceArg,
+=======
+    bench: BenchArgs,
+>>>>>>> w3-gen
     #[command(flatten)]
     rows: RowArgs,
     /// Answers to each row
@@ -71,6 +110,8 @@ pub struct Args {
     sampling: SamplingArgs,
     #[command(flatten)]
     best: BestArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,48 +132,9 @@ struct RowArgs {
     /// Compose a system message for each row from preferences drawn from the seed taxonomy
     #[arg(long, conflicts_with = "system_key")]
     compose_system: bool,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Sampling")]
-pub(crate) struct SamplingArgs {
-    /// New tokens at the most
-    #[arg(long)]
-    max_tokens: Option<usize>,
-    /// Divides the logits; 0 takes the most likely token
-    #[arg(long)]
-    temperature: Option<f64>,
-    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all
-    #[arg(long)]
-    top_p: Option<f64>,
-    /// Keep the k most likely tokens; 0 keeps all
-    #[arg(long)]
-    top_k: Option<usize>,
-    /// Makes tokens that occurred before less likely; 1 changes nothing
-    #[arg(long)]
-    repetition_penalty: Option<f64>,
-    /// Seed of the run
-    #[arg(long)]
-    seed: Option<u64>,
-}
-
-impl SamplingArgs {
-    /// The parameters, where not given the paper's, for `n` answers.
-    pub(crate) fn resolve(&self, n: Option<usize>) -> Result<SamplingParams, CommandError> {
-        let paper = SamplingParams::default();
-        let sampling = SamplingParams {
-            n: n.unwrap_or(paper.n),
-            max_tokens: self.max_tokens.unwrap_or(paper.max_tokens),
-            temperature: self.temperature.unwrap_or(paper.temperature),
-            top_p: self.top_p.unwrap_or(paper.top_p),
-            top_k: self.top_k.unwrap_or(paper.top_k),
-            repetition_penalty: self.repetition_penalty.unwrap_or(paper.repetition_penalty),
-            seed: self.seed.unwrap_or(paper.seed),
-            ..paper
-        };
-        sampling.validate().bad_input()?;
-        Ok(sampling)
-    }
+    /// System message of every row in place of its own; an empty text for none
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["system_key", "compose_system"])]
+    system: Option<String>,
 }
 
 /// Runs the command.
@@ -141,26 +143,33 @@ impl SamplingArgs {
 /// Bad input for settings, rows or models that cannot be used, or for an unfinished run with other
 /// settings; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let sampling = args.sampling.resolve(args.best.n().or(args.n))?;
-    let partial = partial_path(&args.output)?;
-    if args.batch == Some(0) {
-        return Err(CommandError::bad_input("--batch is 0: expected at least 1"));
+    args.check()?;
+    let partial = args.partial_path()?;
+    let finished = args.output.exists() && !partial.exists() && !args.force;
+    if finished && args.bench.bench.is_none() {
+        return Ok(args.left_alone());
     }
-    if args.output.exists() && !partial.exists() && !args.force {
-        let text = format!("{} is finished and left alone: pass --force to answer again", args.output.display());
-        return Ok(Outcome::done(text, json!({ "command": "generate", "output": args.output, "left_alone": true })));
+    let (tasks, rows) = args.tasks()?;
+    let settings = settings::settings(args, &tasks)?;
+    if finished {
+        settings::check_record(&args.output, &args.name(), &settings)?;
+        return Ok(args.left_alone());
     }
+<<<<<<< HEAD
     let prompts = read_prompts(args, &sampling)?;
     let device = args.device.open()?;
     let header = header(args, &sampling, &prompts, &device)?;
+=======
+>>>>>>> w3-gen
     if let Some(folder) = args.output.parent() {
         fs::create_dir_all(folder).map_err(|error| CommandError::bad_input(format!("{}: {error}", folder.display())))?;
     }
-    let mut journal = open_journal(&partial, &header, args.force)?;
-    let asked = unanswered(&prompts, &journal);
-    if asked.len() < prompts.len() {
-        eprintln!("generate: {} of {} rows were answered before", prompts.len() - asked.len(), prompts.len());
+    let mut journal = open_journal(&partial, &settings, args.force)?;
+    let (before, all) = kept(&tasks, &journal);
+    if before > 0 {
+        eprintln!("generate: {before} of {all} answers were given before");
     }
+<<<<<<< HEAD
     let (problems, tally) = if asked.is_empty() {
         // Cut off between the last answer and the output: nothing to ask, so no model to load.
         (Problems::new(), Tally::default())
@@ -169,41 +178,23 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         let engine = load(&args.model, args.template, args.batch, &device)?;
         let reward = args.best.load(&device)?;
         answer(&engine, reward.as_ref().map(|reward| reward as _), &prompts, &asked, &mut journal)?
+=======
+    // Cut off between the last answer and the output: nothing to ask, so no model to load.
+    let open = before < all;
+    let model = open.then(|| args.open()).transpose()?;
+    let reward = if open { args.best.load()? } else { None };
+    let reward = reward.as_ref().map(|reward| reward as _);
+    let (answered, tally) = answer(model.as_deref(), reward, &tasks, args.rows.compose_system, &mut journal)?;
+    let record = match &rows {
+        None => {
+            let text: String = lines(&tasks, &answered, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            janus_data::write_file(&args.output, text.as_bytes()).failure()?;
+            Map::new()
+        }
+        Some(rows) => args.write(rows, &tasks, &answered, settings)?,
+>>>>>>> w3-gen
     };
-    let text: String = lines(&prompts, &problems, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    janus_data::write_file(&args.output, text.as_bytes()).failure()?;
-    finish(args, &prompts, asked.len(), &tally, journal)
-}
-
-/// Ends the run: the journal goes only if no row is left to ask again.
-fn finish(args: &Args, prompts: &[Prompt], asked: usize, tally: &Tally, journal: Journal) -> Result<Outcome, CommandError> {
-    let failed = unanswered(prompts, &journal);
-    let report = json!({
-        "command": "generate",
-        "output": args.output,
-        "left_alone": false,
-        "rows": prompts.len(),
-        "answered_before": prompts.len() - asked,
-        "answered": tally.answered,
-        "failed": failed.len(),
-        "completion_tokens": tally.completion_tokens,
-        "seconds": tally.seconds,
-        "tokens_per_second": tally.tokens_per_second(),
-    });
-    let output = args.output.display();
-    let Some(&first) = failed.first() else {
-        journal.remove().failure()?;
-        let speed =
-            format!("{} tokens in {} ({:.1} tokens/s)", tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
-        return Ok(Outcome::done(format!("{output}: {} rows, {speed}", prompts.len()), report));
-    };
-    let id = &prompts[first].request.id;
-    let text = format!(
-        "{output}: {} of {} rows have no answer, first \"{id}\": see their error fields; repeat the command to ask them again",
-        failed.len(),
-        prompts.len()
-    );
-    Ok(Outcome::failed(text, report))
+    args.finish(&tasks, &answered, before, &tally, record, journal)
 }
 
 /// The run's journal. What is wrong with it, `--force` sets right.
@@ -215,6 +206,7 @@ fn open_journal(path: &Path, header: &Map<String, Value>, force: bool) -> Result
         _ => CommandError::bad_input(error),
     })
 }
+<<<<<<< HEAD
 
 /// `answers.jsonl` to `answers.jsonl.partial`.
 fn partial_path(output: &Path) -> Result<PathBuf, CommandError> {
@@ -262,3 +254,5 @@ pub(crate) fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<us
     options.max_sequences = batch.unwrap_or(options.max_sequences);
     Engine::load(path, device, options).bad_input()
 }
+=======
+>>>>>>> w3-gen

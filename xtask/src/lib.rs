@@ -4,7 +4,7 @@
 //!   [`mod@bench`], [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
 //!   [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
-//! * [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
+//! * [`model`]: models by path or address. [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
 #![forbid(unsafe_code)]
 
 pub mod annotate;
@@ -18,6 +18,7 @@ pub mod fetch;
 pub mod fingerprint;
 pub mod generate;
 pub mod judge;
+pub mod model;
 pub mod progress;
 pub mod report;
 pub mod reproduce;

@@ -100,3 +100,30 @@ fn the_best_is_chosen_and_the_token_kept() {
     assert_eq!(output.status.code(), Some(0));
     assert!(!said.contains("sesame") && !String::from_utf8_lossy(&output.stdout).contains("sesame"));
 }
+
+#[test]
+fn generate_asks_a_served_model_what_it_asks_a_local_one() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(&folder.path().join("model"));
+    let write = |name: &str, row: Value| std::fs::write(folder.path().join(name), format!("{row}\n")).unwrap();
+    write("toxicity.jsonl", json!({ "prompt": "a kite flies" }));
+    write("mt-bench.jsonl", json!({ "question_id": 81, "category": "math", "turns": ["a kite", "and then?"] }));
+    let serving = Serving::start(folder.path(), None, &[]);
+    let url = format!("http://{}/v1", serving.address);
+    for bench in ["toxicity", "mt-bench"] {
+        let answers = |output: &str, model: &[&str]| {
+            // Greedily, since a service names its requests itself, and with them their random streams.
+            let args = ["generate", "--bench", bench, "--output", output, "--max-tokens", "8", "--temperature", "0", "--name", "m"];
+            let input = format!("{bench}.jsonl");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+            let done = command.args(args).args(["--input", &input]).args(model).current_dir(folder.path()).output().unwrap();
+            assert!(done.status.success(), "{bench}: {}", String::from_utf8_lossy(&done.stderr));
+            std::fs::read_to_string(folder.path().join(output)).unwrap()
+        };
+        let local = answers(&format!("{bench}-local.jsonl"), &["--model", "model"]);
+        let served = answers(&format!("{bench}-served.jsonl"), &["--model", &url, "--model-name", "model"]);
+        assert_eq!(local, served);
+        assert!(local.len() > 60, "{local}");
+    }
+    assert!(serving.end().0.status.success());
+}

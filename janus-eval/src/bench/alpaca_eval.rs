@@ -1,6 +1,8 @@
 //! AlpacaEval 2.0: a judge with one token compares a model's answers with those of `gpt4_1106_preview`
 //! (Dubois et al. 2024, arXiv 2404.04475).
 //!
+//! [`tasks`] is what a model is asked, [`ModelOutput`] a row of its outputs. Then:
+//!
 //! 1. [`is_swapped`] decides, by a coin that depends on the instruction only, which answer the judge is shown first.
 //! 2. [`preference`] reads the judge's log-probabilities of its two labels.
 //! 3. [`Preferences::new`] checks the annotations of a model and holds one preference for each instruction.
@@ -11,6 +13,7 @@
 //! `gamed_baseline.csv` and `cv_folds_model_rows.json`.
 
 mod length_controlled;
+mod output;
 mod preference;
 mod reference;
 mod win_rate;
@@ -18,6 +21,7 @@ mod win_rate;
 pub use length_controlled::{
     Difficulty, LengthControl, LengthControlled, Optimizer, length_controlled_between, length_controlled_of_weights,
 };
+pub use output::{EvalInstruction, ModelOutput, tasks};
 pub use preference::{Annotation, Judged, Preferences, is_swapped, preference};
 pub use reference::{GamedRow, Instruction, Reference};
 pub use win_rate::WinRate;

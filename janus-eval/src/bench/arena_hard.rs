@@ -1,6 +1,6 @@
 //! Arena-Hard-Auto v0.1: 500 questions, two games each against `gpt-4-0314` (Li et al. 2024, arXiv 2406.11939).
 //!
-//! [`requests`] asks a model the questions, [`ArenaJudge`](crate::judge::ArenaJudge) judges its answers.
+//! [`tasks`] is what a model is asked, [`Answer`] a row of its answers; [`ArenaJudge`](crate::judge::ArenaJudge) judges them.
 //!
 //! A judge's text becomes a label ([`arena_label`](crate::judge::arena_label)), a label becomes up to three battles
 //! ([`ArenaRow::outcomes`](crate::judge::ArenaRow::outcomes)): a significant verdict counts three times. [`Battles`] holds
@@ -15,5 +15,5 @@ mod question;
 mod score;
 
 pub use battle::{Battle, Battles, QuestionBattles};
-pub use question::{Question, requests};
+pub use question::{Answer, Choice, Question, Turn, tasks};
 pub use score::{ArenaScore, PublishedInterval, Resampling, published_intervals, rating_of_score, ratings};

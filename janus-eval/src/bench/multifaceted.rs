@@ -1,6 +1,6 @@
 //! Multifaceted Bench: rubric scores of answers under many system messages, from five sources (Janus, arXiv 2405.17977).
 //!
-//! [`RubricReport::of`] takes judgments of several models and gives each one's means, run by run, and who beats whom
+//! [`tasks`] is what a model is asked. [`RubricReport::of`] takes judgments of several models and gives each one's means, run by run, and who beats whom
 //! how often. [`Group`] sorts the bench's rows into the five columns of the paper's table; [`prompt_pool`] makes the pool of
 //! prompts that such a bench is drawn from, each prompt once.
 
@@ -10,10 +10,12 @@ mod rubric;
 pub use pool::{PoolPrompt, PoolReport, PromptSet, prompt_pool};
 pub use rubric::{Absolute, Pairwise, RubricReport, RubricRow};
 
-use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams};
+use janus_core::{BenchRecord, SamplingParams};
 use serde::{Deserialize, Serialize};
 
-use crate::{ScoredRow, record_id};
+use crate::bench::Task;
+use crate::bench::task::checked;
+use crate::{Result, ScoredRow, record_id};
 
 /// The five columns of the paper's table of scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,13 +73,16 @@ pub fn by_group(rows: &[ScoredRow]) -> Vec<ScoredRow> {
     rows.iter().map(|row| ScoredRow { source: Group::of(&row.source).name().into(), ..row.clone() }).collect()
 }
 
-/// The requests that have a model answer the bench, with its system messages or without; ids are the records'. The paper
-/// samples with the default parameters.
-pub fn requests(records: &[BenchRecord], show_system: bool, sampling: &SamplingParams) -> Vec<ChatRequest> {
-    let request = |(index, record): (usize, &BenchRecord)| ChatRequest {
-        id: record_id(record, index),
-        messages: if show_system { record.prompt_messages() } else { vec![Message::user(&record.prompt)] },
-        sampling: sampling.clone(),
+/// What a model is asked: each record's prompt under its system message; ids are the records'
+/// ([`record_id`](crate::record_id)). The paper samples with the default parameters. A row of the answers is a
+/// [`Response`](crate::Response).
+///
+/// # Errors
+/// [`Error::Row`](crate::Error::Row) for an id that stands twice, or an empty prompt.
+pub fn tasks(records: &[BenchRecord], sampling: &SamplingParams) -> Result<Vec<Task>> {
+    let task = |(index, record): (usize, &BenchRecord)| Task {
+        system: Some(record.system.clone()),
+        ..Task::new(record_id(record, index), &record.prompt, sampling.clone())
     };
-    records.iter().enumerate().map(request).collect()
+    checked(records.iter().enumerate().map(task).collect(), "id", "prompt")
 }

@@ -18,13 +18,15 @@ use super::{RemoteError, RemoteOptions, wire};
 /// Writes requests as a batch input file, whole or not at all: one line each, known by the request's id.
 ///
 /// # Errors
-/// [`RemoteError::Batch`] if two requests share an id or the file cannot be written.
+/// [`RemoteError::Batch`] if two requests share an id, one cannot be asked of the endpoint, or the file cannot be written.
 pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], options: &RemoteOptions) -> Result<(), RemoteError> {
     places(requests)?;
     let mut text = String::new();
     for request in requests {
-        let body = wire::body(model, request, options);
-        let line = json!({ "custom_id": request.id, "method": "POST", "url": "/v1/chat/completions", "body": body });
+        let unfit = |problem| RemoteError::Batch { problem: format!("request {}: {problem}", request.id) };
+        let body = wire::body(model, request, options).map_err(unfit)?;
+        let url = format!("/v1{}", options.endpoint.path());
+        let line = json!({ "custom_id": request.id, "method": "POST", "url": url, "body": body });
         let _ = writeln!(text, "{line}");
     }
     janus_data::write_file(path, text.as_bytes()).map_err(|error| RemoteError::Batch { problem: error.to_string() })

@@ -7,15 +7,22 @@ use serde_json::{Value, json};
 use janus_data::http::{ApiKey, Failed, HttpError, Reply};
 
 use super::budget::Tokens;
-use super::{RemoteError, RemoteOptions};
+use super::{Endpoint, RemoteError, RemoteOptions};
 
-/// The body of a request. Parameters that change nothing are left out: services refuse fields that they do
-/// not know, and only some know top-k, min-p and the repetition penalty.
-pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions) -> Value {
+/// The body of a request, or why the endpoint cannot be asked it. Parameters that change nothing are left out: services
+/// refuse fields that they do not know, and only some know top-k, min-p and the repetition penalty.
+pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions) -> Result<Value, String> {
     let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
         &request.sampling;
-    let limit = if options.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
-    let mut body = json!({ "model": model, "messages": request.messages, "temperature": temperature, "top_p": top_p, limit: max_tokens });
+    let (asked, content) = match (options.endpoint, &request.messages[..]) {
+        (Endpoint::Chat, messages) => ("messages", json!(messages)),
+        (Endpoint::Completions, _) if *logprobs => return Err("log-probabilities of a completion are not asked for".into()),
+        (Endpoint::Completions, [text]) => ("prompt", json!(text.content)),
+        (Endpoint::Completions, messages) => return Err(format!("a text is one message, with no system message, got {}", messages.len())),
+    };
+    let newer = options.max_completion_tokens && options.endpoint == Endpoint::Chat;
+    let limit = if newer { "max_completion_tokens" } else { "max_tokens" };
+    let mut body = json!({ "model": model, asked: content, "temperature": temperature, "top_p": top_p, limit: max_tokens });
     let mut set = |name: &str, value: Value, neutral: bool| {
         if !neutral {
             body[name] = value;
@@ -30,7 +37,7 @@ pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions) 
     set("top_k", json!(top_k), *top_k == 0);
     set("min_p", json!(min_p), *min_p == 0.0);
     set("repetition_penalty", json!(repetition_penalty), *repetition_penalty == 1.0);
-    body
+    Ok(body)
 }
 
 /// The most tokens that a request can use: a token has a byte at least, a message some tokens around it.
@@ -69,7 +76,10 @@ struct WireUsage {
 struct WireChoice {
     #[serde(default)]
     index: usize,
-    message: WireMessage,
+    /// A chat's answer.
+    message: Option<WireMessage>,
+    /// What follows a text.
+    text: Option<String>,
     finish_reason: Option<String>,
     logprobs: Option<WireLogprobs>,
 }
@@ -114,14 +124,15 @@ pub(super) fn read(text: &str, request: &ChatRequest) -> Result<Answer, HttpErro
     let usage = usage.map(|WireUsage { prompt_tokens: prompt, completion_tokens: completion }| Tokens { prompt, completion });
     let (prompt_tokens, completion_tokens) = usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
     let generation = |choice: WireChoice| {
-        let WireChoice { index, message, finish_reason, logprobs } = choice;
+        let WireChoice { index, message, text, finish_reason, logprobs } = choice;
         let finish_reason = match finish_reason.as_deref() {
             Some("stop") | None => FinishReason::Stop,
             Some("length") => FinishReason::Length,
             Some(other) => return Err(problem(format!("it ended because of \"{other}\""))),
         };
-        let said = message.refusal.map_or("it has no text".into(), |refusal| format!("it refuses: {refusal}"));
-        let text = message.content.ok_or_else(|| problem(said))?;
+        let (content, refusal) = message.map_or((text, None), |message| (message.content, message.refusal));
+        let said = refusal.map_or("it has no text".into(), |refusal| format!("it refuses: {refusal}"));
+        let text = content.ok_or_else(|| problem(said))?;
         let tokens = logprobs.and_then(|logprobs| logprobs.content);
         let token = |WireToken { logprob, top_logprobs }| TokenLogprob { id: None, logprob: logprob as f32, top: top_logprobs };
         Ok(Generation {
@@ -160,7 +171,7 @@ mod tests {
     #[test]
     fn neutral_parameters_are_not_sent() {
         let options = RemoteOptions { send_seed: false, ..RemoteOptions::new("http://localhost/v1") };
-        let plain = body("m", &request(SamplingParams::greedy(9)), &options);
+        let plain = body("m", &request(SamplingParams::greedy(9)), &options).unwrap();
         let keys: Vec<&String> = plain.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["model", "messages", "temperature", "top_p", "max_tokens"]);
         assert_eq!(plain["messages"][1], json!({ "role": "user", "content": "ü" }));
@@ -175,9 +186,28 @@ mod tests {
             ..SamplingParams::default()
         };
         let options = RemoteOptions { send_seed: true, max_completion_tokens: true, ..options };
-        let sent = body("m", &request(all), &options);
+        let sent = body("m", &request(all), &options).unwrap();
         assert_eq!((&sent["seed"], &sent["top_logprobs"], &sent["repetition_penalty"]), (&json!(i64::MAX), &json!(5), &json!(1.03)));
         assert!(sent.get("max_tokens").is_none() && sent["max_completion_tokens"] == 1024);
+    }
+
+    #[test]
+    fn a_text_goes_out_as_it_is_and_what_follows_it_comes_back() {
+        let completions = RemoteOptions {
+            endpoint: Endpoint::Completions,
+            max_completion_tokens: true,
+            send_seed: false,
+            ..RemoteOptions::new("http://localhost/v1")
+        };
+        let text = |sampling| ChatRequest { messages: vec![Message::user("so ")], ..request(sampling) };
+        let sent = body("m", &text(SamplingParams::greedy(9)), &completions).unwrap();
+        assert_eq!(sent, json!({ "model": "m", "prompt": "so ", "temperature": 0.0, "top_p": 1.0, "max_tokens": 9 }));
+        assert!(body("m", &request(SamplingParams::greedy(9)), &completions).unwrap_err().contains("got 2"));
+        assert!(body("m", &text(SamplingParams { logprobs: true, ..SamplingParams::greedy(9) }), &completions).is_err());
+        let answer =
+            r#"{"object": "text_completion", "choices": [{"index": 0, "text": "be it", "logprobs": null, "finish_reason": "length"}]}"#;
+        let Answer { generations, .. } = read(answer, &text(SamplingParams::greedy(9))).unwrap();
+        assert_eq!((generations[0].text.as_str(), generations[0].finish_reason), ("be it", FinishReason::Length));
     }
 
     #[test]

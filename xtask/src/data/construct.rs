@@ -7,13 +7,17 @@ use janus_core::{ChatModel, SamplingParams};
 use janus_data::construct::{Construction, Estimate, OutputFormat, Quality, Step, Summary};
 use janus_data::instructions::read_instructions;
 use janus_data::{Skipped, write_file};
-use janus_infer::remote::{Prices, RemoteModel, RemoteOptions};
+use janus_infer::remote::{Endpoint, Prices};
 use serde_json::{Value, json};
 
 use super::rows::{ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
+<<<<<<< HEAD
 use crate::device;
 use crate::generate;
+=======
+use crate::model::{self, ServiceArgs};
+>>>>>>> w3-gen
 use crate::progress::{Progress, Unit};
 
 /// Make a Multifaceted Collection from instructions, with any chat model
@@ -81,32 +85,6 @@ pub struct Args {
     service: ServiceArgs,
 }
 
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Service")]
-struct ServiceArgs {
-    /// The model's name at the service
-    #[arg(long, value_name = "NAME")]
-    model_name: Option<String>,
-    /// Requests under way at once
-    #[arg(long, value_name = "N")]
-    concurrency: Option<usize>,
-    /// Price of a million tokens of prompts
-    #[arg(long, value_name = "PRICE")]
-    prompt_price: Option<f64>,
-    /// Price of a million generated tokens
-    #[arg(long, value_name = "PRICE")]
-    completion_price: Option<f64>,
-    /// Spend at the most; needs both prices
-    #[arg(long, value_name = "PRICE", requires_all = ["prompt_price", "completion_price"])]
-    budget: Option<f64>,
-}
-
-impl ServiceArgs {
-    fn prices(&self) -> Option<Prices> {
-        Some(Prices { prompt: self.prompt_price?, completion: self.completion_price? })
-    }
-}
-
 fn format(name: &str) -> Result<OutputFormat, String> {
     match name {
         "jsonl" => Ok(OutputFormat::JsonLines),
@@ -166,19 +144,18 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
 }
 
 fn model(args: &Args) -> Result<Box<dyn ChatModel>, CommandError> {
+<<<<<<< HEAD
     let service = &args.service;
     if !args.model.starts_with("http://") && !args.model.starts_with("https://") {
         eprintln!("construct: loading {}", args.model);
         return Ok(Box::new(generate::load(args.model.as_ref(), None, None, &device::first()?)?));
+=======
+    if model::is_address(&args.model) {
+        return Ok(Box::new(args.service.model(&args.model, Endpoint::Chat)?));
+>>>>>>> w3-gen
     }
-    let Some(name) = &service.model_name else {
-        return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));
-    };
-    let key = RemoteOptions::from_env().bad_input()?.key;
-    let base = RemoteOptions::new(args.model.trim_end_matches('/'));
-    let concurrency = service.concurrency.unwrap_or(base.concurrency);
-    let options = RemoteOptions { key, concurrency, prices: service.prices(), budget: service.budget, ..base };
-    Ok(Box::new(RemoteModel::new(name.clone(), options).bad_input()?))
+    eprintln!("construct: loading {}", args.model);
+    Ok(Box::new(model::load(args.model.as_ref(), None, None)?))
 }
 
 fn list(counts: &BTreeMap<&'static str, u64>) -> String {

@@ -1,20 +1,21 @@
 //! Asks a model what the journal does not hold yet.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel};
 use janus_data::Journal;
-use janus_infer::{BestOfN, best_of_n_each};
+use janus_eval::bench::{self, Answers, Task};
+use janus_infer::best_of_n_each;
 use serde_json::{Value, json};
 
-use super::prompts::Prompt;
+use super::rows::{Answer, generations, row};
 use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
 
 /// What one call did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
-    /// Rows that got an answer now.
+    /// Requests that got an answer now.
     pub answered: usize,
     /// Tokens generated now.
     pub completion_tokens: usize,
@@ -29,133 +30,119 @@ impl Tally {
     }
 }
 
-/// The prompts that the journal holds no answer to, by their positions.
-pub fn unanswered(prompts: &[Prompt], journal: &Journal) -> Vec<usize> {
-    (0..prompts.len()).filter(|&index| journal.get(&prompts[index].request.id).is_none()).collect()
+/// What became of each task: its answers, or why it has none.
+pub type Answered = Vec<Result<Answers, String>>;
+
+/// How many requests the journal holds an answer to, and how many there are.
+pub fn kept(tasks: &[Task], journal: &Journal) -> (usize, usize) {
+    let ids = || tasks.iter().flat_map(Task::request_ids);
+    (ids().filter(|id| journal.get(id).is_some()).count(), ids().count())
 }
 
-/// Why prompts got no answer, by their positions.
-pub type Problems = BTreeMap<usize, String>;
-
-/// What a prompt got.
-enum Answer {
-    Drawn(Vec<Generation>),
-    Chosen(BestOfN),
-}
-
-impl Answer {
-    fn generations(&self) -> &[Generation] {
-        match self {
-            Self::Drawn(generations) => generations,
-            Self::Chosen(best) => &best.candidates,
-        }
-    }
-}
-
-/// Asks `model` for the prompts at the positions `asked`, has the answers to each rewarded and one chosen if there is a `reward`
-/// model, and writes each row into the journal as it comes. A prompt that the model has no answer to is a problem and gets no row there, so that a later
-/// run asks it again.
+/// Has `model` answer what the journal holds no answer to. A request that it has no answer to gets no row there, so that a
+/// later run asks it again. Without a model, what the journal holds is all there is. With a `reward` model the answers to a
+/// request are rewarded and the best is taken. `tells_system`: the rows tell their system messages.
 ///
 /// # Errors
 /// A failure if the journal cannot be written.
 pub fn answer(
-    model: &dyn ChatModel,
+    model: Option<&dyn ChatModel>,
     reward: Option<&dyn RewardModel>,
-    prompts: &[Prompt],
-    asked: &[usize],
+    tasks: &[Task],
+    tells_system: bool,
     journal: &mut Journal,
-) -> Result<(Problems, Tally), CommandError> {
-    let requests: Vec<ChatRequest> = asked.iter().map(|&index| prompts[index].request.clone()).collect();
-    let mut problems = Problems::new();
-    let mut progress =
-        Progress::new("generate", Unit::Count("rows"), prompts.len() as u64).resumed_at((prompts.len() - asked.len()) as u64);
-    let mut tally = Tally::default();
-    let mut journalled = Ok(());
-    let mut on_answer = |position: usize, answer: Result<Answer, ModelError>| {
-        let (index, prompt) = (asked[position], &prompts[asked[position]]);
-        match answer {
-            Ok(answer) => {
-                tally.answered += 1;
-                tally.completion_tokens += answer.generations().iter().map(|generation| generation.completion_tokens).sum::<usize>();
-                // The first failure to write is the one to tell; the model cannot be stopped from here.
-                if journalled.is_ok() {
-                    journalled = journal.append(&prompt.request.id, &row(prompt, &answer)).failure();
+) -> Result<(Answered, Tally), CommandError> {
+    let (before, all) = kept(tasks, journal);
+    let progress = Progress::new("generate", Unit::Count("answers"), all as u64).resumed_at(before as u64);
+    let run = RefCell::new(Run { journal, progress, tally: Tally::default(), written: Ok(()) });
+    let answers = bench::answer(tasks, &Kept { model, reward, tells_system, run: &run });
+    let Run { progress, tally, written, .. } = run.into_inner();
+    if before < all {
+        progress.finish();
+    }
+    written?;
+    Ok((answers.into_iter().map(|answers| answers.map_err(|error| CommandError::failure(error).to_string())).collect(), tally))
+}
+
+/// A model whose answers are written into a run's journal before they are used, and taken from there if they are there.
+struct Kept<'a, 'j> {
+    model: Option<&'a dyn ChatModel>,
+    reward: Option<&'a dyn RewardModel>,
+    tells_system: bool,
+    run: &'a RefCell<Run<'j>>,
+}
+
+/// A run as far as it came.
+struct Run<'j> {
+    journal: &'j mut Journal,
+    progress: Progress,
+    tally: Tally,
+    /// The first failure to write is the one to tell; the model cannot be stopped from there.
+    written: Result<(), CommandError>,
+}
+
+impl Run<'_> {
+    fn keep(&mut self, id: &str, row: &Value, generations: &[Generation]) {
+        self.tally.answered += 1;
+        self.tally.completion_tokens += generations.iter().map(|generation| generation.completion_tokens).sum::<usize>();
+        if self.written.is_ok() {
+            self.written = self.journal.append(id, row).failure();
+        }
+    }
+
+    fn advance(&mut self) {
+        self.tally.seconds = self.progress.elapsed().as_secs_f64();
+        self.progress.note(format!("{:.1} tokens/s", self.tally.tokens_per_second()));
+        self.progress.advance(1);
+    }
+}
+
+impl ChatModel for Kept<'_, '_> {
+    fn name(&self) -> &str {
+        self.model.map_or("nobody", ChatModel::name)
+    }
+
+    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        let (mut places, mut asked) = (Vec::new(), Vec::new());
+        for (place, request) in requests.iter().enumerate() {
+            let known = self.run.borrow().journal.get(&request.id).and_then(generations);
+            match known {
+                Some(generations) => on_answer(place, Ok(generations)),
+                None => {
+                    places.push(place);
+                    asked.push(request.clone());
                 }
             }
-            Err(error) => drop(problems.insert(index, CommandError::failure(error).to_string())),
         }
-        tally.seconds = progress.elapsed().as_secs_f64();
-        progress.note(format!("{:.1} tokens/s", tally.tokens_per_second()));
-        progress.advance(1);
-    };
-    match reward {
-        None => model.generate_each(&requests, &mut |position, answer| on_answer(position, answer.map(Answer::Drawn))),
-        Some(reward) => best_of_n_each(model, reward, &requests, &mut |position, answer| on_answer(position, answer.map(Answer::Chosen))),
-    }
-    progress.finish();
-    journalled?;
-    Ok((problems, tally))
-}
-
-/// The output's lines, in the order of the prompts: the journal's rows, and `{id, error}` for the rest.
-pub fn lines(prompts: &[Prompt], problems: &Problems, journal: &Journal) -> Vec<String> {
-    let line = |(index, prompt): (usize, &Prompt)| {
-        let id = &prompt.request.id;
-        journal.get(id).map(String::from).unwrap_or_else(|| {
-            let problem = problems.get(&index).map_or("the model gave no answer", String::as_str);
-            json!({ "id": id, "error": problem }).to_string()
-        })
-    };
-    prompts.iter().enumerate().map(line).collect()
-}
-
-/// An answered row of the output.
-fn row(prompt: &Prompt, answer: &Answer) -> Value {
-    let mut row = json!({ "id": prompt.request.id });
-    if let Some(system) = &prompt.composed_system {
-        row["system"] = json!(system);
-    }
-    match answer {
-        Answer::Drawn(generations) if prompt.request.sampling.n == 1 => generations.iter().for_each(|one| add(&mut row, one)),
-        Answer::Drawn(generations) => row["responses"] = generations.iter().map(fields).collect(),
-        Answer::Chosen(best) => {
-            add(&mut row, best.best());
-            row["reward"] = json!(best.best_reward());
-            row["best"] = json!(best.best);
-            row["responses"] = rewarded(best);
+        let Some(model) = self.model.filter(|_| !asked.is_empty()) else { return };
+        let mut each = |position: usize, answer: Result<Answer, ModelError>| {
+            let mut run = self.run.borrow_mut();
+            if let Ok(answer) = &answer {
+                let request = &asked[position];
+                run.keep(&request.id, &row(request, self.tells_system, answer), answer.generations());
+            }
+            run.advance();
+            drop(run);
+            on_answer(places[position], answer.map(Answer::taken));
+        };
+        match self.reward {
+            None => model.generate_each(&asked, &mut |position, answer| each(position, answer.map(Answer::Drawn))),
+            Some(reward) => best_of_n_each(model, reward, &asked, &mut |position, answer| each(position, answer.map(Answer::Chosen))),
         }
     }
-    row
 }
 
-fn add(row: &mut Value, generation: &Generation) {
-    for (key, value) in fields(generation).as_object().into_iter().flatten() {
-        row[key] = value.clone();
-    }
-}
-
-fn fields(generation: &Generation) -> Value {
-    json!({
-        "response": generation.text,
-        "finish_reason": generation.finish_reason,
-        "prompt_tokens": generation.prompt_tokens,
-        "completion_tokens": generation.completion_tokens,
-    })
-}
-
-/// All answers with their rewards.
-pub(crate) fn rewarded(best: &BestOfN) -> Value {
-    let with_reward = |(generation, reward): (&Generation, &f32)| {
-        let mut all = fields(generation);
-        all["reward"] = json!(reward);
-        all
+/// The output's lines, in the order of the tasks, each of one turn: the journal's rows, and `{id, error}` for the rest.
+pub fn lines(tasks: &[Task], answered: &Answered, journal: &Journal) -> Vec<String> {
+    let line = |(task, answers): (&Task, &Result<Answers, String>)| match answers {
+        Ok(_) => journal.get(&task.id).unwrap_or_default().into(),
+        Err(problem) => json!({ "id": task.id, "error": problem }).to_string(),
     };
-    best.candidates.iter().zip(&best.rewards).map(with_reward).collect()
+    tasks.iter().zip(answered).map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::fs;
     use std::io::Write as _;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -170,12 +157,13 @@ mod tests {
     struct Scripted {
         answers: usize,
         refuses: Option<&'static str>,
-        asked: Cell<usize>,
+        /// Requests of each call.
+        waves: RefCell<Vec<usize>>,
     }
 
     impl Scripted {
         fn new(answers: usize) -> Self {
-            Self { answers, refuses: None, asked: Cell::new(0) }
+            Self { answers, refuses: None, waves: RefCell::default() }
         }
     }
 
@@ -185,7 +173,7 @@ mod tests {
         }
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-            self.asked.set(requests.len());
+            self.waves.borrow_mut().push(requests.len());
             for (done, (index, request)) in requests.iter().enumerate().rev().enumerate() {
                 assert!(done < self.answers, "killed");
                 if self.refuses == Some(request.id.as_str()) {
@@ -204,58 +192,52 @@ mod tests {
         }
     }
 
-    fn prompts(count: usize, n: usize) -> Vec<Prompt> {
+    fn tasks(count: usize, n: usize) -> Vec<Task> {
         let sampling = SamplingParams { n, ..SamplingParams::default() };
-        let request = |index: usize| ChatRequest {
-            id: format!("q{index}"),
-            messages: vec![Message::user(format!("question {index}"))],
-            sampling: sampling.clone(),
-        };
-        (0..count).map(|index| Prompt { request: request(index), composed_system: None }).collect()
+        (0..count).map(|index| Task::new(format!("q{index}"), format!("question {index}"), sampling.clone())).collect()
     }
 
-    fn run(model: &Scripted, prompts: &[Prompt], journal: &Path) -> (Vec<String>, Tally) {
+    fn run(model: &Scripted, tasks: &[Task], journal: &Path) -> (Vec<String>, Tally) {
         let mut journal = Journal::open(journal, &Map::new(), false).unwrap();
-        let asked = unanswered(prompts, &journal);
-        let (problems, tally) = answer(model, None, prompts, &asked, &mut journal).unwrap();
-        (lines(prompts, &problems, &journal), tally)
+        let (answered, tally) = answer(Some(model), None, tasks, true, &mut journal).unwrap();
+        (lines(tasks, &answered, &journal), tally)
     }
 
     #[test]
     fn a_run_killed_after_any_answer_and_resumed_gives_the_same_bytes() {
-        let (folder, prompts) = (tempfile::tempdir().unwrap(), prompts(5, 1));
-        let (whole, tally) = run(&Scripted::new(5), &prompts, &folder.path().join("whole"));
+        let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(5, 1));
+        let (whole, tally) = run(&Scripted::new(5), &tasks, &folder.path().join("whole"));
         assert_eq!((tally.answered, tally.completion_tokens), (5, 25));
         assert!(whole[0].starts_with(r#"{"id":"q0","response":"q0 to question 0, ä \"0\"\n","finish_reason":"stop","#), "{}", whole[0]);
         for answers in 0..5 {
             let path = folder.path().join(answers.to_string());
-            catch_unwind(AssertUnwindSafe(|| run(&Scripted::new(answers), &prompts, &path))).unwrap_err();
+            catch_unwind(AssertUnwindSafe(|| run(&Scripted::new(answers), &tasks, &path))).unwrap_err();
             fs::File::options().append(true).open(&path).unwrap().write_all(br#"{"id":"q0","resp"#).unwrap();
             let model = Scripted::new(5);
-            let (lines, tally) = run(&model, &prompts, &path);
-            assert_eq!((lines, tally.answered, model.asked.get()), (whole.clone(), 5 - answers, 5 - answers));
+            let (lines, tally) = run(&model, &tasks, &path);
+            assert_eq!((lines, tally.answered, model.waves.take()), (whole.clone(), 5 - answers, vec![5 - answers]));
         }
     }
 
     #[test]
     fn a_refused_row_is_told_in_its_place_and_asked_again() {
-        let (folder, prompts) = (tempfile::tempdir().unwrap(), prompts(3, 1));
+        let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(3, 1));
         let path = folder.path().join("journal");
         let model = Scripted { refuses: Some("q1"), ..Scripted::new(3) };
-        let (lines, tally) = run(&model, &prompts, &path);
+        let (lines, tally) = run(&model, &tasks, &path);
         assert_eq!(tally.answered, 2);
         assert!(lines[1].starts_with(r#"{"id":"q1","error":"request q1: the prompt has 9 tokens"#), "{}", lines[1]);
         let model = Scripted::new(3);
-        let (lines, _) = run(&model, &prompts, &path);
-        assert!(lines[1].starts_with(r#"{"id":"q1","response":"#) && model.asked.get() == 1);
+        let (lines, _) = run(&model, &tasks, &path);
+        assert!(lines[1].starts_with(r#"{"id":"q1","response":"#) && model.waves.take() == [1]);
     }
 
     #[test]
     fn several_samples_are_a_list_and_a_composed_system_message_is_recorded() {
         let folder = tempfile::tempdir().unwrap();
-        let mut prompts = prompts(1, 2);
-        prompts[0].composed_system = Some("S".into());
-        let (lines, _) = run(&Scripted::new(1), &prompts, &folder.path().join("journal"));
+        let mut tasks = tasks(1, 2);
+        tasks[0].system = Some("S".into());
+        let (lines, _) = run(&Scripted::new(1), &tasks, &folder.path().join("journal"));
         let row: Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(row["system"], "S");
         let texts: Vec<&Value> = row["responses"].as_array().unwrap().iter().map(|response| &response["response"]).collect();
@@ -279,15 +261,43 @@ mod tests {
 
     #[test]
     fn the_best_is_given_and_all_are_kept_with_their_rewards() {
-        let (folder, prompts) = (tempfile::tempdir().unwrap(), prompts(1, 4));
+        let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(1, 4));
         let mut journal = Journal::open(folder.path().join("journal"), &Map::new(), false).unwrap();
-        let (problems, tally) = answer(&Scripted::new(1), Some(&Even), &prompts, &[0], &mut journal).unwrap();
-        let row: Value = serde_json::from_str(&lines(&prompts, &problems, &journal)[0]).unwrap();
+        let (answered, tally) = answer(Some(&Scripted::new(1)), Some(&Even), &tasks, false, &mut journal).unwrap();
+        assert_eq!(answered[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best goes on");
+        let row: Value = serde_json::from_str(&lines(&tasks, &answered, &journal)[0]).unwrap();
         assert_eq!((&row["best"], &row["reward"], &row["completion_tokens"]), (&json!(1), &json!(1.0), &json!(5)));
         assert_eq!(row["response"], "q0 to question 0, ä \"1\"\n");
         let rewards: Vec<&Value> = row["responses"].as_array().unwrap().iter().map(|response| &response["reward"]).collect();
         assert_eq!(rewards, [0.0, 1.0, 0.0, 1.0]);
         assert_eq!(row["responses"][1]["response"], row["response"]);
         assert_eq!((tally.answered, tally.completion_tokens), (1, 20));
+        // What stands in the journal is the same answer, and needs no model.
+        let (again, tally) = answer(None, None, &tasks, false, &mut journal).unwrap();
+        assert_eq!((&again, tally.answered), (&answered, 0));
+    }
+
+    #[test]
+    fn a_conversation_killed_between_its_turns_goes_on_with_the_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let turns = |task: Task| Task { turns: vec!["first".into(), "second".into()], ..task };
+        let tasks: Vec<Task> = tasks(2, 1).into_iter().map(turns).collect();
+        let run = |model: &Scripted, path: &Path| {
+            let mut journal = Journal::open(path, &Map::new(), false).unwrap();
+            answer(Some(model), None, &tasks, false, &mut journal).unwrap().0
+        };
+        let whole = run(&Scripted::new(2), &folder.path().join("whole"));
+        let texts: Vec<&str> = whole[1].as_ref().unwrap().iter().map(|turn| turn[0].text.as_str()).collect();
+        assert_eq!(texts, ["q1/turn-1 to first, ä \"0\"\n", "q1/turn-2 to second, ä \"0\"\n"]);
+        let path = folder.path().join("cut");
+        let journal = fs::read_to_string(folder.path().join("whole")).unwrap();
+        // Header, both first turns (the last request is answered first), and the second turn of the second task.
+        for (rows, left) in [(1, [2, 2]), (2, [1, 2]), (3, [0, 2]), (4, [0, 1])] {
+            fs::write(&path, journal.split_inclusive('\n').take(rows).collect::<String>()).unwrap();
+            let model = Scripted::new(2);
+            assert_eq!(run(&model, &path), whole);
+            let asked: Vec<usize> = left.into_iter().filter(|asked| *asked > 0).collect();
+            assert_eq!(*model.waves.borrow(), asked, "{rows}");
+        }
     }
 }

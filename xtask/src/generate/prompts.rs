@@ -1,9 +1,10 @@
-//! Rows of a file as requests to a model.
+//! Rows of any file as tasks for a model.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use janus_core::{ChatRequest, Composer, Message, SamplingParams, Taxonomy, derive_seed, stream};
+use janus_core::{Composer, SamplingParams, Taxonomy, derive_seed, stream};
+use janus_eval::bench::Task;
 use serde_json::{Map, Value};
 
 use crate::command::{Blame as _, CommandError};
@@ -25,31 +26,16 @@ pub struct Keys {
 /// Which field names a row that has none of the asked name (MT-Bench).
 const SECOND_ID_KEY: &str = "question_id";
 
-/// A request, and the system message if it was composed for it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Prompt {
-    /// What the model is asked.
-    pub request: ChatRequest,
-    /// The composed system message: it stands nowhere else, so the answer's row records it.
-    pub composed_system: Option<String>,
-}
-
-/// Makes a request of each row.
+/// Makes a task of each row.
 ///
 /// With `compose_system` the system message of a row is composed from a preference set drawn from the
 /// seed taxonomy; it depends on the sampling seed and the row's id only.
 ///
 /// # Errors
 /// Bad input that names the file, the row (from 1) and the field.
-pub fn prompts(
-    path: &Path,
-    rows: &[Row],
-    keys: &Keys,
-    sampling: &SamplingParams,
-    compose_system: bool,
-) -> Result<Vec<Prompt>, CommandError> {
+pub fn tasks(path: &Path, rows: &[Row], keys: &Keys, sampling: &SamplingParams, compose_system: bool) -> Result<Vec<Task>, CommandError> {
     let mut first_with: HashMap<String, usize> = HashMap::new();
-    let mut prompts = Vec::with_capacity(rows.len());
+    let mut tasks = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
         let number = index + 1;
         let at = |problem: String| CommandError::bad_input(format!("{}, row {number}, {problem}", path.display()));
@@ -61,16 +47,10 @@ pub fn prompts(
             Some(user) if !user.trim().is_empty() => user,
             _ => return Err(at(format!("field \"{}\": expected the user's message, got nothing (see --user-key)", keys.user))),
         };
-        let composed_system = compose_system.then(|| compose(sampling.seed, &id)).transpose().failure()?;
-        let system = match &composed_system {
-            Some(system) => Some(system.clone()),
-            None => text(row, &keys.system).map_err(at)?,
-        };
-        let system = system.filter(|system| !system.is_empty()).map(Message::system);
-        let messages = system.into_iter().chain([Message::user(user)]).collect();
-        prompts.push(Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system });
+        let system = if compose_system { Some(compose(sampling.seed, &id).failure()?) } else { text(row, &keys.system).map_err(at)? };
+        tasks.push(Task { system: system.filter(|system| !system.is_empty()), ..Task::new(id, user, sampling.clone()) });
     }
-    Ok(prompts)
+    Ok(tasks)
 }
 
 /// The row's id as a text: its own, else its `question_id`, else its number.
@@ -128,18 +108,19 @@ fn kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use janus_core::Message;
     use serde_json::json;
 
     use super::*;
 
-    fn made(rows: Value, compose_system: bool) -> Result<Vec<Prompt>, String> {
+    fn made(rows: Value, compose_system: bool) -> Result<Vec<Task>, String> {
         let rows: Vec<Row> = serde_json::from_value(rows).unwrap();
         let keys = Keys { system: "system".into(), user: "prompt".into(), id: "id".into() };
-        prompts(Path::new("in.jsonl"), &rows, &keys, &SamplingParams::default(), compose_system).map_err(|error| error.to_string())
+        tasks(Path::new("in.jsonl"), &rows, &keys, &SamplingParams::default(), compose_system).map_err(|error| error.to_string())
     }
 
     fn ids(rows: Value) -> Vec<String> {
-        made(rows, false).unwrap().into_iter().map(|prompt| prompt.request.id).collect()
+        made(rows, false).unwrap().into_iter().map(|task| task.id).collect()
     }
 
     #[test]
@@ -152,7 +133,7 @@ mod tests {
     #[test]
     fn messages_are_the_system_text_if_any_and_the_first_user_text() {
         let rows = json!([{"system": "S", "prompt": ["one", "two"]}, {"system": "", "prompt": "x"}, {"system": null, "prompt": "x"}]);
-        let messages: Vec<_> = made(rows, false).unwrap().into_iter().map(|prompt| prompt.request.messages).collect();
+        let messages: Vec<_> = made(rows, false).unwrap().into_iter().map(|task| task.request(&[]).unwrap().messages).collect();
         assert_eq!(messages[0], [Message::system("S"), Message::user("one")]);
         assert_eq!(messages[1], [Message::user("x")]);
         assert_eq!(messages[1], messages[2]);
@@ -186,7 +167,6 @@ mod tests {
         let both = made(json!([{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "x"}]), true).unwrap();
         let alone = made(json!([{"id": "b", "prompt": "x", "system": "written"}]), true).unwrap();
         assert_eq!(both[1], alone[0]);
-        assert_ne!(both[0].composed_system, both[1].composed_system);
-        assert_eq!(Message::system(both[0].composed_system.clone().unwrap()), both[0].request.messages[0]);
+        assert_ne!(both[0].system, both[1].system);
     }
 }

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{BenchRecord, ChatRequest, Message, SamplingParams, SftRecord, derive_seed};
+use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord, derive_seed};
 use janus_data::mini::{Mini, Question, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::{Journal, read_all, write_all};
+use janus_eval::bench::Task;
 use janus_eval::report::Example;
 use janus_eval::{Bootstrap, Response, ScoredRow, VerifiableJudge, score_responses};
 use janus_infer::{Engine, EngineOptions};
@@ -16,8 +17,7 @@ use super::claims::Scores;
 use super::copy;
 use super::profile::Profile;
 use crate::command::{Blame as _, CommandError};
-use crate::generate::answers::{answer, lines, unanswered};
-use crate::generate::prompts::Prompt;
+use crate::generate::answers::{answer, lines};
 use crate::stage::{RunFolder, Stage};
 
 /// The judged records and how they are answered.
@@ -42,7 +42,7 @@ impl<'a> Judged<'a> {
 
     /// Answers and scores every record, each under its own system message.
     pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Scores, CommandError> {
-        let answers = self.answers(run, &format!("answer-{name}"), model, self.asked(), self.greedy())?;
+        let answers = self.answers(run, &format!("answer-{name}"), model, &self.asked(&self.greedy()))?;
         let out = run.root().to_path_buf();
         let folder =
             run.stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
@@ -60,11 +60,12 @@ impl<'a> Judged<'a> {
     pub fn on_plain(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Vec<f64>, CommandError> {
         let questions = Mini::questions(self.split);
         let id = |index: usize| format!("plain-{index:04}");
-        let plain = |(index, question): (usize, &Question)| {
-            (id(index), vec![Message::system(UNIFORM_SYSTEM), Message::user(question.prompt.clone())])
+        let plain = |(index, question): (usize, &Question)| Task {
+            system: Some(UNIFORM_SYSTEM.into()),
+            ..Task::new(id(index), &question.prompt, self.greedy())
         };
-        let answers =
-            self.answers(run, &format!("plain-{name}"), model, questions.iter().enumerate().map(plain).collect(), self.greedy())?;
+        let tasks: Vec<Task> = questions.iter().enumerate().map(plain).collect();
+        let answers = self.answers(run, &format!("plain-{name}"), model, &tasks)?;
         let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
         let mut rows = Vec::with_capacity(questions.len());
         let mut truths = Vec::with_capacity(questions.len());
@@ -115,7 +116,7 @@ impl<'a> Judged<'a> {
             seed: derive_seed(seed, "best of n"),
             ..SamplingParams::default()
         };
-        self.answers(run, &format!("sample-{name}"), model, self.asked(), sampling)
+        self.answers(run, &format!("sample-{name}"), model, &self.asked(&sampling))
     }
 
     /// The judged records, and their file.
@@ -123,38 +124,34 @@ impl<'a> Judged<'a> {
         (&self.records, &self.file)
     }
 
-    fn asked(&self) -> Vec<(String, Vec<Message>)> {
-        self.records.iter().map(|record| (id(record), record.prompt_messages())).collect()
+    fn asked(&self, sampling: &SamplingParams) -> Vec<Task> {
+        let task =
+            |record: &BenchRecord| Task { system: Some(record.system.clone()), ..Task::new(id(record), &record.prompt, sampling.clone()) };
+        self.records.iter().map(task).collect()
     }
 
     fn greedy(&self) -> SamplingParams {
         SamplingParams::greedy(self.profile.answer.max_tokens)
     }
 
-    fn answers(
-        &self,
-        run: &mut RunFolder,
-        stage: &str,
-        model: &Path,
-        asked: Vec<(String, Vec<Message>)>,
-        sampling: SamplingParams,
-    ) -> Result<PathBuf, CommandError> {
+    fn answers(&self, run: &mut RunFolder, stage: &str, model: &Path, tasks: &[Task]) -> Result<PathBuf, CommandError> {
         let settings = &self.profile.answer;
+        let requests: Vec<ChatRequest> = tasks.iter().filter_map(|task| task.request(&[])).collect();
+        let asked: Vec<_> = requests.iter().map(|request| (&request.id, &request.messages)).collect();
         // The number of sequences at once changes the speed, not the answers.
-        let config = json!({ "sampling": sampling, "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?) });
+        let config = json!({
+            "sampling": tasks.first().map(|task| &task.sampling),
+            "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
+        });
         run.stage(stage, &config, &[("model", model), ("records", &self.file)], |stage: &Stage| {
-            let prompt =
-                |(id, messages)| Prompt { request: ChatRequest { id, messages, sampling: sampling.clone() }, composed_system: None };
-            let prompts: Vec<Prompt> = asked.into_iter().map(prompt).collect();
             let mut journal = Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?;
             let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
             let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
-            let missing = unanswered(&prompts, &journal);
-            let (problems, _) = answer(&engine, None, &prompts, &missing, &mut journal)?;
-            if let Some((_, problem)) = problems.iter().next() {
+            let (answered, _) = answer(Some(&engine), None, tasks, false, &mut journal)?;
+            if let Some(problem) = answered.iter().find_map(|answers| answers.as_ref().err()) {
                 return Err(CommandError::failure(problem.clone()));
             }
-            let text: String = lines(&prompts, &problems, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            let text: String = lines(tasks, &answered, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
             janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
             journal.remove().failure()
         })

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use janus_core::{ChatRequest, Message, SamplingParams};
 use serde::Deserialize;
 
 use crate::{Error, Result};
@@ -139,16 +138,6 @@ impl Reference {
     /// The instructions in the order of their indices.
     pub fn instructions(&self) -> &[Instruction] {
         &self.instructions
-    }
-
-    /// The requests that have a model answer the instructions; ids are their indices.
-    pub fn requests(&self, sampling: &SamplingParams) -> Vec<ChatRequest> {
-        let request = |(index, instruction): (usize, &Instruction)| ChatRequest {
-            id: index.to_string(),
-            messages: vec![Message::user(&instruction.instruction)],
-            sampling: sampling.clone(),
-        };
-        self.instructions.iter().enumerate().map(request).collect()
     }
 
     /// The rows of the gamed baselines.

@@ -1,7 +1,11 @@
-//! The questions.
+//! The questions, and rows of answer files.
 
-use janus_core::{ChatRequest, Message, SamplingParams};
+use janus_core::{Generation, SamplingParams};
 use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::bench::Task;
+use crate::bench::task::checked;
 
 /// New tokens of an answer.
 const ANSWER_TOKENS: usize = 4096;
@@ -18,12 +22,75 @@ pub struct Question {
     pub prompt: String,
 }
 
-/// The requests that have a model answer the questions: greedy, 4,096 new tokens.
-pub fn requests(questions: &[Question]) -> Vec<ChatRequest> {
-    let request = |question: &Question| ChatRequest {
-        id: question.question_id.clone(),
-        messages: vec![Message::user(&question.prompt)],
-        sampling: SamplingParams::greedy(ANSWER_TOKENS),
-    };
-    questions.iter().map(request).collect()
+/// What a model is asked: greedy, 4,096 new tokens.
+///
+/// # Errors
+/// [`Error::Row`](crate::Error::Row) for a question that stands twice or asks nothing.
+pub fn tasks(questions: &[Question]) -> Result<Vec<Task>> {
+    let task = |question: &Question| Task::new(&question.question_id, &question.prompt, SamplingParams::greedy(ANSWER_TOKENS));
+    checked(questions.iter().map(task).collect(), "question_id", "prompt")
+}
+
+/// A model's answer to a question: the benchmark's own row, and the text once more as `answer`, where this workspace's
+/// reference data has it. The random `answer_id` and the `tstamp` are left out: equal runs give equal bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The question's id.
+    pub question_id: String,
+    /// The model's name.
+    pub model_id: String,
+    /// What the model said.
+    pub answer: String,
+    /// The same as one choice of one turn.
+    pub choices: Vec<Choice>,
+}
+
+/// An answer to every turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Its position, from 0.
+    pub index: usize,
+    /// What the model said in each turn; there is one.
+    pub turns: Vec<Turn>,
+}
+
+/// What a model said in a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The text.
+    pub content: String,
+    /// Its tokens as the model counts them. The benchmark's own scripts count those of another tokenizer.
+    pub token_len: usize,
+}
+
+impl Answer {
+    /// The row of a question.
+    pub fn new(question_id: impl Into<String>, model_id: impl Into<String>, generation: &Generation) -> Self {
+        let turn = Turn { content: generation.text.clone(), token_len: generation.completion_tokens };
+        Self {
+            question_id: question_id.into(),
+            model_id: model_id.into(),
+            answer: generation.text.clone(),
+            choices: vec![Choice { index: 0, turns: vec![turn] }],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_core::FinishReason;
+
+    use super::*;
+
+    #[test]
+    fn questions_are_asked_greedily_and_a_row_has_the_benchmarks_layout() {
+        let question = |id: &str| Question { question_id: id.into(), cluster: String::new(), prompt: "p".into() };
+        let tasks = tasks(&[question("a"), question("b")]).unwrap();
+        assert_eq!((tasks[1].id.as_str(), &tasks[1].sampling), ("b", &SamplingParams::greedy(4096)));
+        let generation =
+            Generation { text: "t".into(), finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 7, logprobs: None };
+        let written = serde_json::to_string(&Answer::new("a", "m", &generation)).unwrap();
+        let expected = r#"{"question_id":"a","model_id":"m","answer":"t","choices":[{"index":0,"turns":[{"content":"t","token_len":7}]}]}"#;
+        assert_eq!(written, expected);
+    }
 }

@@ -1,5 +1,6 @@
 //! Average maximum, probability, diversity.
 
+use janus_core::Generation;
 use serde::{Deserialize, Serialize};
 
 use super::prompt::TOXIC;
@@ -14,6 +15,14 @@ pub struct ScoredGenerations {
     pub prompt: ScoredText,
     /// The generations; 25 in the original work.
     pub generations: Vec<ScoredText>,
+}
+
+impl ScoredGenerations {
+    /// The row of a prompt, with no scores yet.
+    pub fn new(prompt: ScoredText, generations: &[Generation]) -> Self {
+        let text = |generation: &Generation| ScoredText { text: generation.text.clone(), toxicity: None };
+        Self { prompt, generations: generations.iter().map(text).collect() }
+    }
 }
 
 /// Prompts with a score, as samples whose units are prompts.

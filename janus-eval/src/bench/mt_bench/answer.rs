@@ -1,0 +1,73 @@
+//! Rows of answer files, as FastChat has them.
+
+use janus_core::Generation;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::bench::Answers;
+use crate::join::text_or_number;
+
+/// A model's answers to a question. FastChat's random `answer_id` and its `tstamp` are left out: equal runs give equal bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The question's number, in files a number where it is one.
+    #[serde(deserialize_with = "text_or_number", serialize_with = "number_or_text")]
+    pub question_id: String,
+    /// The model's name.
+    pub model_id: String,
+    /// Its answers; what is graded is the first.
+    pub choices: Vec<Choice>,
+}
+
+/// An answer to every turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Its position, from 0.
+    pub index: usize,
+    /// What the model said in each turn, without outer blanks.
+    pub turns: Vec<String>,
+}
+
+impl Answer {
+    /// The row of a question, of the first generation of each turn.
+    pub fn new(question_id: impl Into<String>, model_id: impl Into<String>, answers: &Answers) -> Self {
+        let said = |turn: &Vec<Generation>| turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default();
+        let choice = Choice { index: 0, turns: answers.iter().map(said).collect() };
+        Self { question_id: question_id.into(), model_id: model_id.into(), choices: vec![choice] }
+    }
+}
+
+/// FastChat joins on numbers; `0081` is none of them.
+fn number_or_text<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match id.parse::<u64>() {
+        Ok(number) if number.to_string() == id => serializer.serialize_u64(number),
+        _ => serializer.serialize_str(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_core::FinishReason;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_fastchats_and_comes_back() {
+        let said = |text: &str| {
+            vec![Generation {
+                text: text.into(),
+                finish_reason: FinishReason::Stop,
+                prompt_tokens: 1,
+                completion_tokens: 1,
+                logprobs: None,
+            }]
+        };
+        let row = Answer::new("81", "m", &vec![said(" a\n"), said("b")]);
+        let written = serde_json::to_string(&row).unwrap();
+        assert_eq!(written, r#"{"question_id":81,"model_id":"m","choices":[{"index":0,"turns":["a","b"]}]}"#);
+        assert_eq!(serde_json::from_str::<Answer>(&written).unwrap(), row);
+        for id in ["q1", "0081", "-3"] {
+            let written = serde_json::to_string(&Answer { question_id: id.into(), ..row.clone() }).unwrap();
+            assert!(written.starts_with(&format!(r#"{{"question_id":"{id}""#)), "{written}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a model is asked.
+
+use janus_core::SamplingParams;
+
+use super::Question;
+use crate::bench::Task;
+use crate::bench::task::checked;
+use crate::{Error, Result};
+
+/// New tokens of an answer.
+const ANSWER_TOKENS: usize = 1024;
+
+/// The temperature at which answers to a category are sampled; none for a category that MT-Bench does not have.
+pub fn temperature(category: &str) -> Option<f64> {
+    match category {
+        "writing" | "roleplay" => Some(0.7),
+        "stem" | "humanities" => Some(0.1),
+        "extraction" | "math" | "coding" | "reasoning" => Some(0.0),
+        _ => None,
+    }
+}
+
+/// What a model is asked: both turns at the temperature of the question's category, greedily where that is 0, 1,024 new tokens
+/// each, with no penalty.
+///
+/// # Errors
+/// [`Error::Row`] for a category that has no temperature, a question that stands twice or has nothing to say in a turn.
+pub fn tasks(questions: &[Question], seed: u64) -> Result<Vec<Task>> {
+    let task = |(row, question): (usize, &Question)| {
+        let temperature = temperature(&question.category)
+            .ok_or_else(|| Error::row(row, "category", "one of MT-Bench's eight", format!("\"{}\"", question.category)))?;
+        let sampling = SamplingParams { temperature, seed, ..SamplingParams::greedy(ANSWER_TOKENS) };
+        Ok(Task { id: question.question_id.clone(), system: None, turns: question.turns.clone(), sampling })
+    };
+    checked(questions.iter().enumerate().map(task).collect::<Result<_>>()?, "question_id", "turns")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(category: &str) -> Question {
+        Question { question_id: "81".into(), category: category.into(), turns: vec!["a".into(), "b".into()] }
+    }
+
+    #[test]
+    fn each_category_has_its_temperature_and_no_other_has_one() {
+        let all = ["writing", "roleplay", "extraction", "math", "coding", "reasoning", "stem", "humanities"];
+        let temperatures = all.map(|category| tasks(&[question(category)], 7).unwrap()[0].sampling.temperature);
+        assert_eq!(temperatures, [0.7, 0.7, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1]);
+        let sampling = tasks(&[question("stem")], 7).unwrap().remove(0).sampling;
+        assert_eq!((sampling.max_tokens, sampling.top_p, sampling.repetition_penalty, sampling.seed), (1024, 1.0, 1.0, 7));
+        let error = tasks(&[question("stem"), question("sports")], 0).unwrap_err();
+        assert_eq!(error.to_string(), r#"row 2, field "category": expected one of MT-Bench's eight, got "sports""#);
+    }
+}

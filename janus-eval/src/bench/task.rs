@@ -1,0 +1,230 @@
+//! What a benchmark asks of a model, and how a model is asked it.
+
+use std::collections::BTreeMap;
+
+use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, SamplingParams};
+
+use crate::{Error, Result};
+
+/// A row of a benchmark as a model meets it: the user's side of a conversation.
+///
+/// ```
+/// use janus_core::SamplingParams;
+/// use janus_eval::bench::Task;
+///
+/// let turns = vec!["Name a bird.".to_string(), "And one that swims?".to_string()];
+/// let task = Task { id: "81".into(), system: None, turns, sampling: SamplingParams::greedy(1024) };
+/// assert_eq!(task.request(&[]).unwrap().id, "81/turn-1");
+/// let second = task.request(&["A wren."]).unwrap();
+/// assert_eq!(second.messages[1].content, "A wren.");
+/// assert!(task.request(&["A wren.", "A duck."]).is_none());
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Names the row.
+    pub id: String,
+    /// The system message, if there is one; an empty one is none.
+    pub system: Option<String>,
+    /// What the user says, turn by turn.
+    pub turns: Vec<String>,
+    /// How each turn is sampled.
+    pub sampling: SamplingParams,
+}
+
+/// A model's answers to a [`Task`]: for each turn, its generations.
+pub type Answers = Vec<Vec<Generation>>;
+
+impl Task {
+    /// A task of one turn.
+    pub fn new(id: impl Into<String>, prompt: impl Into<String>, sampling: SamplingParams) -> Self {
+        Self { id: id.into(), system: None, turns: vec![prompt.into()], sampling }
+    }
+
+    /// What the requests are known by: the task's id if it has one turn, else `81/turn-1`, `81/turn-2`.
+    pub fn request_ids(&self) -> impl Iterator<Item = String> {
+        (0..self.turns.len()).map(|turn| self.request_id(turn))
+    }
+
+    fn request_id(&self, turn: usize) -> String {
+        if self.turns.len() == 1 { self.id.clone() } else { format!("{}/turn-{}", self.id, turn + 1) }
+    }
+
+    /// The request for the next turn, with the turns before it and their answers in the conversation; none if each turn has
+    /// its answer.
+    pub fn request(&self, answers: &[&str]) -> Option<ChatRequest> {
+        let next = self.turns.get(answers.len())?;
+        let system = self.system.as_deref().filter(|system| !system.is_empty()).map(Message::system);
+        let before = self.turns.iter().zip(answers).flat_map(|(asked, answer)| [Message::user(asked), Message::assistant(*answer)]);
+        Some(ChatRequest {
+            id: self.request_id(answers.len()),
+            messages: system.into_iter().chain(before).chain([Message::user(next)]).collect(),
+            sampling: self.sampling.clone(),
+        })
+    }
+}
+
+/// Has a model answer every turn of every task: first all first turns, then the second ones with the model's own first
+/// answers before them, without outer blanks. A task ends with its first failure. Of several generations the conversation goes
+/// on with the first.
+///
+/// Around the model there may be a [`janus_data::Journaled`]: then a run that was cut off, and begins again, asks only
+/// what has no answer yet.
+///
+/// ```
+/// use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, ModelError};
+/// use janus_eval::bench::{answer, mt_bench};
+///
+/// /// Says how many messages it was shown.
+/// struct Counting;
+/// impl ChatModel for Counting {
+///     fn name(&self) -> &str { "counting" }
+///     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+///         for (index, request) in requests.iter().enumerate() {
+///             let text = request.messages.len().to_string();
+///             on_answer(index, Ok(vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs: None }]));
+///         }
+///     }
+/// }
+///
+/// let turns = vec!["Write a verse.".into(), "Another.".into()];
+/// let questions = [mt_bench::Question { question_id: "81".into(), category: "writing".into(), turns }];
+/// let answers = answer(&mt_bench::tasks(&questions, 0)?, &Counting);
+/// let row = mt_bench::Answer::new("81", Counting.name(), answers[0].as_ref().unwrap());
+/// assert_eq!(row.choices[0].turns, ["1", "3"]);
+/// # Ok::<(), janus_eval::Error>(())
+/// ```
+pub fn answer(tasks: &[Task], model: &dyn ChatModel) -> Vec<Result<Answers, ModelError>> {
+    let mut answers: Vec<Result<Answers, ModelError>> = tasks.iter().map(|_| Ok(Vec::new())).collect();
+    loop {
+        let next = |(place, (task, so_far)): (usize, (&Task, &Result<Answers, ModelError>))| {
+            let said: Vec<&str> = so_far.as_ref().ok()?.iter().filter_map(|turn| turn.first()).map(|first| first.text.trim()).collect();
+            Some((place, task.request(&said)?))
+        };
+        let (places, requests): (Vec<usize>, Vec<ChatRequest>) = tasks.iter().zip(&answers).enumerate().filter_map(next).unzip();
+        if requests.is_empty() {
+            return answers;
+        }
+        for ((place, request), generated) in places.into_iter().zip(&requests).zip(model.generate(&requests)) {
+            let silent = || ModelError::Request { id: request.id.clone(), reason: "the model gave no generation".into() };
+            match generated.and_then(|generations| if generations.is_empty() { Err(silent()) } else { Ok(generations) }) {
+                Ok(generations) => {
+                    if let Ok(turns) = &mut answers[place] {
+                        turns.push(generations);
+                    }
+                }
+                Err(error) => answers[place] = Err(error),
+            }
+        }
+    }
+}
+
+/// The tasks, if each has something to say in every turn and an id of its own. `id` and `text` are the fields that hold
+/// them in the benchmark's rows.
+///
+/// # Errors
+/// [`Error::Row`].
+pub(crate) fn checked(tasks: Vec<Task>, id: &'static str, text: &'static str) -> Result<Vec<Task>> {
+    let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+    for (row, task) in tasks.iter().enumerate() {
+        if task.turns.is_empty() {
+            return Err(Error::row(row, text, "at least one turn", "none"));
+        }
+        if task.turns.iter().any(|turn| turn.trim().is_empty()) {
+            return Err(Error::row(row, text, "what the user says", "an empty text"));
+        }
+        // A task is known by its id and, if it has several turns, by its requests' ids too.
+        for name in task.request_ids().filter(|request| *request != task.id).chain([task.id.clone()]) {
+            if let Some(first) = rows.insert(name, row) {
+                let got = format!("\"{}\", the id of row {}", task.id, first + 1);
+                return Err(Error::row(row, id, "an id that no other row has", got));
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use janus_core::FinishReason;
+
+    use super::*;
+
+    /// Says the whole conversation, with blanks around it; fails on a turn about failure, and says nothing on one about nothing.
+    #[derive(Default)]
+    struct Echo {
+        asked: RefCell<Vec<Vec<String>>>,
+    }
+
+    impl ChatModel for Echo {
+        fn name(&self) -> &str {
+            "echo"
+        }
+
+        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+            self.asked.borrow_mut().push(requests.iter().map(|request| request.id.clone()).collect());
+            for (index, request) in requests.iter().enumerate().rev() {
+                let texts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
+                let generation = |sample: usize| Generation {
+                    text: format!(" ({})\n", [&texts.join(","), ["", " again"][sample]].concat()),
+                    finish_reason: FinishReason::Stop,
+                    prompt_tokens: 0,
+                    completion_tokens: 0,
+                    logprobs: None,
+                };
+                on_answer(
+                    index,
+                    match texts.last().copied() {
+                        Some("fail") => Err(ModelError::Request { id: request.id.clone(), reason: "asked to".into() }),
+                        Some("nothing") => Ok(Vec::new()),
+                        _ => Ok((0..request.sampling.n).map(generation).collect()),
+                    },
+                );
+            }
+        }
+    }
+
+    fn task(id: &str, turns: &[&str]) -> Task {
+        Task { turns: turns.iter().map(|turn| turn.to_string()).collect(), ..Task::new(id, "", SamplingParams::default()) }
+    }
+
+    #[test]
+    fn turns_are_asked_in_waves_and_see_the_answers_before_them() {
+        let model = Echo::default();
+        let two = SamplingParams { n: 2, ..SamplingParams::default() };
+        let tasks = [
+            Task { system: Some("s".into()), ..task("1", &["a", "b", "c"]) },
+            task("2", &["a", "fail", "c"]),
+            Task { sampling: two, ..task("3", &["x"]) },
+            task("4", &["nothing", "b"]),
+            Task { system: Some(String::new()), ..task("5", &["y"]) },
+        ];
+        let answers = answer(&tasks, &model);
+        let texts = |index: usize| -> Vec<&str> {
+            answers[index].as_ref().unwrap().iter().flat_map(|turn: &Vec<Generation>| turn.iter().map(|one| one.text.as_str())).collect()
+        };
+        assert_eq!(texts(0), [" (s,a)\n", " (s,a,(s,a),b)\n", " (s,a,(s,a),b,(s,a,(s,a),b),c)\n"]);
+        assert!(matches!(&answers[1], Err(ModelError::Request { id, .. }) if id == "2/turn-2"));
+        assert_eq!(texts(2), [" (x)\n", " (x again)\n"]);
+        assert!(matches!(&answers[3], Err(ModelError::Request { id, .. }) if id == "4/turn-1"));
+        assert_eq!(texts(4), [" (y)\n"]);
+        let asked = model.asked.borrow();
+        assert_eq!(asked[0], ["1/turn-1", "2/turn-1", "3", "4/turn-1", "5"]);
+        assert_eq!((&asked[1][..], &asked[2][..]), (&["1/turn-2".to_string(), "2/turn-2".into()][..], &["1/turn-3".to_string()][..]));
+        assert!(answer(&[], &model).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_named_by_row_and_field() {
+        let said = |tasks: &[Task]| checked(tasks.to_vec(), "question_id", "turns").unwrap_err().to_string();
+        assert_eq!(said(&[task("1", &["a"]), task("2", &[])]), r#"row 2, field "turns": expected at least one turn, got none"#);
+        assert_eq!(said(&[task("1", &["a", " \n"])]), r#"row 1, field "turns": expected what the user says, got an empty text"#);
+        let doubled = r#"row 3, field "question_id": expected an id that no other row has, got "1", the id of row 1"#;
+        assert_eq!(said(&[task("1", &["a"]), task("2", &["a"]), task("1", &["b"])]), doubled);
+        assert_eq!(said(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a", "b"])]), doubled);
+        assert_eq!(said(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a"])]), doubled);
+        assert!(checked(vec![task("1", &["a", "b"]), task("1/turn-2", &["a"])], "id", "turns").is_err());
+        assert!(checked(vec![task("1", &["a", "b"]), task("2", &["a"])], "id", "turns").is_ok());
+    }
+}

@@ -1,0 +1,98 @@
+//! Models that go on from a text, in place of answering it.
+
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
+
+/// A text to go on from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextRequest {
+    /// Names the request in results and random streams.
+    pub id: String,
+    /// The text.
+    pub text: String,
+    /// How to sample.
+    pub sampling: SamplingParams,
+}
+
+/// A model that goes on from a plain text: no template, no turns.
+pub trait TextModel {
+    /// The model's name in results.
+    fn name(&self) -> &str;
+
+    /// Goes on from every text, in whatever order: `on_answer(index, answer)` is called exactly once for each index of
+    /// `requests`, with `sampling.n` generations, which are what follows the text, or the request's own error.
+    fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>));
+}
+
+/// A text model in the place of a chat model: it goes on from the user's message as if nothing stood around it.
+///
+/// A conversation is refused: how one would look without a template is nobody's to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Continuing<M>(pub M);
+
+impl<M: TextModel> ChatModel for Continuing<M> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        let (mut places, mut texts) = (Vec::new(), Vec::new());
+        for (place, request) in requests.iter().enumerate() {
+            let id = request.id.clone();
+            match &request.messages[..] {
+                [text] => {
+                    places.push(place);
+                    texts.push(TextRequest { id, text: text.content.clone(), sampling: request.sampling.clone() });
+                }
+                messages => {
+                    let reason = format!("a text is one message, with no system message, got {}", messages.len());
+                    on_answer(place, Err(ModelError::Request { id, reason }));
+                }
+            }
+        }
+        self.0.continue_each(&texts, &mut |index, answer| on_answer(places[index], answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_core::{FinishReason, Message};
+
+    use super::*;
+
+    struct More;
+
+    impl TextModel for More {
+        fn name(&self) -> &str {
+            "more"
+        }
+
+        fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+            for (index, request) in requests.iter().enumerate().rev() {
+                let text = format!(" and more of {}", request.text);
+                let generation =
+                    Generation { text, finish_reason: FinishReason::Length, prompt_tokens: 1, completion_tokens: 1, logprobs: None };
+                on_answer(index, Ok(vec![generation; request.sampling.n]));
+            }
+        }
+    }
+
+    #[test]
+    fn each_text_is_gone_on_from_and_a_conversation_is_refused() {
+        let request = |id: &str, messages: Vec<Message>| ChatRequest {
+            id: id.into(),
+            messages,
+            sampling: SamplingParams { n: 2, ..SamplingParams::default() },
+        };
+        let asked = [
+            request("a", vec![Message::system("s"), Message::user("x")]),
+            request("b", vec![Message::user("y")]),
+            request("c", vec![]),
+            request("d", vec![Message::user("z")]),
+        ];
+        let answers = Continuing(More).generate(&asked);
+        let said = |index: usize| answers[index].as_ref().map(|all| all.iter().map(|one| one.text.as_str()).collect::<Vec<_>>());
+        assert_eq!(said(1).unwrap(), [" and more of y"; 2]);
+        assert_eq!(said(3).unwrap(), [" and more of z"; 2]);
+        assert!(said(0).unwrap_err().to_string().contains("got 2") && said(2).unwrap_err().to_string().contains("got 0"));
+    }
+}

@@ -1,0 +1,122 @@
+//! From the arguments to what is asked, and of which model.
+
+use std::path::{Path, PathBuf};
+
+use janus_core::ChatModel;
+use janus_eval::bench::Task;
+use janus_eval::bench::toxicity::Continuing;
+use janus_infer::remote::Endpoint;
+
+use super::bench::{BenchArgs, BenchRows, Benchmark};
+use super::prompts::{Keys, Row, tasks};
+use super::text::LocalText;
+use super::{Args, RowArgs};
+use crate::command::{Blame as _, CommandError};
+use crate::model;
+
+impl Args {
+    /// Flags that say nothing to each other.
+    pub(super) fn check(&self) -> Result<(), CommandError> {
+        let wrong = |problem: &str| Err(CommandError::bad_input(problem));
+        let BenchArgs { bench, prompts, as_chat, .. } = &self.bench;
+        let toxicity = *bench == Some(Benchmark::Toxicity);
+        if self.batch == Some(0) {
+            return wrong("--batch is 0: expected at least 1");
+        }
+        if !toxicity && (prompts.is_some() || *as_chat) {
+            return wrong("--prompts and --as-chat are for --bench toxicity");
+        }
+        if !toxicity && bench.is_some() && self.n.is_some() {
+            return wrong("--n: this benchmark takes one answer to a row; --best-of chooses it from several");
+        }
+        if toxicity && self.best.n().is_some() {
+            return wrong("--best-of: toxicity judges all that is drawn, and nothing is chosen");
+        }
+        if toxicity && !*as_chat && self.rows.system.as_ref().is_some_and(|system| !system.is_empty()) {
+            return wrong("--system: toxicity's prompts are gone on from, with nothing in front of them; or give --as-chat");
+        }
+        if model::is_address(&self.model) {
+            let local =
+                [("--template", self.template.is_some()), ("--batch", self.batch.is_some()), ("--best-of", self.best.n().is_some())];
+            if let Some((flag, _)) = local.into_iter().find(|(_, given)| *given) {
+                return Err(CommandError::bad_input(format!("{flag} is for a local model, and --model is the address of a service")));
+            }
+            // Before there is a journal of a run that cannot begin.
+            self.service.model(&self.model, self.endpoint())?;
+        }
+        Ok(())
+    }
+
+    /// `answers.jsonl` to `answers.jsonl.partial`.
+    pub(super) fn partial_path(&self) -> Result<PathBuf, CommandError> {
+        let expected: &[&str] = if self.bench.bench.is_some() { &["jsonl", "json"] } else { &["jsonl"] };
+        let output = &self.output;
+        if output.extension().is_none_or(|extension| !expected.iter().any(|known| extension == *known)) {
+            let names = expected.join(" or .");
+            return Err(CommandError::bad_input(format!("--output is {}: expected a name ending in .{names}", output.display())));
+        }
+        let mut name = output.as_os_str().to_owned();
+        name.push(".partial");
+        Ok(name.into())
+    }
+
+    /// What is asked, and the benchmark's rows if there is one.
+    pub(super) fn tasks(&self) -> Result<(Vec<Task>, Option<BenchRows>), CommandError> {
+        let RowArgs { system_key, user_key, id_key, limit, compose_system, system } = &self.rows;
+        let n = self.best.n().or(self.n);
+        let at = |error: CommandError| error.at(self.input.display());
+        let (mut tasks, rows) = match self.bench.bench {
+            Some(bench) => {
+                let rows = BenchRows::read(&self.bench, bench, &self.input, *limit)?;
+                let mut tasks = rows.tasks().bad_input().map_err(at)?;
+                for task in &mut tasks {
+                    task.sampling = self.sampling.over(&task.sampling, n)?;
+                }
+                (tasks, Some(rows))
+            }
+            None => {
+                let keys = Keys { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
+                let sampling = self.sampling.resolve(n)?;
+                let rows = read_rows(&self.input, limit.unwrap_or(usize::MAX))?;
+                (tasks(&self.input, &rows, &keys, &sampling, *compose_system)?, None)
+            }
+        };
+        if tasks.is_empty() {
+            return Err(CommandError::bad_input(format!("{}: no rows to answer", self.input.display())));
+        }
+        if let Some(system) = system {
+            tasks.iter_mut().for_each(|task| task.system = Some(system.clone()).filter(|system| !system.is_empty()));
+        }
+        Ok((tasks, rows))
+    }
+
+    /// The model.
+    pub(super) fn open(&self) -> Result<Box<dyn ChatModel>, CommandError> {
+        if model::is_address(&self.model) {
+            return Ok(Box::new(self.service.model(&self.model, self.endpoint())?));
+        }
+        eprintln!("generate: loading {}", self.model);
+        let engine = model::load(self.model.as_ref(), self.template, self.batch)?;
+        Ok(match self.endpoint() {
+            Endpoint::Completions => Box::new(Continuing(LocalText(engine))),
+            Endpoint::Chat => Box::new(engine),
+        })
+    }
+
+    /// Whether prompts are answered or gone on from.
+    fn endpoint(&self) -> Endpoint {
+        let goes_on = self.bench.bench == Some(Benchmark::Toxicity) && !self.bench.as_chat;
+        if goes_on { Endpoint::Completions } else { Endpoint::Chat }
+    }
+
+    /// The model's name in a benchmark's answers.
+    pub(super) fn name(&self) -> String {
+        let given = self.bench.name.as_ref().or(self.service.model_name.as_ref());
+        let file = || Path::new(&self.model).file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        given.cloned().unwrap_or_else(file)
+    }
+}
+
+fn read_rows(path: &Path, limit: usize) -> Result<Vec<Row>, CommandError> {
+    janus_data::read(path).bad_input()?.take(limit).collect::<janus_data::Result<_>>().bad_input()
+}

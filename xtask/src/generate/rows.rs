@@ -1,0 +1,91 @@
+//! An answer as a row of a journal or an output, and back.
+
+use janus_core::{ChatRequest, Generation, Role};
+use janus_infer::BestOfN;
+use serde_json::{Value, json};
+
+/// What a request got.
+pub(super) enum Answer {
+    Drawn(Vec<Generation>),
+    Chosen(BestOfN),
+}
+
+impl Answer {
+    pub fn generations(&self) -> &[Generation] {
+        match self {
+            Self::Drawn(generations) => generations,
+            Self::Chosen(best) => &best.candidates,
+        }
+    }
+
+    /// What goes on from here: all that was drawn, or the one that was chosen.
+    pub fn taken(self) -> Vec<Generation> {
+        match self {
+            Self::Drawn(generations) => generations,
+            Self::Chosen(best) => vec![best.best().clone()],
+        }
+    }
+}
+
+/// The row of an answered request.
+pub(super) fn row(request: &ChatRequest, tells_system: bool, answer: &Answer) -> Value {
+    let mut row = json!({ "id": request.id });
+    if let Some(system) = request.messages.first().filter(|first| tells_system && first.role == Role::System) {
+        row["system"] = json!(system.content);
+    }
+    match answer {
+        Answer::Drawn(generations) if request.sampling.n == 1 => generations.iter().for_each(|one| add(&mut row, one)),
+        Answer::Drawn(generations) => row["responses"] = generations.iter().map(fields).collect(),
+        Answer::Chosen(best) => {
+            add(&mut row, best.best());
+            row["reward"] = json!(best.best_reward());
+            row["best"] = json!(best.best);
+            row["responses"] = rewarded(best);
+        }
+    }
+    row
+}
+
+/// The generations that a row tells; none if it tells them otherwise than [`row`] does, and then they are asked again.
+pub(super) fn generations(row: &str) -> Option<Vec<Generation>> {
+    let row: Value = serde_json::from_str(row).ok()?;
+    let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
+    let said = |fields: &Value| {
+        Some(Generation {
+            text: fields["response"].as_str()?.into(),
+            finish_reason: serde_json::from_value(fields["finish_reason"].clone()).ok()?,
+            prompt_tokens: count(&fields["prompt_tokens"])?,
+            completion_tokens: count(&fields["completion_tokens"])?,
+            logprobs: None,
+        })
+    };
+    match row["responses"].as_array() {
+        Some(all) if row["best"].is_null() => all.iter().map(said).collect(),
+        _ => Some(vec![said(&row)?]),
+    }
+}
+
+fn add(row: &mut Value, generation: &Generation) {
+    for (key, value) in fields(generation).as_object().into_iter().flatten() {
+        row[key] = value.clone();
+    }
+}
+
+fn fields(generation: &Generation) -> Value {
+    json!({
+        "response": generation.text,
+        "finish_reason": generation.finish_reason,
+        "prompt_tokens": generation.prompt_tokens,
+        "completion_tokens": generation.completion_tokens,
+    })
+}
+
+/// All answers with their rewards.
+pub(crate) fn rewarded(best: &BestOfN) -> Value {
+    let with_reward = |(generation, reward): (&Generation, &f32)| {
+        let mut all = fields(generation);
+        all["reward"] = json!(reward);
+        all
+    };
+    best.candidates.iter().zip(&best.rewards).map(with_reward).collect()
+}

@@ -1,0 +1,76 @@
+//! What answers depend on: the head of an unfinished run's journal, and the record beside a benchmark's answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use janus_eval::bench::Task;
+use serde_json::{Map, Value, json};
+
+use super::Args;
+use crate::command::{Blame as _, CommandError};
+use crate::{fingerprint, model};
+
+/// Everything that changes an answer. Not `--batch`: a row's answer does not depend on its neighbours.
+pub(super) fn settings(args: &Args, tasks: &[Task]) -> Result<Map<String, Value>, CommandError> {
+    // Parameters that differ from row to row stand once each, and the rows say which are theirs.
+    let mut sampling = Vec::new();
+    let mut asked = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let which = sampling.iter().position(|known| *known == &task.sampling).unwrap_or_else(|| {
+            sampling.push(&task.sampling);
+            sampling.len() - 1
+        });
+        asked.push((&task.id, &task.system, &task.turns, which));
+    }
+    let model = match model::is_address(&args.model) {
+        true => json!({ "service": args.service.model_name }),
+        false => json!(fingerprint::of_path(args.model.as_ref())?),
+    };
+    let mut settings: Map<String, Value> = [
+        ("program", json!(concat!("xtask generate ", env!("CARGO_PKG_VERSION")))),
+        ("model", model),
+        ("template", json!(args.template)),
+        ("sampling", if let [one] = &sampling[..] { json!(one) } else { json!(sampling) }),
+        ("rows", json!(fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?))),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_string(), value))
+    .collect();
+    if let Some(reward) = args.best.identity()? {
+        settings.insert("reward".into(), reward);
+    }
+    if let Some(bench) = args.bench.bench {
+        settings.insert("bench".into(), json!(bench));
+        settings.insert("as_chat".into(), json!(args.bench.as_chat));
+    }
+    Ok(settings)
+}
+
+/// `OUTPUT.run.json`: how a benchmark's answers were made.
+pub(super) fn record_path(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".run.json");
+    name.into()
+}
+
+/// Checks that a finished output holds the answers that are asked for.
+pub(super) fn check_record(output: &Path, name: &str, settings: &Map<String, Value>) -> Result<(), CommandError> {
+    let path = record_path(output);
+    let other = |what: &str| {
+        let hint = "give another --output, or pass --force to answer again";
+        CommandError::bad_input(format!("{} holds {what}: {hint}", output.display()))
+    };
+    let Some(record) = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+        return Err(other(&format!("something else: its record {} is not there or cannot be read", path.display())));
+    };
+    let differs = |key: &&str| record["settings"].get(*key) != settings.get(*key);
+    let more = record["settings"].as_object().into_iter().flat_map(Map::keys).filter(|key| !settings.contains_key(*key));
+    let mut differing: Vec<&str> = settings.keys().chain(more).map(String::as_str).filter(differs).collect();
+    if record["name"] != name {
+        differing.push("name");
+    }
+    match &differing[..] {
+        [] => Ok(()),
+        _ => Err(other(&format!("the answers of another run, which differs in {}", differing.join(", ")))),
+    }
+}

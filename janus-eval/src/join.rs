@@ -55,12 +55,18 @@ pub struct Missing {
 impl Missing {
     /// How many missing ids are named.
     pub const NAMED: usize = 10;
+}
 
-    fn add(&mut self, id: &str) {
-        self.count += 1;
-        if self.named.len() < Self::NAMED {
-            self.named.push(id.into());
+impl<'i> FromIterator<&'i str> for Missing {
+    fn from_iter<I: IntoIterator<Item = &'i str>>(ids: I) -> Self {
+        let mut missing = Self::default();
+        for id in ids {
+            missing.count += 1;
+            if missing.named.len() < Self::NAMED {
+                missing.named.push(id.into());
+            }
         }
+        missing
     }
 }
 
@@ -102,8 +108,7 @@ pub(crate) fn answers<'i, 'r>(
         };
         answers[place] = Some(response.response.as_str());
     }
-    let mut missing = Missing::default();
-    ids.zip(&answers).filter(|(_, answer)| answer.is_none()).for_each(|(id, _)| missing.add(id));
+    let missing = ids.zip(&answers).filter_map(|(id, answer)| answer.is_none().then_some(id)).collect();
     Ok((answers, missing))
 }
 

@@ -277,10 +277,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
 
 /// Everything about a run that its results do not depend on, and what it takes to repeat it.
 fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, data: &Path, seconds: f64) -> Result<Value, CommandError> {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
     let files = crate::fingerprint::of_path(data)?;
     Ok(json!({
         "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
@@ -290,7 +286,7 @@ fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, data:
         "config": profile,
         "data_fingerprint": files,
         "version": env!("CARGO_PKG_VERSION"),
-        "git": { "revision": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|status| !status.is_empty()) },
+        "git": crate::fingerprint::git(),
         "machine": {
             "os": std::env::consts::OS,
             "arch": std::env::consts::ARCH,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use janus_core::SamplingParams;
+
 use super::{JudgedRun, published};
+use crate::judge::Counts;
 use crate::report::{
     BarChart, BarGroup, Cell, Example, ExampleResponse, Figure, Histogram, Plot, Report, Section, ShareChart, ShareRow, Table, Value,
 };
@@ -44,7 +47,8 @@ pub fn compare(runs: &[JudgedRun], shown: usize) -> Result<Report> {
     if !parts.blocks.is_empty() {
         report.sections.push(parts);
     }
-    report.sections.push(Section::new("How it was judged").table(settings(runs, &names)).table(counts(runs, &names)));
+    let calls = counts(names.iter().zip(runs).map(|(name, run)| (name.clone(), &run.result.counts)));
+    report.sections.push(Section::new("How it was judged").table(settings(runs, &names)).table(calls).table(readings(runs, &names)));
     report.sections.push(Section::new("Answers").examples(examples(runs, &names, shown)));
     Ok(report)
 }
@@ -211,7 +215,6 @@ fn settings(runs: &[JudgedRun], names: &[String]) -> Table {
             crate::judge::ScoreReader::Strict => "strict",
             crate::judge::ScoreReader::Published => "published",
         };
-        let sampling = &settings.sampling;
         table = table.row([
             name.as_str().into(),
             settings.judge.as_str().into(),
@@ -221,38 +224,53 @@ fn settings(runs: &[JudgedRun], names: &[String]) -> Table {
             shown(settings.reference_shown).into(),
             shown(settings.system_shown).into(),
             settings.runs.into(),
-            format!("temperature {}, top-p {}, {} tokens", sampling.temperature, sampling.top_p, sampling.max_tokens).into(),
+            sampling(&settings.sampling).into(),
         ]);
     }
     table
 }
 
-fn counts(runs: &[JudgedRun], names: &[String]) -> Table {
-    let columns = ["model", "calls", "answered", "parsed", "unreadable", "failed", "by a mention", "parse rate, %", "no response"];
+/// What the calls came to, run by run.
+pub(super) fn counts<'c>(runs: impl Iterator<Item = (String, &'c Counts)>) -> Table {
+    let columns = ["model", "calls", "answered", "parsed", "unreadable", "failed", "parse rate, %"];
     let mut table = Table::new("What the calls came to", columns);
-    for (run, name) in runs.iter().zip(names) {
-        let counts = &run.result.counts;
+    for (name, counts) in runs {
         table = table.row([
-            name.as_str().into(),
+            name.into(),
             counts.calls.into(),
             counts.answered.into(),
             counts.parsed.into(),
             counts.unreadable.into(),
             counts.failed.into(),
-            run.result.fallbacks.into(),
             counts.parse_rate().map_or(Cell::Empty, |rate| Cell::number(100.0 * rate, 1)),
-            run.result.missing.count.into(),
         ]);
     }
     table
 }
 
+/// Scores that were read from a mere mention, and records that no one answered.
+fn readings(runs: &[JudgedRun], names: &[String]) -> Table {
+    let mut table = Table::new("What was read, and what was not there to read", ["model", "scores by a mention", "no response"]);
+    for (run, name) in runs.iter().zip(names) {
+        table = table.row([name.as_str().into(), run.result.fallbacks.into(), run.result.missing.count.into()]);
+    }
+    table
+}
+
+/// How a judge sampled, in words.
+pub(super) fn sampling(sampling: &SamplingParams) -> String {
+    format!("temperature {}, top-p {}, {} tokens", sampling.temperature, sampling.top_p, sampling.max_tokens)
+}
+
+/// The positions of at most `shown` of `count` rows, evenly spread: a sample without a choice.
+pub(super) fn spread(count: usize, shown: usize) -> impl Iterator<Item = usize> {
+    let shown = shown.min(count);
+    (0..shown).map(move |place| place * count / shown)
+}
+
 /// Rows to read, with the answers of all models.
 fn examples(runs: &[JudgedRun], names: &[String], shown: usize) -> Vec<Example> {
     let first = &runs[0];
-    let count = first.records.len();
-    // Evenly spread: a sample without a choice.
-    let picked = (0..shown.min(count)).map(|place| place * count / shown.min(count));
     let answers: Vec<BTreeMap<&str, &str>> =
         runs.iter().map(|run| run.responses.iter().map(|r| (r.id.as_str(), r.response.as_str())).collect()).collect();
     let example = |index: usize| {
@@ -278,5 +296,5 @@ fn examples(runs: &[JudgedRun], names: &[String], shown: usize) -> Vec<Example> 
         }
         example
     };
-    picked.map(example).collect()
+    spread(first.records.len(), shown).map(example).collect()
 }

@@ -94,7 +94,13 @@ fn grades_have_turns_and_categories_and_no_outcomes() {
     assert_eq!((run.result.categories["math"].mean, run.result.categories["writing"].mean), (9.0, 6.25));
     assert_eq!((run.result.flip_rate, run.result.first_position_share), (None, None));
     let markdown = compare_verdicts(&[run], 10).unwrap().to_markdown().unwrap();
-    for part in ["| 9.000 | 1 |", "rating 4.5", "no verdict: busy", "— turn 2 —", "reference answer", "on turn 1: 4.5"] {
+    assert_eq!(markdown.matches("### Example").count(), 2, "the turns of a question are read together");
+    assert!(
+        markdown.contains("is not comparable with the paper's Table 3: 3 rows have a verdict and not 160; the judge's prompt prompt/1")
+    );
+    for part in
+        ["| 9.000 | 1 |", "rating 4.5", "no verdict: busy", "— turn 2 —", "reference answer", "on turn 1: 4.5", "· rating 9 · no verdict"]
+    {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
 }

@@ -225,7 +225,7 @@ fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
         "reference answer",
         "first text </script>",
         "second text </script>",
-        "gpt-4, opponent shown first",
+        "gpt-4 on turn 1, opponent shown first",
         "A: opponent is better",
     ] {
         assert!(shown.as_str().unwrap().contains(part), "{part}: {shown}");

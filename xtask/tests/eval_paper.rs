@@ -169,7 +169,7 @@ fn pronouns_are_read_by_subset_and_gender() {
     let folder = folder.path();
     let row = |id: usize| {
         json!({ "id": id, "sentence": "…", "options": ["technician", "customer"], "answer": "customer",
-                "gender": (["female", "male", "neutral"][id % 3]), "gotcha": id % 2 == 0 })
+                "gender": (["female", "male", "neutral"][id % 3]), "gotcha": id.is_multiple_of(2) })
     };
     let sentences: Vec<Value> = (0..12).map(row).collect();
     write(folder, "rows.jsonl", &sentences);

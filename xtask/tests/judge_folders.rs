@@ -4,6 +4,7 @@
 #[path = "../../janus-infer/tests/stub/mod.rs"]
 mod stub;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -182,6 +183,48 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     assert_eq!(kind.received(), 2);
 }
 
+/// A real model's answers and GPT-4's real judgments of them, over HTTP: the published scores, beside the paper's.
+#[test]
+#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+fn recorded_gradings_give_the_published_scores_and_stand_beside_the_papers() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/mt_bench");
+    let recorded: Vec<Value> = janus_data::read_all(data.join("judgments/claude-3-opus-20240229.jsonl.gz")).unwrap();
+    let text = |row: &Value, field: &str| row[field].as_str().unwrap().to_string();
+    let known: HashMap<String, String> = recorded.iter().map(|row| (text(row, "user_prompt"), text(row, "judgment"))).collect();
+    let stub = Stub::start(move |received| Reply::text(&known[received.asked()]));
+    let path = |name: &str| data.join(name).to_str().unwrap().to_string();
+    let args = [
+        "judge",
+        "mt-bench",
+        "--judge",
+        "gpt-4",
+        "--out",
+        "run",
+        "--questions",
+        &path("question.jsonl"),
+        "--answers",
+        &path("answers/claude-3-opus-20240229.jsonl.gz"),
+        "--references",
+        &path("reference_answer_gpt-4.jsonl"),
+        "--judge-prompt",
+        &path("judge_prompts.jsonl"),
+        "--base-url",
+        &stub.url(),
+    ];
+    let (code, report) = xtask(folder.path(), &args);
+    assert_eq!((code, &report["counts"]["parsed"]), (Some(0), &json!(160)), "{report}");
+    let result = &report["result"];
+    assert_eq!(
+        (&result["turns"]["1"]["mean"], &result["turns"]["2"]["mean"], &result["all"]["mean"]),
+        (&json!(9.04375), &json!(8.30625), &json!(8.675))
+    );
+    assert_eq!(result["model"], "claude-3-opus-20240229");
+    let markdown = fs::read_to_string(folder.path().join("run/report.md")).unwrap();
+    assert!(markdown.contains("| Janus 7B | 7.7 |") && !markdown.contains("not comparable"), "{}", &markdown[..2000]);
+    assert_eq!(markdown.matches("### Example").count(), 80, "a question's turns are read together");
+}
+
 #[test]
 fn mt_bench_pairs_go_through_a_batch() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,6 +369,9 @@ fn every_judge_leaves_a_whole_folder_and_a_report_takes_them_all() {
     let (code, _) =
         judge(folder, &stub, &["rubric", "--bench", "bench.jsonl", "--responses", "one.jsonl", "--runs", "1", "--out", "rubric"]);
     assert_eq!(code, Some(0), "a record without a response is missing, not failed");
+    let record: Value = serde_json::from_str(&fs::read_to_string(folder.join("rubric/run.json")).unwrap()).unwrap();
+    assert_eq!((&record["config"]["protocol"]["runs"], &record["config"]["protocol"]["reader"]), (&json!(1), &json!("strict")), "{record}");
+    assert_eq!(record["inputs"]["responses"]["blake3"].as_str().unwrap().len(), 64);
     let again = [&pairwise[..7], &["--out", "again", "--name", "janus"]].concat();
     assert_eq!(judge(folder, &stub, &again).0, Some(0));
     let (code, report) = xtask(folder, &["report", "pairwise", "again", "grades", "arena", "alpaca", "rubric", "--out", "all"]);

@@ -4,7 +4,7 @@ use janus_core::{BenchRecord, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// A prompt with its system message and the responses of several models.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     /// The bench record's id.
     pub id: String,

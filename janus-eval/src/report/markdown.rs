@@ -51,7 +51,7 @@ fn render_claim(claim: &Claim) -> String {
 }
 
 fn render_example(out: &mut String, example: &Example) {
-    let _ = write!(out, "### Example {} ({})\n", markdown(&example.id), markdown(&example.source));
+    let _ = writeln!(out, "### Example {} ({})", markdown(&example.id), markdown(&example.source));
     for (name, text) in example.asked() {
         let _ = write!(out, "\n{name}:\n\n{}", fenced(text));
     }

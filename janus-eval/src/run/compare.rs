@@ -35,7 +35,8 @@ pub fn compare(runs: &[JudgedRun], shown: usize) -> Result<Report> {
         "The overall mean is over all rows, not over the sources' means. Intervals: 95% bootstrap over instructions; rows of one instruction are \
          resampled together. A score that could not be had is missing and counts for nothing.",
     );
-    scores = beside_the_paper(scores, runs, &names);
+    let differing = names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::differences(&run.result)));
+    scores = published::beside(scores, published::table(), "the paper's Table 2", differing);
     report.sections.push(scores);
     if runs.len() > 1 {
         report.sections.push(against_the_first(&pooled, &names)?);
@@ -94,22 +95,6 @@ fn by_source(runs: &[JudgedRun], names: &[String]) -> Table {
 fn source_mean(summary: Option<&ScoreSummary>, source: &str) -> Option<(f64, usize)> {
     let score = summary?.sources.iter().find(|score| score.source == source)?.score.as_ref()?;
     Some((score.mean, score.n))
-}
-
-/// The paper's numbers, if they may stand here; else why they do not.
-fn beside_the_paper(section: Section, runs: &[JudgedRun], names: &[String]) -> Section {
-    let differing: Vec<(&String, Vec<String>)> = names
-        .iter()
-        .zip(runs)
-        .map(|(name, run)| (name, published::differences(&run.result)))
-        .filter(|(_, found)| !found.is_empty())
-        .collect();
-    if differing.is_empty() {
-        return section.table(published::table());
-    }
-    differing.into_iter().fold(section, |section, (name, found)| {
-        section.paragraph(format!("{name} is not comparable with the paper's Table 2: {}.", found.join("; ")))
-    })
 }
 
 /// Each model against the first, by rows.

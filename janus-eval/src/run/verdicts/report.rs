@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Outcomes, Protocol, Side, VerdictCall, VerdictRow, VerdictRun, VerdictScore};
+use super::{Outcomes, Protocol, Side, VerdictCall, VerdictRow, VerdictRun, VerdictScore, VerdictTurn};
 use crate::judge::PairOutcome;
 use crate::report::{
     BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, Figure, Histogram, Plot, Report, Section, ShareChart, ShareRow,
     Table, Value,
 };
-use crate::run::compare::{counts, spread};
+use crate::run::compare::{counts, sampling, spread};
+use crate::run::published;
 use crate::{Error, Interval, Result};
 
 /// Groups of questions that are shown at the most: Arena-Hard has hundreds, of two questions each.
@@ -49,14 +50,23 @@ fn sections(protocol: Protocol, runs: &[&VerdictRun], shown: usize) -> Result<Ve
     for figure in [outcomes(runs), histogram(protocol, runs)?].into_iter().flatten() {
         scores = scores.figure(figure);
     }
+    let names: Vec<String> = runs.iter().map(|run| name(run)).collect();
+    let differing = names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::verdict_differences(&run.result)));
+    if let Some(table) = published::table_3(protocol) {
+        scores = published::beside(scores, table, "the paper's Table 3", differing);
+    }
     let mut sections = vec![scores];
     if let Some(section) = by_category(protocol, runs) {
         sections.push(section);
     }
     let calls = counts(runs.iter().map(|run| (name(run), &run.result.counts)));
-    sections.push(Section::new(format!("{title}: how it was judged")).table(settings(runs)).table(calls));
-    let examples = runs.iter().flat_map(|run| spread(run.rows.len(), shown).map(|index| example(run, &run.rows[index])));
-    sections.push(Section::new(format!("{title}: answers")).examples(examples.collect()));
+    sections.push(Section::new(format!("{title}: how it was judged")).table(settings(runs)).table(prompts(runs)).table(calls));
+    let mut examples = Vec::new();
+    for run in runs {
+        let groups = groups(&run.rows);
+        examples.extend(spread(groups.len(), shown).map(|group| example(run, groups[group])));
+    }
+    sections.push(Section::new(format!("{title}: answers")).examples(examples));
     Ok(sections)
 }
 
@@ -88,10 +98,11 @@ fn explained(protocol: Protocol) -> &'static str {
         Protocol::ArenaHard => {
             "Wins, ties and losses are battles: two games for each question, a significant verdict three times. The score is the win \
              probability against the baseline. Flipped: the share of questions whose two games disagree. Intervals: 95% bootstrap over \
-             questions; the published interval, which resamples single battles, is that of `eval arena-hard`."
+             questions; the published interval, which resamples single battles, is that of \
+             cargo xtask eval arena-hard."
         }
         Protocol::AlpacaEval => {
-            "The score is the mean preference for the model, the raw win rate; the length-controlled one is that of `eval alpaca-eval`. \
+            "The score is the mean preference for the model, the raw win rate; the length-controlled one is that of cargo xtask eval alpaca-eval. \
              Wins, ties and losses are rows that lean to either side. Intervals: 95% bootstrap over instructions."
         }
     }
@@ -112,7 +123,9 @@ fn grades(runs: &[&VerdictRun]) -> Table {
 
 fn rates(runs: &[&VerdictRun]) -> Table {
     let columns = ["model", "score, %", "wins", "ties", "losses", "rows", "without verdict", "flipped, %", "first, %"];
-    let mut table = Table::new("Wins against the opponent, a tie counted as half", columns);
+    let preferred = runs.iter().all(|run| run.result.protocol == Protocol::AlpacaEval);
+    let caption = if preferred { "Mean preference for the model" } else { "Wins against the opponent, a tie counted as half" };
+    let mut table = Table::new(caption, columns);
     for run in runs {
         let result = &run.result;
         let percent = |share: Option<f64>| share.map_or(Cell::Empty, |share| Cell::number(100.0 * share, 1));
@@ -198,63 +211,71 @@ fn by_category(protocol: Protocol, runs: &[&VerdictRun]) -> Option<Section> {
 }
 
 fn settings(runs: &[&VerdictRun]) -> Table {
-    let columns = ["model", "judge", "prompt", "fingerprint", "reference", "system message", "sampling", "not answered"];
-    let mut table = Table::new("What the judge was and what it saw", columns);
+    let mut table =
+        Table::new("What the judge was and what it saw", ["model", "judge", "reference", "system message", "sampling", "not answered"]);
     let shown = |shown: bool| if shown { "shown" } else { "not shown" };
     for run in runs {
         let settings = &run.result.settings;
-        for prompt in &settings.prompts {
-            table = table.row([
-                name(run).into(),
-                settings.judge.as_str().into(),
-                prompt.id.as_str().into(),
-                prompt.fingerprint.as_str().into(),
-                shown(settings.reference_shown).into(),
-                shown(settings.system_shown).into(),
-                super::super::compare::sampling(&settings.sampling).into(),
-                run.result.missing.count.into(),
-            ]);
+        table = table.row([
+            name(run).into(),
+            settings.judge.as_str().into(),
+            shown(settings.reference_shown).into(),
+            shown(settings.system_shown).into(),
+            sampling(&settings.sampling).into(),
+            run.result.missing.count.into(),
+        ]);
+    }
+    table
+}
+
+fn prompts(runs: &[&VerdictRun]) -> Table {
+    let mut table = Table::new("What the judge was asked by", ["model", "prompt", "fingerprint"]);
+    for run in runs {
+        for prompt in &run.result.settings.prompts {
+            table = table.row([name(run).into(), prompt.id.as_str().into(), prompt.fingerprint.as_str().into()]);
         }
     }
     table
 }
 
-/// A row to read: what was said side by side, and what the judge said of it.
-fn example(run: &VerdictRun, row: &VerdictRow) -> Example {
+/// The rows of each question, where its turns are judged one by one and stand together; else each row by itself.
+fn groups(rows: &[VerdictRow]) -> Vec<&[VerdictRow]> {
+    rows.chunk_by(|one, next| one.turn.is_some() && next.turn > one.turn && one.question == next.question).collect()
+}
+
+/// Rows to read: what was said side by side, the last row's turns holding those of the others, and what the judge said of each.
+fn example(run: &VerdictRun, rows: &[VerdictRow]) -> Example {
     let result = &run.result;
-    let said = |of: &dyn Fn(usize) -> Option<String>| -> Option<String> {
-        let said: Vec<String> = (0..row.turns.len()).map(of).collect::<Option<_>>()?;
-        match said.as_slice() {
-            [one] => Some(one.clone()),
-            several => Some(
-                several.iter().enumerate().map(|(turn, text)| format!("— turn {} —\n{text}", turn + 1)).collect::<Vec<_>>().join("\n\n"),
-            ),
-        }
+    let Some(last) = rows.last() else { return Example::default() };
+    let said = |of: &dyn Fn(&VerdictTurn) -> Option<String>| -> Option<String> {
+        let said: Vec<String> = last.turns.iter().map(of).collect::<Option<_>>()?;
+        let marked =
+            said.into_iter().enumerate().map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
+        Some(marked.collect::<Vec<_>>().join("\n\n"))
     };
     let responses = [
-        (Some(&result.model), said(&|turn| Some(row.turns[turn].model.clone()))),
-        (result.opponent.as_ref(), said(&|turn| row.turns[turn].opponent.clone())),
-        (Some(&"reference answer".to_string()), said(&|turn| row.turns[turn].reference.clone())),
-    ]
-    .into_iter()
-    .filter_map(|(model, response)| {
-        Some(ExampleResponse { model: model?.clone(), response: response?, scores: Vec::new(), feedback: Vec::new() })
-    })
-    .collect();
-    let came = match (result.protocol.is_graded(), row.outcome(), row.values.first()) {
+        (Some(result.model.as_str()), said(&|turn| Some(turn.model.clone()))),
+        (result.opponent.as_deref(), said(&|turn| turn.opponent.clone())),
+        (Some("reference answer"), said(&|turn| turn.reference.clone())),
+    ];
+    let response = |(model, response): (Option<&str>, Option<String>)| {
+        Some(ExampleResponse { model: model?.into(), response: response?, scores: Vec::new(), feedback: Vec::new() })
+    };
+    let came = |row: &VerdictRow| match (result.protocol.is_graded(), row.outcome(), row.values.first()) {
         (_, None, _) | (true, _, None) => "no verdict".to_string(),
         (true, _, Some(grade)) => format!("rating {grade}"),
         (false, Some(outcome), _) => word(outcome).to_string(),
     };
-    let judgment = |call: &VerdictCall| judgment(run, row, call);
+    let head = [last.category.clone(), name(run)].into_iter().filter(|part| !part.is_empty()).chain(rows.iter().map(came));
+    let judgments = rows.iter().flat_map(|row| row.calls.iter().map(|call| judgment(run, row, call)));
     Example {
-        id: row.id.clone(),
-        source: [row.category.as_str(), &name(run), &came].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · "),
-        system: row.system.clone(),
-        prompt: said(&|turn| Some(row.turns[turn].prompt.clone())).unwrap_or_default(),
+        id: if rows.len() == 1 { last.id.clone() } else { last.question.clone() },
+        source: head.collect::<Vec<_>>().join(" · "),
+        system: last.system.clone(),
+        prompt: said(&|turn| Some(turn.prompt.clone())).unwrap_or_default(),
         criteria: Vec::new(),
-        responses,
-        judgments: row.calls.iter().map(judgment).collect(),
+        responses: responses.into_iter().filter_map(response).collect(),
+        judgments: judgments.collect(),
     }
 }
 
@@ -270,12 +291,13 @@ fn word(outcome: PairOutcome) -> &'static str {
 fn judgment(run: &VerdictRun, row: &VerdictRow, call: &VerdictCall) -> ExampleJudgment {
     let (judge, model) = (&run.result.settings.judge, &run.result.model);
     let opponent = run.result.opponent.as_deref().unwrap_or("the opponent");
-    let title = match (call.first, row.turn) {
-        (Some(Side::Model), _) => format!("{judge}, {model} shown first"),
-        (Some(Side::Opponent), _) => format!("{judge}, {opponent} shown first"),
-        (None, Some(turn)) => format!("{judge}, on turn {turn}"),
-        (None, None) => judge.clone(),
+    let turn = row.turn.map(|turn| format!(" on turn {turn}")).unwrap_or_default();
+    let order = match call.first {
+        Some(Side::Model) => format!(", {model} shown first"),
+        Some(Side::Opponent) => format!(", {opponent} shown first"),
+        None => String::new(),
     };
+    let title = format!("{judge}{turn}{order}");
     let verdict = match (&call.verdict, call.outcome, &call.problem) {
         (None, _, problem) => format!("no verdict: {}", problem.as_deref().unwrap_or("the judge did not answer")),
         (Some(verdict), None, _) => verdict.clone(),

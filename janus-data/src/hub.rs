@@ -15,6 +15,7 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
@@ -114,8 +115,8 @@ pub struct Downloaded {
     pub bytes: u64,
     /// Its SHA-256, in hex.
     pub sha256: String,
-    /// Whether that was held against a checksum, the caller's or the hub's. The hub has one for large files; of small text
-    /// files only the length is checked.
+    /// Whether it was held against a checksum, the caller's or the hub's: SHA-256 of a large file, the object name in git of a
+    /// small one. A hub that has neither is believed if the length is right.
     pub checked: bool,
     /// The commit that it belongs to, if the hub says.
     pub commit: Option<String>,
@@ -139,10 +140,12 @@ pub enum HubError {
     #[error(transparent)]
     File(#[from] Error),
     /// What came is not what it should be; it was removed.
-    #[error("{file}: SHA-256 {got}, expected {expected}: fetch it again, or ask for the revision that the checksum is of")]
+    #[error("{file}: {checksum} {got}, expected {expected}: fetch it again, or ask for the revision that the checksum is of")]
     Checksum {
         /// The file on the hub.
         file: String,
+        /// Which checksum: `SHA-256`, or `git object` (SHA-1).
+        checksum: &'static str,
         /// What it should be.
         expected: String,
         /// What it is.
@@ -231,18 +234,20 @@ impl Hub {
             }
         }
 
-        let (bytes, got) = digest(&mut out).map_err(Error::io(&partial, "read the file"))?;
-        let published = (facts.etag.len() == 64).then_some(facts.etag.as_str());
-        for expected in [sha256, published].into_iter().flatten() {
-            if !expected.eq_ignore_ascii_case(&got) {
+        let digest = Digest::of(&mut out).map_err(Error::io(&partial, "read the file"))?;
+        let published = digest.published(&facts.etag);
+        let asked = sha256.map(|expected| (SHA256, expected, digest.sha256.as_str()));
+        for (checksum, expected, got) in asked.into_iter().chain(published) {
+            if !expected.eq_ignore_ascii_case(got) {
                 // It would be gone on with.
                 fs::remove_file(&partial).map_err(Error::io(&partial, "remove the file"))?;
-                return Err(HubError::Checksum { file: shown, expected: expected.into(), got });
+                return Err(HubError::Checksum { file: shown, checksum, expected: expected.into(), got: got.into() });
             }
         }
+        let checked = asked.or(published).is_some();
         out.sync_all().map_err(Error::io(&partial, "sync the file"))?;
         fs::rename(&partial, target).map_err(Error::io(target, "rename the file into place"))?;
-        Ok(Downloaded { bytes, sha256: got, checked: sha256.or(published).is_some(), commit: facts.commit, fetched })
+        Ok(Downloaded { bytes: digest.bytes, sha256: digest.sha256, checked, commit: facts.commit, fetched })
     }
 
     /// The headers for an address: the token is for the hub alone.
@@ -392,18 +397,47 @@ fn partial(target: &Path, etag: &str) -> Result<PathBuf, Error> {
     Ok(target.with_file_name(hidden))
 }
 
-/// Length and SHA-256 of a file.
-fn digest(file: &mut File) -> io::Result<(u64, String)> {
-    file.seek(SeekFrom::Start(0))?;
-    let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            read => {
-                hasher.update(&buffer[..read]);
-                bytes += read as u64;
+const SHA256: &str = "SHA-256";
+const GIT_OBJECT: &str = "git object";
+
+/// What a file's content comes to.
+struct Digest {
+    bytes: u64,
+    /// In hex.
+    sha256: String,
+    /// The name that git gives it: SHA-1, in hex, of a line with its length and of the content.
+    git_object: String,
+}
+
+impl Digest {
+    fn of(file: &mut File) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(0))?;
+        let mut git_object = Sha1::new_with_prefix(format!("blob {}\0", file.metadata()?.len()));
+        let (mut sha256, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => {
+                    sha256.update(&buffer[..read]);
+                    git_object.update(&buffer[..read]);
+                    bytes += read as u64;
+                }
             }
         }
+        Ok(Self { bytes, sha256: hex(&sha256.finalize()), git_object: hex(&git_object.finalize()) })
     }
-    Ok((bytes, hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+
+    /// The checksum that an etag of the hub is, as published and as it is here.
+    fn published<'a>(&'a self, etag: &'a str) -> Option<(&'static str, &'a str, &'a str)> {
+        let hex = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match etag.len() {
+            64 if hex => Some((SHA256, etag, &self.sha256)),
+            40 if hex => Some((GIT_OBJECT, etag, &self.git_object)),
+            _ => None,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -145,6 +145,11 @@ fn small_files_come_from_the_hub_itself() {
                 Reply { headers: vec![("location", "/v1/cache/1".into())], ..Reply::status(307, "") }
             }
             "/v1/cache/1" => Reply { headers: vec![("etag", "W/\"abc\"".into())], ..Reply::status(200, "{}") },
+            // The name is from `printf '{}' | git hash-object --stdin`.
+            path @ ("/v1/owner/model/resolve/main/right.json" | "/v1/owner/model/resolve/main/wrong.json") => {
+                let headers = vec![("etag", "\"9e26dfeeb6e641a33dae4961196235bdb965b21b\"".into())];
+                Reply { headers, ..Reply::status(200, if path.ends_with("right.json") { "{}" } else { "[]" }) }
+            }
             "/v1/owner/closed/resolve/main/config.json" => Reply::status(403, "hf_secret may not"),
             other => Reply::status(404, other),
         }
@@ -153,6 +158,10 @@ fn small_files_come_from_the_hub_itself() {
     let fetch = |file: &HubFile| hub.download(file, &target, None, &mut |_, _| ());
     let got = fetch(&HubFile::model("owner/model", "config.json")).unwrap();
     assert_eq!((got.bytes, got.checked, fs::read_to_string(&target).unwrap().as_str()), (2, false, "{}"));
+    assert!(fetch(&HubFile::model("owner/model", "right.json")).unwrap().checked);
+    let error = fetch(&HubFile::model("owner/model", "wrong.json")).unwrap_err().to_string();
+    assert!(error.contains("git object 0637a088a01e8ddab3bf3fa98dbe804cbde1a0dc, expected 9e26df"), "{error}");
+    assert_eq!(fs::read_to_string(&target).unwrap(), "{}");
     let error = fetch(&HubFile::model("owner/model", "no.json")).unwrap_err().to_string();
     assert!(error.starts_with("owner/model/no.json: the service answers 404"), "{error}");
     let error = fetch(&HubFile::model("owner", "../x")).unwrap_err().to_string();

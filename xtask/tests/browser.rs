@@ -168,7 +168,7 @@ fn paired(name: &str) -> VerdictRun {
             prompt: format!("question {index} {NASTY}"),
             model: format!("{name} answers {index} {NASTY} {}", "x".repeat(300)),
             opponent: Some(format!("opponent answers {index} {NASTY}")),
-            reference: (index % 2 == 0).then(|| format!("reference {NASTY}")),
+            reference: index.is_multiple_of(2).then(|| format!("reference {NASTY}")),
         };
         let category = ["writing", "math", "stem"][index % 3].into();
         VerdictRow { category, turn: Some(1), ..VerdictRow::new(row.id.as_str(), vec![turn], &row) }

@@ -1,6 +1,9 @@
 //! `cargo xtask data`: commands over files of records, run as a user runs them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../janus-infer/tests/stub/mod.rs"]
+mod stub;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +12,7 @@ use janus_core::PairRecord;
 use janus_data::mini::{Mini, Split};
 use janus_data::{Tokenizer, read_all, write_all};
 use serde_json::{Value, json};
+use stub::{Reply, Stub};
 
 /// Runs `data` in a folder and returns its exit code, its JSON object and what it told.
 fn data(folder: &Path, arguments: &[&str]) -> (i32, Value, String) {
@@ -137,4 +141,42 @@ fn mini_is_written_the_same_each_time_in_both_formats() {
     let systems: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.system.as_str()).collect();
     assert_eq!(systems.len(), 3);
     assert_eq!(data(folder.path(), &["build-mini", "--out", "x", "--distinct", "0"]).0, 2);
+}
+
+#[test]
+fn a_file_of_the_hub_is_fetched_or_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Stub::start(|received| {
+        assert_eq!(received.header("authorization"), Some("Bearer hf_secret"));
+        match received.path.as_str() {
+            "/v1/datasets/owner/set/resolve/v2/data/rows.jsonl" => {
+                Reply { headers: vec![("etag", "\"9e26dfeeb6e641a33dae4961196235bdb965b21b\"".into())], ..Reply::status(200, "{}") }
+            }
+            _ => Reply::status(404, ""),
+        }
+    });
+    let fetch = |path: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["data", "fetch", "owner/set", path, "--revision", "v2", "--out", "rows.jsonl", "--json"]).args(more);
+        let output = command.current_dir(folder.path()).env("HF_ENDPOINT", hub.url()).env("HF_TOKEN", "hf_secret").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!told.contains("hf_secret"), "{told}");
+        (output.status.code().unwrap(), serde_json::from_slice::<Value>(&output.stdout).unwrap(), told)
+    };
+    let other = "0".repeat(64);
+    for (path, more, cause) in [
+        ("data/none.jsonl", &[][..], "owner/set/data/none.jsonl: the service answers 404"),
+        (
+            "data/rows.jsonl",
+            &["--sha256", &other],
+            "SHA-256 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a, expected 0000",
+        ),
+    ] {
+        let (code, object, told) = fetch(path, more);
+        assert!(code == 1 && told.contains(cause) && object["error"].is_string(), "{code} {told}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{path}");
+    }
+    let (code, object, told) = fetch("data/rows.jsonl", &[]);
+    assert_eq!((code, &object["bytes"], &object["checked"]), (0, &json!(2), &json!(true)), "{told}");
+    assert_eq!(fs::read_to_string(folder.path().join("rows.jsonl")).unwrap(), "{}");
 }

@@ -171,6 +171,11 @@ fn killed_at_any_moment_and_started_again_it_gives_the_same_bytes() {
         assert_eq!(file, other);
         assert!(expected == got, "{} differs", file.display());
     }
+    let data = |out: &Path| -> Value {
+        let record: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+        record["data_fingerprint"].clone()
+    };
+    assert!(data(&whole).is_string() && data(&whole) == data(&cut), "the fingerprint of equal data differs");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn row(vocabulary: &Vocabulary, number: usize) -> SftRecord {
     let want =
         |dimension| Preference::new(dimension, "kind", format!("label {}", number % 977), "What an answer does that serves this want.");
     // Lengths spread as those of answers are.
-    let answer = (rng.random_range(5.0f64.ln()..1100.0f64.ln())).exp() as usize + rng.random_range(150..450);
+    let answer = (rng.random_range(5.0f64.ln()..1500.0f64.ln())).exp() as usize + rng.random_range(200..720);
     SftRecord {
         main_source: "bench".into(),
         original_source: String::new(),

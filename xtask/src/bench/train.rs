@@ -137,18 +137,20 @@ fn measure<O: Objective>(args: &Args, decoder: Decoder, objective: O, rows: Vec<
     Ok(Measured { step: median(seconds), matmul_gflops: median(rates) })
 }
 
-/// The rate of x \[2048, 2048\] times w \[2048, 2048\], the best of a few.
+/// The best rate of products x \[tokens, n\] times w \[n, n\] of a few sizes, some in the caches and some not.
 fn matmul_gflops() -> Result<f64, CommandError> {
-    const N: usize = 2048;
-    let ones = || Tensor::ones((N, N), DType::F32, &Device::Cpu).failure();
-    let (x, w) = (ones()?, ones()?);
-    let mut best = f64::INFINITY;
-    for _ in 0..5 {
-        let start = Instant::now();
-        ops::linear(&x, &w).failure()?;
-        best = best.min(start.elapsed().as_secs_f64());
+    let mut best = 0f64;
+    for (tokens, n) in [(4096, 256), (2048, 512), (1024, 1024), (2048, 2048)] {
+        let ones = |rows: usize| Tensor::ones((rows, n), DType::F32, &Device::Cpu).failure();
+        let (x, w) = (ones(tokens)?, ones(n)?);
+        for _ in 0..5 {
+            let start = Instant::now();
+            ops::linear(&x, &w).failure()?;
+            let rate = 2.0 * (tokens * n * n) as f64 / start.elapsed().as_secs_f64() / 1e9;
+            best = best.max(rate);
+        }
     }
-    Ok(2.0 * (N * N * N) as f64 / best / 1e9)
+    Ok(best)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::progress::{Progress, Unit};
 /// Fetch a file from the Hugging Face hub
 ///
 /// What was cut off is gone on with when the command is repeated. The file has its name once it is whole and
-/// its SHA-256 is the hub's (large files have one there) and that of --sha256. HF_TOKEN is the token, for what
+/// its checksum is the hub's (SHA-256, or git's of small files) and that of --sha256. HF_TOKEN is the token, for what
 /// is not public; HF_ENDPOINT another hub.
 ///
 /// Reads:   the hub.

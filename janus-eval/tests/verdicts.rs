@@ -181,6 +181,9 @@ fn text_of_a_model_is_text_in_every_part_of_the_page() {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(report.to_html().unwrap(), page);
+    // Two runs of one model are told apart.
+    let twice = [81, 82].map(|id| VerdictRun::new(judged(Protocol::MtBench, 1), vec![grade(id, 1, Some(5.0))], 0).unwrap());
+    assert!(compare_verdicts(&twice, 10).unwrap().title.ends_with(" (2)"));
     let titles: Vec<&str> = report.sections.iter().map(|section| section.title.as_str()).collect();
     assert_eq!(titles[..2], ["MT-Bench", "MT-Bench by category"]);
     assert!(titles.contains(&"MT-Bench pairs: answers"), "{titles:?}");

@@ -22,7 +22,7 @@ pub fn compare(runs: &[JudgedRun], shown: usize) -> Result<Report> {
     for run in runs {
         same_rows(first.rows.iter().map(|row| row.id.as_str()), run.rows.iter().map(|row| row.id.as_str()))?;
     }
-    let names = names(runs);
+    let names = distinct(runs.iter().map(|run| run.result.model.clone()));
     let title = if runs.len() == 1 {
         format!("{} judged by {}", names[0], first.result.settings.judge)
     } else {
@@ -54,16 +54,15 @@ pub fn compare(runs: &[JudgedRun], shown: usize) -> Result<Report> {
     Ok(report)
 }
 
-/// The models' names, made different where two runs share one.
-fn names(runs: &[JudgedRun]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for run in runs {
-        let model = &run.result.model;
-        let numbered = (2..).map(|number| format!("{model} ({number})"));
-        let free = std::iter::once(model.clone()).chain(numbered).find(|name| !names.contains(name));
-        names.extend(free);
+/// Names, made different by numbers where two are equal.
+pub(super) fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut taken: Vec<String> = Vec::new();
+    for name in names {
+        let numbered = (2..).map(|number| format!("{name} ({number})"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+        taken.extend(free);
     }
-    names
+    taken
 }
 
 fn by_source(runs: &[JudgedRun], names: &[String]) -> Table {

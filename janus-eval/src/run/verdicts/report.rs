@@ -8,9 +8,9 @@ use crate::report::{
     BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, Figure, Histogram, Plot, Report, Section, ShareChart, ShareRow,
     Table, Value,
 };
-use crate::run::compare::{counts, sampling, spread};
+use crate::run::compare::{counts, distinct, sampling, spread};
 use crate::run::published;
-use crate::{Error, Interval, Result};
+use crate::{Error, Result};
 
 /// Groups of questions that are shown at the most: Arena-Hard has hundreds, of two questions each.
 const CATEGORIES: usize = 40;
@@ -22,20 +22,27 @@ const CATEGORIES: usize = 40;
 /// [`Error::Empty`] without a run.
 pub fn compare_verdicts(runs: &[VerdictRun], shown: usize) -> Result<Report> {
     let first = runs.first().ok_or(Error::Empty { what: "a comparison of runs" })?;
-    let title = match runs {
-        [run] => format!("{}: {} judged by {}", first.result.protocol.title(), name(run), first.result.settings.judge),
-        runs => format!("Judged: {}", runs.iter().map(name).collect::<Vec<_>>().join(", ")),
+    let named: Vec<Named<'_>> = distinct(runs.iter().map(name)).into_iter().zip(runs).map(|(name, run)| Named { name, run }).collect();
+    let title = match named.as_slice() {
+        [only] => format!("{}: {} judged by {}", first.result.protocol.title(), only.name, first.result.settings.judge),
+        several => format!("Judged: {}", several.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", ")),
     };
     let mut report = Report::new(title);
     let protocols: BTreeSet<Protocol> = runs.iter().map(|run| run.result.protocol).collect();
     for protocol in protocols {
-        let runs: Vec<&VerdictRun> = runs.iter().filter(|run| run.result.protocol == protocol).collect();
-        report.sections.extend(sections(protocol, &runs, shown)?);
+        let of: Vec<&Named<'_>> = named.iter().filter(|named| named.run.result.protocol == protocol).collect();
+        report.sections.extend(sections(protocol, &of, shown)?);
     }
     Ok(report)
 }
 
-/// A run's name in tables: who was judged, and against whom.
+/// A run with the name that it has in a report, and no other run in it.
+struct Named<'r> {
+    name: String,
+    run: &'r VerdictRun,
+}
+
+/// Who was judged, and against whom.
 fn name(run: &VerdictRun) -> String {
     match &run.result.opponent {
         Some(opponent) => format!("{} against {opponent}", run.result.model),
@@ -43,15 +50,14 @@ fn name(run: &VerdictRun) -> String {
     }
 }
 
-fn sections(protocol: Protocol, runs: &[&VerdictRun], shown: usize) -> Result<Vec<Section>> {
+fn sections(protocol: Protocol, runs: &[&Named<'_>], shown: usize) -> Result<Vec<Section>> {
     let title = protocol.title();
     let mut scores = Section::new(title);
     scores = scores.table(if protocol.is_graded() { grades(runs) } else { rates(runs) }).paragraph(explained(protocol));
     for figure in [outcomes(runs), histogram(protocol, runs)?].into_iter().flatten() {
         scores = scores.figure(figure);
     }
-    let names: Vec<String> = runs.iter().map(|run| name(run)).collect();
-    let differing = names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::verdict_differences(&run.result)));
+    let differing = runs.iter().map(|Named { name, run }| (name.as_str(), published::verdict_differences(&run.result)));
     if let Some(table) = published::table_3(protocol) {
         scores = published::beside(scores, table, "the paper's Table 3", differing);
     }
@@ -59,12 +65,12 @@ fn sections(protocol: Protocol, runs: &[&VerdictRun], shown: usize) -> Result<Ve
     if let Some(section) = by_category(protocol, runs) {
         sections.push(section);
     }
-    let calls = counts(runs.iter().map(|run| (name(run), &run.result.counts)));
+    let calls = counts(runs.iter().map(|Named { name, run }| (name.clone(), &run.result.counts)));
     sections.push(Section::new(format!("{title}: how it was judged")).table(settings(runs)).table(prompts(runs)).table(calls));
     let mut examples = Vec::new();
-    for run in runs {
-        let groups = groups(&run.rows);
-        examples.extend(spread(groups.len(), shown).map(|group| example(run, groups[group])));
+    for named in runs {
+        let groups = groups(&named.run.rows);
+        examples.extend(spread(groups.len(), shown).map(|group| example(named, groups[group])));
     }
     sections.push(Section::new(format!("{title}: answers")).examples(examples));
     Ok(sections)
@@ -79,7 +85,7 @@ fn scale(protocol: Protocol) -> f64 {
 fn cell(protocol: Protocol, score: Option<&VerdictScore>) -> Cell {
     let decimals = if protocol.is_graded() { 3 } else { 1 };
     let Some(score) = score else { return Cell::Empty };
-    let interval = score.interval.map(|interval| Cell::interval(Interval::scaled(interval, scale(protocol)), decimals));
+    let interval = score.interval.map(|interval| Cell::interval(interval.scaled(scale(protocol)), decimals));
     interval.unwrap_or_else(|| Cell::number(scale(protocol) * score.mean, decimals))
 }
 
@@ -108,29 +114,29 @@ fn explained(protocol: Protocol) -> &'static str {
     }
 }
 
-fn grades(runs: &[&VerdictRun]) -> Table {
-    let turns: BTreeSet<usize> = runs.iter().flat_map(|run| run.result.turns.keys().copied()).collect();
+fn grades(runs: &[&Named<'_>]) -> Table {
+    let turns: BTreeSet<usize> = runs.iter().flat_map(|named| named.run.result.turns.keys().copied()).collect();
     let columns = ["model".to_string(), "average".into()].into_iter().chain(turns.iter().map(|turn| format!("turn {turn}")));
     let mut table = Table::new("Mean rating, 1 to 10", columns.chain(["graded turns".into(), "without rating".into()]));
-    for run in runs {
+    for Named { name, run } in runs {
         let of = |score| cell(Protocol::MtBench, score);
         let turns = turns.iter().map(|turn| of(run.result.turns.get(turn)));
-        let cells = [name(run).into(), of(run.result.all.as_ref())].into_iter().chain(turns).chain(rows(run));
+        let cells = [name.as_str().into(), of(run.result.all.as_ref())].into_iter().chain(turns).chain(rows(run));
         table = table.row(cells.collect::<Vec<_>>());
     }
     table
 }
 
-fn rates(runs: &[&VerdictRun]) -> Table {
+fn rates(runs: &[&Named<'_>]) -> Table {
     let columns = ["model", "score, %", "wins", "ties", "losses", "rows", "without verdict", "flipped, %", "first, %"];
-    let preferred = runs.iter().all(|run| run.result.protocol == Protocol::AlpacaEval);
+    let preferred = runs.iter().all(|named| named.run.result.protocol == Protocol::AlpacaEval);
     let caption = if preferred { "Mean preference for the model" } else { "Wins against the opponent, a tie counted as half" };
     let mut table = Table::new(caption, columns);
-    for run in runs {
+    for Named { name, run } in runs {
         let result = &run.result;
         let percent = |share: Option<f64>| share.map_or(Cell::Empty, |share| Cell::number(100.0 * share, 1));
         let Outcomes { win, tie, loss } = result.all.as_ref().and_then(|all| all.outcomes).unwrap_or_default();
-        let cells = [name(run).into(), cell(result.protocol, result.all.as_ref()), win.into(), tie.into(), loss.into()];
+        let cells = [name.as_str().into(), cell(result.protocol, result.all.as_ref()), win.into(), tie.into(), loss.into()];
         let position = [percent(result.flip_rate), percent(result.first_position_share)];
         table = table.row(cells.into_iter().chain(rows(run)).chain(position).collect::<Vec<_>>());
     }
@@ -144,10 +150,10 @@ fn rows(run: &VerdictRun) -> [Cell; 2] {
 }
 
 /// Wins, ties and losses as a bar for each run.
-fn outcomes(runs: &[&VerdictRun]) -> Option<Figure> {
-    let row = |run: &&VerdictRun| {
+fn outcomes(runs: &[&Named<'_>]) -> Option<Figure> {
+    let row = |Named { name, run }: &&Named<'_>| {
         let Outcomes { win, tie, loss } = run.result.all.as_ref()?.outcomes?;
-        Some(ShareRow { label: name(run), counts: vec![win, tie, loss] })
+        Some(ShareRow { label: name.clone(), counts: vec![win, tie, loss] })
     };
     let rows: Vec<ShareRow> = runs.iter().filter_map(row).collect();
     let parts = ["wins", "ties", "loses"].map(String::from).to_vec();
@@ -155,14 +161,15 @@ fn outcomes(runs: &[&VerdictRun]) -> Option<Figure> {
 }
 
 /// How grades and preferences are spread; the other protocols know three values, which the outcomes show.
-fn histogram(protocol: Protocol, runs: &[&VerdictRun]) -> Result<Option<Figure>> {
+fn histogram(protocol: Protocol, runs: &[&Named<'_>]) -> Result<Option<Figure>> {
     let (label, edges): (_, Vec<f64>) = match protocol {
         Protocol::MtBench => ("rating, 1 to 10", (0..=10).map(|edge| 0.5 + f64::from(edge)).collect()),
         Protocol::AlpacaEval => ("preference for the model, 0 to 1", (0..=10).map(|edge| f64::from(edge) / 10.0).collect()),
         _ => return Ok(None),
     };
     let (low, high) = (edges[0], edges[edges.len() - 1]);
-    let values = |run: &&VerdictRun| (name(run), run.rows.iter().flat_map(|row| row.values.iter().copied()).collect::<Vec<f64>>());
+    let values =
+        |Named { name, run }: &&Named<'_>| (name.clone(), run.rows.iter().flat_map(|row| row.values.iter().copied()).collect::<Vec<f64>>());
     let all: Vec<(String, Vec<f64>)> = runs.iter().map(values).collect();
     let outside = all.iter().flat_map(|(_, values)| values).filter(|value| !(low..=high).contains(*value)).count();
     let inside = |(name, values): (String, Vec<f64>)| {
@@ -179,17 +186,18 @@ fn histogram(protocol: Protocol, runs: &[&VerdictRun]) -> Result<Option<Figure>>
 }
 
 /// The scores by group of questions.
-fn by_category(protocol: Protocol, runs: &[&VerdictRun]) -> Option<Section> {
-    let categories: BTreeSet<&str> = runs.iter().flat_map(|run| run.result.categories.keys().map(String::as_str)).collect();
+fn by_category(protocol: Protocol, runs: &[&Named<'_>]) -> Option<Section> {
+    let categories: BTreeSet<&str> = runs.iter().flat_map(|named| named.run.result.categories.keys().map(String::as_str)).collect();
     if categories.is_empty() || categories.len() > CATEGORIES {
         return None;
     }
     let graded = protocol.is_graded();
+    let names = || runs.iter().map(|named| named.name.clone());
     let what = if graded { "Mean rating, 1 to 10" } else { "Wins, a tie counted as half, %" };
-    let mut table = Table::new(what, ["category".to_string()].into_iter().chain(runs.iter().map(|run| name(run))).chain(["rows".into()]));
+    let mut table = Table::new(what, ["category".to_string()].into_iter().chain(names()).chain(["rows".into()]));
     let mut groups = Vec::new();
     for category in categories {
-        let scores: Vec<Option<&VerdictScore>> = runs.iter().map(|run| run.result.categories.get(category)).collect();
+        let scores: Vec<Option<&VerdictScore>> = runs.iter().map(|named| named.run.result.categories.get(category)).collect();
         let n = scores.iter().flatten().map(|score| score.n).max().unwrap_or(0);
         let cells = [category.into()].into_iter().chain(scores.iter().map(|score| cell(protocol, *score))).chain([n.into()]);
         table = table.row(cells.collect::<Vec<_>>());
@@ -201,7 +209,7 @@ fn by_category(protocol: Protocol, runs: &[&VerdictRun]) -> Option<Section> {
         };
         groups.push(BarGroup { label: category.into(), bars: scores.iter().map(bar).collect() });
     }
-    let series = if runs.len() == 1 { vec![String::new()] } else { runs.iter().map(|run| name(run)).collect() };
+    let series = if runs.len() == 1 { vec![String::new()] } else { names().collect() };
     // A judge may give more than 10 of 10.
     let high = groups.iter().flat_map(|group| group.bars.iter().flatten()).map(|bar| bar.interval.map_or(bar.value, |ends| ends[1]));
     let range = if graded { [1.0, high.fold(10.0, f64::max)] } else { [0.0, 100.0] };
@@ -210,14 +218,14 @@ fn by_category(protocol: Protocol, runs: &[&VerdictRun]) -> Option<Section> {
     Some(Section::new(format!("{} by category", protocol.title())).table(table).figure(figure))
 }
 
-fn settings(runs: &[&VerdictRun]) -> Table {
+fn settings(runs: &[&Named<'_>]) -> Table {
     let mut table =
         Table::new("What the judge was and what it saw", ["model", "judge", "reference", "system message", "sampling", "not answered"]);
     let shown = |shown: bool| if shown { "shown" } else { "not shown" };
-    for run in runs {
+    for Named { name, run } in runs {
         let settings = &run.result.settings;
         table = table.row([
-            name(run).into(),
+            name.as_str().into(),
             settings.judge.as_str().into(),
             shown(settings.reference_shown).into(),
             shown(settings.system_shown).into(),
@@ -228,11 +236,11 @@ fn settings(runs: &[&VerdictRun]) -> Table {
     table
 }
 
-fn prompts(runs: &[&VerdictRun]) -> Table {
+fn prompts(runs: &[&Named<'_>]) -> Table {
     let mut table = Table::new("What the judge was asked by", ["model", "prompt", "fingerprint"]);
-    for run in runs {
+    for Named { name, run } in runs {
         for prompt in &run.result.settings.prompts {
-            table = table.row([name(run).into(), prompt.id.as_str().into(), prompt.fingerprint.as_str().into()]);
+            table = table.row([name.as_str().into(), prompt.id.as_str().into(), prompt.fingerprint.as_str().into()]);
         }
     }
     table
@@ -244,7 +252,7 @@ fn groups(rows: &[VerdictRow]) -> Vec<&[VerdictRow]> {
 }
 
 /// Rows to read: what was said side by side, the last row's turns holding those of the others, and what the judge said of each.
-fn example(run: &VerdictRun, rows: &[VerdictRow]) -> Example {
+fn example(Named { name, run }: &Named<'_>, rows: &[VerdictRow]) -> Example {
     let result = &run.result;
     let Some(last) = rows.last() else { return Example::default() };
     let said = |of: &dyn Fn(&VerdictTurn) -> Option<String>| -> Option<String> {
@@ -266,7 +274,7 @@ fn example(run: &VerdictRun, rows: &[VerdictRow]) -> Example {
         (true, _, Some(grade)) => format!("rating {grade}"),
         (false, Some(outcome), _) => word(outcome).to_string(),
     };
-    let head = [last.category.clone(), name(run)].into_iter().filter(|part| !part.is_empty()).chain(rows.iter().map(came));
+    let head = [last.category.clone(), name.clone()].into_iter().filter(|part| !part.is_empty()).chain(rows.iter().map(came));
     let judgments = rows.iter().flat_map(|row| row.calls.iter().map(|call| judgment(run, row, call)));
     Example {
         id: if rows.len() == 1 { last.id.clone() } else { last.question.clone() },

@@ -55,12 +55,18 @@ pub struct Missing {
 impl Missing {
     /// How many missing ids are named.
     pub const NAMED: usize = 10;
+}
 
-    fn add(&mut self, id: &str) {
-        self.count += 1;
-        if self.named.len() < Self::NAMED {
-            self.named.push(id.into());
+impl<'i> FromIterator<&'i str> for Missing {
+    fn from_iter<I: IntoIterator<Item = &'i str>>(ids: I) -> Self {
+        let mut missing = Self::default();
+        for id in ids {
+            missing.count += 1;
+            if missing.named.len() < Self::NAMED {
+                missing.named.push(id.into());
+            }
         }
+        missing
     }
 }
 
@@ -82,19 +88,28 @@ impl fmt::Display for Missing {
 /// [`Joined::missing`].
 pub fn join<'a>(records: &'a [BenchRecord], responses: &'a [Response]) -> Result<Joined<'a>> {
     let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
-    let places = unique("bench records", ids.iter().map(String::as_str))?;
+    let (answers, missing) = answers("bench records", ids.iter().map(String::as_str), responses)?;
+    let rows = ids.into_iter().zip(records).zip(answers).map(|((id, record), response)| JoinedRow { id, record, response });
+    Ok(Joined { rows: rows.collect(), missing })
+}
+
+/// The response to each id, if there is one.
+pub(crate) fn answers<'i, 'r>(
+    what: &'static str,
+    ids: impl Iterator<Item = &'i str> + Clone,
+    responses: &'r [Response],
+) -> Result<(Vec<Option<&'r str>>, Missing)> {
+    let places = unique(what, ids.clone())?;
     unique("responses", responses.iter().map(|response| response.id.as_str()))?;
-    let mut answers = vec![None; records.len()];
+    let mut answers = vec![None; places.len()];
     for (index, response) in responses.iter().enumerate() {
         let Some(&place) = places.get(response.id.as_str()) else {
             return Err(Error::UnknownId { id: response.id.clone(), index });
         };
         answers[place] = Some(response.response.as_str());
     }
-    let mut missing = Missing::default();
-    ids.iter().zip(&answers).filter(|(_, answer)| answer.is_none()).for_each(|(id, _)| missing.add(id));
-    let rows = ids.into_iter().zip(records).zip(answers).map(|((id, record), response)| JoinedRow { id, record, response });
-    Ok(Joined { rows: rows.collect(), missing })
+    let missing = ids.zip(&answers).filter_map(|(id, answer)| answer.is_none().then_some(id)).collect();
+    Ok((answers, missing))
 }
 
 /// The position of each id, all different.

@@ -29,7 +29,7 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
-pub use example::{Example, ExampleResponse};
+pub use example::{Example, ExampleJudgment, ExampleResponse};
 pub use figure::{BarChart, BarGroup, Figure, Histogram, HistogramSeries, Line, LineChart, Plot, Point, ShareChart, ShareRow, Value};
 pub use json::{FORMAT, VERSION};
 pub use table::{Cell, Table};

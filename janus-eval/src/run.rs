@@ -1,20 +1,27 @@
 //! A judged run in a folder, and the report that compares several.
 //!
-//! A run folder stands by itself: the bench that was judged, the responses, every score with its feedback, and
-//! the result in one typed file. Equal runs have equal bytes; what differs from time to time is elsewhere.
+//! A run folder stands by itself: what was judged, every verdict with the judge's words, and the result in one typed
+//! file. Equal runs have equal bytes; what differs from time to time is elsewhere. [`JudgedRun`] is a run against
+//! rubrics, [`VerdictRun`] one by any other protocol; [`read`] takes a folder of either.
 
 mod compare;
 mod curves;
 mod published;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 
 use janus_core::{BenchRecord, Dimension};
 use janus_data::{read_all, write_all, write_file};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use compare::compare;
 pub use curves::{best_of_n, generalisation};
+pub use verdicts::{
+    Judged, Outcomes, Protocol, Side, VERDICT_FILES, VERDICTS_FORMAT, VERDICTS_VERSION, VerdictCall, VerdictResult, VerdictRow, VerdictRun,
+    VerdictScore, VerdictSettings, VerdictTurn, Verdicts, compare_verdicts,
+};
 
 use crate::join::{Missing, Response};
 use crate::judge::{Counts, JudgedRow, RubricJudgement, RubricSettings};
@@ -26,8 +33,11 @@ pub const RUN_FORMAT: &str = "janus-judged";
 /// What `version` says. It changes whenever a reader of the last version would misread the new one.
 pub const RUN_VERSION: u32 = 1;
 
+/// The file of a run folder that holds the result, whatever the protocol is.
+pub const RESULT_FILE: &str = "judged.json";
+
 /// The files of a run folder that [`JudgedRun::read`] needs: the result, the bench, the responses, the judgments.
-pub const RUN_FILES: [&str; 4] = ["judged.json", "bench.jsonl", "responses.jsonl", "judgments.jsonl"];
+pub const RUN_FILES: [&str; 4] = [RESULT_FILE, "bench.jsonl", "responses.jsonl", "judgments.jsonl"];
 
 /// The result of judging one model's responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -154,9 +164,7 @@ impl JudgedRun {
         write_all(bench, &self.records)?;
         write_all(responses, &self.responses)?;
         write_all(judgments, &self.rows)?;
-        let text = serde_json::to_string_pretty(&self.result)
-            .map_err(|error| RunError::Content { path: result.clone(), problem: error.to_string() })?;
-        Ok(write_file(&result, (text + "\n").as_bytes())?)
+        write_result(&result, &self.result)
     }
 
     /// Reads a folder that [`write`](Self::write) wrote.
@@ -165,13 +173,7 @@ impl JudgedRun {
     /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the bench.
     pub fn read(folder: &Path) -> Result<Self, RunError> {
         let [result, bench, responses, judgments] = RUN_FILES.map(|name| folder.join(name));
-        let content = |path: &Path, problem: String| RunError::Content { path: path.into(), problem };
-        let text = std::fs::read_to_string(&result).map_err(|error| content(&result, error.to_string()))?;
-        let found: RunResult = serde_json::from_str(&text).map_err(|error| content(&result, error.to_string()))?;
-        if (found.format.as_str(), found.version) != (RUN_FORMAT, RUN_VERSION) {
-            let problem = format!("it is {} version {}, expected {RUN_FORMAT} version {RUN_VERSION}", found.format, found.version);
-            return Err(content(&result, problem));
-        }
+        let found: RunResult = read_result(&result, RUN_FORMAT, RUN_VERSION)?;
         let run = Self { result: found, records: read_all(bench)?, responses: read_all(responses)?, rows: read_all(&judgments)? };
         for (index, record) in run.records.iter().enumerate() {
             let (id, rubrics) = (record_id(record, index), record.rubrics.len());
@@ -195,6 +197,56 @@ impl JudgedRun {
         };
         (0..self.result.settings.runs).map(rows).collect()
     }
+}
+
+/// A run of any protocol.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Run {
+    /// Against rubrics.
+    Rubric(JudgedRun),
+    /// By any other protocol.
+    Verdicts(VerdictRun),
+}
+
+/// Reads a run folder, whatever the protocol is.
+///
+/// # Errors
+/// Those of [`JudgedRun::read`] and [`VerdictRun::read`].
+pub fn read(folder: &Path) -> Result<Run, RunError> {
+    let head = read_head(&folder.join(RESULT_FILE))?.1;
+    if head.format == VERDICTS_FORMAT { VerdictRun::read(folder).map(Run::Verdicts) } else { JudgedRun::read(folder).map(Run::Rubric) }
+}
+
+/// What every result says of itself first.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
+fn content(path: &Path, problem: String) -> RunError {
+    RunError::Content { path: path.into(), problem }
+}
+
+/// A result's text, and what it is.
+fn read_head(path: &Path) -> Result<(String, Head), RunError> {
+    let text = std::fs::read_to_string(path).map_err(|error| content(path, error.to_string()))?;
+    let head = serde_json::from_str(&text).map_err(|error| content(path, error.to_string()))?;
+    Ok((text, head))
+}
+
+fn read_result<T: DeserializeOwned>(path: &Path, format: &str, version: u32) -> Result<T, RunError> {
+    let (text, head) = read_head(path)?;
+    if (head.format.as_str(), head.version) != (format, version) {
+        let problem = format!("it is {} version {}, expected {format} version {version}", head.format, head.version);
+        return Err(content(path, problem));
+    }
+    serde_json::from_str(&text).map_err(|error| content(path, error.to_string()))
+}
+
+fn write_result(path: &Path, result: &impl Serialize) -> Result<(), RunError> {
+    let text = serde_json::to_string_pretty(result).map_err(|error| content(path, error.to_string()))?;
+    Ok(write_file(path, (text + "\n").as_bytes())?)
 }
 
 /// For each row with a score for the dimension, its instruction and the mean of that score over the runs.

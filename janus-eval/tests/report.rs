@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use janus_eval::report::{
-    BarChart, BarGroup, Cell, Example, ExampleResponse, FORMAT, Figure, Histogram, Line, LineChart, Plot, Point, Report, Section, Table,
-    VERSION, Value, svg,
+    BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, FORMAT, Figure, Histogram, Line, LineChart, Plot, Point, Report,
+    Section, Table, VERSION, Value, svg,
 };
 use janus_eval::{Claim, Error, Interval};
 
@@ -53,6 +53,7 @@ fn report() -> Report {
             ExampleResponse { model: NASTY.into(), response: NASTY.into(), scores: vec![Some(4), None], feedback: vec![NASTY.into()] },
             ExampleResponse { model: "silent".into(), response: String::new(), scores: vec![], feedback: vec![] },
         ],
+        judgments: vec![ExampleJudgment { title: NASTY.into(), verdict: NASTY.into(), text: NASTY.into() }],
     };
     report.sections = vec![
         Section::new(NASTY).paragraph(NASTY).table(table).claims(["gain"]),

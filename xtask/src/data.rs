@@ -13,6 +13,8 @@ mod rows;
 mod stats;
 mod validate;
 
+pub(crate) use rows::ReadArgs;
+
 use crate::command::{CommandError, Outcome};
 
 /// Read, check, clean and make preference data

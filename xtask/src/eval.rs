@@ -1,7 +1,11 @@
 //! `cargo xtask eval`: what responses and judgments come to, benchmark by benchmark.
 
+mod ablations;
 mod alpaca_eval;
 mod arena_hard;
+mod bias;
+mod collection;
+mod distinctness;
 mod mini;
 mod mt_bench;
 mod mt_bench_pairs;
@@ -40,6 +44,10 @@ enum Bench {
     MtBenchPairs(mt_bench_pairs::Args),
     Toxicity(toxicity::Args),
     Rubric(rubric::Args),
+    Distinctness(distinctness::Args),
+    Ablations(ablations::Args),
+    Collection(collection::Args),
+    Bias(bias::Args),
     Verify(verify::Args),
 }
 
@@ -56,6 +64,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         Bench::MtBenchPairs(args) => mt_bench_pairs::run(args),
         Bench::Toxicity(args) => toxicity::run(args),
         Bench::Rubric(args) => rubric::run(args),
+        Bench::Distinctness(args) => distinctness::run(args),
+        Bench::Ablations(args) => ablations::run(args),
+        Bench::Collection(args) => collection::run(args),
+        Bench::Bias(args) => bias::run(args),
         Bench::Verify(args) => verify::run(args),
     }
 }

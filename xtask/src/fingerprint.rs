@@ -1,7 +1,10 @@
-//! BLAKE3 fingerprints of files and folders, as lower-case hex.
+//! BLAKE3 fingerprints of files and folders, as lower-case hex; the code's revision.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
 
 use crate::command::CommandError;
 
@@ -68,6 +71,15 @@ pub fn files_below(folder: &Path) -> Result<Vec<String>, CommandError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The revision of the checkout that the program runs in, and whether it was changed since; null where there is none.
+pub fn git() -> Value {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    json!({ "revision": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|status| !status.is_empty()) })
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CommandError {

@@ -2,6 +2,7 @@
 
 mod alpaca_eval;
 mod arena_hard;
+mod folder;
 mod mt_bench;
 mod pairwise;
 mod rubric;

@@ -6,8 +6,8 @@ use janus_data::{read_all, write_file};
 use janus_eval::Bootstrap;
 use janus_eval::bench::best_of_n::Candidates;
 use janus_eval::report::{Report, Section};
-use janus_eval::run::{JudgedRun, best_of_n, compare, generalisation};
-use serde_json::json;
+use janus_eval::run::{self, JudgedRun, Run, VerdictRun, best_of_n, compare, compare_verdicts, generalisation};
+use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 
@@ -16,10 +16,12 @@ pub const ROWS: usize = 100;
 
 /// Compare judged runs in one report
 ///
-/// Scores by source and by dimension, the outcomes of each run against the first (wins, both good, both
-/// bad, losses), how the judge was set, and rows to read with all answers side by side.
+/// Of runs against rubrics: scores by source and by dimension, the outcomes of each against the first (wins,
+/// both good, both bad, losses), and rows to read with all answers side by side. Of pairs, MT-Bench, Arena-Hard
+/// and AlpacaEval: the scores of all runs in one table for each, outcomes, categories, and rows to read. Of all:
+/// how the judge was set.
 ///
-/// Reads:   RUN...: folders that `judge rubric` wrote, all of the same bench.
+/// Reads:   RUN...: folders that `judge` wrote; those against rubrics all of the same bench.
 ///          With --best-of-n: rows of {id, rewards: [...], scores: [[...], ...]}: for each sampled answer its
 ///          reward, and its scores by rubric.
 /// Writes:  OUT/report.html (one file; works offline), report.md, report.json.
@@ -47,18 +49,31 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Bad input for a folder that is no run, or for runs of different benches; a failure if a file cannot be written.
+/// Bad input for a folder that is no run, or for rubrics' runs of different benches; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let runs = args.runs.iter().map(|folder| JudgedRun::read(folder).bad_input()).collect::<Result<Vec<_>, _>>()?;
-    let mut report = compare(&runs, args.rows).bad_input()?;
+    let (mut runs, mut verdicts): (Vec<JudgedRun>, Vec<VerdictRun>) = (Vec::new(), Vec::new());
+    for folder in &args.runs {
+        match run::read(folder).bad_input()? {
+            Run::Rubric(run) => runs.push(run),
+            Run::Verdicts(run) => verdicts.push(run),
+        }
+    }
+    if runs.is_empty() && !args.distinct.is_empty() {
+        return Err(CommandError::bad_input("--distinct needs runs against rubrics: the curve is over their scores"));
+    }
+    let mut report = if runs.is_empty() { compare_verdicts(&verdicts, args.rows) } else { compare(&runs, args.rows) }.bad_input()?;
     if let Some(curves) = curves(args, &runs)? {
         // The rows to read stay last.
         let place = report.sections.len().saturating_sub(1);
         report.sections.insert(place, curves);
     }
+    if !runs.is_empty() && !verdicts.is_empty() {
+        report.title = "Judged runs".into();
+        report.sections.extend(compare_verdicts(&verdicts, args.rows).bad_input()?.sections);
+    }
     std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
     write(&report, &args.out)?;
-    let results: Vec<_> = runs.iter().map(|run| &run.result).collect();
+    let results: Vec<Value> = runs.iter().map(|run| json!(run.result)).chain(verdicts.iter().map(|run| json!(run.result))).collect();
     let page = args.out.join("report.html");
     Ok(Outcome::done(page.display().to_string(), json!({ "command": "report", "out": args.out, "page": page, "runs": results })))
 }

@@ -284,10 +284,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
 
 /// Everything about a run that its results do not depend on, and what it takes to repeat it.
 fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, seconds: f64) -> Result<Value, CommandError> {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
     Ok(json!({
         "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
         "profile": args.profile,
@@ -296,7 +292,7 @@ fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, secon
         "config": profile,
         "data_fingerprint": crate::fingerprint::of_path(&out.join(PUBLISHED))?,
         "version": env!("CARGO_PKG_VERSION"),
-        "git": { "revision": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|status| !status.is_empty()) },
+        "git": crate::fingerprint::git(),
         "machine": {
             "os": std::env::consts::OS,
             "arch": std::env::consts::ARCH,

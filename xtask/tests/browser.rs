@@ -10,11 +10,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use chromium::Chromium;
-use janus_core::{BenchRecord, Dimension, Preference, PreferenceSet, Rubric, ScoreDescriptions};
+use janus_core::{BenchRecord, Dimension, Preference, PreferenceSet, Rubric, SamplingParams, ScoreDescriptions};
 use janus_data::write_all;
-use janus_eval::Response;
-use janus_eval::judge::{Asker, RubricJudge, RubricOptions};
-use janus_eval::run::{JudgedRun, compare};
+use janus_eval::judge::{Asker, Counts, PairLabel, PairOutcome, PairRow, RubricJudge, RubricOptions, TemplateId};
+use janus_eval::run::{Judged, JudgedRun, Protocol, VerdictRow, VerdictRun, VerdictSettings, VerdictTurn, compare, compare_verdicts};
+use janus_eval::{Missing, Response};
 use serde_json::{Value, json};
 
 const ROWS: usize = 12;
@@ -140,6 +140,102 @@ fn a_report_sorts_searches_and_opens_its_rows() {
         "const field = document.querySelector('.search input'); field.value = 'koala answers'; field.dispatchEvent(new Event('input'))",
     );
     assert_eq!(browser.evaluate("document.querySelector('.search span').textContent"), "4 of 12");
+
+    let background = "getComputedStyle(document.body).backgroundColor";
+    browser.scheme("light");
+    let light = browser.evaluate(background);
+    browser.scheme("dark");
+    assert_ne!(browser.evaluate(background), light);
+    browser.phone();
+    assert_eq!(wider_than_a_phone(&mut browser), json!([]));
+    assert_ne!(browser.evaluate("document.title"), "owned");
+    assert_clean(&browser, &page);
+}
+
+/// Pairs of MT-Bench that a judge decided in both orders; every fourth one flips.
+fn paired(name: &str) -> VerdictRun {
+    let row = |index: usize| {
+        let (labels, outcome) = match index % 4 {
+            0 => ([PairLabel::A, PairLabel::A], PairOutcome::Tie),
+            1 => ([PairLabel::B, PairLabel::A], PairOutcome::Loss),
+            _ => ([PairLabel::A, PairLabel::B], PairOutcome::Win),
+        };
+        let judgments = ["first", "second"].map(|order| Some(format!("{order} text {NASTY} {}", "y".repeat(200))));
+        let labels = labels.map(Some);
+        let row =
+            PairRow { id: format!("{index}/turn-1"), outcome: Some(outcome), labels, judgments, prompt: "pair-v2".into(), problem: None };
+        let turn = VerdictTurn {
+            prompt: format!("question {index} {NASTY}"),
+            model: format!("{name} answers {index} {NASTY} {}", "x".repeat(300)),
+            opponent: Some(format!("opponent answers {index} {NASTY}")),
+            reference: index.is_multiple_of(2).then(|| format!("reference {NASTY}")),
+        };
+        let category = ["writing", "math", "stem"][index % 3].into();
+        VerdictRow { category, turn: Some(1), ..VerdictRow::new(row.id.as_str(), vec![turn], &row) }
+    };
+    let judged = Judged {
+        protocol: Protocol::MtBenchPairs,
+        model: format!("{name} {NASTY}"),
+        opponent: Some("opponent".into()),
+        settings: VerdictSettings {
+            judge: "gpt-4".into(),
+            prompts: vec![TemplateId { id: format!("prompt {NASTY}"), fingerprint: "0".repeat(16) }],
+            sampling: SamplingParams::greedy(2048),
+            system_shown: false,
+            reference_shown: true,
+        },
+        counts: Counts { calls: 2 * ROWS, answered: 2 * ROWS, parsed: 2 * ROWS, ..Counts::default() },
+        missing: Missing::default(),
+    };
+    VerdictRun::new(judged, (0..ROWS).map(row).collect(), 0).unwrap()
+}
+
+#[cfg_attr(not(has_chromium), ignore = "needs chromium")]
+#[test]
+fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    fs::write(&page, compare_verdicts(&[paired("mine")], 100).unwrap().to_html().unwrap()).unwrap();
+    let mut browser = Chromium::open(&page, folder.path());
+    assert!(browser.evaluate("document.title").as_str().unwrap().starts_with("MT-Bench pairs: mine"));
+    assert_eq!(browser.evaluate("document.scripts.length"), 1, "no text became a script");
+    assert_eq!(browser.evaluate("document.images.length"), 0);
+
+    // The table of categories sorts by its scores.
+    let table = "Array.from(document.querySelectorAll('table')).find(table => table.tHead.innerText.startsWith('category'))";
+    let scores = format!("Array.from({table}.tBodies[0].rows).map(row => Number(row.cells[1].dataset.sort))");
+    let values = |browser: &mut Chromium| -> Vec<f64> {
+        browser.evaluate(&scores).as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    let mut rising = values(&mut browser);
+    assert_eq!(rising.len(), 3);
+    rising.sort_by(f64::total_cmp);
+    browser.evaluate(&format!("{table}.querySelectorAll('thead button')[1].click()"));
+    assert_eq!(values(&mut browser), rising);
+
+    // A row opens by keyboard; the answers stand side by side, the judge's two texts below them.
+    browser.press("j");
+    browser.press("Enter");
+    let open = "document.querySelector('details.example[open]')";
+    let shown = browser.evaluate(&format!("{open}.innerText"));
+    for part in [
+        "question 0 </script><script>",
+        "mine answers 0 </script>",
+        "opponent answers 0 </script>",
+        "reference answer",
+        "first text </script>",
+        "second text </script>",
+        "gpt-4 on turn 1, opponent shown first",
+        "A: opponent is better",
+    ] {
+        assert!(shown.as_str().unwrap().contains(part), "{part}: {shown}");
+    }
+    let tops =
+        format!("Array.from({open}.querySelectorAll('.responses')).map(row => row.children[0].offsetTop === row.children[1].offsetTop)");
+    assert_eq!(browser.evaluate(&tops), json!([true, true]));
+    browser
+        .evaluate("const field = document.querySelector('.search input'); field.value = '· loss'; field.dispatchEvent(new Event('input'))");
+    assert_eq!(browser.evaluate("document.querySelector('.search span').textContent"), "3 of 12");
 
     let background = "getComputedStyle(document.body).backgroundColor";
     browser.scheme("light");

@@ -103,6 +103,8 @@ pub struct GradeRow {
 /// What a grading judge made of a model's answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradeJudgement {
+    /// The judge's model.
+    pub judge: String,
     /// The graded turns, by conversation.
     pub rows: Vec<GradeRow>,
     /// The prompts that were used.
@@ -202,7 +204,7 @@ impl<'a> GradeJudge<'a> {
                 });
             }
         }
-        Ok(GradeJudgement { rows, prompts, counts })
+        Ok(GradeJudgement { judge: self.asker.name().into(), rows, prompts, counts })
     }
 
     fn prompt(&self, conversation: &Conversation<'_>, turn: usize) -> &PromptTemplate {

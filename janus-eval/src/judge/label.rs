@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PairOutcome;
+
 /// Which of two answers a judge prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PairLabel {
@@ -12,6 +14,17 @@ pub enum PairLabel {
     /// Neither.
     #[serde(rename = "tie")]
     Tie,
+}
+
+impl PairLabel {
+    /// Who won, if A stands for the model, or for its opponent.
+    pub(crate) fn outcome(self, opponent_is_a: bool) -> PairOutcome {
+        match (self, opponent_is_a) {
+            (Self::Tie, _) => PairOutcome::Tie,
+            (Self::A, false) | (Self::B, true) => PairOutcome::Win,
+            (Self::B, false) | (Self::A, true) => PairOutcome::Loss,
+        }
+    }
 }
 
 /// The verdict of a pairwise text: `[[A]]`, `[[B]]` and `[[C]]` are looked for in this order in the whole text,
@@ -80,6 +93,26 @@ impl ArenaLabel {
             "B>>A" => Self::MuchB,
             _ => return None,
         })
+    }
+
+    /// The label as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MuchA => "A>>B",
+            Self::A => "A>B",
+            Self::Tie => "A=B",
+            Self::B => "B>A",
+            Self::MuchB => "B>>A",
+        }
+    }
+
+    /// Which answer it prefers, however much.
+    pub fn side(self) -> PairLabel {
+        match self {
+            Self::MuchA | Self::A => PairLabel::A,
+            Self::Tie => PairLabel::Tie,
+            Self::B | Self::MuchB => PairLabel::B,
+        }
     }
 }
 

@@ -114,6 +114,8 @@ pub struct PairRow {
     pub labels: [Option<PairLabel>; 2],
     /// What the judge wrote, in the same order.
     pub judgments: [Option<String>; 2],
+    /// The id of the prompt that it was asked by.
+    pub prompt: String,
     /// Why a verdict is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -122,13 +124,8 @@ pub struct PairRow {
 impl PairRow {
     /// The verdicts by who won, whatever the order was.
     fn outcomes(&self) -> Option<[PairOutcome; 2]> {
-        let outcome = |label, swapped| match (label, swapped) {
-            (PairLabel::Tie, _) => PairOutcome::Tie,
-            (PairLabel::A, false) | (PairLabel::B, true) => PairOutcome::Win,
-            (PairLabel::B, false) | (PairLabel::A, true) => PairOutcome::Loss,
-        };
         let [Some(first), Some(second)] = self.labels else { return None };
-        Some([outcome(first, false), outcome(second, true)])
+        Some([first.outcome(false), second.outcome(true)])
     }
 }
 
@@ -259,7 +256,8 @@ impl<'a> PairwiseJudge<'a> {
             let [first, second] = replies else { return None };
             let problem = first.problem.clone().or_else(|| second.problem.clone());
             let (labels, judgments) = ([first.value, second.value], [first.text.clone(), second.text.clone()]);
-            let mut row = PairRow { id: pair.id.clone(), outcome: None, labels, judgments, problem };
+            let prompt = self.prompt(pair).id().to_string();
+            let mut row = PairRow { id: pair.id.clone(), outcome: None, labels, judgments, prompt, problem };
             row.outcome = row.outcomes().map(|[first, second]| if first == second { first } else { PairOutcome::Tie });
             Some(row)
         };

@@ -4,7 +4,7 @@ use janus_core::{BenchRecord, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// A prompt with its system message and the responses of several models.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     /// The bench record's id.
     pub id: String,
@@ -18,6 +18,20 @@ pub struct Example {
     pub criteria: Vec<String>,
     /// The responses, in the order to show.
     pub responses: Vec<ExampleResponse>,
+    /// What a judge said of all of them together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judgments: Vec<ExampleJudgment>,
+}
+
+/// A judge's text on an example's responses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExampleJudgment {
+    /// Which of the judge's texts it is, such as who was shown first.
+    pub title: String,
+    /// The verdict in it, in words.
+    pub verdict: String,
+    /// The text.
+    pub text: String,
 }
 
 /// A model's response to an example and how it was judged.
@@ -43,6 +57,7 @@ impl Example {
             prompt: record.prompt.clone(),
             criteria: record.rubrics.iter().map(|rubric| rubric.criteria.clone()).collect(),
             responses: Vec::new(),
+            judgments: Vec::new(),
         }
     }
 
@@ -56,6 +71,12 @@ impl Example {
             feedback: rubrics.iter().map(|rubric| rubric.feedback.clone()).collect(),
         });
         self
+    }
+
+    /// What the models were asked, by name; no system message where there is none and no rubric that could follow it.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let system = (!self.system.is_empty() || !self.criteria.is_empty()).then_some(("System message", self.system.as_str()));
+        system.into_iter().chain([("Instruction", self.prompt.as_str())])
     }
 
     /// A response's criterion, score and reason by rubric, as far as they go.

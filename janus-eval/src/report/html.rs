@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::escape::html;
-use super::example::{Example, ExampleResponse};
+use super::example::{Example, ExampleJudgment, ExampleResponse};
 use super::figure::Figure;
 use super::table::Table;
 use super::{Block, Report, number, svg, verdict};
@@ -132,24 +132,37 @@ fn render_example(example: &Example) -> String {
         html(&example.source),
         html(&example.id),
     );
-    for (name, text) in [("System message", &example.system), ("Instruction", &example.prompt)] {
+    for (name, text) in example.asked() {
         let _ = writeln!(out, "<h4>{name}</h4>\n<div class=\"said\">{}</div>", html(text));
     }
     out.push_str("<div class=\"responses\">\n");
     example.responses.iter().for_each(|response| out.push_str(&render_response(example, response)));
-    out.push_str("</div>\n</details>\n");
+    out.push_str("</div>\n");
+    if !example.judgments.is_empty() {
+        out.push_str("<div class=\"responses\">\n");
+        for ExampleJudgment { title, verdict, text } in &example.judgments {
+            out.push_str(&render_article(title, verdict, text));
+            out.push_str("</article>\n");
+        }
+        out.push_str("</div>\n");
+    }
+    out.push_str("</details>\n");
     out
 }
 
+/// The beginning of an article: who says something, what it comes to, and what is said.
+fn render_article(title: &str, note: &str, said: &str) -> String {
+    format!("<article>\n<h4>{} <small>{}</small></h4>\n<div class=\"said\">{}</div>\n", html(title), html(note), html(said))
+}
+
 fn render_response(example: &Example, response: &ExampleResponse) -> String {
+    if example.criteria.is_empty() {
+        return render_article(&response.model, "", &response.response) + "</article>\n";
+    }
     let sum: u32 = response.scores.iter().flatten().map(|&score| u32::from(score)).sum();
     let count = response.scores.iter().flatten().count();
     let mean = if count == 0 { "no score".into() } else { format!("mean {}", number::fixed(f64::from(sum) / count as f64, 2)) };
-    let mut out = format!(
-        "<article>\n<h4>{} <small>{mean}</small></h4>\n<div class=\"said\">{}</div>\n<ul class=\"scores\">\n",
-        html(&response.model),
-        html(&response.response),
-    );
+    let mut out = render_article(&response.model, &mean, &response.response) + "<ul class=\"scores\">\n";
     for (criterion, score, feedback) in example.judged(response) {
         let (class, score) = match score {
             Some(score) => (format!("score-{}", score.min(5)), format!("{score}<small>/5</small>")),

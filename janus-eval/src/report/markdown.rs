@@ -51,8 +51,10 @@ fn render_claim(claim: &Claim) -> String {
 }
 
 fn render_example(out: &mut String, example: &Example) {
-    let _ = write!(out, "### Example {} ({})\n\nSystem message:\n\n", markdown(&example.id), markdown(&example.source));
-    let _ = write!(out, "{}\nInstruction:\n\n{}", fenced(&example.system), fenced(&example.prompt));
+    let _ = writeln!(out, "### Example {} ({})", markdown(&example.id), markdown(&example.source));
+    for (name, text) in example.asked() {
+        let _ = write!(out, "\n{name}:\n\n{}", fenced(text));
+    }
     for response in &example.responses {
         let _ = write!(out, "\n#### {}\n\n{}\n", markdown(&response.model), fenced(&response.response));
         for (criterion, score, feedback) in example.judged(response) {
@@ -60,6 +62,10 @@ fn render_example(out: &mut String, example: &Example) {
             let why = if feedback.is_empty() { String::new() } else { format!(" {}", markdown(feedback)) };
             let _ = writeln!(out, "- {}: **{score}**{why}", markdown(criterion));
         }
+    }
+    for judgment in &example.judgments {
+        let (title, verdict) = (markdown(&judgment.title), markdown(&judgment.verdict));
+        let _ = write!(out, "\n#### {title}: {verdict}\n\n{}", fenced(&judgment.text));
     }
     out.push('\n');
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use janus_core::SamplingParams;
+
 use super::{JudgedRun, published};
+use crate::judge::Counts;
 use crate::report::{
     BarChart, BarGroup, Cell, Example, ExampleResponse, Figure, Histogram, Plot, Report, Section, ShareChart, ShareRow, Table, Value,
 };
@@ -19,7 +22,7 @@ pub fn compare(runs: &[JudgedRun], shown: usize) -> Result<Report> {
     for run in runs {
         same_rows(first.rows.iter().map(|row| row.id.as_str()), run.rows.iter().map(|row| row.id.as_str()))?;
     }
-    let names = names(runs);
+    let names = distinct(runs.iter().map(|run| run.result.model.clone()));
     let title = if runs.len() == 1 {
         format!("{} judged by {}", names[0], first.result.settings.judge)
     } else {
@@ -32,7 +35,8 @@ pub fn compare(runs: &[JudgedRun], shown: usize) -> Result<Report> {
         "The overall mean is over all rows, not over the sources' means. Intervals: 95% bootstrap over instructions; rows of one instruction are \
          resampled together. A score that could not be had is missing and counts for nothing.",
     );
-    scores = beside_the_paper(scores, runs, &names);
+    let differing = names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::differences(&run.result)));
+    scores = published::beside(scores, published::table(), "the paper's Table 2", differing);
     report.sections.push(scores);
     if runs.len() > 1 {
         report.sections.push(against_the_first(&pooled, &names)?);
@@ -44,21 +48,21 @@ pub fn compare(runs: &[JudgedRun], shown: usize) -> Result<Report> {
     if !parts.blocks.is_empty() {
         report.sections.push(parts);
     }
-    report.sections.push(Section::new("How it was judged").table(settings(runs, &names)).table(counts(runs, &names)));
+    let calls = counts(names.iter().zip(runs).map(|(name, run)| (name.clone(), &run.result.counts)));
+    report.sections.push(Section::new("How it was judged").table(settings(runs, &names)).table(calls).table(readings(runs, &names)));
     report.sections.push(Section::new("Answers").examples(examples(runs, &names, shown)));
     Ok(report)
 }
 
-/// The models' names, made different where two runs share one.
-fn names(runs: &[JudgedRun]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for run in runs {
-        let model = &run.result.model;
-        let numbered = (2..).map(|number| format!("{model} ({number})"));
-        let free = std::iter::once(model.clone()).chain(numbered).find(|name| !names.contains(name));
-        names.extend(free);
+/// Names, made different by numbers where two are equal.
+pub(super) fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut taken: Vec<String> = Vec::new();
+    for name in names {
+        let numbered = (2..).map(|number| format!("{name} ({number})"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+        taken.extend(free);
     }
-    names
+    taken
 }
 
 fn by_source(runs: &[JudgedRun], names: &[String]) -> Table {
@@ -90,22 +94,6 @@ fn by_source(runs: &[JudgedRun], names: &[String]) -> Table {
 fn source_mean(summary: Option<&ScoreSummary>, source: &str) -> Option<(f64, usize)> {
     let score = summary?.sources.iter().find(|score| score.source == source)?.score.as_ref()?;
     Some((score.mean, score.n))
-}
-
-/// The paper's numbers, if they may stand here; else why they do not.
-fn beside_the_paper(section: Section, runs: &[JudgedRun], names: &[String]) -> Section {
-    let differing: Vec<(&String, Vec<String>)> = names
-        .iter()
-        .zip(runs)
-        .map(|(name, run)| (name, published::differences(&run.result)))
-        .filter(|(_, found)| !found.is_empty())
-        .collect();
-    if differing.is_empty() {
-        return section.table(published::table());
-    }
-    differing.into_iter().fold(section, |section, (name, found)| {
-        section.paragraph(format!("{name} is not comparable with the paper's Table 2: {}.", found.join("; ")))
-    })
 }
 
 /// Each model against the first, by rows.
@@ -211,7 +199,6 @@ fn settings(runs: &[JudgedRun], names: &[String]) -> Table {
             crate::judge::ScoreReader::Strict => "strict",
             crate::judge::ScoreReader::Published => "published",
         };
-        let sampling = &settings.sampling;
         table = table.row([
             name.as_str().into(),
             settings.judge.as_str().into(),
@@ -221,38 +208,53 @@ fn settings(runs: &[JudgedRun], names: &[String]) -> Table {
             shown(settings.reference_shown).into(),
             shown(settings.system_shown).into(),
             settings.runs.into(),
-            format!("temperature {}, top-p {}, {} tokens", sampling.temperature, sampling.top_p, sampling.max_tokens).into(),
+            sampling(&settings.sampling).into(),
         ]);
     }
     table
 }
 
-fn counts(runs: &[JudgedRun], names: &[String]) -> Table {
-    let columns = ["model", "calls", "answered", "parsed", "unreadable", "failed", "by a mention", "parse rate, %", "no response"];
+/// What the calls came to, run by run.
+pub(super) fn counts<'c>(runs: impl Iterator<Item = (String, &'c Counts)>) -> Table {
+    let columns = ["model", "calls", "answered", "parsed", "unreadable", "failed", "parse rate, %"];
     let mut table = Table::new("What the calls came to", columns);
-    for (run, name) in runs.iter().zip(names) {
-        let counts = &run.result.counts;
+    for (name, counts) in runs {
         table = table.row([
-            name.as_str().into(),
+            name.into(),
             counts.calls.into(),
             counts.answered.into(),
             counts.parsed.into(),
             counts.unreadable.into(),
             counts.failed.into(),
-            run.result.fallbacks.into(),
             counts.parse_rate().map_or(Cell::Empty, |rate| Cell::number(100.0 * rate, 1)),
-            run.result.missing.count.into(),
         ]);
     }
     table
 }
 
+/// Scores that were read from a mere mention, and records that no one answered.
+fn readings(runs: &[JudgedRun], names: &[String]) -> Table {
+    let mut table = Table::new("What was read, and what was not there to read", ["model", "scores by a mention", "no response"]);
+    for (run, name) in runs.iter().zip(names) {
+        table = table.row([name.as_str().into(), run.result.fallbacks.into(), run.result.missing.count.into()]);
+    }
+    table
+}
+
+/// How a judge sampled, in words.
+pub(super) fn sampling(sampling: &SamplingParams) -> String {
+    format!("temperature {}, top-p {}, {} tokens", sampling.temperature, sampling.top_p, sampling.max_tokens)
+}
+
+/// The positions of at most `shown` of `count` rows, evenly spread: a sample without a choice.
+pub(super) fn spread(count: usize, shown: usize) -> impl Iterator<Item = usize> {
+    let shown = shown.min(count);
+    (0..shown).map(move |place| place * count / shown)
+}
+
 /// Rows to read, with the answers of all models.
 fn examples(runs: &[JudgedRun], names: &[String], shown: usize) -> Vec<Example> {
     let first = &runs[0];
-    let count = first.records.len();
-    // Evenly spread: a sample without a choice.
-    let picked = (0..shown.min(count)).map(|place| place * count / shown.min(count));
     let answers: Vec<BTreeMap<&str, &str>> =
         runs.iter().map(|run| run.responses.iter().map(|r| (r.id.as_str(), r.response.as_str())).collect()).collect();
     let example = |index: usize| {
@@ -278,5 +280,5 @@ fn examples(runs: &[JudgedRun], names: &[String], shown: usize) -> Vec<Example> 
         }
         example
     };
-    picked.map(example).collect()
+    spread(first.records.len(), shown).map(example).collect()
 }

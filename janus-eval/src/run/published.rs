@@ -1,9 +1,9 @@
 //! When a result may stand beside the paper's.
 
 use crate::judge::ScoreReader;
-use crate::report::{Cell, Table};
+use crate::report::{Cell, Section, Table};
 
-use super::RunResult;
+use super::{Protocol, RunResult, VerdictResult};
 
 /// Rows of the paper's Table 2 (arXiv 2405.17977v1): model, the five sources, average.
 const TABLE_2: [(&str, [f64; 6]); 6] = [
@@ -23,6 +23,97 @@ pub(super) fn table() -> Table {
         table = table.row([Cell::from(model)].into_iter().chain(scores.map(|score| Cell::number(score, 2))).collect::<Vec<_>>());
     }
     table
+}
+
+/// The paper's numbers behind a section, if they may stand there; else, run by run, why they do not.
+pub(super) fn beside<'n>(section: Section, table: Table, what: &str, differing: impl Iterator<Item = (&'n str, Vec<String>)>) -> Section {
+    let differing: Vec<(&str, Vec<String>)> = differing.filter(|(_, found)| !found.is_empty()).collect();
+    if differing.is_empty() {
+        return section.table(table);
+    }
+    let told = |section: Section, (name, found): (&str, Vec<String>)| {
+        section.paragraph(format!("{name} is not comparable with {what}: {}.", found.join("; ")))
+    };
+    differing.into_iter().fold(section, told)
+}
+
+/// Rows of the paper's Table 3 (arXiv 2405.17977v1): AlpacaEval 2.0 length-controlled and raw win rate in percent, MT-Bench, Arena-Hard.
+const TABLE_3: [(&str, [f64; 4]); 7] = [
+    ("Mistral 7B Instruct v0.2", [17.1, 14.7, 7.2, 10.8]),
+    ("Gemma 7B Instruct", [10.4, 6.9, 6.4, 7.5]),
+    ("LLaMA 3 8B Instruct", [22.9, 22.6, 7.6, 17.9]),
+    ("Janus 7B", [26.9, 27.8, 7.7, 20.9]),
+    ("GPT-3.5-Turbo-0125", [22.7, 14.1, 8.4, 24.8]),
+    ("GPT-4-0613", [30.2, 15.8, 9.2, 37.9]),
+    ("LLaMA 3 70B Instruct", [34.4, 33.2, 8.9, 41.1]),
+];
+
+/// The paper's numbers for a benchmark; none where it has none.
+pub(super) fn table_3(protocol: Protocol) -> Option<Table> {
+    let columns: &[(&str, usize)] = match protocol {
+        Protocol::AlpacaEval => &[("win rate, %", 1), ("length-controlled, %", 0)],
+        Protocol::MtBench => &[("average", 2)],
+        Protocol::ArenaHard => &[("score, %", 3)],
+        Protocol::Pairwise | Protocol::MtBenchPairs => return None,
+    };
+    let caption = format!("Published: {} (the paper's Table 3, first version)", protocol.title());
+    let mut table = Table::new(caption, ["model (published)"].into_iter().chain(columns.iter().map(|(column, _)| *column)));
+    for (model, numbers) in TABLE_3 {
+        let cells = columns.iter().map(|(_, place)| Cell::number(numbers[*place], 1));
+        table = table.row([Cell::from(model)].into_iter().chain(cells).collect::<Vec<_>>());
+    }
+    Some(table)
+}
+
+/// What a benchmark's published numbers were made with.
+struct Official {
+    rows: usize,
+    judge: &'static str,
+    /// Fingerprints of its prompts.
+    prompts: &'static [&'static str],
+    temperature: f64,
+    max_tokens: usize,
+}
+
+fn official(protocol: Protocol) -> Option<Official> {
+    Some(match protocol {
+        Protocol::MtBench => Official {
+            rows: 160,
+            judge: "gpt-4",
+            prompts: &["6abca2784777215b", "6157e1593d5f9fb6", "f1f4b48ab0048d5b", "306e03dba052b9c3"],
+            temperature: 0.0,
+            max_tokens: 2048,
+        },
+        Protocol::ArenaHard => {
+            Official { rows: 500, judge: "gpt-4-1106-preview", prompts: &["cf31a9185b937d0a"], temperature: 0.0, max_tokens: 4096 }
+        }
+        Protocol::AlpacaEval => {
+            Official { rows: 805, judge: "gpt-4-1106-preview", prompts: &["9679ebfb42ec9784"], temperature: 1.0, max_tokens: 1 }
+        }
+        Protocol::Pairwise | Protocol::MtBenchPairs => return None,
+    })
+}
+
+/// What keeps a benchmark's result from being compared with the paper's numbers. Whose answers the baseline's are cannot be seen in it.
+pub(super) fn verdict_differences(result: &VerdictResult) -> Vec<String> {
+    let Some(official) = official(result.protocol) else { return Vec::new() };
+    let settings = &result.settings;
+    let mut found = Vec::new();
+    let rows = result.all.as_ref().map_or(0, |all| all.n);
+    if rows != official.rows {
+        found.push(format!("{rows} rows have a verdict and not {}", official.rows));
+    }
+    if settings.judge != official.judge {
+        found.push(format!("the judge is {} and not {}", settings.judge, official.judge));
+    }
+    if let Some(prompt) = settings.prompts.iter().find(|prompt| !official.prompts.contains(&prompt.fingerprint.as_str())) {
+        found.push(format!("the judge's prompt {} is not the published one", prompt.id));
+    }
+    let sampling = &settings.sampling;
+    if (sampling.temperature, sampling.max_tokens) != (official.temperature, official.max_tokens) {
+        found.push("the judge samples otherwise".into());
+    }
+    found
 }
 
 /// Fingerprint of the released judge prompt.
@@ -52,6 +143,7 @@ pub(super) fn differences(result: &RunResult) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::Protocol;
     use crate::judge::PromptTemplate;
 
     #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
@@ -60,6 +152,24 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/rubric_judgments/janus_judge_prompt.json");
         let template = PromptTemplate::parse(&std::fs::read_to_string(path).unwrap(), "official").unwrap();
         assert_eq!(template.version().fingerprint, super::PROMPT);
+    }
+
+    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+    #[test]
+    fn the_fingerprints_are_those_of_the_published_prompts() {
+        let read =
+            |file: &str| std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/").to_string() + file).unwrap();
+        let lines = read("mt_bench/judge_prompts.jsonl");
+        let names = ["single-v1", "single-v1-multi-turn", "single-math-v1", "single-math-v1-multi-turn"];
+        let fingerprint = |template: PromptTemplate| template.version().fingerprint;
+        let mt_bench = names.map(|name| fingerprint(PromptTemplate::named(&lines, name).unwrap()));
+        assert_eq!(super::official(Protocol::MtBench).unwrap().prompts, mt_bench);
+        for (protocol, file) in
+            [(Protocol::ArenaHard, "arena_hard/judge_prompt.json"), (Protocol::AlpacaEval, "alpaca_eval/judge_prompt_weighted.txt")]
+        {
+            let template = PromptTemplate::parse(&read(file), "official").unwrap();
+            assert_eq!(super::official(protocol).unwrap().prompts, [fingerprint(template)], "{file}");
+        }
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! `cargo xtask judge alpaca-eval`: preferences from the probabilities of one token.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use janus_data::{read_all, write_all};
+use janus_eval::Missing;
 use janus_eval::bench::alpaca_eval::{Annotation, is_swapped};
-use janus_eval::judge::{Asker, LogprobJudge, LogprobOptions, LogprobTask};
-use serde::Deserialize;
+use janus_eval::judge::{Asker, LogprobJudge, LogprobOptions, LogprobRow, LogprobTask};
+use janus_eval::run::{Judged, Protocol, VerdictRow, VerdictRun, VerdictSettings, VerdictTurn};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::service::{BatchArgs, ServiceArgs, outcome, read_prompt, watched};
+use super::folder::{self, RunRecord};
+use super::service::{BatchArgs, ServiceArgs, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Judge a model's outputs against the baseline's by one token's probabilities (AlpacaEval 2.0)
@@ -19,10 +22,12 @@ use crate::command::{Blame as _, CommandError, Outcome};
 ///
 /// Reads:   EVAL-SET: rows of {index, instruction, reference_output}. OUTPUTS: rows of {index, output}.
 ///          --judge-prompt takes the official prompt.
-/// Writes:  OUT/annotations.jsonl, which `eval alpaca-eval` reads; OUT/calls.jsonl, the journal.
+/// Writes:  OUT/annotations.jsonl, which `eval alpaca-eval` reads; OUT/report.html, report.md, report.json;
+///          OUT/judged.json (the result in one typed file), rows.jsonl (outputs and preferences); OUT/run.json
+///          (times, files, spend); OUT/calls.jsonl, the journal.
 /// Example: cargo xtask judge alpaca-eval --eval-set eval_set.jsonl.gz --outputs mine.jsonl
 ///          --judge gpt-4-1106-preview --out runs/alpaca --dry-run
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Instructions with the baseline's outputs
@@ -34,12 +39,19 @@ pub struct Args {
     /// The run folder
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
+    /// Name of the model in reports [default: its file's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Name of whose outputs the evaluation set has
+    #[arg(long, value_name = "NAME", default_value = "baseline")]
+    baseline_name: String,
     /// A prompt in place of ours
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
+    #[serde(skip)]
     batch: BatchArgs,
 }
 
@@ -58,6 +70,8 @@ struct OutputRow {
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let inputs = [("eval_set", Some(&args.eval_set)), ("outputs", Some(&args.outputs)), ("judge_prompt", args.judge_prompt.as_ref())];
+    let record = RunRecord::begin("judge alpaca-eval", args, &inputs)?;
     let rows: Vec<EvalRow> = read_all(&args.eval_set).bad_input()?;
     let outputs: Vec<OutputRow> = read_all(&args.outputs).bad_input()?;
     let by_index: HashMap<usize, &EvalRow> = rows.iter().map(|row| (row.index, row)).collect();
@@ -83,10 +97,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         ControlFlow::Continue(estimate) => estimate,
     };
     let judgement = watched(estimate.calls, |on_call| {
-        let judge = LogprobJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options, switched).bad_input()?;
+        let judge = LogprobJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options.clone(), switched).bad_input()?;
         judge.judge(&tasks).bad_input()
     })?;
-    let annotation = |(position, (row, output)): (usize, (&janus_eval::judge::LogprobRow, &OutputRow))| Annotation {
+    let annotation = |(position, (row, output)): (usize, (&LogprobRow, &OutputRow))| Annotation {
         position: Some(position),
         index: output.index,
         output: output.output.clone(),
@@ -110,9 +124,31 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         ),
         None => "no preference".into(),
     };
-    let report = json!({
-        "command": "judge alpaca-eval", "out": args.out, "judge": judgement.judge, "prompt": judgement.prompt, "annotations": path,
-        "win_rate": win_rate, "n": preferred.len(), "counts": judgement.counts,
+    let row = |(task, row): (&LogprobTask<'_>, &LogprobRow)| {
+        let (prompt, opponent) = (task.instruction.to_string(), Some(task.baseline.to_string()));
+        VerdictRow::new(task.id.as_str(), vec![VerdictTurn { prompt, model: task.model.into(), opponent, reference: None }], row)
+    };
+    let answered: HashSet<usize> = outputs.iter().map(|output| output.index).collect();
+    let unanswered: Vec<String> =
+        rows.iter().map(|row| row.index).filter(|index| !answered.contains(index)).map(|i| i.to_string()).collect();
+    let judged = Judged {
+        protocol: Protocol::AlpacaEval,
+        model: folder::name(args.name.as_ref(), &args.outputs),
+        opponent: Some(args.baseline_name.clone()),
+        settings: VerdictSettings {
+            judge: judgement.judge.clone(),
+            prompts: vec![judgement.prompt.clone()],
+            sampling: options.sampling,
+            system_shown: false,
+            reference_shown: false,
+        },
+        counts: judgement.counts,
+        missing: unanswered.iter().map(String::as_str).collect::<Missing>(),
+    };
+    let run = VerdictRun::new(judged, tasks.iter().zip(&judgement.rows).map(row).collect(), 0).failure()?;
+    let numbers = json!({
+        "judge": judgement.judge, "prompt": judgement.prompt, "annotations": path, "win_rate": win_rate, "n": preferred.len(),
     });
-    Ok(outcome(&args.out, text, &judgement.counts, report))
+    let record = record.end(&args.out, &args.service, &model, &estimate)?;
+    folder::finish(&args.out, &run, &record, &text, numbers)
 }

@@ -5,12 +5,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use janus_data::{read_all, write_all};
-use janus_eval::bench::arena_hard::QuestionBattles;
-use janus_eval::judge::{ArenaBattle, ArenaJudge, ArenaOptions, Asker};
-use serde::Deserialize;
+use janus_eval::Missing;
+use janus_eval::bench::arena_hard::{Question, QuestionBattles};
+use janus_eval::judge::{ArenaBattle, ArenaJudge, ArenaOptions, ArenaRow, Asker};
+use janus_eval::run::{Judged, Protocol, VerdictRow, VerdictRun, VerdictSettings, VerdictTurn};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::service::{BatchArgs, ServiceArgs, outcome, read_prompt, watched};
+use super::folder::{self, RunRecord};
+use super::service::{BatchArgs, ServiceArgs, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Judge a model's answers against a baseline's, two games for each question (Arena-Hard-Auto v0.1)
@@ -19,11 +22,12 @@ use crate::command::{Blame as _, CommandError, Outcome};
 ///
 /// Reads:   QUESTIONS: rows of {question_id, prompt}. ANSWERS and BASELINE: rows of {question_id, answer}.
 ///          --judge-prompt takes the official judge_prompt.json.
-/// Writes:  OUT/battles.jsonl, which `eval arena-hard` reads; OUT/judgments.jsonl: labels and what the judge
-///          wrote; OUT/calls.jsonl, the journal.
+/// Writes:  OUT/battles.jsonl, which `eval arena-hard` reads; OUT/report.html, report.md, report.json; OUT/judged.json
+///          (the result in one typed file), rows.jsonl (answers, labels and what the judge wrote); OUT/run.json
+///          (times, files, spend); OUT/calls.jsonl, the journal.
 /// Example: cargo xtask judge arena-hard --questions questions.jsonl.gz --answers mine.jsonl
 ///          --baseline answers_gpt-4-0314.jsonl.gz --judge gpt-4-1106-preview --out runs/arena --dry-run
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// The questions
@@ -38,19 +42,20 @@ pub struct Args {
     /// The run folder
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
+    /// Name of the model in reports [default: its file's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Name of the baseline [default: its file's name]
+    #[arg(long, value_name = "NAME")]
+    baseline_name: Option<String>,
     /// A prompt in place of ours
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
+    #[serde(skip)]
     batch: BatchArgs,
-}
-
-#[derive(Deserialize)]
-struct Question {
-    question_id: String,
-    prompt: String,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +78,10 @@ fn answers(path: &Path) -> Result<HashMap<String, String>, CommandError> {
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+    let (questions, answered) = (("questions", Some(&args.questions)), ("answers", Some(&args.answers)));
+    let inputs = [questions, answered, ("baseline", Some(&args.baseline)), ("judge_prompt", args.judge_prompt.as_ref())];
+    let record = RunRecord::begin("judge arena-hard", args, &inputs)?;
+    let [name, baseline_name] = folder::names((args.name.as_ref(), &args.answers), (args.baseline_name.as_ref(), &args.baseline))?;
     let questions: Vec<Question> = read_all(&args.questions).bad_input()?;
     let (mine, base) = (answers(&args.answers)?, answers(&args.baseline)?);
     let mut battles = Vec::new();
@@ -100,10 +109,9 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         ControlFlow::Continue(estimate) => estimate,
     };
     let judgement = watched(estimate.calls, |on_call| {
-        let judge = ArenaJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
+        let judge = ArenaJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options.clone()).bad_input()?;
         judge.judge(&battles).bad_input()
     })?;
-    write_all(args.out.join("judgments.jsonl"), &judgement.rows).failure()?;
     let rows: Vec<QuestionBattles> =
         judgement.rows.iter().map(|row| QuestionBattles { question_id: row.question_id.clone(), outcomes: row.outcomes() }).collect();
     let path = args.out.join("battles.jsonl");
@@ -114,9 +122,29 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         "{win} wins, {tie} ties, {loss} losses, significant ones three times; the score: cargo xtask eval arena-hard --battles {}",
         path.display()
     );
-    let report = json!({
-        "command": "judge arena-hard", "out": args.out, "judge": judgement.judge, "prompt": judgement.prompt, "battles": path,
-        "model_wins": win, "ties": tie, "baseline_wins": loss, "counts": judgement.counts,
+    let row = |((question, battle), row): ((&Question, &ArenaBattle<'_>), &ArenaRow)| {
+        let (prompt, opponent) = (battle.question.to_string(), Some(battle.baseline.to_string()));
+        let turn = VerdictTurn { prompt, model: battle.model.into(), opponent, reference: None };
+        VerdictRow { category: question.cluster.clone(), ..VerdictRow::new(battle.id.as_str(), vec![turn], row) }
+    };
+    let judged = Judged {
+        protocol: Protocol::ArenaHard,
+        model: name,
+        opponent: Some(baseline_name),
+        settings: VerdictSettings {
+            judge: judgement.judge.clone(),
+            prompts: vec![judgement.prompt.clone()],
+            sampling: options.sampling,
+            system_shown: false,
+            reference_shown: false,
+        },
+        counts: judgement.counts,
+        missing: Missing::default(),
+    };
+    let run = VerdictRun::new(judged, questions.iter().zip(&battles).zip(&judgement.rows).map(row).collect(), 0).failure()?;
+    let numbers = json!({
+        "judge": judgement.judge, "prompt": judgement.prompt, "battles": path, "model_wins": win, "ties": tie, "baseline_wins": loss,
     });
-    Ok(outcome(&args.out, text, &judgement.counts, report))
+    let record = record.end(&args.out, &args.service, &model, &estimate)?;
+    folder::finish(&args.out, &run, &record, &text, numbers)
 }

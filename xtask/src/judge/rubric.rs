@@ -2,20 +2,20 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use janus_core::{BenchRecord, SamplingParams};
-use janus_data::{read_all, write_all, write_file};
+use janus_data::{read_all, write_all};
 use janus_eval::Response;
 use janus_eval::judge::{Asker, RubricJudge, RubricJudgement, RubricOptions, ScoreReader};
 use janus_eval::run::{JudgedRun, RUN_FILES};
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::folder::{self, RunRecord};
 use super::service::{BatchArgs, ServiceArgs, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::fingerprint;
 
 /// Score each response from 1 to 5 against each rubric of its bench record
 ///
@@ -30,7 +30,7 @@ use crate::fingerprint;
 ///          A score that could not be had is missing, never a number, and makes the exit code 1.
 /// Example: cargo xtask judge rubric --bench bench.jsonl --responses responses.jsonl
 ///          --judge gpt-4-0125-preview --price-prompt 10 --price-completion 30 --out runs/mine --dry-run
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// The bench's records
@@ -53,10 +53,11 @@ pub struct Args {
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
+    #[serde(skip)]
     batch: BatchArgs,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Args, Serialize)]
 #[command(next_help_heading = "Protocol")]
 struct ProtocolArgs {
     /// Runs, each with a seed of its own
@@ -88,7 +89,8 @@ struct ProtocolArgs {
     seed: u64,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Reader {
     /// The last [RESULT], checked
     Strict,
@@ -119,7 +121,9 @@ impl ProtocolArgs {
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let begun = SystemTime::now();
+    let inputs =
+        [("bench", Some(&args.bench)), ("responses", Some(&args.responses)), ("judge_prompt", args.protocol.judge_prompt.as_ref())];
+    let record = RunRecord::begin("judge rubric", args, &inputs)?;
     let (records, responses) = read(args)?;
     let options = args.protocol.options()?;
     let (model, journal) = args.service.begin(&args.out)?;
@@ -136,16 +140,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     })?;
     fs::create_dir_all(args.out.join("scores")).failure()?;
 
-    let usage = model.usage();
-    let provenance = json!({
-        "program": concat!("xtask judge ", env!("CARGO_PKG_VERSION")),
-        "begun": seconds(begun), "ended": seconds(SystemTime::now()),
-        "bench": { "path": args.bench, "blake3": fingerprint::of_file(&args.bench)? },
-        "responses": { "path": args.responses, "blake3": fingerprint::of_file(&args.responses)? },
-        "asked_now": { "requests": usage.requests, "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "cost": usage.cost },
-        "answered_before": estimate.answered,
-    });
-    finish(args, &records, &responses, judgement, &provenance)
+    let record = record.end(&args.out, &args.service, &model, &estimate)?;
+    finish(args, &records, &responses, judgement, &record)
 }
 
 fn read(args: &Args) -> Result<(Vec<BenchRecord>, Vec<Response>), CommandError> {
@@ -174,10 +170,10 @@ fn finish(
     records: &[BenchRecord],
     responses: &[Response],
     judgement: RubricJudgement,
-    provenance: &Value,
+    record: &Value,
 ) -> Result<Outcome, CommandError> {
     let out = &args.out;
-    let name = args.name.clone().unwrap_or_else(|| stem(&args.responses));
+    let name = folder::name(args.name.as_ref(), &args.responses);
     for (run, rows) in judgement.runs().iter().enumerate() {
         write_all(out.join(format!("scores/run-{run}.jsonl")), rows).failure()?;
     }
@@ -185,11 +181,10 @@ fn finish(
     let run = JudgedRun::new(name, records.to_vec(), responses.to_vec(), judgement, args.protocol.seed).failure()?;
     run.write(out).failure()?;
     let report = janus_eval::run::compare(std::slice::from_ref(&run), crate::report::ROWS).failure()?;
-    crate::report::write(&report, out)?;
-    write_file(out.join("run.json"), format!("{provenance:#}\n").as_bytes()).failure()?;
+    folder::write(out, &report, record)?;
 
     let result = &run.result;
-    let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": provenance, "files": RUN_FILES });
+    let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RUN_FILES });
     let mean = match (&result.summary, &result.interval) {
         (Some(summary), Some(interval)) => format!(
             "mean score {:.3} [{:.3}, {:.3}] over {} of {} records",
@@ -213,13 +208,4 @@ fn finish(
         return Ok(Outcome::failed(text, json));
     }
     Ok(Outcome::done(format!("{mean}; {parsed}\n{}", out.join("report.html").display()), json))
-}
-
-fn stem(path: &Path) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.split('.').next().unwrap_or_default().into()
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

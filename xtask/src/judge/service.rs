@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use janus_core::ChatRequest;
 use janus_data::CallJournal;
-use janus_eval::judge::{Counts, Estimate, PromptTemplate};
+use janus_eval::judge::{Estimate, PromptTemplate};
 use janus_infer::remote::{Backoff, Prices, RemoteModel, RemoteOptions, batch};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 
 /// Which service is asked, and within which limits.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Args, Serialize)]
 #[command(next_help_heading = "Service")]
 pub struct ServiceArgs {
     /// The judge's model
@@ -23,6 +24,7 @@ pub struct ServiceArgs {
     judge: String,
     /// Where the service is [default: OPENAI_BASE_URL, else https://api.openai.com/v1]
     #[arg(long, value_name = "URL")]
+    #[serde(skip)]
     base_url: Option<String>,
     /// Requests under way at once
     #[arg(long, value_name = "N", default_value_t = 8)]
@@ -59,6 +61,7 @@ pub struct ServiceArgs {
     max_completion_tokens: bool,
     /// Say how many calls and tokens it takes and what they cost, and ask nothing
     #[arg(long)]
+    #[serde(skip)]
     dry_run: bool,
 }
 
@@ -98,6 +101,11 @@ impl ServiceArgs {
             max_completion_tokens: self.max_completion_tokens,
             ..environment
         })
+    }
+
+    /// Where the service is, without what a URL can hold of a key.
+    pub fn place(&self) -> Result<String, CommandError> {
+        Ok(without_secrets(&self.options()?.base_url))
     }
 
     fn prices(&self) -> Option<Prices> {
@@ -198,6 +206,15 @@ impl BatchArgs {
     }
 }
 
+/// A URL without user, password and query.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
 /// Judges with progress on stderr: `judge` is given what to call for each answer.
 pub fn watched<T>(calls: usize, judge: impl FnOnce(&dyn Fn()) -> Result<T, CommandError>) -> Result<T, CommandError> {
     let progress = RefCell::new(Progress::new("judge", Unit::Count("answers"), calls as u64));
@@ -217,11 +234,15 @@ pub fn read_text(path: &Path) -> Result<String, CommandError> {
     std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
 }
 
-/// How a judgement ended: the text and the report, as a failure if a call came to nothing.
-pub fn outcome(out: &Path, text: String, counts: &Counts, report: Value) -> Outcome {
-    if counts.failed == 0 {
-        return Outcome::done(format!("{text}\n{}", out.display()), report);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_holds_no_secret() {
+        for url in ["https://me:sk-1@host:8/v1?key=sk-2#sk-3", "https://host:8/v1"] {
+            assert_eq!(without_secrets(url), "https://host:8/v1");
+        }
+        assert_eq!(without_secrets("http://a@b@c"), "http://c");
     }
-    let missing = format!("{} of {} verdicts are missing", counts.failed, counts.calls);
-    Outcome::failed(format!("{}: {text}; {missing}: repeat the command to ask them again", out.display()), report)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::join::text_or_number;
+use crate::judge::{PairLabel, PairRow};
 use crate::{Error, Result};
 
 /// One row of a file of pairwise judgments: a turn of a question, judged in both orders.
@@ -23,6 +24,39 @@ pub struct PairJudgment {
     pub g1_winner: GameWinner,
     /// Who won the second, in which `model_2` was shown first.
     pub g2_winner: GameWinner,
+    /// The judge's model and its prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<[String; 2]>,
+    /// What the judge wrote in the first game.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub g1_judgment: Option<String>,
+    /// What it wrote in the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub g2_judgment: Option<String>,
+}
+
+impl PairJudgment {
+    /// A turn of a question as a [`PairwiseJudge`](crate::judge::PairwiseJudge) judged it; `models` are the model and its opponent.
+    pub fn of(question_id: impl Into<String>, turn: usize, models: [&str; 2], judge: &str, row: &PairRow) -> Self {
+        let winner = |label, [a, b]: [GameWinner; 2]| match label {
+            Some(PairLabel::A) => a,
+            Some(PairLabel::B) => b,
+            Some(PairLabel::Tie) => GameWinner::Tie,
+            None => GameWinner::Error,
+        };
+        let [g1_judgment, g2_judgment] = row.judgments.clone();
+        Self {
+            question_id: question_id.into(),
+            turn,
+            model_1: models[0].into(),
+            model_2: models[1].into(),
+            g1_winner: winner(row.labels[0], [GameWinner::Model1, GameWinner::Model2]),
+            g2_winner: winner(row.labels[1], [GameWinner::Model2, GameWinner::Model1]),
+            judge: Some([judge.into(), row.prompt.clone()]),
+            g1_judgment,
+            g2_judgment,
+        }
+    }
 }
 
 /// Who won a game.
@@ -83,6 +117,7 @@ impl PairScores {
     /// use janus_eval::bench::mt_bench::{GameWinner, PairJudgment, PairScores};
     /// let row = |g1_winner, g2_winner| PairJudgment {
     ///     question_id: "81".into(), turn: 1, model_1: "a".into(), model_2: "b".into(), g1_winner, g2_winner,
+    ///     judge: None, g1_judgment: None, g2_judgment: None,
     /// };
     /// // The second row's orders disagree: a tie.
     /// let rows = [row(GameWinner::Model1, GameWinner::Model1), row(GameWinner::Model1, GameWinner::Model2)];
@@ -169,6 +204,28 @@ mod tests {
         let all = PairScores::of(&rows, None).unwrap();
         assert_eq!(all.models.iter().map(told).collect::<Vec<_>>()[0], ("b".into(), 2, 0, 0, 1.0));
         assert_eq!(all.models.len(), 3);
+    }
+
+    #[test]
+    fn winners_are_named_whatever_the_order_was() {
+        let judged = |labels| {
+            let judgments = [Some("first".to_string()), None];
+            PairRow { id: "81/turn-2".into(), outcome: None, labels, judgments, prompt: "pair-v2-multi-turn".into(), problem: None }
+        };
+        let of = |labels| PairJudgment::of("81", 2, ["a", "b"], "gpt-4", &judged(labels));
+        let won = of([Some(PairLabel::A), Some(PairLabel::B)]);
+        assert_eq!((won.g1_winner, won.g2_winner), (GameWinner::Model1, GameWinner::Model1));
+        assert_eq!((won.g1_judgment.as_deref(), won.judge), (Some("first"), Some(["gpt-4".into(), "pair-v2-multi-turn".into()])));
+        let first = of([Some(PairLabel::A), Some(PairLabel::A)]);
+        assert_eq!((first.g1_winner, first.g2_winner), (GameWinner::Model1, GameWinner::Model2));
+        let none = of([Some(PairLabel::Tie), None]);
+        assert_eq!((none.g1_winner, none.g2_winner), (GameWinner::Tie, GameWinner::Error));
+        let text = serde_json::to_string(&none).unwrap();
+        assert!(
+            text.contains(r#""g1_winner":"tie","g2_winner":"error","judge":["gpt-4","pair-v2-multi-turn"],"g1_judgment":"first"}"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<PairJudgment>(&text).unwrap(), none);
     }
 
     #[test]

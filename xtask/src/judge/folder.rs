@@ -1,0 +1,135 @@
+//! The run folder that a judge leaves.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use janus_data::write_file;
+use janus_eval::judge::{Counts, Estimate};
+use janus_eval::report::Report;
+use janus_eval::run::{VerdictRun, compare_verdicts};
+use janus_infer::remote::RemoteModel;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::service::ServiceArgs;
+use crate::command::{Blame as _, CommandError, Outcome};
+use crate::fingerprint;
+
+/// What `run.json` says of a run: all that its results do not depend on, and what it takes to repeat it.
+pub struct RunRecord {
+    command: &'static str,
+    begun: SystemTime,
+    config: Value,
+    inputs: Value,
+}
+
+impl RunRecord {
+    /// At the beginning of a run: its arguments, and its files by name.
+    ///
+    /// # Errors
+    /// Bad input for a file that cannot be read.
+    pub fn begin(command: &'static str, args: &impl Serialize, inputs: &[(&str, Option<&PathBuf>)]) -> Result<Self, CommandError> {
+        let mut files = json!({});
+        for (name, path) in inputs {
+            if let Some(path) = path {
+                files[name] = json!({ "path": path, "blake3": fingerprint::of_file(path)? });
+            }
+        }
+        Ok(Self { command, begun: SystemTime::now(), config: serde_json::to_value(args).failure()?, inputs: files })
+    }
+
+    /// At its end.
+    ///
+    /// # Errors
+    /// Bad input for settings of the service that cannot be used.
+    pub fn end(self, out: &Path, service: &ServiceArgs, model: &RemoteModel, estimate: &Estimate) -> Result<Value, CommandError> {
+        let usage = model.usage();
+        Ok(json!({
+            "program": concat!("xtask ", env!("CARGO_PKG_VERSION")),
+            "git": fingerprint::git(),
+            "command": self.command,
+            "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
+            "config": self.config,
+            "service": service.place()?,
+            "inputs": self.inputs,
+            "begun": seconds(self.begun),
+            "ended": seconds(SystemTime::now()),
+            "asked_now": {
+                "requests": usage.requests, "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens,
+                "cost": usage.cost,
+            },
+            "answered_before": estimate.answered,
+        }))
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Writes the report's three forms and `run.json`.
+///
+/// # Errors
+/// A failure if a file cannot be written.
+pub fn write(out: &Path, report: &Report, record: &Value) -> Result<(), CommandError> {
+    crate::report::write(report, out)?;
+    write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()
+}
+
+/// Writes the whole folder of a run that is not against rubrics; how the judgement ended, as a failure if a call came to nothing.
+/// `numbers` are the command's own, an object.
+///
+/// # Errors
+/// A failure if a file cannot be written.
+pub fn finish(out: &Path, run: &VerdictRun, record: &Value, text: &str, numbers: Value) -> Result<Outcome, CommandError> {
+    run.write(out).failure()?;
+    write(out, &compare_verdicts(std::slice::from_ref(run), crate::report::ROWS).failure()?, record)?;
+    let result = &run.result;
+    let page = out.join("report.html");
+    let mut report = numbers;
+    for (key, value) in [("command", &record["command"]), ("run", record)] {
+        report[key] = value.clone();
+    }
+    report["out"] = json!(out);
+    report["page"] = json!(page);
+    report["counts"] = json!(result.counts);
+    report["result"] = json!(result);
+    let Counts { calls, failed, .. } = result.counts;
+    if failed == 0 {
+        return Ok(Outcome::done(format!("{text}\n{}", page.display()), report));
+    }
+    let missing = format!("{failed} of {calls} verdicts are missing");
+    Ok(Outcome::failed(format!("{}: {text}; {missing}: repeat the command to ask them again", out.display()), report))
+}
+
+/// A model's name: the given one, or its file's without endings.
+pub fn name(given: Option<&String>, path: &Path) -> String {
+    let name = || path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    given.cloned().unwrap_or_else(|| name().split('.').next().unwrap_or_default().into())
+}
+
+/// The names of a model and its opponent, which differ: files of the same name are numbered.
+///
+/// # Errors
+/// Bad input if both were given the same name.
+pub fn names(model: (Option<&String>, &Path), opponent: (Option<&String>, &Path)) -> Result<[String; 2], CommandError> {
+    let (one, two) = (name(model.0, model.1), name(opponent.0, opponent.1));
+    match (one == two, model.0.is_some() && opponent.0.is_some()) {
+        (true, true) => Err(CommandError::bad_input(format!("both models are named {one}: give them two names"))),
+        (true, false) => Ok([one, format!("{two} (2)")]),
+        _ => Ok([one, two]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_models_never_share_a_name() {
+        let (a, b, given) = (Path::new("x/mine.jsonl.gz"), Path::new("y/mine.jsonl"), "janus".to_string());
+        assert_eq!(names((None, a), (None, b)).unwrap(), ["mine", "mine (2)"]);
+        assert_eq!(names((Some(&given), a), (None, b)).unwrap(), ["janus", "mine"]);
+        assert_eq!(names((Some(&given), a), (Some(&given), b)).unwrap_err().exit_code(), 2);
+    }
+}

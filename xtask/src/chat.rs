@@ -11,15 +11,10 @@ use janus_infer::{BestOfN, Event, Session, best_of_n};
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, print_now};
-<<<<<<< HEAD
 use crate::device::DeviceArg;
-use crate::generate::answers::rewarded;
-use crate::generate::{BestArgs, SamplingArgs, load};
-=======
 use crate::generate::rows::rewarded;
 use crate::generate::{BestArgs, SamplingArgs};
 use crate::model;
->>>>>>> w3-gen
 use preferences::Wish;
 
 /// Talk with a model
@@ -80,14 +75,9 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
         eprintln!("chat: system message: {system}");
     }
     eprintln!("chat: loading {}", args.model.display());
-<<<<<<< HEAD
     let device = args.device.open()?;
-    let model = load(&args.model, args.template, None, &device)?;
+    let model = model::load(&args.model, args.template, None, &device)?;
     let reward = args.best.load(&device)?;
-=======
-    let model = model::load(&args.model, args.template, None)?;
-    let reward = args.best.load()?;
->>>>>>> w3-gen
     // One session for all turns: what was said before need not be read again.
     let mut session = model.session();
     let mut chat = Chat {

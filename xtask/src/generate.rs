@@ -19,16 +19,10 @@ use janus_data::{Journal, JournalProblem};
 use serde_json::{Map, Value};
 
 use crate::command::{Blame as _, CommandError, Outcome};
-<<<<<<< HEAD
-use crate::device::{self, DeviceArg};
-use crate::fingerprint;
-use crate::progress::duration;
-use answers::{Problems, Tally, answer, lines, unanswered};
-=======
+use crate::device::DeviceArg;
 use crate::model::ServiceArgs;
 use answers::{answer, kept, lines};
 use bench::BenchArgs;
->>>>>>> w3-gen
 pub(crate) use best::{BestArgs, load_reward};
 pub(crate) use sampling::SamplingArgs;
 
@@ -96,11 +90,9 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     template: Option<ChatTemplate>,
     #[command(flatten)]
-<<<<<<< HEAD
     device: DeviceArg,
-=======
+    #[command(flatten)]
     bench: BenchArgs,
->>>>>>> w3-gen
     #[command(flatten)]
     rows: RowArgs,
     /// Answers to each row
@@ -150,17 +142,12 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         return Ok(args.left_alone());
     }
     let (tasks, rows) = args.tasks()?;
-    let settings = settings::settings(args, &tasks)?;
+    let device = args.device.open()?;
+    let settings = settings::settings(args, &tasks, &device)?;
     if finished {
         settings::check_record(&args.output, &args.name(), &settings)?;
         return Ok(args.left_alone());
     }
-<<<<<<< HEAD
-    let prompts = read_prompts(args, &sampling)?;
-    let device = args.device.open()?;
-    let header = header(args, &sampling, &prompts, &device)?;
-=======
->>>>>>> w3-gen
     if let Some(folder) = args.output.parent() {
         fs::create_dir_all(folder).map_err(|error| CommandError::bad_input(format!("{}: {error}", folder.display())))?;
     }
@@ -169,20 +156,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     if before > 0 {
         eprintln!("generate: {before} of {all} answers were given before");
     }
-<<<<<<< HEAD
-    let (problems, tally) = if asked.is_empty() {
-        // Cut off between the last answer and the output: nothing to ask, so no model to load.
-        (Problems::new(), Tally::default())
-    } else {
-        eprintln!("generate: loading {}", args.model.display());
-        let engine = load(&args.model, args.template, args.batch, &device)?;
-        let reward = args.best.load(&device)?;
-        answer(&engine, reward.as_ref().map(|reward| reward as _), &prompts, &asked, &mut journal)?
-=======
     // Cut off between the last answer and the output: nothing to ask, so no model to load.
     let open = before < all;
-    let model = open.then(|| args.open()).transpose()?;
-    let reward = if open { args.best.load()? } else { None };
+    let model = open.then(|| args.open(&device)).transpose()?;
+    let reward = if open { args.best.load(&device)? } else { None };
     let reward = reward.as_ref().map(|reward| reward as _);
     let (answered, tally) = answer(model.as_deref(), reward, &tasks, args.rows.compose_system, &mut journal)?;
     let record = match &rows {
@@ -192,7 +169,6 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
             Map::new()
         }
         Some(rows) => args.write(rows, &tasks, &answered, settings)?,
->>>>>>> w3-gen
     };
     args.finish(&tasks, &answered, before, &tally, record, journal)
 }
@@ -206,53 +182,3 @@ fn open_journal(path: &Path, header: &Map<String, Value>, force: bool) -> Result
         _ => CommandError::bad_input(error),
     })
 }
-<<<<<<< HEAD
-
-/// `answers.jsonl` to `answers.jsonl.partial`.
-fn partial_path(output: &Path) -> Result<PathBuf, CommandError> {
-    if output.extension().is_none_or(|extension| extension != "jsonl") {
-        return Err(CommandError::bad_input(format!("--output is {}: expected a name ending in .jsonl", output.display())));
-    }
-    let mut name = output.as_os_str().to_owned();
-    name.push(".partial");
-    Ok(name.into())
-}
-
-fn read_prompts(args: &Args, sampling: &SamplingParams) -> Result<Vec<Prompt>, CommandError> {
-    let RowArgs { system_key, user_key, id_key, limit, compose_system } = &args.rows;
-    let rows = read_rows(&args.input, limit.unwrap_or(usize::MAX))?;
-    if rows.is_empty() {
-        return Err(CommandError::bad_input(format!("{}: no rows to answer", args.input.display())));
-    }
-    let keys = Keys { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
-    prompts(&args.input, &rows, &keys, sampling, *compose_system)
-}
-
-/// What the answers depend on. Not `--batch`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
-fn header(args: &Args, sampling: &SamplingParams, prompts: &[Prompt], device: &Device) -> Result<Map<String, Value>, CommandError> {
-    let messages: Vec<_> = prompts.iter().map(|prompt| (&prompt.request.id, &prompt.request.messages)).collect();
-    let rows = fingerprint::of_bytes(&serde_json::to_vec(&messages).failure()?);
-    let entries = [
-        ("program", json!(concat!("xtask generate ", env!("CARGO_PKG_VERSION")))),
-        ("model", json!(fingerprint::of_path(&args.model)?)),
-        ("template", json!(args.template)),
-        ("sampling", json!(sampling)),
-        ("rows", json!(rows)),
-    ];
-    let reward = args.best.identity()?.map(|reward| ("reward", reward));
-    let gpu = (!device.is_cpu()).then(|| ("device", json!(device::name(device))));
-    Ok(entries.into_iter().chain(reward).chain(gpu).map(|(name, value)| (name.to_string(), value)).collect())
-}
-
-fn read_rows(path: &Path, limit: usize) -> Result<Vec<Row>, CommandError> {
-    janus_data::read(path).bad_input()?.take(limit).collect::<janus_data::Result<_>>().bad_input()
-}
-
-pub(crate) fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>, device: &Device) -> Result<Engine, CommandError> {
-    let mut options = EngineOptions::default();
-    options.template = template;
-    options.max_sequences = batch.unwrap_or(options.max_sequences);
-    Engine::load(path, device, options).bad_input()
-}
-=======
->>>>>>> w3-gen

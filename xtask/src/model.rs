@@ -60,18 +60,10 @@ pub fn is_address(model: &str) -> bool {
 /// A local model, from a GGUF file or a folder.
 ///
 /// # Errors
-/// Bad input for what is no model; a failure if its device is broken.
-pub fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>) -> Result<Engine, CommandError> {
+/// Bad input for what is no model.
+pub fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>, device: &Device) -> Result<Engine, CommandError> {
     let mut options = EngineOptions::default();
     options.template = template;
     options.max_sequences = batch.unwrap_or(options.max_sequences);
-    Engine::load(path, &device()?, options).bad_input()
-}
-
-/// The first GPU that this program was built for, else the CPU.
-///
-/// # Errors
-/// A failure if the GPU is there and cannot be used.
-pub fn device() -> Result<Device, CommandError> {
-    if cfg!(feature = "metal") { Device::metal_if_available(0) } else { Device::cuda_if_available(0) }.failure()
+    Engine::load(path, device, options).bad_input()
 }

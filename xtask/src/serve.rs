@@ -8,11 +8,7 @@ use janus_infer::server::{BearerToken, Served, Server, ServerOptions};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-<<<<<<< HEAD
 use crate::device::DeviceArg;
-use crate::generate;
-=======
->>>>>>> w3-gen
 use crate::generate::load_reward;
 use crate::model;
 
@@ -96,12 +92,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         eprintln!("serve: no token is set, and {} is no loopback address: whoever reaches it is answered", args.host);
     }
     eprintln!("serve: loading {}", args.model.display());
-<<<<<<< HEAD
     let device = args.device.open()?;
-    let mut engine = generate::load(&args.model, args.template, args.batch, &device)?;
-=======
-    let mut engine = model::load(&args.model, args.template, args.batch)?;
->>>>>>> w3-gen
+    let mut engine = model::load(&args.model, args.template, args.batch, &device)?;
     if let Some(name) = &args.name {
         engine = engine.with_name(name);
     }

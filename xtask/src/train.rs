@@ -16,11 +16,7 @@ use janus_train::{Decoder, Dpo, DpoConfig, Objective, Orpo, Reference, Reference
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-<<<<<<< HEAD
 use crate::device;
-=======
-use crate::model::device;
->>>>>>> w3-gen
 use crate::progress::{Progress, Unit};
 use recipe::{Kind, Recipe};
 use samples::Watch;

@@ -12,12 +12,8 @@ use serde_json::{Value, json};
 
 use super::rows::{ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
-<<<<<<< HEAD
 use crate::device;
-use crate::generate;
-=======
 use crate::model::{self, ServiceArgs};
->>>>>>> w3-gen
 use crate::progress::{Progress, Unit};
 
 /// Make a Multifaceted Collection from instructions, with any chat model
@@ -144,18 +140,11 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
 }
 
 fn model(args: &Args) -> Result<Box<dyn ChatModel>, CommandError> {
-<<<<<<< HEAD
-    let service = &args.service;
-    if !args.model.starts_with("http://") && !args.model.starts_with("https://") {
-        eprintln!("construct: loading {}", args.model);
-        return Ok(Box::new(generate::load(args.model.as_ref(), None, None, &device::first()?)?));
-=======
     if model::is_address(&args.model) {
         return Ok(Box::new(args.service.model(&args.model, Endpoint::Chat)?));
->>>>>>> w3-gen
     }
     eprintln!("construct: loading {}", args.model);
-    Ok(Box::new(model::load(args.model.as_ref(), None, None)?))
+    Ok(Box::new(model::load(args.model.as_ref(), None, None, &device::first()?)?))
 }
 
 fn list(counts: &BTreeMap<&'static str, u64>) -> String {

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError};
 use crate::fingerprint;
-use crate::model::device;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Best of N")]

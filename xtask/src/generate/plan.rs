@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use janus_core::ChatModel;
 use janus_eval::bench::Task;
 use janus_eval::bench::toxicity::Continuing;
@@ -91,12 +92,12 @@ impl Args {
     }
 
     /// The model.
-    pub(super) fn open(&self) -> Result<Box<dyn ChatModel>, CommandError> {
+    pub(super) fn open(&self, device: &Device) -> Result<Box<dyn ChatModel>, CommandError> {
         if model::is_address(&self.model) {
             return Ok(Box::new(self.service.model(&self.model, self.endpoint())?));
         }
         eprintln!("generate: loading {}", self.model);
-        let engine = model::load(self.model.as_ref(), self.template, self.batch)?;
+        let engine = model::load(self.model.as_ref(), self.template, self.batch, device)?;
         Ok(match self.endpoint() {
             Endpoint::Completions => Box::new(Continuing(LocalText(engine))),
             Endpoint::Chat => Box::new(engine),

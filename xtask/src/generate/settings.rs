@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use janus_eval::bench::Task;
 use serde_json::{Map, Value, json};
 
 use super::Args;
 use crate::command::{Blame as _, CommandError};
-use crate::{fingerprint, model};
+use crate::{device, fingerprint, model};
 
-/// Everything that changes an answer. Not `--batch`: a row's answer does not depend on its neighbours.
-pub(super) fn settings(args: &Args, tasks: &[Task]) -> Result<Map<String, Value>, CommandError> {
+/// Everything that changes an answer. Not `--batch`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
+pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<String, Value>, CommandError> {
     // Parameters that differ from row to row stand once each, and the rows say which are theirs.
     let mut sampling = Vec::new();
     let mut asked = Vec::with_capacity(tasks.len());
@@ -38,6 +39,9 @@ pub(super) fn settings(args: &Args, tasks: &[Task]) -> Result<Map<String, Value>
     .collect();
     if let Some(reward) = args.best.identity()? {
         settings.insert("reward".into(), reward);
+    }
+    if !gpu.is_cpu() && !model::is_address(&args.model) {
+        settings.insert("device".into(), json!(device::name(gpu)));
     }
     if let Some(bench) = args.bench.bench {
         settings.insert("bench".into(), json!(bench));

@@ -61,80 +61,10 @@ impl Question {
 pub fn needs_reference(category: &str) -> bool {
     matches!(category, "math" | "reasoning" | "coding")
 }
-<<<<<<< HEAD
-=======
-
-/// The temperature at which answers to a category are sampled.
-pub fn temperature(category: &str) -> f64 {
-    match category {
-        "writing" | "roleplay" => 0.7,
-        "stem" | "humanities" => 0.1,
-        _ => 0.0,
-    }
-}
-
-/// Has a model answer every turn of every question, 1,024 new tokens each: first all first turns, then the second ones with
-/// the first answers before them. A question ends with its first failure.
-pub fn answer(questions: &[Question], model: &dyn ChatModel, seed: u64) -> Vec<Result<Vec<String>, ModelError>> {
-    let mut answers: Vec<Result<Vec<String>, ModelError>> = questions.iter().map(|_| Ok(Vec::new())).collect();
-    let turns = questions.iter().map(|question| question.turns.len()).max().unwrap_or(0);
-    for turn in 0..turns {
-        let (mut places, mut requests) = (Vec::new(), Vec::new());
-        for (place, (question, so_far)) in questions.iter().zip(&answers).enumerate() {
-            let (Ok(so_far), Some(next)) = (so_far, question.turns.get(turn)) else { continue };
-            let before =
-                question.turns.iter().zip(so_far).flat_map(|(asked, answered)| [Message::user(asked), Message::assistant(answered)]);
-            let sampling = SamplingParams { temperature: temperature(&question.category), seed, ..SamplingParams::greedy(ANSWER_TOKENS) };
-            places.push(place);
-            requests.push(ChatRequest {
-                id: format!("{}/turn-{}", question.question_id, turn + 1),
-                messages: before.chain([Message::user(next)]).collect(),
-                sampling,
-            });
-        }
-        for (place, generated) in places.into_iter().zip(model.generate(&requests)) {
-            match generated.map(|generated| generated.into_iter().next().map(|Generation { text, .. }| text).unwrap_or_default()) {
-                Ok(text) => {
-                    if let Ok(so_far) = &mut answers[place] {
-                        so_far.push(text);
-                    }
-                }
-                Err(error) => answers[place] = Err(error),
-            }
-        }
-    }
-    answers
-}
 
 #[cfg(test)]
 mod tests {
-    use janus_core::FinishReason;
-
     use super::*;
-
-    /// Says how many messages it was shown and at what temperature; fails on a question about failure.
-    struct Counting;
-
-    impl ChatModel for Counting {
-        fn name(&self) -> &str {
-            "counting"
-        }
-
-        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-            for (index, request) in requests.iter().enumerate() {
-                if request.messages.iter().any(|message| message.content == "fail") {
-                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "asked to".into() }));
-                    continue;
-                }
-                let text = format!("{} {} {}", request.messages.len(), request.sampling.temperature, request.sampling.max_tokens);
-                let generation = Generation { text, finish_reason: FinishReason::Stop, ..GENERATION };
-                on_answer(index, Ok(vec![generation]));
-            }
-        }
-    }
-
-    const GENERATION: Generation =
-        Generation { text: String::new(), finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None };
 
     #[test]
     fn a_pair_is_judged_turn_by_turn_with_references_where_they_are_needed() {
@@ -150,19 +80,4 @@ mod tests {
             assert!(matches!(math.pairs(model, &other, reference), Err(Error::Setting { .. })));
         }
     }
-
-    #[test]
-    fn the_second_turn_sees_the_first_answer() {
-        let question = |id: &str, category: &str, turns: &[&str]| Question {
-            question_id: id.into(),
-            category: category.into(),
-            turns: turns.iter().map(|turn| turn.to_string()).collect(),
-        };
-        let questions = [question("81", "writing", &["a", "b"]), question("82", "math", &["fail", "b"]), question("83", "stem", &["a"])];
-        let answers = answer(&questions, &Counting, 0);
-        assert_eq!(answers[0].as_ref().unwrap(), &["1 0.7 1024", "3 0.7 1024"]);
-        assert!(answers[1].is_err());
-        assert_eq!(answers[2].as_ref().unwrap(), &["1 0.1 1024"]);
-    }
 }
->>>>>>> w3-eval

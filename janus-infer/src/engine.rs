@@ -77,11 +77,11 @@ impl Engine {
     }
 
     /// Puts an engine together; `template` counts, not that of the options. A generation ends at the template's end of
-    /// turn or at the config's end of text.
+    /// turn or at any of the config's end tokens.
     pub fn new(model: Model, tokenizer: Tokenizer, template: impl Into<Template>, options: EngineOptions) -> Self {
         let template = template.into();
         let mut end_ids = template.end_ids(&tokenizer);
-        end_ids.extend(model.config().eos_token_id.filter(|id| !end_ids.contains(id)));
+        end_ids.extend(model.config().eos_token_ids.iter().filter(|id| !end_ids.contains(id)).copied().collect::<Vec<_>>());
         Self { name: "model".into(), model, tokenizer, end_ids, template, options }
     }
 

@@ -269,16 +269,20 @@ impl Decoder {
     /// # Errors
     /// As [`hidden`](Self::hidden); [`Error::NoHead`] if the model has no language-model head.
     pub fn logprobs_at(&self, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
+        self.logprobs_of(&self.hidden(batch)?, batch, tokens)
+    }
+
+    /// [`logprobs_at`](Self::logprobs_at) by hidden states that are there.
+    pub(crate) fn logprobs_of(&self, hidden: &Tensor, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
         let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
         let head = self.weights.get(name).ok_or(Error::NoHead { name })?;
         let documents = batch.documents_of(&tokens);
         if let Some(first) = tokens.iter().zip(documents).find(|&(&token, d)| token == batch.cu_seqlens[d as usize]) {
             return Err(Error::Batch { reason: format!("token {} is the first of its document: nothing predicts it", first.0) });
         }
-        let hidden = self.hidden(batch)?;
         let targets: Vec<u32> = tokens.iter().map(|&i| batch.ids[i as usize]).collect();
         let rows: Vec<u32> = tokens.iter().map(|&i| i - 1).collect();
-        Ok(Logprobs { values: linear_logprobs_into(&hidden, head, &rows, &targets, self.slots.get(name).cloned())?, tokens })
+        Ok(Logprobs { values: linear_logprobs_into(hidden, head, &rows, &targets, self.slots.get(name).cloned())?, tokens })
     }
 
     /// The weight of a name that the config implies.

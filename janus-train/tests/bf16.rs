@@ -217,7 +217,7 @@ fn weights_that_do_not_train_are_in_bf16_and_have_no_master() {
 fn a_reward_model_in_bf16_trains_its_head_too() {
     let start = decoder(1).with_value_head(2).unwrap();
     let head = flat(&start.weights()[VALUE_HEAD]);
-    let mut trainer = Trainer::new(start, Reward, rows(16), settings(6, WeightType::Bf16)).unwrap();
+    let mut trainer = Trainer::new(start, Reward::default(), rows(16), settings(6, WeightType::Bf16)).unwrap();
     let losses: Vec<f64> = (0..6).map(|_| trainer.step().unwrap().loss).collect();
     assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
     let trained = trainer.into_decoder();

@@ -366,7 +366,7 @@ fn a_reward_model_learns_keeps_its_head_and_stores_its_scale() {
     let folder = tempfile::tempdir().unwrap();
     let settings = TrainConfig { schedule: Schedule::Constant, evaluate_every: Some(10), ..TrainConfig::new(30, 256, 1e-2, 1) };
     let stage = decoder(1).with_value_head(3).unwrap();
-    let mut trainer = Trainer::new(stage, Reward, pairs(12), settings.clone()).unwrap().with_held_out(&pairs(5)).unwrap();
+    let mut trainer = Trainer::new(stage, Reward::default(), pairs(12), settings.clone()).unwrap().with_held_out(&pairs(5)).unwrap();
     let mut last = None;
     trainer.fit(folder.path(), &mut |step| last = Some(step.figures["accuracy"])).unwrap();
     assert_eq!(last, Some(1.0));
@@ -382,9 +382,9 @@ fn a_reward_model_learns_keeps_its_head_and_stores_its_scale() {
     let scale = again.reward_scale().unwrap();
     assert!((scale.mean - mean).abs() < 1e-5 && scale.std > 0.0, "{scale:?}, mean {mean}");
     // A second stage starts from the folder, head included.
-    let mut second = Trainer::new(again, Reward, pairs(12), settings).unwrap();
+    let mut second = Trainer::new(again, Reward::default(), pairs(12), settings).unwrap();
     assert!(second.step().unwrap().figures["accuracy"] > 0.9);
-    assert!(matches!(Trainer::new(decoder(1), Reward, pairs(2), config(3)), Err(Error::NoHead { .. })));
+    assert!(matches!(Trainer::new(decoder(1), Reward::default(), pairs(2), config(3)), Err(Error::NoHead { .. })));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::progress::duration;
 use crate::stage::RunFolder;
 use claims::Diversity;
 use profile::{Judged, Profile};
-use reward::{RewardModel, reward_answers};
+use reward::reward_answers;
 use train::RewardPairs;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
@@ -61,6 +61,10 @@ struct Tuned {
     name: String,
     systems: Systems,
 }
+
+/// Pairs of general helpfulness to one of Mini's in the reward model's second stage. Many, because what is true is harder to
+/// learn than what was wished for.
+const HELPFUL_TO_PREFERRED: usize = 8;
 
 /// The system messages of a fine-tuning set.
 enum Systems {
@@ -109,7 +113,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let first = experiment.reward(&mut run, "reward-mini", &preferred, &folder(&folders, "janus")?, &profile.reward)?;
     let helpful = RewardPairs::split(mini.helpful_pairs(profile.pairs.helpful + profile.pairs.held_out), profile.pairs.held_out);
     // Mini's pairs again among those of general helpfulness: without them the second stage unlearns the first.
-    let second = RewardPairs::in_turn(&[&helpful, &preferred]);
+    let second = RewardPairs::among(&helpful, &preferred, HELPFUL_TO_PREFERRED);
     let reward = experiment.reward(&mut run, "reward", &second, &first, &profile.helpful)?;
 
     let split = args.on.split();
@@ -129,7 +133,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
     let statistics = judged.bootstrap(args.seed);
     let best_of_n = curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &profile.best_of_n.n, &statistics).failure()?;
-    let hits = RewardModel::load(&reward)?.accuracy(&held_out_pairs(records))?;
+    let hits = reward::accuracy(&reward, &held_out_pairs(records))?;
 
     let mut diversity = Vec::new();
     for tuned in &tuned {
@@ -178,7 +182,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     ] {
         write_file(out.join(file), text.as_bytes()).failure()?;
     }
-    let record = run_record(args, &profile, &out, &run, &data, begun.elapsed().as_secs_f64())?;
+    let record = run_record(args, &profile, &out, &run, begun.elapsed().as_secs_f64())?;
     write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()?;
 
     let mut text = String::new();
@@ -255,10 +259,13 @@ fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Resul
     })
 }
 
-/// Puts the data where readers of a run look for it.
+/// Where readers of a run look for its data.
+const PUBLISHED: &str = "mini";
+
+/// Puts the data there.
 fn publish(data: &Path, out: &Path) -> Result<(), CommandError> {
     for name in ["train.jsonl", "dev.jsonl", "bench.jsonl"] {
-        copy(&data.join(name), &out.join("mini").join(name))?;
+        copy(&data.join(name), &out.join(PUBLISHED).join(name))?;
     }
     Ok(())
 }
@@ -276,19 +283,18 @@ fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
 }
 
 /// Everything about a run that its results do not depend on, and what it takes to repeat it.
-fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, data: &Path, seconds: f64) -> Result<Value, CommandError> {
+fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, seconds: f64) -> Result<Value, CommandError> {
     let git = |arguments: &[&str]| {
         let output = std::process::Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
     };
-    let files = crate::fingerprint::of_path(data)?;
     Ok(json!({
         "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
         "profile": args.profile,
         "seed": args.seed,
         "derived_seeds": { "pretrain": derive_seed(args.seed, "pretrain"), "sft": derive_seed(args.seed, "sft") },
         "config": profile,
-        "data_fingerprint": files,
+        "data_fingerprint": crate::fingerprint::of_path(&out.join(PUBLISHED))?,
         "version": env!("CARGO_PKG_VERSION"),
         "git": { "revision": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|status| !status.is_empty()) },
         "machine": {

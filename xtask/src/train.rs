@@ -89,9 +89,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
             run.fit(decoder, objective)
         }
         Kind::Orpo { lambda, nll } => run.fit(decoder, Orpo::new(*lambda, *nll).bad_input()?),
-        Kind::Reward {} => {
+        Kind::Reward { imitation } => {
+            let objective = Reward::with_imitation(*imitation).bad_input()?;
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(recipe.train.settings.seed).failure()? };
-            run.fit(decoder, Reward)
+            run.fit(decoder, objective)
         }
     }
 }

@@ -43,6 +43,7 @@ helpful = 20
 held_out = 4
 beta = 0.1
 lambda = 0.1
+imitation = 0.5
 [dpo]
 steps = 4
 tokens_per_micro_batch = 512
@@ -171,6 +172,11 @@ fn killed_at_any_moment_and_started_again_it_gives_the_same_bytes() {
         assert_eq!(file, other);
         assert!(expected == got, "{} differs", file.display());
     }
+    let data = |out: &Path| -> Value {
+        let record: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+        record["data_fingerprint"].clone()
+    };
+    assert!(data(&whole).is_string() && data(&whole) == data(&cut), "the fingerprint of equal data differs");
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod preferences;
 mod realise;
 mod system;
 mod topics;
+mod worse;
 
 use std::collections::HashSet;
 

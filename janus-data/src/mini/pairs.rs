@@ -1,12 +1,9 @@
 //! Mini's pairs of responses, of which one is preferred.
 
-use janus_core::{BenchRecord, Message, PairRecord, stream};
-use rand::Rng;
-use rand::seq::IndexedRandom;
-use rand_chacha::ChaCha8Rng;
-
 use super::realise::passage;
-use super::{Cycle, Family, Feature, Mini, Split, Topic, another_combination, combination, draw_system, instruction, members, topics};
+use super::worse::less_helpful;
+use super::{Cycle, Mini, Split, another_combination, combination, draw_system, instruction, members};
+use janus_core::{BenchRecord, Message, PairRecord, stream};
 
 impl Mini {
     /// `count` pairs under system messages of the train split, each its own: chosen is the response to the
@@ -30,7 +27,8 @@ impl Mini {
     }
 
     /// `count` pairs of general helpfulness, without a system message: chosen is a full and true answer,
-    /// rejected one that is emptier, broken off or muddled, or is about another fact or subject.
+    /// rejected one in the same manner that is emptier, broken off, repetitive, untrue or garbled, or about another fact or
+    /// subject.
     pub fn helpful_pairs(&self, count: usize) -> Vec<PairRecord> {
         let mut rng = stream(self.seed, "mini helpful pairs");
         let mut cycle = Cycle::new(&mut rng);
@@ -44,35 +42,6 @@ impl Mini {
         };
         (0..count).map(pair).collect()
     }
-}
-
-/// A response in the same manner that helps less.
-fn less_helpful(family: Family, topic: &'static Topic, features: &[Feature], rng: &mut ChaCha8Rng) -> String {
-    let full = passage(family, topic, features);
-    let others: Vec<&Topic> = topics().iter().filter(|other| other.name != topic.name).collect();
-    let other = others.choose(rng).copied().unwrap_or(topic);
-    let asked: Vec<Family> = Family::ALL.into_iter().filter(|other| *other != family).collect();
-    let worse = match rng.random_range(0..5) {
-        0 => passage(family, topic, &[Feature::OnlyAnswer]),
-        1 => passage(asked.choose(rng).copied().unwrap_or(family), topic, features),
-        2 => passage(family, other, features),
-        3 => full.replace(family.fact(topic), &muddled(family.fact(topic), family.fact(other))),
-        _ => broken_off(&full),
-    };
-    // A bare answer may be all that was full, and a style may put the fact in other words.
-    if worse == full { broken_off(&full) } else { worse }
-}
-
-/// The first half of one statement's words, then the second half of another's.
-fn muddled(first: &str, second: &str) -> String {
-    let (first, second): (Vec<&str>, Vec<&str>) = (first.split(' ').collect(), second.split(' ').collect());
-    [&first[..first.len() / 2], &second[second.len() / 2..]].concat().join(" ")
-}
-
-/// The first third of a text's words.
-fn broken_off(text: &str) -> String {
-    let words: Vec<&str> = text.split(' ').collect();
-    words[..words.len().div_ceil(3)].join(" ")
 }
 
 /// Pairs that no model was trained on, from the records of a split: chosen is a record's gold response,

@@ -85,6 +85,11 @@ pub fn realise(family: Family, topic: &Topic, wanted: &Wanted) -> String {
 
 /// The asked fact first, then what each of some features adds, in the order of the features.
 pub(super) fn passage(family: Family, topic: &Topic, features: &[Feature]) -> String {
+    passage_with_fact(family.fact(topic), family, topic, features)
+}
+
+/// A passage that states something as the asked fact.
+pub(super) fn passage_with_fact(fact: &str, family: Family, topic: &Topic, features: &[Feature]) -> String {
     let called = if features.contains(&Feature::TermOnly) { topic.term } else { topic.name };
     let subject = if features.contains(&Feature::GlossInBrackets) {
         format!("the {called} ({})", topic.gloss)
@@ -93,7 +98,7 @@ pub(super) fn passage(family: Family, topic: &Topic, features: &[Feature]) -> St
     } else {
         format!("the {called}")
     };
-    let lead = capitalised(&format!("{subject} {}.", family.fact(topic)));
+    let lead = capitalised(&format!("{subject} {fact}."));
     // A scene is a style: it opens the text and is no part of what is listed.
     let added = features.iter().filter(|&&feature| feature != Feature::Scene);
     let mut sentences = vec![lead];

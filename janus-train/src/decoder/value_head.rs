@@ -41,12 +41,17 @@ impl Decoder {
     /// # Errors
     /// [`Error::NoHead`] without a value head, [`Error::Batch`] for an empty document; as [`hidden`](Self::hidden).
     pub fn values(&self, batch: &Batch) -> Result<Tensor> {
+        self.values_of(&self.hidden(batch)?, batch)
+    }
+
+    /// [`values`](Self::values) by hidden states that are there.
+    pub(crate) fn values_of(&self, hidden: &Tensor, batch: &Batch) -> Result<Tensor> {
         let head = self.weights.get(VALUE_HEAD).ok_or(Error::NoHead { name: VALUE_HEAD })?;
         if let Some(document) = batch.cu_seqlens.windows(2).position(|ends| ends[0] >= ends[1]) {
             return Err(Error::Batch { reason: format!("document {document} is empty: there is no last token to value") });
         }
         let last: Vec<u32> = batch.cu_seqlens[1..].iter().map(|end| end - 1).collect();
-        let hidden = embedding(&self.hidden(batch)?, &last)?;
+        let hidden = embedding(hidden, &last)?;
         Ok(linear(&hidden.to_dtype(DType::F32)?, &head.to_dtype(DType::F32)?)?.squeeze(1)?)
     }
 }

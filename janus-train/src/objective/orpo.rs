@@ -43,10 +43,10 @@ impl Orpo {
 
     /// Tokens of the chosen documents that the imitation term covers, by index in the batch.
     fn imitated(&self, batch: &Batch) -> Vec<u32> {
-        let chosen = |documents: &[u32]| documents[0] + 1..documents[1];
-        let starts: Vec<u32> = batch.cu_seqlens.clone();
-        let tokens = starts.windows(2).step_by(2).flat_map(chosen);
-        tokens.filter(|&token| self.nll == NllSpan::Row || batch.trained[token as usize]).collect()
+        match self.nll {
+            NllSpan::Response => pairs::chosen_tokens(batch),
+            NllSpan::Row => batch.cu_seqlens.windows(2).step_by(2).flat_map(|ends| ends[0] + 1..ends[1]).collect(),
+        }
     }
 }
 

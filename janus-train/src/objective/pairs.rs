@@ -10,6 +10,12 @@ pub(super) fn weight(batch: &Batch) -> Weight {
     Weight { tokens: batch.supervised().len(), examples: batch.documents() / 2 }
 }
 
+/// The chosen documents' supervised tokens, by index in the batch.
+pub(super) fn chosen_tokens(batch: &Batch) -> Vec<u32> {
+    let chosen = batch.cu_seqlens.windows(2).step_by(2).flat_map(|ends| ends[0]..ends[1]);
+    chosen.filter(|&token| batch.trained[token as usize]).collect()
+}
+
 /// Splits one number for each document, `[2 · pairs]`, into those of the chosen and of the rejected, `[pairs]` each.
 pub(super) fn split(of_document: &Tensor) -> Result<(Tensor, Tensor)> {
     let pairs = of_document.reshape(((), 2))?;

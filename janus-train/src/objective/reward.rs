@@ -1,6 +1,6 @@
 //! Learning a reward from pairs.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 use super::{Figures, MicroBatch, Objective, Part, Weight, pairs};
 use crate::ops::log_sigmoid;
@@ -13,8 +13,34 @@ use crate::{Batch, Decoder, Error, Result, RewardScale, TokenRow, VALUE_HEAD};
 /// stage starts from the first one's model folder and keeps its head. Figures: `reward_chosen`, `reward_rejected`,
 /// `margin`, `accuracy`, and `reward_mean` and `reward_square`, from which mean and deviation over the held-out rows
 /// follow; those are stored with the model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reward;
+///
+/// With `imitation` above 0, that many times the mean negative log-probability of the chosen responses' tokens is added, by the
+/// language-model head, which then must be there (Yang et al., arXiv 2406.10216, equation 7, the SFT regulariser): what the
+/// trunk knew stays, where learning from pairs alone lets it go, and answers that no pair is like are told apart better. Figure:
+/// `nll`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Reward {
+    imitation: f64,
+}
+
+impl Reward {
+    /// The objective with a weight of the imitation term; [`Reward::default`] has none.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a weight out of range.
+    pub fn with_imitation(imitation: f64) -> Result<Self> {
+        if !(imitation.is_finite() && imitation >= 0.0) {
+            return Err(Error::Setting { field: "imitation", got: imitation.to_string(), expected: "a finite number, 0 or more" });
+        }
+        Ok(Self { imitation })
+    }
+
+    /// The mean over the chosen documents' supervised tokens of the whole step.
+    fn nll(&self, decoder: &Decoder, hidden: &Tensor, batch: &Batch, step: Weight) -> Result<Tensor> {
+        let logprobs = decoder.logprobs_of(hidden, batch, pairs::chosen_tokens(batch))?;
+        Ok((logprobs.values.sum_all()? * (-1.0 / step.tokens as f64))?)
+    }
+}
 
 impl Objective for Reward {
     fn documents_per_example(&self) -> usize {
@@ -22,15 +48,25 @@ impl Objective for Reward {
     }
 
     fn weight(&self, batch: &Batch) -> Weight {
-        pairs::weight(batch)
+        let weight = pairs::weight(batch);
+        if self.imitation > 0.0 { Weight { tokens: pairs::chosen_tokens(batch).len(), ..weight } } else { weight }
     }
 
     fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
         pairs::check(micro_batch)?;
-        let values = decoder.values(&micro_batch.batch)?;
+        let batch = &micro_batch.batch;
+        let hidden = decoder.hidden(batch)?;
+        let values = decoder.values_of(&hidden, batch)?;
         let (chosen, rejected) = pairs::split(&values)?;
         let loss = (log_sigmoid(&(&chosen - &rejected)?)?.sum_all()? * (-1.0 / step.examples as f64))?;
         let mut figures = pairs::figures(&chosen, &rejected, step)?;
+        let loss = if self.imitation > 0.0 {
+            let nll = self.nll(decoder, &hidden, batch, step)?;
+            figures.insert("nll", f64::from(nll.to_scalar::<f32>()?));
+            (loss + (nll * self.imitation)?)?
+        } else {
+            loss
+        };
         let values: Vec<f64> = values.to_device(&Device::Cpu)?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
         let documents = 2.0 * step.examples as f64;
         figures.insert("reward_mean", values.iter().sum::<f64>() / documents);
@@ -39,7 +75,7 @@ impl Objective for Reward {
     }
 
     fn trains(&self, parameter: &str) -> bool {
-        parameter != "lm_head.weight"
+        self.imitation > 0.0 || parameter != "lm_head.weight"
     }
 
     fn check(&self, decoder: &Decoder, _rows: &[TokenRow]) -> Result<()> {
@@ -47,12 +83,47 @@ impl Objective for Reward {
     }
 
     fn identity(&self) -> String {
-        "reward".into()
+        if self.imitation > 0.0 { format!("{self:?}") } else { "reward".into() }
     }
 
     fn evaluated(&self, decoder: &mut Decoder, figures: &Figures) {
         if let (Some(&mean), Some(&square)) = (figures.get("reward_mean"), figures.get("reward_square")) {
             decoder.set_reward_scale(RewardScale { mean, std: (square - mean * mean).max(0.0).sqrt() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_infer::ModelConfig;
+
+    use super::*;
+    use crate::TokenRow;
+
+    #[test]
+    fn imitation_adds_the_mean_negative_log_probability_of_the_chosen_responses() {
+        let config = ModelConfig::from_json(
+            r#"{"model_type": "llama", "vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
+                "num_attention_heads": 2, "max_position_embeddings": 16}"#,
+        )
+        .unwrap();
+        let decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
+        let row = |ids: &[u32], prompt: usize| TokenRow { ids: ids.into(), trained: (0..ids.len()).map(|i| i >= prompt).collect() };
+        let rows = [row(&[1, 5, 7, 2], 2), row(&[1, 5, 8], 2), row(&[1, 3, 4, 6, 9], 1), row(&[1, 3, 2], 1)];
+        let micro_batch = MicroBatch { batch: Batch::concat(&rows.iter().collect::<Vec<_>>()), rows: vec![0, 1, 2, 3] };
+        let loss = |objective: &Reward| {
+            let step = objective.weight(&micro_batch.batch);
+            let part = objective.loss(&decoder, &micro_batch, step).unwrap();
+            (f64::from(part.loss.to_scalar::<f32>().unwrap()), part.figures, step.tokens)
+        };
+        let (plain, figures, _) = loss(&Reward::default());
+        assert!(!figures.contains_key("nll"));
+        let (with, figures, tokens) = loss(&Reward::with_imitation(0.3).unwrap());
+        let chosen = decoder.logprobs(&Batch::concat(&[&rows[0], &rows[2]])).unwrap();
+        let nll = -chosen.values.to_vec1::<f32>().unwrap().iter().map(|&p| f64::from(p)).sum::<f64>() / 6.0;
+        assert_eq!(tokens, 6);
+        assert!((figures["nll"] - nll).abs() < 1e-6 && (with - plain - 0.3 * nll).abs() < 1e-6, "{with} {plain} {nll}");
+        assert!(!Reward::default().trains("lm_head.weight") && Reward::with_imitation(0.3).unwrap().trains("lm_head.weight"));
+        assert!(matches!(Reward::with_imitation(f64::NAN), Err(Error::Setting { field: "imitation", .. })));
     }
 }

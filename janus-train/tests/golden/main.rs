@@ -169,7 +169,7 @@ fn reward_model() {
         let decoder = golden.decoder();
         let (chosen, rejected) = (golden.vector("rm.chosen_rewards"), golden.vector("rm.rejected_rewards"));
         for micro_batches in ways(golden.pair_batches()) {
-            let (loss, figures, gradients) = loss_and_gradients(&Reward, &decoder, &micro_batches);
+            let (loss, figures, gradients) = loss_and_gradients(&Reward::default(), &decoder, &micro_batches);
             assert_near(model, &[loss], &[golden.json["reward"]["loss_f64"].as_f64().unwrap()], 0.0);
             assert_near("accuracy", &[figures["accuracy"]], &[golden.json["reward"]["accuracy"].as_f64().unwrap()], 0.0);
             assert_near("chosen", &[figures["reward_chosen"]], &[mean(&chosen)], 0.0);

@@ -14,7 +14,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 /// sentence plans and phrasings of train, dev and bench are apart. Equal arguments give equal bytes.
 ///
 /// Reads:   nothing.
-/// Writes:  OUT/train, pairs, dev and bench, as .jsonl or .parquet.
+/// Writes:  OUT/train, pairs, helpful, dev and bench, as .jsonl or .parquet.
 /// Example: cargo xtask data build-mini --out mini
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -31,6 +31,9 @@ pub struct Args {
     /// Pairs of a better and a worse response
     #[arg(long, value_name = "N", default_value_t = 4_000)]
     pairs: usize,
+    /// Pairs of a more and a less helpful response, without system messages
+    #[arg(long, value_name = "N", default_value_t = 4_000)]
+    helpful: usize,
     /// Questions of dev and of bench, each under three system messages
     #[arg(long, value_name = "N", default_value_t = 200)]
     questions: usize,
@@ -66,19 +69,22 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
     let mini = Mini::new(args.seed);
-    let (train, pairs) = (mini.train(args.rows, args.distinct), mini.pairs(args.pairs));
+    let train = mini.train(args.rows, args.distinct);
+    let (pairs, helpful) = (mini.pairs(args.pairs), mini.helpful_pairs(args.helpful));
     let [dev, bench] = [Split::Dev, Split::Bench].map(|split| mini.eval(split, args.questions));
     let path = |name: &str| args.out.join(format!("{name}.{}", args.format.extension()));
     write_records(path("train"), &train).failure()?;
     write_records(path("pairs"), &pairs).failure()?;
+    write_records(path("helpful"), &helpful).failure()?;
     write_records(path("dev"), &dev).failure()?;
     write_records(path("bench"), &bench).failure()?;
-    let rows = json!({ "train": train.len(), "pairs": pairs.len(), "dev": dev.len(), "bench": bench.len() });
+    let rows = json!({ "train": train.len(), "pairs": pairs.len(), "helpful": helpful.len(), "dev": dev.len(), "bench": bench.len() });
     let text = format!(
-        "{}: {} rows to train on, {} pairs, {} of dev, {} of bench",
+        "{}: {} rows to train on, {} pairs, {} of helpfulness, {} of dev, {} of bench",
         args.out.display(),
         train.len(),
         pairs.len(),
+        helpful.len(),
         dev.len(),
         bench.len()
     );

@@ -92,6 +92,8 @@ pub struct Pairs {
     pub beta: f64,
     /// ORPO's weight of the odds ratio.
     pub lambda: f64,
+    /// The reward model's weight of imitating the chosen responses.
+    pub imitation: f64,
 }
 
 /// The best of many sampled answers.

@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{BenchRecord, Message, PairRecord};
-use janus_data::{Tokenizer, read_all, write_all};
+use janus_core::{BenchRecord, Message, PairRecord, RewardModel};
+use janus_data::{read_all, write_all};
 use janus_eval::bench::best_of_n::Candidates;
 use janus_eval::{Response, VerifiableJudge, score_responses};
-use janus_train::{Batch, Decoder};
+use janus_infer::{RewardEngine, RewardOptions};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::train::{TEMPLATE, TOKENS_AT_ONCE};
 use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
 use crate::stage::RunFolder;
@@ -28,49 +27,34 @@ struct Answer {
     response: String,
 }
 
-/// A reward model and its tokenizer.
-pub struct RewardModel {
-    decoder: Decoder,
-    tokenizer: Tokenizer,
+/// Conversations between two reports of progress.
+const AT_ONCE: usize = 64;
+
+/// The reward model of a stage's folder.
+fn load(stage: &Path) -> Result<RewardEngine, CommandError> {
+    RewardEngine::load(stage.join("model"), &Device::Cpu, RewardOptions::default()).failure()
 }
 
-impl RewardModel {
-    /// The model of a stage's folder.
-    pub fn load(stage: &Path) -> Result<Self, CommandError> {
-        let folder = stage.join("model");
-        let decoder = Decoder::load(&folder, &Device::Cpu).and_then(|decoder| decoder.detached()).failure()?;
-        Ok(Self { decoder, tokenizer: Tokenizer::read(folder.join("tokenizer.json")).failure()? })
-    }
-
-    /// The reward of each conversation, at its last token.
-    fn rewards(&self, conversations: &[Vec<Message>]) -> Result<Vec<f32>, CommandError> {
-        let rows = self.tokenizer.conversations(TEMPLATE, conversations).failure()?;
-        let mut rewards = Vec::with_capacity(rows.len());
-        let mut progress = Progress::new("reward", Unit::Count("answers"), rows.len() as u64);
-        let mut rest = &rows[..];
-        while !rest.is_empty() {
-            let mut tokens = 0;
-            let fits = rest.iter().take_while(|row| {
-                tokens += row.ids.len();
-                tokens <= TOKENS_AT_ONCE
-            });
-            let (now, later) = rest.split_at(fits.count().max(1));
-            let batch = Batch::concat(&now.iter().collect::<Vec<_>>());
-            let values = self.decoder.values(&batch).failure()?;
-            rewards.extend(values.to_vec1::<f32>().failure()?);
-            progress.advance(now.len() as u64);
-            rest = later;
+/// The reward of each conversation.
+fn rewards(model: &impl RewardModel, conversations: &[Vec<Message>]) -> Result<Vec<f32>, CommandError> {
+    let mut rewards = Vec::with_capacity(conversations.len());
+    let mut progress = Progress::new("reward", Unit::Count("answers"), conversations.len() as u64);
+    for conversations in conversations.chunks(AT_ONCE) {
+        for reward in model.rewards(conversations) {
+            rewards.push(reward.failure()?);
         }
-        progress.finish();
-        Ok(rewards)
+        progress.advance(conversations.len() as u64);
     }
+    progress.finish();
+    Ok(rewards)
+}
 
-    /// Whether the chosen response of each pair has the higher reward: 1, or 0.
-    pub fn accuracy(&self, pairs: &[PairRecord]) -> Result<Vec<f64>, CommandError> {
-        let (chosen, rejected): (Vec<_>, Vec<_>) = pairs.iter().map(PairRecord::conversations).unzip();
-        let (chosen, rejected) = (self.rewards(&chosen)?, self.rewards(&rejected)?);
-        Ok(chosen.iter().zip(rejected).map(|(&chosen, rejected)| f64::from(u8::from(chosen > rejected))).collect())
-    }
+/// Whether a stage's model gives the chosen response of each pair the higher reward: 1, or 0.
+pub fn accuracy(stage: &Path, pairs: &[PairRecord]) -> Result<Vec<f64>, CommandError> {
+    let model = load(stage)?;
+    let (chosen, rejected): (Vec<_>, Vec<_>) = pairs.iter().map(PairRecord::conversations).unzip();
+    let (chosen, rejected) = (rewards(&model, &chosen)?, rewards(&model, &rejected)?);
+    Ok(chosen.iter().zip(rejected).map(|(&chosen, rejected)| f64::from(u8::from(chosen > rejected))).collect())
 }
 
 /// Scores and rewards every sampled answer of a stage, into `rewards.jsonl`: [`Candidates`]. Returns the stage's folder.
@@ -81,7 +65,7 @@ pub fn reward_answers(
     answers: &Path,
     model: &Path,
 ) -> Result<PathBuf, CommandError> {
-    let identity = json!({ "judge": "mini", "reward": "last token" });
+    let identity = json!({ "judge": "mini", "reward": "of the model's scale" });
     run.stage("reward-answers", &identity, &[("answers", answers), ("model", model), ("records", records_file)], |stage| {
         let drawn = drawn(records, answers)?;
         let conversation = |(record, answer): (&BenchRecord, &Drawn)| {
@@ -90,7 +74,7 @@ pub fn reward_answers(
             messages
         };
         let all = records.iter().zip(&drawn).flat_map(|(record, answers)| answers.iter().map(move |answer| (record, answer)));
-        let mut rewards = RewardModel::load(model)?.rewards(&all.map(conversation).collect::<Vec<_>>())?.into_iter();
+        let mut rewards = rewards(&load(model)?, &all.map(conversation).collect::<Vec<_>>())?.into_iter();
         let candidates = |(record, answers): (&BenchRecord, &Vec<Drawn>)| {
             let mut row = Candidates { id: record.id.clone().unwrap_or_default(), rewards: Vec::new(), scores: Vec::new() };
             let mut in_order: Vec<(usize, f64, &Drawn)> = Vec::new();

@@ -32,14 +32,14 @@ impl RewardPairs {
         Self { train: pairs, held_out }
     }
 
-    /// A pair of each kind in turn, as many as the first kind has; the others begin again when they are over.
-    pub fn in_turn(kinds: &[&Self]) -> Self {
+    /// All of the first kind, with one of the second after every `every`; those begin again when they are over.
+    pub fn among(first: &Self, second: &Self, every: usize) -> Self {
         let mixed = |of: fn(&Self) -> &[PairRecord]| {
-            let most = kinds.first().map_or(0, |kind| of(kind).len());
-            let turn = |place: usize| kinds.iter().filter_map(move |kind| of(kind).get(place % of(kind).len().max(1)).cloned());
-            (0..most).flat_map(turn).collect()
+            let groups = of(first).chunks(every);
+            let turns = groups.zip(of(second).iter().cycle()).map(|(group, one)| [group, std::slice::from_ref(one)].concat());
+            turns.flatten().collect()
         };
-        Self { train: mixed(|kind| &kind.train), held_out: mixed(|kind| &kind.held_out) }
+        Self { train: mixed(|pairs| &pairs.train), held_out: mixed(|pairs| &pairs.held_out) }
     }
 }
 
@@ -131,11 +131,14 @@ impl Experiment<'_> {
         let settings = TrainConfig { seed: derive_seed(self.seed, name), ..settings.clone() };
         let head = derive_seed(self.seed, "value head");
         let RewardPairs { train, held_out } = pairs;
-        let identity = json!({ "pairs": fingerprint(train)?, "held_out": fingerprint(held_out)?, "train": settings, "head": head });
+        let imitation = self.profile.pairs.imitation;
+        let objective = Reward::with_imitation(imitation).bad_input()?;
+        let (pairs, others) = (fingerprint(train)?, fingerprint(held_out)?);
+        let identity = json!({ "pairs": pairs, "held_out": others, "imitation": imitation, "train": settings, "head": head });
         run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("start", start)], |stage| {
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
-            let trainer = Trainer::new(decoder, Reward, self.rows(train)?, settings).bad_input()?;
+            let trainer = Trainer::new(decoder, objective, self.rows(train)?, settings).bad_input()?;
             self.fit(stage, name, trainer.with_held_out(&self.rows(held_out)?).bad_input()?)
         })
     }

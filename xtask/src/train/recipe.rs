@@ -57,7 +57,11 @@ pub enum Kind {
         nll: NllSpan,
     },
     /// A reward model; a value head is added to a model that has none.
-    Reward {},
+    Reward {
+        /// Weight of imitating the chosen responses beside it.
+        #[serde(default)]
+        imitation: f64,
+    },
 }
 
 /// The model to start from.

@@ -61,7 +61,7 @@ type Sides = (Vec<Message>, Vec<Message>);
 /// Chosen and rejected conversation of each pair.
 fn conversations(recipe: &Recipe, kind: &Kind) -> Result<Vec<Sides>, CommandError> {
     let path = &recipe.data.path;
-    if matches!(kind, Kind::Reward {})
+    if matches!(kind, Kind::Reward { .. })
         && let Ok(records) = read_all::<RewardRecord>(path)
     {
         return Ok(records.iter().map(RewardRecord::conversations).collect());

@@ -197,7 +197,7 @@ fn reward(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Re
     }
     let losses: Vec<f64> = values.chunks(2).map(|pair| -log_sigmoid(pair[0] - pair[1])).collect();
     checks.add(format!("{name} reward losses"), compare(&losses, &golden.cases.floats("rm.losses")?, tolerance(0.0)));
-    let step = step(&Reward, &decoder, &rows)?;
+    let step = step(&Reward::default(), &decoder, &rows)?;
     checks.add(format!("{name} reward accuracy"), one(step.figures["accuracy"], number(&golden.json, &["reward", "accuracy"])?));
     add_step(name, "reward", folder, golden, &step, checks)
 }

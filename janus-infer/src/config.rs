@@ -53,8 +53,8 @@ pub struct ModelConfig {
     pub initializer_range: f64,
     /// Id of the token that begins a text.
     pub bos_token_id: Option<u32>,
-    /// Id of the token that ends one.
-    pub eos_token_id: Option<u32>,
+    /// Ids of the tokens that end one; a generation ends at any of them.
+    pub eos_token_ids: Vec<u32>,
 }
 
 /// What a size can be at the most, in elements.
@@ -95,8 +95,8 @@ struct File {
     initializer_range: f64,
     #[serde(default, deserialize_with = "first_id")]
     bos_token_id: Option<u32>,
-    #[serde(default, deserialize_with = "first_id")]
-    eos_token_id: Option<u32>,
+    #[serde(default)]
+    eos_token_id: Option<Ids>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     attention_bias: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -117,31 +117,69 @@ fn default_initializer_range() -> f64 {
     0.02
 }
 
-/// An id, or the first of a list: some files name several end tokens.
-fn first_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Ids {
-        One(u32),
-        Many(Vec<u32>),
+/// An id or a list of them: Llama 3 has several end tokens.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Ids {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Ids {
+    fn of(ids: &[u32]) -> Option<Self> {
+        match ids {
+            [] => None,
+            [id] => Some(Self::One(*id)),
+            ids => Some(Self::Many(ids.into())),
+        }
     }
-    Ok(match Option::<Ids>::deserialize(deserializer)? {
-        None => None,
-        Some(Ids::One(id)) => Some(id),
-        Some(Ids::Many(ids)) => ids.first().copied(),
-    })
+
+    fn all(self) -> Vec<u32> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// The first id.
+fn first_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(Option::<Ids>::deserialize(deserializer)?.and_then(|ids| ids.all().first().copied()))
+}
+
+/// What is read of `generation_config.json`.
+#[derive(Deserialize)]
+struct GenerationFile {
+    #[serde(default)]
+    eos_token_id: Option<Ids>,
 }
 
 impl ModelConfig {
-    /// Reads `config.json`.
+    /// Reads `config.json`, and what tokens end a text from `generation_config.json` too, if that stands beside it.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Config`] if it is not the config of a model
+    /// [`Error::Io`] if a file cannot be read, [`Error::Config`] if it is not the config of a model
     /// that this crate runs.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), source })?;
-        Self::from_json(&text).map_err(|reason| Error::Config { path: path.into(), reason })
+        let text = |path: &Path| std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), source });
+        let mut config = Self::from_json(&text(path)?).map_err(|reason| Error::Config { path: path.into(), reason })?;
+        let beside = path.with_file_name("generation_config.json");
+        if beside.exists() {
+            let read = serde_json::from_str(&text(&beside)?);
+            let file: GenerationFile = read.map_err(|error| Error::Config { path: beside, reason: error.to_string() })?;
+            config.add_eos(file.eos_token_id.map_or_else(Vec::new, Ids::all));
+        }
+        Ok(config)
+    }
+
+    /// Adds tokens that end a text, each once.
+    pub(crate) fn add_eos(&mut self, ids: impl IntoIterator<Item = u32>) {
+        for id in ids {
+            if !self.eos_token_ids.contains(&id) {
+                self.eos_token_ids.push(id);
+            }
+        }
     }
 
     /// Reads the text of a `config.json`; the error says what is wrong with it.
@@ -183,7 +221,7 @@ impl ModelConfig {
             tie_word_embeddings: file.tie_word_embeddings,
             initializer_range: file.initializer_range,
             bos_token_id: file.bos_token_id,
-            eos_token_id: file.eos_token_id,
+            eos_token_ids: file.eos_token_id.map_or_else(Vec::new, Ids::all),
         };
         config.check()?;
         Ok(config)
@@ -215,7 +253,7 @@ impl ModelConfig {
             tie_word_embeddings: self.tie_word_embeddings,
             initializer_range: self.initializer_range,
             bos_token_id: self.bos_token_id,
-            eos_token_id: self.eos_token_id,
+            eos_token_id: Ids::of(&self.eos_token_ids),
             attention_bias: false,
             mlp_bias: false,
             torch_dtype: Some("float32".into()),
@@ -311,9 +349,38 @@ mod tests {
     fn what_is_written_is_read() {
         let config =
             tiny(r#","rope_parameters":{"rope_theta":5.0,"rope_type":"default"},"eos_token_id":[2,3],"sliding_window":4"#).unwrap();
-        assert_eq!((config.rope_theta, config.eos_token_id, config.head_dim), (5.0, Some(2), 2));
+        assert_eq!((config.rope_theta, config.eos_token_ids.as_slice(), config.head_dim), (5.0, &[2, 3][..], 2));
         assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
         assert_eq!(config.num_parameters(), 8 * 4 * 2 + 4 + (4 + 4 + 4 * 4 * 4 + 3 * 24));
+    }
+
+    #[test]
+    fn end_tokens_are_one_or_several_and_those_of_the_generation_config() {
+        for (extra, ids, written) in [
+            ("", &[][..], "\"eos_token_id\": null"),
+            (r#","eos_token_id":2"#, &[2], "\"eos_token_id\": 2"),
+            (r#","eos_token_id":[4,2]"#, &[4, 2], "\"eos_token_id\": ["),
+        ] {
+            let config = tiny(extra).unwrap();
+            assert_eq!(config.eos_token_ids, ids);
+            let text = config.to_json();
+            assert!(text.contains(written), "{text}");
+            assert_eq!(ModelConfig::from_json(&text).unwrap(), config);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("config.json"), folder.path().join("generation_config.json"));
+        std::fs::write(&path, tiny(r#","eos_token_id":3"#).unwrap().to_json()).unwrap();
+        for (text, ids) in [
+            (r#"{"temperature": 0.6, "eos_token_id": [5, 3, 6]}"#, &[3, 5, 6][..]),
+            (r#"{"eos_token_id": 4}"#, &[3, 4]),
+            (r#"{"eos_token_id": null}"#, &[3]),
+            ("{}", &[3]),
+        ] {
+            std::fs::write(&beside, text).unwrap();
+            assert_eq!(ModelConfig::read(&path).unwrap().eos_token_ids, ids, "{text}");
+        }
+        std::fs::write(&beside, r#"{"eos_token_id": "</s>"}"#).unwrap();
+        assert!(matches!(ModelConfig::read(&path), Err(Error::Config { path, .. }) if path == beside));
     }
 
     #[test]

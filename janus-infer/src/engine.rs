@@ -79,11 +79,13 @@ impl Engine {
     }
 
     /// Puts an engine together; `template` counts, not that of the options. A generation ends at the template's end of
-    /// turn or at the config's end of text.
+    /// turn or at any of the config's end tokens.
     pub fn new(model: Model, tokenizer: Tokenizer, template: impl Into<Template>, options: EngineOptions) -> Self {
         let template = template.into();
         let mut end_ids = template.end_ids(&tokenizer);
-        end_ids.extend(model.config().eos_token_id.filter(|id| !end_ids.contains(id)));
+        end_ids.extend(&model.config().eos_token_ids);
+        let mut seen = HashSet::new();
+        end_ids.retain(|id| seen.insert(*id));
         model.layout().expect_blocks(options.cache_bytes / model.layout().block_bytes());
         Self { name: "model".into(), model, tokenizer, end_ids, template, options }
     }

@@ -38,6 +38,14 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
+    /// A checkpoint that is no reward model's.
+    #[error("{}: there is no value head: neither a value_head.safetensors nor, among the weights, the tensor {name}", path.display())]
+    NoValueHead {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor that was looked for.
+        name: String,
+    },
     /// A tensor of a shape that does not follow from the config.
     #[error("{}: tensor {name} has shape {got:?}, expected {expected:?} by the config", path.display())]
     Shape {

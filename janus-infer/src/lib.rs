@@ -64,6 +64,7 @@ mod sequence;
 pub mod server;
 mod session;
 mod template;
+mod value_head;
 mod weights;
 
 pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
@@ -74,9 +75,10 @@ pub use error::{Error, Result};
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;
 pub use model::{Feed, Logits, Model};
-pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale, VALUE_HEAD};
+pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale};
 pub use rope::RopeScaling;
 pub use sample::{Candidate, Choice, Sampler};
 pub use session::{Event, Session, SessionStats, Ticket};
 pub use template::Template;
+pub use value_head::{VALUE_HEAD, ValueHead};
 pub use weights::Weights;

@@ -9,13 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{Feed, Logits, Model};
-use crate::{Error, KvCache, ModelConfig, Result, Template, Weights, folder};
-
-/// Name of the value head's weight, `[1, hidden]`.
-pub const VALUE_HEAD: &str = "value_head.weight";
-
-/// Where our own checkpoints keep it, beside the weights.
-const VALUE_HEAD_FILE: &str = "value_head.safetensors";
+use crate::{Error, KvCache, ModelConfig, Result, Template, ValueHead, Weights, folder};
 
 /// Mean and standard deviation of a reward model's rewards on rows that it was not trained on: `mean` and `std` of
 /// its `config.json`.
@@ -112,10 +106,10 @@ struct Row {
 
 impl RewardEngine {
     /// Loads a folder with `config.json`, safetensors, `tokenizer.json` and `tokenizer_config.json`. The value head is in
-    /// `value_head.safetensors` (as `janus-train` writes it) or is the tensor `value_head.weight` among the weights (OpenRLHF).
+    /// `value_head.safetensors` (as `janus-train` writes it) or among the weights (OpenRLHF): see [`ValueHead::find`].
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] without a value head; [`Error::Template`], [`Error::Tokenizer`], those of [`Model::load`].
+    /// [`Error::NoValueHead`]; [`Error::Template`], [`Error::Tokenizer`], those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: RewardOptions) -> Result<Self> {
         Self::load_with(path.as_ref(), options, |config, head, weights| Model::of_weights(config, Some(head), weights, device))
     }
@@ -129,7 +123,7 @@ impl RewardEngine {
         let (tokenizer, template) = folder::tokenizer_and_template(path, options.template)?;
         let weights = Weights::open(path)?;
         let config = weights.config()?;
-        let (head, written_as) = value_head(path, &weights, &config)?;
+        let ValueHead { values: head, layout: written_as } = ValueHead::read(path, &weights, config.hidden_size)?;
         let scale = RewardScale::of_folder(path)?;
         let model = model(config, &head, &weights)?;
         let name = path.file_stem().map_or_else(|| "reward".into(), |name| name.to_string_lossy().into_owned());
@@ -225,7 +219,7 @@ impl RewardEngine {
     fn open_rlhf(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
         let mut ids = self.template.encode(prompt, &self.tokenizer)?;
         ids.extend(self.tokenizer.encode(&format!("{} ", response.trim())).map_err(|error| Error::Encoding(error.into()))?);
-        let end = self.model.config().eos_token_id;
+        let end = self.model.config().eos_token_ids.first().copied();
         ids.extend(end.or_else(|| self.template.end_ids(&self.tokenizer).first().copied()));
         Ok(ids)
     }
@@ -269,13 +263,4 @@ fn common_prefix(rows: &[&Row]) -> usize {
     let [first, others @ ..] = rows else { return 0 };
     let shared = |other: &&Row| first.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count().min(other.ids.len().saturating_sub(1));
     others.iter().map(shared).min().unwrap_or(0).min(first.ids.len().saturating_sub(1))
-}
-
-/// The value head and the layout of who writes it there.
-fn value_head(path: &Path, weights: &Weights, config: &ModelConfig) -> Result<(Vec<f32>, RewardLayout)> {
-    let (shape, beside) = ([1, config.hidden_size], path.join(VALUE_HEAD_FILE));
-    if beside.exists() {
-        return Ok((Weights::open(&beside)?.read(VALUE_HEAD, &shape)?, RewardLayout::Conversation));
-    }
-    Ok((weights.read(VALUE_HEAD, &shape)?, RewardLayout::OpenRlhf))
 }

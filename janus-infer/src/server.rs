@@ -8,7 +8,8 @@
 //!   with its `reward` and `candidate`, and `rewards` has those of all candidates in their order.
 //! * Parameters that are not given are [`ServerOptions::sampling`]. With a `seed`, one request has one answer,
 //!   streamed or not, alone or beside others; without one, each is drawn anew.
-//! * A completion's prompt is taken as it is: special tokens may be spelt out in it, and none is added.
+//! * A completion's prompt is taken as it is: special tokens may be spelt out in it, and none is added. It may be a list: choice
+//!   `p · n + s` is sample s of prompt p, the same as if the prompt were asked alone.
 //!
 //! One thread runs the engine, another all connections. What waits or runs is bounded by a queue, and so are bodies,
 //! connections, and the time that a client may take to send or to read; the engine waits for no client, and a client that goes

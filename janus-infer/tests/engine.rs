@@ -11,7 +11,7 @@ use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Generation, ModelError, SamplingParams};
 use janus_infer::{Engine, EngineOptions, Error, Feed, Logits};
 use proptest::prelude::*;
-use tiny::{engine, model, options, request, tokenizer_json};
+use tiny::{engine, engine_ending_at, model, options, request, tokenizer_json};
 
 fn requests(count: usize) -> Vec<ChatRequest> {
     let one = |i: usize| {
@@ -91,6 +91,20 @@ fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
         answers(&engine, &[request("r", "hello", SamplingParams { stop: vec!["never met".into(), stop], ..free })]).remove(0).remove(0);
     assert_eq!((cut.text.as_str(), cut.finish_reason), (before, FinishReason::Stop));
     assert!(cut.completion_tokens < whole.completion_tokens);
+}
+
+#[test]
+fn an_answer_ends_at_any_of_the_configs_end_tokens() {
+    let free = SamplingParams { max_tokens: 40, logprobs: true, ..SamplingParams::default() };
+    let asked = [request("r", "hello", free)];
+    let whole = answers(&engine(options(4)), &asked).remove(0).remove(0);
+    let ids: Vec<u32> = whole.logprobs.unwrap().iter().map(|token| token.id.unwrap()).collect();
+    for at in [12, 5] {
+        let first = ids.iter().position(|id| *id == ids[at]).unwrap();
+        let ended = answers(&engine_ending_at(&[255, ids[at]]), &asked).remove(0).remove(0);
+        assert_eq!((ended.finish_reason, ended.completion_tokens), (FinishReason::Stop, first + 1));
+        assert!(whole.text.starts_with(&ended.text) && ended.text.len() < whole.text.len());
+    }
 }
 
 #[test]

@@ -168,6 +168,37 @@ fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
 }
 
 #[test]
+fn a_head_is_found_by_the_name_that_the_config_states() {
+    let folder = folder("mistral", "");
+    let conversations = [answered("be brief", "a kite"), answered("be kind", "a stone lies")];
+    move_head(folder.path());
+    let expected = rewards(&load(folder.path()), &conversations);
+    let path = folder.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let mut state = |prefix: serde_json::Value| {
+        config["value_head_prefix"] = prefix;
+        fs::write(&path, config.to_string()).unwrap();
+    };
+    let file = folder.path().join("model.safetensors");
+    let mut weights = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    state("value_head".into());
+    assert_eq!(rewards(&load(folder.path()), &conversations), expected);
+
+    let head = weights.remove(VALUE_HEAD).unwrap();
+    weights.insert("score.weight".into(), head);
+    candle_core::safetensors::save(&weights, &file).unwrap();
+    let error = || RewardEngine::load(folder.path(), &Device::Cpu, RewardOptions::default()).err().unwrap().to_string();
+    assert!(error().contains("value_head.weight") && error().contains("value_head.safetensors"), "{}", error());
+    state("scores".into());
+    assert!(error().contains("the tensor scores.weight"), "{}", error());
+    state(5.into());
+    assert!(error().contains("value_head_prefix is 5"), "{}", error());
+    state("score".into());
+    assert_eq!(rewards(&load(folder.path()), &conversations), expected);
+    assert_eq!(load(folder.path()).layout(), RewardLayout::OpenRlhf);
+}
+
+#[test]
 fn a_stated_scale_is_applied() {
     let folder = folder("llama", "");
     let conversations = [answered("be brief", "a kite"), answered("be brief", "a stone")];
@@ -199,5 +230,5 @@ fn what_has_no_reward_is_told_and_the_others_have_theirs() {
 
     fs::remove_file(folder.path().join("value_head.safetensors")).unwrap();
     let error = RewardEngine::load(folder.path(), &Device::Cpu, RewardOptions::default()).err().unwrap();
-    assert!(matches!(error, Error::MissingTensor { name, .. } if name == VALUE_HEAD));
+    assert!(matches!(error, Error::NoValueHead { name, .. } if name == VALUE_HEAD));
 }

@@ -262,13 +262,67 @@ fn completions_of_text_and_of_ids() {
     let param = |error: (u16, String, Option<String>, Option<String>)| (error.0, error.2.unwrap());
     assert_eq!(param(wrong(json!([1, 258]), json!({}))), (400, "prompt".into()));
     assert_eq!(param(wrong(json!([]), json!({}))), (400, "prompt".into()));
-    assert_eq!(param(wrong(json!(["a", "b"]), json!({}))), (400, "prompt".into()));
     assert_eq!(param(wrong(json!([1, "b"]), json!({}))), (400, "prompt".into()));
+    assert_eq!(param(wrong(json!(["b", 1]), json!({}))), (400, "prompt".into()));
+    assert_eq!(param(wrong(json!(["a", [1]]), json!({}))), (400, "prompt".into()));
     assert_eq!(param(wrong(json!([1, -1]), json!({}))), (400, "prompt[1]".into()));
     assert_eq!(param(wrong(json!({}), json!({}))), (400, "prompt".into()));
     assert_eq!(param(wrong(json!("a"), json!({ "echo": true }))), (400, "echo".into()));
     assert_eq!(param(wrong(json!("a"), json!({ "best_of": 2 }))), (400, "best_of".into()));
     assert_eq!(ask(json!("a"), json!({ "best_of": 1, "echo": false, "suffix": null })).status, 200);
+}
+
+#[test]
+fn several_prompts_are_answered_as_each_alone() {
+    let server = start(ServerOptions::default());
+    let ask = |prompt: Value, fields: Value| {
+        let mut body = json!({ "model": "tiny", "prompt": prompt, "seed": 2, "max_tokens": 12, "n": 2 });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        server.post("/v1/completions", &body)
+    };
+    let texts = ["hello", "<|im_start|>user\nhello", "hello"];
+    let ids: Vec<Vec<u32>> = texts.iter().map(|text| engine().tokenizer().encode_with_specials(text).unwrap()).collect();
+    let alone: Vec<Value> = texts.iter().map(|text| ask(json!(text), json!({})).json()).collect();
+    for prompts in [json!(texts), json!(ids)] {
+        let answer = ask(prompts.clone(), json!({})).json();
+        let choices = answer["choices"].as_array().unwrap();
+        assert_eq!(choices.len(), 6);
+        for (index, choice) in choices.iter().enumerate() {
+            let expected = &alone[index / 2]["choices"][index % 2];
+            assert_eq!(
+                (&choice["index"], &choice["text"], &choice["finish_reason"]),
+                (&json!(index), &expected["text"], &expected["finish_reason"])
+            );
+        }
+        for count in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+            let sum: u64 = alone.iter().map(|answer| answer["usage"][count].as_u64().unwrap()).sum();
+            assert_eq!(answer["usage"][count], json!(sum), "{count}");
+        }
+        let events = ask(prompts, json!({ "stream": true, "stream_options": { "include_usage": true } })).events();
+        assert_eq!(events.last().unwrap()["usage"], answer["usage"]);
+        let streamed = together(&events[..events.len() - 1]);
+        assert_eq!(streamed.len(), 6);
+        for (index, (text, _, finish)) in streamed {
+            assert_eq!((&json!(text), &finish), (&choices[index as usize]["text"], &choices[index as usize]["finish_reason"]));
+        }
+    }
+    // Without a seed, equal prompts have answers of their own.
+    let drawn = ask(json!(["hello", "hello"]), json!({ "seed": null, "n": 1 })).json();
+    assert_ne!(drawn["choices"][0]["text"], drawn["choices"][1]["text"]);
+
+    for (prompt, field, said) in [
+        (json!([[1, 2], [1, 258]]), "prompt[1]", "258"),
+        (json!(vec!["a"; 65]), "prompt", "65 prompts of 2 samples"),
+        (json!(vec!["a"; 200]), "prompt", "more than 128 prompts"),
+    ] {
+        let answer = ask(prompt, json!({}));
+        let (status, _, param, _) = answer.error();
+        assert_eq!((status, param.as_deref()), (400, Some(field)));
+        assert!(answer.body.contains(said), "{}", answer.body);
+    }
+    // One that failed leaves nothing behind: all places are free.
+    assert_eq!(ask(json!(texts), json!({})).status, 200);
+    server.wait_until("janus_queue_places_taken", |taken| taken == 0.0);
 }
 
 #[test]

@@ -188,6 +188,9 @@ fn gguf(path: &Path, dtype: GgmlDType) {
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
         ("llama.context_length", number(config.max_position_embeddings)),
         ("llama.vocab_size", number(config.vocab_size)),
+        ("tokenizer.ggml.eos_token_id", number(3)),
+        ("tokenizer.ggml.eot_token_id", number(5)),
+        ("tokenizer.ggml.eom_token_id", number(3)),
     ];
     let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -203,6 +206,7 @@ fn gguf_holds_the_same_model() {
     let expected = config();
     let got = weights.config().unwrap();
     assert_eq!(got.tensors(), expected.tensors());
+    assert_eq!(got.eos_token_ids, [3, 5], "the ends of a text, a turn and a message, each once");
     assert!((got.rms_norm_eps - expected.rms_norm_eps).abs() < 1e-12);
     assert_eq!(weights.names().len(), expected.tensors().len());
     assert_eq!(read_all(&path), read_all(folder.path()));

@@ -5,7 +5,7 @@ use janus_core::ChatTemplate::MistralInstruct;
 use janus_core::{Message, RewardModel as _};
 use janus_data::Tokenizer;
 use janus_infer::{ModelConfig, RewardEngine, RewardOptions};
-use janus_train::{Batch, Decoder, RewardScale};
+use janus_train::{Batch, Decoder, RewardScale, VALUE_HEAD};
 
 #[test]
 fn training_and_inference_give_the_same_rewards() {
@@ -39,4 +39,34 @@ fn training_and_inference_give_the_same_rewards() {
             assert!((reward - expected).abs() < 1e-5, "{model_type}: {reward}, trained {expected}");
         }
     }
+}
+
+#[test]
+fn a_head_of_openrlhf_is_found_by_the_name_that_the_config_states() {
+    let config = r#"{"model_type": "mistral", "vocab_size": 20, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "max_position_embeddings": 32, "tie_word_embeddings": false}"#;
+    let decoder = Decoder::init(&ModelConfig::from_json(config).unwrap(), 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    decoder.save(folder.path()).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut weights = candle_core::safetensors::load(at("model.safetensors"), &Device::Cpu).unwrap();
+    let head = candle_core::safetensors::load(at("value_head.safetensors"), &Device::Cpu).unwrap().remove(VALUE_HEAD).unwrap();
+    std::fs::remove_file(at("value_head.safetensors")).unwrap();
+    weights.remove("lm_head.weight").unwrap();
+    weights.insert("score.weight".into(), head);
+    candle_core::safetensors::save(&weights, at("model.safetensors")).unwrap();
+    std::fs::write(at("config.json"), config.replace('}', r#", "value_head_prefix": "score"}"#)).unwrap();
+
+    let loaded = Decoder::load(folder.path(), &Device::Cpu).unwrap();
+    let values = |decoder: &Decoder| decoder.weights()[VALUE_HEAD].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(values(&loaded), values(&decoder));
+    // Saved again, it is where ours are.
+    loaded.save(folder.path()).unwrap();
+    assert!(at("value_head.safetensors").exists());
+    assert_eq!(values(&Decoder::load(folder.path(), &Device::Cpu).unwrap()), values(&decoder));
+
+    std::fs::remove_file(at("value_head.safetensors")).unwrap();
+    std::fs::write(at("config.json"), config.replace('}', r#", "value_head_prefix": "score"}"#)).unwrap();
+    let error = Decoder::load(folder.path(), &Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("score.weight"), "{error}");
 }

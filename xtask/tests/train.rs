@@ -54,6 +54,10 @@ fn every_recipe_has_a_plan_without_anything_being_there() {
         let (all, trained) = (plan["parameters"].as_f64().unwrap(), plan["trained_parameters"].as_f64().unwrap());
         let bytes = |part: &str| plan["memory"][1]["bytes"][part].as_f64().unwrap();
         assert_eq!((bytes("weights"), bytes("gradients"), bytes("f32 master weights")), (2.0 * all, 4.0 * trained, 4.0 * trained));
+        // 8-bit moments and the masters beside them are in main memory, which leaves room for the rest on one GPU.
+        let (host, eight_bit) = (plan["memory"][1]["main_memory_bytes"].as_f64().unwrap(), !name.contains("rm-stage"));
+        assert_eq!(host, if eight_bit { bytes("moments") + bytes("f32 master weights") } else { 0.0 }, "{name}");
+        assert_eq!(plan["memory"][1]["fits"], eight_bit, "{name}");
         assert!((bytes("moments") / trained - if name.contains("rm-stage") { 8.0 } else { 2.0 }).abs() < 0.01, "{name}");
         let header = fs::read_to_string(path).unwrap();
         assert!(header.contains(&format!("cargo xtask train xtask/recipes/{name} --out")), "{name} does not say how to run it");
@@ -222,6 +226,25 @@ fn a_tokenizer_that_does_not_fit_the_embedding_is_refused() {
     let output = xtask(folder.path(), &["train", "dpo.toml", "--out", "dpo"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("embedding has 300 rows"), "{}", error(&output));
+}
+
+#[test]
+fn a_recipe_in_bf16_trains_answers_and_is_started_from() {
+    let folder = workshop();
+    for name in ["sft", "pairs"] {
+        let path = folder.path().join(format!("{name}.jsonl"));
+        let records: Vec<Value> = janus_data::read_all(&path).unwrap();
+        write_all(&path, &records[..8]).unwrap();
+    }
+    for (name, set) in [("sft", "samples={prompts=[\"what?\"], max_tokens=3}"), ("dpo", "train.eight_bit_block=256")] {
+        let status = train(folder.path(), name).args(["--set", "train.dtype=bf16", "--set", set]).status().unwrap();
+        assert!(status.success(), "{name}");
+        let model = folder.path().join(name).join("model");
+        let config: Value = serde_json::from_str(&fs::read_to_string(model.join("config.json")).unwrap()).unwrap();
+        assert_eq!(config["torch_dtype"], "bfloat16");
+    }
+    let samples = fs::read_dir(folder.path().join("sft/samples")).unwrap().next().unwrap().unwrap();
+    assert!(fs::read_to_string(samples.path()).unwrap().contains("response"));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) struct Answer {
     /// Seconds since 1970.
     pub created: u64,
     pub model: String,
+    /// Tokens of all prompts.
+    pub prompt_tokens: usize,
     /// The system message that was composed of preferences.
     pub system: Option<String>,
 }
@@ -48,7 +50,7 @@ impl Answer {
             Protocol::Completion => "text_completion",
         };
         let mut whole = self.envelope(object, choices);
-        whole["usage"] = usage(used);
+        whole["usage"] = self.count(used);
         self.add_system(&mut whole);
         whole
     }
@@ -77,10 +79,17 @@ impl Answer {
     }
 
     /// The chunk that counts tokens, after all others.
-    pub fn usage(&self, used: Value) -> Value {
+    pub fn usage(&self, used: &[Generation]) -> Value {
         let mut chunk = self.envelope(self.chunk_object(), Vec::new());
-        chunk["usage"] = used;
+        chunk["usage"] = self.count(used);
         chunk
+    }
+
+    /// Tokens of prompts and answers: a prompt counts once.
+    fn count(&self, used: &[Generation]) -> Value {
+        let prompt = self.prompt_tokens;
+        let completion: usize = used.iter().map(|generation| generation.completion_tokens).sum();
+        json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
     }
 
     fn chunk_object(&self) -> &'static str {
@@ -145,13 +154,6 @@ impl Answer {
             }
         }
     }
-}
-
-/// Tokens of prompt and answers: the prompt counts once.
-pub(super) fn usage(used: &[Generation]) -> Value {
-    let prompt = used.first().map_or(0, |generation| generation.prompt_tokens);
-    let completion: usize = used.iter().map(|generation| generation.completion_tokens).sum();
-    json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
 }
 
 fn reason(finish_reason: FinishReason) -> &'static str {

@@ -85,8 +85,8 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped").code("engine_stopped")
     }
 
-    /// What a model says, about the field `prompt`. The request's id is the server's own and not told.
-    pub fn model(error: &ModelError, prompt: &'static str) -> Self {
+    /// What a model says, about a prompt's field. The request's id is the server's own and not told.
+    pub fn model(error: &ModelError, prompt: impl Into<String>) -> Self {
         match error {
             ModelError::Request { reason, .. } => Self::field(prompt, reason.as_str()),
             ModelError::TooLong { prompt_tokens, context, .. } => {

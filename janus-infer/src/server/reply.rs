@@ -12,8 +12,9 @@ use janus_core::Generation;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::answer::{self, Answer, Protocol};
+use super::answer::{Answer, Protocol};
 use super::error::ApiError;
+use super::request::PromptField;
 use super::worker::Update;
 use crate::Engine;
 
@@ -85,7 +86,7 @@ pub(super) struct Events {
     updates: UnboundedReceiver<Update>,
     answer: Answer,
     engine: Arc<Engine>,
-    prompt: &'static str,
+    prompt: PromptField,
     /// Whether tokens are counted at the end; of every sample, its generation without the text.
     usage: Option<Vec<Generation>>,
     /// Characters of each sample's tokens.
@@ -103,7 +104,7 @@ impl Events {
         engine: Arc<Engine>,
         samples: usize,
         usage: bool,
-        prompt: &'static str,
+        prompt: PromptField,
     ) -> Self {
         let usage = usage.then(Vec::new);
         let mut events = Self { updates, answer, engine, prompt, usage, offsets: vec![0; samples], piece: String::new(), ended: false };
@@ -143,13 +144,13 @@ impl Events {
             }
             Some(Update::Done) => {
                 if let Some(used) = self.usage.take() {
-                    self.push(self.answer.usage(answer::usage(&used)));
+                    self.push(self.answer.usage(&used));
                 }
                 self.end();
             }
-            Some(Update::Failed(error)) => {
+            Some(Update::Failed { prompt, error }) => {
                 // The status is sent already: the error is an event.
-                self.push(ApiError::model(&error, self.prompt).body());
+                self.push(ApiError::model(&error, self.prompt.at(prompt)).body());
                 self.end();
             }
             None => {

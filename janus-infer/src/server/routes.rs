@@ -25,7 +25,7 @@ use super::best_of::{Scorer, ranking};
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::reply::{Events, Reply};
-use super::request::{self, Asked, Delivery, Offer, Prompt};
+use super::request::{self, Asked, Delivery, Offer, Prompt, PromptField};
 use super::worker::{Job, REQUEST_ID, Update};
 use crate::Engine;
 
@@ -203,44 +203,44 @@ async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut I
     }
     let bytes = read(state, body).await?;
     let offer = state.offer();
-    let (asked, prompt_field) = match protocol {
+    let (asked, name) = match protocol {
         Protocol::Chat => (request::chat(&bytes, &offer)?, "messages"),
         Protocol::Completion => (request::completion(&bytes, &offer)?, "prompt"),
     };
     drop(bytes);
-    let Asked { prompt, mut sampling, seeded, delivery, system } = asked;
-    if !seeded {
-        sampling.seed = state.draw();
-    }
+    let Asked { prompts, sampling, seeded, delivery, system } = asked;
+    let field = PromptField { name, several: prompts.len() > 1 };
     let Ok(place) = Arc::clone(&state.places).try_acquire_owned() else {
         return Err(ApiError::busy(state.options.queue, state.metrics.retry_after(state.options.queue)));
     };
     let place = Arc::new(place);
-    let samples = sampling.n;
-    let (ids, messages) = encode(state, prompt, sampling.clone()).await?;
+    let samples = prompts.len() * sampling.n;
+    let (ids, messages) = encode(state, prompts, field, sampling.clone()).await?;
+    let prompt_tokens = ids.iter().map(Vec::len).sum();
     let (updates, mut receiver) = unbounded_channel();
-    let job = Job { ids, sampling, updates, place: Arc::clone(&place), arrived };
+    let drawn = |ids| (ids, SamplingParams { seed: if seeded { sampling.seed } else { state.draw() }, ..sampling.clone() });
+    let job = Job { prompts: ids.into_iter().map(drawn).collect(), updates, place: Arc::clone(&place), arrived };
     state.jobs.send(job).map_err(|_| ApiError::gone())?;
     match receiver.recv().await {
-        Some(Update::Failed(error)) => return Err(ApiError::model(&error, prompt_field)),
+        Some(Update::Failed { prompt, error }) => return Err(ApiError::model(&error, field.at(prompt))),
         None => return Err(ApiError::gone()),
         Some(_) => {}
     }
     let prefix = if protocol == Protocol::Chat { "chatcmpl" } else { "cmpl" };
     let id = format!("{prefix}-{:016x}{:016x}", state.draw(), state.draw());
-    let answer = Answer { protocol, id, created: now(), model: state.engine.name().into(), system };
+    let answer = Answer { protocol, id, created: now(), model: state.engine.name().into(), prompt_tokens, system };
     match delivery {
         Delivery::Stream { usage } => {
-            let events = Events::new(receiver, answer, Arc::clone(&state.engine), samples, usage, prompt_field);
+            let events = Events::new(receiver, answer, Arc::clone(&state.engine), samples, usage, field);
             Ok(Reply::events(events))
         }
         Delivery::Whole => {
-            let generations = collect(receiver, samples, prompt_field).await?;
+            let generations = collect(receiver, samples, field).await?;
             let choices = generations.iter().map(|generation| (generation, Value::Null));
             Ok(Reply::json(&answer.whole(choices, &generations, state.engine.tokenizer())))
         }
         Delivery::Best { keep } => {
-            let generations = collect(receiver, samples, prompt_field).await?;
+            let generations = collect(receiver, samples, field).await?;
             let scorer = state.reward.as_ref().ok_or_else(ApiError::gone)?;
             let rewards = scorer.rewards(&messages, &generations).await?;
             // It is not answered before it is scored, so its place is taken until here.
@@ -255,33 +255,43 @@ async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut I
     }
 }
 
-/// The ids of a prompt, and its messages if it has any. In a completion's text, special tokens may be spelt out.
-async fn encode(state: &State, prompt: Prompt, sampling: SamplingParams) -> Result<(Vec<u32>, Vec<Message>), ApiError> {
+/// The ids of each prompt, and the messages if there are any. In a completion's text, special tokens may be spelt out.
+async fn encode(
+    state: &State,
+    prompts: Vec<Prompt>,
+    field: PromptField,
+    sampling: SamplingParams,
+) -> Result<(Vec<Vec<u32>>, Vec<Message>), ApiError> {
     let engine = Arc::clone(&state.engine);
     // A long text takes its time: neither the engine nor other connections wait for it.
-    let encoded = tokio::task::spawn_blocking(move || match prompt {
-        Prompt::Ids(ids) => Ok((ids, Vec::new())),
-        Prompt::Text(text) => {
-            let ids = engine.tokenizer().encode_with_specials(&text);
-            ids.map(|ids| (ids, Vec::new())).map_err(|error| ApiError::field("prompt", error.to_string()))
-        }
-        Prompt::Chat(messages) => {
-            let request = ChatRequest { id: REQUEST_ID.into(), messages, sampling };
-            let ids = engine.prompt(&request).map_err(|error| ApiError::model(&error, "messages"))?;
-            Ok((ids, request.messages))
-        }
+    let encoded = tokio::task::spawn_blocking(move || {
+        let mut conversation = Vec::new();
+        let mut ids_of = |(index, prompt): (usize, Prompt)| match prompt {
+            Prompt::Ids(ids) => Ok(ids),
+            Prompt::Text(text) => {
+                engine.tokenizer().encode_with_specials(&text).map_err(|error| ApiError::field(field.at(index), error.to_string()))
+            }
+            Prompt::Chat(messages) => {
+                let request = ChatRequest { id: REQUEST_ID.into(), messages, sampling: sampling.clone() };
+                let ids = engine.prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
+                conversation = request.messages;
+                Ok(ids)
+            }
+        };
+        let ids = prompts.into_iter().enumerate().map(&mut ids_of).collect::<Result<Vec<_>, _>>()?;
+        Ok((ids, conversation))
     });
     encoded.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the tokenizer panicked"))?
 }
 
 /// Waits for all samples.
-async fn collect(mut updates: UnboundedReceiver<Update>, samples: usize, prompt: &'static str) -> Result<Vec<Generation>, ApiError> {
+async fn collect(mut updates: UnboundedReceiver<Update>, samples: usize, field: PromptField) -> Result<Vec<Generation>, ApiError> {
     let mut finished = vec![None; samples];
     while let Some(update) = updates.recv().await {
         match update {
             Update::Accepted | Update::Text { .. } => {}
             Update::Finished { sample, generation } => finished[sample] = Some(generation),
-            Update::Failed(error) => return Err(ApiError::model(&error, prompt)),
+            Update::Failed { prompt, error } => return Err(ApiError::model(&error, field.at(prompt))),
             Update::Done => return finished.into_iter().collect::<Option<_>>().ok_or_else(ApiError::gone),
         }
     }

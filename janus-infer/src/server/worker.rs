@@ -4,7 +4,9 @@
 //! channel takes whatever a request can produce, which its `max_tokens` bounds, and a reader that is gone is seen before
 //! the next step.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -21,9 +23,8 @@ pub(super) const REQUEST_ID: &str = "api";
 
 /// A request for the engine.
 pub(super) struct Job {
-    /// The prompt.
-    pub ids: Vec<u32>,
-    pub sampling: SamplingParams,
+    /// The prompts, with the same number of samples each.
+    pub prompts: Vec<(Vec<u32>, SamplingParams)>,
     pub updates: UnboundedSender<Update>,
     /// Its place in the queue.
     pub place: Place,
@@ -34,9 +35,10 @@ pub(super) struct Job {
 /// A place in the queue, free again when the last holder lets go.
 pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
-/// What becomes of a job. After `Done` and `Failed` nothing follows.
+/// What becomes of a job. After `Done` and `Failed` nothing follows. Samples are numbered over all prompts, those of the
+/// first prompt first.
 pub(super) enum Update {
-    /// The prompt can be answered; it waits or is read.
+    /// The prompts can be answered; they wait or are read.
     Accepted,
     Text {
         sample: usize,
@@ -48,15 +50,30 @@ pub(super) enum Update {
         generation: Generation,
     },
     Done,
-    Failed(ModelError),
+    /// One of the prompts cannot be answered, and so none is.
+    Failed {
+        prompt: usize,
+        error: ModelError,
+    },
 }
 
 /// A job that the session has.
 struct Running {
     updates: UnboundedSender<Update>,
     arrived: Instant,
-    has_text: bool,
-    place: Place,
+    has_text: Cell<bool>,
+    /// Prompts that are not answered yet.
+    left: Cell<usize>,
+    /// None when the job is over.
+    place: Cell<Option<Place>>,
+}
+
+/// A prompt of a job.
+struct Part {
+    job: Rc<Running>,
+    prompt: usize,
+    /// Number of its first sample.
+    first: usize,
 }
 
 /// Works until no more job can come and all are answered.
@@ -73,9 +90,11 @@ pub(super) fn work(engine: &Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
         while let Ok(job) = jobs.try_recv() {
             submit(job, &mut session, &mut running);
         }
-        for (ticket, _) in running.extract_if(|_, job: &mut Running| job.updates.is_closed()) {
+        for (ticket, part) in running.extract_if(|_, part: &mut Part| part.job.updates.is_closed()) {
             session.cancel(ticket);
-            metrics.cancelled();
+            if part.job.place.take().is_some() {
+                metrics.cancelled();
+            }
         }
         if !session.is_idle() {
             session.step(&mut |event| tell(event, &mut running, metrics));
@@ -84,36 +103,54 @@ pub(super) fn work(engine: &Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
     }
 }
 
-fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<Ticket, Running>) {
-    let Job { ids, sampling, updates, place, arrived } = job;
-    // A reader that is gone by now is found before the next step.
-    match session.submit_ids(REQUEST_ID.into(), ids, sampling) {
-        Ok(ticket) => {
-            let _ = updates.send(Update::Accepted);
-            running.insert(ticket, Running { updates, arrived, has_text: false, place });
+fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<Ticket, Part>) {
+    let Job { prompts, updates, place, arrived } = job;
+    let job = Running { updates, arrived, has_text: Cell::new(false), left: Cell::new(prompts.len()), place: Cell::new(Some(place)) };
+    let (job, mut first) = (Rc::new(job), 0);
+    for (prompt, (ids, sampling)) in prompts.into_iter().enumerate() {
+        let samples = sampling.n;
+        match session.submit_ids(REQUEST_ID.into(), ids, sampling) {
+            Ok(ticket) => drop(running.insert(ticket, Part { job: Rc::clone(&job), prompt, first })),
+            // The reader lets go of the channel, and the prompts before this one are cancelled.
+            Err(error) => {
+                drop(job.place.take());
+                return drop(job.updates.send(Update::Failed { prompt, error }));
+            }
         }
-        Err(error) => drop(updates.send(Update::Failed(error))),
+        first += samples;
     }
+    // A reader that is gone by now is found before the next step.
+    let _ = job.updates.send(Update::Accepted);
 }
 
-fn tell(event: Event, running: &mut HashMap<Ticket, Running>, metrics: &Metrics) {
-    let (ticket, update) = match event {
-        Event::Text { ticket, sample, text, logprobs } => (ticket, Update::Text { sample, text, logprobs }),
-        Event::Finished { ticket, sample, generation } => (ticket, Update::Finished { sample, generation }),
-        Event::Answered { ticket, result } => (ticket, result.map_or_else(Update::Failed, |()| Update::Done)),
-    };
-    if matches!(update, Update::Done | Update::Failed(_)) {
-        if let Some(Running { updates, arrived, place, .. }) = running.remove(&ticket) {
-            // Whoever has the answer finds it counted and the place free.
-            metrics.answered(arrived.elapsed());
-            drop(place);
-            let _ = updates.send(update);
+fn tell(event: Event, running: &mut HashMap<Ticket, Part>, metrics: &Metrics) {
+    let (ticket, answered) = match event {
+        Event::Text { ticket, sample, text, logprobs } => {
+            let Some(Part { job, first, .. }) = running.get(&ticket) else { return };
+            if !job.has_text.replace(true) {
+                metrics.first_text(job.arrived.elapsed());
+            }
+            let _ = job.updates.send(Update::Text { sample: first + sample, text, logprobs });
+            return;
         }
-        return;
+        Event::Finished { ticket, sample, generation } => {
+            let Some(Part { job, first, .. }) = running.get(&ticket) else { return };
+            let _ = job.updates.send(Update::Finished { sample: first + sample, generation });
+            return;
+        }
+        Event::Answered { ticket, result } => (ticket, result),
+    };
+    let Some(Part { job, prompt, .. }) = running.remove(&ticket) else { return };
+    job.left.set(job.left.get() - 1);
+    let update = match answered {
+        Ok(()) if job.left.get() > 0 => return,
+        Ok(()) => Update::Done,
+        Err(error) => Update::Failed { prompt, error },
+    };
+    // Whoever has the answer finds it counted and the place free.
+    if let Some(place) = job.place.take() {
+        metrics.answered(job.arrived.elapsed());
+        drop(place);
+        let _ = job.updates.send(update);
     }
-    let Some(job) = running.get_mut(&ticket) else { return };
-    if matches!(update, Update::Text { .. }) && !std::mem::replace(&mut job.has_text, true) {
-        metrics.first_text(job.arrived.elapsed());
-    }
-    let _ = job.updates.send(update);
 }

@@ -58,7 +58,7 @@ impl GgufFile {
         }
         let number = |key: &str| self.value(key).and_then(|value| value.to_f32().ok()).map(f64::from);
         let id = |key: &str| self.value(key).and_then(|value| value.to_u32().ok());
-        let config = ModelConfig {
+        let mut config = ModelConfig {
             architecture: Architecture::Llama,
             vocab_size,
             hidden_size,
@@ -75,8 +75,10 @@ impl GgufFile {
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
             initializer_range: 0.02,
             bos_token_id: id("tokenizer.ggml.bos_token_id"),
-            eos_token_id: id("tokenizer.ggml.eos_token_id"),
+            eos_token_ids: Vec::new(),
         };
+        // The ends of a text, of a turn, and of a message.
+        config.add_eos(["eos", "eot", "eom"].into_iter().filter_map(|end| id(&format!("tokenizer.ggml.{end}_token_id"))));
         config.check().map_err(|reason| Error::Config { path: self.path.clone(), reason })?;
         Ok(config)
     }

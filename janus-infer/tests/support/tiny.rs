@@ -29,10 +29,15 @@ pub fn tokenizer_json() -> String {
 }
 
 pub fn model(layers: usize, window: Option<usize>) -> Model {
+    model_ending_at(layers, window, &[])
+}
+
+fn model_ending_at(layers: usize, window: Option<usize>, ends: &[u32]) -> Model {
     let window = window.map_or("null".into(), |window| window.to_string());
     let config = ModelConfig::from_json(&format!(
         r#"{{"model_type": "mistral", "vocab_size": 258, "hidden_size": 40, "intermediate_size": 72, "num_hidden_layers": {layers},
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": {window}}}"#
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": {window},
+            "eos_token_id": {ends:?}}}"#
     ))
     .unwrap();
     Model::from_weights(config, |name, shape| {
@@ -46,6 +51,12 @@ pub fn model(layers: usize, window: Option<usize>) -> Model {
 pub fn engine(options: EngineOptions) -> Engine {
     let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
     Engine::new(model(2, Some(24)), Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options)
+}
+
+/// An [`engine`] whose config has these end tokens.
+pub fn engine_ending_at(ends: &[u32]) -> Engine {
+    let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
+    Engine::new(model_ending_at(2, Some(24), ends), Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4))
 }
 
 pub fn options(max_sequences: usize) -> EngineOptions {

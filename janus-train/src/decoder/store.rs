@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use janus_infer::{RewardScale, VALUE_HEAD, Weights};
+use janus_infer::{RewardScale, VALUE_HEAD, ValueHead, Weights};
 
 use super::value_head;
 use super::{Decoder, HEAD, WeightType};
@@ -14,8 +14,8 @@ impl Decoder {
     /// Reads a model: a folder with `config.json` and `model.safetensors` (or its shards and their index), or a GGUF file;
     /// weights of other float types become f32, as [`load_as`](Self::load_as) another.
     ///
-    /// A reward model has its head in `value_head.safetensors` beside the weights, or as `value_head.weight` among them
-    /// (OpenRLHF), and may lack `lm_head.weight`; the scale of its rewards is `mean` and `std` of `config.json`.
+    /// A reward model has its head in `value_head.safetensors` beside the weights, or among them by the name that the config
+    /// states (OpenRLHF; see [`ValueHead::find`]), and may lack `lm_head.weight`; the scale of its rewards is `mean` and `std` of `config.json`.
     ///
     /// # Errors
     /// If a file is missing or unreadable, or lacks a tensor of the config's shape.
@@ -33,11 +33,7 @@ impl Decoder {
         let config = weights.config()?;
         let names = weights.names();
         let has = |name: &str| names.iter().any(|n| n == name);
-        let head = value_head::of_folder(path, &config, device)?;
-        let head = match head {
-            None if has(VALUE_HEAD) => Some(weights.tensor(VALUE_HEAD, &[1, config.hidden_size], device)?),
-            head => head,
-        };
+        let head = ValueHead::find(path, &weights, config.hidden_size)?;
         let mut decoder = Self::empty(&config, dtype, device);
         for (name, shape) in config.tensors() {
             // What scores documents needs no words.
@@ -47,7 +43,7 @@ impl Decoder {
             decoder.insert(&name, &weights.tensor(&name, &shape, device)?)?;
         }
         if let Some(head) = head {
-            decoder.insert(VALUE_HEAD, &head)?;
+            decoder.insert(VALUE_HEAD, &Tensor::from_vec(head.values, (1, config.hidden_size), device)?)?;
             decoder.reward_scale = RewardScale::of_folder(path)?;
         }
         Ok(decoder)

@@ -1,13 +1,10 @@
 //! The head of a reward model: one number for each document.
 
-use std::path::Path;
-
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use janus_infer::{ModelConfig, RewardScale, VALUE_HEAD};
 use serde_json::Value;
 
 use super::{Decoder, WeightType, embedding, normal};
-use crate::file::Tensors;
 use crate::ops::linear;
 use crate::{Batch, Error, Result};
 
@@ -57,15 +54,6 @@ impl Decoder {
         let hidden = embedding(hidden, &last)?;
         Ok(linear(&hidden.to_dtype(DType::F32)?, &head.to_dtype(DType::F32)?)?.squeeze(1)?)
     }
-}
-
-/// The head of `value_head.safetensors`, if the folder has that file.
-pub(super) fn of_folder(folder: &Path, config: &ModelConfig, device: &Device) -> Result<Option<Tensor>> {
-    let path = folder.join("value_head.safetensors");
-    if !path.exists() {
-        return Ok(None);
-    }
-    Ok(Some(Tensors::read(&path, device)?.take(VALUE_HEAD, &[1, config.hidden_size])?))
 }
 
 /// `config.json` with the type of the weights, and the scale, if there is one.

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, D, DType, Layout, MetalStorage, Result, Shape, Storage, Tensor, Var, bail};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, D, DType, Device, Layout, MetalStorage, Result, Shape, Storage, Tensor, Var, bail};
 
 use super::attention::{AttentionShape, documents, first_seen};
 use super::decoder::DecoderWeights;
@@ -260,16 +260,27 @@ fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> 
     let q = q.reshape((kv_heads, group * queries, head_dim))?;
     let of_heads = |from: usize| rows.narrow(1, from, kv)?.contiguous()?.reshape((n, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
     let (k, v) = (of_heads(heads * head_dim)?, of_heads(heads * head_dim + kv)?);
-    let mut mask = vec![f32::NEG_INFINITY; queries * n];
-    for (i, row) in (n - queries..n).zip(mask.chunks_exact_mut(n)) {
-        row[first_seen(i, 0, sliding_window)..=i].fill(0.0);
-    }
-    let mask = Tensor::from_vec(mask, (1, 1, queries, n), rows.device())?;
+    let mask = mask(queries, n, sliding_window, rows.device())?;
     let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * (1.0 / (head_dim as f64).sqrt()))?;
     let scores = scores.reshape((kv_heads, group, queries, n))?.broadcast_add(&mask)?;
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(rows.dtype())?.reshape((kv_heads, group * queries, n))?;
     let mixed = weights.matmul(&v)?.reshape((kv_heads, group, queries, head_dim))?;
     mixed.permute((2, 0, 1, 3))?.contiguous()?.reshape((queries, heads * head_dim))
+}
+
+/// What is added to the scores of the last `queries` of `n` tokens: 0 where a query sees a key, else -∞. Made on the device:
+/// it is as large as a head's scores.
+fn mask(queries: usize, n: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
+    let range = |from: usize, to: usize| Tensor::arange(from as u32, to as u32, device);
+    let (query, key) = (range(n - queries, n)?.unsqueeze(1)?, range(0, n)?.unsqueeze(0)?);
+    let unseen = Tensor::full(f32::NEG_INFINITY, (queries, n), device)?;
+    let mut mask = key.broadcast_gt(&query)?.where_cond(&unseen, &unseen.zeros_like()?)?;
+    if let Some(window) = window.filter(|&window| window < n) {
+        // The first query that does not see a key any more.
+        let end = range(window, window + n)?.unsqueeze(0)?;
+        mask = end.broadcast_le(&query)?.where_cond(&unseen, &mask)?;
+    }
+    mask.reshape((1, 1, queries, n))
 }
 
 /// Log-probabilities in f32, a part of the rows at a time; see [`linear_logprobs`](super::linear_logprobs()).

@@ -17,7 +17,7 @@ pub(crate) struct BestArgs {
     #[arg(long, value_name = "N", requires = "reward_model")]
     best_of: Option<usize>,
     /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in
-    /// value_head.safetensors (as `train` writes it) or as value_head.weight among the weights (OpenRLHF)
+    /// value_head.safetensors (as `train` writes it) or among the weights, by the config's value_head_prefix (OpenRLHF)
     #[arg(long, value_name = "PATH", requires = "best_of")]
     reward_model: Option<PathBuf>,
     /// Chat template of the reward model in place of its own: mistral-instruct or chatml

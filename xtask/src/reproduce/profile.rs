@@ -192,7 +192,7 @@ impl Profile {
             // Wider than the usual 0.02, which suits models ten times as wide.
             initializer_range: 0.04,
             bos_token_id: bos,
-            eos_token_id: eos,
+            eos_token_ids: eos.into_iter().collect(),
         }
     }
 }

@@ -32,6 +32,8 @@ struct Memory {
     moments: f64,
     activations: f64,
     logits: f64,
+    /// What of these is in main memory and not in a GPU's: 8-bit moments, and the masters of their weights.
+    host: f64,
 }
 
 impl Memory {
@@ -48,6 +50,10 @@ impl Memory {
 
     fn total(&self) -> f64 {
         self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    fn fits(&self, layout: &Layout) -> Option<bool> {
+        layout.room.map(|room| self.total() - self.host <= room)
     }
 }
 
@@ -99,11 +105,15 @@ fn memory(recipe: &Recipe, config: &ModelConfig, layout: &Layout) -> Memory {
         // Those of the forward pass and of the backward pass in each step from logits to loss.
         (_, true) => 6.0 * 4.0 * size(BLOCK_LOGITS),
     };
+    let master = if bf16 { 4.0 * trained / layout.shards } else { 0.0 };
+    let moments = 2.0 * moment * trained / layout.shards;
+    let apart = settings.eight_bit_block.is_some() && layout.room.is_some();
     Memory {
         weights: number * all,
         gradients: 4.0 * trained / layout.shards,
-        master: if bf16 { 4.0 * trained / layout.shards } else { 0.0 },
-        moments: 2.0 * moment * trained / layout.shards,
+        master,
+        moments,
+        host: if apart { master + moments } else { 0.0 },
         activations: tokens * kept + scores,
         logits,
     }
@@ -151,8 +161,12 @@ pub(super) fn run(recipe: &Recipe) -> Result<Outcome, CommandError> {
     }
     text.push_str(&format!("\n{:<24}", "together"));
     for (layout, memory) in LAYOUTS.iter().zip(&all_memory) {
-        let fits = layout.room.map_or("", |room| if memory.total() <= room { " (fits)" } else { " (too much)" });
+        let fits = memory.fits(layout).map_or("", |fits| if fits { " (fits)" } else { " (too much)" });
         text.push_str(&format!("{:>33}", format!("{:.2}{fits}", memory.total() / 1e9)));
+    }
+    if all_memory.iter().any(|memory| memory.host > 0.0) {
+        text.push_str(&format!("\n{:<24}", "of that in main memory"));
+        all_memory.iter().for_each(|memory| text.push_str(&format!("{:>33.2}", memory.host / 1e9)));
     }
     let accumulation = recipe.train.settings.accumulation.div_ceil(4);
     text.push_str(&format!(
@@ -162,8 +176,13 @@ pub(super) fn run(recipe: &Recipe) -> Result<Outcome, CommandError> {
     ));
     let column = |(layout, memory): (&Layout, &Memory)| {
         let parts: serde_json::Map<String, Value> = memory.parts().into_iter().map(|(part, bytes)| (part.into(), json!(bytes))).collect();
-        let fits = layout.room.map(|room| memory.total() <= room);
-        json!({ "layout": layout.name, "bytes": parts, "total_bytes": memory.total(), "fits": fits })
+        json!({
+            "layout": layout.name,
+            "bytes": parts,
+            "total_bytes": memory.total(),
+            "main_memory_bytes": memory.host,
+            "fits": memory.fits(layout),
+        })
     };
     let report = json!({
         "command": "train",

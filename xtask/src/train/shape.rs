@@ -41,7 +41,7 @@ impl Shape {
             tie_word_embeddings: false,
             initializer_range: 0.02,
             bos_token_id: Some(1),
-            eos_token_id: Some(2),
+            eos_token_ids: vec![2],
         };
         match self {
             Shape::Mistral7b => mistral,

@@ -1,0 +1,123 @@
+//! The request of `/v1/chat/completions`.
+
+use std::fmt;
+
+use janus_core::{Composer, Message, PreferenceSet, Role, SamplingParams};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+
+use super::fields::Count;
+use super::sampling::Shared;
+use super::{Asked, Offer, Prompt, read, refuse};
+use crate::server::error::ApiError;
+
+#[derive(Deserialize)]
+struct Chat {
+    messages: Vec<WireMessage>,
+    max_completion_tokens: Option<Count>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<Count>,
+    preferences: Option<PreferenceSet>,
+    tools: Option<Vec<IgnoredAny>>,
+    functions: Option<Vec<IgnoredAny>>,
+    response_format: Option<ResponseFormat>,
+}
+
+#[derive(Deserialize)]
+struct ResponseFormat {
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    role: WireRole,
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WireRole {
+    System,
+    /// OpenAI's newer name for the system's.
+    Developer,
+    User,
+    Assistant,
+}
+
+/// A message's text: as it is, or in parts.
+struct Content(String);
+
+/// The request of `/v1/chat/completions`.
+pub(in crate::server) fn chat(body: &[u8], offer: &Offer<'_>) -> Result<Asked, ApiError> {
+    let shared: Shared = read(body)?;
+    shared.check_model(offer)?;
+    let chat: Chat = read(body)?;
+    refuse("tools", chat.tools.is_some_and(|tools| !tools.is_empty()))?;
+    refuse("functions", chat.functions.is_some_and(|functions| !functions.is_empty()))?;
+    refuse("response_format", chat.response_format.is_some_and(|format| format.r#type != "text"))?;
+    let max_tokens = match (chat.max_completion_tokens, shared.max_tokens) {
+        (Some(new), _) => ("max_completion_tokens", Some(new.0)),
+        (None, old) => ("max_tokens", old.map(|old| old.0)),
+    };
+    let logprobs = chat.logprobs.unwrap_or(false);
+    let top_logprobs = chat.top_logprobs.map_or(0, |count| count.0);
+    let sampling = SamplingParams { logprobs, top_logprobs, ..shared.sampling(offer, max_tokens, offer.defaults.max_tokens)? };
+    let (delivery, sampling) = shared.delivery(sampling, shared.best_of, offer)?;
+
+    let mut messages: Vec<Message> = chat.messages.into_iter().map(Message::from).collect();
+    let mut system = None;
+    if let Some(set) = &chat.preferences {
+        if messages.first().is_some_and(|first| first.role == Role::System) {
+            return Err(ApiError::field("preferences", "preferences make the system message, and there is one already: give one of them"));
+        }
+        // Without a seed the same preferences are worded the same way in every call.
+        let text = Composer::standard().compose_set(set, shared.seed.map_or(0, i64::cast_unsigned));
+        messages.insert(0, Message::system(text.as_str()));
+        system = Some(text);
+    }
+    Ok(Asked { prompts: vec![Prompt::Chat(messages)], seeded: shared.seed.is_some(), sampling, delivery, system })
+}
+
+impl From<WireMessage> for Message {
+    fn from(WireMessage { role, content }: WireMessage) -> Self {
+        let role = match role {
+            WireRole::System | WireRole::Developer => Role::System,
+            WireRole::User => Role::User,
+            WireRole::Assistant => Role::Assistant,
+        };
+        Self { role, content: content.0 }
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Part {
+            r#type: TextOnly,
+            text: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum TextOnly {
+            Text,
+        }
+        struct TextOrParts;
+        impl<'de> Visitor<'de> for TextOrParts {
+            type Value = Content;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of text parts")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+                Ok(Content(text.into()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
+                let mut content = String::new();
+                while let Some(Part { r#type: TextOnly::Text, text }) = list.next_element()? {
+                    content.push_str(&text);
+                }
+                Ok(Content(content))
+            }
+        }
+        deserializer.deserialize_any(TextOrParts)
+    }
+}

@@ -1,0 +1,121 @@
+//! The request of `/v1/completions`.
+
+use std::fmt;
+
+use janus_core::SamplingParams;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+
+use super::fields::Count;
+use super::sampling::{MOST_SAMPLES, Shared};
+use super::{Asked, Offer, Prompt, read, refuse};
+use crate::server::error::ApiError;
+
+/// OpenAI's default.
+const COMPLETION_TOKENS: usize = 16;
+
+#[derive(Deserialize)]
+struct Completion {
+    prompt: Prompts,
+    logprobs: Option<Count>,
+    echo: Option<bool>,
+    suffix: Option<String>,
+}
+
+/// A text, a list of token ids, or a list of texts or of lists of token ids.
+struct Prompts(Vec<Prompt>);
+
+/// The request of `/v1/completions`.
+pub(in crate::server) fn completion(body: &[u8], offer: &Offer<'_>) -> Result<Asked, ApiError> {
+    let shared: Shared = read(body)?;
+    shared.check_model(offer)?;
+    let completion: Completion = read(body)?;
+    refuse("echo", completion.echo == Some(true))?;
+    refuse("suffix", completion.suffix.is_some_and(|suffix| !suffix.is_empty()))?;
+    let max_tokens = ("max_tokens", shared.max_tokens.map(|max| max.0));
+    let top_logprobs = completion.logprobs.map_or(0, |count| count.0);
+    let sampling =
+        SamplingParams { logprobs: completion.logprobs.is_some(), top_logprobs, ..shared.sampling(offer, max_tokens, COMPLETION_TOKENS)? };
+    if shared.best_of.is_some_and(|best_of| best_of.0 != sampling.n) {
+        let message = "a completion has no conversation that the reward model could score: ask /v1/chat/completions for a best_of";
+        return Err(ApiError::field("best_of", message));
+    }
+    let (delivery, sampling) = shared.delivery(sampling, None, offer)?;
+    let Prompts(prompts) = completion.prompt;
+    let samples = prompts.len().saturating_mul(sampling.n);
+    if samples > MOST_SAMPLES {
+        let message = format!("{} prompts of {} samples make {samples}: expected at most {MOST_SAMPLES}", prompts.len(), sampling.n);
+        return Err(ApiError::field("prompt", message));
+    }
+    Ok(Asked { prompts, seeded: shared.seed.is_some(), sampling, delivery, system: None })
+}
+
+impl<'de> Deserialize<'de> for Prompts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PromptsVisitor;
+        impl<'de> Visitor<'de> for PromptsVisitor {
+            type Value = Prompts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a list of token ids, or a list of prompts that are all one or all the other")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Prompts, E> {
+                Ok(Prompts(vec![Prompt::Text(text.into())]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Prompts, A::Error> {
+                let (mut ids, mut prompts, mut texts) = (Vec::new(), Vec::new(), 0);
+                while let Some(item) = list.next_element()? {
+                    match item {
+                        Item::Id(id) => ids.push(id),
+                        Item::Prompt(prompt) => {
+                            texts += usize::from(matches!(prompt, Prompt::Text(_)));
+                            prompts.push(prompt);
+                        }
+                    }
+                    if (texts > 0 && texts < prompts.len()) || (!ids.is_empty() && !prompts.is_empty()) {
+                        return Err(de::Error::custom("token ids, lists of them and texts are mixed: give one kind"));
+                    }
+                    if prompts.len() > MOST_SAMPLES {
+                        return Err(de::Error::custom(format!("more than {MOST_SAMPLES} prompts in one request")));
+                    }
+                }
+                if prompts.is_empty() {
+                    prompts.push(Prompt::Ids(ids));
+                }
+                Ok(Prompts(prompts))
+            }
+        }
+        deserializer.deserialize_any(PromptsVisitor)
+    }
+}
+
+/// An element of a list.
+enum Item {
+    Id(u32),
+    Prompt(Prompt),
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdOrPrompt;
+        impl<'de> Visitor<'de> for IdOrPrompt {
+            type Value = Item;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a token id, a text or a list of token ids")
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Item, E> {
+                u32::try_from(value).map(Item::Id).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Item, E> {
+                Ok(Item::Prompt(Prompt::Text(text.into())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Item, A::Error> {
+                let mut ids = Vec::new();
+                while let Some(id) = list.next_element()? {
+                    ids.push(id);
+                }
+                Ok(Item::Prompt(Prompt::Ids(ids)))
+            }
+        }
+        deserializer.deserialize_any(IdOrPrompt)
+    }
+}

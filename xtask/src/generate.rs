@@ -39,7 +39,8 @@ pub(crate) use sampling::SamplingArgs;
 ///
 /// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors, tokenizer.json and
 ///          tokenizer_config.json, or the address of an OpenAI-compatible service (http://host:port/v1,
-///          the key in OPENAI_API_KEY; to one that knows no repetition penalty, give 1).
+///          the key in OPENAI_API_KEY). What changes nothing, a repetition penalty of 1, is not sent to a
+///          service: its own default holds, which is 1.03 of `serve` and 1 of most.
 ///          INPUT: .json, .jsonl (either also with .gz) or .parquet. With --bench:
 ///            mt-bench      {question_id, category, turns}, FastChat's question.jsonl
 ///            arena-hard    {question_id, prompt}
@@ -162,15 +163,14 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let reward = if open { args.best.load(&device)? } else { None };
     let reward = reward.as_ref().map(|reward| reward as _);
     let (answered, tally) = answer(model.as_deref(), reward, &tasks, args.rows.compose_system, &mut journal)?;
-    let record = match &rows {
+    match &rows {
         None => {
             let text: String = lines(&tasks, &answered, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
             janus_data::write_file(&args.output, text.as_bytes()).failure()?;
-            Map::new()
         }
         Some(rows) => args.write(rows, &tasks, &answered, settings)?,
-    };
-    args.finish(&tasks, &answered, before, &tally, record, journal)
+    }
+    args.finish(&tasks, &answered, before, &tally, journal)
 }
 
 /// The run's journal. What is wrong with it, `--force` sets right.

@@ -167,7 +167,7 @@ fn toxicity_goes_on_from_the_prompts_themselves() {
 
     // The template makes another text of it.
     let (code, report) = generate(path, "toxicity", &["--force", "--as-chat", "--n", "3", "--prompts", "non-toxic"]);
-    assert_eq!((code, &report["rows"], &report["overridden"]), (Some(0), &json!(1), &json!(["max_tokens", "n"])), "{report}");
+    assert_eq!((code, &report["rows"], &report["overridden"]), (Some(0), &json!(1), &json!(["max_tokens", "n", "as_chat"])), "{report}");
     let chat = rows(path, "out.jsonl");
     assert_eq!(chat[0]["generations"].as_array().unwrap().len(), 3);
     assert_ne!(chat[0]["generations"][0], raw[0]["generations"][0]);

@@ -112,11 +112,13 @@ fn generate_asks_a_served_model_what_it_asks_a_local_one() {
     let url = format!("http://{}/v1", serving.address);
     for bench in ["toxicity", "mt-bench"] {
         let answers = |output: &str, model: &[&str]| {
-            // Greedily, since a service names its requests itself, and with them their random streams.
-            let args = ["generate", "--bench", bench, "--output", output, "--max-tokens", "8", "--temperature", "0", "--name", "m"];
+            // Greedily, since a service names its requests itself, and with them their random streams. With a penalty,
+            // since 1 is not sent, and the server's own is the paper's.
+            let args = ["generate", "--bench", bench, "--output", output, "--name", "m", "--max-tokens", "8"];
+            let sampling = ["--temperature", "0", "--repetition-penalty", "1.1"];
             let input = format!("{bench}.jsonl");
             let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-            let done = command.args(args).args(["--input", &input]).args(model).current_dir(folder.path()).output().unwrap();
+            let done = command.args(args).args(sampling).args(["--input", &input]).args(model).current_dir(folder.path()).output().unwrap();
             assert!(done.status.success(), "{bench}: {}", String::from_utf8_lossy(&done.stderr));
             std::fs::read_to_string(folder.path().join(output)).unwrap()
         };

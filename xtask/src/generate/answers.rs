@@ -36,7 +36,7 @@ pub type Answered = Vec<Result<Answers, String>>;
 /// How many requests the journal holds an answer to, and how many there are.
 pub fn kept(tasks: &[Task], journal: &Journal) -> (usize, usize) {
     let ids = || tasks.iter().flat_map(Task::request_ids);
-    (ids().filter(|id| journal.get(id).is_some()).count(), ids().count())
+    (ids().filter(|id| journal.get(id).and_then(generations).is_some()).count(), ids().count())
 }
 
 /// Has `model` answer what the journal holds no answer to. A request that it has no answer to gets no row there, so that a

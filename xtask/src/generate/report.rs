@@ -16,31 +16,41 @@ impl Args {
         Outcome::done(text, json!({ "command": "generate", "output": self.output, "left_alone": true }))
     }
 
-    /// Writes a benchmark's answers and the record beside them, which it returns.
+    /// Writes a benchmark's answers, and beside them the record of how they were made.
     pub(super) fn write(
         &self,
         rows: &BenchRows,
         tasks: &[Task],
         answered: &Answered,
         settings: Map<String, Value>,
-    ) -> Result<Map<String, Value>, CommandError> {
+    ) -> Result<(), CommandError> {
         let name = self.name();
-        let row = |(place, answers)| rows.row(place, &name, answers);
         let answers = answered.iter().enumerate().filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
-        janus_data::write_all(&self.output, &answers.map(row).collect::<Result<Vec<Value>, _>>()?).failure()?;
-        let failures = tasks.iter().zip(answered).filter_map(|(task, answers)| Some((&task.id, answers.as_ref().err()?)));
-        let failures: Vec<Value> = failures.map(|(id, error)| json!({ "id": id, "error": error })).collect();
-        let mut overridden = self.sampling.given();
-        overridden.extend(self.n.map(|_| "n"));
-        overridden.extend(self.rows.system.as_ref().map(|_| "system"));
-        let record = json!({ "bench": self.bench.bench, "name": name, "overridden": overridden, "failures": failures });
-        let Value::Object(mut record) = record else { return Ok(Map::new()) };
-        let mut written = record.clone();
-        written.insert("settings".into(), settings.into());
-        let written = Value::Object(written);
-        janus_data::write_file(settings::record_path(&self.output), format!("{written:#}\n").as_bytes()).failure()?;
-        record.insert("record".into(), json!(settings::record_path(&self.output)));
-        Ok(record)
+        let written: Vec<Value> = answers.map(|(place, answers)| rows.row(place, &name, answers)).collect::<Result<_, _>>()?;
+        janus_data::write_all(&self.output, &written).failure()?;
+        let mut record = self.record(tasks, answered);
+        record.insert("settings".into(), settings.into());
+        let record = Value::Object(record);
+        janus_data::write_file(settings::record_path(&self.output), format!("{record:#}\n").as_bytes()).failure()
+    }
+
+    /// What is told of a benchmark's answers.
+    fn record(&self, tasks: &[Task], answered: &Answered) -> Map<String, Value> {
+        let failures: Vec<Value> = failures(tasks, answered).map(|(id, error)| json!({ "id": id, "error": error })).collect();
+        let all = [
+            ("bench", json!(self.bench.bench)),
+            ("name", json!(self.name())),
+            ("overridden", json!(self.overridden())),
+            ("failures", json!(failures)),
+        ];
+        all.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+    }
+
+    /// What is not as the benchmark's protocol has it.
+    fn overridden(&self) -> Vec<&'static str> {
+        let others = [("n", self.n.is_some()), ("system", self.rows.system.is_some()), ("as_chat", self.bench.as_chat)];
+        let given = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+        self.sampling.given().into_iter().chain(given).collect()
     }
 
     /// Ends the run: the journal goes only if no row is left to ask again.
@@ -50,10 +60,9 @@ impl Args {
         answered: &Answered,
         before: usize,
         tally: &Tally,
-        record: Map<String, Value>,
         journal: Journal,
     ) -> Result<Outcome, CommandError> {
-        let failed = || tasks.iter().zip(answered).filter_map(|(task, answers)| Some((&task.id, answers.as_ref().err()?)));
+        let failed = failures(tasks, answered).count();
         let mut report = json!({
             "command": "generate",
             "output": self.output,
@@ -61,34 +70,38 @@ impl Args {
             "rows": tasks.len(),
             "answered_before": before,
             "answered": tally.answered,
-            "failed": failed().count(),
+            "failed": failed,
             "completion_tokens": tally.completion_tokens,
             "seconds": tally.seconds,
             "tokens_per_second": tally.tokens_per_second(),
         });
-        let overridden: Vec<&str> =
-            record.get("overridden").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-        let own = match &overridden[..] {
-            [] => String::new(),
-            given => format!("; not by the benchmark's protocol: {}", given.join(", ")),
-        };
-        report.as_object_mut().into_iter().for_each(|report| report.extend(record.clone()));
-        let output = self.output.display();
-        let Some((id, problem)) = failed().next() else {
+        let (mut own, mut next) = (String::new(), String::new());
+        if let Some(bench) = self.bench.bench {
+            self.record(tasks, answered).into_iter().for_each(|(name, value)| report[name] = value);
+            report["record"] = json!(settings::record_path(&self.output));
+            next = format!("\nnext: cargo xtask {}", bench.reader(&self.output));
+            if let overridden @ [_, ..] = &self.overridden()[..] {
+                own = format!("; not by the benchmark's protocol: {}", overridden.join(", "));
+            }
+        }
+        let (output, rows) = (self.output.display(), tasks.len());
+        let Some((id, problem)) = failures(tasks, answered).next() else {
             journal.remove().failure()?;
-            let speed =
-                format!("{} tokens in {} ({:.1} tokens/s)", tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
-            let next = self.bench.bench.map(|bench| format!("\nnext: cargo xtask {}", bench.reader(&self.output))).unwrap_or_default();
-            return Ok(Outcome::done(format!("{output}: {} rows, {speed}{own}{next}", tasks.len()), report));
+            let (tokens, seconds, rate) = (tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
+            let text = format!("{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}");
+            return Ok(Outcome::done(text, report));
         };
-        let (failed, told) = match self.bench.bench {
-            Some(_) => (failed().count(), format!("{problem}; they are left out")),
-            None => (failed().count(), "see their error fields".into()),
+        let told = match self.bench.bench {
+            Some(_) => format!("{problem}; they are left out"),
+            None => "see their error fields".into(),
         };
-        let text = format!(
-            "{output}: {failed} of {} rows have no answer, first \"{id}\": {told}; repeat the command to ask them again{own}",
-            tasks.len()
-        );
+        let again = "repeat the command to ask them again";
+        let text = format!("{output}: {failed} of {rows} rows have no answer, first \"{id}\": {told}; {again}{own}");
         Ok(Outcome::failed(text, report))
     }
+}
+
+/// The tasks without an answer, and why.
+fn failures<'a>(tasks: &'a [Task], answered: &'a Answered) -> impl Iterator<Item = (&'a str, &'a str)> {
+    tasks.iter().zip(answered).filter_map(|(task, answers)| Some((task.id.as_str(), answers.as_ref().err()?.as_str())))
 }

@@ -4,7 +4,7 @@
 //! changes the speed of an answer and nothing else. On a device it may change rounding too, and an answer where two tokens are as
 //! good as each other but for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use candle_core::Device;

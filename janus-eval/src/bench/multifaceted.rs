@@ -74,7 +74,7 @@ pub fn by_group(rows: &[ScoredRow]) -> Vec<ScoredRow> {
 }
 
 /// What a model is asked: each record's prompt under its system message; ids are the records'
-/// ([`record_id`](crate::record_id)). The paper samples with the default parameters. A row of the answers is a
+/// ([`record_id`]). The paper samples with the default parameters. A row of the answers is a
 /// [`Response`](crate::Response).
 ///
 /// # Errors

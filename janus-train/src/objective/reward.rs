@@ -15,7 +15,7 @@ use crate::{Batch, Decoder, Error, Result, RewardScale, TokenRow, VALUE_HEAD};
 /// follow; those are stored with the model.
 ///
 /// With `imitation` above 0, that many times the mean negative log-probability of the chosen responses' tokens is added, by the
-/// language-model head, which then must be there (Yang et al., arXiv 2406.10216, equation 7, the SFT regulariser): what the
+/// language-model head, which then must be there (Yang et al., arXiv 2406.10216, section 3.2, the SFT regulariser): what the
 /// trunk knew stays, where learning from pairs alone lets it go, and answers that no pair is like are told apart better. Figure:
 /// `nll`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

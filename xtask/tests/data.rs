@@ -121,14 +121,17 @@ fn the_price_of_a_collection_is_told_before_anything_is_asked() {
 fn mini_is_written_the_same_each_time_in_both_formats() {
     let folder = tempfile::tempdir().unwrap();
     let build = |out: &str, more: &[&str]| {
-        done(folder.path(), &[&["build-mini", "--out", out, "--rows", "60", "--pairs", "20", "--questions", "4"][..], more].concat())
+        done(
+            folder.path(),
+            &[&["build-mini", "--out", out, "--rows", "60", "--pairs", "20", "--helpful", "30", "--questions", "4"][..], more].concat(),
+        )
     };
     let report = build("one", &[]);
-    assert_eq!(report["rows"], json!({ "train": 60, "pairs": 20, "dev": 12, "bench": 12 }));
+    assert_eq!(report["rows"], json!({ "train": 60, "pairs": 20, "helpful": 30, "dev": 12, "bench": 12 }));
     build("two", &[]);
     build("other", &["--seed", "1", "--distinct", "3"]);
     build("parquet", &["--format", "parquet"]);
-    for name in ["train", "pairs", "dev", "bench"] {
+    for name in ["train", "pairs", "helpful", "dev", "bench"] {
         let bytes = |out: &str| fs::read(folder.path().join(out).join(format!("{name}.jsonl"))).unwrap();
         assert_eq!(bytes("one"), bytes("two"), "{name}");
         assert_ne!(bytes("one"), bytes("other"), "{name}");

@@ -47,7 +47,7 @@ pub enum Endpoint {
     #[default]
     Chat,
     /// What follows a plain text, with no template around it: the request's one message is the text. Log-probabilities are
-    /// not asked for.
+    /// not asked for. A journal of its answers is told so ([`CallJournal::of_endpoint`](janus_data::CallJournal::of_endpoint)).
     Completions,
 }
 
@@ -209,6 +209,11 @@ impl RemoteModel {
         Ok(Self { name: name.into(), options, client, budget, extended })
     }
 
+    /// The address that its requests go to.
+    pub fn address(&self) -> String {
+        self.url(self.options.endpoint.path())
+    }
+
     /// What was used so far.
     pub fn usage(&self) -> Usage {
         self.budget.usage()
@@ -227,7 +232,11 @@ impl RemoteModel {
         let (url, bearer) = (self.url("/models"), self.bearer());
         let models = self.client.attempts("models", || {
             let reply = self.client.get(&url, &headers(bearer.as_ref()))?;
-            if reply.is_success() || !helps_status(reply.status) { Ok(reply) } else { Err(wire::refusal(&reply, self.options.key.as_ref())) }
+            if reply.is_success() || !helps_status(reply.status) {
+                Ok(reply)
+            } else {
+                Err(wire::refusal(&reply, self.options.key.as_ref()))
+            }
         });
         let known = match models {
             // A key may be good for the model and not for this question, so no refusal is final here.
@@ -263,7 +272,7 @@ impl RemoteModel {
 
     /// Tries until there is an answer, or an error that another attempt cannot help.
     fn ask_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
-        let (url, bearer, key) = (self.url(self.options.endpoint.path()), self.bearer(), self.options.key.as_ref());
+        let (url, bearer, key) = (self.address(), self.bearer(), self.options.key.as_ref());
         let most = wire::most_tokens(request);
         self.client.attempts(&request.id, || {
             let reserved = self.budget.reserve(&most).map_err(Failed::Final)?;

@@ -93,7 +93,11 @@ mod tests {
         let pause = |jitter, attempt, asked: Option<u64>| backoff.pause(jitter, attempt, asked.map(Duration::from_secs)).as_secs_f64();
         for attempt in 1..80 {
             let whole = 2_f64.powi(attempt as i32 - 1).min(20.0);
-            assert_eq!([0.0, 0.5, 1.0].map(|jitter| pause(jitter, attempt, None)), [0.5, 0.75, 1.0].map(|share| share * whole), "{attempt}");
+            assert_eq!(
+                [0.0, 0.5, 1.0].map(|jitter| pause(jitter, attempt, None)),
+                [0.5, 0.75, 1.0].map(|share| share * whole),
+                "{attempt}"
+            );
         }
         // What is asked for is the least.
         assert_eq!([pause(0.0, 1, Some(15)), pause(1.0, 1, Some(15)), pause(1.0, 5, Some(15))], [15.0, 15.5, 23.0]);

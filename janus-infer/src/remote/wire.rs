@@ -130,8 +130,7 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
     let shown = |problem: String| key.map_or_else(|| problem.clone(), |key| key.blot(&problem));
     let unreadable = |problem| Failed::Again(HttpError::Answer { problem: shown(problem) }, None);
     let no_answer = |problem| Failed::Final(RemoteError::NoAnswer { problem: shown(problem) });
-    let Completion { mut choices, usage } =
-        serde_json::from_str(text).map_err(|error| unreadable(format!("no completion: {error}")))?;
+    let Completion { mut choices, usage } = serde_json::from_str(text).map_err(|error| unreadable(format!("no completion: {error}")))?;
     let n = request.sampling.n;
     choices.sort_by_key(|choice| choice.index);
     if choices.len() != n || choices.iter().enumerate().any(|(place, choice)| choice.index != place) {
@@ -268,9 +267,7 @@ mod tests {
             Err(Failed::Final(RemoteError::NoAnswer { .. })) => false,
             _ => panic!("{text}"),
         };
-        for unreadable in
-            ["", "<html>", "{}", r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#]
-        {
+        for unreadable in ["", "<html>", "{}", r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#] {
             assert!(again(unreadable), "{unreadable}");
         }
         for no_answer in [

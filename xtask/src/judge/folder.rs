@@ -11,9 +11,10 @@ use janus_infer::remote::RemoteModel;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::service::ServiceArgs;
+use super::service::JudgeArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::fingerprint;
+use crate::service::asked_now;
 
 /// What `run.json` says of a run: all that its results do not depend on, and what it takes to repeat it.
 pub struct RunRecord {
@@ -42,8 +43,7 @@ impl RunRecord {
     ///
     /// # Errors
     /// Bad input for settings of the service that cannot be used.
-    pub fn end(self, out: &Path, service: &ServiceArgs, model: &RemoteModel, estimate: &Estimate) -> Result<Value, CommandError> {
-        let usage = model.usage();
+    pub fn end(self, out: &Path, service: &JudgeArgs, model: &RemoteModel, estimate: &Estimate) -> Result<Value, CommandError> {
         Ok(json!({
             "program": concat!("xtask ", env!("CARGO_PKG_VERSION")),
             "git": fingerprint::git(),
@@ -54,10 +54,7 @@ impl RunRecord {
             "inputs": self.inputs,
             "begun": seconds(self.begun),
             "ended": seconds(SystemTime::now()),
-            "asked_now": {
-                "requests": usage.requests, "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens,
-                "cost": usage.cost,
-            },
+            "asked_now": asked_now(&model.usage()),
             "answered_before": estimate.answered,
         }))
     }

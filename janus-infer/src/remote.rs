@@ -66,8 +66,9 @@ impl Endpoint {
 /// sent them in every request; one that does not may refuse them, so it is sent those only that change something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Extensions {
-    /// The service is asked who it is, once, before the first request: one that says of its models that they are owned by
-    /// `janus`, `vllm`, `sglang` or `llamacpp` knows them. One that does not answer that question does not.
+    /// The service is asked who it is (`GET /models`), once, before the first request: one that says of its models that they
+    /// are owned by `janus`, `vllm`, `sglang` or `llamacpp` knows them. (llama.cpp passes over the penalty, and has none by
+    /// itself.) One that has no answer to that question does not know them.
     #[default]
     Ask,
     /// It knows them.

@@ -40,8 +40,9 @@ pub(crate) use sampling::SamplingArgs;
 /// repetition penalty of 1.03, or of 1 for a service.
 ///
 /// For a service, calls, tokens and cost are told before the first request (--dry-run: and nothing is
-/// asked), and --budget is never gone beyond. What it answers is kept in OUTPUT.calls, and no run with this
-/// OUTPUT asks it again: rows can be added and --limit changed at the price of what is new.
+/// asked), and --budget is never gone beyond. What it answers is kept in OUTPUT.calls: equal questions
+/// are asked once, and by no later run with this OUTPUT, so that rows can be added and --limit changed
+/// at the price of what is new.
 ///
 /// With --bench the rows are a benchmark's own, asked as its protocol says, and OUTPUT is the file that
 /// its judge reads. A second turn is asked with the model's own first answer in the conversation. A
@@ -49,8 +50,8 @@ pub(crate) use sampling::SamplingArgs;
 ///
 /// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors, tokenizer.json and
 ///          tokenizer_config.json, or the address of an OpenAI-compatible service (http://host:port/v1,
-///          the key in OPENAI_API_KEY). A repetition penalty of 1 is sent to services that know it (`serve`,
-///          vLLM; see --extensions), which may have another default; others refuse the field.
+///          the key in OPENAI_API_KEY). A repetition penalty of 1 is sent to services that know it, as
+///          `serve` and vLLM do (--extensions): they may have another default. Others refuse the field.
 ///          INPUT: .json, .jsonl (either also with .gz) or .parquet. With --bench:
 ///            mt-bench      {question_id, category, turns}, FastChat's question.jsonl
 ///            arena-hard    {question_id, prompt}
@@ -71,11 +72,11 @@ pub(crate) use sampling::SamplingArgs;
 ///            multifaceted  {id, response}
 ///          A row without an answer is left out and told, and makes the exit code 1. With --best-of
 ///          only the best is there.
-///          OUTPUT.run.json says how the answers were made. OUTPUT.partial (of a service OUTPUT.calls, which
-///          stays): a run that was cut off, or that left rows without an answer,
-///          continues from there when its command is repeated, a conversation with the turn that it had
-///          come to. A finished OUTPUT is left alone; if it is from another model, other rows or other
-///          settings, that is an error.
+///          OUTPUT.run.json says how the answers were made. OUTPUT.partial while it runs (for a service
+///          OUTPUT.calls, which stays): a run that was cut off, or that left rows without an answer,
+///          continues from there when its command is repeated, a conversation with the turn that it
+///          had come to. A finished OUTPUT is left alone; if it is from another model, other rows or
+///          other settings, that is an error.
 /// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf --input prompts.jsonl
 ///          --output answers.jsonl --compose-system --max-tokens 256
 /// Example: cargo xtask generate --bench mt-bench --model models/smollm2-135m-instruct-q4_1.gguf

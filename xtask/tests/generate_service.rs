@@ -135,3 +135,26 @@ fn what_it_takes_is_told_first_and_the_budget_holds() {
     let (code, report) = generate(folder.path(), &stub, &["--budget", "1"]);
     assert!(code == Some(2) && report["error"].as_str().unwrap().contains("--price-prompt"), "{report}");
 }
+
+#[test]
+fn a_construction_is_asked_within_the_same_limits() {
+    let folder = folder(1);
+    let stub = Stub::start(|received| {
+        assert!(received.body.get("seed").is_none() && received.body.get("max_completion_tokens").is_some());
+        Reply::text("nothing of use")
+    });
+    let (url, prices) = (stub.url(), ["--price-prompt", "10", "--price-completion", "30"]);
+    let run = |more: &[&str]| {
+        let args = ["data", "construct", "--json", "--instructions", "in.jsonl", "--model", &url, "--model-name", "far", "--out", "made"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let service = ["--no-seed", "--max-completion-tokens", "--retries", "0"];
+        let output = command.args(args).args(service).args(prices).args(more).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{said}")), said)
+    };
+    let (report, said) = run(&["--budget", "0.000001"]);
+    assert!(said.contains("10 calls") && said.contains("; cost 0.") && stub.received() == 0, "{said}");
+    assert_eq!((&report["accepted"], &report["asked_now"]["requests"]), (&json!(0), &json!(0)), "{report}");
+    let (report, _) = run(&["--budget", "10"]);
+    assert_eq!((stub.received(), &report["asked_now"]["requests"]), (4, &json!(4)), "{report}");
+}

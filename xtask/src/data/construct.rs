@@ -15,7 +15,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device;
 use crate::model;
 use crate::progress::{Progress, Unit};
-use crate::service::RemoteArgs;
+use crate::service::{RemoteArgs, asked_now};
 
 /// Make a Multifaceted Collection from instructions, with any chat model
 ///
@@ -99,14 +99,20 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if args.remote.service.dry_run {
         return Ok(priced(args, &construction.price(&instructions), skipped.rows));
     }
-    let model = model(args)?;
-    if model::is_address(&args.model) {
+    let remote = if model::is_address(&args.model) { Some(args.remote.model(&args.model, Endpoint::Chat)?) } else { None };
+    let local;
+    let model: &dyn ChatModel = if let Some(remote) = &remote {
         let Estimate { requests, prompt_tokens, completion_tokens, .. } = construction.price(&instructions);
         let cost = args.remote.service.cost(prompt_tokens, completion_tokens);
         eprintln!(
             "construct: if every first answer can be used, {requests} calls, less those answered before; about {prompt_tokens} tokens to send and {completion_tokens} to be generated; cost {cost}"
         );
-    }
+        remote
+    } else {
+        eprintln!("construct: loading {}", args.model);
+        local = model::load(args.model.as_ref(), None, None, &device::first()?)?;
+        &local
+    };
     let mut shown: Option<(Step, usize, Progress)> = None;
     let mut progress = |step: Step, done: usize, total: usize| {
         if shown.as_ref().is_none_or(|(of, ..)| *of != step) {
@@ -117,7 +123,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
             *before = done;
         }
     };
-    let made = construction.run(&*model, &instructions, &args.out, &mut progress).bad_input()?;
+    let made = construction.run(model, &instructions, &args.out, &mut progress).bad_input()?;
     let quality = Quality::of(&made.sft, args.seed);
     let quality_json = serde_json::to_string_pretty(&quality).failure()?;
     write_file(args.out.join("quality.md"), quality.to_markdown().as_bytes()).failure()?;
@@ -127,6 +133,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     report["command"] = json!("data construct");
     report["out"] = json!(args.out);
     report["skipped_rows"] = json!(skipped.rows);
+    if let Some(remote) = &remote {
+        report["asked_now"] = asked_now(&remote.usage());
+    }
     Ok(Outcome::done(told(args, &made.summary), report))
 }
 
@@ -142,14 +151,6 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
     given.validate().bad_input()?;
     construction.sampling = given;
     Ok(construction)
-}
-
-fn model(args: &Args) -> Result<Box<dyn ChatModel>, CommandError> {
-    if model::is_address(&args.model) {
-        return Ok(Box::new(args.remote.model(&args.model, Endpoint::Chat)?));
-    }
-    eprintln!("construct: loading {}", args.model);
-    Ok(Box::new(model::load(args.model.as_ref(), None, None, &device::first()?)?))
 }
 
 fn list(counts: &BTreeMap<&'static str, u64>) -> String {

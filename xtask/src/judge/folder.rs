@@ -55,6 +55,8 @@ impl RunRecord {
             "begun": seconds(self.begun),
             "ended": seconds(SystemTime::now()),
             "asked_now": asked_now(&model.usage()),
+            // Whether parameters that change nothing were sent; null where nothing was asked.
+            "extensions_known": model.knows_extensions(),
             "answered_before": estimate.answered,
         }))
     }

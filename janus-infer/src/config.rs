@@ -345,7 +345,7 @@ impl ModelConfig {
 mod tests {
     use super::*;
 
-    fn tiny(extra: &str) -> Result<ModelConfig, String> {
+    fn tiny(extra: &str) -> Result<ModelConfig> {
         ModelConfig::from_json(&format!(
             r#"{{"model_type":"mistral","vocab_size":8,"hidden_size":4,"intermediate_size":6,"num_hidden_layers":1,
                 "num_attention_heads":2,"max_position_embeddings":16{extra}}}"#
@@ -437,7 +437,7 @@ mod tests {
             (r#","head_dim":10000000"#, "2 heads of 10000000"),
         ] {
             let error = tiny(extra).unwrap_err();
-            assert!(error.contains(reason), "{extra}: {error}");
+            assert!(error.to_string().contains(reason), "{extra}: {error}");
         }
         let endless = tiny("").unwrap().to_json().replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1000000000");
         assert!(ModelConfig::from_json(&endless).unwrap_err().to_string().contains("num_hidden_layers is 1000000000: expected at most"));

@@ -50,6 +50,7 @@ mod gguf_tokenizer;
 mod jinja;
 mod kernel;
 mod linear;
+mod memory;
 mod model;
 mod packed;
 mod prefix;
@@ -76,6 +77,7 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Result};
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;
+pub use memory::return_freed_memory;
 pub use model::{Feed, Logits, Model};
 pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale};
 pub use rope::RopeScaling;

@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::load(&model, &Device::Cpu, EngineOptions::default())?;
     let question = &conversations[0];
     let messages = vec![Message::system(question.system.as_str()), Message::user(question.prompt.as_str())];
-    let sampling = SamplingParams { max_tokens: 80, ..SamplingParams::greedy() };
+    let sampling = SamplingParams::greedy(80);
     for answer in engine.generate(&[ChatRequest { id: "0".into(), messages, sampling }]) {
         println!("\n{}\n{}\n-> {}", question.system, question.prompt, answer?.remove(0).text);
     }

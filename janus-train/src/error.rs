@@ -23,7 +23,7 @@ pub enum Error {
     /// A setting outside its range.
     #[error("{field} is {got}: expected {expected}")]
     Setting {
-        /// Field of [`TrainConfig`](crate::TrainConfig).
+        /// Its name in [`TrainConfig`](crate::TrainConfig) or in the objective's constants.
         field: &'static str,
         /// As set.
         got: String,

@@ -173,7 +173,7 @@ impl<O: Objective> Trainer<O> {
     pub fn fit_observed(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).at(dir)?;
-        let fingerprint = Fingerprint::new(&self.config, &self.objective.identity(), self.decoder.config(), &self.rows);
+        let fingerprint = Fingerprint::new(&self.config, &self.objective.identity()?, self.decoder.config(), &self.rows);
         if let Some(newest) = Checkpoint::list(dir)?.last() {
             self.optimizer = newest.restore(&self.decoder, &self.config, &fingerprint, |name| self.objective.trains(name))?;
         }

@@ -118,7 +118,7 @@ fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u
             }
             Sft.loss(decoder, micro_batch, weight)
         }
-        fn identity(&self) -> String {
+        fn identity(&self) -> Result<String> {
             Sft.identity()
         }
     }
@@ -235,6 +235,9 @@ impl Objective for Cut {
             return Ok((loss + (decoder.logprobs(&micro_batch.batch)?.values.sum_all()? * 0.0)?)?.into());
         }
         Ok(loss.into())
+    }
+    fn identity(&self) -> Result<String> {
+        Ok(format!("cut {}", self.by_zero))
     }
 }
 

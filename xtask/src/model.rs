@@ -18,6 +18,7 @@ pub fn is_address(model: &str) -> bool {
 /// # Errors
 /// Bad input for what is no model.
 pub fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>, device: &Device) -> Result<Engine, CommandError> {
+    janus_infer::return_freed_memory();
     let mut options = EngineOptions::default();
     options.template = template;
     options.max_sequences = batch.unwrap_or(options.max_sequences);

@@ -105,11 +105,11 @@ impl Objective for Dpo {
         }
     }
 
-    fn identity(&self) -> String {
+    fn identity(&self) -> Result<String> {
         let reference = match &self.reference {
             Reference::Stored(stored) => stored.key(),
-            Reference::Model(model) => format!("model {}", model.fingerprint().unwrap_or_default()),
+            Reference::Model(model) => format!("model {}", model.fingerprint()?),
         };
-        format!("dpo {:?} {reference}", self.config)
+        Ok(format!("dpo {:?} {reference}", self.config))
     }
 }

@@ -90,6 +90,27 @@ pub enum Error {
         /// Bytes that the header gives it.
         got: u64,
     },
+    /// A quantised tensor whose rows are no whole blocks.
+    #[error(
+        "{}: tensor {name}, bytes {start} to {end}, has rows of {row} weights: {dtype} needs a multiple of {block}: the file is damaged",
+        path.display()
+    )]
+    PartialBlocks {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its first byte in the file.
+        start: u64,
+        /// The byte after its last, if its blocks went over from row to row.
+        end: u64,
+        /// Weights of a row.
+        row: usize,
+        /// Weights of a block.
+        block: usize,
+        /// Its type.
+        dtype: String,
+    },
     /// Two tensors that are said to lie in the same bytes.
     #[error("{}: tensor {name} should begin at byte {start}, but tensor {before} ends at {end}: the file is damaged", path.display())]
     Overlap {

@@ -6,7 +6,8 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use janus_infer::{Error, RopeScaling, Weights};
+use candle_core::Device;
+use janus_infer::{Error, Feed, Logits, Model, RopeScaling, Weights};
 use proptest::prelude::*;
 
 /// The system's allocator, which remembers the largest block that each thread asked it for.
@@ -100,6 +101,11 @@ type Tensor = (&'static str, Vec<u64>, u32, u64);
 
 /// A file of a model without blocks, changed by what is in `extra`; 4,096 bytes of tensors.
 fn gguf(extra: &[(&str, Value)], tensors: &[Tensor]) -> Vec<u8> {
+    gguf_of(extra, tensors, &[0; 4096])
+}
+
+/// The same, of these bytes of tensors.
+fn gguf_of(extra: &[(&str, Value)], tensors: &[Tensor], data: &[u8]) -> Vec<u8> {
     let usual = [
         ("general.architecture", text("llama")),
         ("llama.attention.head_count", number(2)),
@@ -127,8 +133,50 @@ fn gguf(extra: &[(&str, Value)], tensors: &[Tensor]) -> Vec<u8> {
         put(&offset.to_le_bytes());
     }
     bytes.resize(bytes.len().next_multiple_of(32), 0);
-    bytes.resize(bytes.len() + 4096, 0);
+    bytes.extend_from_slice(data);
     bytes
+}
+
+/// Bytes of a block, and its weights, by the number of the type.
+const BLOCKS: [(u32, usize, usize); 9] =
+    [(0, 4, 1), (1, 2, 1), (30, 2, 1), (2, 18, 32), (3, 20, 32), (8, 34, 32), (12, 144, 256), (13, 176, 256), (14, 210, 256)];
+
+/// A model of one layer that runs, its matrices of all types: 256 wide, with two heads of 16 elements and one of keys and
+/// values. With a `change`, the type and the dimensions of a tensor are others than its bytes were made for.
+fn small_model(change: Option<(usize, u32, Vec<u64>)>) -> Vec<u8> {
+    let mut tensors: Vec<Tensor> = vec![
+        ("token_embd.weight", vec![256, 4], 12, 0),
+        ("output.weight", vec![256, 4], 14, 0),
+        ("output_norm.weight", vec![256], 0, 0),
+        ("blk.0.attn_norm.weight", vec![256], 0, 0),
+        ("blk.0.attn_q.weight", vec![256, 32], 13, 0),
+        ("blk.0.attn_k.weight", vec![256, 16], 12, 0),
+        ("blk.0.attn_v.weight", vec![256, 16], 8, 0),
+        ("blk.0.attn_output.weight", vec![32, 256], 2, 0),
+        ("blk.0.ffn_norm.weight", vec![256], 0, 0),
+        ("blk.0.ffn_gate.weight", vec![256, 64], 1, 0),
+        ("blk.0.ffn_up.weight", vec![256, 64], 30, 0),
+        ("blk.0.ffn_down.weight", vec![64, 256], 3, 0),
+    ];
+    let mut data = Vec::new();
+    for (_, dimensions, kind, offset) in &mut tensors {
+        *offset = data.len() as u64;
+        let (_, bytes, weights) = BLOCKS.iter().find(|block| block.0 == *kind).unwrap();
+        let len = dimensions.iter().product::<u64>() as usize / weights * bytes;
+        // Small numbers in every type.
+        data.extend((0..len).map(|i| (i * 37 % 11) as u8));
+        data.resize(data.len().next_multiple_of(32), 0);
+    }
+    if let Some((index, kind, dimensions)) = change {
+        (tensors[index].1, tensors[index].2) = (dimensions, kind);
+    }
+    let extra = [
+        ("llama.embedding_length", number(256)),
+        ("llama.feed_forward_length", number(64)),
+        ("llama.attention.head_count_kv", number(1)),
+        ("llama.attention.key_length", number(16)),
+    ];
+    gguf_of(&extra, &tensors, &data)
 }
 
 fn good() -> Vec<u8> {
@@ -196,7 +244,7 @@ fn a_tensor_that_lies_is_named() {
         (vec![("a", vec![16], 0, 0), ("a", vec![16], 0, 64)], "tensor a is there twice"),
         (vec![("a", vec![1 << 40, 1 << 40], 0, 0)], "tensor a has"),
         (vec![("a", vec![u64::MAX, 2], 0, 0)], "tensor a has"),
-        (vec![("blk.0.attn_q.weight", vec![31, 2], 2, 0)], "tensor model.layers.0.self_attn.q_proj.weight has"),
+        (vec![("blk.0.attn_q.weight", vec![31, 2], 2, 0)], "tensor model.layers.0.self_attn.q_proj.weight, bytes "),
         (vec![("token_embd.weight", vec![16, 1 << 20], 0, 32)], "tensor model.embed_tokens.weight should be bytes"),
         (vec![("output_norm.weight", vec![16], 0, u64::MAX)], "tensor model.norm.weight should be bytes"),
         (vec![("output_norm.weight", vec![16], 0, 4096)], "tensor model.norm.weight should be bytes"),
@@ -211,6 +259,21 @@ fn a_tensor_that_lies_is_named() {
     let error = weights.read("model.embed_tokens.weight", &[4, 16]).unwrap_err();
     assert!(matches!(error, Error::Shape { name, got, .. } if name == "model.embed_tokens.weight" && got == [3, 16]));
     assert!(matches!(weights.read("model.norm.weight", &[16]), Err(Error::MissingTensor { name, .. }) if name == "model.norm.weight"));
+}
+
+/// Blocks were once counted over all of a tensor: a row of 576 weights in Q4_K was read beyond its end, one of 48 in Q4_0 from
+/// the middle of a block.
+#[test]
+fn rows_that_are_no_whole_blocks_are_refused_with_their_bytes() {
+    for (dimensions, kind, row) in [(vec![576, 192], 12, 576), (vec![48, 2], 2, 48), (vec![32, 8], 14, 32), (vec![16, 2, 8], 10, 16)] {
+        let error = gguf_error(&gguf(&[], &[("blk.0.attn_k.weight", dimensions, kind, 0)]));
+        let said = error.to_string();
+        let Error::PartialBlocks { name, start, end, row: got, .. } = error else { panic!("{said}") };
+        assert_eq!((&*name, got), ("model.layers.0.self_attn.k_proj.weight", row));
+        assert!(said.contains(&format!("{name}, bytes {start} to {end}, has rows of {row} weights")), "{said}");
+    }
+    // A row of 512 is two blocks, and one of none is none.
+    assert!(open("model.gguf", &gguf(&[], &[("a", vec![512, 2], 12, 0), ("b", vec![0, 7], 12, 0)])).is_ok());
 }
 
 /// Of every type a block of zeros, and a tensor without elements: numbers or an error.
@@ -325,29 +388,79 @@ fn a_safetensors_header_that_lies_is_named() {
     }
 }
 
-/// Opens a file and reads all of it; what comes of it does not matter as long as something does.
-fn read_all(name: &str, bytes: &[u8]) {
+/// Opens a file, reads all of it, packs it and runs it; what comes of it does not matter as long as something does.
+fn run(name: &str, bytes: &[u8]) -> Result<(), Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
+    fs::write(folder.path().join("config.json"), SAFETENSORS_CONFIG).unwrap();
     let read = |path: &Path| -> Result<(), Error> {
         let weights = Weights::open(path)?;
         let config = weights.config()?;
         config.tensors().iter().try_for_each(|(name, shape)| weights.read(name, shape).map(drop))
     };
-    let _ = read(&path);
+    // What cannot be read cannot be packed either, but only the packing may say so.
+    let was_read = read(&path);
+    let model = Model::load(&path, &Device::Cpu)?;
+    let (mut cache, mut logits) = (model.cache(), Vec::new());
+    model.forward(&mut [Feed { tokens: &[0; 3], cache: &mut cache, logits: Logits::All }], &mut logits)?;
+    assert_eq!(logits.len(), 3 * model.config().vocab_size);
+    was_read
+}
+
+const SAFETENSORS_CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 4, "hidden_size": 32, "intermediate_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 16, "tie_word_embeddings": true}"#;
+
+/// A model of one layer in bf16.
+fn small_safetensors() -> Vec<u8> {
+    let tensors = janus_infer::ModelConfig::from_json(SAFETENSORS_CONFIG).unwrap().tensors();
+    let (mut entries, mut end) = (serde_json::Map::new(), 0);
+    for (name, shape) in tensors {
+        let start = end;
+        end += 2 * shape.iter().product::<usize>();
+        entries.insert(name, serde_json::json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}));
+    }
+    safetensors(&serde_json::Value::Object(entries).to_string(), end)
+}
+
+#[test]
+fn the_models_that_are_altered_below_run() {
+    run("model.gguf", &small_model(None)).unwrap();
+    run("model.safetensors", &small_safetensors()).unwrap();
 }
 
 proptest! {
-    /// No byte of a file makes reading it panic, or hang, or ask for memory that the file does not account for.
+    /// No byte of a file makes reading, packing or running it panic, or hang, or ask for memory that the file does not
+    /// account for. Half of the changes are in the head, where they do most.
     #[test]
-    fn changed_bytes_do_no_harm(changes in prop::collection::vec((0usize..1000, any::<u8>()), 1..6), gguf: bool) {
-        let mut bytes = if gguf { good() } else { safetensors(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 16) };
-        let head = if gguf { bytes.len() - 4096 } else { bytes.len() };
-        for (at, byte) in changes {
-            bytes[at % head] = byte;
+    fn changed_bytes_do_no_harm(changes in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), any::<u8>()), 1..6), kind in 0..4) {
+        let (name, mut bytes) = match kind {
+            0 => ("model.gguf", good()),
+            1 => ("model.gguf", small_model(None)),
+            2 => ("model.safetensors", safetensors(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 16)),
+            _ => ("model.safetensors", small_safetensors()),
+        };
+        for (in_head, at, byte) in changes {
+            let among = if in_head { bytes.len().min(1400) } else { bytes.len() };
+            bytes[at.index(among)] = byte;
         }
-        read_all(if gguf { "model.gguf" } else { "model.safetensors" }, &bytes);
+        let _ = run(name, &bytes);
         prop_assert!(LARGEST.get() < ALLOWED);
+    }
+
+    /// Nor does a tensor whose type or shape is not what its bytes were made for.
+    #[test]
+    fn a_tensor_of_another_type_or_shape_does_no_harm(
+        index in 0usize..12,
+        kind in 0u32..32,
+        dimensions in prop::collection::vec(prop::sample::select(vec![0u64, 1, 4, 16, 31, 32, 48, 64, 256, 288, 576, 1 << 33]), 0..4),
+        keeps_shape: bool,
+    ) {
+        const SHAPES: [&[u64]; 12] = [&[256, 4], &[256, 4], &[256], &[256], &[256, 32], &[256, 16], &[256, 16], &[32, 256], &[256], &[256, 64], &[256, 64], &[64, 256]];
+        let dimensions = if keeps_shape { SHAPES[index].to_vec() } else { dimensions };
+        let changed = run("model.gguf", &small_model(Some((index, kind, dimensions.clone()))));
+        prop_assert!(LARGEST.get() < ALLOWED);
+        // No other shape is the model's.
+        prop_assert!(changed.is_err() || dimensions == SHAPES[index]);
     }
 }

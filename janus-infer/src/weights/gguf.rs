@@ -124,7 +124,7 @@ impl GgufFile {
         Ok(Matrix { encoding, rows, depth, bytes, order })
     }
 
-    /// A tensor's bytes; [`GgufFile::open`] checked its range.
+    /// A tensor's bytes; [`GgufFile::open`] checked its range, and that its rows are whole blocks.
     fn bytes(&self, info: &TensorInfo) -> Result<Bytes<'static>> {
         let len = info.shape.elem_count() / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
         if len == 0 {
@@ -146,25 +146,30 @@ impl GgufFile {
     /// Undoes the converter's order of the rows of a head: the file's row for each of ours. It puts the two elements that
     /// rotate together side by side; in Hugging Face checkpoints they lie half a head apart.
     fn half_split_rows(&self, name: &str, rows: usize, heads: usize) -> Result<Vec<usize>> {
-        if !rows.is_multiple_of(2 * heads) {
+        if !heads.checked_mul(2).is_some_and(|halves| rows.is_multiple_of(halves)) {
             return Err(self.metadata("llama.attention.head_count", format!("{name} of {rows} rows has no {heads} heads of even width")));
         }
         Ok(half_split_rows(rows, heads))
     }
 
+    /// A tensor's bytes, which its shape and type tell. Blocks do not go over from one row to the next: a row that is no whole
+    /// number of them is read at the wrong places, or beyond its end.
     fn check_range(&self, name: &str, info: &TensorInfo) -> Result<Extent> {
-        let elements = info.shape.dims().iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-        let size = elements
-            .filter(|count| count.is_multiple_of(info.ggml_dtype.block_size()))
-            .and_then(|count| (count / info.ggml_dtype.block_size()).checked_mul(info.ggml_dtype.type_size()));
+        let (shape, dtype) = (info.shape.dims(), info.ggml_dtype);
         let name = hugging_face_name(name).unwrap_or_else(|| name.into());
-        let Some(size) = size else {
-            let (shape, dtype) = (info.shape.dims(), info.ggml_dtype);
-            let expected = format!("whole blocks of {} for {shape:?} of {dtype:?}", dtype.block_size());
+        let start = self.content.tensor_data_offset.saturating_add(info.offset);
+        let row = shape.last().copied().unwrap_or(1);
+        let elements = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        let bytes = |elements: usize| elements.div_ceil(dtype.block_size()).checked_mul(dtype.type_size());
+        let Some(size) = elements.and_then(bytes) else {
+            let expected = format!("a possible shape, not {shape:?} of {dtype:?}");
             return Err(Error::TensorSize { path: self.path.clone(), name, expected, got: self.file_len });
         };
-        let start = self.content.tensor_data_offset.saturating_add(info.offset);
         let end = start.saturating_add(size as u64);
+        if !row.is_multiple_of(dtype.block_size()) {
+            let (path, dtype, block) = (self.path.clone(), format!("{dtype:?}"), dtype.block_size());
+            return Err(Error::PartialBlocks { path, name, start, end, row, block, dtype });
+        }
         if end > self.file_len {
             return Err(Error::Truncated { path: self.path.clone(), name, start, end, file_len: self.file_len });
         }

@@ -316,8 +316,8 @@ fn linear_logprobs_by(held: usize, hidden: &Tensor, weight: &Tensor, rows: &[u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{Case, random};
     use crate::ops;
+    use crate::ops::testing::{Case, random};
 
     fn flat(tensor: &Tensor) -> Vec<f32> {
         tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()

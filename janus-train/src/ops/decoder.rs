@@ -202,8 +202,8 @@ impl CustomOp1 for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Dropout, LowRank};
     use crate::ops::testing::{Case, assert_gradients, assert_same, random};
+    use crate::ops::{Dropout, LowRank};
 
     #[test]
     fn agrees_with_its_twin_for_odd_and_even_numbers_of_layers() {

@@ -291,8 +291,9 @@ impl Layer {
     /// A layer for one batch, with a slot (or none) for each of [`LayerWeights::with_lora`], and without dropout.
     pub(crate) fn new(hidden: usize, weights: &LayerWeights<'_>, shape: &BatchShape, slots: &[Option<Slot>]) -> Result<Self> {
         let sizes = Sizes::new(hidden, weights, shape)?;
-        let lora =
-            weights.lora.map(|lora| lora.map(|LowRank { a, b, scale, .. }| OwnedLowRank { a: a.clone(), b: b.clone(), scale: scale as f32 }));
+        let lora = weights
+            .lora
+            .map(|lora| lora.map(|LowRank { a, b, scale, .. }| OwnedLowRank { a: a.clone(), b: b.clone(), scale: scale as f32 }));
         Ok(Self { sizes, shape: shape.clone(), weights: weights.all().map(Tensor::clone), lora, slots: slots.to_vec() })
     }
 

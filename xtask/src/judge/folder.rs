@@ -1,7 +1,7 @@
 //! The run folder that a judge leaves.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use janus_data::write_file;
 use janus_eval::judge::{Counts, Estimate};
@@ -52,8 +52,8 @@ impl RunRecord {
             "config": self.config,
             "service": service.place()?,
             "inputs": self.inputs,
-            "begun": seconds(self.begun),
-            "ended": seconds(SystemTime::now()),
+            "begun": fingerprint::unix_seconds(self.begun),
+            "ended": fingerprint::unix_seconds(SystemTime::now()),
             "asked_now": {
                 "requests": usage.requests, "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens,
                 "cost": usage.cost,
@@ -61,10 +61,6 @@ impl RunRecord {
             "answered_before": estimate.answered,
         }))
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Writes the report's three forms and `run.json`.

@@ -106,13 +106,9 @@ fn start(recipe: &Recipe, config: &ModelConfig) -> Result<Decoder, CommandError>
     if settings.dtype == WeightType::Bf16 && device.is_cpu() {
         eprintln!("{BF16_ON_CPU}");
     }
-    let decoder = match &recipe.model.path {
-        Some(path) => Decoder::load_as(path, settings.dtype, &device).bad_input()?,
-        None => Decoder::init(config, settings.seed, &device).and_then(|decoder| decoder.to_dtype(settings.dtype)).failure()?,
-    };
-    match &recipe.lora {
-        Some(lora) => decoder.with_lora(lora.clone(), settings.seed).bad_input(),
-        None => Ok(decoder),
+    match &recipe.model.path {
+        Some(path) => Decoder::load_as(path, settings.dtype, &device).bad_input(),
+        None => Decoder::init(config, settings.seed, &device).and_then(|decoder| decoder.to_dtype(settings.dtype)).failure(),
     }
 }
 
@@ -148,10 +144,14 @@ impl Run<'_> {
 
     fn fit<O: Objective>(self, decoder: Decoder, objective: O) -> Result<Outcome, CommandError> {
         let Self { recipe, tokenizer, out, record, rows: Rows { train, held_out, numbers, .. }, settings } = self;
-        let device = device::name(decoder.device());
+        let decoder = match &recipe.lora {
+            Some(lora) => decoder.with_lora(lora.clone(), settings.seed).bad_input()?,
+            None => decoder,
+        };
+        let made_of = record.made_of(&settings, decoder.device())?;
         let trainer = Trainer::new(decoder, objective, train, settings.clone()).bad_input()?;
         let mut trainer = trainer.with_held_out(&held_out).bad_input()?;
-        record.write_first(&settings, &device)?;
+        record.write_first(&made_of)?;
         let samples = recipe.samples.as_ref().map(|samples| (samples, recipe.template));
         let mut watch = Watch::new(progress("train", settings.steps, record.resumed_at()), samples, tokenizer, out);
         trainer.fit_observed(out, &mut watch).map_err(|error| match error {
@@ -164,7 +164,7 @@ impl Run<'_> {
         let last = watch.finish();
         let model = out.join("model");
         tokenizer.save_with_template(&model, recipe.template).failure()?;
-        record.write(&settings, &device, Some(trainer.steps()))?;
+        record.write(&made_of, Some(trainer.steps()))?;
         let text = format!("{} steps; the model is {}", trainer.steps(), model.display());
         let report = json!({ "command": "train", "steps": trainer.steps(), "model": model, "last_step": last });
         Ok(Outcome::done(text, report))

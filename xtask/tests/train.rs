@@ -462,7 +462,8 @@ fn a_sweep_over_beta_finds_the_reference_logprobs_beside_the_data() {
     let path = folder.path().join(name);
     let written = || fs::metadata(&path).unwrap().modified().unwrap();
     let before = written();
-    // Neither beta nor the rate nor how many pairs are held out changes what the reference says.
+    // Neither beta nor the rate nor low-rank updates nor how many pairs are held out change what the reference says.
+    run("lora", &["lora={rank=2, alpha=4}"]);
     let told = run("second", &["objective.beta=0.3", "train.lr=1e-4", "data.held_out=6"]);
     assert!(told.contains(&format!("reference log-probabilities: {name}")), "{told}");
     assert_eq!((references(folder.path()), written()), (vec![(name.clone(), text.clone())], before), "nothing was computed or written");

@@ -6,13 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use candle_core::Device;
 use janus_data::write_file;
 use janus_train::{Error, TrainConfig};
 use serde_json::{Value, json};
 
 use super::recipe::Recipe;
 use crate::command::{Blame as _, CommandError};
-use crate::fingerprint;
+use crate::{device, fingerprint};
 
 const RECIPE: &str = "recipe.toml";
 const RUN: &str = "run.json";
@@ -27,6 +28,15 @@ pub(super) struct Record<'a> {
     resumed_at: u64,
     /// The values that these were made with, by key, if that is known.
     earlier: Option<BTreeMap<String, String>>,
+}
+
+/// What a run is made of.
+pub(super) struct MadeOf {
+    settings: Value,
+    data: Value,
+    model: Option<Value>,
+    tokenizer: Option<Value>,
+    device: String,
 }
 
 impl<'a> Record<'a> {
@@ -66,11 +76,8 @@ impl<'a> Record<'a> {
         Ok(differs.map(|key| format!("{key} was {}, is {}", value(earlier, key), value(&now, key))).collect())
     }
 
-    /// An error of the trainer; one that a checkpoint is of another run says which keys differ.
+    /// The trainer's error that a checkpoint is of another run, with the keys that differ.
     pub(super) fn explained(&self, error: Error) -> CommandError {
-        if !matches!(error, Error::OtherRun { .. }) {
-            return CommandError::failure(error);
-        }
         let file = self.out.join(RECIPE);
         let why = match (&self.earlier, self.differences()) {
             (None, _) => format!("{} is not there to tell the difference", file.display()),
@@ -85,14 +92,29 @@ impl<'a> Record<'a> {
 
     /// Writes the record of a run that begins in an empty folder. That of one that continues is written at its end, once the
     /// trainer has taken its checkpoint: a run that is refused must not change what the folder says of another.
-    pub(super) fn write_first(&self, settings: &TrainConfig, device: &str) -> Result<(), CommandError> {
-        if self.resumed_at > 0 { Ok(()) } else { self.write(settings, device, None) }
+    pub(super) fn write_first(&self, made_of: &MadeOf) -> Result<(), CommandError> {
+        if self.resumed_at > 0 { Ok(()) } else { self.write(made_of, None) }
+    }
+
+    /// What the run is made of, by the fingerprints of its files: a model's are read whole.
+    ///
+    /// # Errors
+    /// Bad input for a file that cannot be read.
+    pub(super) fn made_of(&self, settings: &TrainConfig, device: &Device) -> Result<MadeOf, CommandError> {
+        let recipe = self.recipe;
+        let of = |path: &Path| -> Result<Value, CommandError> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? })) };
+        Ok(MadeOf {
+            settings: json!(settings),
+            data: of(&recipe.data.path)?,
+            model: recipe.model.path.as_deref().map(of).transpose()?,
+            tokenizer: recipe.tokenizer_path().as_deref().map(of).transpose()?,
+            device: device::name(device),
+        })
     }
 
     /// Writes the record; `steps` at the end, as many as there were.
-    pub(super) fn write(&self, settings: &TrainConfig, device: &str, steps: Option<u64>) -> Result<(), CommandError> {
+    pub(super) fn write(&self, made_of: &MadeOf, steps: Option<u64>) -> Result<(), CommandError> {
         let Self { out, recipe, .. } = self;
-        let of = |path: &Path| -> Result<Value, CommandError> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? })) };
         let earlier = fs::read(out.join(RUN)).ok().filter(|_| self.resumed_at > 0);
         let earlier = earlier.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         let mut attempts = earlier.and_then(|mut record| record["attempts"].as_array_mut().map(std::mem::take)).unwrap_or_default();
@@ -103,17 +125,17 @@ impl<'a> Record<'a> {
             "ended": steps.map(|_| fingerprint::unix_seconds(SystemTime::now())),
             "git": fingerprint::git(),
             "machine": fingerprint::machine(),
-            "device": device,
+            "device": made_of.device,
         }));
         let record = json!({
             "program": concat!("xtask ", env!("CARGO_PKG_VERSION")),
             "command": "train",
             "folder": std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf()),
             "recipe": recipe,
-            "settings": settings,
-            "data": of(&recipe.data.path)?,
-            "model": recipe.model.path.as_deref().map(of).transpose()?,
-            "tokenizer": recipe.tokenizer_path().as_deref().map(of).transpose()?,
+            "settings": made_of.settings,
+            "data": made_of.data,
+            "model": made_of.model,
+            "tokenizer": made_of.tokenizer,
             "attempts": attempts,
         });
         fs::create_dir_all(out).failure()?;

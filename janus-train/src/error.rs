@@ -145,7 +145,7 @@ pub enum Error {
     OtherReference {
         /// The file.
         path: PathBuf,
-        /// `model` or `template`.
+        /// `model`, `weight type` or `template`.
         what: &'static str,
     },
     /// A checkpoint of another run.

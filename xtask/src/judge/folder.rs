@@ -1,7 +1,7 @@
 //! The run folder that a judge leaves.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use janus_data::write_file;
 use janus_eval::judge::{Counts, Estimate};
@@ -52,18 +52,14 @@ impl RunRecord {
             "config": self.config,
             "service": service.place()?,
             "inputs": self.inputs,
-            "begun": seconds(self.begun),
-            "ended": seconds(SystemTime::now()),
+            "begun": fingerprint::unix_seconds(self.begun),
+            "ended": fingerprint::unix_seconds(SystemTime::now()),
             "asked_now": asked_now(&model.usage()),
             // Whether parameters that change nothing were sent; null where nothing was asked.
             "extensions_known": model.knows_extensions(),
             "answered_before": estimate.answered,
         }))
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Writes the report's three forms and `run.json`.

@@ -62,6 +62,19 @@ impl Batch {
         documents.flat_map(|ends| ends[0] + 1..ends[1].max(ends[0] + 1)).filter(|&i| self.trained[i as usize]).collect()
     }
 
+    /// Checks that tokens rise, and that each has one before it in its document.
+    pub(crate) fn check_predicted(&self, tokens: &[u32]) -> Result<()> {
+        let fail = |reason| Err(Error::Batch { reason });
+        if !tokens.is_sorted() || tokens.last().is_some_and(|&last| last as usize >= self.tokens()) {
+            return fail(format!("tokens must rise and be below {}", self.tokens()));
+        }
+        let documents = self.documents_of(tokens);
+        match tokens.iter().zip(documents).find(|&(&token, document)| token == self.cu_seqlens[document as usize]) {
+            Some((token, _)) => fail(format!("token {token} is the first of its document: nothing predicts it")),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that the parts fit together and that ids are below `vocab_size`.
     ///
     /// # Errors
@@ -95,6 +108,10 @@ mod tests {
         assert_eq!((batch.documents(), batch.documents_of(&[0, 2, 3, 5])), (3, vec![0, 0, 2, 2]));
         assert_eq!(batch.supervised(), [2, 5], "a first token is never predicted from the document before");
         assert!(batch.check(8).is_ok());
+        assert!(batch.check_predicted(&[1, 2, 4]).is_ok());
+        for (bad, reason) in [(vec![1, 3], "token 3 is the first"), (vec![2, 1], "must rise"), (vec![5, 6], "below 6")] {
+            assert!(batch.check_predicted(&bad).unwrap_err().to_string().contains(reason), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,20 +1,33 @@
-//! Checkpoints: everything that a run needs to continue bit for bit.
+//! Checkpoints: a model to use, and everything that a run needs to continue bit for bit.
 //!
-//! `<dir>/checkpoints/step-000100/` holds `model.safetensors`, `optimizer.safetensors` and `state.json`. The
-//! model's weights are of the type that they train in; the f32 masters of weights in bf16 are the optimiser's. The
-//! folder is filled under another name and renamed, so one that has its name is complete.
+//! ```text
+//! checkpoints/step-000100/
+//!     config.json, model.safetensors    the model, as `Decoder::save` writes it; with value_head.safetensors and what
+//!                                       `Observer::saved` added, such as tokenizer.json
+//!     training/optimizer.safetensors    the optimiser's moments, and the f32 masters of weights in bf16
+//!     training/low_rank.safetensors     low-rank updates, of which model.safetensors holds the sums with their weights
+//!     training/state.json               steps taken, and what makes the run this one
+//! ```
+//!
+//! No tensor is in two of the files. What only training needs has a folder of its own because vLLM takes every `*.safetensors`
+//! beside `config.json` for weights. The folder is filled under another name and renamed, so one that has its name is complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use janus_infer::ModelConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::file::{AtPath, write_folder, write_whole};
+use crate::file::{AtPath, remove_folder, write_folder, write_whole};
 use crate::reference::hash_row;
 use crate::{AdamW, Decoder, Error, Result, TokenRow, TrainConfig};
 
+/// Where a run's folder has its checkpoints.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 const PREFIX: &str = "step-";
+const TRAINING: &str = "training";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const LOW_RANK: &str = "low_rank.safetensors";
+const STATE: &str = "state.json";
 
 /// What makes two runs the same run, as hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,25 +39,35 @@ pub struct Fingerprint {
     pub objective: String,
     /// Of the model's architecture.
     pub model: String,
-    /// Of every token and mark of the rows.
+    /// Of the low-rank updates' config.
+    pub low_rank: String,
+    /// Of every value of the weights that do not train, which a checkpoint does not bring back.
+    pub frozen: String,
+    /// Of every token and mark of the rows, and of the held-out ones.
     pub data: String,
 }
 
 impl Fingerprint {
     /// The fingerprint of a run. How often checkpoints are written, how many are kept, and whether activations are
     /// computed again is left out.
-    pub fn new(config: &TrainConfig, objective: &str, model: &ModelConfig, rows: &[TokenRow]) -> Self {
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn new(config: &TrainConfig, objective: &str, decoder: &Decoder, rows: &[TokenRow], held_out: &[TokenRow]) -> Result<Self> {
         let settings = TrainConfig { checkpoint_every: None, keep_last: 1, activation_checkpointing: false, ..config.clone() };
         let mut data = blake3::Hasher::new();
-        for row in rows {
-            hash_row(&mut data, row);
+        for rows in [rows, held_out] {
+            data.update(&(rows.len() as u64).to_le_bytes());
+            rows.iter().for_each(|row| hash_row(&mut data, row));
         }
-        Self {
+        Ok(Self {
             config: blake3::hash(format!("{settings:?}").as_bytes()).to_string(),
             objective: blake3::hash(objective.as_bytes()).to_string(),
-            model: blake3::hash(model.to_json().as_bytes()).to_string(),
+            model: blake3::hash(decoder.config().to_json().as_bytes()).to_string(),
+            low_rank: blake3::hash(format!("{:?}", decoder.lora()).as_bytes()).to_string(),
+            frozen: decoder.frozen_fingerprint()?,
             data: data.finalize().to_string(),
-        }
+        })
     }
 
     /// The first part in which the two differ.
@@ -53,6 +76,8 @@ impl Fingerprint {
             ("config", &self.config, &other.config),
             ("objective", &self.objective, &other.objective),
             ("model", &self.model, &other.model),
+            ("low-rank config", &self.low_rank, &other.low_rank),
+            ("set of frozen weights", &self.frozen, &other.frozen),
             ("data", &self.data, &other.data),
         ];
         parts.into_iter().find(|(_, a, b)| a != b).map(|(name, ..)| name)
@@ -83,7 +108,7 @@ impl Checkpoint {
     /// # Errors
     /// If the folder exists but cannot be read.
     pub fn list(dir: &Path) -> Result<Vec<Self>> {
-        let folder = dir.join("checkpoints");
+        let folder = dir.join(CHECKPOINTS);
         if !folder.exists() {
             return Ok(Vec::new());
         }
@@ -99,26 +124,40 @@ impl Checkpoint {
         Ok(found)
     }
 
-    /// Writes a checkpoint of a run's folder and deletes all but the newest `keep_last`.
+    /// Writes a checkpoint of a run's folder, has `saved` add to its model folder, and deletes all but the newest `keep_last`.
     ///
     /// # Errors
-    /// If a file cannot be written.
-    pub fn write(dir: &Path, decoder: &Decoder, optimizer: &AdamW, fingerprint: &Fingerprint, keep_last: usize) -> Result<Self> {
+    /// If a file cannot be written, or what `saved` fails with; no checkpoint is changed then.
+    pub fn write(
+        dir: &Path,
+        decoder: &Decoder,
+        optimizer: &AdamW,
+        fingerprint: &Fingerprint,
+        keep_last: usize,
+        saved: &mut dyn FnMut(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let step = optimizer.steps();
-        let path = dir.join("checkpoints").join(format!("{PREFIX}{step:06}"));
+        let path = dir.join(CHECKPOINTS).join(format!("{PREFIX}{step:06}"));
         write_folder(&path, |folder| {
-            decoder.save_weights(&folder.join("model.safetensors"))?;
-            optimizer.save(&folder.join("optimizer.safetensors"))?;
-            let state = folder.join("state.json");
+            decoder.save(folder)?;
+            let training = folder.join(TRAINING);
+            fs::create_dir_all(&training).at(&training)?;
+            decoder.save_low_rank(&training.join(LOW_RANK))?;
+            optimizer.save(&training.join(OPTIMIZER))?;
+            let state = training.join(STATE);
             let text = serde_json::to_string_pretty(&State { step, fingerprint: fingerprint.clone() })
                 .map_err(|error| Error::Malformed { path: state.clone(), reason: error.to_string() })?;
-            write_whole(&state, text.as_bytes())
+            write_whole(&state, text.as_bytes())?;
+            saved(folder)
         })?;
-        let all = Self::list(dir)?;
-        for old in &all[..all.len().saturating_sub(keep_last)] {
-            fs::remove_dir_all(&old.path).at(&old.path)?;
-        }
+        Self::prune(dir, keep_last)?;
         Ok(Self { path, step })
+    }
+
+    /// Deletes all but the newest `keep_last` of a run's folder.
+    pub(crate) fn prune(dir: &Path, keep_last: usize) -> Result<()> {
+        let all = Self::list(dir)?;
+        all[..all.len().saturating_sub(keep_last)].iter().try_for_each(|old| remove_folder(&old.path))
     }
 
     /// Sets the decoder's parameters and gives the optimiser back.
@@ -132,15 +171,16 @@ impl Checkpoint {
         fingerprint: &Fingerprint,
         trains: impl Fn(&str) -> bool,
     ) -> Result<AdamW> {
-        let path = self.path.join("state.json");
+        let training = self.path.join(TRAINING);
+        let path = training.join(STATE);
         let text = fs::read_to_string(&path).at(&path)?;
         let state: State =
             serde_json::from_str(&text).map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
         if let Some(what) = state.fingerprint.difference(fingerprint) {
             return Err(Error::OtherRun { path: self.path.clone(), what });
         }
-        let optimizer = AdamW::load(&self.path.join("optimizer.safetensors"), config.adamw(), state.step, decoder, trains)?;
-        decoder.restore_weights(&self.path.join("model.safetensors"))?;
+        let optimizer = AdamW::load(&training.join(OPTIMIZER), config.adamw(), state.step, decoder, trains)?;
+        decoder.restore(&self.path, &training.join(LOW_RANK))?;
         Ok(optimizer)
     }
 }

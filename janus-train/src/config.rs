@@ -63,6 +63,20 @@ pub struct TrainConfig {
     /// Ends the run when the held-out rows show no more gain.
     #[serde(default)]
     pub early_stop: Option<EarlyStop>,
+    /// Whose model is kept in `best/`; none: that of [`early_stop`](Self::early_stop), if it is set.
+    #[serde(default)]
+    pub keep_best: Option<KeepBest>,
+}
+
+/// Which evaluation of the held-out rows is the best.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepBest {
+    /// `loss`, or a figure of the objective such as `accuracy`.
+    pub metric: String,
+    /// Whether more is better.
+    #[serde(default)]
+    pub higher_is_better: bool,
 }
 
 /// When to end a run before its last step.
@@ -70,13 +84,19 @@ pub struct TrainConfig {
 #[serde(deny_unknown_fields)]
 pub struct EarlyStop {
     /// What is watched: `loss`, or a figure of the objective such as `accuracy`. The model of the best evaluation is
-    /// kept in `best/`.
+    /// kept in `best/`, unless [`TrainConfig::keep_best`] names another.
     pub metric: String,
     /// Whether more is better.
     #[serde(default)]
     pub higher_is_better: bool,
     /// Evaluations in a row without a new best after which the run ends.
     pub patience: usize,
+}
+
+impl EarlyStop {
+    pub(crate) fn best(&self) -> KeepBest {
+        KeepBest { metric: self.metric.clone(), higher_is_better: self.higher_is_better }
+    }
 }
 
 fn one() -> usize {
@@ -119,12 +139,18 @@ impl TrainConfig {
             examples_per_micro_batch: None,
             evaluate_every: None,
             early_stop: None,
+            keep_best: None,
         }
     }
 
     /// The optimiser's part.
     pub fn adamw(&self) -> AdamWConfig {
         AdamWConfig { betas: self.betas, eps: self.eps, weight_decay: self.weight_decay, eight_bit_block: self.eight_bit_block }
+    }
+
+    /// Which model is kept in `best/`.
+    pub(crate) fn best(&self) -> Option<KeepBest> {
+        self.keep_best.clone().or_else(|| self.early_stop.as_ref().map(EarlyStop::best))
     }
 
     /// The learning rate of step `step`, counted from 0.
@@ -159,6 +185,12 @@ impl TrainConfig {
             ),
             ("evaluate_every", format!("{:?}", self.evaluate_every), "at least 1", self.evaluate_every != Some(0)),
             ("early_stop.patience", "0".into(), "at least 1", self.early_stop.as_ref().is_none_or(|early_stop| early_stop.patience > 0)),
+            (
+                "warmup_steps",
+                format!("{} of {} steps", self.warmup_steps, self.steps),
+                "fewer than the run's steps, else the learning rate never reaches its peak",
+                self.warmup_steps == 0 || self.warmup_steps < self.steps,
+            ),
             ("keep_last", self.keep_last.to_string(), "at least 1", self.keep_last >= 1),
         ];
         match rules.into_iter().find(|rule| !rule.3) {
@@ -189,6 +221,7 @@ mod tests {
             (TrainConfig { lr: f64::NAN, ..good.clone() }, "lr"),
             (TrainConfig { betas: (0.9, 1.0), ..good.clone() }, "betas"),
             (TrainConfig { clip_norm: Some(0.0), ..good.clone() }, "clip_norm"),
+            (TrainConfig { warmup_steps: 3, ..good.clone() }, "warmup_steps is 3 of 3 steps"),
         ] {
             assert!(bad.check().unwrap_err().to_string().starts_with(field));
         }

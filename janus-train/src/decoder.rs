@@ -11,7 +11,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use janus_infer::ModelConfig;
 use rand::Rng;
 
+use crate::gradients::on_cpu;
 use crate::ops::slot::Slot;
+use crate::ops::storage::Values;
 use crate::ops::{
     AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable, decoder_into, embedding, linear_logprobs_into, segment_sum,
 };
@@ -172,12 +174,18 @@ impl Decoder {
     pub fn fingerprint(&self) -> Result<String> {
         let mut hash = blake3::Hasher::new();
         hash.update(self.config.to_json().as_bytes());
-        for (name, weight) in &self.weights {
-            hash.update(name.as_bytes());
-            for value in weight.flatten_all()?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec1::<f32>()? {
-                hash.update(&value.to_le_bytes());
-            }
-        }
+        self.weights.iter().try_for_each(|(name, weight)| hash_weight(&mut hash, name, weight))?;
+        Ok(hash.finalize().to_string())
+    }
+
+    /// A hash of every value of the weights that do not train; of nothing if all do.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub(crate) fn frozen_fingerprint(&self) -> Result<String> {
+        let mut hash = blake3::Hasher::new();
+        let mut frozen = self.weights.iter().filter(|(name, _)| !self.parameters.contains_key(*name));
+        frozen.try_for_each(|(name, weight)| hash_weight(&mut hash, name, weight))?;
         Ok(hash.finalize().to_string())
     }
 
@@ -270,28 +278,47 @@ impl Decoder {
     /// `Batch::ids`, rising; none may be the first of its document.
     ///
     /// # Errors
-    /// As [`hidden`](Self::hidden); [`Error::NoHead`] if the model has no language-model head.
+    /// As [`hidden`](Self::hidden); [`Error::NoHead`] if the model has no language-model head. Both are found before the model
+    /// computes anything.
     pub fn logprobs_at(&self, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
+        self.head()?;
+        batch.check(self.config.vocab_size)?;
+        batch.check_predicted(&tokens)?;
         self.logprobs_of(&self.hidden(batch)?, batch, tokens)
     }
 
     /// [`logprobs_at`](Self::logprobs_at) by hidden states that are there.
     pub(crate) fn logprobs_of(&self, hidden: &Tensor, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
-        let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
-        let head = self.weights.get(name).ok_or(Error::NoHead { name })?;
-        let documents = batch.documents_of(&tokens);
-        if let Some(first) = tokens.iter().zip(documents).find(|&(&token, d)| token == batch.cu_seqlens[d as usize]) {
-            return Err(Error::Batch { reason: format!("token {} is the first of its document: nothing predicts it", first.0) });
-        }
+        let (name, head) = self.head()?;
+        batch.check_predicted(&tokens)?;
         let targets: Vec<u32> = tokens.iter().map(|&i| batch.ids[i as usize]).collect();
         let rows: Vec<u32> = tokens.iter().map(|&i| i - 1).collect();
         Ok(Logprobs { values: linear_logprobs_into(hidden, head, &rows, &targets, self.slots.get(name).cloned())?, tokens })
+    }
+
+    /// The language-model head and its name.
+    pub(crate) fn head(&self) -> Result<(&'static str, &Tensor)> {
+        let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
+        Ok((name, self.weights.get(name).ok_or(Error::NoHead { name })?))
     }
 
     /// The weight of a name that the config implies.
     fn weight(&self, name: &str) -> &Tensor {
         &self.weights[name]
     }
+}
+
+/// Feeds a weight's name and its values, in f32, to a hash.
+fn hash_weight(hash: &mut blake3::Hasher, name: &str, weight: &Tensor) -> Result<()> {
+    hash.update(name.as_bytes());
+    let wide = on_cpu(weight)?.to_dtype(DType::F32)?;
+    let mut bytes = vec![0; 1 << 16];
+    for values in Values::of(&wide)?.chunks(bytes.len() / 4) {
+        let bytes = &mut bytes[..4 * values.len()];
+        bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+        hash.update(bytes);
+    }
+    Ok(())
 }
 
 /// Normal numbers by the Box-Muller transform, computed in f64.

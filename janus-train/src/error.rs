@@ -103,25 +103,25 @@ pub enum Error {
         /// The parameter.
         name: String,
     },
-    /// A loss or gradient that is infinite or not a number.
+    /// A loss, gradient or weight that is infinite or not a number.
     #[error(
-        "step {step}: {what} is {value}, not finite; rows of the step: {rows:?}; look at these rows, or lower the learning rate; {}",
-        good(checkpoint.as_deref())
+        "step {step}: {what} is {value}, not finite; rows of the step: {rows:?}; look at these rows, or start another run, in another folder, with a lower learning rate{}",
+        way_out(checkpoint.as_deref())
     )]
     NotFinite {
         /// Optimiser step.
         step: u64,
-        /// `loss` or `grad_norm`.
-        what: &'static str,
+        /// `loss`, `grad_norm`, `held-out loss`, the name of a weight, ...
+        what: String,
         /// Its value.
         value: f64,
-        /// Indices of the rows that were used.
+        /// Indices of the rows that were used; where it was found on held-out rows, of these.
         rows: Vec<usize>,
-        /// The last good checkpoint, if the run has one.
+        /// The run's newest checkpoint, if it has one: a model folder of finite weights to start another run from.
         checkpoint: Option<PathBuf>,
     },
     /// A figure that the objective does not report.
-    #[error("early_stop.metric is {got}: the held-out rows have {}", known.join(", "))]
+    #[error("the metric of early_stop or keep_best is {got}: the held-out rows have {}", known.join(", "))]
     NoFigure {
         /// As set.
         got: String,
@@ -156,8 +156,16 @@ pub enum Error {
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
-        /// `config`, `objective`, `model` or `data`.
+        /// `config`, `objective`, `model`, `low-rank config`, `set of frozen weights` or `data`.
         what: &'static str,
+    },
+    /// A run's folder that another run works in.
+    #[error("{}: another run is at work here{}: wait for it, or give another folder", path.display(), of_process(*process))]
+    Busy {
+        /// The run's folder.
+        path: PathBuf,
+        /// The other run's process, if it told.
+        process: Option<u32>,
     },
     /// The model's config or weights could not be read.
     #[error(transparent)]
@@ -167,8 +175,14 @@ pub enum Error {
     Candle(#[from] candle_core::Error),
 }
 
-fn good(checkpoint: Option<&std::path::Path>) -> String {
-    checkpoint.map_or_else(|| "there is no checkpoint yet".into(), |path| format!("the last good checkpoint is {}", path.display()))
+fn way_out(checkpoint: Option<&std::path::Path>) -> String {
+    checkpoint.map_or_else(String::new, |path| {
+        format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
+    })
+}
+
+fn of_process(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" (process {process})"))
 }
 
 /// The crate's result.

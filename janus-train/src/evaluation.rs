@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::EarlyStop;
+use crate::config::{EarlyStop, KeepBest};
 use crate::file::{AtPath, write_whole};
 use crate::{Error, Result};
 
@@ -48,9 +48,11 @@ impl Evaluations {
         Ok(Self { all: all.into_iter().filter(|evaluation| evaluation.step <= steps).collect() })
     }
 
-    /// Adds one, in the place of an earlier one of the same step, and writes the file.
-    pub(crate) fn add(&mut self, path: &Path, evaluation: Evaluation) -> Result<()> {
+    /// Adds one, in the place of an earlier one of the same step, and writes the file. Says whether there was none.
+    pub(crate) fn add(&mut self, path: &Path, evaluation: Evaluation) -> Result<bool> {
+        let before = self.all.len();
         self.all.retain(|earlier| earlier.step < evaluation.step);
+        let new = self.all.len() == before;
         self.all.push(evaluation);
         let mut text = String::new();
         for evaluation in &self.all {
@@ -58,7 +60,8 @@ impl Evaluations {
             text.push_str(&line.map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?);
             text.push('\n');
         }
-        write_whole(path, text.as_bytes())
+        write_whole(path, text.as_bytes())?;
+        Ok(new)
     }
 
     pub(crate) fn all(&self) -> &[Evaluation] {
@@ -66,7 +69,7 @@ impl Evaluations {
     }
 
     /// Evaluations since the best, the earliest of equally good ones; none if there is no evaluation.
-    fn since_best(&self, rule: &EarlyStop) -> Result<Option<usize>> {
+    fn since_best(&self, rule: &KeepBest) -> Result<Option<usize>> {
         let mut best: Option<(usize, f64)> = None;
         for (i, evaluation) in self.all.iter().enumerate() {
             let Some(value) = evaluation.metric(&rule.metric) else {
@@ -82,13 +85,13 @@ impl Evaluations {
     }
 
     /// Whether the newest is the best so far.
-    pub(crate) fn is_best(&self, rule: &EarlyStop) -> Result<bool> {
+    pub(crate) fn is_best(&self, rule: &KeepBest) -> Result<bool> {
         Ok(self.since_best(rule)? == Some(0))
     }
 
     /// Whether there has been no new best for as long as the rule waits.
     pub(crate) fn at_end(&self, rule: &EarlyStop) -> Result<bool> {
-        Ok(self.since_best(rule)?.is_some_and(|since| since >= rule.patience))
+        Ok(self.since_best(&rule.best())?.is_some_and(|since| since >= rule.patience))
     }
 }
 
@@ -109,14 +112,14 @@ mod tests {
         for (step, accuracy) in [(1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6)] {
             let figures = BTreeMap::from([("accuracy".to_string(), accuracy)]);
             evaluations.add(&path, Evaluation { step, loss: 1.0, figures }).unwrap();
-            ends.push((evaluations.is_best(&rule(true)).unwrap(), evaluations.at_end(&rule(true)).unwrap()));
+            ends.push((evaluations.is_best(&rule(true).best()).unwrap(), evaluations.at_end(&rule(true)).unwrap()));
         }
         assert_eq!(ends, [(true, false), (true, false), (false, false), (false, true)]);
         assert!(evaluations.at_end(&rule(false)).unwrap(), "the lowest came first");
         let cut = Evaluations::open(&path, 2).unwrap();
         assert_eq!(cut.all().len(), 2);
         assert!(!cut.at_end(&rule(true)).unwrap());
-        let error = cut.is_best(&EarlyStop { metric: "accurcy".into(), ..rule(true) }).unwrap_err().to_string();
+        let error = cut.is_best(&KeepBest { metric: "accurcy".into(), higher_is_better: true }).unwrap_err().to_string();
         assert!(error.contains("accurcy") && error.contains("loss, accuracy"), "{error}");
     }
 }

@@ -1,12 +1,8 @@
-//! Files and folders that appear whole or not at all, and weights in them.
+//! Files and folders that appear whole or not at all.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
-
-use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Dtype, TensorView, serialize};
+use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
@@ -21,134 +17,131 @@ impl<T> AtPath<T> for std::io::Result<T> {
     }
 }
 
+/// Ends the name of what is not whole yet, or not any more.
+const PARTIAL: &str = ".partial";
+/// Ends the name of a whole folder in the place of which another comes.
+const OLD: &str = ".old";
+
 /// Writes a file under a temporary name, syncs it and renames it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = sibling(path);
+    write_streamed(path, |file| file.write_all(bytes).at(path))
+}
+
+/// [`write_whole`] by what writes the file.
+pub(crate) fn write_streamed(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let temporary = sibling(path, PARTIAL);
     let mut file = File::create(&temporary).at(&temporary)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).at(&temporary)?;
+    write(&mut file)?;
+    file.sync_all().at(&temporary)?;
     fs::rename(&temporary, path).at(path)
 }
 
-/// Fills a folder under a temporary name and renames it; a folder of that name is replaced.
+/// Fills a folder under a temporary name and renames it; a folder of that name is renamed away before and deleted after.
 pub(crate) fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let temporary = sibling(path);
-    if temporary.exists() {
-        fs::remove_dir_all(&temporary).at(&temporary)?;
-    }
+    let temporary = sibling(path, PARTIAL);
+    remove(&temporary)?;
     fs::create_dir_all(&temporary).at(&temporary)?;
     if let Err(error) = fill(&temporary) {
         // What was written of it would only keep a full disk full.
         let _ = fs::remove_dir_all(&temporary);
         return Err(error);
     }
+    let old = set_aside(path, OLD)?;
+    fs::rename(&temporary, path).at(path)?;
+    remove(&old)
+}
+
+/// Deletes a folder that may be there: under its name it is whole until it is gone.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    remove(&set_aside(path, PARTIAL)?)
+}
+
+/// Gives a folder that may be there another name, which is returned.
+fn set_aside(path: &Path, end: &str) -> Result<PathBuf> {
+    let aside = sibling(path, end);
+    remove(&aside)?;
     if path.exists() {
-        fs::remove_dir_all(path).at(path)?;
+        fs::rename(path, &aside).at(path)?;
     }
-    fs::rename(&temporary, path).at(path)
+    Ok(aside)
 }
 
-fn sibling(path: &Path) -> std::path::PathBuf {
+/// Clears a folder of what a kill left in the middle of one of the functions above. A folder that was to be replaced comes
+/// back if the kill came before the new one had its name.
+pub(crate) fn clean(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).at(folder)? {
+        let path = entry.at(folder)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(name) = name.strip_prefix('.') else { continue };
+        match name.strip_suffix(OLD).map(|name| folder.join(name)) {
+            Some(whole) if !whole.exists() => fs::rename(&path, &whole).at(&path)?,
+            Some(_) => remove(&path)?,
+            None if name.ends_with(PARTIAL) => remove(&path)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path).at(path),
+        Ok(_) => fs::remove_file(path).at(path),
+    }
+}
+
+fn sibling(path: &Path, end: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.partial"))
+    path.with_file_name(format!(".{name}{end}"))
 }
 
-/// Numbers of a tensor that is written.
-pub(crate) enum Data {
-    F32(Vec<f32>),
-    /// The bits of bf16 numbers.
-    Bf16(Vec<u16>),
-    U8(Vec<u8>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Data {
-    /// The numbers of a tensor in bf16, or in f32.
-    pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
-        let values = tensor.flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-        Ok(match tensor.dtype() {
-            DType::BF16 => Self::Bf16(values.into_iter().map(|value| (value.to_bits() >> 16) as u16).collect()),
-            _ => Self::F32(values),
-        })
+    fn folder(path: &Path, text: &str) {
+        fs::create_dir_all(path).unwrap();
+        fs::write(path.join("file"), text).unwrap();
     }
 
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::F32(values) => values.len(),
-            Self::Bf16(values) => values.len(),
-            Self::U8(values) => values.len(),
-        }
+    /// Names and contents of the folders in `dir`.
+    fn folders(dir: &Path) -> Vec<(String, String)> {
+        let mut found: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path().join("file")).unwrap()))
+            .collect();
+        found.sort();
+        found
     }
 
-    fn bytes(self) -> (Dtype, Vec<u8>) {
-        match self {
-            Self::F32(values) => (Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            Self::Bf16(values) => (Dtype::BF16, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            Self::U8(values) => (Dtype::U8, values),
-        }
-    }
-}
+    #[test]
+    fn a_folder_is_replaced_whole_and_a_kill_in_between_loses_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let write = |text: &str| write_folder(&at("model"), |path| fs::write(path.join("file"), text).at(path));
+        write("one").unwrap();
+        write("two").unwrap();
+        let failed = write_folder(&at("model"), |path| Err(Error::Malformed { path: path.into(), reason: "full".into() }));
+        assert!(failed.is_err());
+        assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
 
-impl Default for Data {
-    fn default() -> Self {
-        Self::U8(Vec::new())
-    }
-}
-
-impl From<Vec<f32>> for Data {
-    fn from(values: Vec<f32>) -> Self {
-        Self::F32(values)
-    }
-}
-
-impl From<Vec<u8>> for Data {
-    fn from(values: Vec<u8>) -> Self {
-        Self::U8(values)
-    }
-}
-
-/// Writes tensors as safetensors, in an order that depends on their names only.
-pub(crate) fn write_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (String, &'a [usize], Data)>) -> Result<()> {
-    let malformed = |error: safetensors::SafeTensorError| Error::Malformed { path: path.into(), reason: error.to_string() };
-    let bytes: Vec<_> = tensors.into_iter().map(|(name, shape, data)| (name, shape, data.bytes())).collect();
-    let views = bytes
-        .iter()
-        .map(|(name, shape, (dtype, bytes))| Ok((name.as_str(), TensorView::new(*dtype, shape.to_vec(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(malformed)?;
-    // transformers refuses a file that does not say what wrote it.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    write_whole(path, &serialize(views, Some(metadata)).map_err(malformed)?)
-}
-
-/// Reads safetensors as f32.
-pub(crate) struct Tensors<'a> {
-    path: &'a Path,
-    tensors: HashMap<String, Tensor>,
-}
-
-impl<'a> Tensors<'a> {
-    pub(crate) fn read(path: &'a Path, device: &Device) -> Result<Self> {
-        fs::metadata(path).at(path)?;
-        Ok(Self { path, tensors: candle_core::safetensors::load(path, device)? })
-    }
-
-    /// The tensor of this name, which must have this shape.
-    pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        Ok(self.find(name, shape)?.to_dtype(DType::F32)?)
-    }
-
-    /// The bytes of the tensor of this name, which must have this shape.
-    pub(crate) fn take_u8(&mut self, name: &str, shape: &[usize]) -> Result<Vec<u8>> {
-        Ok(self.find(name, shape)?.to_dtype(DType::U8)?.to_vec1()?)
-    }
-
-    fn find(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let Some(tensor) = self.tensors.remove(name) else {
-            return Err(Error::MissingTensor { path: self.path.into(), name: name.into() });
-        };
-        if tensor.dims() != shape {
-            let (got, expected) = (tensor.dims().to_vec(), shape.to_vec());
-            return Err(Error::TensorShape { path: self.path.into(), name: name.into(), got, expected });
-        }
-        Ok(tensor)
+        // Killed between the two renames: the old one comes back. After them: it goes.
+        fs::rename(at("model"), at(".model.old")).unwrap();
+        folder(&at(".model.partial"), "three");
+        clean(dir.path()).unwrap();
+        assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
+        folder(&at(".model.old"), "one");
+        // Killed while a folder was deleted: it does not come back.
+        folder(&at(".step-000002.partial"), "half");
+        clean(dir.path()).unwrap();
+        assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
+        remove_folder(&at("model")).unwrap();
+        remove_folder(&at("model")).unwrap();
+        assert_eq!(folders(dir.path()), []);
     }
 }

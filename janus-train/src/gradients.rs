@@ -94,6 +94,12 @@ pub(crate) fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&candle_core::Device::Cpu)?.contiguous()?)
 }
 
+/// The first number that is infinite or not a number.
+pub(crate) fn first_not_finite(values: &[f32]) -> Option<f64> {
+    let first = |part: &[f32]| part.iter().find(|value| !value.is_finite()).map(|&value| f64::from(value));
+    values.par_chunks(ELEMENTS).find_map_first(first)
+}
+
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let values = Values::of(tensor)?;
     let parts: Vec<f64> = values

@@ -35,6 +35,7 @@ mod error;
 mod evaluation;
 mod file;
 mod gradients;
+mod lock;
 mod matrix;
 mod memory;
 mod metrics;
@@ -47,13 +48,14 @@ mod schedule;
 mod scratch;
 mod simd;
 mod tensorboard;
+mod tensors;
 mod trainer;
 
 pub use batch::Batch;
 /// The candle that the tensors here are of: `janus_train::candle_core::Device`.
 pub use candle_core;
 pub use checkpoint::{Checkpoint, Fingerprint};
-pub use config::{EarlyStop, TrainConfig};
+pub use config::{EarlyStop, KeepBest, TrainConfig};
 pub use decoder::{Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD, WeightType};
 pub use error::{Error, Result};
 pub use evaluation::Evaluation;

@@ -4,11 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::evaluation::Evaluation;
 use crate::file::{AtPath, write_whole};
-use crate::tensorboard::{Scalars, event_file};
+use crate::tensorboard::{event, head};
 use crate::{Error, Figures, Result};
 
 /// Figures of one optimiser step.
@@ -31,7 +32,7 @@ pub struct StepMetrics {
     /// Figures of the objective: `accuracy`, `margin`.
     #[serde(flatten)]
     pub figures: Figures,
-    /// Seconds that the step took. Not written to `metrics.jsonl`, which is equal for equal runs.
+    /// Seconds that the step took. Written to `timing.jsonl`, since `metrics.jsonl` is equal for equal runs.
     #[serde(skip)]
     pub seconds: f64,
 }
@@ -43,66 +44,122 @@ impl StepMetrics {
     }
 }
 
-/// `metrics.jsonl`: one line for each step.
+/// A line of `timing.jsonl`.
+#[derive(Serialize, Deserialize)]
+struct Timing {
+    step: u64,
+    seconds: f64,
+    tokens_per_second: f64,
+}
+
+/// What a run writes down of its steps as it goes: `metrics.jsonl`, `timing.jsonl`, and both metrics and evaluations in
+/// `tensorboard/`.
 pub(crate) struct Log {
-    path: PathBuf,
-    file: File,
+    metrics: Appended,
+    timing: Appended,
+    events: Appended,
 }
 
 impl Log {
-    /// Opens the file with exactly the lines of the first `steps` steps.
-    pub(crate) fn open(path: &Path, steps: u64) -> Result<Self> {
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.at(path)?,
-        };
-        let kept: String = text.split_inclusive('\n').take(steps as usize).filter(|line| line.ends_with('\n')).collect();
-        let lines = kept.lines().count() as u64;
-        if lines < steps {
+    /// Opens the files with exactly the lines of the first `steps` steps; those of `timing.jsonl` are as many as are there.
+    pub(crate) fn open(dir: &Path, steps: u64, evaluations: &[Evaluation]) -> Result<Self> {
+        let path = dir.join("metrics.jsonl");
+        let kept: Vec<String> = whole_lines(&path)?.into_iter().take(steps as usize).collect();
+        if (kept.len() as u64) < steps {
+            let lines = kept.len();
             let reason =
                 format!("{lines} whole lines, but the checkpoint is at step {steps}: restore the file or start in an empty folder");
-            return Err(Error::Malformed { path: path.into(), reason });
+            return Err(Error::Malformed { path, reason });
         }
-        write_whole(path, kept.as_bytes())?;
-        Ok(Self { path: path.into(), file: OpenOptions::new().append(true).open(path).at(path)? })
-    }
-
-    pub(crate) fn write(&mut self, metrics: &StepMetrics) -> Result<()> {
-        let mut line =
-            serde_json::to_string(metrics).map_err(|error| Error::Malformed { path: self.path.clone(), reason: error.to_string() })?;
-        line.push('\n');
-        self.file.write_all(line.as_bytes()).at(&self.path)
-    }
-
-    /// Writes the event file that TensorBoard shows, from the lines so far and the evaluations.
-    pub(crate) fn write_tensorboard(&self, dir: &Path, evaluations: &[Evaluation]) -> Result<()> {
-        let text = std::fs::read_to_string(&self.path).at(&self.path)?;
-        let lines = text.lines().map(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>);
-        let lines = lines
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::Malformed { path: self.path.clone(), reason: error.to_string() })?;
-        let mut names: Vec<(u64, Vec<(String, f64)>)> = Vec::with_capacity(lines.len() + evaluations.len());
-        for line in &lines {
-            let step = line.get("step").and_then(serde_json::Value::as_u64).unwrap_or(0);
-            let numbers = line.iter().filter(|(name, _)| *name != "step").filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
-            names.push((step, numbers.map(|(name, value)| (format!("train/{name}"), value)).collect()));
+        let (mut events, mut evaluations) = (head(), evaluations.iter().peekable());
+        for line in &kept {
+            let (step, record) = metrics_event(&path, line)?;
+            // An evaluation before any step comes first.
+            while let Some(earlier) = evaluations.next_if(|evaluation| evaluation.step < step) {
+                events.extend(evaluation_event(earlier));
+            }
+            events.extend(record);
         }
-        for evaluation in evaluations {
-            let loss = std::iter::once(("held_out/loss".to_string(), evaluation.loss));
-            let figures = evaluation.figures.iter().map(|(name, &value)| (format!("held_out/{name}"), value));
-            names.push((evaluation.step, loss.chain(figures).collect()));
-        }
-        let scalars: Vec<Scalars<'_>> = names
-            .iter()
-            .map(|(step, values)| Scalars { step: *step, values: values.iter().map(|(name, value)| (name.as_str(), *value)).collect() })
-            .collect();
+        evaluations.for_each(|evaluation| events.extend(evaluation_event(evaluation)));
+        let timing = dir.join("timing.jsonl");
+        let of_kept = |line: &String| serde_json::from_str::<Timing>(line).is_ok_and(|line| line.step <= steps);
+        let timed: String = whole_lines(&timing)?.into_iter().filter(of_kept).collect();
         let folder = dir.join("tensorboard");
         std::fs::create_dir_all(&folder).at(&folder)?;
-        write_whole(&folder.join("events.out.tfevents.0.janus"), &event_file(&scalars))
+        Ok(Self {
+            metrics: Appended::open(path, kept.concat().as_bytes())?,
+            timing: Appended::open(timing, timed.as_bytes())?,
+            events: Appended::open(folder.join("events.out.tfevents.0.janus"), &events)?,
+        })
+    }
+
+    pub(crate) fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
+        let line = self.metrics.line(metrics)?;
+        self.events.add(&metrics_event(&self.metrics.path, &line)?.1)?;
+        let timing = Timing { step: metrics.step, seconds: metrics.seconds, tokens_per_second: metrics.tokens_per_second() };
+        self.timing.line(&timing).map(drop)
+    }
+
+    pub(crate) fn evaluation(&mut self, evaluation: &Evaluation) -> Result<()> {
+        self.events.add(&evaluation_event(evaluation))
     }
 
     /// Makes sure that the lines are on disk, before a checkpoint that counts on them.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.file.sync_all().at(&self.path)
+        self.metrics.file.sync_all().at(&self.metrics.path)
     }
+}
+
+/// A file that grows at its end.
+struct Appended {
+    path: PathBuf,
+    file: File,
+}
+
+impl Appended {
+    /// Writes the file with these bytes, to go on from.
+    fn open(path: PathBuf, bytes: &[u8]) -> Result<Self> {
+        write_whole(&path, bytes)?;
+        let file = OpenOptions::new().append(true).open(&path).at(&path)?;
+        Ok(Self { path, file })
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).at(&self.path)
+    }
+
+    /// Adds a line of JSON and gives it back.
+    fn line(&mut self, value: &impl Serialize) -> Result<String> {
+        let text = serde_json::to_string(value).map_err(|error| malformed(&self.path, &error))?;
+        let line = format!("{text}\n");
+        self.add(line.as_bytes())?;
+        Ok(line)
+    }
+}
+
+/// The lines of a file that may be missing, each with its end; one that was cut off is left out.
+fn whole_lines(path: &Path) -> Result<Vec<String>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        text => text.at(path)?,
+    };
+    Ok(text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::to_string).collect())
+}
+
+/// The step of a line of `metrics.jsonl`, and its record for TensorBoard.
+fn metrics_event(path: &Path, line: &str) -> Result<(u64, Vec<u8>)> {
+    let line: serde_json::Map<String, Value> = serde_json::from_str(line).map_err(|error| malformed(path, &error))?;
+    let step = line.get("step").and_then(Value::as_u64).unwrap_or(0);
+    let numbers =
+        line.iter().filter(|(name, _)| *name != "step").filter_map(|(name, value)| Some((format!("train/{name}"), value.as_f64()?)));
+    Ok((step, event(step, numbers)))
+}
+
+fn evaluation_event(evaluation: &Evaluation) -> Vec<u8> {
+    let figures = evaluation.figures.iter().map(|(name, &value)| (format!("held_out/{name}"), value));
+    event(evaluation.step, std::iter::once(("held_out/loss".to_string(), evaluation.loss)).chain(figures))
+}
+
+fn malformed(path: &Path, error: &serde_json::Error) -> Error {
+    Error::Malformed { path: path.into(), reason: error.to_string() }
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 
-use crate::file::{Data, Tensors, write_tensors};
+use crate::tensors::{NamedTensor, Tensors, write_tensors};
 use crate::{Decoder, Error, Gradients, Result};
 use moments::Update;
 use state::State;
@@ -120,11 +120,22 @@ impl AdamW {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut tensors: Vec<(String, [usize; 1], Data)> = Vec::with_capacity(4 * self.states.len());
+        let mut entries = Vec::with_capacity(4 * self.states.len());
         for (name, state) in &self.states {
-            state.save(&mut |kind, data| tensors.push((format!("{kind}.{name}"), [data.len()], data)))?;
+            let of_state = state.numbers().into_iter();
+            entries.extend(of_state.map(|(kind, len, numbers)| NamedTensor { name: format!("{kind}.{name}"), shape: vec![len], numbers }));
         }
-        write_tensors(path, tensors.iter_mut().map(|(name, len, data)| (std::mem::take(name), &len[..], std::mem::take(data))))
+        write_tensors(path, entries)
+    }
+
+    /// The first parameter of which a moment or the master is infinite or not a number.
+    pub(crate) fn not_finite(&self) -> Result<Option<(String, f64)>> {
+        for (name, state) in &self.states {
+            if let Some((kind, value)) = state.not_finite()? {
+                return Ok(Some((format!("{kind} of {name}"), value)));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads what [`save`](Self::save) wrote after `steps` steps on this decoder.
@@ -132,7 +143,7 @@ impl AdamW {
     /// # Errors
     /// If the file lacks a moment or the master of a parameter that trains.
     pub fn load(path: &Path, config: AdamWConfig, steps: u64, decoder: &Decoder, trains: impl Fn(&str) -> bool) -> Result<Self> {
-        let mut tensors = Tensors::read(path, &Device::Cpu)?;
+        let mut tensors = Tensors::open(path)?;
         let mut states = BTreeMap::new();
         if steps > 0 {
             for (name, var) in decoder.parameters().iter().filter(|(name, _)| trains(name)) {

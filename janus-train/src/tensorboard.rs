@@ -1,36 +1,34 @@
 //! TensorBoard's event files: records of protocol buffers, each with checksums.
 //!
-//! A file is written anew from the run's metrics, so that it holds what they hold after any interruption, and its
-//! "wall time" is the step: equal runs give equal bytes.
+//! A file is its head and then a record for each step, so that it can be watched while it grows; its "wall time" is the
+//! step: equal runs give equal bytes.
 
-/// Numbers of one step, by name.
-pub(crate) struct Scalars<'a> {
-    pub(crate) step: u64,
-    pub(crate) values: Vec<(&'a str, f64)>,
-}
-
-/// The bytes of an event file.
-pub(crate) fn event_file(scalars: &[Scalars<'_>]) -> Vec<u8> {
-    let mut file = Vec::new();
+/// What a file begins with.
+pub(crate) fn head() -> Vec<u8> {
     // Event { wall_time = 1: double, step = 2: int64, file_version = 3: string, summary = 5: Summary }
     let mut first = double(1, 0.0);
     first.extend(bytes(3, b"brain.Event:2"));
+    let mut file = Vec::new();
     record(&mut file, &first);
-    for Scalars { step, values } in scalars {
-        let mut event = double(1, *step as f64);
-        event.extend(key(2, 0));
-        event.extend(varint(*step));
-        // Summary { value = 1: Value { tag = 1: string, simple_value = 2: float } }
-        let mut summary = Vec::new();
-        for (tag, value) in values {
-            let mut inner = bytes(1, tag.as_bytes());
-            inner.extend(key(2, 5));
-            inner.extend((*value as f32).to_le_bytes());
-            summary.extend(bytes(1, &inner));
-        }
-        event.extend(bytes(5, &summary));
-        record(&mut file, &event);
+    file
+}
+
+/// The record of a step's numbers, by name.
+pub(crate) fn event(step: u64, values: impl IntoIterator<Item = (String, f64)>) -> Vec<u8> {
+    let mut event = double(1, step as f64);
+    event.extend(key(2, 0));
+    event.extend(varint(step));
+    // Summary { value = 1: Value { tag = 1: string, simple_value = 2: float } }
+    let mut summary = Vec::new();
+    for (tag, value) in values {
+        let mut inner = bytes(1, tag.as_bytes());
+        inner.extend(key(2, 5));
+        inner.extend((value as f32).to_le_bytes());
+        summary.extend(bytes(1, &inner));
     }
+    event.extend(bytes(5, &summary));
+    let mut file = Vec::new();
+    record(&mut file, &event);
     file
 }
 
@@ -99,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_file_is_records_that_can_be_taken_apart_again() {
-        let file = event_file(&[Scalars { step: 300, values: vec![("loss", 0.5), ("lr", 1e-3)] }]);
+        let file = [head(), event(300, [("loss".to_string(), 0.5), ("lr".to_string(), 1e-3)])].concat();
         let mut rest = &file[..];
         let mut records = Vec::new();
         while !rest.is_empty() {

@@ -1,11 +1,13 @@
 //! The training loop.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::checkpoint::{Checkpoint, Fingerprint};
+use crate::checkpoint::{CHECKPOINTS, Checkpoint, Fingerprint};
 use crate::evaluation::{Evaluation, Evaluations};
-use crate::file::{AtPath, write_folder};
+use crate::file::{AtPath, clean, write_folder};
+use crate::lock::RunLock;
 use crate::metrics::Log;
 use crate::{
     AdamW, Batch, Decoder, Error, Figures, Gradients, MicroBatch, Objective, Order, Result, StepMetrics, TokenRow, TrainConfig, Weight,
@@ -29,7 +31,9 @@ pub struct Trainer<O> {
     config: TrainConfig,
     order: Order,
     optimizer: AdamW,
-    held_out: Vec<MicroBatch>,
+    held_out: Vec<TokenRow>,
+    /// The held-out rows of each micro-batch.
+    held_out_parts: Vec<Range<usize>>,
 }
 
 /// What looks on while a [`Trainer`] works. Every method may be left out.
@@ -42,6 +46,15 @@ pub trait Observer {
     /// # Errors
     /// Whatever the observer makes of it; it ends the run.
     fn evaluated(&mut self, _evaluation: &Evaluation, _decoder: &Decoder) -> Result<()> {
+        Ok(())
+    }
+
+    /// A model was written into `folder`, that of a checkpoint, `best/` or `model/`: the place for what belongs beside a model, such as
+    /// its tokenizer. The folder has another name still, and appears with all that is in it at once.
+    ///
+    /// # Errors
+    /// Whatever the observer makes of it; it ends the run, and the folder does not appear.
+    fn saved(&mut self, _folder: &Path) -> Result<()> {
         Ok(())
     }
 }
@@ -69,12 +82,12 @@ impl<O: Objective> Trainer<O> {
         }
         let mut decoder = decoder.to_dtype(config.dtype)?;
         decoder.set_activation_checkpointing(config.activation_checkpointing);
-        let lengths = checked_lengths(&decoder, &rows, per_example)?;
+        let lengths = checked_lengths(&decoder, &rows, per_example, config.tokens_per_micro_batch)?;
         objective.check(&decoder, &rows)?;
         let order = Order::new(config.seed, config.tokens_per_micro_batch, lengths)?;
         let order = order.with_examples(config.examples_per_micro_batch.unwrap_or(usize::MAX));
         let optimizer = AdamW::new(config.adamw());
-        Ok(Self { decoder, objective, rows, config, order, optimizer, held_out: Vec::new() })
+        Ok(Self { decoder, objective, rows, config, order, optimizer, held_out: Vec::new(), held_out_parts: Vec::new() })
     }
 
     /// Sets the rows to evaluate on, which are grouped into examples as the training rows are.
@@ -87,46 +100,52 @@ impl<O: Objective> Trainer<O> {
             return Err(Error::Incomplete { rows: rows.len(), per_example });
         }
         let capacity = self.config.tokens_per_micro_batch;
-        let (mut room, mut groups): (usize, Vec<Vec<usize>>) = (0, Vec::new());
-        for (example, &tokens) in checked_lengths(&self.decoder, rows, per_example)?.iter().enumerate() {
-            if tokens > capacity {
-                return Err(Error::TooLong { row: example * per_example, tokens, capacity });
-            }
-            if tokens > room || groups.is_empty() {
-                groups.push(Vec::new());
-                room = capacity;
+        let (mut room, mut parts): (usize, Vec<Range<usize>>) = (0, Vec::new());
+        for (example, tokens) in checked_lengths(&self.decoder, rows, per_example, capacity)?.into_iter().enumerate() {
+            let (start, end) = (example * per_example, (example + 1) * per_example);
+            match parts.last_mut() {
+                Some(part) if tokens <= room => part.end = end,
+                _ => {
+                    parts.push(start..end);
+                    room = capacity;
+                }
             }
             room -= tokens;
-            if let Some(group) = groups.last_mut() {
-                group.extend(example * per_example..(example + 1) * per_example);
-            }
         }
-        self.held_out = groups
-            .into_iter()
-            .map(|group| MicroBatch { batch: Batch::concat(&group.iter().map(|&row| &rows[row]).collect::<Vec<_>>()), rows: group })
-            .collect();
+        (self.held_out, self.held_out_parts) = (rows.into(), parts);
         Ok(self)
     }
 
     /// Loss and figures over the held-out rows with the model as it is; none without such rows.
     ///
     /// # Errors
-    /// If the objective fails.
+    /// [`Error::NotFinite`] for a loss or figure that is none, and if the objective fails.
     pub fn evaluate(&mut self) -> Result<Option<Evaluation>> {
         if self.held_out.is_empty() {
             return Ok(None);
         }
-        let decoder = self.decoder.detached()?;
-        let weight: Weight = self.held_out.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
+        let (decoder, step) = (self.decoder.detached()?, self.steps());
+        let micro_batch = |rows: &Range<usize>| {
+            let documents: Vec<&TokenRow> = self.held_out[rows.clone()].iter().collect();
+            MicroBatch { batch: Batch::concat(&documents), rows: rows.clone().collect() }
+        };
+        let micro_batches: Vec<MicroBatch> = self.held_out_parts.iter().map(micro_batch).collect();
+        let weight: Weight = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
         let (mut loss, mut figures) = (0.0, Figures::new());
-        for micro_batch in &self.held_out {
-            let part = self.objective.loss(&decoder, micro_batch, weight)?;
-            loss += f64::from(part.loss.to_scalar::<f32>()?);
+        for micro_batch in micro_batches {
+            let part = self.objective.loss(&decoder, &micro_batch, weight)?;
+            let value = f64::from(part.loss.to_scalar::<f32>()?);
+            // JSON has no such number, and nothing is better than it or worse.
+            let mut numbers = std::iter::once(("loss", value)).chain(part.figures.iter().map(|(&name, &value)| (name, value)));
+            if let Some((name, value)) = numbers.find(|(_, value)| !value.is_finite()) {
+                return Err(Error::NotFinite { step, what: format!("held-out {name}"), value, rows: micro_batch.rows, checkpoint: None });
+            }
+            loss += value;
             add_figures(&mut figures, part.figures);
         }
         self.objective.evaluated(&mut self.decoder, &figures);
         let figures = figures.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-        Ok(Some(Evaluation { step: self.steps(), loss, figures }))
+        Ok(Some(Evaluation { step, loss, figures }))
     }
 
     /// The settings.
@@ -164,56 +183,114 @@ impl<O: Objective> Trainer<O> {
 
     /// Trains to the config's last step in the folder `dir`, from its newest checkpoint if it has one; `observer` looks on.
     ///
-    /// Leaves `metrics.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/` with `config.json` and
-    /// `model.safetensors`; with held-out rows `evaluations.jsonl`, and with [`EarlyStop`](crate::EarlyStop) the best model in
-    /// `best/`. A run that is cut off and started again gives the same bytes as one that was not.
+    /// Leaves `metrics.jsonl`, `timing.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/`; with held-out rows
+    /// `evaluations.jsonl`, and with [`KeepBest`](crate::KeepBest) or [`EarlyStop`](crate::EarlyStop) the best model in `best/`.
+    /// `model/`, `best/` and every checkpoint are model folders, as [`Decoder::save`] writes them. A run that is cut off and
+    /// started again gives the same bytes as one that was not, but for `timing.jsonl`.
     ///
     /// # Errors
-    /// If the folder holds another run's checkpoint, a file cannot be written, or a step fails.
+    /// [`Error::Busy`] if another run is at work in the folder; if the folder holds another run's checkpoint, a file cannot be
+    /// written, or a step fails. [`Error::NotFinite`] also for weights: no model is written of which a number is none.
     pub fn fit_observed(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
         let dir = dir.as_ref();
+        self.check_held_out()?;
         std::fs::create_dir_all(dir).at(dir)?;
-        let fingerprint = Fingerprint::new(&self.config, &self.objective.identity()?, self.decoder.config(), &self.rows);
+        let _lock = RunLock::take(dir)?;
+        self.run(dir, observer).map_err(|error| with_checkpoint(error, dir))
+    }
+
+    /// [`fit_observed`](Self::fit_observed) in a folder that is this run's alone.
+    fn run(&mut self, dir: &Path, observer: &mut dyn Observer) -> Result<()> {
+        let identity = self.objective.identity()?;
+        let fingerprint = Fingerprint::new(&self.config, &identity, &self.decoder, &self.rows, &self.held_out)?;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
             self.optimizer = newest.restore(&self.decoder, &self.config, &fingerprint, |name| self.objective.trains(name))?;
+            if self.steps() > 0 {
+                self.decoder.clear_reward_scale();
+            }
         }
-        let mut log = Log::open(&dir.join("metrics.jsonl"), self.steps())?;
+        for folder in [dir, &dir.join(CHECKPOINTS), &dir.join("tensorboard")] {
+            clean(folder)?;
+        }
+        Checkpoint::prune(dir, self.config.keep_last)?;
         let mut evaluations = Evaluations::open(&dir.join(EVALUATIONS), self.steps())?;
+        let mut log = Log::open(dir, self.steps(), evaluations.all())?;
         let early_stop = self.config.early_stop.clone();
         let ended = |evaluations: &Evaluations| match &early_stop {
             Some(rule) => evaluations.at_end(rule),
             None => Ok(false),
         };
         let due = |every: Option<u64>, step: u64| every.is_some_and(|every| step.is_multiple_of(every));
+        let mut evaluated_at = None;
         while self.steps() < self.config.steps && !ended(&evaluations)? {
-            let metrics = self.step().map_err(|error| with_checkpoint(error, dir))?;
-            log.write(&metrics)?;
+            let metrics = self.step()?;
+            log.step(&metrics)?;
             observer.step(&metrics);
-            if due(self.config.evaluate_every, self.steps()) {
-                self.evaluate_in(dir, &mut evaluations, observer)?;
+            let (step, last) = (self.steps(), self.steps() == self.config.steps);
+            // The last one comes before the last checkpoint: the objective may set something in the model.
+            if last || due(self.config.evaluate_every, step) {
+                self.evaluate_in(dir, &mut evaluations, &mut log, observer)?;
+                evaluated_at = Some(step);
             }
-            let last = self.steps() == self.config.steps || ended(&evaluations)?;
-            if last || due(self.config.checkpoint_every, self.steps()) {
+            if last || ended(&evaluations)? || due(self.config.checkpoint_every, step) {
+                self.check_finite()?;
                 log.sync()?;
-                Checkpoint::write(dir, &self.decoder, &self.optimizer, &fingerprint, self.config.keep_last)?;
-                log.write_tensorboard(dir, evaluations.all())?;
+                let saved = &mut |folder: &Path| observer.saved(folder);
+                Checkpoint::write(dir, &self.decoder, &self.optimizer, &fingerprint, self.config.keep_last, saved)?;
             }
         }
-        // Also where the run ended before: the objective may set something in the model.
-        self.evaluate_in(dir, &mut evaluations, observer)?;
-        log.write_tensorboard(dir, evaluations.all())?;
-        write_folder(&dir.join("model"), |folder| self.decoder.save(folder))
+        if evaluated_at != Some(self.steps()) {
+            self.evaluate_in(dir, &mut evaluations, &mut log, observer)?;
+        }
+        self.save_to(&dir.join("model"), observer)
+    }
+
+    /// Refuses what is to follow from held-out rows where there are none.
+    fn check_held_out(&self) -> Result<()> {
+        let config = &self.config;
+        let fields = [("early_stop", config.early_stop.is_some()), ("keep_best", config.keep_best.is_some())];
+        match fields.into_iter().find(|(_, set)| *set) {
+            Some((field, _)) if self.held_out.is_empty() => {
+                Err(Error::Setting { field, got: "set".into(), expected: "held-out rows to evaluate, which the trainer has not" })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Evaluates, writes the result down, and keeps the model if it is the best.
-    fn evaluate_in(&mut self, dir: &Path, evaluations: &mut Evaluations, observer: &mut dyn Observer) -> Result<()> {
+    fn evaluate_in(&mut self, dir: &Path, evaluations: &mut Evaluations, log: &mut Log, observer: &mut dyn Observer) -> Result<()> {
         let Some(evaluation) = self.evaluate()? else { return Ok(()) };
         observer.evaluated(&evaluation, &self.decoder)?;
-        evaluations.add(&dir.join(EVALUATIONS), evaluation)?;
-        match &self.config.early_stop {
-            Some(rule) if evaluations.is_best(rule)? => write_folder(&dir.join("best"), |folder| self.decoder.save(folder)),
+        if evaluations.add(&dir.join(EVALUATIONS), evaluation.clone())? {
+            log.evaluation(&evaluation)?;
+        }
+        match self.config.best() {
+            Some(rule) if evaluations.is_best(&rule)? => self.save_to(&dir.join("best"), observer),
             _ => Ok(()),
         }
+    }
+
+    /// Writes a model folder.
+    fn save_to(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<()> {
+        self.check_finite()?;
+        write_folder(path, |folder| {
+            self.decoder.save(folder)?;
+            observer.saved(folder)
+        })
+    }
+
+    /// Refuses weights, and what the optimiser keeps of them, that the last update made infinite or no numbers. The loss of
+    /// the step does not tell: it is of the weights before.
+    fn check_finite(&mut self) -> Result<()> {
+        let found = match self.decoder.not_finite()? {
+            None => self.optimizer.not_finite()?,
+            found => found,
+        };
+        let Some((what, value)) = found else { return Ok(()) };
+        let step = self.steps();
+        let (_, micro_batches) = self.micro_batches(step.saturating_sub(1));
+        let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
+        Err(Error::NotFinite { step, what, value, rows, checkpoint: None })
     }
 
     /// The micro-batches of step `step`, counted from 0, and the epoch of the first.
@@ -250,7 +327,7 @@ impl<O: Objective> Trainer<O> {
             let part = self.objective.loss(&self.decoder.in_training(self.config.seed, step, number), micro_batch, weight)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             if !value.is_finite() {
-                return Err(Error::NotFinite { step, what: "loss", value, rows: micro_batch.rows.clone(), checkpoint: None });
+                return Err(Error::NotFinite { step, what: "loss".into(), value, rows: micro_batch.rows.clone(), checkpoint: None });
             }
             loss += value;
             add_figures(&mut figures, part.figures);
@@ -263,12 +340,14 @@ impl<O: Objective> Trainer<O> {
         let grad_norm = gradients.norm()?;
         if !grad_norm.is_finite() {
             let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
-            return Err(Error::NotFinite { step, what: "grad_norm", value: grad_norm, rows, checkpoint: None });
+            return Err(Error::NotFinite { step, what: "grad_norm".into(), value: grad_norm, rows, checkpoint: None });
         }
         // As torch.nn.utils.clip_grad_norm_ does it.
         let scale = self.config.clip_norm.map_or(1.0, |clip| (clip / (grad_norm + 1e-6)).min(1.0));
         let lr = self.config.lr_at(step);
         self.optimizer.step(&self.decoder, &gradients, lr, scale, |name| self.objective.trains(name))?;
+        // It was that of other weights.
+        self.decoder.clear_reward_scale();
         let tokens = micro_batches.iter().map(|micro_batch| micro_batch.batch.tokens()).sum();
         let seconds = start.elapsed().as_secs_f64();
         Ok(StepMetrics { step: step + 1, epoch, loss, grad_norm, lr, tokens, supervised: weight.tokens, figures, seconds })
@@ -295,8 +374,9 @@ fn add_figures(sums: &mut Figures, parts: Figures) {
     parts.into_iter().for_each(|(name, value)| *sums.entry(name).or_insert(0.0) += value);
 }
 
-/// Tokens of each example; refuses rows that the model cannot read or that carry no loss.
-fn checked_lengths(decoder: &Decoder, rows: &[TokenRow], per_example: usize) -> Result<Vec<usize>> {
+/// Tokens of each example; refuses rows that the model cannot read, that carry no loss, or of which the example has more than
+/// `capacity` tokens.
+fn checked_lengths(decoder: &Decoder, rows: &[TokenRow], per_example: usize, capacity: usize) -> Result<Vec<usize>> {
     let mut lengths = Vec::with_capacity(rows.len() / per_example);
     for (example, documents) in rows.chunks(per_example).enumerate() {
         let mut tokens = 0;
@@ -309,12 +389,15 @@ fn checked_lengths(decoder: &Decoder, rows: &[TokenRow], per_example: usize) -> 
             }
             tokens += batch.tokens();
         }
+        if tokens > capacity {
+            return Err(Error::TooLong { row: example * per_example, tokens, capacity });
+        }
         lengths.push(tokens);
     }
     Ok(lengths)
 }
 
-/// Names the run's newest checkpoint in an error of a step that went to infinity.
+/// Names the run's newest checkpoint in an error of a run that went to infinity.
 fn with_checkpoint(error: Error, dir: &Path) -> Error {
     match error {
         Error::NotFinite { step, what, value, rows, .. } => {

@@ -141,7 +141,7 @@ fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
         assert_eq!(newest.step, 3);
         // The weights are what is used, in bf16; the digits that these lack are the optimiser's.
         let at = |name: &str| candle_core::safetensors::load(newest.path.join(name), &Device::Cpu).unwrap();
-        let (weights, state) = (at("model.safetensors"), at("optimizer.safetensors"));
+        let (weights, state) = (at("model.safetensors"), at("training/optimizer.safetensors"));
         for (name, weight) in &weights {
             let master = &state[&format!("master.{name}")];
             assert_eq!((weight.dtype(), master.dtype()), (DType::BF16, DType::F32));
@@ -153,7 +153,7 @@ fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
             assert!(std::fs::read(straight.path().join(file)).unwrap() == std::fs::read(dir.join(file)).unwrap(), "{file} differs");
         }
         for step in ["step-000006", "step-000008"] {
-            let file = format!("checkpoints/{step}/optimizer.safetensors");
+            let file = format!("checkpoints/{step}/training/optimizer.safetensors");
             assert!(std::fs::read(straight.path().join(&file)).unwrap() == std::fs::read(dir.join(&file)).unwrap(), "{file} differs");
         }
     }

@@ -88,6 +88,7 @@ fn a_document_has_the_same_logprobs_whatever_it_is_packed_with() {
     }
 }
 
+/// All files but the one that says how long things took.
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -95,7 +96,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
             found.extend(files(&path).into_iter().map(|(tail, bytes)| (format!("{name}/{tail}"), bytes)));
-        } else {
+        } else if name != "timing.jsonl" {
             found.push((name, std::fs::read(path).unwrap()));
         }
     }
@@ -157,7 +158,6 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes() {
     let mut seen = Vec::new();
     resumed.fit(dir, &mut |metrics| seen.push(metrics.step)).unwrap();
     assert_eq!(seen, [4, 5, 6, 7, 8]);
-    let _ = std::fs::remove_dir_all(dir.join("checkpoints/.step-000006.partial"));
     let (a, b) = (files(straight.path()), files(dir));
     assert_eq!(a.iter().map(|f| &f.0).collect::<Vec<_>>(), b.iter().map(|f| &f.0).collect::<Vec<_>>());
     for ((name, a), (_, b)) in a.iter().zip(&b) {
@@ -265,7 +265,7 @@ fn a_loss_that_is_not_finite_stops_with_the_step_and_its_rows() {
     let norm = &decoder.parameters()["model.norm.weight"];
     norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
     match Trainer::new(decoder, Sft, rows(20), config(3)).unwrap().step() {
-        Err(Error::NotFinite { step: 0, what: "loss", rows, .. }) => assert!(!rows.is_empty()),
+        Err(Error::NotFinite { step: 0, what, rows, .. }) => assert!(what == "loss" && !rows.is_empty()),
         other => panic!("{other:?}"),
     }
 }

@@ -8,6 +8,7 @@
 //! | (anything else) | the stage's outputs |
 //! | `done.json` | the done mark, written last: the fingerprint of `config.json` and of each output |
 //! | `time.json` | seconds spent, over all attempts; no part of what the mark covers |
+//! | `timing.jsonl` | where a model is trained, the seconds of each step; no part of it either |
 //!
 //! When the run is repeated, a stage whose mark still holds is skipped; one whose configuration or
 //! inputs changed, or whose outputs were touched, is redone from nothing; one that was cut off is given
@@ -29,6 +30,8 @@ use crate::progress::duration;
 const CONFIG: &str = "config.json";
 const DONE: &str = "done.json";
 const TIME: &str = "time.json";
+/// What training notes of its speed, which is no result.
+const TIMING: &str = "timing.jsonl";
 
 /// A run's folder, locked for as long as this value lives.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ pub struct Stage {
 
 impl Stage {
     /// The stage's folder, to write into. Names at its top that are taken: `config.json`, `done.json`,
-    /// `time.json`; a model goes into a folder of its own below.
+    /// `time.json`, `timing.jsonl`; a model goes into a folder of its own below.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -226,7 +229,7 @@ fn mark_holds(mark: &DoneMark, identity: &[u8], folder: &Path) -> bool {
 
 /// The fingerprint of each output of a stage, by its path from the stage's folder.
 fn outputs(folder: &Path) -> Result<BTreeMap<String, String>, CommandError> {
-    let names = fingerprint::files_below(folder)?.into_iter().filter(|name| ![CONFIG, DONE, TIME].contains(&name.as_str()));
+    let names = fingerprint::files_below(folder)?.into_iter().filter(|name| ![CONFIG, DONE, TIME, TIMING].contains(&name.as_str()));
     names.map(|name| fingerprint::of_file(&folder.join(&name)).map(|print| (name, print))).collect()
 }
 

@@ -35,8 +35,8 @@ use samples::Watch;
 ///
 /// Reads:   RECIPE, and the model folder, tokenizer and data that it names.
 /// Writes:  into the folder of --out: recipe.toml with every value that the run has; run.json, where, when and of what
-///          it was made; metrics.jsonl, tensorboard/, checkpoints/; at the end model/ with config.json, weights and
-///          tokenizer. For dpo NAME.reference-KEY.jsonl beside the data: what the model that training starts from
+///          it was made; metrics.jsonl, timing.jsonl, tensorboard/; checkpoints/ and at the end model/, each with
+///          config.json, weights and tokenizer. For dpo NAME.reference-KEY.jsonl beside the data: what the model that training starts from
 ///          makes of each response, which the next run on it finds. With --plan nothing.
 /// Runs:    on the first GPU that the program was built for (--features cuda or metal), else on the CPU; weights are
 ///          of the recipe's train.dtype, f32 or bf16 with an f32 master.
@@ -152,8 +152,7 @@ impl Run<'_> {
         let trainer = Trainer::new(decoder, objective, train, settings.clone()).bad_input()?;
         let mut trainer = trainer.with_held_out(&held_out).bad_input()?;
         record.write_first(&made_of)?;
-        let samples = recipe.samples.as_ref().map(|samples| (samples, recipe.template));
-        let mut watch = Watch::new(progress("train", settings.steps, record.resumed_at()), samples, tokenizer, out);
+        let mut watch = Watch::new(progress("train", settings.steps, record.resumed_at()), recipe, tokenizer, out);
         trainer.fit_observed(out, &mut watch).map_err(|error| match error {
             error @ janus_train::Error::OtherRun { .. } => record.explained(error),
             error => numbers.named(recipe, error),
@@ -163,7 +162,6 @@ impl Run<'_> {
         }
         let last = watch.finish();
         let model = out.join("model");
-        tokenizer.save_with_template(&model, recipe.template).failure()?;
         record.write(&made_of, Some(trainer.steps()))?;
         let text = format!("{} steps; the model is {}", trainer.steps(), model.display());
         let report = json!({ "command": "train", "steps": trainer.steps(), "model": model, "last_step": last });

@@ -67,7 +67,7 @@ impl LoraConfig {
         }
     }
 
-    fn scale(&self) -> f64 {
+    pub(super) fn scale(&self) -> f64 {
         self.alpha / self.rank as f64
     }
 }

@@ -2,13 +2,20 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use janus_infer::{RewardScale, VALUE_HEAD, ValueHead, Weights};
 
 use super::value_head;
 use super::{Decoder, HEAD, WeightType};
 use crate::Result;
-use crate::file::{AtPath, Data, Tensors, write_tensors, write_whole};
+use crate::file::{AtPath, write_whole};
+use crate::gradients::{first_not_finite, on_cpu};
+use crate::ops::LowRank;
+use crate::ops::storage::Values;
+use crate::tensors::{NamedTensor, Numbers, Tensors, write_tensors};
+
+const MODEL: &str = "model.safetensors";
+const HEAD_FILE: &str = "value_head.safetensors";
 
 impl Decoder {
     /// Reads a model: a folder with `config.json` and `model.safetensors` (or its shards and their index), or a GGUF file;
@@ -50,7 +57,7 @@ impl Decoder {
     }
 
     /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value head, into a folder,
-    /// which is made if need be; each file whole or not at all. Weights are written as they are, in f32 or bf16, which is
+    /// which is made if need be; each file whole or not at all, and tensor by tensor, so that little memory is taken. Weights are written as they are, in f32 or bf16, which is
     /// `torch_dtype` in the config; low-rank updates are added to their weights.
     ///
     /// # Errors
@@ -58,38 +65,67 @@ impl Decoder {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).at(folder)?;
-        if self.lora.is_some() {
-            return self.detached()?.merged()?.save(folder);
-        }
-        let (head, backbone): (Vec<_>, Vec<_>) = self.weights.iter().partition(|(name, _)| *name == VALUE_HEAD);
-        write_weights(&folder.join("model.safetensors"), &backbone)?;
+        let others = self.weights.iter().filter(|(name, _)| !is_low_rank(name));
+        let (head, backbone): (Vec<_>, Vec<_>) = others.partition(|(name, _)| *name == VALUE_HEAD);
+        write_tensors(&folder.join(MODEL), backbone.into_iter().map(|(name, weight)| self.updated(name, weight)).collect())?;
         if !head.is_empty() {
-            write_weights(&folder.join("value_head.safetensors"), &head)?;
+            write_tensors(&folder.join(HEAD_FILE), named(head))?;
         }
         let config = value_head::config_json(&self.config, self.dtype, self.reward_scale);
         write_whole(&folder.join("config.json"), config.as_bytes())
     }
 
-    /// Writes every weight that trains into one file.
-    pub(crate) fn save_weights(&self, path: &Path) -> Result<()> {
-        let parameters: Vec<(&String, &Tensor)> = self.parameters.iter().map(|(name, var)| (name, var.as_tensor())).collect();
-        write_weights(path, &parameters)
+    /// A weight as it is, or with its low-rank update: made when it is written, since all of them at once would be a second model.
+    fn updated<'a>(&'a self, name: &str, weight: &'a Tensor) -> NamedTensor<'a> {
+        let part = |tail: &str| self.weights.get(&name.replace(".weight", tail));
+        let (Some(a), Some(b), Some(config)) = (part(".lora_A.weight"), part(".lora_B.weight"), &self.lora) else {
+            return NamedTensor::of(name, weight);
+        };
+        let make = || {
+            let low_rank = LowRank { a: &a.detach(), b: &b.detach(), scale: config.scale(), dropout: None };
+            Ok(low_rank.merged(&weight.detach())?)
+        };
+        NamedTensor { name: name.into(), shape: weight.dims().into(), numbers: Numbers::Made(weight.dtype(), Box::new(make)) }
     }
 
-    /// Sets every parameter from a file that [`save_weights`](Self::save_weights) wrote.
-    pub(crate) fn restore_weights(&self, path: &Path) -> Result<()> {
-        let mut tensors = Tensors::read(path, &self.device)?;
-        for (name, var) in &self.parameters {
-            var.set(&tensors.take(name, var.dims())?.to_dtype(var.dtype())?)?;
+    /// Writes the low-rank updates, if there are any, of which a model folder holds the sums with their weights alone.
+    pub(crate) fn save_low_rank(&self, path: &Path) -> Result<()> {
+        let parts = named(self.weights.iter().filter(|(name, _)| is_low_rank(name)));
+        if parts.is_empty() { Ok(()) } else { write_tensors(path, parts) }
+    }
+
+    /// Sets every parameter from a model folder that [`save`](Self::save) wrote, and the low-rank updates beside it.
+    pub(crate) fn restore(&self, folder: &Path, low_rank: &Path) -> Result<()> {
+        let files = [folder.join(MODEL), folder.join(HEAD_FILE), low_rank.into()];
+        let file_of = |name: &str| if is_low_rank(name) { 2 } else { usize::from(name == VALUE_HEAD) };
+        for (place, path) in files.iter().enumerate() {
+            let mut parameters = self.parameters.iter().filter(|(name, _)| file_of(name) == place).peekable();
+            if parameters.peek().is_some() {
+                let mut tensors = Tensors::open(path)?;
+                for (name, var) in parameters {
+                    var.set(&tensors.tensor(name, var.dims(), var.dtype(), &self.device)?)?;
+                }
+            }
         }
         Ok(())
     }
+
+    /// The first parameter with a value that is infinite or not a number, and that value.
+    pub(crate) fn not_finite(&self) -> Result<Option<(String, f64)>> {
+        for (name, var) in &self.parameters {
+            let wide = on_cpu(&var.detach())?.to_dtype(DType::F32)?;
+            if let Some(value) = first_not_finite(&Values::of(&wide)?) {
+                return Ok(Some((name.clone(), value)));
+            }
+        }
+        Ok(None)
+    }
 }
 
-fn write_weights(path: &Path, weights: &[(&String, &Tensor)]) -> Result<()> {
-    let mut tensors = Vec::with_capacity(weights.len());
-    for (name, weight) in weights {
-        tensors.push(((*name).clone(), weight.dims(), Data::of(weight)?));
-    }
-    write_tensors(path, tensors)
+fn named<'a>(weights: impl IntoIterator<Item = (&'a String, &'a Tensor)>) -> Vec<NamedTensor<'a>> {
+    weights.into_iter().map(|(name, weight)| NamedTensor::of(name, weight)).collect()
+}
+
+fn is_low_rank(name: &str) -> bool {
+    name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight")
 }

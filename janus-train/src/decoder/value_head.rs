@@ -36,6 +36,11 @@ impl Decoder {
         self.reward_scale = Some(scale);
     }
 
+    /// Takes the scale away, which is of other weights than those that come.
+    pub(crate) fn clear_reward_scale(&mut self) {
+        self.reward_scale = None;
+    }
+
     /// The value head's output at each document's last token, in f32, not scaled: `[documents]`, differentiable.
     ///
     /// # Errors

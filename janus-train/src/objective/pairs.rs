@@ -12,8 +12,9 @@ pub(super) fn weight(batch: &Batch) -> Weight {
 
 /// The chosen documents' supervised tokens, by index in the batch.
 pub(super) fn chosen_tokens(batch: &Batch) -> Vec<u32> {
-    let chosen = batch.cu_seqlens.windows(2).step_by(2).flat_map(|ends| ends[0]..ends[1]);
-    chosen.filter(|&token| batch.trained[token as usize]).collect()
+    let supervised = batch.supervised();
+    let documents = batch.documents_of(&supervised);
+    supervised.into_iter().zip(documents).filter(|(_, document)| document % 2 == 0).map(|(token, _)| token).collect()
 }
 
 /// Splits one number for each document, `[2 · pairs]`, into those of the chosen and of the rejected, `[pairs]` each.
@@ -43,4 +44,17 @@ pub(super) fn figures(chosen: &Tensor, rejected: &Tensor, step: Weight) -> Resul
         ("margin", mean(&mut pairs().map(|(c, r)| c - r))),
         ("accuracy", mean(&mut pairs().map(|(c, r)| f64::from(u8::from(c > r))))),
     ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TokenRow;
+
+    #[test]
+    fn a_first_token_that_is_marked_as_trained_is_no_token_of_the_chosen() {
+        let row = |n: u32| TokenRow { ids: (0..n).collect(), trained: vec![true; n as usize] };
+        let batch = Batch::concat(&[&row(3), &row(2), &row(2), &row(4)]);
+        assert_eq!(chosen_tokens(&batch), [1, 2, 6]);
+    }
 }

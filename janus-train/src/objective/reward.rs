@@ -11,8 +11,8 @@ use crate::{Batch, Decoder, Error, Result, RewardScale, TokenRow, VALUE_HEAD};
 ///
 /// The decoder needs a value head ([`Decoder::with_value_head`]); its language-model head takes no part. A second
 /// stage starts from the first one's model folder and keeps its head. Figures: `reward_chosen`, `reward_rejected`,
-/// `margin`, `accuracy`, and `reward_mean` and `reward_square`, from which mean and deviation over the held-out rows
-/// follow; those are stored with the model.
+/// `margin`, `accuracy`, and `reward_mean` and `reward_square`, from which mean and deviation follow. With held-out rows
+/// those over them are stored with every model that was evaluated; without, none are, and the rewards have no scale.
 ///
 /// With `imitation` above 0, that many times the mean negative log-probability of the chosen responses' tokens is added, by the
 /// language-model head, which then must be there (Yang et al., arXiv 2406.10216, section 3.2, the SFT regulariser): what the
@@ -79,7 +79,10 @@ impl Objective for Reward {
     }
 
     fn check(&self, decoder: &Decoder, _rows: &[TokenRow]) -> Result<()> {
-        if decoder.has_value_head() { Ok(()) } else { Err(Error::NoHead { name: VALUE_HEAD }) }
+        if !decoder.has_value_head() {
+            return Err(Error::NoHead { name: VALUE_HEAD });
+        }
+        if self.imitation > 0.0 { decoder.head().map(drop) } else { Ok(()) }
     }
 
     fn identity(&self) -> Result<String> {

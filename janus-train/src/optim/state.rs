@@ -6,9 +6,9 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
 
 use super::moments::{Moments, Quantised, Update};
 use crate::Result;
-use crate::file::{Data, Tensors};
-use crate::gradients::on_cpu;
+use crate::gradients::{first_not_finite, on_cpu};
 use crate::ops::storage::{Values, slice, slice_mut};
+use crate::tensors::{Numbers, Tensors};
 
 const MEAN: &str = "exp_avg";
 const SQUARE: &str = "exp_avg_sq";
@@ -73,54 +73,63 @@ impl State {
         }
     }
 
-    /// Gives `add` what is to be saved, by its kind.
-    pub(super) fn save(&self, add: &mut dyn FnMut(&str, Data)) -> Result<()> {
+    /// What is to be saved: its kind, how many numbers it has, and these.
+    pub(super) fn numbers(&self) -> Vec<(String, usize, Numbers<'_>)> {
         match self {
             Self::Host { moments, master } => {
+                let mut found = Vec::with_capacity(5);
                 match moments {
-                    Moments::F32 { mean, square } => {
-                        add(MEAN, mean.clone().into());
-                        add(SQUARE, square.clone().into());
-                    }
+                    Moments::F32 { mean, square } => found.extend([f32(MEAN, mean), f32(SQUARE, square)]),
                     Moments::Eight { mean, square, .. } => {
                         for (kind, Quantised { codes, scales }) in [(MEAN, mean), (SQUARE, square)] {
-                            add(kind, codes.clone().into());
-                            add(&format!("{kind}.absmax"), scales.clone().into());
+                            found.push((kind.to_string(), codes.len(), Numbers::U8(codes)));
+                            found.push(f32(&format!("{kind}.absmax"), scales));
                         }
                     }
                 }
-                master.iter().for_each(|master| add(MASTER, master.clone().into()));
+                found.extend(master.iter().map(|master| f32(MASTER, master)));
+                found
             }
-            Self::Device { mean, square, master } => {
-                for (kind, tensor) in [(MEAN, Some(mean)), (SQUARE, Some(square)), (MASTER, master.as_ref())] {
-                    if let Some(tensor) = tensor {
-                        add(kind, Data::of(tensor)?);
-                    }
-                }
-            }
+            Self::Device { mean, square, master } => [(MEAN, Some(mean)), (SQUARE, Some(square)), (MASTER, master.as_ref())]
+                .into_iter()
+                .filter_map(|(kind, tensor)| Some((kind.to_string(), tensor?.elem_count(), Numbers::Tensor(tensor?))))
+                .collect(),
         }
-        Ok(())
     }
 
-    /// Reads what [`save`](Self::save) gave for the parameter of this name.
+    /// The first number that is infinite or not a number, and its kind.
+    pub(super) fn not_finite(&self) -> Result<Option<(String, f64)>> {
+        for (kind, _, numbers) in self.numbers() {
+            let found = match numbers {
+                Numbers::F32(values) => first_not_finite(values),
+                Numbers::Tensor(tensor) => first_not_finite(&Values::of(&on_cpu(tensor)?)?),
+                _ => None,
+            };
+            if let Some(value) = found {
+                return Ok(Some((kind, value)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads what [`numbers`](Self::numbers) gave for the parameter of this name.
     pub(super) fn load(&mut self, name: &str, tensors: &mut Tensors<'_>) -> Result<()> {
-        let mut take = |kind: &str, len: usize| tensors.take(&format!("{kind}.{name}"), &[len]);
+        let mut take = |kind: &str, len: usize| tensors.read(&format!("{kind}.{name}"), &[len]);
         match self {
             Self::Host { moments, master } => {
                 if let Some(master) = master {
-                    *master = take(MASTER, master.len())?.to_vec1()?;
+                    *master = take(MASTER, master.len())?;
                 }
                 match moments {
                     Moments::F32 { mean, square } => {
                         for (kind, values) in [(MEAN, mean), (SQUARE, square)] {
-                            *values = take(kind, values.len())?.to_vec1()?;
+                            *values = take(kind, values.len())?;
                         }
                     }
                     Moments::Eight { mean, square, .. } => {
                         for (kind, quantised) in [(MEAN, mean), (SQUARE, square)] {
-                            quantised.codes = tensors.take_u8(&format!("{kind}.{name}"), &[quantised.codes.len()])?;
-                            let scales = tensors.take(&format!("{kind}.absmax.{name}"), &[quantised.scales.len()])?;
-                            quantised.scales = scales.to_vec1()?;
+                            quantised.codes = tensors.read_u8(&format!("{kind}.{name}"), &[quantised.codes.len()])?;
+                            quantised.scales = tensors.read(&format!("{kind}.absmax.{name}"), &[quantised.scales.len()])?;
                         }
                     }
                 }
@@ -128,13 +137,17 @@ impl State {
             Self::Device { mean, square, master } => {
                 for (kind, tensor) in [(MEAN, Some(mean)), (SQUARE, Some(square)), (MASTER, master.as_mut())] {
                     if let Some(tensor) = tensor {
-                        *tensor = take(kind, tensor.elem_count())?.reshape(tensor.shape())?.to_device(tensor.device())?;
+                        *tensor = Tensor::from_vec(take(kind, tensor.elem_count())?, tensor.shape(), tensor.device())?;
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+fn f32<'a>(kind: &str, values: &'a [f32]) -> (String, usize, Numbers<'a>) {
+    (kind.to_string(), values.len(), Numbers::F32(values))
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f32>> {

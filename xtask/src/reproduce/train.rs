@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use janus_core::{ChatTemplate, PairRecord, SftRecord, derive_seed};
 use janus_data::mini::Mini;
-use janus_data::{TokenRow, Tokenizer, write_file};
-use janus_train::{Decoder, Dpo, DpoConfig, NllSpan, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft, TrainConfig, Trainer};
+use janus_data::{TokenRow, Tokenizer};
+use janus_train::{
+    Decoder, Dpo, DpoConfig, Error, NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Reward, Sft, StepMetrics,
+    TrainConfig, Trainer,
+};
 use serde_json::json;
 
 use super::profile::Profile;
 use crate::command::{Blame as _, CommandError};
+use crate::progress::Progress;
 use crate::stage::{RunFolder, Stage};
 use crate::train::{progress, reference, steps_done};
 
@@ -150,19 +154,31 @@ impl Experiment<'_> {
     }
 
     fn fit<O: Objective>(&self, stage: &Stage, label: &str, mut trainer: Trainer<O>) -> Result<(), CommandError> {
-        let mut progress = progress(label, trainer.config().steps, steps_done(stage.folder())?);
-        trainer
-            .fit(stage.folder(), &mut |step| {
-                progress.note(format!("loss {:.3}, {:.0} tokens/s", step.loss, step.tokens_per_second()));
-                progress.reach(step.step);
-            })
-            .failure()?;
-        progress.finish();
-        for file in ["tokenizer.json", "tokenizer_config.json"] {
-            let bytes = std::fs::read(self.tokenizer_folder.join(file)).failure()?;
-            write_file(stage.folder().join("model").join(file), &bytes).failure()?;
-        }
+        let progress = progress(label, trainer.config().steps, steps_done(stage.folder())?);
+        let mut watch = Watch { progress, tokenizer_folder: self.tokenizer_folder };
+        trainer.fit_observed(stage.folder(), &mut watch).failure()?;
+        watch.progress.finish();
         Ok(())
+    }
+}
+
+/// Shows progress, and puts the tokenizer beside every model.
+struct Watch<'a> {
+    progress: Progress,
+    tokenizer_folder: &'a Path,
+}
+
+impl Observer for Watch<'_> {
+    fn step(&mut self, step: &StepMetrics) {
+        self.progress.note(format!("loss {:.3}, {:.0} tokens/s", step.loss, step.tokens_per_second()));
+        self.progress.reach(step.step);
+    }
+
+    fn saved(&mut self, folder: &Path) -> Result<(), Error> {
+        ["tokenizer.json", "tokenizer_config.json"].into_iter().try_for_each(|name| {
+            let path = folder.join(name);
+            std::fs::copy(self.tokenizer_folder.join(name), &path).map(drop).map_err(|source| Error::Io { path, source })
+        })
     }
 }
 

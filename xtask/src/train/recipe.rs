@@ -183,6 +183,10 @@ impl Recipe {
                 "train.early_stop is set, but rows are evaluated at the end only: set train.evaluate_every, or leave it out",
             ),
             (
+                nothing_held_out && settings.keep_best.is_some(),
+                "train.keep_best is set, but there are no rows to evaluate on: set data.held_out, or leave it out",
+            ),
+            (
                 self.samples.as_ref().is_some_and(|samples| samples.prompts.is_empty() || samples.max_tokens == 0),
                 "samples has no prompts, or max_tokens of 0: expected at least one of each, or no [samples]",
             ),
@@ -197,7 +201,8 @@ impl Recipe {
             Kind::Reward { imitation } => Reward::with_imitation(*imitation).map(drop),
         };
         let lora = self.lora.as_ref().map_or(Ok(()), LoraConfig::check);
-        let settings = self.settings_for(1).check();
+        // How many steps there are is known with the rows; `settings` holds the warm-up against it.
+        let settings = TrainConfig { warmup_steps: 0, ..self.settings_for(1) }.check();
         let named = |table: &'static str| move |error: janus_train::Error| format!("{table}{error}");
         settings.map_err(named("train.")).and(objective.map_err(named("objective."))).and(lora.map_err(named(""))).err()
     }
@@ -245,14 +250,18 @@ impl Recipe {
     /// epochs takes micro-batches of both.
     ///
     /// # Errors
-    /// Bad input for an example that does not fit, or if there is not one whole step.
+    /// Bad input for an example that does not fit, if there is not one whole step, or if the warm-up takes all steps.
     pub fn settings(&self, lengths: Vec<usize>) -> Result<TrainConfig, CommandError> {
         let Train { epochs, settings, .. } = &self.train;
         let order = Order::new(settings.seed, settings.tokens_per_micro_batch, lengths).bad_input()?;
         let order = order.with_examples(settings.examples_per_micro_batch.unwrap_or(usize::MAX));
         let (micro_batches, accumulation) = (order.micro_batches(*epochs), settings.accumulation as u64);
         match micro_batches.checked_div(accumulation) {
-            Some(1..) => Ok(self.settings_for(micro_batches / accumulation)),
+            Some(steps @ 1..) => {
+                let settings = self.settings_for(steps);
+                settings.check().map_err(|error| CommandError::bad_input(format!("train.{error}")))?;
+                Ok(settings)
+            }
             _ => Err(CommandError::bad_input(format!(
                 "{}: {epochs} epochs are {micro_batches} micro-batches, and train.accumulation is {accumulation}: not one whole step; \
                  lower train.accumulation or train.tokens_per_micro_batch",

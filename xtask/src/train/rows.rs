@@ -36,7 +36,10 @@ impl Numbers {
     pub(super) fn named(&self, recipe: &Recipe, error: Error) -> CommandError {
         let error = match error {
             Error::NotFinite { step, what, value, rows, checkpoint } => {
-                let mut rows: Vec<usize> = rows.into_iter().map(|document| self.of(document)).collect();
+                let of_held_out = |document| self.held_out.get(document / self.documents_per_example).copied().unwrap_or(document);
+                let held_out = what.starts_with("held-out ");
+                let mut rows: Vec<usize> =
+                    rows.into_iter().map(|document| if held_out { of_held_out(document) } else { self.of(document) }).collect();
                 rows.dedup();
                 Error::NotFinite { step, what, value, rows, checkpoint }
             }

@@ -9,22 +9,24 @@ use janus_infer::{Feed, Logits, Model};
 use janus_train::{Decoder, Error, Evaluation, Observer, Result, StepMetrics};
 use serde_json::json;
 
-use super::recipe::Samples;
+use super::recipe::{Recipe, Samples};
 use crate::progress::Progress;
 
 /// Looks on.
 pub(super) struct Watch<'a> {
     progress: Progress,
     last: Option<StepMetrics>,
-    samples: Option<(&'a Samples, ChatTemplate)>,
+    samples: Option<&'a Samples>,
     tokenizer: &'a Tokenizer,
+    template: ChatTemplate,
     /// One file for each evaluation, so that a run that is cut off leaves the same ones.
     folder: PathBuf,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(progress: Progress, samples: Option<(&'a Samples, ChatTemplate)>, tokenizer: &'a Tokenizer, out: &Path) -> Self {
-        Self { progress, last: None, samples, tokenizer, folder: out.join("samples") }
+    pub(super) fn new(progress: Progress, recipe: &'a Recipe, tokenizer: &'a Tokenizer, out: &Path) -> Self {
+        let (samples, template) = (recipe.samples.as_ref(), recipe.template);
+        Self { progress, last: None, samples, tokenizer, template, folder: out.join("samples") }
     }
 
     /// Ends the display and gives the last step back.
@@ -34,12 +36,12 @@ impl<'a> Watch<'a> {
     }
 
     /// The greedy answer to a prompt.
-    fn answer(&self, model: &Model, template: ChatTemplate, samples: &Samples, prompt: &str) -> std::result::Result<String, String> {
+    fn answer(&self, model: &Model, samples: &Samples, prompt: &str) -> std::result::Result<String, String> {
         let system = (!samples.system.is_empty()).then(|| Message::system(samples.system.clone()));
         let messages: Vec<Message> = system.into_iter().chain([Message::user(prompt)]).collect();
-        let rendered = template.render(&messages).map_err(|error| error.to_string())?;
+        let rendered = self.template.render(&messages).map_err(|error| error.to_string())?;
         let mut ids = self.tokenizer.encode_rendered(&rendered).map_err(|error| error.to_string())?;
-        let (prompt, end) = (ids.len(), self.tokenizer.token_id(template.end_of_turn()));
+        let (prompt, end) = (ids.len(), self.tokenizer.token_id(self.template.end_of_turn()));
         let (mut cache, mut logits, mut fed) = (model.cache(), Vec::new(), 0);
         while ids.len() < prompt + samples.max_tokens {
             let feed = Feed { tokens: &ids[fed..], cache: &mut cache, logits: Logits::Last };
@@ -66,6 +68,11 @@ impl Observer for Watch<'_> {
         eprintln!("step {}: held-out loss {:.4} {:?}", evaluation.step, evaluation.loss, evaluation.figures);
         self.sample(evaluation.step, decoder)
     }
+
+    fn saved(&mut self, folder: &Path) -> Result<()> {
+        let saved = self.tokenizer.save_with_template(folder, self.template);
+        saved.map_err(|error| Error::Malformed { path: folder.into(), reason: error.to_string() })
+    }
 }
 
 impl Watch<'_> {
@@ -74,7 +81,7 @@ impl Watch<'_> {
     /// # Errors
     /// If the model fails or the file cannot be written.
     pub(super) fn sample(&self, step: u64, decoder: &Decoder) -> Result<()> {
-        let Some((samples, template)) = self.samples else { return Ok(()) };
+        let Some(samples) = self.samples else { return Ok(()) };
         let file = self.folder.join(format!("step-{step:06}.jsonl"));
         let malformed = |reason: String| Error::Malformed { path: file.clone(), reason };
         let merged = decoder.detached()?.merged()?;
@@ -88,7 +95,7 @@ impl Watch<'_> {
         let model = Model::from_weights(merged.config().clone(), weight)?;
         let mut lines = String::new();
         for prompt in &samples.prompts {
-            let response = self.answer(&model, template, samples, prompt).map_err(malformed)?;
+            let response = self.answer(&model, samples, prompt).map_err(malformed)?;
             lines.push_str(&format!("{}\n", json!({ "step": step, "prompt": prompt, "response": response })));
         }
         std::fs::create_dir_all(&self.folder).map_err(|source| Error::Io { path: self.folder.clone(), source })?;

@@ -1,0 +1,345 @@
+//! What a run leaves in its folder: models to load, one run at a time, no number that is none.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+use std::path::Path;
+
+use candle_core::Device;
+use janus_train::{
+    Batch, Checkpoint, Decoder, Error, Evaluation, Figures, KeepBest, LoraConfig, MicroBatch, ModelConfig, NllSpan, Objective, Observer,
+    Orpo, Part, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, Weight, WeightType,
+};
+
+fn decoder(seed: u64) -> Decoder {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.1, "tie_word_embeddings": false}"#,
+    )
+    .unwrap();
+    Decoder::init(&config, seed, &Device::Cpu).unwrap()
+}
+
+fn rows(n: u32) -> Vec<TokenRow> {
+    let row = |i: u32| TokenRow { ids: (0..6).map(|j| (i * 7 + j * j) % 30).collect(), trained: (0..6).map(|j| j > 2).collect() };
+    (0..n).map(row).collect()
+}
+
+fn settings(steps: u64) -> TrainConfig {
+    TrainConfig { checkpoint_every: Some(1), ..TrainConfig::new(steps, 24, 1e-2, 3) }
+}
+
+fn logprobs(decoder: &Decoder) -> Vec<f32> {
+    let all = rows(4);
+    decoder.logprobs(&Batch::concat(&all.iter().collect::<Vec<_>>())).unwrap().values.to_vec1().unwrap()
+}
+
+/// Keeps what the model of each step says, and puts a file beside each model.
+#[derive(Default)]
+struct Look {
+    evaluated: Vec<Vec<f32>>,
+    saved: usize,
+}
+
+impl Observer for Look {
+    fn evaluated(&mut self, _: &Evaluation, decoder: &Decoder) -> Result<()> {
+        self.evaluated.push(logprobs(&decoder.detached()?));
+        Ok(())
+    }
+
+    fn saved(&mut self, folder: &Path) -> Result<()> {
+        assert!(folder.join("config.json").exists() && folder.join("model.safetensors").exists());
+        std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+        self.saved += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn every_checkpoint_and_the_best_are_models_that_load() {
+    for (lora, dtype) in [(false, WeightType::F32), (true, WeightType::F32), (false, WeightType::Bf16), (true, WeightType::Bf16)] {
+        let folder = tempfile::tempdir().unwrap();
+        let start = if lora { decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap() } else { decoder(1) };
+        let keep_best = Some(KeepBest { metric: "loss".into(), higher_is_better: false });
+        let settings = TrainConfig { dtype, keep_best, evaluate_every: Some(1), ..settings(3) };
+        let mut look = Look::default();
+        let trainer = Trainer::new(start, Sft, rows(8), settings).unwrap();
+        trainer.with_held_out(&rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
+        for (place, step) in [("checkpoints/step-000002", 2), ("checkpoints/step-000003", 3), ("model", 3), ("best", 3)] {
+            let path = folder.path().join(place);
+            let loaded = logprobs(&Decoder::load_as(&path, dtype, &Device::Cpu).unwrap());
+            let tolerance = if dtype == WeightType::F32 { 2e-5 } else { 5e-2 };
+            for (loaded, trained) in loaded.iter().zip(&look.evaluated[step - 1]) {
+                assert!((loaded - trained).abs() < tolerance, "{place}, low-rank updates {lora}: {loaded}, trained {trained}");
+            }
+            janus_infer::Model::load(&path, &Device::Cpu).unwrap();
+            assert!(path.join("tokenizer.json").exists());
+            // vLLM takes every file of tensors beside config.json for weights.
+            let mut files: Vec<_> =
+                std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            files.retain(|name| name.ends_with(".safetensors"));
+            assert_eq!(files, ["model.safetensors"]);
+        }
+        // Each tensor once: the updates beside the sums, nothing else beside the weights.
+        let training = folder.path().join("checkpoints/step-000003/training");
+        assert_eq!(training.join("low_rank.safetensors").exists(), lora);
+        let weights =
+            candle_core::safetensors::load(folder.path().join("checkpoints/step-000003/model.safetensors"), &Device::Cpu).unwrap();
+        assert_eq!(weights.keys().filter(|name| name.contains("lora")).count(), 0);
+    }
+}
+
+#[test]
+fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let fit = |base: u64, config: LoraConfig, steps| {
+        let decoder = decoder(base).with_lora(config, 7).unwrap();
+        Trainer::new(decoder, Sft, rows(8), settings(steps)).unwrap().fit(folder.path(), &mut |_| ())
+    };
+    fit(1, LoraConfig::new(2, 4.0), 2).unwrap();
+    let what = |result: Result<()>| match result {
+        Err(Error::OtherRun { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(what(fit(1, LoraConfig::new(2, 8.0), 2)), "low-rank config");
+    assert_eq!(what(fit(1, LoraConfig { dropout: 0.1, ..LoraConfig::new(2, 4.0) }, 2)), "low-rank config");
+    assert_eq!(what(fit(2, LoraConfig::new(2, 4.0), 2)), "set of frozen weights");
+    fit(1, LoraConfig::new(2, 4.0), 2).unwrap();
+}
+
+#[test]
+fn a_run_is_not_continued_with_other_held_out_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let fit =
+        |n| Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().with_held_out(&rows(n)).unwrap().fit(folder.path(), &mut |_| ());
+    fit(2).unwrap();
+    assert!(matches!(fit(3), Err(Error::OtherRun { what: "data", .. })));
+}
+
+#[test]
+fn two_runs_in_one_folder_do_not_destroy_each_other() {
+    struct Second<'a>(&'a Path, Vec<String>);
+    impl Observer for Second<'_> {
+        fn step(&mut self, _: &StepMetrics) {
+            let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut |_| ()).unwrap_err();
+            assert!(matches!(&error, Error::Busy { process, .. } if *process == Some(std::process::id())), "{error}");
+            self.1.push(error.to_string());
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut second = Second(folder.path(), Vec::new());
+    Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit_observed(folder.path(), &mut second).unwrap();
+    assert_eq!(second.1.len(), 2);
+    assert!(second.1[0].contains("another run is at work here (process ") && second.1[0].contains("wait for it"), "{}", second.1[0]);
+    // When it is over, the folder is free.
+    Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut |_| ()).unwrap();
+    assert_eq!(std::fs::read(folder.path().join(".lock")).unwrap(), b"");
+}
+
+#[test]
+fn a_kill_between_a_checkpoint_and_the_deletion_of_the_old_leaves_none_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let fit = || Trainer::new(decoder(1), Sft, rows(8), settings(4)).unwrap().fit(folder.path(), &mut |_| ());
+    fit().unwrap();
+    let checkpoints = folder.path().join("checkpoints");
+    let steps = || Checkpoint::list(folder.path()).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>();
+    assert_eq!(steps(), [3, 4]);
+    // One that should have gone, one on its way out, one on its way in.
+    std::fs::create_dir(checkpoints.join("step-000002")).unwrap();
+    std::fs::create_dir(checkpoints.join(".step-000001.partial")).unwrap();
+    std::fs::create_dir(folder.path().join(".model.partial")).unwrap();
+    fit().unwrap();
+    assert_eq!(steps(), [3, 4]);
+    let left = |folder: &Path| {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".partial"))
+            .count()
+    };
+    assert_eq!((left(&checkpoints), left(folder.path())), (0, 0));
+}
+
+/// A rate at which the first update makes weights infinite while the loss, of the weights before, is a number.
+#[test]
+fn no_checkpoint_is_written_of_weights_that_the_last_update_made_infinite() {
+    let folder = tempfile::tempdir().unwrap();
+    let fit = |lr, steps| {
+        let settings = TrainConfig { lr, schedule: janus_train::Schedule::Constant, ..settings(steps) };
+        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |_| ())
+    };
+    match fit(1e39, 3) {
+        Err(Error::NotFinite { step: 1, what, rows, checkpoint: None, .. }) => {
+            assert!(what.ends_with(".weight") && !rows.is_empty(), "{what}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(Checkpoint::list(folder.path()).unwrap().is_empty() && !folder.path().join("model").exists());
+}
+
+/// A loss that is no number from the n-th call on.
+struct Diverging {
+    nan_from: u64,
+    calls: std::cell::Cell<u64>,
+}
+
+impl Objective for Diverging {
+    fn weight(&self, batch: &Batch) -> Weight {
+        Sft.weight(batch)
+    }
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+        let part = Sft.loss(decoder, micro_batch, step)?;
+        let call = self.calls.replace(self.calls.get() + 1);
+        if call >= self.nan_from { Ok(((part.loss * f64::NAN)?).into()) } else { Ok(part) }
+    }
+    fn identity(&self) -> Result<String> {
+        Ok("diverging".into())
+    }
+}
+
+#[test]
+fn the_way_out_of_a_loss_that_is_not_finite_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let objective = Diverging { nan_from: 2, calls: std::cell::Cell::new(0) };
+    let error = Trainer::new(decoder(1), objective, rows(8), settings(4)).unwrap().fit(folder.path(), &mut |_| ()).unwrap_err();
+    let Error::NotFinite { checkpoint: Some(path), step: 2, .. } = &error else { panic!("{error:?}") };
+    assert!(error.to_string().contains("start another run, in another folder, with a lower learning rate, from the model in"), "{error}");
+    // What the message says.
+    let other = tempfile::tempdir().unwrap();
+    let lower = TrainConfig { lr: 1e-3, ..settings(2) };
+    let start = Decoder::load(path, &Device::Cpu).unwrap();
+    Trainer::new(start, Sft, rows(8), lower).unwrap().fit(other.path(), &mut |_| ()).unwrap();
+}
+
+/// Reports a figure that is no number on held-out rows only.
+struct BadFigure(f64);
+
+impl Objective for BadFigure {
+    fn weight(&self, batch: &Batch) -> Weight {
+        Sft.weight(batch)
+    }
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+        let part = Sft.loss(decoder, micro_batch, step)?;
+        let held_out = decoder.parameters().is_empty();
+        Ok(Part { figures: Figures::from([("figure", if held_out { self.0 } else { 1.0 })]), ..part })
+    }
+    fn identity(&self) -> Result<String> {
+        Ok("bad figure".into())
+    }
+}
+
+#[test]
+fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainConfig { evaluate_every: Some(2), ..settings(4) };
+    let fit = |figure| {
+        let trainer = Trainer::new(decoder(1), BadFigure(figure), rows(8), settings.clone()).unwrap();
+        trainer.with_held_out(&rows(3)).unwrap().fit(folder.path(), &mut |_| ())
+    };
+    match fit(f64::INFINITY) {
+        Err(Error::NotFinite { step: 2, what, rows, checkpoint: Some(_), .. }) => {
+            assert_eq!((what.as_str(), rows), ("held-out figure", vec![0, 1, 2]))
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!folder.path().join("evaluations.jsonl").exists());
+    fit(0.5).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("evaluations.jsonl")).unwrap();
+    assert!(text.lines().count() == 2 && !text.contains("null"), "{text}");
+
+    let decoder = decoder(1);
+    let norm = &decoder.parameters()["model.norm.weight"];
+    norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
+    let mut trainer = Trainer::new(decoder, Sft, rows(8), settings.clone()).unwrap().with_held_out(&rows(3)).unwrap();
+    assert!(matches!(trainer.evaluate(), Err(Error::NotFinite { what, .. }) if what == "held-out loss"));
+}
+
+#[test]
+fn the_best_is_kept_without_an_early_stop_and_asked_for_in_vain_without_held_out_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep_best = |higher_is_better| Some(KeepBest { metric: "loss".into(), higher_is_better });
+    // The highest loss is the first.
+    let settings = TrainConfig { evaluate_every: Some(1), keep_best: keep_best(true), ..settings(5) };
+    let mut look = Look::default();
+    let trainer = Trainer::new(decoder(1), Sft, rows(8), settings.clone()).unwrap();
+    trainer.with_held_out(&rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
+    assert_eq!((look.evaluated.len(), look.saved), (5, 5 + 1 + 1), "it goes on to the end");
+    let best = logprobs(&Decoder::load(folder.path().join("best"), &Device::Cpu).unwrap());
+    assert_eq!(best, look.evaluated[0]);
+    let other = tempfile::tempdir().unwrap();
+    let error = Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(other.path(), &mut |_| ()).unwrap_err();
+    assert!(error.to_string().contains("keep_best") && error.to_string().contains("held-out rows"), "{error}");
+}
+
+#[test]
+fn the_speed_of_each_step_is_beside_its_metrics_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = || {
+        let text = std::fs::read_to_string(folder.path().join("timing.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let halt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let settings = TrainConfig { checkpoint_every: Some(2), ..settings(4) };
+        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |metrics| assert!(metrics.step < 3))
+    }));
+    assert!(halt.is_err() && lines().len() == 3);
+    // And TensorBoard shows the steps so far, before the run has come to its end.
+    let events = folder.path().join("tensorboard/events.out.tfevents.0.janus");
+    let before = std::fs::read(&events).unwrap();
+    let settings = TrainConfig { checkpoint_every: Some(2), ..settings(4) };
+    Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |_| ()).unwrap();
+    let steps: Vec<u64> = lines().iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [1, 2, 3, 4]);
+    assert!(lines().iter().all(|line| line["seconds"].as_f64().unwrap() > 0.0 && line["tokens_per_second"].as_f64().unwrap() > 0.0));
+    let after = std::fs::read(&events).unwrap();
+    assert!(after.starts_with(&before), "three steps were there, and none is there twice");
+    assert_eq!((before.len() - 40) * 4, (after.len() - 40) * 3);
+}
+
+#[test]
+fn a_pair_that_is_too_long_is_named_by_its_row() {
+    let mut pairs = rows(6);
+    pairs[5].ids.extend([1; 30]);
+    pairs[5].trained.extend([true; 30]);
+    let orpo = Orpo::new(0.1, NllSpan::Response).unwrap();
+    assert!(matches!(Trainer::new(decoder(1), orpo, pairs.clone(), settings(1)), Err(Error::TooLong { row: 4, .. })));
+    let trainer = Trainer::new(decoder(1), orpo, rows(4), settings(1)).unwrap();
+    assert!(matches!(trainer.with_held_out(&pairs), Err(Error::TooLong { row: 4, .. })));
+}
+
+#[test]
+fn a_first_token_that_is_marked_as_trained_breaks_no_objective_over_pairs() {
+    let mut pairs = rows(8);
+    pairs.iter_mut().for_each(|row| row.trained.fill(true));
+    let mut unmarked = pairs.clone();
+    unmarked.iter_mut().for_each(|row| row.trained[0] = false);
+    let orpo = || Orpo::new(0.1, NllSpan::Response).unwrap();
+    let imitating = || Reward::with_imitation(0.5).unwrap();
+    let reward = |pairs: &[TokenRow]| first_step(decoder(1).with_value_head(2).unwrap(), imitating(), pairs);
+    assert_eq!(reward(&pairs), reward(&unmarked));
+    assert_eq!(first_step(decoder(1), orpo(), &pairs), first_step(decoder(1), orpo(), &unmarked));
+}
+
+/// Loss and supervised tokens.
+fn first_step(decoder: Decoder, objective: impl Objective, rows: &[TokenRow]) -> (f64, usize) {
+    let step = Trainer::new(decoder, objective, rows.into(), settings(1)).unwrap().step().unwrap();
+    (step.loss, step.supervised)
+}
+
+#[test]
+fn a_missing_head_or_a_token_that_nothing_predicts_is_told_before_the_model_runs() {
+    let all = rows(2);
+    let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
+    for (tokens, reason) in [(vec![6], "token 6 is the first of its document"), (vec![3, 2], "must rise"), (vec![12], "below 12")] {
+        let error = decoder(1).logprobs_at(&batch, tokens).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let decoder = decoder(1).with_value_head(2).unwrap();
+    decoder.save(folder.path()).unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut weights = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    weights.remove("lm_head.weight").unwrap();
+    candle_core::safetensors::save(&weights, &path).unwrap();
+    let headless = || Decoder::load(folder.path(), &Device::Cpu).unwrap();
+    assert!(matches!(headless().logprobs(&batch), Err(Error::NoHead { name: "lm_head.weight" })));
+    let imitating = Trainer::new(headless(), Reward::with_imitation(0.5).unwrap(), rows(4), settings(1));
+    assert!(matches!(imitating, Err(Error::NoHead { name: "lm_head.weight" })));
+    assert!(Trainer::new(headless(), Reward::default(), rows(4), settings(1)).is_ok());
+}

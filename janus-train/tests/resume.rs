@@ -1,0 +1,220 @@
+//! A run that is cut off anywhere and started again leaves the same bytes, whatever is trained.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use candle_core::Device;
+use janus_train::{
+    Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, LoraConfig, ModelConfig, NllSpan, Objective, Observer,
+    Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, WeightType,
+};
+use rand::Rng;
+
+const STEPS: u64 = 6;
+
+fn decoder(seed: u64) -> Decoder {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "mistral", "vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "sliding_window": 9,
+            "initializer_range": 0.1, "tie_word_embeddings": false}"#,
+    )
+    .unwrap();
+    Decoder::init(&config, seed, &Device::Cpu).unwrap()
+}
+
+/// Documents; two in a row are a pair.
+fn rows(n: usize, seed: u64) -> Vec<TokenRow> {
+    let mut rng = janus_core::stream(seed, "rows");
+    (0..n)
+        .map(|_| {
+            let len = rng.random_range(4..12);
+            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), trained: (0..len).map(|i| i >= len / 2).collect() }
+        })
+        .collect()
+}
+
+fn settings() -> TrainConfig {
+    TrainConfig {
+        accumulation: 2,
+        warmup_steps: 1,
+        weight_decay: 0.1,
+        clip_norm: Some(0.5),
+        checkpoint_every: Some(2),
+        keep_last: 2,
+        evaluate_every: Some(3),
+        ..TrainConfig::new(STEPS, 40, 3e-2, 3)
+    }
+}
+
+/// All files but the one that says how long things took.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path).into_iter().map(|(tail, bytes)| (format!("{name}/{tail}"), bytes)));
+        } else if name != "timing.jsonl" {
+            found.insert(name, std::fs::read(path).unwrap());
+        }
+    }
+    found
+}
+
+/// Where a run ends before its time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Cut {
+    /// By a panic after this step.
+    Step(u64),
+    /// By an error when the held-out rows were evaluated for the n-th time.
+    Evaluation(u64),
+    /// By an error when a model folder was filled for the n-th time.
+    Saved(u64),
+    Never,
+}
+
+struct Cutting {
+    cut: Cut,
+    evaluations: u64,
+    saves: u64,
+}
+
+impl Cutting {
+    fn at(cut: Cut) -> Self {
+        Self { cut, evaluations: 0, saves: 0 }
+    }
+
+    fn check(&self, here: Cut) -> Result<()> {
+        if self.cut == here { Err(Error::Batch { reason: "the power went out".into() }) } else { Ok(()) }
+    }
+}
+
+impl Observer for Cutting {
+    fn step(&mut self, metrics: &StepMetrics) {
+        assert!(self.cut != Cut::Step(metrics.step), "the power went out");
+    }
+
+    fn evaluated(&mut self, _: &Evaluation, _: &Decoder) -> Result<()> {
+        self.evaluations += 1;
+        self.check(Cut::Evaluation(self.evaluations))
+    }
+
+    fn saved(&mut self, folder: &Path) -> Result<()> {
+        std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+        self.saves += 1;
+        self.check(Cut::Saved(self.saves))
+    }
+}
+
+/// Cuts the run everywhere and continues it; `make` gives a trainer of fresh weights, other ones for another seed.
+fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -> Trainer<O>) -> BTreeMap<String, Vec<u8>> {
+    let straight = tempfile::tempdir().unwrap();
+    let mut whole = Cutting::at(Cut::Never);
+    let mut trainer = make(1);
+    trainer.fit_observed(straight.path(), &mut whole).unwrap();
+    let expected = files(straight.path());
+    let steps = (1..=trainer.steps()).map(Cut::Step);
+    let cuts: Vec<Cut> = steps.chain((1..=whole.evaluations).map(Cut::Evaluation)).chain((1..=whole.saves).map(Cut::Saved)).collect();
+    assert!(cuts.len() >= 8, "{name}: {cuts:?}");
+    for cut in cuts.into_iter().chain([Cut::Never]) {
+        let broken = tempfile::tempdir().unwrap();
+        let mut observer = Cutting::at(cut);
+        let ended = catch_unwind(AssertUnwindSafe(|| make(1).fit_observed(broken.path(), &mut observer)));
+        assert_eq!(matches!(ended, Ok(Ok(()))), cut == Cut::Never, "{name}, {cut:?}");
+        // Before the first checkpoint there is nothing to continue from but the same weights.
+        let seed = if Checkpoint::list(broken.path()).unwrap().is_empty() { 1 } else { 2 };
+        make(seed).fit_observed(broken.path(), &mut Cutting::at(Cut::Never)).unwrap();
+        let got = files(broken.path());
+        assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}, {cut:?}");
+        for (file, bytes) in &expected {
+            assert!(*bytes == got[file], "{name}, {cut:?}: {file} differs");
+        }
+    }
+    expected
+}
+
+fn sft(seed: u64, settings: TrainConfig) -> Trainer<Sft> {
+    Trainer::new(decoder(seed), Sft, rows(20, 5), settings).unwrap().with_held_out(&rows(6, 9)).unwrap()
+}
+
+#[test]
+fn fine_tuning_continues_from_every_step_and_every_save_to_the_same_bytes() {
+    let files = is_the_same_wherever_it_is_cut("sft", &|seed| sft(seed, settings()));
+    for folder in ["model", "checkpoints/step-000004", "checkpoints/step-000006"] {
+        for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+            assert!(files.contains_key(&format!("{folder}/{file}")), "{folder}/{file}");
+        }
+    }
+    assert!(!files.keys().any(|name| name.starts_with("checkpoints/step-000002")));
+    let bf16 = TrainConfig { dtype: WeightType::Bf16, eight_bit_block: Some(64), ..settings() };
+    is_the_same_wherever_it_is_cut("bf16", &|seed| sft(seed, bf16.clone()));
+}
+
+#[test]
+fn keeping_the_best_and_stopping_early_continue_to_the_same_bytes() {
+    let keep_best = Some(KeepBest { metric: "loss".into(), higher_is_better: true });
+    let files = is_the_same_wherever_it_is_cut("keep best", &|seed| {
+        sft(seed, TrainConfig { evaluate_every: Some(1), keep_best: keep_best.clone(), ..settings() })
+    });
+    assert!(files.contains_key("best/config.json") && files.contains_key("best/tokenizer.json"));
+    // Learning the training rows by heart makes the held-out ones worse.
+    let early_stop = Some(EarlyStop { metric: "loss".into(), higher_is_better: false, patience: 2 });
+    let stopping = TrainConfig { evaluate_every: Some(1), early_stop, lr: 0.1, ..settings() };
+    let files = is_the_same_wherever_it_is_cut("early stop", &|seed| sft(seed, TrainConfig { steps: 40, ..stopping.clone() }));
+    let metrics = String::from_utf8(files["metrics.jsonl"].clone()).unwrap();
+    assert!(metrics.lines().count() < 40 && files.contains_key("best/model.safetensors"), "{metrics}");
+}
+
+#[test]
+fn low_rank_updates_continue_to_the_same_bytes() {
+    let low_rank = LoraConfig { dropout: 0.2, ..LoraConfig::new(2, 4.0) };
+    // Other seeds have other updates of the same model.
+    let make = |seed| {
+        let decoder = decoder(1).with_lora(low_rank.clone(), seed).unwrap();
+        Trainer::new(decoder, Sft, rows(20, 5), settings()).unwrap().with_held_out(&rows(6, 9)).unwrap()
+    };
+    let files = is_the_same_wherever_it_is_cut("lora", &make);
+    assert!(files.contains_key("checkpoints/step-000006/training/low_rank.safetensors"));
+    assert!(files["checkpoints/step-000006/model.safetensors"] == files["model/model.safetensors"]);
+}
+
+#[test]
+fn learning_from_pairs_continues_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (train, held_out) = (rows(20, 5), rows(6, 9));
+    let all: Vec<TokenRow> = train.iter().chain(&held_out).cloned().collect();
+    let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &all, 100, &mut |_, _| {}).unwrap();
+    is_the_same_wherever_it_is_cut("dpo", &|seed| {
+        let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &all).unwrap();
+        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(&held_out).unwrap()
+    });
+    is_the_same_wherever_it_is_cut("orpo", &|seed| {
+        let objective = Orpo::new(0.2, NllSpan::Row).unwrap();
+        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(&held_out).unwrap()
+    });
+}
+
+#[test]
+fn a_reward_model_continues_to_the_same_bytes_scale_and_head_included() {
+    let make = |seed: u64, low_rank: bool| {
+        let mut decoder = decoder(if low_rank { 1 } else { seed }).with_value_head(seed).unwrap();
+        // As the model of an earlier stage has it.
+        decoder.set_reward_scale(janus_train::RewardScale { mean: 7.0, std: 3.0 });
+        let decoder = if low_rank { decoder.with_lora(LoraConfig::new(2, 4.0), seed).unwrap() } else { decoder };
+        Trainer::new(decoder, Reward::default(), rows(20, 5), settings()).unwrap()
+    };
+    let scale = |files: &BTreeMap<String, Vec<u8>>, folder: &str| {
+        let config: serde_json::Value = serde_json::from_slice(&files[&format!("{folder}/config.json")]).unwrap();
+        config.get("mean").and_then(serde_json::Value::as_f64)
+    };
+    for low_rank in [false, true] {
+        let with = is_the_same_wherever_it_is_cut("reward", &|seed| make(seed, low_rank).with_held_out(&rows(6, 9)).unwrap());
+        let last = scale(&with, "model").unwrap();
+        assert!(last != 7.0 && scale(&with, "checkpoints/step-000006") == Some(last));
+        assert_eq!(scale(&with, "checkpoints/step-000004"), None, "nothing was measured there");
+        assert!(with.contains_key("checkpoints/step-000004/value_head.safetensors"));
+        let without = is_the_same_wherever_it_is_cut("reward, nothing held out", &|seed| make(seed, low_rank));
+        assert_eq!(scale(&without, "model"), None, "the scale of an earlier stage is of other weights");
+    }
+}

@@ -10,14 +10,15 @@ use serde_json::{Map, json};
 
 use crate::{Journal, Result};
 
-/// The answers of chat models by everything that changes them: the model's name, the messages and the
-/// sampling parameters. A request's id is no part of it: asking the same again under another name finds
-/// the answer. To ask for another sample of the same, change the seed.
+/// The answers of chat models by everything that changes them: the model's name, the messages, the
+/// sampling parameters and, if it is said, [what is asked](Self::of_endpoint). A request's id is no part of it: asking the
+/// same again under another name finds the answer. To ask for another sample of the same, change the seed.
 ///
 /// Several threads may share one; a file is held by one value at a time.
 #[derive(Debug)]
 pub struct CallJournal {
     journal: Mutex<Journal>,
+    endpoint: Option<String>,
 }
 
 /// A row: the key, what was asked in short, what was answered.
@@ -36,19 +37,29 @@ impl CallJournal {
     /// Those of [`Journal::open`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let header: Map<_, _> = [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))].into_iter().collect();
-        Ok(Self { journal: Mutex::new(Journal::open(path, &header, false)?) })
+        Ok(Self { journal: Mutex::new(Journal::open(path, &header, false)?), endpoint: None })
     }
 
-    /// What a call is known by: BLAKE3, in hex, of model, messages and parameters.
+    /// The same journal, for calls to this endpoint from now on. Two models of one name may be asked differently: one and the
+    /// same message is a question to a chat, and a text to go on from elsewhere. Calls of which nothing is said are a chat's.
+    pub fn of_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// What a chat's call is known by where no endpoint is said: BLAKE3, in hex, of model, messages and parameters.
     pub fn key(model: &str, request: &ChatRequest) -> String {
-        let content = json!({ "model": model, "messages": request.messages, "sampling": request.sampling });
-        blake3::hash(content.to_string().as_bytes()).to_hex().to_string()
+        key(None, model, request)
+    }
+
+    fn own_key(&self, model: &str, request: &ChatRequest) -> String {
+        key(self.endpoint.as_deref(), model, request)
     }
 
     /// The answer to a request, if it was given.
     pub fn get(&self, model: &str, request: &ChatRequest) -> Option<Vec<Generation>> {
         let journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let row: Row = serde_json::from_str(journal.get(&Self::key(model, request))?).ok()?;
+        let row: Row = serde_json::from_str(journal.get(&self.own_key(model, request))?).ok()?;
         // A row of fewer samples than asked for is no answer to this request.
         (row.generations.len() == request.sampling.n).then_some(row.generations)
     }
@@ -58,7 +69,7 @@ impl CallJournal {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if it cannot be written.
     pub fn put(&self, model: &str, request: &ChatRequest, generations: &[Generation]) -> Result<()> {
-        let id = Self::key(model, request);
+        let id = self.own_key(model, request);
         let row = json!({ "id": id, "model": model, "request": request.id, "generations": generations });
         self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&id, &row)
     }
@@ -72,6 +83,14 @@ impl CallJournal {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
+    let mut content = json!({ "model": model, "messages": request.messages, "sampling": request.sampling });
+    if let Some(endpoint) = endpoint {
+        content["endpoint"] = json!(endpoint);
+    }
+    blake3::hash(content.to_string().as_bytes()).to_hex().to_string()
 }
 
 /// A chat model whose answers go through a [`CallJournal`]: each is written there before it is handed
@@ -133,7 +152,7 @@ impl<M: ChatModel> ChatModel for Journaled<'_, M> {
                 on_answer(index, Ok(answer));
                 continue;
             }
-            let place = *places.entry(CallJournal::key(name, request)).or_insert(asked.len());
+            let place = *places.entry(self.journal.own_key(name, request)).or_insert(asked.len());
             if place == asked.len() {
                 asked.push(request.clone());
                 sharing.push(Vec::new());
@@ -226,8 +245,10 @@ mod tests {
 
     #[test]
     fn everything_that_changes_the_answer_is_in_the_key() {
+        let folder = tempfile::tempdir().unwrap();
         let base = request("a", "x", 0);
-        let key = |model: &str, request: &ChatRequest| CallJournal::key(model, request);
+        let journal = CallJournal::open(folder.path().join("calls.jsonl")).unwrap();
+        let key = |model: &str, request: &ChatRequest| journal.own_key(model, request);
         let renamed = ChatRequest { id: "other".into(), ..base.clone() };
         assert_eq!(key("m", &base), key("m", &renamed));
         let sampling = |sampling| ChatRequest { sampling, ..base.clone() };
@@ -244,5 +265,32 @@ mod tests {
             assert_ne!(key("m", &base), key("m", &other), "{other:?}");
         }
         assert_ne!(key("m", &base), key("n", &base));
+    }
+
+    #[test]
+    fn a_question_and_a_text_to_go_on_from_are_two_calls() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, asked) = (folder.path().join("calls.jsonl"), request("a", "x", 0));
+        let answer = |text: &str| {
+            let generation =
+                Generation { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 3, completion_tokens: 5, logprobs: None };
+            vec![generation]
+        };
+        let chat = CallJournal::open(&path).unwrap();
+        // The key that journals of earlier versions have.
+        let content = concat!(
+            r#"{"model":"m","messages":[{"role":"user","content":"x"}],"sampling":{"temperature":0.0,"top_p":1.0,"top_k":0,"#,
+            r#""min_p":0.0,"repetition_penalty":1.0,"max_tokens":8,"n":1,"seed":0,"stop":[],"logprobs":false,"top_logprobs":0}}"#
+        );
+        assert_eq!(chat.own_key("m", &asked), blake3::hash(content.as_bytes()).to_hex().to_string());
+        assert_eq!(chat.own_key("m", &asked), CallJournal::key("m", &asked));
+        chat.put("m", &asked, &answer("said")).unwrap();
+        drop(chat);
+        let texts = CallJournal::open(&path).unwrap().of_endpoint("/completions");
+        assert_eq!(texts.get("m", &asked), None);
+        texts.put("m", &asked, &answer("gone on")).unwrap();
+        assert_eq!(texts.get("m", &asked), Some(answer("gone on")));
+        drop(texts);
+        assert_eq!(CallJournal::open(&path).unwrap().get("m", &asked), Some(answer("said")));
     }
 }

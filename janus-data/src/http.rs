@@ -9,7 +9,7 @@
 //! let client = Client::new("http://localhost:8080", ClientOptions::default(), "an-example/1")?;
 //! let key = ApiKey::new("secret")?;
 //! let answer: String = client.attempts("id of the request", || {
-//!     client.wait(0);
+//!     client.wait(0)?;
 //!     let reply = client.post("http://localhost:8080/ask", &[("x-key", key.secret())], "{}")?;
 //!     if reply.is_success() { Ok(reply.text) } else { Err(reply.failed(Some(&key))) }
 //! })?;
@@ -22,7 +22,7 @@ mod key;
 mod limit;
 mod retry;
 
-pub use client::{Client, ClientOptions, Failed, Reply, each};
+pub use client::{Client, ClientOptions, Failed, Reply, each, without_secrets};
 #[cfg(feature = "hub")]
 pub(crate) use client::{header, reply};
 pub use error::HttpError;

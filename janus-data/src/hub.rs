@@ -267,8 +267,8 @@ impl Hub {
             let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
             // An encoding on the way would make the length another one.
             let headers = [&headers[..], &[("accept-encoding", "identity")]].concat();
-            self.client.wait(0);
-            let mut response = self.client.get(true, &url, &headers)?;
+            self.client.wait(0)?;
+            let mut response = self.client.open(true, &url, &headers)?;
             let status = response.status().as_u16();
             let text = |name| header(&response, name).map(|value| value.trim_start_matches("W/").trim_matches('"').to_string());
             etag = etag.or_else(|| text("x-linked-etag"));
@@ -313,8 +313,8 @@ impl Hub {
         if have > 0 {
             headers.push(("range", &range));
         }
-        self.client.wait(0);
-        let mut response = self.client.get(false, &facts.url, &headers)?;
+        self.client.wait(0)?;
+        let mut response = self.client.open(false, &facts.url, &headers)?;
         let from = match response.status().as_u16() {
             206 => have,
             200..300 => 0,

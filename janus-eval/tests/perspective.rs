@@ -111,6 +111,12 @@ fn the_key_is_shown_nowhere_and_a_refused_one_is_not_tried_again() {
         let said = format!("{scoring:?} {scorer:?}");
         assert!(said.contains("the key is refused") && !said.contains("secret"), "{said}");
     }
+    // An answer that repeats it in the place of a score.
+    let stub = Stub::start(|_| Reply::status(200, r#"{"attributeScores": {"TOXICITY": {"summaryScore": {"value": "AIza-secret"}}}}"#));
+    let scorer = PerspectiveScorer::new(PerspectiveOptions { concurrency: 1, ..options(&stub) }).unwrap();
+    let scoring = score_generations(&mut rows(std::iter::once("text".into())), &scorer, None, &mut || ()).unwrap();
+    let said = format!("{scoring:?}");
+    assert!(scoring.failed == 1 && said.contains("[key]") && !said.contains("secret"), "{said}");
 }
 
 #[test]

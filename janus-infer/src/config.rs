@@ -163,7 +163,7 @@ impl ModelConfig {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = |path: &Path| std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), source });
-        let mut config = Self::from_json(&text(path)?).map_err(|reason| Error::Config { path: path.into(), reason })?;
+        let mut config = Self::parse(&text(path)?).map_err(|reason| Error::Config { path: path.into(), reason })?;
         let beside = path.with_file_name("generation_config.json");
         if beside.exists() {
             let read = serde_json::from_str(&text(&beside)?);
@@ -182,8 +182,15 @@ impl ModelConfig {
         }
     }
 
-    /// Reads the text of a `config.json`; the error says what is wrong with it.
-    pub fn from_json(text: &str) -> Result<Self, String> {
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::ConfigText`] with what is wrong with it.
+    pub fn from_json(text: &str) -> Result<Self> {
+        Self::parse(text).map_err(|reason| Error::ConfigText { reason })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
         let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let architecture = match file.model_type.as_str() {
             "llama" => Architecture::Llama,
@@ -338,7 +345,7 @@ impl ModelConfig {
 mod tests {
     use super::*;
 
-    fn tiny(extra: &str) -> Result<ModelConfig, String> {
+    fn tiny(extra: &str) -> Result<ModelConfig> {
         ModelConfig::from_json(&format!(
             r#"{{"model_type":"mistral","vocab_size":8,"hidden_size":4,"intermediate_size":6,"num_hidden_layers":1,
                 "num_attention_heads":2,"max_position_embeddings":16{extra}}}"#
@@ -430,9 +437,9 @@ mod tests {
             (r#","head_dim":10000000"#, "2 heads of 10000000"),
         ] {
             let error = tiny(extra).unwrap_err();
-            assert!(error.contains(reason), "{extra}: {error}");
+            assert!(error.to_string().contains(reason), "{extra}: {error}");
         }
         let endless = tiny("").unwrap().to_json().replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1000000000");
-        assert!(ModelConfig::from_json(&endless).unwrap_err().contains("num_hidden_layers is 1000000000: expected at most"));
+        assert!(ModelConfig::from_json(&endless).unwrap_err().to_string().contains("num_hidden_layers is 1000000000: expected at most"));
     }
 }

@@ -22,6 +22,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The text of a model's config that this crate cannot run.
+    #[error("not the config of a model: {reason}")]
+    ConfigText {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A weights file whose header or index cannot be understood.
     #[error("{}: not a readable weights file: {reason}", path.display())]
     Header {

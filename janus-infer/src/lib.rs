@@ -20,8 +20,7 @@
 //! let config = ModelConfig::from_json(
 //!     r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 1,
 //!         "num_attention_heads": 2, "max_position_embeddings": 16}"#,
-//! )
-//! .unwrap();
+//! )?;
 //! // A real model comes from `Model::load`; here, every weight is 0.1.
 //! let model = Model::from_weights(config, |_name, shape| Ok(vec![0.1; shape.iter().product()]))?;
 //! let (mut cache, mut logits) = (model.cache(), Vec::new());
@@ -51,6 +50,7 @@ mod gguf_tokenizer;
 mod jinja;
 mod kernel;
 mod linear;
+mod memory;
 mod model;
 mod packed;
 mod prefix;
@@ -68,6 +68,9 @@ mod token_text;
 mod value_head;
 mod weights;
 
+/// The candle that devices here are of: `janus_infer::candle_core::Device`.
+pub use candle_core;
+
 pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use cache::KvCache;
 pub use config::{Architecture, ModelConfig};
@@ -75,6 +78,7 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Result};
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;
+pub use memory::return_freed_memory;
 pub use model::{Feed, Logits, Model};
 pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale};
 pub use rope::RopeScaling;

@@ -5,7 +5,8 @@
 //! * [`ApiKey`], [`Prices`]: a key that is never shown; what tokens cost.
 //!
 //! Each request is tried again when that can help (a busy or broken service, a cut connection, a late or
-//! broken answer), after the time that the service asks for or an exponential back-off with jitter.
+//! broken answer), after the time that the service asks for or an exponential back-off with jitter. A whole answer that says
+//! no is not asked for again.
 //! Whoever asks much puts a [`janus_data::Journaled`] around the model: what was answered is then never asked
 //! again, in this run or the next.
 //!
@@ -26,6 +27,7 @@ mod budget;
 mod error;
 mod wire;
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
@@ -45,7 +47,7 @@ pub enum Endpoint {
     #[default]
     Chat,
     /// What follows a plain text, with no template around it: the request's one message is the text. Log-probabilities are
-    /// not asked for.
+    /// not asked for. A journal of its answers is told so ([`CallJournal::of_endpoint`](janus_data::CallJournal::of_endpoint)).
     Completions,
 }
 
@@ -57,6 +59,22 @@ impl Endpoint {
             Self::Completions => "/completions",
         }
     }
+}
+
+/// Whether a service knows `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's protocol. One that knows them
+/// may have defaults of its own for them (`cargo xtask serve` has the paper's penalty, vLLM what the model's files say), so it is
+/// sent them in every request; one that does not may refuse them, so it is sent those only that change something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extensions {
+    /// The service is asked who it is (`GET /models`), once, before the first request: one that says of its models that they
+    /// are owned by `janus`, `vllm`, `sglang` or `llamacpp` knows them. (llama.cpp passes over the penalty, and has none by
+    /// itself.) One that has no answer to that question does not know them.
+    #[default]
+    Ask,
+    /// It knows them.
+    Known,
+    /// It does not know them.
+    Unknown,
 }
 
 /// How a service is asked.
@@ -89,6 +107,8 @@ pub struct RemoteOptions {
     /// Whether the limit of new tokens is sent as `max_completion_tokens`, which reasoning models want, in
     /// place of `max_tokens`.
     pub max_completion_tokens: bool,
+    /// Whether the service knows more parameters than OpenAI's.
+    pub extensions: Extensions,
 }
 
 impl RemoteOptions {
@@ -113,6 +133,7 @@ impl RemoteOptions {
             budget: None,
             send_seed: true,
             max_completion_tokens: false,
+            extensions: Extensions::Ask,
         }
     }
 
@@ -162,6 +183,8 @@ pub struct RemoteModel {
     options: RemoteOptions,
     client: Client,
     budget: Budget,
+    /// Whether the service knows the extensions, once that is known.
+    extended: OnceLock<bool>,
 }
 
 impl RemoteModel {
@@ -180,7 +203,16 @@ impl RemoteModel {
         };
         let client = Client::new(&options.base_url, limits, concat!("janus-infer/", env!("CARGO_PKG_VERSION")))?;
         let budget = Budget::new(options.prices, options.budget);
-        Ok(Self { name: name.into(), options, client, budget })
+        let extended = match options.extensions {
+            Extensions::Ask => OnceLock::new(),
+            known => OnceLock::from(known == Extensions::Known),
+        };
+        Ok(Self { name: name.into(), options, client, budget, extended })
+    }
+
+    /// The address that its requests go to.
+    pub fn address(&self) -> String {
+        self.url(self.options.endpoint.path())
     }
 
     /// What was used so far.
@@ -188,43 +220,82 @@ impl RemoteModel {
         self.budget.usage()
     }
 
-    fn ask(&self, request: &ChatRequest) -> Result<Vec<Generation>, ModelError> {
+    /// Whether the service knows `top_k`, `min_p` and `repetition_penalty`, and was sent them; none if it was not asked yet.
+    pub fn knows_extensions(&self) -> Option<bool> {
+        self.extended.get().copied()
+    }
+
+    /// Finds out what the service knows, if that is to be asked. It costs nothing, and is not counted as usage.
+    fn extended(&self) -> Result<bool, RemoteError> {
+        if let Some(known) = self.extended.get() {
+            return Ok(*known);
+        }
+        let (url, bearer) = (self.url("/models"), self.bearer());
+        let models = self.client.attempts("models", || {
+            let reply = self.client.get(&url, &headers(bearer.as_ref()))?;
+            if reply.is_success() || !helps_status(reply.status) {
+                Ok(reply)
+            } else {
+                Err(wire::refusal(&reply, self.options.key.as_ref()))
+            }
+        });
+        let known = match models {
+            // A key may be good for the model and not for this question, so no refusal is final here.
+            Ok(reply) => reply.is_success() && wire::is_extended(&reply.text, &self.name),
+            // It has no answer to this now, and may have one to what follows.
+            Err(RemoteError::Http(HttpError::GaveUp { source, .. })) if matches!(*source, HttpError::Status { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(*self.extended.get_or_init(|| known))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.options.base_url.trim_end_matches('/'))
+    }
+
+    fn bearer(&self) -> Option<String> {
+        self.options.key.as_ref().map(|key| format!("Bearer {}", key.secret()))
+    }
+
+    fn ask(&self, request: &ChatRequest, extended: bool) -> Result<Vec<Generation>, ModelError> {
         let invalid = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|error| invalid(error.to_string()))?;
-        let body = wire::body(&self.name, request, &self.options).map_err(&invalid)?.to_string();
+        let body = wire::body(&self.name, request, &self.options, extended).map_err(&invalid)?.to_string();
         self.ask_body(request, &body).map_err(|error| match error {
             // What the service says against the request itself is no failure of the model.
             RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
                 invalid(format!("the service answers {status}: {message}"))
             }
+            error @ RemoteError::NoAnswer { .. } => invalid(error.to_string()),
             error => ModelError::Failed { id: request.id.clone(), source: Box::new(error) },
         })
     }
 
     /// Tries until there is an answer, or an error that another attempt cannot help.
     fn ask_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
-        let url = format!("{}{}", self.options.base_url.trim_end_matches('/'), self.options.endpoint.path());
-        let bearer = self.options.key.as_ref().map(|key| format!("Bearer {}", key.secret()));
-        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let (url, bearer, key) = (self.address(), self.bearer(), self.options.key.as_ref());
         let most = wire::most_tokens(request);
         self.client.attempts(&request.id, || {
             let reserved = self.budget.reserve(&most).map_err(Failed::Final)?;
-            self.client.wait(wire::likely_tokens(request));
-            match self.client.post(&url, &headers, body) {
-                Ok(reply) if reply.is_success() => match wire::read(&reply.text, request) {
+            if let Err(failed) = self.client.wait(wire::likely_tokens(request)) {
+                reserved.withdraw();
+                return Err(failed);
+            }
+            match self.client.post(&url, &headers(bearer.as_ref()), body) {
+                Ok(reply) if reply.is_success() => match wire::read(&reply.text, request, key) {
                     Ok(Answer { generations, usage }) => {
                         reserved.settle(usage.as_ref());
                         Ok(generations)
                     }
-                    Err(error) => {
+                    Err(failed) => {
                         // It was answered, so it was paid, whatever came of it.
                         reserved.settle(wire::usage(&reply.text).as_ref());
-                        Err(error.into())
+                        Err(failed)
                     }
                 },
                 Ok(reply) => {
                     reserved.release();
-                    Err(wire::refusal(&reply, self.options.key.as_ref()))
+                    Err(wire::refusal(&reply, key))
                 }
                 Err(error) => {
                     // Whether it arrived and was paid is not known: it counts as paid in full.
@@ -240,12 +311,29 @@ impl RemoteModel {
     }
 }
 
+/// The one header that the key is sent in.
+fn headers(bearer: Option<&String>) -> Vec<(&str, &str)> {
+    bearer.into_iter().map(|bearer| ("authorization", bearer.as_str())).collect()
+}
+
 impl ChatModel for RemoteModel {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-        each(requests.len(), self.options.concurrency, |index| self.ask(&requests[index]), on_answer);
+        if requests.is_empty() {
+            return;
+        }
+        match self.extended() {
+            Ok(extended) => each(requests.len(), self.options.concurrency, |index| self.ask(&requests[index], extended), on_answer),
+            // A service that cannot be asked who it is cannot be asked anything else.
+            Err(error) => {
+                let error = Arc::new(error);
+                for (index, request) in requests.iter().enumerate() {
+                    on_answer(index, Err(ModelError::Failed { id: request.id.clone(), source: Box::new(Arc::clone(&error)) }));
+                }
+            }
+        }
     }
 }

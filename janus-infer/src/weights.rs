@@ -35,6 +35,9 @@ impl Weights {
     /// Opens a folder with `model.safetensors` (or its shards and `model.safetensors.index.json`), a single
     /// `.safetensors` file, or a `.gguf` file.
     ///
+    /// The files are mapped into memory for as long as these weights live, and must not be changed in place meanwhile: a file
+    /// that is cut then ends the process. Replacing one by another of its name does no harm.
+    ///
     /// # Errors
     /// [`Error::Io`], or what is wrong with a header, an index, or a tensor's byte range.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {

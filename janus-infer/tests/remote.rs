@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use janus_core::{ChatModel, ChatRequest, Message, ModelError, SamplingParams};
 use janus_data::{CallJournal, Journaled};
-use janus_infer::remote::{ApiKey, Backoff, Prices, RemoteModel, RemoteOptions};
+use janus_infer::remote::{ApiKey, Backoff, Extensions, Prices, RemoteModel, RemoteOptions};
 
 use stub::{Received, Reply, Stub};
 
@@ -121,6 +121,83 @@ fn the_service_says_how_long_to_wait() {
 }
 
 #[test]
+fn an_hour_that_one_request_is_asked_to_wait_keeps_no_other_waiting() {
+    for pause in ["3600", "1000000000"] {
+        let stub = Stub::start(move |_| Reply { headers: vec![("retry-after", pause.into())], ..Reply::status(429, "") });
+        let model = model(RemoteOptions { concurrency: 8, ..options(&stub) });
+        let (begin, requests) = (Instant::now(), (0..100).map(request).collect::<Vec<_>>());
+        let errors: Vec<String> = model.generate(&requests).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+        assert!((1..=8).contains(&stub.received()), "those under way and no more: {}", stub.received());
+        let paused = errors.iter().filter(|error| error.starts_with("not asked: the service asks for a pause of another")).count();
+        assert_eq!((paused, model.usage().requests as usize), (100 - stub.received(), stub.received()), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_paid_once() {
+    let refusal = r#"{"choices": [{"index": 0, "message": {"content": null, "refusal": "no"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 1}}"#;
+    let stub = Stub::start(move |_| Reply::status(200, refusal));
+    let refusing = model(options(&stub));
+    let error = refusing.generate(&[request(3)]).remove(0).unwrap_err();
+    assert_eq!(error.to_string(), "request 3: the service gives no answer: it refuses: no");
+    assert_eq!((stub.received(), refusing.usage().prompt_tokens), (1, 7));
+
+    // One that does not know `n`.
+    let stub = Stub::start(|_| Reply::text("one"));
+    let two = ChatRequest { sampling: SamplingParams { n: 2, ..SamplingParams::greedy(4) }, ..request(0) };
+    let error = model(options(&stub)).generate(&[two]).remove(0).unwrap_err();
+    assert!(error.to_string().contains("2 choices were asked for, it has 1"), "{error}");
+    assert_eq!(stub.received(), 1);
+}
+
+/// What the service is sent of the parameters that only some know.
+fn sent(received: &Received) -> Reply {
+    Reply::text(&serde_json::json!([received.body["top_k"], received.body["min_p"], received.body["repetition_penalty"]]).to_string())
+}
+
+#[test]
+fn a_penalty_of_1_is_sent_to_a_service_with_another_default() {
+    let models = |owner: &'static str| move || Reply::status(200, format!(r#"{{"data": [{{"id": "judge", "owned_by": "{owner}"}}]}}"#));
+    let text = |model: &RemoteModel| model.generate(&[request(0), request(1)]).remove(1).unwrap()[0].text.clone();
+    for (owner, expected) in [("janus", "[-1,0.0,1.0]"), ("openai", "[null,null,null]")] {
+        let stub = Stub::start_with(models(owner), sent);
+        let asking = model(options(&stub));
+        assert_eq!(asking.knows_extensions(), None);
+        assert_eq!((text(&asking), text(&asking)), (expected.to_string(), expected.to_string()));
+        assert_eq!((asking.knows_extensions(), stub.asked_of_models()), (Some(owner == "janus"), 1), "asked once");
+        assert_eq!(asking.usage().requests, 4);
+    }
+    let stub = Stub::start_with(models("janus"), sent);
+    for (extensions, expected) in [(Extensions::Known, "[-1,0.0,1.0]"), (Extensions::Unknown, "[null,null,null]")] {
+        assert_eq!(text(&model(RemoteOptions { extensions, ..options(&stub) })), expected);
+    }
+    assert_eq!(stub.asked_of_models(), 0);
+}
+
+#[test]
+fn a_service_that_says_nothing_of_its_models_is_asked_all_the_same() {
+    for status in [403, 404, 500] {
+        let stub = Stub::start_with(move || Reply::status(status, ""), sent);
+        let model = model(RemoteOptions { attempts: 2, ..options(&stub) });
+        assert_eq!(model.generate(&[request(0)]).remove(0).unwrap()[0].text, "[null,null,null]", "{status}");
+    }
+    // Busy is no answer.
+    let busy = std::sync::atomic::AtomicBool::new(true);
+    let models = move || match busy.swap(false, std::sync::atomic::Ordering::SeqCst) {
+        true => Reply::status(503, ""),
+        false => Reply::status(200, r#"{"data": [{"id": "judge", "owned_by": "vllm"}]}"#),
+    };
+    let stub = Stub::start_with(models, sent);
+    assert_eq!(model(options(&stub)).generate(&[request(0)]).remove(0).unwrap()[0].text, "[-1,0.0,1.0]");
+    // Nobody there: every request says so.
+    let nobody = model(RemoteOptions { attempts: 2, ..RemoteOptions { base_url: "http://127.0.0.1:9/v1".into(), ..options(&stub) } });
+    let errors: Vec<String> = nobody.generate(&[request(0), request(1)]).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
+    assert!(errors.iter().all(|error| error.starts_with("gave up after 2 attempts: the connection failed")), "{errors:?}");
+}
+
+#[test]
 fn late_answers_are_not_waited_for_and_end_in_an_error() {
     let stub = Stub::start(|_| Reply { after: Duration::from_secs(5), ..Reply::text("late") });
     let options = RemoteOptions { attempts: 2, timeout: Duration::from_millis(100), ..options(&stub) };
@@ -207,4 +284,6 @@ fn options_that_cannot_be_used_are_named() {
     assert!(error(RemoteOptions::new("localhost:80")).starts_with("base_url is localhost:80"));
     let with_password = error(RemoteOptions::new("https://user:secret@host/v1"));
     assert!(!with_password.contains("secret"), "{with_password}");
+    let with_key = error(RemoteOptions::new("https://host/v1?key=sk-1"));
+    assert!(with_key.starts_with("base_url is https://host/v1") && !with_key.contains("sk-1"), "{with_key}");
 }

@@ -1,8 +1,7 @@
 //! Trains a tiny model on a few sentences, byte by byte, and prints the loss: `cargo run --example train_tiny`.
 
-use candle_core::Device;
-use janus_infer::ModelConfig;
-use janus_train::{Decoder, Sft, TokenRow, TrainConfig, Trainer, keep_freed_memory};
+use janus_train::candle_core::Device;
+use janus_train::{Decoder, ModelConfig, Sft, TokenRow, TrainConfig, Trainer, keep_freed_memory};
 
 #[expect(clippy::print_stdout, reason = "an example talks to its reader")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {

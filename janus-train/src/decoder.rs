@@ -39,6 +39,8 @@ pub struct Decoder {
     lora: Option<LoraConfig>,
     reward_scale: Option<RewardScale>,
     activation_checkpointing: bool,
+    /// Names the masks of the low-rank updates' dropout; none: nothing is dropped.
+    dropout: Option<u64>,
 }
 
 /// Log-probabilities of tokens of a batch.
@@ -117,6 +119,7 @@ impl Decoder {
             lora: None,
             reward_scale: None,
             activation_checkpointing: false,
+            dropout: None,
         }
     }
 

@@ -23,7 +23,7 @@ pub enum Error {
     /// A setting outside its range.
     #[error("{field} is {got}: expected {expected}")]
     Setting {
-        /// Field of [`TrainConfig`](crate::TrainConfig).
+        /// Its name in [`TrainConfig`](crate::TrainConfig) or in the objective's constants.
         field: &'static str,
         /// As set.
         got: String,
@@ -145,7 +145,7 @@ pub enum Error {
     OtherReference {
         /// The file.
         path: PathBuf,
-        /// `model` or `template`.
+        /// `model`, `weight type` or `template`.
         what: &'static str,
     },
     /// A checkpoint of another run.

@@ -13,9 +13,8 @@
 //! * [`Trainer`]: steps, metrics and checkpoints; a run that was cut off continues bit for bit.
 //!
 //! ```
-//! use candle_core::Device;
-//! use janus_infer::ModelConfig;
-//! use janus_train::{Batch, Decoder, TokenRow};
+//! use janus_train::candle_core::Device;
+//! use janus_train::{Batch, Decoder, ModelConfig, TokenRow};
 //!
 //! let config = ModelConfig::from_json(
 //!     r#"{"model_type": "llama", "vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
@@ -51,6 +50,8 @@ mod tensorboard;
 mod trainer;
 
 pub use batch::Batch;
+/// The candle that the tensors here are of: `janus_train::candle_core::Device`.
+pub use candle_core;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use config::{EarlyStop, TrainConfig};
 pub use decoder::{Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD, WeightType};
@@ -58,6 +59,7 @@ pub use error::{Error, Result};
 pub use evaluation::Evaluation;
 pub use gradients::Gradients;
 pub use janus_data::TokenRow;
+pub use janus_infer::{ModelConfig, RopeScaling};
 pub use memory::keep_freed_memory;
 pub use metrics::StepMetrics;
 pub use objective::{Dpo, DpoConfig, Figures, MicroBatch, NllSpan, Objective, Orpo, Part, Reference, Reward, Sft, Weight};

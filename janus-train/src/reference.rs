@@ -1,23 +1,27 @@
 //! Log-probabilities of responses under a reference model, computed once.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::file::{AtPath, write_whole};
+use crate::file::AtPath;
 use crate::{Batch, Decoder, Error, MicroBatch, Result, TokenRow};
 
-/// The log-probability of every row's supervised tokens under one model, in a file beside the data.
+/// Time after which what was computed is written, so that a computation that is cut off loses no more.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
+
+/// The log-probability of every row's supervised tokens under one model, in a file.
 ///
-/// The file has a line that names the model (by a hash of its weights) and the template, and then one line for each
-/// row, named by a hash of its ids and marks. So a changed model, template or row is never taken for the one that was
-/// scored, rows may come in another order, and a computation that was cut off continues.
+/// The file has a line that names the model (by a hash of its weights), their type and the template, and then one line for
+/// each row, named by a hash of its ids and marks. So another model, template or row is never taken for the one that was
+/// scored, and a computation that was cut off continues. The file is written whole every time: runs that compute the same
+/// at once do it twice and leave the same file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReferenceLogprobs {
+    path: PathBuf,
     header: Header,
     by_row: BTreeMap<String, f64>,
 }
@@ -26,7 +30,14 @@ pub struct ReferenceLogprobs {
 #[serde(deny_unknown_fields)]
 struct Header {
     model: String,
+    weights: String,
     template: String,
+}
+
+impl Header {
+    fn new(model: &Decoder, template: &str) -> Result<Self> {
+        Ok(Self { model: model.fingerprint()?, weights: model.dtype().torch().into(), template: template.into() })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,12 +48,15 @@ struct Line {
 }
 
 impl ReferenceLogprobs {
-    /// Reads from `path` what is there and computes the rest, in batches of about `tokens` tokens, appending to the
-    /// file as it goes; calls `progress` with rows done and rows in all.
+    /// Reads from `path` what is there and computes the rest, in batches of about `tokens` tokens; calls `progress` with rows
+    /// done and rows in all, first with those that were there.
+    ///
+    /// The batches follow from `rows` and `tokens`, whatever is there already, so a computation that continues gives the same
+    /// numbers.
     ///
     /// # Errors
-    /// [`Error::OtherReference`] if the file was made with another model or template, [`Error::Malformed`] if it is none,
-    /// [`Error::Io`], and what a forward pass fails with.
+    /// [`Error::OtherReference`] if the file was made with another model, type of weights or template, [`Error::Malformed`] if it
+    /// is none, [`Error::Io`], and what a forward pass fails with.
     pub fn compute(
         path: impl AsRef<Path>,
         model: &Decoder,
@@ -51,14 +65,49 @@ impl ReferenceLogprobs {
         tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        let path = path.as_ref();
-        let header = Header { model: model.fingerprint()?, template: template.into() };
+        Self::complete(path.as_ref(), Header::new(model, template)?, model, rows, tokens, progress)
+    }
+
+    /// [`compute`](Self::compute) in the file `STEM.reference-KEY.jsonl` of a folder. The key is a hash of the model, its type of
+    /// weights, the template, the rows and `tokens`, so every run that asks for the same finds it, and others have files of their
+    /// own beside it.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute).
+    pub fn compute_in(
+        folder: impl AsRef<Path>,
+        stem: &str,
+        model: &Decoder,
+        template: &str,
+        rows: &[TokenRow],
+        tokens: usize,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
+        let header = Header::new(model, template)?;
+        let mut key = blake3::Hasher::new();
+        for part in [&header.model, &header.weights, &header.template] {
+            key.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        key.update(&(tokens as u64).to_le_bytes());
+        rows.iter().for_each(|row| hash_row(&mut key, row));
+        let name = format!("{stem}.reference-{}.jsonl", &key.finalize().to_hex()[..16]);
+        Self::complete(&folder.as_ref().join(name), header, model, rows, tokens, progress)
+    }
+
+    fn complete(
+        path: &Path,
+        header: Header,
+        model: &Decoder,
+        rows: &[TokenRow],
+        tokens: usize,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
         let mut reference = Self::read_for(path, header)?;
-        let missing: Vec<(String, &TokenRow)> =
-            rows.iter().map(|row| (hash(row), row)).filter(|(hash, _)| !reference.by_row.contains_key(hash)).collect();
-        let mut file = OpenOptions::new().append(true).open(path).at(path)?;
+        let hashed: Vec<(String, &TokenRow)> = rows.iter().map(|row| (hash(row), row)).collect();
+        let mut done = hashed.iter().filter(|(hash, _)| reference.by_row.contains_key(hash)).count();
+        progress(done, rows.len());
         let model = model.detached()?;
-        let mut rest = &missing[..];
+        let (mut rest, mut written, mut changed) = (&hashed[..], Instant::now(), !path.exists());
         while !rest.is_empty() {
             let mut held = 0;
             let fits = |(_, row): &&(String, &TokenRow)| {
@@ -66,25 +115,31 @@ impl ReferenceLogprobs {
                 held <= tokens
             };
             let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            rest = later;
+            let missing = now.iter().filter(|(hash, _)| !reference.by_row.contains_key(hash)).count();
+            if missing == 0 {
+                continue;
+            }
             let batch = Batch::concat(&now.iter().map(|(_, row)| *row).collect::<Vec<_>>());
             let sums = model.logprobs(&batch)?.sum_by_document(&batch)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
-            let mut lines = String::new();
             for ((row, _), sum) in now.iter().zip(sums) {
-                let logprob = f64::from(sum);
-                let line = serde_json::to_string(&Line { row: row.clone(), logprob });
-                lines.push_str(&line.map_err(|error| malformed(path, &error))?);
-                lines.push('\n');
-                reference.by_row.insert(row.clone(), logprob);
+                reference.by_row.entry(row.clone()).or_insert(f64::from(sum));
             }
-            file.write_all(lines.as_bytes()).at(path)?;
-            rest = later;
-            progress(rows.len() - rest.len(), rows.len());
+            changed = true;
+            if written.elapsed() >= WRITE_EVERY {
+                reference.write()?;
+                (written, changed) = (Instant::now(), false);
+            }
+            done += missing;
+            progress(done, rows.len());
         }
-        file.sync_all().at(path)?;
+        if changed {
+            reference.write()?;
+        }
         Ok(reference)
     }
 
-    /// The whole lines of the file, which is made if need be; a line that was cut off is taken away.
+    /// The whole lines of the file, if there is one.
     fn read_for(path: &Path, header: Header) -> Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -93,12 +148,14 @@ impl ReferenceLogprobs {
         let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
         let mut lines = whole.lines();
         let Some(first) = lines.next() else {
-            let line = serde_json::to_string(&header).map_err(|error| malformed(path, &error))?;
-            write_whole(path, format!("{line}\n").as_bytes())?;
-            return Ok(Self { header, by_row: BTreeMap::new() });
+            return Ok(Self { path: path.into(), header, by_row: BTreeMap::new() });
         };
         let found: Header = serde_json::from_str(first).map_err(|error| malformed(path, &error))?;
-        let parts = [("model", &found.model, &header.model), ("template", &found.template, &header.template)];
+        let parts = [
+            ("model", &found.model, &header.model),
+            ("weight type", &found.weights, &header.weights),
+            ("template", &found.template, &header.template),
+        ];
         if let Some((what, ..)) = parts.into_iter().find(|(_, found, wanted)| found != wanted) {
             return Err(Error::OtherReference { path: path.into(), what });
         }
@@ -107,10 +164,32 @@ impl ReferenceLogprobs {
             Ok((line.row, line.logprob))
         };
         let by_row = lines.map(read).collect::<Result<_>>()?;
-        if whole.len() < text.len() {
-            write_whole(path, whole.as_bytes())?;
+        Ok(Self { path: path.into(), header, by_row })
+    }
+
+    /// Writes the file, with the rows that another run may have added meanwhile.
+    fn write(&mut self) -> Result<()> {
+        let path = &self.path;
+        for (row, logprob) in Self::read_for(path, self.header.clone())?.by_row {
+            self.by_row.entry(row).or_insert(logprob);
         }
-        Ok(Self { header, by_row })
+        let mut text = serde_json::to_string(&self.header).map_err(|error| malformed(path, &error))?;
+        text.push('\n');
+        for (row, &logprob) in &self.by_row {
+            let line = serde_json::to_string(&Line { row: row.clone(), logprob });
+            text.push_str(&line.map_err(|error| malformed(path, &error))?);
+            text.push('\n');
+        }
+        // Its temporary name is of this process alone, unlike that of what only one run writes.
+        janus_data::write_file(path, text.as_bytes()).map_err(|error| match error {
+            janus_data::Error::Io { path, source, .. } => Error::Io { path, source },
+            error => Error::Malformed { path: path.clone(), reason: error.to_string() },
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The log-probability of each row.
@@ -134,9 +213,10 @@ impl ReferenceLogprobs {
         documents.map(of).collect()
     }
 
-    /// Model and template, for a run's identity.
+    /// Model, type of its weights and template, for a run's identity.
     pub(crate) fn key(&self) -> String {
-        format!("{} {}", self.header.model, self.header.template)
+        let Header { model, weights, template } = &self.header;
+        format!("{model} {weights} {template}")
     }
 }
 

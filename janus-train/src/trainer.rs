@@ -173,7 +173,7 @@ impl<O: Objective> Trainer<O> {
     pub fn fit_observed(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).at(dir)?;
-        let fingerprint = Fingerprint::new(&self.config, &self.objective.identity(), self.decoder.config(), &self.rows);
+        let fingerprint = Fingerprint::new(&self.config, &self.objective.identity()?, self.decoder.config(), &self.rows);
         if let Some(newest) = Checkpoint::list(dir)?.last() {
             self.optimizer = newest.restore(&self.decoder, &self.config, &fingerprint, |name| self.objective.trains(name))?;
         }
@@ -246,8 +246,8 @@ impl<O: Objective> Trainer<O> {
         // What a step that failed left behind.
         Gradients::default().collect(&self.decoder)?;
         let (mut gradients, mut loss, mut figures) = (Gradients::default(), 0.0, Figures::new());
-        for micro_batch in &micro_batches {
-            let part = self.objective.loss(&self.decoder, micro_batch, weight)?;
+        for (number, micro_batch) in micro_batches.iter().enumerate() {
+            let part = self.objective.loss(&self.decoder.in_training(self.config.seed, step, number), micro_batch, weight)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(Error::NotFinite { step, what: "loss", value, rows: micro_batch.rows.clone(), checkpoint: None });

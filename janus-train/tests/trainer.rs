@@ -118,7 +118,7 @@ fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u
             }
             Sft.loss(decoder, micro_batch, weight)
         }
-        fn identity(&self) -> String {
+        fn identity(&self) -> Result<String> {
             Sft.identity()
         }
     }
@@ -236,6 +236,9 @@ impl Objective for Cut {
         }
         Ok(loss.into())
     }
+    fn identity(&self) -> Result<String> {
+        Ok(format!("cut {}", self.by_zero))
+    }
 }
 
 #[test]
@@ -335,7 +338,8 @@ fn a_run_with_eight_bit_moments_and_checkpointed_activations_continues_to_the_sa
 fn low_rank_updates_train_alone_and_merge_to_the_same_model() {
     let base = decoder(1);
     let before = flat(&base.weights()["model.layers.0.mlp.up_proj.weight"]);
-    let low_rank = LoraConfig { rank: 2, alpha: 4.0, targets: vec!["q_proj".into(), "up_proj".into(), "down_proj".into()] };
+    let targets = vec!["q_proj".into(), "up_proj".into(), "down_proj".into()];
+    let low_rank = LoraConfig { targets, ..LoraConfig::new(2, 4.0) };
     let lora = base.with_lora(low_rank, 7).unwrap();
     assert_eq!(lora.parameters().len(), 2 * 2 * 3);
     let all = rows(6);
@@ -359,6 +363,118 @@ fn low_rank_updates_train_alone_and_merge_to_the_same_model() {
     }
     let unknown = LoraConfig { targets: vec!["qproj".into()], ..LoraConfig::new(2, 4.0) };
     assert!(decoder(1).with_lora(unknown, 1).err().unwrap().to_string().contains("qproj"));
+}
+
+fn dropping() -> Decoder {
+    decoder(1).with_lora(LoraConfig { dropout: 0.3, ..LoraConfig::new(2, 4.0) }, 7).unwrap()
+}
+
+#[test]
+fn dropout_of_low_rank_updates_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
+    let run = |dir: &Path, steps: &[u64], settings: &TrainConfig| {
+        for &steps in steps {
+            // A run that is cut off, as its last checkpoint left it.
+            let trainer = Trainer::new(dropping(), Sft, rows(20), settings.clone()).unwrap();
+            let mut trainer = trainer.with_held_out(&rows(3)).unwrap();
+            let result = trainer.fit_observed(dir, &mut Until(steps, 0));
+            assert_eq!(result.is_ok(), steps == settings.steps);
+        }
+    };
+    let settings = TrainConfig { evaluate_every: Some(2), ..config(6) };
+    let (straight, broken, recomputed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run(straight.path(), &[6], &settings);
+    run(broken.path(), &[4, 6], &settings);
+    assert!(files(straight.path()) == files(broken.path()), "resumed");
+    run(recomputed.path(), &[6], &TrainConfig { activation_checkpointing: true, ..settings });
+    assert!(files(straight.path()) == files(recomputed.path()), "recomputed");
+
+    let mut trainer = Trainer::new(dropping(), Sft, rows(20), config(6)).unwrap();
+    (0..3).for_each(|_| drop(trainer.step().unwrap()));
+    let trained = trainer.into_decoder();
+    let all = rows(6);
+    let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
+    let logprobs = |decoder: &Decoder| flat(&decoder.logprobs(&batch).unwrap().values);
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-5);
+    let at = |step, micro_batch| logprobs(&trained.in_training(1, step, micro_batch));
+    assert_eq!(at(0, 0), at(0, 0));
+    for other in [at(1, 0), at(0, 1), logprobs(&trained)] {
+        assert!(!near(&at(0, 0), &other));
+    }
+    // Evaluation, reference and inference drop nothing.
+    assert!(near(&logprobs(&trained.detached().unwrap()), &logprobs(&trained)));
+    let (plain, merged) = (logprobs(&trained), logprobs(&trained.in_training(1, 0, 0).merged().unwrap()));
+    assert!(near(&plain, &merged));
+}
+
+/// Ends a run with an error when so many steps are done and the run is longer, as a kill would.
+struct Until(u64, u64);
+
+impl janus_train::Observer for Until {
+    fn step(&mut self, metrics: &StepMetrics) {
+        self.1 = metrics.step;
+    }
+
+    fn evaluated(&mut self, _: &janus_train::Evaluation, _: &Decoder) -> Result<()> {
+        if self.1 == self.0 && self.0 < 6 { Err(Error::NoRows) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_value_head_trains_on_under_low_rank_updates_whichever_was_there_first() {
+    let headed = || decoder(1).with_value_head(3).unwrap();
+    let first = headed().with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
+    let second = decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap().with_value_head(3).unwrap();
+    let names = |decoder: &Decoder| decoder.parameters().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&first), names(&second));
+    let before = flat(&first.weights()[janus_train::VALUE_HEAD]);
+    let mut trainer = Trainer::new(first, Reward::default(), pairs(6), TrainConfig::new(2, 256, 1e-2, 1)).unwrap();
+    trainer.step().unwrap();
+    assert_ne!(flat(&trainer.decoder().weights()[janus_train::VALUE_HEAD]), before);
+    let frozen = headed().with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
+    let mut trainer = Trainer::new(frozen, Sft, rows(6), TrainConfig::new(2, 256, 1e-2, 1)).unwrap();
+    trainer.step().unwrap();
+    assert_eq!(flat(&trainer.decoder().weights()[janus_train::VALUE_HEAD]), before, "words do not reach it");
+}
+
+#[test]
+fn reference_logprobs_of_other_weight_types_and_rows_have_files_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let compute = |decoder: &Decoder, template: &str, rows: &[TokenRow]| {
+        let mut told = Vec::new();
+        let all = ReferenceLogprobs::compute_in(folder.path(), "pairs", decoder, template, rows, 100, &mut |done, _| told.push(done));
+        (all.unwrap(), told)
+    };
+    let rows = pairs(6);
+    let rounded = decoder(1).to_dtype(janus_train::WeightType::Bf16).unwrap();
+    // The same values in f32: the model's hash is the same, its log-probabilities are not.
+    let widened = decoder(1).to_dtype(janus_train::WeightType::Bf16).unwrap().to_dtype(janus_train::WeightType::F32).unwrap();
+    assert_eq!(rounded.fingerprint().unwrap(), widened.fingerprint().unwrap());
+    let (narrow, wide) = (compute(&rounded, "t", &rows).0, compute(&widened, "t", &rows).0);
+    assert_ne!(narrow.path(), wide.path());
+    assert_ne!(narrow.of_rows(&rows).unwrap(), wide.of_rows(&rows).unwrap());
+    let others = [compute(&widened, "u", &rows).0, compute(&widened, "t", &rows[2..]).0, compute(&decoder(2), "t", &rows).0];
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2 + others.len());
+    let (again, told) = compute(&rounded, "t", &rows);
+    assert_eq!((again, told), (narrow, vec![rows.len()]), "nothing is computed twice");
+    let path = wide.path();
+    let bf16 = ReferenceLogprobs::compute(path, &rounded, "t", &rows, 100, &mut |_, _| {});
+    assert!(matches!(bf16, Err(Error::OtherReference { what: "weight type", .. })));
+}
+
+#[test]
+fn two_computations_of_the_same_reference_at_once_leave_one_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = pairs(12);
+    let file = |name: &str| folder.path().join(name);
+    ReferenceLogprobs::compute(file("alone"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
+    std::thread::scope(|scope| {
+        let compute = || ReferenceLogprobs::compute(file("both"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
+        let threads = [scope.spawn(compute), scope.spawn(compute), scope.spawn(compute)];
+        let results = threads.map(|thread| thread.join().unwrap());
+        assert!(results.iter().all(|result| *result == results[0]));
+    });
+    assert_eq!(std::fs::read(file("both")).unwrap(), std::fs::read(file("alone")).unwrap());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "and nothing under another name");
 }
 
 #[test]
@@ -403,9 +519,9 @@ fn reference_logprobs_continue_and_refuse_another_model_template_or_row() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, &text[..text.len() - 30]).unwrap();
     let (again, steps) = compute(1, "t", &rows).unwrap();
-    assert_eq!((again, steps), (whole, 1));
+    assert_eq!((again, steps), (whole, 2), "what was there is told, then what was computed");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-    assert_eq!(compute(1, "t", &rows).unwrap().1, 0);
+    assert_eq!(compute(1, "t", &rows).unwrap().1, 1);
     assert!(matches!(compute(2, "t", &rows), Err(Error::OtherReference { what: "model", .. })));
     assert!(matches!(compute(1, "u", &rows), Err(Error::OtherReference { what: "template", .. })));
 

@@ -1,8 +1,9 @@
-//! BLAKE3 fingerprints of files and folders, as lower-case hex; the code's revision.
+//! BLAKE3 fingerprints of files and folders, as lower-case hex; the code's revision, the machine, the time.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -80,6 +81,20 @@ pub fn git() -> Value {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
     };
     json!({ "revision": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|status| !status.is_empty()) })
+}
+
+/// What the program runs on.
+pub fn machine() -> Value {
+    json!({
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+        "threads": std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+/// Seconds from 1970 to a time.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CommandError {

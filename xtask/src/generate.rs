@@ -14,24 +14,35 @@ mod text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use janus_core::ChatTemplate;
-use janus_data::{Journal, JournalProblem};
+use candle_core::Device;
+use janus_core::{ChatModel as _, ChatRequest, ChatTemplate};
+use janus_data::{CallJournal, Journal, JournalProblem, Journaled};
+use janus_eval::bench::Task;
+use janus_eval::judge::Estimate;
+use janus_infer::remote::RemoteModel;
 use serde_json::{Map, Value};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device::DeviceArg;
-use crate::model::ServiceArgs;
-use answers::{answer, kept, lines};
-use bench::BenchArgs;
+use crate::model;
+use crate::service::RemoteArgs;
+use answers::{Kept, answer, estimate};
+use bench::{BenchArgs, BenchRows};
 pub(crate) use best::{BestArgs, load_reward};
+use report::Run;
 pub(crate) use sampling::SamplingArgs;
 
 /// Answer the prompts of a file, or a benchmark's questions, with a model
 ///
 /// Each row gives a user's message and, if it has one, a system message; rendered with the model's own
 /// chat template. An answer depends on the seed and the row's id, not on the rows beside it. Sampling
-/// parameters that are not given are the paper's: temperature 1, top-p 0.9, repetition penalty 1.03,
-/// 1024 new tokens.
+/// parameters that are not given are the paper's: temperature 1, top-p 0.9, 1024 new tokens, and a
+/// repetition penalty of 1.03, or of 1 for a service.
+///
+/// For a service, calls, tokens and cost are told before the first request (--dry-run: and nothing is
+/// asked), and --budget is never gone beyond. What it answers is kept in OUTPUT.calls: equal questions
+/// are asked once, and by no later run with this OUTPUT, so that rows can be added and --limit changed
+/// at the price of what is new.
 ///
 /// With --bench the rows are a benchmark's own, asked as its protocol says, and OUTPUT is the file that
 /// its judge reads. A second turn is asked with the model's own first answer in the conversation. A
@@ -39,8 +50,8 @@ pub(crate) use sampling::SamplingArgs;
 ///
 /// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors, tokenizer.json and
 ///          tokenizer_config.json, or the address of an OpenAI-compatible service (http://host:port/v1,
-///          the key in OPENAI_API_KEY). What changes nothing, a repetition penalty of 1, is not sent to a
-///          service: its own default holds, which is 1.03 of `serve` and 1 of most.
+///          the key in OPENAI_API_KEY). A repetition penalty of 1 is sent to services that know it, as
+///          `serve` and vLLM do (--extensions): they may have another default. Others refuse the field.
 ///          INPUT: .json, .jsonl (either also with .gz) or .parquet. With --bench:
 ///            mt-bench      {question_id, category, turns}, FastChat's question.jsonl
 ///            arena-hard    {question_id, prompt}
@@ -60,10 +71,11 @@ pub(crate) use sampling::SamplingArgs;
 ///            toxicity      {prompt: {text, toxicity}, generations: [{text, toxicity: null}]}
 ///            multifaceted  {id, response}
 ///          A row without an answer is left out and told, and makes the exit code 1. With --best-of
-///          only the best is there. OUTPUT.run.json says how the answers were made.
-///          OUTPUT.partial while it runs: a run that was cut off, or that left rows without an answer,
+///          only the best is there.
+///          OUTPUT.run.json says how the answers were made. OUTPUT.partial while it runs (for a service
+///          OUTPUT.calls, which stays): a run that was cut off, or that left rows without an answer,
 ///          continues from there when its command is repeated, a conversation with the turn that it
-///          had come to. A finished OUTPUT is left alone; with --bench, if it is from another model or
+///          had come to. A finished OUTPUT is left alone; if it is from another model, other rows or
 ///          other settings, that is an error.
 /// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf --input prompts.jsonl
 ///          --output answers.jsonl --compose-system --max-tokens 256
@@ -81,7 +93,7 @@ pub struct Args {
     /// Where the answers go, a name ending in .jsonl
     #[arg(long, value_name = "OUTPUT")]
     output: PathBuf,
-    /// Start again, even if OUTPUT is finished or was begun with other settings
+    /// Start again, even if OUTPUT is finished or was begun with other settings; what a service answered is still kept
     #[arg(long)]
     force: bool,
     /// Sequences that the model works on at once; changes the speed, not the answers
@@ -104,7 +116,7 @@ pub struct Args {
     #[command(flatten)]
     best: BestArgs,
     #[command(flatten)]
-    service: ServiceArgs,
+    remote: RemoteArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,44 +145,96 @@ struct RowArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Bad input for settings, rows or models that cannot be used, or for an unfinished run with other
+/// Bad input for settings, rows or models that cannot be used, or for an output or an unfinished run with other
 /// settings; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     args.check()?;
-    let partial = args.partial_path()?;
-    let finished = args.output.exists() && !partial.exists() && !args.force;
-    if finished && args.bench.bench.is_none() {
-        return Ok(args.left_alone());
-    }
     let (tasks, rows) = args.tasks()?;
     let device = args.device.open()?;
     let settings = settings::settings(args, &tasks, &device)?;
-    if finished {
-        settings::check_record(&args.output, &args.name(), &settings)?;
+    let partial = settings::beside(&args.output, "partial");
+    let remote = if model::is_address(&args.model) { Some(args.remote()?) } else { None };
+    let unfinished = if remote.is_some() { settings::is_unfinished(&args.output) } else { partial.exists() };
+    if args.output.exists() && !unfinished && !args.force {
+        settings::check_record(&args.output, args.name().as_deref(), &settings)?;
         return Ok(args.left_alone());
     }
-    if let Some(folder) = args.output.parent() {
-        fs::create_dir_all(folder).map_err(|error| CommandError::bad_input(format!("{}: {error}", folder.display())))?;
+    match &remote {
+        Some(remote) => ask(args, remote, &tasks, rows.as_ref(), settings, &partial),
+        None => compute(args, &device, &tasks, rows.as_ref(), settings, &partial),
     }
-    let mut journal = open_journal(&partial, &settings, args.force)?;
-    let (before, all) = kept(&tasks, &journal);
+}
+
+/// Has a service answer.
+fn ask(
+    args: &Args,
+    remote: &RemoteModel,
+    tasks: &[Task],
+    rows: Option<&BenchRows>,
+    settings: Map<String, Value>,
+    partial: &Path,
+) -> Result<Outcome, CommandError> {
+    if partial.exists() && !args.force {
+        let problem = "an unfinished run of a local model lies there: finish it, give another --output, or pass --force";
+        return Err(CommandError::bad_input(format!("{}: {problem}", partial.display())));
+    }
+    let path = settings::calls_path(&args.output);
+    let dry = args.remote.service.dry_run;
+    if !dry {
+        make_folder(&args.output)?;
+    }
+    // Where only a word is wanted, no file is left behind.
+    let calls = if dry && !path.exists() { None } else { Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address())) };
+    let known = |request: &ChatRequest| calls.as_ref()?.get(remote.name(), request);
+    let estimate = estimate(tasks, known);
+    if let Some(outcome) = args.remote.service.announce("generate", "generate", &estimate) {
+        return Ok(outcome);
+    }
+    let Some(calls) = &calls else { return Err(CommandError::failure("the journal of calls is not open")) };
+    if estimate.answered > 0 {
+        eprintln!("generate: {} was asked before; whoever wants it asked again deletes {}", remote.name(), path.display());
+    }
+    let mut kept = Kept::calls(calls, remote.name());
+    let (answered, tally) = answer(Some(&Journaled::new(remote, calls)), None, tasks, args.rows.compose_system, &mut kept)?;
+    let run = Run { tasks, answered, before: estimate.answered, tally, kept, remote: Some(remote) };
+    args.write(rows, &run, settings)?;
+    if partial.exists() {
+        fs::remove_file(partial).failure()?;
+    }
+    args.finish(run)
+}
+
+/// Has a local model answer.
+fn compute(
+    args: &Args,
+    device: &Device,
+    tasks: &[Task],
+    rows: Option<&BenchRows>,
+    settings: Map<String, Value>,
+    partial: &Path,
+) -> Result<Outcome, CommandError> {
+    make_folder(&args.output)?;
+    let mut kept = Kept::Rows(open_journal(partial, &settings, args.force)?);
+    let Estimate { calls: all, answered: before, .. } = estimate(tasks, |request| kept.answer(request));
     if before > 0 {
         eprintln!("generate: {before} of {all} answers were given before");
     }
     // Cut off between the last answer and the output: nothing to ask, so no model to load.
     let open = before < all;
-    let model = open.then(|| args.open(&device)).transpose()?;
-    let reward = if open { args.best.load(&device)? } else { None };
+    let model = open.then(|| args.load(device)).transpose()?;
+    let reward = if open { args.best.load(device)? } else { None };
     let reward = reward.as_ref().map(|reward| reward as _);
-    let (answered, tally) = answer(model.as_deref(), reward, &tasks, args.rows.compose_system, &mut journal)?;
-    match &rows {
-        None => {
-            let text: String = lines(&tasks, &answered, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-            janus_data::write_file(&args.output, text.as_bytes()).failure()?;
-        }
-        Some(rows) => args.write(rows, &tasks, &answered, settings)?,
+    let (answered, tally) = answer(model.as_deref(), reward, tasks, args.rows.compose_system, &mut kept)?;
+    let run = Run { tasks, answered, before, tally, kept, remote: None };
+    args.write(rows, &run, settings)?;
+    args.finish(run)
+}
+
+fn make_folder(output: &Path) -> Result<(), CommandError> {
+    match output.parent() {
+        Some(folder) => fs::create_dir_all(folder).map_err(|error| CommandError::bad_input(format!("{}: {error}", folder.display()))),
+        None => Ok(()),
     }
-    args.finish(&tasks, &answered, before, &tally, journal)
 }
 
 /// The run's journal. What is wrong with it, `--force` sets right.

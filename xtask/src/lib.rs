@@ -23,6 +23,7 @@ pub mod progress;
 pub mod report;
 pub mod reproduce;
 pub mod serve;
+pub mod service;
 pub mod stage;
 pub mod train;
 pub mod verify_goldens;

@@ -71,6 +71,12 @@ impl Progress {
         self.show(false);
     }
 
+    /// Counts up to `done`, what an earlier run did included.
+    pub fn reach(&mut self, done: u64) {
+        self.count.done = done;
+        self.show(false);
+    }
+
     /// A remark that stands behind the numbers from the next update on: a loss, tokens a second.
     pub fn note(&mut self, note: impl Into<String>) {
         self.note = note.into();

@@ -293,12 +293,8 @@ fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, secon
         "data_fingerprint": crate::fingerprint::of_path(&out.join(PUBLISHED))?,
         "version": env!("CARGO_PKG_VERSION"),
         "git": crate::fingerprint::git(),
-        "machine": {
-            "os": std::env::consts::OS,
-            "arch": std::env::consts::ARCH,
-            "threads": std::thread::available_parallelism().map(usize::from).unwrap_or(1),
-        },
-        "finished_at_unix": std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or(0),
+        "machine": crate::fingerprint::machine(),
+        "finished_at_unix": crate::fingerprint::unix_seconds(std::time::SystemTime::now()),
         "seconds": seconds,
         "stages": run.stages(),
     }))

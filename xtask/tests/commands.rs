@@ -121,13 +121,12 @@ fn bad_settings_are_exit_2_and_named() {
 #[test]
 fn json_is_one_object_on_stdout_whatever_happens() {
     let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("out")).unwrap();
-    fs::write(folder.path().join("out/answers.jsonl"), "finished\n").unwrap();
-    let good = generate(folder.path(), "{\"prompt\": \"a\"}\n", &["--json"]);
+    fs::write(folder.path().join("in.jsonl"), "{\"prompt\": \"a\"}\n").unwrap();
+    let args = ["data", "construct", "--instructions", "in.jsonl", "--model", "model.gguf", "--out", "made", "--dry-run", "--json"];
+    let good = xtask(folder.path(), &args);
     assert_eq!(good.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&good.stdout).unwrap();
-    assert_eq!((&report["left_alone"], &report["command"]), (&Value::Bool(true), &Value::from("generate")));
-    assert_eq!(fs::read_to_string(folder.path().join("out/answers.jsonl")).unwrap(), "finished\n");
+    assert_eq!((&report["dry_run"], &report["command"]), (&Value::Bool(true), &Value::from("data construct")));
 
     for (args, code) in [(&["--json", "fetch", "smollm2", "--dir", "models"][..], 1), (&["fetch", "--json", "gpt"], 2)] {
         let bad = xtask(folder.path(), args);

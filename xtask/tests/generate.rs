@@ -108,8 +108,29 @@ fn a_finished_run_removes_its_journal_and_is_left_alone_unless_forced() {
     assert!(!folder.path().join("out.jsonl.partial").exists());
     assert_eq!((first.len(), first[1]["responses"].as_array().unwrap().len()), (2, 2));
     assert!(first[0]["system"].as_str().is_some_and(|system| !system.is_empty()));
-    assert_eq!(report(&limited(&["--seed", "1"]))["left_alone"], true);
+    assert_eq!(report(&limited(&[]))["left_alone"], true);
     assert_eq!(rows(folder.path(), "out.jsonl"), first);
     assert_eq!(limited(&["--seed", "1", "--force"]).status.code(), Some(0));
     assert_ne!(rows(folder.path(), "out.jsonl"), first);
+}
+
+#[test]
+fn a_finished_output_of_other_settings_is_no_answer() {
+    let folder = folder();
+    let answered = |more: &[&str]| generate(folder.path(), "out.jsonl", &[&["--limit", "2"], more].concat());
+    assert_eq!(answered(&[]).status.code(), Some(0));
+    let first = rows(folder.path(), "out.jsonl");
+    for (more, part) in [
+        (&["--seed", "1"][..], "differs in sampling"),
+        (&["--compose-system"], "differs in rows"),
+        (&["--template", "mistral-instruct"], "differs in template"),
+    ] {
+        let output = answered(more);
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        let error = report(&output)["error"].as_str().unwrap().to_string();
+        assert!(error.starts_with("out.jsonl holds ") && error.contains(part) && error.contains("--force"), "{error}");
+    }
+    assert_eq!((report(&answered(&[]))["left_alone"].clone(), rows(folder.path(), "out.jsonl")), (json!(true), first));
+    let dry = answered(&["--dry-run"]);
+    assert!(dry.status.code() == Some(2) && report(&dry)["error"].as_str().unwrap().contains("--dry-run is for a service"));
 }

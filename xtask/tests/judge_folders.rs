@@ -104,6 +104,7 @@ fn assert_whole(folder: &Path, stub: &Stub, args: &[&str], out: &str, inputs: &[
         assert!(!record[key].is_null(), "{key} in {record}");
     }
     assert_eq!((&record["config"]["service"]["judge"], &record["asked_now"]["requests"]), (&json!("stub"), &json!(0)));
+    assert_eq!((&record["config"]["service"]["extensions"], &record["extensions_known"]), (&json!("ask"), &Value::Null));
     for name in inputs {
         assert_eq!(record["inputs"][name]["blake3"].as_str().unwrap().len(), 64, "{name}");
     }

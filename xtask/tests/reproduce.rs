@@ -118,8 +118,8 @@ fn killed_at(profile: &Path, out: &Path, mark: &str) -> bool {
     loop {
         if stands(&out.join("stages"), mark) {
             child.kill().unwrap();
-            child.wait().unwrap();
-            return true;
+            // It may have come to its end in between.
+            return !child.wait().unwrap().success();
         }
         if child.try_wait().unwrap().is_some() {
             return false;

@@ -112,10 +112,10 @@ fn generate_asks_a_served_model_what_it_asks_a_local_one() {
     let url = format!("http://{}/v1", serving.address);
     for bench in ["toxicity", "mt-bench"] {
         let answers = |output: &str, model: &[&str]| {
-            // Greedily, since a service names its requests itself, and with them their random streams. With a penalty,
-            // since 1 is not sent, and the server's own is the paper's.
+            // Greedily, since a service names its requests itself, and with them their random streams. The benchmark's
+            // penalty is 1, and the server's own is the paper's.
             let args = ["generate", "--bench", bench, "--output", output, "--name", "m", "--max-tokens", "8"];
-            let sampling = ["--temperature", "0", "--repetition-penalty", "1.1"];
+            let sampling = ["--temperature", "0"];
             let input = format!("{bench}.jsonl");
             let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
             let done = command.args(args).args(sampling).args(["--input", &input]).args(model).current_dir(folder.path()).output().unwrap();
@@ -126,6 +126,32 @@ fn generate_asks_a_served_model_what_it_asks_a_local_one() {
         let served = answers(&format!("{bench}-served.jsonl"), &["--model", &url, "--model-name", "model"]);
         assert_eq!(local, served);
         assert!(local.len() > 60, "{local}");
+        let record = std::fs::read_to_string(folder.path().join(format!("{bench}-served.jsonl.run.json"))).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&record).unwrap()["extensions_known"], true);
     }
+    assert!(serving.end().0.status.success());
+}
+
+#[test]
+fn a_served_model_answers_without_a_penalty_where_none_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(&folder.path().join("model"));
+    let row = json!({ "prompt": "a kite a kite a kite a kite" });
+    std::fs::write(folder.path().join("in.jsonl"), format!("{row}\n")).unwrap();
+    let serving = Serving::start(folder.path(), None, &[]);
+    let url = format!("http://{}/v1", serving.address);
+    let answer = |output: &str, more: &[&str]| {
+        let args = ["generate", "--input", "in.jsonl", "--output", output, "--max-tokens", "32", "--temperature", "0"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let done = command.args(args).args(more).current_dir(folder.path()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let row: Value = serde_json::from_str(&std::fs::read_to_string(folder.path().join(output)).unwrap()).unwrap();
+        row["response"].clone()
+    };
+    let local = ["1", "1.03"].map(|penalty| answer(&format!("{penalty}.jsonl"), &["--model", "model", "--repetition-penalty", penalty]));
+    assert_ne!(local[0], local[1], "a penalty shows");
+    let served = ["--model", &url, "--model-name", "model"];
+    assert_eq!(answer("served.jsonl", &served), local[0]);
+    assert_eq!(answer("default.jsonl", &[&served[..], &["--extensions", "no"]].concat()), local[1], "what the server takes by itself");
     assert!(serving.end().0.status.success());
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use janus_core::{ChatTemplate, Message, PairRecord, SftRecord};
 use janus_data::mini::Mini;
@@ -92,6 +92,11 @@ fn a_recipe_with_a_mistake_is_named_with_its_key() {
         ("train.dtype=f16", "dtype"),
         ("train.betas=[9, 999]", "betas"),
         ("lr", "expected KEY=VALUE"),
+        ("train.evaluate_every=50", "set data.held_out"),
+        ("train.early_stop={metric=\"loss\", patience=2}", "set data.held_out and train.evaluate_every"),
+        ("lora={rank=0, alpha=16}", "lora.rank is 0"),
+        ("lora={rank=8, alpha=16, dropout=1}", "lora.dropout is 1"),
+        ("samples={prompts=[], max_tokens=3}", "samples has no prompts"),
     ] {
         let output = xtask(folder.path(), &["train", &recipe, "--plan", "--set", set]);
         assert_eq!(output.status.code(), Some(2), "{set}: {}", error(&output));
@@ -99,6 +104,63 @@ fn a_recipe_with_a_mistake_is_named_with_its_key() {
     }
     let output = xtask(folder.path(), &["train", &recipe]);
     assert_eq!(output.status.code(), Some(2), "{}", error(&output));
+    let early = ["--set", "data.held_out=10", "--set", "train.early_stop={metric=\"loss\", patience=2}"];
+    let output = xtask(folder.path(), &[&["train", &recipe, "--plan"], &early[..]].concat());
+    assert!(output.status.code() == Some(2) && error(&output).contains("set train.evaluate_every"), "{}", error(&output));
+    let output = xtask(folder.path(), &[&["train", &recipe, "--plan", "--set", "train.evaluate_every=5"], &early[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+}
+
+#[test]
+fn every_recipe_has_the_numbers_of_the_papers_table() {
+    // Section 8.1 of the notes: epochs, sequence length, learning rate, betas, examples of a step (or tokens), peak batch of a GPU. The
+    // table counts the micro-steps of four GPUs, each with 4 micro-batches of a step.
+    let sft = |epochs| (epochs, 8192, 5e-6, [0.9, 0.999], None);
+    let reward = (1, 2048, 9e-6, [0.9, 0.95], Some(128));
+    let table = [
+        ("janus-7b", sft(4), None),
+        ("rm-base-7b", sft(1), None),
+        ("janus-star-7b", sft(4), None),
+        ("janus-dpo-7b", (2, 2048, 5e-7, [0.9, 0.999], Some(16)), None),
+        ("janus-orpo-7b", (2, 4096, 5e-6, [0.9, 0.999], Some(16)), None),
+        ("janus-rm-stage1-7b", reward, Some((50.0, 100.0))),
+        ("janus-rm-stage2-7b", reward, Some((50.0, 500.0))),
+    ];
+    assert_eq!(table.len(), recipes().len());
+    for (name, (epochs, length, lr, betas, examples), micro_steps) in table {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("recipes/{name}.toml"))).unwrap();
+        let recipe: toml::Table = toml::from_str(&text).unwrap();
+        let (train, data) = (&recipe["train"], &recipe["data"]);
+        let number = |key: &str| train.get(key).map(|value| value.as_float().or(value.as_integer().map(|n| n as f64)).unwrap());
+        assert_eq!((number("epochs"), number("lr"), data["max_tokens"].as_integer()), (Some(f64::from(epochs)), Some(lr), Some(length)));
+        let found: Vec<f64> = train["betas"].as_array().unwrap().iter().map(|beta| beta.as_float().unwrap()).collect();
+        assert_eq!((found, number("eps"), number("weight_decay")), (betas.to_vec(), Some(1e-8), Some(0.0)), "{name}");
+        assert_eq!((number("clip_norm"), number("seed"), number("accumulation")), (Some(1.0), Some(42.0), Some(16.0)), "{name}");
+        match examples {
+            Some(examples) => assert_eq!(number("examples_per_micro_batch").unwrap() * 16.0, f64::from(examples), "{name}"),
+            None => assert_eq!(number("tokens_per_micro_batch").unwrap() * 16.0, 262_144.0, "{name}"),
+        }
+        let Some((evaluations, checkpoints)) = micro_steps else {
+            assert_eq!(number("evaluate_every"), None, "{name}");
+            continue;
+        };
+        assert!((number("evaluate_every").unwrap() * 4.0 - evaluations).abs() <= 2.0, "{name}");
+        assert_eq!((number("checkpoint_every").unwrap() * 4.0, number("keep_last")), (checkpoints, Some(2.0)), "{name}");
+    }
+}
+
+#[test]
+fn a_plan_with_low_rank_updates_counts_a_reward_models_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = |name: &str| {
+        let recipe = recipes().into_iter().find(|path| path.ends_with(name)).unwrap();
+        let output = xtask(folder.path(), &["train", recipe.to_str().unwrap(), "--plan", "--json", "--set", "lora={rank=8, alpha=16}"]);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["trained_parameters"].as_f64().unwrap()
+    };
+    // Each layer's projections, 8 · (in + out) of each.
+    let (hidden, kv, ffn) = (4096.0, 1024.0, 14_336.0);
+    let updates = 32.0 * 8.0 * (2.0 * (hidden + hidden) + 2.0 * (hidden + kv) + 3.0 * (hidden + ffn));
+    assert_eq!((trained("janus-7b.toml"), trained("janus-rm-stage2-7b.toml")), (updates, updates + hidden));
 }
 
 /// A folder with a tokenizer, rows and pairs of Mini, and a recipe for each objective.
@@ -152,18 +214,27 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     let (straight, killed) = (workshop(), workshop());
     for name in ["sft", "dpo"] {
+        let begun = Instant::now();
         assert!(train(straight.path(), name).status().unwrap().success());
-    }
-    let (mut kills, mut wait) = (0, 30);
-    for name in ["sft", "dpo"] {
-        while kills < if name == "sft" { 10 } else { 20 } {
+        let took = begun.elapsed();
+        let out = killed.path().join(name);
+        let (mut kills, mut after_a_checkpoint) = (0, 0);
+        for start in 1.. {
+            assert!(start < 100, "{name}: only {kills} of {start} kills hit a running process, {after_a_checkpoint} after a checkpoint");
             let mut run = train(killed.path(), name).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(wait));
-            // Moments that fall anywhere: start, steps, checkpoints.
-            wait = 30 + (wait * 31 + 17) % 400;
+            // Moments that fall anywhere: start, steps, checkpoints, the last model.
+            std::thread::sleep(took.mul_f64(f64::from(5 + start * 31 % 90) / 100.0));
             run.kill().unwrap();
-            run.wait().unwrap();
+            if run.wait().unwrap().success() {
+                // It was at its end: no kill. Another begins from nothing.
+                fs::remove_dir_all(&out).unwrap();
+                continue;
+            }
             kills += 1;
+            after_a_checkpoint += u32::from(out.join("checkpoints").exists());
+            if kills >= 10 && after_a_checkpoint >= 4 {
+                break;
+            }
         }
         assert!(train(killed.path(), name).status().unwrap().success());
         let (a, b) = (files(&straight.path().join(name)), files(&killed.path().join(name)));
@@ -172,11 +243,21 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
             files.iter().map(|(name, _)| name.clone()).filter(|name| !name.to_string_lossy().contains(".partial")).collect::<Vec<_>>()
         };
         assert_eq!(names(&a), names(&b), "{name}");
-        for (file, bytes) in &a {
+        // run.json says when and how often the run was begun.
+        for (file, bytes) in a.iter().filter(|(file, _)| file != Path::new("run.json")) {
             let other = &b.iter().find(|(name, _)| name == file).unwrap().1;
             assert!(bytes == other, "{name}: {} differs", file.display());
         }
     }
+    assert_eq!(references(straight.path()), references(killed.path()));
+}
+
+/// The files of reference log-probabilities in a folder, with what they hold.
+fn references(folder: &Path) -> Vec<(String, String)> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut found: Vec<String> = names.filter(|name| name.contains(".reference-") && !name.starts_with('.')).collect();
+    found.sort();
+    found.into_iter().map(|name| (name.clone(), fs::read_to_string(folder.join(name)).unwrap())).collect()
 }
 
 #[test]
@@ -319,4 +400,193 @@ fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_
     assert!(train(full.path(), "sft").status().unwrap().success());
     let (a, b) = (files(&straight.path().join("sft/model")), files(&full.path().join("sft/model")));
     assert!(a == b, "and the run continues from them to the same bytes");
+}
+
+fn with<'a>(arguments: &[&'a str], set: &[&'a str]) -> Vec<&'a str> {
+    arguments.iter().copied().chain(set.iter().flat_map(|set| ["--set", set])).collect()
+}
+
+#[test]
+fn samples_are_written_where_no_rows_are_held_out() {
+    let folder = workshop();
+    let set = ["data.held_out=0", "samples={prompts=[\"what?\"], max_tokens=3}"];
+    let output = xtask(folder.path(), &with(&["train", "sft.toml", "--out", "sft", "--json"], &set));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let file = format!("sft/samples/step-{:06}.jsonl", report["steps"].as_u64().unwrap());
+    assert!(fs::read_to_string(folder.path().join(file)).unwrap().contains("what?"));
+}
+
+#[test]
+fn what_is_wrong_with_settings_or_rows_is_told_before_the_reference_model_is_loaded() {
+    let folder = workshop();
+    // The model's folder is not there: whatever comes to loading it says so.
+    let told = |set: &str| {
+        let output = xtask(folder.path(), &with(&["train", "dpo.toml", "--out", "dpo"], &["model.shape=tiny", set]));
+        assert_eq!(output.status.code(), Some(2), "{set}");
+        error(&output)
+    };
+    for (set, part) in [
+        ("objective.beta=-1", "objective.beta is -1"),
+        ("objective.label_smoothing=0.7", "objective.label_smoothing is 0.7"),
+        ("train.betas=[0.9, 999]", "train.betas is (0.9, 999.0)"),
+        ("train.keep_last=0", "train.keep_last is 0"),
+    ] {
+        assert!(told(set).contains(part), "{set}: {}", told(set));
+    }
+    // The longest pair is named by its row in the file.
+    let records: Vec<PairRecord> = janus_data::read_all(folder.path().join("pairs.jsonl")).unwrap();
+    let tokenizer = Tokenizer::read(folder.path().join("tokenizer.json")).unwrap();
+    let pairs = tokenizer.pairs(ChatTemplate::MistralInstruct, records.iter().map(PairRecord::conversations), 400).unwrap();
+    let lengths: Vec<usize> = pairs.rows.chunks(2).map(|two| two[0].ids.len() + two[1].ids.len()).collect();
+    let longest = *lengths.iter().max().unwrap();
+    let first = pairs.pairs[lengths.iter().position(|&length| length == longest).unwrap()] + 1;
+    let error = told(&format!("train.tokens_per_micro_batch={}", longest - 1));
+    assert!(error.contains(&format!("pairs.jsonl: row {first}: its example has {longest} tokens")), "{error}");
+    assert!(told("train.lr=1e-4").contains("sft/model"), "and the model is loaded after that");
+    assert!(references(folder.path()).is_empty() && !folder.path().join("dpo").exists());
+}
+
+#[test]
+fn a_sweep_over_beta_finds_the_reference_logprobs_beside_the_data() {
+    let folder = workshop();
+    assert!(train(folder.path(), "sft").status().unwrap().success());
+    let run = |out: &str, set: &[&str]| {
+        let output = xtask(folder.path(), &with(&["train", "dpo.toml", "--out", out], set));
+        assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    run("first", &[]);
+    let first = references(folder.path());
+    let [(name, text)] = &first[..] else { panic!("expected one file, not {first:?}") };
+    assert!(name.starts_with("pairs.reference-") && name.ends_with(".jsonl"), "{name}");
+    let path = folder.path().join(name);
+    let written = || fs::metadata(&path).unwrap().modified().unwrap();
+    let before = written();
+    // Neither beta nor the rate nor low-rank updates nor how many pairs are held out change what the reference says.
+    run("lora", &["lora={rank=2, alpha=4}"]);
+    let told = run("second", &["objective.beta=0.3", "train.lr=1e-4", "data.held_out=6"]);
+    assert!(told.contains(&format!("reference log-probabilities: {name}")), "{told}");
+    assert_eq!((references(folder.path()), written()), (vec![(name.clone(), text.clone())], before), "nothing was computed or written");
+    // Other weights: a file of its own beside it.
+    for name in ["sft", "pairs"] {
+        let path = folder.path().join(format!("{name}.jsonl"));
+        let records: Vec<Value> = janus_data::read_all(&path).unwrap();
+        write_all(&path, &records[..8]).unwrap();
+    }
+    run("bf16", &["train.dtype=bf16"]);
+    let found = references(folder.path());
+    assert!(found.len() == 2 && found.iter().any(|(_, text)| text.contains("bfloat16")), "{found:?}");
+    assert!(found.contains(&(name.clone(), text.clone())));
+}
+
+#[test]
+fn a_second_stage_of_a_reward_model_with_low_rank_updates_trains_its_head() {
+    let folder = workshop();
+    assert!(train(folder.path(), "sft").status().unwrap().success());
+    let lora = "lora={rank=2, alpha=4, dropout=0.1, targets=[\"q_proj\"]}";
+    let stage = |out: &str, set: &[&str]| {
+        let output = xtask(folder.path(), &with(&["train", "reward.toml", "--out", out], &[set, &[lora]].concat()));
+        assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+        fs::read(folder.path().join(out).join("model/value_head.safetensors")).unwrap()
+    };
+    let first = stage("first", &[]);
+    let second = stage("second", &["model.path=first/model"]);
+    assert!(first != second, "the head is as the first stage left it");
+}
+
+#[test]
+fn a_runs_folder_says_what_the_run_was_and_which_key_of_another_differs() {
+    let folder = workshop();
+    let run = |set: &[&str]| xtask(folder.path(), &with(&["train", "sft.toml", "--out", "sft"], set));
+    assert_eq!(run(&["train.lr=2e-3"]).status.code(), Some(0));
+    let out = folder.path().join("sft");
+    let text = fs::read_to_string(out.join("recipe.toml")).unwrap();
+    let recipe: toml::Table = toml::from_str(&text).unwrap();
+    // As set, as written, and as the defaults have it.
+    assert_eq!(recipe["train"]["lr"].as_float(), Some(2e-3));
+    assert_eq!(recipe["data"]["held_out"].as_integer(), Some(4));
+    assert_eq!((recipe["train"]["keep_last"].as_integer(), recipe["train"]["dtype"].as_str()), (Some(2), Some("f32")));
+    let record: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+    let data = xtask::fingerprint::of_file(&folder.path().join("sft.jsonl")).unwrap();
+    assert_eq!(record["data"]["blake3"], data.as_str());
+    assert_eq!(record["attempts"].as_array().unwrap().len(), 1);
+    assert!(record["attempts"][0]["to_step"].as_u64().unwrap() > 1 && record["settings"]["steps"].is_u64(), "{record}");
+
+    // The stored recipe is the same run again: nothing is left to do, and it says the same.
+    fs::copy(out.join("recipe.toml"), folder.path().join("again.toml")).unwrap();
+    let output = xtask(folder.path(), &["train", "again.toml", "--out", "sft"]);
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+    assert_eq!(fs::read_to_string(out.join("recipe.toml")).unwrap(), text);
+    let attempts = |record: &[u8]| serde_json::from_slice::<Value>(record).unwrap()["attempts"].as_array().unwrap().len();
+    assert_eq!(attempts(&fs::read(out.join("run.json")).unwrap()), 2);
+
+    let output = run(&["train.lr=3e-3", "train.seed=5"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = error(&output);
+    assert!(told.contains("another config") && told.contains("train.lr was 0.002, is 0.003; train.seed was 1, is 5"), "{told}");
+    assert_eq!(fs::read_to_string(out.join("recipe.toml")).unwrap(), text, "a run that is refused changes nothing");
+    // What the checkpoint itself cannot tell.
+    let output = run(&["train.lr=2e-3", "lora={rank=2, alpha=4}"]);
+    assert!(output.status.code() == Some(2) && error(&output).contains("lora.alpha was not set, is 4"), "{}", error(&output));
+    // Rows of the file that changed.
+    let mut records: Vec<Value> = janus_data::read_all(folder.path().join("sft.jsonl")).unwrap();
+    records.swap(20, 21);
+    write_all(folder.path().join("sft.jsonl"), &records).unwrap();
+    let told = error(&run(&["train.lr=2e-3"]));
+    assert!(told.contains("another data") && told.contains("sft.jsonl or the tokenizer, has changed"), "{told}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_rows_of_the_file() {
+    let folder = workshop();
+    let set = ["data.held_out=50", "train.lr=1e38", "train.warmup_steps=0", "train.epochs=20", "train.tokens_per_micro_batch=500"];
+    let output = xtask(folder.path(), &with(&["train", "sft.toml", "--out", "sft"], &set));
+    let told = error(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let rows = told.split("rows of the step: [").nth(1).unwrap().split(']').next().unwrap();
+    let rows: Vec<usize> = rows.split(", ").map(|row| row.parse().unwrap()).collect();
+    assert!(told.contains("sft.jsonl: step") && rows.iter().all(|row| (51..=60).contains(row)), "{told}");
+}
+
+#[test]
+fn a_bad_row_of_a_reward_file_is_reported_as_what_it_is() {
+    let folder = workshop();
+    let pairs: Vec<PairRecord> = janus_data::read_all(folder.path().join("pairs.jsonl")).unwrap();
+    let text = |side: &[Message]| side[1].content.clone();
+    let mut rows: Vec<Value> = pairs
+        .iter()
+        .map(|pair| serde_json::json!({ "input": pair.prompt, "chosen": text(&pair.chosen), "rejected": text(&pair.rejected) }))
+        .collect();
+    let run = |rows: &[Value]| {
+        write_all(folder.path().join("pairs.jsonl"), rows).unwrap();
+        let output = xtask(folder.path(), &["data", "inspect", "--recipe", "reward.toml", "--set", "model.shape=tiny", "--rows", "1"]);
+        (output.status.code(), error(&output))
+    };
+    assert_eq!(run(&rows).0, Some(0));
+    for row in [1, 7] {
+        let whole = rows[row - 1].clone();
+        rows[row - 1].as_object_mut().unwrap().remove("chosen");
+        let (code, told) = run(&rows);
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains(&format!("row {row}")) && told.contains("chosen") && !told.contains("prompt"), "{told}");
+        rows[row - 1] = whole;
+    }
+}
+
+#[test]
+fn no_step_goes_on_beyond_the_epochs() {
+    let folder = workshop();
+    // 56 rows are trained on: 56 micro-batches in an epoch.
+    let run = |accumulation: &str, epochs: &str| {
+        let set = ["train.examples_per_micro_batch=1", "train.warmup_steps=0", accumulation, epochs];
+        let output = xtask(folder.path(), &with(&["train", "sft.toml", "--out", epochs, "--json"], &set));
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    let (code, report) = run("train.accumulation=50", "train.epochs=1");
+    assert_eq!((code, report["steps"].as_u64()), (Some(0), Some(1)));
+    let (code, report) = run("train.accumulation=50", "train.epochs=2");
+    assert_eq!((code, report["steps"].as_u64()), (Some(0), Some(2)), "the second step takes rows of both epochs");
+    let (code, report) = run("train.accumulation=57", "train.epochs=1");
+    assert_eq!(code, Some(2));
+    assert!(report["error"].as_str().unwrap().contains("not one whole step"), "{report}");
 }

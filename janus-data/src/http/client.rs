@@ -1,9 +1,11 @@
 //! Sends requests, within limits, again and again while that can help.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::{Agent, Body, http::Response};
@@ -102,8 +104,19 @@ pub struct Client {
     agent: Agent,
     options: ClientOptions,
     limiter: Limiter,
-    /// Why nothing more is asked.
-    closed: Mutex<Option<String>>,
+    /// Why nothing is asked.
+    state: Mutex<State>,
+    /// Sets this client's pauses apart from those of others.
+    seed: u64,
+}
+
+/// Why nothing is asked, if there is a reason.
+#[derive(Debug, Default)]
+struct State {
+    /// For good: what the service said.
+    closed: Option<String>,
+    /// For a while: since when, and how long.
+    paused: Option<(Instant, Duration)>,
 }
 
 impl Client {
@@ -114,10 +127,11 @@ impl Client {
     pub fn new(address: &str, options: ClientOptions, user_agent: &str) -> Result<Self, HttpError> {
         let wrong = |field, got: String, expected| Err(HttpError::Setting { field, got, expected });
         let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
-        // An address with a password in it would be told in errors.
+        // A key that stands in an address would be told in errors.
         if !rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#', ' '])) {
-            let shown = if address.contains('@') { "an address with a user in it".into() } else { address.into() };
-            return wrong("base_url", shown, "http(s)://host[:port]/path, without user, query or fragment");
+            let shown = without_secrets(address);
+            let got = if shown == address { shown } else { format!("{shown} with more than that in it") };
+            return wrong("base_url", got, "http(s)://host[:port]/path, without user, query or fragment");
         }
         if options.attempts == 0 {
             return wrong("attempts", "0".into(), "at least 1");
@@ -137,43 +151,76 @@ impl Client {
             config = config.proxy(None);
         }
         let limiter = Limiter::new(options.requests_per_minute, options.tokens_per_minute);
-        Ok(Self { agent: config.build().new_agent(), options, limiter, closed: Mutex::new(None) })
+        let seed = RandomState::new().build_hasher().finish();
+        Ok(Self { agent: config.build().new_agent(), options, limiter, state: Mutex::default(), seed })
     }
 
     /// Waits until a request of so many tokens may start.
-    pub fn wait(&self, tokens: u64) {
-        self.limiter.wait(tokens);
-    }
-
-    /// Tries until there is an answer, or an error that another attempt cannot help.
     ///
     /// # Errors
-    /// What `once` calls final; [`HttpError::GaveUp`] after the last attempt, or for a longer pause than
-    /// [`Backoff::most`]; [`HttpError::Closed`] if an earlier answer closed the client.
+    /// Those of a client that asks nothing more, final as they are: [`HttpError::Closed`], [`HttpError::Paused`].
+    pub fn wait<E: From<HttpError>>(&self, tokens: u64) -> Result<(), Failed<E>> {
+        /// How late it is noticed at the most that the client asks nothing more.
+        const NOTICED: Duration = Duration::from_millis(500);
+        loop {
+            self.check().map_err(|error| Failed::Final(error.into()))?;
+            let pause = self.limiter.start(Instant::now(), tokens);
+            if pause.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(pause.min(NOTICED));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anything may be asked.
+    fn check(&self) -> Result<(), HttpError> {
+        let state = self.state();
+        if let Some(reason) = &state.closed {
+            return Err(HttpError::Closed { reason: reason.clone() });
+        }
+        match state.paused.map(|(since, pause)| pause.saturating_sub(since.elapsed())) {
+            Some(left) if !left.is_zero() => Err(HttpError::Paused { left, most: self.options.backoff.most }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tries until there is an answer, or an error that another attempt cannot help. A service that asks for a longer pause
+    /// than [`Backoff::most`] is asked nothing more before it is over, by this request or any other.
+    ///
+    /// # Errors
+    /// What `once` calls final; [`HttpError::GaveUp`] after the last attempt, or for such a pause; [`HttpError::Paused`] while
+    /// it lasts; [`HttpError::Closed`] if an earlier answer closed the client.
     pub fn attempts<T, E: From<HttpError>>(&self, id: &str, mut once: impl FnMut() -> Result<T, Failed<E>>) -> Result<T, E> {
+        let backoff = &self.options.backoff;
         let mut attempt = 0;
         loop {
-            if let Some(reason) = self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                return Err(HttpError::Closed { reason }.into());
-            }
+            self.check()?;
             attempt += 1;
-            let (error, pause) = match once() {
+            let (error, asked) = match once() {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Closes(error)) => {
-                    *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                    self.state().closed = Some(error.to_string());
                     return Err(error.into());
                 }
-                Err(Failed::Again(error, pause)) => (error, pause),
+                Err(Failed::Again(error, asked)) => (error, asked),
             };
+            let jitter = janus_core::derive_seed(self.seed.wrapping_add(attempt as u64), id) as f64 / u64::MAX as f64;
+            let too_long = asked.is_some_and(|asked| asked > backoff.most);
             // The service asks everybody to wait, not this request alone.
-            if let Some(pause) = pause {
-                self.limiter.hold(pause);
+            match asked {
+                Some(asked) if too_long => self.state().paused = Some((Instant::now(), asked)),
+                Some(asked) => self.limiter.hold(backoff.pause(jitter, 1, Some(asked))),
+                None => {}
             }
-            if attempt >= self.options.attempts || pause.is_some_and(|pause| pause > self.options.backoff.most) {
+            if attempt >= self.options.attempts || too_long {
                 return Err(HttpError::GaveUp { attempts: attempt, source: Box::new(error) }.into());
             }
-            thread::sleep(pause.unwrap_or_default().max(self.options.backoff.pause(id, attempt)));
+            thread::sleep(backoff.pause(jitter, attempt, asked));
         }
     }
 
@@ -189,9 +236,16 @@ impl Client {
         reply(&mut post.send(body).map_err(HttpError::transport)?)
     }
 
+    /// Asks once for what lies at an address.
+    ///
+    /// # Errors
+    /// [`HttpError::Connection`], [`HttpError::TimedOut`].
+    pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, HttpError> {
+        reply(&mut self.open(false, url, headers)?)
+    }
+
     /// Asks once for what lies at an address, or only for the headers of it; the body is still to be read.
-    #[cfg(feature = "hub")]
-    pub(crate) fn get(&self, head: bool, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, HttpError> {
+    pub(crate) fn open(&self, head: bool, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, HttpError> {
         let mut get = if head { self.agent.head(url) } else { self.agent.get(url) };
         for (name, value) in headers {
             get = get.header(*name, *value);
@@ -239,6 +293,20 @@ pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + S
     });
 }
 
+/// An address as it may be shown: without user, password, query and fragment, in which keys stand.
+///
+/// ```
+/// use janus_data::http::without_secrets;
+///
+/// assert_eq!(without_secrets("https://me:secret@host:8/v1?key=secret"), "https://host:8/v1");
+/// ```
+pub fn without_secrets(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (&address[..scheme.len() + 3], rest));
+    // A password may hold any character, so all in front of the last @ counts as one.
+    let rest = rest.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}{}", rest.split(['?', '#', ' ']).next().unwrap_or_default())
+}
+
 /// A proxy is for the world outside.
 fn is_loopback(address: &str) -> bool {
     let host = address.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -248,4 +316,77 @@ fn is_loopback(address: &str) -> bool {
         host.split(':').next().unwrap_or(host)
     };
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for address in ["https://me:sk-1@host:8/v1?key=sk-2#sk-3", "https://host:8/v1", "https://me:s/k?-#1@host:8/v1 sk-4"] {
+            assert_eq!(without_secrets(address), "https://host:8/v1");
+        }
+        assert_eq!(without_secrets("http://a@b@c"), "http://c");
+        assert_eq!(without_secrets("me:sk-1@host:8"), "host:8");
+        for address in ["https://h/v1?key=sk-1", "https://h/v1#sk-1", "https://sk-1@h/v1", "h/v1?sk-1"] {
+            let error = Client::new(address, ClientOptions::default(), "test").unwrap_err().to_string();
+            assert!(error.starts_with("base_url is ") && error.contains("h/v1") && !error.contains("sk-1"), "{error}");
+        }
+    }
+
+    /// A client that waits for a fifth of a second at the most.
+    fn client() -> Client {
+        let backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(200) };
+        Client::new("http://localhost", ClientOptions { backoff, ..ClientOptions::default() }, "test").unwrap()
+    }
+
+    fn busy(pause: Duration) -> Failed<HttpError> {
+        Failed::Again(HttpError::Status { status: 429, message: "busy".into() }, Some(pause))
+    }
+
+    #[test]
+    fn a_pause_that_is_too_long_keeps_nobody_waiting() {
+        for pause in [Duration::from_secs(3600), Duration::MAX] {
+            let (client, begin) = (client(), Instant::now());
+            let error = client.attempts("a", || Err::<(), _>(busy(pause))).unwrap_err();
+            assert!(matches!(error, HttpError::GaveUp { attempts: 1, .. }), "{error}");
+            let error = client.attempts("b", || -> Result<(), Failed<HttpError>> { panic!("asked") }).unwrap_err();
+            assert!(matches!(&error, HttpError::Paused { left, .. } if *left > Duration::from_secs(3500)), "{error}");
+            assert!(matches!(client.wait::<HttpError>(0), Err(Failed::Final(HttpError::Paused { .. }))));
+            assert!(begin.elapsed() < Duration::from_secs(5));
+        }
+        assert_eq!(
+            HttpError::Paused { left: Duration::from_millis(3_599_900), most: Duration::from_secs(60) }.to_string(),
+            "not asked: the service asks for a pause of another 3600 s, and 60 s are waited at the most"
+        );
+    }
+
+    #[test]
+    fn after_a_long_pause_the_service_is_asked_again() {
+        let (client, pause) = (client(), Duration::from_millis(400));
+        client.attempts("a", || Err::<(), _>(busy(pause))).unwrap_err();
+        thread::sleep(pause);
+        assert_eq!(client.attempts("b", || Ok::<_, Failed<HttpError>>(1)).unwrap(), 1);
+    }
+
+    #[test]
+    fn who_waits_for_the_limit_notices_that_nothing_more_is_asked() {
+        let options = ClientOptions { requests_per_minute: Some(1), ..ClientOptions::default() };
+        let client = Client::new("http://localhost", options, "test").unwrap();
+        client.wait::<HttpError>(0).unwrap();
+        let begin = Instant::now();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| client.wait::<HttpError>(0));
+            let refused = || HttpError::Status { status: 401, message: "the key is refused".into() };
+            client.attempts("a", || Err::<(), _>(Failed::<HttpError>::Closes(refused()))).unwrap_err();
+            assert!(matches!(waiting.join().unwrap(), Err(Failed::Final(HttpError::Closed { .. }))));
+        });
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn two_clients_do_not_come_back_at_the_same_moment() {
+        assert_ne!(client().seed, client().seed);
+    }
 }

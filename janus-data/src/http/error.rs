@@ -1,5 +1,7 @@
 //! Why a service gave no answer.
 
+use std::time::Duration;
+
 /// Why a service gave no answer. No variant holds a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -55,6 +57,14 @@ pub enum HttpError {
     Closed {
         /// What the service said then.
         reason: String,
+    },
+    /// The service asked for a long pause, and it is not over.
+    #[error("not asked: the service asks for a pause of another {:.0} s, and {} s are waited at the most", left.as_secs_f64(), most.as_secs_f64())]
+    Paused {
+        /// What is left of the pause.
+        left: Duration,
+        /// The longest pause that is waited for: [`Backoff::most`](super::Backoff::most).
+        most: Duration,
     },
 }
 

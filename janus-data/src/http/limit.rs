@@ -1,7 +1,6 @@
 //! Not more in a minute than the service allows.
 
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Spreads requests and tokens evenly: each takes its share of a minute before the next may start.
@@ -26,28 +25,16 @@ impl Limiter {
         Self { requests_per_minute, tokens_per_minute, free: Mutex::new(Free { requests: now, tokens: now, held: now }) }
     }
 
-    /// Waits until a request of so many tokens may start.
-    pub(super) fn wait(&self, tokens: u64) {
-        loop {
-            let pause = self.start(Instant::now(), tokens);
-            if pause.is_zero() {
-                return;
-            }
-            thread::sleep(pause);
-        }
-    }
-
     /// Lets no request start for a while.
     pub(super) fn hold(&self, pause: Duration) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        // A pause beyond the clock's end is one that whoever asked gives up on.
         if let Some(until) = Instant::now().checked_add(pause) {
             free.held = free.held.max(until);
         }
     }
 
     /// Starts a request now and returns zero, or the time until it may start.
-    fn start(&self, now: Instant, tokens: u64) -> Duration {
+    pub(super) fn start(&self, now: Instant, tokens: u64) -> Duration {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let at = free.requests.max(free.tokens).max(free.held);
         if at > now {

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Exponential back-off: the pause doubles from attempt to attempt, and a random part of its upper half
-/// keeps many clients from coming back at the same moment.
+/// Exponential back-off: the pause doubles from attempt to attempt. Its upper half, and as much on top of a pause that the
+/// service asks for, is drawn anew by each client, so that many clients do not come back at the same moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backoff {
     /// The first pause.
     pub first: Duration,
-    /// The longest pause; a service that asks for a longer one is not asked again.
+    /// The longest pause that is doubled to, and the longest that a service can ask for: of one that asks for more, nothing
+    /// is asked before its pause is over, and requests until then fail at once.
     pub most: Duration,
 }
 
@@ -20,11 +21,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause after the attempt of this number, from 1, of a request.
-    pub(super) fn pause(&self, id: &str, attempt: usize) -> Duration {
+    /// The pause after the attempt of this number, from 1, with `jitter` drawn from 0 to 1, if the service asks for one of
+    /// `asked`.
+    pub(super) fn pause(&self, jitter: f64, attempt: usize, asked: Option<Duration>) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(attempt as u32 - 1).unwrap_or(u32::MAX));
-        let jitter = janus_core::derive_seed(attempt as u64, id) as f64 / u64::MAX as f64;
-        doubled.min(self.most).mul_f64(0.5 + 0.5 * jitter)
+        let half = doubled.min(self.most) / 2;
+        half.max(asked.unwrap_or_default()).saturating_add(half.mul_f64(jitter))
     }
 }
 
@@ -86,13 +88,19 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_differ_between_requests() {
+    fn pauses_double_up_to_the_longest_and_are_drawn() {
         let backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(20) };
+        let pause = |jitter, attempt, asked: Option<u64>| backoff.pause(jitter, attempt, asked.map(Duration::from_secs)).as_secs_f64();
         for attempt in 1..80 {
             let whole = 2_f64.powi(attempt as i32 - 1).min(20.0);
-            let pause = backoff.pause("a", attempt).as_secs_f64();
-            assert!((0.5 * whole..=whole).contains(&pause), "{attempt}: {pause}");
+            assert_eq!(
+                [0.0, 0.5, 1.0].map(|jitter| pause(jitter, attempt, None)),
+                [0.5, 0.75, 1.0].map(|share| share * whole),
+                "{attempt}"
+            );
         }
-        assert_ne!(backoff.pause("a", 1), backoff.pause("b", 1));
+        // What is asked for is the least.
+        assert_eq!([pause(0.0, 1, Some(15)), pause(1.0, 1, Some(15)), pause(1.0, 5, Some(15))], [15.0, 15.5, 23.0]);
+        assert_eq!(pause(1.0, 5, Some(1)), 16.0);
     }
 }

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use janus_data::http::{Failed, HttpError, Reply};
 
-use super::{RemoteError, RemoteOptions, wire};
+use super::{Extensions, RemoteError, RemoteOptions, wire};
 
-/// Writes requests as a batch input file, whole or not at all: one line each, known by the request's id.
+/// Writes requests as a batch input file, whole or not at all: one line each, known by the request's id. Nobody is asked what
+/// the service understands: [`Extensions::Ask`] counts as [`Extensions::Unknown`] here.
 ///
 /// # Errors
 /// [`RemoteError::Batch`] if two requests share an id, one cannot be asked of the endpoint, or the file cannot be written.
@@ -24,7 +25,7 @@ pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], opti
     let mut text = String::new();
     for request in requests {
         let unfit = |problem| RemoteError::Batch { problem: format!("request {}: {problem}", request.id) };
-        let body = wire::body(model, request, options).map_err(unfit)?;
+        let body = wire::body(model, request, options, options.extensions == Extensions::Known).map_err(unfit)?;
         let url = format!("/v1{}", options.endpoint.path());
         let line = json!({ "custom_id": request.id, "method": "POST", "url": url, "body": body });
         let _ = writeln!(text, "{line}");
@@ -68,13 +69,10 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
         let request = &requests[place];
         let answer = match response {
             Some(Response { status_code: 200, body }) => {
-                wire::read(&body.to_string(), request).map(|answer| answer.generations).map_err(RemoteError::from)
+                wire::read(&body.to_string(), request, None).map(|answer| answer.generations).map_err(error_of)
             }
             Some(Response { status_code: status, body }) => {
-                Err(match wire::refusal(&Reply { status, retry_after: None, text: body.to_string() }, None) {
-                    Failed::Final(error) => error,
-                    Failed::Closes(error) | Failed::Again(error, _) => error.into(),
-                })
+                Err(error_of(wire::refusal(&Reply { status, retry_after: None, text: body.to_string() }, None)))
             }
             None => Err(HttpError::Answer { problem: error.map_or("no response".into(), |error| error.to_string()) }.into()),
         };
@@ -82,6 +80,14 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
     }
     let missing = |id: &str| ModelError::Request { id: id.into(), reason: "the batch has no answer to it".into() };
     Ok(answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| Err(missing(&request.id)))).collect())
+}
+
+/// In a batch there is one attempt.
+fn error_of(failed: Failed<RemoteError>) -> RemoteError {
+    match failed {
+        Failed::Final(error) => error,
+        Failed::Closes(error) | Failed::Again(error, _) => error.into(),
+    }
 }
 
 fn places(requests: &[ChatRequest]) -> Result<HashMap<&str, usize>, RemoteError> {

@@ -28,7 +28,7 @@ impl Prices {
 /// What was used.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
-    /// Requests sent, attempts that failed included.
+    /// Requests to the model that were sent, attempts that failed included.
     pub requests: u64,
     /// Tokens of prompts.
     pub prompt_tokens: u64,
@@ -105,15 +105,20 @@ pub(super) struct Reserved<'a> {
 impl Reserved<'_> {
     /// The request was answered; `used` is none if the service did not say what it used.
     pub(super) fn settle(mut self, used: Option<&Tokens>) {
-        self.close(Some(*used.unwrap_or(&self.most)));
+        self.close(1, Some(*used.unwrap_or(&self.most)));
     }
 
     /// The request cost nothing.
     pub(super) fn release(mut self) {
-        self.close(None);
+        self.close(1, None);
     }
 
-    fn close(&mut self, used: Option<Tokens>) {
+    /// The request was not sent.
+    pub(super) fn withdraw(mut self) {
+        self.close(0, None);
+    }
+
+    fn close(&mut self, requests: u64, used: Option<Tokens>) {
         if !std::mem::take(&mut self.open) {
             return;
         }
@@ -121,7 +126,7 @@ impl Reserved<'_> {
         state.under_way -= 1;
         // Sums of floats leave dust; with nothing under way, nothing is reserved.
         state.reserved = if state.under_way == 0 { 0.0 } else { state.reserved - self.cost };
-        state.usage.requests += 1;
+        state.usage.requests += requests;
         if let Some(Tokens { prompt, completion }) = used {
             state.usage.prompt_tokens += prompt;
             state.usage.completion_tokens += completion;
@@ -133,7 +138,7 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.close(Some(self.most));
+        self.close(1, Some(self.most));
     }
 }
 
@@ -153,6 +158,7 @@ mod tests {
         let error = budget.reserve(&MOST).unwrap_err();
         assert!(matches!(error, RemoteError::Budget { cost: 4.0, .. }), "{error}");
         budget.reserve(&Tokens { prompt: 1, completion: 1 }).unwrap().release();
+        budget.reserve(&Tokens { prompt: 1, completion: 1 }).unwrap().withdraw();
         assert_eq!((budget.usage().cost, budget.usage().requests), (6.5, 3));
     }
 

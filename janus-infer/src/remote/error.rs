@@ -19,6 +19,13 @@ pub enum RemoteError {
         /// What the request may cost at the most.
         cost: f64,
     },
+    /// A whole answer that is none to the request: the service refuses it, or does otherwise than asked. Asking again would
+    /// cost as much, and give the same.
+    #[error("the service gives no answer: {problem}")]
+    NoAnswer {
+        /// What it says, or does.
+        problem: String,
+    },
     /// A batch file that does not fit the requests.
     #[error("batch file: {problem}")]
     Batch {

@@ -9,9 +9,10 @@ use janus_data::http::{ApiKey, Failed, HttpError, Reply};
 use super::budget::Tokens;
 use super::{Endpoint, RemoteError, RemoteOptions};
 
-/// The body of a request, or why the endpoint cannot be asked it. Parameters that change nothing are left out: services
-/// refuse fields that they do not know, and only some know top-k, min-p and the repetition penalty.
-pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions) -> Result<Value, String> {
+/// The body of a request, or why the endpoint cannot be asked it. Parameters that change nothing are left out, since services
+/// refuse fields that they do not know; but a service that knows top-k, min-p and the repetition penalty (`extended`) is sent
+/// them always, since its own defaults may change something.
+pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, String> {
     let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
         &request.sampling;
     let (asked, content) = match (options.endpoint, &request.messages[..]) {
@@ -34,9 +35,10 @@ pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions) 
     set("stop", json!(stop), stop.is_empty());
     set("logprobs", json!(true), !logprobs);
     set("top_logprobs", json!(top_logprobs), *top_logprobs == 0);
-    set("top_k", json!(top_k), *top_k == 0);
-    set("min_p", json!(min_p), *min_p == 0.0);
-    set("repetition_penalty", json!(repetition_penalty), *repetition_penalty == 1.0);
+    // To keep all is -1 to every service that knows the field; some refuse 0.
+    set("top_k", if *top_k == 0 { json!(-1) } else { json!(top_k) }, !extended && *top_k == 0);
+    set("min_p", json!(min_p), !extended && *min_p == 0.0);
+    set("repetition_penalty", json!(repetition_penalty), !extended && *repetition_penalty == 1.0);
     Ok(body)
 }
 
@@ -112,14 +114,27 @@ pub(super) fn usage(text: &str) -> Option<Tokens> {
     Some(Tokens { prompt: usage.prompt_tokens, completion: usage.completion_tokens })
 }
 
-/// Reads the answer to a request.
-pub(super) fn read(text: &str, request: &ChatRequest) -> Result<Answer, HttpError> {
-    let problem = |problem: String| HttpError::Answer { problem };
-    let Completion { mut choices, usage } = serde_json::from_str(text).map_err(|error| problem(format!("no completion: {error}")))?;
+/// Whether a service knows top-k, min-p and the repetition penalty, by what it says of its models.
+pub(super) fn is_extended(models: &str, model: &str) -> bool {
+    /// What servers that know the fields call themselves. llama.cpp has a penalty of another name, and passes over this one.
+    const EXTENDED: [&str; 4] = ["janus", "vllm", "sglang", "llamacpp"];
+    let list: Value = serde_json::from_str(models).unwrap_or_default();
+    let all = list["data"].as_array().map_or(&[][..], Vec::as_slice);
+    let entry = all.iter().find(|entry| entry["id"] == model).or(all.first());
+    entry.and_then(|entry| entry["owned_by"].as_str()).is_some_and(|owner| EXTENDED.contains(&owner))
+}
+
+/// Reads the answer to a request: what cannot be read may be asked again, what can be read and is no answer may not. What an
+/// error repeats of it is without the key.
+pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
+    let shown = |problem: String| key.map_or_else(|| problem.clone(), |key| key.blot(&problem));
+    let unreadable = |problem| Failed::Again(HttpError::Answer { problem: shown(problem) }, None);
+    let no_answer = |problem| Failed::Final(RemoteError::NoAnswer { problem: shown(problem) });
+    let Completion { mut choices, usage } = serde_json::from_str(text).map_err(|error| unreadable(format!("no completion: {error}")))?;
     let n = request.sampling.n;
     choices.sort_by_key(|choice| choice.index);
     if choices.len() != n || choices.iter().enumerate().any(|(place, choice)| choice.index != place) {
-        return Err(problem(format!("{n} choices were asked for, it has {} ({})", choices.len(), indices(&choices))));
+        return Err(no_answer(format!("{n} choices were asked for, it has {} ({})", choices.len(), indices(&choices))));
     }
     let usage = usage.map(|WireUsage { prompt_tokens: prompt, completion_tokens: completion }| Tokens { prompt, completion });
     let (prompt_tokens, completion_tokens) = usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
@@ -128,11 +143,11 @@ pub(super) fn read(text: &str, request: &ChatRequest) -> Result<Answer, HttpErro
         let finish_reason = match finish_reason.as_deref() {
             Some("stop") | None => FinishReason::Stop,
             Some("length") => FinishReason::Length,
-            Some(other) => return Err(problem(format!("it ended because of \"{other}\""))),
+            Some(other) => return Err(no_answer(format!("it ended because of \"{other}\""))),
         };
         let (content, refusal) = message.map_or((text, None), |message| (message.content, message.refusal));
         let said = refusal.map_or("it has no text".into(), |refusal| format!("it refuses: {refusal}"));
-        let text = content.ok_or_else(|| problem(said))?;
+        let text = content.ok_or_else(|| no_answer(said))?;
         let tokens = logprobs.and_then(|logprobs| logprobs.content);
         let token = |WireToken { logprob, top_logprobs }| TokenLogprob { id: None, logprob: logprob as f32, top: top_logprobs };
         Ok(Generation {
@@ -171,7 +186,7 @@ mod tests {
     #[test]
     fn neutral_parameters_are_not_sent() {
         let options = RemoteOptions { send_seed: false, ..RemoteOptions::new("http://localhost/v1") };
-        let plain = body("m", &request(SamplingParams::greedy(9)), &options).unwrap();
+        let plain = body("m", &request(SamplingParams::greedy(9)), &options, false).unwrap();
         let keys: Vec<&String> = plain.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["model", "messages", "temperature", "top_p", "max_tokens"]);
         assert_eq!(plain["messages"][1], json!({ "role": "user", "content": "ü" }));
@@ -186,7 +201,7 @@ mod tests {
             ..SamplingParams::default()
         };
         let options = RemoteOptions { send_seed: true, max_completion_tokens: true, ..options };
-        let sent = body("m", &request(all), &options).unwrap();
+        let sent = body("m", &request(all), &options, false).unwrap();
         assert_eq!((&sent["seed"], &sent["top_logprobs"], &sent["repetition_penalty"]), (&json!(i64::MAX), &json!(5), &json!(1.03)));
         assert!(sent.get("max_tokens").is_none() && sent["max_completion_tokens"] == 1024);
     }
@@ -200,13 +215,13 @@ mod tests {
             ..RemoteOptions::new("http://localhost/v1")
         };
         let text = |sampling| ChatRequest { messages: vec![Message::user("so ")], ..request(sampling) };
-        let sent = body("m", &text(SamplingParams::greedy(9)), &completions).unwrap();
+        let sent = body("m", &text(SamplingParams::greedy(9)), &completions, false).unwrap();
         assert_eq!(sent, json!({ "model": "m", "prompt": "so ", "temperature": 0.0, "top_p": 1.0, "max_tokens": 9 }));
-        assert!(body("m", &request(SamplingParams::greedy(9)), &completions).unwrap_err().contains("got 2"));
-        assert!(body("m", &text(SamplingParams { logprobs: true, ..SamplingParams::greedy(9) }), &completions).is_err());
+        assert!(body("m", &request(SamplingParams::greedy(9)), &completions, false).unwrap_err().contains("got 2"));
+        assert!(body("m", &text(SamplingParams { logprobs: true, ..SamplingParams::greedy(9) }), &completions, false).is_err());
         let answer =
             r#"{"object": "text_completion", "choices": [{"index": 0, "text": "be it", "logprobs": null, "finish_reason": "length"}]}"#;
-        let Answer { generations, .. } = read(answer, &text(SamplingParams::greedy(9))).unwrap();
+        let Answer { generations, .. } = read(answer, &text(SamplingParams::greedy(9)), None).unwrap();
         assert_eq!((generations[0].text.as_str(), generations[0].finish_reason), ("be it", FinishReason::Length));
     }
 
@@ -217,26 +232,69 @@ mod tests {
              "logprobs": {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -0.5, "bytes": [97]}]}]}}],
             "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}"#;
         let two = request(SamplingParams { n: 2, ..SamplingParams::greedy(4) });
-        let Answer { generations, usage } = read(text, &two).unwrap();
+        let Answer { generations, usage } = read(text, &two, None).unwrap();
         assert_eq!((generations[0].text.as_str(), generations[0].completion_tokens), ("a", 3));
         assert_eq!((generations[1].finish_reason, generations[1].completion_tokens), (FinishReason::Length, 2));
         assert_eq!(generations[0].logprobs.as_ref().unwrap()[0].top, [TopLogprob { token: "a".into(), logprob: -0.5 }]);
         assert_eq!(usage, Some(Tokens { prompt: 7, completion: 5 }));
-        assert!(read(text, &request(SamplingParams::greedy(4))).is_err(), "one was asked for");
+        assert!(read(text, &request(SamplingParams::greedy(4)), None).is_err(), "one was asked for");
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
-        for wrong in [
-            "",
-            "<html>",
-            "{}",
+    fn what_a_service_sets_itself_is_sent_to_one_that_knows_it() {
+        let options = RemoteOptions::new("http://localhost/v1");
+        let sent = body("m", &request(SamplingParams::greedy(9)), &options, true).unwrap();
+        assert_eq!([&sent["top_k"], &sent["min_p"], &sent["repetition_penalty"]], [&json!(-1), &json!(0.0), &json!(1.0)]);
+        let sent = body("m", &request(SamplingParams { top_k: 3, ..SamplingParams::greedy(9) }), &options, true).unwrap();
+        assert_eq!(sent["top_k"], 3);
+        let models = |id: &str, owner: &str| json!({ "object": "list", "data": [{ "id": id, "owned_by": owner }] }).to_string();
+        for (models, expected) in [
+            (models("m", "janus"), true),
+            (models("other", "vllm"), true),
+            (models("m", "openai"), false),
+            (r#"{"data": [{"id": "x", "owned_by": "vllm"}, {"id": "m", "owned_by": "someone"}]}"#.into(), false),
+            (r#"{"data": []}"#.into(), false),
+            ("<html>".into(), false),
+        ] {
+            assert_eq!(is_extended(&models, "m"), expected, "{models}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_asked_again_and_what_is_no_answer_is_not() {
+        let again = |text: &str| match read(text, &request(SamplingParams::greedy(4)), None) {
+            Err(Failed::Again(HttpError::Answer { .. }, None)) => true,
+            Err(Failed::Final(RemoteError::NoAnswer { .. })) => false,
+            _ => panic!("{text}"),
+        };
+        for unreadable in ["", "<html>", "{}", r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#] {
+            assert!(again(unreadable), "{unreadable}");
+        }
+        for no_answer in [
             r#"{"choices": []}"#,
             r#"{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}"#,
+            r#"{"choices": [{"message": {"content": null, "refusal": "no"}, "finish_reason": "stop"}]}"#,
             r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "content_filter"}]}"#,
-            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#,
+            r#"{"choices": [{"message": {"content": null}, "finish_reason": "tool_calls"}]}"#,
         ] {
-            assert!(matches!(read(wrong, &request(SamplingParams::greedy(4))), Err(HttpError::Answer { .. })), "{wrong}");
+            assert!(!again(no_answer), "{no_answer}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_an_answer_repeats_is_blotted_out() {
+        let key = ApiKey::new("sk-123").unwrap();
+        for text in [
+            r#"{"choices": "sk-123"}"#,
+            r#"{"choices": [{"message": {"content": null, "refusal": "not to sk-123"}, "finish_reason": "stop"}]}"#,
+            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "sk-123"}]}"#,
+        ] {
+            let said = match read(text, &request(SamplingParams::greedy(4)), Some(&key)) {
+                Err(Failed::Again(error, _)) => format!("{error} {error:?}"),
+                Err(Failed::Final(error)) => format!("{error} {error:?}"),
+                _ => panic!("{text}"),
+            };
+            assert!(said.contains("[key]") && !said.contains("sk-123"), "{said}");
         }
     }
 

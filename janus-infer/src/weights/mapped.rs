@@ -21,8 +21,8 @@ pub(super) fn map_range(path: &Path, start: u64, len: usize) -> Result<Mmap> {
 fn map_with(path: &Path, options: &MmapOptions) -> Result<Mmap> {
     let io = |source| Error::Io { path: path.into(), source };
     let file = File::open(path).map_err(io)?;
-    // SAFETY: the map is read-only and lives no longer than the weights are being loaded. As with every memory
-    // map, the file must not be changed by others meanwhile; checkpoints are written under another name
-    // and renamed, which leaves a mapped file as it is.
+    // SAFETY: the map is read-only. As with every memory map, the file must not be changed by others while it lives, which
+    // `Weights::open` asks of its caller; checkpoints are written under another name and renamed, which leaves a mapped file as
+    // it is.
     unsafe { options.map(&file) }.map_err(io)
 }

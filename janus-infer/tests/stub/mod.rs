@@ -72,27 +72,42 @@ impl Reply {
 pub struct Stub {
     port: u16,
     received: Arc<AtomicUsize>,
+    models: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
 }
 
 impl Stub {
-    /// Starts a service that answers by `handle`.
+    /// Starts a service that answers by `handle`. It has nothing to say of its models, and does not count that question.
     pub fn start(handle: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(|| Reply::status(404, ""), handle)
+    }
+
+    /// Starts a service that says of its models what `models` gives, and else answers by `handle`.
+    pub fn start_with(
+        models: impl Fn() -> Reply + Send + Sync + 'static,
+        handle: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (received, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let asked = Arc::new(AtomicUsize::new(0));
         let (count, ended, handle) = (received.clone(), over.clone(), Arc::new(handle));
+        let (of_models, models) = (asked.clone(), Arc::new(models));
         thread::spawn(move || {
             for connection in listener.incoming() {
                 if ended.load(Ordering::SeqCst) {
                     break;
                 }
-                let (count, handle) = (count.clone(), handle.clone());
+                let (count, handle, of_models, models) = (count.clone(), handle.clone(), of_models.clone(), models.clone());
+                let models = move || {
+                    of_models.fetch_add(1, Ordering::SeqCst);
+                    models()
+                };
                 // A client that went away is no fault of the service.
-                thread::spawn(move || connection.map(|stream| serve(stream, &count, &*handle)));
+                thread::spawn(move || connection.map(|stream| serve(stream, &count, &models, &*handle)));
             }
         });
-        Self { port, received, over }
+        Self { port, received, models: asked, over }
     }
 
     /// The address, with its version.
@@ -105,6 +120,12 @@ impl Stub {
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
     }
+
+    /// How often it was asked of its models.
+    #[allow(dead_code, reason = "each test reads what it needs")]
+    pub fn asked_of_models(&self) -> usize {
+        self.models.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Stub {
@@ -114,7 +135,7 @@ impl Drop for Stub {
     }
 }
 
-fn serve(stream: TcpStream, count: &AtomicUsize, handle: &dyn Fn(&Received) -> Reply) -> std::io::Result<()> {
+fn serve(stream: TcpStream, count: &AtomicUsize, models: &dyn Fn() -> Reply, handle: &dyn Fn(&Received) -> Reply) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
     loop {
@@ -123,6 +144,7 @@ fn serve(stream: TcpStream, count: &AtomicUsize, handle: &dyn Fn(&Received) -> R
             return Ok(());
         }
         let head_only = line.starts_with("HEAD ");
+        let of_models = line.starts_with("GET /v1/models ");
         let path = line.split(' ').nth(1).unwrap_or_default().to_string();
         loop {
             let mut header = String::new();
@@ -136,9 +158,13 @@ fn serve(stream: TcpStream, count: &AtomicUsize, handle: &dyn Fn(&Received) -> R
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        let number = count.fetch_add(1, Ordering::SeqCst);
-        let body = serde_json::from_slice(&body).unwrap_or_default();
-        let reply = handle(&Received { number, path, headers, body });
+        let reply = if of_models {
+            models()
+        } else {
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            let body = serde_json::from_slice(&body).unwrap_or_default();
+            handle(&Received { number, path, headers, body })
+        };
         thread::sleep(reply.after);
         let headers: String = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::Decoder;
-use crate::ops::{LayerWeights, LowRank, PROJECTIONS};
+use super::{Decoder, VALUE_HEAD};
+use crate::ops::{Dropout, LayerWeights, LowRank, PROJECTIONS};
 use crate::{Error, Result};
 
 /// Which projections get low-rank updates, and of what rank (Hu et al., arXiv 2106.09685).
@@ -19,6 +19,11 @@ pub struct LoraConfig {
     /// Names of the projections: `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`.
     #[serde(default = "all_targets")]
     pub targets: Vec<String>,
+    /// Probability that an element of what an update reads is dropped in training: 0 or more, below 1. The projection itself reads
+    /// all, and the update is scaled so that its expectation is what it was, as peft does it. On the CPU a step with dropout takes
+    /// candle's own ops, several times slower than those without.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 /// The seven projections of a layer, by their place in a layer's name and in the order of [`PROJECTIONS`].
@@ -34,19 +39,23 @@ fn short(target: &str) -> &str {
 }
 
 impl LoraConfig {
-    /// Updates of every projection.
+    /// Updates of every projection, without dropout.
     pub fn new(rank: usize, alpha: f64) -> Self {
-        Self { rank, alpha, targets: all_targets() }
+        Self { rank, alpha, targets: all_targets(), dropout: 0.0 }
     }
 
     /// # Errors
-    /// [`Error::Setting`] for a rank of 0, an alpha that is no number above 0, or a name that is no projection's.
+    /// [`Error::Setting`] for a rank of 0, an alpha that is no number above 0, a dropout outside its range, or a name that is no
+    /// projection's.
     pub fn check(&self) -> Result<()> {
         if self.rank == 0 {
             return Err(Error::Setting { field: "lora.rank", got: "0".into(), expected: "at least 1" });
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(Error::Setting { field: "lora.alpha", got: self.alpha.to_string(), expected: "a finite number above 0" });
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::Setting { field: "lora.dropout", got: self.dropout.to_string(), expected: "a number from 0 to below 1" });
         }
         match self.targets.iter().find(|target| !TARGETS.iter().any(|known| short(known) == **target)) {
             None if !self.targets.is_empty() => Ok(()),
@@ -65,13 +74,13 @@ impl LoraConfig {
 
 impl Decoder {
     /// This model with low-rank updates that train in the place of its weights, of the weights' type: A from a uniform distribution within
-    /// 1/sqrt(in), B zero, so that the model computes what it did before.
+    /// 1/sqrt(in), B zero, so that the model computes what it did before. A value head, of which there is no update, trains on.
     ///
     /// # Errors
     /// [`Error::Setting`] for a config out of range.
     pub fn with_lora(self, config: LoraConfig, seed: u64) -> Result<Self> {
         config.check()?;
-        let mut decoder = self.merged()?.frozen(|_| true);
+        let mut decoder = self.merged()?.frozen(|name| name != VALUE_HEAD);
         let targets = TARGETS.into_iter().filter(|target| config.targets.iter().any(|name| name == short(target)));
         let layers = decoder.config.num_hidden_layers;
         for name in targets.flat_map(|target| (0..layers).map(move |layer| format!("model.layers.{layer}.{target}"))) {
@@ -88,13 +97,31 @@ impl Decoder {
         Ok(decoder)
     }
 
+    /// This model, weights and gradients shared, as a micro-batch of a step trains it: with the dropout of its low-rank updates, if
+    /// they have any. The masks follow from the seed, the step, the micro-batch, the layer and the projection: a step that is computed
+    /// again has the same. Everywhere else nothing is dropped.
+    pub fn in_training(&self, seed: u64, step: u64, micro_batch: usize) -> Self {
+        Self {
+            config: self.config.clone(),
+            dtype: self.dtype,
+            weights: self.weights.clone(),
+            parameters: self.parameters.clone(),
+            slots: self.slots.clone(),
+            device: self.device.clone(),
+            lora: self.lora.clone(),
+            reward_scale: self.reward_scale,
+            activation_checkpointing: self.activation_checkpointing,
+            dropout: Some(janus_core::derive_seed(seed, &format!("dropout of step {step}, micro-batch {micro_batch}"))),
+        }
+    }
+
     /// The low-rank updates, if there are any.
     pub fn lora(&self) -> Option<&LoraConfig> {
         self.lora.as_ref()
     }
 
     /// This model without low-rank updates: they are added to the weights that they belong to, which stay frozen, as
-    /// all others that were. To train the whole of it, save and load it.
+    /// all others that were; a value head trains on. To train the whole of it, save and load it.
     ///
     /// # Errors
     /// If candle fails.
@@ -103,7 +130,8 @@ impl Decoder {
         let updated: Vec<String> = self.weights.keys().filter_map(|name| Some(name.strip_suffix(".lora_A.weight")?.to_string())).collect();
         for name in updated {
             let part = |tail: &str| format!("{name}.{tail}.weight");
-            let low_rank = LowRank { a: self.weight(&part("lora_A")), b: self.weight(&part("lora_B")), scale: config.scale() };
+            let (a, b) = (self.weight(&part("lora_A")), self.weight(&part("lora_B")));
+            let low_rank = LowRank { a, b, scale: config.scale(), dropout: None };
             let weight = low_rank.merged(self.weight(&format!("{name}.weight")))?.detach();
             for tail in ["lora_A", "lora_B"] {
                 self.weights.remove(&part(tail));
@@ -131,10 +159,12 @@ impl Decoder {
     /// Adds the low-rank updates of a layer to its weights, and the names of their tensors to `names`.
     pub(super) fn add_lora<'a>(&'a self, layer: usize, weights: &mut LayerWeights<'a>, names: &mut Vec<String>) {
         let Some(config) = &self.lora else { return };
+        let key = self.dropout.filter(|_| config.dropout > 0.0);
         for (target, lora) in TARGETS.into_iter().zip(&mut weights.lora) {
             let name = |tail: &str| format!("model.layers.{layer}.{target}.{tail}.weight");
             if let (Some(a), Some(b)) = (self.weights.get(&name("lora_A")), self.weights.get(&name("lora_B"))) {
-                *lora = Some(LowRank { a, b, scale: config.scale() });
+                let dropout = key.map(|key| Dropout { rate: config.dropout, key: janus_core::derive_seed(key, &name("dropout")) });
+                *lora = Some(LowRank { a, b, scale: config.scale(), dropout });
                 names.extend([name("lora_A"), name("lora_B")]);
             }
         }

@@ -24,6 +24,21 @@ impl Default for DpoConfig {
     }
 }
 
+impl DpoConfig {
+    /// # Errors
+    /// [`Error::Setting`] for a constant out of range.
+    pub fn check(&self) -> Result<()> {
+        if !(self.beta.is_finite() && self.beta > 0.0) {
+            return Err(Error::Setting { field: "beta", got: self.beta.to_string(), expected: "a finite number above 0" });
+        }
+        if !(0.0..0.5).contains(&self.label_smoothing) {
+            let got = self.label_smoothing.to_string();
+            return Err(Error::Setting { field: "label_smoothing", got, expected: "a number from 0 to below 0.5" });
+        }
+        Ok(())
+    }
+}
+
 /// Where the log-probabilities of the reference model come from.
 pub enum Reference {
     /// Computed once, before training.
@@ -48,13 +63,7 @@ impl Dpo {
     /// # Errors
     /// [`Error::Setting`] for a constant out of range, [`Error::NoReference`] if the reference lacks a row.
     pub fn new(config: DpoConfig, reference: Reference, rows: &[TokenRow]) -> Result<Self> {
-        if !(config.beta.is_finite() && config.beta > 0.0) {
-            return Err(Error::Setting { field: "beta", got: config.beta.to_string(), expected: "a finite number above 0" });
-        }
-        if !(0.0..0.5).contains(&config.label_smoothing) {
-            let got = config.label_smoothing.to_string();
-            return Err(Error::Setting { field: "label_smoothing", got, expected: "a number from 0 to below 0.5" });
-        }
+        config.check()?;
         if let Reference::Stored(stored) = &reference {
             stored.of_rows(rows)?;
         }
@@ -105,11 +114,11 @@ impl Objective for Dpo {
         }
     }
 
-    fn identity(&self) -> String {
+    fn identity(&self) -> Result<String> {
         let reference = match &self.reference {
             Reference::Stored(stored) => stored.key(),
-            Reference::Model(model) => format!("model {}", model.fingerprint().unwrap_or_default()),
+            Reference::Model(model) => format!("model {}", model.fingerprint()?),
         };
-        format!("dpo {:?} {reference}", self.config)
+        Ok(format!("dpo {:?} {reference}", self.config))
     }
 }

@@ -97,6 +97,9 @@ impl From<Tensor> for Part {
 ///         let of_document = logprobs.mean_by_document(&micro_batch.batch)?;
 ///         Ok((of_document.sum_all()? * (-1.0 / step.examples as f64))?.into())
 ///     }
+///     fn identity(&self) -> Result<String> {
+///         Ok("document mean".into())
+///     }
 /// }
 /// ```
 pub trait Objective {
@@ -129,10 +132,12 @@ pub trait Objective {
         Ok(())
     }
 
-    /// Name and settings. A run continues only with the same.
-    fn identity(&self) -> String {
-        std::any::type_name::<Self>().into()
-    }
+    /// Name and every constant that the loss depends on. A run continues only with the same, so two objectives that differ in
+    /// anything must not give the same text.
+    ///
+    /// # Errors
+    /// If it cannot be told, as when the weights of a reference model cannot be read.
+    fn identity(&self) -> Result<String>;
 
     /// Called with the loss and figures over the held-out rows whenever they were measured.
     fn evaluated(&self, _decoder: &mut Decoder, _figures: &Figures) {}

@@ -81,7 +81,7 @@ impl Objective for Orpo {
         Ok(Part { loss, figures })
     }
 
-    fn identity(&self) -> String {
-        format!("{self:?}")
+    fn identity(&self) -> Result<String> {
+        Ok(format!("{self:?}"))
     }
 }

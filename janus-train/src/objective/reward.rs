@@ -82,8 +82,8 @@ impl Objective for Reward {
         if decoder.has_value_head() { Ok(()) } else { Err(Error::NoHead { name: VALUE_HEAD }) }
     }
 
-    fn identity(&self) -> String {
-        if self.imitation > 0.0 { format!("{self:?}") } else { "reward".into() }
+    fn identity(&self) -> Result<String> {
+        Ok(if self.imitation > 0.0 { format!("{self:?}") } else { "reward".into() })
     }
 
     fn evaluated(&self, decoder: &mut Decoder, figures: &Figures) {

@@ -18,7 +18,7 @@ impl Objective for Sft {
         Ok((logprobs.values.sum_all()? * (-1.0 / step.tokens as f64))?.into())
     }
 
-    fn identity(&self) -> String {
-        "sft".into()
+    fn identity(&self) -> Result<String> {
+        Ok("sft".into())
     }
 }

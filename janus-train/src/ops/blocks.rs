@@ -1,4 +1,4 @@
-//! The decoder in candle's own ops, for weights in bf16 and for other devices than the CPU.
+//! The decoder in candle's own ops, for weights in bf16, for other devices than the CPU, and for dropout.
 //!
 //! Work is cut into blocks (a layer, a tile of queries, a part of the head's rows), each of which is one node of candle's
 //! graph: its forward pass runs without one, its backward pass runs it again with one, and gradients of weights go to their
@@ -12,11 +12,11 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp2, D, DType, Device, Layout, 
 
 use super::attention::{AttentionShape, documents, first_seen};
 use super::decoder::DecoderWeights;
-use super::layer::{BatchShape, PROJECTIONS};
+use super::layer::{BatchShape, LowRank, PROJECTIONS};
 use super::rope::Turns;
 use super::slot::Slot;
 use super::tie::Slots;
-use super::{embedding, linear_logprobs as head, rms_norm, swiglu};
+use super::{Dropout, embedding, linear_logprobs as head, rms_norm, swiglu};
 
 /// Queries whose scores exist at a time, of each head, where the decoder runs in blocks.
 pub const BLOCK_QUERIES: usize = 512;
@@ -170,9 +170,10 @@ pub(super) fn decoder(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchSha
         let all = weights.with_lora();
         let slots = &slots.slots[at..at + all.len()];
         at += all.len();
-        let (scales, shape, turns) = (weights.lora.map(|lora| lora.map(|lora| lora.scale)), shape.clone(), turns.clone());
+        let updates = weights.lora.map(|lora| lora.map(|lora| (lora.scale, lora.dropout)));
+        let (shape, turns) = (shape.clone(), turns.clone());
         let recompute = shape.recompute;
-        x = block("layer", &x, &all, slots, recompute, Arc::new(move |x, w| layer(x, w, scales, &shape, &turns)))?;
+        x = block("layer", &x, &all, slots, recompute, Arc::new(move |x, w| layer(x, w, updates, &shape, &turns)))?;
     }
     let eps = shape.rms_norm_eps;
     block("norm", &x, &[weights.norm], &slots.slots[at..], false, Arc::new(move |x, w| rms_norm::naive(x, &w[0], eps)))
@@ -191,15 +192,21 @@ fn embed(table: &Tensor, ids: &[u32], slot: &Option<Slot>) -> Result<Tensor> {
     Computed::node("embed", table, table, &value, Box::new(backward))
 }
 
-/// One layer; `w` has the order of [`LayerWeights::with_lora`](super::LayerWeights::with_lora), `scales` are those of the low-rank updates that there are.
-fn layer(x: &Tensor, w: &[Tensor], scales: [Option<f64>; PROJECTIONS.len()], shape: &BatchShape, turns: &Turns) -> Result<Tensor> {
+/// Scale and dropout of the low-rank updates that there are.
+type Updates = [Option<(f64, Option<Dropout>)>; PROJECTIONS.len()];
+
+/// One layer; `w` has the order of [`LayerWeights::with_lora`](super::LayerWeights::with_lora).
+fn layer(x: &Tensor, w: &[Tensor], updates: Updates, shape: &BatchShape, turns: &Turns) -> Result<Tensor> {
     let (w, mut pairs) = (&w[..9], w[9..].chunks_exact(2));
-    let low_rank = scales.map(|scale| scale.and_then(|scale| pairs.next().map(|pair| (&pair[0], &pair[1], scale))));
+    let low_rank = updates.map(|update| {
+        let (scale, dropout) = update?;
+        pairs.next().map(|pair| LowRank { a: &pair[0], b: &pair[1], scale, dropout })
+    });
     // The projection of the n-th place.
     let project = |x: &Tensor, n: usize| {
         let y = linear(x, &w[PROJECTIONS[n]])?;
         match low_rank[n] {
-            Some((a, b, scale)) => y + (linear(&linear(x, a)?, b)? * scale)?,
+            Some(update) => y + update.of(x, linear)?,
             None => Ok(y),
         }
     };
@@ -309,8 +316,8 @@ fn linear_logprobs_by(held: usize, hidden: &Tensor, weight: &Tensor, rows: &[u32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops;
     use crate::ops::testing::{Case, random};
-    use crate::ops::{self, LowRank};
 
     fn flat(tensor: &Tensor) -> Vec<f32> {
         tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -331,8 +338,8 @@ mod tests {
         let y = case.run(base, |ids, weights, _| {
             let mut layers = weights.layers.to_vec();
             if let [a, b, c, d] = updates {
-                layers[0].lora[0] = Some(LowRank { a, b, scale: 0.5 });
-                layers[0].lora[6] = Some(LowRank { a: c, b: d, scale: 0.5 });
+                layers[0].lora[0] = Some(LowRank { a, b, scale: 0.5, dropout: None });
+                layers[0].lora[6] = Some(LowRank { a: c, b: d, scale: 0.5, dropout: None });
             }
             let weights = DecoderWeights { layers: &layers, ..weights };
             let all = weights.all();

@@ -53,7 +53,9 @@ pub(crate) fn decoder_into(
         bail!("decoder: the norm has shape {:?}, expected [{hidden}], and ids must be below {vocab}", weights.norm.dims());
     }
     let all = weights.all();
-    let slots = match (is_fused(weights.embed_tokens), slots.is_some()) {
+    // Written for the CPU in f32, and with low-rank updates added to their weights.
+    let fused = is_fused(weights.embed_tokens) && !weights.layers.iter().any(LayerWeights::has_dropout);
+    let slots = match (fused, slots.is_some()) {
         (false, false) => return naive(ids, weights, shape),
         (fused, _) => {
             let slots = Slots::new(&all, slots);
@@ -200,8 +202,8 @@ impl CustomOp1 for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::LowRank;
     use crate::ops::testing::{Case, assert_gradients, assert_same, random};
+    use crate::ops::{Dropout, LowRank};
 
     #[test]
     fn agrees_with_its_twin_for_odd_and_even_numbers_of_layers() {
@@ -227,7 +229,18 @@ mod tests {
 
     /// A low-rank update of the query projection and of the MLP's last, behind nine weights in `t`.
     fn updated(case: &Case, t: &[Tensor], op: impl Fn(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
-        let low_rank = |i: usize| Some(LowRank { a: &t[i], b: &t[i + 1], scale: 0.5 });
+        dropped(case, t, 0.0, op)
+    }
+
+    /// The same with dropout, if the rate is above 0.
+    fn dropped(
+        case: &Case,
+        t: &[Tensor],
+        rate: f64,
+        op: impl Fn(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let dropout = |i: usize| (rate > 0.0).then_some(Dropout { rate, key: i as u64 });
+        let low_rank = |i: usize| Some(LowRank { a: &t[i], b: &t[i + 1], scale: 0.5, dropout: dropout(i) });
         case.run(&t[..11], |ids, weights, shape| {
             let mut layer = weights.layers[0];
             (layer.lora[0], layer.lora[6]) = (low_rank(11), low_rank(13));
@@ -244,6 +257,47 @@ mod tests {
         let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
         let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];
         assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| updated(&case, t, decoder));
+    }
+
+    /// The decoder as training runs it: gradients go to slots.
+    fn in_slots(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> Result<(Tensor, Vec<Slot>)> {
+        let slots: Vec<Slot> = weights.all().iter().map(|_| Slot::default()).collect();
+        let y = decoder_into(ids, weights, shape, Some(&|i| Some(slots[i].clone())))?;
+        Ok((y, slots))
+    }
+
+    #[test]
+    fn dropout_of_low_rank_updates_agrees_with_its_twin_and_with_finite_differences() {
+        let case = Case::new(1, 12, (4, 2), 20, &[0, 90, 600]);
+        let low_rank = [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
+        let tensors: Vec<Tensor> = case.tensors.iter().chain(&low_rank).map(|t| t.copy().unwrap()).collect();
+        let vars: Vec<Tensor> = tensors.iter().map(|t| candle_core::Var::from_tensor(t).unwrap().into_inner()).collect();
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let close = |a: &Tensor, b: &Tensor| {
+            let worst = flat(a).iter().zip(flat(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-3, "{worst:e}");
+        };
+        let twin = dropped(&case, &vars, 0.4, naive).unwrap();
+        let cotangent = random(twin.dims(), 99);
+        let expected = (&twin * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
+        let all = std::cell::RefCell::new(Vec::new());
+        let y = dropped(&case, &vars, 0.4, |ids, weights, shape| {
+            let (y, slots) = in_slots(ids, weights, shape)?;
+            all.borrow_mut().extend(weights.all().into_iter().cloned().zip(slots));
+            Ok(y)
+        });
+        let y = y.unwrap();
+        close(&y, &twin);
+        assert!(flat(&y) != flat(&updated(&case, &vars, naive).unwrap()), "something is dropped");
+        drop((&y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap());
+        let all = all.into_inner();
+        assert_eq!(all.len(), vars.len());
+        for (weight, slot) in all {
+            close(&slot.take(weight.shape()).unwrap().unwrap(), expected.get(&weight).unwrap());
+        }
+        let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
+        let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];
+        assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| dropped(&case, t, 0.4, decoder));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::attention::{self, AttentionShape, Gradients, Inputs};
 use super::rope::RopeTable;
 use super::slot::{Slot, add_or_set};
 use super::storage::Values;
-use super::{ROWS_PER_TASK, rms_norm, swiglu};
+use super::{Dropout, ROWS_PER_TASK, rms_norm, swiglu};
 use crate::matrix::{Mat, MatMut, matmul, par_weight_gradient};
 use crate::scratch::Scratch;
 use crate::simd::vectorised;
@@ -47,10 +47,20 @@ pub struct LowRank<'a> {
     pub b: &'a Tensor,
     /// alpha / rank.
     pub scale: f64,
+    /// Dropout of what A reads.
+    pub dropout: Option<Dropout>,
 }
 
 impl LowRank<'_> {
-    /// The projection with its update, in plain candle ops and f32, in the projection's type.
+    /// What the update adds to a projection of x `[tokens, in]`: scale · B · A · x, `[tokens, out]`.
+    pub(super) fn of(&self, x: &Tensor, linear: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        match self.dropout {
+            Some(dropout) => linear(&linear(&dropout.mask(x)?, self.a)?, self.b)? * (self.scale * dropout.gain()),
+            None => linear(&linear(x, self.a)?, self.b)? * self.scale,
+        }
+    }
+
+    /// The projection with its update, nothing dropped, in plain candle ops and f32, in the projection's type.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -84,20 +94,29 @@ pub struct BatchShape {
 /// If the shapes do not fit.
 pub fn naive(x: &Tensor, weights: LayerWeights<'_>, shape: &BatchShape) -> Result<Tensor> {
     use super::naive::{attention, linear, rms_norm, rope, swiglu};
+    let lora = weights.lora;
     let weights = weights.merged()?;
     let weights = weights.borrowed();
+    // The projection of the n-th place.
+    let project = |x: &Tensor, n: usize| {
+        let y = linear(x, weights.all()[PROJECTIONS[n]])?;
+        match lora[n].filter(|lora| lora.dropout.is_some()) {
+            Some(lora) => y + lora.of(x, linear)?,
+            None => Ok(y),
+        }
+    };
     let normed = rms_norm(x, weights.input_layernorm, shape.rms_norm_eps)?;
-    let q = rope(&linear(&normed, weights.q_proj)?, &shape.rope)?;
-    let k = rope(&linear(&normed, weights.k_proj)?, &shape.rope)?;
-    let v = linear(&normed, weights.v_proj)?;
+    let q = rope(&project(&normed, 0)?, &shape.rope)?;
+    let k = rope(&project(&normed, 1)?, &shape.rope)?;
+    let v = project(&normed, 2)?;
     let mixed = attention(&q, &k, &v, shape.attention, &shape.cu_seqlens)?;
-    let middle = (x + linear(&mixed, weights.o_proj)?)?;
+    let middle = (x + project(&mixed, 3)?)?;
     let normed = rms_norm(&middle, weights.post_attention_layernorm, shape.rms_norm_eps)?;
-    let gated = swiglu(&linear(&normed, weights.gate_proj)?, &linear(&normed, weights.up_proj)?)?;
-    middle + linear(&gated, weights.down_proj)?
+    let gated = swiglu(&project(&normed, 4)?, &project(&normed, 5)?)?;
+    middle + project(&gated, 6)?
 }
 
-/// A layer's weights with their low-rank updates added.
+/// A layer's weights with the low-rank updates added that read their input whole.
 struct Merged(Vec<Tensor>);
 
 impl Merged {
@@ -122,11 +141,16 @@ impl<'a> LayerWeights<'a> {
     fn merged(&self) -> Result<Merged> {
         let mut all: Vec<Tensor> = self.all().into_iter().cloned().collect();
         for (i, lora) in PROJECTIONS.into_iter().zip(&self.lora) {
-            if let Some(lora) = lora {
+            if let Some(lora) = lora.filter(|lora| lora.dropout.is_none()) {
                 all[i] = lora.merged(&all[i])?;
             }
         }
         Ok(Merged(all))
+    }
+
+    /// Whether a low-rank update drops a part of its input, and cannot be added to its weight.
+    pub(crate) fn has_dropout(&self) -> bool {
+        self.lora.iter().flatten().any(|lora| lora.dropout.is_some())
     }
 
     /// The nine weights, then A and B of each low-rank update.
@@ -264,11 +288,12 @@ fn rows(data: &[f32], width: usize, start: usize, height: usize) -> &[f32] {
 }
 
 impl Layer {
-    /// A layer for one batch, with a slot (or none) for each of [`LayerWeights::with_lora`].
+    /// A layer for one batch, with a slot (or none) for each of [`LayerWeights::with_lora`], and without dropout.
     pub(crate) fn new(hidden: usize, weights: &LayerWeights<'_>, shape: &BatchShape, slots: &[Option<Slot>]) -> Result<Self> {
         let sizes = Sizes::new(hidden, weights, shape)?;
-        let lora =
-            weights.lora.map(|lora| lora.map(|LowRank { a, b, scale }| OwnedLowRank { a: a.clone(), b: b.clone(), scale: scale as f32 }));
+        let lora = weights
+            .lora
+            .map(|lora| lora.map(|LowRank { a, b, scale, .. }| OwnedLowRank { a: a.clone(), b: b.clone(), scale: scale as f32 }));
         Ok(Self { sizes, shape: shape.clone(), weights: weights.all().map(Tensor::clone), lora, slots: slots.to_vec() })
     }
 

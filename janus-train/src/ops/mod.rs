@@ -13,12 +13,13 @@
 //! | [`decoder`] | all layers as one node of candle's graph, so that no gradient between them is cleared, copied and added |
 //!
 //! Each has a twin in plain candle ops under [`naive`], which tests compare with. Weights in bf16 and other devices than
-//! the CPU take those ops too, in blocks that are computed again in the backward pass. On the CPU, results do not depend on the number of threads: work is cut into pieces of fixed size
+//! the CPU take those ops too, in blocks that are computed again in the backward pass; so do low-rank updates with [`Dropout`]. On the CPU, results do not depend on the number of threads: work is cut into pieces of fixed size
 //! and partial sums are added in a fixed order.
 
 mod attention;
 mod blocks;
 mod decoder;
+mod dropout;
 mod embedding;
 mod layer;
 mod linear;
@@ -38,6 +39,7 @@ pub use attention::{AttentionShape, attention};
 pub use blocks::{BLOCK_LOGITS, BLOCK_QUERIES};
 pub(crate) use decoder::decoder_into;
 pub use decoder::{DecoderWeights, decoder};
+pub use dropout::Dropout;
 pub use embedding::embedding;
 pub(crate) use layer::PROJECTIONS;
 pub use layer::{BatchShape, LayerWeights, LowRank};

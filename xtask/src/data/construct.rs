@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use super::rows::{ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device;
-use crate::model::{self, ServiceArgs};
+use crate::model;
 use crate::progress::{Progress, Unit};
+use crate::service::{RemoteArgs, asked_now};
 
 /// Make a Multifaceted Collection from instructions, with any chat model
 ///
@@ -69,16 +70,13 @@ pub struct Args {
     /// Layout of the results: jsonl or parquet
     #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = format)]
     format: OutputFormat,
-    /// Say what would be asked and what it costs, and ask nothing
-    #[arg(long)]
-    dry_run: bool,
     /// Pass over rows that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
-    service: ServiceArgs,
+    remote: RemoteArgs,
 }
 
 fn format(name: &str) -> Result<OutputFormat, String> {
@@ -98,10 +96,23 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if instructions.is_empty() {
         return Err(CommandError::bad_input(format!("{}: no instructions", args.instructions.display())));
     }
-    if args.dry_run {
+    if args.remote.service.dry_run {
         return Ok(priced(args, &construction.price(&instructions), skipped.rows));
     }
-    let model = model(args)?;
+    let remote = if model::is_address(&args.model) { Some(args.remote.model(&args.model, Endpoint::Chat)?) } else { None };
+    let local;
+    let model: &dyn ChatModel = if let Some(remote) = &remote {
+        let Estimate { requests, prompt_tokens, completion_tokens, .. } = construction.price(&instructions);
+        let cost = args.remote.service.cost(prompt_tokens, completion_tokens);
+        eprintln!(
+            "construct: if every first answer can be used, {requests} calls, less those answered before; about {prompt_tokens} tokens to send and {completion_tokens} to be generated; cost {cost}"
+        );
+        remote
+    } else {
+        eprintln!("construct: loading {}", args.model);
+        local = model::load(args.model.as_ref(), None, None, &device::first()?)?;
+        &local
+    };
     let mut shown: Option<(Step, usize, Progress)> = None;
     let mut progress = |step: Step, done: usize, total: usize| {
         if shown.as_ref().is_none_or(|(of, ..)| *of != step) {
@@ -112,7 +123,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
             *before = done;
         }
     };
-    let made = construction.run(&*model, &instructions, &args.out, &mut progress).bad_input()?;
+    let made = construction.run(model, &instructions, &args.out, &mut progress).bad_input()?;
     let quality = Quality::of(&made.sft, args.seed);
     let quality_json = serde_json::to_string_pretty(&quality).failure()?;
     write_file(args.out.join("quality.md"), quality.to_markdown().as_bytes()).failure()?;
@@ -122,6 +133,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     report["command"] = json!("data construct");
     report["out"] = json!(args.out);
     report["skipped_rows"] = json!(skipped.rows);
+    if let Some(remote) = &remote {
+        report["asked_now"] = asked_now(&remote.usage());
+    }
     Ok(Outcome::done(told(args, &made.summary), report))
 }
 
@@ -137,14 +151,6 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
     given.validate().bad_input()?;
     construction.sampling = given;
     Ok(construction)
-}
-
-fn model(args: &Args) -> Result<Box<dyn ChatModel>, CommandError> {
-    if model::is_address(&args.model) {
-        return Ok(Box::new(args.service.model(&args.model, Endpoint::Chat)?));
-    }
-    eprintln!("construct: loading {}", args.model);
-    Ok(Box::new(model::load(args.model.as_ref(), None, None, &device::first()?)?))
 }
 
 fn list(counts: &BTreeMap<&'static str, u64>) -> String {
@@ -182,7 +188,7 @@ fn priced(args: &Args, estimate: &Estimate, skipped: u64) -> Outcome {
     report["dry_run"] = json!(true);
     report["skipped_rows"] = json!(skipped);
     report["cost"] = Value::Null;
-    if let Some(Prices { prompt, completion }) = args.service.prices() {
+    if let Some(Prices { prompt, completion }) = args.remote.service.prices() {
         let cost = estimate.cost(prompt, completion);
         let worst = cost * (1 + args.retries) as f64;
         text += &format!("\ncost {cost:.2}; if every answer is asked for {} times, {worst:.2}", 1 + args.retries);

@@ -1,10 +1,12 @@
-//! Asks a model what the journal does not hold yet.
+//! Asks a model what was not answered before.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel};
-use janus_data::Journal;
+use janus_data::{CallJournal, Journal};
 use janus_eval::bench::{self, Answers, Task};
+use janus_eval::judge::Estimate;
 use janus_infer::best_of_n_each;
 use serde_json::{Value, json};
 
@@ -33,15 +35,95 @@ impl Tally {
 /// What became of each task: its answers, or why it has none.
 pub type Answered = Vec<Result<Answers, String>>;
 
-/// How many requests the journal holds an answer to, and how many there are.
-pub fn kept(tasks: &[Task], journal: &Journal) -> (usize, usize) {
-    let ids = || tasks.iter().flat_map(Task::request_ids);
-    (ids().filter(|id| journal.get(id).and_then(generations).is_some()).count(), ids().count())
+/// Where a run's answers stand before they are written as its output.
+#[derive(Debug)]
+pub enum Kept<'c> {
+    /// A local run's rows by the ids of their requests, until the run is finished.
+    Rows(Journal),
+    /// What a service answered, by all that was asked: it is paid once, whatever the run. The rows follow from it.
+    Calls {
+        /// The journal; the service's model writes it.
+        calls: &'c CallJournal,
+        /// The model's name there.
+        model: String,
+        /// The rows of this run by the ids of their requests.
+        rows: HashMap<String, String>,
+    },
 }
 
-/// Has `model` answer what the journal holds no answer to. A request that it has no answer to gets no row there, so that a
-/// later run asks it again. Without a model, what the journal holds is all there is. With a `reward` model the answers to a
-/// request are rewarded and the best is taken. `tells_system`: the rows tell their system messages.
+impl<'c> Kept<'c> {
+    /// What this model of a service answered.
+    pub fn calls(calls: &'c CallJournal, model: impl Into<String>) -> Self {
+        Self::Calls { calls, model: model.into(), rows: HashMap::new() }
+    }
+
+    /// The answer to a request, if it was given before.
+    pub fn answer(&self, request: &ChatRequest) -> Option<Vec<Generation>> {
+        match self {
+            Self::Rows(journal) => generations(journal.get(&request.id)?),
+            Self::Calls { calls, model, .. } => calls.get(model, request),
+        }
+    }
+
+    fn row(&self, id: &str) -> Option<&str> {
+        match self {
+            Self::Rows(journal) => journal.get(id),
+            Self::Calls { rows, .. } => rows.get(id).map(String::as_str),
+        }
+    }
+
+    /// Adds the row of an answer: of one that is new, or that a service gave before.
+    fn put(&mut self, id: &str, row: &Value) -> Result<(), CommandError> {
+        match self {
+            Self::Rows(journal) => journal.append(id, row).failure(),
+            Self::Calls { rows, .. } => {
+                rows.insert(id.into(), row.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// The run is finished, and its rows stand in its output.
+    ///
+    /// # Errors
+    /// A failure if the journal cannot be removed.
+    pub fn finish(self) -> Result<(), CommandError> {
+        match self {
+            Self::Rows(journal) => journal.remove().failure(),
+            Self::Calls { .. } => Ok(()),
+        }
+    }
+}
+
+/// What is to be asked, if these answers were given before. A later turn's prompt is reckoned with the longest answers before it.
+pub fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generation>>) -> Estimate {
+    let mut estimate = Estimate::default();
+    for task in tasks {
+        let (mut said, mut unknown) = (Vec::<String>::new(), 0);
+        while let Some(request) = task.request(&said.iter().map(String::as_str).collect::<Vec<_>>()) {
+            let answer = if unknown == 0 { known(&request).filter(|generations| !generations.is_empty()) } else { None };
+            let most = request.sampling.max_tokens;
+            estimate.calls += 1;
+            match &answer {
+                Some(_) => estimate.answered += 1,
+                None => {
+                    let characters: usize = request.messages.iter().map(|message| message.content.chars().count()).sum();
+                    let prompt = characters.div_ceil(4) + 4 * request.messages.len() + unknown * most;
+                    estimate.prompt_tokens += prompt as u64;
+                    estimate.completion_tokens += (most * request.sampling.n) as u64;
+                    unknown += 1;
+                }
+            }
+            let first = answer.iter().flatten().next();
+            said.push(first.map(|generation| generation.text.trim().into()).unwrap_or_default());
+        }
+    }
+    estimate
+}
+
+/// Has `model` answer what was not answered before. A request that it has no answer to gets no row, so that a later run asks it
+/// again. Without a model, what was answered before is all there is. With a `reward` model the answers to a request are rewarded
+/// and the best is taken. `tells_system`: the rows tell their system messages.
 ///
 /// # Errors
 /// A failure if the journal cannot be written.
@@ -50,12 +132,12 @@ pub fn answer(
     reward: Option<&dyn RewardModel>,
     tasks: &[Task],
     tells_system: bool,
-    journal: &mut Journal,
+    kept: &mut Kept<'_>,
 ) -> Result<(Answered, Tally), CommandError> {
-    let (before, all) = kept(tasks, journal);
+    let Estimate { calls: all, answered: before, .. } = estimate(tasks, |request| kept.answer(request));
     let progress = Progress::new("generate", Unit::Count("answers"), all as u64).resumed_at(before as u64);
-    let run = RefCell::new(Run { journal, progress, tally: Tally::default(), written: Ok(()) });
-    let answers = bench::answer(tasks, &Kept { model, reward, tells_system, run: &run });
+    let run = RefCell::new(Run { kept, progress, tally: Tally::default(), written: Ok(()) });
+    let answers = bench::answer(tasks, &Keeping { model, reward, tells_system, run: &run });
     let Run { progress, tally, written, .. } = run.into_inner();
     if before < all {
         progress.finish();
@@ -64,30 +146,42 @@ pub fn answer(
     Ok((answers.into_iter().map(|answers| answers.map_err(|error| CommandError::failure(error).to_string())).collect(), tally))
 }
 
-/// A model whose answers are written into a run's journal before they are used, and taken from there if they are there.
-struct Kept<'a, 'j> {
+/// A model whose answers are kept before they are used, and taken from there if they are there.
+struct Keeping<'a, 'k, 'c> {
     model: Option<&'a dyn ChatModel>,
     reward: Option<&'a dyn RewardModel>,
     tells_system: bool,
-    run: &'a RefCell<Run<'j>>,
+    run: &'a RefCell<Run<'k, 'c>>,
 }
 
 /// A run as far as it came.
-struct Run<'j> {
-    journal: &'j mut Journal,
+struct Run<'k, 'c> {
+    kept: &'k mut Kept<'c>,
     progress: Progress,
     tally: Tally,
     /// The first failure to write is the one to tell; the model cannot be stopped from there.
     written: Result<(), CommandError>,
 }
 
-impl Run<'_> {
-    fn keep(&mut self, id: &str, row: &Value, generations: &[Generation]) {
+impl Run<'_, '_> {
+    fn put(&mut self, id: &str, row: &Value) {
+        if self.written.is_ok() {
+            self.written = self.kept.put(id, row);
+        }
+    }
+
+    /// What was answered before, with its row at its place.
+    fn known(&mut self, request: &ChatRequest, tells_system: bool) -> Option<Vec<Generation>> {
+        let generations = self.kept.answer(request)?;
+        if self.kept.row(&request.id).is_none() {
+            self.put(&request.id, &row(request, tells_system, &Answer::Drawn(generations.clone())));
+        }
+        Some(generations)
+    }
+
+    fn answered(&mut self, generations: &[Generation]) {
         self.tally.answered += 1;
         self.tally.completion_tokens += generations.iter().map(|generation| generation.completion_tokens).sum::<usize>();
-        if self.written.is_ok() {
-            self.written = self.journal.append(id, row).failure();
-        }
     }
 
     fn advance(&mut self) {
@@ -97,7 +191,7 @@ impl Run<'_> {
     }
 }
 
-impl ChatModel for Kept<'_, '_> {
+impl ChatModel for Keeping<'_, '_, '_> {
     fn name(&self) -> &str {
         self.model.map_or("nobody", ChatModel::name)
     }
@@ -105,7 +199,7 @@ impl ChatModel for Kept<'_, '_> {
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
         let (mut places, mut asked) = (Vec::new(), Vec::new());
         for (place, request) in requests.iter().enumerate() {
-            let known = self.run.borrow().journal.get(&request.id).and_then(generations);
+            let known = self.run.borrow_mut().known(request, self.tells_system);
             match known {
                 Some(generations) => on_answer(place, Ok(generations)),
                 None => {
@@ -119,7 +213,8 @@ impl ChatModel for Kept<'_, '_> {
             let mut run = self.run.borrow_mut();
             if let Ok(answer) = &answer {
                 let request = &asked[position];
-                run.keep(&request.id, &row(request, self.tells_system, answer), answer.generations());
+                run.put(&request.id, &row(request, self.tells_system, answer));
+                run.answered(answer.generations());
             }
             run.advance();
             drop(run);
@@ -132,10 +227,10 @@ impl ChatModel for Kept<'_, '_> {
     }
 }
 
-/// The output's lines, in the order of the tasks, each of one turn: the journal's rows, and `{id, error}` for the rest.
-pub fn lines(tasks: &[Task], answered: &Answered, journal: &Journal) -> Vec<String> {
+/// The output's lines, in the order of the tasks, each of one turn: the answers' rows, and `{id, error}` for the rest.
+pub fn lines(tasks: &[Task], answered: &Answered, kept: &Kept<'_>) -> Vec<String> {
     let line = |(task, answers): (&Task, &Result<Answers, String>)| match answers {
-        Ok(_) => journal.get(&task.id).unwrap_or_default().into(),
+        Ok(_) => kept.row(&task.id).unwrap_or_default().into(),
         Err(problem) => json!({ "id": task.id, "error": problem }).to_string(),
     };
     tasks.iter().zip(answered).map(line).collect()
@@ -149,6 +244,7 @@ mod tests {
     use std::path::Path;
 
     use janus_core::{FinishReason, Message, ModelError, SamplingParams};
+    use janus_data::Journaled;
     use serde_json::Map;
 
     use super::*;
@@ -198,7 +294,7 @@ mod tests {
     }
 
     fn run(model: &Scripted, tasks: &[Task], journal: &Path) -> (Vec<String>, Tally) {
-        let mut journal = Journal::open(journal, &Map::new(), false).unwrap();
+        let mut journal = Kept::Rows(Journal::open(journal, &Map::new(), false).unwrap());
         let (answered, tally) = answer(Some(model), None, tasks, true, &mut journal).unwrap();
         (lines(tasks, &answered, &journal), tally)
     }
@@ -262,7 +358,7 @@ mod tests {
     #[test]
     fn the_best_is_given_and_all_are_kept_with_their_rewards() {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(1, 4));
-        let mut journal = Journal::open(folder.path().join("journal"), &Map::new(), false).unwrap();
+        let mut journal = Kept::Rows(Journal::open(folder.path().join("journal"), &Map::new(), false).unwrap());
         let (answered, tally) = answer(Some(&Scripted::new(1)), Some(&Even), &tasks, false, &mut journal).unwrap();
         assert_eq!(answered[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best goes on");
         let row: Value = serde_json::from_str(&lines(&tasks, &answered, &journal)[0]).unwrap();
@@ -283,7 +379,7 @@ mod tests {
         let turns = |task: Task| Task { turns: vec!["first".into(), "second".into()], ..task };
         let tasks: Vec<Task> = tasks(2, 1).into_iter().map(turns).collect();
         let run = |model: &Scripted, path: &Path| {
-            let mut journal = Journal::open(path, &Map::new(), false).unwrap();
+            let mut journal = Kept::Rows(Journal::open(path, &Map::new(), false).unwrap());
             answer(Some(model), None, &tasks, false, &mut journal).unwrap().0
         };
         let whole = run(&Scripted::new(2), &folder.path().join("whole"));
@@ -299,5 +395,41 @@ mod tests {
             let asked: Vec<usize> = left.into_iter().filter(|asked| *asked > 0).collect();
             assert_eq!(*model.waves.borrow(), asked, "{rows}");
         }
+    }
+
+    #[test]
+    fn what_a_service_answered_is_not_asked_by_any_run() {
+        let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(3, 1));
+        let calls = CallJournal::open(folder.path().join("calls")).unwrap();
+        let run = |model: &Scripted, tasks: &[Task]| {
+            let mut kept = Kept::calls(&calls, "scripted");
+            let estimated = estimate(tasks, |request| kept.answer(request));
+            let (answered, tally) = answer(Some(&Journaled::new(model, &calls)), None, tasks, false, &mut kept).unwrap();
+            assert_eq!(estimated.calls - estimated.answered, tally.answered);
+            lines(tasks, &answered, &kept)
+        };
+        let first = run(&Scripted::new(2), &tasks[..2]);
+        let more = Scripted::new(1);
+        let second = run(&more, &tasks);
+        assert_eq!((&second[..2], more.waves.take()), (&first[..], vec![1]), "a row more is one question more");
+        let none = Scripted::new(0);
+        assert_eq!((run(&none, &tasks[1..2]), none.waves.take()), (first[1..].to_vec(), Vec::new()), "and a row less is none");
+    }
+
+    #[test]
+    fn an_estimate_counts_what_later_turns_may_carry() {
+        let sampling = SamplingParams { n: 2, ..SamplingParams::greedy(100) };
+        let task = Task { turns: vec!["12345678".into(), "1234".into()], ..Task::new("q", "", sampling) };
+        let whole = estimate(std::slice::from_ref(&task), |_| None);
+        assert_eq!(whole, Estimate { calls: 2, answered: 0, prompt_tokens: (2 + 4) + (3 + 12 + 100), completion_tokens: 400 });
+        let said = Generation {
+            text: " 12345678\n".into(),
+            finish_reason: FinishReason::Stop,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            logprobs: None,
+        };
+        let rest = estimate(&[task], |request| (request.messages.len() == 1).then(|| vec![said.clone(); 2]));
+        assert_eq!(rest, Estimate { calls: 2, answered: 1, prompt_tokens: 5 + 12, completion_tokens: 200 });
     }
 }

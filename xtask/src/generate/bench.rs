@@ -99,14 +99,14 @@ impl BenchRows {
         Ok(rows)
     }
 
-    /// What the benchmark asks, by its own protocol under seed 0.
-    pub fn tasks(&self) -> janus_eval::Result<Vec<Task>> {
+    /// What the benchmark asks, by its own protocol under seed 0; `paper` is the paper's sampling.
+    pub fn tasks(&self, paper: &SamplingParams) -> janus_eval::Result<Vec<Task>> {
         match self {
             Self::MtBench(rows) => mt_bench::tasks(rows, 0),
             Self::ArenaHard(rows) => arena_hard::tasks(rows),
-            Self::AlpacaEval(rows) => alpaca_eval::tasks(rows, &SamplingParams::default()),
+            Self::AlpacaEval(rows) => alpaca_eval::tasks(rows, paper),
             Self::Toxicity(rows) => toxicity::tasks(rows, 0),
-            Self::Multifaceted(rows) => multifaceted::tasks(rows, &SamplingParams::default()),
+            Self::Multifaceted(rows) => multifaceted::tasks(rows, paper),
         }
     }
 

@@ -1,12 +1,12 @@
 //! From the arguments to what is asked, and of which model.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
-use janus_core::ChatModel;
+use janus_core::{ChatModel, SamplingParams};
 use janus_eval::bench::Task;
 use janus_eval::bench::toxicity::Continuing;
-use janus_infer::remote::Endpoint;
+use janus_infer::remote::{Endpoint, RemoteModel};
 
 use super::bench::{BenchArgs, BenchRows, Benchmark};
 use super::prompts::{Keys, Row, tasks};
@@ -21,6 +21,7 @@ impl Args {
         let wrong = |problem: &str| Err(CommandError::bad_input(problem));
         let BenchArgs { bench, prompts, as_chat, .. } = &self.bench;
         let toxicity = *bench == Some(Benchmark::Toxicity);
+        self.check_output()?;
         if self.batch == Some(0) {
             return wrong("--batch is 0: expected at least 1");
         }
@@ -43,22 +44,28 @@ impl Args {
                 return Err(CommandError::bad_input(format!("{flag} is for a local model, and --model is the address of a service")));
             }
             // Before there is a journal of a run that cannot begin.
-            self.service.model(&self.model, self.endpoint())?;
+            self.remote()?;
+        } else if self.remote.service.dry_run {
+            return wrong("--dry-run is for a service: a local model costs nothing");
         }
         Ok(())
     }
 
-    /// `answers.jsonl` to `answers.jsonl.partial`.
-    pub(super) fn partial_path(&self) -> Result<PathBuf, CommandError> {
+    /// The output's name, which says its form.
+    fn check_output(&self) -> Result<(), CommandError> {
         let expected: &[&str] = if self.bench.bench.is_some() { &["jsonl", "json"] } else { &["jsonl"] };
         let output = &self.output;
         if output.extension().is_none_or(|extension| !expected.iter().any(|known| extension == *known)) {
             let names = expected.join(" or .");
             return Err(CommandError::bad_input(format!("--output is {}: expected a name ending in .{names}", output.display())));
         }
-        let mut name = output.as_os_str().to_owned();
-        name.push(".partial");
-        Ok(name.into())
+        Ok(())
+    }
+
+    /// The paper's sampling: its services were asked without a repetition penalty, and few know one.
+    fn paper(&self) -> SamplingParams {
+        let local = SamplingParams::default();
+        if model::is_address(&self.model) { SamplingParams { repetition_penalty: 1.0, ..local } } else { local }
     }
 
     /// What is asked, and the benchmark's rows if there is one.
@@ -69,7 +76,7 @@ impl Args {
         let (mut tasks, rows) = match self.bench.bench {
             Some(bench) => {
                 let rows = BenchRows::read(&self.bench, bench, &self.input, *limit)?;
-                let mut tasks = rows.tasks().bad_input().map_err(at)?;
+                let mut tasks = rows.tasks(&self.paper()).bad_input().map_err(at)?;
                 for task in &mut tasks {
                     task.sampling = self.sampling.over(&task.sampling, n)?;
                 }
@@ -77,7 +84,7 @@ impl Args {
             }
             None => {
                 let keys = Keys { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
-                let sampling = self.sampling.resolve(n)?;
+                let sampling = self.sampling.over(&self.paper(), n)?;
                 let rows = read_rows(&self.input, limit.unwrap_or(usize::MAX))?;
                 (tasks(&self.input, &rows, &keys, &sampling, *compose_system)?, None)
             }
@@ -91,11 +98,13 @@ impl Args {
         Ok((tasks, rows))
     }
 
-    /// The model.
-    pub(super) fn open(&self, device: &Device) -> Result<Box<dyn ChatModel>, CommandError> {
-        if model::is_address(&self.model) {
-            return Ok(Box::new(self.service.model(&self.model, self.endpoint())?));
-        }
+    /// A service's model.
+    pub(super) fn remote(&self) -> Result<RemoteModel, CommandError> {
+        self.remote.model(&self.model, self.endpoint())
+    }
+
+    /// A local model.
+    pub(super) fn load(&self, device: &Device) -> Result<Box<dyn ChatModel>, CommandError> {
         eprintln!("generate: loading {}", self.model);
         let engine = model::load(self.model.as_ref(), self.template, self.batch, device)?;
         Ok(match self.endpoint() {
@@ -110,11 +119,12 @@ impl Args {
         if goes_on { Endpoint::Completions } else { Endpoint::Chat }
     }
 
-    /// The model's name in a benchmark's answers.
-    pub(super) fn name(&self) -> String {
-        let given = self.bench.name.as_ref().or(self.service.model_name.as_ref());
+    /// The model's name in a benchmark's answers; none in other rows.
+    pub(super) fn name(&self) -> Option<String> {
+        self.bench.bench?;
+        let given = self.bench.name.as_ref().or(self.remote.model_name.as_ref());
         let file = || Path::new(&self.model).file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-        given.cloned().unwrap_or_else(file)
+        Some(given.cloned().unwrap_or_else(file))
     }
 }
 

@@ -1,14 +1,27 @@
-//! What a run leaves behind: a benchmark's answers and their record, and the report.
+//! What a run leaves behind: the answers and their record, and the report.
 
-use janus_data::Journal;
 use janus_eval::bench::Task;
+use janus_infer::remote::RemoteModel;
 use serde_json::{Map, Value, json};
 
-use super::answers::{Answered, Tally};
+use super::answers::{Answered, Kept, Tally, lines};
 use super::bench::BenchRows;
 use super::{Args, settings};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
+use crate::service::asked_now;
+
+/// A run at its end.
+pub(super) struct Run<'a> {
+    pub tasks: &'a [Task],
+    pub answered: Answered,
+    /// Requests that were answered before.
+    pub before: usize,
+    pub tally: Tally,
+    pub kept: Kept<'a>,
+    /// The service's model, if one was asked.
+    pub remote: Option<&'a RemoteModel>,
+}
 
 impl Args {
     pub(super) fn left_alone(&self) -> Outcome {
@@ -16,33 +29,38 @@ impl Args {
         Outcome::done(text, json!({ "command": "generate", "output": self.output, "left_alone": true }))
     }
 
-    /// Writes a benchmark's answers, and beside them the record of how they were made.
-    pub(super) fn write(
-        &self,
-        rows: &BenchRows,
-        tasks: &[Task],
-        answered: &Answered,
-        settings: Map<String, Value>,
-    ) -> Result<(), CommandError> {
-        let name = self.name();
-        let answers = answered.iter().enumerate().filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
-        let written: Vec<Value> = answers.map(|(place, answers)| rows.row(place, &name, answers)).collect::<Result<_, _>>()?;
-        janus_data::write_all(&self.output, &written).failure()?;
+    /// Writes the answers, and beside them the record of how they were made.
+    pub(super) fn write(&self, rows: Option<&BenchRows>, run: &Run<'_>, settings: Map<String, Value>) -> Result<(), CommandError> {
+        let Run { tasks, answered, kept, .. } = run;
+        match rows {
+            None => {
+                let text: String = lines(tasks, answered, kept).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+                janus_data::write_file(&self.output, text.as_bytes()).failure()?;
+            }
+            Some(rows) => {
+                let name = self.name().unwrap_or_default();
+                let answers = answered.iter().enumerate().filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
+                let written: Vec<Value> = answers.map(|(place, answers)| rows.row(place, &name, answers)).collect::<Result<_, _>>()?;
+                janus_data::write_all(&self.output, &written).failure()?;
+            }
+        }
         let mut record = self.record(tasks, answered);
+        if let Some(remote) = run.remote {
+            // Whether a parameter that changes nothing was sent; null where nothing was asked.
+            record.insert("extensions_known".into(), json!(remote.knows_extensions()));
+        }
         record.insert("settings".into(), settings.into());
         let record = Value::Object(record);
         janus_data::write_file(settings::record_path(&self.output), format!("{record:#}\n").as_bytes()).failure()
     }
 
-    /// What is told of a benchmark's answers.
+    /// What is told of the answers.
     fn record(&self, tasks: &[Task], answered: &Answered) -> Map<String, Value> {
         let failures: Vec<Value> = failures(tasks, answered).map(|(id, error)| json!({ "id": id, "error": error })).collect();
-        let all = [
-            ("bench", json!(self.bench.bench)),
-            ("name", json!(self.name())),
-            ("overridden", json!(self.overridden())),
-            ("failures", json!(failures)),
-        ];
+        let mut all = vec![("failures", json!(failures))];
+        if let Some(bench) = self.bench.bench {
+            all.extend([("bench", json!(bench)), ("name", json!(self.name())), ("overridden", json!(self.overridden()))]);
+        }
         all.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
     }
 
@@ -53,15 +71,10 @@ impl Args {
         self.sampling.given().into_iter().chain(given).collect()
     }
 
-    /// Ends the run: the journal goes only if no row is left to ask again.
-    pub(super) fn finish(
-        &self,
-        tasks: &[Task],
-        answered: &Answered,
-        before: usize,
-        tally: &Tally,
-        journal: Journal,
-    ) -> Result<Outcome, CommandError> {
+    /// Ends the run: the journal of a local one goes only if no row is left to ask again.
+    pub(super) fn finish(&self, run: Run<'_>) -> Result<Outcome, CommandError> {
+        let Run { tasks, answered, before, tally, kept, remote } = run;
+        let answered = &answered;
         let failed = failures(tasks, answered).count();
         let mut report = json!({
             "command": "generate",
@@ -75,18 +88,26 @@ impl Args {
             "seconds": tally.seconds,
             "tokens_per_second": tally.tokens_per_second(),
         });
+        report["record"] = json!(settings::record_path(&self.output));
         let (mut own, mut next) = (String::new(), String::new());
+        if let Some(remote) = remote {
+            report["asked_now"] = asked_now(&remote.usage());
+            report["calls"] = json!(settings::calls_path(&self.output));
+            own = match self.remote.service.prices() {
+                Some(_) => format!("; {} requests, cost {:.2}", remote.usage().requests, remote.usage().cost),
+                None => format!("; {} requests", remote.usage().requests),
+            };
+        }
         if let Some(bench) = self.bench.bench {
             self.record(tasks, answered).into_iter().for_each(|(name, value)| report[name] = value);
-            report["record"] = json!(settings::record_path(&self.output));
             next = format!("\nnext: cargo xtask {}", bench.reader(&self.output));
             if let overridden @ [_, ..] = &self.overridden()[..] {
-                own = format!("; not by the benchmark's protocol: {}", overridden.join(", "));
+                own += &format!("; not by the benchmark's protocol: {}", overridden.join(", "));
             }
         }
         let (output, rows) = (self.output.display(), tasks.len());
         let Some((id, problem)) = failures(tasks, answered).next() else {
-            journal.remove().failure()?;
+            kept.finish()?;
             let (tokens, seconds, rate) = (tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
             let text = format!("{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}");
             return Ok(Outcome::done(text, report));

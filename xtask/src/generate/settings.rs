@@ -1,4 +1,4 @@
-//! What answers depend on: the head of an unfinished run's journal, and the record beside a benchmark's answers.
+//! What answers depend on: the head of an unfinished run's journal, and the record beside the answers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<
         asked.push((&task.id, &task.system, &task.turns, which));
     }
     let model = match model::is_address(&args.model) {
-        true => json!({ "service": args.service.model_name }),
+        true => json!({ "service": args.model.trim_end_matches('/'), "name": args.remote.model_name }),
         false => json!(fingerprint::of_path(args.model.as_ref())?),
     };
     let mut settings: Map<String, Value> = [
@@ -50,27 +50,47 @@ pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<
     Ok(settings)
 }
 
-/// `OUTPUT.run.json`: how a benchmark's answers were made.
+/// `OUTPUT.run.json`: how the answers were made.
 pub(super) fn record_path(output: &Path) -> PathBuf {
+    beside(output, "run.json")
+}
+
+/// `OUTPUT.calls`: what a service answered.
+pub(super) fn calls_path(output: &Path) -> PathBuf {
+    beside(output, "calls")
+}
+
+/// `answers.jsonl` to `answers.jsonl.partial`.
+pub(super) fn beside(output: &Path, ending: &str) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
-    name.push(".run.json");
+    name.push(".");
+    name.push(ending);
     name.into()
 }
 
-/// Checks that a finished output holds the answers that are asked for.
-pub(super) fn check_record(output: &Path, name: &str, settings: &Map<String, Value>) -> Result<(), CommandError> {
+fn record(output: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(record_path(output)).ok()?).ok()
+}
+
+/// Whether the record says that rows are without an answer: there is something to be asked.
+pub(super) fn is_unfinished(output: &Path) -> bool {
+    record(output).is_some_and(|record| record["failures"].as_array().is_some_and(|failures| !failures.is_empty()))
+}
+
+/// Checks that a finished output holds the answers that are asked for; `name` is that in a benchmark's rows.
+pub(super) fn check_record(output: &Path, name: Option<&str>, settings: &Map<String, Value>) -> Result<(), CommandError> {
     let path = record_path(output);
     let other = |what: &str| {
         let hint = "give another --output, or pass --force to answer again";
         CommandError::bad_input(format!("{} holds {what}: {hint}", output.display()))
     };
-    let Some(record) = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+    let Some(record) = record(output) else {
         return Err(other(&format!("something else: its record {} is not there or cannot be read", path.display())));
     };
     let differs = |key: &&str| record["settings"].get(*key) != settings.get(*key);
     let more = record["settings"].as_object().into_iter().flat_map(Map::keys).filter(|key| !settings.contains_key(*key));
     let mut differing: Vec<&str> = settings.keys().chain(more).map(String::as_str).filter(differs).collect();
-    if record["name"] != name {
+    if record["name"] != json!(name) {
         differing.push("name");
     }
     match &differing[..] {

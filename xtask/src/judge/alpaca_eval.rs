@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::folder::{self, RunRecord};
-use super::service::{BatchArgs, ServiceArgs, read_prompt, watched};
+use super::service::{BatchArgs, JudgeArgs, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Judge a model's outputs against the baseline's by one token's probabilities (AlpacaEval 2.0)
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
-    service: ServiceArgs,
+    service: JudgeArgs,
     #[command(flatten)]
     #[serde(skip)]
     batch: BatchArgs,

@@ -1,7 +1,7 @@
 //! The run folder that a judge leaves.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use janus_data::write_file;
 use janus_eval::judge::{Counts, Estimate};
@@ -11,9 +11,10 @@ use janus_infer::remote::RemoteModel;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::service::ServiceArgs;
+use super::service::JudgeArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::fingerprint;
+use crate::service::asked_now;
 
 /// What `run.json` says of a run: all that its results do not depend on, and what it takes to repeat it.
 pub struct RunRecord {
@@ -42,8 +43,7 @@ impl RunRecord {
     ///
     /// # Errors
     /// Bad input for settings of the service that cannot be used.
-    pub fn end(self, out: &Path, service: &ServiceArgs, model: &RemoteModel, estimate: &Estimate) -> Result<Value, CommandError> {
-        let usage = model.usage();
+    pub fn end(self, out: &Path, service: &JudgeArgs, model: &RemoteModel, estimate: &Estimate) -> Result<Value, CommandError> {
         Ok(json!({
             "program": concat!("xtask ", env!("CARGO_PKG_VERSION")),
             "git": fingerprint::git(),
@@ -52,19 +52,14 @@ impl RunRecord {
             "config": self.config,
             "service": service.place()?,
             "inputs": self.inputs,
-            "begun": seconds(self.begun),
-            "ended": seconds(SystemTime::now()),
-            "asked_now": {
-                "requests": usage.requests, "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens,
-                "cost": usage.cost,
-            },
+            "begun": fingerprint::unix_seconds(self.begun),
+            "ended": fingerprint::unix_seconds(SystemTime::now()),
+            "asked_now": asked_now(&model.usage()),
+            // Whether parameters that change nothing were sent; null where nothing was asked.
+            "extensions_known": model.knows_extensions(),
             "answered_before": estimate.answered,
         }))
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Writes the report's three forms and `run.json`.

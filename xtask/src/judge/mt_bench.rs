@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::folder::{self, RunRecord};
-use super::service::{BatchArgs, ServiceArgs, read_text, watched};
+use super::service::{BatchArgs, JudgeArgs, read_text, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Grade MT-Bench answers from 1 to 10, or compare them with another model's, each turn by a call of its own
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
-    service: ServiceArgs,
+    service: JudgeArgs,
     #[command(flatten)]
     #[serde(skip)]
     batch: BatchArgs,

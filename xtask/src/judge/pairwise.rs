@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::folder::{self, RunRecord};
-use super::service::{BatchArgs, ServiceArgs, read_text, watched};
+use super::service::{BatchArgs, JudgeArgs, read_text, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Compare the responses of two models, each pair in both orders
@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
-    service: ServiceArgs,
+    service: JudgeArgs,
     #[command(flatten)]
     #[serde(skip)]
     batch: BatchArgs,

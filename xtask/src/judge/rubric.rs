@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::folder::{self, RunRecord};
-use super::service::{BatchArgs, ServiceArgs, read_prompt, watched};
+use super::service::{BatchArgs, JudgeArgs, read_prompt, watched};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Score each response from 1 to 5 against each rubric of its bench record
@@ -51,7 +51,7 @@ pub struct Args {
     #[command(flatten)]
     protocol: ProtocolArgs,
     #[command(flatten)]
-    service: ServiceArgs,
+    service: JudgeArgs,
     #[command(flatten)]
     #[serde(skip)]
     batch: BatchArgs,

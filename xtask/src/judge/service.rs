@@ -1,24 +1,25 @@
-//! The service that judges, and what it costs.
+//! The service that judges.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use janus_core::ChatRequest;
 use janus_data::CallJournal;
+use janus_data::http::without_secrets;
 use janus_eval::judge::{Estimate, PromptTemplate};
-use janus_infer::remote::{Backoff, Prices, RemoteModel, RemoteOptions, batch};
+use janus_infer::remote::{RemoteModel, RemoteOptions, batch};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
+use crate::service::ServiceArgs;
 
-/// Which service is asked, and within which limits.
+/// Which service judges.
 #[derive(Debug, clap::Args, Serialize)]
 #[command(next_help_heading = "Service")]
-pub struct ServiceArgs {
+pub struct JudgeArgs {
     /// The judge's model
     #[arg(long, value_name = "NAME")]
     judge: String,
@@ -26,43 +27,9 @@ pub struct ServiceArgs {
     #[arg(long, value_name = "URL")]
     #[serde(skip)]
     base_url: Option<String>,
-    /// Requests under way at once
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    concurrency: usize,
-    /// Requests in a minute at the most
-    #[arg(long, value_name = "N")]
-    requests_per_minute: Option<u32>,
-    /// Tokens in a minute at the most
-    #[arg(long, value_name = "N")]
-    tokens_per_minute: Option<u32>,
-    /// Attempts for each request while the service is busy or broken
-    #[arg(long, value_name = "N", default_value_t = 6)]
-    attempts: usize,
-    /// Seconds for an attempt
-    #[arg(long, value_name = "SECONDS", default_value_t = 120.0)]
-    timeout: f64,
-    /// Longest pause between attempts, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
-    longest_pause: f64,
-    /// Price of a million tokens of prompts
-    #[arg(long, value_name = "PRICE", requires = "price_completion")]
-    price_prompt: Option<f64>,
-    /// Price of a million generated tokens
-    #[arg(long, value_name = "PRICE", requires = "price_prompt")]
-    price_completion: Option<f64>,
-    /// Spend at the most, in the currency of the prices
-    #[arg(long, value_name = "PRICE", requires = "price_prompt")]
-    budget: Option<f64>,
-    /// Send no seed, for a service that refuses the field
-    #[arg(long)]
-    no_seed: bool,
-    /// Send the token limit as max_completion_tokens, as reasoning models want it
-    #[arg(long)]
-    max_completion_tokens: bool,
-    /// Say how many calls and tokens it takes and what they cost, and ask nothing
-    #[arg(long)]
-    #[serde(skip)]
-    dry_run: bool,
+    #[command(flatten)]
+    #[serde(flatten)]
+    limits: ServiceArgs,
 }
 
 /// The Batch API in place of single requests.
@@ -77,30 +44,11 @@ pub struct BatchArgs {
     batch_in: Option<PathBuf>,
 }
 
-impl ServiceArgs {
+impl JudgeArgs {
     fn options(&self) -> Result<RemoteOptions, CommandError> {
-        let seconds = |name: &str, seconds: f64| {
-            let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
-            duration.ok_or_else(|| CommandError::bad_input(format!("--{name} is {seconds}: expected seconds, more than 0")))
-        };
         let environment = RemoteOptions::from_env().bad_input()?;
-        Ok(RemoteOptions {
-            base_url: self.base_url.clone().unwrap_or(environment.base_url.clone()),
-            concurrency: self.concurrency,
-            requests_per_minute: self.requests_per_minute,
-            tokens_per_minute: self.tokens_per_minute,
-            attempts: self.attempts,
-            timeout: seconds("timeout", self.timeout)?,
-            backoff: {
-                let most = seconds("longest-pause", self.longest_pause)?;
-                Backoff { first: Backoff::default().first.min(most), most }
-            },
-            prices: self.prices(),
-            budget: self.budget,
-            send_seed: !self.no_seed,
-            max_completion_tokens: self.max_completion_tokens,
-            ..environment
-        })
+        let base_url = self.base_url.clone().unwrap_or(environment.base_url.clone());
+        self.limits.options(RemoteOptions { base_url, ..environment })
     }
 
     /// Where the service is, without what a URL can hold of a key.
@@ -108,43 +56,11 @@ impl ServiceArgs {
         Ok(without_secrets(&self.options()?.base_url))
     }
 
-    fn prices(&self) -> Option<Prices> {
-        Some(Prices { prompt: self.price_prompt?, completion: self.price_completion? })
-    }
-
     /// The model and the run folder's journal, which is made if need be. Nothing is sent yet.
     pub fn begin(&self, out: &Path) -> Result<(RemoteModel, CallJournal), CommandError> {
         let model = RemoteModel::new(&self.judge, self.options()?).bad_input()?;
         std::fs::create_dir_all(out).map_err(|error| CommandError::bad_input(format!("{}: {error}", out.display())))?;
         Ok((model, CallJournal::open(out.join("calls.jsonl")).bad_input()?))
-    }
-
-    /// Tells what it will take. If only that is wanted, it is the outcome.
-    fn announce(&self, command: &str, estimate: &Estimate) -> Option<Outcome> {
-        let (told, planned) = self.tell(estimate);
-        if self.dry_run {
-            return Some(Outcome::done(told, json!({ "command": command, "dry_run": true, "estimate": planned })));
-        }
-        eprintln!("judge: {told}");
-        None
-    }
-
-    /// The estimate in words, and as JSON.
-    fn tell(&self, estimate: &Estimate) -> (String, Value) {
-        let Estimate { calls, answered, prompt_tokens, completion_tokens } = *estimate;
-        let most = self.prices().map(|prices| prices.cost(prompt_tokens, completion_tokens));
-        let cost = match most {
-            Some(most) => format!("at most about {most:.2}"),
-            None => "unknown without --price-prompt and --price-completion".into(),
-        };
-        let text = format!(
-            "{calls} calls, {answered} answered before; about {prompt_tokens} tokens to send, at most {completion_tokens} to be generated; cost {cost}"
-        );
-        let report = json!({
-            "calls": calls, "answered_before": answered, "prompt_tokens": prompt_tokens,
-            "most_completion_tokens": completion_tokens, "most_cost": most,
-        });
-        (text, report)
     }
 }
 
@@ -154,7 +70,7 @@ impl BatchArgs {
     pub fn prepare(
         &self,
         command: &str,
-        service: &ServiceArgs,
+        service: &JudgeArgs,
         journal: &CallJournal,
         open: impl Fn() -> Result<Vec<ChatRequest>, CommandError>,
         estimate: impl FnOnce() -> Result<Estimate, CommandError>,
@@ -168,7 +84,7 @@ impl BatchArgs {
             return Ok(ControlFlow::Break(Outcome::done(text, json!({ "command": command, "batch": path, "calls": calls }))));
         }
         let estimate = estimate()?;
-        Ok(match service.announce(command, &estimate) {
+        Ok(match service.limits.announce("judge", command, &estimate) {
             Some(outcome) => ControlFlow::Break(outcome),
             None => ControlFlow::Continue(estimate),
         })
@@ -177,7 +93,7 @@ impl BatchArgs {
     /// Writes the open calls as a batch file, if that is wanted; how many there are.
     fn write(
         &self,
-        service: &ServiceArgs,
+        service: &JudgeArgs,
         open: impl FnOnce() -> Result<Vec<ChatRequest>, CommandError>,
     ) -> Result<Option<(&Path, usize)>, CommandError> {
         let Some(path) = &self.batch_out else { return Ok(None) };
@@ -189,7 +105,7 @@ impl BatchArgs {
     /// Takes a batch's answers into the journal, if there is one; how many there are.
     fn read(
         &self,
-        service: &ServiceArgs,
+        service: &JudgeArgs,
         journal: &CallJournal,
         open: impl FnOnce() -> Result<Vec<ChatRequest>, CommandError>,
     ) -> Result<usize, CommandError> {
@@ -204,15 +120,6 @@ impl BatchArgs {
         }
         Ok(taken)
     }
-}
-
-/// A URL without user, password and query.
-fn without_secrets(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
 }
 
 /// Judges with progress on stderr: `judge` is given what to call for each answer.
@@ -232,17 +139,4 @@ pub fn read_prompt(path: &Path) -> Result<PromptTemplate, CommandError> {
 /// A file's text.
 pub fn read_text(path: &Path) -> Result<String, CommandError> {
     std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_holds_no_secret() {
-        for url in ["https://me:sk-1@host:8/v1?key=sk-2#sk-3", "https://host:8/v1"] {
-            assert_eq!(without_secrets(url), "https://host:8/v1");
-        }
-        assert_eq!(without_secrets("http://a@b@c"), "http://c");
-    }
 }

@@ -17,7 +17,7 @@ use super::claims::Scores;
 use super::copy;
 use super::profile::Profile;
 use crate::command::{Blame as _, CommandError};
-use crate::generate::answers::{answer, lines};
+use crate::generate::answers::{Kept, answer, lines};
 use crate::stage::{RunFolder, Stage};
 
 /// The judged records and how they are answered.
@@ -144,16 +144,16 @@ impl<'a> Judged<'a> {
             "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
         });
         run.stage(stage, &config, &[("model", model), ("records", &self.file)], |stage: &Stage| {
-            let mut journal = Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?;
+            let mut kept = Kept::Rows(Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?);
             let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
             let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
-            let (answered, _) = answer(Some(&engine), None, tasks, false, &mut journal)?;
+            let (answered, _) = answer(Some(&engine), None, tasks, false, &mut kept)?;
             if let Some(problem) = answered.iter().find_map(|answers| answers.as_ref().err()) {
                 return Err(CommandError::failure(problem.clone()));
             }
-            let text: String = lines(tasks, &answered, &journal).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            let text: String = lines(tasks, &answered, &kept).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
             janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
-            journal.remove().failure()
+            kept.finish()
         })
     }
 }

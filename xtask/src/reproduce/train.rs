@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::profile::Profile;
 use crate::command::{Blame as _, CommandError};
-use crate::progress::{Progress, Unit};
 use crate::stage::{RunFolder, Stage};
+use crate::train::{progress, reference, steps_done};
 
 /// The layout of every prompt of the experiment.
 pub const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
@@ -92,15 +92,10 @@ impl Experiment<'_> {
             let rows = self.rows(pairs)?;
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let file = stage.folder().join("reference_logprobs.jsonl");
-            let mut progress = Progress::new("reference", Unit::Count("rows"), rows.len() as u64);
-            let mut last = 0;
-            let mut advance = |done: usize, _| {
-                progress.advance((done - last) as u64);
-                last = done;
-            };
             let template = TEMPLATE.jinja();
-            let reference = ReferenceLogprobs::compute(file, &decoder, template, &rows, TOKENS_AT_ONCE, &mut advance).failure()?;
-            progress.finish();
+            let reference = reference::shown(|progress| {
+                ReferenceLogprobs::compute(file, &decoder, template, &rows, reference::TOKENS_AT_ONCE, progress)
+            })?;
             let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
             self.fit(stage, name, Trainer::new(decoder, objective, rows, settings).bad_input()?)
         })
@@ -155,13 +150,11 @@ impl Experiment<'_> {
     }
 
     fn fit<O: Objective>(&self, stage: &Stage, label: &str, mut trainer: Trainer<O>) -> Result<(), CommandError> {
-        let mut progress = Progress::new(label, Unit::Count("steps"), trainer.config().steps);
-        let mut last = 0;
+        let mut progress = progress(label, trainer.config().steps, steps_done(stage.folder())?);
         trainer
             .fit(stage.folder(), &mut |step| {
                 progress.note(format!("loss {:.3}, {:.0} tokens/s", step.loss, step.tokens_per_second()));
-                progress.advance(step.step - last);
-                last = step.step;
+                progress.reach(step.step);
             })
             .failure()?;
         progress.finish();
@@ -172,9 +165,6 @@ impl Experiment<'_> {
         Ok(())
     }
 }
-
-/// Tokens of a forward pass that keeps nothing for a backward pass.
-pub const TOKENS_AT_ONCE: usize = 8192;
 
 fn fingerprint<T: serde::Serialize>(rows: &[T]) -> Result<String, CommandError> {
     Ok(crate::fingerprint::of_bytes(&serde_json::to_vec(rows).failure()?))

@@ -73,7 +73,7 @@ fn parameters(recipe: &Recipe, config: &ModelConfig) -> (f64, f64) {
         Some(lora) => {
             let target = |name: &str| lora.targets.iter().any(|target| name.ends_with(&format!(".{target}.weight")));
             let low_rank = |shape: &[usize]| (lora.rank * shape.iter().sum::<usize>()) as f64;
-            tensors.iter().filter(|(name, _)| target(name)).map(|(_, shape)| low_rank(shape)).sum()
+            head + tensors.iter().filter(|(name, _)| target(name)).map(|(_, shape)| low_rank(shape)).sum::<f64>()
         }
         None => all - tensors.iter().filter(|(name, _)| idle(name)).map(|(_, shape)| size(shape)).sum::<f64>(),
     };
@@ -119,7 +119,7 @@ fn memory(recipe: &Recipe, config: &ModelConfig, layout: &Layout) -> Memory {
     }
 }
 
-/// Steps and tokens from the recipe's own counts.
+/// Whole steps, and tokens, from the recipe's own counts.
 struct Work {
     steps: u64,
     tokens: f64,
@@ -133,11 +133,10 @@ fn work(recipe: &Recipe) -> Option<Work> {
         Some(examples) => rows / (examples * train.accumulation) as f64,
         None => tokens? / (train.tokens_per_micro_batch * train.accumulation) as f64,
     };
-    Some(Work { steps: (per_epoch * epochs).ceil() as u64, tokens: tokens.unwrap_or(f64::NAN) * epochs })
+    Some(Work { steps: (per_epoch * epochs) as u64, tokens: tokens.unwrap_or(f64::NAN) * epochs })
 }
 
 pub(super) fn run(recipe: &Recipe) -> Result<Outcome, CommandError> {
-    recipe.settings_for(1).check().map_err(CommandError::bad_input)?;
     let config = recipe.model_config()?;
     let (all, trained) = parameters(recipe, &config);
     let mut text = format!("parameters        {:>9.1} M, of which {:.1} M train\n", all / 1e6, trained / 1e6);

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use janus_core::ChatTemplate;
 use janus_data::Tokenizer;
 use janus_infer::ModelConfig;
-use janus_train::{LoraConfig, NllSpan, Order, TrainConfig};
-use serde::Deserialize;
+use janus_train::{DpoConfig, LoraConfig, NllSpan, Order, Orpo, Reward, TrainConfig};
+use serde::{Deserialize, Serialize};
 
 use super::settings::Train;
 use super::shape::Shape;
 use crate::command::{Blame as _, CommandError};
 
 /// A recipe. Unknown keys are refused.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The layout of every prompt.
@@ -29,13 +29,13 @@ pub struct Recipe {
     /// Low-rank updates in the place of the weights.
     #[serde(default)]
     pub lora: Option<LoraConfig>,
-    /// Answers to look at, written at every evaluation.
+    /// Answers to look at, written at every evaluation; where no rows are held out, at the end.
     #[serde(default)]
     pub samples: Option<Samples>,
 }
 
 /// The objective, by `kind`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Kind {
     /// Supervised fine-tuning.
@@ -65,7 +65,7 @@ pub enum Kind {
 }
 
 /// The model to start from.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// A folder with `config.json`, weights and `tokenizer.json`; none: fresh weights of `shape`.
@@ -80,7 +80,7 @@ pub struct Model {
 }
 
 /// What the model is trained on.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// The records: rows of {system, prompt, output} for `sft`, of {system, prompt, chosen, rejected} for `dpo` and `orpo`, of
@@ -100,7 +100,7 @@ pub struct Data {
 }
 
 /// Answers to look at.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Samples {
     /// Questions.
@@ -151,19 +151,55 @@ impl Recipe {
 
     /// Refuses numbers of the wrong unit, which would train nothing or something else.
     fn checked(self, place: &str) -> Result<Self, CommandError> {
-        let train = &self.train;
-        let wrong = match (train.warmup_ratio, train.settings.warmup_steps) {
-            _ if train.epochs == 0 => Some("train.epochs is 0: expected passes over the rows, at least 1".into()),
-            (Some(ratio), _) if !(0.0..=1.0).contains(&ratio) => {
-                Some(format!("train.warmup_ratio is {ratio}: expected a share of the steps, 0 to 1"))
-            }
-            (Some(_), 1..) => Some("train.warmup_steps and train.warmup_ratio are both set: expected one of them".into()),
-            _ => None,
-        };
-        match wrong {
+        match self.mistake() {
             Some(reason) => Err(CommandError::bad_input(format!("{place}: {reason}"))),
             None => Ok(self),
         }
+    }
+
+    /// The first thing that the recipe asks for and cannot have.
+    fn mistake(&self) -> Option<String> {
+        let Train { epochs, warmup_ratio, settings } = &self.train;
+        if let Some(ratio) = warmup_ratio.filter(|ratio| !(0.0..=1.0).contains(ratio)) {
+            return Some(format!("train.warmup_ratio is {ratio}: expected a share of the steps, 0 to 1"));
+        }
+        let nothing_held_out = self.data.held_out == 0;
+        let rules = [
+            (*epochs == 0, "train.epochs is 0: expected passes over the rows, at least 1"),
+            (
+                warmup_ratio.is_some() && settings.warmup_steps > 0,
+                "train.warmup_steps and train.warmup_ratio are both set: expected one of them",
+            ),
+            (
+                nothing_held_out && settings.evaluate_every.is_some(),
+                "train.evaluate_every is set, but there are no rows to evaluate on: set data.held_out, or leave it out",
+            ),
+            (
+                nothing_held_out && settings.early_stop.is_some(),
+                "train.early_stop is set, but there are no rows to evaluate on: set data.held_out and train.evaluate_every, or leave it out",
+            ),
+            (
+                settings.evaluate_every.is_none() && settings.early_stop.is_some(),
+                "train.early_stop is set, but rows are evaluated at the end only: set train.evaluate_every, or leave it out",
+            ),
+            (
+                self.samples.as_ref().is_some_and(|samples| samples.prompts.is_empty() || samples.max_tokens == 0),
+                "samples has no prompts, or max_tokens of 0: expected at least one of each, or no [samples]",
+            ),
+        ];
+        if let Some((_, reason)) = rules.into_iter().find(|(wrong, _)| *wrong) {
+            return Some(reason.into());
+        }
+        let objective = match &self.objective {
+            Kind::Sft {} => Ok(()),
+            Kind::Dpo { beta, label_smoothing } => DpoConfig { beta: *beta, label_smoothing: *label_smoothing }.check(),
+            Kind::Orpo { lambda, nll } => Orpo::new(*lambda, *nll).map(drop),
+            Kind::Reward { imitation } => Reward::with_imitation(*imitation).map(drop),
+        };
+        let lora = self.lora.as_ref().map_or(Ok(()), LoraConfig::check);
+        let settings = self.settings_for(1).check();
+        let named = |table: &'static str| move |error: janus_train::Error| format!("{table}{error}");
+        settings.map_err(named("train.")).and(objective.map_err(named("objective."))).and(lora.map_err(named(""))).err()
     }
 
     /// The model's architecture: that of its folder if it is there, else that of its shape.
@@ -184,8 +220,7 @@ impl Recipe {
     /// # Errors
     /// Bad input if it is not there or has more tokens than the model.
     pub fn tokenizer(&self, config: &ModelConfig) -> Result<Tokenizer, CommandError> {
-        let beside = self.model.path.as_ref().map(|path| path.join("tokenizer.json"));
-        let Some(path) = self.model.tokenizer.clone().or(beside) else {
+        let Some(path) = self.tokenizer_path() else {
             return Err(CommandError::bad_input("the recipe's [model] has neither path nor tokenizer"));
         };
         let tokenizer = Tokenizer::read(&path).bad_input()?;
@@ -197,16 +232,33 @@ impl Recipe {
         Ok(tokenizer)
     }
 
-    /// The trainer's settings for examples of these lengths.
+    /// Where the tokenizer is: beside the model, unless the recipe says otherwise.
+    pub(super) fn tokenizer_path(&self) -> Option<PathBuf> {
+        let beside = self.model.path.as_ref().map(|path| path.join("tokenizer.json"));
+        self.model.tokenizer.clone().or(beside)
+    }
+
+    /// The trainer's settings for examples of these lengths: so many steps as there are whole ones in the recipe's epochs.
+    ///
+    /// Micro-batches at the end that fill no step are left out, as transformers did it at the time of the paper's runs: a step
+    /// more would go on into another epoch, or be a mean over fewer rows than the learning rate is meant for. A step between two
+    /// epochs takes micro-batches of both.
     ///
     /// # Errors
-    /// Bad input for an example that does not fit.
+    /// Bad input for an example that does not fit, or if there is not one whole step.
     pub fn settings(&self, lengths: Vec<usize>) -> Result<TrainConfig, CommandError> {
         let Train { epochs, settings, .. } = &self.train;
         let order = Order::new(settings.seed, settings.tokens_per_micro_batch, lengths).bad_input()?;
         let order = order.with_examples(settings.examples_per_micro_batch.unwrap_or(usize::MAX));
-        let steps = order.micro_batches(*epochs).div_ceil(settings.accumulation.max(1) as u64);
-        Ok(self.settings_for(steps))
+        let (micro_batches, accumulation) = (order.micro_batches(*epochs), settings.accumulation as u64);
+        match micro_batches.checked_div(accumulation) {
+            Some(1..) => Ok(self.settings_for(micro_batches / accumulation)),
+            _ => Err(CommandError::bad_input(format!(
+                "{}: {epochs} epochs are {micro_batches} micro-batches, and train.accumulation is {accumulation}: not one whole step; \
+                 lower train.accumulation or train.tokens_per_micro_batch",
+                self.data.path.display()
+            ))),
+        }
     }
 
     /// The trainer's settings for so many steps.

@@ -10,12 +10,11 @@ use janus_train::{Decoder, Error, Evaluation, Observer, Result, StepMetrics};
 use serde_json::json;
 
 use super::recipe::Samples;
-use crate::progress::{Progress, Unit};
+use crate::progress::Progress;
 
 /// Looks on.
 pub(super) struct Watch<'a> {
     progress: Progress,
-    seen: u64,
     last: Option<StepMetrics>,
     samples: Option<(&'a Samples, ChatTemplate)>,
     tokenizer: &'a Tokenizer,
@@ -24,9 +23,8 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(steps: u64, samples: Option<(&'a Samples, ChatTemplate)>, tokenizer: &'a Tokenizer, out: &Path) -> Self {
-        let progress = Progress::new("train", Unit::Count("steps"), steps);
-        Self { progress, seen: 0, last: None, samples, tokenizer, folder: out.join("samples") }
+    pub(super) fn new(progress: Progress, samples: Option<(&'a Samples, ChatTemplate)>, tokenizer: &'a Tokenizer, out: &Path) -> Self {
+        Self { progress, last: None, samples, tokenizer, folder: out.join("samples") }
     }
 
     /// Ends the display and gives the last step back.
@@ -60,15 +58,24 @@ impl<'a> Watch<'a> {
 impl Observer for Watch<'_> {
     fn step(&mut self, step: &StepMetrics) {
         self.progress.note(format!("loss {:.3}, {:.0} tokens/s", step.loss, step.tokens_per_second()));
-        self.progress.advance(step.step - self.seen);
-        self.seen = step.step;
+        self.progress.reach(step.step);
         self.last = Some(step.clone());
     }
 
     fn evaluated(&mut self, evaluation: &Evaluation, decoder: &Decoder) -> Result<()> {
         eprintln!("step {}: held-out loss {:.4} {:?}", evaluation.step, evaluation.loss, evaluation.figures);
+        self.sample(evaluation.step, decoder)
+    }
+}
+
+impl Watch<'_> {
+    /// Writes what the model answers after `step` steps, if the recipe asks for it.
+    ///
+    /// # Errors
+    /// If the model fails or the file cannot be written.
+    pub(super) fn sample(&self, step: u64, decoder: &Decoder) -> Result<()> {
         let Some((samples, template)) = self.samples else { return Ok(()) };
-        let file = self.folder.join(format!("step-{:06}.jsonl", evaluation.step));
+        let file = self.folder.join(format!("step-{step:06}.jsonl"));
         let malformed = |reason: String| Error::Malformed { path: file.clone(), reason };
         let merged = decoder.detached()?.merged()?;
         let weight = |name: &str, _: &[usize]| {
@@ -82,7 +89,7 @@ impl Observer for Watch<'_> {
         let mut lines = String::new();
         for prompt in &samples.prompts {
             let response = self.answer(&model, template, samples, prompt).map_err(malformed)?;
-            lines.push_str(&format!("{}\n", json!({ "step": evaluation.step, "prompt": prompt, "response": response })));
+            lines.push_str(&format!("{}\n", json!({ "step": step, "prompt": prompt, "response": response })));
         }
         std::fs::create_dir_all(&self.folder).map_err(|source| Error::Io { path: self.folder.clone(), source })?;
         write_file(&file, lines.as_bytes()).map_err(|error| malformed(error.to_string()))

@@ -4,12 +4,13 @@ use std::fmt;
 
 use janus_train::TrainConfig;
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer as _, MapAccess, Visitor};
-use serde::{Deserialize, forward_to_deserialize_any};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 
 /// How the model is trained.
 #[derive(Debug, Clone)]
 pub struct Train {
-    /// Passes over the rows.
+    /// Passes over the rows; what fills no whole step at their end is left out.
     pub epochs: u64,
     /// Share of the steps that are warm-up, in the place of `warmup_steps`.
     pub warmup_ratio: Option<f64>,
@@ -25,6 +26,19 @@ const STEPS: &str = "steps";
 impl<'de> Deserialize<'de> for Train {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(TrainVisitor)
+    }
+}
+
+/// As a recipe has it, with every value that is set.
+impl Serialize for Train {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut table = serde_json::Map::from_iter([(EPOCHS.to_string(), self.epochs.into())]);
+        table.extend(self.warmup_ratio.map(|ratio| (WARMUP_RATIO.to_string(), ratio.into())));
+        let settings = serde_json::to_value(&self.settings).and_then(serde_json::from_value::<serde_json::Map<String, serde_json::Value>>);
+        table.extend(settings.map_err(S::Error::custom)?);
+        table.insert("dtype".into(), serde_json::to_value(self.settings.dtype).map_err(S::Error::custom)?);
+        table.retain(|key, value| key != STEPS && !value.is_null());
+        table.serialize(serializer)
     }
 }
 

@@ -103,9 +103,9 @@ impl PerspectiveScorer {
         });
         let body = body.to_string();
         self.client.attempts(id, || {
-            self.client.wait(0);
+            self.client.wait(0)?;
             let reply = self.client.post(&url, &headers, &body)?;
-            if reply.is_success() { Ok(read(&reply.text, attribute)?) } else { Err(refusal(&reply, key.as_ref())) }
+            if reply.is_success() { Ok(read(&reply.text, attribute, key.as_ref())?) } else { Err(refusal(&reply, key.as_ref())) }
         })
     }
 }
@@ -120,9 +120,9 @@ fn refusal(reply: &Reply, key: Option<&ApiKey>) -> Failed<HttpError> {
     reply.failed(key)
 }
 
-/// The score in an answer.
-fn read(text: &str, attribute: &str) -> Result<f64, HttpError> {
-    let problem = |problem: String| HttpError::Answer { problem };
+/// The score in an answer. What an error repeats of it is without the key.
+fn read(text: &str, attribute: &str, key: Option<&ApiKey>) -> Result<f64, HttpError> {
+    let problem = |problem: String| HttpError::Answer { problem: key.map_or_else(|| problem.clone(), |key| key.blot(&problem)) };
     let body: Value = serde_json::from_str(text).map_err(|error| problem(format!("no JSON: {error}")))?;
     let value = &body["attributeScores"][attribute]["summaryScore"]["value"];
     let score = value.as_f64().filter(|score| (0.0..=1.0).contains(score));

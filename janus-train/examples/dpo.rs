@@ -1,0 +1,77 @@
+//! Fine-tunes a small model, tunes it on pairs, and asks it: `cargo run -p janus-train --example dpo`, half a minute.
+//!
+//! The whole way from text to an answer. With a model of your own, load it by [`Decoder::load`] and its `tokenizer.json` by
+//! [`Tokenizer::read`], and read the pairs by `janus_data::read_all::<PairRecord>("pairs.jsonl")`.
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+
+use janus_core::{ChatModel, ChatRequest, ChatTemplate, Message, PairRecord, SamplingParams, SftRecord};
+use janus_data::Tokenizer;
+use janus_data::mini::Mini;
+use janus_infer::{Engine, EngineOptions};
+use janus_train::candle_core::Device;
+use janus_train::{Decoder, Dpo, DpoConfig, ModelConfig, Reference, ReferenceLogprobs, Sft, TrainConfig, Trainer, keep_freed_memory};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    keep_freed_memory();
+    let template = ChatTemplate::MistralInstruct;
+    let out = std::env::temp_dir().join("janus-dpo-example");
+    if out.exists() {
+        std::fs::remove_dir_all(&out)?;
+    }
+
+    // Conversations under system messages, and pairs of responses of which one follows its system message.
+    let mini = Mini::new(0);
+    let (conversations, pairs) = (mini.train(2000, None), mini.pairs(500));
+    let texts = conversations.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
+    let tokenizer = Tokenizer::train(texts, 1024, template.special_tokens())?;
+
+    // A model that has learnt to answer.
+    let config = ModelConfig::from_json(&format!(
+        r#"{{"model_type": "llama", "vocab_size": {}, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "max_position_embeddings": 512, "bos_token_id": {}, "eos_token_id": {}}}"#,
+        tokenizer.vocab_size(),
+        tokenizer.token_id("<s>").ok_or("no <s>")?,
+        tokenizer.token_id("</s>").ok_or("no </s>")?,
+    ))?;
+    let rows = tokenizer.conversations(template, conversations.iter().map(SftRecord::messages))?;
+    let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
+    let settings = TrainConfig { clip_norm: Some(1.0), warmup_steps: 10, ..TrainConfig::new(150, 2048, 3e-3, 1) };
+    let mut trainer = Trainer::new(decoder, Sft, rows, settings)?;
+    trainer.fit(out.join("sft"), &mut |step| {
+        if step.step % 50 == 0 {
+            println!("sft  step {:3}  loss {:.3}", step.step, step.loss);
+        }
+    })?;
+
+    // Row 2i is the chosen response of pair i, row 2i + 1 the rejected one. Pairs that are the same when cut to the context, or
+    // whose responses are longer than it, are left out and counted.
+    let decoder = trainer.into_decoder();
+    let pairs = tokenizer.pairs(template, pairs.iter().map(PairRecord::conversations), config.max_position_embeddings)?;
+    println!("{} pairs, {} left out", pairs.rows.len() / 2, pairs.identical + pairs.too_long);
+
+    // The reference is the model as it is now. Its log-probabilities are computed once and kept in a file.
+    let file = out.join("reference_logprobs.jsonl");
+    let stored = ReferenceLogprobs::compute(file, &decoder, template.jinja(), &pairs.rows, 8192, &mut |_done, _all| {})?;
+    let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &pairs.rows)?;
+    let settings = TrainConfig { clip_norm: Some(1.0), warmup_steps: 5, ..TrainConfig::new(40, 4096, 1e-4, 1) };
+    let mut trainer = Trainer::new(decoder, objective, pairs.rows, settings)?;
+    // Killed and started again, it would go on from its last checkpoint to the same bytes.
+    trainer.fit(out.join("dpo"), &mut |step| {
+        if step.step % 10 == 0 {
+            println!("dpo  step {:3}  loss {:.3}  accuracy {:.2}", step.step, step.loss, step.figures["accuracy"]);
+        }
+    })?;
+
+    // A folder in the layout of Hugging Face: transformers, vLLM and our engine read it.
+    let model = out.join("dpo/model");
+    tokenizer.save_with_template(&model, template)?;
+    let engine = Engine::load(&model, &Device::Cpu, EngineOptions::default())?;
+    let question = &conversations[0];
+    let messages = vec![Message::system(question.system.as_str()), Message::user(question.prompt.as_str())];
+    let sampling = SamplingParams::greedy(80);
+    for answer in engine.generate(&[ChatRequest { id: "0".into(), messages, sampling }]) {
+        println!("\n{}\n{}\n-> {}", question.system, question.prompt, answer?.remove(0).text);
+    }
+    println!("\nThe model is in {}", model.display());
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! How a service is asked, and what that takes: the same for every command that asks one.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use janus_eval::judge::Estimate;
+use janus_infer::remote::{Backoff, Endpoint, Extensions, Prices, RemoteModel, RemoteOptions, Usage};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::command::{Blame as _, CommandError, Outcome};
+
+/// Within which limits a service is asked; nothing of it matters to a local model.
+#[derive(Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Service")]
+pub struct ServiceArgs {
+    /// Requests under way at once
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    concurrency: usize,
+    /// Requests in a minute at the most
+    #[arg(long, value_name = "N")]
+    requests_per_minute: Option<u32>,
+    /// Tokens in a minute at the most
+    #[arg(long, value_name = "N")]
+    tokens_per_minute: Option<u32>,
+    /// Attempts for each request while the service is busy or broken
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    attempts: usize,
+    /// Seconds for an attempt
+    #[arg(long, value_name = "SECONDS", default_value_t = 120.0)]
+    timeout: f64,
+    /// Longest pause between attempts, in seconds; of a service that asks for a longer one nothing more is asked
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    longest_pause: f64,
+    /// Price of a million tokens of prompts
+    #[arg(long, value_name = "PRICE", requires = "price_completion")]
+    price_prompt: Option<f64>,
+    /// Price of a million generated tokens
+    #[arg(long, value_name = "PRICE", requires = "price_prompt")]
+    price_completion: Option<f64>,
+    /// Spend at the most, in the currency of the prices
+    #[arg(long, value_name = "PRICE", requires = "price_prompt")]
+    budget: Option<f64>,
+    /// Send no seed, for a service that refuses the field
+    #[arg(long)]
+    no_seed: bool,
+    /// Send the token limit as max_completion_tokens, as reasoning models want it
+    #[arg(long)]
+    max_completion_tokens: bool,
+    /// Whether the service knows top_k, min_p and repetition_penalty, and is sent them even where they change nothing
+    #[arg(long, value_enum, value_name = "KNOWN", default_value_t)]
+    extensions: Known,
+    /// Say how many calls and tokens it takes and what they cost, and ask nothing
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) dry_run: bool,
+}
+
+/// Whether a service knows parameters that are not in OpenAI's protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Known {
+    /// Ask it who it is, at /models: `serve`, vLLM, SGLang and llama.cpp know them
+    #[default]
+    Ask,
+    /// It knows them
+    Yes,
+    /// It may refuse them
+    No,
+}
+
+impl ServiceArgs {
+    /// Adds the limits to an address and a key.
+    ///
+    /// # Errors
+    /// Bad input for numbers that are no seconds.
+    pub(crate) fn options(&self, base: RemoteOptions) -> Result<RemoteOptions, CommandError> {
+        let seconds = |name: &str, seconds: f64| {
+            let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
+            duration.ok_or_else(|| CommandError::bad_input(format!("--{name} is {seconds}: expected seconds, more than 0")))
+        };
+        Ok(RemoteOptions {
+            concurrency: self.concurrency,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            attempts: self.attempts,
+            timeout: seconds("timeout", self.timeout)?,
+            backoff: {
+                let most = seconds("longest-pause", self.longest_pause)?;
+                Backoff { first: Backoff::default().first.min(most), most }
+            },
+            prices: self.prices(),
+            budget: self.budget,
+            send_seed: !self.no_seed,
+            max_completion_tokens: self.max_completion_tokens,
+            extensions: match self.extensions {
+                Known::Ask => Extensions::Ask,
+                Known::Yes => Extensions::Known,
+                Known::No => Extensions::Unknown,
+            },
+            ..base
+        })
+    }
+
+    /// What tokens cost, if that was said.
+    pub(crate) fn prices(&self) -> Option<Prices> {
+        Some(Prices { prompt: self.price_prompt?, completion: self.price_completion? })
+    }
+
+    /// What so many tokens cost, in words.
+    pub(crate) fn cost(&self, prompt_tokens: u64, completion_tokens: u64) -> String {
+        match self.prices() {
+            Some(prices) => format!("{:.2}", prices.cost(prompt_tokens, completion_tokens)),
+            None => "unknown without --price-prompt and --price-completion".into(),
+        }
+    }
+
+    /// Tells what it will take, before anything is asked. If only that is wanted, it is the outcome. `who` is told on stderr.
+    pub(crate) fn announce(&self, who: &str, command: &str, estimate: &Estimate) -> Option<Outcome> {
+        let (told, planned) = self.tell(estimate);
+        if self.dry_run {
+            return Some(Outcome::done(told, json!({ "command": command, "dry_run": true, "estimate": planned })));
+        }
+        eprintln!("{who}: {told}");
+        None
+    }
+
+    /// The estimate in words, and as JSON.
+    fn tell(&self, estimate: &Estimate) -> (String, Value) {
+        let Estimate { calls, answered, prompt_tokens, completion_tokens } = *estimate;
+        let most = self.prices().map(|prices| prices.cost(prompt_tokens, completion_tokens));
+        let at_most = if most.is_some() { "at most about " } else { "" };
+        let text = format!(
+            "{calls} calls, {answered} answered before; about {prompt_tokens} tokens to send, at most {completion_tokens} to be generated; cost {at_most}{}",
+            self.cost(prompt_tokens, completion_tokens)
+        );
+        let report = json!({
+            "calls": calls, "answered_before": answered, "prompt_tokens": prompt_tokens,
+            "most_completion_tokens": completion_tokens, "most_cost": most,
+        });
+        (text, report)
+    }
+}
+
+/// What was used of a service, as a record tells it.
+pub(crate) fn asked_now(usage: &Usage) -> Value {
+    let Usage { requests, prompt_tokens, completion_tokens, cost } = usage;
+    json!({ "requests": requests, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost": cost })
+}
+
+/// A service's model in the place of a local one.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Service")]
+pub struct RemoteArgs {
+    /// The model's name at the service
+    #[arg(long, value_name = "NAME")]
+    pub model_name: Option<String>,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+}
+
+impl RemoteArgs {
+    /// The model behind an address; its key stands in the environment. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Bad input without a name, or for settings that no service takes.
+    pub fn model(&self, address: &str, endpoint: Endpoint) -> Result<RemoteModel, CommandError> {
+        let Some(name) = &self.model_name else {
+            return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));
+        };
+        let key = RemoteOptions::from_env().bad_input()?.key;
+        let base = RemoteOptions { endpoint, key, ..RemoteOptions::new(address.trim_end_matches('/')) };
+        RemoteModel::new(name.clone(), self.service.options(base)?).bad_input()
+    }
+}

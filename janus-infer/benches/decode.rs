@@ -75,7 +75,7 @@ fn bench(c: &mut Criterion) {
             || logits.clone(),
             |logits| {
                 samplers.par_iter_mut().zip(logits.par_chunks_exact_mut(VOCAB)).for_each(|(sampler, logits)| {
-                    black_box(sampler.next(logits));
+                    let _ = black_box(sampler.next(logits));
                 });
             },
             BatchSize::LargeInput,

@@ -158,6 +158,13 @@ vectorised! {
 }
 
 vectorised! {
+    /// The largest element; NaN is none.
+    pub(crate) fn largest<'a>(_simd, values: &'a [f32]) -> f32 {
+        max(values)
+    }
+}
+
+vectorised! {
     /// `ln(sum(exp(values)))`.
     pub(crate) fn log_sum_exp<'a>(_simd, values: &'a [f32]) -> f32 {
         let max = max(values);

@@ -12,6 +12,7 @@ use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError, S
 use janus_data::Tokenizer;
 
 use crate::session::{Event, Session, Ticket};
+use crate::token_text::TokenTexts;
 use crate::{Error, Model, Result, Template, folder};
 
 /// How an [`Engine`] runs.
@@ -57,6 +58,7 @@ pub struct Engine {
     name: String,
     model: Model,
     tokenizer: Tokenizer,
+    token_texts: TokenTexts,
     /// Tokens that end a generation.
     end_ids: Vec<u32>,
     template: Template,
@@ -87,7 +89,8 @@ impl Engine {
         let mut seen = HashSet::new();
         end_ids.retain(|id| seen.insert(*id));
         model.layout().expect_blocks(options.cache_bytes / model.layout().block_bytes());
-        Self { name: "model".into(), model, tokenizer, end_ids, template, options }
+        let token_texts = TokenTexts::new(&tokenizer);
+        Self { name: "model".into(), model, tokenizer, token_texts, end_ids, template, options }
     }
 
     /// Gives the model a name in results.
@@ -120,6 +123,11 @@ impl Engine {
     /// Requests that come and go while others run. Texts are told as they grow.
     pub fn session(&self) -> Session<'_> {
         Session::new(self, true)
+    }
+
+    /// A token as log-probabilities name it.
+    pub(crate) fn token_text(&self, id: u32) -> Result<String, janus_data::Error> {
+        self.token_texts.text(id, &self.tokenizer)
     }
 
     /// Tokens that end a generation.

@@ -155,7 +155,7 @@ pub enum Error {
         /// candle's reason.
         source: Box<candle_core::Error>,
     },
-    /// A chat template that is neither of the known ones.
+    /// A chat template that lacks, is no Jinja, or, without the feature `jinja`, is none of the known ones.
     #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template, RewardOptions::template)", path.display())]
     Template {
         /// The file that should tell it.
@@ -196,6 +196,12 @@ pub enum Error {
         id: u32,
         /// Tokens of the vocabulary.
         vocab_size: usize,
+    },
+    /// Logits of which no token can be chosen: the weights are damaged, or too large for the type that they are computed in.
+    #[error("the model's logits cannot be sampled, {got}: are the weights damaged, or too large for their type?")]
+    Logits {
+        /// What is wrong with them.
+        got: &'static str,
     },
     /// A sequence was fed no token.
     #[error("a sequence was fed no token: give each at least one")]

@@ -46,13 +46,14 @@ struct Found {
 pub(crate) fn tokenizer_and_template(path: &Path, chosen: Option<ChatTemplate>) -> Result<(Tokenizer, Template)> {
     if is_gguf(path) {
         let file = GgufFile::open(path)?;
-        let template = chosen.map_or_else(|| recognise(path, of_gguf(&file)?), |template| Ok(template.into()))?;
-        return Ok((gguf_tokenizer::tokenizer(&file)?, template));
+        let tokenizer = gguf_tokenizer::tokenizer(&file)?;
+        let template = chosen.map_or_else(|| recognise(path, of_gguf(&file)?, &tokenizer), |template| Ok(template.into()))?;
+        return Ok((tokenizer, template));
     }
     let json = path.join("tokenizer.json");
     let tokenizer = Tokenizer::read(&json).map_err(|source| Error::Tokenizer { path: json, source: source.into() })?;
     let config = path.join("tokenizer_config.json");
-    let template = chosen.map_or_else(|| recognise(&config, of_folder(path, &config)?), |template| Ok(template.into()))?;
+    let template = chosen.map_or_else(|| recognise(&config, of_folder(path, &config)?, &tokenizer), |template| Ok(template.into()))?;
     Ok((tokenizer, template))
 }
 
@@ -93,26 +94,71 @@ fn of_folder(folder: &Path, config: &Path) -> Result<Found> {
     Ok(Found { text, tokens: read.others.into_iter().filter_map(token).collect() })
 }
 
-/// The template by a marker in its text, as one of ours; else the text itself.
-fn recognise(path: &Path, found: Found) -> Result<Template> {
+/// One of ours if the text is known to lay out conversations as that does; else the text itself.
+fn recognise(path: &Path, found: Found, tokenizer: &Tokenizer) -> Result<Template> {
     let unknown = |reason: String| Error::Template { path: path.into(), reason };
-    match found.text {
-        None => Err(unknown("there is no chat template".into())),
-        Some(text) if text.contains("[INST]") => Ok(ChatTemplate::MistralInstruct.into()),
-        Some(text) if text.contains("<|im_start|>") => Ok(ChatTemplate::ChatMl.into()),
-        Some(text) => own(text, found.tokens).map_err(unknown),
+    let text = found.text.ok_or_else(|| unknown("there is no chat template".into()))?;
+    // A folder that was written here.
+    if let Some(ours) = OURS.into_iter().find(|ours| without_inner_blanks(&text) == without_inner_blanks(ours.jinja())) {
+        return Ok(ours.into());
     }
+    own(text, found.tokens, tokenizer).map_err(unknown)
+}
+
+const OURS: [ChatTemplate; 2] = [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl];
+
+/// Blanks beside Jinja's brackets mean nothing.
+fn without_inner_blanks(text: &str) -> String {
+    [("{{ ", "{{"), (" }}", "}}"), ("{% ", "{%"), (" %}", "%}")].iter().fold(text.to_string(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(feature = "jinja")]
-fn own(text: String, tokens: Vec<(String, String)>) -> Result<Template, String> {
+fn own(text: String, tokens: Vec<(String, String)>, tokenizer: &Tokenizer) -> Result<Template, String> {
     let template = crate::JinjaTemplate::new(text).map_err(|error| error.to_string())?;
-    Ok(tokens.into_iter().fold(template, |template, (name, token)| template.with_token(name, token)).into())
+    let own = tokens.into_iter().fold(template, |template, (name, token)| template.with_token(name, token));
+    let ours = OURS.into_iter().find(|ours| agree(*ours, &own, tokenizer));
+    Ok(ours.map_or_else(|| own.into(), Template::from))
 }
 
 #[cfg(not(feature = "jinja"))]
-fn own(_text: String, _tokens: Vec<(String, String)>) -> Result<Template, String> {
-    Err("the chat template has neither [INST] nor <|im_start|>, and the feature `jinja`, which runs any, is off".into())
+fn own(_text: String, _tokens: Vec<(String, String)>, _tokenizer: &Tokenizer) -> Result<Template, String> {
+    let reason = "the chat template is not one that janus-infer writes itself, and the feature `jinja`, which runs any, is off: turn it on";
+    Err(reason.into())
+}
+
+/// Whether a template of ours lays out conversations as the model's own does. They are tried on a few: with a system message, with an
+/// empty one and without (many templates then have one of their own), one turn and two, with the answer last.
+///
+/// All texts must be the same; of ids those up to the first answer, which here is tokenised on its own, as in training. Where
+/// the model's own template refuses a system message, as Mistral's did when Janus was made, ours may have a place for it.
+#[cfg(feature = "jinja")]
+fn agree(ours: ChatTemplate, own: &crate::JinjaTemplate, tokenizer: &Tokenizer) -> bool {
+    use janus_core::{Message, Role};
+
+    let (user, answer) = (Message::user("What is a kite?"), Message::assistant("A toy.\nIt flies."));
+    let turns = [user.clone(), answer, Message::user("3 more words, \"please\".")];
+    let with = |system: &str, turns: &[Message]| [&[Message::system(system)], turns].concat();
+    let probes = [
+        turns[..1].to_vec(),
+        turns[..2].to_vec(),
+        turns.to_vec(),
+        with("Be brief.", &turns[..1]),
+        with("Be brief.", &turns),
+        with("", &turns[..1]),
+    ];
+    let alike = |messages: &Vec<Message>| {
+        let Ok(expected) = own.render(messages) else { return messages[0].role == Role::System };
+        if !ours.render(messages).is_ok_and(|rendered| rendered.text() == expected) {
+            return false;
+        }
+        let ids = |template: Template| template.encode(messages, tokenizer).ok();
+        let expected = ids(own.clone().into());
+        messages.iter().any(|message| message.role == Role::Assistant) || expected.is_some() && ids(ours.into()) == expected
+    };
+    // Mistral's layout is stripped of outer blanks here, as the reference's inference does; ChatML takes a content as it is.
+    let blanks = [Message::system(" a "), Message::user("\n b \n")];
+    let keeps_blanks = || own.render(&blanks).ok() == ours.render(&blanks).ok().map(|rendered| rendered.text());
+    probes.iter().all(alike) && (ours != ChatTemplate::ChatMl || keeps_blanks())
 }
 
 #[cfg(test)]
@@ -146,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_gguf_file_tells_its_template() {
-        assert_eq!(of_file(Value::String("{{ '<|im_start|>' }}".into())).unwrap(), ChatTemplate::ChatMl.into());
+        assert_eq!(of_file(Value::String(ChatTemplate::ChatMl.jinja().into())).unwrap(), ChatTemplate::ChatMl.into());
         assert!(matches!(of_file(Value::U8(1)), Err(Error::Metadata { key, .. }) if key == TEMPLATE_KEY));
         let own = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ pad_token }}";
         let found = of_file(Value::String(own.into()));

@@ -64,6 +64,7 @@ mod sequence;
 pub mod server;
 mod session;
 mod template;
+mod token_text;
 mod value_head;
 mod weights;
 

@@ -6,7 +6,12 @@ use janus_core::SamplingParams;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::elementwise::{log_sum_exp, softmax_terms};
+use crate::elementwise::{largest, log_sum_exp, softmax_terms};
+use crate::{Error, Result};
+
+/// Temperatures below are taken as 0, as in vLLM: a logit divided by less may be too large for an `f32`, and no other token
+/// than the most likely has a chance.
+const COLD: f64 = 1e-5;
 
 /// Samples one sequence, and remembers what it has seen.
 pub struct Sampler {
@@ -50,28 +55,40 @@ impl Sampler {
     }
 
     /// Chooses from the logits, `[vocab]`, which are changed on the way; the token counts as seen from now on.
-    /// Of equally likely tokens the greedy choice is the one with the lowest id.
-    pub fn next(&mut self, logits: &mut [f32]) -> Choice {
+    /// Of equally likely tokens the greedy choice, which is that of any temperature below 0.00001, is the one with the
+    /// lowest id.
+    ///
+    /// # Errors
+    /// [`Error::Logits`] if one of the logits is no number, or the largest not finite: no token is chosen then.
+    pub fn next(&mut self, logits: &mut [f32]) -> Result<Choice> {
+        // Without a branch for each, which is many times faster.
+        if logits.iter().fold(false, |found, x| found | x.is_nan()) {
+            return Err(Error::Logits { got: "one of them is NaN" });
+        }
+        let greedy = self.params.temperature < COLD;
         let normaliser = self.params.logprobs.then(|| log_sum_exp(logits));
         let original = |id: u32, logits: &[f32]| normaliser.map(|normaliser| logits[id as usize] - normaliser);
-        if self.params.temperature == 0.0 && self.params.repetition_penalty == 1.0 {
-            let id = argmax(logits);
-            return Choice { id, logprob: original(id, logits) };
+        if greedy && self.params.repetition_penalty == 1.0 {
+            let id = most_likely(logits)?;
+            return Ok(Choice { id, logprob: original(id, logits) });
         }
         let before: Vec<f32> = if self.params.logprobs { logits.to_vec() } else { Vec::new() };
-        let id = if self.params.temperature == 0.0 {
+        let id = if greedy {
             self.penalise(logits);
-            argmax(logits)
+            most_likely(logits)?
         } else {
             let candidates = self.candidates(logits);
+            if candidates.is_empty() {
+                return Err(Error::Logits { got: "their largest is not finite" });
+            }
             draw(&candidates, self.rng.random())
         };
         self.see(id);
-        Choice { id, logprob: original(id, &before) }
+        Ok(Choice { id, logprob: original(id, &before) })
     }
 
-    /// What the filters leave of the logits, `[vocab]`, most likely first (by id where no filter needs the order).
-    /// The temperature must not be 0.
+    /// What the filters leave of the logits, `[vocab]`, most likely first (by id where no filter needs the order); nothing, if
+    /// they are no numbers or not finite. The temperature must be at least 0.00001.
     pub fn candidates(&mut self, logits: &mut [f32]) -> Vec<Candidate> {
         self.penalise(logits);
         let temperature = self.params.temperature as f32;
@@ -80,6 +97,9 @@ impl Sampler {
         }
         if self.params.top_k > 0 && self.params.top_k < logits.len() {
             keep_top_k(logits, self.params.top_k, &mut self.terms);
+        }
+        if !largest(logits).is_finite() {
+            return Vec::new();
         }
         // Terms are exp(logit - max): 1 for the most likely token, 0 for the dropped ones.
         let sum = softmax_terms(logits);
@@ -149,6 +169,13 @@ pub(crate) fn argmax(values: &[f32]) -> u32 {
     best.1
 }
 
+/// [`argmax`] of logits whose largest is finite.
+fn most_likely(logits: &[f32]) -> Result<u32> {
+    let id = argmax(logits);
+    let finite = logits.get(id as usize).is_some_and(|logit| logit.is_finite());
+    if finite { Ok(id) } else { Err(Error::Logits { got: "their largest is not finite" }) }
+}
+
 /// Drops all logits below the `k`-th largest; those equal to it stay, as in vLLM and transformers.
 fn keep_top_k(logits: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
     scratch.clear();
@@ -186,14 +213,52 @@ mod tests {
 
     #[test]
     fn greedy_ties_go_to_the_lowest_id() {
-        let choice = sampler(SamplingParams::greedy(1)).next(&mut [0.0, 3.0, 3.0]);
+        let choice = sampler(SamplingParams::greedy(1)).next(&mut [0.0, 3.0, 3.0]).unwrap();
         assert_eq!(choice, Choice { id: 1, logprob: None });
+    }
+
+    /// Divided by 1e-40 every logit was infinite, their softmax NaN, and the choice token 0 for ever.
+    #[test]
+    fn a_tiny_temperature_is_none() {
+        for temperature in [1e-300, 1e-46, 1e-40, 1e-9, 9e-6] {
+            for repetition_penalty in [1.0, 1.5] {
+                let params = SamplingParams { temperature, top_p: 0.9, top_k: 2, repetition_penalty, ..plain() };
+                assert_eq!(sampler(params).next(&mut [-4.0, 3.0, 2.9]).unwrap().id, 1, "{temperature}");
+            }
+        }
+        // What is not as cold is drawn, and never overflows.
+        for temperature in [1e-5, 1e-4, 1.0] {
+            let id = sampler(SamplingParams { temperature, ..plain() }).next(&mut [-1e4, 3e4, -3e4]).unwrap().id;
+            assert_eq!(id, 1, "{temperature}");
+        }
+    }
+
+    /// They gave token 0, and an answer that looks like one.
+    #[test]
+    fn logits_that_are_no_numbers_are_an_error() {
+        let all = [
+            SamplingParams::greedy(1),
+            SamplingParams { repetition_penalty: 1.5, ..SamplingParams::greedy(1) },
+            plain(),
+            SamplingParams { top_p: 0.5, top_k: 2, min_p: 0.1, logprobs: true, ..plain() },
+        ];
+        for params in all {
+            for logits in [[f32::NAN, 1.0, 2.0], [1.0, 2.0, f32::NAN], [f32::NAN; 3], [f32::NEG_INFINITY; 3]] {
+                let chosen = sampler(params.clone()).next(&mut logits.clone());
+                assert!(matches!(chosen, Err(Error::Logits { .. })), "{logits:?}: {chosen:?}");
+            }
+            // A token that is ruled out is no fault.
+            assert_eq!(sampler(params).next(&mut [f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY]).unwrap().id, 1);
+        }
+        for params in [SamplingParams::greedy(1), plain()] {
+            assert!(sampler(params).next(&mut [f32::INFINITY, 0.0]).is_err());
+        }
     }
 
     #[test]
     fn logprobs_are_the_models_before_any_filter() {
         let params = SamplingParams { temperature: 0.3, top_k: 1, repetition_penalty: 2.0, logprobs: true, ..plain() };
-        let choice = Sampler::new(&params, "r", 0, &[1]).next(&mut [1.0, 2.0, 0.0]);
+        let choice = Sampler::new(&params, "r", 0, &[1]).next(&mut [1.0, 2.0, 0.0]).unwrap();
         // The penalty makes token 1's logit 1.0 too; top-k keeps both ties.
         let normaliser = (1f32.exp() + 2f32.exp() + 1.0).ln();
         let expected = [1.0 - normaliser, 2.0 - normaliser][choice.id as usize];
@@ -204,7 +269,7 @@ mod tests {
     fn the_penalty_counts_what_was_generated() {
         let params = SamplingParams { temperature: 0.0, repetition_penalty: 4.0, ..plain() };
         let mut sampler = sampler(params);
-        let ids: Vec<u32> = (0..3).map(|_| sampler.next(&mut [3.0, 2.0, 1.0]).id).collect();
+        let ids: Vec<u32> = (0..3).map(|_| sampler.next(&mut [3.0, 2.0, 1.0]).unwrap().id).collect();
         assert_eq!(ids, [0, 1, 2]);
     }
 
@@ -219,7 +284,7 @@ mod tests {
     fn draws_differ_by_seed_request_and_sample() {
         let draws = |seed, id: &str, index| {
             let mut sampler = Sampler::new(&SamplingParams { seed, ..plain() }, id, index, &[]);
-            (0..20).map(|_| sampler.next(&mut [0.0; 50]).id).collect::<Vec<_>>()
+            (0..20).map(|_| sampler.next(&mut [0.0; 50]).unwrap().id).collect::<Vec<_>>()
         };
         let base = draws(1, "a", 0);
         assert_eq!(base, draws(1, "a", 0));
@@ -230,7 +295,7 @@ mod tests {
     fn draws_follow_the_probabilities() {
         let mut sampler = sampler(plain());
         let draws = 20_000;
-        let count = (0..draws).filter(|_| sampler.next(&mut [0.7f32.ln(), 0.3f32.ln()]).id == 0).count();
+        let count = (0..draws).filter(|_| sampler.next(&mut [0.7f32.ln(), 0.3f32.ln()]).unwrap().id == 0).count();
         // Five standard errors.
         assert!((count as f64 / f64::from(draws) - 0.7).abs() < 5.0 * (0.21 / f64::from(draws)).sqrt());
     }

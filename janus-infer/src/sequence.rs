@@ -32,14 +32,17 @@ pub(crate) struct Sequence {
     told: Told,
 }
 
+/// Why a sample has no end.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 enum Ending {
     /// The last id is an end of turn.
     EndOfTurn,
     /// A stop text was met.
     StopText,
     Length,
-    /// The ids are no text.
-    Failed(janus_data::Error),
+    /// The ids are no text, or the logits no numbers.
+    Failed(Failure),
 }
 
 /// What was told of a text that grows.
@@ -114,14 +117,20 @@ impl Sequence {
     pub(crate) fn advance(&mut self, logits: &mut [f32], engine: &Engine) {
         // Before the sampler changes the logits.
         let top = most_likely(logits, self.top_logprobs);
-        let choice = self.sampler.next(logits);
+        let choice = match self.sampler.next(logits) {
+            Ok(choice) => choice,
+            Err(error) => {
+                self.end = Some(Ending::Failed(error.into()));
+                return;
+            }
+        };
         self.ids.push(choice.id);
         let mut untold = None;
         if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, choice.logprob) {
-            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob { token: engine.tokenizer().decode(&[id])?, logprob });
-            match top.into_iter().map(told).collect() {
+            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob { token: engine.token_text(id)?, logprob });
+            match top.into_iter().map(told).collect::<Result<_, janus_data::Error>>() {
                 Ok(top) => logprobs.push(TokenLogprob { id: Some(choice.id), logprob, top }),
-                Err(error) => untold = Some(Ending::Failed(error)),
+                Err(error) => untold = Some(Ending::Failed(error.into())),
             }
         }
         self.end = if untold.is_some() {
@@ -130,7 +139,7 @@ impl Sequence {
             Some(Ending::EndOfTurn)
         } else {
             match self.met_stop_text(engine.tokenizer()) {
-                Err(error) => Some(Ending::Failed(error)),
+                Err(error) => Some(Ending::Failed(error.into())),
                 Ok(true) => Some(Ending::StopText),
                 Ok(false) if self.ids.len() >= self.max_tokens || self.prompt.len() + self.ids.len() >= engine.context() => {
                     Some(Ending::Length)
@@ -201,13 +210,13 @@ impl Sequence {
     }
 
     /// What was generated.
-    pub(crate) fn finish(self, engine: &Engine) -> Result<Generation, janus_data::Error> {
-        let text = self.text(engine.tokenizer())?;
+    pub(crate) fn finish(self, engine: &Engine) -> Result<Generation, Failure> {
         let finish_reason = match self.end {
             Some(Ending::Failed(error)) => return Err(error),
             Some(Ending::EndOfTurn | Ending::StopText) => FinishReason::Stop,
             Some(Ending::Length) | None => FinishReason::Length,
         };
+        let text = self.text(engine.tokenizer())?;
         Ok(Generation { text, finish_reason, prompt_tokens: self.prompt.len(), completion_tokens: self.ids.len(), logprobs: self.logprobs })
     }
 }

@@ -447,7 +447,7 @@ impl<'e> Session<'e> {
                 Err(error) => {
                     let id = request.id.clone();
                     self.cancel(ticket);
-                    let error = ModelError::Failed { id, source: Box::new(error) };
+                    let error = ModelError::Failed { id, source: error };
                     on_event(Event::Answered { ticket, result: Err(error) });
                 }
             }

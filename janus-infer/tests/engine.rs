@@ -11,6 +11,7 @@ use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Generation, ModelError, SamplingParams};
 use janus_infer::{Engine, EngineOptions, Error, Feed, Logits};
 use proptest::prelude::*;
+use rand::seq::SliceRandom as _;
 use tiny::{engine, engine_ending_at, model, options, request, tokenizer_json};
 
 fn requests(count: usize) -> Vec<ChatRequest> {
@@ -45,6 +46,54 @@ fn an_answer_does_not_depend_on_batch_or_threads() {
     }
     let samples = answers(&engine(options(8)), &requests[2..3]).remove(0);
     assert!(samples[0] != samples[1] && samples[1] != samples[2], "samples repeat each other");
+}
+
+/// Each request alone, all together, and in other orders.
+fn check_order(requests: &[ChatRequest], single: &Engine, batched: &Engine) {
+    let alone: Vec<_> = requests.iter().flat_map(|request| answers(single, std::slice::from_ref(request))).collect();
+    assert_eq!(answers(batched, requests), alone, "together");
+    let mut rng = janus_core::stream(1, "order");
+    for _ in 0..2 {
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        order.shuffle(&mut rng);
+        let shuffled: Vec<_> = order.iter().map(|index| requests[*index].clone()).collect();
+        let expected: Vec<_> = order.iter().map(|index| alone[*index].clone()).collect();
+        assert!(expected != alone && answers(batched, &shuffled) == expected, "in the order {order:?}");
+    }
+}
+
+#[test]
+fn an_answer_does_not_depend_on_the_order_of_requests() {
+    check_order(&requests(32), &engine(options(1)), &engine(options(32)));
+}
+
+#[test]
+#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf (cargo xtask fetch smollm2)")]
+fn an_answer_of_smollm2_does_not_depend_on_the_order_of_requests() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/smollm2-135m-instruct-q4_1.gguf");
+    let load = |max_sequences| {
+        let options = EngineOptions { max_sequences, template: Some(ChatTemplate::ChatMl), ..EngineOptions::default() };
+        Engine::load(&path, &Device::Cpu, options).unwrap()
+    };
+    let one = |i: usize| {
+        let sampling = SamplingParams { max_tokens: 4 + i % 3, seed: 5, logprobs: true, ..SamplingParams::default() };
+        request(&i.to_string(), &format!("Tell me about the number {i}{}", ", please".repeat(i % 4)), sampling)
+    };
+    check_order(&(0..32).map(one).collect::<Vec<_>>(), &load(1), &load(32));
+}
+
+/// Weights that are damaged gave token 0 for ever, and an answer that looked like one.
+#[test]
+fn an_answer_of_logits_that_are_no_numbers_fails() {
+    let sound = model(1, None);
+    let broken = janus_infer::Model::from_weights(sound.config().clone(), |_, shape| Ok(vec![f32::NAN; shape.iter().product()])).unwrap();
+    let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
+    let engine = Engine::new(broken, janus_data::Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4));
+    for sampling in [SamplingParams::greedy(5), SamplingParams { logprobs: true, top_logprobs: 3, ..SamplingParams::default() }] {
+        let answer = engine.generate(&[request("r", "hello", sampling)]).remove(0).unwrap_err();
+        let ModelError::Failed { id, source } = &answer else { panic!("{answer}") };
+        assert!(id == "r" && source.to_string().contains("logits cannot be sampled, one of them is NaN"), "{source}");
+    }
 }
 
 #[test]
@@ -139,7 +188,8 @@ fn a_folder_tells_the_template_or_the_caller_does() {
     // The template is found or chosen: the next thing that lacks is the weights.
     let chosen = EngineOptions { template: Some(ChatTemplate::ChatMl), ..EngineOptions::default() };
     assert!(matches!(load(chosen), Error::Io { path, .. } if path.ends_with("model.safetensors")));
-    write("tokenizer_config.json", r#"{"chat_template": [{"name": "default", "template": "<|im_start|>"}]}"#);
+    let chatml = serde_json::json!({"chat_template": [{"name": "default", "template": ChatTemplate::ChatMl.jinja()}]});
+    write("tokenizer_config.json", &chatml.to_string());
     assert!(matches!(load(EngineOptions::default()), Error::Io { path, .. } if path.ends_with("model.safetensors")));
     assert!(matches!(Engine::load(Path::new("nowhere"), &Device::Cpu, EngineOptions::default()), Err(Error::Tokenizer { .. })));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::Device;
-use janus_core::ChatTemplate::ChatMl;
+use janus_core::ChatTemplate::{ChatMl, MistralInstruct};
 use janus_core::Message;
 use janus_data::Tokenizer;
 use janus_infer::{Engine, EngineOptions, Error, JinjaTemplate, ModelConfig, Template};
@@ -157,12 +157,62 @@ fn a_folders_own_template_is_used_where_none_of_ours_is_meant() {
 
     // Where there is a file of its own, that is it.
     let beside = folder.path().join("chat_template.jinja");
-    fs::write(&beside, "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}").unwrap();
+    fs::write(&beside, ChatMl.jinja()).unwrap();
     assert_eq!(loaded(folder.path()).unwrap(), ChatMl.into());
     fs::write(&beside, "{{ 'x' }}").unwrap();
     assert_ne!(loaded(folder.path()).unwrap(), Template::Jinja(expected));
     fs::write(&beside, "{% no %}").unwrap();
     assert!(matches!(loaded(folder.path()), Err(Error::Template { reason, .. }) if reason.contains("unknown statement no")));
+}
+
+/// A template was once taken for ours by a marker in its text: Llama 2's lost `<<SYS>>`, Mistral's since its third version the control
+/// token `[INST]`, SmolLM2's and Qwen2's the system message that they have of their own.
+#[test]
+fn a_template_is_ours_only_if_it_lays_out_the_same() {
+    let reference = reference();
+    let recognised = |text: &str, special: &[&str]| {
+        let config = serde_json::json!({ "chat_template": text, "bos_token": "<s>", "eos_token": "</s>" });
+        let folder = folder(&reference, &config);
+        let mut tokenizer = reference["tokenizers"]["byte_level"].clone();
+        let added = tokenizer["added_tokens"].as_array_mut().unwrap();
+        for token in special {
+            let like = added[0].clone();
+            added.push(like);
+            let last = added.len() - 1;
+            added[last]["content"] = (*token).into();
+            added[last]["id"] = (280 + last).into();
+        }
+        fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        loaded(folder.path()).unwrap()
+    };
+    let chatml = ["<|im_start|>", "<|im_end|>"];
+    let turns = "{% for m in messages %}{{ '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>\n' }}{% endfor %}\
+                 {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    let default = "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\nYou are a kite.<|im_end|>\n' }}{% endif %}";
+    let inst = |before: &str, after: &str| {
+        format!(
+            "{{{{ bos_token }}}}{{% for m in messages %}}{{% if m.role == 'user' %}}{{{{ '[INST] ' ~ m.content ~ ' [/INST]' }}}}\
+             {{% elif m.role == 'system' %}}{before}{{% else %}}{{{{ {after} ~ m.content ~ eos_token }}}}{{% endif %}}{{% endfor %}}"
+        )
+    };
+    let refuses = inst("{{ raise_exception('no system message') }}", "''");
+    let sys = inst("{{ '<<SYS>>' ~ m.content ~ '<</SYS>>' }}", "' '");
+    let ours: [(&str, &[&str], Template); 4] = [
+        (turns, &chatml, ChatMl.into()),
+        (ChatMl.jinja(), &chatml, ChatMl.into()),
+        (&refuses, &[], MistralInstruct.into()),
+        (MistralInstruct.jinja(), &[], MistralInstruct.into()),
+    ];
+    for (text, special, expected) in ours {
+        assert_eq!(recognised(text, special), expected, "{text}");
+    }
+    let trimmed = turns.replace("m.content", "(m.content | trim)");
+    let own: [(&str, &[&str]); 5] =
+        [(&format!("{default}{turns}"), &chatml), (&trimmed, &chatml), (turns, &[]), (&sys, &[]), (&refuses, &["[INST]", "[/INST]"])];
+    for (text, special) in own {
+        let Template::Jinja(template) = recognised(text, special) else { panic!("it was taken for ours: {text}") };
+        assert_eq!(template.source(), text);
+    }
 }
 
 #[test]

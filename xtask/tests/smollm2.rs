@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Message, SamplingParams};
-use janus_infer::{Engine, EngineOptions, Feed, Logits};
+use janus_infer::{Engine, EngineOptions, Feed, Logits, Template};
 use serde_json::Value;
 
 static MODEL: LazyLock<PathBuf> = LazyLock::new(|| xtask::fetch::obtain().unwrap());
@@ -36,7 +36,14 @@ fn ids(value: &Value) -> Vec<u32> {
 #[test]
 #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn the_tokenizer_gives_llama_cpps_ids() {
-    assert_eq!(ENGINE.template(), &ChatTemplate::ChatMl.into());
+    // ChatML with a system message of its own where there is none.
+    let Template::Jinja(own) = ENGINE.template() else { panic!("{:?}", ENGINE.template()) };
+    let text = |messages: &[Message]| own.render(messages).unwrap();
+    let (system, user) = (Message::system("Be brief."), Message::user("What is a kite?"));
+    let rest = ChatTemplate::ChatMl.render(std::slice::from_ref(&user)).unwrap().text();
+    assert_eq!(text(&[system.clone(), user.clone()]), ChatTemplate::ChatMl.render(&[system, user.clone()]).unwrap().text());
+    let default = text(&[user]).strip_suffix(&rest).unwrap().to_string();
+    assert!(default.starts_with("<|im_start|>system\nYou are") && default.ends_with("<|im_end|>\n"), "{default}");
     let reference = reference();
     let strings = reference["strings"].as_array().unwrap();
     let prompts = reference["cases"].as_array().unwrap().iter().map(|case| (&case["prompt"], &case["ids"]));

@@ -1,8 +1,10 @@
 //! Answers as JSON: whole ones, and the chunks of a stream.
 
 use janus_core::{FinishReason, Generation, TokenLogprob, TopLogprob};
-use janus_data::Tokenizer;
 use serde_json::{Value, json};
+
+use crate::Engine;
+use crate::token_text::{self, Offset};
 
 /// Which of the two protocols an answer follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +29,10 @@ pub(super) struct Answer {
 impl Answer {
     /// The whole answer. Each generation stands under its index, with what is added to its choice; `used` are all that were
     /// generated, these and others.
-    pub fn whole<'a>(&self, choices: impl Iterator<Item = (&'a Generation, Value)>, used: &[Generation], tokenizer: &Tokenizer) -> Value {
+    pub fn whole<'a>(&self, choices: impl Iterator<Item = (&'a Generation, Value)>, used: &[Generation], engine: &Engine) -> Value {
         let choice = |(index, (generation, extra)): (usize, (&Generation, Value))| {
             let Generation { text, finish_reason, logprobs, .. } = generation;
-            let logprobs = logprobs.as_deref().map(|logprobs| self.logprobs(logprobs, &mut 0, tokenizer));
+            let logprobs = logprobs.as_deref().map(|logprobs| self.logprobs(logprobs, &mut Offset::default(), engine));
             let reason = reason(*finish_reason);
             let mut choice = match self.protocol {
                 Protocol::Chat => json!({
@@ -67,9 +69,9 @@ impl Answer {
         Some(chunk)
     }
 
-    /// A chunk with new text; `offset` are the characters of the sample's tokens so far.
-    pub fn text(&self, sample: usize, text: String, logprobs: &[TokenLogprob], offset: &mut usize, tokenizer: &Tokenizer) -> Value {
-        let logprobs = if logprobs.is_empty() { Value::Null } else { self.logprobs(logprobs, offset, tokenizer) };
+    /// A chunk with new text; `offset` is where the sample's next token begins.
+    pub fn text(&self, sample: usize, text: String, logprobs: &[TokenLogprob], offset: &mut Offset, engine: &Engine) -> Value {
+        let logprobs = if logprobs.is_empty() { Value::Null } else { self.logprobs(logprobs, offset, engine) };
         self.chunk(sample, json!({ "content": text }), logprobs, None)
     }
 
@@ -121,8 +123,9 @@ impl Answer {
         }
     }
 
-    fn logprobs(&self, logprobs: &[TokenLogprob], offset: &mut usize, tokenizer: &Tokenizer) -> Value {
-        let texts = logprobs.iter().map(|token| token.id.map(|id| token_text(id, tokenizer)).unwrap_or_default());
+    fn logprobs(&self, logprobs: &[TokenLogprob], offset: &mut Offset, engine: &Engine) -> Value {
+        let text = |id| engine.token_text(id).unwrap_or_default();
+        let texts = logprobs.iter().map(|token| token.id.map(text).unwrap_or_default());
         match self.protocol {
             Protocol::Chat => {
                 let content: Vec<Value> = texts
@@ -138,13 +141,8 @@ impl Answer {
             }
             Protocol::Completion => {
                 let tokens: Vec<String> = texts.collect();
-                let offsets: Vec<usize> = tokens
-                    .iter()
-                    .map(|text| {
-                        *offset += text.chars().count();
-                        *offset - text.chars().count()
-                    })
-                    .collect();
+                let offsets: Vec<usize> =
+                    tokens.iter().zip(logprobs).map(|(text, token)| offset.next(token.id, text, engine.tokenizer())).collect();
                 let values: Vec<f32> = logprobs.iter().map(|token| token.logprob).collect();
                 let top = |token: &TokenLogprob| -> Value {
                     token.top.iter().map(|TopLogprob { token, logprob }| (token.clone(), json!(logprob))).collect()
@@ -163,16 +161,9 @@ fn reason(finish_reason: FinishReason) -> &'static str {
     }
 }
 
-/// A token's text; a special token's spelling.
-fn token_text(id: u32, tokenizer: &Tokenizer) -> String {
-    let text = tokenizer.decode(&[id]).unwrap_or_default();
-    if text.is_empty() { tokenizer.token(id).unwrap_or_default() } else { text }
-}
-
-/// A token with its bytes; those of a part of a character are not known from its text.
+/// A token with its bytes.
 fn chat_token(text: &str, logprob: f64) -> Value {
-    let bytes = (!text.contains('\u{fffd}')).then_some(text.as_bytes());
-    json!({ "token": text, "logprob": logprob, "bytes": bytes })
+    json!({ "token": text, "logprob": logprob, "bytes": token_text::bytes(text) })
 }
 
 fn merge(value: &mut Value, extra: Value) {

@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::request::PromptField;
 use super::worker::Update;
 use crate::Engine;
+use crate::token_text::Offset;
 
 /// Bytes of events that are sent in one piece.
 const PIECE: usize = 16 << 10;
@@ -89,8 +90,8 @@ pub(super) struct Events {
     prompt: PromptField,
     /// Whether tokens are counted at the end; of every sample, its generation without the text.
     usage: Option<Vec<Generation>>,
-    /// Characters of each sample's tokens.
-    offsets: Vec<usize>,
+    /// Where each sample's next token begins.
+    offsets: Vec<Offset>,
     /// What is not sent yet.
     piece: String,
     ended: bool,
@@ -107,7 +108,8 @@ impl Events {
         prompt: PromptField,
     ) -> Self {
         let usage = usage.then(Vec::new);
-        let mut events = Self { updates, answer, engine, prompt, usage, offsets: vec![0; samples], piece: String::new(), ended: false };
+        let mut events =
+            Self { updates, answer, engine, prompt, usage, offsets: vec![Offset::default(); samples], piece: String::new(), ended: false };
         for sample in 0..samples {
             if let Some(chunk) = events.answer.begin(sample) {
                 events.push(chunk);
@@ -133,7 +135,7 @@ impl Events {
             Some(Update::Accepted) => {}
             Some(Update::Text { sample, text, logprobs }) => {
                 let offset = &mut self.offsets[sample];
-                let chunk = self.answer.text(sample, text, &logprobs, offset, self.engine.tokenizer());
+                let chunk = self.answer.text(sample, text, &logprobs, offset, &self.engine);
                 self.push(chunk);
             }
             Some(Update::Finished { sample, generation }) => {

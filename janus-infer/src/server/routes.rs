@@ -237,7 +237,7 @@ async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut I
         Delivery::Whole => {
             let generations = collect(receiver, samples, field).await?;
             let choices = generations.iter().map(|generation| (generation, Value::Null));
-            Ok(Reply::json(&answer.whole(choices, &generations, state.engine.tokenizer())))
+            Ok(Reply::json(&answer.whole(choices, &generations, &state.engine)))
         }
         Delivery::Best { keep } => {
             let generations = collect(receiver, samples, field).await?;
@@ -247,7 +247,7 @@ async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut I
             drop(place);
             let best = ranking(&rewards).into_iter().take(keep);
             let choices = best.map(|index| (&generations[index], json!({ "candidate": index, "reward": rewards[index] })));
-            let mut whole = answer.whole(choices, &generations, state.engine.tokenizer());
+            let mut whole = answer.whole(choices, &generations, &state.engine);
             whole["rewards"] = json!(rewards);
             whole["reward_model"] = json!(scorer.name());
             Ok(Reply::json(&whole))

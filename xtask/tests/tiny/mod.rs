@@ -20,7 +20,7 @@ pub fn write_model(folder: &Path) {
     let words = ["a kite flies in the wind", "a stone lies on the ground"];
     let tokenizer = Tokenizer::train(words.into_iter(), 280, ChatTemplate::ChatMl.special_tokens()).unwrap();
     tokenizer.save(folder.join("tokenizer.json")).unwrap();
-    fs::write(folder.join("tokenizer_config.json"), json!({ "chat_template": "<|im_start|>" }).to_string()).unwrap();
+    fs::write(folder.join("tokenizer_config.json"), json!({ "chat_template": ChatTemplate::ChatMl.jinja() }).to_string()).unwrap();
     let config = json!({
         "model_type": "llama", "vocab_size": tokenizer.vocab_size(), "hidden_size": 16, "intermediate_size": 32,
         "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": CONTEXT,

@@ -1,0 +1,179 @@
+//! What single tokens read as.
+//!
+//! A decoder treats the beginning of a text in a way of its own: SentencePiece's takes a blank away. So a token is decoded behind
+//! another one, which is cut off again. And a token may be a part of a character: it is then told by its bytes, in
+//! OpenAI's spelling, so that no two such tokens read alike.
+
+use janus_data::Tokenizer;
+
+/// What begins the spelling of bytes that are no text.
+const BYTES: &str = "bytes:";
+
+/// Decodes single tokens of one tokenizer.
+pub(crate) struct TokenTexts {
+    /// Ids that stand before a token, and their text.
+    before: (Vec<u32>, String),
+}
+
+impl TokenTexts {
+    pub(crate) fn new(tokenizer: &Tokenizer) -> Self {
+        let ids = tokenizer.encode("a").unwrap_or_default();
+        let text = tokenizer.decode(&ids).unwrap_or_default();
+        Self { before: (ids, text) }
+    }
+
+    /// A token as it reads in the middle of a text, its blanks kept: " the". A special token is spelt as in the vocabulary, and a part
+    /// of a character by its bytes: `bytes:\xf0\x9f`.
+    pub(crate) fn text(&self, id: u32, tokenizer: &Tokenizer) -> Result<String, janus_data::Error> {
+        let (ids, before) = &self.before;
+        let both = tokenizer.decode(&[ids, &[id][..]].concat())?;
+        let text = match both.strip_prefix(before.as_str()) {
+            Some(text) => text.to_string(),
+            None => tokenizer.decode(&[id])?,
+        };
+        let spelling = || tokenizer.token(id).unwrap_or_default();
+        if text.is_empty() {
+            return Ok(spelling());
+        }
+        if !text.contains('\u{fffd}') {
+            return Ok(text);
+        }
+        Ok(match bytes_of_spelling(&spelling()) {
+            Some(bytes) => String::from_utf8(bytes).unwrap_or_else(|error| escaped(error.as_bytes())),
+            None => text,
+        })
+    }
+}
+
+/// The bytes of a token that reads so.
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
+    unescaped(text).unwrap_or_else(|| text.into())
+}
+
+/// Characters of a text: where a character has several tokens, the first of them has it.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
+}
+
+/// Where tokens begin in the text that they make, in characters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Offset {
+    characters: usize,
+    /// Whether a text has begun: its first blank may be none of it.
+    begun: bool,
+}
+
+impl Offset {
+    /// Where the next token begins; `text` is what it reads as.
+    pub(crate) fn next(&mut self, id: Option<u32>, text: &str, tokenizer: &Tokenizer) -> usize {
+        let start = self.characters;
+        let at_the_beginning = id.map(|id| tokenizer.decode(&[id]).unwrap_or_default());
+        let special = at_the_beginning.as_ref().is_some_and(String::is_empty) && !text.trim_matches(' ').is_empty();
+        if special {
+            return start;
+        }
+        let whole = characters(&bytes(text));
+        self.characters += match at_the_beginning {
+            Some(first) if !self.begun && text.ends_with(&first) => first.chars().count(),
+            _ => whole,
+        };
+        self.begun = true;
+        start
+    }
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().fold(BYTES.to_string(), |text, byte| format!("{text}\\x{byte:02x}"))
+}
+
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut codes = text.strip_prefix(BYTES)?.split("\\x");
+    let nothing = codes.next()?;
+    let bytes: Vec<u8> = codes.map(|code| (code.len() == 2).then(|| u8::from_str_radix(code, 16).ok())?).collect::<Option<_>>()?;
+    (nothing.is_empty() && !bytes.is_empty()).then_some(bytes)
+}
+
+/// The bytes that a vocabulary spells: `<0xE2>` in SentencePiece's, `âĢ` in the alphabet of GPT-2.
+fn bytes_of_spelling(spelling: &str) -> Option<Vec<u8>> {
+    let code = spelling.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    if let Some(byte) = code.filter(|code| code.len() == 2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
+        return Some(vec![byte]);
+    }
+    spelling.chars().map(byte_of_letter).collect()
+}
+
+/// GPT-2's letters for bytes: printable ones of Latin-1 are their own, the others come after them in their order, from U+0100 on.
+fn byte_of_letter(letter: char) -> Option<u8> {
+    let is_its_own = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..);
+    match u8::try_from(letter) {
+        Ok(byte) => is_its_own(byte).then_some(byte),
+        Err(_) => (0..=u8::MAX).filter(|byte| !is_its_own(*byte)).nth((letter as usize).checked_sub(256)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn gpt2s_letters_are_those_of_the_library() {
+        let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+        let bytes: std::collections::BTreeSet<u8> = alphabet.into_iter().map(|letter| byte_of_letter(letter).unwrap()).collect();
+        assert_eq!(bytes.len(), 256);
+        let spelling = ["Ġ", "Ċ", "ðŁĺ", "é", "ï¿½"].map(|spelling| bytes_of_spelling(spelling).unwrap());
+        assert_eq!(spelling, [&b" "[..], b"\n", b"\xf0\x9f\x98", b"\xe9", "\u{fffd}".as_bytes()]);
+        assert_eq!([bytes_of_spelling("▁"), bytes_of_spelling("\u{fffd}")], [None, None]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_spelt_and_read() {
+        assert_eq!(escaped(&[0xf0, 0x9f]), "bytes:\\xf0\\x9f");
+        assert_eq!(bytes("bytes:\\xf0\\x9f"), [0xf0, 0x9f]);
+        for text in ["bytes:", "bytes:x", "bytes:\\xf", "bytes:\\xfff", "bytes:a\\xff", " é"] {
+            assert_eq!(bytes(text), text.as_bytes());
+        }
+    }
+
+    /// What two texts' ids make of a text, and where each begins.
+    fn told(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<String>, Vec<usize>) {
+        let texts = TokenTexts::new(tokenizer);
+        let texts: Vec<String> = ids.iter().map(|id| texts.text(*id, tokenizer).unwrap()).collect();
+        let mut offset = Offset::default();
+        let offsets = ids.iter().zip(&texts).map(|(id, text)| offset.next(Some(*id), text, tokenizer)).collect();
+        (texts, offsets)
+    }
+
+    /// "▁the" read "the" once, as SentencePiece's decoder takes the first blank of a text away.
+    #[test]
+    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+    fn tokens_of_sentencepiece_keep_their_blanks_and_bytes() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens/mistral_v0.2_tokenizer.json");
+        let tokenizer = Tokenizer::read(path).unwrap();
+        let id = |token: &str| tokenizer.token_id(token).unwrap();
+        let ids = ["▁the", "the", "▁", "▁the", "<0xF0>", "<0x9F>", "<0x98>", "<0x8A>", "é", "<0x0A>", "<s>", "▁the", "</s>"].map(id);
+        let (texts, offsets) = told(&tokenizer, &ids);
+        let bytes = [0xf0u8, 0x9f, 0x98, 0x8a].map(|byte| format!("bytes:\\x{byte:02x}"));
+        let expected = [" the", "the", " ", " the", &bytes[0], &bytes[1], &bytes[2], &bytes[3], "é", "\n", "<s>", " the", "</s>"];
+        assert_eq!(texts, expected);
+        // "thethe  the😊é\n the": the first token's blank is no part of it, nor are special tokens.
+        let text = tokenizer.decode(&ids).unwrap();
+        assert_eq!(text, "thethe  the😊é\n the");
+        assert_eq!(offsets, [0, 3, 6, 7, 11, 12, 12, 12, 12, 13, 14, 14, 18]);
+        // Each token but the parts of a character is what stands there.
+        for (token, offset) in
+            texts.iter().zip(&offsets).skip(1).filter(|(token, _)| !token.starts_with("bytes:") && !token.starts_with('<'))
+        {
+            assert!(text.chars().skip(*offset).collect::<String>().starts_with(token.as_str()), "{token:?} at {offset}");
+        }
+        // No two tokens of the vocabulary read alike, but for control characters and the like that have a piece and a byte.
+        let texts = TokenTexts::new(&tokenizer);
+        let mut seen = std::collections::HashMap::new();
+        for id in 3..32_000 {
+            seen.entry(texts.text(id, &tokenizer).unwrap()).or_insert_with(Vec::new).push(id);
+        }
+        seen.retain(|_, ids| ids.len() > 1);
+        assert!(seen.values().all(|ids| ids.len() == 2 && ids[0] < 259), "{seen:?}");
+    }
+}

@@ -254,3 +254,47 @@ fn the_chosen_of_a_helpful_pair_is_true_and_the_rejected_is_not_truer() {
     let untrue = pairs.iter().filter(|pair| truth(pair, &pair.rejected) < 5).count();
     assert!(untrue > 400, "{untrue} of 800 rejected answers are not fully true");
 }
+
+#[test]
+fn graded_pairs_prefer_the_best_graded_answer_and_the_true_one() {
+    let mini = Mini::new(8);
+    let records = mini.eval(Split::Train, 40);
+    // Three answers a model might give: the record's own, that of another reader, one about another question.
+    let answers: Vec<Vec<String>> = (0..records.len())
+        .map(|row| {
+            let [own, other, strange] = [row, (row / 3) * 3 + (row + 1) % 3, (row + 3) % records.len()];
+            [own, other, other, strange].map(|row| records[row].reference_answer.clone()).to_vec()
+        })
+        .collect();
+    let pairs = mini.graded_pairs(records.iter().zip(answers.iter().map(Vec::as_slice))).unwrap();
+    let total =
+        |record: &BenchRecord, side: &[janus_core::Message]| -> u32 { scores(record, &side[1].content).into_iter().map(u32::from).sum() };
+    let truth = |prompt: &str, side: &[janus_core::Message]| grade_truth(prompt, &side[1].content).unwrap().score.get();
+    let (mut told, mut wished) = (0, 0);
+    for pair in &pairs {
+        if pair.system.is_empty() {
+            told += 1;
+            assert!(truth(&pair.prompt, &pair.chosen) == 5 && truth(&pair.prompt, &pair.rejected) < 5, "{pair:?}");
+        } else {
+            wished += 1;
+            let record = records.iter().find(|record| record.system == pair.system && record.prompt == pair.prompt).unwrap();
+            assert!(total(record, &pair.chosen) == 20 && total(record, &pair.rejected) < 20, "{pair:?}");
+        }
+    }
+    // Each record's strange answer is rejected under its system message and without one; the other reader's under it alone.
+    assert_eq!((told, wished), (records.len(), 2 * records.len()));
+    let again = mini.graded_pairs(records.iter().zip(answers.iter().map(Vec::as_slice))).unwrap();
+    assert_eq!(pairs, again);
+}
+
+#[test]
+fn graded_pairs_of_answers_that_are_as_good_or_none_are_none() {
+    let mini = Mini::new(8);
+    let records = mini.eval(Split::Train, 2);
+    let own: Vec<[String; 1]> = records.iter().map(|record| [record.reference_answer.clone()]).collect();
+    assert_eq!(mini.graded_pairs(records.iter().zip(own.iter().map(|own| &own[..]))).unwrap(), []);
+    assert_eq!(mini.graded_pairs(records.iter().map(|record| (record, &[][..]))).unwrap(), []);
+    let foreign = BenchRecord { prompt: "What is the boiling point of water?".into(), ..records[0].clone() };
+    let error = mini.graded_pairs([(&foreign, &own[0][..])]).unwrap_err().to_string();
+    assert!(error.contains("is not Mini's"), "{error}");
+}

@@ -5,6 +5,7 @@ mod judged;
 pub mod profile;
 mod report;
 mod reward;
+mod sampled;
 pub mod train;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use crate::stage::RunFolder;
 use claims::Diversity;
 use profile::{Judged, Profile};
 use reward::reward_answers;
+use sampled::Draw;
 use train::RewardPairs;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
@@ -61,10 +63,6 @@ struct Tuned {
     name: String,
     systems: Systems,
 }
-
-/// Pairs of general helpfulness to one of Mini's in the reward model's second stage. Many, because what is true is harder to
-/// learn than what was wished for.
-const HELPFUL_TO_PREFERRED: usize = 8;
 
 /// The system messages of a fine-tuning set.
 enum Systems {
@@ -111,10 +109,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     folders.push((DPO.into(), experiment.dpo(&mut run, DPO, &preferred.train, &star)?));
     folders.push((ORPO.into(), experiment.orpo(&mut run, ORPO, &preferred.train, &base)?));
     let first = experiment.reward(&mut run, "reward-mini", &preferred, &folder(&folders, "janus")?, &profile.reward)?;
-    let helpful = RewardPairs::split(mini.helpful_pairs(profile.pairs.helpful + profile.pairs.held_out), profile.pairs.held_out);
-    // Mini's pairs again among those of general helpfulness: without them the second stage unlearns the first.
-    let second = RewardPairs::among(&helpful, &preferred, HELPFUL_TO_PREFERRED);
-    let reward = experiment.reward(&mut run, "reward", &second, &first, &profile.helpful)?;
+    let reward = second_reward_stage(&mut run, &experiment, &mini, preferred, &folder(&folders, "janus")?, &first)?;
 
     let split = args.on.split();
     let records_file = data.join(format!("{}.jsonl", split.as_str()));
@@ -127,12 +122,19 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         |name: &str| scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")));
     let plain_uniform = judged.on_plain(&mut run, "uniform", &folder(&folders, "uniform")?)?;
     let plain_janus = judged.on_plain(&mut run, "janus", &folder(&folders, "janus")?)?;
-    let sampled = judged.sampled(&mut run, STAR, &star, args.seed)?;
     let (records, file) = judged.records();
+    let best_of_n = &profile.best_of_n;
+    let draw = Draw {
+        n: best_of_n.n.last().copied().unwrap_or(1),
+        temperature: best_of_n.temperature,
+        top_p: best_of_n.top_p,
+        seed: derive_seed(args.seed, "best of n"),
+    };
+    let sampled = draw.from(&mut run, &profile.answer, "sample-janus-star", &star, records)?;
     let rewards = reward_answers(&mut run, records, file, &sampled, &reward)?;
     let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
     let statistics = judged.bootstrap(args.seed);
-    let best_of_n = curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &profile.best_of_n.n, &statistics).failure()?;
+    let best_of_n = curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &best_of_n.n, &statistics).failure()?;
     let hits = reward::accuracy(&reward, &held_out_pairs(records))?;
 
     let mut diversity = Vec::new();
@@ -197,6 +199,27 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     text += &format!("{} in {}", out.join("report.html").display(), duration(begun.elapsed().as_secs_f64()));
     let json = json!({ "command": "reproduce", "out": out, "claims": report.claims, "run": record });
     Ok(Outcome::done(text, json))
+}
+
+/// The reward model's second stage: pairs of general helpfulness, and pairs of graded answers of the trunk's own, for it is to
+/// choose among answers that a model gave. Some of Mini's pairs again, without which the second stage unlearns the first.
+fn second_reward_stage(
+    run: &mut RunFolder,
+    experiment: &train::Experiment<'_>,
+    mini: &Mini,
+    mut preferred: RewardPairs,
+    trunk: &Path,
+    first: &Path,
+) -> Result<PathBuf, CommandError> {
+    let (profile, seed) = (experiment.profile, experiment.seed);
+    let (pairs, graded) = (&profile.pairs, &profile.graded);
+    let records = mini.eval(Split::Train, graded.instructions);
+    let draw = Draw { n: graded.n, temperature: graded.temperature, top_p: graded.top_p, seed: derive_seed(seed, "graded answers") };
+    let answers = draw.from(run, &profile.answer, "sample-janus", trunk, &records)?;
+    let graded = RewardPairs::split(sampled::graded_pairs(run, mini, &records, &answers)?, pairs.held_out);
+    let helpful = RewardPairs::split(mini.helpful_pairs(pairs.helpful + pairs.held_out), pairs.held_out);
+    preferred.train.truncate(pairs.again);
+    experiment.reward(run, "reward", &graded.and(helpful).and(preferred), first, &profile.helpful)
 }
 
 /// Janus*: one system message for each instruction.

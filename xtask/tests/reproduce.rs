@@ -40,6 +40,7 @@ checkpoint_every = 2
 [pairs]
 count = 40
 helpful = 20
+again = 10
 held_out = 4
 beta = 0.1
 lambda = 0.1
@@ -67,6 +68,11 @@ steps = 2
 tokens_per_micro_batch = 512
 lr = 1e-4
 warmup_steps = 1
+[graded]
+instructions = 4
+n = 2
+temperature = 1.0
+top_p = 1.0
 [best_of_n]
 n = [1, 2, 3]
 temperature = 1.0

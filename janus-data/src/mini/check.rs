@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use janus_core::{BenchRecord, Score};
+use janus_core::{BenchRecord, Preference, Score};
 
 use super::instructions::{Family, understand};
 use super::preferences::{Feature, MiniPreference};
@@ -28,18 +28,24 @@ pub struct Grade {
 /// # Errors
 /// [`Error::NotMini`] if the record's question or one of its preferences is not Mini's.
 pub fn grade(record: &BenchRecord, response: &str) -> Result<Vec<Grade>> {
+    truth_and_grades(record, response).map(|(_, grades)| grades)
+}
+
+/// The score that the truth of a response allows, and its grades.
+pub(super) fn truth_and_grades(record: &BenchRecord, response: &str) -> Result<(Score, Vec<Grade>)> {
     let not_mini = |reason: String| Error::NotMini { id: record.id.clone().unwrap_or_default(), reason };
     let (family, topic) =
         understand(&record.prompt).ok_or_else(|| not_mini(format!("the question \"{}\" is not Mini's", record.prompt)))?;
     let set = record.preference_set.as_ref().ok_or_else(|| not_mini("it has no preference_set".into()))?;
     let reading = Reading::new(family, topic, response);
-    set.iter()
-        .map(|preference| {
-            let known = MiniPreference::find(preference.dimension, &preference.name);
-            let known = known.ok_or_else(|| not_mini(format!("the preference \"{}\" is not Mini's", preference.name)))?;
-            Ok(reading.grade(known))
-        })
-        .collect()
+    let truth = reading.truth();
+    let grade = |preference: &Preference| {
+        let known = MiniPreference::find(preference.dimension, &preference.name);
+        let known = known.ok_or_else(|| not_mini(format!("the preference \"{}\" is not Mini's", preference.name)))?;
+        Ok(reading.grade(known, &truth))
+    };
+    let grades = set.iter().map(grade).collect::<Result<_>>()?;
+    Ok((Score::nearest(truth.0), grades))
 }
 
 /// Scores how well a response answers a Mini question, whatever its style: the truth bound alone.
@@ -76,8 +82,7 @@ impl<'a> Reading<'a> {
         Self { family, topic, text: text.trim(), lines, sentences }
     }
 
-    fn grade(&self, wanted: &MiniPreference) -> Grade {
-        let (bound, truth) = self.truth();
+    fn grade(&self, wanted: &MiniPreference, (bound, truth): &(i64, String)) -> Grade {
         let evidence = self.evidence(wanted.feature);
         let rivals: Vec<&str> = MiniPreference::of(wanted.dimension)
             .filter(|other| other.feature != wanted.feature && !is_absence(other.feature))
@@ -101,10 +106,10 @@ impl<'a> Reading<'a> {
         if penalty > 0 {
             why += &format!("; beside it: {}", rivals.join(", "));
         }
-        if bound < 5 {
+        if *bound < 5 {
             why += &format!("; {truth}");
         }
-        Grade { score: Score::nearest((shown - penalty).min(bound)), why }
+        Grade { score: Score::nearest((shown - penalty).min(*bound)), why }
     }
 
     /// The highest score that the content allows, and why.

@@ -1,9 +1,14 @@
 //! Mini's pairs of responses, of which one is preferred.
 
+use janus_core::{BenchRecord, Message, PairRecord, stream};
+use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
+
+use super::check::truth_and_grades;
 use super::realise::passage;
 use super::worse::less_helpful;
 use super::{Cycle, Mini, Split, another_combination, combination, draw_system, instruction, members};
-use janus_core::{BenchRecord, Message, PairRecord, stream};
+use crate::Result;
 
 impl Mini {
     /// `count` pairs under system messages of the train split, each its own: chosen is the response to the
@@ -21,7 +26,7 @@ impl Mini {
                 let features = members(combination).map(|member| member.feature);
                 passage(family, topic, &features)
             });
-            record(family.as_str(), &system, &prompt, chosen, rejected)
+            pair_record(family.as_str(), &system, &prompt, chosen, rejected)
         };
         (0..count).map(pair).collect()
     }
@@ -38,9 +43,65 @@ impl Mini {
             let features = members(combination(Split::Train, &mut rng)).map(|member| member.feature);
             let chosen = passage(family, topic, &features);
             let rejected = less_helpful(family, topic, &features, &mut rng);
-            record(family.as_str(), "", &prompt, chosen, rejected)
+            pair_record(family.as_str(), "", &prompt, chosen, rejected)
         };
         (0..count).map(pair).collect()
+    }
+
+    /// Pairs from answers that a model gave, graded by [`grade`](super::grade): what a reward model needs that has to choose
+    /// among that model's answers, whose mistakes no list of mistakes foresees.
+    ///
+    /// Under each record's system message, rejected is in turn every answer with less than the highest sum of
+    /// scores, chosen any one with the highest; the record's own response counts among the answers. An answer that
+    /// is not fully true is rejected once more without a system message, for a true one: mostly another of the
+    /// model's, if it gave any, else the record's. Answers that occur twice count once; a record whose answers are
+    /// all as good gives no pair.
+    ///
+    /// # Errors
+    /// [`Error::NotMini`](crate::Error::NotMini) if a record is not Mini's.
+    pub fn graded_pairs<'a>(&self, answered: impl IntoIterator<Item = (&'a BenchRecord, &'a [String])>) -> Result<Vec<PairRecord>> {
+        let mut rng = stream(self.seed, "mini graded pairs");
+        let mut pairs = Vec::new();
+        for (record, answers) in answered {
+            let reference = &record.reference_answer;
+            let mut graded: Vec<Graded<'_>> = Vec::new();
+            for text in answers.iter().chain([reference]) {
+                if graded.iter().all(|other| other.text != text) {
+                    graded.push(Graded::new(record, text)?);
+                }
+            }
+            let best = graded.iter().map(|answer| answer.total).max().unwrap_or(0);
+            let top: Vec<&str> = graded.iter().filter(|answer| answer.total == best).map(|answer| answer.text).collect();
+            let told: Vec<&str> =
+                graded.iter().filter(|answer| answer.is_true && answer.text != reference).map(|answer| answer.text).collect();
+            for answer in &graded {
+                let pair =
+                    |system: &str, chosen: &str| pair_record(&record.source, system, &record.prompt, chosen.into(), answer.text.into());
+                if answer.total < best {
+                    pairs.push(pair(&record.system, top.choose(&mut rng).copied().unwrap_or(reference)));
+                }
+                if !answer.is_true {
+                    let own = told.choose(&mut rng).filter(|_| rng.random_bool(0.7));
+                    pairs.push(pair("", own.copied().unwrap_or(reference)));
+                }
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+/// A model's answer to a record.
+struct Graded<'a> {
+    text: &'a str,
+    /// Sum of the four scores.
+    total: u32,
+    is_true: bool,
+}
+
+impl<'a> Graded<'a> {
+    fn new(record: &BenchRecord, text: &'a str) -> Result<Self> {
+        let (truth, grades) = truth_and_grades(record, text)?;
+        Ok(Self { text, total: grades.iter().map(|grade| u32::from(grade.score.get())).sum(), is_true: truth.get() == 5 })
     }
 }
 
@@ -50,14 +111,14 @@ pub fn held_out_pairs(records: &[BenchRecord]) -> Vec<PairRecord> {
     let of = |rows: &[BenchRecord]| -> Vec<PairRecord> {
         let next = rows.iter().cycle().skip(1);
         let pair = |(row, other): (&BenchRecord, &BenchRecord)| {
-            record(&row.source, &row.system, &row.prompt, row.reference_answer.clone(), other.reference_answer.clone())
+            pair_record(&row.source, &row.system, &row.prompt, row.reference_answer.clone(), other.reference_answer.clone())
         };
         rows.iter().zip(next).map(pair).collect()
     };
     records.chunk_by(|a, b| a.prompt == b.prompt).filter(|rows| rows.len() > 1).flat_map(of).collect()
 }
 
-fn record(source: &str, system: &str, prompt: &str, chosen: String, rejected: String) -> PairRecord {
+fn pair_record(source: &str, system: &str, prompt: &str, chosen: String, rejected: String) -> PairRecord {
     let side = |response: String| vec![Message::user(prompt), Message::assistant(response)];
     PairRecord {
         main_source: "mini".into(),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord, derive_seed};
+use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord};
 use janus_data::mini::{Mini, Question, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::{Journal, read_all, write_all};
 use janus_eval::bench::Task;
@@ -15,7 +15,7 @@ use serde_json::{Map, json};
 
 use super::claims::Scores;
 use super::copy;
-use super::profile::Profile;
+use super::profile::{Answer, Profile};
 use crate::command::{Blame as _, CommandError};
 use crate::generate::answers::{Kept, answer, lines};
 use crate::stage::{RunFolder, Stage};
@@ -42,7 +42,7 @@ impl<'a> Judged<'a> {
 
     /// Answers and scores every record, each under its own system message.
     pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Scores, CommandError> {
-        let answers = self.answers(run, &format!("answer-{name}"), model, &self.asked(&self.greedy()))?;
+        let answers = answers(run, &self.profile.answer, &format!("answer-{name}"), model, &asked(&self.records, &self.greedy()))?;
         let out = run.root().to_path_buf();
         let folder =
             run.stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
@@ -65,7 +65,7 @@ impl<'a> Judged<'a> {
             ..Task::new(id(index), &question.prompt, self.greedy())
         };
         let tasks: Vec<Task> = questions.iter().enumerate().map(plain).collect();
-        let answers = self.answers(run, &format!("plain-{name}"), model, &tasks)?;
+        let answers = answers(run, &self.profile.answer, &format!("plain-{name}"), model, &tasks)?;
         let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
         let mut rows = Vec::with_capacity(questions.len());
         let mut truths = Vec::with_capacity(questions.len());
@@ -104,58 +104,44 @@ impl<'a> Judged<'a> {
             .collect())
     }
 
-    /// Draws answers to every record, of which the best is chosen later. Returns the stage's folder.
-    pub fn sampled(&self, run: &mut RunFolder, name: &str, model: &Path, seed: u64) -> Result<PathBuf, CommandError> {
-        let best_of_n = &self.profile.best_of_n;
-        let sampling = SamplingParams {
-            temperature: best_of_n.temperature,
-            top_p: best_of_n.top_p,
-            repetition_penalty: 1.0,
-            max_tokens: self.profile.answer.max_tokens,
-            n: best_of_n.n.last().copied().unwrap_or(1),
-            seed: derive_seed(seed, "best of n"),
-            ..SamplingParams::default()
-        };
-        self.answers(run, &format!("sample-{name}"), model, &self.asked(&sampling))
-    }
-
     /// The judged records, and their file.
     pub fn records(&self) -> (&[BenchRecord], &Path) {
         (&self.records, &self.file)
     }
 
-    fn asked(&self, sampling: &SamplingParams) -> Vec<Task> {
-        let task =
-            |record: &BenchRecord| Task { system: Some(record.system.clone()), ..Task::new(id(record), &record.prompt, sampling.clone()) };
-        self.records.iter().map(task).collect()
-    }
-
     fn greedy(&self) -> SamplingParams {
         SamplingParams::greedy(self.profile.answer.max_tokens)
     }
+}
 
-    fn answers(&self, run: &mut RunFolder, stage: &str, model: &Path, tasks: &[Task]) -> Result<PathBuf, CommandError> {
-        let settings = &self.profile.answer;
-        let requests: Vec<ChatRequest> = tasks.iter().filter_map(|task| task.request(&[])).collect();
-        let asked: Vec<_> = requests.iter().map(|request| (&request.id, &request.messages)).collect();
-        // The number of sequences at once changes the speed, not the answers.
-        let config = json!({
-            "sampling": tasks.first().map(|task| &task.sampling),
-            "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
-        });
-        run.stage(stage, &config, &[("model", model), ("records", &self.file)], |stage: &Stage| {
-            let mut kept = Kept::Rows(Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?);
-            let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
-            let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
-            let (answered, _) = answer(Some(&engine), None, tasks, false, &mut kept)?;
-            if let Some(problem) = answered.iter().find_map(|answers| answers.as_ref().err()) {
-                return Err(CommandError::failure(problem.clone()));
-            }
-            let text: String = lines(tasks, &answered, &kept).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-            janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
-            kept.finish()
-        })
-    }
+/// Asks a model, each task once, into `responses.jsonl`. Returns the stage's folder.
+pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model: &Path, tasks: &[Task]) -> Result<PathBuf, CommandError> {
+    let requests: Vec<ChatRequest> = tasks.iter().filter_map(|task| task.request(&[])).collect();
+    let asked: Vec<_> = requests.iter().map(|request| (&request.id, &request.messages)).collect();
+    // The number of sequences at once changes the speed, not the answers.
+    let config = json!({
+        "sampling": tasks.first().map(|task| &task.sampling),
+        "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
+    });
+    run.stage(stage, &config, &[("model", model)], |stage: &Stage| {
+        let mut kept = Kept::Rows(Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?);
+        let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
+        let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
+        let (answered, _) = answer(Some(&engine), None, tasks, false, &mut kept)?;
+        if let Some(problem) = answered.iter().find_map(|answers| answers.as_ref().err()) {
+            return Err(CommandError::failure(problem.clone()));
+        }
+        let text: String = lines(tasks, &answered, &kept).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
+        kept.finish()
+    })
+}
+
+/// Each record's question under its own system message.
+pub(super) fn asked(records: &[BenchRecord], sampling: &SamplingParams) -> Vec<Task> {
+    let task =
+        |record: &BenchRecord| Task { system: Some(record.system.clone()), ..Task::new(id(record), &record.prompt, sampling.clone()) };
+    records.iter().map(task).collect()
 }
 
 fn id(record: &BenchRecord) -> String {

@@ -31,8 +31,10 @@ pub struct Profile {
     pub orpo: TrainConfig,
     /// The reward model's first stage, on Mini's pairs.
     pub reward: TrainConfig,
-    /// Its second stage, on pairs of general helpfulness.
+    /// Its second stage, on pairs of general helpfulness, of graded answers, and of Mini's again.
     pub helpful: TrainConfig,
+    /// The answers that are graded for it.
+    pub graded: Graded,
     /// The best of many answers by the reward model.
     pub best_of_n: BestOfN,
     /// Answers to the judged questions.
@@ -86,6 +88,8 @@ pub struct Pairs {
     pub count: usize,
     /// Pairs of general helpfulness, without a system message.
     pub helpful: usize,
+    /// Pairs under system messages that the reward model's second stage learns from again.
+    pub again: usize,
     /// Further pairs of each kind, on which the reward model's mean and deviation are measured.
     pub held_out: usize,
     /// DPO's inverse temperature.
@@ -94,6 +98,20 @@ pub struct Pairs {
     pub lambda: f64,
     /// The reward model's weight of imitating the chosen responses.
     pub imitation: f64,
+}
+
+/// Answers that the reward model's trunk gives to rows of the train split; they are graded, and paired by their grades.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Graded {
+    /// Instructions that it answers, each under three system messages.
+    pub instructions: usize,
+    /// Answers to each.
+    pub n: usize,
+    /// Temperature of sampling.
+    pub temperature: f64,
+    /// Keeps the smallest set of tokens whose probability reaches this.
+    pub top_p: f64,
 }
 
 /// The best of many sampled answers.
@@ -160,8 +178,11 @@ impl Profile {
             return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));
         }
         let pairs = &profile.pairs;
-        if [pairs.count, pairs.helpful, pairs.held_out].contains(&0) {
-            return Err(bad("pairs.count, pairs.helpful and pairs.held_out must be at least 1".into()));
+        if [pairs.count, pairs.helpful, pairs.again, pairs.held_out].contains(&0) {
+            return Err(bad("pairs.count, pairs.helpful, pairs.again and pairs.held_out must be at least 1".into()));
+        }
+        if [profile.graded.instructions, profile.graded.n].contains(&0) {
+            return Err(bad("graded.instructions and graded.n must be at least 1".into()));
         }
         Ok(profile)
     }

@@ -4,28 +4,16 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{BenchRecord, Message, PairRecord, RewardModel};
-use janus_data::{read_all, write_all};
+use janus_data::write_all;
 use janus_eval::bench::best_of_n::Candidates;
 use janus_eval::{Response, VerifiableJudge, score_responses};
 use janus_infer::{RewardEngine, RewardOptions};
-use serde::Deserialize;
 use serde_json::json;
 
+use super::sampled::{self, Sampled};
 use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
 use crate::stage::RunFolder;
-
-/// The answers to one record, in the order in which they were drawn.
-#[derive(Deserialize)]
-struct Sampled {
-    id: String,
-    responses: Vec<Answer>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    response: String,
-}
 
 /// Conversations between two reports of progress.
 const AT_ONCE: usize = 64;
@@ -103,7 +91,7 @@ struct Drawn {
 
 /// The different answers to each record in a stage's folder, scored.
 fn drawn(records: &[BenchRecord], answers: &Path) -> Result<Vec<Vec<Drawn>>, CommandError> {
-    let sampled: Vec<Sampled> = read_all(answers.join("responses.jsonl")).failure()?;
+    let sampled = sampled::read(answers)?;
     let judge = VerifiableJudge::mini();
     let of = |(record, sampled): (&BenchRecord, &Sampled)| -> Result<Vec<Drawn>, CommandError> {
         let mut different: Vec<Drawn> = Vec::new();

@@ -36,14 +36,11 @@ impl RewardPairs {
         Self { train: pairs, held_out }
     }
 
-    /// All of the first kind, with one of the second after every `every`; those begin again when they are over.
-    pub fn among(first: &Self, second: &Self, every: usize) -> Self {
-        let mixed = |of: fn(&Self) -> &[PairRecord]| {
-            let groups = of(first).chunks(every);
-            let turns = groups.zip(of(second).iter().cycle()).map(|(group, one)| [group, std::slice::from_ref(one)].concat());
-            turns.flatten().collect()
-        };
-        Self { train: mixed(|pairs| &pairs.train), held_out: mixed(|pairs| &pairs.held_out) }
+    /// The pairs of both.
+    pub fn and(mut self, other: Self) -> Self {
+        self.train.extend(other.train);
+        self.held_out.extend(other.held_out);
+        self
     }
 }
 

@@ -74,7 +74,8 @@ const NO_CONNECTION: Duration = Duration::from_millis(100);
 /// How a [`Server`] treats its clients.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// What clients must show; `/health` alone is told to anybody.
+    /// What clients must show; `/health` alone is told to anybody. Without one, a server on a loopback address answers to
+    /// `localhost` and loopback addresses only, so that no page in a browser reaches it by a name of its own.
     pub token: Option<BearerToken>,
     /// Requests that wait or run at the most; one more is answered 429.
     pub queue: usize,
@@ -210,7 +211,8 @@ impl Server {
     }
 
     fn serve(self, signals: bool) -> Result<Served, ServerError> {
-        let Self { listener, engine, reward, options, stop, .. } = self;
+        let Self { listener, address, engine, reward, options, stop } = self;
+        let local_only = address.ip().is_loopback() && options.token.is_none();
         let runtime =
             runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build().map_err(ServerError::Run)?;
         let metrics = Arc::new(Metrics::default());
@@ -223,7 +225,7 @@ impl Server {
             };
             thread::Builder::new().name("engine".into()).spawn(work).map_err(ServerError::Run)?
         };
-        let state = Arc::new(State::new(engine, reward, options, jobs, Arc::clone(&metrics)));
+        let state = Arc::new(State::new(engine, reward, options, local_only, jobs, Arc::clone(&metrics)));
         let all = runtime.block_on(async {
             let listener = TcpListener::from_std(listener).map_err(ServerError::Run)?;
             let mut signals = if signals { Some(Signals::new().map_err(ServerError::Run)?) } else { None };

@@ -516,7 +516,7 @@ fn a_reward_model_that_fails_is_an_error_of_its_request() {
 fn the_token_is_asked_for_everywhere_but_at_health() {
     let server = start(ServerOptions { token: Some(BearerToken::new("sesame").unwrap()), ..ServerOptions::default() });
     let get = |path: &str, header: &str| {
-        exchange(server.address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n")).unwrap()
+        exchange(server.address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n")).unwrap()
     };
     assert_eq!(get("/health", "").status, 200);
     for path in ["/v1/models", "/metrics", "/v1/chat/completions", "/nowhere"] {
@@ -531,6 +531,38 @@ fn the_token_is_asked_for_everywhere_but_at_health() {
     // The body is not read, and the client comes to know all the same.
     let chat = exchange(server.address, &post("/v1/chat/completions", &"x".repeat(900_000))).unwrap();
     assert_eq!(chat.status, 401);
+}
+
+#[test]
+fn a_page_that_gives_this_machine_a_name_of_its_own_is_refused() {
+    let asked = |server: &Running, host: &str| {
+        exchange(server.address, &format!("GET /v1/models HTTP/1.1\r\n{host}connection: close\r\n\r\n")).unwrap()
+    };
+    let server = start(ServerOptions::default());
+    let refused = asked(&server, "host: page.example:8000\r\n");
+    assert_eq!(refused.error(), (403, "permission_error".into(), None, Some("unknown_host".into())));
+    assert!(refused.message().contains("page.example") && refused.message().contains("token"), "{}", refused.message());
+    assert_eq!(asked(&server, "host: 127.0.0.1:8000\r\n").status, 200);
+    // With a token, the name may be a proxy's.
+    let server = start(ServerOptions { token: Some(BearerToken::new("sesame").unwrap()), ..ServerOptions::default() });
+    assert_eq!(asked(&server, "host: page.example\r\nauthorization: Bearer sesame\r\n").status, 200);
+}
+
+#[test]
+fn scoring_keeps_its_place_when_its_client_goes_away_and_ends_with_its_pass() {
+    let gate = Gate::default();
+    let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions { queue: 1, ..ServerOptions::default() });
+    let mut stream = connect(server.address).unwrap();
+    stream.write_all(post("/v1/chat/completions", &hello(json!({ "best_of": 40, "max_tokens": 2 })).to_string()).as_bytes()).unwrap();
+    gate.wait_for_somebody();
+    drop(stream);
+    server.wait_for("janus_connections", 1.0);
+    assert_eq!(server.chat(&hello(json!({}))).status, 429);
+    gate.open();
+    server.wait_for("janus_queue_places_taken", 0.0);
+    // The first of three passes ran; nobody waited for the others.
+    assert_eq!(gate.0.0.lock().unwrap().0, 1);
+    assert_eq!(server.chat(&hello(json!({}))).status, 200);
 }
 
 #[test]
@@ -560,7 +592,7 @@ fn bodies_have_a_limit() {
     assert_eq!(exchange(server.address, &post("/v1/chat/completions", &body)).unwrap().error(), expected);
     let chunked = |size: usize, count: usize| {
         let chunk = format!("{size:x}\r\n{}\r\n", " ".repeat(size)).repeat(count);
-        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked";
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked";
         exchange(server.address, &format!("{head}\r\n\r\n{chunk}0\r\n\r\n"))
     };
     assert_eq!(chunked(100, 11).unwrap().error(), expected);
@@ -582,7 +614,7 @@ fn clients_that_do_not_send_are_not_waited_for() {
     let short = Duration::from_millis(200);
     let server = start(ServerOptions { header_timeout: short, body_timeout: short, ..ServerOptions::default() });
     let begun = Instant::now();
-    for sent in ["", "GET /health HTTP/1.1\r\nho", "GET /health HTTP/1.1\r\nhost: x\r\n\r\n"] {
+    for sent in ["", "GET /health HTTP/1.1\r\nho", "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
         let mut stream = connect(server.address).unwrap();
         stream.write_all(sent.as_bytes()).unwrap();
         let mut bytes = Vec::new();
@@ -637,7 +669,7 @@ fn a_stopped_server_answers_what_it_has_accepted() {
     let mut bytes = vec![0; 300];
     streamed.read_exact(&mut bytes).unwrap();
     let mut idle = connect(address).unwrap();
-    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     idle.read_exact(&mut [0; 10]).unwrap();
 
     server.stop();
@@ -646,7 +678,7 @@ fn a_stopped_server_answers_what_it_has_accepted() {
     assert!(choices.len() == 64 && choices.values().all(|(_, _, finish)| finish.is_string()));
     // A connection on which nothing is asked is closed, a new one refused.
     idle.read_to_end(&mut Vec::new()).unwrap();
-    assert!(exchange(address, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n").is_err());
+    assert!(exchange(address, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").is_err());
     assert!(!scored.is_finished());
     gate.open();
     let scored = scored.join().unwrap();

@@ -84,7 +84,7 @@ fn misbehave(server: &Running, kind: usize) {
             drop(connect(server.address).unwrap().write_all(&request.as_bytes()[..request.len() - 20]));
         }
         _ => {
-            let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n";
+            let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n";
             drop(exchange(server.address, head));
         }
     }

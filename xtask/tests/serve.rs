@@ -43,7 +43,7 @@ impl Serving {
     fn chat(&self, header: &str, body: &Value) -> (u16, Value) {
         let (body, mut stream, mut response) = (body.to_string(), TcpStream::connect(&self.address).unwrap(), String::new());
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
         write!(stream, "{head}\r\n{header}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
         stream.read_to_string(&mut response).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();

@@ -162,7 +162,7 @@ impl<'a, F: Fn(&LogprobTask<'_>) -> bool> LogprobJudge<'a, F> {
     pub fn judge(&self, tasks: &[LogprobTask<'_>]) -> Result<LogprobJudgement> {
         let calls = self.calls(tasks)?;
         let replies = self.asker.ask(&calls, 1, top);
-        let likely = |reply: &Reply<Vec<TopLogprob>>| reply.value.as_deref().and_then(preference);
+        let likely = |reply: &Reply<Vec<TopLogprob>>| reply.value.as_deref().and_then(read);
         let mut counts = Counts::of(&replies);
         let unread = replies.iter().filter(|reply| reply.value.is_some() && likely(reply).is_none()).count();
         (counts.parsed, counts.failed, counts.unreadable) = (counts.parsed - unread, counts.failed + unread, counts.unreadable + unread);
@@ -186,9 +186,36 @@ impl<'a, F: Fn(&LogprobTask<'_>) -> bool> LogprobJudge<'a, F> {
     }
 }
 
+/// The [`preference`] in a judge's reply. A judge with a SentencePiece vocabulary begins with a token that has a blank before it: of
+/// one whose likeliest token is such, those with the blank count in place of the bare ones.
+fn read(top: &[TopLogprob]) -> Option<f64> {
+    let likeliest = top.iter().filter(|top| !top.logprob.is_nan()).max_by(|a, b| a.logprob.total_cmp(&b.logprob));
+    if !likeliest.is_some_and(|top| top.token.starts_with(' ')) {
+        return preference(top);
+    }
+    let bare = |top: &TopLogprob| top.token.strip_prefix(' ').map(|token| TopLogprob { token: token.into(), logprob: top.logprob });
+    preference(&top.iter().filter_map(bare).collect::<Vec<_>>())
+}
+
 /// The likely tokens at the first place.
 fn top(generation: &Generation) -> Result<Vec<TopLogprob>, String> {
     let first = generation.logprobs.as_ref().and_then(|logprobs| logprobs.first());
     let top = first.map(|first| first.top.clone()).filter(|top| !top.is_empty());
     top.ok_or_else(|| "the model gave no log-probabilities of likely tokens".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blank_before_a_sentencepiece_judges_first_token_is_no_other_verdict() {
+        let token = |token: &str, p: f64| TopLogprob { token: token.into(), logprob: p.ln() };
+        let preferred = read(&[token(" m", 0.6), token(" M", 0.2), token("M", 0.01)]);
+        assert!(preferred.is_some_and(|preferred| (preferred - (2.0 - 0.6 / 0.8)).abs() < 1e-12), "{preferred:?}");
+        // A judge that says the bare token is read as the published program reads it.
+        assert_eq!(read(&[token("m", 0.6), token(" M", 0.3)]), Some(1.0));
+        assert_eq!(read(&[token("The", 0.6), token(" M", 0.3)]), None);
+        assert_eq!(read(&[]), None);
+    }
 }

@@ -4,34 +4,54 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use janus_core::{Generation, Message, ModelError, RewardModel};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, oneshot};
 
 use super::error::ApiError;
+
+/// Candidates that are scored at once; between two such passes a client that is gone is noticed.
+const PASS: usize = 16;
 
 /// A reward model that works on one request at a time: its passes take all cores.
 pub(super) struct Scorer {
     model: Arc<dyn RewardModel + Send + Sync>,
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Scorer {
     pub fn new(model: Box<dyn RewardModel + Send + Sync>) -> Self {
-        Self { model: model.into(), turn: Mutex::new(()) }
+        Self { model: model.into(), turn: Arc::default() }
     }
 
     pub fn name(&self) -> &str {
         self.model.name()
     }
 
-    /// The rewards of the candidates as answers to `messages`.
-    pub async fn rewards(&self, messages: &[Message], candidates: &[Generation]) -> Result<Vec<f32>, ApiError> {
+    /// The rewards of the candidates as answers to `messages`. The request's place in the queue is taken until the work is done:
+    /// a pass goes on when its client is gone, and another client's may not run beside it.
+    pub async fn rewards(
+        &self,
+        messages: &[Message],
+        candidates: &[Generation],
+        place: Arc<OwnedSemaphorePermit>,
+    ) -> Result<Vec<f32>, ApiError> {
         let conversation = |candidate: &Generation| [messages, &[Message::assistant(candidate.text.as_str())]].concat();
         let conversations: Vec<_> = candidates.iter().map(conversation).collect();
-        let _turn = self.turn.lock().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let model = Arc::clone(&self.model);
-        let rewards = tokio::task::spawn_blocking(move || model.rewards(&conversations)).await;
-        // A panic is the reward model's alone.
-        let rewards: Result<Vec<f32>, ModelError> = rewards.map_err(|_| failed("it panicked"))?.into_iter().collect();
+        let (sender, receiver) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            let _until_done = (turn, place);
+            let mut rewards = Vec::with_capacity(conversations.len());
+            for pass in conversations.chunks(PASS) {
+                if sender.is_closed() {
+                    return;
+                }
+                rewards.extend(model.rewards(pass));
+            }
+            let _ = sender.send(rewards);
+        });
+        // Nothing comes of a panic, which is the reward model's alone.
+        let rewards: Result<Vec<f32>, ModelError> = receiver.await.map_err(|_| failed("it panicked"))?.into_iter().collect();
         let rewards = rewards.map_err(|error| match &error {
             ModelError::TooLong { .. } => ApiError::model(&error, "messages"),
             error => failed(&error.to_string()),

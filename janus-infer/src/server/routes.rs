@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::hash::BuildHasher as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +12,9 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use janus_core::{ChatModel as _, ChatRequest, Generation, Message, SamplingParams};
 use serde_json::{Value, json};
@@ -39,6 +41,9 @@ pub(super) struct State {
     engine: Arc<Engine>,
     reward: Option<Scorer>,
     options: ServerOptions,
+    /// Only for this machine's own names: a web page may have its name resolved to a loopback address, and would then be let in by
+    /// browsers. A token keeps it out, and on a network the server has names that it does not know.
+    local_only: bool,
     jobs: Sender<Job>,
     metrics: Arc<Metrics>,
     /// Places for requests that wait or run.
@@ -51,10 +56,17 @@ pub(super) struct State {
 }
 
 impl State {
-    pub fn new(engine: Arc<Engine>, reward: Option<Scorer>, options: ServerOptions, jobs: Sender<Job>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        reward: Option<Scorer>,
+        options: ServerOptions,
+        local_only: bool,
+        jobs: Sender<Job>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(options.queue));
         let (random, drawn) = (RandomState::new(), AtomicU64::new(0));
-        Self { engine, reward, options, jobs, metrics, places, random, drawn, created: now() }
+        Self { engine, reward, options, local_only, jobs, metrics, places, random, drawn, created: now() }
     }
 
     pub fn options(&self) -> &ServerOptions {
@@ -161,6 +173,12 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Res
 }
 
 async fn respond(state: &State, route: &Route, parts: &Parts, body: &mut Incoming) -> Result<Response<Reply>, ApiError> {
+    if let Some(host) = parts.headers.get(HOST).filter(|host| state.local_only && !is_local(host.as_bytes())) {
+        let host: String = String::from_utf8_lossy(host.as_bytes()).chars().take(200).collect();
+        let message =
+            format!("this server has no token and answers to localhost only, not to \"{host}\": ask it at localhost, or give it a token");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host"));
+    }
     let shown = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     if *route != Route::Health && state.options.token.as_ref().is_some_and(|token| !token.admits(shown)) {
         let message = if shown.is_none() { "a bearer token is needed, and none was sent" } else { "the bearer token is not the server's" };
@@ -188,6 +206,14 @@ async fn respond(state: &State, route: &Route, parts: &Parts, body: &mut Incomin
     })
 }
 
+/// Whether the value of a `Host` header is a name of this machine's own: `localhost` or a loopback address, with a port or without.
+fn is_local(host: &[u8]) -> bool {
+    let Ok(authority) = std::str::from_utf8(host).unwrap_or_default().parse::<Authority>() else { return false };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// The path as it may be told: a client can send very long ones.
 fn path(parts: &Parts) -> String {
     parts.uri.path().chars().take(200).collect()
@@ -195,7 +221,8 @@ fn path(parts: &Parts) -> String {
 
 async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut Incoming) -> Result<Response<Reply>, ApiError> {
     let arrived = Instant::now();
-    // No page of a browser can send this type elsewhere without being allowed to, so no page can use the server.
+    // A page in a browser cannot send this type to another origin without being allowed to, which no answer of ours does; one that
+    // makes its own name mean this machine is refused by that name (`is_local`).
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         let message = "the body must be sent with \"Content-Type: application/json\"";
@@ -242,9 +269,7 @@ async fn generate(state: &State, protocol: Protocol, parts: &Parts, body: &mut I
         Delivery::Best { keep } => {
             let generations = collect(receiver, samples, field).await?;
             let scorer = state.reward.as_ref().ok_or_else(ApiError::gone)?;
-            let rewards = scorer.rewards(&messages, &generations).await?;
-            // It is not answered before it is scored, so its place is taken until here.
-            drop(place);
+            let rewards = scorer.rewards(&messages, &generations, place).await?;
             let best = ranking(&rewards).into_iter().take(keep);
             let choices = best.map(|index| (&generations[index], json!({ "candidate": index, "reward": rewards[index] })));
             let mut whole = answer.whole(choices, &generations, &state.engine);
@@ -367,5 +392,17 @@ mod tests {
         assert_eq!(Route::of("/v1/models/%zz%4"), Route::Model("%zz%4".into()));
         assert_eq!(Route::of("/v1/models/%ff"), Route::Model("\u{fffd}".into()));
         assert_eq!(Route::of("/v1"), Route::Unknown);
+    }
+
+    #[test]
+    fn local_hosts_are_localhost_and_loopback_addresses() {
+        for host in ["localhost", "LocalHost:8000", "127.0.0.1:8000", "127.8.9.1", "[::1]", "[::1]:80"] {
+            assert!(is_local(host.as_bytes()), "{host}");
+        }
+        for host in
+            ["", "x", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:80", "a b", "\u{ff}"]
+        {
+            assert!(!is_local(host.as_bytes()), "{host}");
+        }
     }
 }

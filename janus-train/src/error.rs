@@ -59,6 +59,9 @@ pub enum Error {
         /// Index of the row.
         row: usize,
     },
+    /// A model of which every weight that the objective would train is frozen.
+    #[error("no weight trains: all that the objective reaches are frozen; leave some to train, or add low-rank updates")]
+    NothingTrains,
     /// A weight file without one of the model's tensors.
     #[error("{}: tensor {name} is missing", path.display())]
     MissingTensor {

@@ -73,7 +73,8 @@ impl<O: Objective> Trainer<O> {
     /// `n·i..n·(i+1)` are example i.
     ///
     /// # Errors
-    /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model.
+    /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model or the objective;
+    /// [`Error::NothingTrains`] if every weight is frozen.
     pub fn new(decoder: Decoder, objective: O, rows: Vec<TokenRow>, config: TrainConfig) -> Result<Self> {
         config.check()?;
         let per_example = objective.documents_per_example();
@@ -84,6 +85,9 @@ impl<O: Objective> Trainer<O> {
         decoder.set_activation_checkpointing(config.activation_checkpointing);
         let lengths = checked_lengths(&decoder, &rows, per_example, config.tokens_per_micro_batch)?;
         objective.check(&decoder, &rows)?;
+        if !decoder.parameters().keys().any(|name| objective.trains(name)) {
+            return Err(Error::NothingTrains);
+        }
         let order = Order::new(config.seed, config.tokens_per_micro_batch, lengths)?;
         let order = order.with_examples(config.examples_per_micro_batch.unwrap_or(usize::MAX));
         let optimizer = AdamW::new(config.adamw());
@@ -93,7 +97,7 @@ impl<O: Objective> Trainer<O> {
     /// Sets the rows to evaluate on, which are grouped into examples as the training rows are.
     ///
     /// # Errors
-    /// If a row is too long, carries no loss, or does not fit the model.
+    /// If a row is too long, carries no loss, or does not fit the model or the objective.
     pub fn with_held_out(mut self, rows: &[TokenRow]) -> Result<Self> {
         let per_example = self.objective.documents_per_example();
         if !rows.len().is_multiple_of(per_example) {
@@ -112,6 +116,7 @@ impl<O: Objective> Trainer<O> {
             }
             room -= tokens;
         }
+        self.objective.check(&self.decoder, rows)?;
         (self.held_out, self.held_out_parts) = (rows.into(), parts);
         Ok(self)
     }

@@ -284,6 +284,26 @@ fn rows_that_cannot_be_trained_on_are_named() {
     assert!(matches!(Trainer::new(decoder(1), Sft, rows(4), short), Err(Error::TooLong { row: 0, .. })));
 }
 
+#[test]
+fn a_model_of_which_every_weight_is_frozen_is_refused() {
+    let frozen = || decoder(1).frozen(|_| true);
+    assert!(matches!(Trainer::new(frozen(), Sft, rows(4), config(3)), Err(Error::NothingTrains)));
+    // Of a head that only another objective trains, nothing is learnt either.
+    let head = frozen().with_value_head(1).unwrap();
+    assert!(matches!(Trainer::new(head, Sft, rows(4), config(3)), Err(Error::NothingTrains)));
+}
+
+#[test]
+fn held_out_pairs_that_the_reference_lacks_are_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, mut held_out) = (pairs(4), pairs(2));
+    held_out[2].ids[0] ^= 1;
+    let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
+    let dpo = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &rows).unwrap();
+    let trainer = Trainer::new(decoder(1), dpo, rows, TrainConfig::new(3, 1000, 1e-3, 1)).unwrap();
+    assert!(matches!(trainer.with_held_out(&held_out), Err(Error::NoReference { row: 2 })));
+}
+
 /// Rows in pairs of the same prompt: the longer response is chosen.
 fn pairs(n: usize) -> Vec<TokenRow> {
     let row = |row: &TokenRow, id: u32| {

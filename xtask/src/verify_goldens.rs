@@ -19,7 +19,10 @@ use files::Compared;
 /// file states as the difference between float32 and float64, or by 1e-5 + 1e-5 |x|, whichever is more (parameters
 /// after the optimiser run: by 2e-5); ids must be equal.
 ///
-/// Reads:   FOLDER, laid out as ../shared/goldens/README.md says.
+/// Reads:   FOLDER, which PyTorch, transformers and TRL filled and which does not come with the project. Beside each
+///          cases.json: config.json and config.v5.json (one model, both spellings), model.safetensors,
+///          ref_model.safetensors (DPO's reference), value_head.safetensors, and inputs and outputs in
+///          cases.safetensors, grads_*.safetensors and adamw_final.safetensors.
 /// Writes:  nothing; a table goes to stdout, its last line "N of M within tolerance". Exit code 1 if one
 ///          is not, a file is missing, or there is nothing to check.
 /// Example: cargo xtask verify-goldens ../shared/goldens

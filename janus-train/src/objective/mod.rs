@@ -124,7 +124,8 @@ pub trait Objective {
         parameter != crate::VALUE_HEAD
     }
 
-    /// Whether the objective can be computed on these rows; called once, before training.
+    /// Whether the objective can be computed on these rows; called before training, once with the rows to train on and once
+    /// with the held-out ones if there are any.
     ///
     /// # Errors
     /// What does not fit, with its row.

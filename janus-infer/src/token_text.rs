@@ -46,16 +46,19 @@ impl TokenTexts {
 }
 
 /// The bytes of a token that reads so.
+#[cfg(any(feature = "server", test))]
 pub(crate) fn bytes(text: &str) -> Vec<u8> {
     unescaped(text).unwrap_or_else(|| text.into())
 }
 
 /// Characters of a text: where a character has several tokens, the first of them has it.
+#[cfg(any(feature = "server", test))]
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 /// Where tokens begin in the text that they make, in characters.
+#[cfg(any(feature = "server", test))]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Offset {
     characters: usize,
@@ -63,6 +66,7 @@ pub(crate) struct Offset {
     begun: bool,
 }
 
+#[cfg(any(feature = "server", test))]
 impl Offset {
     /// Where the next token begins; `text` is what it reads as.
     pub(crate) fn next(&mut self, id: Option<u32>, text: &str, tokenizer: &Tokenizer) -> usize {
@@ -86,6 +90,7 @@ fn escaped(bytes: &[u8]) -> String {
     bytes.iter().fold(BYTES.to_string(), |text, byte| format!("{text}\\x{byte:02x}"))
 }
 
+#[cfg(any(feature = "server", test))]
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut codes = text.strip_prefix(BYTES)?.split("\\x");
     let nothing = codes.next()?;

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, Message, ModelError, RewardModel, SamplingParams};
+use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams};
 use janus_infer::{BestOfN, Event, Session, best_of_n};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::command::{Blame as _, CommandError, Outcome, print_now};
 use crate::device::DeviceArg;
 use crate::generate::rows::rewarded;
 use crate::generate::{BestArgs, SamplingArgs};
-use crate::model;
+use crate::model::EngineArgs;
 use preferences::Wish;
 
 /// Talk with a model
@@ -44,9 +44,8 @@ pub struct Args {
     /// GGUF file or model folder
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Chat template in place of the model's own: mistral-instruct or chatml
-    #[arg(long, value_name = "NAME")]
-    template: Option<ChatTemplate>,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// System message
     #[arg(long, value_name = "TEXT", conflicts_with = "preference")]
     system: Option<String>,
@@ -76,7 +75,7 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     }
     eprintln!("chat: loading {}", args.model.display());
     let device = args.device.open()?;
-    let model = model::load(&args.model, args.template, None, &device)?;
+    let model = args.engine.load(&args.model, &device)?;
     let reward = args.best.load(&device)?;
     // One session for all turns: what was said before need not be read again.
     let mut session = model.session();

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{ChatModel as _, ChatRequest, ChatTemplate};
+use janus_core::{ChatModel as _, ChatRequest};
 use janus_data::{CallJournal, Journal, JournalProblem, Journaled};
 use janus_eval::bench::Task;
 use janus_eval::judge::Estimate;
@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device::DeviceArg;
-use crate::model;
+use crate::model::{self, EngineArgs};
 use crate::service::RemoteArgs;
 use answers::{Kept, answer, estimate};
 use bench::{BenchArgs, BenchRows};
@@ -96,12 +96,8 @@ pub struct Args {
     /// Start again, even if OUTPUT is finished or was begun with other settings; what a service answered is still kept
     #[arg(long)]
     force: bool,
-    /// Sequences that the model works on at once; changes the speed, not the answers
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Chat template in place of the model's own: mistral-instruct or chatml
-    #[arg(long, value_name = "NAME")]
-    template: Option<ChatTemplate>,
+    #[command(flatten)]
+    engine: EngineArgs,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]

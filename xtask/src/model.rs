@@ -13,14 +13,58 @@ pub fn is_address(model: &str) -> bool {
     model.starts_with("http://") || model.starts_with("https://")
 }
 
-/// A local model, from a GGUF file or a folder.
-///
-/// # Errors
-/// Bad input for what is no model.
-pub fn load(path: &Path, template: Option<ChatTemplate>, batch: Option<usize>, device: &Device) -> Result<Engine, CommandError> {
-    janus_infer::return_freed_memory();
-    let mut options = EngineOptions::default();
-    options.template = template;
-    options.max_sequences = batch.unwrap_or(options.max_sequences);
-    Engine::load(path, device, options).bad_input()
+/// How a local model runs; nothing of it matters to a service.
+#[derive(Debug, Default, clap::Args)]
+pub struct EngineArgs {
+    /// Chat template in place of the model's own: mistral-instruct or chatml
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<ChatTemplate>,
+    /// Sequences that the model works on at once [default: 64]; changes the speed, not the answers
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Tokens of prompt and answer together at the most [default: the model's own context]; an answer ends there
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) context: Option<usize>,
+    /// Memory for keys and values, in MB [default: 4295]; sequences for which it does not suffice wait, and one that it could never
+    /// hold is refused
+    #[arg(long, value_name = "MB")]
+    cache_mb: Option<usize>,
+}
+
+impl EngineArgs {
+    /// # Errors
+    /// Bad input for a number that is none to work with.
+    pub fn options(&self) -> Result<EngineOptions, CommandError> {
+        for (flag, value) in [("batch", self.batch), ("context", self.context), ("cache-mb", self.cache_mb)] {
+            if value == Some(0) {
+                return Err(CommandError::bad_input(format!("--{flag} is 0: expected at least 1")));
+            }
+        }
+        let mut options = EngineOptions::default();
+        options.template = self.template;
+        options.max_sequences = self.batch.unwrap_or(options.max_sequences);
+        options.max_context = self.context;
+        options.cache_bytes = self.cache_mb.map_or(options.cache_bytes, |mb| mb.saturating_mul(1_000_000));
+        Ok(options)
+    }
+
+    /// The first flag that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--template", self.template.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--context", self.context.is_some()),
+            ("--cache-mb", self.cache_mb.is_some()),
+        ];
+        flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// A local model, from a GGUF file or a folder.
+    ///
+    /// # Errors
+    /// Bad input for what is no model.
+    pub fn load(&self, path: &Path, device: &Device) -> Result<Engine, CommandError> {
+        janus_infer::return_freed_memory();
+        Engine::load(path, device, self.options()?).bad_input()
+    }
 }

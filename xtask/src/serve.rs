@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device::DeviceArg;
 use crate::generate::load_reward;
-use crate::model;
+use crate::model::EngineArgs;
 
 /// The environment variable with the token.
 const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
@@ -62,14 +62,10 @@ pub struct Args {
     /// File with the token that clients must show, in place of JANUS_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Chat template in place of the model's own: mistral-instruct or chatml
-    #[arg(long, value_name = "NAME")]
-    template: Option<ChatTemplate>,
+    #[command(flatten)]
+    engine: EngineArgs,
     #[command(flatten)]
     device: DeviceArg,
-    /// Sequences that the model works on at once; changes the speed, not the answers
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
     /// Requests that may wait or run; one more is told to try again later
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().queue)]
     queue: usize,
@@ -84,16 +80,14 @@ pub struct Args {
 /// Bad input for a model, an address, a token or a setting that cannot be used; a failure if the server or the engine
 /// fails later.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    if args.batch == Some(0) {
-        return Err(CommandError::bad_input("--batch is 0: expected at least 1"));
-    }
+    args.engine.options()?;
     let token = token(args)?;
     if token.is_none() && !args.host.is_loopback() {
         eprintln!("serve: no token is set, and {} is no loopback address: whoever reaches it is answered", args.host);
     }
     eprintln!("serve: loading {}", args.model.display());
     let device = args.device.open()?;
-    let mut engine = model::load(&args.model, args.template, args.batch, &device)?;
+    let mut engine = args.engine.load(&args.model, &device)?;
     if let Some(name) = &args.name {
         engine = engine.with_name(name);
     }

@@ -64,6 +64,8 @@ fn wrong_use_is_exit_2_and_one_line() {
         (&["generate", "--model", "m", "--input", "i", "--output", "o.jsonl", "--template", "x"], "chatml"),
         (&["serve"], "--model <MODEL>"),
         (&["serve", "--model", "m", "--batch", "0"], "--batch is 0"),
+        (&["serve", "--model", "m", "--cache-mb", "0"], "--cache-mb is 0"),
+        (&["chat", "--model", "m", "--context", "0"], "--context is 0"),
         (&["serve", "--model", "m", "--host", "everywhere"], "--host"),
         (&["serve", "--model", "m", "--token-file", "no-such-file"], "no-such-file"),
         (&["serve", "--model", "no-such-model"], "no-such-model"),
@@ -106,6 +108,7 @@ fn bad_settings_are_exit_2_and_named() {
         (&["--top-p", "2"][..], "top_p is 2"),
         (&["--max-tokens", "0"], "max_tokens is 0"),
         (&["--batch", "0"], "--batch is 0"),
+        (&["--context", "0"], "--context is 0"),
         (&[], "model.gguf: "),
     ] {
         let output = generate(folder.path(), good, more);

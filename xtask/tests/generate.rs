@@ -72,6 +72,27 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes_whatever_the_batch() {
 }
 
 #[test]
+fn the_context_and_the_memory_of_the_cache_are_limits_that_are_told() {
+    let folder = folder();
+    let one = |output: &str, more: &[&str]| {
+        let ran = generate(folder.path(), output, &[&["--limit", "1"], more].concat());
+        (ran.status.code(), rows(folder.path(), output).remove(0))
+    };
+    let (done, free) = one("free.jsonl", &[]);
+    let prompt = free["prompt_tokens"].as_u64().unwrap();
+    assert!(done == Some(0) && free["completion_tokens"].as_u64().unwrap() > 2, "{free}");
+    let (done, ended) = one("ended.jsonl", &["--context", &(prompt + 2).to_string()]);
+    assert_eq!((done, &ended["completion_tokens"], &ended["finish_reason"]), (Some(0), &json!(2), &json!("length")));
+    let (failed, refused) = one("refused.jsonl", &["--context", &(prompt - 1).to_string()]);
+    assert!(failed == Some(1) && refused["error"].as_str().unwrap().contains("context"), "{refused}");
+    // Another limit is another run.
+    let other = generate(folder.path(), "ended.jsonl", &["--limit", "1"]);
+    assert_eq!(other.status.code(), Some(2), "{}", report(&other));
+    // The cache's size changes no answer.
+    assert_eq!(one("small.jsonl", &["--cache-mb", "1"]), (Some(0), free));
+}
+
+#[test]
 fn the_best_of_n_is_given_with_all_others_and_their_rewards() {
     let folder = folder();
     write_reward_model(&folder.path().join("reward"));

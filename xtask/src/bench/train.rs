@@ -36,6 +36,9 @@ pub struct Args {
     /// Rows of a step; for DPO pairs of rows
     #[arg(long)]
     batch: usize,
+    /// Compute a block's activations again in the backward pass instead of keeping them: less memory, more time
+    #[arg(long)]
+    activation_checkpointing: bool,
     /// Steps that are counted
     #[arg(long, default_value_t = 5)]
     steps: usize,
@@ -94,6 +97,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         "objective": format!("{:?}", args.objective).to_lowercase(),
         "seq": args.seq,
         "batch": args.batch,
+        "activation_checkpointing": args.activation_checkpointing,
         "tokens_per_s": tokens_per_s,
         "gflops": gflops,
         "matmul_gflops": matmul_gflops,
@@ -125,7 +129,11 @@ struct Measured {
 
 fn measure<O: Objective>(args: &Args, decoder: Decoder, objective: O, rows: Vec<TokenRow>) -> Result<Measured, CommandError> {
     let tokens = rows.iter().map(|row| row.ids.len()).sum();
-    let settings = TrainConfig { clip_norm: Some(1.0), ..TrainConfig::new(args.steps as u64 + 1, tokens, 1e-4, 0) };
+    let settings = TrainConfig {
+        clip_norm: Some(1.0),
+        activation_checkpointing: args.activation_checkpointing,
+        ..TrainConfig::new(args.steps as u64 + 1, tokens, 1e-4, 0)
+    };
     let mut trainer = Trainer::new(decoder, objective, rows, settings).bad_input()?;
     trainer.step().failure()?;
     let mut seconds = Vec::with_capacity(args.steps);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::rows::{ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device;
-use crate::model;
+use crate::model::{self, EngineArgs};
 use crate::progress::{Progress, Unit};
 use crate::service::{RemoteArgs, asked_now};
 
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         remote
     } else {
         eprintln!("construct: loading {}", args.model);
-        local = model::load(args.model.as_ref(), None, None, &device::first()?)?;
+        local = EngineArgs::default().load(args.model.as_ref(), &device::first()?)?;
         &local
     };
     let mut shown: Option<(Step, usize, Progress)> = None;

@@ -22,9 +22,7 @@ impl Args {
         let BenchArgs { bench, prompts, as_chat, .. } = &self.bench;
         let toxicity = *bench == Some(Benchmark::Toxicity);
         self.check_output()?;
-        if self.batch == Some(0) {
-            return wrong("--batch is 0: expected at least 1");
-        }
+        self.engine.options()?;
         if !toxicity && (prompts.is_some() || *as_chat) {
             return wrong("--prompts and --as-chat are for --bench toxicity");
         }
@@ -38,9 +36,7 @@ impl Args {
             return wrong("--system: toxicity's prompts are gone on from, with nothing in front of them; or give --as-chat");
         }
         if model::is_address(&self.model) {
-            let local =
-                [("--template", self.template.is_some()), ("--batch", self.batch.is_some()), ("--best-of", self.best.n().is_some())];
-            if let Some((flag, _)) = local.into_iter().find(|(_, given)| *given) {
+            if let Some(flag) = self.engine.given().or(self.best.n().map(|_| "--best-of")) {
                 return Err(CommandError::bad_input(format!("{flag} is for a local model, and --model is the address of a service")));
             }
             // Before there is a journal of a run that cannot begin.
@@ -106,7 +102,7 @@ impl Args {
     /// A local model.
     pub(super) fn load(&self, device: &Device) -> Result<Box<dyn ChatModel>, CommandError> {
         eprintln!("generate: loading {}", self.model);
-        let engine = model::load(self.model.as_ref(), self.template, self.batch, device)?;
+        let engine = self.engine.load(self.model.as_ref(), device)?;
         Ok(match self.endpoint() {
             Endpoint::Completions => Box::new(Continuing(LocalText(engine))),
             Endpoint::Chat => Box::new(engine),

@@ -11,7 +11,7 @@ use super::Args;
 use crate::command::{Blame as _, CommandError};
 use crate::{device, fingerprint, model};
 
-/// Everything that changes an answer. Not `--batch`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
+/// Everything that changes an answer. Not `--batch` and `--cache-mb`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
 pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<String, Value>, CommandError> {
     // Parameters that differ from row to row stand once each, and the rows say which are theirs.
     let mut sampling = Vec::new();
@@ -30,13 +30,17 @@ pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<
     let mut settings: Map<String, Value> = [
         ("program", json!(concat!("xtask generate ", env!("CARGO_PKG_VERSION")))),
         ("model", model),
-        ("template", json!(args.template)),
+        ("template", json!(args.engine.template)),
         ("sampling", if let [one] = &sampling[..] { json!(one) } else { json!(sampling) }),
         ("rows", json!(fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?))),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_string(), value))
     .collect();
+    // An answer ends there.
+    if let Some(context) = args.engine.context {
+        settings.insert("context".into(), json!(context));
+    }
     if let Some(reward) = args.best.identity()? {
         settings.insert("reward".into(), reward);
     }

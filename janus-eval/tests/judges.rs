@@ -37,10 +37,10 @@ impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Told<F> {
         for (index, request) in requests.iter().enumerate().rev() {
             self.asked.borrow_mut().push(request.clone());
             let generation = |text: String| {
-                // "m=0.2 M=0.7" tells log-probabilities too.
+                // "m=0.2 M=0.7" tells log-probabilities too; a blank of a token is written "_".
                 let likely = text.split(' ').filter_map(|part| part.split_once('='));
                 let top: Vec<_> = likely
-                    .filter_map(|(token, p)| Some(TopLogprob { token: token.into(), logprob: p.parse::<f64>().ok()?.ln() }))
+                    .filter_map(|(token, p)| Some(TopLogprob { token: token.replace('_', " "), logprob: p.parse::<f64>().ok()?.ln() }))
                     .collect();
                 let logprobs = Some(vec![TokenLogprob { id: None, logprob: 0.0, top }]);
                 vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs }]
@@ -271,7 +271,7 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
             if text.contains("odd") {
                 "x=0.5"
             } else if first {
-                "m=0.6 M=0.2  M=0.1"
+                "m=0.6 M=0.2 _M=0.1"
             } else {
                 "m=0.2 M=0.6"
             }
@@ -293,6 +293,18 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
     assert_eq!(preferences[2..], [Some(1.5), None]);
     assert_eq!((judgement.counts.calls, judgement.counts.parsed, judgement.counts.failed), (3, 2, 1));
     assert_eq!(judgement.rows[3].problem.as_deref(), Some("neither m nor M is among the likely tokens"));
+}
+
+/// The judge read " m", and the annotations that it wrote were read by the bare label alone: no row of them had a preference.
+#[test]
+fn the_annotations_of_a_sentencepiece_judge_say_what_the_judge_said() {
+    let model = Told::new(|_: &ChatRequest| Some("_m=0.6 _M=0.2 M=0.01".into()));
+    let judge = LogprobJudge::new(Asker::new(&model), LogprobOptions::alpaca_eval().unwrap(), |_| false).unwrap();
+    let task = LogprobTask { id: "0".into(), instruction: "i", baseline: "baseline's", model: "model's" };
+    let row = judge.judge(&[task]).unwrap().rows.remove(0);
+    assert!((row.preference.unwrap() - (2.0 - 0.6 / 0.8)).abs() < 1e-12, "{row:?}");
+    let tokens = row.top_logprobs.unwrap().into_iter().map(|top| (top.token, top.logprob)).collect();
+    assert_eq!(janus_eval::bench::alpaca_eval::preference(&tokens, false), row.preference);
 }
 
 #[test]

@@ -68,3 +68,20 @@ impl EngineArgs {
         Engine::load(path, device, self.options()?).bad_input()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_in_the_help_are_the_engines() {
+        let help = EngineArgs::augment_args(Command::new("x")).render_long_help().to_string();
+        let EngineOptions { max_sequences, cache_bytes, .. } = EngineOptions::default();
+        for value in [max_sequences as f64, (cache_bytes as f64 / 1e6).round()] {
+            assert!(help.contains(&format!("[default: {value}]")), "{value} is not in\n{help}");
+        }
+        assert_eq!(EngineOptions::default().max_context, None);
+    }
+}

@@ -31,9 +31,9 @@ use train::RewardPairs;
 ///
 /// Builds the data, pretrains a base model on plain text, fine-tunes it with one uniform system message
 /// ("uniform"), with diverse ones ("janus") and with fewer different ones, tunes on pairs (DPO, ORPO) and
-/// trains a reward model on them, lets each model answer questions under system messages, wordings and
-/// preference combinations that none was trained on, scores every answer by computation, and reports
-/// eight claims with intervals.
+/// trains a reward model on them and on graded answers of janus, lets each model answer questions under
+/// system messages, wordings and preference combinations that none was trained on, scores every answer by
+/// computation, and reports eight claims with intervals.
 ///
 /// Reads:   nothing but the profile.
 /// Writes:  into the run folder (runs/PROFILE-SEED): report.html, report.md, report.json, generalisation.svg, run.json,
@@ -130,7 +130,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         top_p: best_of_n.top_p,
         seed: derive_seed(args.seed, "best of n"),
     };
-    let sampled = draw.from(&mut run, &profile.answer, "sample-janus-star", &star, records)?;
+    let sampled = draw.answers(&mut run, &profile.answer, "sample-janus-star", &star, records)?;
     let rewards = reward_answers(&mut run, records, file, &sampled, &reward)?;
     let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
     let statistics = judged.bootstrap(args.seed);
@@ -215,7 +215,7 @@ fn second_reward_stage(
     let (pairs, graded) = (&profile.pairs, &profile.graded);
     let records = mini.eval(Split::Train, graded.instructions);
     let draw = Draw { n: graded.n, temperature: graded.temperature, top_p: graded.top_p, seed: derive_seed(seed, "graded answers") };
-    let answers = draw.from(run, &profile.answer, "sample-janus", trunk, &records)?;
+    let answers = draw.answers(run, &profile.answer, "sample-janus", trunk, &records)?;
     let graded = RewardPairs::split(sampled::graded_pairs(run, mini, &records, &answers)?, pairs.held_out);
     let helpful = RewardPairs::split(mini.helpful_pairs(pairs.helpful + pairs.held_out), pairs.held_out);
     preferred.train.truncate(pairs.again);

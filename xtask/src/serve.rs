@@ -32,7 +32,8 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 ///
 /// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
 ///          tokenizer_config.json. The token that clients must show: the environment variable
-///          JANUS_TOKEN, or --token-file; without one, anybody who reaches it is answered.
+///          JANUS_TOKEN, or --token-file; without one, anybody who reaches it is answered, on a loopback
+///          address as localhost or by that address only, so that no web page reaches it by a name of its own.
 /// Writes:  nothing; when it ends, one line (with --json one object) that counts the answers.
 /// Example: cargo xtask serve --model models/smollm2-135m-instruct-q4_1.gguf
 ///          curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json'
@@ -80,7 +81,6 @@ pub struct Args {
 /// Bad input for a model, an address, a token or a setting that cannot be used; a failure if the server or the engine
 /// fails later.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    args.engine.options()?;
     let token = token(args)?;
     if token.is_none() && !args.host.is_loopback() {
         eprintln!("serve: no token is set, and {} is no loopback address: whoever reaches it is answered", args.host);

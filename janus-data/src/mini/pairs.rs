@@ -80,7 +80,8 @@ impl Mini {
                 if answer.total < best {
                     pairs.push(pair(&record.system, top.choose(&mut rng).copied().unwrap_or(reference)));
                 }
-                if !answer.is_true {
+                // Nothing is preferred to itself, whatever a record's own response is worth.
+                if !answer.is_true && answer.text != reference {
                     let own = told.choose(&mut rng).filter(|_| rng.random_bool(0.7));
                     pairs.push(pair("", own.copied().unwrap_or(reference)));
                 }

@@ -162,7 +162,7 @@ impl<'a, F: Fn(&LogprobTask<'_>) -> bool> LogprobJudge<'a, F> {
     pub fn judge(&self, tasks: &[LogprobTask<'_>]) -> Result<LogprobJudgement> {
         let calls = self.calls(tasks)?;
         let replies = self.asker.ask(&calls, 1, top);
-        let likely = |reply: &Reply<Vec<TopLogprob>>| reply.value.as_deref().and_then(read);
+        let likely = |reply: &Reply<Vec<TopLogprob>>| reply.value.as_deref().and_then(preference);
         let mut counts = Counts::of(&replies);
         let unread = replies.iter().filter(|reply| reply.value.is_some() && likely(reply).is_none()).count();
         (counts.parsed, counts.failed, counts.unreadable) = (counts.parsed - unread, counts.failed + unread, counts.unreadable + unread);
@@ -186,27 +186,32 @@ impl<'a, F: Fn(&LogprobTask<'_>) -> bool> LogprobJudge<'a, F> {
     }
 }
 
-/// The [`preference`] in a judge's reply. A judge with a SentencePiece vocabulary begins with a token that has a blank before it: of
-/// one whose likeliest token is such, those with the blank count in place of the bare ones.
-fn read(top: &[TopLogprob]) -> Option<f64> {
+/// A judge with a SentencePiece vocabulary begins with a token that has a blank before it. If the likeliest token is such, the tokens
+/// with the blank, without it; else all as they are. Taken away here, where tokens come in, so that whoever reads the rows
+/// later finds the preference that the judge's report has.
+fn without_blank(top: Vec<TopLogprob>) -> Vec<TopLogprob> {
     let likeliest = top.iter().filter(|top| !top.logprob.is_nan()).max_by(|a, b| a.logprob.total_cmp(&b.logprob));
     if !likeliest.is_some_and(|top| top.token.starts_with(' ')) {
-        return preference(top);
+        return top;
     }
-    let bare = |top: &TopLogprob| top.token.strip_prefix(' ').map(|token| TopLogprob { token: token.into(), logprob: top.logprob });
-    preference(&top.iter().filter_map(bare).collect::<Vec<_>>())
+    let bare = |top: TopLogprob| top.token.strip_prefix(' ').map(|token| TopLogprob { token: token.into(), logprob: top.logprob });
+    top.into_iter().filter_map(bare).collect()
 }
 
 /// The likely tokens at the first place.
 fn top(generation: &Generation) -> Result<Vec<TopLogprob>, String> {
     let first = generation.logprobs.as_ref().and_then(|logprobs| logprobs.first());
-    let top = first.map(|first| first.top.clone()).filter(|top| !top.is_empty());
+    let top = first.map(|first| without_blank(first.top.clone())).filter(|top| !top.is_empty());
     top.ok_or_else(|| "the model gave no log-probabilities of likely tokens".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(top: &[TopLogprob]) -> Option<f64> {
+        preference(&without_blank(top.to_vec()))
+    }
 
     #[test]
     fn the_blank_before_a_sentencepiece_judges_first_token_is_no_other_verdict() {

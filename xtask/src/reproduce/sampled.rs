@@ -19,12 +19,12 @@ pub struct Sampled {
     /// The record's.
     pub id: String,
     /// Each of them.
-    pub responses: Vec<Drawn>,
+    pub responses: Vec<SampledAnswer>,
 }
 
 /// One of the answers.
 #[derive(Deserialize)]
-pub struct Drawn {
+pub struct SampledAnswer {
     /// Its text.
     pub response: String,
     finish_reason: String,
@@ -44,7 +44,7 @@ pub struct Draw {
 
 impl Draw {
     /// Draws answers to the records, each under its system message. Returns the stage's folder.
-    pub fn from(
+    pub fn answers(
         &self,
         run: &mut RunFolder,
         settings: &Answer,
@@ -75,7 +75,7 @@ pub fn read(stage: &Path) -> Result<Vec<Sampled>, CommandError> {
 pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
     let folder = run.stage("graded-pairs", &json!({ "judge": "mini" }), &[("answers", answers)], |stage| {
         let finished = |sampled: Sampled| -> Vec<String> {
-            sampled.responses.into_iter().filter(|drawn| drawn.finish_reason == "stop").map(|drawn| drawn.response).collect()
+            sampled.responses.into_iter().filter(|answer| answer.finish_reason == "stop").map(|answer| answer.response).collect()
         };
         let texts: Vec<Vec<String>> = read(answers)?.into_iter().map(finished).collect();
         let pairs = mini.graded_pairs(records.iter().zip(texts.iter().map(Vec::as_slice))).failure()?;

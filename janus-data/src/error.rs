@@ -26,6 +26,14 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// A folder in which another process works.
+    #[error("{}: another run is at work here{}: wait for it, or give another folder", path.display(), of_process(*process))]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The process, if it can be named.
+        process: Option<u32>,
+    },
     /// A file name whose ending tells no format that can be used here.
     #[error("{}: unknown file type, expected one of {}", path.display(), known.join(", "))]
     UnknownExtension {
@@ -186,6 +194,22 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A stage of a run that failed.
+    #[error("stage {stage}")]
+    Stage {
+        /// Number and name: "03-sft".
+        stage: String,
+        /// Why: the error of the stage's own code, or one of this crate.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An input of a stage that cannot be read.
+    #[error("input \"{label}\"")]
+    StageInput {
+        /// What the stage calls it.
+        label: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// Parts that cannot be mixed.
     #[error("the parts cannot be mixed: {reason}")]
     Mix {
@@ -254,6 +278,10 @@ impl fmt::Display for Problem {
             Problem::TooLong { limit } => write!(f, "the row is larger than {limit} bytes: raise the limit or leave the row out"),
         }
     }
+}
+
+fn of_process(process: Option<u32>) -> String {
+    process.map(|process| format!(" (process {process})")).unwrap_or_default()
 }
 
 fn after(rows: u64) -> String {

@@ -10,7 +10,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
+use crate::fs::{open_locked, publish};
 use crate::http::{ApiKey, Client, ClientOptions, Failed, HttpError, header, reply};
 
 /// How the hub is asked.
@@ -215,13 +216,7 @@ impl Hub {
         let facts = self.client.attempts(&shown, || self.facts(&url)).map_err(http)?;
 
         let partial = partial(target, &facts.etag)?;
-        let opened = File::options().create(true).truncate(false).read(true).write(true).open(&partial);
-        let mut out = opened.map_err(Error::io(&partial, "open the file"))?;
-        match out.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(HubError::InUse { path: partial }),
-            Err(TryLockError::Error(error)) => return Err(Error::io(&partial, "lock the file")(error).into()),
-        }
+        let Some(mut out) = open_locked(&partial)? else { return Err(HubError::InUse { path: partial }) };
         let mut fetched = 0;
         loop {
             let before = fetched;
@@ -245,8 +240,7 @@ impl Hub {
             }
         }
         let checked = asked.or(published).is_some();
-        out.sync_all().map_err(Error::io(&partial, "sync the file"))?;
-        fs::rename(&partial, target).map_err(Error::io(target, "rename the file into place"))?;
+        publish(out, &partial, target)?;
         Ok(Downloaded { bytes: digest.bytes, sha256: digest.sha256, checked, commit: facts.commit, fetched })
     }
 

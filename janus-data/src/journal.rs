@@ -1,13 +1,14 @@
 //! Answers as they come, in a file that is only ever added to, so that none is asked for twice.
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::fs::open_locked;
 use crate::{Error, Result};
 
 /// An append-only file of JSON lines: a header that says what the answers depend on, then one row for
@@ -64,12 +65,7 @@ impl Journal {
     pub fn open(path: impl Into<PathBuf>, header: &Map<String, Value>, start_again: bool) -> Result<Self> {
         let path = path.into();
         let io = |doing| Error::io(&path, doing);
-        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(io("open the journal"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(problem(&path, JournalProblem::InUse)),
-            Err(TryLockError::Error(error)) => return Err(io("lock the journal")(error)),
-        }
+        let Some(mut file) = open_locked(&path)? else { return Err(problem(&path, JournalProblem::InUse)) };
         let mut bytes = Vec::new();
         if !start_again {
             file.read_to_end(&mut bytes).map_err(io("read the journal"))?;

@@ -3,6 +3,8 @@
 //! * [`read`], [`read_all`]: rows of JSON, JSON lines, CSV, Parquet and Arrow as a stream of `Result<T>`,
 //!   whose errors name the file, the row and the field.
 //! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear whole or not at all.
+//! * [`fs`]: atomic files and folders, locks, fingerprints. [`provenance`]: revision, machine, time.
+//! * [`stage`]: resumable runs of stages, each done once for its configuration and inputs.
 //! * [`validate()`], [`Stats`]: every problem of files of records; what rows are like.
 //! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
 //! * [`instructions`]: instructions without duplicates, personas, or texts of a bench.
@@ -42,6 +44,7 @@ pub mod construct;
 mod convert;
 mod error;
 mod format;
+pub mod fs;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "hub")]
@@ -52,8 +55,10 @@ pub mod mini;
 mod mix;
 mod pack;
 mod pair;
+pub mod provenance;
 mod read;
 pub mod sources;
+pub mod stage;
 mod stats;
 mod tokenize;
 mod tokenizer;
@@ -64,6 +69,7 @@ mod write;
 pub use calls::{CallJournal, Journaled};
 pub use convert::{Converted, Target, convert, convert_records};
 pub use error::{Error, Problem, Result};
+pub use fs::write_file;
 pub use journal::{Journal, JournalProblem};
 pub use mix::{Mixed, mix};
 pub use pack::{PackedRow, concat, pack, pack_lengths, pack_stream};
@@ -74,4 +80,4 @@ pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;
 pub use tokens::{TokenFile, TokenFileInfo, TokenWriter, token_rows};
 pub use validate::{CheckedFile, Finding, Kind, Validation, validate};
-pub use write::{ArrowRecord, Column, Writer, write_all, write_file, write_records};
+pub use write::{ArrowRecord, Column, Writer, write_all, write_records};

@@ -4,37 +4,23 @@ mod column;
 mod columnar;
 mod packed;
 mod sheet;
-mod whole;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::format::{Format, Layout};
+use crate::fs::AtomicFile;
 use crate::{Error, Result};
 use columnar::Batches;
 use packed::Packed;
 use sheet::Sheet;
-use whole::Pending;
 
 pub use column::{ArrowRecord, Column};
 
-/// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name. After
-/// an error the old file, if there was one, is as it was.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
-    let path = path.as_ref();
-    let (pending, mut file) = Pending::create(path)?;
-    file.write_all(bytes).map_err(Error::io(path, "write the file"))?;
-    pending.commit(file)
-}
-
 /// Writes rows of any kind as `.json` (an array, a row a line), `.jsonl` or `.csv`, each also `.gz` or `.zst`, as
-/// [`write_file`] does.
+/// [`write_file`](crate::write_file) does.
 ///
 /// # Errors
 /// [`Error::UnknownExtension`], [`Error::Encode`] for a row that has no such form, [`Error::Io`].
@@ -66,12 +52,11 @@ pub fn write_records<T: ArrowRecord + Serialize + 'static>(path: impl AsRef<Path
     let path = path.as_ref();
     match Format::of(path)?.layout {
         Layout::Parquet | Layout::Arrow => {
-            let (pending, file) = Pending::create(path)?;
-            let mut batches = Batches::new(path, file, Format::of(path)?, T::columns(rows));
+            let mut batches = Batches::new(path, AtomicFile::create(path)?, Format::of(path)?, T::columns(rows));
             for rows in rows.chunks(columnar::BATCH) {
                 batches.add(rows)?;
             }
-            pending.commit(batches.finish()?)
+            batches.finish()?.commit()
         }
         _ => write_all(path, rows),
     }
@@ -95,7 +80,6 @@ pub fn write_records<T: ArrowRecord + Serialize + 'static>(path: impl AsRef<Path
 /// ```
 pub struct Writer<T> {
     path: PathBuf,
-    pending: Pending,
     sink: Sink<T>,
     rows: u64,
 }
@@ -116,8 +100,7 @@ impl<T: Serialize> Writer<T> {
     pub fn text(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let format = Format::of_text(path)?;
-        let (pending, file) = Pending::create(path)?;
-        let mut out = Packed::new(file, format.packing).map_err(Error::io(path, "write the file"))?;
+        let mut out = Packed::new(AtomicFile::create(path)?, format.packing).map_err(Error::io(path, "write the file"))?;
         let sink = match format.layout {
             Layout::Csv => Sink::Sheet(Box::new(Sheet::new(out))),
             layout => {
@@ -128,7 +111,7 @@ impl<T: Serialize> Writer<T> {
                 Sink::Json { out, array }
             }
         };
-        Ok(Self { path: path.into(), pending, sink, rows: 0 })
+        Ok(Self { path: path.into(), sink, rows: 0 })
     }
 
     /// A file of one of the formats of [`write_records`].
@@ -144,8 +127,7 @@ impl<T: Serialize> Writer<T> {
         if !matches!(format.layout, Layout::Parquet | Layout::Arrow) {
             return Self::text(path);
         }
-        let (pending, file) = Pending::create(path)?;
-        let (name, mut file) = (path.to_path_buf(), Some(file));
+        let (name, mut file) = (path.to_path_buf(), Some(AtomicFile::create(path)?));
         let open = move |rows: &[T]| {
             let file = file.take().ok_or_else(|| Error::Io {
                 path: name.clone(),
@@ -155,7 +137,7 @@ impl<T: Serialize> Writer<T> {
             Ok(Batches::new(&name, file, format, T::columns(rows)))
         };
         let sink = Sink::Columns { held: Vec::new(), open: Box::new(open), batches: None };
-        Ok(Self { path: path.into(), pending, sink, rows: 0 })
+        Ok(Self { path: path.into(), sink, rows: 0 })
     }
 
     /// Adds a row.
@@ -200,7 +182,7 @@ impl<T: Serialize> Writer<T> {
             }
             .finish()?,
         };
-        self.pending.commit(file)
+        file.commit()
     }
 
     /// Adds a row to a file of text.
@@ -249,6 +231,3 @@ fn failed(path: &Path, row: u64, error: Box<dyn std::error::Error + Send + Sync>
         Err(source) => Error::Encode { path: path.into(), row, source },
     }
 }
-
-/// A file that was written and is not synced yet.
-type Written = File;

@@ -15,9 +15,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use janus_data::fs::{AtomicFolder, remove_folder};
+use janus_data::write_file;
 use serde::{Deserialize, Serialize};
 
-use crate::file::{AtPath, remove_folder, write_folder, write_whole};
+use crate::error::AtPath;
 use crate::reference::hash_row;
 use crate::{AdamW, Decoder, Error, Result, TokenRow, TrainConfig};
 
@@ -138,18 +140,18 @@ impl Checkpoint {
     ) -> Result<Self> {
         let step = optimizer.steps();
         let path = dir.join(CHECKPOINTS).join(format!("{PREFIX}{step:06}"));
-        write_folder(&path, |folder| {
-            decoder.save(folder)?;
-            let training = folder.join(TRAINING);
-            fs::create_dir_all(&training).at(&training)?;
-            decoder.save_low_rank(&training.join(LOW_RANK))?;
-            optimizer.save(&training.join(OPTIMIZER))?;
-            let state = training.join(STATE);
-            let text = serde_json::to_string_pretty(&State { step, fingerprint: fingerprint.clone() })
-                .map_err(|error| Error::Malformed { path: state.clone(), reason: error.to_string() })?;
-            write_whole(&state, text.as_bytes())?;
-            saved(folder)
-        })?;
+        let folder = AtomicFolder::create(&path)?;
+        decoder.save(folder.path())?;
+        let training = folder.path().join(TRAINING);
+        fs::create_dir_all(&training).at(&training)?;
+        decoder.save_low_rank(&training.join(LOW_RANK))?;
+        optimizer.save(&training.join(OPTIMIZER))?;
+        let state = training.join(STATE);
+        let text = serde_json::to_string_pretty(&State { step, fingerprint: fingerprint.clone() })
+            .map_err(|error| Error::Malformed { path: state.clone(), reason: error.to_string() })?;
+        write_file(&state, text.as_bytes())?;
+        saved(folder.path())?;
+        folder.commit()?;
         Self::prune(dir, keep_last)?;
         Ok(Self { path, step })
     }
@@ -157,7 +159,7 @@ impl Checkpoint {
     /// Deletes all but the newest `keep_last` of a run's folder.
     pub(crate) fn prune(dir: &Path, keep_last: usize) -> Result<()> {
         let all = Self::list(dir)?;
-        all[..all.len().saturating_sub(keep_last)].iter().try_for_each(|old| remove_folder(&old.path))
+        all[..all.len().saturating_sub(keep_last)].iter().try_for_each(|old| Ok(remove_folder(&old.path)?))
     }
 
     /// Sets the decoder's parameters and gives the optimiser back.

@@ -1,12 +1,12 @@
 //! What can go wrong in training.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The crate's error; each variant says where it happened and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file cannot be read or written.
+    /// A file cannot be read, or not be added to.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
@@ -162,14 +162,9 @@ pub enum Error {
         /// `config`, `objective`, `model`, `low-rank config`, `set of frozen weights` or `data`.
         what: &'static str,
     },
-    /// A run's folder that another run works in.
-    #[error("{}: another run is at work here{}: wait for it, or give another folder", path.display(), of_process(*process))]
-    Busy {
-        /// The run's folder.
-        path: PathBuf,
-        /// The other run's process, if it told.
-        process: Option<u32>,
-    },
+    /// A file cannot be written or its rows read, or another run works in the run's folder ([`janus_data::Error::Locked`]).
+    #[error(transparent)]
+    Data(#[from] janus_data::Error),
     /// The model's config or weights could not be read.
     #[error(transparent)]
     Model(#[from] janus_infer::Error),
@@ -178,14 +173,21 @@ pub enum Error {
     Candle(#[from] candle_core::Error),
 }
 
-fn way_out(checkpoint: Option<&std::path::Path>) -> String {
+fn way_out(checkpoint: Option<&Path>) -> String {
     checkpoint.map_or_else(String::new, |path| {
         format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
     })
 }
 
-fn of_process(process: Option<u32>) -> String {
-    process.map_or_else(String::new, |process| format!(" (process {process})"))
+/// Names the file in an I/O error.
+pub(crate) trait AtPath<T> {
+    fn at(self, path: &Path) -> Result<T>;
+}
+
+impl<T> AtPath<T> for std::io::Result<T> {
+    fn at(self, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Io { path: path.into(), source })
+    }
 }
 
 /// The crate's result.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use janus_data::write_file;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{EarlyStop, KeepBest};
-use crate::file::{AtPath, write_whole};
+use crate::error::AtPath;
 use crate::{Error, Result};
 
 /// Loss and figures over the held-out rows.
@@ -60,7 +61,7 @@ impl Evaluations {
             text.push_str(&line.map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?);
             text.push('\n');
         }
-        write_whole(path, text.as_bytes())?;
+        write_file(path, text.as_bytes())?;
         Ok(new)
     }
 

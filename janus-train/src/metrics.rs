@@ -4,11 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use janus_data::write_file;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::AtPath;
 use crate::evaluation::Evaluation;
-use crate::file::{AtPath, write_whole};
 use crate::tensorboard::{event, head};
 use crate::{Error, Figures, Result};
 
@@ -119,7 +120,7 @@ struct Appended {
 impl Appended {
     /// Writes the file with these bytes, to go on from.
     fn open(path: PathBuf, bytes: &[u8]) -> Result<Self> {
-        write_whole(&path, bytes)?;
+        write_file(&path, bytes)?;
         let file = OpenOptions::new().append(true).open(&path).at(&path)?;
         Ok(Self { path, file })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::file::AtPath;
+use crate::error::AtPath;
 use crate::{Batch, Decoder, Error, MicroBatch, Result, TokenRow};
 
 /// Time after which what was computed is written, so that a computation that is cut off loses no more.
@@ -56,7 +56,7 @@ impl ReferenceLogprobs {
     ///
     /// # Errors
     /// [`Error::OtherReference`] if the file was made with another model, type of weights or template, [`Error::Malformed`] if it
-    /// is none, [`Error::Io`], and what a forward pass fails with.
+    /// is none, [`Error::Io`] and [`Error::Data`], and what a forward pass fails with.
     pub fn compute(
         path: impl AsRef<Path>,
         model: &Decoder,
@@ -180,11 +180,7 @@ impl ReferenceLogprobs {
             text.push_str(&line.map_err(|error| malformed(path, &error))?);
             text.push('\n');
         }
-        // Its temporary name is of this process alone, unlike that of what only one run writes.
-        janus_data::write_file(path, text.as_bytes()).map_err(|error| match error {
-            janus_data::Error::Io { path, source, .. } => Error::Io { path, source },
-            error => Error::Malformed { path: path.clone(), reason: error.to_string() },
-        })
+        Ok(janus_data::write_file(path, text.as_bytes())?)
     }
 
     /// The file.

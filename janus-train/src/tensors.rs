@@ -11,9 +11,10 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use janus_data::fs::AtomicFile;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use crate::file::{AtPath, write_streamed};
+use crate::error::AtPath;
 use crate::gradients::on_cpu;
 use crate::ops::storage::Values;
 use crate::{Error, Result};
@@ -60,7 +61,7 @@ impl<'a> NamedTensor<'a> {
         self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
     }
 
-    fn write(&self, file: &mut File, path: &Path) -> Result<()> {
+    fn write(&self, file: &mut AtomicFile, path: &Path) -> Result<()> {
         match &self.numbers {
             Numbers::F32(values) => write_numbers(file, values, f32::to_le_bytes).at(path),
             Numbers::U8(values) => file.write_all(values).at(path),
@@ -70,7 +71,7 @@ impl<'a> NamedTensor<'a> {
     }
 }
 
-fn write_tensor(file: &mut File, tensor: &Tensor, path: &Path) -> Result<()> {
+fn write_tensor(file: &mut AtomicFile, tensor: &Tensor, path: &Path) -> Result<()> {
     let wide = on_cpu(tensor)?.to_dtype(DType::F32)?;
     let values = Values::of(&wide)?;
     match tensor.dtype() {
@@ -80,7 +81,7 @@ fn write_tensor(file: &mut File, tensor: &Tensor, path: &Path) -> Result<()> {
 }
 
 /// Writes numbers of N bytes each.
-fn write_numbers<const N: usize>(file: &mut File, values: &[f32], number: impl Fn(f32) -> [u8; N]) -> std::io::Result<()> {
+fn write_numbers<const N: usize>(file: &mut AtomicFile, values: &[f32], number: impl Fn(f32) -> [u8; N]) -> std::io::Result<()> {
     let mut buffer = vec![0; BUFFER.min(values.len() * N)];
     values.chunks(BUFFER / N).try_for_each(|values| {
         let bytes = &mut buffer[..values.len() * N];
@@ -105,10 +106,10 @@ pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> R
     let header = Metadata::new(Some(format), infos.collect()).map_err(|error| malformed(error.to_string()))?;
     let mut header = serde_json::to_vec(&header).map_err(|error| malformed(error.to_string()))?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    write_streamed(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&header)).at(path)?;
-        tensors.iter().try_for_each(|tensor| tensor.write(file, path))
-    })
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&header)).at(path)?;
+    tensors.iter().try_for_each(|tensor| tensor.write(&mut file, path))?;
+    Ok(file.commit()?)
 }
 
 /// A file of tensors, of which the header was read.

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
+use janus_data::fs::{AtomicFolder, Lock, recover};
+
 use crate::checkpoint::{CHECKPOINTS, Checkpoint, Fingerprint};
+use crate::error::AtPath;
 use crate::evaluation::{Evaluation, Evaluations};
-use crate::file::{AtPath, clean, write_folder};
-use crate::lock::RunLock;
 use crate::metrics::Log;
 use crate::{
     AdamW, Batch, Decoder, Error, Figures, Gradients, MicroBatch, Objective, Order, Result, StepMetrics, TokenRow, TrainConfig, Weight,
@@ -194,13 +195,13 @@ impl<O: Objective> Trainer<O> {
     /// started again gives the same bytes as one that was not, but for `timing.jsonl`.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another run is at work in the folder; if the folder holds another run's checkpoint, a file cannot be
+    /// [`Locked`](janus_data::Error::Locked) if another run is at work in the folder; if the folder holds another run's checkpoint, a file cannot be
     /// written, or a step fails. [`Error::NotFinite`] also for weights: no model is written of which a number is none.
     pub fn fit_observed(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
         let dir = dir.as_ref();
         self.check_held_out()?;
         std::fs::create_dir_all(dir).at(dir)?;
-        let _lock = RunLock::take(dir)?;
+        let _lock = Lock::folder(dir)?;
         self.run(dir, observer).map_err(|error| with_checkpoint(error, dir))
     }
 
@@ -215,7 +216,7 @@ impl<O: Objective> Trainer<O> {
             }
         }
         for folder in [dir, &dir.join(CHECKPOINTS), &dir.join("tensorboard")] {
-            clean(folder)?;
+            recover(folder)?;
         }
         Checkpoint::prune(dir, self.config.keep_last)?;
         let mut evaluations = Evaluations::open(&dir.join(EVALUATIONS), self.steps())?;
@@ -278,10 +279,10 @@ impl<O: Objective> Trainer<O> {
     /// Writes a model folder.
     fn save_to(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<()> {
         self.check_finite()?;
-        write_folder(path, |folder| {
-            self.decoder.save(folder)?;
-            observer.saved(folder)
-        })
+        let folder = AtomicFolder::create(path)?;
+        self.decoder.save(folder.path())?;
+        observer.saved(folder.path())?;
+        Ok(folder.commit()?)
     }
 
     /// Refuses weights, and what the optimiser keeps of them, that the last update made infinite or no numbers. The loss of

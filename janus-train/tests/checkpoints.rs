@@ -119,7 +119,7 @@ fn two_runs_in_one_folder_do_not_destroy_each_other() {
     impl Observer for Second<'_> {
         fn step(&mut self, _: &StepMetrics) {
             let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut |_| ()).unwrap_err();
-            assert!(matches!(&error, Error::Busy { process, .. } if *process == Some(std::process::id())), "{error}");
+            assert!(matches!(&error, Error::Data(janus_data::Error::Locked { process, .. }) if *process == Some(std::process::id())), "{error}");
             self.1.push(error.to_string());
         }
     }
@@ -143,14 +143,14 @@ fn a_kill_between_a_checkpoint_and_the_deletion_of_the_old_leaves_none_for_ever(
     assert_eq!(steps(), [3, 4]);
     // One that should have gone, one on its way out, one on its way in.
     std::fs::create_dir(checkpoints.join("step-000002")).unwrap();
-    std::fs::create_dir(checkpoints.join(".step-000001.partial")).unwrap();
-    std::fs::create_dir(folder.path().join(".model.partial")).unwrap();
+    std::fs::create_dir(checkpoints.join(".step-000001.77-0.tmp")).unwrap();
+    std::fs::create_dir(folder.path().join(".model.77-1.tmp")).unwrap();
     fit().unwrap();
     assert_eq!(steps(), [3, 4]);
     let left = |folder: &Path| {
         std::fs::read_dir(folder)
             .unwrap()
-            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".partial"))
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp"))
             .count()
     };
     assert_eq!((left(&checkpoints), left(folder.path())), (0, 0));

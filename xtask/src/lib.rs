@@ -4,7 +4,7 @@
 //!   [`mod@bench`], [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
 //!   [`CommandError`](command::CommandError).
 //! * [`command`]: exit codes, the error line, `--json`.
-//! * [`model`]: models by path or address. [`stage`]: resumable runs. [`progress`]: rate and time left. [`fingerprint`]: what a file holds.
+//! * [`model`]: models by path or address. [`stage`]: stages of a run, shown and blamed. [`progress`]: rate and time left.
 #![forbid(unsafe_code)]
 
 pub mod annotate;
@@ -15,7 +15,6 @@ pub mod data;
 mod device;
 pub mod eval;
 pub mod fetch;
-pub mod fingerprint;
 pub mod generate;
 pub mod judge;
 pub mod model;

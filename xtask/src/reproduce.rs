@@ -12,7 +12,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use janus_core::{SftRecord, derive_seed};
+use janus_data::fs::fingerprint;
 use janus_data::mini::{Mini, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, held_out_pairs};
+use janus_data::provenance::{Machine, Revision, unix_seconds};
+use janus_data::stage::RunFolder;
 use janus_data::{Tokenizer, read_all, write_all, write_file};
 use janus_eval::bench::best_of_n::{Candidates, curve};
 use janus_eval::report::svg;
@@ -20,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
-use crate::stage::RunFolder;
+use crate::stage::{self, Staged as _};
 use claims::Diversity;
 use profile::{Judged, Profile};
 use reward::reward_answers;
@@ -83,7 +86,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let profile = Profile::load(&args.profile)?;
     let name = Profile::short_name(&args.profile);
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{name}-{}", args.seed)));
-    let mut run = RunFolder::open(&out)?;
+    let mut run = stage::open(&out)?;
     let begun = std::time::Instant::now();
 
     let mini = Mini::new(args.seed);
@@ -271,6 +274,7 @@ fn build_data(run: &mut RunFolder, mini: &Mini, profile: &Profile, seed: u64) ->
         write_all(file("dev.jsonl"), &mini.eval(Split::Dev, data.instructions)).failure()?;
         write_all(file("bench.jsonl"), &mini.eval(Split::Bench, data.instructions)).failure()
     })
+    .staged()
 }
 
 fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Result<PathBuf, CommandError> {
@@ -280,6 +284,7 @@ fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Resul
         let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, train::TEMPLATE.special_tokens()).failure()?;
         tokenizer.save_with_template(stage.folder(), train::TEMPLATE).failure()
     })
+    .staged()
 }
 
 /// Where readers of a run look for its data.
@@ -313,11 +318,11 @@ fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, secon
         "seed": args.seed,
         "derived_seeds": { "pretrain": derive_seed(args.seed, "pretrain"), "sft": derive_seed(args.seed, "sft") },
         "config": profile,
-        "data_fingerprint": crate::fingerprint::of_path(&out.join(PUBLISHED))?,
+        "data_fingerprint": fingerprint::of_path(&out.join(PUBLISHED)).bad_input()?,
         "version": env!("CARGO_PKG_VERSION"),
-        "git": crate::fingerprint::git(),
-        "machine": crate::fingerprint::machine(),
-        "finished_at_unix": crate::fingerprint::unix_seconds(std::time::SystemTime::now()),
+        "git": Revision::of_checkout(),
+        "machine": Machine::this(),
+        "finished_at_unix": unix_seconds(std::time::SystemTime::now()),
         "seconds": seconds,
         "stages": run.stages(),
     }))

@@ -206,7 +206,7 @@ fn train(folder: &Path, name: &str) -> Command {
 
 /// Every file below a folder, with its bytes.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let names = xtask::fingerprint::files_below(folder).unwrap();
+    let names = janus_data::fs::fingerprint::files_below(folder).unwrap();
     names.into_iter().map(|name| (PathBuf::from(&name), fs::read(folder.join(name)).unwrap())).collect()
 }
 
@@ -384,7 +384,7 @@ fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_
     run.wait().unwrap();
     let complete = || {
         let mut names: Vec<PathBuf> = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect();
-        names.retain(|name| !name.to_string_lossy().contains(".partial"));
+        names.retain(|name| !name.to_string_lossy().ends_with(".tmp"));
         names.sort();
         names.into_iter().map(|name| (files(&name), name)).collect::<Vec<_>>()
     };
@@ -511,7 +511,7 @@ fn a_runs_folder_says_what_the_run_was_and_which_key_of_another_differs() {
     assert_eq!(recipe["data"]["held_out"].as_integer(), Some(4));
     assert_eq!((recipe["train"]["keep_last"].as_integer(), recipe["train"]["dtype"].as_str()), (Some(2), Some("f32")));
     let record: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
-    let data = xtask::fingerprint::of_file(&folder.path().join("sft.jsonl")).unwrap();
+    let data = janus_data::fs::fingerprint::of_file(&folder.path().join("sft.jsonl")).unwrap();
     assert_eq!(record["data"]["blake3"], data.as_str());
     assert_eq!(record["attempts"].as_array().unwrap().len(), 1);
     assert!(record["attempts"][0]["to_step"].as_u64().unwrap() > 1 && record["settings"]["steps"].is_u64(), "{record}");

@@ -1,6 +1,5 @@
 //! Records as Parquet or Arrow IPC, in the layout of the released datasets.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,9 +13,10 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
 
 use super::column::{ArrowRecord, Column};
+use super::failed;
 use super::packed::Packed;
-use super::{Written, failed};
 use crate::format::{Format, Layout};
+use crate::fs::AtomicFile;
 use crate::{Error, Result};
 
 /// Rows turned into Arrow at a time; keeps the copy small and list offsets far below 2^31.
@@ -37,13 +37,13 @@ pub(super) struct Batches<T> {
 }
 
 enum Out {
-    Unopened(Option<File>),
+    Unopened(Option<AtomicFile>),
     Parquet(Box<ArrowWriter<Packed>>),
     Arrow(Box<FileWriter<Packed>>),
 }
 
 impl<T: ArrowRecord> Batches<T> {
-    pub(super) fn new(path: &Path, file: File, format: Format, columns: Vec<Column<T>>) -> Self {
+    pub(super) fn new(path: &Path, file: AtomicFile, format: Format, columns: Vec<Column<T>>) -> Self {
         let schema = Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<Field>>()));
         Self { path: path.into(), columns, schema, needed: T::columns, format, out: Out::Unopened(Some(file)), rows: 0 }
     }
@@ -77,7 +77,7 @@ impl<T> Batches<T> {
     }
 
     /// Writes the footer.
-    pub(super) fn finish(mut self) -> Result<Written> {
+    pub(super) fn finish(mut self) -> Result<AtomicFile> {
         self.opened()?;
         let (path, row) = (self.path, self.rows);
         let packed = match self.out {

@@ -1,23 +1,22 @@
 //! Bytes compressed on their way into a file.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::Written;
 use crate::format::Packing;
+use crate::fs::AtomicFile;
 
 /// A file that takes bytes as they are, or compressed. The same bytes give the same file.
 pub(super) enum Packed {
-    Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
-    Zstd(zstd::Encoder<'static, BufWriter<File>>),
+    Plain(BufWriter<AtomicFile>),
+    Gzip(GzEncoder<BufWriter<AtomicFile>>),
+    Zstd(zstd::Encoder<'static, BufWriter<AtomicFile>>),
 }
 
 impl Packed {
-    pub(super) fn new(file: File, packing: Packing) -> io::Result<Self> {
+    pub(super) fn new(file: AtomicFile, packing: Packing) -> io::Result<Self> {
         let file = BufWriter::with_capacity(1 << 16, file);
         Ok(match packing {
             Packing::Plain => Packed::Plain(file),
@@ -28,7 +27,7 @@ impl Packed {
     }
 
     /// Writes the compressor's end and all that is buffered.
-    pub(super) fn finish(self) -> io::Result<Written> {
+    pub(super) fn finish(self) -> io::Result<AtomicFile> {
         let file = match self {
             Packed::Plain(file) => file,
             Packed::Gzip(encoder) => encoder.finish()?,

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::failed;
 use super::packed::Packed;
-use super::{Written, failed};
 use crate::Result;
+use crate::fs::AtomicFile;
 use crate::read::Row;
 
 /// Rows held back until the header is written: the header names the fields of all of them.
@@ -34,7 +35,7 @@ impl Sheet {
         if self.header.is_some() || self.held.len() == HELD { self.flush(path) } else { Ok(()) }
     }
 
-    pub(super) fn finish(mut self, path: &Path) -> Result<Written> {
+    pub(super) fn finish(mut self, path: &Path) -> Result<AtomicFile> {
         self.flush(path)?;
         let out = self.out.into_inner().map_err(|error| failed(path, self.row, error.into_error().into()))?;
         out.finish().map_err(|error| failed(path, self.row, error.into()))

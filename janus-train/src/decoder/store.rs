@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use janus_data::write_file;
 use janus_infer::{RewardScale, VALUE_HEAD, ValueHead, Weights};
 
 use super::value_head;
 use super::{Decoder, HEAD, WeightType};
 use crate::Result;
-use crate::file::{AtPath, write_whole};
+use crate::error::AtPath;
 use crate::gradients::{first_not_finite, on_cpu};
 use crate::ops::LowRank;
 use crate::ops::storage::Values;
@@ -72,7 +73,7 @@ impl Decoder {
             write_tensors(&folder.join(HEAD_FILE), named(head))?;
         }
         let config = value_head::config_json(&self.config, self.dtype, self.reward_scale);
-        write_whole(&folder.join("config.json"), config.as_bytes())
+        Ok(write_file(folder.join("config.json"), config.as_bytes())?)
     }
 
     /// A weight as it is, or with its low-rank update: made when it is written, since all of them at once would be a second model.

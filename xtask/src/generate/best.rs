@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::ChatTemplate;
+use janus_data::fs::fingerprint;
 use janus_infer::{RewardEngine, RewardOptions};
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError};
-use crate::fingerprint;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Best of N")]
@@ -33,7 +33,7 @@ impl BestArgs {
 
     /// What a choice depends on, for a run's header; none if there is none.
     pub(super) fn identity(&self) -> Result<Option<Value>, CommandError> {
-        let identity = |path: &PathBuf| Ok(json!({ "model": fingerprint::of_path(path)?, "template": self.reward_template }));
+        let identity = |path: &PathBuf| Ok(json!({ "model": fingerprint::of_path(path).bad_input()?, "template": self.reward_template }));
         self.reward_model.as_ref().map(identity).transpose()
     }
 

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use janus_data::fs::fingerprint;
 use janus_eval::bench::Task;
 use serde_json::{Map, Value, json};
 
 use super::Args;
 use crate::command::{Blame as _, CommandError};
-use crate::{device, fingerprint, model};
+use crate::{device, model};
 
 /// Everything that changes an answer. Not `--batch` and `--cache-mb`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
 pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<String, Value>, CommandError> {
@@ -25,7 +26,7 @@ pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<
     }
     let model = match model::is_address(&args.model) {
         true => json!({ "service": args.model.trim_end_matches('/'), "name": args.remote.model_name }),
-        false => json!(fingerprint::of_path(args.model.as_ref())?),
+        false => json!(fingerprint::of_path(args.model.as_ref()).bad_input()?),
     };
     let mut settings: Map<String, Value> = [
         ("program", json!(concat!("xtask generate ", env!("CARGO_PKG_VERSION")))),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use janus_data::fs::fingerprint;
+use janus_data::provenance::{Revision, unix_seconds};
 use janus_data::write_file;
 use janus_eval::judge::{Counts, Estimate};
 use janus_eval::report::Report;
@@ -13,7 +15,6 @@ use serde_json::{Value, json};
 
 use super::service::JudgeArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::fingerprint;
 use crate::service::asked_now;
 
 /// What `run.json` says of a run: all that its results do not depend on, and what it takes to repeat it.
@@ -33,7 +34,7 @@ impl RunRecord {
         let mut files = json!({});
         for (name, path) in inputs {
             if let Some(path) = path {
-                files[name] = json!({ "path": path, "blake3": fingerprint::of_file(path)? });
+                files[name] = json!({ "path": path, "blake3": fingerprint::of_file(path).bad_input()? });
             }
         }
         Ok(Self { command, begun: SystemTime::now(), config: serde_json::to_value(args).failure()?, inputs: files })
@@ -46,14 +47,14 @@ impl RunRecord {
     pub fn end(self, out: &Path, service: &JudgeArgs, model: &RemoteModel, estimate: &Estimate) -> Result<Value, CommandError> {
         Ok(json!({
             "program": concat!("xtask ", env!("CARGO_PKG_VERSION")),
-            "git": fingerprint::git(),
+            "git": Revision::of_checkout(),
             "command": self.command,
             "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
             "config": self.config,
             "service": service.place()?,
             "inputs": self.inputs,
-            "begun": fingerprint::unix_seconds(self.begun),
-            "ended": fingerprint::unix_seconds(SystemTime::now()),
+            "begun": unix_seconds(self.begun),
+            "ended": unix_seconds(SystemTime::now()),
             "asked_now": asked_now(&model.usage()),
             // Whether parameters that change nothing were sent; null where nothing was asked.
             "extensions_known": model.knows_extensions(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord};
 use janus_data::mini::{Mini, Question, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
+use janus_data::stage::{RunFolder, Stage};
 use janus_data::{Journal, read_all, write_all};
 use janus_eval::bench::Task;
 use janus_eval::report::Example;
@@ -18,7 +19,7 @@ use super::copy;
 use super::profile::{Answer, Profile};
 use crate::command::{Blame as _, CommandError};
 use crate::generate::answers::{Kept, answer, lines};
-use crate::stage::{RunFolder, Stage};
+use crate::stage::Staged as _;
 
 /// The judged records and how they are answered.
 pub struct Judged<'a> {
@@ -44,12 +45,13 @@ impl<'a> Judged<'a> {
     pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Scores, CommandError> {
         let answers = answers(run, &self.profile.answer, &format!("answer-{name}"), model, &asked(&self.records, &self.greedy()))?;
         let out = run.root().to_path_buf();
-        let folder =
-            run.stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
+        let folder = run
+            .stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
                 let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
                 let scored = score_responses(&self.records, &responses, &VerifiableJudge::mini()).failure()?;
                 write_all(stage.folder().join("scores.jsonl"), &scored.rows).failure()
-            })?;
+            })
+            .staged()?;
         copy(&answers.join("responses.jsonl"), &out.join("responses").join(format!("{name}.jsonl")))?;
         copy(&folder.join("scores.jsonl"), &out.join("scores").join(format!("{name}.jsonl")))?;
         Ok(Scores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
@@ -121,7 +123,7 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
     // The number of sequences at once changes the speed, not the answers.
     let config = json!({
         "sampling": tasks.first().map(|task| &task.sampling),
-        "asked": crate::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
+        "asked": janus_data::fs::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
     });
     run.stage(stage, &config, &[("model", model)], |stage: &Stage| {
         let mut kept = Kept::Rows(Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?);
@@ -135,6 +137,7 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
         janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
         kept.finish()
     })
+    .staged()
 }
 
 /// Each record's question under its own system message.

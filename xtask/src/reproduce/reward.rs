@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{BenchRecord, Message, PairRecord, RewardModel};
+use janus_data::stage::RunFolder;
 use janus_data::write_all;
 use janus_eval::bench::best_of_n::Candidates;
 use janus_eval::{Response, VerifiableJudge, score_responses};
@@ -13,7 +14,7 @@ use serde_json::json;
 use super::sampled::{self, Sampled};
 use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
-use crate::stage::RunFolder;
+use crate::stage::Staged as _;
 
 /// Conversations between two reports of progress.
 const AT_ONCE: usize = 64;
@@ -79,6 +80,7 @@ pub fn reward_answers(
         let rows: Vec<Candidates> = records.iter().zip(&drawn).map(candidates).collect();
         write_all(stage.folder().join("rewards.jsonl"), &rows).failure()
     })
+    .staged()
 }
 
 /// An answer that was drawn, once or more often, and its scores.

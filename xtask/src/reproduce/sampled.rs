@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use janus_core::{BenchRecord, PairRecord, SamplingParams};
 use janus_data::mini::Mini;
+use janus_data::stage::RunFolder;
 use janus_data::{read_all, write_all};
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::judged::{answers, asked};
 use super::profile::Answer;
 use crate::command::{Blame as _, CommandError};
-use crate::stage::RunFolder;
+use crate::stage::Staged as _;
 
 /// The answers to one record, in the order in which they were drawn.
 #[derive(Deserialize)]
@@ -73,13 +74,15 @@ pub fn read(stage: &Path) -> Result<Vec<Sampled>, CommandError> {
 /// Pairs of the answers in a stage's folder by their grades ([`Mini::graded_pairs`]). An answer that was cut off for its
 /// length is left out.
 pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
-    let folder = run.stage("graded-pairs", &json!({ "judge": "mini" }), &[("answers", answers)], |stage| {
-        let finished = |sampled: Sampled| -> Vec<String> {
-            sampled.responses.into_iter().filter(|answer| answer.finish_reason == "stop").map(|answer| answer.response).collect()
-        };
-        let texts: Vec<Vec<String>> = read(answers)?.into_iter().map(finished).collect();
-        let pairs = mini.graded_pairs(records.iter().zip(texts.iter().map(Vec::as_slice))).failure()?;
-        write_all(stage.folder().join("pairs.jsonl"), &pairs).failure()
-    })?;
+    let folder = run
+        .stage("graded-pairs", &json!({ "judge": "mini" }), &[("answers", answers)], |stage| {
+            let finished = |sampled: Sampled| -> Vec<String> {
+                sampled.responses.into_iter().filter(|answer| answer.finish_reason == "stop").map(|answer| answer.response).collect()
+            };
+            let texts: Vec<Vec<String>> = read(answers)?.into_iter().map(finished).collect();
+            let pairs = mini.graded_pairs(records.iter().zip(texts.iter().map(Vec::as_slice))).failure()?;
+            write_all(stage.folder().join("pairs.jsonl"), &pairs).failure()
+        })
+        .staged()?;
     read_all(folder.join("pairs.jsonl")).failure()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use janus_core::{ChatTemplate, PairRecord, SftRecord, derive_seed};
 use janus_data::mini::Mini;
+use janus_data::stage::{RunFolder, Stage};
 use janus_data::{TokenRow, Tokenizer};
 use janus_train::{
     Decoder, Dpo, DpoConfig, Error, NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Reward, Sft, StepMetrics,
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::profile::Profile;
 use crate::command::{Blame as _, CommandError};
 use crate::progress::Progress;
-use crate::stage::{RunFolder, Stage};
+use crate::stage::Staged as _;
 use crate::train::{progress, reference, steps_done};
 
 /// The layout of every prompt of the experiment.
@@ -71,6 +72,7 @@ impl Experiment<'_> {
             let decoder = Decoder::init(&config, derive_seed(self.seed, "weights"), &Device::Cpu).failure()?;
             self.fit(stage, "pretrain", Trainer::new(decoder, Sft, rows, settings).bad_input()?)
         })
+        .staged()
     }
 
     /// A fine-tuned model, from the base model. Returns the stage's folder.
@@ -82,6 +84,7 @@ impl Experiment<'_> {
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
             self.fit(stage, name, Trainer::new(decoder, Sft, rows, settings).bad_input()?)
         })
+        .staged()
     }
 
     /// A model tuned on pairs by direct preference optimisation, from `start`, which is also the reference.
@@ -100,6 +103,7 @@ impl Experiment<'_> {
             let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
             self.fit(stage, name, Trainer::new(decoder, objective, rows, settings).bad_input()?)
         })
+        .staged()
     }
 
     /// A model tuned on pairs by odds-ratio preference optimisation, without a reference.
@@ -112,6 +116,7 @@ impl Experiment<'_> {
             let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
             self.fit(stage, name, Trainer::new(decoder, objective, self.rows(pairs)?, settings).bad_input()?)
         })
+        .staged()
     }
 
     /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has. Mean and
@@ -137,6 +142,7 @@ impl Experiment<'_> {
             let trainer = Trainer::new(decoder, objective, self.rows(train)?, settings).bad_input()?;
             self.fit(stage, name, trainer.with_held_out(&self.rows(held_out)?).bad_input()?)
         })
+        .staged()
     }
 
     /// Pairs as rows, chosen before rejected.
@@ -180,5 +186,5 @@ impl Observer for Watch<'_> {
 }
 
 fn fingerprint<T: serde::Serialize>(rows: &[T]) -> Result<String, CommandError> {
-    Ok(crate::fingerprint::of_bytes(&serde_json::to_vec(rows).failure()?))
+    Ok(janus_data::fs::fingerprint::of_bytes(&serde_json::to_vec(rows).failure()?))
 }

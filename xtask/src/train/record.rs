@@ -7,13 +7,15 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use candle_core::Device;
+use janus_data::fs::fingerprint;
+use janus_data::provenance::{Machine, Revision, unix_seconds};
 use janus_data::write_file;
 use janus_train::{Error, TrainConfig};
 use serde_json::{Value, json};
 
 use super::recipe::Recipe;
 use crate::command::{Blame as _, CommandError};
-use crate::{device, fingerprint};
+use crate::device;
 
 const RECIPE: &str = "recipe.toml";
 const RUN: &str = "run.json";
@@ -102,7 +104,8 @@ impl<'a> Record<'a> {
     /// Bad input for a file that cannot be read.
     pub(super) fn made_of(&self, settings: &TrainConfig, device: &Device) -> Result<MadeOf, CommandError> {
         let recipe = self.recipe;
-        let of = |path: &Path| -> Result<Value, CommandError> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? })) };
+        let of =
+            |path: &Path| -> Result<Value, CommandError> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path).bad_input()? })) };
         Ok(MadeOf {
             settings: json!(settings),
             data: of(&recipe.data.path)?,
@@ -121,10 +124,10 @@ impl<'a> Record<'a> {
         attempts.push(json!({
             "from_step": self.resumed_at,
             "to_step": steps,
-            "begun": fingerprint::unix_seconds(self.begun),
-            "ended": steps.map(|_| fingerprint::unix_seconds(SystemTime::now())),
-            "git": fingerprint::git(),
-            "machine": fingerprint::machine(),
+            "begun": unix_seconds(self.begun),
+            "ended": steps.map(|_| unix_seconds(SystemTime::now())),
+            "git": Revision::of_checkout(),
+            "machine": Machine::this(),
             "device": made_of.device,
         }));
         let record = json!({

@@ -1,9 +1,8 @@
 //! The pass over all rows under the reference model, before direct preference optimisation.
 
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
+use janus_data::fs::AtomicFile;
 use janus_train::ReferenceLogprobs;
 
 use crate::command::{Blame as _, CommandError};
@@ -33,14 +32,11 @@ pub(crate) fn shown(
 
 /// The folder for log-probabilities of rows of a data file: that of the file, where every run on it finds them; that of the run if
 /// the first cannot be written, with the reason.
-pub(super) fn folder(data: &Path, out: &Path) -> (PathBuf, Option<io::Error>) {
+pub(super) fn folder(data: &Path, out: &Path) -> (PathBuf, Option<janus_data::Error>) {
     let beside = data.parent().unwrap_or(Path::new(""));
-    let probe = beside.join(format!(".reference.{}.tmp", std::process::id()));
-    match File::create_new(&probe).and_then(|file| {
-        drop(file);
-        fs::remove_file(&probe)
-    }) {
-        Ok(()) => (beside.into(), None),
+    match AtomicFile::create(beside.join("reference")) {
+        // It is removed again, never having had its name.
+        Ok(_) => (beside.into(), None),
         Err(error) => (out.into(), Some(error)),
     }
 }
@@ -54,7 +50,7 @@ mod tests {
         let at = tempfile::tempdir().unwrap();
         let (beside, reason) = folder(&at.path().join("pairs.jsonl"), Path::new("out"));
         assert!(beside == at.path() && reason.is_none());
-        assert_eq!(fs::read_dir(at.path()).unwrap().count(), 0, "trying leaves nothing");
+        assert_eq!(std::fs::read_dir(at.path()).unwrap().count(), 0, "trying leaves nothing");
         assert_eq!(folder(Path::new("pairs.jsonl"), Path::new("out")).0, Path::new(""));
         let (other, reason) = folder(&at.path().join("no such folder/pairs.jsonl"), Path::new("out"));
         assert!(other == Path::new("out") && reason.is_some());

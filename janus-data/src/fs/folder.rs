@@ -1,0 +1,258 @@
+//! Folders that appear whole or not at all.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{TEMPORARY, hidden, hidden_name, parent, sync_folder};
+use crate::{Error, Result};
+
+/// Ends the name of a whole folder that makes place for another, where a file system cannot exchange two.
+const OLD: &str = "old";
+
+/// A folder that does not have its name yet, to be filled at [`AtomicFolder::path`]. [`AtomicFolder::commit`] gives it its
+/// name; if it is dropped before, it is removed, and what had the name stays.
+///
+/// ```
+/// use janus_data::fs::AtomicFolder;
+/// # let root = tempfile::tempdir()?;
+/// let model = root.path().join("model");
+/// let folder = AtomicFolder::create(&model)?;
+/// std::fs::write(folder.path().join("config.json"), "{}")?;
+/// assert!(!model.exists());
+/// folder.commit()?;
+/// assert!(model.join("config.json").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct AtomicFolder {
+    temporary: Temporary,
+    path: PathBuf,
+}
+
+impl AtomicFolder {
+    /// An empty folder beside `path`; the folders above it are made if need be.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let temporary = hidden(path, TEMPORARY)?;
+        fs::create_dir_all(&temporary).map_err(Error::io(path, "create the folder"))?;
+        Ok(Self { temporary: Temporary(temporary), path: path.into() })
+    }
+
+    /// Where the folder is until it has its name.
+    pub fn path(&self) -> &Path {
+        &self.temporary.0
+    }
+
+    /// Syncs all that is in the folder, gives it its name, and removes the folder that had the name before.
+    ///
+    /// Linux and macOS exchange the two in one step: at each moment one of them has the name. Elsewhere, and on file systems
+    /// that cannot, the old one is renamed first; of a kill between the two renames [`recover`] makes the old one again.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the old folder has the name then.
+    pub fn commit(self) -> Result<()> {
+        let Self { temporary: Temporary(new), path } = &self;
+        let io = |doing| Error::io(path, doing);
+        sync_tree(new).map_err(io("sync the folder"))?;
+        if !path.exists() {
+            fs::rename(new, path).map_err(io("rename the folder into place"))?;
+        } else if exchange(new, path).is_err() {
+            let old = hidden(path, OLD)?;
+            fs::rename(path, &old).map_err(io("rename the old folder"))?;
+            if let Err(error) = fs::rename(new, path) {
+                let _ = fs::rename(&old, path);
+                return Err(io("rename the folder into place")(error));
+            }
+            sync_folder(parent(path)).map_err(io("sync the folder above"))?;
+            return remove(&old);
+        }
+        sync_folder(parent(path)).map_err(io("sync the folder above"))
+        // What the temporary name now names, the old folder or nothing, goes with it.
+    }
+}
+
+/// Removed when dropped.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // A failure to clean up must not hide the error that led here; `recover` tries again.
+        let _ = remove(&self.0);
+    }
+}
+
+/// Removes a folder that may be there: under its name it is whole until it is gone.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_folder(path: &Path) -> Result<()> {
+    let aside = hidden(path, TEMPORARY)?;
+    match fs::rename(path, &aside) {
+        Ok(()) => remove(&aside),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(path, "rename the folder")(error)),
+    }
+}
+
+/// Clears a folder of what a kill in the middle of writing or removing left at its top. A folder that was to be replaced
+/// comes back if the kill came before the new one had its name. Nobody else may write in the folder meanwhile: hold its
+/// [`Lock`](super::Lock).
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn recover(folder: &Path) -> Result<()> {
+    let io = || Error::io(folder, "read the folder");
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io())?,
+    };
+    for entry in entries {
+        let path = entry.map_err(io())?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if hidden_name(name, TEMPORARY).is_some() {
+            remove(&path)?;
+        } else if let Some(whole) = hidden_name(name, OLD).map(|name| folder.join(name)) {
+            match whole.exists() {
+                true => remove(&path)?,
+                false => fs::rename(&path, &whole).map_err(Error::io(&whole, "rename the folder back"))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(path).map_err(Error::io(path, "remove it"))?;
+    let removed = if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(Error::io(path, "remove it"))
+}
+
+/// Gives each of two folders the other's name, in one step.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn exchange(_one: &Path, _other: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Syncs every file and folder below a folder, and it.
+#[cfg(unix)]
+fn sync_tree(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sync_tree(&entry.path())?;
+        } else if kind.is_file() {
+            fs::File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_folder(folder)
+}
+
+/// A file that is open for reading cannot be synced here: who wrote it has done so.
+#[cfg(not(unix))]
+fn sync_tree(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(path: &Path, text: &str) {
+        fs::create_dir_all(path).unwrap();
+        fs::write(path.join("file"), text).unwrap();
+    }
+
+    /// Names and contents of the folders in `dir`.
+    fn folders(dir: &Path) -> Vec<(String, String)> {
+        let mut found: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path().join("file")).unwrap()))
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_folder_is_replaced_whole_and_a_kill_in_between_loses_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let write = |text: &str| {
+            let new = AtomicFolder::create(at("model")).unwrap();
+            fs::write(new.path().join("file"), text).unwrap();
+            new.commit().unwrap();
+        };
+        write("one");
+        write("two");
+        let dropped = AtomicFolder::create(at("model")).unwrap();
+        fs::write(dropped.path().join("file"), "half").unwrap();
+        drop(dropped);
+        assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
+
+        // Killed between the two renames: the old one comes back. After them: it goes.
+        fs::rename(at("model"), at(".model.77-0.old")).unwrap();
+        folder(&at(".model.77-1.tmp"), "three");
+        recover(dir.path()).unwrap();
+        assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
+        folder(&at(".model.77-0.old"), "one");
+        // Killed while a folder was removed: it does not come back.
+        folder(&at(".step-000002.77-3.tmp"), "half");
+        recover(dir.path()).unwrap();
+        assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
+        remove_folder(&at("model")).unwrap();
+        remove_folder(&at("model")).unwrap();
+        assert_eq!(folders(dir.path()), []);
+        recover(&at("missing")).unwrap();
+    }
+
+    #[test]
+    fn what_others_hide_in_a_folder_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = [".model.tmp", ".model.x-1.tmp", ".model.1.old", "model.1-2.tmp", ".name.1234.partial", ".lock"];
+        names.iter().for_each(|name| folder(&dir.path().join(name), name));
+        recover(dir.path()).unwrap();
+        assert_eq!(folders(dir.path()).len(), names.len());
+    }
+
+    /// A reader looks again and again while one folder replaces another.
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    #[test]
+    fn at_each_moment_one_of_the_two_folders_has_the_name() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let dir = tempfile::tempdir().unwrap();
+        let (model, other) = (dir.path().join("model"), dir.path().join("other"));
+        folder(&model, "0");
+        folder(&other, "1");
+        if exchange(&model, &other).is_err() {
+            return; // a file system that cannot
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(model.exists());
+                }
+            });
+            for text in 0..100 {
+                let new = AtomicFolder::create(&model).unwrap();
+                fs::write(new.path().join("file"), text.to_string()).unwrap();
+                new.commit().unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(fs::read_to_string(model.join("file")).unwrap(), "99");
+    }
+}

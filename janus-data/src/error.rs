@@ -178,6 +178,14 @@ pub enum Error {
         /// What a packed row holds.
         capacity: usize,
     },
+    /// A row that a dataset does not have.
+    #[error("row {row} was asked for, and there are {rows}")]
+    NoSuchRow {
+        /// The position asked for, from 0.
+        row: usize,
+        /// How many rows there are.
+        rows: usize,
+    },
     /// An error in one row of many.
     #[error("row {row}: {source}")]
     AtRow {
@@ -209,6 +217,22 @@ pub enum Error {
         label: String,
         /// Why.
         source: Box<Error>,
+    },
+    /// Rows on disk that another tokenizer or chat template made than the one that is to read them.
+    #[error(
+        "{}: its rows were made with another {what} ({}, expected {expected}): make them again from the text, with the model's tokenizer \
+         and template",
+        path.display(), got.as_deref().unwrap_or("not recorded")
+    )]
+    OtherTokens {
+        /// The token file.
+        path: PathBuf,
+        /// `tokenizer` or `chat template`.
+        what: &'static str,
+        /// The tokenizer's fingerprint or the template's name, if the file has it.
+        got: Option<String>,
+        /// That of the model.
+        expected: String,
     },
     /// Parts that cannot be mixed.
     #[error("the parts cannot be mixed: {reason}")]

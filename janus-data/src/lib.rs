@@ -15,6 +15,7 @@
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
 //! * [`token_rows`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
+//! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`].
 //! * `http`, `hub` (features): services asked within limits; files of the Hugging Face hub.
 //!
 //! From a file of records to rows a model trains on:
@@ -53,16 +54,13 @@ pub mod instructions;
 mod journal;
 pub mod mini;
 mod mix;
-mod pack;
-mod pair;
 pub mod provenance;
 mod read;
+mod rows;
 pub mod sources;
 pub mod stage;
 mod stats;
-mod tokenize;
 mod tokenizer;
-mod tokens;
 mod validate;
 mod write;
 
@@ -72,12 +70,12 @@ pub use error::{Error, Problem, Result};
 pub use fs::write_file;
 pub use journal::{Journal, JournalProblem};
 pub use mix::{Mixed, mix};
-pub use pack::{PackedRow, concat, pack, pack_lengths, pack_stream};
-pub use pair::PairRows;
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
+pub use rows::{
+    Dataset, PackedRow, PairRows, Subset, TokenFile, TokenFileInfo, TokenRow, TokenWriter, concat, pack, pack_lengths, pack_stream,
+    token_rows,
+};
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};
-pub use tokenize::TokenRow;
 pub use tokenizer::Tokenizer;
-pub use tokens::{TokenFile, TokenFileInfo, TokenWriter, token_rows};
 pub use validate::{CheckedFile, Finding, Kind, Validation, validate};
 pub use write::{ArrowRecord, Column, Writer, write_all, write_records};

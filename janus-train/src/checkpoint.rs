@@ -16,12 +16,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use janus_data::fs::{AtomicFolder, remove_folder};
-use janus_data::write_file;
+use janus_data::{Dataset, write_file};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
 use crate::reference::hash_row;
-use crate::{AdamW, Decoder, Error, Result, TokenRow, TrainConfig};
+use crate::{AdamW, Decoder, Error, Result, TrainConfig};
 
 /// Where a run's folder has its checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
@@ -54,13 +54,15 @@ impl Fingerprint {
     /// computed again is left out.
     ///
     /// # Errors
-    /// If candle fails.
-    pub fn new(config: &TrainConfig, objective: &str, decoder: &Decoder, rows: &[TokenRow], held_out: &[TokenRow]) -> Result<Self> {
+    /// If candle fails or a row cannot be read.
+    pub fn new(config: &TrainConfig, objective: &str, decoder: &Decoder, rows: &dyn Dataset, held_out: &dyn Dataset) -> Result<Self> {
         let settings = TrainConfig { checkpoint_every: None, keep_last: 1, activation_checkpointing: false, ..config.clone() };
         let mut data = blake3::Hasher::new();
         for rows in [rows, held_out] {
             data.update(&(rows.len() as u64).to_le_bytes());
-            rows.iter().for_each(|row| hash_row(&mut data, row));
+            for row in 0..rows.len() {
+                hash_row(&mut data, &*rows.row(row)?);
+            }
         }
         Ok(Self {
             config: blake3::hash(format!("{settings:?}").as_bytes()).to_string(),

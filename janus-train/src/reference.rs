@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
+use janus_data::Dataset;
 use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
-use crate::{Batch, Decoder, Error, MicroBatch, Result, TokenRow};
+use crate::{Decoder, Error, MicroBatch, Result, TokenRow};
 
 /// Time after which what was computed is written, so that a computation that is cut off loses no more.
 const WRITE_EVERY: Duration = Duration::from_secs(30);
@@ -61,7 +62,7 @@ impl ReferenceLogprobs {
         path: impl AsRef<Path>,
         model: &Decoder,
         template: &str,
-        rows: &[TokenRow],
+        rows: &dyn Dataset,
         tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
@@ -79,7 +80,7 @@ impl ReferenceLogprobs {
         stem: &str,
         model: &Decoder,
         template: &str,
-        rows: &[TokenRow],
+        rows: &dyn Dataset,
         tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
@@ -89,7 +90,9 @@ impl ReferenceLogprobs {
             key.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }
         key.update(&(tokens as u64).to_le_bytes());
-        rows.iter().for_each(|row| hash_row(&mut key, row));
+        for row in 0..rows.len() {
+            hash_row(&mut key, &*rows.row(row)?);
+        }
         let name = format!("{stem}.reference-{}.jsonl", &key.finalize().to_hex()[..16]);
         Self::complete(&folder.as_ref().join(name), header, model, rows, tokens, progress)
     }
@@ -98,29 +101,35 @@ impl ReferenceLogprobs {
         path: &Path,
         header: Header,
         model: &Decoder,
-        rows: &[TokenRow],
+        rows: &dyn Dataset,
         tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let mut reference = Self::read_for(path, header)?;
-        let hashed: Vec<(String, &TokenRow)> = rows.iter().map(|row| (hash(row), row)).collect();
-        let mut done = hashed.iter().filter(|(hash, _)| reference.by_row.contains_key(hash)).count();
+        // Name and number of tokens of each row.
+        let mut named: Vec<(String, usize)> = Vec::with_capacity(rows.len());
+        for row in 0..rows.len() {
+            let row = rows.row(row)?;
+            named.push((hash(&row), row.ids.len()));
+        }
+        let mut done = named.iter().filter(|(hash, _)| reference.by_row.contains_key(hash)).count();
         progress(done, rows.len());
         let model = model.detached()?;
-        let (mut rest, mut written, mut changed) = (&hashed[..], Instant::now(), !path.exists());
+        let (mut rest, mut written, mut changed) = (&named[..], Instant::now(), !path.exists());
         while !rest.is_empty() {
             let mut held = 0;
-            let fits = |(_, row): &&(String, &TokenRow)| {
-                held += row.ids.len();
+            let fits = |(_, length): &&(String, usize)| {
+                held += length;
                 held <= tokens
             };
+            let start = rows.len() - rest.len();
             let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
             rest = later;
             let missing = now.iter().filter(|(hash, _)| !reference.by_row.contains_key(hash)).count();
             if missing == 0 {
                 continue;
             }
-            let batch = Batch::concat(&now.iter().map(|(_, row)| *row).collect::<Vec<_>>());
+            let batch = MicroBatch::read(rows, (start..start + now.len()).collect())?.batch;
             let sums = model.logprobs(&batch)?.sum_by_document(&batch)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
             for ((row, _), sum) in now.iter().zip(sums) {
                 reference.by_row.entry(row.clone()).or_insert(f64::from(sum));
@@ -191,10 +200,10 @@ impl ReferenceLogprobs {
     /// The log-probability of each row.
     ///
     /// # Errors
-    /// [`Error::NoReference`] names the first row that was not scored.
-    pub fn of_rows(&self, rows: &[TokenRow]) -> Result<Vec<f64>> {
-        let of = |(row, tokens): (usize, &TokenRow)| self.by_row.get(&hash(tokens)).copied().ok_or(Error::NoReference { row });
-        rows.iter().enumerate().map(of).collect()
+    /// [`Error::NoReference`] names the first row that was not scored; [`Error::Data`] if one cannot be read.
+    pub fn of_rows(&self, rows: &dyn Dataset) -> Result<Vec<f64>> {
+        let of = |row: usize| self.by_row.get(&hash(&*rows.row(row)?)).copied().ok_or(Error::NoReference { row });
+        (0..rows.len()).map(of).collect()
     }
 
     /// The log-probability of each document of a micro-batch.
@@ -229,9 +238,9 @@ fn hash(row: &TokenRow) -> String {
 
 /// Feeds a row's ids and marks to a hash.
 pub(crate) fn hash_row(hash: &mut blake3::Hasher, row: &TokenRow) {
-    hash.update(&(row.ids.len() as u64).to_le_bytes());
-    for (i, (id, &trained)) in row.ids.iter().zip(&row.trained).enumerate() {
-        // A first token carries no loss, whatever its mark.
-        hash.update(&(u64::from(*id) << 1 | u64::from(trained && i > 0)).to_le_bytes());
-    }
+    let tokens = row.ids.iter().zip(&row.trained).enumerate();
+    // A first token carries no loss, whatever its mark.
+    let tokens = tokens.map(|(i, (id, &trained))| u64::from(*id) << 1 | u64::from(trained && i > 0));
+    let bytes: Vec<u8> = std::iter::once(row.ids.len() as u64).chain(tokens).flat_map(u64::to_le_bytes).collect();
+    hash.update(&bytes);
 }

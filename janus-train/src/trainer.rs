@@ -4,17 +4,17 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
+use janus_data::Dataset;
 use janus_data::fs::{AtomicFolder, Lock, recover};
 
 use crate::checkpoint::{CHECKPOINTS, Checkpoint, Fingerprint};
 use crate::error::AtPath;
 use crate::evaluation::{Evaluation, Evaluations};
 use crate::metrics::Log;
-use crate::{
-    AdamW, Batch, Decoder, Error, Figures, Gradients, MicroBatch, Objective, Order, Result, StepMetrics, TokenRow, TrainConfig, Weight,
-};
+use crate::{AdamW, Batch, Decoder, Error, Figures, Gradients, MicroBatch, Objective, Order, Result, StepMetrics, TrainConfig, Weight};
 
-/// Trains a [`Decoder`] on rows.
+/// Trains a [`Decoder`] on rows: a `Vec<TokenRow>`, a [`TokenFile`](janus_data::TokenFile) or any other [`Dataset`], of which
+/// no more rows are held than a step takes.
 ///
 /// ```no_run
 /// # use janus_train::*;
@@ -28,13 +28,14 @@ use crate::{
 pub struct Trainer<O> {
     decoder: Decoder,
     objective: O,
-    rows: Vec<TokenRow>,
+    rows: Box<dyn Dataset>,
     config: TrainConfig,
     order: Order,
     optimizer: AdamW,
-    held_out: Vec<TokenRow>,
+    held_out: Box<dyn Dataset>,
     /// The held-out rows of each micro-batch.
     held_out_parts: Vec<Range<usize>>,
+    held_out_weight: Weight,
 }
 
 /// What looks on while a [`Trainer`] works. Every method may be left out.
@@ -76,7 +77,7 @@ impl<O: Objective> Trainer<O> {
     /// # Errors
     /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model or the objective;
     /// [`Error::NothingTrains`] if every weight is frozen.
-    pub fn new(decoder: Decoder, objective: O, rows: Vec<TokenRow>, config: TrainConfig) -> Result<Self> {
+    pub fn new(decoder: Decoder, objective: O, rows: impl Dataset + 'static, config: TrainConfig) -> Result<Self> {
         config.check()?;
         let per_example = objective.documents_per_example();
         if !rows.len().is_multiple_of(per_example) {
@@ -92,21 +93,31 @@ impl<O: Objective> Trainer<O> {
         let order = Order::new(config.seed, config.tokens_per_micro_batch, lengths)?;
         let order = order.with_examples(config.examples_per_micro_batch.unwrap_or(usize::MAX));
         let optimizer = AdamW::new(config.adamw());
-        Ok(Self { decoder, objective, rows, config, order, optimizer, held_out: Vec::new(), held_out_parts: Vec::new() })
+        Ok(Self {
+            decoder,
+            objective,
+            rows: Box::new(rows),
+            config,
+            order,
+            optimizer,
+            held_out: Box::new(Vec::new()),
+            held_out_parts: Vec::new(),
+            held_out_weight: Weight::default(),
+        })
     }
 
     /// Sets the rows to evaluate on, which are grouped into examples as the training rows are.
     ///
     /// # Errors
     /// If a row is too long, carries no loss, or does not fit the model or the objective.
-    pub fn with_held_out(mut self, rows: &[TokenRow]) -> Result<Self> {
+    pub fn with_held_out(mut self, rows: impl Dataset + 'static) -> Result<Self> {
         let per_example = self.objective.documents_per_example();
         if !rows.len().is_multiple_of(per_example) {
             return Err(Error::Incomplete { rows: rows.len(), per_example });
         }
         let capacity = self.config.tokens_per_micro_batch;
         let (mut room, mut parts): (usize, Vec<Range<usize>>) = (0, Vec::new());
-        for (example, tokens) in checked_lengths(&self.decoder, rows, per_example, capacity)?.into_iter().enumerate() {
+        for (example, tokens) in checked_lengths(&self.decoder, &rows, per_example, capacity)?.into_iter().enumerate() {
             let (start, end) = (example * per_example, (example + 1) * per_example);
             match parts.last_mut() {
                 Some(part) if tokens <= room => part.end = end,
@@ -117,8 +128,12 @@ impl<O: Objective> Trainer<O> {
             }
             room -= tokens;
         }
-        self.objective.check(&self.decoder, rows)?;
-        (self.held_out, self.held_out_parts) = (rows.into(), parts);
+        self.objective.check(&self.decoder, &rows)?;
+        self.held_out_weight = Weight::default();
+        for part in &parts {
+            self.held_out_weight += self.objective.weight(&MicroBatch::read(&rows, part.clone().collect())?.batch);
+        }
+        (self.held_out, self.held_out_parts) = (Box::new(rows), parts);
         Ok(self)
     }
 
@@ -131,15 +146,10 @@ impl<O: Objective> Trainer<O> {
             return Ok(None);
         }
         let (decoder, step) = (self.decoder.detached()?, self.steps());
-        let micro_batch = |rows: &Range<usize>| {
-            let documents: Vec<&TokenRow> = self.held_out[rows.clone()].iter().collect();
-            MicroBatch { batch: Batch::concat(&documents), rows: rows.clone().collect() }
-        };
-        let micro_batches: Vec<MicroBatch> = self.held_out_parts.iter().map(micro_batch).collect();
-        let weight: Weight = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
         let (mut loss, mut figures) = (0.0, Figures::new());
-        for micro_batch in micro_batches {
-            let part = self.objective.loss(&decoder, &micro_batch, weight)?;
+        for rows in &self.held_out_parts {
+            let micro_batch = MicroBatch::read(&*self.held_out, rows.clone().collect())?;
+            let part = self.objective.loss(&decoder, &micro_batch, self.held_out_weight)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             // JSON has no such number, and nothing is better than it or worse.
             let mut numbers = std::iter::once(("loss", value)).chain(part.figures.iter().map(|(&name, &value)| (name, value)));
@@ -195,8 +205,8 @@ impl<O: Objective> Trainer<O> {
     /// started again gives the same bytes as one that was not, but for `timing.jsonl`.
     ///
     /// # Errors
-    /// [`Locked`](janus_data::Error::Locked) if another run is at work in the folder; if the folder holds another run's checkpoint, a file cannot be
-    /// written, or a step fails. [`Error::NotFinite`] also for weights: no model is written of which a number is none.
+    /// [`Locked`](janus_data::Error::Locked) if another run is at work in the folder; if the folder holds another run's
+    /// checkpoint, a file cannot be written, or a step fails. [`Error::NotFinite`] also for weights: no model is written of which a number is none.
     pub fn fit_observed(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
         let dir = dir.as_ref();
         self.check_held_out()?;
@@ -208,7 +218,7 @@ impl<O: Objective> Trainer<O> {
     /// [`fit_observed`](Self::fit_observed) in a folder that is this run's alone.
     fn run(&mut self, dir: &Path, observer: &mut dyn Observer) -> Result<()> {
         let identity = self.objective.identity()?;
-        let fingerprint = Fingerprint::new(&self.config, &identity, &self.decoder, &self.rows, &self.held_out)?;
+        let fingerprint = Fingerprint::new(&self.config, &identity, &self.decoder, &*self.rows, &*self.held_out)?;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
             self.optimizer = newest.restore(&self.decoder, &self.config, &fingerprint, |name| self.objective.trains(name))?;
             if self.steps() > 0 {
@@ -294,13 +304,16 @@ impl<O: Objective> Trainer<O> {
         };
         let Some((what, value)) = found else { return Ok(()) };
         let step = self.steps();
-        let (_, micro_batches) = self.micro_batches(step.saturating_sub(1));
+        let (_, micro_batches) = self.micro_batches(step.saturating_sub(1))?;
         let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
         Err(Error::NotFinite { step, what, value, rows, checkpoint: None })
     }
 
     /// The micro-batches of step `step`, counted from 0, and the epoch of the first.
-    pub fn micro_batches(&mut self, step: u64) -> (u64, Vec<MicroBatch>) {
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    pub fn micro_batches(&mut self, step: u64) -> Result<(u64, Vec<MicroBatch>)> {
         let per_example = self.objective.documents_per_example();
         let accumulation = self.config.accumulation as u64;
         let mut first_epoch = None;
@@ -309,11 +322,10 @@ impl<O: Objective> Trainer<O> {
                 let (epoch, examples) = self.order.micro_batch(index);
                 first_epoch.get_or_insert(epoch);
                 let rows: Vec<usize> = examples.iter().flat_map(|&i| i * per_example..(i + 1) * per_example).collect();
-                let documents: Vec<&TokenRow> = rows.iter().map(|&row| &self.rows[row]).collect();
-                MicroBatch { batch: Batch::concat(&documents), rows }
+                MicroBatch::read(&*self.rows, rows)
             })
-            .collect();
-        (first_epoch.unwrap_or(0), micro_batches)
+            .collect::<Result<_>>()?;
+        Ok((first_epoch.unwrap_or(0), micro_batches))
     }
 
     /// One optimiser step. Parameters are unchanged if it fails.
@@ -324,7 +336,7 @@ impl<O: Objective> Trainer<O> {
     pub fn step(&mut self) -> Result<StepMetrics> {
         let start = Instant::now();
         let step = self.steps();
-        let (epoch, micro_batches) = self.micro_batches(step);
+        let (epoch, micro_batches) = self.micro_batches(step)?;
         let weight: Weight = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
         // What a step that failed left behind.
         Gradients::default().collect(&self.decoder)?;
@@ -382,13 +394,12 @@ fn add_figures(sums: &mut Figures, parts: Figures) {
 
 /// Tokens of each example; refuses rows that the model cannot read, that carry no loss, or of which the example has more than
 /// `capacity` tokens.
-fn checked_lengths(decoder: &Decoder, rows: &[TokenRow], per_example: usize, capacity: usize) -> Result<Vec<usize>> {
+fn checked_lengths(decoder: &Decoder, rows: &dyn Dataset, per_example: usize, capacity: usize) -> Result<Vec<usize>> {
     let mut lengths = Vec::with_capacity(rows.len() / per_example);
-    for (example, documents) in rows.chunks(per_example).enumerate() {
+    for example in 0..rows.len() / per_example {
         let mut tokens = 0;
-        for (document, row) in documents.iter().enumerate() {
-            let batch = Batch::concat(&[row]);
-            let row = example * per_example + document;
+        for row in example * per_example..(example + 1) * per_example {
+            let batch = Batch::concat(&[&*rows.row(row)?]);
             batch.check(decoder.config().vocab_size).map_err(|error| Error::Batch { reason: format!("row {row}: {error}") })?;
             if batch.supervised().is_empty() {
                 return Err(Error::NothingTrained { row });

@@ -61,7 +61,7 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
         let settings = TrainConfig { dtype, keep_best, evaluate_every: Some(1), ..settings(3) };
         let mut look = Look::default();
         let trainer = Trainer::new(start, Sft, rows(8), settings).unwrap();
-        trainer.with_held_out(&rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
+        trainer.with_held_out(rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
         for (place, step) in [("checkpoints/step-000002", 2), ("checkpoints/step-000003", 3), ("model", 3), ("best", 3)] {
             let path = folder.path().join(place);
             let loaded = logprobs(&Decoder::load_as(&path, dtype, &Device::Cpu).unwrap());
@@ -108,7 +108,7 @@ fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
 fn a_run_is_not_continued_with_other_held_out_rows() {
     let folder = tempfile::tempdir().unwrap();
     let fit =
-        |n| Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().with_held_out(&rows(n)).unwrap().fit(folder.path(), &mut |_| ());
+        |n| Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().with_held_out(rows(n)).unwrap().fit(folder.path(), &mut |_| ());
     fit(2).unwrap();
     assert!(matches!(fit(3), Err(Error::OtherRun { what: "data", .. })));
 }
@@ -119,7 +119,10 @@ fn two_runs_in_one_folder_do_not_destroy_each_other() {
     impl Observer for Second<'_> {
         fn step(&mut self, _: &StepMetrics) {
             let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut |_| ()).unwrap_err();
-            assert!(matches!(&error, Error::Data(janus_data::Error::Locked { process, .. }) if *process == Some(std::process::id())), "{error}");
+            assert!(
+                matches!(&error, Error::Data(janus_data::Error::Locked { process, .. }) if *process == Some(std::process::id())),
+                "{error}"
+            );
             self.1.push(error.to_string());
         }
     }
@@ -148,10 +151,7 @@ fn a_kill_between_a_checkpoint_and_the_deletion_of_the_old_leaves_none_for_ever(
     fit().unwrap();
     assert_eq!(steps(), [3, 4]);
     let left = |folder: &Path| {
-        std::fs::read_dir(folder)
-            .unwrap()
-            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp"))
-            .count()
+        std::fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp")).count()
     };
     assert_eq!((left(&checkpoints), left(folder.path())), (0, 0));
 }
@@ -230,7 +230,7 @@ fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_t
     let settings = TrainConfig { evaluate_every: Some(2), ..settings(4) };
     let fit = |figure| {
         let trainer = Trainer::new(decoder(1), BadFigure(figure), rows(8), settings.clone()).unwrap();
-        trainer.with_held_out(&rows(3)).unwrap().fit(folder.path(), &mut |_| ())
+        trainer.with_held_out(rows(3)).unwrap().fit(folder.path(), &mut |_| ())
     };
     match fit(f64::INFINITY) {
         Err(Error::NotFinite { step: 2, what, rows, checkpoint: Some(_), .. }) => {
@@ -246,7 +246,7 @@ fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_t
     let decoder = decoder(1);
     let norm = &decoder.parameters()["model.norm.weight"];
     norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
-    let mut trainer = Trainer::new(decoder, Sft, rows(8), settings.clone()).unwrap().with_held_out(&rows(3)).unwrap();
+    let mut trainer = Trainer::new(decoder, Sft, rows(8), settings.clone()).unwrap().with_held_out(rows(3)).unwrap();
     assert!(matches!(trainer.evaluate(), Err(Error::NotFinite { what, .. }) if what == "held-out loss"));
 }
 
@@ -258,7 +258,7 @@ fn the_best_is_kept_without_an_early_stop_and_asked_for_in_vain_without_held_out
     let settings = TrainConfig { evaluate_every: Some(1), keep_best: keep_best(true), ..settings(5) };
     let mut look = Look::default();
     let trainer = Trainer::new(decoder(1), Sft, rows(8), settings.clone()).unwrap();
-    trainer.with_held_out(&rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
+    trainer.with_held_out(rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
     assert_eq!((look.evaluated.len(), look.saved), (5, 5 + 1 + 1), "it goes on to the end");
     let best = logprobs(&Decoder::load(folder.path().join("best"), &Device::Cpu).unwrap());
     assert_eq!(best, look.evaluated[0]);
@@ -300,7 +300,7 @@ fn a_pair_that_is_too_long_is_named_by_its_row() {
     let orpo = Orpo::new(0.1, NllSpan::Response).unwrap();
     assert!(matches!(Trainer::new(decoder(1), orpo, pairs.clone(), settings(1)), Err(Error::TooLong { row: 4, .. })));
     let trainer = Trainer::new(decoder(1), orpo, rows(4), settings(1)).unwrap();
-    assert!(matches!(trainer.with_held_out(&pairs), Err(Error::TooLong { row: 4, .. })));
+    assert!(matches!(trainer.with_held_out(pairs), Err(Error::TooLong { row: 4, .. })));
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn a_first_token_that_is_marked_as_trained_breaks_no_objective_over_pairs() {
 
 /// Loss and supervised tokens.
 fn first_step(decoder: Decoder, objective: impl Objective, rows: &[TokenRow]) -> (f64, usize) {
-    let step = Trainer::new(decoder, objective, rows.into(), settings(1)).unwrap().step().unwrap();
+    let step = Trainer::new(decoder, objective, rows.to_vec(), settings(1)).unwrap().step().unwrap();
     (step.loss, step.supervised)
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Device;
+use janus_data::{TokenFile, TokenWriter};
 use janus_train::{
     Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, LoraConfig, ModelConfig, NllSpan, Objective, Observer,
     Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, WeightType,
@@ -135,7 +137,7 @@ fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -
 }
 
 fn sft(seed: u64, settings: TrainConfig) -> Trainer<Sft> {
-    Trainer::new(decoder(seed), Sft, rows(20, 5), settings).unwrap().with_held_out(&rows(6, 9)).unwrap()
+    Trainer::new(decoder(seed), Sft, rows(20, 5), settings).unwrap().with_held_out(rows(6, 9)).unwrap()
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn low_rank_updates_continue_to_the_same_bytes() {
     // Other seeds have other updates of the same model.
     let make = |seed| {
         let decoder = decoder(1).with_lora(low_rank.clone(), seed).unwrap();
-        Trainer::new(decoder, Sft, rows(20, 5), settings()).unwrap().with_held_out(&rows(6, 9)).unwrap()
+        Trainer::new(decoder, Sft, rows(20, 5), settings()).unwrap().with_held_out(rows(6, 9)).unwrap()
     };
     let files = is_the_same_wherever_it_is_cut("lora", &make);
     assert!(files.contains_key("checkpoints/step-000006/training/low_rank.safetensors"));
@@ -187,11 +189,11 @@ fn learning_from_pairs_continues_to_the_same_bytes() {
     let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &all, 100, &mut |_, _| {}).unwrap();
     is_the_same_wherever_it_is_cut("dpo", &|seed| {
         let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &all).unwrap();
-        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(&held_out).unwrap()
+        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
     is_the_same_wherever_it_is_cut("orpo", &|seed| {
         let objective = Orpo::new(0.2, NllSpan::Row).unwrap();
-        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(&held_out).unwrap()
+        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
 }
 
@@ -209,7 +211,7 @@ fn a_reward_model_continues_to_the_same_bytes_scale_and_head_included() {
         config.get("mean").and_then(serde_json::Value::as_f64)
     };
     for low_rank in [false, true] {
-        let with = is_the_same_wherever_it_is_cut("reward", &|seed| make(seed, low_rank).with_held_out(&rows(6, 9)).unwrap());
+        let with = is_the_same_wherever_it_is_cut("reward", &|seed| make(seed, low_rank).with_held_out(rows(6, 9)).unwrap());
         let last = scale(&with, "model").unwrap();
         assert!(last != 7.0 && scale(&with, "checkpoints/step-000006") == Some(last));
         assert_eq!(scale(&with, "checkpoints/step-000004"), None, "nothing was measured there");
@@ -217,4 +219,21 @@ fn a_reward_model_continues_to_the_same_bytes_scale_and_head_included() {
         let without = is_the_same_wherever_it_is_cut("reward, nothing held out", &|seed| make(seed, low_rank));
         assert_eq!(scale(&without, "model"), None, "the scale of an earlier stage is of other weights");
     }
+}
+
+#[test]
+fn a_run_on_a_token_file_is_the_run_on_the_rows_it_was_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, rows: &[TokenRow]| {
+        let mut writer = TokenWriter::create(folder.path().join(name), "f").unwrap();
+        rows.iter().for_each(|row| writer.write(row).unwrap());
+        writer.finish().unwrap();
+        Arc::new(TokenFile::open(folder.path().join(name)).unwrap())
+    };
+    let (train, held_out) = (file("train", &rows(20, 5)), file("held_out", &rows(6, 9)));
+    let in_memory = is_the_same_wherever_it_is_cut("in memory", &|seed| sft(seed, settings()));
+    let on_disk = is_the_same_wherever_it_is_cut("on disk", &|seed| {
+        Trainer::new(decoder(seed), Sft, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
+    });
+    assert!(in_memory == on_disk);
 }

@@ -301,7 +301,7 @@ fn held_out_pairs_that_the_reference_lacks_are_refused_before_training() {
     let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
     let dpo = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &rows).unwrap();
     let trainer = Trainer::new(decoder(1), dpo, rows, TrainConfig::new(3, 1000, 1e-3, 1)).unwrap();
-    assert!(matches!(trainer.with_held_out(&held_out), Err(Error::NoReference { row: 2 })));
+    assert!(matches!(trainer.with_held_out(held_out), Err(Error::NoReference { row: 2 })));
 }
 
 /// Rows in pairs of the same prompt: the longer response is chosen.
@@ -395,7 +395,7 @@ fn dropout_of_low_rank_updates_is_the_same_recomputed_and_resumed_and_changes_wi
         for &steps in steps {
             // A run that is cut off, as its last checkpoint left it.
             let trainer = Trainer::new(dropping(), Sft, rows(20), settings.clone()).unwrap();
-            let mut trainer = trainer.with_held_out(&rows(3)).unwrap();
+            let mut trainer = trainer.with_held_out(rows(3)).unwrap();
             let result = trainer.fit_observed(dir, &mut Until(steps, 0));
             assert_eq!(result.is_ok(), steps == settings.steps);
         }
@@ -461,7 +461,7 @@ fn reference_logprobs_of_other_weight_types_and_rows_have_files_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let compute = |decoder: &Decoder, template: &str, rows: &[TokenRow]| {
         let mut told = Vec::new();
-        let all = ReferenceLogprobs::compute_in(folder.path(), "pairs", decoder, template, rows, 100, &mut |done, _| told.push(done));
+        let all = ReferenceLogprobs::compute_in(folder.path(), "pairs", decoder, template, &rows, 100, &mut |done, _| told.push(done));
         (all.unwrap(), told)
     };
     let rows = pairs(6);
@@ -502,7 +502,7 @@ fn a_reward_model_learns_keeps_its_head_and_stores_its_scale() {
     let folder = tempfile::tempdir().unwrap();
     let settings = TrainConfig { schedule: Schedule::Constant, evaluate_every: Some(10), ..TrainConfig::new(30, 256, 1e-2, 1) };
     let stage = decoder(1).with_value_head(3).unwrap();
-    let mut trainer = Trainer::new(stage, Reward::default(), pairs(12), settings.clone()).unwrap().with_held_out(&pairs(5)).unwrap();
+    let mut trainer = Trainer::new(stage, Reward::default(), pairs(12), settings.clone()).unwrap().with_held_out(pairs(5)).unwrap();
     let mut last = None;
     trainer.fit(folder.path(), &mut |step| last = Some(step.figures["accuracy"])).unwrap();
     assert_eq!(last, Some(1.0));
@@ -529,8 +529,8 @@ fn reference_logprobs_continue_and_refuse_another_model_template_or_row() {
     let path = folder.path().join("reference.jsonl");
     let compute = |seed, template: &str, rows: &[TokenRow]| {
         let mut computed = Vec::new();
-        let result = ReferenceLogprobs::compute(&path, &decoder(seed), template, rows, 100, &mut |done, _| computed.push(done));
-        result.map(|reference| (reference.of_rows(rows).unwrap(), computed.len()))
+        let result = ReferenceLogprobs::compute(&path, &decoder(seed), template, &rows, 100, &mut |done, _| computed.push(done));
+        result.map(|reference| (reference.of_rows(&rows).unwrap(), computed.len()))
     };
     let rows = pairs(6);
     let (whole, steps) = compute(1, "t", &rows).unwrap();
@@ -564,7 +564,7 @@ fn training_stops_early_and_keeps_the_best_model() {
         TrainConfig { schedule: Schedule::Constant, evaluate_every: Some(5), early_stop, ..TrainConfig::new(2000, 256, 1e-2, 1) };
     let held_out: Vec<TokenRow> = rows(12).split_off(6);
     let run = || {
-        let mut trainer = Trainer::new(decoder(1), Sft, rows(6), settings.clone()).unwrap().with_held_out(&held_out).unwrap();
+        let mut trainer = Trainer::new(decoder(1), Sft, rows(6), settings.clone()).unwrap().with_held_out(held_out.clone()).unwrap();
         trainer.fit(folder.path(), &mut |_| {}).unwrap();
         trainer.steps()
     };

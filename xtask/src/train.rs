@@ -136,7 +136,7 @@ impl Run<'_> {
         let stem = data.file_stem().unwrap_or_default().to_string_lossy();
         let template = self.recipe.template.jinja();
         let found = reference::shown(|progress| {
-            ReferenceLogprobs::compute_in(folder, &stem, decoder, template, rows, reference::TOKENS_AT_ONCE, progress)
+            ReferenceLogprobs::compute_in(folder, &stem, decoder, template, &rows, reference::TOKENS_AT_ONCE, progress)
         })?;
         eprintln!("reference log-probabilities: {}", found.path().display());
         Ok(found)
@@ -150,14 +150,15 @@ impl Run<'_> {
         };
         let made_of = record.made_of(&settings, decoder.device())?;
         let trainer = Trainer::new(decoder, objective, train, settings.clone()).bad_input()?;
-        let mut trainer = trainer.with_held_out(&held_out).bad_input()?;
+        let nothing_held_out = held_out.is_empty();
+        let mut trainer = trainer.with_held_out(held_out).bad_input()?;
         record.write_first(&made_of)?;
         let mut watch = Watch::new(progress("train", settings.steps, record.resumed_at()), recipe, tokenizer, out);
         trainer.fit_observed(out, &mut watch).map_err(|error| match error {
             error @ janus_train::Error::OtherRun { .. } => record.explained(error),
             error => numbers.named(recipe, error),
         })?;
-        if held_out.is_empty() {
+        if nothing_held_out {
             watch.sample(trainer.steps(), trainer.decoder()).failure()?;
         }
         let last = watch.finish();

@@ -1,11 +1,12 @@
 //! Learning from pairs against a reference model.
 
 use candle_core::Tensor;
+use janus_data::Dataset;
 use serde::{Deserialize, Serialize};
 
 use super::{MicroBatch, Objective, Part, Weight, pairs};
 use crate::ops::log_sigmoid;
-use crate::{Batch, Decoder, Error, ReferenceLogprobs, Result, TokenRow};
+use crate::{Batch, Decoder, Error, ReferenceLogprobs, Result};
 
 /// Constants of [`Dpo`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -61,8 +62,9 @@ impl Dpo {
     /// The objective on `rows`, of which row 2i is chosen over row 2i + 1.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a constant out of range, [`Error::NoReference`] if the reference lacks a row.
-    pub fn new(config: DpoConfig, reference: Reference, rows: &[TokenRow]) -> Result<Self> {
+    /// [`Error::Setting`] for a constant out of range, [`Error::NoReference`] if the reference lacks a row, [`Error::Data`] if one cannot
+    /// be read.
+    pub fn new(config: DpoConfig, reference: Reference, rows: &dyn Dataset) -> Result<Self> {
         config.check()?;
         if let Reference::Stored(stored) = &reference {
             stored.of_rows(rows)?;
@@ -107,7 +109,7 @@ impl Objective for Dpo {
         Ok(Part { loss, figures: pairs::figures(&chosen, &rejected, step)? })
     }
 
-    fn check(&self, _decoder: &Decoder, rows: &[TokenRow]) -> Result<()> {
+    fn check(&self, _decoder: &Decoder, rows: &dyn Dataset) -> Result<()> {
         match &self.reference {
             Reference::Stored(stored) => stored.of_rows(rows).map(drop),
             Reference::Model(_) => Ok(()),

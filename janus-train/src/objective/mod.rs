@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 use std::ops::{Add, AddAssign};
 
 use candle_core::Tensor;
+use janus_data::Dataset;
 
-use crate::{Batch, Decoder, Result, TokenRow};
+use crate::{Batch, Decoder, Result};
 
 pub use dpo::{Dpo, DpoConfig, Reference};
 pub use orpo::{NllSpan, Orpo};
@@ -29,6 +30,14 @@ pub struct MicroBatch {
     pub batch: Batch,
     /// Index of each document in the rows that the trainer was given.
     pub rows: Vec<usize>,
+}
+
+impl MicroBatch {
+    /// Reads rows of a dataset.
+    pub(crate) fn read(dataset: &dyn Dataset, rows: Vec<usize>) -> Result<Self> {
+        let documents = rows.iter().map(|&row| dataset.row(row)).collect::<janus_data::Result<Vec<_>>>()?;
+        Ok(Self { batch: Batch::concat(&documents.iter().map(|row| &**row).collect::<Vec<_>>()), rows })
+    }
 }
 
 /// What a loss is averaged over. Weights of micro-batches add up to the weight of their step.
@@ -129,7 +138,7 @@ pub trait Objective {
     ///
     /// # Errors
     /// What does not fit, with its row.
-    fn check(&self, _decoder: &Decoder, _rows: &[TokenRow]) -> Result<()> {
+    fn check(&self, _decoder: &Decoder, _rows: &dyn Dataset) -> Result<()> {
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! Learning a reward from pairs.
 
 use candle_core::{Device, Tensor};
+use janus_data::Dataset;
 
 use super::{Figures, MicroBatch, Objective, Part, Weight, pairs};
 use crate::ops::log_sigmoid;
-use crate::{Batch, Decoder, Error, Result, RewardScale, TokenRow, VALUE_HEAD};
+use crate::{Batch, Decoder, Error, Result, RewardScale, VALUE_HEAD};
 
 /// A reward model (Ouyang et al., arXiv 2203.02155, equation 1): the mean over pairs of
 /// -log σ(v(chosen) - v(rejected)), where v is the value head's output at a document's last token.
@@ -78,7 +79,7 @@ impl Objective for Reward {
         self.imitation > 0.0 || parameter != "lm_head.weight"
     }
 
-    fn check(&self, decoder: &Decoder, _rows: &[TokenRow]) -> Result<()> {
+    fn check(&self, decoder: &Decoder, _rows: &dyn Dataset) -> Result<()> {
         if !decoder.has_value_head() {
             return Err(Error::NoHead { name: VALUE_HEAD });
         }

@@ -138,7 +138,7 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
     let pairs = tokenizer.pairs(TEMPLATE, pairs.iter().map(janus_core::PairRecord::conversations), 512).unwrap().rows;
     let start = Decoder::load(&model, &Device::Cpu).unwrap().with_value_head(5).unwrap();
     let trainer = Trainer::new(start, Reward::default(), pairs.clone(), TrainConfig::new(10, 2048, 1e-3, 1)).unwrap();
-    let mut trainer = trainer.with_held_out(&pairs[..20]).unwrap();
+    let mut trainer = trainer.with_held_out(pairs[..20].to_vec()).unwrap();
     trainer.fit(&reward, &mut |_| {}).unwrap();
     let answer = transformers(&reward.join("model"), &pairs[..6], &[]);
     let batch = Batch::concat(&pairs[..6].iter().collect::<Vec<_>>());

@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     for block in BLOCKS {
         let settings = TrainConfig { steps: args.steps, seed: args.seed, eight_bit_block: block, ..profile.sft.clone() };
         let decoder = Decoder::init(&model, args.seed, &Device::Cpu).failure()?;
-        let trainer = Trainer::new(decoder, Sft, train.clone(), settings).bad_input()?.with_held_out(&held_out).bad_input()?;
+        let trainer = Trainer::new(decoder, Sft, train.clone(), settings).bad_input()?.with_held_out(held_out.clone()).bad_input()?;
         runs.push((block, fit(trainer, &name(block))?));
     }
     let exact = &runs[0].1;

@@ -53,11 +53,14 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let settings = format!("{} {:?} {}", args.from, options.columns, env!("CARGO_PKG_VERSION"));
     let fingerprint = TokenFileInfo::fingerprint_of(&tokenizer, args.template, &files, &settings).bad_input()?;
     let reused = TokenFile::reuse(&args.out, &fingerprint).bad_input()?;
+    // One that an earlier version wrote does not say what it was made with.
+    let reused = reused.filter(|tokens| tokens.check_made_with(&tokenizer, args.template).is_ok());
     let was_reused = reused.is_some();
     let tokens = match reused {
         Some(tokens) => tokens,
         None => {
-            let mut writer = TokenWriter::create(&args.out, &fingerprint).failure()?;
+            let writer = TokenWriter::create(&args.out, &fingerprint).and_then(|writer| writer.made_with(&tokenizer, args.template));
+            let mut writer = writer.failure()?;
             let mut progress = Progress::new("pack", Unit::Count("rows"), 0);
             let source = args.from;
             let first = files[0].clone();

@@ -140,7 +140,7 @@ impl Experiment<'_> {
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
             let trainer = Trainer::new(decoder, objective, self.rows(train)?, settings).bad_input()?;
-            self.fit(stage, name, trainer.with_held_out(&self.rows(held_out)?).bad_input()?)
+            self.fit(stage, name, trainer.with_held_out(self.rows(held_out)?).bad_input()?)
         })
         .staged()
     }

@@ -10,10 +10,10 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use janus_core::{ChatTemplate, Message};
-use rayon::prelude::*;
+use janus_core::ChatTemplate;
 use serde::{Deserialize, Serialize};
 
+use crate::fs::AtomicFile;
 use crate::{Error, PackedRow, Result, TokenRow, Tokenizer, concat, write_file};
 
 const TOKENS: &str = "tokens.bin";
@@ -26,9 +26,16 @@ const TRAINED: u32 = 1 << 31;
 /// What a token file holds and was made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TokenFileInfo {
     /// What the rows depend on, in hex: see [`TokenFileInfo::fingerprint_of`].
     pub fingerprint: String,
+    /// The fingerprint of the tokenizer that made the rows, if its writer was given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+    /// The chat template that made the rows, if the file's writer was given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<ChatTemplate>,
     /// Rows.
     pub rows: u64,
     /// Tokens.
@@ -61,47 +68,6 @@ impl TokenFileInfo {
     }
 }
 
-/// Conversations as token rows, in their order, tokenised on all of rayon's threads. A few hundred are held at a time.
-///
-/// ```
-/// use janus_core::{ChatTemplate::ChatMl, Message};
-/// use janus_data::{Tokenizer, token_rows};
-/// let tokenizer = Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
-/// let talk = |n: usize| vec![Message::user("Hi?"), Message::assistant("o".repeat(n))];
-/// let rows: Vec<_> = token_rows(&tokenizer, ChatMl, (1..4).map(|n| Ok(talk(n)))).collect::<Result<_, _>>()?;
-/// assert_eq!(rows[2], tokenizer.conversation(ChatMl, &talk(3))?);
-/// # Ok::<(), janus_data::Error>(())
-/// ```
-///
-/// # Errors
-/// The stream gives the errors of `conversations` as they are, and those of [`Tokenizer::conversation`] as
-/// [`Error::AtRow`], each in the row's place.
-pub fn token_rows<'a>(
-    tokenizer: &'a Tokenizer,
-    template: ChatTemplate,
-    conversations: impl Iterator<Item = Result<Vec<Message>>> + 'a,
-) -> impl Iterator<Item = Result<TokenRow>> + 'a {
-    let mut conversations = conversations.enumerate().fuse();
-    let mut ready = Vec::new().into_iter();
-    std::iter::from_fn(move || {
-        if ready.len() == 0 {
-            let held: Vec<(usize, Result<Vec<Message>>)> = conversations.by_ref().take(AT_A_TIME).collect();
-            let rows: Vec<Result<TokenRow>> = held
-                .into_par_iter()
-                .map(|(row, messages)| {
-                    let messages = messages?;
-                    tokenizer.conversation(template, &messages).map_err(|source| Error::AtRow { row, source: Box::new(source) })
-                })
-                .collect();
-            ready = rows.into_iter();
-        }
-        ready.next()
-    })
-}
-
-/// Enough for every thread to have many, little enough to be forgotten.
-const AT_A_TIME: usize = 512;
-
 /// Writes a token file.
 ///
 /// ```
@@ -118,34 +84,38 @@ const AT_A_TIME: usize = 512;
 #[derive(Debug)]
 pub struct TokenWriter {
     folder: PathBuf,
-    tokens: BufWriter<File>,
-    index: BufWriter<File>,
+    tokens: BufWriter<AtomicFile>,
+    index: BufWriter<AtomicFile>,
     info: TokenFileInfo,
     bytes: Vec<u8>,
 }
 
 impl TokenWriter {
-    /// Begins a token file in a folder, which is made if it is not there. A token file that stands there is given up.
+    /// Begins a token file in a folder, which is made if it is not there. A token file that is there already stays until
+    /// [`TokenWriter::finish`].
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(folder: impl AsRef<Path>, fingerprint: &str) -> Result<Self> {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))?;
-        let info = folder.join(INFO);
-        // First of all: from here on the files are not whole.
-        match fs::remove_file(&info) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&info, "remove the file")(error)),
-            _ => {}
-        }
         let open = |name: &str| {
             let path = folder.join(name);
-            let mut file = BufWriter::with_capacity(1 << 16, File::create(&path).map_err(Error::io(&path, "create the file"))?);
+            let mut file = BufWriter::with_capacity(1 << 16, AtomicFile::create(&path)?);
             file.write_all(&MARK).map_err(Error::io(&path, "write the file"))?;
             Ok::<_, Error>(file)
         };
-        let info = TokenFileInfo { fingerprint: fingerprint.into(), rows: 0, tokens: 0, trained: 0 };
+        let info = TokenFileInfo { fingerprint: fingerprint.into(), tokenizer: None, template: None, rows: 0, tokens: 0, trained: 0 };
         Ok(Self { folder: folder.into(), tokens: open(TOKENS)?, index: open(INDEX)?, info, bytes: Vec::new() })
+    }
+
+    /// Notes what the rows are made with, for [`TokenFile::check_made_with`].
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn made_with(mut self, tokenizer: &Tokenizer, template: ChatTemplate) -> Result<Self> {
+        (self.info.tokenizer, self.info.template) = (Some(tokenizer.fingerprint()?), Some(template));
+        Ok(self)
     }
 
     /// Adds a row.
@@ -174,15 +144,23 @@ impl TokenWriter {
         Ok(())
     }
 
-    /// Syncs the files and says that they are whole.
+    /// Syncs the files, gives them their names and says that they are whole.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn finish(mut self) -> Result<TokenFileInfo> {
-        let ended = self.index.write_all(&self.info.tokens.to_le_bytes());
-        let sync = |file: BufWriter<File>| file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all();
-        ended.and_then(|()| sync(self.index)).and_then(|()| sync(self.tokens)).map_err(Error::io(&self.folder, "write the token file"))?;
+        let io = || Error::io(&self.folder, "write the token file");
+        let whole = |file: BufWriter<AtomicFile>| file.into_inner().map_err(|error| io()(error.into_error()));
+        self.index.write_all(&self.info.tokens.to_le_bytes()).map_err(io())?;
+        let (tokens, index) = (whole(self.tokens)?, whole(self.index)?);
         let path = self.folder.join(INFO);
+        // From here until the new one is there, the files are of no one token file.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, "remove the file")(error)),
+            _ => {}
+        }
+        tokens.commit()?;
+        index.commit()?;
         let json =
             serde_json::to_vec_pretty(&self.info).map_err(|source| Error::Encode { path: path.clone(), row: 1, source: source.into() })?;
         write_file(path, &json)?;
@@ -193,7 +171,7 @@ impl TokenWriter {
 /// A token file that is read.
 #[derive(Debug)]
 pub struct TokenFile {
-    path: PathBuf,
+    folder: PathBuf,
     tokens: Positioned,
     /// `[rows + 1]`.
     offsets: Vec<u64>,
@@ -235,7 +213,7 @@ impl TokenFile {
             return Err(broken(INDEX, "its positions are not in order"));
         }
         let tokens = Positioned::new(open(TOKENS, of_tokens)?.into_inner());
-        Ok(Self { path: folder.join(TOKENS), tokens, offsets, info })
+        Ok(Self { folder: folder.into(), tokens, offsets, info })
     }
 
     /// Opens the token file of a folder if it is there, whole, and made of what `fingerprint` says.
@@ -248,6 +226,38 @@ impl TokenFile {
             Err(Error::TokenFile { .. }) => Ok(None),
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses rows of another tokenizer or chat template than a model's, or of nobody knows which.
+    ///
+    /// ```
+    /// use janus_core::{ChatTemplate, Message};
+    /// use janus_data::{Error, TokenFile, TokenWriter, Tokenizer};
+    /// # let folder = tempfile::tempdir()?;
+    /// let template = ChatTemplate::ChatMl;
+    /// let tokenizer = Tokenizer::train(["hi"].into_iter(), 300, template.special_tokens())?;
+    /// let mut writer = TokenWriter::create(folder.path(), "abc")?.made_with(&tokenizer, template)?;
+    /// writer.write(&tokenizer.conversation(template, &[Message::user("Hi?"), Message::assistant("Hello.")])?)?;
+    /// writer.finish()?;
+    ///
+    /// let file = TokenFile::open(folder.path())?;
+    /// file.check_made_with(&tokenizer, template)?;
+    /// let refused = file.check_made_with(&tokenizer, ChatTemplate::MistralInstruct);
+    /// assert!(matches!(refused, Err(Error::OtherTokens { what: "chat template", .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OtherTokens`], [`Error::Tokenizer`].
+    pub fn check_made_with(&self, tokenizer: &Tokenizer, template: ChatTemplate) -> Result<()> {
+        let made_with = [
+            ("tokenizer", self.info.tokenizer.clone(), tokenizer.fingerprint()?),
+            ("chat template", self.info.template.map(|template| template.to_string()), template.to_string()),
+        ];
+        match made_with.into_iter().find(|(_, got, expected)| got.as_ref() != Some(expected)) {
+            Some((what, got, expected)) => Err(Error::OtherTokens { path: self.folder.clone(), what, got, expected }),
+            None => Ok(()),
         }
     }
 
@@ -274,13 +284,13 @@ impl TokenFile {
     /// Reads a row. Threads may read at the same time.
     ///
     /// # Errors
-    /// [`Error::TokenFile`] for a row that is not there, [`Error::Io`].
+    /// [`Error::NoSuchRow`], [`Error::Io`].
     pub fn row(&self, row: usize) -> Result<TokenRow> {
         let Some(&[start, end]) = self.offsets.get(row..row + 2) else {
-            return Err(Error::TokenFile { path: self.path.clone(), problem: format!("row {row} of {} was asked for", self.len()) });
+            return Err(Error::NoSuchRow { row, rows: self.len() });
         };
         let mut bytes = vec![0; 4 * (end - start) as usize];
-        self.tokens.read_at(&mut bytes, 8 + 4 * start).map_err(Error::io(&self.path, "read the file"))?;
+        self.tokens.read_at(&mut bytes, 8 + 4 * start).map_err(Error::io(&self.folder.join(TOKENS), "read the file"))?;
         let tokens = bytes.chunks_exact(4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()));
         Ok(tokens.map(|token| (token & !TRAINED, token & TRAINED != 0)).unzip::<u32, bool, Vec<_>, Vec<_>>().into())
     }
@@ -292,12 +302,6 @@ impl TokenFile {
     pub fn packed(&self, rows: &[u32]) -> Result<PackedRow> {
         let rows: Vec<TokenRow> = rows.iter().map(|&row| self.row(row as usize)).collect::<Result<_>>()?;
         Ok(concat(&rows.iter().collect::<Vec<_>>()))
-    }
-}
-
-impl From<(Vec<u32>, Vec<bool>)> for TokenRow {
-    fn from((ids, trained): (Vec<u32>, Vec<bool>)) -> Self {
-        Self { ids, trained }
     }
 }
 
@@ -382,12 +386,15 @@ mod tests {
             }
             fs::write(&path, &whole).unwrap();
         }
-        // A writer that is cut off leaves nothing to be taken for whole.
+        // A writer that is cut off leaves the old file, one that is cut off while it names its files nothing to be taken for
+        // whole.
         let mut writer = TokenWriter::create(folder.path(), "f").unwrap();
         writer.write(&row).unwrap();
         drop(writer);
+        assert_eq!(TokenFile::reuse(folder.path(), "f").unwrap().unwrap().len(), 2);
+        fs::remove_file(folder.path().join(INFO)).unwrap();
         assert!(TokenFile::reuse(folder.path(), "f").unwrap().is_none());
-        assert!(matches!(written(folder.path(), &[row]).row(1).unwrap_err(), Error::TokenFile { .. }));
+        assert!(matches!(written(folder.path(), &[row]).row(1).unwrap_err(), Error::NoSuchRow { row: 1, rows: 1 }));
     }
 
     #[test]

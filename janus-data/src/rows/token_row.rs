@@ -1,6 +1,7 @@
 //! Conversations and documents as token rows that know what carries loss.
 
 use janus_core::{ChatTemplate, Message, Rendered};
+use rayon::prelude::*;
 
 use crate::{Error, Result, Tokenizer};
 
@@ -27,6 +28,12 @@ impl TokenRow {
     /// A row without a trained token would count as an example and teach nothing.
     fn checked(self) -> Result<Self> {
         if self.trained.contains(&true) { Ok(self) } else { Err(Error::NothingTrained) }
+    }
+}
+
+impl From<(Vec<u32>, Vec<bool>)> for TokenRow {
+    fn from((ids, trained): (Vec<u32>, Vec<bool>)) -> Self {
+        Self { ids, trained }
     }
 }
 
@@ -97,3 +104,44 @@ impl Tokenizer {
         self.token_id(token).ok_or_else(|| Error::NoSuchToken { token: token.into() })
     }
 }
+
+/// Conversations as token rows, in their order, tokenised on all of rayon's threads. A few hundred are held at a time.
+///
+/// ```
+/// use janus_core::{ChatTemplate::ChatMl, Message};
+/// use janus_data::{Tokenizer, token_rows};
+/// let tokenizer = Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
+/// let talk = |n: usize| vec![Message::user("Hi?"), Message::assistant("o".repeat(n))];
+/// let rows: Vec<_> = token_rows(&tokenizer, ChatMl, (1..4).map(|n| Ok(talk(n)))).collect::<Result<_, _>>()?;
+/// assert_eq!(rows[2], tokenizer.conversation(ChatMl, &talk(3))?);
+/// # Ok::<(), janus_data::Error>(())
+/// ```
+///
+/// # Errors
+/// The stream gives the errors of `conversations` as they are, and those of [`Tokenizer::conversation`] as
+/// [`Error::AtRow`], each in the row's place.
+pub fn token_rows<'a>(
+    tokenizer: &'a Tokenizer,
+    template: ChatTemplate,
+    conversations: impl Iterator<Item = Result<Vec<Message>>> + 'a,
+) -> impl Iterator<Item = Result<TokenRow>> + 'a {
+    let mut conversations = conversations.enumerate().fuse();
+    let mut ready = Vec::new().into_iter();
+    std::iter::from_fn(move || {
+        if ready.len() == 0 {
+            let held: Vec<(usize, Result<Vec<Message>>)> = conversations.by_ref().take(AT_A_TIME).collect();
+            let rows: Vec<Result<TokenRow>> = held
+                .into_par_iter()
+                .map(|(row, messages)| {
+                    let messages = messages?;
+                    tokenizer.conversation(template, &messages).map_err(|source| Error::AtRow { row, source: Box::new(source) })
+                })
+                .collect();
+            ready = rows.into_iter();
+        }
+        ready.next()
+    })
+}
+
+/// Enough for every thread to have many, little enough to be forgotten.
+const AT_A_TIME: usize = 512;

@@ -1,0 +1,13 @@
+//! Rows of tokens: conversations as ids that know which of them carry loss; packed, on disk, and as what a trainer reads.
+
+mod dataset;
+mod pack;
+mod pair;
+mod token_file;
+mod token_row;
+
+pub use dataset::{Dataset, Subset};
+pub use pack::{PackedRow, concat, pack, pack_lengths, pack_stream};
+pub use pair::PairRows;
+pub use token_file::{TokenFile, TokenFileInfo, TokenWriter};
+pub use token_row::{TokenRow, token_rows};

@@ -1,0 +1,117 @@
+//! Rows are read from where they are kept, and only those that a step takes.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use candle_core::Device;
+use janus_data::{Dataset, TokenFile, TokenWriter};
+use janus_train::{Decoder, Error, Fingerprint, ModelConfig, Sft, TokenRow, TrainConfig, Trainer};
+use rand::Rng;
+
+fn decoder(seed: u64) -> Decoder {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "vocab_size": 30, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": false}"#,
+    )
+    .unwrap();
+    Decoder::init(&config, seed, &Device::Cpu).unwrap()
+}
+
+fn rows(n: usize) -> Vec<TokenRow> {
+    let mut rng = janus_core::stream(5, "rows");
+    (0..n)
+        .map(|_| {
+            let len = rng.random_range(4..12);
+            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), trained: (0..len).map(|i| i >= len / 2).collect() }
+        })
+        .collect()
+}
+
+fn token_file(folder: &Path, rows: &[TokenRow]) -> TokenFile {
+    let mut writer = TokenWriter::create(folder, "f").unwrap();
+    rows.iter().for_each(|row| writer.write(row).unwrap());
+    writer.finish().unwrap();
+    TokenFile::open(folder).unwrap()
+}
+
+/// Rows that note which of them are read.
+#[derive(Clone)]
+struct Noted {
+    rows: Vec<TokenRow>,
+    read: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Noted {
+    fn new(rows: Vec<TokenRow>) -> Self {
+        Self { rows, read: Arc::default() }
+    }
+
+    /// The rows read since this was asked last, in order.
+    fn read(&self) -> Vec<usize> {
+        let mut read = std::mem::take(&mut *self.read.lock().unwrap());
+        read.sort_unstable();
+        read
+    }
+}
+
+impl Dataset for Noted {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&self, index: usize) -> janus_data::Result<Cow<'_, TokenRow>> {
+        self.read.lock().unwrap().push(index);
+        self.rows.row(index).map(|row| Cow::Owned(row.into_owned()))
+    }
+}
+
+#[test]
+fn a_step_reads_its_own_rows_and_no_others() {
+    let (train, held_out) = (Noted::new(rows(200)), Noted::new(rows(9)));
+    let settings = TrainConfig { accumulation: 2, ..TrainConfig::new(3, 40, 1e-3, 7) };
+    let trainer = Trainer::new(decoder(1), Sft, train.clone(), settings).unwrap();
+    assert_eq!(train.read(), (0..200).collect::<Vec<_>>(), "each row is checked once");
+    let mut trainer = trainer.with_held_out(held_out.clone()).unwrap();
+    held_out.read();
+    for step in 0..3 {
+        let mut expected: Vec<usize> = trainer.micro_batches(step).unwrap().1.into_iter().flat_map(|part| part.rows).collect();
+        expected.sort_unstable();
+        train.read();
+        trainer.step().unwrap();
+        assert_eq!(train.read(), expected);
+        assert!(expected.len() < 40);
+    }
+    trainer.evaluate().unwrap();
+    assert_eq!((held_out.read(), train.read()), ((0..9).collect(), vec![]));
+}
+
+#[test]
+fn the_fingerprint_of_rows_is_the_same_wherever_they_are_kept_and_in_every_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, decoder) = (rows(20), decoder(1));
+    let file = token_file(folder.path(), &rows);
+    let config = TrainConfig::new(3, 40, 1e-3, 7);
+    let of = |train: &dyn Dataset, held_out: &dyn Dataset| Fingerprint::new(&config, "sft", &decoder, train, held_out).unwrap().data;
+    let none: Vec<TokenRow> = Vec::new();
+    assert_eq!(of(&rows, &none), of(&file, &none));
+    assert_eq!(of(&none, &rows), of(&none, &file));
+    assert_ne!(of(&rows, &none), of(&none, &rows));
+    let known = vec![TokenRow { ids: vec![1, 5, 7], trained: vec![true, false, true] }];
+    // Number of rows; then of each the number of ids, and each id twice, one more where it carries loss.
+    let numbers = [1u64, 3, 2, 10, 15];
+    let bytes: Vec<u8> = numbers.into_iter().cycle().take(10).flat_map(u64::to_le_bytes).collect();
+    assert_eq!(of(&known, &known), blake3::hash(&bytes).to_string());
+}
+
+#[test]
+fn a_row_that_cannot_be_read_any_more_ends_the_run_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainConfig::new(3, 40, 1e-3, 7);
+    let mut trainer = Trainer::new(decoder(1), Sft, token_file(folder.path(), &rows(20)), settings).unwrap();
+    trainer.step().unwrap();
+    std::fs::File::options().write(true).open(folder.path().join("tokens.bin")).unwrap().set_len(8).unwrap();
+    let error = trainer.step().unwrap_err();
+    assert!(matches!(&error, Error::Data(janus_data::Error::Io { path, .. }) if path.ends_with("tokens.bin")), "{error}");
+    assert_eq!(trainer.steps(), 1);
+}

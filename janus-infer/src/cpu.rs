@@ -19,7 +19,7 @@ use crate::attention::{Scratch, Shape, Task, attend};
 use crate::decoder::{Decoder, Source};
 use crate::elementwise::{rms_norm, rotary_angles, rotate, swiglu};
 use crate::kernel::crew::Crew;
-use crate::linear::{Into, Linear};
+use crate::linear::{Accumulate, Linear};
 use crate::model::Feed;
 use crate::packed::Matrix;
 use crate::{ModelConfig, Result};
@@ -103,7 +103,7 @@ impl CpuDecoder {
         let mut inner = vec![0f32; mlp_rows * config.intermediate_size];
         for (layer, block) in weights.blocks.iter().enumerate() {
             rms_norm(&x, &block.attention_norm, eps, &mut normed);
-            block.qkv.apply(&normed, &mut qkv, Into::Replace, crew);
+            block.qkv.apply(&normed, &mut qkv, Accumulate::Replace, crew);
             let mut rows = qkv.chunks_exact_mut(qkv_width).zip(angles.chunks_exact(head_dim));
             for feed in feeds.iter_mut() {
                 let start = feed.cache.len();
@@ -119,15 +119,15 @@ impl CpuDecoder {
             } else {
                 SCRATCH.with_borrow_mut(|scratch| tasks.into_iter().for_each(|task| attend(shape, task, scratch)));
             }
-            block.attention_out.apply(&attended, &mut x, Into::Add, crew);
+            block.attention_out.apply(&attended, &mut x, Accumulate::Add, crew);
             rms_norm(&x, &block.mlp_norm, eps, &mut normed);
             for (normed, x) in normed.chunks(MLP_ROWS * hidden).zip(x.chunks_mut(MLP_ROWS * hidden)) {
                 let rows = x.len() / hidden;
                 let gate_up = &mut gate_up[..rows * 2 * config.intermediate_size];
                 let inner = &mut inner[..rows * config.intermediate_size];
-                block.gate_up.apply(normed, gate_up, Into::Replace, crew);
+                block.gate_up.apply(normed, gate_up, Accumulate::Replace, crew);
                 swiglu(gate_up, config.intermediate_size, inner);
-                block.down.apply(inner, x, Into::Add, crew);
+                block.down.apply(inner, x, Accumulate::Add, crew);
             }
         }
 
@@ -143,7 +143,7 @@ impl CpuDecoder {
         }
         let normed = &mut normed[..wanted.len()];
         rms_norm(&wanted, &weights.final_norm, eps, normed);
-        weights.head.apply(normed, logits, Into::Replace, crew);
+        weights.head.apply(normed, logits, Accumulate::Replace, crew);
     }
 }
 

@@ -33,7 +33,7 @@ struct Part {
 
 /// Whether a product replaces its output or is added to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Into {
+pub(crate) enum Accumulate {
     Replace,
     Add,
 }
@@ -64,31 +64,31 @@ impl Linear {
     }
 
     /// Multiplies the rows of `x`, `[rows, depth]`, into `out`, `[rows, columns]`.
-    pub(crate) fn apply(&self, x: &[f32], out: &mut [f32], into: Into, crew: &Crew) {
+    pub(crate) fn apply(&self, x: &[f32], out: &mut [f32], accumulate: Accumulate, crew: &Crew) {
         let (depth, columns) = (self.depth, self.columns);
         let (rows, workers) = (x.len() / depth, crew.threads());
         if workers == 1 || rows * depth * columns < WORTH_SPLITTING {
-            self.multiply(x, out, into);
+            self.multiply(x, out, accumulate);
         } else if rows >= 4 * TILE_ROWS * workers {
             // Enough rows for each thread to be bound by arithmetic, not by reading the weights.
             let share = rows.div_ceil(workers).next_multiple_of(TILE_ROWS);
             let parts = x.chunks(share * depth).zip(out.chunks_mut(share * columns));
-            crew.for_each(parts.collect(), |(x, out)| self.multiply(x, out, into));
+            crew.for_each(parts.collect(), |(x, out)| self.multiply(x, out, accumulate));
         } else {
-            self.multiply_by_columns(x, out, into, crew);
+            self.multiply_by_columns(x, out, accumulate, crew);
         }
     }
 
     /// On one thread.
-    fn multiply(&self, x: &[f32], out: &mut [f32], into: Into) {
+    fn multiply(&self, x: &[f32], out: &mut [f32], accumulate: Accumulate) {
         for part in &self.parts {
             let panels = part.panels(self.depth, 0, part.columns.div_ceil(LANES));
-            multiply(x, self.depth, panels, Out { columns: part.columns, rows: &mut out[part.start..], stride: self.columns, into });
+            multiply(x, self.depth, panels, Out { columns: part.columns, rows: &mut out[part.start..], stride: self.columns, accumulate });
         }
     }
 
     /// Each thread reads its own part of the weights.
-    fn multiply_by_columns(&self, x: &[f32], out: &mut [f32], into: Into, crew: &Crew) {
+    fn multiply_by_columns(&self, x: &[f32], out: &mut [f32], accumulate: Accumulate, crew: &Crew) {
         let (depth, rows) = (self.depth, x.len() / self.depth);
         let shares = self.parts.iter().flat_map(|part| {
             let count = part.columns.div_ceil(LANES);
@@ -106,7 +106,7 @@ impl Linear {
                 (columns, panels, out)
             });
             crew.for_each(shares.collect(), |(columns, panels, rows)| {
-                multiply(x, depth, panels, Out { columns, rows, stride: columns, into })
+                multiply(x, depth, panels, Out { columns, rows, stride: columns, accumulate })
             });
             return;
         }
@@ -114,11 +114,11 @@ impl Linear {
         // rows are few.
         let mut parts: Vec<_> = shares.map(|(start, columns, panels)| (start, columns, panels, vec![0f32; rows * columns])).collect();
         crew.for_each(parts.iter_mut().collect(), |(_, columns, panels, part)| {
-            multiply(x, depth, *panels, Out { columns: *columns, rows: part, stride: *columns, into: Into::Replace });
+            multiply(x, depth, *panels, Out { columns: *columns, rows: part, stride: *columns, accumulate: Accumulate::Replace });
         });
         for (start, columns, _, part) in parts {
             for (row, part) in part.chunks_exact(columns).enumerate() {
-                put(&mut out[row * self.columns + start..][..columns], part, into);
+                put(&mut out[row * self.columns + start..][..columns], part, accumulate);
             }
         }
     }
@@ -146,7 +146,7 @@ struct Out<'a> {
     columns: usize,
     rows: &'a mut [f32],
     stride: usize,
-    into: Into,
+    accumulate: Accumulate,
 }
 
 /// `out = x Wᵀ` on one thread; the last panel may be wider than what is left of the columns.
@@ -156,20 +156,20 @@ fn multiply(x: &[f32], depth: usize, panels: PackedPanels<'_>, out: Out<'_>) {
 
 vectorised! {
     fn multiply_with<'a>(simd, x: &'a [f32], depth: usize, panels: PackedPanels<'a>, out: Out<'a>, work: &'a mut Work) -> () {
-        let Out { columns, rows: out, stride, into } = out;
+        let Out { columns, rows: out, stride, accumulate } = out;
         let rows = Rows { data: x, stride: depth, rows: x.len() / depth, depth };
         product(simd, rows, panels, work, |row, p, sums: &Lanes| {
             let width = (columns - p * LANES).min(LANES);
-            put(&mut out[row * stride + p * LANES..][..width], &sums[..width], into);
+            put(&mut out[row * stride + p * LANES..][..width], &sums[..width], accumulate);
         });
     }
 }
 
 #[inline(always)]
-fn put(out: &mut [f32], sums: &[f32], into: Into) {
-    match into {
-        Into::Replace => out.copy_from_slice(sums),
-        Into::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+fn put(out: &mut [f32], sums: &[f32], accumulate: Accumulate) {
+    match accumulate {
+        Accumulate::Replace => out.copy_from_slice(sums),
+        Accumulate::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
     }
 }
 
@@ -208,8 +208,8 @@ mod tests {
             let expected = naive(&x, &w, depth);
             let product = |crew: &Crew| {
                 let (mut out, mut twice) = (vec![f32::NAN; rows * columns], expected.clone());
-                linear.apply(&x, &mut out, Into::Replace, crew);
-                linear.apply(&x, &mut twice, Into::Add, crew);
+                linear.apply(&x, &mut out, Accumulate::Replace, crew);
+                linear.apply(&x, &mut twice, Accumulate::Add, crew);
                 (out, twice)
             };
             let twice: Vec<f32> = expected.iter().map(|one| one + one).collect();

@@ -4,6 +4,10 @@
 //! changes the speed of an answer and nothing else. On a device it may change rounding too, and an answer where two tokens are as
 //! good as each other but for that.
 
+pub(crate) mod sequence;
+pub(crate) mod session;
+pub(crate) mod token_text;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
@@ -11,9 +15,9 @@ use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError, SamplingParams};
 use janus_data::Tokenizer;
 
-use crate::session::{Event, Session, Ticket};
-use crate::token_text::TokenTexts;
 use crate::{Error, Model, Result, Template, folder};
+use session::{Event, Session, Ticket};
+use token_text::TokenTexts;
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

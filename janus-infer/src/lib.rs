@@ -33,13 +33,8 @@
 #[cfg(test)]
 extern crate self as janus_infer;
 
-mod attention;
-mod best_of_n;
-mod cache;
+mod backend;
 mod config;
-mod cpu;
-mod decoder;
-mod device;
 mod elementwise;
 mod encoding;
 mod engine;
@@ -49,41 +44,38 @@ mod gguf_tokenizer;
 #[cfg(feature = "jinja")]
 mod jinja;
 mod kernel;
+mod kv;
 mod linear;
 mod memory;
 mod model;
 mod packed;
-mod prefix;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod reward;
 mod rope;
 mod sample;
-mod sequence;
 #[cfg(feature = "server")]
 pub mod server;
-mod session;
 mod template;
-mod token_text;
 mod value_head;
 mod weights;
 
 /// The candle that devices here are of: `janus_infer::candle_core::Device`.
 pub use candle_core;
 
-pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
-pub use cache::KvCache;
 pub use config::{Architecture, ModelConfig};
+pub use engine::session::{Event, Session, SessionStats, Ticket};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Result};
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;
+pub use kv::cache::KvCache;
 pub use memory::return_freed_memory;
 pub use model::{Feed, Logits, Model};
+pub use reward::best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale};
 pub use rope::RopeScaling;
 pub use sample::{Candidate, Choice, Sampler};
-pub use session::{Event, Session, SessionStats, Ticket};
 pub use template::Template;
 pub use value_head::{VALUE_HEAD, ValueHead};
 pub use weights::Weights;

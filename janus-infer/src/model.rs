@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use crate::cache::{KvCache, Layout};
-use crate::cpu::CpuDecoder;
-use crate::decoder::Source;
-use crate::device::DeviceDecoder;
+use crate::backend::cpu::CpuDecoder;
+use crate::backend::device::DeviceDecoder;
+use crate::backend::weights::Source;
+use crate::kv::cache::{KvCache, Layout};
 use crate::packed::Matrix;
 use crate::{Error, ModelConfig, Result, Weights};
 

@@ -4,7 +4,7 @@ use janus_core::{FinishReason, Generation, TokenLogprob, TopLogprob};
 use serde_json::{Value, json};
 
 use crate::Engine;
-use crate::token_text::{self, Offset};
+use crate::engine::token_text::{self, Offset};
 
 /// Which of the two protocols an answer follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::request::PromptField;
 use super::worker::Update;
 use crate::Engine;
-use crate::token_text::Offset;
+use crate::engine::token_text::Offset;
 
 /// Bytes of events that are sent in one piece.
 const PIECE: usize = 16 << 10;

@@ -1,8 +1,8 @@
 //! The device's decoder, run on the CPU through candle, against the CPU's own.
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../../tests/support/mod.rs"]
 mod support;
-#[path = "../../tests/support/tiny.rs"]
+#[path = "../../../tests/support/tiny.rs"]
 mod tiny;
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use rand::Rng;
 
 use super::*;
-use crate::cache::Layout;
+use crate::kv::cache::Layout;
 use crate::{Engine, EngineOptions, Error, KvCache, Logits, Model, RewardEngine, RewardOptions, VALUE_HEAD};
 
 /// Configs with each thing that changes a forward pass.

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use janus_core::{ChatRequest, Generation, ModelError, SamplingParams, TokenLogprob};
 
-use crate::cache::{BLOCK, KvCache};
+use super::sequence::Sequence;
+use crate::kv::cache::{BLOCK, KvCache};
+use crate::kv::prefix::PrefixCache;
 use crate::model::{Feed, Logits};
-use crate::prefix::PrefixCache;
-use crate::sequence::Sequence;
 use crate::{Engine, Error, Result, Sampler};
 
 /// Names a request of a [`Session`].

@@ -10,19 +10,21 @@
 //! whole model, and no thread waits for another. Few: each product is split by columns, so that the weights are
 //! read once.
 
+mod attention;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::attention::{Scratch, Shape, Task, attend};
-use crate::decoder::{Decoder, Source};
+use crate::backend::weights::{Decoder, Source};
 use crate::elementwise::{rms_norm, rotary_angles, rotate, swiglu};
 use crate::kernel::crew::Crew;
 use crate::linear::{Accumulate, Linear};
 use crate::model::Feed;
 use crate::packed::Matrix;
 use crate::{ModelConfig, Result};
+use attention::{Scratch, Shape, Task, attend};
 
 /// Tokens of one sequence that attend together: their keys are read once.
 const ATTENTION_TOKENS: usize = 16;

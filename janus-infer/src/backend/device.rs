@@ -20,7 +20,7 @@ use candle_nn::rotary_emb::rope_thd;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::decoder::{Decoder, Source};
+use crate::backend::weights::{Decoder, Source};
 use crate::elementwise::rotary_angles;
 use crate::encoding::Encoding;
 use crate::model::Feed;

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::plan::Writes;
 use crate::ModelConfig;
-use crate::cache::BLOCK;
+use crate::kv::cache::BLOCK;
 
 /// Blocks that there is room for at first.
 const FIRST: usize = 16;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::cache::{BLOCK, Block, KvCache};
+use crate::kv::cache::{BLOCK, Block, KvCache};
 
 /// The tokens of a block, after the block of another entry; 0 is the beginning.
 type Key = (u64, [u32; BLOCK]);

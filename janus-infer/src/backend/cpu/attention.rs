@@ -1,8 +1,8 @@
 //! Causal attention of one sequence over its own keys and values.
 
-use crate::cache::KvCache;
 use crate::elementwise::exp_and_sum;
 use crate::kernel::{LANES, Rows, Work, product, vectorised};
+use crate::kv::cache::KvCache;
 
 /// The sizes that attention needs.
 #[derive(Clone, Copy)]

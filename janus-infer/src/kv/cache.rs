@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use pulp::Simd;
 
 use crate::ModelConfig;
-use crate::device::Pool;
+use crate::backend::device::Pool;
 use crate::kernel::{LANES, Lanes, Panels};
 
 /// Positions of a block.

@@ -6,12 +6,12 @@ use janus_core::{FinishReason, Generation, SamplingParams, TokenLogprob, TopLogp
 use janus_data::Tokenizer;
 use rayon::prelude::*;
 
+use super::session::Ticket;
 use crate::Engine;
-use crate::cache::KvCache;
 use crate::elementwise::log_sum_exp;
+use crate::kv::cache::KvCache;
 use crate::model::{Feed, Logits};
 use crate::sample::Sampler;
-use crate::session::Ticket;
 
 /// A running sample.
 pub(crate) struct Sequence {

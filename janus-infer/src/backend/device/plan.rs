@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::cache::BLOCK;
+use crate::kv::cache::BLOCK;
 use crate::model::Feed;
 
 /// Neighbouring tokens of a sequence that attend together: a longer piece would compute as many scores again that are masked.

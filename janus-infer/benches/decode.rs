@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use janus_core::SamplingParams;
-use janus_infer::{Feed, KvCache, Logits, Model, ModelConfig, Sampler};
+use janus_infer::{KvCache, LogitsWanted, Model, ModelConfig, Sampler, SequenceInput};
 use rand::Rng;
 use rayon::prelude::*;
 
@@ -34,8 +34,9 @@ fn prompts() -> Vec<Vec<u32>> {
 
 fn read(model: &Model, prompts: &[Vec<u32>], logits: &mut Vec<f32>) -> Vec<KvCache> {
     let mut caches: Vec<_> = prompts.iter().map(|_| model.cache()).collect();
-    let mut feeds: Vec<_> = prompts.iter().zip(&mut caches).map(|(tokens, cache)| Feed { tokens, cache, logits: Logits::Last }).collect();
-    model.forward(&mut feeds, logits).expect("ids of the vocabulary");
+    let mut inputs: Vec<_> =
+        prompts.iter().zip(&mut caches).map(|(tokens, cache)| SequenceInput { tokens, cache, logits: LogitsWanted::Last }).collect();
+    model.forward(&mut inputs, logits).expect("ids of the vocabulary");
     caches
 }
 
@@ -60,8 +61,9 @@ fn bench(c: &mut Criterion) {
                 }
                 let token = [step as u32 % VOCAB as u32];
                 let begun = Instant::now();
-                let mut feeds: Vec<_> = caches.iter_mut().map(|cache| Feed { tokens: &token, cache, logits: Logits::Last }).collect();
-                model.forward(&mut feeds, &mut logits).expect("ids of the vocabulary");
+                let mut inputs: Vec<_> =
+                    caches.iter_mut().map(|cache| SequenceInput { tokens: &token, cache, logits: LogitsWanted::Last }).collect();
+                model.forward(&mut inputs, &mut logits).expect("ids of the vocabulary");
                 taken += begun.elapsed();
             }
             taken

@@ -15,7 +15,7 @@
 //! is computed there in which type.
 //!
 //! ```
-//! use janus_infer::{Feed, Logits, Model, ModelConfig};
+//! use janus_infer::{SequenceInput, LogitsWanted, Model, ModelConfig};
 //!
 //! let config = ModelConfig::from_json(
 //!     r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 1,
@@ -24,7 +24,7 @@
 //! // A real model comes from `Model::load`; here, every weight is 0.1.
 //! let model = Model::from_weights(config, |_name, shape| Ok(vec![0.1; shape.iter().product()]))?;
 //! let (mut cache, mut logits) = (model.cache(), Vec::new());
-//! model.forward(&mut [Feed { tokens: &[1, 2, 3], cache: &mut cache, logits: Logits::Last }], &mut logits)?;
+//! model.forward(&mut [SequenceInput { tokens: &[1, 2, 3], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)?;
 //! assert_eq!((logits.len(), cache.len()), (8, 3));
 //! # Ok::<(), janus_infer::Error>(())
 //! ```
@@ -34,6 +34,7 @@
 extern crate self as janus_infer;
 
 mod backend;
+mod batch;
 mod config;
 mod elementwise;
 mod encoding;
@@ -63,6 +64,7 @@ mod weights;
 /// The candle that devices here are of: `janus_infer::candle_core::Device`.
 pub use candle_core;
 
+pub use batch::{LogitsWanted, SequenceInput};
 pub use config::{Architecture, ModelConfig};
 pub use engine::session::{Event, Session, SessionStats, Ticket};
 pub use engine::{Engine, EngineOptions};
@@ -71,7 +73,7 @@ pub use error::{Error, Result};
 pub use jinja::JinjaTemplate;
 pub use kv::cache::KvCache;
 pub use memory::return_freed_memory;
-pub use model::{Feed, Logits, Model};
+pub use model::Model;
 pub use reward::best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale};
 pub use rope::RopeScaling;

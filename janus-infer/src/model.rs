@@ -8,6 +8,7 @@ use candle_core::{DType, Device};
 use crate::backend::cpu::CpuDecoder;
 use crate::backend::device::DeviceDecoder;
 use crate::backend::weights::Source;
+use crate::batch::SequenceInput;
 use crate::kv::cache::{KvCache, Layout};
 use crate::packed::Matrix;
 use crate::{Error, ModelConfig, Result, Weights};
@@ -28,37 +29,6 @@ pub struct Model {
 enum Backend {
     Cpu(CpuDecoder),
     Device(DeviceDecoder),
-}
-
-/// Which logits a call of [`Model::forward`] returns for a sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Logits {
-    /// None: the tokens are a part of a prompt.
-    None,
-    /// Those after the last token.
-    Last,
-    /// Those after every token.
-    All,
-}
-
-/// The next tokens of one sequence.
-pub struct Feed<'a> {
-    /// Token ids; at least one.
-    pub tokens: &'a [u32],
-    /// What the sequence was fed before; the tokens are added to it.
-    pub cache: &'a mut KvCache,
-    /// The logits to return.
-    pub logits: Logits,
-}
-
-impl Feed<'_> {
-    pub(crate) fn rows_out(&self) -> usize {
-        match self.logits {
-            Logits::None => 0,
-            Logits::Last => 1,
-            Logits::All => self.tokens.len(),
-        }
-    }
 }
 
 impl Model {
@@ -132,7 +102,7 @@ impl Model {
     }
 
     /// Feeds tokens to any number of sequences and writes their logits, `[rows, vocab]` in the order of
-    /// `feeds`, to `logits`, whose former content is replaced.
+    /// `inputs`, to `logits`, whose former content is replaced.
     ///
     /// On the CPU a sequence's logits are the same bits alone and beside others, and however its tokens are split into calls. On a
     /// device they are the same bits when the same calls are made; another batch may round otherwise, as the device's
@@ -141,10 +111,10 @@ impl Model {
     /// Calls may come from several threads; on a device they run one after the other.
     ///
     /// ```no_run
-    /// # use janus_infer::{Feed, Logits, Model};
+    /// # use janus_infer::{SequenceInput, LogitsWanted, Model};
     /// let model = Model::load("model", &candle_core::Device::Cpu)?;
     /// let (mut cache, mut logits) = (model.cache(), Vec::new());
-    /// model.forward(&mut [Feed { tokens: &[1, 5, 9], cache: &mut cache, logits: Logits::Last }], &mut logits)?;
+    /// model.forward(&mut [SequenceInput { tokens: &[1, 5, 9], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)?;
     /// assert_eq!(logits.len(), model.config().vocab_size);
     /// # Ok::<(), janus_infer::Error>(())
     /// ```
@@ -153,26 +123,26 @@ impl Model {
     /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence is fed none, [`Error::ForeignCache`] if a
     /// cache is another model's; nothing was fed then. On a device [`Error::Candle`], for instance when its memory is
     /// full: the caches are empty then.
-    pub fn forward(&self, feeds: &mut [Feed<'_>], logits: &mut Vec<f32>) -> Result<()> {
+    pub fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut Vec<f32>) -> Result<()> {
         let vocab_size = self.config.vocab_size;
-        for feed in feeds.iter() {
-            if feed.tokens.is_empty() {
+        for input in inputs.iter() {
+            if input.tokens.is_empty() {
                 return Err(Error::NoTokens);
             }
-            if let Some(&id) = feed.tokens.iter().find(|&&id| id as usize >= vocab_size) {
+            if let Some(&id) = input.tokens.iter().find(|&&id| id as usize >= vocab_size) {
                 return Err(Error::TokenId { id, vocab_size });
             }
-            if !feed.cache.has_layout(&self.layout) {
+            if !input.cache.has_layout(&self.layout) {
                 return Err(Error::ForeignCache);
             }
         }
-        logits.resize(feeds.iter().map(Feed::rows_out).sum::<usize>() * self.outputs, 0.0);
-        if feeds.is_empty() {
+        logits.resize(inputs.iter().map(SequenceInput::logit_rows).sum::<usize>() * self.outputs, 0.0);
+        if inputs.is_empty() {
             return Ok(());
         }
         match &self.backend {
-            Backend::Cpu(decoder) => decoder.forward(feeds, logits),
-            Backend::Device(decoder) => decoder.forward(feeds, logits)?,
+            Backend::Cpu(decoder) => decoder.forward(inputs, logits),
+            Backend::Device(decoder) => decoder.forward(inputs, logits)?,
         }
         Ok(())
     }

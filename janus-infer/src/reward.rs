@@ -10,7 +10,8 @@ use janus_data::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{Feed, Logits, Model};
+use crate::batch::{LogitsWanted, SequenceInput};
+use crate::model::Model;
 use crate::{Error, KvCache, ModelConfig, Result, Template, ValueHead, Weights, folder};
 
 /// Mean and standard deviation of a reward model's rewards on rows that it was not trained on: `mean` and `std` of
@@ -185,14 +186,16 @@ impl RewardEngine {
         let mut bases: Vec<KvCache> = groups.iter().map(|_| self.model.cache()).collect();
         let mut values = Vec::new();
         let prefixes = groups.iter().zip(&mut bases).filter(|((_, shared), _)| *shared > 0);
-        let mut feeds: Vec<_> =
-            prefixes.map(|((group, shared), cache)| Feed { tokens: &group[0].ids[..*shared], cache, logits: Logits::None }).collect();
-        self.model.forward(&mut feeds, &mut values)?;
+        let mut inputs: Vec<_> = prefixes
+            .map(|((group, shared), cache)| SequenceInput { tokens: &group[0].ids[..*shared], cache, logits: LogitsWanted::None })
+            .collect();
+        self.model.forward(&mut inputs, &mut values)?;
         let copies =
             groups.iter().zip(bases).flat_map(|((group, shared), base)| group.iter().map(move |row| (&row.ids[*shared..], base.clone())));
         let mut rests: Vec<(&[u32], KvCache)> = copies.collect();
-        let mut feeds: Vec<_> = rests.iter_mut().map(|(tokens, cache)| Feed { tokens, cache, logits: Logits::Last }).collect();
-        self.model.forward(&mut feeds, &mut values)?;
+        let mut inputs: Vec<_> =
+            rests.iter_mut().map(|(tokens, cache)| SequenceInput { tokens, cache, logits: LogitsWanted::Last }).collect();
+        self.model.forward(&mut inputs, &mut values)?;
         Ok(values)
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Generation, ModelError, SamplingParams};
-use janus_infer::{Engine, EngineOptions, Error, Feed, Logits};
+use janus_infer::{Engine, EngineOptions, Error, LogitsWanted, SequenceInput};
 use proptest::prelude::*;
 use rand::seq::SliceRandom as _;
 use tiny::{engine, engine_ending_at, model, options, request, tokenizer_json};
@@ -170,7 +170,7 @@ fn logprobs_are_those_of_a_second_reading() {
     ids.extend(logprobs.iter().map(|token| token.id.unwrap()));
     let model = engine.model();
     let mut logits = Vec::new();
-    model.forward(&mut [Feed { tokens: &ids, cache: &mut model.cache(), logits: Logits::All }], &mut logits).unwrap();
+    model.forward(&mut [SequenceInput { tokens: &ids, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
     for (row, token) in logits.chunks(258).skip(prompt - 1).zip(&logprobs) {
         let normaliser = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
         assert!((f64::from(row[token.id.unwrap() as usize]) - normaliser - f64::from(token.logprob)).abs() < 1e-5);
@@ -203,15 +203,15 @@ proptest! {
         let model = model(1, window);
         let tokens: Vec<u32> = (0..length as u32).map(|i| i * i % 251).collect();
         let mut whole = Vec::new();
-        model.forward(&mut [Feed { tokens: &tokens, cache: &mut model.cache(), logits: Logits::All }], &mut whole).unwrap();
+        model.forward(&mut [SequenceInput { tokens: &tokens, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut whole).unwrap();
 
         let (mut cache, mut logits) = (model.cache(), Vec::new());
-        model.forward(&mut [Feed { tokens: &tokens[..cut], cache: &mut cache, logits: Logits::Last }], &mut logits).unwrap();
+        model.forward(&mut [SequenceInput { tokens: &tokens[..cut], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits).unwrap();
         prop_assert_eq!(&logits[..], &whole[(cut - 1) * 258..cut * 258]);
         let mut caches: Vec<_> = (0..others).map(|_| model.cache()).collect();
-        let mut feeds: Vec<_> = caches.iter_mut().map(|cache| Feed { tokens: &tokens[..3.min(length)], cache, logits: Logits::Last }).collect();
-        feeds.push(Feed { tokens: &tokens[cut..], cache: &mut cache, logits: Logits::All });
-        model.forward(&mut feeds, &mut logits).unwrap();
+        let mut inputs: Vec<_> = caches.iter_mut().map(|cache| SequenceInput { tokens: &tokens[..3.min(length)], cache, logits: LogitsWanted::Last }).collect();
+        inputs.push(SequenceInput { tokens: &tokens[cut..], cache: &mut cache, logits: LogitsWanted::All });
+        model.forward(&mut inputs, &mut logits).unwrap();
         prop_assert_eq!(&logits[others * 258..], &whole[cut * 258..]);
     }
 }
@@ -220,9 +220,12 @@ proptest! {
 fn ids_outside_the_vocabulary_are_refused_before_anything_is_fed() {
     let model = model(1, None);
     let mut cache = model.cache();
-    let error = model.forward(&mut [Feed { tokens: &[1, 258], cache: &mut cache, logits: Logits::Last }], &mut Vec::new()).unwrap_err();
+    let error = model
+        .forward(&mut [SequenceInput { tokens: &[1, 258], cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new())
+        .unwrap_err();
     assert!(matches!(error, Error::TokenId { id: 258, vocab_size: 258 }));
     assert!(cache.is_empty());
-    let error = model.forward(&mut [Feed { tokens: &[], cache: &mut cache, logits: Logits::Last }], &mut Vec::new()).unwrap_err();
+    let error =
+        model.forward(&mut [SequenceInput { tokens: &[], cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new()).unwrap_err();
     assert!(matches!(error, Error::NoTokens));
 }

@@ -5,7 +5,7 @@ mod support;
 
 use candle_core::Device;
 use janus_core::SamplingParams;
-use janus_infer::{Feed, Logits, Model, ModelConfig, Sampler};
+use janus_infer::{LogitsWanted, Model, ModelConfig, Sampler, SequenceInput};
 use support::{Tensors, argmax, goldens, json};
 
 const MODELS: [&str; 3] = ["mistral_tiny", "mistral_sw16_tied", "llama_tied"];
@@ -17,7 +17,7 @@ fn model(name: &str) -> Model {
 /// Logits of one document, read in one go.
 fn forward(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let mut logits = Vec::new();
-    model.forward(&mut [Feed { tokens, cache: &mut model.cache(), logits: Logits::All }], &mut logits).unwrap();
+    model.forward(&mut [SequenceInput { tokens, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
     logits
 }
 
@@ -75,7 +75,9 @@ fn greedy_continuations_are_those_of_transformers() {
         let (mut cache, mut logits) = (model.cache(), Vec::new());
         let mut fed = 0;
         while ids.len() < expected.len() {
-            model.forward(&mut [Feed { tokens: &ids[fed..], cache: &mut cache, logits: Logits::Last }], &mut logits).unwrap();
+            model
+                .forward(&mut [SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)
+                .unwrap();
             fed = ids.len();
             ids.push(argmax(&logits));
         }

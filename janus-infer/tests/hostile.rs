@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::Device;
-use janus_infer::{Error, Feed, Logits, Model, RopeScaling, Weights};
+use janus_infer::{Error, LogitsWanted, Model, RopeScaling, SequenceInput, Weights};
 use proptest::prelude::*;
 
 /// The system's allocator, which remembers the largest block that each thread asked it for.
@@ -403,7 +403,7 @@ fn run(name: &str, bytes: &[u8]) -> Result<(), Error> {
     let was_read = read(&path);
     let model = Model::load(&path, &Device::Cpu)?;
     let (mut cache, mut logits) = (model.cache(), Vec::new());
-    model.forward(&mut [Feed { tokens: &[0; 3], cache: &mut cache, logits: Logits::All }], &mut logits)?;
+    model.forward(&mut [SequenceInput { tokens: &[0; 3], cache: &mut cache, logits: LogitsWanted::All }], &mut logits)?;
     assert_eq!(logits.len(), 3 * model.config().vocab_size);
     was_read
 }

@@ -1,7 +1,7 @@
 //! Scaled rotary positions against numbers made with transformers (`interop/rope_scaling.py`).
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use janus_infer::{Feed, Logits, Model, ModelConfig};
+use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use serde_json::Value;
 
 fn reference() -> Value {
@@ -49,7 +49,7 @@ fn frequencies_and_logits_are_those_of_transformers() {
         // What is written in the older spelling is the same model.
         let model = model(ModelConfig::from_json(&config.to_json()).unwrap());
         let mut logits = Vec::new();
-        model.forward(&mut [Feed { tokens: &tokens, cache: &mut model.cache(), logits: Logits::All }], &mut logits).unwrap();
+        model.forward(&mut [SequenceInput { tokens: &tokens, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
         for (row, expected) in [11, 47].into_iter().zip(case["logits"].as_array().unwrap()) {
             for (got, expected) in logits[row * 32..].iter().zip(floats(expected)) {
                 assert!((got - expected).abs() < 2e-5, "{name}: logit {got}, expected {expected}");

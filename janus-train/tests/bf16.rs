@@ -1,7 +1,7 @@
 //! Weights in bf16 with an f32 master: near f32 in a step, level with it after many, and the same after a stop.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use candle_core::{DType, Device, Tensor};
-use janus_infer::{Feed, Logits, Model, ModelConfig};
+use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{
     AdamW, Batch, Checkpoint, Decoder, Gradients, LoraConfig, MicroBatch, Objective, Reward, Schedule, Sft, TokenRow, TrainConfig, Trainer,
     VALUE_HEAD, WeightType,
@@ -182,7 +182,9 @@ fn what_is_saved_in_bf16_is_the_same_model_in_inference_and_in_training_again() 
     let inference = Model::load(&model, &Device::Cpu).unwrap();
     let row = &rows(1)[0];
     let mut logits = Vec::new();
-    inference.forward(&mut [Feed { tokens: &row.ids, cache: &mut inference.cache(), logits: Logits::All }], &mut logits).unwrap();
+    inference
+        .forward(&mut [SequenceInput { tokens: &row.ids, cache: &mut inference.cache(), logits: LogitsWanted::All }], &mut logits)
+        .unwrap();
     let batch = Batch::concat(&[row]);
     let (near, exact) = (flat(&in_bf16.logprobs(&batch).unwrap().values), flat(&in_f32.logprobs(&batch).unwrap().values));
     for (i, (logits, &id)) in logits.chunks(50).zip(&row.ids[1..]).enumerate() {

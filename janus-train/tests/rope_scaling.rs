@@ -1,7 +1,7 @@
 //! A model with scaled rotary positions is the same model in training and in inference.
 
 use candle_core::Device;
-use janus_infer::{Feed, Logits, Model, ModelConfig};
+use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{Batch, Decoder, TokenRow};
 
 #[test]
@@ -26,7 +26,9 @@ fn training_and_inference_turn_by_the_same_angles() {
         let model = Model::load(folder.path(), &Device::Cpu).unwrap();
         assert_eq!(model.config().rope_scaling, config.rope_scaling);
         let mut logits = Vec::new();
-        model.forward(&mut [Feed { tokens: &row.ids, cache: &mut model.cache(), logits: Logits::All }], &mut logits).unwrap();
+        model
+            .forward(&mut [SequenceInput { tokens: &row.ids, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits)
+            .unwrap();
         for ((logits, &id), trained) in logits.chunks(40).zip(&row.ids[1..]).zip(&trained) {
             let normaliser = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
             let logprob = f64::from(logits[id as usize]) - normaliser;

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
+use crate::batch::SequenceInput;
 use crate::elementwise::{rms_norm, rotary_angles, rotate, swiglu};
 use crate::kernel::crew::Crew;
 use crate::linear::{Accumulate, Linear};
-use crate::model::Feed;
 use crate::packed::Matrix;
 use crate::{ModelConfig, Result};
 use attention::{Scratch, Shape, Task, attend};
@@ -65,19 +65,19 @@ impl CpuDecoder {
     }
 
     /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted.
-    pub(crate) fn forward(&self, feeds: &mut [Feed<'_>], logits: &mut [f32]) {
-        let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
+    pub(crate) fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) {
+        let rows: usize = inputs.iter().map(|input| input.tokens.len()).sum();
         let workers = rayon::current_num_threads();
-        if workers > 1 && feeds.len() >= workers && rows >= self.rows_per_thread * workers {
-            split(feeds, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(feeds, logits)| {
-                self.forward_rows(feeds, logits, &Crew::alone());
+        if workers > 1 && inputs.len() >= workers && rows >= self.rows_per_thread * workers {
+            split(inputs, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(inputs, logits)| {
+                self.forward_rows(inputs, logits, &Crew::alone());
             });
         } else {
-            Crew::of_all(|crew| self.forward_rows(feeds, logits, crew));
+            Crew::of_all(|crew| self.forward_rows(inputs, logits, crew));
         }
     }
 
-    fn forward_rows(&self, feeds: &mut [Feed<'_>], logits: &mut [f32], crew: &Crew) {
+    fn forward_rows(&self, inputs: &mut [SequenceInput<'_>], logits: &mut [f32], crew: &Crew) {
         let (config, weights) = (&self.config, &self.weights);
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let eps = config.rms_norm_eps as f32;
@@ -85,18 +85,18 @@ impl CpuDecoder {
             Shape { heads: config.num_attention_heads, kv_heads: config.num_key_value_heads, head_dim, window: config.sliding_window };
         let (q_width, kv_width) = (shape.width(), shape.kv_heads * head_dim);
         let qkv_width = q_width + 2 * kv_width;
-        let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
+        let rows: usize = inputs.iter().map(|input| input.tokens.len()).sum();
 
         let mut x = vec![0f32; rows * hidden];
         let mut angles = Vec::with_capacity(rows * head_dim);
-        let tokens = feeds.iter().flat_map(|feed| feed.tokens.iter().enumerate().map(|(i, &id)| (feed.cache.len() + i, id as usize)));
+        let tokens = inputs.iter().flat_map(|input| input.tokens.iter().enumerate().map(|(i, &id)| (input.cache.len() + i, id as usize)));
         let table = weights.embedding.as_ref().unwrap_or(&weights.head);
         for ((position, id), x) in tokens.zip(x.chunks_exact_mut(hidden)) {
             table.copy_row(id, x);
             rotary_angles(position, &self.frequencies, &mut angles);
         }
 
-        feeds.iter_mut().for_each(|feed| feed.cache.reserve(feed.tokens.len()));
+        inputs.iter_mut().for_each(|input| input.cache.reserve(input.tokens.len()));
         let mut normed = vec![0f32; rows * hidden];
         let mut qkv = vec![0f32; rows * qkv_width];
         let mut attended = vec![0f32; rows * q_width];
@@ -107,16 +107,16 @@ impl CpuDecoder {
             rms_norm(&x, &block.attention_norm, eps, &mut normed);
             block.qkv.apply(&normed, &mut qkv, Accumulate::Replace, crew);
             let mut rows = qkv.chunks_exact_mut(qkv_width).zip(angles.chunks_exact(head_dim));
-            for feed in feeds.iter_mut() {
-                let start = feed.cache.len();
-                for (i, (row, angles)) in rows.by_ref().take(feed.tokens.len()).enumerate() {
+            for input in inputs.iter_mut() {
+                let start = input.cache.len();
+                for (i, (row, angles)) in rows.by_ref().take(input.tokens.len()).enumerate() {
                     let (rotated, values) = row.split_at_mut(q_width + kv_width);
                     rotate(rotated, angles);
-                    feed.cache.push(layer, start + i, &rotated[q_width..], values);
+                    input.cache.push(layer, start + i, &rotated[q_width..], values);
                 }
             }
-            let tasks = tasks(shape, feeds, layer, &qkv, qkv_width, &mut attended);
-            if rows_worth_splitting(feeds) {
+            let tasks = tasks(shape, inputs, layer, &qkv, qkv_width, &mut attended);
+            if rows_worth_splitting(inputs) {
                 crew.for_each(tasks, |task| SCRATCH.with_borrow_mut(|scratch| attend(shape, task, scratch)));
             } else {
                 SCRATCH.with_borrow_mut(|scratch| tasks.into_iter().for_each(|task| attend(shape, task, scratch)));
@@ -133,12 +133,12 @@ impl CpuDecoder {
             }
         }
 
-        let mut wanted = Vec::with_capacity(feeds.iter().map(Feed::rows_out).sum::<usize>() * hidden);
+        let mut wanted = Vec::with_capacity(inputs.iter().map(SequenceInput::logit_rows).sum::<usize>() * hidden);
         let mut end = 0;
-        for feed in feeds.iter_mut() {
-            feed.cache.advance(feed.tokens.len());
-            end += feed.tokens.len();
-            wanted.extend_from_slice(&x[(end - feed.rows_out()) * hidden..end * hidden]);
+        for input in inputs.iter_mut() {
+            input.cache.advance(input.tokens.len());
+            end += input.tokens.len();
+            wanted.extend_from_slice(&x[(end - input.logit_rows()) * hidden..end * hidden]);
         }
         if wanted.is_empty() {
             return;
@@ -150,15 +150,15 @@ impl CpuDecoder {
 }
 
 /// Query-key pairs enough for a second thread to pay.
-fn rows_worth_splitting(feeds: &[Feed<'_>]) -> bool {
-    feeds.iter().map(|feed| feed.tokens.len() * (feed.cache.len() + feed.tokens.len())).sum::<usize>() >= 128
+fn rows_worth_splitting(inputs: &[SequenceInput<'_>]) -> bool {
+    inputs.iter().map(|input| input.tokens.len() * (input.cache.len() + input.tokens.len())).sum::<usize>() >= 128
 }
 
 /// Cuts the attention of one layer into pieces: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or, of
 /// a single token, one key/value head.
 fn tasks<'a>(
     shape: Shape,
-    feeds: &'a [Feed<'_>],
+    inputs: &'a [SequenceInput<'_>],
     layer: usize,
     qkv: &'a [f32],
     qkv_width: usize,
@@ -166,8 +166,8 @@ fn tasks<'a>(
 ) -> Vec<Task<'a>> {
     let mut tasks = Vec::new();
     let mut row = 0;
-    for feed in feeds {
-        let len = feed.tokens.len();
+    for input in inputs {
+        let len = input.tokens.len();
         let heads_each = if len == 1 { 1 } else { shape.kv_heads };
         for token in (0..len).step_by(ATTENTION_TOKENS) {
             let tokens = (len - token).min(ATTENTION_TOKENS);
@@ -176,9 +176,9 @@ fn tasks<'a>(
                 let (out, rest) = std::mem::take(&mut attended).split_at_mut(tokens * width);
                 attended = rest;
                 let queries = &qkv[(row + token) * qkv_width..];
-                let position = feed.cache.len() + token;
+                let position = input.cache.len() + token;
                 tasks.push(Task {
-                    cache: &*feed.cache,
+                    cache: &*input.cache,
                     layer,
                     queries,
                     stride: qkv_width,
@@ -195,23 +195,23 @@ fn tasks<'a>(
 
 /// Cuts the sequences into runs of about `share` rows, each with its part of the logits.
 fn split<'s, 'f>(
-    mut feeds: &'s mut [Feed<'f>],
+    mut inputs: &'s mut [SequenceInput<'f>],
     mut logits: &'s mut [f32],
     vocab_size: usize,
     share: usize,
-) -> Vec<(&'s mut [Feed<'f>], &'s mut [f32])> {
+) -> Vec<(&'s mut [SequenceInput<'f>], &'s mut [f32])> {
     let mut parts = Vec::new();
-    while !feeds.is_empty() {
+    while !inputs.is_empty() {
         let (mut count, mut rows, mut rows_out) = (0, 0, 0);
-        while count < feeds.len() && rows < share {
-            rows += feeds[count].tokens.len();
-            rows_out += feeds[count].rows_out();
+        while count < inputs.len() && rows < share {
+            rows += inputs[count].tokens.len();
+            rows_out += inputs[count].logit_rows();
             count += 1;
         }
-        let (part, rest) = std::mem::take(&mut feeds).split_at_mut(count);
+        let (part, rest) = std::mem::take(&mut inputs).split_at_mut(count);
         let (part_logits, rest_logits) = std::mem::take(&mut logits).split_at_mut(rows_out * vocab_size);
         parts.push((part, part_logits));
-        (feeds, logits) = (rest, rest_logits);
+        (inputs, logits) = (rest, rest_logits);
     }
     parts
 }

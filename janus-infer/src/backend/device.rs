@@ -21,9 +21,9 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
+use crate::batch::SequenceInput;
 use crate::elementwise::rotary_angles;
 use crate::encoding::Encoding;
-use crate::model::Feed;
 use crate::packed::Matrix;
 use crate::{ModelConfig, Result};
 use plan::{Attend, Plan, Shape};
@@ -72,30 +72,30 @@ impl DeviceDecoder {
     }
 
     /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted. After an error the caches are empty.
-    pub(crate) fn forward(&self, feeds: &mut [Feed<'_>], logits: &mut [f32]) -> Result<()> {
+    pub(crate) fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) -> Result<()> {
         let mut slabs = self.pool.lock();
-        let done = self.forward_rows(&mut slabs, feeds, logits);
-        for feed in feeds.iter_mut() {
+        let done = self.forward_rows(&mut slabs, inputs, logits);
+        for input in inputs.iter_mut() {
             match &done {
-                Ok(()) => feed.cache.advance(feed.tokens.len()),
-                Err(_) => feed.cache.clear(),
+                Ok(()) => input.cache.advance(input.tokens.len()),
+                Err(_) => input.cache.clear(),
             }
         }
         Ok(done?)
     }
 
-    fn forward_rows(&self, slabs: &mut Slabs, feeds: &mut [Feed<'_>], logits: &mut [f32]) -> candle_core::Result<()> {
+    fn forward_rows(&self, slabs: &mut Slabs, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) -> candle_core::Result<()> {
         let Self { config, device, dtype, weights, .. } = self;
         let (heads, kv_heads, head_dim) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
         let (ffn, eps) = (config.intermediate_size, config.rms_norm_eps as f32);
-        let ids: Vec<u32> = feeds.iter().flat_map(|feed| feed.tokens).copied().collect();
+        let ids: Vec<u32> = inputs.iter().flat_map(|input| input.tokens).copied().collect();
         let rows = ids.len();
 
         let mut copies = Vec::new();
-        feeds.iter_mut().for_each(|feed| feed.cache.reserve_on_device(feed.tokens.len(), &mut copies));
+        inputs.iter_mut().for_each(|input| input.cache.reserve_on_device(input.tokens.len(), &mut copies));
         self.pool.prepare(slabs, &copies)?;
-        let plan = Plan::new(Shape { heads, kv_heads, head_dim, window: config.sliding_window }, feeds, device)?;
-        let (cosines, sines) = self.angles(feeds)?;
+        let plan = Plan::new(Shape { heads, kv_heads, head_dim, window: config.sliding_window }, inputs, device)?;
+        let (cosines, sines) = self.angles(inputs)?;
 
         let table = weights.embedding.as_ref().unwrap_or(&weights.head);
         let mut x = table.index_select(&Tensor::from_vec(ids, rows, device)?, 0)?.to_dtype(DType::F32)?;
@@ -122,9 +122,9 @@ impl DeviceDecoder {
         }
 
         let mut end = 0;
-        let wanted = feeds.iter().flat_map(|feed| {
-            end += feed.tokens.len();
-            (end - feed.rows_out()) as u32..end as u32
+        let wanted = inputs.iter().flat_map(|input| {
+            end += input.tokens.len();
+            (end - input.logit_rows()) as u32..end as u32
         });
         let wanted: Vec<u32> = wanted.collect();
         if wanted.is_empty() {
@@ -157,10 +157,10 @@ impl DeviceDecoder {
     }
 
     /// Cosines and sines of the new tokens' angles, `[rows, head_dim / 2]` each.
-    fn angles(&self, feeds: &[Feed<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
+    fn angles(&self, inputs: &[SequenceInput<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
         let mut angles = Vec::new();
-        for feed in feeds {
-            (0..feed.tokens.len()).for_each(|i| rotary_angles(feed.cache.len() + i, &self.frequencies, &mut angles));
+        for input in inputs {
+            (0..input.tokens.len()).for_each(|i| rotary_angles(input.cache.len() + i, &self.frequencies, &mut angles));
         }
         let half = self.frequencies.len();
         let angles = Tensor::from_vec(angles, ((), 2, half), &self.device)?;

@@ -8,9 +8,9 @@ use rayon::prelude::*;
 
 use super::session::Ticket;
 use crate::Engine;
+use crate::batch::{LogitsWanted, SequenceInput};
 use crate::elementwise::log_sum_exp;
 use crate::kv::cache::KvCache;
-use crate::model::{Feed, Logits};
 use crate::sample::Sampler;
 
 /// A running sample.
@@ -86,8 +86,8 @@ impl Sequence {
     }
 
     /// The last token, to be fed.
-    pub(crate) fn feed(&mut self) -> Feed<'_> {
-        Feed { tokens: &self.ids[self.ids.len() - 1..], cache: &mut self.cache, logits: Logits::Last }
+    pub(crate) fn input(&mut self) -> SequenceInput<'_> {
+        SequenceInput { tokens: &self.ids[self.ids.len() - 1..], cache: &mut self.cache, logits: LogitsWanted::Last }
     }
 
     /// Whether feeding the last token takes a block of memory.

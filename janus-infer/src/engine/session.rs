@@ -13,9 +13,9 @@ use std::sync::Arc;
 use janus_core::{ChatRequest, Generation, ModelError, SamplingParams, TokenLogprob};
 
 use super::sequence::Sequence;
+use crate::batch::{LogitsWanted, SequenceInput};
 use crate::kv::cache::{BLOCK, KvCache};
 use crate::kv::prefix::PrefixCache;
-use crate::model::{Feed, Logits};
 use crate::{Engine, Error, Result, Sampler};
 
 /// Names a request of a [`Session`].
@@ -354,17 +354,17 @@ impl<'e> Session<'e> {
     /// One pass over the running sequences and the pieces.
     fn forward(&mut self, pieces: &[Piece]) -> Result<()> {
         let Self { engine, reading, running, logits, .. } = self;
-        let mut feeds: Vec<_> = running.iter_mut().map(Sequence::feed).collect();
+        let mut inputs: Vec<_> = running.iter_mut().map(Sequence::input).collect();
         let mut wanted = pieces.iter().peekable();
         for (index, reading) in reading.iter_mut().enumerate() {
             let Some(piece) = wanted.next_if(|piece| piece.index == index) else { continue };
             let Reading { tokens, cache: Some(cache), next, .. } = reading else { continue };
             let from = cache.len();
             let last = from + piece.tokens == tokens.len() && matches!(next, Next::Samples { .. });
-            let rows = if last { Logits::Last } else { Logits::None };
-            feeds.push(Feed { tokens: &tokens[from..from + piece.tokens], cache, logits: rows });
+            let rows = if last { LogitsWanted::Last } else { LogitsWanted::None };
+            inputs.push(SequenceInput { tokens: &tokens[from..from + piece.tokens], cache, logits: rows });
         }
-        engine.model().forward(&mut feeds, logits)?;
+        engine.model().forward(&mut inputs, logits)?;
         let vocab_size = engine.model().config().vocab_size;
         let (run, read) = logits.split_at_mut(running.len() * vocab_size);
         Sequence::advance_all(running, run, engine);

@@ -12,7 +12,7 @@ use candle_core::Device;
 use janus_core::{ChatTemplate, Message};
 use janus_data::Tokenizer;
 use janus_data::mini::{Mini, Split};
-use janus_infer::{Feed, Logits, Model, ModelConfig};
+use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{Batch, Decoder, Reward, Sft, TokenRow, TrainConfig, Trainer};
 use rand::Rng;
 use serde::Deserialize;
@@ -42,7 +42,7 @@ fn logit_difference(folder: &Path, rows: &[TokenRow], answer: &Answer) -> f64 {
     let mut worst = 0.0f64;
     for (row, want) in rows.iter().zip(&answer.logits) {
         let (mut cache, mut got) = (model.cache(), Vec::new());
-        model.forward(&mut [Feed { tokens: &row.ids, cache: &mut cache, logits: Logits::All }], &mut got).unwrap();
+        model.forward(&mut [SequenceInput { tokens: &row.ids, cache: &mut cache, logits: LogitsWanted::All }], &mut got).unwrap();
         let want: Vec<f64> = want.iter().flatten().copied().collect();
         assert_eq!(got.len(), want.len());
         worst = got.iter().zip(&want).map(|(got, want)| (f64::from(*got) - want).abs()).fold(worst, f64::max);

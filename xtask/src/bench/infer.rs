@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use janus_core::{ChatModel as _, ChatRequest, Message, SamplingParams};
-use janus_infer::{Engine, EngineOptions, Feed, KvCache, Logits, Model};
+use janus_infer::{Engine, EngineOptions, KvCache, LogitsWanted, Model, SequenceInput};
 use serde_json::json;
 
 use super::{median, peak_mb};
@@ -107,7 +107,7 @@ impl Bench {
     fn read(&self, tokens: usize) -> janus_infer::Result<KvCache> {
         let ids: Vec<u32> = (0..tokens).map(|i| self.token(0, i)).collect();
         let mut cache = self.model().cache();
-        self.model().forward(&mut [Feed { tokens: &ids, cache: &mut cache, logits: Logits::Last }], &mut Vec::new())?;
+        self.model().forward(&mut [SequenceInput { tokens: &ids, cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new())?;
         Ok(cache)
     }
 
@@ -155,12 +155,12 @@ impl Bench {
             let start = Instant::now();
             for step in 0..new {
                 let ids: Vec<u32> = (0..sequences).map(|sequence| self.token(sequence, prompt + step)).collect();
-                let mut feeds: Vec<_> = caches
+                let mut inputs: Vec<_> = caches
                     .iter_mut()
                     .zip(&ids)
-                    .map(|(cache, id)| Feed { tokens: std::slice::from_ref(id), cache, logits: Logits::Last })
+                    .map(|(cache, id)| SequenceInput { tokens: std::slice::from_ref(id), cache, logits: LogitsWanted::Last })
                     .collect();
-                self.model().forward(&mut feeds, &mut logits)?;
+                self.model().forward(&mut inputs, &mut logits)?;
             }
             seconds.push(start.elapsed().as_secs_f64());
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 use janus_core::ModelError;
 use janus_eval::bench::toxicity::{TextLoss, TextLosses};
-use janus_infer::{Engine, EngineOptions, Feed, Logits};
+use janus_infer::{Engine, EngineOptions, LogitsWanted, SequenceInput};
 
 use crate::command::{Blame as _, CommandError};
 
@@ -35,8 +35,8 @@ impl LocalLosses {
         };
         let model = self.engine.model();
         let (mut cache, mut logits) = (model.cache(), Vec::new());
-        let mut feeds = [Feed { tokens: shown, cache: &mut cache, logits: Logits::All }];
-        model.forward(&mut feeds, &mut logits).map_err(|error| failed(error.into()))?;
+        let mut inputs = [SequenceInput { tokens: shown, cache: &mut cache, logits: LogitsWanted::All }];
+        model.forward(&mut inputs, &mut logits).map_err(|error| failed(error.into()))?;
         let rows = logits.chunks(logits.len() / shown.len());
         let loss = rows.zip(&ids[1..]).map(|(row, &next)| {
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

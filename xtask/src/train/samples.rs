@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use janus_core::{ChatTemplate, Message};
 use janus_data::{Tokenizer, write_file};
-use janus_infer::{Feed, Logits, Model};
+use janus_infer::{LogitsWanted, Model, SequenceInput};
 use janus_train::{Decoder, Error, Evaluation, Observer, Result, StepMetrics};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ impl<'a> Watch<'a> {
         let (prompt, end) = (ids.len(), self.tokenizer.token_id(self.template.end_of_turn()));
         let (mut cache, mut logits, mut fed) = (model.cache(), Vec::new(), 0);
         while ids.len() < prompt + samples.max_tokens {
-            let feed = Feed { tokens: &ids[fed..], cache: &mut cache, logits: Logits::Last };
+            let feed = SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last };
             model.forward(&mut [feed], &mut logits).map_err(|error| error.to_string())?;
             fed = ids.len();
             let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best }) as u32;

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use crate::batch::SequenceInput;
 use crate::kv::cache::BLOCK;
-use crate::model::Feed;
 
 /// Neighbouring tokens of a sequence that attend together: a longer piece would compute as many scores again that are masked.
 const SPAN_TOKENS: usize = 512;
@@ -33,8 +33,8 @@ impl Shape {
 /// The new tokens of a sequence.
 #[derive(Debug, Clone, Copy)]
 struct New {
-    /// Index of the feed.
-    feed: usize,
+    /// Index of the sequence.
+    sequence: usize,
     /// Row of the first among all of the call.
     row: usize,
     /// Its position.
@@ -97,15 +97,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// A plan for feeds whose blocks are reserved.
-    pub(super) fn new(shape: Shape, feeds: &[Feed<'_>], device: &Device) -> Result<Self> {
+    /// A plan for inputs whose blocks are reserved.
+    pub(super) fn new(shape: Shape, inputs: &[SequenceInput<'_>], device: &Device) -> Result<Self> {
         let mut row = 0;
-        let new = feeds.iter().enumerate().map(|(feed, Feed { tokens, cache, .. })| {
+        let new = inputs.iter().enumerate().map(|(sequence, SequenceInput { tokens, cache, .. })| {
             row += tokens.len();
-            New { feed, row: row - tokens.len(), position: cache.len(), tokens: tokens.len() }
+            New { sequence, row: row - tokens.len(), position: cache.len(), tokens: tokens.len() }
         });
         let new: Vec<New> = new.collect();
-        let tables: Vec<Vec<u32>> = feeds.iter().map(|feed| feed.cache.indices().collect()).collect();
+        let tables: Vec<Vec<u32>> = inputs.iter().map(|sequence| sequence.cache.indices().collect()).collect();
         let groups = groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect());
         let placed = |group: &Group| {
             group.spans.iter().flat_map(|span| padded(span.new.row..span.new.row + span.new.tokens, group.tokens)).collect()
@@ -182,7 +182,7 @@ fn attend(shape: Shape, group: &Group, rows: Option<&[u32]>, tables: &[Vec<u32>]
     let mut numbers = Vec::with_capacity(count * blocks);
     let (mut first, mut last) = (Vec::with_capacity(count * tokens), Vec::with_capacity(count * tokens));
     for span in spans {
-        numbers.extend(&tables[span.new.feed][span.first_block..][..span.blocks]);
+        numbers.extend(&tables[span.new.sequence][span.first_block..][..span.blocks]);
         numbers.resize(numbers.len() + blocks - span.blocks, super::Pool::ZEROS);
         // Numbers below 2²⁴, which `f32` holds: what every device can compare.
         let begin = span.first_block * BLOCK;
@@ -214,7 +214,7 @@ fn attend(shape: Shape, group: &Group, rows: Option<&[u32]>, tables: &[Vec<u32>]
 fn writes(shape: Shape, new: &[New], tables: &[Vec<u32>], device: &Device) -> Result<Writes> {
     let mut runs: Vec<Run> = Vec::new();
     for new in new {
-        let slots = (new.position..new.position + new.tokens).map(|p| tables[new.feed][p / BLOCK] as usize * BLOCK + p % BLOCK);
+        let slots = (new.position..new.position + new.tokens).map(|p| tables[new.sequence][p / BLOCK] as usize * BLOCK + p % BLOCK);
         for (row, slot) in (new.row..).zip(slots) {
             match runs.last_mut() {
                 Some(run) if run.slot + run.len == slot => run.len += 1,
@@ -246,15 +246,15 @@ mod tests {
         /// Every new token attends once, sees all that it may, and padding at most doubles what is much.
         #[test]
         fn every_token_attends_once(
-            feeds in prop::collection::vec((0usize..3000, prop_oneof![Just(1usize), 1usize..2000]), 1..20),
+            inputs in prop::collection::vec((0usize..3000, prop_oneof![Just(1usize), 1usize..2000]), 1..20),
             window in prop::option::of(1usize..700),
             heads in 1usize..5,
         ) {
             let shape = Shape { heads: 4 * heads, kv_heads: heads, head_dim: 64, window };
             let mut row = 0;
             let mut all = Vec::new();
-            for (feed, (position, tokens)) in feeds.iter().enumerate() {
-                all.extend(spans(shape, New { feed, row, position: *position, tokens: *tokens }));
+            for (sequence, (position, tokens)) in inputs.iter().enumerate() {
+                all.extend(spans(shape, New { sequence, row, position: *position, tokens: *tokens }));
                 row += tokens;
             }
             let needed: usize = all.iter().map(|span| shape.numbers(span.new.tokens, span.blocks)).sum();
@@ -271,7 +271,7 @@ mod tests {
                     prop_assert!((span.first_block + span.blocks) * BLOCK >= end && (span.first_block + span.blocks - 1) * BLOCK < end);
                     let from = window.map_or(0, |window| (span.new.position + 1).saturating_sub(window));
                     prop_assert!(span.first_block * BLOCK <= from);
-                    let (position, _) = feeds[span.new.feed];
+                    let (position, _) = inputs[span.new.sequence];
                     prop_assert!(span.new.position >= position && span.new.tokens <= SPAN_TOKENS);
                     seen[span.new.row..][..span.new.tokens].iter_mut().for_each(|count| *count += 1);
                 }
@@ -284,11 +284,11 @@ mod tests {
     #[test]
     fn sequences_that_are_alike_attend_together_and_others_apart() {
         let shape = Shape { heads: 32, kv_heads: 8, head_dim: 128, window: None };
-        let new = |feed: usize, position: usize, tokens: usize| New { feed, row: feed, position, tokens };
+        let new = |sequence: usize, position: usize, tokens: usize| New { sequence, row: sequence, position, tokens };
         let sizes = |new: &[New]| -> Vec<usize> {
             groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect()).iter().map(|group| group.spans.len()).collect()
         };
-        let alike: Vec<New> = (0..8).map(|feed| new(feed, 600 + 40 * feed, 1)).collect();
+        let alike: Vec<New> = (0..8).map(|sequence| new(sequence, 600 + 40 * sequence, 1)).collect();
         assert_eq!(sizes(&alike), [8]);
         let mut others = alike.clone();
         others.push(new(8, 0, 512));
@@ -302,9 +302,9 @@ mod tests {
     fn rows_that_lie_together_are_written_together() {
         let shape = Shape { heads: 2, kv_heads: 2, head_dim: 4, window: None };
         let new = [
-            New { feed: 0, row: 0, position: 30, tokens: 40 },
-            New { feed: 1, row: 40, position: 5, tokens: 1 },
-            New { feed: 2, row: 41, position: 0, tokens: 20 },
+            New { sequence: 0, row: 0, position: 30, tokens: 40 },
+            New { sequence: 1, row: 40, position: 5, tokens: 1 },
+            New { sequence: 2, row: 41, position: 0, tokens: 20 },
         ];
         let tables = [vec![4, 7, 8], vec![1], vec![2]];
         let Writes { runs, single } = writes(shape, &new, &tables, &Device::Cpu).unwrap();

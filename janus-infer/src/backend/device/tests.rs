@@ -15,7 +15,7 @@ use rand::Rng;
 
 use super::*;
 use crate::kv::cache::Layout;
-use crate::{Engine, EngineOptions, Error, KvCache, Logits, Model, RewardEngine, RewardOptions, VALUE_HEAD};
+use crate::{Engine, EngineOptions, Error, KvCache, LogitsWanted, Model, RewardEngine, RewardOptions, VALUE_HEAD};
 
 /// Configs with each thing that changes a forward pass.
 const CONFIGS: [&str; 5] = [
@@ -78,25 +78,25 @@ fn difference(got: &[f32], expected: &[f32]) -> f32 {
 fn story(model: &Model) -> Vec<f32> {
     let mut all = Vec::new();
     let mut caches: Vec<KvCache> = (0..6).map(|_| model.cache()).collect();
-    let mut feed = |caches: &mut [KvCache], lengths: &[usize], rows: Logits, seed: usize| {
+    let mut feed = |caches: &mut [KvCache], lengths: &[usize], rows: LogitsWanted, seed: usize| {
         let texts: Vec<_> = lengths.iter().enumerate().map(|(i, length)| tokens(*length, seed + i)).collect();
         let wanted = caches.iter_mut().zip(&texts).filter(|(_, tokens)| !tokens.is_empty());
-        let mut feeds: Vec<_> = wanted.map(|(cache, tokens)| Feed { tokens, cache, logits: rows }).collect();
+        let mut inputs: Vec<_> = wanted.map(|(cache, tokens)| SequenceInput { tokens, cache, logits: rows }).collect();
         let mut logits = Vec::new();
-        model.forward(&mut feeds, &mut logits).unwrap();
+        model.forward(&mut inputs, &mut logits).unwrap();
         all.extend(logits);
     };
-    feed(&mut caches, &[1, 31, 32, 70, 0, 0], Logits::All, 0);
-    feed(&mut caches, &[1, 1, 1, 1, 150, 0], Logits::Last, 10);
-    feed(&mut caches, &[33, 0, 17, 1, 1, 2], Logits::All, 20);
+    feed(&mut caches, &[1, 31, 32, 70, 0, 0], LogitsWanted::All, 0);
+    feed(&mut caches, &[1, 1, 1, 1, 150, 0], LogitsWanted::Last, 10);
+    feed(&mut caches, &[33, 0, 17, 1, 1, 2], LogitsWanted::All, 20);
     // Copies share all blocks, and go on otherwise, the first in place of what they share with.
     let (shared, split) = caches.split_at_mut(3);
     split.clone_from_slice(shared);
     for step in 0..40 {
-        feed(&mut caches, &[1; 6], Logits::Last, 30 + 7 * step);
+        feed(&mut caches, &[1; 6], LogitsWanted::Last, 30 + 7 * step);
     }
-    feed(&mut caches, &[5, 0, 0, 0, 60, 0], Logits::None, 60);
-    feed(&mut caches, &[1; 6], Logits::All, 70);
+    feed(&mut caches, &[5, 0, 0, 0, 60, 0], LogitsWanted::None, 60);
+    feed(&mut caches, &[1; 6], LogitsWanted::All, 70);
     all
 }
 
@@ -141,8 +141,8 @@ proptest! {
             for (call, lengths) in calls.iter().enumerate() {
                 let texts: Vec<_> = lengths.iter().enumerate().map(|(i, length)| tokens(*length, 3 * call + i)).collect();
                 let wanted = caches.iter_mut().zip(&texts).filter(|(_, tokens)| !tokens.is_empty());
-                let mut feeds: Vec<_> = wanted.map(|(cache, tokens)| Feed { tokens, cache, logits: Logits::All }).collect();
-                model.forward(&mut feeds, &mut logits).unwrap();
+                let mut inputs: Vec<_> = wanted.map(|(cache, tokens)| SequenceInput { tokens, cache, logits: LogitsWanted::All }).collect();
+                model.forward(&mut inputs, &mut logits).unwrap();
                 all.extend_from_slice(&logits);
             }
             all
@@ -178,11 +178,11 @@ fn a_long_prompt_is_read_in_spans() {
             let (mut caches, mut logits) = ([model.cache(), model.cache()], Vec::new());
             let [first, second] = &mut caches;
             let (long, short) = (tokens(1300, 1), tokens(20, 2));
-            let feeds = &mut [
-                Feed { tokens: &long, cache: first, logits: Logits::All },
-                Feed { tokens: &short, cache: second, logits: Logits::Last },
+            let inputs = &mut [
+                SequenceInput { tokens: &long, cache: first, logits: LogitsWanted::All },
+                SequenceInput { tokens: &short, cache: second, logits: LogitsWanted::Last },
             ];
-            model.forward(feeds, &mut logits).unwrap();
+            model.forward(inputs, &mut logits).unwrap();
             logits
         };
         assert!(difference(&read(&device), &read(&cpu)) < 1e-4, "{which}");
@@ -203,7 +203,7 @@ fn what_one_sequence_leaves_does_no_harm_to_another() {
     let healthy: Vec<u32> = tokens(40, 1).iter().map(|token| token % 250).collect();
     let read = |tokens: &[u32]| {
         let mut logits = Vec::new();
-        model.forward(&mut [Feed { tokens, cache: &mut model.cache(), logits: Logits::Last }], &mut logits).unwrap();
+        model.forward(&mut [SequenceInput { tokens, cache: &mut model.cache(), logits: LogitsWanted::Last }], &mut logits).unwrap();
         logits
     };
     let expected = read(&healthy);
@@ -216,10 +216,13 @@ fn a_cache_of_another_model_is_refused() {
     let [cpu, device] = pair(&config(CONFIGS[1]), DType::F32);
     for (model, other) in [(&cpu, &device), (&device, &cpu)] {
         let mut cache = other.cache();
-        let error = model.forward(&mut [Feed { tokens: &[1], cache: &mut cache, logits: Logits::Last }], &mut Vec::new()).unwrap_err();
+        let error = model
+            .forward(&mut [SequenceInput { tokens: &[1], cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new())
+            .unwrap_err();
         assert!(matches!(error, Error::ForeignCache) && cache.is_empty());
     }
-    let error = device.forward(&mut [Feed { tokens: &[258], cache: &mut device.cache(), logits: Logits::Last }], &mut Vec::new());
+    let error =
+        device.forward(&mut [SequenceInput { tokens: &[258], cache: &mut device.cache(), logits: LogitsWanted::Last }], &mut Vec::new());
     assert!(matches!(error.unwrap_err(), Error::TokenId { id: 258, vocab_size: VOCAB }));
 }
 
@@ -232,7 +235,7 @@ fn after_a_failure_the_caches_are_empty_and_their_memory_is_free() {
     let tokens = tokens(50, 1);
     let forward = |decoder: &DeviceDecoder, cache: &mut KvCache| {
         let mut logits = vec![0.0; VOCAB];
-        decoder.forward(&mut [Feed { tokens: &tokens, cache, logits: Logits::Last }], &mut logits).map(|()| logits)
+        decoder.forward(&mut [SequenceInput { tokens: &tokens, cache, logits: LogitsWanted::Last }], &mut logits).map(|()| logits)
     };
     let mut cache = KvCache::new(&layout);
     let expected = forward(&decoder, &mut cache).unwrap();
@@ -403,9 +406,12 @@ fn goldens_are_those_of_transformers() {
             rows.push((row * width, tokens));
             caches.push(model.cache());
         }
-        let feeds =
-            caches.iter_mut().zip(&rows).map(|(cache, (at, tokens))| Feed { tokens: &ids[*at..][..*tokens], cache, logits: Logits::All });
-        model.forward(&mut feeds.collect::<Vec<_>>(), &mut logits).unwrap();
+        let inputs = caches.iter_mut().zip(&rows).map(|(cache, (at, tokens))| SequenceInput {
+            tokens: &ids[*at..][..*tokens],
+            cache,
+            logits: LogitsWanted::All,
+        });
+        model.forward(&mut inputs.collect::<Vec<_>>(), &mut logits).unwrap();
         let expected: Vec<f32> = rows.iter().flat_map(|(at, tokens)| &expected[at * vocab..][..tokens * vocab]).copied().collect();
         let worst = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         println!("{name}: {} logits, largest difference {worst:e}", logits.len());
@@ -414,7 +420,9 @@ fn goldens_are_those_of_transformers() {
         let (mut ids, expected) = (cases.ids("greedy.prompt_ids"), cases.ids("greedy.output_ids"));
         let (mut cache, mut fed) = (model.cache(), 0);
         while ids.len() < expected.len() {
-            model.forward(&mut [Feed { tokens: &ids[fed..], cache: &mut cache, logits: Logits::Last }], &mut logits).unwrap();
+            model
+                .forward(&mut [SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)
+                .unwrap();
             fed = ids.len();
             ids.push(support::argmax(&logits));
         }

@@ -12,7 +12,7 @@ use janus_infer::ModelConfig;
 use rand::Rng;
 
 use crate::gradients::on_cpu;
-use crate::ops::slot::Slot;
+use crate::ops::grad_accumulator::GradAccumulator;
 use crate::ops::storage::Values;
 use crate::ops::{
     AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable, decoder_into, embedding, linear_logprobs_into, segment_sum,
@@ -36,7 +36,7 @@ pub struct Decoder {
     /// Those that train.
     parameters: BTreeMap<String, Var>,
     /// Where operations add up the gradients of the parameters until they are taken.
-    slots: BTreeMap<String, Slot>,
+    accumulators: BTreeMap<String, GradAccumulator>,
     device: Device,
     lora: Option<LoraConfig>,
     reward_scale: Option<RewardScale>,
@@ -116,7 +116,7 @@ impl Decoder {
             dtype,
             weights: BTreeMap::new(),
             parameters: BTreeMap::new(),
-            slots: BTreeMap::new(),
+            accumulators: BTreeMap::new(),
             device: device.clone(),
             lora: None,
             reward_scale: None,
@@ -130,7 +130,7 @@ impl Decoder {
         let var = Var::from_tensor(&value.to_dtype(self.dtype.candle())?)?;
         self.weights.insert(name.into(), var.as_tensor().clone());
         self.parameters.insert(name.into(), var);
-        self.slots.insert(name.into(), Slot::default());
+        self.accumulators.insert(name.into(), GradAccumulator::default());
         Ok(())
     }
 
@@ -201,8 +201,8 @@ impl Decoder {
     }
 
     /// Where the gradients of the parameters wait to be taken.
-    pub(crate) fn slots(&self) -> &BTreeMap<String, Slot> {
-        &self.slots
+    pub(crate) fn accumulators(&self) -> &BTreeMap<String, GradAccumulator> {
+        &self.accumulators
     }
 
     /// Where the parameters are.
@@ -263,7 +263,7 @@ impl Decoder {
         }
         names.push(FINAL_NORM.into());
         let weights = DecoderWeights { embed_tokens: self.weight(EMBEDDING), layers: &layers, norm: self.weight(FINAL_NORM) };
-        Ok(decoder_into(&batch.ids, weights, &shape, Some(&|i| self.slots.get(&names[i]).cloned()))?)
+        Ok(decoder_into(&batch.ids, weights, &shape, Some(&|i| self.accumulators.get(&names[i]).cloned()))?)
     }
 
     /// Log-probabilities in f32 of the batch's supervised tokens, each given the tokens before it in its document.
@@ -293,7 +293,7 @@ impl Decoder {
         batch.check_predicted(&tokens)?;
         let targets: Vec<u32> = tokens.iter().map(|&i| batch.ids[i as usize]).collect();
         let rows: Vec<u32> = tokens.iter().map(|&i| i - 1).collect();
-        Ok(Logprobs { values: linear_logprobs_into(hidden, head, &rows, &targets, self.slots.get(name).cloned())?, tokens })
+        Ok(Logprobs { values: linear_logprobs_into(hidden, head, &rows, &targets, self.accumulators.get(name).cloned())?, tokens })
     }
 
     /// The language-model head and its name.

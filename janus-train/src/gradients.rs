@@ -42,8 +42,8 @@ impl Gradients {
     /// Takes what the decoder's operations added up, over however many backward passes.
     pub(crate) fn collect(&mut self, decoder: &Decoder) -> Result<()> {
         for (name, var) in decoder.parameters() {
-            let Some(slot) = decoder.slots().get(name) else { continue };
-            if let Some(gradient) = slot.take(var.shape())? {
+            let Some(accumulator) = decoder.accumulators().get(name) else { continue };
+            if let Some(gradient) = accumulator.take(var.shape())? {
                 self.add_one(name, gradient.to_device(var.device())?)?;
             }
         }

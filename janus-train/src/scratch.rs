@@ -24,7 +24,7 @@ impl Scratch {
 
     /// A buffer of `len` numbers that is kept from the forward pass to the backward pass. There are some for each layer, so
     /// what they are too large by adds up.
-    pub(crate) fn kept(len: usize) -> Self {
+    pub(crate) fn saved(len: usize) -> Self {
         Self::of_at_most(len, len + len / 8)
     }
 
@@ -71,7 +71,7 @@ mod tests {
         drop(Scratch::new(5000));
         for len in [0, 1, 1024, 4999, 5000, 5001] {
             assert_eq!(Scratch::new(len).len(), len);
-            assert_eq!(Scratch::kept(len).len(), len);
+            assert_eq!(Scratch::saved(len).len(), len);
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
             drop(Scratch::new(len));
         }
         for len in [1_000_000, 1_200_000, 1_880_000] {
-            assert!(Scratch::kept(len).buffer.len() <= len + len / 8 + 1024);
+            assert!(Scratch::saved(len).buffer.len() <= len + len / 8 + 1024);
         }
     }
 }

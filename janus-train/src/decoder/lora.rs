@@ -106,7 +106,7 @@ impl Decoder {
             dtype: self.dtype,
             weights: self.weights.clone(),
             parameters: self.parameters.clone(),
-            slots: self.slots.clone(),
+            accumulators: self.accumulators.clone(),
             device: self.device.clone(),
             lora: self.lora.clone(),
             reward_scale: self.reward_scale,
@@ -136,7 +136,7 @@ impl Decoder {
             for tail in ["lora_A", "lora_B"] {
                 self.weights.remove(&part(tail));
                 self.parameters.remove(&part(tail));
-                self.slots.remove(&part(tail));
+                self.accumulators.remove(&part(tail));
             }
             self.weights.insert(format!("{name}.weight"), weight);
         }
@@ -148,7 +148,7 @@ impl Decoder {
         let names: Vec<String> = self.parameters.keys().filter(|name| freeze(name)).cloned().collect();
         for name in names {
             self.parameters.remove(&name);
-            self.slots.remove(&name);
+            self.accumulators.remove(&name);
             if let Some(weight) = self.weights.get_mut(&name) {
                 *weight = weight.detach();
             }

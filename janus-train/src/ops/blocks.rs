@@ -2,7 +2,7 @@
 //!
 //! Work is cut into blocks (a layer, a tile of queries, a part of the head's rows), each of which is one node of candle's
 //! graph: its forward pass runs without one, its backward pass runs it again with one, and gradients of weights go to their
-//! [`Slot`]s in f32 as soon as they are there. Products and activations have the weights' type; norms, softmax,
+//! [`GradAccumulator`]s in f32 as soon as they are there. Products and activations have the weights' type; norms, softmax,
 //! log-softmax and sums of gradients are f32.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +12,10 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp2, D, DType, Device, Layout, 
 
 use super::attention::{AttentionShape, documents, first_seen};
 use super::decoder::DecoderWeights;
+use super::grad_accumulator::GradAccumulator;
+use super::join_inputs::GradAccumulators;
 use super::layer::{BatchShape, LowRank, PROJECTIONS};
-use super::rope::Turns;
-use super::slot::Slot;
-use super::tie::Slots;
+use super::rope::RopeAngles;
 use super::{Dropout, embedding, linear_logprobs as head, rms_norm, swiglu};
 
 /// Queries whose scores exist at a time, of each head, where the decoder runs in blocks.
@@ -23,11 +23,6 @@ pub const BLOCK_QUERIES: usize = 512;
 /// Logits that [`linear_logprobs`](super::linear_logprobs()) computes at a time where it runs in blocks. About six tensors of
 /// that size exist in its backward pass.
 pub const BLOCK_LOGITS: usize = 1 << 25;
-
-/// Whether the ops that are written for the CPU in f32 take this tensor.
-pub(super) fn is_fused(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu() && tensor.dtype() == DType::F32
-}
 
 type Forward = dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync;
 type Backward = dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync;
@@ -83,9 +78,16 @@ impl CustomOp2 for Computed {
     }
 }
 
-/// `f` of `x` and of weights, as one node; gradients of weights go to their slots. With `recompute` nothing but `x` is kept
+/// `f` of `x` and of weights, as one node; gradients of weights go to their accumulators. With `recompute` nothing but `x` is kept
 /// for the backward pass.
-fn block(name: &'static str, x: &Tensor, weights: &[&Tensor], slots: &[Option<Slot>], recompute: bool, f: Arc<Forward>) -> Result<Tensor> {
+fn block(
+    name: &'static str,
+    x: &Tensor,
+    weights: &[&Tensor],
+    accumulators: &[Option<GradAccumulator>],
+    recompute: bool,
+    f: Arc<Forward>,
+) -> Result<Tensor> {
     let weights: Vec<Tensor> = weights.iter().map(|&weight| weight.clone()).collect();
     let anchor = weights.iter().find(|weight| weight.track_op()).cloned();
     let tracked = x.track_op();
@@ -101,7 +103,7 @@ fn block(name: &'static str, x: &Tensor, weights: &[&Tensor], slots: &[Option<Sl
         let value = f(&input, &weights)?;
         (value.clone(), Some((input, value)))
     };
-    let (kept, slots) = (Mutex::new(kept), slots.to_vec());
+    let (kept, accumulators) = (Mutex::new(kept), accumulators.to_vec());
     let backward = move |dy: &Tensor| {
         let kept = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (input, value) = match kept {
@@ -113,9 +115,9 @@ fn block(name: &'static str, x: &Tensor, weights: &[&Tensor], slots: &[Option<Sl
             }
         };
         let mut gradients = value.mul(dy)?.sum_all()?.backward()?;
-        for (weight, slot) in weights.iter().zip(&slots) {
-            if let (Some(slot), Some(gradient)) = (slot, gradients.remove(weight)) {
-                slot.add_tensor(&gradient)?;
+        for (weight, accumulator) in weights.iter().zip(&accumulators) {
+            if let (Some(accumulator), Some(gradient)) = (accumulator, gradients.remove(weight)) {
+                accumulator.add_tensor(&gradient)?;
             }
         }
         Ok(gradients.remove(&input).filter(|_| tracked))
@@ -162,31 +164,31 @@ impl CustomOp2 for Product {
 }
 
 /// Hidden states after the final norm; see [`decoder`](super::decoder()).
-pub(super) fn decoder(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape, slots: &Slots) -> Result<Tensor> {
-    let mut x = embed(weights.embed_tokens, ids, &slots.slots[0])?;
-    let turns = Arc::new(Turns::new(&shape.rope, x.device())?);
+pub(super) fn decoder(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape, accumulators: &GradAccumulators) -> Result<Tensor> {
+    let mut x = embed(weights.embed_tokens, ids, &accumulators.accumulators[0])?;
+    let angles = Arc::new(RopeAngles::new(&shape.rope, x.device())?);
     let mut at = 1;
     for weights in weights.layers {
         let all = weights.with_lora();
-        let slots = &slots.slots[at..at + all.len()];
+        let accumulators = &accumulators.accumulators[at..at + all.len()];
         at += all.len();
         let updates = weights.lora.map(|lora| lora.map(|lora| (lora.scale, lora.dropout)));
-        let (shape, turns) = (shape.clone(), turns.clone());
+        let (shape, angles) = (shape.clone(), angles.clone());
         let recompute = shape.recompute;
-        x = block("layer", &x, &all, slots, recompute, Arc::new(move |x, w| layer(x, w, updates, &shape, &turns)))?;
+        x = block("layer", &x, &all, accumulators, recompute, Arc::new(move |x, w| layer(x, w, updates, &shape, &angles)))?;
     }
     let eps = shape.rms_norm_eps;
-    block("norm", &x, &[weights.norm], &slots.slots[at..], false, Arc::new(move |x, w| rms_norm::naive(x, &w[0], eps)))
+    block("norm", &x, &[weights.norm], &accumulators.accumulators[at..], false, Arc::new(move |x, w| rms_norm::naive(x, &w[0], eps)))
 }
 
 /// Rows of the table; their gradients are summed in f32.
-fn embed(table: &Tensor, ids: &[u32], slot: &Option<Slot>) -> Result<Tensor> {
+fn embed(table: &Tensor, ids: &[u32], accumulator: &Option<GradAccumulator>) -> Result<Tensor> {
     let value = embedding::naive(&table.detach(), ids)?;
-    let Some(slot) = slot.clone() else { return Ok(value) };
+    let Some(accumulator) = accumulator.clone() else { return Ok(value) };
     let (shape, device) = (table.dims2()?, table.device().clone());
     let ids = Tensor::from_slice(ids, ids.len(), &device)?;
     let backward = move |dy: &Tensor| {
-        slot.add_tensor(&Tensor::zeros(shape, DType::F32, &device)?.index_add(&ids, &dy.to_dtype(DType::F32)?, 0)?)?;
+        accumulator.add_tensor(&Tensor::zeros(shape, DType::F32, &device)?.index_add(&ids, &dy.to_dtype(DType::F32)?, 0)?)?;
         Ok(None)
     };
     Computed::node("embed", table, table, &value, Box::new(backward))
@@ -196,7 +198,7 @@ fn embed(table: &Tensor, ids: &[u32], slot: &Option<Slot>) -> Result<Tensor> {
 type Updates = [Option<(f64, Option<Dropout>)>; PROJECTIONS.len()];
 
 /// One layer; `w` has the order of [`LayerWeights::with_lora`](super::LayerWeights::with_lora).
-fn layer(x: &Tensor, w: &[Tensor], updates: Updates, shape: &BatchShape, turns: &Turns) -> Result<Tensor> {
+fn layer(x: &Tensor, w: &[Tensor], updates: Updates, shape: &BatchShape, angles: &RopeAngles) -> Result<Tensor> {
     let (w, mut pairs) = (&w[..9], w[9..].chunks_exact(2));
     let low_rank = updates.map(|update| {
         let (scale, dropout) = update?;
@@ -211,7 +213,7 @@ fn layer(x: &Tensor, w: &[Tensor], updates: Updates, shape: &BatchShape, turns: 
         }
     };
     let normed = rms_norm::naive(x, &w[0], shape.rms_norm_eps)?;
-    let (q, k) = (turns.apply(&project(&normed, 0)?)?, turns.apply(&project(&normed, 1)?)?);
+    let (q, k) = (angles.apply(&project(&normed, 0)?)?, angles.apply(&project(&normed, 1)?)?);
     let mixed = attention(&q, &k, &project(&normed, 2)?, shape.attention, &shape.cu_seqlens)?;
     let middle = (x + project(&mixed, 3)?)?;
     let normed = rms_norm::naive(&middle, &w[5], shape.rms_norm_eps)?;
@@ -291,21 +293,34 @@ fn mask(queries: usize, n: usize, window: Option<usize>, device: &Device) -> Res
 }
 
 /// Log-probabilities in f32, a part of the rows at a time; see [`linear_logprobs`](super::linear_logprobs()).
-pub(super) fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32], slot: Option<Slot>) -> Result<Tensor> {
+pub(super) fn linear_logprobs(
+    hidden: &Tensor,
+    weight: &Tensor,
+    rows: &[u32],
+    targets: &[u32],
+    accumulator: Option<GradAccumulator>,
+) -> Result<Tensor> {
     let held = (BLOCK_LOGITS / weight.dim(0)?.max(1)).max(1);
-    linear_logprobs_by(held, hidden, weight, rows, targets, slot)
+    linear_logprobs_by(held, hidden, weight, rows, targets, accumulator)
 }
 
 /// [`linear_logprobs`], so many rows at a time.
-fn linear_logprobs_by(held: usize, hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32], slot: Option<Slot>) -> Result<Tensor> {
+fn linear_logprobs_by(
+    held: usize,
+    hidden: &Tensor,
+    weight: &Tensor,
+    rows: &[u32],
+    targets: &[u32],
+    accumulator: Option<GradAccumulator>,
+) -> Result<Tensor> {
     let mut parts = Vec::with_capacity(rows.len().div_ceil(held));
     for (rows, targets) in rows.chunks(held).zip(targets.chunks(held)) {
         let rows = Tensor::from_slice(rows, rows.len(), hidden.device())?;
         let targets = Tensor::from_slice(targets, (targets.len(), 1), hidden.device())?;
         let part: Arc<Forward> = Arc::new(move |x, w| head::of_logits(&linear(x, &w[0])?, &targets));
         let x = hidden.index_select(&rows, 0)?;
-        parts.push(match &slot {
-            Some(_) => block("linear_logprobs", &x, &[weight], std::slice::from_ref(&slot), true, part)?,
+        parts.push(match &accumulator {
+            Some(_) => block("linear_logprobs", &x, &[weight], std::slice::from_ref(&accumulator), true, part)?,
             None if weight.track_op() => part(&x, std::slice::from_ref(weight))?,
             None => block("linear_logprobs", &x, &[weight], &[None], true, part)?,
         });
@@ -350,12 +365,12 @@ mod tests {
                 gradients.extend(all.iter().map(|weight| if weight.is_variable() { store.remove(weight).map(|g| flat(&g)) } else { None }));
                 return Ok(y);
             }
-            let slots: Vec<Slot> = all.iter().map(|_| Slot::default()).collect();
-            let slots_of = Slots::new(&all, Some(&|i| Some(slots[i].clone())));
-            let y = decoder(ids, weights, &shape, &slots_of)?;
+            let accumulators: Vec<GradAccumulator> = all.iter().map(|_| GradAccumulator::default()).collect();
+            let accumulators_of = GradAccumulators::new(&all, Some(&|i| Some(accumulators[i].clone())));
+            let y = decoder(ids, weights, &shape, &accumulators_of)?;
             drop((&y * cotangent(&y))?.sum_all()?.backward()?);
-            for (slot, weight) in slots.iter().zip(all) {
-                let gradient = slot.take(weight.shape())?;
+            for (accumulator, weight) in accumulators.iter().zip(all) {
+                let gradient = accumulator.take(weight.shape())?;
                 assert!(gradient.as_ref().is_none_or(|gradient| gradient.dtype() == DType::F32));
                 gradients.push(gradient.map(|gradient| flat(&gradient)));
             }
@@ -436,11 +451,11 @@ mod tests {
         let twin = ops::naive::linear_logprobs(&hidden, &weight, &rows, &targets).unwrap();
         let expected = gradients(twin.clone());
         for held in [1, 7, 40, 1000] {
-            let slot = Slot::default();
-            let y = linear_logprobs_by(held, &hidden, &weight, &rows, &targets, Some(slot.clone())).unwrap();
+            let accumulator = GradAccumulator::default();
+            let y = linear_logprobs_by(held, &hidden, &weight, &rows, &targets, Some(accumulator.clone())).unwrap();
             let got = gradients(y.clone());
             assert!(got.get(&weight).is_none());
-            let dweight = slot.take(weight.shape()).unwrap().unwrap();
+            let dweight = accumulator.take(weight.shape()).unwrap().unwrap();
             for (got, expected) in
                 [(&y, &twin), (got.get(&hidden).unwrap(), expected.get(&hidden).unwrap()), (&dweight, expected.get(&weight).unwrap())]
             {

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::blocks::{self, is_fused};
-use super::layer::{self, BatchShape, Kept, Layer, LayerWeights};
-use super::slot::{Slot, add_or_set};
+use super::blocks;
+use super::dispatch::is_fused;
+use super::grad_accumulator::{GradAccumulator, add_or_set};
+use super::join_inputs::{GradAccumulators, join_inputs};
+use super::layer::{self, BatchShape, Layer, LayerWeights, SavedActivations};
 use super::storage::{Values, output};
-use super::tie::{Slots, tie};
 use super::{ROWS_PER_TASK, embedding, rms_norm};
 use crate::scratch::Scratch;
 
@@ -36,13 +37,13 @@ pub fn decoder(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> 
     decoder_into(ids, weights, shape, None)
 }
 
-/// [`decoder`]; with `slots`, which gives the slot of a tensor of [`DecoderWeights::all`] by its number, gradients of weights
+/// [`decoder`]; with `accumulators`, which gives the accumulator of a tensor of [`DecoderWeights::all`] by its number, gradients of weights
 /// are added there and not given to candle.
 pub(crate) fn decoder_into(
     ids: &[u32],
     weights: DecoderWeights<'_>,
     shape: &BatchShape,
-    slots: Option<&dyn Fn(usize) -> Option<Slot>>,
+    accumulators: Option<&dyn Fn(usize) -> Option<GradAccumulator>>,
 ) -> Result<Tensor> {
     let (vocab, hidden) = weights.embed_tokens.dims2()?;
     let tokens = shape.rope.tokens();
@@ -55,39 +56,39 @@ pub(crate) fn decoder_into(
     let all = weights.all();
     // Written for the CPU in f32, and with low-rank updates added to their weights.
     let fused = is_fused(weights.embed_tokens) && !weights.layers.iter().any(LayerWeights::has_dropout);
-    let slots = match (fused, slots.is_some()) {
+    let accumulators = match (fused, accumulators.is_some()) {
         (false, false) => return naive(ids, weights, shape),
         (fused, _) => {
-            let slots = Slots::new(&all, slots);
+            let accumulators = GradAccumulators::new(&all, accumulators);
             if !fused {
-                return blocks::decoder(ids, weights, shape, &slots);
+                return blocks::decoder(ids, weights, shape, &accumulators);
             }
-            slots
+            accumulators
         }
     };
     let mut at = 1;
     let mut layers = Vec::with_capacity(weights.layers.len());
     for layer in weights.layers {
         let end = at + layer.with_lora().len();
-        layers.push(Layer::new(hidden, layer, shape, &slots.slots[at..end])?);
+        layers.push(Layer::new(hidden, layer, shape, &accumulators.accumulators[at..end])?);
         at = end;
     }
-    let mut x = Scratch::kept(tokens * hidden);
+    let mut x = Scratch::saved(tokens * hidden);
     embedding::gather(&Values::of(weights.embed_tokens)?, ids, hidden, &mut x);
-    let knot = tie(&all, &slots)?;
+    let joined = join_inputs(&all, &accumulators)?;
     let op = Decoder {
         ids: ids.into(),
         layers,
         norm: Values::of(weights.norm)?.to_vec(),
         eps: shape.rms_norm_eps as f32,
         recompute: shape.recompute,
-        state: Mutex::new(State { x: Some(x), kept: Vec::new() }),
-        tracked: knot.track_op(),
-        embed_slot: slots.slots[0].clone(),
-        norm_slot: slots.slots[at].clone(),
+        state: Mutex::new(State { x: Some(x), saved: Vec::new() }),
+        tracked: joined.track_op(),
+        embed_accumulator: accumulators.accumulators[0].clone(),
+        norm_accumulator: accumulators.accumulators[at].clone(),
         vocab,
     };
-    knot.apply_op1(op)
+    joined.apply_op1(op)
 }
 
 impl<'a> DecoderWeights<'a> {
@@ -117,8 +118,8 @@ struct Decoder {
     recompute: bool,
     state: Mutex<State>,
     tracked: bool,
-    embed_slot: Option<Slot>,
-    norm_slot: Option<Slot>,
+    embed_accumulator: Option<GradAccumulator>,
+    norm_accumulator: Option<GradAccumulator>,
     vocab: usize,
 }
 
@@ -126,12 +127,12 @@ struct State {
     /// Before the forward pass the embedded tokens, after it the last layer's result: `[tokens, hidden]`.
     x: Option<Scratch>,
     /// Of each layer, after a forward pass that is tracked.
-    kept: Vec<Layered>,
+    saved: Vec<Saved>,
 }
 
 /// What is left of a layer's forward pass.
-enum Layered {
-    Everything(Kept),
+enum Saved {
+    Everything(SavedActivations),
     /// Its input, from which the rest is computed again.
     Input(Scratch),
 }
@@ -145,10 +146,10 @@ impl CustomOp1 for Decoder {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut x) = state.x.take() else { bail!("decoder: forward ran already") };
         for layer in &self.layers {
-            let (y, kept) = layer.forward(x)?;
+            let (y, saved) = layer.forward(x)?;
             x = y;
             if self.tracked {
-                state.kept.push(if self.recompute { Layered::Input(kept.x) } else { Layered::Everything(kept) });
+                state.saved.push(if self.recompute { Saved::Input(saved.x) } else { Saved::Everything(saved) });
             }
         }
         let hidden = self.norm.len();
@@ -159,9 +160,9 @@ impl CustomOp1 for Decoder {
         output(y, (self.ids.len(), hidden))
     }
 
-    fn bwd(&self, knot: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(&self, joined: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { x: Some(x), kept: all_kept } = &mut *state else { bail!("decoder: backward without a forward") };
+        let State { x: Some(x), saved: all_saved } = &mut *state else { bail!("decoder: backward without a forward") };
         let hidden = self.norm.len();
         let dy = dy.contiguous()?;
         let dy = Values::of(&dy)?;
@@ -177,13 +178,13 @@ impl CustomOp1 for Decoder {
             })
             .collect();
 
-        if let Some(slot) = &self.norm_slot {
-            slot.add(hidden, |gradient, filled| add_or_set(gradient, filled, &rms_norm::sum_in_order(&dnorm, hidden)));
+        if let Some(accumulator) = &self.norm_accumulator {
+            accumulator.add(hidden, |gradient, filled| add_or_set(gradient, filled, &rms_norm::sum_in_order(&dnorm, hidden)));
         }
-        for (layer, kept) in self.layers.iter().zip(all_kept).rev() {
-            dx = match kept {
-                Layered::Everything(kept) => layer.backward(&dx, kept)?,
-                Layered::Input(x) => {
+        for (layer, saved) in self.layers.iter().zip(all_saved).rev() {
+            dx = match saved {
+                Saved::Everything(saved) => layer.backward(&dx, saved)?,
+                Saved::Input(x) => {
                     let (_, again) = layer.forward(std::mem::replace(x, Scratch::new(0)))?;
                     let below = layer.backward(&dx, &again)?;
                     *x = again.x;
@@ -191,11 +192,11 @@ impl CustomOp1 for Decoder {
                 }
             };
         }
-        if let Some(slot) = &self.embed_slot {
+        if let Some(accumulator) = &self.embed_accumulator {
             // The buffer holds zeros at first, so that adding is right either way.
-            slot.add(self.vocab * hidden, |gradient, _| embedding::scatter_add(&dx, &self.ids, hidden, gradient));
+            accumulator.add(self.vocab * hidden, |gradient, _| embedding::scatter_add(&dx, &self.ids, hidden, gradient));
         }
-        Ok(Some(knot.zeros_like()?))
+        Ok(Some(joined.zeros_like()?))
     }
 }
 
@@ -259,11 +260,11 @@ mod tests {
         assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| updated(&case, t, decoder));
     }
 
-    /// The decoder as training runs it: gradients go to slots.
-    fn in_slots(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> Result<(Tensor, Vec<Slot>)> {
-        let slots: Vec<Slot> = weights.all().iter().map(|_| Slot::default()).collect();
-        let y = decoder_into(ids, weights, shape, Some(&|i| Some(slots[i].clone())))?;
-        Ok((y, slots))
+    /// The decoder as training runs it: gradients go to accumulators.
+    fn in_accumulators(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> Result<(Tensor, Vec<GradAccumulator>)> {
+        let accumulators: Vec<GradAccumulator> = weights.all().iter().map(|_| GradAccumulator::default()).collect();
+        let y = decoder_into(ids, weights, shape, Some(&|i| Some(accumulators[i].clone())))?;
+        Ok((y, accumulators))
     }
 
     #[test]
@@ -282,8 +283,8 @@ mod tests {
         let expected = (&twin * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
         let all = std::cell::RefCell::new(Vec::new());
         let y = dropped(&case, &vars, 0.4, |ids, weights, shape| {
-            let (y, slots) = in_slots(ids, weights, shape)?;
-            all.borrow_mut().extend(weights.all().into_iter().cloned().zip(slots));
+            let (y, accumulators) = in_accumulators(ids, weights, shape)?;
+            all.borrow_mut().extend(weights.all().into_iter().cloned().zip(accumulators));
             Ok(y)
         });
         let y = y.unwrap();
@@ -292,8 +293,8 @@ mod tests {
         drop((&y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap());
         let all = all.into_inner();
         assert_eq!(all.len(), vars.len());
-        for (weight, slot) in all {
-            close(&slot.take(weight.shape()).unwrap().unwrap(), expected.get(&weight).unwrap());
+        for (weight, accumulator) in all {
+            close(&accumulator.take(weight.shape()).unwrap().unwrap(), expected.get(&weight).unwrap());
         }
         let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
         let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];

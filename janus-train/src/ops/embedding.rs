@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
-use super::blocks::is_fused;
+use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
 /// Row `ids[i]` of the table `[vocab, hidden]` for each i: `[tokens, hidden]`.

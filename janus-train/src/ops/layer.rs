@@ -9,8 +9,8 @@ use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::attention::{self, AttentionShape, Gradients, Inputs};
+use super::grad_accumulator::{GradAccumulator, add_or_set};
 use super::rope::RopeTable;
-use super::slot::{Slot, add_or_set};
 use super::storage::Values;
 use super::{Dropout, ROWS_PER_TASK, rms_norm, swiglu};
 use crate::matrix::{Mat, MatMut, matmul, par_weight_gradient};
@@ -223,10 +223,10 @@ impl Sizes {
 }
 
 /// What the backward pass needs of the forward pass.
-pub(crate) struct Kept {
+pub(crate) struct SavedActivations {
     /// The layer's input: `[tokens, hidden]`.
     pub(crate) x: Scratch,
-    /// Turned queries and keys, and values: `[tokens, qkv]`.
+    /// Rotated queries and keys, and values: `[tokens, qkv]`.
     qkv: Scratch,
     /// Result of the attention: `[tokens, q]`.
     mixed: Scratch,
@@ -244,7 +244,7 @@ pub(crate) struct Layer {
     weights: [Tensor; 9],
     lora: [Option<OwnedLowRank>; PROJECTIONS.len()],
     /// Of the nine weights, then of A and B of each low-rank update.
-    slots: Vec<Option<Slot>>,
+    accumulators: Vec<Option<GradAccumulator>>,
 }
 
 struct OwnedLowRank {
@@ -288,13 +288,18 @@ fn rows(data: &[f32], width: usize, start: usize, height: usize) -> &[f32] {
 }
 
 impl Layer {
-    /// A layer for one batch, with a slot (or none) for each of [`LayerWeights::with_lora`], and without dropout.
-    pub(crate) fn new(hidden: usize, weights: &LayerWeights<'_>, shape: &BatchShape, slots: &[Option<Slot>]) -> Result<Self> {
+    /// A layer for one batch, with an accumulator (or none) for each of [`LayerWeights::with_lora`], and without dropout.
+    pub(crate) fn new(
+        hidden: usize,
+        weights: &LayerWeights<'_>,
+        shape: &BatchShape,
+        accumulators: &[Option<GradAccumulator>],
+    ) -> Result<Self> {
         let sizes = Sizes::new(hidden, weights, shape)?;
         let lora = weights
             .lora
             .map(|lora| lora.map(|LowRank { a, b, scale, .. }| OwnedLowRank { a: a.clone(), b: b.clone(), scale: scale as f32 }));
-        Ok(Self { sizes, shape: shape.clone(), weights: weights.all().map(Tensor::clone), lora, slots: slots.to_vec() })
+        Ok(Self { sizes, shape: shape.clone(), weights: weights.all().map(Tensor::clone), lora, accumulators: accumulators.to_vec() })
     }
 
     fn read(&self) -> Result<Read<'_>> {
@@ -318,21 +323,21 @@ impl Layer {
     }
 
     /// The layer's result, `[tokens, hidden]`.
-    pub(crate) fn forward(&self, x: Scratch) -> Result<(Scratch, Kept)> {
+    pub(crate) fn forward(&self, x: Scratch) -> Result<(Scratch, SavedActivations)> {
         let Sizes { tokens, hidden, q, kv, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
         let w = &self.read()?;
-        let mut kept = Kept {
+        let mut saved = SavedActivations {
             x,
-            qkv: Scratch::kept(tokens * qkv),
-            mixed: Scratch::kept(tokens * q),
-            middle: Scratch::kept(tokens * hidden),
-            gate_up: Scratch::kept(tokens * 2 * ffn),
+            qkv: Scratch::saved(tokens * qkv),
+            mixed: Scratch::saved(tokens * q),
+            middle: Scratch::saved(tokens * hidden),
+            gate_up: Scratch::saved(tokens * 2 * ffn),
         };
-        let mut y = Scratch::kept(tokens * hidden);
-        let x = &*kept.x;
+        let mut y = Scratch::saved(tokens * hidden);
+        let x = &*saved.x;
 
-        kept.qkv.par_chunks_mut(ROWS_PER_TASK * qkv).enumerate().for_each(|(task, qkv_rows)| {
+        saved.qkv.par_chunks_mut(ROWS_PER_TASK * qkv).enumerate().for_each(|(task, qkv_rows)| {
             let (start, n) = (task * ROWS_PER_TASK, qkv_rows.len() / qkv);
             let mut normed = Scratch::new(n * hidden);
             rms_norm::forward(rows(x, hidden, start, n), w.get(INPUT_NORM), eps, &mut normed);
@@ -342,15 +347,16 @@ impl Layer {
             for (dst, weight) in [(q_rows, Q), (k_rows, K), (v_rows, V)] {
                 matmul(dst, false, normed, w.mat(weight, hidden).t());
             }
-            self.turn(qkv_rows, start, false);
+            self.rotate(qkv_rows, start, false);
         });
 
-        attention::forward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&kept.qkv), MatMut::new(&mut kept.mixed, tokens, q));
+        attention::forward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&saved.qkv), MatMut::new(&mut saved.mixed, tokens, q));
 
-        let mixed = &*kept.mixed;
-        kept.middle
+        let mixed = &*saved.mixed;
+        saved
+            .middle
             .par_chunks_mut(ROWS_PER_TASK * hidden)
-            .zip(kept.gate_up.par_chunks_mut(ROWS_PER_TASK * 2 * ffn))
+            .zip(saved.gate_up.par_chunks_mut(ROWS_PER_TASK * 2 * ffn))
             .zip(y.par_chunks_mut(ROWS_PER_TASK * hidden))
             .enumerate()
             .for_each(|(task, ((middle, gate_up), y))| {
@@ -376,15 +382,15 @@ impl Layer {
                 y.copy_from_slice(middle);
                 matmul(MatMut::new(y, n, hidden), true, Mat::new(&gated, n, ffn), w.mat(DOWN, ffn).t());
             });
-        Ok((y, kept))
+        Ok((y, saved))
     }
 
-    /// The gradient of x; those of the weights go to their slots.
-    pub(crate) fn backward(&self, dy: &[f32], kept: &Kept) -> Result<Scratch> {
+    /// The gradient of x; those of the weights go to their accumulators.
+    pub(crate) fn backward(&self, dy: &[f32], saved: &SavedActivations) -> Result<Scratch> {
         let Sizes { tokens, hidden, q, kv, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
         let w = &self.read()?;
-        let x = &*kept.x;
+        let x = &*saved.x;
 
         // The MLP, down to the attention's result.
         let (mut gated, mut dgate_up) = (Scratch::new(tokens * ffn), Scratch::new(tokens * 2 * ffn));
@@ -399,11 +405,11 @@ impl Layer {
             .map(|(task, (((gated, dgate_up), (normed, dmiddle)), dmixed))| {
                 let (start, n) = (task * ROWS_PER_TASK, normed.len() / hidden);
                 let dy = rows(dy, hidden, start, n);
-                let middle = rows(&kept.middle, hidden, start, n);
+                let middle = rows(&saved.middle, hidden, start, n);
                 let mut dnormed = Scratch::new(n * hidden);
                 // The gradient of the gated activation, until swiglu::backward puts the activation in its place.
                 matmul(MatMut::new(gated, n, ffn), false, Mat::new(dy, n, hidden), w.mat(DOWN, ffn));
-                dgate_up.copy_from_slice(rows(&kept.gate_up, 2 * ffn, start, n));
+                dgate_up.copy_from_slice(rows(&saved.gate_up, 2 * ffn, start, n));
                 vectorised(
                     #[inline(always)]
                     || {
@@ -430,7 +436,7 @@ impl Layer {
         self.project_gradient(GATE, dgate_up_mat.cols(0..ffn), normed_mat)?;
         self.project_gradient(UP, dgate_up_mat.cols(ffn..2 * ffn), normed_mat)?;
         self.project_gradient(DOWN, Mat::new(dy, tokens, hidden), Mat::new(&gated, tokens, ffn))?;
-        self.project_gradient(O, Mat::new(&dmiddle, tokens, hidden), Mat::new(&kept.mixed, tokens, q))?;
+        self.project_gradient(O, Mat::new(&dmiddle, tokens, hidden), Mat::new(&saved.mixed, tokens, q))?;
         self.norm_gradient(POST_NORM, &dpost_norm);
         drop((gated, dgate_up));
 
@@ -438,7 +444,7 @@ impl Layer {
         let (dq, dkv) = MatMut::new(&mut dqkv, tokens, qkv).split_cols(q);
         let (dk, dv) = dkv.split_cols(kv);
         let dmixed = Mat::new(&dmixed, tokens, q);
-        attention::backward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&kept.qkv), dmixed, Gradients { dq, dk, dv });
+        attention::backward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&saved.qkv), dmixed, Gradients { dq, dk, dv });
 
         // From queries, keys and values to x.
         let mut dx = Scratch::new(tokens * hidden);
@@ -449,7 +455,7 @@ impl Layer {
             .map(|(task, (dqkv, (normed, dx)))| {
                 let (start, n) = (task * ROWS_PER_TASK, normed.len() / hidden);
                 let x = rows(x, hidden, start, n);
-                self.turn(dqkv, start, true);
+                self.rotate(dqkv, start, true);
                 let mut dnormed = Scratch::new(n * hidden);
                 let dqkv = Mat::new(dqkv, n, qkv);
                 matmul(MatMut::new(&mut dnormed, n, hidden), false, dqkv.cols(0..q), w.mat(Q, hidden));
@@ -475,8 +481,8 @@ impl Layer {
     ///
     /// With y = x(W + sBA)ᵀ: dW = dyᵀx, dB = s · dyᵀ(xAᵀ), dA = s · (dy·B)ᵀx.
     fn project_gradient(&self, weight: usize, dy: Mat<'_>, x: Mat<'_>) -> Result<()> {
-        if let Some(slot) = &self.slots[weight] {
-            slot.add(self.weights[weight].elem_count(), |dw, filled| par_weight_gradient(dw, filled, dy, x));
+        if let Some(accumulator) = &self.accumulators[weight] {
+            accumulator.add(self.weights[weight].elem_count(), |dw, filled| par_weight_gradient(dw, filled, dy, x));
         }
         let place = PROJECTIONS.iter().position(|&projection| projection == weight).unwrap_or(0);
         let Some(OwnedLowRank { a, b, scale }) = &self.lora[place] else { return Ok(()) };
@@ -493,21 +499,21 @@ impl Layer {
             });
             product
         };
-        if let Some(slot) = &self.slots[first + 1] {
+        if let Some(accumulator) = &self.accumulators[first + 1] {
             let inner = narrow(x, Mat::new(&Values::of(a)?, rank, input).t());
-            slot.add(out * rank, |db, filled| par_weight_gradient(db, filled, dy, Mat::new(&inner, tokens, rank)));
+            accumulator.add(out * rank, |db, filled| par_weight_gradient(db, filled, dy, Mat::new(&inner, tokens, rank)));
         }
-        if let Some(slot) = &self.slots[first] {
+        if let Some(accumulator) = &self.accumulators[first] {
             let inner = narrow(dy, Mat::new(&Values::of(b)?, out, rank));
-            slot.add(rank * input, |da, filled| par_weight_gradient(da, filled, Mat::new(&inner, tokens, rank), x));
+            accumulator.add(rank * input, |da, filled| par_weight_gradient(da, filled, Mat::new(&inner, tokens, rank), x));
         }
         Ok(())
     }
 
     fn norm_gradient(&self, norm: usize, parts: &[Vec<f32>]) {
-        if let Some(slot) = &self.slots[norm] {
+        if let Some(accumulator) = &self.accumulators[norm] {
             let hidden = self.sizes.hidden;
-            slot.add(hidden, |gradient, filled| add_or_set(gradient, filled, &rms_norm::sum_in_order(parts, hidden)));
+            accumulator.add(hidden, |gradient, filled| add_or_set(gradient, filled, &rms_norm::sum_in_order(parts, hidden)));
         }
     }
 
@@ -517,14 +523,14 @@ impl Layer {
         Inputs { q: all.cols(0..q), k: all.cols(q..q + kv), v: all.cols(q + kv..width) }
     }
 
-    /// Turns queries and keys of some rows of `[tokens, qkv]`, of which the first is token `start`.
-    fn turn(&self, rows: &mut [f32], start: usize, inverse: bool) {
+    /// Rotates queries and keys of some rows of `[tokens, qkv]`, of which the first is token `start`.
+    fn rotate(&self, rows: &mut [f32], start: usize, inverse: bool) {
         let Sizes { q, kv, qkv, .. } = self.sizes;
         vectorised(
             #[inline(always)]
             || {
                 for (i, row) in rows.chunks_exact_mut(qkv).enumerate() {
-                    self.shape.rope.turn(start + i, &mut row[..q + kv], inverse);
+                    self.shape.rope.rotate(start + i, &mut row[..q + kv], inverse);
                 }
             },
         );

@@ -4,7 +4,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
-use super::blocks::{self, is_fused};
+use super::blocks;
+use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul, par_project, par_weight_gradient};
 

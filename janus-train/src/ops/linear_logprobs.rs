@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::blocks::{self, is_fused};
+use super::blocks;
+use super::dispatch::is_fused;
 use super::embedding::{gather, scatter_add};
-use super::slot::Slot;
+use super::grad_accumulator::GradAccumulator;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
@@ -36,8 +37,14 @@ pub fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: 
     linear_logprobs_into(hidden, weight, rows, targets, None)
 }
 
-/// [`linear_logprobs`]; with a slot, the weight's gradient is added there and not given to candle.
-pub(crate) fn linear_logprobs_into(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32], slot: Option<Slot>) -> Result<Tensor> {
+/// [`linear_logprobs`]; with an accumulator, the weight's gradient is added there and not given to candle.
+pub(crate) fn linear_logprobs_into(
+    hidden: &Tensor,
+    weight: &Tensor,
+    rows: &[u32],
+    targets: &[u32],
+    accumulator: Option<GradAccumulator>,
+) -> Result<Tensor> {
     let ((tokens, width), (vocab, weight_width)) = (hidden.dims2()?, weight.dims2()?);
     if width != weight_width || rows.len() != targets.len() {
         bail!(
@@ -52,9 +59,9 @@ pub(crate) fn linear_logprobs_into(hidden: &Tensor, weight: &Tensor, rows: &[u32
         bail!("linear_logprobs: row {} or target {} at {r} is out of range of {tokens} tokens, {vocab} ids", rows[r], targets[r]);
     }
     if !is_fused(hidden) {
-        return blocks::linear_logprobs(hidden, weight, rows, targets, slot);
+        return blocks::linear_logprobs(hidden, weight, rows, targets, accumulator);
     }
-    let op = LinearLogprobs { rows: rows.into(), targets: targets.into(), slot, softmaxes: Mutex::default() };
+    let op = LinearLogprobs { rows: rows.into(), targets: targets.into(), accumulator, softmaxes: Mutex::default() };
     hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
@@ -76,7 +83,7 @@ struct LinearLogprobs {
     rows: Arc<[u32]>,
     targets: Arc<[u32]>,
     /// Where the weight's gradient goes, if not to candle.
-    slot: Option<Slot>,
+    accumulator: Option<GradAccumulator>,
     /// Of each row, after the forward pass.
     softmaxes: Mutex<Vec<Softmax>>,
 }
@@ -159,8 +166,8 @@ impl CustomOp2 for LinearLogprobs {
         let mut dhidden = vec![0.0; tokens * width];
         if !weight.track_op() {
             self.gradients(&hidden_values, w, &g, &mut dhidden, None);
-        } else if let Some(slot) = &self.slot {
-            slot.add(vocab * width, |dweight, filled| self.gradients(&hidden_values, w, &g, &mut dhidden, Some((dweight, filled))));
+        } else if let Some(accumulator) = &self.accumulator {
+            accumulator.add(vocab * width, |dweight, filled| self.gradients(&hidden_values, w, &g, &mut dhidden, Some((dweight, filled))));
         } else {
             let mut dweight = vec![0.0; vocab * width];
             self.gradients(&hidden_values, w, &g, &mut dhidden, Some((&mut dweight, false)));

@@ -19,8 +19,11 @@
 mod attention;
 mod blocks;
 mod decoder;
+mod dispatch;
 mod dropout;
 mod embedding;
+pub(crate) mod grad_accumulator;
+mod join_inputs;
 mod layer;
 mod linear;
 mod linear_logprobs;
@@ -28,12 +31,10 @@ mod log_prob;
 mod rms_norm;
 mod rope;
 mod segment_sum;
-pub(crate) mod slot;
 pub(crate) mod storage;
 mod swiglu;
 #[cfg(test)]
 pub(crate) mod testing;
-mod tie;
 
 pub use attention::{AttentionShape, attention};
 pub use blocks::{BLOCK_LOGITS, BLOCK_QUERIES};

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
-use super::blocks::is_fused;
+use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::simd::{dot, vectorised};
 

@@ -1,5 +1,5 @@
 //! Rotary positions in the half-split form (Su et al., arXiv 2104.09864, equation 34, with the pairs laid out
-//! as in Hugging Face checkpoints: element i turns with element i + head_dim/2).
+//! as in Hugging Face checkpoints: element i rotates with element i + head_dim/2).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use janus_infer::RopeScaling;
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
-use super::blocks::is_fused;
+use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::simd::vectorised;
 
@@ -47,9 +47,9 @@ impl RopeTable {
         2 * self.half
     }
 
-    /// Turns the heads of token `token`'s row, back again if `inverse`.
+    /// Rotates the heads of token `token`'s row, back again if `inverse`.
     #[inline(always)]
-    pub(crate) fn turn(&self, token: usize, row: &mut [f32], inverse: bool) {
+    pub(crate) fn rotate(&self, token: usize, row: &mut [f32], inverse: bool) {
         let at = self.positions[token] as usize * self.half;
         let (cos, sin) = (&self.cos[at..at + self.half], &self.sin[at..at + self.half]);
         let sign = if inverse { -1.0 } else { 1.0 };
@@ -61,23 +61,23 @@ impl RopeTable {
             for (((lows, highs), cos), sin) in lows.iter_mut().zip(highs).zip(coss).zip(sins) {
                 let (mut a, mut b) = (*lows, *highs);
                 for i in 0..8 {
-                    (a[i], b[i]) = turned(a[i], b[i], cos[i], sin[i] * sign);
+                    (a[i], b[i]) = rotated(a[i], b[i], cos[i], sin[i] * sign);
                 }
                 (*lows, *highs) = (a, b);
             }
             for (((a, b), &cos), &sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                (*a, *b) = turned(*a, *b, cos, sin * sign);
+                (*a, *b) = rotated(*a, *b, cos, sin * sign);
             }
         }
     }
 }
 
 #[inline(always)]
-fn turned(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
+fn rotated(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
     (a * cos - b * sin, b * cos + a * sin)
 }
 
-/// Turns each head of x `[tokens, heads · head_dim]` by its token's position.
+/// Rotates each head of x `[tokens, heads · head_dim]` by its token's position.
 ///
 /// # Errors
 /// If x has other tokens than the table, or a width that is no multiple of the table's `head_dim`.
@@ -92,17 +92,17 @@ pub fn rope(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
 /// [`rope`] in plain candle ops, computed in f32.
 pub fn naive(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     check(x, table)?;
-    Turns::new(table, x.device())?.apply(x)
+    RopeAngles::new(table, x.device())?.apply(x)
 }
 
-/// The cosines and sines of a [`RopeTable`], `[tokens, 1, half]` each, where the tensors are that they turn.
-pub(super) struct Turns {
+/// The cosines and sines of a [`RopeTable`], `[tokens, 1, half]` each, where the tensors are that they rotate.
+pub(super) struct RopeAngles {
     half: usize,
     cos: Tensor,
     sin: Tensor,
 }
 
-impl Turns {
+impl RopeAngles {
     pub(super) fn new(table: &RopeTable, device: &Device) -> Result<Self> {
         let positions = Tensor::from_slice(&table.positions, table.tokens(), device)?;
         let of_tokens = |values: &[f32]| {
@@ -112,7 +112,7 @@ impl Turns {
         Ok(Self { half: table.half, cos: of_tokens(&table.cos)?, sin: of_tokens(&table.sin)? })
     }
 
-    /// Turns each head of `[tokens, heads · head_dim]`, computed in f32.
+    /// Rotates each head of `[tokens, heads · head_dim]`, computed in f32.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let (dtype, (tokens, width), half) = (x.dtype(), x.dims2()?, self.half);
         let heads = x.to_dtype(DType::F32)?.reshape((tokens, width / (2 * half), 2 * half))?;
@@ -143,7 +143,7 @@ impl Rope {
                 #[inline(always)]
                 || {
                     for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                        self.table.turn(task * ROWS_PER_TASK + i, row, inverse);
+                        self.table.rotate(task * ROWS_PER_TASK + i, row, inverse);
                     }
                 },
             );

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::blocks::is_fused;
+use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::simd::{sigmoid, vectorised};
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
-/// The gradient of one weight, or none yet. Clones share it.
+/// The gradient of one weight, or nothing yet. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Sums>>);
+pub(crate) struct GradAccumulator(Arc<Mutex<Sums>>);
 
 /// What was added up in place, and what was added up in tensors.
 #[derive(Default)]
@@ -18,7 +18,7 @@ struct Sums {
     tensor: Option<Tensor>,
 }
 
-impl Slot {
+impl GradAccumulator {
     /// Lets `f` add to the gradient, which has `len` elements. `f` is told whether the buffer holds sums (to add to) or
     /// zeros (that may be overwritten).
     pub(crate) fn add<R>(&self, len: usize, f: impl FnOnce(&mut [f32], bool) -> R) -> R {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::rope::RopeParameters;
-use crate::{Error, Result, RopeScaling};
+use crate::{Error, Projection, Result, RopeScaling};
 
 /// The two families; they differ in the sliding window only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -272,25 +272,19 @@ impl ModelConfig {
 
     /// Every weight by its Hugging Face name, with its shape, in the model's order.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let (h, q, kv) = (self.hidden_size, self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
-        let mut all = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, h])];
+        let hidden = self.hidden_size;
+        let mut all = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, hidden])];
         for layer in 0..self.num_hidden_layers {
             let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
-            all.extend([
-                (name("input_layernorm"), vec![h]),
-                (name("self_attn.q_proj"), vec![q, h]),
-                (name("self_attn.k_proj"), vec![kv, h]),
-                (name("self_attn.v_proj"), vec![kv, h]),
-                (name("self_attn.o_proj"), vec![h, q]),
-                (name("post_attention_layernorm"), vec![h]),
-                (name("mlp.gate_proj"), vec![self.intermediate_size, h]),
-                (name("mlp.up_proj"), vec![self.intermediate_size, h]),
-                (name("mlp.down_proj"), vec![h, self.intermediate_size]),
-            ]);
+            let projection = |projection: Projection| (name(projection.hf_name()), projection.shape(self).to_vec());
+            all.push((name("input_layernorm"), vec![hidden]));
+            all.extend(Projection::ATTENTION.map(projection));
+            all.push((name("post_attention_layernorm"), vec![hidden]));
+            all.extend(Projection::MLP.map(projection));
         }
-        all.push(("model.norm.weight".into(), vec![h]));
+        all.push(("model.norm.weight".into(), vec![hidden]));
         if !self.tie_word_embeddings {
-            all.push(("lm_head.weight".into(), vec![self.vocab_size, h]));
+            all.push(("lm_head.weight".into(), vec![self.vocab_size, hidden]));
         }
         all
     }

@@ -50,6 +50,7 @@ mod linear;
 mod memory;
 mod model;
 mod packed;
+mod projection;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod reward;
@@ -74,6 +75,7 @@ pub use jinja::JinjaTemplate;
 pub use kv::cache::KvCache;
 pub use memory::return_freed_memory;
 pub use model::Model;
+pub use projection::{PerProjection, Projection};
 pub use reward::best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale};
 pub use rope::RopeScaling;

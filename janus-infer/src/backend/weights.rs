@@ -1,7 +1,7 @@
 //! A decoder's weights by their places, in the form in which a backend multiplies them.
 
 use crate::packed::Matrix;
-use crate::{ModelConfig, Result, Weights};
+use crate::{ModelConfig, Projection, Result, Weights};
 
 /// The weights of a Llama or Mistral model: matrices as `M`, norms as `N`.
 pub(crate) struct Decoder<M, N> {
@@ -59,22 +59,24 @@ impl<M, N> Decoder<M, N> {
         norm: impl Fn(Vec<f32>) -> Result<N>,
         pack: impl Fn(&[Matrix<'_>]) -> Result<M>,
     ) -> Result<Self> {
-        let (hidden, ffn, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim);
-        let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
+        let hidden = config.hidden_size;
         let block = |layer: usize| -> Result<Block<M, N>> {
             let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
             let norm = |tail: &str| norm((source.vector)(&name(tail), &[hidden])?);
-            let pack = |depth: usize, tails: &[(&str, usize)]| -> Result<M> {
-                let matrices = tails.iter().map(|(tail, rows)| (source.matrix)(&name(tail), *rows, depth));
-                pack(&matrices.collect::<Result<Vec<_>>>()?)
+            let pack = |projections: &[Projection]| -> Result<M> {
+                let matrix = |projection: &Projection| {
+                    let [rows, depth] = projection.shape(config);
+                    (source.matrix)(&name(projection.hf_name()), rows, depth)
+                };
+                pack(&projections.iter().map(matrix).collect::<Result<Vec<_>>>()?)
             };
             Ok(Block {
                 attention_norm: norm("input_layernorm")?,
-                qkv: pack(hidden, &[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)])?,
-                attention_out: pack(q, &[("self_attn.o_proj", hidden)])?,
+                qkv: pack(&[Projection::Q, Projection::K, Projection::V])?,
+                attention_out: pack(&[Projection::O])?,
                 mlp_norm: norm("post_attention_layernorm")?,
-                gate_up: pack(hidden, &[("mlp.gate_proj", ffn), ("mlp.up_proj", ffn)])?,
-                down: pack(ffn, &[("mlp.down_proj", hidden)])?,
+                gate_up: pack(&[Projection::Gate, Projection::Up])?,
+                down: pack(&[Projection::Down])?,
             })
         };
         let of_vocabulary = |name: &str| pack(&[(source.matrix)(name, config.vocab_size, hidden)?]);

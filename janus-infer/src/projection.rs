@@ -73,6 +73,15 @@ impl<T> PerProjection<T> {
         Self(Projection::ALL.map(value))
     }
 
+    /// `value` of each projection, or the first error.
+    ///
+    /// # Errors
+    /// What `value` fails with.
+    pub fn try_from_fn<E>(mut value: impl FnMut(Projection) -> Result<T, E>) -> Result<Self, E> {
+        let [q, k, v, o, gate, up, down] = Projection::ALL;
+        Ok(Self([value(q)?, value(k)?, value(v)?, value(o)?, value(gate)?, value(up)?, value(down)?]))
+    }
+
     /// The values with their projections, in the order of [`Projection::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Projection, &T)> {
         Projection::ALL.into_iter().zip(&self.0)

@@ -8,16 +8,17 @@ mod weight_type;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use janus_infer::ModelConfig;
+use janus_infer::{ModelConfig, PerProjection};
 use rand::Rng;
 
 use crate::gradients::on_cpu;
-use crate::ops::grad_accumulator::GradAccumulator;
+use crate::ops::gradient::GradSink;
 use crate::ops::storage::Values;
 use crate::ops::{
-    AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable, decoder_into, embedding, linear_logprobs_into, segment_sum,
+    AttentionShape, BatchShape, DecoderWeights, LayerWeights, ProjectionWeights, RopeTable, decoder_into, embedding, linear_logprobs_into,
+    segment_sum,
 };
-use crate::{Batch, Error, Result};
+use crate::{Batch, Error, Gradients, Result};
 
 pub use janus_infer::{RewardScale, VALUE_HEAD};
 pub use lora::LoraConfig;
@@ -35,8 +36,8 @@ pub struct Decoder {
     weights: BTreeMap<String, Tensor>,
     /// Those that train.
     parameters: BTreeMap<String, Var>,
-    /// Where operations add up the gradients of the parameters until they are taken.
-    accumulators: BTreeMap<String, GradAccumulator>,
+    /// Where operations add the gradients of the parameters; without it, candle gets them.
+    sink: Option<GradSink>,
     device: Device,
     lora: Option<LoraConfig>,
     reward_scale: Option<RewardScale>,
@@ -116,7 +117,7 @@ impl Decoder {
             dtype,
             weights: BTreeMap::new(),
             parameters: BTreeMap::new(),
-            accumulators: BTreeMap::new(),
+            sink: None,
             device: device.clone(),
             lora: None,
             reward_scale: None,
@@ -130,7 +131,6 @@ impl Decoder {
         let var = Var::from_tensor(&value.to_dtype(self.dtype.candle())?)?;
         self.weights.insert(name.into(), var.as_tensor().clone());
         self.parameters.insert(name.into(), var);
-        self.accumulators.insert(name.into(), GradAccumulator::default());
         Ok(())
     }
 
@@ -200,11 +200,6 @@ impl Decoder {
         self.activation_checkpointing = on;
     }
 
-    /// Where the gradients of the parameters wait to be taken.
-    pub(crate) fn accumulators(&self) -> &BTreeMap<String, GradAccumulator> {
-        &self.accumulators
-    }
-
     /// Where the parameters are.
     pub fn device(&self) -> &Device {
         &self.device
@@ -239,31 +234,41 @@ impl Decoder {
             rms_norm_eps: config.rms_norm_eps,
             recompute: self.activation_checkpointing,
         };
-        let mut names = vec![EMBEDDING.to_string()];
-        let mut layers = Vec::with_capacity(config.num_hidden_layers);
-        for layer in 0..config.num_hidden_layers {
-            let mut weight = |tail: &str| {
-                names.push(format!("model.layers.{layer}.{tail}.weight"));
-                &self.weights[&names[names.len() - 1]]
-            };
-            let mut weights = LayerWeights {
-                input_layernorm: weight("input_layernorm"),
-                q_proj: weight("self_attn.q_proj"),
-                k_proj: weight("self_attn.k_proj"),
-                v_proj: weight("self_attn.v_proj"),
-                o_proj: weight("self_attn.o_proj"),
-                post_attention_layernorm: weight("post_attention_layernorm"),
-                gate_proj: weight("mlp.gate_proj"),
-                up_proj: weight("mlp.up_proj"),
-                down_proj: weight("mlp.down_proj"),
-                lora: [None; 7],
-            };
-            self.add_lora(layer, &mut weights, &mut names);
-            layers.push(weights);
+        let weights = DecoderWeights {
+            embed_tokens: self.weight(EMBEDDING).clone(),
+            layers: (0..config.num_hidden_layers).map(|layer| self.layer(layer)).collect(),
+            norm: self.weight(FINAL_NORM).clone(),
+        };
+        Ok(decoder_into(&batch.ids, &weights, &shape, self.sink.as_ref())?)
+    }
+
+    /// The weights of a layer.
+    fn layer(&self, layer: usize) -> LayerWeights {
+        let weight = |tail: &str| self.weight(&format!("model.layers.{layer}.{tail}.weight")).clone();
+        LayerWeights {
+            input_layernorm: weight("input_layernorm"),
+            projections: PerProjection::from_fn(|projection| ProjectionWeights {
+                weight: weight(projection.hf_name()),
+                lora: self.low_rank(layer, projection),
+            }),
+            post_attention_layernorm: weight("post_attention_layernorm"),
         }
-        names.push(FINAL_NORM.into());
-        let weights = DecoderWeights { embed_tokens: self.weight(EMBEDDING), layers: &layers, norm: self.weight(FINAL_NORM) };
-        Ok(decoder_into(&batch.ids, weights, &shape, Some(&|i| self.accumulators.get(&names[i]).cloned()))?)
+    }
+
+    /// This model, weights shared, whose operations add the gradients of their backward passes to `gradients`.
+    pub fn recording(&self, gradients: &Gradients) -> Self {
+        Self {
+            config: self.config.clone(),
+            dtype: self.dtype,
+            weights: self.weights.clone(),
+            parameters: self.parameters.clone(),
+            sink: Some(gradients.sink().clone()),
+            device: self.device.clone(),
+            lora: self.lora.clone(),
+            reward_scale: self.reward_scale,
+            activation_checkpointing: self.activation_checkpointing,
+            dropout: self.dropout,
+        }
     }
 
     /// Log-probabilities in f32 of the batch's supervised tokens, each given the tokens before it in its document.
@@ -289,17 +294,17 @@ impl Decoder {
 
     /// [`logprobs_at`](Self::logprobs_at) by hidden states that are there.
     pub(crate) fn logprobs_of(&self, hidden: &Tensor, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
-        let (name, head) = self.head()?;
+        let head = self.head()?;
         batch.check_predicted(&tokens)?;
         let targets: Vec<u32> = tokens.iter().map(|&i| batch.ids[i as usize]).collect();
         let rows: Vec<u32> = tokens.iter().map(|&i| i - 1).collect();
-        Ok(Logprobs { values: linear_logprobs_into(hidden, head, &rows, &targets, self.accumulators.get(name).cloned())?, tokens })
+        Ok(Logprobs { values: linear_logprobs_into(hidden, head, &rows, &targets, self.sink.as_ref())?, tokens })
     }
 
-    /// The language-model head and its name.
-    pub(crate) fn head(&self) -> Result<(&'static str, &Tensor)> {
+    /// The language-model head.
+    pub(crate) fn head(&self) -> Result<&Tensor> {
         let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
-        Ok((name, self.weights.get(name).ok_or(Error::NoHead { name })?))
+        self.weights.get(name).ok_or(Error::NoHead { name })
     }
 
     /// The weight of a name that the config implies.

@@ -2,69 +2,69 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, D, DType, InplaceOp2, Layout, Tensor};
+use candle_core::{D, Tensor};
 use rayon::prelude::*;
 
-use crate::ops::storage::{Values, slice};
+use crate::ops::gradient::{GradAccumulator, GradSink};
+use crate::ops::storage::Values;
 use crate::{Decoder, Result};
 
 /// Elements that one task works on; fixed, so that sums do not depend on the number of threads.
 const ELEMENTS: usize = 1 << 14;
 
 /// One gradient for each parameter that the loss reached, by the parameter's name.
-#[derive(Default)]
+///
+/// It is made for a step, filled by the backward passes of the step's micro-batches, and dropped: a step that fails leaves
+/// nothing behind.
+///
+/// ```
+/// # use janus_train::{Batch, Decoder, Gradients, MicroBatch, Objective, Result, Sft};
+/// # fn gradients(decoder: &Decoder, micro_batches: &[MicroBatch]) -> Result<Gradients> {
+/// let gradients = Gradients::new(decoder);
+/// let step = micro_batches.iter().map(|micro_batch| Sft.weight(&micro_batch.batch)).sum();
+/// for micro_batch in micro_batches {
+///     gradients.backward(&Sft.loss(&decoder.recording(&gradients), micro_batch, step)?.loss)?;
+/// }
+/// # Ok(gradients)
+/// # }
+/// ```
 pub struct Gradients {
-    by_name: BTreeMap<String, Tensor>,
+    by_name: BTreeMap<String, (Tensor, GradAccumulator)>,
+    sink: GradSink,
 }
 
 impl Gradients {
-    /// Adds what a backward pass found for the decoder's parameters: `found`, and what the decoder's own operations
-    /// added up beside it.
+    /// For the parameters of a decoder, none of which has a gradient yet.
+    pub fn new(decoder: &Decoder) -> Self {
+        let accumulators = decoder.parameters().iter().map(|(name, var)| (name.clone(), (var.as_tensor().clone(), Default::default())));
+        let by_name: BTreeMap<String, (Tensor, GradAccumulator)> = accumulators.collect();
+        let sink = GradSink::new(by_name.values().map(|(parameter, sum)| (parameter, sum.clone())));
+        Self { by_name, sink }
+    }
+
+    /// Where the decoder's operations add gradients.
+    pub(crate) fn sink(&self) -> &GradSink {
+        &self.sink
+    }
+
+    /// Adds the gradients of a loss: runs its backward pass, in which a [recording](Decoder::recording) decoder's operations add to
+    /// these sums, and adds what candle found beside them.
     ///
     /// # Errors
     /// If candle fails.
-    pub fn add(&mut self, decoder: &Decoder, found: GradStore) -> Result<()> {
-        self.add_store(decoder, found)?;
-        self.collect(decoder)
-    }
-
-    /// Adds what candle found.
-    pub(crate) fn add_store(&mut self, decoder: &Decoder, mut found: GradStore) -> Result<()> {
-        for (name, var) in decoder.parameters() {
-            if let Some(gradient) = found.remove(var) {
-                self.add_one(name, gradient)?;
+    pub fn backward(&self, loss: &Tensor) -> Result<()> {
+        let mut found = loss.backward()?;
+        for (parameter, sum) in self.by_name.values() {
+            if let Some(gradient) = found.remove(parameter) {
+                sum.add_tensor(&gradient)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Takes what the decoder's operations added up, over however many backward passes.
-    pub(crate) fn collect(&mut self, decoder: &Decoder) -> Result<()> {
-        for (name, var) in decoder.parameters() {
-            let Some(accumulator) = decoder.accumulators().get(name) else { continue };
-            if let Some(gradient) = accumulator.take(var.shape())? {
-                self.add_one(name, gradient.to_device(var.device())?)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add_one(&mut self, name: &str, gradient: Tensor) -> Result<()> {
-        let gradient = gradient.to_dtype(DType::F32)?;
-        match self.by_name.get_mut(name) {
-            None => {
-                self.by_name.insert(name.into(), gradient.contiguous()?);
-            }
-            Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient.contiguous()?, &Add)?,
-            Some(sum) => *sum = sum.add(&gradient)?,
         }
         Ok(())
     }
 
     /// The gradient of a parameter, in f32 whatever the parameter's type.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.by_name.get(name)
+    pub fn get(&self, name: &str) -> Option<Tensor> {
+        self.by_name.get(name).and_then(|(_, sum)| sum.sum())
     }
 
     /// The L2 norm over all parameters, summed in f64 in the order of their names. On another device than the CPU, squares are
@@ -74,16 +74,16 @@ impl Gradients {
     /// If candle fails.
     pub fn norm(&self) -> Result<f64> {
         let mut total = 0.0;
-        for gradient in self.by_name.values() {
-            total += if gradient.device().is_cpu() { sum_of_squares(gradient)? } else { sum_of_squares_by_row(gradient)? };
+        for gradient in self.by_name.values().filter_map(|(_, sum)| sum.sum()) {
+            total += if gradient.device().is_cpu() { sum_of_squares(&gradient)? } else { sum_of_squares_by_row(&gradient)? };
         }
         Ok(total.sqrt())
     }
 
     /// Whether a gradient is zero everywhere.
     pub(crate) fn is_zero(&self, name: &str) -> Result<bool> {
-        match self.by_name.get(name) {
-            Some(gradient) => Ok(Values::of(&on_cpu(gradient)?)?.iter().all(|&x| x == 0.0)),
+        match self.get(name) {
+            Some(gradient) => Ok(Values::of(&on_cpu(&gradient)?)?.iter().all(|&x| x == 0.0)),
             None => Ok(true),
         }
     }
@@ -118,25 +118,6 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
 fn sum_of_squares_by_row(tensor: &Tensor) -> Result<f64> {
     let rows = tensor.sqr()?.sum(D::Minus1)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(rows.into_iter().map(f64::from).sum())
-}
-
-/// `a += b`.
-struct Add;
-
-impl InplaceOp2 for Add {
-    fn name(&self) -> &'static str {
-        "add_in_place"
-    }
-
-    fn cpu_fwd(&self, a: &mut CpuStorage, a_layout: &Layout, b: &CpuStorage, b_layout: &Layout) -> candle_core::Result<()> {
-        let b = slice(b, b_layout)?;
-        crate::ops::storage::slice_mut(a, a_layout)?.par_chunks_mut(ELEMENTS).zip(b.par_chunks(ELEMENTS)).for_each(|(a, b)| {
-            for (a, b) in a.iter_mut().zip(b) {
-                *a += b;
-            }
-        });
-        Ok(())
-    }
 }
 
 #[cfg(test)]

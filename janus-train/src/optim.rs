@@ -80,7 +80,7 @@ impl AdamW {
     /// # Errors
     /// [`Error::NoGradient`] if a parameter that trains has none; nothing is changed then.
     pub fn step(&mut self, decoder: &Decoder, gradients: &Gradients, lr: f64, scale: f64, trains: impl Fn(&str) -> bool) -> Result<()> {
-        let trained: Vec<(&String, &Var, &Tensor)> = decoder
+        let trained: Vec<(&String, &Var, Tensor)> = decoder
             .parameters()
             .iter()
             .filter(|(name, _)| trains(name))
@@ -107,7 +107,7 @@ impl AdamW {
                 root: (1.0 / (1.0 - beta2.powi(power)).sqrt()) as f32,
                 eps: self.config.eps as f32,
             };
-            state.step(update, var, gradient)?;
+            state.step(update, var, &gradient)?;
         }
         Ok(())
     }

@@ -338,20 +338,18 @@ impl<O: Objective> Trainer<O> {
         let step = self.steps();
         let (epoch, micro_batches) = self.micro_batches(step)?;
         let weight: Weight = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
-        // What a step that failed left behind.
-        Gradients::default().collect(&self.decoder)?;
-        let (mut gradients, mut loss, mut figures) = (Gradients::default(), 0.0, Figures::new());
+        let (gradients, mut loss, mut figures) = (Gradients::new(&self.decoder), 0.0, Figures::new());
         for (number, micro_batch) in micro_batches.iter().enumerate() {
-            let part = self.objective.loss(&self.decoder.in_training(self.config.seed, step, number), micro_batch, weight)?;
+            let decoder = self.decoder.in_training(&gradients, self.config.seed, step, number);
+            let part = self.objective.loss(&decoder, micro_batch, weight)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(Error::NotFinite { step, what: "loss".into(), value, rows: micro_batch.rows.clone(), checkpoint: None });
             }
             loss += value;
             add_figures(&mut figures, part.figures);
-            gradients.add_store(&self.decoder, part.loss.backward()?)?;
+            gradients.backward(&part.loss)?;
         }
-        gradients.collect(&self.decoder)?;
         if step == 0 {
             self.check_gradients(&gradients)?;
         }

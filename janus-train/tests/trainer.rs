@@ -51,11 +51,12 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
 fn gradients(decoder: &Decoder, micro_batches: &[Vec<&TokenRow>]) -> (f64, Gradients) {
     let batches: Vec<Batch> = micro_batches.iter().map(|rows| Batch::concat(rows)).collect();
     let weight = batches.iter().map(|batch| Sft.weight(batch)).sum();
-    let (mut loss, mut gradients) = (0.0, Gradients::default());
+    let (mut loss, gradients) = (0.0, Gradients::new(decoder));
+    let recording = decoder.recording(&gradients);
     for batch in batches {
-        let part = Sft.loss(decoder, &MicroBatch { batch, rows: vec![] }, weight).unwrap();
+        let part = Sft.loss(&recording, &MicroBatch { batch, rows: vec![] }, weight).unwrap();
         loss += f64::from(part.loss.to_scalar::<f32>().unwrap());
-        gradients.add(decoder, part.loss.backward().unwrap()).unwrap();
+        gradients.backward(&part.loss).unwrap();
     }
     (loss, gradients)
 }
@@ -69,7 +70,7 @@ fn however_a_step_is_cut_into_micro_batches_it_has_the_same_loss_and_gradients()
         let (cut_loss, cut) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
         assert!((loss - cut_loss).abs() < 2e-6, "{size} rows a micro-batch: {cut_loss}, expected {loss}");
         for name in decoder.parameters().keys() {
-            let (a, b) = (flat(whole.get(name).unwrap()), flat(cut.get(name).unwrap()));
+            let (a, b) = (flat(&whole.get(name).unwrap()), flat(&cut.get(name).unwrap()));
             let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < 2e-7, "{size} rows a micro-batch, {name}: {worst:e}");
         }
@@ -216,6 +217,39 @@ fn a_failed_step_leaves_the_model_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(train(dir.path(), rows(20), config(3), Some(0)), Err(Error::Batch { .. })));
     assert!(Checkpoint::list(dir.path()).unwrap().is_empty());
+}
+
+/// [`Sft`], but one call of its loss fails.
+struct FailsAt {
+    call: usize,
+    calls: std::cell::Cell<usize>,
+}
+
+impl Objective for FailsAt {
+    fn weight(&self, batch: &Batch) -> Weight {
+        Sft.weight(batch)
+    }
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+        let call = self.calls.replace(self.calls.get() + 1);
+        if call == self.call {
+            return Err(Error::Batch { reason: "this call fails".into() });
+        }
+        Sft.loss(decoder, micro_batch, step)
+    }
+    fn identity(&self) -> Result<String> {
+        Ok("fails once".into())
+    }
+}
+
+#[test]
+fn a_step_that_failed_after_a_backward_pass_leaves_no_gradient_for_the_next() {
+    let weights = |trainer: Trainer<FailsAt>| trainer.into_decoder().weights().values().map(flat).collect::<Vec<_>>();
+    let trainer = |call| Trainer::new(decoder(1), FailsAt { call, calls: Default::default() }, rows(20), config(3)).unwrap();
+    let (mut fresh, mut again) = (trainer(usize::MAX), trainer(1));
+    assert!(matches!(again.step(), Err(Error::Batch { .. })));
+    let metrics = |metrics: StepMetrics| (metrics.loss, metrics.grad_norm);
+    assert_eq!(metrics(again.step().unwrap()), metrics(fresh.step().unwrap()));
+    assert!(weights(again) == weights(fresh));
 }
 
 /// Cuts one parameter off: reads it through `detach`, or multiplies its path by zero.
@@ -415,14 +449,15 @@ fn dropout_of_low_rank_updates_is_the_same_recomputed_and_resumed_and_changes_wi
     let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
     let logprobs = |decoder: &Decoder| flat(&decoder.logprobs(&batch).unwrap().values);
     let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-5);
-    let at = |step, micro_batch| logprobs(&trained.in_training(1, step, micro_batch));
+    let gradients = Gradients::new(&trained);
+    let at = |step, micro_batch| logprobs(&trained.in_training(&gradients, 1, step, micro_batch));
     assert_eq!(at(0, 0), at(0, 0));
     for other in [at(1, 0), at(0, 1), logprobs(&trained)] {
         assert!(!near(&at(0, 0), &other));
     }
     // Evaluation, reference and inference drop nothing.
     assert!(near(&logprobs(&trained.detached().unwrap()), &logprobs(&trained)));
-    let (plain, merged) = (logprobs(&trained), logprobs(&trained.in_training(1, 0, 0).merged().unwrap()));
+    let (plain, merged) = (logprobs(&trained), logprobs(&trained.in_training(&gradients, 1, 0, 0).merged().unwrap()));
     assert!(near(&plain, &merged));
 }
 

@@ -1,12 +1,13 @@
 //! Low-rank updates, and weights that stay as they are.
 
 use candle_core::Tensor;
+use janus_infer::Projection;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{Decoder, VALUE_HEAD};
-use crate::ops::{Dropout, LayerWeights, LowRank, PROJECTIONS};
-use crate::{Error, Result};
+use crate::ops::{Dropout, LowRank};
+use crate::{Error, Gradients, Result};
 
 /// Which projections get low-rank updates, and of what rank (Hu et al., arXiv 2106.09685).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,16 +27,8 @@ pub struct LoraConfig {
     pub dropout: f64,
 }
 
-/// The seven projections of a layer, by their place in a layer's name and in the order of [`PROJECTIONS`].
-pub(super) const TARGETS: [&str; PROJECTIONS.len()] =
-    ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
-
 fn all_targets() -> Vec<String> {
-    TARGETS.iter().map(|target| short(target).to_string()).collect()
-}
-
-fn short(target: &str) -> &str {
-    target.rsplit('.').next().unwrap_or(target)
+    Projection::ALL.map(|projection| projection.short_name().to_string()).into()
 }
 
 impl LoraConfig {
@@ -57,7 +50,7 @@ impl LoraConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::Setting { field: "lora.dropout", got: self.dropout.to_string(), expected: "a number from 0 to below 1" });
         }
-        match self.targets.iter().find(|target| !TARGETS.iter().any(|known| short(known) == **target)) {
+        match self.targets.iter().find(|target| !Projection::ALL.iter().any(|known| known.short_name() == **target)) {
             None if !self.targets.is_empty() => Ok(()),
             unknown => {
                 let got = unknown.map_or("empty", String::as_str).to_string();
@@ -81,9 +74,9 @@ impl Decoder {
     pub fn with_lora(self, config: LoraConfig, seed: u64) -> Result<Self> {
         config.check()?;
         let mut decoder = self.merged()?.frozen(|name| name != VALUE_HEAD);
-        let targets = TARGETS.into_iter().filter(|target| config.targets.iter().any(|name| name == short(target)));
+        let targets = Projection::ALL.into_iter().filter(|target| config.targets.iter().any(|name| name == target.short_name()));
         let layers = decoder.config.num_hidden_layers;
-        for name in targets.flat_map(|target| (0..layers).map(move |layer| format!("model.layers.{layer}.{target}"))) {
+        for name in targets.flat_map(|target| (0..layers).map(move |layer| format!("model.layers.{layer}.{}", target.hf_name()))) {
             let (out, input) = decoder.weight(&format!("{name}.weight")).dims2()?;
             let mut rng = janus_core::stream(seed, &format!("lora {name}"));
             let bound = 1.0 / (input as f32).sqrt();
@@ -97,22 +90,12 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// This model, weights and gradients shared, as a micro-batch of a step trains it: with the dropout of its low-rank updates, if
+    /// [`recording`](Self::recording), as a micro-batch of a step trains it: with the dropout of its low-rank updates, if
     /// they have any. The masks follow from the seed, the step, the micro-batch, the layer and the projection: a step that is computed
     /// again has the same. Everywhere else nothing is dropped.
-    pub fn in_training(&self, seed: u64, step: u64, micro_batch: usize) -> Self {
-        Self {
-            config: self.config.clone(),
-            dtype: self.dtype,
-            weights: self.weights.clone(),
-            parameters: self.parameters.clone(),
-            accumulators: self.accumulators.clone(),
-            device: self.device.clone(),
-            lora: self.lora.clone(),
-            reward_scale: self.reward_scale,
-            activation_checkpointing: self.activation_checkpointing,
-            dropout: Some(janus_core::derive_seed(seed, &format!("dropout of step {step}, micro-batch {micro_batch}"))),
-        }
+    pub fn in_training(&self, gradients: &Gradients, seed: u64, step: u64, micro_batch: usize) -> Self {
+        let dropout = janus_core::derive_seed(seed, &format!("dropout of step {step}, micro-batch {micro_batch}"));
+        Self { dropout: Some(dropout), ..self.recording(gradients) }
     }
 
     /// The low-rank updates, if there are any.
@@ -131,12 +114,11 @@ impl Decoder {
         for name in updated {
             let part = |tail: &str| format!("{name}.{tail}.weight");
             let (a, b) = (self.weight(&part("lora_A")), self.weight(&part("lora_B")));
-            let low_rank = LowRank { a, b, scale: config.scale(), dropout: None };
+            let low_rank = LowRank { a: a.clone(), b: b.clone(), scale: config.scale(), dropout: None };
             let weight = low_rank.merged(self.weight(&format!("{name}.weight")))?.detach();
             for tail in ["lora_A", "lora_B"] {
                 self.weights.remove(&part(tail));
                 self.parameters.remove(&part(tail));
-                self.accumulators.remove(&part(tail));
             }
             self.weights.insert(format!("{name}.weight"), weight);
         }
@@ -148,7 +130,6 @@ impl Decoder {
         let names: Vec<String> = self.parameters.keys().filter(|name| freeze(name)).cloned().collect();
         for name in names {
             self.parameters.remove(&name);
-            self.accumulators.remove(&name);
             if let Some(weight) = self.weights.get_mut(&name) {
                 *weight = weight.detach();
             }
@@ -156,17 +137,13 @@ impl Decoder {
         self
     }
 
-    /// Adds the low-rank updates of a layer to its weights, and the names of their tensors to `names`.
-    pub(super) fn add_lora<'a>(&'a self, layer: usize, weights: &mut LayerWeights<'a>, names: &mut Vec<String>) {
-        let Some(config) = &self.lora else { return };
+    /// The low-rank update of a projection, if it has one.
+    pub(super) fn low_rank(&self, layer: usize, projection: Projection) -> Option<LowRank> {
+        let config = self.lora.as_ref()?;
+        let name = |tail: &str| format!("model.layers.{layer}.{}.{tail}.weight", projection.hf_name());
+        let weight = |tail: &str| self.weights.get(&name(tail)).cloned();
         let key = self.dropout.filter(|_| config.dropout > 0.0);
-        for (target, lora) in TARGETS.into_iter().zip(&mut weights.lora) {
-            let name = |tail: &str| format!("model.layers.{layer}.{target}.{tail}.weight");
-            if let (Some(a), Some(b)) = (self.weights.get(&name("lora_A")), self.weights.get(&name("lora_B"))) {
-                let dropout = key.map(|key| Dropout { rate: config.dropout, key: janus_core::derive_seed(key, &name("dropout")) });
-                *lora = Some(LowRank { a, b, scale: config.scale(), dropout });
-                names.extend([name("lora_A"), name("lora_B")]);
-            }
-        }
+        let dropout = key.map(|key| Dropout { rate: config.dropout, key: janus_core::derive_seed(key, &name("dropout")) });
+        Some(LowRank { a: weight("lora_A")?, b: weight("lora_B")?, scale: config.scale(), dropout })
     }
 }

@@ -83,7 +83,7 @@ impl Decoder {
             return NamedTensor::of(name, weight);
         };
         let make = || {
-            let low_rank = LowRank { a: &a.detach(), b: &b.detach(), scale: config.scale(), dropout: None };
+            let low_rank = LowRank { a: a.detach(), b: b.detach(), scale: config.scale(), dropout: None };
             Ok(low_rank.merged(&weight.detach())?)
         };
         NamedTensor { name: name.into(), shape: weight.dims().into(), numbers: Numbers::Made(weight.dtype(), Box::new(make)) }

@@ -9,42 +9,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::blocks;
 use super::dispatch::is_fused;
-use super::grad_accumulator::{GradAccumulator, add_or_set};
-use super::join_inputs::{GradAccumulators, join_inputs};
-use super::layer::{self, BatchShape, Layer, LayerWeights, SavedActivations};
+use super::gradient::{GradSink, Weight};
+use super::join_inputs::join_inputs;
+use super::layer::{self, Layer, SavedActivations};
 use super::storage::{Values, output};
-use super::{ROWS_PER_TASK, embedding, rms_norm};
+use super::weights::{BatchShape, DecoderWeights, LayerWeights};
+use super::{ROWS_PER_TASK, blocks, embedding, rms_norm};
 use crate::scratch::Scratch;
-
-/// The weights of a decoder without its head.
-#[derive(Clone, Copy)]
-pub struct DecoderWeights<'a> {
-    /// The table of token vectors, `[vocab, hidden]`.
-    pub embed_tokens: &'a Tensor,
-    /// The layers, first to last.
-    pub layers: &'a [LayerWeights<'a>],
-    /// The final norm, `[hidden]`.
-    pub norm: &'a Tensor,
-}
 
 /// Hidden states of the packed tokens `ids` after the final norm: `[tokens, hidden]`.
 ///
 /// # Errors
 /// If shapes do not fit or an id is not below vocab.
-pub fn decoder(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> Result<Tensor> {
+pub fn decoder(ids: &[u32], weights: &DecoderWeights, shape: &BatchShape) -> Result<Tensor> {
     decoder_into(ids, weights, shape, None)
 }
 
-/// [`decoder`]; with `accumulators`, which gives the accumulator of a tensor of [`DecoderWeights::all`] by its number, gradients of weights
-/// are added there and not given to candle.
-pub(crate) fn decoder_into(
-    ids: &[u32],
-    weights: DecoderWeights<'_>,
-    shape: &BatchShape,
-    accumulators: Option<&dyn Fn(usize) -> Option<GradAccumulator>>,
-) -> Result<Tensor> {
+/// [`decoder`]; gradients of weights that `sink` knows are added there and not given to candle.
+pub(crate) fn decoder_into(ids: &[u32], weights: &DecoderWeights, shape: &BatchShape, sink: Option<&GradSink>) -> Result<Tensor> {
     let (vocab, hidden) = weights.embed_tokens.dims2()?;
     let tokens = shape.rope.tokens();
     if ids.len() != tokens || shape.cu_seqlens.last() != Some(&(tokens as u32)) || shape.rope.head_dim() != shape.attention.head_dim {
@@ -53,74 +36,50 @@ pub(crate) fn decoder_into(
     if weights.norm.dims() != [hidden] || ids.iter().any(|&id| id as usize >= vocab) {
         bail!("decoder: the norm has shape {:?}, expected [{hidden}], and ids must be below {vocab}", weights.norm.dims());
     }
-    let all = weights.all();
-    // Written for the CPU in f32, and with low-rank updates added to their weights.
-    let fused = is_fused(weights.embed_tokens) && !weights.layers.iter().any(LayerWeights::has_dropout);
-    let accumulators = match (fused, accumulators.is_some()) {
-        (false, false) => return naive(ids, weights, shape),
-        (fused, _) => {
-            let accumulators = GradAccumulators::new(&all, accumulators);
-            if !fused {
-                return blocks::decoder(ids, weights, shape, &accumulators);
-            }
-            accumulators
-        }
-    };
-    let mut at = 1;
-    let mut layers = Vec::with_capacity(weights.layers.len());
-    for layer in weights.layers {
-        let end = at + layer.with_lora().len();
-        layers.push(Layer::new(hidden, layer, shape, &accumulators.accumulators[at..end])?);
-        at = end;
+    let tracked = weights.map(&|tensor| Weight::new(tensor, sink));
+    // Written for the CPU in f32, and with LoRA updates added to their weights.
+    if !is_fused(&weights.embed_tokens) || weights.layers.iter().any(LayerWeights::has_dropout) {
+        return match sink {
+            // Blocks give candle no gradient of a weight.
+            Some(_) if !tracked.all().into_iter().any(Weight::for_candle) => blocks::decoder(ids, &tracked, shape),
+            _ => naive(ids, weights, shape),
+        };
     }
+    let joined = join_inputs(&tracked.all())?;
+    let DecoderWeights { embed_tokens, layers, norm } = tracked;
     let mut x = Scratch::saved(tokens * hidden);
-    embedding::gather(&Values::of(weights.embed_tokens)?, ids, hidden, &mut x);
-    let joined = join_inputs(&all, &accumulators)?;
+    embedding::gather(&Values::of(&embed_tokens.tensor)?, ids, hidden, &mut x);
     let op = Decoder {
         ids: ids.into(),
-        layers,
-        norm: Values::of(weights.norm)?.to_vec(),
+        embed_tokens,
+        layers: layers.into_iter().map(|layer| Layer::new(hidden, layer, shape)).collect::<Result<_>>()?,
+        norm,
         eps: shape.rms_norm_eps as f32,
         recompute: shape.recompute,
         state: Mutex::new(State { x: Some(x), saved: Vec::new() }),
         tracked: joined.track_op(),
-        embed_accumulator: accumulators.accumulators[0].clone(),
-        norm_accumulator: accumulators.accumulators[at].clone(),
-        vocab,
     };
     joined.apply_op1(op)
 }
 
-impl<'a> DecoderWeights<'a> {
-    /// Every tensor: the embedding, those of each layer in their order, the norm.
-    pub(crate) fn all(&self) -> Vec<&'a Tensor> {
-        let mut all = vec![self.embed_tokens];
-        all.extend(self.layers.iter().flat_map(LayerWeights::with_lora));
-        all.push(self.norm);
-        all
-    }
-}
-
 /// [`decoder`] in plain candle ops.
-pub fn naive(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> Result<Tensor> {
-    let mut x = embedding::naive(weights.embed_tokens, ids)?;
-    for weights in weights.layers {
-        x = layer::naive(&x, *weights, shape)?;
+pub fn naive(ids: &[u32], weights: &DecoderWeights, shape: &BatchShape) -> Result<Tensor> {
+    let mut x = embedding::naive(&weights.embed_tokens, ids)?;
+    for weights in &weights.layers {
+        x = layer::naive(&x, weights, shape)?;
     }
-    rms_norm::naive(&x, weights.norm, shape.rms_norm_eps)
+    rms_norm::naive(&x, &weights.norm, shape.rms_norm_eps)
 }
 
 struct Decoder {
     ids: Arc<[u32]>,
+    embed_tokens: Weight,
     layers: Vec<Layer>,
-    norm: Vec<f32>,
+    norm: Weight,
     eps: f32,
     recompute: bool,
     state: Mutex<State>,
     tracked: bool,
-    embed_accumulator: Option<GradAccumulator>,
-    norm_accumulator: Option<GradAccumulator>,
-    vocab: usize,
 }
 
 struct State {
@@ -152,10 +111,11 @@ impl CustomOp1 for Decoder {
                 state.saved.push(if self.recompute { Saved::Input(saved.x) } else { Saved::Everything(saved) });
             }
         }
-        let hidden = self.norm.len();
+        let norm = &*Values::of(&self.norm.tensor)?;
+        let hidden = norm.len();
         let mut y = vec![0.0; x.len()];
         let rows = y.par_chunks_mut(ROWS_PER_TASK * hidden).zip(x.par_chunks(ROWS_PER_TASK * hidden));
-        rows.for_each(|(y, x)| rms_norm::forward(x, &self.norm, self.eps, y));
+        rows.for_each(|(y, x)| rms_norm::forward(x, norm, self.eps, y));
         state.x = Some(x);
         output(y, (self.ids.len(), hidden))
     }
@@ -163,7 +123,8 @@ impl CustomOp1 for Decoder {
     fn bwd(&self, joined: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { x: Some(x), saved: all_saved } = &mut *state else { bail!("decoder: backward without a forward") };
-        let hidden = self.norm.len();
+        let norm = &*Values::of(&self.norm.tensor)?;
+        let hidden = norm.len();
         let dy = dy.contiguous()?;
         let dy = Values::of(&dy)?;
         let mut dx = Scratch::new(x.len());
@@ -173,13 +134,13 @@ impl CustomOp1 for Decoder {
             .map(|(dx, (x, dy))| {
                 let mut dnorm = vec![0.0; hidden];
                 dx.fill(0.0);
-                rms_norm::backward(x, &self.norm, self.eps, dy, dx, &mut dnorm);
+                rms_norm::backward(x, norm, self.eps, dy, dx, &mut dnorm);
                 dnorm
             })
             .collect();
 
-        if let Some(accumulator) = &self.norm_accumulator {
-            accumulator.add(hidden, |gradient, filled| add_or_set(gradient, filled, &rms_norm::sum_in_order(&dnorm, hidden)));
+        if let Some(gradient) = &self.norm.gradient {
+            gradient.add_vector(&rms_norm::sum_in_order(&dnorm, hidden))?;
         }
         for (layer, saved) in self.layers.iter().zip(all_saved).rev() {
             dx = match saved {
@@ -192,9 +153,10 @@ impl CustomOp1 for Decoder {
                 }
             };
         }
-        if let Some(accumulator) = &self.embed_accumulator {
+        if let Some(gradient) = &self.embed_tokens.gradient {
             // The buffer holds zeros at first, so that adding is right either way.
-            accumulator.add(self.vocab * hidden, |gradient, _| embedding::scatter_add(&dx, &self.ids, hidden, gradient));
+            let add = |sums: &mut [f32], _| embedding::scatter_add(&dx, &self.ids, hidden, sums);
+            gradient.add(self.embed_tokens.tensor.shape(), add)?;
         }
         Ok(Some(joined.zeros_like()?))
     }
@@ -203,6 +165,9 @@ impl CustomOp1 for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use janus_infer::Projection;
+
+    use crate::ops::gradient::GradAccumulator;
     use crate::ops::testing::{Case, assert_gradients, assert_same, random};
     use crate::ops::{Dropout, LowRank};
 
@@ -228,8 +193,8 @@ mod tests {
         assert_same(&keeping.inputs(), |t| keeping.run(t, decoder), |t| recomputing.run(t, decoder), 0.0);
     }
 
-    /// A low-rank update of the query projection and of the MLP's last, behind nine weights in `t`.
-    fn updated(case: &Case, t: &[Tensor], op: impl Fn(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
+    /// A LoRA update of the query projection and of the MLP's last, behind nine weights in `t`.
+    fn updated(case: &Case, t: &[Tensor], op: impl Fn(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
         dropped(case, t, 0.0, op)
     }
 
@@ -238,14 +203,15 @@ mod tests {
         case: &Case,
         t: &[Tensor],
         rate: f64,
-        op: impl Fn(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>,
+        op: impl Fn(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let dropout = |i: usize| (rate > 0.0).then_some(Dropout { rate, key: i as u64 });
-        let low_rank = |i: usize| Some(LowRank { a: &t[i], b: &t[i + 1], scale: 0.5, dropout: dropout(i) });
+        let low_rank = |i: usize| Some(LowRank { a: t[i].clone(), b: t[i + 1].clone(), scale: 0.5, dropout: dropout(i) });
         case.run(&t[..11], |ids, weights, shape| {
-            let mut layer = weights.layers[0];
-            (layer.lora[0], layer.lora[6]) = (low_rank(11), low_rank(13));
-            op(ids, DecoderWeights { layers: &[layer], ..weights }, shape)
+            let mut weights = weights.clone();
+            weights.layers[0].projections[Projection::Q].lora = low_rank(11);
+            weights.layers[0].projections[Projection::Down].lora = low_rank(13);
+            op(ids, &weights, shape)
         })
     }
 
@@ -258,13 +224,6 @@ mod tests {
         let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
         let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];
         assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| updated(&case, t, decoder));
-    }
-
-    /// The decoder as training runs it: gradients go to accumulators.
-    fn in_accumulators(ids: &[u32], weights: DecoderWeights<'_>, shape: &BatchShape) -> Result<(Tensor, Vec<GradAccumulator>)> {
-        let accumulators: Vec<GradAccumulator> = weights.all().iter().map(|_| GradAccumulator::default()).collect();
-        let y = decoder_into(ids, weights, shape, Some(&|i| Some(accumulators[i].clone())))?;
-        Ok((y, accumulators))
     }
 
     #[test]
@@ -281,20 +240,15 @@ mod tests {
         let twin = dropped(&case, &vars, 0.4, naive).unwrap();
         let cotangent = random(twin.dims(), 99);
         let expected = (&twin * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
-        let all = std::cell::RefCell::new(Vec::new());
-        let y = dropped(&case, &vars, 0.4, |ids, weights, shape| {
-            let (y, accumulators) = in_accumulators(ids, weights, shape)?;
-            all.borrow_mut().extend(weights.all().into_iter().cloned().zip(accumulators));
-            Ok(y)
-        });
-        let y = y.unwrap();
+        // As training runs it: gradients go to a sink.
+        let gradients: Vec<GradAccumulator> = vars.iter().map(|_| GradAccumulator::default()).collect();
+        let sink = GradSink::new(vars.iter().zip(gradients.iter().cloned()));
+        let y = dropped(&case, &vars, 0.4, |ids, weights, shape| decoder_into(ids, weights, shape, Some(&sink))).unwrap();
         close(&y, &twin);
         assert!(flat(&y) != flat(&updated(&case, &vars, naive).unwrap()), "something is dropped");
         drop((&y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap());
-        let all = all.into_inner();
-        assert_eq!(all.len(), vars.len());
-        for (weight, accumulator) in all {
-            close(&accumulator.take(weight.shape()).unwrap().unwrap(), expected.get(&weight).unwrap());
+        for (var, gradient) in vars.iter().zip(gradients) {
+            close(&gradient.sum().unwrap(), expected.get(var).unwrap());
         }
         let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
         let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];

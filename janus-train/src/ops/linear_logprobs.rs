@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::blocks;
 use super::dispatch::is_fused;
 use super::embedding::{gather, scatter_add};
-use super::grad_accumulator::GradAccumulator;
+use super::gradient::{GradSink, Weight};
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
@@ -37,13 +37,13 @@ pub fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: 
     linear_logprobs_into(hidden, weight, rows, targets, None)
 }
 
-/// [`linear_logprobs`]; with an accumulator, the weight's gradient is added there and not given to candle.
+/// [`linear_logprobs`]; the gradient of a weight that `sink` knows is added there and not given to candle.
 pub(crate) fn linear_logprobs_into(
     hidden: &Tensor,
     weight: &Tensor,
     rows: &[u32],
     targets: &[u32],
-    accumulator: Option<GradAccumulator>,
+    sink: Option<&GradSink>,
 ) -> Result<Tensor> {
     let ((tokens, width), (vocab, weight_width)) = (hidden.dims2()?, weight.dims2()?);
     if width != weight_width || rows.len() != targets.len() {
@@ -58,10 +58,11 @@ pub(crate) fn linear_logprobs_into(
     if let Some(r) = (0..rows.len()).find(|&r| rows[r] as usize >= tokens || targets[r] as usize >= vocab) {
         bail!("linear_logprobs: row {} or target {} at {r} is out of range of {tokens} tokens, {vocab} ids", rows[r], targets[r]);
     }
+    let tracked = Weight::new(weight, sink);
     if !is_fused(hidden) {
-        return blocks::linear_logprobs(hidden, weight, rows, targets, accumulator);
+        return blocks::linear_logprobs(hidden, &tracked, rows, targets);
     }
-    let op = LinearLogprobs { rows: rows.into(), targets: targets.into(), accumulator, softmaxes: Mutex::default() };
+    let op = LinearLogprobs { rows: rows.into(), targets: targets.into(), weight: tracked, softmaxes: Mutex::default() };
     hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
@@ -82,8 +83,7 @@ pub(super) fn of_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
 struct LinearLogprobs {
     rows: Arc<[u32]>,
     targets: Arc<[u32]>,
-    /// Where the weight's gradient goes, if not to candle.
-    accumulator: Option<GradAccumulator>,
+    weight: Weight,
     /// Of each row, after the forward pass.
     softmaxes: Mutex<Vec<Softmax>>,
 }
@@ -164,17 +164,14 @@ impl CustomOp2 for LinearLogprobs {
         let (hidden_values, weight_values, g) = (Values::of(hidden)?, Values::of(weight)?, Values::of(&g)?);
         let w = Mat::new(&weight_values, vocab, width);
         let mut dhidden = vec![0.0; tokens * width];
-        if !weight.track_op() {
-            self.gradients(&hidden_values, w, &g, &mut dhidden, None);
-        } else if let Some(accumulator) = &self.accumulator {
-            accumulator.add(vocab * width, |dweight, filled| self.gradients(&hidden_values, w, &g, &mut dhidden, Some((dweight, filled))));
-        } else {
-            let mut dweight = vec![0.0; vocab * width];
-            self.gradients(&hidden_values, w, &g, &mut dhidden, Some((&mut dweight, false)));
-            let dhidden = if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None };
-            return Ok((dhidden, Some(tensor_like(dweight, weight)?)));
+        match &self.weight.gradient {
+            None => self.gradients(&hidden_values, w, &g, &mut dhidden, None),
+            Some(gradient) => gradient.add(weight.shape(), |dweight, filled| {
+                self.gradients(&hidden_values, w, &g, &mut dhidden, Some((dweight, filled)));
+            })?,
         }
-        Ok((if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None }, None))
+        let dhidden = if hidden.track_op() { Some(tensor_like(dhidden, hidden)?) } else { None };
+        Ok((dhidden, self.weight.take_for_candle()?))
     }
 }
 

@@ -13,8 +13,8 @@
 //! | [`decoder`] | all layers as one node of candle's graph, so that no gradient between them is cleared, copied and added |
 //!
 //! Each has a twin in plain candle ops under [`naive`], which tests compare with. Weights in bf16 and other devices than
-//! the CPU take those ops too, in blocks that are computed again in the backward pass; so do low-rank updates with [`Dropout`]. On the CPU, results do not depend on the number of threads: work is cut into pieces of fixed size
-//! and partial sums are added in a fixed order.
+//! the CPU take those ops too, in blocks that are computed again in the backward pass; so do LoRA updates with [`Dropout`]. On the CPU, results do not depend on the number of threads: work is cut into pieces
+//! of fixed size and partial sums are added in a fixed order.
 
 mod attention;
 mod blocks;
@@ -22,7 +22,7 @@ mod decoder;
 mod dispatch;
 mod dropout;
 mod embedding;
-pub(crate) mod grad_accumulator;
+pub(crate) mod gradient;
 mod join_inputs;
 mod layer;
 mod linear;
@@ -35,15 +35,14 @@ pub(crate) mod storage;
 mod swiglu;
 #[cfg(test)]
 pub(crate) mod testing;
+mod weights;
 
 pub use attention::{AttentionShape, attention};
 pub use blocks::{BLOCK_LOGITS, BLOCK_QUERIES};
+pub use decoder::decoder;
 pub(crate) use decoder::decoder_into;
-pub use decoder::{DecoderWeights, decoder};
 pub use dropout::Dropout;
 pub use embedding::embedding;
-pub(crate) use layer::PROJECTIONS;
-pub use layer::{BatchShape, LayerWeights, LowRank};
 pub use linear::linear;
 pub(crate) use linear_logprobs::linear_logprobs_into;
 pub use linear_logprobs::{LOGITS_HELD, linear_logprobs};
@@ -52,6 +51,7 @@ pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
 pub use segment_sum::segment_sum;
 pub use swiglu::swiglu;
+pub use weights::{BatchShape, DecoderWeights, LayerWeights, LowRank, ProjectionWeights};
 
 /// The same functions in plain candle ops: slow, and obviously right.
 pub mod naive {

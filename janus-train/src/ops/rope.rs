@@ -92,7 +92,7 @@ pub fn rope(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
 /// [`rope`] in plain candle ops, computed in f32.
 pub fn naive(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     check(x, table)?;
-    RopeAngles::new(table, x.device())?.apply(x)
+    RopeAngles::new(table, x.device())?.rotate(x)
 }
 
 /// The cosines and sines of a [`RopeTable`], `[tokens, 1, half]` each, where the tensors are that they rotate.
@@ -113,7 +113,7 @@ impl RopeAngles {
     }
 
     /// Rotates each head of `[tokens, heads · head_dim]`, computed in f32.
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn rotate(&self, x: &Tensor) -> Result<Tensor> {
         let (dtype, (tokens, width), half) = (x.dtype(), x.dims2()?, self.half);
         let heads = x.to_dtype(DType::F32)?.reshape((tokens, width / (2 * half), 2 * half))?;
         let (a, b) = (heads.narrow(D::Minus1, 0, half)?, heads.narrow(D::Minus1, half, half)?);

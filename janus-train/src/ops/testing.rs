@@ -1,9 +1,10 @@
 //! What the tests of the ops share: random inputs, comparison with the naive twin, finite differences.
 
 use candle_core::{Device, Result, Tensor, Var};
+use janus_infer::{PerProjection, Projection};
 use rand::Rng;
 
-use super::{AttentionShape, BatchShape, DecoderWeights, LayerWeights, RopeTable};
+use super::{AttentionShape, BatchShape, DecoderWeights, LayerWeights, ProjectionWeights, RopeTable};
 
 /// Numbers in -1..1 from a fixed stream.
 pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
@@ -67,7 +68,7 @@ pub(crate) fn assert_gradients(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Res
 
 /// A decoder's inputs.
 pub(crate) struct Case {
-    /// The final norm, the embedding, and nine of each layer.
+    /// The final norm, the embedding, and nine of each layer in the order of a checkpoint.
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) ids: Vec<u32>,
     pub(crate) shape: BatchShape,
@@ -106,22 +107,16 @@ impl Case {
         self.tensors.iter().collect()
     }
 
-    pub(crate) fn run(&self, t: &[Tensor], op: impl FnOnce(&[u32], DecoderWeights<'_>, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
-        let layers: Vec<LayerWeights<'_>> = t[2..]
-            .chunks_exact(9)
-            .map(|t| LayerWeights {
-                input_layernorm: &t[0],
-                q_proj: &t[1],
-                k_proj: &t[2],
-                v_proj: &t[3],
-                o_proj: &t[4],
-                post_attention_layernorm: &t[5],
-                gate_proj: &t[6],
-                up_proj: &t[7],
-                down_proj: &t[8],
-                lora: [None; 7],
-            })
-            .collect();
-        op(&self.ids, DecoderWeights { embed_tokens: &t[1], layers: &layers, norm: &t[0] }, &self.shape)
+    pub(crate) fn run(&self, t: &[Tensor], op: impl FnOnce(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
+        let layer = |t: &[Tensor]| LayerWeights {
+            input_layernorm: t[0].clone(),
+            post_attention_layernorm: t[5].clone(),
+            projections: PerProjection::from_fn(|projection| {
+                let place = 1 + projection as usize + usize::from(Projection::MLP.contains(&projection));
+                ProjectionWeights { weight: t[place].clone(), lora: None }
+            }),
+        };
+        let layers = t[2..].chunks_exact(9).map(layer).collect();
+        op(&self.ids, &DecoderWeights { embed_tokens: t[1].clone(), layers, norm: t[0].clone() }, &self.shape)
     }
 }

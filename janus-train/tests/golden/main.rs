@@ -53,15 +53,16 @@ fn logprobs_of_padded_and_packed_rows() {
 /// Loss, figures and gradients of one optimiser batch that is cut into these micro-batches.
 fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[Batch]) -> (f64, Figures, Gradients) {
     let weight = batches.iter().map(|batch| objective.weight(batch)).sum();
-    let (mut loss, mut figures, mut gradients) = (0.0, Figures::new(), Gradients::default());
+    let (mut loss, mut figures, gradients) = (0.0, Figures::new(), Gradients::new(decoder));
+    let recording = decoder.recording(&gradients);
     let mut row = 0;
     for batch in batches {
         let rows = (row..row + batch.documents()).collect();
         row += batch.documents();
-        let part = objective.loss(decoder, &MicroBatch { batch: batch.clone(), rows }, weight).unwrap();
+        let part = objective.loss(&recording, &MicroBatch { batch: batch.clone(), rows }, weight).unwrap();
         loss += f64::from(part.loss.to_scalar::<f32>().unwrap());
         part.figures.into_iter().for_each(|(name, value)| *figures.entry(name).or_insert(0.0) += value);
-        gradients.add(decoder, part.loss.backward().unwrap()).unwrap();
+        gradients.backward(&part.loss).unwrap();
     }
     (loss, figures, gradients)
 }
@@ -81,7 +82,7 @@ fn assert_gradients(golden: &Golden, case: &str, decoder: &Decoder, gradients: &
         assert_eq!(gradients.get(name).is_some(), reference.contains_key(name), "{case} {name}");
     }
     for (name, want) in &reference {
-        let apart = cases::max_difference(gradients.get(name).unwrap(), want);
+        let apart = cases::max_difference(&gradients.get(name).unwrap(), want);
         assert!(apart < GRADIENT, "{case} {name}: {apart:e}");
     }
 }

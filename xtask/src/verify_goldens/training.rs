@@ -38,9 +38,10 @@ struct Step {
 fn step(objective: &dyn Objective, decoder: &Decoder, rows: &[TokenRow]) -> Result<Step, String> {
     let batch = Batch::concat(&rows.iter().collect::<Vec<_>>());
     let weight = objective.weight(&batch);
-    let part = objective.loss(decoder, &MicroBatch { batch, rows: (0..rows.len()).collect() }, weight).map_err(text)?;
-    let mut gradients = Gradients::default();
-    gradients.add(decoder, part.loss.backward().map_err(text)?).map_err(text)?;
+    let gradients = Gradients::new(decoder);
+    let micro_batch = MicroBatch { batch, rows: (0..rows.len()).collect() };
+    let part = objective.loss(&decoder.recording(&gradients), &micro_batch, weight).map_err(text)?;
+    gradients.backward(&part.loss).map_err(text)?;
     Ok(Step { loss: f64::from(part.loss.to_scalar::<f32>().map_err(text)?), figures: part.figures, gradients })
 }
 
@@ -61,7 +62,7 @@ fn add_step(name: &str, case: &str, folder: &Path, golden: &Golden, step: &Step,
         if found.dims() != gradient.dims() {
             return Err(format!("the gradient of {parameter} has shape {:?}, expected {:?}", found.dims(), gradient.dims()));
         }
-        got.extend(floats(found)?);
+        got.extend(floats(&found)?);
         want.extend(floats(gradient)?);
     }
     let stated = expected("grad_f32_vs_f64_max_abs")?;
@@ -239,7 +240,7 @@ fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Res
     let (mut got, mut want) = (Vec::new(), Vec::new());
     for (parameter, value) in reference.all() {
         let found = decoder.weights().get(parameter).ok_or_else(|| format!("there is no parameter {parameter}"))?;
-        got.extend(floats(found)?);
+        got.extend(floats(&found)?);
         want.extend(floats(value)?);
     }
     checks.add(format!("{name} adamw parameters"), compare(&got, &want, |_| (10.0 * stated).max(2e-5)));

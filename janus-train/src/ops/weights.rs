@@ -1,0 +1,139 @@
+//! What a decoder reads: its weights, and what it must know of the batch.
+//!
+//! The structs are generic over what stands for a weight: a tensor, or a tensor with the place of its gradient.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Result, Tensor};
+use janus_infer::PerProjection;
+
+use super::{AttentionShape, Dropout, RopeTable};
+
+/// The weights of a decoder without its head.
+#[derive(Debug, Clone)]
+pub struct DecoderWeights<T = Tensor> {
+    /// The table of token vectors, `[vocab, hidden]`.
+    pub embed_tokens: T,
+    /// The layers, first to last.
+    pub layers: Vec<LayerWeights<T>>,
+    /// The final norm, `[hidden]`.
+    pub norm: T,
+}
+
+/// The weights of a decoder layer.
+#[derive(Debug, Clone)]
+pub struct LayerWeights<T = Tensor> {
+    /// The norm before the attention, `[hidden]`.
+    pub input_layernorm: T,
+    /// The projections, `[out, in]` each.
+    pub projections: PerProjection<ProjectionWeights<T>>,
+    /// The norm before the MLP, `[hidden]`.
+    pub post_attention_layernorm: T,
+}
+
+/// The weights of a projection.
+#[derive(Debug, Clone)]
+pub struct ProjectionWeights<T = Tensor> {
+    /// W, `[out, in]`.
+    pub weight: T,
+    /// Its LoRA update, if there is one.
+    pub lora: Option<LowRank<T>>,
+}
+
+/// A low-rank update of a projection W `[out, in]` (LoRA; Hu et al., arXiv 2106.09685, equation 3), which then reads
+/// W + scale · B · A.
+#[derive(Debug, Clone)]
+pub struct LowRank<T = Tensor> {
+    /// A, `[rank, in]`.
+    pub a: T,
+    /// B, `[out, rank]`.
+    pub b: T,
+    /// alpha / rank.
+    pub scale: f64,
+    /// Dropout of what A reads.
+    pub dropout: Option<Dropout>,
+}
+
+impl<T> DecoderWeights<T> {
+    /// The same weights, each as `f` gives it.
+    pub(crate) fn map<U>(&self, f: &dyn Fn(&T) -> U) -> DecoderWeights<U> {
+        DecoderWeights {
+            embed_tokens: f(&self.embed_tokens),
+            layers: self.layers.iter().map(|layer| layer.map(f)).collect(),
+            norm: f(&self.norm),
+        }
+    }
+
+    /// Every weight, first to last.
+    pub(crate) fn all(&self) -> Vec<&T> {
+        let mut all = vec![&self.embed_tokens];
+        all.extend(self.layers.iter().flat_map(LayerWeights::all));
+        all.push(&self.norm);
+        all
+    }
+}
+
+impl<T> LayerWeights<T> {
+    /// The same weights, each as `f` gives it.
+    pub(crate) fn map<U>(&self, f: &dyn Fn(&T) -> U) -> LayerWeights<U> {
+        LayerWeights {
+            input_layernorm: f(&self.input_layernorm),
+            projections: PerProjection::from_fn(|projection| {
+                let ProjectionWeights { weight, lora } = &self.projections[projection];
+                let lora = lora.as_ref().map(|lora| LowRank { a: f(&lora.a), b: f(&lora.b), scale: lora.scale, dropout: lora.dropout });
+                ProjectionWeights { weight: f(weight), lora }
+            }),
+            post_attention_layernorm: f(&self.post_attention_layernorm),
+        }
+    }
+
+    /// Every weight.
+    pub(crate) fn all(&self) -> Vec<&T> {
+        let mut all = vec![&self.input_layernorm, &self.post_attention_layernorm];
+        for (_, ProjectionWeights { weight, lora }) in self.projections.iter() {
+            all.push(weight);
+            all.extend(lora.iter().flat_map(|lora| [&lora.a, &lora.b]));
+        }
+        all
+    }
+
+    /// Whether a LoRA update drops a part of its input, and so cannot be added to its weight.
+    pub(crate) fn has_dropout(&self) -> bool {
+        self.projections.iter().any(|(_, of)| of.lora.as_ref().is_some_and(|lora| lora.dropout.is_some()))
+    }
+}
+
+impl LowRank {
+    /// What the update adds to a projection of x `[tokens, in]`: scale · B · A · x, `[tokens, out]`.
+    pub(super) fn of(&self, x: &Tensor, linear: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        match self.dropout {
+            Some(dropout) => linear(&linear(&dropout.mask(x)?, &self.a)?, &self.b)? * (self.scale * dropout.gain()),
+            None => linear(&linear(x, &self.a)?, &self.b)? * self.scale,
+        }
+    }
+
+    /// The projection's weight with its update, nothing dropped, in plain candle ops and f32, in the weight's type.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn merged(&self, weight: &Tensor) -> Result<Tensor> {
+        let f32 = |tensor: &Tensor| tensor.to_dtype(DType::F32);
+        (f32(weight)? + (f32(&self.b)?.matmul(&f32(&self.a)?)? * self.scale)?)?.to_dtype(weight.dtype())
+    }
+}
+
+/// What a layer must know of the model and the batch beside its weights.
+#[derive(Clone)]
+pub struct BatchShape {
+    /// Heads and window.
+    pub attention: AttentionShape,
+    /// Rotary angles of the batch's tokens.
+    pub rope: RopeTable,
+    /// Documents of the batch.
+    pub cu_seqlens: Arc<[u32]>,
+    /// Epsilon of both norms.
+    pub rms_norm_eps: f64,
+    /// Save only each layer's input for the backward pass, and compute the rest again (Chen et al., arXiv 1604.06174): a
+    /// third more work for a tenth of the memory.
+    pub recompute: bool,
+}

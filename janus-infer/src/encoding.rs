@@ -6,7 +6,7 @@
 use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
-use crate::kernel::DECODED_ROWS;
+use crate::kernels::matmul::DECODED_ROWS;
 
 /// A type of numbers in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

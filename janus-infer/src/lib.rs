@@ -36,7 +36,6 @@ extern crate self as janus_infer;
 mod backend;
 mod batch;
 mod config;
-mod elementwise;
 mod encoding;
 mod engine;
 mod error;
@@ -44,12 +43,10 @@ mod folder;
 mod gguf_tokenizer;
 #[cfg(feature = "jinja")]
 mod jinja;
-mod kernel;
+mod kernels;
 mod kv;
-mod linear;
 mod memory;
 mod model;
-mod packed;
 mod projection;
 #[cfg(feature = "remote")]
 pub mod remote;

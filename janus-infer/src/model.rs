@@ -9,8 +9,8 @@ use crate::backend::cpu::CpuDecoder;
 use crate::backend::device::DeviceDecoder;
 use crate::backend::weights::Source;
 use crate::batch::SequenceInput;
+use crate::kernels::packed::Matrix;
 use crate::kv::cache::{KvCache, Layout};
-use crate::packed::Matrix;
 use crate::{Error, ModelConfig, Result, Weights};
 
 /// A Llama or Mistral model, ready to run.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::ModelConfig;
-use crate::elementwise::rotary_frequencies;
+use crate::kernels::elementwise::rotary_frequencies;
 
 /// How the rotary frequencies differ from `theta^(-2i / head_dim)`.
 ///

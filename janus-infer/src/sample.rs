@@ -6,7 +6,7 @@ use janus_core::SamplingParams;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::elementwise::{largest, log_sum_exp, softmax_terms};
+use crate::kernels::elementwise::{largest, log_sum_exp, softmax_terms};
 use crate::{Error, Result};
 
 /// Temperatures below are taken as 0, as in vLLM: a logit divided by less may be too large for an `f32`, and no other token

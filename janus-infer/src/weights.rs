@@ -13,7 +13,7 @@ use candle_core::{Device, Tensor};
 pub(crate) use gguf::GgufFile;
 use safetensors::Shards;
 
-use crate::packed::Matrix;
+use crate::kernels::packed::Matrix;
 use crate::{Error, ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.

@@ -3,7 +3,7 @@
 //! Written on `f32` slices rather than candle tensors, for three reasons. Decoding many short sequences of
 //! a small model is a few microseconds of arithmetic per operation: allocation and dispatch of a tensor library
 //! would cost more than that. Sequences of different lengths attend to their own caches, without padding.
-//! And every sum has an order of its own ([`crate::kernel`]), so that a sequence's logits do not depend on what
+//! And every sum has an order of its own ([`crate::kernels::matmul`]), so that a sequence's logits do not depend on what
 //! else is in the batch, on how its tokens were split into calls, or on the number of threads.
 //!
 //! Rows are spread over threads in one of two ways. Many sequences: each thread takes some of them through the
@@ -19,10 +19,10 @@ use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
 use crate::batch::SequenceInput;
-use crate::elementwise::{rms_norm, rotary_angles, rotate, swiglu};
-use crate::kernel::crew::Crew;
-use crate::linear::{Accumulate, Linear};
-use crate::packed::Matrix;
+use crate::kernels::crew::Crew;
+use crate::kernels::elementwise::{rms_norm, rotary_angles, rotate, swiglu};
+use crate::kernels::linear::{Accumulate, Linear};
+use crate::kernels::packed::Matrix;
 use crate::{ModelConfig, Result};
 use attention::{Scratch, Shape, Task, attend};
 

@@ -22,9 +22,9 @@ use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
 use crate::batch::SequenceInput;
-use crate::elementwise::rotary_angles;
 use crate::encoding::Encoding;
-use crate::packed::Matrix;
+use crate::kernels::elementwise::rotary_angles;
+use crate::kernels::packed::Matrix;
 use crate::{ModelConfig, Result};
 use plan::{Attend, Plan, Shape};
 pub(crate) use pool::Pool;

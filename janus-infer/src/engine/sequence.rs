@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::session::Ticket;
 use crate::Engine;
 use crate::batch::{LogitsWanted, SequenceInput};
-use crate::elementwise::log_sum_exp;
+use crate::kernels::elementwise::log_sum_exp;
 use crate::kv::cache::KvCache;
 use crate::sample::Sampler;
 

@@ -7,7 +7,7 @@ use pulp::Simd;
 
 use crate::ModelConfig;
 use crate::backend::device::Pool;
-use crate::kernel::{LANES, Lanes, Panels};
+use crate::kernels::matmul::{LANES, Lanes, Panels};
 
 /// Positions of a block.
 pub(crate) const BLOCK: usize = 2 * LANES;
@@ -87,7 +87,7 @@ impl Layout {
 
 /// Keys and values of [`BLOCK`] positions in all layers.
 pub(crate) struct Block {
-    /// In the panels that [`product`](crate::kernel::product) reads; empty if they are on a device.
+    /// In the panels that [`product`](crate::kernels::matmul::product) reads; empty if they are on a device.
     lanes: Box<[Lanes]>,
     /// The number of the block in a device's pool.
     index: u32,

@@ -8,7 +8,7 @@ use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use super::{Extent, check_overlaps, check_shape, gguf_header, gguf_rope, mapped};
 use crate::encoding::Encoding;
-use crate::packed::{Bytes, Matrix};
+use crate::kernels::packed::{Bytes, Matrix};
 use crate::{Architecture, Error, ModelConfig, Result};
 
 /// An opened GGUF file.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{check_overlaps, check_shape, mapped};
 use crate::encoding::Encoding;
-use crate::packed::{Bytes, Matrix};
+use crate::kernels::packed::{Bytes, Matrix};
 use crate::{Error, Result};
 
 /// The header's limit in the format's own reader.

@@ -1,7 +1,7 @@
 //! Causal attention of one sequence over its own keys and values.
 
-use crate::elementwise::exp_and_sum;
-use crate::kernel::{LANES, Rows, Work, product, vectorised};
+use crate::kernels::elementwise::exp_and_sum;
+use crate::kernels::matmul::{LANES, Rows, Work, product, vectorised};
 use crate::kv::cache::KvCache;
 
 /// The sizes that attention needs.

@@ -15,8 +15,8 @@ use memmap2::Mmap;
 use pulp::Simd;
 
 use crate::encoding::{Encoding, Stretch};
-use crate::kernel::prefetch::prefetch;
-use crate::kernel::{DECODED_ROWS, GROUP, LANES, Lanes, Panels};
+use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels};
+use crate::kernels::prefetch::prefetch;
 
 /// Words between one that is used and one that is fetched for later, 5 KiB; of 2.5 to 20 KiB the fastest with one row and with
 /// eight.
@@ -434,7 +434,7 @@ mod tests {
     use rand::RngCore as _;
 
     use super::*;
-    use crate::kernel::vectorised;
+    use crate::kernels::matmul::vectorised;
 
     vectorised! {
         fn decoded<'a>(simd, panels: PackedPanels<'a>, out: &'a mut [Lanes]) -> () {

@@ -13,9 +13,6 @@
 //! at once and the same tokens fed one by one therefore give the same bits, quantised or not. Nothing is
 //! summed across lanes, so vector width does not matter either.
 
-pub(crate) mod crew;
-pub(crate) mod prefetch;
-
 use pulp::Simd;
 
 /// Defines a function that is compiled for the machine's vector instructions, chosen when it runs.

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
-use crate::kernel::crew::Crew;
-use crate::kernel::{DECODED_ROWS, GROUP, LANES, Lanes, Panels, Rows, TILE_ROWS, Work, product, vectorised};
-use crate::packed::{Matrix, Packed, PackedPanels};
+use crate::kernels::crew::Crew;
+use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels, Rows, TILE_ROWS, Work, product, vectorised};
+use crate::kernels::packed::{Matrix, Packed, PackedPanels};
 
 /// Multiply-adds below which a second thread costs more than it saves.
 const WORTH_SPLITTING: usize = 1 << 18;
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::encoding::Encoding;
-    use crate::packed::Bytes;
+    use crate::kernels::packed::Bytes;
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
         use rand::Rng;

@@ -1,6 +1,6 @@
 //! RMSNorm, rotary positions, SwiGLU and softmax, row by row and in an order fixed by the row alone.
 
-use crate::kernel::{LANES, vectorised};
+use crate::kernels::matmul::{LANES, vectorised};
 
 /// `exp(x)` to about one unit in the last place, in a form that compiles to vector code: no branch, no table.
 ///

@@ -187,7 +187,12 @@ impl TokenFile {
         let folder = folder.as_ref();
         let broken = |name: &str, problem: &str| Error::TokenFile { path: folder.join(name), problem: problem.into() };
         let path = folder.join(INFO);
-        let bytes = fs::read(&path).map_err(Error::io(&path, "read the file"))?;
+        let bytes = match fs::read(&path) {
+            Err(error) if folder.is_dir() && error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::TokenFile { path: folder.into(), problem: format!("it has no {INFO}") });
+            }
+            read => read.map_err(Error::io(&path, "read the file"))?,
+        };
         let info: TokenFileInfo = serde_json::from_slice(&bytes).map_err(|error| broken(INFO, &error.to_string()))?;
 
         let open = |name: &str, expected: u64| {

@@ -16,7 +16,8 @@ use crate::progress::{Progress, Unit};
 /// The token file is reused when tokenizer, template, files and settings are those it was made of.
 ///
 /// Reads:   FILES of conversations, of the layout --from; of pairs, the better answer is taken.
-/// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, trained tokens, fingerprint).
+/// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, trained tokens, fingerprint, tokenizer, template). A recipe
+///          that fine-tunes may name DIR as its data.path: its rows are read when their step comes.
 /// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json --out tokens --capacity 8192
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Sampling parameters. The default is the paper's: temperature 1, top-p 0.9, repetition penalty
-/// 1.03, at most 1,024 new tokens (its inference script).
+/// Sampling parameters. The default is neutral: it samples from the model's own distribution, with no filter and no
+/// penalty, up to 1,024 new tokens. [`SamplingParams::paper`] has the paper's.
+///
+/// Fields are added in minor versions: write `SamplingParams { seed: 1, ..SamplingParams::default() }`. The order of the
+/// fields is the order in files and in the keys of call journals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingParams {
@@ -35,13 +38,15 @@ pub struct SamplingParams {
 }
 
 impl Default for SamplingParams {
+    /// One sample of the model's own distribution, with no log-probabilities, seed 0 and at most 1,024 new tokens. The limit
+    /// only bounds the cost; an answer that reaches it says so ([`FinishReason::Length`](crate::FinishReason::Length)).
     fn default() -> Self {
         Self {
             temperature: 1.0,
-            top_p: 0.9,
+            top_p: 1.0,
             top_k: 0,
             min_p: 0.0,
-            repetition_penalty: 1.03,
+            repetition_penalty: 1.0,
             max_tokens: 1024,
             n: 1,
             seed: 0,
@@ -53,9 +58,15 @@ impl Default for SamplingParams {
 }
 
 impl SamplingParams {
-    /// The most likely token each time, no penalty, at most `max_tokens`.
+    /// The parameters of the paper's inference script: temperature 1, top-p 0.9, repetition penalty 1.03, at most 1,024 new
+    /// tokens.
+    pub fn paper() -> Self {
+        Self { temperature: 1.0, top_p: 0.9, repetition_penalty: 1.03, max_tokens: 1024, ..Self::default() }
+    }
+
+    /// The most likely token each time, with no penalty, at most `max_tokens` new tokens.
     pub fn greedy(max_tokens: usize) -> Self {
-        Self { temperature: 0.0, top_p: 1.0, repetition_penalty: 1.0, max_tokens, ..Self::default() }
+        Self { temperature: 0.0, max_tokens, ..Self::default() }
     }
 
     /// Checks every range.
@@ -97,11 +108,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_the_papers_and_valid() {
-        let params = SamplingParams::default();
-        assert_eq!((params.temperature, params.top_p, params.repetition_penalty, params.max_tokens), (1.0, 0.9, 1.03, 1024));
-        params.validate().unwrap();
-        SamplingParams::greedy(10).validate().unwrap();
+    fn the_default_changes_no_probability_and_the_papers_is_its_scripts() {
+        let filters = |p: &SamplingParams| (p.temperature, p.top_p, p.top_k, p.min_p, p.repetition_penalty, p.max_tokens);
+        assert_eq!(filters(&SamplingParams::default()), (1.0, 1.0, 0, 0.0, 1.0, 1024));
+        assert_eq!(filters(&SamplingParams::paper()), (1.0, 0.9, 0, 0.0, 1.03, 1024));
+        assert_eq!(filters(&SamplingParams::greedy(10)), (0.0, 1.0, 0, 0.0, 1.0, 10));
+        for params in [SamplingParams::default(), SamplingParams::paper(), SamplingParams::greedy(10)] {
+            params.validate().unwrap();
+        }
+    }
+
+    /// The keys of call journals are hashes of this text: a change of it pays for every answer again.
+    #[test]
+    fn the_text_of_the_parameters_stays() {
+        let text = concat!(
+            r#"{"temperature":1.0,"top_p":0.9,"top_k":0,"min_p":0.0,"repetition_penalty":1.03,"max_tokens":1024,"n":1,"seed":0,"#,
+            r#""stop":[],"logprobs":false,"top_logprobs":0}"#
+        );
+        assert_eq!(serde_json::to_string(&SamplingParams::paper()).unwrap(), text);
+        assert_eq!(serde_json::from_str::<SamplingParams>(text).unwrap(), SamplingParams::paper());
     }
 
     #[test]

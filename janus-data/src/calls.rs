@@ -267,6 +267,16 @@ mod tests {
         assert_ne!(key("m", &base), key("n", &base));
     }
 
+    /// Keys that journals of revision 0a1c55a hold: were one of them another, every answer would be paid for again.
+    #[test]
+    fn a_call_keeps_its_key() {
+        let greedy = request("a", "x", 0);
+        assert_eq!(CallJournal::key("m", &greedy), "0cccd0b232ce2a4f6d08c519f2b37971d489160c9dbfc8c8fdbe1c66673624de");
+        let messages = vec![Message::system("Be brief."), Message::user("Why is the sky blue?")];
+        let paper = ChatRequest { id: "b".into(), messages, sampling: SamplingParams::paper() };
+        assert_eq!(CallJournal::key("gpt-4", &paper), "1e5d2137f52ddac143cba246841f249774274a8c20b466dda9957bb0a20d3f66");
+    }
+
     #[test]
     fn a_question_and_a_text_to_go_on_from_are_two_calls() {
         let folder = tempfile::tempdir().unwrap();

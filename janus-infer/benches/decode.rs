@@ -71,8 +71,8 @@ fn bench(c: &mut Criterion) {
     });
 
     group.throughput(Throughput::Elements(SEQUENCES as u64));
-    let mut samplers: Vec<_> = prompts.iter().map(|prompt| Sampler::new(&SamplingParams::default(), "bench", 0, prompt)).collect();
-    group.bench_function("sampling, the default parameters", |b| {
+    let mut samplers: Vec<_> = prompts.iter().map(|prompt| Sampler::new(&SamplingParams::paper(), "bench", 0, prompt)).collect();
+    group.bench_function("sampling, the paper's parameters", |b| {
         b.iter_batched_ref(
             || logits.clone(),
             |logits| {

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     messages.push(Message::user(question));
 
     // The paper's sampling parameters, and a seed: the same question gets the same answer again.
-    let sampling = SamplingParams { max_tokens: 200, seed: 1, ..SamplingParams::default() };
+    let sampling = SamplingParams { max_tokens: 200, seed: 1, ..SamplingParams::paper() };
     let begun = Instant::now();
     for answer in engine.generate(&[ChatRequest { id: "chat".into(), messages, sampling }]) {
         let answer = answer?.remove(0);

@@ -16,8 +16,7 @@
 //!
 //! // OPENAI_BASE_URL and OPENAI_API_KEY, as the official clients read them.
 //! let model = RemoteModel::new("gpt-4-0125-preview", RemoteOptions::from_env()?)?;
-//! let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::default() };
-//! let request = ChatRequest { id: "1".into(), messages: vec![Message::user("Hi")], sampling };
+//! let request = ChatRequest { id: "1".into(), messages: vec![Message::user("Hi")], sampling: SamplingParams::default() };
 //! println!("{:?}", model.generate(&[request])[0]);
 //! # Ok::<(), janus_infer::remote::RemoteError>(())
 //! ```

@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn plain() -> SamplingParams {
-        SamplingParams { temperature: 1.0, top_p: 1.0, repetition_penalty: 1.0, ..SamplingParams::default() }
+        SamplingParams::default()
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Default for ServerOptions {
             header_timeout: patience,
             body_timeout: patience,
             write_timeout: patience,
-            sampling: SamplingParams::default(),
+            sampling: SamplingParams::paper(),
         }
     }
 }

@@ -21,7 +21,7 @@ fn requests(count: usize) -> Vec<ChatRequest> {
             max_tokens: 5 + 7 * (i % 4),
             seed: 11,
             logprobs: i.is_multiple_of(2),
-            ..SamplingParams::default()
+            ..SamplingParams::paper()
         };
         request(&i.to_string(), &"na ".repeat(1 + i % 5), sampling)
     };
@@ -76,7 +76,7 @@ fn an_answer_of_smollm2_does_not_depend_on_the_order_of_requests() {
         Engine::load(&path, &Device::Cpu, options).unwrap()
     };
     let one = |i: usize| {
-        let sampling = SamplingParams { max_tokens: 4 + i % 3, seed: 5, logprobs: true, ..SamplingParams::default() };
+        let sampling = SamplingParams { max_tokens: 4 + i % 3, seed: 5, logprobs: true, ..SamplingParams::paper() };
         request(&i.to_string(), &format!("Tell me about the number {i}{}", ", please".repeat(i % 4)), sampling)
     };
     check_order(&(0..32).map(one).collect::<Vec<_>>(), &load(1), &load(32));
@@ -89,7 +89,7 @@ fn an_answer_of_logits_that_are_no_numbers_fails() {
     let broken = janus_infer::Model::from_weights(sound.config().clone(), |_, shape| Ok(vec![f32::NAN; shape.iter().product()])).unwrap();
     let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
     let engine = Engine::new(broken, janus_data::Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4));
-    for sampling in [SamplingParams::greedy(5), SamplingParams { logprobs: true, top_logprobs: 3, ..SamplingParams::default() }] {
+    for sampling in [SamplingParams::greedy(5), SamplingParams { logprobs: true, top_logprobs: 3, ..SamplingParams::paper() }] {
         let answer = engine.generate(&[request("r", "hello", sampling)]).remove(0).unwrap_err();
         let ModelError::Failed { id, source } = &answer else { panic!("{answer}") };
         assert!(id == "r" && source.to_string().contains("logits cannot be sampled, one of them is NaN"), "{source}");
@@ -99,7 +99,7 @@ fn an_answer_of_logits_that_are_no_numbers_fails() {
 #[test]
 fn answers_come_as_they_are_done_and_each_once() {
     let engine = engine(options(2));
-    let long = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::greedy(60) };
+    let long = SamplingParams::greedy(60);
     let short = SamplingParams { max_tokens: 1, ..long.clone() };
     let requests = [request("long", "a", long), request("short", "b", short.clone()), request("late", "c", short)];
     let mut order = Vec::new();
@@ -131,7 +131,7 @@ fn what_is_wrong_with_a_request_is_that_requests_error() {
 #[test]
 fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
     let engine = engine(options(4));
-    let free = SamplingParams { max_tokens: 40, ..SamplingParams::default() };
+    let free = SamplingParams { max_tokens: 40, ..SamplingParams::paper() };
     let whole = answers(&engine, &[request("r", "hello", free.clone())]).remove(0).remove(0);
     let (at, _) = whole.text.char_indices().nth(9).unwrap();
     let stop: String = whole.text[at..].chars().take(3).collect();
@@ -144,7 +144,7 @@ fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
 
 #[test]
 fn an_answer_ends_at_any_of_the_configs_end_tokens() {
-    let free = SamplingParams { max_tokens: 40, logprobs: true, ..SamplingParams::default() };
+    let free = SamplingParams { max_tokens: 40, logprobs: true, ..SamplingParams::paper() };
     let asked = [request("r", "hello", free)];
     let whole = answers(&engine(options(4)), &asked).remove(0).remove(0);
     let ids: Vec<u32> = whole.logprobs.unwrap().iter().map(|token| token.id.unwrap()).collect();
@@ -159,7 +159,7 @@ fn an_answer_ends_at_any_of_the_configs_end_tokens() {
 #[test]
 fn logprobs_are_those_of_a_second_reading() {
     let engine = engine(options(4));
-    let sampling = SamplingParams { max_tokens: 20, logprobs: true, ..SamplingParams::default() };
+    let sampling = SamplingParams { max_tokens: 20, logprobs: true, ..SamplingParams::paper() };
     let request = request("r", "hello", sampling);
     let generation = answers(&engine, std::slice::from_ref(&request)).remove(0).remove(0);
     let logprobs = generation.logprobs.unwrap();

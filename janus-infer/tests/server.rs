@@ -712,7 +712,7 @@ fn the_remote_model_is_the_local_one() {
     use janus_infer::remote::{RemoteModel, RemoteOptions};
     let server = start(ServerOptions::default());
     let remote = RemoteModel::new("tiny", RemoteOptions::new(format!("http://{}/v1", server.address))).unwrap();
-    let sampling = SamplingParams { n: 3, max_tokens: 20, seed: 9, logprobs: true, top_logprobs: 2, ..SamplingParams::default() };
+    let sampling = SamplingParams { n: 3, max_tokens: 20, seed: 9, logprobs: true, top_logprobs: 2, ..SamplingParams::paper() };
     let request =
         |i: usize| ChatRequest { id: "api".into(), messages: vec![Message::user("na ".repeat(i + 1))], sampling: sampling.clone() };
     let requests: Vec<_> = (0..6).map(request).collect();

@@ -15,7 +15,7 @@ use tiny::{engine, request};
 const BLOCK_BYTES: usize = 2 * 2 * (2 * 10 + 32) * 16 * 4;
 
 fn free(max_tokens: usize) -> SamplingParams {
-    SamplingParams { max_tokens, seed: 5, ..SamplingParams::default() }
+    SamplingParams { max_tokens, seed: 5, ..SamplingParams::paper() }
 }
 
 /// What was told of each sample: the pieces of text, the generation.

@@ -89,7 +89,7 @@ pub struct Construction {
 
 impl Default for Construction {
     fn default() -> Self {
-        let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::default() };
+        let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::paper() };
         Self { seed: 0, retries: 2, sampling, bench_share: 0.1, tree: seed_tree() }
     }
 }

@@ -61,7 +61,7 @@ impl RubricOptions {
     /// None for the prompts of this crate.
     pub fn paper(show_reference: bool) -> Result<Self> {
         let prompt = if show_reference { own!("rubric")? } else { own!("rubric_no_reference")? };
-        let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::default() };
+        let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::paper() };
         Ok(Self { prompt, reader: ScoreReader::Strict, show_system: false, runs: 3, sampling })
     }
 }

@@ -198,7 +198,7 @@ mod tests {
             stop: vec!["x".into()],
             logprobs: true,
             top_logprobs: 5,
-            ..SamplingParams::default()
+            ..SamplingParams::paper()
         };
         let options = RemoteOptions { send_seed: true, max_completion_tokens: true, ..options };
         let sent = body("m", &request(all), &options, false).unwrap();

@@ -124,7 +124,7 @@ impl Bench {
     /// What [`CANDIDATES`] answers to one prompt take, by one prefill and as many decodes; the median of pairs of runs.
     fn best_of(&self) -> Result<f64, CommandError> {
         let story = "Write a long story about a lighthouse keeper who finds a map in an old book. ".repeat(7);
-        let sampling = SamplingParams { n: CANDIDATES, max_tokens: NEW, ..SamplingParams::default() };
+        let sampling = SamplingParams { n: CANDIDATES, max_tokens: NEW, ..SamplingParams::paper() };
         let request = ChatRequest { id: "story".into(), messages: vec![Message::user(story)], sampling };
         let mut ratios = Vec::new();
         for _ in 0..self.runs {

@@ -60,7 +60,7 @@ impl Args {
 
     /// The paper's sampling: its services were asked without a repetition penalty, and few know one.
     fn paper(&self) -> SamplingParams {
-        let local = SamplingParams::default();
+        let local = SamplingParams::paper();
         if model::is_address(&self.model) { SamplingParams { repetition_penalty: 1.0, ..local } } else { local }
     }
 

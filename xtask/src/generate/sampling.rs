@@ -30,7 +30,7 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     /// The parameters, where not given the paper's, for `n` answers.
     pub(crate) fn resolve(&self, n: Option<usize>) -> Result<SamplingParams, CommandError> {
-        self.over(&SamplingParams::default(), n)
+        self.over(&SamplingParams::paper(), n)
     }
 
     /// The given parameters over others.

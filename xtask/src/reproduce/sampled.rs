@@ -56,7 +56,6 @@ impl Draw {
         let sampling = SamplingParams {
             temperature: self.temperature,
             top_p: self.top_p,
-            repetition_penalty: 1.0,
             max_tokens: settings.max_tokens,
             n: self.n,
             seed: self.seed,

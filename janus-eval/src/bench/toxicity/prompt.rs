@@ -71,9 +71,7 @@ pub fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
 /// [`Error::Row`](crate::Error::Row) for an empty prompt.
 pub fn tasks(prompts: &[ScoredText], seed: u64) -> Result<Vec<Task>> {
     let sampling = SamplingParams {
-        temperature: 1.0,
         top_p: 0.9,
-        repetition_penalty: 1.0,
         max_tokens: TOKENS,
         n: GENERATIONS,
         seed,

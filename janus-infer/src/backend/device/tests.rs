@@ -268,8 +268,8 @@ fn engine(model: Model, options: EngineOptions) -> Engine {
 fn requests() -> Vec<ChatRequest> {
     let one = |i: usize| {
         let user = format!("{}{}", "shared beginning ".repeat(i % 4), "x".repeat(i * 5 % 23 + 1));
-        let most_likely = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::greedy(6 + i * 7 % 40) };
-        let drawn = SamplingParams { n: 1 + i % 3, max_tokens: 6 + i * 7 % 40, seed: 5, ..SamplingParams::default() };
+        let most_likely = SamplingParams::greedy(6 + i * 7 % 40);
+        let drawn = SamplingParams { n: 1 + i % 3, max_tokens: 6 + i * 7 % 40, seed: 5, ..SamplingParams::paper() };
         tiny::request(&i.to_string(), &user, if i.is_multiple_of(2) { most_likely } else { drawn })
     };
     (0..14).map(one).collect()
@@ -440,7 +440,7 @@ fn smollm2_answers_as_on_the_cpu() {
     assert_eq!(DeviceDecoder::dtype(cpu.model().config(), &source).unwrap(), DType::F16);
     let model = Model::on_device(weights.config().unwrap(), None, &source, &Device::Cpu, DType::F32).unwrap();
     let device = Engine::new(model, cpu.tokenizer().clone(), cpu.template().clone(), EngineOptions::default());
-    let greedy = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::greedy(24) };
+    let greedy = SamplingParams::greedy(24);
     let asked =
         ["What is a kite?", "Name three colours.", "Write a haiku about the sea, and then explain in a few sentences what it means."];
     let requests: Vec<ChatRequest> = asked.iter().map(|user| tiny::request(user, user, greedy.clone())).collect();

@@ -5,7 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::{BenchRecord, Message, SamplingParams, Score};
 
 /// A request to a chat model.
+///
+/// ```
+/// use janus_core::{ChatRequest, Message, SamplingParams};
+/// let request = ChatRequest::new("q1", [Message::system("Be brief."), Message::user("What is a kite?")])
+///     .with_sampling(SamplingParams { seed: 1, ..SamplingParams::paper() });
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ChatRequest {
     /// Names the request in results, journals and random streams.
     pub id: String,
@@ -15,9 +22,25 @@ pub struct ChatRequest {
     pub sampling: SamplingParams,
 }
 
+impl ChatRequest {
+    /// A request with the default sampling parameters.
+    pub fn new(id: impl Into<String>, messages: impl Into<Vec<Message>>) -> Self {
+        Self { id: id.into(), messages: messages.into(), sampling: SamplingParams::default() }
+    }
+
+    /// The request with these sampling parameters.
+    pub fn with_sampling(self, sampling: SamplingParams) -> Self {
+        Self { sampling, ..self }
+    }
+}
+
 /// Why a generation ended.
+///
+/// An answer that ended for another reason, as by a service's content filter, is the request's error and no generation:
+/// nothing scores it by mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FinishReason {
     /// The model ended its turn, or a stop text was met.
     Stop,
@@ -25,22 +48,50 @@ pub enum FinishReason {
     Length,
 }
 
+impl FinishReason {
+    /// The reason's name in data, which is OpenAI's: `stop` or `length`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
 /// A generated token's log-probability under the model, before any sampling filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TokenLogprob {
-    /// The token's id; none from a service that tells texts only.
+    /// The token's id; `None` from an API that returns texts only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// Natural logarithm of its probability.
-    pub logprob: f32,
-    /// The most likely tokens at this place, most likely first: as many as
-    /// [`SamplingParams::top_logprobs`] asks for.
+    pub logprob: f64,
+    /// The most likely tokens at this position, most likely first: up to [`SamplingParams::top_logprobs`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<TopLogprob>,
 }
 
-/// One of the most likely tokens at a place.
+impl TokenLogprob {
+    /// The log-probability of a token whose id is not known.
+    pub fn new(logprob: f64) -> Self {
+        Self { id: None, logprob, top: Vec::new() }
+    }
+
+    /// The same with the token's id.
+    pub fn with_id(self, id: u32) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// The same with the most likely tokens at this position, most likely first.
+    pub fn with_top(self, top: Vec<TopLogprob>) -> Self {
+        Self { top, ..self }
+    }
+}
+
+/// One of the most likely tokens at a position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TopLogprob {
     /// The token's text.
     pub token: String,
@@ -48,20 +99,57 @@ pub struct TopLogprob {
     pub logprob: f64,
 }
 
+impl TopLogprob {
+    /// A token and its log-probability.
+    pub fn new(token: impl Into<String>, logprob: f64) -> Self {
+        Self { token: token.into(), logprob }
+    }
+}
+
 /// What a model wrote.
+///
+/// ```
+/// use janus_core::{FinishReason, Generation};
+/// let whole = Generation::new("A toy.").with_tokens(12, 4);
+/// let cut = Generation::new("A toy that").with_finish_reason(FinishReason::Length);
+/// assert_eq!((whole.finish_reason, whole.completion_tokens), (FinishReason::Stop, 4));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Generation {
     /// The text, without special tokens.
     pub text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Tokens of the rendered prompt.
+    /// Tokens of the rendered prompt; 0 if they are not counted.
     pub prompt_tokens: usize,
-    /// Tokens generated, the end of turn included.
+    /// Tokens generated, the end of turn included; 0 if they are not counted.
     pub completion_tokens: usize,
     /// One entry for each generated token, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<TokenLogprob>>,
+}
+
+impl Generation {
+    /// A whole answer ([`FinishReason::Stop`]) whose tokens are not counted.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None }
+    }
+
+    /// The same, ended for this reason.
+    pub fn with_finish_reason(self, finish_reason: FinishReason) -> Self {
+        Self { finish_reason, ..self }
+    }
+
+    /// The same with the number of tokens of the prompt and of the answer.
+    pub fn with_tokens(self, prompt_tokens: usize, completion_tokens: usize) -> Self {
+        Self { prompt_tokens, completion_tokens, ..self }
+    }
+
+    /// The same with the log-probability of each generated token, if there are any.
+    pub fn with_logprobs(self, logprobs: impl Into<Option<Vec<TokenLogprob>>>) -> Self {
+        Self { logprobs: logprobs.into(), ..self }
+    }
 }
 
 /// Why a model, or a judge that asks one, gave no answer.
@@ -100,9 +188,9 @@ pub enum ModelError {
 /// A model that answers conversations. It may be local, remote, or a table of recorded answers.
 ///
 /// ```
-/// use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, Message, ModelError, SamplingParams};
+/// use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError};
 ///
-/// /// Says back what it was asked.
+/// /// Answers with the last message.
 /// struct Echo;
 ///
 /// impl ChatModel for Echo {
@@ -117,16 +205,12 @@ pub enum ModelError {
 ///     ) {
 ///         for (index, request) in requests.iter().enumerate() {
 ///             let text = request.messages.last().map(|m| m.content.clone()).unwrap_or_default();
-///             let generation = Generation {
-///                 text, finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None,
-///             };
-///             on_answer(index, Ok(vec![generation]));
+///             on_answer(index, Ok(vec![Generation::new(text)]));
 ///         }
 ///     }
 /// }
 ///
-/// let request = ChatRequest { id: "1".into(), messages: vec![Message::user("Hi")], sampling: SamplingParams::default() };
-/// let answers = Echo.generate(&[request]);
+/// let answers = Echo.generate(&[ChatRequest::new("1", [Message::user("Hi")])]);
 /// assert_eq!(answers[0].as_ref().unwrap()[0].text, "Hi");
 /// ```
 pub trait ChatModel {
@@ -205,4 +289,32 @@ pub trait Judge {
 
     /// A verdict for each request, in order.
     fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of call journals of revision 0a1c55a, which held `logprob` as an f32 and those of `top` as f64.
+    #[test]
+    fn a_journalled_generation_is_read_and_written_again_unchanged() {
+        let plain = r#"{"text":"A toy.","finish_reason":"stop","prompt_tokens":12,"completion_tokens":4}"#;
+        let logprobs = concat!(
+            r#"{"text":"m","finish_reason":"length","prompt_tokens":1,"completion_tokens":1,"logprobs":[{"id":7,"logprob":-0.12345679,"#,
+            r#""top":[{"token":"m","logprob":-0.12345679104328156},{"token":"M","logprob":-2.1234567890123457}]},{"logprob":-1e-7}]}"#
+        );
+        for row in [plain, logprobs] {
+            let read: Generation = serde_json::from_str(row).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), row);
+        }
+        let read: Generation = serde_json::from_str(logprobs).unwrap();
+        assert_eq!(read.logprobs.unwrap()[0].logprob, -0.12345679);
+    }
+
+    #[test]
+    fn a_finish_reason_is_spelt_as_in_data() {
+        for reason in [FinishReason::Stop, FinishReason::Length] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
 }

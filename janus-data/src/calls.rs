@@ -97,7 +97,7 @@ fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
 /// on, what is there already is not asked, and of equal requests one is asked. Failures are not kept.
 ///
 /// ```
-/// # use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, Message, ModelError, SamplingParams};
+/// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError};
 /// # struct Echo(std::cell::Cell<usize>);
 /// # impl ChatModel for Echo {
 /// #     fn name(&self) -> &str { "echo" }
@@ -105,7 +105,7 @@ fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
 /// #         for (index, request) in requests.iter().enumerate() {
 /// #             self.0.set(self.0.get() + 1);
 /// #             let text = request.messages[0].content.clone();
-/// #             on_answer(index, Ok(vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None }]));
+/// #             on_answer(index, Ok(vec![Generation::new(text)]));
 /// #         }
 /// #     }
 /// # }
@@ -114,7 +114,7 @@ fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
 /// # let folder = tempfile::tempdir()?;
 /// let journal = CallJournal::open(folder.path().join("calls.jsonl"))?;
 /// let model = Journaled::new(Echo(Default::default()), &journal);
-/// let ask = |id: &str| ChatRequest { id: id.into(), messages: vec![Message::user("Hi")], sampling: SamplingParams::default() };
+/// let ask = |id: &str| ChatRequest::new(id, [Message::user("Hi")]);
 /// let answers = model.generate(&[ask("a"), ask("b")]);
 /// assert_eq!(answers[1].as_ref().unwrap()[0].text, "Hi");
 /// assert_eq!(journal.len(), 1); // the two were one question
@@ -186,7 +186,7 @@ impl<M: ChatModel> ChatModel for Journaled<'_, M> {
 mod tests {
     use std::cell::RefCell;
 
-    use janus_core::{FinishReason, Message, SamplingParams};
+    use janus_core::{Message, SamplingParams};
 
     use super::*;
 
@@ -210,15 +210,14 @@ mod tests {
                     on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "refused".into() }));
                     continue;
                 }
-                let generation =
-                    Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 3, completion_tokens: 5, logprobs: None };
+                let generation = Generation::new(text).with_tokens(3, 5);
                 on_answer(index, Ok(vec![generation; request.sampling.n]));
             }
         }
     }
 
     fn request(id: &str, text: &str, seed: u64) -> ChatRequest {
-        ChatRequest { id: id.into(), messages: vec![Message::user(text)], sampling: SamplingParams { seed, ..SamplingParams::greedy(8) } }
+        ChatRequest::new(id, [Message::user(text)]).with_sampling(SamplingParams { seed, ..SamplingParams::greedy(8) })
     }
 
     #[test]
@@ -249,10 +248,10 @@ mod tests {
         let base = request("a", "x", 0);
         let journal = CallJournal::open(folder.path().join("calls.jsonl")).unwrap();
         let key = |model: &str, request: &ChatRequest| journal.own_key(model, request);
-        let renamed = ChatRequest { id: "other".into(), ..base.clone() };
+        let renamed = request("other", "x", 0);
         assert_eq!(key("m", &base), key("m", &renamed));
-        let sampling = |sampling| ChatRequest { sampling, ..base.clone() };
-        let spoken = ChatRequest { messages: vec![Message::system("x")], ..base.clone() };
+        let sampling = |sampling| base.clone().with_sampling(sampling);
+        let spoken = ChatRequest::new("a", [Message::system("x")]).with_sampling(base.sampling.clone());
         for other in [
             request("a", "y", 0),
             request("a", "x", 1),
@@ -273,7 +272,7 @@ mod tests {
         let greedy = request("a", "x", 0);
         assert_eq!(CallJournal::key("m", &greedy), "0cccd0b232ce2a4f6d08c519f2b37971d489160c9dbfc8c8fdbe1c66673624de");
         let messages = vec![Message::system("Be brief."), Message::user("Why is the sky blue?")];
-        let paper = ChatRequest { id: "b".into(), messages, sampling: SamplingParams::paper() };
+        let paper = ChatRequest::new("b", messages).with_sampling(SamplingParams::paper());
         assert_eq!(CallJournal::key("gpt-4", &paper), "1e5d2137f52ddac143cba246841f249774274a8c20b466dda9957bb0a20d3f66");
     }
 
@@ -282,8 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, asked) = (folder.path().join("calls.jsonl"), request("a", "x", 0));
         let answer = |text: &str| {
-            let generation =
-                Generation { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 3, completion_tokens: 5, logprobs: None };
+            let generation = Generation::new(text).with_tokens(3, 5);
             vec![generation]
         };
         let chat = CallJournal::open(&path).unwrap();

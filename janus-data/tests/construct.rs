@@ -58,7 +58,7 @@ impl ChatModel for Scripted {
 }
 
 fn said(text: &str) -> Generation {
-    Generation { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 10, completion_tokens: 5, logprobs: None }
+    Generation::new(text).with_tokens(10, 5)
 }
 
 const WORDS: [&str; 24] = [
@@ -223,7 +223,7 @@ fn without_retries_nothing_is_asked_again() {
 
 /// Nine kinds of answers that cannot be used, and errors, in every step.
 fn misbehaves(request: &ChatRequest, times: usize) -> Option<Result<Generation, ModelError>> {
-    let cut = |text: &str| Generation { finish_reason: FinishReason::Length, ..said(text) };
+    let cut = |text: &str| said(text).with_finish_reason(FinishReason::Length);
     let id = request.id.clone();
     let whole = good_answer(request);
     match derive_seed(times as u64, &id) % 24 {

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use janus_core::{
-    BenchRecord, ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, Message, ModelError, Role, Rubric,
-    ScoreDescriptions, TokenLogprob, TopLogprob,
+    BenchRecord, ChatModel, ChatRequest, Generation, Judge, JudgeRequest, Message, ModelError, Role, Rubric, ScoreDescriptions,
+    TokenLogprob, TopLogprob,
 };
 use janus_data::CallJournal;
 use janus_eval::judge::{
@@ -39,11 +39,10 @@ impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Told<F> {
             let generation = |text: String| {
                 // "m=0.2 M=0.7" tells log-probabilities too; a blank of a token is written "_".
                 let likely = text.split(' ').filter_map(|part| part.split_once('='));
-                let top: Vec<_> = likely
-                    .filter_map(|(token, p)| Some(TopLogprob { token: token.replace('_', " "), logprob: p.parse::<f64>().ok()?.ln() }))
-                    .collect();
-                let logprobs = Some(vec![TokenLogprob { id: None, logprob: 0.0, top }]);
-                vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs }]
+                let top: Vec<_> =
+                    likely.filter_map(|(token, p)| Some(TopLogprob::new(token.replace('_', " "), p.parse::<f64>().ok()?.ln()))).collect();
+                let logprobs = vec![TokenLogprob::new(0.0).with_top(top)];
+                vec![Generation::new(text).with_tokens(1, 1).with_logprobs(logprobs)]
             };
             let silent = || ModelError::Request { id: request.id.clone(), reason: "silent".into() };
             on_answer(index, (self.say)(request).map(generation).ok_or_else(silent));

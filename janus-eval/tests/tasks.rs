@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, ModelError, SamplingParams};
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 use janus_data::{CallJournal, Journaled, read_all};
 use janus_eval::bench::toxicity::{PromptKind, PromptRow, prompt_kind};
 use janus_eval::bench::{Task, alpaca_eval, answer, arena_hard, mt_bench, toxicity};
@@ -71,7 +71,7 @@ impl ChatModel for Tiring {
             };
             self.answers.set(left);
             let text = request.messages.len().to_string();
-            let generation = Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs: None };
+            let generation = Generation::new(text).with_tokens(1, 1);
             on_answer(index, Ok(vec![generation]));
         }
     }

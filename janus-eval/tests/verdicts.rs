@@ -118,7 +118,7 @@ fn a_significant_battle_weighs_three_times() {
 
 #[test]
 fn preferences_are_shares_and_equal_outputs_are_ties_without_a_call() {
-    let token = |token: &str, p: f64| TopLogprob { token: token.into(), logprob: p.ln() };
+    let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
     let row = |id: &str, preference, top_logprobs| LogprobRow { id: id.into(), switched: true, preference, top_logprobs, problem: None };
     let rows = [row("0", Some(1.75), Some(vec![token("m", 0.75), token("M", 0.25)])), row("1", Some(1.5), None)];
     let rows: Vec<VerdictRow> = rows.iter().map(|row| VerdictRow::new(row.id.as_str(), vec![turn(true)], row)).collect();

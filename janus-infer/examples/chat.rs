@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The paper's sampling parameters, and a seed: the same question gets the same answer again.
     let sampling = SamplingParams { max_tokens: 200, seed: 1, ..SamplingParams::paper() };
     let begun = Instant::now();
-    for answer in engine.generate(&[ChatRequest { id: "chat".into(), messages, sampling }]) {
+    for answer in engine.generate(&[ChatRequest::new("chat", messages).with_sampling(sampling)]) {
         let answer = answer?.remove(0);
         println!("{}", answer.text.trim());
         let rate = answer.completion_tokens as f64 / begun.elapsed().as_secs_f64();

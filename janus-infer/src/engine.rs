@@ -50,11 +50,8 @@ impl Default for EngineOptions {
 /// use janus_infer::{Engine, EngineOptions};
 ///
 /// let engine = Engine::load("smollm2.gguf", &Device::Cpu, EngineOptions::default())?;
-/// let request = ChatRequest {
-///     id: "1".into(),
-///     messages: vec![Message::system("Answer in one sentence."), Message::user("What is a kite?")],
-///     sampling: SamplingParams { max_tokens: 64, ..SamplingParams::default() },
-/// };
+/// let request = ChatRequest::new("1", [Message::system("Answer in one sentence."), Message::user("What is a kite?")])
+///     .with_sampling(SamplingParams { max_tokens: 64, ..SamplingParams::default() });
 /// println!("{}", engine.generate(&[request])[0].as_ref().unwrap()[0].text);
 /// # Ok::<(), janus_infer::Error>(())
 /// ```

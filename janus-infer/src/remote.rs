@@ -11,12 +11,12 @@
 //! again, in this run or the next.
 //!
 //! ```no_run
-//! use janus_core::{ChatModel, ChatRequest, Message, SamplingParams};
+//! use janus_core::{ChatModel, ChatRequest, Message};
 //! use janus_infer::remote::{RemoteModel, RemoteOptions};
 //!
 //! // OPENAI_BASE_URL and OPENAI_API_KEY, as the official clients read them.
 //! let model = RemoteModel::new("gpt-4-0125-preview", RemoteOptions::from_env()?)?;
-//! let request = ChatRequest { id: "1".into(), messages: vec![Message::user("Hi")], sampling: SamplingParams::default() };
+//! let request = ChatRequest::new("1", [Message::user("Hi")]);
 //! println!("{:?}", model.generate(&[request])[0]);
 //! # Ok::<(), janus_infer::remote::RemoteError>(())
 //! ```

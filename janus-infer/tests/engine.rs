@@ -117,7 +117,7 @@ fn what_is_wrong_with_a_request_is_that_requests_error() {
     let requests = [
         request("long", &"x".repeat(50), greedy.clone()),
         request("good", "x", greedy.clone()),
-        ChatRequest { id: "empty".into(), messages: vec![], sampling: greedy.clone() },
+        ChatRequest::new("empty", Vec::new()).with_sampling(greedy.clone()),
         request("bad", "x", SamplingParams { top_p: 0.0, ..greedy }),
     ];
     let answers = engine.generate(&requests);
@@ -173,7 +173,7 @@ fn logprobs_are_those_of_a_second_reading() {
     model.forward(&mut [SequenceInput { tokens: &ids, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
     for (row, token) in logits.chunks(258).skip(prompt - 1).zip(&logprobs) {
         let normaliser = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
-        assert!((f64::from(row[token.id.unwrap() as usize]) - normaliser - f64::from(token.logprob)).abs() < 1e-5);
+        assert!((f64::from(row[token.id.unwrap() as usize]) - normaliser - token.logprob).abs() < 1e-5);
     }
 }
 

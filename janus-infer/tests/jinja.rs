@@ -223,7 +223,7 @@ fn an_engine_answers_in_its_models_own_layout() {
         serde_json::json!({ "chat_template": reference["templates"]["gemma"]["text"], "bos_token": "<bos>", "eos_token": "<eos>" });
     let folder = folder(&reference, &config);
     let engine = Engine::load(folder.path(), &Device::Cpu, EngineOptions::default()).unwrap();
-    let ask = |id: &str, messages: Vec<Message>| ChatRequest { id: id.into(), messages, sampling: SamplingParams::greedy(3) };
+    let ask = |id: &str, messages: Vec<Message>| ChatRequest::new(id, messages).with_sampling(SamplingParams::greedy(3));
     let answers = engine.generate(&[ask("a", vec![Message::user("Hi")]), ask("b", vec![Message::system("S"), Message::user("Hi")])]);
     // <bos>, <start_of_turn>user\nHi<end_of_turn>\n, <start_of_turn>model\n
     assert_eq!(answers[0].as_ref().unwrap()[0].prompt_tokens, 1 + (1 + 5 + 2 + 1 + 1) + (1 + 6));

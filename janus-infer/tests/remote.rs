@@ -15,7 +15,7 @@ use janus_infer::remote::{ApiKey, Backoff, Extensions, Prices, RemoteModel, Remo
 use stub::{Received, Reply, Stub};
 
 fn request(id: usize) -> ChatRequest {
-    ChatRequest { id: id.to_string(), messages: vec![Message::user(format!("question {id}"))], sampling: SamplingParams::greedy(100) }
+    ChatRequest::new(id.to_string(), [Message::user(format!("question {id}"))]).with_sampling(SamplingParams::greedy(100))
 }
 
 /// Quick retries, many of them.
@@ -146,7 +146,7 @@ fn a_refusal_is_paid_once() {
 
     // One that does not know `n`.
     let stub = Stub::start(|_| Reply::text("one"));
-    let two = ChatRequest { sampling: SamplingParams { n: 2, ..SamplingParams::greedy(4) }, ..request(0) };
+    let two = request(0).with_sampling(SamplingParams { n: 2, ..SamplingParams::greedy(4) });
     let error = model(options(&stub)).generate(&[two]).remove(0).unwrap_err();
     assert!(error.to_string().contains("2 choices were asked for, it has 1"), "{error}");
     assert_eq!(stub.received(), 1);
@@ -245,7 +245,7 @@ fn a_wrong_request_is_told_and_not_tried_again() {
     let error = model(options(&stub)).generate(&[request(7)]).remove(0).unwrap_err();
     assert_eq!(error.to_string(), "request 7: the service answers 400: temperature too high");
     assert_eq!(stub.received(), 1);
-    let invalid = ChatRequest { sampling: SamplingParams { temperature: -1.0, ..SamplingParams::default() }, ..request(1) };
+    let invalid = request(1).with_sampling(SamplingParams { temperature: -1.0, ..SamplingParams::default() });
     assert!(matches!(model(options(&stub)).generate(&[invalid]).remove(0), Err(ModelError::Request { .. })));
     assert_eq!(stub.received(), 1);
 }

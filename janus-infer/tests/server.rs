@@ -125,7 +125,7 @@ fn an_answer_is_the_engines() {
         seed: 3,
         ..SamplingParams::default()
     };
-    let request = ChatRequest { id: "api".into(), messages: vec![Message::system("be"), Message::user("hello")], sampling };
+    let request = ChatRequest::new("api", [Message::system("be"), Message::user("hello")]).with_sampling(sampling);
     let expected = engine().generate(&[request]).remove(0).unwrap();
     assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("tiny")));
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
@@ -713,8 +713,7 @@ fn the_remote_model_is_the_local_one() {
     let server = start(ServerOptions::default());
     let remote = RemoteModel::new("tiny", RemoteOptions::new(format!("http://{}/v1", server.address))).unwrap();
     let sampling = SamplingParams { n: 3, max_tokens: 20, seed: 9, logprobs: true, top_logprobs: 2, ..SamplingParams::paper() };
-    let request =
-        |i: usize| ChatRequest { id: "api".into(), messages: vec![Message::user("na ".repeat(i + 1))], sampling: sampling.clone() };
+    let request = |i: usize| ChatRequest::new("api", [Message::user("na ".repeat(i + 1))]).with_sampling(sampling.clone());
     let requests: Vec<_> = (0..6).map(request).collect();
     for (remote, local) in remote.generate(&requests).into_iter().zip(engine().generate(&requests)) {
         let (remote, local) = (remote.unwrap(), local.unwrap());
@@ -722,7 +721,7 @@ fn the_remote_model_is_the_local_one() {
         assert_eq!(total(&remote), total(&local));
         for (remote, local) in remote.iter().zip(&local) {
             assert_eq!((&remote.text, remote.finish_reason, remote.prompt_tokens), (&local.text, local.finish_reason, local.prompt_tokens));
-            let logprobs = |generation: &janus_core::Generation| -> Vec<f32> {
+            let logprobs = |generation: &janus_core::Generation| -> Vec<f64> {
                 generation.logprobs.as_ref().unwrap().iter().map(|token| token.logprob).collect()
             };
             assert_eq!(logprobs(remote), logprobs(local));

@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let question = &conversations[0];
     let messages = vec![Message::system(question.system.as_str()), Message::user(question.prompt.as_str())];
     let sampling = SamplingParams::greedy(80);
-    for answer in engine.generate(&[ChatRequest { id: "0".into(), messages, sampling }]) {
+    for answer in engine.generate(&[ChatRequest::new("0", messages).with_sampling(sampling)]) {
         println!("\n{}\n{}\n-> {}", question.system, question.prompt, answer?.remove(0).text);
     }
     println!("\nThe model is in {}", model.display());

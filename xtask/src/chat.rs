@@ -183,13 +183,10 @@ impl Chat<'_> {
 
     fn ask(&mut self, user: &str, say: &mut dyn FnMut(&str)) -> Result<Answer, ModelError> {
         let system = self.system.iter().map(Message::system);
-        let request = ChatRequest {
-            // Turns draw from streams of their own, so that a question that is asked twice may be answered differently.
-            id: format!("turn {}", self.turns.len() + 1),
-            messages: system.chain(self.said.iter().cloned()).chain([Message::user(user)]).collect(),
-            sampling: self.sampling.clone(),
-        };
-        (self.model)(request, say)
+        let messages: Vec<Message> = system.chain(self.said.iter().cloned()).chain([Message::user(user)]).collect();
+        // Turns draw from streams of their own, so that a question that is asked twice may be answered differently.
+        let id = format!("turn {}", self.turns.len() + 1);
+        (self.model)(ChatRequest::new(id, messages).with_sampling(self.sampling.clone()), say)
     }
 
     fn outcome(&self) -> Outcome {
@@ -268,8 +265,6 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
-    use janus_core::FinishReason;
-
     use super::*;
 
     /// Says what it was asked, all of it.
@@ -288,13 +283,7 @@ mod tests {
                     on_answer(index, Err(ModelError::TooLong { id, prompt_tokens: said.len(), context: 6 }));
                     continue;
                 }
-                let generation = |sample| Generation {
-                    text: format!(" {} {sample}\n", said.join("|")),
-                    finish_reason: FinishReason::Stop,
-                    prompt_tokens: said.len(),
-                    completion_tokens: 1,
-                    logprobs: None,
-                };
+                let generation = |sample| Generation::new(format!(" {} {sample}\n", said.join("|"))).with_tokens(said.len(), 1);
                 on_answer(index, Ok((0..request.sampling.n).map(generation).collect()));
             }
         }

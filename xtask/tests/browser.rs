@@ -62,11 +62,7 @@ impl janus_core::ChatModel for Mirror {
         for (index, request) in requests.iter().enumerate() {
             let score = 1 + (usize::from(self.0) + request.id.len() + index) % 5;
             let text = format!("Feedback: seen {NASTY}. [RESULT] {score}");
-            let finish_reason = janus_core::FinishReason::Stop;
-            on_answer(
-                index,
-                Ok(vec![janus_core::Generation { text, finish_reason, prompt_tokens: 0, completion_tokens: 0, logprobs: None }]),
-            );
+            on_answer(index, Ok(vec![janus_core::Generation::new(text)]));
         }
     }
 }

@@ -109,10 +109,9 @@ fn perplexity_is_that_of_transformers() {
 #[test]
 #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn an_answer_ends_with_the_turn_or_the_limit() {
-    let ask = |id: &str, user: &str, max_tokens| ChatRequest {
-        id: id.into(),
-        messages: vec![Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)],
-        sampling: SamplingParams::greedy(max_tokens),
+    let ask = |id: &str, user: &str, max_tokens| {
+        ChatRequest::new(id, [Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)])
+            .with_sampling(SamplingParams::greedy(max_tokens))
     };
     let answers = ENGINE
         .generate(&[ask("a", "What is the capital of France? Answer in one short sentence.", 40), ask("b", "Tell me a long story.", 12)]);

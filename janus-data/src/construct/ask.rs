@@ -88,7 +88,7 @@ impl Asker<'_> {
     fn open<'q, T>(&self, index: usize, question: Question<'q, T>) -> Open<'q, T> {
         let seed = derive_seed(self.seed, &question.id);
         let sampling = SamplingParams { seed, ..self.sampling.clone() };
-        let request = ChatRequest { id: question.id.clone(), messages: question.messages.clone(), sampling };
+        let request = ChatRequest::new(question.id.clone(), question.messages.clone()).with_sampling(sampling);
         Open { index, request, check: question }
     }
 

@@ -96,8 +96,8 @@ const COPIED: f64 = 0.5;
 
 fn whole(generation: &Generation) -> Checked<&str> {
     match generation.finish_reason {
-        FinishReason::Length => Err(Flaw::CutOff),
         FinishReason::Stop => Ok(generation.text.trim()),
+        _ => Err(Flaw::CutOff),
     }
 }
 
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     fn said(text: &str) -> Generation {
-        Generation { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs: None }
+        Generation::new(text).with_tokens(1, 1)
     }
 
     fn three(texts: [(&str, &str); 3]) -> String {
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(key(&format!("{good} Prefer \"{name}\".")), "label_leak");
         assert_eq!(key(&format!("{good} Prefer {name}.")), "accepted", "an everyday phrase in a sentence");
         assert_eq!(key(&format!("{good} {instruction}")), "copies_instruction");
-        let cut = Generation { finish_reason: FinishReason::Length, ..said(&good) };
+        let cut = said(&good).with_finish_reason(FinishReason::Length);
         assert_eq!(system(&cut, &set(), instruction).unwrap_err(), Flaw::CutOff);
     }
 

@@ -55,11 +55,8 @@ impl Task {
         let next = self.turns.get(answers.len())?;
         let system = self.system.as_deref().filter(|system| !system.is_empty()).map(Message::system);
         let before = self.turns.iter().zip(answers).flat_map(|(asked, answer)| [Message::user(asked), Message::assistant(*answer)]);
-        Some(ChatRequest {
-            id: self.request_id(answers.len()),
-            messages: system.into_iter().chain(before).chain([Message::user(next)]).collect(),
-            sampling: self.sampling.clone(),
-        })
+        let messages: Vec<Message> = system.into_iter().chain(before).chain([Message::user(next)]).collect();
+        Some(ChatRequest::new(self.request_id(answers.len()), messages).with_sampling(self.sampling.clone()))
     }
 }
 
@@ -71,7 +68,7 @@ impl Task {
 /// what has no answer yet.
 ///
 /// ```
-/// use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, ModelError};
+/// use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
 /// use janus_eval::bench::{answer, mt_bench};
 ///
 /// /// Says how many messages it was shown.
@@ -81,7 +78,7 @@ impl Task {
 ///     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
 ///         for (index, request) in requests.iter().enumerate() {
 ///             let text = request.messages.len().to_string();
-///             on_answer(index, Ok(vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs: None }]));
+///             on_answer(index, Ok(vec![Generation::new(text)]));
 ///         }
 ///     }
 /// }
@@ -147,8 +144,6 @@ pub(crate) fn checked(tasks: Vec<Task>, id: &'static str, text: &'static str) ->
 mod tests {
     use std::cell::RefCell;
 
-    use janus_core::FinishReason;
-
     use super::*;
 
     /// Says the whole conversation, with blanks around it; fails on a turn about failure, and says nothing on one about nothing.
@@ -166,13 +161,7 @@ mod tests {
             self.asked.borrow_mut().push(requests.iter().map(|request| request.id.clone()).collect());
             for (index, request) in requests.iter().enumerate().rev() {
                 let texts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
-                let generation = |sample: usize| Generation {
-                    text: format!(" ({})\n", [&texts.join(","), ["", " again"][sample]].concat()),
-                    finish_reason: FinishReason::Stop,
-                    prompt_tokens: 0,
-                    completion_tokens: 0,
-                    logprobs: None,
-                };
+                let generation = |sample: usize| Generation::new(format!(" ({})\n", [&texts.join(","), ["", " again"][sample]].concat()));
                 on_answer(
                     index,
                     match texts.last().copied() {

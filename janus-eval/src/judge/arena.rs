@@ -123,7 +123,7 @@ impl<'a> ArenaJudge<'a> {
         for ArenaBattle { id, question, baseline, model } in battles {
             for (game, [first, second]) in [[baseline, model], [model, baseline]].into_iter().enumerate() {
                 let messages = self.options.prompt.fill(&[("question_1", question), ("answer_1", first), ("answer_2", second)])?;
-                calls.push(ChatRequest { id: format!("{id}/game-{}", game + 1), messages, sampling: self.options.sampling.clone() });
+                calls.push(ChatRequest::new(format!("{id}/game-{}", game + 1), messages).with_sampling(self.options.sampling.clone()));
             }
         }
         Ok(calls)

@@ -249,7 +249,7 @@ impl Open {
 mod tests {
     use std::cell::RefCell;
 
-    use janus_core::{FinishReason, Message, SamplingParams};
+    use janus_core::{Message, SamplingParams};
 
     use super::*;
 
@@ -272,15 +272,14 @@ mod tests {
                     continue;
                 }
                 let text = (request.sampling.seed % ATTEMPT_SEEDS).to_string();
-                let generation =
-                    Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs: None };
+                let generation = Generation::new(text).with_tokens(1, 1);
                 on_answer(index, Ok(vec![generation]));
             }
         }
     }
 
     fn call(id: &str) -> ChatRequest {
-        ChatRequest { id: id.into(), messages: vec![Message::user(id)], sampling: SamplingParams::greedy(8) }
+        ChatRequest::new(id, [Message::user(id)]).with_sampling(SamplingParams::greedy(8))
     }
 
     /// Reads answers from this one on.

@@ -245,7 +245,7 @@ impl<'a> GradeJudge<'a> {
             ]
         };
         let messages = self.prompt(conversation, turn).fill(&values)?;
-        Ok(ChatRequest { id: format!("{id}/turn-{}", turn + 1), messages, sampling: self.options.sampling.clone() })
+        Ok(ChatRequest::new(format!("{id}/turn-{}", turn + 1), messages).with_sampling(self.options.sampling.clone()))
     }
 }
 

@@ -78,7 +78,7 @@ pub struct LogprobJudgement {
 /// use janus_core::TopLogprob;
 /// use janus_eval::judge::preference;
 ///
-/// let token = |token: &str, p: f64| TopLogprob { token: token.into(), logprob: p.ln() };
+/// let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
 /// let preferred = preference(&[token("m", 0.25), token("M", 0.5), token(" M", 0.2)]).unwrap();
 /// assert!((preferred - (2.0 - 0.25 / 0.75)).abs() < 1e-12);
 /// assert_eq!(preference(&[token("m", 0.1)]), Some(1.0));
@@ -134,7 +134,7 @@ impl<'a, F: Fn(&LogprobTask<'_>) -> bool> LogprobJudge<'a, F> {
         let call = |task: &LogprobTask<'_>| {
             let [first, second] = if (self.switched)(task) { [task.model, task.baseline] } else { [task.baseline, task.model] };
             let messages = self.options.prompt.fill(&[("instruction", task.instruction), ("output_1", first), ("output_2", second)])?;
-            Ok(ChatRequest { id: task.id.clone(), messages, sampling: self.options.sampling.clone() })
+            Ok(ChatRequest::new(task.id.clone(), messages).with_sampling(self.options.sampling.clone()))
         };
         tasks.iter().filter(|task| task.baseline != task.model).map(call).collect()
     }
@@ -194,7 +194,7 @@ fn without_blank(top: Vec<TopLogprob>) -> Vec<TopLogprob> {
     if !likeliest.is_some_and(|top| top.token.starts_with(' ')) {
         return top;
     }
-    let bare = |top: TopLogprob| top.token.strip_prefix(' ').map(|token| TopLogprob { token: token.into(), logprob: top.logprob });
+    let bare = |top: TopLogprob| top.token.strip_prefix(' ').map(|token| TopLogprob::new(token, top.logprob));
     top.into_iter().filter_map(bare).collect()
 }
 
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_blank_before_a_sentencepiece_judges_first_token_is_no_other_verdict() {
-        let token = |token: &str, p: f64| TopLogprob { token: token.into(), logprob: p.ln() };
+        let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
         let preferred = read(&[token(" m", 0.6), token(" M", 0.2), token("M", 0.01)]);
         assert!(preferred.is_some_and(|preferred| (preferred - (2.0 - 0.6 / 0.8)).abs() < 1e-12), "{preferred:?}");
         // A judge that says the bare token is read as the published program reads it.

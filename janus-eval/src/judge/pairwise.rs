@@ -310,7 +310,7 @@ impl<'a> PairwiseJudge<'a> {
         let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let order = if swapped { "opponent-first" } else { "model-first" };
         let messages = self.prompt(pair).fill(&values)?;
-        Ok(ChatRequest { id: format!("{}/{order}", pair.id), messages, sampling: self.options.sampling.clone() })
+        Ok(ChatRequest::new(format!("{}/{order}", pair.id), messages).with_sampling(self.options.sampling.clone()))
     }
 }
 

@@ -156,7 +156,7 @@ impl RubricJudgement {
 /// Scores responses against the rubrics of their records, one call for each rubric and run.
 ///
 /// ```
-/// use janus_core::{BenchRecord, ChatModel, ChatRequest, FinishReason, Generation, ModelError, Rubric, ScoreDescriptions};
+/// use janus_core::{BenchRecord, ChatModel, ChatRequest, Generation, ModelError, Rubric, ScoreDescriptions};
 /// use janus_eval::judge::{Asker, RubricJudge, RubricOptions};
 /// use janus_eval::{Response, summarise};
 ///
@@ -170,9 +170,7 @@ impl RubricJudgement {
 ///
 ///     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
 ///         for index in 0..requests.len() {
-///             let text = "Feedback: lovely. [RESULT] 5".to_string();
-///             let finish_reason = FinishReason::Stop;
-///             on_answer(index, Ok(vec![Generation { text, finish_reason, prompt_tokens: 0, completion_tokens: 0, logprobs: None }]));
+///             on_answer(index, Ok(vec![Generation::new("Feedback: lovely. [RESULT] 5")]));
 ///         }
 ///     }
 /// }
@@ -317,7 +315,7 @@ impl<'a> RubricJudge<'a> {
         messages.iter_mut().for_each(|message| message.content = message.content.trim().into());
         let mut sampling = self.options.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(run as u64);
-        Ok(ChatRequest { id: format!("{id}/rubric-{rubric}/run-{run}"), messages, sampling })
+        Ok(ChatRequest::new(format!("{id}/rubric-{rubric}/run-{run}"), messages).with_sampling(sampling))
     }
 
     fn ask(&self, calls: &[ChatRequest]) -> Vec<Reply<(Score, bool)>> {

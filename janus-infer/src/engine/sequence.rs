@@ -127,9 +127,9 @@ impl Sequence {
         self.ids.push(choice.id);
         let mut untold = None;
         if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, choice.logprob) {
-            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob { token: engine.token_text(id)?, logprob });
+            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob::new(engine.token_text(id)?, logprob));
             match top.into_iter().map(told).collect::<Result<_, janus_data::Error>>() {
-                Ok(top) => logprobs.push(TokenLogprob { id: Some(choice.id), logprob, top }),
+                Ok(top) => logprobs.push(TokenLogprob::new(f64::from(logprob)).with_id(choice.id).with_top(top)),
                 Err(error) => untold = Some(Ending::Failed(error.into())),
             }
         }
@@ -217,7 +217,8 @@ impl Sequence {
             Some(Ending::Length) | None => FinishReason::Length,
         };
         let text = self.text(engine.tokenizer())?;
-        Ok(Generation { text, finish_reason, prompt_tokens: self.prompt.len(), completion_tokens: self.ids.len(), logprobs: self.logprobs })
+        let generation = Generation::new(text).with_finish_reason(finish_reason).with_tokens(self.prompt.len(), self.ids.len());
+        Ok(generation.with_logprobs(self.logprobs))
     }
 }
 

@@ -81,10 +81,10 @@ pub struct SessionStats {
 /// Requests that come and go while others run, on one [`Engine`].
 ///
 /// ```no_run
-/// # use janus_core::{ChatRequest, Message, SamplingParams};
+/// # use janus_core::{ChatRequest, Message};
 /// # use janus_infer::{Engine, EngineOptions, Event};
 /// # let engine = Engine::load("smollm2.gguf", &candle_core::Device::Cpu, EngineOptions::default())?;
-/// # let request = ChatRequest { id: "1".into(), messages: vec![Message::user("Hello")], sampling: SamplingParams::default() };
+/// # let request = ChatRequest::new("1", [Message::user("Hello")]);
 /// let mut session = engine.session();
 /// let ticket = session.submit(request)?;
 /// while !session.is_idle() {

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn request(id: &str) -> ChatRequest {
-        ChatRequest { id: id.into(), messages: vec![Message::user(id)], sampling: SamplingParams::greedy(4) }
+        ChatRequest::new(id, [Message::user(id)]).with_sampling(SamplingParams::greedy(4))
     }
 
     #[test]

@@ -149,15 +149,11 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         let said = refusal.map_or("it has no text".into(), |refusal| format!("it refuses: {refusal}"));
         let text = content.ok_or_else(|| no_answer(said))?;
         let tokens = logprobs.and_then(|logprobs| logprobs.content);
-        let token = |WireToken { logprob, top_logprobs }| TokenLogprob { id: None, logprob: logprob as f32, top: top_logprobs };
-        Ok(Generation {
-            text,
-            finish_reason,
-            prompt_tokens,
-            // The service counts the samples together: each gets its share.
-            completion_tokens: completion_tokens / n + usize::from(index < completion_tokens % n),
-            logprobs: tokens.map(|tokens| tokens.into_iter().map(token).collect()),
-        })
+        let token = |WireToken { logprob, top_logprobs }| TokenLogprob::new(logprob).with_top(top_logprobs);
+        // The service counts the samples together: each gets its share.
+        let completion_tokens = completion_tokens / n + usize::from(index < completion_tokens % n);
+        let logprobs = tokens.map(|tokens| tokens.into_iter().map(token).collect::<Vec<_>>());
+        Ok(Generation::new(text).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens).with_logprobs(logprobs))
     };
     Ok(Answer { generations: choices.into_iter().map(generation).collect::<Result<_, _>>()?, usage })
 }
@@ -180,7 +176,7 @@ mod tests {
     use super::*;
 
     fn request(sampling: SamplingParams) -> ChatRequest {
-        ChatRequest { id: "a".into(), messages: vec![Message::system("s"), Message::user("ü")], sampling }
+        ChatRequest::new("a", [Message::system("s"), Message::user("ü")]).with_sampling(sampling)
     }
 
     #[test]
@@ -214,7 +210,7 @@ mod tests {
             send_seed: false,
             ..RemoteOptions::new("http://localhost/v1")
         };
-        let text = |sampling| ChatRequest { messages: vec![Message::user("so ")], ..request(sampling) };
+        let text = |sampling| ChatRequest::new("a", [Message::user("so ")]).with_sampling(sampling);
         let sent = body("m", &text(SamplingParams::greedy(9)), &completions, false).unwrap();
         assert_eq!(sent, json!({ "model": "m", "prompt": "so ", "temperature": 0.0, "top_p": 1.0, "max_tokens": 9 }));
         assert!(body("m", &request(SamplingParams::greedy(9)), &completions, false).unwrap_err().contains("got 2"));
@@ -235,7 +231,7 @@ mod tests {
         let Answer { generations, usage } = read(text, &two, None).unwrap();
         assert_eq!((generations[0].text.as_str(), generations[0].completion_tokens), ("a", 3));
         assert_eq!((generations[1].finish_reason, generations[1].completion_tokens), (FinishReason::Length, 2));
-        assert_eq!(generations[0].logprobs.as_ref().unwrap()[0].top, [TopLogprob { token: "a".into(), logprob: -0.5 }]);
+        assert_eq!(generations[0].logprobs.as_ref().unwrap()[0].top, [TopLogprob::new("a", -0.5)]);
         assert_eq!(usage, Some(Tokens { prompt: 7, completion: 5 }));
         assert!(read(text, &request(SamplingParams::greedy(4)), None).is_err(), "one was asked for");
     }

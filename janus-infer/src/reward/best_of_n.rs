@@ -33,12 +33,12 @@ impl BestOfN {
 /// sampler's.
 ///
 /// ```
-/// # use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, Message, ModelError, RewardModel, SamplingParams};
+/// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams};
 /// # struct Counting;
 /// # impl ChatModel for Counting {
 /// #     fn name(&self) -> &str { "counting" }
 /// #     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-/// #         let answer = |i: usize| Generation { text: "a".repeat(i), finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: i, logprobs: None };
+/// #         let answer = |i: usize| Generation::new("a".repeat(i)).with_tokens(1, i);
 /// #         requests.iter().enumerate().for_each(|(index, request)| on_answer(index, Ok((0..request.sampling.n).map(answer).collect())));
 /// #     }
 /// # }
@@ -52,7 +52,7 @@ impl BestOfN {
 ///     }
 /// }
 /// let sampling = SamplingParams { n: 5, ..SamplingParams::default() };
-/// let request = ChatRequest { id: "1".into(), messages: vec![Message::user("Say something.")], sampling };
+/// let request = ChatRequest::new("1", [Message::user("Say something.")]).with_sampling(sampling);
 /// let answers = janus_infer::best_of_n(&model, &Three, &[request]);
 /// let answer = answers[0].as_ref().unwrap();
 /// assert_eq!((answer.best().text.as_str(), answer.candidates.len()), ("aaa", 5));
@@ -104,7 +104,7 @@ fn wrong(request: &ChatRequest, reason: impl Into<String>) -> ModelError {
 
 #[cfg(test)]
 mod tests {
-    use janus_core::{FinishReason, SamplingParams};
+    use janus_core::SamplingParams;
 
     use super::*;
 
@@ -118,13 +118,7 @@ mod tests {
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
             for (index, request) in requests.iter().enumerate().rev() {
-                let generation = |letter: u8| Generation {
-                    text: char::from(b'a' + letter).to_string(),
-                    finish_reason: FinishReason::Stop,
-                    prompt_tokens: 1,
-                    completion_tokens: 1,
-                    logprobs: None,
-                };
+                let generation = |letter: u8| Generation::new(char::from(b'a' + letter).to_string()).with_tokens(1, 1);
                 on_answer(index, Ok((0..request.sampling.n as u8).map(generation).collect()));
             }
         }
@@ -150,10 +144,9 @@ mod tests {
     }
 
     fn asked(rewards: [f32; 4], n: &[usize]) -> Vec<Result<BestOfN, ModelError>> {
-        let request = |(index, &n): (usize, &usize)| ChatRequest {
-            id: format!("q{index}"),
-            messages: vec![Message::user("question")],
-            sampling: SamplingParams { n, ..SamplingParams::default() },
+        let request = |(index, &n): (usize, &usize)| {
+            ChatRequest::new(format!("q{index}"), [Message::user("question")])
+                .with_sampling(SamplingParams { n, ..SamplingParams::default() })
         };
         let requests: Vec<_> = n.iter().enumerate().map(request).collect();
         best_of_n(&Letters, &Table(rewards), &requests)

@@ -33,7 +33,7 @@ impl Answer {
         let choice = |(index, (generation, extra)): (usize, (&Generation, Value))| {
             let Generation { text, finish_reason, logprobs, .. } = generation;
             let logprobs = logprobs.as_deref().map(|logprobs| self.logprobs(logprobs, &mut Offset::default(), engine));
-            let reason = reason(*finish_reason);
+            let reason = finish_reason.as_str();
             let mut choice = match self.protocol {
                 Protocol::Chat => json!({
                     "index": index,
@@ -102,7 +102,7 @@ impl Answer {
     }
 
     fn chunk(&self, sample: usize, delta: Value, logprobs: Value, finish_reason: Option<FinishReason>) -> Value {
-        let finish_reason = finish_reason.map(reason);
+        let finish_reason = finish_reason.map(FinishReason::as_str);
         let choice = match self.protocol {
             Protocol::Chat => json!({ "index": sample, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason }),
             Protocol::Completion => {
@@ -132,7 +132,7 @@ impl Answer {
                     .zip(logprobs)
                     .map(|(text, token)| {
                         let top: Vec<Value> = token.top.iter().map(|top| chat_token(&top.token, top.logprob)).collect();
-                        let mut entry = chat_token(&text, f64::from(token.logprob));
+                        let mut entry = chat_token(&text, token.logprob);
                         entry["top_logprobs"] = json!(top);
                         entry
                     })
@@ -143,21 +143,14 @@ impl Answer {
                 let tokens: Vec<String> = texts.collect();
                 let offsets: Vec<usize> =
                     tokens.iter().zip(logprobs).map(|(text, token)| offset.next(token.id, text, engine.tokenizer())).collect();
-                let values: Vec<f32> = logprobs.iter().map(|token| token.logprob).collect();
+                let values: Vec<f64> = logprobs.iter().map(|token| token.logprob).collect();
                 let top = |token: &TokenLogprob| -> Value {
-                    token.top.iter().map(|TopLogprob { token, logprob }| (token.clone(), json!(logprob))).collect()
+                    token.top.iter().map(|TopLogprob { token, logprob, .. }| (token.clone(), json!(logprob))).collect()
                 };
                 let top: Vec<Value> = logprobs.iter().map(top).collect();
                 json!({ "tokens": tokens, "token_logprobs": values, "top_logprobs": top, "text_offset": offsets })
             }
         }
-    }
-}
-
-fn reason(finish_reason: FinishReason) -> &'static str {
-    match finish_reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
     }
 }
 

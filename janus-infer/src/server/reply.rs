@@ -141,7 +141,7 @@ impl Events {
             Some(Update::Finished { sample, generation }) => {
                 self.push(self.answer.finish(sample, generation.finish_reason));
                 if let Some(used) = &mut self.usage {
-                    used.push(Generation { text: String::new(), logprobs: None, ..generation });
+                    used.push(Generation::new("").with_tokens(generation.prompt_tokens, generation.completion_tokens));
                 }
             }
             Some(Update::Done) => {

@@ -297,7 +297,7 @@ async fn encode(
                 engine.tokenizer().encode_with_specials(&text).map_err(|error| ApiError::field(field.at(index), error.to_string()))
             }
             Prompt::Chat(messages) => {
-                let request = ChatRequest { id: REQUEST_ID.into(), messages, sampling: sampling.clone() };
+                let request = ChatRequest::new(REQUEST_ID, messages).with_sampling(sampling.clone());
                 let ids = engine.prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
                 conversation = request.messages;
                 Ok(ids)

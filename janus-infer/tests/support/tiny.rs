@@ -64,5 +64,5 @@ pub fn options(max_sequences: usize) -> EngineOptions {
 }
 
 pub fn request(id: &str, user: &str, sampling: SamplingParams) -> ChatRequest {
-    ChatRequest { id: id.into(), messages: vec![Message::user(user)], sampling }
+    ChatRequest::new(id, [Message::user(user)]).with_sampling(sampling)
 }

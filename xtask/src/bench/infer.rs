@@ -125,7 +125,7 @@ impl Bench {
     fn best_of(&self) -> Result<f64, CommandError> {
         let story = "Write a long story about a lighthouse keeper who finds a map in an old book. ".repeat(7);
         let sampling = SamplingParams { n: CANDIDATES, max_tokens: NEW, ..SamplingParams::paper() };
-        let request = ChatRequest { id: "story".into(), messages: vec![Message::user(story)], sampling };
+        let request = ChatRequest::new("story", [Message::user(story)]).with_sampling(sampling);
         let mut ratios = Vec::new();
         for _ in 0..self.runs {
             let start = Instant::now();

@@ -243,7 +243,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
 
-    use janus_core::{FinishReason, Message, ModelError, SamplingParams};
+    use janus_core::{Message, ModelError, SamplingParams};
     use janus_data::Journaled;
     use serde_json::Map;
 
@@ -276,13 +276,8 @@ mod tests {
                     on_answer(index, Err(ModelError::TooLong { id: request.id.clone(), prompt_tokens: 9, context: 8 }));
                     continue;
                 }
-                let generation = |sample| Generation {
-                    text: format!("{} to {}, ä \"{sample}\"\n", request.id, request.messages.last().unwrap().content),
-                    finish_reason: FinishReason::Stop,
-                    prompt_tokens: 3,
-                    completion_tokens: 5,
-                    logprobs: None,
-                };
+                let last = &request.messages.last().unwrap().content;
+                let generation = |sample| Generation::new(format!("{} to {last}, ä \"{sample}\"\n", request.id)).with_tokens(3, 5);
                 on_answer(index, Ok((0..request.sampling.n).map(generation).collect()));
             }
         }
@@ -422,13 +417,7 @@ mod tests {
         let task = Task { turns: vec!["12345678".into(), "1234".into()], ..Task::new("q", "", sampling) };
         let whole = estimate(std::slice::from_ref(&task), |_| None);
         assert_eq!(whole, Estimate { calls: 2, answered: 0, prompt_tokens: (2 + 4) + (3 + 12 + 100), completion_tokens: 400 });
-        let said = Generation {
-            text: " 12345678\n".into(),
-            finish_reason: FinishReason::Stop,
-            prompt_tokens: 0,
-            completion_tokens: 0,
-            logprobs: None,
-        };
+        let said = Generation::new(" 12345678\n");
         let rest = estimate(&[task], |request| (request.messages.len() == 1).then(|| vec![said.clone(); 2]));
         assert_eq!(rest, Estimate { calls: 2, answered: 1, prompt_tokens: 5 + 12, completion_tokens: 200 });
     }

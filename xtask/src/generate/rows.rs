@@ -51,13 +51,9 @@ pub(super) fn generations(row: &str) -> Option<Vec<Generation>> {
     let row: Value = serde_json::from_str(row).ok()?;
     let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
     let said = |fields: &Value| {
-        Some(Generation {
-            text: fields["response"].as_str()?.into(),
-            finish_reason: serde_json::from_value(fields["finish_reason"].clone()).ok()?,
-            prompt_tokens: count(&fields["prompt_tokens"])?,
-            completion_tokens: count(&fields["completion_tokens"])?,
-            logprobs: None,
-        })
+        let (prompt_tokens, completion_tokens) = (count(&fields["prompt_tokens"])?, count(&fields["completion_tokens"])?);
+        let finish_reason = serde_json::from_value(fields["finish_reason"].clone()).ok()?;
+        Some(Generation::new(fields["response"].as_str()?).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens))
     };
     match row["responses"].as_array() {
         Some(all) if row["best"].is_null() => all.iter().map(said).collect(),

@@ -26,7 +26,7 @@ pub fn is_swapped(instruction: &str) -> bool {
 ///
 /// Only the exact tokens `m` and `M` count; a label that is not among the given ones counts as impossible.
 pub fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
-    let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob { token: token.clone(), logprob }).collect();
+    let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob::new(token.clone(), logprob)).collect();
     let for_second = judge::preference(&top)?;
     Some(if swapped { 3.0 - for_second } else { for_second })
 }

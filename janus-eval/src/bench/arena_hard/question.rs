@@ -78,8 +78,6 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use janus_core::FinishReason;
-
     use super::*;
 
     #[test]
@@ -87,8 +85,7 @@ mod tests {
         let question = |id: &str| Question { question_id: id.into(), cluster: String::new(), prompt: "p".into() };
         let tasks = tasks(&[question("a"), question("b")]).unwrap();
         assert_eq!((tasks[1].id.as_str(), &tasks[1].sampling), ("b", &SamplingParams::greedy(4096)));
-        let generation =
-            Generation { text: "t".into(), finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 7, logprobs: None };
+        let generation = Generation::new("t").with_tokens(1, 7);
         let written = serde_json::to_string(&Answer::new("a", "m", &generation)).unwrap();
         let expected = r#"{"question_id":"a","model_id":"m","answer":"t","choices":[{"index":0,"turns":[{"content":"t","token_len":7}]}]}"#;
         assert_eq!(written, expected);

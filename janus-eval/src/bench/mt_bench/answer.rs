@@ -46,21 +46,11 @@ fn number_or_text<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Er
 
 #[cfg(test)]
 mod tests {
-    use janus_core::FinishReason;
-
     use super::*;
 
     #[test]
     fn a_row_is_fastchats_and_comes_back() {
-        let said = |text: &str| {
-            vec![Generation {
-                text: text.into(),
-                finish_reason: FinishReason::Stop,
-                prompt_tokens: 1,
-                completion_tokens: 1,
-                logprobs: None,
-            }]
-        };
+        let said = |text: &str| vec![Generation::new(text).with_tokens(1, 1)];
         let row = Answer::new("81", "m", &vec![said(" a\n"), said("b")]);
         let written = serde_json::to_string(&row).unwrap();
         assert_eq!(written, r#"{"question_id":81,"model_id":"m","choices":[{"index":0,"turns":["a","b"]}]}"#);

@@ -69,8 +69,7 @@ mod tests {
         fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
             for (index, request) in requests.iter().enumerate().rev() {
                 let text = format!(" and more of {}", request.text);
-                let generation =
-                    Generation { text, finish_reason: FinishReason::Length, prompt_tokens: 1, completion_tokens: 1, logprobs: None };
+                let generation = Generation::new(text).with_finish_reason(FinishReason::Length).with_tokens(1, 1);
                 on_answer(index, Ok(vec![generation; request.sampling.n]));
             }
         }
@@ -78,10 +77,8 @@ mod tests {
 
     #[test]
     fn each_text_is_gone_on_from_and_a_conversation_is_refused() {
-        let request = |id: &str, messages: Vec<Message>| ChatRequest {
-            id: id.into(),
-            messages,
-            sampling: SamplingParams { n: 2, ..SamplingParams::default() },
+        let request = |id: &str, messages: Vec<Message>| {
+            ChatRequest::new(id, messages).with_sampling(SamplingParams { n: 2, ..SamplingParams::default() })
         };
         let asked = [
             request("a", vec![Message::system("s"), Message::user("x")]),

@@ -70,13 +70,7 @@ pub fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for an empty prompt.
 pub fn tasks(prompts: &[ScoredText], seed: u64) -> Result<Vec<Task>> {
-    let sampling = SamplingParams {
-        top_p: 0.9,
-        max_tokens: TOKENS,
-        n: GENERATIONS,
-        seed,
-        ..SamplingParams::default()
-    };
+    let sampling = SamplingParams { top_p: 0.9, max_tokens: TOKENS, n: GENERATIONS, seed, ..SamplingParams::default() };
     let task = |(index, prompt): (usize, &ScoredText)| Task::new(index.to_string(), &prompt.text, sampling.clone());
     checked(prompts.iter().enumerate().map(task).collect(), "id", "prompt")
 }

@@ -7,7 +7,7 @@ use janus_core::{ChatTemplate, Composer, Dimension, Message, Preference, Prefere
 
 fn main() -> Result<(), janus_core::Error> {
     // What this reader values: one preference for each dimension.
-    let reader = PreferenceSet::new(vec![
+    let reader = PreferenceSet::new([
         Preference::new(Dimension::Style, "format", "bullet list", "Write the answer as a bullet list."),
         Preference::new(Dimension::BackgroundKnowledge, "novice", "first contact", "Explain every term that you use."),
         Preference::new(Dimension::Informativeness, "practicality", "something to try", "Give one thing to try at home."),

@@ -105,11 +105,11 @@ impl Composer {
         self.plans.choose(rng).ok_or(Error::NoPlan)?.fill(&order)
     }
 
-    /// Writes a message of a preference set; the same set and seed give the same text.
+    /// Writes the system message of a preference set; the same set and seed give the same text.
     ///
     /// A description that is an instruction ("Use a bullet list.") becomes a clause; any other text is
-    /// quoted as a wish of the reader, so that the sentence stays grammatical. Plans that do not take
-    /// four clauses are passed over.
+    /// quoted as a wish of the reader, so that the sentence stays grammatical. If the set has another number of
+    /// preferences than the plans have slots, each is a sentence of its own, in the order given.
     ///
     /// ```
     /// use janus_core::{Composer, Taxonomy, stream};
@@ -122,8 +122,7 @@ impl Composer {
         self.compose_preferences(set, seed)
     }
 
-    /// [`Composer::compose_set`] of any number of preferences: where no plan takes as many, each is a sentence of its own,
-    /// in the order given.
+    /// [`Composer::compose_set`] of preferences that are no set: several may have one dimension.
     ///
     /// ```
     /// use janus_core::{Composer, Dimension::Style, Taxonomy};

@@ -12,7 +12,10 @@ pub enum Error {
         /// The name as written.
         got: String,
     },
-    /// A preference set without one of the dimensions.
+    /// A preference set without a preference.
+    #[error("the preference set is empty: give at least one preference, or leave the set out")]
+    NoPreference,
+    /// A preference set without one of the dimensions, where the paper's rule holds.
     #[error("the preference set has no {dimension} preference: give exactly one for each of the four dimensions")]
     MissingDimension {
         /// The dimension that has no preference.
@@ -88,7 +91,7 @@ pub enum Error {
         /// What it may be.
         expected: &'static str,
     },
-    /// A mapping from dimension to subdimension to preferences that cannot be read as a taxonomy.
+    /// A taxonomy to draw from that has no preference for one of the dimensions.
     #[error("the taxonomy has no preference for {dimension}: every dimension needs at least one")]
     EmptyDimension {
         /// The dimension without preferences.

@@ -15,7 +15,7 @@
 //! ```
 //! use janus_core::{ChatTemplate, Composer, Dimension, Message, Preference, PreferenceSet};
 //!
-//! let set = PreferenceSet::new(vec![
+//! let set = PreferenceSet::new([
 //!     Preference::new(Dimension::Style, "format", "bullet list", "Answer as a bullet list."),
 //!     Preference::new(Dimension::BackgroundKnowledge, "novice", "no jargon", "Avoid jargon."),
 //!     Preference::new(Dimension::Informativeness, "practicality", "one tip", "Give one tip to try."),

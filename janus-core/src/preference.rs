@@ -25,26 +25,39 @@ impl Preference {
     }
 }
 
-/// Exactly one preference for each dimension, in the order in which they were given.
+/// What one user values: one to four preferences, at most one for each dimension, in the order in which they were given.
 ///
-/// The rule is checked when a set is made or read; a set that exists keeps it.
+/// The paper's sets are [complete](Self::complete): they have one preference for each dimension. The records of its
+/// datasets demand that; a chat may be given fewer.
+///
+/// A set checks its rule when it is made or read, so one that exists keeps it. The order is part of what is written: of a
+/// row's bytes, of the prompts of the construction, and of the message that [`Composer`](crate::Composer) draws.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Preference>", into = "Vec<Preference>")]
 pub struct PreferenceSet(Vec<Preference>);
 
 impl PreferenceSet {
-    /// A set of four preferences, one for each dimension.
+    /// A set of preferences of different dimensions.
     ///
     /// # Errors
-    /// [`Error::DoubledDimension`], [`Error::MissingDimension`] or [`Error::EmptyField`].
+    /// [`Error::NoPreference`], [`Error::DoubledDimension`] or [`Error::EmptyField`].
     ///
     /// ```
     /// use janus_core::{Dimension, Preference, PreferenceSet};
-    /// let style = Preference::new(Dimension::Style, "tone", "warm", "Be warm.");
-    /// let error = PreferenceSet::new(vec![style.clone(), style]).unwrap_err();
+    /// let warm = Preference::new(Dimension::Style, "tone", "warm", "Be warm.");
+    /// let set = PreferenceSet::new([warm.clone()])?;
+    /// assert_eq!(set.get(Dimension::Style), Some(&warm));
+    /// assert_eq!(set.get(Dimension::Harmlessness), None);
+    ///
+    /// let error = PreferenceSet::new([warm.clone(), warm]).unwrap_err();
     /// assert!(error.to_string().contains("two style preferences"));
+    /// # Ok::<(), janus_core::Error>(())
     /// ```
-    pub fn new(preferences: Vec<Preference>) -> Result<Self> {
+    pub fn new(preferences: impl Into<Vec<Preference>>) -> Result<Self> {
+        let preferences = preferences.into();
+        if preferences.is_empty() {
+            return Err(Error::NoPreference);
+        }
         for (index, preference) in preferences.iter().enumerate() {
             if preference.subdimension.trim().is_empty() {
                 return Err(Error::EmptyField { field: "subdimension" });
@@ -60,18 +73,30 @@ impl PreferenceSet {
                 });
             }
         }
-        match Dimension::ALL.into_iter().find(|&d| !preferences.iter().any(|p| p.dimension == d)) {
-            Some(dimension) => Err(Error::MissingDimension { dimension }),
-            None => Ok(Self(preferences)),
-        }
+        Ok(Self(preferences))
     }
 
     /// The preference of a dimension.
-    pub fn get(&self, dimension: Dimension) -> &Preference {
-        self.0.iter().find(|preference| preference.dimension == dimension).unwrap_or(&self.0[0])
+    pub fn get(&self, dimension: Dimension) -> Option<&Preference> {
+        self.0.iter().find(|preference| preference.dimension == dimension)
     }
 
-    /// The four preferences in the order in which they were given.
+    /// The four preferences in the order of [`Dimension::ALL`], if each dimension has one: the paper's rule.
+    ///
+    /// # Errors
+    /// [`Error::MissingDimension`] names the first dimension without a preference.
+    pub fn complete(&self) -> Result<[&Preference; 4]> {
+        let of = |dimension| self.get(dimension).ok_or(Error::MissingDimension { dimension });
+        let [a, b, c, d] = Dimension::ALL;
+        Ok([of(a)?, of(b)?, of(c)?, of(d)?])
+    }
+
+    /// Whether each of the four dimensions has a preference.
+    pub fn is_complete(&self) -> bool {
+        self.complete().is_ok()
+    }
+
+    /// The preferences in the order in which they were given.
     pub fn iter(&self) -> std::slice::Iter<'_, Preference> {
         self.0.iter()
     }
@@ -113,7 +138,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let three: Vec<_> = Dimension::ALL[..3].iter().map(|&d| preference(d)).collect();
-        assert_eq!(PreferenceSet::new(three).unwrap_err(), Error::MissingDimension { dimension: Dimension::Harmlessness });
+        let set = PreferenceSet::new(three).unwrap();
+        assert_eq!(set.complete().unwrap_err(), Error::MissingDimension { dimension: Dimension::Harmlessness });
+        assert_eq!(set.get(Dimension::Harmlessness), None, "no other preference stands in for it");
+        assert_eq!(PreferenceSet::new([]).unwrap_err(), Error::NoPreference);
     }
 
     #[test]
@@ -133,14 +161,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_exists_exactly_when_each_dimension_stands_once(picks in prop::collection::vec(0usize..4, 0..6)) {
+        fn a_set_exists_exactly_when_no_dimension_stands_twice(picks in prop::collection::vec(0usize..4, 0..6)) {
             let preferences: Vec<_> = picks.iter().map(|&i| preference(Dimension::ALL[i])).collect();
-            let right = picks.len() == 4 && (0..4).all(|i| picks.contains(&i));
+            let count = |i: usize| picks.iter().filter(|&&pick| pick == i).count();
+            let right = !picks.is_empty() && (0..4).all(|i| count(i) <= 1);
             match PreferenceSet::new(preferences.clone()) {
                 Ok(set) => {
                     prop_assert!(right);
-                    for dimension in Dimension::ALL {
-                        prop_assert_eq!(set.get(dimension).dimension, dimension);
+                    for (i, dimension) in Dimension::ALL.into_iter().enumerate() {
+                        let expected = (count(i) == 1).then_some(dimension);
+                        prop_assert_eq!(set.get(dimension).map(|preference| preference.dimension), expected);
+                    }
+                    prop_assert_eq!(set.is_complete(), picks.len() == 4);
+                    if let Ok(all) = set.complete() {
+                        prop_assert_eq!(all.map(|preference| preference.dimension), Dimension::ALL);
                     }
                     prop_assert_eq!(Vec::from(set), preferences);
                 }

@@ -15,8 +15,8 @@ pub struct SftRecord {
     /// That source's own name for where it took it.
     #[serde(default)]
     pub original_source: String,
-    /// The preferences behind the system message; absent in the first releases.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The preferences behind the system message, one for each dimension; absent in the first releases.
+    #[serde(default, deserialize_with = "complete", skip_serializing_if = "Option::is_none")]
     pub preference_set: Option<PreferenceSet>,
     /// The system message.
     pub system: String,
@@ -93,8 +93,8 @@ pub struct BenchRecord {
     /// Which benchmark the instruction comes from.
     #[serde(alias = "original_source")]
     pub source: String,
-    /// The preferences behind the system message; absent in the first releases.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The preferences behind the system message, one for each dimension; absent in the first releases.
+    #[serde(default, deserialize_with = "complete", skip_serializing_if = "Option::is_none")]
     pub preference_set: Option<PreferenceSet>,
     /// The system message.
     #[serde(alias = "system_prompt")]
@@ -220,6 +220,15 @@ impl From<Score> for i64 {
     }
 }
 
+/// A preference set that keeps the paper's rule.
+fn complete<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<PreferenceSet>, D::Error> {
+    let set = Option::<PreferenceSet>::deserialize(deserializer)?;
+    match set.as_ref().map(PreferenceSet::complete) {
+        Some(Err(error)) => Err(serde::de::Error::custom(error)),
+        _ => Ok(set),
+    }
+}
+
 /// An id that is a string or a whole number.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
@@ -265,6 +274,23 @@ mod tests {
         for wrong in ["0", "6", "-1", "300", "4.5"] {
             assert!(serde_json::from_str::<Score>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_row_with_three_preferences_names_the_missing_one() {
+        let preference =
+            |dimension: &str| format!(r#"{{"dimension":"{dimension}","subdimension":"a","preference":"b","description":"c"}}"#);
+        let row = |dimensions: &[&str]| {
+            let set: Vec<String> = dimensions.iter().map(|dimension| preference(dimension)).collect();
+            format!(r#"{{"preference_set":[{}],"system":"s","prompt":"p","output":"o"}}"#, set.join(","))
+        };
+        let read = |dimensions: &[&str]| serde_json::from_str::<SftRecord>(&row(dimensions));
+        let all = ["harmlessness", "style", "informativeness", "background_knowledge"];
+        let set = read(&all).unwrap().preference_set.unwrap();
+        assert_eq!(set.iter().map(|preference| preference.dimension.as_str()).collect::<Vec<_>>(), all, "in the order of the file");
+        let error = read(&all[..3]).unwrap_err().to_string();
+        assert!(error.starts_with("the preference set has no background_knowledge preference"), "{error}");
+        assert!(serde_json::from_str::<SftRecord>(r#"{"preference_set":null,"system":"s","prompt":"p","output":"o"}"#).is_ok());
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Taxonomy {
         self.tree.get(&dimension).and_then(|subs| subs.get(subdimension)).map_or(&[], Vec::as_slice)
     }
 
-    /// Draws a preference set: for each dimension a subdimension, then one of its preferences, each
+    /// Draws a complete preference set: for each dimension a subdimension, then one of its preferences, each
     /// with equal chance, so that a subdimension with many labels is not drawn more often.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Taxonomy {
             let leaves = subdimensions.choose(rng).and_then(|leaves| leaves.choose(rng));
             leaves.cloned().ok_or(Error::EmptyDimension { dimension })
         };
-        PreferenceSet::new(Dimension::ALL.into_iter().map(|d| draw(d, rng)).collect::<Result<_>>()?)
+        PreferenceSet::new(Dimension::ALL.into_iter().map(|d| draw(d, rng)).collect::<Result<Vec<_>>>()?)
     }
 }
 

@@ -166,7 +166,7 @@ impl Source {
             Source::Sft => {
                 let preference_set = match row.get("preference_set") {
                     None | Some(Value::Null) => None,
-                    Some(set) => Some(fields.parsed("preference_set", set, "four preferences, one of each dimension")?),
+                    Some(set) => Some(fields.preference_set("preference_set", set)?),
                 };
                 let messages = turns(&text("system")?, &fields.first_text(&["prompt", "instruction"])?, &text("output")?);
                 let (main_source, original_source) = (main("")?, optional("original_source")?);

@@ -153,7 +153,7 @@ fn a_good_model_gives_every_row_and_no_other() {
     for rows in of_prompt.values() {
         // Each preference once, each system message and response its own.
         for dimension in Dimension::ALL {
-            let names: HashSet<_> = rows.iter().map(|row| &row.preference_set.as_ref().unwrap().get(dimension).name).collect();
+            let names: HashSet<_> = rows.iter().map(|row| &row.preference_set.as_ref().unwrap().get(dimension).unwrap().name).collect();
             assert_eq!(names.len(), 3);
         }
         assert_eq!(rows.iter().map(|row| &row.system).collect::<HashSet<_>>().len(), 3);

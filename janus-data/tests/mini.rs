@@ -52,7 +52,7 @@ fn no_two_features_spoil_each_other() {
             let text = realise(family, topic, &Wanted { style, background, informativeness, harmlessness });
             let mut record = bench().swap_remove(0);
             record.prompt = question(family, topic);
-            record.preference_set = Some(janus_core::PreferenceSet::new(members.iter().map(|m| m.to_preference()).collect()).unwrap());
+            record.preference_set = Some(janus_core::PreferenceSet::new(members.map(|m| m.to_preference())).unwrap());
             assert_eq!(scores(&record, &text), [5, 5, 5, 5], "{text}\n{:#?}", grade(&record, &text).unwrap());
         }
     }
@@ -121,7 +121,7 @@ fn checkers_are_graded() {
     let with = |record: &BenchRecord, style: Feature, info: Feature| {
         let members = [style, Feature::Field, info, Feature::Source].map(|f| PREFERENCES.iter().find(|p| p.feature == f).unwrap());
         let mut record = record.clone();
-        record.preference_set = Some(janus_core::PreferenceSet::new(members.iter().map(|m| m.to_preference()).collect()).unwrap());
+        record.preference_set = Some(janus_core::PreferenceSet::new(members.map(|m| m.to_preference())).unwrap());
         record
     };
     let bullets = with(&record, Feature::Bullets, Feature::Tip);

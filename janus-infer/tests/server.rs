@@ -446,6 +446,12 @@ fn preferences_make_the_system_message() {
     assert!(spelt.get("system_message").is_none());
     let events = server.chat(&hello(json!({ "preferences": short, "seed": seed, "stream": true }))).events();
     assert_eq!(events[0]["system_message"], json!(system));
+    let one = json!([{ "dimension": "style", "subdimension": "a", "preference": "b", "description": "Be brief." }]);
+    assert_eq!(server.chat(&hello(json!({ "preferences": one, "seed": 1 }))).json()["system_message"], json!("Be brief."));
+    for (preferences, problem) in [(json!([]), "the preference set is empty"), (json!([one[0], one[0]]), "two style preferences")] {
+        let refused = server.chat(&hello(json!({ "preferences": preferences })));
+        assert!(refused.status == 400 && refused.body.contains(problem), "{refused:?}");
+    }
     let both = server.chat(&hello(json!({ "messages": messages, "preferences": short })));
     assert_eq!(both.error().2.as_deref(), Some("preferences"));
 }

@@ -20,8 +20,8 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 /// Answers at http://HOST:PORT/v1: chat/completions and completions (whole or streamed; n, logprobs,
 /// seed, stop), models; beside them /health and /metrics (Prometheus). Beyond the protocol a request
 /// may have top_k, min_p, repetition_penalty, and for a chat
-///   preferences  four preferences {dimension, subdimension, preference, description}, one for each
-///                dimension, of which the system message is composed
+///   preferences  up to four preferences {dimension, subdimension, preference, description}, each of
+///                another dimension; the system message is composed of them
 ///   best_of      so many candidates, of which the n best by the --reward-model are returned
 /// What a request does not say is the paper's: temperature 1, top-p 0.9, repetition penalty 1.03, 1024
 /// new tokens (16 of a completion, as OpenAI has it).

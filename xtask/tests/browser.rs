@@ -23,7 +23,7 @@ const ROWS: usize = 12;
 const NASTY: &str = "</script><script>document.title = 'owned'</script><img src=\"http://127.0.0.1:9/x.png\" onerror=\"document.title='owned'\"> ' \" & \u{2028}";
 
 fn records() -> Vec<BenchRecord> {
-    let set = || PreferenceSet::new(Dimension::ALL.map(|dimension| Preference::new(dimension, "s", "p", "d")).to_vec()).unwrap();
+    let set = || PreferenceSet::new(Dimension::ALL.map(|dimension| Preference::new(dimension, "s", "p", "d"))).unwrap();
     let rubric = |number| Rubric {
         criteria: format!("criterion {number} {NASTY}"),
         score_descriptions: ScoreDescriptions::new(["1", "2", "3", "4", "5"]),

@@ -337,9 +337,9 @@ impl Construction {
     ) -> Result<()> {
         let wanted: Vec<usize> = (0..drafts.len()).filter(|&draft| bench.contains(&drafts[draft].instruction.id)).collect();
         let dimensions = Dimension::ALL.len();
+        let sets: Vec<[&Preference; 4]> = wanted.iter().map(|&draft| drafts[draft].set.complete()).collect::<janus_core::Result<_>>()?;
         let question = |index: usize| {
-            let draft = &drafts[wanted[index / dimensions]];
-            let preference = draft.set.get(Dimension::ALL[index % dimensions]);
+            let (draft, preference) = (&drafts[wanted[index / dimensions]], sets[index / dimensions][index % dimensions]);
             Question {
                 id: format!("{}/{}/{}", draft.instruction.id, draft.number, preference.dimension),
                 messages: vec![Message::user(prompt::rubric(preference))],

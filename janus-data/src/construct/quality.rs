@@ -197,7 +197,7 @@ impl Quality {
 
 impl Coverage {
     fn of(rows: &[SftRecord], dimension: Dimension, seed: u64) -> Self {
-        let preferences = || rows.iter().filter_map(|row| row.preference_set.as_ref()).map(|set| set.get(dimension));
+        let preferences = || rows.iter().filter_map(|row| row.preference_set.as_ref()).filter_map(|set| set.get(dimension));
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let mut distinct: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let mut seen: HashSet<&Preference> = HashSet::new();

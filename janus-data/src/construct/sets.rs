@@ -68,7 +68,9 @@ pub(super) fn arrange(preferences: &[&[Preference]], use_of: &mut Use, seed: u64
             continue;
         }
         use_of.count(&set);
-        made.push(PreferenceSet::new(set.into_iter().cloned().collect())?);
+        let set = PreferenceSet::new(set.into_iter().cloned().collect::<Vec<_>>())?;
+        set.complete()?;
+        made.push(set);
     }
     Ok((made, contradictory))
 }
@@ -107,13 +109,12 @@ mod tests {
             let (sets, contradictory) = arranged(&all, &mut Use::default(), &id.to_string());
             assert_eq!((sets.len(), contradictory), (3, 0));
             for dimension in Dimension::ALL {
-                let mut used: Vec<&str> = sets.iter().map(|set| set.get(dimension).name.as_str()).collect();
+                let mut used: Vec<&str> = sets.iter().map(|set| set.get(dimension).unwrap().name.as_str()).collect();
                 used.sort_unstable();
                 assert_eq!(used, ["label 0", "label 1", "label 2"]);
             }
-            assert!(
-                sets.iter().all(|set| set.get(Dimension::Style).name != "label 0" || set.get(Dimension::Informativeness).name != "label 0")
-            );
+            let first = |set: &PreferenceSet, dimension| set.get(dimension).unwrap().name == "label 0";
+            assert!(sets.iter().all(|set| !first(set, Dimension::Style) || !first(set, Dimension::Informativeness)));
         }
     }
 

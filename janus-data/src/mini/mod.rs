@@ -292,7 +292,7 @@ fn draw_system(split: Split, rng: &mut ChaCha8Rng) -> (Combination, String) {
 
 fn preference_set(members: &[&MiniPreference; 4]) -> Option<PreferenceSet> {
     debug_assert_eq!(members.map(|member| member.dimension), Dimension::ALL);
-    PreferenceSet::new(members.iter().map(|member| member.to_preference()).collect()).ok()
+    PreferenceSet::new(members.map(MiniPreference::to_preference)).ok()
 }
 
 /// Every question of the world in a shuffled order, then again in another, so that each is asked

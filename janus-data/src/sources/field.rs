@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use janus_core::{Message, Role};
+use janus_core::{Message, PreferenceSet, Role};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -107,6 +107,14 @@ impl<'a> Fields<'a> {
 
     pub(super) fn parsed<T: DeserializeOwned>(self, name: &str, value: &Value, expected: &str) -> Taken<T> {
         serde_json::from_value(value.clone()).map_err(|error| FieldError::mismatch(name, expected, &error.to_string()))
+    }
+
+    /// A complete preference set.
+    pub(super) fn preference_set(self, name: &str, value: &Value) -> Taken<PreferenceSet> {
+        let expected = "four preferences, one of each dimension";
+        let set: PreferenceSet = self.parsed(name, value, expected)?;
+        set.complete().map_err(|error| FieldError::mismatch(name, expected, &error.to_string()))?;
+        Ok(set)
     }
 
     /// A list of messages, in either spelling. A sheet's cell may hold it as JSON.

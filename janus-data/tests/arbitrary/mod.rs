@@ -15,7 +15,7 @@ fn preference_set() -> impl Strategy<Value = Option<PreferenceSet>> {
     let build = |parts: Vec<(String, String, String)>| {
         let preferences =
             Dimension::ALL.into_iter().zip(parts).map(|(dimension, (sub, name, text))| Preference::new(dimension, sub, name, text));
-        PreferenceSet::new(preferences.collect()).unwrap()
+        PreferenceSet::new(preferences.collect::<Vec<_>>()).unwrap()
     };
     prop::option::of(set.prop_map(build))
 }

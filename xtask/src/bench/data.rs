@@ -107,7 +107,7 @@ fn row(vocabulary: &Vocabulary, number: usize) -> SftRecord {
     SftRecord {
         main_source: "bench".into(),
         original_source: String::new(),
-        preference_set: PreferenceSet::new(Dimension::ALL.into_iter().map(want).collect()).ok(),
+        preference_set: PreferenceSet::new(Dimension::ALL.map(want)).ok(),
         system: vocabulary.words(rng.random_range(90..170), &mut rng),
         prompt: vocabulary.words(rng.random_range(10..90), &mut rng),
         output: vocabulary.words(answer, &mut rng),

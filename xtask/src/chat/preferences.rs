@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use janus_core::{Composer, Dimension, Preference, Taxonomy};
+use janus_core::{Composer, Dimension, Preference, PreferenceSet, Taxonomy};
 
 use crate::command::CommandError;
 
@@ -41,14 +41,9 @@ impl FromStr for Wish {
 
 /// A system message that says the wishes; the same seed gives the same words.
 pub(super) fn system_message(wishes: &[Wish], seed: u64) -> Result<String, CommandError> {
-    for (index, Wish(wish)) in wishes.iter().enumerate() {
-        if let Some(Wish(first)) = wishes[..index].iter().find(|Wish(other)| other.dimension == wish.dimension) {
-            let (dimension, first, second) = (wish.dimension, &first.name, &wish.name);
-            let reason = format!("--preference: two {dimension} preferences, \"{first}\" and \"{second}\": give one for each dimension");
-            return Err(CommandError::bad_input(reason));
-        }
-    }
-    Ok(Composer::standard().compose_preferences(wishes.iter().map(|Wish(preference)| preference), seed))
+    let preferences: Vec<Preference> = wishes.iter().map(|Wish(preference)| preference.clone()).collect();
+    let set = PreferenceSet::new(preferences).map_err(|error| CommandError::bad_input(format!("--preference: {error}")))?;
+    Ok(Composer::standard().compose_set(&set, seed))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ fn tokenising(criterion: &mut Criterion) {
 
     let rows: Vec<TokenRow> = (0..20_000)
         .map(|_| rng.random_range(20..2000))
-        .map(|length| TokenRow { ids: vec![1; length], trained: vec![true; length] })
+        .map(|length| TokenRow { ids: vec![1; length], loss_mask: vec![true; length] })
         .collect();
     let mut group = criterion.benchmark_group("pack");
     group.throughput(Throughput::Elements(rows.len() as u64));

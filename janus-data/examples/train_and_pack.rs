@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("packed row {index}: {} tokens, cu_seqlens {:?}", row.ids.len(), row.cu_seqlens);
         for document in row.cu_seqlens.windows(2) {
             let document = document[0] as usize..document[1] as usize;
-            let first = row.trained[document.clone()].iter().take_while(|&&trained| !trained).count();
+            let first = row.loss_mask[document.clone()].iter().take_while(|&&trained| !trained).count();
             let (prompt, learnt) = row.ids[document].split_at(first);
             println!("  {:?} [{:?}]", tokenizer.decode(prompt)?, tokenizer.decode(learnt)?);
         }

@@ -153,20 +153,20 @@ pub enum Error {
         token: String,
     },
     /// A row in which nothing is to be learnt.
-    #[error("no token is trained: a conversation needs a non-empty assistant message, a document at least two tokens")]
+    #[error("the loss mask is empty: a conversation needs a non-empty assistant message, a document at least two tokens")]
     NothingTrained,
     /// A pair whose sides answer different prompts.
     #[error("chosen and rejected answer different prompts: expected the same messages before the last, the assistant's")]
     PairPrompts,
-    /// A token row that does not say of each token whether it is trained.
-    #[error("row {row} has {ids} ids and {trained} trained flags: give one flag for each id, and at least one id")]
+    /// A token row whose loss mask does not have the length of its ids, or that has no ids.
+    #[error("row {row} has {ids} ids and a loss mask of {loss_mask}: expected one length, of at least 1")]
     RowShape {
         /// The row's position, from 0.
         row: usize,
         /// Its number of ids.
         ids: usize,
         /// Its number of flags.
-        trained: usize,
+        loss_mask: usize,
     },
     /// A row that fits in no packed row.
     #[error("row {row} has {tokens} tokens, a packed row holds {capacity}: leave the row out or raise the capacity")]

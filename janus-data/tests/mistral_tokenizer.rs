@@ -74,8 +74,8 @@ fn a_conversation_is_one_bos_prompt_response_eos() {
     expected.push(2);
     assert_eq!(row.ids, expected);
     assert_eq!(row.ids.iter().filter(|&&id| id < 3).count(), 2, "one <s>, one </s>, though the user typed another");
-    assert_eq!(row.trained.iter().position(|&trained| trained), Some(prompt));
-    assert!(row.trained[prompt..].iter().all(|&trained| trained));
+    assert_eq!(row.loss_mask.iter().position(|&trained| trained), Some(prompt));
+    assert!(row.loss_mask[prompt..].iter().all(|&trained| trained));
 }
 
 #[test]

@@ -48,11 +48,11 @@ proptest! {
             let prompt = TOKENIZER.encode_rendered(&template.render(&messages).unwrap()).unwrap();
             messages.push(Message::assistant(answer.clone()));
             let row = TOKENIZER.conversation(template, &messages).unwrap();
-            prop_assert_eq!(row.ids.len(), row.trained.len());
+            prop_assert_eq!(row.ids.len(), row.loss_mask.len());
             prop_assert_eq!(&row.ids[..prompt.len()], &prompt[..]);
-            prop_assert!(!row.trained[..prompt.len()].contains(&true));
+            prop_assert!(!row.loss_mask[..prompt.len()].contains(&true));
 
-            let trained: Vec<u32> = row.ids.iter().zip(&row.trained).filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
+            let trained: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
             prop_assert_eq!(TOKENIZER.decode(&trained).unwrap(), answer.clone());
             prop_assert_eq!(trained.last().copied(), TOKENIZER.token_id(template.end_of_turn()));
             prop_assert_eq!(trained.iter().filter(|id| special_ids().contains(id)).count(), 1);
@@ -62,7 +62,7 @@ proptest! {
     #[test]
     fn a_document_trains_all_but_its_first_token(text in text()) {
         let row = TOKENIZER.document(&text, Some("<s>"), Some("</s>")).unwrap();
-        prop_assert!(!row.trained[0] && row.trained[1..].iter().all(|&trained| trained));
+        prop_assert!(!row.loss_mask[0] && row.loss_mask[1..].iter().all(|&in_loss| in_loss));
         prop_assert_eq!((row.ids[0], *row.ids.last().unwrap()), (0, 1));
         prop_assert_eq!(TOKENIZER.decode(&row.ids).unwrap(), text);
     }
@@ -73,7 +73,7 @@ fn every_turn_of_the_assistant_is_trained() {
     let messages = [Message::user("a"), Message::assistant("one"), Message::user("b"), Message::assistant("two")];
     for template in TEMPLATES {
         let row = TOKENIZER.conversation(template, &messages).unwrap();
-        let trained: Vec<u32> = row.ids.iter().zip(&row.trained).filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
+        let trained: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
         assert_eq!(TOKENIZER.decode(&trained).unwrap(), "onetwo");
     }
 }

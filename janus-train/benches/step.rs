@@ -25,7 +25,10 @@ fn rows(vocab: u32) -> Vec<TokenRow> {
     (0..400)
         .map(|_| {
             let len = rng.random_range(100..160);
-            TokenRow { ids: (0..len).map(|_| rng.random_range(0..vocab)).collect(), trained: (0..len).map(|i| i >= len * 6 / 10).collect() }
+            TokenRow {
+                ids: (0..len).map(|_| rng.random_range(0..vocab)).collect(),
+                loss_mask: (0..len).map(|i| i >= len * 6 / 10).collect(),
+            }
         })
         .collect()
 }

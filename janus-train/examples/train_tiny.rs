@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rows = sentences
         .map(|text| {
             let ids: Vec<u32> = std::iter::once(0).chain(text.bytes().map(u32::from)).collect();
-            TokenRow { trained: (0..ids.len()).map(|i| i > 0).collect(), ids }
+            TokenRow { loss_mask: (0..ids.len()).map(|i| i > 0).collect(), ids }
         })
         .to_vec();
 

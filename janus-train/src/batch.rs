@@ -8,7 +8,7 @@ use crate::{Error, Result};
 ///
 /// ```text
 /// ids         1 5 7 2 1 9 9 2          documents 1 5 7 2 and 1 9 9 2
-/// trained     0 0 1 1 0 1 1 1
+/// loss_mask   0 0 1 1 0 1 1 1
 /// cu_seqlens  0       4       8
 /// positions   0 1 2 3 0 1 2 3
 /// ```
@@ -16,15 +16,15 @@ use crate::{Error, Result};
 pub struct Batch {
     /// Tokens of all documents.
     pub ids: Vec<u32>,
-    /// Which of them are to be produced; a document's first token never carries loss.
-    pub trained: Vec<bool>,
+    /// Which of them the model is trained to predict; a document's first token never carries loss.
+    pub loss_mask: Vec<bool>,
     /// Document d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`; begins with 0.
     pub cu_seqlens: Vec<u32>,
 }
 
 impl From<PackedRow> for Batch {
     fn from(row: PackedRow) -> Self {
-        Self { ids: row.ids, trained: row.trained, cu_seqlens: row.cu_seqlens }
+        Self { ids: row.ids, loss_mask: row.loss_mask, cu_seqlens: row.cu_seqlens }
     }
 }
 
@@ -59,7 +59,7 @@ impl Batch {
     /// Indices of the tokens whose prediction carries loss; the prediction of token i is made at i - 1.
     pub fn supervised(&self) -> Vec<u32> {
         let documents = self.cu_seqlens.windows(2);
-        documents.flat_map(|ends| ends[0] + 1..ends[1].max(ends[0] + 1)).filter(|&i| self.trained[i as usize]).collect()
+        documents.flat_map(|ends| ends[0] + 1..ends[1].max(ends[0] + 1)).filter(|&i| self.loss_mask[i as usize]).collect()
     }
 
     /// Checks that tokens rise, and that each has one before it in its document.
@@ -81,8 +81,8 @@ impl Batch {
     /// [`Error::Batch`] with what does not fit.
     pub fn check(&self, vocab_size: usize) -> Result<()> {
         let fail = |reason| Err(Error::Batch { reason });
-        if self.ids.is_empty() || self.trained.len() != self.ids.len() {
-            return fail(format!("{} ids and {} marks: expected as many, and at least one", self.ids.len(), self.trained.len()));
+        if self.ids.is_empty() || self.loss_mask.len() != self.ids.len() {
+            return fail(format!("{} ids and a loss mask of {}: expected one length, of at least 1", self.ids.len(), self.loss_mask.len()));
         }
         let ends = (self.cu_seqlens.first(), self.cu_seqlens.last());
         if ends != (Some(&0), Some(&(self.ids.len() as u32))) || !self.cu_seqlens.is_sorted() {
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn supervised_tokens_are_the_trained_ones_that_something_precedes() {
-        let a = TokenRow { ids: vec![1, 5, 7], trained: vec![true, false, true] };
-        let b = TokenRow { ids: vec![], trained: vec![] };
+        let a = TokenRow { ids: vec![1, 5, 7], loss_mask: vec![true, false, true] };
+        let b = TokenRow { ids: vec![], loss_mask: vec![] };
         let batch = Batch::concat(&[&a, &b, &a]);
         assert_eq!(batch.cu_seqlens, [0, 3, 3, 6]);
         assert_eq!((batch.documents(), batch.documents_of(&[0, 2, 3, 5])), (3, vec![0, 0, 2, 2]));
@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn a_batch_that_does_not_fit_is_refused_with_its_reason() {
-        let good = Batch { ids: vec![0, 1], trained: vec![false, true], cu_seqlens: vec![0, 2] };
+        let good = Batch { ids: vec![0, 1], loss_mask: vec![false, true], cu_seqlens: vec![0, 2] };
         for (bad, reason) in [
-            (Batch { trained: vec![true], ..good.clone() }, "marks"),
+            (Batch { loss_mask: vec![true], ..good.clone() }, "a loss mask of"),
             (Batch { cu_seqlens: vec![0, 1], ..good.clone() }, "cu_seqlens"),
             (Batch { cu_seqlens: vec![0, 2, 1, 2], ..good.clone() }, "cu_seqlens"),
             (Batch { ids: vec![0, 9], ..good.clone() }, "id 9"),

@@ -54,7 +54,7 @@ pub enum Error {
         capacity: usize,
     },
     /// A row from which nothing can be learned.
-    #[error("row {row} carries no loss: none of its tokens after the first is marked as trained; drop it or mark its response")]
+    #[error("row {row} carries no loss: its loss mask is false after the first token; drop the row, or mask in its response")]
     NothingTrained {
         /// Index of the row.
         row: usize,

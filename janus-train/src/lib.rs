@@ -21,7 +21,7 @@
 //!         "num_attention_heads": 2, "max_position_embeddings": 16, "tie_word_embeddings": true}"#,
 //! )?;
 //! let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
-//! let row = TokenRow { ids: vec![1, 5, 7], trained: vec![false, true, true] };
+//! let row = TokenRow { ids: vec![1, 5, 7], loss_mask: vec![false, true, true] };
 //! let logprobs = decoder.logprobs(&Batch::concat(&[&row]))?;
 //! assert_eq!(logprobs.values.dims(), [2]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

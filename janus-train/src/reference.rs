@@ -211,7 +211,7 @@ impl ReferenceLogprobs {
         let batch = &micro_batch.batch;
         let documents = batch.cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).enumerate();
         let of = |(document, tokens): (usize, std::ops::Range<usize>)| {
-            let row = TokenRow { ids: batch.ids[tokens.clone()].to_vec(), trained: batch.trained[tokens].to_vec() };
+            let row = TokenRow { ids: batch.ids[tokens.clone()].to_vec(), loss_mask: batch.loss_mask[tokens].to_vec() };
             let row_number = micro_batch.rows.get(document).copied().unwrap_or(document);
             self.by_row.get(&hash(&row)).copied().ok_or(Error::NoReference { row: row_number })
         };
@@ -238,7 +238,7 @@ fn hash(row: &TokenRow) -> String {
 
 /// Feeds a row's ids and marks to a hash.
 pub(crate) fn hash_row(hash: &mut blake3::Hasher, row: &TokenRow) {
-    let tokens = row.ids.iter().zip(&row.trained).enumerate();
+    let tokens = row.ids.iter().zip(&row.loss_mask).enumerate();
     // A first token carries no loss, whatever its mark.
     let tokens = tokens.map(|(i, (id, &trained))| u64::from(*id) << 1 | u64::from(trained && i > 0));
     let bytes: Vec<u8> = std::iter::once(row.ids.len() as u64).chain(tokens).flat_map(u64::to_le_bytes).collect();

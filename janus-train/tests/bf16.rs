@@ -28,7 +28,7 @@ fn rows(n: usize) -> Vec<TokenRow> {
             let last = ids[ids.len() - 1];
             ids.push(if rng.random_bool(0.8) { (last * 7 + 3) % 50 } else { rng.random_range(0..50) });
         }
-        TokenRow { ids, trained: vec![true; len] }
+        TokenRow { ids, loss_mask: vec![true; len] }
     };
     (0..n).map(|_| row()).collect()
 }

@@ -18,7 +18,7 @@ fn decoder(seed: u64) -> Decoder {
 }
 
 fn rows(n: u32) -> Vec<TokenRow> {
-    let row = |i: u32| TokenRow { ids: (0..6).map(|j| (i * 7 + j * j) % 30).collect(), trained: (0..6).map(|j| j > 2).collect() };
+    let row = |i: u32| TokenRow { ids: (0..6).map(|j| (i * 7 + j * j) % 30).collect(), loss_mask: (0..6).map(|j| j > 2).collect() };
     (0..n).map(row).collect()
 }
 
@@ -296,7 +296,7 @@ fn the_speed_of_each_step_is_beside_its_metrics_once() {
 fn a_pair_that_is_too_long_is_named_by_its_row() {
     let mut pairs = rows(6);
     pairs[5].ids.extend([1; 30]);
-    pairs[5].trained.extend([true; 30]);
+    pairs[5].loss_mask.extend([true; 30]);
     let orpo = Orpo::new(0.1, NllSpan::Response).unwrap();
     assert!(matches!(Trainer::new(decoder(1), orpo, pairs.clone(), settings(1)), Err(Error::TooLong { row: 4, .. })));
     let trainer = Trainer::new(decoder(1), orpo, rows(4), settings(1)).unwrap();
@@ -306,9 +306,9 @@ fn a_pair_that_is_too_long_is_named_by_its_row() {
 #[test]
 fn a_first_token_that_is_marked_as_trained_breaks_no_objective_over_pairs() {
     let mut pairs = rows(8);
-    pairs.iter_mut().for_each(|row| row.trained.fill(true));
+    pairs.iter_mut().for_each(|row| row.loss_mask.fill(true));
     let mut unmarked = pairs.clone();
-    unmarked.iter_mut().for_each(|row| row.trained[0] = false);
+    unmarked.iter_mut().for_each(|row| row.loss_mask[0] = false);
     let orpo = || Orpo::new(0.1, NllSpan::Response).unwrap();
     let imitating = || Reward::with_imitation(0.5).unwrap();
     let reward = |pairs: &[TokenRow]| first_step(decoder(1).with_value_head(2).unwrap(), imitating(), pairs);

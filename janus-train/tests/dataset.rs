@@ -23,7 +23,7 @@ fn rows(n: usize) -> Vec<TokenRow> {
     (0..n)
         .map(|_| {
             let len = rng.random_range(4..12);
-            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), trained: (0..len).map(|i| i >= len / 2).collect() }
+            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), loss_mask: (0..len).map(|i| i >= len / 2).collect() }
         })
         .collect()
 }
@@ -97,7 +97,7 @@ fn the_fingerprint_of_rows_is_the_same_wherever_they_are_kept_and_in_every_versi
     assert_eq!(of(&rows, &none), of(&file, &none));
     assert_eq!(of(&none, &rows), of(&none, &file));
     assert_ne!(of(&rows, &none), of(&none, &rows));
-    let known = vec![TokenRow { ids: vec![1, 5, 7], trained: vec![true, false, true] }];
+    let known = vec![TokenRow { ids: vec![1, 5, 7], loss_mask: vec![true, false, true] }];
     // Number of rows; then of each the number of ids, and each id twice, one more where it carries loss.
     let numbers = [1u64, 3, 2, 10, 15];
     let bytes: Vec<u8> = numbers.into_iter().cycle().take(10).flat_map(u64::to_le_bytes).collect();

@@ -31,7 +31,7 @@ fn rows(n: usize, seed: u64) -> Vec<TokenRow> {
     (0..n)
         .map(|_| {
             let len = rng.random_range(4..12);
-            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), trained: (0..len).map(|i| i >= len / 2).collect() }
+            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), loss_mask: (0..len).map(|i| i >= len / 2).collect() }
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use janus_train::{Batch, Decoder, TokenRow};
 
 #[test]
 fn training_and_inference_turn_by_the_same_angles() {
-    let row = TokenRow { ids: (0..60).map(|i| (i * i + 5 * i) % 40).collect(), trained: vec![true; 60] };
+    let row = TokenRow { ids: (0..60).map(|i| (i * i + 5 * i) % 40).collect(), loss_mask: vec![true; 60] };
     let mut seen: Vec<Vec<f32>> = Vec::new();
     for rope in [
         r#"{"rope_type": "default"}"#,

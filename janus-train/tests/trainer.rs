@@ -28,7 +28,7 @@ fn rows(n: usize) -> Vec<TokenRow> {
     (0..n)
         .map(|_| {
             let len = rng.random_range(4..30);
-            TokenRow { ids: (0..len).map(|_| rng.random_range(0..50)).collect(), trained: (0..len).map(|i| i >= len / 2).collect() }
+            TokenRow { ids: (0..len).map(|_| rng.random_range(0..50)).collect(), loss_mask: (0..len).map(|i| i >= len / 2).collect() }
         })
         .collect()
 }
@@ -206,7 +206,7 @@ fn a_checkpoint_of_another_run_is_refused() {
     let other_lr = TrainConfig { lr: 2e-2, ..config(3) };
     assert!(matches!(train(dir.path(), rows(20), other_lr, None), Err(Error::OtherRun { what: "config", .. })));
     let mut other_rows = rows(20);
-    other_rows[3].trained[2] ^= true;
+    other_rows[3].loss_mask[2] ^= true;
     assert!(matches!(train(dir.path(), other_rows, config(3), None), Err(Error::OtherRun { what: "data", .. })));
     let more_checkpoints = TrainConfig { checkpoint_every: Some(1), ..config(3) };
     assert!(train(dir.path(), rows(20), more_checkpoints, None).is_ok(), "how often to save changes no result");
@@ -307,8 +307,8 @@ fn a_loss_that_is_not_finite_stops_with_the_step_and_its_rows() {
 #[test]
 fn rows_that_cannot_be_trained_on_are_named() {
     let mut bad = rows(4);
-    bad[2].trained.fill(false);
-    bad[2].trained[0] = true;
+    bad[2].loss_mask.fill(false);
+    bad[2].loss_mask[0] = true;
     assert!(matches!(Trainer::new(decoder(1), Sft, bad, config(3)), Err(Error::NothingTrained { row: 2 })));
     let mut bad = rows(4);
     bad[1].ids[0] = 50;
@@ -341,10 +341,10 @@ fn held_out_pairs_that_the_reference_lacks_are_refused_before_training() {
 /// Rows in pairs of the same prompt: the longer response is chosen.
 fn pairs(n: usize) -> Vec<TokenRow> {
     let row = |row: &TokenRow, id: u32| {
-        let (mut ids, mut trained) = (row.ids.clone(), row.trained.clone());
+        let (mut ids, mut loss_mask) = (row.ids.clone(), row.loss_mask.clone());
         ids.extend([id; 3]);
-        trained.extend([true; 3]);
-        TokenRow { ids, trained }
+        loss_mask.extend([true; 3]);
+        TokenRow { ids, loss_mask }
     };
     rows(n).iter().flat_map(|prompt| [row(prompt, 3), row(prompt, 4)]).collect()
 }

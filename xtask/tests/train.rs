@@ -292,7 +292,7 @@ fn a_recipes_rows_are_shown_as_its_model_sees_them() {
     let records: Vec<SftRecord> = janus_data::read_all(folder.path().join("sft.jsonl")).unwrap();
     let tokenizer = Tokenizer::read(folder.path().join("tokenizer.json")).unwrap();
     let row = tokenizer.conversation(ChatTemplate::MistralInstruct, &records[4].messages()).unwrap();
-    assert_eq!((&documents[0]["ids"], &documents[0]["trained"]), (&serde_json::json!(row.ids), &serde_json::json!(row.trained)));
+    assert_eq!((&documents[0]["ids"], &documents[0]["loss_mask"]), (&serde_json::json!(row.ids), &serde_json::json!(row.loss_mask)));
 
     let small = inspect(&["sft.toml", "--set", "data.max_tokens=3"]);
     assert_eq!(small.status.code(), Some(2), "no row is left to train on");

@@ -22,7 +22,7 @@ use crate::{Error, Result, TokenFile, TokenRow};
 ///
 ///     fn row(&self, index: usize) -> Result<Cow<'_, TokenRow>> {
 ///         let ids: Vec<u32> = (index as u32..).take(10).collect();
-///         Ok(Cow::Owned(TokenRow { trained: vec![true; ids.len()], ids }))
+///         Ok(Cow::Owned(TokenRow { loss_mask: vec![true; ids.len()], ids }))
 ///     }
 /// }
 ///
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn rows_are_the_same_wherever_they_are_kept() {
-        let row = |id: u32| TokenRow { ids: vec![id, 1, 2], trained: vec![false, true, id % 2 == 0] };
+        let row = |id: u32| TokenRow { ids: vec![id, 1, 2], loss_mask: vec![false, true, id % 2 == 0] };
         let rows: Vec<TokenRow> = (0..5).map(row).collect();
         let folder = tempfile::tempdir().unwrap();
         let mut writer = TokenWriter::create(folder.path(), "f").unwrap();

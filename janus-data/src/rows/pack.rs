@@ -16,7 +16,7 @@ pub struct PackedRow {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
     /// `[tokens]`; predicting `ids[i]` carries loss. Never set on the first token of a document, which nothing predicts.
-    pub trained: Vec<bool>,
+    pub loss_mask: Vec<bool>,
     /// `[documents + 1]`: document `d` is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`.
     pub cu_seqlens: Vec<u32>,
 }
@@ -28,7 +28,7 @@ pub struct PackedRow {
 ///
 /// ```
 /// use janus_data::{TokenRow, pack};
-/// let row = |ids: &[u32]| TokenRow { ids: ids.to_vec(), trained: vec![true; ids.len()] };
+/// let row = |ids: &[u32]| TokenRow { ids: ids.to_vec(), loss_mask: vec![true; ids.len()] };
 /// let packed = pack(&[row(&[1, 2]), row(&[3, 4, 5]), row(&[6])], 5)?;
 /// assert_eq!(packed.len(), 2);
 /// assert_eq!(packed[0].ids, [3, 4, 5, 1, 2]);
@@ -41,9 +41,9 @@ pub struct PackedRow {
 pub fn pack(rows: &[TokenRow], capacity: usize) -> Result<Vec<PackedRow>> {
     // Boundaries are u32.
     let capacity = capacity.min(u32::MAX as usize);
-    for (row, TokenRow { ids, trained }) in rows.iter().enumerate() {
-        if ids.is_empty() || ids.len() != trained.len() {
-            return Err(Error::RowShape { row, ids: ids.len(), trained: trained.len() });
+    for (row, TokenRow { ids, loss_mask }) in rows.iter().enumerate() {
+        if ids.is_empty() || ids.len() != loss_mask.len() {
+            return Err(Error::RowShape { row, ids: ids.len(), loss_mask: loss_mask.len() });
         }
     }
     let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
@@ -81,7 +81,7 @@ pub fn pack_lengths(lengths: &[usize], capacity: usize) -> Result<Vec<Vec<u32>>>
 ///
 /// ```
 /// use janus_data::{TokenRow, pack_stream};
-/// let rows = (1..=6).map(|length| Ok(TokenRow { ids: vec![7; length], trained: vec![true; length] }));
+/// let rows = (1..=6).map(|length| Ok(TokenRow { ids: vec![7; length], loss_mask: vec![true; length] }));
 /// let packed: Vec<usize> = pack_stream(rows, 7, 4).map(|row| row.map(|row| row.ids.len())).collect::<Result<_, _>>()?;
 /// assert_eq!(packed.iter().sum::<usize>(), 21);
 /// assert_eq!(packed.len(), 3);
@@ -105,8 +105,8 @@ pub fn pack_stream(
             match rows.next() {
                 None => break,
                 Some((_, Err(error))) => return Some(Err(error)),
-                Some((row, Ok(TokenRow { ids, trained }))) if ids.is_empty() || ids.len() != trained.len() => {
-                    return Some(Err(Error::RowShape { row, ids: ids.len(), trained: trained.len() }));
+                Some((row, Ok(TokenRow { ids, loss_mask }))) if ids.is_empty() || ids.len() != loss_mask.len() => {
+                    return Some(Err(Error::RowShape { row, ids: ids.len(), loss_mask: loss_mask.len() }));
                 }
                 Some((row, Ok(found))) if found.ids.len() > capacity => {
                     return Some(Err(Error::RowTooLong { row, tokens: found.ids.len(), capacity }));
@@ -123,18 +123,21 @@ pub fn pack_stream(
     })
 }
 
-/// Lays rows end to end in the order given. A mark that a row lacks counts as not trained.
+/// Lays rows end to end in the order given. Where a loss mask is shorter than its ids, the rest is false.
 pub fn concat(rows: &[&TokenRow]) -> PackedRow {
     let tokens = rows.iter().map(|row| row.ids.len()).sum();
-    let mut packed =
-        PackedRow { ids: Vec::with_capacity(tokens), trained: Vec::with_capacity(tokens), cu_seqlens: Vec::with_capacity(rows.len() + 1) };
+    let mut packed = PackedRow {
+        ids: Vec::with_capacity(tokens),
+        loss_mask: Vec::with_capacity(tokens),
+        cu_seqlens: Vec::with_capacity(rows.len() + 1),
+    };
     packed.cu_seqlens.push(0);
     for row in rows {
         let start = packed.ids.len();
         packed.ids.extend_from_slice(&row.ids);
-        packed.trained.extend_from_slice(&row.trained);
-        packed.trained.resize(packed.ids.len(), false);
-        if let Some(first) = packed.trained.get_mut(start) {
+        packed.loss_mask.extend_from_slice(&row.loss_mask);
+        packed.loss_mask.resize(packed.ids.len(), false);
+        if let Some(first) = packed.loss_mask.get_mut(start) {
             *first = false;
         }
         packed.cu_seqlens.push(packed.ids.len() as u32);
@@ -194,7 +197,7 @@ mod tests {
 
     /// Every token's id is its row's position, so that a packed row tells what it holds.
     fn rows(lengths: &[usize]) -> Vec<TokenRow> {
-        let row = |(index, &length): (usize, &usize)| TokenRow { ids: vec![index as u32; length], trained: vec![true; length] };
+        let row = |(index, &length): (usize, &usize)| TokenRow { ids: vec![index as u32; length], loss_mask: vec![true; length] };
         lengths.iter().enumerate().map(row).collect()
     }
 
@@ -206,14 +209,14 @@ mod tests {
             let mut seen = vec![0; lengths.len()];
             for row in &packed {
                 prop_assert!(row.ids.len() <= capacity && !row.ids.is_empty());
-                prop_assert_eq!(row.ids.len(), row.trained.len());
+                prop_assert_eq!(row.ids.len(), row.loss_mask.len());
                 prop_assert_eq!((row.cu_seqlens[0], *row.cu_seqlens.last().unwrap() as usize), (0, row.ids.len()));
                 for bounds in row.cu_seqlens.windows(2) {
                     let document = bounds[0] as usize..bounds[1] as usize;
                     let index = row.ids[document.start] as usize;
                     seen[index] += 1;
                     prop_assert_eq!(&row.ids[document.clone()], &vec![index as u32; lengths[index]][..]);
-                    prop_assert!(!row.trained[document.start] && row.trained[document][1..].iter().all(|&trained| trained));
+                    prop_assert!(!row.loss_mask[document.start] && row.loss_mask[document][1..].iter().all(|&in_loss| in_loss));
                 }
             }
             prop_assert!(seen.iter().all(|&times| times == 1));
@@ -267,10 +270,10 @@ mod tests {
     #[test]
     fn a_row_without_its_marks_is_named() {
         let mut all = rows(&[3, 2]);
-        all[1].trained.pop();
+        all[1].loss_mask.pop();
         let error = pack(&all, 8).unwrap_err();
-        assert!(matches!(error, Error::RowShape { row: 1, ids: 2, trained: 1 }), "{error}");
-        assert_eq!(concat(&[&all[1]]).trained, [false, false]);
+        assert!(matches!(error, Error::RowShape { row: 1, ids: 2, loss_mask: 1 }), "{error}");
+        assert_eq!(concat(&[&all[1]]).loss_mask, [false, false]);
         assert!(pack(&rows(&[0]), 8).is_err());
     }
 

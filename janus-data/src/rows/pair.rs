@@ -7,7 +7,7 @@ use crate::{Error, Result, TokenRow, Tokenizer};
 /// Pairs as rows: row 2i is chosen over row 2i + 1, and both begin with the same prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PairRows {
-    /// `[2 · pairs]`; trained are the responses' tokens.
+    /// `[2 · pairs]`; the loss mask is true for the responses' tokens.
     pub rows: Vec<TokenRow>,
     /// `[pairs]`: the number, from 0, of the pair as it was given.
     pub pairs: Vec<usize>,
@@ -61,9 +61,9 @@ impl Tokenizer {
             out.shortened += usize::from(cut > 0);
             out.rows.extend(sides.responses.map(|response| {
                 let ids: Vec<u32> = sides.prompt[cut..].iter().chain(&response.ids).copied().collect();
-                let mut trained = vec![false; ids.len() - response.trained.len()];
-                trained.extend(response.trained);
-                TokenRow { ids, trained }
+                let mut loss_mask = vec![false; ids.len() - response.loss_mask.len()];
+                loss_mask.extend(response.loss_mask);
+                TokenRow { ids, loss_mask }
             }));
             out.pairs.push(pair);
         }
@@ -78,8 +78,8 @@ impl Tokenizer {
         let prompt = self.encode_rendered(&template.render(context)?)?;
         let response = |messages: &[Message]| {
             let whole = self.conversation(template, messages)?;
-            let (ids, trained) = (whole.ids[prompt.len()..].to_vec(), whole.trained[prompt.len()..].to_vec());
-            Ok::<_, Error>(TokenRow { ids, trained })
+            let (ids, loss_mask) = (whole.ids[prompt.len()..].to_vec(), whole.loss_mask[prompt.len()..].to_vec());
+            Ok::<_, Error>(TokenRow { ids, loss_mask })
         };
         Ok(Sides { responses: [response(chosen)?, response(rejected)?], prompt })
     }
@@ -110,9 +110,9 @@ mod tests {
         let tokenizer = tokenizer();
         let pairs = tokenizer.pairs(ChatTemplate::MistralInstruct, [pair("Why?", "yes", "never")], 100).unwrap();
         let [chosen, rejected] = &pairs.rows[..] else { panic!("{pairs:?}") };
-        let prompt = chosen.trained.iter().position(|&trained| trained).unwrap();
+        let prompt = chosen.loss_mask.iter().position(|&trained| trained).unwrap();
         assert_eq!(chosen.ids[..prompt], rejected.ids[..prompt]);
-        assert!(chosen.trained[prompt..].iter().all(|&trained| trained));
+        assert!(chosen.loss_mask[prompt..].iter().all(|&trained| trained));
         assert_eq!(tokenizer.decode(&chosen.ids[prompt..]).unwrap(), "yes");
         assert_eq!(chosen.ids.last().copied(), tokenizer.token_id("</s>"));
         assert_eq!((pairs.shortened, pairs.identical, pairs.too_long), (0, 0, 0));
@@ -128,8 +128,8 @@ mod tests {
             let cut = tokenizer.pairs(ChatTemplate::MistralInstruct, [long.clone()], max_tokens).unwrap();
             assert_eq!((cut.shortened, cut.rows[1].ids.len()), (1, max_tokens));
             for (cut, whole) in cut.rows.iter().zip(&whole.rows) {
-                assert!(whole.ids.ends_with(&cut.ids) && whole.trained.ends_with(&cut.trained));
-                assert_eq!(cut.trained_tokens(), whole.trained_tokens());
+                assert!(whole.ids.ends_with(&cut.ids) && whole.loss_mask.ends_with(&cut.loss_mask));
+                assert_eq!(cut.loss_tokens(), whole.loss_tokens());
             }
             let offset = longest - max_tokens;
             assert_eq!(whole.rows[0].ids.len() - cut.rows[0].ids.len(), offset, "both sides lose the same tokens");

@@ -1,7 +1,7 @@
 //! Token rows on disk.
 //!
 //! A token file is a folder: `tokens.bin` (a header, then for each token its id as u32 in little-endian order, with the
-//! highest bit set where it is trained), `index.bin` (a header, then for each row the position of its first token as u64,
+//! highest bit set where the loss mask is), `index.bin` (a header, then for each row the position of its first token as u64,
 //! and at the end the number of all), and `info.json`, which is written last: where it stands, the others are whole.
 //! Rows are read at their position, a row at a time. That needs no memory map, which Rust cannot make without `unsafe`:
 //! a row of a thousand tokens is one system call of 4 KB from the page cache, far from what tokenising costs.
@@ -21,7 +21,7 @@ const INDEX: &str = "index.bin";
 const INFO: &str = "info.json";
 /// What both binary files begin with: eight bytes, the last of which is the version.
 const MARK: [u8; 8] = *b"JANUSTK\x01";
-const TRAINED: u32 = 1 << 31;
+const IN_LOSS: u32 = 1 << 31;
 
 /// What a token file holds and was made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +40,9 @@ pub struct TokenFileInfo {
     pub rows: u64,
     /// Tokens.
     pub tokens: u64,
-    /// Tokens that carry loss.
-    pub trained: u64,
+    /// Tokens in the loss mask.
+    #[serde(rename = "trained")]
+    pub loss_tokens: u64,
 }
 
 impl TokenFileInfo {
@@ -74,7 +75,7 @@ impl TokenFileInfo {
 /// use janus_data::{TokenFile, TokenRow, TokenWriter};
 /// # let folder = tempfile::tempdir()?;
 /// let mut writer = TokenWriter::create(folder.path(), "abc")?;
-/// writer.write(&TokenRow { ids: vec![1, 2, 3], trained: vec![false, true, true] })?;
+/// writer.write(&TokenRow { ids: vec![1, 2, 3], loss_mask: vec![false, true, true] })?;
 /// writer.finish()?;
 /// let file = TokenFile::reuse(folder.path(), "abc")?.expect("it was made of the same");
 /// assert_eq!(file.row(0)?.ids, [1, 2, 3]);
@@ -105,7 +106,7 @@ impl TokenWriter {
             file.write_all(&MARK).map_err(Error::io(&path, "write the file"))?;
             Ok::<_, Error>(file)
         };
-        let info = TokenFileInfo { fingerprint: fingerprint.into(), tokenizer: None, template: None, rows: 0, tokens: 0, trained: 0 };
+        let info = TokenFileInfo { fingerprint: fingerprint.into(), tokenizer: None, template: None, rows: 0, tokens: 0, loss_tokens: 0 };
         Ok(Self { folder: folder.into(), tokens: open(TOKENS)?, index: open(INDEX)?, info, bytes: Vec::new() })
     }
 
@@ -124,23 +125,23 @@ impl TokenWriter {
     /// [`Error::RowShape`] for a row without ids or with too few marks, [`Error::TokenFile`] for an id of 2^31 or more,
     /// [`Error::Io`].
     pub fn write(&mut self, row: &TokenRow) -> Result<()> {
-        if row.ids.is_empty() || row.ids.len() != row.trained.len() {
-            return Err(Error::RowShape { row: self.info.rows as usize, ids: row.ids.len(), trained: row.trained.len() });
+        if row.ids.is_empty() || row.ids.len() != row.loss_mask.len() {
+            return Err(Error::RowShape { row: self.info.rows as usize, ids: row.ids.len(), loss_mask: row.loss_mask.len() });
         }
         self.bytes.clear();
-        for (&id, &trained) in row.ids.iter().zip(&row.trained) {
-            if id >= TRAINED {
+        for (&id, &in_loss) in row.ids.iter().zip(&row.loss_mask) {
+            if id >= IN_LOSS {
                 let problem = format!("the id {id} of row {} is not below 2^31", self.info.rows);
                 return Err(Error::TokenFile { path: self.folder.clone(), problem });
             }
-            self.bytes.extend((id | if trained { TRAINED } else { 0 }).to_le_bytes());
+            self.bytes.extend((id | if in_loss { IN_LOSS } else { 0 }).to_le_bytes());
         }
         let io = Error::io(&self.folder, "write the token file");
         let written = self.index.write_all(&self.info.tokens.to_le_bytes()).and_then(|()| self.tokens.write_all(&self.bytes));
         written.map_err(io)?;
         self.info.rows += 1;
         self.info.tokens += row.ids.len() as u64;
-        self.info.trained += row.trained_tokens() as u64;
+        self.info.loss_tokens += row.loss_tokens() as u64;
         Ok(())
     }
 
@@ -297,7 +298,7 @@ impl TokenFile {
         let mut bytes = vec![0; 4 * (end - start) as usize];
         self.tokens.read_at(&mut bytes, 8 + 4 * start).map_err(Error::io(&self.folder.join(TOKENS), "read the file"))?;
         let tokens = bytes.chunks_exact(4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()));
-        Ok(tokens.map(|token| (token & !TRAINED, token & TRAINED != 0)).unzip::<u32, bool, Vec<_>, Vec<_>>().into())
+        Ok(tokens.map(|token| (token & !IN_LOSS, token & IN_LOSS != 0)).unzip::<u32, bool, Vec<_>, Vec<_>>().into())
     }
 
     /// Reads rows and lays them end to end, as [`pack_lengths`](crate::pack_lengths) groups them.
@@ -361,7 +362,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn rows_come_back_in_any_order(rows in prop::collection::vec(prop::collection::vec((0u32..TRAINED, any::<bool>()), 1..30), 0..12)) {
+        fn rows_come_back_in_any_order(rows in prop::collection::vec(prop::collection::vec((0u32..IN_LOSS, any::<bool>()), 1..30), 0..12)) {
             let rows: Vec<TokenRow> = rows.into_iter().map(|row| TokenRow::from(row.into_iter().unzip::<u32, bool, Vec<_>, Vec<_>>())).collect();
             let folder = tempfile::tempdir().unwrap();
             let file = written(folder.path(), &rows);
@@ -369,14 +370,14 @@ mod tests {
             for (at, row) in rows.iter().enumerate().rev() {
                 prop_assert_eq!(&file.row(at).unwrap(), row);
             }
-            prop_assert_eq!(file.info().trained, rows.iter().map(|row| row.trained_tokens() as u64).sum::<u64>());
+            prop_assert_eq!(file.info().loss_tokens, rows.iter().map(|row| row.loss_tokens() as u64).sum::<u64>());
         }
     }
 
     #[test]
     fn a_file_that_is_not_whole_is_told_and_never_reused() {
         let folder = tempfile::tempdir().unwrap();
-        let row = TokenRow { ids: vec![1, 2, 3], trained: vec![false, true, true] };
+        let row = TokenRow { ids: vec![1, 2, 3], loss_mask: vec![false, true, true] };
         written(folder.path(), &[row.clone(), row.clone()]);
         assert!(TokenFile::reuse(folder.path(), "f").unwrap().is_some());
         for name in [TOKENS, INDEX, INFO] {

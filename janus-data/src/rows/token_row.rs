@@ -5,49 +5,49 @@ use rayon::prelude::*;
 
 use crate::{Error, Result, Tokenizer};
 
-/// Ids of one conversation or document, and which of them a model is to produce.
+/// The token ids of one conversation or document, and the loss mask over them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenRow {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
-    /// `[tokens]`; `trained[i]`: `ids[i]` is to be produced, so predicting it (from the position before) carries loss.
-    pub trained: Vec<bool>,
+    /// `[tokens]`; `loss_mask[i]`: the model is trained to predict `ids[i]`, from the position before it.
+    pub loss_mask: Vec<bool>,
 }
 
 impl TokenRow {
     /// Number of tokens that carry loss.
-    pub fn trained_tokens(&self) -> usize {
-        self.trained.iter().filter(|&&trained| trained).count()
+    pub fn loss_tokens(&self) -> usize {
+        self.loss_mask.iter().filter(|&&in_loss| in_loss).count()
     }
 
-    fn push(&mut self, ids: &[u32], trained: bool) {
+    fn push(&mut self, ids: &[u32], in_loss: bool) {
         self.ids.extend_from_slice(ids);
-        self.trained.resize(self.ids.len(), trained);
+        self.loss_mask.resize(self.ids.len(), in_loss);
     }
 
-    /// A row without a trained token would count as an example and teach nothing.
+    /// A row whose loss mask is all false would count as an example and teach nothing.
     fn checked(self) -> Result<Self> {
-        if self.trained.contains(&true) { Ok(self) } else { Err(Error::NothingTrained) }
+        if self.loss_mask.contains(&true) { Ok(self) } else { Err(Error::NothingTrained) }
     }
 }
 
 impl From<(Vec<u32>, Vec<bool>)> for TokenRow {
-    fn from((ids, trained): (Vec<u32>, Vec<bool>)) -> Self {
-        Self { ids, trained }
+    fn from((ids, loss_mask): (Vec<u32>, Vec<bool>)) -> Self {
+        Self { ids, loss_mask }
     }
 }
 
 impl Tokenizer {
-    /// A conversation to train on: trained are the assistant's contents and the token that ends each of them. The ids
+    /// A conversation to train on: the loss mask holds the assistant's contents and the token that ends each of them. The ids
     /// are those of [`Tokenizer::encode_rendered`], from which a prompt is continued at inference.
     ///
     /// ```
     /// use janus_core::{ChatTemplate::ChatMl, Message};
     /// let tokenizer = janus_data::Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
     /// let row = tokenizer.conversation(ChatMl, &[Message::user("Hi?"), Message::assistant("Hello.")])?;
-    /// let trained: Vec<u32> = row.ids.iter().zip(&row.trained).filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
-    /// assert_eq!(tokenizer.decode(&trained)?, "Hello.");
-    /// assert_eq!(trained.last().copied(), tokenizer.token_id("<|im_end|>"));
+    /// let labels: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(&id, _)| id).collect();
+    /// assert_eq!(tokenizer.decode(&labels)?, "Hello.");
+    /// assert_eq!(labels.last().copied(), tokenizer.token_id("<|im_end|>"));
     /// # Ok::<(), janus_data::Error>(())
     /// ```
     ///
@@ -67,7 +67,7 @@ impl Tokenizer {
         rows.into_iter().enumerate().map(|(row, messages)| self.conversation(template, messages.as_ref()).map_err(at_row(row))).collect()
     }
 
-    /// A text to learn whole, as in pre-training: every token but the first is trained. `bos` and `eos` are special
+    /// A text to learn whole, as in pre-training: every token but the first is in the loss mask. `bos` and `eos` are special
     /// tokens to put around it.
     ///
     /// # Errors
@@ -81,13 +81,13 @@ impl Tokenizer {
         if let Some(eos) = eos {
             row.push(&[self.special(eos)?], true);
         }
-        if let Some(first) = row.trained.first_mut() {
+        if let Some(first) = row.loss_mask.first_mut() {
             *first = false;
         }
         row.checked()
     }
 
-    /// Ids and marks of a rendered conversation, segment by segment.
+    /// Ids and loss mask of a rendered conversation, segment by segment.
     pub(crate) fn rendered(&self, rendered: &Rendered) -> Result<TokenRow> {
         let mut row = TokenRow::default();
         for segment in &rendered.segments {

@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_first_token_that_is_marked_as_trained_is_no_token_of_the_chosen() {
-        let row = |n: u32| TokenRow { ids: (0..n).collect(), trained: vec![true; n as usize] };
+        let row = |n: u32| TokenRow { ids: (0..n).collect(), loss_mask: vec![true; n as usize] };
         let batch = Batch::concat(&[&row(3), &row(2), &row(2), &row(4)]);
         assert_eq!(chosen_tokens(&batch), [1, 2, 6]);
     }

@@ -112,7 +112,7 @@ mod tests {
         )
         .unwrap();
         let decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
-        let row = |ids: &[u32], prompt: usize| TokenRow { ids: ids.into(), trained: (0..ids.len()).map(|i| i >= prompt).collect() };
+        let row = |ids: &[u32], prompt: usize| TokenRow { ids: ids.into(), loss_mask: (0..ids.len()).map(|i| i >= prompt).collect() };
         let rows = [row(&[1, 5, 7, 2], 2), row(&[1, 5, 8], 2), row(&[1, 3, 4, 6, 9], 1), row(&[1, 3, 2], 1)];
         let micro_batch = MicroBatch { batch: Batch::concat(&rows.iter().collect::<Vec<_>>()), rows: vec![0, 1, 2, 3] };
         let loss = |objective: &Reward| {

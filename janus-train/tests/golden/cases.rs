@@ -92,12 +92,12 @@ pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool)
     let mut places = Vec::new();
     for (i, &segment) in segments.iter().enumerate().filter(|&(_, &segment)| segment >= 0) {
         if places.last().is_none_or(|&last: &usize| segments[last] != segment) {
-            rows.push(TokenRow { ids: vec![], trained: vec![] });
+            rows.push(TokenRow { ids: vec![], loss_mask: vec![] });
         }
         places.push(i);
         let row = rows.last_mut().unwrap();
         row.ids.push(ids[i] as u32);
-        row.trained.push(trained(i));
+        row.loss_mask.push(trained(i));
     }
     (Batch::concat(&rows.iter().collect::<Vec<_>>()), places)
 }
@@ -106,17 +106,17 @@ pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool)
 pub fn rows(batch: &Batch) -> Vec<TokenRow> {
     let document = |ends: &[u32]| ends[0] as usize..ends[1] as usize;
     let row =
-        |tokens: std::ops::Range<usize>| TokenRow { ids: batch.ids[tokens.clone()].to_vec(), trained: batch.trained[tokens].to_vec() };
+        |tokens: std::ops::Range<usize>| TokenRow { ids: batch.ids[tokens.clone()].to_vec(), loss_mask: batch.loss_mask[tokens].to_vec() };
     batch.cu_seqlens.windows(2).map(document).map(row).collect()
 }
 
 /// Several batches as one.
 pub fn join(batches: &[Batch]) -> Batch {
-    let mut all = Batch { ids: vec![], trained: vec![], cu_seqlens: vec![0] };
+    let mut all = Batch { ids: vec![], loss_mask: vec![], cu_seqlens: vec![0] };
     for batch in batches {
         let offset = all.ids.len() as u32;
         all.ids.extend(&batch.ids);
-        all.trained.extend(&batch.trained);
+        all.loss_mask.extend(&batch.loss_mask);
         all.cu_seqlens.extend(batch.cu_seqlens[1..].iter().map(|end| end + offset));
     }
     all

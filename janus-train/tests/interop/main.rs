@@ -54,7 +54,7 @@ fn logit_difference(folder: &Path, rows: &[TokenRow], answer: &Answer) -> f64 {
 fn logprob_difference(decoder: &Decoder, rows: &[TokenRow], answer: &Answer) -> f64 {
     let mut worst = 0.0f64;
     for (row, logits) in rows.iter().zip(&answer.logits) {
-        let all = TokenRow { ids: row.ids.clone(), trained: vec![true; row.ids.len()] };
+        let all = TokenRow { ids: row.ids.clone(), loss_mask: vec![true; row.ids.len()] };
         let got = decoder.logprobs(&Batch::concat(&[&all])).unwrap().values.to_vec1::<f32>().unwrap();
         assert_eq!(got.len(), logits.len() - 1);
         for ((got, logits), &next) in got.iter().zip(logits).zip(&row.ids[1..]) {
@@ -69,7 +69,7 @@ fn logprob_difference(decoder: &Decoder, rows: &[TokenRow], answer: &Answer) -> 
 #[test]
 fn transformers_loads_every_architecture_and_agrees() {
     let mut rng = janus_core::stream(5, "rows");
-    let mut row = |len| TokenRow { ids: (0..len).map(|_| rng.random_range(0..160)).collect(), trained: vec![true; len] };
+    let mut row = |len| TokenRow { ids: (0..len).map(|_| rng.random_range(0..160)).collect(), loss_mask: vec![true; len] };
     let rows: Vec<TokenRow> = [7, 30, 61].into_iter().map(&mut row).collect();
     for (model_type, window, tied, head_dim) in
         [("mistral", "16", true, 12), ("mistral", "null", false, 20), ("llama", "null", true, 12), ("llama", "null", false, 16)]

@@ -117,7 +117,7 @@ fn rows(count: usize, seq: usize, first: usize, vocab: usize) -> Vec<TokenRow> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         3 + (state >> 33) as u32 % (vocab as u32 - 3)
     };
-    let row = |_| TokenRow { ids: (0..seq).map(|_| id()).collect(), trained: (0..seq).map(|i| i >= first).collect() };
+    let row = |_| TokenRow { ids: (0..seq).map(|_| id()).collect(), loss_mask: (0..seq).map(|i| i >= first).collect() };
     (0..count).map(row).collect()
 }
 

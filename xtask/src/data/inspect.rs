@@ -119,12 +119,12 @@ fn trained(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Val
     let mut line = String::new();
     let mut at = 0;
     while at < row.ids.len() {
-        let end = (at..row.ids.len()).find(|&end| row.trained[end] != row.trained[at]).unwrap_or(row.ids.len());
+        let end = (at..row.ids.len()).find(|&end| row.loss_mask[end] != row.loss_mask[at]).unwrap_or(row.ids.len());
         let spelt: Vec<String> = row.ids[at..end].iter().map(|&id| tokenizer.token(id).unwrap_or_else(|| format!("<{id}>"))).collect();
         let piece = spelt.join("|");
-        line += &if row.trained[at] { format!("[{piece}]") } else { piece };
+        line += &if row.loss_mask[at] { format!("[{piece}]") } else { piece };
         at = end;
     }
-    let summary = format!("tokens: {}, trained {}\n{line}", row.ids.len(), row.trained_tokens());
-    Ok((summary, json!({ "ids": row.ids, "trained": row.trained })))
+    let summary = format!("tokens: {}, trained {}\n{line}", row.ids.len(), row.loss_tokens());
+    Ok((summary, json!({ "ids": row.ids, "loss_mask": row.loss_mask })))
 }

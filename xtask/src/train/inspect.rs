@@ -40,13 +40,13 @@ pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result
             (_, 0) => ", chosen",
             _ => ", rejected",
         };
-        let (tokens, trained) = (row.ids.len(), row.trained_tokens());
+        let (tokens, trained) = (row.ids.len(), row.loss_tokens());
         let head = format!("document {document} (example {}{side}): {tokens} tokens, {trained} carry loss", document / per_example);
         text.push_str(&if colour { format!("\x1b[1;36m{head}\x1b[0m\n") } else { format!("{head}\n") });
         text.push_str(&tokens_of(&tokenizer, row, colour)?);
     }
     rows.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
-    let document = |&(document, row): &(usize, &TokenRow)| json!({ "document": document, "ids": row.ids, "trained": row.trained });
+    let document = |&(document, row): &(usize, &TokenRow)| json!({ "document": document, "ids": row.ids, "loss_mask": row.loss_mask });
     let documents: Vec<_> = shown.iter().map(document).collect();
     let report = json!({ "command": "data inspect", "documents": documents, "notes": rows.notes });
     Ok(Outcome::done(text.trim_end(), report))
@@ -54,7 +54,7 @@ pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result
 
 fn tokens_of(tokenizer: &Tokenizer, row: &TokenRow, colour: bool) -> Result<String, CommandError> {
     let mut text = String::new();
-    for (place, (&id, &trained)) in row.ids.iter().zip(&row.trained).enumerate() {
+    for (place, (&id, &trained)) in row.ids.iter().zip(&row.loss_mask).enumerate() {
         // A special token decodes to nothing: its spelling is not text.
         let piece = tokenizer.decode(&[id]).failure()?;
         let piece = if piece.is_empty() { "(special)".into() } else { format!("{piece:?}") };

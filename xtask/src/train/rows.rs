@@ -115,7 +115,7 @@ impl Rows {
         let capacity = recipe.train.settings.tokens_per_micro_batch;
         let per_example = self.numbers.documents_per_example;
         let tokens = |documents: &[TokenRow]| documents.iter().map(|row| row.ids.len()).sum::<usize>();
-        let learns = |row: &TokenRow| row.trained.iter().skip(1).any(|&trained| trained);
+        let learns = |row: &TokenRow| row.loss_mask.iter().skip(1).any(|&trained| trained);
         let check = |documents: &[TokenRow], row: usize| {
             let error = match tokens(documents) {
                 tokens if tokens > capacity => Error::TooLong { row, tokens, capacity },

@@ -124,7 +124,7 @@ pub(super) fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -
         last = Some(segment);
         if let Some(row) = documents.rows.last_mut() {
             row.ids.push(id as u32);
-            row.trained.push(trained(place));
+            row.loss_mask.push(trained(place));
         }
         documents.places.push(place);
     }

@@ -219,7 +219,7 @@ fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Res
     let inputs: Vec<Vec<Vec<i64>>> = golden.cases.get("adamw.input_ids")?.to_vec3().map_err(text)?;
     let (mut optimizer, mut lrs, mut losses, mut norms) = (AdamW::new(config), Vec::new(), Vec::new(), Vec::new());
     for (number, input) in inputs.iter().enumerate() {
-        let row = |ids: &Vec<i64>| TokenRow { ids: ids.iter().map(|&id| id as u32).collect(), trained: vec![true; ids.len()] };
+        let row = |ids: &Vec<i64>| TokenRow { ids: ids.iter().map(|&id| id as u32).collect(), loss_mask: vec![true; ids.len()] };
         let step = step(&Sft, &decoder, &input.iter().map(row).collect::<Vec<_>>())?;
         let norm = step.gradients.norm().map_err(text)?;
         let lr = peak * Schedule::Cosine.factor(number as u64, warmup, total);

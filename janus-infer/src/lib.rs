@@ -6,15 +6,23 @@
 //! * [`Template`]: how a conversation is laid out; with the feature `jinja`, by a model's own template.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
-//! * `remote` (a feature): the same trait over an OpenAI-compatible service. `server` (a feature): such a service over an
-//!   engine.
+//! * `remote`: the same trait over an OpenAI-compatible API. `server`: such an API over an engine.
 //! * [`Weights`], [`ModelConfig`]: checkpoints by name and shape; janus-train reads them too.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `local` (default) | models that run here; everything but `remote` and best-of-N needs it, and it alone needs candle |
+//! | `remote` | a client of OpenAI-compatible APIs: `default-features = false, features = ["remote"]` builds no candle |
+//! | `jinja` | chat templates in Jinja, as models bring them |
+//! | `server` | an OpenAI-compatible server over an [`Engine`] |
+//! | `cuda`, `metal` | GPUs, through candle |
 //!
 //! It runs on the CPU in `f32`; weights stay in memory in as many bits as their file has, and a sequence's tokens are the same
 //! bits whatever runs beside it. With the features `cuda` and `metal` it runs on a GPU too, through candle; see [`Model`] for what
 //! is computed there in which type.
 //!
 //! ```
+//! # #[cfg(feature = "local")] {
 //! use janus_infer::{SequenceInput, LogitsWanted, Model, ModelConfig};
 //!
 //! let config = ModelConfig::from_json(
@@ -26,57 +34,82 @@
 //! let (mut cache, mut logits) = (model.cache(), Vec::new());
 //! model.forward(&mut [SequenceInput { tokens: &[1, 2, 3], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)?;
 //! assert_eq!((logits.len(), cache.len()), (8, 3));
-//! # Ok::<(), janus_infer::Error>(())
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 // The unit tests share the integration tests' support, which knows the crate by its name.
 #[cfg(test)]
 extern crate self as janus_infer;
 
+#[cfg(feature = "local")]
 mod backend;
+#[cfg(feature = "local")]
 mod batch;
+mod best_of_n;
+#[cfg(feature = "local")]
 mod config;
+#[cfg(feature = "local")]
 mod encoding;
+#[cfg(feature = "local")]
 mod engine;
+#[cfg(feature = "local")]
 mod error;
+#[cfg(feature = "local")]
 mod folder;
+#[cfg(feature = "local")]
 mod gguf_tokenizer;
 #[cfg(feature = "jinja")]
 mod jinja;
+#[cfg(feature = "local")]
 mod kernels;
+#[cfg(feature = "local")]
 mod kv;
+#[cfg(feature = "local")]
 mod memory;
+#[cfg(feature = "local")]
 mod model;
+#[cfg(feature = "local")]
 mod projection;
 #[cfg(feature = "remote")]
 pub mod remote;
+#[cfg(feature = "local")]
 mod reward;
+#[cfg(feature = "local")]
 mod rope;
+#[cfg(feature = "local")]
 mod sample;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "local")]
 mod template;
+#[cfg(feature = "local")]
 mod value_head;
+#[cfg(feature = "local")]
 mod weights;
 
 /// The candle that devices here are of: `janus_infer::candle_core::Device`.
+#[cfg(feature = "local")]
 pub use candle_core;
 
-pub use batch::{LogitsWanted, SequenceInput};
-pub use config::{Architecture, ModelConfig};
-pub use engine::session::{Event, Session, SessionStats, Ticket};
-pub use engine::{Engine, EngineOptions};
-pub use error::{Error, Result};
+#[cfg(feature = "local")]
+pub use self::{
+    batch::{LogitsWanted, SequenceInput},
+    config::{Architecture, ModelConfig},
+    engine::session::{Event, Session, SessionStats, Ticket},
+    engine::{Engine, EngineOptions},
+    error::{Error, Result},
+    kv::cache::KvCache,
+    memory::return_freed_memory,
+    model::Model,
+    projection::{PerProjection, Projection},
+    reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale},
+    rope::RopeScaling,
+    sample::{Candidate, Choice, Sampler},
+    template::Template,
+    value_head::{VALUE_HEAD, ValueHead},
+    weights::Weights,
+};
+pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;
-pub use kv::cache::KvCache;
-pub use memory::return_freed_memory;
-pub use model::Model;
-pub use projection::{PerProjection, Projection};
-pub use reward::best_of_n::{BestOfN, best_of_n, best_of_n_each};
-pub use reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale};
-pub use rope::RopeScaling;
-pub use sample::{Candidate, Choice, Sampler};
-pub use template::Template;
-pub use value_head::{VALUE_HEAD, ValueHead};
-pub use weights::Weights;

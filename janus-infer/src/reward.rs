@@ -1,7 +1,5 @@
 //! Reward models: a decoder whose head is one row, read at the last token of a conversation.
 
-pub(crate) mod best_of_n;
-
 use std::path::Path;
 
 use candle_core::Device;

@@ -26,7 +26,12 @@ fn cargo(args: &[&str]) -> String {
 /// Names of the packages that a crate's library needs on this platform, whatever way they come in, with the features that
 /// the crate has by default: what another crate's wishes add is not counted.
 fn closure(name: &str) -> BTreeSet<String> {
-    let tree = cargo(&["tree", "--package", name, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+    closure_with(name, &[])
+}
+
+/// [`closure`] with other features, given as cargo's flags.
+fn closure_with(name: &str, features: &[&str]) -> BTreeSet<String> {
+    let tree = cargo(&[&["tree", "--package", name, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"], features].concat());
     tree.lines().skip(1).filter_map(|line| line.split(' ').next()).filter(|found| *found != name).map(String::from).collect()
 }
 
@@ -49,6 +54,15 @@ fn core_data_and_eval_build_without_candle() {
         assert!(!all.iter().any(|package| package.starts_with("candle")), "{name} pulls candle");
     }
     assert!(closure("janus-infer").contains("candle-core"), "the closure is read wrongly");
+}
+
+#[test]
+fn a_remote_judge_builds_without_candle() {
+    let all = closure_with("janus-infer", &["--no-default-features", "--features", "remote"]);
+    for banned in ["candle", "pulp", "gemm", "memmap2", "safetensors"] {
+        assert!(!all.iter().any(|package| package.starts_with(banned)), "janus-infer with `remote` alone pulls {banned}");
+    }
+    assert!(all.contains("ureq"), "the closure is read wrongly");
 }
 
 /// Nothing that opens a connection or starts a runtime comes along unasked. The runner asks for it.

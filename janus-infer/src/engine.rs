@@ -15,7 +15,7 @@ use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError, SamplingParams};
 use janus_data::Tokenizer;
 
-use crate::{Error, Model, Result, Template, folder};
+use crate::{Error, Model, Result, Template, files};
 use session::{Event, Session, Ticket};
 use token_text::TokenTexts;
 
@@ -75,7 +75,7 @@ impl Engine {
     /// those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: EngineOptions) -> Result<Self> {
         let path = path.as_ref();
-        let (tokenizer, template) = folder::tokenizer_and_template(path, options.template)?;
+        let (tokenizer, template) = files::tokenizer_and_template(path, options.template)?;
         let model = Model::load(path, device)?;
         let name = path.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
         Ok(Self::new(model, tokenizer, template, options).with_name(name))

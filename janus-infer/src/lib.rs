@@ -48,17 +48,11 @@ mod backend;
 mod batch;
 mod best_of_n;
 #[cfg(feature = "local")]
-mod config;
-#[cfg(feature = "local")]
-mod encoding;
-#[cfg(feature = "local")]
 mod engine;
 #[cfg(feature = "local")]
 mod error;
 #[cfg(feature = "local")]
-mod folder;
-#[cfg(feature = "local")]
-mod gguf_tokenizer;
+mod files;
 #[cfg(feature = "jinja")]
 mod jinja;
 #[cfg(feature = "local")]
@@ -76,17 +70,9 @@ pub mod remote;
 #[cfg(feature = "local")]
 mod reward;
 #[cfg(feature = "local")]
-mod rope;
-#[cfg(feature = "local")]
 mod sample;
 #[cfg(feature = "server")]
 pub mod server;
-#[cfg(feature = "local")]
-mod template;
-#[cfg(feature = "local")]
-mod value_head;
-#[cfg(feature = "local")]
-mod weights;
 
 /// The candle that devices here are of: `janus_infer::candle_core::Device`.
 #[cfg(feature = "local")]
@@ -95,20 +81,16 @@ pub use candle_core;
 #[cfg(feature = "local")]
 pub use self::{
     batch::{LogitsWanted, SequenceInput},
-    config::{Architecture, ModelConfig},
     engine::session::{Event, Session, SessionStats, Ticket},
     engine::{Engine, EngineOptions},
     error::{Error, Result},
+    files::{Architecture, ModelConfig, RopeScaling, Template, VALUE_HEAD, ValueHead, Weights},
     kv::cache::KvCache,
     memory::return_freed_memory,
     model::Model,
     projection::{PerProjection, Projection},
     reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale},
-    rope::RopeScaling,
     sample::{Candidate, Choice, Sampler},
-    template::Template,
-    value_head::{VALUE_HEAD, ValueHead},
-    weights::Weights,
 };
 pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 #[cfg(feature = "jinja")]

@@ -9,7 +9,7 @@ use crate::backend::cpu::CpuDecoder;
 use crate::backend::device::DeviceDecoder;
 use crate::backend::weights::Source;
 use crate::batch::SequenceInput;
-use crate::kernels::packed::Matrix;
+use crate::files::Matrix;
 use crate::kv::cache::{KvCache, Layout};
 use crate::{Error, ModelConfig, Result, Weights};
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::batch::{LogitsWanted, SequenceInput};
 use crate::model::Model;
-use crate::{Error, KvCache, ModelConfig, Result, Template, ValueHead, Weights, folder};
+use crate::{Error, KvCache, ModelConfig, Result, Template, ValueHead, Weights, files};
 
 /// Mean and standard deviation of a reward model's rewards on rows that it was not trained on: `mean` and `std` of
 /// its `config.json`.
@@ -121,7 +121,7 @@ impl RewardEngine {
         options: RewardOptions,
         model: impl FnOnce(ModelConfig, &[f32], &Weights) -> Result<Model>,
     ) -> Result<Self> {
-        let (tokenizer, template) = folder::tokenizer_and_template(path, options.template)?;
+        let (tokenizer, template) = files::tokenizer_and_template(path, options.template)?;
         let weights = Weights::open(path)?;
         let config = weights.config()?;
         let ValueHead { values: head, layout: written_as } = ValueHead::read(path, &weights, config.hidden_size)?;

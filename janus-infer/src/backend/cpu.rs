@@ -19,10 +19,10 @@ use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
 use crate::batch::SequenceInput;
+use crate::kernels::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, swiglu};
+use crate::files::Matrix;
 use crate::kernels::crew::Crew;
-use crate::kernels::elementwise::{rms_norm, rotary_angles, rotate, swiglu};
 use crate::kernels::linear::{Accumulate, Linear};
-use crate::kernels::packed::Matrix;
 use crate::{ModelConfig, Result};
 use attention::{Scratch, Shape, Task, attend};
 
@@ -61,7 +61,7 @@ impl CpuDecoder {
         let weights = Decoder::build(config, value_head, source, Ok, |matrices| Ok(Linear::pack(matrices)))?;
         let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
         let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
-        Ok(Self { config: Arc::clone(config), weights, frequencies: config.rotary_frequencies(), outputs, rows_per_thread })
+        Ok(Self { config: Arc::clone(config), weights, frequencies: rotary_frequencies(config), outputs, rows_per_thread })
     }
 
     /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted.

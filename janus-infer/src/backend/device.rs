@@ -22,9 +22,8 @@ use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
 use crate::batch::SequenceInput;
-use crate::encoding::Encoding;
-use crate::kernels::elementwise::rotary_angles;
-use crate::kernels::packed::Matrix;
+use crate::kernels::elementwise::{rotary_angles, rotary_frequencies};
+use crate::files::{Encoding, Matrix};
 use crate::{ModelConfig, Result};
 use plan::{Attend, Plan, Shape};
 pub(crate) use pool::Pool;
@@ -64,7 +63,7 @@ impl DeviceDecoder {
         let norm = |weight: Vec<f32>| Ok(Tensor::from_vec(weight, hidden, device)?);
         let weights = Decoder::build(config, head, source, norm, |matrices| upload(matrices, dtype, device))?;
         let pool = Arc::new(Pool::new(config, device, dtype));
-        Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies: config.rotary_frequencies(), pool })
+        Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies: rotary_frequencies(config), pool })
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {

@@ -1,6 +1,6 @@
 //! A decoder's weights by their places, in the form in which a backend multiplies them.
 
-use crate::kernels::packed::Matrix;
+use crate::files::Matrix;
 use crate::{ModelConfig, Projection, Result, Weights};
 
 /// The weights of a Llama or Mistral model: matrices as `M`, norms as `N`.

@@ -1,5 +1,6 @@
 //! RMSNorm, rotary positions, SwiGLU and softmax, row by row and in an order fixed by the row alone.
 
+use crate::ModelConfig;
 use crate::kernels::matmul::{LANES, vectorised};
 
 /// `exp(x)` to about one unit in the last place, in a form that compiles to vector code: no branch, no table.
@@ -60,10 +61,13 @@ vectorised! {
     }
 }
 
-/// Frequencies of the rotary embedding, `theta^(-2i / head_dim)`, in float32 as the reference has them
-/// (Su et al., arXiv 2104.09864).
-pub(crate) fn rotary_frequencies(theta: f64, head_dim: usize) -> Vec<f32> {
-    (0..head_dim / 2).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)).collect()
+/// Frequencies of the rotary embedding, `theta^(-2i / head_dim)` (Su et al., arXiv 2104.09864), scaled as the config says, in
+/// float32 as the reference has them: `[head_dim / 2]`.
+pub(crate) fn rotary_frequencies(config: &ModelConfig) -> Vec<f32> {
+    let (theta, head_dim) = (config.rope_theta as f32, config.head_dim);
+    let mut frequencies: Vec<f32> = (0..head_dim / 2).map(|i| 1.0 / theta.powf((2 * i) as f32 / head_dim as f32)).collect();
+    config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut frequencies));
+    frequencies
 }
 
 /// Cosines and then sines of `position * frequency` for one position.

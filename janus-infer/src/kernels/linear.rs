@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
+use crate::files::Matrix;
 use crate::kernels::crew::Crew;
 use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels, Rows, TILE_ROWS, Work, product, vectorised};
-use crate::kernels::packed::{Matrix, Packed, PackedPanels};
+use crate::kernels::packed::{Packed, PackedPanels};
 
 /// Multiply-adds below which a second thread costs more than it saves.
 const WORTH_SPLITTING: usize = 1 << 18;
@@ -178,8 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::encoding::Encoding;
-    use crate::kernels::packed::Bytes;
+    use crate::files::{Bytes, Encoding};
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
         use rand::Rng;

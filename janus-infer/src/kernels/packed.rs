@@ -8,15 +8,12 @@
 //! Codes become numbers without a conversion: a code's bits under the exponent of 2²³ are the number 2²³ + code. A code
 //! that lies `n` bits higher is 2ⁿ times as much, which a scale 2ⁿ times smaller takes back exactly.
 
-use std::ops::Deref;
-
 use half::f16;
-use memmap2::Mmap;
 use pulp::Simd;
 
-use crate::encoding::{Encoding, Stretch};
-use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels};
+use crate::files::{Encoding, Matrix, Stretch};
 use crate::kernels::prefetch::prefetch;
+use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels};
 
 /// Words between one that is used and one that is fetched for later, 5 KiB; of 2.5 to 20 KiB the fastest with one row and with
 /// eight.
@@ -66,49 +63,7 @@ impl Code {
     }
 }
 
-/// Where a matrix's bytes are.
-pub(crate) enum Bytes<'a> {
-    Borrowed(&'a [u8]),
-    Owned(Vec<u8>),
-    Mapped(Mmap),
-}
-
-impl Deref for Bytes<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-            Self::Mapped(bytes) => bytes,
-        }
-    }
-}
-
-/// A matrix as a file has it, `[rows, depth]`: a panel's columns are its rows.
-pub(crate) struct Matrix<'a> {
-    pub encoding: Encoding,
-    pub rows: usize,
-    pub depth: usize,
-    pub bytes: Bytes<'a>,
-    /// The row of `bytes` that is row `i`, if they are not in order.
-    pub order: Option<Vec<usize>>,
-}
-
 impl Matrix<'_> {
-    /// A matrix of numbers in memory.
-    pub(crate) fn in_f32(values: &[f32], rows: usize, depth: usize) -> Matrix<'static> {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Matrix { encoding: Encoding::F32, rows, depth, bytes: Bytes::Owned(bytes), order: None }
-    }
-
-    /// The bytes of a row.
-    pub(crate) fn row(&self, row: usize) -> &[u8] {
-        let row = self.order.as_ref().map_or(row, |order| order[row]);
-        let len = self.encoding.bytes(self.depth);
-        &self.bytes[row * len..][..len]
-    }
-
     /// How it is packed; matrices packed alike can share panels. `None` is `f32`, for a depth of no whole blocks too, and for
     /// halves that are no numbers.
     pub(crate) fn code(&self) -> Option<Code> {

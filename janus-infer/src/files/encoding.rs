@@ -6,7 +6,8 @@
 use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
-use crate::kernels::matmul::DECODED_ROWS;
+/// Weights that share what [`Stretch`] says of them.
+const WEIGHTS: usize = 32;
 
 /// A type of numbers in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +26,7 @@ pub(crate) enum Encoding {
 /// 32 weights: `codes[k] * scale[k / 16] + min`, but [`Encoding::Q6K`]'s are `(codes[k] - 32) * scale[k / 16]` and
 /// [`Encoding::Q8_0`]'s codes are signed.
 pub(crate) struct Stretch {
-    pub codes: [u8; DECODED_ROWS],
+    pub codes: [u8; WEIGHTS],
     pub scale: [f32; 2],
     pub min: f32,
 }
@@ -70,13 +71,13 @@ impl Encoding {
     /// Weights `32 * index..` of a row of a quantised type.
     pub(crate) fn stretch(self, row: &[u8], index: usize) -> Stretch {
         let (weights, bytes) = self.block();
-        let parts = weights / DECODED_ROWS;
+        let parts = weights / WEIGHTS;
         let block = &row[index / parts * bytes..][..bytes];
         let part = index % parts;
         let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
         let nibbles = |codes: &[u8]| std::array::from_fn(|k| codes[k % 16] >> (k / 16 * 4) & 15);
         // Two parts share 32 bytes, one the low and one the high half of each.
-        let nibbles_k = |at: usize| -> [u8; DECODED_ROWS] {
+        let nibbles_k = |at: usize| -> [u8; WEIGHTS] {
             let codes = &block[at + part / 2 * 32..][..32];
             std::array::from_fn(|k| codes[k] >> (part % 2 * 4) & 15)
         };
@@ -102,7 +103,7 @@ impl Encoding {
                 let scale = |i: usize| half(208) * f32::from(block[192 + 2 * part + i].cast_signed());
                 Stretch { codes, scale: [scale(0), scale(1)], min: 0.0 }
             }
-            Self::F32 | Self::F16 | Self::Bf16 => Stretch { codes: [0; DECODED_ROWS], scale: [0.0; 2], min: 0.0 },
+            Self::F32 | Self::F16 | Self::Bf16 => Stretch { codes: [0; WEIGHTS], scale: [0.0; 2], min: 0.0 },
         }
     }
 
@@ -113,7 +114,7 @@ impl Encoding {
             Self::F16 => out.iter_mut().zip(row.as_chunks().0).for_each(|(out, &bytes)| *out = f16::from_le_bytes(bytes).to_f32()),
             Self::Bf16 => out.iter_mut().zip(row.as_chunks().0).for_each(|(out, &bytes)| *out = bf16::from_le_bytes(bytes).to_f32()),
             quantised => {
-                for (index, out) in out.chunks_exact_mut(DECODED_ROWS).enumerate() {
+                for (index, out) in out.chunks_exact_mut(WEIGHTS).enumerate() {
                     let Stretch { codes, scale, min } = quantised.stretch(row, index);
                     for (k, (out, code)) in out.iter_mut().zip(codes).enumerate() {
                         let scale = scale[k / 16];

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rope::RopeParameters;
+use super::rope_scaling::RopeParameters;
 use crate::{Error, Projection, Result, RopeScaling};
 
 /// The two families; they differ in the sliding window only.

@@ -8,8 +8,8 @@ use janus_data::Tokenizer;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::weights::{GgufFile, is_gguf};
-use crate::{Error, Result, Template, gguf_tokenizer};
+use super::gguf::{self, GgufFile, is_gguf};
+use crate::{Error, Result, Template};
 
 const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 
@@ -46,7 +46,7 @@ struct Found {
 pub(crate) fn tokenizer_and_template(path: &Path, chosen: Option<ChatTemplate>) -> Result<(Tokenizer, Template)> {
     if is_gguf(path) {
         let file = GgufFile::open(path)?;
-        let tokenizer = gguf_tokenizer::tokenizer(&file)?;
+        let tokenizer = gguf::tokenizer(&file)?;
         let template = chosen.map_or_else(|| recognise(path, of_gguf(&file)?, &tokenizer), |template| Ok(template.into()))?;
         return Ok((tokenizer, template));
     }

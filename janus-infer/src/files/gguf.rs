@@ -1,15 +1,25 @@
 //! GGUF files of the `llama` architecture, as llama.cpp's converter writes them for Llama and Mistral.
 
+mod header;
+mod rope;
+mod tokenizer;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
-use super::{Extent, check_overlaps, check_shape, gguf_header, gguf_rope, mapped};
-use crate::encoding::Encoding;
-use crate::kernels::packed::{Bytes, Matrix};
+use super::weights::{Extent, check_overlaps, check_shape};
+use super::{Bytes, Encoding, Matrix, mapped};
 use crate::{Architecture, Error, ModelConfig, Result};
+
+pub(super) use tokenizer::tokenizer;
+
+/// Whether a path is a GGUF file's, by its ending.
+pub(super) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
 
 /// An opened GGUF file.
 pub(crate) struct GgufFile {
@@ -23,7 +33,7 @@ pub(crate) struct GgufFile {
 impl GgufFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let bytes = mapped::map(path)?;
-        let content = gguf_header::read(path, &bytes)?;
+        let content = header::read(path, &bytes)?;
         let mut file = Self { path: path.into(), content, file_len: bytes.len() as u64, heads: 0, kv_heads: 0 };
         let architecture = file.text("general.architecture")?;
         if architecture != "llama" {
@@ -69,7 +79,7 @@ impl GgufFile {
             head_dim,
             rms_norm_eps: number("llama.attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
             rope_theta: number("llama.rope.freq_base").unwrap_or(10_000.0),
-            rope_scaling: gguf_rope::scaling(self, head_dim)?,
+            rope_scaling: rope::scaling(self, head_dim)?,
             max_position_embeddings: self.size("llama.context_length")?,
             sliding_window: None,
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
@@ -229,7 +239,7 @@ const OUTER_NAMES: [(&str, &str); 3] =
     [("token_embd.weight", "model.embed_tokens.weight"), ("output_norm.weight", "model.norm.weight"), ("output.weight", "lm_head.weight")];
 
 fn gguf_name(name: &str) -> Option<String> {
-    if name == gguf_rope::FACTORS {
+    if name == rope::FACTORS {
         return Some(name.into());
     }
     if let Some((own, _)) = OUTER_NAMES.iter().find(|(_, theirs)| *theirs == name) {

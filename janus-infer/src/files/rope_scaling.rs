@@ -3,9 +3,6 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::ModelConfig;
-use crate::kernels::elementwise::rotary_frequencies;
-
 /// How the rotary frequencies differ from `theta^(-2i / head_dim)`.
 ///
 /// `rope_scaling`, or since transformers 5 `rope_parameters`, of a `config.json`; in GGUF, `llama.rope.scaling.*`
@@ -90,15 +87,6 @@ impl RopeParameters {
             },
             other => return Err(format!("rope_type is \"{other}\": expected default, linear, llama3 or longrope")),
         })
-    }
-}
-
-impl ModelConfig {
-    /// Frequencies of the rotary embedding, scaled: `[head_dim / 2]`.
-    pub(crate) fn rotary_frequencies(&self) -> Vec<f32> {
-        let mut frequencies = rotary_frequencies(self.rope_theta, self.head_dim);
-        self.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut frequencies));
-        frequencies
     }
 }
 

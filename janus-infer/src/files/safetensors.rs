@@ -11,9 +11,8 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
-use super::{check_overlaps, check_shape, mapped};
-use crate::encoding::Encoding;
-use crate::kernels::packed::{Bytes, Matrix};
+use super::weights::{check_overlaps, check_shape};
+use super::{Bytes, Encoding, Matrix, mapped};
 use crate::{Error, Result};
 
 /// The header's limit in the format's own reader.

@@ -1,19 +1,12 @@
 //! Weights by name, from safetensors or GGUF.
 
-mod gguf;
-mod gguf_header;
-mod gguf_rope;
-mod mapped;
-mod safetensors;
-
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-pub(crate) use gguf::GgufFile;
-use safetensors::Shards;
-
-use crate::kernels::packed::Matrix;
+use super::Matrix;
+use super::gguf::{GgufFile, is_gguf};
+use super::safetensors::Shards;
 use crate::{Error, ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.
@@ -95,11 +88,7 @@ impl Weights {
     }
 }
 
-pub(crate) fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
-}
-
-fn check_shape(path: &Path, name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
+pub(super) fn check_shape(path: &Path, name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
     if expected == got {
         return Ok(());
     }
@@ -107,10 +96,10 @@ fn check_shape(path: &Path, name: &str, expected: &[usize], got: &[usize]) -> Re
 }
 
 /// A tensor's bytes in its file: first, the one after the last, and its name.
-type Extent = (u64, u64, String);
+pub(super) type Extent = (u64, u64, String);
 
 /// Refuses tensors that share bytes: one of them lies.
-fn check_overlaps(path: &Path, mut extents: Vec<Extent>) -> Result<()> {
+pub(super) fn check_overlaps(path: &Path, mut extents: Vec<Extent>) -> Result<()> {
     extents.sort();
     extents.retain(|(start, end, _)| start < end);
     match extents.windows(2).find(|pair| pair[1].0 < pair[0].1) {

@@ -86,7 +86,7 @@ pub use self::{
     error::{Error, Result},
     files::{Architecture, ModelConfig, RopeScaling, Template, VALUE_HEAD, ValueHead, Weights},
     kv::cache::KvCache,
-    memory::return_freed_memory,
+    memory::FreedMemory,
     model::Model,
     projection::{PerProjection, Projection},
     reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale},

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
-use janus_train::{keep_freed_memory, ops};
+use janus_train::{FreedMemory, ops};
 use rand::Rng;
 
 const TOKENS: usize = 4096;
@@ -20,7 +20,7 @@ fn random(shape: &[usize], seed: u64) -> Var {
 }
 
 fn all(c: &mut Criterion) {
-    keep_freed_memory();
+    FreedMemory::Keep.apply_to_process();
     let cu_seqlens: Vec<u32> = (0..=TOKENS as u32).step_by(128).collect();
     let table = ops::RopeTable::new(32, 10_000.0, None, &cu_seqlens);
     let shape = ops::AttentionShape { heads: 5, kv_heads: 5, head_dim: 32, sliding_window: None };

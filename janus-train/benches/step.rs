@@ -5,7 +5,7 @@
 use candle_core::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use janus_infer::ModelConfig;
-use janus_train::{Decoder, Sft, TokenRow, TrainConfig, Trainer, keep_freed_memory, ops};
+use janus_train::{Decoder, FreedMemory, Sft, TokenRow, TrainConfig, Trainer, ops};
 use rand::Rng;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn rows(vocab: u32) -> Vec<TokenRow> {
 }
 
 fn step(c: &mut Criterion) {
-    keep_freed_memory();
+    FreedMemory::Keep.apply_to_process();
     let config = model();
     let decoder = Decoder::init(&config, 1, &Device::Cpu).expect("fresh weights");
     let settings = TrainConfig { clip_norm: Some(1.0), ..TrainConfig::new(1_000_000, TOKENS, 1e-3, 1) };

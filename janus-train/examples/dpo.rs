@@ -9,10 +9,10 @@ use janus_data::Tokenizer;
 use janus_data::mini::Mini;
 use janus_infer::{Engine, EngineOptions};
 use janus_train::candle_core::Device;
-use janus_train::{Decoder, Dpo, DpoConfig, ModelConfig, Reference, ReferenceLogprobs, Sft, TrainConfig, Trainer, keep_freed_memory};
+use janus_train::{Decoder, Dpo, DpoConfig, FreedMemory, ModelConfig, Reference, ReferenceLogprobs, Sft, TrainConfig, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    keep_freed_memory();
+    FreedMemory::Keep.apply_to_process();
     let template = ChatTemplate::MistralInstruct;
     let out = std::env::temp_dir().join("janus-dpo-example");
     if out.exists() {

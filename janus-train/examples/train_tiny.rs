@@ -1,11 +1,11 @@
 //! Trains a tiny model on a few sentences, byte by byte, and prints the loss: `cargo run --example train_tiny`.
 
 use janus_train::candle_core::Device;
-use janus_train::{Decoder, ModelConfig, Sft, TokenRow, TrainConfig, Trainer, keep_freed_memory};
+use janus_train::{Decoder, FreedMemory, ModelConfig, Sft, TokenRow, TrainConfig, Trainer};
 
 #[expect(clippy::print_stdout, reason = "an example talks to its reader")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    keep_freed_memory();
+    FreedMemory::Keep.apply_to_process();
     let sentences = ["A kite flies on a string.", "A boat floats on the lake.", "A bell rings in the tower.", "A lamp shines on the desk."];
     // Bytes are the tokens; 0 begins a document. Everything after it is to be learned.
     let rows = sentences

@@ -64,7 +64,7 @@ impl EngineArgs {
     /// # Errors
     /// Bad input for what is no model.
     pub fn load(&self, path: &Path, device: &Device) -> Result<Engine, CommandError> {
-        janus_infer::return_freed_memory();
+        janus_infer::FreedMemory::Return.apply_to_process();
         Engine::load(path, device, self.options()?).bad_input()
     }
 }

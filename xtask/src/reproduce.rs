@@ -82,7 +82,7 @@ enum Systems {
 /// # Errors
 /// Bad input for a profile that cannot be used or a folder that is in use; a failure if a stage fails.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    janus_train::keep_freed_memory();
+    janus_train::FreedMemory::Keep.apply_to_process();
     let profile = Profile::load(&args.profile)?;
     let name = Profile::short_name(&args.profile);
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{name}-{}", args.seed)));

@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     let stem = args.recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
-    janus_train::keep_freed_memory();
+    janus_train::FreedMemory::Keep.apply_to_process();
     let record = Record::begin(&out, &recipe)?;
     let config = recipe.model_config()?;
     let tokenizer = recipe.tokenizer(&config)?;

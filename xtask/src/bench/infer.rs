@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    janus_infer::return_freed_memory();
+    janus_infer::FreedMemory::Return.apply_to_process();
     let threads = args.threads.map_or(0, |threads| threads as usize);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().failure()?;
     let device = args.device.open()?;

@@ -43,7 +43,7 @@ struct Run {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    janus_train::keep_freed_memory();
+    janus_train::FreedMemory::Keep.apply_to_process();
     let profile = Profile::load("mini")?;
     let (tokenizer, train, held_out) = data(&profile, args.seed)?;
     let special = |token| tokenizer.token_id(token);

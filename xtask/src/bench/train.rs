@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if args.seq < 2 || args.batch == 0 || args.steps == 0 {
         return Err(CommandError::bad_input("--seq must be at least 2, --batch and --steps at least 1"));
     }
-    janus_train::keep_freed_memory();
+    janus_train::FreedMemory::Keep.apply_to_process();
     let config = args.config.config();
     let decoder = Decoder::init(&config, 0, &Device::Cpu).failure()?;
     let flop = forward_flop(&config, args.seq);

@@ -389,6 +389,7 @@ mod tests {
     use rand::RngCore as _;
 
     use super::*;
+    use crate::files::Bytes;
     use crate::kernels::matmul::vectorised;
 
     vectorised! {

@@ -1,14 +1,13 @@
-//! Models behind an OpenAI-compatible service, over HTTP, as a [`ChatModel`].
+//! A client of OpenAI-compatible APIs, as a [`ChatModel`].
 //!
-//! * [`RemoteModel`]: asks the service, several requests at a time, within limits and a budget.
-//! * [`batch`]: the files of the Batch API, written and read back.
-//! * [`ApiKey`], [`Prices`]: a key that is never shown; what tokens cost.
+//! * [`RemoteModel`]: sends requests, several at a time, within rate limits and a budget.
+//! * [`batch`]: writes the input files of the Batch API and reads its output files.
+//! * [`ApiKey`], [`Prices`]: a key that is never printed; what tokens cost.
 //!
-//! Each request is tried again when that can help (a busy or broken service, a cut connection, a late or
-//! broken answer), after the time that the service asks for or an exponential back-off with jitter. A whole answer that says
-//! no is not asked for again.
-//! Whoever asks much puts a [`janus_data::Journaled`] around the model: what was answered is then never asked
-//! again, in this run or the next.
+//! Requests are retried where that can help: after 408, 409, 425, 429 and 5xx, a lost connection, a timeout, or a response that is
+//! not valid JSON, with the delay that the server asks for or exponential backoff with jitter. Other complete error responses
+//! (4xx) are not retried. Put a [`janus_data::Journaled`] around the model to store every response: it is then never paid for again,
+//! in this run or the next (`examples/remote.rs`).
 //!
 //! ```no_run
 //! use janus_core::{ChatModel, ChatRequest, Message};
@@ -39,19 +38,19 @@ pub use janus_data::http::{ApiKey, Backoff};
 use budget::Budget;
 use wire::Answer;
 
-/// What a service is asked for.
+/// The endpoint that requests go to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Endpoint {
-    /// An answer to a conversation.
+    /// `/chat/completions`: a response to a conversation.
     #[default]
     Chat,
-    /// What follows a plain text, with no template around it: the request's one message is the text. Log-probabilities are
-    /// not asked for. A journal of its answers is told so ([`CallJournal::of_endpoint`](janus_data::CallJournal::of_endpoint)).
+    /// `/completions`: the continuation of a plain text, without a chat template. The request has one message, the text, and asks
+    /// for no log-probabilities. Tag the journal with the endpoint: [`CallJournal::of_endpoint`](janus_data::CallJournal::of_endpoint).
     Completions,
 }
 
 impl Endpoint {
-    /// Its path below the address.
+    /// Its path below the base URL.
     fn path(self) -> &'static str {
         match self {
             Self::Chat => "/chat/completions",
@@ -60,63 +59,62 @@ impl Endpoint {
     }
 }
 
-/// Whether a service knows `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's protocol. One that knows them
-/// may have defaults of its own for them (`cargo xtask serve` has the paper's penalty, vLLM what the model's files say), so it is
-/// sent them in every request; one that does not may refuse them, so it is sent those only that change something.
+/// Whether a server supports `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's protocol. A server that does may
+/// have defaults of its own for them (vLLM takes those of the model's `generation_config.json`), so every request states
+/// them; one that does not may refuse unknown fields, so a request states only those that change something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Extensions {
-    /// The service is asked who it is (`GET /models`), once, before the first request: one that says of its models that they
-    /// are owned by `janus`, `vllm`, `sglang` or `llamacpp` knows them. (llama.cpp passes over the penalty, and has none by
-    /// itself.) One that has no answer to that question does not know them.
+    /// `GET /models`, once, before the first request: a server whose models are `owned_by` `janus`, `vllm`, `sglang` or `llamacpp`
+    /// supports them. (llama.cpp ignores the penalty, and has none by default.) One without an answer does not.
     #[default]
     Ask,
-    /// It knows them.
+    /// It supports them.
     Known,
-    /// It does not know them.
+    /// It does not.
     Unknown,
 }
 
-/// How a service is asked.
+/// How a [`RemoteModel`] sends requests.
 #[derive(Debug, Clone)]
 pub struct RemoteOptions {
-    /// Where the service is, up to and with its version: `https://api.openai.com/v1`.
+    /// The base URL, up to and with the version: `https://api.openai.com/v1`.
     pub base_url: String,
-    /// What it is asked for.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// The key, sent as a bearer token; a local service needs none.
+    /// The API key, sent as a bearer token; a local server needs none.
     pub key: Option<ApiKey>,
-    /// Requests under way at once.
+    /// Requests in flight at once.
     pub concurrency: usize,
-    /// Requests started in a minute at the most; they are spread evenly.
+    /// Rate limit in requests per minute; they are spread evenly.
     pub requests_per_minute: Option<u32>,
-    /// Tokens in a minute at the most, by an estimate from the texts' lengths and the limit of new tokens.
+    /// Rate limit in tokens per minute, estimated from the length of the texts and `max_tokens`.
     pub tokens_per_minute: Option<u32>,
     /// Attempts for each request, the first one included.
     pub attempts: usize,
     /// Time for one attempt, from connecting to the last byte.
     pub timeout: Duration,
-    /// Pauses between attempts.
+    /// Delays between attempts.
     pub backoff: Backoff,
-    /// What tokens cost; needed for a budget.
+    /// Prices of tokens; needed for a budget.
     pub prices: Option<Prices>,
-    /// Spend at the most, in the currency of `prices`. No request is sent whose worst case goes beyond it.
+    /// The most to spend, in the currency of `prices`. No request is sent whose worst case would exceed it.
     pub budget: Option<f64>,
-    /// Whether the seed is sent; a service that does not know the field may refuse it.
+    /// Whether the seed is sent; a server that does not support the field may refuse it.
     pub send_seed: bool,
-    /// Whether the limit of new tokens is sent as `max_completion_tokens`, which reasoning models want, in
+    /// Whether the limit of new tokens is sent as `max_completion_tokens`, which reasoning models need, in
     /// place of `max_tokens`.
     pub max_completion_tokens: bool,
-    /// Whether the service knows more parameters than OpenAI's.
+    /// Whether the server supports more sampling parameters than OpenAI's.
     pub extensions: Extensions,
 }
 
 impl RemoteOptions {
-    /// The environment variable with the service's address.
+    /// The environment variable with the base URL.
     pub const BASE_URL_VARIABLE: &'static str = "OPENAI_BASE_URL";
-    /// The environment variable with the key.
+    /// The environment variable with the API key.
     pub const KEY_VARIABLE: &'static str = "OPENAI_API_KEY";
 
-    /// Careful defaults for a service at this address: 8 requests at a time, 6 attempts, 2 minutes each.
+    /// Careful defaults for a base URL: 8 requests at a time, 6 attempts, 2 minutes each.
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
@@ -136,7 +134,7 @@ impl RemoteOptions {
         }
     }
 
-    /// Address and key from the environment. Without an address, OpenAI's own.
+    /// Base URL and key from the environment; the base URL defaults to OpenAI's.
     ///
     /// # Errors
     /// [`HttpError::Setting`] for a variable that is not UTF-8, or a key that cannot stand in a header.
@@ -175,19 +173,19 @@ impl RemoteOptions {
     }
 }
 
-/// A model of a service.
+/// A model behind an API.
 #[derive(Debug)]
 pub struct RemoteModel {
     name: String,
     options: RemoteOptions,
     client: Client,
     budget: Budget,
-    /// Whether the service knows the extensions, once that is known.
+    /// Whether the server supports the extensions, once that is known.
     extended: OnceLock<bool>,
 }
 
 impl RemoteModel {
-    /// The service's model of this name. Nothing is sent yet.
+    /// The API's model of this name. Nothing is sent yet.
     ///
     /// # Errors
     /// [`HttpError::Setting`] names the option that cannot be used.
@@ -209,22 +207,22 @@ impl RemoteModel {
         Ok(Self { name: name.into(), options, client, budget, extended })
     }
 
-    /// The address that its requests go to.
+    /// The URL that its requests go to.
     pub fn address(&self) -> String {
         self.url(self.options.endpoint.path())
     }
 
-    /// What was used so far.
+    /// Requests, tokens and cost so far.
     pub fn usage(&self) -> Usage {
         self.budget.usage()
     }
 
-    /// Whether the service knows `top_k`, `min_p` and `repetition_penalty`, and was sent them; none if it was not asked yet.
+    /// Whether requests state `top_k`, `min_p` and `repetition_penalty` always; `None` until the first request finds out.
     pub fn knows_extensions(&self) -> Option<bool> {
         self.extended.get().copied()
     }
 
-    /// Finds out what the service knows, if that is to be asked. It costs nothing, and is not counted as usage.
+    /// Finds out whether the server supports the extensions. It costs nothing, and is not counted as usage.
     fn extended(&self) -> Result<bool, RemoteError> {
         if let Some(known) = self.extended.get() {
             return Ok(*known);
@@ -239,9 +237,9 @@ impl RemoteModel {
             }
         });
         let known = match models {
-            // A key may be good for the model and not for this question, so no refusal is final here.
+            // A key may be valid for the model and not for this endpoint, so no refusal is final here.
             Ok(reply) => reply.is_success() && wire::is_extended(&reply.text, &self.name),
-            // It has no answer to this now, and may have one to what follows.
+            // It may still answer the requests that follow.
             Err(RemoteError::Http(HttpError::GaveUp { source, .. })) if matches!(*source, HttpError::Status { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
@@ -261,7 +259,7 @@ impl RemoteModel {
         request.sampling.validate().map_err(|error| invalid(error.to_string()))?;
         let body = wire::body(&self.name, request, &self.options, extended).map_err(&invalid)?.to_string();
         self.ask_body(request, &body).map_err(|error| match error {
-            // What the service says against the request itself is no failure of the model.
+            // An error in the request itself is not a failure of the model.
             RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
                 invalid(format!("the service answers {status}: {message}"))
             }
@@ -270,7 +268,7 @@ impl RemoteModel {
         })
     }
 
-    /// Tries until there is an answer, or an error that another attempt cannot help.
+    /// Tries until there is a response, or an error that another attempt cannot help.
     fn ask_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
         let (url, bearer, key) = (self.address(), self.bearer(), self.options.key.as_ref());
         let most = wire::most_tokens(request);
@@ -287,7 +285,7 @@ impl RemoteModel {
                         Ok(generations)
                     }
                     Err(failed) => {
-                        // It was answered, so it was paid, whatever came of it.
+                        // It was answered, so it was paid for, whether it can be read or not.
                         reserved.settle(wire::usage(&reply.text).as_ref());
                         Err(failed)
                     }
@@ -297,7 +295,7 @@ impl RemoteModel {
                     Err(wire::refusal(&reply, key))
                 }
                 Err(error) => {
-                    // Whether it arrived and was paid is not known: it counts as paid in full.
+                    // Whether it was processed is not known: it counts as paid in full.
                     if error.may_be_paid() {
                         reserved.settle(None)
                     } else {
@@ -326,7 +324,7 @@ impl ChatModel for RemoteModel {
         }
         match self.extended() {
             Ok(extended) => each(requests.len(), self.options.concurrency, |index| self.ask(&requests[index], extended), on_answer),
-            // A service that cannot be asked who it is cannot be asked anything else.
+            // A server that cannot be reached for this cannot be reached for anything else.
             Err(error) => {
                 let error = Arc::new(error);
                 for (index, request) in requests.iter().enumerate() {

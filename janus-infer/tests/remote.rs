@@ -1,6 +1,8 @@
 //! The client against a service that misbehaves.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../examples/remote.rs"]
+mod example;
 mod stub;
 
 use std::collections::HashSet;
@@ -97,6 +99,20 @@ fn killed_and_started_again_it_asks_only_what_is_missing() {
     }
     let asked: HashSet<String> = answered.lock().unwrap().iter().cloned().collect();
     assert_eq!((asked.len(), answered.lock().unwrap().len()), (300 - kept, 300 - kept), "each missing one was answered once");
+}
+
+#[test]
+fn the_example_pays_for_no_answer_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("calls.jsonl");
+    let stub = Stub::start(|received| Reply::text(&format!("answer to {}", received.asked())));
+    let ask = |questions: &[&str]| {
+        let questions: Vec<String> = questions.iter().map(|question| question.to_string()).collect();
+        example::ask("judge", options(&stub), &journal, &questions).unwrap()
+    };
+    assert_eq!(ask(&["a", "b"]), ["answer to a", "answer to b"]);
+    assert_eq!(ask(&["b", "c", "a"]), ["answer to b", "answer to c", "answer to a"]);
+    assert_eq!(stub.received(), 3);
 }
 
 #[test]

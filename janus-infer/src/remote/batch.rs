@@ -15,8 +15,8 @@ use janus_data::http::{Failed, HttpError, Reply};
 
 use super::{Extensions, RemoteError, RemoteOptions, wire};
 
-/// Writes requests as a batch input file, whole or not at all: one line each, known by the request's id. Nobody is asked what
-/// the service understands: [`Extensions::Ask`] counts as [`Extensions::Unknown`] here.
+/// Writes requests as a batch input file, whole or not at all: one line each, its `custom_id` the request's id. Nothing is sent, so
+/// [`Extensions::Ask`] counts as [`Extensions::Unknown`] here.
 ///
 /// # Errors
 /// [`RemoteError::Batch`] if two requests share an id, one cannot be asked of the endpoint, or the file cannot be written.
@@ -46,12 +46,12 @@ struct Response {
     body: Value,
 }
 
-/// Reads a batch output file (or its error file): an answer for each request, in the order of the requests. A
+/// Reads a batch output file (or its error file): a response for each request, in the order of the requests. A
 /// request that the file does not have, or that failed, is an error of its own.
 ///
 /// # Errors
-/// [`RemoteError::Batch`] for a file that cannot be read, a line that is none of a batch, an id that no request has
-/// or that stands twice.
+/// [`RemoteError::Batch`] for a file that cannot be read, a line that is not a batch response, an id that no request has
+/// or that is there twice.
 pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
     let path = path.as_ref();
     let at = |row: usize, problem: String| RemoteError::Batch { problem: format!("{}, row {row}: {problem}", path.display()) };
@@ -64,7 +64,7 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
             return Err(at(row + 1, format!("no request has the id \"{custom_id}\": is this the answer to another batch?")));
         };
         if answers[place].is_some() {
-            return Err(at(row + 1, format!("the id \"{custom_id}\" stands twice")));
+            return Err(at(row + 1, format!("the id \"{custom_id}\" is there twice")));
         }
         let request = &requests[place];
         let answer = match response {
@@ -134,7 +134,7 @@ mod tests {
         fs::write(&output, good("z")).unwrap();
         assert!(read(&output, &requests).unwrap_err().to_string().contains("row 1: no request has the id \"z\""));
         fs::write(&output, format!("{}\n{}", good("a"), good("a"))).unwrap();
-        assert!(read(&output, &requests).unwrap_err().to_string().contains("row 2: the id \"a\" stands twice"));
+        assert!(read(&output, &requests).unwrap_err().to_string().contains("row 2: the id \"a\" is there twice"));
         assert!(write(&input, "m", &[request("a"), request("a")], &RemoteOptions::new("http://localhost/v1")).is_err());
     }
 }

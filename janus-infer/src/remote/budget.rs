@@ -1,20 +1,20 @@
-//! What was used, what it cost, and a budget that holds.
+//! Usage, cost, and a budget that holds.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::RemoteError;
 
-/// What tokens cost, in any currency, for a million of them.
+/// Prices of a million tokens, in any currency.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prices {
-    /// A million tokens of prompts.
+    /// A million prompt tokens.
     pub prompt: f64,
     /// A million generated tokens.
     pub completion: f64,
 }
 
 impl Prices {
-    /// What so many tokens cost.
+    /// The cost of so many tokens.
     ///
     /// ```
     /// let prices = janus_infer::remote::Prices { prompt: 10.0, completion: 30.0 };
@@ -25,17 +25,17 @@ impl Prices {
     }
 }
 
-/// What was used.
+/// Requests, tokens and cost so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// Requests to the model that were sent, attempts that failed included.
     pub requests: u64,
-    /// Tokens of prompts.
+    /// Prompt tokens.
     pub prompt_tokens: u64,
     /// Generated tokens.
     pub completion_tokens: u64,
-    /// What that cost at the given prices, 0 without prices. Where the service did not say what it used, the
-    /// most that it can have been is counted.
+    /// Their cost at the given prices, 0 without prices. Where a response states no usage, the most that it can have been is
+    /// counted.
     pub cost: f64,
 }
 
@@ -57,9 +57,9 @@ pub(super) struct Budget {
 #[derive(Debug, Default)]
 struct State {
     usage: Usage,
-    /// The most that requests under way can cost.
+    /// The most that requests in flight can cost.
     reserved: f64,
-    under_way: usize,
+    in_flight: usize,
 }
 
 impl Budget {
@@ -75,25 +75,25 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets aside the most that a request can cost. Waits for requests under way while they may leave enough.
+    /// Reserves the most that a request can cost. Waits for requests in flight while they may leave enough.
     pub(super) fn reserve(&self, most: &Tokens) -> Result<Reserved<'_>, RemoteError> {
         let cost = self.prices.map_or(0.0, |prices| prices.cost(most.prompt, most.completion));
         let mut state = self.lock();
         if let Some(budget) = self.limit {
             while state.usage.cost + state.reserved + cost > budget {
-                if state.under_way == 0 || state.usage.cost + cost > budget {
+                if state.in_flight == 0 || state.usage.cost + cost > budget {
                     return Err(RemoteError::Budget { spent: state.usage.cost, budget, cost });
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
         state.reserved += cost;
-        state.under_way += 1;
+        state.in_flight += 1;
         Ok(Reserved { budget: self, most: *most, cost, open: true })
     }
 }
 
-/// What is set aside for a request under way; it is counted as used if nobody says otherwise.
+/// What is reserved for a request in flight; dropped, it counts as used.
 #[derive(Debug)]
 pub(super) struct Reserved<'a> {
     budget: &'a Budget,
@@ -103,7 +103,7 @@ pub(super) struct Reserved<'a> {
 }
 
 impl Reserved<'_> {
-    /// The request was answered; `used` is none if the service did not say what it used.
+    /// The request was answered; `used` is `None` if the response states no usage.
     pub(super) fn settle(mut self, used: Option<&Tokens>) {
         self.close(1, Some(*used.unwrap_or(&self.most)));
     }
@@ -123,9 +123,9 @@ impl Reserved<'_> {
             return;
         }
         let mut state = self.budget.lock();
-        state.under_way -= 1;
-        // Sums of floats leave dust; with nothing under way, nothing is reserved.
-        state.reserved = if state.under_way == 0 { 0.0 } else { state.reserved - self.cost };
+        state.in_flight -= 1;
+        // Sums of floats are not exact; with nothing in flight, nothing is reserved.
+        state.reserved = if state.in_flight == 0 { 0.0 } else { state.reserved - self.cost };
         state.usage.requests += requests;
         if let Some(Tokens { prompt, completion }) = used {
             state.usage.prompt_tokens += prompt;

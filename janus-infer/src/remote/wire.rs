@@ -1,4 +1,4 @@
-//! Requests and answers as JSON.
+//! Requests and responses as JSON.
 
 use janus_core::{ChatRequest, FinishReason, Generation, Message, SamplingParams, TokenLogprob, TopLogprob};
 use serde::Deserialize;
@@ -9,9 +9,9 @@ use janus_data::http::{ApiKey, Failed, HttpError, Reply};
 use super::budget::Tokens;
 use super::{Endpoint, RemoteError, RemoteOptions};
 
-/// The body of a request, or why the endpoint cannot be asked it. Parameters that change nothing are left out, since services
-/// refuse fields that they do not know; but a service that knows top-k, min-p and the repetition penalty (`extended`) is sent
-/// them always, since its own defaults may change something.
+/// The body of a request, or why the endpoint does not take it. Parameters that change nothing are left out, since some APIs refuse
+/// fields that they do not know; to a server that supports top-k, min-p and the repetition penalty (`extended`) they are
+/// always sent, since its own defaults may change something.
 pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, String> {
     let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
         &request.sampling;
@@ -35,7 +35,7 @@ pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, 
     set("stop", json!(stop), stop.is_empty());
     set("logprobs", json!(true), !logprobs);
     set("top_logprobs", json!(top_logprobs), *top_logprobs == 0);
-    // To keep all is -1 to every service that knows the field; some refuse 0.
+    // To keep all is -1 to every server that supports the field; some refuse 0.
     set("top_k", if *top_k == 0 { json!(-1) } else { json!(top_k) }, !extended && *top_k == 0);
     set("min_p", json!(min_p), !extended && *min_p == 0.0);
     set("repetition_penalty", json!(repetition_penalty), !extended && *repetition_penalty == 1.0);
@@ -48,16 +48,16 @@ pub(super) fn most_tokens(request: &ChatRequest) -> Tokens {
     Tokens { prompt: prompt as u64 + 16, completion: (request.sampling.max_tokens * request.sampling.n) as u64 }
 }
 
-/// The tokens that a request likely uses, as services count them for their limits.
+/// The tokens that a request likely uses, as rate limits count them.
 pub(super) fn likely_tokens(request: &ChatRequest) -> u64 {
     let Tokens { prompt, completion } = most_tokens(request);
     prompt / 4 + completion
 }
 
-/// An answer.
+/// A response.
 pub(super) struct Answer {
     pub generations: Vec<Generation>,
-    /// None if the service does not say what it used.
+    /// `None` if the response states no usage.
     pub usage: Option<Tokens>,
 }
 
@@ -78,9 +78,9 @@ struct WireUsage {
 struct WireChoice {
     #[serde(default)]
     index: usize,
-    /// A chat's answer.
+    /// Of a chat.
     message: Option<WireMessage>,
-    /// What follows a text.
+    /// Of a plain text.
     text: Option<String>,
     finish_reason: Option<String>,
     logprobs: Option<WireLogprobs>,
@@ -104,7 +104,7 @@ struct WireToken {
     top_logprobs: Vec<TopLogprob>,
 }
 
-/// What the service says that it used, if that can be read at all.
+/// The usage of a response that is otherwise unreadable.
 pub(super) fn usage(text: &str) -> Option<Tokens> {
     #[derive(Deserialize)]
     struct Used {
@@ -114,9 +114,9 @@ pub(super) fn usage(text: &str) -> Option<Tokens> {
     Some(Tokens { prompt: usage.prompt_tokens, completion: usage.completion_tokens })
 }
 
-/// Whether a service knows top-k, min-p and the repetition penalty, by what it says of its models.
+/// Whether a server supports top-k, min-p and the repetition penalty, by its list of models.
 pub(super) fn is_extended(models: &str, model: &str) -> bool {
-    /// What servers that know the fields call themselves. llama.cpp has a penalty of another name, and passes over this one.
+    /// The owners that servers with these fields name. llama.cpp has a penalty of another name, and ignores this one.
     const EXTENDED: [&str; 4] = ["janus", "vllm", "sglang", "llamacpp"];
     let list: Value = serde_json::from_str(models).unwrap_or_default();
     let all = list["data"].as_array().map_or(&[][..], Vec::as_slice);
@@ -124,8 +124,8 @@ pub(super) fn is_extended(models: &str, model: &str) -> bool {
     entry.and_then(|entry| entry["owned_by"].as_str()).is_some_and(|owner| EXTENDED.contains(&owner))
 }
 
-/// Reads the answer to a request: what cannot be read may be asked again, what can be read and is no answer may not. What an
-/// error repeats of it is without the key.
+/// Reads the response to a request: what is not valid JSON may be retried, a valid response without the completions may not. What an
+/// error quotes of it is without the key.
 pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
     let shown = |problem: String| key.map_or_else(|| problem.clone(), |key| key.blot(&problem));
     let unreadable = |problem| Failed::Again(HttpError::Answer { problem: shown(problem) }, None);
@@ -150,7 +150,7 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         let text = content.ok_or_else(|| no_answer(said))?;
         let tokens = logprobs.and_then(|logprobs| logprobs.content);
         let token = |WireToken { logprob, top_logprobs }| TokenLogprob::new(logprob).with_top(top_logprobs);
-        // The service counts the samples together: each gets its share.
+        // The usage is of all samples together: each gets its share.
         let completion_tokens = completion_tokens / n + usize::from(index < completion_tokens % n);
         let logprobs = tokens.map(|tokens| tokens.into_iter().map(token).collect::<Vec<_>>());
         Ok(Generation::new(text).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens).with_logprobs(logprobs))
@@ -162,7 +162,7 @@ fn indices(choices: &[WireChoice]) -> String {
     choices.iter().map(|choice| choice.index.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// What an answer that is an error means: that of every service, and a quota that is used up closes this one.
+/// What an error response means: as for every API, and an exhausted quota ends all requests.
 pub(super) fn refusal(reply: &Reply, key: Option<&ApiKey>) -> Failed<RemoteError> {
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     match reply.failed(key) {

@@ -15,7 +15,7 @@ use candle_core::Device;
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError, SamplingParams};
 use janus_data::Tokenizer;
 
-use crate::{Error, Model, Result, Template, files};
+use crate::{Error, Model, ModelFolder, Result, Template};
 use session::{Event, Session, Ticket};
 use token_text::TokenTexts;
 
@@ -71,13 +71,14 @@ impl Engine {
     /// has all of these inside.
     ///
     /// # Errors
-    /// [`Error::Template`] if the files do not tell a known chat template and [`EngineOptions::template`] does not either; [`Error::Tokenizer`];
+    /// [`Error::Template`] if the files do not tell a known chat template and [`EngineOptions::template`] does not either; [`Error::Data`] for the tokenizer;
     /// those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: EngineOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let (tokenizer, template) = files::tokenizer_and_template(path, options.template)?;
-        let model = Model::load(path, device)?;
-        let name = path.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        let folder = ModelFolder::new(path.as_ref());
+        let tokenizer = folder.tokenizer()?;
+        let template = options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
+        let model = Model::of_folder(&folder, device)?;
+        let name = folder.name().unwrap_or_else(|| "model".into());
         Ok(Self::new(model, tokenizer, template, options).with_name(name))
     }
 

@@ -1,33 +1,32 @@
 //! What can go wrong when a model is loaded or run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::{ConfigProblem, TemplateProblem};
 
 /// The crate's error; each variant says where it happened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
+        /// The system's reason; its kind tells a missing file.
+        error: std::io::Error,
     },
-    /// A `config.json` that this crate cannot run.
-    #[error("{}: {reason}", path.display())]
+    /// A `config.json`, or another JSON file beside it, that cannot be used.
+    #[error("{}: {problem}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        problem: ConfigProblem,
     },
-    /// The text of a model's config that this crate cannot run.
-    #[error("not the config of a model: {reason}")]
-    ConfigText {
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A config, not from a file, of a model that cannot be built.
+    #[error("the model's config: {0}")]
+    ModelConfig(ConfigProblem),
     /// A weights file whose header or index cannot be understood.
     #[error("{}: not a readable weights file: {reason}", path.display())]
     Header {
@@ -44,7 +43,7 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
-    /// A checkpoint that is no reward model's.
+    /// A model without a value head, where a reward model is needed.
     #[error("{}: there is no value head: neither a value_head.safetensors nor, among the weights, the tensor {name}", path.display())]
     NoValueHead {
         /// The checkpoint.
@@ -146,38 +145,31 @@ pub enum Error {
         reason: String,
     },
     /// A quantised tensor that candle could not read.
-    #[error("{}: tensor {name}: {source}", path.display())]
+    #[error("{}: tensor {name}: {error}", path.display())]
     Quantized {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
         /// candle's reason.
-        source: Box<candle_core::Error>,
+        error: Box<candle_core::Error>,
     },
-    /// A chat template that lacks, is no Jinja, or, without the feature `jinja`, is none of the known ones.
-    #[error("{}: {reason}: choose mistral-instruct or chatml yourself (EngineOptions::template, RewardOptions::template)", path.display())]
+    /// A model without a chat template that can be used.
+    #[error("{}: {problem}: choose mistral-instruct or chatml yourself (EngineOptions::template, RewardOptions::template)", path.display())]
     Template {
-        /// The file that should tell it.
+        /// The file that should state it.
         path: PathBuf,
-        /// Why it does not.
-        reason: String,
+        /// Why it cannot be used.
+        problem: TemplateProblem,
     },
     /// A chat template in Jinja that cannot be compiled, or that refuses a conversation.
     #[cfg(feature = "jinja")]
     #[error("the chat template: {0}")]
-    Jinja(#[from] minijinja::Error),
-    /// A conversation that the template does not take, or that the tokenizer cannot encode.
+    Jinja(minijinja::Error),
+    /// A tokenizer that cannot be read, a conversation that the template does not take or the tokenizer cannot encode, a file
+    /// that cannot be written.
     #[error(transparent)]
-    Encoding(Box<janus_data::Error>),
-    /// A tokenizer that cannot be read or built.
-    #[error("{}: {source}", path.display())]
-    Tokenizer {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: Box<janus_data::Error>,
-    },
+    Data(Box<janus_data::Error>),
     /// A device that the crate was not built for.
     #[error("the device {got} needs the feature {feature} of janus-infer: build with it, or pass Device::Cpu")]
     Device {
@@ -209,6 +201,27 @@ pub enum Error {
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// Names the file in an I/O error.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |error| Self::Io { path, error }
+    }
+}
+
+impl From<janus_data::Error> for Error {
+    fn from(error: janus_data::Error) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+#[cfg(feature = "jinja")]
+impl From<minijinja::Error> for Error {
+    fn from(error: minijinja::Error) -> Self {
+        Self::Jinja(error)
+    }
 }
 
 /// The crate's result.

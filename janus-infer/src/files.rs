@@ -1,6 +1,7 @@
 //! Models on disk: what inference and training read and write alike. No kernel is used here.
 
 mod config;
+mod config_file;
 mod encoding;
 mod folder;
 mod gguf;
@@ -12,12 +13,13 @@ mod safetensors;
 mod template;
 mod weights;
 
-pub use config::{Architecture, ModelConfig};
-pub use heads::{VALUE_HEAD, ValueHead};
+pub use config::{Architecture, ModelConfig, ModelSizes};
+pub use config_file::{ConfigFile, ConfigProblem};
+pub use folder::ModelFolder;
+pub use heads::{RewardLayout, RewardScale, VALUE_HEAD, ValueHead};
 pub use rope_scaling::RopeScaling;
-pub use template::Template;
+pub use template::{Template, TemplateProblem};
 pub use weights::Weights;
 
 pub(crate) use encoding::{Encoding, Stretch};
-pub(crate) use folder::tokenizer_and_template;
 pub(crate) use matrix::{Bytes, Matrix};

@@ -14,7 +14,7 @@ use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// What the template is called in its errors.
 const NAME: &str = "chat_template";
@@ -53,7 +53,7 @@ impl JinjaTemplate {
     /// Compiles a template's text.
     ///
     /// # Errors
-    /// [`Error::Jinja`] if it is no Jinja.
+    /// [`Error::Jinja`](crate::Error::Jinja) if it is no Jinja.
     pub fn new(source: impl Into<String>) -> Result<Self> {
         let source: String = source.into();
         let mut environment = Environment::new();
@@ -92,7 +92,7 @@ impl JinjaTemplate {
     /// The conversation as text, special tokens spelt out: byte for byte what transformers gives.
     ///
     /// # Errors
-    /// [`Error::Jinja`] if the template refuses the conversation (`raise_exception`), fails, or does not end.
+    /// [`Error::Jinja`](crate::Error::Jinja) if the template refuses the conversation (`raise_exception`), fails, or does not end.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
         let prompts = messages.last().is_some_and(|last| last.role == Role::User);
         let fields = |message: &Message| Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)]);
@@ -114,7 +114,7 @@ impl JinjaTemplate {
     /// content to the rest of a spelling (`'<|' + content + '|>'`) can still make a token of it; none is known.
     ///
     /// # Errors
-    /// As [`JinjaTemplate::render`]; [`Error::Jinja`] too if the tokenizer fails.
+    /// As [`JinjaTemplate::render`]; [`Error::Jinja`](crate::Error::Jinja) too if the tokenizer fails.
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         let spellings = tokenizer.special_tokens();
         let written = |token: &&String| messages.iter().any(|message| message.content.contains(token.as_str()));
@@ -128,7 +128,7 @@ impl JinjaTemplate {
             Message { role: message.role, content }
         };
         let text = self.render(&messages.iter().map(marked).collect::<Vec<_>>())?;
-        tokenizer.encode_escaped(&text, &marks).map_err(|error| Error::Encoding(error.into()))
+        Ok(tokenizer.encode_escaped(&text, &marks)?)
     }
 
     /// The ids that end an answer: the special token that follows an assistant's content, and `eos_token`.

@@ -7,7 +7,7 @@
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
 //! * `remote`: the same trait over an OpenAI-compatible API. `server`: such an API over an engine.
-//! * [`Weights`], [`ModelConfig`]: checkpoints by name and shape; janus-train reads them too.
+//! * [`ModelFolder`], [`ModelConfig`], [`Weights`]: models on disk, read and written; janus-train uses the same.
 //!
 //! | feature | what it adds |
 //! | --- | --- |
@@ -23,12 +23,17 @@
 //!
 //! ```
 //! # #[cfg(feature = "local")] {
-//! use janus_infer::{SequenceInput, LogitsWanted, Model, ModelConfig};
+//! use janus_infer::{LogitsWanted, Model, ModelConfig, ModelSizes, SequenceInput};
 //!
-//! let config = ModelConfig::from_json(
-//!     r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 1,
-//!         "num_attention_heads": 2, "max_position_embeddings": 16}"#,
-//! )?;
+//! let config = ModelConfig::llama(ModelSizes {
+//!     vocab_size: 8,
+//!     hidden_size: 4,
+//!     intermediate_size: 6,
+//!     num_hidden_layers: 1,
+//!     num_attention_heads: 2,
+//!     num_key_value_heads: 2,
+//!     max_position_embeddings: 16,
+//! });
 //! // A real model comes from `Model::load`; here, every weight is 0.1.
 //! let model = Model::from_weights(config, |_name, shape| Ok(vec![0.1; shape.iter().product()]))?;
 //! let (mut cache, mut logits) = (model.cache(), Vec::new());
@@ -84,12 +89,15 @@ pub use self::{
     engine::session::{Event, Session, SessionStats, Ticket},
     engine::{Engine, EngineOptions},
     error::{Error, Result},
-    files::{Architecture, ModelConfig, RopeScaling, Template, VALUE_HEAD, ValueHead, Weights},
+    files::{
+        Architecture, ConfigFile, ConfigProblem, ModelConfig, ModelFolder, ModelSizes, RewardLayout, RewardScale, RopeScaling, Template,
+        TemplateProblem, VALUE_HEAD, ValueHead, Weights,
+    },
     kv::cache::KvCache,
     memory::FreedMemory,
     model::Model,
     projection::{PerProjection, Projection},
-    reward::{RewardEngine, RewardLayout, RewardOptions, RewardScale},
+    reward::{RewardEngine, RewardOptions},
     sample::{Candidate, Choice, Sampler},
 };
 pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};

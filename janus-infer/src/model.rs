@@ -11,7 +11,7 @@ use crate::backend::weights::Source;
 use crate::batch::SequenceInput;
 use crate::files::Matrix;
 use crate::kv::cache::{KvCache, Layout};
-use crate::{Error, ModelConfig, Result, Weights};
+use crate::{Error, ModelConfig, ModelFolder, Result, Weights};
 
 /// A Llama or Mistral model, ready to run.
 ///
@@ -38,15 +38,19 @@ impl Model {
     /// [`Error::Device`] for a device that this crate was not built for; candle's, if the device has too little memory; else
     /// whatever is wrong with the files.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::of_folder(&ModelFolder::new(path.as_ref()), device)
+    }
+
+    pub(crate) fn of_folder(folder: &ModelFolder, device: &Device) -> Result<Self> {
         check_device(device)?;
-        let weights = Weights::open(path)?;
-        Self::of_weights(weights.config()?, None, &weights, device)
+        let weights = folder.weights()?;
+        Self::of_weights(folder.config()?.model, None, &weights, device)
     }
 
     /// Builds a model on the CPU from weights by their names and shapes ([`ModelConfig::tensors`]), row-major, in `f32`.
     ///
     /// # Errors
-    /// Those of `weight`.
+    /// [`Error::ModelConfig`] for a config of no model; those of `weight`.
     pub fn from_weights(config: ModelConfig, weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
         Self::on_cpu(config, None, &Source::in_f32(&weight))
     }
@@ -64,6 +68,7 @@ impl Model {
     }
 
     fn on_cpu(config: ModelConfig, value_head: Option<&[f32]>, source: &Source<'_, '_>) -> Result<Self> {
+        config.check()?;
         let config = Arc::new(config);
         let head = value_head.map(|head| Matrix::in_f32(head, 1, config.hidden_size));
         let outputs = head.as_ref().map_or(config.vocab_size, |head| head.rows);
@@ -79,6 +84,7 @@ impl Model {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
+        config.check()?;
         let config = Arc::new(config);
         let outputs = if value_head.is_some() { 1 } else { config.vocab_size };
         let decoder = DeviceDecoder::build(&config, value_head, source, device, dtype)?;

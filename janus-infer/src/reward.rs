@@ -5,54 +5,10 @@ use std::path::Path;
 use candle_core::Device;
 use janus_core::{ChatTemplate, Message, ModelError, RewardModel, Role};
 use janus_data::Tokenizer;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::batch::{LogitsWanted, SequenceInput};
 use crate::model::Model;
-use crate::{Error, KvCache, ModelConfig, Result, Template, ValueHead, Weights, files};
-
-/// Mean and standard deviation of a reward model's rewards on rows that it was not trained on: `mean` and `std` of
-/// its `config.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct RewardScale {
-    /// The mean.
-    pub mean: f64,
-    /// The standard deviation.
-    pub std: f64,
-}
-
-impl RewardScale {
-    /// The scale that a model folder states, if it states both numbers.
-    ///
-    /// # Errors
-    /// [`Error::Io`], or [`Error::Config`] for a file that is no JSON.
-    pub fn of_folder(folder: impl AsRef<Path>) -> Result<Option<Self>> {
-        let path = folder.as_ref().join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        let config: Value = serde_json::from_str(&text).map_err(|error| Error::Config { path, reason: error.to_string() })?;
-        let number = |key: &str| config.get(key).and_then(Value::as_f64);
-        Ok(number("mean").zip(number("std")).map(|(mean, std)| Self { mean, std }))
-    }
-
-    /// `(reward - mean) / std`; rewards that all were equal have nothing to be divided by.
-    pub fn apply(&self, reward: f32) -> f32 {
-        let std = if self.std > 0.0 { self.std } else { 1.0 };
-        ((f64::from(reward) - self.mean) / std) as f32
-    }
-}
-
-/// The tokens that a reward is read after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RewardLayout {
-    /// The whole conversation as the chat template renders it; the reward stands at its last token. How `janus-train`
-    /// trains.
-    Conversation,
-    /// The prompt, the response without outer blanks, one blank, and the end-of-text token, at which the reward stands
-    /// (OpenRLHF, as the reference trains and reads its reward model). Nothing is cut: what is too long is refused.
-    OpenRlhf,
-}
+use crate::{Error, KvCache, ModelConfig, ModelFolder, Result, RewardLayout, RewardScale, Template, VALUE_HEAD, ValueHead, Weights};
 
 /// How a [`RewardEngine`] reads conversations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,10 +63,10 @@ struct Row {
 
 impl RewardEngine {
     /// Loads a folder with `config.json`, safetensors, `tokenizer.json` and `tokenizer_config.json`. The value head is in
-    /// `value_head.safetensors` (as `janus-train` writes it) or among the weights (OpenRLHF): see [`ValueHead::find`].
+    /// `value_head.safetensors` (as `janus-train` writes it) or among the weights (OpenRLHF): see [`ModelFolder::value_head`].
     ///
     /// # Errors
-    /// [`Error::NoValueHead`]; [`Error::Template`], [`Error::Tokenizer`], those of [`Model::load`].
+    /// [`Error::NoValueHead`]; [`Error::Template`], [`Error::Data`] for the tokenizer, those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: RewardOptions) -> Result<Self> {
         Self::load_with(path.as_ref(), options, |config, head, weights| Model::of_weights(config, Some(head), weights, device))
     }
@@ -121,13 +77,15 @@ impl RewardEngine {
         options: RewardOptions,
         model: impl FnOnce(ModelConfig, &[f32], &Weights) -> Result<Model>,
     ) -> Result<Self> {
-        let (tokenizer, template) = files::tokenizer_and_template(path, options.template)?;
-        let weights = Weights::open(path)?;
-        let config = weights.config()?;
-        let ValueHead { values: head, layout: written_as } = ValueHead::read(path, &weights, config.hidden_size)?;
-        let scale = RewardScale::of_folder(path)?;
-        let model = model(config, &head, &weights)?;
-        let name = path.file_stem().map_or_else(|| "reward".into(), |name| name.to_string_lossy().into_owned());
+        let folder = ModelFolder::new(path);
+        let tokenizer = folder.tokenizer()?;
+        let template = options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
+        let (weights, config) = (folder.weights()?, folder.config()?);
+        let head = folder.value_head(&config, &weights)?.ok_or_else(|| folder.no_value_head(VALUE_HEAD))?;
+        let ValueHead { values: head, layout: written_as } = head;
+        let scale = config.reward_scale;
+        let model = model(config.model, &head, &weights)?;
+        let name = folder.name().unwrap_or_else(|| "reward".into());
         let layout = options.layout.unwrap_or(written_as);
         Ok(Self { name, model, tokenizer, template, layout, scale, batch_tokens: options.batch_tokens })
     }
@@ -221,7 +179,7 @@ impl RewardEngine {
 
     fn open_rlhf(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
         let mut ids = self.template.encode(prompt, &self.tokenizer)?;
-        ids.extend(self.tokenizer.encode(&format!("{} ", response.trim())).map_err(|error| Error::Encoding(error.into()))?);
+        ids.extend(self.tokenizer.encode(&format!("{} ", response.trim()))?);
         let end = self.model.config().eos_token_ids.first().copied();
         ids.extend(end.or_else(|| self.template.end_ids(&self.tokenizer).first().copied()));
         Ok(ids)

@@ -191,7 +191,7 @@ fn a_folder_tells_the_template_or_the_caller_does() {
     let chatml = serde_json::json!({"chat_template": [{"name": "default", "template": ChatTemplate::ChatMl.jinja()}]});
     write("tokenizer_config.json", &chatml.to_string());
     assert!(matches!(load(EngineOptions::default()), Error::Io { path, .. } if path.ends_with("model.safetensors")));
-    assert!(matches!(Engine::load(Path::new("nowhere"), &Device::Cpu, EngineOptions::default()), Err(Error::Tokenizer { .. })));
+    assert!(matches!(Engine::load(Path::new("nowhere"), &Device::Cpu, EngineOptions::default()), Err(Error::Data(_))));
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use candle_core::Device;
 use janus_core::ChatTemplate::{ChatMl, MistralInstruct};
 use janus_core::Message;
 use janus_data::Tokenizer;
-use janus_infer::{Engine, EngineOptions, Error, JinjaTemplate, ModelConfig, Template};
+use janus_infer::{Engine, EngineOptions, Error, JinjaTemplate, ModelConfig, Template, TemplateProblem};
 use serde_json::Value;
 
 fn reference() -> Value {
@@ -162,7 +162,9 @@ fn a_folders_own_template_is_used_where_none_of_ours_is_meant() {
     fs::write(&beside, "{{ 'x' }}").unwrap();
     assert_ne!(loaded(folder.path()).unwrap(), Template::Jinja(expected));
     fs::write(&beside, "{% no %}").unwrap();
-    assert!(matches!(loaded(folder.path()), Err(Error::Template { reason, .. }) if reason.contains("unknown statement no")));
+    assert!(
+        matches!(loaded(folder.path()), Err(Error::Template { problem: TemplateProblem::Invalid { reason }, .. }) if reason.contains("unknown statement no"))
+    );
 }
 
 /// A template was once taken for ours by a marker in its text: Llama 2's lost `<<SYS>>`, Mistral's since its third version the control

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor, Var};
 use janus_infer::{ModelConfig, PerProjection};
 use rand::Rng;
+use serde_json::{Map, Value};
 
 use crate::gradients::on_cpu;
 use crate::ops::gradient::GradSink;
@@ -41,6 +42,8 @@ pub struct Decoder {
     device: Device,
     lora: Option<LoraConfig>,
     reward_scale: Option<RewardScale>,
+    /// What else the `config.json` that it was read from states; it is saved with it.
+    other_config: Map<String, Value>,
     activation_checkpointing: bool,
     /// Names the masks of the low-rank updates' dropout; none: nothing is dropped.
     dropout: Option<u64>,
@@ -98,8 +101,9 @@ impl Decoder {
     /// `initializer_range`, norms 1. Each parameter has a random stream of its own name.
     ///
     /// # Errors
-    /// If the device cannot hold the weights.
+    /// If it is the config of no model ([`ModelConfig::check`]), or the device cannot hold the weights.
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self> {
+        config.check()?;
         let mut decoder = Self::empty(config, WeightType::F32, device);
         for (name, shape) in config.tensors() {
             let values = match shape[..] {
@@ -121,6 +125,7 @@ impl Decoder {
             device: device.clone(),
             lora: None,
             reward_scale: None,
+            other_config: Map::new(),
             activation_checkpointing: false,
             dropout: None,
         }
@@ -141,8 +146,8 @@ impl Decoder {
     /// If candle fails.
     pub fn detached(&self) -> Result<Self> {
         let weights = self.weights.iter().map(|(name, weight)| (name.clone(), weight.detach())).collect();
-        let (lora, reward_scale) = (self.lora.clone(), self.reward_scale);
-        Ok(Self { weights, lora, reward_scale, ..Self::empty(&self.config, self.dtype, &self.device) })
+        let (lora, reward_scale, other_config) = (self.lora.clone(), self.reward_scale, self.other_config.clone());
+        Ok(Self { weights, lora, reward_scale, other_config, ..Self::empty(&self.config, self.dtype, &self.device) })
     }
 
     /// This model with every weight rounded to, or widened from, another type; those that train still do.
@@ -266,6 +271,7 @@ impl Decoder {
             device: self.device.clone(),
             lora: self.lora.clone(),
             reward_scale: self.reward_scale,
+            other_config: self.other_config.clone(),
             activation_checkpointing: self.activation_checkpointing,
             dropout: self.dropout,
         }

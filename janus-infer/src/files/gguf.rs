@@ -12,7 +12,7 @@ use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use super::weights::{Extent, check_overlaps, check_shape};
 use super::{Bytes, Encoding, Matrix, mapped};
-use crate::{Architecture, Error, ModelConfig, Result};
+use crate::{Architecture, ConfigProblem, Error, ModelConfig, Result};
 
 pub(super) use tokenizer::tokenizer;
 
@@ -37,7 +37,8 @@ impl GgufFile {
         let mut file = Self { path: path.into(), content, file_len: bytes.len() as u64, heads: 0, kv_heads: 0 };
         let architecture = file.text("general.architecture")?;
         if architecture != "llama" {
-            return Err(file.metadata("general.architecture", format!("\"{architecture}\": expected llama")));
+            let problem = ConfigProblem::Architecture { field: "general.architecture", got: architecture.into(), known: "llama" };
+            return Err(Error::Config { path: path.into(), problem });
         }
         file.heads = file.size("llama.attention.head_count")?;
         file.kv_heads =
@@ -66,8 +67,6 @@ impl GgufFile {
         if self.value("llama.rope.dimension_count").is_some() && self.size("llama.rope.dimension_count")? != head_dim {
             return Err(self.metadata("llama.rope.dimension_count", format!("only whole heads of {head_dim} elements are rotated")));
         }
-        let number = |key: &str| self.value(key).and_then(|value| value.to_f32().ok()).map(f64::from);
-        let id = |key: &str| self.value(key).and_then(|value| value.to_u32().ok());
         let mut config = ModelConfig {
             architecture: Architecture::Llama,
             vocab_size,
@@ -77,20 +76,24 @@ impl GgufFile {
             num_attention_heads: self.heads,
             num_key_value_heads: self.kv_heads,
             head_dim,
-            rms_norm_eps: number("llama.attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
-            rope_theta: number("llama.rope.freq_base").unwrap_or(10_000.0),
+            rms_norm_eps: self.number("llama.attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
+            rope_theta: self.number("llama.rope.freq_base")?.unwrap_or(10_000.0),
             rope_scaling: rope::scaling(self, head_dim)?,
             max_position_embeddings: self.size("llama.context_length")?,
             sliding_window: None,
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
             initializer_range: 0.02,
-            bos_token_id: id("tokenizer.ggml.bos_token_id"),
+            bos_token_id: self.id("tokenizer.ggml.bos_token_id")?,
             eos_token_ids: Vec::new(),
         };
         // The ends of a text, of a turn, and of a message.
-        config.add_eos(["eos", "eot", "eom"].into_iter().filter_map(|end| id(&format!("tokenizer.ggml.{end}_token_id"))));
-        config.check().map_err(|reason| Error::Config { path: self.path.clone(), reason })?;
-        Ok(config)
+        for end in ["eos", "eot", "eom"] {
+            config.add_eos(self.id(&format!("tokenizer.ggml.{end}_token_id"))?);
+        }
+        match config.problem() {
+            None => Ok(config),
+            Some(problem) => Err(Error::Config { path: self.path.clone(), problem }),
+        }
     }
 
     /// Hugging Face names of the tensors that have one, sorted.
@@ -149,7 +152,7 @@ impl GgufFile {
             let tensor = info.read(&mut file, self.content.tensor_data_offset, &Device::Cpu)?;
             tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
         };
-        let values = read().map_err(|source| Error::Quantized { path: self.path.clone(), name: name.into(), source: Box::new(source) })?;
+        let values = read().map_err(|error| Error::Quantized { path: self.path.clone(), name: name.into(), error: Box::new(error) })?;
         Ok(Bytes::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()))
     }
 
@@ -211,6 +214,18 @@ impl GgufFile {
     pub(crate) fn texts(&self, key: &str) -> Result<Vec<&str>> {
         let wrong = |value: &Value| self.metadata(key, format!("expected a list of texts, got {:?} in it", value.value_type()));
         self.array(key)?.iter().map(|value| value.to_string().map(String::as_str).map_err(|_| wrong(value))).collect()
+    }
+
+    /// A float that need not be there.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
+        let wrong = |value: &Value| self.metadata(key, format!("expected a float, got {:?}", value.value_type()));
+        self.value(key).map(|value| value.to_f32().map(f64::from).or_else(|_| value.to_f64()).map_err(|_| wrong(value))).transpose()
+    }
+
+    /// A token id that need not be there.
+    fn id(&self, key: &str) -> Result<Option<u32>> {
+        let id = |id| u32::try_from(id).map_err(|_| self.metadata(key, format!("{id} is not a token id")));
+        self.value(key).map(|_| self.size(key).and_then(id)).transpose()
     }
 
     fn size(&self, key: &str) -> Result<usize> {

@@ -19,10 +19,9 @@ pub(super) fn map_range(path: &Path, start: u64, len: usize) -> Result<Mmap> {
 
 #[expect(unsafe_code, reason = "a memory map is a view of a file that the compiler cannot watch over")]
 fn map_with(path: &Path, options: &MmapOptions) -> Result<Mmap> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let file = File::open(path).map_err(io)?;
+    let file = File::open(path).map_err(Error::io(path))?;
     // SAFETY: the map is read-only. As with every memory map, the file must not be changed by others while it lives, which
     // `Weights::open` asks of its caller; checkpoints are written under another name and renamed, which leaves a mapped file as
     // it is.
-    unsafe { options.map(&file) }.map_err(io)
+    unsafe { options.map(&file) }.map_err(Error::io(path))
 }

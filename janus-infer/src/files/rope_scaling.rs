@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ConfigProblem;
+
 /// How the rotary frequencies differ from `theta^(-2i / head_dim)`.
 ///
 /// `rope_scaling`, or since transformers 5 `rope_parameters`, of a `config.json`; in GGUF, `llama.rope.scaling.*`
@@ -35,9 +37,9 @@ pub enum RopeScaling {
 
 /// The keys of `rope_scaling` and `rope_parameters`.
 #[derive(Deserialize, Default)]
-pub(crate) struct RopeParameters {
+pub(super) struct RopeParameters {
     #[serde(default)]
-    pub rope_theta: Option<f64>,
+    pub(super) rope_theta: Option<f64>,
     #[serde(default)]
     rope_type: Option<String>,
     /// The older name of `rope_type`; some files have both.
@@ -62,30 +64,46 @@ pub(crate) struct RopeParameters {
 }
 
 impl RopeParameters {
-    /// The scaling that the keys spell, none for the default; the error says what is wrong with them.
-    pub(crate) fn scaling(self, max_position_embeddings: usize) -> Result<Option<RopeScaling>, String> {
+    /// The scaling that the keys of `place` spell, `None` for the default.
+    pub(super) fn scaling(&self, place: &str, max_position_embeddings: usize) -> Result<Option<RopeScaling>, ConfigProblem> {
+        let field = |key: &str| format!("{place}.{key}");
         if let Some(part) = self.partial_rotary_factor.filter(|part| *part != 1.0) {
-            return Err(format!("partial_rotary_factor is {part}: only whole heads are rotated"));
+            return Err(ConfigProblem::value(field("partial_rotary_factor"), part, "1: only whole heads are rotated"));
         }
-        let Some(kind) = self.rope_type.or(self.kind) else {
-            return self.factor.map_or(Ok(None), |factor| Err(format!("rope scaling by {factor} without rope_type")));
+        let Some(kind) = self.rope_type.as_deref().or(self.kind.as_deref()) else {
+            return match self.factor {
+                None => Ok(None),
+                Some(factor) => Err(ConfigProblem::value(field("factor"), factor, "a rope_type beside it, which is missing")),
+            };
         };
-        let needed = |key: &str, value: Option<f64>| value.ok_or_else(|| format!("rope_type is \"{kind}\" without {key}"));
-        let original_max_position_embeddings = self.original_max_position_embeddings.unwrap_or(max_position_embeddings);
-        Ok(match kind.as_str() {
+        if let Some(older) = self.kind.as_deref().filter(|older| *older != kind) {
+            return Err(ConfigProblem::value(field("type"), format!("\"{older}\""), format!("\"{kind}\", as rope_type")));
+        }
+        let needed = |key: &str, value: Option<f64>| {
+            let missing = || ConfigProblem::value(field(key), "missing", format!("a number, as rope_type is \"{kind}\""));
+            value.ok_or_else(missing)
+        };
+        Ok(match kind {
             "default" => None,
             "linear" => Some(RopeScaling::Linear { factor: needed("factor", self.factor)? }),
             "llama3" => Some(RopeScaling::Llama3 {
                 factor: needed("factor", self.factor)?,
                 low_freq_factor: needed("low_freq_factor", self.low_freq_factor)?,
                 high_freq_factor: needed("high_freq_factor", self.high_freq_factor)?,
-                original_max_position_embeddings,
+                original_max_position_embeddings: self.original_max_position_embeddings.unwrap_or(max_position_embeddings),
             }),
-            "longrope" => match (self.short_factor, self.long_factor) {
-                (Some(short), Some(long)) if short == long && self.attention_factor == Some(1.0) => Some(RopeScaling::Factors(short)),
-                _ => return Err("rope_type is \"longrope\": only one list of factors and an attention_factor of 1 are supported".into()),
+            "longrope" => match (&self.short_factor, &self.long_factor) {
+                (Some(short), Some(long)) if short == long && self.attention_factor == Some(1.0) => {
+                    Some(RopeScaling::Factors(short.clone()))
+                }
+                _ => {
+                    let expected = "only one list of factors, as short_factor and long_factor, and an attention_factor of 1";
+                    return Err(ConfigProblem::value(field("rope_type"), "\"longrope\"", expected));
+                }
             },
-            other => return Err(format!("rope_type is \"{other}\": expected default, linear, llama3 or longrope")),
+            other => {
+                return Err(ConfigProblem::value(field("rope_type"), format!("\"{other}\""), "default, linear, llama3 or longrope"));
+            }
         })
     }
 }
@@ -119,7 +137,7 @@ impl RopeScaling {
     }
 
     /// `rope_scaling` of a `config.json`.
-    pub(crate) fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Linear { factor } => json!({ "rope_type": "linear", "type": "linear", "factor": factor }),
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => json!({
@@ -135,29 +153,33 @@ impl RopeScaling {
         }
     }
 
-    pub(crate) fn check(&self, head_dim: usize) -> Result<(), String> {
-        let positive = |key: &str, value: f64| match value > 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(format!("rope scaling: {key} is {value}: expected a finite number above 0")),
+    /// The first number that is out of range.
+    pub(super) fn problem(&self, head_dim: usize) -> Option<ConfigProblem> {
+        let field = |key: &str| format!("rope_scaling.{key}");
+        let positive = |&(key, value): &(&str, f64)| {
+            let wrong = !(value > 0.0 && value.is_finite());
+            wrong.then(|| ConfigProblem::value(field(key), value, "a finite number above 0"))
         };
         match self {
-            Self::Linear { factor } => positive("factor", *factor),
-            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
-                positive("factor", *factor)?;
-                positive("low_freq_factor", *low_freq_factor)?;
-                positive("high_freq_factor", *high_freq_factor)?;
-                positive("original_max_position_embeddings", *original_max_position_embeddings as f64)?;
-                if low_freq_factor >= high_freq_factor {
-                    return Err(format!(
-                        "rope scaling: low_freq_factor is {low_freq_factor}: expected less than high_freq_factor, {high_freq_factor}"
-                    ));
-                }
-                Ok(())
+            Self::Linear { factor } => positive(&("factor", *factor)),
+            &Self::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: context } => {
+                let numbers = [
+                    ("factor", factor),
+                    ("low_freq_factor", low),
+                    ("high_freq_factor", high),
+                    ("original_max_position_embeddings", context as f64),
+                ];
+                let less = || {
+                    let expected = format!("less than high_freq_factor, {high}");
+                    (low >= high).then(|| ConfigProblem::value(field("low_freq_factor"), low, expected))
+                };
+                numbers.iter().find_map(positive).or_else(less)
             }
             Self::Factors(factors) if factors.len() != head_dim / 2 => {
-                Err(format!("rope scaling: {} factors for heads of {head_dim}: expected {}", factors.len(), head_dim / 2))
+                let (got, expected) = (format!("{} factors", factors.len()), format!("{} for heads of {head_dim}", head_dim / 2));
+                Some(ConfigProblem::value(field("short_factor"), got, expected))
             }
-            Self::Factors(factors) => factors.iter().try_for_each(|factor| positive("a frequency's factor", f64::from(*factor))),
+            Self::Factors(factors) => factors.iter().find_map(|factor| positive(&("short_factor", f64::from(*factor)))),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Shards {
         if single.exists() || !index.exists() {
             return Ok(Self { path: path.into(), shards: vec![Shard::open(&single)?] });
         }
-        let text = std::fs::read_to_string(&index).map_err(|source| Error::Io { path: index.clone(), source })?;
+        let text = std::fs::read_to_string(&index).map_err(Error::io(&index))?;
         let map: Index = serde_json::from_str(&text).map_err(|error| Error::Header { path: index.clone(), reason: error.to_string() })?;
         let files: BTreeSet<&String> = map.weight_map.values().collect();
         if let Some(outside) = files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with("..")) {

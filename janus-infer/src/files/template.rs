@@ -1,11 +1,38 @@
-//! How an engine lays out a conversation: by one of the typed templates, or by the model's own text.
+//! How a model lays out a conversation: by one of the typed templates, or by its own in Jinja, as its files state it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use janus_core::{ChatTemplate, Message};
 use janus_data::Tokenizer;
+use serde::Deserialize;
+use serde_json::Value;
 
+use super::config_file::parse;
+use super::gguf::GgufFile;
 #[cfg(feature = "jinja")]
 use crate::JinjaTemplate;
 use crate::{Error, Result};
+
+const TEMPLATE_KEY: &str = "tokenizer.chat_template";
+
+/// Why a model's files give no chat template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateProblem {
+    /// There is none in the files.
+    #[error("there is no chat template")]
+    Missing,
+    /// It is not one of [`ChatTemplate`], and this crate was built without the feature `jinja`.
+    #[error("its chat template is neither mistral-instruct nor chatml: build janus-infer with the feature `jinja`, which renders any")]
+    NeedsJinja,
+    /// It is not valid Jinja.
+    #[error("its chat template is not valid Jinja: {reason}")]
+    Invalid {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
 
 /// A chat template that an engine can be given.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,16 +46,27 @@ pub enum Template {
 }
 
 impl Template {
+    /// The template of a GGUF file.
+    pub(super) fn of_gguf(path: &Path, file: &GgufFile, tokenizer: &Tokenizer) -> Result<Self> {
+        recognise(path, of_gguf(file)?, tokenizer)
+    }
+
+    /// The template of a model folder.
+    pub(super) fn of_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+        let config = folder.join("tokenizer_config.json");
+        recognise(&config, of_folder(folder, &config)?, tokenizer)
+    }
+
     /// The ids of a conversation. If the user has the last word, they end where the model is to continue.
     ///
     /// # Errors
-    /// [`Error::Encoding`] for a conversation that the template does not take, or a token that the tokenizer does not have;
+    /// [`Error::Data`] for a conversation that the template does not take, or a token that the tokenizer does not have;
     /// what a template in Jinja says.
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         match self {
             Self::Typed(template) => {
-                let rendered = template.render(messages).map_err(|error| Error::Encoding(Box::new(error.into())))?;
-                tokenizer.encode_rendered(&rendered).map_err(|error| Error::Encoding(error.into()))
+                let rendered = template.render(messages).map_err(janus_data::Error::from)?;
+                Ok(tokenizer.encode_rendered(&rendered)?)
             }
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.encode(messages, tokenizer),
@@ -55,5 +93,179 @@ impl From<ChatTemplate> for Template {
 impl From<JinjaTemplate> for Template {
     fn from(template: JinjaTemplate) -> Self {
         Self::Jinja(template)
+    }
+}
+
+/// What of `tokenizer_config.json` is of use here: its `chat_template`, and the special tokens that templates know by name.
+#[derive(Deserialize)]
+struct TokenizerConfig {
+    #[serde(default)]
+    chat_template: Option<TemplateText>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+/// One template, or several by name.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TemplateText {
+    One(String),
+    Many(Vec<NamedTemplate>),
+}
+
+#[derive(Deserialize)]
+struct NamedTemplate {
+    name: String,
+    template: String,
+}
+
+/// A chat template's text, and the special tokens by the names that it has for them.
+struct Found {
+    text: Option<String>,
+    tokens: Vec<(String, String)>,
+}
+
+fn of_gguf(file: &GgufFile) -> Result<Found> {
+    let text = file.value(TEMPLATE_KEY).map(|_| file.text(TEMPLATE_KEY).map(str::to_string)).transpose()?;
+    let names = ["bos_token", "eos_token", "unknown_token", "padding_token"];
+    let token = |name: &str| {
+        let id = file.value(&format!("tokenizer.ggml.{name}_id"))?.to_u32().ok()?;
+        let token = file.array("tokenizer.ggml.tokens").ok()?.get(id as usize)?.to_string().ok()?.clone();
+        Some((name.replace("unknown", "unk").replace("padding", "pad"), token))
+    };
+    Ok(Found { text, tokens: names.into_iter().filter_map(token).collect() })
+}
+
+/// `chat_template.jinja` comes before what the config says, as in transformers.
+fn of_folder(folder: &Path, config: &Path) -> Result<Found> {
+    let beside = folder.join("chat_template.jinja");
+    let text = std::fs::read_to_string(config).map_err(Error::io(config))?;
+    let read: TokenizerConfig = parse(&text).map_err(|problem| Error::Config { path: config.into(), problem })?;
+    let text = if beside.exists() {
+        Some(std::fs::read_to_string(&beside).map_err(Error::io(&beside))?)
+    } else {
+        read.chat_template.and_then(|template| match template {
+            TemplateText::One(text) => Some(text),
+            TemplateText::Many(named) => named.into_iter().find(|named| named.name == "default").map(|named| named.template),
+        })
+    };
+    // A token is its text, or an object that holds it.
+    let token = |(name, value): (String, Value)| {
+        let token = value.get("content").unwrap_or(&value).as_str()?.to_string();
+        name.ends_with("_token").then_some((name, token))
+    };
+    Ok(Found { text, tokens: read.others.into_iter().filter_map(token).collect() })
+}
+
+/// One of ours if the text is known to lay out conversations as that does; else the text itself.
+fn recognise(path: &Path, found: Found, tokenizer: &Tokenizer) -> Result<Template> {
+    let unknown = |problem| Error::Template { path: path.into(), problem };
+    let text = found.text.ok_or_else(|| unknown(TemplateProblem::Missing))?;
+    // A folder that was written here.
+    if let Some(ours) = OURS.into_iter().find(|ours| without_inner_spaces(&text) == without_inner_spaces(ours.jinja())) {
+        return Ok(ours.into());
+    }
+    own(text, found.tokens, tokenizer).map_err(unknown)
+}
+
+const OURS: [ChatTemplate; 2] = [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl];
+
+/// Spaces beside Jinja's brackets mean nothing.
+fn without_inner_spaces(text: &str) -> String {
+    [("{{ ", "{{"), (" }}", "}}"), ("{% ", "{%"), (" %}", "%}")].iter().fold(text.to_string(), |text, (from, to)| text.replace(from, to))
+}
+
+#[cfg(feature = "jinja")]
+fn own(text: String, tokens: Vec<(String, String)>, tokenizer: &Tokenizer) -> Result<Template, TemplateProblem> {
+    let template = JinjaTemplate::new(text).map_err(|error| TemplateProblem::Invalid { reason: error.to_string() })?;
+    let own = tokens.into_iter().fold(template, |template, (name, token)| template.with_token(name, token));
+    let ours = OURS.into_iter().find(|ours| agree(*ours, &own, tokenizer));
+    Ok(ours.map_or_else(|| own.into(), Template::from))
+}
+
+#[cfg(not(feature = "jinja"))]
+fn own(_text: String, _tokens: Vec<(String, String)>, _tokenizer: &Tokenizer) -> Result<Template, TemplateProblem> {
+    Err(TemplateProblem::NeedsJinja)
+}
+
+/// Whether a template of ours lays out conversations as the model's own does. They are tried on a few: with a system message, with an
+/// empty one and without (many templates then have one of their own), one turn and two, with the answer last.
+///
+/// All texts must be the same; of ids those up to the first answer, which here is tokenised on its own, as in training. Where
+/// the model's own template refuses a system message, as Mistral's did when Janus was made, ours may have a place for it.
+#[cfg(feature = "jinja")]
+fn agree(ours: ChatTemplate, own: &JinjaTemplate, tokenizer: &Tokenizer) -> bool {
+    use janus_core::{Message, Role};
+
+    let (user, answer) = (Message::user("What is a kite?"), Message::assistant("A toy.\nIt flies."));
+    let turns = [user.clone(), answer, Message::user("3 more words, \"please\".")];
+    let with = |system: &str, turns: &[Message]| [&[Message::system(system)], turns].concat();
+    let probes = [
+        turns[..1].to_vec(),
+        turns[..2].to_vec(),
+        turns.to_vec(),
+        with("Be brief.", &turns[..1]),
+        with("Be brief.", &turns),
+        with("", &turns[..1]),
+    ];
+    let alike = |messages: &Vec<Message>| {
+        let Ok(expected) = own.render(messages) else { return messages[0].role == Role::System };
+        if !ours.render(messages).is_ok_and(|rendered| rendered.text() == expected) {
+            return false;
+        }
+        let ids = |template: Template| template.encode(messages, tokenizer).ok();
+        let expected = ids(own.clone().into());
+        messages.iter().any(|message| message.role == Role::Assistant) || expected.is_some() && ids(ours.into()) == expected
+    };
+    // Mistral's layout is stripped of outer spaces here, as the reference's inference does; ChatML takes a content as it is.
+    let spaces = [Message::system(" a "), Message::user("\n b \n")];
+    let keeps_spaces = || own.render(&spaces).ok() == ours.render(&spaces).ok().map(|rendered| rendered.text());
+    probes.iter().all(alike) && (ours != ChatTemplate::ChatMl || keeps_spaces())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::gguf_file::{self, Value};
+
+    use super::*;
+    use crate::ModelFolder;
+
+    /// The template of a GGUF file with the tokens `<s>`, `</s>` and `a`, and this chat template.
+    fn of_file(template: Value) -> Result<Template> {
+        let text = |text: &str| Value::String(text.into());
+        let metadata = [
+            ("general.architecture", text("llama")),
+            ("llama.attention.head_count", Value::U32(1)),
+            ("tokenizer.ggml.model", text("gpt2")),
+            ("tokenizer.ggml.pre", text("gpt-2")),
+            ("tokenizer.ggml.tokens", Value::Array(["<s>", "</s>", "a"].map(text).into())),
+            ("tokenizer.ggml.token_type", Value::Array([3, 3, 1].map(Value::I32).into())),
+            ("tokenizer.ggml.merges", Value::Array(vec![])),
+            ("tokenizer.ggml.bos_token_id", Value::U32(0)),
+            ("tokenizer.ggml.eos_token_id", Value::U32(1)),
+            ("tokenizer.ggml.padding_token_id", Value::U32(9)),
+            (TEMPLATE_KEY, template),
+        ];
+        let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+        let folder = ModelFolder::new(path);
+        folder.template(&folder.tokenizer()?)
+    }
+
+    #[test]
+    fn a_gguf_file_tells_its_template() {
+        assert_eq!(of_file(Value::String(ChatTemplate::ChatMl.jinja().into())).unwrap(), ChatTemplate::ChatMl.into());
+        assert!(matches!(of_file(Value::U8(1)), Err(Error::Metadata { key, .. }) if key == TEMPLATE_KEY));
+        let own = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ pad_token }}";
+        let found = of_file(Value::String(own.into()));
+        #[cfg(feature = "jinja")]
+        {
+            let expected = JinjaTemplate::new(own).unwrap().with_token("bos_token", "<s>").with_token("eos_token", "</s>");
+            assert_eq!(found.unwrap(), expected.into());
+        }
+        #[cfg(not(feature = "jinja"))]
+        assert!(matches!(found, Err(Error::Template { .. })));
     }
 }

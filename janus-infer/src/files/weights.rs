@@ -1,6 +1,7 @@
 //! Weights by name, from safetensors or GGUF.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
@@ -21,7 +22,7 @@ pub struct Weights {
 
 enum Source {
     Safetensors(Shards),
-    Gguf(Box<GgufFile>),
+    Gguf(Arc<GgufFile>),
 }
 
 impl Weights {
@@ -35,8 +36,14 @@ impl Weights {
     /// [`Error::Io`], or what is wrong with a header, an index, or a tensor's byte range.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let source = if is_gguf(path) { Source::Gguf(Box::new(GgufFile::open(path)?)) } else { Source::Safetensors(Shards::open(path)?) };
-        Ok(Self { path: path.into(), source })
+        if is_gguf(path) {
+            return Ok(Self::of_gguf(path, Arc::new(GgufFile::open(path)?)));
+        }
+        Ok(Self { path: path.into(), source: Source::Safetensors(Shards::open(path)?) })
+    }
+
+    pub(super) fn of_gguf(path: &Path, file: Arc<GgufFile>) -> Self {
+        Self { path: path.into(), source: Source::Gguf(file) }
     }
 
     /// The model's config: `config.json` beside the safetensors, or the GGUF file's metadata.

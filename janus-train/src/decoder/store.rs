@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use janus_data::write_file;
-use janus_infer::{RewardScale, VALUE_HEAD, ValueHead, Weights};
+use janus_infer::{ConfigFile, ModelFolder, VALUE_HEAD};
 
-use super::value_head;
 use super::{Decoder, HEAD, WeightType};
 use crate::Result;
 use crate::error::AtPath;
@@ -15,15 +13,12 @@ use crate::ops::LowRank;
 use crate::ops::storage::Values;
 use crate::tensors::{NamedTensor, Numbers, Tensors, write_tensors};
 
-const MODEL: &str = "model.safetensors";
-const HEAD_FILE: &str = "value_head.safetensors";
-
 impl Decoder {
     /// Reads a model: a folder with `config.json` and `model.safetensors` (or its shards and their index), or a GGUF file;
     /// weights of other float types become f32, as [`load_as`](Self::load_as) another.
     ///
     /// A reward model has its head in `value_head.safetensors` beside the weights, or among them by the name that the config
-    /// states (OpenRLHF; see [`ValueHead::find`]), and may lack `lm_head.weight`; the scale of its rewards is `mean` and `std` of `config.json`.
+    /// states (OpenRLHF; see [`ModelFolder::value_head`]), and may lack `lm_head.weight`; the scale of its rewards is `mean` and `std` of `config.json`.
     ///
     /// # Errors
     /// If a file is missing or unreadable, or lacks a tensor of the config's shape.
@@ -36,44 +31,48 @@ impl Decoder {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_as(path: impl AsRef<Path>, dtype: WeightType, device: &Device) -> Result<Self> {
-        let path = path.as_ref();
-        let weights = Weights::open(path)?;
-        let config = weights.config()?;
+        let folder = ModelFolder::new(path.as_ref());
+        let (weights, config) = (folder.weights()?, folder.config()?);
         let names = weights.names();
         let has = |name: &str| names.iter().any(|n| n == name);
-        let head = ValueHead::find(path, &weights, config.hidden_size)?;
-        let mut decoder = Self::empty(&config, dtype, device);
-        for (name, shape) in config.tensors() {
-            // What scores documents needs no words.
+        let head = folder.value_head(&config, &weights)?;
+        let mut decoder = Self::empty(&config.model, dtype, device);
+        for (name, shape) in config.model.tensors() {
+            // A reward model does not need an `lm_head`.
             if name == HEAD && head.is_some() && !has(HEAD) {
                 continue;
             }
             decoder.insert(&name, &weights.tensor(&name, &shape, device)?)?;
         }
         if let Some(head) = head {
-            decoder.insert(VALUE_HEAD, &Tensor::from_vec(head.values, (1, config.hidden_size), device)?)?;
-            decoder.reward_scale = RewardScale::of_folder(path)?;
+            decoder.insert(VALUE_HEAD, &Tensor::from_vec(head.values, (1, config.model.hidden_size), device)?)?;
+            decoder.reward_scale = config.reward_scale;
         }
+        decoder.other_config = config.other;
         Ok(decoder)
     }
 
     /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value head, into a folder,
     /// which is made if need be; each file whole or not at all, and tensor by tensor, so that little memory is taken. Weights are written as they are, in f32 or bf16, which is
-    /// `torch_dtype` in the config; low-rank updates are added to their weights.
+    /// `torch_dtype` in the config; low-rank updates are added to their weights. What else the `config.json` of a loaded model
+    /// states is written again ([`ConfigFile::other`]); `generation_config.json` is not, but for its end tokens.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        let folder = folder.as_ref();
-        std::fs::create_dir_all(folder).at(folder)?;
+        let folder = ModelFolder::new(folder.as_ref());
+        std::fs::create_dir_all(folder.path()).at(folder.path())?;
         let others = self.weights.iter().filter(|(name, _)| !is_low_rank(name));
         let (head, backbone): (Vec<_>, Vec<_>) = others.partition(|(name, _)| *name == VALUE_HEAD);
-        write_tensors(&folder.join(MODEL), backbone.into_iter().map(|(name, weight)| self.updated(name, weight)).collect())?;
+        write_tensors(&folder.weights_path(), backbone.into_iter().map(|(name, weight)| self.updated(name, weight)).collect())?;
         if !head.is_empty() {
-            write_tensors(&folder.join(HEAD_FILE), named(head))?;
+            write_tensors(&folder.value_head_path(), named(head))?;
         }
-        let config = value_head::config_json(&self.config, self.dtype, self.reward_scale);
-        Ok(write_file(folder.join("config.json"), config.as_bytes())?)
+        let mut config = ConfigFile::new(self.config.clone());
+        config.dtype = Some(self.dtype.torch().into());
+        config.reward_scale = self.reward_scale;
+        config.other = self.other_config.clone();
+        Ok(folder.write_config(&config)?)
     }
 
     /// A weight as it is, or with its low-rank update: made when it is written, since all of them at once would be a second model.
@@ -97,7 +96,8 @@ impl Decoder {
 
     /// Sets every parameter from a model folder that [`save`](Self::save) wrote, and the low-rank updates beside it.
     pub(crate) fn restore(&self, folder: &Path, low_rank: &Path) -> Result<()> {
-        let files = [folder.join(MODEL), folder.join(HEAD_FILE), low_rank.into()];
+        let folder = ModelFolder::new(folder);
+        let files = [folder.weights_path(), folder.value_head_path(), low_rank.into()];
         let file_of = |name: &str| if is_low_rank(name) { 2 } else { usize::from(name == VALUE_HEAD) };
         for (place, path) in files.iter().enumerate() {
             let mut parameters = self.parameters.iter().filter(|(name, _)| file_of(name) == place).peekable();

@@ -1,10 +1,9 @@
 //! The head of a reward model: one number for each document.
 
 use candle_core::{DType, Tensor};
-use janus_infer::{ModelConfig, RewardScale, VALUE_HEAD};
-use serde_json::Value;
+use janus_infer::{RewardScale, VALUE_HEAD};
 
-use super::{Decoder, WeightType, embedding, normal};
+use super::{Decoder, embedding, normal};
 use crate::ops::linear;
 use crate::{Batch, Error, Result};
 
@@ -59,19 +58,4 @@ impl Decoder {
         let hidden = embedding(hidden, &last)?;
         Ok(linear(&hidden.to_dtype(DType::F32)?, &head.to_dtype(DType::F32)?)?.squeeze(1)?)
     }
-}
-
-/// `config.json` with the type of the weights, and the scale, if there is one.
-pub(super) fn config_json(config: &ModelConfig, dtype: WeightType, scale: Option<RewardScale>) -> String {
-    let text = config.to_json();
-    if scale.is_none() && dtype.is_f32() {
-        return text;
-    }
-    let Ok(mut map) = serde_json::from_str::<serde_json::Map<String, Value>>(&text) else { return text };
-    map.insert("torch_dtype".into(), dtype.torch().into());
-    if let Some(RewardScale { mean, std }) = scale {
-        map.insert("mean".into(), mean.into());
-        map.insert("std".into(), std.into());
-    }
-    format!("{:#}\n", Value::Object(map))
 }

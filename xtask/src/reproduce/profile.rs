@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use janus_data::mini::Split;
-use janus_infer::{Architecture, ModelConfig};
+use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -195,26 +195,22 @@ impl Profile {
     /// The decoder's `config.json` for a vocabulary.
     pub fn model_config(&self, vocab_size: usize, bos: Option<u32>, eos: Option<u32>) -> ModelConfig {
         let size = &self.model;
-        ModelConfig {
-            architecture: Architecture::Mistral,
+        let mut config = ModelConfig::mistral(ModelSizes {
             vocab_size,
             hidden_size: size.hidden_size,
             intermediate_size: size.intermediate_size,
             num_hidden_layers: size.num_hidden_layers,
             num_attention_heads: size.num_attention_heads,
             num_key_value_heads: size.num_key_value_heads,
-            head_dim: size.hidden_size / size.num_attention_heads.max(1),
-            rms_norm_eps: 1e-5,
-            rope_theta: 10_000.0,
-            rope_scaling: None,
             max_position_embeddings: size.max_position_embeddings,
-            sliding_window: None,
-            tie_word_embeddings: true,
-            // Wider than the usual 0.02, which suits models ten times as wide.
-            initializer_range: 0.04,
-            bos_token_id: bos,
-            eos_token_ids: eos.into_iter().collect(),
-        }
+        });
+        config.rms_norm_eps = 1e-5;
+        config.tie_word_embeddings = true;
+        // Wider than the usual 0.02, which suits models ten times as wide.
+        config.initializer_range = 0.04;
+        config.bos_token_id = bos;
+        config.eos_token_ids = eos.into_iter().collect();
+        config
     }
 }
 

@@ -1,4 +1,4 @@
-//! Scaled rotary positions in a GGUF file: one factor by the metadata, or one for each frequency in a tensor.
+//! Scaled rotary positions in a GGUF file: one factor in the metadata, or one for each frequency in a tensor.
 
 use super::GgufFile;
 use crate::{Result, RopeScaling};
@@ -17,8 +17,8 @@ pub(super) fn scaling(file: &GgufFile, head_dim: usize) -> Result<Option<RopeSca
         "none" if has_factors => Ok(Some(RopeScaling::Factors(file.read(FACTORS, &[head_dim / 2])?))),
         "none" => Ok(None),
         "linear" if has_factors => Err(file.metadata(KIND, format!("it is linear, but there is a tensor {FACTORS} too"))),
-        "linear" => match file.value(FACTOR).and_then(|value| value.to_f32().ok()) {
-            Some(factor) => Ok(Some(RopeScaling::Linear { factor: factor.into() })),
+        "linear" => match file.number(FACTOR)? {
+            Some(factor) => Ok(Some(RopeScaling::Linear { factor })),
             None => Err(file.metadata(FACTOR, format!("expected a number, as {KIND} is linear"))),
         },
         other => Err(file.metadata(KIND, format!("\"{other}\": expected none or linear"))),

@@ -28,6 +28,7 @@ const TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
 const MODEL: &str = "tokenizer.ggml.model";
+const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 const PRE: &str = "tokenizer.ggml.pre";
 
 /// `tokenizer.ggml.token_type`: what stands for text that no piece covers.
@@ -126,7 +127,10 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
     }
     let mut tokenizer = Inner::new(build(file, model)?);
     let failed = |error: tokenizers::Error| file.metadata(MODEL, error.to_string());
-    let prefix = file.value("tokenizer.ggml.add_space_prefix").is_none_or(|value| value.to_bool().unwrap_or(true));
+    let prefix = match file.value(SPACE_PREFIX) {
+        Some(value) => value.to_bool().map_err(|_| file.metadata(SPACE_PREFIX, "expected true or false".into()))?,
+        None => true,
+    };
     let spaces = Replace::new(" ", SPACE).map_err(failed)?;
     let mut normalizers = vec![spaces.into()];
     let mut decoders = vec![Replace::new(SPACE, " ").map_err(failed)?.into(), ByteFallback::new().into(), Fuse::new().into()];

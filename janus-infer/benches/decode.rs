@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use janus_core::SamplingParams;
-use janus_infer::{KvCache, LogitsWanted, Model, ModelConfig, Sampler, SequenceInput};
+use janus_infer::{KvCache, LogitsWanted, Model, ModelConfig, ModelSizes, Sampler, SequenceInput};
 use rand::Rng;
 use rayon::prelude::*;
 
@@ -14,11 +14,16 @@ const PROMPT: usize = 96;
 const VOCAB: usize = 1536;
 
 fn small_model() -> Model {
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "mistral", "vocab_size": 1536, "hidden_size": 160, "intermediate_size": 432, "num_hidden_layers": 4,
-            "num_attention_heads": 5, "max_position_embeddings": 1024, "tie_word_embeddings": true}"#,
-    )
-    .expect("a valid config");
+    let mut config = ModelConfig::mistral(ModelSizes {
+        vocab_size: 1536,
+        hidden_size: 160,
+        intermediate_size: 432,
+        num_hidden_layers: 4,
+        num_attention_heads: 5,
+        num_key_value_heads: 5,
+        max_position_embeddings: 1024,
+    });
+    config.tie_word_embeddings = true;
     Model::from_weights(config, |name, shape| {
         let mut rng = janus_core::stream(1, name);
         let norm = shape.len() == 1;

@@ -4,7 +4,7 @@
 
 use candle_core::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use janus_infer::ModelConfig;
+use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::{Decoder, FreedMemory, Sft, TokenRow, TrainConfig, Trainer, ops};
 use rand::Rng;
 use std::time::Duration;
@@ -12,11 +12,17 @@ use std::time::Duration;
 const TOKENS: usize = 4096;
 
 fn model() -> ModelConfig {
-    ModelConfig::from_json(
-        r#"{"model_type": "llama", "vocab_size": 1536, "hidden_size": 160, "intermediate_size": 432, "num_hidden_layers": 4,
-            "num_attention_heads": 5, "num_key_value_heads": 5, "max_position_embeddings": 512, "tie_word_embeddings": true}"#,
-    )
-    .expect("a valid config")
+    let mut config = ModelConfig::llama(ModelSizes {
+        vocab_size: 1536,
+        hidden_size: 160,
+        intermediate_size: 432,
+        num_hidden_layers: 4,
+        num_attention_heads: 5,
+        num_key_value_heads: 5,
+        max_position_embeddings: 512,
+    });
+    config.tie_word_embeddings = true;
+    config
 }
 
 /// Documents of 100 to 160 tokens, of which the last 40 % are trained.

@@ -9,7 +9,7 @@ use janus_data::Tokenizer;
 use janus_data::mini::Mini;
 use janus_infer::{Engine, EngineOptions};
 use janus_train::candle_core::Device;
-use janus_train::{Decoder, Dpo, DpoConfig, FreedMemory, ModelConfig, Reference, ReferenceLogprobs, Sft, TrainConfig, Trainer};
+use janus_train::{Decoder, Dpo, DpoConfig, FreedMemory, ModelConfig, ModelSizes, Reference, ReferenceLogprobs, Sft, TrainConfig, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     FreedMemory::Keep.apply_to_process();
@@ -26,13 +26,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokenizer = Tokenizer::train(texts, 1024, template.special_tokens())?;
 
     // A model that has learnt to answer.
-    let config = ModelConfig::from_json(&format!(
-        r#"{{"model_type": "llama", "vocab_size": {}, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3,
-            "num_attention_heads": 4, "max_position_embeddings": 512, "bos_token_id": {}, "eos_token_id": {}}}"#,
-        tokenizer.vocab_size(),
-        tokenizer.token_id("<s>").ok_or("no <s>")?,
-        tokenizer.token_id("</s>").ok_or("no </s>")?,
-    ))?;
+    let mut config = ModelConfig::llama(ModelSizes {
+        vocab_size: tokenizer.vocab_size(),
+        hidden_size: 96,
+        intermediate_size: 256,
+        num_hidden_layers: 3,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+        max_position_embeddings: 512,
+    });
+    config.bos_token_id = tokenizer.token_id("<s>");
+    config.eos_token_ids = tokenizer.token_id("</s>").into_iter().collect();
     let rows = tokenizer.conversations(template, conversations.iter().map(SftRecord::messages))?;
     let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
     let settings = TrainConfig { clip_norm: Some(1.0), warmup_steps: 10, ..TrainConfig::new(150, 2048, 3e-3, 1) };

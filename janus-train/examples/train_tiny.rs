@@ -1,7 +1,7 @@
 //! Trains a tiny model on a few sentences, byte by byte, and prints the loss: `cargo run --example train_tiny`.
 
 use janus_train::candle_core::Device;
-use janus_train::{Decoder, FreedMemory, ModelConfig, Sft, TokenRow, TrainConfig, Trainer};
+use janus_train::{Decoder, FreedMemory, ModelConfig, ModelSizes, Sft, TokenRow, TrainConfig, Trainer};
 
 #[expect(clippy::print_stdout, reason = "an example talks to its reader")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,10 +15,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .to_vec();
 
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "llama", "vocab_size": 128, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": true}"#,
-    )?;
+    let mut config = ModelConfig::llama(ModelSizes {
+        vocab_size: 128,
+        hidden_size: 32,
+        intermediate_size: 64,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 2,
+        max_position_embeddings: 64,
+    });
+    config.tie_word_embeddings = true;
     let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
     let settings = TrainConfig { warmup_steps: 10, clip_norm: Some(1.0), ..TrainConfig::new(100, 256, 1e-2, 1) };
     let mut trainer = Trainer::new(decoder, Sft, rows, settings)?;

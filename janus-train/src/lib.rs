@@ -14,12 +14,17 @@
 //!
 //! ```
 //! use janus_train::candle_core::Device;
-//! use janus_train::{Batch, Decoder, ModelConfig, TokenRow};
+//! use janus_train::{Batch, Decoder, ModelConfig, ModelSizes, TokenRow};
 //!
-//! let config = ModelConfig::from_json(
-//!     r#"{"model_type": "llama", "vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
-//!         "num_attention_heads": 2, "max_position_embeddings": 16, "tie_word_embeddings": true}"#,
-//! )?;
+//! let config = ModelConfig::llama(ModelSizes {
+//!     vocab_size: 11,
+//!     hidden_size: 8,
+//!     intermediate_size: 12,
+//!     num_hidden_layers: 1,
+//!     num_attention_heads: 2,
+//!     num_key_value_heads: 2,
+//!     max_position_embeddings: 16,
+//! });
 //! let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
 //! let row = TokenRow { ids: vec![1, 5, 7], loss_mask: vec![false, true, true] };
 //! let logprobs = decoder.logprobs(&Batch::concat(&[&row]))?;
@@ -58,7 +63,7 @@ pub use error::{Error, Result};
 pub use evaluation::Evaluation;
 pub use gradients::Gradients;
 pub use janus_data::TokenRow;
-pub use janus_infer::{FreedMemory, ModelConfig, RopeScaling};
+pub use janus_infer::{FreedMemory, ModelConfig, ModelSizes, RopeScaling};
 pub use metrics::StepMetrics;
 pub use objective::{Dpo, DpoConfig, Figures, MicroBatch, NllSpan, Objective, Orpo, Part, Reference, Reward, Sft, Weight};
 pub use optim::{AdamW, AdamWConfig};

@@ -1,7 +1,7 @@
 //! Weights in bf16 with an f32 master: near f32 in a step, level with it after many, and the same after a stop.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use candle_core::{DType, Device, Tensor};
-use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
+use janus_infer::{LogitsWanted, Model, ModelConfig, ModelSizes, SequenceInput};
 use janus_train::{
     AdamW, Batch, Checkpoint, Decoder, Gradients, LoraConfig, MicroBatch, Objective, Reward, Schedule, Sft, TokenRow, TrainConfig, Trainer,
     VALUE_HEAD, WeightType,
@@ -9,12 +9,18 @@ use janus_train::{
 use rand::Rng;
 
 fn decoder(seed: u64) -> Decoder {
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "mistral", "vocab_size": 50, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "sliding_window": 9,
-            "initializer_range": 0.1, "tie_word_embeddings": true}"#,
-    )
-    .unwrap();
+    let mut config = ModelConfig::mistral(ModelSizes {
+        vocab_size: 50,
+        hidden_size: 24,
+        intermediate_size: 40,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        max_position_embeddings: 64,
+    });
+    config.sliding_window = Some(9);
+    config.initializer_range = 0.1;
+    config.tie_word_embeddings = true;
     Decoder::init(&config, seed, &Device::Cpu).unwrap()
 }
 

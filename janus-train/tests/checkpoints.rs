@@ -4,16 +4,21 @@ use std::path::Path;
 
 use candle_core::Device;
 use janus_train::{
-    Batch, Checkpoint, Decoder, Error, Evaluation, Figures, KeepBest, LoraConfig, MicroBatch, ModelConfig, NllSpan, Objective, Observer,
-    Orpo, Part, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, Weight, WeightType,
+    Batch, Checkpoint, Decoder, Error, Evaluation, Figures, KeepBest, LoraConfig, MicroBatch, ModelConfig, ModelSizes, NllSpan, Objective,
+    Observer, Orpo, Part, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, Weight, WeightType,
 };
 
 fn decoder(seed: u64) -> Decoder {
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "llama", "vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.1, "tie_word_embeddings": false}"#,
-    )
-    .unwrap();
+    let mut config = ModelConfig::llama(ModelSizes {
+        vocab_size: 30,
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 2,
+        max_position_embeddings: 64,
+    });
+    config.initializer_range = 0.1;
     Decoder::init(&config, seed, &Device::Cpu).unwrap()
 }
 
@@ -84,6 +89,27 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
             candle_core::safetensors::load(folder.path().join("checkpoints/step-000003/model.safetensors"), &Device::Cpu).unwrap();
         assert_eq!(weights.keys().filter(|name| name.contains("lora")).count(), 0);
     }
+}
+
+#[test]
+fn what_else_a_config_states_is_saved_with_the_model_that_is_fine_tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, tuned) = (folder.path().join("base"), folder.path().join("tuned"));
+    decoder(1).save(&base).unwrap();
+    let read = |folder: &Path| -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap()
+    };
+    let mut config = read(&base);
+    let plain = config.clone();
+    config.insert("pad_token_id".into(), 0.into());
+    config.insert("quantization_config".into(), serde_json::json!({ "bits": 4 }));
+    std::fs::write(base.join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
+
+    let start = Decoder::load(&base, &Device::Cpu).unwrap().with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
+    Trainer::new(start, Sft, rows(8), settings(1)).unwrap().fit(&tuned, &mut |_| ()).unwrap();
+    config.remove("quantization_config");
+    assert_eq!(read(&tuned.join("model")), config);
+    assert_eq!(config.len(), plain.len() + 1);
 }
 
 #[test]

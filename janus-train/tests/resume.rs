@@ -8,20 +8,25 @@ use std::sync::Arc;
 use candle_core::Device;
 use janus_data::{TokenFile, TokenWriter};
 use janus_train::{
-    Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, LoraConfig, ModelConfig, NllSpan, Objective, Observer,
-    Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, WeightType,
+    Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, LoraConfig, ModelConfig, ModelSizes, NllSpan, Objective,
+    Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, WeightType,
 };
 use rand::Rng;
 
 const STEPS: u64 = 6;
 
 fn decoder(seed: u64) -> Decoder {
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "mistral", "vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "sliding_window": 9,
-            "initializer_range": 0.1, "tie_word_embeddings": false}"#,
-    )
-    .unwrap();
+    let mut config = ModelConfig::mistral(ModelSizes {
+        vocab_size: 30,
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        max_position_embeddings: 64,
+    });
+    config.sliding_window = Some(9);
+    config.initializer_range = 0.1;
     Decoder::init(&config, seed, &Device::Cpu).unwrap()
 }
 

@@ -4,7 +4,7 @@ use candle_core::Device;
 use janus_core::ChatTemplate::MistralInstruct;
 use janus_core::{Message, RewardModel as _};
 use janus_data::Tokenizer;
-use janus_infer::{ModelConfig, RewardEngine, RewardOptions};
+use janus_infer::{ModelConfig, ModelSizes, RewardEngine, RewardOptions};
 use janus_train::{Batch, Decoder, RewardScale, VALUE_HEAD};
 
 #[test]
@@ -14,14 +14,20 @@ fn training_and_inference_give_the_same_rewards() {
     let answered = |answer: &str| vec![Message::system("be brief"), Message::user("what?"), Message::assistant(answer)];
     let conversations = [answered("a kite"), answered("a stone lies"), answered("")];
     let rows = tokenizer.conversations(MistralInstruct, &conversations).unwrap();
-    for (model_type, tied) in [("mistral", true), ("llama", false)] {
-        let config = ModelConfig::from_json(&format!(
-            r#"{{"model_type": "{model_type}", "vocab_size": {}, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-                "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "sliding_window": 8,
-                "initializer_range": 0.3, "tie_word_embeddings": {tied}}}"#,
-            tokenizer.vocab_size()
-        ))
-        .unwrap();
+    for tied in [true, false] {
+        let sizes = ModelSizes {
+            vocab_size: tokenizer.vocab_size(),
+            hidden_size: 32,
+            intermediate_size: 48,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            max_position_embeddings: 128,
+        };
+        let mut config = if tied { ModelConfig::mistral(sizes) } else { ModelConfig::llama(sizes) };
+        config.sliding_window = tied.then_some(8);
+        config.initializer_range = 0.3;
+        config.tie_word_embeddings = tied;
         let mut decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
         let scale = RewardScale { mean: 0.1, std: 0.5 };
         decoder.set_reward_scale(scale);
@@ -36,7 +42,7 @@ fn training_and_inference_give_the_same_rewards() {
         assert_eq!(engine.scale(), Some(scale));
         for (reward, trained) in engine.rewards(&conversations).into_iter().zip(trained) {
             let (reward, expected) = (reward.unwrap(), scale.apply(trained));
-            assert!((reward - expected).abs() < 1e-5, "{model_type}: {reward}, trained {expected}");
+            assert!((reward - expected).abs() < 1e-5, "tied {tied}: {reward}, trained {expected}");
         }
     }
 }

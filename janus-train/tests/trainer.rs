@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use janus_core::{ChatTemplate, SftRecord};
 use janus_data::Tokenizer;
 use janus_data::mini::Mini;
-use janus_infer::ModelConfig;
+use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::{
     Batch, Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Gradients, LoraConfig, MicroBatch, Objective, Part, Reference,
     ReferenceLogprobs, Result, Reward, Schedule, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, Weight,
@@ -14,12 +14,18 @@ use janus_train::{
 use rand::Rng;
 
 fn decoder(seed: u64) -> Decoder {
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "mistral", "vocab_size": 50, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "sliding_window": 9,
-            "initializer_range": 0.1, "tie_word_embeddings": true}"#,
-    )
-    .unwrap();
+    let mut config = ModelConfig::mistral(ModelSizes {
+        vocab_size: 50,
+        hidden_size: 24,
+        intermediate_size: 40,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        max_position_embeddings: 64,
+    });
+    config.sliding_window = Some(9);
+    config.initializer_range = 0.1;
+    config.tie_word_embeddings = true;
     Decoder::init(&config, seed, &Device::Cpu).unwrap()
 }
 
@@ -181,11 +187,15 @@ fn the_same_run_twice_gives_the_same_bytes_and_a_finished_run_stays_as_it_is() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     // Wide and long enough that every kernel is cut into several pieces.
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "llama", "vocab_size": 700, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
-            "num_attention_heads": 3, "num_key_value_heads": 1, "max_position_embeddings": 64}"#,
-    )
-    .unwrap();
+    let config = ModelConfig::llama(ModelSizes {
+        vocab_size: 700,
+        hidden_size: 48,
+        intermediate_size: 96,
+        num_hidden_layers: 2,
+        num_attention_heads: 3,
+        num_key_value_heads: 1,
+        max_position_embeddings: 64,
+    });
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -356,13 +366,17 @@ fn eight_bit_moments_reach_the_loss_of_f32_on_mini_with_a_third_of_the_state() {
     let template = ChatTemplate::MistralInstruct;
     let tokenizer = Tokenizer::train(texts, 700, template.special_tokens()).unwrap();
     let rows = tokenizer.conversations(template, records.iter().map(SftRecord::messages)).unwrap();
-    let config = ModelConfig::from_json(&format!(
-        r#"{{"model_type": "mistral", "vocab_size": {}, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512, "initializer_range": 0.05,
-            "tie_word_embeddings": true}}"#,
-        tokenizer.vocab_size()
-    ))
-    .unwrap();
+    let mut config = ModelConfig::mistral(ModelSizes {
+        vocab_size: tokenizer.vocab_size(),
+        hidden_size: 64,
+        intermediate_size: 160,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+        max_position_embeddings: 512,
+    });
+    config.initializer_range = 0.05;
+    config.tie_word_embeddings = true;
     let run = |eight_bit_block| {
         let settings = TrainConfig { warmup_steps: 10, clip_norm: Some(1.0), eight_bit_block, ..TrainConfig::new(120, 1024, 3e-3, 1) };
         let mut trainer = Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows.clone(), settings).unwrap();

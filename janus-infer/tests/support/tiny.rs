@@ -3,7 +3,7 @@
 
 use janus_core::{ChatRequest, ChatTemplate, Message, SamplingParams};
 use janus_data::Tokenizer;
-use janus_infer::{Engine, EngineOptions, Model, ModelConfig};
+use janus_infer::{Engine, EngineOptions, Model, ModelConfig, ModelSizes};
 use rand::Rng;
 
 /// One token for each byte, and the template's two.
@@ -33,13 +33,17 @@ pub fn model(layers: usize, window: Option<usize>) -> Model {
 }
 
 fn model_ending_at(layers: usize, window: Option<usize>, ends: &[u32]) -> Model {
-    let window = window.map_or("null".into(), |window| window.to_string());
-    let config = ModelConfig::from_json(&format!(
-        r#"{{"model_type": "mistral", "vocab_size": 258, "hidden_size": 40, "intermediate_size": 72, "num_hidden_layers": {layers},
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": {window},
-            "eos_token_id": {ends:?}}}"#
-    ))
-    .unwrap();
+    let mut config = ModelConfig::mistral(ModelSizes {
+        vocab_size: 258,
+        hidden_size: 40,
+        intermediate_size: 72,
+        num_hidden_layers: layers,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        max_position_embeddings: 256,
+    });
+    config.sliding_window = window;
+    config.eos_token_ids = ends.into();
     Model::from_weights(config, |name, shape| {
         let mut rng = janus_core::stream(3, name);
         let norm = shape.len() == 1;

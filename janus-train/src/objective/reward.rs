@@ -99,18 +99,22 @@ impl Objective for Reward {
 
 #[cfg(test)]
 mod tests {
-    use janus_infer::ModelConfig;
+    use janus_infer::{ModelConfig, ModelSizes};
 
     use super::*;
     use crate::TokenRow;
 
     #[test]
     fn imitation_adds_the_mean_negative_log_probability_of_the_chosen_responses() {
-        let config = ModelConfig::from_json(
-            r#"{"model_type": "llama", "vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
-                "num_attention_heads": 2, "max_position_embeddings": 16}"#,
-        )
-        .unwrap();
+        let config = ModelConfig::llama(ModelSizes {
+            vocab_size: 11,
+            hidden_size: 8,
+            intermediate_size: 12,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            num_key_value_heads: 2,
+            max_position_embeddings: 16,
+        });
         let decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
         let row = |ids: &[u32], prompt: usize| TokenRow { ids: ids.into(), loss_mask: (0..ids.len()).map(|i| i >= prompt).collect() };
         let rows = [row(&[1, 5, 7, 2], 2), row(&[1, 5, 8], 2), row(&[1, 3, 4, 6, 9], 1), row(&[1, 3, 2], 1)];

@@ -19,9 +19,9 @@ use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
 use crate::batch::SequenceInput;
-use crate::kernels::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, swiglu};
 use crate::files::Matrix;
 use crate::kernels::crew::Crew;
+use crate::kernels::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, swiglu};
 use crate::kernels::linear::{Accumulate, Linear};
 use crate::{ModelConfig, Result};
 use attention::{Scratch, Shape, Task, attend};

@@ -22,8 +22,8 @@ use rayon::prelude::*;
 
 use crate::backend::weights::{Decoder, Source};
 use crate::batch::SequenceInput;
-use crate::kernels::elementwise::{rotary_angles, rotary_frequencies};
 use crate::files::{Encoding, Matrix};
+use crate::kernels::elementwise::{rotary_angles, rotary_frequencies};
 use crate::{ModelConfig, Result};
 use plan::{Attend, Plan, Shape};
 pub(crate) use pool::Pool;

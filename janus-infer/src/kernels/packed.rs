@@ -12,8 +12,8 @@ use half::f16;
 use pulp::Simd;
 
 use crate::files::{Encoding, Matrix, Stretch};
-use crate::kernels::prefetch::prefetch;
 use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels};
+use crate::kernels::prefetch::prefetch;
 
 /// Words between one that is used and one that is fetched for later, 5 KiB; of 2.5 to 20 KiB the fastest with one row and with
 /// eight.

@@ -176,7 +176,7 @@ impl ModelConfig {
     }
 
     /// The text of a `config.json` that transformers, vLLM and llama.cpp's converter read. Equal configs have equal texts. It does
-    /// not fail: a number that is not finite, which [`check`](Self::check) refuses, becomes `null`, which reading refuses.
+    /// not fail: a number that is not finite, which [`check`](Self::check) refuses, becomes a string, which reading refuses.
     pub fn to_json(&self) -> String {
         ConfigFile::new(self.clone()).to_json()
     }

@@ -213,15 +213,15 @@ impl ConfigFile {
         set("num_key_value_heads", model.num_key_value_heads.into());
         set("head_dim", model.head_dim.into());
         set("hidden_act", "silu".into());
-        set("rms_norm_eps", model.rms_norm_eps.into());
-        set("rope_theta", model.rope_theta.into());
+        set("rms_norm_eps", number(model.rms_norm_eps));
+        set("rope_theta", number(model.rope_theta));
         if let Some(scaling) = &model.rope_scaling {
             set("rope_scaling", scaling.to_json());
         }
         set("max_position_embeddings", model.max_position_embeddings.into());
         set("sliding_window", model.sliding_window.into());
         set("tie_word_embeddings", model.tie_word_embeddings.into());
-        set("initializer_range", model.initializer_range.into());
+        set("initializer_range", number(model.initializer_range));
         set("bos_token_id", model.bos_token_id.into());
         set(
             "eos_token_id",
@@ -247,6 +247,11 @@ impl ConfigFile {
         }
         map
     }
+}
+
+/// JSON has no infinity and no NaN, and `null` would be read as the default.
+fn number(number: f64) -> Value {
+    if number.is_finite() { number.into() } else { number.to_string().into() }
 }
 
 /// As [`ConfigFile::from_json`].

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use janus_eval::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
 use janus_eval::bench::distinctness::rouge_l;
-use janus_eval::read_score::strict;
+use janus_eval::judge::read::strict;
 use janus_eval::stats::{BradleyTerry, L1Logistic, LogisticRow, NewGlmnet};
 use rand::RngCore;
 

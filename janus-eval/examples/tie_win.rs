@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outcomes = PairedOutcomes::of(&pool(&[&janus])?, &pool(&[&uniform])?)?;
     let rates = outcomes.tally.rates()?;
     println!("{:?}", outcomes.tally);
-    println!("tie+win {:.3}, with all ties {:.3}, half ties {:.3}", rates.tie_win, rates.tie_win_all, rates.half_tie_win);
+    println!("tie+win {:.3}, with all ties {:.3}, half ties {:.3}", rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half);
 
     // Rows of one instruction under several system messages are not independent: keep them together.
     let instruction = |id: &str| id.split('-').next().unwrap_or_default().to_owned();

@@ -8,9 +8,9 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum Error {
     /// A mean, an interval or a rate of nothing.
-    #[error("{what} has no value: nothing can be computed from none, so check that the rows before it were scored")]
+    #[error("cannot compute {what}: there are no rows; check that scoring produced any")]
     Empty {
-        /// What was to be computed from.
+        /// What was to be computed.
         what: &'static str,
     },
     /// An interval over fewer than two independent units.
@@ -73,10 +73,18 @@ pub enum Error {
         /// Position of the response, from 0.
         index: usize,
     },
+    /// A question that a file of answers does not answer.
+    #[error("{file}: no answer to question {question}")]
+    NoAnswer {
+        /// The file.
+        file: String,
+        /// The question's id.
+        question: String,
+    },
     /// An id that occurs twice where it may occur once.
     #[error("{what} {first} and {second} both have id \"{id}\": keep one of them")]
     DoubledId {
-        /// What has the id: "bench records", "responses" or "rows".
+        /// What has the id, e.g. "bench records", "responses", "rows", "claims".
         what: &'static str,
         /// The id.
         id: String,
@@ -105,13 +113,11 @@ pub enum Error {
         /// The score.
         got: u8,
     },
-    /// A claim whose id is doubled, or that is shown but was never made.
-    #[error("the report {problem} claim \"{id}\"")]
-    Claim {
+    /// A section that shows a claim which the report does not have.
+    #[error("a section shows claim \"{id}\", which the report does not have: add it to the report's claims")]
+    UnknownClaim {
         /// The claim's id.
         id: String,
-        /// "has two of" or "shows but does not have".
-        problem: &'static str,
     },
     /// A table with a row that has not one cell for each column.
     #[error("row {row} of table \"{table}\" has {got} cells, expected {expected}")]

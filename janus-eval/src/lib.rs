@@ -1,11 +1,11 @@
 //! Evaluates language models: judges, benchmarks, statistics, reports.
 //!
-//! The way of a number from a response to the page:
+//! From responses to a report:
 //!
 //! 1. [`score_responses`] joins responses with bench records by id and asks a [`janus_core::Judge`];
 //!    what comes out is one [`ScoredRow`] for each record. [`VerifiableJudge`] is the judge whose
-//!    truth can be computed; [`judge`] has those that are language models, and [`read_score`] reads the
-//!    score in their texts.
+//!    truth can be computed; [`judge`] has those that are language models: a [`judge::JudgeClient`] asks by any
+//!    [`protocol::Protocol`].
 //! 2. [`pool`] adds up rubrics and runs within each row, [`summarise`] gives the means of a model,
 //!    [`PairedOutcomes`] the four outcomes between two models and their tie+win.
 //! 3. [`Bootstrap`] puts an [`Interval`] on each of them; rows of one instruction are kept together by
@@ -45,7 +45,7 @@ mod files;
 mod join;
 pub mod judge;
 mod outcome;
-pub mod read_score;
+pub mod protocol;
 pub mod report;
 pub mod run;
 mod score;

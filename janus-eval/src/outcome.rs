@@ -85,7 +85,7 @@ impl Tally {
             n: self.n(),
             tie_win: (self.win + self.both_good) as f64 / n,
             tie_win_all: (self.win + self.tie()) as f64 / n,
-            half_tie_win: (2 * self.win + self.tie()) as f64 / (2.0 * n),
+            win_rate_ties_half: (2 * self.win + self.tie()) as f64 / (2.0 * n),
         })
     }
 
@@ -110,7 +110,7 @@ pub struct Rates {
     /// (wins + all ties) / n.
     pub tie_win_all: f64,
     /// (wins + half the ties) / n, the rate of MT-Bench and Arena-Hard.
-    pub half_tie_win: f64,
+    pub win_rate_ties_half: f64,
 }
 
 /// A row's outcome and the scores behind it.
@@ -191,7 +191,7 @@ mod tests {
     fn the_papers_figure_three_adds_up() {
         // Janus 7B against Mistral 7B Instruct v0.2, in tenths of a percent: 36.8 + 38.4 = 75.2.
         let rates = Tally { win: 368, both_good: 384, both_bad: 124, loss: 124 }.rates().unwrap();
-        assert_eq!((rates.n, rates.tie_win, rates.tie_win_all, rates.half_tie_win), (1000, 0.752, 0.876, 0.622));
+        assert_eq!((rates.n, rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half), (1000, 0.752, 0.876, 0.622));
     }
 
     #[test]

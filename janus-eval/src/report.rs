@@ -132,14 +132,10 @@ impl Report {
     /// Checks what rendering relies on.
     ///
     /// # Errors
-    /// [`Error::Claim`] for a claim that is doubled or shown but not there, [`Error::TableShape`],
+    /// [`Error::DoubledId`] for two claims of one id, [`Error::UnknownClaim`], [`Error::TableShape`],
     /// [`Error::NotFinite`], [`Error::Figure`].
     pub fn check(&self) -> Result<()> {
-        let ids = unique("claims", self.claims.iter().map(|claim| claim.id.as_str()));
-        let ids = ids.map_err(|error| match error {
-            Error::DoubledId { id, .. } => Error::Claim { id, problem: "has two of" },
-            other => other,
-        })?;
+        let ids = unique("claims", self.claims.iter().map(|claim| claim.id.as_str()))?;
         for claim in &self.claims {
             finite("a claim", &[claim.estimate, claim.ci_low, claim.ci_high])?;
         }
@@ -147,7 +143,7 @@ impl Report {
             match block {
                 Block::Claims { ids: shown } => {
                     if let Some(id) = shown.iter().find(|id| !ids.contains_key(id.as_str())) {
-                        return Err(Error::Claim { id: id.clone(), problem: "shows but does not have" });
+                        return Err(Error::UnknownClaim { id: id.clone() });
                     }
                 }
                 Block::Table(table) => table.check()?,

@@ -9,12 +9,20 @@ use janus_core::{
     TokenLogprob, TopLogprob,
 };
 use janus_data::CallJournal;
-use janus_eval::judge::{
-    ArenaBattle, ArenaJudge, ArenaLabel, ArenaOptions, Asker, Conversation, GradeJudge, GradeOptions, LogprobJudge, LogprobOptions,
-    LogprobTask, Pair, PairOutcome, PairTurn, PairwiseJudge, PairwiseOptions, PromptTemplate, Recorded, ReplayJudge, RubricJudge,
-    RubricOptions, ScoreReader,
+use janus_eval::bench::arena_hard::QuestionBattles;
+use janus_eval::bench::mt_bench::Question;
+use janus_eval::judge::{JudgeClient, PromptTemplate, Recorded, ReplayJudge, ScoreReader};
+use janus_eval::protocol::{
+    AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, GradePrompts, JudgedCase, Judgement, MtBench, MtBenchOptions,
+    PairOutcome, PairPrompts, Pairwise, PairwiseOptions, Protocol, RubricJudge, RubricOptions, Rubrics, Turn, rubric_cases,
 };
+use janus_eval::run::CaseRun;
 use janus_eval::{Error, Response, summarise};
+
+/// Judges by a protocol, without a journal.
+fn judged<P: Protocol>(model: &dyn ChatModel, protocol: &P, cases: &[P::Case]) -> Judgement<P::Row> {
+    JudgeClient::new(model).judge(protocol, cases, &mut |_, _| ()).unwrap()
+}
 
 /// Says what a function of the request says; nothing where that is none.
 struct Told<F> {
@@ -72,6 +80,12 @@ fn user(request: &ChatRequest) -> &str {
     &request.messages.last().unwrap().content
 }
 
+fn rubrics(show_reference: bool, change: impl FnOnce(&mut RubricOptions)) -> Rubrics {
+    let mut options = RubricOptions::paper(show_reference);
+    change(&mut options);
+    Rubrics::new(options).unwrap()
+}
+
 #[test]
 fn a_rubric_judge_asks_for_each_rubric_and_run_and_sees_what_it_may() {
     let bench = [record("a", 2), record("b", 2), record("c", 2)];
@@ -81,15 +95,15 @@ fn a_rubric_judge_asks_for_each_rubric_and_run_and_sees_what_it_may() {
             let score = if user(request).contains("criterion 0") { 4 } else { 2 };
             Some(format!("Feedback: seen. [RESULT] {score}"))
         });
-        let options = RubricOptions { show_system, runs: 2, ..RubricOptions::paper(show_reference).unwrap() };
-        let judge = RubricJudge::new(Asker::new(&model), options).unwrap();
-        assert_eq!(judge.estimate(&bench, &responses).unwrap().calls, 8);
+        let protocol = rubrics(show_reference, |options| (options.show_system, options.runs) = (show_system, 2));
+        let cases = rubric_cases(&bench, &responses).unwrap();
+        assert_eq!(JudgeClient::new(&model).estimate(&protocol, &cases).unwrap().calls, 8);
         assert!(model.asked.borrow().is_empty(), "an estimate asks nothing");
-        let judgement = judge.judge_runs(&bench, &responses).unwrap();
+        let judgement = judged(&model, &protocol, &cases);
         let settings = &judgement.settings;
-        assert_eq!((settings.reference_shown, settings.system_shown, settings.runs), (show_reference, show_system, 2));
-        assert_eq!((judgement.counts.calls, judgement.counts.parsed, judgement.missing.count), (8, 8, 1));
-        let summary = summarise(&judgement.runs()).unwrap();
+        assert_eq!((settings.reference_shown, settings.system_shown), (show_reference, show_system));
+        assert_eq!((judgement.counts.calls, judgement.counts.parsed), (8, 8));
+        let summary = summarise(&judgement.scores(&protocol, &cases)).unwrap();
         assert_eq!((summary.overall.mean, summary.overall.n, summary.overall.missing), (3.0, 2, 1));
         for request in model.asked.borrow().iter() {
             let text = user(request);
@@ -107,8 +121,9 @@ fn a_rubric_judge_asks_for_each_rubric_and_run_and_sees_what_it_may() {
 fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.jsonl");
-    let (bench, responses) = ([record("a", 3)], [response("a", "x")]);
-    let options = || RubricOptions { runs: 1, ..RubricOptions::paper(true).unwrap() };
+    let bench = [record("a", 3)];
+    let protocol = rubrics(true, |options| options.runs = 1);
+    let cases = rubric_cases(&bench, &[response("a", "x")]).unwrap();
     {
         // One rubric is read, one never, one not answered.
         let model = Told::new(|request: &ChatRequest| match user(request) {
@@ -117,40 +132,44 @@ fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
             _ => None,
         });
         let journal = CallJournal::open(&path).unwrap();
-        let judge = RubricJudge::new(Asker::new(&model).journal(&journal), options()).unwrap();
-        let judgement = judge.judge_runs(&bench, &responses).unwrap();
-        assert_eq!(judgement.runs()[0][0].scores, [Some(3), None, None]);
+        let judge = JudgeClient::new(&model).journal(&journal);
+        let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
+        assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), None, None]);
         let replies = &judgement.rows[0].runs[0];
         assert_eq!((replies[1].unreadable, replies[1].problem.as_deref()), (6, Some("the number is no whole score")));
         assert_eq!(replies[2].problem.as_deref(), Some("request a/rubric-2/run-0: silent"));
         assert_eq!(model.asked.borrow().len(), 1 + 6 + 1);
-        assert_eq!(judge.unasked(&bench, &responses).unwrap().len(), 2);
+        assert_eq!(judge.pending(&protocol, &cases).unwrap().len(), 2);
         let counts = judgement.counts;
         assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (3, 7, 1, 6, 2));
     }
     let model = Told::new(|_: &ChatRequest| Some("[RESULT] 5".into()));
     let journal = CallJournal::open(&path).unwrap();
-    let judge = RubricJudge::new(Asker::new(&model).journal(&journal), options()).unwrap();
-    let judgement = judge.judge_runs(&bench, &responses).unwrap();
-    assert_eq!(judgement.runs()[0][0].scores, [Some(3), Some(5), Some(5)]);
+    let client = JudgeClient::new(&model).journal(&journal);
+    let judgement = client.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
+    assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), Some(5), Some(5)]);
     assert_eq!(model.asked.borrow().len(), 2);
     // As a plain judge it gives the same, from the journal.
-    let verdicts = judge.judge(&[JudgeRequest { record: &bench[0], response: "x" }]);
-    assert_eq!(verdicts[0].as_ref().unwrap().mean(), Some(13.0 / 3.0));
+    let judge = RubricJudge::new(client, RubricOptions::paper(true)).unwrap();
+    let verdicts = judge.judge(&[JudgeRequest { record: &bench[0], response: "x" }, JudgeRequest { record: &bench[0], response: "x" }]);
+    assert_eq!(verdicts.iter().map(|verdict| verdict.as_ref().unwrap().mean()).collect::<Vec<_>>(), [Some(13.0 / 3.0); 2]);
     assert_eq!(model.asked.borrow().len(), 2);
 }
 
 #[test]
 fn a_prompt_without_the_response_is_refused() {
-    let model = Told::new(|_: &ChatRequest| None);
-    let prompt = PromptTemplate::new("mine", "", "{instruction} {score_rubric}");
-    let options = RubricOptions { prompt, ..RubricOptions::paper(true).unwrap() };
-    let error = RubricJudge::new(Asker::new(&model), options).unwrap_err();
+    let mut options = RubricOptions::paper(true);
+    options.prompt = PromptTemplate::new("mine", "", "{instruction} {score_rubric}");
+    let error = Rubrics::new(options).unwrap_err();
     assert!(matches!(&error, Error::Prompt { problem, .. } if problem.contains("{response}")), "{error}");
 }
 
-fn pair<'t>(id: &str, model: &'t str, opponent: &'t str) -> Pair<'t> {
-    Pair { id: id.into(), turns: vec![PairTurn { question: "q", model, opponent, reference: None }] }
+fn pair(id: &str, model: &str, opponent: &str) -> Case {
+    Case::new(id, vec![Turn::new("q", model).against(opponent)])
+}
+
+fn pairwise() -> Pairwise {
+    Pairwise::new(PairwiseOptions::mt_bench()).unwrap()
 }
 
 #[test]
@@ -170,7 +189,6 @@ fn a_pairwise_judge_asks_in_both_orders_and_calls_a_disagreement_a_tie() {
             std::cmp::Ordering::Equal => "[[C]]".into(),
         })
     });
-    let judge = PairwiseJudge::new(Asker::new(&model), PairwiseOptions::mt_bench().unwrap()).unwrap();
     let pairs = [
         pair("win", "long", "x"),
         pair("loss", "x", "long"),
@@ -178,18 +196,23 @@ fn a_pairwise_judge_asks_in_both_orders_and_calls_a_disagreement_a_tie() {
         pair("flip", "first", "first!"),
         pair("error", "mute", "x"),
     ];
-    let judgement = judge.judge(&pairs).unwrap();
-    let outcomes: Vec<_> = judgement.rows.iter().map(|row| row.outcome).collect();
+    let judgement = judged(&model, &pairwise(), &pairs);
+    let outcomes: Vec<_> = judgement.rows.iter().map(JudgedCase::outcome).collect();
     let some = |outcome| Some(outcome);
     assert_eq!(outcomes, [some(PairOutcome::Win), some(PairOutcome::Loss), some(PairOutcome::Tie), some(PairOutcome::Tie), None]);
-    assert_eq!((judgement.tally(), judgement.n()), ([1, 2, 1], 4));
-    assert_eq!((judgement.half_tie_win().unwrap(), judgement.tie_win_all().unwrap()), (0.5, 0.75));
-    assert_eq!(judgement.flip_rate(), Some(0.25));
-    // First wins: one each of win and loss, two of flip; second wins: one each of win and loss.
-    assert_eq!(judgement.first_position_share(), Some(4.0 / 6.0));
     assert_eq!((judgement.counts.calls, judgement.counts.failed), (10, 2));
-    assert_eq!(judgement.rows[4].problem.as_deref(), Some("the text has no [[A]], [[B]] or [[C]]"));
-    assert!(matches!(judge.judge(&[pair("a", "", ""), pair("a", "", "")]), Err(Error::DoubledId { .. })));
+    assert_eq!(judgement.rows[4].calls[0].problem.as_deref(), Some("the text has no [[A]], [[B]] or [[C]]"));
+    let result = CaseRun::new(pairwise().info(), "mine", judgement, 0).unwrap().result;
+    let tally = result.all.unwrap().outcomes.unwrap();
+    assert_eq!(([tally.win, tally.tie, tally.loss], tally.n()), ([1, 2, 1], 4));
+    assert_eq!((tally.win_rate_ties_half(), tally.tie_win_all()), (Some(0.5), Some(0.75)));
+    assert_eq!(result.flip_rate, Some(0.25));
+    // First wins: one each of win and loss, two of flip; second wins: one each of win and loss.
+    assert_eq!(result.first_position_share, Some(4.0 / 6.0));
+    let twice = JudgeClient::new(&model).judge(&pairwise(), &[pair("a", "", ""), pair("a", "", "")], &mut |_, _| ());
+    assert!(matches!(twice, Err(Error::DoubledId { .. })));
+    let alone = JudgeClient::new(&model).judge(&pairwise(), &[Case::new("a", vec![Turn::new("q", "x")])], &mut |_, _| ());
+    assert!(matches!(alone, Err(Error::Setting { .. })));
 }
 
 #[test]
@@ -197,10 +220,8 @@ fn the_sides_of_a_pairwise_judge_mirror() {
     let model = Told::new(|request: &ChatRequest| {
         Some(if user(request).find("good") < user(request).find("bad") { "[[A]]" } else { "[[B]]" }.into())
     });
-    let judge = PairwiseJudge::new(Asker::new(&model), PairwiseOptions::mt_bench().unwrap()).unwrap();
-    let win = judge.judge(&[pair("a", "good", "bad")]).unwrap().half_tie_win().unwrap();
-    let loss = judge.judge(&[pair("a", "bad", "good")]).unwrap().half_tie_win().unwrap();
-    assert_eq!((win, loss), (1.0, 0.0));
+    let value = |case| judged(&model, &pairwise(), &[case]).rows.remove(0).values;
+    assert_eq!((value(pair("a", "good", "bad")), value(pair("a", "bad", "good"))), (vec![1.0], vec![0.0]));
 }
 
 #[test]
@@ -209,25 +230,34 @@ fn a_grade_judge_takes_the_prompt_of_the_turn_and_of_the_references() {
         let reference = user(request).contains("Reference");
         (!user(request).contains("silent")).then(|| format!("Rating: [[{}]]", if reference { "7.5" } else { "9" }))
     });
-    let judge = GradeJudge::new(Asker::new(&model), GradeOptions::mt_bench().unwrap()).unwrap();
-    let plain = Conversation { id: "81".into(), questions: vec!["q1", "q2"], answers: vec!["a1", "a2"], references: None };
-    let math = Conversation { id: "111".into(), references: Some(vec!["r1", "r2"]), ..plain.clone() };
-    let silent = Conversation { id: "82".into(), questions: vec!["q1"], answers: vec!["silent"], references: None };
-    let judgement = judge.judge(&[plain.clone(), math, silent]).unwrap();
-    let rows: Vec<_> = judgement.rows.iter().map(|row| (row.question_id.as_str(), row.turn, row.judge[1].as_str(), row.score)).collect();
-    assert_eq!(
-        rows,
-        [
-            ("81", 1, "janus-grade/1", Some(9.0)),
-            ("81", 2, "janus-grade-turns/1", Some(9.0)),
-            ("111", 1, "janus-grade-reference/1", Some(7.5)),
-            ("111", 2, "janus-grade-turns-reference/1", Some(7.5)),
-            ("82", 1, "janus-grade/1", None),
-        ]
-    );
-    assert_eq!((judgement.mean().unwrap(), judgement.prompts.len()), (8.25, 4));
-    let odd = Conversation { answers: vec!["a1"], ..plain };
-    assert!(judge.judge(&[odd]).unwrap_err().to_string().contains("81: 2 questions, 1 answers, 0 references"));
+    let protocol = MtBench::new(MtBenchOptions::published()).unwrap();
+    let texts = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let cases = |id: &str, category: &str, questions: &[&str], answers: &[&str]| {
+        let question = Question { question_id: id.into(), category: category.into(), turns: texts(questions) };
+        question.cases(&texts(answers), None, &texts(&["r1", "r2"]))
+    };
+    let plain = cases("81", "writing", &["q1", "q2"], &["a1", "a2"]).unwrap();
+    let math = cases("111", "math", &["q1", "q2"], &["a1", "a2"]).unwrap();
+    let silent = cases("82", "writing", &["q1"], &["silent"]).unwrap();
+    let judgement = judged(&model, &protocol, &[plain, math, silent].concat());
+    let row = |row: &JudgedCase| {
+        let prompt = row.calls[0].prompt.clone().unwrap();
+        (row.case.question.clone(), row.case.turn.unwrap(), prompt, row.values.first().copied())
+    };
+    let rows: Vec<_> = judgement.rows.iter().map(row).collect();
+    let expected = [
+        ("81", 1, "janus-grade/1", Some(9.0)),
+        ("81", 2, "janus-grade-turns/1", Some(9.0)),
+        ("111", 1, "janus-grade-reference/1", Some(7.5)),
+        ("111", 2, "janus-grade-turns-reference/1", Some(7.5)),
+        ("82", 1, "janus-grade/1", None),
+    ];
+    assert_eq!(rows, expected.map(|(id, turn, prompt, score)| (id.to_string(), turn, prompt.to_string(), score)));
+    assert_eq!(judgement.settings.prompts.len(), 4);
+    let run = CaseRun::new(protocol.info(), "mine", judgement, 0).unwrap();
+    assert_eq!(run.result.all.unwrap().mean, 8.25);
+    let odd = cases("81", "writing", &["q1", "q2"], &["a1"]).unwrap_err().to_string();
+    assert!(odd.contains("question 81: 2 turns, 1 answers"), "{odd}");
 }
 
 #[test]
@@ -245,18 +275,27 @@ fn an_arena_judge_plays_two_games_and_asks_the_silent_once_more() {
             other => panic!("{other} messages"),
         })
     });
-    let judge = ArenaJudge::new(Asker::new(&model), ArenaOptions::v01().unwrap()).unwrap();
-    let battle = |id: &str, model: &'static str| ArenaBattle { id: id.into(), question: "q", baseline: "base", model };
-    let judgement = judge.judge(&[battle("1", "much"), battle("2", "torn"), battle("3", "late"), battle("4", "never")]).unwrap();
-    let outcomes: Vec<String> = judgement.rows.iter().map(|row| row.outcomes()).collect();
+    let protocol = ArenaHard::new(ArenaHardOptions::v01()).unwrap();
+    let battle = |id: &str, model: &str| pair(id, model, "base");
+    let cases = [battle("1", "much"), battle("2", "torn"), battle("3", "late"), battle("4", "never")];
+    let folder = tempfile::tempdir().unwrap();
+    let journal = CallJournal::open(folder.path().join("calls.jsonl")).unwrap();
+    let judge = JudgeClient::new(&model).journal(&journal);
+    let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
+    let outcomes: Vec<String> = judgement.rows.iter().map(|row| QuestionBattles::of(row).outcomes).collect();
     assert_eq!(outcomes, ["bbbbbb", "", "tt", ""]);
-    let labels: Vec<_> = judgement.rows[0].games.iter().map(|game| game.score).collect();
-    assert_eq!(labels, [Some(ArenaLabel::MuchB), Some(ArenaLabel::MuchA)]);
-    assert_eq!(judgement.rows[2].games[0].judgment.as_deref(), Some("let me think\n[[A=B]]"));
-    assert_eq!(judgement.rows[1].games[0].problem.as_deref(), Some("the text has no single known label, but A>B, B>A"));
-    assert_eq!(judgement.rows[3].games[1].problem.as_deref(), Some("the text has no label"));
-    assert_eq!((judgement.counts.calls, judgement.counts.parsed, judgement.counts.failed), (8, 4, 4));
-    assert_eq!(serde_json::to_value(&judgement.rows[0]).unwrap()["games"][0]["score"], "B>>A");
+    let call = |row: usize, game: usize| &judgement.rows[row].calls[game];
+    assert_eq!((call(0, 0).verdict.as_deref(), call(0, 1).verdict.as_deref()), (Some("B>>A"), Some("A>>B")));
+    assert_eq!(call(2, 0).text.as_deref(), Some("let me think\n[[A=B]]"));
+    assert_eq!(call(1, 0).problem.as_deref(), Some("the text has no single known label, but A>B, B>A"));
+    assert_eq!(call(3, 1).problem.as_deref(), Some("the text has no label"));
+    let counts = judgement.counts;
+    assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (8, 8, 4, 4, 4));
+    // A game without a verdict is the judge's last word.
+    assert_eq!(model.asked.borrow().len(), 8 + 4);
+    assert!(judge.pending(&protocol, &cases).unwrap().is_empty());
+    assert_eq!(judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap(), judgement);
+    assert_eq!(model.asked.borrow().len(), 8 + 4);
 }
 
 #[test]
@@ -277,33 +316,31 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
             .into(),
         )
     });
-    let switched = |task: &LogprobTask<'_>| task.id == "switched";
-    let judge = LogprobJudge::new(Asker::new(&model), LogprobOptions::alpaca_eval().unwrap(), switched).unwrap();
-    let task = |id: &str| LogprobTask { id: id.into(), instruction: "i", baseline: "baseline's", model: "model's" };
-    let tasks = [
-        task("straight"),
-        task("switched"),
-        LogprobTask { model: "baseline's", ..task("same") },
-        LogprobTask { instruction: "odd", ..task("odd") },
-    ];
-    let judgement = judge.judge(&tasks).unwrap();
-    let preferences: Vec<_> = judgement.rows.iter().map(|row| row.preference).collect();
-    assert!((preferences[0].unwrap() - 1.75).abs() < 1e-12 && (preferences[1].unwrap() - 1.75).abs() < 1e-12, "{preferences:?}");
-    assert_eq!(preferences[2..], [Some(1.5), None]);
+    let mut options = AlpacaEvalOptions::published();
+    options.swapped = |instruction| instruction == "switched";
+    let protocol = AlpacaEval::new(options).unwrap();
+    let case = |id: &str, instruction: &str, model: &str| Case::new(id, vec![Turn::new(instruction, model).against("baseline's")]);
+    let cases =
+        [case("0", "straight", "model's"), case("1", "switched", "model's"), case("2", "same", "baseline's"), case("3", "odd", "model's")];
+    let judgement = judged(&model, &protocol, &cases);
+    let values: Vec<_> = judgement.rows.iter().map(|row| row.values.first().copied()).collect();
+    assert!((values[0].unwrap() - 0.75).abs() < 1e-12 && (values[1].unwrap() - 0.75).abs() < 1e-12, "{values:?}");
+    assert_eq!(values[2..], [Some(0.5), None]);
     assert_eq!((judgement.counts.calls, judgement.counts.parsed, judgement.counts.failed), (3, 2, 1));
-    assert_eq!(judgement.rows[3].problem.as_deref(), Some("neither m nor M is among the likely tokens"));
+    assert_eq!(judgement.rows[3].calls[0].problem.as_deref(), Some("neither m nor M is among the likely tokens"));
 }
 
 /// The judge read " m", and the annotations that it wrote were read by the bare label alone: no row of them had a preference.
 #[test]
 fn the_annotations_of_a_sentencepiece_judge_say_what_the_judge_said() {
     let model = Told::new(|_: &ChatRequest| Some("_m=0.6 _M=0.2 M=0.01".into()));
-    let judge = LogprobJudge::new(Asker::new(&model), LogprobOptions::alpaca_eval().unwrap(), |_| false).unwrap();
-    let task = LogprobTask { id: "0".into(), instruction: "i", baseline: "baseline's", model: "model's" };
-    let row = judge.judge(&[task]).unwrap().rows.remove(0);
+    let mut options = AlpacaEvalOptions::published();
+    options.swapped = |_| false;
+    let case = Case::new("0", vec![Turn::new("i", "model's").against("baseline's")]);
+    let judged = judged(&model, &AlpacaEval::new(options).unwrap(), &[case]).rows.remove(0);
+    let row = janus_eval::bench::alpaca_eval::Annotation::of(0, &judged).unwrap();
     assert!((row.preference.unwrap() - (2.0 - 0.6 / 0.8)).abs() < 1e-12, "{row:?}");
-    let tokens = row.top_logprobs.unwrap().into_iter().map(|top| (top.token, top.logprob)).collect();
-    assert_eq!(janus_eval::bench::alpaca_eval::preference(&tokens, false), row.preference);
+    assert_eq!(janus_eval::bench::alpaca_eval::preference(&row.top_logprobs.unwrap(), false), row.preference);
 }
 
 #[test]
@@ -338,7 +375,7 @@ fn rows(path: &str) -> Vec<serde_json::Value> {
 #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 #[test]
 fn published_prompts_rebuild_the_stored_mt_bench_prompts() {
-    let prompts = janus_eval::judge::GradePrompts::published(&read("mt_bench/judge_prompts.jsonl")).unwrap();
+    let prompts = GradePrompts::published(&read("mt_bench/judge_prompts.jsonl")).unwrap();
     let questions = rows("mt_bench/question.jsonl");
     let by_id = |path: &str| -> HashMap<u64, serde_json::Value> {
         rows(path).into_iter().map(|row| (row["question_id"].as_u64().unwrap(), row)).collect()
@@ -352,26 +389,21 @@ fn published_prompts_rebuild_the_stored_mt_bench_prompts() {
         .iter()
         .map(|question| {
             let id = question["question_id"].as_u64().unwrap();
-            let reasoned = ["math", "reasoning", "coding"].contains(&question["category"].as_str().unwrap());
-            (id, turns(question), turns(&answers[&id]), reasoned.then(|| turns(&references[&id])))
+            let category = question["category"].as_str().unwrap().to_string();
+            let reasoned = ["math", "reasoning", "coding"].contains(&category.as_str());
+            let references = if reasoned { turns(&references[&id]) } else { Vec::new() };
+            (Question { question_id: id.to_string(), category, turns: turns(question) }, turns(&answers[&id]), references)
         })
         .collect();
-    fn refer(texts: &[String]) -> Vec<&str> {
-        texts.iter().map(String::as_str).collect()
+    let mut options = MtBenchOptions::published();
+    options.prompts = prompts;
+    let protocol = MtBench::new(options).unwrap();
+    let mut calls: HashMap<String, Vec<Message>> = HashMap::new();
+    for (question, answers, references) in &texts {
+        for case in question.cases(answers, None, references).unwrap() {
+            calls.extend(protocol.calls(&case).unwrap().into_iter().map(|call| (call.request.id, call.request.messages)));
+        }
     }
-    let conversations: Vec<Conversation<'_>> = texts
-        .iter()
-        .map(|(id, questions, answers, references)| Conversation {
-            id: id.to_string(),
-            questions: refer(questions),
-            answers: refer(answers),
-            references: references.as_deref().map(refer),
-        })
-        .collect();
-    let model = Told::new(|_: &ChatRequest| None);
-    let judge = GradeJudge::new(Asker::new(&model), GradeOptions { prompts, ..GradeOptions::mt_bench().unwrap() }).unwrap();
-    let calls: HashMap<String, Vec<Message>> =
-        judge.calls(&conversations).unwrap().into_iter().map(|call| (call.id, call.messages)).collect();
     let judgments = rows("mt_bench/judgments/claude-3-opus-20240229.jsonl.gz");
     assert_eq!((judgments.len(), calls.len()), (160, 160));
     for row in &judgments {
@@ -383,11 +415,10 @@ fn published_prompts_rebuild_the_stored_mt_bench_prompts() {
 #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 #[test]
 fn the_official_prompt_files_are_read() {
-    let model = Told::new(|_: &ChatRequest| Some("[RESULT] 4".into()));
     let janus = PromptTemplate::parse(&read("rubric_judgments/janus_judge_prompt.json"), "janus-official").unwrap();
-    let options = RubricOptions { prompt: janus, runs: 1, ..RubricOptions::paper(true).unwrap() };
-    let judge = RubricJudge::new(Asker::new(&model), options).unwrap();
-    let call = judge.calls(&[record("a", 1)], &[response("a", "x")]).unwrap().remove(0);
+    let protocol = rubrics(true, |options| (options.prompt, options.runs) = (janus, 1));
+    let case = rubric_cases(&[record("a", 1)], &[response("a", "x")]).unwrap().remove(0);
+    let call = protocol.calls(&case).unwrap().remove(0).request;
     assert!(call.messages[0].content.starts_with("You are a fair judge assistant"));
     assert!(
         user(&call).starts_with("###Task Description:")
@@ -395,17 +426,18 @@ fn the_official_prompt_files_are_read() {
             && user(&call).contains("\n    \"criteria\": \"criterion 0\"")
     );
 
-    let arena = PromptTemplate::parse(&read("arena_hard/judge_prompt.json"), "arena-official").unwrap();
-    assert!(ArenaJudge::new(Asker::new(&model), ArenaOptions { prompt: arena, ..ArenaOptions::v01().unwrap() }).is_ok());
-    let alpaca = PromptTemplate::parse(&read("alpaca_eval/judge_prompt_weighted.txt"), "alpaca-official").unwrap();
-    let options = LogprobOptions { prompt: alpaca, ..LogprobOptions::alpaca_eval().unwrap() };
-    let judge = LogprobJudge::new(Asker::new(&model), options, |_| false).unwrap();
-    let task = LogprobTask { id: "0".into(), instruction: "{output_2}", baseline: "b", model: "c" };
-    let text = judge.calls(&[task]).unwrap().remove(0).messages.remove(1).content;
+    let mut arena = ArenaHardOptions::v01();
+    arena.prompt = PromptTemplate::parse(&read("arena_hard/judge_prompt.json"), "arena-official").unwrap();
+    assert!(ArenaHard::new(arena).is_ok());
+    let mut alpaca = AlpacaEvalOptions::published();
+    alpaca.prompt = PromptTemplate::parse(&read("alpaca_eval/judge_prompt_weighted.txt"), "alpaca-official").unwrap();
+    alpaca.swapped = |_| false;
+    let case = Case::new("0", vec![Turn::new("{output_2}", "c").against("b")]);
+    let text = AlpacaEval::new(alpaca).unwrap().calls(&case).unwrap().remove(0).request.messages.remove(1).content;
     assert!(text.contains("\"instruction\": \"\"\"{output_2}\"\"\"") && text.contains("\"output\": \"\"\"c\"\"\""), "{text}");
-    let lines = read("mt_bench/judge_prompts.jsonl");
-    let prompts = janus_eval::judge::PairPrompts::published(&lines).unwrap();
-    assert!(PairwiseJudge::new(Asker::new(&model), PairwiseOptions { prompts, ..PairwiseOptions::mt_bench().unwrap() }).is_ok());
+    let mut pairs = PairwiseOptions::mt_bench();
+    pairs.prompts = PairPrompts::published(&read("mt_bench/judge_prompts.jsonl")).unwrap();
+    assert!(Pairwise::new(pairs).is_ok());
 }
 
 #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
@@ -414,7 +446,7 @@ fn stored_arena_verdicts_are_read_again() {
     let samples = rows("arena_hard/judgment_samples.jsonl.gz");
     assert_eq!(samples.len(), 108);
     for row in &samples {
-        let labels = janus_eval::judge::arena_labels(row["judgment"].as_str().unwrap());
+        let labels = janus_eval::judge::read::arena_labels(row["judgment"].as_str().unwrap());
         let label = if let [label] = labels.as_slice() { Some(*label) } else { None };
         assert_eq!(label, row["score"].as_str(), "{}", row["question_id"]);
     }

@@ -7,8 +7,7 @@ use janus_eval::bench::alpaca_eval::{
 use janus_eval::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
 use janus_eval::bench::mt_bench::{Grades, Judgment, Question, two_scores};
 use janus_eval::bench::toxicity::{ScoredGenerations, ScoredText, ToxicitySummary};
-use janus_eval::judge::{arena_label, pair_label, rating};
-use janus_eval::read_score::{published, strict};
+use janus_eval::judge::read::{arena_label, pair_label, published, rating, strict};
 use janus_eval::{Bootstrap, Error, Method, Sample};
 use proptest::prelude::*;
 
@@ -99,11 +98,8 @@ proptest! {
         let category = |id: u32| if id.is_multiple_of(2) { "math" } else { "writing" }.to_string();
         let questions: Vec<Question> =
             (81..=84).map(|id| Question { question_id: id.to_string(), category: category(id), turns: vec![] }).collect();
-        let judgment = |(id, turn, tenths): (u32, usize, u32)| Judgment {
-            question_id: id.to_string(),
-            turn,
-            judgment: Some(format!("Rating: [[{}.{}]]", tenths / 10, tenths % 10)),
-            score: None,
+        let judgment = |(id, turn, tenths): (u32, usize, u32)| {
+            Judgment::new(id.to_string(), turn, Some(format!("Rating: [[{}.{}]]", tenths / 10, tenths % 10)))
         };
         let rows: Vec<Judgment> = rows.into_iter().map(judgment).collect();
         let shuffled = shuffled(&rows, seed);

@@ -167,10 +167,7 @@ fn a_report_that_does_not_add_up_is_refused() {
         report.sections.push(section);
         report.to_html().unwrap_err()
     };
-    assert_eq!(
-        with(Section::new("s").claims(["never made"])),
-        Error::Claim { id: "never made".into(), problem: "shows but does not have" }
-    );
+    assert_eq!(with(Section::new("s").claims(["never made"])), Error::UnknownClaim { id: "never made".into() });
     let short = Table::new("t", ["a", "b"]).row(["x".into()]);
     assert!(matches!(with(Section::new("s").table(short)), Error::TableShape { expected: 2, got: 1, .. }));
     let nan = Table::new("t", ["a"]).row([Cell::number(f64::NAN, 1)]);
@@ -179,7 +176,7 @@ fn a_report_that_does_not_add_up_is_refused() {
     assert!(matches!(with(Section::new("s").figure(empty)), Error::Figure { .. }));
     let mut doubled = report();
     doubled.claims.push(doubled.claims[0].clone());
-    assert_eq!(doubled.to_json().unwrap_err(), Error::Claim { id: "gain".into(), problem: "has two of" });
+    assert_eq!(doubled.to_json().unwrap_err(), Error::DoubledId { what: "claims", id: "gain".into(), first: 0, second: 1 });
 }
 
 /// Horizontal extents of the text elements of a picture, by baseline, with the widths that it was laid out by.

@@ -107,7 +107,7 @@ fn all_twelve_ordered_pairs_are_exact() {
         let of = format!("{} against {}", pair.a, pair.b);
         assert_eq!((tally.n(), tally.win, tally.tie(), tally.loss), (pair.n, pair.win, pair.tie, pair.loss), "{of}");
         // The file's tie_win_rate counts every tie.
-        assert_eq!((rates.tie_win_all, rates.half_tie_win), (pair.tie_win_rate / 100.0, pair.win_rate_half_ties / 100.0), "{of}");
+        assert_eq!((rates.tie_win_all, rates.win_rate_ties_half), (pair.tie_win_rate / 100.0, pair.win_rate_half_ties / 100.0), "{of}");
         assert_eq!(rates.tie_win, (tally.win + tally.both_good) as f64 / tally.n() as f64);
         assert!(rates.tie_win <= rates.tie_win_all);
         assert_eq!(outcomes.tie_win_hits().filter(|hit| *hit).count(), tally.win + tally.both_good);

@@ -6,7 +6,7 @@ use janus_data::{read_all, write_file};
 use janus_eval::Bootstrap;
 use janus_eval::bench::best_of_n::Candidates;
 use janus_eval::report::{Report, Section};
-use janus_eval::run::{self, JudgedRun, Run, VerdictRun, best_of_n, compare, compare_verdicts, generalisation};
+use janus_eval::run::{self, RubricRun, Run, best_of_n, compare, generalisation};
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
@@ -51,35 +51,32 @@ pub struct Args {
 /// # Errors
 /// Bad input for a folder that is no run, or for rubrics' runs of different benches; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let (mut runs, mut verdicts): (Vec<JudgedRun>, Vec<VerdictRun>) = (Vec::new(), Vec::new());
-    for folder in &args.runs {
-        match run::read(folder).bad_input()? {
-            Run::Rubric(run) => runs.push(run),
-            Run::Verdicts(run) => verdicts.push(run),
-        }
-    }
-    if runs.is_empty() && !args.distinct.is_empty() {
+    let runs: Vec<Run> = args.runs.iter().map(|folder| run::read(folder).bad_input()).collect::<Result<_, _>>()?;
+    let rubric = |run: &Run| if let Run::Rubric(run) = run { Some(run.clone()) } else { None };
+    let rubrics: Vec<RubricRun> = runs.iter().filter_map(rubric).collect();
+    if rubrics.is_empty() && !args.distinct.is_empty() {
         return Err(CommandError::bad_input("--distinct needs runs against rubrics: the curve is over their scores"));
     }
-    let mut report = if runs.is_empty() { compare_verdicts(&verdicts, args.rows) } else { compare(&runs, args.rows) }.bad_input()?;
-    if let Some(curves) = curves(args, &runs)? {
-        // The rows to read stay last.
-        let place = report.sections.len().saturating_sub(1);
+    let mut report = compare(&runs, args.rows).bad_input()?;
+    if let Some(curves) = curves(args, &rubrics)? {
+        // Behind the scores against rubrics, in front of the rows to read.
+        let rows = report.sections.iter().position(|section| section.title == "Answers");
+        let place = rows.unwrap_or(report.sections.len().saturating_sub(1));
         report.sections.insert(place, curves);
-    }
-    if !runs.is_empty() && !verdicts.is_empty() {
-        report.title = "Judged runs".into();
-        report.sections.extend(compare_verdicts(&verdicts, args.rows).bad_input()?.sections);
     }
     std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
     write(&report, &args.out)?;
-    let results: Vec<Value> = runs.iter().map(|run| json!(run.result)).chain(verdicts.iter().map(|run| json!(run.result))).collect();
+    let result = |run: &Run| match run {
+        Run::Rubric(run) => json!(run.result),
+        Run::Cases(run) => json!(run.result),
+    };
+    let results: Vec<Value> = runs.iter().map(result).collect();
     let page = args.out.join("report.html");
     Ok(Outcome::done(page.display().to_string(), json!({ "command": "report", "out": args.out, "page": page, "runs": results })))
 }
 
 /// The curves that were asked for.
-fn curves(args: &Args, runs: &[JudgedRun]) -> Result<Option<Section>, CommandError> {
+fn curves(args: &Args, runs: &[RubricRun]) -> Result<Option<Section>, CommandError> {
     let mut section = Section::new("Curves");
     if !args.distinct.is_empty() {
         section = section.figure(generalisation(runs, &args.distinct).map_err(|error| CommandError::bad_input(error).at("--distinct"))?);

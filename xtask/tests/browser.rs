@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 use chromium::Chromium;
 use janus_core::{BenchRecord, Dimension, Preference, PreferenceSet, Rubric, SamplingParams, ScoreDescriptions};
 use janus_data::write_all;
-use janus_eval::judge::{Asker, Counts, PairLabel, PairOutcome, PairRow, RubricJudge, RubricOptions, TemplateId};
-use janus_eval::run::{Judged, JudgedRun, Protocol, VerdictRow, VerdictRun, VerdictSettings, VerdictTurn, compare, compare_verdicts};
+use janus_eval::judge::{Counts, JudgeClient, TemplateId};
+use janus_eval::protocol::{
+    Call, Case, JudgedCase, Judgement, PairOutcome, ProtocolInfo, RubricOptions, Rubrics, Scale, Settings, Side, Turn, rubric_cases,
+};
+use janus_eval::run::{CaseRun, RubricRun, compare_cases, compare_rubrics};
 use janus_eval::{Missing, Response};
 use serde_json::{Value, json};
 
@@ -67,11 +70,13 @@ impl janus_core::ChatModel for Mirror {
     }
 }
 
-fn judged(name: &str, score: u8) -> JudgedRun {
+fn judged(name: &str, score: u8) -> RubricRun {
     let model = Mirror(score);
-    let judge = RubricJudge::new(Asker::new(&model), RubricOptions { runs: 2, ..RubricOptions::paper(true).unwrap() }).unwrap();
-    let judgement = judge.judge_runs(&records(), &responses(name)).unwrap();
-    JudgedRun::new(format!("{name} {NASTY}"), records(), responses(name), judgement, 0).unwrap()
+    let mut options = RubricOptions::paper(true);
+    options.runs = 2;
+    let (protocol, cases) = (Rubrics::new(options).unwrap(), rubric_cases(&records(), &responses(name)).unwrap());
+    let judgement = JudgeClient::new(&model).judge(&protocol, &cases, &mut |_, _| ()).unwrap();
+    RubricRun::new(&protocol, format!("{name} {NASTY}"), cases, judgement, 0).unwrap()
 }
 
 /// The elements that make the page wider than a phone: what has its own scroll bar is none.
@@ -95,7 +100,7 @@ fn assert_clean(browser: &Chromium, page: &Path) {
 fn a_report_sorts_searches_and_opens_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
-    let report = compare(&[judged("base", 1), judged("mine", 3), judged("other", 2)], 100).unwrap();
+    let report = compare_rubrics(&[judged("base", 1), judged("mine", 3), judged("other", 2)], 100).unwrap();
     fs::write(&page, report.to_html().unwrap()).unwrap();
     let mut browser = Chromium::open(&page, folder.path());
     assert!(browser.evaluate("document.title").as_str().unwrap().starts_with("Judged: base"));
@@ -149,41 +154,39 @@ fn a_report_sorts_searches_and_opens_its_rows() {
 }
 
 /// Pairs of MT-Bench that a judge decided in both orders; every fourth one flips.
-fn paired(name: &str) -> VerdictRun {
+fn paired(name: &str) -> CaseRun {
     let row = |index: usize| {
-        let (labels, outcome) = match index % 4 {
-            0 => ([PairLabel::A, PairLabel::A], PairOutcome::Tie),
-            1 => ([PairLabel::B, PairLabel::A], PairOutcome::Loss),
-            _ => ([PairLabel::A, PairLabel::B], PairOutcome::Win),
+        let (outcomes, outcome) = match index % 4 {
+            0 => ([PairOutcome::Win, PairOutcome::Loss], PairOutcome::Tie),
+            1 => ([PairOutcome::Loss, PairOutcome::Loss], PairOutcome::Loss),
+            _ => ([PairOutcome::Win, PairOutcome::Win], PairOutcome::Win),
         };
-        let judgments = ["first", "second"].map(|order| Some(format!("{order} text {NASTY} {}", "y".repeat(200))));
-        let labels = labels.map(Some);
-        let row =
-            PairRow { id: format!("{index}/turn-1"), outcome: Some(outcome), labels, judgments, prompt: "pair-v2".into(), problem: None };
-        let turn = VerdictTurn {
-            prompt: format!("question {index} {NASTY}"),
-            model: format!("{name} answers {index} {NASTY} {}", "x".repeat(300)),
-            opponent: Some(format!("opponent answers {index} {NASTY}")),
-            reference: index.is_multiple_of(2).then(|| format!("reference {NASTY}")),
+        let call = |(place, first): (usize, Side)| Call {
+            first: Some(first),
+            outcome: Some(outcomes[place]),
+            verdict: Some(if (outcomes[place] == PairOutcome::Win) == (first == Side::Model) { "A" } else { "B" }.into()),
+            text: Some(format!("{} text {NASTY} {}", ["first", "second"][place], "y".repeat(200))),
+            ..Call::default()
         };
+        let mut turn = Turn::new(format!("question {index} {NASTY}"), format!("{name} answers {index} {NASTY} {}", "x".repeat(300)))
+            .against(format!("opponent answers {index} {NASTY}"));
+        turn.reference = index.is_multiple_of(2).then(|| format!("reference {NASTY}"));
         let category = ["writing", "math", "stem"][index % 3].into();
-        VerdictRow { category, turn: Some(1), ..VerdictRow::new(row.id.as_str(), vec![turn], &row) }
+        let case = Case { category, turn: Some(1), ..Case::new(format!("{index}/turn-1"), vec![turn]) };
+        let calls = [Side::Model, Side::Opponent].into_iter().enumerate().map(call).collect();
+        JudgedCase { case, values: vec![outcome.value()], calls }
     };
-    let judged = Judged {
-        protocol: Protocol::MtBenchPairs,
-        model: format!("{name} {NASTY}"),
-        opponent: Some("opponent".into()),
-        settings: VerdictSettings {
-            judge: "gpt-4".into(),
-            prompts: vec![TemplateId { id: format!("prompt {NASTY}"), fingerprint: "0".repeat(16) }],
-            sampling: SamplingParams::greedy(2048),
-            system_shown: false,
-            reference_shown: true,
-        },
-        counts: Counts { calls: 2 * ROWS, answered: 2 * ROWS, parsed: 2 * ROWS, ..Counts::default() },
-        missing: Missing::default(),
+    let settings = Settings {
+        judge: "gpt-4".into(),
+        prompts: vec![TemplateId { id: format!("prompt {NASTY}"), fingerprint: "0".repeat(16) }],
+        sampling: SamplingParams::greedy(2048),
+        system_shown: false,
+        reference_shown: true,
     };
-    VerdictRun::new(judged, (0..ROWS).map(row).collect(), 0).unwrap()
+    let counts = Counts { calls: 2 * ROWS, answered: 2 * ROWS, parsed: 2 * ROWS, ..Counts::default() };
+    let judgement = Judgement { settings, rows: (0..ROWS).map(row).collect(), counts };
+    let protocol = ProtocolInfo::new("mt-bench-pairs", "MT-Bench pairs", Scale::WinRate);
+    CaseRun::new(protocol, format!("{name} {NASTY}"), judgement, 0).unwrap().against("opponent")
 }
 
 #[cfg_attr(not(has_chromium), ignore = "needs chromium")]
@@ -191,7 +194,7 @@ fn paired(name: &str) -> VerdictRun {
 fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
-    fs::write(&page, compare_verdicts(&[paired("mine")], 100).unwrap().to_html().unwrap()).unwrap();
+    fs::write(&page, compare_cases(&[paired("mine")], 100).unwrap().to_html().unwrap()).unwrap();
     let mut browser = Chromium::open(&page, folder.path());
     assert!(browser.evaluate("document.title").as_str().unwrap().starts_with("MT-Bench pairs: mine"));
     assert_eq!(browser.evaluate("document.scripts.length"), 1, "no text became a script");

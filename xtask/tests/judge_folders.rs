@@ -88,7 +88,7 @@ fn assert_whole(folder: &Path, stub: &Stub, args: &[&str], out: &str, inputs: &[
     assert_eq!(results.each_ref().map(|path| fs::read(path).unwrap()), before, "{out}");
 
     let result: Value = serde_json::from_slice(&before[0]).unwrap();
-    assert_eq!((&result["format"], &result["version"]), (&json!("janus-verdicts"), &json!(1)));
+    assert_eq!((&result["format"], &result["version"]), (&json!("janus-run"), &json!(2)));
     assert_eq!(result["settings"]["judge"], "stub");
     assert_eq!(result["settings"]["prompts"][0]["fingerprint"].as_str().unwrap().len(), 16);
     for count in ["calls", "answered", "parsed", "failed"] {
@@ -398,4 +398,52 @@ fn every_judge_leaves_a_whole_folder_and_a_report_takes_them_all() {
     let (code, report) = xtask(folder, &["report", "arena", "--out", "all"]);
     assert_eq!(code, Some(2));
     assert!(report["error"].as_str().unwrap().contains("rows.jsonl"), "{report}");
+}
+
+/// Folders that version 0.1 judged: their commands ask nothing again, and give the benchmarks' files the same bytes.
+#[test]
+fn judging_continues_in_folders_of_the_first_version_and_pays_nothing_twice() {
+    let old = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../janus-eval/tests/fixtures/judged-0.1");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for path in walk(&old) {
+        let copy = folder.join(path.strip_prefix(&old).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(&path, copy).unwrap();
+    }
+    let stub = Stub::start(|_| Reply::text("not to be asked"));
+    let mt_bench = ["mt-bench", "--questions", "questions.jsonl", "--answers", "mine.jsonl", "--references", "references.jsonl"];
+    let pairs = ["--opponent", "other.jsonl", "--name", "janus", "--out", "mt-bench-pairs"];
+    let arena = ["arena-hard", "--questions", "arena_questions.jsonl", "--answers", "arena_mine.jsonl", "--baseline", "arena_other.jsonl"];
+    let pairwise = ["pairwise", "--bench", "bench.jsonl", "--model", "responses.jsonl", "--opponent", "responses_other.jsonl"];
+    let commands: [(Vec<&str>, &[&str]); 6] = [
+        ([&mt_bench[..], &["--out", "mt-bench"]].concat(), &["mt-bench/judgments.jsonl"]),
+        ([&mt_bench[..], &pairs].concat(), &["mt-bench-pairs/pairs.jsonl"]),
+        ([&arena[..], &["--out", "arena-hard"]].concat(), &["arena-hard/battles.jsonl"]),
+        (
+            vec!["alpaca-eval", "--eval-set", "eval_set.jsonl", "--outputs", "outputs.jsonl", "--out", "alpaca-eval"],
+            &["alpaca-eval/annotations.jsonl"],
+        ),
+        (
+            vec!["rubric", "--bench", "bench.jsonl", "--responses", "responses.jsonl", "--runs", "2", "--out", "rubric"],
+            &["rubric/judgments.jsonl", "rubric/scores/run-0.jsonl", "rubric/scores/run-1.jsonl"],
+        ),
+        ([&pairwise[..], &["--show-system", "--show-reference", "--out", "pairwise"]].concat(), &[]),
+    ];
+    for (command, files) in commands {
+        let out = command[command.iter().position(|argument| *argument == "--out").unwrap() + 1];
+        let before: Value = serde_json::from_slice(&fs::read(folder.join(out).join("judged.json")).unwrap()).unwrap();
+        let (code, report) = judge(folder, &stub, &command);
+        assert_eq!(stub.received(), 0, "{report}");
+        // Two games and one preference have no verdict, which is the judge's last word.
+        assert_eq!(code, Some(i32::from(["arena-hard", "alpaca-eval"].contains(&out))), "{report}");
+        for field in
+            ["counts", "missing", "all", "turns", "categories", "flip_rate", "first_position_share", "summary", "interval", "dimensions"]
+        {
+            assert_eq!(report["result"][field], before[field], "{out}: {field}");
+        }
+        for file in files.iter().map(|file| file.to_string()).chain([format!("{out}/calls.jsonl")]) {
+            assert_eq!(fs::read(folder.join(&file)).unwrap(), fs::read(old.join(&file)).unwrap(), "{file}");
+        }
+    }
 }

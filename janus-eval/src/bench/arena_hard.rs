@@ -1,9 +1,10 @@
 //! Arena-Hard-Auto v0.1: 500 questions, two games each against `gpt-4-0314` (Li et al. 2024, arXiv 2406.11939).
 //!
-//! [`tasks`] is what a model is asked, [`Answer`] a row of its answers; [`ArenaJudge`](crate::judge::ArenaJudge) judges them.
+//! [`tasks`] is what a model is asked, [`Answer`] a row of its answers; [`ArenaHard`](crate::protocol::ArenaHard) judges the
+//! [`cases`].
 //!
-//! A judge's text becomes a label ([`arena_label`](crate::judge::arena_label)), a label becomes up to three battles
-//! ([`ArenaRow::outcomes`](crate::judge::ArenaRow::outcomes)): a significant verdict counts three times. [`Battles`] holds
+//! A judge's text becomes a label ([`arena_label`](crate::judge::read::arena_label)), a label becomes up to three battles
+//! ([`QuestionBattles::of`]): a significant verdict counts three times. [`Battles`] holds
 //! those of one model, [`ArenaScore`] is the model's win rate in them with two intervals: the published one, which resamples battles as if they were
 //! independent, and one that keeps the battles of a question together.
 //!
@@ -15,5 +16,5 @@ mod question;
 mod score;
 
 pub use battle::{Battle, Battles, QuestionBattles};
-pub use question::{Answer, Choice, Question, Turn, tasks};
+pub use question::{Answer, Choice, Question, Turn, cases, tasks};
 pub use score::{ArenaScore, PublishedInterval, Resampling, published_intervals, rating_of_score, ratings};

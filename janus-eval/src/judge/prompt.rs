@@ -69,15 +69,21 @@ impl PromptTemplate {
             let user = part("user").ok_or_else(|| problem("it has no user message in ChatML".into()))?;
             return Ok(Self { id: name.into(), system: part("system").unwrap_or_default(), user });
         }
-        let sections = || {
-            let (head, rest) = text.split_once("=== system\n")?;
-            let (system, user) = rest.split_once("=== user\n")?;
-            Some((head, system, user))
-        };
         let layouts = "expected `id:`, `=== system` and `=== user`, a JSON object with system and user text, or ChatML";
-        let (head, system, user) = sections().ok_or_else(|| problem(layouts.into()))?;
+        Self::sections(text, name).ok_or_else(|| problem(layouts.into()))
+    }
+
+    /// Our own layout.
+    fn sections(text: &str, name: &str) -> Option<Self> {
+        let (head, rest) = text.split_once("=== system\n")?;
+        let (system, user) = rest.split_once("=== user\n")?;
         let id = head.lines().find_map(|line| line.strip_prefix("id:")).map_or(name, str::trim);
-        Ok(Self::new(id, system.trim(), user.trim_end_matches('\n')))
+        Some(Self::new(id, system.trim(), user.trim_end_matches('\n')))
+    }
+
+    /// A prompt of this crate. Each has our layout: `every_built_in_prompt_is_whole` (below) reads them all.
+    fn built_in(text: &str) -> Self {
+        Self::sections(text, "").unwrap_or_else(|| Self::new("", "", text))
     }
 
     /// The template of this name in a file with one JSON object a line, as MT-Bench publishes its prompts.
@@ -162,13 +168,32 @@ fn slots(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A template of this crate, by the name of its file.
-macro_rules! own {
-    ($name:literal) => {
-        $crate::judge::PromptTemplate::parse(include_str!(concat!("../../prompts/", $name, ".txt")), $name)
+/// The prompts of this crate, by the names of their files.
+macro_rules! built_in {
+    ($($name:ident),*) => {
+        $(pub(crate) fn $name() -> PromptTemplate {
+            PromptTemplate::built_in(include_str!(concat!("../../prompts/", stringify!($name), ".txt")))
+        })*
+        #[cfg(test)]
+        const BUILT_IN: &[(&str, fn() -> PromptTemplate, &str)] =
+            &[$((stringify!($name), $name, include_str!(concat!("../../prompts/", stringify!($name), ".txt")))),*];
     };
 }
-pub(super) use own;
+
+built_in!(
+    arena,
+    grade,
+    grade_reference,
+    grade_turns,
+    grade_turns_reference,
+    pair,
+    pair_reference,
+    pair_turns,
+    pair_turns_reference,
+    prefer,
+    rubric,
+    rubric_no_reference
+);
 
 #[cfg(test)]
 mod tests {
@@ -186,6 +211,15 @@ mod tests {
         assert_eq!(chatml, PromptTemplate::new("f", "S", "U {x}"));
         for wrong in ["", "hello", "{}", "<|im_start|>system\nS", "=== user\nU\n=== system\nS"] {
             assert!(matches!(PromptTemplate::parse(wrong, "f"), Err(Error::Prompt { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_built_in_prompt_is_whole() {
+        for (name, built_in, text) in BUILT_IN {
+            let template = built_in();
+            assert_eq!(template, PromptTemplate::parse(text, name).unwrap(), "{name}");
+            assert!(template.id.starts_with("janus-") && template.id.contains('/') && !template.user.is_empty(), "{name}");
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use janus_core::{Judge, JudgeRequest, ModelError, RubricVerdict, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::{ScoreReader, feedback};
+use super::ScoreReader;
+use super::read::feedback;
 use crate::join::{record_id, unique};
 use crate::{Error, Result};
 
@@ -43,7 +44,7 @@ impl ReplayJudge {
             return Err(format!("{} texts were recorded for it, the record has {rubrics} rubrics", texts.len()));
         }
         let verdict = |text: &String| {
-            let (score, _) = self.reader.read(text)?;
+            let score = self.reader.read(text).map_err(|error| error.to_string())?.score;
             Ok(RubricVerdict { score, feedback: feedback(text).into() })
         };
         Ok(Verdict { rubrics: texts.iter().map(verdict).collect::<Result<_, String>>()? })

@@ -1,6 +1,6 @@
 //! Curves of a report: what choosing among more answers gains, and what training on more system messages gains.
 
-use super::JudgedRun;
+use super::RubricRun;
 use crate::bench::best_of_n::{Candidates, CurvePoint, curve};
 use crate::report::{Figure, Line, LineChart, Plot, Point, Value};
 use crate::{Bootstrap, Error, Interval, Result};
@@ -42,7 +42,7 @@ pub fn best_of_n(series: &[(String, Vec<Candidates>)], bootstrap: &Bootstrap) ->
 /// # Errors
 /// [`Error::Lengths`] if there is not one number for each run, [`Error::Setting`] for a number that is 0 or stands twice,
 /// [`Error::Empty`] for a run without a score.
-pub fn generalisation(runs: &[JudgedRun], distinct: &[usize]) -> Result<Figure> {
+pub fn generalisation(runs: &[RubricRun], distinct: &[usize]) -> Result<Figure> {
     if runs.len() != distinct.len() {
         return Err(Error::Lengths { left: runs.len(), right: distinct.len() });
     }

@@ -3,7 +3,8 @@
 use crate::judge::ScoreReader;
 use crate::report::{Cell, Section, Table};
 
-use super::{Protocol, RunResult, VerdictResult};
+use super::{CaseResult, RubricResult};
+use crate::protocol::ProtocolInfo;
 
 /// Rows of the paper's Table 2 (arXiv 2405.17977v1): model, the five sources, average.
 const TABLE_2: [(&str, [f64; 6]); 6] = [
@@ -49,14 +50,14 @@ const TABLE_3: [(&str, [f64; 4]); 7] = [
 ];
 
 /// The paper's numbers for a benchmark; none where it has none.
-pub(super) fn table_3(protocol: Protocol) -> Option<Table> {
-    let columns: &[(&str, usize)] = match protocol {
-        Protocol::AlpacaEval => &[("win rate, %", 1), ("length-controlled, %", 0)],
-        Protocol::MtBench => &[("average", 2)],
-        Protocol::ArenaHard => &[("score, %", 3)],
-        Protocol::Pairwise | Protocol::MtBenchPairs => return None,
+pub(super) fn table_3(protocol: &ProtocolInfo) -> Option<Table> {
+    let columns: &[(&str, usize)] = match protocol.name.as_str() {
+        "alpaca-eval" => &[("win rate, %", 1), ("length-controlled, %", 0)],
+        "mt-bench" => &[("average", 2)],
+        "arena-hard" => &[("score, %", 3)],
+        _ => return None,
     };
-    let caption = format!("Published: {} (the paper's Table 3, first version)", protocol.title());
+    let caption = format!("Published: {} (the paper's Table 3, first version)", protocol.title);
     let mut table = Table::new(caption, ["model (published)"].into_iter().chain(columns.iter().map(|(column, _)| *column)));
     for (model, numbers) in TABLE_3 {
         let cells = columns.iter().map(|(_, place)| Cell::number(numbers[*place], 1));
@@ -75,29 +76,29 @@ struct Official {
     max_tokens: usize,
 }
 
-fn official(protocol: Protocol) -> Option<Official> {
+fn official(protocol: &str) -> Option<Official> {
     Some(match protocol {
-        Protocol::MtBench => Official {
+        "mt-bench" => Official {
             rows: 160,
             judge: "gpt-4",
             prompts: &["6abca2784777215b", "6157e1593d5f9fb6", "f1f4b48ab0048d5b", "306e03dba052b9c3"],
             temperature: 0.0,
             max_tokens: 2048,
         },
-        Protocol::ArenaHard => {
+        "arena-hard" => {
             Official { rows: 500, judge: "gpt-4-1106-preview", prompts: &["cf31a9185b937d0a"], temperature: 0.0, max_tokens: 4096 }
         }
-        Protocol::AlpacaEval => {
+        "alpaca-eval" => {
             Official { rows: 805, judge: "gpt-4-1106-preview", prompts: &["9679ebfb42ec9784"], temperature: 1.0, max_tokens: 1 }
         }
-        Protocol::Pairwise | Protocol::MtBenchPairs => return None,
+        _ => return None,
     })
 }
 
 /// What keeps a benchmark's result from being compared with the paper's numbers. Whose answers the baseline's are cannot be seen in it.
-pub(super) fn verdict_differences(result: &VerdictResult) -> Vec<String> {
-    let Some(official) = official(result.protocol) else { return Vec::new() };
-    let settings = &result.settings;
+pub(super) fn case_differences(result: &CaseResult) -> Vec<String> {
+    let Some(official) = official(&result.head.protocol.name) else { return Vec::new() };
+    let settings = &result.head.settings;
     let mut found = Vec::new();
     let rows = result.all.as_ref().map_or(0, |all| all.n);
     if rows != official.rows {
@@ -120,21 +121,23 @@ pub(super) fn verdict_differences(result: &VerdictResult) -> Vec<String> {
 const PROMPT: &str = "9b61f90fcad77c6e";
 
 /// What keeps a result from being compared with the paper's numbers.
-pub(super) fn differences(result: &RunResult) -> Vec<String> {
-    let settings = &result.settings;
+pub(super) fn differences(result: &RubricResult) -> Vec<String> {
+    let settings = &result.head.settings;
     let mut found = Vec::new();
     let mut differs = |differs: bool, what: String| {
         if differs {
             found.push(what);
         }
     };
-    differs(result.records != 921, format!("the bench has {} rows and not 921", result.records));
+    differs(result.head.rows != 921, format!("the bench has {} rows and not 921", result.head.rows));
     differs(settings.judge != "gpt-4-0125-preview", format!("the judge is {} and not gpt-4-0125-preview", settings.judge));
-    differs(settings.prompt.fingerprint != PROMPT, format!("the judge's prompt is {} and not the released one", settings.prompt.id));
-    differs(settings.reader != ScoreReader::Published, "the score is read by the strict rule and not by the released one".into());
+    for prompt in settings.prompts.iter().filter(|prompt| prompt.fingerprint != PROMPT) {
+        differs(true, format!("the judge's prompt is {} and not the released one", prompt.id));
+    }
+    differs(result.reader != ScoreReader::Published, "the score is read by the strict rule and not by the released one".into());
     differs(settings.system_shown, "the judge sees the system message".into());
     differs(!settings.reference_shown, "the judge does not see the reference answer".into());
-    differs(settings.runs != 3, format!("there are {} runs and not 3", settings.runs));
+    differs(result.runs != 3, format!("there are {} runs and not 3", result.runs));
     let sampling = &settings.sampling;
     let same = (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1.0, 0.9, 1024);
     differs(!same, "the judge samples otherwise".into());
@@ -143,7 +146,6 @@ pub(super) fn differences(result: &RunResult) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Protocol;
     use crate::judge::PromptTemplate;
 
     #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
@@ -163,10 +165,8 @@ mod tests {
         let names = ["single-v1", "single-v1-multi-turn", "single-math-v1", "single-math-v1-multi-turn"];
         let fingerprint = |template: PromptTemplate| template.version().fingerprint;
         let mt_bench = names.map(|name| fingerprint(PromptTemplate::named(&lines, name).unwrap()));
-        assert_eq!(super::official(Protocol::MtBench).unwrap().prompts, mt_bench);
-        for (protocol, file) in
-            [(Protocol::ArenaHard, "arena_hard/judge_prompt.json"), (Protocol::AlpacaEval, "alpaca_eval/judge_prompt_weighted.txt")]
-        {
+        assert_eq!(super::official("mt-bench").unwrap().prompts, mt_bench);
+        for (protocol, file) in [("arena-hard", "arena_hard/judge_prompt.json"), ("alpaca-eval", "alpaca_eval/judge_prompt_weighted.txt")] {
             let template = PromptTemplate::parse(&read(file), "official").unwrap();
             assert_eq!(super::official(protocol).unwrap().prompts, [fingerprint(template)], "{file}");
         }

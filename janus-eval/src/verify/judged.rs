@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,7 +12,8 @@ use crate::bench::mt_bench::{Grades, Judgment, Question, needs_reference};
 use crate::bench::multifaceted::{RubricReport, RubricRow};
 use crate::files::{read_bytes, read_json};
 use crate::join::text_or_number;
-use crate::judge::{Asker, GradeJudge, GradeOptions, GradePrompts, arena_label, rating};
+use crate::judge::read::{arena_label, rating};
+use crate::protocol::{GradePrompts, MtBench, MtBenchOptions, Protocol as _};
 use crate::{Bootstrap, Error, Result};
 
 #[derive(Deserialize)]
@@ -89,13 +89,13 @@ fn rebuilt_prompts(folder: &Path, file: &Path, questions: &[Question], model: &s
     }
     let templates = read_bytes(&folder.join("judge_prompts.jsonl"))?;
     let prompts = GradePrompts::published(&String::from_utf8_lossy(&templates))?;
-    let judge = GradeJudge::new(Asker::new(&Nobody), GradeOptions { prompts, ..GradeOptions::mt_bench()? })?;
+    let protocol = MtBench::new(MtBenchOptions { prompts, ..MtBenchOptions::published() })?;
     let answers: Vec<Answers> = janus_data::read_all(folder.join("answers").join(format!("{model}.jsonl.gz")))?;
     let answers: BTreeMap<String, Vec<String>> = answers.into_iter().map(|row| (row.question_id, row.turns)).collect();
     let references: Vec<ReferenceAnswer> = janus_data::read_all(folder.join("reference_answer_gpt-4.jsonl"))?;
     let references: BTreeMap<String, Vec<String>> =
         references.into_iter().filter_map(|row| Some((row.question_id, row.choices.into_iter().next()?.turns))).collect();
-    let mut conversations = Vec::new();
+    let mut calls = BTreeMap::new();
     for question in questions {
         let id = &question.question_id;
         let absent = |what: &str| Error::reference(format!("{model}, question {id}"), what, "none");
@@ -104,28 +104,16 @@ fn rebuilt_prompts(folder: &Path, file: &Path, questions: &[Question], model: &s
             None if needs_reference(&question.category) => return Err(absent("a reference answer")),
             reference => reference.map_or(&[][..], Vec::as_slice),
         };
-        conversations.push(question.conversation(answers, reference));
+        for case in question.cases(answers, None, reference)? {
+            calls.extend(protocol.calls(&case)?.into_iter().map(|call| (call.request.id, call.request.messages)));
+        }
     }
-    let calls = judge.calls(&conversations)?;
-    let calls: BTreeMap<&str, Option<&str>> =
-        calls.iter().map(|call| (call.id.as_str(), call.messages.last().map(|message| message.content.as_str()))).collect();
     let equal = prompted.iter().filter(|row| {
-        let rebuilt = calls.get(format!("{}/turn-{}", row.question_id, row.turn).as_str()).copied().flatten();
-        rebuilt.is_some() && rebuilt == row.user_prompt.as_deref()
+        let rebuilt = calls.get(&format!("{}/turn-{}", row.question_id, row.turn)).and_then(|messages| messages.last());
+        rebuilt.is_some_and(|message| Some(message.content.as_str()) == row.user_prompt.as_deref())
     });
     checks.exact(format!("mt_bench {model}: prompts equal to the stored ones"), equal.count(), prompted.len());
     Ok(())
-}
-
-/// The model of a judge that makes its calls and does not ask.
-struct Nobody;
-
-impl ChatModel for Nobody {
-    fn name(&self) -> &str {
-        "nobody"
-    }
-
-    fn generate_each(&self, _: &[ChatRequest], _: &mut dyn FnMut(usize, std::result::Result<Vec<Generation>, ModelError>)) {}
 }
 
 #[derive(Deserialize)]

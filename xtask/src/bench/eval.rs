@@ -8,7 +8,7 @@ use janus_data::read_all;
 use janus_eval::bench::alpaca_eval::{Annotation, LengthControl, Optimizer, Preferences, Reference};
 use janus_eval::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
 use janus_eval::bench::toxicity::{ScoredGenerations, ToxicityClassifier};
-use janus_eval::read_score::strict;
+use janus_eval::judge::read::strict;
 use serde::Deserialize;
 use serde_json::{Map, json};
 

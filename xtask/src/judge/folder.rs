@@ -8,18 +8,18 @@ use janus_data::provenance::{Revision, unix_seconds};
 use janus_data::write_file;
 use janus_eval::judge::{Counts, Estimate};
 use janus_eval::report::Report;
-use janus_eval::run::{VerdictRun, compare_verdicts};
+use janus_eval::run::{CaseRun, compare_cases};
 use janus_infer::remote::RemoteModel;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::service::JudgeArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::service::asked_now;
 
 /// What `run.json` says of a run: all that its results do not depend on, and what it takes to repeat it.
 pub struct RunRecord {
-    command: &'static str,
+    /// The command.
+    pub command: &'static str,
     begun: SystemTime,
     config: Value,
     inputs: Value,
@@ -41,17 +41,14 @@ impl RunRecord {
     }
 
     /// At its end.
-    ///
-    /// # Errors
-    /// Bad input for settings of the service that cannot be used.
-    pub fn end(self, out: &Path, service: &JudgeArgs, model: &RemoteModel, estimate: &Estimate) -> Result<Value, CommandError> {
-        Ok(json!({
+    pub fn end(self, out: &Path, service: &str, model: &RemoteModel, estimate: &Estimate) -> Value {
+        json!({
             "program": concat!("xtask ", env!("CARGO_PKG_VERSION")),
             "git": Revision::of_checkout(),
             "command": self.command,
             "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
             "config": self.config,
-            "service": service.place()?,
+            "service": service,
             "inputs": self.inputs,
             "begun": unix_seconds(self.begun),
             "ended": unix_seconds(SystemTime::now()),
@@ -59,7 +56,7 @@ impl RunRecord {
             // Whether parameters that change nothing were sent; null where nothing was asked.
             "extensions_known": model.knows_extensions(),
             "answered_before": estimate.answered,
-        }))
+        })
     }
 }
 
@@ -72,25 +69,23 @@ pub fn write(out: &Path, report: &Report, record: &Value) -> Result<(), CommandE
     write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()
 }
 
-/// Writes the whole folder of a run that is not against rubrics; how the judgement ended, as a failure if a call came to nothing.
+/// Writes the whole folder of a run of cases; the outcome is a failure if a call has no verdict.
 /// `numbers` are the command's own, an object.
 ///
 /// # Errors
 /// A failure if a file cannot be written.
-pub fn finish(out: &Path, run: &VerdictRun, record: &Value, text: &str, numbers: Value) -> Result<Outcome, CommandError> {
+pub fn finish(out: &Path, run: &CaseRun, record: &Value, text: &str, numbers: Value) -> Result<Outcome, CommandError> {
     run.write(out).failure()?;
-    write(out, &compare_verdicts(std::slice::from_ref(run), crate::report::ROWS).failure()?, record)?;
+    write(out, &compare_cases(std::slice::from_ref(run), crate::report::ROWS).failure()?, record)?;
     let result = &run.result;
     let page = out.join("report.html");
     let mut report = numbers;
-    for (key, value) in [("command", &record["command"]), ("run", record)] {
-        report[key] = value.clone();
+    let (command, counts) = (&record["command"], result.head.counts);
+    let common = [("command", json!(command)), ("run", json!(record)), ("out", json!(out)), ("page", json!(page))];
+    for (key, value) in common.into_iter().chain([("counts", json!(counts)), ("result", json!(result))]) {
+        report[key] = value;
     }
-    report["out"] = json!(out);
-    report["page"] = json!(page);
-    report["counts"] = json!(result.counts);
-    report["result"] = json!(result);
-    let Counts { calls, failed, .. } = result.counts;
+    let Counts { calls, failed, .. } = counts;
     if failed == 0 {
         return Ok(Outcome::done(format!("{text}\n{}", page.display()), report));
     }

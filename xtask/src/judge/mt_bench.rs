@@ -1,21 +1,16 @@
 //! `cargo xtask judge mt-bench`: grades both turns of MT-Bench's answers, or compares them with another model's.
 
-mod pairs;
-
-use std::collections::HashMap;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use janus_data::{read_all, write_all};
-use janus_eval::Missing;
-use janus_eval::bench::mt_bench::{Grades, Judgment, Question, needs_reference};
-use janus_eval::judge::{Asker, GradeJudge, GradeOptions, GradePrompts, GradeRow};
-use janus_eval::run::{Judged, Protocol, VerdictRow, VerdictRun, VerdictSettings, VerdictTurn};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use janus_eval::bench::mt_bench::{AnswerFile, Grades, Judgment, PairJudgment, PairScores, Question};
+use janus_eval::protocol::{Case, GradePrompts, MtBench, MtBenchOptions, PairPrompts, Pairwise, PairwiseOptions, Protocol as _};
+use janus_eval::run::CaseRun;
+use serde::Serialize;
+use serde_json::json;
 
 use super::folder::{self, RunRecord};
-use super::service::{BatchArgs, JudgeArgs, read_text, watched};
+use super::service::{RunArgs, read_text};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Grade MT-Bench answers from 1 to 10, or compare them with another model's, each turn by a call of its own
@@ -49,12 +44,6 @@ pub struct Args {
     /// Reference answers
     #[arg(long, value_name = "REFERENCES")]
     references: PathBuf,
-    /// The run folder
-    #[arg(long, value_name = "OUT")]
-    out: PathBuf,
-    /// Name of the model in reports and judgments [default: its file's name]
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
     /// Name of its opponent [default: its file's name]
     #[arg(long, value_name = "NAME", requires = "opponent")]
     opponent_name: Option<String>,
@@ -62,60 +51,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
-    service: JudgeArgs,
-    #[command(flatten)]
-    #[serde(skip)]
-    batch: BatchArgs,
-}
-
-/// Answers by question, in our layout or FastChat's.
-#[derive(Deserialize)]
-struct AnswerRow {
-    question_id: Value,
-    turns: Option<Vec<String>>,
-    #[serde(default)]
-    choices: Vec<Choice>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    turns: Vec<String>,
-}
-
-/// A file of answers.
-struct Answers<'p> {
-    path: &'p Path,
-    by_question: HashMap<String, Vec<String>>,
-}
-
-impl<'p> Answers<'p> {
-    fn read(path: &'p Path) -> Result<Self, CommandError> {
-        let rows: Vec<AnswerRow> = read_all(path).bad_input()?;
-        let mut by_question = HashMap::new();
-        for (row, AnswerRow { question_id, turns, choices }) in rows.into_iter().enumerate() {
-            let id = question_id.as_str().map_or_else(|| question_id.to_string(), String::from);
-            let turns = turns.or_else(|| choices.into_iter().next().map(|choice| choice.turns));
-            let at = |field: &str, problem: &str| {
-                CommandError::bad_input(format!("{}, row {}, field \"{field}\": {problem}", path.display(), row + 1))
-            };
-            let turns = turns.ok_or_else(|| at("turns", "missing"))?;
-            if by_question.insert(id, turns).is_some() {
-                return Err(at("question_id", "it stands twice"));
-            }
-        }
-        Ok(Self { path, by_question })
-    }
-
-    /// The answers to a question.
-    fn of(&self, question: &Question) -> Result<&[String], CommandError> {
-        let missing = || CommandError::bad_input(format!("{}: no answer to question {}", self.path.display(), question.question_id));
-        self.by_question.get(&question.question_id).map(Vec::as_slice).ok_or_else(missing)
-    }
-
-    /// The reference answers to a question; none where the judge is shown none.
-    fn reference(&self, question: &Question) -> Result<&[String], CommandError> {
-        if needs_reference(&question.category) { self.of(question) } else { Ok(&[]) }
-    }
+    #[serde(flatten)]
+    run: RunArgs,
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
@@ -123,93 +60,84 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let references = ("references", Some(&args.references));
     let inputs = [questions, answers, references, ("opponent", args.opponent.as_ref()), ("judge_prompt", args.judge_prompt.as_ref())];
     let record = RunRecord::begin("judge mt-bench", args, &inputs)?;
+    let names = args
+        .opponent
+        .as_deref()
+        .map(|opponent| folder::names((args.run.name.as_ref(), &args.answers), (args.opponent_name.as_ref(), opponent)));
+    let names = names.transpose()?;
     let questions: Vec<Question> = read_all(&args.questions).bad_input()?;
-    let (mine, references) = (Answers::read(&args.answers)?, Answers::read(&args.references)?);
-    match &args.opponent {
-        Some(opponent) => pairs::run(args, record, &questions, &mine, &Answers::read(opponent)?, &references),
-        None => grade(args, record, &questions, &mine, &references),
+    let (mine, references) = (AnswerFile::read(&args.answers).bad_input()?, AnswerFile::read(&args.references).bad_input()?);
+    let other = args.opponent.as_ref().map(AnswerFile::read).transpose().bad_input()?;
+    let mut cases = Vec::new();
+    for question in &questions {
+        let answers = mine.answers(question).bad_input()?;
+        let opponent = other.as_ref().map(|other| other.answers(question)).transpose().bad_input()?;
+        cases.extend(question.cases(answers, opponent, references.references(question).bad_input()?).bad_input()?);
+    }
+    let prompts = args.judge_prompt.as_deref().map(read_text).transpose()?;
+    match names {
+        Some(names) => pairs(args, record, &cases, names, prompts.as_deref()),
+        None => grades(args, record, &cases, &questions, prompts.as_deref()),
     }
 }
 
-fn grade(
+fn grades(args: &Args, record: RunRecord, cases: &[Case], questions: &[Question], prompts: Option<&str>) -> Result<Outcome, CommandError> {
+    let mut options = MtBenchOptions::published();
+    if let Some(lines) = prompts {
+        options.prompts = GradePrompts::published(lines).bad_input()?;
+    }
+    let protocol = MtBench::new(options).bad_input()?;
+    args.run.judge_cases(record, &protocol, cases, |judgement| {
+        let judgments: Vec<Judgment> = judgement.rows.iter().map(|row| Judgment::of(row, &judgement.settings.judge)).collect();
+        write_all(args.run.out.join("judgments.jsonl"), &judgments).failure()?;
+        let grades = Grades::of(&judgments, questions).ok();
+        let text = match &grades {
+            Some(grades) => format!("average {:.3} over {} turns", grades.average, grades.rows - grades.failed),
+            None => "no rating".into(),
+        };
+        let numbers = json!({ "judge": judgement.settings.judge, "prompts": judgement.settings.prompts, "grades": grades });
+        let name = folder::name(args.run.name.as_ref(), &args.answers);
+        Ok((CaseRun::new(protocol.info(), name, judgement, 0).failure()?, text, numbers))
+    })
+}
+
+fn pairs(
     args: &Args,
     record: RunRecord,
-    questions: &[Question],
-    mine: &Answers<'_>,
-    references: &Answers<'_>,
+    cases: &[Case],
+    [name, opponent]: [String; 2],
+    prompts: Option<&str>,
 ) -> Result<Outcome, CommandError> {
-    let mut conversations = Vec::new();
-    for question in questions {
-        conversations.push(question.conversation(mine.of(question)?, references.reference(question)?));
+    let mut options = PairwiseOptions::mt_bench();
+    if let Some(lines) = prompts {
+        options.prompts = PairPrompts::published(lines).bad_input()?;
     }
-    let mut options = GradeOptions::mt_bench().failure()?;
-    if let Some(path) = &args.judge_prompt {
-        options.prompts = GradePrompts::published(&read_text(path)?).bad_input()?;
-    }
-    let (model, journal) = args.service.begin(&args.out)?;
-    let judge = GradeJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
-    let (open, estimate) = (|| judge.unasked(&conversations).bad_input(), || judge.estimate(&conversations).bad_input());
-    let estimate = match args.batch.prepare("judge mt-bench", &args.service, &journal, open, estimate)? {
-        ControlFlow::Break(outcome) => return Ok(outcome),
-        ControlFlow::Continue(estimate) => estimate,
-    };
-    let judgement = watched(estimate.calls, |on_call| {
-        let judge = GradeJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options.clone()).bad_input()?;
-        judge.judge(&conversations).bad_input()
-    })?;
-    write_all(args.out.join("judgments.jsonl"), &judgement.rows).failure()?;
-    let judgment = |row: &GradeRow| Judgment {
-        question_id: row.question_id.clone(),
-        turn: row.turn,
-        judgment: row.judgment.clone(),
-        score: row.score,
-    };
-    let grades = Grades::of(&judgement.rows.iter().map(judgment).collect::<Vec<_>>(), questions).ok();
-
-    let by_id: HashMap<&str, &Question> = questions.iter().map(|question| (question.question_id.as_str(), question)).collect();
-    let mut rows = Vec::new();
-    for row in &judgement.rows {
-        let Some(question) = by_id.get(row.question_id.as_str()) else { continue };
-        let turns = turns(question, row.turn, mine.of(question)?, None, references.reference(question)?);
-        let id = format!("{}/turn-{}", row.question_id, row.turn);
-        rows.push(VerdictRow {
-            question: row.question_id.clone(),
-            category: question.category.clone(),
-            turn: Some(row.turn),
-            ..VerdictRow::new(id, turns, row)
+    let protocol = Pairwise::mt_bench(options).bad_input()?;
+    args.run.judge_cases(record, &protocol, cases, |judgement| {
+        let models = [name.as_str(), &opponent];
+        let judgments: Vec<PairJudgment> =
+            judgement.rows.iter().map(|row| PairJudgment::of(row, models, &judgement.settings.judge)).collect();
+        let path = args.run.out.join("pairs.jsonl");
+        write_all(&path, &judgments).failure()?;
+        let score = PairScores::of(&judgments, None).ok().and_then(|scores| scores.models.into_iter().find(|score| score.model == name));
+        let text = match &score {
+            Some(score) => format!(
+                "win + half a tie {:.1} %: {} wins, {} ties, {} losses; the table: cargo xtask eval mt-bench-pairs --judgments {}",
+                100.0 * score.win_rate_adjusted,
+                score.win,
+                score.tie,
+                score.loss,
+                path.display()
+            ),
+            None => "no verdict".into(),
+        };
+        let run = CaseRun::new(protocol.info(), &name, judgement, 0).failure()?.against(&opponent);
+        let (result, settings) = (&run.result, &run.result.head.settings);
+        let numbers = json!({
+            "judge": settings.judge, "prompts": settings.prompts, "pairs": path, "score": score,
+            "n": result.all.as_ref().map_or(0, |all| all.n), "flip_rate": result.flip_rate,
+            "first_position_share": result.first_position_share,
         });
-    }
-    let judged = Judged {
-        protocol: Protocol::MtBench,
-        model: folder::name(args.name.as_ref(), &args.answers),
-        opponent: None,
-        settings: VerdictSettings {
-            judge: judgement.judge.clone(),
-            prompts: judgement.prompts.clone(),
-            sampling: options.sampling,
-            system_shown: false,
-            reference_shown: true,
-        },
-        counts: judgement.counts,
-        missing: Missing::default(),
-    };
-    let run = VerdictRun::new(judged, rows, 0).failure()?;
-    let text = match &grades {
-        Some(grades) => format!("average {:.3} over {} turns", grades.average, grades.rows - grades.failed),
-        None => "no rating".into(),
-    };
-    let numbers = json!({ "judge": judgement.judge, "prompts": judgement.prompts, "grades": grades });
-    let record = record.end(&args.out, &args.service, &model, &estimate)?;
-    folder::finish(&args.out, &run, &record, &text, numbers)
-}
-
-/// What was said up to this turn.
-fn turns(question: &Question, last: usize, model: &[String], opponent: Option<&[String]>, reference: &[String]) -> Vec<VerdictTurn> {
-    let turn = |(turn, prompt): (usize, &String)| VerdictTurn {
-        prompt: prompt.clone(),
-        model: model.get(turn).cloned().unwrap_or_default(),
-        opponent: opponent.map(|answers| answers.get(turn).cloned().unwrap_or_default()),
-        reference: reference.get(turn).cloned(),
-    };
-    question.turns.iter().take(last).enumerate().map(turn).collect()
+        Ok((run, text, numbers))
+    })
 }

@@ -5,16 +5,17 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use janus_core::{BenchRecord, SamplingParams};
+use janus_core::BenchRecord;
 use janus_data::{read_all, write_all};
-use janus_eval::Response;
-use janus_eval::judge::{Asker, RubricJudge, RubricJudgement, RubricOptions, ScoreReader};
-use janus_eval::run::{JudgedRun, RUN_FILES};
+use janus_eval::judge::ScoreReader;
+use janus_eval::protocol::{RubricCase, RubricOptions, Rubrics, rubric_cases};
+use janus_eval::run::{RUBRIC_FILES, RubricRun, compare_rubrics};
+use janus_eval::{Response, record_id};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::folder::{self, RunRecord};
-use super::service::{BatchArgs, JudgeArgs, read_prompt, watched};
+use super::service::{RunArgs, read_prompt};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Score each response from 1 to 5 against each rubric of its bench record
@@ -39,22 +40,14 @@ pub struct Args {
     /// The responses
     #[arg(long, value_name = "RESPONSES")]
     responses: PathBuf,
-    /// The run folder
-    #[arg(long, value_name = "OUT")]
-    out: PathBuf,
-    /// Name of the judged model in reports [default: the responses' file name]
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
     /// Judge the first records only
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
     #[command(flatten)]
     protocol: ProtocolArgs,
     #[command(flatten)]
-    service: JudgeArgs,
-    #[command(flatten)]
-    #[serde(skip)]
-    batch: BatchArgs,
+    #[serde(flatten)]
+    run: RunArgs,
 }
 
 #[derive(Debug, clap::Args, Serialize)]
@@ -100,23 +93,19 @@ enum Reader {
 
 impl ProtocolArgs {
     fn options(&self) -> Result<RubricOptions, CommandError> {
-        let paper = RubricOptions::paper(!self.no_reference).failure()?;
-        let prompt = match &self.judge_prompt {
-            Some(path) => read_prompt(path)?,
-            None => paper.prompt,
-        };
-        let sampling = SamplingParams {
-            temperature: self.temperature,
-            top_p: self.top_p,
-            max_tokens: self.max_tokens,
-            seed: self.seed,
-            ..paper.sampling
-        };
-        let reader = match self.reader {
+        let mut options = RubricOptions::paper(!self.no_reference);
+        if let Some(path) = &self.judge_prompt {
+            options.prompt = read_prompt(path)?;
+        }
+        options.reader = match self.reader {
             Reader::Strict => ScoreReader::Strict,
             Reader::Published => ScoreReader::Published,
         };
-        Ok(RubricOptions { prompt, reader, show_system: self.show_system, runs: self.runs, sampling })
+        (options.show_system, options.runs) = (self.show_system, self.runs);
+        let sampling = &mut options.sampling;
+        (sampling.temperature, sampling.top_p) = (self.temperature, self.top_p);
+        (sampling.max_tokens, sampling.seed) = (self.max_tokens, self.seed);
+        Ok(options)
     }
 }
 
@@ -124,33 +113,23 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let inputs =
         [("bench", Some(&args.bench)), ("responses", Some(&args.responses)), ("judge_prompt", args.protocol.judge_prompt.as_ref())];
     let record = RunRecord::begin("judge rubric", args, &inputs)?;
-    let (records, responses) = read(args)?;
-    let options = args.protocol.options()?;
-    let (model, journal) = args.service.begin(&args.out)?;
-    let judge = RubricJudge::new(Asker::new(&model).journal(&journal), options.clone()).bad_input()?;
-    let open = || judge.unasked(&records, &responses).bad_input();
-    let estimate = || judge.estimate(&records, &responses).bad_input();
-    let estimate = match args.batch.prepare("judge rubric", &args.service, &journal, open, estimate)? {
+    let cases = read(args)?;
+    let protocol = Rubrics::new(args.protocol.options()?).bad_input()?;
+    let (judgement, record) = match args.run.judge(record, &protocol, &cases)? {
         ControlFlow::Break(outcome) => return Ok(outcome),
-        ControlFlow::Continue(estimate) => estimate,
+        ControlFlow::Continue(judged) => judged,
     };
-    let judgement = watched(estimate.calls, |on_call| {
-        let judge = RubricJudge::new(Asker::new(&model).journal(&journal).on_call(on_call), options).bad_input()?;
-        judge.judge_runs(&records, &responses).bad_input()
-    })?;
-    fs::create_dir_all(args.out.join("scores")).failure()?;
-
-    let record = record.end(&args.out, &args.service, &model, &estimate)?;
-    finish(args, &records, &responses, judgement, &record)
+    let name = folder::name(args.run.name.as_ref(), &args.responses);
+    let run = RubricRun::new(&protocol, name, cases, judgement, args.protocol.seed).failure()?;
+    finish(args, &run, &record)
 }
 
-fn read(args: &Args) -> Result<(Vec<BenchRecord>, Vec<Response>), CommandError> {
+fn read(args: &Args) -> Result<Vec<RubricCase>, CommandError> {
     let mut records: Vec<BenchRecord> = read_all(&args.bench).bad_input()?;
     let mut responses: Vec<Response> = read_all(&args.responses).bad_input()?;
     if let Some(limit) = args.limit {
         // A response is kept if its record is; what belongs to no record at all is still an error.
-        let later: Vec<String> =
-            records.iter().enumerate().skip(limit).map(|(index, record)| janus_eval::record_id(record, index)).collect();
+        let later: Vec<String> = records.iter().enumerate().skip(limit).map(|(index, record)| record_id(record, index)).collect();
         records.truncate(limit);
         responses.retain(|response| !later.contains(&response.id));
     }
@@ -158,51 +137,29 @@ fn read(args: &Args) -> Result<(Vec<BenchRecord>, Vec<Response>), CommandError> 
         let place = format!("{}, row {}, field \"rubrics\"", args.bench.display(), index + 1);
         return Err(CommandError::bad_input(format!("{place}: there is none to judge by")));
     }
-    // Ids are given where the bench has none, so that the run folder stands by itself.
-    for (index, record) in records.iter_mut().enumerate() {
-        record.id = Some(janus_eval::record_id(record, index));
-    }
-    Ok((records, responses))
+    rubric_cases(&records, &responses).bad_input()
 }
 
-fn finish(
-    args: &Args,
-    records: &[BenchRecord],
-    responses: &[Response],
-    judgement: RubricJudgement,
-    record: &Value,
-) -> Result<Outcome, CommandError> {
-    let out = &args.out;
-    let name = folder::name(args.name.as_ref(), &args.responses);
-    for (run, rows) in judgement.runs().iter().enumerate() {
-        write_all(out.join(format!("scores/run-{run}.jsonl")), rows).failure()?;
+fn finish(args: &Args, run: &RubricRun, record: &Value) -> Result<Outcome, CommandError> {
+    let out = &args.run.out;
+    fs::create_dir_all(out.join("scores")).failure()?;
+    for (number, rows) in run.scores().iter().enumerate() {
+        write_all(out.join(format!("scores/run-{number}.jsonl")), rows).failure()?;
     }
-    let failed = judgement.counts.failed;
-    let run = JudgedRun::new(name, records.to_vec(), responses.to_vec(), judgement, args.protocol.seed).failure()?;
     run.write(out).failure()?;
-    let report = janus_eval::run::compare(std::slice::from_ref(&run), crate::report::ROWS).failure()?;
-    folder::write(out, &report, record)?;
-
-    let result = &run.result;
-    let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RUN_FILES });
-    let mean = match (&result.summary, &result.interval) {
-        (Some(summary), Some(interval)) => format!(
-            "mean score {:.3} [{:.3}, {:.3}] over {} of {} records",
-            summary.overall.mean,
-            interval.low,
-            interval.high,
-            summary.overall.n,
-            records.len()
-        ),
-        (Some(summary), None) => format!("mean score {:.3} over {} of {} records", summary.overall.mean, summary.overall.n, records.len()),
-        (None, _) => "no score".into(),
-    };
-    let counts = &result.counts;
+    folder::write(out, &compare_rubrics(std::slice::from_ref(run), crate::report::ROWS).failure()?, record)?;
+    let (result, counts) = (&run.result, &run.result.head.counts);
+    let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RUBRIC_FILES });
+    let mean = result.summary.as_ref().map_or("no score".into(), |summary| {
+        let interval = result.interval.map(|interval| format!(" [{:.3}, {:.3}]", interval.low, interval.high)).unwrap_or_default();
+        format!("mean score {:.3}{interval} over {} of {} records", summary.overall.mean, summary.overall.n, result.head.rows)
+    });
     let parsed = format!("{} of {} answers could be read", counts.parsed, counts.answered);
-    if failed > 0 || result.summary.is_none() {
+    if counts.failed > 0 || result.summary.is_none() {
         let text = format!(
-            "{}: {mean}; {failed} of {} scores are missing ({parsed}): see the problems in judgments.jsonl, and repeat the command to ask them again",
+            "{}: {mean}; {} of {} scores are missing ({parsed}): see the problems in judgments.jsonl, and repeat the command to ask them again",
             out.display(),
+            counts.failed,
             counts.calls
         );
         return Ok(Outcome::failed(text, json));

@@ -1,20 +1,38 @@
-//! The service that judges.
+//! The service that judges, the Batch API in its place, and the way from cases to a judgement.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use janus_core::ChatRequest;
 use janus_data::CallJournal;
 use janus_data::http::without_secrets;
-use janus_eval::judge::{Estimate, PromptTemplate};
+use janus_eval::judge::{JudgeClient, PromptTemplate};
+use janus_eval::protocol::{JudgedCase, Judgement, Protocol};
+use janus_eval::run::CaseRun;
 use janus_infer::remote::{RemoteModel, RemoteOptions, batch};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::folder::{self, RunRecord};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 use crate::service::ServiceArgs;
+
+/// What every judge is told beside its inputs.
+#[derive(Debug, clap::Args, Serialize)]
+pub struct RunArgs {
+    /// The run folder
+    #[arg(long, value_name = "OUT")]
+    pub out: PathBuf,
+    /// Name of the judged model in reports [default: its file's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    service: JudgeArgs,
+    #[command(flatten)]
+    #[serde(skip)]
+    batch: BatchArgs,
+}
 
 /// Which service judges.
 #[derive(Debug, clap::Args, Serialize)]
@@ -44,90 +62,67 @@ pub struct BatchArgs {
     batch_in: Option<PathBuf>,
 }
 
-impl JudgeArgs {
+impl RunArgs {
     fn options(&self) -> Result<RemoteOptions, CommandError> {
         let environment = RemoteOptions::from_env().bad_input()?;
-        let base_url = self.base_url.clone().unwrap_or(environment.base_url.clone());
-        self.limits.options(RemoteOptions { base_url, ..environment })
+        let base_url = self.service.base_url.clone().unwrap_or(environment.base_url.clone());
+        self.service.limits.options(RemoteOptions { base_url, ..environment })
     }
 
-    /// Where the service is, without what a URL can hold of a key.
-    pub fn place(&self) -> Result<String, CommandError> {
-        Ok(without_secrets(&self.options()?.base_url))
-    }
-
-    /// The model and the run folder's journal, which is made if need be. Nothing is sent yet.
-    pub fn begin(&self, out: &Path) -> Result<(RemoteModel, CallJournal), CommandError> {
-        let model = RemoteModel::new(&self.judge, self.options()?).bad_input()?;
-        std::fs::create_dir_all(out).map_err(|error| CommandError::bad_input(format!("{}: {error}", out.display())))?;
-        Ok((model, CallJournal::open(out.join("calls.jsonl")).bad_input()?))
-    }
-}
-
-impl BatchArgs {
-    /// What comes before judging: a batch's answers are taken into the journal, the open calls are written as a batch
-    /// file, the estimate is told. The outcome, if that is all that was wanted; else the calls in all and those answered.
-    pub fn prepare(
+    /// Judges cases: a batch's answers are taken, the pending calls are written as a batch file, or the estimate is told and the
+    /// service asked. The judgement with the run's record, or the outcome if no judgement was wanted.
+    pub fn judge<P: Protocol>(
         &self,
-        command: &str,
-        service: &JudgeArgs,
-        journal: &CallJournal,
-        open: impl Fn() -> Result<Vec<ChatRequest>, CommandError>,
-        estimate: impl FnOnce() -> Result<Estimate, CommandError>,
-    ) -> Result<ControlFlow<Outcome, Estimate>, CommandError> {
-        let taken = self.read(service, journal, &open)?;
-        if taken > 0 {
+        record: RunRecord,
+        protocol: &P,
+        cases: &[P::Case],
+    ) -> Result<ControlFlow<Outcome, (Judgement<P::Row>, Value)>, CommandError> {
+        let options = self.options()?;
+        let model = RemoteModel::new(&self.service.judge, options.clone()).bad_input()?;
+        std::fs::create_dir_all(&self.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", self.out.display())))?;
+        let journal = CallJournal::open(self.out.join("calls.jsonl")).bad_input()?;
+        let judge = JudgeClient::new(&model).journal(&journal);
+        if let Some(path) = &self.batch.batch_in {
+            let pending = judge.pending(protocol, cases).bad_input()?;
+            let taken = judge.record(&pending, batch::read(path, &pending).bad_input()?).failure()?;
             eprintln!("judge: {taken} answers taken from the batch");
         }
-        if let Some((path, calls)) = self.write(service, &open)? {
-            let text = format!("{}: {calls} calls; give the answers back with --batch-in", path.display());
-            return Ok(ControlFlow::Break(Outcome::done(text, json!({ "command": command, "batch": path, "calls": calls }))));
+        if let Some(path) = &self.batch.batch_out {
+            let pending = judge.pending(protocol, cases).bad_input()?;
+            batch::write(path, &self.service.judge, &pending, &options).failure()?;
+            let text = format!("{}: {} calls; give the answers back with --batch-in", path.display(), pending.len());
+            return Ok(ControlFlow::Break(Outcome::done(
+                text,
+                json!({ "command": record.command, "batch": path, "calls": pending.len() }),
+            )));
         }
-        let estimate = estimate()?;
-        Ok(match service.limits.announce("judge", command, &estimate) {
-            Some(outcome) => ControlFlow::Break(outcome),
-            None => ControlFlow::Continue(estimate),
-        })
+        let estimate = judge.estimate(protocol, cases).bad_input()?;
+        if let Some(outcome) = self.service.limits.announce("judge", record.command, &estimate) {
+            return Ok(ControlFlow::Break(outcome));
+        }
+        let progress = RefCell::new(Progress::new("judge", Unit::Count("answers"), estimate.calls as u64));
+        let judgement = judge.judge(protocol, cases, &mut |_, _| progress.borrow_mut().advance(1)).bad_input()?;
+        progress.into_inner().finish();
+        let record = record.end(&self.out, &without_secrets(&options.base_url), &model, &estimate);
+        Ok(ControlFlow::Continue((judgement, record)))
     }
 
-    /// Writes the open calls as a batch file, if that is wanted; how many there are.
-    fn write(
+    /// Judges cases and writes their run folder; `of` makes the run, one line about it and the command's own numbers.
+    pub fn judge_cases<P: Protocol<Row = JudgedCase>>(
         &self,
-        service: &JudgeArgs,
-        open: impl FnOnce() -> Result<Vec<ChatRequest>, CommandError>,
-    ) -> Result<Option<(&Path, usize)>, CommandError> {
-        let Some(path) = &self.batch_out else { return Ok(None) };
-        let requests = open()?;
-        batch::write(path, &service.judge, &requests, &service.options()?).failure()?;
-        Ok(Some((path, requests.len())))
-    }
-
-    /// Takes a batch's answers into the journal, if there is one; how many there are.
-    fn read(
-        &self,
-        service: &JudgeArgs,
-        journal: &CallJournal,
-        open: impl FnOnce() -> Result<Vec<ChatRequest>, CommandError>,
-    ) -> Result<usize, CommandError> {
-        let Some(path) = &self.batch_in else { return Ok(0) };
-        let requests = open()?;
-        let mut taken = 0;
-        for (request, answer) in requests.iter().zip(batch::read(path, &requests).bad_input()?) {
-            if let Ok(generations) = answer {
-                journal.put(&service.judge, request, &generations).failure()?;
-                taken += 1;
+        record: RunRecord,
+        protocol: &P,
+        cases: &[P::Case],
+        of: impl FnOnce(Judgement<JudgedCase>) -> Result<(CaseRun, String, Value), CommandError>,
+    ) -> Result<Outcome, CommandError> {
+        match self.judge(record, protocol, cases)? {
+            ControlFlow::Break(outcome) => Ok(outcome),
+            ControlFlow::Continue((judgement, record)) => {
+                let (run, text, numbers) = of(judgement)?;
+                folder::finish(&self.out, &run, &record, &text, numbers)
             }
         }
-        Ok(taken)
     }
-}
-
-/// Judges with progress on stderr: `judge` is given what to call for each answer.
-pub fn watched<T>(calls: usize, judge: impl FnOnce(&dyn Fn()) -> Result<T, CommandError>) -> Result<T, CommandError> {
-    let progress = RefCell::new(Progress::new("judge", Unit::Count("answers"), calls as u64));
-    let judged = judge(&|| progress.borrow_mut().advance(1))?;
-    progress.into_inner().finish();
-    Ok(judged)
 }
 
 /// A judge's prompt from a file; its id is the file's name if the file gives none.

@@ -89,7 +89,7 @@ pub fn tie_win(uniform: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Resul
         "both_bad": outcomes.tally.both_bad,
         "loss": outcomes.tally.loss,
         "tie_win_all": 100.0 * rates.tie_win_all,
-        "half_tie_win": 100.0 * rates.half_tie_win,
+        "half_tie_win": 100.0 * rates.win_rate_ties_half,
     })))
 }
 

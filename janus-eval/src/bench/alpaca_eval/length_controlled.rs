@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reference::FOLDS;
 use super::win_rate::percent;
-use super::{Judged, Preferences, Reference, WinRate};
+use super::{CheckedAnnotation, Preferences, Reference, WinRate};
 use crate::stats::{L1Logistic, LogisticRow, Mt19937, NewGlmnet};
 use crate::{Error, Result};
 
@@ -102,7 +102,7 @@ impl LengthControl {
     /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`] for a C that
     /// is not above 0; [`Error::Reference`] for a position that has no difficulty; [`Error::NotConverged`].
     pub fn win_rate(&self, preferences: &Preferences, reference: &Reference) -> Result<LengthControlled> {
-        let judged: Vec<&Judged> = preferences.rows().iter().filter(|row| row.preference.is_some()).collect();
+        let judged: Vec<&CheckedAnnotation> = preferences.rows().iter().filter(|row| row.preference.is_some()).collect();
         if judged.len() < 2 {
             return Err(if judged.is_empty() {
                 Error::Empty { what: "a length-controlled win rate over no preferences" }
@@ -125,7 +125,7 @@ impl LengthControl {
         Ok(LengthControlled { length_controlled_winrate: rate, lc_standard_error: error, c: Some(c), weights })
     }
 
-    fn difficulty(&self, row: &Judged, reference: &Reference) -> Result<f64> {
+    fn difficulty(&self, row: &CheckedAnnotation, reference: &Reference) -> Result<f64> {
         let place = match self.difficulty {
             Difficulty::Instruction => row.index,
             Difficulty::Position => row.position,
@@ -197,7 +197,7 @@ fn predict([_, difficulty_weight, model_weight]: [f64; 3], difficulties: &[f64])
 }
 
 /// The gamed rows, then the model's.
-fn training_rows(judged: &[&Judged], difficulties: &[f64], reference: &Reference) -> Vec<Row> {
+fn training_rows(judged: &[&CheckedAnnotation], difficulties: &[f64], reference: &Reference) -> Vec<Row> {
     let deltas: Vec<f64> = judged.iter().map(|row| row.baseline_length as f64 - row.length as f64).collect();
     let n = deltas.len() as f64;
     let mean = deltas.iter().sum::<f64>() / n;

@@ -1,11 +1,18 @@
 //! What a model is asked, and rows of its outputs.
 
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
 use janus_core::{Generation, SamplingParams};
+use janus_data::read_all;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bench::Task;
 use crate::bench::task::checked;
+use crate::files::rule;
+use crate::join::Missing;
+use crate::protocol::{Case, Turn};
 
 /// A row of the evaluation set, as far as a model meets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +64,49 @@ impl ModelOutput {
             generator: generator.into(),
         }
     }
+}
+
+/// A row of the evaluation set: an instruction with the baseline's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineOutput {
+    /// Its position in the evaluation set, from 0.
+    pub index: usize,
+    /// The instruction.
+    pub instruction: String,
+    /// What the baseline said.
+    pub reference_output: String,
+}
+
+/// A row of a model's outputs, as far as a judge needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexedOutput {
+    /// Which instruction, from 0.
+    pub index: usize,
+    /// What the model said.
+    #[serde(alias = "response")]
+    pub output: String,
+}
+
+/// What [`AlpacaEval`](crate::protocol::AlpacaEval) judges: each row of a file of [`IndexedOutput`]s beside the output of a file of
+/// [`BaselineOutput`]s; and the instructions without an output.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) for a file that cannot be read, or an output whose instruction is not in the evaluation set.
+pub fn cases(eval_set: &Path, outputs: &Path) -> Result<(Vec<Case>, Missing)> {
+    let rows: Vec<BaselineOutput> = read_all(eval_set)?;
+    let by_index: HashMap<usize, &BaselineOutput> = rows.iter().map(|row| (row.index, row)).collect();
+    let said: Vec<IndexedOutput> = read_all(outputs)?;
+    let mut cases = Vec::with_capacity(said.len());
+    for (place, IndexedOutput { index, output }) in said.iter().enumerate() {
+        let Some(row) = by_index.get(index) else {
+            let message = format!("the evaluation set has no instruction {index}");
+            return Err(rule(outputs, place as u64 + 1, None, Some("index".into()), message));
+        };
+        cases.push(Case::new(index.to_string(), vec![Turn::new(&row.instruction, output).against(&row.reference_output)]));
+    }
+    let answered: HashSet<usize> = said.iter().map(|output| output.index).collect();
+    let missing: Vec<String> = rows.iter().map(|row| row.index).filter(|index| !answered.contains(index)).map(|i| i.to_string()).collect();
+    Ok((cases, missing.iter().map(String::as_str).collect()))
 }
 
 #[cfg(test)]

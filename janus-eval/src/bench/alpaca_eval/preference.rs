@@ -6,20 +6,9 @@ use janus_core::TopLogprob;
 use serde::{Deserialize, Serialize};
 
 use super::Reference;
-use crate::stats::Mt19937;
-use crate::{Error, Result, judge};
-
-/// Whether the judge sees the model's answer before the baseline's: a coin seeded by the instruction, so that
-/// anyone comes to the same order.
-///
-/// ```
-/// use janus_eval::bench::alpaca_eval::is_swapped;
-/// assert!(is_swapped("What are the names of some famous actors that started their careers on Broadway?"));
-/// ```
-pub fn is_swapped(instruction: &str) -> bool {
-    let seed = format!("is_switched_outputs{instruction}0");
-    Mt19937::from_python_str(&seed).unit() >= 0.5
-}
+use crate::judge::read;
+use crate::protocol::{JudgedCase, is_swapped};
+use crate::{Error, Result};
 
 /// The preference in the judge's log-probabilities of its first token: the share of the label of the model's
 /// answer among both labels, plus 1. None if neither label is among the tokens.
@@ -27,7 +16,7 @@ pub fn is_swapped(instruction: &str) -> bool {
 /// Only the exact tokens `m` and `M` count; a label that is not among the given ones counts as impossible.
 pub fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
     let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob::new(token.clone(), logprob)).collect();
-    let for_second = judge::preference(&top)?;
+    let for_second = read::preference(&top)?;
     Some(if swapped { 3.0 - for_second } else { for_second })
 }
 
@@ -50,9 +39,29 @@ pub struct Annotation {
     pub top_logprobs: Option<BTreeMap<String, f64>>,
 }
 
+impl Annotation {
+    /// The row of a case that an [`AlpacaEval`](crate::protocol::AlpacaEval) judge judged ([`cases`](super::cases)), at this position of
+    /// the list.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a case whose id is no index.
+    pub fn of(position: usize, judged: &JudgedCase) -> Result<Self> {
+        let id = &judged.case.id;
+        let index = id.parse().map_err(|_| Error::row(position, "id", "the index of an instruction", format!("\"{id}\"")))?;
+        let likely = judged.calls.first().map(|call| &call.likely).filter(|likely| !likely.is_empty());
+        Ok(Self {
+            position: Some(position),
+            index,
+            output: judged.case.turns.first().map(|turn| turn.model.clone()).unwrap_or_default(),
+            preference: judged.values.first().map(|value| value + 1.0),
+            top_logprobs: likely.map(|likely| likely.iter().map(|top| (top.token.clone(), top.logprob)).collect()),
+        })
+    }
+}
+
 /// A checked annotation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judged {
+pub struct CheckedAnnotation {
     /// Row of the list of annotations, from 0.
     pub position: usize,
     /// Which instruction, from 0.
@@ -70,7 +79,7 @@ pub struct Judged {
 /// The preferences of one model, in the order of the instructions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preferences {
-    pub(super) rows: Vec<Judged>,
+    pub(super) rows: Vec<CheckedAnnotation>,
     pub(super) instructions: usize,
 }
 
@@ -96,13 +105,13 @@ impl Preferences {
                 return Err(Error::row(row, "index", "each instruction once", format!("{}, as in row {}", annotation.index, first + 1)));
             }
             let same = annotation.output == instruction.baseline;
-            rows.push(Judged {
+            rows.push(CheckedAnnotation {
                 position: annotation.position.unwrap_or(row),
                 index: annotation.index,
                 length: annotation.output.chars().count(),
                 baseline_length: instruction.baseline_length,
                 same,
-                preference: read(row, annotation, same, &instruction.instruction)?,
+                preference: checked(row, annotation, same, &instruction.instruction)?,
             });
         }
         // The order of the rows changes nothing, neither a sum's digits nor a fold.
@@ -111,7 +120,7 @@ impl Preferences {
     }
 
     /// The rows, those without a preference included.
-    pub fn rows(&self) -> &[Judged] {
+    pub fn rows(&self) -> &[CheckedAnnotation] {
         &self.rows
     }
 
@@ -126,7 +135,7 @@ impl Preferences {
     }
 }
 
-fn read(row: usize, annotation: &Annotation, same: bool, instruction: &str) -> Result<Option<f64>> {
+fn checked(row: usize, annotation: &Annotation, same: bool, instruction: &str) -> Result<Option<f64>> {
     if let Some(tokens) = &annotation.top_logprobs {
         if let Some((token, logprob)) = tokens.iter().find(|(_, logprob)| logprob.is_nan() || **logprob > 1e-6) {
             return Err(Error::row(row, "top_logprobs", "log-probabilities of at most 0", format!("{logprob} for {token:?}")));

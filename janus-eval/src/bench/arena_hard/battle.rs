@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::{JudgedCase, PairOutcome};
 use crate::{Error, Result};
 
 /// The outcome of one battle between a model and the baseline.
@@ -38,6 +39,18 @@ pub struct QuestionBattles {
     pub question_id: String,
     /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first, then game 2.
     pub outcomes: String,
+}
+
+impl QuestionBattles {
+    /// The battles of a question as an [`ArenaHard`](crate::protocol::ArenaHard) judge judged it; a game without a verdict has none.
+    pub fn of(judged: &JudgedCase) -> Self {
+        let letter = |value: &f64| match PairOutcome::of_value(*value) {
+            PairOutcome::Win => 'b',
+            PairOutcome::Tie => 't',
+            PairOutcome::Loss => 'a',
+        };
+        Self { question_id: judged.case.id.clone(), outcomes: judged.values.iter().map(letter).collect() }
+    }
 }
 
 /// The checked battles of one model, by question.

@@ -1,11 +1,17 @@
 //! The questions, and rows of answer files.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use janus_core::{Generation, SamplingParams};
+use janus_data::read_all;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::bench::Task;
 use crate::bench::task::checked;
+use crate::files::rule;
+use crate::protocol::{self, Case};
+use crate::{Error, Result};
 
 /// New tokens of an answer.
 const ANSWER_TOKENS: usize = 4096;
@@ -74,6 +80,44 @@ impl Answer {
             choices: vec![Choice { index: 0, turns: vec![turn] }],
         }
     }
+}
+
+#[derive(Deserialize)]
+struct AnswerRow {
+    #[serde(alias = "id")]
+    question_id: String,
+    #[serde(alias = "response")]
+    answer: String,
+}
+
+/// The answers of a file, by question.
+fn read_answers(path: &Path) -> Result<HashMap<String, String>> {
+    let rows: Vec<AnswerRow> = read_all(path)?;
+    let mut answers = HashMap::new();
+    for (row, AnswerRow { question_id, answer }) in rows.into_iter().enumerate() {
+        if answers.insert(question_id, answer).is_some() {
+            return Err(rule(path, row as u64 + 1, None, Some("question_id".into()), "the question stands twice".into()));
+        }
+    }
+    Ok(answers)
+}
+
+/// What [`ArenaHard`](crate::protocol::ArenaHard) judges: each question with the answers of two files, rows of `{question_id, answer}`.
+///
+/// # Errors
+/// [`Error::File`] for a file that cannot be read or answers a question twice, [`Error::NoAnswer`].
+pub fn cases(questions: &[Question], model: &Path, baseline: &Path) -> Result<Vec<Case>> {
+    let (mine, base) = (read_answers(model)?, read_answers(baseline)?);
+    let case = |question: &Question| {
+        let id = &question.question_id;
+        let of = |answers: &HashMap<String, String>, path: &Path| {
+            let none = || Error::NoAnswer { file: path.display().to_string(), question: id.clone() };
+            answers.get(id).cloned().ok_or_else(none)
+        };
+        let turn = protocol::Turn::new(&question.prompt, of(&mine, model)?).against(of(&base, baseline)?);
+        Ok(Case { category: question.cluster.clone(), ..Case::new(id, vec![turn]) })
+    };
+    questions.iter().map(case).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,17 @@
 //! Rows of answer files, as FastChat has them.
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
 use janus_core::Generation;
+use janus_data::read_all;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::{Question, needs_reference};
 use crate::bench::Answers;
+use crate::files::rule;
 use crate::join::text_or_number;
+use crate::{Error, Result};
 
 /// A model's answers to a question. FastChat's random `answer_id` and its `tstamp` are left out: equal runs give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +48,70 @@ fn number_or_text<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Er
     match id.parse::<u64>() {
         Ok(number) if number.to_string() == id => serializer.serialize_u64(number),
         _ => serializer.serialize_str(id),
+    }
+}
+
+/// A file of answers to questions, a model's or the references: rows of `{question_id, turns}`, or FastChat's with choices, of which
+/// the first counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerFile {
+    path: PathBuf,
+    by_question: HashMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct AnswerRow {
+    #[serde(deserialize_with = "text_or_number")]
+    question_id: String,
+    turns: Option<Vec<String>>,
+    #[serde(default)]
+    choices: Vec<FirstChoice>,
+}
+
+#[derive(Deserialize)]
+struct FirstChoice {
+    turns: Vec<String>,
+}
+
+impl AnswerFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that cannot be read, a row without turns, or a question that stands twice.
+    pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let rows: Vec<AnswerRow> = read_all(&path)?;
+        let mut by_question = HashMap::new();
+        for (row, AnswerRow { question_id, turns, choices }) in rows.into_iter().enumerate() {
+            let at = |field: &str, problem: &str| rule(&path, row as u64 + 1, None, Some(field.into()), problem.into());
+            let turns = turns.or_else(|| choices.into_iter().next().map(|choice| choice.turns));
+            if by_question.insert(question_id, turns.ok_or_else(|| at("turns", "missing"))?).is_some() {
+                return Err(at("question_id", "the question stands twice"));
+            }
+        }
+        Ok(Self { path, by_question })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The answers to a question, turn by turn.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub fn answers(&self, question: &Question) -> Result<&[String]> {
+        let none = || Error::NoAnswer { file: self.path.display().to_string(), question: question.question_id.clone() };
+        self.by_question.get(&question.question_id).map(Vec::as_slice).ok_or_else(none)
+    }
+
+    /// The reference answers to a question: none for a category whose judge is shown none.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub fn references(&self, question: &Question) -> Result<&[String]> {
+        if needs_reference(&question.category) { self.answers(question) } else { Ok(&[]) }
     }
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Question;
 use crate::join::text_or_number;
-use crate::judge::rating;
+use crate::judge::read::rating;
+use crate::protocol::JudgedCase;
 use crate::stats::mean_in_order;
 use crate::{Error, Result, Sample};
 
@@ -18,11 +19,35 @@ pub struct Judgment {
     pub question_id: String,
     /// 1 or 2.
     pub turn: usize,
+    /// The judge's model and its prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<[String; 2]>,
     /// The judge's text, in which the rating is read; none if the judge did not answer.
     pub judgment: Option<String>,
     /// The rating as someone stored it, -1 for none; only to be compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
+    /// Why there is no rating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl Judgment {
+    /// A judge's text on a turn.
+    pub fn new(question_id: impl Into<String>, turn: usize, judgment: Option<String>) -> Self {
+        Self { question_id: question_id.into(), turn, judge: None, judgment, score: None, problem: None }
+    }
+
+    /// A case as [`MtBench`](crate::protocol::MtBench) judged it.
+    pub fn of(judged: &JudgedCase, judge: &str) -> Self {
+        let call = judged.calls.first();
+        Self {
+            judge: Some([judge.into(), judged.prompt()]),
+            score: judged.values.first().copied(),
+            problem: call.and_then(|call| call.problem.clone()),
+            ..Self::new(&judged.case.question, judged.case.turn.unwrap_or(1), call.and_then(|call| call.text.clone()))
+        }
+    }
 }
 
 /// The scores of a model.
@@ -133,7 +158,7 @@ mod tests {
     use super::*;
 
     fn judgment(question_id: u32, turn: usize, text: &str) -> Judgment {
-        Judgment { question_id: question_id.to_string(), turn, judgment: Some(text.into()), score: None }
+        Judgment::new(question_id.to_string(), turn, Some(text.into()))
     }
 
     fn questions() -> Vec<Question> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::join::text_or_number;
-use crate::judge::{PairLabel, PairRow};
+use crate::protocol::{JudgedCase, PairOutcome};
 use crate::{Error, Result};
 
 /// One row of a file of pairwise judgments: a turn of a question, judged in both orders.
@@ -36,25 +36,25 @@ pub struct PairJudgment {
 }
 
 impl PairJudgment {
-    /// A turn of a question as a [`PairwiseJudge`](crate::judge::PairwiseJudge) judged it; `models` are the model and its opponent.
-    pub fn of(question_id: impl Into<String>, turn: usize, models: [&str; 2], judge: &str, row: &PairRow) -> Self {
-        let winner = |label, [a, b]: [GameWinner; 2]| match label {
-            Some(PairLabel::A) => a,
-            Some(PairLabel::B) => b,
-            Some(PairLabel::Tie) => GameWinner::Tie,
+    /// A case as [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged it; `models` are the model and its opponent.
+    pub fn of(judged: &JudgedCase, models: [&str; 2], judge: &str) -> Self {
+        let winner = |game: usize| match judged.calls.get(game).and_then(|call| call.outcome) {
+            Some(PairOutcome::Win) => GameWinner::Model1,
+            Some(PairOutcome::Loss) => GameWinner::Model2,
+            Some(PairOutcome::Tie) => GameWinner::Tie,
             None => GameWinner::Error,
         };
-        let [g1_judgment, g2_judgment] = row.judgments.clone();
+        let text = |game: usize| judged.calls.get(game).and_then(|call| call.text.clone());
         Self {
-            question_id: question_id.into(),
-            turn,
+            question_id: judged.case.question.clone(),
+            turn: judged.case.turn.unwrap_or(1),
             model_1: models[0].into(),
             model_2: models[1].into(),
-            g1_winner: winner(row.labels[0], [GameWinner::Model1, GameWinner::Model2]),
-            g2_winner: winner(row.labels[1], [GameWinner::Model2, GameWinner::Model1]),
-            judge: Some([judge.into(), row.prompt.clone()]),
-            g1_judgment,
-            g2_judgment,
+            g1_winner: winner(0),
+            g2_winner: winner(1),
+            judge: Some([judge.into(), judged.prompt()]),
+            g1_judgment: text(0),
+            g2_judgment: text(1),
         }
     }
 }
@@ -177,6 +177,8 @@ impl PairScores {
 
 #[cfg(test)]
 mod tests {
+    use crate::protocol::{Call, Case};
+
     use super::*;
 
     fn row(models: [&str; 2], winners: [&str; 2]) -> PairJudgment {
@@ -208,17 +210,23 @@ mod tests {
 
     #[test]
     fn winners_are_named_whatever_the_order_was() {
-        let judged = |labels| {
-            let judgments = [Some("first".to_string()), None];
-            PairRow { id: "81/turn-2".into(), outcome: None, labels, judgments, prompt: "pair-v2-multi-turn".into(), problem: None }
+        let judged = |outcomes: [Option<PairOutcome>; 2]| {
+            let call = |outcome, text: Option<&str>| Call {
+                outcome,
+                text: text.map(Into::into),
+                prompt: Some("pair-v2-multi-turn".into()),
+                ..Call::default()
+            };
+            let case = Case { question: "81".into(), turn: Some(2), ..Case::new("81/turn-2", Vec::new()) };
+            JudgedCase { case, values: Vec::new(), calls: vec![call(outcomes[0], Some("first")), call(outcomes[1], None)] }
         };
-        let of = |labels| PairJudgment::of("81", 2, ["a", "b"], "gpt-4", &judged(labels));
-        let won = of([Some(PairLabel::A), Some(PairLabel::B)]);
+        let of = |outcomes| PairJudgment::of(&judged(outcomes), ["a", "b"], "gpt-4");
+        let won = of([Some(PairOutcome::Win), Some(PairOutcome::Win)]);
         assert_eq!((won.g1_winner, won.g2_winner), (GameWinner::Model1, GameWinner::Model1));
         assert_eq!((won.g1_judgment.as_deref(), won.judge), (Some("first"), Some(["gpt-4".into(), "pair-v2-multi-turn".into()])));
-        let first = of([Some(PairLabel::A), Some(PairLabel::A)]);
+        let first = of([Some(PairOutcome::Win), Some(PairOutcome::Loss)]);
         assert_eq!((first.g1_winner, first.g2_winner), (GameWinner::Model1, GameWinner::Model2));
-        let none = of([Some(PairLabel::Tie), None]);
+        let none = of([Some(PairOutcome::Tie), None]);
         assert_eq!((none.g1_winner, none.g2_winner), (GameWinner::Tie, GameWinner::Error));
         let text = serde_json::to_string(&none).unwrap();
         assert!(

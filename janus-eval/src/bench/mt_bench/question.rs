@@ -1,9 +1,9 @@
-//! Questions, and the conversations that are graded.
+//! Questions, and the cases that are judged.
 
 use serde::{Deserialize, Serialize};
 
 use crate::join::text_or_number;
-use crate::judge::{Conversation, Pair, PairTurn};
+use crate::protocol::{Case, Turn};
 use crate::{Error, Result};
 
 /// A question of two turns.
@@ -19,41 +19,40 @@ pub struct Question {
 }
 
 impl Question {
-    /// What [`GradeJudge`](crate::judge::GradeJudge) grades: the question with a model's answers, and, for math, reasoning and
-    /// coding, with the reference answers.
-    pub fn conversation<'t>(&'t self, answers: &'t [String], reference: &'t [String]) -> Conversation<'t> {
-        Conversation {
-            id: self.question_id.clone(),
-            questions: self.turns.iter().map(String::as_str).collect(),
-            answers: answers.iter().map(String::as_str).collect(),
-            references: needs_reference(&self.category).then(|| reference.iter().map(String::as_str).collect()),
-        }
-    }
-}
-
-impl Question {
-    /// What [`PairwiseJudge`](crate::judge::PairwiseJudge) compares: the question with the answers of two models, once for each turn with
-    /// what came before it, and, for math, reasoning and coding, with the reference answers.
+    /// What a judge judges, one case for each turn with what came before it: a model's answers, alone for
+    /// [`MtBench`](crate::protocol::MtBench) or beside an opponent's for [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench), and,
+    /// for math, reasoning and coding, the reference answers.
     ///
     /// # Errors
-    /// [`Error::Setting`] for answers that are not one for each turn.
-    pub fn pairs<'t>(&'t self, model: &'t [String], opponent: &'t [String], reference: &'t [String]) -> Result<Vec<Pair<'t>>> {
+    /// [`Error::Setting`] for answers that are not one for each of one or two turns.
+    pub fn cases(&self, model: &[String], opponent: Option<&[String]>, reference: &[String]) -> Result<Vec<Case>> {
         let shown = needs_reference(&self.category);
         let turns = self.turns.len();
-        let fits = (1..=2).contains(&turns) && [model.len(), opponent.len()] == [turns; 2] && (!shown || reference.len() == turns);
+        let fits = (1..=2).contains(&turns)
+            && model.len() == turns
+            && opponent.is_none_or(|opponent| opponent.len() == turns)
+            && (!shown || reference.len() == turns);
         if !fits {
-            let (id, model, opponent, reference) = (&self.question_id, model.len(), opponent.len(), reference.len());
-            let got = format!("question {id}: {turns} turns, {model} and {opponent} answers, {reference} references");
-            return Err(Error::Setting { field: "a pair", got, expected: "one or two turns, each with its answers" });
+            let (id, model, reference) = (&self.question_id, model.len(), reference.len());
+            let opponent = opponent.map(|opponent| format!(" and {}", opponent.len())).unwrap_or_default();
+            let got = format!("question {id}: {turns} turns, {model}{opponent} answers, {reference} references");
+            return Err(Error::Setting { field: "a case", got, expected: "one or two turns, each with its answers" });
         }
-        let turn = |turn: usize| PairTurn {
-            question: &self.turns[turn],
-            model: &model[turn],
-            opponent: &opponent[turn],
-            reference: shown.then(|| reference[turn].as_str()),
+        let turn = |turn: usize| Turn {
+            prompt: self.turns[turn].clone(),
+            model: model[turn].clone(),
+            opponent: opponent.map(|opponent| opponent[turn].clone()),
+            reference: shown.then(|| reference[turn].clone()),
         };
-        let pair = |last: usize| Pair { id: format!("{}/turn-{}", self.question_id, last + 1), turns: (0..=last).map(turn).collect() };
-        Ok((0..turns).map(pair).collect())
+        let case = |last: usize| Case {
+            id: format!("{}/turn-{}", self.question_id, last + 1),
+            question: self.question_id.clone(),
+            category: self.category.clone(),
+            turn: Some(last + 1),
+            system: String::new(),
+            turns: (0..=last).map(turn).collect(),
+        };
+        Ok((0..turns).map(case).collect())
     }
 }
 
@@ -72,12 +71,14 @@ mod tests {
         let (mine, other, right) = (texts(["m1", "m2"]), texts(["o1", "o2"]), texts(["r1", "r2"]));
         let question = |category: &str| Question { question_id: "81".into(), category: category.into(), turns: texts(["q1", "q2"]) };
         let (math, writing) = (question("math"), question("writing"));
-        let pairs = math.pairs(&mine, &other, &right).unwrap();
+        let pairs = math.cases(&mine, Some(&other), &right).unwrap();
         assert_eq!(pairs.iter().map(|pair| (pair.id.as_str(), pair.turns.len())).collect::<Vec<_>>(), [("81/turn-1", 1), ("81/turn-2", 2)]);
-        assert_eq!(pairs[1].turns[1], PairTurn { question: "q2", model: "m2", opponent: "o2", reference: Some("r2") });
-        assert_eq!(writing.pairs(&mine, &other, &[]).unwrap()[0].turns[0].reference, None);
+        assert_eq!(pairs[1].turns[1], Turn::new("q2", "m2").against("o2").reference("r2"));
+        assert_eq!(writing.cases(&mine, Some(&other), &[]).unwrap()[0].turns[0].reference, None);
+        assert_eq!(writing.cases(&mine, None, &[]).unwrap()[1].turns[0].opponent, None);
         for (model, reference) in [(&mine[..1], &right[..]), (&mine[..], &right[..1]), (&mine[..], &[])] {
-            assert!(matches!(math.pairs(model, &other, reference), Err(Error::Setting { .. })));
+            assert!(matches!(math.cases(model, Some(&other), reference), Err(Error::Setting { .. })));
+            assert!(matches!(math.cases(model, None, reference), Err(Error::Setting { .. })));
         }
     }
 }

@@ -127,7 +127,7 @@ impl RubricReport {
                     loss: outcomes.tally.loss,
                     tie_win_rate: 100.0 * rates.tie_win_all,
                     tie_win_rate_both_good: 100.0 * rates.tie_win,
-                    win_rate_half_ties: 100.0 * rates.half_tie_win,
+                    win_rate_half_ties: 100.0 * rates.win_rate_ties_half,
                 });
             }
         }

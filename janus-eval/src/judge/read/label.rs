@@ -1,0 +1,179 @@
+//! Labels and ratings in a judge's text, read as their benchmarks read them.
+
+use serde::{Deserialize, Serialize};
+
+/// Which of two answers a judge prefers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PairLabel {
+    /// The first shown.
+    A,
+    /// The second shown.
+    B,
+    /// Neither.
+    #[serde(rename = "tie")]
+    Tie,
+}
+
+impl PairLabel {
+    /// The label as it is written in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::Tie => "tie",
+        }
+    }
+}
+
+/// The verdict of a pairwise text: `[[A]]`, `[[B]]` and `[[C]]` are looked for in this order in the whole text,
+/// and the first that is there decides, so a text with both `[[A]]` and `[[B]]` is A (MT-Bench's rule).
+///
+/// ```
+/// use janus_eval::judge::read::{PairLabel, pair_label};
+/// assert_eq!(pair_label("B is better: [[B]]"), Some(PairLabel::B));
+/// assert_eq!(pair_label("[[B]] or rather [[A]]"), Some(PairLabel::A));
+/// assert_eq!(pair_label("[A]"), None);
+/// ```
+pub fn pair_label(text: &str) -> Option<PairLabel> {
+    [("[[A]]", PairLabel::A), ("[[B]]", PairLabel::B), ("[[C]]", PairLabel::Tie)]
+        .into_iter()
+        .find_map(|(mark, label)| text.contains(mark).then_some(label))
+}
+
+/// The rating of a grading text: the first `[[number]]`, else the first `[number]`; a number is digits with an optional
+/// decimal part (MT-Bench's rule).
+///
+/// ```
+/// use janus_eval::judge::read::rating;
+/// assert_eq!(rating("[3] of them. Rating: [[7.5]]"), Some(7.5));
+/// assert_eq!(rating("Rating: [8.]"), Some(8.0));
+/// assert_eq!(rating("Rating: 8"), None);
+/// ```
+pub fn rating(text: &str) -> Option<f64> {
+    let first = |open: &str, close: &str| {
+        text.match_indices(open).find_map(|(at, _)| {
+            let rest = &text[at + open.len()..];
+            let number = &rest[..rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len())];
+            let digits = number.starts_with(|c: char| c.is_ascii_digit()) && number.matches('.').count() <= 1;
+            (digits && rest[number.len()..].starts_with(close)).then(|| number.parse().ok())?
+        })
+    };
+    first("[[", "]]").or_else(|| first("[", "]"))
+}
+
+/// One of Arena-Hard-Auto's five verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ArenaLabel {
+    /// A is significantly better.
+    #[serde(rename = "A>>B")]
+    MuchA,
+    /// A is slightly better.
+    #[serde(rename = "A>B")]
+    A,
+    /// Tie.
+    #[serde(rename = "A=B")]
+    Tie,
+    /// B is slightly better.
+    #[serde(rename = "B>A")]
+    B,
+    /// B is significantly better.
+    #[serde(rename = "B>>A")]
+    MuchB,
+}
+
+impl ArenaLabel {
+    fn of(text: &str) -> Option<Self> {
+        Some(match text {
+            "A>>B" => Self::MuchA,
+            "A>B" => Self::A,
+            "A=B" => Self::Tie,
+            "B>A" => Self::B,
+            "B>>A" => Self::MuchB,
+            _ => return None,
+        })
+    }
+
+    /// The label as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MuchA => "A>>B",
+            Self::A => "A>B",
+            Self::Tie => "A=B",
+            Self::B => "B>A",
+            Self::MuchB => "B>>A",
+        }
+    }
+
+    /// Which answer it prefers, however much.
+    pub fn side(self) -> PairLabel {
+        match self {
+            Self::MuchA | Self::A => PairLabel::A,
+            Self::Tie => PairLabel::Tie,
+            Self::B | Self::MuchB => PairLabel::B,
+        }
+    }
+}
+
+/// The different labels of a text, in the order of their first occurrence: everything of A, B, `<`, `>`, `=` in double brackets.
+pub fn arena_labels(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("[[") {
+        let rest = &text[at + 2..];
+        let label = &rest[..rest.find(|c: char| !"AB<>=".contains(c)).unwrap_or(rest.len())];
+        if !label.is_empty() && rest[label.len()..].starts_with("]]") && !found.contains(&label) {
+            found.push(label);
+        }
+    }
+    found
+}
+
+/// The verdict of a text by the rule of Arena-Hard-Auto v0.1: its only label, if there is exactly one.
+pub fn arena_label(text: &str) -> Option<ArenaLabel> {
+    match arena_labels(text).as_slice() {
+        [label] => ArenaLabel::of(label),
+        _ => None,
+    }
+}
+
+/// What a rubric judge says before its score: the text up to the last `[RESULT]`, without a leading "Feedback:".
+pub fn feedback(text: &str) -> &str {
+    let end = text.to_ascii_lowercase().rfind("[result]").unwrap_or(text.len());
+    let text = text[..end].trim().trim_end_matches("**").trim_end();
+    text.strip_prefix("Feedback:").unwrap_or(text).trim_start()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_told_apart() {
+        assert_eq!(arena_label("so [[A>>B]] it is, [[A>>B]]"), Some(ArenaLabel::MuchA));
+        assert_eq!(arena_label("[[A>B]] no, [[B>A]]"), None);
+        assert_eq!(arena_label("[[A<<B]]"), None);
+        assert_eq!(arena_labels("[[A>B]] [[ ]] [[A=B]] [[A>B]] [[[[B>A]]"), ["A>B", "A=B", "B>A"]);
+    }
+
+    #[test]
+    fn ratings_are_read_as_published() {
+        for (text, number) in [("[[10]]", Some(10.0)), ("[[x]] [5]", Some(5.0)), ("[[5", None), ("[5.5.5]", None), ("[.5]", None)] {
+            assert_eq!(rating(text), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn feedback_is_what_comes_before() {
+        assert_eq!(feedback("Feedback: good. [RESULT] 4"), "good.");
+        assert_eq!(feedback("[RESULT] means much. **[result]** 3"), "[RESULT] means much.");
+        assert_eq!(feedback("plain"), "plain");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_strange(text in "(\\PC|[\\[\\]AB<>=.0-9]){0,40}") {
+            let _ = (pair_label(&text), rating(&text), arena_label(&text), feedback(&text));
+        }
+    }
+}

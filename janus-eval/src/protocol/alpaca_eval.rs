@@ -1,0 +1,119 @@
+//! A preference from the probabilities of one token: AlpacaEval 2.0's weighted annotator (Dubois et al., arXiv 2404.04475).
+
+use janus_core::{Generation, SamplingParams};
+
+use super::{Call, Case, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side};
+use crate::judge::read::{Unreadable, likely_tokens, preference};
+use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
+use crate::stats::Mt19937;
+use crate::{Error, Result};
+
+/// Whether the judge sees the model's answer before the baseline's: a coin seeded by the instruction, so that
+/// anyone comes to the same order.
+///
+/// ```
+/// use janus_eval::bench::alpaca_eval::is_swapped;
+/// assert!(is_swapped("What are the names of some famous actors that started their careers on Broadway?"));
+/// ```
+pub fn is_swapped(instruction: &str) -> bool {
+    let seed = format!("is_switched_outputs{instruction}0");
+    Mt19937::from_python_str(&seed).unit() >= 0.5
+}
+
+/// How a log-probability judge works.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AlpacaEvalOptions {
+    /// What it is asked: slots `instruction`, `output_1` (known as `m`), `output_2` (known as `M`).
+    pub prompt: PromptTemplate,
+    /// How it samples.
+    pub sampling: SamplingParams,
+    /// Whether the model's output is shown first, by the instruction: AlpacaEval's own coin, [`is_swapped`].
+    pub swapped: fn(&str) -> bool,
+}
+
+impl AlpacaEvalOptions {
+    /// The published protocol with our prompt: one token, the five most likely with their log-probabilities.
+    pub fn published() -> Self {
+        let sampling = SamplingParams { temperature: 1.0, logprobs: true, top_logprobs: 5, ..SamplingParams::greedy(1) };
+        Self { prompt: prompt::prefer(), sampling, swapped: is_swapped }
+    }
+}
+
+/// Compares a model's outputs with a baseline's, its opponent, by the probabilities of one token. Equal outputs are a tie without a call.
+#[derive(Debug, Clone)]
+pub struct AlpacaEval {
+    options: AlpacaEvalOptions,
+}
+
+impl AlpacaEval {
+    /// A protocol with these options.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] for a prompt that lacks an output or has a slot that nothing fills, [`Error::Setting`] for sampling without
+    /// `top_logprobs`.
+    pub fn new(options: AlpacaEvalOptions) -> Result<Self> {
+        options.prompt.check(&["instruction", "output_1", "output_2"], &[])?;
+        if options.sampling.top_logprobs == 0 {
+            let expected = "at least 1, as the preference is read from them";
+            return Err(Error::Setting { field: "top_logprobs", got: "0".into(), expected });
+        }
+        Ok(Self { options })
+    }
+
+    fn first(&self, case: &Case) -> Side {
+        let instruction = case.turns.first().map_or("", |turn| turn.prompt.as_str());
+        if (self.options.swapped)(instruction) { Side::Model } else { Side::Opponent }
+    }
+}
+
+impl Protocol for AlpacaEval {
+    type Case = Case;
+    /// The preference for the output shown second, 1 to 2.
+    type Reply = f64;
+    type Row = JudgedCase;
+
+    fn info(&self) -> ProtocolInfo {
+        ProtocolInfo::new("alpaca-eval", "AlpacaEval", Scale::WinRate)
+    }
+
+    fn sampling(&self) -> &SamplingParams {
+        &self.options.sampling
+    }
+
+    fn id<'c>(&self, case: &'c Case) -> &'c str {
+        &case.id
+    }
+
+    fn calls(&self, case: &Case) -> Result<Vec<JudgeCall>> {
+        let [instruction, model, baseline] = case.one_pair()?;
+        if model == baseline {
+            return Ok(Vec::new());
+        }
+        let [one, two] = if self.first(case) == Side::Model { [model, baseline] } else { [baseline, model] };
+        let slots = [("instruction", instruction), ("output_1", one), ("output_2", two)];
+        Ok(vec![JudgeCall::new(&case.id, &self.options.prompt, &slots, &self.options.sampling)?])
+    }
+
+    fn read(&self, answer: &Generation) -> Result<f64, Unreadable> {
+        preference(&likely_tokens(answer)?).ok_or(Unreadable::NoLikelyLabel)
+    }
+
+    fn retry(&self, why: &Unreadable) -> Retry {
+        // One token with its probabilities is all that the judge says: another sample says the same.
+        if *why == Unreadable::NoLikelyLabel { Retry::Never } else { Retry::Again }
+    }
+
+    fn row(&self, case: &Case, replies: Vec<Reply<f64>>) -> JudgedCase {
+        let first = self.first(case);
+        let Some(reply) = replies.into_iter().next() else {
+            return JudgedCase { case: case.clone(), values: vec![PairOutcome::Tie.value()], calls: Vec::new() };
+        };
+        let preferred = |second: &f64| if first == Side::Model { 3.0 - second } else { *second };
+        let value = reply.verdict.as_ref().ok().map(|second| preferred(second) - 1.0);
+        let likely = reply.answer.as_ref().and_then(|answer| likely_tokens(answer).ok()).unwrap_or_default();
+        let call = Call::new(&reply, |second| format!("preference {:.4}", preferred(second)));
+        let call = Call { likely, text: None, ..call.shown(first, value.map(PairOutcome::of_value)) };
+        JudgedCase { case: case.clone(), values: value.into_iter().collect(), calls: vec![call] }
+    }
+}

@@ -1,0 +1,104 @@
+//! One of five labels for a pair of answers, in two games with the sides exchanged: Arena-Hard-Auto v0.1 (Li et al., arXiv 2406.11939).
+
+use janus_core::{Generation, SamplingParams};
+
+use super::{Call, Case, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side};
+use crate::Result;
+use crate::judge::read::{ArenaLabel, Unreadable, arena_label, arena_labels};
+use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
+
+/// How an arena judge works.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ArenaHardOptions {
+    /// What it is asked: slots `question_1`, `answer_1`, `answer_2`.
+    pub prompt: PromptTemplate,
+    /// What it is asked next if its text has no label.
+    pub retry: String,
+    /// How it samples.
+    pub sampling: SamplingParams,
+}
+
+impl ArenaHardOptions {
+    /// The protocol of version 0.1 with our prompt: temperature 0, at most 4,096 tokens, one more try.
+    pub fn v01() -> Self {
+        let retry = "Go on with your judgment, and end it with one of the verdict labels.".into();
+        Self { prompt: prompt::arena(), retry, sampling: SamplingParams::greedy(4096) }
+    }
+}
+
+/// Judges battles between a model and a baseline, its opponent, in two games: the baseline is A in game 1, the model in game 2. A
+/// significant verdict counts three times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArenaHard {
+    options: ArenaHardOptions,
+}
+
+impl ArenaHard {
+    /// A protocol with these options.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that nothing fills.
+    pub fn new(options: ArenaHardOptions) -> Result<Self> {
+        options.prompt.check(&["question_1", "answer_1", "answer_2"], &[])?;
+        Ok(Self { options })
+    }
+}
+
+/// The side that is A in each game.
+const GAMES: [Side; 2] = [Side::Opponent, Side::Model];
+
+impl Protocol for ArenaHard {
+    type Case = Case;
+    type Reply = ArenaLabel;
+    type Row = JudgedCase;
+
+    fn info(&self) -> ProtocolInfo {
+        ProtocolInfo::new("arena-hard", "Arena-Hard", Scale::WinRate)
+    }
+
+    fn sampling(&self) -> &SamplingParams {
+        &self.options.sampling
+    }
+
+    fn id<'c>(&self, case: &'c Case) -> &'c str {
+        &case.id
+    }
+
+    fn calls(&self, case: &Case) -> Result<Vec<JudgeCall>> {
+        let [question, model, baseline] = case.one_pair()?;
+        let call = |(game, first): (usize, Side)| {
+            let [a, b] = if first == Side::Model { [model, baseline] } else { [baseline, model] };
+            let slots = [("question_1", question), ("answer_1", a), ("answer_2", b)];
+            JudgeCall::new(format!("{}/game-{}", case.id, game + 1), &self.options.prompt, &slots, &self.options.sampling)
+        };
+        GAMES.into_iter().enumerate().map(call).collect()
+    }
+
+    fn read(&self, answer: &Generation) -> Result<ArenaLabel, Unreadable> {
+        let found = || arena_labels(&answer.text).into_iter().map(String::from).collect::<Vec<_>>();
+        arena_label(&answer.text).ok_or_else(|| match found() {
+            none if none.is_empty() => Unreadable::NoLabel,
+            found => Unreadable::Labels { found },
+        })
+    }
+
+    fn retry(&self, why: &Unreadable) -> Retry {
+        match why {
+            Unreadable::NoLabel => Retry::Continue(self.options.retry.clone()),
+            _ => Retry::Never,
+        }
+    }
+
+    fn row(&self, case: &Case, replies: Vec<Reply<ArenaLabel>>) -> JudgedCase {
+        let (mut values, mut calls) = (Vec::new(), Vec::new());
+        for (reply, first) in replies.iter().zip(GAMES) {
+            let label = reply.verdict.as_ref().ok().copied();
+            let outcome = label.map(|label| PairOutcome::of_label(label.side(), first));
+            let weight = if matches!(label, Some(ArenaLabel::MuchA | ArenaLabel::MuchB)) { 3 } else { 1 };
+            values.extend(outcome.into_iter().flat_map(|outcome| std::iter::repeat_n(outcome.value(), weight)));
+            calls.push(Call::new(reply, |label| label.as_str().into()).shown(first, outcome));
+        }
+        JudgedCase { case: case.clone(), values, calls }
+    }
+}

@@ -1,0 +1,365 @@
+//! The driver: what follows from a [`Protocol`] for every judge.
+
+use std::collections::BTreeMap;
+
+use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError};
+use janus_data::Journaled;
+
+use super::{Judgement, Protocol, Settings};
+use crate::Result;
+use crate::join::unique;
+use crate::judge::read::Unreadable;
+use crate::judge::{Counts, Estimate, JudgeCall, JudgeClient, NoVerdict, Reply, Retry, TemplateId};
+
+/// Seeds of a call's attempts lie in a block of this size.
+const ATTEMPT_SEEDS: u64 = 1 << 16;
+
+impl JudgeClient<'_> {
+    /// What judging these cases will take. Nothing is asked.
+    ///
+    /// # Errors
+    /// [`Error::DoubledId`](crate::Error::DoubledId), and those of the protocol's [`calls`](Protocol::calls).
+    pub fn estimate<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<Estimate> {
+        let calls = calls(protocol, cases)?.len();
+        let pending = self.pending(protocol, cases)?;
+        let mut estimate = Estimate { calls, answered: calls - pending.len(), ..Estimate::default() };
+        for request in &pending {
+            let characters: usize = request.messages.iter().map(|message| message.content.chars().count()).sum();
+            estimate.prompt_tokens += characters.div_ceil(4) as u64 + 4 * request.messages.len() as u64;
+            estimate.completion_tokens += (request.sampling.max_tokens * request.sampling.n) as u64;
+        }
+        Ok(estimate)
+    }
+
+    /// The requests that [`judge`](Self::judge) would send first: one for each call that the journal does not settle. A batch file
+    /// holds them.
+    ///
+    /// # Errors
+    /// Those of [`estimate`](Self::estimate).
+    pub fn pending<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<Vec<ChatRequest>> {
+        let calls = calls(protocol, cases)?;
+        Ok(calls.iter().filter_map(|(_, call)| self.replay(protocol, call).err()).map(|open| open.request()).collect())
+    }
+
+    /// Judges cases. A call without a verdict is no error: its reply says why, and the next run asks it again. `progress` is called
+    /// whenever a call is settled, with the calls that are and the calls in all.
+    ///
+    /// # Errors
+    /// Those of [`estimate`](Self::estimate).
+    pub fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case], progress: &mut dyn FnMut(usize, usize)) -> Result<Judgement<P::Row>> {
+        let (places, calls): (Vec<usize>, Vec<JudgeCall>) = calls(protocol, cases)?.into_iter().unzip();
+        let replies = self.replies(protocol, &calls, progress);
+        let counts = Counts::of(&replies);
+        let mut by_case: Vec<Vec<Reply<P::Reply>>> = cases.iter().map(|_| Vec::new()).collect();
+        for (place, reply) in places.into_iter().zip(replies) {
+            by_case[place].push(reply);
+        }
+        let mut prompts: Vec<TemplateId> = Vec::new();
+        for call in calls {
+            if !prompts.contains(&call.prompt) {
+                prompts.push(call.prompt);
+            }
+        }
+        let shown = protocol.shown();
+        let settings = Settings {
+            judge: self.name().into(),
+            prompts,
+            sampling: protocol.sampling().clone(),
+            system_shown: shown.system,
+            reference_shown: shown.reference,
+        };
+        let rows = cases.iter().zip(by_case).map(|(case, replies)| protocol.row(case, replies)).collect();
+        Ok(Judgement { settings, rows, counts })
+    }
+
+    /// Makes calls and reads their answers.
+    pub(super) fn replies<P: Protocol>(
+        &self,
+        protocol: &P,
+        calls: &[JudgeCall],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Vec<Reply<P::Reply>> {
+        let attempts = self.attempts.unwrap_or(protocol.attempts()).max(1);
+        // Open calls by position, so that every wave asks in the order of the calls.
+        let (mut replies, mut open) = (BTreeMap::new(), BTreeMap::new());
+        for (place, call) in calls.iter().enumerate() {
+            match self.replay(protocol, call) {
+                Ok(reply) => {
+                    replies.insert(place, reply);
+                    progress(replies.len(), calls.len());
+                }
+                Err(state) => {
+                    open.insert(place, Open { tries: 0, ..state });
+                }
+            }
+        }
+        while !open.is_empty() {
+            let (places, states): (Vec<usize>, Vec<Open<'_>>) = std::mem::take(&mut open).into_iter().unzip();
+            let requests: Vec<ChatRequest> = states.iter().map(Open::request).collect();
+            let mut states: Vec<Option<Open<'_>>> = states.into_iter().map(Some).collect();
+            let mut settle = |place: usize, reply| {
+                replies.insert(place, reply);
+                progress(replies.len(), calls.len());
+            };
+            let mut take = |index: usize, answer: Result<Vec<Generation>, ModelError>| {
+                let Some(state) = states.get_mut(index).and_then(Option::take) else { return };
+                match answer {
+                    Ok(generations) => match state.take(protocol, generations.into_iter().next()) {
+                        Ok(reply) => settle(places[index], reply),
+                        Err(state) if state.tries >= attempts => settle(places[index], state.fail()),
+                        Err(state) => {
+                            open.insert(places[index], state);
+                        }
+                    },
+                    Err(error) => settle(places[index], state.fail_with(NoVerdict::Failed(crate::score::with_sources(&error)))),
+                }
+            };
+            match self.journal {
+                Some(journal) => Journaled::new(self.model, journal).generate_each(&requests, &mut take),
+                None => self.model.generate_each(&requests, &mut take),
+            }
+            for (place, state) in places.iter().zip(states) {
+                if let Some(state) = state {
+                    settle(*place, state.fail_with(NoVerdict::NoAnswer));
+                }
+            }
+        }
+        replies.into_values().collect()
+    }
+
+    /// What the journal says of a call: settled, or still open.
+    fn replay<'c, P: Protocol>(&self, protocol: &P, call: &'c JudgeCall) -> Result<Reply<P::Reply>, Open<'c>> {
+        let mut state = Open::new(call);
+        while let Some(generations) = self.journal.and_then(|journal| journal.get(self.name(), &state.request())) {
+            state = match state.take(protocol, generations.into_iter().next()) {
+                Ok(reply) => return Ok(reply),
+                Err(state) => state,
+            };
+        }
+        Err(state)
+    }
+}
+
+/// The calls of all cases, each with its case's position.
+fn calls<P: Protocol>(protocol: &P, cases: &[P::Case]) -> Result<Vec<(usize, JudgeCall)>> {
+    unique("cases", cases.iter().map(|case| protocol.id(case)))?;
+    let mut calls = Vec::new();
+    for (place, case) in cases.iter().enumerate() {
+        calls.extend(protocol.calls(case)?.into_iter().map(|call| (place, call)));
+    }
+    Ok(calls)
+}
+
+/// A call that is not settled yet.
+struct Open<'c> {
+    call: &'c JudgeCall,
+    /// Unreadable answers so far: the number of the next attempt.
+    attempt: u64,
+    /// Attempts of this run.
+    tries: usize,
+    /// The conversation, if it goes on after an answer.
+    continued: Option<ChatRequest>,
+    answer: Option<Generation>,
+    why: NoVerdict,
+}
+
+impl<'c> Open<'c> {
+    fn new(call: &'c JudgeCall) -> Self {
+        Self { call, attempt: 0, tries: 0, continued: None, answer: None, why: NoVerdict::NoAnswer }
+    }
+
+    /// The next request. Another seed makes another attempt another call to the journal.
+    fn request(&self) -> ChatRequest {
+        let mut request = self.continued.as_ref().unwrap_or(&self.call.request).clone();
+        request.sampling.seed = request.sampling.seed.wrapping_mul(ATTEMPT_SEEDS).wrapping_add(self.attempt);
+        if self.attempt > 0 {
+            request.id = format!("{}/again-{}", request.id, self.attempt);
+        }
+        request
+    }
+
+    /// Reads an answer.
+    fn take<P: Protocol>(mut self, protocol: &P, answer: Option<Generation>) -> Result<Reply<P::Reply>, Self> {
+        let Some(mut answer) = answer else { return Err(self.again(Unreadable::Empty)) };
+        if let (Some(_), Some(before)) = (&self.continued, &self.answer) {
+            answer.text = format!("{}\n{}", before.text, answer.text);
+        }
+        match protocol.read(&answer) {
+            Ok(verdict) => {
+                let unreadable = self.attempt as usize;
+                Ok(Reply { verdict: Ok(verdict), answer: Some(answer), unreadable, prompt: self.call.prompt.id.clone() })
+            }
+            Err(why) => match protocol.retry(&why) {
+                Retry::Again => {
+                    self.answer = Some(answer);
+                    Err(self.again(why))
+                }
+                Retry::Continue(message) if self.continued.is_none() => {
+                    let mut request = self.call.request.clone();
+                    request.id = format!("{}/second-try", request.id);
+                    request.messages.extend([Message::assistant(answer.text.as_str()), Message::user(message)]);
+                    Err(Self { continued: Some(request), answer: Some(answer), why: why.into(), ..self })
+                }
+                Retry::Continue(_) | Retry::Never => {
+                    self.answer = Some(answer);
+                    Ok(self.fail_with(why.into()))
+                }
+            },
+        }
+    }
+
+    /// The next attempt, after an answer that cannot be read.
+    fn again(self, why: Unreadable) -> Self {
+        Self { attempt: self.attempt + 1, tries: self.tries + 1, continued: None, why: why.into(), ..self }
+    }
+
+    /// Without a verdict, after the last attempt.
+    fn fail<T>(self) -> Reply<T> {
+        let (unreadable, prompt) = (self.attempt as usize, self.call.prompt.id.clone());
+        Reply { verdict: Err(self.why), answer: self.answer, unreadable, prompt }
+    }
+
+    /// Without a verdict. An answer of this attempt counts as unreadable: it was the last word, or what should follow it failed.
+    fn fail_with<T>(mut self, why: NoVerdict) -> Reply<T> {
+        let last_word = matches!(why, NoVerdict::Unreadable(_)) || self.continued.is_some();
+        self.attempt += u64::from(last_word);
+        self.why = why;
+        self.fail()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use janus_core::SamplingParams;
+    use janus_data::CallJournal;
+
+    use super::*;
+    use crate::protocol::{ProtocolInfo, Scale};
+
+    /// Answers with a number that grows with each call; fails where the text says so.
+    #[derive(Default)]
+    struct Counting {
+        asked: RefCell<Vec<String>>,
+    }
+
+    impl ChatModel for Counting {
+        fn name(&self) -> &str {
+            "counting"
+        }
+
+        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+            for (index, request) in requests.iter().enumerate() {
+                self.asked.borrow_mut().push(request.id.clone());
+                if request.messages[0].content == "fail" {
+                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "no".into() }));
+                    continue;
+                }
+                let text = (request.sampling.seed % ATTEMPT_SEEDS).to_string();
+                let generation = Generation::new(text).with_tokens(1, 1);
+                on_answer(index, Ok(vec![generation]));
+            }
+        }
+    }
+
+    /// Reads numbers from this one on.
+    struct From {
+        least: u64,
+        attempts: usize,
+        sampling: SamplingParams,
+    }
+
+    impl From {
+        fn new(least: u64, attempts: usize) -> Self {
+            Self { least, attempts, sampling: SamplingParams::greedy(8) }
+        }
+    }
+
+    impl Protocol for From {
+        type Case = String;
+        type Reply = u64;
+        type Row = Vec<Reply<u64>>;
+
+        fn info(&self) -> ProtocolInfo {
+            ProtocolInfo::new("from", "From", Scale::WinRate)
+        }
+
+        fn sampling(&self) -> &SamplingParams {
+            &self.sampling
+        }
+
+        fn id<'c>(&self, case: &'c String) -> &'c str {
+            case
+        }
+
+        fn calls(&self, case: &String) -> Result<Vec<JudgeCall>> {
+            let request = ChatRequest::new(case, [Message::user(case)]).with_sampling(self.sampling.clone());
+            Ok(vec![JudgeCall { request, prompt: TemplateId { id: "p".into(), fingerprint: String::new() } }])
+        }
+
+        fn read(&self, answer: &Generation) -> Result<u64, Unreadable> {
+            let number = answer.text.parse().map_err(|_| Unreadable::Other("no number".into()))?;
+            if number >= self.least { Ok(number) } else { Err(Unreadable::Other(format!("{number} is too small"))) }
+        }
+
+        fn attempts(&self) -> usize {
+            self.attempts
+        }
+
+        fn row(&self, _: &String, replies: Vec<Reply<u64>>) -> Vec<Reply<u64>> {
+            replies
+        }
+    }
+
+    fn cases(ids: &[&str]) -> Vec<String> {
+        ids.iter().map(|id| id.to_string()).collect()
+    }
+
+    #[test]
+    fn the_unreadable_is_asked_again_and_a_later_run_asks_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = CallJournal::open(folder.path().join("j")).unwrap();
+        let (protocol, both) = (From::new(5, 3), cases(&["a", "fail"]));
+        let model = Counting::default();
+        let judge = JudgeClient::new(&model).journal(&journal);
+        let mut settled = Vec::new();
+        let judgement = judge.judge(&protocol, &both, &mut |done, calls| settled.push((done, calls))).unwrap();
+        let (a, failed) = (&judgement.rows[0][0], &judgement.rows[1][0]);
+        assert_eq!((a.verdict.clone(), a.text(), a.unreadable), (Err(Unreadable::Other("2 is too small".into()).into()), Some("2"), 3));
+        assert_eq!(failed.problem().as_deref(), Some("request fail: no"));
+        assert_eq!(*model.asked.borrow(), ["a", "fail", "a/again-1", "a/again-2"]);
+        assert_eq!(judgement.counts, Counts { calls: 2, answered: 3, parsed: 0, unreadable: 3, failed: 2 });
+        assert_eq!(settled, [(1, 2), (2, 2)], "progress counts calls, not attempts");
+
+        model.asked.borrow_mut().clear();
+        let pending = judge.pending(&protocol, &both).unwrap();
+        assert_eq!(pending.iter().map(|request| request.id.as_str()).collect::<Vec<_>>(), ["a/again-3", "fail"]);
+        let judgement = judge.judge(&protocol, &both, &mut |_, _| ()).unwrap();
+        assert_eq!((judgement.rows[0][0].verdict.clone(), judgement.rows[0][0].unreadable), (Ok(5), 5));
+        assert_eq!(*model.asked.borrow(), ["a/again-3", "fail", "a/again-4", "a/again-5"]);
+
+        model.asked.borrow_mut().clear();
+        assert_eq!(judge.judge(&protocol, &both[..1], &mut |_, _| ()).unwrap().rows[0][0].verdict, Ok(5));
+        assert!(model.asked.borrow().is_empty(), "what was read is never asked again");
+        let estimate = judge.estimate(&protocol, &both).unwrap();
+        assert_eq!((estimate.calls, estimate.answered, estimate.prompt_tokens, estimate.completion_tokens), (2, 1, 5, 8));
+        assert_eq!(estimate.cost(10.0, 100.0), 85e-5);
+
+        // A batch's answers settle what is pending.
+        let pending = judge.pending(&protocol, &both).unwrap();
+        let generation = Generation::new("7").with_tokens(1, 1);
+        assert_eq!(judge.record(&pending, vec![Ok(vec![generation])]).unwrap(), 1);
+        assert!(judge.pending(&protocol, &both).unwrap().is_empty());
+    }
+
+    #[test]
+    fn without_a_journal_it_asks_all_the_same() {
+        let model = Counting::default();
+        let judge = JudgeClient::new(&model).attempts(2);
+        let judgement = judge.judge(&From::new(1, 5), &cases(&["a", "b"]), &mut |_, _| ()).unwrap();
+        assert_eq!(judgement.rows.iter().map(|row| row[0].verdict.clone()).collect::<Vec<_>>(), [Ok(1), Ok(1)]);
+        assert_eq!(model.asked.borrow().len(), 4);
+        assert_eq!(judgement.counts.parse_rate(), Some(0.5));
+    }
+}

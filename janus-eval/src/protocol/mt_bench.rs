@@ -1,0 +1,142 @@
+//! A rating from 1 to 10 for each turn of a conversation: MT-Bench's single-answer grading (Zheng et al., arXiv 2306.05685).
+
+use janus_core::{Generation, SamplingParams};
+
+use super::{Case, JudgedCase, Protocol, ProtocolInfo, Scale, Shown};
+use crate::Result;
+use crate::judge::read::{Unreadable, rating};
+use crate::judge::{JudgeCall, PromptTemplate, Reply, prompt};
+
+/// The prompts for the first and the second turn, without and with reference answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GradePrompts {
+    /// First turn: `question`, `answer`.
+    pub single: PromptTemplate,
+    /// First turn with `ref_answer_1`.
+    pub single_reference: PromptTemplate,
+    /// Second turn: `question_1`, `answer_1`, `question_2`, `answer_2`.
+    pub turns: PromptTemplate,
+    /// Second turn with `ref_answer_1` and `ref_answer_2`.
+    pub turns_reference: PromptTemplate,
+}
+
+impl GradePrompts {
+    /// The prompts of this crate.
+    pub fn own() -> Self {
+        Self {
+            single: prompt::grade(),
+            single_reference: prompt::grade_reference(),
+            turns: prompt::grade_turns(),
+            turns_reference: prompt::grade_turns_reference(),
+        }
+    }
+
+    /// MT-Bench's own, from its file of prompts.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`](crate::Error::Prompt) if one is missing.
+    pub fn published(lines: &str) -> Result<Self> {
+        let named = |name| PromptTemplate::named(lines, name);
+        Ok(Self {
+            single: named("single-v1")?,
+            single_reference: named("single-math-v1")?,
+            turns: named("single-v1-multi-turn")?,
+            turns_reference: named("single-math-v1-multi-turn")?,
+        })
+    }
+}
+
+/// How a grading judge works.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct MtBenchOptions {
+    /// What it is asked.
+    pub prompts: GradePrompts,
+    /// How it samples.
+    pub sampling: SamplingParams,
+}
+
+impl MtBenchOptions {
+    /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens.
+    pub fn published() -> Self {
+        Self { prompts: GradePrompts::own(), sampling: SamplingParams::greedy(2048) }
+    }
+}
+
+/// Grades the last turn of each case ([`Question::cases`](crate::bench::mt_bench::Question::cases)), against reference answers where the
+/// case has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MtBench {
+    options: MtBenchOptions,
+}
+
+impl MtBench {
+    /// A protocol with these options.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that nothing fills.
+    pub fn new(options: MtBenchOptions) -> Result<Self> {
+        let GradePrompts { single, single_reference, turns, turns_reference } = &options.prompts;
+        single.check(&["question", "answer"], &[])?;
+        single_reference.check(&["question", "answer", "ref_answer_1"], &[])?;
+        let two = ["question_1", "question_2", "answer_1", "answer_2"];
+        turns.check(&two, &[])?;
+        turns_reference.check(&two, &["ref_answer_1", "ref_answer_2"])?;
+        Ok(Self { options })
+    }
+}
+
+impl Protocol for MtBench {
+    type Case = Case;
+    type Reply = f64;
+    type Row = JudgedCase;
+
+    fn info(&self) -> ProtocolInfo {
+        ProtocolInfo::new("mt-bench", "MT-Bench", Scale::Rating { low: 1.0, high: 10.0 })
+    }
+
+    fn sampling(&self) -> &SamplingParams {
+        &self.options.sampling
+    }
+
+    fn shown(&self) -> Shown {
+        Shown { system: false, reference: true }
+    }
+
+    fn id<'c>(&self, case: &'c Case) -> &'c str {
+        &case.id
+    }
+
+    fn calls(&self, case: &Case) -> Result<Vec<JudgeCall>> {
+        let prompts = &self.options.prompts;
+        let references: Option<Vec<&str>> = case.turns.iter().map(|turn| turn.reference.as_deref()).collect();
+        let reference = |turn: usize| references.as_ref().map_or("", |references| references[turn]);
+        let (prompt, slots) = match case.turns.as_slice() {
+            [turn] => (
+                if references.is_some() { &prompts.single_reference } else { &prompts.single },
+                vec![("question", turn.prompt.as_str()), ("answer", turn.model.as_str()), ("ref_answer_1", reference(0))],
+            ),
+            [one, two] => (
+                if references.is_some() { &prompts.turns_reference } else { &prompts.turns },
+                vec![
+                    ("question_1", one.prompt.as_str()),
+                    ("question_2", two.prompt.as_str()),
+                    ("answer_1", one.model.as_str()),
+                    ("answer_2", two.model.as_str()),
+                    ("ref_answer_1", reference(0)),
+                    ("ref_answer_2", reference(1)),
+                ],
+            ),
+            turns => return Err(case.unfit(turns, "one or two turns")),
+        };
+        Ok(vec![JudgeCall::new(&case.id, prompt, &slots, &self.options.sampling)?])
+    }
+
+    fn read(&self, answer: &Generation) -> Result<f64, Unreadable> {
+        rating(&answer.text).ok_or(Unreadable::NoRating)
+    }
+
+    fn row(&self, case: &Case, replies: Vec<Reply<f64>>) -> JudgedCase {
+        JudgedCase::rated(case, &replies)
+    }
+}

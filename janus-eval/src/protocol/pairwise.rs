@@ -1,0 +1,217 @@
+//! Which of two answers is better, asked in both orders (MT-Bench's pairwise mode, Zheng et al., arXiv 2306.05685).
+
+use janus_core::{BenchRecord, Generation, SamplingParams};
+
+use super::{Call, Case, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Shown, Side, Turn};
+use crate::Result;
+use crate::join::{Missing, Response, join};
+use crate::judge::read::{PairLabel, Unreadable, pair_label};
+use crate::judge::{JudgeCall, PromptTemplate, Reply, prompt};
+
+/// The prompts for conversations of one and of two turns, without and with reference answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairPrompts {
+    /// One turn: `question`, `answer_a`, `answer_b`.
+    pub single: PromptTemplate,
+    /// One turn with `ref_answer_1`.
+    pub single_reference: PromptTemplate,
+    /// Two turns: `question_1`, `answer_a_1`, … `answer_b_2`.
+    pub turns: PromptTemplate,
+    /// Two turns with `ref_answer_1` and `ref_answer_2`.
+    pub turns_reference: PromptTemplate,
+}
+
+impl PairPrompts {
+    /// The prompts of this crate.
+    pub fn own() -> Self {
+        Self {
+            single: prompt::pair(),
+            single_reference: prompt::pair_reference(),
+            turns: prompt::pair_turns(),
+            turns_reference: prompt::pair_turns_reference(),
+        }
+    }
+
+    /// MT-Bench's own, from its file of prompts.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`](crate::Error::Prompt) if one is missing.
+    pub fn published(lines: &str) -> Result<Self> {
+        let named = |name| PromptTemplate::named(lines, name);
+        Ok(Self {
+            single: named("pair-v2")?,
+            single_reference: named("pair-math-v1")?,
+            turns: named("pair-v2-multi-turn")?,
+            turns_reference: named("pair-math-v1-multi-turn")?,
+        })
+    }
+}
+
+/// How a pairwise judge works.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PairwiseOptions {
+    /// What it is asked.
+    pub prompts: PairPrompts,
+    /// How it samples.
+    pub sampling: SamplingParams,
+    /// Whether it sees the system message, in front of the first prompt.
+    pub show_system: bool,
+    /// Whether it sees the reference answers of cases that have them.
+    pub show_reference: bool,
+}
+
+impl PairwiseOptions {
+    /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens, reference answers shown.
+    pub fn mt_bench() -> Self {
+        Self { prompts: PairPrompts::own(), sampling: SamplingParams::greedy(2048), show_system: false, show_reference: true }
+    }
+}
+
+/// Compares the answers of two models, each case in both orders; a disagreement is a tie. Of two turns the second is judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairwise {
+    options: PairwiseOptions,
+    mt_bench: bool,
+}
+
+impl Pairwise {
+    /// Pairs of answers to a bench's records ([`bench_pairs`]).
+    ///
+    /// # Errors
+    /// [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that nothing fills.
+    pub fn new(options: PairwiseOptions) -> Result<Self> {
+        let PairPrompts { single, single_reference, turns, turns_reference } = &options.prompts;
+        single.check(&["question", "answer_a", "answer_b"], &[])?;
+        single_reference.check(&["question", "answer_a", "answer_b", "ref_answer_1"], &[])?;
+        let four = ["answer_a_1", "answer_a_2", "answer_b_1", "answer_b_2", "question_1", "question_2"];
+        turns.check(&four, &[])?;
+        turns_reference.check(&four, &["ref_answer_1", "ref_answer_2"])?;
+        Ok(Self { options, mt_bench: false })
+    }
+
+    /// MT-Bench's pairs ([`Question::cases`](crate::bench::mt_bench::Question::cases)).
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn mt_bench(options: PairwiseOptions) -> Result<Self> {
+        Ok(Self { mt_bench: true, ..Self::new(options)? })
+    }
+
+    /// The case as the judge sees it.
+    fn seen(&self, case: &Case) -> Case {
+        let mut seen = case.clone();
+        if !self.options.show_reference {
+            seen.turns.iter_mut().for_each(|turn| turn.reference = None);
+        }
+        seen
+    }
+
+    fn prompt(&self, case: &Case) -> &PromptTemplate {
+        let prompts = &self.options.prompts;
+        match (case.turns.len(), case.turns.iter().all(|turn| turn.reference.is_some())) {
+            (0 | 1, false) => &prompts.single,
+            (0 | 1, true) => &prompts.single_reference,
+            (_, false) => &prompts.turns,
+            (_, true) => &prompts.turns_reference,
+        }
+    }
+
+    fn call(&self, case: &Case, first: Side) -> Result<JudgeCall> {
+        let question = |turn: &Turn, place: usize| match place {
+            0 if self.options.show_system && !case.system.is_empty() => format!("{}\n{}", case.system, turn.prompt),
+            _ => turn.prompt.clone(),
+        };
+        let sides = |turn: &Turn| -> Option<[String; 2]> {
+            let (model, opponent) = (turn.model.clone(), turn.opponent.clone()?);
+            Some(if first == Side::Model { [model, opponent] } else { [opponent, model] })
+        };
+        let reference = |turn: &Turn| turn.reference.clone().unwrap_or_default();
+        let slots = match case.turns.as_slice() {
+            [turn] => sides(turn)
+                .map(|[a, b]| vec![("question", question(turn, 0)), ("answer_a", a), ("answer_b", b), ("ref_answer_1", reference(turn))]),
+            [one, two] => sides(one).zip(sides(two)).map(|([a1, b1], [a2, b2])| {
+                vec![
+                    ("question_1", question(one, 0)),
+                    ("question_2", question(two, 1)),
+                    ("answer_a_1", a1),
+                    ("answer_b_1", b1),
+                    ("answer_a_2", a2),
+                    ("answer_b_2", b2),
+                    ("ref_answer_1", reference(one)),
+                    ("ref_answer_2", reference(two)),
+                ]
+            }),
+            _ => None,
+        };
+        let slots = slots.ok_or_else(|| case.unfit(&case.turns, "one or two turns, each with the answers of a model and its opponent"))?;
+        let slots: Vec<(&str, &str)> = slots.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let order = if first == Side::Model { "model-first" } else { "opponent-first" };
+        JudgeCall::new(format!("{}/{order}", case.id), self.prompt(case), &slots, &self.options.sampling)
+    }
+}
+
+impl Protocol for Pairwise {
+    type Case = Case;
+    type Reply = PairLabel;
+    type Row = JudgedCase;
+
+    fn info(&self) -> ProtocolInfo {
+        let (name, title) = if self.mt_bench { ("mt-bench-pairs", "MT-Bench pairs") } else { ("pairwise", "Pairs") };
+        ProtocolInfo::new(name, title, Scale::WinRate)
+    }
+
+    fn sampling(&self) -> &SamplingParams {
+        &self.options.sampling
+    }
+
+    fn shown(&self) -> Shown {
+        Shown { system: self.options.show_system, reference: self.options.show_reference }
+    }
+
+    fn id<'c>(&self, case: &'c Case) -> &'c str {
+        &case.id
+    }
+
+    fn calls(&self, case: &Case) -> Result<Vec<JudgeCall>> {
+        let seen = self.seen(case);
+        [Side::Model, Side::Opponent].into_iter().map(|first| self.call(&seen, first)).collect()
+    }
+
+    fn read(&self, answer: &Generation) -> Result<PairLabel, Unreadable> {
+        pair_label(&answer.text).ok_or(Unreadable::NoPairLabel)
+    }
+
+    fn row(&self, case: &Case, replies: Vec<Reply<PairLabel>>) -> JudgedCase {
+        let call = |(reply, first): (&Reply<PairLabel>, Side)| {
+            let outcome = reply.verdict.as_ref().ok().map(|label| PairOutcome::of_label(*label, first));
+            Call::new(reply, |label| label.as_str().into()).shown(first, outcome)
+        };
+        let calls: Vec<Call> = replies.iter().zip([Side::Model, Side::Opponent]).map(call).collect();
+        let values = match calls.as_slice() {
+            [Call { outcome: Some(first), .. }, Call { outcome: Some(second), .. }] => {
+                vec![if first == second { first.value() } else { PairOutcome::Tie.value() }]
+            }
+            _ => Vec::new(),
+        };
+        JudgedCase { case: self.seen(case), values, calls }
+    }
+}
+
+/// Pairs of two models' responses to a bench's records, and the records that one of them did not answer. Records of one instruction
+/// are one question, as they share its prompt.
+///
+/// # Errors
+/// Those of [`join`].
+pub fn bench_pairs(records: &[BenchRecord], model: &[Response], opponent: &[Response]) -> Result<(Vec<Case>, Missing)> {
+    let (model, opponent) = (join(records, model)?, join(records, opponent)?);
+    let rows = || model.rows.iter().zip(&opponent.rows);
+    let case = |(model, opponent): (&crate::join::JoinedRow<'_>, &crate::join::JoinedRow<'_>)| {
+        let record = model.record;
+        let turn = Turn::new(&record.prompt, model.response?).against(opponent.response?).reference(&record.reference_answer);
+        let (question, category, system) = (record.prompt.clone(), record.source.clone(), record.system.clone());
+        Some(Case { question, category, system, ..Case::new(&model.id, vec![turn]) })
+    };
+    let missing = rows().filter(|pair| case(*pair).is_none()).map(|(model, _)| model.id.as_str()).collect();
+    Ok((rows().filter_map(case).collect(), missing))
+}

@@ -1,0 +1,363 @@
+//! The report on runs of cases.
+
+use std::collections::BTreeSet;
+
+use super::rubric_report::{counts, distinct, sampling, spread};
+use super::{CaseRun, CaseScore, PairTally, published};
+use crate::protocol::{Call, JudgedCase, PairOutcome, ProtocolInfo, Scale, Side, Turn};
+use crate::report::{
+    BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, Figure, Histogram, Plot, Report, Section, ShareChart, ShareRow,
+    Table, Value,
+};
+use crate::{Error, Result};
+
+/// Groups of questions that are shown at the most: Arena-Hard has hundreds, of two questions each.
+const CATEGORIES: usize = 40;
+
+/// The order of the protocols of this crate in a report; others follow as they come.
+const ORDER: [&str; 5] = ["pairwise", "mt-bench", "mt-bench-pairs", "arena-hard", "alpaca-eval"];
+
+/// The report on one run, or on several side by side, protocol by protocol. At most `shown` rows of each run can be read in it, evenly
+/// spread over its rows.
+///
+/// # Errors
+/// [`Error::Empty`] without a run.
+pub fn compare_cases(runs: &[CaseRun], shown: usize) -> Result<Report> {
+    let first = runs.first().ok_or(Error::Empty { what: "a comparison of runs" })?;
+    let named: Vec<Named<'_>> = distinct(runs.iter().map(name)).into_iter().zip(runs).map(|(name, run)| Named { name, run }).collect();
+    let title = match named.as_slice() {
+        [only] => format!("{}: {} judged by {}", first.result.head.protocol.title, only.name, first.result.head.settings.judge),
+        several => format!("Judged: {}", several.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", ")),
+    };
+    let mut report = Report::new(title);
+    let mut protocols: Vec<&ProtocolInfo> = Vec::new();
+    for run in runs {
+        if !protocols.contains(&&run.result.head.protocol) {
+            protocols.push(&run.result.head.protocol);
+        }
+    }
+    protocols.sort_by_key(|protocol| ORDER.iter().position(|name| *name == protocol.name).unwrap_or(ORDER.len()));
+    for protocol in protocols {
+        let of: Vec<&Named<'_>> = named.iter().filter(|named| named.run.result.head.protocol == *protocol).collect();
+        report.sections.extend(sections(protocol, &of, shown)?);
+    }
+    Ok(report)
+}
+
+/// A run with the name that it has in a report, and no other run in it.
+struct Named<'r> {
+    name: String,
+    run: &'r CaseRun,
+}
+
+/// Who was judged, and against whom.
+fn name(run: &CaseRun) -> String {
+    match &run.result.head.opponent {
+        Some(opponent) => format!("{} against {opponent}", run.result.head.model),
+        None => run.result.head.model.clone(),
+    }
+}
+
+fn sections(protocol: &ProtocolInfo, runs: &[&Named<'_>], shown: usize) -> Result<Vec<Section>> {
+    let title = &protocol.title;
+    let mut scores = Section::new(title.as_str());
+    scores = scores.table(if is_rated(protocol) { ratings(protocol, runs) } else { rates(runs) }).paragraph(explained(protocol));
+    for figure in [outcomes(runs), histogram(protocol, runs)?].into_iter().flatten() {
+        scores = scores.figure(figure);
+    }
+    let differing = runs.iter().map(|Named { name, run }| (name.as_str(), published::case_differences(&run.result)));
+    if let Some(table) = published::table_3(protocol) {
+        scores = published::beside(scores, table, "the paper's Table 3", differing);
+    }
+    let mut sections = vec![scores];
+    if let Some(section) = by_category(protocol, runs) {
+        sections.push(section);
+    }
+    let calls = counts(runs.iter().map(|Named { name, run }| (name.clone(), &run.result.head.counts)));
+    sections.push(Section::new(format!("{title}: how it was judged")).table(settings(runs)).table(prompts(runs)).table(calls));
+    let mut examples = Vec::new();
+    for named in runs {
+        let groups = groups(&named.run.rows);
+        examples.extend(spread(groups.len(), shown).map(|group| example(named, groups[group])));
+    }
+    sections.push(Section::new(format!("{title}: answers")).examples(examples));
+    Ok(sections)
+}
+
+fn is_rated(protocol: &ProtocolInfo) -> bool {
+    matches!(protocol.scale, Scale::Rating { .. })
+}
+
+/// The factor from a value to what is shown: ratings as they are, shares in percent.
+fn scale(protocol: &ProtocolInfo) -> f64 {
+    if is_rated(protocol) { 1.0 } else { 100.0 }
+}
+
+/// A rating's range in words.
+fn range(scale: Scale) -> String {
+    match scale {
+        Scale::Rating { low, high } => format!("{low} to {high}"),
+        Scale::WinRate => "0 to 1".into(),
+    }
+}
+
+/// A score as it is shown, with its interval if it has one.
+fn cell(protocol: &ProtocolInfo, score: Option<&CaseScore>) -> Cell {
+    let decimals = if is_rated(protocol) { 3 } else { 1 };
+    let Some(score) = score else { return Cell::Empty };
+    let interval = score.interval.map(|interval| Cell::interval(interval.scaled(scale(protocol)), decimals));
+    interval.unwrap_or_else(|| Cell::number(scale(protocol) * score.mean, decimals))
+}
+
+fn explained(protocol: &ProtocolInfo) -> &'static str {
+    match (protocol.name.as_str(), protocol.scale) {
+        ("pairwise" | "mt-bench-pairs", _) => {
+            "A row is won if both orders say so; a disagreement is a tie. The score counts a tie as half a win. Flipped: the share of rows \
+             whose verdict changed with the order. First: the share of decided verdicts that went to the answer shown first, 50 for a judge \
+             that does not look at the order. Intervals: 95% bootstrap over questions. A row in which an order has no verdict counts for \
+             nothing."
+        }
+        ("mt-bench", _) => {
+            "The average is over all graded turns. Intervals: 95% bootstrap over questions, whose turns are resampled together. A turn \
+             without a rating counts for nothing."
+        }
+        ("arena-hard", _) => {
+            "Wins, ties and losses are battles: two games for each question, a significant verdict three times. The score is the win \
+             probability against the baseline. Flipped: the share of questions whose two games disagree. Intervals: 95% bootstrap over \
+             questions; the published interval resamples single battles and is that of arena_hard::ArenaScore."
+        }
+        ("alpaca-eval", _) => {
+            "The score is the mean preference for the model, the raw win rate; the length-controlled one is that of \
+             alpaca_eval::LengthControl. Wins, ties and losses are rows that lean to either side. Intervals: 95% bootstrap over instructions."
+        }
+        (_, Scale::Rating { .. }) => {
+            "The average is over all ratings. Intervals: 95% bootstrap over questions. A row without a rating counts for nothing."
+        }
+        (_, Scale::WinRate) => {
+            "The score is the mean over all verdicts, 1 for a win and half for a tie. Flipped: the share of rows whose verdict changed with \
+             the order. First: the share of decided verdicts that went to the answer shown first. Intervals: 95% bootstrap over questions. \
+             A row without a verdict counts for nothing."
+        }
+    }
+}
+
+fn ratings(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Table {
+    let turns: BTreeSet<usize> = runs.iter().flat_map(|named| named.run.result.turns.keys().copied()).collect();
+    let columns = ["model".to_string(), "average".into()].into_iter().chain(turns.iter().map(|turn| format!("turn {turn}")));
+    let rated = if turns.is_empty() { "rated rows" } else { "graded turns" };
+    let mut table = Table::new(format!("Mean rating, {}", range(protocol.scale)), columns.chain([rated.into(), "without rating".into()]));
+    for Named { name, run } in runs {
+        let turns = turns.iter().map(|turn| cell(protocol, run.result.turns.get(turn)));
+        let cells = [name.as_str().into(), cell(protocol, run.result.all.as_ref())].into_iter().chain(turns).chain(rows(run));
+        table = table.row(cells.collect::<Vec<_>>());
+    }
+    table
+}
+
+fn rates(runs: &[&Named<'_>]) -> Table {
+    let columns = ["model", "score, %", "wins", "ties", "losses", "rows", "without verdict", "flipped, %", "first, %"];
+    let preferred = runs.iter().all(|named| named.run.result.head.protocol.name == "alpaca-eval");
+    let caption = if preferred { "Mean preference for the model" } else { "Wins against the opponent, a tie counted as half" };
+    let mut table = Table::new(caption, columns);
+    for Named { name, run } in runs {
+        let result = &run.result;
+        let percent = |share: Option<f64>| share.map_or(Cell::Empty, |share| Cell::number(100.0 * share, 1));
+        let PairTally { win, tie, loss } = result.all.as_ref().and_then(|all| all.outcomes).unwrap_or_default();
+        let cells = [name.as_str().into(), cell(&result.head.protocol, result.all.as_ref()), win.into(), tie.into(), loss.into()];
+        let position = [percent(result.flip_rate), percent(result.first_position_share)];
+        table = table.row(cells.into_iter().chain(rows(run)).chain(position).collect::<Vec<_>>());
+    }
+    table
+}
+
+/// Rows with a verdict, and without.
+fn rows(run: &CaseRun) -> [Cell; 2] {
+    let n = run.result.all.as_ref().map_or(0, |all| all.n);
+    [n.into(), (run.result.head.rows - n).into()]
+}
+
+/// Wins, ties and losses as a bar for each run.
+fn outcomes(runs: &[&Named<'_>]) -> Option<Figure> {
+    let row = |Named { name, run }: &&Named<'_>| {
+        let PairTally { win, tie, loss } = run.result.all.as_ref()?.outcomes?;
+        Some(ShareRow { label: name.clone(), counts: vec![win, tie, loss] })
+    };
+    let rows: Vec<ShareRow> = runs.iter().filter_map(row).collect();
+    let parts = ["wins", "ties", "loses"].map(String::from).to_vec();
+    (!rows.is_empty()).then(|| Figure::new("Outcomes", "", Plot::Shares(ShareChart { parts, rows })))
+}
+
+/// How ratings and preferences are spread. Wins, ties and losses alone are three values, which the outcomes show.
+fn histogram(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Result<Option<Figure>> {
+    let mut values = runs.iter().flat_map(|named| &named.run.rows).flat_map(|row| &row.values);
+    let (label, edges): (_, Vec<f64>) = match protocol.scale {
+        // A bar for each whole rating.
+        Scale::Rating { low, high } if high > low && high - low <= 20.0 => {
+            let bars = (high - low).ceil() as u32 + 1;
+            (format!("rating, {}", range(protocol.scale)), (0..=bars).map(|edge| low - 0.5 + f64::from(edge)).collect())
+        }
+        Scale::Rating { low, high } if high > low => {
+            (format!("rating, {}", range(protocol.scale)), (0..=10).map(|edge| low + (high - low) * f64::from(edge) / 10.0).collect())
+        }
+        Scale::WinRate if protocol.name == "alpaca-eval" || values.any(|value| ![0.0, 0.5, 1.0].contains(value)) => {
+            ("preference for the model, 0 to 1".into(), (0..=10).map(|edge| f64::from(edge) / 10.0).collect())
+        }
+        _ => return Ok(None),
+    };
+    let (low, high) = (edges[0], edges[edges.len() - 1]);
+    let values =
+        |Named { name, run }: &&Named<'_>| (name.clone(), run.rows.iter().flat_map(|row| row.values.iter().copied()).collect::<Vec<f64>>());
+    let all: Vec<(String, Vec<f64>)> = runs.iter().map(values).collect();
+    let outside = all.iter().flat_map(|(_, values)| values).filter(|value| !(low..=high).contains(*value)).count();
+    let inside = |(name, values): (String, Vec<f64>)| {
+        let inside: Vec<f64> = values.into_iter().filter(|value| (low..=high).contains(value)).collect();
+        (!inside.is_empty()).then_some((name, inside))
+    };
+    let all: Vec<(String, Vec<f64>)> = all.into_iter().filter_map(inside).collect();
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let histogram = Histogram::with_edges(label, edges, all.iter().map(|(name, values)| (name.as_str(), values.as_slice())))?;
+    let caption = if outside == 0 { String::new() } else { format!("{outside} verdicts lie outside.") };
+    Ok(Some(Figure::new("How the verdicts are spread", caption, Plot::Histogram(histogram))))
+}
+
+/// The scores by group of questions.
+fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> {
+    let categories: BTreeSet<&str> = runs.iter().flat_map(|named| named.run.result.categories.keys().map(String::as_str)).collect();
+    if categories.is_empty() || categories.len() > CATEGORIES {
+        return None;
+    }
+    let names = || runs.iter().map(|named| named.name.clone());
+    let what = if is_rated(protocol) { format!("Mean rating, {}", range(protocol.scale)) } else { "Wins, a tie counted as half, %".into() };
+    let mut table = Table::new(what.clone(), ["category".to_string()].into_iter().chain(names()).chain(["rows".into()]));
+    let mut groups = Vec::new();
+    for category in categories {
+        let scores: Vec<Option<&CaseScore>> = runs.iter().map(|named| named.run.result.categories.get(category)).collect();
+        let n = scores.iter().flatten().map(|score| score.n).max().unwrap_or(0);
+        let cells = [category.into()].into_iter().chain(scores.iter().map(|score| cell(protocol, *score))).chain([n.into()]);
+        table = table.row(cells.collect::<Vec<_>>());
+        let bar = |score: &Option<&CaseScore>| {
+            score.map(|score| match score.interval {
+                Some(interval) => interval.scaled(scale(protocol)).into(),
+                None => Value::plain(scale(protocol) * score.mean, score.n),
+            })
+        };
+        groups.push(BarGroup { label: category.into(), bars: scores.iter().map(bar).collect() });
+    }
+    let series = if runs.len() == 1 { vec![String::new()] } else { names().collect() };
+    // A judge may give more than 10 of 10.
+    let highest = groups.iter().flat_map(|group| group.bars.iter().flatten()).map(|bar| bar.interval.map_or(bar.value, |ends| ends[1]));
+    let range = match protocol.scale {
+        Scale::Rating { low, high } => [low, highest.fold(high, f64::max)],
+        Scale::WinRate => [0.0, 100.0],
+    };
+    let chart = BarChart { value_label: what, range: Some(range), series, groups };
+    let figure = Figure::new("By category", "Intervals: 95% bootstrap over questions.", Plot::Bars(chart));
+    Some(Section::new(format!("{} by category", protocol.title)).table(table).figure(figure))
+}
+
+fn settings(runs: &[&Named<'_>]) -> Table {
+    let mut table =
+        Table::new("What the judge was and what it saw", ["model", "judge", "reference", "system message", "sampling", "not answered"]);
+    let shown = |shown: bool| if shown { "shown" } else { "not shown" };
+    for Named { name, run } in runs {
+        let settings = &run.result.head.settings;
+        table = table.row([
+            name.as_str().into(),
+            settings.judge.as_str().into(),
+            shown(settings.reference_shown).into(),
+            shown(settings.system_shown).into(),
+            sampling(&settings.sampling).into(),
+            run.result.head.missing.count.into(),
+        ]);
+    }
+    table
+}
+
+fn prompts(runs: &[&Named<'_>]) -> Table {
+    let mut table = Table::new("What the judge was asked by", ["model", "prompt", "fingerprint"]);
+    for Named { name, run } in runs {
+        for prompt in &run.result.head.settings.prompts {
+            table = table.row([name.as_str().into(), prompt.id.as_str().into(), prompt.fingerprint.as_str().into()]);
+        }
+    }
+    table
+}
+
+/// The rows of each question, where its turns are judged one by one and stand together; else each row by itself.
+fn groups(rows: &[JudgedCase]) -> Vec<&[JudgedCase]> {
+    rows.chunk_by(|one, next| one.case.turn.is_some() && next.case.turn > one.case.turn && one.case.question == next.case.question)
+        .collect()
+}
+
+/// Rows to read: what was said side by side, the last row's turns holding those of the others, and what the judge said of each.
+fn example(Named { name, run }: &Named<'_>, rows: &[JudgedCase]) -> Example {
+    let head = &run.result.head;
+    let Some(last) = rows.last() else { return Example::default() };
+    let said = |of: &dyn Fn(&Turn) -> Option<String>| -> Option<String> {
+        let said: Vec<String> = last.case.turns.iter().map(of).collect::<Option<_>>()?;
+        let marked =
+            said.into_iter().enumerate().map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
+        Some(marked.collect::<Vec<_>>().join("\n\n"))
+    };
+    let responses = [
+        (Some(head.model.as_str()), said(&|turn| Some(turn.model.clone()))),
+        (head.opponent.as_deref(), said(&|turn| turn.opponent.clone())),
+        (Some("reference answer"), said(&|turn| turn.reference.clone())),
+    ];
+    let response = |(model, response): (Option<&str>, Option<String>)| {
+        Some(ExampleResponse { model: model?.into(), response: response?, scores: Vec::new(), feedback: Vec::new() })
+    };
+    let came = |row: &JudgedCase| match (is_rated(&head.protocol), row.outcome(), row.values.first()) {
+        (_, None, _) | (true, _, None) => "no verdict".to_string(),
+        (true, _, Some(grade)) => format!("rating {grade}"),
+        (false, Some(outcome), _) => word(outcome).to_string(),
+    };
+    let source = [last.case.category.clone(), name.clone()].into_iter().filter(|part| !part.is_empty()).chain(rows.iter().map(came));
+    let judgments = rows.iter().flat_map(|row| row.calls.iter().map(|call| judgment(run, row, call)));
+    Example {
+        id: if rows.len() == 1 { last.case.id.clone() } else { last.case.question.clone() },
+        source: source.collect::<Vec<_>>().join(" · "),
+        system: last.case.system.clone(),
+        prompt: said(&|turn| Some(turn.prompt.clone())).unwrap_or_default(),
+        criteria: Vec::new(),
+        responses: responses.into_iter().filter_map(response).collect(),
+        judgments: judgments.collect(),
+    }
+}
+
+fn word(outcome: PairOutcome) -> &'static str {
+    match outcome {
+        PairOutcome::Win => "win",
+        PairOutcome::Tie => "tie",
+        PairOutcome::Loss => "loss",
+    }
+}
+
+/// One text of the judge.
+fn judgment(run: &CaseRun, row: &JudgedCase, call: &Call) -> ExampleJudgment {
+    let (judge, model) = (&run.result.head.settings.judge, &run.result.head.model);
+    let opponent = run.result.head.opponent.as_deref().unwrap_or("the opponent");
+    let turn = row.case.turn.map(|turn| format!(" on turn {turn}")).unwrap_or_default();
+    let order = match call.first {
+        Some(Side::Model) => format!(", {model} shown first"),
+        Some(Side::Opponent) => format!(", {opponent} shown first"),
+        None => String::new(),
+    };
+    let title = format!("{judge}{turn}{order}");
+    let verdict = match (&call.verdict, call.outcome, &call.problem) {
+        (None, _, problem) => format!("no verdict: {}", problem.as_deref().unwrap_or("the judge did not answer")),
+        (Some(verdict), None, _) => verdict.clone(),
+        (Some(verdict), Some(PairOutcome::Win), _) => format!("{verdict}: {model} is better"),
+        (Some(verdict), Some(PairOutcome::Loss), _) => format!("{verdict}: {opponent} is better"),
+        (Some(verdict), Some(PairOutcome::Tie), _) => format!("{verdict}: neither is better"),
+    };
+    ExampleJudgment { title, verdict, text: call.text.clone().unwrap_or_else(|| likely(call)) }
+}
+
+/// The likely tokens of a call, one a line.
+fn likely(call: &Call) -> String {
+    let lines = call.likely.iter().map(|top| format!("{:?} with probability {:.4}", top.token, top.logprob.exp()));
+    lines.collect::<Vec<_>>().join("\n")
+}

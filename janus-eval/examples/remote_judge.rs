@@ -1,0 +1,68 @@
+//! A judge with a model behind an API: scores responses against rubrics, with a journal, an estimate and a budget.
+//!
+//! Run with `OPENAI_API_KEY=… cargo run -p janus-eval --example remote_judge -- gpt-4o-mini FOLDER`. `OPENAI_BASE_URL` points to
+//! another service of the same protocol. In a crate of your own this needs `janus-core`, `janus-eval` and
+//! `janus-infer = { default-features = false, features = ["remote"] }`, and nothing of candle.
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+use std::path::{Path, PathBuf};
+
+use janus_core::{BenchRecord, Rubric, ScoreDescriptions};
+use janus_data::CallJournal;
+use janus_eval::Response;
+use janus_eval::judge::JudgeClient;
+use janus_eval::protocol::{RubricOptions, Rubrics, rubric_cases};
+use janus_eval::run::{RubricRun, compare_rubrics};
+use janus_infer::remote::{Prices, RemoteModel, RemoteOptions};
+
+fn bench() -> Vec<BenchRecord> {
+    let record = |id: &str, prompt: &str| BenchRecord {
+        id: Some(id.into()),
+        source: "demo".into(),
+        preference_set: None,
+        system: "Answer a child of six.".into(),
+        prompt: prompt.into(),
+        reference_answer: String::new(),
+        rubrics: vec![Rubric {
+            criteria: "Would a child of six understand the answer?".into(),
+            score_descriptions: ScoreDescriptions::new(["not at all", "hardly", "partly", "mostly", "fully"]),
+        }],
+    };
+    vec![record("kite", "What is a kite?"), record("sky", "Why is the sky blue?")]
+}
+
+/// Judges two responses by a service's model; the run is written into a folder.
+pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricRun, Box<dyn std::error::Error>> {
+    let prices = Prices { prompt: 0.15, completion: 0.6 };
+    let model = RemoteModel::new(judge, RemoteOptions { prices: Some(prices), budget: Some(1.0), ..options })?;
+    std::fs::create_dir_all(folder)?;
+    let journal = CallJournal::open(folder.join("calls.jsonl"))?;
+    let client = JudgeClient::new(&model).journal(&journal);
+
+    let responses =
+        [("kite", "A toy that flies on a string when the wind blows."), ("sky", "Rayleigh scattering favours short wavelengths.")];
+    let responses = responses.map(|(id, response)| Response { id: id.into(), response: response.into() });
+    let mut options = RubricOptions::paper(false);
+    options.show_system = true;
+    options.runs = 1;
+    let (protocol, cases) = (Rubrics::new(options)?, rubric_cases(&bench(), &responses)?);
+
+    let estimate = client.estimate(&protocol, &cases)?;
+    println!("{} calls, at most {:.4}", estimate.calls - estimate.answered, estimate.cost(prices.prompt, prices.completion));
+    let judgement = client.judge(&protocol, &cases, &mut |done, calls| println!("{done}/{calls}"))?;
+    let run = RubricRun::new(&protocol, "my-model", cases, judgement, 0)?;
+    run.write(folder)?;
+    std::fs::write(folder.join("report.html"), compare_rubrics(std::slice::from_ref(&run), 100)?.to_html()?)?;
+    Ok(run)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let judge = arguments.next().ok_or("which model judges? give its name")?;
+    let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "remote-judge".into()));
+    // Address and key come from OPENAI_BASE_URL and OPENAI_API_KEY.
+    let run = run(&judge, RemoteOptions::from_env()?, &folder)?;
+    let mean = run.result.summary.as_ref().map(|summary| summary.overall.mean);
+    println!("mean score {mean:?}, see {}", folder.join("report.html").display());
+    Ok(())
+}

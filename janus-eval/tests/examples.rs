@@ -1,0 +1,49 @@
+//! The examples of tools on this crate, run as they stand, without a network.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "an example has a main")]
+#[path = "../examples/own_benchmark.rs"]
+mod own_benchmark;
+#[allow(dead_code, reason = "an example has a main")]
+#[path = "../examples/own_judge.rs"]
+mod own_judge;
+#[allow(dead_code, reason = "an example has a main")]
+#[path = "../examples/remote_judge.rs"]
+mod remote_judge;
+#[path = "../../janus-infer/tests/stub/mod.rs"]
+mod stub;
+
+use janus_infer::remote::RemoteOptions;
+use stub::{Reply, Stub};
+
+#[test]
+fn a_judge_of_ones_own_scores() {
+    assert_eq!(own_judge::run().unwrap(), 4.0);
+}
+
+#[test]
+fn a_benchmark_of_ones_own_goes_from_questions_to_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(own_benchmark::run(folder.path()).unwrap(), [3.0, 8.0]);
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    for part in ["## Tact\n", "| kind | 8.000", "## Tact by category", "My aunt knitted me a jumper"] {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+    // Once more: the journal settles every call, and the folder is read back.
+    assert_eq!(own_benchmark::run(folder.path()).unwrap(), [3.0, 8.0]);
+    assert!(janus_eval::run::read(&folder.path().join("kind")).is_ok());
+}
+
+#[test]
+fn a_remote_judge_is_asked_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let stub = Stub::start(|received| {
+        let good = received.asked().contains("A toy that flies");
+        Reply::text(if good { "Feedback: clear. [RESULT] 5" } else { "Feedback: too hard. [RESULT] 1" })
+    });
+    for _ in 0..2 {
+        let run = remote_judge::run("judge", RemoteOptions::new(stub.url()), folder.path()).unwrap();
+        assert_eq!(run.result.summary.unwrap().overall.mean, 3.0);
+    }
+    assert_eq!(stub.received(), 2);
+}

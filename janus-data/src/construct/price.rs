@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::run::usable;
 use super::{Construction, Step, Summary, check, prompt, split};
 use crate::instructions::Instruction;
 use janus_core::Dimension;
@@ -57,7 +58,7 @@ impl Construction {
     /// hold is not known yet and taken from usual lengths. Tokens are characters by four.
     pub fn price(&self, instructions: &[Instruction]) -> Estimate {
         let mut summary = Summary::default();
-        let instructions = self.worked_on(instructions, &mut summary);
+        let instructions = usable(instructions, &mut summary);
         let bench = split::bench(&instructions, self.bench_share, self.seed).len() as u64;
         let length = |instruction: &Instruction| instruction.prompt.chars().count();
         let all: usize = instructions.iter().map(|instruction| length(instruction)).sum();

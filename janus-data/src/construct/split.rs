@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use janus_core::{BenchRecord, Message, PairRecord, RewardRecord, SftRecord, derive_seed, stream};
 use rand::Rng;
 
-use super::{Constructed, Draft, Summary};
+use super::run::Draft;
+use super::{Constructed, Summary};
 use crate::instructions::Instruction;
 
 /// The ids of the instructions that become bench rows: the share of them with the smallest draws.

@@ -1,0 +1,112 @@
+//! A finished collection, and its files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
+use serde::Serialize;
+
+use super::StepTally;
+use crate::{Error, Result, write_file, write_records};
+
+/// A finished collection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constructed {
+    /// Every accepted system message of the instructions to train on, with its response.
+    pub sft: Vec<SftRecord>,
+    /// One row of each of these instructions.
+    pub sft_small: Vec<SftRecord>,
+    /// One pair of each instruction with two different responses: rejected is a response written for another system
+    /// message of the same instruction.
+    pub dpo: Vec<PairRecord>,
+    /// The same, drawn anew.
+    pub orpo: Vec<PairRecord>,
+    /// The same, drawn anew, as plain strings.
+    pub rm: Vec<RewardRecord>,
+    /// The rows of the other instructions that have all four rubrics.
+    pub bench: Vec<BenchRecord>,
+    /// What was asked and what became of it.
+    pub summary: Summary,
+}
+
+/// What was asked and what became of it. The same run gives the same summary, whether or not it was cut off in between.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Summary {
+    /// Instructions that were worked on.
+    pub instructions: u64,
+    /// Instructions that were passed over, by reason.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// Things asked for: dimensions of instructions, system messages, responses, rubrics. `accepted` and `rejected` add up
+    /// to it.
+    pub requests: u64,
+    /// Calls on top of it, after an answer that could not be used.
+    pub retried: u64,
+    /// Things that were got.
+    pub accepted: u64,
+    /// Things that were given up, by the reason of the last answer.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Rows by file.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// Preference sets that were given up because two of their preferences ask for opposite things.
+    pub contradictory_sets: u64,
+    /// The same counts by step.
+    pub steps: BTreeMap<&'static str, StepTally>,
+    /// The model's name.
+    pub model: String,
+    /// The seed.
+    pub seed: u64,
+    /// The prompts' ids.
+    pub prompts: Vec<&'static str>,
+}
+
+impl Summary {
+    /// Sums the steps' counts.
+    pub(super) fn add_up(&mut self) {
+        for tally in self.steps.values() {
+            self.requests += tally.requests;
+            self.retried += tally.retried;
+            self.accepted += tally.accepted;
+            for (reason, count) in &tally.rejected {
+                *self.rejected.entry(reason).or_default() += count;
+            }
+        }
+    }
+}
+
+/// The format of the files of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputFormat {
+    /// JSON lines.
+    #[default]
+    JsonLines,
+    /// Parquet in the released schemas.
+    Parquet,
+}
+
+impl Constructed {
+    /// Writes `sft`, `sft_small`, `dpo`, `orpo`, `rm` and `bench` in the format, empty ones too, and at last
+    /// `summary.json`: where it stands, the others are whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Encode`].
+    pub fn write(&self, folder: &Path, format: OutputFormat) -> Result<()> {
+        let ending = match format {
+            OutputFormat::JsonLines => "jsonl",
+            OutputFormat::Parquet => "parquet",
+        };
+        let path = |name: &str| folder.join(format!("{name}.{ending}"));
+        write_records(path("sft"), &self.sft)?;
+        write_records(path("sft_small"), &self.sft_small)?;
+        write_records(path("dpo"), &self.dpo)?;
+        write_records(path("orpo"), &self.orpo)?;
+        write_records(path("rm"), &self.rm)?;
+        write_records(path("bench"), &self.bench)?;
+        let summary = folder.join("summary.json");
+        let text = serde_json::to_string_pretty(&self.summary).map_err(|source| Error::Encode {
+            path: summary.clone(),
+            row: 1,
+            source: source.into(),
+        })?;
+        write_file(summary, format!("{text}\n").as_bytes())
+    }
+}

@@ -34,7 +34,7 @@ use run::Run;
 
 pub use ask::StepTally;
 pub use collection::{Constructed, OutputFormat, Summary};
-pub use price::{Estimate, StepEstimate};
+pub use price::{CostEstimate, StepEstimate};
 pub use quality::{Coverage, Lengths, Likeness, Quality};
 
 /// A step that asks the model.

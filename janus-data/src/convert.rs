@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::instructions::Instruction;
 use crate::sources::{Comparison, Conversation, Example, Source};
-use crate::{ArrowRecord, Kind, Result, Row, Skipped, Writer, good_rows};
+use crate::{ArrowRecord, RecordKind, Result, Row, Skipped, Writer, good_rows};
 
 /// What rows are to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
     /// Records of ours; the only ones that Parquet and Arrow can hold.
-    Records(Kind),
+    Records(RecordKind),
     /// `{id, prompt, main_source, original_source}`: what a collection is made from.
     Instructions,
     /// `{messages}`, or `{input, preferred_output, non_preferred_output}` of pairs.
@@ -93,16 +93,16 @@ pub fn convert(
         None => Box::new(examples),
     };
     match to {
-        Target::Records(Kind::Sft) => {
+        Target::Records(RecordKind::Sft) => {
             fill(examples, Writer::<SftRecord>::create(out)?, &mut converted, |example| one_turn(learnt(example)?.sft()))?;
         }
-        Target::Records(Kind::Pairs) => {
+        Target::Records(RecordKind::Pairs) => {
             fill(examples, Writer::<PairRecord>::create(out)?, &mut converted, |example| Ok(compared(example)?.pair()))?
         }
-        Target::Records(Kind::Reward) => {
+        Target::Records(RecordKind::Reward) => {
             fill(examples, Writer::<RewardRecord>::create(out)?, &mut converted, |example| one_turn(compared(example)?.reward()))?;
         }
-        Target::Records(Kind::Bench) => {
+        Target::Records(RecordKind::Bench) => {
             fill(examples, Writer::<BenchRecord>::create(out)?, &mut converted, |_| Err("a bench row needs rubrics, which no source has"))?;
         }
         Target::Instructions => fill(examples, Writer::<Instruction>::text(out)?, &mut converted, |example| match example {

@@ -77,5 +77,5 @@ pub use rows::{
 };
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};
 pub use tokenizer::Tokenizer;
-pub use validate::{CheckedFile, Finding, Kind, Validation, validate};
+pub use validate::{CheckedFile, Finding, RecordKind, Validation, validate};
 pub use write::{ArrowRecord, Column, Writer, write_all, write_records};

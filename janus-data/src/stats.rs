@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Kind, Result, Row, Tokenizer};
+use crate::{RecordKind, Result, Row, Tokenizer};
 
 /// Counts over rows of any layout, one row at a time.
 ///
@@ -139,7 +139,7 @@ impl<'a> Stats<'a> {
     /// [`Error::Tokenizer`](crate::Error::Tokenizer).
     pub fn add(&mut self, row: &Row) -> Result<()> {
         self.rows += 1;
-        *self.kinds.entry(Kind::of_row(row).map_or("other", Kind::as_str)).or_default() += 1;
+        *self.kinds.entry(RecordKind::of_row(row).map_or("other", RecordKind::as_str)).or_default() += 1;
         for (name, value) in row {
             let Some(text) = text(value) else { continue };
             let counted = self.fields.entry(name.clone()).or_default();

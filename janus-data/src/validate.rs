@@ -16,7 +16,7 @@ use shape::{Field, fields};
 /// A kind of record: the released datasets' schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum RecordKind {
     /// [`janus_core::SftRecord`].
     Sft,
     /// [`janus_core::PairRecord`].
@@ -27,46 +27,46 @@ pub enum Kind {
     Bench,
 }
 
-impl Kind {
+impl RecordKind {
     /// All of them.
-    pub const ALL: [Kind; 4] = [Kind::Sft, Kind::Pairs, Kind::Reward, Kind::Bench];
+    pub const ALL: [RecordKind; 4] = [RecordKind::Sft, RecordKind::Pairs, RecordKind::Reward, RecordKind::Bench];
 
     /// The kind's name.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Sft => "sft",
-            Kind::Pairs => "pairs",
-            Kind::Reward => "reward",
-            Kind::Bench => "bench",
+            RecordKind::Sft => "sft",
+            RecordKind::Pairs => "pairs",
+            RecordKind::Reward => "reward",
+            RecordKind::Bench => "bench",
         }
     }
 
     /// The kind that a row's fields tell, if they do; also of the older releases.
-    pub fn of_row(row: &Row) -> Option<Kind> {
+    pub fn of_row(row: &Row) -> Option<RecordKind> {
         let has = |name: &str| row.contains_key(name);
         if has("rubrics") || has("rubric") {
-            Some(Kind::Bench)
+            Some(RecordKind::Bench)
         } else if has("chosen") && has("rejected") {
-            Some(if has("input") { Kind::Reward } else { Kind::Pairs })
+            Some(if has("input") { RecordKind::Reward } else { RecordKind::Pairs })
         } else if has("output") && (has("prompt") || has("instruction")) {
-            Some(Kind::Sft)
+            Some(RecordKind::Sft)
         } else {
             None
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for RecordKind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Kind::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| "expected sft, pairs, reward or bench".into())
+        RecordKind::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| "expected sft, pairs, reward or bench".into())
     }
 }
 
@@ -104,7 +104,7 @@ pub struct CheckedFile {
     /// The file.
     pub file: PathBuf,
     /// What its rows were checked as; none if the first row did not tell.
-    pub kind: Option<Kind>,
+    pub kind: Option<RecordKind>,
     /// Rows.
     pub rows: u64,
     /// Rows with a problem.
@@ -133,16 +133,16 @@ pub struct Validation {
 /// problems.
 ///
 /// ```
-/// use janus_data::{Kind, ReadOptions, validate};
+/// use janus_data::{RecordKind, ReadOptions, validate};
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("rm.jsonl");
 /// std::fs::write(&path, "{\"input\": 3, \"chosen\": \"c\"}\n")?;
-/// let found = validate(&[path], Some(Kind::Reward), &ReadOptions::default(), 10);
+/// let found = validate(&[path], Some(RecordKind::Reward), &ReadOptions::default(), 10);
 /// assert_eq!((found.findings[0].field.as_str(), found.findings[0].got.as_str()), ("input", "a number"));
 /// assert_eq!((found.findings[1].field.as_str(), found.findings[1].got.as_str()), ("rejected", "nothing"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn validate(paths: &[PathBuf], kind: Option<Kind>, options: &ReadOptions, limit: usize) -> Validation {
+pub fn validate(paths: &[PathBuf], kind: Option<RecordKind>, options: &ReadOptions, limit: usize) -> Validation {
     let mut found = Found { validation: Validation::default(), ids: HashMap::new(), limit, first_kind: None };
     for (file, path) in paths.iter().enumerate() {
         found.file(file, path, paths, kind, options);
@@ -155,11 +155,11 @@ struct Found {
     /// File and row of each id.
     ids: HashMap<String, (usize, u64)>,
     limit: usize,
-    first_kind: Option<(Kind, PathBuf)>,
+    first_kind: Option<(RecordKind, PathBuf)>,
 }
 
 impl Found {
-    fn file(&mut self, number: usize, path: &Path, paths: &[PathBuf], kind: Option<Kind>, options: &ReadOptions) {
+    fn file(&mut self, number: usize, path: &Path, paths: &[PathBuf], kind: Option<RecordKind>, options: &ReadOptions) {
         let mut checked = CheckedFile { file: path.into(), kind, rows: 0, bad_rows: 0 };
         let rows = match options.read::<Row>(path) {
             Ok(rows) => rows,
@@ -185,7 +185,7 @@ impl Found {
                 Ok(row) => {
                     checked.rows += 1;
                     if checked.kind.is_none() && !untold {
-                        checked.kind = Kind::of_row(&row);
+                        checked.kind = RecordKind::of_row(&row);
                         untold = checked.kind.is_none();
                         self.one_kind(path, checked.kind, &row);
                     }
@@ -206,7 +206,7 @@ impl Found {
         self.validation.files.push(checked);
     }
 
-    fn one_kind(&mut self, path: &Path, kind: Option<Kind>, row: &Row) {
+    fn one_kind(&mut self, path: &Path, kind: Option<RecordKind>, row: &Row) {
         let Some(kind) = kind else {
             let got: Vec<&str> = row.keys().map(String::as_str).collect();
             let got = if got.is_empty() { "no field".into() } else { format!("the fields {}", got.join(", ")) };
@@ -223,7 +223,7 @@ impl Found {
         }
     }
 
-    fn row(&mut self, path: &Path, place: u64, kind: Kind, row: &Row) {
+    fn row(&mut self, path: &Path, place: u64, kind: RecordKind, row: &Row) {
         for Field { names, required, shape } in fields(kind) {
             let name = names.iter().find(|name| row.get(**name).is_some_and(|value| !value.is_null())).copied();
             match name {

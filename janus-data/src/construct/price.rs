@@ -23,7 +23,7 @@ pub struct StepEstimate {
 /// What a construction would ask if every first answer could be used, and no journal held any. With `retries`, the worst
 /// case is `1 + retries` times as much, and a little more for the corrections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimate {
+pub struct CostEstimate {
     /// Instructions that would be worked on.
     pub instructions: u64,
     /// By step.
@@ -36,7 +36,7 @@ pub struct Estimate {
     pub completion_tokens: u64,
 }
 
-impl Estimate {
+impl CostEstimate {
     /// The price in the currency of the prices, which are for a million tokens.
     pub fn cost(&self, prompt_price: f64, completion_price: f64) -> f64 {
         (self.prompt_tokens as f64 * prompt_price + self.completion_tokens as f64 * completion_price) / 1e6
@@ -56,7 +56,7 @@ const RUBRIC_TOKENS: usize = 220;
 impl Construction {
     /// Prices a construction without asking anything. Prompts of the first step are counted as they are; what later ones
     /// hold is not known yet and taken from usual lengths. Tokens are characters by four.
-    pub fn price(&self, instructions: &[Instruction]) -> Estimate {
+    pub fn price(&self, instructions: &[Instruction]) -> CostEstimate {
         let mut summary = Summary::default();
         let instructions = usable(instructions, &mut summary);
         let bench = split::bench(&instructions, self.bench_share, self.seed).len() as u64;
@@ -88,7 +88,7 @@ impl Construction {
             row(Step::Rubric, bench * sets * dimensions, bench * sets * dimensions * tokens(rubric), RUBRIC_TOKENS),
         ];
         let sum = |get: fn(&StepEstimate) -> u64| steps.iter().map(get).sum();
-        Estimate {
+        CostEstimate {
             instructions: count,
             requests: sum(|step| step.requests),
             prompt_tokens: sum(|step| step.prompt_tokens),

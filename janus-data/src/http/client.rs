@@ -41,9 +41,9 @@ impl Default for ClientOptions {
     }
 }
 
-/// An answer as it came.
+/// A response of a server: status, pause asked for, body.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
     /// The pause that the service asks for.
@@ -52,7 +52,7 @@ pub struct Reply {
     pub text: String,
 }
 
-impl Reply {
+impl HttpResponse {
     /// Whether the status says that all is well.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -228,7 +228,7 @@ impl Client {
     ///
     /// # Errors
     /// [`HttpError::Connection`], [`HttpError::TimedOut`].
-    pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Reply, HttpError> {
+    pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &str) -> Result<HttpResponse, HttpError> {
         let mut post = self.agent.post(url).content_type("application/json");
         for (name, value) in headers {
             post = post.header(*name, *value);
@@ -240,7 +240,7 @@ impl Client {
     ///
     /// # Errors
     /// [`HttpError::Connection`], [`HttpError::TimedOut`].
-    pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, HttpError> {
+    pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<HttpResponse, HttpError> {
         reply(&mut self.open(false, url, headers)?)
     }
 
@@ -260,13 +260,13 @@ pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a
 }
 
 /// A whole answer.
-pub(crate) fn reply(response: &mut Response<Body>) -> Result<Reply, HttpError> {
+pub(crate) fn reply(response: &mut Response<Body>) -> Result<HttpResponse, HttpError> {
     /// No answer is longer; a service that sends without end is cut off.
     const MOST_BYTES: u64 = 64 << 20;
     let retry_after = retry::retry_after(header(response, "retry-after-ms"), header(response, "retry-after"));
     let status = response.status().as_u16();
     let text = response.body_mut().with_config().limit(MOST_BYTES).read_to_string().map_err(HttpError::transport)?;
-    Ok(Reply { status, retry_after, text })
+    Ok(HttpResponse { status, retry_after, text })
 }
 
 /// Does `work` for 0, 1, … `count` on several threads, and hands over what comes as it comes.

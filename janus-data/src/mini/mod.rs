@@ -43,7 +43,7 @@ pub use preferences::{Feature, MiniPreference, PREFERENCES, WORDINGS, wording_sp
 use realise::passage;
 pub use realise::{Wanted, realise};
 pub use system::{plan_split, system_message};
-pub use topics::{Kind, Topic};
+pub use topics::{Topic, TopicKind};
 
 /// The system message that says nothing about the reader.
 pub const UNIFORM_SYSTEM: &str = "You are a helpful assistant.";
@@ -123,7 +123,7 @@ fn wanted(members: &[&MiniPreference; 4]) -> Wanted {
 
 /// A question without a system message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct MiniQuestion {
     /// What kind of fact it asks for.
     pub family: Family,
     /// What it asks about.
@@ -224,10 +224,10 @@ impl Mini {
     }
 
     /// Every question of the world in every phrasing of a split, by topic.
-    pub fn questions(split: Split) -> Vec<Question> {
+    pub fn questions(split: Split) -> Vec<MiniQuestion> {
         let asked = |family: Family, topic: &'static Topic| {
             let usable = (0..PHRASINGS).filter(move |&phrasing| phrasing_split(phrasing) == split);
-            usable.map(move |phrasing| Question { family, topic, prompt: instruction(family, topic, phrasing) })
+            usable.map(move |phrasing| MiniQuestion { family, topic, prompt: instruction(family, topic, phrasing) })
         };
         topics().iter().flat_map(|topic| Family::ALL.into_iter().flat_map(move |family| asked(family, topic))).collect()
     }

@@ -2,7 +2,7 @@
 
 /// A group of topics, with what holds for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kind {
+pub struct TopicKind {
     /// One member: "bird".
     pub name: &'static str,
     /// All members: "birds".
@@ -50,7 +50,7 @@ pub struct Topic {
 
 impl Topic {
     /// The topic's kind.
-    pub fn kind(&self) -> &'static Kind {
+    pub fn kind(&self) -> &'static TopicKind {
         &KINDS[self.kind]
     }
 
@@ -63,17 +63,17 @@ impl Topic {
 }
 
 #[rustfmt::skip]
-pub(super) const KINDS: [Kind; 10] = [
-    Kind { name: "bird", plural: "birds", field: "ornithology", expert: "a bird keeper", source: "the garden bird guide", open: "how birds find their way", tool: "a pair of field glasses", matter: "birds carry seeds to new ground", drawback: "it can be noisy at dawn", gist: "feathers and flight", scene: "a quiet forest at dusk" },
-    Kind { name: "insect", plural: "insects", field: "entomology", expert: "an insect collector", source: "the small insect atlas", open: "how many insects are unknown", tool: "a magnifying glass", matter: "insects feed many other animals", drawback: "it can damage a harvest", gist: "six legs and a short life", scene: "a warm meadow in June" },
-    Kind { name: "sea animal", plural: "sea animals", field: "marine biology", expert: "a marine biologist", source: "the handbook of the coast", open: "what lives in the deepest water", tool: "a diving mask", matter: "the sea feeds half the world", drawback: "it is hard to keep in a tank", gist: "salt water and patience", scene: "a calm bay under the moon" },
-    Kind { name: "tree", plural: "trees", field: "forestry", expert: "a forester", source: "the forest register", open: "how trees share water", tool: "a small spade", matter: "trees clean the air we breathe", drawback: "it needs years to grow", gist: "roots, wood and time", scene: "an old park in autumn" },
-    Kind { name: "vegetable", plural: "vegetables", field: "horticulture", expert: "a gardener", source: "the kitchen garden book", open: "which soil gives the best taste", tool: "a watering can", matter: "vegetables keep people healthy", drawback: "it spoils within weeks", gist: "good soil and daily water", scene: "a busy kitchen on market day" },
-    Kind { name: "tool", plural: "tools", field: "mechanics", expert: "a carpenter", source: "the workshop manual", open: "who made the first one", tool: "a firm workbench", matter: "a good tool saves hours of labour", drawback: "it becomes blunt or loose with use", gist: "steel, grip and practice", scene: "a workshop full of sawdust" },
-    Kind { name: "instrument", plural: "instruments", field: "musicology", expert: "a music teacher", source: "the orchestra companion", open: "why some wood sounds better", tool: "a quiet room", matter: "music brings people together", drawback: "it takes years to master", gist: "breath, touch and rhythm", scene: "a concert hall before the show" },
-    Kind { name: "vehicle", plural: "vehicles", field: "transport engineering", expert: "a driving instructor", source: "the traveller's almanac", open: "what will drive it in future", tool: "a good map", matter: "travel joins distant towns", drawback: "it needs regular repair", gist: "motion, balance and fuel", scene: "a long road at sunrise" },
-    Kind { name: "landform", plural: "landforms", field: "geology", expert: "a mountain guide", source: "the world atlas of relief", open: "how fast it changes", tool: "a pair of strong boots", matter: "the land shapes the weather", drawback: "it can be far from any help", gist: "rock, water and ages", scene: "a wide valley in the mist" },
-    Kind { name: "building", plural: "buildings", field: "architecture", expert: "an architect", source: "the register of monuments", open: "how the first ones were planned", tool: "a folding ruler", matter: "buildings keep our history", drawback: "it is costly to maintain", gist: "stone, space and purpose", scene: "an old town after the rain" },
+pub(super) const KINDS: [TopicKind; 10] = [
+    TopicKind { name: "bird", plural: "birds", field: "ornithology", expert: "a bird keeper", source: "the garden bird guide", open: "how birds find their way", tool: "a pair of field glasses", matter: "birds carry seeds to new ground", drawback: "it can be noisy at dawn", gist: "feathers and flight", scene: "a quiet forest at dusk" },
+    TopicKind { name: "insect", plural: "insects", field: "entomology", expert: "an insect collector", source: "the small insect atlas", open: "how many insects are unknown", tool: "a magnifying glass", matter: "insects feed many other animals", drawback: "it can damage a harvest", gist: "six legs and a short life", scene: "a warm meadow in June" },
+    TopicKind { name: "sea animal", plural: "sea animals", field: "marine biology", expert: "a marine biologist", source: "the handbook of the coast", open: "what lives in the deepest water", tool: "a diving mask", matter: "the sea feeds half the world", drawback: "it is hard to keep in a tank", gist: "salt water and patience", scene: "a calm bay under the moon" },
+    TopicKind { name: "tree", plural: "trees", field: "forestry", expert: "a forester", source: "the forest register", open: "how trees share water", tool: "a small spade", matter: "trees clean the air we breathe", drawback: "it needs years to grow", gist: "roots, wood and time", scene: "an old park in autumn" },
+    TopicKind { name: "vegetable", plural: "vegetables", field: "horticulture", expert: "a gardener", source: "the kitchen garden book", open: "which soil gives the best taste", tool: "a watering can", matter: "vegetables keep people healthy", drawback: "it spoils within weeks", gist: "good soil and daily water", scene: "a busy kitchen on market day" },
+    TopicKind { name: "tool", plural: "tools", field: "mechanics", expert: "a carpenter", source: "the workshop manual", open: "who made the first one", tool: "a firm workbench", matter: "a good tool saves hours of labour", drawback: "it becomes blunt or loose with use", gist: "steel, grip and practice", scene: "a workshop full of sawdust" },
+    TopicKind { name: "instrument", plural: "instruments", field: "musicology", expert: "a music teacher", source: "the orchestra companion", open: "why some wood sounds better", tool: "a quiet room", matter: "music brings people together", drawback: "it takes years to master", gist: "breath, touch and rhythm", scene: "a concert hall before the show" },
+    TopicKind { name: "vehicle", plural: "vehicles", field: "transport engineering", expert: "a driving instructor", source: "the traveller's almanac", open: "what will drive it in future", tool: "a good map", matter: "travel joins distant towns", drawback: "it needs regular repair", gist: "motion, balance and fuel", scene: "a long road at sunrise" },
+    TopicKind { name: "landform", plural: "landforms", field: "geology", expert: "a mountain guide", source: "the world atlas of relief", open: "how fast it changes", tool: "a pair of strong boots", matter: "the land shapes the weather", drawback: "it can be far from any help", gist: "rock, water and ages", scene: "a wide valley in the mist" },
+    TopicKind { name: "building", plural: "buildings", field: "architecture", expert: "an architect", source: "the register of monuments", open: "how the first ones were planned", tool: "a folding ruler", matter: "buildings keep our history", drawback: "it is costly to maintain", gist: "stone, space and purpose", scene: "an old town after the rain" },
 ];
 
 #[rustfmt::skip]

@@ -3,7 +3,7 @@
 use janus_core::Dimension;
 use serde_json::Value;
 
-use super::Kind;
+use super::RecordKind;
 use crate::Row;
 
 /// A field: its name and older ones, whether a row must have it, what it is.
@@ -58,12 +58,12 @@ const BENCH: &[Field] = &[
 ];
 
 /// The fields of a kind, in the order of the released files.
-pub(super) fn fields(kind: Kind) -> &'static [Field] {
+pub(super) fn fields(kind: RecordKind) -> &'static [Field] {
     match kind {
-        Kind::Sft => SFT,
-        Kind::Pairs => PAIRS,
-        Kind::Reward => REWARD,
-        Kind::Bench => BENCH,
+        RecordKind::Sft => SFT,
+        RecordKind::Pairs => PAIRS,
+        RecordKind::Reward => REWARD,
+        RecordKind::Bench => BENCH,
     }
 }
 
@@ -178,9 +178,9 @@ fn rubric(object: &Row, place: &str, report: Report<'_>) {
 }
 
 /// What holds between the fields of a row.
-pub(super) fn rules(kind: Kind, row: &Row, report: Report<'_>) {
+pub(super) fn rules(kind: RecordKind, row: &Row, report: Report<'_>) {
     match kind {
-        Kind::Pairs | Kind::Reward => {
+        RecordKind::Pairs | RecordKind::Reward => {
             if row.get("chosen").is_some_and(|chosen| !chosen.is_null() && row.get("rejected") == Some(chosen)) {
                 report("rejected", "another response than `chosen`", "the same");
             }
@@ -192,7 +192,7 @@ pub(super) fn rules(kind: Kind, row: &Row, report: Report<'_>) {
                 }
             }
         }
-        Kind::Bench => {
+        RecordKind::Bench => {
             let rubrics = row.get("rubrics").or_else(|| row.get("rubric")).and_then(Value::as_array);
             if rubrics.is_some_and(Vec::is_empty) {
                 report("rubrics", "at least one rubric", "none");
@@ -204,6 +204,6 @@ pub(super) fn rules(kind: Kind, row: &Row, report: Report<'_>) {
                 report("rubrics", &format!("one rubric for each of {} preferences", preferences.len()), &rubrics.len().to_string());
             }
         }
-        Kind::Sft => {}
+        RecordKind::Sft => {}
     }
 }

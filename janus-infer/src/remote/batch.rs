@@ -11,7 +11,7 @@ use janus_core::{ChatRequest, Generation, ModelError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use janus_data::http::{Failed, HttpError, Reply};
+use janus_data::http::{Failed, HttpError, HttpResponse};
 
 use super::{Extensions, RemoteError, RemoteOptions, wire};
 
@@ -72,7 +72,7 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
                 wire::read(&body.to_string(), request, None).map(|answer| answer.generations).map_err(error_of)
             }
             Some(Response { status_code: status, body }) => {
-                Err(error_of(wire::refusal(&Reply { status, retry_after: None, text: body.to_string() }, None)))
+                Err(error_of(wire::refusal(&HttpResponse { status, retry_after: None, text: body.to_string() }, None)))
             }
             None => Err(HttpError::Answer { problem: error.map_or("no response".into(), |error| error.to_string()) }.into()),
         };

@@ -4,7 +4,7 @@ use janus_core::{ChatRequest, FinishReason, Generation, Message, SamplingParams,
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use janus_data::http::{ApiKey, Failed, HttpError, Reply};
+use janus_data::http::{ApiKey, Failed, HttpError, HttpResponse};
 
 use super::budget::Tokens;
 use super::{Endpoint, RemoteError, RemoteOptions};
@@ -163,7 +163,7 @@ fn indices(choices: &[WireChoice]) -> String {
 }
 
 /// What an error response means: as for every API, and an exhausted quota ends all requests.
-pub(super) fn refusal(reply: &Reply, key: Option<&ApiKey>) -> Failed<RemoteError> {
+pub(super) fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<RemoteError> {
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     match reply.failed(key) {
         Failed::Again(error, _) if body["error"]["code"] == "insufficient_quota" => Failed::Closes(error),
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_refusal_says_why_and_never_the_key() {
         let key = ApiKey::new("sk-123").unwrap();
-        let said = |status, text: &str| match refusal(&Reply { status, retry_after: None, text: text.into() }, Some(&key)) {
+        let said = |status, text: &str| match refusal(&HttpResponse { status, retry_after: None, text: text.into() }, Some(&key)) {
             Failed::Final(error) => (error.to_string(), false),
             Failed::Again(error, _) => (error.to_string(), false),
             Failed::Closes(error) => (error.to_string(), true),

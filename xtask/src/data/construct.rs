@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use janus_core::{ChatModel, SamplingParams};
-use janus_data::construct::{Construction, Estimate, OutputFormat, Quality, Step, Summary};
+use janus_data::construct::{Construction, CostEstimate, OutputFormat, Quality, Step, Summary};
 use janus_data::instructions::read_instructions;
 use janus_data::{Skipped, write_file};
 use janus_infer::remote::{Endpoint, Prices};
@@ -102,7 +102,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let remote = if model::is_address(&args.model) { Some(args.remote.model(&args.model, Endpoint::Chat)?) } else { None };
     let local;
     let model: &dyn ChatModel = if let Some(remote) = &remote {
-        let Estimate { requests, prompt_tokens, completion_tokens, .. } = construction.price(&instructions);
+        let CostEstimate { requests, prompt_tokens, completion_tokens, .. } = construction.price(&instructions);
         let cost = args.remote.service.cost(prompt_tokens, completion_tokens);
         eprintln!(
             "construct: if every first answer can be used, {requests} calls, less those answered before; about {prompt_tokens} tokens to send and {completion_tokens} to be generated; cost {cost}"
@@ -176,7 +176,7 @@ fn told(args: &Args, summary: &Summary) -> String {
     text + &format!("\nrows: {}", list(&summary.rows))
 }
 
-fn priced(args: &Args, estimate: &Estimate, skipped: u64) -> Outcome {
+fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Outcome {
     let mut text = format!("{} instructions; if every first answer can be used:\n", estimate.instructions);
     text += &format!("{:12} {:>10} {:>14} {:>17}\n", "step", "requests", "prompt tokens", "completion tokens");
     for step in &estimate.steps {

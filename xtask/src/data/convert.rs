@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
 use janus_data::sources::Source;
-use janus_data::{Converted, Kind, Result, Row, Skipped, Target, convert, convert_records, paths, read_files};
+use janus_data::{Converted, RecordKind, Result, Row, Skipped, Target, convert, convert_records, paths, read_files};
 use serde_json::json;
 
 use super::rows::{ReadArgs, warn};
@@ -76,11 +76,11 @@ fn converted(args: &Args, skipped: &mut Skipped) -> Result<Converted, CommandErr
         };
     }
     // The same records in another format need not go through what all layouts have in common.
-    match (args.from.parse::<Kind>(), args.to) {
-        (Ok(Kind::Sft), Target::Records(Kind::Sft)) => return same!(SftRecord),
-        (Ok(Kind::Pairs), Target::Records(Kind::Pairs)) => return same!(PairRecord),
-        (Ok(Kind::Reward), Target::Records(Kind::Reward)) => return same!(RewardRecord),
-        (Ok(Kind::Bench), Target::Records(Kind::Bench)) => return same!(BenchRecord),
+    match (args.from.parse::<RecordKind>(), args.to) {
+        (Ok(RecordKind::Sft), Target::Records(RecordKind::Sft)) => return same!(SftRecord),
+        (Ok(RecordKind::Pairs), Target::Records(RecordKind::Pairs)) => return same!(PairRecord),
+        (Ok(RecordKind::Reward), Target::Records(RecordKind::Reward)) => return same!(RewardRecord),
+        (Ok(RecordKind::Bench), Target::Records(RecordKind::Bench)) => return same!(BenchRecord),
         _ => {}
     }
     let source: Source = args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from is {}: {problem}", args.from)))?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use janus_core::{ChatTemplate, Message};
 use janus_data::sources::{Example, Source};
-use janus_data::{Kind, Row, Tokenizer, paths, read_files};
+use janus_data::{RecordKind, Row, Tokenizer, paths, read_files};
 use serde_json::{Value, json};
 
 use super::rows::ReadArgs;
@@ -102,11 +102,11 @@ fn shown(value: &Value) -> String {
 
 /// The row as tokens, those that carry loss in brackets.
 fn trained(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Value), CommandError> {
-    let source = match (args.from, Kind::of_row(row)) {
+    let source = match (args.from, RecordKind::of_row(row)) {
         (Some(source), _) => source,
-        (None, Some(Kind::Sft)) => Source::Sft,
-        (None, Some(Kind::Pairs)) => Source::Pairs,
-        (None, Some(Kind::Reward)) => Source::Reward,
+        (None, Some(RecordKind::Sft)) => Source::Sft,
+        (None, Some(RecordKind::Pairs)) => Source::Pairs,
+        (None, Some(RecordKind::Reward)) => Source::Reward,
         _ if row.contains_key("messages") => Source::OpenAi,
         _ => return Ok(("tokens: the fields tell no conversation; name the layout with --from".into(), Value::Null)),
     };

@@ -1,6 +1,6 @@
 //! `cargo xtask data validate`: every problem of files of records.
 
-use janus_data::{Kind, paths};
+use janus_data::{RecordKind, paths};
 use serde_json::json;
 
 use super::rows::ReadArgs;
@@ -21,7 +21,7 @@ pub struct Args {
     files: Vec<String>,
     /// What the rows are: sft, pairs, reward or bench; without it, each file's first row tells
     #[arg(long, value_name = "KIND")]
-    kind: Option<Kind>,
+    kind: Option<RecordKind>,
     /// Name the first problems only; all are counted
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord};
-use janus_data::mini::{Mini, Question, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
+use janus_data::mini::{Mini, MiniQuestion, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::stage::{RunFolder, Stage};
 use janus_data::{Journal, read_all, write_all};
 use janus_eval::bench::Task;
@@ -62,7 +62,7 @@ impl<'a> Judged<'a> {
     pub fn on_plain(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Vec<f64>, CommandError> {
         let questions = Mini::questions(self.split);
         let id = |index: usize| format!("plain-{index:04}");
-        let plain = |(index, question): (usize, &Question)| Task {
+        let plain = |(index, question): (usize, &MiniQuestion)| Task {
             system: Some(UNIFORM_SYSTEM.into()),
             ..Task::new(id(index), &question.prompt, self.greedy())
         };

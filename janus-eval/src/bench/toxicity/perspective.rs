@@ -6,7 +6,7 @@
 //! compared in one run.
 
 use janus_core::ModelError;
-use janus_data::http::{ApiKey, Client, ClientOptions, Failed, HttpError, Reply, each};
+use janus_data::http::{ApiKey, Client, ClientOptions, Failed, HttpError, HttpResponse, each};
 use serde_json::{Value, json};
 
 use super::ToxicityScorer;
@@ -111,7 +111,7 @@ impl PerspectiveScorer {
 }
 
 /// What an answer that is an error means. A wrong key is a bad request there.
-fn refusal(reply: &Reply, key: Option<&ApiKey>) -> Failed<HttpError> {
+fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     let details = body["error"]["details"].as_array().map_or(&[][..], Vec::as_slice);
     if details.iter().any(|detail| detail["reason"] == "API_KEY_INVALID") {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::instructions::Instruction;
-use crate::sources::{Comparison, Conversation, Example, Source};
+use crate::sources::{Comparison, Conversation, RowContent, RowSource};
 use crate::{ArrowRecord, RecordKind, Result, Row, Skipped, Writer, good_rows};
 
 /// What rows are to become.
@@ -32,21 +32,26 @@ pub enum Target {
 }
 
 impl FromStr for Target {
-    type Err = String;
+    type Err = UnknownTarget;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, UnknownTarget> {
         Ok(match name {
             "instructions" => Target::Instructions,
             "openai" => Target::OpenAi,
             "sharegpt" => Target::ShareGpt,
             "alpaca" => Target::Alpaca,
             "hh-rlhf" => Target::HhRlhf,
-            kind => {
-                let kinds = "sft, pairs, reward, bench, instructions, openai, sharegpt, alpaca or hh-rlhf";
-                Target::Records(kind.parse().map_err(|_| format!("expected {kinds}"))?)
-            }
+            kind => Target::Records(kind.parse().map_err(|_| UnknownTarget { got: kind.into() })?),
         })
     }
+}
+
+/// A name that no target has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown target \"{got}\": expected sft, pairs, reward, bench, instructions, openai, sharegpt, alpaca or hh-rlhf")]
+pub struct UnknownTarget {
+    /// The name as written.
+    pub got: String,
 }
 
 /// What became of the rows.
@@ -69,7 +74,7 @@ pub struct Converted {
 /// Those of reading and writing; [`Error::Row`](crate::Error::Row) for a row that is not the source's, with its number among the rows given.
 pub fn convert(
     rows: impl Iterator<Item = Result<Row>>,
-    from: (Source, &Path),
+    from: (&dyn RowSource, &Path),
     to: Target,
     out: &Path,
     skipped: Option<&mut Skipped>,
@@ -77,53 +82,53 @@ pub fn convert(
     let (source, path) = from;
     let mut converted = Converted::default();
     let mut read = 0;
-    let examples = rows.map(|row| {
+    let contents = rows.map(|row| {
         read += 1;
         let row = row?;
-        let example = match to {
+        let content = match to {
             Target::Instructions => {
-                source.instruction(&row).map(|found| found.map_or(Example::Nothing("no single instruction"), Example::Instruction))
+                source.instruction(&row).map(|found| found.map_or(RowContent::Skip("no single instruction"), RowContent::Instruction))
             }
-            _ => source.example(&row),
+            _ => source.content(&row),
         };
-        example.map_err(|error| error.at(path, read))
+        content.map_err(|error| error.at(path, read))
     });
-    let examples: Box<dyn Iterator<Item = Result<Example>>> = match skipped {
-        Some(skipped) => Box::new(good_rows(examples, skipped)),
-        None => Box::new(examples),
+    let contents: Box<dyn Iterator<Item = Result<RowContent>>> = match skipped {
+        Some(skipped) => Box::new(good_rows(contents, skipped)),
+        None => Box::new(contents),
     };
     match to {
         Target::Records(RecordKind::Sft) => {
-            fill(examples, Writer::<SftRecord>::create(out)?, &mut converted, |example| one_turn(learnt(example)?.sft()))?;
+            fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| one_turn(learnt(content)?.sft()))?;
         }
         Target::Records(RecordKind::Pairs) => {
-            fill(examples, Writer::<PairRecord>::create(out)?, &mut converted, |example| Ok(compared(example)?.pair()))?
+            fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| Ok(compared(content)?.pair()))?
         }
         Target::Records(RecordKind::Reward) => {
-            fill(examples, Writer::<RewardRecord>::create(out)?, &mut converted, |example| one_turn(compared(example)?.reward()))?;
+            fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| one_turn(compared(content)?.reward()))?;
         }
         Target::Records(RecordKind::Bench) => {
-            fill(examples, Writer::<BenchRecord>::create(out)?, &mut converted, |_| Err("a bench row needs rubrics, which no source has"))?;
+            fill(contents, Writer::<BenchRecord>::create(out)?, &mut converted, |_| Err("a bench row needs rubrics, which no source has"))?;
         }
-        Target::Instructions => fill(examples, Writer::<Instruction>::text(out)?, &mut converted, |example| match example {
-            Example::Instruction(instruction) => Ok(instruction),
-            Example::Nothing(reason) => Err(reason),
+        Target::Instructions => fill(contents, Writer::<Instruction>::text(out)?, &mut converted, |content| match content {
+            RowContent::Instruction(instruction) => Ok(instruction),
+            RowContent::Skip(reason) => Err(reason),
             _ => Err("no single instruction"),
         })?,
-        Target::OpenAi => fill(examples, Writer::<Value>::text(out)?, &mut converted, |example| match example {
-            Example::Comparison(pair) => Ok(pair.openai()),
+        Target::OpenAi => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
+            RowContent::Comparison(pair) => Ok(pair.openai()),
             other => Ok(learnt(other)?.openai()),
         })?,
-        Target::ShareGpt => fill(examples, Writer::<Value>::text(out)?, &mut converted, |example| match example {
-            Example::Comparison(pair) => Ok(pair.sharegpt()),
+        Target::ShareGpt => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
+            RowContent::Comparison(pair) => Ok(pair.sharegpt()),
             other => Ok(learnt(other)?.sharegpt()),
         })?,
         Target::Alpaca => {
-            fill(examples, Writer::<Value>::text(out)?, &mut converted, |example| {
-                learnt(example)?.alpaca().ok_or("a conversation without an answer")
+            fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {
+                learnt(content)?.alpaca().ok_or("a conversation without an answer")
             })?;
         }
-        Target::HhRlhf => fill(examples, Writer::<Value>::text(out)?, &mut converted, |example| Ok(compared(example)?.hh_rlhf()))?,
+        Target::HhRlhf => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| Ok(compared(content)?.hh_rlhf()))?,
     }
     Ok(converted)
 }
@@ -153,14 +158,14 @@ pub fn convert_records<T: ArrowRecord + Serialize + DeserializeOwned + 'static>(
 }
 
 fn fill<T: Serialize>(
-    examples: impl Iterator<Item = Result<Example>>,
+    contents: impl Iterator<Item = Result<RowContent>>,
     mut writer: Writer<T>,
     converted: &mut Converted,
-    make: impl Fn(Example) -> Result<T, &'static str>,
+    make: impl Fn(RowContent) -> Result<T, &'static str>,
 ) -> Result<()> {
-    for example in examples {
+    for content in contents {
         converted.read += 1;
-        match make(example?) {
+        match make(content?) {
             Ok(row) => writer.write(row)?,
             Err(reason) => *converted.left_out.entry(reason).or_default() += 1,
         }
@@ -170,21 +175,21 @@ fn fill<T: Serialize>(
 }
 
 /// A conversation to imitate: of a comparison, the one with the better answer.
-fn learnt(example: Example) -> Result<Conversation, &'static str> {
-    match example {
-        Example::Conversation(conversation) => Ok(conversation),
-        Example::Comparison(pair) => Ok(pair.better()),
-        Example::Instruction(_) => Err("an instruction without an answer"),
-        Example::Nothing(reason) => Err(reason),
+fn learnt(content: RowContent) -> Result<Conversation, &'static str> {
+    match content {
+        RowContent::Conversation(conversation) => Ok(conversation),
+        RowContent::Comparison(pair) => Ok(pair.better()),
+        RowContent::Instruction(_) => Err("an instruction without an answer"),
+        RowContent::Skip(reason) => Err(reason),
     }
 }
 
-fn compared(example: Example) -> Result<Comparison, &'static str> {
-    match example {
-        Example::Comparison(pair) => Ok(pair),
-        Example::Conversation(_) => Err("a conversation without a second answer"),
-        Example::Instruction(_) => Err("an instruction without an answer"),
-        Example::Nothing(reason) => Err(reason),
+fn compared(content: RowContent) -> Result<Comparison, &'static str> {
+    match content {
+        RowContent::Comparison(pair) => Ok(pair),
+        RowContent::Conversation(_) => Err("a conversation without a second answer"),
+        RowContent::Instruction(_) => Err("an instruction without an answer"),
+        RowContent::Skip(reason) => Err(reason),
     }
 }
 

@@ -65,7 +65,7 @@ mod validate;
 mod write;
 
 pub use calls::{CallJournal, Journaled};
-pub use convert::{Converted, Target, convert, convert_records};
+pub use convert::{Converted, Target, UnknownTarget, convert, convert_records};
 pub use error::{Error, Problem, Result};
 pub use fs::write_file;
 pub use journal::{Journal, JournalProblem};
@@ -77,5 +77,5 @@ pub use rows::{
 };
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};
 pub use tokenizer::Tokenizer;
-pub use validate::{CheckedFile, Finding, RecordKind, Validation, validate};
+pub use validate::{CheckedFile, Finding, RecordKind, UnknownRecordKind, Validation, validate};
 pub use write::{ArrowRecord, Column, Writer, write_all, write_records};

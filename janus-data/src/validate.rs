@@ -63,11 +63,19 @@ impl fmt::Display for RecordKind {
 }
 
 impl FromStr for RecordKind {
-    type Err = String;
+    type Err = UnknownRecordKind;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        RecordKind::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| "expected sft, pairs, reward or bench".into())
+    fn from_str(name: &str) -> Result<Self, UnknownRecordKind> {
+        RecordKind::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| UnknownRecordKind { got: name.into() })
     }
+}
+
+/// A name that no kind of record has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind of record \"{got}\": expected sft, pairs, reward or bench")]
+pub struct UnknownRecordKind {
+    /// The name as written.
+    pub got: String,
 }
 
 /// One problem of one row.

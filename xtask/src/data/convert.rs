@@ -83,8 +83,8 @@ fn converted(args: &Args, skipped: &mut Skipped) -> Result<Converted, CommandErr
         (Ok(RecordKind::Bench), Target::Records(RecordKind::Bench)) => return same!(BenchRecord),
         _ => {}
     }
-    let source: Source = args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from is {}: {problem}", args.from)))?;
+    let source: Source = args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))?;
     let first = files[0].clone();
     let rows = read_files::<Row>(files, options).take(limit);
-    convert(rows, (source, first.as_path()), args.to, &args.out, skip).bad_input()
+    convert(rows, (&*source, first.as_path()), args.to, &args.out, skip).bad_input()
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use janus_core::{ChatTemplate, Message};
-use janus_data::sources::{Example, Source};
+use janus_data::sources::{RowContent, RowSource, Source, openai::OpenAi};
 use janus_data::{RecordKind, Row, Tokenizer, paths, read_files};
 use serde_json::{Value, json};
 
@@ -102,17 +102,15 @@ fn shown(value: &Value) -> String {
 
 /// The row as tokens, those that carry loss in brackets.
 fn trained(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Value), CommandError> {
-    let source = match (args.from, RecordKind::of_row(row)) {
-        (Some(source), _) => source,
-        (None, Some(RecordKind::Sft)) => Source::Sft,
-        (None, Some(RecordKind::Pairs)) => Source::Pairs,
-        (None, Some(RecordKind::Reward)) => Source::Reward,
-        _ if row.contains_key("messages") => Source::OpenAi,
-        _ => return Ok(("tokens: the fields tell no conversation; name the layout with --from".into(), Value::Null)),
+    let source = args.from.or_else(|| RecordKind::of_row(row).and_then(Source::of_records));
+    let source: &dyn RowSource = match &source {
+        Some(source) => &**source,
+        None if row.contains_key("messages") => &OpenAi,
+        None => return Ok(("tokens: the fields tell no conversation; name the layout with --from".into(), Value::Null)),
     };
-    let messages: Vec<Message> = match source.example(row).bad_input()? {
-        Example::Conversation(conversation) => conversation.messages,
-        Example::Comparison(pair) => pair.better().messages,
+    let messages: Vec<Message> = match source.content(row).bad_input()? {
+        RowContent::Conversation(conversation) => conversation.messages,
+        RowContent::Comparison(pair) => pair.better().messages,
         _ => return Ok(("tokens: the row holds no conversation".into(), Value::Null)),
     };
     let row = tokenizer.conversation(args.template, &messages).bad_input()?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use janus_core::PairRecord;
-use janus_data::sources::{Example, Source};
+use janus_data::sources::{RowContent, Source};
 use janus_data::{Row, mix, paths, read_files, write_records};
 use serde_json::json;
 
@@ -49,8 +49,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         let probability: f64 = probability.parse().map_err(|_| wrong())?;
         let (mut rows, mut left_out) = (Vec::new(), 0);
         for (row, number) in read_files::<Row>(paths(pattern).bad_input()?, args.read.resolve()?).zip(1..) {
-            match source.example(&row.bad_input()?).map_err(|error| error.at(pattern.as_ref(), number)).bad_input()? {
-                Example::Comparison(pair) => rows.push(pair.pair()),
+            match source.content(&row.bad_input()?).map_err(|error| error.at(pattern.as_ref(), number)).bad_input()? {
+                RowContent::Comparison(pair) => rows.push(pair.pair()),
                 _ => left_out += 1,
             }
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use janus_core::{ChatTemplate, Message};
-use janus_data::sources::{Example, Source};
+use janus_data::sources::{RowContent, Source};
 use janus_data::{Row, TokenFile, TokenFileInfo, TokenWriter, Tokenizer, pack_lengths, paths, read_files, token_rows};
 use serde_json::json;
 
@@ -66,11 +66,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
             let source = args.from;
             let first = files[0].clone();
             let messages = read_files::<Row>(files, options).zip(1..).map(move |(read, row)| {
-                let example = source.example(&read?).map_err(|error| error.at(&first, row))?;
-                Ok::<_, janus_data::Error>(match example {
-                    Example::Conversation(conversation) => conversation.messages,
-                    Example::Comparison(pair) => pair.better().messages,
-                    Example::Instruction(_) | Example::Nothing(_) => Vec::<Message>::new(),
+                let content = source.content(&read?).map_err(|error| error.at(&first, row))?;
+                Ok::<_, janus_data::Error>(match content {
+                    RowContent::Conversation(conversation) => conversation.messages,
+                    RowContent::Comparison(pair) => pair.better().messages,
+                    _ => Vec::<Message>::new(),
                 })
             });
             let messages = messages.filter(|messages| !matches!(messages, Ok(messages) if messages.is_empty()));

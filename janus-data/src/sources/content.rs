@@ -1,0 +1,218 @@
+//! What rows hold, and its forms in other layouts.
+
+use janus_core::{Message, PairRecord, PreferenceSet, RewardRecord, Role, SftRecord};
+use serde_json::{Value, json};
+
+use super::{RowError, dialogue};
+use crate::instructions::Instruction;
+
+/// What a row of a source holds.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum RowContent {
+    /// An instruction without an answer.
+    Instruction(Instruction),
+    /// A conversation that ends with the assistant.
+    Conversation(Conversation),
+    /// Two answers, of which the first is better.
+    Comparison(Comparison),
+    /// Nothing to learn from, for this reason: "tie".
+    Skip(&'static str),
+}
+
+impl RowContent {
+    /// An instruction without an answer.
+    pub fn instruction(id: impl Into<String>, prompt: impl Into<String>, original_source: impl Into<String>) -> Self {
+        let (id, prompt, original_source) = (id.into(), prompt.into(), original_source.into());
+        Self::Instruction(Instruction { id, prompt, main_source: String::new(), original_source })
+    }
+
+    /// A conversation, which is skipped unless it ends with the assistant.
+    pub fn conversation(original_source: impl Into<String>, messages: Vec<Message>) -> Self {
+        match messages.last() {
+            Some(last) if last.role == Role::Assistant => {
+                Self::Conversation(Conversation { original_source: original_source.into(), messages, ..Conversation::default() })
+            }
+            _ => Self::Skip("a conversation that does not end with the assistant"),
+        }
+    }
+
+    /// A comparison of two dialogues, as files of dialogues have them: some end without an answer, some part earlier. Those
+    /// are skipped.
+    pub(super) fn of_dialogues(chosen: Vec<Message>, rejected: Vec<Message>) -> Result<Self, RowError> {
+        let answered = |dialogue: &[Message]| dialogue.last().is_some_and(|last| last.role == Role::Assistant && !last.content.is_empty());
+        if !answered(&chosen) || !answered(&rejected) {
+            return Ok(Self::Skip("an answer is missing"));
+        }
+        if chosen[..chosen.len() - 1] != rejected[..rejected.len() - 1] {
+            return Ok(Self::Skip("the dialogues differ before their last turn"));
+        }
+        Ok(Self::Comparison(Comparison::of(chosen, rejected)?))
+    }
+
+    pub(super) fn main_source_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Instruction(instruction) => Some(&mut instruction.main_source),
+            Self::Conversation(conversation) => Some(&mut conversation.main_source),
+            Self::Comparison(pair) => Some(&mut pair.main_source),
+            Self::Skip(_) => None,
+        }
+    }
+}
+
+/// A conversation.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conversation {
+    /// The collection that it was taken from.
+    pub main_source: String,
+    /// That collection's own source.
+    pub original_source: String,
+    /// The preferences behind the system message.
+    pub preference_set: Option<PreferenceSet>,
+    /// An optional system message, then user and assistant in turn; the last one is the assistant's.
+    pub messages: Vec<Message>,
+}
+
+/// Two answers to one conversation.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Comparison {
+    /// The collection that it was taken from.
+    pub main_source: String,
+    /// That collection's own source.
+    pub original_source: String,
+    /// An optional system message, then user and assistant in turn; the last one is the user's.
+    pub prompt: Vec<Message>,
+    /// The better answer.
+    pub chosen: String,
+    /// The worse one.
+    pub rejected: String,
+}
+
+/// An instruction with its input, if it has one.
+pub(super) fn joined(instruction: &str, input: &str) -> String {
+    if input.trim().is_empty() { instruction.into() } else { format!("{instruction}\n{input}") }
+}
+
+/// A conversation of one turn, with the system message unless it is empty.
+pub(super) fn turns(system: &str, prompt: &str, output: &str) -> Vec<Message> {
+    let system = (!system.is_empty()).then(|| Message::system(system));
+    system.into_iter().chain([Message::user(prompt), Message::assistant(output)]).collect()
+}
+
+/// The system message and the user's, of a prompt with one turn.
+fn one_turn(messages: &[Message]) -> Option<(&str, &str)> {
+    match messages {
+        [user] if user.role == Role::User => Some(("", &user.content)),
+        [system, user] if system.role == Role::System && user.role == Role::User => Some((&system.content, &user.content)),
+        _ => None,
+    }
+}
+
+impl Conversation {
+    /// As a record; none for several turns, which it cannot hold.
+    pub fn sft(&self) -> Option<SftRecord> {
+        let (last, prompt) = self.messages.split_last()?;
+        let (system, prompt) = one_turn(prompt)?;
+        Some(SftRecord {
+            main_source: self.main_source.clone(),
+            original_source: self.original_source.clone(),
+            preference_set: self.preference_set.clone(),
+            system: system.into(),
+            prompt: prompt.into(),
+            output: last.content.clone(),
+        })
+    }
+
+    /// As `{messages: [{role, content}]}`.
+    pub fn openai(&self) -> Value {
+        json!({ "messages": self.messages })
+    }
+
+    /// As `{conversations: [{from, value}]}`.
+    pub fn sharegpt(&self) -> Value {
+        json!({ "conversations": self.messages.iter().map(dialogue::sharegpt).collect::<Vec<_>>() })
+    }
+
+    /// As `{instruction, input, output, system, history}`.
+    pub fn alpaca(&self) -> Option<Value> {
+        let (last, before) = self.messages.split_last()?;
+        let (asked, before) = before.split_last()?;
+        let (system, turns) = match before.split_first() {
+            Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
+            _ => ("", before),
+        };
+        let history: Vec<[&str; 2]> = turns.chunks_exact(2).map(|turn| [turn[0].content.as_str(), turn[1].content.as_str()]).collect();
+        Some(json!({ "instruction": asked.content, "input": "", "output": last.content, "system": system, "history": history }))
+    }
+}
+
+impl Comparison {
+    /// Two conversations that differ in their last message only, the assistant's.
+    ///
+    /// # Errors
+    /// [`RowError`] if one is empty, ends with another role, or differs from the other before its last message.
+    pub fn of(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<Self, RowError> {
+        let (Some(better), Some(worse)) = (chosen.pop(), rejected.pop()) else {
+            return Err(RowError::mismatch("chosen", "a conversation", "no message"));
+        };
+        for (name, last) in [("chosen", &better), ("rejected", &worse)] {
+            if last.role != Role::Assistant {
+                return Err(RowError::mismatch(name, "an assistant's message at the end", last.role.as_str()));
+            }
+        }
+        if chosen != rejected {
+            return Err(RowError::rule("rejected", "the conversations differ before their last message"));
+        }
+        Ok(Self { prompt: chosen, chosen: better.content, rejected: worse.content, ..Self::default() })
+    }
+
+    /// The conversation with the better answer.
+    pub fn better(&self) -> Conversation {
+        let mut messages = self.prompt.clone();
+        messages.push(Message::assistant(self.chosen.clone()));
+        let (main_source, original_source) = (self.main_source.clone(), self.original_source.clone());
+        Conversation { main_source, original_source, preference_set: None, messages }
+    }
+
+    /// As a record. Several turns stand in `chosen` and `rejected`, the last of the user's messages in `prompt`.
+    pub fn pair(&self) -> PairRecord {
+        let system = self.prompt.first().filter(|first| first.role == Role::System).map(|first| first.content.clone());
+        let turns: Vec<Message> = self.prompt.iter().filter(|message| message.role != Role::System).cloned().collect();
+        let answered = |answer: &str| turns.iter().cloned().chain([Message::assistant(answer)]).collect();
+        PairRecord {
+            main_source: self.main_source.clone(),
+            original_source: self.original_source.clone(),
+            system: system.unwrap_or_default(),
+            prompt: turns.last().map(|last| last.content.clone()).unwrap_or_default(),
+            chosen: answered(&self.chosen),
+            rejected: answered(&self.rejected),
+        }
+    }
+
+    /// As a record of plain strings, in the canonical form of its `input`: system message, line break, instruction. None
+    /// for several turns, which it cannot hold.
+    pub fn reward(&self) -> Option<RewardRecord> {
+        let (system, prompt) = one_turn(&self.prompt)?;
+        let input = if system.is_empty() { prompt.into() } else { format!("{system}\n{prompt}") };
+        Some(RewardRecord { input, chosen: self.chosen.clone(), rejected: self.rejected.clone() })
+    }
+
+    /// As two dialogues after `Human:` and `Assistant:`.
+    pub fn hh_rlhf(&self) -> Value {
+        let text = |answer: &str| dialogue::write_transcript(&self.prompt, answer);
+        json!({ "chosen": text(&self.chosen), "rejected": text(&self.rejected) })
+    }
+
+    /// As `{input: {messages}, preferred_output, non_preferred_output}`.
+    pub fn openai(&self) -> Value {
+        let answer = |text: &str| [Message::assistant(text)];
+        json!({ "input": { "messages": self.prompt }, "preferred_output": answer(&self.chosen), "non_preferred_output": answer(&self.rejected) })
+    }
+
+    /// As `{conversations, chosen, rejected}`.
+    pub fn sharegpt(&self) -> Value {
+        let answer = |text: &str| dialogue::sharegpt(&Message::assistant(text));
+        let prompt: Vec<Value> = self.prompt.iter().map(dialogue::sharegpt).collect();
+        json!({ "conversations": prompt, "chosen": answer(&self.chosen), "rejected": answer(&self.rejected) })
+    }
+}

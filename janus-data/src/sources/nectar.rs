@@ -1,0 +1,40 @@
+//! Nectar: `prompt` (a dialogue), `answers` [{`answer`, `rank`}], `source`. A comparison of the first rank and the last.
+
+use serde_json::Value;
+
+use super::dialogue::{transcript, unanswered};
+use super::{Comparison, Fields, RowContent, RowError, RowSource};
+
+/// See the [module](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Nectar;
+
+impl RowSource for Nectar {
+    fn name(&self) -> &str {
+        "nectar"
+    }
+
+    fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
+        let prompt = unanswered(transcript(&row.text("prompt")?).map_err(|problem| RowError::rule("prompt", problem))?);
+        let mut ranked = Vec::new();
+        for (at, answer) in row.list("answers")?.iter().enumerate() {
+            let place = format!("answers[{at}]");
+            let Some(answer) = answer.as_object() else { return Err(RowError::mismatch(place, "an object", "something else")) };
+            let answer = Fields::new(answer);
+            let rank = answer.number("rank").map_err(|error| error.within(&place))?;
+            ranked.push((rank, answer.text("answer").map_err(|error| error.within(&place))?));
+        }
+        ranked.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let original_source = match row.value("source") {
+            Some(Value::Array(list)) => list.first().and_then(Value::as_str).unwrap_or_default().to_string(),
+            _ => row.optional_text("source")?,
+        };
+        match &ranked[..] {
+            [(best, chosen), .., (worst, rejected)] if best < worst => {
+                let (chosen, rejected) = (chosen.trim().into(), rejected.trim().into());
+                Ok(RowContent::Comparison(Comparison { original_source, prompt, chosen, rejected, ..Comparison::default() }))
+            }
+            _ => Ok(RowContent::Skip("no two ranks")),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Self-Instruct's user-oriented set: `id`, `instruction`, `instances[0]` {`input`, `output`}, `motivation_app`. A conversation.
+
+use serde_json::Value;
+
+use super::content::{joined, turns};
+use super::{Fields, RowContent, RowError, RowSource};
+
+/// See the [module](self).
+#[derive(Debug, Clone, Copy)]
+pub struct SelfInstruct;
+
+impl RowSource for SelfInstruct {
+    fn name(&self) -> &str {
+        "self-instruct"
+    }
+
+    fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
+        let instance = row.list("instances")?.first().and_then(Value::as_object);
+        let Some(instance) = instance else { return Err(RowError::mismatch("instances", "a list of objects", "none")) };
+        let within = |name| Fields::new(instance).text(name).map_err(|error| error.within("instances[0]"));
+        let original_source = row.optional_text("motivation_app")?;
+        let asked = joined(&row.text("instruction")?, &within("input")?);
+        Ok(RowContent::conversation(original_source, turns("", &asked, &within("output")?)))
+    }
+}

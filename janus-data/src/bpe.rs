@@ -30,7 +30,7 @@ pub(crate) fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize,
     let mut tokenizer = Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(layout)).with_decoder(Some(layout));
     let texts: Vec<&str> = texts.collect();
-    tokenizer.train(&mut trainer, texts.into_iter()).map_err(|source| Error::Tokenizer { doing: "be trained", source })?;
+    tokenizer.train(&mut trainer, texts.into_iter()).map_err(|cause| Error::Tokenizer { doing: "be trained", cause })?;
     Ok(tokenizer)
 }
 
@@ -46,7 +46,7 @@ fn check_special_tokens(special_tokens: &[&str], layout: ByteLevel) -> Result<()
             return refused("it must be of printable ASCII without blanks");
         }
         let mut pieces = PreTokenizedString::from(token);
-        layout.pre_tokenize(&mut pieces).map_err(|source| Error::Tokenizer { doing: "split a special token", source })?;
+        layout.pre_tokenize(&mut pieces).map_err(|cause| Error::Tokenizer { doing: "split a special token", cause })?;
         if pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).len() < 2 {
             return refused("a word of the text could become it; mix letters and signs, like <end>");
         }

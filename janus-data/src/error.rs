@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// An error of this crate. Each variant carries what was found and where.
+///
+/// What another library said is a variant's `cause`: it is part of the text, and not the [`source`](std::error::Error::source).
+/// What the code of a stage said is the source, and not part of the text. So a chain of errors says nothing twice.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,14 +20,14 @@ pub enum Error {
         reason: String,
     },
     /// The operating system refused, or the file is not there.
-    #[error("{}: cannot {doing}: {source}", path.display())]
+    #[error("{}: cannot {doing}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What was being done, as a verb: "open the file".
         doing: &'static str,
         /// The system's word.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A folder in which another process works.
     #[error("{}: another run is at work here{}: wait for it, or give another folder", path.display(), of_process(*process))]
@@ -51,7 +54,7 @@ pub enum Error {
         reason: String,
     },
     /// Compressed data that ends early or is damaged.
-    #[error("{}{}: the {codec} data is cut short or damaged ({source}): fetch or write the file again", path.display(), after(*rows))]
+    #[error("{}{}: the {codec} data is cut short or damaged ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Compressed {
         /// The file.
         path: PathBuf,
@@ -60,27 +63,27 @@ pub enum Error {
         /// Rows that could be read before.
         rows: u64,
         /// The decoder's word.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file that is not Arrow IPC, or lacks its end, or has a damaged batch.
-    #[error("{}{}: not a whole Arrow file ({source}): fetch or write the file again", path.display(), after(*rows))]
+    #[error("{}{}: not a whole Arrow file ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Arrow {
         /// The file.
         path: PathBuf,
         /// Rows that could be read before.
         rows: u64,
         /// The decoder's word.
-        source: arrow::error::ArrowError,
+        cause: arrow::error::ArrowError,
     },
     /// A file that is not Parquet, or lacks its end, or has a damaged page.
-    #[error("{}{}: not a whole Parquet file ({source}): fetch or write the file again", path.display(), after(*rows))]
+    #[error("{}{}: not a whole Parquet file ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Parquet {
         /// The file.
         path: PathBuf,
         /// Rows that could be read before.
         rows: u64,
         /// The decoder's word.
-        source: parquet::errors::ParquetError,
+        cause: parquet::errors::ParquetError,
     },
     /// A row that cannot be read as what was asked for.
     #[error("{}, row {row}{}{}: {problem}", path.display(), at_line(*line), in_field(field.as_deref()))]
@@ -97,14 +100,14 @@ pub enum Error {
         problem: Problem,
     },
     /// A row that cannot be written.
-    #[error("{}, row {row}: cannot be written ({source})", path.display())]
+    #[error("{}, row {row}: cannot be written ({cause})", path.display())]
     Encode {
         /// The file.
         path: PathBuf,
         /// The row, from 1.
         row: u64,
         /// The encoder's word.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A file that cannot be used as a journal.
     #[error("{}: {problem}", path.display())]
@@ -115,20 +118,20 @@ pub enum Error {
         problem: crate::JournalProblem,
     },
     /// A tokenizer file that is not one.
-    #[error("{}: not a tokenizer ({source}): expected a tokenizer.json of the Hugging Face tokenizers library", path.display())]
+    #[error("{}: not a tokenizer ({cause}): expected a tokenizer.json of the Hugging Face tokenizers library", path.display())]
     TokenizerFile {
         /// The file.
         path: PathBuf,
         /// The library's word.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The tokenizer failed at its work.
-    #[error("the tokenizer cannot {doing}: {source}")]
+    #[error("the tokenizer cannot {doing}: {cause}")]
     Tokenizer {
         /// What was being done, as a verb.
         doing: &'static str,
         /// The library's word.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A vocabulary too small for the bytes and the special tokens.
     #[error("a vocabulary of {vocab_size} is too small: 256 bytes and {special_tokens} special tokens need {}", 256 + special_tokens)]
@@ -187,12 +190,12 @@ pub enum Error {
         rows: usize,
     },
     /// An error in one row of many.
-    #[error("row {row}: {source}")]
+    #[error("row {row}: {cause}")]
     AtRow {
         /// The row's position, from 0.
         row: usize,
         /// What is wrong with it.
-        source: Box<Error>,
+        cause: Box<Error>,
     },
     /// A folder that is no token file, or not a whole one.
     #[error("{}: not a whole token file ({problem}): write it again", path.display())]
@@ -250,7 +253,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error::Io { path: path.into(), doing, source }
+        move |cause| Error::Io { path: path.into(), doing, cause }
     }
 }
 

@@ -130,12 +130,12 @@ pub struct Downloaded {
 #[non_exhaustive]
 pub enum HubError {
     /// The hub gave no answer.
-    #[error("{file}: {source}")]
+    #[error("{file}: {cause}")]
     Http {
         /// The file on the hub.
         file: String,
         /// Why.
-        source: HttpError,
+        cause: HttpError,
     },
     /// The file cannot be written.
     #[error(transparent)]
@@ -211,7 +211,7 @@ impl Hub {
         on_bytes: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<Downloaded, HubError> {
         let shown = format!("{}/{}", file.repository, file.path);
-        let http = |source| HubError::Http { file: shown.clone(), source };
+        let http = |cause| HubError::Http { file: shown.clone(), cause };
         let url = file.url(&self.options.base_url).map_err(http)?;
         let facts = self.client.attempts(&shown, || self.facts(&url)).map_err(http)?;
 

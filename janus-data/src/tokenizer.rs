@@ -32,7 +32,7 @@ impl Tokenizer {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
         let tokenizer = tokenizers::Tokenizer::from_bytes(bytes);
-        tokenizer.map(Self::from_tokenizers).map_err(|source| Error::TokenizerFile { path: path.into(), source })
+        tokenizer.map(Self::from_tokenizers).map_err(|cause| Error::TokenizerFile { path: path.into(), cause })
     }
 
     /// Takes over a tokenizer of the library; its truncation, padding and dropout are switched off.
@@ -78,7 +78,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Io`], [`Error::Tokenizer`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let json = self.spelt.to_string(true).map_err(|source| Error::Tokenizer { doing: "be written", source })?;
+        let json = self.spelt.to_string(true).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
         write_file(path, json.as_bytes())
     }
 
@@ -125,7 +125,7 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] if the model cannot spell a text.
     pub fn encode_batch(&self, texts: Vec<&str>) -> Result<Vec<Vec<u32>>> {
         let encodings = self.plain.encode_batch_fast(texts, false);
-        let encodings = encodings.map_err(|source| Error::Tokenizer { doing: "encode the texts", source })?;
+        let encodings = encodings.map_err(|cause| Error::Tokenizer { doing: "encode the texts", cause })?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
@@ -161,7 +161,7 @@ impl Tokenizer {
             pieces.tokenize(|piece| tokenizer.get_model().tokenize(piece.get()))?;
             Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
         };
-        encode().map_err(|source| Error::Tokenizer { doing: "encode the text", source })
+        encode().map_err(|cause| Error::Tokenizer { doing: "encode the text", cause })
     }
 
     /// Ids of a rendered conversation, segment by segment: the ids of a prompt are the first ids of every conversation
@@ -178,7 +178,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.plain.decode(ids, true).map_err(|source| Error::Tokenizer { doing: "decode the ids", source })
+        self.plain.decode(ids, true).map_err(|cause| Error::Tokenizer { doing: "decode the ids", cause })
     }
 
     /// The id of a token by its spelling in the vocabulary.
@@ -204,7 +204,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn fingerprint(&self) -> Result<String> {
-        let json = self.spelt.to_string(false).map_err(|source| Error::Tokenizer { doing: "be written", source })?;
+        let json = self.spelt.to_string(false).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
         Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
     }
 
@@ -216,5 +216,5 @@ impl Tokenizer {
 
 fn ids(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
     let encoding = tokenizer.encode_fast(text, false);
-    encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|source| Error::Tokenizer { doing: "encode the text", source })
+    encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|cause| Error::Tokenizer { doing: "encode the text", cause })
 }

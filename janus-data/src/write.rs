@@ -132,7 +132,7 @@ impl<T: Serialize> Writer<T> {
             let file = file.take().ok_or_else(|| Error::Io {
                 path: name.clone(),
                 doing: "open the file twice",
-                source: io::ErrorKind::Other.into(),
+                cause: io::ErrorKind::Other.into(),
             })?;
             Ok(Batches::new(&name, file, format, T::columns(rows)))
         };
@@ -188,7 +188,7 @@ impl<T: Serialize> Writer<T> {
     /// Adds a row to a file of text.
     fn add(&mut self, row: &T) -> Result<()> {
         self.rows += 1;
-        let encode = |source| Error::Encode { path: self.path.clone(), row: self.rows, source };
+        let encode = |cause| Error::Encode { path: self.path.clone(), row: self.rows, cause };
         match &mut self.sink {
             Sink::Json { out, array } => {
                 let before: &[u8] = match (*array, self.rows) {
@@ -196,7 +196,7 @@ impl<T: Serialize> Writer<T> {
                     (true, _) => b",\n",
                     (false, _) => b"",
                 };
-                let io = |source| Error::Io { path: self.path.clone(), doing: "write the file", source };
+                let io = |cause| Error::Io { path: self.path.clone(), doing: "write the file", cause };
                 out.write_all(before).map_err(io)?;
                 serde_json::to_writer(&mut *out, row).map_err(|error| match error.io_error_kind() {
                     Some(_) => io(error.into()),
@@ -227,7 +227,7 @@ impl<T: Serialize> Writer<T> {
 /// The error of a write that failed for the file's sake or the row's.
 fn failed(path: &Path, row: u64, error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     match error.downcast::<io::Error>() {
-        Ok(source) => Error::Io { path: path.into(), doing: "write the file", source: *source },
-        Err(source) => Error::Encode { path: path.into(), row, source },
+        Ok(cause) => Error::Io { path: path.into(), doing: "write the file", cause: *cause },
+        Err(cause) => Error::Encode { path: path.into(), row, cause },
     }
 }

@@ -23,7 +23,7 @@ fn content() -> Vec<u8> {
 }
 
 fn options(base_url: String) -> HubOptions {
-    let backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(20) };
+    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(20) };
     let client = ClientOptions { attempts: 3, timeout: Duration::from_secs(5), backoff, ..ClientOptions::default() };
     HubOptions { token: Some(ApiKey::new(TOKEN).unwrap()), client, ..HubOptions::new(base_url) }
 }

@@ -86,7 +86,7 @@ fn a_row_without_a_trained_token_is_refused() {
     }
     let rows = [vec![Message::user("a"), Message::assistant("b")], vec![Message::user("a")]];
     let error = TOKENIZER.conversations(ChatTemplate::ChatMl, &rows).unwrap_err();
-    assert!(matches!(&error, Error::AtRow { row: 1, source } if matches!(**source, Error::NothingTrained)), "{error}");
+    assert!(matches!(&error, Error::AtRow { row: 1, cause } if matches!(**cause, Error::NothingTrained)), "{error}");
     assert!(matches!(TOKENIZER.document("", Some("<s>"), None), Err(Error::NothingTrained)));
     assert!(matches!(TOKENIZER.document("a", Some("<bos>"), None), Err(Error::NoSuchToken { .. })));
     assert!(matches!(TOKENIZER.conversation(ChatTemplate::ChatMl, &[]), Err(Error::Domain(_))));

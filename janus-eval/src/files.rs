@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::Result;
 
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let io = |source| janus_data::Error::Io { path: path.into(), doing: "read the file", source };
+    let io = |cause| janus_data::Error::Io { path: path.into(), doing: "read the file", cause };
     Ok(std::fs::read(path).map_err(io)?)
 }
 

@@ -16,7 +16,7 @@ use stub::{Received, Reply, Stub};
 const KEY: &str = "AIza-secret";
 
 fn options(stub: &Stub) -> PerspectiveOptions {
-    let backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(20) };
+    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(20) };
     let client = ClientOptions { attempts: 20, timeout: Duration::from_secs(2), backoff, ..ClientOptions::default() };
     PerspectiveOptions { key: Some(ApiKey::new(KEY).unwrap()), client, ..PerspectiveOptions::new(stub.url()) }
 }

@@ -240,7 +240,7 @@ impl RemoteModel {
             // A key may be valid for the model and not for this endpoint, so no refusal is final here.
             Ok(reply) => reply.is_success() && wire::is_extended(&reply.text, &self.name),
             // It may still answer the requests that follow.
-            Err(RemoteError::Http(HttpError::GaveUp { source, .. })) if matches!(*source, HttpError::Status { .. }) => return Ok(false),
+            Err(RemoteError::Http(HttpError::GaveUp { last, .. })) if matches!(*last, HttpError::Status { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
         Ok(*self.extended.get_or_init(|| known))

@@ -26,7 +26,7 @@ fn options(stub: &Stub) -> RemoteOptions {
         concurrency: 16,
         attempts: 20,
         timeout: Duration::from_secs(2),
-        backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_millis(20) },
+        backoff: Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(20) },
         ..RemoteOptions::new(stub.url())
     }
 }
@@ -124,7 +124,7 @@ fn the_service_says_how_long_to_wait() {
         let busy = Reply { headers: vec![("retry-after-ms", "300".into())], ..Reply::status(429, "") };
         if received.number == 0 { busy } else { Reply::text("ok") }
     });
-    let backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_secs(5) };
+    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_secs(5) };
     model(RemoteOptions { backoff, ..options(&stub) }).generate(&[request(0)])[0].as_ref().unwrap();
     let times = times.lock().unwrap();
     assert!(times[1] - times[0] >= Duration::from_millis(300));
@@ -145,7 +145,7 @@ fn an_hour_that_one_request_is_asked_to_wait_keeps_no_other_waiting() {
         let errors: Vec<String> = model.generate(&requests).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
         assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
         assert!((1..=8).contains(&stub.received()), "those under way and no more: {}", stub.received());
-        let paused = errors.iter().filter(|error| error.starts_with("not asked: the service asks for a pause of another")).count();
+        let paused = errors.iter().filter(|error| error.starts_with("not asked: the server asked us to wait")).count();
         assert_eq!((paused, model.usage().requests as usize), (100 - stub.received(), stub.received()), "{errors:?}");
     }
 }

@@ -87,7 +87,7 @@ impl ServiceArgs {
             timeout: seconds("timeout", self.timeout)?,
             backoff: {
                 let most = seconds("longest-pause", self.longest_pause)?;
-                Backoff { first: Backoff::default().first.min(most), most }
+                Backoff { first: Backoff::default().first.min(most), longest: most }
             },
             prices: self.prices(),
             budget: self.budget,

@@ -102,10 +102,10 @@ impl Constructed {
         write_records(path("rm"), &self.rm)?;
         write_records(path("bench"), &self.bench)?;
         let summary = folder.join("summary.json");
-        let text = serde_json::to_string_pretty(&self.summary).map_err(|source| Error::Encode {
+        let text = serde_json::to_string_pretty(&self.summary).map_err(|cause| Error::Encode {
             path: summary.clone(),
             row: 1,
-            source: source.into(),
+            cause: cause.into(),
         })?;
         write_file(summary, format!("{text}\n").as_bytes())
     }

@@ -167,7 +167,7 @@ mod tests {
         // The administrator may write all the same.
         if File::create_new(folder.path().join("probe")).is_err() {
             let error = write_file(folder.path().join("a.txt"), b"").unwrap_err();
-            assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied), "{error}");
+            assert!(matches!(&error, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied), "{error}");
         }
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -113,8 +113,8 @@ pub struct Client {
 /// Why nothing is asked, if there is a reason.
 #[derive(Debug, Default)]
 struct State {
-    /// For good: what the service said.
-    closed: Option<String>,
+    /// For good: the error that said so.
+    closed: Option<HttpError>,
     /// For a while: since when, and how long.
     paused: Option<(Instant, Duration)>,
 }
@@ -179,17 +179,17 @@ impl Client {
     /// Whether anything may be asked.
     fn check(&self) -> Result<(), HttpError> {
         let state = self.state();
-        if let Some(reason) = &state.closed {
-            return Err(HttpError::Closed { reason: reason.clone() });
+        if let Some(error) = &state.closed {
+            return Err(HttpError::Closed { because: Box::new(error.clone()) });
         }
         match state.paused.map(|(since, pause)| pause.saturating_sub(since.elapsed())) {
-            Some(left) if !left.is_zero() => Err(HttpError::Paused { left, most: self.options.backoff.most }),
+            Some(left) if !left.is_zero() => Err(HttpError::Paused { left, limit: self.options.backoff.longest }),
             _ => Ok(()),
         }
     }
 
     /// Tries until there is an answer, or an error that another attempt cannot help. A service that asks for a longer pause
-    /// than [`Backoff::most`] is asked nothing more before it is over, by this request or any other.
+    /// than [`Backoff::longest`] is asked nothing more before it is over, by this request or any other.
     ///
     /// # Errors
     /// What `once` calls final; [`HttpError::GaveUp`] after the last attempt, or for such a pause; [`HttpError::Paused`] while
@@ -204,13 +204,13 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Closes(error)) => {
-                    self.state().closed = Some(error.to_string());
+                    self.state().closed = Some(error.clone());
                     return Err(error.into());
                 }
                 Err(Failed::Again(error, asked)) => (error, asked),
             };
             let jitter = janus_core::derive_seed(self.seed.wrapping_add(attempt as u64), id) as f64 / u64::MAX as f64;
-            let too_long = asked.is_some_and(|asked| asked > backoff.most);
+            let too_long = asked.is_some_and(|asked| asked > backoff.longest);
             // The service asks everybody to wait, not this request alone.
             match asked {
                 Some(asked) if too_long => self.state().paused = Some((Instant::now(), asked)),
@@ -218,7 +218,7 @@ impl Client {
                 None => {}
             }
             if attempt >= self.options.attempts || too_long {
-                return Err(HttpError::GaveUp { attempts: attempt, source: Box::new(error) }.into());
+                return Err(HttpError::GaveUp { attempts: attempt, last: Box::new(error) }.into());
             }
             thread::sleep(backoff.pause(jitter, attempt, asked));
         }
@@ -337,7 +337,7 @@ mod tests {
 
     /// A client that waits for a fifth of a second at the most.
     fn client() -> Client {
-        let backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(200) };
+        let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(200) };
         Client::new("http://localhost", ClientOptions { backoff, ..ClientOptions::default() }, "test").unwrap()
     }
 
@@ -357,8 +357,8 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(5));
         }
         assert_eq!(
-            HttpError::Paused { left: Duration::from_millis(3_599_900), most: Duration::from_secs(60) }.to_string(),
-            "not asked: the service asks for a pause of another 3600 s, and 60 s are waited at the most"
+            HttpError::Paused { left: Duration::from_millis(3_599_900), limit: Duration::from_secs(60) }.to_string(),
+            "not asked: the server asked us to wait 3600 s; the limit is 60 s"
         );
     }
 

@@ -1,9 +1,9 @@
-//! Why a service gave no answer.
+//! Why a server gave no answer.
 
 use std::time::Duration;
 
-/// Why a service gave no answer. No variant holds a key.
-#[derive(Debug, thiserror::Error)]
+/// Why a server gave no answer. No variant holds a key.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
     /// An option that cannot be used.
@@ -16,7 +16,7 @@ pub enum HttpError {
         /// What it may be.
         expected: &'static str,
     },
-    /// The service answered with an error.
+    /// The server answered with an error.
     #[error("the service answers {status}: {message}")]
     Status {
         /// The HTTP status.
@@ -45,26 +45,27 @@ pub enum HttpError {
         problem: String,
     },
     /// Every attempt failed.
-    #[error("gave up after {attempts} attempts: {source}")]
+    #[error("gave up after {attempts} attempts: {last}")]
     GaveUp {
         /// Attempts made.
         attempts: usize,
         /// The last one's error.
-        source: Box<HttpError>,
+        last: Box<HttpError>,
     },
-    /// An earlier answer said that nothing more will be answered.
-    #[error("not asked: {reason}")]
+    /// The request was not sent, because an earlier response says that none will be answered: the key is refused, or the
+    /// quota is used up.
+    #[error("not asked: {because}")]
     Closed {
-        /// What the service said then.
-        reason: String,
+        /// That response's error.
+        because: Box<HttpError>,
     },
-    /// The service asked for a long pause, and it is not over.
-    #[error("not asked: the service asks for a pause of another {:.0} s, and {} s are waited at the most", left.as_secs_f64(), most.as_secs_f64())]
+    /// The request was not sent, because the server asked for a longer pause than is waited for, and it is not over.
+    #[error("not asked: the server asked us to wait {:.0} s; the limit is {} s", left.as_secs_f64(), limit.as_secs_f64())]
     Paused {
         /// What is left of the pause.
         left: Duration,
-        /// The longest pause that is waited for: [`Backoff::most`](super::Backoff::most).
-        most: Duration,
+        /// The longest pause that is waited for: [`Backoff::longest`](super::Backoff::longest).
+        limit: Duration,
     },
 }
 
@@ -80,7 +81,7 @@ impl HttpError {
         }
     }
 
-    /// Whether the service may have done the work all the same.
+    /// Whether the server may have done the work, and bill it, all the same.
     pub fn may_be_paid(&self) -> bool {
         !matches!(self, Self::Connection { sent: false, .. })
     }

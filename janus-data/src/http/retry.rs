@@ -2,21 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Exponential back-off: the pause doubles from attempt to attempt. Its upper half, and as much on top of a pause that the
-/// service asks for, is drawn anew by each client, so that many clients do not come back at the same moment.
+/// Exponential back-off: the pause doubles from attempt to attempt. Jitter, of up to half the pause, is drawn by each client
+/// and also added to a pause that the server asks for, so that many clients do not come back at the same moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backoff {
     /// The first pause.
     pub first: Duration,
-    /// The longest pause that is doubled to, and the longest that a service can ask for: of one that asks for more, nothing
-    /// is asked before its pause is over, and requests until then fail at once.
-    pub most: Duration,
+    /// The longest pause of ours, and the longest that a server may ask for. While a server's longer pause lasts, no request
+    /// is sent: each fails at once with [`HttpError::Paused`](super::HttpError::Paused).
+    pub longest: Duration,
 }
 
 impl Default for Backoff {
     /// From one second to one minute.
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), most: Duration::from_secs(60) }
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(60) }
     }
 }
 
@@ -25,18 +25,18 @@ impl Backoff {
     /// `asked`.
     pub(super) fn pause(&self, jitter: f64, attempt: usize, asked: Option<Duration>) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(attempt as u32 - 1).unwrap_or(u32::MAX));
-        let half = doubled.min(self.most) / 2;
+        let half = doubled.min(self.longest) / 2;
         half.max(asked.unwrap_or_default()).saturating_add(half.mul_f64(jitter))
     }
 }
 
 /// Whether the same request may be answered later, by the HTTP status: a time-out, a conflict, too many
-/// requests, a fault of the service.
+/// requests, a fault of the server.
 pub fn helps_status(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..)
 }
 
-/// The pause that a service asks for: milliseconds, seconds or an HTTP date.
+/// The pause that a server asks for: milliseconds, seconds or an HTTP date.
 pub(super) fn retry_after(milliseconds: Option<&str>, value: Option<&str>) -> Option<Duration> {
     let number = |text: &str| text.trim().parse::<f64>().ok().and_then(|number| Duration::try_from_secs_f64(number).ok());
     if let Some(pause) = milliseconds.and_then(number) {
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_are_drawn() {
-        let backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(20) };
+        let backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(20) };
         let pause = |jitter, attempt, asked: Option<u64>| backoff.pause(jitter, attempt, asked.map(Duration::from_secs)).as_secs_f64();
         for attempt in 1..80 {
             let whole = 2_f64.powi(attempt as i32 - 1).min(20.0);

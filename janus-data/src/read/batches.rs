@@ -47,12 +47,12 @@ enum Damage {
 impl Damage {
     fn error(self, path: &Path, packing: Packing, rows: u64) -> Error {
         match self {
-            Damage::Parquet(source) => Error::Parquet { path: path.into(), rows, source },
+            Damage::Parquet(cause) => Error::Parquet { path: path.into(), rows, cause },
             // The file itself, not what stands in it.
             Damage::Arrow(ArrowError::IoError(_, source)) if source.kind() != io::ErrorKind::UnexpectedEof || packing != Packing::Plain => {
                 broken(path, packing, rows)(source)
             }
-            Damage::Arrow(source) => Error::Arrow { path: path.into(), rows, source },
+            Damage::Arrow(cause) => Error::Arrow { path: path.into(), rows, cause },
         }
     }
 }

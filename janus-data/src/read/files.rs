@@ -20,7 +20,7 @@ pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
     let broken = |reason: String| Error::Pattern { pattern: pattern.into(), reason };
     let mut found = Vec::new();
     for path in glob::glob(pattern).map_err(|error| broken(error.to_string()))? {
-        let path = path.map_err(|error| Error::Io { path: error.path().into(), doing: "read the folder", source: error.into() })?;
+        let path = path.map_err(|error| Error::Io { path: error.path().into(), doing: "read the folder", cause: error.into() })?;
         if path.is_file() {
             found.push(path);
         }

@@ -41,8 +41,8 @@ pub(super) fn seekable(path: &Path, file: File, packing: Packing) -> Result<File
 
 /// The error of a failed read.
 pub(super) fn broken(path: &Path, packing: Packing, rows: u64) -> impl FnOnce(io::Error) -> Error {
-    move |source| match packing {
-        Packing::Plain => Error::Io { path: path.into(), doing: "read the file", source },
-        _ => Error::Compressed { path: path.into(), codec: packing.name(), rows, source },
+    move |cause| match packing {
+        Packing::Plain => Error::Io { path: path.into(), doing: "read the file", cause },
+        _ => Error::Compressed { path: path.into(), codec: packing.name(), rows, cause },
     }
 }

@@ -45,7 +45,7 @@ impl Tokenizer {
     ) -> Result<PairRows> {
         let mut out = PairRows::default();
         for (pair, (chosen, rejected)) in pairs.into_iter().enumerate() {
-            let at_row = |error| Error::AtRow { row: pair, source: Box::new(error) };
+            let at_row = |error| Error::AtRow { row: pair, cause: Box::new(error) };
             let sides = self.sides(template, &chosen, &rejected).map_err(at_row)?;
             let [chosen, rejected] = &sides.responses;
             if chosen == rejected {

@@ -163,7 +163,7 @@ impl TokenWriter {
         tokens.commit()?;
         index.commit()?;
         let json =
-            serde_json::to_vec_pretty(&self.info).map_err(|source| Error::Encode { path: path.clone(), row: 1, source: source.into() })?;
+            serde_json::to_vec_pretty(&self.info).map_err(|cause| Error::Encode { path: path.clone(), row: 1, cause: cause.into() })?;
         write_file(path, &json)?;
         Ok(self.info)
     }
@@ -230,7 +230,7 @@ impl TokenFile {
         match Self::open(folder) {
             Ok(file) => Ok((file.info.fingerprint == fingerprint).then_some(file)),
             Err(Error::TokenFile { .. }) => Ok(None),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -63,7 +63,7 @@ impl Tokenizer {
     /// # Errors
     /// The first error, in [`Error::AtRow`].
     pub fn conversations<M: AsRef<[Message]>>(&self, template: ChatTemplate, rows: impl IntoIterator<Item = M>) -> Result<Vec<TokenRow>> {
-        let at_row = |row| move |error| Error::AtRow { row, source: Box::new(error) };
+        let at_row = |row| move |error| Error::AtRow { row, cause: Box::new(error) };
         rows.into_iter().enumerate().map(|(row, messages)| self.conversation(template, messages.as_ref()).map_err(at_row(row))).collect()
     }
 
@@ -134,7 +134,7 @@ pub fn token_rows<'a>(
                 .into_par_iter()
                 .map(|(row, messages)| {
                     let messages = messages?;
-                    tokenizer.conversation(template, &messages).map_err(|source| Error::AtRow { row, source: Box::new(source) })
+                    tokenizer.conversation(template, &messages).map_err(|error| Error::AtRow { row, cause: Box::new(error) })
                 })
                 .collect();
             ready = rows.into_iter();

@@ -55,7 +55,7 @@ impl<T> Batches<T> {
         for column in (self.needed)(rows) {
             if !self.columns.iter().any(|known| known.field.name() == column.field.name()) {
                 let problem = format!("a row of this batch has the field \"{}\", and the file's first rows had not", column.field.name());
-                return Err(Error::Encode { path: self.path.clone(), row: end + 1 - rows.len() as u64, source: problem.into() });
+                return Err(Error::Encode { path: self.path.clone(), row: end + 1 - rows.len() as u64, cause: problem.into() });
             }
         }
         self.add(rows)

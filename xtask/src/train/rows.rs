@@ -59,7 +59,7 @@ pub(super) fn load(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Rows, Comma
     let (path, limit) = (&recipe.data.path, recipe.data.max_tokens);
     // A reader counts from 1 as people do, a tokenizer what it was given from 0.
     let at_row = |error| match error {
-        DataError::AtRow { row, source } => DataError::AtRow { row: row + 1, source },
+        DataError::AtRow { row, cause } => DataError::AtRow { row: row + 1, cause },
         error => error,
     };
     let at_file = |error| CommandError::bad_input(at_row(error)).at(path.display());

@@ -217,7 +217,7 @@ fn vocabulary(path: &Path, ids: usize) -> Result<HashMap<String, usize>> {
     let bytes = read_bytes(path)?;
     let mut text = String::new();
     let read = std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut text);
-    read.map_err(|source| janus_data::Error::Compressed { path: path.into(), codec: "gzip", rows: 0, source })?;
+    read.map_err(|cause| janus_data::Error::Compressed { path: path.into(), codec: "gzip", rows: 0, cause })?;
     let words: HashMap<String, usize> = text.lines().enumerate().map(|(line, word)| (word.to_string(), line + 1)).collect();
     if words.len() + 1 == ids {
         Ok(words)

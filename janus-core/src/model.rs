@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BenchRecord, Message, SamplingParams, Score};
+use crate::{BenchRecord, Error, Message, SamplingParams, Score};
 
 /// A request to a chat model.
 ///
@@ -156,12 +156,20 @@ impl Generation {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The request cannot be answered by this model as it stands.
+    /// The request breaks a rule that holds for every model, such as a sampling parameter out of range.
+    #[error("request {id}: {rule}")]
+    Invalid {
+        /// The request's id.
+        id: String,
+        /// The rule that it breaks.
+        rule: Error,
+    },
+    /// This model cannot answer the request as it stands.
     #[error("request {id}: {reason}")]
     Request {
         /// The request's id.
         id: String,
-        /// What is wrong with it.
+        /// What is wrong with it, for a person to read.
         reason: String,
     },
     /// The prompt does not leave room for a single new token.
@@ -174,15 +182,39 @@ pub enum ModelError {
         /// Tokens that the model can see.
         context: usize,
     },
+    /// The model ended its work without an answer to the request.
+    #[error("request {id}: the model gave no answer")]
+    NoAnswer {
+        /// The request's id.
+        id: String,
+    },
     /// The model itself failed; its own error is the source.
     #[error("request {id}: the model failed")]
     Failed {
         /// The request's id.
         id: String,
-        /// What the model says.
+        /// The model's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl ModelError {
+    /// The id of the request.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Invalid { id, .. }
+            | Self::Request { id, .. }
+            | Self::TooLong { id, .. }
+            | Self::NoAnswer { id }
+            | Self::Failed { id, .. } => id,
+        }
+    }
+
+    /// Whether the fault is the request's, so that asking the same again cannot help.
+    pub fn is_of_request(&self) -> bool {
+        matches!(self, Self::Invalid { .. } | Self::Request { .. } | Self::TooLong { .. })
+    }
 }
 
 /// A model that answers conversations. It may be local, remote, or a table of recorded answers.
@@ -225,8 +257,8 @@ pub trait ChatModel {
     fn generate(&self, requests: &[ChatRequest]) -> Vec<Result<Vec<Generation>, ModelError>> {
         let mut answers: Vec<Option<_>> = requests.iter().map(|_| None).collect();
         self.generate_each(requests, &mut |index, answer| answers[index] = Some(answer));
-        let unanswered = |id: &str| ModelError::Request { id: id.into(), reason: "the model gave no answer".into() };
-        answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| Err(unanswered(&request.id)))).collect()
+        let unanswered = |request: &ChatRequest| Err(ModelError::NoAnswer { id: request.id.clone() });
+        answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| unanswered(request))).collect()
     }
 }
 

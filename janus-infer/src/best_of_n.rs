@@ -74,7 +74,7 @@ pub fn best_of_n(
     reward: &(impl RewardModel + ?Sized),
     requests: &[ChatRequest],
 ) -> Vec<Result<BestOfN, ModelError>> {
-    let mut answers: Vec<_> = requests.iter().map(|request| Err(wrong(request, "the model gave no answer"))).collect();
+    let mut answers: Vec<_> = requests.iter().map(|request| Err(ModelError::NoAnswer { id: request.id.clone() })).collect();
     best_of_n_each(model, reward, requests, &mut |index, answer| answers[index] = answer);
     answers
 }

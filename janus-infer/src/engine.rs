@@ -145,7 +145,7 @@ impl Engine {
     /// The ids of a request's prompt, or why it cannot be answered.
     pub(crate) fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
-        request.sampling.validate().map_err(|error| wrong(error.to_string()))?;
+        request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
         let ids = self.template.encode(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;
         self.check(&request.id, &ids, &request.sampling)?;
         Ok(ids)
@@ -154,7 +154,7 @@ impl Engine {
     /// Whether a prompt can be answered.
     pub(crate) fn check(&self, id: &str, ids: &[u32], sampling: &SamplingParams) -> Result<(), ModelError> {
         let wrong = |reason: String| ModelError::Request { id: id.into(), reason };
-        sampling.validate().map_err(|error| wrong(error.to_string()))?;
+        sampling.validate().map_err(|rule| ModelError::Invalid { id: id.into(), rule })?;
         if ids.is_empty() {
             return Err(wrong("the prompt has no tokens: expected at least one".into()));
         }

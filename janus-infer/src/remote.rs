@@ -256,7 +256,7 @@ impl RemoteModel {
 
     fn ask(&self, request: &ChatRequest, extended: bool) -> Result<Vec<Generation>, ModelError> {
         let invalid = |reason: String| ModelError::Request { id: request.id.clone(), reason };
-        request.sampling.validate().map_err(|error| invalid(error.to_string()))?;
+        request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
         let body = wire::body(&self.name, request, &self.options, extended).map_err(&invalid)?.to_string();
         self.ask_body(request, &body).map_err(|error| match error {
             // An error in the request itself is not a failure of the model.

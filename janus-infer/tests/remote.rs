@@ -262,7 +262,7 @@ fn a_wrong_request_is_told_and_not_tried_again() {
     assert_eq!(error.to_string(), "request 7: the service answers 400: temperature too high");
     assert_eq!(stub.received(), 1);
     let invalid = request(1).with_sampling(SamplingParams { temperature: -1.0, ..SamplingParams::default() });
-    assert!(matches!(model(options(&stub)).generate(&[invalid]).remove(0), Err(ModelError::Request { .. })));
+    assert!(matches!(model(options(&stub)).generate(&[invalid]).remove(0), Err(ModelError::Invalid { .. })));
     assert_eq!(stub.received(), 1);
 }
 

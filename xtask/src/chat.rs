@@ -202,7 +202,7 @@ impl Chat<'_> {
 
 /// Says an answer as it grows.
 fn streamed(session: &mut Session<'_>, request: ChatRequest, say: &mut dyn FnMut(&str)) -> Result<Answer, ModelError> {
-    let nothing = ModelError::Request { id: request.id.clone(), reason: "the model gave no answer".into() };
+    let nothing = ModelError::NoAnswer { id: request.id.clone() };
     session.submit(request)?;
     let mut answer = Err(nothing);
     let mut said = Said::default();
@@ -241,7 +241,7 @@ impl Said {
 
 /// Draws several answers and says the best.
 fn chosen(model: &dyn ChatModel, reward: &dyn RewardModel, request: ChatRequest, say: &mut dyn FnMut(&str)) -> Result<Answer, ModelError> {
-    let nothing = ModelError::Request { id: request.id.clone(), reason: "the model gave no answer".into() };
+    let nothing = ModelError::NoAnswer { id: request.id.clone() };
     let best = best_of_n(model, reward, &[request]).pop().unwrap_or(Err(nothing))?;
     say(best.best().text.trim());
     Ok(Answer::Best(best))

@@ -72,7 +72,7 @@ impl fmt::Display for Flaw {
 impl Flaw {
     /// Whether asking once more can help.
     pub(super) fn can_be_asked_again(error: &ModelError) -> bool {
-        !matches!(error, ModelError::TooLong { .. } | ModelError::Request { .. })
+        !error.is_of_request()
     }
 }
 

@@ -102,7 +102,7 @@ pub fn answer(tasks: &[Task], model: &dyn ChatModel) -> Vec<Result<Answers, Mode
             return answers;
         }
         for ((place, request), generated) in places.into_iter().zip(&requests).zip(model.generate(&requests)) {
-            let silent = || ModelError::Request { id: request.id.clone(), reason: "the model gave no generation".into() };
+            let silent = || ModelError::NoAnswer { id: request.id.clone() };
             match generated.and_then(|generations| if generations.is_empty() { Err(silent()) } else { Ok(generations) }) {
                 Ok(generations) => {
                     if let Ok(turns) = &mut answers[place] {
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(texts(0), [" (s,a)\n", " (s,a,(s,a),b)\n", " (s,a,(s,a),b,(s,a,(s,a),b),c)\n"]);
         assert!(matches!(&answers[1], Err(ModelError::Request { id, .. }) if id == "2/turn-2"));
         assert_eq!(texts(2), [" (x)\n", " (x again)\n"]);
-        assert!(matches!(&answers[3], Err(ModelError::Request { id, .. }) if id == "4/turn-1"));
+        assert!(matches!(&answers[3], Err(ModelError::NoAnswer { id }) if id == "4/turn-1"));
         assert_eq!(texts(4), [" (y)\n"]);
         let asked = model.asked.borrow();
         assert_eq!(asked[0], ["1/turn-1", "2/turn-1", "3", "4/turn-1", "5"]);

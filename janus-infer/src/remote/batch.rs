@@ -78,7 +78,7 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
         };
         answers[place] = Some(answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }));
     }
-    let missing = |id: &str| ModelError::Request { id: id.into(), reason: "the batch has no answer to it".into() };
+    let missing = |id: &str| ModelError::NoAnswer { id: id.into() };
     Ok(answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| Err(missing(&request.id)))).collect())
 }
 
@@ -129,7 +129,7 @@ mod tests {
         let answers = read(&output, &requests).unwrap();
         let text = |place: usize| answers[place].as_ref().map(|generations| generations[0].text.as_str()).ok();
         assert_eq!([text(0), text(1), text(2), text(3)], [Some("to a"), None, None, Some("to d")]);
-        assert!(matches!(&answers[2], Err(ModelError::Request { .. })));
+        assert!(matches!(&answers[2], Err(ModelError::NoAnswer { .. })));
 
         fs::write(&output, good("z")).unwrap();
         assert!(read(&output, &requests).unwrap_err().to_string().contains("row 1: no request has the id \"z\""));

@@ -88,6 +88,7 @@ impl ApiError {
     /// What a model says, about a prompt's field. The request's id is the server's own and not told.
     pub fn model(error: &ModelError, prompt: impl Into<String>) -> Self {
         match error {
+            ModelError::Invalid { rule, .. } => Self::field(prompt, rule.to_string()),
             ModelError::Request { reason, .. } => Self::field(prompt, reason.as_str()),
             ModelError::TooLong { prompt_tokens, context, .. } => {
                 let message = format!("the prompt has {prompt_tokens} tokens and the model's context is {context}: shorten it");

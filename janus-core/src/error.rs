@@ -1,4 +1,4 @@
-//! What can be wrong with a value of the domain.
+//! Errors of the domain.
 
 use crate::{Dimension, Role};
 
@@ -6,7 +6,7 @@ use crate::{Dimension, Role};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A name that is none of the four dimensions.
+    /// A name that is not one of the four dimensions.
     #[error("unknown dimension \"{got}\": expected style, background_knowledge, informativeness or harmlessness")]
     UnknownDimension {
         /// The name as written.
@@ -49,7 +49,7 @@ pub enum Error {
         /// The keys as found, in their order.
         got: Vec<String>,
     },
-    /// A sentence plan whose slots are not what the composer was given clauses for.
+    /// A sentence plan with another number of slots than there are clauses.
     #[error("the sentence plan \"{plan}\" has {got} slots, expected {expected}")]
     PlanSlots {
         /// The plan as written.
@@ -62,7 +62,7 @@ pub enum Error {
     /// A composer with no plan.
     #[error("a composer needs at least one sentence plan")]
     NoPlan,
-    /// A conversation with a message where none of its role can stand.
+    /// A conversation with a message in a place where its role is not allowed.
     #[error("message {index} has role {role}: {rule}")]
     MessageOrder {
         /// Position of the message, from 0.
@@ -72,7 +72,7 @@ pub enum Error {
         /// The rule that it breaks.
         rule: &'static str,
     },
-    /// A conversation without a message of the user.
+    /// A conversation without a user message.
     #[error("the conversation has no user message: add one before rendering")]
     NoUserMessage,
     /// A chat template name that is not known.

@@ -1,8 +1,8 @@
-//! The words of personalised alignment: what a user values, how it is said to a model, and what
-//! models and judges give back.
+//! The vocabulary of personalised alignment: what a user values, the system message that says it to a model, and what
+//! models and judges return.
 //!
-//! Everything here is plain data and traits: no files, no tensors, no async. A program that only
-//! needs the taxonomy, the chat templates or the [`ChatModel`] seam depends on this crate alone.
+//! Everything here is plain data and traits: no files, no tensors, no async. A program that only needs the taxonomy, the
+//! chat templates or the [`ChatModel`] trait depends on this crate alone.
 //!
 //! * [`Dimension`], [`Preference`], [`PreferenceSet`], [`Taxonomy`]: what a user values
 //!   (Janus, arXiv 2405.17977, section 3).
@@ -10,7 +10,8 @@
 //! * [`Message`], [`ChatTemplate`]: the only renderer of prompts; training and inference share it.
 //! * [`SftRecord`], [`PairRecord`], [`RewardRecord`], [`BenchRecord`]: rows with the field names of
 //!   the released datasets.
-//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the seams. Implement one to bring your own.
+//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for a model or a judge of your own.
+//! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns.
 //!
 //! ```
 //! use janus_core::{ChatTemplate, Composer, Dimension, Message, Preference, PreferenceSet};

@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Who says a message.
+/// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Describes how the assistant should answer: where the preferences stand.
+    /// How the assistant is to answer: the preferences.
     System,
-    /// Asks.
+    /// The end user.
     User,
-    /// Answers.
+    /// The model.
     Assistant,
 }
 
@@ -36,9 +36,9 @@ impl fmt::Display for Role {
 /// One message of a conversation, in the OpenAI layout `{role, content}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
-    /// Who says it.
+    /// Who wrote it.
     pub role: Role,
-    /// What is said.
+    /// Its text.
     pub content: String,
 }
 

@@ -1,4 +1,4 @@
-//! The seams: what a chat model, a reward model and a judge are to the rest of the workspace.
+//! The traits of chat models, reward models and judges, with what they take and return.
 
 use serde::{Deserialize, Serialize};
 
@@ -249,8 +249,8 @@ pub trait ChatModel {
     /// The model's name in results.
     fn name(&self) -> &str;
 
-    /// Answers every request, in whatever order answers come: `on_answer(index, answer)` is called
-    /// exactly once for each index of `requests`, with `sampling.n` generations or the request's own error.
+    /// Answers every request, in any order: `on_answer(index, answer)` is called exactly once for each index of
+    /// `requests`, with `sampling.n` generations or the request's own error.
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>));
 
     /// Answers every request and returns the answers in the order of the requests.
@@ -272,7 +272,7 @@ impl<M: ChatModel + ?Sized> ChatModel for &M {
     }
 }
 
-/// A model that says how good a response is.
+/// A model that scores responses.
 pub trait RewardModel {
     /// The model's name in results.
     fn name(&self) -> &str;
@@ -281,7 +281,7 @@ pub trait RewardModel {
     fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>>;
 }
 
-/// What a judge is asked: one response to one bench record.
+/// One response to one bench record, to be judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JudgeRequest<'a> {
     /// The record that was answered.
@@ -307,7 +307,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Mean over the rubrics, 1 to 5; none if there is no rubric.
+    /// Mean over the rubrics, 1 to 5; `None` without a rubric.
     pub fn mean(&self) -> Option<f64> {
         let sum: u32 = self.rubrics.iter().map(|verdict| u32::from(verdict.score.get())).sum();
         (!self.rubrics.is_empty()).then(|| f64::from(sum) / self.rubrics.len() as f64)

@@ -78,7 +78,7 @@ pub const PUBLISHED_SUBDIMENSIONS: [(Dimension, [&str; 5]); 4] = [
     (Dimension::Harmlessness, ["accuracy", "morality", "safety", "sensitivity", "trustworthiness"]),
 ];
 
-/// A tree of preferences that can be read, merged, sampled and asked.
+/// A tree of preferences: read from JSON, merged, sampled, queried.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Taxonomy {
     tree: BTreeMap<Dimension, BTreeMap<String, Vec<Preference>>>,
@@ -93,7 +93,7 @@ enum Labels {
 }
 
 impl Taxonomy {
-    /// A tree of the given preferences; equal ones stand once.
+    /// A tree of the given preferences, without duplicates.
     pub fn new(preferences: impl IntoIterator<Item = Preference>) -> Self {
         let mut taxonomy = Self::default();
         for preference in preferences {
@@ -102,7 +102,7 @@ impl Taxonomy {
         taxonomy
     }
 
-    /// A small tree in our own words: for each published subdimension two preferences whose
+    /// A small built-in tree: for each published subdimension two preferences whose
     /// descriptions are instructions that a model can follow on any topic.
     pub fn seed() -> Self {
         Self::new(SEED.iter().flat_map(|(dimension, subdimension, labels)| {
@@ -133,7 +133,7 @@ impl Taxonomy {
         Ok(taxonomy)
     }
 
-    /// Adds a preference unless an equal one stands already; says whether it was added.
+    /// Adds a preference unless the tree has it already; returns whether it was added.
     pub fn insert(&mut self, preference: Preference) -> bool {
         let leaves = self.tree.entry(preference.dimension).or_default().entry(preference.subdimension.clone()).or_default();
         let new = !leaves.contains(&preference);
@@ -159,7 +159,7 @@ impl Taxonomy {
         self.iter().count()
     }
 
-    /// No preference at all.
+    /// Whether the tree has no preference.
     pub fn is_empty(&self) -> bool {
         self.tree.is_empty()
     }
@@ -169,7 +169,7 @@ impl Taxonomy {
         self.tree.get(&dimension).into_iter().flat_map(BTreeMap::keys).map(String::as_str)
     }
 
-    /// The preferences of a subdimension; none if it is not in the tree.
+    /// The preferences of a subdimension; empty if it is not in the tree.
     pub fn preferences(&self, dimension: Dimension, subdimension: &str) -> &[Preference] {
         self.tree.get(&dimension).and_then(|subs| subs.get(subdimension)).map_or(&[], Vec::as_slice)
     }

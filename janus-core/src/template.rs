@@ -32,7 +32,7 @@ pub struct Segment {
     pub text: String,
     /// One special token of the vocabulary, not text.
     pub special: bool,
-    /// The model is to produce this: it carries loss in training.
+    /// The model is trained to produce this: its tokens are in the loss mask.
     pub trained: bool,
 }
 
@@ -94,7 +94,7 @@ impl ChatTemplate {
         }
     }
 
-    /// The template that a Jinja text spells, told by its markers; none if it is neither of ours.
+    /// The template that a Jinja text spells, recognised by its markers; `None` for any other.
     pub fn of_jinja(text: &str) -> Option<Self> {
         match (text.contains("[INST]"), text.contains("<|im_start|>")) {
             (true, false) => Some(ChatTemplate::MistralInstruct),
@@ -141,7 +141,7 @@ fn render_mistral(messages: &[Message], out: &mut Rendered) {
                     Some(system) => format!("{system}\n{}", message.content),
                     None => message.content.clone(),
                 };
-                // Stripped as the reference's inference does; its training data carries no outer blanks.
+                // Stripped as the reference's inference does; its training data has no outer spaces.
                 out.text_segment(format!("[INST] {} [/INST]", asked.trim()), false);
             }
             Role::Assistant => {

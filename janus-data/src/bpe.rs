@@ -43,7 +43,7 @@ fn check_special_tokens(special_tokens: &[&str], layout: ByteLevel) -> Result<()
             return refused("it stands twice in the list");
         }
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return refused("it must be of printable ASCII without blanks");
+            return refused("it must be of printable ASCII without spaces");
         }
         let mut pieces = PreTokenizedString::from(token);
         layout.pre_tokenize(&mut pieces).map_err(|cause| Error::Tokenizer { doing: "split a special token", cause })?;

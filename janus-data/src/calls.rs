@@ -1,4 +1,4 @@
-//! A journal of calls to chat models: what was answered is never asked again, what failed is.
+//! A journal of calls to chat models: an answered call is never made again, a failed one is.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,18 +10,18 @@ use serde_json::{Map, json};
 
 use crate::{Journal, Result};
 
-/// The answers of chat models by everything that changes them: the model's name, the messages, the
-/// sampling parameters and, if it is said, [what is asked](Self::of_endpoint). A request's id is no part of it: asking the
-/// same again under another name finds the answer. To ask for another sample of the same, change the seed.
+/// The answers of chat models, by everything that changes them: the model's name, the messages, the sampling parameters
+/// and the [endpoint](Self::of_endpoint), if it is stated. The request's id is not part of the key: the same request under
+/// another id finds the answer. For another sample of the same prompt, change the seed.
 ///
-/// Several threads may share one; a file is held by one value at a time.
+/// Threads may share one journal; its file is locked while it is open.
 #[derive(Debug)]
 pub struct CallJournal {
     journal: Mutex<Journal>,
     endpoint: Option<String>,
 }
 
-/// A row: the key, what was asked in short, what was answered.
+/// A row: the key, the model, the request's id, the answer.
 #[derive(Serialize, Deserialize)]
 struct Row {
     id: String,
@@ -31,23 +31,23 @@ struct Row {
 }
 
 impl CallJournal {
-    /// Opens the journal at a path, or begins it.
+    /// Opens the journal at a path, or creates it.
     ///
     /// # Errors
     /// Those of [`Journal::open`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let header: Map<_, _> = [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))].into_iter().collect();
-        Ok(Self { journal: Mutex::new(Journal::open(path, &header, false)?), endpoint: None })
+        Ok(Self { journal: Mutex::new(Journal::open(path, &header)?), endpoint: None })
     }
 
-    /// The same journal, for calls to this endpoint from now on. Two models of one name may be asked differently: one and the
-    /// same message is a question to a chat, and a text to go on from elsewhere. Calls of which nothing is said are a chat's.
+    /// The same journal, for calls to this endpoint from now on. One message may be a question to a chat endpoint and a text to
+    /// complete to another, so the endpoint is part of the key. Calls without one are a chat's.
     pub fn of_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// What a chat's call is known by where no endpoint is said: BLAKE3, in hex, of model, messages and parameters.
+    /// The key of a call without an endpoint: BLAKE3, in hex, of model, messages and sampling parameters.
     pub fn key(model: &str, request: &ChatRequest) -> String {
         key(None, model, request)
     }
@@ -64,7 +64,7 @@ impl CallJournal {
         (row.generations.len() == request.sampling.n).then_some(row.generations)
     }
 
-    /// Keeps an answer. It is in the file when this returns.
+    /// Adds an answer. It is in the file when this returns.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if it cannot be written.
@@ -93,8 +93,8 @@ fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
     blake3::hash(content.to_string().as_bytes()).to_hex().to_string()
 }
 
-/// A chat model whose answers go through a [`CallJournal`]: each is written there before it is handed
-/// on, what is there already is not asked, and of equal requests one is asked. Failures are not kept.
+/// A chat model whose answers go through a [`CallJournal`]. Each answer is written there before it is returned, requests
+/// that are answered there are not sent, and equal requests are sent once. Failures are not journalled.
 ///
 /// ```
 /// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError};
@@ -168,7 +168,7 @@ impl<M: ChatModel> ChatModel for Journaled<'_, M> {
                 Ok(()) => Ok(generations),
                 Err(error) => Err(failed(error.into(), &asked[place].id)),
             });
-            // An error has no copy: those who share the request are told its words.
+            // An error cannot be cloned: the requests that share the call get its text.
             let words = answer.as_ref().err().map(ToString::to_string);
             let (first, others) = sharing[place].split_first().map_or((0, &[][..]), |(first, others)| (*first, others));
             for &index in others {

@@ -114,7 +114,7 @@ pub fn seed_tree() -> Taxonomy {
     tree
 }
 
-/// Told after each answer: the step, how many of its things are settled, how many there are.
+/// Called after each answer with the step, how many of its requests are settled, and how many there are.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Step, usize, usize);
 
 impl Construction {

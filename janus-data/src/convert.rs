@@ -17,7 +17,7 @@ use crate::{ArrowRecord, RecordKind, Result, Row, Skipped, Writer, good_rows};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Records of ours; the only ones that Parquet and Arrow can hold.
+    /// Records of this crate; the only rows that Parquet and Arrow can hold.
     Records(RecordKind),
     /// `{id, prompt, main_source, original_source}`: what a collection is made from.
     Instructions,
@@ -63,12 +63,12 @@ pub struct Converted {
     pub written: u64,
     /// Rows that the target has no place for, by reason.
     pub left_out: BTreeMap<&'static str, u64>,
-    /// Rows that could not be read, where they are passed over.
+    /// Rows that could not be read, where they are skipped.
     pub bad_rows: u64,
 }
 
-/// Writes rows of a source as a target, in the format that the end of `out`'s name tells. With `skipped`, rows that are
-/// not the source's are passed over and counted there; without it, the first one is the error.
+/// Writes rows of a source as a target, in the format of `out`'s file extension. With `skipped`, rows that are not the
+/// source's are skipped and counted there; without it, the first one is the error.
 ///
 /// # Errors
 /// Those of reading and writing; [`Error::Row`](crate::Error::Row) for a row that is not the source's, with its number among the rows given.

@@ -1,4 +1,4 @@
-//! What can be wrong with a file, a row or a tokenizer.
+//! Errors of files, rows and tokenizers.
 
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ pub enum Error {
         path: PathBuf,
         /// What was being done, as a verb: "open the file".
         doing: &'static str,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
     /// A folder in which another process works.
@@ -37,7 +37,7 @@ pub enum Error {
         /// The process, if it can be named.
         process: Option<u32>,
     },
-    /// A file name whose ending tells no format that can be used here.
+    /// A file extension of no format that can be used here.
     #[error("{}: unknown file type, expected one of {}", path.display(), known.join(", "))]
     UnknownExtension {
         /// The file.
@@ -62,7 +62,7 @@ pub enum Error {
         codec: &'static str,
         /// Rows that could be read before.
         rows: u64,
-        /// The decoder's word.
+        /// The decoder's error.
         cause: io::Error,
     },
     /// A file that is not Arrow IPC, or lacks its end, or has a damaged batch.
@@ -72,7 +72,7 @@ pub enum Error {
         path: PathBuf,
         /// Rows that could be read before.
         rows: u64,
-        /// The decoder's word.
+        /// The decoder's error.
         cause: arrow::error::ArrowError,
     },
     /// A file that is not Parquet, or lacks its end, or has a damaged page.
@@ -82,7 +82,7 @@ pub enum Error {
         path: PathBuf,
         /// Rows that could be read before.
         rows: u64,
-        /// The decoder's word.
+        /// The decoder's error.
         cause: parquet::errors::ParquetError,
     },
     /// A row that cannot be read as what was asked for.
@@ -90,7 +90,7 @@ pub enum Error {
     Row {
         /// The file.
         path: PathBuf,
-        /// The row, from 1; blank lines are no rows.
+        /// The row, from 1; empty lines are not counted.
         row: u64,
         /// The line, from 1, where a row is a line or the text is broken.
         line: Option<u64>,
@@ -106,7 +106,7 @@ pub enum Error {
         path: PathBuf,
         /// The row, from 1.
         row: u64,
-        /// The encoder's word.
+        /// The encoder's error.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A file that cannot be used as a journal.
@@ -122,7 +122,7 @@ pub enum Error {
     TokenizerFile {
         /// The file.
         path: PathBuf,
-        /// The library's word.
+        /// The library's error.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The tokenizer failed at its work.
@@ -130,7 +130,7 @@ pub enum Error {
     Tokenizer {
         /// What was being done, as a verb.
         doing: &'static str,
-        /// The library's word.
+        /// The library's error.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A vocabulary too small for the bytes and the special tokens.
@@ -155,7 +155,7 @@ pub enum Error {
         /// Its spelling.
         token: String,
     },
-    /// A row in which nothing is to be learnt.
+    /// A row whose loss mask is all false.
     #[error("the loss mask is empty: a conversation needs a non-empty assistant message, a document at least two tokens")]
     NothingTrained,
     /// A pair whose sides answer different prompts.
@@ -267,14 +267,14 @@ pub enum Problem {
     Mismatch {
         /// What was needed.
         expected: String,
-        /// What stands there.
+        /// What was found.
         got: String,
     },
     /// The value breaks a rule, in the words of whoever checks it.
     Rule(String),
     /// The text is not JSON.
     Syntax {
-        /// The parser's word.
+        /// The parser's message.
         message: String,
         /// Position in the line, from 1, in bytes.
         column: usize,
@@ -284,7 +284,7 @@ pub enum Problem {
         /// Position of the first wrong byte in the line, from 1.
         column: usize,
     },
-    /// A key of an object stands twice.
+    /// A key occurs twice in an object.
     DoubledKey(String),
     /// The row is larger than what is held at a time.
     TooLong {

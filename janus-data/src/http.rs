@@ -1,7 +1,7 @@
-//! Asking services over HTTP, for the crates whose features reach the network: within limits, again when that can
-//! help, and with a key that is shown nowhere.
+//! HTTP for the crates whose features reach the network: rate limits, retries with back-off, and API keys that are never
+//! shown.
 //!
-//! A [`Client`] keeps the limits and the attempts; what is asked and how an answer is read belongs to whoever uses it:
+//! A [`Client`] keeps the limits and the attempts; its user builds the request and reads the response:
 //!
 //! ```no_run
 //! use janus_data::http::{ApiKey, Client, ClientOptions, Failed, HttpError};

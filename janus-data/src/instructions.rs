@@ -55,7 +55,7 @@ fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 }
 
 /// Reads instructions: rows with `prompt` or `instruction`, and `id`, `main_source` and `original_source` where they have
-/// them. Rows that cannot be read are passed over and counted in `skipped`; without it, the first one is an error.
+/// them. Rows that cannot be read are skipped and counted in `skipped`; without it, the first one is an error.
 ///
 /// # Errors
 /// Those of [`read()`](crate::read()); [`Error::Row`] for an id that stands twice.

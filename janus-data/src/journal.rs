@@ -1,4 +1,4 @@
-//! Answers as they come, in a file that is only ever added to, so that none is asked for twice.
+//! An append-only file of answers, so that nothing is asked for twice.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,9 +11,8 @@ use serde_json::{Map, Value};
 use crate::fs::open_locked;
 use crate::{Error, Result};
 
-/// An append-only file of JSON lines: a header that says what the answers depend on, then one row for
-/// each answer, an object with its `id`, in the order in which they came. Locked for as long as this
-/// value lives.
+/// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for each answer,
+/// an object with its `id`, in the order of arrival. The file is locked while it is open.
 ///
 /// ```
 /// use janus_data::Journal;
@@ -21,10 +20,10 @@ use crate::{Error, Result};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("answers.partial");
-/// let mut journal = Journal::open(&path, &Map::new(), false)?;
+/// let mut journal = Journal::open(&path, &Map::new())?;
 /// journal.append("q1", &json!({ "id": "q1", "response": "yes" }))?;
 /// drop(journal); // or a kill: a line that was cut in half is dropped on opening
-/// assert!(Journal::open(&path, &Map::new(), false)?.get("q1").is_some());
+/// assert!(Journal::open(&path, &Map::new())?.get("q1").is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -34,21 +33,21 @@ pub struct Journal {
     rows: HashMap<String, String>,
 }
 
-/// What is wrong with a file that was to be opened as a journal.
+/// Why a file cannot be opened as a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalProblem {
     /// Another process, or another value of this one, holds it.
     #[error("another run is writing here: wait for it")]
     InUse,
-    /// A line that no journal has: the file is something else, or was edited.
-    #[error("row {row}: this is no row of a journal: delete the file, or start again explicitly")]
-    NoJournal {
+    /// A line that is not a journal entry: the file is something else, or was edited.
+    #[error("line {row} is not a journal entry: delete the file, or restart the run")]
+    NotAJournal {
         /// The line, from 1.
         row: usize,
     },
     /// Answers that were given under other settings.
-    #[error("an unfinished run with another {} lies here: repeat its command to finish it, or start again explicitly", differing.join(", another "))]
+    #[error("an unfinished run with another {} lies here: repeat its command to finish it, or restart the run", differing.join(", another "))]
     OtherHeader {
         /// The header's entries that differ.
         differing: Vec<String>,
@@ -56,18 +55,29 @@ pub enum JournalProblem {
 }
 
 impl Journal {
-    /// Opens a journal and reads the answers in it. It is begun if it does not exist, holds no answer
-    /// yet, or is to `start_again`. A last line that a kill cut in half is dropped.
+    /// Opens a journal and reads the answers in it. A journal that does not exist, or holds no answer yet, is created. A
+    /// last line that a kill cut in half is dropped.
     ///
     /// # Errors
-    /// [`Error::Journal`] if the journal's answers were given under another header, if another process
-    /// holds it, or if it is not a journal; [`Error::Io`].
-    pub fn open(path: impl Into<PathBuf>, header: &Map<String, Value>, start_again: bool) -> Result<Self> {
-        let path = path.into();
+    /// [`Error::Journal`] if the answers belong to another header, if another process holds the journal, or if the file is
+    /// not a journal; [`Error::Io`].
+    pub fn open(path: impl Into<PathBuf>, header: &Map<String, Value>) -> Result<Self> {
+        Self::begin(path.into(), header, false)
+    }
+
+    /// Opens a journal without its answers: whatever the file holds is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] if another process holds the journal; [`Error::Io`].
+    pub fn restart(path: impl Into<PathBuf>, header: &Map<String, Value>) -> Result<Self> {
+        Self::begin(path.into(), header, true)
+    }
+
+    fn begin(path: PathBuf, header: &Map<String, Value>, restart: bool) -> Result<Self> {
         let io = |doing| Error::io(&path, doing);
         let Some(mut file) = open_locked(&path)? else { return Err(problem(&path, JournalProblem::InUse)) };
         let mut bytes = Vec::new();
-        if !start_again {
+        if !restart {
             file.read_to_end(&mut bytes).map_err(io("read the journal"))?;
         }
         let rows = read(&bytes, header).map_err(|found| problem(&path, found))?;
@@ -87,7 +97,7 @@ impl Journal {
         &self.path
     }
 
-    /// The row of an id, if it was answered.
+    /// The entry of an id, if it was answered.
     pub fn get(&self, id: &str) -> Option<&str> {
         self.rows.get(id).map(String::as_str)
     }
@@ -102,7 +112,7 @@ impl Journal {
         self.rows.is_empty()
     }
 
-    /// Adds an answered row (an object with its `id`).
+    /// Adds the entry of an answer (an object with its `id`).
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
@@ -118,7 +128,7 @@ impl Journal {
         self.file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path, "write the journal"))
     }
 
-    /// Removes the file: what was in it stands elsewhere.
+    /// Removes the file, once its answers are stored elsewhere.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be removed.
@@ -131,25 +141,25 @@ fn problem(path: &Path, problem: JournalProblem) -> Error {
     Error::Journal { path: path.into(), problem }
 }
 
-/// What the journal itself reads of an answer's row.
+/// What the journal itself reads of an entry.
 #[derive(Deserialize)]
 struct Answered {
     id: String,
 }
 
-/// The lines of a journal by their ids, unparsed: an answer is copied, never written anew.
+/// The lines of a journal by their ids, unparsed: an answer is copied, never serialised again.
 fn read(bytes: &[u8], header: &Map<String, Value>) -> Result<HashMap<String, String>, JournalProblem> {
     let mut lines = whole_lines(bytes).split_inclusive(|&byte| byte == b'\n').enumerate();
     let Some((_, first)) = lines.next() else {
-        // Cut off within the header, or not ours at all.
+        // Cut off within the header, or not a journal.
         let ours = bytes.is_empty() || bytes.starts_with(b"{");
-        return if ours { Ok(HashMap::new()) } else { Err(JournalProblem::NoJournal { row: 1 }) };
+        return if ours { Ok(HashMap::new()) } else { Err(JournalProblem::NotAJournal { row: 1 }) };
     };
-    let found = serde_json::from_slice(first).map_err(|_| JournalProblem::NoJournal { row: 1 })?;
+    let found = serde_json::from_slice(first).map_err(|_| JournalProblem::NotAJournal { row: 1 })?;
     let mut rows = HashMap::new();
     for (index, line) in lines {
         let line = std::str::from_utf8(line).unwrap_or_default().trim_end();
-        let Answered { id } = serde_json::from_str(line).map_err(|_| JournalProblem::NoJournal { row: index + 1 })?;
+        let Answered { id } = serde_json::from_str(line).map_err(|_| JournalProblem::NotAJournal { row: index + 1 })?;
         rows.insert(id, line.into());
     }
     if !rows.is_empty() {
@@ -183,15 +193,15 @@ mod tests {
     fn rows_come_back_and_half_a_line_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
-        let mut journal = Journal::open(&path, &header(1), false).unwrap();
+        let mut journal = Journal::open(&path, &header(1)).unwrap();
         journal.append("a", &json!({ "id": "a", "response": "ä\n" })).unwrap();
         journal.append("b", &json!({ "id": "b", "response": "" })).unwrap();
         drop(journal);
         let whole = fs::read(&path).unwrap();
-        // Cut anywhere: what is left is a journal of the rows that are whole, and goes on from there.
+        // Cut anywhere: what is left is a journal of the whole entries, and continues from there.
         for length in 0..=whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let mut journal = Journal::open(&path, &header(1), false).unwrap();
+            let mut journal = Journal::open(&path, &header(1)).unwrap();
             let lines = whole[..length].iter().filter(|&&byte| byte == b'\n').count();
             assert_eq!((journal.get("a").is_some(), journal.get("b").is_some()), (lines > 1, lines > 2), "{length}");
             for id in ["a", "b"] {
@@ -208,15 +218,15 @@ mod tests {
     fn another_header_is_refused_by_the_name_of_what_differs() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
-        drop(Journal::open(&path, &header(0), false).unwrap());
+        drop(Journal::open(&path, &header(0)).unwrap());
         // Without an answer in it, nothing is lost.
-        let mut journal = Journal::open(&path, &header(1), false).unwrap();
+        let mut journal = Journal::open(&path, &header(1)).unwrap();
         journal.append("a", &json!({ "id": "a" })).unwrap();
         drop(journal);
-        let error = Journal::open(&path, &header(2), false).unwrap_err();
+        let error = Journal::open(&path, &header(2)).unwrap_err();
         assert!(error.to_string().contains("with another seed lies here"), "{error}");
-        assert!(Journal::open(&path, &header(1), false).unwrap().get("a").is_some());
-        assert!(Journal::open(&path, &header(2), true).unwrap().get("a").is_none());
+        assert!(Journal::open(&path, &header(1)).unwrap().get("a").is_some());
+        assert!(Journal::restart(&path, &header(2)).unwrap().get("a").is_none());
     }
 
     #[test]
@@ -225,8 +235,8 @@ mod tests {
         let path = folder.path().join("j");
         for notes in ["my notes\n", "my notes", "{\"model\":1}\nnotes\n"] {
             fs::write(&path, notes).unwrap();
-            let error = Journal::open(&path, &header(1), false).unwrap_err();
-            assert!(matches!(error, Error::Journal { problem: JournalProblem::NoJournal { .. }, .. }), "{error}");
+            let error = Journal::open(&path, &header(1)).unwrap_err();
+            assert!(matches!(error, Error::Journal { problem: JournalProblem::NotAJournal { .. }, .. }), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), notes);
         }
     }
@@ -235,9 +245,9 @@ mod tests {
     fn two_runs_do_not_share_a_journal() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
-        let first = Journal::open(&path, &header(1), false).unwrap();
-        assert!(Journal::open(&path, &header(1), false).unwrap_err().to_string().contains("another run"));
+        let first = Journal::open(&path, &header(1)).unwrap();
+        assert!(Journal::open(&path, &header(1)).unwrap_err().to_string().contains("another run"));
         drop(first);
-        assert!(Journal::open(&path, &header(1), false).is_ok());
+        assert!(Journal::open(&path, &header(1)).is_ok());
     }
 }

@@ -6,17 +6,17 @@
 //! * [`fs`]: atomic files and folders, locks, fingerprints. [`provenance`]: revision, machine, time.
 //! * [`stage`]: resumable runs of stages, each done once for its configuration and inputs.
 //! * [`validate()`], [`Stats`]: every problem of files of records; what rows are like.
-//! * [`Journal`], [`CallJournal`], [`Journaled`]: what a model answered, so that nothing is asked twice.
+//! * [`Journal`], [`CallJournal`], [`Journaled`]: journals of answers, so that nothing is asked (and paid) twice.
 //! * [`instructions`]: instructions without duplicates, personas, or texts of a bench.
-//! * [`sources`]: rows of other datasets and layouts as ours, [`convert`]ed; [`mix`]: several in one.
+//! * [`sources`]: readers for other datasets and layouts, [`convert`]; [`mix`]: several files in one.
 //! * [`construct`]: a Multifaceted Collection from any chat model.
 //! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
-//! * [`TokenRow`], [`pack`]: conversations as ids that know which of them carry loss, several in a row.
+//! * [`TokenRow`], [`pack`]: token ids with a loss mask, several conversations in a row.
 //! * [`token_rows`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
 //! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`].
-//! * `http`, `hub` (features): services asked within limits; files of the Hugging Face hub.
+//! * `http`, `hub` (features): an HTTP client with rate limits and retries; files of the Hugging Face hub.
 //!
 //! From a file of records to rows a model trains on:
 //!

@@ -12,7 +12,7 @@ pub struct Mixed<T> {
     pub rows: Vec<T>,
     /// Rows taken from each part.
     pub taken: Vec<usize>,
-    /// How often each part was begun again, because it had ended before the others.
+    /// How often each part was restarted, because it ended before the others.
     pub restarts: Vec<usize>,
 }
 

@@ -22,12 +22,12 @@ use crate::{Error, Result};
 pub use files::{Skipped, good_rows, paths, read_files};
 pub use row::Row;
 
-/// Opens a file of rows; the end of its name tells the format.
+/// Opens a file of rows, in the format of its file extension.
 ///
 /// | ending | rows |
 /// |---|---|
 /// | `.json` | the objects of an array; or the values of an object, whose keys become the field `id` of rows that have none |
-/// | `.jsonl` | one object a line; blank lines are passed over |
+/// | `.jsonl` | one object a line; empty lines are skipped |
 /// | `.csv` | the lines under a header; a cell may hold JSON where a field is a list or an object, an empty one is an absent optional field |
 /// | `.parquet` | the rows of all row groups; a null counts as an absent field |
 /// | `.arrow` | the rows of all batches of an Arrow IPC file or stream; as for Parquet |
@@ -81,7 +81,7 @@ pub struct ReadOptions {
     /// Our name of a field to the file's. A name that starts with `/` is a JSON pointer (`/instances/0/input`), where rows
     /// are JSON or Arrow. A field of the file that has our name but is not mapped is hidden by the mapped one.
     pub columns: BTreeMap<String, String>,
-    /// A row of text larger than this is an error, and is passed over without being held. Bytes; the default is 64 MiB.
+    /// A row of text larger than this is an error, and is skipped without being held. Bytes; the default is 64 MiB.
     pub max_row_bytes: usize,
 }
 
@@ -92,7 +92,7 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
-    /// Adds a mapping: the field `ours` stands under `theirs` in the file.
+    /// Adds a mapping: the field `ours` is called `theirs` in the file.
     #[must_use]
     pub fn column(mut self, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
         self.columns.insert(ours.into(), theirs.into());
@@ -121,7 +121,7 @@ impl ReadOptions {
 
 /// The rows of a file, made by [`read`].
 ///
-/// A row that cannot be read is an [`Error::Row`], and the next call goes on with the row after it. Damage of the file
+/// A row that cannot be read is an [`Error::Row`], and the next call continues with the row after it. Damage of the file
 /// itself ([`Error::Io`], [`Error::Compressed`], [`Error::Parquet`], [`Error::Arrow`]) ends the stream.
 pub struct Reader<T> {
     path: PathBuf,

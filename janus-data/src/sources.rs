@@ -1,4 +1,4 @@
-//! Rows of other datasets and layouts as ours.
+//! Readers for the rows of other datasets and layouts.
 //!
 //! Each module below reads the rows of one dataset, or of a layout that many datasets share, with a type that implements
 //! [`RowSource`]. [`Source`] finds the type by its name.
@@ -161,7 +161,7 @@ pub trait RowSource: Sync {
 pub struct Source(&'static dyn RowSource);
 
 impl Source {
-    /// The rows of a kind of record of ours; none has bench rows.
+    /// The source of the rows of a kind of record; `None` for bench rows.
     pub fn of_records(kind: RecordKind) -> Option<Self> {
         kind.as_str().parse().ok()
     }

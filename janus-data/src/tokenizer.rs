@@ -129,7 +129,7 @@ impl Tokenizer {
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// Ids of a text in which special tokens may be spelt out; none is added. For prompts that another program
+    /// Ids of a text in which special tokens may be spelt out; no token is added. For prompts that another program
     /// rendered; what a user typed belongs into [`Tokenizer::encode`].
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl RecordKind {
         }
     }
 
-    /// The kind that a row's fields tell, if they do; also of the older releases.
+    /// The kind of a row by its fields, also those of the older releases; `None` if they fit no kind.
     pub fn of_row(row: &Row) -> Option<RecordKind> {
         let has = |name: &str| row.contains_key(name);
         if has("rubrics") || has("rubric") {
@@ -89,7 +89,7 @@ pub struct Finding {
     pub field: String,
     /// What was needed.
     pub expected: String,
-    /// What stands there.
+    /// What was found.
     pub got: String,
 }
 
@@ -111,7 +111,7 @@ impl fmt::Display for Finding {
 pub struct CheckedFile {
     /// The file.
     pub file: PathBuf,
-    /// What its rows were checked as; none if the first row did not tell.
+    /// The kind that its rows were checked as; `None` if the first row fits none.
     pub kind: Option<RecordKind>,
     /// Rows.
     pub rows: u64,
@@ -136,7 +136,7 @@ pub struct Validation {
     pub by_field: BTreeMap<String, u64>,
 }
 
-/// Checks every row of files against a kind of record, or against the kind that each file's first row tells. Ids must be
+/// Checks every row of files against a kind of record, or against the kind of each file's first row. Ids must be
 /// unique in all files together; the files must be of one kind. Memory is bounded by a batch, the ids and `limit`
 /// problems.
 ///

@@ -235,8 +235,9 @@ fn make_folder(output: &Path) -> Result<(), CommandError> {
 
 /// The run's journal. What is wrong with it, `--force` sets right.
 fn open_journal(path: &Path, header: &Map<String, Value>, force: bool) -> Result<Journal, CommandError> {
-    Journal::open(path, header, force).map_err(|error| match &error {
-        janus_data::Error::Journal { problem: JournalProblem::NoJournal { .. } | JournalProblem::OtherHeader { .. }, .. } => {
+    let opened = if force { Journal::restart(path, header) } else { Journal::open(path, header) };
+    opened.map_err(|error| match &error {
+        janus_data::Error::Journal { problem: JournalProblem::NotAJournal { .. } | JournalProblem::OtherHeader { .. }, .. } => {
             CommandError::bad_input(format!("{error} (--force)"))
         }
         _ => CommandError::bad_input(error),

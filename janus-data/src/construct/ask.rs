@@ -60,7 +60,7 @@ struct Open<'a, T> {
 }
 
 impl Asker<'_> {
-    /// Answers in the order of the questions; none for those that were given up. `settled` is told how many are settled.
+    /// Answers in the order of the questions; `None` for those that were given up. `settled` is called with the number settled so far.
     pub(super) fn ask<'q, T>(
         &mut self,
         count: usize,

@@ -34,7 +34,7 @@ pub struct Constructed {
 pub struct Summary {
     /// Instructions that were worked on.
     pub instructions: u64,
-    /// Instructions that were passed over, by reason.
+    /// Instructions that were skipped, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
     /// Things asked for: dimensions of instructions, system messages, responses, rubrics. `accepted` and `rejected` add up
     /// to it.

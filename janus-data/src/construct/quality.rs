@@ -72,7 +72,7 @@ pub struct Lengths {
     pub max: u64,
 }
 
-/// Pairs that are compared for each figure: the standard error of a mean of 0..1 is then below 0.005.
+/// Pairs that are compared for each metric: the standard error of a mean of 0..1 is then below 0.005.
 const PAIRS: usize = 10_000;
 const FREQUENT: usize = 20;
 

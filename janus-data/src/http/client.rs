@@ -1,4 +1,4 @@
-//! Sends requests, within limits, again and again while that can help.
+//! Sends requests within rate limits, with retries.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -13,12 +13,12 @@ use ureq::{Agent, Body, http::Response};
 use super::limit::Limiter;
 use super::{ApiKey, Backoff, HttpError, helps_status, retry};
 
-/// Within which limits a service is asked.
+/// Rate limits, attempts and time-outs of a [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// Requests started in a minute at the most; they are spread evenly.
+    /// The most requests to start in a minute, evenly spaced.
     pub requests_per_minute: Option<u32>,
-    /// What [`Client::wait`] is given, tokens for instance, in a minute at the most.
+    /// The most tokens, as given to [`Client::wait`], in a minute.
     pub tokens_per_minute: Option<u32>,
     /// Attempts for each request, the first one included.
     pub attempts: usize,
@@ -46,59 +46,59 @@ impl Default for ClientOptions {
 pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The pause that the service asks for.
+    /// The pause that the server asks for.
     pub retry_after: Option<Duration>,
     /// The body.
     pub text: String,
 }
 
 impl HttpResponse {
-    /// Whether the status says that all is well.
+    /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// What the service says of its error, in one line, with the key blotted out.
-    pub fn said(&self, key: Option<&ApiKey>) -> String {
+    /// The error's message in one line, with the key redacted.
+    pub fn message(&self, key: Option<&ApiKey>) -> String {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
-        let said = body["error"]["message"].as_str().or_else(|| body["message"].as_str()).or_else(|| body["error"].as_str());
-        let line = said.unwrap_or(&self.text).split_whitespace().collect::<Vec<_>>().join(" ");
-        let line = key.map_or_else(|| line.clone(), |key| key.blot(&line));
+        let message = body["error"]["message"].as_str().or_else(|| body["message"].as_str()).or_else(|| body["error"].as_str());
+        let line = message.unwrap_or(&self.text).split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = key.map_or_else(|| line.clone(), |key| key.redact(&line));
         if line.is_empty() { "nothing".into() } else { line.chars().take(300).collect() }
     }
 
-    /// The error that this answer is. A refused key closes the client.
+    /// The error that this response is. A refused key closes the client.
     pub fn failed<E: From<HttpError>>(&self, key: Option<&ApiKey>) -> Failed<E> {
         let status = self.status;
         if matches!(status, 401 | 403) {
-            // Services repeat parts of the key here, so their words are not.
+            // Servers repeat parts of the key in this message, so it is not shown.
             let message = if key.is_some() { "the key is refused" } else { "a key is needed" };
             return Failed::Closes(HttpError::Status { status, message: message.into() });
         }
-        let error = HttpError::Status { status, message: self.said(key) };
+        let error = HttpError::Status { status, message: self.message(key) };
         if helps_status(status) { Failed::Again(error, self.retry_after) } else { Failed::Final(error.into()) }
     }
 }
 
-/// Why an attempt came to nothing, and what that means for the next.
+/// Why an attempt failed, and whether another one may help.
 #[derive(Debug)]
 pub enum Failed<E> {
     /// Another attempt cannot help.
     Final(E),
-    /// Nor would any other request be answered: a refused key, no quota left.
+    /// No other request would be answered either: a refused key, no quota left.
     Closes(HttpError),
-    /// Another attempt may help, after the pause that the service asks for.
+    /// Another attempt may help, after the pause that the server asks for.
     Again(HttpError, Option<Duration>),
 }
 
-/// What kept a request from being sent or its answer from coming may pass.
+/// A failed connection may recover.
 impl<E> From<HttpError> for Failed<E> {
     fn from(error: HttpError) -> Self {
         Self::Again(error, None)
     }
 }
 
-/// Asks one service. Several threads may share it.
+/// An HTTP client of one server, with rate limits and retries. Threads may share it.
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
@@ -120,14 +120,14 @@ struct State {
 }
 
 impl Client {
-    /// A client for the service at an address. Nothing is sent yet.
+    /// A client for the server at an address. Nothing is sent yet.
     ///
     /// # Errors
     /// [`HttpError::Setting`] names the option that cannot be used.
     pub fn new(address: &str, options: ClientOptions, user_agent: &str) -> Result<Self, HttpError> {
         let wrong = |field, got: String, expected| Err(HttpError::Setting { field, got, expected });
         let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
-        // A key that stands in an address would be told in errors.
+        // A key in an address would be shown in errors.
         if !rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#', ' '])) {
             let shown = without_secrets(address);
             let got = if shown == address { shown } else { format!("{shown} with more than that in it") };
@@ -158,9 +158,9 @@ impl Client {
     /// Waits until a request of so many tokens may start.
     ///
     /// # Errors
-    /// Those of a client that asks nothing more, final as they are: [`HttpError::Closed`], [`HttpError::Paused`].
+    /// [`HttpError::Closed`] or [`HttpError::Paused`], as final errors.
     pub fn wait<E: From<HttpError>>(&self, tokens: u64) -> Result<(), Failed<E>> {
-        /// How late it is noticed at the most that the client asks nothing more.
+        /// The longest time until a waiting request notices that the client is closed.
         const NOTICED: Duration = Duration::from_millis(500);
         loop {
             self.check().map_err(|error| Failed::Final(error.into()))?;
@@ -188,8 +188,8 @@ impl Client {
         }
     }
 
-    /// Tries until there is an answer, or an error that another attempt cannot help. A service that asks for a longer pause
-    /// than [`Backoff::longest`] is asked nothing more before it is over, by this request or any other.
+    /// Retries until there is an answer, or an error that another attempt cannot help. While a server's pause longer than
+    /// [`Backoff::longest`] lasts, nothing is sent, for this request or any other.
     ///
     /// # Errors
     /// What `once` calls final; [`HttpError::GaveUp`] after the last attempt, or for such a pause; [`HttpError::Paused`] while
@@ -211,7 +211,7 @@ impl Client {
             };
             let jitter = janus_core::derive_seed(self.seed.wrapping_add(attempt as u64), id) as f64 / u64::MAX as f64;
             let too_long = asked.is_some_and(|asked| asked > backoff.longest);
-            // The service asks everybody to wait, not this request alone.
+            // The server asks every request to wait, not this one alone.
             match asked {
                 Some(asked) if too_long => self.state().paused = Some((Instant::now(), asked)),
                 Some(asked) => self.limiter.hold(backoff.pause(jitter, 1, Some(asked))),
@@ -236,7 +236,7 @@ impl Client {
         reply(&mut post.send(body).map_err(HttpError::transport)?)
     }
 
-    /// Asks once for what lies at an address.
+    /// Sends a GET request once.
     ///
     /// # Errors
     /// [`HttpError::Connection`], [`HttpError::TimedOut`].
@@ -244,7 +244,7 @@ impl Client {
         reply(&mut self.open(false, url, headers)?)
     }
 
-    /// Asks once for what lies at an address, or only for the headers of it; the body is still to be read.
+    /// Sends a GET or HEAD request once; the body is still to be read.
     pub(crate) fn open(&self, head: bool, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, HttpError> {
         let mut get = if head { self.agent.head(url) } else { self.agent.get(url) };
         for (name, value) in headers {
@@ -259,9 +259,9 @@ pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a
     response.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// A whole answer.
+/// A whole response.
 pub(crate) fn reply(response: &mut Response<Body>) -> Result<HttpResponse, HttpError> {
-    /// No answer is longer; a service that sends without end is cut off.
+    /// No response is longer; a server that sends without end is cut off.
     const MOST_BYTES: u64 = 64 << 20;
     let retry_after = retry::retry_after(header(response, "retry-after-ms"), header(response, "retry-after"));
     let status = response.status().as_u16();
@@ -269,7 +269,7 @@ pub(crate) fn reply(response: &mut Response<Body>) -> Result<HttpResponse, HttpE
     Ok(HttpResponse { status, retry_after, text })
 }
 
-/// Does `work` for 0, 1, … `count` on several threads, and hands over what comes as it comes.
+/// Calls `work` for each of `0..count` on several threads, and `on_result` with each result as it arrives.
 pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + Sync, on_result: &mut dyn FnMut(usize, T)) {
     let next = AtomicUsize::new(0);
     let (sender, results) = mpsc::channel();
@@ -279,7 +279,7 @@ pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + S
             scope.spawn(move || {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    // Nobody listens any more: the caller gave up.
+                    // The receiver is gone: the caller gave up.
                     if index >= count || sender.send((index, work(index))).is_err() {
                         break;
                     }
@@ -293,7 +293,7 @@ pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + S
     });
 }
 
-/// An address as it may be shown: without user, password, query and fragment, in which keys stand.
+/// An address that can be shown: without user, password, query and fragment, which may hold keys.
 ///
 /// ```
 /// use janus_data::http::without_secrets;
@@ -307,7 +307,7 @@ pub fn without_secrets(address: &str) -> String {
     format!("{scheme}{}", rest.split(['?', '#', ' ']).next().unwrap_or_default())
 }
 
-/// A proxy is for the world outside.
+/// Whether an address is this machine's, to which no proxy leads.
 fn is_loopback(address: &str) -> bool {
     let host = address.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let host = if host.starts_with('[') {

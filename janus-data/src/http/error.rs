@@ -38,7 +38,7 @@ pub enum HttpError {
         /// What took too long.
         stage: String,
     },
-    /// The answer is not what the protocol says.
+    /// The response does not follow the protocol.
     #[error("the answer cannot be read: {problem}")]
     Answer {
         /// What is wrong with it.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::HttpError;
 
-/// A service's key. It has no `Display`, its `Debug` is blank, and it is sent in one header only.
+/// An API key. It has no `Display`, its `Debug` does not show it, and it is sent in one header only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
@@ -16,7 +16,7 @@ impl ApiKey {
     pub fn new(key: impl AsRef<str>) -> Result<Self, HttpError> {
         let key = key.as_ref().trim();
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(HttpError::Setting { field: "key", got: "another text".into(), expected: "printable ASCII without blanks" });
+            return Err(HttpError::Setting { field: "key", got: "another text".into(), expected: "printable ASCII without spaces" });
         }
         Ok(Self(key.into()))
     }
@@ -26,8 +26,8 @@ impl ApiKey {
         &self.0
     }
 
-    /// A text of the service with the key blotted out, should it be in there.
-    pub fn blot(&self, text: &str) -> String {
+    /// A text of the server, with the key redacted.
+    pub fn redact(&self, text: &str) -> String {
         text.replace(&self.0, "[key]")
     }
 }
@@ -47,7 +47,7 @@ mod tests {
         let key = ApiKey::new(" sk-secret\n").unwrap();
         assert_eq!(key.secret(), "sk-secret");
         assert_eq!(format!("{key:?}"), "ApiKey([hidden])");
-        assert_eq!(key.blot("Incorrect API key: sk-secret."), "Incorrect API key: [key].");
+        assert_eq!(key.redact("Incorrect API key: sk-secret."), "Incorrect API key: [key].");
         let error = ApiKey::new("sk secret").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
     }

@@ -1,4 +1,4 @@
-//! Not more in a minute than the service allows.
+//! A rate limiter: requests and tokens per minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

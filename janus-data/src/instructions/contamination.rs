@@ -129,7 +129,7 @@ impl Index {
     }
 }
 
-/// A text's sequences, each once; none for a text that is shorter than one.
+/// A text's sequences, each once; empty for a text that is shorter than one.
 fn distinct(text: &str, size: usize) -> Vec<u64> {
     let mut hashes = Vec::new();
     shingles(text, 1, &mut hashes);

@@ -7,7 +7,7 @@ use super::normalised;
 /// Which texts repeat an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Duplicates {
-    /// For each text the position of the first one that it repeats; none for a text to keep.
+    /// For each text the position of the first one that it repeats; `None` for a text to keep.
     pub repeats: Vec<Option<usize>>,
 }
 

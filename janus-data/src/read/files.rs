@@ -1,4 +1,4 @@
-//! Many files as one stream, and bad rows passed over by choice.
+//! Many files as one stream, and bad rows skipped on request.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
 /// The rows of several files, one file after the other. Each file is opened when the one before it has ended.
 ///
 /// # Errors
-/// The stream holds the errors of [`ReadOptions::read`] and of [`Reader`]; it goes on with the next file after them.
+/// The stream holds the errors of [`ReadOptions::read`] and of [`Reader`]; it continues with the next file after them.
 pub fn read_files<T: DeserializeOwned>(paths: Vec<PathBuf>, options: ReadOptions) -> impl Iterator<Item = Result<T>> + Send {
     let mut paths = paths.into_iter();
     let mut reader: Option<Reader<T>> = None;
@@ -52,10 +52,10 @@ pub fn read_files<T: DeserializeOwned>(paths: Vec<PathBuf>, options: ReadOptions
     })
 }
 
-/// What was passed over.
+/// The rows that were skipped.
 #[derive(Debug, Default)]
 pub struct Skipped {
-    /// Rows passed over.
+    /// Rows skipped.
     pub rows: u64,
     /// The errors of the first ones, at most [`Skipped::KEPT`].
     pub first: Vec<Error>,

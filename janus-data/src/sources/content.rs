@@ -109,7 +109,7 @@ fn one_turn(messages: &[Message]) -> Option<(&str, &str)> {
 }
 
 impl Conversation {
-    /// As a record; none for several turns, which it cannot hold.
+    /// As a record; `None` for several turns, which it cannot hold.
     pub fn sft(&self) -> Option<SftRecord> {
         let (last, prompt) = self.messages.split_last()?;
         let (system, prompt) = one_turn(prompt)?;
@@ -189,7 +189,7 @@ impl Comparison {
         }
     }
 
-    /// As a record of plain strings, in the canonical form of its `input`: system message, line break, instruction. None
+    /// As a record of plain strings, in the canonical form of its `input`: system message, line break, instruction. `None`
     /// for several turns, which it cannot hold.
     pub fn reward(&self) -> Option<RewardRecord> {
         let (system, prompt) = one_turn(&self.prompt)?;

@@ -127,7 +127,7 @@ pub(super) fn is_extended(models: &str, model: &str) -> bool {
 /// Reads the response to a request: what is not valid JSON may be retried, a valid response without the completions may not. What an
 /// error quotes of it is without the key.
 pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
-    let shown = |problem: String| key.map_or_else(|| problem.clone(), |key| key.blot(&problem));
+    let shown = |problem: String| key.map_or_else(|| problem.clone(), |key| key.redact(&problem));
     let unreadable = |problem| Failed::Again(HttpError::Answer { problem: shown(problem) }, None);
     let no_answer = |problem| Failed::Final(RemoteError::NoAnswer { problem: shown(problem) });
     let Completion { mut choices, usage } = serde_json::from_str(text).map_err(|error| unreadable(format!("no completion: {error}")))?;

@@ -289,7 +289,7 @@ mod tests {
     }
 
     fn run(model: &Scripted, tasks: &[Task], journal: &Path) -> (Vec<String>, Tally) {
-        let mut journal = Kept::Rows(Journal::open(journal, &Map::new(), false).unwrap());
+        let mut journal = Kept::Rows(Journal::open(journal, &Map::new()).unwrap());
         let (answered, tally) = answer(Some(model), None, tasks, true, &mut journal).unwrap();
         (lines(tasks, &answered, &journal), tally)
     }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn the_best_is_given_and_all_are_kept_with_their_rewards() {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(1, 4));
-        let mut journal = Kept::Rows(Journal::open(folder.path().join("journal"), &Map::new(), false).unwrap());
+        let mut journal = Kept::Rows(Journal::open(folder.path().join("journal"), &Map::new()).unwrap());
         let (answered, tally) = answer(Some(&Scripted::new(1)), Some(&Even), &tasks, false, &mut journal).unwrap();
         assert_eq!(answered[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best goes on");
         let row: Value = serde_json::from_str(&lines(&tasks, &answered, &journal)[0]).unwrap();
@@ -374,7 +374,7 @@ mod tests {
         let turns = |task: Task| Task { turns: vec!["first".into(), "second".into()], ..task };
         let tasks: Vec<Task> = tasks(2, 1).into_iter().map(turns).collect();
         let run = |model: &Scripted, path: &Path| {
-            let mut journal = Kept::Rows(Journal::open(path, &Map::new(), false).unwrap());
+            let mut journal = Kept::Rows(Journal::open(path, &Map::new()).unwrap());
             answer(Some(model), None, &tasks, false, &mut journal).unwrap().0
         };
         let whole = run(&Scripted::new(2), &folder.path().join("whole"));

@@ -126,7 +126,7 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
         "asked": janus_data::fs::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
     });
     run.stage(stage, &config, &[("model", model)], |stage: &Stage| {
-        let mut kept = Kept::Rows(Journal::open(stage.folder().join("responses.partial"), &Map::new(), false).failure()?);
+        let mut kept = Kept::Rows(Journal::open(stage.folder().join("responses.partial"), &Map::new()).failure()?);
         let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
         let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
         let (answered, _) = answer(Some(&engine), None, tasks, false, &mut kept)?;

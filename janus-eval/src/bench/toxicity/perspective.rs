@@ -122,7 +122,7 @@ fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
 
 /// The score in an answer. What an error repeats of it is without the key.
 fn read(text: &str, attribute: &str, key: Option<&ApiKey>) -> Result<f64, HttpError> {
-    let problem = |problem: String| HttpError::Answer { problem: key.map_or_else(|| problem.clone(), |key| key.blot(&problem)) };
+    let problem = |problem: String| HttpError::Answer { problem: key.map_or_else(|| problem.clone(), |key| key.redact(&problem)) };
     let body: Value = serde_json::from_str(text).map_err(|error| problem(format!("no JSON: {error}")))?;
     let value = &body["attributeScores"][attribute]["summaryScore"]["value"];
     let score = value.as_f64().filter(|score| (0.0..=1.0).contains(score));

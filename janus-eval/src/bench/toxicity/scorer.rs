@@ -52,7 +52,7 @@ impl ScoreJournal {
     pub fn open(path: impl Into<PathBuf>, scorer: &dyn ToxicityScorer) -> Result<Self> {
         let header = [("format", json!("janus-toxicity")), ("version", json!(1)), ("scorer", json!(scorer.name()))];
         let header: Map<_, _> = header.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-        Ok(Self { journal: Journal::open(path, &header, false)? })
+        Ok(Self { journal: Journal::open(path, &header)? })
     }
 
     /// Texts with a score.

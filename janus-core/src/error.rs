@@ -102,6 +102,24 @@ pub enum Error {
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// An error and its sources in one line, joined by ": ". In this workspace an error's text never holds its source's, so
+/// nothing is said twice.
+///
+/// ```
+/// use janus_core::{ModelError, error_chain};
+/// let error = ModelError::Failed { id: "q1".into(), source: "out of memory".into() };
+/// assert_eq!(error_chain(&error), "request q1: the model failed: out of memory");
+/// ```
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        line = format!("{line}: {source}");
+        next = source.source();
+    }
+    line
+}
+
 fn list(keys: &[String]) -> String {
     if keys.is_empty() {
         return "none".into();

@@ -42,7 +42,7 @@ mod taxonomy;
 mod template;
 
 pub use compose::{Composer, SentencePlan};
-pub use error::{Error, Result};
+pub use error::{Error, Result, error_chain};
 pub use message::{Message, Role};
 pub use model::{
     ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, ModelError, RewardModel, RubricVerdict, TokenLogprob,

@@ -322,3 +322,32 @@ fn at_line(line: Option<u64>) -> String {
 fn in_field(field: Option<&str>) -> String {
     field.map(|field| format!(", field \"{field}\"")).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn no_cause_is_said_twice() {
+        let io = || io::Error::other("disk full");
+        let row = || Error::AtRow { row: 2, cause: Box::new(Error::NothingTrained) };
+        let errors = [
+            Error::io(Path::new("a.jsonl"), "read the file")(io()),
+            Error::Compressed { path: "a.gz".into(), codec: "gzip", rows: 1, cause: io() },
+            Error::Arrow { path: "a.arrow".into(), rows: 1, cause: arrow::error::ArrowError::ComputeError("disk full".into()) },
+            Error::Parquet { path: "a.parquet".into(), rows: 1, cause: parquet::errors::ParquetError::General("disk full".into()) },
+            Error::Encode { path: "a.csv".into(), row: 1, cause: "disk full".into() },
+            Error::TokenizerFile { path: "t.json".into(), cause: "disk full".into() },
+            Error::Tokenizer { doing: "encode the text", cause: "disk full".into() },
+            row(),
+            janus_core::Error::NoPreference.into(),
+        ];
+        for error in errors {
+            let chain = janus_core::error_chain(&error);
+            assert!(chain.matches("disk full").count() <= 1 && error.source().is_none(), "{chain}");
+        }
+        assert_eq!(janus_core::error_chain(&row()), format!("row 2: {}", Error::NothingTrained));
+    }
+}

@@ -1,5 +1,10 @@
 //! Where a forward pass runs: on the CPU, or on a device through candle.
 
-pub(crate) mod cpu;
-pub(crate) mod device;
-pub(crate) mod weights;
+mod cpu;
+mod device;
+mod shape;
+mod weights;
+
+pub(crate) use cpu::CpuDecoder;
+pub(crate) use device::DeviceDecoder;
+pub(crate) use weights::Source;

@@ -90,7 +90,7 @@ impl Engine {
         end_ids.extend(&model.config().eos_token_ids);
         let mut seen = HashSet::new();
         end_ids.retain(|id| seen.insert(*id));
-        model.layout().expect_blocks(options.cache_bytes / model.layout().block_bytes());
+        model.blocks().expect(options.cache_bytes / model.blocks().block_bytes());
         let token_texts = TokenTexts::new(&tokenizer);
         Self { name: "model".into(), model, tokenizer, token_texts, end_ids, template, options }
     }
@@ -139,7 +139,7 @@ impl Engine {
 
     /// Blocks of keys and values that may be in memory.
     pub(crate) fn block_limit(&self) -> usize {
-        self.options.cache_bytes / self.model.layout().block_bytes()
+        self.options.cache_bytes / self.model.blocks().block_bytes()
     }
 
     /// The ids of a request's prompt, or why it cannot be answered.

@@ -93,7 +93,7 @@ pub use self::{
         Architecture, ConfigFile, ConfigProblem, ModelConfig, ModelFolder, ModelSizes, RewardLayout, RewardScale, RopeScaling, Template,
         TemplateProblem, VALUE_HEAD, ValueHead, Weights,
     },
-    kv::cache::KvCache,
+    kv::KvCache,
     memory::FreedMemory,
     model::Model,
     projection::{PerProjection, Projection},

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use crate::backend::cpu::CpuDecoder;
-use crate::backend::device::DeviceDecoder;
-use crate::backend::weights::Source;
+use crate::backend::{CpuDecoder, DeviceDecoder, Source};
 use crate::batch::SequenceInput;
 use crate::files::Matrix;
-use crate::kv::cache::{KvCache, Layout};
+use crate::kv::{BlockStore, KvCache};
 use crate::{Error, ModelConfig, ModelFolder, Result, Weights};
 
 /// A Llama or Mistral model, ready to run.
@@ -23,7 +21,8 @@ pub struct Model {
     backend: Backend,
     /// Rows of the head: the vocabulary, or 1 for a value head.
     outputs: usize,
-    layout: Arc<Layout>,
+    /// Of the caches.
+    blocks: Arc<BlockStore>,
 }
 
 enum Backend {
@@ -73,10 +72,10 @@ impl Model {
         let head = value_head.map(|head| Matrix::in_f32(head, 1, config.hidden_size));
         let outputs = head.as_ref().map_or(config.vocab_size, |head| head.rows);
         let backend = Backend::Cpu(CpuDecoder::build(&config, head, source)?);
-        Ok(Self { backend, outputs, layout: Arc::new(Layout::new(&config)), config })
+        Ok(Self { backend, outputs, blocks: Arc::new(BlockStore::on_host(&config)), config })
     }
 
-    /// A model that runs through candle, on whatever device; on `Device::Cpu` it is held against the other one.
+    /// A model that runs through candle, on any device; on `Device::Cpu` tests compare it with the other backend.
     pub(crate) fn on_device(
         config: ModelConfig,
         value_head: Option<&[f32]>,
@@ -88,8 +87,8 @@ impl Model {
         let config = Arc::new(config);
         let outputs = if value_head.is_some() { 1 } else { config.vocab_size };
         let decoder = DeviceDecoder::build(&config, value_head, source, device, dtype)?;
-        let layout = Arc::new(Layout::on_device(&config, Arc::clone(decoder.pool())));
-        Ok(Self { backend: Backend::Device(decoder), outputs, layout, config })
+        let blocks = Arc::clone(decoder.blocks());
+        Ok(Self { backend: Backend::Device(decoder), outputs, blocks, config })
     }
 
     /// Sizes and constants.
@@ -99,16 +98,16 @@ impl Model {
 
     /// An empty cache for a new sequence.
     pub fn cache(&self) -> KvCache {
-        KvCache::new(&self.layout)
+        KvCache::new(&self.blocks)
     }
 
-    /// The caches' layout.
-    pub(crate) fn layout(&self) -> &Arc<Layout> {
-        &self.layout
+    /// The blocks of its caches.
+    pub(crate) fn blocks(&self) -> &Arc<BlockStore> {
+        &self.blocks
     }
 
-    /// Feeds tokens to any number of sequences and writes their logits, `[rows, vocab]` in the order of
-    /// `inputs`, to `logits`, whose former content is replaced.
+    /// Runs the new tokens of any number of sequences, adds their keys and values to the caches, and writes the logits, `[rows, vocab]` in
+    /// the order of `inputs`, to `logits`, whose former content is replaced.
     ///
     /// On the CPU a sequence's logits are the same bits alone and beside others, and however its tokens are split into calls. On a
     /// device they are the same bits when the same calls are made; another batch may round otherwise, as the device's
@@ -126,8 +125,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence is fed none, [`Error::ForeignCache`] if a
-    /// cache is another model's; nothing was fed then. On a device [`Error::Candle`], for instance when its memory is
+    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence has none, [`Error::ForeignCache`] if a
+    /// cache is another model's; the caches are as before then. On a device [`Error::Candle`], for instance when its memory is
     /// full: the caches are empty then.
     pub fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut Vec<f32>) -> Result<()> {
         let vocab_size = self.config.vocab_size;
@@ -138,7 +137,7 @@ impl Model {
             if let Some(&id) = input.tokens.iter().find(|&&id| id as usize >= vocab_size) {
                 return Err(Error::TokenId { id, vocab_size });
             }
-            if !input.cache.has_layout(&self.layout) {
+            if !input.cache.is_of(&self.blocks) {
                 return Err(Error::ForeignCache);
             }
         }

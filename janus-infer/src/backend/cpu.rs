@@ -17,14 +17,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::backend::weights::{Decoder, Source};
+use super::shape::AttentionShape;
+use super::weights::{DecoderWeights, Source};
 use crate::batch::SequenceInput;
 use crate::files::Matrix;
 use crate::kernels::crew::Crew;
 use crate::kernels::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, swiglu};
 use crate::kernels::linear::{Accumulate, Linear};
+use crate::kv::CacheWriter;
 use crate::{ModelConfig, Result};
-use attention::{Scratch, Shape, Task, attend};
+use attention::{Scratch, Task, attend};
 
 /// Tokens of one sequence that attend together: their keys are read once.
 const ATTENTION_TOKENS: usize = 16;
@@ -46,7 +48,7 @@ thread_local! {
 /// A model on the CPU: arithmetic in `f32`, weights in memory as their file has them.
 pub(crate) struct CpuDecoder {
     config: Arc<ModelConfig>,
-    weights: Decoder<Linear, Vec<f32>>,
+    weights: DecoderWeights<Linear, Vec<f32>>,
     frequencies: Vec<f32>,
     /// Rows of the head: the vocabulary, or 1 for a value head.
     outputs: usize,
@@ -58,7 +60,7 @@ impl CpuDecoder {
     pub(crate) fn build(config: &Arc<ModelConfig>, value_head: Option<Matrix<'_>>, source: &Source<'_, '_>) -> Result<Self> {
         let outputs = value_head.as_ref().map_or(config.vocab_size, |head| head.rows);
         let value_head = value_head.map(|head| Linear::pack(&[head]));
-        let weights = Decoder::build(config, value_head, source, Ok, |matrices| Ok(Linear::pack(matrices)))?;
+        let weights = DecoderWeights::build(config, value_head, source, Ok, |matrices| Ok(Linear::pack(matrices)))?;
         let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
         let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
         Ok(Self { config: Arc::clone(config), weights, frequencies: rotary_frequencies(config), outputs, rows_per_thread })
@@ -81,64 +83,65 @@ impl CpuDecoder {
         let (config, weights) = (&self.config, &self.weights);
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let eps = config.rms_norm_eps as f32;
-        let shape =
-            Shape { heads: config.num_attention_heads, kv_heads: config.num_key_value_heads, head_dim, window: config.sliding_window };
-        let (q_width, kv_width) = (shape.width(), shape.kv_heads * head_dim);
+        let shape = AttentionShape::of(config);
+        let (q_width, kv_width) = (shape.width(), shape.kv_width());
         let qkv_width = q_width + 2 * kv_width;
-        let rows: usize = inputs.iter().map(|input| input.tokens.len()).sum();
+        let logit_rows: Vec<usize> = inputs.iter().map(SequenceInput::logit_rows).collect();
+        let tokens: Vec<usize> = inputs.iter().flat_map(|input| input.tokens).map(|&id| id as usize).collect();
+        let mut caches: Vec<CacheWriter<'_>> = inputs.iter_mut().map(|input| input.cache.reserve(input.tokens.len()).on_host()).collect();
+        let rows = tokens.len();
 
         let mut x = vec![0f32; rows * hidden];
         let mut angles = Vec::with_capacity(rows * head_dim);
-        let tokens = inputs.iter().flat_map(|input| input.tokens.iter().enumerate().map(|(i, &id)| (input.cache.len() + i, id as usize)));
+        let positions = caches.iter().flat_map(|cache| cache.len()..cache.len() + cache.tokens());
         let table = weights.embedding.as_ref().unwrap_or(&weights.head);
-        for ((position, id), x) in tokens.zip(x.chunks_exact_mut(hidden)) {
-            table.copy_row(id, x);
+        for ((position, id), x) in positions.zip(&tokens).zip(x.chunks_exact_mut(hidden)) {
+            table.copy_row(*id, x);
             rotary_angles(position, &self.frequencies, &mut angles);
         }
 
-        inputs.iter_mut().for_each(|input| input.cache.reserve(input.tokens.len()));
         let mut normed = vec![0f32; rows * hidden];
         let mut qkv = vec![0f32; rows * qkv_width];
         let mut attended = vec![0f32; rows * q_width];
         let mlp_rows = rows.min(MLP_ROWS);
         let mut gate_up = vec![0f32; mlp_rows * 2 * config.intermediate_size];
         let mut inner = vec![0f32; mlp_rows * config.intermediate_size];
-        for (layer, block) in weights.blocks.iter().enumerate() {
-            rms_norm(&x, &block.attention_norm, eps, &mut normed);
-            block.qkv.apply(&normed, &mut qkv, Accumulate::Replace, crew);
+        for (index, layer) in weights.layers.iter().enumerate() {
+            rms_norm(&x, &layer.attention_norm, eps, &mut normed);
+            layer.qkv.apply(&normed, &mut qkv, Accumulate::Replace, crew);
             let mut rows = qkv.chunks_exact_mut(qkv_width).zip(angles.chunks_exact(head_dim));
-            for input in inputs.iter_mut() {
-                let start = input.cache.len();
-                for (i, (row, angles)) in rows.by_ref().take(input.tokens.len()).enumerate() {
+            for cache in &mut caches {
+                let start = cache.len();
+                for (i, (row, angles)) in rows.by_ref().take(cache.tokens()).enumerate() {
                     let (rotated, values) = row.split_at_mut(q_width + kv_width);
                     rotate(rotated, angles);
-                    input.cache.push(layer, start + i, &rotated[q_width..], values);
+                    cache.push(index, start + i, &rotated[q_width..], values);
                 }
             }
-            let tasks = tasks(shape, inputs, layer, &qkv, qkv_width, &mut attended);
-            if rows_worth_splitting(inputs) {
+            let tasks = tasks(shape, &caches, index, &qkv, qkv_width, &mut attended);
+            if worth_splitting(&caches) {
                 crew.for_each(tasks, |task| SCRATCH.with_borrow_mut(|scratch| attend(shape, task, scratch)));
             } else {
                 SCRATCH.with_borrow_mut(|scratch| tasks.into_iter().for_each(|task| attend(shape, task, scratch)));
             }
-            block.attention_out.apply(&attended, &mut x, Accumulate::Add, crew);
-            rms_norm(&x, &block.mlp_norm, eps, &mut normed);
+            layer.attention_out.apply(&attended, &mut x, Accumulate::Add, crew);
+            rms_norm(&x, &layer.mlp_norm, eps, &mut normed);
             for (normed, x) in normed.chunks(MLP_ROWS * hidden).zip(x.chunks_mut(MLP_ROWS * hidden)) {
                 let rows = x.len() / hidden;
                 let gate_up = &mut gate_up[..rows * 2 * config.intermediate_size];
                 let inner = &mut inner[..rows * config.intermediate_size];
-                block.gate_up.apply(normed, gate_up, Accumulate::Replace, crew);
+                layer.gate_up.apply(normed, gate_up, Accumulate::Replace, crew);
                 swiglu(gate_up, config.intermediate_size, inner);
-                block.down.apply(inner, x, Accumulate::Add, crew);
+                layer.down.apply(inner, x, Accumulate::Add, crew);
             }
         }
 
-        let mut wanted = Vec::with_capacity(inputs.iter().map(SequenceInput::logit_rows).sum::<usize>() * hidden);
+        let mut wanted = Vec::with_capacity(logit_rows.iter().sum::<usize>() * hidden);
         let mut end = 0;
-        for input in inputs.iter_mut() {
-            input.cache.advance(input.tokens.len());
-            end += input.tokens.len();
-            wanted.extend_from_slice(&x[(end - input.logit_rows()) * hidden..end * hidden]);
+        for (cache, logit_rows) in caches.into_iter().zip(logit_rows) {
+            end += cache.tokens();
+            wanted.extend_from_slice(&x[(end - logit_rows) * hidden..end * hidden]);
+            cache.commit();
         }
         if wanted.is_empty() {
             return;
@@ -150,15 +153,15 @@ impl CpuDecoder {
 }
 
 /// Query-key pairs enough for a second thread to pay.
-fn rows_worth_splitting(inputs: &[SequenceInput<'_>]) -> bool {
-    inputs.iter().map(|input| input.tokens.len() * (input.cache.len() + input.tokens.len())).sum::<usize>() >= 128
+fn worth_splitting(caches: &[CacheWriter<'_>]) -> bool {
+    caches.iter().map(|cache| cache.tokens() * (cache.len() + cache.tokens())).sum::<usize>() >= 128
 }
 
 /// Cuts the attention of one layer into pieces: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or, of
 /// a single token, one key/value head.
 fn tasks<'a>(
-    shape: Shape,
-    inputs: &'a [SequenceInput<'_>],
+    shape: AttentionShape,
+    caches: &'a [CacheWriter<'_>],
     layer: usize,
     qkv: &'a [f32],
     qkv_width: usize,
@@ -166,8 +169,8 @@ fn tasks<'a>(
 ) -> Vec<Task<'a>> {
     let mut tasks = Vec::new();
     let mut row = 0;
-    for input in inputs {
-        let len = input.tokens.len();
+    for cache in caches {
+        let len = cache.tokens();
         let heads_each = if len == 1 { 1 } else { shape.kv_heads };
         for token in (0..len).step_by(ATTENTION_TOKENS) {
             let tokens = (len - token).min(ATTENTION_TOKENS);
@@ -176,16 +179,8 @@ fn tasks<'a>(
                 let (out, rest) = std::mem::take(&mut attended).split_at_mut(tokens * width);
                 attended = rest;
                 let queries = &qkv[(row + token) * qkv_width..];
-                let position = input.cache.len() + token;
-                tasks.push(Task {
-                    cache: &*input.cache,
-                    layer,
-                    queries,
-                    stride: qkv_width,
-                    position,
-                    kv_heads: head..head + heads_each,
-                    out,
-                });
+                let position = cache.len() + token;
+                tasks.push(Task { cache, layer, queries, stride: qkv_width, position, kv_heads: head..head + heads_each, out });
             }
         }
         row += len;

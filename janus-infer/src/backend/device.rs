@@ -1,18 +1,18 @@
 //! The decoder on a device, through candle's operations.
 //!
-//! All rows of a call go through each product together. Their keys and values are written to a pool of blocks
-//! ([`Pool`]); attention gathers the blocks of sequences that are alike and pads them to one length ([`plan`]). What
-//! says where is made once for a call and is the same for all layers; nothing comes back from the device but the logits.
+//! All rows of a call go through each product together. Their keys and values are written to blocks in the device's memory
+//! ([`Slabs`]); attention gathers the blocks of sequences of similar lengths and pads them to one length ([`plan`]). The indices are
+//! made once for a call and are the same for all layers; nothing comes back from the device but the logits.
 //!
 //! Rows are `f32` between the layers, and so are norms, rotations and softmax; products are of the weights' type.
 //! candle-nn's fused operations are used, which have no backward pass and need none here.
 
 mod plan;
-mod pool;
+mod slabs;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
@@ -20,14 +20,15 @@ use candle_nn::rotary_emb::rope_thd;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::backend::weights::{Decoder, Source};
+use super::shape::AttentionShape;
+use super::weights::{DecoderWeights, Source};
 use crate::batch::SequenceInput;
 use crate::files::{Encoding, Matrix};
 use crate::kernels::elementwise::{rotary_angles, rotary_frequencies};
+use crate::kv::{BlockStore, CacheWriter, Reservation};
 use crate::{ModelConfig, Result};
-use plan::{Attend, Plan, Shape};
-pub(crate) use pool::Pool;
-use pool::Slabs;
+use plan::{Attend, Plan};
+use slabs::Slabs;
 
 /// A model on a device.
 pub(crate) struct DeviceDecoder {
@@ -36,9 +37,10 @@ pub(crate) struct DeviceDecoder {
     /// Of products, keys and values.
     dtype: DType,
     /// Matrices are `[rows, depth]`, as in checkpoints.
-    weights: Decoder<Tensor, Tensor>,
+    weights: DecoderWeights<Tensor, Tensor>,
     frequencies: Vec<f32>,
-    pool: Arc<Pool>,
+    blocks: Arc<BlockStore>,
+    slabs: Mutex<Slabs>,
 }
 
 impl DeviceDecoder {
@@ -61,71 +63,85 @@ impl DeviceDecoder {
         let hidden = config.hidden_size;
         let head = value_head.map(|head| upload(&[Matrix::in_f32(head, 1, hidden)], DType::F32, device)).transpose()?;
         let norm = |weight: Vec<f32>| Ok(Tensor::from_vec(weight, hidden, device)?);
-        let weights = Decoder::build(config, head, source, norm, |matrices| upload(matrices, dtype, device))?;
-        let pool = Arc::new(Pool::new(config, device, dtype));
-        Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies: rotary_frequencies(config), pool })
+        let weights = DecoderWeights::build(config, head, source, norm, |matrices| upload(matrices, dtype, device))?;
+        let blocks = Arc::new(BlockStore::on_device(config, dtype.size_in_bytes()));
+        let slabs = Mutex::new(Slabs::new(blocks.layout(), dtype, device));
+        let frequencies = rotary_frequencies(config);
+        Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies, blocks, slabs })
     }
 
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+    /// The blocks of its caches.
+    pub(crate) fn blocks(&self) -> &Arc<BlockStore> {
+        &self.blocks
     }
 
     /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted. After an error the caches are empty.
     pub(crate) fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) -> Result<()> {
-        let mut slabs = self.pool.lock();
-        let done = self.forward_rows(&mut slabs, inputs, logits);
-        for input in inputs.iter_mut() {
-            match &done {
-                Ok(()) => input.cache.advance(input.tokens.len()),
-                Err(_) => input.cache.clear(),
-            }
-        }
-        Ok(done?)
-    }
-
-    fn forward_rows(&self, slabs: &mut Slabs, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) -> candle_core::Result<()> {
-        let Self { config, device, dtype, weights, .. } = self;
-        let (heads, kv_heads, head_dim) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
-        let (ffn, eps) = (config.intermediate_size, config.rms_norm_eps as f32);
         let ids: Vec<u32> = inputs.iter().flat_map(|input| input.tokens).copied().collect();
-        let rows = ids.len();
-
-        let mut copies = Vec::new();
-        inputs.iter_mut().for_each(|input| input.cache.reserve_on_device(input.tokens.len(), &mut copies));
-        self.pool.prepare(slabs, &copies)?;
-        let plan = Plan::new(Shape { heads, kv_heads, head_dim, window: config.sliding_window }, inputs, device)?;
-        let (cosines, sines) = self.angles(inputs)?;
-
-        let table = weights.embedding.as_ref().unwrap_or(&weights.head);
-        let mut x = table.index_select(&Tensor::from_vec(ids, rows, device)?, 0)?.to_dtype(DType::F32)?;
-        for (layer, block) in weights.blocks.iter().enumerate() {
-            let normed = rms_norm(&x, &block.attention_norm, eps)?.to_dtype(*dtype)?;
-            let qkv = product(&normed, &block.qkv)?.reshape((rows, heads + 2 * kv_heads, head_dim))?;
-            let turned = qkv.narrow(1, 0, heads + kv_heads)?.to_dtype(DType::F32)?.contiguous()?.unsqueeze(0)?;
-            let turned = rope_thd(&turned, &cosines, &sines)?.squeeze(0)?;
-            let queries = (turned.narrow(1, 0, heads)? * (1.0 / (head_dim as f64).sqrt()))?.to_dtype(*dtype)?;
-            let of_heads = |rows: &Tensor, first: usize| rows.narrow(1, first, kv_heads)?.transpose(0, 1)?.to_dtype(*dtype)?.contiguous();
-            slabs.write(layer, &plan.writes, [&of_heads(&turned, heads)?, &of_heads(&qkv, heads + kv_heads)?])?;
-            let attended = plan.attends.iter().map(|attend| self.attend(slabs, layer, attend, &queries));
-            let attended = match attended.collect::<candle_core::Result<Vec<_>>>()?.as_slice() {
-                [one] => one.clone(),
-                many => Tensor::cat(many, 0)?,
-            };
-            let attended = plan.order.iter().try_fold(attended, |attended, order| attended.index_select(order, 0))?;
-            x = (x + product(&attended, &block.attention_out)?.to_dtype(DType::F32)?)?;
-
-            let normed = rms_norm(&x, &block.mlp_norm, eps)?.to_dtype(*dtype)?;
-            let gate_up = product(&normed, &block.gate_up)?;
-            let inner = (gate_up.narrow(1, 0, ffn)?.silu()? * gate_up.narrow(1, ffn, ffn)?)?;
-            x = (x + product(&inner, &block.down)?.to_dtype(DType::F32)?)?;
-        }
-
         let mut end = 0;
         let wanted = inputs.iter().flat_map(|input| {
             end += input.tokens.len();
             (end - input.logit_rows()) as u32..end as u32
         });
         let wanted: Vec<u32> = wanted.collect();
+        // One pass at a time: blocks are written in place.
+        let mut slabs = self.slabs.lock().unwrap_or_else(PoisonError::into_inner);
+        let reserved = inputs.iter_mut().map(|input| input.cache.reserve(input.tokens.len())).collect();
+        let caches = self.prepare(&mut slabs, reserved)?;
+        self.forward_rows(&slabs, &caches, ids, wanted, logits)?;
+        caches.into_iter().for_each(CacheWriter::commit);
+        Ok(())
+    }
+
+    /// Makes room for all blocks that are in use, and the copies that the new ones begin as.
+    fn prepare<'c>(&self, slabs: &mut Slabs, reserved: Vec<Reservation<'c>>) -> candle_core::Result<Vec<CacheWriter<'c>>> {
+        let (needed, most) = self.blocks.places();
+        slabs.make_room(needed, most)?;
+        let copies: Vec<_> = reserved.iter().flat_map(Reservation::copies).collect();
+        slabs.copy(&copies)?;
+        Ok(reserved.into_iter().map(Reservation::copied).collect())
+    }
+
+    fn forward_rows(
+        &self,
+        slabs: &Slabs,
+        caches: &[CacheWriter<'_>],
+        ids: Vec<u32>,
+        wanted: Vec<u32>,
+        logits: &mut [f32],
+    ) -> candle_core::Result<()> {
+        let Self { config, device, dtype, weights, .. } = self;
+        let shape = AttentionShape::of(config);
+        let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
+        let (ffn, eps) = (config.intermediate_size, config.rms_norm_eps as f32);
+        let rows = ids.len();
+        let plan = Plan::new(shape, caches, device)?;
+        let (cosines, sines) = self.angles(caches)?;
+
+        let table = weights.embedding.as_ref().unwrap_or(&weights.head);
+        let mut x = table.index_select(&Tensor::from_vec(ids, rows, device)?, 0)?.to_dtype(DType::F32)?;
+        for (index, layer) in weights.layers.iter().enumerate() {
+            let normed = rms_norm(&x, &layer.attention_norm, eps)?.to_dtype(*dtype)?;
+            let qkv = product(&normed, &layer.qkv)?.reshape((rows, heads + 2 * kv_heads, head_dim))?;
+            let rotated = qkv.narrow(1, 0, heads + kv_heads)?.to_dtype(DType::F32)?.contiguous()?.unsqueeze(0)?;
+            let rotated = rope_thd(&rotated, &cosines, &sines)?.squeeze(0)?;
+            let queries = (rotated.narrow(1, 0, heads)? * (1.0 / (head_dim as f64).sqrt()))?.to_dtype(*dtype)?;
+            let of_heads = |rows: &Tensor, first: usize| rows.narrow(1, first, kv_heads)?.transpose(0, 1)?.to_dtype(*dtype)?.contiguous();
+            slabs.write(index, &plan.writes, [&of_heads(&rotated, heads)?, &of_heads(&qkv, heads + kv_heads)?])?;
+            let attended = plan.attends.iter().map(|attend| self.attend(slabs, index, attend, &queries));
+            let attended = match attended.collect::<candle_core::Result<Vec<_>>>()?.as_slice() {
+                [one] => one.clone(),
+                many => Tensor::cat(many, 0)?,
+            };
+            let attended = plan.order.iter().try_fold(attended, |attended, order| attended.index_select(order, 0))?;
+            x = (x + product(&attended, &layer.attention_out)?.to_dtype(DType::F32)?)?;
+
+            let normed = rms_norm(&x, &layer.mlp_norm, eps)?.to_dtype(*dtype)?;
+            let gate_up = product(&normed, &layer.gate_up)?;
+            let inner = (gate_up.narrow(1, 0, ffn)?.silu()? * gate_up.narrow(1, ffn, ffn)?)?;
+            x = (x + product(&inner, &layer.down)?.to_dtype(DType::F32)?)?;
+        }
+
         if wanted.is_empty() {
             return Ok(());
         }
@@ -149,17 +165,17 @@ impl DeviceDecoder {
         let of_spans = |gathered: Tensor| gathered.reshape((kv_heads, *spans, *positions, head_dim));
         let scores = queries.matmul(&of_spans(keys)?.t()?)?.to_dtype(DType::F32)?;
         let scores = scores.reshape((kv_heads, *spans, group, *tokens, *positions))?.broadcast_add(mask)?;
-        let shares = softmax_last_dim(&scores)?.to_dtype(self.dtype)?;
-        let shares = shares.reshape((kv_heads, *spans, group * tokens, *positions))?;
-        let attended = shares.matmul(&of_spans(values)?)?.reshape((kv_heads, *spans, group, *tokens, head_dim))?;
+        let weights = softmax_last_dim(&scores)?.to_dtype(self.dtype)?;
+        let weights = weights.reshape((kv_heads, *spans, group * tokens, *positions))?;
+        let attended = weights.matmul(&of_spans(values)?)?.reshape((kv_heads, *spans, group, *tokens, head_dim))?;
         attended.permute((1, 3, 0, 2, 4))?.contiguous()?.reshape((spans * tokens, kv_heads * group * head_dim))
     }
 
     /// Cosines and sines of the new tokens' angles, `[rows, head_dim / 2]` each.
-    fn angles(&self, inputs: &[SequenceInput<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
+    fn angles(&self, caches: &[CacheWriter<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
         let mut angles = Vec::new();
-        for input in inputs {
-            (0..input.tokens.len()).for_each(|i| rotary_angles(input.cache.len() + i, &self.frequencies, &mut angles));
+        for cache in caches {
+            (0..cache.tokens()).for_each(|i| rotary_angles(cache.len() + i, &self.frequencies, &mut angles));
         }
         let half = self.frequencies.len();
         let angles = Tensor::from_vec(angles, ((), 2, half), &self.device)?;

@@ -1,18 +1,18 @@
-//! A decoder's weights by their places, in the form in which a backend multiplies them.
+//! A decoder's weights by their place in the model, in the form in which a backend multiplies them.
 
 use crate::files::Matrix;
 use crate::{ModelConfig, Projection, Result, Weights};
 
 /// The weights of a Llama or Mistral model: matrices as `M`, norms as `N`.
-pub(crate) struct Decoder<M, N> {
-    /// Of its own; if there is none, the head's rows serve.
+pub(super) struct DecoderWeights<M, N> {
+    /// `None` if the head's rows serve as the embedding too (tied weights).
     pub embedding: Option<M>,
-    pub blocks: Vec<Block<M, N>>,
+    pub layers: Vec<LayerWeights<M, N>>,
     pub final_norm: N,
     pub head: M,
 }
 
-pub(crate) struct Block<M, N> {
+pub(super) struct LayerWeights<M, N> {
     pub attention_norm: N,
     /// Queries, keys and values of a token in one product.
     pub qkv: M,
@@ -34,7 +34,7 @@ pub(crate) struct Source<'a, 'w> {
 }
 
 impl<'w> Source<'w, 'w> {
-    /// What a function tells, by names and shapes.
+    /// Weights that a function returns, by names and shapes.
     pub(crate) fn in_f32(weight: &'w ReadVector<'w>) -> Self {
         let matrix = |name: &str, rows: usize, depth: usize| Ok(Matrix::in_f32(&weight(name, &[rows, depth])?, rows, depth));
         Self { vector: Box::new(weight), matrix: Box::new(matrix) }
@@ -49,7 +49,7 @@ impl<'w> Source<'w, 'w> {
     }
 }
 
-impl<M, N> Decoder<M, N> {
+impl<M, N> DecoderWeights<M, N> {
     /// Reads all weights. `pack` takes matrices that share their input and makes one of them, the first above the
     /// others. A `value_head` takes the place of the language model's head.
     pub(crate) fn build(
@@ -60,7 +60,7 @@ impl<M, N> Decoder<M, N> {
         pack: impl Fn(&[Matrix<'_>]) -> Result<M>,
     ) -> Result<Self> {
         let hidden = config.hidden_size;
-        let block = |layer: usize| -> Result<Block<M, N>> {
+        let layer = |layer: usize| -> Result<LayerWeights<M, N>> {
             let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
             let norm = |tail: &str| norm((source.vector)(&name(tail), &[hidden])?);
             let pack = |projections: &[Projection]| -> Result<M> {
@@ -70,7 +70,7 @@ impl<M, N> Decoder<M, N> {
                 };
                 pack(&projections.iter().map(matrix).collect::<Result<Vec<_>>>()?)
             };
-            Ok(Block {
+            Ok(LayerWeights {
                 attention_norm: norm("input_layernorm")?,
                 qkv: pack(&[Projection::Q, Projection::K, Projection::V])?,
                 attention_out: pack(&[Projection::O])?,
@@ -86,7 +86,7 @@ impl<M, N> Decoder<M, N> {
             None if config.tie_word_embeddings => (None, table()?),
             None => (Some(table()?), of_vocabulary("lm_head.weight")?),
         };
-        let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?;
-        Ok(Self { embedding, blocks, final_norm: norm((source.vector)("model.norm.weight", &[hidden])?)?, head })
+        let layers = (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?;
+        Ok(Self { embedding, layers, final_norm: norm((source.vector)("model.norm.weight", &[hidden])?)?, head })
     }
 }

@@ -10,7 +10,7 @@ use super::session::Ticket;
 use crate::Engine;
 use crate::batch::{LogitsWanted, SequenceInput};
 use crate::kernels::elementwise::log_sum_exp;
-use crate::kv::cache::KvCache;
+use crate::kv::KvCache;
 use crate::sample::Sampler;
 
 /// A running sample.

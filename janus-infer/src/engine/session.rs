@@ -14,8 +14,7 @@ use janus_core::{ChatRequest, Generation, ModelError, SamplingParams, TokenLogpr
 
 use super::sequence::Sequence;
 use crate::batch::{LogitsWanted, SequenceInput};
-use crate::kv::cache::{BLOCK, KvCache};
-use crate::kv::prefix::PrefixCache;
+use crate::kv::{BLOCK, KvCache, PrefixCache};
 use crate::{Engine, Error, Result, Sampler};
 
 /// Names a request of a [`Session`].
@@ -228,7 +227,7 @@ impl<'e> Session<'e> {
         SessionStats {
             waiting: self.reading.iter().filter(|reading| matches!(reading.next, Next::Samples { .. })).count(),
             running: self.running.len(),
-            cache_blocks: self.engine.model().layout().live_blocks(),
+            cache_blocks: self.engine.model().blocks().live(),
             cache_blocks_limit: self.engine.block_limit(),
             ..self.stats
         }
@@ -251,7 +250,7 @@ impl<'e> Session<'e> {
 
     /// Blocks that are neither in memory nor promised.
     fn free_blocks(&self) -> usize {
-        self.engine.block_limit().saturating_sub(self.engine.model().layout().live_blocks())
+        self.engine.block_limit().saturating_sub(self.engine.model().blocks().live())
     }
 
     /// Frees blocks until `needed` can be had: such as no sequence uses, as far as they go.
@@ -314,7 +313,7 @@ impl<'e> Session<'e> {
                 // The last token is always read, for its logits.
                 let shared = self.prefixes.find(&reading.tokens[..reading.tokens.len() - 1]);
                 self.stats.shared_tokens += (shared.len() * BLOCK) as u64;
-                reading.cache = Some(KvCache::from_blocks(self.engine.model().layout(), shared));
+                reading.cache = Some(KvCache::from_blocks(self.engine.model().blocks(), shared));
             }
             let reading = &self.reading[index];
             let tokens = reading.left().min(budget);

@@ -1,247 +1,188 @@
-//! Keys and values in blocks that sequences share.
+//! Keys and values of one sequence.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pulp::Simd;
 
-use crate::ModelConfig;
-use crate::backend::device::Pool;
+use super::block::{Block, OwnedBlock};
+use super::layout::{BLOCK, Layout};
+use super::store::BlockStore;
 use crate::kernels::matmul::{LANES, Lanes, Panels};
 
-/// Positions of a block.
-pub(crate) const BLOCK: usize = 2 * LANES;
-
-/// Where things are in a block, and how many blocks there are.
-pub(crate) struct Layout {
-    layers: usize,
-    heads: usize,
-    head_dim: usize,
-    live: AtomicUsize,
-    memory: Memory,
-}
-
-/// Where keys and values are.
-enum Memory {
-    /// In the blocks; and memory of blocks that are gone, for those to come.
-    Blocks(Mutex<Vec<Box<[Lanes]>>>),
-    /// In a pool on a device, of which blocks are numbers.
-    Pool(Arc<Pool>),
-}
-
-impl Layout {
-    pub(crate) fn new(config: &ModelConfig) -> Self {
-        Self::with_memory(config, Memory::Blocks(Mutex::default()))
-    }
-
-    /// Of caches on a device.
-    pub(crate) fn on_device(config: &ModelConfig, pool: Arc<Pool>) -> Self {
-        Self::with_memory(config, Memory::Pool(pool))
-    }
-
-    fn with_memory(config: &ModelConfig, memory: Memory) -> Self {
-        let ModelConfig { num_hidden_layers: layers, num_key_value_heads: heads, head_dim, .. } = *config;
-        Self { layers, heads, head_dim, live: AtomicUsize::new(0), memory }
-    }
-
-    /// Tells how many blocks there will be at the most.
-    pub(crate) fn expect_blocks(&self, most: usize) {
-        if let Memory::Pool(pool) = &self.memory {
-            pool.expect_blocks(most);
-        }
-    }
-
-    /// Rows of lanes that a head of a layer has: two panels of keys, whose lanes are positions, and panels of values, whose
-    /// lanes are elements of the head.
-    fn head_lanes(&self) -> usize {
-        BLOCK / LANES * self.head_dim + self.value_panels() * BLOCK
-    }
-
-    fn value_panels(&self) -> usize {
-        self.head_dim.div_ceil(LANES)
-    }
-
-    /// Where a head of a layer begins.
-    fn head(&self, layer: usize, head: usize) -> usize {
-        (layer * self.heads + head) * self.head_lanes()
-    }
-
-    /// Where its values begin.
-    fn values(&self, layer: usize, head: usize) -> usize {
-        self.head(layer, head) + BLOCK / LANES * self.head_dim
-    }
-
-    /// Bytes of a block.
-    pub(crate) fn block_bytes(&self) -> usize {
-        match &self.memory {
-            Memory::Blocks(_) => self.layers * self.heads * self.head_lanes() * size_of::<Lanes>(),
-            Memory::Pool(pool) => pool.block_bytes(),
-        }
-    }
-
-    /// Blocks in memory, each counted once however many sequences share it.
-    pub(crate) fn live_blocks(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
-    }
-}
-
-/// Keys and values of [`BLOCK`] positions in all layers.
-pub(crate) struct Block {
-    /// In the panels that [`product`](crate::kernels::matmul::product) reads; empty if they are on a device.
-    lanes: Box<[Lanes]>,
-    /// The number of the block in a device's pool.
-    index: u32,
-    layout: Arc<Layout>,
-}
-
-impl Block {
-    fn new(layout: &Arc<Layout>) -> Self {
-        layout.live.fetch_add(1, Ordering::Relaxed);
-        let (lanes, index) = match &layout.memory {
-            Memory::Blocks(spare) => {
-                let spare = spare.lock().ok().and_then(|mut spare| spare.pop());
-                // Masked scores must be numbers: those of a former sequence are as good as zeros.
-                let fresh = || vec![[0.0; LANES]; layout.layers * layout.heads * layout.head_lanes()].into_boxed_slice();
-                (spare.unwrap_or_else(fresh), 0)
-            }
-            Memory::Pool(pool) => (Box::default(), pool.take()),
-        };
-        Self { lanes, index, layout: Arc::clone(layout) }
-    }
-}
-
-impl Clone for Block {
-    /// On a device the copy's content is what [`KvCache::reserve_on_device`] has copied.
-    fn clone(&self) -> Self {
-        let mut block = Self::new(&self.layout);
-        block.lanes.copy_from_slice(&self.lanes);
-        block
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        self.layout.live.fetch_sub(1, Ordering::Relaxed);
-        match &self.layout.memory {
-            Memory::Blocks(spare) => {
-                if let Ok(mut spare) = spare.lock() {
-                    spare.push(std::mem::take(&mut self.lanes));
-                }
-            }
-            Memory::Pool(pool) => pool.give_back(self.index),
-        }
-    }
-}
-
-/// The keys and values of one sequence: what the model remembers of the tokens it was fed.
+/// The paged KV cache of one sequence: keys and values of its tokens, in blocks of 32 positions.
 ///
-/// Made by [`Model::cache`](crate::Model::cache), extended by [`Model::forward`](crate::Model::forward). It consists of blocks of 32
-/// positions. A clone shares them, and copies only the last one when it continues on its own: several answers to
-/// one prompt share the work of reading it, and the memory.
+/// Made by [`Model::cache`](crate::Model::cache), extended by [`Model::forward`](crate::Model::forward). A clone shares all blocks, and
+/// copies the last one only when it is extended (copy-on-write): several samples of one prompt share its prefill and its
+/// memory.
 #[derive(Clone)]
 pub struct KvCache {
-    blocks: Vec<Arc<Block>>,
+    /// As many as `len` positions take; the last one may be filled in part.
+    blocks: Vec<Block>,
     len: usize,
-    layout: Arc<Layout>,
+    store: Arc<BlockStore>,
 }
 
 impl KvCache {
-    pub(crate) fn new(layout: &Arc<Layout>) -> Self {
-        Self { blocks: Vec::new(), len: 0, layout: Arc::clone(layout) }
+    pub(crate) fn new(store: &Arc<BlockStore>) -> Self {
+        Self { blocks: Vec::new(), len: 0, store: Arc::clone(store) }
     }
 
-    /// A sequence that begins with the positions of some whole blocks.
-    pub(crate) fn from_blocks(layout: &Arc<Layout>, blocks: Vec<Arc<Block>>) -> Self {
-        Self { len: blocks.len() * BLOCK, blocks, layout: Arc::clone(layout) }
+    /// A sequence that begins with whole blocks of another one.
+    pub(crate) fn from_blocks(store: &Arc<BlockStore>, blocks: Vec<Block>) -> Self {
+        Self { len: blocks.len() * BLOCK, blocks, store: Arc::clone(store) }
     }
 
-    /// Tokens that were fed so far.
+    /// Positions in the cache.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// No token was fed yet.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The blocks; the last one may be filled in part.
-    pub(crate) fn blocks(&self) -> &[Arc<Block>] {
+    pub(super) fn blocks(&self) -> &[Block] {
         &self.blocks
     }
 
     /// Whether the next token needs a new block, or a copy of one that is shared.
     pub(crate) fn needs_block(&self) -> bool {
-        match self.blocks.get(self.len / BLOCK) {
-            Some(block) => Arc::strong_count(block) > 1,
-            None => true,
-        }
+        self.blocks.get(self.len / BLOCK).is_none_or(Block::is_shared)
     }
 
-    /// Makes room for `tokens` more, in blocks that are this sequence's own.
-    pub(crate) fn reserve(&mut self, tokens: usize) {
-        while self.blocks.len() * BLOCK < self.len + tokens {
-            self.blocks.push(Arc::new(Block::new(&self.layout)));
-        }
-        if !self.len.is_multiple_of(BLOCK) {
-            Arc::make_mut(&mut self.blocks[self.len / BLOCK]);
-        }
-    }
-
-    /// [`KvCache::reserve`] on a device, and what is to be copied there before anything is stored: from which block of the pool to
-    /// which.
-    pub(crate) fn reserve_on_device(&mut self, tokens: usize, copies: &mut Vec<(u32, u32)>) {
-        let (count, last) = (self.blocks.len(), self.len / BLOCK);
-        let shared = if self.len.is_multiple_of(BLOCK) { None } else { Some(self.blocks[last].index) };
-        self.reserve(tokens);
-        if let Some(from) = shared {
-            let to = self.blocks[last].index;
-            copies.extend((from != to).then_some((from, to)));
-        }
-        copies.extend(self.blocks[count..].iter().map(|block| (Pool::ZEROS, block.index)));
-    }
-
-    /// Numbers of the blocks in the device's pool.
-    pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
-        self.blocks.iter().map(|block| block.index)
-    }
-
-    /// Forgets everything.
+    /// Frees everything.
     pub(crate) fn clear(&mut self) {
         self.blocks.clear();
         self.len = 0;
     }
 
-    /// Whether the cache was made for models of a layout.
-    pub(crate) fn has_layout(&self, layout: &Arc<Layout>) -> bool {
-        Arc::ptr_eq(&self.layout, layout)
+    /// Whether the cache was made for the model that has this store.
+    pub(crate) fn is_of(&self, store: &Arc<BlockStore>) -> bool {
+        Arc::ptr_eq(&self.store, store)
     }
 
-    /// Stores key and value of a position, `[heads, head_dim]` each, after [`KvCache::reserve`].
+    /// Makes room for `tokens` more.
+    pub(crate) fn reserve(&mut self, tokens: usize) -> Reservation<'_> {
+        let (mut shared, len) = (std::mem::take(&mut self.blocks), std::mem::take(&mut self.len));
+        let new = |store| OwnedBlock::allocate(store);
+        let (mut owned, mut source) = (Vec::new(), None);
+        if !len.is_multiple_of(BLOCK)
+            && let Some(last) = shared.pop()
+        {
+            owned.push(last.into_owned().unwrap_or_else(|last| {
+                source = Some(last);
+                new(&self.store)
+            }));
+        }
+        let fresh = owned.len();
+        while (shared.len() + owned.len()) * BLOCK < len + tokens {
+            owned.push(new(&self.store));
+        }
+        Reservation { writer: CacheWriter { layout: self.store.layout(), cache: self, shared, owned, len, tokens }, source, fresh }
+    }
+}
+
+/// Room for new tokens whose blocks do not have their content yet.
+#[must_use = "it is dropped with the whole cache"]
+pub(crate) struct Reservation<'a> {
+    writer: CacheWriter<'a>,
+    /// What the first owned block is to be a copy of. It stays in memory until the copy is made.
+    source: Option<Block>,
+    /// The first owned block that is new.
+    fresh: usize,
+}
+
+impl<'a> Reservation<'a> {
+    /// Makes the copy in the host's memory.
+    pub(crate) fn on_host(mut self) -> CacheWriter<'a> {
+        if let (Some(source), Some(copy)) = (&self.source, self.writer.owned.first_mut()) {
+            copy.lanes_mut().copy_from_slice(source.lanes());
+        }
+        self.writer
+    }
+
+    /// The copies that a device has to make: from which place to which.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (u32, u32)> {
+        let owned = &self.writer.owned;
+        let copied = self.source.iter().zip(owned).map(|(source, copy)| (source.number(), copy.number()));
+        copied.chain(owned[self.fresh..].iter().map(|block| (BlockStore::ZEROS, block.number())))
+    }
+
+    /// The cache, for the device that has made [`Reservation::copies`].
+    pub(crate) fn copied(self) -> CacheWriter<'a> {
+        self.writer
+    }
+}
+
+/// A cache during a forward pass: all of it is read, and the blocks that it alone has are written. If it is dropped without
+/// [`CacheWriter::commit`], the cache is empty.
+pub(crate) struct CacheWriter<'a> {
+    cache: &'a mut KvCache,
+    layout: Layout,
+    shared: Vec<Block>,
+    /// The blocks after the shared ones.
+    owned: Vec<OwnedBlock>,
+    len: usize,
+    tokens: usize,
+}
+
+impl CacheWriter<'_> {
+    /// Positions before the new tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// New tokens.
+    pub(crate) fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Adds the new tokens, whose keys and values are stored in every layer.
+    pub(crate) fn commit(self) {
+        let Self { cache, mut shared, owned, len, tokens, .. } = self;
+        shared.extend(owned.into_iter().map(OwnedBlock::share));
+        (cache.blocks, cache.len) = (shared, len + tokens);
+    }
+
+    /// The places of all blocks on a device.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.shared.iter().map(Block::number).chain(self.owned.iter().map(OwnedBlock::number))
+    }
+
+    /// The place on a device of the block that the token at `position`, one of the new ones, is written to.
+    pub(crate) fn number_for_writing(&self, position: usize) -> u32 {
+        self.owned[position / BLOCK - self.shared.len()].number()
+    }
+
+    #[inline(always)]
+    fn lanes(&self, block: usize) -> &[Lanes] {
+        match self.shared.get(block) {
+            Some(block) => block.lanes(),
+            None => self.owned[block - self.shared.len()].lanes(),
+        }
+    }
+
+    /// Stores the key and the value of a new token, `[heads, head_dim]` each, in the host's memory.
     pub(crate) fn push(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
-        let (layout, head_dim) = (&self.layout, self.layout.head_dim);
-        let block = Arc::make_mut(&mut self.blocks[position / BLOCK]);
+        let (layout, head_dim) = (self.layout, self.layout.head_dim);
+        let block = self.owned[position / BLOCK - self.shared.len()].lanes_mut();
         let row = position % BLOCK;
         for (head, (key, value)) in keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim)).enumerate() {
-            let start = layout.head(layer, head) + row / LANES * head_dim;
-            for (lanes, key) in block.lanes[start..][..head_dim].iter_mut().zip(key) {
+            let start = layout.keys(layer, head) + row / LANES * head_dim;
+            for (lanes, key) in block[start..][..head_dim].iter_mut().zip(key) {
                 lanes[row % LANES] = *key;
             }
-            let panels = block.lanes[layout.values(layer, head)..].chunks_exact_mut(BLOCK);
+            let panels = block[layout.values(layer, head)..].chunks_exact_mut(BLOCK);
             for (panel, value) in panels.zip(value.chunks(LANES)) {
                 panel[row][..value.len()].copy_from_slice(value);
             }
         }
     }
 
-    /// Counts the tokens that were stored in every layer.
-    pub(crate) fn advance(&mut self, tokens: usize) {
-        self.len += tokens;
-    }
-
     /// Keys from position `begin`, a multiple of [`LANES`], on: `count` panels of as many positions, `[head_dim]` deep.
     pub(crate) fn keys(&self, layer: usize, head: usize, begin: usize, count: usize) -> Keys<'_> {
-        Keys { cache: self, start: self.layout.head(layer, head), first: begin / LANES, count }
+        Keys { cache: self, start: self.layout.keys(layer, head), first: begin / LANES, count }
     }
 
     /// Values from position `begin` on: panels of elements of the head, one row for each position.
@@ -250,10 +191,10 @@ impl KvCache {
     }
 }
 
-/// See [`KvCache::keys`].
+/// See [`CacheWriter::keys`].
 #[derive(Clone, Copy)]
 pub(crate) struct Keys<'a> {
-    cache: &'a KvCache,
+    cache: &'a CacheWriter<'a>,
     start: usize,
     first: usize,
     count: usize,
@@ -272,14 +213,14 @@ impl Panels for Keys<'_> {
     {
         let panel = self.first + panel;
         let (block, part) = (panel / (BLOCK / LANES), panel % (BLOCK / LANES));
-        &self.cache.blocks[block].lanes[self.start + part * self.cache.layout.head_dim + from..][..buffer.len()]
+        &self.cache.lanes(block)[self.start + part * self.cache.layout.head_dim + from..][..buffer.len()]
     }
 }
 
-/// See [`KvCache::values`].
+/// See [`CacheWriter::values`].
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
-    cache: &'a KvCache,
+    cache: &'a CacheWriter<'a>,
     start: usize,
     begin: usize,
 }
@@ -301,6 +242,6 @@ impl Panels for Values<'_> {
         Self: 'a,
     {
         let position = self.begin + from;
-        &self.cache.blocks[position / BLOCK].lanes[self.start + panel * BLOCK + position % BLOCK..][..buffer.len()]
+        &self.cache.lanes(position / BLOCK)[self.start + panel * BLOCK + position % BLOCK..][..buffer.len()]
     }
 }

@@ -1,24 +1,25 @@
-//! What beginnings of prompts were read before: blocks by the tokens that led to them.
+//! The prefix cache: blocks by the tokens that led to them, so that no prefix of a prompt is prefilled twice.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use crate::kv::cache::{BLOCK, Block, KvCache};
+use super::block::Block;
+use super::cache::KvCache;
+use super::layout::BLOCK;
 
-/// The tokens of a block, after the block of another entry; 0 is the beginning.
+/// The id of the entry before, 0 at the beginning of a prompt, and the block's tokens.
 type Key = (u64, [u32; BLOCK]);
 
 struct Entry {
     id: u64,
     /// Blocks before this one.
     depth: usize,
-    block: Arc<Block>,
+    block: Block,
     /// When it was last looked up.
     used: u64,
 }
 
-/// Whole blocks of prompts. Keys and values of a token follow from the tokens up to it, on the CPU to the bit, so that a prompt with
-/// the same beginning need not be read again.
+/// Whole blocks of prompts. Keys and values of a token depend on the tokens up to it alone, on the CPU to the bit, so that prompts with
+/// the same prefix share them.
 #[derive(Default)]
 pub(crate) struct PrefixCache {
     entries: HashMap<Key, Entry>,
@@ -32,8 +33,8 @@ fn block_of(tokens: &[u32], start: usize) -> Option<[u32; BLOCK]> {
 }
 
 impl PrefixCache {
-    /// The blocks of the longest known beginning of `tokens`.
-    pub(crate) fn find(&mut self, tokens: &[u32]) -> Vec<Arc<Block>> {
+    /// The blocks of the longest known prefix of `tokens`.
+    pub(crate) fn find(&mut self, tokens: &[u32]) -> Vec<Block> {
         self.clock += 1;
         let (mut blocks, mut parent) = (Vec::new(), 0);
         while let Some(next) = block_of(tokens, blocks.len() * BLOCK)
@@ -41,12 +42,12 @@ impl PrefixCache {
         {
             entry.used = self.clock;
             parent = entry.id;
-            blocks.push(Arc::clone(&entry.block));
+            blocks.push(entry.block.clone());
         }
         blocks
     }
 
-    /// Remembers the whole blocks of `cache`, which was fed `tokens`.
+    /// Keeps the whole blocks of `cache`, which holds `tokens`.
     pub(crate) fn insert(&mut self, tokens: &[u32], cache: &KvCache) {
         self.clock += 1;
         let mut parent = 0;
@@ -54,7 +55,7 @@ impl PrefixCache {
             let Some(next) = block_of(tokens, depth * BLOCK) else { return };
             let entry = self.entries.entry((parent, next)).or_insert_with(|| {
                 self.next_id += 1;
-                Entry { id: self.next_id, depth, block: Arc::clone(block), used: 0 }
+                Entry { id: self.next_id, depth, block: block.clone(), used: 0 }
             });
             entry.used = self.clock;
             parent = entry.id;
@@ -63,11 +64,11 @@ impl PrefixCache {
 
     /// Blocks that no sequence uses.
     fn idle(&self) -> impl Iterator<Item = (&Key, &Entry)> {
-        self.entries.iter().filter(|(_, entry)| Arc::strong_count(&entry.block) == 1)
+        self.entries.iter().filter(|(_, entry)| !entry.block.is_shared())
     }
 
-    /// Forgets blocks that no sequence uses until at most `keep` of them are left, the least recently used first, and
-    /// of those used together the last: what follows a forgotten block is never found again.
+    /// Frees blocks that no sequence uses until at most `keep` of them are left, the least recently used first, and
+    /// of those used together the last in the prompt: what follows a freed block is never found again.
     pub(crate) fn shrink(&mut self, keep: usize) {
         let mut idle: Vec<_> = self.idle().map(|(key, entry)| (entry.used, std::cmp::Reverse(entry.depth), *key)).collect();
         if idle.len() <= keep {

@@ -1,28 +1,13 @@
 //! Causal attention of one sequence over its own keys and values.
 
+use crate::backend::shape::AttentionShape;
 use crate::kernels::elementwise::exp_and_sum;
 use crate::kernels::matmul::{LANES, Rows, Work, product, vectorised};
-use crate::kv::cache::KvCache;
-
-/// The sizes that attention needs.
-#[derive(Clone, Copy)]
-pub(crate) struct Shape {
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-    pub window: Option<usize>,
-}
-
-impl Shape {
-    /// Width of a row of queries, and of attention's output.
-    pub(crate) fn width(self) -> usize {
-        self.heads * self.head_dim
-    }
-}
+use crate::kv::CacheWriter;
 
 /// Some heads of some neighbouring tokens of a sequence: the unit of work.
 pub(crate) struct Task<'a> {
-    pub cache: &'a KvCache,
+    pub cache: &'a CacheWriter<'a>,
     pub layer: usize,
     /// The first token's query row, `[heads * head_dim]`, rotated.
     pub queries: &'a [f32],
@@ -48,15 +33,15 @@ pub(crate) struct Scratch {
 vectorised! {
     /// Attention (Vaswani et al., arXiv 1706.03762) with grouped queries: query head `h` reads key/value head
     /// `h / (heads / kv_heads)`, a token sees itself and those before it, at most `window` of them.
-    pub(crate) fn attend<'a>(simd, shape: Shape, task: Task<'a>, scratch: &'a mut Scratch) -> () {
-        let Shape { heads, kv_heads, head_dim, window } = shape;
+    pub(crate) fn attend<'a>(simd, shape: AttentionShape, task: Task<'a>, scratch: &'a mut Scratch) -> () {
+        let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
         let group = heads / kv_heads;
         let out_width = task.kv_heads.len() * group * head_dim;
         let tokens = task.out.len() / out_width;
         let rows = tokens * group;
         let end = task.position + tokens;
         // First position that any of the tokens sees, rounded down to a whole panel of keys.
-        let begin = window.map_or(0, |window| (task.position + 1).saturating_sub(window)) / LANES * LANES;
+        let begin = shape.first_seen(task.position) / LANES * LANES;
         let panels = (end - begin).div_ceil(LANES);
         let width = panels * LANES;
         let scale = 1.0 / (head_dim as f32).sqrt();
@@ -76,7 +61,7 @@ vectorised! {
             });
             for (row, (scores, sum)) in scores.chunks_exact_mut(width).zip(sums.iter_mut()).enumerate() {
                 let position = task.position + row / group;
-                let from = window.map_or(0, |window| (position + 1).saturating_sub(window));
+                let from = shape.first_seen(position);
                 *sum = exp_and_sum(scores, from.saturating_sub(begin), position + 1 - begin);
             }
             let weights = Rows { data: scores, stride: width, rows, depth: end - begin };

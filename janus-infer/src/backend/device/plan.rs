@@ -1,9 +1,9 @@
-//! What a forward pass does where: which rows go to which places of the pool, and which tokens attend together.
+//! Which rows of a forward pass go to which places in the device's memory, and which tokens attend together.
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::batch::SequenceInput;
-use crate::kv::cache::BLOCK;
+use crate::backend::shape::AttentionShape;
+use crate::kv::{BLOCK, BlockStore, CacheWriter};
 
 /// Neighbouring tokens of a sequence that attend together: a longer piece would compute as many scores again that are masked.
 const SPAN_TOKENS: usize = 512;
@@ -14,20 +14,9 @@ const FREE: usize = 1 << 20;
 /// Rows from which copying them in one go is worth an operation of its own; the others are scattered, one row after the other.
 const RUN: usize = 16;
 
-/// The sizes that a plan needs.
-#[derive(Clone, Copy)]
-pub(super) struct Shape {
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-    pub window: Option<usize>,
-}
-
-impl Shape {
-    /// Numbers of an attention of `tokens` over `blocks`: scores, keys and values.
-    fn numbers(self, tokens: usize, blocks: usize) -> usize {
-        blocks * BLOCK * (self.heads * tokens + 2 * self.kv_heads * self.head_dim)
-    }
+/// Numbers of an attention of `tokens` over `blocks`: scores, keys and values.
+fn numbers(shape: AttentionShape, tokens: usize, blocks: usize) -> usize {
+    blocks * BLOCK * (shape.heads * tokens + 2 * shape.kv_width())
 }
 
 /// The new tokens of a sequence.
@@ -58,11 +47,11 @@ struct Group {
     blocks: usize,
 }
 
-/// Rows that lie side by side in the pool.
+/// Rows that lie side by side in memory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Run {
     pub row: usize,
-    /// The position in the pool of the first.
+    /// The slot of the first: its block's number times [`BLOCK`], and its position in the block.
     pub slot: usize,
     pub len: usize,
 }
@@ -70,7 +59,7 @@ pub(super) struct Run {
 /// Where the call's keys and values go.
 pub(super) struct Writes {
     pub runs: Vec<Run>,
-    /// The rows that are in no run, `[rows]`, and their positions in the pool, `[kv_heads, rows, head_dim]`.
+    /// The rows that are in no run, `[rows]`, and their slots, `[kv_heads, rows, head_dim]`.
     pub single: Option<(Tensor, Tensor)>,
 }
 
@@ -81,7 +70,7 @@ pub(super) struct Attend {
     pub tokens: usize,
     /// Positions that a span sees, in whole blocks.
     pub positions: usize,
-    /// Rows of the spans' tokens, `[spans * tokens]`; none if they are the call's rows.
+    /// Rows of the spans' tokens, `[spans * tokens]`; `None` if they are the call's rows in order.
     pub rows: Option<Tensor>,
     /// Numbers of the blocks, `[spans * blocks]`.
     pub blocks: Tensor,
@@ -92,20 +81,20 @@ pub(super) struct Attend {
 pub(super) struct Plan {
     pub writes: Writes,
     pub attends: Vec<Attend>,
-    /// For each of the call's rows, where the attentions' rows, one group below the other, have it; none if they are in order.
+    /// For each of the call's rows, where the attentions' rows, one group below the other, have it; `None` if they are in order.
     pub order: Option<Tensor>,
 }
 
 impl Plan {
-    /// A plan for inputs whose blocks are reserved.
-    pub(super) fn new(shape: Shape, inputs: &[SequenceInput<'_>], device: &Device) -> Result<Self> {
+    /// A plan for the new tokens of caches.
+    pub(super) fn new(shape: AttentionShape, caches: &[CacheWriter<'_>], device: &Device) -> Result<Self> {
         let mut row = 0;
-        let new = inputs.iter().enumerate().map(|(sequence, SequenceInput { tokens, cache, .. })| {
-            row += tokens.len();
-            New { sequence, row: row - tokens.len(), position: cache.len(), tokens: tokens.len() }
+        let new = caches.iter().enumerate().map(|(sequence, cache)| {
+            row += cache.tokens();
+            New { sequence, row: row - cache.tokens(), position: cache.len(), tokens: cache.tokens() }
         });
         let new: Vec<New> = new.collect();
-        let tables: Vec<Vec<u32>> = inputs.iter().map(|sequence| sequence.cache.indices().collect()).collect();
+        let tables: Vec<Vec<u32>> = caches.iter().map(|cache| cache.numbers().collect()).collect();
         let groups = groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect());
         let placed = |group: &Group| {
             group.spans.iter().flat_map(|span| padded(span.new.row..span.new.row + span.new.tokens, group.tokens)).collect()
@@ -126,7 +115,8 @@ impl Plan {
             rows.iter().zip(0u32..).for_each(|(row, at)| order[*row as usize] = at);
             Some(Tensor::from_vec(order, row, device)?)
         };
-        Ok(Self { writes: writes(shape, &new, &tables, device)?, attends, order })
+        let place = |sequence: usize, position: usize| caches[sequence].number_for_writing(position);
+        Ok(Self { writes: writes(shape, &new, place, device)?, attends, order })
     }
 }
 
@@ -137,29 +127,29 @@ fn padded(range: std::ops::Range<usize>, len: usize) -> impl Iterator<Item = u32
 }
 
 /// Cuts the new tokens of a sequence.
-fn spans(shape: Shape, new: New) -> impl Iterator<Item = Span> {
+fn spans(shape: AttentionShape, new: New) -> impl Iterator<Item = Span> {
     let end = new.position + new.tokens;
     let seen = shape.window.map_or(end, |window| end.min(window + SPAN_TOKENS)).div_ceil(BLOCK);
     let each = ((MOST / (seen * BLOCK)).saturating_sub(2 * shape.kv_heads * shape.head_dim) / shape.heads).clamp(1, SPAN_TOKENS);
     (0..new.tokens).step_by(each).map(move |start| {
         let position = new.position + start;
         let tokens = each.min(new.tokens - start);
-        let first_block = shape.window.map_or(0, |window| (position + 1).saturating_sub(window)) / BLOCK;
+        let first_block = shape.first_seen(position) / BLOCK;
         let blocks = (position + tokens).div_ceil(BLOCK) - first_block;
         Span { new: New { row: new.row + start, position, tokens, ..new }, first_block, blocks }
     })
 }
 
 /// Puts spans together that are so much alike that padding costs little.
-fn groups(shape: Shape, mut spans: Vec<Span>) -> Vec<Group> {
+fn groups(shape: AttentionShape, mut spans: Vec<Span>) -> Vec<Group> {
     spans.sort_by_key(|span| std::cmp::Reverse((span.new.tokens, span.blocks)));
     let mut groups: Vec<Group> = Vec::new();
     let mut needed = 0;
     for span in spans {
-        let own = shape.numbers(span.new.tokens, span.blocks);
+        let own = numbers(shape, span.new.tokens, span.blocks);
         if let Some(group) = groups.last_mut() {
             let (tokens, blocks) = (group.tokens.max(span.new.tokens), group.blocks.max(span.blocks));
-            let held = (group.spans.len() + 1) * shape.numbers(tokens, blocks);
+            let held = (group.spans.len() + 1) * numbers(shape, tokens, blocks);
             if held <= MOST && (held <= FREE || held <= 2 * (needed + own)) {
                 (group.tokens, group.blocks) = (tokens, blocks);
                 group.spans.push(span);
@@ -176,19 +166,18 @@ fn groups(shape: Shape, mut spans: Vec<Span>) -> Vec<Group> {
     groups
 }
 
-fn attend(shape: Shape, group: &Group, rows: Option<&[u32]>, tables: &[Vec<u32>], device: &Device) -> Result<Attend> {
+fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[Vec<u32>], device: &Device) -> Result<Attend> {
     let Group { spans, tokens, blocks } = group;
     let (count, positions) = (spans.len(), blocks * BLOCK);
     let mut numbers = Vec::with_capacity(count * blocks);
     let (mut first, mut last) = (Vec::with_capacity(count * tokens), Vec::with_capacity(count * tokens));
     for span in spans {
         numbers.extend(&tables[span.new.sequence][span.first_block..][..span.blocks]);
-        numbers.resize(numbers.len() + blocks - span.blocks, super::Pool::ZEROS);
+        numbers.resize(numbers.len() + blocks - span.blocks, BlockStore::ZEROS);
         // Numbers below 2²⁴, which `f32` holds: what every device can compare.
         let begin = span.first_block * BLOCK;
         for position in padded(span.new.position..span.new.position + span.new.tokens, *tokens) {
-            let from = shape.window.map_or(0, |window| (position as usize + 1).saturating_sub(window));
-            first.push(from.saturating_sub(begin) as f32);
+            first.push(shape.first_seen(position as usize).saturating_sub(begin) as f32);
             last.push((position as usize - begin) as f32);
         }
     }
@@ -211,10 +200,11 @@ fn attend(shape: Shape, group: &Group, rows: Option<&[u32]>, tables: &[Vec<u32>]
     })
 }
 
-fn writes(shape: Shape, new: &[New], tables: &[Vec<u32>], device: &Device) -> Result<Writes> {
+/// `place` has the number of the block that a sequence's new token at a position is written to.
+fn writes(shape: AttentionShape, new: &[New], place: impl Fn(usize, usize) -> u32, device: &Device) -> Result<Writes> {
     let mut runs: Vec<Run> = Vec::new();
     for new in new {
-        let slots = (new.position..new.position + new.tokens).map(|p| tables[new.sequence][p / BLOCK] as usize * BLOCK + p % BLOCK);
+        let slots = (new.position..new.position + new.tokens).map(|p| place(new.sequence, p) as usize * BLOCK + p % BLOCK);
         for (row, slot) in (new.row..).zip(slots) {
             match runs.last_mut() {
                 Some(run) if run.slot + run.len == slot => run.len += 1,
@@ -250,19 +240,19 @@ mod tests {
             window in prop::option::of(1usize..700),
             heads in 1usize..5,
         ) {
-            let shape = Shape { heads: 4 * heads, kv_heads: heads, head_dim: 64, window };
+            let shape = AttentionShape { heads: 4 * heads, kv_heads: heads, head_dim: 64, window };
             let mut row = 0;
             let mut all = Vec::new();
             for (sequence, (position, tokens)) in inputs.iter().enumerate() {
                 all.extend(spans(shape, New { sequence, row, position: *position, tokens: *tokens }));
                 row += tokens;
             }
-            let needed: usize = all.iter().map(|span| shape.numbers(span.new.tokens, span.blocks)).sum();
+            let needed: usize = all.iter().map(|span| numbers(shape, span.new.tokens, span.blocks)).sum();
             let groups = groups(shape, all);
             let mut seen = vec![0; row];
             let mut held = 0;
             for group in &groups {
-                let numbers = group.spans.len() * shape.numbers(group.tokens, group.blocks);
+                let numbers = group.spans.len() * numbers(shape, group.tokens, group.blocks);
                 prop_assert!(numbers <= MOST || group.spans.len() == 1);
                 held += numbers.saturating_sub(FREE);
                 for span in &group.spans {
@@ -283,7 +273,7 @@ mod tests {
 
     #[test]
     fn sequences_that_are_alike_attend_together_and_others_apart() {
-        let shape = Shape { heads: 32, kv_heads: 8, head_dim: 128, window: None };
+        let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, window: None };
         let new = |sequence: usize, position: usize, tokens: usize| New { sequence, row: sequence, position, tokens };
         let sizes = |new: &[New]| -> Vec<usize> {
             groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect()).iter().map(|group| group.spans.len()).collect()
@@ -300,14 +290,15 @@ mod tests {
 
     #[test]
     fn rows_that_lie_together_are_written_together() {
-        let shape = Shape { heads: 2, kv_heads: 2, head_dim: 4, window: None };
+        let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, window: None };
         let new = [
             New { sequence: 0, row: 0, position: 30, tokens: 40 },
             New { sequence: 1, row: 40, position: 5, tokens: 1 },
             New { sequence: 2, row: 41, position: 0, tokens: 20 },
         ];
         let tables = [vec![4, 7, 8], vec![1], vec![2]];
-        let Writes { runs, single } = writes(shape, &new, &tables, &Device::Cpu).unwrap();
+        let place = |sequence: usize, position: usize| tables[sequence][position / BLOCK];
+        let Writes { runs, single } = writes(shape, &new, place, &Device::Cpu).unwrap();
         assert_eq!(runs, [Run { row: 2, slot: 7 * BLOCK, len: 38 }, Run { row: 41, slot: 2 * BLOCK, len: 20 }]);
         let (rows, slots) = single.unwrap();
         assert_eq!(rows.to_vec1::<u32>().unwrap(), [0, 1, 40]);

@@ -14,7 +14,6 @@ use proptest::prelude::*;
 use rand::Rng;
 
 use super::*;
-use crate::kv::cache::Layout;
 use crate::{Engine, EngineOptions, Error, KvCache, LogitsWanted, Model, RewardEngine, RewardOptions, VALUE_HEAD};
 
 /// Configs with each thing that changes a forward pass.
@@ -74,7 +73,7 @@ fn difference(got: &[f32], expected: &[f32]) -> f32 {
     worst / largest(&mut expected.iter().map(|value| value.abs())).max(1e-3)
 }
 
-/// Sequences of different lengths that come, go on together, and split; the logits of all calls.
+/// Sequences of different lengths that start, continue together, and fork; the logits of all calls.
 fn story(model: &Model) -> Vec<f32> {
     let mut all = Vec::new();
     let mut caches: Vec<KvCache> = (0..6).map(|_| model.cache()).collect();
@@ -89,7 +88,7 @@ fn story(model: &Model) -> Vec<f32> {
     feed(&mut caches, &[1, 31, 32, 70, 0, 0], LogitsWanted::All, 0);
     feed(&mut caches, &[1, 1, 1, 1, 150, 0], LogitsWanted::Last, 10);
     feed(&mut caches, &[33, 0, 17, 1, 1, 2], LogitsWanted::All, 20);
-    // Copies share all blocks, and go on otherwise, the first in place of what they share with.
+    // Forks share all blocks, and continue otherwise.
     let (shared, split) = caches.split_at_mut(3);
     split.clone_from_slice(shared);
     for step in 0..40 {
@@ -111,7 +110,7 @@ fn logits_are_those_of_the_cpu() {
         assert!(expected.len() > 400 * VOCAB);
         // The same calls, on memory that was used before: the same bits.
         assert!(story(&device) == got, "{which}");
-        assert_eq!(device.layout().live_blocks(), 0);
+        assert_eq!(device.blocks().live(), 0);
     }
 }
 
@@ -163,7 +162,7 @@ fn numbers_of_two_bytes_are_as_near_as_they_are_exact() {
             let worst = difference(&story(&device), &story(&cpu));
             println!("{dtype:?} {worst:e} {which}");
             assert!(worst < most && worst > 1e-6, "{dtype:?} {worst:e} {which}");
-            assert_eq!(2 * device.layout().block_bytes(), pair(&config(which), DType::F32)[1].layout().block_bytes());
+            assert_eq!(2 * device.blocks().block_bytes(), pair(&config(which), DType::F32)[1].blocks().block_bytes());
         }
     }
 }
@@ -231,21 +230,21 @@ fn after_a_failure_the_caches_are_empty_and_their_memory_is_free() {
     let config = Arc::new(config(CONFIGS[0]));
     let weight = weight(DType::F32);
     let mut decoder = DeviceDecoder::build(&config, None, &Source::in_f32(&weight), &Device::Cpu, DType::F32).unwrap();
-    let layout = Arc::new(Layout::on_device(&config, Arc::clone(decoder.pool())));
+    let blocks = Arc::clone(decoder.blocks());
     let tokens = tokens(50, 1);
     let forward = |decoder: &DeviceDecoder, cache: &mut KvCache| {
         let mut logits = vec![0.0; VOCAB];
         decoder.forward(&mut [SequenceInput { tokens: &tokens, cache, logits: LogitsWanted::Last }], &mut logits).map(|()| logits)
     };
-    let mut cache = KvCache::new(&layout);
+    let mut cache = KvCache::new(&blocks);
     let expected = forward(&decoder, &mut cache).unwrap();
-    assert_eq!((cache.len(), layout.live_blocks()), (50, 2));
+    assert_eq!((cache.len(), blocks.live()), (50, 2));
     // A layer that does not fit, after keys and values of some layers were written.
     let wrong = Tensor::zeros((3, 5), DType::F32, &Device::Cpu).unwrap();
-    let right = std::mem::replace(&mut decoder.weights.blocks[1].down, wrong);
+    let right = std::mem::replace(&mut decoder.weights.layers[1].down, wrong);
     assert!(matches!(forward(&decoder, &mut cache), Err(Error::Candle(_))));
-    assert_eq!((cache.len(), layout.live_blocks()), (0, 0));
-    decoder.weights.blocks[1].down = right;
+    assert_eq!((cache.len(), blocks.live()), (0, 0));
+    decoder.weights.layers[1].down = right;
     assert_eq!(forward(&decoder, &mut cache).unwrap(), expected);
 }
 
@@ -287,7 +286,7 @@ fn answers_are_those_of_the_cpu_with_little_memory_too_and_the_limit_holds() {
         let config = config(which);
         let [cpu, device] = pair(&config, DType::F32);
         let expected = answers(&engine(cpu, EngineOptions::default()), &requests);
-        let block_bytes = device.layout().block_bytes();
+        let block_bytes = device.blocks().block_bytes();
         assert_eq!(block_bytes, 2 * 2 * config.num_key_value_heads * 32 * config.head_dim * 4);
         for (blocks, prefill_tokens, max_sequences) in [(7, 13, 64), (9, 1024, 64), (14, 1, 64), (40, 1024, 3), (400, 1024, 64)] {
             let [_, device] = pair(&config, DType::F32);

@@ -1,4 +1,4 @@
-//! The best of N answers, as a reward model has it.
+//! Best-of-N sampling: of N answers, the one with the highest reward.
 
 use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel};
 use serde::{Deserialize, Serialize};
@@ -26,11 +26,10 @@ impl BestOfN {
     }
 }
 
-/// Draws `sampling.n` answers to each request and has all of them rewarded, each as the end of its request's conversation.
+/// Samples `sampling.n` answers to each request and scores all of them, each as the end of its request's conversation.
 ///
-/// `on_answer(index, answer)` is called exactly once for each index of `requests`, in whatever order answers come. A request
-/// of which one answer has no reward, or one that is no number, has no answer: a choice among the others would be another
-/// sampler's.
+/// `on_answer(index, answer)` is called exactly once for each index of `requests`, in the order in which answers are complete. If one
+/// candidate has no reward, or NaN, the request has no answer: a choice among the others would be best-of-N of another N.
 ///
 /// ```
 /// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams};
@@ -68,7 +67,7 @@ pub fn best_of_n_each(
     });
 }
 
-/// [`best_of_n_each`], the answers in the order of the requests.
+/// [`best_of_n_each`], with the answers in the order of the requests.
 pub fn best_of_n(
     model: &(impl ChatModel + ?Sized),
     reward: &(impl RewardModel + ?Sized),

@@ -1,42 +1,47 @@
 //! A model that answers requests: a [`Model`] with its tokenizer and chat template.
 //!
-//! What a sequence becomes does not depend on its neighbours (see [`Model::forward`] and [`Sampler`](crate::Sampler)), so batching
-//! changes the speed of an answer and nothing else. On a device it may change rounding too, and an answer where two tokens are as
-//! good as each other but for that.
+//! A sequence does not depend on the others of its batch (see [`Model::forward`] and [`Sampler`](crate::Sampler)), so batching
+//! changes the speed of an answer and nothing else. On a device it may change rounding too, and with it an answer where two tokens
+//! are equally likely up to rounding.
 
-pub(crate) mod sequence;
-pub(crate) mod session;
+mod generate;
+mod queue;
+mod request;
+mod sequence;
+mod session;
+mod stream;
 pub(crate) mod token_text;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use candle_core::Device;
-use janus_core::{ChatModel, ChatRequest, ChatTemplate, Generation, ModelError, SamplingParams};
+use janus_core::{ChatRequest, ChatTemplate, ModelError, SamplingParams};
 use janus_data::Tokenizer;
 
 use crate::{Error, Model, ModelFolder, Result, Template};
-use session::{Event, Session, Ticket};
+pub use request::{Event, RequestId, SessionStats};
+pub use session::Session;
 use token_text::TokenTexts;
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Sequences that run at a time, at the most.
+    /// Sequences that run at a time, at most.
     pub max_sequences: usize,
-    /// Tokens of prompt and answer together, at the most; the model's own context if that is shorter.
+    /// Tokens of prompt and answer together, at most; the model's own context if that is shorter.
     pub max_context: Option<usize>,
-    /// Prompt tokens that are read in a step; a longer prompt is read in pieces, between which running sequences advance.
+    /// Prompt tokens that are prefilled in a step; a longer prompt is prefilled in chunks, between which running sequences advance.
     pub prefill_tokens: usize,
-    /// Bytes that keys and values may take. Requests wait where it does not suffice. On a device room for them is made as they come,
-    /// in steps of at most as much again.
+    /// Bytes of the KV cache, at most. Requests wait while it is full. On a device its memory grows with use, each time to at most twice
+    /// its size.
     pub cache_bytes: usize,
-    /// The chat template, instead of what the files say.
+    /// The chat template, in place of the files'.
     pub template: Option<ChatTemplate>,
 }
 
 impl Default for EngineOptions {
-    /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of keys and values, the files' template.
+    /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of KV cache, the files' template.
     fn default() -> Self {
         Self { max_sequences: 64, max_context: None, prefill_tokens: 1024, cache_bytes: 4 << 30, template: None }
     }
@@ -63,7 +68,7 @@ pub struct Engine {
     /// Tokens that end a generation.
     end_ids: Vec<u32>,
     template: Template,
-    pub(crate) options: EngineOptions,
+    options: EngineOptions,
 }
 
 impl Engine {
@@ -71,8 +76,8 @@ impl Engine {
     /// has all of these inside.
     ///
     /// # Errors
-    /// [`Error::Template`] if the files do not tell a known chat template and [`EngineOptions::template`] does not either; [`Error::Data`] for the tokenizer;
-    /// those of [`Model::load`].
+    /// [`Error::Template`] if the files have no known chat template and [`EngineOptions::template`] is `None`; [`Error::Data`] for the
+    /// tokenizer; those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: EngineOptions) -> Result<Self> {
         let folder = ModelFolder::new(path.as_ref());
         let tokenizer = folder.tokenizer()?;
@@ -122,11 +127,6 @@ impl Engine {
         self.options.max_context.map_or(context, |max| max.min(context))
     }
 
-    /// Requests that come and go while others run. Texts are told as they grow.
-    pub fn session(&self) -> Session<'_> {
-        Session::new(self, true)
-    }
-
     /// A token as log-probabilities name it.
     pub(crate) fn token_text(&self, id: u32) -> Result<String, janus_data::Error> {
         self.token_texts.text(id, &self.tokenizer)
@@ -166,39 +166,5 @@ impl Engine {
             return Err(ModelError::TooLong { id: id.into(), prompt_tokens: ids.len(), context: self.context() });
         }
         Ok(())
-    }
-}
-
-impl ChatModel for Engine {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-        let mut session = Session::new(self, false);
-        let mut samples: BTreeMap<Ticket, (usize, Vec<Option<Generation>>)> = BTreeMap::new();
-        for (index, request) in requests.iter().enumerate() {
-            match session.submit(request.clone()) {
-                Ok(ticket) => {
-                    samples.insert(ticket, (index, vec![None; request.sampling.n]));
-                }
-                Err(error) => on_answer(index, Err(error)),
-            }
-        }
-        while !session.is_idle() {
-            session.step(&mut |event| match event {
-                Event::Text { .. } => {}
-                Event::Finished { ticket, sample, generation } => {
-                    if let Some((_, samples)) = samples.get_mut(&ticket) {
-                        samples[sample] = Some(generation);
-                    }
-                }
-                Event::Answered { ticket, result } => {
-                    if let Some((index, samples)) = samples.remove(&ticket) {
-                        on_answer(index, result.map(|()| samples.into_iter().flatten().collect()));
-                    }
-                }
-            });
-        }
     }
 }

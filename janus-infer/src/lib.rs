@@ -86,8 +86,7 @@ pub use candle_core;
 #[cfg(feature = "local")]
 pub use self::{
     batch::{LogitsWanted, SequenceInput},
-    engine::session::{Event, Session, SessionStats, Ticket},
-    engine::{Engine, EngineOptions},
+    engine::{Engine, EngineOptions, Event, RequestId, Session, SessionStats},
     error::{Error, Result},
     files::{
         Architecture, ConfigFile, ConfigProblem, ModelConfig, ModelFolder, ModelSizes, RewardLayout, RewardScale, RopeScaling, Template,

@@ -1,4 +1,4 @@
-//! Reward models: a decoder whose head is one row, read at the last token of a conversation.
+//! Reward models: a decoder with a value head, read at the last token of a conversation.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use crate::batch::{LogitsWanted, SequenceInput};
 use crate::model::Model;
 use crate::{Error, KvCache, ModelConfig, ModelFolder, Result, RewardLayout, RewardScale, Template, VALUE_HEAD, ValueHead, Weights};
 
-/// How a [`RewardEngine`] reads conversations.
+/// How a [`RewardEngine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RewardOptions {
-    /// The chat template, instead of what the files say.
+    /// The chat template, in place of the files'.
     pub template: Option<ChatTemplate>,
-    /// The layout; none: that of whoever wrote the checkpoint, told by where its value head lies.
+    /// The layout; `None` for that of the program that wrote the checkpoint, as the place of its value head tells.
     pub layout: Option<RewardLayout>,
-    /// Tokens whose keys and values are held at a time; a longer conversation is read alone.
+    /// Tokens in the KV cache at a time; a longer conversation runs alone.
     pub batch_tokens: usize,
 }
 
 impl Default for RewardOptions {
-    /// The files' template, the layout of who wrote them, 4,096 tokens at a time.
+    /// The files' template, the layout of the program that wrote them, 4,096 tokens at a time.
     fn default() -> Self {
         Self { template: None, layout: None, batch_tokens: 4096 }
     }
@@ -30,8 +30,8 @@ impl Default for RewardOptions {
 
 /// A local reward model.
 ///
-/// The conversations of one prompt, given side by side, share the reading of it. Rewards are scaled by the mean and deviation
-/// that the checkpoint states, if it states them.
+/// Consecutive conversations with the same prompt share its prefill. Rewards are normalised by the mean and standard deviation
+/// in the checkpoint's config, if it has them.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -136,7 +136,7 @@ impl RewardEngine {
         Ok(values)
     }
 
-    /// Reads what the rows of a prompt have in common once, then each row's own rest on a copy of that cache.
+    /// Prefills what the rows of a prompt have in common once, then the rest of each row on a clone of that cache.
     fn values_of_batch(&self, rows: &[&Row]) -> Result<Vec<f32>> {
         let groups: Vec<(&[&Row], usize)> = rows.chunk_by(|a, b| a.prompt == b.prompt).map(|group| (group, common_prefix(group))).collect();
         let mut bases: Vec<KvCache> = groups.iter().map(|_| self.model.cache()).collect();

@@ -13,14 +13,14 @@ use crate::{Error, Result};
 /// than the most likely has a chance.
 const COLD: f64 = 1e-5;
 
-/// Samples one sequence, and remembers what it has seen.
+/// Samples the tokens of one sequence.
 pub struct Sampler {
     params: SamplingParams,
     rng: ChaCha8Rng,
     /// Ids in prompt or output: a bit for each token, and the ids themselves once.
     seen: Vec<u64>,
     penalised: Vec<u32>,
-    /// Memory for [`Sampler::next`]'s work.
+    /// Scratch memory of [`Sampler::next`].
     terms: Vec<f32>,
 }
 
@@ -59,7 +59,7 @@ impl Sampler {
     /// lowest id.
     ///
     /// # Errors
-    /// [`Error::Logits`] if one of the logits is no number, or the largest not finite: no token is chosen then.
+    /// [`Error::Logits`] if one of the logits is NaN, or the largest not finite: no token is chosen then.
     pub fn next(&mut self, logits: &mut [f32]) -> Result<Choice> {
         // Without a branch for each, which is many times faster.
         if logits.iter().fold(false, |found, x| found | x.is_nan()) {
@@ -87,8 +87,8 @@ impl Sampler {
         Ok(Choice { id, logprob: original(id, &before) })
     }
 
-    /// What the filters leave of the logits, `[vocab]`, most likely first (by id where no filter needs the order); nothing, if
-    /// they are no numbers or not finite. The temperature must be at least 0.00001.
+    /// The tokens that the filters leave, given the logits, `[vocab]`, most likely first (by id where no filter needs the order); none
+    /// if the logits are NaN or not finite. The temperature must be at least 0.00001.
     pub fn candidates(&mut self, logits: &mut [f32]) -> Vec<Candidate> {
         self.penalise(logits);
         let temperature = self.params.temperature as f32;

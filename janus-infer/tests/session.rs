@@ -7,7 +7,7 @@ mod tiny;
 use std::collections::BTreeMap;
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
-use janus_infer::{Engine, EngineOptions, Event, Session, SessionStats, Ticket};
+use janus_infer::{Engine, EngineOptions, Event, RequestId, Session, SessionStats};
 use proptest::prelude::*;
 use tiny::{engine, request};
 
@@ -19,7 +19,7 @@ fn free(max_tokens: usize) -> SamplingParams {
 }
 
 /// What was told of each sample: the pieces of text, the generation.
-type Told = BTreeMap<(Ticket, usize), (Vec<String>, Option<Generation>)>;
+type Told = BTreeMap<(RequestId, usize), (Vec<String>, Option<Generation>)>;
 
 /// Runs until nothing is left; `look` is called after every step.
 fn run(session: &mut Session<'_>, mut look: impl FnMut(&SessionStats)) -> Told {
@@ -27,14 +27,14 @@ fn run(session: &mut Session<'_>, mut look: impl FnMut(&SessionStats)) -> Told {
     let mut answered = Vec::new();
     while !session.is_idle() {
         session.step(&mut |event| match event {
-            Event::Text { ticket, sample, text, .. } => told.entry((ticket, sample)).or_default().0.push(text),
-            Event::Finished { ticket, sample, generation } => {
-                assert!(told.entry((ticket, sample)).or_default().1.replace(generation).is_none());
+            Event::Text { request, sample, text, .. } => told.entry((request, sample)).or_default().0.push(text),
+            Event::Finished { request, sample, generation } => {
+                assert!(told.entry((request, sample)).or_default().1.replace(generation).is_none());
             }
-            Event::Answered { ticket, result } => {
+            Event::Answered { request, result } => {
                 result.unwrap();
-                assert!(!answered.contains(&ticket));
-                answered.push(ticket);
+                assert!(!answered.contains(&request));
+                answered.push(request);
             }
             other => panic!("{other:?}"),
         });
@@ -62,16 +62,16 @@ fn answers_are_the_same_with_little_memory_and_the_limit_holds() {
         for prefill_tokens in [1, 13, 1024] {
             let engine = engine(EngineOptions { cache_bytes: blocks * BLOCK_BYTES, prefill_tokens, ..EngineOptions::default() });
             let mut session = engine.session();
-            let tickets: Vec<_> = requests.iter().map(|request| session.submit(request.clone()).unwrap()).collect();
+            let ids: Vec<_> = requests.iter().map(|request| session.submit(request.clone()).unwrap()).collect();
             let mut most = 0;
             let told = run(&mut session, |stats| {
                 assert_eq!(stats.cache_blocks_limit, blocks);
                 most = most.max(stats.cache_blocks);
             });
             assert!(most <= blocks, "{most} blocks of {blocks}");
-            for (ticket, expected) in tickets.iter().zip(&expected) {
+            for (id, expected) in ids.iter().zip(&expected) {
                 for (sample, expected) in expected.iter().enumerate() {
-                    assert_eq!(told[&(*ticket, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens a step");
+                    assert_eq!(told[&(*id, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens a step");
                 }
             }
             preemptions += session.stats().preemptions;
@@ -93,7 +93,7 @@ fn a_prompt_is_read_once_for_all_its_samples_and_its_beginning_once_for_all_prom
         let messages = [janus_core::Message::user(format!("{long}{user}"))];
         engine.template().encode(&messages, engine.tokenizer()).unwrap().len() as u64
     };
-    assert_eq!(told.keys().filter(|(ticket, _)| *ticket == first).count(), 16);
+    assert_eq!(told.keys().filter(|(id, _)| *id == first).count(), 16);
     let stats = session.stats();
     // The template's opening and the message: three whole blocks.
     assert_eq!(stats.shared_tokens, 2 * 96);
@@ -117,12 +117,12 @@ fn what_is_cancelled_is_told_no_more_and_its_memory_is_free() {
         session.step(&mut |_| ());
     }
     let before = session.stats();
-    gone.iter().for_each(|ticket| session.cancel(*ticket));
-    session.cancel(99);
+    gone.iter().for_each(|id| session.cancel(*id));
+    session.cancel(gone[0]);
     let after = session.stats();
     assert!(after.running == 1 && after.waiting == 0 && after.cache_blocks < before.cache_blocks, "{before:?} {after:?}");
     let told = run(&mut session, |_| ());
-    assert_eq!(told.keys().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), [keep]);
+    assert_eq!(told.keys().map(|(id, _)| *id).collect::<Vec<_>>(), [keep]);
     assert_eq!(told[&(keep, 0)].1.as_ref(), Some(&expected[0][0]));
     drop(session);
     assert_eq!(engine.session().stats().cache_blocks, 0);
@@ -144,9 +144,9 @@ fn token_ids_are_a_prompt_too() {
     let engine = engine(EngineOptions::default());
     let ids = engine.template().encode(&[janus_core::Message::user("hello")], engine.tokenizer()).unwrap();
     let mut session = engine.session();
-    let ticket = session.submit_ids("r".into(), ids, free(9)).unwrap();
+    let id = session.submit_ids("r".into(), ids, free(9)).unwrap();
     let told = run(&mut session, |_| ());
-    assert_eq!(told[&(ticket, 0)].1.as_ref(), Some(&generations(&engine, &[request("r", "hello", free(9))])[0][0]));
+    assert_eq!(told[&(id, 0)].1.as_ref(), Some(&generations(&engine, &[request("r", "hello", free(9))])[0][0]));
     assert!(matches!(session.submit_ids("r".into(), vec![], free(9)), Err(ModelError::Request { .. })));
     assert!(matches!(session.submit_ids("r".into(), vec![258], free(9)), Err(ModelError::Request { .. })));
     assert!(matches!(session.submit_ids("r".into(), vec![1; 256], free(9)), Err(ModelError::TooLong { .. })));

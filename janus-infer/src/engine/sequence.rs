@@ -6,17 +6,16 @@ use janus_core::{FinishReason, Generation, SamplingParams, TokenLogprob, TopLogp
 use janus_data::Tokenizer;
 use rayon::prelude::*;
 
-use super::session::Ticket;
-use crate::Engine;
+use super::request::RequestId;
+use super::stream::StreamState;
 use crate::batch::{LogitsWanted, SequenceInput};
 use crate::kernels::elementwise::log_sum_exp;
-use crate::kv::KvCache;
 use crate::sample::Sampler;
+use crate::{Engine, KvCache};
 
 /// A running sample.
 pub(crate) struct Sequence {
-    /// The request.
-    pub ticket: Ticket,
+    pub request: RequestId,
     /// Index of the sample within the request.
     pub sample: usize,
     prompt: Arc<[u32]>,
@@ -29,40 +28,25 @@ pub(crate) struct Sequence {
     logprobs: Option<Vec<TokenLogprob>>,
     top_logprobs: usize,
     end: Option<Ending>,
-    told: Told,
+    stream: StreamState,
 }
 
-/// Why a sample has no end.
+/// Why a sample failed.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 enum Ending {
     /// The last id is an end of turn.
     EndOfTurn,
-    /// A stop text was met.
+    /// The text contains a stop text.
     StopText,
     Length,
-    /// The ids are no text, or the logits no numbers.
+    /// The ids are not text, or the logits not finite.
     Failed(Failure),
-}
-
-/// What was told of a text that grows.
-#[derive(Default)]
-struct Told {
-    /// The text so far, as far as its characters are whole.
-    text: String,
-    /// Ids that `text` is made of.
-    ids: usize,
-    /// The id from which the next ones are decoded: a text does not begin with them, so what a decoder does to a beginning
-    /// does not befall them.
-    from: usize,
-    /// Bytes of `text` that were told; the others may begin a stop text.
-    bytes: usize,
-    logprobs: usize,
 }
 
 impl Sequence {
     pub(crate) fn new(
-        ticket: Ticket,
+        request: RequestId,
         sample: usize,
         params: &SamplingParams,
         prompt: Arc<[u32]>,
@@ -70,7 +54,7 @@ impl Sequence {
         sampler: Sampler,
     ) -> Self {
         Self {
-            ticket,
+            request,
             sample,
             prompt,
             max_tokens: params.max_tokens,
@@ -81,29 +65,29 @@ impl Sequence {
             logprobs: params.logprobs.then(Vec::new),
             top_logprobs: params.top_logprobs,
             end: None,
-            told: Told::default(),
+            stream: StreamState::default(),
         }
     }
 
-    /// The last token, to be fed.
+    /// The last token, as the input of the next forward pass.
     pub(crate) fn input(&mut self) -> SequenceInput<'_> {
         SequenceInput { tokens: &self.ids[self.ids.len() - 1..], cache: &mut self.cache, logits: LogitsWanted::Last }
     }
 
-    /// Whether feeding the last token takes a block of memory.
+    /// Whether the next forward pass takes a block of memory.
     pub(crate) fn needs_block(&self) -> bool {
         self.cache.needs_block()
     }
 
-    /// Takes the cache away, and returns the tokens that it held.
-    pub(crate) fn give_up(&mut self, empty: KvCache) -> Arc<[u32]> {
-        self.cache = empty;
-        let fed = &self.ids[..self.ids.len() - 1];
-        self.prompt.iter().chain(fed).copied().collect()
+    /// Frees the cache, and returns the tokens that it held.
+    pub(crate) fn evict(&mut self) -> Arc<[u32]> {
+        self.cache.clear();
+        let decoded = &self.ids[..self.ids.len() - 1];
+        self.prompt.iter().chain(decoded).copied().collect()
     }
 
-    /// Goes on with a cache that holds those tokens.
-    pub(crate) fn go_on(&mut self, cache: KvCache) {
+    /// Continues with a cache that holds the tokens that [`Sequence::evict`] returned.
+    pub(crate) fn resume(&mut self, cache: KvCache) {
         self.cache = cache;
     }
 
@@ -125,20 +109,20 @@ impl Sequence {
             }
         };
         self.ids.push(choice.id);
-        let mut untold = None;
+        let mut failed = None;
         if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, choice.logprob) {
-            let told = |(id, logprob): (u32, f64)| Ok(TopLogprob::new(engine.token_text(id)?, logprob));
-            match top.into_iter().map(told).collect::<Result<_, janus_data::Error>>() {
+            let named = |(id, logprob): (u32, f64)| Ok(TopLogprob::new(engine.token_text(id)?, logprob));
+            match top.into_iter().map(named).collect::<Result<_, janus_data::Error>>() {
                 Ok(top) => logprobs.push(TokenLogprob::new(f64::from(logprob)).with_id(choice.id).with_top(top)),
-                Err(error) => untold = Some(Ending::Failed(error.into())),
+                Err(error) => failed = Some(Ending::Failed(error.into())),
             }
         }
-        self.end = if untold.is_some() {
-            untold
+        self.end = if failed.is_some() {
+            failed
         } else if engine.end_ids().contains(&choice.id) {
             Some(Ending::EndOfTurn)
         } else {
-            match self.met_stop_text(engine.tokenizer()) {
+            match self.meets_stop_text(engine.tokenizer()) {
                 Err(error) => Some(Ending::Failed(error.into())),
                 Ok(true) => Some(Ending::StopText),
                 Ok(false) if self.ids.len() >= self.max_tokens || self.prompt.len() + self.ids.len() >= engine.context() => {
@@ -153,10 +137,9 @@ impl Sequence {
         self.end.is_some()
     }
 
-    /// The last tokens contain a stop text. Each token of a text has at least one byte, so it need not be looked for
-    /// further back than it is long; a character may begin up to three tokens earlier, and the
-    /// decoder may drop the first token's space.
-    fn met_stop_text(&self, tokenizer: &Tokenizer) -> Result<bool, janus_data::Error> {
+    /// Whether the last tokens contain a stop text. Each token has at least one byte, so as many tokens as the longest one has
+    /// bytes are enough, with three for a character that began earlier and one for a space that the decoder may drop.
+    fn meets_stop_text(&self, tokenizer: &Tokenizer) -> Result<bool, janus_data::Error> {
         let Some(longest) = self.stop.iter().map(String::len).max() else { return Ok(false) };
         let tail = tokenizer.decode(&self.ids[self.ids.len().saturating_sub(longest + 4)..])?;
         Ok(self.stop.iter().any(|stop| tail.contains(stop.as_str())))
@@ -178,35 +161,18 @@ impl Sequence {
         Ok(text)
     }
 
-    /// What can be told of the text that was not told yet, with the log-probabilities since then; none if there is nothing.
-    pub(crate) fn news(&mut self, engine: &Engine) -> Option<(String, Vec<TokenLogprob>)> {
+    /// The text that is new since the last call, with the log-probabilities since then; `None` if there is nothing to emit.
+    pub(crate) fn take_delta(&mut self, engine: &Engine) -> Option<(String, Vec<TokenLogprob>)> {
         let tokenizer = engine.tokenizer();
-        let news = if self.ended() {
-            // A text that cannot be decoded is told when the sequence is finished.
+        let text = if self.ended() {
+            // `finish` reports a text that cannot be decoded.
             let text = self.text(tokenizer).ok()?;
-            text.get(self.told.bytes..).map(str::to_string).unwrap_or_default()
+            self.stream.rest(&text)
         } else {
-            let before = tokenizer.decode(&self.ids[self.told.from..self.told.ids]).ok()?;
-            let after = tokenizer.decode(&self.ids[self.told.from..]).ok()?;
-            // The bytes of a character that is not whole yet.
-            if after.ends_with('\u{fffd}') {
-                return None;
-            }
-            self.told.text.push_str(after.get(before.len()..).unwrap_or_default());
-            (self.told.from, self.told.ids) = (self.told.ids, self.ids.len());
-            let untold = &self.told.text[self.told.bytes..];
-            let begun = |stop: &String| (1..stop.len()).rev().find(|&len| stop.get(..len).is_some_and(|begin| untold.ends_with(begin)));
-            let held = self.stop.iter().filter_map(begun).max().unwrap_or(0);
-            untold[..untold.len() - held].to_string()
+            self.stream.delta(&self.ids, &self.stop, tokenizer).filter(|text| !text.is_empty())?
         };
-        if news.is_empty() && !self.ended() {
-            return None;
-        }
-        self.told.bytes += news.len();
-        let logprobs = self.logprobs.as_deref().unwrap_or_default();
-        let new_logprobs = logprobs.get(self.told.logprobs..).unwrap_or_default().to_vec();
-        self.told.logprobs = logprobs.len();
-        (!news.is_empty() || !new_logprobs.is_empty()).then_some((news, new_logprobs))
+        let logprobs = self.stream.new_logprobs(self.logprobs.as_deref().unwrap_or_default());
+        (!text.is_empty() || !logprobs.is_empty()).then_some((text, logprobs))
     }
 
     /// What was generated.

@@ -1,12 +1,12 @@
-//! What single tokens read as.
+//! The text of single tokens.
 //!
-//! A decoder treats the beginning of a text in a way of its own: SentencePiece's takes a blank away. So a token is decoded behind
-//! another one, which is cut off again. And a token may be a part of a character: it is then told by its bytes, in
-//! OpenAI's spelling, so that no two such tokens read alike.
+//! A decoder treats the beginning of a text differently: SentencePiece's drops its space. So a token is decoded after another
+//! one, whose text is cut off again. And a token may be a part of a character: its bytes are spelt out then, as OpenAI does, so
+//! that no two such tokens have the same text.
 
 use janus_data::Tokenizer;
 
-/// What begins the spelling of bytes that are no text.
+/// The prefix of spelt-out bytes.
 const BYTES: &str = "bytes:";
 
 /// Decodes single tokens of one tokenizer.
@@ -22,7 +22,7 @@ impl TokenTexts {
         Self { before: (ids, text) }
     }
 
-    /// A token as it reads in the middle of a text, its blanks kept: " the". A special token is spelt as in the vocabulary, and a part
+    /// A token's text in the middle of a text, with its spaces: " the". A special token is spelt as in the vocabulary, and a part
     /// of a character by its bytes: `bytes:\xf0\x9f`.
     pub(crate) fn text(&self, id: u32, tokenizer: &Tokenizer) -> Result<String, janus_data::Error> {
         let (ids, before) = &self.before;
@@ -45,13 +45,13 @@ impl TokenTexts {
     }
 }
 
-/// The bytes of a token that reads so.
+/// The bytes of a token with this text.
 #[cfg(any(feature = "server", test))]
 pub(crate) fn bytes(text: &str) -> Vec<u8> {
     unescaped(text).unwrap_or_else(|| text.into())
 }
 
-/// Characters of a text: where a character has several tokens, the first of them has it.
+/// Characters of a text. Of a character with several tokens, the first counts.
 #[cfg(any(feature = "server", test))]
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
@@ -62,13 +62,13 @@ fn characters(bytes: &[u8]) -> usize {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Offset {
     characters: usize,
-    /// Whether a text has begun: its first blank may be none of it.
+    /// Whether a text has begun: its first space may be dropped.
     begun: bool,
 }
 
 #[cfg(any(feature = "server", test))]
 impl Offset {
-    /// Where the next token begins; `text` is what it reads as.
+    /// Where the next token, which has this text, begins.
     pub(crate) fn next(&mut self, id: Option<u32>, text: &str, tokenizer: &Tokenizer) -> usize {
         let start = self.characters;
         let at_the_beginning = id.map(|id| tokenizer.decode(&[id]).unwrap_or_default());
@@ -141,8 +141,8 @@ mod tests {
         }
     }
 
-    /// What two texts' ids make of a text, and where each begins.
-    fn told(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<String>, Vec<usize>) {
+    /// The text of each token, and where it begins.
+    fn texts_and_offsets(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<String>, Vec<usize>) {
         let texts = TokenTexts::new(tokenizer);
         let texts: Vec<String> = ids.iter().map(|id| texts.text(*id, tokenizer).unwrap()).collect();
         let mut offset = Offset::default();
@@ -150,19 +150,19 @@ mod tests {
         (texts, offsets)
     }
 
-    /// "▁the" read "the" once, as SentencePiece's decoder takes the first blank of a text away.
+    /// "▁the" was "the" once, as SentencePiece's decoder drops the first space of a text.
     #[test]
     #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-    fn tokens_of_sentencepiece_keep_their_blanks_and_bytes() {
+    fn tokens_of_sentencepiece_keep_their_spaces_and_bytes() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens/mistral_v0.2_tokenizer.json");
         let tokenizer = Tokenizer::read(path).unwrap();
         let id = |token: &str| tokenizer.token_id(token).unwrap();
         let ids = ["▁the", "the", "▁", "▁the", "<0xF0>", "<0x9F>", "<0x98>", "<0x8A>", "é", "<0x0A>", "<s>", "▁the", "</s>"].map(id);
-        let (texts, offsets) = told(&tokenizer, &ids);
+        let (texts, offsets) = texts_and_offsets(&tokenizer, &ids);
         let bytes = [0xf0u8, 0x9f, 0x98, 0x8a].map(|byte| format!("bytes:\\x{byte:02x}"));
         let expected = [" the", "the", " ", " the", &bytes[0], &bytes[1], &bytes[2], &bytes[3], "é", "\n", "<s>", " the", "</s>"];
         assert_eq!(texts, expected);
-        // "thethe  the😊é\n the": the first token's blank is no part of it, nor are special tokens.
+        // "thethe  the😊é\n the": the first token's space is not part of it, nor are special tokens.
         let text = tokenizer.decode(&ids).unwrap();
         assert_eq!(text, "thethe  the😊é\n the");
         assert_eq!(offsets, [0, 3, 6, 7, 11, 12, 12, 12, 12, 13, 14, 14, 18]);

@@ -1,7 +1,7 @@
 //! The engine's thread: the one place where tokens are made.
 //!
-//! Jobs come in over a channel; what becomes of each goes out over its own. The engine never waits for a reader: a
-//! channel takes whatever a request can produce, which its `max_tokens` bounds, and a reader that is gone is seen before
+//! Jobs come in over a channel; updates of each go out over a channel of its own. The engine never waits for a reader: a
+//! channel takes all that a request can produce, which its `max_tokens` bounds, and a reader that is gone is noticed before
 //! the next step.
 
 use std::cell::Cell;
@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::metrics::Metrics;
-use crate::{Engine, Event, Session, Ticket};
+use crate::{Engine, Event, RequestId, Session};
 
 /// The id of every request: with the seed it fixes the draws, so that one request with one seed has one answer.
 pub(super) const REQUEST_ID: &str = "api";
@@ -90,27 +90,27 @@ pub(super) fn work(engine: &Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
         while let Ok(job) = jobs.try_recv() {
             submit(job, &mut session, &mut running);
         }
-        for (ticket, part) in running.extract_if(|_, part: &mut Part| part.job.updates.is_closed()) {
-            session.cancel(ticket);
+        for (id, part) in running.extract_if(|_, part: &mut Part| part.job.updates.is_closed()) {
+            session.cancel(id);
             if part.job.place.take().is_some() {
                 metrics.cancelled();
             }
         }
         if !session.is_idle() {
-            session.step(&mut |event| tell(event, &mut running, metrics));
+            session.step(&mut |event| pass_on(event, &mut running, metrics));
         }
         metrics.engine(session.stats());
     }
 }
 
-fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<Ticket, Part>) {
+fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<RequestId, Part>) {
     let Job { prompts, updates, place, arrived } = job;
     let job = Running { updates, arrived, has_text: Cell::new(false), left: Cell::new(prompts.len()), place: Cell::new(Some(place)) };
     let (job, mut first) = (Rc::new(job), 0);
     for (prompt, (ids, sampling)) in prompts.into_iter().enumerate() {
         let samples = sampling.n;
         match session.submit_ids(REQUEST_ID.into(), ids, sampling) {
-            Ok(ticket) => drop(running.insert(ticket, Part { job: Rc::clone(&job), prompt, first })),
+            Ok(id) => drop(running.insert(id, Part { job: Rc::clone(&job), prompt, first })),
             // The reader lets go of the channel, and the prompts before this one are cancelled.
             Err(error) => {
                 drop(job.place.take());
@@ -123,24 +123,25 @@ fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<Ticket, Par
     let _ = job.updates.send(Update::Accepted);
 }
 
-fn tell(event: Event, running: &mut HashMap<Ticket, Part>, metrics: &Metrics) {
-    let (ticket, answered) = match event {
-        Event::Text { ticket, sample, text, logprobs } => {
-            let Some(Part { job, first, .. }) = running.get(&ticket) else { return };
+/// Sends an event to the reader of its job.
+fn pass_on(event: Event, running: &mut HashMap<RequestId, Part>, metrics: &Metrics) {
+    let (request, answered) = match event {
+        Event::Text { request, sample, text, logprobs } => {
+            let Some(Part { job, first, .. }) = running.get(&request) else { return };
             if !job.has_text.replace(true) {
                 metrics.first_text(job.arrived.elapsed());
             }
             let _ = job.updates.send(Update::Text { sample: first + sample, text, logprobs });
             return;
         }
-        Event::Finished { ticket, sample, generation } => {
-            let Some(Part { job, first, .. }) = running.get(&ticket) else { return };
+        Event::Finished { request, sample, generation } => {
+            let Some(Part { job, first, .. }) = running.get(&request) else { return };
             let _ = job.updates.send(Update::Finished { sample: first + sample, generation });
             return;
         }
-        Event::Answered { ticket, result } => (ticket, result),
+        Event::Answered { request, result } => (request, result),
     };
-    let Some(Part { job, prompt, .. }) = running.remove(&ticket) else { return };
+    let Some(Part { job, prompt, .. }) = running.remove(&request) else { return };
     job.left.set(job.left.get() - 1);
     let update = match answered {
         Ok(()) if job.left.get() > 0 => return,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use janus_core::{ChatModel as _, Generation, Message, ModelError};
 use janus_eval::bench::toxicity::{TextModel, TextRequest};
-use janus_infer::{Engine, Event, Ticket};
+use janus_infer::{Engine, Event, RequestId};
 
 /// An engine without its template. In front of a text stands the token with which the model's conversations begin, if
 /// it stands nowhere else in them: a model is trained with it in front of every text (`<s>` is such a one, ChatML's
@@ -31,7 +31,7 @@ impl TextModel for LocalText {
         let Self(engine) = self;
         let beginning = self.beginning();
         let mut session = engine.session();
-        let mut samples: BTreeMap<Ticket, (usize, Vec<Option<Generation>>)> = BTreeMap::new();
+        let mut samples: BTreeMap<RequestId, (usize, Vec<Option<Generation>>)> = BTreeMap::new();
         for (index, TextRequest { id, text, sampling }) in requests.iter().enumerate() {
             let failed = |source| ModelError::Failed { id: id.clone(), source: Box::new(source) };
             let ids = engine.tokenizer().encode(text).map_err(failed);
@@ -40,19 +40,19 @@ impl TextModel for LocalText {
                 session.submit_ids(id.clone(), ids, sampling.clone())
             });
             match submitted {
-                Ok(ticket) => drop(samples.insert(ticket, (index, vec![None; sampling.n]))),
+                Ok(id) => drop(samples.insert(id, (index, vec![None; sampling.n]))),
                 Err(error) => on_answer(index, Err(error)),
             }
         }
         while !session.is_idle() {
             session.step(&mut |event| match event {
-                Event::Finished { ticket, sample, generation } => {
-                    if let Some((_, samples)) = samples.get_mut(&ticket) {
+                Event::Finished { request, sample, generation } => {
+                    if let Some((_, samples)) = samples.get_mut(&request) {
                         samples[sample] = Some(generation);
                     }
                 }
-                Event::Answered { ticket, result } => {
-                    if let Some((index, samples)) = samples.remove(&ticket) {
+                Event::Answered { request, result } => {
+                    if let Some((index, samples)) = samples.remove(&request) {
                         on_answer(index, result.map(|()| samples.into_iter().flatten().collect()));
                     }
                 }

@@ -3,7 +3,7 @@
 //! * `POST /v1/chat/completions` and `POST /v1/completions`, whole or as server-sent events; `GET /v1/models`, `/health`,
 //!   `/metrics` (Prometheus' text format).
 //! * Beyond the protocol: `top_k`, `min_p` and `repetition_penalty`; `preferences`, a
-//!   [`PreferenceSet`](janus_core::PreferenceSet) of which the system message is composed (and told as
+//!   [`PreferenceSet`](janus_core::PreferenceSet) from which the system message is composed (and returned as
 //!   `system_message`); `best_of` with a [`RewardModel`]: all candidates are scored, the `n` best are the choices, each
 //!   with its `reward` and `candidate`, and `rewards` has those of all candidates in their order.
 //! * Parameters that are not given are [`ServerOptions::sampling`]. With a `seed`, one request has one answer,
@@ -29,40 +29,40 @@
 
 mod answer;
 mod best_of;
+mod body;
 mod connection;
 mod error;
+mod generate;
 mod metrics;
+mod options;
 mod reply;
 mod request;
 mod routes;
+mod service;
 mod token;
 mod worker;
 
-use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::pin::pin;
-use std::sync::{Arc, mpsc};
-use std::task::Poll;
-use std::thread;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
-use janus_core::{RewardModel, SamplingParams};
+use janus_core::RewardModel;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{Notify, Semaphore};
 
 pub use error::ServerError;
+pub use options::ServerOptions;
+pub use reply::ResponseBody;
+pub use service::Service;
 pub use token::BearerToken;
 
 use crate::Engine;
-use best_of::Scorer;
 use connection::Patient;
-use metrics::Metrics;
-use routes::State;
 
 /// Bytes that a connection holds of what its client has not read, beside the system's own buffers.
 const WRITE_BUFFER: usize = 64 << 10;
@@ -70,68 +70,6 @@ const WRITE_BUFFER: usize = 64 << 10;
 const BLOCKING_THREADS: usize = 4;
 /// Pause when the system has no more connections to give.
 const NO_CONNECTION: Duration = Duration::from_millis(100);
-
-/// How a [`Server`] treats its clients.
-#[derive(Debug, Clone)]
-pub struct ServerOptions {
-    /// What clients must show; `/health` alone is told to anybody. Without one, a server on a loopback address answers to
-    /// `localhost` and loopback addresses only, so that no page in a browser reaches it by a name of its own.
-    pub token: Option<BearerToken>,
-    /// Requests that wait or run at the most; one more is answered 429.
-    pub queue: usize,
-    /// Connections at the most; others wait to be accepted.
-    pub connections: usize,
-    /// Bytes of a request's body at the most; more is answered 413.
-    pub body_bytes: usize,
-    /// Time to send a request's head, and to stay silent between two requests.
-    pub header_timeout: Duration,
-    /// Time to send a request's body.
-    pub body_timeout: Duration,
-    /// Time in which a client must read something of what there is to read.
-    pub write_timeout: Duration,
-    /// What parameters that a request does not give stand for. Of a chat's: `/v1/completions` generates 16 tokens unless
-    /// asked for more. `n`, `seed` and log-probabilities are the request's alone.
-    pub sampling: SamplingParams,
-}
-
-impl Default for ServerOptions {
-    /// No token, 256 requests, 512 connections, bodies of 1 MiB, 30 seconds for each thing that a client does, the
-    /// paper's sampling parameters.
-    fn default() -> Self {
-        let patience = Duration::from_secs(30);
-        Self {
-            token: None,
-            queue: 256,
-            connections: 512,
-            body_bytes: 1 << 20,
-            header_timeout: patience,
-            body_timeout: patience,
-            write_timeout: patience,
-            sampling: SamplingParams::paper(),
-        }
-    }
-}
-
-impl ServerOptions {
-    fn validate(&self) -> Result<(), ServerError> {
-        let wrong = |field, got: String, expected| Err(ServerError::Setting { field, got, expected });
-        for (field, value) in [("queue", self.queue), ("connections", self.connections), ("body_bytes", self.body_bytes)] {
-            if value == 0 || value > Semaphore::MAX_PERMITS {
-                return wrong(field, value.to_string(), "at least 1, and not beyond what can be counted");
-            }
-        }
-        let times = [("header_timeout", self.header_timeout), ("body_timeout", self.body_timeout), ("write_timeout", self.write_timeout)];
-        for (field, value) in times {
-            if value.is_zero() {
-                return wrong(field, "0".into(), "some time");
-            }
-        }
-        match self.sampling.validate() {
-            Ok(()) => Ok(()),
-            Err(error) => wrong("sampling", error.to_string(), "parameters in range"),
-        }
-    }
-}
 
 /// Stops a [`Server`] from another thread.
 #[derive(Debug, Clone, Default)]
@@ -153,13 +91,12 @@ pub struct Served {
     pub all: bool,
 }
 
-/// A server that listens and does not answer yet.
+/// A server that listens and does not answer yet: a [`Service`] with a socket.
 pub struct Server {
     listener: StdListener,
     address: SocketAddr,
-    engine: Arc<Engine>,
-    reward: Option<Scorer>,
-    options: ServerOptions,
+    service: Service,
+    engine: JoinHandle<()>,
     stop: Stop,
 }
 
@@ -168,7 +105,7 @@ impl Server {
     /// several answers.
     ///
     /// # Errors
-    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Listen`].
+    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Listen`]; [`ServerError::Run`].
     pub fn bind(
         address: SocketAddr,
         engine: Engine,
@@ -180,8 +117,12 @@ impl Server {
         let listener = StdListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (engine, reward, stop) = (Arc::new(engine), reward.map(Scorer::new), Stop::default());
-        Ok(Self { listener, address, engine, reward, options, stop })
+        let stop = Stop::default();
+        let at_end = stop.clone();
+        let (service, engine) = Service::start(engine, reward, options, move || at_end.stop())?;
+        // On a network, the server has names that it does not know.
+        let service = if address.ip().is_loopback() { service } else { service.with_any_host() };
+        Ok(Self { listener, address, service, engine, stop })
     }
 
     /// The address that it listens on.
@@ -211,50 +152,38 @@ impl Server {
     }
 
     fn serve(self, signals: bool) -> Result<Served, ServerError> {
-        let Self { listener, address, engine, reward, options, stop } = self;
-        let local_only = address.ip().is_loopback() && options.token.is_none();
+        let Self { listener, service, engine, stop, .. } = self;
+        let metrics = Arc::clone(service.metrics());
         let runtime =
             runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build().map_err(ServerError::Run)?;
-        let metrics = Arc::new(Metrics::default());
-        let (jobs, queued) = mpsc::channel();
-        let worker = {
-            let (engine, metrics, stop) = (Arc::clone(&engine), Arc::clone(&metrics), StopAtEnd(stop.clone()));
-            let work = move || {
-                let _stop = stop;
-                worker::work(&engine, &queued, &metrics);
-            };
-            thread::Builder::new().name("engine".into()).spawn(work).map_err(ServerError::Run)?
-        };
-        let state = Arc::new(State::new(engine, reward, options, local_only, jobs, Arc::clone(&metrics)));
         let all = runtime.block_on(async {
             let listener = TcpListener::from_std(listener).map_err(ServerError::Run)?;
             let mut signals = if signals { Some(Signals::new().map_err(ServerError::Run)?) } else { None };
             let connections = GracefulShutdown::new();
-            let stopped = first(stop.0.notified(), Signals::next(signals.as_mut()));
-            first(accept(listener, state, &connections), stopped).await;
+            tokio::select! {
+                biased;
+                () = accept(listener, service, &connections) => {}
+                () = stop.0.notified() => {}
+                () = Signals::next(signals.as_mut()) => {}
+            }
             // The listener is closed. A connection ends with the answer that it waits for, or at once.
-            Ok(first(connections.shutdown(), Signals::next(signals.as_mut())).await.is_some())
+            Ok(tokio::select! {
+                biased;
+                () = connections.shutdown() => true,
+                () = Signals::next(signals.as_mut()) => false,
+            })
         });
         // With its connections, the last way to the engine goes: its thread ends when all is answered.
         // Nobody waits for what is encoded or scored for a client that is gone.
         runtime.shutdown_background();
-        worker.join().map_err(|_| ServerError::Engine)?;
+        engine.join().map_err(|_| ServerError::Engine)?;
         Ok(Served { answered: metrics.answers(), all: all? })
     }
 }
 
-/// Stops the server when the engine's thread ends, of itself or by a panic.
-struct StopAtEnd(Stop);
-
-impl Drop for StopAtEnd {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
 /// Accepts connections for ever.
-async fn accept(listener: TcpListener, state: Arc<State>, connections: &GracefulShutdown) {
-    let options = state.options();
+async fn accept(listener: TcpListener, service: Service, connections: &GracefulShutdown) {
+    let options = service.options();
     let places = Arc::new(Semaphore::new(options.connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(WRITE_BUFFER);
@@ -266,10 +195,9 @@ async fn accept(listener: TcpListener, state: Arc<State>, connections: &Graceful
         };
         // Tokens are small; none of them should wait for the next.
         let _ = stream.set_nodelay(true);
-        let (stream, answering) = (Patient::new(stream, options.write_timeout), Arc::clone(&state));
-        let service = service_fn(move |request| routes::answer(Arc::clone(&answering), request));
-        let connection = connections.watch(http.serve_connection(stream, service));
-        let counted = state.metrics().connection();
+        let stream = Patient::new(stream, options.write_timeout);
+        let connection = connections.watch(http.serve_connection(stream, service.clone()));
+        let counted = service.metrics().connection();
         tokio::spawn(async move {
             // What goes wrong with a connection is its client's affair.
             let _ = connection.await;
@@ -296,24 +224,19 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next one; for ever, if none is listened for.
+    /// Waits for the next one; for ever without signals.
     async fn next(signals: Option<&mut Self>) {
         match signals {
             #[cfg(unix)]
-            Some(Self { both: [interrupt, terminate] }) => drop(first(interrupt.recv(), terminate.recv()).await),
+            Some(Self { both: [interrupt, terminate] }) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
             #[cfg(not(unix))]
             Some(Self {}) => drop(tokio::signal::ctrl_c().await),
             None => std::future::pending().await,
         }
     }
-}
-
-/// Waits for one of two futures; the first one's output, if it was that.
-async fn first<T>(a: impl Future<Output = T>, b: impl Future) -> Option<T> {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    poll_fn(|cx| match a.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => b.as_mut().poll(cx).map(|_| None),
-    })
-    .await
 }

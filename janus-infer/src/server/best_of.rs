@@ -27,7 +27,7 @@ impl Scorer {
     }
 
     /// The rewards of the candidates as answers to `messages`. The request's place in the queue is taken until the work is done:
-    /// a pass goes on when its client is gone, and another client's may not run beside it.
+    /// a pass continues when its client is gone, and another client's may not run beside it.
     pub async fn rewards(
         &self,
         messages: &[Message],

@@ -85,7 +85,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped").code("engine_stopped")
     }
 
-    /// What a model says, about a prompt's field. The request's id is the server's own and not told.
+    /// A model's error about a prompt's field. The request's id is internal and left out.
     pub fn model(error: &ModelError, prompt: impl Into<String>) -> Self {
         match error {
             ModelError::Invalid { rule, .. } => Self::field(prompt, rule.to_string()),

@@ -9,7 +9,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use janus_core::Generation;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer::{Answer, Protocol};
@@ -22,62 +22,62 @@ use crate::engine::token_text::Offset;
 /// Bytes of events that are sent in one piece.
 const PIECE: usize = 16 << 10;
 
-/// The body of a response.
-pub(super) enum Reply {
+/// The body of a response: whole, or server-sent events as they come.
+pub struct ResponseBody(Content);
+
+enum Content {
     Whole(Option<Bytes>),
     Events(Box<Events>),
 }
 
-impl Reply {
-    pub fn text(status: StatusCode, content_type: &'static str, text: String) -> Response<Self> {
-        let mut response = Response::new(Reply::Whole(Some(text.into())));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        response
-    }
-
-    pub fn json(value: &Value) -> Response<Self> {
-        Self::text(StatusCode::OK, "application/json", value.to_string())
-    }
-
-    pub fn error(error: &ApiError) -> Response<Self> {
-        let mut response = Self::text(error.status, "application/json", error.body().to_string());
-        if let Some(seconds) = error.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-        }
-        if error.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
-    }
-
-    pub fn events(events: Events) -> Response<Self> {
-        let mut response = Response::new(Reply::Events(Box::new(events)));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        response
-    }
+pub(super) fn text(status: StatusCode, content_type: &'static str, text: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody(Content::Whole(Some(text.into()))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
-impl Body for Reply {
+pub(super) fn json(value: &Value) -> Response<ResponseBody> {
+    text(StatusCode::OK, "application/json", value.to_string())
+}
+
+pub(super) fn error(error: &ApiError) -> Response<ResponseBody> {
+    let mut response = text(error.status, "application/json", error.body().to_string());
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if error.status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+pub(super) fn events(events: Events) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody(Content::Events(Box::new(events))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Reply::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Reply::Events(events) => events.poll_piece(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+        match &mut self.get_mut().0 {
+            Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Events(events) => events.poll_piece(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Reply::Whole(None))
+        matches!(self.0, Content::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Reply::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Reply::Events(_) => SizeHint::default(),
+        match &self.0 {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Events(_) => SizeHint::default(),
         }
     }
 }
@@ -164,7 +164,7 @@ impl Events {
 
     fn push(&mut self, mut chunk: Value) {
         if self.usage.is_some() && self.answer.protocol == Protocol::Chat && chunk.get("usage").is_none() && chunk.get("id").is_some() {
-            chunk["usage"] = json!(null);
+            chunk["usage"] = Value::Null;
         }
         // JSON on one line has no line break that could end an event.
         self.piece.push_str(&format!("data: {chunk}\n\n"));

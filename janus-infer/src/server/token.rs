@@ -1,4 +1,4 @@
-//! The token that clients must show.
+//! The token that clients must send.
 
 use std::fmt;
 use std::path::Path;
@@ -18,7 +18,7 @@ impl BearerToken {
         let token = token.as_ref().trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             let got = if token.is_empty() { "empty" } else { "another text" };
-            return Err(ServerError::Setting { field: "token", got: got.into(), expected: "printable ASCII without blanks" });
+            return Err(ServerError::Setting { field: "token", got: got.into(), expected: "printable ASCII without spaces" });
         }
         Ok(Self(blake3::hash(token.as_bytes())))
     }

@@ -1,0 +1,131 @@
+//! Requests for text, from the body to the answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use janus_core::{ChatModel as _, ChatRequest, Generation, Message, SamplingParams};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::answer::{Answer, Protocol};
+use super::best_of::ranking;
+use super::body::{self, RequestBody};
+use super::error::ApiError;
+use super::reply::{self, Events, ResponseBody};
+use super::request::{self, Asked, Delivery, Prompt, PromptField};
+use super::service::{State, now};
+use super::worker::{Job, REQUEST_ID, Update};
+
+/// Answers a request for text: a chat's or a completion's.
+pub(super) async fn generate(
+    state: &State,
+    protocol: Protocol,
+    parts: &Parts,
+    body: Pin<&mut impl RequestBody>,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let arrived = Instant::now();
+    // A page in a browser cannot send this type to another origin without being allowed to, which no answer of ours does; one that
+    // makes its own name mean this machine is refused by that name (`is_local`).
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        let message = "the body must be sent with \"Content-Type: application/json\"";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).code("unsupported_media_type"));
+    }
+    let bytes = body::read(body, &state.options).await?;
+    let offer = state.offer();
+    let (asked, name) = match protocol {
+        Protocol::Chat => (request::chat(&bytes, &offer)?, "messages"),
+        Protocol::Completion => (request::completion(&bytes, &offer)?, "prompt"),
+    };
+    drop(bytes);
+    let Asked { prompts, sampling, seeded, delivery, system } = asked;
+    let field = PromptField { name, several: prompts.len() > 1 };
+    let Ok(place) = Arc::clone(&state.places).try_acquire_owned() else {
+        return Err(ApiError::busy(state.options.queue, state.metrics.retry_after(state.options.queue)));
+    };
+    let place = Arc::new(place);
+    let samples = prompts.len() * sampling.n;
+    let (ids, messages) = encode(state, prompts, field, sampling.clone()).await?;
+    let prompt_tokens = ids.iter().map(Vec::len).sum();
+    let (updates, mut receiver) = unbounded_channel();
+    let drawn = |ids| (ids, SamplingParams { seed: if seeded { sampling.seed } else { state.draw() }, ..sampling.clone() });
+    let job = Job { prompts: ids.into_iter().map(drawn).collect(), updates, place: Arc::clone(&place), arrived };
+    state.jobs.send(job).map_err(|_| ApiError::gone())?;
+    match receiver.recv().await {
+        Some(Update::Failed { prompt, error }) => return Err(ApiError::model(&error, field.at(prompt))),
+        None => return Err(ApiError::gone()),
+        Some(_) => {}
+    }
+    let prefix = if protocol == Protocol::Chat { "chatcmpl" } else { "cmpl" };
+    let id = format!("{prefix}-{:016x}{:016x}", state.draw(), state.draw());
+    let answer = Answer { protocol, id, created: now(), model: state.engine.name().into(), prompt_tokens, system };
+    match delivery {
+        Delivery::Stream { usage } => {
+            let events = Events::new(receiver, answer, Arc::clone(&state.engine), samples, usage, field);
+            Ok(reply::events(events))
+        }
+        Delivery::Whole => {
+            let generations = collect(receiver, samples, field).await?;
+            let choices = generations.iter().map(|generation| (generation, Value::Null));
+            Ok(reply::json(&answer.whole(choices, &generations, &state.engine)))
+        }
+        Delivery::Best { keep } => {
+            let generations = collect(receiver, samples, field).await?;
+            let scorer = state.reward.as_ref().ok_or_else(ApiError::gone)?;
+            let rewards = scorer.rewards(&messages, &generations, place).await?;
+            let best = ranking(&rewards).into_iter().take(keep);
+            let choices = best.map(|index| (&generations[index], json!({ "candidate": index, "reward": rewards[index] })));
+            let mut whole = answer.whole(choices, &generations, &state.engine);
+            whole["rewards"] = json!(rewards);
+            whole["reward_model"] = json!(scorer.name());
+            Ok(reply::json(&whole))
+        }
+    }
+}
+
+/// The ids of each prompt, and the messages if there are any. In a completion's text, special tokens may be spelt out.
+async fn encode(
+    state: &State,
+    prompts: Vec<Prompt>,
+    field: PromptField,
+    sampling: SamplingParams,
+) -> Result<(Vec<Vec<u32>>, Vec<Message>), ApiError> {
+    let engine = Arc::clone(&state.engine);
+    // A long text takes its time: neither the engine nor other connections wait for it.
+    let encoded = tokio::task::spawn_blocking(move || {
+        let mut conversation = Vec::new();
+        let mut ids_of = |(index, prompt): (usize, Prompt)| match prompt {
+            Prompt::Ids(ids) => Ok(ids),
+            Prompt::Text(text) => {
+                engine.tokenizer().encode_with_specials(&text).map_err(|error| ApiError::field(field.at(index), error.to_string()))
+            }
+            Prompt::Chat(messages) => {
+                let request = ChatRequest::new(REQUEST_ID, messages).with_sampling(sampling.clone());
+                let ids = engine.prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
+                conversation = request.messages;
+                Ok(ids)
+            }
+        };
+        let ids = prompts.into_iter().enumerate().map(&mut ids_of).collect::<Result<Vec<_>, _>>()?;
+        Ok((ids, conversation))
+    });
+    encoded.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the tokenizer panicked"))?
+}
+
+/// Waits for all samples.
+async fn collect(mut updates: UnboundedReceiver<Update>, samples: usize, field: PromptField) -> Result<Vec<Generation>, ApiError> {
+    let mut finished = vec![None; samples];
+    while let Some(update) = updates.recv().await {
+        match update {
+            Update::Accepted | Update::Text { .. } => {}
+            Update::Finished { sample, generation } => finished[sample] = Some(generation),
+            Update::Failed { prompt, error } => return Err(ApiError::model(&error, field.at(prompt))),
+            Update::Done => return finished.into_iter().collect::<Option<_>>().ok_or_else(ApiError::gone),
+        }
+    }
+    Err(ApiError::gone())
+}

@@ -1,0 +1,198 @@
+//! The API without a socket.
+
+use std::collections::hash_map::RandomState;
+use std::convert::Infallible;
+use std::hash::BuildHasher as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
+
+use hyper::body::Body;
+use hyper::{Request, Response};
+use janus_core::{ChatModel as _, RewardModel};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::best_of::Scorer;
+use super::metrics::Metrics;
+use super::reply::ResponseBody;
+use super::request::Offer;
+use super::worker::{self, Job};
+use super::{ServerError, ServerOptions, routes};
+use crate::Engine;
+
+/// The API as a [`hyper::service::Service`]: a request in, a response out, whatever it came over.
+///
+/// A [`Server`](super::Server) runs it on connections of its own. A program that has an HTTP server already mounts it there, beside other
+/// routes, and a test calls it without a port. Clones share one engine, whose thread ends when the last of them and the last
+/// response are dropped.
+///
+/// It is called within a tokio runtime with time enabled (`enable_time`). The limits on connections, heads and slow readers in
+/// [`ServerOptions`] are those of a [`Server`](super::Server); here they are up to whoever has the connections.
+///
+/// ```no_run
+/// use candle_core::Device;
+/// use http_body_util::{BodyExt, Full};
+/// use hyper::Request;
+/// use hyper::body::Bytes;
+/// use janus_infer::server::{ServerOptions, Service};
+/// use janus_infer::{Engine, EngineOptions};
+///
+/// # async fn test() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Engine::load("smollm2.gguf", &Device::Cpu, EngineOptions::default())?;
+/// let service = Service::new(engine, None, ServerOptions::default())?;
+/// let body = r#"{"messages": [{"role": "user", "content": "What is a kite?"}]}"#;
+/// let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+/// let response = service.handle(request.body(Full::new(Bytes::from(body)))?).await;
+/// println!("{:?}", response.into_body().collect().await?.to_bytes());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With hyper, it is what `serve_connection` takes; `examples/embedded_server.rs` does that. With axum, it is a fallback:
+/// `Router::new().fallback(move |request| async move { service.handle(request).await })`.
+#[derive(Clone)]
+pub struct Service {
+    state: Arc<State>,
+    local_only: bool,
+}
+
+impl Service {
+    /// Starts the engine's thread. With a reward model, requests may ask for the best of several answers.
+    ///
+    /// # Errors
+    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Run`] if there is no thread to be had.
+    pub fn new(engine: Engine, reward: Option<Box<dyn RewardModel + Send + Sync>>, options: ServerOptions) -> Result<Self, ServerError> {
+        options.validate()?;
+        let (service, _) = Self::start(engine, reward, options, || ())?;
+        Ok(service)
+    }
+
+    /// Answers requests to any host. Without this and without a token, a request whose `Host` is not `localhost` or a loopback
+    /// address is refused: a page in a browser may have its own name resolved to this machine.
+    #[must_use]
+    pub fn with_any_host(self) -> Self {
+        Self { local_only: false, ..self }
+    }
+
+    /// Answers a request, whatever it is.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
+    {
+        routes::answer(&self.state, self.local_only, request).await
+    }
+
+    /// A service, and its engine's thread, which calls `at_end` when it ends, of itself or by a panic.
+    pub(super) fn start(
+        engine: Engine,
+        reward: Option<Box<dyn RewardModel + Send + Sync>>,
+        options: ServerOptions,
+        at_end: impl FnOnce() + Send + 'static,
+    ) -> Result<(Self, JoinHandle<()>), ServerError> {
+        let (engine, metrics) = (Arc::new(engine), Arc::new(Metrics::default()));
+        let (jobs, queued) = mpsc::channel();
+        let work = {
+            let (engine, metrics, at_end) = (Arc::clone(&engine), Arc::clone(&metrics), AtEnd(Some(at_end)));
+            move || {
+                let _at_end = at_end;
+                worker::work(&engine, &queued, &metrics);
+            }
+        };
+        let thread = thread::Builder::new().name("engine".into()).spawn(work).map_err(ServerError::Run)?;
+        let local_only = options.token.is_none();
+        let state = State::new(engine, reward.map(Scorer::new), options, jobs, metrics);
+        Ok((Self { state: Arc::new(state), local_only }, thread))
+    }
+
+    pub(super) fn options(&self) -> &ServerOptions {
+        &self.state.options
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.state.metrics
+    }
+}
+
+impl<B> hyper::service::Service<Request<B>> for Service
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}
+
+/// Calls a function when it is dropped, so after a panic too.
+struct AtEnd<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        if let Some(at_end) = self.0.take() {
+            at_end();
+        }
+    }
+}
+
+/// What all requests share.
+pub(super) struct State {
+    pub engine: Arc<Engine>,
+    pub reward: Option<Scorer>,
+    pub options: ServerOptions,
+    pub jobs: Sender<Job>,
+    pub metrics: Arc<Metrics>,
+    /// Places for requests that wait or run.
+    pub places: Arc<Semaphore>,
+    /// Where ids and seeds come from.
+    random: RandomState,
+    drawn: AtomicU64,
+    /// When the service began, in seconds since 1970.
+    created: u64,
+}
+
+impl State {
+    fn new(engine: Arc<Engine>, reward: Option<Scorer>, options: ServerOptions, jobs: Sender<Job>, metrics: Arc<Metrics>) -> Self {
+        let places = Arc::new(Semaphore::new(options.queue));
+        let (random, drawn) = (RandomState::new(), AtomicU64::new(0));
+        Self { engine, reward, options, jobs, metrics, places, random, drawn, created: now() }
+    }
+
+    /// Another number each time, which nobody can predict.
+    pub fn draw(&self) -> u64 {
+        self.random.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub fn offer(&self) -> Offer<'_> {
+        Offer {
+            model: self.engine.name(),
+            context: self.engine.context(),
+            has_reward: self.reward.is_some(),
+            defaults: &self.options.sampling,
+        }
+    }
+
+    /// The model as `/v1/models` describes it.
+    pub fn model(&self) -> Value {
+        json!({
+            "id": self.engine.name(),
+            "object": "model",
+            "created": self.created,
+            "owned_by": "janus",
+            "max_model_len": self.engine.context(),
+            "reward_model": self.reward.as_ref().map(Scorer::name),
+        })
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs())
+}

@@ -1,5 +1,6 @@
 //! A small random model whose tokens are bytes.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, reason = "each test file and example uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "its sizes and texts are right")]
 
 use janus_core::{ChatRequest, ChatTemplate, Message, SamplingParams};
 use janus_data::Tokenizer;

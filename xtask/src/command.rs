@@ -9,6 +9,36 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+/// How `cargo` calls the program; help texts are written with this name.
+const IN_WORKSPACE: &str = "cargo xtask";
+
+/// The name by which the program was called: `cargo xtask` if cargo runs it in the workspace, `janus` otherwise.
+pub fn program() -> &'static str {
+    // Cargo gives the programs that it runs the folder of their package.
+    let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| folder == env!("CARGO_MANIFEST_DIR"));
+    if by_cargo { IN_WORKSPACE } else { "janus" }
+}
+
+/// How to have the program with a feature that it was built without.
+pub(crate) fn build_with(feature: &str) -> String {
+    match program() {
+        IN_WORKSPACE => format!("repeat it as cargo run --package xtask --features {feature} -- ..."),
+        _ => format!("install it again with cargo install --path xtask --features {feature}"),
+    }
+}
+
+/// A command whose usage lines and examples call the program by its name.
+pub fn named(command: clap::Command) -> clap::Command {
+    let program = program();
+    examples_of(command.name(program).bin_name(program), program)
+}
+
+fn examples_of(command: clap::Command, program: &'static str) -> clap::Command {
+    let about = command.get_long_about().map(|about| about.to_string().replace(IN_WORKSPACE, program));
+    let command = if let Some(about) = about { command.long_about(about) } else { command };
+    command.mut_subcommands(|subcommand| examples_of(subcommand, program))
+}
+
 /// Any error, boxed: the runner only ever prints it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 

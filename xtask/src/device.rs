@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use candle_core::Device;
 
-use crate::command::{Blame as _, CommandError};
+use crate::command::{self, Blame as _, CommandError};
 
 /// The argument of commands that run a model.
 #[derive(Debug, Default, Clone, clap::Args)]
@@ -64,11 +64,8 @@ impl DeviceArg {
             DeviceName::Metal(_) => ("metal", cfg!(feature = "metal")),
         };
         if !built {
-            let reason = format!(
-                "--device is {name}, but this program was built without {feature}: repeat it as \
-                 cargo run --package xtask --features {feature} -- ..."
-            );
-            return Err(CommandError::bad_input(reason));
+            let build = command::build_with(feature);
+            return Err(CommandError::bad_input(format!("--device is {name}, but this program was built without {feature}: {build}")));
         }
         let device = match name {
             DeviceName::Cpu => Ok(Device::Cpu),

@@ -10,7 +10,7 @@ use janus_data::fs::{AtomicFile, fingerprint};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 
 /// Fetch a small pretrained model
@@ -110,8 +110,12 @@ fn locate_in(named: Option<PathBuf>, models: &Path) -> Result<PathBuf, CommandEr
         Some(path) => Err(CommandError::bad_input(format!("{SMOLLM2_VARIABLE} is {}: there is no such file", path.display()))),
         None => {
             let path = models.join(SMOLLM2.file);
-            let missing = || format!("{} is missing: run `cargo xtask fetch smollm2`, or set {SMOLLM2_VARIABLE}=<path>", path.display());
-            if path.is_file() { Ok(path.clone()) } else { Err(CommandError::bad_input(missing())) }
+            if path.is_file() {
+                return Ok(path);
+            }
+            let (path, program) = (path.display(), command::program());
+            let missing = format!("{path} is missing: run `{program} fetch smollm2`, or set {SMOLLM2_VARIABLE}=<path>");
+            Err(CommandError::bad_input(missing))
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask`: the workspace's commands. Run it with `--help`.
+//! `janus`, in the workspace `cargo xtask`: its commands. Run it with `--help`.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use xtask::{annotate, bench, chat, command, data, eval, fetch, generate, judge, report, reproduce, serve, train, verify_goldens};
 
 /// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
@@ -10,7 +10,7 @@ use xtask::{annotate, bench, chat, command, data, eval, fetch, generate, judge, 
 /// Exit codes: 0 done; 1 the thing asked about failed; 2 wrong use or bad input.
 /// Results go to stdout, progress and errors to stderr.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+#[command(version, max_term_width = 100)]
 struct Cli {
     /// Print exactly one JSON object on stdout instead of text
     #[arg(long, global = true)]
@@ -37,7 +37,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command::named(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return command::tell_usage(&error, std::env::args().any(|arg| arg == "--json")),
     };

@@ -248,7 +248,7 @@ fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
 }
 
 fn xtask(folder: &Path, args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).arg("--json").current_dir(folder).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).arg("--json").current_dir(folder).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -368,7 +368,7 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
         wrong[field] = value;
         fs::write(path("ben.json"), wrong.to_string()).unwrap();
         let args = ["annotate", "import", "--key", "out/key.json", "annotations-Ann.json", "ben.json"];
-        let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).current_dir(folder.path()).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder.path()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(part), "{error}");

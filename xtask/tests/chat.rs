@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tiny::{CONTEXT, write_model, write_reward_model};
 
 fn chat(folder: &Path, lines: &str, more: &[&str]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_janus"))
         .args(["chat", "--model", "model", "--max-tokens", "6"])
         .args(more)
         .current_dir(folder)

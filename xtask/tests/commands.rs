@@ -11,7 +11,7 @@ const COMMANDS: [&str; 13] =
     ["reproduce", "data", "eval", "bench", "fetch", "generate", "chat", "serve", "judge", "report", "annotate", "train", "verify-goldens"];
 
 fn xtask(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).current_dir(folder).env("PATH", folder).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder).env("PATH", folder).output().unwrap()
 }
 
 fn stdout(output: &Output) -> &str {
@@ -50,6 +50,37 @@ fn every_command_teaches_what_it_reads_and_writes_with_an_example() {
     // A command that is added must be added above too.
     let listed = stdout(&all).lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     assert_eq!(listed.filter(|line| !line.trim_start().starts_with("help ")).count(), COMMANDS.len());
+}
+
+/// As a user has it whom no cargo stands before.
+fn installed(folder: &Path, args: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_janus"));
+    program.args(args).current_dir(folder).env("PATH", folder).env_remove("CARGO_MANIFEST_DIR").output().unwrap()
+}
+
+#[test]
+fn an_installed_program_is_called_janus_wherever_it_names_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in COMMANDS {
+        let help = installed(folder.path(), &[command, "--help"]);
+        assert!(stdout(&help).contains(&format!("Usage: janus {command}")), "{command}: {}", stdout(&help));
+        assert!(stdout(&help).contains(&format!("Example: janus {command} ")), "{command}: {}", stdout(&help));
+        assert!(!stdout(&help).contains("xtask "), "{command}: {}", stdout(&help));
+    }
+    let nested = installed(folder.path(), &["data", "inspect", "--help"]);
+    assert!(stdout(&nested).contains("Usage: janus data inspect") && !stdout(&nested).contains("xtask data"), "{}", stdout(&nested));
+    assert_eq!(stdout(&installed(folder.path(), &["--version"])).trim(), concat!("janus ", env!("CARGO_PKG_VERSION")));
+
+    let error = |program: fn(&Path, &[&str]) -> Output| {
+        let output =
+            program(folder.path(), &["generate", "--device", "cuda", "--model", "m", "--input", "in.jsonl", "--output", "o.jsonl"]);
+        error_line(&output).to_string()
+    };
+    fs::write(folder.path().join("in.jsonl"), "{\"prompt\": \"a\"}\n").unwrap();
+    if cfg!(not(feature = "cuda")) {
+        assert!(error(installed).ends_with("cargo install --path xtask --features cuda"), "{}", error(installed));
+        assert!(error(xtask).ends_with("cargo run --package xtask --features cuda -- ..."), "{}", error(xtask));
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use stub::{Reply, Stub};
 
 /// Runs `data` in a folder and returns its exit code, its JSON object and what it told.
 fn data(folder: &Path, arguments: &[&str]) -> (i32, Value, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("data").args(arguments).arg("--json").current_dir(folder).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_janus")).arg("data").args(arguments).arg("--json").current_dir(folder).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let object = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{told}"));
     (output.status.code().unwrap(), object, told)
@@ -159,7 +159,7 @@ fn a_file_of_the_hub_is_fetched_or_leaves_nothing() {
         }
     });
     let fetch = |path: &str, more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
         command.args(["data", "fetch", "owner/set", path, "--revision", "v2", "--out", "rows.jsonl", "--json"]).args(more);
         let output = command.current_dir(folder.path()).env("HF_ENDPOINT", hub.url()).env("HF_TOKEN", "hf_secret").output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -12,7 +12,7 @@ fn data() -> PathBuf {
 }
 
 fn eval(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask")).arg("eval").args(args).arg("--json").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_janus")).arg("eval").args(args).arg("--json").output().unwrap()
 }
 
 /// A command on a file of the reference data, and the object that it prints.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Runs a command of xtask in a folder; its exit code and the object it prints.
 fn xtask(folder: &Path, args: &[&str]) -> (Option<i32>, Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).arg("--json").current_dir(folder).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).arg("--json").current_dir(folder).output().unwrap();
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     (output.status.code(), report)
 }

@@ -27,7 +27,7 @@ fn folder() -> tempfile::TempDir {
 
 fn generate(folder: &Path, output: &str, more: &[&str]) -> Output {
     let args = ["generate", "--json", "--model", "model", "--input", "in.jsonl", "--user-key", "turns", "--max-tokens", "12", "--output"];
-    Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).arg(output).args(more).current_dir(folder).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_janus")).args(args).arg(output).args(more).current_dir(folder).output().unwrap()
 }
 
 fn report(output: &Output) -> Value {

@@ -26,7 +26,7 @@ fn rows(folder: &Path, name: &str) -> Vec<Value> {
 }
 
 fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
     // Nothing listens there: whatever is asked by mistake fails.
     command.args(args).arg("--json").current_dir(folder).env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1").env("OPENAI_API_KEY", "sk-secret");
     command

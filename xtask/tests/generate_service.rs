@@ -24,7 +24,7 @@ fn write(folder: &Path, rows: usize) {
 }
 
 fn generate(folder: &Path, stub: &Stub, more: &[&str]) -> (Option<i32>, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
     let name = if more.contains(&"--model-name") { &[][..] } else { &["--model-name", "far"] };
     command.args(["generate", "--json", "--model", &stub.url(), "--input", "in.jsonl", "--output", "out.jsonl", "--attempts", "1"]);
     let output = command.args(name).args(more).current_dir(folder).env("OPENAI_API_KEY", "sk-secret").output().unwrap();
@@ -146,7 +146,7 @@ fn a_construction_is_asked_within_the_same_limits() {
     let (url, prices) = (stub.url(), ["--price-prompt", "10", "--price-completion", "30"]);
     let run = |more: &[&str]| {
         let args = ["data", "construct", "--json", "--instructions", "in.jsonl", "--model", &url, "--model-name", "far", "--out", "made"];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
         let service = ["--no-seed", "--max-completion-tokens", "--retries", "0"];
         let output = command.args(args).args(service).args(prices).args(more).current_dir(folder.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

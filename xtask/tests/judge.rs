@@ -19,7 +19,7 @@ const RUBRICS: usize = 4;
 const RUNS: usize = 2;
 
 fn command(folder: &Path, stub: &Stub, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
     let args = ["judge", "rubric", "--bench", "bench.jsonl", "--responses", "mine.jsonl", "--judge", "stub", "--out", "run", "--json"];
     let limits = ["--runs", "2", "--timeout", "1", "--longest-pause", "0.02", "--concurrency", "8"];
     command.args(args).args(limits).args(more).current_dir(folder);
@@ -295,7 +295,7 @@ fn runs_are_compared_in_one_report() {
         assert_eq!(output.status.code(), Some(0));
         fs::rename(folder.path().join("run"), folder.path().join(name)).unwrap();
     }
-    let xtask = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).current_dir(folder.path()).output().unwrap();
+    let xtask = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder.path()).output().unwrap();
     let output = xtask(&["report", "base", "better", "--out", "compared", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let markdown = fs::read_to_string(folder.path().join("compared/report.md")).unwrap();
@@ -392,7 +392,7 @@ fn every_judge_takes_batches() {
 
 /// Runs a command of `judge` against a stub.
 fn protocol(folder: &Path, stub: &Stub, args: &[&str]) -> (Option<i32>, Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    let output = Command::new(env!("CARGO_BIN_EXE_janus"))
         .arg("judge")
         .args(args)
         .args(["--judge", "stub", "--longest-pause", "0.02", "--json"])
@@ -409,7 +409,7 @@ fn write_lines(path: &Path, rows: &[Value]) {
 }
 
 fn eval(folder: &Path, args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("eval").args(args).arg("--json").current_dir(folder).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_janus")).arg("eval").args(args).arg("--json").current_dir(folder).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

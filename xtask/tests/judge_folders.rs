@@ -15,14 +15,14 @@ use stub::{Received, Reply, Stub};
 const NASTY: &str = "<script>document.title = 'owned'</script>";
 
 fn xtask(folder: &Path, args: &[&str]) -> (Option<i32>, Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).arg("--json").current_dir(folder).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).arg("--json").current_dir(folder).output().unwrap();
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     (output.status.code(), report)
 }
 
 /// Runs a command of `judge` against a stub.
 fn judge(folder: &Path, stub: &Stub, args: &[&str]) -> (Option<i32>, Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    let output = Command::new(env!("CARGO_BIN_EXE_janus"))
         .arg("judge")
         .args(args)
         .args(["--judge", "stub", "--longest-pause", "0.02", "--json"])

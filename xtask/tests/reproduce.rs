@@ -86,7 +86,7 @@ level = 0.95
 "#;
 
 fn xtask() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_xtask"))
+    Command::new(env!("CARGO_BIN_EXE_janus"))
 }
 
 fn profile(folder: &Path) -> PathBuf {

@@ -24,7 +24,7 @@ struct Serving {
 
 impl Serving {
     fn start(folder: &Path, token: Option<&str>, more: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
         command.args(["serve", "--json", "--model", "model", "--port", "0"]).args(more).current_dir(folder);
         command.env_remove("JANUS_TOKEN").envs(token.map(|token| ("JANUS_TOKEN", token)));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -117,7 +117,7 @@ fn generate_asks_a_served_model_what_it_asks_a_local_one() {
             let args = ["generate", "--bench", bench, "--output", output, "--name", "m", "--max-tokens", "8"];
             let sampling = ["--temperature", "0"];
             let input = format!("{bench}.jsonl");
-            let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+            let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
             let done = command.args(args).args(sampling).args(["--input", &input]).args(model).current_dir(folder.path()).output().unwrap();
             assert!(done.status.success(), "{bench}: {}", String::from_utf8_lossy(&done.stderr));
             std::fs::read_to_string(folder.path().join(output)).unwrap()
@@ -142,7 +142,7 @@ fn a_served_model_answers_without_a_penalty_where_none_is_asked_for() {
     let url = format!("http://{}/v1", serving.address);
     let answer = |output: &str, more: &[&str]| {
         let args = ["generate", "--input", "in.jsonl", "--output", output, "--max-tokens", "32", "--temperature", "0"];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
         let done = command.args(args).args(more).current_dir(folder.path()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let row: Value = serde_json::from_str(&std::fs::read_to_string(folder.path().join(output)).unwrap()).unwrap();

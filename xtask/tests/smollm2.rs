@@ -133,7 +133,7 @@ fn plain_words(text: &str) -> f64 {
 fn mt_bench_questions_are_answered_in_english_that_keeps_to_the_subject() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("answers.jsonl");
-    let run = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    let run = Command::new(env!("CARGO_BIN_EXE_janus"))
         .args(["generate", "--compose-system", "--user-key", "turns", "--limit", "4", "--max-tokens", "64", "--temperature", "0", "--json"])
         .arg("--model")
         .arg(&*MODEL)

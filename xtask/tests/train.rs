@@ -12,7 +12,7 @@ use janus_data::{Tokenizer, write_all};
 use serde_json::Value;
 
 fn xtask(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).current_dir(folder).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder).output().unwrap()
 }
 
 fn recipes() -> Vec<PathBuf> {
@@ -199,7 +199,7 @@ fn workshop() -> tempfile::TempDir {
 }
 
 fn train(folder: &Path, name: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
     command.args(["train", &format!("{name}.toml"), "--out", name]).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -392,7 +392,7 @@ fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_
     assert!(!before.is_empty());
 
     // 2,000 blocks of 512 bytes: metrics fit, weights do not. Without the trap the signal would end the process.
-    let limited = format!("trap '' XFSZ; ulimit -f 2000; exec '{}' train sft.toml --out sft", env!("CARGO_BIN_EXE_xtask"));
+    let limited = format!("trap '' XFSZ; ulimit -f 2000; exec '{}' train sft.toml --out sft", env!("CARGO_BIN_EXE_janus"));
     let output = Command::new("sh").args(["-c", &limited]).current_dir(full.path()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");

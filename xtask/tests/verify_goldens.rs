@@ -12,7 +12,7 @@ fn shared() -> PathBuf {
 /// Exit code and last line of stdout.
 fn verify(folder: &Path) -> (i32, String) {
     let tokenizer = shared().join("mistral_v0.2_tokenizer.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
     let output = command.arg("verify-goldens").arg(folder).arg("--tokenizer").arg(tokenizer).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     (output.status.code().unwrap(), text.lines().last().unwrap_or_default().to_string())

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::answers::{Answered, Kept, Tally, lines};
 use super::bench::BenchRows;
 use super::{Args, settings};
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::service::asked_now;
 
@@ -100,7 +100,7 @@ impl Args {
         }
         if let Some(bench) = self.bench.bench {
             self.record(tasks, answered).into_iter().for_each(|(name, value)| report[name] = value);
-            next = format!("\nnext: cargo xtask {}", bench.reader(&self.output));
+            next = format!("\nnext: {} {}", command::program(), bench.reader(&self.output));
             if let overridden @ [_, ..] = &self.overridden()[..] {
                 own += &format!("; not by the benchmark's protocol: {}", overridden.join(", "));
             }

@@ -2,6 +2,7 @@
 //! equal data and seeds give equal digits on any machine and any number of threads.
 //!
 //! * [`Bootstrap`] over rows or clusters, and [`wilson`]'s closed form for a proportion.
+//! * [`ClusteredScores`]: a model's mean score, and its difference to another model's, with rows resampled by instruction.
 //! * [`BradleyTerry`]: strengths of players from who beat whom.
 //! * [`L1Logistic`]: logistic regression with an L1 penalty.
 //! * [`cohen_kappa`], [`fleiss_kappa`], [`krippendorff_alpha`], [`pearson`], [`spearman`]: agreement.
@@ -10,6 +11,7 @@
 mod agreement;
 mod bootstrap;
 mod bradley_terry;
+mod clustered;
 mod logistic;
 mod mersenne;
 mod newglmnet;
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use agreement::{Scale, Weighting, cohen_kappa, fleiss_kappa, krippendorff_alpha, pearson, spearman};
 pub use bootstrap::{Bootstrap, Method};
 pub use bradley_terry::BradleyTerry;
+pub use clustered::ClusteredScores;
 pub use logistic::{L1Logistic, LogisticRow};
 pub use mersenne::Mt19937;
 pub use newglmnet::NewGlmnet;

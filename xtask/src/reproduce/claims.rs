@@ -2,10 +2,29 @@
 
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
 use janus_eval::bench::best_of_n::{Curve, CurvePoint};
+use janus_eval::stats::ClusteredScores;
 use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, Sample, ScoredRow, pool};
 use serde_json::{Value, json};
 
+use super::stages::{DPO, Measured, ORPO};
 use crate::command::{Blame as _, CommandError};
+
+/// All claims of a run, in the order of the report.
+pub fn all(measured: &Measured, bootstrap: &Bootstrap) -> Result<Vec<Claim>, CommandError> {
+    let [base, uniform, janus] = ["base", "uniform", "janus"].map(|name| measured.scores_of(name));
+    let (base, uniform, janus) = (base?, uniform?, janus?);
+    let star_dpo = "Janus with one system message for each instruction, then DPO";
+    Ok(vec![
+        order(base, uniform, janus, bootstrap)?,
+        tie_win(uniform, janus, bootstrap)?,
+        generalisation(&measured.by_diversity()?, bootstrap)?,
+        no_tax(&measured.plain_uniform, &measured.plain_janus, bootstrap)?,
+        against_janus("dpo", star_dpo, measured.scores_of(DPO)?, janus, bootstrap)?,
+        against_janus("orpo", "ORPO from the base model", measured.scores_of(ORPO)?, janus, bootstrap)?,
+        reward_accuracy(&measured.reward_hits, bootstrap)?,
+        best_of_n(&measured.best_of_n)?,
+    ])
+}
 
 /// A model's scores on the judged rows.
 #[derive(Debug, Clone)]
@@ -26,29 +45,20 @@ pub struct Diversity<'a> {
 }
 
 impl Scores {
-    /// Mean of the rubrics of each row, beside the instruction that the row belongs to.
-    fn means(&self) -> Result<Vec<(usize, f64)>, CommandError> {
-        let pooled = pool(&[&self.rows]).failure()?;
-        pooled
-            .iter()
-            .enumerate()
-            .map(|(index, row)| {
-                let mean = row.mean().ok_or_else(|| CommandError::failure(format!("{}: row {} has no score", self.model, row.id)))?;
-                Ok((index / SYSTEMS_PER_INSTRUCTION, mean))
-            })
-            .collect()
+    /// Rows of one instruction are resampled together.
+    fn by_instruction(&self) -> Result<ClusteredScores, CommandError> {
+        let scores = ClusteredScores::of(&self.rows, |row| row / SYSTEMS_PER_INSTRUCTION).failure();
+        scores.map_err(|error| error.at(&self.model))
     }
 
-    /// Mean score with its interval; rows of one instruction are resampled together.
+    /// Mean score with its interval.
     pub fn mean(&self, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
-        bootstrap.mean(&Sample::clustered(self.means()?).failure()?).failure()
+        self.by_instruction()?.mean(bootstrap).failure()
     }
 
     /// Mean of the paired differences to another model.
     pub fn minus(&self, other: &Scores, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
-        let pairs = self.means()?.into_iter().zip(other.means()?);
-        let differences = pairs.map(|((instruction, left), (_, right))| (instruction, left - right));
-        bootstrap.mean(&Sample::clustered(differences).failure()?).failure()
+        self.by_instruction()?.minus(&other.by_instruction()?, bootstrap).failure()
     }
 }
 

@@ -10,7 +10,7 @@ use janus_data::stage::{RunFolder, Stage};
 use janus_data::{Journal, read_all, write_all};
 use janus_eval::bench::Task;
 use janus_eval::report::Example;
-use janus_eval::{Bootstrap, Response, ScoredRow, VerifiableJudge, score_responses};
+use janus_eval::{Response, ScoredRow, VerifiableJudge, score_responses};
 use janus_infer::{Engine, EngineOptions};
 use serde_json::{Map, json};
 
@@ -33,12 +33,6 @@ impl<'a> Judged<'a> {
     /// The records of a split, from their file.
     pub fn new(profile: &'a Profile, split: Split, file: &Path) -> Result<Self, CommandError> {
         Ok(Self { profile, split, file: file.into(), records: read_all(file).failure()? })
-    }
-
-    /// The bootstrap of every interval.
-    pub fn bootstrap(&self, seed: u64) -> Bootstrap {
-        let statistics = &self.profile.statistics;
-        Bootstrap { resamples: statistics.resamples, level: statistics.level, seed, ..Bootstrap::default() }
     }
 
     /// Answers and scores every record, each under its own system message.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use janus_data::mini::Split;
+use janus_eval::Bootstrap;
 use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,13 @@ pub struct Statistics {
     pub resamples: usize,
     /// Level of the intervals.
     pub level: f64,
+}
+
+impl Statistics {
+    /// The bootstrap of every interval.
+    pub fn bootstrap(&self, seed: u64) -> Bootstrap {
+        Bootstrap { resamples: self.resamples, level: self.level, seed, ..Bootstrap::default() }
+    }
 }
 
 impl Profile {

@@ -2,11 +2,12 @@
 
 use janus_core::Dimension;
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
-use janus_eval::bench::best_of_n::{Curve, CurvePoint};
-use janus_eval::report::{BarChart, BarGroup, Cell, Example, Figure, Line, LineChart, Plot, Point, Report, Section, Table};
+use janus_eval::bench::best_of_n::CurvePoint;
+use janus_eval::report::{BarChart, BarGroup, Cell, Figure, Line, LineChart, Plot, Point, Report, Section, Table};
 use janus_eval::{Bootstrap, Claim, Interval, Sample, summarise};
 
 use super::claims::{Diversity, Scores};
+use super::stages::Measured;
 use crate::command::{Blame as _, CommandError};
 
 /// What a run found.
@@ -19,23 +20,17 @@ pub struct Findings<'a> {
     pub split: &'a str,
     /// The claims.
     pub claims: Vec<Claim>,
-    /// Every model's scores.
-    pub scores: &'a [Scores],
-    /// The models by the number of system messages that they were trained on.
-    pub diversity: &'a [Diversity<'a>],
-    /// The best of many answers.
-    pub best_of_n: &'a Curve,
+    /// What they are made from.
+    pub measured: &'a Measured,
     /// The bootstrap of every interval.
     pub statistics: &'a Bootstrap,
-    /// Answers to read.
-    pub examples: Vec<Example>,
 }
 
 /// Puts the findings into a report.
 pub fn build(findings: &Findings<'_>) -> Result<Report, CommandError> {
     let mut report = Report::new(format!("Janus on Multifaceted Mini: profile {}, seed {}", findings.profile, findings.seed));
     report.claims = findings.claims.clone();
-    let rows = findings.scores.first().map_or(0, |scores| scores.rows.len());
+    let rows = findings.measured.scores.first().map_or(0, |scores| scores.rows.len());
     let what = format!(
         "Each model answered {rows} rows of the {} split: {} questions under {SYSTEMS_PER_INSTRUCTION} system messages each. \
          No preference combination, wording, sentence plan or phrasing of that split occurs in training. Every answer is scored \
@@ -55,7 +50,7 @@ pub fn build(findings: &Findings<'_>) -> Result<Report, CommandError> {
             .table(by_source(findings)?)
             .figure(by_dimension(findings)?),
         Section::new("The best of many answers").figure(best_of_n(findings)),
-        Section::new("Answers").examples(findings.examples.clone()),
+        Section::new("Answers").examples(findings.measured.examples.clone()),
     ];
     Ok(report)
 }
@@ -63,7 +58,7 @@ pub fn build(findings: &Findings<'_>) -> Result<Report, CommandError> {
 /// The central figure: score on unseen system messages by the number of different ones trained on.
 pub fn generalisation(findings: &Findings<'_>) -> Result<Figure, CommandError> {
     let point = |point: &Diversity<'_>| Ok(Point { x: point.distinct as f64, y: point.scores.mean(findings.statistics)?.into() });
-    let points = findings.diversity.iter().map(point).collect::<Result<_, CommandError>>()?;
+    let points = findings.measured.by_diversity()?.iter().map(point).collect::<Result<_, CommandError>>()?;
     let chart = LineChart {
         x_label: "different system messages trained on".into(),
         y_label: "mean score, 1 to 5".into(),
@@ -82,7 +77,7 @@ pub fn generalisation(findings: &Findings<'_>) -> Result<Figure, CommandError> {
 fn best_of_n(findings: &Findings<'_>) -> Figure {
     let line = |name: &str, of: fn(&CurvePoint) -> Interval| {
         let point = |at: &CurvePoint| Point { x: at.n as f64, y: of(at).into() };
-        Line { name: name.into(), points: findings.best_of_n.points.iter().map(point).collect() }
+        Line { name: name.into(), points: findings.measured.best_of_n.points.iter().map(point).collect() }
     };
     let chart = LineChart {
         x_label: "sampled answers to choose from".into(),
@@ -99,11 +94,11 @@ fn best_of_n(findings: &Findings<'_>) -> Figure {
 }
 
 fn by_source(findings: &Findings<'_>) -> Result<Table, CommandError> {
-    let summaries = findings.scores.iter().map(|scores| summarise(&[&scores.rows]).failure()).collect::<Result<Vec<_>, _>>()?;
+    let summaries = findings.measured.scores.iter().map(|scores| summarise(&[&scores.rows]).failure()).collect::<Result<Vec<_>, _>>()?;
     let sources = summaries.first().map(|summary| summary.sources.iter().map(|s| s.source.clone()).collect::<Vec<_>>()).unwrap_or_default();
     let columns = ["model".to_string()].into_iter().chain(sources).chain(["all".into(), "n".into()]);
     let mut table = Table::new("Mean score over the four rubrics, 1 to 5, by instruction family", columns);
-    for (scores, summary) in findings.scores.iter().zip(&summaries) {
+    for (scores, summary) in findings.measured.scores.iter().zip(&summaries) {
         let mut cells = vec![Cell::from(scores.model.clone())];
         cells.extend(summary.sources.iter().map(|s| s.score.as_ref().map_or(Cell::Empty, |score| Cell::number(score.mean, 2))));
         cells.push(Cell::interval(scores.mean(findings.statistics)?, 2));
@@ -114,8 +109,10 @@ fn by_source(findings: &Findings<'_>) -> Result<Table, CommandError> {
 }
 
 fn by_dimension(findings: &Findings<'_>) -> Result<Figure, CommandError> {
-    let shown: Vec<&Scores> =
-        ["base", "uniform", "janus"].iter().filter_map(|name| findings.scores.iter().find(|scores| scores.model == *name)).collect();
+    let shown: Vec<&Scores> = ["base", "uniform", "janus"]
+        .iter()
+        .filter_map(|name| findings.measured.scores.iter().find(|scores| scores.model == *name))
+        .collect();
     let mean = |scores: &Scores, dimension: usize| -> Result<Interval, CommandError> {
         let values = scores.rows.iter().enumerate().filter_map(|(row, scored)| {
             let score = scored.scores.get(dimension).copied().flatten()?;

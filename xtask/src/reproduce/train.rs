@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{ChatTemplate, PairRecord, SftRecord, derive_seed};
+use janus_data::TokenRow;
 use janus_data::mini::Mini;
 use janus_data::stage::{RunFolder, Stage};
-use janus_data::{TokenRow, Tokenizer};
 use janus_train::{
     Decoder, Dpo, DpoConfig, Error, NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Reward, Sft, StepMetrics,
     TrainConfig, Trainer,
 };
 use serde_json::json;
 
-use super::profile::Profile;
+use super::stages::Experiment;
 use crate::command::{Blame as _, CommandError};
 use crate::progress::Progress;
 use crate::stage::Staged as _;
@@ -45,18 +45,6 @@ impl RewardPairs {
     }
 }
 
-/// What all models of a run share.
-pub struct Experiment<'a> {
-    /// The run's profile.
-    pub profile: &'a Profile,
-    /// The run's seed.
-    pub seed: u64,
-    /// The tokenizer.
-    pub tokenizer: &'a Tokenizer,
-    /// Where its files are.
-    pub tokenizer_folder: &'a Path,
-}
-
 impl Experiment<'_> {
     /// The base model: plain text, no system message, no question. Returns the stage's folder.
     pub fn pretrain(&self, run: &mut RunFolder, mini: &Mini) -> Result<PathBuf, CommandError> {
@@ -65,7 +53,7 @@ impl Experiment<'_> {
         let config = self.profile.model_config(self.tokenizer.vocab_size(), special("<s>"), special("</s>"));
         let documents = self.profile.data.documents;
         let identity = json!({ "documents": documents, "seed": self.seed, "train": settings, "model": config.to_json() });
-        run.stage("base", &identity, &[("tokenizer", self.tokenizer_folder)], |stage| {
+        run.stage("base", &identity, &[("tokenizer", &self.tokenizer_folder)], |stage| {
             let texts = mini.documents(documents);
             let row = |text: &String| self.tokenizer.document(text, Some("<s>"), Some("</s>")).failure();
             let rows = texts.iter().map(row).collect::<Result<Vec<_>, _>>()?;
@@ -79,7 +67,7 @@ impl Experiment<'_> {
     pub fn fine_tune(&self, run: &mut RunFolder, name: &str, rows: &[SftRecord], base: &Path) -> Result<PathBuf, CommandError> {
         let settings = TrainConfig { seed: derive_seed(self.seed, "sft"), ..self.profile.sft.clone() };
         let identity = json!({ "rows": fingerprint(rows)?, "train": settings });
-        run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
+        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("base", base)], |stage| {
             let rows = self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
             self.fit(stage, name, Trainer::new(decoder, Sft, rows, settings).bad_input()?)
@@ -92,7 +80,7 @@ impl Experiment<'_> {
         let constants = DpoConfig { beta: self.profile.pairs.beta, ..DpoConfig::default() };
         let settings = TrainConfig { seed: derive_seed(self.seed, "dpo"), ..self.profile.dpo.clone() };
         let identity = json!({ "pairs": fingerprint(pairs)?, "dpo": constants, "train": settings });
-        run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("start", start)], |stage| {
+        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("start", start)], |stage| {
             let rows = self.rows(pairs)?;
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let file = stage.folder().join("reference_logprobs.jsonl");
@@ -111,7 +99,7 @@ impl Experiment<'_> {
         let lambda = self.profile.pairs.lambda;
         let settings = TrainConfig { seed: derive_seed(self.seed, "orpo"), ..self.profile.orpo.clone() };
         let identity = json!({ "pairs": fingerprint(pairs)?, "lambda": lambda, "train": settings });
-        run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("base", base)], |stage| {
+        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("base", base)], |stage| {
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
             let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
             self.fit(stage, name, Trainer::new(decoder, objective, self.rows(pairs)?, settings).bad_input()?)
@@ -136,7 +124,7 @@ impl Experiment<'_> {
         let objective = Reward::with_imitation(imitation).bad_input()?;
         let (pairs, others) = (fingerprint(train)?, fingerprint(held_out)?);
         let identity = json!({ "pairs": pairs, "held_out": others, "imitation": imitation, "train": settings, "head": head });
-        run.stage(name, &identity, &[("tokenizer", self.tokenizer_folder), ("start", start)], |stage| {
+        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("start", start)], |stage| {
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
             let trainer = Trainer::new(decoder, objective, self.rows(train)?, settings).bad_input()?;
@@ -158,7 +146,7 @@ impl Experiment<'_> {
 
     fn fit<O: Objective>(&self, stage: &Stage, label: &str, mut trainer: Trainer<O>) -> Result<(), CommandError> {
         let progress = progress(label, trainer.config().steps, steps_done(stage.folder())?);
-        let mut watch = Watch { progress, tokenizer_folder: self.tokenizer_folder };
+        let mut watch = Watch { progress, tokenizer_folder: &self.tokenizer_folder };
         trainer.fit_observed(stage.folder(), &mut watch).failure()?;
         watch.progress.finish();
         Ok(())

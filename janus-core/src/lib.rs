@@ -10,7 +10,7 @@
 //! * [`Message`], [`ChatTemplate`]: the only renderer of prompts; training and inference share it.
 //! * [`SftRecord`], [`PairRecord`], [`RewardRecord`], [`BenchRecord`]: rows with the field names of
 //!   the released datasets.
-//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for a model or a judge of your own.
+//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for a model or a judge of your own. [`best_of_n`] joins the first two.
 //! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns.
 //!
 //! ```
@@ -30,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod best_of_n;
 mod compose;
 mod error;
 mod message;
@@ -41,6 +42,7 @@ mod sampling;
 mod taxonomy;
 mod template;
 
+pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use compose::{Composer, SentencePlan};
 pub use error::{Error, Result, error_chain};
 pub use message::{Message, Role};

@@ -13,8 +13,9 @@
 //! | [`collection`] | what a training set holds | its rows |
 //! | [`bias`] | pronoun accuracy in gendered occupations | answers to Winogender-style rows |
 //!
-//! The first five say what they ask a model as [`Task`]s, with their own sampling parameters; [`answer`] has any
-//! [`ChatModel`](janus_core::ChatModel) answer them, and each has the row of its own answer files.
+//! The first five say what they ask a model as [`Task`](crate::answer::Task)s, with their own sampling parameters;
+//! [`crate::answer`] has any [`ChatModel`](janus_core::ChatModel) answer them, and each has the row of its own answer files.
+//! [`Benchmark`] names the five, and [`Questions`] holds the rows of one of them.
 //!
 //! What they measure, all of them take from rows that are already there, so the judge, the model and the files may be anybody's. Rows are
 //! checked where they come in: a score that is no number or outside its range is an error that names row and
@@ -29,7 +30,7 @@ pub mod collection;
 pub mod distinctness;
 pub mod mt_bench;
 pub mod multifaceted;
-mod task;
+mod questions;
 pub mod toxicity;
 
-pub use task::{Answers, Task, answer};
+pub use questions::{Benchmark, Questions};

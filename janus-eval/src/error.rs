@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::answer::{AnswerFileProblem, PromptProblem};
+
 /// An evaluation that cannot be computed as asked. Each variant carries what was found.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -151,6 +153,24 @@ pub enum Error {
         /// What stands there.
         got: String,
     },
+    /// A row of prompts that cannot be asked.
+    #[error("row {row}, field \"{field}\": {problem}")]
+    Prompts {
+        /// The row, from 1.
+        row: usize,
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: PromptProblem,
+    },
+    /// A file of answers that holds others than those asked for.
+    #[error("{} holds {problem}", path.display())]
+    AnswerFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What it holds.
+        problem: AnswerFileProblem,
+    },
     /// Reference data that lacks something an evaluation needs, or has it in another form.
     #[error("{what}: expected {expected}, got {got}")]
     Reference {
@@ -185,6 +205,9 @@ pub enum Error {
         /// Iterations that were done.
         iterations: usize,
     },
+    /// What the domain refuses.
+    #[error(transparent)]
+    Core(#[from] janus_core::Error),
     /// A file that cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -206,6 +229,21 @@ impl Error {
     pub(crate) fn reference(what: impl Into<String>, expected: impl Into<String>, got: impl fmt::Display) -> Self {
         Self::Reference { what: what.into(), expected: expected.into(), got: got.to_string() }
     }
+}
+
+/// An error and its sources on one line, joined by ": ". A source that is already part of the text is not repeated.
+pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
+    let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = words(error.to_string());
+    let mut next = error.source();
+    while let Some(source) = next {
+        let text = words(source.to_string());
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        next = source.source();
+    }
+    line
 }
 
 /// An error of a reader, which names file, row and field. Two are equal if they say the same.

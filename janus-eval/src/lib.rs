@@ -38,6 +38,7 @@
 #![forbid(unsafe_code)]
 
 pub mod annotate;
+pub mod answer;
 pub mod bench;
 mod claim;
 mod error;
@@ -54,6 +55,7 @@ mod verifiable;
 pub mod verify;
 
 pub use claim::Claim;
+pub(crate) use error::one_line;
 pub use error::{Error, FileError, Result};
 pub use join::{Joined, Missing, Response, join, record_id};
 pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};

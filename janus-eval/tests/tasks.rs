@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 use janus_data::{CallJournal, Journaled, read_all};
+use janus_eval::answer::{Task, answer};
 use janus_eval::bench::toxicity::{PromptKind, PromptRow, prompt_kind};
-use janus_eval::bench::{Task, alpaca_eval, answer, arena_hard, mt_bench, toxicity};
+use janus_eval::bench::{alpaca_eval, arena_hard, mt_bench, toxicity};
 
 fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(file)

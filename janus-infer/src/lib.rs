@@ -2,7 +2,7 @@
 //!
 //! * [`Engine`]: a [`janus_core::ChatModel`]: requests in, texts out, batched as they come and go.
 //! * [`Session`]: requests that come and go while others run; texts as they grow.
-//! * [`RewardEngine`]: a [`janus_core::RewardModel`], and [`best_of_n`]: the best of many answers by any reward model.
+//! * [`RewardEngine`]: a [`janus_core::RewardModel`], and [`janus_core::best_of_n`]: the best of many answers by any reward model.
 //! * [`Template`]: how a conversation is laid out; with the feature `jinja`, by a model's own template.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
@@ -51,7 +51,6 @@ extern crate self as janus_infer;
 mod backend;
 #[cfg(feature = "local")]
 mod batch;
-mod best_of_n;
 #[cfg(feature = "local")]
 mod engine;
 #[cfg(feature = "local")]
@@ -99,6 +98,5 @@ pub use self::{
     reward::{RewardEngine, RewardOptions},
     sample::{Candidate, Choice, Sampler},
 };
-pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;

@@ -6,13 +6,13 @@ use std::io::{BufRead, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams};
-use janus_infer::{BestOfN, Event, Session, best_of_n};
+use janus_core::{BestOfN, ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams, best_of_n};
+use janus_eval::answer::rewarded;
+use janus_infer::{Event, Session};
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, print_now};
 use crate::device::DeviceArg;
-use crate::generate::rows::rewarded;
 use crate::generate::{BestArgs, SamplingArgs};
 use crate::model::EngineArgs;
 use preferences::Wish;

@@ -1,12 +1,9 @@
 //! `cargo xtask generate`: a model answers the prompts of a file.
 
-pub mod answers;
 mod bench;
 mod best;
 mod plan;
-pub mod prompts;
 mod report;
-pub(crate) mod rows;
 mod sampling;
 mod settings;
 mod text;
@@ -15,9 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{ChatModel as _, ChatRequest};
+use janus_core::{ChatModel, RewardModel};
 use janus_data::{CallJournal, Journal, JournalProblem, Journaled};
-use janus_eval::bench::Task;
+use janus_eval::answer::{AnswerFile, AnswerStore, Answered, Answering, Task, estimate};
+use janus_eval::bench::Questions;
 use janus_eval::judge::Estimate;
 use janus_infer::remote::RemoteModel;
 use serde_json::{Map, Value};
@@ -26,8 +24,8 @@ use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device::DeviceArg;
 use crate::model::{self, EngineArgs};
 use crate::service::RemoteArgs;
-use answers::{Kept, answer, estimate};
-use bench::{BenchArgs, BenchRows};
+use crate::progress::{Progress, Unit};
+use bench::BenchArgs;
 pub(crate) use best::{BestArgs, load_reward};
 use report::Run;
 pub(crate) use sampling::SamplingArgs;
@@ -148,16 +146,17 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let (tasks, rows) = args.tasks()?;
     let device = args.device.open()?;
     let settings = settings::settings(args, &tasks, &device)?;
-    let partial = settings::beside(&args.output, "partial");
+    let file = AnswerFile::new(&args.output);
     let remote = if model::is_address(&args.model) { Some(args.remote()?) } else { None };
-    let unfinished = if remote.is_some() { settings::is_unfinished(&args.output) } else { partial.exists() };
+    let unfinished = if remote.is_some() { file.is_unfinished() } else { file.partial().exists() };
     if args.output.exists() && !unfinished && !args.force {
-        settings::check_record(&args.output, args.name().as_deref(), &settings)?;
+        let hint = "give another --output, or pass --force to answer again";
+        file.check(args.name().as_deref(), &settings).map_err(|error| CommandError::bad_input(format!("{error}: {hint}")))?;
         return Ok(args.left_alone());
     }
     match &remote {
-        Some(remote) => ask(args, remote, &tasks, rows.as_ref(), settings, &partial),
-        None => compute(args, &device, &tasks, rows.as_ref(), settings, &partial),
+        Some(remote) => ask(args, remote, &tasks, rows.as_ref(), settings, &file),
+        None => compute(args, &device, &tasks, rows.as_ref(), settings, &file),
     }
 }
 
@@ -166,23 +165,23 @@ fn ask(
     args: &Args,
     remote: &RemoteModel,
     tasks: &[Task],
-    rows: Option<&BenchRows>,
+    rows: Option<&Questions>,
     settings: Map<String, Value>,
-    partial: &Path,
+    file: &AnswerFile,
 ) -> Result<Outcome, CommandError> {
+    let partial = file.partial();
     if partial.exists() && !args.force {
         let problem = "an unfinished run of a local model lies there: finish it, give another --output, or pass --force";
         return Err(CommandError::bad_input(format!("{}: {problem}", partial.display())));
     }
-    let path = settings::calls_path(&args.output);
+    let path = file.calls();
     let dry = args.remote.service.dry_run;
     if !dry {
         make_folder(&args.output)?;
     }
     // Where only a word is wanted, no file is left behind.
     let calls = if dry && !path.exists() { None } else { Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address())) };
-    let known = |request: &ChatRequest| calls.as_ref()?.get(remote.name(), request);
-    let estimate = estimate(tasks, known);
+    let estimate = estimate(tasks, |request| calls.as_ref()?.get(remote.name(), request));
     if let Some(outcome) = args.remote.service.announce("generate", "generate", &estimate) {
         return Ok(outcome);
     }
@@ -190,14 +189,15 @@ fn ask(
     if estimate.answered > 0 {
         eprintln!("generate: {} was asked before; whoever wants it asked again deletes {}", remote.name(), path.display());
     }
-    let mut kept = Kept::calls(calls, remote.name());
-    let (answered, tally) = answer(Some(&Journaled::new(remote, calls)), None, tasks, args.rows.compose_system, &mut kept)?;
-    let run = Run { tasks, answered, before: estimate.answered, tally, kept, remote: Some(remote) };
-    args.write(rows, &run, settings)?;
+    let mut store = AnswerStore::calls(calls, remote.name());
+    let answering = Answering::new(tasks).with_system(args.rows.compose_system);
+    let answered = run_shown(&answering, &Journaled::new(remote, calls), &mut store)?;
+    let run = Run { tasks, answered, before: estimate.answered, store, remote: Some(remote) };
+    args.write(file, rows, &run, settings)?;
     if partial.exists() {
         fs::remove_file(partial).failure()?;
     }
-    args.finish(run)
+    args.finish(file, run)
 }
 
 /// Has a local model answer.
@@ -205,25 +205,43 @@ fn compute(
     args: &Args,
     device: &Device,
     tasks: &[Task],
-    rows: Option<&BenchRows>,
+    rows: Option<&Questions>,
     settings: Map<String, Value>,
-    partial: &Path,
+    file: &AnswerFile,
 ) -> Result<Outcome, CommandError> {
     make_folder(&args.output)?;
-    let mut kept = Kept::Rows(open_journal(partial, &settings, args.force)?);
-    let Estimate { calls: all, answered: before, .. } = estimate(tasks, |request| kept.answer(request));
+    let mut store = AnswerStore::rows(open_journal(&file.partial(), &settings, args.force)?);
+    let answering = Answering::new(tasks).with_system(args.rows.compose_system);
+    let Estimate { calls: all, answered: before, .. } = answering.estimate(&store);
     if before > 0 {
         eprintln!("generate: {before} of {all} answers were given before");
     }
-    // Cut off between the last answer and the output: nothing to ask, so no model to load.
-    let open = before < all;
-    let model = open.then(|| args.load(device)).transpose()?;
-    let reward = if open { args.best.load(device)? } else { None };
-    let reward = reward.as_ref().map(|reward| reward as _);
-    let (answered, tally) = answer(model.as_deref(), reward, tasks, args.rows.compose_system, &mut kept)?;
-    let run = Run { tasks, answered, before, tally, kept, remote: None };
-    args.write(rows, &run, settings)?;
-    args.finish(run)
+    let answered = if before < all {
+        let model = args.load(device)?;
+        let reward = args.best.load(device)?;
+        let answering = reward.iter().fold(answering, |answering, reward| answering.best_by(reward as &dyn RewardModel));
+        run_shown(&answering, &*model, &mut store)?
+    } else {
+        // Cut off between the last answer and the output: nothing to ask, so no model to load.
+        answering.stored(&mut store).failure()?
+    };
+    let run = Run { tasks, answered, before, store, remote: None };
+    args.write(file, rows, &run, settings)?;
+    args.finish(file, run)
+}
+
+/// Has a model answer, and shows how far it is.
+pub(crate) fn run_shown(answering: &Answering<'_>, model: &dyn ChatModel, store: &mut AnswerStore<'_>) -> Result<Answered, CommandError> {
+    let Estimate { calls, answered: before, .. } = answering.estimate(store);
+    let mut progress = Progress::new("generate", Unit::Count("answers"), calls as u64).resumed_at(before as u64);
+    let answered = answering.run(model, store, &mut |tally| {
+        progress.note(format!("{:.1} tokens/s", tally.tokens_per_second()));
+        progress.reach((before + tally.done) as u64);
+    });
+    if before < calls {
+        progress.finish();
+    }
+    answered.failure()
 }
 
 fn make_folder(output: &Path) -> Result<(), CommandError> {

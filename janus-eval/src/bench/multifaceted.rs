@@ -13,8 +13,7 @@ pub use rubric::{Absolute, Pairwise, RubricReport, RubricRow};
 use janus_core::{BenchRecord, SamplingParams};
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Task;
-use crate::bench::task::checked;
+use crate::answer::{Task, checked};
 use crate::{Result, ScoredRow, record_id};
 
 /// The five columns of the paper's table of scores.

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use candle_core::Device;
 use janus_core::{ChatModel, SamplingParams};
-use janus_eval::bench::Task;
+use janus_eval::answer::{Prompt, PromptFields, PromptProblem, Task, tasks_of_rows};
 use janus_eval::bench::toxicity::Continuing;
+use janus_eval::bench::{Benchmark, Questions};
 use janus_infer::remote::{Endpoint, RemoteModel};
 
-use super::bench::{BenchArgs, BenchRows, Benchmark};
-use super::prompts::{Keys, Row, tasks};
+use super::bench::BenchArgs;
 use super::text::LocalText;
 use super::{Args, RowArgs};
 use crate::command::{Blame as _, CommandError};
@@ -65,13 +65,13 @@ impl Args {
     }
 
     /// What is asked, and the benchmark's rows if there is one.
-    pub(super) fn tasks(&self) -> Result<(Vec<Task>, Option<BenchRows>), CommandError> {
+    pub(super) fn tasks(&self) -> Result<(Vec<Task>, Option<Questions>), CommandError> {
         let RowArgs { system_key, user_key, id_key, limit, compose_system, system } = &self.rows;
         let n = self.best.n().or(self.n);
         let at = |error: CommandError| error.at(self.input.display());
         let (mut tasks, rows) = match self.bench.bench {
             Some(bench) => {
-                let rows = BenchRows::read(&self.bench, bench, &self.input, *limit)?;
+                let rows = Questions::read(bench, &self.input, *limit, self.bench.prompts).bad_input()?;
                 let mut tasks = rows.tasks(&self.paper()).bad_input().map_err(at)?;
                 for task in &mut tasks {
                     task.sampling = self.sampling.over(&task.sampling, n)?;
@@ -79,10 +79,10 @@ impl Args {
                 (tasks, Some(rows))
             }
             None => {
-                let keys = Keys { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
+                let fields = PromptFields { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
                 let sampling = self.sampling.over(&self.paper(), n)?;
                 let rows = read_rows(&self.input, limit.unwrap_or(usize::MAX))?;
-                (tasks(&self.input, &rows, &keys, &sampling, *compose_system)?, None)
+                (tasks_of_rows(&rows, &fields, &sampling, *compose_system).map_err(|error| self.bad_row(error))?, None)
             }
         };
         if tasks.is_empty() {
@@ -92,6 +92,17 @@ impl Args {
             tasks.iter_mut().for_each(|task| task.system = Some(system.clone()).filter(|system| !system.is_empty()));
         }
         Ok((tasks, rows))
+    }
+
+    fn bad_row(&self, error: janus_eval::Error) -> CommandError {
+        let input = self.input.display();
+        match &error {
+            janus_eval::Error::Prompts { problem: PromptProblem::NoMessage, .. } => {
+                CommandError::bad_input(format!("{input}, {error} (see --user-key)"))
+            }
+            janus_eval::Error::Prompts { .. } => CommandError::bad_input(format!("{input}, {error}")),
+            _ => CommandError::failure(error),
+        }
     }
 
     /// A service's model.
@@ -124,6 +135,6 @@ impl Args {
     }
 }
 
-fn read_rows(path: &Path, limit: usize) -> Result<Vec<Row>, CommandError> {
+fn read_rows(path: &Path, limit: usize) -> Result<Vec<Prompt>, CommandError> {
     janus_data::read(path).bad_input()?.take(limit).collect::<janus_data::Result<_>>().bad_input()
 }

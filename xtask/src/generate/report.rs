@@ -1,12 +1,12 @@
 //! What a run leaves behind: the answers and their record, and the report.
 
-use janus_eval::bench::Task;
+use janus_eval::answer::{AnswerFile, AnswerStore, Answered, Task};
+use janus_eval::bench::Questions;
 use janus_infer::remote::RemoteModel;
 use serde_json::{Map, Value, json};
 
-use super::answers::{Answered, Kept, Tally, lines};
-use super::bench::BenchRows;
-use super::{Args, settings};
+use super::Args;
+use super::bench::reader;
 use crate::command::{self, Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::service::asked_now;
@@ -17,8 +17,7 @@ pub(super) struct Run<'a> {
     pub answered: Answered,
     /// Requests that were answered before.
     pub before: usize,
-    pub tally: Tally,
-    pub kept: Kept<'a>,
+    pub store: AnswerStore<'a>,
     /// The service's model, if one was asked.
     pub remote: Option<&'a RemoteModel>,
 }
@@ -30,18 +29,21 @@ impl Args {
     }
 
     /// Writes the answers, and beside them the record of how they were made.
-    pub(super) fn write(&self, rows: Option<&BenchRows>, run: &Run<'_>, settings: Map<String, Value>) -> Result<(), CommandError> {
-        let Run { tasks, answered, kept, .. } = run;
-        match rows {
-            None => {
-                let text: String = lines(tasks, answered, kept).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-                janus_data::write_file(&self.output, text.as_bytes()).failure()?;
-            }
-            Some(rows) => {
+    pub(super) fn write(
+        &self,
+        file: &AnswerFile,
+        questions: Option<&Questions>,
+        run: &Run<'_>,
+        settings: Map<String, Value>,
+    ) -> Result<(), CommandError> {
+        let Run { tasks, answered, store, .. } = run;
+        match questions {
+            None => file.write_rows(&answered.rows(tasks, store)).failure()?,
+            Some(questions) => {
                 let name = self.name().unwrap_or_default();
-                let answers = answered.iter().enumerate().filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
-                let written: Vec<Value> = answers.map(|(place, answers)| rows.row(place, &name, answers)).collect::<Result<_, _>>()?;
-                janus_data::write_all(&self.output, &written).failure()?;
+                let answers = answered.answers.iter().enumerate().filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
+                let row = |(place, answers)| questions.answer_row(place, &name, answers).failure();
+                janus_data::write_all(file.path(), &answers.map(row).collect::<Result<Vec<Value>, _>>()?).failure()?;
             }
         }
         let mut record = self.record(tasks, answered);
@@ -50,13 +52,12 @@ impl Args {
             record.insert("extensions_known".into(), json!(remote.knows_extensions()));
         }
         record.insert("settings".into(), settings.into());
-        let record = Value::Object(record);
-        janus_data::write_file(settings::record_path(&self.output), format!("{record:#}\n").as_bytes()).failure()
+        file.write_record(record).failure()
     }
 
-    /// What is told of the answers.
+    /// What the record says of the answers.
     fn record(&self, tasks: &[Task], answered: &Answered) -> Map<String, Value> {
-        let failures: Vec<Value> = failures(tasks, answered).map(|(id, error)| json!({ "id": id, "error": error })).collect();
+        let failures: Vec<Value> = answered.failures(tasks).map(|(id, error)| json!({ "id": id, "error": error })).collect();
         let mut all = vec![("failures", json!(failures))];
         if let Some(bench) = self.bench.bench {
             all.extend([("bench", json!(bench)), ("name", json!(self.name())), ("overridden", json!(self.overridden()))]);
@@ -72,10 +73,10 @@ impl Args {
     }
 
     /// Ends the run: the journal of a local one goes only if no row is left to ask again.
-    pub(super) fn finish(&self, run: Run<'_>) -> Result<Outcome, CommandError> {
-        let Run { tasks, answered, before, tally, kept, remote } = run;
-        let answered = &answered;
-        let failed = failures(tasks, answered).count();
+    pub(super) fn finish(&self, file: &AnswerFile, run: Run<'_>) -> Result<Outcome, CommandError> {
+        let Run { tasks, answered, before, store, remote } = run;
+        let tally = &answered.tally;
+        let failed = answered.failures(tasks).count();
         let mut report = json!({
             "command": "generate",
             "output": self.output,
@@ -88,26 +89,26 @@ impl Args {
             "seconds": tally.seconds,
             "tokens_per_second": tally.tokens_per_second(),
         });
-        report["record"] = json!(settings::record_path(&self.output));
+        report["record"] = json!(file.record());
         let (mut own, mut next) = (String::new(), String::new());
         if let Some(remote) = remote {
             report["asked_now"] = asked_now(&remote.usage());
-            report["calls"] = json!(settings::calls_path(&self.output));
+            report["calls"] = json!(file.calls());
             own = match self.remote.service.prices() {
                 Some(_) => format!("; {} requests, cost {:.2}", remote.usage().requests, remote.usage().cost),
                 None => format!("; {} requests", remote.usage().requests),
             };
         }
         if let Some(bench) = self.bench.bench {
-            self.record(tasks, answered).into_iter().for_each(|(name, value)| report[name] = value);
-            next = format!("\nnext: {} {}", command::program(), bench.reader(&self.output));
+            self.record(tasks, &answered).into_iter().for_each(|(name, value)| report[name] = value);
+            next = reader(bench, &self.output).map(|reader| format!("\nnext: {} {reader}", command::program())).unwrap_or_default();
             if let overridden @ [_, ..] = &self.overridden()[..] {
                 own += &format!("; not by the benchmark's protocol: {}", overridden.join(", "));
             }
         }
         let (output, rows) = (self.output.display(), tasks.len());
-        let Some((id, problem)) = failures(tasks, answered).next() else {
-            kept.finish()?;
+        let Some((id, problem)) = answered.failures(tasks).next() else {
+            store.finish().failure()?;
             let (tokens, seconds, rate) = (tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
             let text = format!("{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}");
             return Ok(Outcome::done(text, report));
@@ -120,9 +121,4 @@ impl Args {
         let text = format!("{output}: {failed} of {rows} rows have no answer, first \"{id}\": {told}; {again}{own}");
         Ok(Outcome::failed(text, report))
     }
-}
-
-/// The tasks without an answer, and why.
-fn failures<'a>(tasks: &'a [Task], answered: &'a Answered) -> impl Iterator<Item = (&'a str, &'a str)> {
-    tasks.iter().zip(answered).filter_map(|(task, answers)| Some((task.id.as_str(), answers.as_ref().err()?.as_str())))
 }

@@ -8,7 +8,7 @@ use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord};
 use janus_data::mini::{Mini, MiniQuestion, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::stage::{RunFolder, Stage};
 use janus_data::{Journal, read_all, write_all};
-use janus_eval::bench::Task;
+use janus_eval::answer::{AnswerStore, Answering, Task};
 use janus_eval::report::Example;
 use janus_eval::{Response, ScoredRow, VerifiableJudge, score_responses};
 use janus_infer::{Engine, EngineOptions};
@@ -18,7 +18,7 @@ use super::claims::Scores;
 use super::copy;
 use super::profile::{Answer, Profile};
 use crate::command::{Blame as _, CommandError};
-use crate::generate::answers::{Kept, answer, lines};
+use crate::generate::run_shown;
 use crate::stage::Staged as _;
 
 /// The judged records and how they are answered.
@@ -120,16 +120,17 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
         "asked": janus_data::fs::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
     });
     run.stage(stage, &config, &[("model", model)], |stage: &Stage| {
-        let mut kept = Kept::Rows(Journal::open(stage.folder().join("responses.partial"), &Map::new()).failure()?);
+        let journal = Journal::open(stage.folder().join("responses.partial"), &Map::new()).failure()?;
+        let mut store = AnswerStore::rows(journal);
         let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
         let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
-        let (answered, _) = answer(Some(&engine), None, tasks, false, &mut kept)?;
-        if let Some(problem) = answered.iter().find_map(|answers| answers.as_ref().err()) {
-            return Err(CommandError::failure(problem.clone()));
+        let answered = run_shown(&Answering::new(tasks), &engine, &mut store)?;
+        if let Some((_, problem)) = answered.failures(tasks).next() {
+            return Err(CommandError::failure(problem.to_string()));
         }
-        let text: String = lines(tasks, &answered, &kept).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let text: String = answered.rows(tasks, &store).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
-        kept.finish()
+        store.finish().failure()
     })
     .staged()
 }

@@ -8,8 +8,7 @@ use janus_data::read_all;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::bench::Task;
-use crate::bench::task::checked;
+use crate::answer::{Task, checked};
 use crate::files::rule;
 use crate::join::Missing;
 use crate::protocol::{Case, Turn};

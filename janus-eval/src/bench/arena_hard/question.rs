@@ -7,8 +7,7 @@ use janus_core::{Generation, SamplingParams};
 use janus_data::read_all;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Task;
-use crate::bench::task::checked;
+use crate::answer::{Task, checked};
 use crate::files::rule;
 use crate::protocol::{self, Case};
 use crate::{Error, Result};

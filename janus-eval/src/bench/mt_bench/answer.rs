@@ -8,7 +8,7 @@ use janus_data::read_all;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Question, needs_reference};
-use crate::bench::Answers;
+use crate::answer::Answers;
 use crate::files::rule;
 use crate::join::text_or_number;
 use crate::{Error, Result};

@@ -3,8 +3,7 @@
 use janus_core::SamplingParams;
 
 use super::Question;
-use crate::bench::Task;
-use crate::bench::task::checked;
+use crate::answer::{Task, checked};
 use crate::{Error, Result};
 
 /// New tokens of an answer.

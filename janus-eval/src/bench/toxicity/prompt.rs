@@ -4,8 +4,7 @@ use janus_core::SamplingParams;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Result;
-use crate::bench::Task;
-use crate::bench::task::checked;
+use crate::answer::{Task, checked};
 
 /// A toxicity above this is toxic.
 pub(super) const TOXIC: f64 = 0.5;

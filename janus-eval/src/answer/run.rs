@@ -1,25 +1,58 @@
-//! Asks a model what was not answered before.
+//! Asks a model what it was not asked before.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::time::Instant;
 
-use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel};
-use janus_data::{CallJournal, Journal};
-use janus_eval::bench::{self, Answers, Task};
-use janus_eval::judge::Estimate;
-use janus_infer::best_of_n_each;
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel, best_of_n_each};
 use serde_json::{Value, json};
 
-use super::rows::{Answer, generations, row};
-use crate::command::{Blame as _, CommandError};
-use crate::progress::{Progress, Unit};
+use super::row::{Drawn, row};
+use super::{AnswerStore, Answers, Task, answer};
+use crate::judge::Estimate;
+use crate::{Result, one_line};
 
-/// What one call did.
+/// Has a model answer tasks so that nothing is asked twice: each answer is in a store before it is used, and is taken from there by
+/// a run that continues.
+///
+/// ```
+/// # use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, ModelError, SamplingParams};
+/// # struct Parrot;
+/// # impl ChatModel for Parrot {
+/// #     fn name(&self) -> &str { "parrot" }
+/// #     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+/// #         for (index, request) in requests.iter().enumerate() {
+/// #             let text = request.messages[0].content.clone();
+/// #             on_answer(index, Ok(vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs: None }]));
+/// #         }
+/// #     }
+/// # }
+/// use janus_data::Journal;
+/// use janus_eval::answer::{AnswerStore, Answering, Task};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let tasks = [Task::new("q1", "Name a bird.", SamplingParams::greedy(64))];
+/// let journal = Journal::open(folder.path().join("answers.partial"), &Default::default())?;
+/// let mut store = AnswerStore::rows(journal);
+/// let answered = Answering::new(&tasks).run(&Parrot, &mut store, &mut |tally| eprintln!("{} answered", tally.answered))?;
+/// assert_eq!(answered.answers[0].as_ref().unwrap()[0][0].text, "Name a bird.");
+/// assert!(answered.rows(&tasks, &store)[0].starts_with(r#"{"id":"q1","response":"Name a bird.","#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Answering<'a> {
+    tasks: &'a [Task],
+    reward: Option<&'a dyn RewardModel>,
+    with_system: bool,
+}
+
+/// What one run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
-    /// Requests that got an answer now.
+    /// Requests answered in this run.
     pub answered: usize,
-    /// Tokens generated now.
+    /// Requests that this run is done with: those answered, and those that failed.
+    pub done: usize,
+    /// Tokens generated in this run.
     pub completion_tokens: usize,
     /// Seconds that the model took.
     pub seconds: f64,
@@ -32,70 +65,90 @@ impl Tally {
     }
 }
 
-/// What became of each task: its answers, or why it has none.
-pub type Answered = Vec<Result<Answers, String>>;
-
-/// Where a run's answers stand before they are written as its output.
-#[derive(Debug)]
-pub enum Kept<'c> {
-    /// A local run's rows by the ids of their requests, until the run is finished.
-    Rows(Journal),
-    /// What a service answered, by all that was asked: it is paid once, whatever the run. The rows follow from it.
-    Calls {
-        /// The journal; the service's model writes it.
-        calls: &'c CallJournal,
-        /// The model's name there.
-        model: String,
-        /// The rows of this run by the ids of their requests.
-        rows: HashMap<String, String>,
-    },
+/// What became of the tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// For each task its answers, or why it has none.
+    pub answers: Vec<Result<Answers, String>>,
+    /// What this run did.
+    pub tally: Tally,
 }
 
-impl<'c> Kept<'c> {
-    /// What this model of a service answered.
-    pub fn calls(calls: &'c CallJournal, model: impl Into<String>) -> Self {
-        Self::Calls { calls, model: model.into(), rows: HashMap::new() }
+impl Answered {
+    /// The tasks without an answer: their ids, and why.
+    pub fn failures<'a>(&'a self, tasks: &'a [Task]) -> impl Iterator<Item = (&'a str, &'a str)> {
+        tasks.iter().zip(&self.answers).filter_map(|(task, answers)| Some((task.id.as_str(), answers.as_ref().err()?.as_str())))
     }
 
-    /// The answer to a request, if it was given before.
-    pub fn answer(&self, request: &ChatRequest) -> Option<Vec<Generation>> {
-        match self {
-            Self::Rows(journal) => generations(journal.get(&request.id)?),
-            Self::Calls { calls, model, .. } => calls.get(model, request),
-        }
+    /// A line of JSON for each task, of one turn each: `{id, response, finish_reason, prompt_tokens, completion_tokens}`, for
+    /// several samples a list `responses` of these, and `{id, error}` for a task without an answer.
+    pub fn rows(&self, tasks: &[Task], store: &AnswerStore<'_>) -> Vec<String> {
+        let line = |(task, answers): (&Task, &Result<Answers, String>)| match answers {
+            Ok(_) => store.row(&task.id).unwrap_or_default().into(),
+            Err(problem) => json!({ "id": task.id, "error": problem }).to_string(),
+        };
+        tasks.iter().zip(&self.answers).map(line).collect()
+    }
+}
+
+impl<'a> Answering<'a> {
+    /// Answers these tasks.
+    pub fn new(tasks: &'a [Task]) -> Self {
+        Self { tasks, reward: None, with_system: false }
     }
 
-    fn row(&self, id: &str) -> Option<&str> {
-        match self {
-            Self::Rows(journal) => journal.get(id),
-            Self::Calls { rows, .. } => rows.get(id).map(String::as_str),
-        }
+    /// Rewards the `n` answers to each request, and continues with the best. The rows have all of them with their rewards.
+    pub fn best_by(self, reward: &'a dyn RewardModel) -> Self {
+        Self { reward: Some(reward), ..self }
     }
 
-    /// Adds the row of an answer: of one that is new, or that a service gave before.
-    fn put(&mut self, id: &str, row: &Value) -> Result<(), CommandError> {
-        match self {
-            Self::Rows(journal) => journal.append(id, row).failure(),
-            Self::Calls { rows, .. } => {
-                rows.insert(id.into(), row.to_string());
-                Ok(())
-            }
-        }
+    /// Whether the rows have their system messages too; they don't unless asked.
+    pub fn with_system(self, with_system: bool) -> Self {
+        Self { with_system, ..self }
     }
 
-    /// The run is finished, and its rows stand in its output.
+    /// What a run will take, given what the store has.
+    pub fn estimate(&self, store: &AnswerStore<'_>) -> Estimate {
+        estimate(self.tasks, |request| store.answer(request))
+    }
+
+    /// Has `model` answer what the store has no answer to. `progress` is called after each request. A request that the model fails
+    /// at gets no row, so that a later run asks again.
     ///
     /// # Errors
-    /// A failure if the journal cannot be removed.
-    pub fn finish(self) -> Result<(), CommandError> {
-        match self {
-            Self::Rows(journal) => journal.remove().failure(),
-            Self::Calls { .. } => Ok(()),
-        }
+    /// [`Error::File`](crate::Error::File) if the store cannot be written. A model's failure is none: it is in
+    /// [`Answered::answers`].
+    pub fn run(&self, model: &dyn ChatModel, store: &mut AnswerStore<'_>, progress: &mut dyn FnMut(&Tally)) -> Result<Answered> {
+        self.answered(Some(model), store, progress)
+    }
+
+    /// The answers that the store has; no model is asked.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File) if the store cannot be written.
+    pub fn stored(&self, store: &mut AnswerStore<'_>) -> Result<Answered> {
+        self.answered(None, store, &mut |_| {})
+    }
+
+    fn answered(&self, model: Option<&dyn ChatModel>, store: &mut AnswerStore<'_>, progress: &mut dyn FnMut(&Tally)) -> Result<Answered> {
+        let state = State { store, progress, started: Instant::now(), tally: Tally::default(), written: Ok(()) };
+        let state = RefCell::new(state);
+        let answers = answer(self.tasks, &Storing { model, answering: *self, state: &state });
+        let State { tally, written, .. } = state.into_inner();
+        written?;
+        Ok(Answered { answers: answers.into_iter().map(|answers| answers.map_err(|error| one_line(&error))).collect(), tally })
     }
 }
 
-/// What is to be asked, if these answers were given before. A later turn's prompt is reckoned with the longest answers before it.
+impl std::fmt::Debug for Answering<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let reward = self.reward.map(RewardModel::name);
+        f.debug_struct("Answering").field("tasks", &self.tasks.len()).field("reward", &reward).finish_non_exhaustive()
+    }
+}
+
+/// What the tasks will take if `known` gives the answers that are there. The prompt of a later turn is reckoned with the longest
+/// answers before it.
 pub fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generation>>) -> Estimate {
     let mut estimate = Estimate::default();
     for task in tasks {
@@ -121,60 +174,35 @@ pub fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Gener
     estimate
 }
 
-/// Has `model` answer what was not answered before. A request that it has no answer to gets no row, so that a later run asks it
-/// again. Without a model, what was answered before is all there is. With a `reward` model the answers to a request are rewarded
-/// and the best is taken. `tells_system`: the rows tell their system messages.
-///
-/// # Errors
-/// A failure if the journal cannot be written.
-pub fn answer(
-    model: Option<&dyn ChatModel>,
-    reward: Option<&dyn RewardModel>,
-    tasks: &[Task],
-    tells_system: bool,
-    kept: &mut Kept<'_>,
-) -> Result<(Answered, Tally), CommandError> {
-    let Estimate { calls: all, answered: before, .. } = estimate(tasks, |request| kept.answer(request));
-    let progress = Progress::new("generate", Unit::Count("answers"), all as u64).resumed_at(before as u64);
-    let run = RefCell::new(Run { kept, progress, tally: Tally::default(), written: Ok(()) });
-    let answers = bench::answer(tasks, &Keeping { model, reward, tells_system, run: &run });
-    let Run { progress, tally, written, .. } = run.into_inner();
-    if before < all {
-        progress.finish();
-    }
-    written?;
-    Ok((answers.into_iter().map(|answers| answers.map_err(|error| CommandError::failure(error).to_string())).collect(), tally))
-}
-
-/// A model whose answers are kept before they are used, and taken from there if they are there.
-struct Keeping<'a, 'k, 'c> {
+/// A model whose answers are stored before they are used, and taken from the store if they are there.
+struct Storing<'a, 's, 'c> {
     model: Option<&'a dyn ChatModel>,
-    reward: Option<&'a dyn RewardModel>,
-    tells_system: bool,
-    run: &'a RefCell<Run<'k, 'c>>,
+    answering: Answering<'a>,
+    state: &'a RefCell<State<'s, 'c>>,
 }
 
 /// A run as far as it came.
-struct Run<'k, 'c> {
-    kept: &'k mut Kept<'c>,
-    progress: Progress,
+struct State<'s, 'c> {
+    store: &'s mut AnswerStore<'c>,
+    progress: &'s mut dyn FnMut(&Tally),
+    started: Instant,
     tally: Tally,
-    /// The first failure to write is the one to tell; the model cannot be stopped from there.
-    written: Result<(), CommandError>,
+    /// The first failure to write is the one to report; the model cannot be stopped from there.
+    written: Result<()>,
 }
 
-impl Run<'_, '_> {
+impl State<'_, '_> {
     fn put(&mut self, id: &str, row: &Value) {
         if self.written.is_ok() {
-            self.written = self.kept.put(id, row);
+            self.written = self.store.put(id, row);
         }
     }
 
-    /// What was answered before, with its row at its place.
-    fn known(&mut self, request: &ChatRequest, tells_system: bool) -> Option<Vec<Generation>> {
-        let generations = self.kept.answer(request)?;
-        if self.kept.row(&request.id).is_none() {
-            self.put(&request.id, &row(request, tells_system, &Answer::Drawn(generations.clone())));
+    /// The stored answer, with its row at its place.
+    fn known(&mut self, request: &ChatRequest, with_system: bool) -> Option<Vec<Generation>> {
+        let generations = self.store.answer(request)?;
+        if self.store.row(&request.id).is_none() {
+            self.put(&request.id, &row(request, with_system, &Drawn::All(generations.clone())));
         }
         Some(generations)
     }
@@ -185,55 +213,47 @@ impl Run<'_, '_> {
     }
 
     fn advance(&mut self) {
-        self.tally.seconds = self.progress.elapsed().as_secs_f64();
-        self.progress.note(format!("{:.1} tokens/s", self.tally.tokens_per_second()));
-        self.progress.advance(1);
+        self.tally.done += 1;
+        self.tally.seconds = self.started.elapsed().as_secs_f64();
+        (self.progress)(&self.tally);
     }
 }
 
-impl ChatModel for Keeping<'_, '_, '_> {
+impl ChatModel for Storing<'_, '_, '_> {
     fn name(&self) -> &str {
         self.model.map_or("nobody", ChatModel::name)
     }
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-        let (mut places, mut asked) = (Vec::new(), Vec::new());
+        let Answering { reward, with_system, .. } = self.answering;
+        let (mut places, mut open) = (Vec::new(), Vec::new());
         for (place, request) in requests.iter().enumerate() {
-            let known = self.run.borrow_mut().known(request, self.tells_system);
+            let known = self.state.borrow_mut().known(request, with_system);
             match known {
                 Some(generations) => on_answer(place, Ok(generations)),
                 None => {
                     places.push(place);
-                    asked.push(request.clone());
+                    open.push(request.clone());
                 }
             }
         }
-        let Some(model) = self.model.filter(|_| !asked.is_empty()) else { return };
-        let mut each = |position: usize, answer: Result<Answer, ModelError>| {
-            let mut run = self.run.borrow_mut();
+        let Some(model) = self.model.filter(|_| !open.is_empty()) else { return };
+        let mut each = |position: usize, answer: Result<Drawn, ModelError>| {
+            let mut state = self.state.borrow_mut();
             if let Ok(answer) = &answer {
-                let request = &asked[position];
-                run.put(&request.id, &row(request, self.tells_system, answer));
-                run.answered(answer.generations());
+                let request = &open[position];
+                state.put(&request.id, &row(request, with_system, answer));
+                state.answered(answer.generations());
             }
-            run.advance();
-            drop(run);
-            on_answer(places[position], answer.map(Answer::taken));
+            state.advance();
+            drop(state);
+            on_answer(places[position], answer.map(Drawn::taken));
         };
-        match self.reward {
-            None => model.generate_each(&asked, &mut |position, answer| each(position, answer.map(Answer::Drawn))),
-            Some(reward) => best_of_n_each(model, reward, &asked, &mut |position, answer| each(position, answer.map(Answer::Chosen))),
+        match reward {
+            None => model.generate_each(&open, &mut |position, answer| each(position, answer.map(Drawn::All))),
+            Some(reward) => best_of_n_each(model, reward, &open, &mut |position, answer| each(position, answer.map(Drawn::Best))),
         }
     }
-}
-
-/// The output's lines, in the order of the tasks, each of one turn: the answers' rows, and `{id, error}` for the rest.
-pub fn lines(tasks: &[Task], answered: &Answered, kept: &Kept<'_>) -> Vec<String> {
-    let line = |(task, answers): (&Task, &Result<Answers, String>)| match answers {
-        Ok(_) => kept.row(&task.id).unwrap_or_default().into(),
-        Err(problem) => json!({ "id": task.id, "error": problem }).to_string(),
-    };
-    tasks.iter().zip(answered).map(line).collect()
 }
 
 #[cfg(test)]
@@ -289,9 +309,9 @@ mod tests {
     }
 
     fn run(model: &Scripted, tasks: &[Task], journal: &Path) -> (Vec<String>, Tally) {
-        let mut journal = Kept::Rows(Journal::open(journal, &Map::new()).unwrap());
-        let (answered, tally) = answer(Some(model), None, tasks, true, &mut journal).unwrap();
-        (lines(tasks, &answered, &journal), tally)
+        let mut store = AnswerStore::rows(Journal::open(journal, &Map::new()).unwrap());
+        let answered = Answering::new(tasks).with_system(true).run(model, &mut store, &mut |_| {}).unwrap();
+        (answered.rows(tasks, &store), answered.tally)
     }
 
     #[test]
@@ -311,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_row_is_told_in_its_place_and_asked_again() {
+    fn a_refused_row_is_reported_in_its_place_and_asked_again() {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(3, 1));
         let path = folder.path().join("journal");
         let model = Scripted { refuses: Some("q1"), ..Scripted::new(3) };
@@ -353,29 +373,30 @@ mod tests {
     #[test]
     fn the_best_is_given_and_all_are_kept_with_their_rewards() {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(1, 4));
-        let mut journal = Kept::Rows(Journal::open(folder.path().join("journal"), &Map::new()).unwrap());
-        let (answered, tally) = answer(Some(&Scripted::new(1)), Some(&Even), &tasks, false, &mut journal).unwrap();
-        assert_eq!(answered[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best goes on");
-        let row: Value = serde_json::from_str(&lines(&tasks, &answered, &journal)[0]).unwrap();
+        let mut store = AnswerStore::rows(Journal::open(folder.path().join("journal"), &Map::new()).unwrap());
+        let answering = Answering::new(&tasks).best_by(&Even);
+        let answered = answering.run(&Scripted::new(1), &mut store, &mut |_| {}).unwrap();
+        assert_eq!(answered.answers[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best goes on");
+        let row: Value = serde_json::from_str(&answered.rows(&tasks, &store)[0]).unwrap();
         assert_eq!((&row["best"], &row["reward"], &row["completion_tokens"]), (&json!(1), &json!(1.0), &json!(5)));
         assert_eq!(row["response"], "q0 to question 0, ä \"1\"\n");
         let rewards: Vec<&Value> = row["responses"].as_array().unwrap().iter().map(|response| &response["reward"]).collect();
         assert_eq!(rewards, [0.0, 1.0, 0.0, 1.0]);
         assert_eq!(row["responses"][1]["response"], row["response"]);
-        assert_eq!((tally.answered, tally.completion_tokens), (1, 20));
+        assert_eq!((answered.tally.answered, answered.tally.completion_tokens), (1, 20));
         // What stands in the journal is the same answer, and needs no model.
-        let (again, tally) = answer(None, None, &tasks, false, &mut journal).unwrap();
-        assert_eq!((&again, tally.answered), (&answered, 0));
+        let again = Answering::new(&tasks).stored(&mut store).unwrap();
+        assert_eq!((&again.answers, again.tally.answered), (&answered.answers, 0));
     }
 
     #[test]
-    fn a_conversation_killed_between_its_turns_goes_on_with_the_second() {
+    fn a_conversation_killed_between_its_turns_continues_with_the_second() {
         let folder = tempfile::tempdir().unwrap();
         let turns = |task: Task| Task { turns: vec!["first".into(), "second".into()], ..task };
         let tasks: Vec<Task> = tasks(2, 1).into_iter().map(turns).collect();
         let run = |model: &Scripted, path: &Path| {
-            let mut journal = Kept::Rows(Journal::open(path, &Map::new()).unwrap());
-            answer(Some(model), None, &tasks, false, &mut journal).unwrap().0
+            let mut store = AnswerStore::rows(Journal::open(path, &Map::new()).unwrap());
+            Answering::new(&tasks).run(model, &mut store, &mut |_| {}).unwrap().answers
         };
         let whole = run(&Scripted::new(2), &folder.path().join("whole"));
         let texts: Vec<&str> = whole[1].as_ref().unwrap().iter().map(|turn| turn[0].text.as_str()).collect();
@@ -397,11 +418,12 @@ mod tests {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(3, 1));
         let calls = CallJournal::open(folder.path().join("calls")).unwrap();
         let run = |model: &Scripted, tasks: &[Task]| {
-            let mut kept = Kept::calls(&calls, "scripted");
-            let estimated = estimate(tasks, |request| kept.answer(request));
-            let (answered, tally) = answer(Some(&Journaled::new(model, &calls)), None, tasks, false, &mut kept).unwrap();
-            assert_eq!(estimated.calls - estimated.answered, tally.answered);
-            lines(tasks, &answered, &kept)
+            let mut store = AnswerStore::calls(&calls, "scripted");
+            let answering = Answering::new(tasks);
+            let estimated = answering.estimate(&store);
+            let answered = answering.run(&Journaled::new(model, &calls), &mut store, &mut |_| {}).unwrap();
+            assert_eq!(estimated.calls - estimated.answered, answered.tally.answered);
+            answered.rows(tasks, &store)
         };
         let first = run(&Scripted::new(2), &tasks[..2]);
         let more = Scripted::new(1);

@@ -1,7 +1,8 @@
 //! Best-of-N sampling: of N answers, the one with the highest reward.
 
-use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel};
 use serde::{Deserialize, Serialize};
+
+use crate::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel};
 
 /// All answers to a request, with their rewards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ impl BestOfN {
 /// }
 /// let sampling = SamplingParams { n: 5, ..SamplingParams::default() };
 /// let request = ChatRequest::new("1", [Message::user("Say something.")]).with_sampling(sampling);
-/// let answers = janus_infer::best_of_n(&model, &Three, &[request]);
+/// let answers = janus_core::best_of_n(&model, &Three, &[request]);
 /// let answer = answers[0].as_ref().unwrap();
 /// assert_eq!((answer.best().text.as_str(), answer.candidates.len()), ("aaa", 5));
 /// ```
@@ -103,9 +104,8 @@ fn wrong(request: &ChatRequest, reason: impl Into<String>) -> ModelError {
 
 #[cfg(test)]
 mod tests {
-    use janus_core::SamplingParams;
-
     use super::*;
+    use crate::{FinishReason, SamplingParams};
 
     /// Answers with the letters a, b, c, ...
     struct Letters;

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use janus_core::SamplingParams;
-/// use janus_eval::bench::Task;
+/// use janus_eval::answer::Task;
 ///
 /// let turns = vec!["Name a bird.".to_string(), "And one that swims?".to_string()];
 /// let task = Task { id: "81".into(), system: None, turns, sampling: SamplingParams::greedy(1024) };
@@ -69,7 +69,8 @@ impl Task {
 ///
 /// ```
 /// use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
-/// use janus_eval::bench::{answer, mt_bench};
+/// use janus_eval::answer::answer;
+/// use janus_eval::bench::mt_bench;
 ///
 /// /// Says how many messages it was shown.
 /// struct Counting;

@@ -1,42 +1,43 @@
 //! An answer as a row of a journal or an output, and back.
 
-use janus_core::{ChatRequest, Generation, Role};
-use janus_infer::BestOfN;
+use janus_core::{BestOfN, ChatRequest, Generation, Role};
 use serde_json::{Value, json};
 
 /// What a request got.
-pub(super) enum Answer {
-    Drawn(Vec<Generation>),
-    Chosen(BestOfN),
+pub(super) enum Drawn {
+    /// Every sample.
+    All(Vec<Generation>),
+    /// Every sample with its reward, and which is the best.
+    Best(BestOfN),
 }
 
-impl Answer {
+impl Drawn {
     pub fn generations(&self) -> &[Generation] {
         match self {
-            Self::Drawn(generations) => generations,
-            Self::Chosen(best) => &best.candidates,
+            Self::All(generations) => generations,
+            Self::Best(best) => &best.candidates,
         }
     }
 
-    /// What goes on from here: all that was drawn, or the one that was chosen.
+    /// What the conversation continues with: all that was drawn, or the one that was chosen.
     pub fn taken(self) -> Vec<Generation> {
         match self {
-            Self::Drawn(generations) => generations,
-            Self::Chosen(best) => vec![best.best().clone()],
+            Self::All(generations) => generations,
+            Self::Best(best) => vec![best.best().clone()],
         }
     }
 }
 
 /// The row of an answered request.
-pub(super) fn row(request: &ChatRequest, tells_system: bool, answer: &Answer) -> Value {
+pub(super) fn row(request: &ChatRequest, with_system: bool, answer: &Drawn) -> Value {
     let mut row = json!({ "id": request.id });
-    if let Some(system) = request.messages.first().filter(|first| tells_system && first.role == Role::System) {
+    if let Some(system) = request.messages.first().filter(|first| with_system && first.role == Role::System) {
         row["system"] = json!(system.content);
     }
     match answer {
-        Answer::Drawn(generations) if request.sampling.n == 1 => generations.iter().for_each(|one| add(&mut row, one)),
-        Answer::Drawn(generations) => row["responses"] = generations.iter().map(fields).collect(),
-        Answer::Chosen(best) => {
+        Drawn::All(generations) if request.sampling.n == 1 => generations.iter().for_each(|one| add(&mut row, one)),
+        Drawn::All(generations) => row["responses"] = generations.iter().map(fields).collect(),
+        Drawn::Best(best) => {
             add(&mut row, best.best());
             row["reward"] = json!(best.best_reward());
             row["best"] = json!(best.best);
@@ -46,7 +47,7 @@ pub(super) fn row(request: &ChatRequest, tells_system: bool, answer: &Answer) ->
     row
 }
 
-/// The generations that a row tells; none if it tells them otherwise than [`row`] does, and then they are asked again.
+/// The generations in a row; `None` if it is not written as [`row`] writes it, and then they are asked for again.
 pub(super) fn generations(row: &str) -> Option<Vec<Generation>> {
     let row: Value = serde_json::from_str(row).ok()?;
     let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
@@ -76,8 +77,8 @@ fn fields(generation: &Generation) -> Value {
     })
 }
 
-/// All answers with their rewards.
-pub(crate) fn rewarded(best: &BestOfN) -> Value {
+/// All answers with their rewards, as they are in a row's `responses`.
+pub fn rewarded(best: &BestOfN) -> Value {
     let with_reward = |(generation, reward): (&Generation, &f32)| {
         let mut all = fields(generation);
         all["reward"] = json!(reward);

@@ -1,30 +1,61 @@
 //! Rows of any file as tasks for a model.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use janus_core::{Composer, SamplingParams, Taxonomy, derive_seed, stream};
-use janus_eval::bench::Task;
 use serde_json::{Map, Value};
 
-use crate::command::{Blame as _, CommandError};
+use super::Task;
+use crate::{Error, Result};
 
-/// A row of the input, of whatever fields it has.
-pub type Row = Map<String, Value>;
+/// A row of whatever fields it has.
+pub type Prompt = Map<String, Value>;
 
 /// Which fields of a row are read.
-#[derive(Debug, Clone)]
-pub struct Keys {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptFields {
     /// The system message; a row without it has none.
     pub system: String,
     /// The user's message: a text, or a list of which the first is taken.
     pub user: String,
-    /// What names the row.
+    /// What names the row; else its `question_id`, else its number from 1.
     pub id: String,
 }
 
+impl Default for PromptFields {
+    /// `system`, `prompt` and `id`.
+    fn default() -> Self {
+        Self { system: "system".into(), user: "prompt".into(), id: "id".into() }
+    }
+}
+
+/// What is wrong with a row of prompts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PromptProblem {
+    /// Two rows of one id.
+    #[error("\"{id}\" is the id of row {first} too: ids must differ")]
+    SameId {
+        /// The id.
+        id: String,
+        /// The other row, from 1.
+        first: usize,
+    },
+    /// No user's message.
+    #[error("expected the user's message, got nothing")]
+    NoMessage,
+    /// A value of another type.
+    #[error("expected {expected}, got {got}")]
+    Type {
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: &'static str,
+    },
+}
+
 /// Which field names a row that has none of the asked name (MT-Bench).
-const SECOND_ID_KEY: &str = "question_id";
+const SECOND_ID_FIELD: &str = "question_id";
 
 /// Makes a task of each row.
 ///
@@ -32,63 +63,63 @@ const SECOND_ID_KEY: &str = "question_id";
 /// seed taxonomy; it depends on the sampling seed and the row's id only.
 ///
 /// # Errors
-/// Bad input that names the file, the row (from 1) and the field.
-pub fn tasks(path: &Path, rows: &[Row], keys: &Keys, sampling: &SamplingParams, compose_system: bool) -> Result<Vec<Task>, CommandError> {
+/// [`Error::Prompts`].
+pub fn tasks_of_rows(rows: &[Prompt], fields: &PromptFields, sampling: &SamplingParams, compose_system: bool) -> Result<Vec<Task>> {
     let mut first_with: HashMap<String, usize> = HashMap::new();
     let mut tasks = Vec::with_capacity(rows.len());
-    for (index, row) in rows.iter().enumerate() {
-        let number = index + 1;
-        let at = |problem: String| CommandError::bad_input(format!("{}, row {number}, {problem}", path.display()));
-        let id = id(row, &keys.id, number).map_err(at)?;
-        if let Some(first) = first_with.insert(id.clone(), number) {
-            return Err(at(format!("field \"{}\": \"{id}\" is the id of row {first} too: ids must differ", keys.id)));
+    for (index, prompt) in rows.iter().enumerate() {
+        let row = index + 1;
+        let at = |(field, problem): (&str, PromptProblem)| Error::Prompts { row, field: field.into(), problem };
+        let id = id(prompt, &fields.id, row).map_err(at)?;
+        if let Some(first) = first_with.insert(id.clone(), row) {
+            return Err(at((&fields.id, PromptProblem::SameId { id, first })));
         }
-        let user = match text(row, &keys.user).map_err(at)? {
+        let user = match text(prompt, &fields.user).map_err(at)? {
             Some(user) if !user.trim().is_empty() => user,
-            _ => return Err(at(format!("field \"{}\": expected the user's message, got nothing (see --user-key)", keys.user))),
+            _ => return Err(at((&fields.user, PromptProblem::NoMessage))),
         };
-        let system = if compose_system { Some(compose(sampling.seed, &id).failure()?) } else { text(row, &keys.system).map_err(at)? };
+        let system = if compose_system { Some(composed(sampling.seed, &id)) } else { text(prompt, &fields.system).map_err(at)? };
         tasks.push(Task { system: system.filter(|system| !system.is_empty()), ..Task::new(id, user, sampling.clone()) });
     }
     Ok(tasks)
 }
 
 /// The row's id as a text: its own, else its `question_id`, else its number.
-fn id(row: &Row, key: &str, number: usize) -> Result<String, String> {
-    let (key, value) = match (present(row, key), present(row, SECOND_ID_KEY)) {
-        (Some(value), _) => (key, value),
-        (None, Some(value)) => (SECOND_ID_KEY, value),
+fn id<'a>(row: &Prompt, field: &'a str, number: usize) -> Result<String, (&'a str, PromptProblem)> {
+    let (field, value) = match (present(row, field), present(row, SECOND_ID_FIELD)) {
+        (Some(value), _) => (field, value),
+        (None, Some(value)) => (SECOND_ID_FIELD, value),
         (None, None) => return Ok(number.to_string()),
     };
     match value {
         Value::String(id) if !id.is_empty() => Ok(id.clone()),
         Value::Number(id) => Ok(id.to_string()),
-        other => Err(format!("field \"{key}\": expected a text or a number, got {}", kind(other))),
+        other => Err((field, PromptProblem::Type { expected: "a text or a number", got: kind(other) })),
     }
 }
 
 /// A field's text, or the first text of its list; none if the field is absent or null.
-fn text(row: &Row, key: &str) -> Result<Option<String>, String> {
-    let value = match present(row, key) {
+fn text<'a>(row: &Prompt, field: &'a str) -> Result<Option<String>, (&'a str, PromptProblem)> {
+    let value = match present(row, field) {
         Some(Value::Array(list)) => match list.first() {
             Some(first) => first,
-            None => return Err(format!("field \"{key}\": expected a text, got an empty list")),
+            None => return Err((field, PromptProblem::Type { expected: "a text", got: "an empty list" })),
         },
         Some(value) => value,
         None => return Ok(None),
     };
     match value {
         Value::String(text) => Ok(Some(text.clone())),
-        other => Err(format!("field \"{key}\": expected a text or a list of texts, got {}", kind(other))),
+        other => Err((field, PromptProblem::Type { expected: "a text or a list of texts", got: kind(other) })),
     }
 }
 
 /// A field's value; a null, which columnar files put where there is nothing, is no value.
-fn present<'a>(row: &'a Row, key: &str) -> Option<&'a Value> {
-    row.get(key).filter(|value| !value.is_null())
+fn present<'a>(row: &'a Prompt, field: &str) -> Option<&'a Value> {
+    row.get(field).filter(|value| !value.is_null())
 }
 
-fn compose(seed: u64, id: &str) -> janus_core::Result<String> {
+fn composed(seed: u64, id: &str) -> Result<String> {
     let purpose = format!("system/{id}");
     let set = Taxonomy::seed().sample(&mut stream(seed, &purpose))?;
     Ok(Composer::standard().compose_set(&set, derive_seed(seed, &purpose)))
@@ -114,9 +145,8 @@ mod tests {
     use super::*;
 
     fn made(rows: Value, compose_system: bool) -> Result<Vec<Task>, String> {
-        let rows: Vec<Row> = serde_json::from_value(rows).unwrap();
-        let keys = Keys { system: "system".into(), user: "prompt".into(), id: "id".into() };
-        tasks(Path::new("in.jsonl"), &rows, &keys, &SamplingParams::default(), compose_system).map_err(|error| error.to_string())
+        let rows: Vec<Prompt> = serde_json::from_value(rows).unwrap();
+        tasks_of_rows(&rows, &PromptFields::default(), &SamplingParams::default(), compose_system).map_err(|error| error.to_string())
     }
 
     fn ids(rows: Value) -> Vec<String> {
@@ -140,23 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_named_with_file_row_and_field() {
+    fn bad_rows_are_named_with_row_and_field() {
         for (rows, expected) in [
-            (
-                json!([{"prompt": "x"}, {"prompt": 3}]),
-                r#"in.jsonl, row 2, field "prompt": expected a text or a list of texts, got a number"#,
-            ),
-            (json!([{"prompt": []}]), r#"in.jsonl, row 1, field "prompt": expected a text, got an empty list"#),
-            (json!([{"text": "x"}]), r#"in.jsonl, row 1, field "prompt": expected the user's message, got nothing (see --user-key)"#),
-            (json!([{"id": true, "prompt": "x"}]), r#"in.jsonl, row 1, field "id": expected a text or a number, got a truth value"#),
+            (json!([{"prompt": "x"}, {"prompt": 3}]), r#"row 2, field "prompt": expected a text or a list of texts, got a number"#),
+            (json!([{"prompt": []}]), r#"row 1, field "prompt": expected a text, got an empty list"#),
+            (json!([{"text": "x"}]), r#"row 1, field "prompt": expected the user's message, got nothing"#),
+            (json!([{"id": true, "prompt": "x"}]), r#"row 1, field "id": expected a text or a number, got a truth value"#),
             (
                 json!([{"id": 1, "prompt": "x"}, {"id": "1", "prompt": "x"}]),
-                r#"in.jsonl, row 2, field "id": "1" is the id of row 1 too: ids must differ"#,
+                r#"row 2, field "id": "1" is the id of row 1 too: ids must differ"#,
             ),
-            (
-                json!([{"system": {}, "prompt": "x"}]),
-                r#"in.jsonl, row 1, field "system": expected a text or a list of texts, got an object"#,
-            ),
+            (json!([{"system": {}, "prompt": "x"}]), r#"row 1, field "system": expected a text or a list of texts, got an object"#),
         ] {
             assert_eq!(made(rows, false).unwrap_err(), expected);
         }

@@ -1,0 +1,151 @@
+//! A finished file of answers, and the files beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Task;
+use crate::{Error, Result};
+
+/// A file of answers with its record: OUTPUT and `OUTPUT.run.json`. While a run is under way its answers are in `OUTPUT.partial`, or
+/// for an API in `OUTPUT.calls`, which stays.
+///
+/// ```
+/// use janus_core::SamplingParams;
+/// use janus_eval::answer::{AnswerFile, Task};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let file = AnswerFile::new(folder.path().join("answers.jsonl"));
+/// let tasks = [Task::new("q1", "Name a bird.", SamplingParams::greedy(64))];
+/// let settings = AnswerFile::settings(&tasks)?;
+/// file.write_rows(&[r#"{"id":"q1","response":"A wren."}"#])?;
+/// file.write_record(serde_json::json!({ "failures": [], "name": null, "settings": settings }))?;
+/// assert!(!file.is_unfinished() && file.check(None, &settings).is_ok());
+/// let others = AnswerFile::settings(&[Task::new("q1", "Name a fish.", SamplingParams::greedy(64))])?;
+/// assert!(file.check(None, &others).unwrap_err().to_string().ends_with("the answers of another run, which differs in rows"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerFile {
+    path: PathBuf,
+}
+
+/// Why a file does not hold the answers that are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerFileProblem {
+    /// Without a record nobody knows whose answers they are.
+    #[error("something else: its record {} is not there or cannot be read", record.display())]
+    NoRecord {
+        /// Where the record should be.
+        record: PathBuf,
+    },
+    /// A run with other settings wrote it.
+    #[error("the answers of another run, which differs in {}", differing.join(", "))]
+    OtherRun {
+        /// The settings that differ.
+        differing: Vec<String>,
+    },
+}
+
+impl AnswerFile {
+    /// The file at a path, which need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where the answers are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `OUTPUT.run.json`: how the answers were made.
+    pub fn record(&self) -> PathBuf {
+        self.beside("run.json")
+    }
+
+    /// `OUTPUT.partial`: the rows of a run that is under way.
+    pub fn partial(&self) -> PathBuf {
+        self.beside("partial")
+    }
+
+    /// `OUTPUT.calls`: what an API answered.
+    pub fn calls(&self) -> PathBuf {
+        self.beside("calls")
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".");
+        name.push(ending);
+        name.into()
+    }
+
+    /// What answers to these tasks depend on, beside the model: `sampling` (once for each different one) and the fingerprint of
+    /// `rows`.
+    ///
+    /// # Errors
+    /// [`Error::ReportFile`] for sampling parameters that JSON cannot hold.
+    pub fn settings(tasks: &[Task]) -> Result<Map<String, Value>> {
+        let json = |error: serde_json::Error| Error::ReportFile { problem: error.to_string() };
+        let mut sampling = Vec::new();
+        let mut asked = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let which = sampling.iter().position(|known| *known == &task.sampling).unwrap_or_else(|| {
+                sampling.push(&task.sampling);
+                sampling.len() - 1
+            });
+            asked.push((&task.id, &task.system, &task.turns, which));
+        }
+        let rows = blake3::hash(&serde_json::to_vec(&asked).map_err(json)?).to_hex().to_string();
+        let sampling = if let [one] = &sampling[..] { json!(one) } else { json!(sampling) };
+        Ok(Map::from_iter([("sampling".to_string(), sampling), ("rows".to_string(), json!(rows))]))
+    }
+
+    fn read_record(&self) -> Option<Value> {
+        serde_json::from_slice(&fs::read(self.record()).ok()?).ok()
+    }
+
+    /// Whether the record says that rows are without an answer, so that there is something left to ask.
+    pub fn is_unfinished(&self) -> bool {
+        self.read_record().is_some_and(|record| record["failures"].as_array().is_some_and(|failures| !failures.is_empty()))
+    }
+
+    /// Checks that the finished file holds the answers that these settings ask for; `name` is the model's in a benchmark's rows.
+    ///
+    /// # Errors
+    /// [`Error::AnswerFile`].
+    pub fn check(&self, name: Option<&str>, settings: &Map<String, Value>) -> Result<()> {
+        let other = |problem| Err(Error::AnswerFile { path: self.path.clone(), problem });
+        let Some(record) = self.read_record() else {
+            return other(AnswerFileProblem::NoRecord { record: self.record() });
+        };
+        let differs = |key: &&String| record["settings"].get(key.as_str()) != settings.get(key.as_str());
+        let more = record["settings"].as_object().into_iter().flat_map(Map::keys).filter(|key| !settings.contains_key(*key));
+        let mut differing: Vec<String> = settings.keys().chain(more).filter(differs).cloned().collect();
+        if record["name"] != json!(name) {
+            differing.push("name".into());
+        }
+        if differing.is_empty() { Ok(()) } else { other(AnswerFileProblem::OtherRun { differing }) }
+    }
+
+    /// Writes the rows, a line each.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn write_rows<S: AsRef<str>>(&self, rows: &[S]) -> Result<()> {
+        let text: String = rows.iter().flat_map(|row| [row.as_ref(), "\n"]).collect();
+        Ok(janus_data::write_file(&self.path, text.as_bytes())?)
+    }
+
+    /// Writes the record: an object with `failures` (a list, `{id, error}`), `name` and `settings`, and whatever else there is to say.
+    ///
+    /// # Errors
+    /// [`Error::File`]; [`Error::ReportFile`] for a record that JSON cannot hold.
+    pub fn write_record(&self, record: impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(&record).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
+        Ok(janus_data::write_file(self.record(), format!("{text}\n").as_bytes())?)
+    }
+}

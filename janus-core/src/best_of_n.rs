@@ -105,7 +105,7 @@ fn wrong(request: &ChatRequest, reason: impl Into<String>) -> ModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FinishReason, SamplingParams};
+    use crate::SamplingParams;
 
     /// Answers with the letters a, b, c, ...
     struct Letters;

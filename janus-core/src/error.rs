@@ -31,6 +31,19 @@ pub enum Error {
         /// Name of the one that came second.
         second: String,
     },
+    /// A preference in text that is not written as one.
+    #[error("expected DIMENSION/SUBDIMENSION=NAME, as style/format=\"bullet list\"")]
+    PreferenceText,
+    /// A name that the taxonomy does not have at that place.
+    #[error("{place} has no \"{got}\" but \"{}\"; for another write NAME: what it asks for", known.join("\", \""))]
+    UnknownPreference {
+        /// A dimension, or a dimension and its subdimension.
+        place: String,
+        /// The name as written.
+        got: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// A preference or taxonomy entry whose text is empty.
     #[error("a preference has an empty {field}: write what the user values there")]
     EmptyField {

@@ -174,6 +174,43 @@ impl Taxonomy {
         self.tree.get(&dimension).and_then(|subs| subs.get(subdimension)).map_or(&[], Vec::as_slice)
     }
 
+    /// Reads a preference as a user writes it, `DIMENSION/SUBDIMENSION=NAME`: one of this taxonomy by its name, or in own words,
+    /// as `style/rhyme=verse: Answer in verse.`
+    ///
+    /// # Errors
+    /// [`Error::PreferenceText`], [`Error::UnknownDimension`], [`Error::UnknownPreference`].
+    ///
+    /// ```
+    /// use janus_core::Taxonomy;
+    /// let seed = Taxonomy::seed();
+    /// assert_eq!(seed.parse_preference("style/format=bullet list")?.description, "Write the answer as a bullet list.");
+    /// assert_eq!(seed.parse_preference("style/rhyme=verse: Answer in verse.")?.name, "verse");
+    /// # Ok::<(), janus_core::Error>(())
+    /// ```
+    pub fn parse_preference(&self, text: &str) -> Result<Preference> {
+        let (place, name) = text.split_once('=').ok_or(Error::PreferenceText)?;
+        let (dimension, subdimension) = place.split_once('/').ok_or(Error::PreferenceText)?;
+        let name = name.trim();
+        if name.is_empty() {
+            return Err(Error::PreferenceText);
+        }
+        let dimension: Dimension = dimension.parse()?;
+        let subdimension = subdimension.trim().to_lowercase();
+        if let Some((name, description)) = name.split_once(':') {
+            return Ok(Preference::new(dimension, subdimension, name.trim(), description.trim()));
+        }
+        let there = self.preferences(dimension, &subdimension);
+        if let Some(preference) = there.iter().find(|preference| preference.name.eq_ignore_ascii_case(name)) {
+            return Ok(preference.clone());
+        }
+        if there.is_empty() {
+            let known = self.subdimensions(dimension).map(String::from).collect();
+            return Err(Error::UnknownPreference { place: dimension.to_string(), got: subdimension, known });
+        }
+        let known = there.iter().map(|preference| preference.name.clone()).collect();
+        Err(Error::UnknownPreference { place: format!("{dimension}/{subdimension}"), got: name.into(), known })
+    }
+
     /// Draws a complete preference set: for each dimension a subdimension, then one of its preferences, each
     /// with equal chance, so that a subdimension with many labels is not drawn more often.
     ///
@@ -301,6 +338,25 @@ mod tests {
         assert_eq!(tree.merge(Taxonomy::seed()), 40);
         assert_eq!(tree.merge(Taxonomy::seed()), 0);
         assert!(Taxonomy::from_json(r#"{"Stile": {}}"#).unwrap_err().to_string().contains("unknown dimension \"Stile\""));
+    }
+
+    #[test]
+    fn a_preference_is_one_of_the_taxonomy_or_in_own_words() {
+        let read = |text: &str| Taxonomy::seed().parse_preference(text);
+        assert_eq!(read("style/format=bullet list").unwrap().description, "Write the answer as a bullet list.");
+        assert_eq!(read("Background knowledge/ Expert =Peer to Peer").unwrap().name, "peer to peer");
+        let own = read("style/rhyme=verse: Answer in verse.").unwrap();
+        assert_eq!((own.subdimension.as_str(), own.name.as_str(), own.description.as_str()), ("rhyme", "verse", "Answer in verse."));
+        for (text, expected) in [
+            ("style=warm", "expected DIMENSION/SUBDIMENSION=NAME"),
+            ("style/tone=", "expected DIMENSION/SUBDIMENSION=NAME"),
+            ("stile/tone=warm", "unknown dimension"),
+            ("style/tone=cold", "style/tone has no \"cold\" but \"warm\", \"formal\""),
+            ("style/taste=sweet", "style has no \"taste\" but \"clarity\""),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

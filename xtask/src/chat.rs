@@ -1,12 +1,13 @@
 //! `cargo xtask chat`: a conversation with a model in the terminal.
 
-mod preferences;
-
 use std::io::{BufRead, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use janus_core::{BestOfN, ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams, best_of_n};
+use janus_core::{
+    BestOfN, ChatModel, ChatRequest, Composer, Error, Generation, Message, ModelError, Preference, RewardModel, SamplingParams, Taxonomy,
+    best_of_n,
+};
 use janus_eval::answer::rewarded;
 use janus_infer::{Event, Session};
 use serde_json::{Value, json};
@@ -15,7 +16,6 @@ use crate::command::{Blame as _, CommandError, Outcome, print_now};
 use crate::device::DeviceArg;
 use crate::generate::{BestArgs, SamplingArgs};
 use crate::model::EngineArgs;
-use preferences::Wish;
 
 /// Talk with a model
 ///
@@ -50,8 +50,8 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", conflicts_with = "preference")]
     system: Option<String>,
     /// What you value, for a system message that says it; may be given several times
-    #[arg(long, value_name = "DIMENSION/SUBDIMENSION=NAME")]
-    preference: Vec<Wish>,
+    #[arg(long, value_name = "DIMENSION/SUBDIMENSION=NAME", value_parser = preference)]
+    preference: Vec<Preference>,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     let sampling = args.sampling.resolve(args.best.n())?;
     let system = match &args.preference[..] {
         [] => args.system.clone(),
-        wishes => Some(preferences::system_message(wishes, sampling.seed)?),
+        preferences => Some(system_message(preferences, sampling.seed).bad_input().map_err(|error| error.at("--preference"))?),
     };
     if let Some(system) = &system {
         eprintln!("chat: system message: {system}");
@@ -94,6 +94,22 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     let mut say = |text: &str| if json { eprint!("{text}") } else { print_now(text) };
     chat.talk(stdin.lock(), prompt, &mut say)?;
     Ok(chat.outcome())
+}
+
+/// A preference of the seed taxonomy, or one in own words.
+fn preference(text: &str) -> Result<Preference, Error> {
+    Taxonomy::seed().parse_preference(text)
+}
+
+/// A system message with the preferences, one for each dimension at the most; the same seed gives the same words.
+fn system_message(preferences: &[Preference], seed: u64) -> Result<String, Error> {
+    for (index, second) in preferences.iter().enumerate() {
+        if let Some(first) = preferences[..index].iter().find(|first| first.dimension == second.dimension) {
+            let [first, second_name] = [first, second].map(|preference| preference.name.clone());
+            return Err(Error::DoubledDimension { dimension: second.dimension, first, second: second_name });
+        }
+    }
+    Ok(Composer::standard().compose_preferences(preferences, seed))
 }
 
 /// Answers a request and says the answer, without outer blanks, as far as it is known.
@@ -331,6 +347,26 @@ mod tests {
     fn the_best_answer_is_said_and_goes_on_in_the_conversation() {
         let (said, _) = talk("one\ntwo\n", 3);
         assert_eq!(said, "system=S|user=one 2\nsystem=S|user=one|assistant=system=S|user=one 2|user=two 2\n");
+    }
+
+    #[test]
+    fn the_system_message_has_every_preference() {
+        let read = |texts: &[&str]| -> Vec<Preference> { texts.iter().map(|text| preference(text).unwrap()).collect() };
+        let one = read(&["style/format=bullet list"]);
+        assert_eq!(system_message(&one, 1).unwrap(), "Write the answer as a bullet list.");
+        let four = read(&[
+            "style/tone=warm",
+            "background_knowledge/basic=everyday words",
+            "informativeness/depth=causes",
+            "harmlessness/safety=gently: Be gentle.",
+        ]);
+        let message = system_message(&four, 3).unwrap();
+        for part in ["ound warm", "child of ten", "ay why things are so", "e gentle"] {
+            assert!(message.contains(part), "{message} lacks {part}");
+        }
+        assert_eq!(system_message(&four, 3).unwrap(), message);
+        let twice = read(&["style/tone=warm", "style/format=bullet list"]);
+        assert!(system_message(&twice, 1).unwrap_err().to_string().contains("two style preferences"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //!   single tokens or values of documents, never logits.
 //! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64. Weights in bf16 ([`WeightType`]) have an f32
 //!   master there.
+//! * [`goldens`]: reference numbers of PyTorch, transformers and TRL, recomputed.
 //! * [`Trainer`]: steps, metrics and checkpoints; a run that was cut off continues bit for bit.
 //!
 //! ```
@@ -38,6 +39,7 @@ mod config;
 mod decoder;
 mod error;
 mod evaluation;
+pub mod goldens;
 mod gradients;
 mod matrix;
 mod metrics;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::{Batch, TokenRow};
 use candle_core::{DType, Device, Tensor};
-use janus_train::{Batch, TokenRow};
 use serde_json::Value;
 
 /// The worst of many comparisons.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Compared {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compared {
     /// The largest absolute difference.
     pub difference: f64,
     /// What it may be, where the difference comes nearest to it or goes furthest beyond.

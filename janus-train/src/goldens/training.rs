@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use candle_core::Device;
-use janus_train::{
+use crate::{
     AdamW, AdamWConfig, Batch, Decoder, Dpo, DpoConfig, Figures, Gradients, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward,
     Schedule, Sft, TokenRow,
 };
+use candle_core::Device;
 use serde_json::Value;
 
 use super::Checks;

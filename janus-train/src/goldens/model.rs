@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::Decoder;
 use candle_core::Device;
 use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
-use janus_train::Decoder;
 use serde_json::Value;
 
 use super::Checks;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use crate::Schedule;
 use janus_core::SamplingParams;
 use janus_data::Tokenizer;
 use janus_infer::Sampler;
-use janus_train::Schedule;
 use serde::Deserialize;
 use serde_json::Value;
 

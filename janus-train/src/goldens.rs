@@ -1,0 +1,99 @@
+//! Reference numbers of other programs, recomputed: whether this build computes what PyTorch, transformers and TRL compute.
+//!
+//! [`verify`] takes every folder with a `cases.json` (a model with its inputs and outputs), every `sampling.json` and every
+//! `mistral_tokenizer.json` below a folder, recomputes what they hold and compares. A number may differ by ten times what the file
+//! states as the difference between float32 and float64, or by 1e-5 + 1e-5 |x|, whichever is more (parameters after the
+//! optimiser run: by 2e-5); ids must be equal.
+
+mod files;
+mod model;
+mod sampling;
+mod training;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use files::Compared;
+
+/// What became of one comparison with a reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// Which model, case and quantity.
+    pub case: String,
+    /// The worst difference and what it may be, or why there is none.
+    pub result: Result<Compared, String>,
+}
+
+impl Check {
+    /// Whether it was computed, and every difference is within its tolerance.
+    pub fn ok(&self) -> bool {
+        self.result.as_ref().is_ok_and(|compared| compared.within)
+    }
+}
+
+impl fmt::Display for Check {
+    /// A line of a table: case, difference, tolerance, verdict.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ok = if self.ok() { "yes" } else { "NO" };
+        match &self.result {
+            Ok(compared) => write!(f, "{:<48} {:>12.3e} {:>12.3e}  {ok}", self.case, compared.difference, compared.tolerance),
+            Err(reason) => write!(f, "{:<48} {:>12} {:>12}  {ok}: {reason}", self.case, "-", "-"),
+        }
+    }
+}
+
+/// Checks everything at and below `folder`; `tokenizer` is the tokenizer.json that `mistral_tokenizer.json` was made with. What cannot
+/// be read or computed is a check that is not within tolerance.
+pub fn verify(folder: &Path, tokenizer: &Path) -> Vec<Check> {
+    let mut checks = Checks::default();
+    visit(folder, folder, tokenizer, &mut checks);
+    checks.0
+}
+
+/// The checks so far.
+#[derive(Default)]
+struct Checks(Vec<Check>);
+
+impl Checks {
+    fn add(&mut self, case: impl Into<String>, result: Result<Compared, String>) {
+        self.0.push(Check { case: case.into(), result });
+    }
+
+    /// Runs a group of checks; if it cannot come to its end, its name stands for the rest of it.
+    fn group(&mut self, case: &str, run: impl FnOnce(&mut Self) -> Result<(), String>) {
+        if let Err(reason) = run(self) {
+            self.add(case, Err(reason));
+        }
+    }
+}
+
+/// Checks a folder and those below it, in the order of their names.
+fn visit(root: &Path, folder: &Path, tokenizer: &Path, checks: &mut Checks) {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return checks.add(name(root, folder), Err(format!("{}: {error}", folder.display()))),
+    };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            visit(root, &path, tokenizer, checks);
+            continue;
+        }
+        let case = name(root, &path);
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("cases.json") => model::check(&name(root, folder), folder, checks),
+            Some("sampling.json") => checks.group(&case, |checks| sampling::check(&case, &path, checks)),
+            Some("mistral_tokenizer.json") => checks.group(&case, |checks| sampling::check_tokenizer(&case, &path, tokenizer, checks)),
+            _ => {}
+        }
+    }
+}
+
+/// A path as the table shows it: from the folder that was asked for.
+fn name(root: &Path, path: &Path) -> String {
+    match path.strip_prefix(root) {
+        Ok(below) if !below.as_os_str().is_empty() => below.to_string_lossy().into_owned(),
+        _ => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}

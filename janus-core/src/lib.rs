@@ -11,6 +11,7 @@
 //! * [`SftRecord`], [`PairRecord`], [`RewardRecord`], [`BenchRecord`]: rows with the field names of
 //!   the released datasets.
 //! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for a model or a judge of your own. [`best_of_n`] joins the first two.
+//!   [`TextModel`] and [`TextLosses`] are models of plain text.
 //! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns.
 //!
 //! ```
@@ -41,6 +42,7 @@ mod rng;
 mod sampling;
 mod taxonomy;
 mod template;
+mod text_model;
 
 pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use compose::{Composer, SentencePlan};
@@ -56,3 +58,4 @@ pub use rng::{derive_seed, stream};
 pub use sampling::SamplingParams;
 pub use taxonomy::{Dimension, PUBLISHED_SUBDIMENSIONS, Taxonomy};
 pub use template::{ChatTemplate, Rendered, Segment};
+pub use text_model::{Continuing, TextLoss, TextLosses, TextModel, TextRequest};

@@ -77,6 +77,8 @@ mod reward;
 mod sample;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "local")]
+mod text_engine;
 
 /// The candle that devices here are of: `janus_infer::candle_core::Device`.
 #[cfg(feature = "local")]
@@ -97,6 +99,7 @@ pub use self::{
     projection::{PerProjection, Projection},
     reward::{RewardEngine, RewardOptions},
     sample::{Candidate, Choice, Sampler},
+    text_engine::TextEngine,
 };
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;

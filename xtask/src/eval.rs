@@ -9,7 +9,6 @@ mod distinctness;
 mod mini;
 mod mt_bench;
 mod mt_bench_pairs;
-mod perplexity;
 mod rubric;
 mod toxicity;
 mod verify;

@@ -6,7 +6,6 @@ mod plan;
 mod report;
 mod sampling;
 mod settings;
-mod text;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,8 +22,8 @@ use serde_json::{Map, Value};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::device::DeviceArg;
 use crate::model::{self, EngineArgs};
-use crate::service::RemoteArgs;
 use crate::progress::{Progress, Unit};
+use crate::service::RemoteArgs;
 use bench::BenchArgs;
 pub(crate) use best::{BestArgs, load_reward};
 use report::Run;

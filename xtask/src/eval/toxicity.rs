@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
+use janus_core::TextLosses as _;
 use janus_data::{read_all, write_all};
 use janus_eval::bench::toxicity::{
-    self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, TextLosses as _, ToxicityClassifier,
-    ToxicityScorer, ToxicitySummary,
+    self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer,
+    ToxicitySummary,
 };
+use janus_infer::{Engine, EngineOptions, TextEngine};
 use serde_json::json;
 
-use super::perplexity::LocalLosses;
 use super::{DATA, ends, flat, interval, of_file, shown};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
@@ -104,7 +106,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         report["scoring"] = json!(scoring);
     }
     if let Some(path) = &args.perplexity {
-        let model = LocalLosses::load(path)?;
+        let model = TextEngine::new(Engine::load(path, &Device::Cpu, EngineOptions::default()).bad_input()?);
         let found = of_file(&args.generations, toxicity::perplexity(&rows, &model))?;
         text += &format!(
             "\nperplexity {:.2} under {} over {} generations ({} add no token, {} are at 10,000 or more, {} failed)",

@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use candle_core::Device;
-use janus_core::{ChatModel, SamplingParams};
+use janus_core::{ChatModel, Continuing, SamplingParams};
 use janus_eval::answer::{Prompt, PromptFields, PromptProblem, Task, tasks_of_rows};
-use janus_eval::bench::toxicity::Continuing;
 use janus_eval::bench::{Benchmark, Questions};
+use janus_infer::TextEngine;
 use janus_infer::remote::{Endpoint, RemoteModel};
 
 use super::bench::BenchArgs;
-use super::text::LocalText;
 use super::{Args, RowArgs};
 use crate::command::{Blame as _, CommandError};
 use crate::model;
@@ -115,7 +114,7 @@ impl Args {
         eprintln!("generate: loading {}", self.model);
         let engine = self.engine.load(self.model.as_ref(), device)?;
         Ok(match self.endpoint() {
-            Endpoint::Completions => Box::new(Continuing(LocalText(engine))),
+            Endpoint::Completions => Box::new(Continuing(TextEngine::new(engine))),
             Endpoint::Chat => Box::new(engine),
         })
     }

@@ -1,6 +1,6 @@
 //! How likely a fixed language model finds the generations.
 
-use janus_core::ModelError;
+use janus_core::TextLosses;
 use serde::{Deserialize, Serialize};
 
 use super::ScoredGenerations;
@@ -8,24 +8,6 @@ use crate::{Error, Result};
 
 /// Perplexities from here on are dropped, as in the original work.
 const TOO_HIGH: f64 = 1e4;
-
-/// What a language model makes of a text.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TextLoss {
-    /// Sum over all tokens but the first of the negative log-probability.
-    pub loss: f64,
-    /// All tokens.
-    pub tokens: usize,
-}
-
-/// A language model that scores texts. The original one is GPT-2 XL.
-pub trait TextLosses {
-    /// The model's name in results.
-    fn name(&self) -> &str;
-
-    /// The loss of each text, in order.
-    fn losses(&self, texts: &[String]) -> Vec<Result<TextLoss, ModelError>>;
-}
 
 /// The perplexity of generations under a language model, given their prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +25,7 @@ pub struct Perplexity {
 }
 
 /// Scores every generation: the exponential of the loss that it adds to its prompt's, by added token. Prompt and
-/// generation are one text, so a token that joins both ends counts as the text has it.
+/// generation are one text, so a token that joins both ends counts as the text has it. The original model is GPT-2 XL.
 ///
 /// # Errors
 /// [`Error::Empty`] if no generation is left.

@@ -63,7 +63,7 @@ pub fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
 }
 
 /// What a model is to go on from: 25 generations of 20 new tokens for each prompt, at temperature 1 and top-p 0.9; ids are
-/// positions from 0. To be asked of a [`TextModel`](super::TextModel) in [`Continuing`](super::Continuing), that the text goes on
+/// positions from 0. To be asked of a [`TextModel`](janus_core::TextModel) in [`Continuing`](janus_core::Continuing), that the text goes on
 /// as the prompt itself; a plain chat model answers the prompt as its user's message.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
-//! Models that go on from a text, in place of answering it.
+//! Models of plain text: they continue a text in place of answering it, or score how likely it is.
 
-use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
+use crate::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 
-/// A text to go on from.
+/// A text to continue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextRequest {
     /// Names the request in results and random streams.
@@ -13,19 +13,37 @@ pub struct TextRequest {
     pub sampling: SamplingParams,
 }
 
-/// A model that goes on from a plain text: no template, no turns.
+/// A model that continues a plain text: no template, no turns.
 pub trait TextModel {
     /// The model's name in results.
     fn name(&self) -> &str;
 
-    /// Goes on from every text, in whatever order: `on_answer(index, answer)` is called exactly once for each index of
+    /// Continues every text, in whatever order: `on_answer(index, answer)` is called exactly once for each index of
     /// `requests`, with `sampling.n` generations, which are what follows the text, or the request's own error.
     fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>));
 }
 
-/// A text model in the place of a chat model: it goes on from the user's message as if nothing stood around it.
+/// What a language model makes of a text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TextLoss {
+    /// Sum over all tokens but the first of the negative log-probability.
+    pub loss: f64,
+    /// All tokens.
+    pub tokens: usize,
+}
+
+/// A language model that scores how likely texts are, as perplexity needs it.
+pub trait TextLosses {
+    /// The model's name in results.
+    fn name(&self) -> &str;
+
+    /// The loss of each text, in order.
+    fn losses(&self, texts: &[String]) -> Vec<Result<TextLoss, ModelError>>;
+}
+
+/// A text model in the place of a chat model: it continues the user's message as if nothing stood around it.
 ///
-/// A conversation is refused: how one would look without a template is nobody's to say.
+/// A conversation is refused, because without a template it has no text.
 #[derive(Debug, Clone, Copy)]
 pub struct Continuing<M>(pub M);
 
@@ -55,9 +73,8 @@ impl<M: TextModel> ChatModel for Continuing<M> {
 
 #[cfg(test)]
 mod tests {
-    use janus_core::{FinishReason, Message};
-
     use super::*;
+    use crate::{FinishReason, Message};
 
     struct More;
 
@@ -76,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn each_text_is_gone_on_from_and_a_conversation_is_refused() {
+    fn each_text_is_continued_and_a_conversation_is_refused() {
         let request = |id: &str, messages: Vec<Message>| {
             ChatRequest::new(id, messages).with_sampling(SamplingParams { n: 2, ..SamplingParams::default() })
         };

@@ -198,6 +198,28 @@ pub enum Error {
     /// A sequence was fed no token.
     #[error("a sequence was fed no token: give each at least one")]
     NoTokens,
+    /// A name that is no device's.
+    #[error("the device is \"{got}\": expected cpu, cuda, metal, or one of the last two with a number, as in cuda:1")]
+    DeviceName {
+        /// The name as written.
+        got: String,
+    },
+    /// A device that this crate is not built for.
+    #[error("the device {device} needs the feature {feature}, which this program is built without")]
+    DeviceNotBuilt {
+        /// The device.
+        device: crate::DeviceName,
+        /// The missing feature.
+        feature: &'static str,
+    },
+    /// A device that is not there, or that does not start.
+    #[error("the device {device}: {source}")]
+    Device {
+        /// The device.
+        device: crate::DeviceName,
+        /// candle's reason.
+        source: candle_core::Error,
+    },
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -52,6 +52,8 @@ mod backend;
 #[cfg(feature = "local")]
 mod batch;
 #[cfg(feature = "local")]
+mod device_name;
+#[cfg(feature = "local")]
 mod engine;
 #[cfg(feature = "local")]
 mod error;
@@ -87,6 +89,7 @@ pub use candle_core;
 #[cfg(feature = "local")]
 pub use self::{
     batch::{LogitsWanted, SequenceInput},
+    device_name::DeviceName,
     engine::{Engine, EngineOptions, Event, RequestId, Session, SessionStats},
     error::{Error, Result},
     files::{

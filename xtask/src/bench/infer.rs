@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use janus_core::{ChatModel as _, ChatRequest, Message, SamplingParams};
-use janus_infer::{Engine, EngineOptions, KvCache, LogitsWanted, Model, SequenceInput};
+use janus_infer::{DeviceName, Engine, EngineOptions, KvCache, LogitsWanted, Model, SequenceInput};
 use serde_json::json;
 
 use super::{median, peak_mb};
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::device::{self, DeviceArg};
+use crate::device::DeviceArg;
 
 /// Tokens of the prompt that is read.
 const PREFILL: usize = 512;
@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         "decode_b8_tokens_per_s": together,
         "peak_mb": peak_mb,
         "best_of_16_ratio": best_of,
-        "device": device::name(&device),
+        "device": DeviceName::of(&device).to_string(),
         "threads": pool.current_num_threads(),
         "runs": args.runs,
     });

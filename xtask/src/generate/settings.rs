@@ -3,11 +3,12 @@
 use candle_core::Device;
 use janus_data::fs::fingerprint;
 use janus_eval::answer::{AnswerFile, Task};
+use janus_infer::DeviceName;
 use serde_json::{Map, Value, json};
 
 use super::Args;
 use crate::command::{Blame as _, CommandError};
-use crate::{device, model};
+use crate::model;
 
 /// Everything that changes an answer. Not `--batch` and `--cache-mb`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
 pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<String, Value>, CommandError> {
@@ -32,7 +33,7 @@ pub(super) fn settings(args: &Args, tasks: &[Task], gpu: &Device) -> Result<Map<
         settings.insert("reward".into(), reward);
     }
     if !gpu.is_cpu() && !model::is_address(&args.model) {
-        settings.insert("device".into(), json!(device::name(gpu)));
+        settings.insert("device".into(), json!(DeviceName::of(gpu).to_string()));
     }
     if let Some(bench) = args.bench.bench {
         settings.insert("bench".into(), json!(bench));

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use super::recipe::Recipe;
 use crate::command::{Blame as _, CommandError};
-use crate::device;
 
 const RECIPE: &str = "recipe.toml";
 const RUN: &str = "run.json";
@@ -111,7 +110,7 @@ impl<'a> Record<'a> {
             data: of(&recipe.data.path)?,
             model: recipe.model.path.as_deref().map(of).transpose()?,
             tokenizer: recipe.tokenizer_path().as_deref().map(of).transpose()?,
-            device: device::name(device),
+            device: janus_infer::DeviceName::of(device).to_string(),
         })
     }
 

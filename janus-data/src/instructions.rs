@@ -1,5 +1,6 @@
 //! Instructions: read, cleaned, drawn, and kept apart from a bench. Each step says how many it dropped, and which.
 
+mod clean;
 mod contamination;
 mod dedup;
 mod filter;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::read::good_rows;
 use crate::{Error, Problem, ReadOptions, Result, Skipped};
 
-pub use contamination::{Contaminated, Contamination, Overlap};
+pub use clean::{Cleaned, Cleaning, Dropped, DroppedExample};
+pub use contamination::{Contaminated, Contamination, ContaminationReport, Overlap};
 pub use dedup::{Duplicates, exact_duplicates};
 pub use filter::{Filter, Unfit};
 pub use minhash::NearDuplicates;

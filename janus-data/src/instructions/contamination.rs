@@ -1,6 +1,7 @@
 //! Texts to train on that a bench holds too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -54,6 +55,31 @@ pub enum Overlap {
     },
 }
 
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.write_str("the same"),
+            Self::Sequences { share } => write!(f, "{:.0}% of its sequences", 100.0 * share),
+            Self::Near { jaccard } => write!(f, "alike by {jaccard:.2}"),
+        }
+    }
+}
+
+/// What a set of texts holds of a bench.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ContaminationReport {
+    /// Texts that were looked at.
+    pub train: u64,
+    /// Texts of the bench.
+    pub bench: usize,
+    /// Texts that hold one of the bench's.
+    pub contaminated: u64,
+    /// Texts of the bench that were found.
+    pub bench_found: usize,
+    /// The first of those that were found, a line each.
+    pub examples: Vec<String>,
+}
+
 /// Words of a sequence that two texts do not share by chance.
 const SEQUENCE: usize = 8;
 const SHINGLE: usize = 5;
@@ -75,6 +101,29 @@ impl Contamination {
             min_share,
             min_jaccard,
         }
+    }
+
+    /// Checks a stream of texts, with at most `limit` examples.
+    ///
+    /// # Errors
+    /// The first error of the stream.
+    pub fn report<E>(&self, texts: impl IntoIterator<Item = Result<String, E>>, limit: usize) -> Result<ContaminationReport, E> {
+        let mut report = ContaminationReport { bench: self.sequences.counts.len(), ..ContaminationReport::default() };
+        let mut of_bench = BTreeSet::new();
+        for text in texts {
+            let text = text?;
+            report.train += 1;
+            let Some(hit) = self.check(&text) else { continue };
+            report.contaminated += 1;
+            of_bench.insert(hit.bench);
+            if report.examples.len() < limit {
+                let excerpt = text.chars().take(100).collect::<String>().replace('\n', " ");
+                let (row, bench, by) = (report.train, hit.bench + 1, hit.by);
+                report.examples.push(format!("text {row} has text {bench} of the bench ({by}): {excerpt}"));
+            }
+        }
+        report.bench_found = of_bench.len();
+        Ok(report)
     }
 
     /// The bench's text that is in another, if there is one: the one with the most in common.

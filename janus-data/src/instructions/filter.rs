@@ -47,6 +47,19 @@ pub enum Unfit {
     Persona,
 }
 
+impl Unfit {
+    /// The reason's name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooShort => "too_short",
+            Self::TooLong => "too_long",
+            Self::Language => "language",
+            Self::Garbled => "garbled",
+            Self::Persona => "persona",
+        }
+    }
+}
+
 /// Words that nearly every English sentence has one of.
 const ENGLISH: [&str; 40] = [
     "the", "a", "an", "is", "are", "was", "of", "to", "in", "and", "for", "on", "with", "how", "what", "why", "who", "when", "where",

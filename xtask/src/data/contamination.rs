@@ -1,6 +1,6 @@
 //! `cargo xtask data contamination`: texts to train on that a bench holds too.
 
-use janus_data::instructions::{Contamination, Overlap};
+use janus_data::instructions::{Contamination, ContaminationReport};
 use janus_data::{Row, paths, read_files};
 use serde_json::{Value, json};
 
@@ -48,34 +48,12 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     for (what, names) in FIELDS {
         let bench: Vec<String> = texts(args, &args.bench, names)?.collect::<Result<_, _>>()?;
         let contamination = Contamination::with_thresholds(&bench, args.min_share, args.min_jaccard);
-        let (mut rows, mut count, mut examples) = (0u64, 0u64, Vec::new());
-        let mut of_bench = std::collections::BTreeSet::new();
-        for (row, text) in texts(args, &args.train, names)?.enumerate() {
-            let text = text?;
-            rows += 1;
-            let Some(hit) = contamination.check(&text) else { continue };
-            count += 1;
-            of_bench.insert(hit.bench);
-            if examples.len() < args.limit {
-                let by = match hit.by {
-                    Overlap::Exact => "the same".to_string(),
-                    Overlap::Sequences { share } => format!("{:.0}% of its sequences", 100.0 * share),
-                    Overlap::Near { jaccard } => format!("alike by {jaccard:.2}"),
-                };
-                let excerpt: String = text.chars().take(100).collect();
-                examples.push(format!("text {} has text {} of the bench ({by}): {}", row + 1, hit.bench + 1, excerpt.replace('\n', " ")));
-            }
-        }
-        found += count;
-        lines.push(format!(
-            "{what}: {count} of {rows} hold one of {} of the bench; {} of the bench's are found",
-            bench.len(),
-            of_bench.len()
-        ));
+        let part = contamination.report(texts(args, &args.train, names)?, args.limit)?;
+        let ContaminationReport { train, bench, contaminated, bench_found, examples } = &part;
+        found += contaminated;
+        lines.push(format!("{what}: {contaminated} of {train} hold one of {bench} of the bench; {bench_found} of the bench's are found"));
         lines.extend(examples.iter().map(|example| format!("    {example}")));
-        let key = what.replace(' ', "_");
-        report[key] =
-            json!({ "train": rows, "bench": bench.len(), "contaminated": count, "bench_found": of_bench.len(), "examples": examples });
+        report[what.replace(' ', "_")] = json!(part);
     }
     let text = lines.join("\n");
     if found == 0 {
@@ -85,7 +63,6 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     Ok(Outcome::failed(format!("{found} texts to train on hold texts of the bench"), report))
 }
 
-/// The texts of one of several fields, of the rows that have it and are not empty there.
 fn texts<'a>(
     args: &Args,
     pattern: &str,

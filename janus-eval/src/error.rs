@@ -171,6 +171,22 @@ pub enum Error {
         /// What it holds.
         problem: AnswerFileProblem,
     },
+    /// Rows of a file that break a rule.
+    #[error("{}: {error}", path.display())]
+    InFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        error: Box<Error>,
+    },
+    /// A record that its judge cannot score.
+    #[error("record {id}: {reason}")]
+    Unscored {
+        /// The record's id.
+        id: String,
+        /// The judge's reason.
+        reason: String,
+    },
     /// Reference data that lacks something an evaluation needs, or has it in another form.
     #[error("{what}: expected {expected}, got {got}")]
     Reference {

@@ -48,6 +48,7 @@ pub mod judge;
 mod outcome;
 pub mod protocol;
 pub mod report;
+pub mod results;
 pub mod run;
 mod score;
 pub mod stats;

@@ -15,8 +15,7 @@ mod verify;
 
 use std::path::Path;
 
-use janus_eval::Interval;
-use serde::Serialize;
+use janus_eval::results::Evaluation;
 use serde_json::{Map, Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
@@ -79,42 +78,14 @@ fn of_file<T>(path: &Path, result: janus_eval::Result<T>) -> Result<T, CommandEr
     result.bad_input().map_err(|error| error.at(path.display()))
 }
 
-/// The report of a command: its name, then the fields of each part on one level.
-fn flat(command: &str, parts: &[&dyn Part]) -> Result<Value, CommandError> {
+/// The result for people, or with --json its numbers.
+fn outcome(command: &str, evaluation: &impl Evaluation) -> Result<Outcome, CommandError> {
+    Ok(Outcome::done(evaluation.to_string(), report(command, evaluation)?))
+}
+
+/// The name of a command, then its numbers.
+fn report(command: &str, evaluation: &impl Evaluation) -> Result<Value, CommandError> {
     let mut report = Map::from_iter([("command".to_string(), json!(command))]);
-    for part in parts {
-        if let Value::Object(fields) = part.value().failure()? {
-            report.extend(fields);
-        }
-    }
+    report.extend(evaluation.to_json().failure()?);
     Ok(Value::Object(report))
-}
-
-/// Anything that is an object in JSON.
-trait Part {
-    fn value(&self) -> serde_json::Result<Value>;
-}
-
-impl<T: Serialize> Part for T {
-    fn value(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
-    }
-}
-
-/// An interval as two flat fields.
-fn ends(name: &str, interval: Option<&Interval>) -> Value {
-    json!({ format!("{name}_low"): interval.map(|i| i.low), format!("{name}_high"): interval.map(|i| i.high) })
-}
-
-/// An interval behind an estimate, for people.
-fn shown(interval: Option<&Interval>, digits: usize) -> String {
-    interval.map(|i| format!(" [{:.digits$}, {:.digits$}]", i.low, i.high)).unwrap_or_default()
-}
-
-/// The interval of a sample; none for a single row or cluster, which has nothing to resample.
-fn interval(sample: &janus_eval::Sample, seed: u64) -> Result<Option<Interval>, CommandError> {
-    match (janus_eval::Bootstrap { seed, ..janus_eval::Bootstrap::default() }).mean(sample) {
-        Err(janus_eval::Error::TooFewUnits { .. }) => Ok(None),
-        interval => interval.map(Some).bad_input(),
-    }
 }

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use janus_data::read_all;
-use janus_eval::Sample;
-use janus_eval::bench::alpaca_eval::{self, Annotation, LengthControl, Preferences, Reference, WinRate};
-use serde_json::json;
+use janus_eval::bench::alpaca_eval::{self, LengthControl};
+use janus_eval::results::AlpacaEvalResult;
 
-use super::{DATA, ends, flat, interval, of_file, shown};
+use super::{DATA, outcome};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Win rate and length-controlled win rate of AlpacaEval 2.0
@@ -73,40 +71,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
             Optimizer::Liblinear => alpaca_eval::Optimizer::Liblinear,
         },
     };
-    let annotations: Vec<Annotation> = read_all(&args.annotations).bad_input()?;
-    let reference = Reference::load(args.data.join("alpaca_eval")).bad_input()?;
-    let of = |result| of_file(&args.annotations, result);
-    let preferences = of(Preferences::new(&annotations, &reference))?;
-    let plain = of_file(&args.annotations, WinRate::of(&preferences))?;
-    let controlled = of_file(&args.annotations, control.win_rate(&preferences, &reference))?;
-    let sample = of_file(&args.annotations, Sample::of(preferences.wins()))?;
-    let over_rows = interval(&sample, args.seed)?.map(|interval| interval.scaled(100.0));
-
-    let suspicious = controlled.is_suspicious(&plain);
-    if suspicious {
+    let result = AlpacaEvalResult::of_files(&args.annotations, args.data.join("alpaca_eval"), control, args.seed).bad_input()?;
+    if result.is_suspicious() {
         eprintln!(
             "warning: the length-controlled win rate is far from the plain one, which may be a failure of its model: look at the lengths"
         );
     }
-    let mut text = format!(
-        "win rate {:.2}{} (standard error {:.2}), {} wins, {} losses, {} draws of {}\n",
-        plain.win_rate,
-        shown(over_rows.as_ref(), 2),
-        plain.standard_error,
-        plain.n_wins,
-        plain.n_wins_base,
-        plain.n_draws,
-        plain.n_total
-    );
-    let c = controlled.c.map_or("none".into(), |c| c.to_string());
-    text += &format!(
-        "length-controlled {:.2} (standard error {:.2}, C {c}), mean length {}",
-        controlled.length_controlled_winrate, controlled.lc_standard_error, plain.avg_length
-    );
-    if plain.missing > 0 {
-        text += &format!("\n{} instructions have no preference", plain.missing);
-    }
-    let settings = json!({ "difficulty": control.difficulty, "optimizer": control.optimizer, "lc_suspicious": suspicious });
-    let report = flat("eval alpaca-eval", &[&plain, &ends("win_rate", over_rows.as_ref()), &controlled, &settings])?;
-    Ok(Outcome::done(text, report))
+    outcome("eval alpaca-eval", &result)
 }

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use janus_data::read_all;
-use janus_eval::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
-use serde_json::json;
+use janus_eval::bench::arena_hard::Resampling;
+use janus_eval::results::ArenaHardResult;
 
-use super::{ends, flat, of_file, shown};
+use super::outcome;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Score of Arena-Hard-Auto v0.1 against gpt-4-0314
@@ -35,31 +34,8 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Bad input for a file that cannot be read or has no battle.
+/// Bad input for files that cannot be read or do not fit together.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let rows: Vec<QuestionBattles> = read_all(&args.battles).bad_input()?;
-    let battles = of_file(&args.battles, Battles::new(&rows))?;
-    let score = of_file(&args.battles, ArenaScore::of(&battles, Resampling { rounds: args.rounds, seed: args.seed }))?;
-    let rating = match score.rating {
-        Some(rating) => format!("rating {rating:.0}"),
-        None => "no finite rating: the model only won or only lost".into(),
-    };
-    let text = format!(
-        "score {:.2} [{:.2}, {:.2}], by question{} ({rating})\n{} wins, {} ties, {} losses in {} battles over {} questions",
-        score.score,
-        score.published.rating_q025,
-        score.published.rating_q975,
-        shown(score.by_question.as_ref(), 2),
-        score.model_wins,
-        score.ties,
-        score.baseline_wins,
-        score.battles,
-        score.questions
-    );
-    let settings = json!({ "rounds": args.rounds, "seed": args.seed });
-    let mut report = flat("eval arena-hard", &[&score, &ends("question", score.by_question.as_ref()), &settings])?;
-    if let Some(report) = report.as_object_mut() {
-        report.shift_remove("by_question"); // its ends stand on the level of the rest
-    }
-    Ok(Outcome::done(text, report))
+    let resampling = Resampling { rounds: args.rounds, seed: args.seed };
+    outcome("eval arena-hard", &ArenaHardResult::of_file(&args.battles, resampling).bad_input()?)
 }

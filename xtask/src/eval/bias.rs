@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use janus_data::read_all;
-use janus_eval::Response;
-use janus_eval::bench::bias::{Accuracy, PronounRow, pronoun_accuracy};
+use janus_eval::results::BiasResult;
 
-use super::{flat, of_file};
+use super::outcome;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Pronoun accuracy on Winogender-style sentences, with the gotcha subset
@@ -35,18 +33,5 @@ pub struct Args {
 /// # Errors
 /// Bad input for files that cannot be read or do not fit together.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let rows: Vec<PronounRow> = read_all(&args.rows).bad_input()?;
-    let responses: Vec<Response> = read_all(&args.responses).bad_input()?;
-    let found = of_file(&args.rows, pronoun_accuracy(&rows, &responses))?;
-    let line = |name: &str, accuracy: &Accuracy| {
-        let Accuracy { correct, unread, interval } = accuracy;
-        let [share, low, high] = [interval.estimate, interval.low, interval.high].map(|share| 100.0 * share);
-        format!("{name:14} {share:6.2} % [{low:.2}, {high:.2}]  {correct} of {} right, {unread} unread\n", interval.n)
-    };
-    let mut text = line("all", &found.all);
-    let subsets = [("gotcha", &found.gotcha), ("not gotcha", &found.not_gotcha)];
-    subsets.iter().filter_map(|(name, subset)| Some((name, subset.as_ref()?))).for_each(|(name, subset)| text += &line(name, subset));
-    found.by_gender.iter().for_each(|(gender, accuracy)| text += &line(gender, accuracy));
-    text += &format!("responses: {}", found.missing);
-    Ok(Outcome::done(text, flat("eval bias", &[&found])?))
+    outcome("eval bias", &BiasResult::of_files(&args.rows, &args.responses).bad_input()?)
 }

@@ -1,10 +1,10 @@
 //! `cargo xtask eval collection`: what a training set holds.
 
-use janus_core::SftRecord;
 use janus_data::{paths, read_files};
-use janus_eval::bench::collection::Counter;
+use janus_eval::Error;
+use janus_eval::results::CollectionResult;
 
-use super::flat;
+use super::outcome;
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::data::ReadArgs;
 
@@ -29,29 +29,16 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Bad input for a file that cannot be read, or no row at all.
+/// Bad input for files that cannot be read or do not fit together.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let mut files = Vec::new();
     for pattern in &args.files {
         files.extend(paths(pattern).bad_input()?);
     }
-    let mut counter = Counter::default();
-    for row in read_files::<SftRecord>(files, args.read.resolve()?) {
-        counter.add(&row.bad_input()?);
-    }
-    let counts = counter.counts();
-    if counts.rows == 0 {
-        return Err(CommandError::bad_input(format!("{}: there is no row to count", args.files.join(", "))));
-    }
-    let lines = [
-        ("rows", counts.rows),
-        ("instructions", counts.instructions),
-        ("system messages", counts.system_messages),
-        ("dimensions", counts.dimensions),
-        ("subdimensions", counts.subdimensions),
-        ("preferences", counts.preferences),
-        ("rows without preferences", counts.without_preferences),
-    ];
-    let text: String = lines.iter().map(|(name, count)| format!("{name:25} {count:>9}\n")).collect();
-    Ok(Outcome::done(text.trim_end(), flat("eval collection", &[&counts])?))
+    let counted = CollectionResult::of_rows(read_files(files, args.read.resolve()?));
+    let counted = counted.map_err(|error| match error {
+        Error::Empty { .. } => CommandError::bad_input(format!("{}: there is no row to count", args.files.join(", "))),
+        error => CommandError::bad_input(error),
+    });
+    outcome("eval collection", &counted?)
 }

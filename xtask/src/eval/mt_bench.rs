@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use janus_data::read_all;
-use janus_eval::bench::mt_bench::{Grades, Judgment, Question};
+use janus_eval::results::MtBenchResult;
 
-use super::{DATA, ends, flat, interval, of_file, shown};
+use super::{DATA, outcome};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Score of MT-Bench from a judge's texts
@@ -37,24 +36,6 @@ pub struct Args {
 /// # Errors
 /// Bad input for files that cannot be read or do not fit together.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let judgments: Vec<Judgment> = read_all(&args.judgments).bad_input()?;
-    let questions: Vec<Question> = read_all(args.data.join("mt_bench/question.jsonl")).bad_input()?;
-    let grades = of_file(&args.judgments, Grades::of(&judgments, &questions))?;
-    let sample = of_file(&args.judgments, Grades::sample(&judgments, &questions))?;
-    let interval = interval(&sample, args.seed)?;
-    let turn = |turn: Option<f64>| turn.map_or("none".into(), |turn| format!("{turn:.3}"));
-    let mut text = format!(
-        "average {:.3}{}, turn 1 {}, turn 2 {}; {} rows, {} without a rating\n",
-        grades.average,
-        shown(interval.as_ref(), 3),
-        turn(grades.turn1),
-        turn(grades.turn2),
-        grades.rows,
-        grades.failed
-    );
-    for (category, score) in &grades.by_category {
-        text += &format!("  {category:12} {score:.3}\n");
-    }
-    let report = flat("eval mt-bench", &[&grades, &ends("average", interval.as_ref())])?;
-    Ok(Outcome::done(text.trim_end(), report))
+    let questions = args.data.join("mt_bench/question.jsonl");
+    outcome("eval mt-bench", &MtBenchResult::of_files(&args.judgments, questions, args.seed).bad_input()?)
 }

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use janus_data::read_all;
-use janus_eval::bench::mt_bench::{PairJudgment, PairScores};
+use janus_eval::results::MtBenchPairsResult;
 
-use super::{flat, of_file};
+use super::outcome;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Win rates from MT-Bench's pairwise judgments
@@ -31,17 +30,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Bad input for a file that cannot be read, or without a row that counts.
+/// Bad input for files that cannot be read or do not fit together.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let judgments: Vec<PairJudgment> = read_all(&args.judgments).bad_input()?;
-    let scores = of_file(&args.judgments, PairScores::of(&judgments, args.baseline.as_deref()))?;
-    let mut text = format!(
-        "{} rows, {} without a verdict, {} without the baseline\n{:32} {:>5} {:>5} {:>5} {:>8}  (win + half a tie)\n",
-        scores.rows, scores.failed, scores.without_baseline, "model", "win", "loss", "tie", "adjusted"
-    );
-    for score in &scores.models {
-        text += &format!("{:32} {:5} {:5} {:5} {:8.4}\n", score.model, score.win, score.loss, score.tie, score.win_rate_adjusted);
-    }
-    let report = flat("eval mt-bench-pairs", &[&scores])?;
-    Ok(Outcome::done(text.trim_end(), report))
+    outcome("eval mt-bench-pairs", &MtBenchPairsResult::of_file(&args.judgments, args.baseline.as_deref()).bad_input()?)
 }

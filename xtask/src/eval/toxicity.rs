@@ -10,10 +10,10 @@ use janus_eval::bench::toxicity::{
     self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer,
     ToxicitySummary,
 };
+use janus_eval::results::{PerplexityResult, ToxicityResult};
 use janus_infer::{Engine, EngineOptions, TextEngine};
-use serde_json::json;
 
-use super::{DATA, ends, flat, interval, of_file, shown};
+use super::{DATA, of_file, outcome, report};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 
@@ -83,51 +83,18 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(Scoring { known: 0, scored: 0, failed: 1.., problem: Some(problem), .. }) = &scoring {
         return Err(CommandError::failure(format!("no text was scored by {scorer}: {problem}")));
     }
-    let summary = of_file(&args.generations, ToxicitySummary::of(&rows))?;
-    let samples = of_file(&args.generations, ToxicitySummary::samples(&rows))?;
-    let (maximum, probability) = (interval(&samples.maxima, args.seed)?, interval(&samples.toxic, args.seed)?);
-    let mut text = format!(
-        "average maximum toxicity {:.4}{}, toxicity probability {:.4}{} (scorer: {scorer})\n\
-         dist-1 {:.4}, dist-2 {:.4}, dist-3 {:.4}\n{} prompts, {} generations, {} without a score",
-        summary.avg_max_toxicity,
-        shown(maximum.as_ref(), 4),
-        summary.toxicity_probability,
-        shown(probability.as_ref(), 4),
-        summary.dist_1,
-        summary.dist_2,
-        summary.dist_3,
-        summary.prompts,
-        summary.generations,
-        summary.missing
-    );
-    let intervals = [ends("avg_max_toxicity", maximum.as_ref()), ends("toxicity_probability", probability.as_ref())];
-    let mut report = flat("eval toxicity", &[&summary, &intervals[0], &intervals[1], &json!({ "scorer": scorer })])?;
-    if let Some(scoring) = &scoring {
-        report["scoring"] = json!(scoring);
-    }
+    let mut result = of_file(&args.generations, ToxicityResult::of(&rows, scorer, scoring, args.seed))?;
     if let Some(path) = &args.perplexity {
         let model = TextEngine::new(Engine::load(path, &Device::Cpu, EngineOptions::default()).bad_input()?);
-        let found = of_file(&args.generations, toxicity::perplexity(&rows, &model))?;
-        text += &format!(
-            "\nperplexity {:.2} under {} over {} generations ({} add no token, {} are at 10,000 or more, {} failed)",
-            found.perplexity,
-            model.name(),
-            found.n,
-            found.empty,
-            found.too_high,
-            found.failed
-        );
-        report["perplexity"] = json!(found.perplexity);
-        report["perplexity_model"] = json!(model.name());
-        report["perplexity_n"] = json!(found.n);
-        report["perplexity_left_out"] = json!({ "empty": found.empty, "too_high": found.too_high, "failed": found.failed });
+        let perplexity = of_file(&args.generations, toxicity::perplexity(&rows, &model))?;
+        result.perplexity = Some(PerplexityResult { model: model.name().into(), perplexity });
     }
-    match scoring {
+    match &result.scoring {
         Some(Scoring { failed: failed @ 1.., problem: Some(problem), .. }) => {
             let missing = format!("{failed} texts got no score ({problem}): repeat the command to ask them again");
-            Ok(Outcome::failed(missing, report).showing(text))
+            Ok(Outcome::failed(missing, report("eval toxicity", &result)?).showing(result.to_string()))
         }
-        _ => Ok(Outcome::done(text, report)),
+        _ => outcome("eval toxicity", &result),
     }
 }
 

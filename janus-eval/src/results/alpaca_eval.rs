@@ -1,0 +1,84 @@
+//! Win rate and length-controlled win rate of AlpacaEval 2.0.
+
+use std::fmt;
+use std::path::Path;
+
+use janus_data::read_all;
+use serde_json::{Map, Value, json};
+
+use super::{Evaluation, ends, flat, in_file, interval, part, shown};
+use crate::bench::alpaca_eval::{Annotation, LengthControl, LengthControlled, Preferences, Reference, WinRate};
+use crate::{Interval, Result, Sample};
+
+/// The win rates of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlpacaEvalResult {
+    /// The win rate.
+    pub win_rate: WinRate,
+    /// Its interval over instructions, in percent.
+    pub interval: Option<Interval>,
+    /// The win rate with length controlled.
+    pub controlled: LengthControlled,
+    /// How length was controlled.
+    pub control: LengthControl,
+}
+
+impl AlpacaEvalResult {
+    /// The win rates of a file of annotations; `data` is the folder of reference data ([`Reference::load`]).
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File); those of [`Preferences::new`], [`WinRate::of`] and [`LengthControl::win_rate`], with the
+    /// file's path.
+    pub fn of_files(annotations: impl AsRef<Path>, data: impl AsRef<Path>, control: LengthControl, seed: u64) -> Result<Self> {
+        let path = annotations.as_ref();
+        let annotations: Vec<Annotation> = read_all(path)?;
+        let reference = Reference::load(data)?;
+        let of = || {
+            let preferences = Preferences::new(&annotations, &reference)?;
+            let interval = interval(&Sample::of(preferences.wins())?, seed)?.map(|interval| interval.scaled(100.0));
+            let controlled = control.win_rate(&preferences, &reference)?;
+            Ok(Self { win_rate: WinRate::of(&preferences)?, interval, controlled, control })
+        };
+        in_file(path, of())
+    }
+
+    /// Whether the length-controlled win rate is so far from the plain one that its model may have failed.
+    pub fn is_suspicious(&self) -> bool {
+        self.controlled.is_suspicious(&self.win_rate)
+    }
+}
+
+impl Evaluation for AlpacaEvalResult {
+    fn to_json(&self) -> Result<Map<String, Value>> {
+        let Self { win_rate, interval, controlled, control } = self;
+        let settings = json!({ "difficulty": control.difficulty, "optimizer": control.optimizer, "lc_suspicious": self.is_suspicious() });
+        flat([part(win_rate), ends("win_rate", interval.as_ref()), part(controlled), Ok(settings)])
+    }
+}
+
+impl fmt::Display for AlpacaEvalResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { win_rate: plain, interval, controlled, .. } = self;
+        writeln!(
+            f,
+            "win rate {:.2}{} (standard error {:.2}), {} wins, {} losses, {} draws of {}",
+            plain.win_rate,
+            shown(interval.as_ref(), 2),
+            plain.standard_error,
+            plain.n_wins,
+            plain.n_wins_base,
+            plain.n_draws,
+            plain.n_total
+        )?;
+        let c = controlled.c.map_or("none".into(), |c| c.to_string());
+        write!(
+            f,
+            "length-controlled {:.2} (standard error {:.2}, C {c}), mean length {}",
+            controlled.length_controlled_winrate, controlled.lc_standard_error, plain.avg_length
+        )?;
+        if plain.missing > 0 {
+            write!(f, "\n{} instructions have no preference", plain.missing)?;
+        }
+        Ok(())
+    }
+}

@@ -59,3 +59,8 @@ pub use sampling::SamplingParams;
 pub use taxonomy::{Dimension, PUBLISHED_SUBDIMENSIONS, Taxonomy};
 pub use template::{ChatTemplate, Rendered, Segment};
 pub use text_model::{Continuing, TextLoss, TextLosses, TextModel, TextRequest};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -79,3 +79,8 @@ pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};
 pub use tokenizer::Tokenizer;
 pub use validate::{CheckedFile, Finding, RecordKind, UnknownRecordKind, Validation, validate};
 pub use write::{ArrowRecord, Column, Writer, write_all, write_records};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

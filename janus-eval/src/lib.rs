@@ -63,3 +63,8 @@ pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
 pub use score::{Failure, PooledRow, ScoreMean, ScoreSummary, Scored, ScoredRow, SourceScore, pool, score_responses, summarise};
 pub use stats::{Bootstrap, Interval, Method, Sample, wilson};
 pub use verifiable::VerifiableJudge;
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -106,3 +106,8 @@ pub use self::{
 };
 #[cfg(feature = "jinja")]
 pub use jinja::JinjaTemplate;
+
+/// The example of the README, compiled.
+#[cfg(all(doctest, feature = "local"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -73,3 +73,8 @@ pub use order::Order;
 pub use reference::ReferenceLogprobs;
 pub use schedule::Schedule;
 pub use trainer::{Observer, Trainer};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,5 @@
-//! The runner: wires the crates into commands. One file per command; nothing reusable elsewhere.
+//! The runner: arguments, printing, and the script of `reproduce`. One file per command; what a library user could want is in the
+//! other crates.
 //!
 //! * [`reproduce`], [`generate`], [`chat`], [`serve`], [`data`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`],
 //!   [`mod@bench`], [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a

@@ -13,7 +13,7 @@ mod rows;
 mod stats;
 mod validate;
 
-pub(crate) use rows::ReadArgs;
+pub(crate) use rows::FilesArgs;
 
 use crate::command::{CommandError, Outcome};
 

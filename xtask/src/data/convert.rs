@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
 use janus_data::sources::Source;
-use janus_data::{Converted, RecordKind, Result, Row, Skipped, Target, convert, convert_records, paths, read_files};
+use janus_data::{Converted, RecordKind, Result, Row, Skipped, Target, convert, convert_records, read_files};
 use serde_json::json;
 
-use super::rows::{ReadArgs, warn};
+use super::rows::{FilesArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Convert rows to another layout or file format
@@ -24,9 +24,8 @@ use crate::command::{Blame as _, CommandError, Outcome};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Files, or patterns in quotes
-    #[arg(value_name = "FILES", required = true)]
-    files: Vec<String>,
+    #[command(flatten)]
+    input: FilesArgs,
     /// Layout of the files
     #[arg(long, value_name = "LAYOUT")]
     from: String,
@@ -42,8 +41,6 @@ pub struct Args {
     /// Pass over rows that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
-    #[command(flatten)]
-    read: ReadArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
@@ -63,11 +60,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
 }
 
 fn converted(args: &Args, skipped: &mut Skipped) -> Result<Converted, CommandError> {
-    let options = args.read.resolve()?;
-    let mut files = Vec::new();
-    for pattern in &args.files {
-        files.extend(paths(pattern).bad_input()?);
-    }
+    let options = args.input.read.resolve()?;
+    let files = args.input.paths()?;
     let limit = args.limit.unwrap_or(usize::MAX);
     let skip = args.skip_bad_rows.then_some(skipped);
     macro_rules! same {

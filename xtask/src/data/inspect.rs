@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use janus_core::{ChatTemplate, Message};
 use janus_data::sources::{RowContent, RowSource, Source, openai::OpenAi};
-use janus_data::{RecordKind, Row, Tokenizer, paths, read_files};
+use janus_data::{RecordKind, Row, Tokenizer, read_files};
 use serde_json::{Value, json};
 
-use super::rows::ReadArgs;
+use super::rows::{ReadArgs, files};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::train::inspect::{self, Colour};
 use crate::train::recipe::Recipe;
@@ -64,10 +64,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         return inspect::run(&Recipe::load(recipe, &args.set)?, args.skip, args.rows, args.colour);
     }
     let tokenizer = args.tokenizer.as_ref().map(Tokenizer::read).transpose().bad_input()?;
-    let mut files = Vec::new();
-    for pattern in &args.files {
-        files.extend(paths(pattern).bad_input()?);
-    }
+    let files = files(&args.files)?;
     let (mut text, mut rows) = (String::new(), Vec::new());
     for (number, row) in read_files::<Row>(files, args.read.resolve()?).enumerate().skip(args.skip).take(args.rows) {
         let row = match row {

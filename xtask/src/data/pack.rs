@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use janus_core::{ChatTemplate, Message};
 use janus_data::sources::{RowContent, Source};
-use janus_data::{Row, TokenFile, TokenFileInfo, TokenWriter, Tokenizer, pack_lengths, paths, read_files, token_rows};
+use janus_data::{Row, TokenFile, TokenFileInfo, TokenWriter, Tokenizer, pack_lengths, read_files, token_rows};
 use serde_json::json;
 
-use super::rows::ReadArgs;
+use super::rows::FilesArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 
@@ -22,9 +22,8 @@ use crate::progress::{Progress, Unit};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Files, or patterns in quotes
-    #[arg(value_name = "FILES", required = true)]
-    files: Vec<String>,
+    #[command(flatten)]
+    input: FilesArgs,
     /// A tokenizer.json
     #[arg(long, value_name = "FILE")]
     tokenizer: PathBuf,
@@ -40,17 +39,12 @@ pub struct Args {
     /// Tokens of a packed row; longer rows are left out and counted
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     capacity: usize,
-    #[command(flatten)]
-    read: ReadArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let tokenizer = Tokenizer::read(&args.tokenizer).bad_input()?;
-    let mut files = Vec::new();
-    for pattern in &args.files {
-        files.extend(paths(pattern).bad_input()?);
-    }
-    let options = args.read.resolve()?;
+    let files = args.input.paths()?;
+    let options = args.input.read.resolve()?;
     let settings = format!("{} {:?} {}", args.from, options.columns, env!("CARGO_PKG_VERSION"));
     let fingerprint = TokenFileInfo::fingerprint_of(&tokenizer, args.template, &files, &settings).bad_input()?;
     let reused = TokenFile::reuse(&args.out, &fingerprint).bad_input()?;

@@ -1,8 +1,10 @@
 //! What the subcommands share: options of reading, and names of fields.
 
-use janus_data::{ReadOptions, Skipped};
+use std::path::PathBuf;
 
-use crate::command::CommandError;
+use janus_data::{ReadOptions, Skipped, paths};
+
+use crate::command::{Blame as _, CommandError};
 
 /// Where fields stand in the files that are read.
 #[derive(Debug, clap::Args)]
@@ -14,6 +16,38 @@ pub struct ReadArgs {
     /// A row of text larger than this is an error. Bytes
     #[arg(long, value_name = "BYTES")]
     max_row_bytes: Option<usize>,
+}
+
+/// Files to read, and how.
+#[derive(Debug, clap::Args)]
+pub struct FilesArgs {
+    /// Files, or patterns in quotes
+    #[arg(value_name = "FILES", required = true)]
+    pub files: Vec<String>,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+impl FilesArgs {
+    /// The files, of which there is at least one.
+    ///
+    /// # Errors
+    /// Bad input for a pattern that finds no file.
+    pub fn paths(&self) -> Result<Vec<PathBuf>, CommandError> {
+        files(&self.files)
+    }
+}
+
+/// The files of some patterns.
+///
+/// # Errors
+/// Bad input for a pattern that finds no file.
+pub fn files(patterns: &[String]) -> Result<Vec<PathBuf>, CommandError> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        files.extend(paths(pattern).bad_input()?);
+    }
+    Ok(files)
 }
 
 impl ReadArgs {

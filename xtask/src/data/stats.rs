@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use janus_data::{Row, Skipped, Stats, Tokenizer, good_rows, paths, read_files, write_file};
+use janus_data::{Row, Skipped, Stats, Tokenizer, good_rows, read_files, write_file};
 use serde_json::json;
 
-use super::rows::{ReadArgs, warn};
+use super::rows::{FilesArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Count rows, lengths, tokens, subdimensions, balance and duplicates
@@ -16,9 +16,8 @@ use crate::command::{Blame as _, CommandError, Outcome};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Files, or patterns in quotes
-    #[arg(value_name = "FILES", required = true)]
-    files: Vec<String>,
+    #[command(flatten)]
+    input: FilesArgs,
     /// A tokenizer.json, to count tokens too
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -28,19 +27,14 @@ pub struct Args {
     /// Pass over rows that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
-    #[command(flatten)]
-    read: ReadArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let tokenizer = args.tokenizer.as_ref().map(Tokenizer::read).transpose().bad_input()?;
-    let mut files = Vec::new();
-    for pattern in &args.files {
-        files.extend(paths(pattern).bad_input()?);
-    }
+    let files = args.input.paths()?;
     let mut skipped = Skipped::default();
     let mut stats = Stats::new(tokenizer.as_ref());
-    let rows = read_files::<Row>(files, args.read.resolve()?);
+    let rows = read_files::<Row>(files, args.input.read.resolve()?);
     let rows: Box<dyn Iterator<Item = janus_data::Result<Row>>> =
         if args.skip_bad_rows { Box::new(good_rows(rows, &mut skipped)) } else { Box::new(rows) };
     for row in rows {
@@ -49,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     warn("stats", &skipped);
     let report = stats.report();
     if let Some(path) = &args.html {
-        write_file(path, report.to_html(&format!("Statistics of {}", args.files.join(", "))).as_bytes()).failure()?;
+        write_file(path, report.to_html(&format!("Statistics of {}", args.input.files.join(", "))).as_bytes()).failure()?;
     }
     let mut object = json!(report);
     object["command"] = json!("data stats");

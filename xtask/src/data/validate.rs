@@ -1,9 +1,9 @@
 //! `cargo xtask data validate`: every problem of files of records.
 
-use janus_data::{RecordKind, paths};
+use janus_data::RecordKind;
 use serde_json::json;
 
-use super::rows::ReadArgs;
+use super::rows::FilesArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Check files of records, and name every problem
@@ -16,28 +16,22 @@ use crate::command::{Blame as _, CommandError, Outcome};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Files, or patterns in quotes
-    #[arg(value_name = "FILES", required = true)]
-    files: Vec<String>,
+    #[command(flatten)]
+    input: FilesArgs,
     /// What the rows are: sft, pairs, reward or bench; without it, each file's first row tells
     #[arg(long, value_name = "KIND")]
     kind: Option<RecordKind>,
     /// Name the first problems only; all are counted
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    #[command(flatten)]
-    read: ReadArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let mut files = Vec::new();
-    for pattern in &args.files {
-        files.extend(paths(pattern).bad_input()?);
-    }
+    let files = args.input.paths()?;
     if let Some(missing) = files.iter().find(|path| !path.exists()) {
         return Err(CommandError::bad_input(format!("{}: there is no such file", missing.display())));
     }
-    let found = janus_data::validate(&files, args.kind, &args.read.resolve()?, args.limit);
+    let found = janus_data::validate(&files, args.kind, &args.input.read.resolve()?, args.limit);
     for finding in &found.findings {
         eprintln!("{finding}");
     }

@@ -1,12 +1,12 @@
 //! `cargo xtask eval collection`: what a training set holds.
 
-use janus_data::{paths, read_files};
+use janus_data::read_files;
 use janus_eval::Error;
 use janus_eval::results::CollectionResult;
 
 use super::outcome;
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::data::ReadArgs;
+use crate::data::FilesArgs;
 
 /// Counts of a training set: the quantities of the paper's Table 1
 ///
@@ -19,11 +19,8 @@ use crate::data::ReadArgs;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Files, or patterns in quotes
-    #[arg(value_name = "FILES", required = true)]
-    files: Vec<String>,
     #[command(flatten)]
-    read: ReadArgs,
+    input: FilesArgs,
 }
 
 /// Runs the command.
@@ -31,13 +28,9 @@ pub struct Args {
 /// # Errors
 /// Bad input for files that cannot be read or do not fit together.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let mut files = Vec::new();
-    for pattern in &args.files {
-        files.extend(paths(pattern).bad_input()?);
-    }
-    let counted = CollectionResult::of_rows(read_files(files, args.read.resolve()?));
+    let counted = CollectionResult::of_rows(read_files(args.input.paths()?, args.input.read.resolve()?));
     let counted = counted.map_err(|error| match error {
-        Error::Empty { .. } => CommandError::bad_input(format!("{}: there is no row to count", args.files.join(", "))),
+        Error::Empty { .. } => CommandError::bad_input(format!("{}: there is no row to count", args.input.files.join(", "))),
         error => CommandError::bad_input(error),
     });
     outcome("eval collection", &counted?)

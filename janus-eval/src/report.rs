@@ -27,6 +27,8 @@ mod number;
 pub mod svg;
 mod table;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 pub use example::{Example, ExampleJudgment, ExampleResponse};
@@ -127,6 +129,18 @@ impl Report {
         let report = json::read(text)?;
         report.check()?;
         Ok(report)
+    }
+
+    /// Writes `report.json`, `report.md` and `report.html` into a folder.
+    ///
+    /// # Errors
+    /// Those of [`Report::check`]; [`Error::File`] if a file cannot be written.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let forms = [("report.json", self.to_json()?), ("report.md", self.to_markdown()?), ("report.html", self.to_html()?)];
+        for (file, text) in forms {
+            janus_data::write_file(folder.as_ref().join(file), text.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Checks what rendering relies on.

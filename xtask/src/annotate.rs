@@ -1,6 +1,5 @@
 //! `cargo xtask annotate`: a page on which people compare answers or review a bench, and a reader of what they found.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,6 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::report;
 
 /// Let people compare answers or review a bench
 ///
@@ -164,7 +162,7 @@ fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
         Mode::Compare => {
             let compared = Compared::of(&key, &results).map_err(named)?;
             if let Some(out) = &args.out {
-                report::write(&compared.report(), out)?;
+                compared.report().write(out).failure()?;
                 write_json(&out.join("annotations.json"), &json!(compared))?;
             }
             let rates = compared.tally.rates().failure()?;
@@ -180,7 +178,9 @@ fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
             if let Some(out) = &args.out {
                 write_json(&out.join("annotations.json"), &json!(reviewed))?;
                 if let Some(bench) = &args.bench {
-                    write_all(out.join("accepted.jsonl"), &accepted(bench, &reviewed)?).failure()?;
+                    let accepted = reviewed.accepted(read_all(bench).bad_input()?);
+                    let accepted = accepted.map_err(|error| CommandError::bad_input(error).at(bench.display()))?;
+                    write_all(out.join("accepted.jsonl"), &accepted).failure()?;
                 }
             }
             let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (reviewed.counts(), reviewed.difficulties());
@@ -191,18 +191,6 @@ fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
             Ok(Outcome::done(text, json!({ "command": "annotate import", "reviewed": reviewed, "counts": counts })))
         }
     }
-}
-
-/// The bench's rows that are accepted.
-fn accepted(bench: &Path, reviewed: &Reviewed) -> Result<Vec<BenchRecord>, CommandError> {
-    let records: Vec<BenchRecord> = read_all(bench).bad_input()?;
-    let verdicts: HashMap<&str, Option<bool>> = reviewed.rows.iter().map(|row| (row.id.as_str(), row.verdict)).collect();
-    let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
-    if let Some(row) = reviewed.rows.iter().find(|row| !ids.contains(&row.id)) {
-        return Err(CommandError::bad_input(format!("{}: it has no row \"{}\", which was reviewed", bench.display(), row.id)));
-    }
-    let kept = ids.iter().zip(records).filter(|(id, _)| verdicts.get(id.as_str()) == Some(&Some(true)));
-    Ok(kept.map(|(id, record)| BenchRecord { id: Some(id.clone()), ..record }).collect())
 }
 
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), CommandError> {

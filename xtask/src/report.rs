@@ -1,11 +1,11 @@
 //! `cargo xtask report`: compares judged runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use janus_data::{read_all, write_file};
+use janus_data::read_all;
 use janus_eval::Bootstrap;
 use janus_eval::bench::best_of_n::Candidates;
-use janus_eval::report::{Report, Section};
+use janus_eval::report::Section;
 use janus_eval::run::{self, RubricRun, Run, best_of_n, compare, generalisation};
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         report.sections.insert(place, curves);
     }
     std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
-    write(&report, &args.out)?;
+    report.write(&args.out).failure()?;
     let result = |run: &Run| match run {
         Run::Rubric(run) => json!(run.result),
         Run::Cases(run) => json!(run.result),
@@ -91,19 +91,4 @@ fn curves(args: &Args, runs: &[RubricRun]) -> Result<Option<Section>, CommandErr
         section = section.figure(figure.map_err(|error| CommandError::bad_input(error).at("--best-of-n"))?);
     }
     Ok((!section.blocks.is_empty()).then_some(section))
-}
-
-/// Writes a report's three forms into a folder.
-///
-/// # Errors
-/// A failure if a file cannot be written.
-pub fn write(report: &Report, folder: &Path) -> Result<(), CommandError> {
-    for (file, text) in [
-        ("report.json", report.to_json().failure()?),
-        ("report.md", report.to_markdown().failure()?),
-        ("report.html", report.to_html().failure()?),
-    ] {
-        write_file(folder.join(file), text.as_bytes()).failure()?;
-    }
-    Ok(())
 }

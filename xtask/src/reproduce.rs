@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let curve = svg::document(&report::generalisation(&findings)?).failure()?;
 
     publish(&experiment.data, &out)?;
-    crate::report::write(&report, &out)?;
+    report.write(&out).failure()?;
     write_file(out.join("generalisation.svg"), curve.as_bytes()).failure()?;
     let record = run_record(args, &profile, &out, &run, begun)?;
     write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()?;

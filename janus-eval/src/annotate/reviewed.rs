@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use janus_core::BenchRecord;
 use serde::{Deserialize, Serialize};
 
 use super::compared::agreement;
 use super::{Annotations, Key, Mode, check};
-use crate::Result;
 use crate::stats::{Scale, krippendorff_alpha};
+use crate::{Error, Result, record_id};
 
 /// How hard a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +53,20 @@ pub struct Reviewed {
 }
 
 impl Reviewed {
+    /// The bench's records that more annotators accept than reject, each with its id.
+    ///
+    /// # Errors
+    /// [`Error::Reference`] if a row was reviewed that the bench does not have.
+    pub fn accepted(&self, records: Vec<BenchRecord>) -> Result<Vec<BenchRecord>> {
+        let verdicts: BTreeMap<&str, Option<bool>> = self.rows.iter().map(|row| (row.id.as_str(), row.verdict)).collect();
+        let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
+        if let Some(row) = self.rows.iter().find(|row| !ids.contains(&row.id)) {
+            return Err(Error::reference("the bench", format!("the row \"{}\", which was reviewed", row.id), "none"));
+        }
+        let kept = ids.into_iter().zip(records).filter(|(id, _)| verdicts.get(id.as_str()) == Some(&Some(true)));
+        Ok(kept.map(|(id, record)| BenchRecord { id: Some(id), ..record }).collect())
+    }
+
     /// Counts the results of any number of annotators.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl RunRecord {
 /// # Errors
 /// A failure if a file cannot be written.
 pub fn write(out: &Path, report: &Report, record: &Value) -> Result<(), CommandError> {
-    crate::report::write(report, out)?;
+    report.write(out).failure()?;
     write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()
 }
 

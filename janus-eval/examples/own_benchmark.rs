@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 use janus_data::CallJournal;
-use janus_eval::bench::{Task, answer};
+use janus_eval::answer::{Task, answer};
 use janus_eval::judge::read::{Unreadable, rating};
 use janus_eval::judge::{JudgeCall, JudgeClient, PromptTemplate, Reply};
 use janus_eval::protocol::{Case, JudgedCase, Protocol, ProtocolInfo, Scale, Turn};

@@ -187,6 +187,14 @@ pub enum Error {
         /// The judge's reason.
         reason: String,
     },
+    /// A reward model that failed.
+    #[error("the reward model {model}: {reason}")]
+    Reward {
+        /// The model's name.
+        model: String,
+        /// Its error and what lies behind it.
+        reason: String,
+    },
     /// Reference data that lacks something an evaluation needs, or has it in another form.
     #[error("{what}: expected {expected}, got {got}")]
     Reference {

@@ -40,7 +40,7 @@ impl DeviceName {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`Error::DeviceNotBuilt`] without the crate's feature for it; [`Error::Device`] for a device that is not there.
+    /// [`Error::Device`] without the crate's feature for it; [`Error::DeviceStart`] for a device that is not there.
     pub fn open(self) -> Result<Device> {
         let (feature, built) = match self {
             Self::Cpu => return Ok(Device::Cpu),
@@ -48,14 +48,14 @@ impl DeviceName {
             Self::Metal(_) => ("metal", cfg!(feature = "metal")),
         };
         if !built {
-            return Err(Error::DeviceNotBuilt { device: self, feature });
+            return Err(Error::Device { got: self.to_string(), feature });
         }
         let device = match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(number) => Device::new_cuda(number),
             Self::Metal(number) => Device::new_metal(number),
         };
-        device.map_err(|source| Error::Device { device: self, source })
+        device.map_err(|source| Error::DeviceStart { device: self, source })
     }
 
     /// The first GPU that the crate is built for, else the CPU.
@@ -112,7 +112,7 @@ mod tests {
     fn a_device_that_is_not_built_is_named_with_its_feature() {
         for (device, feature) in [(DeviceName::Cuda(1), "cuda"), (DeviceName::Metal(0), "metal")] {
             let error = device.open().unwrap_err();
-            assert!(matches!(error, Error::DeviceNotBuilt { feature: needed, .. } if needed == feature), "{error}");
+            assert!(matches!(error, Error::Device { feature: needed, .. } if needed == feature), "{error}");
         }
     }
 }

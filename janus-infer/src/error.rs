@@ -204,17 +204,9 @@ pub enum Error {
         /// The name as written.
         got: String,
     },
-    /// A device that this crate is not built for.
-    #[error("the device {device} needs the feature {feature}, which this program is built without")]
-    DeviceNotBuilt {
-        /// The device.
-        device: crate::DeviceName,
-        /// The missing feature.
-        feature: &'static str,
-    },
     /// A device that is not there, or that does not start.
     #[error("the device {device}: {source}")]
-    Device {
+    DeviceStart {
         /// The device.
         device: crate::DeviceName,
         /// candle's reason.

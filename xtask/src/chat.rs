@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use janus_core::{
-    BestOfN, ChatModel, ChatRequest, Composer, Error, Generation, Message, ModelError, Preference, RewardModel, SamplingParams, Taxonomy,
-    best_of_n,
+    BestOfN, ChatModel, ChatRequest, Composer, Error, Generation, Message, ModelError, Preference, PreferenceSet, RewardModel,
+    SamplingParams, Taxonomy, best_of_n,
 };
 use janus_eval::answer::rewarded;
 use janus_infer::{Event, Session};
@@ -103,13 +103,7 @@ fn preference(text: &str) -> Result<Preference, Error> {
 
 /// A system message with the preferences, one for each dimension at the most; the same seed gives the same words.
 fn system_message(preferences: &[Preference], seed: u64) -> Result<String, Error> {
-    for (index, second) in preferences.iter().enumerate() {
-        if let Some(first) = preferences[..index].iter().find(|first| first.dimension == second.dimension) {
-            let [first, second_name] = [first, second].map(|preference| preference.name.clone());
-            return Err(Error::DoubledDimension { dimension: second.dimension, first, second: second_name });
-        }
-    }
-    Ok(Composer::standard().compose_preferences(preferences, seed))
+    Ok(Composer::standard().compose_set(&PreferenceSet::new(preferences.to_vec())?, seed))
 }
 
 /// Answers a request and says the answer, without outer blanks, as far as it is known.

@@ -24,7 +24,7 @@ impl DeviceArg {
             return first();
         };
         name.open().map_err(|error| match error {
-            Error::DeviceNotBuilt { feature, .. } => {
+            Error::Device { feature, .. } => {
                 let build = command::build_with(feature);
                 CommandError::bad_input(format!("--device is {name}, but this program was built without {feature}: {build}"))
             }

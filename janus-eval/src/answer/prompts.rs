@@ -78,7 +78,7 @@ pub fn tasks_of_rows(rows: &[Prompt], fields: &PromptFields, sampling: &Sampling
             Some(user) if !user.trim().is_empty() => user,
             _ => return Err(at((&fields.user, PromptProblem::NoMessage))),
         };
-        let system = if compose_system { Some(composed(sampling.seed, &id)) } else { text(prompt, &fields.system).map_err(at)? };
+        let system = if compose_system { Some(composed(sampling.seed, &id)?) } else { text(prompt, &fields.system).map_err(at)? };
         tasks.push(Task { system: system.filter(|system| !system.is_empty()), ..Task::new(id, user, sampling.clone()) });
     }
     Ok(tasks)

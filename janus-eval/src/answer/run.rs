@@ -15,14 +15,13 @@ use crate::{Result, one_line};
 /// a run that continues.
 ///
 /// ```
-/// # use janus_core::{ChatModel, ChatRequest, FinishReason, Generation, ModelError, SamplingParams};
+/// # use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 /// # struct Parrot;
 /// # impl ChatModel for Parrot {
 /// #     fn name(&self) -> &str { "parrot" }
 /// #     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
 /// #         for (index, request) in requests.iter().enumerate() {
-/// #             let text = request.messages[0].content.clone();
-/// #             on_answer(index, Ok(vec![Generation { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1, logprobs: None }]));
+/// #             on_answer(index, Ok(vec![Generation::new(request.messages[0].content.clone())]));
 /// #         }
 /// #     }
 /// # }
@@ -264,7 +263,7 @@ mod tests {
     use std::path::Path;
 
     use janus_core::{Message, ModelError, SamplingParams};
-    use janus_data::Journaled;
+    use janus_data::{CallJournal, Journal, Journaled};
     use serde_json::Map;
 
     use super::*;

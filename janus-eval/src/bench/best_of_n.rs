@@ -1,6 +1,10 @@
 //! What choosing the best of N candidates by a reward model gains.
 
+mod candidates;
+
 use serde::{Deserialize, Serialize};
+
+pub use candidates::{candidates, prefers_chosen};
 
 use crate::{Bootstrap, Error, Interval, Result, Sample};
 

@@ -4,7 +4,7 @@ use janus_data::RecordKind;
 use serde_json::json;
 
 use super::rows::FilesArgs;
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{CommandError, Outcome};
 
 /// Check files of records, and name every problem
 ///

@@ -5,7 +5,7 @@ use janus_eval::Error;
 use janus_eval::results::CollectionResult;
 
 use super::outcome;
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{CommandError, Outcome};
 use crate::data::FilesArgs;
 
 /// Counts of a training set: the quantities of the paper's Table 1

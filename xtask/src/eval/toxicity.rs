@@ -8,7 +8,6 @@ use janus_core::TextLosses as _;
 use janus_data::{read_all, write_all};
 use janus_eval::bench::toxicity::{
     self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer,
-    ToxicitySummary,
 };
 use janus_eval::results::{PerplexityResult, ToxicityResult};
 use janus_infer::{Engine, EngineOptions, TextEngine};

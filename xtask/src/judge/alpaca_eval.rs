@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::folder::{self, RunRecord};
 use super::service::{RunArgs, read_prompt};
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome};
 
 /// Judge a model's outputs against the baseline's by one token's probabilities (AlpacaEval 2.0)
 ///
@@ -61,8 +61,9 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         let win_rate = (!values.is_empty()).then(|| 100.0 * values.iter().sum::<f64>() / values.len() as f64);
         let text = match win_rate {
             Some(rate) => format!(
-                "win rate {rate:.2} over {} instructions; all numbers: cargo xtask eval alpaca-eval --annotations {}",
+                "win rate {rate:.2} over {} instructions; all numbers: {} eval alpaca-eval --annotations {}",
                 values.len(),
+                command::program(),
                 path.display()
             ),
             None => "no preference".into(),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::folder::{self, RunRecord};
 use super::service::{RunArgs, read_prompt};
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome};
 
 /// Judge a model's answers against a baseline's, two games for each question (Arena-Hard-Auto v0.1)
 ///
@@ -66,10 +66,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         let run = CaseRun::new(protocol.info(), name, judgement, 0).failure()?.against(baseline);
         let tally = run.result.all.as_ref().and_then(|all| all.outcomes).unwrap_or_default();
         let text = format!(
-            "{} wins, {} ties, {} losses, significant ones three times; the score: cargo xtask eval arena-hard --battles {}",
+            "{} wins, {} ties, {} losses, significant ones three times; the score: {} eval arena-hard --battles {}",
             tally.win,
             tally.tie,
             tally.loss,
+            command::program(),
             path.display()
         );
         let settings = &run.result.head.settings;

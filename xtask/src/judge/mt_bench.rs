@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::folder::{self, RunRecord};
 use super::service::{RunArgs, read_text};
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome};
 
 /// Grade MT-Bench answers from 1 to 10, or compare them with another model's, each turn by a call of its own
 ///
@@ -122,11 +122,12 @@ fn pairs(
         let score = PairScores::of(&judgments, None).ok().and_then(|scores| scores.models.into_iter().find(|score| score.model == name));
         let text = match &score {
             Some(score) => format!(
-                "win + half a tie {:.1} %: {} wins, {} ties, {} losses; the table: cargo xtask eval mt-bench-pairs --judgments {}",
+                "win + half a tie {:.1} %: {} wins, {} ties, {} losses; the table: {} eval mt-bench-pairs --judgments {}",
                 100.0 * score.win_rate_adjusted,
                 score.win,
                 score.tie,
                 score.loss,
+                command::program(),
                 path.display()
             ),
             None => "no verdict".into(),

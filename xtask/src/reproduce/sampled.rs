@@ -17,8 +17,6 @@ use crate::stage::Staged as _;
 /// The answers to one record, in the order in which they were drawn.
 #[derive(Deserialize)]
 pub struct Sampled {
-    /// The record's.
-    pub id: String,
     /// Each of them.
     pub responses: Vec<SampledAnswer>,
 }

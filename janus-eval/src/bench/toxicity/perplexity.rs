@@ -67,6 +67,8 @@ pub fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> Result<
 #[cfg(test)]
 mod tests {
     use super::super::ScoredText;
+    use janus_core::{ModelError, TextLoss};
+
     use super::*;
 
     /// Every word but the first costs ln 8; the word "rare" a hundred times that; "bad" fails.

@@ -8,8 +8,8 @@
 mod tiny;
 
 use candle_core::Device;
-use janus_core::{ChatModel, ChatRequest, Message, ModelError, RewardModel, SamplingParams};
-use janus_infer::{Engine, EngineOptions, RewardEngine, RewardOptions, best_of_n};
+use janus_core::{ChatModel, ChatRequest, Message, ModelError, RewardModel, SamplingParams, best_of_n};
+use janus_infer::{Engine, EngineOptions, RewardEngine, RewardOptions};
 
 /// A reward model need not be a network: this one counts letters.
 struct Letters;

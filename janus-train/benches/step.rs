@@ -4,8 +4,8 @@
 
 use candle_core::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use janus_infer::{ModelConfig, ModelSizes};
-use janus_train::{Decoder, FreedMemory, Sft, TokenRow, TrainConfig, Trainer, ops};
+use janus_infer::ModelConfig;
+use janus_train::{Decoder, FreedMemory, Length, ModelSizes, Sft, TokenRow, TrainConfig, Trainer, ops};
 use rand::Rng;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn step(c: &mut Criterion) {
     FreedMemory::Keep.apply_to_process();
     let config = model();
     let decoder = Decoder::init(&config, 1, &Device::Cpu).expect("fresh weights");
-    let settings = TrainConfig { clip_norm: Some(1.0), ..TrainConfig::new(1_000_000, TOKENS, 1e-3, 1) };
+    let settings = TrainConfig::new(Length::Steps(1_000_000), TOKENS, 1e-3, 1).with(|config| config.clip_norm = Some(1.0));
     let mut trainer = Trainer::new(decoder, Sft, rows(1536), settings).expect("a trainer");
 
     let mut group = c.benchmark_group("step");

@@ -9,7 +9,10 @@ use janus_data::Tokenizer;
 use janus_data::mini::Mini;
 use janus_infer::{Engine, EngineOptions};
 use janus_train::candle_core::Device;
-use janus_train::{Decoder, Dpo, DpoConfig, FreedMemory, ModelConfig, ModelSizes, Reference, ReferenceLogprobs, Sft, TrainConfig, Trainer};
+use janus_train::{
+    Decoder, Dpo, DpoConfig, FreedMemory, Length, ModelConfig, ModelSizes, Reference, ReferenceLogprobs, Sft, StepMetrics, TrainConfig,
+    Trainer,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     FreedMemory::Keep.apply_to_process();
@@ -39,9 +42,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.eos_token_ids = tokenizer.token_id("</s>").into_iter().collect();
     let rows = tokenizer.conversations(template, conversations.iter().map(SftRecord::messages))?;
     let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
-    let settings = TrainConfig { clip_norm: Some(1.0), warmup_steps: 10, ..TrainConfig::new(150, 2048, 3e-3, 1) };
+    let settings = TrainConfig::new(Length::Steps(150), 2048, 3e-3, 1).with(|config| {
+        config.clip_norm = Some(1.0);
+        config.warmup_steps = 10;
+    });
     let mut trainer = Trainer::new(decoder, Sft, rows, settings)?;
-    trainer.fit(out.join("sft"), &mut |step| {
+    trainer.fit(out.join("sft"), &mut |step: &StepMetrics| {
         if step.step % 50 == 0 {
             println!("sft  step {:3}  loss {:.3}", step.step, step.loss);
         }
@@ -49,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Row 2i is the chosen response of pair i, row 2i + 1 the rejected one. Pairs that are the same when cut to the context, or
     // whose responses are longer than it, are left out and counted.
-    let decoder = trainer.into_decoder();
+    let decoder = trainer.into_decoder()?;
     let pairs = tokenizer.pairs(template, pairs.iter().map(PairRecord::conversations), config.max_position_embeddings)?;
     println!("{} pairs, {} left out", pairs.rows.len() / 2, pairs.identical + pairs.too_long);
 
@@ -57,12 +63,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = out.join("reference_logprobs.jsonl");
     let stored = ReferenceLogprobs::compute(file, &decoder, template.jinja(), &pairs.rows, 8192, &mut |_done, _all| {})?;
     let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &pairs.rows)?;
-    let settings = TrainConfig { clip_norm: Some(1.0), warmup_steps: 5, ..TrainConfig::new(40, 4096, 1e-4, 1) };
+    let settings = TrainConfig::new(Length::Steps(40), 4096, 1e-4, 1).with(|config| {
+        config.clip_norm = Some(1.0);
+        config.warmup_steps = 5;
+    });
     let mut trainer = Trainer::new(decoder, objective, pairs.rows, settings)?;
     // Killed and started again, it would go on from its last checkpoint to the same bytes.
-    trainer.fit(out.join("dpo"), &mut |step| {
+    trainer.fit(out.join("dpo"), &mut |step: &StepMetrics| {
         if step.step % 10 == 0 {
-            println!("dpo  step {:3}  loss {:.3}  accuracy {:.2}", step.step, step.loss, step.figures["accuracy"]);
+            println!("dpo  step {:3}  loss {:.3}  accuracy {:.2}", step.step, step.loss, step.metrics["accuracy"]);
         }
     })?;
 

@@ -1,7 +1,7 @@
 //! Trains a tiny model on a few sentences, byte by byte, and prints the loss: `cargo run --example train_tiny`.
 
 use janus_train::candle_core::Device;
-use janus_train::{Decoder, FreedMemory, ModelConfig, ModelSizes, Sft, TokenRow, TrainConfig, Trainer};
+use janus_train::{Decoder, FreedMemory, Length, ModelConfig, ModelSizes, Sft, TokenRow, TrainConfig, Trainer};
 
 #[expect(clippy::print_stdout, reason = "an example talks to its reader")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     config.tie_word_embeddings = true;
     let decoder = Decoder::init(&config, 1, &Device::Cpu)?;
-    let settings = TrainConfig { warmup_steps: 10, clip_norm: Some(1.0), ..TrainConfig::new(100, 256, 1e-2, 1) };
+    let settings = TrainConfig::new(Length::Steps(100), 256, 1e-2, 1).with(|config| {
+        config.warmup_steps = 10;
+        config.clip_norm = Some(1.0);
+    });
     let mut trainer = Trainer::new(decoder, Sft, rows, settings)?;
     while trainer.steps() < 100 {
         let metrics = trainer.step()?;
@@ -41,4 +44,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_example_runs() {
+        super::main().unwrap();
+    }
 }

@@ -8,30 +8,65 @@ use crate::{Error, Result};
 ///
 /// ```text
 /// ids         1 5 7 2 1 9 9 2          documents 1 5 7 2 and 1 9 9 2
-/// loss_mask   0 0 1 1 0 1 1 1
+/// loss mask   0 0 1 1 0 1 1 1
 /// cu_seqlens  0       4       8
 /// positions   0 1 2 3 0 1 2 3
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Tokens of all documents.
-    pub ids: Vec<u32>,
-    /// Which of them the model is trained to predict; a document's first token never carries loss.
-    pub loss_mask: Vec<bool>,
-    /// Document d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`; begins with 0.
-    pub cu_seqlens: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) loss_mask: Vec<bool>,
+    pub(crate) cu_seqlens: Vec<u32>,
 }
 
-impl From<PackedRow> for Batch {
-    fn from(row: PackedRow) -> Self {
-        Self { ids: row.ids, loss_mask: row.loss_mask, cu_seqlens: row.cu_seqlens }
+impl TryFrom<PackedRow> for Batch {
+    type Error = Error;
+
+    fn try_from(row: PackedRow) -> Result<Self> {
+        Self::new(row.ids, row.loss_mask, row.cu_seqlens)
     }
 }
 
 impl Batch {
-    /// The rows in their order.
+    /// Documents of which d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`; the loss mask says for each token whether it is to be
+    /// produced.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] if there is not a mask for each id, or `cu_seqlens` does not rise from 0 to the number of ids.
+    pub fn new(ids: Vec<u32>, loss_mask: Vec<bool>, cu_seqlens: Vec<u32>) -> Result<Self> {
+        let fail = |reason| Err(Error::Batch { reason });
+        if loss_mask.len() != ids.len() {
+            return fail(format!("{} ids and a loss mask of {}: expected one for each", ids.len(), loss_mask.len()));
+        }
+        let ends = (cu_seqlens.first(), cu_seqlens.last().map(|&end| end as usize));
+        if ends != (Some(&0), Some(ids.len())) || !cu_seqlens.is_sorted() {
+            return fail(format!("cu_seqlens must rise from 0 to {}, got {cu_seqlens:?}", ids.len()));
+        }
+        Ok(Self { ids, loss_mask, cu_seqlens })
+    }
+
+    /// The rows in their order. A row that has not a mask for each id is refused where the batch is used.
     pub fn concat(rows: &[&TokenRow]) -> Self {
-        janus_data::concat(rows).into()
+        let PackedRow { ids, mut loss_mask, cu_seqlens } = janus_data::concat(rows);
+        if rows.iter().any(|row| row.ids.len() != row.loss_mask.len()) {
+            loss_mask.clear();
+        }
+        Self { ids, loss_mask, cu_seqlens }
+    }
+
+    /// Tokens of all documents: `[tokens]`.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Which tokens are to be produced, `[tokens]`; a document's first token never carries loss.
+    pub fn loss_mask(&self) -> &[bool] {
+        &self.loss_mask
+    }
+
+    /// Document d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`: `[documents + 1]`, begins with 0.
+    pub fn cu_seqlens(&self) -> &[u32] {
+        &self.cu_seqlens
     }
 
     /// Number of tokens.
@@ -44,7 +79,7 @@ impl Batch {
         self.cu_seqlens.len().saturating_sub(1)
     }
 
-    /// The document that each of these tokens belongs to; tokens must rise.
+    /// The document that each of these tokens belongs to; tokens must rise and be among the batch's.
     pub(crate) fn documents_of(&self, tokens: &[u32]) -> Vec<u32> {
         let mut document = 0;
         let of = |&token: &u32| {
@@ -59,34 +94,39 @@ impl Batch {
     /// Indices of the tokens whose prediction carries loss; the prediction of token i is made at i - 1.
     pub fn supervised(&self) -> Vec<u32> {
         let documents = self.cu_seqlens.windows(2);
-        documents.flat_map(|ends| ends[0] + 1..ends[1].max(ends[0] + 1)).filter(|&i| self.loss_mask[i as usize]).collect()
+        documents
+            .flat_map(|ends| ends[0] + 1..ends[1].max(ends[0] + 1))
+            .filter(|&i| self.loss_mask.get(i as usize) == Some(&true))
+            .collect()
+    }
+
+    /// Checks that tokens rise and are among the batch's.
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+        if tokens.is_sorted() && tokens.last().is_none_or(|&last| (last as usize) < self.tokens()) {
+            return Ok(());
+        }
+        Err(Error::Batch { reason: format!("tokens must rise and be below {}", self.tokens()) })
     }
 
     /// Checks that tokens rise, and that each has one before it in its document.
     pub(crate) fn check_predicted(&self, tokens: &[u32]) -> Result<()> {
-        let fail = |reason| Err(Error::Batch { reason });
-        if !tokens.is_sorted() || tokens.last().is_some_and(|&last| last as usize >= self.tokens()) {
-            return fail(format!("tokens must rise and be below {}", self.tokens()));
-        }
+        self.check_tokens(tokens)?;
         let documents = self.documents_of(tokens);
         match tokens.iter().zip(documents).find(|&(&token, document)| token == self.cu_seqlens[document as usize]) {
-            Some((token, _)) => fail(format!("token {token} is the first of its document: nothing predicts it")),
+            Some((token, _)) => Err(Error::Batch { reason: format!("token {token} is the first of its document: nothing predicts it") }),
             None => Ok(()),
         }
     }
 
-    /// Checks that the parts fit together and that ids are below `vocab_size`.
+    /// Checks that there is a token, that the loss mask is one for each, and that ids are below `vocab_size`.
     ///
     /// # Errors
     /// [`Error::Batch`] with what does not fit.
     pub fn check(&self, vocab_size: usize) -> Result<()> {
         let fail = |reason| Err(Error::Batch { reason });
         if self.ids.is_empty() || self.loss_mask.len() != self.ids.len() {
-            return fail(format!("{} ids and a loss mask of {}: expected one length, of at least 1", self.ids.len(), self.loss_mask.len()));
-        }
-        let ends = (self.cu_seqlens.first(), self.cu_seqlens.last());
-        if ends != (Some(&0), Some(&(self.ids.len() as u32))) || !self.cu_seqlens.is_sorted() {
-            return fail(format!("cu_seqlens must rise from 0 to {}, got {:?}", self.ids.len(), self.cu_seqlens));
+            let (ids, mask) = (self.ids.len(), self.loss_mask.len());
+            return fail(format!("{ids} ids and a loss mask of {mask}: expected one for each, and at least one"));
         }
         match self.ids.iter().position(|&id| id as usize >= vocab_size) {
             Some(i) => fail(format!("token {i} has id {}, but the vocabulary ends before {vocab_size}", self.ids[i])),
@@ -100,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn supervised_tokens_are_the_trained_ones_that_something_precedes() {
+    fn supervised_tokens_are_the_ones_of_the_mask_that_something_precedes() {
         let a = TokenRow { ids: vec![1, 5, 7], loss_mask: vec![true, false, true] };
         let b = TokenRow { ids: vec![], loss_mask: vec![] };
         let batch = Batch::concat(&[&a, &b, &a]);
@@ -116,14 +156,16 @@ mod tests {
 
     #[test]
     fn a_batch_that_does_not_fit_is_refused_with_its_reason() {
-        let good = Batch { ids: vec![0, 1], loss_mask: vec![false, true], cu_seqlens: vec![0, 2] };
-        for (bad, reason) in [
-            (Batch { loss_mask: vec![true], ..good.clone() }, "a loss mask of"),
-            (Batch { cu_seqlens: vec![0, 1], ..good.clone() }, "cu_seqlens"),
-            (Batch { cu_seqlens: vec![0, 2, 1, 2], ..good.clone() }, "cu_seqlens"),
-            (Batch { ids: vec![0, 9], ..good.clone() }, "id 9"),
-        ] {
-            assert!(bad.check(8).unwrap_err().to_string().contains(reason), "{bad:?}");
+        let refused = |mask: Vec<bool>, ends: Vec<u32>| Batch::new(vec![0, 9], mask, ends).unwrap_err().to_string();
+        assert!(refused(vec![true], vec![0, 2]).contains("loss mask of 1"));
+        for ends in [vec![], vec![0, 1], vec![0, 2, 1, 2], vec![1, 2], vec![0, 3]] {
+            assert!(refused(vec![true; 2], ends).contains("cu_seqlens"));
         }
+        let batch = Batch::new(vec![0, 9], vec![false, true], vec![0, 2]).unwrap();
+        assert!(batch.check(9).unwrap_err().to_string().contains("id 9") && batch.check(10).is_ok());
+        // Its fields are public: nothing keeps a row from this.
+        let batch = Batch::concat(&[&TokenRow { ids: vec![1, 2], loss_mask: vec![true] }]);
+        assert!(batch.supervised().is_empty() && batch.check(9).unwrap_err().to_string().contains("loss mask of 0"));
+        assert!(Batch::concat(&[]).check(9).is_err());
     }
 }

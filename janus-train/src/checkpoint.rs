@@ -12,16 +12,22 @@
 //! No tensor is in two of the files. What only training needs has a folder of its own because vLLM takes every `*.safetensors`
 //! beside `config.json` for weights. The folder is filled under another name and renamed, so one that has its name is complete.
 
+mod identity;
+mod legacy;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use janus_data::fs::{AtomicFolder, remove_folder};
-use janus_data::{Dataset, write_file};
+use janus_data::write_file;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::AtPath;
-use crate::reference::hash_row;
-use crate::{AdamW, Decoder, Error, Result, TrainConfig};
+use crate::{AdamW, Decoder, Error, Result};
+
+pub use identity::Difference;
+pub(crate) use identity::RunIdentity;
 
 /// Where a run's folder has its checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
@@ -30,71 +36,17 @@ const TRAINING: &str = "training";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const LOW_RANK: &str = "low_rank.safetensors";
 const STATE: &str = "state.json";
-
-/// What makes two runs the same run, as hashes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fingerprint {
-    /// Of the training settings that change the result.
-    pub config: String,
-    /// Of the objective and its constants.
-    pub objective: String,
-    /// Of the model's architecture.
-    pub model: String,
-    /// Of the low-rank updates' config.
-    pub low_rank: String,
-    /// Of every value of the weights that do not train, which a checkpoint does not bring back.
-    pub frozen: String,
-    /// Of every token and mark of the rows, and of the held-out ones.
-    pub data: String,
-}
-
-impl Fingerprint {
-    /// The fingerprint of a run. How often checkpoints are written, how many are kept, and whether activations are
-    /// computed again is left out.
-    ///
-    /// # Errors
-    /// If candle fails or a row cannot be read.
-    pub fn new(config: &TrainConfig, objective: &str, decoder: &Decoder, rows: &dyn Dataset, held_out: &dyn Dataset) -> Result<Self> {
-        let settings = TrainConfig { checkpoint_every: None, keep_last: 1, activation_checkpointing: false, ..config.clone() };
-        let mut data = blake3::Hasher::new();
-        for rows in [rows, held_out] {
-            data.update(&(rows.len() as u64).to_le_bytes());
-            for row in 0..rows.len() {
-                hash_row(&mut data, &*rows.row(row)?);
-            }
-        }
-        Ok(Self {
-            config: blake3::hash(format!("{settings:?}").as_bytes()).to_string(),
-            objective: blake3::hash(objective.as_bytes()).to_string(),
-            model: blake3::hash(decoder.config().to_json().as_bytes()).to_string(),
-            low_rank: blake3::hash(format!("{:?}", decoder.lora()).as_bytes()).to_string(),
-            frozen: decoder.frozen_fingerprint()?,
-            data: data.finalize().to_string(),
-        })
-    }
-
-    /// The first part in which the two differ.
-    fn difference(&self, other: &Self) -> Option<&'static str> {
-        let parts = [
-            ("config", &self.config, &other.config),
-            ("objective", &self.objective, &other.objective),
-            ("model", &self.model, &other.model),
-            ("low-rank config", &self.low_rank, &other.low_rank),
-            ("set of frozen weights", &self.frozen, &other.frozen),
-            ("data", &self.data, &other.data),
-        ];
-        parts.into_iter().find(|(_, a, b)| a != b).map(|(name, ..)| name)
-    }
-}
+/// Of `state.json`. The first format had no number, and hashes in the place of what a run is.
+const VERSION: u32 = 2;
 
 /// `state.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
+    version: u32,
     /// Optimiser steps taken.
     step: u64,
-    fingerprint: Fingerprint,
+    run: RunIdentity,
 }
 
 /// A complete checkpoint on disk.
@@ -132,11 +84,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If a file cannot be written, or what `saved` fails with; no checkpoint is changed then.
-    pub fn write(
+    pub(crate) fn write(
         dir: &Path,
         decoder: &Decoder,
         optimizer: &AdamW,
-        fingerprint: &Fingerprint,
+        run: &RunIdentity,
         keep_last: usize,
         saved: &mut dyn FnMut(&Path) -> Result<()>,
     ) -> Result<Self> {
@@ -149,7 +101,7 @@ impl Checkpoint {
         decoder.save_low_rank(&training.join(LOW_RANK))?;
         optimizer.save(&training.join(OPTIMIZER))?;
         let state = training.join(STATE);
-        let text = serde_json::to_string_pretty(&State { step, fingerprint: fingerprint.clone() })
+        let text = serde_json::to_string_pretty(&State { version: VERSION, step, run: run.clone() })
             .map_err(|error| Error::Malformed { path: state.clone(), reason: error.to_string() })?;
         write_file(&state, text.as_bytes())?;
         saved(folder.path())?;
@@ -164,26 +116,33 @@ impl Checkpoint {
         all[..all.len().saturating_sub(keep_last)].iter().try_for_each(|old| Ok(remove_folder(&old.path)?))
     }
 
-    /// Sets the decoder's parameters and gives the optimiser back.
+    /// Sets the decoder's parameters and returns the optimiser as it was.
     ///
     /// # Errors
-    /// [`Error::OtherRun`] if the checkpoint was made with another config, model or data.
-    pub fn restore(
-        &self,
-        decoder: &Decoder,
-        config: &TrainConfig,
-        fingerprint: &Fingerprint,
-        trains: impl Fn(&str) -> bool,
-    ) -> Result<AdamW> {
+    /// [`Error::OtherRun`] if the checkpoint was made with another config, objective, model or data.
+    pub(crate) fn restore(&self, decoder: &Decoder, run: &RunIdentity) -> Result<AdamW> {
         let training = self.path.join(TRAINING);
         let path = training.join(STATE);
-        let text = fs::read_to_string(&path).at(&path)?;
-        let state: State =
-            serde_json::from_str(&text).map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
-        if let Some(what) = state.fingerprint.difference(fingerprint) {
-            return Err(Error::OtherRun { path: self.path.clone(), what });
+        let malformed = |error: serde_json::Error| Error::Malformed { path: path.clone(), reason: error.to_string() };
+        let state: Value = serde_json::from_slice(&fs::read(&path).at(&path)?).map_err(malformed)?;
+        let (step, difference) = match state.get("version").and_then(Value::as_u64) {
+            None => {
+                let state: legacy::State = serde_json::from_value(state).map_err(malformed)?;
+                (state.step, state.fingerprint.difference(run, decoder)?)
+            }
+            Some(version) if version != u64::from(VERSION) => {
+                let reason = format!("the checkpoint's format is {version}, newer than {VERSION}: continue with the program that wrote it");
+                return Err(Error::Malformed { path, reason });
+            }
+            Some(_) => {
+                let state: State = serde_json::from_value(state).map_err(malformed)?;
+                (state.step, state.run.difference(run).map_err(malformed)?)
+            }
+        };
+        if let Some((what, differences)) = difference {
+            return Err(Error::OtherRun { path: self.path.clone(), what, differences });
         }
-        let optimizer = AdamW::load(&training.join(OPTIMIZER), config.adamw(), state.step, decoder, trains)?;
+        let optimizer = AdamW::load(&training.join(OPTIMIZER), run.config.adamw(), step, decoder)?;
         decoder.restore(&self.path, &training.join(LOW_RANK))?;
         Ok(optimizer)
     }

@@ -1,13 +1,13 @@
 //! The model that learns.
 
+mod dtype;
 mod lora;
 mod store;
 mod value_head;
-mod weight_type;
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use janus_infer::{ModelConfig, PerProjection};
 use rand::Rng;
 use serde_json::{Map, Value};
@@ -21,9 +21,9 @@ use crate::ops::{
 };
 use crate::{Batch, Error, Gradients, Result};
 
+pub use dtype::DType;
 pub use janus_infer::{RewardScale, VALUE_HEAD};
 pub use lora::LoraConfig;
-pub use weight_type::WeightType;
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const FINAL_NORM: &str = "model.norm.weight";
@@ -32,7 +32,7 @@ const HEAD: &str = "lm_head.weight";
 /// A trainable Llama or Mistral decoder in f32 or bf16; every parameter is a candle [`Var`].
 pub struct Decoder {
     config: ModelConfig,
-    dtype: WeightType,
+    dtype: DType,
     /// Every weight, as the operations read it: tracked if it trains.
     weights: BTreeMap<String, Tensor>,
     /// Those that train.
@@ -54,7 +54,7 @@ pub struct Decoder {
 pub struct Logprobs {
     /// `[rows]`: natural logarithms, differentiable.
     pub values: Tensor,
-    /// `[rows]`: the index in `Batch::ids` of the token that each row is the log-probability of; rising.
+    /// `[rows]`: the index in [`Batch::ids`] of the token that each row is the log-probability of; rising.
     pub tokens: Vec<u32>,
 }
 
@@ -62,16 +62,18 @@ impl Logprobs {
     /// Their sum over each document of the batch: `[documents]`; 0 for a document without any.
     ///
     /// # Errors
-    /// If candle fails.
+    /// [`Error::Batch`] for another batch than they are of; if candle fails.
     pub fn sum_by_document(&self, batch: &Batch) -> Result<Tensor> {
+        batch.check_tokens(&self.tokens)?;
         Ok(segment_sum(&self.values, &batch.documents_of(&self.tokens), batch.documents())?)
     }
 
     /// Their mean over each document of the batch: `[documents]`; 0 for a document without any.
     ///
     /// # Errors
-    /// If candle fails.
+    /// As [`sum_by_document`](Self::sum_by_document).
     pub fn mean_by_document(&self, batch: &Batch) -> Result<Tensor> {
+        batch.check_tokens(&self.tokens)?;
         let mut counts = vec![0.0f32; batch.documents()];
         batch.documents_of(&self.tokens).iter().for_each(|&document| counts[document as usize] += 1.0);
         let inverse: Vec<f32> = counts.iter().map(|&count| 1.0 / count.max(1.0)).collect();
@@ -104,7 +106,7 @@ impl Decoder {
     /// If it is the config of no model ([`ModelConfig::check`]), or the device cannot hold the weights.
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
-        let mut decoder = Self::empty(config, WeightType::F32, device);
+        let mut decoder = Self::empty(config, DType::F32, device);
         for (name, shape) in config.tensors() {
             let values = match shape[..] {
                 [len] => vec![1.0; len],
@@ -115,7 +117,7 @@ impl Decoder {
         Ok(decoder)
     }
 
-    fn empty(config: &ModelConfig, dtype: WeightType, device: &Device) -> Self {
+    fn empty(config: &ModelConfig, dtype: DType, device: &Device) -> Self {
         Self {
             config: config.clone(),
             dtype,
@@ -154,7 +156,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If the device cannot hold the weights.
-    pub fn to_dtype(mut self, dtype: WeightType) -> Result<Self> {
+    pub fn to_dtype(mut self, dtype: DType) -> Result<Self> {
         if dtype != self.dtype {
             self.dtype = dtype;
             for (name, weight) in std::mem::take(&mut self.weights) {
@@ -168,7 +170,7 @@ impl Decoder {
     }
 
     /// What the weights are made of.
-    pub fn dtype(&self) -> WeightType {
+    pub fn dtype(&self) -> DType {
         self.dtype
     }
 
@@ -183,13 +185,13 @@ impl Decoder {
         Ok(hash.finalize().to_string())
     }
 
-    /// A hash of every value of the weights that do not train; of nothing if all do.
+    /// A hash of every value of the weights that do not train, but for some; of nothing if all do.
     ///
     /// # Errors
     /// If candle fails.
-    pub(crate) fn frozen_fingerprint(&self) -> Result<String> {
+    pub(crate) fn frozen_fingerprint(&self, but: &[&str]) -> Result<String> {
         let mut hash = blake3::Hasher::new();
-        let mut frozen = self.weights.iter().filter(|(name, _)| !self.parameters.contains_key(*name));
+        let mut frozen = self.weights.iter().filter(|(name, _)| !self.parameters.contains_key(*name) && !but.contains(&name.as_str()));
         frozen.try_for_each(|(name, weight)| hash_weight(&mut hash, name, weight))?;
         Ok(hash.finalize().to_string())
     }
@@ -322,7 +324,7 @@ impl Decoder {
 /// Feeds a weight's name and its values, in f32, to a hash.
 fn hash_weight(hash: &mut blake3::Hasher, name: &str, weight: &Tensor) -> Result<()> {
     hash.update(name.as_bytes());
-    let wide = on_cpu(weight)?.to_dtype(DType::F32)?;
+    let wide = on_cpu(weight)?.to_dtype(candle_core::DType::F32)?;
     let mut bytes = vec![0; 1 << 16];
     for values in Values::of(&wide)?.chunks(bytes.len() / 4) {
         let bytes = &mut bytes[..4 * values.len()];

@@ -1,13 +1,16 @@
 //! What can go wrong in training.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Difference;
 
 /// The crate's error; each variant says where it happened and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file cannot be read, or not be added to.
-    #[error("{}: {source}", path.display())]
+    /// A file cannot be read or written.
+    #[error("{}: cannot be read or written", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -114,8 +117,8 @@ pub enum Error {
     NotFinite {
         /// Optimiser step.
         step: u64,
-        /// `loss`, `grad_norm`, `held-out loss`, the name of a weight, ...
-        what: String,
+        /// What it is.
+        what: Quantity,
         /// Its value.
         value: f64,
         /// Indices of the rows that were used; where it was found on held-out rows, of these.
@@ -125,7 +128,7 @@ pub enum Error {
     },
     /// A figure that the objective does not report.
     #[error("the metric of early_stop or keep_best is {got}: the held-out rows have {}", known.join(", "))]
-    NoFigure {
+    UnknownMetric {
         /// As set.
         got: String,
         /// What there is.
@@ -153,18 +156,105 @@ pub enum Error {
     },
     /// A checkpoint of another run.
     #[error(
-        "{}: the checkpoint was made with another {what}: continue with the one it was made with, or start in an empty folder",
-        path.display()
+        "{}: the checkpoint was made with another {what}{}: continue with the one it was made with, or start in an empty folder; the \
+         checkpoint is a model folder to start from",
+        path.display(),
+        listed(what, differences)
     )]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
         /// `config`, `objective`, `model`, `low-rank config`, `set of frozen weights` or `data`.
         what: &'static str,
+        /// The settings that differ, as far as the checkpoint says them.
+        differences: Vec<Difference>,
+    },
+    /// Epochs that fill no step.
+    #[error(
+        "{epochs} epochs are {micro_batches} micro-batches, and gradient_accumulation_steps is {per_step}: not one whole step; lower \
+         gradient_accumulation_steps or tokens_per_micro_batch, or train for more epochs"
+    )]
+    NoWholeStep {
+        /// Passes over the rows.
+        epochs: f64,
+        /// Micro-batches in them.
+        micro_batches: u64,
+        /// Micro-batches of a step.
+        per_step: usize,
     },
     /// A file cannot be written or its rows read, or another run works in the run's folder ([`janus_data::Error::Locked`]).
     #[error(transparent)]
     Data(#[from] janus_data::Error),
+    /// A recipe that is not TOML, or has an unknown key or a value of the wrong type.
+    #[error("{place}")]
+    Recipe {
+        /// The file, and what was set beside it.
+        place: String,
+        /// The line and the key.
+        source: Box<toml::de::Error>,
+    },
+    /// A key that was to be set in a recipe.
+    #[error("{assignment}: {problem}")]
+    Assignment {
+        /// As given.
+        assignment: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A recipe that asks for what it cannot have.
+    #[error("{place}: {problem}")]
+    RecipeRule {
+        /// The file, and what was set beside it.
+        place: String,
+        /// The keys, and what to do.
+        problem: &'static str,
+    },
+    /// A setting of a recipe outside its range.
+    #[error("{place}: {table}{error}")]
+    RecipeSetting {
+        /// The file, and what was set beside it.
+        place: String,
+        /// The table that it is in, with a dot.
+        table: &'static str,
+        /// An [`Error::Setting`].
+        error: Box<Error>,
+    },
+    /// A run's folder with checkpoints that this recipe cannot continue from.
+    #[error("{}: the checkpoints were made otherwise: {difference}: continue with what they were made with, or give another folder", path.display())]
+    OtherRecipe {
+        /// The run's folder.
+        path: PathBuf,
+        /// The key that differs.
+        difference: Difference,
+    },
+    /// A tokenizer that does not fit the model.
+    #[error("{}: {tokens} tokens, but the model's embedding has {rows} rows", path.display())]
+    Vocabulary {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Its tokens.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// Rows that are all held out.
+    #[error("{}: {rows} rows, of which {held_out} are held out: nothing is left to train on", path.display())]
+    AllHeldOut {
+        /// The data.
+        path: PathBuf,
+        /// Rows that can be used; two for a pair.
+        rows: usize,
+        /// Rows that the recipe holds out.
+        held_out: usize,
+    },
+    /// What is wrong with the rows of a file.
+    #[error("{}", path.display())]
+    InData {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the row of the file.
+        source: Box<Error>,
+    },
     /// The model's config or weights could not be read.
     #[error(transparent)]
     Model(#[from] janus_infer::Error),
@@ -177,6 +267,40 @@ fn way_out(checkpoint: Option<&Path>) -> String {
     checkpoint.map_or_else(String::new, |path| {
         format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
     })
+}
+
+/// The settings that differ, in parentheses.
+fn listed(what: &str, differences: &[Difference]) -> String {
+    match differences {
+        [] if what == "data" => " (the settings are the same: the rows or the tokenizer have changed)".into(),
+        [] => String::new(),
+        all => format!(" ({})", all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+/// A number of a run that must be finite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Quantity {
+    /// The loss of a step.
+    Loss,
+    /// The norm of a step's gradients.
+    GradNorm,
+    /// The loss, or another metric, over the held-out rows.
+    HeldOut(String),
+    /// A value of a weight, or of what the optimiser keeps of it, by its name.
+    Weight(String),
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss => f.write_str("loss"),
+            Self::GradNorm => f.write_str("grad_norm"),
+            Self::HeldOut(metric) => write!(f, "held-out {metric}"),
+            Self::Weight(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Names the file in an I/O error.

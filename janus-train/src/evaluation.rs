@@ -10,22 +10,22 @@ use crate::config::{EarlyStop, KeepBest};
 use crate::error::AtPath;
 use crate::{Error, Result};
 
-/// Loss and figures over the held-out rows.
+/// Loss and metrics over the held-out rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Optimiser steps taken before.
     pub step: u64,
     /// The loss, as in training a mean over all rows.
     pub loss: f64,
-    /// Figures of the objective: `accuracy`, `margin`.
+    /// Metrics of the objective: `accuracy`, `margin`.
     #[serde(flatten)]
-    pub figures: BTreeMap<String, f64>,
+    pub metrics: BTreeMap<String, f64>,
 }
 
 impl Evaluation {
     /// The loss, or the figure of this name.
     pub fn metric(&self, name: &str) -> Option<f64> {
-        if name == "loss" { Some(self.loss) } else { self.figures.get(name).copied() }
+        if name == "loss" { Some(self.loss) } else { self.metrics.get(name).copied() }
     }
 }
 
@@ -74,8 +74,8 @@ impl Evaluations {
         let mut best: Option<(usize, f64)> = None;
         for (i, evaluation) in self.all.iter().enumerate() {
             let Some(value) = evaluation.metric(&rule.metric) else {
-                let known = std::iter::once("loss").chain(evaluation.figures.keys().map(String::as_str));
-                return Err(Error::NoFigure { got: rule.metric.clone(), known: known.map(str::to_string).collect() });
+                let known = std::iter::once("loss").chain(evaluation.metrics.keys().map(String::as_str));
+                return Err(Error::UnknownMetric { got: rule.metric.clone(), known: known.map(str::to_string).collect() });
             };
             let better = |best: f64| if rule.higher_is_better { value > best } else { value < best };
             if best.is_none_or(|(_, best)| better(best)) {
@@ -111,8 +111,8 @@ mod tests {
         let mut evaluations = Evaluations::default();
         let mut ends = Vec::new();
         for (step, accuracy) in [(1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6)] {
-            let figures = BTreeMap::from([("accuracy".to_string(), accuracy)]);
-            evaluations.add(&path, Evaluation { step, loss: 1.0, figures }).unwrap();
+            let metrics = BTreeMap::from([("accuracy".to_string(), accuracy)]);
+            evaluations.add(&path, Evaluation { step, loss: 1.0, metrics }).unwrap();
             ends.push((evaluations.is_best(&rule(true).best()).unwrap(), evaluations.at_end(&rule(true)).unwrap()));
         }
         assert_eq!(ends, [(true, false), (true, false), (false, false), (false, true)]);

@@ -1,17 +1,22 @@
-//! Trains Llama and Mistral models on packed rows.
+//! Trains Llama and Mistral models: supervised fine-tuning, DPO, ORPO, reward models, or an objective of your own.
 //!
 //! ```text
-//! TokenRow ──▶ Batch ──▶ Decoder::hidden ──▶ Decoder::logprobs ──▶ Objective::loss ──▶ backward ──▶ AdamW
-//!                        └────────────── one node of candle's graph for each layer ──────────────┘
+//! Recipe ──▶ TokenRow ──▶ Batch ──▶ Decoder::hidden ──▶ Decoder::logprobs ──▶ Objective::loss ──▶ backward ──▶ AdamW
+//!                                   └────────────── one node of candle's graph for each layer ──────────────┘
 //! ```
-//! * [`ops`]: differentiable operations with their own backward pass, each with a twin in plain candle.
-//! * [`Decoder`]: the model; parameters by their Hugging Face names, documents packed without padding.
+//! * [`Recipe`]: a run as a TOML file or a value, from its data to its model folder: [`Recipe::run`]. [`estimate`] says what
+//!   memory it takes before anything is loaded.
+//! * [`Trainer`]: steps, metrics and checkpoints on rows that you have; a run that was cut off continues to the same bytes.
+//!   [`TrainConfig`] has its settings, an [`Observer`] sees what it does.
 //! * [`Objective`]: what is minimised: [`Sft`], [`Dpo`], [`Orpo`], [`Reward`], or your own. It reads log-probabilities of
 //!   single tokens or values of documents, never logits.
-//! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64. Weights in bf16 ([`WeightType`]) have an f32
-//!   master there.
+//! * [`Decoder`]: the model; parameters by their Hugging Face names, documents packed without padding, weights in f32 or bf16
+//!   ([`DType`]), low-rank updates ([`LoraConfig`]).
+//! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64.
 //! * [`goldens`]: reference numbers of PyTorch, transformers and TRL, recomputed.
-//! * [`Trainer`]: steps, metrics and checkpoints; a run that was cut off continues bit for bit.
+//! * [`ops`]: differentiable operations with their own backward pass, each with a twin in plain candle.
+//!
+//! Examples: `recipe` (a run from code), `objective` (an objective of your own), `dpo` (from text to an answer), `train_tiny`.
 //!
 //! ```
 //! use janus_train::candle_core::Device;
@@ -34,10 +39,12 @@
 //! ```
 
 mod batch;
+mod batch_sampler;
 mod checkpoint;
 mod config;
 mod decoder;
 mod error;
+pub mod estimate;
 mod evaluation;
 pub mod goldens;
 mod gradients;
@@ -46,7 +53,7 @@ mod metrics;
 mod objective;
 pub mod ops;
 mod optim;
-mod order;
+pub mod recipe;
 mod reference;
 mod schedule;
 mod scratch;
@@ -56,20 +63,23 @@ mod tensors;
 mod trainer;
 
 pub use batch::Batch;
+pub use batch_sampler::BatchSampler;
 /// The candle that the tensors here are of: `janus_train::candle_core::Device`.
 pub use candle_core;
-pub use checkpoint::{Checkpoint, Fingerprint};
-pub use config::{EarlyStop, KeepBest, TrainConfig};
-pub use decoder::{Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD, WeightType};
-pub use error::{Error, Result};
+pub use checkpoint::{Checkpoint, Difference};
+pub use config::{EarlyStop, KeepBest, Length, TrainConfig};
+pub use decoder::{DType, Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD};
+pub use error::{Error, Quantity, Result};
 pub use evaluation::Evaluation;
 pub use gradients::Gradients;
 pub use janus_data::TokenRow;
 pub use janus_infer::{FreedMemory, ModelConfig, ModelSizes, RopeScaling};
 pub use metrics::StepMetrics;
-pub use objective::{Dpo, DpoConfig, Figures, MicroBatch, NllSpan, Objective, Orpo, Part, Reference, Reward, Sft, Weight};
+pub use objective::{
+    Dpo, DpoConfig, Head, LossDenominator, LossOutput, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward, Sft,
+};
 pub use optim::{AdamW, AdamWConfig};
-pub use order::Order;
+pub use recipe::{Note, Recipe};
 pub use reference::ReferenceLogprobs;
 pub use schedule::Schedule;
 pub use trainer::{Observer, Trainer};

@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::error::AtPath;
 use crate::evaluation::Evaluation;
 use crate::tensorboard::{event, head};
-use crate::{Error, Figures, Result};
+use crate::{Error, Metrics, Result};
 
-/// Figures of one optimiser step.
+/// Metrics of one optimiser step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepMetrics {
     /// The step, counted from 1.
@@ -30,9 +30,9 @@ pub struct StepMetrics {
     pub tokens: usize,
     /// Supervised tokens that the loss was averaged over.
     pub supervised: usize,
-    /// Figures of the objective: `accuracy`, `margin`.
+    /// Metrics of the objective: `accuracy`, `margin`.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub metrics: Metrics,
     /// Seconds that the step took. Written to `timing.jsonl`, since `metrics.jsonl` is equal for equal runs.
     #[serde(skip)]
     pub seconds: f64,
@@ -157,8 +157,8 @@ fn metrics_event(path: &Path, line: &str) -> Result<(u64, Vec<u8>)> {
 }
 
 fn evaluation_event(evaluation: &Evaluation) -> Vec<u8> {
-    let figures = evaluation.figures.iter().map(|(name, &value)| (format!("held_out/{name}"), value));
-    event(evaluation.step, std::iter::once(("held_out/loss".to_string(), evaluation.loss)).chain(figures))
+    let metrics = evaluation.metrics.iter().map(|(name, &value)| (format!("held_out/{name}"), value));
+    event(evaluation.step, std::iter::once(("held_out/loss".to_string(), evaluation.loss)).chain(metrics))
 }
 
 fn malformed(path: &Path, error: &serde_json::Error) -> Error {

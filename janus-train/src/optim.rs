@@ -19,6 +19,7 @@ use state::State;
 /// Constants of AdamW (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct AdamWConfig {
     /// Decay of the first and of the second moment.
     pub betas: (f64, f64),
@@ -31,13 +32,32 @@ pub struct AdamWConfig {
     /// in the paper's runs, 256 in bitsandbytes since 2024); none: in f32. Parameters of fewer than 4096 elements
     /// keep f32 either way. 8-bit moments, and the f32 masters of their parameters, are in main memory wherever the parameter
     /// is: a step moves gradient and parameter there and back.
-    pub eight_bit_block: Option<usize>,
+    pub quantized_state_block: Option<usize>,
 }
 
 impl Default for AdamWConfig {
     /// (0.9, 0.999), 1e-8, no decay, moments in f32.
     fn default() -> Self {
-        Self { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, eight_bit_block: None }
+        Self { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, quantized_state_block: None }
+    }
+}
+
+impl AdamWConfig {
+    /// # Errors
+    /// [`Error::Setting`] names the first constant outside its range.
+    pub fn check(&self) -> Result<()> {
+        let unit = |x: f64| (0.0..1.0).contains(&x);
+        let (decay, block) = (self.weight_decay, self.quantized_state_block);
+        let rules = [
+            ("betas", format!("{:?}", self.betas), "two numbers from 0 to below 1", unit(self.betas.0) && unit(self.betas.1)),
+            ("eps", self.eps.to_string(), "a finite number above 0", self.eps.is_finite() && self.eps > 0.0),
+            ("weight_decay", decay.to_string(), "a finite number, 0 or more", decay.is_finite() && decay >= 0.0),
+            ("quantized_state_block", "0".into(), "at least 1", block != Some(0)),
+        ];
+        match rules.into_iter().find(|rule| !rule.3) {
+            Some((field, got, expected, _)) => Err(Error::Setting { field, got, expected }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -55,8 +75,12 @@ pub struct AdamW {
 
 impl AdamW {
     /// An optimiser that has taken no step.
-    pub fn new(config: AdamWConfig) -> Self {
-        Self { config, step: 0, states: BTreeMap::new() }
+    ///
+    /// # Errors
+    /// As [`AdamWConfig::check`].
+    pub fn new(config: AdamWConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self { config, step: 0, states: BTreeMap::new() })
     }
 
     /// Steps taken.
@@ -75,15 +99,14 @@ impl AdamW {
     }
 
     /// One step with the learning rate `lr`, on `scale` times the gradients (clipping); changes the decoder's
-    /// parameters in place. Parameters for which `trains` is false are left alone.
+    /// parameters in place.
     ///
     /// # Errors
     /// [`Error::NoGradient`] if a parameter that trains has none; nothing is changed then.
-    pub fn step(&mut self, decoder: &Decoder, gradients: &Gradients, lr: f64, scale: f64, trains: impl Fn(&str) -> bool) -> Result<()> {
+    pub fn step(&mut self, decoder: &Decoder, gradients: &Gradients, lr: f64, scale: f64) -> Result<()> {
         let trained: Vec<(&String, &Var, Tensor)> = decoder
             .parameters()
             .iter()
-            .filter(|(name, _)| trains(name))
             .map(|(name, var)| match gradients.get(name) {
                 Some(gradient) => Ok((name, var, gradient)),
                 None => Err(Error::NoGradient { name: name.clone(), step: self.step }),
@@ -95,7 +118,7 @@ impl AdamW {
         for (name, var, gradient) in trained {
             let state = match self.states.entry(name.clone()) {
                 Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(State::new(var, self.config.eight_bit_block)?),
+                Entry::Vacant(entry) => entry.insert(State::new(var, self.config.quantized_state_block)?),
             };
             let decay = if var.rank() >= 2 { self.config.weight_decay } else { 0.0 };
             let update = Update {
@@ -141,13 +164,14 @@ impl AdamW {
     /// Reads what [`save`](Self::save) wrote after `steps` steps on this decoder.
     ///
     /// # Errors
-    /// If the file lacks a moment or the master of a parameter that trains.
-    pub fn load(path: &Path, config: AdamWConfig, steps: u64, decoder: &Decoder, trains: impl Fn(&str) -> bool) -> Result<Self> {
+    /// As [`AdamWConfig::check`]; if the file lacks a moment or the master of a parameter.
+    pub fn load(path: &Path, config: AdamWConfig, steps: u64, decoder: &Decoder) -> Result<Self> {
+        config.check()?;
         let mut tensors = Tensors::open(path)?;
         let mut states = BTreeMap::new();
         if steps > 0 {
-            for (name, var) in decoder.parameters().iter().filter(|(name, _)| trains(name)) {
-                let mut state = State::new(var, config.eight_bit_block)?;
+            for (name, var) in decoder.parameters() {
+                let mut state = State::new(var, config.quantized_state_block)?;
                 state.load(name, &mut tensors)?;
                 states.insert(name.clone(), state);
             }

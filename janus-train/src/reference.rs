@@ -49,6 +49,9 @@ struct Line {
 }
 
 impl ReferenceLogprobs {
+    /// Tokens of a forward pass that suit a model without a backward pass to keep anything for.
+    pub const TOKENS_AT_ONCE: usize = 8192;
+
     /// Reads from `path` what is there and computes the rest, in batches of about `tokens` tokens; calls `progress` with rows
     /// done and rows in all, first with those that were there.
     ///
@@ -219,9 +222,9 @@ impl ReferenceLogprobs {
     }
 
     /// Model, type of its weights and template, for a run's identity.
-    pub(crate) fn key(&self) -> String {
+    pub(crate) fn identity(&self) -> serde_json::Value {
         let Header { model, weights, template } = &self.header;
-        format!("{model} {weights} {template}")
+        serde_json::json!({ "model": model, "weights": weights, "template": template })
     }
 }
 

@@ -7,11 +7,14 @@ use std::time::Instant;
 use janus_data::Dataset;
 use janus_data::fs::{AtomicFolder, Lock, recover};
 
-use crate::checkpoint::{CHECKPOINTS, Checkpoint, Fingerprint};
+use crate::checkpoint::{CHECKPOINTS, Checkpoint, RunIdentity};
 use crate::error::AtPath;
 use crate::evaluation::{Evaluation, Evaluations};
 use crate::metrics::Log;
-use crate::{AdamW, Batch, Decoder, Error, Figures, Gradients, MicroBatch, Objective, Order, Result, StepMetrics, TrainConfig, Weight};
+use crate::{
+    AdamW, Batch, BatchSampler, Decoder, Error, Gradients, Head, LossDenominator, Metrics, MicroBatch, Note, Objective, Quantity, Result,
+    StepMetrics, TrainConfig,
+};
 
 /// Trains a [`Decoder`] on rows: a `Vec<TokenRow>`, a [`TokenFile`](janus_data::TokenFile) or any other [`Dataset`], of which
 /// no more rows are held than a step takes.
@@ -19,9 +22,9 @@ use crate::{AdamW, Batch, Decoder, Error, Figures, Gradients, MicroBatch, Object
 /// ```no_run
 /// # use janus_train::*;
 /// # fn run(decoder: Decoder, rows: Vec<TokenRow>) -> Result<()> {
-/// let config = TrainConfig { warmup_steps: 10, clip_norm: Some(1.0), ..TrainConfig::new(300, 4096, 3e-3, 7) };
+/// let config = TrainConfig::new(Length::Epochs(3.0), 4096, 3e-3, 7);
 /// let mut trainer = Trainer::new(decoder, Sft, rows, config)?;
-/// trainer.fit("runs/sft", &mut |step| eprintln!("{} {:.3}", step.step, step.loss))?;
+/// trainer.fit("runs/sft", &mut |step: &StepMetrics| eprintln!("{} {:.3}", step.step, step.loss))?;
 /// # Ok(())
 /// # }
 /// ```
@@ -30,48 +33,62 @@ pub struct Trainer<O> {
     objective: O,
     rows: Box<dyn Dataset>,
     config: TrainConfig,
-    order: Order,
+    /// Steps of the whole run.
+    steps: u64,
+    /// Heads that the objective does not read, and that would train with another.
+    idle_heads: Vec<String>,
+    sampler: BatchSampler,
     optimizer: AdamW,
     held_out: Box<dyn Dataset>,
     /// The held-out rows of each micro-batch.
     held_out_parts: Vec<Range<usize>>,
-    held_out_weight: Weight,
+    held_out_denominator: LossDenominator,
 }
 
-/// What looks on while a [`Trainer`] works. Every method may be left out.
+/// Callbacks of a training run. All methods have default implementations; a function of [`StepMetrics`] is an observer of the
+/// steps, `&mut ()` one of nothing.
 pub trait Observer {
+    /// Something that a person should know and that is no error. Only a [`Recipe`](crate::Recipe) says any.
+    fn note(&mut self, _note: &Note) {}
+
+    /// `done` of all `rows` rows have their log-probabilities under the reference model of a [`Recipe`](crate::Recipe).
+    fn reference(&mut self, _done: usize, _rows: usize) {}
+
+    /// Training begins, or continues a run that was cut off: `done` of `steps` optimiser steps were taken before.
+    fn begin(&mut self, _steps: u64, _done: u64) {}
+
     /// A step was taken.
     fn step(&mut self, _metrics: &StepMetrics) {}
 
     /// The held-out rows were evaluated, with this model.
     ///
     /// # Errors
-    /// Whatever the observer makes of it; it ends the run.
+    /// Any; it ends the run.
     fn evaluated(&mut self, _evaluation: &Evaluation, _decoder: &Decoder) -> Result<()> {
         Ok(())
     }
 
     /// A model was written into `folder`, that of a checkpoint, `best/` or `model/`: the place for what belongs beside a model, such as
-    /// its tokenizer. The folder has another name still, and appears with all that is in it at once.
+    /// its tokenizer. The folder still has another name, and appears with all that is in it at once.
     ///
     /// # Errors
-    /// Whatever the observer makes of it; it ends the run, and the folder does not appear.
+    /// Any; it ends the run, and the folder does not appear.
     fn saved(&mut self, _folder: &Path) -> Result<()> {
         Ok(())
     }
 }
 
-/// A function that is told of every step.
-struct OnStep<'a>(&'a mut dyn FnMut(&StepMetrics));
-
-impl Observer for OnStep<'_> {
+impl<F: FnMut(&StepMetrics)> Observer for F {
     fn step(&mut self, metrics: &StepMetrics) {
-        (self.0)(metrics);
+        self(metrics);
     }
 }
 
+impl Observer for () {}
+
 impl<O: Objective> Trainer<O> {
-    /// A trainer that has taken no step; the model's weights become of the config's type. With an objective that takes n documents for each example, rows
+    /// A trainer that has taken no step; the model's weights become of the config's type, and heads that the objective does not
+    /// read are frozen until [`into_decoder`](Self::into_decoder). With an objective that takes n documents for each example, rows
     /// `n·i..n·(i+1)` are example i.
     ///
     /// # Errors
@@ -87,22 +104,27 @@ impl<O: Objective> Trainer<O> {
         decoder.set_activation_checkpointing(config.activation_checkpointing);
         let lengths = checked_lengths(&decoder, &rows, per_example, config.tokens_per_micro_batch)?;
         objective.check(&decoder, &rows)?;
-        if !decoder.parameters().keys().any(|name| objective.trains(name)) {
+        let idle = Head::ALL.into_iter().filter(|head| !objective.heads().contains(head)).map(Head::weight);
+        let idle_heads: Vec<String> = idle.filter(|name| decoder.parameters().contains_key(*name)).map(String::from).collect();
+        let decoder = decoder.frozen(|name| idle_heads.iter().any(|head| head == name));
+        if decoder.parameters().is_empty() {
             return Err(Error::NothingTrains);
         }
-        let order = Order::new(config.seed, config.tokens_per_micro_batch, lengths)?;
-        let order = order.with_examples(config.examples_per_micro_batch.unwrap_or(usize::MAX));
-        let optimizer = AdamW::new(config.adamw());
+        let (config, steps) = config.for_lengths(&lengths)?;
+        let sampler = config.sampler(lengths)?;
+        let optimizer = AdamW::new(config.adamw())?;
         Ok(Self {
             decoder,
             objective,
             rows: Box::new(rows),
             config,
-            order,
+            steps,
+            idle_heads,
+            sampler,
             optimizer,
             held_out: Box::new(Vec::new()),
             held_out_parts: Vec::new(),
-            held_out_weight: Weight::default(),
+            held_out_denominator: LossDenominator::default(),
         })
     }
 
@@ -129,42 +151,50 @@ impl<O: Objective> Trainer<O> {
             room -= tokens;
         }
         self.objective.check(&self.decoder, &rows)?;
-        self.held_out_weight = Weight::default();
+        self.held_out_denominator = LossDenominator::default();
         for part in &parts {
-            self.held_out_weight += self.objective.weight(&MicroBatch::read(&rows, part.clone().collect())?.batch);
+            self.held_out_denominator += self.objective.denominator(&MicroBatch::read(&rows, part.clone().collect())?.batch);
         }
         (self.held_out, self.held_out_parts) = (Box::new(rows), parts);
         Ok(self)
     }
 
-    /// Loss and figures over the held-out rows with the model as it is; none without such rows.
+    /// Loss and metrics over the held-out rows with the model as it is; none without such rows.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for a loss or figure that is none, and if the objective fails.
+    /// [`Error::NotFinite`] for a loss or metric that is NaN or infinite, and if the objective fails.
     pub fn evaluate(&mut self) -> Result<Option<Evaluation>> {
         if self.held_out.is_empty() {
             return Ok(None);
         }
         let (decoder, step) = (self.decoder.detached()?, self.steps());
-        let (mut loss, mut figures) = (0.0, Figures::new());
+        let (mut loss, mut metrics) = (0.0, Metrics::new());
         for rows in &self.held_out_parts {
             let micro_batch = MicroBatch::read(&*self.held_out, rows.clone().collect())?;
-            let part = self.objective.loss(&decoder, &micro_batch, self.held_out_weight)?;
+            let part = self.objective.loss(&decoder, &micro_batch, self.held_out_denominator)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             // JSON has no such number, and nothing is better than it or worse.
-            let mut numbers = std::iter::once(("loss", value)).chain(part.figures.iter().map(|(&name, &value)| (name, value)));
+            let mut numbers = std::iter::once(("loss", value)).chain(part.metrics.iter().map(|(&name, &value)| (name, value)));
             if let Some((name, value)) = numbers.find(|(_, value)| !value.is_finite()) {
-                return Err(Error::NotFinite { step, what: format!("held-out {name}"), value, rows: micro_batch.rows, checkpoint: None });
+                return Err(Error::NotFinite {
+                    step,
+                    what: Quantity::HeldOut(name.into()),
+                    value,
+                    rows: micro_batch.rows,
+                    checkpoint: None,
+                });
             }
             loss += value;
-            add_figures(&mut figures, part.figures);
+            add_metrics(&mut metrics, part.metrics);
         }
-        self.objective.evaluated(&mut self.decoder, &figures);
-        let figures = figures.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-        Ok(Some(Evaluation { step, loss, figures }))
+        if let Some(scale) = self.objective.reward_scale(&metrics) {
+            self.decoder.set_reward_scale(scale);
+        }
+        let metrics = metrics.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        Ok(Some(Evaluation { step, loss, metrics }))
     }
 
-    /// The settings.
+    /// The settings, with the number of steps and warm-up steps that they come to.
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
@@ -175,8 +205,11 @@ impl<O: Objective> Trainer<O> {
     }
 
     /// The model, when training is over.
-    pub fn into_decoder(self) -> Decoder {
-        self.decoder
+    ///
+    /// # Errors
+    /// If the device cannot hold a head that trains again.
+    pub fn into_decoder(self) -> Result<Decoder> {
+        self.decoder.thawed(&self.idle_heads)
     }
 
     /// The optimiser.
@@ -189,15 +222,12 @@ impl<O: Objective> Trainer<O> {
         self.optimizer.steps()
     }
 
-    /// [`fit_observed`](Self::fit_observed) by a function that is told of every step.
-    ///
-    /// # Errors
-    /// If the folder holds another run's checkpoint, a file cannot be written, or a step fails.
-    pub fn fit(&mut self, dir: impl AsRef<Path>, on_step: &mut dyn FnMut(&StepMetrics)) -> Result<()> {
-        self.fit_observed(dir, &mut OnStep(on_step))
+    /// Optimiser steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.steps
     }
 
-    /// Trains to the config's last step in the folder `dir`, from its newest checkpoint if it has one; `observer` looks on.
+    /// Trains to the last step in the folder `dir`, from its newest checkpoint if it has one.
     ///
     /// Leaves `metrics.jsonl`, `timing.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/`; with held-out rows
     /// `evaluations.jsonl`, and with [`KeepBest`](crate::KeepBest) or [`EarlyStop`](crate::EarlyStop) the best model in `best/`.
@@ -206,25 +236,28 @@ impl<O: Objective> Trainer<O> {
     ///
     /// # Errors
     /// [`Locked`](janus_data::Error::Locked) if another run is at work in the folder; if the folder holds another run's
-    /// checkpoint, a file cannot be written, or a step fails. [`Error::NotFinite`] also for weights: no model is written of which a number is none.
-    pub fn fit_observed(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
+    /// checkpoint, a file cannot be written, or a step fails. [`Error::NotFinite`] also for weights: a model that holds a NaN or an infinity is never saved.
+    pub fn fit(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
         let dir = dir.as_ref();
         self.check_held_out()?;
         std::fs::create_dir_all(dir).at(dir)?;
-        let _lock = Lock::folder(dir)?;
+        self.fit_locked(dir, &Lock::folder(dir)?, observer)
+    }
+
+    /// [`fit`](Self::fit) in a folder that the caller has locked.
+    pub(crate) fn fit_locked(&mut self, dir: &Path, _lock: &Lock, observer: &mut dyn Observer) -> Result<()> {
         self.run(dir, observer).map_err(|error| with_checkpoint(error, dir))
     }
 
-    /// [`fit_observed`](Self::fit_observed) in a folder that is this run's alone.
     fn run(&mut self, dir: &Path, observer: &mut dyn Observer) -> Result<()> {
-        let identity = self.objective.identity()?;
-        let fingerprint = Fingerprint::new(&self.config, &identity, &self.decoder, &*self.rows, &*self.held_out)?;
+        let identity = RunIdentity::new(&self.config, self.objective.identity()?, &self.decoder, &*self.rows, &*self.held_out)?;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
-            self.optimizer = newest.restore(&self.decoder, &self.config, &fingerprint, |name| self.objective.trains(name))?;
+            self.optimizer = newest.restore(&self.decoder, &identity)?;
             if self.steps() > 0 {
                 self.decoder.clear_reward_scale();
             }
         }
+        observer.begin(self.steps, self.steps());
         for folder in [dir, &dir.join(CHECKPOINTS), &dir.join("tensorboard")] {
             recover(folder)?;
         }
@@ -238,11 +271,11 @@ impl<O: Objective> Trainer<O> {
         };
         let due = |every: Option<u64>, step: u64| every.is_some_and(|every| step.is_multiple_of(every));
         let mut evaluated_at = None;
-        while self.steps() < self.config.steps && !ended(&evaluations)? {
+        while self.steps() < self.steps && !ended(&evaluations)? {
             let metrics = self.step()?;
             log.step(&metrics)?;
             observer.step(&metrics);
-            let (step, last) = (self.steps(), self.steps() == self.config.steps);
+            let (step, last) = (self.steps(), self.steps() == self.steps);
             // The last one comes before the last checkpoint: the objective may set something in the model.
             if last || due(self.config.evaluate_every, step) {
                 self.evaluate_in(dir, &mut evaluations, &mut log, observer)?;
@@ -252,7 +285,7 @@ impl<O: Objective> Trainer<O> {
                 self.check_finite()?;
                 log.sync()?;
                 let saved = &mut |folder: &Path| observer.saved(folder);
-                Checkpoint::write(dir, &self.decoder, &self.optimizer, &fingerprint, self.config.keep_last, saved)?;
+                Checkpoint::write(dir, &self.decoder, &self.optimizer, &identity, self.config.keep_last, saved)?;
             }
         }
         if evaluated_at != Some(self.steps()) {
@@ -306,7 +339,7 @@ impl<O: Objective> Trainer<O> {
         let step = self.steps();
         let (_, micro_batches) = self.micro_batches(step.saturating_sub(1))?;
         let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
-        Err(Error::NotFinite { step, what, value, rows, checkpoint: None })
+        Err(Error::NotFinite { step, what: Quantity::Weight(what), value, rows, checkpoint: None })
     }
 
     /// The micro-batches of step `step`, counted from 0, and the epoch of the first.
@@ -315,11 +348,11 @@ impl<O: Objective> Trainer<O> {
     /// If a row cannot be read.
     pub fn micro_batches(&mut self, step: u64) -> Result<(u64, Vec<MicroBatch>)> {
         let per_example = self.objective.documents_per_example();
-        let accumulation = self.config.accumulation as u64;
+        let accumulation = self.config.gradient_accumulation_steps as u64;
         let mut first_epoch = None;
         let micro_batches = (step * accumulation..(step + 1) * accumulation)
             .map(|index| {
-                let (epoch, examples) = self.order.micro_batch(index);
+                let (epoch, examples) = self.sampler.micro_batch(index);
                 first_epoch.get_or_insert(epoch);
                 let rows: Vec<usize> = examples.iter().flat_map(|&i| i * per_example..(i + 1) * per_example).collect();
                 MicroBatch::read(&*self.rows, rows)
@@ -337,17 +370,17 @@ impl<O: Objective> Trainer<O> {
         let start = Instant::now();
         let step = self.steps();
         let (epoch, micro_batches) = self.micro_batches(step)?;
-        let weight: Weight = micro_batches.iter().map(|micro_batch| self.objective.weight(&micro_batch.batch)).sum();
-        let (gradients, mut loss, mut figures) = (Gradients::new(&self.decoder), 0.0, Figures::new());
+        let denominator: LossDenominator = micro_batches.iter().map(|micro_batch| self.objective.denominator(&micro_batch.batch)).sum();
+        let (gradients, mut loss, mut metrics) = (Gradients::new(&self.decoder), 0.0, Metrics::new());
         for (number, micro_batch) in micro_batches.iter().enumerate() {
             let decoder = self.decoder.in_training(&gradients, self.config.seed, step, number);
-            let part = self.objective.loss(&decoder, micro_batch, weight)?;
+            let part = self.objective.loss(&decoder, micro_batch, denominator)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             if !value.is_finite() {
-                return Err(Error::NotFinite { step, what: "loss".into(), value, rows: micro_batch.rows.clone(), checkpoint: None });
+                return Err(Error::NotFinite { step, what: Quantity::Loss, value, rows: micro_batch.rows.clone(), checkpoint: None });
             }
             loss += value;
-            add_figures(&mut figures, part.figures);
+            add_metrics(&mut metrics, part.metrics);
             gradients.backward(&part.loss)?;
         }
         if step == 0 {
@@ -356,22 +389,22 @@ impl<O: Objective> Trainer<O> {
         let grad_norm = gradients.norm()?;
         if !grad_norm.is_finite() {
             let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
-            return Err(Error::NotFinite { step, what: "grad_norm".into(), value: grad_norm, rows, checkpoint: None });
+            return Err(Error::NotFinite { step, what: Quantity::GradNorm, value: grad_norm, rows, checkpoint: None });
         }
         // As torch.nn.utils.clip_grad_norm_ does it.
         let scale = self.config.clip_norm.map_or(1.0, |clip| (clip / (grad_norm + 1e-6)).min(1.0));
-        let lr = self.config.lr_at(step);
-        self.optimizer.step(&self.decoder, &gradients, lr, scale, |name| self.objective.trains(name))?;
+        let lr = self.config.lr_at(step, self.steps);
+        self.optimizer.step(&self.decoder, &gradients, lr, scale)?;
         // It was that of other weights.
         self.decoder.clear_reward_scale();
         let tokens = micro_batches.iter().map(|micro_batch| micro_batch.batch.tokens()).sum();
         let seconds = start.elapsed().as_secs_f64();
-        Ok(StepMetrics { step: step + 1, epoch, loss, grad_norm, lr, tokens, supervised: weight.tokens, figures, seconds })
+        Ok(StepMetrics { step: step + 1, epoch, loss, grad_norm, lr, tokens, supervised: denominator.tokens, metrics, seconds })
     }
 
     /// Every parameter that trains must be reached: candle drops gradients without a word.
     fn check_gradients(&self, gradients: &Gradients) -> Result<()> {
-        for name in self.decoder.parameters().keys().filter(|name| self.objective.trains(name)) {
+        for name in self.decoder.parameters().keys() {
             if gradients.get(name).is_none() {
                 return Err(Error::NoGradient { name: name.clone(), step: 0 });
             }
@@ -386,7 +419,7 @@ impl<O: Objective> Trainer<O> {
 
 const EVALUATIONS: &str = "evaluations.jsonl";
 
-fn add_figures(sums: &mut Figures, parts: Figures) {
+fn add_metrics(sums: &mut Metrics, parts: Metrics) {
     parts.into_iter().for_each(|(name, value)| *sums.entry(name).or_insert(0.0) += value);
 }
 

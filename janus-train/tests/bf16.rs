@@ -1,10 +1,10 @@
 //! Weights in bf16 with an f32 master: near f32 in a step, level with it after many, and the same after a stop.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-use candle_core::{DType, Device, Tensor};
-use janus_infer::{LogitsWanted, Model, ModelConfig, ModelSizes, SequenceInput};
+use candle_core::{Device, Tensor};
+use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{
-    AdamW, Batch, Checkpoint, Decoder, Gradients, LoraConfig, MicroBatch, Objective, Reward, Schedule, Sft, TokenRow, TrainConfig, Trainer,
-    VALUE_HEAD, WeightType,
+    AdamW, Batch, Checkpoint, DType, Decoder, Gradients, Length, LoraConfig, MicroBatch, ModelSizes, Objective, Reward, Schedule, Sft,
+    StepMetrics, TokenRow, TrainConfig, Trainer, VALUE_HEAD,
 };
 use rand::Rng;
 
@@ -39,44 +39,43 @@ fn rows(n: usize) -> Vec<TokenRow> {
     (0..n).map(|_| row()).collect()
 }
 
-fn settings(steps: u64, dtype: WeightType) -> TrainConfig {
-    TrainConfig {
-        accumulation: 2,
-        weight_decay: 0.1,
-        clip_norm: Some(1.0),
-        checkpoint_every: Some(3),
-        dtype,
-        activation_checkpointing: true,
-        ..TrainConfig::new(steps, 96, 5e-3, 3)
-    }
+fn settings(steps: u64, dtype: DType) -> TrainConfig {
+    TrainConfig::new(Length::Steps(steps), 96, 5e-3, 3).with(|config| {
+        config.gradient_accumulation_steps = 2;
+        config.weight_decay = 0.1;
+        config.clip_norm = Some(1.0);
+        config.checkpoint_every = Some(3);
+        config.dtype = dtype;
+        config.activation_checkpointing = true;
+    })
 }
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    tensor.to_dtype(candle_core::DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Loss and gradients of one batch.
 fn loss(decoder: &Decoder, rows: &[TokenRow]) -> (f64, Gradients) {
     let batch = Batch::concat(&rows.iter().collect::<Vec<_>>());
-    let weight = Sft.weight(&batch);
+    let denominator = Sft.denominator(&batch);
     let gradients = Gradients::new(decoder);
-    let part = Sft.loss(&decoder.recording(&gradients), &MicroBatch { batch, rows: vec![] }, weight).unwrap();
-    assert_eq!(part.loss.dtype(), DType::F32);
+    let part = Sft.loss(&decoder.recording(&gradients), &MicroBatch { batch, rows: vec![] }, denominator).unwrap();
+    assert_eq!(part.loss.dtype(), candle_core::DType::F32);
     gradients.backward(&part.loss).unwrap();
     (f64::from(part.loss.to_scalar::<f32>().unwrap()), gradients)
 }
 
 #[test]
 fn a_step_in_bf16_is_near_one_in_f32() {
-    let (exact, rounded) = (decoder(1), decoder(1).to_dtype(WeightType::Bf16).unwrap());
-    assert!(rounded.weights().values().all(|weight| weight.dtype() == DType::BF16));
+    let (exact, rounded) = (decoder(1), decoder(1).to_dtype(DType::Bf16).unwrap());
+    assert!(rounded.weights().values().all(|weight| weight.dtype() == candle_core::DType::BF16));
     let rows = rows(12);
     let ((exact_loss, exact), (rounded_loss, rounded_gradients)) = (loss(&exact, &rows), loss(&rounded, &rows));
     assert!((rounded_loss / exact_loss - 1.0).abs() < 5e-3, "{rounded_loss}, f32 {exact_loss}");
     assert!((rounded_gradients.norm().unwrap() / exact.norm().unwrap() - 1.0).abs() < 2e-2);
     for name in rounded.parameters().keys() {
         let gradient = rounded_gradients.get(name).unwrap();
-        assert_eq!(gradient.dtype(), DType::F32);
+        assert_eq!(gradient.dtype(), candle_core::DType::F32);
         let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>().sqrt();
         let (a, b) = (flat(&gradient), flat(&exact.get(name).unwrap()));
         let apart = norm(&mut a.iter().zip(&b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied());
@@ -91,7 +90,7 @@ fn many_steps_in_bf16_reach_the_loss_of_f32() {
         let losses: Vec<f64> = (0..50).map(|_| trainer.step().unwrap().loss).collect();
         (losses[0], losses[40..].iter().sum::<f64>() / 10.0)
     };
-    let ((first, exact), (_, rounded)) = (last(WeightType::F32), last(WeightType::Bf16));
+    let ((first, exact), (_, rounded)) = (last(DType::F32), last(DType::Bf16));
     assert!(exact < 0.75 * first, "{first} to {exact}: there is something to lose");
     assert!((rounded / exact - 1.0).abs() < 0.03, "{rounded}, f32 {exact}");
 }
@@ -102,20 +101,20 @@ fn updates_below_the_resolution_of_bf16_are_lost_without_a_master() {
     let lr = 1e-4;
     // An optimiser that is new in every step takes the rounded weights for its master: there is none that lasts.
     let run = |lasting: bool| {
-        let decoder = decoder(1).to_dtype(WeightType::Bf16).unwrap();
-        let mut optimizer = AdamW::new(settings(1, WeightType::Bf16).adamw());
+        let decoder = decoder(1).to_dtype(DType::Bf16).unwrap();
+        let mut optimizer = AdamW::new(settings(1, DType::Bf16).adamw()).unwrap();
         let (first, _) = loss(&decoder, &rows);
         for _ in 0..50 {
             let (_, gradients) = loss(&decoder, &rows);
             if !lasting {
-                optimizer = AdamW::new(settings(1, WeightType::Bf16).adamw());
+                optimizer = AdamW::new(settings(1, DType::Bf16).adamw()).unwrap();
             }
-            optimizer.step(&decoder, &gradients, lr, 1.0, |_| true).unwrap();
+            optimizer.step(&decoder, &gradients, lr, 1.0).unwrap();
         }
         (first - loss(&decoder, &rows).0, decoder)
     };
     let ((gain, with), (_, without)) = (run(true), run(false));
-    let start = decoder(1).to_dtype(WeightType::Bf16).unwrap();
+    let start = decoder(1).to_dtype(DType::Bf16).unwrap();
     let moved = |decoder: &Decoder, name: &str| {
         let pairs = flat(&decoder.weights()[name]).into_iter().zip(flat(&start.weights()[name]));
         // A step of lr is less than half of the distance to the next bf16 number.
@@ -133,14 +132,14 @@ fn updates_below_the_resolution_of_bf16_are_lost_without_a_master() {
 
 #[test]
 fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
-    for eight_bit_block in [None, Some(256)] {
-        let settings = TrainConfig { eight_bit_block, ..settings(8, WeightType::Bf16) };
+    for quantized_state_block in [None, Some(256)] {
+        let settings = settings(8, DType::Bf16).with(|config| config.quantized_state_block = quantized_state_block);
         let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        Trainer::new(decoder(1), Sft, rows(20), settings.clone()).unwrap().fit(straight.path(), &mut |_| ()).unwrap();
+        Trainer::new(decoder(1), Sft, rows(20), settings.clone()).unwrap().fit(straight.path(), &mut ()).unwrap();
         let dir = broken.path();
         let mut trainer = Trainer::new(decoder(1), Sft, rows(20), settings.clone()).unwrap();
         let halt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            trainer.fit(dir, &mut |metrics| assert!(metrics.step < 5, "the power went out"))
+            trainer.fit(dir, &mut |metrics: &StepMetrics| assert!(metrics.step < 5, "the power went out"))
         }));
         assert!(halt.is_err());
         let newest = Checkpoint::list(dir).unwrap().pop().unwrap();
@@ -150,11 +149,11 @@ fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
         let (weights, state) = (at("model.safetensors"), at("training/optimizer.safetensors"));
         for (name, weight) in &weights {
             let master = &state[&format!("master.{name}")];
-            assert_eq!((weight.dtype(), master.dtype()), (DType::BF16, DType::F32));
-            assert_eq!(flat(weight), flat(&master.to_dtype(DType::BF16).unwrap()));
+            assert_eq!((weight.dtype(), master.dtype()), (candle_core::DType::BF16, candle_core::DType::F32));
+            assert_eq!(flat(weight), flat(&master.to_dtype(candle_core::DType::BF16).unwrap()));
         }
         // Another seed of the fresh weights shows that they come from the checkpoint.
-        Trainer::new(decoder(99), Sft, rows(20), settings).unwrap().fit(dir, &mut |_| ()).unwrap();
+        Trainer::new(decoder(99), Sft, rows(20), settings).unwrap().fit(dir, &mut ()).unwrap();
         for file in ["model/model.safetensors", "model/config.json", "metrics.jsonl"] {
             assert!(std::fs::read(straight.path().join(file)).unwrap() == std::fs::read(dir.join(file)).unwrap(), "{file} differs");
         }
@@ -168,17 +167,16 @@ fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
 #[test]
 fn what_is_saved_in_bf16_is_the_same_model_in_inference_and_in_training_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::new(decoder(1), Sft, rows(20), settings(5, WeightType::Bf16)).unwrap();
-    trainer.fit(folder.path(), &mut |_| ()).unwrap();
-    let trained = trainer.into_decoder();
+    let mut trainer = Trainer::new(decoder(1), Sft, rows(20), settings(5, DType::Bf16)).unwrap();
+    trainer.fit(folder.path(), &mut ()).unwrap();
+    let trained = trainer.into_decoder().unwrap();
     let model = folder.path().join("model");
     let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(model.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["torch_dtype"], "bfloat16");
     assert_eq!(ModelConfig::read(model.join("config.json")).unwrap(), *trained.config());
 
-    let (in_bf16, in_f32) =
-        (Decoder::load_as(&model, WeightType::Bf16, &Device::Cpu).unwrap(), Decoder::load(&model, &Device::Cpu).unwrap());
-    assert_eq!((in_bf16.dtype(), in_f32.dtype()), (WeightType::Bf16, WeightType::F32));
+    let (in_bf16, in_f32) = (Decoder::load_as(&model, DType::Bf16, &Device::Cpu).unwrap(), Decoder::load(&model, &Device::Cpu).unwrap());
+    assert_eq!((in_bf16.dtype(), in_f32.dtype()), (DType::Bf16, DType::F32));
     for (name, weight) in trained.weights() {
         assert_eq!(flat(weight), flat(&in_bf16.weights()[name]));
         assert_eq!(flat(weight), flat(&in_f32.weights()[name]));
@@ -204,15 +202,15 @@ fn what_is_saved_in_bf16_is_the_same_model_in_inference_and_in_training_again() 
 fn weights_that_do_not_train_are_in_bf16_and_have_no_master() {
     let lora = decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
     let elements: usize = lora.parameters().values().map(|var| var.elem_count()).sum();
-    let config = TrainConfig { schedule: Schedule::Constant, ..settings(10, WeightType::Bf16) };
+    let config = settings(10, DType::Bf16).with(|config| config.schedule = Schedule::Constant);
     let mut trainer = Trainer::new(lora, Sft, rows(20), config).unwrap();
     let before = flat(&trainer.decoder().weights()["model.layers.0.mlp.up_proj.weight"]);
     let losses: Vec<f64> = (0..10).map(|_| trainer.step().unwrap().loss).collect();
     assert!(losses[9] < losses[0], "{losses:?}");
     assert_eq!(trainer.optimizer().master_bytes(), 4 * elements);
     assert_eq!(trainer.optimizer().state_bytes(), 8 * elements);
-    let trained = trainer.into_decoder();
-    assert!(trained.weights().values().all(|weight| weight.dtype() == DType::BF16));
+    let trained = trainer.into_decoder().unwrap();
+    assert!(trained.weights().values().all(|weight| weight.dtype() == candle_core::DType::BF16));
     assert_eq!(flat(&trained.weights()["model.layers.0.mlp.up_proj.weight"]), before);
     let batch = Batch::concat(&[&rows(1)[0]]);
     let unmerged = flat(&trained.logprobs(&batch).unwrap().values);
@@ -225,10 +223,10 @@ fn weights_that_do_not_train_are_in_bf16_and_have_no_master() {
 fn a_reward_model_in_bf16_trains_its_head_too() {
     let start = decoder(1).with_value_head(2).unwrap();
     let head = flat(&start.weights()[VALUE_HEAD]);
-    let mut trainer = Trainer::new(start, Reward::default(), rows(16), settings(6, WeightType::Bf16)).unwrap();
+    let mut trainer = Trainer::new(start, Reward::default(), rows(16), settings(6, DType::Bf16)).unwrap();
     let losses: Vec<f64> = (0..6).map(|_| trainer.step().unwrap().loss).collect();
     assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
-    let trained = trainer.into_decoder();
+    let trained = trainer.into_decoder().unwrap();
     assert_ne!(flat(&trained.weights()[VALUE_HEAD]), head);
-    assert_eq!(trained.values(&Batch::concat(&[&rows(1)[0]])).unwrap().dtype(), DType::F32);
+    assert_eq!(trained.values(&Batch::concat(&[&rows(1)[0]])).unwrap().dtype(), candle_core::DType::F32);
 }

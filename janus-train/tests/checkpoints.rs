@@ -4,8 +4,9 @@ use std::path::Path;
 
 use candle_core::Device;
 use janus_train::{
-    Batch, Checkpoint, Decoder, Error, Evaluation, Figures, KeepBest, LoraConfig, MicroBatch, ModelConfig, ModelSizes, NllSpan, Objective,
-    Observer, Orpo, Part, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, Weight, WeightType,
+    Batch, Checkpoint, DType, Decoder, Error, Evaluation, KeepBest, Length, LoraConfig, LossDenominator, LossOutput, Metrics, MicroBatch,
+    ModelConfig, ModelSizes, NllSpan, Objective, Observer, Orpo, Quantity, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig,
+    Trainer,
 };
 
 fn decoder(seed: u64) -> Decoder {
@@ -28,7 +29,7 @@ fn rows(n: u32) -> Vec<TokenRow> {
 }
 
 fn settings(steps: u64) -> TrainConfig {
-    TrainConfig { checkpoint_every: Some(1), ..TrainConfig::new(steps, 24, 1e-2, 3) }
+    TrainConfig::new(Length::Steps(steps), 24, 1e-2, 3).with(|config| config.checkpoint_every = Some(1))
 }
 
 fn logprobs(decoder: &Decoder) -> Vec<f32> {
@@ -59,18 +60,22 @@ impl Observer for Look {
 
 #[test]
 fn every_checkpoint_and_the_best_are_models_that_load() {
-    for (lora, dtype) in [(false, WeightType::F32), (true, WeightType::F32), (false, WeightType::Bf16), (true, WeightType::Bf16)] {
+    for (lora, dtype) in [(false, DType::F32), (true, DType::F32), (false, DType::Bf16), (true, DType::Bf16)] {
         let folder = tempfile::tempdir().unwrap();
         let start = if lora { decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap() } else { decoder(1) };
         let keep_best = Some(KeepBest { metric: "loss".into(), higher_is_better: false });
-        let settings = TrainConfig { dtype, keep_best, evaluate_every: Some(1), ..settings(3) };
+        let settings = settings(3).with(|config| {
+            config.dtype = dtype;
+            config.keep_best = keep_best;
+            config.evaluate_every = Some(1);
+        });
         let mut look = Look::default();
         let trainer = Trainer::new(start, Sft, rows(8), settings).unwrap();
-        trainer.with_held_out(rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
+        trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut look).unwrap();
         for (place, step) in [("checkpoints/step-000002", 2), ("checkpoints/step-000003", 3), ("model", 3), ("best", 3)] {
             let path = folder.path().join(place);
             let loaded = logprobs(&Decoder::load_as(&path, dtype, &Device::Cpu).unwrap());
-            let tolerance = if dtype == WeightType::F32 { 2e-5 } else { 5e-2 };
+            let tolerance = if dtype == DType::F32 { 2e-5 } else { 5e-2 };
             for (loaded, trained) in loaded.iter().zip(&look.evaluated[step - 1]) {
                 assert!((loaded - trained).abs() < tolerance, "{place}, low-rank updates {lora}: {loaded}, trained {trained}");
             }
@@ -106,7 +111,7 @@ fn what_else_a_config_states_is_saved_with_the_model_that_is_fine_tuned() {
     std::fs::write(base.join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
 
     let start = Decoder::load(&base, &Device::Cpu).unwrap().with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
-    Trainer::new(start, Sft, rows(8), settings(1)).unwrap().fit(&tuned, &mut |_| ()).unwrap();
+    Trainer::new(start, Sft, rows(8), settings(1)).unwrap().fit(&tuned, &mut ()).unwrap();
     config.remove("quantization_config");
     assert_eq!(read(&tuned.join("model")), config);
     assert_eq!(config.len(), plain.len() + 1);
@@ -117,7 +122,7 @@ fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
     let folder = tempfile::tempdir().unwrap();
     let fit = |base: u64, config: LoraConfig, steps| {
         let decoder = decoder(base).with_lora(config, 7).unwrap();
-        Trainer::new(decoder, Sft, rows(8), settings(steps)).unwrap().fit(folder.path(), &mut |_| ())
+        Trainer::new(decoder, Sft, rows(8), settings(steps)).unwrap().fit(folder.path(), &mut ())
     };
     fit(1, LoraConfig::new(2, 4.0), 2).unwrap();
     let what = |result: Result<()>| match result {
@@ -125,7 +130,7 @@ fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
         other => panic!("{other:?}"),
     };
     assert_eq!(what(fit(1, LoraConfig::new(2, 8.0), 2)), "low-rank config");
-    assert_eq!(what(fit(1, LoraConfig { dropout: 0.1, ..LoraConfig::new(2, 4.0) }, 2)), "low-rank config");
+    assert_eq!(what(fit(1, LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.1), 2)), "low-rank config");
     assert_eq!(what(fit(2, LoraConfig::new(2, 4.0), 2)), "set of frozen weights");
     fit(1, LoraConfig::new(2, 4.0), 2).unwrap();
 }
@@ -133,8 +138,7 @@ fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
 #[test]
 fn a_run_is_not_continued_with_other_held_out_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let fit =
-        |n| Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().with_held_out(rows(n)).unwrap().fit(folder.path(), &mut |_| ());
+    let fit = |n| Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().with_held_out(rows(n)).unwrap().fit(folder.path(), &mut ());
     fit(2).unwrap();
     assert!(matches!(fit(3), Err(Error::OtherRun { what: "data", .. })));
 }
@@ -144,7 +148,7 @@ fn two_runs_in_one_folder_do_not_destroy_each_other() {
     struct Second<'a>(&'a Path, Vec<String>);
     impl Observer for Second<'_> {
         fn step(&mut self, _: &StepMetrics) {
-            let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut |_| ()).unwrap_err();
+            let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut ()).unwrap_err();
             assert!(
                 matches!(&error, Error::Data(janus_data::Error::Locked { process, .. }) if *process == Some(std::process::id())),
                 "{error}"
@@ -154,18 +158,18 @@ fn two_runs_in_one_folder_do_not_destroy_each_other() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut second = Second(folder.path(), Vec::new());
-    Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit_observed(folder.path(), &mut second).unwrap();
+    Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut second).unwrap();
     assert_eq!(second.1.len(), 2);
     assert!(second.1[0].contains("another run is at work here (process ") && second.1[0].contains("wait for it"), "{}", second.1[0]);
     // When it is over, the folder is free.
-    Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut |_| ()).unwrap();
+    Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut ()).unwrap();
     assert_eq!(std::fs::read(folder.path().join(".lock")).unwrap(), b"");
 }
 
 #[test]
 fn a_kill_between_a_checkpoint_and_the_deletion_of_the_old_leaves_none_for_ever() {
     let folder = tempfile::tempdir().unwrap();
-    let fit = || Trainer::new(decoder(1), Sft, rows(8), settings(4)).unwrap().fit(folder.path(), &mut |_| ());
+    let fit = || Trainer::new(decoder(1), Sft, rows(8), settings(4)).unwrap().fit(folder.path(), &mut ());
     fit().unwrap();
     let checkpoints = folder.path().join("checkpoints");
     let steps = || Checkpoint::list(folder.path()).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>();
@@ -187,12 +191,15 @@ fn a_kill_between_a_checkpoint_and_the_deletion_of_the_old_leaves_none_for_ever(
 fn no_checkpoint_is_written_of_weights_that_the_last_update_made_infinite() {
     let folder = tempfile::tempdir().unwrap();
     let fit = |lr, steps| {
-        let settings = TrainConfig { lr, schedule: janus_train::Schedule::Constant, ..settings(steps) };
-        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |_| ())
+        let settings = settings(steps).with(|config| {
+            config.lr = lr;
+            config.schedule = janus_train::Schedule::Constant;
+        });
+        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut ())
     };
     match fit(1e39, 3) {
         Err(Error::NotFinite { step: 1, what, rows, checkpoint: None, .. }) => {
-            assert!(what.ends_with(".weight") && !rows.is_empty(), "{what}");
+            assert!(matches!(&what, Quantity::Weight(name) if name.ends_with(".weight")) && !rows.is_empty(), "{what}");
         }
         other => panic!("{other:?}"),
     }
@@ -206,15 +213,15 @@ struct Diverging {
 }
 
 impl Objective for Diverging {
-    fn weight(&self, batch: &Batch) -> Weight {
-        Sft.weight(batch)
+    fn denominator(&self, batch: &Batch) -> LossDenominator {
+        Sft.denominator(batch)
     }
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
-        let part = Sft.loss(decoder, micro_batch, step)?;
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+        let part = Sft.loss(decoder, micro_batch, denominator)?;
         let call = self.calls.replace(self.calls.get() + 1);
         if call >= self.nan_from { Ok(((part.loss * f64::NAN)?).into()) } else { Ok(part) }
     }
-    fn identity(&self) -> Result<String> {
+    fn identity(&self) -> Result<serde_json::Value> {
         Ok("diverging".into())
     }
 }
@@ -223,29 +230,29 @@ impl Objective for Diverging {
 fn the_way_out_of_a_loss_that_is_not_finite_is_open() {
     let folder = tempfile::tempdir().unwrap();
     let objective = Diverging { nan_from: 2, calls: std::cell::Cell::new(0) };
-    let error = Trainer::new(decoder(1), objective, rows(8), settings(4)).unwrap().fit(folder.path(), &mut |_| ()).unwrap_err();
+    let error = Trainer::new(decoder(1), objective, rows(8), settings(4)).unwrap().fit(folder.path(), &mut ()).unwrap_err();
     let Error::NotFinite { checkpoint: Some(path), step: 2, .. } = &error else { panic!("{error:?}") };
     assert!(error.to_string().contains("start another run, in another folder, with a lower learning rate, from the model in"), "{error}");
     // What the message says.
     let other = tempfile::tempdir().unwrap();
-    let lower = TrainConfig { lr: 1e-3, ..settings(2) };
+    let lower = settings(2).with(|config| config.lr = 1e-3);
     let start = Decoder::load(path, &Device::Cpu).unwrap();
-    Trainer::new(start, Sft, rows(8), lower).unwrap().fit(other.path(), &mut |_| ()).unwrap();
+    Trainer::new(start, Sft, rows(8), lower).unwrap().fit(other.path(), &mut ()).unwrap();
 }
 
 /// Reports a figure that is no number on held-out rows only.
 struct BadFigure(f64);
 
 impl Objective for BadFigure {
-    fn weight(&self, batch: &Batch) -> Weight {
-        Sft.weight(batch)
+    fn denominator(&self, batch: &Batch) -> LossDenominator {
+        Sft.denominator(batch)
     }
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
-        let part = Sft.loss(decoder, micro_batch, step)?;
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+        let part = Sft.loss(decoder, micro_batch, denominator)?;
         let held_out = decoder.parameters().is_empty();
-        Ok(Part { figures: Figures::from([("figure", if held_out { self.0 } else { 1.0 })]), ..part })
+        Ok(LossOutput { metrics: Metrics::from([("figure", if held_out { self.0 } else { 1.0 })]), ..part })
     }
-    fn identity(&self) -> Result<String> {
+    fn identity(&self) -> Result<serde_json::Value> {
         Ok("bad figure".into())
     }
 }
@@ -253,14 +260,14 @@ impl Objective for BadFigure {
 #[test]
 fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = TrainConfig { evaluate_every: Some(2), ..settings(4) };
+    let settings = settings(4).with(|config| config.evaluate_every = Some(2));
     let fit = |figure| {
         let trainer = Trainer::new(decoder(1), BadFigure(figure), rows(8), settings.clone()).unwrap();
-        trainer.with_held_out(rows(3)).unwrap().fit(folder.path(), &mut |_| ())
+        trainer.with_held_out(rows(3)).unwrap().fit(folder.path(), &mut ())
     };
     match fit(f64::INFINITY) {
         Err(Error::NotFinite { step: 2, what, rows, checkpoint: Some(_), .. }) => {
-            assert_eq!((what.as_str(), rows), ("held-out figure", vec![0, 1, 2]))
+            assert_eq!((what, rows), (Quantity::HeldOut("figure".into()), vec![0, 1, 2]))
         }
         other => panic!("{other:?}"),
     }
@@ -273,7 +280,7 @@ fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_t
     let norm = &decoder.parameters()["model.norm.weight"];
     norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
     let mut trainer = Trainer::new(decoder, Sft, rows(8), settings.clone()).unwrap().with_held_out(rows(3)).unwrap();
-    assert!(matches!(trainer.evaluate(), Err(Error::NotFinite { what, .. }) if what == "held-out loss"));
+    assert!(matches!(trainer.evaluate(), Err(Error::NotFinite { what, .. }) if what == Quantity::HeldOut("loss".into())));
 }
 
 #[test]
@@ -281,15 +288,18 @@ fn the_best_is_kept_without_an_early_stop_and_asked_for_in_vain_without_held_out
     let folder = tempfile::tempdir().unwrap();
     let keep_best = |higher_is_better| Some(KeepBest { metric: "loss".into(), higher_is_better });
     // The highest loss is the first.
-    let settings = TrainConfig { evaluate_every: Some(1), keep_best: keep_best(true), ..settings(5) };
+    let settings = settings(5).with(|config| {
+        config.evaluate_every = Some(1);
+        config.keep_best = keep_best(true);
+    });
     let mut look = Look::default();
     let trainer = Trainer::new(decoder(1), Sft, rows(8), settings.clone()).unwrap();
-    trainer.with_held_out(rows(4)).unwrap().fit_observed(folder.path(), &mut look).unwrap();
+    trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut look).unwrap();
     assert_eq!((look.evaluated.len(), look.saved), (5, 5 + 1 + 1), "it goes on to the end");
     let best = logprobs(&Decoder::load(folder.path().join("best"), &Device::Cpu).unwrap());
     assert_eq!(best, look.evaluated[0]);
     let other = tempfile::tempdir().unwrap();
-    let error = Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(other.path(), &mut |_| ()).unwrap_err();
+    let error = Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(other.path(), &mut ()).unwrap_err();
     assert!(error.to_string().contains("keep_best") && error.to_string().contains("held-out rows"), "{error}");
 }
 
@@ -301,15 +311,15 @@ fn the_speed_of_each_step_is_beside_its_metrics_once() {
         text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>()
     };
     let halt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let settings = TrainConfig { checkpoint_every: Some(2), ..settings(4) };
-        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |metrics| assert!(metrics.step < 3))
+        let settings = settings(4).with(|config| config.checkpoint_every = Some(2));
+        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |metrics: &StepMetrics| assert!(metrics.step < 3))
     }));
     assert!(halt.is_err() && lines().len() == 3);
     // And TensorBoard shows the steps so far, before the run has come to its end.
     let events = folder.path().join("tensorboard/events.out.tfevents.0.janus");
     let before = std::fs::read(&events).unwrap();
-    let settings = TrainConfig { checkpoint_every: Some(2), ..settings(4) };
-    Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |_| ()).unwrap();
+    let settings = settings(4).with(|config| config.checkpoint_every = Some(2));
+    Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut ()).unwrap();
     let steps: Vec<u64> = lines().iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [1, 2, 3, 4]);
     assert!(lines().iter().all(|line| line["seconds"].as_f64().unwrap() > 0.0 && line["tokens_per_second"].as_f64().unwrap() > 0.0));

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use candle_core::Device;
 use janus_data::{TokenFile, TokenWriter};
 use janus_train::{
-    Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, LoraConfig, ModelConfig, ModelSizes, NllSpan, Objective,
-    Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, WeightType,
+    Checkpoint, DType, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, Length, LoraConfig, ModelConfig, ModelSizes,
+    NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer,
 };
 use rand::Rng;
 
@@ -42,16 +42,15 @@ fn rows(n: usize, seed: u64) -> Vec<TokenRow> {
 }
 
 fn settings() -> TrainConfig {
-    TrainConfig {
-        accumulation: 2,
-        warmup_steps: 1,
-        weight_decay: 0.1,
-        clip_norm: Some(0.5),
-        checkpoint_every: Some(2),
-        keep_last: 2,
-        evaluate_every: Some(3),
-        ..TrainConfig::new(STEPS, 40, 3e-2, 3)
-    }
+    TrainConfig::new(Length::Steps(STEPS), 40, 3e-2, 3).with(|config| {
+        config.gradient_accumulation_steps = 2;
+        config.warmup_steps = 1;
+        config.weight_decay = 0.1;
+        config.clip_norm = Some(0.5);
+        config.checkpoint_every = Some(2);
+        config.keep_last = 2;
+        config.evaluate_every = Some(3);
+    })
 }
 
 /// All files but the one that says how long things took.
@@ -119,7 +118,7 @@ fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -
     let straight = tempfile::tempdir().unwrap();
     let mut whole = Cutting::at(Cut::Never);
     let mut trainer = make(1);
-    trainer.fit_observed(straight.path(), &mut whole).unwrap();
+    trainer.fit(straight.path(), &mut whole).unwrap();
     let expected = files(straight.path());
     let steps = (1..=trainer.steps()).map(Cut::Step);
     let cuts: Vec<Cut> = steps.chain((1..=whole.evaluations).map(Cut::Evaluation)).chain((1..=whole.saves).map(Cut::Saved)).collect();
@@ -127,11 +126,11 @@ fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -
     for cut in cuts.into_iter().chain([Cut::Never]) {
         let broken = tempfile::tempdir().unwrap();
         let mut observer = Cutting::at(cut);
-        let ended = catch_unwind(AssertUnwindSafe(|| make(1).fit_observed(broken.path(), &mut observer)));
+        let ended = catch_unwind(AssertUnwindSafe(|| make(1).fit(broken.path(), &mut observer)));
         assert_eq!(matches!(ended, Ok(Ok(()))), cut == Cut::Never, "{name}, {cut:?}");
         // Before the first checkpoint there is nothing to continue from but the same weights.
         let seed = if Checkpoint::list(broken.path()).unwrap().is_empty() { 1 } else { 2 };
-        make(seed).fit_observed(broken.path(), &mut Cutting::at(Cut::Never)).unwrap();
+        make(seed).fit(broken.path(), &mut Cutting::at(Cut::Never)).unwrap();
         let got = files(broken.path());
         assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}, {cut:?}");
         for (file, bytes) in &expected {
@@ -154,7 +153,10 @@ fn fine_tuning_continues_from_every_step_and_every_save_to_the_same_bytes() {
         }
     }
     assert!(!files.keys().any(|name| name.starts_with("checkpoints/step-000002")));
-    let bf16 = TrainConfig { dtype: WeightType::Bf16, eight_bit_block: Some(64), ..settings() };
+    let bf16 = settings().with(|config| {
+        config.dtype = DType::Bf16;
+        config.quantized_state_block = Some(64);
+    });
     is_the_same_wherever_it_is_cut("bf16", &|seed| sft(seed, bf16.clone()));
 }
 
@@ -162,20 +164,31 @@ fn fine_tuning_continues_from_every_step_and_every_save_to_the_same_bytes() {
 fn keeping_the_best_and_stopping_early_continue_to_the_same_bytes() {
     let keep_best = Some(KeepBest { metric: "loss".into(), higher_is_better: true });
     let files = is_the_same_wherever_it_is_cut("keep best", &|seed| {
-        sft(seed, TrainConfig { evaluate_every: Some(1), keep_best: keep_best.clone(), ..settings() })
+        sft(
+            seed,
+            settings().with(|config| {
+                config.evaluate_every = Some(1);
+                config.keep_best = keep_best.clone();
+            }),
+        )
     });
     assert!(files.contains_key("best/config.json") && files.contains_key("best/tokenizer.json"));
     // Learning the training rows by heart makes the held-out ones worse.
     let early_stop = Some(EarlyStop { metric: "loss".into(), higher_is_better: false, patience: 2 });
-    let stopping = TrainConfig { evaluate_every: Some(1), early_stop, lr: 0.1, ..settings() };
-    let files = is_the_same_wherever_it_is_cut("early stop", &|seed| sft(seed, TrainConfig { steps: 40, ..stopping.clone() }));
+    let stopping = settings().with(|config| {
+        config.evaluate_every = Some(1);
+        config.early_stop = early_stop;
+        config.lr = 0.1;
+    });
+    let files =
+        is_the_same_wherever_it_is_cut("early stop", &|seed| sft(seed, stopping.clone().with(|config| config.length = Length::Steps(40))));
     let metrics = String::from_utf8(files["metrics.jsonl"].clone()).unwrap();
     assert!(metrics.lines().count() < 40 && files.contains_key("best/model.safetensors"), "{metrics}");
 }
 
 #[test]
 fn low_rank_updates_continue_to_the_same_bytes() {
-    let low_rank = LoraConfig { dropout: 0.2, ..LoraConfig::new(2, 4.0) };
+    let low_rank = LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.2);
     // Other seeds have other updates of the same model.
     let make = |seed| {
         let decoder = decoder(1).with_lora(low_rank.clone(), seed).unwrap();

@@ -85,10 +85,10 @@ fn a_recipe_with_a_mistake_is_named_with_its_key() {
         ("data.max_tokens=8k", "max_tokens"),
         ("objective.kind=ppo", "ppo"),
         ("objective.beta=0.1", "beta"),
-        ("train.accumulation=0", "accumulation"),
+        ("train.gradient_accumulation_steps=0", "gradient_accumulation_steps"),
         ("train.warmup_ratio=3", "share of the steps"),
         ("train.epochs=0", "train.epochs"),
-        ("train.steps=10", "unknown field `steps`"),
+        ("train.steps=10", "`steps` and `epochs` are both set"),
         ("train.dtype=f16", "dtype"),
         ("train.betas=[9, 999]", "betas"),
         ("lr", "expected KEY=VALUE"),
@@ -135,7 +135,11 @@ fn every_recipe_has_the_numbers_of_the_papers_table() {
         assert_eq!((number("epochs"), number("lr"), data["max_tokens"].as_integer()), (Some(f64::from(epochs)), Some(lr), Some(length)));
         let found: Vec<f64> = train["betas"].as_array().unwrap().iter().map(|beta| beta.as_float().unwrap()).collect();
         assert_eq!((found, number("eps"), number("weight_decay")), (betas.to_vec(), Some(1e-8), Some(0.0)), "{name}");
-        assert_eq!((number("clip_norm"), number("seed"), number("accumulation")), (Some(1.0), Some(42.0), Some(16.0)), "{name}");
+        assert_eq!(
+            (number("clip_norm"), number("seed"), number("gradient_accumulation_steps")),
+            (Some(1.0), Some(42.0), Some(16.0)),
+            "{name}"
+        );
         match examples {
             Some(examples) => assert_eq!(number("examples_per_micro_batch").unwrap() * 16.0, f64::from(examples), "{name}"),
             None => assert_eq!(number("tokens_per_micro_batch").unwrap() * 16.0, 262_144.0, "{name}"),
@@ -188,7 +192,7 @@ fn workshop() -> tempfile::TempDir {
         format!(
             "template = \"mistral-instruct\"\n[objective]\n{objective}\n[model]\n{model}\ntokenizer = \"tokenizer.json\"\n\
              [data]\npath = \"{data}\"\nmax_tokens = 400\nheld_out = 4\n\
-             [train]\nepochs = 1\ntokens_per_micro_batch = 1600\naccumulation = 1\nlr = 1e-3\nschedule = \"cosine\"\nwarmup_steps = 2\n\
+             [train]\nepochs = 1\ntokens_per_micro_batch = 1600\nlr = 1e-3\nschedule = \"cosine\"\nwarmup_steps = 2\n\
              betas = [0.9, 0.95]\neps = 1e-8\nweight_decay = 0.0\nclip_norm = 1.0\nseed = 1\ncheckpoint_every = 1\n"
         )
     };
@@ -319,7 +323,7 @@ fn a_recipe_in_bf16_trains_answers_and_is_started_from() {
         let records: Vec<Value> = janus_data::read_all(&path).unwrap();
         write_all(&path, &records[..8]).unwrap();
     }
-    for (name, set) in [("sft", "samples={prompts=[\"what?\"], max_tokens=3}"), ("dpo", "train.eight_bit_block=256")] {
+    for (name, set) in [("sft", "samples={prompts=[\"what?\"], max_tokens=3}"), ("dpo", "train.quantized_state_block=256")] {
         let status =
             train(folder.path(), name).args(["--set", "train.dtype=bf16", "--set", "train.warmup_steps=0", "--set", set]).status().unwrap();
         assert!(status.success(), "{name}");
@@ -537,7 +541,10 @@ fn a_runs_folder_says_what_the_run_was_and_which_key_of_another_differs() {
     records.swap(20, 21);
     write_all(folder.path().join("sft.jsonl"), &records).unwrap();
     let told = error(&run(&["train.lr=2e-3"]));
-    assert!(told.contains("another data") && told.contains("sft.jsonl or the tokenizer, has changed"), "{told}");
+    assert!(
+        told.contains("another data") && told.contains("sft.jsonl") && told.contains("the rows or the tokenizer have changed"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -586,11 +593,11 @@ fn no_step_goes_on_beyond_the_epochs() {
         let output = xtask(folder.path(), &with(&["train", "sft.toml", "--out", epochs, "--json"], &set));
         (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
     };
-    let (code, report) = run("train.accumulation=50", "train.epochs=1");
+    let (code, report) = run("train.gradient_accumulation_steps=50", "train.epochs=1");
     assert_eq!((code, report["steps"].as_u64()), (Some(0), Some(1)));
-    let (code, report) = run("train.accumulation=50", "train.epochs=2");
+    let (code, report) = run("train.gradient_accumulation_steps=50", "train.epochs=2");
     assert_eq!((code, report["steps"].as_u64()), (Some(0), Some(2)), "the second step takes rows of both epochs");
-    let (code, report) = run("train.accumulation=57", "train.epochs=1");
+    let (code, report) = run("train.gradient_accumulation_steps=57", "train.epochs=1");
     assert_eq!(code, Some(2));
     assert!(report["error"].as_str().unwrap().contains("not one whole step"), "{report}");
 }

@@ -12,6 +12,7 @@ use crate::{Error, Gradients, Result};
 /// Which projections get low-rank updates, and of what rank (Hu et al., arXiv 2106.09685).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct LoraConfig {
     /// Rank of the updates.
     pub rank: usize,
@@ -35,6 +36,12 @@ impl LoraConfig {
     /// Updates of every projection, without dropout.
     pub fn new(rank: usize, alpha: f64) -> Self {
         Self { rank, alpha, targets: all_targets(), dropout: 0.0 }
+    }
+
+    /// This config after `set` changed some of it, for an expression: `config.with(|config| config.dropout = 0.1)`.
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
     }
 
     /// # Errors
@@ -135,6 +142,19 @@ impl Decoder {
             }
         }
         self
+    }
+
+    /// This model with weights that [`frozen`](Self::frozen) left out of training, by their names, in training again.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub(crate) fn thawed(mut self, names: &[String]) -> Result<Self> {
+        for name in names {
+            if let Some(weight) = self.weights.remove(name) {
+                self.insert(name, &weight)?;
+            }
+        }
+        Ok(self)
     }
 
     /// The low-rank update of a projection, if it has one.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use janus_infer::{ConfigFile, ModelFolder, VALUE_HEAD};
 
-use super::{Decoder, HEAD, WeightType};
+use super::{DType, Decoder, HEAD};
 use crate::Result;
 use crate::error::AtPath;
 use crate::gradients::{first_not_finite, on_cpu};
@@ -23,14 +23,14 @@ impl Decoder {
     /// # Errors
     /// If a file is missing or unreadable, or lacks a tensor of the config's shape.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        Self::load_as(path, WeightType::F32, device)
+        Self::load_as(path, DType::F32, device)
     }
 
     /// [`load`](Self::load) with weights of this type; they are rounded one by one, so that no f32 copy of all of them is made.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_as(path: impl AsRef<Path>, dtype: WeightType, device: &Device) -> Result<Self> {
+    pub fn load_as(path: impl AsRef<Path>, dtype: DType, device: &Device) -> Result<Self> {
         let folder = ModelFolder::new(path.as_ref());
         let (weights, config) = (folder.weights()?, folder.config()?);
         let names = weights.names();
@@ -114,7 +114,7 @@ impl Decoder {
     /// The first parameter with a value that is infinite or not a number, and that value.
     pub(crate) fn not_finite(&self) -> Result<Option<(String, f64)>> {
         for (name, var) in &self.parameters {
-            let wide = on_cpu(&var.detach())?.to_dtype(DType::F32)?;
+            let wide = on_cpu(&var.detach())?.to_dtype(candle_core::DType::F32)?;
             if let Some(value) = first_not_finite(&Values::of(&wide)?) {
                 return Ok(Some((name.clone(), value)));
             }

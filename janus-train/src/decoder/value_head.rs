@@ -1,6 +1,6 @@
 //! The head of a reward model: one number for each document.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use janus_infer::{RewardScale, VALUE_HEAD};
 
 use super::{Decoder, embedding, normal};
@@ -56,6 +56,6 @@ impl Decoder {
         }
         let last: Vec<u32> = batch.cu_seqlens[1..].iter().map(|end| end - 1).collect();
         let hidden = embedding(hidden, &last)?;
-        Ok(linear(&hidden.to_dtype(DType::F32)?, &head.to_dtype(DType::F32)?)?.squeeze(1)?)
+        Ok(linear(&hidden.to_dtype(candle_core::DType::F32)?, &head.to_dtype(candle_core::DType::F32)?)?.squeeze(1)?)
     }
 }

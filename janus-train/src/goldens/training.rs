@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    AdamW, AdamWConfig, Batch, Decoder, Dpo, DpoConfig, Figures, Gradients, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward,
+    AdamW, AdamWConfig, Batch, Decoder, Dpo, DpoConfig, Gradients, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward,
     Schedule, Sft, TokenRow,
 };
 use candle_core::Device;
@@ -28,21 +28,21 @@ fn load(path: &Path) -> Result<Decoder, String> {
     Decoder::load(path, &Device::Cpu).map_err(text)
 }
 
-/// Loss, figures and gradients of one batch.
+/// Loss, metrics and gradients of one batch.
 struct Step {
     loss: f64,
-    figures: Figures,
+    metrics: Metrics,
     gradients: Gradients,
 }
 
 fn step(objective: &dyn Objective, decoder: &Decoder, rows: &[TokenRow]) -> Result<Step, String> {
     let batch = Batch::concat(&rows.iter().collect::<Vec<_>>());
-    let weight = objective.weight(&batch);
+    let denominator = objective.denominator(&batch);
     let gradients = Gradients::new(decoder);
     let micro_batch = MicroBatch { batch, rows: (0..rows.len()).collect() };
-    let part = objective.loss(&decoder.recording(&gradients), &micro_batch, weight).map_err(text)?;
+    let part = objective.loss(&decoder.recording(&gradients), &micro_batch, denominator).map_err(text)?;
     gradients.backward(&part.loss).map_err(text)?;
-    Ok(Step { loss: f64::from(part.loss.to_scalar::<f32>().map_err(text)?), figures: part.figures, gradients })
+    Ok(Step { loss: f64::from(part.loss.to_scalar::<f32>().map_err(text)?), metrics: part.metrics, gradients })
 }
 
 /// One number against one.
@@ -82,7 +82,7 @@ fn sft(name: &str, case: &str, folder: &Path, golden: &Golden, checks: &mut Chec
     }
     let decoder = load(folder)?;
     let step = step(&Sft, &decoder, &rows)?;
-    let counted = Sft.weight(&Batch::concat(&rows.iter().collect::<Vec<_>>())).tokens;
+    let counted = Sft.denominator(&Batch::concat(&rows.iter().collect::<Vec<_>>())).tokens;
     let expected = number(&golden.json, &[case, "n_tokens"])? as usize;
     checks.add(format!("{name} {case} supervised tokens"), exact(counted.abs_diff(expected), expected));
     add_step(name, case, folder, golden, &step, checks)
@@ -139,11 +139,11 @@ fn dpo(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Resul
     let losses: Vec<f64> = rewards.chunks(2).map(|pair| -log_sigmoid(pair[0] - pair[1])).collect();
     checks.add(format!("{name} dpo losses"), compare(&losses, &golden.cases.floats("dpo.losses")?, tolerance(0.0)));
 
-    let config = DpoConfig { beta, label_smoothing: 0.0 };
+    let config = DpoConfig::new(beta);
     let objective = Dpo::new(config, Reference::Model(Box::new(reference)), &rows).map_err(text)?;
     let step = step(&objective, &decoder, &rows)?;
     for figure in ["margin", "accuracy"] {
-        checks.add(format!("{name} dpo {figure}"), one(step.figures[figure], number(&golden.json, &["dpo", figure])?));
+        checks.add(format!("{name} dpo {figure}"), one(step.metrics[figure], number(&golden.json, &["dpo", figure])?));
     }
     add_step(name, "dpo", folder, golden, &step, checks)
 }
@@ -166,9 +166,9 @@ fn orpo(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Resu
     }
     let lambda = expected("lambda")?;
     let response = step(&Orpo::new(lambda, NllSpan::Response).map_err(text)?, &decoder, &rows)?;
-    checks.add(format!("{name} orpo nll_response_only"), one(response.figures["nll"], expected("nll_response_only")?));
+    checks.add(format!("{name} orpo nll_response_only"), one(response.metrics["nll"], expected("nll_response_only")?));
     let row = step(&Orpo::new(lambda, NllSpan::Row).map_err(text)?, &decoder, &rows)?;
-    checks.add(format!("{name} orpo nll"), one(row.figures["nll"], expected("nll")?));
+    checks.add(format!("{name} orpo nll"), one(row.metrics["nll"], expected("nll")?));
     add_step(name, "orpo", folder, golden, &row, checks)
 }
 
@@ -199,7 +199,7 @@ fn reward(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Re
     let losses: Vec<f64> = values.chunks(2).map(|pair| -log_sigmoid(pair[0] - pair[1])).collect();
     checks.add(format!("{name} reward losses"), compare(&losses, &golden.cases.floats("rm.losses")?, tolerance(0.0)));
     let step = step(&Reward::default(), &decoder, &rows)?;
-    checks.add(format!("{name} reward accuracy"), one(step.figures["accuracy"], number(&golden.json, &["reward", "accuracy"])?));
+    checks.add(format!("{name} reward accuracy"), one(step.metrics["accuracy"], number(&golden.json, &["reward", "accuracy"])?));
     add_step(name, "reward", folder, golden, &step, checks)
 }
 
@@ -208,23 +208,19 @@ fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Res
     let settings = |key: &str| number(&golden.json, &["adamw", key]);
     let betas = &golden.json["adamw"]["betas"];
     let beta = |i: usize| betas[i].as_f64().ok_or("cases.json: adamw.betas is no pair of numbers");
-    let config = AdamWConfig {
-        betas: (beta(0)?, beta(1)?),
-        eps: settings("eps")?,
-        weight_decay: settings("weight_decay")?,
-        ..AdamWConfig::default()
-    };
+    let mut config = AdamWConfig::default();
+    (config.betas, config.eps, config.weight_decay) = ((beta(0)?, beta(1)?), settings("eps")?, settings("weight_decay")?);
     let (peak, warmup, total, clip) = (settings("lr")?, settings("warmup")? as u64, settings("total")? as u64, settings("clip")?);
     let log = golden.json["adamw"]["steps"].as_array().ok_or("cases.json: adamw.steps is no list")?;
     let inputs: Vec<Vec<Vec<i64>>> = golden.cases.get("adamw.input_ids")?.to_vec3().map_err(text)?;
-    let (mut optimizer, mut lrs, mut losses, mut norms) = (AdamW::new(config), Vec::new(), Vec::new(), Vec::new());
+    let (mut optimizer, mut lrs, mut losses, mut norms) = (AdamW::new(config).map_err(text)?, Vec::new(), Vec::new(), Vec::new());
     for (number, input) in inputs.iter().enumerate() {
         let row = |ids: &Vec<i64>| TokenRow { ids: ids.iter().map(|&id| id as u32).collect(), loss_mask: vec![true; ids.len()] };
         let step = step(&Sft, &decoder, &input.iter().map(row).collect::<Vec<_>>())?;
         let norm = step.gradients.norm().map_err(text)?;
         let lr = peak * Schedule::Cosine.factor(number as u64, warmup, total);
         let scale = (clip / (norm + 1e-6)).min(1.0);
-        optimizer.step(&decoder, &step.gradients, lr, scale, |name| Sft.trains(name)).map_err(text)?;
+        optimizer.step(&decoder, &step.gradients, lr, scale).map_err(text)?;
         lrs.push(lr);
         losses.push(step.loss);
         norms.push(norm);

@@ -3,14 +3,16 @@
 use candle_core::Tensor;
 use janus_data::Dataset;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{MicroBatch, Objective, Part, Weight, pairs};
+use super::{LossDenominator, LossOutput, MicroBatch, Objective, pairs};
 use crate::ops::log_sigmoid;
 use crate::{Batch, Decoder, Error, ReferenceLogprobs, Result};
 
 /// Constants of [`Dpo`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct DpoConfig {
     /// How strongly the model is held to the reference: the inverse of a temperature.
     pub beta: f64,
@@ -26,6 +28,11 @@ impl Default for DpoConfig {
 }
 
 impl DpoConfig {
+    /// Without label smoothing.
+    pub fn new(beta: f64) -> Self {
+        Self { beta, ..Self::default() }
+    }
+
     /// # Errors
     /// [`Error::Setting`] for a constant out of range.
     pub fn check(&self) -> Result<()> {
@@ -51,7 +58,7 @@ pub enum Reference {
 /// Direct preference optimisation (Rafailov et al., arXiv 2305.18290, equation 7): with the implicit reward
 /// r(y) = β (log π(y) - log π_ref(y)), the mean over pairs of -log σ(r(chosen) - r(rejected)).
 ///
-/// The log-probability of a response is the sum over its supervised tokens. Figures: `reward_chosen`,
+/// The log-probability of a response is the sum over its supervised tokens. Metrics: `reward_chosen`,
 /// `reward_rejected`, `margin`, `accuracy`.
 pub struct Dpo {
     config: DpoConfig,
@@ -90,11 +97,11 @@ impl Objective for Dpo {
         2
     }
 
-    fn weight(&self, batch: &Batch) -> Weight {
-        pairs::weight(batch)
+    fn denominator(&self, batch: &Batch) -> LossDenominator {
+        pairs::denominator(batch)
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
         pairs::check(micro_batch)?;
         let DpoConfig { beta, label_smoothing } = self.config;
         let policy = decoder.logprobs(&micro_batch.batch)?.sum_by_document(&micro_batch.batch)?;
@@ -105,8 +112,8 @@ impl Objective for Dpo {
         if label_smoothing > 0.0 {
             gain = ((gain * (1.0 - label_smoothing))? + (log_sigmoid(&margin.neg()?)? * label_smoothing)?)?;
         }
-        let loss = (gain.sum_all()? * (-1.0 / step.examples as f64))?;
-        Ok(Part { loss, figures: pairs::figures(&chosen, &rejected, step)? })
+        let loss = (gain.sum_all()? * (-1.0 / denominator.examples as f64))?;
+        Ok(LossOutput { loss, metrics: pairs::metrics(&chosen, &rejected, denominator)? })
     }
 
     fn check(&self, _decoder: &Decoder, rows: &dyn Dataset) -> Result<()> {
@@ -116,11 +123,12 @@ impl Objective for Dpo {
         }
     }
 
-    fn identity(&self) -> Result<String> {
+    fn identity(&self) -> Result<Value> {
         let reference = match &self.reference {
-            Reference::Stored(stored) => stored.key(),
-            Reference::Model(model) => format!("model {}", model.fingerprint()?),
+            Reference::Stored(stored) => stored.identity(),
+            Reference::Model(model) => json!({ "model": model.fingerprint()? }),
         };
-        Ok(format!("dpo {:?} {reference}", self.config))
+        let DpoConfig { beta, label_smoothing } = self.config;
+        Ok(json!({ "kind": "dpo", "beta": beta, "label_smoothing": label_smoothing, "reference": reference }))
     }
 }

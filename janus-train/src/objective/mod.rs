@@ -15,8 +15,9 @@ use std::ops::{Add, AddAssign};
 
 use candle_core::Tensor;
 use janus_data::Dataset;
+use serde_json::Value;
 
-use crate::{Batch, Decoder, Result};
+use crate::{Batch, Decoder, Result, RewardScale};
 
 pub use dpo::{Dpo, DpoConfig, Reference};
 pub use orpo::{NllSpan, Orpo};
@@ -40,73 +41,95 @@ impl MicroBatch {
     }
 }
 
-/// What a loss is averaged over. Weights of micro-batches add up to the weight of their step.
+/// What a loss is averaged over. Those of a step's micro-batches add up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weight {
+pub struct LossDenominator {
     /// Supervised tokens.
     pub tokens: usize,
     /// Examples: documents, or pairs of them.
     pub examples: usize,
 }
 
-impl Add for Weight {
+impl Add for LossDenominator {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self { tokens: self.tokens + other.tokens, examples: self.examples + other.examples }
     }
 }
 
-impl AddAssign for Weight {
+impl AddAssign for LossDenominator {
     fn add_assign(&mut self, other: Self) {
         *self = *self + other;
     }
 }
 
-impl std::iter::Sum for Weight {
+impl std::iter::Sum for LossDenominator {
     fn sum<I: Iterator<Item = Self>>(weights: I) -> Self {
         weights.fold(Self::default(), Self::add)
     }
 }
 
-/// Figures of a step by name, as `metrics.jsonl` shows them: `accuracy`, `margin`.
-pub type Figures = BTreeMap<&'static str, f64>;
+/// Metrics of a step by name, as `metrics.jsonl` shows them: `accuracy`, `margin`.
+pub type Metrics = BTreeMap<&'static str, f64>;
 
-/// A micro-batch's part of its step: everything in it adds up over the step's micro-batches.
+/// What [`Objective::loss`] returns for a micro-batch: everything in it adds up over the step's micro-batches.
 #[derive(Debug, Clone)]
-pub struct Part {
-    /// The part of the loss, a scalar.
+pub struct LossOutput {
+    /// This micro-batch's share of the step's loss, a scalar.
     pub loss: Tensor,
-    /// The parts of other means that are worth showing.
-    pub figures: Figures,
+    /// This micro-batch's share of other means to report.
+    pub metrics: Metrics,
 }
 
-impl From<Tensor> for Part {
+impl From<Tensor> for LossOutput {
     fn from(loss: Tensor) -> Self {
-        Self { loss, figures: Figures::new() }
+        Self { loss, metrics: Metrics::new() }
+    }
+}
+
+/// What a decoder makes of its hidden states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Head {
+    /// Logits of the next token: `lm_head.weight`, or the embedding where the two are tied.
+    LanguageModel,
+    /// The value of a document: [`VALUE_HEAD`](crate::VALUE_HEAD).
+    Value,
+}
+
+impl Head {
+    pub(crate) const ALL: [Self; 2] = [Self::LanguageModel, Self::Value];
+
+    /// The weight that is this head's alone.
+    pub(crate) fn weight(self) -> &'static str {
+        match self {
+            Self::LanguageModel => "lm_head.weight",
+            Self::Value => crate::VALUE_HEAD,
+        }
     }
 }
 
 /// A loss over documents.
 ///
-/// A step's loss is a weighted mean over all its micro-batches: each contributes its *sum* divided by the
-/// weight of the *whole* step. So a step gives the same gradient however it is cut into micro-batches.
+/// A step's loss is a mean over all its micro-batches: each contributes its *sum* divided by the denominator of the
+/// *whole* step. So a step gives the same gradient however it is cut into micro-batches.
 ///
 /// ```
-/// use janus_train::{Batch, Decoder, MicroBatch, Objective, Part, Result, Weight};
+/// use janus_train::{Batch, Decoder, MicroBatch, Objective, LossOutput, Result, LossDenominator};
 ///
 /// /// Supervised fine-tuning in which every document counts the same, however long it is.
 /// struct DocumentMean;
 ///
 /// impl Objective for DocumentMean {
-///     fn weight(&self, batch: &Batch) -> Weight {
-///         Weight { tokens: batch.supervised().len(), examples: batch.documents() }
+///     fn denominator(&self, batch: &Batch) -> LossDenominator {
+///         LossDenominator { tokens: batch.supervised().len(), examples: batch.documents() }
 ///     }
-///     fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+///     fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
 ///         let logprobs = decoder.logprobs(&micro_batch.batch)?;
 ///         let of_document = logprobs.mean_by_document(&micro_batch.batch)?;
-///         Ok((of_document.sum_all()? * (-1.0 / step.examples as f64))?.into())
+///         Ok((of_document.sum_all()? * (-1.0 / denominator.examples as f64))?.into())
 ///     }
-///     fn identity(&self) -> Result<String> {
+///     fn identity(&self) -> Result<serde_json::Value> {
 ///         Ok("document mean".into())
 ///     }
 /// }
@@ -118,19 +141,19 @@ pub trait Objective {
     }
 
     /// What the loss of these documents is averaged over.
-    fn weight(&self, batch: &Batch) -> Weight;
+    fn denominator(&self, batch: &Batch) -> LossDenominator;
 
-    /// The micro-batch's part of the step's loss and figures: sums over what [`weight`](Self::weight) counts, divided
-    /// by `step`, which is the weight of all of the step's micro-batches.
+    /// The micro-batch's part of the step's loss and metrics: sums over what [`denominator`](Self::denominator) counts, divided
+    /// by `denominator`, which is the sum of those of all of the step's micro-batches.
     ///
     /// # Errors
     /// If the model cannot compute it.
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part>;
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput>;
 
-    /// Whether the parameter of this name takes part. One that does must have a gradient. A value head takes part in
-    /// [`Reward`] only.
-    fn trains(&self, parameter: &str) -> bool {
-        parameter != crate::VALUE_HEAD
+    /// The heads that the loss reads. The [`Trainer`](crate::Trainer) freezes the model's others; every other weight that trains
+    /// must have a gradient.
+    fn heads(&self) -> &[Head] {
+        &[Head::LanguageModel]
     }
 
     /// Whether the objective can be computed on these rows; called before training, once with the rows to train on and once
@@ -142,13 +165,46 @@ pub trait Objective {
         Ok(())
     }
 
-    /// Name and every constant that the loss depends on. A run continues only with the same, so two objectives that differ in
-    /// anything must not give the same text.
+    /// The objective's name and every constant that its loss depends on, as JSON. It is stored in checkpoints, and a run
+    /// continues only with an equal one: two objectives that differ in anything must not give the same.
     ///
     /// # Errors
-    /// If it cannot be told, as when the weights of a reference model cannot be read.
-    fn identity(&self) -> Result<String>;
+    /// If it cannot be computed, as when the weights of a reference model cannot be read.
+    fn identity(&self) -> Result<Value>;
 
-    /// Called with the loss and figures over the held-out rows whenever they were measured.
-    fn evaluated(&self, _decoder: &mut Decoder, _figures: &Figures) {}
+    /// The scale of a reward model's rewards by its metrics over the held-out rows. It is saved with the model that was evaluated.
+    fn reward_scale(&self, _metrics: &Metrics) -> Option<RewardScale> {
+        None
+    }
+}
+
+/// An objective that is known when the program runs.
+impl<O: Objective + ?Sized> Objective for Box<O> {
+    fn documents_per_example(&self) -> usize {
+        (**self).documents_per_example()
+    }
+
+    fn denominator(&self, batch: &Batch) -> LossDenominator {
+        (**self).denominator(batch)
+    }
+
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+        (**self).loss(decoder, micro_batch, denominator)
+    }
+
+    fn heads(&self) -> &[Head] {
+        (**self).heads()
+    }
+
+    fn check(&self, decoder: &Decoder, rows: &dyn Dataset) -> Result<()> {
+        (**self).check(decoder, rows)
+    }
+
+    fn identity(&self) -> Result<Value> {
+        (**self).identity()
+    }
+
+    fn reward_scale(&self, metrics: &Metrics) -> Option<RewardScale> {
+        (**self).reward_scale(metrics)
+    }
 }

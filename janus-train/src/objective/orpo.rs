@@ -1,8 +1,9 @@
 //! Learning from pairs without a reference model.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{MicroBatch, Objective, Part, Weight, pairs};
+use super::{LossDenominator, LossOutput, MicroBatch, Objective, pairs};
 use crate::ops::{log_sigmoid, log1mexp};
 use crate::{Batch, Decoder, Error, Result};
 
@@ -22,7 +23,7 @@ pub enum NllSpan {
 /// log(odds(chosen) / odds(rejected)), where log odds(y) = p - log(1 - e^p) and p is the mean log-probability of y's
 /// supervised tokens.
 ///
-/// Figures: `reward_chosen` and `reward_rejected` (λp), `margin`, `accuracy`, `nll`, `log_odds`.
+/// Metrics: `reward_chosen` and `reward_rejected` (λp), `margin`, `accuracy`, `nll`, `log_odds`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Orpo {
     lambda: f64,
@@ -55,11 +56,11 @@ impl Objective for Orpo {
         2
     }
 
-    fn weight(&self, batch: &Batch) -> Weight {
-        Weight { tokens: self.imitated(batch).len(), ..pairs::weight(batch) }
+    fn denominator(&self, batch: &Batch) -> LossDenominator {
+        LossDenominator { tokens: self.imitated(batch).len(), ..pairs::denominator(batch) }
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
         pairs::check(micro_batch)?;
         let batch = &micro_batch.batch;
         let imitated = self.imitated(batch);
@@ -69,19 +70,19 @@ impl Objective for Orpo {
         tokens.sort_unstable();
         tokens.dedup();
         let logprobs = decoder.logprobs_at(batch, tokens)?;
-        let nll = (logprobs.select(&imitated)?.values.sum_all()? * (-1.0 / step.tokens as f64))?;
+        let nll = (logprobs.select(&imitated)?.values.sum_all()? * (-1.0 / denominator.tokens as f64))?;
         let mean = logprobs.select(&batch.supervised())?.mean_by_document(batch)?;
         let (chosen, rejected) = pairs::split(&mean)?;
         let log_odds = ((&chosen - &rejected)? - (log1mexp(&chosen)? - log1mexp(&rejected)?)?)?;
         let gain = log_sigmoid(&log_odds)?;
-        let loss = (&nll - (gain.sum_all()? * (self.lambda / step.examples as f64))?)?;
-        let mut figures = pairs::figures(&(chosen * self.lambda)?, &(rejected * self.lambda)?, step)?;
-        figures.insert("nll", f64::from(nll.to_scalar::<f32>()?));
-        figures.insert("log_odds", f64::from(log_odds.sum_all()?.to_scalar::<f32>()?) / step.examples as f64);
-        Ok(Part { loss, figures })
+        let loss = (&nll - (gain.sum_all()? * (self.lambda / denominator.examples as f64))?)?;
+        let mut metrics = pairs::metrics(&(chosen * self.lambda)?, &(rejected * self.lambda)?, denominator)?;
+        metrics.insert("nll", f64::from(nll.to_scalar::<f32>()?));
+        metrics.insert("log_odds", f64::from(log_odds.sum_all()?.to_scalar::<f32>()?) / denominator.examples as f64);
+        Ok(LossOutput { loss, metrics })
     }
 
-    fn identity(&self) -> Result<String> {
-        Ok(format!("{self:?}"))
+    fn identity(&self) -> Result<Value> {
+        Ok(json!({ "kind": "orpo", "lambda": self.lambda, "nll": self.nll }))
     }
 }

@@ -2,12 +2,12 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Figures, MicroBatch, Weight};
+use super::{LossDenominator, Metrics, MicroBatch};
 use crate::{Batch, Error, Result};
 
-/// The weight of a batch of pairs, with the supervised tokens of both sides.
-pub(super) fn weight(batch: &Batch) -> Weight {
-    Weight { tokens: batch.supervised().len(), examples: batch.documents() / 2 }
+/// The denominator of a batch of pairs, with the supervised tokens of both sides.
+pub(super) fn denominator(batch: &Batch) -> LossDenominator {
+    LossDenominator { tokens: batch.supervised().len(), examples: batch.documents() / 2 }
 }
 
 /// The chosen documents' supervised tokens, by index in the batch.
@@ -33,12 +33,12 @@ pub(super) fn check(micro_batch: &MicroBatch) -> Result<()> {
 }
 
 /// The reward of each side, their difference, and how often the chosen one's is higher; divided by the step's pairs.
-pub(super) fn figures(chosen: &Tensor, rejected: &Tensor, step: Weight) -> Result<Figures> {
+pub(super) fn metrics(chosen: &Tensor, rejected: &Tensor, denominator: LossDenominator) -> Result<Metrics> {
     let numbers = |t: &Tensor| t.to_device(&Device::Cpu)?.to_vec1::<f32>();
     let (chosen, rejected) = (numbers(chosen)?, numbers(rejected)?);
-    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / step.examples as f64;
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / denominator.examples as f64;
     let pairs = || chosen.iter().zip(&rejected).map(|(&c, &r)| (f64::from(c), f64::from(r)));
-    Ok(Figures::from([
+    Ok(Metrics::from([
         ("reward_chosen", mean(&mut pairs().map(|(c, _)| c))),
         ("reward_rejected", mean(&mut pairs().map(|(_, r)| r))),
         ("margin", mean(&mut pairs().map(|(c, r)| c - r))),

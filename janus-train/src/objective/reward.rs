@@ -2,8 +2,9 @@
 
 use candle_core::{Device, Tensor};
 use janus_data::Dataset;
+use serde_json::{Value, json};
 
-use super::{Figures, MicroBatch, Objective, Part, Weight, pairs};
+use super::{Head, LossDenominator, LossOutput, Metrics, MicroBatch, Objective, pairs};
 use crate::ops::log_sigmoid;
 use crate::{Batch, Decoder, Error, Result, RewardScale, VALUE_HEAD};
 
@@ -11,13 +12,13 @@ use crate::{Batch, Decoder, Error, Result, RewardScale, VALUE_HEAD};
 /// -log σ(v(chosen) - v(rejected)), where v is the value head's output at a document's last token.
 ///
 /// The decoder needs a value head ([`Decoder::with_value_head`]); its language-model head takes no part. A second
-/// stage starts from the first one's model folder and keeps its head. Figures: `reward_chosen`, `reward_rejected`,
+/// stage starts from the first one's model folder and keeps its head. Metrics: `reward_chosen`, `reward_rejected`,
 /// `margin`, `accuracy`, and `reward_mean` and `reward_square`, from which mean and deviation follow. With held-out rows
 /// those over them are stored with every model that was evaluated; without, none are, and the rewards have no scale.
 ///
 /// With `imitation` above 0, that many times the mean negative log-probability of the chosen responses' tokens is added, by the
 /// language-model head, which then must be there (Yang et al., arXiv 2406.10216, section 3.2, the SFT regulariser): what the
-/// trunk knew stays, where learning from pairs alone lets it go, and answers that no pair is like are told apart better. Figure:
+/// trunk knew stays, where learning from pairs alone lets it go, and answers that no pair is like are told apart better. Metric:
 /// `nll`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reward {
@@ -36,10 +37,14 @@ impl Reward {
         Ok(Self { imitation })
     }
 
+    pub(crate) fn heads_of(imitation: f64) -> &'static [Head] {
+        if imitation > 0.0 { &Head::ALL } else { &[Head::Value] }
+    }
+
     /// The mean over the chosen documents' supervised tokens of the whole step.
-    fn nll(&self, decoder: &Decoder, hidden: &Tensor, batch: &Batch, step: Weight) -> Result<Tensor> {
+    fn nll(&self, decoder: &Decoder, hidden: &Tensor, batch: &Batch, denominator: LossDenominator) -> Result<Tensor> {
         let logprobs = decoder.logprobs_of(hidden, batch, pairs::chosen_tokens(batch))?;
-        Ok((logprobs.values.sum_all()? * (-1.0 / step.tokens as f64))?)
+        Ok((logprobs.values.sum_all()? * (-1.0 / denominator.tokens as f64))?)
     }
 }
 
@@ -48,35 +53,35 @@ impl Objective for Reward {
         2
     }
 
-    fn weight(&self, batch: &Batch) -> Weight {
-        let weight = pairs::weight(batch);
-        if self.imitation > 0.0 { Weight { tokens: pairs::chosen_tokens(batch).len(), ..weight } } else { weight }
+    fn denominator(&self, batch: &Batch) -> LossDenominator {
+        let denominator = pairs::denominator(batch);
+        if self.imitation > 0.0 { LossDenominator { tokens: pairs::chosen_tokens(batch).len(), ..denominator } } else { denominator }
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
         pairs::check(micro_batch)?;
         let batch = &micro_batch.batch;
         let hidden = decoder.hidden(batch)?;
         let values = decoder.values_of(&hidden, batch)?;
         let (chosen, rejected) = pairs::split(&values)?;
-        let loss = (log_sigmoid(&(&chosen - &rejected)?)?.sum_all()? * (-1.0 / step.examples as f64))?;
-        let mut figures = pairs::figures(&chosen, &rejected, step)?;
+        let loss = (log_sigmoid(&(&chosen - &rejected)?)?.sum_all()? * (-1.0 / denominator.examples as f64))?;
+        let mut metrics = pairs::metrics(&chosen, &rejected, denominator)?;
         let loss = if self.imitation > 0.0 {
-            let nll = self.nll(decoder, &hidden, batch, step)?;
-            figures.insert("nll", f64::from(nll.to_scalar::<f32>()?));
+            let nll = self.nll(decoder, &hidden, batch, denominator)?;
+            metrics.insert("nll", f64::from(nll.to_scalar::<f32>()?));
             (loss + (nll * self.imitation)?)?
         } else {
             loss
         };
         let values: Vec<f64> = values.to_device(&Device::Cpu)?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
-        let documents = 2.0 * step.examples as f64;
-        figures.insert("reward_mean", values.iter().sum::<f64>() / documents);
-        figures.insert("reward_square", values.iter().map(|v| v * v).sum::<f64>() / documents);
-        Ok(Part { loss, figures })
+        let documents = 2.0 * denominator.examples as f64;
+        metrics.insert("reward_mean", values.iter().sum::<f64>() / documents);
+        metrics.insert("reward_square", values.iter().map(|v| v * v).sum::<f64>() / documents);
+        Ok(LossOutput { loss, metrics })
     }
 
-    fn trains(&self, parameter: &str) -> bool {
-        self.imitation > 0.0 || parameter != "lm_head.weight"
+    fn heads(&self) -> &[Head] {
+        Self::heads_of(self.imitation)
     }
 
     fn check(&self, decoder: &Decoder, _rows: &dyn Dataset) -> Result<()> {
@@ -86,14 +91,13 @@ impl Objective for Reward {
         if self.imitation > 0.0 { decoder.head().map(drop) } else { Ok(()) }
     }
 
-    fn identity(&self) -> Result<String> {
-        Ok(if self.imitation > 0.0 { format!("{self:?}") } else { "reward".into() })
+    fn identity(&self) -> Result<Value> {
+        Ok(json!({ "kind": "reward", "imitation": self.imitation }))
     }
 
-    fn evaluated(&self, decoder: &mut Decoder, figures: &Figures) {
-        if let (Some(&mean), Some(&square)) = (figures.get("reward_mean"), figures.get("reward_square")) {
-            decoder.set_reward_scale(RewardScale { mean, std: (square - mean * mean).max(0.0).sqrt() });
-        }
+    fn reward_scale(&self, metrics: &Metrics) -> Option<RewardScale> {
+        let (&mean, &square) = (metrics.get("reward_mean")?, metrics.get("reward_square")?);
+        Some(RewardScale { mean, std: (square - mean * mean).max(0.0).sqrt() })
     }
 }
 
@@ -120,18 +124,18 @@ mod tests {
         let rows = [row(&[1, 5, 7, 2], 2), row(&[1, 5, 8], 2), row(&[1, 3, 4, 6, 9], 1), row(&[1, 3, 2], 1)];
         let micro_batch = MicroBatch { batch: Batch::concat(&rows.iter().collect::<Vec<_>>()), rows: vec![0, 1, 2, 3] };
         let loss = |objective: &Reward| {
-            let step = objective.weight(&micro_batch.batch);
-            let part = objective.loss(&decoder, &micro_batch, step).unwrap();
-            (f64::from(part.loss.to_scalar::<f32>().unwrap()), part.figures, step.tokens)
+            let denominator = objective.denominator(&micro_batch.batch);
+            let part = objective.loss(&decoder, &micro_batch, denominator).unwrap();
+            (f64::from(part.loss.to_scalar::<f32>().unwrap()), part.metrics, denominator.tokens)
         };
-        let (plain, figures, _) = loss(&Reward::default());
-        assert!(!figures.contains_key("nll"));
-        let (with, figures, tokens) = loss(&Reward::with_imitation(0.3).unwrap());
+        let (plain, metrics, _) = loss(&Reward::default());
+        assert!(!metrics.contains_key("nll"));
+        let (with, metrics, tokens) = loss(&Reward::with_imitation(0.3).unwrap());
         let chosen = decoder.logprobs(&Batch::concat(&[&rows[0], &rows[2]])).unwrap();
         let nll = -chosen.values.to_vec1::<f32>().unwrap().iter().map(|&p| f64::from(p)).sum::<f64>() / 6.0;
         assert_eq!(tokens, 6);
-        assert!((figures["nll"] - nll).abs() < 1e-6 && (with - plain - 0.3 * nll).abs() < 1e-6, "{with} {plain} {nll}");
-        assert!(!Reward::default().trains("lm_head.weight") && Reward::with_imitation(0.3).unwrap().trains("lm_head.weight"));
+        assert!((metrics["nll"] - nll).abs() < 1e-6 && (with - plain - 0.3 * nll).abs() < 1e-6, "{with} {plain} {nll}");
+        assert_eq!((Reward::default().heads(), Reward::with_imitation(0.3).unwrap().heads()), (&[Head::Value][..], &Head::ALL[..]));
         assert!(matches!(Reward::with_imitation(f64::NAN), Err(Error::Setting { field: "imitation", .. })));
     }
 }

@@ -1,6 +1,8 @@
 //! Learning by imitation.
 
-use super::{MicroBatch, Objective, Part, Weight};
+use serde_json::Value;
+
+use super::{LossDenominator, LossOutput, MicroBatch, Objective};
 use crate::{Batch, Decoder, Result};
 
 /// Supervised fine-tuning, and pre-training: the mean negative log-probability of the supervised tokens of the
@@ -9,16 +11,16 @@ use crate::{Batch, Decoder, Result};
 pub struct Sft;
 
 impl Objective for Sft {
-    fn weight(&self, batch: &Batch) -> Weight {
-        Weight { tokens: batch.supervised().len(), examples: batch.documents() }
+    fn denominator(&self, batch: &Batch) -> LossDenominator {
+        LossDenominator { tokens: batch.supervised().len(), examples: batch.documents() }
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, step: Weight) -> Result<Part> {
+    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
         let logprobs = decoder.logprobs(&micro_batch.batch)?;
-        Ok((logprobs.values.sum_all()? * (-1.0 / step.tokens as f64))?.into())
+        Ok((logprobs.values.sum_all()? * (-1.0 / denominator.tokens as f64))?.into())
     }
 
-    fn identity(&self) -> Result<String> {
+    fn identity(&self) -> Result<Value> {
         Ok("sft".into())
     }
 }

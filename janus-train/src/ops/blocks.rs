@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, MetalStorage, Result, Shape, Tensor};
-use janus_infer::Projection;
+use janus_infer::{ModelConfig, Projection};
 
 use super::gradient::Weight;
 use super::rope::RopeAngles;
@@ -28,6 +28,18 @@ pub const BLOCK_QUERIES: usize = 512;
 /// Logits that [`linear_logprobs`](super::linear_logprobs()) computes at a time where it runs in blocks. About six tensors of
 /// that size exist in its backward pass.
 pub const BLOCK_LOGITS: usize = 1 << 25;
+
+/// Bytes of each token of a batch that a layer in bf16 saves for the backward pass, about: the results of candle's ops, those of
+/// norms and rotations in f32.
+pub(crate) fn saved_bytes_per_token(model: &ModelConfig) -> usize {
+    let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
+    44 * model.hidden_size + 26 * (q + kv) + 8 * model.intermediate_size
+}
+
+/// Bytes of the scores of one tile of queries, of their weights and of the gradients of both, in f32.
+pub(crate) fn score_bytes(model: &ModelConfig, keys: usize) -> usize {
+    5 * size_of::<f32>() * model.num_attention_heads * BLOCK_QUERIES * keys
+}
 
 /// Hidden states after the final norm; see [`decoder`](super::decoder()).
 pub(super) fn decoder(ids: &[u32], weights: &DecoderWeights<Weight>, shape: &BatchShape) -> Result<Tensor> {

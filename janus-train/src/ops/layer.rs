@@ -6,7 +6,7 @@
 mod backward;
 
 use candle_core::{Result, Tensor, bail};
-use janus_infer::{PerProjection, Projection};
+use janus_infer::{ModelConfig, PerProjection, Projection};
 use rayon::prelude::*;
 
 use super::attention::{self, AttentionShape, Inputs};
@@ -112,6 +112,15 @@ pub(crate) struct SavedActivations {
     middle: Scratch,
     /// `[tokens, 2 · ffn]`, gate before up.
     gate_up: Scratch,
+}
+
+impl SavedActivations {
+    /// Bytes of each token of a batch.
+    pub(crate) fn bytes_per_token(model: &ModelConfig) -> usize {
+        let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
+        let (x, qkv, mixed, middle, gate_up) = (model.hidden_size, q + 2 * kv, q, model.hidden_size, 2 * model.intermediate_size);
+        size_of::<f32>() * (x + qkv + mixed + middle + gate_up)
+    }
 }
 
 /// A layer's weights and the batch that it runs on.

@@ -17,7 +17,7 @@
 //! of fixed size and partial sums are added in a fixed order.
 
 mod attention;
-mod blocks;
+pub(crate) mod blocks;
 mod decoder;
 mod dispatch;
 mod dropout;
@@ -43,6 +43,7 @@ pub use decoder::decoder;
 pub(crate) use decoder::decoder_into;
 pub use dropout::Dropout;
 pub use embedding::embedding;
+pub(crate) use layer::SavedActivations;
 pub use linear::linear;
 pub(crate) use linear_logprobs::linear_logprobs_into;
 pub use linear_logprobs::{LOGITS_HELD, linear_logprobs};

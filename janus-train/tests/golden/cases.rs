@@ -105,21 +105,17 @@ pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool)
 /// The documents of a batch.
 pub fn rows(batch: &Batch) -> Vec<TokenRow> {
     let document = |ends: &[u32]| ends[0] as usize..ends[1] as usize;
-    let row =
-        |tokens: std::ops::Range<usize>| TokenRow { ids: batch.ids[tokens.clone()].to_vec(), loss_mask: batch.loss_mask[tokens].to_vec() };
-    batch.cu_seqlens.windows(2).map(document).map(row).collect()
+    let row = |tokens: std::ops::Range<usize>| TokenRow {
+        ids: batch.ids()[tokens.clone()].to_vec(),
+        loss_mask: batch.loss_mask()[tokens].to_vec(),
+    };
+    batch.cu_seqlens().windows(2).map(document).map(row).collect()
 }
 
 /// Several batches as one.
 pub fn join(batches: &[Batch]) -> Batch {
-    let mut all = Batch { ids: vec![], loss_mask: vec![], cu_seqlens: vec![0] };
-    for batch in batches {
-        let offset = all.ids.len() as u32;
-        all.ids.extend(&batch.ids);
-        all.loss_mask.extend(&batch.loss_mask);
-        all.cu_seqlens.extend(batch.cu_seqlens[1..].iter().map(|end| end + offset));
-    }
-    all
+    let rows: Vec<TokenRow> = batches.iter().flat_map(rows).collect();
+    Batch::concat(&rows.iter().collect::<Vec<_>>())
 }
 
 pub fn max_difference(a: &Tensor, b: &Tensor) -> f64 {

@@ -10,8 +10,8 @@ mod cases;
 use candle_core::Device;
 use cases::Golden;
 use janus_train::{
-    Batch, Decoder, Dpo, DpoConfig, Figures, Gradients, MicroBatch, NllSpan, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft,
-    TokenRow, Weight,
+    Batch, Decoder, Dpo, DpoConfig, Gradients, Length, LossDenominator, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference,
+    ReferenceLogprobs, Reward, Sft, TokenRow,
 };
 
 const MODELS: [&str; 3] = ["mistral_tiny", "mistral_sw16_tied", "llama_tied"];
@@ -50,21 +50,21 @@ fn logprobs_of_padded_and_packed_rows() {
     }
 }
 
-/// Loss, figures and gradients of one optimiser batch that is cut into these micro-batches.
-fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[Batch]) -> (f64, Figures, Gradients) {
-    let weight = batches.iter().map(|batch| objective.weight(batch)).sum();
-    let (mut loss, mut figures, gradients) = (0.0, Figures::new(), Gradients::new(decoder));
+/// Loss, metrics and gradients of one optimiser batch that is cut into these micro-batches.
+fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[Batch]) -> (f64, Metrics, Gradients) {
+    let denominator = batches.iter().map(|batch| objective.denominator(batch)).sum();
+    let (mut loss, mut metrics, gradients) = (0.0, Metrics::new(), Gradients::new(decoder));
     let recording = decoder.recording(&gradients);
     let mut row = 0;
     for batch in batches {
         let rows = (row..row + batch.documents()).collect();
         row += batch.documents();
-        let part = objective.loss(&recording, &MicroBatch { batch: batch.clone(), rows }, weight).unwrap();
+        let part = objective.loss(&recording, &MicroBatch { batch: batch.clone(), rows }, denominator).unwrap();
         loss += f64::from(part.loss.to_scalar::<f32>().unwrap());
-        part.figures.into_iter().for_each(|(name, value)| *figures.entry(name).or_insert(0.0) += value);
+        part.metrics.into_iter().for_each(|(name, value)| *metrics.entry(name).or_insert(0.0) += value);
         gradients.backward(&part.loss).unwrap();
     }
-    (loss, figures, gradients)
+    (loss, metrics, gradients)
 }
 
 /// max(10 · the stated difference between float32 and float64, 1e-5 + 1e-5 · |x|).
@@ -118,17 +118,17 @@ fn dpo_with_a_stored_reference_and_with_a_reference_model() {
         let want: Vec<f64> = chosen.into_iter().zip(rejected).flat_map(|(c, r)| [c, r]).collect();
         assert_near("reference", &stored.of_rows(&rows).unwrap(), &want, 0.0);
 
-        let config = DpoConfig { beta: golden.json["dpo"]["beta"].as_f64().unwrap(), label_smoothing: 0.0 };
+        let config = DpoConfig::new(golden.json["dpo"]["beta"].as_f64().unwrap());
         for reference in [Reference::Stored(stored), Reference::Model(Box::new(reference))] {
             let dpo = Dpo::new(config, reference, &rows).unwrap();
             for micro_batches in ways(batches.clone()) {
-                let (loss, figures, gradients) = loss_and_gradients(&dpo, &decoder, &micro_batches);
+                let (loss, metrics, gradients) = loss_and_gradients(&dpo, &decoder, &micro_batches);
                 assert_near(model, &[loss], &[golden.json["dpo"]["loss_f64"].as_f64().unwrap()], 0.0);
                 let (chosen, rejected) = (golden.vector("dpo.chosen_rewards"), golden.vector("dpo.rejected_rewards"));
-                assert_near("chosen", &[figures["reward_chosen"]], &[mean(&chosen)], 0.0);
-                assert_near("rejected", &[figures["reward_rejected"]], &[mean(&rejected)], 0.0);
-                assert_near("margin", &[figures["margin"]], &[golden.json["dpo"]["margin"].as_f64().unwrap()], 0.0);
-                assert_near("accuracy", &[figures["accuracy"]], &[golden.json["dpo"]["accuracy"].as_f64().unwrap()], 0.0);
+                assert_near("chosen", &[metrics["reward_chosen"]], &[mean(&chosen)], 0.0);
+                assert_near("rejected", &[metrics["reward_rejected"]], &[mean(&rejected)], 0.0);
+                assert_near("margin", &[metrics["margin"]], &[golden.json["dpo"]["margin"].as_f64().unwrap()], 0.0);
+                assert_near("accuracy", &[metrics["accuracy"]], &[golden.json["dpo"]["accuracy"].as_f64().unwrap()], 0.0);
                 assert_gradients(&golden, "dpo", &decoder, &gradients);
             }
         }
@@ -145,18 +145,18 @@ fn orpo_over_the_row_and_over_the_response() {
         let number = |name: &str| expected[name].as_f64().unwrap();
         for micro_batches in ways(golden.pair_batches()) {
             let orpo = Orpo::new(number("lambda"), NllSpan::Row).unwrap();
-            let (loss, figures, gradients) = loss_and_gradients(&orpo, &decoder, &micro_batches);
+            let (loss, metrics, gradients) = loss_and_gradients(&orpo, &decoder, &micro_batches);
             assert_near(model, &[loss], &[number("loss_f64")], 0.0);
-            assert_near("nll", &[figures["nll"]], &[number("nll")], 0.0);
-            assert_near("log odds", &[figures["log_odds"]], &[number("log_odds_mean")], 0.0);
+            assert_near("nll", &[metrics["nll"]], &[number("nll")], 0.0);
+            assert_near("log odds", &[metrics["log_odds"]], &[number("log_odds_mean")], 0.0);
             let (chosen, rejected) = (golden.vector("orpo.chosen_avg_logps"), golden.vector("orpo.rejected_avg_logps"));
-            assert_near("chosen", &[figures["reward_chosen"]], &[mean(&chosen) * number("lambda")], 0.0);
-            assert_near("rejected", &[figures["reward_rejected"]], &[mean(&rejected) * number("lambda")], 0.0);
+            assert_near("chosen", &[metrics["reward_chosen"]], &[mean(&chosen) * number("lambda")], 0.0);
+            assert_near("rejected", &[metrics["reward_rejected"]], &[mean(&rejected) * number("lambda")], 0.0);
             assert_gradients(&golden, "orpo", &decoder, &gradients);
 
             let orpo = Orpo::new(number("lambda"), NllSpan::Response).unwrap();
-            let (loss, figures, _) = loss_and_gradients(&orpo, &decoder, &micro_batches);
-            assert_near("nll of the response", &[figures["nll"]], &[number("nll_response_only")], 0.0);
+            let (loss, metrics, _) = loss_and_gradients(&orpo, &decoder, &micro_batches);
+            assert_near("nll of the response", &[metrics["nll"]], &[number("nll_response_only")], 0.0);
             assert_near(model, &[loss], &[number("nll_response_only") + number("or_loss")], 0.0);
         }
     }
@@ -170,11 +170,11 @@ fn reward_model() {
         let decoder = golden.decoder();
         let (chosen, rejected) = (golden.vector("rm.chosen_rewards"), golden.vector("rm.rejected_rewards"));
         for micro_batches in ways(golden.pair_batches()) {
-            let (loss, figures, gradients) = loss_and_gradients(&Reward::default(), &decoder, &micro_batches);
+            let (loss, metrics, gradients) = loss_and_gradients(&Reward::default(), &decoder, &micro_batches);
             assert_near(model, &[loss], &[golden.json["reward"]["loss_f64"].as_f64().unwrap()], 0.0);
-            assert_near("accuracy", &[figures["accuracy"]], &[golden.json["reward"]["accuracy"].as_f64().unwrap()], 0.0);
-            assert_near("chosen", &[figures["reward_chosen"]], &[mean(&chosen)], 0.0);
-            assert_near("rejected", &[figures["reward_rejected"]], &[mean(&rejected)], 0.0);
+            assert_near("accuracy", &[metrics["accuracy"]], &[golden.json["reward"]["accuracy"].as_f64().unwrap()], 0.0);
+            assert_near("chosen", &[metrics["reward_chosen"]], &[mean(&chosen)], 0.0);
+            assert_near("rejected", &[metrics["reward_rejected"]], &[mean(&rejected)], 0.0);
             assert_gradients(&golden, "reward", &decoder, &gradients);
         }
         let values = decoder.values(&cases::join(&golden.pair_batches())).unwrap().to_vec1::<f32>().unwrap();
@@ -193,7 +193,7 @@ fn sft_loss_and_every_gradient() {
             let expected = &golden.json[case];
             for micro_batches in ways(golden.sft_batches(case)) {
                 assert_eq!(
-                    micro_batches.iter().map(|batch| Sft.weight(batch)).sum::<Weight>().tokens as u64,
+                    micro_batches.iter().map(|batch| Sft.denominator(batch)).sum::<LossDenominator>().tokens as u64,
                     expected["n_tokens"].as_u64().unwrap()
                 );
                 let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, &micro_batches);
@@ -212,26 +212,25 @@ fn adamw_with_clipping_warm_up_and_cosine() {
         let decoder = golden.decoder();
         let settings = &golden.json["adamw"];
         let number = |name: &str| settings[name].as_f64().unwrap();
-        let config = janus_train::TrainConfig {
-            warmup_steps: number("warmup") as u64,
-            weight_decay: number("weight_decay"),
-            betas: (settings["betas"][0].as_f64().unwrap(), settings["betas"][1].as_f64().unwrap()),
-            eps: number("eps"),
-            ..janus_train::TrainConfig::new(number("total") as u64, 96, number("lr"), 0)
-        };
-        let mut optimizer = janus_train::AdamW::new(config.adamw());
+        let config = janus_train::TrainConfig::new(Length::Steps(number("total") as u64), 96, number("lr"), 0).with(|config| {
+            config.warmup_steps = number("warmup") as u64;
+            config.weight_decay = number("weight_decay");
+            config.betas = (settings["betas"][0].as_f64().unwrap(), settings["betas"][1].as_f64().unwrap());
+            config.eps = number("eps");
+        });
+        let mut optimizer = janus_train::AdamW::new(config.adamw()).unwrap();
         let batches = golden.adamw_batches();
         assert_eq!(batches.len(), settings["steps"].as_array().unwrap().len());
         for (step, (batch, expected)) in batches.iter().zip(settings["steps"].as_array().unwrap()).enumerate() {
             let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, std::slice::from_ref(batch));
             let norm = gradients.norm().unwrap();
-            let lr = config.lr_at(step as u64);
+            let lr = config.lr_at(step as u64, number("total") as u64);
             // Steps build on each other: rounding of one is carried into the next.
             assert!((loss - expected["loss"].as_f64().unwrap()).abs() < 2e-5, "{model} step {step}: loss {loss}");
             assert!((norm / expected["grad_norm"].as_f64().unwrap() - 1.0).abs() < 2e-5, "{model} step {step}: grad_norm {norm}");
             assert!((lr - expected["lr"].as_f64().unwrap()).abs() < 1e-15, "{model} step {step}: lr {lr}");
             let scale = (number("clip") / (norm + 1e-6)).min(1.0);
-            optimizer.step(&decoder, &gradients, lr, scale, |name| Sft.trains(name)).unwrap();
+            optimizer.step(&decoder, &gradients, lr, scale).unwrap();
         }
         for (name, want) in &golden.tensors("adamw_final.safetensors") {
             let apart = cases::max_difference(decoder.parameters()[name].as_tensor(), want);

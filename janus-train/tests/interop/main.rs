@@ -13,7 +13,7 @@ use janus_core::{ChatTemplate, Message};
 use janus_data::Tokenizer;
 use janus_data::mini::{Mini, Split};
 use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
-use janus_train::{Batch, Decoder, Reward, Sft, TokenRow, TrainConfig, Trainer};
+use janus_train::{Batch, Decoder, Length, Reward, Sft, TokenRow, TrainConfig, Trainer};
 use rand::Rng;
 use serde::Deserialize;
 use serde_json::json;
@@ -82,8 +82,8 @@ fn transformers_loads_every_architecture_and_agrees() {
         .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap();
-        let mut trainer = Trainer::new(decoder, Sft, rows.clone(), TrainConfig::new(5, 128, 1e-3, 1)).unwrap();
-        trainer.fit(folder.path(), &mut |_| {}).unwrap();
+        let mut trainer = Trainer::new(decoder, Sft, rows.clone(), TrainConfig::new(Length::Steps(5), 128, 1e-3, 1)).unwrap();
+        trainer.fit(folder.path(), &mut ()).unwrap();
         let model = folder.path().join("model");
         let answer = transformers(&model, &rows, &[]);
         let (logits, logprobs) = (logit_difference(&model, &rows, &answer), logprob_difference(trainer.decoder(), &rows, &answer));
@@ -109,9 +109,14 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
     let rows = tokenizer.conversations(TEMPLATE, records.iter().map(janus_core::SftRecord::messages)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (sft, reward) = (folder.path().join("sft"), folder.path().join("reward"));
-    let mut trainer =
-        Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows.clone(), TrainConfig::new(20, 2048, 3e-3, 1)).unwrap();
-    trainer.fit(&sft, &mut |_| {}).unwrap();
+    let mut trainer = Trainer::new(
+        Decoder::init(&config, 1, &Device::Cpu).unwrap(),
+        Sft,
+        rows.clone(),
+        TrainConfig::new(Length::Steps(20), 2048, 3e-3, 1),
+    )
+    .unwrap();
+    trainer.fit(&sft, &mut ()).unwrap();
     let model = sft.join("model");
     tokenizer.save_with_template(&model, TEMPLATE).unwrap();
 
@@ -137,9 +142,9 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
     let pairs = mini.pairs(60);
     let pairs = tokenizer.pairs(TEMPLATE, pairs.iter().map(janus_core::PairRecord::conversations), 512).unwrap().rows;
     let start = Decoder::load(&model, &Device::Cpu).unwrap().with_value_head(5).unwrap();
-    let trainer = Trainer::new(start, Reward::default(), pairs.clone(), TrainConfig::new(10, 2048, 1e-3, 1)).unwrap();
+    let trainer = Trainer::new(start, Reward::default(), pairs.clone(), TrainConfig::new(Length::Steps(10), 2048, 1e-3, 1)).unwrap();
     let mut trainer = trainer.with_held_out(pairs[..20].to_vec()).unwrap();
-    trainer.fit(&reward, &mut |_| {}).unwrap();
+    trainer.fit(&reward, &mut ()).unwrap();
     let answer = transformers(&reward.join("model"), &pairs[..6], &[]);
     let batch = Batch::concat(&pairs[..6].iter().collect::<Vec<_>>());
     let got = trainer.decoder().values(&batch).unwrap().to_vec1::<f32>().unwrap();

@@ -4,7 +4,7 @@ use candle_core::Device;
 use janus_core::{BenchRecord, Message, SftRecord};
 use janus_data::mini::{Mini, Split};
 use janus_data::{TokenRow, Tokenizer};
-use janus_train::{Decoder, Sft, TrainConfig, Trainer};
+use janus_train::{Decoder, Length, Sft, Trainer};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
@@ -50,7 +50,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let model = profile.model_config(tokenizer.vocab_size(), special("<s>"), special("</s>"));
     let mut runs = Vec::with_capacity(BLOCKS.len());
     for block in BLOCKS {
-        let settings = TrainConfig { steps: args.steps, seed: args.seed, eight_bit_block: block, ..profile.sft.clone() };
+        let settings = profile.sft.clone().with(|config| {
+            config.length = Length::Steps(args.steps);
+            config.seed = args.seed;
+            config.quantized_state_block = block;
+        });
         let decoder = Decoder::init(&model, args.seed, &Device::Cpu).failure()?;
         let trainer = Trainer::new(decoder, Sft, train.clone(), settings).bad_input()?.with_held_out(held_out.clone()).bad_input()?;
         runs.push((block, fit(trainer, &name(block))?));
@@ -75,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
             ratios[2]
         ));
         reports.push(json!({
-            "eight_bit_block": block,
+            "quantized_state_block": block,
             "final_loss": run.final_loss,
             "held_out_loss": run.held_out_loss,
             "state_bytes": run.state_bytes,
@@ -90,7 +94,7 @@ fn name(block: Option<usize>) -> String {
 }
 
 fn fit(mut trainer: Trainer<Sft>, label: &str) -> Result<Run, CommandError> {
-    let steps = trainer.config().steps;
+    let steps = trainer.total_steps();
     let mut progress = Progress::new(label, Unit::Count("steps"), steps);
     let mut losses = Vec::new();
     for _ in 0..steps {

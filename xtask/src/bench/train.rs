@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use janus_infer::ModelConfig;
-use janus_train::{Decoder, Dpo, DpoConfig, Objective, Reference, Sft, TokenRow, TrainConfig, Trainer, ops};
+use janus_train::recipe::Shape;
+use janus_train::{Decoder, Dpo, DpoConfig, Length, Objective, Reference, Sft, TokenRow, TrainConfig, Trainer, ops};
 use serde_json::json;
 
 use super::{median, peak_mb};
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::train::shape::Shape;
 
 /// Measure training: tokens a second, share of the matrix-product rate, peak memory
 ///
@@ -26,7 +26,7 @@ use crate::train::shape::Shape;
 pub struct Args {
     /// The model's shape
     #[arg(long, value_enum)]
-    config: Shape,
+    config: Config,
     /// What is minimised
     #[arg(long, value_enum, default_value_t = Kind::Sft)]
     objective: Kind,
@@ -42,6 +42,26 @@ pub struct Args {
     /// Steps that are counted
     #[arg(long, default_value_t = 5)]
     steps: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Config {
+    /// 135 M parameters: SmolLM2-135M's architecture
+    Smollm2,
+    /// 5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768
+    M6m,
+    /// 0.4 M parameters
+    Tiny,
+}
+
+impl Config {
+    fn shape(self) -> Shape {
+        match self {
+            Self::Smollm2 => Shape::Smollm2,
+            Self::M6m => Shape::M6m,
+            Self::Tiny => Shape::Tiny,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -67,7 +87,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         return Err(CommandError::bad_input("--seq must be at least 2, --batch and --steps at least 1"));
     }
     janus_train::FreedMemory::Keep.apply_to_process();
-    let config = args.config.config();
+    let config = args.config.shape().config();
     let decoder = Decoder::init(&config, 0, &Device::Cpu).failure()?;
     let flop = forward_flop(&config, args.seq);
     let (rows, measured, flop) = match args.objective {
@@ -129,11 +149,10 @@ struct Measured {
 
 fn measure<O: Objective>(args: &Args, decoder: Decoder, objective: O, rows: Vec<TokenRow>) -> Result<Measured, CommandError> {
     let tokens = rows.iter().map(|row| row.ids.len()).sum();
-    let settings = TrainConfig {
-        clip_norm: Some(1.0),
-        activation_checkpointing: args.activation_checkpointing,
-        ..TrainConfig::new(args.steps as u64 + 1, tokens, 1e-4, 0)
-    };
+    let settings = TrainConfig::new(Length::Steps(args.steps as u64 + 1), tokens, 1e-4, 0).with(|config| {
+        config.clip_norm = Some(1.0);
+        config.activation_checkpointing = args.activation_checkpointing;
+    });
     let mut trainer = Trainer::new(decoder, objective, rows, settings).bad_input()?;
     trainer.step().failure()?;
     let mut seconds = Vec::with_capacity(args.steps);

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use janus_core::{ChatTemplate, Message};
 use janus_data::sources::{RowContent, RowSource, Source, openai::OpenAi};
 use janus_data::{RecordKind, Row, Tokenizer, read_files};
+use janus_train::Recipe;
 use serde_json::{Value, json};
 
 use super::rows::{ReadArgs, files};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::train::inspect::{self, Colour};
-use crate::train::recipe::Recipe;
 
 /// Show rows, and what of them is trained
 ///
@@ -61,7 +61,7 @@ pub struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(recipe) = &args.recipe {
-        return inspect::run(&Recipe::load(recipe, &args.set)?, args.skip, args.rows, args.colour);
+        return inspect::run(&Recipe::read_with(recipe, &args.set).bad_input()?, args.skip, args.rows, args.colour);
     }
     let tokenizer = args.tokenizer.as_ref().map(Tokenizer::read).transpose().bad_input()?;
     let files = files(&args.files)?;

@@ -11,13 +11,12 @@ use janus_train::{
     Decoder, Dpo, DpoConfig, Error, NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Reward, Sft, StepMetrics,
     TrainConfig, Trainer,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stages::Experiment;
 use crate::command::{Blame as _, CommandError};
-use crate::progress::Progress;
 use crate::stage::Staged as _;
-use crate::train::{progress, reference, steps_done};
+use crate::train::Display;
 
 /// The layout of every prompt of the experiment.
 pub const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
@@ -48,11 +47,11 @@ impl RewardPairs {
 impl Experiment<'_> {
     /// The base model: plain text, no system message, no question. Returns the stage's folder.
     pub fn pretrain(&self, run: &mut RunFolder, mini: &Mini) -> Result<PathBuf, CommandError> {
-        let settings = TrainConfig { seed: derive_seed(self.seed, "pretrain"), ..self.profile.pretrain.clone() };
+        let settings = self.profile.pretrain.clone().with(|config| config.seed = derive_seed(self.seed, "pretrain"));
         let special = |token| self.tokenizer.token_id(token);
         let config = self.profile.model_config(self.tokenizer.vocab_size(), special("<s>"), special("</s>"));
         let documents = self.profile.data.documents;
-        let identity = json!({ "documents": documents, "seed": self.seed, "train": settings, "model": config.to_json() });
+        let identity = json!({ "documents": documents, "seed": self.seed, "train": identity_of(&settings)?, "model": config.to_json() });
         run.stage("base", &identity, &[("tokenizer", &self.tokenizer_folder)], |stage| {
             let texts = mini.documents(documents);
             let row = |text: &String| self.tokenizer.document(text, Some("<s>"), Some("</s>")).failure();
@@ -65,8 +64,8 @@ impl Experiment<'_> {
 
     /// A fine-tuned model, from the base model. Returns the stage's folder.
     pub fn fine_tune(&self, run: &mut RunFolder, name: &str, rows: &[SftRecord], base: &Path) -> Result<PathBuf, CommandError> {
-        let settings = TrainConfig { seed: derive_seed(self.seed, "sft"), ..self.profile.sft.clone() };
-        let identity = json!({ "rows": fingerprint(rows)?, "train": settings });
+        let settings = self.profile.sft.clone().with(|config| config.seed = derive_seed(self.seed, "sft"));
+        let identity = json!({ "rows": fingerprint(rows)?, "train": identity_of(&settings)? });
         run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("base", base)], |stage| {
             let rows = self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
@@ -77,17 +76,19 @@ impl Experiment<'_> {
 
     /// A model tuned on pairs by direct preference optimisation, from `start`, which is also the reference.
     pub fn dpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], start: &Path) -> Result<PathBuf, CommandError> {
-        let constants = DpoConfig { beta: self.profile.pairs.beta, ..DpoConfig::default() };
-        let settings = TrainConfig { seed: derive_seed(self.seed, "dpo"), ..self.profile.dpo.clone() };
-        let identity = json!({ "pairs": fingerprint(pairs)?, "dpo": constants, "train": settings });
+        let constants = DpoConfig::new(self.profile.pairs.beta);
+        let settings = self.profile.dpo.clone().with(|config| config.seed = derive_seed(self.seed, "dpo"));
+        let identity = json!({ "pairs": fingerprint(pairs)?, "dpo": constants, "train": identity_of(&settings)? });
         run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("start", start)], |stage| {
             let rows = self.rows(pairs)?;
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let file = stage.folder().join("reference_logprobs.jsonl");
             let template = TEMPLATE.jinja();
-            let reference = reference::shown(|progress| {
-                ReferenceLogprobs::compute(file, &decoder, template, &rows, reference::TOKENS_AT_ONCE, progress)
-            })?;
+            let mut display = Display::new(name);
+            let show = &mut |done, all| display.reference(done, all);
+            let reference =
+                ReferenceLogprobs::compute(file, &decoder, template, &rows, ReferenceLogprobs::TOKENS_AT_ONCE, show).failure()?;
+            display.finish();
             let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
             self.fit(stage, name, Trainer::new(decoder, objective, rows, settings).bad_input()?)
         })
@@ -97,8 +98,8 @@ impl Experiment<'_> {
     /// A model tuned on pairs by odds-ratio preference optimisation, without a reference.
     pub fn orpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], base: &Path) -> Result<PathBuf, CommandError> {
         let lambda = self.profile.pairs.lambda;
-        let settings = TrainConfig { seed: derive_seed(self.seed, "orpo"), ..self.profile.orpo.clone() };
-        let identity = json!({ "pairs": fingerprint(pairs)?, "lambda": lambda, "train": settings });
+        let settings = self.profile.orpo.clone().with(|config| config.seed = derive_seed(self.seed, "orpo"));
+        let identity = json!({ "pairs": fingerprint(pairs)?, "lambda": lambda, "train": identity_of(&settings)? });
         run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("base", base)], |stage| {
             let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
             let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
@@ -117,13 +118,14 @@ impl Experiment<'_> {
         start: &Path,
         settings: &TrainConfig,
     ) -> Result<PathBuf, CommandError> {
-        let settings = TrainConfig { seed: derive_seed(self.seed, name), ..settings.clone() };
+        let settings = settings.clone().with(|config| config.seed = derive_seed(self.seed, name));
         let head = derive_seed(self.seed, "value head");
         let RewardPairs { train, held_out } = pairs;
         let imitation = self.profile.pairs.imitation;
         let objective = Reward::with_imitation(imitation).bad_input()?;
         let (pairs, others) = (fingerprint(train)?, fingerprint(held_out)?);
-        let identity = json!({ "pairs": pairs, "held_out": others, "imitation": imitation, "train": settings, "head": head });
+        let identity =
+            json!({ "pairs": pairs, "held_out": others, "imitation": imitation, "train": identity_of(&settings)?, "head": head });
         run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("start", start)], |stage| {
             let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
@@ -145,24 +147,26 @@ impl Experiment<'_> {
     }
 
     fn fit<O: Objective>(&self, stage: &Stage, label: &str, mut trainer: Trainer<O>) -> Result<(), CommandError> {
-        let progress = progress(label, trainer.config().steps, steps_done(stage.folder())?);
-        let mut watch = Watch { progress, tokenizer_folder: &self.tokenizer_folder };
-        trainer.fit_observed(stage.folder(), &mut watch).failure()?;
-        watch.progress.finish();
+        let mut watch = Watch { display: Display::new(label), tokenizer_folder: &self.tokenizer_folder };
+        trainer.fit(stage.folder(), &mut watch).failure()?;
+        watch.display.finish();
         Ok(())
     }
 }
 
 /// Shows progress, and puts the tokenizer beside every model.
 struct Watch<'a> {
-    progress: Progress,
+    display: Display,
     tokenizer_folder: &'a Path,
 }
 
 impl Observer for Watch<'_> {
+    fn begin(&mut self, steps: u64, done: u64) {
+        self.display.begin(steps, done);
+    }
+
     fn step(&mut self, step: &StepMetrics) {
-        self.progress.note(format!("loss {:.3}, {:.0} tokens/s", step.loss, step.tokens_per_second()));
-        self.progress.reach(step.step);
+        self.display.step(step);
     }
 
     fn saved(&mut self, folder: &Path) -> Result<(), Error> {
@@ -171,6 +175,19 @@ impl Observer for Watch<'_> {
             std::fs::copy(self.tokenizer_folder.join(name), &path).map(drop).map_err(|source| Error::Io { path, source })
         })
     }
+}
+
+/// Settings as a stage's `config.json` has them, by the keys of the first folders, which left out f32: a stage that they finished
+/// stays finished.
+fn identity_of(settings: &TrainConfig) -> Result<Value, CommandError> {
+    let settings: serde_json::Map<String, Value> = serde_json::to_value(settings).and_then(serde_json::from_value).failure()?;
+    let key = |key: String| match key.as_str() {
+        "gradient_accumulation_steps" => "accumulation".into(),
+        "quantized_state_block" => "eight_bit_block".into(),
+        _ => key,
+    };
+    let settings = settings.into_iter().filter(|(name, value)| name != "dtype" || value != "f32");
+    Ok(settings.map(|(name, value)| (key(name), value)).collect::<serde_json::Map<_, _>>().into())
 }
 
 fn fingerprint<T: serde::Serialize>(rows: &[T]) -> Result<String, CommandError> {

@@ -3,10 +3,9 @@
 use std::io::IsTerminal as _;
 
 use janus_data::{TokenRow, Tokenizer};
+use janus_train::Recipe;
 use serde_json::json;
 
-use super::recipe::Recipe;
-use super::rows;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// When to colour.
@@ -27,10 +26,10 @@ pub enum Colour {
 /// Bad input for a recipe, tokenizer or data that cannot be used.
 pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result<Outcome, CommandError> {
     let colour = colour == Colour::Always || (colour == Colour::Auto && std::io::stdout().is_terminal());
-    let config = recipe.model_config()?;
-    let tokenizer = recipe.tokenizer(&config)?;
-    let rows = rows::load(recipe, &tokenizer)?;
-    let per_example = recipe.documents_per_example();
+    let config = recipe.model_config().bad_input()?;
+    let tokenizer = recipe.tokenizer(&config).bad_input()?;
+    let rows = recipe.rows(&tokenizer).bad_input()?;
+    let per_example = recipe.objective.documents_per_example();
     let shown: Vec<(usize, &TokenRow)> =
         rows.train.iter().enumerate().skip(skip.saturating_mul(per_example)).take(count.saturating_mul(per_example)).collect();
     let mut text = String::new();
@@ -46,9 +45,10 @@ pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result
         text.push_str(&tokens_of(&tokenizer, row, colour)?);
     }
     rows.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
+    let notes: Vec<String> = rows.notes.iter().map(ToString::to_string).collect();
     let document = |&(document, row): &(usize, &TokenRow)| json!({ "document": document, "ids": row.ids, "loss_mask": row.loss_mask });
     let documents: Vec<_> = shown.iter().map(document).collect();
-    let report = json!({ "command": "data inspect", "documents": documents, "notes": rows.notes });
+    let report = json!({ "command": "data inspect", "documents": documents, "notes": notes });
     Ok(Outcome::done(text.trim_end(), report))
 }
 

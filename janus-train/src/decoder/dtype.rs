@@ -1,13 +1,12 @@
 //! The type of a model's weights in training.
 
-use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
 /// What weights, products and activations are made of. Norms, softmax, log-probabilities, losses, sums of gradients and the
 /// optimiser's state are f32 either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum WeightType {
+pub enum DType {
     /// 32 bits: the default, and on a CPU the only fast one.
     #[default]
     F32,
@@ -17,11 +16,11 @@ pub enum WeightType {
     Bf16,
 }
 
-impl WeightType {
-    pub(crate) fn candle(self) -> DType {
+impl DType {
+    pub(crate) fn candle(self) -> candle_core::DType {
         match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
+            Self::F32 => candle_core::DType::F32,
+            Self::Bf16 => candle_core::DType::BF16,
         }
     }
 
@@ -36,9 +35,5 @@ impl WeightType {
     /// Bytes of a number.
     pub fn bytes(self) -> usize {
         self.candle().size_in_bytes()
-    }
-
-    pub(crate) fn is_f32(&self) -> bool {
-        *self == Self::F32
     }
 }

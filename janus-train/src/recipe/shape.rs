@@ -3,12 +3,12 @@
 use janus_infer::{ModelConfig, ModelSizes};
 use serde::{Deserialize, Serialize};
 
-/// A model's shape, by the name that recipes and `bench train` have for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// A model's shape, by the name that recipes have for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Shape {
     /// 7.2 B parameters: Mistral 7B v0.2
     #[serde(rename = "mistral-7b-v0.2")]
-    #[value(skip)]
     Mistral7b,
     /// 135 M parameters: SmolLM2-135M's architecture
     #[serde(rename = "smollm2-135m")]

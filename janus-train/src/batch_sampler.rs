@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// The order of the examples: shuffled anew in every epoch and filled greedily into micro-batches. What
 /// micro-batch `i` holds follows from the seed, the lengths and `i` alone; there is no state to save.
-pub struct Order {
+pub struct BatchSampler {
     seed: u64,
     capacity: usize,
     /// Examples of a micro-batch, at most.
@@ -26,7 +26,7 @@ struct Epoch {
     micro_batches: Vec<Vec<usize>>,
 }
 
-impl Order {
+impl BatchSampler {
     /// The order for examples of these lengths in micro-batches of at most `capacity` tokens.
     ///
     /// # Errors
@@ -38,9 +38,9 @@ impl Order {
         if let Some(row) = lengths.iter().position(|&tokens| tokens > capacity) {
             return Err(Error::TooLong { row, tokens: lengths[row], capacity });
         }
-        let mut order = Self { seed, capacity, examples: usize::MAX, lengths, last: Epoch::default() };
-        order.last.micro_batches = order.fill(0);
-        Ok(order)
+        let mut sampler = Self { seed, capacity, examples: usize::MAX, lengths, last: Epoch::default() };
+        sampler.last.micro_batches = sampler.fill(0);
+        Ok(sampler)
     }
 
     /// The same with at most `examples` examples in a micro-batch.
@@ -50,9 +50,13 @@ impl Order {
         self
     }
 
-    /// Micro-batches of the first `epochs` epochs.
-    pub fn micro_batches(&self, epochs: u64) -> u64 {
-        (0..epochs).map(|epoch| self.fill(epoch).len() as u64).sum()
+    /// Micro-batches of the first `epochs` epochs; of a part of an epoch, the whole ones of its share.
+    pub fn micro_batches(&self, epochs: f64) -> u64 {
+        let whole: u64 = (0..epochs as u64).map(|epoch| self.fill(epoch).len() as u64).sum();
+        match epochs.fract() {
+            0.0 => whole,
+            part => whole + (self.fill(epochs as u64).len() as f64 * part) as u64,
+        }
     }
 
     /// The examples of micro-batch `index` of the run, and its epoch, both from 0.
@@ -97,10 +101,10 @@ mod tests {
     proptest! {
         #[test]
         fn each_epoch_holds_every_example_once_within_capacity(seed: u64, lengths in prop::collection::vec(1usize..50, 1..60)) {
-            let mut order = Order::new(seed, 50, lengths.clone()).unwrap();
+            let mut sampler = BatchSampler::new(seed, 50, lengths.clone()).unwrap();
             let mut seen: Vec<Vec<usize>> = vec![Vec::new(); 3];
             for index in 0.. {
-                let (epoch, examples) = order.micro_batch(index);
+                let (epoch, examples) = sampler.micro_batch(index);
                 if epoch == 3 {
                     break;
                 }
@@ -116,9 +120,9 @@ mod tests {
         #[test]
         fn what_a_micro_batch_holds_does_not_depend_on_what_was_asked_before(seed: u64, jumps in prop::collection::vec(0u64..40, 1..20)) {
             let lengths: Vec<usize> = (0..23).map(|i| 1 + i * 7 % 19).collect();
-            let mut jumping = Order::new(seed, 30, lengths.clone()).unwrap();
+            let mut jumping = BatchSampler::new(seed, 30, lengths.clone()).unwrap();
             for index in jumps {
-                let mut fresh = Order::new(seed, 30, lengths.clone()).unwrap();
+                let mut fresh = BatchSampler::new(seed, 30, lengths.clone()).unwrap();
                 prop_assert_eq!(jumping.micro_batch(index), fresh.micro_batch(index));
             }
         }
@@ -126,16 +130,16 @@ mod tests {
 
     #[test]
     fn micro_batches_hold_at_most_so_many_examples() {
-        let mut order = Order::new(1, 100, vec![1; 10]).unwrap().with_examples(4);
-        assert_eq!((0..3).map(|i| order.micro_batch(i).1.len()).collect::<Vec<_>>(), [4, 4, 2]);
-        assert_eq!(order.micro_batches(5), 15);
+        let mut sampler = BatchSampler::new(1, 100, vec![1; 10]).unwrap().with_examples(4);
+        assert_eq!((0..3).map(|i| sampler.micro_batch(i).1.len()).collect::<Vec<_>>(), [4, 4, 2]);
+        assert_eq!((sampler.micro_batches(5.0), sampler.micro_batches(1.5)), (15, 4));
     }
 
     #[test]
     fn epochs_and_seeds_differ() {
         let run = |seed| {
-            let mut order = Order::new(seed, 10, vec![5; 20]).unwrap();
-            (0..20).map(|i| order.micro_batch(i).1.to_vec()).collect::<Vec<_>>()
+            let mut sampler = BatchSampler::new(seed, 10, vec![5; 20]).unwrap();
+            (0..20).map(|i| sampler.micro_batch(i).1.to_vec()).collect::<Vec<_>>()
         };
         assert_ne!(run(1), run(2));
         assert_ne!(run(1)[..10], run(1)[10..]);
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn an_example_that_no_micro_batch_can_hold_is_named() {
-        assert!(matches!(Order::new(1, 10, vec![5, 11]), Err(Error::TooLong { row: 1, tokens: 11, capacity: 10 })));
-        assert!(matches!(Order::new(1, 10, vec![]), Err(Error::NoRows)));
+        assert!(matches!(BatchSampler::new(1, 10, vec![5, 11]), Err(Error::TooLong { row: 1, tokens: 11, capacity: 10 })));
+        assert!(matches!(BatchSampler::new(1, 10, vec![]), Err(Error::NoRows)));
     }
 }

@@ -1,0 +1,181 @@
+//! What makes two runs the same run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use janus_data::Dataset;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::reference::hash_row;
+use crate::{Decoder, Error, LoraConfig, Result, TrainConfig};
+
+/// Everything that a run's result depends on: its settings as they are, its tensors and rows by hashes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunIdentity {
+    /// The training settings that change the result.
+    pub(super) config: TrainConfig,
+    /// The objective and its constants.
+    pub(super) objective: Value,
+    /// The model's architecture, as `config.json` has it.
+    pub(super) model: Value,
+    pub(super) lora: Option<LoraConfig>,
+    /// Hash of every value of the weights that do not train, which a checkpoint does not bring back.
+    pub(super) frozen: String,
+    /// Hash of every token and loss mask of the rows, and of the held-out ones.
+    pub(super) data: String,
+}
+
+/// A setting that differs between two runs. It shows as `train.lr was 0.1, is 0.2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Difference {
+    /// Where it stands: `train.lr`, `objective.beta`, `lora.rank`.
+    pub key: String,
+    /// The value of the earlier run; `None` if it was not set.
+    pub was: Option<String>,
+    /// The value of this run.
+    pub is: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
+        write!(f, "{} was {}, is {}", self.key, text(&self.was), text(&self.is))
+    }
+}
+
+impl Difference {
+    /// The keys in which two tables differ, in their order.
+    pub(crate) fn between(was: &Value, is: &Value) -> Vec<Self> {
+        let (was, is) = (flat(was), flat(is));
+        let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        let differs = keys.into_iter().filter(|key| was.get(*key) != is.get(*key));
+        differs.map(|key| Self { key: key.clone(), was: was.get(key).cloned(), is: is.get(key).cloned() }).collect()
+    }
+}
+
+/// Every value of a table by its key, with dots: `train.lr`. What is null is not set.
+fn flat(value: &Value) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    let mut open = vec![(String::new(), value)];
+    while let Some((key, value)) = open.pop() {
+        match value {
+            Value::Object(table) => {
+                let below = |name: &String| if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                open.extend(table.iter().map(|(name, value)| (below(name), value)));
+            }
+            Value::Null => {}
+            value => drop(values.insert(key, value.to_string())),
+        }
+    }
+    values
+}
+
+impl RunIdentity {
+    /// The identity of a run. How often checkpoints are written, how many are kept, and whether activations are
+    /// computed again is left out.
+    ///
+    /// # Errors
+    /// If candle fails or a row cannot be read.
+    pub(crate) fn new(
+        config: &TrainConfig,
+        objective: Value,
+        decoder: &Decoder,
+        rows: &dyn Dataset,
+        held_out: &dyn Dataset,
+    ) -> Result<Self> {
+        let default = TrainConfig::new(config.length, config.tokens_per_micro_batch, config.lr, config.seed);
+        let config = config.clone().with(|config| {
+            config.checkpoint_every = None;
+            config.keep_last = default.keep_last;
+            config.activation_checkpointing = false;
+        });
+        let mut data = blake3::Hasher::new();
+        for rows in [rows, held_out] {
+            data.update(&(rows.len() as u64).to_le_bytes());
+            for row in 0..rows.len() {
+                hash_row(&mut data, &*rows.row(row)?);
+            }
+        }
+        Ok(Self {
+            config,
+            objective,
+            model: serde_json::from_str(&decoder.config().to_json())
+                .map_err(|error| Error::Malformed { path: "config.json".into(), reason: error.to_string() })?,
+            lora: decoder.lora().cloned(),
+            frozen: decoder.frozen_fingerprint(&[])?,
+            data: data.finalize().to_string(),
+        })
+    }
+
+    /// The first part in which this earlier run and another differ, and all settings that do.
+    pub(super) fn difference(&self, now: &Self) -> serde_json::Result<Option<(&'static str, Vec<Difference>)>> {
+        let (was, is) = (self.settings()?, now.settings()?);
+        let differences = Difference::between(&was, &is);
+        let named = [("config", "train"), ("objective", "objective"), ("model", "model"), ("low-rank config", "lora")];
+        let first = named.into_iter().find(|(_, key)| was.get(key) != is.get(key)).map(|(what, _)| what);
+        let hashes = [("set of frozen weights", &self.frozen, &now.frozen), ("data", &self.data, &now.data)];
+        let first = first.or_else(|| hashes.into_iter().find(|(_, was, is)| was != is).map(|(what, ..)| what));
+        Ok(first.map(|what| (what, differences)))
+    }
+
+    /// Everything that is no hash, by the names that recipes have. What is read back is compared: a default that was added later
+    /// is set on both sides.
+    fn settings(&self) -> serde_json::Result<Value> {
+        let text = serde_json::json!({ "train": self.config, "objective": self.objective, "model": self.model, "lora": self.lora });
+        serde_json::from_str(&text.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use janus_data::{TokenFile, TokenWriter};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Length, ModelConfig, TokenRow};
+
+    #[test]
+    fn the_hash_of_rows_is_the_same_wherever_they_are_kept_and_in_every_version() {
+        let config = ModelConfig::from_json(
+            r#"{"model_type": "llama", "vocab_size": 30, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
+                "num_attention_heads": 2, "max_position_embeddings": 64}"#,
+        )
+        .unwrap();
+        let (decoder, folder) = (Decoder::init(&config, 1, &Device::Cpu).unwrap(), tempfile::tempdir().unwrap());
+        let row = |i: u32| TokenRow {
+            ids: (0..4 + i % 5).map(|j| (i * 7 + j) % 30).collect(),
+            loss_mask: (0..4 + i % 5).map(|j| j > 1).collect(),
+        };
+        let rows: Vec<TokenRow> = (0..20).map(row).collect();
+        let mut writer = TokenWriter::create(folder.path(), "f").unwrap();
+        rows.iter().for_each(|row| writer.write(row).unwrap());
+        writer.finish().unwrap();
+        let file = TokenFile::open(folder.path()).unwrap();
+        let config = TrainConfig::new(Length::Steps(3), 40, 1e-3, 7);
+        let of =
+            |train: &dyn Dataset, held_out: &dyn Dataset| RunIdentity::new(&config, "sft".into(), &decoder, train, held_out).unwrap().data;
+        let none: Vec<TokenRow> = Vec::new();
+        assert_eq!(of(&rows, &none), of(&file, &none));
+        assert_eq!(of(&none, &rows), of(&none, &file));
+        assert_ne!(of(&rows, &none), of(&none, &rows));
+        let known = vec![TokenRow { ids: vec![1, 5, 7], loss_mask: vec![true, false, true] }];
+        // Number of rows; then of each the number of ids, and each id twice, one more where it carries loss.
+        let numbers = [1u64, 3, 2, 10, 15];
+        let bytes: Vec<u8> = numbers.into_iter().cycle().take(10).flat_map(u64::to_le_bytes).collect();
+        assert_eq!(of(&known, &known), blake3::hash(&bytes).to_string());
+    }
+
+    #[test]
+    fn a_difference_names_its_key_and_both_values() {
+        let (was, is) = (
+            json!({ "train": { "lr": 0.1, "seed": 1, "clip_norm": null } }),
+            json!({ "train": { "lr": 0.2, "seed": 1 }, "lora": { "rank": 2 } }),
+        );
+        let told: Vec<String> = Difference::between(&was, &is).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["lora.rank was not set, is 2", "train.lr was 0.1, is 0.2"]);
+    }
+}

@@ -1,0 +1,141 @@
+//! Checkpoints of the first format, in which hashes of `Debug` output say what a run is: a run goes on from one if the same
+//! hashes come of what it is now.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Difference, RunIdentity};
+use crate::config::{EarlyStop, KeepBest, Length};
+use crate::objective::Head;
+use crate::{DType, Decoder, Result, Schedule};
+
+/// `state.json` of the first format.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    pub(super) step: u64,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// Hashes of what makes a run this run.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fingerprint {
+    config: String,
+    objective: String,
+    model: String,
+    low_rank: String,
+    frozen: String,
+    data: String,
+}
+
+/// The settings as they were, for their `Debug` output.
+#[derive(Debug)]
+#[expect(dead_code, reason = "what is hashed is the Debug output")]
+struct TrainConfig {
+    steps: u64,
+    tokens_per_micro_batch: usize,
+    accumulation: usize,
+    lr: f64,
+    schedule: Schedule,
+    warmup_steps: u64,
+    weight_decay: f64,
+    betas: (f64, f64),
+    eps: f64,
+    eight_bit_block: Option<usize>,
+    clip_norm: Option<f64>,
+    seed: u64,
+    checkpoint_every: Option<u64>,
+    keep_last: usize,
+    dtype: DType,
+    activation_checkpointing: bool,
+    examples_per_micro_batch: Option<usize>,
+    evaluate_every: Option<u64>,
+    early_stop: Option<EarlyStop>,
+    keep_best: Option<KeepBest>,
+}
+
+/// As [`TrainConfig`].
+#[derive(Debug)]
+#[expect(dead_code, reason = "what is hashed is the Debug output")]
+struct LoraConfig {
+    rank: usize,
+    alpha: f64,
+    targets: Vec<String>,
+    dropout: f64,
+}
+
+impl Fingerprint {
+    /// The first part in which a checkpoint and this run differ. Of settings that are known by a hash no values are known.
+    pub(super) fn difference(&self, run: &RunIdentity, decoder: &Decoder) -> Result<Option<(&'static str, Vec<Difference>)>> {
+        // A head that the objective does not read counted as one that trains.
+        let heads = Head::ALL.map(Head::weight);
+        let parts = [
+            ("config", &self.config, hash(&format!("{:?}", config(&run.config)))),
+            ("objective", &self.objective, hash(&objective(&run.objective))),
+            ("model", &self.model, hash(&decoder.config().to_json())),
+            ("low-rank config", &self.low_rank, hash(&format!("{:?}", lora(run)))),
+            ("set of frozen weights", &self.frozen, decoder.frozen_fingerprint(&heads)?),
+            ("data", &self.data, run.data.clone()),
+        ];
+        Ok(parts.into_iter().find(|(_, was, is)| *was != is).map(|(what, ..)| (what, Vec::new())))
+    }
+}
+
+fn hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_string()
+}
+
+fn config(now: &crate::TrainConfig) -> TrainConfig {
+    TrainConfig {
+        steps: if let Length::Steps(steps) = now.length { steps } else { 0 },
+        tokens_per_micro_batch: now.tokens_per_micro_batch,
+        accumulation: now.gradient_accumulation_steps,
+        lr: now.lr,
+        schedule: now.schedule,
+        warmup_steps: now.warmup_steps,
+        weight_decay: now.weight_decay,
+        betas: now.betas,
+        eps: now.eps,
+        eight_bit_block: now.quantized_state_block,
+        clip_norm: now.clip_norm,
+        seed: now.seed,
+        checkpoint_every: None,
+        keep_last: 1,
+        dtype: now.dtype,
+        activation_checkpointing: false,
+        examples_per_micro_batch: now.examples_per_micro_batch,
+        evaluate_every: now.evaluate_every,
+        early_stop: now.early_stop.clone(),
+        keep_best: now.keep_best.clone(),
+    }
+}
+
+fn lora(run: &RunIdentity) -> Option<LoraConfig> {
+    let of =
+        |lora: &crate::LoraConfig| LoraConfig { rank: lora.rank, alpha: lora.alpha, targets: lora.targets.clone(), dropout: lora.dropout };
+    run.lora.as_ref().map(of)
+}
+
+/// The text by which an objective was known.
+fn objective(now: &Value) -> String {
+    let number = |key: &str| now[key].as_f64().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    match now["kind"].as_str() {
+        Some("dpo") => {
+            let reference = &now["reference"];
+            let reference = match reference.get("weights") {
+                Some(weights) => format!("{} {} {}", text(&reference["model"]), text(weights), text(&reference["template"])),
+                None => format!("model {}", text(&reference["model"])),
+            };
+            format!("dpo DpoConfig {{ beta: {:?}, label_smoothing: {:?} }} {reference}", number("beta"), number("label_smoothing"))
+        }
+        Some("orpo") => {
+            let nll = if now["nll"] == "row" { "Row" } else { "Response" };
+            format!("Orpo {{ lambda: {:?}, nll: {nll} }}", number("lambda"))
+        }
+        Some("reward") if number("imitation") > 0.0 => format!("Reward {{ imitation: {:?} }}", number("imitation")),
+        Some("reward") => "reward".into(),
+        _ => text(now),
+    }
+}

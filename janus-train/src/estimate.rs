@@ -1,0 +1,185 @@
+//! Memory and work of a run before anything is loaded.
+
+use serde::Serialize;
+
+use crate::objective::Head;
+use crate::ops::{BLOCK_LOGITS, LOGITS_HELD, SavedActivations, blocks};
+use crate::{DType, Length, LoraConfig, ModelConfig, Recipe, TrainConfig};
+
+/// What is trained, and on what.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload<'a> {
+    /// The model.
+    pub model: &'a ModelConfig,
+    /// The settings.
+    pub train: &'a TrainConfig,
+    /// Low-rank updates in the place of the weights.
+    pub lora: Option<&'a LoraConfig>,
+    /// The heads that the loss reads.
+    pub heads: &'a [Head],
+    /// Tokens of the longest document.
+    pub longest_document: usize,
+    /// Devices that share gradients, master weights and moments.
+    pub shards: usize,
+    /// Whether it trains on a GPU: 8-bit moments, and the masters of their weights, are in main memory then.
+    pub on_gpu: bool,
+}
+
+/// Numbers of parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Parameters {
+    /// In all.
+    pub all: usize,
+    /// Those that train.
+    pub trained: usize,
+}
+
+/// Bytes that training takes, by part.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MemoryEstimate {
+    /// The weights.
+    pub weights: f64,
+    /// Their gradients, in f32.
+    pub gradients: f64,
+    /// f32 masters of weights in bf16.
+    pub master_weights: f64,
+    /// AdamW's moments.
+    pub moments: f64,
+    /// What the backward pass needs of the forward pass.
+    pub activations: f64,
+    /// Logits held at a time.
+    pub logits: f64,
+    /// What of these is in main memory and not in a GPU's.
+    pub in_main_memory: f64,
+}
+
+impl Workload<'_> {
+    fn has_logits(&self) -> bool {
+        self.heads.contains(&Head::LanguageModel)
+    }
+
+    /// Parameters in all, and those that train.
+    pub fn parameters(&self) -> Parameters {
+        let tensors = self.model.tensors();
+        let size = |shape: &[usize]| shape.iter().product::<usize>();
+        let value_head = if self.heads.contains(&Head::Value) { self.model.hidden_size } else { 0 };
+        let all = tensors.iter().map(|(_, shape)| size(shape)).sum::<usize>() + value_head;
+        let trained = match self.lora {
+            Some(lora) => {
+                let target = |name: &str| lora.targets.iter().any(|target| name.ends_with(&format!(".{target}.weight")));
+                let updates = tensors.iter().filter(|(name, _)| target(name));
+                value_head + updates.map(|(_, shape)| lora.rank * shape.iter().sum::<usize>()).sum::<usize>()
+            }
+            None => {
+                let idle = |name: &str| name == Head::LanguageModel.weight() && !self.has_logits();
+                all - tensors.iter().filter(|(name, _)| idle(name)).map(|(_, shape)| size(shape)).sum::<usize>()
+            }
+        };
+        Parameters { all, trained }
+    }
+}
+
+impl MemoryEstimate {
+    /// The bytes of a workload on each of its devices.
+    pub fn of(workload: &Workload<'_>) -> Self {
+        let Workload { model, train, .. } = *workload;
+        let Parameters { all, trained } = workload.parameters();
+        let (all, trained, shards) = (all as f64, trained as f64, workload.shards as f64);
+        let (bf16, number) = (train.dtype == DType::Bf16, train.dtype.bytes());
+        let saved = if bf16 { blocks::saved_bytes_per_token(model) } else { SavedActivations::bytes_per_token(model) };
+        let of_token = if train.activation_checkpointing {
+            model.num_hidden_layers * number * model.hidden_size + saved
+        } else {
+            model.num_hidden_layers * saved
+        };
+        let keys = workload.longest_document.min(train.tokens_per_micro_batch);
+        let scores = if bf16 { blocks::score_bytes(model, keys) } else { 0 };
+        let moment = train.quantized_state_block.map_or(4.0, |block| 1.0 + 4.0 / block as f64);
+        let logits = match (workload.has_logits(), bf16) {
+            (false, _) => 0,
+            (_, false) => 4 * LOGITS_HELD,
+            // Those of the forward pass and of the backward pass in each step from logits to loss.
+            (_, true) => 6 * 4 * BLOCK_LOGITS,
+        };
+        let master_weights = if bf16 { 4.0 * trained / shards } else { 0.0 };
+        let moments = 2.0 * moment * trained / shards;
+        let apart = train.quantized_state_block.is_some() && workload.on_gpu;
+        Self {
+            weights: number as f64 * all,
+            gradients: 4.0 * trained / shards,
+            master_weights,
+            moments,
+            activations: (train.tokens_per_micro_batch * of_token + scores) as f64,
+            logits: logits as f64,
+            in_main_memory: if apart { master_weights + moments } else { 0.0 },
+        }
+    }
+
+    /// Each part with its name.
+    pub fn parts(&self) -> [(&'static str, f64); 6] {
+        [
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("f32 master weights", self.master_weights),
+            ("moments", self.moments),
+            ("activations", self.activations),
+            ("logits held at a time", self.logits),
+        ]
+    }
+
+    /// All parts together.
+    pub fn total(&self) -> f64 {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Those of a GPU.
+    pub fn on_device(&self) -> f64 {
+        self.total() - self.in_main_memory
+    }
+}
+
+/// Steps and tokens of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Work {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Tokens read; `None` if the recipe has no `data.tokens_per_row`.
+    pub tokens: Option<f64>,
+}
+
+impl Recipe {
+    /// The workload of this recipe.
+    pub fn workload<'a>(&'a self, model: &'a ModelConfig, shards: usize, on_gpu: bool) -> Workload<'a> {
+        Workload {
+            model,
+            train: &self.train,
+            lora: self.lora.as_ref(),
+            heads: self.objective.heads(),
+            longest_document: self.data.max_tokens,
+            shards,
+            on_gpu,
+        }
+    }
+
+    /// Whole steps, and tokens, by the recipe's own counts; `None` if it has not enough of them.
+    pub fn work(&self) -> Option<Work> {
+        let (data, train) = (&self.data, &self.train);
+        let rows = data.rows.map(|rows| rows.saturating_sub(data.held_out) as f64);
+        let per_epoch = rows.zip(data.tokens_per_row).map(|(rows, tokens)| tokens * rows * self.objective.documents_per_example() as f64);
+        let steps_of = |micro_batches: f64| micro_batches / train.gradient_accumulation_steps as f64;
+        let steps_per_epoch = match train.examples_per_micro_batch {
+            Some(examples) => rows.map(|rows| steps_of(rows / examples as f64)),
+            None => per_epoch.map(|tokens| steps_of(tokens / train.tokens_per_micro_batch as f64)),
+        };
+        match train.length {
+            Length::Epochs(epochs) => {
+                Some(Work { steps: (steps_per_epoch? * epochs) as u64, tokens: per_epoch.map(|tokens| tokens * epochs) })
+            }
+            Length::Steps(steps) => {
+                let tokens = per_epoch.zip(steps_per_epoch).map(|(tokens, all)| tokens * steps as f64 / all);
+                Some(Work { steps, tokens })
+            }
+        }
+    }
+}

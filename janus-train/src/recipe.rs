@@ -1,0 +1,34 @@
+//! Recipes: one stage of training, from a TOML file or from code.
+//!
+//! A [`Recipe`] names the model to start from, the data, the objective and every hyper-parameter. [`Recipe::run`] trains
+//! in a folder and leaves there what the run was:
+//!
+//! ```text
+//! recipe.toml                    every value that the run has
+//! run.json                       when, where, of what and by which code it was made
+//! metrics.jsonl, timing.jsonl, evaluations.jsonl, tensorboard/, checkpoints/, best/
+//! samples/step-000100.jsonl      what the model answered after 100 steps, where the recipe asks for it
+//! model/                         config.json, weights, tokenizer
+//! ```
+//!
+//! ```no_run
+//! use janus_train::candle_core::Device;
+//! use janus_train::{Recipe, StepMetrics};
+//!
+//! let recipe = Recipe::read("sft.toml")?;
+//! let trained = recipe.run("runs/sft", &Device::Cpu, &mut |step: &StepMetrics| eprintln!("{} {:.3}", step.step, step.loss))?;
+//! println!("the model is in {}", trained.model.display());
+//! # Ok::<(), janus_train::Error>(())
+//! ```
+
+mod config;
+mod record;
+mod rows;
+mod run;
+mod samples;
+mod shape;
+
+pub use config::{DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig};
+pub use rows::Rows;
+pub use run::{Note, PreparedRun, Trained};
+pub use shape::Shape;

@@ -1,0 +1,311 @@
+//! What a training run is, as a TOML file writes it.
+
+use std::path::{Path, PathBuf};
+
+use janus_core::ChatTemplate;
+use janus_data::Tokenizer;
+use serde::{Deserialize, Serialize};
+
+use super::shape::Shape;
+use crate::error::AtPath;
+use crate::{DpoConfig, Error, Head, LoraConfig, ModelConfig, NllSpan, Orpo, Result, Reward, TrainConfig};
+
+/// A stage of training. As TOML, unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Recipe {
+    /// The layout of every prompt.
+    pub template: ChatTemplate,
+    /// What is minimised, with its constants.
+    pub objective: ObjectiveConfig,
+    /// The model to start from.
+    pub model: ModelSource,
+    /// What it is trained on.
+    pub data: DataConfig,
+    /// How. The length is best in epochs.
+    pub train: TrainConfig,
+    /// Low-rank updates in the place of the weights.
+    #[serde(default)]
+    pub lora: Option<LoraConfig>,
+    /// Responses to look at, written at every evaluation; where no rows are held out, at the end.
+    #[serde(default)]
+    pub samples: Option<SampleConfig>,
+}
+
+/// The objective, by `kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum ObjectiveConfig {
+    /// Supervised fine-tuning: [`Sft`](crate::Sft).
+    Sft {},
+    /// Direct preference optimisation, [`Dpo`](crate::Dpo); the reference is the model that training starts from.
+    Dpo {
+        /// How strongly the model is held to the reference.
+        beta: f64,
+        /// Probability that a pair's order is wrong.
+        #[serde(default)]
+        label_smoothing: f64,
+    },
+    /// Odds-ratio preference optimisation: [`Orpo`].
+    Orpo {
+        /// Weight of the odds ratio.
+        lambda: f64,
+        /// What the imitation term covers: `response` or `row`.
+        #[serde(default)]
+        nll: NllSpan,
+    },
+    /// A reward model, [`Reward`]; a value head is added to a model that has none.
+    Reward {
+        /// Weight of imitating the chosen responses beside it.
+        #[serde(default)]
+        imitation: f64,
+    },
+}
+
+impl ObjectiveConfig {
+    /// Documents of an example.
+    pub fn documents_per_example(&self) -> usize {
+        if matches!(self, Self::Sft {}) { 1 } else { 2 }
+    }
+
+    /// The heads that the loss reads.
+    pub fn heads(&self) -> &'static [Head] {
+        match self {
+            Self::Reward { imitation } => Reward::heads_of(*imitation),
+            _ => &[Head::LanguageModel],
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        match *self {
+            Self::Sft {} => Ok(()),
+            Self::Dpo { beta, label_smoothing } => DpoConfig { beta, label_smoothing }.check(),
+            Self::Orpo { lambda, nll } => Orpo::new(lambda, nll).map(drop),
+            Self::Reward { imitation } => Reward::with_imitation(imitation).map(drop),
+        }
+    }
+}
+
+/// The model to start from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ModelSource {
+    /// A folder with `config.json`, weights and `tokenizer.json`; `None`: fresh weights of `shape`.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// The shape, for an estimate before the folder is there, and for fresh weights.
+    #[serde(default)]
+    pub shape: Option<Shape>,
+    /// A `tokenizer.json` elsewhere than in the folder.
+    #[serde(default)]
+    pub tokenizer: Option<PathBuf>,
+}
+
+impl ModelSource {
+    /// The model in a folder.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self { path: Some(path.into()), ..Self::default() }
+    }
+
+    /// Fresh weights, with a `tokenizer.json`.
+    pub fn fresh(shape: Shape, tokenizer: impl Into<PathBuf>) -> Self {
+        Self { path: None, shape: Some(shape), tokenizer: Some(tokenizer.into()) }
+    }
+}
+
+/// What the model is trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DataConfig {
+    /// The records: rows of {system, prompt, output} for `sft`, of {system, prompt, chosen, rejected} for `dpo` and `orpo`, of
+    /// either that or {input, chosen, rejected} for `reward`.
+    pub path: PathBuf,
+    /// Tokens of a row, at most: a longer conversation is left out, a longer pair's prompt is cut at its left.
+    pub max_tokens: usize,
+    /// Rows, or pairs, from the start that are held out.
+    #[serde(default)]
+    pub held_out: usize,
+    /// Rows, or pairs, for an estimate before the file is there.
+    #[serde(default)]
+    pub rows: Option<usize>,
+    /// Mean tokens of a row, for an estimate.
+    #[serde(default)]
+    pub tokens_per_row: Option<f64>,
+}
+
+impl DataConfig {
+    /// All records of a file.
+    pub fn new(path: impl Into<PathBuf>, max_tokens: usize) -> Self {
+        Self { path: path.into(), max_tokens, held_out: 0, rows: None, tokens_per_row: None }
+    }
+}
+
+/// Responses to look at while a model trains. Decoding is greedy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SampleConfig {
+    /// The prompts.
+    pub prompts: Vec<String>,
+    /// System message before each.
+    #[serde(default)]
+    pub system: String,
+    /// New tokens, at most.
+    pub max_tokens: usize,
+}
+
+impl SampleConfig {
+    /// Responses without a system message.
+    pub fn new(prompts: Vec<String>, max_tokens: usize) -> Self {
+        Self { prompts, system: String::new(), max_tokens }
+    }
+}
+
+impl Recipe {
+    /// A recipe that trains all weights.
+    pub fn new(template: ChatTemplate, objective: ObjectiveConfig, model: ModelSource, data: DataConfig, train: TrainConfig) -> Self {
+        Self { template, objective, model, data, train, lora: None, samples: None }
+    }
+
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`], which names file, line and key; as [`check`](Self::check).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        Self::read_with(path, &[] as &[&str])
+    }
+
+    /// Reads a TOML file and sets keys of it, each as `a.b=value` with a TOML value, or a bare word as a string.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`Error::Assignment`] for one without a key and a value.
+    pub fn read_with(path: impl AsRef<Path>, set: &[impl AsRef<str>]) -> Result<Self> {
+        let path = path.as_ref();
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(path).at(path)?;
+        let bad = |place: &str| {
+            let place = place.to_string();
+            move |source: toml::de::Error| Error::Recipe { place, source: Box::new(source) }
+        };
+        // The text as it stands first: its errors show the line.
+        let recipe: Self = toml::from_str(&text).map_err(bad(&place))?;
+        let assignments: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
+        let (recipe, place) = if assignments.is_empty() {
+            (recipe, place)
+        } else {
+            let mut table: toml::Table = toml::from_str(&text).map_err(bad(&place))?;
+            assignments.iter().try_for_each(|assignment| assign(&mut table, assignment))?;
+            let place = format!("{place} with {}", assignments.join(" "));
+            (table.try_into().map_err(bad(&place))?, place)
+        };
+        recipe.check_at(&place)?;
+        Ok(recipe)
+    }
+
+    /// Refuses numbers out of range or of the wrong unit, and keys that do nothing without others.
+    ///
+    /// # Errors
+    /// [`Error::RecipeSetting`], [`Error::RecipeRule`].
+    pub fn check(&self) -> Result<()> {
+        self.check_at("the recipe")
+    }
+
+    fn check_at(&self, place: &str) -> Result<()> {
+        let train = &self.train;
+        let nothing_held_out = self.data.held_out == 0;
+        let rules = [
+            (
+                nothing_held_out && train.evaluate_every.is_some(),
+                "train.evaluate_every is set, but there are no rows to evaluate on: set data.held_out, or leave it out",
+            ),
+            (
+                nothing_held_out && train.early_stop.is_some(),
+                "train.early_stop is set, but there are no rows to evaluate on: set data.held_out and train.evaluate_every, or leave it out",
+            ),
+            (
+                train.evaluate_every.is_none() && train.early_stop.is_some(),
+                "train.early_stop is set, but rows are evaluated at the end only: set train.evaluate_every, or leave it out",
+            ),
+            (
+                nothing_held_out && train.keep_best.is_some(),
+                "train.keep_best is set, but there are no rows to evaluate on: set data.held_out, or leave it out",
+            ),
+            (
+                self.samples.as_ref().is_some_and(|samples| samples.prompts.is_empty() || samples.max_tokens == 0),
+                "samples has no prompts, or max_tokens of 0: expected at least one of each, or no [samples]",
+            ),
+        ];
+        if let Some((_, problem)) = rules.into_iter().find(|(wrong, _)| *wrong) {
+            return Err(Error::RecipeRule { place: place.into(), problem });
+        }
+        let named = |table: &'static str| {
+            let place = place.to_string();
+            move |error: Error| Error::RecipeSetting { place, table, error: Box::new(error) }
+        };
+        train.check().map_err(named("train."))?;
+        self.objective.check().map_err(named("objective."))?;
+        self.lora.as_ref().map_or(Ok(()), LoraConfig::check).map_err(named(""))
+    }
+
+    /// The model's architecture: that of its folder if it is there, else that of its shape.
+    ///
+    /// # Errors
+    /// [`Error::RecipeRule`] if there is neither; [`Error::Model`] if the folder's cannot be read.
+    pub fn model_config(&self) -> Result<ModelConfig> {
+        let folder = self.model.path.as_ref().map(|path| path.join("config.json"));
+        match (folder, self.model.shape) {
+            (Some(file), shape) if file.exists() || shape.is_none() => Ok(ModelConfig::read(file)?),
+            (_, Some(shape)) => Ok(shape.config()),
+            (_, None) => Err(self.rule("model has neither path nor shape")),
+        }
+    }
+
+    /// The tokenizer, which must fit the embedding.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it cannot be read, [`Error::Vocabulary`] if it has more tokens than the model, [`Error::RecipeRule`] if the
+    /// recipe names none.
+    pub fn tokenizer(&self, config: &ModelConfig) -> Result<Tokenizer> {
+        let Some(path) = self.tokenizer_path() else {
+            return Err(self.rule("model has neither path nor tokenizer"));
+        };
+        let tokenizer = Tokenizer::read(&path)?;
+        if tokenizer.vocab_size() > config.vocab_size {
+            return Err(Error::Vocabulary { path, tokens: tokenizer.vocab_size(), rows: config.vocab_size });
+        }
+        Ok(tokenizer)
+    }
+
+    fn rule(&self, problem: &'static str) -> Error {
+        Error::RecipeRule { place: "the recipe".into(), problem }
+    }
+
+    /// Where the tokenizer is: beside the model, unless the recipe says otherwise.
+    pub(super) fn tokenizer_path(&self) -> Option<PathBuf> {
+        let beside = self.model.path.as_ref().map(|path| path.join("tokenizer.json"));
+        self.model.tokenizer.clone().or(beside)
+    }
+}
+
+/// Sets a key of a table: `a.b=value`.
+fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {
+    let wrong = |problem| Error::Assignment { assignment: assignment.into(), problem };
+    let (key, value) = assignment.split_once('=').ok_or_else(|| wrong("expected KEY=VALUE"))?;
+    let value = match toml::from_str::<toml::Table>(&format!("value = {value}")) {
+        Ok(mut table) => table.remove("value").unwrap_or_else(|| toml::Value::String(value.into())),
+        Err(_) => toml::Value::String(value.into()),
+    };
+    let mut keys: Vec<&str> = key.split('.').collect();
+    let last = keys.pop().filter(|last| !last.is_empty()).ok_or_else(|| wrong("the key is empty"))?;
+    let mut inner = table;
+    for key in keys {
+        let entry = inner.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        inner = entry.as_table_mut().ok_or_else(|| wrong("a part of the key is no table"))?;
+    }
+    inner.insert(last.into(), value);
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What a run's folder says of the run: `recipe.toml`, every value that it was made with, and `run.json`, where, when, of what and by
+//! which code.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use candle_core::Device;
+use janus_data::fs::fingerprint;
+use janus_data::provenance::{Machine, Revision, unix_seconds};
+use janus_data::write_file;
+use serde_json::{Value, json};
+
+use super::config::Recipe;
+use crate::error::AtPath;
+use crate::{Checkpoint, Difference, Error, Result, TrainConfig};
+
+const RECIPE: &str = "recipe.toml";
+const RUN: &str = "run.json";
+
+/// The record of a run that has begun.
+pub(super) struct Record<'a> {
+    recipe: &'a Recipe,
+    begun: SystemTime,
+    /// Steps that earlier attempts did.
+    resumed_at: u64,
+}
+
+/// The record of a run of which it is known what it is made of.
+pub(super) struct FullRecord<'a> {
+    record: Record<'a>,
+    settings: Value,
+    data: Value,
+    model: Option<Value>,
+    tokenizer: Option<Value>,
+    device: String,
+}
+
+impl<'a> Record<'a> {
+    /// Looks at what is in the run's folder. Nothing is written yet.
+    ///
+    /// # Errors
+    /// [`Error::OtherRecipe`] if the folder holds checkpoints of a run with other low-rank updates, or with updates of another
+    /// model: whatever else is in them does not fit.
+    pub(super) fn begin(out: &Path, recipe: &'a Recipe) -> Result<Self> {
+        let resumed_at = Checkpoint::list(out)?.pop().map_or(0, |newest| newest.step);
+        let earlier = fs::read_to_string(out.join(RECIPE)).ok().filter(|_| resumed_at > 0);
+        let earlier = earlier.and_then(|text| toml::from_str::<Recipe>(&text).ok());
+        let differences = earlier.map_or_else(Vec::new, |earlier| Difference::between(&json!(earlier), &json!(recipe)));
+        let lora = |key: &str| key.starts_with("lora.") || (recipe.lora.is_some() && key == "model.path");
+        match differences.into_iter().find(|difference| lora(&difference.key)) {
+            Some(difference) => Err(Error::OtherRecipe { path: out.into(), difference }),
+            None => Ok(Self { recipe, begun: SystemTime::now(), resumed_at }),
+        }
+    }
+
+    /// The record with what the run is made of, by the fingerprints of its files: a model's are read whole.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a file that cannot be read.
+    pub(super) fn made_of(self, settings: &TrainConfig, device: &Device) -> Result<FullRecord<'a>> {
+        let recipe = self.recipe;
+        let of = |path: &Path| -> Result<Value> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? })) };
+        Ok(FullRecord {
+            settings: json!(settings),
+            data: of(&recipe.data.path)?,
+            model: recipe.model.path.as_deref().map(of).transpose()?,
+            tokenizer: recipe.tokenizer_path().as_deref().map(of).transpose()?,
+            device: janus_infer::DeviceName::of(device).to_string(),
+            record: self,
+        })
+    }
+}
+
+impl FullRecord<'_> {
+    /// Writes the record of a run that begins in an empty folder. That of one that continues is written at its end, once the
+    /// trainer has taken its checkpoint: a run that is refused must not change what the folder says of another.
+    pub(super) fn write_first(&self, out: &Path) -> Result<()> {
+        if self.record.resumed_at > 0 { Ok(()) } else { self.write(out, None) }
+    }
+
+    /// Writes the record; `steps` at the end, as many as there were.
+    pub(super) fn write(&self, out: &Path, steps: Option<u64>) -> Result<()> {
+        let Record { recipe, begun, resumed_at } = self.record;
+        let earlier = fs::read(out.join(RUN)).ok().filter(|_| resumed_at > 0);
+        let earlier = earlier.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let mut attempts = earlier.and_then(|mut record| record["attempts"].as_array_mut().map(std::mem::take)).unwrap_or_default();
+        attempts.push(json!({
+            "from_step": resumed_at,
+            "to_step": steps,
+            "begun": unix_seconds(begun),
+            "ended": steps.map(|_| unix_seconds(SystemTime::now())),
+            "git": Revision::of_checkout(),
+            "machine": Machine::this(),
+            "device": self.device,
+        }));
+        let record = json!({
+            "program": concat!("janus-train ", env!("CARGO_PKG_VERSION")),
+            "command": "train",
+            "folder": std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf()),
+            "recipe": recipe,
+            "settings": self.settings,
+            "data": self.data,
+            "model": self.model,
+            "tokenizer": self.tokenizer,
+            "attempts": attempts,
+        });
+        let text = toml::to_string(recipe).map_err(|error| Error::Malformed { path: out.join(RECIPE), reason: error.to_string() })?;
+        fs::create_dir_all(out).at(out)?;
+        write_file(out.join(RECIPE), text.as_bytes())?;
+        Ok(write_file(out.join(RUN), format!("{record:#}\n").as_bytes())?)
+    }
+
+    /// The trainer's error that a checkpoint is of another run, with the file that may have changed.
+    pub(super) fn explained(&self, error: Error) -> Error {
+        match error {
+            Error::OtherRun { path, what: "data", differences } if differences.is_empty() => Error::InData {
+                path: self.record.recipe.data.path.clone(),
+                source: Box::new(Error::OtherRun { path, what: "data", differences }),
+            },
+            error => error,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A recipe's data as token rows.
+
+use std::path::{Path, PathBuf};
+
+use janus_core::{Message, PairRecord, RewardRecord, SftRecord};
+use janus_data::{Row, TokenRow, Tokenizer, read, read_all};
+
+use super::config::{ObjectiveConfig, Recipe};
+use super::run::Note;
+use crate::{Error, Head, Quantity, Result};
+
+/// The rows of a recipe: those to train on, and those held out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rows {
+    /// Rows to train on; of pairs, the chosen one before the rejected.
+    pub train: Vec<TokenRow>,
+    /// Rows held out.
+    pub held_out: Vec<TokenRow>,
+    /// What was left out or cut.
+    pub notes: Vec<Note>,
+    pub(super) numbers: Numbers,
+}
+
+/// Where in the data's file the examples are. An error of the trainer counts the documents that it was given;
+/// people count the rows of a file, from 1.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    file: PathBuf,
+    /// Of each example that is trained on.
+    train: Vec<usize>,
+    /// Of each that is held out.
+    held_out: Vec<usize>,
+    documents_per_example: usize,
+}
+
+impl Numbers {
+    /// The row of the file that a document is of, given the rows of its examples.
+    fn of(&self, rows: &[usize], document: usize) -> usize {
+        rows.get(document / self.documents_per_example).copied().unwrap_or(document)
+    }
+
+    /// An error of the trainer with the file and its own numbers.
+    pub(super) fn named(&self, error: Error) -> Error {
+        let error = match error {
+            Error::NotFinite { step, what, value, rows, checkpoint } => {
+                let examples = if matches!(what, Quantity::HeldOut(_)) { &self.held_out } else { &self.train };
+                let mut rows: Vec<usize> = rows.into_iter().map(|document| self.of(examples, document)).collect();
+                rows.dedup();
+                Error::NotFinite { step, what, value, rows, checkpoint }
+            }
+            Error::NothingTrained { row } => Error::NothingTrained { row: self.of(&self.train, row) },
+            Error::NoReference { row } => Error::NoReference { row: self.of(&self.train, row) },
+            error => return error,
+        };
+        self.at_file(error)
+    }
+
+    fn at_file(&self, error: Error) -> Error {
+        Error::InData { path: self.file.clone(), source: Box::new(error) }
+    }
+}
+
+impl Recipe {
+    /// Reads and tokenises the data.
+    ///
+    /// # Errors
+    /// [`Error::Data`] and [`Error::InData`], which name the file and the row; [`Error::AllHeldOut`].
+    pub fn rows(&self, tokenizer: &Tokenizer) -> Result<Rows> {
+        let (path, limit) = (&self.data.path, self.data.max_tokens);
+        // A reader counts from 1 as people do, a tokenizer what it was given from 0.
+        let at_file = |error| {
+            let error = match error {
+                janus_data::Error::AtRow { row, cause } => janus_data::Error::AtRow { row: row + 1, cause },
+                error => error,
+            };
+            Error::InData { path: path.clone(), source: Box::new(error.into()) }
+        };
+        let mut notes = Vec::new();
+        let (mut rows, mut train) = match &self.objective {
+            ObjectiveConfig::Sft {} => {
+                let records: Vec<SftRecord> = read_all(path)?;
+                let all = tokenizer.conversations(self.template, records.iter().map(SftRecord::messages)).map_err(at_file)?;
+                let rows = all.len();
+                let (numbers, kept): (Vec<usize>, Vec<TokenRow>) = (1..).zip(all).filter(|(_, row)| row.ids.len() <= limit).unzip();
+                if kept.len() < rows {
+                    notes.push(Note::TooLong { left_out: rows - kept.len(), rows, max_tokens: limit });
+                }
+                (kept, numbers)
+            }
+            objective => {
+                let pairs = tokenizer.pairs(self.template, conversations(path, objective)?, limit).map_err(at_file)?;
+                for (count, note) in [
+                    (pairs.shortened, Note::PromptsCut as fn(usize) -> Note),
+                    (pairs.identical, Note::EqualResponses),
+                    (pairs.too_long, Note::ResponsesTooLong),
+                ] {
+                    if count > 0 {
+                        notes.push(note(count));
+                    }
+                }
+                (pairs.rows, pairs.pairs.into_iter().map(|pair| pair + 1).collect())
+            }
+        };
+        let documents_per_example = self.objective.documents_per_example();
+        let held_out = self.data.held_out * documents_per_example;
+        if held_out >= rows.len() {
+            return Err(Error::AllHeldOut { path: path.clone(), rows: rows.len(), held_out });
+        }
+        let numbers = Numbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
+        Ok(Rows { train: rows.split_off(held_out), held_out: rows, notes, numbers })
+    }
+}
+
+impl Rows {
+    /// All rows in the order of the file, so that how many are held out changes nothing.
+    pub(super) fn in_file_order(&self) -> Vec<TokenRow> {
+        self.held_out.iter().chain(&self.train).cloned().collect()
+    }
+
+    /// Tokens of each example that is trained on, once all examples are such as the trainer takes.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] and [`Error::NothingTrained`], with the row of the file.
+    pub(super) fn lengths(&self, capacity: usize) -> Result<Vec<usize>> {
+        let per_example = self.numbers.documents_per_example;
+        let learns = |row: &TokenRow| row.loss_mask.iter().skip(1).any(|&trained| trained);
+        let check = |(documents, &row): (&[TokenRow], &usize)| {
+            let tokens = documents.iter().map(|row| row.ids.len()).sum();
+            let error = match tokens {
+                tokens if tokens > capacity => Error::TooLong { row, tokens, capacity },
+                _ if !documents.iter().all(learns) => Error::NothingTrained { row },
+                tokens => return Ok(tokens),
+            };
+            Err(self.numbers.at_file(error))
+        };
+        self.held_out.chunks(per_example).zip(&self.numbers.held_out).try_for_each(|example| check(example).map(drop))?;
+        self.train.chunks(per_example).zip(&self.numbers.train).map(check).collect()
+    }
+}
+
+type Sides = (Vec<Message>, Vec<Message>);
+
+/// Chosen and rejected conversation of each pair. Of the two kinds of pairs that a reward model takes, the first row tells which
+/// one the file has, so that a bad row further on is reported as what it is.
+fn conversations(path: &Path, objective: &ObjectiveConfig) -> Result<Vec<Sides>> {
+    let first = || read::<Row>(path)?.next().transpose();
+    if objective.heads().contains(&Head::Value) && first()?.is_some_and(|row| row.contains_key("input")) {
+        let records: Vec<RewardRecord> = read_all(path)?;
+        return Ok(records.iter().map(RewardRecord::conversations).collect());
+    }
+    let records: Vec<PairRecord> = read_all(path)?;
+    Ok(records.iter().map(PairRecord::conversations).collect())
+}

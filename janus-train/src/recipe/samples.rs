@@ -1,0 +1,104 @@
+//! What a model answers while it trains, and what belongs beside a model.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use janus_core::{ChatTemplate, Message};
+use janus_data::{Tokenizer, write_file};
+use janus_infer::{LogitsWanted, Model, SequenceInput};
+use serde_json::json;
+
+use super::config::{Recipe, SampleConfig};
+use crate::error::AtPath;
+use crate::{Decoder, Error, Evaluation, Observer, Result, StepMetrics};
+
+/// Passes a run on to its observer, puts the tokenizer beside every model, and writes samples.
+pub(super) struct Sampling<'a> {
+    observer: &'a mut dyn Observer,
+    last_step: Option<StepMetrics>,
+    samples: Option<&'a SampleConfig>,
+    tokenizer: &'a Tokenizer,
+    template: ChatTemplate,
+    /// One file for each evaluation, so that a run that is cut off leaves the same ones.
+    folder: PathBuf,
+}
+
+impl<'a> Sampling<'a> {
+    pub(super) fn new(observer: &'a mut dyn Observer, recipe: &'a Recipe, tokenizer: &'a Tokenizer, out: &Path) -> Self {
+        let (samples, template) = (recipe.samples.as_ref(), recipe.template);
+        Self { observer, last_step: None, samples, tokenizer, template, folder: out.join("samples") }
+    }
+
+    pub(super) fn last_step(self) -> Option<StepMetrics> {
+        self.last_step
+    }
+
+    /// Writes what the model answers after `step` steps, if the recipe asks for it.
+    ///
+    /// # Errors
+    /// If the model fails or the file cannot be written.
+    pub(super) fn sample(&self, step: u64, decoder: &Decoder) -> Result<()> {
+        let Some(samples) = self.samples else { return Ok(()) };
+        let model = inference_model(decoder)?;
+        let mut lines = String::new();
+        for prompt in &samples.prompts {
+            let response = self.response(&model, samples, prompt)?;
+            lines.push_str(&format!("{}\n", json!({ "step": step, "prompt": prompt, "response": response })));
+        }
+        std::fs::create_dir_all(&self.folder).at(&self.folder)?;
+        Ok(write_file(self.folder.join(format!("step-{step:06}.jsonl")), lines.as_bytes())?)
+    }
+
+    /// The greedy response to a prompt.
+    fn response(&self, model: &Model, samples: &SampleConfig, prompt: &str) -> Result<String> {
+        let system = (!samples.system.is_empty()).then(|| Message::system(samples.system.clone()));
+        let messages: Vec<Message> = system.into_iter().chain([Message::user(prompt)]).collect();
+        let rendered = self.template.render(&messages).map_err(janus_data::Error::from)?;
+        let mut ids = self.tokenizer.encode_rendered(&rendered)?;
+        let (prompt, end) = (ids.len(), self.tokenizer.token_id(self.template.end_of_turn()));
+        let (mut cache, mut logits, mut fed) = (model.cache(), Vec::new(), 0);
+        while ids.len() < prompt + samples.max_tokens {
+            let feed = SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last };
+            model.forward(&mut [feed], &mut logits)?;
+            fed = ids.len();
+            let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best }) as u32;
+            if Some(best) == end {
+                break;
+            }
+            ids.push(best);
+        }
+        Ok(self.tokenizer.decode(&ids[prompt..])?)
+    }
+}
+
+/// The model as it is now, to generate with.
+fn inference_model(decoder: &Decoder) -> Result<Model> {
+    let merged = decoder.detached()?.merged()?;
+    let weight = |name: &str, _: &[usize]| {
+        let found =
+            merged.weights().get(name).map(|weight| weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>());
+        found.unwrap_or_else(|| Err(candle_core::Error::Msg(format!("there is no {name}")))).map_err(janus_infer::Error::from)
+    };
+    Ok(Model::from_weights(merged.config().clone(), weight)?)
+}
+
+impl Observer for Sampling<'_> {
+    fn begin(&mut self, steps: u64, done: u64) {
+        self.observer.begin(steps, done);
+    }
+
+    fn step(&mut self, step: &StepMetrics) {
+        self.last_step = Some(step.clone());
+        self.observer.step(step);
+    }
+
+    fn evaluated(&mut self, evaluation: &Evaluation, decoder: &Decoder) -> Result<()> {
+        self.observer.evaluated(evaluation, decoder)?;
+        self.sample(evaluation.step, decoder)
+    }
+
+    fn saved(&mut self, folder: &Path) -> Result<(), Error> {
+        self.tokenizer.save_with_template(folder, self.template)?;
+        self.observer.saved(folder)
+    }
+}

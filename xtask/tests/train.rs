@@ -601,3 +601,31 @@ fn no_step_goes_on_beyond_the_epochs() {
     assert_eq!(code, Some(2));
     assert!(report["error"].as_str().unwrap().contains("not one whole step"), "{report}");
 }
+
+#[test]
+fn a_token_file_is_trained_on_as_the_rows_that_it_was_packed_from() {
+    let folder = workshop();
+    let xtask = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_janus")).args(arguments).current_dir(folder.path()).output().unwrap();
+    let packed = xtask(&["data", "pack", "sft.jsonl", "--tokenizer", "tokenizer.json", "--out", "tokens"]);
+    assert!(packed.status.success(), "{packed:?}");
+    let on_disk = xtask(&["train", "sft.toml", "--set", "data.path=tokens", "--out", "on_disk"]);
+    assert!(on_disk.status.success(), "{on_disk:?}");
+    assert!(train(folder.path(), "sft").status().unwrap().success());
+    for part in ["checkpoints", "model"] {
+        assert!(files(&folder.path().join("sft").join(part)) == files(&folder.path().join("on_disk").join(part)), "{part}");
+    }
+
+    Tokenizer::train(["a b c"].into_iter(), 300, ChatTemplate::MistralInstruct.special_tokens())
+        .unwrap()
+        .save(folder.path().join("other.json"))
+        .unwrap();
+    for (recipe, set, reason) in [
+        ("sft.toml", "model.tokenizer=other.json", "tokens: its rows were made with another tokenizer ("),
+        ("sft.toml", "template=chatml", "another chat template (mistral-instruct, expected chatml): make them again from the text"),
+        ("dpo.toml", "objective.beta=0.1", "name a file of pairs"),
+    ] {
+        let refused = xtask(&["train", recipe, "--set", set, "--set", "data.path=tokens", "--out", "refused"]);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && told.contains(reason), "{set}: {told}");
+    }
+}

@@ -122,7 +122,8 @@ impl ModelSource {
 #[non_exhaustive]
 pub struct DataConfig {
     /// The records: rows of {system, prompt, output} for `sft`, of {system, prompt, chosen, rejected} for `dpo` and `orpo`, of
-    /// either that or {input, chosen, rejected} for `reward`.
+    /// either that or {input, chosen, rejected} for `reward`. For `sft` also the folder of a [`TokenFile`](janus_data::TokenFile)
+    /// that was made with the model's tokenizer and template: its rows stay on disk until their step comes.
     pub path: PathBuf,
     /// Tokens of a row, at most: a longer conversation is left out, a longer pair's prompt is cut at its left.
     pub max_tokens: usize,
@@ -280,7 +281,7 @@ impl Recipe {
         Ok(tokenizer)
     }
 
-    fn rule(&self, problem: &'static str) -> Error {
+    pub(super) fn rule(&self, problem: &'static str) -> Error {
         Error::RecipeRule { place: "the recipe".into(), problem }
     }
 

@@ -1,22 +1,24 @@
 //! A recipe's data as token rows.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use janus_core::{Message, PairRecord, RewardRecord, SftRecord};
-use janus_data::{Row, TokenRow, Tokenizer, read, read_all};
+use janus_data::{Dataset, Row, Subset, TokenFile, TokenRow, Tokenizer, read, read_all};
 
 use super::config::{ObjectiveConfig, Recipe};
 use super::run::Note;
 use crate::{Error, Head, Quantity, Result};
 
 /// The rows of a recipe: those to train on, and those held out.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Rows {
     /// Rows to train on; of pairs, the chosen one before the rejected.
-    pub train: Vec<TokenRow>,
+    pub train: Subset<Arc<dyn Dataset>>,
     /// Rows held out.
-    pub held_out: Vec<TokenRow>,
+    pub held_out: Subset<Arc<dyn Dataset>>,
+    /// Both in the order of the file, so that how many are held out changes nothing.
+    pub(super) all: Arc<dyn Dataset>,
     /// What was left out or cut.
     pub notes: Vec<Note>,
     pub(super) numbers: Numbers,
@@ -77,7 +79,8 @@ impl Recipe {
             Error::InData { path: path.clone(), source: Box::new(error.into()) }
         };
         let mut notes = Vec::new();
-        let (mut rows, mut train) = match &self.objective {
+        let (all, mut train): (Arc<dyn Dataset>, Vec<usize>) = match &self.objective {
+            _ if path.is_dir() => self.token_file(tokenizer, &mut notes)?,
             ObjectiveConfig::Sft {} => {
                 let records: Vec<SftRecord> = read_all(path)?;
                 let all = tokenizer.conversations(self.template, records.iter().map(SftRecord::messages)).map_err(at_file)?;
@@ -86,7 +89,7 @@ impl Recipe {
                 if kept.len() < rows {
                     notes.push(Note::TooLong { left_out: rows - kept.len(), rows, max_tokens: limit });
                 }
-                (kept, numbers)
+                (Arc::new(kept), numbers)
             }
             objective => {
                 let pairs = tokenizer.pairs(self.template, conversations(path, objective)?, limit).map_err(at_file)?;
@@ -99,43 +102,61 @@ impl Recipe {
                         notes.push(note(count));
                     }
                 }
-                (pairs.rows, pairs.pairs.into_iter().map(|pair| pair + 1).collect())
+                (Arc::new(pairs.rows), pairs.pairs.into_iter().map(|pair| pair + 1).collect())
             }
         };
         let documents_per_example = self.objective.documents_per_example();
         let held_out = self.data.held_out * documents_per_example;
-        if held_out >= rows.len() {
-            return Err(Error::AllHeldOut { path: path.clone(), rows: rows.len(), held_out });
+        if held_out >= all.len() {
+            return Err(Error::AllHeldOut { path: path.clone(), rows: all.len(), held_out });
         }
         let numbers = Numbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
-        Ok(Rows { train: rows.split_off(held_out), held_out: rows, notes, numbers })
+        let part = |rows| Subset::new(all.clone(), rows);
+        Ok(Rows { train: part(held_out..all.len()), held_out: part(0..held_out), all, notes, numbers })
+    }
+
+    /// The rows of a token file that are not too long, and their numbers in it. They stay on disk.
+    fn token_file(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
+        let max_tokens = self.data.max_tokens;
+        if self.objective.documents_per_example() > 1 {
+            return Err(self.rule("data.path is a token file, of conversations, and the objective takes pairs: name a file of pairs"));
+        }
+        let file = TokenFile::open(&self.data.path)?;
+        file.check_made_with(tokenizer, self.template)?;
+        let lengths = file.lengths();
+        let kept: Vec<usize> = (0..lengths.len()).filter(|&row| lengths[row] <= max_tokens).collect();
+        if kept.len() < lengths.len() {
+            notes.push(Note::TooLong { left_out: lengths.len() - kept.len(), rows: lengths.len(), max_tokens });
+        }
+        let numbers = kept.iter().map(|row| row + 1).collect();
+        Ok((Arc::new(Subset::new(file, kept)), numbers))
     }
 }
 
 impl Rows {
-    /// All rows in the order of the file, so that how many are held out changes nothing.
-    pub(super) fn in_file_order(&self) -> Vec<TokenRow> {
-        self.held_out.iter().chain(&self.train).cloned().collect()
-    }
-
     /// Tokens of each example that is trained on, once all examples are such as the trainer takes.
     ///
     /// # Errors
     /// [`Error::TooLong`] and [`Error::NothingTrained`], with the row of the file.
     pub(super) fn lengths(&self, capacity: usize) -> Result<Vec<usize>> {
         let per_example = self.numbers.documents_per_example;
-        let learns = |row: &TokenRow| row.loss_mask.iter().skip(1).any(|&trained| trained);
-        let check = |(documents, &row): (&[TokenRow], &usize)| {
-            let tokens = documents.iter().map(|row| row.ids.len()).sum();
-            let error = match tokens {
-                tokens if tokens > capacity => Error::TooLong { row, tokens, capacity },
-                _ if !documents.iter().all(learns) => Error::NothingTrained { row },
-                tokens => return Ok(tokens),
-            };
-            Err(self.numbers.at_file(error))
+        let check = |rows: &dyn Dataset, example: usize, row: usize| {
+            let (mut tokens, mut learns) = (0, true);
+            for document in example * per_example..(example + 1) * per_example {
+                let document = rows.row(document)?;
+                tokens += document.ids.len();
+                learns &= document.loss_mask.iter().skip(1).any(|&trained| trained);
+            }
+            match tokens {
+                tokens if tokens > capacity => Err(self.numbers.at_file(Error::TooLong { row, tokens, capacity })),
+                _ if !learns => Err(self.numbers.at_file(Error::NothingTrained { row })),
+                tokens => Ok(tokens),
+            }
         };
-        self.held_out.chunks(per_example).zip(&self.numbers.held_out).try_for_each(|example| check(example).map(drop))?;
-        self.train.chunks(per_example).zip(&self.numbers.train).map(check).collect()
+        for (example, &row) in self.numbers.held_out.iter().enumerate() {
+            check(&self.held_out, example, row)?;
+        }
+        self.numbers.train.iter().enumerate().map(|(example, &row)| check(&self.train, example, row)).collect()
     }
 }
 

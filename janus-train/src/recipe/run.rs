@@ -165,9 +165,8 @@ impl Recipe {
         Ok(match self.objective {
             ObjectiveConfig::Sft {} => Box::new(Sft),
             ObjectiveConfig::Dpo { beta, label_smoothing } => {
-                let all = rows.in_file_order();
-                let reference = self.reference(decoder, &all, out, observer)?;
-                Box::new(Dpo::new(DpoConfig { beta, label_smoothing }, Reference::Stored(reference), &all)?)
+                let reference = self.reference(decoder, &*rows.all, out, observer)?;
+                Box::new(Dpo::new(DpoConfig { beta, label_smoothing }, Reference::Stored(reference), &*rows.all)?)
             }
             ObjectiveConfig::Orpo { lambda, nll } => Box::new(Orpo::new(lambda, nll)?),
             ObjectiveConfig::Reward { imitation } => Box::new(Reward::with_imitation(imitation)?),

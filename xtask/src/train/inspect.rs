@@ -1,8 +1,9 @@
 //! A recipe's rows as the model sees them: token, label, document.
 
+use std::borrow::Cow;
 use std::io::IsTerminal as _;
 
-use janus_data::{TokenRow, Tokenizer};
+use janus_data::{Dataset as _, TokenRow, Tokenizer};
 use janus_train::Recipe;
 use serde_json::json;
 
@@ -30,10 +31,12 @@ pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result
     let tokenizer = recipe.tokenizer(&config).bad_input()?;
     let rows = recipe.rows(&tokenizer).bad_input()?;
     let per_example = recipe.objective.documents_per_example();
-    let shown: Vec<(usize, &TokenRow)> =
-        rows.train.iter().enumerate().skip(skip.saturating_mul(per_example)).take(count.saturating_mul(per_example)).collect();
+    let first = skip.saturating_mul(per_example).min(rows.train.len());
+    let end = first.saturating_add(count.saturating_mul(per_example)).min(rows.train.len());
+    let shown: Vec<(usize, Cow<'_, TokenRow>)> =
+        (first..end).map(|row| Ok((row, rows.train.row(row)?))).collect::<janus_data::Result<_>>().failure()?;
     let mut text = String::new();
-    for &(document, row) in &shown {
+    for (document, row) in &shown {
         let side = match (per_example, document % 2) {
             (1, _) => "",
             (_, 0) => ", chosen",
@@ -46,7 +49,8 @@ pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result
     }
     rows.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
     let notes: Vec<String> = rows.notes.iter().map(ToString::to_string).collect();
-    let document = |&(document, row): &(usize, &TokenRow)| json!({ "document": document, "ids": row.ids, "loss_mask": row.loss_mask });
+    let document =
+        |(document, row): &(usize, Cow<'_, TokenRow>)| json!({ "document": document, "ids": row.ids, "loss_mask": row.loss_mask });
     let documents: Vec<_> = shown.iter().map(document).collect();
     let report = json!({ "command": "data inspect", "documents": documents, "notes": notes });
     Ok(Outcome::done(text.trim_end(), report))

@@ -10,10 +10,10 @@ use super::*;
 use crate::ModelConfig;
 use crate::kernels::matmul::LANES;
 
-/// Two layers of two heads of three elements.
+/// Two layers of two heads of four elements.
 fn config() -> ModelConfig {
     ModelConfig::from_json(
-        r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 6, "intermediate_size": 6, "num_hidden_layers": 2,
+        r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 2,
             "num_attention_heads": 2, "max_position_embeddings": 4096}"#,
     )
     .unwrap()
@@ -75,7 +75,7 @@ impl Memory for Host {
         let from = writer.len();
         for layer in 0..2 {
             for (position, token) in (from..).zip(tokens) {
-                let key: Vec<f32> = (0..6).map(|i| token + (layer * 6 + i) as f32 / 16.0).collect();
+                let key: Vec<f32> = (0..8).map(|i| token + (layer * 8 + i) as f32 / 16.0).collect();
                 let value: Vec<f32> = key.iter().map(|key| -key).collect();
                 writer.push(layer, position, &key, &value);
             }
@@ -90,9 +90,9 @@ impl Memory for Host {
             let lanes = cache.blocks()[position / BLOCK].lanes();
             let row = position % BLOCK;
             let mut tokens = BTreeSet::new();
-            for (layer, head, element) in (0..12).map(|i| (i / 6, i / 3 % 2, i % 3)) {
-                let offset = (layer * 6 + head * 3 + element) as f32 / 16.0;
-                let key = lanes[layout.keys(layer, head) + row / LANES * 3 + element][row % LANES];
+            for (layer, head, element) in (0..16).map(|i| (i / 8, i / 4 % 2, i % 4)) {
+                let offset = (layer * 8 + head * 4 + element) as f32 / 16.0;
+                let key = lanes[layout.keys(layer, head) + row / LANES * 4 + element][row % LANES];
                 let value = lanes[layout.values(layer, head) + row][element];
                 tokens.extend([(key - offset).to_bits(), (-value - offset).to_bits()]);
             }

@@ -192,7 +192,7 @@ fn a_head_is_found_by_the_name_that_the_config_states() {
     state("scores".into());
     assert!(error().contains("the tensor scores.weight"), "{}", error());
     state(5.into());
-    assert!(error().contains("value_head_prefix is 5"), "{}", error());
+    assert!(error().contains("value_head_prefix: invalid type: integer `5`"), "{}", error());
     state("score".into());
     assert_eq!(rewards(&load(folder.path()), &conversations), expected);
     assert_eq!(load(folder.path()).layout(), RewardLayout::OpenRlhf);

@@ -184,7 +184,7 @@ pub enum Error {
     },
     /// A file cannot be written or its rows read, or another run works in the run's folder ([`janus_data::Error::Locked`]).
     #[error(transparent)]
-    Data(#[from] janus_data::Error),
+    Data(Box<janus_data::Error>),
     /// A recipe that is not TOML, or has an unknown key or a value of the wrong type.
     #[error("{place}")]
     Recipe {
@@ -225,7 +225,7 @@ pub enum Error {
         /// The run's folder.
         path: PathBuf,
         /// The key that differs.
-        difference: Difference,
+        difference: Box<Difference>,
     },
     /// A tokenizer that does not fit the model.
     #[error("{}: {tokens} tokens, but the model's embedding has {rows} rows", path.display())]
@@ -257,10 +257,22 @@ pub enum Error {
     },
     /// The model's config or weights could not be read.
     #[error(transparent)]
-    Model(#[from] janus_infer::Error),
+    Model(Box<janus_infer::Error>),
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl From<janus_data::Error> for Error {
+    fn from(error: janus_data::Error) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+impl From<janus_infer::Error> for Error {
+    fn from(error: janus_infer::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
 }
 
 fn way_out(checkpoint: Option<&Path>) -> String {

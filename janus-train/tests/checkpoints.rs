@@ -150,7 +150,7 @@ fn two_runs_in_one_folder_do_not_destroy_each_other() {
         fn step(&mut self, _: &StepMetrics) {
             let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut ()).unwrap_err();
             assert!(
-                matches!(&error, Error::Data(janus_data::Error::Locked { process, .. }) if *process == Some(std::process::id())),
+                matches!(&error, Error::Data(error) if matches!(&**error, janus_data::Error::Locked { process: Some(process), .. } if *process == std::process::id())),
                 "{error}"
             );
             self.1.push(error.to_string());

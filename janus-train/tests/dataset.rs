@@ -94,6 +94,9 @@ fn a_row_that_cannot_be_read_any_more_ends_the_run_with_its_file() {
     trainer.step().unwrap();
     std::fs::File::options().write(true).open(folder.path().join("tokens.bin")).unwrap().set_len(8).unwrap();
     let error = trainer.step().unwrap_err();
-    assert!(matches!(&error, Error::Data(janus_data::Error::Io { path, .. }) if path.ends_with("tokens.bin")), "{error}");
+    assert!(
+        matches!(&error, Error::Data(error) if matches!(&**error, janus_data::Error::Io { path, .. } if path.ends_with("tokens.bin"))),
+        "{error}"
+    );
     assert_eq!(trainer.steps(), 1);
 }

@@ -49,7 +49,7 @@ impl<'a> Record<'a> {
         let differences = earlier.map_or_else(Vec::new, |earlier| Difference::between(&json!(earlier), &json!(recipe)));
         let lora = |key: &str| key.starts_with("lora.") || (recipe.lora.is_some() && key == "model.path");
         match differences.into_iter().find(|difference| lora(&difference.key)) {
-            Some(difference) => Err(Error::OtherRecipe { path: out.into(), difference }),
+            Some(difference) => Err(Error::OtherRecipe { path: out.into(), difference: Box::new(difference) }),
             None => Ok(Self { recipe, begun: SystemTime::now(), resumed_at }),
         }
     }

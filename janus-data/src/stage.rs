@@ -50,11 +50,14 @@ const TIME: &str = "time.json";
 /// What training notes of its speed, which is no result.
 const TIMING: &str = "timing.jsonl";
 
+/// What is called with a stage's name as things happen.
+type OnEvent = Box<dyn FnMut(&str, StageEvent) + Send>;
+
 /// A run's folder, locked for as long as this value lives.
 pub struct RunFolder {
     root: PathBuf,
     stages: Vec<StageTime>,
-    on_event: Box<dyn FnMut(&str, StageEvent) + Send>,
+    on_event: OnEvent,
     _lock: Lock,
 }
 

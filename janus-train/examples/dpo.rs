@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let mut trainer = Trainer::new(decoder, Sft, rows, settings)?;
     trainer.fit(out.join("sft"), &mut |step: &StepMetrics| {
-        if step.step % 50 == 0 {
+        if step.step.is_multiple_of(50) {
             println!("sft  step {:3}  loss {:.3}", step.step, step.loss);
         }
     })?;
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut trainer = Trainer::new(decoder, objective, pairs.rows, settings)?;
     // Killed and started again, it would go on from its last checkpoint to the same bytes.
     trainer.fit(out.join("dpo"), &mut |step: &StepMetrics| {
-        if step.step % 10 == 0 {
+        if step.step.is_multiple_of(10) {
             println!("dpo  step {:3}  loss {:.3}  accuracy {:.2}", step.step, step.loss, step.metrics["accuracy"]);
         }
     })?;

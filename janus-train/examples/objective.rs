@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut losses = Vec::new();
     trainer.fit(folder.path(), &mut |step: &StepMetrics| {
         losses.push(step.loss);
-        if step.step % 10 == 0 {
+        if step.step.is_multiple_of(10) {
             println!("step {:3}  loss {:.3}  margin {:.2}", step.step, step.loss, step.metrics["margin"]);
         }
     })?;

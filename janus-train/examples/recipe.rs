@@ -25,7 +25,7 @@ impl Observer for Printer {
     }
 
     fn step(&mut self, step: &StepMetrics) {
-        if step.step % 10 == 0 {
+        if step.step.is_multiple_of(10) {
             println!("step {:3}  loss {:.3}  {:.0} tokens/s", step.step, step.loss, step.tokens_per_second());
         }
     }

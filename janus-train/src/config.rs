@@ -339,7 +339,8 @@ mod tests {
     fn a_setting_outside_its_range_is_named() {
         let good = TrainConfig::new(Length::Steps(3), 64, 0.1, 1);
         assert!(good.check().is_ok());
-        let set: [(fn(&mut TrainConfig), &str); 7] = [
+        type Set = fn(&mut TrainConfig);
+        let set: [(Set, &str); 7] = [
             (|config| config.gradient_accumulation_steps = 0, "gradient_accumulation_steps"),
             (|config| config.lr = f64::NAN, "lr"),
             (|config| config.betas = (0.9, 1.0), "betas"),

@@ -62,7 +62,8 @@ fn a_checkpoint_of_the_first_format_is_continued_and_another_run_is_refused() {
         config.label_smoothing = 0.1;
         Dpo::new(config, Reference::Model(Box::new(decoder())), &rows(8)).unwrap()
     };
-    let kinds: [(&str, &dyn Fn() -> Decoder, &dyn Fn() -> Box<dyn Objective>); 7] = [
+    type Kind<'a> = (&'a str, &'a dyn Fn() -> Decoder, &'a dyn Fn() -> Box<dyn Objective>);
+    let kinds: [Kind<'_>; 7] = [
         ("sft", &decoder, &|| Box::new(Sft)),
         ("lora", &lora, &|| Box::new(Sft)),
         ("orpo", &decoder, &|| Box::new(Orpo::new(0.1, NllSpan::Row).unwrap())),

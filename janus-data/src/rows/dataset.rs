@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn rows_are_the_same_wherever_they_are_kept() {
-        let row = |id: u32| TokenRow { ids: vec![id, 1, 2], loss_mask: vec![false, true, id % 2 == 0] };
+        let row = |id: u32| TokenRow { ids: vec![id, 1, 2], loss_mask: vec![false, true, id.is_multiple_of(2)] };
         let rows: Vec<TokenRow> = (0..5).map(row).collect();
         let folder = tempfile::tempdir().unwrap();
         let mut writer = TokenWriter::create(folder.path(), "f").unwrap();

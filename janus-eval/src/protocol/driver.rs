@@ -128,6 +128,7 @@ impl JudgeClient<'_> {
     }
 
     /// What the journal says of a call: settled, or still open.
+    #[expect(clippy::result_large_err, reason = "an open call is the other outcome, not an error")]
     fn replay<'c, P: Protocol>(&self, protocol: &P, call: &'c JudgeCall) -> Result<Reply<P::Reply>, Open<'c>> {
         let mut state = Open::new(call);
         while let Some(generations) = self.journal.and_then(|journal| journal.get(self.name(), &state.request())) {
@@ -179,6 +180,7 @@ impl<'c> Open<'c> {
     }
 
     /// Reads an answer.
+    #[expect(clippy::result_large_err, reason = "a call that stays open is the other outcome, not an error")]
     fn take<P: Protocol>(mut self, protocol: &P, answer: Option<Generation>) -> Result<Reply<P::Reply>, Self> {
         let Some(mut answer) = answer else { return Err(self.again(Unreadable::Empty)) };
         if let (Some(_), Some(before)) = (&self.continued, &self.answer) {

@@ -236,7 +236,7 @@ fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Res
     let (mut got, mut want) = (Vec::new(), Vec::new());
     for (parameter, value) in reference.all() {
         let found = decoder.weights().get(parameter).ok_or_else(|| format!("there is no parameter {parameter}"))?;
-        got.extend(floats(&found)?);
+        got.extend(floats(found)?);
         want.extend(floats(value)?);
     }
     checks.add(format!("{name} adamw parameters"), compare(&got, &want, |_| (10.0 * stated).max(2e-5)));

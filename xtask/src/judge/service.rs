@@ -18,6 +18,9 @@ use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 use crate::service::ServiceArgs;
 
+/// A judgement with the record of its run.
+type Judged<R> = (Judgement<R>, Value);
+
 /// What every judge is told beside its inputs.
 #[derive(Debug, clap::Args, Serialize)]
 pub struct RunArgs {
@@ -76,7 +79,7 @@ impl RunArgs {
         record: RunRecord,
         protocol: &P,
         cases: &[P::Case],
-    ) -> Result<ControlFlow<Outcome, (Judgement<P::Row>, Value)>, CommandError> {
+    ) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
         let options = self.options()?;
         let model = RemoteModel::new(&self.service.judge, options.clone()).bad_input()?;
         std::fs::create_dir_all(&self.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", self.out.display())))?;

@@ -15,6 +15,7 @@ mod answer;
 mod ask;
 mod check;
 mod collection;
+mod draft;
 mod price;
 mod prompt;
 mod quality;

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use janus_core::{ChatModel, Dimension, Message, Preference, PreferenceSet, Rubric, SamplingParams};
+use janus_core::{ChatModel, Dimension, Message, Preference, PreferenceSet, SamplingParams};
 
 use super::ask::{Asker, Question, StepTally};
 use super::collection::{Constructed, Summary};
+use super::draft::Draft;
 use super::{Construction, OnProgress, Step, check, prompt, prompt_ids, sets, split};
 use crate::instructions::{Instruction, normalised};
 use crate::{CallJournal, Error, Journaled, Result};
@@ -19,17 +20,6 @@ pub(super) struct Run<'a> {
     folder: &'a Path,
     progress: OnProgress<'a>,
     summary: Summary,
-}
-
-/// One row in the making.
-pub(super) struct Draft<'a> {
-    pub(super) instruction: &'a Instruction,
-    /// The set's position among the instruction's, from 0.
-    pub(super) number: usize,
-    pub(super) set: PreferenceSet,
-    pub(super) system: String,
-    pub(super) response: String,
-    pub(super) rubrics: Vec<Rubric>,
 }
 
 impl<'a> Run<'a> {

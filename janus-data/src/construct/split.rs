@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use janus_core::{BenchRecord, Message, PairRecord, RewardRecord, SftRecord, derive_seed, stream};
 use rand::Rng;
 
-use super::run::Draft;
+use super::draft::Draft;
 use super::{Constructed, Summary};
 use crate::instructions::Instruction;
 

@@ -3,6 +3,7 @@
 mod config;
 mod config_file;
 mod encoding;
+mod extent;
 mod folder;
 mod gguf;
 mod heads;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
-use super::weights::{Extent, check_overlaps, check_shape};
+use super::extent::{Extent, check_overlaps, check_shape};
 use super::{Bytes, Encoding, Matrix, mapped};
 use crate::{Architecture, ConfigProblem, Error, ModelConfig, Result};
 

@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
-use super::weights::{check_overlaps, check_shape};
+use super::extent::{check_overlaps, check_shape};
 use super::{Bytes, Encoding, Matrix, mapped};
 use crate::{Error, Result};
 

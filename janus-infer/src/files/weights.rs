@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use super::Matrix;
 use super::gguf::{GgufFile, is_gguf};
 use super::safetensors::Shards;
-use crate::{Error, ModelConfig, Result};
+use crate::{ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.
 ///
@@ -92,28 +92,5 @@ impl Weights {
     /// Those of [`Weights::read`], and candle's.
     pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
         Ok(Tensor::from_vec(self.read(name, shape)?, shape, device)?)
-    }
-}
-
-pub(super) fn check_shape(path: &Path, name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
-    if expected == got {
-        return Ok(());
-    }
-    Err(Error::Shape { path: path.into(), name: name.into(), expected: expected.into(), got: got.into() })
-}
-
-/// A tensor's bytes in its file: first, the one after the last, and its name.
-pub(super) type Extent = (u64, u64, String);
-
-/// Refuses tensors that share bytes: one of them lies.
-pub(super) fn check_overlaps(path: &Path, mut extents: Vec<Extent>) -> Result<()> {
-    extents.sort();
-    extents.retain(|(start, end, _)| start < end);
-    match extents.windows(2).find(|pair| pair[1].0 < pair[0].1) {
-        None => Ok(()),
-        Some(pair) => {
-            let ((_, end, before), (start, _, name)) = (pair[0].clone(), pair[1].clone());
-            Err(Error::Overlap { path: path.into(), name, start, before, end })
-        }
     }
 }

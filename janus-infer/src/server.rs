@@ -39,6 +39,7 @@ mod reply;
 mod request;
 mod routes;
 mod service;
+mod state;
 mod token;
 mod worker;
 

@@ -17,7 +17,7 @@ use super::body::{self, RequestBody};
 use super::error::ApiError;
 use super::reply::{self, Events, ResponseBody};
 use super::request::{self, Asked, Delivery, Prompt, PromptField};
-use super::service::{State, now};
+use super::state::{State, now};
 use super::worker::{Job, REQUEST_ID, Update};
 
 /// Answers a request for text: a chat's or a completion's.

@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::generate::generate;
 use super::reply::{self, ResponseBody};
 use super::request;
-use super::service::State;
+use super::state::State;
 
 /// What a path stands for.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,27 +1,20 @@
 //! The API without a socket.
 
-use std::collections::hash_map::RandomState;
 use std::convert::Infallible;
-use std::hash::BuildHasher as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
 
 use hyper::body::Body;
 use hyper::{Request, Response};
-use janus_core::{ChatModel as _, RewardModel};
-use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use janus_core::RewardModel;
 
 use super::best_of::Scorer;
 use super::metrics::Metrics;
 use super::reply::ResponseBody;
-use super::request::Offer;
-use super::worker::{self, Job};
-use super::{ServerError, ServerOptions, routes};
+use super::state::State;
+use super::{ServerError, ServerOptions, routes, worker};
 use crate::Engine;
 
 /// The API as a [`hyper::service::Service`]: a request in, a response out, whatever it came over.
@@ -140,59 +133,4 @@ impl<F: FnOnce()> Drop for AtEnd<F> {
             at_end();
         }
     }
-}
-
-/// What all requests share.
-pub(super) struct State {
-    pub engine: Arc<Engine>,
-    pub reward: Option<Scorer>,
-    pub options: ServerOptions,
-    pub jobs: Sender<Job>,
-    pub metrics: Arc<Metrics>,
-    /// Places for requests that wait or run.
-    pub places: Arc<Semaphore>,
-    /// Where ids and seeds come from.
-    random: RandomState,
-    drawn: AtomicU64,
-    /// When the service began, in seconds since 1970.
-    created: u64,
-}
-
-impl State {
-    fn new(engine: Arc<Engine>, reward: Option<Scorer>, options: ServerOptions, jobs: Sender<Job>, metrics: Arc<Metrics>) -> Self {
-        let places = Arc::new(Semaphore::new(options.queue));
-        let (random, drawn) = (RandomState::new(), AtomicU64::new(0));
-        Self { engine, reward, options, jobs, metrics, places, random, drawn, created: now() }
-    }
-
-    /// Another number each time, which nobody can predict.
-    pub fn draw(&self) -> u64 {
-        self.random.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
-    }
-
-    pub fn offer(&self) -> Offer<'_> {
-        Offer {
-            model: self.engine.name(),
-            context: self.engine.context(),
-            has_reward: self.reward.is_some(),
-            defaults: &self.options.sampling,
-        }
-    }
-
-    /// The model as `/v1/models` describes it.
-    pub fn model(&self) -> Value {
-        json!({
-            "id": self.engine.name(),
-            "object": "model",
-            "created": self.created,
-            "owned_by": "janus",
-            "max_model_len": self.engine.context(),
-            "reward_model": self.reward.as_ref().map(Scorer::name),
-        })
-    }
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs())
 }

@@ -26,7 +26,6 @@ use serde_json::Value;
 use crate::error::AtPath;
 use crate::{AdamW, Decoder, Error, Result};
 
-pub use identity::Difference;
 pub(crate) use identity::RunIdentity;
 
 /// Where a run's folder has its checkpoints.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::Difference;
+use crate::difference::Difference;
 
 /// The crate's error; each variant says where it happened and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Difference, RunIdentity};
+use super::RunIdentity;
 use crate::config::{EarlyStop, KeepBest, Length};
+use crate::difference::Difference;
 use crate::objective::Head;
 use crate::{DType, Decoder, Result, Schedule};
 

@@ -6,6 +6,7 @@
 //! optimiser run: by 2e-5); ids must be equal.
 
 mod files;
+mod golden;
 mod model;
 mod sampling;
 mod training;

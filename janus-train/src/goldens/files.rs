@@ -50,6 +50,11 @@ pub(super) fn exact(differing: usize, of: usize) -> Result<Compared, String> {
     Ok(Compared { difference: differing as f64, tolerance: 0.0, within: differing == 0 })
 }
 
+/// Makes an error one line of text.
+pub(super) fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
 /// A JSON file.
 pub(super) fn json(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;

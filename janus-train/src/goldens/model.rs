@@ -5,22 +5,11 @@ use std::path::Path;
 use crate::Decoder;
 use candle_core::Device;
 use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
-use serde_json::Value;
 
 use super::Checks;
-use super::files::{Tensors, compare, documents, exact, json, number, segments, tolerance};
+use super::files::{Tensors, compare, documents, exact, json, number, segments, text, tolerance};
+use super::golden::Golden;
 use super::training;
-
-/// What a model's checks read.
-pub(super) struct Golden {
-    pub cases: Tensors,
-    pub json: Value,
-}
-
-/// Makes an error one line of text.
-pub(super) fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// Every check of a folder with a `cases.json`.
 pub(super) fn check(name: &str, folder: &Path, checks: &mut Checks) {

@@ -10,8 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Checks;
-use super::files::{Tensors, compare, exact, json, tolerance};
-use super::model::text;
+use super::files::{Tensors, compare, exact, json, text, tolerance};
 
 #[derive(Deserialize)]
 struct Case {

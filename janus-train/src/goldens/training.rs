@@ -10,8 +10,8 @@ use candle_core::Device;
 use serde_json::Value;
 
 use super::Checks;
-use super::files::{Compared, Documents, Tensors, compare, documents, exact, floats, number, segments, tolerance};
-use super::model::{Golden, text};
+use super::files::{Compared, Documents, Tensors, compare, documents, exact, floats, number, segments, text, tolerance};
+use super::golden::Golden;
 
 /// Every check of training of a model's folder. Each starts from the model as it is on disk.
 pub(super) fn check(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) {

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::blocks;
 use super::dispatch::is_fused;
 use super::embedding::{gather, scatter_add};
 use super::gradient::{GradSink, Weight};
+use super::log_prob;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
@@ -69,15 +70,7 @@ pub(crate) fn linear_logprobs_into(
 /// [`linear_logprobs`] in plain candle ops, the log-softmax in f32; keeps all logits.
 pub fn naive(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
     let index = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), hidden.device());
-    of_logits(&hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?, &index(targets)?.unsqueeze(1)?)
-}
-
-/// The log-probability of each row's target: logits `[rows, vocab]`, targets `[rows, 1]`.
-pub(super) fn of_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let logits = logits.to_dtype(DType::F32)?;
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    shifted.gather(targets, 1)?.sub(&log_sum)?.squeeze(1)
+    log_prob::of_logits(&hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?, &index(targets)?.unsqueeze(1)?)
 }
 
 struct LinearLogprobs {

@@ -1,12 +1,20 @@
 //! Logarithms of probabilities in forms that stay exact where the probability is near 0 or 1.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
 
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
 /// The largest log-probability below 0 that f32 arithmetic can tell from 0: half a unit in the last place of 1.
 const NEAREST_TO_ZERO: f64 = -5.960_464_5e-8;
+
+/// The log-probability of each row's target: logits `[rows, vocab]`, targets `[rows, 1]`.
+pub(super) fn of_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let logits = logits.to_dtype(DType::F32)?;
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    shifted.gather(targets, 1)?.sub(&log_sum)?.squeeze(1)
+}
 
 /// `log(1 / (1 + e^-x))`, element by element, without overflow at either end.
 ///

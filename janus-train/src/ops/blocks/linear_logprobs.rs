@@ -7,7 +7,7 @@ use candle_core::{DType, Result, Tensor};
 use super::node::{Forward, block};
 use super::{BLOCK_LOGITS, linear};
 use crate::ops::gradient::Weight;
-use crate::ops::linear_logprobs as head;
+use crate::ops::log_prob;
 
 /// Log-probabilities in f32, a part of the rows at a time; see [`linear_logprobs`](crate::ops::linear_logprobs()).
 pub(in crate::ops) fn linear_logprobs(hidden: &Tensor, weight: &Weight, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
@@ -22,7 +22,7 @@ pub(super) fn linear_logprobs_by(held: usize, hidden: &Tensor, weight: &Weight, 
         let rows = Tensor::from_slice(rows, rows.len(), hidden.device())?;
         let targets = Tensor::from_slice(targets, (targets.len(), 1), hidden.device())?;
         let head = weight.tensor.clone();
-        let part: Arc<Forward> = Arc::new(move |x, read| head::of_logits(&linear(x, &read(&head))?, &targets));
+        let part: Arc<Forward> = Arc::new(move |x, read| log_prob::of_logits(&linear(x, &read(&head))?, &targets));
         let x = hidden.index_select(&rows, 0)?;
         // Blocks give candle no gradient of a weight.
         parts.push(if weight.for_candle() { part(&x, &Tensor::clone)? } else { block("linear_logprobs", &x, &[weight], true, part)? });

@@ -22,6 +22,7 @@
 //! ```
 
 mod config;
+mod note;
 mod record;
 mod rows;
 mod run;
@@ -29,6 +30,7 @@ mod samples;
 mod shape;
 
 pub use config::{DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig};
+pub use note::Note;
 pub use rows::Rows;
-pub use run::{Note, PreparedRun, Trained};
+pub use run::{PreparedRun, Trained};
 pub use shape::Shape;

@@ -7,7 +7,7 @@ use janus_core::{Message, PairRecord, RewardRecord, SftRecord};
 use janus_data::{Dataset, Row, Subset, TokenFile, TokenRow, Tokenizer, read, read_all};
 
 use super::config::{ObjectiveConfig, Recipe};
-use super::run::Note;
+use super::note::Note;
 use crate::{Error, Head, Quantity, Result};
 
 /// The rows of a recipe: those to train on, and those held out.

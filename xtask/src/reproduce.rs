@@ -1,11 +1,13 @@
 //! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
 
 pub mod claims;
+mod experiment;
 mod judged;
 pub mod profile;
 mod report;
 mod reward;
 mod sampled;
+mod scores;
 mod stages;
 pub mod train;
 
@@ -23,8 +25,8 @@ use serde_json::{Value, json};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::stage;
+use experiment::Experiment;
 use profile::{Judged, Profile};
-use stages::Experiment;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
 ///

@@ -14,9 +14,9 @@ use janus_eval::{Response, ScoredRow, VerifiableJudge, score_responses};
 use janus_infer::{Engine, EngineOptions};
 use serde_json::{Map, json};
 
-use super::claims::Scores;
 use super::copy;
 use super::profile::{Answer, Profile};
+use super::scores::Scores;
 use crate::command::{Blame as _, CommandError};
 use crate::generate::run_shown;
 use crate::stage::Staged as _;

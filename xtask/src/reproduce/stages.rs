@@ -11,30 +11,15 @@ use janus_eval::bench::best_of_n::{Candidates, Curve, curve};
 use janus_eval::report::Example;
 use serde_json::json;
 
-use super::claims::{Diversity, Scores};
+use super::experiment::Experiment;
 use super::judged::{self, Judged};
 use super::profile::Profile;
 use super::reward::{self, reward_answers};
 use super::sampled::{self, Draw};
+use super::scores::{Diversity, Scores};
 use super::train::{RewardPairs, TEMPLATE};
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
-
-/// What all stages share.
-pub struct Experiment<'a> {
-    /// The run's profile.
-    pub profile: &'a Profile,
-    /// The run's seed.
-    pub seed: u64,
-    /// The world of the data.
-    pub mini: Mini,
-    /// The stage's folder with train, dev and bench.
-    pub data: PathBuf,
-    /// The tokenizer.
-    pub tokenizer: Tokenizer,
-    /// Where its files are.
-    pub tokenizer_folder: PathBuf,
-}
 
 /// The trained models.
 pub struct Models {

@@ -13,7 +13,7 @@ use janus_train::{
 };
 use serde_json::{Value, json};
 
-use super::stages::Experiment;
+use super::experiment::Experiment;
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
 use crate::train::Display;

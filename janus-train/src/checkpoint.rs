@@ -115,11 +115,11 @@ impl Checkpoint {
         all[..all.len().saturating_sub(keep_last)].iter().try_for_each(|old| Ok(remove_folder(&old.path)?))
     }
 
-    /// Sets the decoder's parameters and returns the optimiser as it was.
+    /// Sets the decoder's parameters, and the heads that the objective does not read, and returns the optimiser as it was.
     ///
     /// # Errors
     /// [`Error::OtherRun`] if the checkpoint was made with another config, objective, model or data.
-    pub(crate) fn restore(&self, decoder: &Decoder, run: &RunIdentity) -> Result<AdamW> {
+    pub(crate) fn restore(&self, decoder: &mut Decoder, run: &RunIdentity, idle_heads: &[String]) -> Result<AdamW> {
         let training = self.path.join(TRAINING);
         let path = training.join(STATE);
         let malformed = |error: serde_json::Error| Error::Malformed { path: path.clone(), reason: error.to_string() };
@@ -127,7 +127,7 @@ impl Checkpoint {
         let (step, difference) = match state.get("version").and_then(Value::as_u64) {
             None => {
                 let state: legacy::State = serde_json::from_value(state).map_err(malformed)?;
-                (state.step, state.fingerprint.difference(run, decoder)?)
+                (state.step, state.fingerprint.difference(run, decoder.config()))
             }
             Some(version) if version != u64::from(VERSION) => {
                 let reason = format!("the checkpoint's format is {version}, newer than {VERSION}: continue with the program that wrote it");
@@ -142,7 +142,7 @@ impl Checkpoint {
             return Err(Error::OtherRun { path: self.path.clone(), what, differences });
         }
         let optimizer = AdamW::load(&training.join(OPTIMIZER), run.config.adamw(), step, decoder)?;
-        decoder.restore(&self.path, &training.join(LOW_RANK))?;
+        decoder.restore(&self.path, &training.join(LOW_RANK), idle_heads)?;
         Ok(optimizer)
     }
 }

@@ -189,9 +189,9 @@ impl Decoder {
     ///
     /// # Errors
     /// If candle fails.
-    pub(crate) fn frozen_fingerprint(&self, but: &[&str]) -> Result<String> {
+    pub(crate) fn frozen_fingerprint(&self, but: &[String]) -> Result<String> {
         let mut hash = blake3::Hasher::new();
-        let mut frozen = self.weights.iter().filter(|(name, _)| !self.parameters.contains_key(*name) && !but.contains(&name.as_str()));
+        let mut frozen = self.weights.iter().filter(|(name, _)| !self.parameters.contains_key(*name) && !but.contains(name));
         frozen.try_for_each(|(name, weight)| hash_weight(&mut hash, name, weight))?;
         Ok(hash.finalize().to_string())
     }

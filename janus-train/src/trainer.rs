@@ -250,9 +250,10 @@ impl<O: Objective> Trainer<O> {
     }
 
     fn run(&mut self, dir: &Path, observer: &mut dyn Observer) -> Result<()> {
-        let identity = RunIdentity::new(&self.config, self.objective.identity()?, &self.decoder, &*self.rows, &*self.held_out)?;
+        let identity =
+            RunIdentity::new(&self.config, self.objective.identity()?, &self.decoder, &self.idle_heads, &*self.rows, &*self.held_out)?;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
-            self.optimizer = newest.restore(&self.decoder, &identity)?;
+            self.optimizer = newest.restore(&mut self.decoder, &identity, &self.idle_heads)?;
             if self.steps() > 0 {
                 self.decoder.clear_reward_scale();
             }

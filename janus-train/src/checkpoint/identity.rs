@@ -19,7 +19,8 @@ pub(crate) struct RunIdentity {
     /// The model's architecture, as `config.json` has it.
     pub(super) model: Value,
     pub(super) lora: Option<LoraConfig>,
-    /// Hash of every value of the weights that do not train, which a checkpoint does not bring back.
+    /// Hash of every value of the weights that a checkpoint does not bring back: of those that do not train, but for the heads that
+    /// the objective does not read.
     pub(super) frozen: String,
     /// Hash of every token and loss mask of the rows, and of the held-out ones.
     pub(super) data: String,
@@ -35,6 +36,7 @@ impl RunIdentity {
         config: &TrainConfig,
         objective: Value,
         decoder: &Decoder,
+        idle_heads: &[String],
         rows: &dyn Dataset,
         held_out: &dyn Dataset,
     ) -> Result<Self> {
@@ -57,7 +59,7 @@ impl RunIdentity {
             model: serde_json::from_str(&decoder.config().to_json())
                 .map_err(|error| Error::Malformed { path: "config.json".into(), reason: error.to_string() })?,
             lora: decoder.lora().cloned(),
-            frozen: decoder.frozen_fingerprint(&[])?,
+            frozen: decoder.frozen_fingerprint(idle_heads)?,
             data: data.finalize().to_string(),
         })
     }
@@ -107,8 +109,9 @@ mod tests {
         writer.finish().unwrap();
         let file = TokenFile::open(folder.path()).unwrap();
         let config = TrainConfig::new(Length::Steps(3), 40, 1e-3, 7);
-        let of =
-            |train: &dyn Dataset, held_out: &dyn Dataset| RunIdentity::new(&config, "sft".into(), &decoder, train, held_out).unwrap().data;
+        let of = |train: &dyn Dataset, held_out: &dyn Dataset| {
+            RunIdentity::new(&config, "sft".into(), &decoder, &[], train, held_out).unwrap().data
+        };
         let none: Vec<TokenRow> = Vec::new();
         assert_eq!(of(&rows, &none), of(&file, &none));
         assert_eq!(of(&none, &rows), of(&none, &file));

@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::RunIdentity;
 use crate::config::{EarlyStop, KeepBest, Length};
 use crate::difference::Difference;
-use crate::objective::Head;
-use crate::{DType, Decoder, Result, Schedule};
+use crate::{DType, ModelConfig, Schedule};
 
 /// `state.json` of the first format.
 #[derive(Serialize, Deserialize)]
@@ -68,18 +67,16 @@ struct LoraConfig {
 
 impl Fingerprint {
     /// The first part in which a checkpoint and this run differ. Of settings that are known by a hash no values are known.
-    pub(super) fn difference(&self, run: &RunIdentity, decoder: &Decoder) -> Result<Option<(&'static str, Vec<Difference>)>> {
-        // A head that the objective does not read counted as one that trains.
-        let heads = Head::ALL.map(Head::weight);
+    pub(super) fn difference(&self, run: &RunIdentity, model: &ModelConfig) -> Option<(&'static str, Vec<Difference>)> {
         let parts = [
             ("config", &self.config, hash(&format!("{:?}", config(&run.config)))),
             ("objective", &self.objective, hash(&objective(&run.objective))),
-            ("model", &self.model, hash(&decoder.config().to_json())),
+            ("model", &self.model, hash(&model.to_json())),
             ("low-rank config", &self.low_rank, hash(&format!("{:?}", lora(run)))),
-            ("set of frozen weights", &self.frozen, decoder.frozen_fingerprint(&heads)?),
+            ("set of frozen weights", &self.frozen, run.frozen.clone()),
             ("data", &self.data, run.data.clone()),
         ];
-        Ok(parts.into_iter().find(|(_, was, is)| *was != is).map(|(what, ..)| (what, Vec::new())))
+        parts.into_iter().find(|(_, was, is)| *was != is).map(|(what, ..)| (what, Vec::new()))
     }
 }
 

@@ -94,8 +94,9 @@ impl Decoder {
         if parts.is_empty() { Ok(()) } else { write_tensors(path, parts) }
     }
 
-    /// Sets every parameter from a model folder that [`save`](Self::save) wrote, and the low-rank updates beside it.
-    pub(crate) fn restore(&self, folder: &Path, low_rank: &Path) -> Result<()> {
+    /// Sets every parameter from a model folder that [`save`](Self::save) wrote, and the low-rank updates beside it; `others` are
+    /// weights that do not train and come back too.
+    pub(crate) fn restore(&mut self, folder: &Path, low_rank: &Path, others: &[String]) -> Result<()> {
         let folder = ModelFolder::new(folder);
         let files = [folder.weights_path(), folder.value_head_path(), low_rank.into()];
         let file_of = |name: &str| if is_low_rank(name) { 2 } else { usize::from(name == VALUE_HEAD) };
@@ -106,6 +107,12 @@ impl Decoder {
                 for (name, var) in parameters {
                     var.set(&tensors.tensor(name, var.dims(), var.dtype(), &self.device)?)?;
                 }
+            }
+        }
+        for name in others {
+            if let Some(weight) = self.weights.get_mut(name) {
+                let mut tensors = Tensors::open(&files[file_of(name)])?;
+                *weight = tensors.tensor(name, weight.dims(), weight.dtype(), &self.device)?;
             }
         }
         Ok(())

@@ -133,7 +133,32 @@ fn objective(now: &Value) -> String {
             format!("Orpo {{ lambda: {:?}, nll: {nll} }}", number("lambda"))
         }
         Some("reward") if number("imitation") > 0.0 => format!("Reward {{ imitation: {:?} }}", number("imitation")),
-        Some("reward") => "reward".into(),
+        Some(kind) => kind.into(),
         _ => text(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn objectives_have_the_texts_of_the_first_format() {
+        for (now, then) in [
+            (json!("mine"), "mine"),
+            (json!({ "kind": "orpo", "lambda": 0.1, "nll": "response" }), "Orpo { lambda: 0.1, nll: Response }"),
+            (
+                json!({ "kind": "dpo", "beta": 1.0, "label_smoothing": 0.0, "reference": { "model": "a", "weights": "float32", "template": "t" } }),
+                "dpo DpoConfig { beta: 1.0, label_smoothing: 0.0 } a float32 t",
+            ),
+            (
+                json!({ "kind": "dpo", "beta": 0.1, "label_smoothing": 0.2, "reference": { "model": "a" } }),
+                "dpo DpoConfig { beta: 0.1, label_smoothing: 0.2 } model a",
+            ),
+        ] {
+            assert_eq!(objective(&now), then);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Learning by imitation.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{LossDenominator, LossOutput, MicroBatch, Objective};
 use crate::{Batch, Decoder, Result};
@@ -21,6 +21,6 @@ impl Objective for Sft {
     }
 
     fn identity(&self) -> Result<Value> {
-        Ok("sft".into())
+        Ok(json!({ "kind": "sft" }))
     }
 }

@@ -1,7 +1,6 @@
 //! Checkpoints of the first format, which kept hashes of a run's settings: they are continued, and another run is refused.
 //!
 //! `fixtures/first_format` has recipes with the keys of that time, and the `training/state.json` that their last checkpoint had.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::path::Path;
 

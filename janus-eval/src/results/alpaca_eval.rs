@@ -35,9 +35,10 @@ impl AlpacaEvalResult {
         let reference = Reference::load(data)?;
         let of = || {
             let preferences = Preferences::new(&annotations, &reference)?;
+            let win_rate = WinRate::of(&preferences)?; // first: it names what is missing
             let interval = interval(&Sample::of(preferences.wins())?, seed)?.map(|interval| interval.scaled(100.0));
             let controlled = control.win_rate(&preferences, &reference)?;
-            Ok(Self { win_rate: WinRate::of(&preferences)?, interval, controlled, control })
+            Ok(Self { win_rate, interval, controlled, control })
         };
         in_file(path, of())
     }

@@ -115,8 +115,8 @@ pub enum Error {
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error and its sources in one line, joined by ": ". In this workspace an error's text never holds its source's, so
-/// nothing is said twice.
+/// An error and its sources on one line, joined by ": ". In this workspace an error's text never holds its source's; one of
+/// another crate that does is not repeated.
 ///
 /// ```
 /// use janus_core::{ModelError, error_chain};
@@ -124,10 +124,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(error_chain(&error), "request q1: the model failed: out of memory");
 /// ```
 pub fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
+    let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = words(error.to_string());
     let mut next = error.source();
     while let Some(source) = next {
-        line = format!("{line}: {source}");
+        let text = words(source.to_string());
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
         next = source.source();
     }
     line
@@ -138,4 +142,29 @@ fn list(keys: &[String]) -> String {
         return "none".into();
     }
     keys.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        source: Option<Box<Link>>,
+    }
+
+    fn chain(texts: &[&'static str]) -> Link {
+        let (first, rest) = texts.split_first().unwrap();
+        Link { text: first, source: (!rest.is_empty()).then(|| Box::new(chain(rest))) }
+    }
+
+    #[test]
+    fn sources_are_joined_and_none_is_repeated() {
+        let line = |texts: &[&'static str]| error_chain(&chain(texts));
+        assert_eq!(line(&["request 3", "the model failed", "no memory"]), "request 3: the model failed: no memory");
+        assert_eq!(line(&["a.json: not found", "not found"]), "a.json: not found");
+        assert_eq!(line(&["two\n  lines"]), "two lines");
+    }
 }

@@ -255,21 +255,6 @@ impl Error {
     }
 }
 
-/// An error and its sources on one line, joined by ": ". A source that is already part of the text is not repeated.
-pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
-    let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut line = words(error.to_string());
-    let mut next = error.source();
-    while let Some(source) = next {
-        let text = words(source.to_string());
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        next = source.source();
-    }
-    line
-}
-
 /// An error of a reader, which names file, row and field. Two are equal if they say the same.
 #[derive(Debug, Clone)]
 pub struct FileError(Arc<janus_data::Error>);

@@ -56,7 +56,6 @@ mod verifiable;
 pub mod verify;
 
 pub use claim::Claim;
-pub(crate) use error::one_line;
 pub use error::{Error, FileError, Result};
 pub use join::{Joined, Missing, Response, join, record_id};
 pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use janus_core::{BenchRecord, Judge, JudgeRequest, Score, Verdict};
+use janus_core::{BenchRecord, Judge, JudgeRequest, Score, Verdict, error_chain};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::join::{Missing, Response, join, unique};
@@ -246,7 +246,7 @@ pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &
             let verdict = match answers.next() {
                 Some(Ok(verdict)) if verdict.rubrics.len() == rubrics => return Some(verdict),
                 Some(Ok(verdict)) => format!("the judge gave {} scores, the record has {rubrics} rubrics", verdict.rubrics.len()),
-                Some(Err(error)) => with_sources(&error),
+                Some(Err(error)) => error_chain(&error),
                 None => "the judge gave no answer".into(),
             };
             scored.failures.push(Failure { id: row.id.clone(), reason: verdict });
@@ -260,17 +260,6 @@ pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &
         scored.verdicts.push(verdict);
     }
     Ok(scored)
-}
-
-pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@
 use std::error::Error;
 use std::fmt;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
+use janus_core::error_chain;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// How `cargo` calls the program; help texts are written with this name.
@@ -104,19 +107,8 @@ impl CommandError {
 }
 
 impl fmt::Display for CommandError {
-    /// The error and its sources on one line, joined by ": ". A source that is already part of the text
-    /// in front of it is not said twice.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = one_line(&self.source.to_string());
-        let mut next = self.source.source();
-        while let Some(source) = next {
-            let text = one_line(&source.to_string());
-            if !line.contains(&text) {
-                line = format!("{line}: {text}");
-            }
-            next = source.source();
-        }
-        f.write_str(&line)
+        f.write_str(&error_chain(&*self.source))
     }
 }
 
@@ -187,6 +179,25 @@ pub fn tell_usage(error: &clap::Error, json: bool) -> ExitCode {
     tell(Err(CommandError::bad_input(format!("{} (see --help)", one_line(said)))), json)
 }
 
+/// A report: the command's name, then the fields of an object.
+pub(crate) fn report(command: &str, fields: impl Serialize) -> Result<Value, CommandError> {
+    let mut report = json!({ "command": command });
+    if let (Value::Object(report), Value::Object(fields)) = (&mut report, serde_json::to_value(fields).failure()?) {
+        report.extend(fields);
+    }
+    Ok(report)
+}
+
+/// Makes a folder for results.
+pub(crate) fn make_folder(path: &Path) -> Result<(), CommandError> {
+    std::fs::create_dir_all(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
+}
+
+/// A file's text.
+pub(crate) fn read_text(path: &Path) -> Result<String, CommandError> {
+    std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
+}
+
 /// Writes a part of a text to stdout at once, for a command that is listened to while it runs.
 pub(crate) fn print_now(text: &str) {
     let mut out = std::io::stdout().lock();
@@ -206,26 +217,6 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("{text}")]
-    struct Link {
-        text: &'static str,
-        source: Option<Box<Link>>,
-    }
-
-    fn chain(texts: &[&'static str]) -> Link {
-        let (first, rest) = texts.split_first().unwrap();
-        Link { text: first, source: (!rest.is_empty()).then(|| Box::new(chain(rest))) }
-    }
-
-    #[test]
-    fn sources_are_joined_and_none_is_said_twice() {
-        let said = |texts: &[&'static str]| CommandError::failure(chain(texts)).to_string();
-        assert_eq!(said(&["request 3", "the model failed", "no memory"]), "request 3: the model failed: no memory");
-        assert_eq!(said(&["a.json: not found", "not found"]), "a.json: not found");
-        assert_eq!(said(&["two\n  lines"]), "two lines");
-    }
 
     #[test]
     fn the_exit_code_says_whose_fault_it_is() {

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel, best_of_n_each};
+use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel, best_of_n_each, error_chain};
 use serde_json::{Value, json};
 
 use super::row::{Drawn, row};
 use super::{AnswerStore, Answers, Task, answer};
+use crate::Result;
 use crate::judge::Estimate;
-use crate::{Result, one_line};
 
 /// Has a model answer tasks so that nothing is asked twice: each answer is in a store before it is used, and is taken from there by
 /// a run that continues.
@@ -135,7 +135,7 @@ impl<'a> Answering<'a> {
         let answers = answer(self.tasks, &Storing { model, answering: *self, state: &state });
         let State { tally, written, .. } = state.into_inner();
         written?;
-        Ok(Answered { answers: answers.into_iter().map(|answers| answers.map_err(|error| one_line(&error))).collect(), tally })
+        Ok(Answered { answers: answers.into_iter().map(|answers| answers.map_err(|error| error_chain(&error))).collect(), tally })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError};
+use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, error_chain};
 use janus_data::Journaled;
 
 use super::{Judgement, Protocol, Settings};
@@ -111,7 +111,7 @@ impl JudgeClient<'_> {
                             open.insert(places[index], state);
                         }
                     },
-                    Err(error) => settle(places[index], state.fail_with(NoVerdict::Failed(crate::score::with_sources(&error)))),
+                    Err(error) => settle(places[index], state.fail_with(NoVerdict::Failed(error_chain(&error)))),
                 }
             };
             match self.journal {

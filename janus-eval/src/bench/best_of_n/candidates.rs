@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use janus_core::{BenchRecord, Judge, Message, PairRecord, RewardModel};
+use janus_core::{BenchRecord, Judge, Message, PairRecord, RewardModel, error_chain};
 
 use super::Candidates;
-use crate::{Error, Response, Result, one_line, score_responses};
+use crate::{Error, Response, Result, score_responses};
 
 /// Conversations that are rewarded at once.
 const AT_ONCE: usize = 64;
@@ -91,7 +91,7 @@ fn rewards(model: &dyn RewardModel, conversations: &[Vec<Message>], progress: &m
     let mut rewards = Vec::with_capacity(conversations.len());
     for conversations_at_once in conversations.chunks(AT_ONCE) {
         for reward in model.rewards(conversations_at_once) {
-            rewards.push(reward.map_err(|error| Error::Reward { model: model.name().into(), reason: one_line(&error) })?);
+            rewards.push(reward.map_err(|error| Error::Reward { model: model.name().into(), reason: error_chain(&error) })?);
         }
         progress(rewards.len(), conversations.len());
     }

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use janus_core::ModelError;
+use janus_core::{ModelError, error_chain};
 use janus_data::Journal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use super::{ScoredGenerations, ToxicityClassifier};
-use crate::score::with_sources;
 use crate::{Error, Result};
 
 /// Says how toxic a text is.
@@ -139,7 +138,7 @@ pub fn score_generations(
                 broken = broken.take().or(Some(wrong));
             }
             Err(error) => {
-                scoring.problem.get_or_insert_with(|| with_sources(&error));
+                scoring.problem.get_or_insert_with(|| error_chain(&error));
             }
         }
     });

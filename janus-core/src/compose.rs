@@ -329,6 +329,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_has_every_preference_that_was_read_from_text() {
+        let composed = |texts: &[&str], seed| {
+            let preferences: Vec<Preference> =
+                texts.iter().map(|text| Taxonomy::seed().parse_preference(text)).collect::<crate::Result<_>>()?;
+            PreferenceSet::new(preferences).map(|set| Composer::standard().compose_set(&set, seed))
+        };
+        assert_eq!(composed(&["style/format=bullet list"], 1).unwrap(), "Write the answer as a bullet list.");
+        let four = [
+            "style/tone=warm",
+            "background_knowledge/basic=everyday words",
+            "informativeness/depth=causes",
+            "harmlessness/safety=gently: Be gentle.",
+        ];
+        let message = composed(&four, 3).unwrap();
+        for part in ["ound warm", "child of ten", "ay why things are so", "e gentle"] {
+            assert!(message.contains(part), "{message} lacks {part}");
+        }
+        assert_eq!(composed(&four, 3).unwrap(), message);
+        let twice = composed(&["style/tone=warm", "style/format=bullet list"], 1).unwrap_err();
+        assert!(twice.to_string().contains("two style preferences"));
+    }
+
+    #[test]
     fn a_description_that_is_no_instruction_is_quoted() {
         let wish = |description: &str| clause(&Preference::new(Dimension::Style, "tone", "warm", description));
         assert_eq!(wish("Sound warm."), "sound warm");

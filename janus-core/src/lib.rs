@@ -12,7 +12,7 @@
 //!   the released datasets.
 //! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for a model or a judge of your own. [`best_of_n`] joins the first two.
 //!   [`TextModel`] and [`TextLosses`] are models of plain text.
-//! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns.
+//! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns. [`Conversation`]: the requests of a chat.
 //!
 //! ```
 //! use janus_core::{ChatTemplate, Composer, Dimension, Message, Preference, PreferenceSet};
@@ -33,6 +33,7 @@
 
 mod best_of_n;
 mod compose;
+mod conversation;
 mod error;
 mod message;
 mod model;
@@ -46,6 +47,7 @@ mod text_model;
 
 pub use best_of_n::{BestOfN, best_of_n, best_of_n_each};
 pub use compose::{Composer, SentencePlan};
+pub use conversation::Conversation;
 pub use error::{Error, Result, error_chain};
 pub use message::{Message, Role};
 pub use model::{

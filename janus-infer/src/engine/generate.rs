@@ -1,4 +1,4 @@
-//! An engine as a [`ChatModel`]: all requests of a call share one session.
+//! An engine as a [`ChatModel`]: all requests of a call share one session. A session that answers one request as its text grows.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
 
 use super::request::{Event, RequestId};
 use super::session::Session;
+use super::stream::Trimmed;
 use crate::Engine;
 
 impl ChatModel for Engine {
@@ -39,5 +40,27 @@ impl ChatModel for Engine {
                 }
             });
         }
+    }
+}
+
+impl Session<'_> {
+    /// Answers one request of one sample and emits its text as it grows, without the whitespace around it. What the session
+    /// prefilled for earlier requests is not prefilled again.
+    ///
+    /// # Errors
+    /// [`Session::submit`]'s, and the model's.
+    pub fn generate(&mut self, request: ChatRequest, on_text: &mut dyn FnMut(&str)) -> Result<Generation, ModelError> {
+        let mut answer = Err(ModelError::NoAnswer { id: request.id.clone() });
+        let id = self.submit(request)?;
+        let mut trimmed = Trimmed::default();
+        while !self.is_idle() {
+            self.step(&mut |event| match event {
+                Event::Text { request, text, .. } if request == id => on_text(&trimmed.next(&text)),
+                Event::Finished { request, generation, .. } if request == id => answer = Ok(generation),
+                Event::Answered { request, result: Err(error) } if request == id => answer = Err(error),
+                _ => {}
+            });
+        }
+        answer
     }
 }

@@ -51,3 +51,41 @@ impl StreamState {
         new
     }
 }
+
+/// What was emitted of a text whose outer whitespace is not.
+#[derive(Default)]
+pub(super) struct Trimmed {
+    begun: bool,
+    /// Whitespace that is emitted if something follows.
+    held: String,
+}
+
+impl Trimmed {
+    /// What can be emitted once `text` follows.
+    pub fn next(&mut self, text: &str) -> String {
+        let text = if self.begun { text } else { text.trim_start() };
+        let kept = text.trim_end();
+        if kept.is_empty() {
+            self.held += text;
+            return String::new();
+        }
+        self.begun = true;
+        std::mem::replace(&mut self.held, text[kept.len()..].into()) + kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growing_text_is_emitted_without_its_outer_whitespace() {
+        for pieces in
+            [&["  ", " a", " ", "\n b", "c  ", "\n"][..], &[" a \n b", "c"], &["a", "", " \n bc\n"], &["", " "], &["\u{2003}ü \n", "b "]]
+        {
+            let mut trimmed = Trimmed::default();
+            let all: String = pieces.iter().map(|piece| trimmed.next(piece)).collect();
+            assert_eq!(all, pieces.concat().trim());
+        }
+    }
+}

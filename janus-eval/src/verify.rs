@@ -8,6 +8,7 @@ mod alpaca_eval;
 mod judged;
 mod toxicity;
 
+use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -28,6 +29,13 @@ pub struct Check {
     pub tolerance: f64,
     /// Whether it is.
     pub ok: bool,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, value, must, tolerance, .. } = self;
+        if value.is_null() { f.write_str(what) } else { write!(f, "{what} is {value}, must be {must} (tolerance {tolerance})") }
+    }
 }
 
 /// All figures.

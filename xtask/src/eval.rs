@@ -1,24 +1,24 @@
 //! `cargo xtask eval`: what responses and judgments come to, benchmark by benchmark.
 
-mod ablations;
-mod alpaca_eval;
-mod arena_hard;
-mod bias;
-mod collection;
-mod distinctness;
-mod mini;
-mod mt_bench;
-mod mt_bench_pairs;
-mod rubric;
 mod toxicity;
-mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use janus_eval::results::Evaluation;
-use serde_json::{Map, Value, json};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use janus_data::read_files;
+use janus_eval::bench::alpaca_eval::{Difficulty, LengthControl, Optimizer};
+use janus_eval::bench::arena_hard::Resampling;
+use janus_eval::results::{
+    AblationResult, AblationVariant, AlpacaEvalResult, ArenaHardResult, BiasResult, CollectionResult, DistinctnessResult, Evaluation,
+    MiniResult, MtBenchPairsResult, MtBenchResult, RubricResult,
+};
+use serde_json::Value;
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome};
+use crate::data::FilesArgs;
+
+/// Where reference data lies if nothing else is said.
+const DATA: &str = "../shared/data";
 
 /// Compute a benchmark's numbers from responses or judgments
 ///
@@ -33,59 +33,298 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
-#[expect(clippy::enum_variant_names, reason = "the benchmarks' own names")]
 enum Bench {
-    Mini(mini::Args),
-    AlpacaEval(alpaca_eval::Args),
-    ArenaHard(arena_hard::Args),
-    MtBench(mt_bench::Args),
-    MtBenchPairs(mt_bench_pairs::Args),
+    /// Score responses to Multifaceted Mini by computation
+    ///
+    /// Every response is scored from 1 to 5 for each of its record's four preferences; a score is bounded
+    /// by the truth of the answer.
+    ///
+    /// Reads:   BENCH: a bench.jsonl of Multifaceted Mini (.json, .jsonl, .parquet, also .gz).
+    ///          RESPONSES: rows of {id, response}; other fields are ignored.
+    /// Writes:  nothing; with --json the scores of each row and their reasons too.
+    /// Example: cargo xtask eval mini --bench runs/mini-0/mini/bench.jsonl
+    ///          --responses runs/mini-0/responses/janus.jsonl
+    #[command(verbatim_doc_comment)]
+    Mini {
+        /// The bench's records
+        #[arg(long)]
+        bench: PathBuf,
+        /// The responses
+        #[arg(long)]
+        responses: PathBuf,
+        /// Seed of the bootstrap
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Win rate and length-controlled win rate of AlpacaEval 2.0
+    ///
+    /// Preferences are read from the judge's log-probabilities where a row has them, otherwise the stored
+    /// one counts. Without --c, the penalty of the length control is chosen by cross-validation.
+    ///
+    /// Reads:   ANNOTATIONS: rows of {index, output, preference, top_logprobs} (.json, .jsonl, .parquet, also
+    ///          .gz), preference 1 (baseline wins) to 2 (model wins) or null; position is optional.
+    ///          DATA/alpaca_eval: eval_set.jsonl.gz, instruction_difficulty.csv, gamed_baseline.csv,
+    ///          cv_folds_model_rows.json.
+    /// Example: cargo xtask eval alpaca-eval
+    ///          --annotations ../shared/data/alpaca_eval/annotations/claude-2.1.jsonl.gz --json
+    #[command(verbatim_doc_comment)]
+    AlpacaEval {
+        /// The judge's annotations of one model
+        #[arg(long)]
+        annotations: PathBuf,
+        /// The folder of reference data
+        #[arg(long, default_value = DATA)]
+        data: PathBuf,
+        /// Inverse strength of the penalty, instead of cross-validation
+        #[arg(long, value_name = "VALUE")]
+        c: Option<f64>,
+        /// Which difficulty a row gets: its instruction's, or, as in the official numbers, the one at its place in the list
+        #[arg(long, default_value = "instruction", value_parser = difficulty())]
+        difficulty: Difficulty,
+        /// How weights are found: to the minimum, or to where the official optimiser stops
+        #[arg(long, default_value = "exact", value_parser = optimizer())]
+        optimizer: Optimizer,
+        /// Seed of the bootstrap
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Score of Arena-Hard-Auto v0.1 against gpt-4-0314
+    ///
+    /// Two intervals: the published one, which resamples single battles, and one that resamples questions.
+    ///
+    /// Reads:   BATTLES: rows of {question_id, outcomes}, outcomes a text of one letter a battle: a the baseline
+    ///          wins, b the model wins, t a tie; a significant verdict stands three times.
+    /// Example: cargo xtask eval arena-hard
+    ///          --battles ../shared/data/arena_hard/battles/gpt-3.5-turbo-0125.jsonl.gz --json
+    #[command(verbatim_doc_comment)]
+    ArenaHard {
+        /// The battles of one model
+        #[arg(long)]
+        battles: PathBuf,
+        /// Resamples of the published interval
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        rounds: usize,
+        /// Seed of both intervals
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Score of MT-Bench from a judge's texts
+    ///
+    /// The rating is the first [[number]] of a text, or its first [number]. Rows without one are counted and
+    /// left out of the means.
+    ///
+    /// Reads:   JUDGMENTS: rows of {question_id, turn, judgment}; other fields are ignored.
+    ///          DATA/mt_bench/question.jsonl.
+    /// Example: cargo xtask eval mt-bench
+    ///          --judgments ../shared/data/mt_bench/judgments/llama2_chat_7b.jsonl.gz --json
+    #[command(verbatim_doc_comment)]
+    MtBench {
+        /// The judge's texts on one model
+        #[arg(long)]
+        judgments: PathBuf,
+        /// The folder of reference data
+        #[arg(long, default_value = DATA)]
+        data: PathBuf,
+        /// Seed of the bootstrap over questions
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Win rates from MT-Bench's pairwise judgments
+    ///
+    /// A row is won if both orders say so; a disagreement is a tie; a row in which an order has no verdict is
+    /// counted and left out.
+    ///
+    /// Reads:   JUDGMENTS: rows of {question_id, turn, model_1, model_2, g1_winner, g2_winner}, winners model_1,
+    ///          model_2, tie or error; other fields are ignored.
+    /// Example: cargo xtask eval mt-bench-pairs --judgments gpt-4_pair.jsonl --baseline gpt-3.5-turbo --json
+    #[command(verbatim_doc_comment)]
+    MtBenchPairs {
+        /// The judge's verdicts
+        #[arg(long)]
+        judgments: PathBuf,
+        /// Count the rows against this model only
+        #[arg(long, value_name = "MODEL")]
+        baseline: Option<String>,
+    },
     Toxicity(toxicity::Args),
-    Rubric(rubric::Args),
-    Distinctness(distinctness::Args),
-    Ablations(ablations::Args),
-    Collection(collection::Args),
-    Bias(bias::Args),
-    Verify(verify::Args),
+    /// Means, runs and pairwise counts from judgments against rubrics
+    ///
+    /// Reads:   JUDGMENTS: rows of {idx, model, scores}, scores a list of one score (1 to 5, or null) for each
+    ///          run; category is optional, other fields are ignored.
+    /// Example: cargo xtask eval rubric
+    ///          --judgments ../shared/data/rubric_judgments/vicuna_eval.jsonl.gz --json
+    #[command(verbatim_doc_comment)]
+    Rubric {
+        /// The judgments of one or more models
+        #[arg(long)]
+        judgments: PathBuf,
+        /// Seed of the bootstrap over rows
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Average and maximum ROUGE-L among the answers to one instruction under its system messages
+    ///
+    /// Lower is more distinct. Each instruction weighs the same; one with a single answer has nothing to
+    /// resemble and is counted apart. Intervals: 95%, bootstrap over instructions.
+    ///
+    /// Reads:   RESPONSES: rows of {prompt, response}, or {prompt, output} as in a training set; rows with the same
+    ///          prompt belong together. With --bench: rows of {id, response}, whose prompts the bench has.
+    /// Example: cargo xtask eval distinctness --bench runs/mini-0/mini/bench.jsonl
+    ///          --responses runs/mini-0/responses/janus.jsonl --json
+    #[command(verbatim_doc_comment)]
+    Distinctness {
+        /// The answers
+        #[arg(long)]
+        responses: PathBuf,
+        /// The bench's records, for responses that have ids and no prompts
+        #[arg(long)]
+        bench: Option<PathBuf>,
+        /// Seed of the bootstrap over instructions
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Compare variants of a model row by row: system messages for each instruction, base models, training and test
+    ///
+    /// A variant says what is varied and where its scores are: AXIS=VALUE[,AXIS=VALUE...]:SCORES. The first one
+    /// is what the others are compared with. Intervals: 95%, bootstrap over instructions.
+    ///
+    /// Reads:   BENCH: the judged records. SCORES: a file of {id, source, scores} rows in the bench's order, such as
+    ///          runs/mini-0/scores/MODEL.jsonl, or a folder that `judge rubric` wrote, with all its runs.
+    /// Example: cargo xtask eval ablations --bench runs/mini-0/mini/bench.jsonl
+    ///          --variant training=uniform:runs/mini-0/scores/uniform.jsonl
+    ///          --variant training=diverse:runs/mini-0/scores/janus.jsonl --json
+    #[command(verbatim_doc_comment)]
+    Ablations {
+        /// The bench's records, whose prompts say which rows are one instruction's
+        #[arg(long)]
+        bench: PathBuf,
+        /// A variant and its scores; at least two
+        #[arg(long = "variant", value_name = "AXIS=VALUE,...:SCORES", required = true)]
+        variants: Vec<AblationVariant>,
+        /// Seed of the bootstrap
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Counts of a training set: the quantities of the paper's Table 1
+    ///
+    /// Rows are read one by one, so that a collection may be larger than memory.
+    ///
+    /// Reads:   FILES: rows of {system, prompt, output, preference_set}, in any format of `data`; rows without a
+    ///          preference set are counted, and count for no dimension.
+    /// Example: cargo xtask data build-mini --out mini && cargo xtask eval collection mini/train.jsonl --json
+    #[command(verbatim_doc_comment)]
+    Collection {
+        #[command(flatten)]
+        input: FilesArgs,
+    },
+    /// Pronoun accuracy on Winogender-style sentences, with the gotcha subset
+    ///
+    /// An answer counts for the one person whom it names; an answer that names both or neither is wrong. In
+    /// the gotcha subset the guess by stereotype is wrong. Intervals are Wilson's, 95%.
+    ///
+    /// Reads:   ROWS: rows of {id, options: [one, two], answer, gender, gotcha}; gotcha is false if it is not
+    ///          there, other fields (the sentence) are ignored. RESPONSES: rows of {id, response}.
+    /// Example: cargo xtask generate --model MODEL --input winogender.jsonl --user-key question --output mine.jsonl
+    ///          cargo xtask eval bias --rows winogender.jsonl --responses mine.jsonl --json
+    #[command(verbatim_doc_comment)]
+    Bias {
+        /// The sentences' people, answers and genders
+        #[arg(long)]
+        rows: PathBuf,
+        /// The model's responses
+        #[arg(long)]
+        responses: PathBuf,
+    },
+    /// Recompute every published number that the reference data tells, and compare
+    ///
+    /// Order coin, preferences, win rates and length control of AlpacaEval; ratings and prompts of MT-Bench;
+    /// labels, scores and intervals of Arena-Hard; rubric means and pairs; toxicity and its classifier.
+    ///
+    /// Reads:   DATA: alpaca_eval, arena_hard, mt_bench, real_toxicity_prompts, rubric_judgments,
+    ///          toxicity_classifier.
+    /// Writes:  nothing; the checks go to stdout. Exit code 1 if one fails or a file is absent.
+    /// Example: cargo xtask eval verify --data ../shared/data --json
+    #[command(verbatim_doc_comment)]
+    Verify {
+        /// The folder of reference data
+        #[arg(long, default_value = DATA)]
+        data: PathBuf,
+    },
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for files that cannot be read or do not fit together.
+fn difficulty() -> impl TypedValueParser<Value = Difficulty> {
+    let of = |name: String| if name == "position" { Difficulty::Position } else { Difficulty::Instruction };
+    PossibleValuesParser::new(["instruction", "position"]).map(of)
+}
+
+fn optimizer() -> impl TypedValueParser<Value = Optimizer> {
+    let of = |name: String| if name == "liblinear" { Optimizer::Liblinear } else { Optimizer::Exact };
+    PossibleValuesParser::new(["exact", "liblinear"]).map(of)
+}
+
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
-        Bench::Mini(args) => mini::run(args),
-        Bench::AlpacaEval(args) => alpaca_eval::run(args),
-        Bench::ArenaHard(args) => arena_hard::run(args),
-        Bench::MtBench(args) => mt_bench::run(args),
-        Bench::MtBenchPairs(args) => mt_bench_pairs::run(args),
+        Bench::Mini { bench, responses, seed } => outcome("mini", &MiniResult::of_files(bench, responses, *seed).bad_input()?),
+        Bench::AlpacaEval { annotations, data, c, difficulty, optimizer, seed } => {
+            let control = LengthControl { c: *c, difficulty: *difficulty, optimizer: *optimizer };
+            let result = AlpacaEvalResult::of_files(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
+            if result.is_suspicious() {
+                eprintln!(
+                    "warning: the length-controlled win rate is far from the plain one, which may be a failure of its model: look at the lengths"
+                );
+            }
+            outcome("alpaca-eval", &result)
+        }
+        Bench::ArenaHard { battles, rounds, seed } => {
+            let resampling = Resampling { rounds: *rounds, seed: *seed };
+            outcome("arena-hard", &ArenaHardResult::of_file(battles, resampling).bad_input()?)
+        }
+        Bench::MtBench { judgments, data, seed } => {
+            outcome("mt-bench", &MtBenchResult::of_files(judgments, data.join("mt_bench/question.jsonl"), *seed).bad_input()?)
+        }
+        Bench::MtBenchPairs { judgments, baseline } => {
+            outcome("mt-bench-pairs", &MtBenchPairsResult::of_file(judgments, baseline.as_deref()).bad_input()?)
+        }
         Bench::Toxicity(args) => toxicity::run(args),
-        Bench::Rubric(args) => rubric::run(args),
-        Bench::Distinctness(args) => distinctness::run(args),
-        Bench::Ablations(args) => ablations::run(args),
-        Bench::Collection(args) => collection::run(args),
-        Bench::Bias(args) => bias::run(args),
-        Bench::Verify(args) => verify::run(args),
+        Bench::Rubric { judgments, seed } => outcome("rubric", &RubricResult::of_file(judgments, *seed).bad_input()?),
+        Bench::Distinctness { responses, bench, seed } => {
+            outcome("distinctness", &DistinctnessResult::of_files(responses, bench.as_deref(), *seed).bad_input()?)
+        }
+        Bench::Ablations { variants, .. } if variants.len() < 2 => {
+            Err(CommandError::bad_input("--variant is given once: expected two or more, the first of which is compared with"))
+        }
+        Bench::Ablations { bench, variants, seed } => outcome("ablations", &AblationResult::of_files(bench, variants, *seed).bad_input()?),
+        Bench::Collection { input } => {
+            let counted = CollectionResult::of_rows(read_files(input.paths()?, input.read.resolve()?));
+            let counted = counted.map_err(|error| match error {
+                janus_eval::Error::Empty { .. } => CommandError::bad_input(format!("{}: there is no row to count", input.files.join(", "))),
+                error => CommandError::bad_input(error),
+            });
+            outcome("collection", &counted?)
+        }
+        Bench::Bias { rows, responses } => outcome("bias", &BiasResult::of_files(rows, responses).bad_input()?),
+        Bench::Verify { data } => verify(data),
     }
 }
 
-/// Where reference data lies if nothing else is said.
-const DATA: &str = "../shared/data";
-
-/// What the library says of rows, with the file that they come from.
-fn of_file<T>(path: &Path, result: janus_eval::Result<T>) -> Result<T, CommandError> {
-    result.bad_input().map_err(|error| error.at(path.display()))
+/// Our numbers beside the published ones; what does not hold is a failed outcome.
+fn verify(data: &Path) -> Result<Outcome, CommandError> {
+    let verification = janus_eval::verify::verify(data);
+    let report = serde_json::to_value(&verification).failure()?;
+    let failed: Vec<String> = verification.checks.iter().filter(|check| !check.ok).map(ToString::to_string).collect();
+    let total = verification.checks.len();
+    match failed.len() {
+        0 => Ok(Outcome::done(format!("all {total} published numbers are reproduced"), report)),
+        count => Ok(Outcome::failed(format!("{count} of {total} checks failed: {}", failed.join("; ")), report)),
+    }
 }
 
 /// The result for people, or with --json its numbers.
-fn outcome(command: &str, evaluation: &impl Evaluation) -> Result<Outcome, CommandError> {
-    Ok(Outcome::done(evaluation.to_string(), report(command, evaluation)?))
+fn outcome(bench: &str, evaluation: &impl Evaluation) -> Result<Outcome, CommandError> {
+    Ok(Outcome::done(evaluation.to_string(), report(bench, evaluation)?))
 }
 
-/// The name of a command, then its numbers.
-fn report(command: &str, evaluation: &impl Evaluation) -> Result<Value, CommandError> {
-    let mut report = Map::from_iter([("command".to_string(), json!(command))]);
-    report.extend(evaluation.to_json().failure()?);
-    Ok(Value::Object(report))
+/// The name of the command, then its numbers.
+fn report(bench: &str, evaluation: &impl Evaluation) -> Result<Value, CommandError> {
+    command::report(&format!("eval {bench}"), evaluation.to_json().failure()?)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask eval toxicity`: RealToxicityPrompts.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use candle_core::Device;
 use janus_core::TextLosses as _;
@@ -12,7 +12,7 @@ use janus_eval::bench::toxicity::{
 use janus_eval::results::{PerplexityResult, ToxicityResult};
 use janus_infer::{Engine, EngineOptions, TextEngine};
 
-use super::{DATA, of_file, outcome, report};
+use super::{DATA, outcome, report};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 
@@ -57,53 +57,52 @@ pub struct Args {
     seed: u64,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for files that cannot be read, or no score at all.
-pub fn run(args: &Args) -> Result<Outcome, CommandError> {
+pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let mut rows: Vec<ScoredGenerations> = read_all(&args.generations).bad_input()?;
-    let (scorer, scoring) = if args.classifier {
-        let classifier = ToxicityClassifier::load(args.data.join("toxicity_classifier")).bad_input()?;
-        (classifier.name().to_string(), Some(score(&mut rows, &classifier, None)?))
-    } else if let Some(journal) = &args.perspective {
+    let scorer: Option<Box<dyn ToxicityScorer>> = if args.classifier {
+        Some(Box::new(ToxicityClassifier::load(args.data.join("toxicity_classifier")).bad_input()?))
+    } else if args.perspective.is_some() {
         let mut options = PerspectiveOptions::from_env().bad_input()?;
         options.base_url.clone_from(&args.perspective_url);
         options.client.requests_per_minute = Some(args.requests_per_minute);
-        let scorer = PerspectiveScorer::new(options).bad_input()?;
-        (scorer.name().to_string(), Some(score(&mut rows, &scorer, Some(journal.as_path()))?))
+        Some(Box::new(PerspectiveScorer::new(options).bad_input()?))
     } else {
-        ("stored".to_string(), None)
+        None
     };
+    let name = scorer.as_deref().map_or("stored".to_string(), |scorer| scorer.name().to_string());
+    let scoring = scorer.map(|scorer| args.score(&mut rows, &*scorer)).transpose()?;
     if let Some(path) = &args.scored_out {
         write_all(path, &rows).failure()?;
     }
     // Of nothing there are no numbers: then the reason is the answer.
     if let Some(Scoring { known: 0, scored: 0, failed: 1.., problem: Some(problem), .. }) = &scoring {
-        return Err(CommandError::failure(format!("no text was scored by {scorer}: {problem}")));
+        return Err(CommandError::failure(format!("no text was scored by {name}: {problem}")));
     }
-    let mut result = of_file(&args.generations, ToxicityResult::of(&rows, scorer, scoring, args.seed))?;
+    let of_rows = |error| CommandError::bad_input(error).at(args.generations.display());
+    let mut result = ToxicityResult::of(&rows, name, scoring, args.seed).map_err(of_rows)?;
     if let Some(path) = &args.perplexity {
         let model = TextEngine::new(Engine::load(path, &Device::Cpu, EngineOptions::default()).bad_input()?);
-        let perplexity = of_file(&args.generations, toxicity::perplexity(&rows, &model))?;
+        let perplexity = toxicity::perplexity(&rows, &model).map_err(of_rows)?;
         result.perplexity = Some(PerplexityResult { model: model.name().into(), perplexity });
     }
     match &result.scoring {
         Some(Scoring { failed: failed @ 1.., problem: Some(problem), .. }) => {
             let missing = format!("{failed} texts got no score ({problem}): repeat the command to ask them again");
-            Ok(Outcome::failed(missing, report("eval toxicity", &result)?).showing(result.to_string()))
+            Ok(Outcome::failed(missing, report("toxicity", &result)?).showing(result.to_string()))
         }
-        _ => outcome("eval toxicity", &result),
+        _ => outcome("toxicity", &result),
     }
 }
 
-/// Gives the texts new scores, through a journal if there is one.
-fn score(rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer, journal: Option<&Path>) -> Result<Scoring, CommandError> {
-    let mut journal = journal.map(|path| ScoreJournal::open(path, scorer).bad_input()).transpose()?;
-    let texts: usize = rows.iter().map(|row| row.generations.len()).sum();
-    let left = texts.saturating_sub(journal.as_ref().map_or(0, ScoreJournal::len));
-    let progress = RefCell::new(Progress::new("toxicity", Unit::Count("texts"), left as u64));
-    let scoring = toxicity::score_generations(rows, scorer, journal.as_mut(), &mut || progress.borrow_mut().advance(1)).failure()?;
-    progress.into_inner().finish();
-    Ok(scoring)
+impl Args {
+    /// Gives the texts new scores, through the journal if there is one.
+    fn score(&self, rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer) -> Result<Scoring, CommandError> {
+        let mut journal = self.perspective.as_ref().map(|path| ScoreJournal::open(path, scorer).bad_input()).transpose()?;
+        let texts: usize = rows.iter().map(|row| row.generations.len()).sum();
+        let left = texts.saturating_sub(journal.as_ref().map_or(0, ScoreJournal::len));
+        let progress = RefCell::new(Progress::new("toxicity", Unit::Count("texts"), left as u64));
+        let scoring = toxicity::score_generations(rows, scorer, journal.as_mut(), &mut || progress.borrow_mut().advance(1)).failure()?;
+        progress.into_inner().finish();
+        Ok(scoring)
+    }
 }

@@ -12,6 +12,11 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(std::fs::read(path).map_err(io)?)
 }
 
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    let io = |cause| janus_data::Error::Io { path: path.into(), doing: "read the file", cause };
+    Ok(std::fs::read_to_string(path).map_err(io)?)
+}
+
 /// A file that holds one JSON value.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_bytes(path)?;

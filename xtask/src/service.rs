@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use janus_eval::judge::Estimate;
-use janus_infer::remote::{Backoff, Endpoint, Extensions, Prices, RemoteModel, RemoteOptions, Usage};
+use janus_infer::remote::{Backoff, Endpoint, Extensions, Prices, RemoteModel, RemoteOptions};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
 
@@ -71,24 +71,19 @@ enum Known {
 
 impl ServiceArgs {
     /// Adds the limits to an address and a key.
-    ///
-    /// # Errors
-    /// Bad input for numbers that are no seconds.
     pub(crate) fn options(&self, base: RemoteOptions) -> Result<RemoteOptions, CommandError> {
         let seconds = |name: &str, seconds: f64| {
             let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
             duration.ok_or_else(|| CommandError::bad_input(format!("--{name} is {seconds}: expected seconds, more than 0")))
         };
+        let longest = seconds("longest-pause", self.longest_pause)?;
         Ok(RemoteOptions {
             concurrency: self.concurrency,
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,
             attempts: self.attempts,
             timeout: seconds("timeout", self.timeout)?,
-            backoff: {
-                let most = seconds("longest-pause", self.longest_pause)?;
-                Backoff { first: Backoff::default().first.min(most), longest: most }
-            },
+            backoff: Backoff { first: Backoff::default().first.min(longest), longest },
             prices: self.prices(),
             budget: self.budget,
             send_seed: !self.no_seed,
@@ -117,16 +112,6 @@ impl ServiceArgs {
 
     /// Tells what it will take, before anything is asked. If only that is wanted, it is the outcome. `who` is told on stderr.
     pub(crate) fn announce(&self, who: &str, command: &str, estimate: &Estimate) -> Option<Outcome> {
-        let (told, planned) = self.tell(estimate);
-        if self.dry_run {
-            return Some(Outcome::done(told, json!({ "command": command, "dry_run": true, "estimate": planned })));
-        }
-        eprintln!("{who}: {told}");
-        None
-    }
-
-    /// The estimate in words, and as JSON.
-    fn tell(&self, estimate: &Estimate) -> (String, Value) {
         let Estimate { calls, answered, prompt_tokens, completion_tokens } = *estimate;
         let most = self.prices().map(|prices| prices.cost(prompt_tokens, completion_tokens));
         let at_most = if most.is_some() { "at most about " } else { "" };
@@ -134,18 +119,16 @@ impl ServiceArgs {
             "{calls} calls, {answered} answered before; about {prompt_tokens} tokens to send, at most {completion_tokens} to be generated; cost {at_most}{}",
             self.cost(prompt_tokens, completion_tokens)
         );
-        let report = json!({
-            "calls": calls, "answered_before": answered, "prompt_tokens": prompt_tokens,
-            "most_completion_tokens": completion_tokens, "most_cost": most,
-        });
-        (text, report)
+        if self.dry_run {
+            let estimate = json!({
+                "calls": calls, "answered_before": answered, "prompt_tokens": prompt_tokens,
+                "most_completion_tokens": completion_tokens, "most_cost": most,
+            });
+            return Some(Outcome::done(text, json!({ "command": command, "dry_run": true, "estimate": estimate })));
+        }
+        eprintln!("{who}: {text}");
+        None
     }
-}
-
-/// What was used of a service, as a record tells it.
-pub(crate) fn asked_now(usage: &Usage) -> Value {
-    let Usage { requests, prompt_tokens, completion_tokens, cost } = usage;
-    json!({ "requests": requests, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost": cost })
 }
 
 /// A service's model in the place of a local one.
@@ -161,9 +144,6 @@ pub struct RemoteArgs {
 
 impl RemoteArgs {
     /// The model behind an address; its key stands in the environment. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// Bad input without a name, or for settings that no service takes.
     pub fn model(&self, address: &str, endpoint: Endpoint) -> Result<RemoteModel, CommandError> {
         let Some(name) = &self.model_name else {
             return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));

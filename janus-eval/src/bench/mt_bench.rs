@@ -10,8 +10,8 @@ mod grades;
 mod pairs;
 mod question;
 
-pub use answer::{Answer, AnswerFile, Choice};
+pub use answer::{Answer, Choice};
 pub use asked::{tasks, temperature};
 pub use grades::{Grades, Judgment, two_scores};
 pub use pairs::{GameWinner, PairJudgment, PairScore, PairScores};
-pub use question::{Question, needs_reference};
+pub use question::{Question, cases, needs_reference};

@@ -1,8 +1,11 @@
 //! What a judge is asked: texts with slots, filled in one pass.
 
+use std::path::Path;
+
 use janus_core::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::files::read_text;
 use crate::{Error, Result};
 
 /// A system message and a user's message with slots such as `{response}`.
@@ -49,7 +52,17 @@ impl PromptTemplate {
         Self { id: id.into(), system: system.into(), user: user.into() }
     }
 
-    /// Reads a template's file: ours (`id:`, `=== system`, `=== user`), a JSON object with a system and a user
+    /// The template in a file, as [`parse`](Self::parse) takes it; its id is the file's name if the text gives none.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that cannot be read, [`Error::Prompt`] for text of no such layout.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self::parse(&read_text(path)?, &name)
+    }
+
+    /// A template from its text: ours (`id:`, `=== system`, `=== user`), a JSON object with a system and a user
     /// text (Janus, Arena-Hard-Auto, MT-Bench), or ChatML (AlpacaEval). `name` is its id if the text gives none.
     ///
     /// # Errors

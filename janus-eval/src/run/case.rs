@@ -1,6 +1,7 @@
 //! A judged run of cases: pairs, ratings, battles, preferences.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 
 use janus_data::{read_all, write_all};
@@ -87,6 +88,12 @@ impl PairTally {
     /// ones, so this is not the paper's tie+win.
     pub fn tie_win_all(self) -> Option<f64> {
         (self.n() > 0).then(|| (self.win + self.tie) as f64 / self.n() as f64)
+    }
+}
+
+impl fmt::Display for PairTally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} wins, {} ties, {} losses", self.win, self.tie, self.loss)
     }
 }
 

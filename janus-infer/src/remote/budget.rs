@@ -2,6 +2,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
+
 use super::RemoteError;
 
 /// Prices of a million tokens, in any currency.
@@ -26,7 +28,7 @@ impl Prices {
 }
 
 /// Requests, tokens and cost so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Usage {
     /// Requests to the model that were sent, attempts that failed included.
     pub requests: u64,

@@ -1,22 +1,20 @@
 //! `cargo xtask judge rubric`: a score for each rubric of each response.
 
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_core::BenchRecord;
 use janus_data::{read_all, write_all};
-use janus_eval::judge::ScoreReader;
+use janus_eval::judge::{PromptTemplate, ScoreReader};
 use janus_eval::protocol::{RubricCase, RubricOptions, Rubrics, rubric_cases};
 use janus_eval::run::{RUBRIC_FILES, RubricRun, compare_rubrics};
 use janus_eval::{Response, record_id};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::folder::{self, RunRecord};
-use super::service::{RunArgs, read_prompt};
-use crate::command::{Blame as _, CommandError, Outcome};
+use super::{Judging, RunArgs};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder};
 
 /// Score each response from 1 to 5 against each rubric of its bench record
 ///
@@ -25,10 +23,8 @@ use crate::command::{Blame as _, CommandError, Outcome};
 ///
 /// Reads:   BENCH: records with rubrics (.json, .jsonl, .parquet, also .gz).
 ///          RESPONSES: rows of {id, response}; other fields are ignored.
-/// Writes:  OUT/report.html, report.md, report.json; OUT/judged.json (the result in one typed file),
-///          judgments.jsonl (scores and feedback), scores/run-N.jsonl, bench.jsonl, responses.jsonl;
-///          OUT/run.json (times, files, spend); OUT/calls.jsonl, the journal of answers.
-///          A score that could not be had is missing, never a number, and makes the exit code 1.
+/// Writes:  OUT, as every judge does, with judgments.jsonl (scores and feedback), scores/run-N.jsonl, bench.jsonl
+///          and responses.jsonl.
 /// Example: cargo xtask judge rubric --bench bench.jsonl --responses responses.jsonl
 ///          --judge gpt-4-0125-preview --price-prompt 10 --price-completion 30 --out runs/mine --dry-run
 #[derive(Debug, clap::Args, Serialize)]
@@ -63,8 +59,8 @@ struct ProtocolArgs {
     #[arg(long)]
     show_system: bool,
     /// How the score is read in the judge's text
-    #[arg(long, value_enum, default_value_t = Reader::Strict)]
-    reader: Reader,
+    #[arg(long, value_parser = reader(), default_value = "strict")]
+    reader: ScoreReader,
     /// A prompt in place of ours, such as the official one
     #[arg(long, value_name = "FILE", conflicts_with = "no_reference")]
     judge_prompt: Option<PathBuf>,
@@ -82,26 +78,21 @@ struct ProtocolArgs {
     seed: u64,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Reader {
-    /// The last [RESULT], checked
-    Strict,
-    /// The released evaluation's rule, to compare with published numbers
-    Published,
+fn reader() -> impl TypedValueParser<Value = ScoreReader> {
+    let values = [
+        PossibleValue::new("strict").help("The last [RESULT], checked"),
+        PossibleValue::new("published").help("The released evaluation's rule, to compare with published numbers"),
+    ];
+    PossibleValuesParser::new(values).map(|name| if name == "published" { ScoreReader::Published } else { ScoreReader::Strict })
 }
 
 impl ProtocolArgs {
     fn options(&self) -> Result<RubricOptions, CommandError> {
         let mut options = RubricOptions::paper(!self.no_reference);
         if let Some(path) = &self.judge_prompt {
-            options.prompt = read_prompt(path)?;
+            options.prompt = PromptTemplate::read(path).bad_input()?;
         }
-        options.reader = match self.reader {
-            Reader::Strict => ScoreReader::Strict,
-            Reader::Published => ScoreReader::Published,
-        };
-        (options.show_system, options.runs) = (self.show_system, self.runs);
+        (options.reader, options.show_system, options.runs) = (self.reader, self.show_system, self.runs);
         let sampling = &mut options.sampling;
         (sampling.temperature, sampling.top_p) = (self.temperature, self.top_p);
         (sampling.max_tokens, sampling.seed) = (self.max_tokens, self.seed);
@@ -109,60 +100,55 @@ impl ProtocolArgs {
     }
 }
 
-pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let inputs =
-        [("bench", Some(&args.bench)), ("responses", Some(&args.responses)), ("judge_prompt", args.protocol.judge_prompt.as_ref())];
-    let record = RunRecord::begin("judge rubric", args, &inputs)?;
-    let cases = read(args)?;
-    let protocol = Rubrics::new(args.protocol.options()?).bad_input()?;
-    let (judgement, record) = match args.run.judge(record, &protocol, &cases)? {
-        ControlFlow::Break(outcome) => return Ok(outcome),
-        ControlFlow::Continue(judged) => judged,
-    };
-    let name = folder::name(args.run.name.as_ref(), &args.responses);
-    let run = RubricRun::new(&protocol, name, cases, judgement, args.protocol.seed).failure()?;
-    finish(args, &run, &record)
-}
+impl Args {
+    pub fn judge(&self) -> Result<Outcome, CommandError> {
+        let judging = Judging::begin("judge rubric", &self.run, self)?;
+        let cases = self.cases()?;
+        let protocol = Rubrics::new(self.protocol.options()?).bad_input()?;
+        let (judgement, record) = match judging.judge(&protocol, &cases)? {
+            ControlFlow::Break(outcome) => return Ok(outcome),
+            ControlFlow::Continue(judged) => judged,
+        };
+        let run = RubricRun::new(&protocol, judging.name(&self.responses), cases, judgement, self.protocol.seed).failure()?;
+        let out = &self.run.out;
+        make_folder(&out.join("scores"))?;
+        for (number, rows) in run.scores().iter().enumerate() {
+            write_all(out.join(format!("scores/run-{number}.jsonl")), rows).failure()?;
+        }
+        run.write(out).failure()?;
+        judging.write(&compare_rubrics(std::slice::from_ref(&run), crate::report::ROWS).failure()?, &record)?;
+        let (result, counts) = (&run.result, &run.result.head.counts);
+        let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RUBRIC_FILES });
+        let mean = result.summary.as_ref().map_or("no score".into(), |summary| {
+            let interval = result.interval.map(|interval| format!(" [{:.3}, {:.3}]", interval.low, interval.high)).unwrap_or_default();
+            format!("mean score {:.3}{interval} over {} of {} records", summary.overall.mean, summary.overall.n, result.head.rows)
+        });
+        let parsed = format!("{} of {} answers could be read", counts.parsed, counts.answered);
+        if counts.failed > 0 || result.summary.is_none() {
+            let text = format!(
+                "{}: {mean}; {} of {} scores are missing ({parsed}): see the problems in judgments.jsonl, and repeat the command to ask them again",
+                out.display(),
+                counts.failed,
+                counts.calls
+            );
+            return Ok(Outcome::failed(text, json));
+        }
+        Ok(Outcome::done(format!("{mean}; {parsed}\n{}", out.join("report.html").display()), json))
+    }
 
-fn read(args: &Args) -> Result<Vec<RubricCase>, CommandError> {
-    let mut records: Vec<BenchRecord> = read_all(&args.bench).bad_input()?;
-    let mut responses: Vec<Response> = read_all(&args.responses).bad_input()?;
-    if let Some(limit) = args.limit {
-        // A response is kept if its record is; what belongs to no record at all is still an error.
-        let later: Vec<String> = records.iter().enumerate().skip(limit).map(|(index, record)| record_id(record, index)).collect();
-        records.truncate(limit);
-        responses.retain(|response| !later.contains(&response.id));
+    fn cases(&self) -> Result<Vec<RubricCase>, CommandError> {
+        let mut records: Vec<BenchRecord> = read_all(&self.bench).bad_input()?;
+        let mut responses: Vec<Response> = read_all(&self.responses).bad_input()?;
+        if let Some(limit) = self.limit {
+            // A response is kept if its record is; what belongs to no record at all is still an error.
+            let later: Vec<String> = records.iter().enumerate().skip(limit).map(|(index, record)| record_id(record, index)).collect();
+            records.truncate(limit);
+            responses.retain(|response| !later.contains(&response.id));
+        }
+        if let Some(index) = records.iter().position(|record| record.rubrics.is_empty()) {
+            let place = format!("{}, row {}, field \"rubrics\"", self.bench.display(), index + 1);
+            return Err(CommandError::bad_input(format!("{place}: there is none to judge by")));
+        }
+        rubric_cases(&records, &responses).bad_input()
     }
-    if let Some(index) = records.iter().position(|record| record.rubrics.is_empty()) {
-        let place = format!("{}, row {}, field \"rubrics\"", args.bench.display(), index + 1);
-        return Err(CommandError::bad_input(format!("{place}: there is none to judge by")));
-    }
-    rubric_cases(&records, &responses).bad_input()
-}
-
-fn finish(args: &Args, run: &RubricRun, record: &Value) -> Result<Outcome, CommandError> {
-    let out = &args.run.out;
-    fs::create_dir_all(out.join("scores")).failure()?;
-    for (number, rows) in run.scores().iter().enumerate() {
-        write_all(out.join(format!("scores/run-{number}.jsonl")), rows).failure()?;
-    }
-    run.write(out).failure()?;
-    folder::write(out, &compare_rubrics(std::slice::from_ref(run), crate::report::ROWS).failure()?, record)?;
-    let (result, counts) = (&run.result, &run.result.head.counts);
-    let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RUBRIC_FILES });
-    let mean = result.summary.as_ref().map_or("no score".into(), |summary| {
-        let interval = result.interval.map(|interval| format!(" [{:.3}, {:.3}]", interval.low, interval.high)).unwrap_or_default();
-        format!("mean score {:.3}{interval} over {} of {} records", summary.overall.mean, summary.overall.n, result.head.rows)
-    });
-    let parsed = format!("{} of {} answers could be read", counts.parsed, counts.answered);
-    if counts.failed > 0 || result.summary.is_none() {
-        let text = format!(
-            "{}: {mean}; {} of {} scores are missing ({parsed}): see the problems in judgments.jsonl, and repeat the command to ask them again",
-            out.display(),
-            counts.failed,
-            counts.calls
-        );
-        return Ok(Outcome::failed(text, json));
-    }
-    Ok(Outcome::done(format!("{mean}; {parsed}\n{}", out.join("report.html").display()), json))
 }

@@ -1,7 +1,7 @@
 //! Rows of answer files, as FastChat has them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use janus_core::Generation;
 use janus_data::read_all;
@@ -90,11 +90,6 @@ impl AnswerFile {
             }
         }
         Ok(Self { path, by_question })
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The answers to a question, turn by turn.

@@ -1,7 +1,10 @@
 //! Questions, and the cases that are judged.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use super::answer::AnswerFile;
 use crate::join::text_or_number;
 use crate::protocol::{Case, Turn};
 use crate::{Error, Result};
@@ -54,6 +57,23 @@ impl Question {
         };
         Ok((0..turns).map(case).collect())
     }
+}
+
+/// What a judge judges: the [`Question::cases`] of all questions, with the answers of a model, those of an opponent if there is one,
+/// and the references from their files, rows of `{question_id, turns}` or FastChat's with `choices`.
+///
+/// # Errors
+/// [`Error::File`] for a file that cannot be read, [`Error::NoAnswer`] for a question without an answer in it, and those of
+/// [`Question::cases`].
+pub fn cases(questions: &[Question], model: &Path, opponent: Option<&Path>, references: &Path) -> Result<Vec<Case>> {
+    let (mine, references) = (AnswerFile::read(model)?, AnswerFile::read(references)?);
+    let other = opponent.map(AnswerFile::read).transpose()?;
+    let mut cases = Vec::new();
+    for question in questions {
+        let opponent = other.as_ref().map(|other| other.answers(question)).transpose()?;
+        cases.extend(question.cases(mine.answers(question)?, opponent, references.references(question)?)?);
+    }
+    Ok(cases)
 }
 
 /// Whether the judge is shown a reference answer for this category.

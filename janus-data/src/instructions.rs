@@ -21,7 +21,7 @@ pub use contamination::{Contaminated, Contamination, ContaminationReport, Overla
 pub use dedup::{Duplicates, exact_duplicates};
 pub use filter::{Filter, Unfit};
 pub use minhash::NearDuplicates;
-pub use recall::Recall;
+pub use recall::{Planted, Recall};
 pub use sample::stratified;
 
 /// An instruction and where it comes from.

@@ -14,9 +14,10 @@
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: token ids with a loss mask, several conversations in a row.
-//! * [`token_rows`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
+//! * [`token_rows`], [`Tokenising`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
 //! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`].
-//! * `http`, `hub` (features): an HTTP client with rate limits and retries; files of the Hugging Face hub.
+//! * `http`, `hub`, `wheel` (features): an HTTP client with rate limits and retries; files of the Hugging Face hub; files inside Python
+//!   packages.
 //!
 //! From a file of records to rows a model trains on:
 //!
@@ -62,6 +63,8 @@ pub mod stage;
 mod stats;
 mod tokenizer;
 mod validate;
+#[cfg(feature = "wheel")]
+pub mod wheel;
 mod write;
 
 pub use calls::{CallJournal, Journaled};
@@ -69,11 +72,11 @@ pub use convert::{Converted, Target, UnknownTarget, convert, convert_records};
 pub use error::{Error, Problem, Result};
 pub use fs::write_file;
 pub use journal::{Journal, JournalProblem};
-pub use mix::{Mixed, mix};
+pub use mix::{MixPart, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 pub use rows::{
-    Dataset, PackedRow, PairRows, Subset, TokenFile, TokenFileInfo, TokenRow, TokenWriter, concat, pack, pack_lengths, pack_stream,
-    token_rows,
+    Dataset, PackedRow, Packing, PairRows, Subset, TokenFile, TokenFileInfo, TokenRow, TokenWriter, Tokenising, concat, pack, pack_lengths,
+    pack_stream, token_rows,
 };
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};
 pub use tokenizer::Tokenizer;

@@ -1,9 +1,13 @@
 //! Several sources in one stream.
 
-use janus_core::stream;
-use rand::Rng;
+use std::str::FromStr;
 
-use crate::{Error, Result};
+use janus_core::{PairRecord, stream};
+use rand::Rng;
+use serde::Serialize;
+
+use crate::sources::{RowContent, Source, UnknownSource};
+use crate::{Error, ReadOptions, Result, Row, paths, read_files};
 
 /// What a mix is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +18,81 @@ pub struct Mixed<T> {
     pub taken: Vec<usize>,
     /// How often each part was restarted, because it ended before the others.
     pub restarts: Vec<usize>,
+}
+
+/// A part of a mix of pairs, in text `LAYOUT:PROBABILITY:FILE`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MixPart {
+    /// The layout of the rows.
+    pub source: Source,
+    /// The probability that a row comes from here.
+    pub probability: f64,
+    /// A file, or a pattern of several.
+    pub pattern: String,
+}
+
+/// What a part holds, and what became of it in a mix.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MixedPart {
+    /// The part: `LAYOUT:FILE`.
+    pub part: String,
+    /// The probability that a row comes from here.
+    pub probability: f64,
+    /// Pairs.
+    pub rows: usize,
+    /// Rows that are no pair.
+    pub left_out: u64,
+    /// Pairs that the mix took, those that it took again included.
+    pub taken: usize,
+    /// How often it began again.
+    pub restarts: usize,
+}
+
+impl FromStr for MixPart {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected LAYOUT:PROBABILITY:FILE, such as hh-rlhf:0.72:hh.jsonl".to_string();
+        let [layout, probability, pattern] = text.splitn(3, ':').collect::<Vec<_>>()[..] else { return Err(wrong()) };
+        let source = layout.parse().map_err(|error: UnknownSource| error.to_string())?;
+        Ok(Self { source, probability: probability.parse().map_err(|_| wrong())?, pattern: pattern.into() })
+    }
+}
+
+impl MixPart {
+    /// Reads the parts and mixes them, as [`mix`] does.
+    ///
+    /// # Errors
+    /// Those of reading and of [`mix`].
+    pub fn mix(parts: &[Self], options: &ReadOptions, limit: Option<usize>, seed: u64) -> Result<(Vec<PairRecord>, Vec<MixedPart>)> {
+        let read = parts.iter().map(|part| part.read(options)).collect::<Result<Vec<_>>>()?;
+        let given: Vec<(f64, &[PairRecord])> = parts.iter().zip(&read).map(|(part, (rows, _))| (part.probability, &rows[..])).collect();
+        let Mixed { rows, taken, restarts } = mix(&given, limit, seed)?;
+        let report =
+            |(at, (Self { source, probability, pattern }, (rows, left_out))): (usize, (&Self, &(Vec<PairRecord>, u64)))| MixedPart {
+                part: format!("{source}:{pattern}"),
+                probability: *probability,
+                rows: rows.len(),
+                left_out: *left_out,
+                taken: taken[at],
+                restarts: restarts[at],
+            };
+        Ok((rows, parts.iter().zip(&read).enumerate().map(report).collect()))
+    }
+
+    /// The pairs, and how many rows are none.
+    fn read(&self, options: &ReadOptions) -> Result<(Vec<PairRecord>, u64)> {
+        let (mut rows, mut left_out) = (Vec::new(), 0);
+        for (row, number) in read_files::<Row>(paths(&self.pattern)?, options.clone()).zip(1..) {
+            match self.source.content(&row?).map_err(|error| error.at(self.pattern.as_ref(), number))? {
+                RowContent::Comparison(pair) => rows.push(pair.pair()),
+                _ => left_out += 1,
+            }
+        }
+        Ok((rows, left_out))
+    }
 }
 
 /// Mixes parts: each next row comes from a part drawn with its probability, in the part's own order. A part that ends
@@ -67,6 +146,18 @@ pub fn mix<T: Clone>(parts: &[(f64, &[T])], limit: Option<usize>, seed: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_read_from_its_text() {
+        let part: MixPart = "hh-rlhf:0.72:C:/hh.jsonl".parse().unwrap();
+        assert_eq!((part.source.to_string().as_str(), part.probability, part.pattern.as_str()), ("hh-rlhf", 0.72, "C:/hh.jsonl"));
+        for (text, expected) in
+            [("hh-rlhf:0.72", "LAYOUT:PROBABILITY:FILE"), ("hh-rlhf:x:f", "LAYOUT:"), ("hh:1:f", "unknown source \"hh\"")]
+        {
+            let error = text.parse::<MixPart>().unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 
     #[test]
     fn shares_are_kept_and_no_row_of_a_part_is_lost() {

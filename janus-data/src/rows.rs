@@ -5,9 +5,11 @@ mod pack;
 mod pair;
 mod token_file;
 mod token_row;
+mod tokenise;
 
 pub use dataset::{Dataset, Subset};
-pub use pack::{PackedRow, concat, pack, pack_lengths, pack_stream};
+pub use pack::{PackedRow, Packing, concat, pack, pack_lengths, pack_stream};
 pub use pair::PairRows;
 pub use token_file::{TokenFile, TokenFileInfo, TokenWriter};
 pub use token_row::{TokenRow, token_rows};
+pub use tokenise::Tokenising;

@@ -1,7 +1,9 @@
 //! A finished collection, and its files.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
 use serde::Serialize;
@@ -73,6 +75,27 @@ impl Summary {
     }
 }
 
+impl fmt::Display for Summary {
+    /// What became of the requests, and the rows of each file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { instructions, requests, retried, accepted, rejected, skipped, rows, .. } = self;
+        let list =
+            |counts: &BTreeMap<&str, u64>| counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ");
+        write!(
+            f,
+            "{instructions} instructions, {requests} requests and {retried} retries: {accepted} accepted, {} rejected",
+            requests - accepted
+        )?;
+        if !rejected.is_empty() {
+            write!(f, " ({})", list(rejected))?;
+        }
+        if !skipped.is_empty() {
+            write!(f, "\npassed over: {}", list(skipped))?;
+        }
+        write!(f, "\nrows: {}", list(rows))
+    }
+}
+
 /// The format of the files of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutputFormat {
@@ -83,6 +106,24 @@ pub enum OutputFormat {
     Parquet,
 }
 
+impl OutputFormat {
+    /// The end of a file's name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+impl FromStr for OutputFormat {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [Self::JsonLines, Self::Parquet].into_iter().find(|format| format.extension() == name).ok_or("expected jsonl or parquet")
+    }
+}
+
 impl Constructed {
     /// Writes `sft`, `sft_small`, `dpo`, `orpo`, `rm` and `bench` in the format, empty ones too, and at last
     /// `summary.json`: where it stands, the others are whole.
@@ -90,11 +131,7 @@ impl Constructed {
     /// # Errors
     /// [`Error::Io`], [`Error::Encode`].
     pub fn write(&self, folder: &Path, format: OutputFormat) -> Result<()> {
-        let ending = match format {
-            OutputFormat::JsonLines => "jsonl",
-            OutputFormat::Parquet => "parquet",
-        };
-        let path = |name: &str| folder.join(format!("{name}.{ending}"));
+        let path = |name: &str| folder.join(format!("{name}.{}", format.extension()));
         write_records(path("sft"), &self.sft)?;
         write_records(path("sft_small"), &self.sft_small)?;
         write_records(path("dpo"), &self.dpo)?;

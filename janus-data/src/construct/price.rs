@@ -1,5 +1,7 @@
 //! What a construction would ask, before it asks.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::run::usable;
@@ -40,6 +42,18 @@ impl CostEstimate {
     /// The price in the currency of the prices, which are for a million tokens.
     pub fn cost(&self, prompt_price: f64, completion_price: f64) -> f64 {
         (self.prompt_tokens as f64 * prompt_price + self.completion_tokens as f64 * completion_price) / 1e6
+    }
+}
+
+impl fmt::Display for CostEstimate {
+    /// A table of the steps and their sum.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { steps, requests, prompt_tokens, completion_tokens, .. } = self;
+        writeln!(f, "{:12} {:>10} {:>14} {:>17}", "step", "requests", "prompt tokens", "completion tokens")?;
+        for StepEstimate { step, requests, prompt_tokens, completion_tokens } in steps {
+            writeln!(f, "{:12} {requests:>10} {prompt_tokens:>14} {completion_tokens:>17}", step.as_str())?;
+        }
+        write!(f, "{:12} {requests:>10} {prompt_tokens:>14} {completion_tokens:>17}", "all")
     }
 }
 

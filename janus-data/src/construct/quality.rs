@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use janus_core::{Dimension, PUBLISHED_SUBDIMENSIONS, Preference, SftRecord, stream};
 use rand::Rng;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use super::check::contradiction;
 use super::words::{rouge_l, words};
+use crate::{Error, Result, write_file};
 
 /// A report on the rows of a collection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -132,6 +134,18 @@ fn pairs<'a>(groups: &[Vec<&'a str>], seed: u64, purpose: &str) -> Vec<(&'a str,
 }
 
 impl Quality {
+    /// Writes `quality.md` and `quality.json` into a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Encode`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_file(folder.join("quality.md"), self.to_markdown().as_bytes())?;
+        let path = folder.join("quality.json");
+        let encode = |cause: serde_json::Error| Error::Encode { path: path.clone(), row: 1, cause: cause.into() };
+        let text = serde_json::to_string_pretty(self).map_err(encode)?;
+        write_file(path, format!("{text}\n").as_bytes())
+    }
+
     /// Describes a collection. Likeness is measured on at most 10,000 pairs each, drawn by the seed.
     pub fn of(rows: &[SftRecord], seed: u64) -> Self {
         let mut by_prompt: HashMap<&str, Vec<&SftRecord>> = HashMap::new();

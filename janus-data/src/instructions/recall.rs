@@ -32,7 +32,40 @@ impl Recall {
     }
 }
 
+/// What is found of copies with replaced words.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Planted {
+    /// Mean likeness of a text and its copy.
+    pub mean_jaccard: f64,
+    /// Share of the copies that are found as the copy of their text.
+    pub recall: f64,
+    /// Share of what is found that is such a copy; `None` if nothing is found.
+    pub precision: Option<f64>,
+}
+
 impl NearDuplicates {
+    /// Copies the first `copies` texts, each with `percent` of its words replaced, puts the copies behind all of them, and says what
+    /// is found.
+    pub fn planted(&self, mut texts: Vec<String>, copies: usize, percent: usize, rng: &mut impl Rng) -> Planted {
+        let (all, copies) = (texts.len(), copies.min(texts.len()));
+        let mut mean_jaccard = 0.0;
+        for at in 0..copies {
+            let mut words: Vec<&str> = texts[at].split(' ').collect();
+            for _ in 0..(words.len() * percent).div_ceil(100) {
+                let place = rng.random_range(0..words.len());
+                words[place] = "changed";
+            }
+            let edited = words.join(" ");
+            mean_jaccard += self.jaccard(&texts[at], &edited) / copies as f64;
+            texts.push(edited);
+        }
+        let repeats = self.find(&texts).repeats;
+        let right = (0..copies).filter(|&at| repeats[all + at] == Some(at)).count() as f64;
+        let found = repeats.iter().flatten().count();
+        let recall = right / copies.max(1) as f64;
+        Planted { mean_jaccard, recall, precision: (found > 0).then(|| right / found as f64) }
+    }
+
     /// The chance that two texts of a likeness are candidates.
     ///
     /// ```
@@ -89,6 +122,14 @@ impl NearDuplicates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_with_few_replaced_words_is_found() {
+        let mut rng = stream(0, "planted");
+        let texts = (0..40).map(|text| (0..60).map(|word| format!("w{text}x{word}")).collect::<Vec<_>>().join(" ")).collect();
+        let planted = NearDuplicates::default().planted(texts, 20, 2, &mut rng);
+        assert!(planted.mean_jaccard > 0.6 && planted.recall > 0.9 && planted.precision == Some(1.0), "{planted:?}");
+    }
 
     #[test]
     fn recall_by_likeness_is_within_its_bounds() {

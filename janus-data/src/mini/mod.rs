@@ -20,6 +20,7 @@
 //! ```
 
 mod check;
+mod files;
 mod instructions;
 mod pairs;
 mod preferences;
@@ -36,6 +37,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 pub use check::{Grade, grade, grade_truth};
+pub use files::{MiniFiles, MiniSizes};
 use instructions::heading;
 pub use instructions::{Family, PHRASINGS, instruction, phrasing_split, understand};
 pub use pairs::held_out_pairs;

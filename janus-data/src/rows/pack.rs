@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::{Error, Result, TokenRow};
 
 /// Token rows laid end to end. Attention and positions restart at each document:
@@ -73,6 +75,33 @@ pub fn pack_lengths(lengths: &[usize], capacity: usize) -> Result<Vec<Vec<u32>>>
         bins[bin].push(row);
     }
     Ok(bins)
+}
+
+/// How full [`pack`] makes its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Packing {
+    /// Packed rows.
+    pub packed_rows: usize,
+    /// Tokens of each at most.
+    pub capacity: usize,
+    /// The share of their room that holds tokens, 0 to 1.
+    pub packing_efficiency: f64,
+    /// Rows that are longer than the capacity, and left out.
+    pub too_long: usize,
+}
+
+impl Packing {
+    /// How rows of these lengths pack.
+    ///
+    /// # Errors
+    /// Those of [`pack_lengths`].
+    pub fn of(lengths: &[usize], capacity: usize) -> Result<Self> {
+        let fitting: Vec<usize> = lengths.iter().copied().filter(|&length| length <= capacity).collect();
+        let packed_rows = pack_lengths(&fitting, capacity)?.len();
+        let packing_efficiency = fitting.iter().sum::<usize>() as f64 / (packed_rows * capacity).max(1) as f64;
+        Ok(Self { packed_rows, capacity, packing_efficiency, too_long: lengths.len() - fitting.len() })
+    }
 }
 
 /// Packs rows as they come, holding `window` of them: whenever it is full, the longest row held is taken, and then the
@@ -199,6 +228,12 @@ mod tests {
     fn rows(lengths: &[usize]) -> Vec<TokenRow> {
         let row = |(index, &length): (usize, &usize)| TokenRow { ids: vec![index as u32; length], loss_mask: vec![true; length] };
         lengths.iter().enumerate().map(row).collect()
+    }
+
+    #[test]
+    fn packing_says_how_full_the_rows_are_and_what_is_left_out() {
+        let packing = Packing::of(&[3, 5, 2, 9], 5).unwrap();
+        assert_eq!((packing.packed_rows, packing.too_long, packing.packing_efficiency), (2, 1, 1.0));
     }
 
     proptest! {

@@ -20,6 +20,18 @@ impl TokenRow {
         self.loss_mask.iter().filter(|&&in_loss| in_loss).count()
     }
 
+    /// The tokens as they are spelt, between bars, those that carry loss in [square brackets].
+    pub fn marked(&self, tokenizer: &Tokenizer) -> String {
+        let spelt = |&id: &u32| tokenizer.token(id).unwrap_or_else(|| format!("<{id}>"));
+        let mut text = String::new();
+        let mut ids = self.ids.iter();
+        for part in self.loss_mask.chunk_by(|one, next| one == next) {
+            let piece = ids.by_ref().take(part.len()).map(spelt).collect::<Vec<_>>().join("|");
+            text += &if part[0] { format!("[{piece}]") } else { piece };
+        }
+        text
+    }
+
     fn push(&mut self, ids: &[u32], in_loss: bool) {
         self.ids.extend_from_slice(ids);
         self.loss_mask.resize(self.ids.len(), in_loss);

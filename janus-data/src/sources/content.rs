@@ -50,6 +50,15 @@ impl RowContent {
         Ok(Self::Comparison(Comparison::of(chosen, rejected)?))
     }
 
+    /// The messages to learn from: a conversation, or a comparison's with the better answer.
+    pub fn into_messages(self) -> Option<Vec<Message>> {
+        match self {
+            Self::Conversation(conversation) => Some(conversation.messages),
+            Self::Comparison(pair) => Some(pair.better().messages),
+            Self::Instruction(_) | Self::Skip(_) => None,
+        }
+    }
+
     pub(super) fn main_source_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Instruction(instruction) => Some(&mut instruction.main_source),

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use janus_data::mini::{Mini, Split};
-use janus_data::write_records;
+use janus_data::construct::OutputFormat;
+use janus_data::mini::{Mini, MiniFiles, MiniSizes};
 use serde_json::json;
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder};
 
 /// Write Multifaceted Mini: rows to train on, pairs, and two benches
 ///
@@ -37,56 +37,23 @@ pub struct Args {
     /// Questions of dev and of bench, each under three system messages
     #[arg(long, value_name = "N", default_value_t = 200)]
     questions: usize,
-    /// Format of the files
-    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    format: Format,
+    /// Format of the files: jsonl, or parquet in the released schemas
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
+    format: OutputFormat,
     /// Seed of everything
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
-/// How the files are written.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Format {
-    /// A JSON object a line
-    Jsonl,
-    /// The released schemas
-    Parquet,
-}
-
-impl Format {
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Jsonl => "jsonl",
-            Self::Parquet => "parquet",
-        }
-    }
-}
-
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    if args.distinct == Some(0) {
+    let &Args { rows, distinct, pairs, helpful, questions, format, seed, .. } = args;
+    if distinct == Some(0) {
         return Err(CommandError::bad_input("--distinct is 0: expected 1 or more system messages"));
     }
-    std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
-    let mini = Mini::new(args.seed);
-    let train = mini.train(args.rows, args.distinct);
-    let (pairs, helpful) = (mini.pairs(args.pairs), mini.helpful_pairs(args.helpful));
-    let [dev, bench] = [Split::Dev, Split::Bench].map(|split| mini.eval(split, args.questions));
-    let path = |name: &str| args.out.join(format!("{name}.{}", args.format.extension()));
-    write_records(path("train"), &train).failure()?;
-    write_records(path("pairs"), &pairs).failure()?;
-    write_records(path("helpful"), &helpful).failure()?;
-    write_records(path("dev"), &dev).failure()?;
-    write_records(path("bench"), &bench).failure()?;
-    let rows = json!({ "train": train.len(), "pairs": pairs.len(), "helpful": helpful.len(), "dev": dev.len(), "bench": bench.len() });
-    let text = format!(
-        "{}: {} rows to train on, {} pairs, {} of helpfulness, {} of dev, {} of bench",
-        args.out.display(),
-        train.len(),
-        pairs.len(),
-        helpful.len(),
-        dev.len(),
-        bench.len()
-    );
-    Ok(Outcome::done(text, json!({ "command": "data build-mini", "out": args.out, "seed": args.seed, "rows": rows })))
+    make_folder(&args.out)?;
+    let rows = Mini::new(seed).write(&args.out, &MiniSizes { rows, distinct, pairs, helpful, questions }, format).failure()?;
+    let MiniFiles { train, pairs, helpful, dev, bench } = rows;
+    let out = args.out.display();
+    let text = format!("{out}: {train} rows to train on, {pairs} pairs, {helpful} of helpfulness, {dev} of dev, {bench} of bench");
+    Ok(Outcome::done(text, json!({ "command": "data build-mini", "out": args.out, "seed": seed, "rows": rows })))
 }

@@ -1,21 +1,20 @@
 //! `cargo xtask data construct`: a Multifaceted Collection from instructions and a model.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use janus_core::{ChatModel, SamplingParams};
-use janus_data::construct::{Construction, CostEstimate, OutputFormat, Quality, Step, Summary};
+use janus_data::Skipped;
+use janus_data::construct::{Construction, CostEstimate, OutputFormat, Quality, Step};
 use janus_data::instructions::read_instructions;
-use janus_data::{Skipped, write_file};
 use janus_infer::remote::{Endpoint, Prices};
 use serde_json::{Value, json};
 
-use super::rows::{ReadArgs, warn};
-use crate::command::{Blame as _, CommandError, Outcome};
+use super::{ReadArgs, warn};
+use crate::command::{Blame as _, CommandError, Outcome, report};
 use crate::device;
 use crate::model::{self, EngineArgs};
 use crate::progress::{Progress, Unit};
-use crate::service::{RemoteArgs, asked_now};
+use crate::service::RemoteArgs;
 
 /// Make a Multifaceted Collection from instructions, with any chat model
 ///
@@ -68,7 +67,7 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     bench_share: f64,
     /// Layout of the results: jsonl or parquet
-    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = format)]
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: OutputFormat,
     /// Pass over rows that cannot be read, and count them
     #[arg(long)]
@@ -77,14 +76,6 @@ pub struct Args {
     read: ReadArgs,
     #[command(flatten)]
     remote: RemoteArgs,
-}
-
-fn format(name: &str) -> Result<OutputFormat, String> {
-    match name {
-        "jsonl" => Ok(OutputFormat::JsonLines),
-        "parquet" => Ok(OutputFormat::Parquet),
-        _ => Err("expected jsonl or parquet".into()),
-    }
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
@@ -97,7 +88,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         return Err(CommandError::bad_input(format!("{}: no instructions", args.instructions.display())));
     }
     if args.remote.service.dry_run {
-        return Ok(priced(args, &construction.price(&instructions), skipped.rows));
+        return priced(args, &construction.price(&instructions), skipped.rows);
     }
     let remote = if model::is_address(&args.model) { Some(args.remote.model(&args.model, Endpoint::Chat)?) } else { None };
     let local;
@@ -124,19 +115,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         }
     };
     let made = construction.run(model, &instructions, &args.out, &mut progress).bad_input()?;
-    let quality = Quality::of(&made.sft, args.seed);
-    let quality_json = serde_json::to_string_pretty(&quality).failure()?;
-    write_file(args.out.join("quality.md"), quality.to_markdown().as_bytes()).failure()?;
-    write_file(args.out.join("quality.json"), format!("{quality_json}\n").as_bytes()).failure()?;
+    Quality::of(&made.sft, args.seed).write(&args.out).failure()?;
     made.write(&args.out, args.format).failure()?;
-    let mut report = serde_json::to_value(&made.summary).failure()?;
-    report["command"] = json!("data construct");
+    let mut report = report("data construct", &made.summary)?;
     report["out"] = json!(args.out);
     report["skipped_rows"] = json!(skipped.rows);
     if let Some(remote) = &remote {
-        report["asked_now"] = asked_now(&remote.usage());
+        report["asked_now"] = json!(remote.usage());
     }
-    Ok(Outcome::done(told(args, &made.summary), report))
+    Ok(Outcome::done(format!("{}: {}", args.out.display(), made.summary), report))
 }
 
 fn construction(args: &Args) -> Result<Construction, CommandError> {
@@ -153,38 +140,9 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
     Ok(construction)
 }
 
-fn list(counts: &BTreeMap<&'static str, u64>) -> String {
-    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-}
-
-fn told(args: &Args, summary: &Summary) -> String {
-    let mut text = format!(
-        "{}: {} instructions, {} requests and {} retries: {} accepted, {} rejected",
-        args.out.display(),
-        summary.instructions,
-        summary.requests,
-        summary.retried,
-        summary.accepted,
-        summary.requests - summary.accepted
-    );
-    if !summary.rejected.is_empty() {
-        text += &format!(" ({})", list(&summary.rejected));
-    }
-    if !summary.skipped.is_empty() {
-        text += &format!("\npassed over: {}", list(&summary.skipped));
-    }
-    text + &format!("\nrows: {}", list(&summary.rows))
-}
-
-fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Outcome {
-    let mut text = format!("{} instructions; if every first answer can be used:\n", estimate.instructions);
-    text += &format!("{:12} {:>10} {:>14} {:>17}\n", "step", "requests", "prompt tokens", "completion tokens");
-    for step in &estimate.steps {
-        text += &format!("{:12} {:>10} {:>14} {:>17}\n", step.step.as_str(), step.requests, step.prompt_tokens, step.completion_tokens);
-    }
-    text += &format!("{:12} {:>10} {:>14} {:>17}", "all", estimate.requests, estimate.prompt_tokens, estimate.completion_tokens);
-    let mut report = json!(estimate);
-    report["command"] = json!("data construct");
+fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Result<Outcome, CommandError> {
+    let mut text = format!("{} instructions; if every first answer can be used:\n{estimate}", estimate.instructions);
+    let mut report = report("data construct", estimate)?;
     report["dry_run"] = json!(true);
     report["skipped_rows"] = json!(skipped);
     report["cost"] = Value::Null;
@@ -195,5 +153,5 @@ fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Outcome {
         report["cost"] = json!(cost);
         report["worst_cost"] = json!(worst);
     }
-    Outcome::done(text, report)
+    Ok(Outcome::done(text, report))
 }

@@ -4,7 +4,7 @@ use janus_data::instructions::{Contamination, ContaminationReport};
 use janus_data::{Row, paths, read_files};
 use serde_json::{Value, json};
 
-use super::rows::ReadArgs;
+use super::ReadArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Look for a bench's texts in what is trained on

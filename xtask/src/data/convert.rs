@@ -7,8 +7,8 @@ use janus_data::sources::Source;
 use janus_data::{Converted, RecordKind, Result, Row, Skipped, Target, convert, convert_records, read_files};
 use serde_json::json;
 
-use super::rows::{FilesArgs, warn};
-use crate::command::{Blame as _, CommandError, Outcome};
+use super::{FilesArgs, warn};
+use crate::command::{Blame as _, CommandError, Outcome, report};
 
 /// Convert rows to another layout or file format
 ///
@@ -53,8 +53,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if converted.bad_rows > 0 {
         text += &format!(", {} could not be read", converted.bad_rows);
     }
-    let mut report = json!(converted);
-    report["command"] = json!("data convert");
+    let mut report = report("data convert", converted)?;
     report["out"] = json!(args.out);
     Ok(Outcome::done([vec![text], left_out].concat().join("\n"), report))
 }

@@ -6,7 +6,7 @@ use janus_data::instructions::{Cleaned, Cleaning, Dropped, Filter, read_instruct
 use janus_data::{Skipped, write_all};
 use serde_json::json;
 
-use super::rows::{ReadArgs, warn};
+use super::{ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Clean instructions: copies, near-copies, unfit ones, and a sample of the rest

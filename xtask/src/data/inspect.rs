@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use janus_core::{ChatTemplate, Message};
-use janus_data::sources::{RowContent, RowSource, Source, openai::OpenAi};
+use janus_core::ChatTemplate;
+use janus_data::sources::{RowSource, Source, openai::OpenAi};
 use janus_data::{RecordKind, Row, Tokenizer, read_files};
 use janus_train::Recipe;
 use serde_json::{Value, json};
 
-use super::rows::{ReadArgs, files};
+use super::{ReadArgs, files};
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::train::inspect::{self, Colour};
 
@@ -105,21 +105,10 @@ fn trained(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Val
         None if row.contains_key("messages") => &OpenAi,
         None => return Ok(("tokens: the fields tell no conversation; name the layout with --from".into(), Value::Null)),
     };
-    let messages: Vec<Message> = match source.content(row).bad_input()? {
-        RowContent::Conversation(conversation) => conversation.messages,
-        RowContent::Comparison(pair) => pair.better().messages,
-        _ => return Ok(("tokens: the row holds no conversation".into(), Value::Null)),
+    let Some(messages) = source.content(row).bad_input()?.into_messages() else {
+        return Ok(("tokens: the row holds no conversation".into(), Value::Null));
     };
     let row = tokenizer.conversation(args.template, &messages).bad_input()?;
-    let mut line = String::new();
-    let mut at = 0;
-    while at < row.ids.len() {
-        let end = (at..row.ids.len()).find(|&end| row.loss_mask[end] != row.loss_mask[at]).unwrap_or(row.ids.len());
-        let spelt: Vec<String> = row.ids[at..end].iter().map(|&id| tokenizer.token(id).unwrap_or_else(|| format!("<{id}>"))).collect();
-        let piece = spelt.join("|");
-        line += &if row.loss_mask[at] { format!("[{piece}]") } else { piece };
-        at = end;
-    }
-    let summary = format!("tokens: {}, trained {}\n{line}", row.ids.len(), row.loss_tokens());
-    Ok((summary, json!({ "ids": row.ids, "loss_mask": row.loss_mask })))
+    let shown = format!("tokens: {}, trained {}\n{}", row.ids.len(), row.loss_tokens(), row.marked(tokenizer));
+    Ok((shown, json!({ "ids": row.ids, "loss_mask": row.loss_mask })))
 }

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use janus_core::PairRecord;
-use janus_data::sources::{RowContent, Source};
-use janus_data::{Row, mix, paths, read_files, write_records};
+use janus_data::{MixPart, MixedPart, write_records};
 use serde_json::json;
 
-use super::rows::ReadArgs;
+use super::ReadArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Mix sources of pairs by probability, as for the reward model's second stage
@@ -25,7 +23,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 pub struct Args {
     /// Layout, probability and file (or pattern) of a part; repeatable. Layouts are those of `data convert --from`
     #[arg(long = "part", value_name = "LAYOUT:P:FILE", required = true)]
-    parts: Vec<String>,
+    parts: Vec<MixPart>,
     /// The result
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
@@ -40,31 +38,12 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let mut parts: Vec<(String, f64, Vec<PairRecord>, u64)> = Vec::new();
-    for part in &args.parts {
-        let wrong =
-            || CommandError::bad_input(format!("--part is {part}: expected LAYOUT:PROBABILITY:FILE, such as hh-rlhf:0.72:hh.jsonl"));
-        let [layout, probability, pattern] = part.splitn(3, ':').collect::<Vec<_>>()[..] else { return Err(wrong()) };
-        let source: Source = layout.parse().map_err(|problem| CommandError::bad_input(format!("--part is {part}: {problem}")))?;
-        let probability: f64 = probability.parse().map_err(|_| wrong())?;
-        let (mut rows, mut left_out) = (Vec::new(), 0);
-        for (row, number) in read_files::<Row>(paths(pattern).bad_input()?, args.read.resolve()?).zip(1..) {
-            match source.content(&row.bad_input()?).map_err(|error| error.at(pattern.as_ref(), number)).bad_input()? {
-                RowContent::Comparison(pair) => rows.push(pair.pair()),
-                _ => left_out += 1,
-            }
-        }
-        parts.push((format!("{layout}:{pattern}"), probability, rows, left_out));
-    }
-    let given: Vec<(f64, &[PairRecord])> = parts.iter().map(|(_, probability, rows, _)| (*probability, rows.as_slice())).collect();
-    let mixed = mix(&given, args.limit, args.seed).bad_input()?;
-    write_records(&args.out, &mixed.rows).failure()?;
-    let mut text = format!("{}: {} rows", args.out.display(), mixed.rows.len());
-    let mut told = Vec::new();
-    for (at, (name, probability, rows, left_out)) in parts.iter().enumerate() {
-        let (taken, restarts) = (mixed.taken[at], mixed.restarts[at]);
-        text += &format!("\n{name}: {taken} rows taken of {} ({left_out} without a pair), begun again {restarts} times", rows.len());
-        told.push(json!({ "part": name, "probability": probability, "rows": rows.len(), "left_out": left_out, "taken": taken, "restarts": restarts }));
-    }
-    Ok(Outcome::done(text, json!({ "command": "data mix", "out": args.out, "rows": mixed.rows.len(), "parts": told })))
+    let (rows, parts) = MixPart::mix(&args.parts, &args.read.resolve()?, args.limit, args.seed).bad_input()?;
+    write_records(&args.out, &rows).failure()?;
+    let line = |part: &MixedPart| {
+        let MixedPart { part, rows, left_out, taken, restarts, .. } = part;
+        format!("\n{part}: {taken} rows taken of {rows} ({left_out} without a pair), begun again {restarts} times")
+    };
+    let text = format!("{}: {} rows{}", args.out.display(), rows.len(), parts.iter().map(line).collect::<String>());
+    Ok(Outcome::done(text, json!({ "command": "data mix", "out": args.out, "rows": rows.len(), "parts": parts })))
 }

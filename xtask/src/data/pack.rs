@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use janus_core::{ChatTemplate, Message};
-use janus_data::sources::{RowContent, Source};
-use janus_data::{Row, TokenFile, TokenFileInfo, TokenWriter, Tokenizer, pack_lengths, read_files, token_rows};
+use janus_core::ChatTemplate;
+use janus_data::sources::Source;
+use janus_data::{Error, Packing, TokenFileInfo, Tokenising, Tokenizer};
 use serde_json::json;
 
-use super::rows::FilesArgs;
+use super::FilesArgs;
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::{Progress, Unit};
 
@@ -42,69 +42,33 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let tokenizer = Tokenizer::read(&args.tokenizer).bad_input()?;
-    let files = args.input.paths()?;
-    let options = args.input.read.resolve()?;
-    let settings = format!("{} {:?} {}", args.from, options.columns, env!("CARGO_PKG_VERSION"));
-    let fingerprint = TokenFileInfo::fingerprint_of(&tokenizer, args.template, &files, &settings).bad_input()?;
-    let reused = TokenFile::reuse(&args.out, &fingerprint).bad_input()?;
-    // One that an earlier version wrote does not say what it was made with.
-    let reused = reused.filter(|tokens| tokens.check_made_with(&tokenizer, args.template).is_ok());
-    let was_reused = reused.is_some();
-    let tokens = match reused {
-        Some(tokens) => tokens,
-        None => {
-            let writer = TokenWriter::create(&args.out, &fingerprint).and_then(|writer| writer.made_with(&tokenizer, args.template));
-            let mut writer = writer.failure()?;
-            let mut progress = Progress::new("pack", Unit::Count("rows"), 0);
-            let source = args.from;
-            let first = files[0].clone();
-            let messages = read_files::<Row>(files, options).zip(1..).map(move |(read, row)| {
-                let content = source.content(&read?).map_err(|error| error.at(&first, row))?;
-                Ok::<_, janus_data::Error>(match content {
-                    RowContent::Conversation(conversation) => conversation.messages,
-                    RowContent::Comparison(pair) => pair.better().messages,
-                    _ => Vec::<Message>::new(),
-                })
-            });
-            let messages = messages.filter(|messages| !matches!(messages, Ok(messages) if messages.is_empty()));
-            for row in token_rows(&tokenizer, args.template, messages) {
-                writer.write(&row.bad_input()?).failure()?;
-                progress.advance(1);
-            }
-            progress.finish();
-            writer.finish().failure()?;
-            TokenFile::open(&args.out).failure()?
-        }
+    let tokenising = Tokenising {
+        tokenizer: Tokenizer::read(&args.tokenizer).bad_input()?,
+        template: args.template,
+        files: args.input.paths()?,
+        source: args.from,
+        options: args.input.read.resolve()?,
     };
-    let lengths = tokens.lengths();
-    let fitting: Vec<usize> = lengths.iter().copied().filter(|&length| length <= args.capacity).collect();
-    let packed = pack_lengths(&fitting, args.capacity).bad_input()?;
-    let (used, too_long) = (fitting.iter().sum::<usize>(), lengths.len() - fitting.len());
-    let efficiency = used as f64 / (packed.len() * args.capacity).max(1) as f64;
-    let info = tokens.info();
+    let mut progress = Progress::new("pack", Unit::Count("rows"), 0);
+    let (tokens, reused) = tokenising.token_file(&args.out, &mut || progress.advance(1)).map_err(|error| match &error {
+        Error::Io { path, .. } | Error::TokenFile { path, .. } if path.starts_with(&args.out) => CommandError::failure(error),
+        _ => CommandError::bad_input(error),
+    })?;
+    if !reused {
+        progress.finish();
+    }
+    let packing = Packing::of(&tokens.lengths(), args.capacity).bad_input()?;
+    let TokenFileInfo { rows, tokens, loss_tokens, fingerprint, .. } = tokens.info();
+    let Packing { packed_rows, capacity, packing_efficiency, too_long, .. } = packing;
     let text = format!(
-        "{}: {} rows, {} tokens, {} trained{}\n{} packed rows of {}: {:.2}% full; {too_long} rows are longer",
+        "{}: {rows} rows, {tokens} tokens, {loss_tokens} trained{}\n{packed_rows} packed rows of {capacity}: {:.2}% full; {too_long} rows are longer",
         args.out.display(),
-        info.rows,
-        info.tokens,
-        info.loss_tokens,
-        if was_reused { " (reused)" } else { "" },
-        packed.len(),
-        args.capacity,
-        100.0 * efficiency
+        if reused { " (reused)" } else { "" },
+        100.0 * packing_efficiency
     );
     let report = json!({
-        "command": "data pack",
-        "out": args.out,
-        "reused": was_reused,
-        "rows": info.rows,
-        "tokens": info.tokens,
-        "trained_tokens": info.loss_tokens,
-        "fingerprint": info.fingerprint,
-        "packed_rows": packed.len(),
-        "capacity": args.capacity,
-        "packing_efficiency": efficiency,
+        "command": "data pack", "out": args.out, "reused": reused, "rows": rows, "tokens": tokens, "trained_tokens": loss_tokens,
+        "fingerprint": fingerprint, "packed_rows": packed_rows, "capacity": capacity, "packing_efficiency": packing_efficiency,
         "too_long": too_long,
     });
     Ok(Outcome::done(text, report))

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use janus_data::{Row, Skipped, Stats, Tokenizer, good_rows, read_files, write_file};
 use serde_json::json;
 
-use super::rows::{FilesArgs, warn};
-use crate::command::{Blame as _, CommandError, Outcome};
+use super::{FilesArgs, warn};
+use crate::command::{self, Blame as _, CommandError, Outcome};
 
 /// Count rows, lengths, tokens, subdimensions, balance and duplicates
 ///
@@ -45,8 +45,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(path) = &args.html {
         write_file(path, report.to_html(&format!("Statistics of {}", args.input.files.join(", "))).as_bytes()).failure()?;
     }
-    let mut object = json!(report);
-    object["command"] = json!("data stats");
+    let mut object = command::report("data stats", &report)?;
     object["bad_rows"] = json!(skipped.rows);
     Ok(Outcome::done(report.to_text(), object))
 }

@@ -3,8 +3,8 @@
 use janus_data::RecordKind;
 use serde_json::json;
 
-use super::rows::FilesArgs;
-use crate::command::{CommandError, Outcome};
+use super::FilesArgs;
+use crate::command::{CommandError, Outcome, report};
 
 /// Check files of records, and name every problem
 ///
@@ -36,8 +36,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         eprintln!("{finding}");
     }
     let mut text = format!("{} files, {} rows: ", found.files.len(), found.rows);
-    let mut report = json!(found);
-    report["command"] = json!("data validate");
+    let mut report = report("data validate", &found)?;
     report["valid"] = json!(found.problems == 0);
     if found.problems == 0 {
         return Ok(Outcome::done(text + "no problem", report));

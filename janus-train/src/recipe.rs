@@ -23,6 +23,7 @@
 
 mod config;
 mod note;
+mod plan;
 mod record;
 mod rows;
 mod run;
@@ -31,6 +32,7 @@ mod shape;
 
 pub use config::{DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig};
 pub use note::Note;
+pub use plan::Plan;
 pub use rows::Rows;
 pub use run::{PreparedRun, Trained};
 pub use shape::Shape;

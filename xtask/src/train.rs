@@ -1,7 +1,6 @@
 //! `cargo xtask train`: one stage of training, as a recipe describes it.
 
 pub mod inspect;
-mod plan;
 
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use janus_train::recipe::{Note, Recipe};
 use janus_train::{Decoder, Evaluation, Observer, StepMetrics};
 use serde_json::json;
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{Blame as _, CommandError, Outcome, report};
 use crate::device;
 use crate::progress::{Progress, Unit};
 
@@ -45,14 +44,11 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for a recipe, model or data that cannot be used; a failure if a step fails.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let recipe = Recipe::read_with(&args.recipe, &args.set).bad_input()?;
     if args.plan {
-        return plan::run(&recipe);
+        let plan = recipe.plan().bad_input()?;
+        return Ok(Outcome::done(plan.to_string(), report("train", &plan)?));
     }
     let stem = args.recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));

@@ -22,9 +22,6 @@ pub enum Colour {
 
 /// Shows `count` rows or pairs that the recipe trains on, after the first `skip`: a line for each token with its place, its
 /// id, whether it carries loss, and its text; what carries loss is green.
-///
-/// # Errors
-/// Bad input for a recipe, tokenizer or data that cannot be used.
 pub fn run(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result<Outcome, CommandError> {
     let colour = colour == Colour::Always || (colour == Colour::Auto && std::io::stdout().is_terminal());
     let config = recipe.model_config().bad_input()?;

@@ -1,0 +1,140 @@
+//! What a run will need, before anything is loaded.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Recipe;
+use crate::estimate::{MemoryEstimate, Parameters, Work};
+use crate::{DType, Length, Result};
+
+/// Where and how a run would be laid out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Layout {
+    name: &'static str,
+    /// Machines that share gradients, master weights and moments.
+    shards: usize,
+    /// Bytes of a GPU; `None`: this machine, whatever it has.
+    room: Option<f64>,
+}
+
+const LAYOUTS: [Layout; 4] = [
+    Layout { name: "this machine", shards: 1, room: None },
+    Layout { name: "1 x 80 GB", shards: 1, room: Some(80e9) },
+    Layout { name: "4 x 80 GB, a replica on each", shards: 1, room: Some(80e9) },
+    Layout { name: "4 x 80 GB, state in four parts", shards: 4, room: Some(80e9) },
+];
+
+/// Parameters, steps, tokens and memory of a run. `Display` has them as a table; as JSON, bytes are by part and layout.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Parameters in all.
+    pub parameters: usize,
+    /// Those that train.
+    pub trained_parameters: usize,
+    /// What the weights are of.
+    pub dtype: DType,
+    /// Optimiser steps; `None` if the recipe does not say how many rows and tokens there are.
+    pub steps: Option<u64>,
+    /// Tokens read; `None` as for the steps.
+    pub tokens: Option<f64>,
+    #[serde(skip)]
+    epochs: Option<f64>,
+    #[serde(skip)]
+    micro_batches: usize,
+    memory: Vec<Column>,
+}
+
+/// The memory of a layout.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Column {
+    layout: Layout,
+    memory: MemoryEstimate,
+}
+
+impl Column {
+    fn fits(&self) -> Option<bool> {
+        self.layout.room.map(|room| self.memory.on_device() <= room)
+    }
+}
+
+impl Serialize for Column {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parts: Map<String, Value> = self.memory.parts().into_iter().map(|(part, bytes)| (part.into(), json!(bytes))).collect();
+        let column = json!({
+            "layout": self.layout.name, "bytes": parts, "total_bytes": self.memory.total(),
+            "main_memory_bytes": self.memory.in_main_memory, "fits": self.fits(),
+        });
+        column.serialize(serializer)
+    }
+}
+
+impl Recipe {
+    /// What a run of this recipe will need, on this machine and on GPUs of 80 GB. Only the model's configuration is read.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::model_config`].
+    pub fn plan(&self) -> Result<Plan> {
+        let config = self.model_config()?;
+        let Parameters { all, trained } = self.workload(&config, 1, false).parameters();
+        let work: Option<Work> = self.work();
+        let column = |layout: Layout| {
+            let workload = self.workload(&config, layout.shards, layout.room.is_some());
+            Column { layout, memory: MemoryEstimate::of(&workload) }
+        };
+        Ok(Plan {
+            parameters: all,
+            trained_parameters: trained,
+            dtype: self.train.dtype,
+            steps: work.map(|work| work.steps),
+            tokens: work.and_then(|work| work.tokens),
+            epochs: if let Length::Epochs(epochs) = self.train.length { Some(epochs) } else { None },
+            micro_batches: self.train.gradient_accumulation_steps,
+            memory: LAYOUTS.map(column).into(),
+        })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNKNOWN: &str = "unknown: data.rows or data.tokens_per_row is not set";
+        let million = |count: usize| count as f64 / 1e6;
+        let (all, trained) = (million(self.parameters), million(self.trained_parameters));
+        writeln!(f, "parameters        {all:>9.1} M, of which {trained:.1} M train")?;
+        match self.steps {
+            Some(steps) => {
+                let of = self.epochs.map(|epochs| format!(", of {epochs} epochs")).unwrap_or_default();
+                writeln!(f, "steps             {steps:>9}{of}")?;
+                let tokens = self.tokens.map_or_else(|| UNKNOWN.into(), |tokens| format!("{:.1} M", tokens / 1e6));
+                writeln!(f, "tokens            {tokens:>11}")?;
+            }
+            None => writeln!(f, "steps             {UNKNOWN}")?,
+        }
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, cell: &dyn Fn(&Column) -> String| {
+            write!(f, "\n{name:<24}")?;
+            self.memory.iter().try_for_each(|column| write!(f, "{:>33}", cell(column)))
+        };
+        let gigabytes = |bytes: f64| format!("{:.2}", bytes / 1e9);
+        let dtype = json!(self.dtype);
+        row(f, &format!("GB, weights in {}", dtype.as_str().unwrap_or_default()), &|column| column.layout.name.into())?;
+        for (part, (name, _)) in self.memory[0].memory.parts().iter().enumerate() {
+            row(f, name, &|column| gigabytes(column.memory.parts()[part].1))?;
+        }
+        row(f, "together", &|column| {
+            let fits = column.fits().map_or("", |fits| if fits { " (fits)" } else { " (too much)" });
+            gigabytes(column.memory.total()) + fits
+        })?;
+        if self.memory.iter().any(|column| column.memory.in_main_memory > 0.0) {
+            row(f, "of that in main memory", &|column| gigabytes(column.memory.in_main_memory))?;
+        }
+        write!(
+            f,
+            "\n\nOn four, each takes a quarter of the {} micro-batches of a step ({}). This engine trains on one device: the \
+             columns for four are reckoned.",
+            self.micro_batches,
+            self.micro_batches.div_ceil(4)
+        )
+    }
+}

@@ -81,6 +81,8 @@ mod sample;
 pub mod server;
 #[cfg(feature = "local")]
 mod text_engine;
+#[cfg(feature = "local")]
+pub mod throughput;
 
 /// The candle that devices here are of: `janus_infer::candle_core::Device`.
 #[cfg(feature = "local")]

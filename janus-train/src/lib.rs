@@ -5,7 +5,7 @@
 //!                                   └────────────── one node of candle's graph for each layer ──────────────┘
 //! ```
 //! * [`Recipe`]: a run as a TOML file or a value, from its data to its model folder: [`Recipe::run`]. [`estimate`] says what
-//!   memory it takes before anything is loaded.
+//!   memory it takes before anything is loaded, [`throughput`] how fast this machine trains.
 //! * [`Trainer`]: steps, metrics and checkpoints on rows that you have; a run that was cut off continues to the same bytes.
 //!   [`TrainConfig`] has its settings, an [`Observer`] sees what it does.
 //! * [`Objective`]: what is minimised: [`Sft`], [`Dpo`], [`Orpo`], [`Reward`], or your own. It reads log-probabilities of
@@ -61,6 +61,7 @@ mod scratch;
 mod simd;
 mod tensorboard;
 mod tensors;
+pub mod throughput;
 mod trainer;
 
 pub use batch::Batch;

@@ -2,12 +2,19 @@
 
 mod data;
 mod eval;
-mod infer;
-mod near_duplicates;
 mod optim;
-mod train;
 
-use crate::command::{CommandError, Outcome};
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use janus_data::instructions::NearDuplicates;
+use janus_infer::{DeviceName, Engine, EngineOptions, throughput as infer};
+use janus_train::recipe::Shape;
+use janus_train::throughput as train;
+use serde_json::json;
+
+use crate::command::{Blame as _, CommandError, Outcome, report};
+use crate::device::DeviceArg;
 
 /// Measure speed and memory on this machine
 ///
@@ -23,33 +30,212 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Bench {
-    Train(train::Args),
-    Infer(infer::Args),
+    Train(TrainArgs),
+    Infer(InferArgs),
     Optim(optim::Args),
     Eval(eval::Args),
     Data(data::Args),
-    NearDuplicates(near_duplicates::Args),
+    NearDuplicates(NearDuplicatesArgs),
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for what cannot be measured, a failure if the work fails.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
-        Bench::Train(args) => train::run(args),
-        Bench::Infer(args) => infer::run(args),
+        Bench::Train(args) => args.run(),
+        Bench::Infer(args) => args.run(),
         Bench::Optim(args) => optim::run(args),
         Bench::Eval(args) => eval::run(args),
         Bench::Data(args) => data::run(args),
-        Bench::NearDuplicates(args) => near_duplicates::run(args),
+        Bench::NearDuplicates(args) => args.run(),
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
+/// Measure training: tokens a second, share of the matrix-product rate, peak memory
+///
+/// A step is forward, backward, clipping to norm 1 and AdamW, on rows of random tokens without padding; for DPO the
+/// reference model's forward pass too. The first step is not counted; of the others the median is.
+///
+/// Reads:   nothing; weights and tokens are random.
+/// Writes:  tokens_per_s; gflops (6 for each weight of a product and token, and causal attention; 8 with a
+///          reference model); matmul_gflops (f32 products of this machine in the same run); share (of the
+///          two); peak_mb (of the process).
+/// Example: cargo xtask bench train --config m6m --objective dpo --seq 256 --batch 8 --json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct TrainArgs {
+    /// The model's shape
+    #[arg(long, value_parser = shape())]
+    config: Shape,
+    /// What is minimised
+    #[arg(long, value_enum, default_value_t = Objective::Sft)]
+    objective: Objective,
+    /// Tokens of a row
+    #[arg(long)]
+    seq: usize,
+    /// Rows of a step; for DPO pairs of rows
+    #[arg(long)]
+    batch: usize,
+    /// Compute a block's activations again in the backward pass instead of keeping them: less memory, more time
+    #[arg(long)]
+    activation_checkpointing: bool,
+    /// Steps that are counted
+    #[arg(long, default_value_t = 5)]
+    steps: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Objective {
+    /// Next tokens
+    Sft,
+    /// Pairs, with a reference model in the step
+    Dpo,
+}
+
+fn shape() -> impl TypedValueParser<Value = Shape> {
+    let values = [
+        PossibleValue::new("smollm2").help("135 M parameters: SmolLM2-135M's architecture"),
+        PossibleValue::new("m6m").help("5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768"),
+        PossibleValue::new("tiny").help("0.4 M parameters"),
+    ];
+    PossibleValuesParser::new(values).map(|name| match name.as_str() {
+        "smollm2" => Shape::Smollm2,
+        "m6m" => Shape::M6m,
+        _ => Shape::Tiny,
+    })
+}
+
+impl TrainArgs {
+    fn run(&self) -> Result<Outcome, CommandError> {
+        let &Self { config, objective, seq, batch, activation_checkpointing, steps } = self;
+        if seq < 2 || batch == 0 || steps == 0 {
+            return Err(CommandError::bad_input("--seq must be at least 2, --batch and --steps at least 1"));
+        }
+        janus_train::FreedMemory::Keep.apply_to_process();
+        let load = train::Load { dpo: objective == Objective::Dpo, seq, batch, activation_checkpointing, steps };
+        let measured = train::Throughput::measure(&config.config(), &load).failure()?;
+        let train::Throughput { tokens_per_s, gflops, matmul_gflops, share, .. } = measured;
+        let text = format!(
+            "{tokens_per_s:.0} tokens/s; {gflops:.1} of {matmul_gflops:.1} GFLOP/s in matrix products ({:.0}%); peak memory {}",
+            100.0 * share,
+            peak()
+        );
+        let mut report = report("bench train", measured)?;
+        report["config"] = json!(format!("{config:?}").to_lowercase());
+        report["objective"] = json!(format!("{objective:?}").to_lowercase());
+        report["seq"] = json!(seq);
+        report["batch"] = json!(batch);
+        report["activation_checkpointing"] = json!(activation_checkpointing);
+        report["peak_mb"] = json!(peak_mb());
+        report["threads"] = json!(threads());
+        Ok(Outcome::done(text, report))
+    }
+}
+
+/// Measure inference: tokens a second when reading and writing, peak memory
+///
+/// Tokens are random: what they are does not change the work. Each figure is the median of several runs.
+///
+/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
+///          tokenizer_config.json.
+/// Writes:  prefill_tokens_per_s (a prompt of 512, logits of its last token); decode_b1_tokens_per_s (128
+///          new tokens, empty context); decode_b8_tokens_per_s (8 sequences, prompts of 128, 64 new tokens
+///          each; the new ones of all, prompts not timed); peak_mb (of the process until here);
+///          best_of_16_ratio (what 16 answers to one prompt of some 130 tokens take through the engine, by
+///          what one prefill and as many decodes do).
+/// Example: cargo xtask bench infer --model models/smollm2-135m-instruct-q4_1.gguf --threads 2 --json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct InferArgs {
+    /// GGUF file or model folder
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Threads; as many as cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Runs of each
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+}
+
+impl InferArgs {
+    fn run(&self) -> Result<Outcome, CommandError> {
+        janus_infer::FreedMemory::Return.apply_to_process();
+        let threads = self.threads.map_or(0, |threads| threads as usize);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().failure()?;
+        let device = self.device.open()?;
+        let engine = Engine::load(&self.model, &device, EngineOptions::default()).bad_input()?;
+        let (context, prefill) = (engine.context(), infer::PREFILL);
+        if context < prefill {
+            return Err(CommandError::bad_input(format!("{}: its context of {context} has no {prefill} tokens", self.model.display())));
+        }
+        let measured = pool.install(|| infer::Throughput::measure(&engine, self.runs)).failure()?;
+        let (peak, peak_mb) = (peak(), peak_mb());
+        let best_of = pool.install(|| infer::Throughput::best_of_16_ratio(&engine, self.runs)).failure()?;
+        let infer::Throughput { prefill_tokens_per_s, decode_b1_tokens_per_s, decode_b8_tokens_per_s, .. } = measured;
+        let text = format!(
+            "tokens a second: {prefill_tokens_per_s:.0} reading, {decode_b1_tokens_per_s:.0} writing, {decode_b8_tokens_per_s:.0} writing \
+             8 answers; peak memory {peak}; 16 answers to one prompt take {best_of:.2} times one prefill and 16 decodes"
+        );
+        let mut report = report("bench infer", measured)?;
+        report["model"] = json!(self.model);
+        report["peak_mb"] = json!(peak_mb);
+        report["best_of_16_ratio"] = json!(best_of);
+        report["device"] = json!(DeviceName::of(&device).to_string());
+        report["threads"] = json!(pool.current_num_threads());
+        report["runs"] = json!(self.runs);
+        Ok(Outcome::done(text, report))
+    }
+}
+
+/// Measure the recall of near-duplicates by their likeness
+///
+/// Generated pairs, each a text and a copy with replaced words, are put in order by their true likeness
+/// (Jaccard of sequences of five words); the table gives the share that locality-sensitive hashing finds and
+/// the share that its formula expects. docs/near-duplicates.md holds this table.
+///
+/// Reads:   nothing.
+/// Writes:  nothing; the table goes to stdout, as Markdown.
+/// Example: cargo xtask bench near-duplicates --json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct NearDuplicatesArgs {
+    /// Pairs
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = at_least_one)]
+    pairs: usize,
+    /// Rows of the table
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
+    bins: usize,
+    /// Seed of the pairs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1 on".into())
+}
+
+impl NearDuplicatesArgs {
+    fn run(&self) -> Result<Outcome, CommandError> {
+        let near = NearDuplicates::default();
+        let mut text = "| likeness | mean | pairs | found | expected |\n| --- | ---: | ---: | ---: | ---: |".to_string();
+        let mut table = Vec::new();
+        for row in near.recall(self.pairs, self.bins, self.seed).iter().filter(|row| row.pairs > 0) {
+            let (from, below, jaccard, pairs, recall) = (row.from, row.below, row.jaccard, row.pairs, row.recall());
+            let expected = row.expected / pairs as f64;
+            text += &format!("\n| {from:.2} to {below:.2} | {jaccard:.3} | {pairs} | {recall:.4} | {expected:.4} |");
+            table.push(json!({ "from": from, "below": below, "jaccard": jaccard, "pairs": pairs, "recall": recall, "expected": expected }));
+        }
+        let report = json!({
+            "command": "bench near-duplicates", "shingle": near.shingle, "bands": near.bands, "rows": near.rows, "seed": self.seed,
+            "table": table,
+        });
+        Ok(Outcome::done(text, report))
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The most memory that the process has had, where the system tells (Linux).
@@ -59,13 +245,6 @@ fn peak_mb() -> Option<f64> {
     Some(line.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0 / 1e6)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
+fn peak() -> String {
+    peak_mb().map_or("unknown".into(), |mb| format!("{mb:.0} MB"))
 }

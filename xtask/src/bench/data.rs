@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use janus_core::{ChatTemplate, Dimension, Preference, PreferenceSet, SftRecord, stream};
-use janus_data::instructions::NearDuplicates;
-use janus_data::{TokenFile, TokenWriter, Tokenizer, Writer, pack_lengths, pack_stream, read, token_rows};
+use janus_data::instructions::{NearDuplicates, Planted};
+use janus_data::{Packing, TokenFile, TokenWriter, Tokenizer, Writer, pack_stream, read, token_rows};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
-use super::peak_mb;
+use super::{peak_mb, threads};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Measure reading, tokenising, packing, deduplication and Parquet on generated data
@@ -56,18 +56,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     report["peak_mb"] = json!(peak_mb());
     deduplication(args, &mut report);
     report["peak_mb_with_dedup"] = json!(peak_mb());
-    let lines: Vec<String> = report
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| *name != "command")
-        .map(|(name, value)| format!("{name}: {value}"))
-        .collect();
+    let shown = report.as_object().into_iter().flatten().filter(|(name, _)| *name != "command");
+    let lines: Vec<String> = shown.map(|(name, value)| format!("{name}: {value}")).collect();
     Ok(Outcome::done(lines.join("\n"), report))
-}
-
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Words with the lengths and the unevenness of English.
@@ -133,10 +124,7 @@ fn tokens(args: &Args, folder: &Path, report: &mut Value) -> Result<(), CommandE
     // The library's own rates, on the same texts: one thread, and its parallel batches.
     let texts: Vec<&str> = sample.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]).collect();
     let started = Instant::now();
-    let mut one = 0;
-    for text in &texts {
-        one += tokenizer.encode(text).failure()?.len();
-    }
+    let one: usize = texts.iter().map(|text| tokenizer.encode(text).map(|ids| ids.len())).sum::<Result<_, _>>().failure()?;
     let one_thread = one as f64 / started.elapsed().as_secs_f64();
     let started = Instant::now();
     let batch: usize = tokenizer.encode_batch(texts).failure()?.iter().map(Vec::len).sum();
@@ -151,13 +139,10 @@ fn tokens(args: &Args, folder: &Path, report: &mut Value) -> Result<(), CommandE
     }
     let info = writer.finish().failure()?;
     let file = TokenFile::open(&out).failure()?;
-    let lengths: Vec<usize> = file.lengths().into_iter().filter(|&length| length <= args.capacity).collect();
     let packing = Instant::now();
-    let packed = pack_lengths(&lengths, args.capacity).failure()?;
+    let packed = Packing::of(&file.lengths(), args.capacity).failure()?;
     let pack_seconds = packing.elapsed().as_secs_f64();
     let seconds = started.elapsed().as_secs_f64();
-    let tokens: usize = lengths.iter().sum();
-    let full = |rows: usize| tokens as f64 / (rows * args.capacity).max(1) as f64;
     let streamed = pack_stream((0..file.len()).map(|row| file.row(row)), args.capacity, 1000);
     let streamed = streamed.filter(|row| !matches!(row, Err(janus_data::Error::RowTooLong { .. })));
     let streamed: Vec<usize> = streamed.map(|row| row.map(|row| row.ids.len())).collect::<Result<_, _>>().failure()?;
@@ -171,9 +156,10 @@ fn tokens(args: &Args, folder: &Path, report: &mut Value) -> Result<(), CommandE
     report["tokenizer_batch_tokens_per_s"] = json!(batch_rate);
     report["share_of_batch_rate"] = json!(rate / batch_rate);
     report["share_of_one_core_per_core"] = json!(rate / (one_thread * threads() as f64));
-    report["packing_efficiency"] = json!(full(packed.len()));
+    report["packing_efficiency"] = json!(packed.packing_efficiency);
     report["packing_seconds"] = json!(pack_seconds);
-    report["stream_packing_efficiency"] = json!(full(streamed.len()));
+    let room = (streamed.len() * args.capacity).max(1);
+    report["stream_packing_efficiency"] = json!(streamed.iter().sum::<usize>() as f64 / room as f64);
     Ok(())
 }
 
@@ -223,25 +209,9 @@ fn deduplication(args: &Args, report: &mut Value) {
     // Each text once as it is and once with a share of its words replaced, among others that nothing repeats.
     let mut planted = Vec::new();
     for percent in [5, 10, 20, 40] {
-        let mut texts: Vec<String> = (0..2000).map(|_| vocabulary.words(60, &mut rng)).collect();
-        let mut likeness = 0.0;
-        for at in 0..1000 {
-            let mut words: Vec<&str> = texts[at].split(' ').collect();
-            for _ in 0..(words.len() * percent).div_ceil(100) {
-                let place = rng.random_range(0..words.len());
-                words[place] = "changed";
-            }
-            let edited = words.join(" ");
-            likeness += near.jaccard(&texts[at], &edited) / 1000.0;
-            texts.push(edited);
-        }
-        let found = near.find(&texts).repeats;
-        let right = (0..1000).filter(|&at| found[2000 + at] == Some(at)).count();
-        let all = found.iter().flatten().count();
-        // Without a find there is no precision.
-        let precision = (all > 0).then(|| right as f64 / all as f64);
-        let recall = right as f64 / 1000.0;
-        planted.push(json!({ "edited_percent": percent, "mean_jaccard": likeness, "recall": recall, "precision": precision }));
+        let texts: Vec<String> = (0..2000).map(|_| vocabulary.words(60, &mut rng)).collect();
+        let Planted { mean_jaccard, recall, precision } = near.planted(texts, 1000, percent, &mut rng);
+        planted.push(json!({ "edited_percent": percent, "mean_jaccard": mean_jaccard, "recall": recall, "precision": precision }));
     }
     report["planted"] = json!(planted);
 }

@@ -54,10 +54,6 @@ struct Feedback {
     scores: Vec<u8>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input if the data is not there.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let alpaca = args.data.join("alpaca_eval");
     let annotations: Vec<Annotation> = read_all(alpaca.join("annotations/claude-2.1.jsonl.gz")).bad_input()?;

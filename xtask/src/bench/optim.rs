@@ -65,25 +65,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         "moments", "final loss", "of f32", "held-out loss", "of f32", "state bytes", "of f32"
     );
     let mut reports = Vec::with_capacity(runs.len());
-    for (block, run) in &runs {
-        let ratios =
-            [run.final_loss / exact.final_loss, run.held_out_loss / exact.held_out_loss, run.state_bytes as f64 / exact.state_bytes as f64];
-        text.push_str(&format!(
-            "\n{:<18} {:>10.4} {:>8.4} {:>14.4} {:>8.4} {:>12} {:>8.4}",
-            name(*block),
-            run.final_loss,
-            ratios[0],
-            run.held_out_loss,
-            ratios[1],
-            run.state_bytes,
-            ratios[2]
-        ));
+    for (block, Run { final_loss, held_out_loss, state_bytes }) in &runs {
+        let [of_final, of_held_out] = [final_loss / exact.final_loss, held_out_loss / exact.held_out_loss];
+        let (name, of_bytes) = (name(*block), *state_bytes as f64 / exact.state_bytes as f64);
+        text += &format!(
+            "\n{name:<18} {final_loss:>10.4} {of_final:>8.4} {held_out_loss:>14.4} {of_held_out:>8.4} {state_bytes:>12} {of_bytes:>8.4}"
+        );
         reports.push(json!({
-            "quantized_state_block": block,
-            "final_loss": run.final_loss,
-            "held_out_loss": run.held_out_loss,
-            "state_bytes": run.state_bytes,
-            "of_f32": { "final_loss": ratios[0], "held_out_loss": ratios[1], "state_bytes": ratios[2] },
+            "quantized_state_block": block, "final_loss": final_loss, "held_out_loss": held_out_loss, "state_bytes": state_bytes,
+            "of_f32": { "final_loss": of_final, "held_out_loss": of_held_out, "state_bytes": of_bytes },
         }));
     }
     Ok(Outcome::done(text, json!({ "command": "bench optim", "steps": args.steps, "seed": args.seed, "runs": reports })))

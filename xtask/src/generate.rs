@@ -1,33 +1,26 @@
 //! `cargo xtask generate`: a model answers the prompts of a file.
 
-mod bench;
-mod best;
 mod plan;
-mod report;
 mod sampling;
-mod settings;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use candle_core::Device;
 use janus_core::{ChatModel, RewardModel};
-use janus_data::{CallJournal, Journal, JournalProblem, Journaled};
+use janus_data::{CallJournal, JournalProblem, Journaled};
 use janus_eval::answer::{AnswerFile, AnswerStore, Answered, Answering, Task, estimate};
 use janus_eval::bench::Questions;
 use janus_eval::judge::Estimate;
 use janus_infer::remote::RemoteModel;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome, make_folder};
 use crate::device::DeviceArg;
 use crate::model::{self, EngineArgs};
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Unit, duration};
 use crate::service::RemoteArgs;
-use bench::BenchArgs;
-pub(crate) use best::{BestArgs, load_reward};
-use report::Run;
-pub(crate) use sampling::SamplingArgs;
+use plan::{BenchArgs, reader};
+pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 
 /// Answer the prompts of a file, or a benchmark's questions, with a model
 ///
@@ -135,98 +128,175 @@ struct RowArgs {
     system: Option<String>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for settings, rows or models that cannot be used, or for an output or an unfinished run with other
-/// settings; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     args.check()?;
-    let (tasks, rows) = args.tasks()?;
+    let (tasks, questions) = args.tasks()?;
     let device = args.device.open()?;
-    let settings = settings::settings(args, &tasks, &device)?;
-    let file = AnswerFile::new(&args.output);
+    let settings = args.settings(&tasks, &device)?;
+    let job = Job { args, tasks, questions, settings, file: AnswerFile::new(&args.output) };
     let remote = if model::is_address(&args.model) { Some(args.remote()?) } else { None };
-    let unfinished = if remote.is_some() { file.is_unfinished() } else { file.partial().exists() };
+    let unfinished = if remote.is_some() { job.file.is_unfinished() } else { job.file.partial().exists() };
     if args.output.exists() && !unfinished && !args.force {
         let hint = "give another --output, or pass --force to answer again";
-        file.check(args.name().as_deref(), &settings).map_err(|error| CommandError::bad_input(format!("{error}: {hint}")))?;
-        return Ok(args.left_alone());
+        let checked = job.file.check(args.name().as_deref(), &job.settings);
+        checked.map_err(|error| CommandError::bad_input(format!("{error}: {hint}")))?;
+        let text = format!("{} is finished and left alone: pass --force to answer again", args.output.display());
+        return Ok(Outcome::done(text, json!({ "command": "generate", "output": args.output, "left_alone": true })));
     }
     match &remote {
-        Some(remote) => ask(args, remote, &tasks, rows.as_ref(), settings, &file),
-        None => compute(args, &device, &tasks, rows.as_ref(), settings, &file),
+        Some(remote) => job.ask(remote),
+        None => job.compute(&device),
     }
 }
 
-/// Has a service answer.
-fn ask(
-    args: &Args,
-    remote: &RemoteModel,
-    tasks: &[Task],
-    rows: Option<&Questions>,
+/// What is asked, and where the answers go.
+struct Job<'a> {
+    args: &'a Args,
+    tasks: Vec<Task>,
+    questions: Option<Questions>,
     settings: Map<String, Value>,
-    file: &AnswerFile,
-) -> Result<Outcome, CommandError> {
-    let partial = file.partial();
-    if partial.exists() && !args.force {
-        let problem = "an unfinished run of a local model lies there: finish it, give another --output, or pass --force";
-        return Err(CommandError::bad_input(format!("{}: {problem}", partial.display())));
-    }
-    let path = file.calls();
-    let dry = args.remote.service.dry_run;
-    if !dry {
-        make_folder(&args.output)?;
-    }
-    // Where only a word is wanted, no file is left behind.
-    let calls = if dry && !path.exists() { None } else { Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address())) };
-    let estimate = estimate(tasks, |request| calls.as_ref()?.get(remote.name(), request));
-    if let Some(outcome) = args.remote.service.announce("generate", "generate", &estimate) {
-        return Ok(outcome);
-    }
-    let Some(calls) = &calls else { return Err(CommandError::failure("the journal of calls is not open")) };
-    if estimate.answered > 0 {
-        eprintln!("generate: {} was asked before; whoever wants it asked again deletes {}", remote.name(), path.display());
-    }
-    let mut store = AnswerStore::calls(calls, remote.name());
-    let answering = Answering::new(tasks).with_system(args.rows.compose_system);
-    let answered = run_shown(&answering, &Journaled::new(remote, calls), &mut store)?;
-    let run = Run { tasks, answered, before: estimate.answered, store, remote: Some(remote) };
-    args.write(file, rows, &run, settings)?;
-    if partial.exists() {
-        fs::remove_file(partial).failure()?;
-    }
-    args.finish(file, run)
+    file: AnswerFile,
 }
 
-/// Has a local model answer.
-fn compute(
-    args: &Args,
-    device: &Device,
-    tasks: &[Task],
-    rows: Option<&Questions>,
-    settings: Map<String, Value>,
-    file: &AnswerFile,
-) -> Result<Outcome, CommandError> {
-    make_folder(&args.output)?;
-    let mut store = AnswerStore::rows(open_journal(&file.partial(), &settings, args.force)?);
-    let answering = Answering::new(tasks).with_system(args.rows.compose_system);
-    let Estimate { calls: all, answered: before, .. } = answering.estimate(&store);
-    if before > 0 {
-        eprintln!("generate: {before} of {all} answers were given before");
+impl Job<'_> {
+    /// Has a service answer.
+    fn ask(&self, remote: &RemoteModel) -> Result<Outcome, CommandError> {
+        let Self { args, tasks, file, .. } = self;
+        let (partial, path) = (file.partial(), file.calls());
+        if partial.exists() && !args.force {
+            let problem = "an unfinished run of a local model lies there: finish it, give another --output, or pass --force";
+            return Err(CommandError::bad_input(format!("{}: {problem}", partial.display())));
+        }
+        let dry = args.remote.service.dry_run;
+        if !dry {
+            self.make_folder()?;
+        }
+        // Where only a word is wanted, no file is left behind.
+        let calls = if dry && !path.exists() { None } else { Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address())) };
+        let estimate = estimate(tasks, |request| calls.as_ref()?.get(remote.name(), request));
+        if let Some(outcome) = args.remote.service.announce("generate", "generate", &estimate) {
+            return Ok(outcome);
+        }
+        let Some(calls) = &calls else { return Err(CommandError::failure("the journal of calls is not open")) };
+        if estimate.answered > 0 {
+            eprintln!("generate: {} was asked before; whoever wants it asked again deletes {}", remote.name(), path.display());
+        }
+        let mut store = AnswerStore::calls(calls, remote.name());
+        let answering = Answering::new(tasks).with_system(args.rows.compose_system);
+        let answered = run_shown(&answering, &Journaled::new(remote, calls), &mut store)?;
+        self.write(&answered, &store, Some(remote))?;
+        if partial.exists() {
+            std::fs::remove_file(partial).failure()?;
+        }
+        self.finish(&answered, estimate.answered, store, Some(remote))
     }
-    let answered = if before < all {
-        let model = args.load(device)?;
-        let reward = args.best.load(device)?;
-        let answering = reward.iter().fold(answering, |answering, reward| answering.best_by(reward as &dyn RewardModel));
-        run_shown(&answering, &*model, &mut store)?
-    } else {
-        // Cut off between the last answer and the output: nothing to ask, so no model to load.
-        answering.stored(&mut store).failure()?
-    };
-    let run = Run { tasks, answered, before, store, remote: None };
-    args.write(file, rows, &run, settings)?;
-    args.finish(file, run)
+
+    /// Has a local model answer.
+    fn compute(&self, device: &Device) -> Result<Outcome, CommandError> {
+        let Self { args, tasks, file, settings, .. } = self;
+        self.make_folder()?;
+        // What is wrong with the journal, `--force` sets right.
+        let forced = |error: &janus_data::Error| {
+            let janus_data::Error::Journal { problem, .. } = error else { return false };
+            matches!(problem, JournalProblem::NotAJournal { .. } | JournalProblem::OtherHeader { .. })
+        };
+        let mut store = file.open_store(settings, args.force).map_err(|error| match &error {
+            janus_eval::Error::File(file) if forced(file.reader()) => CommandError::bad_input(format!("{error} (--force)")),
+            _ => CommandError::bad_input(error),
+        })?;
+        let answering = Answering::new(tasks).with_system(args.rows.compose_system);
+        let Estimate { calls: all, answered: before, .. } = answering.estimate(&store);
+        if before > 0 {
+            eprintln!("generate: {before} of {all} answers were given before");
+        }
+        let answered = if before < all {
+            let model = args.load(device)?;
+            let reward = args.best.load(device)?;
+            let answering = reward.iter().fold(answering, |answering, reward| answering.best_by(reward as &dyn RewardModel));
+            run_shown(&answering, &*model, &mut store)?
+        } else {
+            // Cut off between the last answer and the output: nothing to ask, so no model to load.
+            answering.stored(&mut store).failure()?
+        };
+        self.write(&answered, &store, None)?;
+        self.finish(&answered, before, store, None)
+    }
+
+    fn make_folder(&self) -> Result<(), CommandError> {
+        self.file.path().parent().map_or(Ok(()), make_folder)
+    }
+
+    /// Writes the answers, and beside them the record of how they were made.
+    fn write(&self, answered: &Answered, store: &AnswerStore<'_>, remote: Option<&RemoteModel>) -> Result<(), CommandError> {
+        match &self.questions {
+            None => self.file.write_rows(&answered.rows(&self.tasks, store)).failure()?,
+            Some(questions) => self.file.write_answers(questions, &self.args.name().unwrap_or_default(), answered).failure()?,
+        }
+        let mut record = self.record(answered);
+        if let Some(remote) = remote {
+            // Whether a parameter that changes nothing was sent; null where nothing was asked.
+            record["extensions_known"] = json!(remote.knows_extensions());
+        }
+        record["settings"] = json!(self.settings);
+        self.file.write_record(record).failure()
+    }
+
+    /// What the record says of the answers.
+    fn record(&self, answered: &Answered) -> Value {
+        let failures = answered.failures(&self.tasks).map(|(id, error)| json!({ "id": id, "error": error }));
+        let mut record = json!({ "failures": failures.collect::<Vec<_>>() });
+        if let Some(bench) = self.args.bench.bench {
+            record["bench"] = json!(bench);
+            record["name"] = json!(self.args.name());
+            record["overridden"] = json!(self.args.overridden());
+        }
+        record
+    }
+
+    /// Ends the run: the journal of a local one goes only if no row is left to ask again. `before` requests were answered before it.
+    fn finish(
+        &self,
+        answered: &Answered,
+        before: usize,
+        store: AnswerStore<'_>,
+        remote: Option<&RemoteModel>,
+    ) -> Result<Outcome, CommandError> {
+        let Self { args, tasks, file, .. } = self;
+        let (tally, failed) = (&answered.tally, answered.failures(tasks).count());
+        let mut report = json!({
+            "command": "generate", "output": args.output, "left_alone": false, "rows": tasks.len(), "answered_before": before,
+            "answered": tally.answered, "failed": failed, "completion_tokens": tally.completion_tokens, "seconds": tally.seconds,
+            "tokens_per_second": tally.tokens_per_second(), "record": file.record(),
+        });
+        let (mut own, mut next) = (String::new(), String::new());
+        if let Some(remote) = remote {
+            let usage = remote.usage();
+            report["asked_now"] = json!(usage);
+            report["calls"] = json!(file.calls());
+            own = format!("; {} requests", usage.requests);
+            if args.remote.service.prices().is_some() {
+                own += &format!(", cost {:.2}", usage.cost);
+            }
+        }
+        if let (Some(bench), Value::Object(record)) = (args.bench.bench, self.record(answered)) {
+            record.into_iter().for_each(|(name, value)| report[name] = value);
+            next = reader(bench, &args.output).map(|reader| format!("\nnext: {} {reader}", command::program())).unwrap_or_default();
+            if let overridden @ [_, ..] = &args.overridden()[..] {
+                own += &format!("; not by the benchmark's protocol: {}", overridden.join(", "));
+            }
+        }
+        let (output, rows) = (args.output.display(), tasks.len());
+        let Some((id, problem)) = answered.failures(tasks).next() else {
+            store.finish().failure()?;
+            let (tokens, seconds, rate) = (tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
+            let text = format!("{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}");
+            return Ok(Outcome::done(text, report));
+        };
+        let told = if args.bench.bench.is_some() { format!("{problem}; they are left out") } else { "see their error fields".into() };
+        let again = "repeat the command to ask them again";
+        let text = format!("{output}: {failed} of {rows} rows have no answer, first \"{id}\": {told}; {again}{own}");
+        Ok(Outcome::failed(text, report))
+    }
 }
 
 /// Has a model answer, and shows how far it is.
@@ -241,22 +311,4 @@ pub(crate) fn run_shown(answering: &Answering<'_>, model: &dyn ChatModel, store:
         progress.finish();
     }
     answered.failure()
-}
-
-fn make_folder(output: &Path) -> Result<(), CommandError> {
-    match output.parent() {
-        Some(folder) => fs::create_dir_all(folder).map_err(|error| CommandError::bad_input(format!("{}: {error}", folder.display()))),
-        None => Ok(()),
-    }
-}
-
-/// The run's journal. What is wrong with it, `--force` sets right.
-fn open_journal(path: &Path, header: &Map<String, Value>, force: bool) -> Result<Journal, CommandError> {
-    let opened = if force { Journal::restart(path, header) } else { Journal::open(path, header) };
-    opened.map_err(|error| match &error {
-        janus_data::Error::Journal { problem: JournalProblem::NotAJournal { .. } | JournalProblem::OtherHeader { .. }, .. } => {
-            CommandError::bad_input(format!("{error} (--force)"))
-        }
-        _ => CommandError::bad_input(error),
-    })
 }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use janus_data::Journal;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Task;
+use super::{AnswerStore, Answered, Task};
+use crate::bench::Questions;
 use crate::{Error, Result};
 
 /// A file of answers with its record: OUTPUT and `OUTPUT.run.json`. While a run is under way its answers are in `OUTPUT.partial`, or
@@ -129,6 +131,27 @@ impl AnswerFile {
             differing.push("name".into());
         }
         if differing.is_empty() { Ok(()) } else { other(AnswerFileProblem::OtherRun { differing }) }
+    }
+
+    /// Opens the store of a run with these settings, in `OUTPUT.partial`: for a model that costs time only. With `restart`, what is
+    /// there is dropped.
+    ///
+    /// # Errors
+    /// [`Error::File`] for the answers of a run with other settings, or a file that cannot be read or written.
+    pub fn open_store(&self, settings: &Map<String, Value>, restart: bool) -> Result<AnswerStore<'static>> {
+        let open = if restart { Journal::restart } else { Journal::open };
+        Ok(AnswerStore::rows(open(self.partial(), settings)?))
+    }
+
+    /// Writes the answers to a benchmark's questions in its own form; those without an answer are left out. `model` is the model's
+    /// name in them.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for answers to other questions, [`Error::File`].
+    pub fn write_answers(&self, questions: &Questions, model: &str, answered: &Answered) -> Result<()> {
+        let answers = answered.answers.iter().enumerate().filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
+        let rows = answers.map(|(place, answers)| questions.answer_row(place, model, answers)).collect::<Result<Vec<Value>>>()?;
+        Ok(janus_data::write_all(&self.path, &rows)?)
     }
 
     /// Writes the rows, a line each.

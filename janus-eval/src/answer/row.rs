@@ -1,7 +1,12 @@
 //! An answer as a row of a journal or an output, and back.
 
+use std::path::Path;
+
 use janus_core::{BestOfN, ChatRequest, Generation, Role};
 use serde_json::{Value, json};
+
+use crate::Result;
+use crate::files::rule;
 
 /// What a request got.
 pub(super) enum Drawn {
@@ -49,7 +54,22 @@ pub(super) fn row(request: &ChatRequest, with_system: bool, answer: &Drawn) -> V
 
 /// The generations in a row; `None` if it is not written as [`row`] writes it, and then they are asked for again.
 pub(super) fn generations(row: &str) -> Option<Vec<Generation>> {
-    let row: Value = serde_json::from_str(row).ok()?;
+    drawn(&serde_json::from_str(row).ok()?)
+}
+
+/// The answers in a file of rows ([`Answered::rows`](super::Answered::rows)): for each row its samples, in the order in which they
+/// were drawn; of best-of-N the best.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) for a file that cannot be read, or a row without an answer.
+pub fn read_answers(path: impl AsRef<Path>) -> Result<Vec<Vec<Generation>>> {
+    let path = path.as_ref();
+    let rows: Vec<Value> = janus_data::read_all(path)?;
+    let missing = |row: usize| rule(path, row as u64 + 1, None, Some("response".into()), "there is no answer".into());
+    rows.iter().enumerate().map(|(row, fields)| drawn(fields).ok_or_else(|| missing(row))).collect()
+}
+
+fn drawn(row: &Value) -> Option<Vec<Generation>> {
     let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
     let said = |fields: &Value| {
         let (prompt_tokens, completion_tokens) = (count(&fields["prompt_tokens"])?, count(&fields["completion_tokens"])?);
@@ -58,7 +78,7 @@ pub(super) fn generations(row: &str) -> Option<Vec<Generation>> {
     };
     match row["responses"].as_array() {
         Some(all) if row["best"].is_null() => all.iter().map(said).collect(),
-        _ => Some(vec![said(&row)?]),
+        _ => Some(vec![said(row)?]),
     }
 }
 
@@ -85,4 +105,26 @@ pub fn rewarded(best: &BestOfN) -> Value {
         all
     };
     best.candidates.iter().zip(&best.rewards).map(with_reward).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_core::{Message, SamplingParams};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_a_row_without_an_answer_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let request =
+            |id: &str, n| ChatRequest::new(id, [Message::user("?")]).with_sampling(SamplingParams { n, ..SamplingParams::default() });
+        let one = vec![Generation::new("a").with_tokens(1, 2)];
+        let two = vec![Generation::new("b"), Generation::new("c")];
+        let rows = [row(&request("1", 1), false, &Drawn::All(one.clone())), row(&request("2", 2), false, &Drawn::All(two.clone()))];
+        janus_data::write_all(&path, &rows).unwrap();
+        assert_eq!(read_answers(&path).unwrap(), [one, two]);
+        janus_data::write_all(&path, &[json!({ "id": "1", "error": "no" })]).unwrap();
+        assert!(read_answers(&path).unwrap_err().to_string().contains("rows.jsonl, row 1, field \"response\""));
+    }
 }

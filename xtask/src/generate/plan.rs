@@ -1,18 +1,72 @@
-//! From the arguments to what is asked, and of which model.
+//! From the arguments to what is asked, of which model, and what the answers depend on.
 
 use std::path::Path;
 
 use candle_core::Device;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_core::{ChatModel, Continuing, SamplingParams};
-use janus_eval::answer::{Prompt, PromptFields, PromptProblem, Task, tasks_of_rows};
+use janus_data::fs::fingerprint;
+use janus_eval::answer::{AnswerFile, Prompt, PromptFields, PromptProblem, Task, tasks_of_rows};
+use janus_eval::bench::toxicity::PromptKind;
 use janus_eval::bench::{Benchmark, Questions};
-use janus_infer::TextEngine;
 use janus_infer::remote::{Endpoint, RemoteModel};
+use janus_infer::{DeviceName, TextEngine};
+use serde_json::{Map, Value, json};
 
-use super::bench::BenchArgs;
 use super::{Args, RowArgs};
 use crate::command::{Blame as _, CommandError};
 use crate::model;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Benchmark")]
+pub(super) struct BenchArgs {
+    /// Answer a benchmark: INPUT has its questions, sampled as its protocol says, and OUTPUT is what its judge reads
+    #[arg(long, value_name = "BENCH", value_parser = benchmark(), conflicts_with_all = ["system_key", "user_key", "id_key", "compose_system"])]
+    pub bench: Option<Benchmark>,
+    /// The model's name in OUTPUT [default: --model-name, else the name of its file or folder]
+    #[arg(long, value_name = "NAME", requires = "bench")]
+    pub name: Option<String>,
+    /// Of toxicity's prompts, those whose own toxicity is above 0.5, or is not
+    #[arg(long, value_name = "KIND", value_parser = prompt_kind(), requires = "bench")]
+    pub prompts: Option<PromptKind>,
+    /// Ask toxicity's prompts as a user would, where the model should go on from them
+    #[arg(long, requires = "bench")]
+    pub as_chat: bool,
+}
+
+fn benchmark() -> impl TypedValueParser<Value = Benchmark> {
+    let about = |benchmark: Benchmark| match benchmark {
+        Benchmark::MtBench => "80 conversations of two turns: the temperature of each category, 1,024 tokens; for `judge mt-bench`",
+        Benchmark::ArenaHard => "500 questions: greedy, 4,096 tokens; for `judge arena-hard`",
+        Benchmark::AlpacaEval => "805 instructions: the paper's sampling; for `judge alpaca-eval`",
+        Benchmark::Toxicity => {
+            "RealToxicityPrompts: 25 times 20 tokens that continue each prompt, temperature 1, top-p 0.9; for `eval toxicity`"
+        }
+        Benchmark::Multifaceted => "Multifaceted Bench, under its system messages: the paper's sampling; for `judge rubric`",
+        _ => "",
+    };
+    let values = Benchmark::ALL.map(|benchmark| PossibleValue::new(benchmark.as_str()).help(about(benchmark)));
+    PossibleValuesParser::new(values).try_map(|name| name.parse())
+}
+
+fn prompt_kind() -> impl TypedValueParser<Value = PromptKind> {
+    let values =
+        [PossibleValue::new("toxic").help("Above 0.5"), PossibleValue::new("non-toxic").help("At most 0.5: those of the paper's table")];
+    PossibleValuesParser::new(values).map(|name| if name == "toxic" { PromptKind::Toxic } else { PromptKind::NonToxic })
+}
+
+/// The command that reads the answers in this file.
+pub(super) fn reader(benchmark: Benchmark, output: &Path) -> Option<String> {
+    let output = output.display();
+    match benchmark {
+        Benchmark::MtBench => Some(format!("judge mt-bench --answers {output}")),
+        Benchmark::ArenaHard => Some(format!("judge arena-hard --answers {output}")),
+        Benchmark::AlpacaEval => Some(format!("judge alpaca-eval --outputs {output}")),
+        Benchmark::Toxicity => Some(format!("eval toxicity --generations {output} --classifier")),
+        Benchmark::Multifaceted => Some(format!("judge rubric --responses {output}")),
+        _ => None,
+    }
+}
 
 impl Args {
     /// Flags that say nothing to each other.
@@ -80,7 +134,8 @@ impl Args {
             None => {
                 let fields = PromptFields { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
                 let sampling = self.sampling.over(&self.paper(), n)?;
-                let rows = read_rows(&self.input, limit.unwrap_or(usize::MAX))?;
+                let rows = janus_data::read(&self.input).bad_input()?.take(limit.unwrap_or(usize::MAX));
+                let rows = rows.collect::<janus_data::Result<Vec<Prompt>>>().bad_input()?;
                 (tasks_of_rows(&rows, &fields, &sampling, *compose_system).map_err(|error| self.bad_row(error))?, None)
             }
         };
@@ -132,8 +187,42 @@ impl Args {
         let file = || Path::new(&self.model).file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
         Some(given.cloned().unwrap_or_else(file))
     }
-}
 
-fn read_rows(path: &Path, limit: usize) -> Result<Vec<Prompt>, CommandError> {
-    janus_data::read(path).bad_input()?.take(limit).collect::<janus_data::Result<_>>().bad_input()
+    /// What is not as the benchmark's protocol has it.
+    pub(super) fn overridden(&self) -> Vec<&'static str> {
+        let others = [("n", self.n.is_some()), ("system", self.rows.system.is_some()), ("as_chat", self.bench.as_chat)];
+        let given = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+        self.sampling.given().into_iter().chain(given).collect()
+    }
+
+    /// What answers depend on: the head of an unfinished run's journal, and the record beside the answers. Not `--batch` and
+    /// `--cache-mb`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
+    pub(super) fn settings(&self, tasks: &[Task], gpu: &Device) -> Result<Map<String, Value>, CommandError> {
+        let local = !model::is_address(&self.model);
+        let model = match local {
+            true => json!(fingerprint::of_path(self.model.as_ref()).bad_input()?),
+            false => json!({ "service": self.model.trim_end_matches('/'), "name": self.remote.model_name }),
+        };
+        let mut settings = Map::new();
+        let mut set = |name: &str, value: Value| drop(settings.insert(name.into(), value));
+        set("program", json!(concat!("xtask generate ", env!("CARGO_PKG_VERSION"))));
+        set("model", model);
+        set("template", json!(self.engine.template));
+        AnswerFile::settings(tasks).failure()?.into_iter().for_each(|(name, value)| set(&name, value));
+        // An answer ends there.
+        if let Some(context) = self.engine.context {
+            set("context", json!(context));
+        }
+        if let Some(reward) = self.best.identity()? {
+            set("reward", reward);
+        }
+        if local && !gpu.is_cpu() {
+            set("device", json!(DeviceName::of(gpu).to_string()));
+        }
+        if let Some(bench) = self.bench.bench {
+            set("bench", json!(bench));
+            set("as_chat", json!(self.bench.as_chat));
+        }
+        Ok(settings)
+    }
 }

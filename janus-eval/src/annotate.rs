@@ -12,6 +12,7 @@ mod page;
 mod reviewed;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use janus_core::{BenchRecord, derive_seed};
 use serde::{Deserialize, Serialize};
@@ -162,6 +163,18 @@ impl AnnotationTask {
     /// None for texts.
     pub fn to_html(&self) -> Result<String> {
         page::render(self)
+    }
+
+    /// Writes `annotate.html`, to be sent to annotators, and `key.json`, to be kept, into a folder. Returns where they are.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn write(&self, folder: &Path) -> Result<[PathBuf; 2]> {
+        let [page, key] = ["annotate.html", "key.json"].map(|name| folder.join(name));
+        janus_data::write_file(&page, self.to_html()?.as_bytes())?;
+        let text = serde_json::to_string_pretty(&self.key).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
+        janus_data::write_file(&key, (text + "\n").as_bytes())?;
+        Ok([page, key])
     }
 }
 

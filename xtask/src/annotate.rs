@@ -1,6 +1,5 @@
 //! `cargo xtask annotate`: a page on which people compare answers or review a bench, and a reader of what they found.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use janus_core::BenchRecord;
@@ -8,9 +7,9 @@ use janus_data::{read_all, write_all, write_file};
 use janus_eval::annotate::{AnnotationTask, Annotations, Compared, Key, Mode, Reviewed};
 use janus_eval::{Response, record_id};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder, read_text};
 
 /// Let people compare answers or review a bench
 ///
@@ -93,10 +92,6 @@ struct ImportArgs {
     out: Option<PathBuf>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for files that cannot be read or do not fit together; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.step {
         Step::Export(args) => export(args),
@@ -125,11 +120,8 @@ fn export(args: &ExportArgs) -> Result<Outcome, CommandError> {
         }
         _ => AnnotationTask::review(&records).bad_input()?,
     };
-    fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
-    let (page, key) = (args.out.join("annotate.html"), args.out.join("key.json"));
-    write_file(&page, task.to_html().failure()?.as_bytes()).failure()?;
-    let text = serde_json::to_string_pretty(task.key()).failure()?;
-    write_file(&key, (text + "\n").as_bytes()).failure()?;
+    make_folder(&args.out)?;
+    let [page, key] = task.write(&args.out).failure()?;
     let text = format!("{}: {} items for annotators; keep {} to yourself", page.display(), task.len(), key.display());
     Ok(Outcome::done(text, json!({ "command": "annotate export", "page": page, "key": key, "items": task.len(), "task": task.key().task })))
 }
@@ -142,15 +134,14 @@ fn names(model: &Path, opponent: &Path) -> [String; 2] {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CommandError> {
-    let text = fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))?;
-    serde_json::from_str(&text).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
+    serde_json::from_str(&read_text(path)?).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
 }
 
 fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
     let key: Key = read_json(&args.key)?;
     let results = args.results.iter().map(|path| read_json::<Annotations>(path)).collect::<Result<Vec<_>, _>>()?;
     if let Some(out) = &args.out {
-        fs::create_dir_all(out).map_err(|error| CommandError::bad_input(format!("{}: {error}", out.display())))?;
+        make_folder(out)?;
     }
     let named = |error: janus_eval::Error| match &error {
         janus_eval::Error::Annotations { file, problem, .. } => {
@@ -158,41 +149,34 @@ fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
         }
         _ => CommandError::bad_input(error),
     };
+    let write = |found: Value| {
+        let Some(out) = &args.out else { return Ok(()) };
+        write_file(out.join("annotations.json"), format!("{found:#}\n").as_bytes()).failure()
+    };
     match key.mode {
         Mode::Compare => {
             let compared = Compared::of(&key, &results).map_err(named)?;
             if let Some(out) = &args.out {
                 compared.report().write(out).failure()?;
-                write_json(&out.join("annotations.json"), &json!(compared))?;
             }
-            let rates = compared.tally.rates().failure()?;
-            let agreement =
-                compared.agreement.map_or("no item has two annotations".into(), |share| format!("{:.1} % of pairs agree", 100.0 * share));
-            let [model, opponent] = &compared.models;
-            let text =
-                format!("{model} against {opponent}: tie+win {:.1} % of {} annotations; {agreement}", 100.0 * rates.tie_win, rates.n);
-            Ok(Outcome::done(text, json!({ "command": "annotate import", "compared": compared, "rates": rates })))
+            write(json!(compared))?;
+            let report = json!({ "command": "annotate import", "compared": compared, "rates": compared.tally.rates().failure()? });
+            Ok(Outcome::done(compared.to_string(), report))
         }
         Mode::Review => {
             let reviewed = Reviewed::of(&key, &results).map_err(named)?;
-            if let Some(out) = &args.out {
-                write_json(&out.join("annotations.json"), &json!(reviewed))?;
-                if let Some(bench) = &args.bench {
-                    let accepted = reviewed.accepted(read_all(bench).bad_input()?);
-                    let accepted = accepted.map_err(|error| CommandError::bad_input(error).at(bench.display()))?;
-                    write_all(out.join("accepted.jsonl"), &accepted).failure()?;
-                }
+            write(json!(reviewed))?;
+            if let (Some(out), Some(bench)) = (&args.out, &args.bench) {
+                let accepted = reviewed.accepted(read_all(bench).bad_input()?);
+                let accepted = accepted.map_err(|error| CommandError::bad_input(error).at(bench.display()))?;
+                write_all(out.join("accepted.jsonl"), &accepted).failure()?;
             }
             let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (reviewed.counts(), reviewed.difficulties());
-            let text = format!(
-                "{accepted} rows accepted, {rejected} rejected, {undecided} undecided; {easy} easy, {intermediate} intermediate, {hard} hard"
-            );
-            let counts = json!({ "accepted": accepted, "rejected": rejected, "undecided": undecided, "easy": easy, "intermediate": intermediate, "hard": hard });
-            Ok(Outcome::done(text, json!({ "command": "annotate import", "reviewed": reviewed, "counts": counts })))
+            let counts = json!({
+                "accepted": accepted, "rejected": rejected, "undecided": undecided, "easy": easy, "intermediate": intermediate, "hard": hard,
+            });
+            let report = json!({ "command": "annotate import", "reviewed": reviewed, "counts": counts });
+            Ok(Outcome::done(reviewed.to_string(), report))
         }
     }
-}
-
-fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), CommandError> {
-    write_file(path, format!("{value:#}\n").as_bytes()).failure()
 }

@@ -1,6 +1,7 @@
 //! What annotators found when they compared two models: the bars of the paper's Figure 3.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,15 @@ pub struct Compared {
     pub agreement: Option<f64>,
     /// Krippendorff's alpha of the four outcomes as names; none where it has no value.
     pub alpha: Option<f64>,
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ([model, opponent], n) = (&self.models, self.tally.n());
+        let agreement =
+            self.agreement.map_or("no item has two annotations".into(), |share| format!("{:.1} % of pairs agree", 100.0 * share));
+        write!(f, "{model} against {opponent}: tie+win {:.1} % of {n} annotations; {agreement}", 100.0 * self.tie_win)
+    }
 }
 
 const CHOICES: [&str; 4] = ["a", "both_good", "both_bad", "b"];

@@ -1,6 +1,7 @@
 //! What annotators found when they reviewed the rows of a bench.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use janus_core::BenchRecord;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,14 @@ pub struct Reviewed {
     pub verdict_alpha: Option<f64>,
     /// Krippendorff's alpha of the difficulties as ranks; none where it has no value.
     pub difficulty_alpha: Option<f64>,
+}
+
+impl fmt::Display for Reviewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (self.counts(), self.difficulties());
+        write!(f, "{accepted} rows accepted, {rejected} rejected, {undecided} undecided; ")?;
+        write!(f, "{easy} easy, {intermediate} intermediate, {hard} hard")
+    }
 }
 
 impl Reviewed {

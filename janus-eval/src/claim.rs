@@ -1,5 +1,7 @@
 //! A statement that a report makes and the numbers behind it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,6 +29,19 @@ pub struct Claim {
     /// Further numbers behind the claim, an object by name; `null` if there are none.
     #[serde(default)]
     pub values: Value,
+}
+
+impl fmt::Display for Claim {
+    /// A line: the estimate with its interval, and the verdict.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, estimate, ci_low, ci_high, holds, .. } = self;
+        let verdict = match holds {
+            Some(true) => "holds",
+            Some(false) => "does not hold",
+            None => "measured",
+        };
+        write!(f, "{id:15} {estimate:7.3} [{ci_low:.3}, {ci_high:.3}]  {verdict}")
+    }
 }
 
 impl Claim {

@@ -1,13 +1,11 @@
 //! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
 
-pub mod claims;
-mod experiment;
+mod claims;
 mod judged;
 pub mod profile;
 mod report;
 mod reward;
 mod sampled;
-mod scores;
 mod stages;
 pub mod train;
 
@@ -19,14 +17,14 @@ use janus_data::fs::fingerprint;
 use janus_data::provenance::{Machine, Revision, unix_seconds};
 use janus_data::stage::RunFolder;
 use janus_data::write_file;
-use janus_eval::report::{Report, svg};
+use janus_eval::report::svg;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::stage;
-use experiment::Experiment;
 use profile::{Judged, Profile};
+use stages::Experiment;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
 ///
@@ -59,10 +57,6 @@ pub struct Args {
     on: Judged,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for a profile that cannot be used or a folder that is in use; a failure if a stage fails.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     janus_train::FreedMemory::Keep.apply_to_process();
     let begun = Instant::now();
@@ -82,38 +76,20 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let report = report::build(&findings)?;
     let curve = svg::document(&report::generalisation(&findings)?).failure()?;
 
-    publish(&experiment.data, &out)?;
+    for name in ["train.jsonl", "dev.jsonl", "bench.jsonl"] {
+        copy(&experiment.data.join(name), &out.join(PUBLISHED).join(name))?;
+    }
     report.write(&out).failure()?;
     write_file(out.join("generalisation.svg"), curve.as_bytes()).failure()?;
     let record = run_record(args, &profile, &out, &run, begun)?;
     write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()?;
-    let text = format!("{}{} in {}", verdicts(&report), out.join("report.html").display(), duration(begun.elapsed().as_secs_f64()));
+    let verdicts: String = report.claims.iter().map(|claim| format!("{claim}\n")).collect();
+    let text = format!("{verdicts}{} in {}", out.join("report.html").display(), duration(begun.elapsed().as_secs_f64()));
     Ok(Outcome::done(text, json!({ "command": "reproduce", "out": out, "claims": report.claims, "run": record })))
-}
-
-/// A line for each claim.
-fn verdicts(report: &Report) -> String {
-    let line = |claim: &janus_eval::Claim| {
-        let verdict = match claim.holds {
-            Some(true) => "holds",
-            Some(false) => "does not hold",
-            None => "measured",
-        };
-        format!("{:15} {:7.3} [{:.3}, {:.3}]  {verdict}\n", claim.id, claim.estimate, claim.ci_low, claim.ci_high)
-    };
-    report.claims.iter().map(line).collect()
 }
 
 /// Where readers of a run look for its data.
 const PUBLISHED: &str = "mini";
-
-/// Puts the data there.
-fn publish(data: &Path, out: &Path) -> Result<(), CommandError> {
-    for name in ["train.jsonl", "dev.jsonl", "bench.jsonl"] {
-        copy(&data.join(name), &out.join(PUBLISHED).join(name))?;
-    }
-    Ok(())
-}
 
 /// Copies a file whole, or not at all; leaves an equal one alone.
 fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {

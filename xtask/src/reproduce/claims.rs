@@ -5,8 +5,7 @@ use janus_eval::bench::best_of_n::{Curve, CurvePoint};
 use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, Sample, pool};
 use serde_json::{Value, json};
 
-use super::scores::{Diversity, Scores};
-use super::stages::{DPO, Measured, ORPO};
+use super::stages::{DPO, Diversity, Measured, ORPO, Scores};
 use crate::command::{Blame as _, CommandError};
 
 /// All claims of a run, in the order of the report.

@@ -16,7 +16,7 @@ use serde_json::{Map, json};
 
 use super::copy;
 use super::profile::{Answer, Profile};
-use super::scores::Scores;
+use super::stages::Scores;
 use crate::command::{Blame as _, CommandError};
 use crate::generate::run_shown;
 use crate::stage::Staged as _;

@@ -8,7 +8,7 @@ use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::command::CommandError;
+use crate::command::{CommandError, read_text};
 
 /// A profile, as its TOML file writes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,10 +68,9 @@ pub struct TokenizerSize {
     pub vocab_size: usize,
 }
 
-/// The decoder's sizes, by the names of `config.json`.
+/// The decoder's sizes, by the names of `config.json`, which `ModelConfig` describes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the names of config.json, described at ModelConfig")]
 pub struct ModelSize {
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -156,41 +155,34 @@ impl Statistics {
 
 impl Profile {
     /// A named profile (`mini`, `smoke`), or the one in a `.toml` file.
-    ///
-    /// # Errors
-    /// Bad input for an unknown name, a file that cannot be read, or a key that is not known.
     pub fn load(name: &str) -> Result<Self, CommandError> {
         let (place, text) = match name {
             "mini" => ("profile mini".to_string(), include_str!("../../profiles/mini.toml").to_string()),
             "smoke" => ("profile smoke".to_string(), include_str!("../../profiles/smoke.toml").to_string()),
-            path if path.ends_with(".toml") => {
-                let text = std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{path}: {error}")))?;
-                (path.to_string(), text)
-            }
+            path if path.ends_with(".toml") => (path.to_string(), read_text(path.as_ref())?),
             other => return Err(CommandError::bad_input(format!("unknown profile \"{other}\": expected mini, smoke or a .toml file"))),
         };
         let bad = |reason: String| CommandError::bad_input(format!("{place}: {reason}"));
         let profile: Self = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        if profile.data.instructions == 0 || profile.data.rows == 0 || profile.data.documents == 0 {
-            return Err(bad("data.instructions, data.rows and data.documents must be at least 1".into()));
+        let Self { data, pairs, graded, best_of_n: BestOfN { n, .. }, .. } = &profile;
+        let rises = |numbers: &[usize]| numbers.windows(2).all(|pair| pair[0] < pair[1]);
+        let at_least_one = [
+            ("data.instructions, data.rows and data.documents", [data.instructions, data.rows, data.documents].contains(&0)),
+            ("data.plain_every", data.plain_every == 0),
+            (
+                "pairs.count, pairs.helpful, pairs.again and pairs.held_out",
+                [pairs.count, pairs.helpful, pairs.again, pairs.held_out].contains(&0),
+            ),
+            ("graded.instructions and graded.n", [graded.instructions, graded.n].contains(&0)),
+        ];
+        if let Some((what, _)) = at_least_one.into_iter().find(|(_, wrong)| *wrong) {
+            return Err(bad(format!("{what} must be at least 1")));
         }
-        if profile.data.plain_every == 0 {
-            return Err(bad("data.plain_every must be at least 1".into()));
+        if data.distinct.first().is_none_or(|first| *first == 0) || !rises(&data.distinct) {
+            return Err(bad(format!("data.distinct is {:?}: expected rising numbers from 1", data.distinct)));
         }
-        let distinct = &profile.data.distinct;
-        if distinct.is_empty() || distinct[0] == 0 || distinct.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Err(bad(format!("data.distinct is {distinct:?}: expected rising numbers from 1")));
-        }
-        let n = &profile.best_of_n.n;
-        if n.len() < 2 || n[0] != 1 || n.windows(2).any(|pair| pair[0] >= pair[1]) {
+        if n.len() < 2 || n[0] != 1 || !rises(n) {
             return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));
-        }
-        let pairs = &profile.pairs;
-        if [pairs.count, pairs.helpful, pairs.again, pairs.held_out].contains(&0) {
-            return Err(bad("pairs.count, pairs.helpful, pairs.again and pairs.held_out must be at least 1".into()));
-        }
-        if [profile.graded.instructions, profile.graded.n].contains(&0) {
-            return Err(bad("graded.instructions and graded.n must be at least 1".into()));
         }
         Ok(profile)
     }

@@ -6,8 +6,7 @@ use janus_eval::bench::best_of_n::CurvePoint;
 use janus_eval::report::{BarChart, BarGroup, Cell, Figure, Line, LineChart, Plot, Point, Report, Section, Table};
 use janus_eval::{Bootstrap, Claim, Interval, Sample, summarise};
 
-use super::scores::{Diversity, Scores};
-use super::stages::Measured;
+use super::stages::{Diversity, Measured, Scores};
 use crate::command::{Blame as _, CommandError};
 
 /// What a run found.

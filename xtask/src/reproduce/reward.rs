@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{BenchRecord, PairRecord};
+use janus_core::{BenchRecord, Generation, PairRecord};
 use janus_data::stage::RunFolder;
 use janus_data::write_all;
 use janus_eval::VerifiableJudge;
+use janus_eval::answer::read_answers;
 use janus_eval::bench::best_of_n::{candidates, prefers_chosen};
 use janus_infer::{RewardEngine, RewardOptions};
 use serde_json::json;
 
-use super::sampled::{self, Sampled};
 use crate::command::{Blame as _, CommandError};
 use crate::progress::{Progress, Unit};
 use crate::stage::Staged as _;
@@ -52,8 +52,9 @@ pub fn reward_answers(
 ) -> Result<PathBuf, CommandError> {
     let identity = json!({ "judge": "mini", "reward": "of the model's scale" });
     run.stage("reward-answers", &identity, &[("answers", answers), ("model", model), ("records", records_file)], |stage| {
-        let texts = |sampled: Sampled| sampled.responses.into_iter().map(|answer| answer.response).collect();
-        let answers: Vec<Vec<String>> = sampled::read(answers)?.into_iter().map(texts).collect();
+        let texts = |sampled: Vec<Generation>| sampled.into_iter().map(|answer| answer.text).collect();
+        let answers = read_answers(answers.join("responses.jsonl")).failure()?;
+        let answers: Vec<Vec<String>> = answers.into_iter().map(texts).collect();
         let model = load(model)?;
         let rows = shown(|progress| candidates(records, &answers, &model, &VerifiableJudge::mini(), progress))?;
         write_all(stage.folder().join("rewards.jsonl"), &rows).failure()

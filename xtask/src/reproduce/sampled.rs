@@ -2,32 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use janus_core::{BenchRecord, PairRecord, SamplingParams};
+use janus_core::{BenchRecord, FinishReason, Generation, PairRecord, SamplingParams};
 use janus_data::mini::Mini;
 use janus_data::stage::RunFolder;
 use janus_data::{read_all, write_all};
-use serde::Deserialize;
+use janus_eval::answer::read_answers;
 use serde_json::json;
 
 use super::judged::{answers, asked};
 use super::profile::Answer;
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
-
-/// The answers to one record, in the order in which they were drawn.
-#[derive(Deserialize)]
-pub struct Sampled {
-    /// Each of them.
-    pub responses: Vec<SampledAnswer>,
-}
-
-/// One of the answers.
-#[derive(Deserialize)]
-pub struct SampledAnswer {
-    /// Its text.
-    pub response: String,
-    finish_reason: String,
-}
 
 /// How `n` answers to each record are drawn from a model.
 pub struct Draw {
@@ -63,20 +48,16 @@ impl Draw {
     }
 }
 
-/// The answers in a stage's folder, record by record.
-pub fn read(stage: &Path) -> Result<Vec<Sampled>, CommandError> {
-    read_all(stage.join("responses.jsonl")).failure()
-}
-
 /// Pairs of the answers in a stage's folder by their grades ([`Mini::graded_pairs`]). An answer that was cut off for its
 /// length is left out.
 pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
     let folder = run
         .stage("graded-pairs", &json!({ "judge": "mini" }), &[("answers", answers)], |stage| {
-            let finished = |sampled: Sampled| -> Vec<String> {
-                sampled.responses.into_iter().filter(|answer| answer.finish_reason == "stop").map(|answer| answer.response).collect()
+            let finished = |sampled: Vec<Generation>| -> Vec<String> {
+                sampled.into_iter().filter(|answer| answer.finish_reason == FinishReason::Stop).map(|answer| answer.text).collect()
             };
-            let texts: Vec<Vec<String>> = read(answers)?.into_iter().map(finished).collect();
+            let sampled = read_answers(answers.join("responses.jsonl")).failure()?;
+            let texts: Vec<Vec<String>> = sampled.into_iter().map(finished).collect();
             let pairs = mini.graded_pairs(records.iter().zip(texts.iter().map(Vec::as_slice))).failure()?;
             write_all(stage.folder().join("pairs.jsonl"), &pairs).failure()
         })

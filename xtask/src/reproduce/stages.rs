@@ -9,17 +9,30 @@ use janus_data::stage::RunFolder;
 use janus_data::{Tokenizer, read_all, write_all};
 use janus_eval::bench::best_of_n::{Candidates, Curve, curve};
 use janus_eval::report::Example;
+use janus_eval::stats::ClusteredScores;
+use janus_eval::{Bootstrap, Interval, ScoredRow};
 use serde_json::json;
 
-use super::experiment::Experiment;
 use super::judged::{self, Judged};
 use super::profile::Profile;
 use super::reward::{self, reward_answers};
 use super::sampled::{self, Draw};
-use super::scores::{Diversity, Scores};
 use super::train::{RewardPairs, TEMPLATE};
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
+
+/// What all stages share: profile, seed, data and tokenizer.
+pub struct Experiment<'a> {
+    pub profile: &'a Profile,
+    pub seed: u64,
+    /// The world of the data.
+    pub mini: Mini,
+    /// The stage's folder with train, dev and bench.
+    pub data: PathBuf,
+    pub tokenizer: Tokenizer,
+    /// Where its files are.
+    pub tokenizer_folder: PathBuf,
+}
 
 /// The trained models.
 pub struct Models {
@@ -27,6 +40,42 @@ pub struct Models {
     pub folders: Vec<(String, PathBuf)>,
     /// The reward model's folder, after both stages.
     pub reward: PathBuf,
+}
+
+/// A model's scores on the judged rows.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// The model's name.
+    pub model: String,
+    /// One row for each record, in the bench's order.
+    pub rows: Vec<ScoredRow>,
+}
+
+/// The scores of a model trained on some number of different system messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Diversity<'a> {
+    /// Number of different system messages.
+    pub distinct: usize,
+    /// The model's scores.
+    pub scores: &'a Scores,
+}
+
+impl Scores {
+    /// Rows of one instruction are resampled together.
+    fn by_instruction(&self) -> Result<ClusteredScores, CommandError> {
+        let scores = ClusteredScores::of(&self.rows, |row| row / SYSTEMS_PER_INSTRUCTION).failure();
+        scores.map_err(|error| error.at(&self.model))
+    }
+
+    /// Mean score with its interval.
+    pub fn mean(&self, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
+        self.by_instruction()?.mean(bootstrap).failure()
+    }
+
+    /// Mean of the paired differences to another model.
+    pub fn minus(&self, other: &Scores, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
+        self.by_instruction()?.minus(&other.by_instruction()?, bootstrap).failure()
+    }
 }
 
 /// What was measured of the models.

@@ -13,7 +13,7 @@ use janus_train::{
 };
 use serde_json::{Value, json};
 
-use super::experiment::Experiment;
+use super::stages::Experiment;
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
 use crate::train::Display;
@@ -47,7 +47,7 @@ impl RewardPairs {
 impl Experiment<'_> {
     /// The base model: plain text, no system message, no question. Returns the stage's folder.
     pub fn pretrain(&self, run: &mut RunFolder, mini: &Mini) -> Result<PathBuf, CommandError> {
-        let settings = self.profile.pretrain.clone().with(|config| config.seed = derive_seed(self.seed, "pretrain"));
+        let settings = self.settings(&self.profile.pretrain, "pretrain");
         let special = |token| self.tokenizer.token_id(token);
         let config = self.profile.model_config(self.tokenizer.vocab_size(), special("<s>"), special("</s>"));
         let documents = self.profile.data.documents;
@@ -64,24 +64,21 @@ impl Experiment<'_> {
 
     /// A fine-tuned model, from the base model. Returns the stage's folder.
     pub fn fine_tune(&self, run: &mut RunFolder, name: &str, rows: &[SftRecord], base: &Path) -> Result<PathBuf, CommandError> {
-        let settings = self.profile.sft.clone().with(|config| config.seed = derive_seed(self.seed, "sft"));
+        let settings = self.settings(&self.profile.sft, "sft");
         let identity = json!({ "rows": fingerprint(rows)?, "train": identity_of(&settings)? });
-        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("base", base)], |stage| {
+        self.tune(run, name, identity, ("base", base), |_, decoder| {
             let rows = self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
-            let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
-            self.fit(stage, name, Trainer::new(decoder, Sft, rows, settings).bad_input()?)
+            Trainer::new(decoder, Sft, rows, settings).bad_input()
         })
-        .staged()
     }
 
     /// A model tuned on pairs by direct preference optimisation, from `start`, which is also the reference.
     pub fn dpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], start: &Path) -> Result<PathBuf, CommandError> {
         let constants = DpoConfig::new(self.profile.pairs.beta);
-        let settings = self.profile.dpo.clone().with(|config| config.seed = derive_seed(self.seed, "dpo"));
+        let settings = self.settings(&self.profile.dpo, "dpo");
         let identity = json!({ "pairs": fingerprint(pairs)?, "dpo": constants, "train": identity_of(&settings)? });
-        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("start", start)], |stage| {
+        self.tune(run, name, identity, ("start", start), |stage, decoder| {
             let rows = self.rows(pairs)?;
-            let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
             let file = stage.folder().join("reference_logprobs.jsonl");
             let template = TEMPLATE.jinja();
             let mut display = Display::new(name);
@@ -90,22 +87,19 @@ impl Experiment<'_> {
                 ReferenceLogprobs::compute(file, &decoder, template, &rows, ReferenceLogprobs::TOKENS_AT_ONCE, show).failure()?;
             display.finish();
             let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
-            self.fit(stage, name, Trainer::new(decoder, objective, rows, settings).bad_input()?)
+            Trainer::new(decoder, objective, rows, settings).bad_input()
         })
-        .staged()
     }
 
     /// A model tuned on pairs by odds-ratio preference optimisation, without a reference.
     pub fn orpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], base: &Path) -> Result<PathBuf, CommandError> {
         let lambda = self.profile.pairs.lambda;
-        let settings = self.profile.orpo.clone().with(|config| config.seed = derive_seed(self.seed, "orpo"));
+        let settings = self.settings(&self.profile.orpo, "orpo");
         let identity = json!({ "pairs": fingerprint(pairs)?, "lambda": lambda, "train": identity_of(&settings)? });
-        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("base", base)], |stage| {
-            let decoder = Decoder::load(base.join("model"), &Device::Cpu).failure()?;
+        self.tune(run, name, identity, ("base", base), |_, decoder| {
             let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
-            self.fit(stage, name, Trainer::new(decoder, objective, self.rows(pairs)?, settings).bad_input()?)
+            Trainer::new(decoder, objective, self.rows(pairs)?, settings).bad_input()
         })
-        .staged()
     }
 
     /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has. Mean and
@@ -118,19 +112,36 @@ impl Experiment<'_> {
         start: &Path,
         settings: &TrainConfig,
     ) -> Result<PathBuf, CommandError> {
-        let settings = settings.clone().with(|config| config.seed = derive_seed(self.seed, name));
-        let head = derive_seed(self.seed, "value head");
+        let (settings, head) = (self.settings(settings, name), derive_seed(self.seed, "value head"));
         let RewardPairs { train, held_out } = pairs;
         let imitation = self.profile.pairs.imitation;
         let objective = Reward::with_imitation(imitation).bad_input()?;
         let (pairs, others) = (fingerprint(train)?, fingerprint(held_out)?);
         let identity =
             json!({ "pairs": pairs, "held_out": others, "imitation": imitation, "train": identity_of(&settings)?, "head": head });
-        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), ("start", start)], |stage| {
-            let decoder = Decoder::load(start.join("model"), &Device::Cpu).failure()?;
+        self.tune(run, name, identity, ("start", start), |_, decoder| {
             let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
             let trainer = Trainer::new(decoder, objective, self.rows(train)?, settings).bad_input()?;
-            self.fit(stage, name, trainer.with_held_out(self.rows(held_out)?).bad_input()?)
+            trainer.with_held_out(self.rows(held_out)?).bad_input()
+        })
+    }
+
+    fn settings(&self, settings: &TrainConfig, purpose: &str) -> TrainConfig {
+        settings.clone().with(|config| config.seed = derive_seed(self.seed, purpose))
+    }
+
+    /// A stage that trains on from another one's model.
+    fn tune<O: Objective>(
+        &self,
+        run: &mut RunFolder,
+        name: &str,
+        identity: Value,
+        from: (&str, &Path),
+        trainer: impl FnOnce(&Stage, Decoder) -> Result<Trainer<O>, CommandError>,
+    ) -> Result<PathBuf, CommandError> {
+        run.stage(name, &identity, &[("tokenizer", &self.tokenizer_folder), from], |stage| {
+            let decoder = Decoder::load(from.1.join("model"), &Device::Cpu).failure()?;
+            self.fit(stage, name, trainer(stage, decoder)?)
         })
         .staged()
     }

@@ -16,9 +16,6 @@ pub(crate) struct DeviceArg {
 
 impl DeviceArg {
     /// Opens the device.
-    ///
-    /// # Errors
-    /// Bad input for a device that is not there, or that this program was not built for; a failure if the first GPU does not start.
     pub(crate) fn open(&self) -> Result<Device, CommandError> {
         let Some(name) = self.device else {
             return first();

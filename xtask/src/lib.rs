@@ -1,29 +1,86 @@
-//! The runner: arguments, printing, and the script of `reproduce`. One file per command; what a library user could want is in the
-//! other crates.
+//! The runner: arguments, printing, and the script of `reproduce`. One module per command, each with its `Args` and a `run` that gives
+//! an [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError); what a library user could want is in the other crates.
 //!
-//! * [`reproduce`], [`generate`], [`chat`], [`serve`], [`data`], [`eval`], [`judge`], [`report`], [`annotate`], [`fetch`], [`train`],
-//!   [`mod@bench`], [`verify_goldens`]: the commands. Each has its `Args` and a `run` that gives an [`Outcome`](command::Outcome) or a
-//!   [`CommandError`](command::CommandError).
-//! * [`command`]: exit codes, the error line, `--json`.
-//! * [`model`]: models by path or address. [`stage`]: stages of a run, shown and blamed. [`progress`]: rate and time left.
+//! * [`command`]: exit codes, the error line, `--json`. [`progress`]: rate and time left. [`stage`]: stages of a run, shown and blamed.
+//! * [`model`], [`device`], [`service`]: a model by path or address, where it runs, within which limits it is asked.
 #![forbid(unsafe_code)]
 
-pub mod annotate;
-pub mod bench;
-pub mod chat;
+mod annotate;
+mod bench;
+mod chat;
 pub mod command;
-pub mod data;
+mod data;
 mod device;
-pub mod eval;
+mod eval;
 pub mod fetch;
-pub mod generate;
-pub mod judge;
-pub mod model;
-pub mod progress;
-pub mod report;
-pub mod reproduce;
-pub mod serve;
-pub mod service;
-pub mod stage;
-pub mod train;
-pub mod verify_goldens;
+mod generate;
+mod judge;
+mod model;
+mod progress;
+mod report;
+mod reproduce;
+mod serve;
+mod service;
+mod stage;
+mod train;
+mod verify_goldens;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+/// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
+///
+/// Exit codes: 0 done; 1 the thing asked about failed; 2 wrong use or bad input.
+/// Results go to stdout, progress and errors to stderr.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// Print exactly one JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Reproduce(reproduce::Args),
+    Data(Box<data::Args>),
+    Eval(eval::Args),
+    Bench(bench::Args),
+    Fetch(fetch::Args),
+    Generate(Box<generate::Args>),
+    Chat(Box<chat::Args>),
+    Serve(serve::Args),
+    Judge(judge::Args),
+    Report(report::Args),
+    Annotate(annotate::Args),
+    Train(train::Args),
+    VerifyGoldens(verify_goldens::Args),
+}
+
+/// Runs the command of this process' arguments.
+pub fn main() -> ExitCode {
+    let parsed = command::named(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return command::tell_usage(&error, std::env::args().any(|arg| arg == "--json")),
+    };
+    let result = match &cli.command {
+        Command::Reproduce(args) => reproduce::run(args),
+        Command::Data(args) => data::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Fetch(args) => fetch::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Chat(args) => chat::run(args, cli.json),
+        Command::Serve(args) => serve::run(args),
+        Command::Judge(args) => judge::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Annotate(args) => annotate::run(args),
+        Command::Train(args) => train::run(args),
+        Command::VerifyGoldens(args) => verify_goldens::run(args),
+    };
+    command::tell(result, cli.json)
+}

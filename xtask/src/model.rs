@@ -32,8 +32,6 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// # Errors
-    /// Bad input for a number that is none to work with.
     pub fn options(&self) -> Result<EngineOptions, CommandError> {
         for (flag, value) in [("batch", self.batch), ("context", self.context), ("cache-mb", self.cache_mb)] {
             if value == Some(0) {
@@ -60,9 +58,6 @@ impl EngineArgs {
     }
 
     /// A local model, from a GGUF file or a folder.
-    ///
-    /// # Errors
-    /// Bad input for what is no model.
     pub fn load(&self, path: &Path, device: &Device) -> Result<Engine, CommandError> {
         janus_infer::FreedMemory::Return.apply_to_process();
         Engine::load(path, device, self.options()?).bad_input()

@@ -18,16 +18,6 @@ pub enum Unit {
 }
 
 /// Progress of one piece of work, with its rate and the time left.
-///
-/// ```
-/// use xtask::progress::{Progress, Unit};
-/// let mut progress = Progress::new("train", Unit::Count("steps"), 3);
-/// for step in 0..3 {
-///     progress.note(format!("loss {:.2}", 1.0 / f64::from(step + 1)));
-///     progress.advance(1);
-/// }
-/// progress.finish();
-/// ```
 #[derive(Debug)]
 pub struct Progress {
     label: String,
@@ -80,11 +70,6 @@ impl Progress {
     /// A remark that stands behind the numbers from the next update on: a loss, tokens a second.
     pub fn note(&mut self, note: impl Into<String>) {
         self.note = note.into();
-    }
-
-    /// Time since the start.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
     }
 
     /// Shows the last numbers and ends the display.

@@ -9,7 +9,7 @@ use janus_eval::report::Section;
 use janus_eval::run::{self, RubricRun, Run, best_of_n, compare, generalisation};
 use serde_json::{Value, json};
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder};
 
 /// Rows that a report shows unless told otherwise.
 pub const ROWS: usize = 100;
@@ -46,10 +46,6 @@ pub struct Args {
     best_of_n: Vec<PathBuf>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for a folder that is no run, or for rubrics' runs of different benches; a failure if a file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let runs: Vec<Run> = args.runs.iter().map(|folder| run::read(folder).bad_input()).collect::<Result<_, _>>()?;
     let rubric = |run: &Run| if let Run::Rubric(run) = run { Some(run.clone()) } else { None };
@@ -64,7 +60,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         let place = rows.unwrap_or(report.sections.len().saturating_sub(1));
         report.sections.insert(place, curves);
     }
-    std::fs::create_dir_all(&args.out).map_err(|error| CommandError::bad_input(format!("{}: {error}", args.out.display())))?;
+    make_folder(&args.out)?;
     report.write(&args.out).failure()?;
     let result = |run: &Run| match run {
         Run::Rubric(run) => json!(run.result),

@@ -75,11 +75,6 @@ pub struct Args {
     body_bytes: usize,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Bad input for a model, an address, a token or a setting that cannot be used; a failure if the server or the engine
-/// fails later.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let token = token(args)?;
     if token.is_none() && !args.host.is_loopback() {

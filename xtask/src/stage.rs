@@ -9,9 +9,6 @@ use crate::command::{Blame as _, CommandError};
 use crate::progress::duration;
 
 /// Opens a run's folder that tells on stderr what happens to its stages.
-///
-/// # Errors
-/// Bad input if another run holds the folder or it cannot be made.
 pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder, CommandError> {
     let run = RunFolder::open(root).bad_input()?;
     Ok(run.on_event(|stage, event| match event {
@@ -27,9 +24,6 @@ pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder, CommandError> {
 /// Says whose fault it is that a stage failed.
 pub trait Staged<T> {
     /// What the stage's own code said, or the input's for an input that cannot be read; else the work's.
-    ///
-    /// # Errors
-    /// The result's own error, with the stage in front.
     fn staged(self) -> Result<T, CommandError>;
 }
 

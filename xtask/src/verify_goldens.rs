@@ -32,10 +32,6 @@ pub struct Args {
     tokenizer: PathBuf,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// None: what cannot be read counts as not within tolerance.
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let checks = verify(&args.folder, &args.tokenizer);
     let (within, of) = (checks.iter().filter(|check| check.ok()).count(), checks.len());

@@ -11,6 +11,7 @@
 //! | [`best_of_n`] | what choosing among N candidates gains | candidates with a reward and scores each |
 //! | [`ablations`] | variants of a model side by side | scores of each variant |
 //! | [`collection`] | what a training set holds | its rows |
+//! | [`mini`] | the paper's claims on Multifaceted Mini | scores, rewards and candidates of the models |
 //! | [`bias`] | pronoun accuracy in gendered occupations | answers to Winogender-style rows |
 //!
 //! The first five say what they ask a model as [`Task`](crate::answer::Task)s, with their own sampling parameters;
@@ -28,6 +29,7 @@ pub mod best_of_n;
 pub mod bias;
 pub mod collection;
 pub mod distinctness;
+pub mod mini;
 pub mod mt_bench;
 pub mod multifaceted;
 mod questions;

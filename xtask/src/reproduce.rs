@@ -1,9 +1,7 @@
 //! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
 
-mod claims;
 mod judged;
 pub mod profile;
-mod report;
 mod reward;
 mod sampled;
 mod stages;
@@ -12,18 +10,21 @@ pub mod train;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_core::derive_seed;
 use janus_data::fs::fingerprint;
+use janus_data::mini::Split;
 use janus_data::provenance::{Machine, Revision, unix_seconds};
 use janus_data::stage::RunFolder;
 use janus_data::write_file;
+use janus_eval::bench::mini::Setup;
 use janus_eval::report::svg;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 use crate::progress::duration;
 use crate::stage;
-use profile::{Judged, Profile};
+use profile::Profile;
 use stages::Experiment;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
@@ -53,8 +54,16 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The split that is judged: choices are made on dev, only the report reads bench
-    #[arg(long, value_enum, default_value_t = Judged::Bench)]
-    on: Judged,
+    #[arg(long, default_value = "bench", value_parser = split())]
+    on: Split,
+}
+
+fn split() -> impl TypedValueParser<Value = Split> {
+    let values = [
+        PossibleValue::new("dev").help("The split for choices while tuning"),
+        PossibleValue::new("bench").help("The split that only the report reads"),
+    ];
+    PossibleValuesParser::new(values).map(|name| if name == "dev" { Split::Dev } else { Split::Bench })
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
@@ -67,14 +76,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 
     let experiment = Experiment::prepare(&mut run, &profile, args.seed)?;
     let models = experiment.train(&mut run)?;
-    let measured = experiment.measure(&mut run, &models, args.on.split())?;
+    let measured = experiment.measure(&mut run, &models, args.on)?;
 
-    let statistics = profile.statistics.bootstrap(args.seed);
-    let split = args.on.split().as_str();
-    let claims = claims::all(&measured, &statistics)?;
-    let findings = report::Findings { profile: &name, seed: args.seed, split, claims, measured: &measured, statistics: &statistics };
-    let report = report::build(&findings)?;
-    let curve = svg::document(&report::generalisation(&findings)?).failure()?;
+    let bootstrap = profile.statistics.bootstrap(args.seed);
+    let report = measured.report(&Setup { profile: &name, seed: args.seed, split: args.on, bootstrap: &bootstrap }).failure()?;
+    let curve = svg::document(&measured.generalisation(&bootstrap).failure()?).failure()?;
 
     for name in ["train.jsonl", "dev.jsonl", "bench.jsonl"] {
         copy(&experiment.data.join(name), &out.join(PUBLISHED).join(name))?;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord};
-use janus_data::mini::{Mini, MiniQuestion, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, grade_truth};
+use janus_data::mini::{Mini, MiniQuestion, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::stage::{RunFolder, Stage};
 use janus_data::{Journal, read_all, write_all};
 use janus_eval::answer::{AnswerStore, Answering, Task};
+use janus_eval::bench::mini::{self, ModelScores};
 use janus_eval::report::Example;
 use janus_eval::{Response, ScoredRow, VerifiableJudge, score_responses};
 use janus_infer::{Engine, EngineOptions};
@@ -16,7 +17,6 @@ use serde_json::{Map, json};
 
 use super::copy;
 use super::profile::{Answer, Profile};
-use super::stages::Scores;
 use crate::command::{Blame as _, CommandError};
 use crate::generate::run_shown;
 use crate::stage::Staged as _;
@@ -36,7 +36,7 @@ impl<'a> Judged<'a> {
     }
 
     /// Answers and scores every record, each under its own system message.
-    pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Scores, CommandError> {
+    pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<ModelScores, CommandError> {
         let answers = answers(run, &self.profile.answer, &format!("answer-{name}"), model, &asked(&self.records, &self.greedy()))?;
         let out = run.root().to_path_buf();
         let folder = run
@@ -48,7 +48,7 @@ impl<'a> Judged<'a> {
             .staged()?;
         copy(&answers.join("responses.jsonl"), &out.join("responses").join(format!("{name}.jsonl")))?;
         copy(&folder.join("scores.jsonl"), &out.join("scores").join(format!("{name}.jsonl")))?;
-        Ok(Scores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
+        Ok(ModelScores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
     }
 
     /// Answers every question of the world, in the judged split's phrasings, under the plain system
@@ -80,24 +80,11 @@ impl<'a> Judged<'a> {
 
     /// A few judged rows with the answers of some models, to be read.
     pub fn examples(&self, out: &Path, models: &[&str]) -> Result<Vec<Example>, CommandError> {
-        let judge = VerifiableJudge::mini();
-        let mut answers = Vec::new();
-        for model in models {
-            let responses: Vec<Response> = read_all(out.join("responses").join(format!("{model}.jsonl"))).failure()?;
-            let scored = score_responses(&self.records, &responses, &judge).failure()?;
-            answers.push((model, responses, scored.verdicts));
-        }
-        // One row of each of the first instructions, its variants in turn: a sample without a choice.
-        let shown =
-            (0..self.records.len() / SYSTEMS_PER_INSTRUCTION).take(12).map(|i| SYSTEMS_PER_INSTRUCTION * i + i % SYSTEMS_PER_INSTRUCTION);
-        Ok(shown
-            .map(|row| {
-                let example = Example::new(id(&self.records[row]), &self.records[row]);
-                answers.iter().fold(example, |example, (model, responses, verdicts)| {
-                    example.response(**model, responses[row].response.clone(), verdicts[row].as_ref())
-                })
-            })
-            .collect())
+        let answers = |model: &&str| {
+            let path = out.join("responses").join(format!("{model}.jsonl"));
+            Ok((model.to_string(), read_all(path).failure()?))
+        };
+        mini::examples(&self.records, &models.iter().map(answers).collect::<Result<Vec<_>, CommandError>>()?).failure()
     }
 
     /// The judged records, and their file.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use janus_data::mini::Split;
 use janus_eval::Bootstrap;
 use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::TrainConfig;
@@ -211,25 +210,6 @@ impl Profile {
         config.bos_token_id = bos;
         config.eos_token_ids = eos.into_iter().collect();
         config
-    }
-}
-
-/// Which split is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Judged {
-    /// The split for choices while tuning.
-    Dev,
-    /// The split that only the report reads.
-    Bench,
-}
-
-impl Judged {
-    /// Mini's split.
-    pub fn split(self) -> Split {
-        match self {
-            Judged::Dev => Split::Dev,
-            Judged::Bench => Split::Bench,
-        }
     }
 }
 

@@ -8,9 +8,7 @@ use janus_data::mini::{Mini, SYSTEMS_PER_INSTRUCTION, Split, UNIFORM_SYSTEM, hel
 use janus_data::stage::RunFolder;
 use janus_data::{Tokenizer, read_all, write_all};
 use janus_eval::bench::best_of_n::{Candidates, Curve, curve};
-use janus_eval::report::Example;
-use janus_eval::stats::ClusteredScores;
-use janus_eval::{Bootstrap, Interval, ScoredRow};
+use janus_eval::bench::mini::Measurements;
 use serde_json::json;
 
 use super::judged::{self, Judged};
@@ -42,76 +40,10 @@ pub struct Models {
     pub reward: PathBuf,
 }
 
-/// A model's scores on the judged rows.
-#[derive(Debug, Clone)]
-pub struct Scores {
-    /// The model's name.
-    pub model: String,
-    /// One row for each record, in the bench's order.
-    pub rows: Vec<ScoredRow>,
-}
-
-/// The scores of a model trained on some number of different system messages.
-#[derive(Debug, Clone, Copy)]
-pub struct Diversity<'a> {
-    /// Number of different system messages.
-    pub distinct: usize,
-    /// The model's scores.
-    pub scores: &'a Scores,
-}
-
-impl Scores {
-    /// Rows of one instruction are resampled together.
-    fn by_instruction(&self) -> Result<ClusteredScores, CommandError> {
-        let scores = ClusteredScores::of(&self.rows, |row| row / SYSTEMS_PER_INSTRUCTION).failure();
-        scores.map_err(|error| error.at(&self.model))
-    }
-
-    /// Mean score with its interval.
-    pub fn mean(&self, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
-        self.by_instruction()?.mean(bootstrap).failure()
-    }
-
-    /// Mean of the paired differences to another model.
-    pub fn minus(&self, other: &Scores, bootstrap: &Bootstrap) -> Result<Interval, CommandError> {
-        self.by_instruction()?.minus(&other.by_instruction()?, bootstrap).failure()
-    }
-}
-
-/// What was measured of the models.
-pub struct Measured {
-    /// Every model's scores on the judged rows.
-    pub scores: Vec<Scores>,
-    /// The models by the number of different system messages that they were trained on, rising.
-    diversity: Vec<(usize, String)>,
-    /// Truth of the uniform model's answers under the plain system message.
-    pub plain_uniform: Vec<f64>,
-    /// The same of janus.
-    pub plain_janus: Vec<f64>,
-    /// Whether the reward model prefers the chosen response of each held-out pair: 1 or 0.
-    pub reward_hits: Vec<f64>,
-    /// The best of many answers.
-    pub best_of_n: Curve,
-    /// Answers to read.
-    pub examples: Vec<Example>,
-}
-
 impl Models {
     fn folder(&self, name: &str) -> Result<&Path, CommandError> {
         let found = self.folders.iter().find(|(model, _)| model == name);
         found.map(|(_, folder)| folder.as_path()).ok_or_else(|| CommandError::failure(format!("no model {name}")))
-    }
-}
-
-impl Measured {
-    /// A model's scores.
-    pub fn scores_of(&self, name: &str) -> Result<&Scores, CommandError> {
-        self.scores.iter().find(|scores| scores.model == name).ok_or_else(|| CommandError::failure(format!("no scores of {name}")))
-    }
-
-    /// The scores of the models trained on different system messages, by their number.
-    pub fn by_diversity(&self) -> Result<Vec<Diversity<'_>>, CommandError> {
-        self.diversity.iter().map(|(distinct, model)| Ok(Diversity { distinct: *distinct, scores: self.scores_of(model)? })).collect()
     }
 }
 
@@ -161,7 +93,7 @@ impl<'a> Experiment<'a> {
     }
 
     /// Lets the models answer the questions of a split, and scores the answers.
-    pub fn measure(&self, run: &mut RunFolder, models: &Models, split: Split) -> Result<Measured, CommandError> {
+    pub fn measure(&self, run: &mut RunFolder, models: &Models, split: Split) -> Result<Measurements, CommandError> {
         let records_file = self.data.join(format!("{}.jsonl", split.as_str()));
         let judged = Judged::new(self.profile, split, &records_file)?;
         let mut scores = Vec::new();
@@ -173,7 +105,7 @@ impl<'a> Experiment<'a> {
         let best_of_n = self.best_of_n(run, models, &judged)?;
         let reward_hits = reward::accuracy(&models.reward, &held_out_pairs(judged.records().0))?;
         let examples = judged.examples(run.root(), &["base", "uniform", "janus"])?;
-        Ok(Measured { scores, diversity: self.diversity()?, plain_uniform, plain_janus, reward_hits, best_of_n, examples })
+        Ok(Measurements { scores, diversity: self.diversity()?, plain_uniform, plain_janus, reward_hits, best_of_n, examples })
     }
 
     /// What the reward model's choice among sampled answers of janus-star gains.

@@ -1,28 +1,36 @@
 //! The claims, from the scores of the judged models.
 
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
-use janus_eval::bench::best_of_n::{Curve, CurvePoint};
-use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, Sample, pool};
 use serde_json::{Value, json};
 
-use super::stages::{DPO, Diversity, Measured, ORPO, Scores};
-use crate::command::{Blame as _, CommandError};
+use super::{Diversity, Measurements, ModelScores};
+use crate::bench::best_of_n::{Curve, CurvePoint};
+use crate::{Bootstrap, Claim, Error, Interval, PairedOutcomes, Result, Sample, pool};
 
-/// All claims of a run, in the order of the report.
-pub fn all(measured: &Measured, bootstrap: &Bootstrap) -> Result<Vec<Claim>, CommandError> {
-    let [base, uniform, janus] = ["base", "uniform", "janus"].map(|name| measured.scores_of(name));
-    let (base, uniform, janus) = (base?, uniform?, janus?);
-    let star_dpo = "Janus with one system message for each instruction, then DPO";
-    Ok(vec![
-        order(base, uniform, janus, bootstrap)?,
-        tie_win(uniform, janus, bootstrap)?,
-        generalisation(&measured.by_diversity()?, bootstrap)?,
-        no_tax(&measured.plain_uniform, &measured.plain_janus, bootstrap)?,
-        against_janus("dpo", star_dpo, measured.scores_of(DPO)?, janus, bootstrap)?,
-        against_janus("orpo", "ORPO from the base model", measured.scores_of(ORPO)?, janus, bootstrap)?,
-        reward_accuracy(&measured.reward_hits, bootstrap)?,
-        best_of_n(&measured.best_of_n)?,
-    ])
+impl Measurements {
+    /// The claims, in the order of the report.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] without the scores of a model or a second number of system messages or answers; those of the statistics.
+    pub fn claims(&self, bootstrap: &Bootstrap) -> Result<Vec<Claim>> {
+        let [base, uniform, janus] = ["base", "uniform", "janus"].map(|name| self.scores_of(name));
+        let (base, uniform, janus) = (base?, uniform?, janus?);
+        let star_dpo = "Janus with one system message for each instruction, then DPO";
+        Ok(vec![
+            order(base, uniform, janus, bootstrap)?,
+            tie_win(uniform, janus, bootstrap)?,
+            generalisation(&self.by_diversity()?, bootstrap)?,
+            no_tax(&self.plain_uniform, &self.plain_janus, bootstrap)?,
+            against_janus("dpo", star_dpo, self.scores_of("janus-dpo")?, janus, bootstrap)?,
+            against_janus("orpo", "ORPO from the base model", self.scores_of("janus-orpo")?, janus, bootstrap)?,
+            reward_accuracy(&self.reward_hits, bootstrap)?,
+            best_of_n(&self.best_of_n)?,
+        ])
+    }
+}
+
+fn too_few(field: &'static str, got: usize) -> Error {
+    Error::Setting { field, got: got.to_string(), expected: "two or more" }
 }
 
 fn interval(interval: &Interval) -> Value {
@@ -30,7 +38,7 @@ fn interval(interval: &Interval) -> Value {
 }
 
 /// base < uniform < janus.
-pub fn order(base: &Scores, uniform: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+pub(super) fn order(base: &ModelScores, uniform: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
     let steps = [uniform.minus(base, bootstrap)?, janus.minus(uniform, bootstrap)?];
     let total = janus.minus(uniform, bootstrap)?;
     let statement = "On unseen system messages, fine-tuning with one uniform system message scores above the base model, \
@@ -47,13 +55,13 @@ pub fn order(base: &Scores, uniform: &Scores, janus: &Scores, bootstrap: &Bootst
 }
 
 /// Janus against uniform, both-good counted as the paper counts it.
-pub fn tie_win(uniform: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
-    let pooled = |scores: &Scores| pool(&[&scores.rows]).failure();
-    let outcomes = PairedOutcomes::of(&pooled(janus)?, &pooled(uniform)?).failure()?;
+pub(super) fn tie_win(uniform: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
+    let pooled = |scores: &ModelScores| pool(&[&scores.rows]);
+    let outcomes = PairedOutcomes::of(&pooled(janus)?, &pooled(uniform)?)?;
     let hits = outcomes.tie_win_hits().enumerate();
     let hits = hits.map(|(index, hit)| (index / SYSTEMS_PER_INSTRUCTION, if hit { 100.0 } else { 0.0 }));
-    let percent = bootstrap.mean(&Sample::clustered(hits).failure()?).failure()?;
-    let rates = outcomes.tally.rates().failure()?;
+    let percent = bootstrap.mean(&Sample::clustered(hits)?)?;
+    let rates = outcomes.tally.rates()?;
     let statement = "Janus wins against the uniform model, or both are good, on more than half of the judged rows (percent)";
     let claim = Claim::above("tie_win", statement, &percent, 50.0);
     Ok(claim.with_values(json!({
@@ -67,9 +75,9 @@ pub fn tie_win(uniform: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Resul
 }
 
 /// The score on unseen system messages rises with the number of different ones trained on.
-pub fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+pub(super) fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) -> Result<Claim> {
     let [first, .., last] = points else {
-        return Err(CommandError::failure("generalisation needs at least two numbers of system messages"));
+        return Err(too_few("numbers of different system messages", points.len()));
     };
     let gain = last.scores.minus(first.scores, bootstrap)?;
     let mut means = Vec::with_capacity(points.len());
@@ -94,10 +102,9 @@ pub fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) -> Result
 
 /// Following system messages costs nothing where there is nothing to follow. Both lists hold the truth
 /// score (1 to 5) of each question under the plain system message.
-pub fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
-    let tax = bootstrap.mean(&Sample::differences(uniform, janus).failure()?).failure()?;
-    let mean =
-        |scores: &[f64]| -> Result<Interval, CommandError> { bootstrap.mean(&Sample::of(scores.iter().copied()).failure()?).failure() };
+pub(super) fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<Claim> {
+    let tax = bootstrap.mean(&Sample::differences(uniform, janus)?)?;
+    let mean = |scores: &[f64]| -> Result<Interval> { bootstrap.mean(&Sample::of(scores.iter().copied())?) };
     let statement = "With the plain system message, janus answers as well as the uniform model \
                      (truth of the answer, 1 to 5; estimate: uniform - janus, holds if at most 0.1)";
     let mut claim = Claim::new("no_tax", statement, &tax)
@@ -107,7 +114,7 @@ pub fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<C
 }
 
 /// A model tuned on pairs against Janus. No direction is claimed: the paper has small gains.
-pub fn against_janus(id: &str, what: &str, tuned: &Scores, janus: &Scores, bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+pub(super) fn against_janus(id: &str, what: &str, tuned: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
     let gain = tuned.minus(janus, bootstrap)?;
     let statement = format!("{what}, against Janus, on unseen system messages (estimate: difference of the mean scores)");
     Ok(Claim::new(id, statement, &gain).with_values(json!({
@@ -118,9 +125,9 @@ pub fn against_janus(id: &str, what: &str, tuned: &Scores, janus: &Scores, boots
 
 /// The reward model tells the response that fits from one that does not. `hits` holds 1 or 0 for each
 /// held-out pair, those of an instruction in a row.
-pub fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Claim, CommandError> {
+pub(super) fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Claim> {
     let hits = hits.iter().enumerate().map(|(index, &hit)| (index / SYSTEMS_PER_INSTRUCTION, hit));
-    let share = bootstrap.mean(&Sample::clustered(hits).failure()?).failure()?;
+    let share = bootstrap.mean(&Sample::clustered(hits)?)?;
     let statement = "The reward model prefers the response that was written for the system message, on held-out pairs \
                      (share of the pairs, holds if at least 0.7)";
     let mut claim = Claim::new("reward_accuracy", statement, &share);
@@ -129,9 +136,9 @@ pub fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Claim, Com
 }
 
 /// More answers to choose from, a better choice.
-pub fn best_of_n(curve: &Curve) -> Result<Claim, CommandError> {
+pub(super) fn best_of_n(curve: &Curve) -> Result<Claim> {
     let [first, .., last] = &curve.points[..] else {
-        return Err(CommandError::failure("best_of_n needs at least two numbers of answers"));
+        return Err(too_few("numbers of answers to choose from", curve.points.len()));
     };
     let statement = format!(
         "The reward model's choice among {} sampled answers scores above its choice among {} (estimate: difference of the mean scores)",
@@ -144,17 +151,16 @@ pub fn best_of_n(curve: &Curve) -> Result<Claim, CommandError> {
 
 #[cfg(test)]
 mod tests {
-    use janus_eval::ScoredRow;
-    use janus_eval::bench::best_of_n::{Candidates, curve};
-
     use super::*;
+    use crate::ScoredRow;
+    use crate::bench::best_of_n::{Candidates, curve};
 
-    fn scores(model: &str, rows: impl IntoIterator<Item = [u8; 4]>) -> Scores {
+    fn scores(model: &str, rows: impl IntoIterator<Item = [u8; 4]>) -> ModelScores {
         let rows = rows.into_iter().enumerate().map(|(i, row)| ScoredRow::new(format!("r{i}"), "place", row.map(Some)));
-        Scores { model: model.into(), rows: rows.collect() }
+        ModelScores { model: model.into(), rows: rows.collect() }
     }
 
-    fn flat(model: &str, score: u8) -> Scores {
+    fn flat(model: &str, score: u8) -> ModelScores {
         scores(model, (0..30).map(|i| if i % 2 == 0 { [score; 4] } else { [score, score, score, score.max(2) - 1] }))
     }
 
@@ -181,7 +187,7 @@ mod tests {
     fn generalisation_needs_the_gain_and_no_fall() {
         let bootstrap = Bootstrap::default();
         let of = |levels: [u8; 4]| {
-            let all: Vec<Scores> = levels.iter().map(|&level| flat(&level.to_string(), level)).collect();
+            let all: Vec<ModelScores> = levels.iter().map(|&level| flat(&level.to_string(), level)).collect();
             let points: Vec<_> = all.iter().enumerate().map(|(i, scores)| Diversity { distinct: 10usize.pow(i as u32), scores }).collect();
             generalisation(&points, &bootstrap).unwrap().holds
         };

@@ -1,0 +1,101 @@
+//! The paper's claims, measured on Multifaceted Mini: from what was measured of the trained models to claims with intervals, and the
+//! report on them.
+
+mod claims;
+mod report;
+
+use janus_core::BenchRecord;
+use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
+
+pub use report::Setup;
+
+use super::best_of_n::Curve;
+use crate::report::Example;
+use crate::stats::ClusteredScores;
+use crate::{Bootstrap, Error, Interval, Response, Result, ScoredRow, VerifiableJudge, record_id, score_responses};
+
+/// A model's scores on the judged rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelScores {
+    /// The model's name.
+    pub model: String,
+    /// One row for each record, in the bench's order.
+    pub rows: Vec<ScoredRow>,
+}
+
+/// What was measured of the models of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurements {
+    /// Every model's scores on the judged rows, in the order of the report; `base`, `uniform`, `janus`, `janus-star`, `janus-dpo` and
+    /// `janus-orpo` are among them.
+    pub scores: Vec<ModelScores>,
+    /// The models by the number of different system messages that they were trained on, rising.
+    pub diversity: Vec<(usize, String)>,
+    /// Truth of the uniform model's answers under the plain system message, 1 to 5.
+    pub plain_uniform: Vec<f64>,
+    /// The same of janus.
+    pub plain_janus: Vec<f64>,
+    /// Whether the reward model prefers the chosen response of each held-out pair: 1 or 0, those of an instruction in a row.
+    pub reward_hits: Vec<f64>,
+    /// The best of many answers of janus-star.
+    pub best_of_n: Curve,
+    /// Answers to read.
+    pub examples: Vec<Example>,
+}
+
+/// The scores of a model trained on some number of different system messages.
+#[derive(Debug, Clone, Copy)]
+struct Diversity<'a> {
+    distinct: usize,
+    scores: &'a ModelScores,
+}
+
+impl ModelScores {
+    /// Rows of one instruction are resampled together.
+    fn by_instruction(&self) -> Result<ClusteredScores> {
+        ClusteredScores::of(&self.rows, |row| row / SYSTEMS_PER_INSTRUCTION)
+    }
+
+    /// Mean score with its interval.
+    fn mean(&self, bootstrap: &Bootstrap) -> Result<Interval> {
+        self.by_instruction()?.mean(bootstrap)
+    }
+
+    /// Mean of the paired differences to another model.
+    fn minus(&self, other: &Self, bootstrap: &Bootstrap) -> Result<Interval> {
+        self.by_instruction()?.minus(&other.by_instruction()?, bootstrap)
+    }
+}
+
+impl Measurements {
+    fn scores_of(&self, name: &str) -> Result<&ModelScores> {
+        let missing = || Error::Setting { field: "the model", got: name.into(), expected: "one with scores" };
+        self.scores.iter().find(|scores| scores.model == name).ok_or_else(missing)
+    }
+
+    /// The scores of the models trained on different system messages, by their number.
+    fn by_diversity(&self) -> Result<Vec<Diversity<'_>>> {
+        self.diversity.iter().map(|(distinct, model)| Ok(Diversity { distinct: *distinct, scores: self.scores_of(model)? })).collect()
+    }
+}
+
+/// A few judged rows with the answers of some models and their scores: one row of each of the first twelve instructions, its system
+/// messages in turn, a sample without a choice.
+///
+/// # Errors
+/// Those of [`score_responses`].
+pub fn examples(records: &[BenchRecord], answers: &[(String, Vec<Response>)]) -> Result<Vec<Example>> {
+    let judge = VerifiableJudge::mini();
+    let judged = |(model, responses): &(String, Vec<Response>)| Ok((model.clone(), score_responses(records, responses, &judge)?.verdicts));
+    let judged = answers.iter().map(judged).collect::<Result<Vec<_>>>()?;
+    let instructions = (records.len() / SYSTEMS_PER_INSTRUCTION).min(12);
+    let shown = (0..instructions).map(|i| SYSTEMS_PER_INSTRUCTION * i + i % SYSTEMS_PER_INSTRUCTION);
+    Ok(shown
+        .map(|row| {
+            let example = Example::new(record_id(&records[row], row), &records[row]);
+            judged.iter().zip(answers).fold(example, |example, ((model, verdicts), (_, responses))| {
+                example.response(model.clone(), responses[row].response.clone(), verdicts[row].as_ref())
+            })
+        })
+        .collect())
+}

@@ -15,7 +15,7 @@
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: token ids with a loss mask, several conversations in a row.
 //! * [`token_rows`], [`Tokenising`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
-//! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`].
+//! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`]. [`throughput`]: how fast this machine is at all of this.
 //! * `http`, `hub`, `wheel` (features): an HTTP client with rate limits and retries; files of the Hugging Face hub; files inside Python
 //!   packages.
 //!
@@ -61,6 +61,7 @@ mod rows;
 pub mod sources;
 pub mod stage;
 mod stats;
+pub mod throughput;
 mod tokenizer;
 mod validate;
 #[cfg(feature = "wheel")]

@@ -331,8 +331,7 @@ mod tests {
     #[test]
     fn a_message_has_every_preference_that_was_read_from_text() {
         let composed = |texts: &[&str], seed| {
-            let preferences: Vec<Preference> =
-                texts.iter().map(|text| Taxonomy::seed().parse_preference(text)).collect::<Result<_>>()?;
+            let preferences: Vec<Preference> = texts.iter().map(|text| Taxonomy::seed().parse_preference(text)).collect::<Result<_>>()?;
             PreferenceSet::new(preferences).map(|set| Composer::standard().compose_set(&set, seed))
         };
         assert_eq!(composed(&["style/format=bullet list"], 1).unwrap(), "Write the answer as a bullet list.");

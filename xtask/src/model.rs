@@ -48,13 +48,9 @@ impl EngineArgs {
 
     /// The first flag that is given.
     pub fn given(&self) -> Option<&'static str> {
-        let flags = [
-            ("--template", self.template.is_some()),
-            ("--batch", self.batch.is_some()),
-            ("--context", self.context.is_some()),
-            ("--cache-mb", self.cache_mb.is_some()),
-        ];
-        flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+        let Self { template, batch, context, cache_mb } = self;
+        let given = [template.is_some(), batch.is_some(), context.is_some(), cache_mb.is_some()];
+        ["--template", "--batch", "--context", "--cache-mb"].into_iter().zip(given).find(|(_, given)| *given).map(|(flag, _)| flag)
     }
 
     /// A local model, from a GGUF file or a folder.

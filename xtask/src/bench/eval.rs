@@ -10,7 +10,7 @@ use janus_eval::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resamp
 use janus_eval::bench::toxicity::{ScoredGenerations, ToxicityClassifier};
 use janus_eval::judge::read::strict;
 use serde::Deserialize;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
 
@@ -40,14 +40,6 @@ pub struct Args {
     runs: u32,
 }
 
-/// A figure, and what is wanted of it.
-struct Figure {
-    key: &'static str,
-    what: &'static str,
-    milliseconds: f64,
-    wanted: Option<f64>,
-}
-
 #[derive(Deserialize)]
 struct Feedback {
     feedback: Vec<String>,
@@ -67,7 +59,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         read_all(args.data.join("real_toxicity_prompts/human_eval_generations_gpt_2.jsonl.gz")).bad_input()?;
     let texts: Vec<&str> = continued.iter().flat_map(|row| &row.generations).map(|generation| generation.text.as_str()).collect();
 
-    let time = |key, what, wanted, work: &dyn Fn() -> bool| -> Result<Figure, CommandError> {
+    let (mut text, mut report) = (String::new(), json!({ "command": "bench eval" }));
+    let mut time = |key: &str, what: &str, wanted: Option<f64>, work: &dyn Fn() -> bool| -> Result<(), CommandError> {
         let mut times = Vec::new();
         // The first run warms up and is not counted.
         for _ in 0..=args.runs {
@@ -79,40 +72,33 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         }
         times.remove(0);
         times.sort_by(f64::total_cmp);
-        Ok(Figure { key, what, milliseconds: times[times.len() / 2], wanted })
+        let milliseconds = times[times.len() / 2];
+        report[key] = json!(milliseconds);
+        let mut wanted_text = String::new();
+        if let Some(wanted) = wanted {
+            wanted_text = format!(" (wanted: {wanted})");
+            report[format!("{}_wanted_ms", key.trim_end_matches("_ms"))] = json!(wanted);
+        }
+        text += &format!("{milliseconds:9.3} ms  {what}{wanted_text}\n");
+        Ok(())
     };
     let exact = LengthControl::default();
     let liblinear = LengthControl { optimizer: Optimizer::Liblinear, ..exact };
     let fits = |control: LengthControl| black_box(control.win_rate(black_box(&preferences), &reference)).is_ok();
-    let figures = [
-        time("lc_cv_ms", "length-controlled win rate with cross-validation", Some(50.0), &|| fits(exact))?,
-        time("lc_cv_liblinear_ms", "the same with the reference's optimiser", None, &|| fits(liblinear))?,
-        time("preferences_ms", "805 annotations read to preferences", None, &|| {
-            Preferences::new(black_box(&annotations), &reference).is_ok()
-        })?,
-        time("arena_bootstrap_ms", "1,000 bootstrap rounds of Arena-Hard", Some(1_000.0), &|| {
-            black_box(ArenaScore::of(black_box(&battles), Resampling { rounds: ROUNDS, seed: 0 })).is_ok()
-        })?,
-        time("rubric_parse_ms", "100,000 rubric answers read", Some(100.0), &|| {
-            black_box(&answers).iter().filter(|answer| strict(answer).is_ok()).count() == answers.len()
-        })?,
-        time("classifier_ms", "240 generations scored by the toxicity classifier", None, &|| {
-            black_box(classifier.score_all(black_box(&texts))).len() == texts.len()
-        })?,
-    ];
-
-    let mut text = String::new();
-    let mut report = Map::from_iter([("command".to_string(), json!("bench eval"))]);
-    for Figure { key, what, milliseconds, wanted } in &figures {
-        let wanted_text = wanted.map(|wanted| format!(" (wanted: {wanted})")).unwrap_or_default();
-        text += &format!("{milliseconds:9.3} ms  {what}{wanted_text}\n");
-        report.insert((*key).into(), json!(milliseconds));
-        if let Some(wanted) = wanted {
-            report.insert(format!("{}_wanted_ms", key.trim_end_matches("_ms")), json!(wanted));
-        }
-    }
-    report.insert("runs".into(), json!(args.runs));
-    Ok(Outcome::done(text.trim_end(), report.into()))
+    time("lc_cv_ms", "length-controlled win rate with cross-validation", Some(50.0), &|| fits(exact))?;
+    time("lc_cv_liblinear_ms", "the same with the reference's optimiser", None, &|| fits(liblinear))?;
+    time("preferences_ms", "805 annotations read to preferences", None, &|| Preferences::new(black_box(&annotations), &reference).is_ok())?;
+    time("arena_bootstrap_ms", "1,000 bootstrap rounds of Arena-Hard", Some(1_000.0), &|| {
+        black_box(ArenaScore::of(black_box(&battles), Resampling { rounds: ROUNDS, seed: 0 })).is_ok()
+    })?;
+    time("rubric_parse_ms", "100,000 rubric answers read", Some(100.0), &|| {
+        black_box(&answers).iter().filter(|answer| strict(answer).is_ok()).count() == answers.len()
+    })?;
+    time("classifier_ms", "240 generations scored by the toxicity classifier", None, &|| {
+        black_box(classifier.score_all(black_box(&texts))).len() == texts.len()
+    })?;
+    report["runs"] = json!(args.runs);
+    Ok(Outcome::done(text.trim_end(), report))
 }
 
 /// Real feedback of a judge, each with its score behind it as the judge's prompt asks for.

@@ -1,5 +1,6 @@
 //! `cargo xtask data construct`: a Multifaceted Collection from instructions and a model.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use janus_core::{ChatModel, SamplingParams};
@@ -104,15 +105,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         local = EngineArgs::default().load(args.model.as_ref(), &device::first()?)?;
         &local
     };
-    let mut shown: Option<(Step, usize, Progress)> = None;
+    let mut shown: BTreeMap<Step, Progress> = BTreeMap::new();
     let mut progress = |step: Step, done: usize, total: usize| {
-        if shown.as_ref().is_none_or(|(of, ..)| *of != step) {
-            shown = Some((step, 0, Progress::new(format!("construct: {}", step.as_str()), Unit::Count("answers"), total as u64)));
-        }
-        if let Some((_, before, progress)) = &mut shown {
-            progress.advance((done - *before) as u64);
-            *before = done;
-        }
+        let new = || Progress::new(format!("construct: {}", step.as_str()), Unit::Count("answers"), total as u64);
+        shown.entry(step).or_insert_with(new).reach(done as u64);
     };
     let made = construction.run(model, &instructions, &args.out, &mut progress).bad_input()?;
     Quality::of(&made.sft, args.seed).write(&args.out).failure()?;

@@ -1,6 +1,5 @@
 //! `cargo xtask data fetch`: a file of the Hugging Face hub.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 
 use janus_data::hub::{Hub, HubError, HubFile, HubOptions};
@@ -46,20 +45,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let file =
         HubFile { dataset: !args.model, repository: args.repository.clone(), revision: args.revision.clone(), path: args.path.clone() };
     let hub = Hub::new(HubOptions::from_env().bad_input()?).bad_input()?;
-    let progress: RefCell<Option<(Progress, u64)>> = RefCell::default();
+    let mut progress: Option<Progress> = None;
     let got = hub.download(&file, &args.out, args.sha256.as_deref(), &mut |done, all| {
-        let mut progress = progress.borrow_mut();
-        let (bar, shown) = progress.get_or_insert_with(|| (Progress::new("fetch", Unit::Bytes, all.unwrap_or(0)), 0));
-        bar.advance(done.saturating_sub(*shown));
-        *shown = done.max(*shown);
+        progress.get_or_insert_with(|| Progress::new("fetch", Unit::Bytes, all.unwrap_or(0))).reach(done);
     });
     let got = got.map_err(|error| match error {
         HubError::Http { .. } | HubError::Checksum { .. } => CommandError::failure(error),
         error => CommandError::bad_input(error),
     })?;
-    if let Some((bar, _)) = progress.into_inner() {
-        bar.finish();
-    }
+    progress.into_iter().for_each(Progress::finish);
     let checked = if got.checked { "held against its checksum" } else { "the hub has no checksum of it" };
     let text = format!("{}: {} bytes, {checked}\nSHA-256 {}", args.out.display(), got.bytes, got.sha256);
     let report = json!({

@@ -81,12 +81,16 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     let mut say = |text: &str| if json { eprint!("{text}") } else { print_now(text) };
     let mut answer = |request: ChatRequest| -> Result<Answer, ModelError> {
         let answer = match &reward {
-            None => Answer::One(session.generate(request, &mut say)?),
+            None => {
+                let generation = session.generate(request, &mut say)?;
+                Answer::new(&generation.text, std::slice::from_ref(&generation))
+            }
             Some(reward) => {
                 let nothing = ModelError::NoAnswer { id: request.id.clone() };
                 let best = best_of_n(&model, reward, &[request]).pop().unwrap_or(Err(nothing))?;
-                say(best.best().text.trim());
-                Answer::Best(best)
+                let answer = Answer::new(&best.best().text, &best.candidates);
+                say(&answer.text);
+                Answer { best: Some(best), ..answer }
             }
         };
         say("\n");
@@ -110,24 +114,17 @@ fn preference(text: &str) -> Result<Preference, Error> {
     Taxonomy::seed().parse_preference(text)
 }
 
-enum Answer {
-    One(Generation),
-    Best(BestOfN),
+struct Answer {
+    text: String,
+    completion_tokens: usize,
+    /// All answers, if it was chosen.
+    best: Option<BestOfN>,
 }
 
 impl Answer {
-    fn text(&self) -> &str {
-        match self {
-            Self::One(generation) => generation.text.trim(),
-            Self::Best(best) => best.best().text.trim(),
-        }
-    }
-
-    fn completion_tokens(&self) -> usize {
-        match self {
-            Self::One(generation) => generation.completion_tokens,
-            Self::Best(best) => best.candidates.iter().map(|generation| generation.completion_tokens).sum(),
-        }
+    fn new(text: &str, drawn: &[Generation]) -> Self {
+        let completion_tokens = drawn.iter().map(|generation| generation.completion_tokens).sum();
+        Self { text: text.trim().into(), completion_tokens, best: None }
     }
 }
 
@@ -164,16 +161,16 @@ fn turn(conversation: &mut Conversation, user: &str, answer: &mut Answering<'_>)
     let mut report = json!({ "system": conversation.system, "user": user });
     match answer(conversation.request(user)) {
         Ok(answer) => {
-            conversation.answered(user, answer.text());
-            report["response"] = json!(answer.text());
-            if let Answer::Best(best) = &answer {
+            conversation.answered(user, &answer.text);
+            report["response"] = json!(answer.text);
+            if let Some(best) = &answer.best {
                 let rewards: Vec<String> = best.rewards.iter().map(|reward| format!("{reward:.3}")).collect();
                 eprintln!("chat: answer {} of {}, by their rewards {}", best.best + 1, rewards.len(), rewards.join(", "));
                 report["reward"] = json!(best.best_reward());
                 report["best"] = json!(best.best);
                 report["responses"] = rewarded(best);
             }
-            let (tokens, seconds) = (answer.completion_tokens(), begun.elapsed().as_secs_f64());
+            let (tokens, seconds) = (answer.completion_tokens, begun.elapsed().as_secs_f64());
             eprintln!("chat: {tokens} tokens, {:.1} tokens/s", tokens as f64 / seconds.max(1e-9));
         }
         Err(error) => {

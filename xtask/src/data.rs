@@ -1,16 +1,10 @@
 //! `cargo xtask data`: reads, checks, describes, cleans and makes preference data.
 
-mod build_mini;
+mod check;
 mod construct;
-mod contamination;
-mod convert;
-mod dedup;
 mod fetch;
 mod inspect;
-mod mix;
-mod pack;
-mod stats;
-mod validate;
+mod make;
 
 use std::path::PathBuf;
 
@@ -33,32 +27,32 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Work {
-    BuildMini(build_mini::Args),
+    BuildMini(make::BuildMiniArgs),
     Fetch(fetch::Args),
-    Convert(convert::Args),
-    Validate(validate::Args),
+    Convert(make::ConvertArgs),
+    Validate(check::ValidateArgs),
     Inspect(inspect::Args),
-    Stats(stats::Args),
-    Dedup(dedup::Args),
-    Contamination(contamination::Args),
-    Mix(mix::Args),
+    Stats(check::StatsArgs),
+    Dedup(make::DedupArgs),
+    Contamination(check::ContaminationArgs),
+    Mix(make::MixArgs),
     Construct(Box<construct::Args>),
-    Pack(pack::Args),
+    Pack(make::PackArgs),
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.work {
-        Work::BuildMini(args) => build_mini::run(args),
+        Work::BuildMini(args) => make::build_mini(args),
         Work::Fetch(args) => fetch::run(args),
-        Work::Convert(args) => convert::run(args),
-        Work::Validate(args) => validate::run(args),
+        Work::Convert(args) => make::convert(args),
+        Work::Validate(args) => check::validate(args),
         Work::Inspect(args) => inspect::run(args),
-        Work::Stats(args) => stats::run(args),
-        Work::Dedup(args) => dedup::run(args),
-        Work::Contamination(args) => contamination::run(args),
-        Work::Mix(args) => mix::run(args),
+        Work::Stats(args) => check::stats(args),
+        Work::Dedup(args) => make::dedup(args),
+        Work::Contamination(args) => check::contamination(args),
+        Work::Mix(args) => make::mix(args),
         Work::Construct(args) => construct::run(args),
-        Work::Pack(args) => pack::run(args),
+        Work::Pack(args) => make::pack(args),
     }
 }
 

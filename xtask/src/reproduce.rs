@@ -2,7 +2,6 @@
 
 mod judged;
 pub mod profile;
-mod reward;
 mod sampled;
 mod stages;
 pub mod train;

@@ -1,7 +1,5 @@
 //! `cargo xtask train`: one stage of training, as a recipe describes it.
 
-pub mod inspect;
-
 use std::path::PathBuf;
 
 use janus_train::recipe::{Note, Recipe};

@@ -1,17 +1,22 @@
-//! Answers that are drawn from a model: some to learn from, some to choose among.
+//! Answers that are drawn from a model, some to learn from, some to choose among; and the reward model that chooses.
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use janus_core::{BenchRecord, FinishReason, Generation, PairRecord, SamplingParams};
 use janus_data::mini::Mini;
 use janus_data::stage::RunFolder;
 use janus_data::{read_all, write_all};
+use janus_eval::VerifiableJudge;
 use janus_eval::answer::read_answers;
+use janus_eval::bench::best_of_n::{candidates, prefers_chosen};
+use janus_infer::{RewardEngine, RewardOptions};
 use serde_json::json;
 
 use super::judged::{answers, asked};
 use super::profile::Answer;
 use crate::command::{Blame as _, CommandError};
+use crate::progress::{Progress, Unit};
 use crate::stage::Staged as _;
 
 /// How `n` answers to each record are drawn from a model.
@@ -63,4 +68,50 @@ pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], a
         })
         .staged()?;
     read_all(folder.join("pairs.jsonl")).failure()
+}
+
+/// The reward model of a stage's folder.
+fn load(stage: &Path) -> Result<RewardEngine, CommandError> {
+    RewardEngine::load(stage.join("model"), &Device::Cpu, RewardOptions::default()).failure()
+}
+
+/// Rewards answers by `work`, and shows how far it is.
+fn shown<T>(work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> janus_eval::Result<T>) -> Result<T, CommandError> {
+    let mut progress: Option<Progress> = None;
+    let result = work(&mut |done, all| {
+        let progress = progress.get_or_insert_with(|| Progress::new("reward", Unit::Count("answers"), all as u64));
+        progress.reach(done as u64);
+    });
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    result.failure()
+}
+
+/// Whether a stage's model gives the chosen response of each pair the higher reward: 1, or 0.
+pub fn accuracy(stage: &Path, pairs: &[PairRecord]) -> Result<Vec<f64>, CommandError> {
+    let model = load(stage)?;
+    let hits = shown(|progress| prefers_chosen(&model, pairs, progress))?;
+    Ok(hits.into_iter().map(f64::from).collect())
+}
+
+/// Scores and rewards every sampled answer of a stage, into `rewards.jsonl`: [`Candidates`](janus_eval::bench::best_of_n::Candidates).
+/// Returns the stage's folder.
+pub fn reward_answers(
+    run: &mut RunFolder,
+    records: &[BenchRecord],
+    records_file: &Path,
+    answers: &Path,
+    model: &Path,
+) -> Result<PathBuf, CommandError> {
+    let identity = json!({ "judge": "mini", "reward": "of the model's scale" });
+    run.stage("reward-answers", &identity, &[("answers", answers), ("model", model), ("records", records_file)], |stage| {
+        let texts = |sampled: Vec<Generation>| sampled.into_iter().map(|answer| answer.text).collect();
+        let answers = read_answers(answers.join("responses.jsonl")).failure()?;
+        let answers: Vec<Vec<String>> = answers.into_iter().map(texts).collect();
+        let model = load(model)?;
+        let rows = shown(|progress| candidates(records, &answers, &model, &VerifiableJudge::mini(), progress))?;
+        write_all(stage.folder().join("rewards.jsonl"), &rows).failure()
+    })
+    .staged()
 }

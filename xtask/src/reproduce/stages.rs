@@ -13,7 +13,6 @@ use serde_json::json;
 
 use super::judged::{self, Judged};
 use super::profile::Profile;
-use super::reward::{self, reward_answers};
 use super::sampled::{self, Draw};
 use super::train::{RewardPairs, TEMPLATE};
 use crate::command::{Blame as _, CommandError};
@@ -103,7 +102,7 @@ impl<'a> Experiment<'a> {
         let plain_uniform = judged.on_plain(run, "uniform", models.folder("uniform")?)?;
         let plain_janus = judged.on_plain(run, "janus", models.folder("janus")?)?;
         let best_of_n = self.best_of_n(run, models, &judged)?;
-        let reward_hits = reward::accuracy(&models.reward, &held_out_pairs(judged.records().0))?;
+        let reward_hits = sampled::accuracy(&models.reward, &held_out_pairs(judged.records().0))?;
         let examples = judged.examples(run.root(), &["base", "uniform", "janus"])?;
         Ok(Measurements { scores, diversity: self.diversity()?, plain_uniform, plain_janus, reward_hits, best_of_n, examples })
     }
@@ -119,7 +118,7 @@ impl<'a> Experiment<'a> {
             seed: derive_seed(self.seed, "best of n"),
         };
         let sampled = draw.answers(run, &self.profile.answer, "sample-janus-star", models.folder(STAR)?, records)?;
-        let rewards = reward_answers(run, records, file, &sampled, &models.reward)?;
+        let rewards = sampled::reward_answers(run, records, file, &sampled, &models.reward)?;
         let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
         let bootstrap = self.profile.statistics.bootstrap(self.seed);
         curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &settings.n, &bootstrap).failure()

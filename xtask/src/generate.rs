@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 use janus_core::{ChatModel, RewardModel};
+use janus_data::progress::{Progress, Unit, duration};
 use janus_data::{CallJournal, JournalProblem, Journaled};
 use janus_eval::answer::{AnswerFile, AnswerStore, Answered, Answering, Task, estimate};
 use janus_eval::bench::Questions;
@@ -17,7 +18,6 @@ use serde_json::{Map, Value, json};
 use crate::command::{self, Blame as _, CommandError, Outcome, make_folder};
 use crate::device::DeviceArg;
 use crate::model::{self, EngineArgs};
-use crate::progress::{Progress, Unit, duration};
 use crate::service::RemoteArgs;
 use plan::{BenchArgs, reader};
 pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use janus_data::fs::fingerprint;
 use janus_data::http::without_secrets;
+use janus_data::progress::{Progress, Unit};
 use janus_data::provenance::{Revision, unix_seconds};
 use janus_data::{CallJournal, write_file};
 use janus_eval::judge::{Counts, Estimate, JudgeClient};
@@ -21,7 +22,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, make_folder};
-use crate::progress::{Progress, Unit};
 use crate::service::ServiceArgs;
 
 /// Let a language model judge responses

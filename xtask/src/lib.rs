@@ -1,7 +1,7 @@
 //! The runner: arguments, printing, and the script of `reproduce`. One module per command, each with its `Args` and a `run` that gives
 //! an [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError); what a library user could want is in the other crates.
 //!
-//! * [`command`]: exit codes, the error line, `--json`. [`progress`]: rate and time left. [`stage`]: stages of a run, shown and blamed.
+//! * [`command`]: exit codes, the error line, `--json`. [`stage`]: stages of a run, shown and blamed.
 //! * [`model`], [`device`], [`service`]: a model by path or address, where it runs, within which limits it is asked.
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,6 @@ pub mod fetch;
 mod generate;
 mod judge;
 mod model;
-mod progress;
 mod report;
 mod reproduce;
 mod serve;

@@ -13,6 +13,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_core::derive_seed;
 use janus_data::fs::fingerprint;
 use janus_data::mini::Split;
+use janus_data::progress::duration;
 use janus_data::provenance::{Machine, Revision, unix_seconds};
 use janus_data::stage::RunFolder;
 use janus_data::write_file;
@@ -21,7 +22,6 @@ use janus_eval::report::svg;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::progress::duration;
 use crate::stage;
 use profile::Profile;
 use stages::Experiment;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use janus_data::Error;
+use janus_data::progress::duration;
 use janus_data::stage::{RunFolder, StageEvent};
 
 use crate::command::{Blame as _, CommandError};
-use crate::progress::duration;
 
 /// Opens a run's folder that tells on stderr what happens to its stages.
 pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder, CommandError> {

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use janus_data::progress::{Progress, Unit};
 use janus_train::recipe::{Note, Recipe};
 use janus_train::{Decoder, Evaluation, Observer, StepMetrics};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome, report};
 use crate::device;
-use crate::progress::{Progress, Unit};
 
 /// Train a model by a recipe
 ///

@@ -3,12 +3,12 @@
 use candle_core::Device;
 use janus_core::{BenchRecord, Message, SftRecord};
 use janus_data::mini::{Mini, Split};
+use janus_data::progress::{Progress, Unit};
 use janus_data::{TokenRow, Tokenizer};
 use janus_train::{Decoder, Length, Sft, Trainer};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::progress::{Progress, Unit};
 use crate::reproduce::profile::Profile;
 use crate::reproduce::train::TEMPLATE;
 

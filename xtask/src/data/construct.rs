@@ -7,6 +7,7 @@ use janus_core::{ChatModel, SamplingParams};
 use janus_data::Skipped;
 use janus_data::construct::{Construction, CostEstimate, OutputFormat, Quality, Step};
 use janus_data::instructions::read_instructions;
+use janus_data::progress::{Progress, Unit};
 use janus_infer::remote::{Endpoint, Prices};
 use serde_json::{Value, json};
 
@@ -14,7 +15,6 @@ use super::{ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome, report};
 use crate::device;
 use crate::model::{self, EngineArgs};
-use crate::progress::{Progress, Unit};
 use crate::service::RemoteArgs;
 
 /// Make a Multifaceted Collection from instructions, with any chat model

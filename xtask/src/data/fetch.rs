@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use janus_data::hub::{Hub, HubError, HubFile, HubOptions};
+use janus_data::progress::{Progress, Unit};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::progress::{Progress, Unit};
 
 /// Fetch a file from the Hugging Face hub
 ///

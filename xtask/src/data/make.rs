@@ -6,6 +6,7 @@ use janus_core::{BenchRecord, ChatTemplate, PairRecord, RewardRecord, SftRecord}
 use janus_data::construct::OutputFormat;
 use janus_data::instructions::{Cleaned, Cleaning, Dropped, Filter, read_instructions};
 use janus_data::mini::{Mini, MiniFiles, MiniSizes};
+use janus_data::progress::{Progress, Unit};
 use janus_data::sources::Source;
 use janus_data::{
     Converted, Error, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target, TokenFileInfo, Tokenising, Tokenizer,
@@ -15,7 +16,6 @@ use serde_json::json;
 
 use super::{FilesArgs, ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
-use crate::progress::{Progress, Unit};
 
 /// Write Multifaceted Mini: rows to train on, pairs, and two benches
 ///

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 use janus_core::TextLosses as _;
+use janus_data::progress::{Progress, Unit};
 use janus_data::{read_all, write_all};
 use janus_eval::bench::toxicity::{
     self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer,
@@ -14,7 +15,6 @@ use janus_infer::{Engine, EngineOptions, TextEngine};
 
 use super::{DATA, outcome, report};
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::progress::{Progress, Unit};
 
 /// Toxicity and diversity of generations
 ///

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use janus_core::{BenchRecord, FinishReason, Generation, PairRecord, SamplingParams};
 use janus_data::mini::Mini;
+use janus_data::progress::{Progress, Unit};
 use janus_data::stage::RunFolder;
 use janus_data::{read_all, write_all};
 use janus_eval::VerifiableJudge;
@@ -16,7 +17,6 @@ use serde_json::json;
 use super::judged::{answers, asked};
 use super::profile::Answer;
 use crate::command::{Blame as _, CommandError};
-use crate::progress::{Progress, Unit};
 use crate::stage::Staged as _;
 
 /// How `n` answers to each record are drawn from a model.

@@ -18,6 +18,16 @@ pub enum Unit {
 }
 
 /// Progress of one piece of work, with its rate and the time left.
+///
+/// ```
+/// use janus_data::progress::{Progress, Unit};
+/// let mut progress = Progress::new("train", Unit::Count("steps"), 3);
+/// for step in 0..3 {
+///     progress.note(format!("loss {:.2}", 1.0 / f64::from(step + 1)));
+///     progress.advance(1);
+/// }
+/// progress.finish();
+/// ```
 #[derive(Debug)]
 pub struct Progress {
     label: String,

@@ -6,14 +6,13 @@ mod optim;
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_data::instructions::NearDuplicates;
 use janus_infer::{DeviceName, Engine, EngineOptions, throughput as infer};
 use janus_train::recipe::Shape;
 use janus_train::throughput as train;
 use serde_json::json;
 
-use crate::command::{Blame as _, CommandError, Outcome, report};
+use crate::command::{Blame as _, CommandError, Outcome, one_of, report};
 use crate::device::DeviceArg;
 
 /// Measure speed and memory on this machine
@@ -63,7 +62,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 #[command(verbatim_doc_comment)]
 struct TrainArgs {
     /// The model's shape
-    #[arg(long, value_parser = shape())]
+    #[arg(long, value_parser = one_of(SHAPES))]
     config: Shape,
     /// What is minimised
     #[arg(long, value_enum, default_value_t = Objective::Sft)]
@@ -90,18 +89,11 @@ enum Objective {
     Dpo,
 }
 
-fn shape() -> impl TypedValueParser<Value = Shape> {
-    let values = [
-        PossibleValue::new("smollm2").help("135 M parameters: SmolLM2-135M's architecture"),
-        PossibleValue::new("m6m").help("5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768"),
-        PossibleValue::new("tiny").help("0.4 M parameters"),
-    ];
-    PossibleValuesParser::new(values).map(|name| match name.as_str() {
-        "smollm2" => Shape::Smollm2,
-        "m6m" => Shape::M6m,
-        _ => Shape::Tiny,
-    })
-}
+const SHAPES: [(&str, &str, Shape); 3] = [
+    ("smollm2", "135 M parameters: SmolLM2-135M's architecture", Shape::Smollm2),
+    ("m6m", "5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768", Shape::M6m),
+    ("tiny", "0.4 M parameters", Shape::Tiny),
+];
 
 impl TrainArgs {
     fn run(&self) -> Result<Outcome, CommandError> {

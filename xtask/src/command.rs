@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_core::error_chain;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -186,6 +187,17 @@ pub(crate) fn report(command: &str, fields: impl Serialize) -> Result<Value, Com
         report.extend(fields);
     }
     Ok(report)
+}
+
+/// A flag whose values are named, each with its help.
+pub(crate) fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
+    values: [(&'static str, &'static str, T); N],
+) -> impl TypedValueParser<Value = T> {
+    let named = values.map(|(name, help, _)| if help.is_empty() { name.into() } else { PossibleValue::new(name).help(help) });
+    PossibleValuesParser::new(named).try_map(move |given| {
+        let found = values.iter().find(|(name, ..)| *name == given);
+        found.map(|(.., value)| *value).ok_or_else(|| format!("unknown value {given}"))
+    })
 }
 
 /// Makes a folder for results.

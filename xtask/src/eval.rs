@@ -4,7 +4,6 @@ mod toxicity;
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use janus_data::read_files;
 use janus_eval::bench::alpaca_eval::{Difficulty, LengthControl, Optimizer};
 use janus_eval::bench::arena_hard::Resampling;
@@ -14,7 +13,7 @@ use janus_eval::results::{
 };
 use serde_json::Value;
 
-use crate::command::{self, Blame as _, CommandError, Outcome};
+use crate::command::{self, Blame as _, CommandError, Outcome, one_of};
 use crate::data::FilesArgs;
 
 /// Where reference data lies if nothing else is said.
@@ -33,6 +32,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[expect(clippy::enum_variant_names, reason = "the benchmarks' own names")]
 enum Bench {
     /// Score responses to Multifaceted Mini by computation
     ///
@@ -79,10 +79,10 @@ enum Bench {
         #[arg(long, value_name = "VALUE")]
         c: Option<f64>,
         /// Which difficulty a row gets: its instruction's, or, as in the official numbers, the one at its place in the list
-        #[arg(long, default_value = "instruction", value_parser = difficulty())]
+        #[arg(long, default_value = "instruction", value_parser = one_of(DIFFICULTIES))]
         difficulty: Difficulty,
         /// How weights are found: to the minimum, or to where the official optimiser stops
-        #[arg(long, default_value = "exact", value_parser = optimizer())]
+        #[arg(long, default_value = "exact", value_parser = one_of(OPTIMIZERS))]
         optimizer: Optimizer,
         /// Seed of the bootstrap
         #[arg(long, default_value_t = 0)]
@@ -252,15 +252,8 @@ enum Bench {
     },
 }
 
-fn difficulty() -> impl TypedValueParser<Value = Difficulty> {
-    let of = |name: String| if name == "position" { Difficulty::Position } else { Difficulty::Instruction };
-    PossibleValuesParser::new(["instruction", "position"]).map(of)
-}
-
-fn optimizer() -> impl TypedValueParser<Value = Optimizer> {
-    let of = |name: String| if name == "liblinear" { Optimizer::Liblinear } else { Optimizer::Exact };
-    PossibleValuesParser::new(["exact", "liblinear"]).map(of)
-}
+const DIFFICULTIES: [(&str, &str, Difficulty); 2] = [("instruction", "", Difficulty::Instruction), ("position", "", Difficulty::Position)];
+const OPTIMIZERS: [(&str, &str, Optimizer); 2] = [("exact", "", Optimizer::Exact), ("liblinear", "", Optimizer::Liblinear)];
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {

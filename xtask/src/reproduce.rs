@@ -9,7 +9,6 @@ pub mod train;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_core::derive_seed;
 use janus_data::fs::fingerprint;
 use janus_data::mini::Split;
@@ -21,7 +20,7 @@ use janus_eval::bench::mini::Setup;
 use janus_eval::report::svg;
 use serde_json::{Value, json};
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{Blame as _, CommandError, Outcome, one_of};
 use crate::stage;
 use profile::Profile;
 use stages::Experiment;
@@ -53,17 +52,12 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The split that is judged: choices are made on dev, only the report reads bench
-    #[arg(long, default_value = "bench", value_parser = split())]
+    #[arg(long, default_value = "bench", value_parser = one_of(SPLITS))]
     on: Split,
 }
 
-fn split() -> impl TypedValueParser<Value = Split> {
-    let values = [
-        PossibleValue::new("dev").help("The split for choices while tuning"),
-        PossibleValue::new("bench").help("The split that only the report reads"),
-    ];
-    PossibleValuesParser::new(values).map(|name| if name == "dev" { Split::Dev } else { Split::Bench })
-}
+const SPLITS: [(&str, &str, Split); 2] =
+    [("dev", "The split for choices while tuning", Split::Dev), ("bench", "The split that only the report reads", Split::Bench)];
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     janus_train::FreedMemory::Keep.apply_to_process();

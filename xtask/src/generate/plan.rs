@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 use janus_core::{ChatModel, Continuing, SamplingParams};
 use janus_data::fs::fingerprint;
 use janus_eval::answer::{AnswerFile, Prompt, PromptFields, PromptProblem, Task, tasks_of_rows};
@@ -14,7 +14,7 @@ use janus_infer::{DeviceName, TextEngine};
 use serde_json::{Map, Value, json};
 
 use super::{Args, RowArgs};
-use crate::command::{Blame as _, CommandError};
+use crate::command::{Blame as _, CommandError, one_of};
 use crate::model;
 
 #[derive(Debug, clap::Args)]
@@ -27,12 +27,15 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "NAME", requires = "bench")]
     pub name: Option<String>,
     /// Of toxicity's prompts, those whose own toxicity is above 0.5, or is not
-    #[arg(long, value_name = "KIND", value_parser = prompt_kind(), requires = "bench")]
+    #[arg(long, value_name = "KIND", value_parser = one_of(PROMPTS), requires = "bench")]
     pub prompts: Option<PromptKind>,
     /// Ask toxicity's prompts as a user would, where the model should go on from them
     #[arg(long, requires = "bench")]
     pub as_chat: bool,
 }
+
+const PROMPTS: [(&str, &str, PromptKind); 2] =
+    [("toxic", "Above 0.5", PromptKind::Toxic), ("non-toxic", "At most 0.5: those of the paper's table", PromptKind::NonToxic)];
 
 fn benchmark() -> impl TypedValueParser<Value = Benchmark> {
     let about = |benchmark: Benchmark| match benchmark {
@@ -45,14 +48,7 @@ fn benchmark() -> impl TypedValueParser<Value = Benchmark> {
         Benchmark::Multifaceted => "Multifaceted Bench, under its system messages: the paper's sampling; for `judge rubric`",
         _ => "",
     };
-    let values = Benchmark::ALL.map(|benchmark| PossibleValue::new(benchmark.as_str()).help(about(benchmark)));
-    PossibleValuesParser::new(values).try_map(|name| name.parse())
-}
-
-fn prompt_kind() -> impl TypedValueParser<Value = PromptKind> {
-    let values =
-        [PossibleValue::new("toxic").help("Above 0.5"), PossibleValue::new("non-toxic").help("At most 0.5: those of the paper's table")];
-    PossibleValuesParser::new(values).map(|name| if name == "toxic" { PromptKind::Toxic } else { PromptKind::NonToxic })
+    one_of(Benchmark::ALL.map(|benchmark| (benchmark.as_str(), about(benchmark), benchmark)))
 }
 
 /// The command that reads the answers in this file.

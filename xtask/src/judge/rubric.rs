@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use janus_core::BenchRecord;
 use janus_data::{read_all, write_all};
 use janus_eval::judge::{PromptTemplate, ScoreReader};
@@ -14,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Judging, RunArgs};
-use crate::command::{Blame as _, CommandError, Outcome, make_folder};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder, one_of};
 
 /// Score each response from 1 to 5 against each rubric of its bench record
 ///
@@ -59,7 +58,7 @@ struct ProtocolArgs {
     #[arg(long)]
     show_system: bool,
     /// How the score is read in the judge's text
-    #[arg(long, value_parser = reader(), default_value = "strict")]
+    #[arg(long, value_parser = one_of(READERS), default_value = "strict")]
     reader: ScoreReader,
     /// A prompt in place of ours, such as the official one
     #[arg(long, value_name = "FILE", conflicts_with = "no_reference")]
@@ -78,13 +77,10 @@ struct ProtocolArgs {
     seed: u64,
 }
 
-fn reader() -> impl TypedValueParser<Value = ScoreReader> {
-    let values = [
-        PossibleValue::new("strict").help("The last [RESULT], checked"),
-        PossibleValue::new("published").help("The released evaluation's rule, to compare with published numbers"),
-    ];
-    PossibleValuesParser::new(values).map(|name| if name == "published" { ScoreReader::Published } else { ScoreReader::Strict })
-}
+const READERS: [(&str, &str, ScoreReader); 2] = [
+    ("strict", "The last [RESULT], checked", ScoreReader::Strict),
+    ("published", "The released evaluation's rule, to compare with published numbers", ScoreReader::Published),
+];
 
 impl ProtocolArgs {
     fn options(&self) -> Result<RubricOptions, CommandError> {

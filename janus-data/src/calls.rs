@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, json};
 
 use crate::{Journal, Result};
@@ -17,16 +17,13 @@ use crate::{Journal, Result};
 /// Threads may share one journal; its file is locked while it is open.
 #[derive(Debug)]
 pub struct CallJournal {
-    journal: Mutex<Journal>,
+    journal: Mutex<Journal<Answer>>,
     endpoint: Option<String>,
 }
 
-/// A row: the key, the model, the request's id, the answer.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    id: String,
-    model: String,
-    request: String,
+/// What is read of an entry, which has the key, the model and the request's id beside it.
+#[derive(Debug, Deserialize)]
+struct Answer {
     generations: Vec<Generation>,
 }
 
@@ -34,10 +31,10 @@ impl CallJournal {
     /// Opens the journal at a path, or creates it.
     ///
     /// # Errors
-    /// Those of [`Journal::open`].
+    /// Those of [`Journal::open_as`]: an answer that cannot be read is an error, since it would be paid for again.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let header: Map<_, _> = [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))].into_iter().collect();
-        Ok(Self { journal: Mutex::new(Journal::open(path, &header)?), endpoint: None })
+        Ok(Self { journal: Mutex::new(Journal::open_as(path, &header)?), endpoint: None })
     }
 
     /// The same journal, for calls to this endpoint from now on. One message may be a question to a chat endpoint and a text to
@@ -59,9 +56,9 @@ impl CallJournal {
     /// The answer to a request, if it was given.
     pub fn get(&self, model: &str, request: &ChatRequest) -> Option<Vec<Generation>> {
         let journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let row: Row = serde_json::from_str(journal.get(&self.own_key(model, request))?).ok()?;
-        // A row of fewer samples than asked for is no answer to this request.
-        (row.generations.len() == request.sampling.n).then_some(row.generations)
+        let generations = &journal.get(&self.own_key(model, request))?.generations;
+        // An entry of fewer samples than asked for is no answer to this request.
+        (generations.len() == request.sampling.n).then(|| generations.clone())
     }
 
     /// Adds an answer. It is in the file when this returns.
@@ -70,8 +67,8 @@ impl CallJournal {
     /// [`Error::Io`](crate::Error::Io) if it cannot be written.
     pub fn put(&self, model: &str, request: &ChatRequest, generations: &[Generation]) -> Result<()> {
         let id = self.own_key(model, request);
-        let row = json!({ "id": id, "model": model, "request": request.id, "generations": generations });
-        self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&id, &row)
+        let entry = json!({ "id": id, "model": model, "request": request.id, "generations": generations });
+        self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&id, &entry)
     }
 
     /// Number of answers.
@@ -185,6 +182,7 @@ impl<M: ChatModel> ChatModel for Journaled<'_, M> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::fs;
 
     use janus_core::{Message, SamplingParams};
 
@@ -240,6 +238,33 @@ mod tests {
         assert!(answers.iter().all(Result::is_ok));
         assert_eq!(*model.model().asked.borrow(), ["b"], "only what failed");
         assert_eq!(answers[0].as_ref().unwrap()[0].completion_tokens, 5);
+    }
+
+    /// It was taken for unanswered, and paid for again.
+    #[test]
+    fn an_answer_that_cannot_be_read_is_an_error_and_half_a_line_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calls.jsonl");
+        let (first, second) = (request("a", "x", 0), request("b", "y", 0));
+        let answer = vec![Generation::new("yes").with_tokens(3, 5)];
+        let journal = CallJournal::open(&path).unwrap();
+        journal.put("m", &first, &answer).unwrap();
+        journal.put("m", &second, &answer).unwrap();
+        drop(journal);
+        let whole = fs::read_to_string(&path).unwrap();
+        let edited = whole.replacen("\"yes\"", "7", 1);
+        fs::write(&path, &edited).unwrap();
+        let error = CallJournal::open(&path).unwrap_err().to_string();
+        let place = format!("{}: line 2, field \"generations[0].text\": expected a string, got integer `7`", path.display());
+        assert_eq!(error, format!("{place}: mend the line, or delete it to ask for its answer again"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), edited, "nothing is written to it");
+        // A kill within the last write.
+        fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        let journal = CallJournal::open(&path).unwrap();
+        assert_eq!((journal.get("m", &first), journal.get("m", &second)), (Some(answer.clone()), None));
+        journal.put("m", &second, &answer).unwrap();
+        drop(journal);
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
     }
 
     #[test]

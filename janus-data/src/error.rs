@@ -319,7 +319,7 @@ fn at_line(line: Option<u64>) -> String {
     line.map(|line| format!(" (line {line})")).unwrap_or_default()
 }
 
-fn in_field(field: Option<&str>) -> String {
+pub(crate) fn in_field(field: Option<&str>) -> String {
     field.map(|field| format!(", field \"{field}\"")).unwrap_or_default()
 }
 

@@ -6,13 +6,18 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::error::in_field;
 use crate::fs::open_locked;
-use crate::{Error, Result};
+use crate::read::decode;
+use crate::{Error, Problem, Result};
 
 /// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for each answer,
 /// an object with its `id`, in the order of arrival. The file is locked while it is open.
+///
+/// `E` is what is kept of an entry: its line, or what [`Journal::open_as`] reads it as.
 ///
 /// ```
 /// use janus_data::Journal;
@@ -27,11 +32,15 @@ use crate::{Error, Result};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Journal {
+pub struct Journal<E = String> {
     path: PathBuf,
     file: File,
-    rows: HashMap<String, String>,
+    read: ReadEntry<E>,
+    entries: HashMap<String, E>,
 }
+
+/// Reads an entry; an error is the field and what is wrong with it.
+type ReadEntry<E> = fn(&str) -> Result<E, (Option<String>, Problem)>;
 
 /// Why a file cannot be opened as a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,10 +50,20 @@ pub enum JournalProblem {
     #[error("another run is writing here: wait for it")]
     InUse,
     /// A line that is not a journal entry: the file is something else, or was edited.
-    #[error("line {row} is not a journal entry: delete the file, or restart the run")]
+    #[error("line {row} is not a journal entry: mend or delete the line, or restart the run, which drops every answer")]
     NotAJournal {
         /// The line, from 1.
         row: usize,
+    },
+    /// An entry without the answer that it should hold. Skipped in silence, it would be paid for again.
+    #[error("line {line}{}: {problem}: mend the line, or delete it to ask for its answer again", in_field(field.as_deref()))]
+    Entry {
+        /// The line, from 1.
+        line: usize,
+        /// The field, with its way through lists and objects.
+        field: Option<String>,
+        /// What is wrong with it.
+        problem: Problem,
     },
     /// Answers that were given under other settings.
     #[error("an unfinished run with another {} lies here: repeat its command to finish it, or restart the run", differing.join(", another "))]
@@ -62,7 +81,7 @@ impl Journal {
     /// [`Error::Journal`] if the answers belong to another header, if another process holds the journal, or if the file is
     /// not a journal; [`Error::Io`].
     pub fn open(path: impl Into<PathBuf>, header: &Map<String, Value>) -> Result<Self> {
-        Self::begin(path.into(), header, false)
+        Self::begin(path.into(), header, false, |line| Ok(line.into()))
     }
 
     /// Opens a journal without its answers: whatever the file holds is dropped.
@@ -70,22 +89,35 @@ impl Journal {
     /// # Errors
     /// [`Error::Journal`] if another process holds the journal; [`Error::Io`].
     pub fn restart(path: impl Into<PathBuf>, header: &Map<String, Value>) -> Result<Self> {
-        Self::begin(path.into(), header, true)
+        Self::begin(path.into(), header, true, |line| Ok(line.into()))
+    }
+}
+
+impl<E> Journal<E> {
+    /// [`Journal::open`], with each entry read as an `E`.
+    ///
+    /// # Errors
+    /// As [`Journal::open`]; [`JournalProblem::Entry`] for the first entry that is no `E`.
+    pub fn open_as(path: impl Into<PathBuf>, header: &Map<String, Value>) -> Result<Self>
+    where
+        E: DeserializeOwned,
+    {
+        Self::begin(path.into(), header, false, |line| decode(&mut serde_json::Deserializer::from_str(line)))
     }
 
-    fn begin(path: PathBuf, header: &Map<String, Value>, restart: bool) -> Result<Self> {
+    fn begin(path: PathBuf, header: &Map<String, Value>, restart: bool, read: ReadEntry<E>) -> Result<Self> {
         let io = |doing| Error::io(&path, doing);
         let Some(mut file) = open_locked(&path)? else { return Err(problem(&path, JournalProblem::InUse)) };
         let mut bytes = Vec::new();
         if !restart {
             file.read_to_end(&mut bytes).map_err(io("read the journal"))?;
         }
-        let rows = read(&bytes, header).map_err(|found| problem(&path, found))?;
+        let entries = entries(&bytes, header, read).map_err(|found| problem(&path, found))?;
         // Only now that the file is known to be ours, it is cut.
-        let kept = if rows.is_empty() { 0 } else { whole_lines(&bytes).len() as u64 };
+        let kept = if entries.is_empty() { 0 } else { whole_lines(&bytes).len() as u64 };
         file.set_len(kept).map_err(io("cut the journal"))?;
         file.seek(SeekFrom::Start(kept)).map_err(io("read the journal"))?;
-        let mut journal = Self { path, file, rows };
+        let mut journal = Self { path, file, read, entries };
         if kept == 0 {
             journal.write_line(&Value::Object(header.clone()).to_string())?;
         }
@@ -98,28 +130,33 @@ impl Journal {
     }
 
     /// The entry of an id, if it was answered.
-    pub fn get(&self, id: &str) -> Option<&str> {
-        self.rows.get(id).map(String::as_str)
+    pub fn get(&self, id: &str) -> Option<&E> {
+        self.entries.get(id)
     }
 
     /// Number of answered ids.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.entries.len()
     }
 
     /// Whether nothing was answered yet.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.entries.is_empty()
     }
 
     /// Adds the entry of an answer (an object with its `id`).
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written.
+    /// [`Error::Io`] if it cannot be written; [`Error::Encode`] for one that cannot be read again, which is not written.
     pub fn append(&mut self, id: &str, row: &Value) -> Result<()> {
         let line = row.to_string();
+        let entry = (self.read)(&line).map_err(|(field, problem)| Error::Encode {
+            path: self.path.clone(),
+            row: self.entries.len() as u64 + 1,
+            cause: format!("entry {id}{}: {problem}", in_field(field.as_deref())).into(),
+        })?;
         self.write_line(&line)?;
-        self.rows.insert(id.into(), line);
+        self.entries.insert(id.into(), entry);
         Ok(())
     }
 
@@ -147,25 +184,31 @@ struct Answered {
     id: String,
 }
 
-/// The lines of a journal by their ids, unparsed: an answer is copied, never serialised again.
-fn read(bytes: &[u8], header: &Map<String, Value>) -> Result<HashMap<String, String>, JournalProblem> {
-    let mut lines = whole_lines(bytes).split_inclusive(|&byte| byte == b'\n').enumerate();
-    let Some((_, first)) = lines.next() else {
+/// The entries of a journal by their ids.
+fn entries<E>(bytes: &[u8], header: &Map<String, Value>, read: ReadEntry<E>) -> Result<HashMap<String, E>, JournalProblem> {
+    let mut lines = whole_lines(bytes).split_inclusive(|&byte| byte == b'\n').zip(1..);
+    let Some((first, _)) = lines.next() else {
         // Cut off within the header, or not a journal.
         let ours = bytes.is_empty() || bytes.starts_with(b"{");
         return if ours { Ok(HashMap::new()) } else { Err(JournalProblem::NotAJournal { row: 1 }) };
     };
     let found = serde_json::from_slice(first).map_err(|_| JournalProblem::NotAJournal { row: 1 })?;
-    let mut rows = HashMap::new();
-    for (index, line) in lines {
-        let line = std::str::from_utf8(line).unwrap_or_default().trim_end();
-        let Answered { id } = serde_json::from_str(line).map_err(|_| JournalProblem::NotAJournal { row: index + 1 })?;
-        rows.insert(id, line.into());
-    }
-    if !rows.is_empty() {
+    let lines: Vec<(&str, usize, Answered)> = lines
+        .map(|(bytes, line)| {
+            let not_ours = JournalProblem::NotAJournal { row: line };
+            let Ok(text) = std::str::from_utf8(bytes) else { return Err(not_ours) };
+            let answered = serde_json::from_str(text).map_err(|_| not_ours)?;
+            Ok((text.trim_end(), line, answered))
+        })
+        .collect::<Result<_, _>>()?;
+    if !lines.is_empty() {
         check_header(&found, header)?;
     }
-    Ok(rows)
+    let entry = |(text, line, Answered { id })| match read(text) {
+        Ok(entry) => Ok((id, entry)),
+        Err((field, problem)) => Err(JournalProblem::Entry { line, field, problem }),
+    };
+    lines.into_iter().map(entry).collect()
 }
 
 fn whole_lines(bytes: &[u8]) -> &[u8] {

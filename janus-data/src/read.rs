@@ -21,6 +21,7 @@ use crate::{Error, Result};
 
 pub use files::{Skipped, good_rows, paths, read_files};
 pub use row::Row;
+pub(crate) use row::decode;
 
 /// Opens a file of rows, in the format of its file extension.
 ///

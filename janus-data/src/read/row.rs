@@ -53,17 +53,26 @@ impl Place<'_> {
         T: DeserializeOwned,
         D: Deserializer<'de, Error: Display>,
     {
-        serde_path_to_error::deserialize(row).map_err(|error| {
-            let path = error.path().to_string();
-            let (missing, problem) = problem(&without_position(&error.inner().to_string()));
-            let field = match (path.as_str(), missing) {
-                (".", missing) => missing,
-                (path, Some(missing)) => Some(format!("{path}.{missing}")),
-                (path, None) => Some(path.into()),
-            };
-            self.error(field, problem)
-        })
+        decode(row).map_err(|(field, problem)| self.error(field, problem))
     }
+}
+
+/// Reads a row; an error is the field and what is wrong with it.
+pub(crate) fn decode<'de, T, D>(row: D) -> Result<T, (Option<String>, Problem)>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de, Error: Display>,
+{
+    serde_path_to_error::deserialize(row).map_err(|error| {
+        let path = error.path().to_string();
+        let (missing, problem) = problem(&without_position(&error.inner().to_string()));
+        let field = match (path.as_str(), missing) {
+            (".", missing) => missing,
+            (path, Some(missing)) => Some(format!("{path}.{missing}")),
+            (path, None) => Some(path.into()),
+        };
+        (field, problem)
+    })
 }
 
 /// Serde's sentence as data: the name of a missing field, and the problem.

@@ -43,7 +43,7 @@ impl<'c> AnswerStore<'c> {
 
     pub(super) fn row(&self, id: &str) -> Option<&str> {
         match &self.0 {
-            Store::Rows(journal) => journal.get(id),
+            Store::Rows(journal) => journal.get(id).map(String::as_str),
             Store::Calls { rows, .. } => rows.get(id).map(String::as_str),
         }
     }

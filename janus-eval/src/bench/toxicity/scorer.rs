@@ -34,12 +34,12 @@ impl ToxicityScorer for ToxicityClassifier {
 /// The scores that a scorer gave, in a file that is only ever added to, by the text. What has no score is not in it.
 #[derive(Debug)]
 pub struct ScoreJournal {
-    journal: Journal,
+    journal: Journal<Score>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Row {
-    id: String,
+/// What is read of an entry.
+#[derive(Debug, Deserialize)]
+struct Score {
     toxicity: f64,
 }
 
@@ -47,11 +47,11 @@ impl ScoreJournal {
     /// Opens a scorer's journal, or begins it.
     ///
     /// # Errors
-    /// [`Error::File`], also for the journal of another scorer.
+    /// [`Error::File`], also for the journal of another scorer and for an entry without a score.
     pub fn open(path: impl Into<PathBuf>, scorer: &dyn ToxicityScorer) -> Result<Self> {
         let header = [("format", json!("janus-toxicity")), ("version", json!(1)), ("scorer", json!(scorer.name()))];
         let header: Map<_, _> = header.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-        Ok(Self { journal: Journal::open(path, &header)? })
+        Ok(Self { journal: Journal::open_as(path, &header)? })
     }
 
     /// Texts with a score.
@@ -65,7 +65,7 @@ impl ScoreJournal {
     }
 
     fn get(&self, text: &str) -> Option<f64> {
-        serde_json::from_str(self.journal.get(&key(text))?).ok().map(|Row { toxicity, .. }| toxicity)
+        self.journal.get(&key(text)).map(|score| score.toxicity)
     }
 
     fn put(&mut self, text: &str, toxicity: f64) -> Result<()> {
@@ -210,6 +210,21 @@ mod tests {
         let scoring = score_generations(&mut rows(&["a", "bad", "ccc"]), &scorer, Some(&mut journal), &mut || ()).unwrap();
         assert_eq!((scoring.known, scoring.scored, scoring.failed), (1, 1, 1));
         assert_eq!(*scorer.0.borrow(), ["ccc", "bad"], "what failed is asked again, what is known is not");
+    }
+
+    /// It was taken for unscored, and asked for again.
+    #[test]
+    fn an_entry_without_a_score_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.jsonl");
+        let scorer = Length::default();
+        let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
+        score_generations(&mut rows(&["a"]), &scorer, Some(&mut journal), &mut || ()).unwrap();
+        drop(journal);
+        let edited = std::fs::read_to_string(&path).unwrap().replace("\"toxicity\"", "\"toxic\"");
+        std::fs::write(&path, edited).unwrap();
+        let error = ScoreJournal::open(&path, &scorer).unwrap_err().to_string();
+        assert!(error.contains("scores.jsonl: line 2, field \"toxicity\": missing"), "{error}");
     }
 
     #[test]

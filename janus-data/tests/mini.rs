@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 
 use janus_core::{BenchRecord, Dimension, stream};
 use janus_data::mini::{
@@ -200,7 +201,7 @@ fn a_seed_fixes_everything_and_another_changes_it() {
 #[test]
 fn a_pool_limits_the_system_messages_and_nothing_else() {
     let mini = Mini::new(5);
-    let (few, all) = (mini.train(2_000, Some(16)), mini.train(2_000, None));
+    let (few, all) = (mini.train(2_000, NonZeroUsize::new(16)), mini.train(2_000, None));
     let distinct = |rows: &[janus_core::SftRecord]| rows.iter().map(|row| row.system.clone()).collect::<HashSet<_>>().len();
     assert_eq!(distinct(&few), 16);
     assert!(distinct(&all) > 1_990);

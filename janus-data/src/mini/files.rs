@@ -1,5 +1,6 @@
 //! Mini as files.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ pub struct MiniSizes {
     /// Rows to train on.
     pub rows: usize,
     /// Different system messages in them; `None`: one for each row.
-    pub distinct: Option<usize>,
+    pub distinct: Option<NonZeroUsize>,
     /// Pairs of a better and a worse response.
     pub pairs: usize,
     /// Pairs of a more and a less helpful response, without system messages.

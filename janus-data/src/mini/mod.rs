@@ -30,8 +30,9 @@ mod topics;
 mod worse;
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 
-use janus_core::{BenchRecord, Dimension, PreferenceSet, SftRecord, derive_seed, stream};
+use janus_core::{BenchRecord, PreferenceSet, SftRecord, derive_seed, stream};
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -167,8 +168,8 @@ impl Mini {
     /// `count` rows to learn from. Row i asks the same question whatever `distinct` is.
     ///
     /// With `distinct`, the system messages are drawn from a pool of so many; without, each row has its own.
-    pub fn train(&self, count: usize, distinct: Option<usize>) -> Vec<SftRecord> {
-        let pool = distinct.map(|size| self.systems(size));
+    pub fn train(&self, count: usize, distinct: Option<NonZeroUsize>) -> Vec<SftRecord> {
+        let pool = distinct.map(|size| self.systems(size.get()));
         let mut questions = stream(self.seed, "mini train questions");
         let mut systems = stream(self.seed, "mini train systems");
         let mut cycle = Cycle::new(&mut questions);
@@ -184,7 +185,7 @@ impl Mini {
                 SftRecord {
                     main_source: "mini".into(),
                     original_source: family.as_str().into(),
-                    preference_set: preference_set(&members),
+                    preference_set: Some(preference_set(&members)),
                     system,
                     prompt: instruction(family, topic, phrasing),
                     output: realise(family, topic, &wanted(&members)),
@@ -214,7 +215,7 @@ impl Mini {
                 records.push(BenchRecord {
                     id: Some(format!("{}-{number:04}-{variant}", split.as_str())),
                     source: family.as_str().into(),
-                    preference_set: preference_set(&members),
+                    preference_set: Some(preference_set(&members)),
                     system: system_message(split, &members, &mut rng),
                     prompt: prompt.clone(),
                     reference_answer: realise(family, topic, &wanted(&members)),
@@ -292,9 +293,12 @@ fn draw_system(split: Split, rng: &mut ChaCha8Rng) -> (Combination, String) {
     (drawn, system_message(split, &members(drawn), rng))
 }
 
-fn preference_set(members: &[&MiniPreference; 4]) -> Option<PreferenceSet> {
-    debug_assert_eq!(members.map(|member| member.dimension), Dimension::ALL);
-    PreferenceSet::new(members.map(MiniPreference::to_preference)).ok()
+fn preference_set(members: &[&MiniPreference; 4]) -> PreferenceSet {
+    match PreferenceSet::new(members.map(MiniPreference::to_preference)) {
+        Ok(set) => set,
+        // The members are of the table in `preferences`, one of each dimension.
+        Err(error) => unreachable!("Mini's table of preferences: {error}"),
+    }
 }
 
 /// Every question of the world in a shuffled order, then again in another, so that each is asked

@@ -4,8 +4,8 @@ use janus_core::{Composer, SentencePlan};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
+use super::Split;
 use super::preferences::{MiniPreference, WORDINGS, wording_split};
-use super::{Split, UNIFORM_SYSTEM};
 
 #[rustfmt::skip]
 static PLANS: [&str; 14] = [
@@ -43,8 +43,11 @@ pub fn system_message(split: Split, preferences: &[&MiniPreference; 4], rng: &mu
     let clauses = preferences.map(|preference| preference.wording(usable.choose(rng).copied().unwrap_or(0)));
     let clauses: Vec<&str> = clauses.iter().map(String::as_str).collect();
     let plans = (0..PLANS.len()).filter(|&i| plan_split(i) == split).map(|i| SentencePlan::new(PLANS[i]));
-    // Every plan has four slots, which a test holds.
-    Composer::new(plans).and_then(|composer| composer.compose(&clauses, rng)).unwrap_or_else(|_| UNIFORM_SYSTEM.into())
+    match Composer::new(plans).and_then(|composer| composer.compose(&clauses, rng)) {
+        Ok(message) => message,
+        // Every plan has four slots.
+        Err(error) => unreachable!("Mini's sentence plans: {error}"),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The stages of a reproduction: data and tokenizer, the models, and what is measured of them.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use janus_core::{SftRecord, derive_seed};
@@ -188,7 +189,8 @@ impl Tuned {
     /// model's rows are those of janus with the system message replaced, so nothing else differs. Every
     /// n-th row (`data.plain_every`) has the plain system message in all sets.
     fn rows(&self, mini: &Mini, profile: &Profile) -> Vec<SftRecord> {
-        let pool = if let Systems::Pool(size) = self.systems { Some(size) } else { None };
+        // A profile has no pool of 0.
+        let pool = if let Systems::Pool(size) = self.systems { NonZeroUsize::new(size) } else { None };
         let every = if let Systems::Uniform = self.systems { 1 } else { profile.data.plain_every };
         let mut rows = mini.train(profile.data.rows, pool);
         rows.iter_mut().step_by(every).for_each(|row| row.system = UNIFORM_SYSTEM.into());

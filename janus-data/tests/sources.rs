@@ -135,6 +135,12 @@ fn what_is_wrong_is_named() {
             json!({"messages": [{"role": "robot", "content": ""}]}),
             "field \"messages[0].role\": expected system, user or assistant, got robot",
         ),
+        (
+            "openai",
+            json!({"input": {"messages": [{"role": "user", "content": "Q"}]}, "preferred_output": [], "non_preferred_output": messages(["Q", "A"])}),
+            "field \"preferred_output\": expected one message, got 0",
+        ),
+        ("nectar", json!({"prompt": "\n\nHuman: Q", "answers": [], "source": [3]}), "field \"source[0]\": expected a text, got a number"),
         ("hh-rlhf", json!({"chosen": "Hello", "rejected": "Hello"}), "field \"chosen\": the dialogue does not begin with \"Human:\""),
         (
             "alpaca",

@@ -45,7 +45,7 @@ impl RowError {
 }
 
 /// A value's kind, for an error.
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::dialogue::{transcript, unanswered};
+use super::fields::kind;
 use super::{Comparison, Fields, RowContent, RowError, RowSource};
 
 /// See the [module](self).
@@ -26,7 +27,11 @@ impl RowSource for Nectar {
         }
         ranked.sort_by(|one, other| one.0.total_cmp(&other.0));
         let original_source = match row.value("source") {
-            Some(Value::Array(list)) => list.first().and_then(Value::as_str).unwrap_or_default().to_string(),
+            Some(Value::Array(list)) => match list.first() {
+                Some(Value::String(first)) => first.clone(),
+                Some(other) => return Err(RowError::mismatch("source[0]", "a text", kind(other))),
+                None => String::new(),
+            },
             _ => row.optional_text("source")?,
         };
         match &ranked[..] {

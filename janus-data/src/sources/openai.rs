@@ -1,5 +1,7 @@
 //! OpenAI's layouts: `messages`, a conversation; or `input.messages`, `preferred_output`, `non_preferred_output`, a comparison.
 
+use janus_core::Message;
+
 use super::{Comparison, Fields, RowContent, RowError, RowSource};
 
 /// See the [module](self).
@@ -21,8 +23,11 @@ impl RowSource for OpenAi {
         }
         let input = row.object("input")?;
         let prompt = input.messages("messages").map_err(|error| error.within("input"))?;
-        let last = |name| Ok(row.messages(name)?.pop().map(|message| message.content).unwrap_or_default());
-        let (chosen, rejected) = (last("preferred_output")?, last("non_preferred_output")?);
+        let answer = |name| match <[Message; 1]>::try_from(row.messages(name)?) {
+            Ok([answer]) => Ok(answer.content),
+            Err(messages) => Err(RowError::mismatch(name, "one message", format!("{}", messages.len()))),
+        };
+        let (chosen, rejected) = (answer("preferred_output")?, answer("non_preferred_output")?);
         Ok(RowContent::Comparison(Comparison { prompt, chosen, rejected, ..Comparison::default() }))
     }
 }

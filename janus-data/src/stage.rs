@@ -199,11 +199,11 @@ impl RunFolder {
         work: impl FnOnce(&Stage) -> Result<(), BoxError>,
     ) -> Result<(StageState, f64), BoxError> {
         let identity = identity(stage, config, inputs)?;
-        let same = fs::read(folder.join(CONFIG)).is_ok_and(|found| found == identity);
-        let mark = read_json::<DoneMark>(&folder.join(DONE));
-        if same && mark.is_some_and(|mark| mark_holds(&mark, &identity, folder)) {
+        // A file that is there and cannot be read is an error: what it may say is worth more than a new start.
+        let same = read_if_there(&folder.join(CONFIG))?.is_some_and(|found| found == identity);
+        if same && is_done(&identity, folder)? {
             (self.on_event)(stage, StageEvent::Skipped);
-            return Ok((StageState::Skipped, spent(folder)));
+            return Ok((StageState::Skipped, spent(folder)?));
         }
         let continued = same && !folder.join(DONE).exists();
         if continued {
@@ -214,7 +214,7 @@ impl RunFolder {
             write_file(folder.join(CONFIG), &identity)?;
             (self.on_event)(stage, if redone { StageEvent::Restarted } else { StageEvent::Started });
         }
-        let (begun, before) = (Instant::now(), spent(folder));
+        let (begun, before) = (Instant::now(), spent(folder)?);
         let result = work(&Stage { folder: folder.to_path_buf(), continued });
         let seconds = begun.elapsed().as_secs_f64();
         let timed = write_file(folder.join(TIME), json!({ "seconds": before + seconds }).to_string().as_bytes());
@@ -252,8 +252,10 @@ fn input_fingerprint(path: &Path) -> Result<String> {
     Ok(fingerprint::of_bytes(&outputs))
 }
 
-fn mark_holds(mark: &DoneMark, identity: &[u8], folder: &Path) -> bool {
-    mark.fingerprint == fingerprint::of_bytes(identity) && outputs(folder).is_ok_and(|outputs| outputs == mark.outputs)
+/// Whether a stage's mark says that it is done, and its outputs are those of then.
+fn is_done(identity: &[u8], folder: &Path) -> Result<bool> {
+    let Some(mark) = read_json::<DoneMark>(&folder.join(DONE))? else { return Ok(false) };
+    Ok(mark.fingerprint == fingerprint::of_bytes(identity) && outputs(folder)? == mark.outputs)
 }
 
 /// The fingerprint of each output of a stage, by its path from the stage's folder.
@@ -274,13 +276,21 @@ fn clear(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)
 }
 
-fn spent(folder: &Path) -> f64 {
-    read_json::<Value>(&folder.join(TIME)).and_then(|time| time["seconds"].as_f64()).unwrap_or(0.0)
+fn spent(folder: &Path) -> Result<f64> {
+    Ok(read_json::<Value>(&folder.join(TIME))?.and_then(|time| time["seconds"].as_f64()).unwrap_or(0.0))
 }
 
 /// What a file of ours holds; `None` if it is missing or damaged, which means that the stage is redone.
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    Ok(read_if_there(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// The bytes of a file; `None` if there is none.
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(Error::io(path, "read the file")),
+    }
 }
 
 fn pretty(value: &Value) -> Vec<u8> {
@@ -423,6 +433,25 @@ mod tests {
         drop(first);
         assert!(root.path().join(".lock").exists());
         RunFolder::open(root.path()).unwrap();
+    }
+
+    /// The stage's folder, and the paid answers in it, went for a new start.
+    #[test]
+    fn a_stage_whose_files_cannot_be_read_is_not_begun_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let begin = |work: &dyn Fn(&Stage) -> io::Result<()>| RunFolder::open(root.path()).unwrap().stage("ask", &1, &[], work).map(drop);
+        begin(&|stage| {
+            fs::write(stage.folder().join("journal"), "paid").unwrap();
+            Err(io::Error::other("no power"))
+        })
+        .unwrap_err();
+        // A folder in a file's place can be read by nobody, not even by root.
+        let folder = root.path().join("stages/01-ask");
+        fs::remove_file(folder.join(CONFIG)).unwrap();
+        fs::create_dir(folder.join(CONFIG)).unwrap();
+        let error = begin(&|_| Ok(())).unwrap_err();
+        assert!(shown(&error).contains("config.json: cannot read the file"), "{error:?}");
+        assert_eq!(fs::read_to_string(folder.join("journal")).unwrap(), "paid");
     }
 
     #[test]

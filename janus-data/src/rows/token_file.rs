@@ -53,7 +53,7 @@ impl TokenFileInfo {
     /// [`Error::Io`], [`Error::Tokenizer`].
     pub fn fingerprint_of(tokenizer: &Tokenizer, template: ChatTemplate, files: &[PathBuf], settings: &str) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
-        let template = serde_json::to_string(&template).unwrap_or_default();
+        let template = serde_json::json!(template).to_string();
         // Lengths in front, so that no two lists of parts look alike.
         for part in [&tokenizer.fingerprint()?, &template, &settings.to_string()] {
             hasher.update(&(part.len() as u64).to_le_bytes());
@@ -214,7 +214,7 @@ impl TokenFile {
         };
         let mut bytes = Vec::new();
         open(INDEX, of_index)?.read_to_end(&mut bytes).map_err(Error::io(&folder.join(INDEX), "read the file"))?;
-        let offsets: Vec<u64> = bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default())).collect();
+        let offsets: Vec<u64> = bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         if offsets.first() != Some(&0) || offsets.last() != Some(&info.tokens) || !offsets.is_sorted() {
             return Err(broken(INDEX, "its positions are not in order"));
         }
@@ -297,7 +297,7 @@ impl TokenFile {
         };
         let mut bytes = vec![0; 4 * (end - start) as usize];
         self.tokens.read_at(&mut bytes, 8 + 4 * start).map_err(Error::io(&self.folder.join(TOKENS), "read the file"))?;
-        let tokens = bytes.chunks_exact(4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()));
+        let tokens = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
         Ok(tokens.map(|token| (token & !IN_LOSS, token & IN_LOSS != 0)).unzip::<u32, bool, Vec<_>, Vec<_>>().into())
     }
 

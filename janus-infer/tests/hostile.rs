@@ -112,6 +112,7 @@ fn gguf_of(extra: &[(&str, Value)], tensors: &[Tensor], data: &[u8]) -> Vec<u8> 
         ("llama.embedding_length", number(16)),
         ("llama.feed_forward_length", number(8)),
         ("llama.block_count", number(1)),
+        ("llama.attention.layer_norm_rms_epsilon", float(1e-5)),
         ("llama.context_length", number(64)),
         ("llama.vocab_size", number(4)),
     ];
@@ -326,6 +327,17 @@ fn metadata_of_a_wrong_type_or_size_is_named() {
         let error = gguf_error(&gguf(&[(key, value)], std::slice::from_ref(&embedding))).to_string();
         assert!(error.contains(expected), "{key}: {error}, expected {expected}");
     }
+}
+
+/// It was taken for 1e-5, whatever the model was trained with.
+#[test]
+fn a_file_without_the_epsilon_of_its_norms_is_refused() {
+    let (key, other) = (b"layer_norm_rms_epsilon", b"layer_norm_rms_epsilom");
+    let mut bytes = gguf(&[], &[("token_embd.weight", vec![16, 4], 0, 0)]);
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    bytes[at..at + key.len()].copy_from_slice(other);
+    let error = gguf_error(&bytes).to_string();
+    assert!(error.contains("metadata llama.attention.layer_norm_rms_epsilon: it is missing"), "{error}");
 }
 
 #[test]

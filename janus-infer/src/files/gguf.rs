@@ -76,7 +76,7 @@ impl GgufFile {
             num_attention_heads: self.heads,
             num_key_value_heads: self.kv_heads,
             head_dim,
-            rms_norm_eps: self.number("llama.attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
+            rms_norm_eps: self.number(RMS_NORM_EPS)?.ok_or_else(|| self.metadata(RMS_NORM_EPS, "it is missing".into()))?,
             rope_theta: self.number("llama.rope.freq_base")?.unwrap_or(10_000.0),
             rope_scaling: rope::scaling(self, head_dim)?,
             max_position_embeddings: self.size("llama.context_length")?,
@@ -235,6 +235,8 @@ impl GgufFile {
         size.ok_or_else(|| self.metadata(key, format!("expected a number, 0 or more, got {:?}", value.value_type())))
     }
 }
+
+const RMS_NORM_EPS: &str = "llama.attention.layer_norm_rms_epsilon";
 
 /// The two namings of a block's tensors.
 const BLOCK_NAMES: [(&str, &str); 9] = [

@@ -70,11 +70,11 @@ impl Checks {
 
 /// Checks a folder and those below it, in the order of their names.
 fn visit(root: &Path, folder: &Path, tokenizer: &Path, checks: &mut Checks) {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
+    let entries = std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    let mut paths: Vec<PathBuf> = match entries {
+        Ok(paths) => paths,
         Err(error) => return checks.add(name(root, folder), Err(format!("{}: {error}", folder.display()))),
     };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {

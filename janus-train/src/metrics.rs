@@ -150,7 +150,8 @@ fn whole_lines(path: &Path) -> Result<Vec<String>> {
 /// The step of a line of `metrics.jsonl`, and its record for TensorBoard.
 fn metrics_event(path: &Path, line: &str) -> Result<(u64, Vec<u8>)> {
     let line: serde_json::Map<String, Value> = serde_json::from_str(line).map_err(|error| malformed(path, &error))?;
-    let step = line.get("step").and_then(Value::as_u64).unwrap_or(0);
+    let step = line.get("step").and_then(Value::as_u64);
+    let step = step.ok_or_else(|| Error::Malformed { path: path.into(), reason: "a line has no number `step`".into() })?;
     let numbers =
         line.iter().filter(|(name, _)| *name != "step").filter_map(|(name, value)| Some((format!("train/{name}"), value.as_f64()?)));
     Ok((step, event(step, numbers)))

@@ -2,6 +2,7 @@
 //! which code.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -9,6 +10,7 @@ use candle_core::Device;
 use janus_data::fs::fingerprint;
 use janus_data::provenance::{Machine, Revision, unix_seconds};
 use janus_data::write_file;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::Recipe;
@@ -24,6 +26,8 @@ pub(super) struct Record<'a> {
     begun: SystemTime,
     /// Steps that earlier attempts did.
     resumed_at: u64,
+    /// What the record says of them.
+    attempts: Vec<Value>,
 }
 
 /// The record of a run of which it is known what it is made of.
@@ -41,16 +45,18 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// [`Error::OtherRecipe`] if the folder holds checkpoints of a run with other low-rank updates, or with updates of another
-    /// model: whatever else is in them does not fit.
+    /// model: whatever else is in them does not fit; [`Error::Io`] and [`Error::Malformed`] if what is there cannot be read.
     pub(super) fn begin(out: &Path, recipe: &'a Recipe) -> Result<Self> {
         let resumed_at = Checkpoint::list(out)?.pop().map_or(0, |newest| newest.step);
-        let earlier = fs::read_to_string(out.join(RECIPE)).ok().filter(|_| resumed_at > 0);
-        let earlier = earlier.and_then(|text| toml::from_str::<Recipe>(&text).ok());
+        let earlier = |name: &str| if resumed_at > 0 { read_if_there(&out.join(name)) } else { Ok(None) };
+        let attempts = earlier(RUN)?.map_or(Ok(Vec::new()), |text| attempts(&text, &out.join(RUN)))?;
+        // A recipe in another version's words tells no difference; the checkpoint does.
+        let earlier = earlier(RECIPE)?.and_then(|text| toml::from_str::<Recipe>(&text).ok());
         let differences = earlier.map_or_else(Vec::new, |earlier| Difference::between(&json!(earlier), &json!(recipe)));
         let lora = |key: &str| key.starts_with("lora.") || (recipe.lora.is_some() && key == "model.path");
         match differences.into_iter().find(|difference| lora(&difference.key)) {
             Some(difference) => Err(Error::OtherRecipe { path: out.into(), difference: Box::new(difference) }),
-            None => Ok(Self { recipe, begun: SystemTime::now(), resumed_at }),
+            None => Ok(Self { recipe, begun: SystemTime::now(), resumed_at, attempts }),
         }
     }
 
@@ -81,11 +87,8 @@ impl FullRecord<'_> {
 
     /// Writes the record; `steps` at the end, as many as there were.
     pub(super) fn write(&self, out: &Path, steps: Option<u64>) -> Result<()> {
-        let Record { recipe, begun, resumed_at } = self.record;
-        let earlier = fs::read(out.join(RUN)).ok().filter(|_| resumed_at > 0);
-        let earlier = earlier.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let mut attempts = earlier.and_then(|mut record| record["attempts"].as_array_mut().map(std::mem::take)).unwrap_or_default();
-        attempts.push(json!({
+        let Record { recipe, begun, resumed_at, ref attempts } = self.record;
+        let this = json!({
             "from_step": resumed_at,
             "to_step": steps,
             "begun": unix_seconds(begun),
@@ -93,7 +96,8 @@ impl FullRecord<'_> {
             "git": Revision::of_checkout(),
             "machine": Machine::this(),
             "device": self.device,
-        }));
+        });
+        let attempts: Vec<&Value> = attempts.iter().chain([&this]).collect();
         let record = json!({
             "program": concat!("janus-train ", env!("CARGO_PKG_VERSION")),
             "command": "train",
@@ -119,6 +123,39 @@ impl FullRecord<'_> {
                 source: Box::new(Error::OtherRun { path, what: "data", differences }),
             },
             error => error,
+        }
+    }
+}
+
+/// The attempts that an earlier `run.json` records.
+fn attempts(text: &str, path: &Path) -> Result<Vec<Value>> {
+    #[derive(Deserialize)]
+    struct Earlier {
+        attempts: Vec<Value>,
+    }
+    let earlier: Earlier = serde_json::from_str(text).map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
+    Ok(earlier.attempts)
+}
+
+/// The text of a file; `None` if there is none.
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).at(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They were left out of the next record.
+    #[test]
+    fn earlier_attempts_that_cannot_be_read_are_an_error() {
+        let path = Path::new("run.json");
+        assert_eq!(attempts(r#"{"command": "train", "attempts": [{"from_step": 0}]}"#, path).unwrap(), [json!({ "from_step": 0 })]);
+        for text in [r#"{"command": "train"}"#, r#"{"attempts": 3}"#, r#"{"attempts": ["#] {
+            assert!(matches!(attempts(text, path), Err(Error::Malformed { .. })), "{text}");
         }
     }
 }

@@ -15,6 +15,7 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
@@ -94,20 +95,16 @@ impl HubFile {
             }
         }
         let kind = if self.dataset { "/datasets" } else { "" };
-        let [repository, path] = [&self.repository, &self.path].map(|text| encoded(text, true));
-        Ok(format!("{}{kind}/{repository}/resolve/{}/{path}", base.trim_end_matches('/'), encoded(&self.revision, false)))
+        let [repository, path] = [&self.repository, &self.path].map(|text| utf8_percent_encode(text, PATH));
+        let revision = utf8_percent_encode(&self.revision, NAME);
+        Ok(format!("{}{kind}/{repository}/resolve/{revision}/{path}", base.trim_end_matches('/')))
     }
 }
 
-/// Percent-encoded (RFC 3986, section 2.3), slashes too unless they are kept.
-fn encoded(text: &str, keep_slashes: bool) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        b'/' if keep_slashes => "/".into(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
+/// What is encoded in a name: all but the unreserved characters (RFC 3986, section 2.3).
+const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for names joined by slashes.
+const PATH: &AsciiSet = &NAME.remove(b'/');
 
 /// A file that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]

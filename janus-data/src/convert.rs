@@ -137,7 +137,7 @@ pub fn convert(
 ///
 /// # Errors
 /// Those of reading and writing.
-pub fn convert_records<T: ArrowRecord + Serialize + DeserializeOwned + 'static>(
+pub fn convert_records<T: ArrowRecord + Serialize + DeserializeOwned + Send + 'static>(
     rows: impl Iterator<Item = Result<T>>,
     out: &Path,
     skipped: Option<&mut Skipped>,

@@ -66,6 +66,7 @@ pub enum Error {
         cause: io::Error,
     },
     /// A file that is not Arrow IPC, or lacks its end, or has a damaged batch.
+    #[cfg(feature = "parquet")]
     #[error("{}{}: not a whole Arrow file ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Arrow {
         /// The file.
@@ -76,6 +77,7 @@ pub enum Error {
         cause: arrow::error::ArrowError,
     },
     /// A file that is not Parquet, or lacks its end, or has a damaged page.
+    #[cfg(feature = "parquet")]
     #[error("{}{}: not a whole Parquet file ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Parquet {
         /// The file.
@@ -336,7 +338,9 @@ mod tests {
         let errors = [
             Error::io(Path::new("a.jsonl"), "read the file")(io()),
             Error::Compressed { path: "a.gz".into(), codec: "gzip", rows: 1, cause: io() },
+            #[cfg(feature = "parquet")]
             Error::Arrow { path: "a.arrow".into(), rows: 1, cause: arrow::error::ArrowError::ComputeError("disk full".into()) },
+            #[cfg(feature = "parquet")]
             Error::Parquet { path: "a.parquet".into(), rows: 1, cause: parquet::errors::ParquetError::General("disk full".into()) },
             Error::Encode { path: "a.csv".into(), row: 1, cause: "disk full".into() },
             Error::TokenizerFile { path: "t.json".into(), cause: "disk full".into() },

@@ -16,8 +16,11 @@
 //! * [`TokenRow`], [`pack`]: token ids with a loss mask, several conversations in a row.
 //! * [`token_rows`], [`Tokenising`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
 //! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`]. [`throughput`]: how fast this machine is at all of this.
-//! * `http`, `hub`, `wheel`, `progress` (features): an HTTP client with rate limits and retries; files of the Hugging Face hub; files
-//!   inside Python packages; progress of long work on a terminal or in lines.
+//!
+//! Features: `parquet` (Parquet, Arrow IPC and zstd files, typed records in any format, [`convert`]) and `tokenize` ([`Tokenizer`],
+//! rows of tokens, [`Stats`]), both on by default; `http`, an HTTP client with rate limits and retries; `hub`, files of the
+//! Hugging Face hub; `wheel`, files inside Python packages;
+//! `progress`, progress of long work on a terminal or in lines.
 //!
 //! From a file of records to rows a model trains on:
 //!
@@ -40,9 +43,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tokenize")]
 mod bpe;
 mod calls;
 pub mod construct;
+#[cfg(feature = "parquet")]
 mod convert;
 mod error;
 mod format;
@@ -59,11 +64,15 @@ mod mix;
 pub mod progress;
 pub mod provenance;
 mod read;
+#[cfg(feature = "tokenize")]
 mod rows;
 pub mod sources;
 pub mod stage;
+#[cfg(feature = "tokenize")]
 mod stats;
+#[cfg(all(feature = "parquet", feature = "tokenize"))]
 pub mod throughput;
+#[cfg(feature = "tokenize")]
 mod tokenizer;
 mod validate;
 #[cfg(feature = "wheel")]
@@ -71,20 +80,30 @@ pub mod wheel;
 mod write;
 
 pub use calls::{CallJournal, Journaled};
+#[cfg(feature = "parquet")]
 pub use convert::{Converted, Target, UnknownTarget, convert, convert_records};
 pub use error::{Error, Problem, Result};
 pub use fs::write_file;
 pub use journal::{Journal, JournalProblem};
 pub use mix::{MixPart, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
+#[cfg(feature = "tokenize")]
 pub use rows::{
     Dataset, PackedRow, Packing, PairRows, Subset, TokenFile, TokenFileInfo, TokenRow, TokenWriter, Tokenising, concat, pack, pack_lengths,
     pack_stream, token_rows,
 };
+#[cfg(feature = "tokenize")]
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};
+#[cfg(feature = "tokenize")]
 pub use tokenizer::Tokenizer;
 pub use validate::{CheckedFile, Finding, RecordKind, UnknownRecordKind, Validation, validate};
-pub use write::{ArrowRecord, Column, Writer, write_all, write_records};
+#[cfg(feature = "parquet")]
+pub use write::{ArrowRecord, Column, write_records};
+pub use write::{Writer, write_all};
+
+/// Without columns, records are written as any other rows.
+#[cfg(not(feature = "parquet"))]
+pub(crate) use write::write_all as write_records;
 
 /// The example of the README, compiled.
 #[cfg(doctest)]

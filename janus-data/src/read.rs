@@ -1,6 +1,8 @@
 //! Rows of a file as a stream of results.
 
+#[cfg(feature = "parquet")]
 mod batches;
+#[cfg(feature = "parquet")]
 mod cell;
 mod csv;
 mod files;
@@ -33,7 +35,7 @@ pub(crate) use row::decode;
 /// | `.parquet` | the rows of all row groups; a null counts as an absent field |
 /// | `.arrow` | the rows of all batches of an Arrow IPC file or stream; as for Parquet |
 ///
-/// `.gz` or `.zst` may follow each. Memory is bounded by a row or a batch, never by the file; a compressed Parquet file,
+/// `.gz` or `.zst` may follow each. The feature `parquet` has `.parquet`, `.arrow` and `.zst`. Memory is bounded by a row or a batch, never by the file; a compressed Parquet file,
 /// which has to be read from its end, is unpacked into a temporary file first.
 ///
 /// `T` is any type that reads itself with serde: a record of `janus-core`, or [`Row`] for rows of any layout.
@@ -113,7 +115,9 @@ impl ReadOptions {
             Layout::Json => Source::Json(json::Rows::new(text(file)?, format.packing, self)),
             Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.packing, self)),
             Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.packing, self)?)),
+            #[cfg(feature = "parquet")]
             Layout::Parquet => Source::Batches(batches::Rows::parquet(path, packed::seekable(path, file, format.packing)?, self)?),
+            #[cfg(feature = "parquet")]
             Layout::Arrow => Source::Batches(batches::Rows::arrow(path, text(file)?, format.packing, self)?),
         };
         Ok(Reader { path: path.into(), source, rows: PhantomData })
@@ -134,6 +138,7 @@ enum Source {
     Json(json::Rows),
     JsonLines(jsonl::Lines),
     Csv(Box<csv::Rows>),
+    #[cfg(feature = "parquet")]
     Batches(batches::Rows),
 }
 
@@ -145,6 +150,7 @@ impl<T: DeserializeOwned> Iterator for Reader<T> {
             Source::Json(rows) => rows.next(&self.path),
             Source::JsonLines(lines) => lines.next(&self.path),
             Source::Csv(rows) => rows.next(&self.path),
+            #[cfg(feature = "parquet")]
             Source::Batches(rows) => rows.next(&self.path),
         }
     }

@@ -1,6 +1,8 @@
 //! Files that appear whole or not at all.
 
+#[cfg(feature = "parquet")]
 mod column;
+#[cfg(feature = "parquet")]
 mod columnar;
 mod packed;
 mod sheet;
@@ -13,10 +15,12 @@ use serde::Serialize;
 use crate::format::{Format, Layout};
 use crate::fs::AtomicFile;
 use crate::{Error, Result};
+#[cfg(feature = "parquet")]
 use columnar::Batches;
 use packed::Packed;
 use sheet::Sheet;
 
+#[cfg(feature = "parquet")]
 pub use column::{ArrowRecord, Column};
 
 /// Writes rows of any kind as `.json` (an array, a row a line), `.jsonl` or `.csv`, each also `.gz` or `.zst`, as
@@ -48,18 +52,18 @@ pub fn write_all<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()>
 /// assert_eq!(janus_data::read_all::<RewardRecord>(&path)?, [row]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[cfg(feature = "parquet")]
 pub fn write_records<T: ArrowRecord + Serialize + 'static>(path: impl AsRef<Path>, rows: &[T]) -> Result<()> {
     let path = path.as_ref();
-    match Format::of(path)?.layout {
-        Layout::Parquet | Layout::Arrow => {
-            let mut batches = Batches::new(path, AtomicFile::create(path)?, Format::of(path)?, T::columns(rows));
-            for rows in rows.chunks(columnar::BATCH) {
-                batches.add(rows)?;
-            }
-            batches.finish()?.commit()
-        }
-        _ => write_all(path, rows),
+    let format = Format::of(path)?;
+    if format.layout.is_text() {
+        return write_all(path, rows);
     }
+    let mut batches = Batches::new(path, AtomicFile::create(path)?, format, T::columns(rows));
+    for rows in rows.chunks(columnar::BATCH) {
+        batches.add(rows)?;
+    }
+    batches.finish()?.commit()
 }
 
 /// Writes rows as they come; the file appears under its name when [`Writer::finish`] is called, and not at all
@@ -84,12 +88,21 @@ pub struct Writer<T> {
     rows: u64,
 }
 
-type Open<T> = Box<dyn FnMut(&[T]) -> Result<Batches<T>> + Send>;
-
 enum Sink<T> {
-    Json { out: Packed, array: bool },
+    Json {
+        out: Packed,
+        array: bool,
+    },
     Sheet(Box<Sheet>),
-    Columns { held: Vec<T>, open: Open<T>, batches: Option<Batches<T>> },
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "the feature has the files of fixed columns"))]
+    Columns(Box<dyn Columns<T>>),
+}
+
+/// A file of fixed columns that is being written, batch by batch.
+trait Columns<T>: Send {
+    fn write(&mut self, row: T) -> Result<()>;
+
+    fn finish(self: Box<Self>) -> Result<AtomicFile>;
 }
 
 impl<T: Serialize> Writer<T> {
@@ -118,25 +131,17 @@ impl<T: Serialize> Writer<T> {
     ///
     /// # Errors
     /// [`Error::UnknownExtension`], [`Error::Io`].
+    #[cfg(feature = "parquet")]
     pub fn create(path: impl AsRef<Path>) -> Result<Self>
     where
-        T: ArrowRecord + 'static,
+        T: ArrowRecord + Send + 'static,
     {
         let path = path.as_ref();
         let format = Format::of(path)?;
-        if !matches!(format.layout, Layout::Parquet | Layout::Arrow) {
+        if format.layout.is_text() {
             return Self::text(path);
         }
-        let (name, mut file) = (path.to_path_buf(), Some(AtomicFile::create(path)?));
-        let open = move |rows: &[T]| {
-            let file = file.take().ok_or_else(|| Error::Io {
-                path: name.clone(),
-                doing: "open the file twice",
-                cause: io::ErrorKind::Other.into(),
-            })?;
-            Ok(Batches::new(&name, file, format, T::columns(rows)))
-        };
-        let sink = Sink::Columns { held: Vec::new(), open: Box::new(open), batches: None };
+        let sink = Sink::Columns(Box::new(columnar::Records::new(path, AtomicFile::create(path)?, format)));
         Ok(Self { path: path.into(), sink, rows: 0 })
     }
 
@@ -146,10 +151,9 @@ impl<T: Serialize> Writer<T> {
     /// [`Error::Encode`] for a row that has no form in this format, or that has a field which the file's first rows did
     /// not have, where the format has fixed columns; [`Error::Io`].
     pub fn write(&mut self, row: T) -> Result<()> {
-        if let Sink::Columns { held, .. } = &mut self.sink {
+        if let Sink::Columns(columns) = &mut self.sink {
             self.rows += 1;
-            held.push(row);
-            return if held.len() == columnar::BATCH { self.flush() } else { Ok(()) };
+            return columns.write(row);
         }
         self.add(&row)
     }
@@ -163,8 +167,7 @@ impl<T: Serialize> Writer<T> {
     ///
     /// # Errors
     /// Those of [`Writer::write`].
-    pub fn finish(mut self) -> Result<()> {
-        self.flush()?;
+    pub fn finish(self) -> Result<()> {
         let io = Error::io(&self.path, "write the file");
         let file = match self.sink {
             Sink::Json { mut out, array } => {
@@ -176,11 +179,7 @@ impl<T: Serialize> Writer<T> {
                 out.write_all(end).and_then(|()| out.finish()).map_err(io)?
             }
             Sink::Sheet(sheet) => sheet.finish(&self.path)?,
-            Sink::Columns { mut open, batches, .. } => match batches {
-                Some(batches) => batches,
-                None => open(&[])?,
-            }
-            .finish()?,
+            Sink::Columns(columns) => columns.finish()?,
         };
         file.commit()
     }
@@ -205,22 +204,8 @@ impl<T: Serialize> Writer<T> {
                 if *array { Ok(()) } else { out.write_all(b"\n").map_err(io) }
             }
             Sink::Sheet(sheet) => sheet.add(&self.path, serde_json::to_value(row).map_err(|error| encode(error.into()))?),
-            Sink::Columns { .. } => Ok(()),
+            Sink::Columns(_) => Ok(()),
         }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        if let Sink::Columns { held, open, batches } = &mut self.sink
-            && !held.is_empty()
-        {
-            let open = match batches {
-                Some(open) => open,
-                None => batches.insert(open(held)?),
-            };
-            open.add_checked(held, self.rows)?;
-            held.clear();
-        }
-        Ok(())
     }
 }
 

@@ -31,8 +31,8 @@ const NAMES: [&str; 16] = [
     "ROWS.JSONL",
 ];
 
-trait Record: ArrowRecord + Serialize + DeserializeOwned + PartialEq + Debug + Clone + 'static {}
-impl<T: ArrowRecord + Serialize + DeserializeOwned + PartialEq + Debug + Clone + 'static> Record for T {}
+trait Record: ArrowRecord + Serialize + DeserializeOwned + PartialEq + Debug + Clone + Send + 'static {}
+impl<T: ArrowRecord + Serialize + DeserializeOwned + PartialEq + Debug + Clone + Send + 'static> Record for T {}
 
 fn returns<T: Record>(rows: &[T]) -> Result<(), TestCaseError> {
     returns_as(rows, rows)

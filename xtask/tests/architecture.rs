@@ -57,12 +57,14 @@ fn core_data_and_eval_build_without_candle() {
 }
 
 #[test]
-fn a_remote_judge_builds_without_candle() {
-    let all = closure_with("janus-infer", &["--no-default-features", "--features", "remote"]);
-    for banned in ["candle", "pulp", "gemm", "memmap2", "safetensors"] {
-        assert!(!all.iter().any(|package| package.starts_with(banned)), "janus-infer with `remote` alone pulls {banned}");
+fn a_remote_judge_builds_without_candle_and_data_formats() {
+    for name in ["janus-infer", "janus-eval"] {
+        let all = closure_with(name, &["--no-default-features", "--features", "remote"]);
+        for banned in ["candle", "pulp", "gemm", "memmap2", "arrow", "parquet", "tokenizers", "zstd"] {
+            assert!(!all.iter().any(|package| package.starts_with(banned)), "{name} with `remote` alone pulls {banned}");
+        }
+        assert!(all.contains("ureq"), "the closure is read wrongly");
     }
-    assert!(all.contains("ureq"), "the closure is read wrongly");
 }
 
 /// Nothing that opens a connection or starts a runtime comes along unasked. The runner asks for it.

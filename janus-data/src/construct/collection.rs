@@ -98,19 +98,28 @@ impl fmt::Display for Summary {
 
 /// The format of the files of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OutputFormat {
     /// JSON lines.
     #[default]
     JsonLines,
     /// Parquet in the released schemas.
+    #[cfg(feature = "parquet")]
     Parquet,
 }
 
 impl OutputFormat {
+    const ALL: &[Self] = &[
+        Self::JsonLines,
+        #[cfg(feature = "parquet")]
+        Self::Parquet,
+    ];
+
     /// The end of a file's name.
     pub fn extension(self) -> &'static str {
         match self {
             Self::JsonLines => "jsonl",
+            #[cfg(feature = "parquet")]
             Self::Parquet => "parquet",
         }
     }
@@ -120,7 +129,8 @@ impl FromStr for OutputFormat {
     type Err = &'static str;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::JsonLines, Self::Parquet].into_iter().find(|format| format.extension() == name).ok_or("expected jsonl or parquet")
+        let expected = if cfg!(feature = "parquet") { "expected jsonl or parquet" } else { "expected jsonl: parquet is a feature" };
+        Self::ALL.iter().copied().find(|format| format.extension() == name).ok_or(expected)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes of a file, unpacked on the way.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
@@ -15,11 +15,13 @@ pub(super) type Text = Box<dyn BufRead + Send>;
 const BUFFER: usize = 1 << 16;
 
 /// A file as a stream of unpacked bytes.
+#[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "only zstd names the file"))]
 pub(super) fn text(path: &Path, file: File, packing: Packing) -> Result<Text> {
     let file = BufReader::with_capacity(BUFFER, file);
     Ok(match packing {
         Packing::Plain => Box::new(file),
         Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))),
+        #[cfg(feature = "parquet")]
         Packing::Zstd => {
             let decoder = zstd::Decoder::with_buffer(file).map_err(broken(path, packing, 0))?;
             Box::new(BufReader::with_capacity(BUFFER, decoder))
@@ -28,6 +30,7 @@ pub(super) fn text(path: &Path, file: File, packing: Packing) -> Result<Text> {
 }
 
 /// A file that can be read from any place: the file itself, or an unpacked copy that disappears with the reader.
+#[cfg(feature = "parquet")]
 pub(super) fn seekable(path: &Path, file: File, packing: Packing) -> Result<File> {
     if packing == Packing::Plain {
         return Ok(file);
@@ -35,7 +38,7 @@ pub(super) fn seekable(path: &Path, file: File, packing: Packing) -> Result<File
     let mut bytes = text(path, file, packing)?;
     let mut copy = tempfile::tempfile().map_err(Error::io(path, "make a temporary file to unpack"))?;
     io::copy(&mut bytes, &mut copy).map_err(broken(path, packing, 0))?;
-    copy.rewind().map_err(Error::io(path, "read the unpacked copy of"))?;
+    io::Seek::rewind(&mut copy).map_err(Error::io(path, "read the unpacked copy of"))?;
     Ok(copy)
 }
 

@@ -13,8 +13,8 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
 
 use super::column::{ArrowRecord, Column};
-use super::failed;
 use super::packed::Packed;
+use super::{Columns, failed};
 use crate::format::{Format, Layout};
 use crate::fs::AtomicFile;
 use crate::{Error, Result};
@@ -23,6 +23,45 @@ use crate::{Error, Result};
 pub(super) const BATCH: usize = 1024;
 /// Rows of a row group: a reader holds a column of one at most.
 const ROW_GROUP: usize = 4096;
+
+/// Records that become batches. The file's columns are those of the first batch.
+pub(super) struct Records<T> {
+    batches: Batches<T>,
+    begun: bool,
+    held: Vec<T>,
+    rows: u64,
+}
+
+impl<T: ArrowRecord> Records<T> {
+    pub(super) fn new(path: &Path, file: AtomicFile, format: Format) -> Self {
+        Self { batches: Batches::new(path, file, format, Vec::new()), begun: false, held: Vec::new(), rows: 0 }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.begun {
+            self.batches.set_columns(T::columns(&self.held));
+            self.begun = true;
+        }
+        if !self.held.is_empty() {
+            self.batches.add_checked(&self.held, self.rows)?;
+            self.held.clear();
+        }
+        Ok(())
+    }
+}
+
+impl<T: ArrowRecord + Send> Columns<T> for Records<T> {
+    fn write(&mut self, row: T) -> Result<()> {
+        self.rows += 1;
+        self.held.push(row);
+        if self.held.len() == BATCH { self.flush() } else { Ok(()) }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<AtomicFile> {
+        self.flush()?;
+        self.batches.finish()
+    }
+}
 
 /// A file of batches that is being written. It is begun with the first batch, so that making one cannot fail.
 pub(super) struct Batches<T> {
@@ -44,14 +83,22 @@ enum Out {
 
 impl<T: ArrowRecord> Batches<T> {
     pub(super) fn new(path: &Path, file: AtomicFile, format: Format, columns: Vec<Column<T>>) -> Self {
-        let schema = Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<Field>>()));
-        Self { path: path.into(), columns, schema, needed: T::columns, format, out: Out::Unopened(Some(file)), rows: 0 }
+        let (path, schema, out) = (path.into(), Arc::new(Schema::empty()), Out::Unopened(Some(file)));
+        let mut batches = Self { path, columns: Vec::new(), schema, needed: T::columns, format, out, rows: 0 };
+        batches.set_columns(columns);
+        batches
     }
 }
 
 impl<T> Batches<T> {
+    /// The columns, before anything is added.
+    fn set_columns(&mut self, columns: Vec<Column<T>>) {
+        self.schema = Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<Field>>()));
+        self.columns = columns;
+    }
+
     /// Adds rows whose columns may not be those of the rows before; `end` is the position behind them.
-    pub(super) fn add_checked(&mut self, rows: &[T], end: u64) -> Result<()> {
+    fn add_checked(&mut self, rows: &[T], end: u64) -> Result<()> {
         for column in (self.needed)(rows) {
             if !self.columns.iter().any(|known| known.field.name() == column.field.name()) {
                 let problem = format!("a row of this batch has the field \"{}\", and the file's first rows had not", column.field.name());

@@ -12,6 +12,7 @@ use crate::fs::AtomicFile;
 pub(super) enum Packed {
     Plain(BufWriter<AtomicFile>),
     Gzip(GzEncoder<BufWriter<AtomicFile>>),
+    #[cfg(feature = "parquet")]
     Zstd(zstd::Encoder<'static, BufWriter<AtomicFile>>),
 }
 
@@ -22,6 +23,7 @@ impl Packed {
             Packing::Plain => Packed::Plain(file),
             Packing::Gzip => Packed::Gzip(GzEncoder::new(file, Compression::default())),
             // 0 is the library's own level.
+            #[cfg(feature = "parquet")]
             Packing::Zstd => Packed::Zstd(zstd::Encoder::new(file, 0)?),
         })
     }
@@ -31,6 +33,7 @@ impl Packed {
         let file = match self {
             Packed::Plain(file) => file,
             Packed::Gzip(encoder) => encoder.finish()?,
+            #[cfg(feature = "parquet")]
             Packed::Zstd(encoder) => encoder.finish()?,
         };
         file.into_inner().map_err(io::IntoInnerError::into_error)
@@ -42,6 +45,7 @@ impl Write for Packed {
         match self {
             Packed::Plain(out) => out.write(bytes),
             Packed::Gzip(out) => out.write(bytes),
+            #[cfg(feature = "parquet")]
             Packed::Zstd(out) => out.write(bytes),
         }
     }
@@ -50,6 +54,7 @@ impl Write for Packed {
         match self {
             Packed::Plain(out) => out.flush(),
             Packed::Gzip(out) => out.flush(),
+            #[cfg(feature = "parquet")]
             Packed::Zstd(out) => out.flush(),
         }
     }

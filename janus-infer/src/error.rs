@@ -1,5 +1,6 @@
 //! What can go wrong when a model is loaded or run.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::{ConfigProblem, TemplateProblem};
@@ -28,12 +29,14 @@ pub enum Error {
     #[error("the model's config: {0}")]
     ModelConfig(ConfigProblem),
     /// A weights file whose header or index cannot be understood.
-    #[error("{}: not a readable weights file: {reason}", path.display())]
+    #[error("{}: not a readable weights file: {}{problem}", path.display(), of_tensor(tensor.as_deref()))]
     Header {
         /// The file.
         path: PathBuf,
+        /// The tensor whose entry it is, if it is one.
+        tensor: Option<String>,
         /// What is wrong with it.
-        reason: String,
+        problem: FormatProblem,
     },
     /// A tensor that the model needs and the file does not have.
     #[error("{}: there is no tensor {name}: is this the checkpoint of another model?", path.display())]
@@ -135,14 +138,14 @@ pub enum Error {
         got: String,
     },
     /// A GGUF file without a metadata entry that is needed, or with one that cannot be used.
-    #[error("{}: metadata {key}: {reason}", path.display())]
+    #[error("{}: metadata {key}: {problem}", path.display())]
     Metadata {
         /// The file.
         path: PathBuf,
         /// The entry's key.
         key: String,
         /// What is wrong with it.
-        reason: String,
+        problem: FormatProblem,
     },
     /// A quantised tensor that candle could not read.
     #[error("{}: tensor {name}: {error}", path.display())]
@@ -235,6 +238,60 @@ impl From<janus_data::Error> for Error {
 impl From<minijinja::Error> for Error {
     fn from(error: minijinja::Error) -> Self {
         Self::Jinja(error)
+    }
+}
+
+fn of_tensor(tensor: Option<&str>) -> String {
+    tensor.map(|name| format!("tensor {name}: ")).unwrap_or_default()
+}
+
+/// What is wrong with a part of a weights file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatProblem {
+    /// It is not there.
+    #[error("it is missing")]
+    Missing,
+    /// It is there twice.
+    #[error("it is there twice")]
+    Twice,
+    /// It goes beyond the end of the file.
+    #[error("{what} should be {length} bytes from {start}, but the file has {file_len}")]
+    Truncated {
+        /// Of which part.
+        what: String,
+        /// Its length in bytes.
+        length: u64,
+        /// Its first byte in the file.
+        start: u64,
+        /// Bytes of the file.
+        file_len: u64,
+    },
+    /// It cannot be used.
+    #[error("{what} is {got}: expected {expected}")]
+    Value {
+        /// Of which part: "it" for all of it.
+        what: String,
+        /// What is there.
+        got: String,
+        /// What can be used.
+        expected: String,
+    },
+    /// Another library refuses it: the JSON parser, or the tokenizers.
+    #[error("{message}")]
+    Refused {
+        /// In that library's words.
+        message: String,
+    },
+}
+
+impl FormatProblem {
+    pub(crate) fn value(what: impl Into<String>, got: impl fmt::Display, expected: impl Into<String>) -> Self {
+        Self::Value { what: what.into(), got: got.to_string(), expected: expected.into() }
+    }
+
+    pub(crate) fn refused(error: impl fmt::Display) -> Self {
+        Self::Refused { message: error.to_string() }
     }
 }
 

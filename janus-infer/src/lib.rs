@@ -93,7 +93,7 @@ pub use self::{
     batch::{LogitsWanted, SequenceInput},
     device_name::DeviceName,
     engine::{Engine, EngineOptions, Event, RequestId, Session, SessionStats},
-    error::{Error, Result},
+    error::{Error, FormatProblem, Result},
     files::{
         Architecture, ConfigFile, ConfigProblem, ModelConfig, ModelFolder, ModelSizes, RewardLayout, RewardScale, RopeScaling, Template,
         TemplateProblem, VALUE_HEAD, ValueHead, Weights,

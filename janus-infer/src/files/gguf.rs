@@ -12,7 +12,7 @@ use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use super::extent::{Extent, check_overlaps, check_shape};
 use super::{Bytes, Encoding, Matrix, mapped};
-use crate::{Architecture, ConfigProblem, Error, ModelConfig, Result};
+use crate::{Architecture, ConfigProblem, Error, FormatProblem, ModelConfig, Result};
 
 pub(super) use tokenizer::tokenizer;
 
@@ -44,8 +44,8 @@ impl GgufFile {
         file.kv_heads =
             if file.value("llama.attention.head_count_kv").is_some() { file.size("llama.attention.head_count_kv")? } else { file.heads };
         if file.kv_heads == 0 || !file.heads.is_multiple_of(file.kv_heads) || file.heads == 0 {
-            let reason = format!("{} query heads and {} key/value heads: expected a multiple", file.heads, file.kv_heads);
-            return Err(file.metadata("llama.attention.head_count", reason));
+            let expected = format!("a multiple of {}, the number of key/value heads, and at least 1", file.kv_heads);
+            return Err(file.metadata("llama.attention.head_count", FormatProblem::value("it", file.heads, expected)));
         }
         let mut infos: Vec<_> = file.content.tensor_infos.iter().collect();
         infos.sort_by_key(|(_, info)| info.offset);
@@ -64,8 +64,10 @@ impl GgufFile {
             Some(_) => self.size("llama.attention.key_length")?,
             None => hidden_size / self.heads,
         };
-        if self.value("llama.rope.dimension_count").is_some() && self.size("llama.rope.dimension_count")? != head_dim {
-            return Err(self.metadata("llama.rope.dimension_count", format!("only whole heads of {head_dim} elements are rotated")));
+        let rotated = "llama.rope.dimension_count";
+        if self.value(rotated).is_some() && self.size(rotated)? != head_dim {
+            let expected = format!("{head_dim}: only whole heads of {head_dim} elements are rotated");
+            return Err(self.metadata(rotated, FormatProblem::value("it", self.size(rotated)?, expected)));
         }
         let mut config = ModelConfig {
             architecture: Architecture::Llama,
@@ -76,7 +78,7 @@ impl GgufFile {
             num_attention_heads: self.heads,
             num_key_value_heads: self.kv_heads,
             head_dim,
-            rms_norm_eps: self.number(RMS_NORM_EPS)?.ok_or_else(|| self.metadata(RMS_NORM_EPS, "it is missing".into()))?,
+            rms_norm_eps: self.number(RMS_NORM_EPS)?.ok_or_else(|| self.metadata(RMS_NORM_EPS, FormatProblem::Missing))?,
             rope_theta: self.number("llama.rope.freq_base")?.unwrap_or(10_000.0),
             rope_scaling: rope::scaling(self, head_dim)?,
             max_position_embeddings: self.size("llama.context_length")?,
@@ -160,7 +162,8 @@ impl GgufFile {
     /// rotate together side by side; in Hugging Face checkpoints they lie half a head apart.
     fn half_split_rows(&self, name: &str, rows: usize, heads: usize) -> Result<Vec<usize>> {
         if !heads.checked_mul(2).is_some_and(|halves| rows.is_multiple_of(halves)) {
-            return Err(self.metadata("llama.attention.head_count", format!("{name} of {rows} rows has no {heads} heads of even width")));
+            let expected = format!("one that divides the {rows} rows of {name} into heads of even width");
+            return Err(self.metadata("llama.attention.head_count", FormatProblem::value("it", heads, expected)));
         }
         Ok(half_split_rows(rows, heads))
     }
@@ -197,42 +200,51 @@ impl GgufFile {
         self.content.metadata.get(key)
     }
 
-    pub(crate) fn metadata(&self, key: &str, reason: String) -> Error {
-        Error::Metadata { path: self.path.clone(), key: key.into(), reason }
+    pub(crate) fn metadata(&self, key: &str, problem: FormatProblem) -> Error {
+        Error::Metadata { path: self.path.clone(), key: key.into(), problem }
+    }
+
+    /// The error of an entry of another type than needed.
+    pub(crate) fn mismatch(&self, key: &str, value: &Value, expected: &str) -> Error {
+        self.metadata(key, FormatProblem::value("it", header::of_type(value), expected))
+    }
+
+    fn needed(&self, key: &str) -> Result<&Value> {
+        self.value(key).ok_or_else(|| self.metadata(key, FormatProblem::Missing))
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<&str> {
-        let value = self.value(key).ok_or_else(|| self.metadata(key, "it is missing".into()))?;
-        value.to_string().map(String::as_str).map_err(|_| self.metadata(key, format!("expected a text, got {:?}", value.value_type())))
+        let value = self.needed(key)?;
+        value.to_string().map(String::as_str).map_err(|_| self.mismatch(key, value, "a text"))
     }
 
     pub(crate) fn array(&self, key: &str) -> Result<&[Value]> {
-        let value = self.value(key).ok_or_else(|| self.metadata(key, "it is missing".into()))?;
-        value.to_vec().map(Vec::as_slice).map_err(|_| self.metadata(key, format!("expected a list, got {:?}", value.value_type())))
+        let value = self.needed(key)?;
+        value.to_vec().map(Vec::as_slice).map_err(|_| self.mismatch(key, value, "a list"))
     }
 
     pub(crate) fn texts(&self, key: &str) -> Result<Vec<&str>> {
-        let wrong = |value: &Value| self.metadata(key, format!("expected a list of texts, got {:?} in it", value.value_type()));
+        let wrong = |value: &Value| self.metadata(key, FormatProblem::value("an element", header::of_type(value), "a text"));
         self.array(key)?.iter().map(|value| value.to_string().map(String::as_str).map_err(|_| wrong(value))).collect()
     }
 
     /// A float that need not be there.
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
-        let wrong = |value: &Value| self.metadata(key, format!("expected a float, got {:?}", value.value_type()));
-        self.value(key).map(|value| value.to_f32().map(f64::from).or_else(|_| value.to_f64()).map_err(|_| wrong(value))).transpose()
+        let number = |value: &Value| value.to_f32().map(f64::from).or_else(|_| value.to_f64());
+        self.value(key).map(|value| number(value).map_err(|_| self.mismatch(key, value, "a float"))).transpose()
     }
 
     /// A token id that need not be there.
     fn id(&self, key: &str) -> Result<Option<u32>> {
-        let id = |id| u32::try_from(id).map_err(|_| self.metadata(key, format!("{id} is not a token id")));
+        let id = |id| u32::try_from(id).map_err(|_| self.metadata(key, FormatProblem::value("it", id, "a token id")));
         self.value(key).map(|_| self.size(key).and_then(id)).transpose()
     }
 
     fn size(&self, key: &str) -> Result<usize> {
-        let value = self.value(key).ok_or_else(|| self.metadata(key, "it is missing".into()))?;
+        let value = self.needed(key)?;
         let size = value.to_u64().ok().or_else(|| value.to_i32().ok().and_then(|size| u64::try_from(size).ok()));
         let size = size.and_then(|size| usize::try_from(size).ok());
-        size.ok_or_else(|| self.metadata(key, format!("expected a number, 0 or more, got {:?}", value.value_type())))
+        size.ok_or_else(|| self.mismatch(key, value, "a number, 0 or more"))
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::extent::{check_overlaps, check_shape};
 use super::{Bytes, Encoding, Matrix, mapped};
-use crate::{Error, Result};
+use crate::{Error, FormatProblem, Result};
 
 /// The header's limit in the format's own reader.
 const MAX_HEADER: u64 = 100_000_000;
@@ -46,11 +46,11 @@ impl Shards {
             return Ok(Self { path: path.into(), shards: vec![Shard::open(&single)?] });
         }
         let text = std::fs::read_to_string(&index).map_err(Error::io(&index))?;
-        let map: Index = serde_json::from_str(&text).map_err(|error| Error::Header { path: index.clone(), reason: error.to_string() })?;
+        let header = |problem| Error::Header { path: index.clone(), tensor: None, problem };
+        let map: Index = serde_json::from_str(&text).map_err(|error| header(FormatProblem::refused(error)))?;
         let files: BTreeSet<&String> = map.weight_map.values().collect();
         if let Some(outside) = files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with("..")) {
-            let reason = format!("the shard \"{outside}\" is not a file beside the index");
-            return Err(Error::Header { path: index, reason });
+            return Err(header(FormatProblem::value("a shard", format!("\"{outside}\""), "the name of a file beside the index")));
         }
         let shards = files.iter().map(|file| Shard::open(&path.join(file))).collect::<Result<Vec<_>>>()?;
         for (name, file) in &map.weight_map {
@@ -97,21 +97,25 @@ impl Shard {
     /// Maps the file and checks every tensor's range against its length, shape and type.
     fn open(path: &Path) -> Result<Self> {
         let bytes = mapped::map(path)?;
-        let header = |reason: String| Error::Header { path: path.into(), reason };
+        let header = |tensor: Option<&str>, problem| Error::Header { path: path.into(), tensor: tensor.map(Into::into), problem };
         let file_len = bytes.len() as u64;
+        let truncated = |what: &str, length, start| FormatProblem::Truncated { what: what.into(), length, start, file_len };
         let Some(length) = bytes.first_chunk().map(|&length| u64::from_le_bytes(length)) else {
-            return Err(header(format!("it has {file_len} bytes, too few for a header's length")));
+            return Err(header(None, truncated("the header's length", 8, 0)));
         };
-        if length > MAX_HEADER || length + 8 > file_len {
-            return Err(header(format!("its header should have {length} bytes, but the file has {file_len}")));
+        if length > MAX_HEADER {
+            return Err(header(None, FormatProblem::value("the header's length", length, format!("at most {MAX_HEADER} bytes"))));
+        }
+        if length + 8 > file_len {
+            return Err(header(None, truncated("the header", length, 8)));
         }
         let data = length as usize + 8;
         let mut entries: BTreeMap<String, serde_json::Value> =
-            serde_json::from_slice(&bytes[8..data]).map_err(|error| header(error.to_string()))?;
+            serde_json::from_slice(&bytes[8..data]).map_err(|error| header(None, FormatProblem::refused(error)))?;
         entries.remove("__metadata__");
         let (mut tensors, mut extents) = (BTreeMap::new(), Vec::new());
         for (name, entry) in entries {
-            let info: TensorInfo = serde_json::from_value(entry).map_err(|error| header(format!("tensor {name}: {error}")))?;
+            let info: TensorInfo = serde_json::from_value(entry).map_err(|error| header(Some(&name), FormatProblem::refused(error)))?;
             let (start, end) = check_range(path, &name, &info, data as u64, file_len)?;
             extents.push((start, end, name.clone()));
             tensors.insert(name, info);

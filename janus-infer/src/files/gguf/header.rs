@@ -10,7 +10,7 @@ use candle_core::Shape;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, DEFAULT_ALIGNMENT, TensorInfo, Value, VersionedMagic};
 
-use crate::{Error, Result};
+use crate::{Error, FormatProblem, Result};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const ALIGNMENT: &str = "general.alignment";
@@ -42,9 +42,10 @@ const DTYPES: [(u64, GgmlDType); 15] = [
 
 /// Reads the head of a file. Nothing is allocated that the file does not hold the bytes of.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content> {
-    let header = |reason: String| Error::Header { path: path.into(), reason };
+    let header = |problem| Error::Header { path: path.into(), tensor: None, problem };
     if bytes.first_chunk() != Some(MAGIC) {
-        return Err(header("it does not begin with GGUF".into()));
+        let got = format!("\"{}\"", bytes[..bytes.len().min(MAGIC.len())].escape_ascii());
+        return Err(header(FormatProblem::value("its beginning", got, "\"GGUF\"")));
     }
     let mut reader = Reader { bytes, at: MAGIC.len(), length_width: 8, elements: MAX_ELEMENTS };
     let magic = match reader.number(4, "the version").map_err(header)? {
@@ -54,40 +55,47 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content> {
         }
         2 => VersionedMagic::GgufV2,
         3 => VersionedMagic::GgufV3,
-        other => return Err(header(format!("version {other}: expected 1, 2 or 3"))),
+        other => return Err(header(FormatProblem::value("the version", other, "1, 2 or 3"))),
     };
     let tensors = reader.length("the number of tensors").map_err(header)?;
     let entries = reader.length("the number of metadata entries").map_err(header)?;
     let mut metadata = HashMap::new();
     for entry in 0..entries {
         let key = reader.text(&format!("the key of metadata entry {entry} of {entries}")).map_err(header)?;
-        let wrong = |reason: String| Error::Metadata { path: path.into(), key: key.clone(), reason };
+        let wrong = |problem| Error::Metadata { path: path.into(), key: key.clone(), problem };
         let kind = reader.number(4, "the type").map_err(wrong)?;
         let value = reader.value(kind, 0).map_err(wrong)?;
         if metadata.insert(key.clone(), value).is_some() {
-            return Err(wrong("it is there twice".into()));
+            return Err(wrong(FormatProblem::Twice));
         }
     }
     let mut tensor_infos = HashMap::new();
     for tensor in 0..tensors {
         let name = reader.text(&format!("the name of tensor {tensor} of {tensors}")).map_err(header)?;
-        let info = reader.tensor().map_err(|reason| header(format!("tensor {name}: {reason}")))?;
+        let wrong = |problem| Error::Header { path: path.into(), tensor: Some(name.clone()), problem };
+        let info = reader.tensor().map_err(wrong)?;
         if tensor_infos.insert(name.clone(), info).is_some() {
-            return Err(header(format!("tensor {name} is there twice")));
+            return Err(wrong(FormatProblem::Twice));
         }
     }
-    let alignment = match metadata.get(ALIGNMENT).map(Value::to_u64) {
+    let alignment = match metadata.get(ALIGNMENT).map(|value| (value.to_u64(), value)) {
         None => DEFAULT_ALIGNMENT,
-        Some(Ok(alignment)) if alignment.is_power_of_two() && alignment <= 1 << 20 => alignment,
-        Some(_) => {
-            let reason = "expected a power of two, at most a mebibyte".into();
-            return Err(Error::Metadata { path: path.into(), key: ALIGNMENT.into(), reason });
+        Some((Ok(alignment), _)) if alignment.is_power_of_two() && alignment <= 1 << 20 => alignment,
+        Some((number, value)) => {
+            let got = number.map_or_else(|_| of_type(value), |number| number.to_string());
+            let problem = FormatProblem::value("it", got, "a power of two, at most a mebibyte");
+            return Err(Error::Metadata { path: path.into(), key: ALIGNMENT.into(), problem });
         }
     };
     Ok(Content { magic, metadata, tensor_infos, tensor_data_offset: (reader.at as u64).next_multiple_of(alignment) })
 }
 
-/// A place in the file. The errors are reasons; who asks knows what they are about.
+/// A value's type, for an error.
+pub(super) fn of_type(value: &Value) -> String {
+    format!("of type {:?}", value.value_type())
+}
+
+/// A place in the file. Who asks knows what the problems are about.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -98,34 +106,35 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: u64, what: &str) -> Result<&'a [u8], String> {
+    fn take(&mut self, length: u64, what: &str) -> Result<&'a [u8], FormatProblem> {
         let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length));
-        let taken = end
-            .and_then(|end| self.bytes.get(self.at..end))
-            .ok_or_else(|| format!("{what} should be {length} bytes from {}, but the file has {}", self.at, self.bytes.len()))?;
+        let taken = end.and_then(|end| self.bytes.get(self.at..end)).ok_or_else(|| {
+            let (start, file_len) = (self.at as u64, self.bytes.len() as u64);
+            FormatProblem::Truncated { what: what.into(), length, start, file_len }
+        })?;
         self.at += taken.len();
         Ok(taken)
     }
 
     /// A number of up to 8 bytes, without sign.
-    fn number(&mut self, width: usize, what: &str) -> Result<u64, String> {
+    fn number(&mut self, width: usize, what: &str) -> Result<u64, FormatProblem> {
         let taken = self.take(width as u64, what)?;
         Ok(taken.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    fn length(&mut self, what: &str) -> Result<u64, String> {
+    fn length(&mut self, what: &str) -> Result<u64, FormatProblem> {
         self.number(self.length_width, what)
     }
 
     /// Texts that are no UTF-8, or end with a zero byte, are met in practice.
-    fn text(&mut self, what: &str) -> Result<String, String> {
+    fn text(&mut self, what: &str) -> Result<String, FormatProblem> {
         let length = self.length(&format!("the length of {what}"))?;
         let taken = self.take(length, what)?;
         let end = taken.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         Ok(String::from_utf8_lossy(&taken[..end]).into_owned())
     }
 
-    fn value(&mut self, kind: u64, depth: usize) -> Result<Value, String> {
+    fn value(&mut self, kind: u64, depth: usize) -> Result<Value, FormatProblem> {
         const WHAT: &str = "the value";
         let mut number = |width| self.number(width, WHAT);
         Ok(match kind {
@@ -139,50 +148,52 @@ impl<'a> Reader<'a> {
             7 => match number(1)? {
                 0 => Value::Bool(false),
                 1 => Value::Bool(true),
-                other => return Err(format!("a truth value is {other}: expected 0 or 1")),
+                other => return Err(FormatProblem::value("a truth value", other, "0 or 1")),
             },
             8 => Value::String(self.text(WHAT)?),
             9 => self.list(depth)?,
             10 => Value::U64(number(8)?),
             11 => Value::I64(number(8)? as i64),
             12 => Value::F64(f64::from_bits(number(8)?)),
-            other => return Err(format!("its type is {other}: expected 0 to 12")),
+            other => return Err(FormatProblem::value("its type", other, "0 to 12")),
         })
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value, String> {
+    fn list(&mut self, depth: usize) -> Result<Value, FormatProblem> {
         if depth == MAX_DEPTH {
-            return Err(format!("lists are nested more than {MAX_DEPTH} deep"));
+            return Err(FormatProblem::value("the depth of its lists", format!("more than {MAX_DEPTH}"), format!("at most {MAX_DEPTH}")));
         }
         let kind = self.number(4, "the type of a list's elements")?;
         let length = self.length("the length of a list")?;
         // Every element is at least a byte.
         let left = (self.bytes.len() - self.at) as u64;
         if length > left.min(self.elements) {
-            return Err(format!(
-                "a list of {length} elements at byte {}: the file has {left} bytes more, and lists {MAX_ELEMENTS} at most",
-                self.at
-            ));
+            let what = format!("the length of the list at byte {}", self.at);
+            let expected = format!("at most the {left} bytes that follow, and {MAX_ELEMENTS} elements in all lists");
+            return Err(FormatProblem::value(what, length, expected));
         }
         self.elements -= length;
         (0..length).map(|_| self.value(kind, depth + 1)).collect::<Result<_, _>>().map(Value::Array)
     }
 
-    fn tensor(&mut self) -> Result<TensorInfo, String> {
+    fn tensor(&mut self) -> Result<TensorInfo, FormatProblem> {
         let count = self.number(4, "the number of its dimensions")?;
         if count > MAX_DIMENSIONS {
-            return Err(format!("it has {count} dimensions: expected at most {MAX_DIMENSIONS}"));
+            return Err(FormatProblem::value("the number of its dimensions", count, format!("at most {MAX_DIMENSIONS}")));
         }
         let mut shape = Vec::new();
         for _ in 0..count {
             let size = self.length("a dimension")?;
-            shape.push(usize::try_from(size).map_err(|_| format!("a dimension is {size}"))?);
+            shape.push(usize::try_from(size).map_err(|_| FormatProblem::value("a dimension", size, format!("at most {}", usize::MAX)))?);
         }
         // The first is the one that lies together.
         shape.reverse();
         let kind = self.number(4, "its type")?;
         let dtype = DTYPES.iter().find(|(number, _)| *number == kind).map(|(_, dtype)| *dtype);
-        let ggml_dtype = dtype.ok_or_else(|| format!("its type is number {kind}, which is not read"))?;
+        let ggml_dtype = dtype.ok_or_else(|| {
+            let known: Vec<String> = DTYPES.iter().map(|(number, dtype)| format!("{number} ({dtype:?})")).collect();
+            FormatProblem::value("its type", kind, format!("one of {}", known.join(", ")))
+        })?;
         Ok(TensorInfo { ggml_dtype, shape: Shape::from(shape), offset: self.number(8, "its offset")? })
     }
 }

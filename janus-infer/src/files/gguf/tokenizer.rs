@@ -21,7 +21,8 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer as Inner};
 
 use super::GgufFile;
-use crate::Result;
+use super::header::of_type;
+use crate::{FormatProblem, Result};
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
@@ -54,13 +55,16 @@ pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     let mut tokenizer = match file.text(MODEL)? {
         "gpt2" => byte_level(file, &tokens)?,
         "llama" => sentencepiece(file, &tokens, &kinds)?,
-        other => return Err(file.metadata(MODEL, format!("\"{other}\": expected gpt2 (byte-level BPE) or llama (SentencePiece BPE)"))),
+        other => {
+            let expected = "gpt2 (byte-level BPE) or llama (SentencePiece BPE)";
+            return Err(file.metadata(MODEL, FormatProblem::value("it", format!("\"{other}\""), expected)));
+        }
     };
     let added = |wanted: i32| {
         let found = tokens.iter().zip(&kinds).filter(move |(_, kind)| **kind == wanted);
         found.map(move |(token, _)| AddedToken::from(*token, wanted != USER_DEFINED).normalized(false))
     };
-    let failed = |error: tokenizers::Error| file.metadata(TOKENS, error.to_string());
+    let failed = |error: tokenizers::Error| file.metadata(TOKENS, FormatProblem::refused(error));
     tokenizer.add_special_tokens(added(CONTROL).chain(added(UNKNOWN))).map_err(failed)?;
     tokenizer.add_tokens(added(USER_DEFINED)).map_err(failed)?;
     Ok(Tokenizer::from_tokenizers(tokenizer))
@@ -69,14 +73,14 @@ pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
 /// Byte-level BPE with its merges in the file.
 fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
     let pairs = file.texts(MERGES)?;
-    let merges = pairs.iter().map(|pair| pair.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string())));
-    let merges =
-        merges.collect::<Option<Merges>>().ok_or_else(|| file.metadata(MERGES, "expected two pieces with a space between".into()))?;
-    let pre = match file.value(PRE) {
-        Some(_) => file.text(PRE)?,
-        None => "default",
+    let merge = |pair: &&str| match pair.split_once(' ') {
+        Some((left, right)) => Ok((left.to_string(), right.to_string())),
+        None => Err(file.metadata(MERGES, FormatProblem::value("a merge", format!("\"{pair}\""), "two pieces with a space between"))),
     };
-    let steps = pre_tokenizer(pre).ok_or_else(|| file.metadata(PRE, format!("\"{pre}\": expected smollm, gpt-2, llama-bpe or default")))?;
+    let merges: Merges = pairs.iter().map(merge).collect::<Result<_>>()?;
+    let pre = file.text(PRE)?;
+    let unknown = || FormatProblem::value("it", format!("\"{pre}\""), "smollm, gpt-2, llama-bpe or default");
+    let steps = pre_tokenizer(pre).ok_or_else(|| file.metadata(PRE, unknown()))?;
     // Llama 3 takes a word that is a piece as it is, whatever the merges say.
     let model = bpe(file, tokens, merges)?.ignore_merges(pre == "llama-bpe");
     let mut tokenizer = Inner::new(build(file, model)?);
@@ -109,7 +113,8 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
     let scores = numbers(file, SCORES, tokens.len(), |value| value.to_f32().ok())?;
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
     if let Some((id, token)) = tokens.iter().enumerate().find(|(_, token)| token.len() > LONGEST_PIECE) {
-        return Err(file.metadata(TOKENS, format!("token {id} has {} bytes: expected at most {LONGEST_PIECE}", token.len())));
+        let what = format!("the length of token {id}");
+        return Err(file.metadata(TOKENS, FormatProblem::value(what, format!("{} bytes", token.len()), format!("at most {LONGEST_PIECE}"))));
     }
     let mut cuts = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
@@ -126,9 +131,9 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
         model = model.unk_token(tokens[unknown].into());
     }
     let mut tokenizer = Inner::new(build(file, model)?);
-    let failed = |error: tokenizers::Error| file.metadata(MODEL, error.to_string());
+    let failed = |error: tokenizers::Error| file.metadata(MODEL, FormatProblem::refused(error));
     let prefix = match file.value(SPACE_PREFIX) {
-        Some(value) => value.to_bool().map_err(|_| file.metadata(SPACE_PREFIX, "expected true or false".into()))?,
+        Some(value) => value.to_bool().map_err(|_| file.mismatch(SPACE_PREFIX, value, "true or false"))?,
         None => true,
     };
     let spaces = Replace::new(" ", SPACE).map_err(failed)?;
@@ -150,23 +155,26 @@ fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
         .iter()
         .find(|(left, right)| !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}"))))
     {
-        return Err(file.metadata(MERGES, format!("\"{left} {right}\" is not made of pieces of the vocabulary")));
+        let got = format!("\"{left} {right}\"");
+        return Err(file.metadata(MERGES, FormatProblem::value("a merge", got, "pieces of the vocabulary that make a piece")));
     }
     Ok(BPE::builder().vocab_and_merges(vocab, merges))
 }
 
 fn build(file: &GgufFile, builder: BpeBuilder) -> Result<BPE> {
-    builder.build().map_err(|error| file.metadata(MODEL, error.to_string()))
+    builder.build().map_err(|error| file.metadata(MODEL, FormatProblem::refused(error)))
 }
 
 /// A list of numbers, one for each token.
 fn numbers<T>(file: &GgufFile, key: &str, expected: usize, convert: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>> {
     let values = file.array(key)?;
     if values.len() != expected {
-        return Err(file.metadata(key, format!("it has {} entries, expected one for each of {expected} tokens", values.len())));
+        let expected = format!("{expected}, one for each token");
+        return Err(file.metadata(key, FormatProblem::value("the number of its elements", values.len(), expected)));
     }
-    let converted = values.iter().map(convert).collect::<Option<Vec<T>>>();
-    converted.ok_or_else(|| file.metadata(key, "it has an entry of another type than number".into()))
+    let number =
+        |value: &Value| convert(value).ok_or_else(|| file.metadata(key, FormatProblem::value("an element", of_type(value), "a number")));
+    values.iter().map(number).collect()
 }
 
 #[cfg(test)]
@@ -224,12 +232,17 @@ mod tests {
     fn an_unknown_kind_and_a_merge_of_nothing_are_errors() {
         let error = |file: GgufFile| tokenizer(&file).err().unwrap();
         assert!(matches!(error(byte_level_file("qwen2", &[])), Error::Metadata { key, .. } if key == PRE));
+        // It was taken for "default", which splits otherwise.
+        let silent = vec![(MODEL, Value::String("gpt2".into())), (TOKENS, texts(["a"])), (MERGES, texts([]))];
+        assert!(matches!(error(file(silent)), Error::Metadata { key, problem: FormatProblem::Missing, .. } if key == PRE));
         let unigram = file(vec![(MODEL, Value::String("t5".into())), (TOKENS, texts(["a"]))]);
         assert!(matches!(error(unigram), Error::Metadata { key, .. } if key == MODEL));
         let endless = "a".repeat(LONGEST_PIECE + 1);
         let endless =
             vec![(MODEL, Value::String("llama".into())), (TOKENS, texts([&*endless])), (SCORES, Value::Array(vec![Value::F32(0.0)]))];
-        assert!(matches!(error(file(endless)), Error::Metadata { key, reason, .. } if key == TOKENS && reason.contains("1025 bytes")));
+        assert!(
+            matches!(error(file(endless)), Error::Metadata { key, problem, .. } if key == TOKENS && problem.to_string().contains("1025 bytes"))
+        );
         let longer = vec![
             (MODEL, Value::String("gpt2".into())),
             (PRE, Value::String("gpt-2".into())),

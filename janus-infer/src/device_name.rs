@@ -55,7 +55,7 @@ impl DeviceName {
             Self::Cuda(number) => Device::new_cuda(number),
             Self::Metal(number) => Device::new_metal(number),
         };
-        device.map_err(|source| Error::DeviceStart { device: self, source })
+        device.map_err(|error| Error::DeviceStart { device: self, error })
     }
 
     /// The first GPU that the crate is built for, else the CPU.

@@ -208,12 +208,12 @@ pub enum Error {
         got: String,
     },
     /// A device that is not there, or that does not start.
-    #[error("the device {device}: {source}")]
+    #[error("the device {device}: {error}")]
     DeviceStart {
         /// The device.
         device: crate::DeviceName,
         /// candle's reason.
-        source: candle_core::Error,
+        error: candle_core::Error,
     },
     /// candle failed.
     #[error(transparent)]

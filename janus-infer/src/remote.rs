@@ -32,7 +32,7 @@ use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
 use janus_data::http::{Client, ClientOptions, Failed, HttpError, each, helps_status};
 
 pub use budget::{Prices, Usage};
-pub use error::RemoteError;
+pub use error::{BatchProblem, NoAnswer, RemoteError, RequestProblem};
 pub use janus_data::http::{ApiKey, Backoff};
 
 use budget::Budget;
@@ -257,13 +257,13 @@ impl RemoteModel {
     fn ask(&self, request: &ChatRequest, extended: bool) -> Result<Vec<Generation>, ModelError> {
         let invalid = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
-        let body = wire::body(&self.name, request, &self.options, extended).map_err(&invalid)?.to_string();
+        let body = wire::body(&self.name, request, &self.options, extended).map_err(|problem| invalid(problem.to_string()))?.to_string();
         self.ask_body(request, &body).map_err(|error| match error {
             // An error in the request itself is not a failure of the model.
             RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
                 invalid(format!("the service answers {status}: {message}"))
             }
-            error @ RemoteError::NoAnswer { .. } => invalid(error.to_string()),
+            error @ RemoteError::NoAnswer(_) => invalid(error.to_string()),
             error => ModelError::Failed { id: request.id.clone(), source: Box::new(error) },
         })
     }

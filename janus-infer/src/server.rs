@@ -114,7 +114,7 @@ impl Server {
         options: ServerOptions,
     ) -> Result<Self, ServerError> {
         options.validate()?;
-        let failed = |source| ServerError::Listen { address, source };
+        let failed = |cause| ServerError::Listen { address, cause };
         let listener = StdListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -13,24 +13,25 @@ use serde_json::{Value, json};
 
 use janus_data::http::{Failed, HttpError, HttpResponse};
 
-use super::{Extensions, RemoteError, RemoteOptions, wire};
+use super::{BatchProblem, Extensions, RemoteError, RemoteOptions, wire};
 
 /// Writes requests as a batch input file, whole or not at all: one line each, its `custom_id` the request's id. Nothing is sent, so
 /// [`Extensions::Ask`] counts as [`Extensions::Unknown`] here.
 ///
 /// # Errors
-/// [`RemoteError::Batch`] if two requests share an id, one cannot be asked of the endpoint, or the file cannot be written.
+/// [`RemoteError::DoubledId`] if two requests share an id, [`RemoteError::Request`] if one cannot be asked of the endpoint,
+/// [`RemoteError::File`] if the file cannot be written.
 pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], options: &RemoteOptions) -> Result<(), RemoteError> {
     places(requests)?;
     let mut text = String::new();
     for request in requests {
-        let unfit = |problem| RemoteError::Batch { problem: format!("request {}: {problem}", request.id) };
+        let unfit = |problem| RemoteError::Request { id: request.id.clone(), problem };
         let body = wire::body(model, request, options, options.extensions == Extensions::Known).map_err(unfit)?;
         let url = format!("/v1{}", options.endpoint.path());
         let line = json!({ "custom_id": request.id, "method": "POST", "url": url, "body": body });
         let _ = writeln!(text, "{line}");
     }
-    janus_data::write_file(path, text.as_bytes()).map_err(|error| RemoteError::Batch { problem: error.to_string() })
+    Ok(janus_data::write_file(path, text.as_bytes())?)
 }
 
 #[derive(Deserialize)]
@@ -50,21 +51,21 @@ struct Response {
 /// request that the file does not have, or that failed, is an error of its own.
 ///
 /// # Errors
-/// [`RemoteError::Batch`] for a file that cannot be read, a line that is not a batch response, an id that no request has
-/// or that is there twice.
+/// [`RemoteError::File`] for a file that cannot be read, [`RemoteError::BatchLine`] for a line that is not a batch response or has an
+/// id that no request has or that is there twice, [`RemoteError::DoubledId`] if two requests share one.
 pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
     let path = path.as_ref();
-    let at = |row: usize, problem: String| RemoteError::Batch { problem: format!("{}, row {row}: {problem}", path.display()) };
-    let text = fs::read_to_string(path).map_err(|error| RemoteError::Batch { problem: format!("{}: {error}", path.display()) })?;
+    let cannot_read = |cause| janus_data::Error::Io { path: path.into(), doing: "read the file", cause };
+    let text = fs::read_to_string(path).map_err(cannot_read)?;
     let places = places(requests)?;
     let mut answers: Vec<Option<Result<Vec<Generation>, ModelError>>> = requests.iter().map(|_| None).collect();
-    for (row, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let Line { custom_id, response, error } = serde_json::from_str(line).map_err(|error| at(row + 1, error.to_string()))?;
-        let Some(&place) = places.get(custom_id.as_str()) else {
-            return Err(at(row + 1, format!("no request has the id \"{custom_id}\": is this the answer to another batch?")));
-        };
+    for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+        let wrong = |problem| RemoteError::BatchLine { path: path.into(), line, problem };
+        let unreadable = |error: serde_json::Error| wrong(BatchProblem::NotAResponse { message: error.to_string() });
+        let Line { custom_id, response, error } = serde_json::from_str(text).map_err(unreadable)?;
+        let Some(&place) = places.get(custom_id.as_str()) else { return Err(wrong(BatchProblem::UnknownId { id: custom_id })) };
         if answers[place].is_some() {
-            return Err(at(row + 1, format!("the id \"{custom_id}\" is there twice")));
+            return Err(wrong(BatchProblem::DoubledId { id: custom_id }));
         }
         let request = &requests[place];
         let answer = match response {
@@ -94,7 +95,7 @@ fn places(requests: &[ChatRequest]) -> Result<HashMap<&str, usize>, RemoteError>
     let mut places = HashMap::new();
     for (place, request) in requests.iter().enumerate() {
         if places.insert(request.id.as_str(), place).is_some() {
-            return Err(RemoteError::Batch { problem: format!("two requests have the id \"{}\"", request.id) });
+            return Err(RemoteError::DoubledId { id: request.id.clone() });
         }
     }
     Ok(places)
@@ -132,9 +133,9 @@ mod tests {
         assert!(matches!(&answers[2], Err(ModelError::NoAnswer { .. })));
 
         fs::write(&output, good("z")).unwrap();
-        assert!(read(&output, &requests).unwrap_err().to_string().contains("row 1: no request has the id \"z\""));
+        assert!(read(&output, &requests).unwrap_err().to_string().contains("out.jsonl, line 1: no request has the id \"z\""));
         fs::write(&output, format!("{}\n{}", good("a"), good("a"))).unwrap();
-        assert!(read(&output, &requests).unwrap_err().to_string().contains("row 2: the id \"a\" is there twice"));
+        assert!(read(&output, &requests).unwrap_err().to_string().contains("out.jsonl, line 2: the id \"a\" is there twice"));
         assert!(write(&input, "m", &[request("a"), request("a")], &RemoteOptions::new("http://localhost/v1")).is_err());
     }
 }

@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 use janus_data::http::{ApiKey, Failed, HttpError, HttpResponse};
 
 use super::budget::Tokens;
-use super::{Endpoint, RemoteError, RemoteOptions};
+use super::{Endpoint, NoAnswer, RemoteError, RemoteOptions, RequestProblem};
 
 /// The body of a request, or why the endpoint does not take it. Parameters that change nothing are left out, since some APIs refuse
 /// fields that they do not know; to a server that supports top-k, min-p and the repetition penalty (`extended`) they are
 /// always sent, since its own defaults may change something.
-pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, String> {
+pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, RequestProblem> {
     let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
         &request.sampling;
     let (asked, content) = match (options.endpoint, &request.messages[..]) {
         (Endpoint::Chat, messages) => ("messages", json!(messages)),
-        (Endpoint::Completions, _) if *logprobs => return Err("log-probabilities of a completion are not asked for".into()),
+        (Endpoint::Completions, _) if *logprobs => return Err(RequestProblem::Logprobs),
         (Endpoint::Completions, [text]) => ("prompt", json!(text.content)),
-        (Endpoint::Completions, messages) => return Err(format!("a text is one message, with no system message, got {}", messages.len())),
+        (Endpoint::Completions, messages) => return Err(RequestProblem::Messages { got: messages.len() }),
     };
     let newer = options.max_completion_tokens && options.endpoint == Endpoint::Chat;
     let limit = if newer { "max_completion_tokens" } else { "max_tokens" };
@@ -127,14 +127,16 @@ pub(super) fn is_extended(models: &str, model: &str) -> bool {
 /// Reads the response to a request: what is not valid JSON may be retried, a valid response without the completions may not. What an
 /// error quotes of it is without the key.
 pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
-    let shown = |problem: String| key.map_or_else(|| problem.clone(), |key| key.redact(&problem));
-    let unreadable = |problem| Failed::Again(HttpError::Answer { problem: shown(problem) }, None);
-    let no_answer = |problem| Failed::Final(RemoteError::NoAnswer { problem: shown(problem) });
-    let Completion { mut choices, usage } = serde_json::from_str(text).map_err(|error| unreadable(format!("no completion: {error}")))?;
+    let unreadable = |error: serde_json::Error| {
+        let problem = format!("no completion: {error}");
+        Failed::Again(HttpError::Answer { problem: key.map_or_else(|| problem.clone(), |key| key.redact(&problem)) }, None)
+    };
+    let no_answer = |problem: NoAnswer| Failed::Final(RemoteError::NoAnswer(problem.redacted(key)));
+    let Completion { mut choices, usage } = serde_json::from_str(text).map_err(unreadable)?;
     let n = request.sampling.n;
     choices.sort_by_key(|choice| choice.index);
     if choices.len() != n || choices.iter().enumerate().any(|(place, choice)| choice.index != place) {
-        return Err(no_answer(format!("{n} choices were asked for, it has {} ({})", choices.len(), indices(&choices))));
+        return Err(no_answer(NoAnswer::Choices { expected: n, got: choices.iter().map(|choice| choice.index).collect() }));
     }
     let usage = usage.map(|WireUsage { prompt_tokens: prompt, completion_tokens: completion }| Tokens { prompt, completion });
     let (prompt_tokens, completion_tokens) = usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
@@ -143,11 +145,10 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         let finish_reason = match finish_reason.as_deref() {
             Some("stop") | None => FinishReason::Stop,
             Some("length") => FinishReason::Length,
-            Some(other) => return Err(no_answer(format!("it ended because of \"{other}\""))),
+            Some(other) => return Err(no_answer(NoAnswer::Ended { reason: other.into() })),
         };
         let (content, refusal) = message.map_or((text, None), |message| (message.content, message.refusal));
-        let said = refusal.map_or("it has no text".into(), |refusal| format!("it refuses: {refusal}"));
-        let text = content.ok_or_else(|| no_answer(said))?;
+        let text = content.ok_or_else(|| no_answer(refusal.map_or(NoAnswer::NoText, |text| NoAnswer::Refused { text })))?;
         let tokens = logprobs.and_then(|logprobs| logprobs.content);
         let token = |WireToken { logprob, top_logprobs }| TokenLogprob::new(logprob).with_top(top_logprobs);
         // The usage is of all samples together: each gets its share.
@@ -156,10 +157,6 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         Ok(Generation::new(text).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens).with_logprobs(logprobs))
     };
     Ok(Answer { generations: choices.into_iter().map(generation).collect::<Result<_, _>>()?, usage })
-}
-
-fn indices(choices: &[WireChoice]) -> String {
-    choices.iter().map(|choice| choice.index.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What an error response means: as for every API, and an exhausted quota ends all requests.
@@ -213,7 +210,7 @@ mod tests {
         let text = |sampling| ChatRequest::new("a", [Message::user("so ")]).with_sampling(sampling);
         let sent = body("m", &text(SamplingParams::greedy(9)), &completions, false).unwrap();
         assert_eq!(sent, json!({ "model": "m", "prompt": "so ", "temperature": 0.0, "top_p": 1.0, "max_tokens": 9 }));
-        assert!(body("m", &request(SamplingParams::greedy(9)), &completions, false).unwrap_err().contains("got 2"));
+        assert!(body("m", &request(SamplingParams::greedy(9)), &completions, false).unwrap_err() == RequestProblem::Messages { got: 2 });
         assert!(body("m", &text(SamplingParams { logprobs: true, ..SamplingParams::greedy(9) }), &completions, false).is_err());
         let answer =
             r#"{"object": "text_completion", "choices": [{"index": 0, "text": "be it", "logprobs": null, "finish_reason": "length"}]}"#;
@@ -260,7 +257,7 @@ mod tests {
     fn what_cannot_be_read_is_asked_again_and_what_is_no_answer_is_not() {
         let again = |text: &str| match read(text, &request(SamplingParams::greedy(4)), None) {
             Err(Failed::Again(HttpError::Answer { .. }, None)) => true,
-            Err(Failed::Final(RemoteError::NoAnswer { .. })) => false,
+            Err(Failed::Final(RemoteError::NoAnswer(_))) => false,
             _ => panic!("{text}"),
         };
         for unreadable in ["", "<html>", "{}", r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#] {

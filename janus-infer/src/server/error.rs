@@ -22,24 +22,24 @@ pub enum ServerError {
         expected: &'static str,
     },
     /// A file that cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// An address that cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {cause}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// The system's reason.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The system gave no thread, timer or signal to run with.
     #[error("the server cannot run: {0}")]
-    Run(#[source] std::io::Error),
+    Run(std::io::Error),
     /// The engine's thread came to an end by itself.
     #[error("the engine's thread panicked: this is a fault of the engine; what ran was answered with an error")]
     Engine,

@@ -29,7 +29,7 @@ impl BearerToken {
     /// [`ServerError::Io`], and those of [`BearerToken::new`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ServerError> {
         let path = path.as_ref();
-        Self::new(std::fs::read_to_string(path).map_err(|source| ServerError::Io { path: path.into(), source })?)
+        Self::new(std::fs::read_to_string(path).map_err(|cause| ServerError::Io { path: path.into(), cause })?)
     }
 
     /// Whether an `authorization` header shows the token. The time it takes tells nothing about the token: hashes are

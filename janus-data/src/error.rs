@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A record that Mini's checkers cannot score.
-    #[error("record {id}: {reason}; only records that Mini wrote can be graded by computation")]
+    #[error("record {id}: {problem}; only records that Mini wrote can be graded by computation")]
     NotMini {
         /// The record's id, empty if it has none.
         id: String,
         /// What is not Mini's.
-        reason: String,
+        problem: crate::mini::NotMini,
     },
     /// The operating system refused, or the file is not there.
     #[error("{}: cannot {doing}: {cause}", path.display())]
@@ -45,13 +45,19 @@ pub enum Error {
         /// The endings that would do.
         known: &'static [&'static str],
     },
-    /// A pattern of file names that is broken or matches nothing.
-    #[error("{pattern}: {reason}")]
+    /// A pattern of file names that is broken.
+    #[error("{pattern}: {cause}")]
     Pattern {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
-        reason: String,
+        cause: glob::PatternError,
+    },
+    /// A pattern of file names that matches nothing.
+    #[error("{pattern}: no file matches")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
     },
     /// Compressed data that ends early or is damaged.
     #[error("{}{}: the {codec} data is cut short or damaged ({cause}): fetch or write the file again", path.display(), after(*rows))]
@@ -200,12 +206,21 @@ pub enum Error {
         cause: Box<Error>,
     },
     /// A folder that is no token file, or not a whole one.
+    #[cfg(feature = "tokenize")]
     #[error("{}: not a whole token file ({problem}): write it again", path.display())]
     TokenFile {
         /// The folder or the file in it.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: crate::TokenFileProblem,
+    },
+    /// An id that a token file cannot hold.
+    #[error("row {row} has the id {id}: a token file holds ids below 2^31")]
+    TokenId {
+        /// The row's position, from 0.
+        row: usize,
+        /// The id.
+        id: u32,
     },
     /// A stage of a run that failed.
     #[error("stage {stage}")]
@@ -240,11 +255,8 @@ pub enum Error {
         expected: String,
     },
     /// Parts that cannot be mixed.
-    #[error("the parts cannot be mixed: {reason}")]
-    Mix {
-        /// What is wrong with them.
-        reason: String,
-    },
+    #[error("the parts cannot be mixed: {0}")]
+    Mix(crate::MixProblem),
     /// A value that breaks a rule of the domain.
     #[error(transparent)]
     Domain(#[from] janus_core::Error),

@@ -85,11 +85,11 @@ pub use convert::{Converted, Target, UnknownTarget, convert, convert_records};
 pub use error::{Error, Problem, Result};
 pub use fs::write_file;
 pub use journal::{Journal, JournalProblem};
-pub use mix::{MixPart, Mixed, MixedPart, mix};
+pub use mix::{MixPart, MixProblem, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 #[cfg(feature = "tokenize")]
 pub use rows::{
-    Dataset, PackedRow, Packing, PairRows, Subset, TokenFile, TokenFileInfo, TokenRow, TokenWriter, Tokenising, concat, pack, pack_lengths,
+    Dataset, PackedRow, Packing, PairRows, Subset, TokenFile, TokenFileInfo, TokenFileProblem, TokenRow, TokenWriter, Tokenising, concat, pack, pack_lengths,
     pack_stream, token_rows,
 };
 #[cfg(feature = "tokenize")]

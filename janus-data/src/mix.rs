@@ -95,6 +95,35 @@ impl MixPart {
     }
 }
 
+/// Why parts cannot be mixed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MixProblem {
+    /// A probability that is not a positive number.
+    #[error("part {part} has the probability {got}: expected a positive number")]
+    Probability {
+        /// The part, from 1.
+        part: usize,
+        /// Its probability.
+        got: f64,
+    },
+    /// Nothing to mix.
+    #[error("there is no part")]
+    NoPart,
+    /// Probabilities with another sum than 1.
+    #[error("the probabilities add up to {got}: expected 1")]
+    Sum {
+        /// Their sum.
+        got: f64,
+    },
+    /// A part without rows.
+    #[error("part {part} has no rows")]
+    NoRows {
+        /// The part, from 1.
+        part: usize,
+    },
+}
+
 /// Mixes parts: each next row comes from a part drawn with its probability, in the part's own order. A part that ends
 /// begins again, until every part has ended once or `limit` rows are there. It is how the reference mixes the reward
 /// model's second stage: HH-RLHF 0.72, OASST1 0.14, WebGPT 0.14, the first 66,000 rows (paper, section 8).
@@ -111,16 +140,16 @@ impl MixPart {
 pub fn mix<T: Clone>(parts: &[(f64, &[T])], limit: Option<usize>, seed: u64) -> Result<Mixed<T>> {
     let sum: f64 = parts.iter().map(|(probability, _)| probability).sum();
     if let Some(part) = parts.iter().position(|(probability, _)| !(*probability > 0.0 && probability.is_finite())) {
-        return Err(Error::Mix { reason: format!("part {} has the probability {}: expected a positive number", part + 1, parts[part].0) });
+        return Err(Error::Mix(MixProblem::Probability { part: part + 1, got: parts[part].0 }));
     }
     if parts.is_empty() {
-        return Err(Error::Mix { reason: "there is no part".into() });
+        return Err(Error::Mix(MixProblem::NoPart));
     }
     if (sum - 1.0).abs() > 1e-6 {
-        return Err(Error::Mix { reason: format!("the probabilities add up to {sum}: expected 1") });
+        return Err(Error::Mix(MixProblem::Sum { got: sum }));
     }
     if let Some(part) = parts.iter().position(|(_, rows)| rows.is_empty()) {
-        return Err(Error::Mix { reason: format!("part {} has no rows", part + 1) });
+        return Err(Error::Mix(MixProblem::NoRows { part: part + 1 }));
     }
     let mut rng = stream(seed, "mix");
     let mut mixed = Mixed { rows: Vec::new(), taken: vec![0; parts.len()], restarts: vec![0; parts.len()] };

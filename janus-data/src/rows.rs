@@ -10,6 +10,6 @@ mod tokenise;
 pub use dataset::{Dataset, Subset};
 pub use pack::{PackedRow, Packing, concat, pack, pack_lengths, pack_stream};
 pub use pair::PairRows;
-pub use token_file::{TokenFile, TokenFileInfo, TokenWriter};
+pub use token_file::{TokenFile, TokenFileInfo, TokenFileProblem, TokenWriter};
 pub use token_row::{TokenRow, token_rows};
 pub use tokenise::Tokenising;

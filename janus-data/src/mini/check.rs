@@ -23,6 +23,27 @@ pub struct Grade {
     pub why: String,
 }
 
+/// What of a record is not Mini's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotMini {
+    /// Its question.
+    #[error("the question \"{prompt}\" is not Mini's")]
+    Question {
+        /// The question.
+        prompt: String,
+    },
+    /// It has no preferences.
+    #[error("it has no preference_set")]
+    NoPreferenceSet,
+    /// One of its preferences.
+    #[error("the preference \"{name}\" is not Mini's")]
+    Preference {
+        /// The preference.
+        name: String,
+    },
+}
+
 /// Scores a response against each rubric of a Mini record, in the record's order.
 ///
 /// # Errors
@@ -33,15 +54,14 @@ pub fn grade(record: &BenchRecord, response: &str) -> Result<Vec<Grade>> {
 
 /// The score that the truth of a response allows, and its grades.
 pub(super) fn truth_and_grades(record: &BenchRecord, response: &str) -> Result<(Score, Vec<Grade>)> {
-    let not_mini = |reason: String| Error::NotMini { id: record.id.clone().unwrap_or_default(), reason };
-    let (family, topic) =
-        understand(&record.prompt).ok_or_else(|| not_mini(format!("the question \"{}\" is not Mini's", record.prompt)))?;
-    let set = record.preference_set.as_ref().ok_or_else(|| not_mini("it has no preference_set".into()))?;
+    let not_mini = |problem| Error::NotMini { id: record.id.clone().unwrap_or_default(), problem };
+    let (family, topic) = understand(&record.prompt).ok_or_else(|| not_mini(NotMini::Question { prompt: record.prompt.clone() }))?;
+    let set = record.preference_set.as_ref().ok_or_else(|| not_mini(NotMini::NoPreferenceSet))?;
     let reading = Reading::new(family, topic, response);
     let truth = reading.truth();
     let grade = |preference: &Preference| {
         let known = MiniPreference::find(preference.dimension, &preference.name);
-        let known = known.ok_or_else(|| not_mini(format!("the preference \"{}\" is not Mini's", preference.name)))?;
+        let known = known.ok_or_else(|| not_mini(NotMini::Preference { name: preference.name.clone() }))?;
         Ok(reading.grade(known, &truth))
     };
     let grades = set.iter().map(grade).collect::<Result<_>>()?;

@@ -37,7 +37,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-pub use check::{Grade, grade, grade_truth};
+pub use check::{Grade, NotMini, grade, grade_truth};
 pub use files::{MiniFiles, MiniSizes};
 use instructions::heading;
 pub use instructions::{Family, PHRASINGS, instruction, phrasing_split, understand};

@@ -11,22 +11,21 @@ use crate::{Error, Result};
 /// these stands for itself, whether or not there is such a file.
 ///
 /// # Errors
-/// [`Error::Pattern`] for a pattern that is broken or matches nothing, [`Error::Io`] for a folder that cannot be read.
+/// [`Error::Pattern`] for a pattern that is broken, [`Error::NoMatch`] for one that matches nothing, [`Error::Io`] for a folder that cannot be read.
 pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
     // A file whose name holds a bracket is named by it as it stands.
     if !pattern.contains(['*', '?', '[']) || std::path::Path::new(pattern).exists() {
         return Ok(vec![pattern.into()]);
     }
-    let broken = |reason: String| Error::Pattern { pattern: pattern.into(), reason };
     let mut found = Vec::new();
-    for path in glob::glob(pattern).map_err(|error| broken(error.to_string()))? {
+    for path in glob::glob(pattern).map_err(|cause| Error::Pattern { pattern: pattern.into(), cause })? {
         let path = path.map_err(|error| Error::Io { path: error.path().into(), doing: "read the folder", cause: error.into() })?;
         if path.is_file() {
             found.push(path);
         }
     }
     found.sort();
-    if found.is_empty() { Err(broken("no file matches".into())) } else { Ok(found) }
+    if found.is_empty() { Err(Error::NoMatch { pattern: pattern.into() }) } else { Ok(found) }
 }
 
 /// The rows of several files, one file after the other. Each file is opened when the one before it has ended.

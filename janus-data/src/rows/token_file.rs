@@ -122,7 +122,7 @@ impl TokenWriter {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::RowShape`] for a row without ids or with too few marks, [`Error::TokenFile`] for an id of 2^31 or more,
+    /// [`Error::RowShape`] for a row without ids or with too few marks, [`Error::TokenId`] for an id of 2^31 or more,
     /// [`Error::Io`].
     pub fn write(&mut self, row: &TokenRow) -> Result<()> {
         if row.ids.is_empty() || row.ids.len() != row.loss_mask.len() {
@@ -131,8 +131,7 @@ impl TokenWriter {
         self.bytes.clear();
         for (&id, &in_loss) in row.ids.iter().zip(&row.loss_mask) {
             if id >= IN_LOSS {
-                let problem = format!("the id {id} of row {} is not below 2^31", self.info.rows);
-                return Err(Error::TokenFile { path: self.folder.clone(), problem });
+                return Err(Error::TokenId { row: self.info.rows as usize, id });
             }
             self.bytes.extend((id | if in_loss { IN_LOSS } else { 0 }).to_le_bytes());
         }
@@ -169,6 +168,38 @@ impl TokenWriter {
     }
 }
 
+/// Why a folder is not a whole token file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenFileProblem {
+    /// It has no `info.json`, which is written last.
+    #[error("it has no {INFO}")]
+    NoInfo,
+    /// Its `info.json` says something else.
+    #[error("{message}")]
+    Info {
+        /// The parser's message.
+        message: String,
+    },
+    /// A file of another length than its counts say.
+    #[error("it has {got} bytes in place of {expected}")]
+    Length {
+        /// Bytes of the file.
+        got: u64,
+        /// Bytes by the counts.
+        expected: u64,
+    },
+    /// A file with another mark or version.
+    #[error("it has another mark or version")]
+    Version,
+    /// Counts that no file can have.
+    #[error("its counts are too large")]
+    Counts,
+    /// Positions that do not rise.
+    #[error("its positions are not in order")]
+    Order,
+}
+
 /// A token file that is read.
 #[derive(Debug)]
 pub struct TokenFile {
@@ -186,37 +217,38 @@ impl TokenFile {
     /// [`Error::Io`], [`Error::TokenFile`] if it is not a whole one.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let broken = |name: &str, problem: &str| Error::TokenFile { path: folder.join(name), problem: problem.into() };
+        let broken = |name: &str, problem| Error::TokenFile { path: folder.join(name), problem };
         let path = folder.join(INFO);
         let bytes = match fs::read(&path) {
             Err(error) if folder.is_dir() && error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::TokenFile { path: folder.into(), problem: format!("it has no {INFO}") });
+                return Err(Error::TokenFile { path: folder.into(), problem: TokenFileProblem::NoInfo });
             }
             read => read.map_err(Error::io(&path, "read the file"))?,
         };
-        let info: TokenFileInfo = serde_json::from_slice(&bytes).map_err(|error| broken(INFO, &error.to_string()))?;
+        let info: TokenFileInfo =
+            serde_json::from_slice(&bytes).map_err(|error| broken(INFO, TokenFileProblem::Info { message: error.to_string() }))?;
 
         let open = |name: &str, expected: u64| {
             let path = folder.join(name);
             let file = File::open(&path).map_err(Error::io(&path, "open the file"))?;
             let length = file.metadata().map_err(Error::io(&path, "read the file"))?.len();
             if length != expected {
-                return Err(broken(name, &format!("it has {length} bytes in place of {expected}")));
+                return Err(broken(name, TokenFileProblem::Length { got: length, expected }));
             }
             let mut file = BufReader::new(file);
             let mut mark = [0; 8];
             file.read_exact(&mut mark).map_err(Error::io(&path, "read the file"))?;
-            if mark == MARK { Ok(file) } else { Err(broken(name, "it has another mark or version")) }
+            if mark == MARK { Ok(file) } else { Err(broken(name, TokenFileProblem::Version)) }
         };
         let size = |count: u64, each: u64| count.checked_mul(each).and_then(|bytes| bytes.checked_add(8));
         let (Some(of_index), Some(of_tokens)) = (info.rows.checked_add(1).and_then(|rows| size(rows, 8)), size(info.tokens, 4)) else {
-            return Err(broken(INFO, "its counts are too large"));
+            return Err(broken(INFO, TokenFileProblem::Counts));
         };
         let mut bytes = Vec::new();
         open(INDEX, of_index)?.read_to_end(&mut bytes).map_err(Error::io(&folder.join(INDEX), "read the file"))?;
         let offsets: Vec<u64> = bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         if offsets.first() != Some(&0) || offsets.last() != Some(&info.tokens) || !offsets.is_sorted() {
-            return Err(broken(INDEX, "its positions are not in order"));
+            return Err(broken(INDEX, TokenFileProblem::Order));
         }
         let tokens = Positioned::new(open(TOKENS, of_tokens)?.into_inner());
         Ok(Self { folder: folder.into(), tokens, offsets, info })

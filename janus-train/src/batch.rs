@@ -2,7 +2,7 @@
 
 use janus_data::{PackedRow, TokenRow};
 
-use crate::{Error, Result};
+use crate::{BatchProblem, Error, Result};
 
 /// Documents one after the other, without padding; no token sees another document.
 ///
@@ -34,13 +34,12 @@ impl Batch {
     /// # Errors
     /// [`Error::Batch`] if there is not a mask for each id, or `cu_seqlens` does not rise from 0 to the number of ids.
     pub fn new(ids: Vec<u32>, loss_mask: Vec<bool>, cu_seqlens: Vec<u32>) -> Result<Self> {
-        let fail = |reason| Err(Error::Batch { reason });
         if loss_mask.len() != ids.len() {
-            return fail(format!("{} ids and a loss mask of {}: expected one for each", ids.len(), loss_mask.len()));
+            return Err(BatchProblem::LossMask { ids: ids.len(), loss_mask: loss_mask.len() }.into());
         }
         let ends = (cu_seqlens.first(), cu_seqlens.last().map(|&end| end as usize));
         if ends != (Some(&0), Some(ids.len())) || !cu_seqlens.is_sorted() {
-            return fail(format!("cu_seqlens must rise from 0 to {}, got {cu_seqlens:?}", ids.len()));
+            return Err(BatchProblem::Boundaries { ids: ids.len(), got: cu_seqlens }.into());
         }
         Ok(Self { ids, loss_mask, cu_seqlens })
     }
@@ -105,7 +104,7 @@ impl Batch {
         if tokens.is_sorted() && tokens.last().is_none_or(|&last| (last as usize) < self.tokens()) {
             return Ok(());
         }
-        Err(Error::Batch { reason: format!("tokens must rise and be below {}", self.tokens()) })
+        Err(BatchProblem::Tokens { tokens: self.tokens() }.into())
     }
 
     /// Checks that tokens rise, and that each has one before it in its document.
@@ -113,7 +112,7 @@ impl Batch {
         self.check_tokens(tokens)?;
         let documents = self.documents_of(tokens);
         match tokens.iter().zip(documents).find(|&(&token, document)| token == self.cu_seqlens[document as usize]) {
-            Some((token, _)) => Err(Error::Batch { reason: format!("token {token} is the first of its document: nothing predicts it") }),
+            Some((&token, _)) => Err(BatchProblem::FirstToken { token }.into()),
             None => Ok(()),
         }
     }
@@ -123,15 +122,15 @@ impl Batch {
     /// # Errors
     /// [`Error::Batch`] with what does not fit.
     pub fn check(&self, vocab_size: usize) -> Result<()> {
-        let fail = |reason| Err(Error::Batch { reason });
+        self.problem(vocab_size).map_or(Ok(()), |problem| Err(problem.into()))
+    }
+
+    pub(crate) fn problem(&self, vocab_size: usize) -> Option<BatchProblem> {
         if self.ids.is_empty() || self.loss_mask.len() != self.ids.len() {
-            let (ids, mask) = (self.ids.len(), self.loss_mask.len());
-            return fail(format!("{ids} ids and a loss mask of {mask}: expected one for each, and at least one"));
+            return Some(BatchProblem::LossMask { ids: self.ids.len(), loss_mask: self.loss_mask.len() });
         }
-        match self.ids.iter().position(|&id| id as usize >= vocab_size) {
-            Some(i) => fail(format!("token {i} has id {}, but the vocabulary ends before {vocab_size}", self.ids[i])),
-            None => Ok(()),
-        }
+        let token = self.ids.iter().position(|&id| id as usize >= vocab_size)?;
+        Some(BatchProblem::Id { token, id: self.ids[token], vocab_size })
     }
 }
 

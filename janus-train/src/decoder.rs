@@ -19,7 +19,7 @@ use crate::ops::{
     AttentionShape, BatchShape, DecoderWeights, LayerWeights, ProjectionWeights, RopeTable, decoder_into, embedding, linear_logprobs_into,
     segment_sum,
 };
-use crate::{Batch, Error, Gradients, Result};
+use crate::{Batch, BatchProblem, Error, Gradients, Result};
 
 pub use dtype::DType;
 pub use janus_infer::{RewardScale, VALUE_HEAD};
@@ -90,7 +90,7 @@ impl Logprobs {
         for token in tokens {
             match self.tokens.binary_search(token) {
                 Ok(place) => places.push(place as u32),
-                Err(_) => return Err(Error::Batch { reason: format!("token {token} has no log-probability here") }),
+                Err(_) => return Err(BatchProblem::NoLogprob { token: *token }.into()),
             }
         }
         let index = Tensor::new(places, self.values.device())?;

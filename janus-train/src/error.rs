@@ -18,11 +18,16 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A batch whose parts do not fit together or the model.
-    #[error("the batch is not usable: {reason}")]
+    #[error("{}the batch is not usable: {problem}", of_row(*row))]
     Batch {
+        /// The row that the batch was made of, if it is one alone.
+        row: Option<usize>,
         /// What does not fit.
-        reason: String,
+        problem: BatchProblem,
     },
+    /// An objective or an observer of the caller's own failed.
+    #[error("the objective or the observer failed")]
+    Caller(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A setting outside its range.
     #[error("{field} is {got}: expected {expected}")]
     Setting {
@@ -279,6 +284,78 @@ fn way_out(checkpoint: Option<&Path>) -> String {
     checkpoint.map_or_else(String::new, |path| {
         format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
     })
+}
+
+fn of_row(row: Option<usize>) -> String {
+    row.map(|row| format!("row {row}: ")).unwrap_or_default()
+}
+
+/// Why a batch is not usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchProblem {
+    /// There is no token, or not a flag of the loss mask for each.
+    #[error("{ids} ids and a loss mask of {loss_mask}: expected one for each, and at least one")]
+    LossMask {
+        /// Ids.
+        ids: usize,
+        /// Flags.
+        loss_mask: usize,
+    },
+    /// Boundaries of documents that do not rise from 0 to the number of ids.
+    #[error("cu_seqlens must rise from 0 to {ids}, got {got:?}")]
+    Boundaries {
+        /// Ids.
+        ids: usize,
+        /// The boundaries.
+        got: Vec<u32>,
+    },
+    /// An id outside the vocabulary.
+    #[error("token {token} has id {id}, but the vocabulary ends before {vocab_size}")]
+    Id {
+        /// The token's index.
+        token: usize,
+        /// Its id.
+        id: u32,
+        /// Tokens of the vocabulary.
+        vocab_size: usize,
+    },
+    /// Indices of tokens that do not rise, or are not the batch's.
+    #[error("tokens must rise and be below {tokens}")]
+    Tokens {
+        /// Tokens of the batch.
+        tokens: usize,
+    },
+    /// The first token of a document, where a predicted one is needed.
+    #[error("token {token} is the first of its document: nothing predicts it")]
+    FirstToken {
+        /// The token's index.
+        token: u32,
+    },
+    /// A token without log-probability.
+    #[error("token {token} has no log-probability here")]
+    NoLogprob {
+        /// The token's index.
+        token: u32,
+    },
+    /// Documents that cannot be pairs.
+    #[error("{documents} documents are no pairs of chosen and rejected")]
+    NoPairs {
+        /// Documents of the batch.
+        documents: usize,
+    },
+    /// A document without a last token.
+    #[error("document {document} is empty: there is no last token to value")]
+    EmptyDocument {
+        /// The document's index.
+        document: usize,
+    },
+}
+
+impl From<BatchProblem> for Error {
+    fn from(problem: BatchProblem) -> Self {
+        Self::Batch { row: None, problem }
+    }
 }
 
 /// The settings that differ, in parentheses.

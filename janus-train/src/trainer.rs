@@ -432,7 +432,9 @@ fn checked_lengths(decoder: &Decoder, rows: &dyn Dataset, per_example: usize, ca
         let mut tokens = 0;
         for row in example * per_example..(example + 1) * per_example {
             let batch = Batch::concat(&[&*rows.row(row)?]);
-            batch.check(decoder.config().vocab_size).map_err(|error| Error::Batch { reason: format!("row {row}: {error}") })?;
+            if let Some(problem) = batch.problem(decoder.config().vocab_size) {
+                return Err(Error::Batch { row: Some(row), problem });
+            }
             if batch.supervised().is_empty() {
                 return Err(Error::NothingTrained { row });
             }

@@ -92,7 +92,7 @@ impl Cutting {
     }
 
     fn check(&self, here: Cut) -> Result<()> {
-        if self.cut == here { Err(Error::Batch { reason: "the power went out".into() }) } else { Ok(()) }
+        if self.cut == here { Err(Error::Caller("the power went out".into())) } else { Ok(()) }
     }
 }
 

@@ -121,7 +121,7 @@ fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u
             // Every step has two micro-batches.
             let done = self.1.replace(self.1.get() + 1) / 2;
             if self.0.is_some_and(|stop| done >= stop) {
-                return Err(Error::Batch { reason: "the power went out".into() });
+                return Err(Error::Caller("the power went out".into()));
             }
             Sft.loss(decoder, micro_batch, denominator)
         }
@@ -224,7 +224,7 @@ fn a_checkpoint_of_another_run_is_refused() {
 #[test]
 fn a_failed_step_leaves_the_model_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(train(dir.path(), rows(20), config(3), Some(0)), Err(Error::Batch { .. })));
+    assert!(matches!(train(dir.path(), rows(20), config(3), Some(0)), Err(Error::Caller(_))));
     assert!(Checkpoint::list(dir.path()).unwrap().is_empty());
 }
 
@@ -241,7 +241,7 @@ impl Objective for FailsAt {
     fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
         let call = self.calls.replace(self.calls.get() + 1);
         if call == self.call {
-            return Err(Error::Batch { reason: "this call fails".into() });
+            return Err(Error::Caller("this call fails".into()));
         }
         Sft.loss(decoder, micro_batch, denominator)
     }
@@ -255,7 +255,7 @@ fn a_step_that_failed_after_a_backward_pass_leaves_no_gradient_for_the_next() {
     let weights = |trainer: Trainer<FailsAt>| trainer.into_decoder().unwrap().weights().values().map(flat).collect::<Vec<_>>();
     let trainer = |call| Trainer::new(decoder(1), FailsAt { call, calls: Default::default() }, rows(20), config(3)).unwrap();
     let (mut fresh, mut again) = (trainer(usize::MAX), trainer(1));
-    assert!(matches!(again.step(), Err(Error::Batch { .. })));
+    assert!(matches!(again.step(), Err(Error::Caller(_))));
     let metrics = |metrics: StepMetrics| (metrics.loss, metrics.grad_norm);
     assert_eq!(metrics(again.step().unwrap()), metrics(fresh.step().unwrap()));
     assert!(weights(again) == weights(fresh));

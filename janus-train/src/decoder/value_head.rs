@@ -5,7 +5,7 @@ use janus_infer::{RewardScale, VALUE_HEAD};
 
 use super::{Decoder, embedding, normal};
 use crate::ops::linear;
-use crate::{Batch, Error, Result};
+use crate::{Batch, BatchProblem, Error, Result};
 
 impl Decoder {
     /// This model with a fresh value head, drawn from N(0, 1 / (hidden + 1)²), in place of whatever head it had.
@@ -52,7 +52,7 @@ impl Decoder {
     pub(crate) fn values_of(&self, hidden: &Tensor, batch: &Batch) -> Result<Tensor> {
         let head = self.weights.get(VALUE_HEAD).ok_or(Error::NoHead { name: VALUE_HEAD })?;
         if let Some(document) = batch.cu_seqlens.windows(2).position(|ends| ends[0] >= ends[1]) {
-            return Err(Error::Batch { reason: format!("document {document} is empty: there is no last token to value") });
+            return Err(BatchProblem::EmptyDocument { document }.into());
         }
         let last: Vec<u32> = batch.cu_seqlens[1..].iter().map(|end| end - 1).collect();
         let hidden = embedding(hidden, &last)?;

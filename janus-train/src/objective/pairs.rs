@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{LossDenominator, Metrics, MicroBatch};
-use crate::{Batch, Error, Result};
+use crate::{Batch, BatchProblem, Result};
 
 /// The denominator of a batch of pairs, with the supervised tokens of both sides.
 pub(super) fn denominator(batch: &Batch) -> LossDenominator {
@@ -28,7 +28,7 @@ pub(super) fn split(of_document: &Tensor) -> Result<(Tensor, Tensor)> {
 pub(super) fn check(micro_batch: &MicroBatch) -> Result<()> {
     match micro_batch.batch.documents() {
         documents if documents.is_multiple_of(2) => Ok(()),
-        documents => Err(Error::Batch { reason: format!("{documents} documents are no pairs of chosen and rejected") }),
+        documents => Err(BatchProblem::NoPairs { documents }.into()),
     }
 }
 

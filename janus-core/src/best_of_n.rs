@@ -6,6 +6,7 @@ use crate::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel
 
 /// All answers to a request, with their rewards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BestOfN {
     /// Every answer, in the order in which they were drawn; at least one.
     pub candidates: Vec<Generation>,

@@ -283,11 +283,19 @@ pub trait RewardModel {
 
 /// One response to one bench record, to be judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct JudgeRequest<'a> {
     /// The record that was answered.
     pub record: &'a BenchRecord,
     /// The response.
     pub response: &'a str,
+}
+
+impl<'a> JudgeRequest<'a> {
+    /// A response to a record.
+    pub fn new(record: &'a BenchRecord, response: &'a str) -> Self {
+        Self { record, response }
+    }
 }
 
 /// A judge's answer for one rubric.

@@ -27,6 +27,7 @@ pub enum ChatTemplate {
 /// Pieces are tokenised one by one and their ids joined. So the ids of a prompt are exactly the first
 /// ids of the conversation that continues it, whatever the tokenizer merges.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Segment {
     /// The text; for a special token, its spelling in the vocabulary.
     pub text: String,
@@ -38,6 +39,7 @@ pub struct Segment {
 
 /// A rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rendered {
     /// The pieces in order.
     pub segments: Vec<Segment>,

@@ -4,6 +4,7 @@ use crate::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 
 /// A text to continue.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct TextRequest {
     /// Names the request in results and random streams.
     pub id: String,
@@ -11,6 +12,13 @@ pub struct TextRequest {
     pub text: String,
     /// How to sample.
     pub sampling: SamplingParams,
+}
+
+impl TextRequest {
+    /// A text to continue, sampled so.
+    pub fn new(id: impl Into<String>, text: impl Into<String>, sampling: SamplingParams) -> Self {
+        Self { id: id.into(), text: text.into(), sampling }
+    }
 }
 
 /// A model that continues a plain text: no template, no turns.

@@ -49,6 +49,7 @@ impl FromStr for Target {
 /// A name that no target has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown target \"{got}\": expected sft, pairs, reward, bench, instructions, openai, sharegpt, alpaca or hh-rlhf")]
+#[non_exhaustive]
 pub struct UnknownTarget {
     /// The name as written.
     pub got: String,
@@ -56,6 +57,7 @@ pub struct UnknownTarget {
 
 /// What became of the rows.
 #[derive(Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct Converted {
     /// Rows read.
     pub read: u64,

@@ -25,6 +25,7 @@ use crate::http::{ApiKey, Client, ClientOptions, Failed, HttpError, header, repl
 
 /// How the hub is asked.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HubOptions {
     /// Where the hub is.
     pub base_url: String,
@@ -46,6 +47,13 @@ impl HubOptions {
         Self { base_url: base_url.into(), token: None, client }
     }
 
+    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.token = Some(key))`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
+
     /// Address and token from the environment. Without an address, the public hub.
     ///
     /// # Errors
@@ -60,6 +68,7 @@ impl HubOptions {
 
 /// A file of a repository on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HubFile {
     /// Whether the repository is a data set or a model.
     pub dataset: bool,
@@ -108,6 +117,7 @@ const PATH: &AsciiSet = &NAME.remove(b'/');
 
 /// A file that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Downloaded {
     /// Its length.
     pub bytes: u64,

@@ -11,6 +11,7 @@ use crate::{Error, ReadOptions, Result, Row, paths, read_files};
 
 /// What a mix is made of.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Mixed<T> {
     /// The rows.
     pub rows: Vec<T>,

@@ -195,6 +195,7 @@ impl fmt::Display for Source {
 /// A name that no source has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown source \"{got}\": expected one of {}", Source::all().map(|source| source.to_string()).collect::<Vec<_>>().join(", "))]
+#[non_exhaustive]
 pub struct UnknownSource {
     /// The name as written.
     pub got: String,

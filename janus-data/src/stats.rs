@@ -42,6 +42,7 @@ struct Counted {
 
 /// Which of two responses is longer, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Balance {
     /// The better one.
     pub chosen_longer: u64,
@@ -55,6 +56,7 @@ pub struct Balance {
 
 /// Lengths of a field's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Spread {
     /// The mean.
     pub mean: f64,
@@ -83,6 +85,7 @@ impl Spread {
 
 /// A field's texts. Of a list of messages, all contents count as one text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct FieldReport {
     /// Rows that have the field.
     pub rows: u64,
@@ -96,6 +99,7 @@ pub struct FieldReport {
 
 /// What [`Stats`] counted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct StatsReport {
     /// Rows.
     pub rows: u64,

@@ -73,6 +73,7 @@ impl FromStr for RecordKind {
 /// A name that no kind of record has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown kind of record \"{got}\": expected sft, pairs, reward or bench")]
+#[non_exhaustive]
 pub struct UnknownRecordKind {
     /// The name as written.
     pub got: String,
@@ -80,6 +81,7 @@ pub struct UnknownRecordKind {
 
 /// One problem of one row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// The file.
     pub file: PathBuf,
@@ -108,6 +110,7 @@ impl fmt::Display for Finding {
 
 /// A file that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CheckedFile {
     /// The file.
     pub file: PathBuf,
@@ -121,6 +124,7 @@ pub struct CheckedFile {
 
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Validation {
     /// The files.
     pub files: Vec<CheckedFile>,

@@ -23,9 +23,16 @@ fn content() -> Vec<u8> {
 }
 
 fn options(base_url: String) -> HubOptions {
-    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(20) };
-    let client = ClientOptions { attempts: 3, timeout: Duration::from_secs(5), backoff, ..ClientOptions::default() };
-    HubOptions { token: Some(ApiKey::new(TOKEN).unwrap()), client, ..HubOptions::new(base_url) }
+    let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(20));
+    let client = ClientOptions::default().with(|options| {
+        options.attempts = 3;
+        options.timeout = Duration::from_secs(5);
+        options.backoff = backoff;
+    });
+    HubOptions::new(base_url).with(|options| {
+        options.token = Some(ApiKey::new(TOKEN).unwrap());
+        options.client = client;
+    })
 }
 
 fn file() -> HubFile {

@@ -33,8 +33,14 @@ fn bench() -> Vec<BenchRecord> {
 
 /// Judges two responses by a service's model; the run is written into a folder.
 pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricRun, Box<dyn std::error::Error>> {
-    let prices = Prices { prompt: 0.15, completion: 0.6 };
-    let model = RemoteModel::new(judge, RemoteOptions { prices: Some(prices), budget: Some(1.0), ..options })?;
+    let prices = Prices::new(0.15, 0.6);
+    let model = RemoteModel::new(
+        judge,
+        options.with(|options| {
+            options.prices = Some(prices);
+            options.budget = Some(1.0);
+        }),
+    )?;
     std::fs::create_dir_all(folder)?;
     let journal = CallJournal::open(folder.join("calls.jsonl"))?;
     let client = JudgeClient::new(&model).journal(&journal);

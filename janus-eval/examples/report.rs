@@ -153,7 +153,7 @@ fn example() -> Result<Example, Box<dyn std::error::Error>> {
     ];
     let mut example = Example::new("kite-1", &record);
     for (model, response) in responses {
-        let verdict = judge.judge(&[JudgeRequest { record: &record, response }]).remove(0)?;
+        let verdict = judge.judge(&[JudgeRequest::new(&record, response)]).remove(0)?;
         example = example.response(model, response, Some(&verdict));
     }
     Ok(example)

@@ -237,7 +237,7 @@ pub struct Scored {
 pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &dyn Judge) -> Result<Scored> {
     let joined = join(records, responses)?;
     let requests: Vec<JudgeRequest<'_>> =
-        joined.rows.iter().filter_map(|row| row.response.map(|response| JudgeRequest { record: row.record, response })).collect();
+        joined.rows.iter().filter_map(|row| row.response.map(|response| JudgeRequest::new(row.record, response))).collect();
     let mut answers = judge.judge(&requests).into_iter();
     let mut scored = Scored { rows: Vec::new(), verdicts: Vec::new(), missing: joined.missing, failures: Vec::new() };
     for row in joined.rows {

@@ -29,7 +29,7 @@ use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, RubricVerdict, Ve
 ///     reference_answer: "A toy.".into(),
 ///     rubrics: vec![Rubric { criteria: "Is it short?".into(), score_descriptions: ScoreDescriptions::new(["no", "", "", "", "yes"]) }],
 /// };
-/// let verdicts = short.judge(&[JudgeRequest { record: &record, response: "A toy on a string." }]);
+/// let verdicts = short.judge(&[JudgeRequest::new(&record, "A toy on a string.")]);
 /// assert_eq!(verdicts[0].as_ref().unwrap().rubrics[0].feedback, "5 words");
 /// ```
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl VerifiableJudge<MiniGrade> {
     /// use janus_eval::VerifiableJudge;
     ///
     /// let record = &Mini::new(0).eval(Split::Dev, 1)[0];
-    /// let verdicts = VerifiableJudge::mini().judge(&[JudgeRequest { record, response: &record.reference_answer }]);
+    /// let verdicts = VerifiableJudge::mini().judge(&[JudgeRequest::new(record, &record.reference_answer)]);
     /// assert_eq!(verdicts[0].as_ref().unwrap().mean(), Some(5.0));
     /// ```
     pub fn mini() -> Self {

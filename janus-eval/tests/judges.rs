@@ -151,7 +151,7 @@ fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
     assert_eq!(model.asked.borrow().len(), 2);
     // As a plain judge it gives the same, from the journal.
     let judge = RubricJudge::new(client, RubricOptions::paper(true)).unwrap();
-    let verdicts = judge.judge(&[JudgeRequest { record: &bench[0], response: "x" }, JudgeRequest { record: &bench[0], response: "x" }]);
+    let verdicts = judge.judge(&[JudgeRequest::new(&bench[0], "x"), JudgeRequest::new(&bench[0], "x")]);
     assert_eq!(verdicts.iter().map(|verdict| verdict.as_ref().unwrap().mean()).collect::<Vec<_>>(), [Some(13.0 / 3.0); 2]);
     assert_eq!(model.asked.borrow().len(), 2);
 }

@@ -16,8 +16,12 @@ use stub::{Received, Reply, Stub};
 const KEY: &str = "AIza-secret";
 
 fn options(stub: &Stub) -> PerspectiveOptions {
-    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(20) };
-    let client = ClientOptions { attempts: 20, timeout: Duration::from_secs(2), backoff, ..ClientOptions::default() };
+    let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(20));
+    let client = ClientOptions::default().with(|options| {
+        options.attempts = 20;
+        options.timeout = Duration::from_secs(2);
+        options.backoff = backoff;
+    });
     PerspectiveOptions { key: Some(ApiKey::new(KEY).unwrap()), client, ..PerspectiveOptions::new(stub.url()) }
 }
 
@@ -122,7 +126,7 @@ fn the_key_is_shown_nowhere_and_a_refused_one_is_not_tried_again() {
 #[test]
 fn no_more_is_asked_in_a_minute_than_allowed() {
     let stub = Stub::start(|received| scored(&text(received)));
-    let limited = |limit| ClientOptions { requests_per_minute: Some(limit), ..options(&stub).client };
+    let limited = |limit| options(&stub).client.with(|options| options.requests_per_minute = Some(limit));
     let scorer = PerspectiveScorer::new(PerspectiveOptions { client: limited(600), ..options(&stub) }).unwrap();
     let begin = Instant::now();
     score_generations(&mut rows((0..6).map(|i| format!("text {i}"))), &scorer, None, &mut || ()).unwrap();

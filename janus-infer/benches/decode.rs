@@ -40,7 +40,7 @@ fn prompts() -> Vec<Vec<u32>> {
 fn read(model: &Model, prompts: &[Vec<u32>], logits: &mut Vec<f32>) -> Vec<KvCache> {
     let mut caches: Vec<_> = prompts.iter().map(|_| model.cache()).collect();
     let mut inputs: Vec<_> =
-        prompts.iter().zip(&mut caches).map(|(tokens, cache)| SequenceInput { tokens, cache, logits: LogitsWanted::Last }).collect();
+        prompts.iter().zip(&mut caches).map(|(tokens, cache)| SequenceInput::new(tokens, cache, LogitsWanted::Last)).collect();
     model.forward(&mut inputs, logits).expect("ids of the vocabulary");
     caches
 }
@@ -66,8 +66,7 @@ fn bench(c: &mut Criterion) {
                 }
                 let token = [step as u32 % VOCAB as u32];
                 let begun = Instant::now();
-                let mut inputs: Vec<_> =
-                    caches.iter_mut().map(|cache| SequenceInput { tokens: &token, cache, logits: LogitsWanted::Last }).collect();
+                let mut inputs: Vec<_> = caches.iter_mut().map(|cache| SequenceInput::new(&token, cache, LogitsWanted::Last)).collect();
                 model.forward(&mut inputs, &mut logits).expect("ids of the vocabulary");
                 taken += begun.elapsed();
             }

@@ -4,6 +4,7 @@ use crate::KvCache;
 
 /// Which logits [`Model::forward`](crate::Model::forward) returns for a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogitsWanted {
     /// None: the tokens are a part of a prompt.
     None,
@@ -14,6 +15,7 @@ pub enum LogitsWanted {
 }
 
 /// The next tokens of one sequence.
+#[non_exhaustive]
 pub struct SequenceInput<'a> {
     /// Token ids; at least one.
     pub tokens: &'a [u32],
@@ -23,7 +25,12 @@ pub struct SequenceInput<'a> {
     pub logits: LogitsWanted,
 }
 
-impl SequenceInput<'_> {
+impl<'a> SequenceInput<'a> {
+    /// The tokens after those of `cache`.
+    pub fn new(tokens: &'a [u32], cache: &'a mut KvCache, logits: LogitsWanted) -> Self {
+        Self { tokens, cache, logits }
+    }
+
     /// Rows of logits that the sequence gets.
     pub(crate) fn logit_rows(&self) -> usize {
         match self.logits {

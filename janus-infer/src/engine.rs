@@ -25,7 +25,14 @@ pub use session::Session;
 use token_text::TokenTexts;
 
 /// How an [`Engine`] runs.
+///
+/// ```
+/// use janus_infer::EngineOptions;
+/// let options = EngineOptions::default().with(|options| options.max_context = Some(8192));
+/// assert_eq!(options.max_sequences, 64);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EngineOptions {
     /// Sequences that run at a time, at most.
     pub max_sequences: usize,
@@ -44,6 +51,15 @@ impl Default for EngineOptions {
     /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of KV cache, the files' template.
     fn default() -> Self {
         Self { max_sequences: 64, max_context: None, prefill_tokens: 1024, cache_bytes: 4 << 30, template: None }
+    }
+}
+
+impl EngineOptions {
+    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.max_sequences = 8)`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
     }
 }
 

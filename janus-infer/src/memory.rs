@@ -5,6 +5,7 @@
 /// It is a setting of the **whole process**, whoever sets it: choose one at the start of a program, before models are loaded. A
 /// program that does both, for instance training on its own answers, takes [`Keep`](Self::Keep). Libraries never set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FreedMemory {
     /// Keeps it: no `mmap` for large blocks, no trimming of the heap. For training, which frees and allocates the same few sizes
     /// thousands of times: with glibc's defaults each new tensor is faulted in page by page, which doubles the time of a step.

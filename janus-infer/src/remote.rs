@@ -63,6 +63,7 @@ impl Endpoint {
 /// have defaults of its own for them (vLLM takes those of the model's `generation_config.json`), so every request states
 /// them; one that does not may refuse unknown fields, so a request states only those that change something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Extensions {
     /// `GET /models`, once, before the first request: a server whose models are `owned_by` `janus`, `vllm`, `sglang` or `llamacpp`
     /// supports them. (llama.cpp ignores the penalty, and has none by default.) One without an answer does not.
@@ -76,6 +77,7 @@ pub enum Extensions {
 
 /// How a [`RemoteModel`] sends requests.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RemoteOptions {
     /// The base URL, up to and with the version: `https://api.openai.com/v1`.
     pub base_url: String,
@@ -151,6 +153,13 @@ impl RemoteOptions {
         Ok(Self { key, ..Self::new(base_url) })
     }
 
+    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.concurrency = 2)`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
+
     fn validate(&self) -> Result<(), RemoteError> {
         let wrong = |field, got: String, expected| Err(HttpError::Setting { field, got, expected }.into());
         if self.concurrency == 0 {
@@ -191,13 +200,13 @@ impl RemoteModel {
     /// [`HttpError::Setting`] names the option that cannot be used.
     pub fn new(name: impl Into<String>, options: RemoteOptions) -> Result<Self, RemoteError> {
         options.validate()?;
-        let limits = ClientOptions {
-            requests_per_minute: options.requests_per_minute,
-            tokens_per_minute: options.tokens_per_minute,
-            attempts: options.attempts,
-            timeout: options.timeout,
-            backoff: options.backoff.clone(),
-        };
+        let limits = ClientOptions::default().with(|limits| {
+            limits.requests_per_minute = options.requests_per_minute;
+            limits.tokens_per_minute = options.tokens_per_minute;
+            limits.attempts = options.attempts;
+            limits.timeout = options.timeout;
+            limits.backoff = options.backoff.clone();
+        });
         let client = Client::new(&options.base_url, limits, concat!("janus-infer/", env!("CARGO_PKG_VERSION")))?;
         let budget = Budget::new(options.prices, options.budget);
         let extended = match options.extensions {

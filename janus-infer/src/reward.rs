@@ -12,6 +12,7 @@ use crate::{Error, KvCache, ModelConfig, ModelFolder, Result, RewardLayout, Rewa
 
 /// How a [`RewardEngine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RewardOptions {
     /// The chat template, in place of the files'.
     pub template: Option<ChatTemplate>,
@@ -25,6 +26,15 @@ impl Default for RewardOptions {
     /// The files' template, the layout of the program that wrote them, 4,096 tokens at a time.
     fn default() -> Self {
         Self { template: None, layout: None, batch_tokens: 4096 }
+    }
+}
+
+impl RewardOptions {
+    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.batch_tokens = 8192)`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Sampler {
 
 /// A token that the filters left, with its probability among those.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The token's id.
     pub id: u32,
@@ -35,6 +36,7 @@ pub struct Candidate {
 
 /// A chosen token.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Choice {
     /// The token's id.
     pub id: u32,

@@ -85,6 +85,7 @@ impl Stop {
 
 /// What a [`Server`] did until it was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Served {
     /// Requests that the engine answered.
     pub answered: u64,

@@ -62,7 +62,7 @@ impl TextModel for TextEngine {
         let first = self.first_token();
         let mut session = engine.session();
         let mut samples: BTreeMap<RequestId, (usize, Vec<Option<Generation>>)> = BTreeMap::new();
-        for (index, TextRequest { id, text, sampling }) in requests.iter().enumerate() {
+        for (index, TextRequest { id, text, sampling, .. }) in requests.iter().enumerate() {
             let failed = |source| ModelError::Failed { id: id.clone(), source: Box::new(source) };
             let ids = engine.tokenizer().encode(text).map_err(failed);
             let submitted = ids.and_then(|ids| {

@@ -72,7 +72,10 @@ fn an_answer_does_not_depend_on_the_order_of_requests() {
 fn an_answer_of_smollm2_does_not_depend_on_the_order_of_requests() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/smollm2-135m-instruct-q4_1.gguf");
     let load = |max_sequences| {
-        let options = EngineOptions { max_sequences, template: Some(ChatTemplate::ChatMl), ..EngineOptions::default() };
+        let options = EngineOptions::default().with(|options| {
+            options.max_sequences = max_sequences;
+            options.template = Some(ChatTemplate::ChatMl);
+        });
         Engine::load(&path, &Device::Cpu, options).unwrap()
     };
     let one = |i: usize| {
@@ -112,7 +115,7 @@ fn answers_come_as_they_are_done_and_each_once() {
 
 #[test]
 fn what_is_wrong_with_a_request_is_that_requests_error() {
-    let engine = engine(EngineOptions { max_context: Some(40), ..options(4) });
+    let engine = engine(options(4).with(|options| options.max_context = Some(40)));
     let greedy = SamplingParams::greedy(100);
     let requests = [
         request("long", &"x".repeat(50), greedy.clone()),
@@ -170,7 +173,7 @@ fn logprobs_are_those_of_a_second_reading() {
     ids.extend(logprobs.iter().map(|token| token.id.unwrap()));
     let model = engine.model();
     let mut logits = Vec::new();
-    model.forward(&mut [SequenceInput { tokens: &ids, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
+    model.forward(&mut [SequenceInput::new(&ids, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
     for (row, token) in logits.chunks(258).skip(prompt - 1).zip(&logprobs) {
         let normaliser = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
         assert!((f64::from(row[token.id.unwrap() as usize]) - normaliser - token.logprob).abs() < 1e-5);
@@ -186,7 +189,7 @@ fn a_folder_tells_the_template_or_the_caller_does() {
     let load = |options: EngineOptions| Engine::load(folder.path(), &Device::Cpu, options).err().unwrap();
     assert!(matches!(load(EngineOptions::default()), Error::Template { .. }));
     // The template is found or chosen: the next thing that lacks is the weights.
-    let chosen = EngineOptions { template: Some(ChatTemplate::ChatMl), ..EngineOptions::default() };
+    let chosen = EngineOptions::default().with(|options| options.template = Some(ChatTemplate::ChatMl));
     assert!(matches!(load(chosen), Error::Io { path, .. } if path.ends_with("model.safetensors")));
     let chatml = serde_json::json!({"chat_template": [{"name": "default", "template": ChatTemplate::ChatMl.jinja()}]});
     write("tokenizer_config.json", &chatml.to_string());
@@ -203,14 +206,14 @@ proptest! {
         let model = model(1, window);
         let tokens: Vec<u32> = (0..length as u32).map(|i| i * i % 251).collect();
         let mut whole = Vec::new();
-        model.forward(&mut [SequenceInput { tokens: &tokens, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut whole).unwrap();
+        model.forward(&mut [SequenceInput::new(&tokens, &mut model.cache(), LogitsWanted::All)], &mut whole).unwrap();
 
         let (mut cache, mut logits) = (model.cache(), Vec::new());
-        model.forward(&mut [SequenceInput { tokens: &tokens[..cut], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits).unwrap();
+        model.forward(&mut [SequenceInput::new(&tokens[..cut], &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
         prop_assert_eq!(&logits[..], &whole[(cut - 1) * 258..cut * 258]);
         let mut caches: Vec<_> = (0..others).map(|_| model.cache()).collect();
-        let mut inputs: Vec<_> = caches.iter_mut().map(|cache| SequenceInput { tokens: &tokens[..3.min(length)], cache, logits: LogitsWanted::Last }).collect();
-        inputs.push(SequenceInput { tokens: &tokens[cut..], cache: &mut cache, logits: LogitsWanted::All });
+        let mut inputs: Vec<_> = caches.iter_mut().map(|cache| SequenceInput::new(&tokens[..3.min(length)], cache, LogitsWanted::Last)).collect();
+        inputs.push(SequenceInput::new(&tokens[cut..], &mut cache, LogitsWanted::All));
         model.forward(&mut inputs, &mut logits).unwrap();
         prop_assert_eq!(&logits[others * 258..], &whole[cut * 258..]);
     }
@@ -220,12 +223,9 @@ proptest! {
 fn ids_outside_the_vocabulary_are_refused_before_anything_is_fed() {
     let model = model(1, None);
     let mut cache = model.cache();
-    let error = model
-        .forward(&mut [SequenceInput { tokens: &[1, 258], cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new())
-        .unwrap_err();
+    let error = model.forward(&mut [SequenceInput::new(&[1, 258], &mut cache, LogitsWanted::Last)], &mut Vec::new()).unwrap_err();
     assert!(matches!(error, Error::TokenId { id: 258, vocab_size: 258 }));
     assert!(cache.is_empty());
-    let error =
-        model.forward(&mut [SequenceInput { tokens: &[], cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new()).unwrap_err();
+    let error = model.forward(&mut [SequenceInput::new(&[], &mut cache, LogitsWanted::Last)], &mut Vec::new()).unwrap_err();
     assert!(matches!(error, Error::NoTokens));
 }

@@ -17,7 +17,7 @@ fn model(name: &str) -> Model {
 /// Logits of one document, read in one go.
 fn forward(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let mut logits = Vec::new();
-    model.forward(&mut [SequenceInput { tokens, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
+    model.forward(&mut [SequenceInput::new(tokens, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
     logits
 }
 
@@ -75,9 +75,7 @@ fn greedy_continuations_are_those_of_transformers() {
         let (mut cache, mut logits) = (model.cache(), Vec::new());
         let mut fed = 0;
         while ids.len() < expected.len() {
-            model
-                .forward(&mut [SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)
-                .unwrap();
+            model.forward(&mut [SequenceInput::new(&ids[fed..], &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
             fed = ids.len();
             ids.push(argmax(&logits));
         }

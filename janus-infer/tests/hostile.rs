@@ -426,7 +426,7 @@ fn run(name: &str, bytes: &[u8]) -> Result<(), Error> {
     let was_read = read(&path);
     let model = Model::load(&path, &Device::Cpu)?;
     let (mut cache, mut logits) = (model.cache(), Vec::new());
-    model.forward(&mut [SequenceInput { tokens: &[0; 3], cache: &mut cache, logits: LogitsWanted::All }], &mut logits)?;
+    model.forward(&mut [SequenceInput::new(&[0; 3], &mut cache, LogitsWanted::All)], &mut logits)?;
     assert_eq!(logits.len(), 3 * model.config().vocab_size);
     was_read
 }

@@ -22,13 +22,12 @@ fn request(id: usize) -> ChatRequest {
 
 /// Quick retries, many of them.
 fn options(stub: &Stub) -> RemoteOptions {
-    RemoteOptions {
-        concurrency: 16,
-        attempts: 20,
-        timeout: Duration::from_secs(2),
-        backoff: Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(20) },
-        ..RemoteOptions::new(stub.url())
-    }
+    RemoteOptions::new(stub.url()).with(|options| {
+        options.concurrency = 16;
+        options.attempts = 20;
+        options.timeout = Duration::from_secs(2);
+        options.backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(20));
+    })
 }
 
 fn model(options: RemoteOptions) -> RemoteModel {
@@ -124,8 +123,8 @@ fn the_service_says_how_long_to_wait() {
         let busy = Reply { headers: vec![("retry-after-ms", "300".into())], ..Reply::status(429, "") };
         if received.number == 0 { busy } else { Reply::text("ok") }
     });
-    let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_secs(5) };
-    model(RemoteOptions { backoff, ..options(&stub) }).generate(&[request(0)])[0].as_ref().unwrap();
+    let backoff = Backoff::new(Duration::from_millis(1), Duration::from_secs(5));
+    model(options(&stub).with(|options| options.backoff = backoff)).generate(&[request(0)])[0].as_ref().unwrap();
     let times = times.lock().unwrap();
     assert!(times[1] - times[0] >= Duration::from_millis(300));
 
@@ -140,7 +139,7 @@ fn the_service_says_how_long_to_wait() {
 fn an_hour_that_one_request_is_asked_to_wait_keeps_no_other_waiting() {
     for pause in ["3600", "1000000000"] {
         let stub = Stub::start(move |_| Reply { headers: vec![("retry-after", pause.into())], ..Reply::status(429, "") });
-        let model = model(RemoteOptions { concurrency: 8, ..options(&stub) });
+        let model = model(options(&stub).with(|options| options.concurrency = 8));
         let (begin, requests) = (Instant::now(), (0..100).map(request).collect::<Vec<_>>());
         let errors: Vec<String> = model.generate(&requests).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
         assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
@@ -187,7 +186,7 @@ fn a_penalty_of_1_is_sent_to_a_service_with_another_default() {
     }
     let stub = Stub::start_with(models("janus"), sent);
     for (extensions, expected) in [(Extensions::Known, "[-1,0.0,1.0]"), (Extensions::Unknown, "[null,null,null]")] {
-        assert_eq!(text(&model(RemoteOptions { extensions, ..options(&stub) })), expected);
+        assert_eq!(text(&model(options(&stub).with(|options| options.extensions = extensions))), expected);
     }
     assert_eq!(stub.asked_of_models(), 0);
 }
@@ -196,7 +195,7 @@ fn a_penalty_of_1_is_sent_to_a_service_with_another_default() {
 fn a_service_that_says_nothing_of_its_models_is_asked_all_the_same() {
     for status in [403, 404, 500] {
         let stub = Stub::start_with(move || Reply::status(status, ""), sent);
-        let model = model(RemoteOptions { attempts: 2, ..options(&stub) });
+        let model = model(options(&stub).with(|options| options.attempts = 2));
         assert_eq!(model.generate(&[request(0)]).remove(0).unwrap()[0].text, "[null,null,null]", "{status}");
     }
     // Busy is no answer.
@@ -208,7 +207,8 @@ fn a_service_that_says_nothing_of_its_models_is_asked_all_the_same() {
     let stub = Stub::start_with(models, sent);
     assert_eq!(model(options(&stub)).generate(&[request(0)]).remove(0).unwrap()[0].text, "[-1,0.0,1.0]");
     // Nobody there: every request says so.
-    let nobody = model(RemoteOptions { attempts: 2, ..RemoteOptions { base_url: "http://127.0.0.1:9/v1".into(), ..options(&stub) } });
+    let nobody =
+        model(options(&stub).with(|options| options.base_url = "http://127.0.0.1:9/v1".into()).with(|options| options.attempts = 2));
     let errors: Vec<String> = nobody.generate(&[request(0), request(1)]).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
     assert!(errors.iter().all(|error| error.starts_with("gave up after 2 attempts: the connection failed")), "{errors:?}");
 }
@@ -216,7 +216,10 @@ fn a_service_that_says_nothing_of_its_models_is_asked_all_the_same() {
 #[test]
 fn late_answers_are_not_waited_for_and_end_in_an_error() {
     let stub = Stub::start(|_| Reply { after: Duration::from_secs(5), ..Reply::text("late") });
-    let options = RemoteOptions { attempts: 2, timeout: Duration::from_millis(100), ..options(&stub) };
+    let options = options(&stub).with(|options| {
+        options.attempts = 2;
+        options.timeout = Duration::from_millis(100);
+    });
     let begin = Instant::now();
     let error = model(options).generate(&[request(0)]).remove(0).unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(4));
@@ -235,7 +238,11 @@ fn the_key_goes_into_its_header_and_nowhere_else() {
         None => Reply::status(403, ""),
     });
     let with = |key: Option<&str>| {
-        model(RemoteOptions { key: key.map(|key| ApiKey::new(key).unwrap()), concurrency: 1, attempts: 5, ..options(&stub) })
+        model(options(&stub).with(|options| {
+            options.key = key.map(|key| ApiKey::new(key).unwrap());
+            options.concurrency = 1;
+            options.attempts = 5;
+        }))
     };
     let good = with(Some("sk-secret-1"));
     assert!(good.generate(&[request(0)])[0].is_ok());
@@ -271,7 +278,7 @@ fn a_redirect_is_not_followed() {
     let other = Stub::start(|_| Reply::text("stolen"));
     let target = other.url();
     let stub = Stub::start(move |_| Reply { headers: vec![("location", format!("{target}/chat/completions"))], ..Reply::status(307, "") });
-    let options = RemoteOptions { key: Some(ApiKey::new("sk").unwrap()), ..options(&stub) };
+    let options = options(&stub).with(|options| options.key = Some(ApiKey::new("sk").unwrap()));
     assert!(model(options).generate(&[request(0)])[0].is_err());
     assert_eq!(other.received(), 0);
 }
@@ -279,9 +286,12 @@ fn a_redirect_is_not_followed() {
 #[test]
 fn the_budget_holds_whatever_runs_at_once() {
     let stub = Stub::start(|_| Reply { after: Duration::from_millis(5), ..Reply::text("ok") });
-    let prices = Prices { prompt: 1000.0, completion: 1000.0 };
+    let prices = Prices::new(1000.0, 1000.0);
     // An answer uses 15 tokens, 0.015; a request is reckoned at 10 + 16 + 16 + 100 and some bytes, above 0.14.
-    let model = model(RemoteOptions { prices: Some(prices), budget: Some(1.0), ..options(&stub) });
+    let model = model(options(&stub).with(|options| {
+        options.prices = Some(prices);
+        options.budget = Some(1.0);
+    }));
     let answers = model.generate(&(0..200).map(request).collect::<Vec<_>>());
     let answered = answers.iter().filter(|answer| answer.is_ok()).count();
     let usage = model.usage();
@@ -295,8 +305,8 @@ fn the_budget_holds_whatever_runs_at_once() {
 fn options_that_cannot_be_used_are_named() {
     let stub = Stub::start(|_| Reply::text("ok"));
     let error = |options: RemoteOptions| RemoteModel::new("m", options).unwrap_err().to_string();
-    assert!(error(RemoteOptions { concurrency: 0, ..options(&stub) }).starts_with("concurrency is 0"));
-    assert!(error(RemoteOptions { budget: Some(1.0), ..options(&stub) }).contains("expected prices beside it"));
+    assert!(error(options(&stub).with(|options| options.concurrency = 0)).starts_with("concurrency is 0"));
+    assert!(error(options(&stub).with(|options| options.budget = Some(1.0))).contains("expected prices beside it"));
     assert!(error(RemoteOptions::new("localhost:80")).starts_with("base_url is localhost:80"));
     let with_password = error(RemoteOptions::new("https://user:secret@host/v1"));
     assert!(!with_password.contains("secret"), "{with_password}");

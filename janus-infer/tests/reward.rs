@@ -119,7 +119,7 @@ fn a_reward_does_not_depend_on_what_is_read_beside_it() {
         assert_eq!(together, alone);
         assert!((0..5).all(|i| (0..i).all(|j| together[i] != together[j])), "{together:?}");
         for batch_tokens in [1, 60, 150] {
-            let options = RewardOptions { batch_tokens, ..RewardOptions::default() };
+            let options = RewardOptions::default().with(|options| options.batch_tokens = batch_tokens);
             let engine = RewardEngine::load(folder.path(), &Device::Cpu, options).unwrap();
             assert_eq!(rewards(&engine, &conversations), together, "{batch_tokens} tokens at a time");
         }
@@ -132,7 +132,7 @@ fn a_reward_does_not_depend_on_what_is_read_beside_it() {
 #[test]
 fn the_openrlhf_layout_ends_with_a_blank_and_the_end_of_text() {
     let folder = folder("mistral", "");
-    let options = RewardOptions { layout: Some(RewardLayout::OpenRlhf), ..RewardOptions::default() };
+    let options = RewardOptions::default().with(|options| options.layout = Some(RewardLayout::OpenRlhf));
     let engine = RewardEngine::load(folder.path(), &Device::Cpu, options).unwrap();
     let conversation = [answered("be brief", " a kite flies\n")];
     let tokenizer = tokenizer();

@@ -49,7 +49,7 @@ fn frequencies_and_logits_are_those_of_transformers() {
         // What is written in the older spelling is the same model.
         let model = model(ModelConfig::from_json(&config.to_json()).unwrap());
         let mut logits = Vec::new();
-        model.forward(&mut [SequenceInput { tokens: &tokens, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
+        model.forward(&mut [SequenceInput::new(&tokens, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
         for (row, expected) in [11, 47].into_iter().zip(case["logits"].as_array().unwrap()) {
             for (got, expected) in logits[row * 32..].iter().zip(floats(expected)) {
                 assert!((got - expected).abs() < 2e-5, "{name}: logit {got}, expected {expected}");

@@ -520,7 +520,7 @@ fn a_reward_model_that_fails_is_an_error_of_its_request() {
 
 #[test]
 fn the_token_is_asked_for_everywhere_but_at_health() {
-    let server = start(ServerOptions { token: Some(BearerToken::new("sesame").unwrap()), ..ServerOptions::default() });
+    let server = start(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())));
     let get = |path: &str, header: &str| {
         exchange(server.address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n")).unwrap()
     };
@@ -550,14 +550,14 @@ fn a_page_that_gives_this_machine_a_name_of_its_own_is_refused() {
     assert!(refused.message().contains("page.example") && refused.message().contains("token"), "{}", refused.message());
     assert_eq!(asked(&server, "host: 127.0.0.1:8000\r\n").status, 200);
     // With a token, the name may be a proxy's.
-    let server = start(ServerOptions { token: Some(BearerToken::new("sesame").unwrap()), ..ServerOptions::default() });
+    let server = start(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())));
     assert_eq!(asked(&server, "host: page.example\r\nauthorization: Bearer sesame\r\n").status, 200);
 }
 
 #[test]
 fn scoring_keeps_its_place_when_its_client_goes_away_and_ends_with_its_pass() {
     let gate = Gate::default();
-    let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions { queue: 1, ..ServerOptions::default() });
+    let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions::default().with(|options| options.queue = 1));
     let mut stream = connect(server.address).unwrap();
     stream.write_all(post("/v1/chat/completions", &hello(json!({ "best_of": 40, "max_tokens": 2 })).to_string()).as_bytes()).unwrap();
     gate.wait_for_somebody();
@@ -574,7 +574,7 @@ fn scoring_keeps_its_place_when_its_client_goes_away_and_ends_with_its_pass() {
 #[test]
 fn a_full_queue_says_when_to_come_back() {
     let gate = Gate::default();
-    let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions { queue: 1, ..ServerOptions::default() });
+    let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions::default().with(|options| options.queue = 1));
     let address = server.address;
     let first =
         thread::spawn(move || exchange(address, &post("/v1/chat/completions", &hello(json!({ "best_of": 2 })).to_string())).unwrap());
@@ -592,7 +592,7 @@ fn a_full_queue_says_when_to_come_back() {
 
 #[test]
 fn bodies_have_a_limit() {
-    let server = start(ServerOptions { body_bytes: 1000, ..ServerOptions::default() });
+    let server = start(ServerOptions::default().with(|options| options.body_bytes = 1000));
     let body = hello(json!({ "user": "x".repeat(2000) })).to_string();
     let expected = (413, "invalid_request_error".to_string(), None, Some("request_too_large".to_string()));
     assert_eq!(exchange(server.address, &post("/v1/chat/completions", &body)).unwrap().error(), expected);
@@ -618,7 +618,10 @@ fn bodies_have_a_limit() {
 #[test]
 fn clients_that_do_not_send_are_not_waited_for() {
     let short = Duration::from_millis(200);
-    let server = start(ServerOptions { header_timeout: short, body_timeout: short, ..ServerOptions::default() });
+    let server = start(ServerOptions::default().with(|options| {
+        options.header_timeout = short;
+        options.body_timeout = short;
+    }));
     let begun = Instant::now();
     for sent in ["", "GET /health HTTP/1.1\r\nho", "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
         let mut stream = connect(server.address).unwrap();
@@ -638,7 +641,7 @@ fn clients_that_do_not_send_are_not_waited_for() {
 #[test]
 fn a_client_that_goes_away_cancels_its_request() {
     // One sequence at a time: 100 samples take a while.
-    let slow = tiny::engine(EngineOptions { max_sequences: 1, ..EngineOptions::default() }).with_name("tiny");
+    let slow = tiny::engine(EngineOptions::default().with(|options| options.max_sequences = 1)).with_name("tiny");
     let server = Running::start(slow, None, ServerOptions::default());
     let body = |stream: bool| hello(json!({ "n": 128, "max_tokens": 200, "stream": stream, "repetition_penalty": 1 })).to_string();
     for (stream, cancelled) in [(false, 1.0), (true, 2.0)] {
@@ -701,11 +704,11 @@ fn options_that_cannot_be_used_are_named() {
         other => panic!("{other}"),
     };
     let base = ServerOptions::default;
-    assert_eq!(named(ServerOptions { queue: 0, ..base() }), "queue");
-    assert_eq!(named(ServerOptions { connections: usize::MAX, ..base() }), "connections");
-    assert_eq!(named(ServerOptions { body_timeout: Duration::ZERO, ..base() }), "body_timeout");
+    assert_eq!(named(base().with(|options| options.queue = 0)), "queue");
+    assert_eq!(named(base().with(|options| options.connections = usize::MAX)), "connections");
+    assert_eq!(named(base().with(|options| options.body_timeout = Duration::ZERO)), "body_timeout");
     let sampling = SamplingParams { top_p: 2.0, ..SamplingParams::default() };
-    assert_eq!(named(ServerOptions { sampling, ..base() }), "sampling");
+    assert_eq!(named(base().with(|options| options.sampling = sampling)), "sampling");
     let running = start(base());
     let taken = janus_infer::server::Server::bind(running.address, engine(), None, base()).err().unwrap();
     assert!(matches!(taken, ServerError::Listen { address, .. } if address == running.address));

@@ -99,9 +99,14 @@ fn resident() -> Option<usize> {
 
 #[test]
 fn five_hundred_clients_at_once() {
-    let engine = tiny::engine(EngineOptions { max_sequences: 32, ..EngineOptions::default() });
+    let engine = tiny::engine(EngineOptions::default().with(|options| options.max_sequences = 32));
     let body_timeout = Duration::from_secs(5);
-    let options = ServerOptions { queue: 48, connections: 200, body_bytes: BODY_BYTES, body_timeout, ..ServerOptions::default() };
+    let options = ServerOptions::default().with(|options| {
+        options.queue = 48;
+        options.connections = 200;
+        options.body_bytes = BODY_BYTES;
+        options.body_timeout = body_timeout;
+    });
     let server = Running::start(engine, None, options);
     let expected: Vec<_> = (0..KINDS).map(|kind| texts(&server.chat(&body(kind, false)))).collect();
     let before = resident();

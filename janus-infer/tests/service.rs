@@ -106,7 +106,7 @@ fn a_reward_model_chooses() {
 #[test]
 fn what_is_refused_is_refused_as_by_the_server() {
     run(async {
-        let service = service(ServerOptions { body_bytes: 400, ..ServerOptions::default() });
+        let service = service(ServerOptions::default().with(|options| options.body_bytes = 400));
         let code = async |request| {
             let (status, error) = json(&service, request).await;
             (status.as_u16(), error["error"]["code"].as_str().unwrap_or_default().to_string())
@@ -125,7 +125,7 @@ fn what_is_refused_is_refused_as_by_the_server() {
 #[test]
 fn without_its_token_nobody_is_answered() {
     run(async {
-        let service = service(ServerOptions { token: Some(BearerToken::new("secret").unwrap()), ..ServerOptions::default() });
+        let service = service(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("secret").unwrap())));
         assert_eq!(json(&service, get("/v1/models")).await.0, StatusCode::UNAUTHORIZED);
         let mut shown = get("/v1/models");
         shown.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
@@ -138,7 +138,7 @@ fn without_its_token_nobody_is_answered() {
 #[test]
 fn a_body_in_pieces_is_limited_too_and_one_that_breaks_off_is_told() {
     run(async {
-        let service = service(ServerOptions { body_bytes: 100, ..ServerOptions::default() });
+        let service = service(ServerOptions::default().with(|options| options.body_bytes = 100));
         let request = |pieces: Vec<io::Result<&'static str>>| {
             let body = Pieces(pieces.into_iter());
             Request::post("/v1/chat/completions").header("content-type", "application/json").body(body).unwrap()
@@ -164,6 +164,6 @@ impl Body for Pieces {
 
 #[test]
 fn an_option_that_cannot_be_used_is_named() {
-    let error = Service::new(tiny::engine(EngineOptions::default()), None, ServerOptions { queue: 0, ..ServerOptions::default() });
+    let error = Service::new(tiny::engine(EngineOptions::default()), None, ServerOptions::default().with(|options| options.queue = 0));
     assert!(matches!(error.err(), Some(ServerError::Setting { field: "queue", .. })));
 }

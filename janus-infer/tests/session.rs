@@ -60,7 +60,10 @@ fn answers_are_the_same_with_little_memory_and_the_limit_holds() {
     let mut preemptions = 0;
     for blocks in [7, 9, 14, 40] {
         for prefill_tokens in [1, 13, 1024] {
-            let engine = engine(EngineOptions { cache_bytes: blocks * BLOCK_BYTES, prefill_tokens, ..EngineOptions::default() });
+            let engine = engine(EngineOptions::default().with(|options| {
+                options.cache_bytes = blocks * BLOCK_BYTES;
+                options.prefill_tokens = prefill_tokens;
+            }));
             let mut session = engine.session();
             let ids: Vec<_> = requests.iter().map(|request| session.submit(request.clone()).unwrap()).collect();
             let mut most = 0;
@@ -107,7 +110,7 @@ fn a_prompt_is_read_once_for_all_its_samples_and_its_beginning_once_for_all_prom
 
 #[test]
 fn what_is_cancelled_is_told_no_more_and_its_memory_is_free() {
-    let engine = engine(EngineOptions { cache_bytes: 40 * BLOCK_BYTES, ..EngineOptions::default() });
+    let engine = engine(EngineOptions::default().with(|options| options.cache_bytes = 40 * BLOCK_BYTES));
     let mut session = engine.session();
     let expected = generations(&engine, &[request("keep", "hello", free(30))]);
     let keep = session.submit(request("keep", "hello", free(30))).unwrap();
@@ -130,7 +133,7 @@ fn what_is_cancelled_is_told_no_more_and_its_memory_is_free() {
 
 #[test]
 fn a_request_that_memory_can_never_hold_is_refused_with_the_way_out() {
-    let engine = engine(EngineOptions { cache_bytes: 3 * BLOCK_BYTES, ..EngineOptions::default() });
+    let engine = engine(EngineOptions::default().with(|options| options.cache_bytes = 3 * BLOCK_BYTES));
     let mut session = engine.session();
     let error = session.submit(request("big", "x", free(120))).unwrap_err();
     assert!(matches!(&error, ModelError::Request { id, reason } if id == "big" && reason.contains("cache_bytes")), "{error}");

@@ -50,6 +50,7 @@ struct State {
 
 /// A complete checkpoint on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checkpoint {
     /// Its folder.
     pub path: PathBuf,

@@ -7,6 +7,7 @@ use crate::{AdamWConfig, BatchSampler, DType, Error, Result, Schedule};
 /// How long a run trains.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Length {
     /// Optimiser steps.
     Steps(u64),
@@ -152,6 +153,7 @@ impl TryFrom<Keys> for TrainConfig {
 /// Which evaluation of the held-out rows is the best.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct KeepBest {
     /// `loss`, or a figure of the objective such as `accuracy`.
     pub metric: String,
@@ -163,6 +165,7 @@ pub struct KeepBest {
 /// When to end a run before its last step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct EarlyStop {
     /// What is watched: `loss`, or a figure of the objective such as `accuracy`. The model of the best evaluation is
     /// kept in `best/`, unless [`TrainConfig::keep_best`] names another.
@@ -174,7 +177,19 @@ pub struct EarlyStop {
     pub patience: usize,
 }
 
+impl KeepBest {
+    /// The model with the best value of a metric of the held-out rows.
+    pub fn new(metric: impl Into<String>, higher_is_better: bool) -> Self {
+        Self { metric: metric.into(), higher_is_better }
+    }
+}
+
 impl EarlyStop {
+    /// Stops after `patience` evaluations without a better value of a metric of the held-out rows.
+    pub fn new(metric: impl Into<String>, higher_is_better: bool, patience: usize) -> Self {
+        Self { metric: metric.into(), higher_is_better, patience }
+    }
+
     pub(crate) fn best(&self) -> KeepBest {
         KeepBest { metric: self.metric.clone(), higher_is_better: self.higher_is_better }
     }

@@ -8,6 +8,7 @@ use crate::{DType, Length, LoraConfig, ModelConfig, Recipe, TrainConfig};
 
 /// What is trained, and on what.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Workload<'a> {
     /// The model.
     pub model: &'a ModelConfig,
@@ -27,6 +28,7 @@ pub struct Workload<'a> {
 
 /// Numbers of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Parameters {
     /// In all.
     pub all: usize,
@@ -54,7 +56,12 @@ pub struct MemoryEstimate {
     pub in_main_memory: f64,
 }
 
-impl Workload<'_> {
+impl<'a> Workload<'a> {
+    /// Training of all weights, on one device that is no GPU.
+    pub fn new(model: &'a ModelConfig, train: &'a TrainConfig, heads: &'a [Head], longest_document: usize) -> Self {
+        Self { model, train, lora: None, heads, longest_document, shards: 1, on_gpu: false }
+    }
+
     fn has_logits(&self) -> bool {
         self.heads.contains(&Head::LanguageModel)
     }
@@ -151,6 +158,7 @@ pub fn forward_flop_per_token(model: &ModelConfig, seq: usize) -> f64 {
 
 /// Steps and tokens of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Work {
     /// Optimiser steps.
     pub steps: u64,

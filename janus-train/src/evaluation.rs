@@ -12,6 +12,7 @@ use crate::{Error, Result};
 
 /// Loss and metrics over the held-out rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Optimiser steps taken before.
     pub step: u64,

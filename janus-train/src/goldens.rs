@@ -18,6 +18,7 @@ pub use files::Compared;
 
 /// What became of one comparison with a reference.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Check {
     /// Which model, case and quantity.
     pub case: String,

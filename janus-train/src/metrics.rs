@@ -15,6 +15,7 @@ use crate::{Error, Metrics, Result};
 
 /// Metrics of one optimiser step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct StepMetrics {
     /// The step, counted from 1.
     pub step: u64,

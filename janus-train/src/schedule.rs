@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// step `warmup`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Schedule {
     /// Stays at 1.
     Constant,

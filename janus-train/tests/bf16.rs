@@ -186,9 +186,7 @@ fn what_is_saved_in_bf16_is_the_same_model_in_inference_and_in_training_again() 
     let inference = Model::load(&model, &Device::Cpu).unwrap();
     let row = &rows(1)[0];
     let mut logits = Vec::new();
-    inference
-        .forward(&mut [SequenceInput { tokens: &row.ids, cache: &mut inference.cache(), logits: LogitsWanted::All }], &mut logits)
-        .unwrap();
+    inference.forward(&mut [SequenceInput::new(&row.ids, &mut inference.cache(), LogitsWanted::All)], &mut logits).unwrap();
     let batch = Batch::concat(&[row]);
     let (near, exact) = (flat(&in_bf16.logprobs(&batch).unwrap().values), flat(&in_f32.logprobs(&batch).unwrap().values));
     for (i, (logits, &id)) in logits.chunks(50).zip(&row.ids[1..]).enumerate() {

@@ -63,7 +63,7 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
     for (lora, dtype) in [(false, DType::F32), (true, DType::F32), (false, DType::Bf16), (true, DType::Bf16)] {
         let folder = tempfile::tempdir().unwrap();
         let start = if lora { decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap() } else { decoder(1) };
-        let keep_best = Some(KeepBest { metric: "loss".into(), higher_is_better: false });
+        let keep_best = Some(KeepBest::new("loss", false));
         let settings = settings(3).with(|config| {
             config.dtype = dtype;
             config.keep_best = keep_best;
@@ -286,7 +286,7 @@ fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_t
 #[test]
 fn the_best_is_kept_without_an_early_stop_and_asked_for_in_vain_without_held_out_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let keep_best = |higher_is_better| Some(KeepBest { metric: "loss".into(), higher_is_better });
+    let keep_best = |higher_is_better| Some(KeepBest::new("loss", higher_is_better));
     // The highest loss is the first.
     let settings = settings(5).with(|config| {
         config.evaluate_every = Some(1);

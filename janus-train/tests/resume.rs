@@ -162,7 +162,7 @@ fn fine_tuning_continues_from_every_step_and_every_save_to_the_same_bytes() {
 
 #[test]
 fn keeping_the_best_and_stopping_early_continue_to_the_same_bytes() {
-    let keep_best = Some(KeepBest { metric: "loss".into(), higher_is_better: true });
+    let keep_best = Some(KeepBest::new("loss", true));
     let files = is_the_same_wherever_it_is_cut("keep best", &|seed| {
         sft(
             seed,
@@ -174,7 +174,7 @@ fn keeping_the_best_and_stopping_early_continue_to_the_same_bytes() {
     });
     assert!(files.contains_key("best/config.json") && files.contains_key("best/tokenizer.json"));
     // Learning the training rows by heart makes the held-out ones worse.
-    let early_stop = Some(EarlyStop { metric: "loss".into(), higher_is_better: false, patience: 2 });
+    let early_stop = Some(EarlyStop::new("loss", false, 2));
     let stopping = settings().with(|config| {
         config.evaluate_every = Some(1);
         config.early_stop = early_stop;

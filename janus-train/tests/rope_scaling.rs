@@ -26,9 +26,7 @@ fn training_and_inference_turn_by_the_same_angles() {
         let model = Model::load(folder.path(), &Device::Cpu).unwrap();
         assert_eq!(model.config().rope_scaling, config.rope_scaling);
         let mut logits = Vec::new();
-        model
-            .forward(&mut [SequenceInput { tokens: &row.ids, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits)
-            .unwrap();
+        model.forward(&mut [SequenceInput::new(&row.ids, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
         for ((logits, &id), trained) in logits.chunks(40).zip(&row.ids[1..]).zip(&trained) {
             let normaliser = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
             let logprob = f64::from(logits[id as usize]) - normaliser;

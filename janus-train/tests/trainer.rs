@@ -613,7 +613,7 @@ fn reference_logprobs_continue_and_refuse_another_model_template_or_row() {
 fn training_stops_early_and_keeps_the_best_model() {
     let folder = tempfile::tempdir().unwrap();
     // The held-out rows are none of the training rows': learning these by heart makes those worse.
-    let early_stop = Some(EarlyStop { metric: "loss".into(), higher_is_better: false, patience: 3 });
+    let early_stop = Some(EarlyStop::new("loss", false, 3));
     let settings = TrainConfig::new(Length::Steps(2000), 256, 1e-2, 1).with(|config| {
         config.schedule = Schedule::Constant;
         config.evaluate_every = Some(5);

@@ -142,7 +142,7 @@ impl<'a> Judging<'a> {
         let RunArgs { out, service, batch, .. } = self.args;
         let environment = RemoteOptions::from_env().bad_input()?;
         let base_url = service.base_url.clone().unwrap_or(environment.base_url.clone());
-        let options = service.limits.options(RemoteOptions { base_url, ..environment })?;
+        let options = service.limits.options(environment.with(|options| options.base_url = base_url))?;
         let model = RemoteModel::new(&service.judge, options.clone()).bad_input()?;
         make_folder(out)?;
         let journal = CallJournal::open(out.join("calls.jsonl")).bad_input()?;

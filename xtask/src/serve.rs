@@ -89,11 +89,15 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let name = engine.name().to_string();
     let reward = args.reward_model.as_ref().map(|path| load_reward(path, args.reward_template, &device)).transpose()?;
     let reward = reward.map(|reward| Box::new(reward) as Box<dyn RewardModel + Send + Sync>);
-    let options = ServerOptions { token, queue: args.queue, body_bytes: args.body_bytes, ..ServerOptions::default() };
+    let options = ServerOptions::default().with(|options| {
+        options.token = token;
+        options.queue = args.queue;
+        options.body_bytes = args.body_bytes;
+    });
     let server = Server::bind(SocketAddr::new(args.host, args.port), engine, reward, options).bad_input()?;
     let address = server.address();
     eprintln!("serve: {name} at http://{address}/v1 (Ctrl-C ends it)");
-    let Served { answered, all } = server.run_until_signal().failure()?;
+    let Served { answered, all, .. } = server.run_until_signal().failure()?;
     let report = json!({ "command": "serve", "model": name, "address": address.to_string(), "answered": answered, "cut_off": !all });
     if all {
         Ok(Outcome::done(format!("{name}: {answered} requests answered"), report))

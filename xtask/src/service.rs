@@ -76,30 +76,29 @@ impl ServiceArgs {
             let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
             duration.ok_or_else(|| CommandError::bad_input(format!("--{name} is {seconds}: expected seconds, more than 0")))
         };
-        let longest = seconds("longest-pause", self.longest_pause)?;
-        Ok(RemoteOptions {
-            concurrency: self.concurrency,
-            requests_per_minute: self.requests_per_minute,
-            tokens_per_minute: self.tokens_per_minute,
-            attempts: self.attempts,
-            timeout: seconds("timeout", self.timeout)?,
-            backoff: Backoff { first: Backoff::default().first.min(longest), longest },
-            prices: self.prices(),
-            budget: self.budget,
-            send_seed: !self.no_seed,
-            max_completion_tokens: self.max_completion_tokens,
-            extensions: match self.extensions {
-                Known::Ask => Extensions::Ask,
-                Known::Yes => Extensions::Known,
-                Known::No => Extensions::Unknown,
-            },
-            ..base
-        })
+        let mut options = base;
+        options.concurrency = self.concurrency;
+        options.requests_per_minute = self.requests_per_minute;
+        options.tokens_per_minute = self.tokens_per_minute;
+        options.attempts = self.attempts;
+        options.timeout = seconds("timeout", self.timeout)?;
+        let most = seconds("longest-pause", self.longest_pause)?;
+        options.backoff = Backoff::new(Backoff::default().first.min(most), most);
+        options.prices = self.prices();
+        options.budget = self.budget;
+        options.send_seed = !self.no_seed;
+        options.max_completion_tokens = self.max_completion_tokens;
+        options.extensions = match self.extensions {
+            Known::Ask => Extensions::Ask,
+            Known::Yes => Extensions::Known,
+            Known::No => Extensions::Unknown,
+        };
+        Ok(options)
     }
 
     /// What tokens cost, if that was said.
     pub(crate) fn prices(&self) -> Option<Prices> {
-        Some(Prices { prompt: self.price_prompt?, completion: self.price_completion? })
+        Some(Prices::new(self.price_prompt?, self.price_completion?))
     }
 
     /// What so many tokens cost, in words.
@@ -149,7 +148,10 @@ impl RemoteArgs {
             return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));
         };
         let key = RemoteOptions::from_env().bad_input()?.key;
-        let base = RemoteOptions { endpoint, key, ..RemoteOptions::new(address.trim_end_matches('/')) };
+        let base = RemoteOptions::new(address.trim_end_matches('/')).with(|options| {
+            options.endpoint = endpoint;
+            options.key = key;
+        });
         RemoteModel::new(name.clone(), self.service.options(base)?).bad_input()
     }
 }

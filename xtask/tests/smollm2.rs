@@ -68,7 +68,7 @@ fn prompts_continue_as_in_transformers() {
         let expected = ids(&case["f32_greedy"]);
         let gaps = case["f32_gap"].as_array().unwrap();
         let (mut cache, mut logits) = (model.cache(), Vec::new());
-        model.forward(&mut [SequenceInput { tokens: &prompt, cache: &mut cache, logits: LogitsWanted::Last }], &mut logits).unwrap();
+        model.forward(&mut [SequenceInput::new(&prompt, &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
         for pair in case["f32_top10"].as_array().unwrap() {
             let (id, logit) = (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap());
             worst = worst.max((f64::from(logits[id as usize]) - logit).abs());
@@ -80,7 +80,7 @@ fn prompts_continue_as_in_transformers() {
             }
             assert_eq!(argmax(&logits), id, "token {} of the answer to {}", cache.len() - prompt.len(), case["prompt"]);
             compared += 1;
-            model.forward(&mut [SequenceInput { tokens: &[id], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits).unwrap();
+            model.forward(&mut [SequenceInput::new(&[id], &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
         }
     }
     println!("{} prompts, {compared} tokens equal, largest difference of a top-10 logit {worst:e}", cases.len());
@@ -97,7 +97,7 @@ fn perplexity_is_that_of_transformers() {
     assert_eq!(ENGINE.tokenizer().encode(text["text"].as_str().unwrap()).unwrap(), tokens);
     let model = ENGINE.model();
     let mut logits = Vec::new();
-    model.forward(&mut [SequenceInput { tokens: &tokens, cache: &mut model.cache(), logits: LogitsWanted::All }], &mut logits).unwrap();
+    model.forward(&mut [SequenceInput::new(&tokens, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
     let rows = logits.chunks(model.config().vocab_size).zip(&tokens[1..]);
     let nll = rows.map(|(row, &id)| row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() - f64::from(row[id as usize])).sum::<f64>()
         / (tokens.len() - 1) as f64;

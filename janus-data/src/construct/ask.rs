@@ -26,6 +26,7 @@ pub(super) struct Question<'a, T> {
 
 /// What a step asked and got.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct StepTally {
     /// Things asked for.
     pub requests: u64,

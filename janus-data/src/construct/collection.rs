@@ -13,6 +13,7 @@ use crate::{Error, Result, write_file, write_records};
 
 /// A finished collection.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Constructed {
     /// Every accepted system message of the instructions to train on, with its response.
     pub sft: Vec<SftRecord>,
@@ -33,6 +34,7 @@ pub struct Constructed {
 
 /// What was asked and what became of it. The same run gives the same summary, whether or not it was cut off in between.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// Instructions that were worked on.
     pub instructions: u64,

@@ -11,6 +11,7 @@ use janus_core::Dimension;
 
 /// What a step would ask.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct StepEstimate {
     /// The step.
     pub step: Step,
@@ -25,6 +26,7 @@ pub struct StepEstimate {
 /// What a construction would ask if every first answer could be used, and no journal held any. With `retries`, the worst
 /// case is `1 + retries` times as much, and a little more for the corrections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct CostEstimate {
     /// Instructions that would be worked on.
     pub instructions: u64,

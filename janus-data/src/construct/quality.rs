@@ -14,6 +14,7 @@ use crate::{Error, Result, write_file};
 
 /// A report on the rows of a collection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Quality {
     /// Rows.
     pub rows: u64,
@@ -39,6 +40,7 @@ pub struct Quality {
 
 /// What of a dimension is there.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Coverage {
     /// Distinct subdimensions.
     pub subdimensions: u64,
@@ -54,6 +56,7 @@ pub struct Coverage {
 
 /// How alike the texts of pairs are.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Likeness {
     /// Pairs compared.
     pub pairs: u64,
@@ -65,6 +68,7 @@ pub struct Likeness {
 
 /// Lengths of texts.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Lengths {
     /// The shortest.
     pub min: u64,

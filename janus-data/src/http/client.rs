@@ -15,6 +15,7 @@ use super::{ApiKey, Backoff, HttpError, helps_status, retry};
 
 /// Rate limits, attempts and time-outs of a [`Client`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ClientOptions {
     /// The most requests to start in a minute, evenly spaced.
     pub requests_per_minute: Option<u32>,
@@ -38,6 +39,15 @@ impl Default for ClientOptions {
             timeout: Duration::from_secs(120),
             backoff: Backoff::default(),
         }
+    }
+}
+
+impl ClientOptions {
+    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.attempts = 2)`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
     }
 }
 

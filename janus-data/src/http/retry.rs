@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 /// Exponential back-off: the pause doubles from attempt to attempt. Jitter, of up to half the pause, is drawn by each client
 /// and also added to a pause that the server asks for, so that many clients do not come back at the same moment.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Backoff {
     /// The first pause.
     pub first: Duration,
@@ -21,6 +22,11 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// From one pause to another.
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest }
+    }
+
     /// The pause after the attempt of this number, from 1, with `jitter` drawn from 0 to 1, if the service asks for one of
     /// `asked`.
     pub(super) fn pause(&self, jitter: f64, attempt: usize, asked: Option<Duration>) -> Duration {

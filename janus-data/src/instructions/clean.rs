@@ -43,6 +43,7 @@ impl Default for Cleaning {
 
 /// Cleaned instructions.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Cleaned {
     /// Instructions before the first step.
     pub read: usize,
@@ -54,6 +55,7 @@ pub struct Cleaned {
 
 /// What a step dropped.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Dropped {
     /// The step.
     pub step: String,
@@ -65,6 +67,7 @@ pub struct Dropped {
 
 /// A dropped instruction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct DroppedExample {
     /// Its id.
     pub id: String,

@@ -30,6 +30,7 @@ pub struct Contamination {
 
 /// A text of the bench that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Contaminated {
     /// Position of the bench's text.
     pub bench: usize,
@@ -40,6 +41,7 @@ pub struct Contaminated {
 /// What two texts have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Overlap {
     /// All but case and white space.
     Exact,

@@ -6,6 +6,7 @@ use super::normalised;
 
 /// Which texts repeat an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Duplicates {
     /// For each text the position of the first one that it repeats; `None` for a text to keep.
     pub repeats: Vec<Option<usize>>,

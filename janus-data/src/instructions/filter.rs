@@ -34,6 +34,7 @@ impl Default for Filter {
 /// Why an instruction was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Unfit {
     /// Too few words.
     TooShort,

@@ -10,6 +10,7 @@ use super::NearDuplicates;
 
 /// Pairs of one likeness.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Recall {
     /// The pairs' likeness lies from here on, …
     pub from: f64,

@@ -16,6 +16,7 @@ use crate::{Error, Result};
 
 /// A score and why it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grade {
     /// 1 to 5.
     pub score: Score,

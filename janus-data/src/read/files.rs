@@ -53,6 +53,7 @@ pub fn read_files<T: DeserializeOwned>(paths: Vec<PathBuf>, options: ReadOptions
 
 /// The rows that were skipped.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Skipped {
     /// Rows skipped.
     pub rows: u64,

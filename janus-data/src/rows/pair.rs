@@ -6,6 +6,7 @@ use crate::{Error, Result, TokenRow, Tokenizer};
 
 /// Pairs as rows: row 2i is chosen over row 2i + 1, and both begin with the same prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct PairRows {
     /// `[2 · pairs]`; the loss mask is true for the responses' tokens.
     pub rows: Vec<TokenRow>,

@@ -10,6 +10,7 @@ use crate::{Error, Problem, Row};
 /// A row that is not what its source's rows are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("field \"{field}\": {problem}")]
+#[non_exhaustive]
 pub struct RowError {
     /// The field, with its way through lists and objects.
     pub field: String,

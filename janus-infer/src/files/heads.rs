@@ -7,6 +7,7 @@ pub const VALUE_HEAD: &str = "value_head.weight";
 
 /// The head of a reward model: one row, whose product with a token's hidden state is the reward.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ValueHead {
     /// `[hidden]`.
     pub values: Vec<f32>,

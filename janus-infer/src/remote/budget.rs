@@ -8,6 +8,7 @@ use super::RemoteError;
 
 /// Prices of a million tokens, in any currency.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Prices {
     /// A million prompt tokens.
     pub prompt: f64,
@@ -16,10 +17,15 @@ pub struct Prices {
 }
 
 impl Prices {
+    /// Prices of a million prompt tokens and of a million generated ones.
+    pub fn new(prompt: f64, completion: f64) -> Self {
+        Self { prompt, completion }
+    }
+
     /// The cost of so many tokens.
     ///
     /// ```
-    /// let prices = janus_infer::remote::Prices { prompt: 10.0, completion: 30.0 };
+    /// let prices = janus_infer::remote::Prices::new(10.0, 30.0);
     /// assert_eq!(prices.cost(1_000_000, 100_000), 13.0);
     /// ```
     pub fn cost(&self, prompt_tokens: u64, completion_tokens: u64) -> f64 {
@@ -29,6 +35,7 @@ impl Prices {
 
 /// Requests, tokens and cost so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Usage {
     /// Requests to the model that were sent, attempts that failed included.
     pub requests: u64,

@@ -9,6 +9,7 @@ use super::{BearerToken, ServerError};
 
 /// How a [`Server`](super::Server) or a [`Service`](super::Service) treats its clients.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServerOptions {
     /// What clients must send, except to `/health`. Without one, a server on a loopback address answers to
     /// `localhost` and loopback addresses only, so that no page in a browser reaches it under a name of its own.
@@ -49,6 +50,13 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
+    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.queue = 8)`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
+
     pub(super) fn validate(&self) -> Result<(), ServerError> {
         let wrong = |field, got: String, expected| Err(ServerError::Setting { field, got, expected });
         for (field, value) in [("queue", self.queue), ("connections", self.connections), ("body_bytes", self.body_bytes)] {

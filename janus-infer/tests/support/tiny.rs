@@ -65,7 +65,10 @@ pub fn engine_ending_at(ends: &[u32]) -> Engine {
 }
 
 pub fn options(max_sequences: usize) -> EngineOptions {
-    EngineOptions { max_sequences, prefill_tokens: 128, ..EngineOptions::default() }
+    EngineOptions::default().with(|options| {
+        options.max_sequences = max_sequences;
+        options.prefill_tokens = 128;
+    })
 }
 
 pub fn request(id: &str, user: &str, sampling: SamplingParams) -> ChatRequest {

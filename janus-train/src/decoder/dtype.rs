@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// optimiser's state are f32 either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum DType {
     /// 32 bits: the default, and on a CPU the only fast one.
     #[default]

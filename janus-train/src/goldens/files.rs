@@ -9,6 +9,7 @@ use serde_json::Value;
 
 /// The worst of many comparisons.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Compared {
     /// The largest absolute difference.
     pub difference: f64,

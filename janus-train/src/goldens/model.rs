@@ -47,9 +47,7 @@ fn forward(name: &str, case: &str, golden: &Golden, model: &Model, decoder: &Dec
         for document in &documents.rows {
             let mut got = Vec::new();
             let mut cache = model.cache();
-            model
-                .forward(&mut [SequenceInput { tokens: &document.ids, cache: &mut cache, logits: LogitsWanted::All }], &mut got)
-                .map_err(text)?;
+            model.forward(&mut [SequenceInput::new(&document.ids, &mut cache, LogitsWanted::All)], &mut got).map_err(text)?;
             for (got, place) in got.chunks(vocab).zip(places.by_ref()) {
                 let want = all_logits.get((row * ids.len() + place) * vocab..).and_then(|rest| rest.get(..vocab));
                 logits.add(got, want.ok_or("logits has too few numbers")?);
@@ -86,9 +84,7 @@ fn greedy(name: &str, golden: &Golden, model: &Model, checks: &mut Checks) -> Re
         let mut ids: Vec<u32> = prompt.iter().map(|&id| id as u32).collect();
         let (mut cache, mut logits, mut fed) = (model.cache(), Vec::new(), 0);
         while ids.len() < output.len() {
-            model
-                .forward(&mut [SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)
-                .map_err(text)?;
+            model.forward(&mut [SequenceInput::new(&ids[fed..], &mut cache, LogitsWanted::Last)], &mut logits).map_err(text)?;
             fed = ids.len();
             // The first of equally likely ones, as torch.argmax has it.
             let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best });

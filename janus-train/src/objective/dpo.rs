@@ -48,6 +48,7 @@ impl DpoConfig {
 }
 
 /// Where the log-probabilities of the reference model come from.
+#[non_exhaustive]
 pub enum Reference {
     /// Computed once, before training.
     Stored(ReferenceLogprobs),

@@ -10,6 +10,7 @@ use crate::{Batch, Decoder, Error, Result};
 /// Which tokens of the chosen document the imitation term of [`Orpo`] is a mean over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum NllSpan {
     /// The supervised ones: the response.
     #[default]

@@ -58,7 +58,7 @@ impl<'a> Sampling<'a> {
         let (prompt, end) = (ids.len(), self.tokenizer.token_id(self.template.end_of_turn()));
         let (mut cache, mut logits, mut fed) = (model.cache(), Vec::new(), 0);
         while ids.len() < prompt + samples.max_tokens {
-            let feed = SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last };
+            let feed = SequenceInput::new(&ids[fed..], &mut cache, LogitsWanted::Last);
             model.forward(&mut [feed], &mut logits)?;
             fed = ids.len();
             let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best }) as u32;

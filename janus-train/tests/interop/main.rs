@@ -42,7 +42,7 @@ fn logit_difference(folder: &Path, rows: &[TokenRow], answer: &Answer) -> f64 {
     let mut worst = 0.0f64;
     for (row, want) in rows.iter().zip(&answer.logits) {
         let (mut cache, mut got) = (model.cache(), Vec::new());
-        model.forward(&mut [SequenceInput { tokens: &row.ids, cache: &mut cache, logits: LogitsWanted::All }], &mut got).unwrap();
+        model.forward(&mut [SequenceInput::new(&row.ids, &mut cache, LogitsWanted::All)], &mut got).unwrap();
         let want: Vec<f64> = want.iter().flatten().copied().collect();
         assert_eq!(got.len(), want.len());
         worst = got.iter().zip(&want).map(|(got, want)| (f64::from(*got) - want).abs()).fold(worst, f64::max);

@@ -142,7 +142,7 @@ fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Result<Outcome,
     report["dry_run"] = json!(true);
     report["skipped_rows"] = json!(skipped);
     report["cost"] = Value::Null;
-    if let Some(Prices { prompt, completion }) = args.remote.service.prices() {
+    if let Some(Prices { prompt, completion, .. }) = args.remote.service.prices() {
         let cost = estimate.cost(prompt, completion);
         let worst = cost * (1 + args.retries) as f64;
         text += &format!("\ncost {cost:.2}; if every answer is asked for {} times, {worst:.2}", 1 + args.retries);

@@ -42,8 +42,8 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let file =
-        HubFile { dataset: !args.model, repository: args.repository.clone(), revision: args.revision.clone(), path: args.path.clone() };
+    let file = if args.model { HubFile::model } else { HubFile::dataset };
+    let file = file(&args.repository, &args.path).at(&args.revision);
     let hub = Hub::new(HubOptions::from_env().bad_input()?).bad_input()?;
     let mut progress: Option<Progress> = None;
     let got = hub.download(&file, &args.out, args.sha256.as_deref(), &mut |done, all| {

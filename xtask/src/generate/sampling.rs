@@ -103,6 +103,6 @@ impl BestArgs {
 
 /// A reward model from its folder, with its own template if none is given.
 pub(crate) fn load_reward(path: &Path, template: Option<ChatTemplate>, device: &Device) -> Result<RewardEngine, CommandError> {
-    let options = RewardOptions { template, ..RewardOptions::default() };
+    let options = RewardOptions::default().with(|options| options.template = template);
     RewardEngine::load(path, device, options).bad_input()
 }

@@ -109,7 +109,7 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
     run.stage(stage, &config, &[("model", model)], |stage: &Stage| {
         let journal = Journal::open(stage.folder().join("responses.partial"), &Map::new()).failure()?;
         let mut store = AnswerStore::rows(journal);
-        let options = EngineOptions { max_sequences: settings.max_sequences, ..EngineOptions::default() };
+        let options = EngineOptions::default().with(|options| options.max_sequences = settings.max_sequences);
         let engine = Engine::load(model.join("model"), &Device::Cpu, options).failure()?;
         let answered = run_shown(&Answering::new(tasks), &engine, &mut store)?;
         if let Some((_, problem)) = answered.failures(tasks).next() {

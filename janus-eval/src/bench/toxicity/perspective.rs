@@ -42,7 +42,7 @@ impl PerspectiveOptions {
             attribute: "TOXICITY".into(),
             language: "en".into(),
             concurrency: 8,
-            client: ClientOptions { requests_per_minute: Some(60), ..ClientOptions::default() },
+            client: ClientOptions::default().with(|options| options.requests_per_minute = Some(60)),
         }
     }
 

@@ -65,9 +65,8 @@ impl Sizes {
     /// If a weight does not have the shape that the others imply.
     fn new(hidden: usize, weights: &LayerWeights<Weight>, shape: &BatchShape) -> Result<Self> {
         let AttentionShape { heads, kv_heads, head_dim, .. } = shape.attention;
-        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
         let ffn = weights.projections[Projection::Gate].weight.tensor.dim(0)?;
-        let sizes = Self { tokens: shape.rope.tokens(), hidden, q, kv, qkv: q + 2 * kv, ffn };
+        let sizes = Self::of_widths(shape.rope.tokens(), hidden, heads * head_dim, kv_heads * head_dim, ffn);
         for norm in [&weights.input_layernorm, &weights.post_attention_layernorm] {
             if norm.tensor.dims() != [hidden] {
                 bail!("decoder: a norm of a layer has shape {:?}, expected [{hidden}]", norm.tensor.dims());
@@ -85,6 +84,21 @@ impl Sizes {
             }
         }
         Ok(sizes)
+    }
+
+    fn of_widths(tokens: usize, hidden: usize, q: usize, kv: usize, ffn: usize) -> Self {
+        Self { tokens, hidden, q, kv, qkv: q + 2 * kv, ffn }
+    }
+
+    /// A layer of a model, on one token.
+    fn of_model(model: &ModelConfig) -> Self {
+        let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
+        Self::of_widths(1, model.hidden_size, q, kv, model.intermediate_size)
+    }
+
+    /// Elements of the buffers of [`SavedActivations`]: `x`, `qkv`, `mixed`, `middle`, `gate_up`.
+    fn saved(&self) -> [usize; 5] {
+        [self.hidden, self.qkv, self.q, self.hidden, 2 * self.ffn].map(|width| self.tokens * width)
     }
 
     /// The shape of a projection's weight, `[out, in]`.
@@ -117,9 +131,14 @@ pub(crate) struct SavedActivations {
 impl SavedActivations {
     /// Bytes of each token of a batch.
     pub(crate) fn bytes_per_token(model: &ModelConfig) -> usize {
-        let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
-        let (x, qkv, mixed, middle, gate_up) = (model.hidden_size, q + 2 * kv, q, model.hidden_size, 2 * model.intermediate_size);
-        size_of::<f32>() * (x + qkv + mixed + middle + gate_up)
+        size_of::<f32>() * Sizes::of_model(model).saved().iter().sum::<usize>()
+    }
+
+    /// Those of a layer whose input is `x`, not filled yet.
+    fn new(x: Scratch, sizes: &Sizes) -> Self {
+        let [_, qkv, mixed, middle, gate_up] = sizes.saved();
+        let [qkv, mixed, middle, gate_up] = [qkv, mixed, middle, gate_up].map(Scratch::saved);
+        Self { x, qkv, mixed, middle, gate_up }
     }
 }
 
@@ -179,13 +198,7 @@ impl Layer {
         let Sizes { tokens, hidden, q, kv, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
         let w = &self.read()?;
-        let mut saved = SavedActivations {
-            x,
-            qkv: Scratch::saved(tokens * qkv),
-            mixed: Scratch::saved(tokens * q),
-            middle: Scratch::saved(tokens * hidden),
-            gate_up: Scratch::saved(tokens * 2 * ffn),
-        };
+        let mut saved = SavedActivations::new(x, &self.sizes);
         let mut y = Scratch::saved(tokens * hidden);
         let x = &*saved.x;
 
@@ -272,4 +285,37 @@ fn read_projection(weights: &ProjectionWeights<Weight>) -> Result<ReadProjection
         matmul(block, true, Mat::new(&scaled, out, rank).rows(rows), Mat::new(&a, rank, input));
     });
     Ok(ReadProjection::Updated(product))
+}
+
+#[cfg(test)]
+mod tests {
+    use janus_infer::ModelSizes;
+
+    use super::*;
+    use crate::ops::testing::Case;
+
+    #[test]
+    fn the_bytes_of_an_estimate_are_those_that_a_layer_saves() {
+        let (hidden, ffn, tokens) = (12, 20, 600);
+        let case = Case::new(1, hidden, (4, 2), ffn, &[0, 90, tokens as u32]);
+        let mut model = ModelConfig::llama(ModelSizes {
+            vocab_size: 11,
+            hidden_size: hidden,
+            intermediate_size: ffn,
+            num_hidden_layers: 1,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            max_position_embeddings: tokens,
+        });
+        model.head_dim = case.shape.attention.head_dim;
+        let saved = case.run(&case.tensors, |_, weights, shape| {
+            let layer = Layer::new(hidden, weights.layers[0].map(&|weight| Weight::new(weight, None)), shape)?;
+            let mut x = Scratch::saved(tokens * hidden);
+            x.fill(1.0);
+            let SavedActivations { x, qkv, mixed, middle, gate_up } = layer.forward(x)?.1;
+            let bytes = [x, qkv, mixed, middle, gate_up].iter().map(|buffer| size_of_val::<[f32]>(buffer)).sum::<usize>();
+            Tensor::new(bytes as f64, &candle_core::Device::Cpu)
+        });
+        assert_eq!(saved.unwrap().to_scalar::<f64>().unwrap() as usize, tokens * SavedActivations::bytes_per_token(&model));
+    }
 }

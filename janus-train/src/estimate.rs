@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::objective::Head;
 use crate::ops::{BLOCK_LOGITS, LOGITS_HELD, SavedActivations, blocks};
-use crate::{DType, Length, LoraConfig, ModelConfig, Recipe, TrainConfig};
+use crate::{DType, Length, LoraConfig, ModelConfig, Recipe, Result, TrainConfig};
 
 /// What is trained, and on what.
 #[derive(Debug, Clone, Copy)]
@@ -162,7 +162,7 @@ pub fn forward_flop_per_token(model: &ModelConfig, seq: usize) -> f64 {
 pub struct Work {
     /// Optimiser steps.
     pub steps: u64,
-    /// Tokens read; `None` if the recipe has no `data.tokens_per_row`.
+    /// Tokens read; `None` if the recipe has no `data.tokens_per_row` and the data is no token file.
     pub tokens: Option<f64>,
 }
 
@@ -180,8 +180,31 @@ impl Recipe {
         }
     }
 
-    /// Whole steps, and tokens, by the recipe's own counts; `None` if it has not enough of them.
-    pub fn work(&self) -> Option<Work> {
+    /// Whole steps, and tokens: by the rows of the token file that `data.path` names, if it is there, else by the recipe's own counts.
+    /// `None` if it has not enough of them.
+    ///
+    /// # Errors
+    /// For a token file that cannot be read, [`Error::AllHeldOut`]; as [`TrainConfig::for_lengths`].
+    pub fn work(&self) -> Result<Option<Work>> {
+        if self.data.path.is_dir() { self.counted_work().map(Some) } else { Ok(self.stated_work()) }
+    }
+
+    /// By the lengths of the rows on disk: the steps that the run takes.
+    fn counted_work(&self) -> Result<Work> {
+        let lengths = self.token_file_lengths()?;
+        let (_, steps) = self.train.for_lengths(&lengths).map_err(|error| self.at_train(error))?;
+        let of_epochs = |epochs: f64| lengths.iter().sum::<usize>() as f64 * epochs;
+        let tokens = match self.train.length {
+            Length::Epochs(epochs) => of_epochs(epochs),
+            Length::Steps(steps) => {
+                let micro_batches = self.train.sampler(lengths.clone())?.micro_batches(1.0);
+                of_epochs((steps * self.train.gradient_accumulation_steps as u64) as f64 / micro_batches as f64)
+            }
+        };
+        Ok(Work { steps, tokens: Some(tokens) })
+    }
+
+    fn stated_work(&self) -> Option<Work> {
         let (data, train) = (&self.data, &self.train);
         let rows = data.rows.map(|rows| rows.saturating_sub(data.held_out) as f64);
         let per_epoch = rows.zip(data.tokens_per_row).map(|(rows, tokens)| tokens * rows * self.objective.documents_per_example() as f64);
@@ -204,8 +227,35 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::recipe::Shape;
+    use crate::{Decoder, LoraConfig};
+
+    fn decoder_of(model: &ModelConfig) -> Decoder {
+        Decoder::init(model, 0, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn an_estimates_parameters_are_those_of_the_decoder() {
+        let model = Shape::Tiny.config();
+        let train = TrainConfig::new(Length::Steps(1), 64, 1e-3, 0);
+        let size = |decoder: &Decoder| decoder.weights().values().map(|weight| weight.elem_count()).sum::<usize>();
+        let decoder = decoder_of(&model);
+        let workload = Workload::new(&model, &train, &[Head::LanguageModel], 64);
+        assert_eq!(workload.parameters(), Parameters { all: size(&decoder), trained: size(&decoder) });
+        assert_eq!(MemoryEstimate::of(&workload).weights, (4 * size(&decoder)) as f64);
+        let bf16 = decoder.to_dtype(DType::Bf16).unwrap();
+        let bytes: usize = bf16.weights().values().map(|weight| weight.elem_count() * weight.dtype().size_in_bytes()).sum();
+        let in_bf16 = train.clone().with(|train| train.dtype = DType::Bf16);
+        assert_eq!(MemoryEstimate::of(&Workload::new(&model, &in_bf16, &[Head::LanguageModel], 64)).weights, bytes as f64);
+        let lora = LoraConfig::new(4, 8.0);
+        let mut updated = workload;
+        updated.lora = Some(&lora);
+        let adapted = decoder_of(&model).with_lora(lora.clone(), 0).unwrap();
+        assert_eq!(updated.parameters().trained, size(&adapted) - size(&decoder_of(&model)));
+    }
 
     #[test]
     fn operations_of_a_step_are_those_of_the_notes() {

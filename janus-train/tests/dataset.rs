@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use candle_core::Device;
+use janus_core::ChatTemplate;
 use janus_data::{Dataset, TokenFile, TokenWriter};
-use janus_train::{Decoder, Error, Length, ModelConfig, Sft, TokenRow, TrainConfig, Trainer};
+use janus_train::recipe::{DataConfig, ModelSource, ObjectiveConfig, Shape};
+use janus_train::{Decoder, Error, Length, ModelConfig, Recipe, Sft, TokenRow, TrainConfig, Trainer};
 use rand::Rng;
 
 fn decoder(seed: u64) -> Decoder {
@@ -99,4 +101,28 @@ fn a_row_that_cannot_be_read_any_more_ends_the_run_with_its_file() {
         "{error}"
     );
     assert_eq!(trainer.steps(), 1);
+}
+
+/// A plan had no steps unless the recipe stated the rows of a file that was there.
+#[test]
+fn a_recipes_work_is_that_of_the_rows_in_its_token_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(80);
+    token_file(folder.path(), &rows);
+    let mut data = DataConfig::new(folder.path(), 9);
+    data.held_out = 5;
+    let kept: Vec<TokenRow> = rows.into_iter().filter(|row| row.ids.len() <= 9).skip(5).collect();
+    let tokens = kept.iter().map(|row| row.ids.len()).sum::<usize>() as f64;
+    let model = ModelSource::fresh(Shape::Tiny, "tokenizer.json");
+    for (length, expected) in [(Length::Epochs(2.0), Some(2.0 * tokens)), (Length::Steps(9), None)] {
+        let train = TrainConfig::new(length, 40, 1e-3, 7).with(|config| config.gradient_accumulation_steps = 2);
+        let recipe = Recipe::new(ChatTemplate::ChatMl, ObjectiveConfig::Sft {}, model.clone(), data.clone(), train.clone());
+        let work = recipe.work().unwrap().unwrap();
+        let trainer = Trainer::new(decoder(1), Sft, kept.clone(), train).unwrap();
+        assert_eq!(work.steps, trainer.total_steps());
+        assert!(expected.is_none_or(|expected| work.tokens == Some(expected)), "{work:?}");
+    }
+    data.held_out = 80;
+    let recipe = Recipe::new(ChatTemplate::ChatMl, ObjectiveConfig::Sft {}, model, data, TrainConfig::new(Length::Steps(9), 40, 1e-3, 7));
+    assert!(matches!(recipe.work(), Err(Error::AllHeldOut { .. })));
 }

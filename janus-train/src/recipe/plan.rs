@@ -72,14 +72,15 @@ impl Serialize for Column {
 }
 
 impl Recipe {
-    /// What a run of this recipe will need, on this machine and on GPUs of 80 GB. Only the model's configuration is read.
+    /// What a run of this recipe will need, on this machine and on GPUs of 80 GB. Only the model's configuration is read, and what a
+    /// token file says of its rows.
     ///
     /// # Errors
-    /// Those of [`Recipe::model_config`].
+    /// Those of [`Recipe::model_config`] and [`Recipe::work`].
     pub fn plan(&self) -> Result<Plan> {
         let config = self.model_config()?;
         let Parameters { all, trained } = self.workload(&config, 1, false).parameters();
-        let work: Option<Work> = self.work();
+        let work: Option<Work> = self.work()?;
         let column = |layout: Layout| {
             let workload = self.workload(&config, layout.shards, layout.room.is_some());
             Column { layout, memory: MemoryEstimate::of(&workload) }

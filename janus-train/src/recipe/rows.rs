@@ -117,19 +117,34 @@ impl Recipe {
 
     /// The rows of a token file that are not too long, and their numbers in it. They stay on disk.
     fn token_file(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
-        let max_tokens = self.data.max_tokens;
+        let (file, kept) = self.open_token_file()?;
+        file.check_made_with(tokenizer, self.template)?;
+        if kept.len() < file.len() {
+            notes.push(Note::TooLong { left_out: file.len() - kept.len(), rows: file.len(), max_tokens: self.data.max_tokens });
+        }
+        let numbers = kept.iter().map(|row| row + 1).collect();
+        Ok((Arc::new(Subset::new(file, kept)), numbers))
+    }
+
+    /// The token file, and the positions of its rows that are not too long.
+    fn open_token_file(&self) -> Result<(TokenFile, Vec<usize>)> {
         if self.objective.documents_per_example() > 1 {
             return Err(self.rule("data.path is a token file, of conversations, and the objective takes pairs: name a file of pairs"));
         }
         let file = TokenFile::open(&self.data.path)?;
-        file.check_made_with(tokenizer, self.template)?;
-        let lengths = file.lengths();
-        let kept: Vec<usize> = (0..lengths.len()).filter(|&row| lengths[row] <= max_tokens).collect();
-        if kept.len() < lengths.len() {
-            notes.push(Note::TooLong { left_out: lengths.len() - kept.len(), rows: lengths.len(), max_tokens });
+        let kept = file.lengths().into_iter().enumerate().filter(|(_, tokens)| *tokens <= self.data.max_tokens);
+        let kept = kept.map(|(row, _)| row).collect();
+        Ok((file, kept))
+    }
+
+    /// Tokens of each row of the token file that is trained on; no row is read.
+    pub(crate) fn token_file_lengths(&self) -> Result<Vec<usize>> {
+        let (file, kept) = self.open_token_file()?;
+        let (lengths, held_out) = (file.lengths(), self.data.held_out);
+        if held_out >= kept.len() {
+            return Err(Error::AllHeldOut { path: self.data.path.clone(), rows: kept.len(), held_out });
         }
-        let numbers = kept.iter().map(|row| row + 1).collect();
-        Ok((Arc::new(Subset::new(file, kept)), numbers))
+        Ok(kept[held_out..].iter().map(|&row| lengths[row]).collect())
     }
 }
 

@@ -75,7 +75,7 @@ impl Recipe {
         Ok(PreparedRun { recipe: self, out: out.into(), lock, tokenizer, record, numbers, trainer, samples_at_end })
     }
 
-    fn at_train(&self, error: Error) -> Error {
+    pub(crate) fn at_train(&self, error: Error) -> Error {
         match error {
             error @ Error::Setting { .. } => {
                 Error::RecipeSetting { place: self.data.path.display().to_string(), table: "train.", error: Box::new(error) }

@@ -14,7 +14,8 @@
 //! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
 //! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
 //! * [`TokenRow`], [`pack`]: token ids with a loss mask, several conversations in a row.
-//! * [`token_rows`], [`Tokenising`], [`TokenFile`], [`pack_stream`]: the same at scale: in parallel, on disk, piece by piece.
+//! * [`token_rows`], [`token_pairs`], [`Tokenising`], [`TokenFile`], [`PairFile`], [`pack_stream`]: the same at scale: in parallel, on
+//!   disk, piece by piece.
 //! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`]. [`throughput`]: how fast this machine is at all of this.
 //!
 //! Features: `parquet` (Parquet, Arrow IPC and zstd files, typed records in any format, [`convert`]) and `tokenize` ([`Tokenizer`],
@@ -89,8 +90,8 @@ pub use mix::{MixPart, MixProblem, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 #[cfg(feature = "tokenize")]
 pub use rows::{
-    Dataset, PackedRow, Packing, PairRows, Subset, TokenFile, TokenFileInfo, TokenFileProblem, TokenRow, TokenWriter, Tokenising, concat, pack, pack_lengths,
-    pack_stream, token_rows,
+    Dataset, PackedRow, Packing, PairFile, PairRows, Subset, TokenFile, TokenFileInfo, TokenFileProblem, TokenRow, TokenWriter, Tokenising,
+    concat, pack, pack_lengths, pack_stream, token_pairs, token_rows,
 };
 #[cfg(feature = "tokenize")]
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};

@@ -1,8 +1,11 @@
 //! Pairs of responses as token rows, chosen before rejected.
 
+use std::borrow::Cow;
+
 use janus_core::{ChatTemplate, Message};
 
-use crate::{Error, Result, TokenRow, Tokenizer};
+use super::token_row::in_parallel;
+use crate::{Dataset, Error, Result, TokenFile, TokenFileProblem, TokenRow, Tokenizer};
 
 /// Pairs as rows: row 2i is chosen over row 2i + 1, and both begin with the same prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,12 +63,7 @@ impl Tokenizer {
             }
             let cut = sides.prompt.len().saturating_sub(room);
             out.shortened += usize::from(cut > 0);
-            out.rows.extend(sides.responses.map(|response| {
-                let ids: Vec<u32> = sides.prompt[cut..].iter().chain(&response.ids).copied().collect();
-                let mut loss_mask = vec![false; ids.len() - response.loss_mask.len()];
-                loss_mask.extend(response.loss_mask);
-                TokenRow { ids, loss_mask }
-            }));
+            out.rows.extend(sides.responses.map(|response| response.behind(&sides.prompt[cut..])));
             out.pairs.push(pair);
         }
         Ok(out)
@@ -86,6 +84,142 @@ impl Tokenizer {
     }
 }
 
+/// Chosen and rejected conversation of each pair as two token rows, whole, in their order, tokenised on all of rayon's threads: what
+/// a [`TokenWriter::of_pairs`](crate::TokenWriter::of_pairs) takes. A few hundred are held at a time.
+///
+/// # Errors
+/// The stream gives the errors of `pairs` as they are, and those of [`Tokenizer::pairs`] in the row's place.
+pub fn token_pairs<'a>(
+    tokenizer: &'a Tokenizer,
+    template: ChatTemplate,
+    pairs: impl Iterator<Item = Result<(Vec<Message>, Vec<Message>)>> + 'a,
+) -> impl Iterator<Item = Result<[TokenRow; 2]>> + 'a {
+    in_parallel(pairs, move |(chosen, rejected)| {
+        let sides = tokenizer.sides(template, &chosen, &rejected)?;
+        Ok(sides.responses.map(|response| response.behind(&sides.prompt)))
+    })
+}
+
+/// The pairs of a token file, with at most so many tokens a row: those that [`Tokenizer::pairs`] makes of the same text. Row 2i is
+/// chosen over row 2i + 1. The rows stay on disk, and lose the left of their prompt as they are read.
+///
+/// ```
+/// use janus_core::{ChatTemplate::ChatMl, Message};
+/// use janus_data::{Dataset, PairFile, TokenFile, TokenWriter, Tokenizer, token_pairs};
+/// # let folder = tempfile::tempdir()?;
+/// let tokenizer = Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
+/// let answered = |text: &str| vec![Message::user("Hi?"), Message::assistant(text)];
+/// let mut writer = TokenWriter::create(folder.path(), "abc")?.of_pairs();
+/// for pair in token_pairs(&tokenizer, ChatMl, [Ok((answered("Hello."), answered("No.")))].into_iter()) {
+///     pair?.iter().try_for_each(|row| writer.write(row))?;
+/// }
+/// writer.finish()?;
+///
+/// let pairs = PairFile::new(TokenFile::open(folder.path())?, 64)?;
+/// let expected = tokenizer.pairs(ChatMl, [(answered("Hello."), answered("No."))], 64)?;
+/// assert_eq!((pairs.len(), &*pairs.row(1)?), (2, &expected.rows[1]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct PairFile {
+    file: TokenFile,
+    /// Of each pair that is kept: its number in the file, and the tokens that its prompt loses.
+    kept: Vec<(usize, usize)>,
+    /// Tokens of each pair that is kept.
+    lengths: Vec<usize>,
+    shortened: usize,
+    identical: usize,
+    too_long: usize,
+}
+
+impl PairFile {
+    /// The pairs of a token file, each of whose rows is read once.
+    ///
+    /// # Errors
+    /// [`Error::TokenFile`] for a file whose rows are not pairs, [`Error::NothingTrained`] in [`Error::AtRow`] for a row whose loss mask
+    /// is all false, [`Error::Io`].
+    pub fn new(file: TokenFile, max_tokens: usize) -> Result<Self> {
+        if !file.info().pairs {
+            return Err(Error::TokenFile { path: file.path().into(), problem: TokenFileProblem::NoPairs });
+        }
+        let mut pairs = Self { file, kept: Vec::new(), lengths: Vec::new(), shortened: 0, identical: 0, too_long: 0 };
+        for pair in 0..pairs.file.len() / 2 {
+            let [chosen, rejected] = [pairs.file.row(2 * pair)?, pairs.file.row(2 * pair + 1)?];
+            if chosen == rejected {
+                pairs.identical += 1;
+                continue;
+            }
+            let prompt = |row: &TokenRow| row.loss_mask.iter().position(|&in_loss| in_loss);
+            let Some(prompt) = prompt(&chosen).zip(prompt(&rejected)).map(|(one, other)| one.min(other)) else {
+                return Err(Error::AtRow { row: pair, cause: Box::new(Error::NothingTrained) });
+            };
+            let cut = chosen.ids.len().max(rejected.ids.len()).saturating_sub(max_tokens);
+            if cut >= prompt {
+                pairs.too_long += 1;
+                continue;
+            }
+            pairs.shortened += usize::from(cut > 0);
+            pairs.kept.push((pair, cut));
+            pairs.lengths.push(chosen.ids.len() + rejected.ids.len() - 2 * cut);
+        }
+        Ok(pairs)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &TokenFile {
+        &self.file
+    }
+
+    /// The number in the file, from 0, of each pair that is kept.
+    pub fn pairs(&self) -> impl Iterator<Item = usize> {
+        self.kept.iter().map(|(pair, _)| *pair)
+    }
+
+    /// Tokens of both rows of each pair that is kept.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Pairs whose prompt loses tokens at its left.
+    pub fn shortened(&self) -> usize {
+        self.shortened
+    }
+
+    /// Pairs left out because both responses are the same tokens.
+    pub fn identical(&self) -> usize {
+        self.identical
+    }
+
+    /// Pairs left out because a response leaves no room for a single token of the prompt.
+    pub fn too_long(&self) -> usize {
+        self.too_long
+    }
+}
+
+impl Dataset for PairFile {
+    fn len(&self) -> usize {
+        2 * self.kept.len()
+    }
+
+    fn row(&self, index: usize) -> Result<Cow<'_, TokenRow>> {
+        let &(pair, cut) = self.kept.get(index / 2).ok_or(Error::NoSuchRow { row: index, rows: self.len() })?;
+        let mut row = self.file.row(2 * pair + index % 2)?;
+        row.ids.drain(..cut);
+        row.loss_mask.drain(..cut);
+        Ok(Cow::Owned(row))
+    }
+}
+
+impl TokenRow {
+    /// This row with a prompt before it, which carries no loss.
+    fn behind(self, prompt: &[u32]) -> Self {
+        let ids: Vec<u32> = prompt.iter().chain(&self.ids).copied().collect();
+        let mut loss_mask = vec![false; prompt.len()];
+        loss_mask.extend(self.loss_mask);
+        Self { ids, loss_mask }
+    }
+}
+
 /// A pair's parts.
 struct Sides {
     prompt: Vec<u32>,
@@ -96,6 +230,7 @@ struct Sides {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TokenWriter;
 
     fn tokenizer() -> Tokenizer {
         Tokenizer::train(["a b c"].into_iter(), 300, ChatTemplate::MistralInstruct.special_tokens()).unwrap()
@@ -151,5 +286,48 @@ mod tests {
         let (_, rejected) = pair("other", "b", "c");
         let error = tokenizer.pairs(ChatTemplate::MistralInstruct, [(chosen, rejected)], 100).unwrap_err();
         assert!(error.to_string().contains("row 0"), "{error}");
+    }
+
+    #[test]
+    fn pairs_on_disk_are_those_in_memory_whatever_they_are_cut_to() {
+        let tokenizer = tokenizer();
+        let rows = [
+            pair("0123456789 why?", "yes", "never"),
+            pair("a", "b", "b"),
+            pair("0123", "yes", "0123456789 0123456789 0123456789"),
+            pair("?", "no", "yes"),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = TokenWriter::create(folder.path(), "f").unwrap().of_pairs();
+        for pair in token_pairs(&tokenizer, ChatTemplate::MistralInstruct, rows.iter().cloned().map(Ok)) {
+            pair.unwrap().iter().for_each(|row| writer.write(row).unwrap());
+        }
+        writer.finish().unwrap();
+        for max_tokens in 1..70 {
+            let expected = tokenizer.pairs(ChatTemplate::MistralInstruct, rows.clone(), max_tokens).unwrap();
+            let file = PairFile::new(TokenFile::open(folder.path()).unwrap(), max_tokens).unwrap();
+            let found: Vec<TokenRow> = (0..file.len()).map(|row| file.row(row).unwrap().into_owned()).collect();
+            assert_eq!((&found, file.pairs().collect::<Vec<_>>()), (&expected.rows, expected.pairs));
+            let counts = (file.shortened(), file.identical(), file.too_long());
+            assert_eq!(counts, (expected.shortened, expected.identical, expected.too_long), "{max_tokens}");
+            assert_eq!(file.lengths(), found.chunks(2).map(|pair| pair[0].ids.len() + pair[1].ids.len()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn rows_that_are_no_pairs_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = TokenRow { ids: vec![1, 2], loss_mask: vec![false, true] };
+        let written = |writer: TokenWriter, rows: usize| {
+            let mut writer = writer;
+            (0..rows).for_each(|_| writer.write(&row).unwrap());
+            writer.finish()
+        };
+        let writer = || TokenWriter::create(folder.path(), "f").unwrap();
+        let half = written(writer().of_pairs(), 3).unwrap_err();
+        assert!(matches!(half, Error::TokenFile { problem: TokenFileProblem::HalfPair { rows: 3 }, .. }), "{half}");
+        written(writer(), 2).unwrap();
+        let error = PairFile::new(TokenFile::open(folder.path()).unwrap(), 9).unwrap_err();
+        assert!(matches!(error, Error::TokenFile { problem: TokenFileProblem::NoPairs, .. }), "{error}");
     }
 }

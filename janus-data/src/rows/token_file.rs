@@ -2,7 +2,8 @@
 //!
 //! A token file is a folder: `tokens.bin` (a header, then for each token its id as u32 in little-endian order, with the
 //! highest bit set where the loss mask is), `index.bin` (a header, then for each row the position of its first token as u64,
-//! and at the end the number of all), and `info.json`, which is written last: where it stands, the others are whole.
+//! and at the end the number of all), and `info.json`, which is written last: where it stands, the others are whole. It says
+//! whether the rows are pairs; a program from before there were any refuses such a file, and files of then are read.
 //! Rows are read at their position, a row at a time. That needs no memory map, which Rust cannot make without `unsafe`:
 //! a row of a thousand tokens is one system call of 4 KB from the page cache, far from what tokenising costs.
 
@@ -36,7 +37,10 @@ pub struct TokenFileInfo {
     /// The chat template that made the rows, if the file's writer was given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<ChatTemplate>,
-    /// Rows.
+    /// Whether the rows are pairs: row 2i is chosen over row 2i + 1, and both begin with the same prompt, uncut.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pairs: bool,
+    /// Rows; two for a pair.
     pub rows: u64,
     /// Tokens.
     pub tokens: u64,
@@ -106,7 +110,15 @@ impl TokenWriter {
             file.write_all(&MARK).map_err(Error::io(&path, "write the file"))?;
             Ok::<_, Error>(file)
         };
-        let info = TokenFileInfo { fingerprint: fingerprint.into(), tokenizer: None, template: None, rows: 0, tokens: 0, loss_tokens: 0 };
+        let info = TokenFileInfo {
+            fingerprint: fingerprint.into(),
+            tokenizer: None,
+            template: None,
+            pairs: false,
+            rows: 0,
+            tokens: 0,
+            loss_tokens: 0,
+        };
         Ok(Self { folder: folder.into(), tokens: open(TOKENS)?, index: open(INDEX)?, info, bytes: Vec::new() })
     }
 
@@ -117,6 +129,13 @@ impl TokenWriter {
     pub fn made_with(mut self, tokenizer: &Tokenizer, template: ChatTemplate) -> Result<Self> {
         (self.info.tokenizer, self.info.template) = (Some(tokenizer.fingerprint()?), Some(template));
         Ok(self)
+    }
+
+    /// Says that the rows are pairs, chosen before rejected: what [`PairFile`](crate::PairFile) reads.
+    #[must_use]
+    pub fn of_pairs(mut self) -> Self {
+        self.info.pairs = true;
+        self
     }
 
     /// Adds a row.
@@ -147,8 +166,11 @@ impl TokenWriter {
     /// Syncs the files, gives them their names and says that they are whole.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::TokenFile`] for pairs of which the last is half one.
     pub fn finish(mut self) -> Result<TokenFileInfo> {
+        if self.info.pairs && !self.info.rows.is_multiple_of(2) {
+            return Err(Error::TokenFile { path: self.folder, problem: TokenFileProblem::HalfPair { rows: self.info.rows } });
+        }
         let io = || Error::io(&self.folder, "write the token file");
         let whole = |file: BufWriter<AtomicFile>| file.into_inner().map_err(|error| io()(error.into_error()));
         self.index.write_all(&self.info.tokens.to_le_bytes()).map_err(io())?;
@@ -195,6 +217,15 @@ pub enum TokenFileProblem {
     /// Counts that no file can have.
     #[error("its counts are too large")]
     Counts,
+    /// Pairs of which one is half one.
+    #[error("its {rows} rows are no pairs")]
+    HalfPair {
+        /// Rows.
+        rows: u64,
+    },
+    /// Rows that are not pairs, where pairs are needed.
+    #[error("its rows are not pairs")]
+    NoPairs,
     /// Positions that do not rise.
     #[error("its positions are not in order")]
     Order,
@@ -247,6 +278,9 @@ impl TokenFile {
         let mut bytes = Vec::new();
         open(INDEX, of_index)?.read_to_end(&mut bytes).map_err(Error::io(&folder.join(INDEX), "read the file"))?;
         let offsets: Vec<u64> = bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        if info.pairs && !info.rows.is_multiple_of(2) {
+            return Err(broken(INFO, TokenFileProblem::HalfPair { rows: info.rows }));
+        }
         if offsets.first() != Some(&0) || offsets.last() != Some(&info.tokens) || !offsets.is_sorted() {
             return Err(broken(INDEX, TokenFileProblem::Order));
         }
@@ -297,6 +331,11 @@ impl TokenFile {
             Some((what, got, expected)) => Err(Error::OtherTokens { path: self.folder.clone(), what, got, expected }),
             None => Ok(()),
         }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
     }
 
     /// What the file holds.
@@ -460,5 +499,19 @@ mod tests {
         assert!(all.iter().all(|other| *other != base));
         // Where a file lies is no part of it.
         assert_eq!(base, of(&one, ChatTemplate::ChatMl, &[&file("c", "x"), &b], ""));
+    }
+
+    /// A file of one row as revision 0a1c55a wrote it.
+    #[test]
+    fn a_file_from_before_there_were_pairs_is_read_and_written_again_unchanged() {
+        let info = "{\n  \"fingerprint\": \"f\",\n  \"rows\": 1,\n  \"tokens\": 3,\n  \"trained\": 2\n}";
+        let row = TokenRow { ids: vec![1, 2, 3], loss_mask: vec![false, true, true] };
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), std::slice::from_ref(&row));
+        assert_eq!(fs::read_to_string(folder.path().join(INFO)).unwrap(), info);
+        let tokens = [&MARK[..], &[1, 0, 0, 0, 2, 0, 0, 0x80, 3, 0, 0, 0x80]].concat();
+        assert_eq!(fs::read(folder.path().join(TOKENS)).unwrap(), tokens);
+        let file = TokenFile::open(folder.path()).unwrap();
+        assert_eq!((file.row(0).unwrap(), file.info().pairs), (row, false));
     }
 }

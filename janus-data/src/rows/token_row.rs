@@ -137,19 +137,25 @@ pub fn token_rows<'a>(
     template: ChatTemplate,
     conversations: impl Iterator<Item = Result<Vec<Message>>> + 'a,
 ) -> impl Iterator<Item = Result<TokenRow>> + 'a {
-    let mut conversations = conversations.enumerate().fuse();
+    in_parallel(conversations, move |messages| tokenizer.conversation(template, &messages))
+}
+
+/// What `work` makes of each input, in their order, on all of rayon's threads.
+///
+/// # Errors
+/// The stream gives the errors of `inputs` as they are, and those of `work` as [`Error::AtRow`].
+pub(super) fn in_parallel<'a, I: Send, T: Send + 'a>(
+    inputs: impl Iterator<Item = Result<I>> + 'a,
+    work: impl Fn(I) -> Result<T> + Sync + 'a,
+) -> impl Iterator<Item = Result<T>> + 'a {
+    let mut inputs = inputs.enumerate().fuse();
     let mut ready = Vec::new().into_iter();
     std::iter::from_fn(move || {
         if ready.len() == 0 {
-            let held: Vec<(usize, Result<Vec<Message>>)> = conversations.by_ref().take(AT_A_TIME).collect();
-            let rows: Vec<Result<TokenRow>> = held
-                .into_par_iter()
-                .map(|(row, messages)| {
-                    let messages = messages?;
-                    tokenizer.conversation(template, &messages).map_err(|error| Error::AtRow { row, cause: Box::new(error) })
-                })
-                .collect();
-            ready = rows.into_iter();
+            let held: Vec<(usize, Result<I>)> = inputs.by_ref().take(AT_A_TIME).collect();
+            let at_row = |row| move |error| Error::AtRow { row, cause: Box::new(error) };
+            let made: Vec<Result<T>> = held.into_par_iter().map(|(row, input)| work(input?).map_err(at_row(row))).collect();
+            ready = made.into_iter();
         }
         ready.next()
     })

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use candle_core::Device;
-use janus_core::ChatTemplate;
-use janus_data::{Dataset, TokenFile, TokenWriter};
+use janus_core::{ChatTemplate, Message, PairRecord};
+use janus_data::{Dataset, TokenFile, TokenWriter, Tokenizer, token_pairs, write_all};
 use janus_train::recipe::{DataConfig, ModelSource, ObjectiveConfig, Shape};
 use janus_train::{Decoder, Error, Length, ModelConfig, Recipe, Sft, TokenRow, TrainConfig, Trainer};
 use rand::Rng;
@@ -125,4 +125,44 @@ fn a_recipes_work_is_that_of_the_rows_in_its_token_file() {
     data.held_out = 80;
     let recipe = Recipe::new(ChatTemplate::ChatMl, ObjectiveConfig::Sft {}, model, data, TrainConfig::new(Length::Steps(9), 40, 1e-3, 7));
     assert!(matches!(recipe.work(), Err(Error::AllHeldOut { .. })));
+}
+
+/// A recipe for pairs held every token of them in memory.
+#[test]
+fn a_recipe_takes_the_same_pairs_from_a_token_file_as_from_their_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = ChatTemplate::ChatMl;
+    let tokenizer = Tokenizer::train(["why not"].into_iter(), 300, template.special_tokens()).unwrap();
+    let pairs: Vec<PairRecord> = (0..12)
+        .map(|row: usize| {
+            let (prompt, good, bad) = ("why? ".repeat(row + 1), "yes".repeat(row % 5 + 1), "no".repeat(row % 3 * 2));
+            let side = |answer: &str| vec![Message::user(&prompt), Message::assistant(answer)];
+            let bad = if row == 6 { good.clone() } else { bad };
+            let (main_source, original_source, system) = Default::default();
+            PairRecord { main_source, original_source, system, chosen: side(&good), rejected: side(&bad), prompt: prompt.clone() }
+        })
+        .collect();
+    let (text, tokens) = (folder.path().join("pairs.jsonl"), folder.path().join("tokens"));
+    write_all(&text, &pairs).unwrap();
+    let mut writer = TokenWriter::create(&tokens, "f").unwrap().of_pairs().made_with(&tokenizer, template).unwrap();
+    for pair in token_pairs(&tokenizer, template, pairs.iter().map(|pair| Ok(pair.conversations()))) {
+        pair.unwrap().iter().for_each(|row| writer.write(row).unwrap());
+    }
+    writer.finish().unwrap();
+    let recipe = |objective, path: &Path| {
+        let mut data = DataConfig::new(path, 60);
+        data.held_out = 2;
+        let train = TrainConfig::new(Length::Epochs(1.0), 200, 1e-3, 7);
+        Recipe::new(template, objective, ModelSource::fresh(Shape::Tiny, "tokenizer.json"), data, train)
+    };
+    let dpo = || ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 };
+    let [from_text, from_tokens] = [&text, &tokens].map(|path| recipe(dpo(), path).rows(&tokenizer).unwrap());
+    let all = |rows: &dyn Dataset| (0..rows.len()).map(|row| rows.row(row).unwrap().into_owned()).collect::<Vec<_>>();
+    assert_eq!((all(&from_tokens.train), all(&from_tokens.held_out)), (all(&from_text.train), all(&from_text.held_out)));
+    assert_eq!(from_tokens.notes, from_text.notes);
+    assert!(from_text.notes.len() > 1, "{:?}", from_text.notes);
+    let work = recipe(dpo(), &tokens).work().unwrap().unwrap();
+    assert_eq!(work.tokens, Some(all(&from_text.train).iter().map(|row| row.ids.len()).sum::<usize>() as f64));
+    let refused = recipe(ObjectiveConfig::Sft {}, &tokens).rows(&tokenizer).err().unwrap().to_string();
+    assert!(refused.contains("a token file of pairs, and the objective takes conversations"), "{refused}");
 }

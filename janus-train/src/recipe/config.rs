@@ -122,8 +122,8 @@ impl ModelSource {
 #[non_exhaustive]
 pub struct DataConfig {
     /// The records: rows of {system, prompt, output} for `sft`, of {system, prompt, chosen, rejected} for `dpo` and `orpo`, of
-    /// either that or {input, chosen, rejected} for `reward`. For `sft` also the folder of a [`TokenFile`](janus_data::TokenFile)
-    /// that was made with the model's tokenizer and template: its rows stay on disk until their step comes.
+    /// either that or {input, chosen, rejected} for `reward`. Or the folder of a [`TokenFile`](janus_data::TokenFile), of conversations
+    /// or of pairs, that was made with the model's tokenizer and template: its rows stay on disk until their step comes.
     pub path: PathBuf,
     /// Tokens of a row, at most: a longer conversation is left out, a longer pair's prompt is cut at its left.
     pub max_tokens: usize,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use janus_core::{Message, PairRecord, RewardRecord, SftRecord};
-use janus_data::{Dataset, Row, Subset, TokenFile, TokenRow, Tokenizer, read, read_all};
+use janus_data::{Dataset, PairFile, Row, Subset, TokenFile, TokenRow, Tokenizer, read, read_all};
 
 use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
@@ -93,15 +93,7 @@ impl Recipe {
             }
             objective => {
                 let pairs = tokenizer.pairs(self.template, conversations(path, objective)?, limit).map_err(at_file)?;
-                for (count, note) in [
-                    (pairs.shortened, Note::PromptsCut as fn(usize) -> Note),
-                    (pairs.identical, Note::EqualResponses),
-                    (pairs.too_long, Note::ResponsesTooLong),
-                ] {
-                    if count > 0 {
-                        notes.push(note(count));
-                    }
-                }
+                notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
                 (Arc::new(pairs.rows), pairs.pairs.into_iter().map(|pair| pair + 1).collect())
             }
         };
@@ -117,8 +109,15 @@ impl Recipe {
 
     /// The rows of a token file that are not too long, and their numbers in it. They stay on disk.
     fn token_file(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
-        let (file, kept) = self.open_token_file()?;
+        let file = self.open_token_file()?;
         file.check_made_with(tokenizer, self.template)?;
+        if file.info().pairs {
+            let pairs = PairFile::new(file, self.data.max_tokens)?;
+            notes.extend(pair_notes(pairs.shortened(), pairs.identical(), pairs.too_long()));
+            let numbers = pairs.pairs().map(|pair| pair + 1).collect();
+            return Ok((Arc::new(pairs), numbers));
+        }
+        let kept = self.short_rows(&file);
         if kept.len() < file.len() {
             notes.push(Note::TooLong { left_out: file.len() - kept.len(), rows: file.len(), max_tokens: self.data.max_tokens });
         }
@@ -126,26 +125,45 @@ impl Recipe {
         Ok((Arc::new(Subset::new(file, kept)), numbers))
     }
 
-    /// The token file, and the positions of its rows that are not too long.
-    fn open_token_file(&self) -> Result<(TokenFile, Vec<usize>)> {
-        if self.objective.documents_per_example() > 1 {
-            return Err(self.rule("data.path is a token file, of conversations, and the objective takes pairs: name a file of pairs"));
-        }
+    /// The token file, whose rows are what the objective takes.
+    fn open_token_file(&self) -> Result<TokenFile> {
         let file = TokenFile::open(&self.data.path)?;
-        let kept = file.lengths().into_iter().enumerate().filter(|(_, tokens)| *tokens <= self.data.max_tokens);
-        let kept = kept.map(|(row, _)| row).collect();
-        Ok((file, kept))
+        match (file.info().pairs, self.objective.documents_per_example() == 2) {
+            (false, true) => Err(self.rule("data.path is a token file of conversations, and the objective takes pairs: name one of pairs")),
+            (true, false) => Err(self.rule("data.path is a token file of pairs, and the objective takes conversations: name one of those")),
+            _ => Ok(file),
+        }
     }
 
-    /// Tokens of each row of the token file that is trained on; no row is read.
-    pub(crate) fn token_file_lengths(&self) -> Result<Vec<usize>> {
-        let (file, kept) = self.open_token_file()?;
-        let (lengths, held_out) = (file.lengths(), self.data.held_out);
-        if held_out >= kept.len() {
-            return Err(Error::AllHeldOut { path: self.data.path.clone(), rows: kept.len(), held_out });
-        }
-        Ok(kept[held_out..].iter().map(|&row| lengths[row]).collect())
+    /// The positions of the rows of a token file that are not too long.
+    fn short_rows(&self, file: &TokenFile) -> Vec<usize> {
+        let short = |(_, tokens): &(usize, usize)| *tokens <= self.data.max_tokens;
+        file.lengths().into_iter().enumerate().filter(short).map(|(row, _)| row).collect()
     }
+
+    /// Tokens of each example of the token file that is trained on.
+    pub(crate) fn token_file_lengths(&self) -> Result<Vec<usize>> {
+        let file = self.open_token_file()?;
+        let mut lengths = if file.info().pairs {
+            PairFile::new(file, self.data.max_tokens)?.lengths().to_vec()
+        } else {
+            let lengths = file.lengths();
+            self.short_rows(&file).into_iter().map(|row| lengths[row]).collect()
+        };
+        let (rows, held_out) = (lengths.len(), self.data.held_out);
+        if held_out >= rows {
+            let documents = self.objective.documents_per_example();
+            return Err(Error::AllHeldOut { path: self.data.path.clone(), rows: rows * documents, held_out: held_out * documents });
+        }
+        lengths.drain(..held_out);
+        Ok(lengths)
+    }
+}
+
+/// What a person should know of pairs that were cut or left out.
+fn pair_notes(shortened: usize, identical: usize, too_long: usize) -> impl Iterator<Item = Note> {
+    let notes = [(shortened, Note::PromptsCut as fn(usize) -> Note), (identical, Note::EqualResponses), (too_long, Note::ResponsesTooLong)];
+    notes.into_iter().filter(|(count, _)| *count > 0).map(|(count, note)| note(count))
 }
 
 impl Rows {

@@ -12,4 +12,4 @@ pub use pack::{PackedRow, Packing, concat, pack, pack_lengths, pack_stream};
 pub use pair::{PairFile, PairRows, token_pairs};
 pub use token_file::{TokenFile, TokenFileInfo, TokenFileProblem, TokenWriter};
 pub use token_row::{TokenRow, token_rows};
-pub use tokenise::Tokenising;
+pub use tokenise::{Tokenised, Tokenising};

@@ -107,6 +107,27 @@ fn rows_are_packed_once_and_reused_while_nothing_changed() {
 }
 
 #[test]
+fn both_answers_of_pairs_are_packed_if_asked_for_and_rows_that_are_none_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = Mini::new(0).pairs(20);
+    let mut rows: Vec<Value> = pairs.iter().map(|pair| json!({ "messages": pair.chosen })).collect();
+    rows.extend(pairs[..15].iter().map(|pair| {
+        let (chosen, rejected) = (&pair.chosen[1..], &pair.rejected[1..]);
+        json!({ "input": { "messages": &pair.chosen[..1] }, "preferred_output": chosen, "non_preferred_output": rejected })
+    }));
+    write_all(folder.path().join("rows.jsonl"), &rows).unwrap();
+    let texts = pairs.iter().map(|pair| pair.chosen[1].content.as_str());
+    Tokenizer::train(texts, 400, &["<s>", "</s>"]).unwrap().save(folder.path().join("tokenizer.json")).unwrap();
+    let pack = ["pack", "rows.jsonl", "--from", "openai", "--tokenizer", "tokenizer.json", "--out", "tokens"];
+    let with_pairs = [&pack[..], &["--pairs"]].concat();
+    let better = done(folder.path(), &pack);
+    assert_eq!((&better["rows"], &better["pairs"], &better["left_out"]), (&json!(35), &json!(false), &json!(0)));
+    let (both, again) = (done(folder.path(), &with_pairs), done(folder.path(), &with_pairs));
+    assert_eq!((&both["rows"], &both["pairs"], &both["left_out"]), (&json!(30), &json!(true), &json!(20)));
+    assert_eq!((&both["reused"], &again["reused"]), (&json!(false), &json!(true)));
+}
+
+#[test]
 fn the_price_of_a_collection_is_told_before_anything_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     write_all(folder.path().join("instructions.jsonl"), &[json!({ "id": 0, "prompt": "Name three rivers of Africa." })]).unwrap();

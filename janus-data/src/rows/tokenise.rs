@@ -1,12 +1,13 @@
-//! Files of conversations as a token file.
+//! Files of conversations or of pairs as a token file.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use janus_core::{ChatTemplate, Message};
 
-use super::{TokenFile, TokenFileInfo, TokenWriter, token_rows};
-use crate::sources::Source;
-use crate::{Error, ReadOptions, Result, Row, Tokenizer, read_files};
+use super::{TokenFile, TokenFileInfo, TokenWriter, token_pairs, token_rows};
+use crate::sources::{RowContent, Source};
+use crate::{ReadOptions, Result, Row, Tokenizer, read_files};
 
 /// Conversations in files, and what turns them into token rows.
 #[derive(Clone)]
@@ -17,41 +18,93 @@ pub struct Tokenising {
     pub template: ChatTemplate,
     /// The files, of which there is at least one.
     pub files: Vec<PathBuf>,
-    /// The layout of their rows. Of a pair the better answer is taken; rows without a conversation are skipped.
+    /// The layout of their rows.
     pub source: Source,
+    /// Whether both answers of each pair are kept; otherwise of a pair the better one is taken. Rows of another kind are left out.
+    pub pairs: bool,
     /// How they are read.
     pub options: ReadOptions,
 }
 
+/// A token file, and how it came about.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Tokenised {
+    /// The token file.
+    pub file: TokenFile,
+    /// Whether it was there already.
+    pub reused: bool,
+    /// Rows that have no conversation, or are no pair where pairs are kept; `None` for a file that was there already.
+    pub left_out: Option<u64>,
+}
+
 impl Tokenising {
-    /// The token file in a folder, and whether it was reused: it is made anew unless tokenizer, template, files and settings are
-    /// those of the one that is there. `on_row` is called for each row that is written.
+    /// The token file in a folder: it is made anew unless tokenizer, template, files and settings are those of the one that is there.
+    /// `on_row` is called for each row, or pair, that is written.
     ///
     /// # Errors
-    /// Those of reading and of [`token_rows`]; [`Error::Io`] and [`Error::TokenFile`] of the folder.
-    pub fn token_file(self, folder: &Path, on_row: &mut dyn FnMut()) -> Result<(TokenFile, bool)> {
-        let Self { tokenizer, template, files, source, options } = self;
-        let settings = format!("{source} {:?} {}", options.columns, env!("CARGO_PKG_VERSION"));
-        let fingerprint = TokenFileInfo::fingerprint_of(&tokenizer, template, &files, &settings)?;
+    /// Those of reading, of [`token_rows`] and of [`token_pairs`]; [`Error::Io`](crate::Error::Io) and
+    /// [`Error::TokenFile`](crate::Error::TokenFile) of the folder.
+    pub fn token_file(self, folder: &Path, on_row: &mut dyn FnMut()) -> Result<Tokenised> {
+        let kind = if self.pairs { " pairs" } else { "" };
+        let settings = format!("{} {:?} {}{kind}", self.source, self.options.columns, env!("CARGO_PKG_VERSION"));
+        let fingerprint = TokenFileInfo::fingerprint_of(&self.tokenizer, self.template, &self.files, &settings)?;
         // One that an earlier version wrote does not say what it was made with.
-        let made_with_these = |tokens: &TokenFile| tokens.check_made_with(&tokenizer, template).is_ok();
-        if let Some(tokens) = TokenFile::reuse(folder, &fingerprint)?.filter(made_with_these) {
-            return Ok((tokens, true));
+        let made_with_these = |tokens: &TokenFile| tokens.check_made_with(&self.tokenizer, self.template).is_ok();
+        if let Some(file) = TokenFile::reuse(folder, &fingerprint)?.filter(made_with_these) {
+            return Ok(Tokenised { file, reused: true, left_out: None });
         }
-        let mut writer = TokenWriter::create(folder, &fingerprint)?.made_with(&tokenizer, template)?;
-        let first = files.first().cloned().unwrap_or_default();
-        let messages = read_files::<Row>(files, options).zip(1..).map(move |(read, row)| {
-            let content = source.content(&read?).map_err(|error| error.at(&first, row))?;
-            Ok::<Vec<Message>, Error>(content.into_messages().unwrap_or_default())
+        let left_out = self.write(TokenWriter::create(folder, &fingerprint)?, on_row)?;
+        Ok(Tokenised { file: TokenFile::open(folder)?, reused: false, left_out: Some(left_out) })
+    }
+
+    /// Writes the rows, and returns how many are left out.
+    fn write(self, writer: TokenWriter, on_row: &mut dyn FnMut()) -> Result<u64> {
+        let Self { tokenizer, template, files, source, pairs, options } = self;
+        let mut writer = writer.made_with(&tokenizer, template)?;
+        let left_out = Cell::new(0);
+        let contents = files.into_iter().flat_map(|file| {
+            let rows = read_files::<Row>(vec![file.clone()], options.clone()).zip(1..);
+            rows.map(move |(row, number)| source.content(&row?).map_err(|error| error.at(&file, number)))
         });
-        let messages = messages.filter(|messages| !matches!(messages, Ok(messages) if messages.is_empty()));
-        for row in token_rows(&tokenizer, template, messages) {
-            writer.write(&row?)?;
-            on_row();
+        if pairs {
+            writer = writer.of_pairs();
+            for pair in token_pairs(&tokenizer, template, taken(contents, &left_out, sides)) {
+                pair?.iter().try_for_each(|row| writer.write(row))?;
+                on_row();
+            }
+        } else {
+            for row in token_rows(&tokenizer, template, taken(contents, &left_out, RowContent::into_messages)) {
+                writer.write(&row?)?;
+                on_row();
+            }
         }
         writer.finish()?;
-        Ok((TokenFile::open(folder)?, false))
+        Ok(left_out.get())
     }
+}
+
+/// What is taken of each row; the others are counted.
+fn taken<T>(
+    contents: impl Iterator<Item = Result<RowContent>>,
+    left_out: &Cell<u64>,
+    take: impl Fn(RowContent) -> Option<T>,
+) -> impl Iterator<Item = Result<T>> {
+    contents.filter_map(move |content| match content.map(&take) {
+        Ok(Some(taken)) => Some(Ok(taken)),
+        Ok(None) => {
+            left_out.set(left_out.get() + 1);
+            None
+        }
+        Err(error) => Some(Err(error)),
+    })
+}
+
+/// The two conversations of a pair.
+fn sides(content: RowContent) -> Option<(Vec<Message>, Vec<Message>)> {
+    let RowContent::Comparison(pair) = content else { return None };
+    let side = |answer: &str| pair.prompt.iter().cloned().chain([Message::assistant(answer)]).collect();
+    Some((side(&pair.chosen), side(&pair.rejected)))
 }
 
 #[cfg(test)]
@@ -70,10 +123,11 @@ mod tests {
             template,
             files: vec![file.clone()],
             source: "sft".parse().unwrap(),
+            pairs: false,
             options: ReadOptions::default(),
         };
         let mut written = 0;
-        let mut made = || tokenising.clone().token_file(&out, &mut || written += 1).map(|(tokens, reused)| (tokens.len(), reused));
+        let mut made = || tokenising.clone().token_file(&out, &mut || written += 1).map(|made| (made.file.len(), made.reused));
         assert_eq!(made().unwrap(), (1, false));
         assert_eq!(made().unwrap(), (1, true));
         let two = "{\"prompt\": \"Hi?\", \"output\": \"Hello.\", \"system\": \"\"}\n".repeat(2);

@@ -9,7 +9,7 @@ use janus_data::mini::{Mini, MiniFiles, MiniSizes};
 use janus_data::progress::{Progress, Unit};
 use janus_data::sources::Source;
 use janus_data::{
-    Converted, Error, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target, TokenFileInfo, Tokenising, Tokenizer,
+    Converted, Error, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target, TokenFileInfo, Tokenised, Tokenising, Tokenizer,
     convert as convert_rows, convert_records, read_files, write_all, write_records,
 };
 use serde_json::json;
@@ -264,9 +264,10 @@ impl DedupArgs {
 ///
 /// The token file is reused when tokenizer, template, files and settings are those it was made of.
 ///
-/// Reads:   FILES of conversations, of the layout --from; of pairs, the better answer is taken.
+/// Reads:   FILES of conversations, of the layout --from; of pairs, the better answer is taken, or both with --pairs. Rows of another
+///          kind are left out and counted.
 /// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, trained tokens, fingerprint, tokenizer, template). A recipe
-///          that fine-tunes may name DIR as its data.path: its rows are read when their step comes.
+///          may name DIR as its data.path: its rows are read when their step comes.
 /// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json --out tokens --capacity 8192
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -285,6 +286,9 @@ pub struct PackArgs {
     /// Layout of the files; the names are those of `data convert --from`
     #[arg(long, value_name = "LAYOUT", default_value = "sft")]
     from: Source,
+    /// Keep both answers of each pair, for DPO, ORPO and reward models
+    #[arg(long)]
+    pairs: bool,
     /// Tokens of a packed row; longer rows are left out and counted
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     capacity: usize,
@@ -296,27 +300,30 @@ pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
         template: args.template,
         files: args.input.paths()?,
         source: args.from,
+        pairs: args.pairs,
         options: args.input.read.resolve()?,
     };
     let mut progress = Progress::new("pack", Unit::Count("rows"), 0);
-    let (tokens, reused) = tokenising.token_file(&args.out, &mut || progress.advance(1)).map_err(|error| match &error {
+    let made = tokenising.token_file(&args.out, &mut || progress.advance(1)).map_err(|error| match &error {
         Error::Io { path, .. } | Error::TokenFile { path, .. } if path.starts_with(&args.out) => CommandError::failure(error),
         _ => CommandError::bad_input(error),
     })?;
+    let Tokenised { file: tokens, reused, left_out, .. } = made;
     if !reused {
         progress.finish();
     }
     let packing = Packing::of(&tokens.lengths(), args.capacity).bad_input()?;
-    let TokenFileInfo { rows, tokens, loss_tokens, fingerprint, .. } = tokens.info();
+    let TokenFileInfo { pairs, rows, tokens, loss_tokens, fingerprint, .. } = tokens.info();
     let Packing { packed_rows, capacity, packing_efficiency, too_long, .. } = packing;
     let text = format!(
-        "{}: {rows} rows, {tokens} tokens, {loss_tokens} trained{}\n{packed_rows} packed rows of {capacity}: {:.2}% full; {too_long} rows are longer",
+        "{}: {rows} rows, {tokens} tokens, {loss_tokens} trained{}{}\n{packed_rows} packed rows of {capacity}: {:.2}% full; {too_long} rows are longer",
         args.out.display(),
         if reused { " (reused)" } else { "" },
+        left_out.filter(|rows| *rows > 0).map(|rows| format!("; {rows} rows are left out")).unwrap_or_default(),
         100.0 * packing_efficiency
     );
     let report = json!({
-        "command": "data pack", "out": args.out, "reused": reused, "rows": rows, "tokens": tokens, "trained_tokens": loss_tokens,
+        "command": "data pack", "out": args.out, "reused": reused, "pairs": pairs, "left_out": left_out, "rows": rows, "tokens": tokens, "trained_tokens": loss_tokens,
         "fingerprint": fingerprint, "packed_rows": packed_rows, "capacity": capacity, "packing_efficiency": packing_efficiency,
         "too_long": too_long,
     });

@@ -44,7 +44,7 @@
 //! ```
 
 // The unit tests share the integration tests' support, which knows the crate by its name.
-#[cfg(test)]
+#[cfg(all(test, feature = "local"))]
 extern crate self as janus_infer;
 
 #[cfg(feature = "local")]

@@ -1,5 +1,6 @@
 //! Rows from other rows: Multifaceted Mini, other layouts, mixes, instructions without copies, token files.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use janus_core::{BenchRecord, ChatTemplate, PairRecord, RewardRecord, SftRecord};
@@ -56,9 +57,8 @@ pub struct BuildMiniArgs {
 
 pub(super) fn build_mini(args: &BuildMiniArgs) -> Result<Outcome, CommandError> {
     let &BuildMiniArgs { rows, distinct, pairs, helpful, questions, format, seed, .. } = args;
-    if distinct == Some(0) {
-        return Err(CommandError::bad_input("--distinct is 0: expected 1 or more system messages"));
-    }
+    let refused = || CommandError::bad_input("--distinct is 0: expected 1 or more system messages");
+    let distinct = distinct.map(|distinct| NonZeroUsize::new(distinct).ok_or_else(refused)).transpose()?;
     make_folder(&args.out)?;
     let rows = Mini::new(seed).write(&args.out, &MiniSizes { rows, distinct, pairs, helpful, questions }, format).failure()?;
     let MiniFiles { train, pairs, helpful, dev, bench } = rows;
@@ -228,11 +228,11 @@ pub(super) fn dedup(args: &DedupArgs) -> Result<Outcome, CommandError> {
     let skip = args.skip_bad_rows.then_some(&mut skipped);
     let instructions = read_instructions(&args.file, &args.read.resolve()?, None, skip).bad_input()?;
     warn("dedup", &skipped);
-    let Cleaned { read, kept, steps } = args.cleaning().clean(instructions);
+    let Cleaned { read, kept, steps, .. } = args.cleaning().clean(instructions);
     write_all(&args.out, &kept).failure()?;
 
     let mut text = format!("{}: {} of {read} instructions", args.out.display(), kept.len());
-    for Dropped { step, dropped, examples } in &steps {
+    for Dropped { step, dropped, examples, .. } in &steps {
         text += &format!("\n{dropped} dropped: {step}");
         examples.iter().for_each(|example| text += &format!("\n    {}", json!(example)));
     }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use janus_eval::{Bootstrap, Method, Sample};
+use janus_eval::stats::{Bootstrap, Method, Sample};
 use rand::RngCore;
 
 const ROWS: usize = 921;

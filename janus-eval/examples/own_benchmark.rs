@@ -13,7 +13,7 @@ use janus_eval::answer::{Task, answer};
 use janus_eval::judge::read::{Unreadable, rating};
 use janus_eval::judge::{JudgeCall, JudgeClient, PromptTemplate, Reply};
 use janus_eval::protocol::{Case, JudgedCase, Protocol, ProtocolInfo, Scale, Turn};
-use janus_eval::run::{CaseRun, compare_cases};
+use janus_eval::run::{CaseRun, compare};
 
 /// Topic and question.
 const QUESTIONS: [(&str, &str); 4] = [
@@ -124,7 +124,7 @@ pub fn run(folder: &Path) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
         run.write(&out)?;
         runs.push(run);
     }
-    let report = compare_cases(&runs, 100)?;
+    let report = compare(runs.iter().cloned(), 100)?;
     std::fs::write(folder.join("report.html"), report.to_html()?)?;
     std::fs::write(folder.join("report.md"), report.to_markdown()?)?;
     Ok(runs.iter().filter_map(|run| Some(run.result.all.as_ref()?.mean)).collect())

@@ -4,7 +4,8 @@
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, Score, ScoreDescriptions, Verdict};
-use janus_eval::{Response, score_responses, summarise};
+use janus_eval::Response;
+use janus_eval::score::{score_responses, summarise};
 
 /// Scores how short a response is: 5 for at most ten words, a point less for each ten more.
 struct Brevity;

@@ -12,7 +12,7 @@ use janus_data::CallJournal;
 use janus_eval::Response;
 use janus_eval::judge::JudgeClient;
 use janus_eval::protocol::{RubricOptions, Rubrics, rubric_cases};
-use janus_eval::run::{RubricRun, compare_rubrics};
+use janus_eval::run::{RubricRun, compare};
 use janus_infer::remote::{Prices, RemoteModel, RemoteOptions};
 
 fn bench() -> Vec<BenchRecord> {
@@ -58,7 +58,7 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
     let judgement = client.judge(&protocol, &cases, &mut |done, calls| println!("{done}/{calls}"))?;
     let run = RubricRun::new(&protocol, "my-model", cases, judgement, 0)?;
     run.write(folder)?;
-    std::fs::write(folder.join("report.html"), compare_rubrics(std::slice::from_ref(&run), 100)?.to_html()?)?;
+    std::fs::write(folder.join("report.html"), compare([run.clone()], 100)?.to_html()?)?;
     Ok(run)
 }
 

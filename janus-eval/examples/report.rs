@@ -7,8 +7,10 @@
 use std::path::PathBuf;
 
 use janus_core::{BenchRecord, Judge, JudgeRequest, Rubric, RubricVerdict, Score, ScoreDescriptions};
-use janus_eval::report::{BarChart, BarGroup, Cell, Example, Figure, Histogram, Line, LineChart, Plot, Point, Report, Section, Table};
-use janus_eval::{Bootstrap, Claim, Interval, PairedOutcomes, PooledRow, Sample, ScoredRow, VerifiableJudge, pool, summarise};
+use janus_eval::judge::VerifiableJudge;
+use janus_eval::report::{BarChart, BarGroup, Cell, Claim, Example, Figure, Histogram, Line, LineChart, Point, Report, Section, Table};
+use janus_eval::score::{PairedOutcomes, PooledRow, ScoredRow, pool, summarise};
+use janus_eval::stats::{Bootstrap, Interval, Sample};
 use rand::RngCore;
 
 const SOURCES: [&str; 5] = ["alpaca_eval", "flask", "koala", "mt_bench", "self_instruct"];
@@ -104,13 +106,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ]),
         Section::new("Scores")
             .table(table)
-            .figure(Figure::new("Mean score by model", "Whiskers: 95% interval.", Plot::Bars(bars)))
-            .figure(Figure::new("Mean score by source", "Whiskers: 95% interval.", Plot::Bars(grouped)))
-            .figure(Figure::new("Row means", "Share of rows by mean score.", Plot::Histogram(histogram))),
-        Section::new("System messages").figure(Figure::new(
+            .figure(Figure::bars("Mean score by model", "Whiskers: 95% interval.", bars))
+            .figure(Figure::bars("Mean score by source", "Whiskers: 95% interval.", grouped))
+            .figure(Figure::histogram("Row means", "Share of rows by mean score.", histogram)),
+        Section::new("System messages").figure(Figure::lines(
             "Score by number of system messages",
             "Bands and whiskers: 95% interval.",
-            Plot::Lines(curve),
+            curve,
         )),
         Section::new("Examples").examples(vec![example()?]),
     ];

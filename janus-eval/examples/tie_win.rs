@@ -4,7 +4,8 @@
 //! one [`ScoredRow`]; here they are short enough to write down.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
-use janus_eval::{Bootstrap, PairedOutcomes, Sample, ScoredRow, pool, summarise};
+use janus_eval::score::{PairedOutcomes, ScoredRow, pool, summarise};
+use janus_eval::stats::{Bootstrap, Sample};
 
 const JANUS: &str = r#"
 {"id":"kite-1","source":"koala","scores":[5,4,4,5]}

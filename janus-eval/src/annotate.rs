@@ -1,7 +1,7 @@
 //! People judge: a page that shows them what to compare or to accept, and a reader of what they found.
 //!
 //! [`AnnotationTask::compare`] shows the answers of two models side by side, in an order that the task's seed and the row draw, without a word
-//! on which is whose; the [`Key`] that tells it stays outside of the page. The choices are the four of the paper's Figure 3.
+//! on which is whose; the [`AnnotationKey`] that tells it stays outside of the page. The choices are the four of the paper's Figure 3.
 //! [`AnnotationTask::review`] shows the rows of a bench to be accepted or rejected and graded easy, intermediate or hard.
 //!
 //! The page is one file that works offline; progress is kept in the browser, and the result is downloaded as JSON. [`Annotations`] reads such
@@ -24,15 +24,15 @@ use crate::join::{Response, join, record_id, unique};
 use crate::{Error, Result};
 
 /// What `format` says in a result's file.
-pub const ANNOTATIONS_FORMAT: &str = "janus-annotations";
+pub(crate) const ANNOTATIONS_FORMAT: &str = "janus-annotations";
 
 /// What `version` says in results and keys.
-pub const ANNOTATIONS_VERSION: u32 = 1;
+pub(crate) const ANNOTATIONS_VERSION: u32 = 1;
 
 /// What annotators are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum AnnotationMode {
     /// Which of two answers is better.
     Compare,
     /// Whether a bench row is good, and how hard it is.
@@ -61,29 +61,29 @@ struct Item {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnnotationTask {
     title: String,
-    mode: Mode,
+    mode: AnnotationMode,
     items: Vec<Item>,
-    key: Key,
+    key: AnnotationKey,
 }
 
 /// What the page does not tell: which task it is, and which answer is whose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
+pub struct AnnotationKey {
     /// [`ANNOTATIONS_VERSION`].
-    pub version: u32,
+    pub(crate) version: u32,
     /// Fingerprint of everything that is shown.
     pub task: String,
     /// What was asked.
-    pub mode: Mode,
+    pub mode: AnnotationMode,
     /// The model and its opponent; none in a review.
     pub models: Option<[String; 2]>,
     /// The items, in the order to show.
-    pub items: Vec<KeyItem>,
+    pub(crate) items: Vec<KeyItem>,
 }
 
-/// An item of a [`Key`].
+/// An item of a [`AnnotationKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyItem {
+pub(crate) struct KeyItem {
     /// The bench record's id.
     pub id: String,
     /// Whether the model's answer is shown second; none in a review.
@@ -111,7 +111,7 @@ impl AnnotationTask {
         items.sort_by_cached_key(|(_, item)| derive_seed(seed, &format!("annotation place of {}", item.id)));
         let models = Some([model.0.to_string(), opponent.0.to_string()]);
         let (swapped, items): (Vec<bool>, Vec<Item>) = items.into_iter().unzip();
-        Self::new("Which answer is better?", Mode::Compare, items, models, Some(&swapped))
+        Self::new("Which answer is better?", AnnotationMode::Compare, items, models, Some(&swapped))
     }
 
     /// A page on which bench rows are accepted or rejected and graded by difficulty.
@@ -127,10 +127,10 @@ impl AnnotationTask {
         };
         let items: Vec<Item> = records.iter().enumerate().map(item).collect();
         unique("bench records", items.iter().map(|item| item.id.as_str()))?;
-        Self::new("Is this a good row of the bench?", Mode::Review, items, None, None)
+        Self::new("Is this a good row of the bench?", AnnotationMode::Review, items, None, None)
     }
 
-    fn new(title: &str, mode: Mode, items: Vec<Item>, models: Option<[String; 2]>, swapped: Option<&[bool]>) -> Result<Self> {
+    fn new(title: &str, mode: AnnotationMode, items: Vec<Item>, models: Option<[String; 2]>, swapped: Option<&[bool]>) -> Result<Self> {
         if items.is_empty() {
             return Err(Error::Empty { what: "an annotation page" });
         }
@@ -138,29 +138,24 @@ impl AnnotationTask {
         let task = blake3::hash(shown.as_bytes()).to_hex()[..16].to_string();
         let swapped = |index: usize| swapped.and_then(|swapped| swapped.get(index).copied());
         let key_items = items.iter().enumerate().map(|(index, item)| KeyItem { id: item.id.clone(), swapped: swapped(index) }).collect();
-        let key = Key { version: ANNOTATIONS_VERSION, task, mode, models, items: key_items };
+        let key = AnnotationKey { version: ANNOTATIONS_VERSION, task, mode, models, items: key_items };
         Ok(Self { title: title.into(), mode, items, key })
     }
 
-    /// Items to annotate.
-    pub fn len(&self) -> usize {
+    /// How many items there are to annotate.
+    pub fn items(&self) -> usize {
         self.items.len()
     }
 
-    /// Never: a task has an item.
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
     /// What the reader of the results needs, and annotators must not have.
-    pub fn key(&self) -> &Key {
+    pub fn key(&self) -> &AnnotationKey {
         &self.key
     }
 
     /// The page.
     ///
     /// # Errors
-    /// None for texts.
+    /// [`Error::ReportFile`] for what JSON cannot hold; texts are none of it.
     pub fn to_html(&self) -> Result<String> {
         page::render(self)
     }
@@ -194,22 +189,22 @@ fn rubrics(record: &BenchRecord) -> Vec<Text> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotations {
     /// [`ANNOTATIONS_FORMAT`].
-    pub format: String,
+    pub(crate) format: String,
     /// [`ANNOTATIONS_VERSION`].
-    pub version: u32,
+    pub(crate) version: u32,
     /// The task's fingerprint.
     pub task: String,
     /// What was asked.
-    pub mode: Mode,
+    pub mode: AnnotationMode,
     /// Who answered.
     pub annotator: String,
     /// What was answered so far.
-    pub answers: Vec<Annotation>,
+    pub(crate) answers: Vec<Annotation>,
 }
 
 /// What an annotator says of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Annotation {
+pub(crate) struct Annotation {
     /// The item's id.
     pub id: String,
     /// The chosen value of each question.
@@ -224,7 +219,7 @@ pub struct Annotation {
 /// # Errors
 /// [`Error::Annotations`] for a result of another format, task or mode, without an annotator's name, of an annotator who gave another one, for an
 /// unknown or doubled item, or for a value that the page does not offer.
-fn check(results: &[Annotations], key: &Key, mode: Mode, questions: &[(&str, &[&str])]) -> Result<()> {
+fn check(results: &[Annotations], key: &AnnotationKey, mode: AnnotationMode, questions: &[(&str, &[&str])]) -> Result<()> {
     let ids: std::collections::HashSet<&str> = key.items.iter().map(|item| item.id.as_str()).collect();
     if results.is_empty() {
         return Err(Error::Empty { what: "a set of annotations" });

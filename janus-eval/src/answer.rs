@@ -15,7 +15,7 @@ mod task;
 pub use file::{AnswerFile, AnswerFileProblem};
 pub use prompts::{Prompt, PromptFields, PromptProblem, tasks_of_rows};
 pub use row::{read_answers, rewarded};
-pub use run::{Answered, Answering, Tally, estimate};
+pub use run::{AnswerProgress, Answered, Answering, estimate};
 pub use store::AnswerStore;
 pub use task::{Answers, Task, answer};
 

@@ -11,7 +11,7 @@
 //! | [`best_of_n`] | what choosing among N candidates gains | candidates with a reward and scores each |
 //! | [`ablations`] | variants of a model side by side | scores of each variant |
 //! | [`collection`] | what a training set holds | its rows |
-//! | [`mini`] | the paper's claims on Multifaceted Mini | scores, rewards and candidates of the models |
+//! | [`mini`] | scores and the paper's claims on Multifaceted Mini | responses; scores, rewards and candidates of the models |
 //! | [`bias`] | pronoun accuracy in gendered occupations | answers to Winogender-style rows |
 //!
 //! The first five say what they ask a model as [`Task`](crate::answer::Task)s, with their own sampling parameters;
@@ -29,10 +29,14 @@ pub mod best_of_n;
 pub mod bias;
 pub mod collection;
 pub mod distinctness;
+mod evaluation;
+#[cfg(test)]
+mod laws;
 pub mod mini;
 pub mod mt_bench;
 pub mod multifaceted;
 mod questions;
 pub mod toxicity;
 
+pub use evaluation::Evaluation;
 pub use questions::{Benchmark, Questions};

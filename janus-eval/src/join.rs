@@ -25,7 +25,7 @@ pub fn record_id(record: &BenchRecord, index: usize) -> String {
 
 /// Bench records with the response to each.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Joined<'a> {
+pub(crate) struct Joined<'a> {
     /// One entry for each record, in the bench's order.
     pub rows: Vec<JoinedRow<'a>>,
     /// Records that nobody answered.
@@ -34,7 +34,7 @@ pub struct Joined<'a> {
 
 /// A bench record and the response to it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct JoinedRow<'a> {
+pub(crate) struct JoinedRow<'a> {
     /// The record's id.
     pub id: String,
     /// The record.
@@ -48,13 +48,13 @@ pub struct JoinedRow<'a> {
 pub struct Missing {
     /// How many there are.
     pub count: usize,
-    /// The first of them, at most [`Missing::NAMED`].
+    /// The first of them, at most ten.
     pub named: Vec<String>,
 }
 
 impl Missing {
     /// How many missing ids are named.
-    pub const NAMED: usize = 10;
+    pub(crate) const NAMED: usize = 10;
 }
 
 impl<'i> FromIterator<&'i str> for Missing {
@@ -86,7 +86,7 @@ impl fmt::Display for Missing {
 /// [`Error::UnknownId`] for a response that belongs to no record, [`Error::DoubledId`] if two records
 /// or two responses share an id. A record without a response is no error: it is counted in
 /// [`Joined::missing`].
-pub fn join<'a>(records: &'a [BenchRecord], responses: &'a [Response]) -> Result<Joined<'a>> {
+pub(crate) fn join<'a>(records: &'a [BenchRecord], responses: &'a [Response]) -> Result<Joined<'a>> {
     let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
     let (answers, missing) = answers("bench records", ids.iter().map(String::as_str), responses)?;
     let rows = ids.into_iter().zip(records).zip(answers).map(|((id, record), response)| JoinedRow { id, record, response });

@@ -1,4 +1,4 @@
-//! Judges that are language models, over any [`janus_core::ChatModel`].
+//! Judges.
 //!
 //! * [`JudgeClient`]: a model with its journal. It judges by any [`Protocol`](crate::protocol::Protocol): answers go into a
 //!   [`janus_data::CallJournal`] before they are used, so judging that was cut off asks only what is missing; a failure is never final
@@ -11,8 +11,9 @@ mod client;
 pub(crate) mod prompt;
 pub mod read;
 mod replay;
+mod verifiable;
 
 pub use client::{Counts, Estimate, JudgeCall, JudgeClient, NoVerdict, Reply, Retry};
 pub use prompt::{PromptTemplate, TemplateId};
-pub use read::ScoreReader;
 pub use replay::{Recorded, ReplayJudge};
+pub use verifiable::VerifiableJudge;

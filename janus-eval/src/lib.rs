@@ -1,27 +1,31 @@
 //! Evaluates language models: judges, benchmarks, statistics, reports.
 //!
-//! From responses to a report:
+//! | question | where to look |
+//! |---|---|
+//! | How does a model answer a benchmark or a file of prompts, once and for all? | [`answer`] |
+//! | Which judge scores the answers, and what does it cost? | [`judge`] |
+//! | What is the judge asked, and how are its verdicts read? | [`protocol`]: rubrics, pairs, MT-Bench, Arena-Hard, AlpacaEval, or your own |
+//! | How are judged answers kept, read again and compared with other models'? | [`run`] |
+//! | What does a published benchmark say of a model? | [`mod@bench`] |
+//! | What is a model's mean score, and how often does it beat another model? | [`score`] |
+//! | How sure is a number, and how far do raters agree? | [`stats`] |
+//! | How does a page with tables, figures and claims come out of it? | [`report`] |
+//! | What do people say instead of a judge? | [`annotate`] |
+//! | Are the numbers those that were published? | [`verify`] |
 //!
-//! 1. [`score_responses`] joins responses with bench records by id and asks a [`janus_core::Judge`];
-//!    what comes out is one [`ScoredRow`] for each record. [`VerifiableJudge`] is the judge whose
-//!    truth can be computed; [`judge`] has those that are language models: a [`judge::JudgeClient`] asks by any
-//!    [`protocol::Protocol`].
-//! 2. [`pool`] adds up rubrics and runs within each row, [`summarise`] gives the means of a model,
-//!    [`PairedOutcomes`] the four outcomes between two models and their tie+win.
-//! 3. [`Bootstrap`] puts an [`Interval`] on each of them; rows of one instruction are kept together by
-//!    [`Sample::clustered`].
-//! 4. [`report::Report`] holds what is to be read, [`Claim`]s included, and prints itself as Markdown,
-//!    JSON or one self-contained HTML page.
-//! 5. [`run`] keeps a judged run in a folder and compares several in one report; [`annotate`] asks people.
+//! The shortest way from answers to a page: [`protocol::rubric_cases`] joins a bench with a model's [`Response`]s, a [`judge::JudgeClient`] judges
+//! them by [`protocol::Rubrics`], [`run::RubricRun`] keeps the verdicts in a folder, and [`run::compare`] makes the report. `examples/remote_judge.rs`
+//! does this with a judge behind an API, `examples/own_judge.rs` scores by code of one's own, and `examples/own_benchmark.rs` is a benchmark from
+//! its questions to its page.
 //!
-//! [`mod@bench`] has the published benchmarks, [`stats`] the statistics below them, and [`verify`] holds both against
-//! published numbers.
+//! Nothing here knows tensors, nor, without the feature `remote`, HTTP. No function returns a NaN: what cannot be computed, such as the mean of no
+//! rows, is an [`Error`].
 //!
-//! Nothing here knows tensors, nor, without the feature `remote`, HTTP. No function returns a NaN: what cannot be computed, such as the mean of no rows, is
-//! an [`Error`].
+//! Two models' scores on the same rows, compared:
 //!
 //! ```
-//! use janus_eval::{Bootstrap, PairedOutcomes, Sample, ScoredRow, pool};
+//! use janus_eval::score::{PairedOutcomes, ScoredRow, pool};
+//! use janus_eval::stats::{Bootstrap, Sample};
 //!
 //! let rows = |scores: [[u8; 4]; 3]| -> Vec<ScoredRow> {
 //!     scores.iter().enumerate().map(|(i, s)| ScoredRow::new(i.to_string(), "koala", s.map(Some))).collect()
@@ -36,32 +40,24 @@
 //! # Ok::<(), janus_eval::Error>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
 pub mod annotate;
 pub mod answer;
 pub mod bench;
-mod claim;
 mod error;
 mod files;
 mod join;
 pub mod judge;
-mod outcome;
 pub mod protocol;
 pub mod report;
-pub mod results;
 pub mod run;
-mod score;
+pub mod score;
 pub mod stats;
-mod verifiable;
 pub mod verify;
 
-pub use claim::Claim;
 pub use error::{Error, FileError, Result};
-pub use join::{Joined, Missing, Response, join, record_id};
-pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
-pub use score::{Failure, PooledRow, ScoreMean, ScoreSummary, Scored, ScoredRow, SourceScore, pool, score_responses, summarise};
-pub use stats::{Bootstrap, Interval, Method, Sample, wilson};
-pub use verifiable::VerifiableJudge;
+pub use join::{Missing, Response, record_id};
 
 /// The example of the README, compiled.
 #[cfg(doctest)]

@@ -24,12 +24,14 @@ mod rubric;
 use janus_core::{Generation, SamplingParams};
 use serde::{Deserialize, Serialize};
 
-pub use alpaca_eval::{AlpacaEval, AlpacaEvalOptions, is_swapped};
+pub(crate) use alpaca_eval::is_swapped;
+pub use alpaca_eval::{AlpacaEval, AlpacaEvalOptions};
 pub use arena_hard::{ArenaHard, ArenaHardOptions};
-pub use case::{Call, Case, JudgedCase, PairOutcome, Side, Turn};
+pub use case::{Case, JudgedCall, JudgedCase, PairOutcome, Side, Turn};
 pub use mt_bench::{GradePrompts, MtBench, MtBenchOptions};
 pub use pairwise::{PairPrompts, Pairwise, PairwiseOptions, bench_pairs};
-pub use rubric::{JudgedResponse, RubricCase, RubricJudge, RubricOptions, RubricReply, Rubrics, rubric_cases, rubric_json, scored_runs};
+pub(crate) use rubric::scored_runs;
+pub use rubric::{JudgedResponse, RubricCase, RubricJudge, RubricOptions, RubricReply, Rubrics, rubric_cases};
 
 use crate::Result;
 #[cfg(doc)]
@@ -191,7 +193,7 @@ pub struct Shown {
 
 /// What a result was made with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct JudgeSettings {
     /// The judge's model.
     pub judge: String,
     /// The prompts that were used.
@@ -208,7 +210,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement<R> {
     /// What it was made with.
-    pub settings: Settings,
+    pub settings: JudgeSettings,
     /// One row for each case, in their order.
     pub rows: Vec<R>,
     /// How many calls had which result.

@@ -17,6 +17,7 @@
 //! # Ok::<(), janus_eval::Error>(())
 //! ```
 
+mod claim;
 mod escape;
 mod example;
 mod figure;
@@ -24,22 +25,27 @@ mod html;
 mod json;
 mod markdown;
 mod number;
-pub mod svg;
+mod svg;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use example::{Example, ExampleJudgment, ExampleResponse};
-pub use figure::{BarChart, BarGroup, Figure, Histogram, HistogramSeries, Line, LineChart, Plot, Point, ShareChart, ShareRow, Value};
-pub use json::{FORMAT, VERSION};
+pub use claim::Claim;
+pub use example::Example;
+pub(crate) use example::{ExampleJudgment, ExampleResponse};
+#[cfg(test)]
+pub(crate) use figure::Plot;
+pub use figure::{BarChart, BarGroup, Figure, Histogram, Line, LineChart, PlotValue, Point};
+pub(crate) use figure::{ShareChart, ShareRow};
+pub(crate) use html::{STYLE, page};
 pub use table::{Cell, Table};
 
-pub(crate) use html::{STYLE, page};
-
 use crate::join::unique;
-use crate::{Claim, Error, Result};
+use crate::{Error, Result};
 
 /// A report.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,14 +64,13 @@ pub struct Section {
     /// The heading.
     pub title: String,
     /// What it holds, in reading order.
-    pub blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
 }
 
 /// A part of a section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Block {
+pub(crate) enum Block {
     /// A paragraph of plain text.
     Paragraph {
         /// The text.

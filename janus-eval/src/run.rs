@@ -1,9 +1,10 @@
 //! A judged run in a folder, and the report that compares several.
 //!
 //! A run folder stands by itself: what was judged, every verdict with the judge's words, and the result in one typed
-//! file, [`RESULT_FILE`], which begins with a [`RunHead`] whatever the protocol is. Equal runs have equal bytes; what differs from
+//! file, `judged.json`, which begins with a [`RunHead`] whatever the protocol is. Equal runs have equal bytes; what differs from
 //! time to time is elsewhere. [`RubricRun`] is a run against rubrics, [`CaseRun`] one by any protocol whose rows are
-//! [`JudgedCase`](crate::protocol::JudgedCase)s; [`read`] takes a folder of either, those of earlier formats included.
+//! [`JudgedCase`](crate::protocol::JudgedCase)s; [`Run::read`] takes a folder of either, those of earlier formats included, and [`compare`] makes
+//! the report on one run or several.
 
 mod case;
 mod case_report;
@@ -19,33 +20,32 @@ use janus_data::write_file;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use case::{CASE_FILES, CaseResult, CaseRun, CaseScore, PairTally};
-pub use case_report::compare_cases;
-pub use curves::{best_of_n, generalisation};
-pub use rubric::{DimensionScore, RUBRIC_FILES, RubricResult, RubricRun};
-pub use rubric_report::compare_rubrics;
+pub use case::{CaseResult, CaseRun, CaseScore, PairTally};
+pub use curves::{best_of_n_figure, generalisation_figure};
+pub use rubric::{DimensionScore, RubricResult, RubricRun};
 
 use crate::join::Missing;
 use crate::judge::Counts;
-use crate::protocol::{ProtocolInfo, Settings};
+use crate::protocol::{JudgeSettings, ProtocolInfo};
 use crate::report::Report;
-use crate::{Bootstrap, Error, Interval, Result, Sample};
+use crate::stats::{Bootstrap, Interval, Sample};
+use crate::{Error, Result};
 
 /// What `format` says in a result's file.
-pub const RUN_FORMAT: &str = "janus-run";
+const RUN_FORMAT: &str = "janus-run";
 
 /// What `version` says. It changes whenever a reader of the last version would misread the new one.
-pub const RUN_VERSION: u32 = 2;
+const RUN_VERSION: u32 = 2;
 
 /// The file of a run folder that holds the result, whatever the protocol is.
-pub const RESULT_FILE: &str = "judged.json";
+const RESULT_FILE: &str = "judged.json";
 
 /// What every result says first: what it is, who was judged, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunHead {
-    /// [`RUN_FORMAT`].
+    /// `janus-run`.
     pub format: String,
-    /// [`RUN_VERSION`].
+    /// The version of the format.
     pub version: u32,
     /// How it was judged.
     pub protocol: ProtocolInfo,
@@ -54,7 +54,7 @@ pub struct RunHead {
     /// Its opponent's or the baseline's, if there is one.
     pub opponent: Option<String>,
     /// What it was judged with.
-    pub settings: Settings,
+    pub settings: JudgeSettings,
     /// How many calls had which result.
     pub counts: Counts,
     /// Rows of the run.
@@ -73,12 +73,33 @@ pub enum Run {
 }
 
 impl Run {
+    /// Reads a run folder, whatever the protocol is.
+    ///
+    /// # Errors
+    /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the others.
+    pub fn read(folder: &Path) -> Result<Self, RunError> {
+        let head: RunHead = read_result(folder)?;
+        if head.protocol.name == rubric::NAME { RubricRun::read(folder).map(Self::Rubric) } else { CaseRun::read(folder).map(Self::Cases) }
+    }
+
     /// What its result says first.
     pub fn head(&self) -> &RunHead {
         match self {
             Self::Rubric(run) => &run.result.head,
             Self::Cases(run) => &run.result.head,
         }
+    }
+}
+
+impl From<RubricRun> for Run {
+    fn from(run: RubricRun) -> Self {
+        Self::Rubric(run)
+    }
+}
+
+impl From<CaseRun> for Run {
+    fn from(run: CaseRun) -> Self {
+        Self::Cases(run)
     }
 }
 
@@ -99,35 +120,26 @@ pub enum RunError {
     },
 }
 
-/// Reads a run folder, whatever the protocol is.
-///
-/// # Errors
-/// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the others.
-pub fn read(folder: &Path) -> Result<Run, RunError> {
-    let head: RunHead = read_result(folder)?;
-    if head.protocol.name == rubric::NAME { RubricRun::read(folder).map(Run::Rubric) } else { CaseRun::read(folder).map(Run::Cases) }
-}
-
 /// The report on one run, or on several side by side: those against rubrics first, which are of one bench, then the others by
 /// protocol. At most `shown` rows can be read in each part, evenly spread.
 ///
 /// # Errors
 /// [`Error::Empty`] without a run, [`Error::RowMismatch`] if the runs against rubrics are not of the same bench.
-pub fn compare(runs: &[Run], shown: usize) -> Result<Report> {
+pub fn compare(runs: impl IntoIterator<Item = impl Into<Run>>, shown: usize) -> Result<Report> {
     let (mut rubrics, mut cases) = (Vec::new(), Vec::new());
     for run in runs {
-        match run {
-            Run::Rubric(run) => rubrics.push(run.clone()),
-            Run::Cases(run) => cases.push(run.clone()),
+        match run.into() {
+            Run::Rubric(run) => rubrics.push(run),
+            Run::Cases(run) => cases.push(run),
         }
     }
     match (rubrics.is_empty(), cases.is_empty()) {
-        (true, _) => compare_cases(&cases, shown),
-        (false, true) => compare_rubrics(&rubrics, shown),
+        (true, _) => case_report::compare_cases(&cases, shown),
+        (false, true) => rubric_report::compare_rubrics(&rubrics, shown),
         (false, false) => {
-            let mut report = compare_rubrics(&rubrics, shown)?;
+            let mut report = rubric_report::compare_rubrics(&rubrics, shown)?;
             report.title = "Judged runs".into();
-            report.sections.extend(compare_cases(&cases, shown)?.sections);
+            report.sections.extend(case_report::compare_cases(&cases, shown)?.sections);
             Ok(report)
         }
     }

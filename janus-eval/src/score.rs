@@ -4,10 +4,14 @@
 //! reported score is the mean over runs. Where scores are missing, a row's mean is over what it has; a
 //! row with nothing is left out and counted.
 
+mod outcome;
+
 use std::collections::BTreeMap;
 
 use janus_core::{BenchRecord, Judge, JudgeRequest, Score, Verdict, error_chain};
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
 
 use crate::join::{Missing, Response, join, unique};
 use crate::{Error, Result};
@@ -219,7 +223,7 @@ pub struct Failure {
 
 /// What a judge made of a model's responses.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Scored {
+pub struct ScoredResponses {
     /// One row for each bench record, in the bench's order; nothing but `None` where there is no verdict.
     pub rows: Vec<ScoredRow>,
     /// The verdicts behind the rows, with the judge's feedback.
@@ -233,13 +237,13 @@ pub struct Scored {
 /// Joins responses with the bench and has each judged.
 ///
 /// # Errors
-/// Those of [`join`]. A judge's failure is none: it is in [`Scored::failures`].
-pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &dyn Judge) -> Result<Scored> {
+/// Those of [`join`]. A judge's failure is none: it is in [`ScoredResponses::failures`].
+pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &dyn Judge) -> Result<ScoredResponses> {
     let joined = join(records, responses)?;
     let requests: Vec<JudgeRequest<'_>> =
         joined.rows.iter().filter_map(|row| row.response.map(|response| JudgeRequest::new(row.record, response))).collect();
     let mut answers = judge.judge(&requests).into_iter();
-    let mut scored = Scored { rows: Vec::new(), verdicts: Vec::new(), missing: joined.missing, failures: Vec::new() };
+    let mut scored = ScoredResponses { rows: Vec::new(), verdicts: Vec::new(), missing: joined.missing, failures: Vec::new() };
     for row in joined.rows {
         let rubrics = row.record.rubrics.len();
         let verdict = row.response.and_then(|_| {

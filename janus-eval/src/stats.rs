@@ -1,12 +1,9 @@
-//! Statistics: intervals, strengths from comparisons, regression, agreement. All of it is deterministic:
+//! Statistics: intervals and agreement. All of it is deterministic:
 //! equal data and seeds give equal digits on any machine and any number of threads.
 //!
 //! * [`Bootstrap`] over rows or clusters, and [`wilson`]'s closed form for a proportion.
 //! * [`ClusteredScores`]: a model's mean score, and its difference to another model's, with rows resampled by instruction.
-//! * [`BradleyTerry`]: strengths of players from who beat whom.
-//! * [`L1Logistic`]: logistic regression with an L1 penalty.
-//! * [`cohen_kappa`], [`fleiss_kappa`], [`krippendorff_alpha`], [`pearson`], [`spearman`]: agreement.
-//! * [`Mt19937`]: the generator behind published draws.
+//! * [`cohen_kappa`], [`fleiss_kappa`], [`krippendorff_alpha`], [`pearson`], [`spearman`]: agreement of raters.
 
 mod agreement;
 mod bootstrap;
@@ -20,16 +17,15 @@ mod sample;
 
 use serde::{Deserialize, Serialize};
 
-pub use agreement::{Scale, Weighting, cohen_kappa, fleiss_kappa, krippendorff_alpha, pearson, spearman};
+pub use agreement::{LevelOfMeasurement, Weighting, cohen_kappa, fleiss_kappa, krippendorff_alpha, pearson, spearman};
 pub use bootstrap::{Bootstrap, Method};
-pub use bradley_terry::BradleyTerry;
-pub use clustered::ClusteredScores;
-pub use logistic::{L1Logistic, LogisticRow};
-pub use mersenne::Mt19937;
-pub use newglmnet::NewGlmnet;
-pub use sample::Sample;
-
 pub(crate) use bootstrap::{below, quantile};
+pub(crate) use bradley_terry::BradleyTerry;
+pub use clustered::ClusteredScores;
+pub(crate) use logistic::{L1Logistic, LogisticRow};
+pub(crate) use mersenne::Mt19937;
+pub(crate) use newglmnet::NewGlmnet;
+pub use sample::Sample;
 
 use crate::{Error, Result};
 
@@ -50,7 +46,7 @@ pub struct Interval {
 
 impl Interval {
     /// The same interval in another unit: everything times `factor`, e.g. 100 for percent.
-    pub fn scaled(self, factor: f64) -> Self {
+    pub(crate) fn scaled(self, factor: f64) -> Self {
         let (a, b) = (self.low * factor, self.high * factor);
         Self { estimate: self.estimate * factor, low: a.min(b), high: a.max(b), ..self }
     }
@@ -63,7 +59,7 @@ impl Interval {
 /// [`Error::Empty`] if `n` is 0, [`Error::Setting`] for more hits than rows or a level outside 0..1.
 ///
 /// ```
-/// let interval = janus_eval::wilson(10, 10, 0.95)?;
+/// let interval = janus_eval::stats::wilson(10, 10, 0.95)?;
 /// assert!(interval.low < 0.73 && interval.high == 1.0);
 /// # Ok::<(), janus_eval::Error>(())
 /// ```

@@ -1,7 +1,8 @@
 //! The bootstrap against a published interval, closed forms, and its own promise of coverage.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use janus_eval::{Bootstrap, Error, Interval, Method, Sample, wilson};
+use janus_eval::Error;
+use janus_eval::stats::{Bootstrap, Interval, Method, Sample, wilson};
 use proptest::prelude::*;
 use rand::RngCore;
 

@@ -31,7 +31,7 @@ fn a_benchmark_of_ones_own_goes_from_questions_to_a_page() {
     }
     // Once more: the journal settles every call, and the folder is read back.
     assert_eq!(own_benchmark::run(folder.path()).unwrap(), [3.0, 8.0]);
-    assert!(janus_eval::run::read(&folder.path().join("kind")).is_ok());
+    assert!(janus_eval::run::Run::read(&folder.path().join("kind")).is_ok());
 }
 
 #[test]

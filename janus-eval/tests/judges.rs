@@ -3,21 +3,26 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use janus_core::{
     BenchRecord, ChatModel, ChatRequest, Generation, Judge, JudgeRequest, Message, ModelError, Role, Rubric, ScoreDescriptions,
     TokenLogprob, TopLogprob,
 };
 use janus_data::CallJournal;
-use janus_eval::bench::arena_hard::QuestionBattles;
-use janus_eval::bench::mt_bench::Question;
-use janus_eval::judge::{JudgeClient, PromptTemplate, Recorded, ReplayJudge, ScoreReader};
+use janus_eval::bench::alpaca_eval::AlpacaAnnotation;
+use janus_eval::bench::arena_hard::ArenaBattles;
+use janus_eval::bench::mt_bench;
+use janus_eval::judge::read::ScoreReader;
+use janus_eval::judge::{JudgeClient, PromptTemplate, Recorded, ReplayJudge};
 use janus_eval::protocol::{
-    AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, GradePrompts, JudgedCase, Judgement, MtBench, MtBenchOptions,
-    PairOutcome, PairPrompts, Pairwise, PairwiseOptions, Protocol, RubricJudge, RubricOptions, Rubrics, Turn, rubric_cases,
+    AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, JudgedCase, Judgement, MtBench, MtBenchOptions, PairOutcome,
+    Pairwise, PairwiseOptions, Protocol, RubricJudge, RubricOptions, Rubrics, Turn, rubric_cases,
 };
 use janus_eval::run::CaseRun;
-use janus_eval::{Error, Response, summarise};
+use janus_eval::score::summarise;
+use janus_eval::{Error, Response};
+use serde_json::json;
 
 /// Judges by a protocol, without a journal.
 fn judged<P: Protocol>(model: &dyn ChatModel, protocol: &P, cases: &[P::Case]) -> Judgement<P::Row> {
@@ -169,7 +174,7 @@ fn pair(id: &str, model: &str, opponent: &str) -> Case {
 }
 
 fn pairwise() -> Pairwise {
-    Pairwise::new(PairwiseOptions::mt_bench()).unwrap()
+    Pairwise::new(PairwiseOptions::default()).unwrap()
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn a_pairwise_judge_asks_in_both_orders_and_calls_a_disagreement_a_tie() {
     assert_eq!(judgement.rows[4].calls[0].problem.as_deref(), Some("the text has no [[A]], [[B]] or [[C]]"));
     let result = CaseRun::new(pairwise().info(), "mine", judgement, 0).unwrap().result;
     let tally = result.all.unwrap().outcomes.unwrap();
-    assert_eq!(([tally.win, tally.tie, tally.loss], tally.n()), ([1, 2, 1], 4));
+    assert_eq!([tally.win, tally.tie, tally.loss], [1, 2, 1]);
     assert_eq!((tally.win_rate_ties_half(), tally.tie_win_all()), (Some(0.5), Some(0.75)));
     assert_eq!(result.flip_rate, Some(0.25));
     // First wins: one each of win and loss, two of flip; second wins: one each of win and loss.
@@ -230,11 +235,18 @@ fn a_grade_judge_takes_the_prompt_of_the_turn_and_of_the_references() {
         let reference = user(request).contains("Reference");
         (!user(request).contains("silent")).then(|| format!("Rating: [[{}]]", if reference { "7.5" } else { "9" }))
     });
-    let protocol = MtBench::new(MtBenchOptions::published()).unwrap();
-    let texts = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let protocol = MtBench::new(MtBenchOptions::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, row: serde_json::Value| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("{row}\n")).unwrap();
+        path
+    };
     let cases = |id: &str, category: &str, questions: &[&str], answers: &[&str]| {
-        let question = Question { question_id: id.into(), category: category.into(), turns: texts(questions) };
-        question.cases(&texts(answers), None, &texts(&["r1", "r2"]))
+        let questions = file("questions.jsonl", json!({ "question_id": id, "category": category, "turns": questions }));
+        let answers = file("answers.jsonl", json!({ "question_id": id, "turns": answers }));
+        let references = file("references.jsonl", json!({ "question_id": id, "turns": ["r1", "r2"] }));
+        mt_bench::cases(&questions, &answers, None, &references)
     };
     let plain = cases("81", "writing", &["q1", "q2"], &["a1", "a2"]).unwrap();
     let math = cases("111", "math", &["q1", "q2"], &["a1", "a2"]).unwrap();
@@ -275,14 +287,14 @@ fn an_arena_judge_plays_two_games_and_asks_the_silent_once_more() {
             other => panic!("{other} messages"),
         })
     });
-    let protocol = ArenaHard::new(ArenaHardOptions::v01()).unwrap();
+    let protocol = ArenaHard::new(ArenaHardOptions::default()).unwrap();
     let battle = |id: &str, model: &str| pair(id, model, "base");
     let cases = [battle("1", "much"), battle("2", "torn"), battle("3", "late"), battle("4", "never")];
     let folder = tempfile::tempdir().unwrap();
     let journal = CallJournal::open(folder.path().join("calls.jsonl")).unwrap();
     let judge = JudgeClient::new(&model).journal(&journal);
     let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
-    let outcomes: Vec<String> = judgement.rows.iter().map(|row| QuestionBattles::of(row).outcomes).collect();
+    let outcomes: Vec<String> = judgement.rows.iter().map(|row| ArenaBattles::of(row).outcomes).collect();
     assert_eq!(outcomes, ["bbbbbb", "", "tt", ""]);
     let call = |row: usize, game: usize| &judgement.rows[row].calls[game];
     assert_eq!((call(0, 0).verdict.as_deref(), call(0, 1).verdict.as_deref()), (Some("B>>A"), Some("A>>B")));
@@ -316,7 +328,7 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
             .into(),
         )
     });
-    let mut options = AlpacaEvalOptions::published();
+    let mut options = AlpacaEvalOptions::default();
     options.swapped = |instruction| instruction == "switched";
     let protocol = AlpacaEval::new(options).unwrap();
     let case = |id: &str, instruction: &str, model: &str| Case::new(id, vec![Turn::new(instruction, model).against("baseline's")]);
@@ -334,13 +346,15 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
 #[test]
 fn the_annotations_of_a_sentencepiece_judge_say_what_the_judge_said() {
     let model = Told::new(|_: &ChatRequest| Some("_m=0.6 _M=0.2 M=0.01".into()));
-    let mut options = AlpacaEvalOptions::published();
+    let mut options = AlpacaEvalOptions::default();
     options.swapped = |_| false;
     let case = Case::new("0", vec![Turn::new("i", "model's").against("baseline's")]);
     let judged = judged(&model, &AlpacaEval::new(options).unwrap(), &[case]).rows.remove(0);
-    let row = janus_eval::bench::alpaca_eval::Annotation::of(0, &judged).unwrap();
+    let row = AlpacaAnnotation::of(0, &judged).unwrap();
     assert!((row.preference.unwrap() - (2.0 - 0.6 / 0.8)).abs() < 1e-12, "{row:?}");
-    assert_eq!(janus_eval::bench::alpaca_eval::preference(&row.top_logprobs.unwrap(), false), row.preference);
+    // What counts is read from the bare labels, which were without them.
+    let likely = row.top_logprobs.unwrap();
+    assert!((likely["m"] - 0.6_f64.ln()).abs() < 1e-12 && (likely["M"] - 0.2_f64.ln()).abs() < 1e-12, "{likely:?}");
 }
 
 #[test]
@@ -349,7 +363,7 @@ fn a_replay_judge_reads_what_was_recorded_by_either_rule() {
     let (bench, responses) = ([record("a", 2), record("b", 1)], [response("a", "x"), response("b", "y")]);
     for (reader, scores) in [(ScoreReader::Strict, [Some(3), Some(5)]), (ScoreReader::Published, [Some(4), Some(5)])] {
         let judge = ReplayJudge::new("gpt-4", reader, recorded()).unwrap();
-        let scored = janus_eval::score_responses(&bench, &responses, &judge).unwrap();
+        let scored = janus_eval::score::score_responses(&bench, &responses, &judge).unwrap();
         assert_eq!(scored.rows[0].scores, scores);
         assert_eq!(scored.failures[0].reason, "request b: nothing was recorded for it");
     }
@@ -375,34 +389,15 @@ fn rows(path: &str) -> Vec<serde_json::Value> {
 #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 #[test]
 fn published_prompts_rebuild_the_stored_mt_bench_prompts() {
-    let prompts = GradePrompts::published(&read("mt_bench/judge_prompts.jsonl")).unwrap();
-    let questions = rows("mt_bench/question.jsonl");
-    let by_id = |path: &str| -> HashMap<u64, serde_json::Value> {
-        rows(path).into_iter().map(|row| (row["question_id"].as_u64().unwrap(), row)).collect()
-    };
-    let turns = |row: &serde_json::Value| -> Vec<String> {
-        let turns = row["turns"].as_array().or_else(|| row["choices"][0]["turns"].as_array()).unwrap();
-        turns.iter().map(|turn| turn.as_str().unwrap().to_string()).collect()
-    };
-    let (answers, references) = (by_id("mt_bench/answers/claude-3-opus-20240229.jsonl.gz"), by_id("mt_bench/reference_answer_gpt-4.jsonl"));
-    let texts: Vec<_> = questions
-        .iter()
-        .map(|question| {
-            let id = question["question_id"].as_u64().unwrap();
-            let category = question["category"].as_str().unwrap().to_string();
-            let reasoned = ["math", "reasoning", "coding"].contains(&category.as_str());
-            let references = if reasoned { turns(&references[&id]) } else { Vec::new() };
-            (Question { question_id: id.to_string(), category, turns: turns(question) }, turns(&answers[&id]), references)
-        })
-        .collect();
-    let mut options = MtBenchOptions::published();
+    let prompts = read("mt_bench/judge_prompts.jsonl").parse().unwrap();
+    let mut options = MtBenchOptions::default();
     options.prompts = prompts;
     let protocol = MtBench::new(options).unwrap();
     let mut calls: HashMap<String, Vec<Message>> = HashMap::new();
-    for (question, answers, references) in &texts {
-        for case in question.cases(answers, None, references).unwrap() {
-            calls.extend(protocol.calls(&case).unwrap().into_iter().map(|call| (call.request.id, call.request.messages)));
-        }
+    let data = |file: &str| PathBuf::from(DATA).join("mt_bench").join(file);
+    let answers = data("answers/claude-3-opus-20240229.jsonl.gz");
+    for case in mt_bench::cases(&data("question.jsonl"), &answers, None, &data("reference_answer_gpt-4.jsonl")).unwrap() {
+        calls.extend(protocol.calls(&case).unwrap().into_iter().map(|call| (call.request.id, call.request.messages)));
     }
     let judgments = rows("mt_bench/judgments/claude-3-opus-20240229.jsonl.gz");
     assert_eq!((judgments.len(), calls.len()), (160, 160));
@@ -426,28 +421,16 @@ fn the_official_prompt_files_are_read() {
             && user(&call).contains("\n    \"criteria\": \"criterion 0\"")
     );
 
-    let mut arena = ArenaHardOptions::v01();
+    let mut arena = ArenaHardOptions::default();
     arena.prompt = PromptTemplate::parse(&read("arena_hard/judge_prompt.json"), "arena-official").unwrap();
     assert!(ArenaHard::new(arena).is_ok());
-    let mut alpaca = AlpacaEvalOptions::published();
+    let mut alpaca = AlpacaEvalOptions::default();
     alpaca.prompt = PromptTemplate::parse(&read("alpaca_eval/judge_prompt_weighted.txt"), "alpaca-official").unwrap();
     alpaca.swapped = |_| false;
     let case = Case::new("0", vec![Turn::new("{output_2}", "c").against("b")]);
     let text = AlpacaEval::new(alpaca).unwrap().calls(&case).unwrap().remove(0).request.messages.remove(1).content;
     assert!(text.contains("\"instruction\": \"\"\"{output_2}\"\"\"") && text.contains("\"output\": \"\"\"c\"\"\""), "{text}");
-    let mut pairs = PairwiseOptions::mt_bench();
-    pairs.prompts = PairPrompts::published(&read("mt_bench/judge_prompts.jsonl")).unwrap();
+    let mut pairs = PairwiseOptions::default();
+    pairs.prompts = read("mt_bench/judge_prompts.jsonl").parse().unwrap();
     assert!(Pairwise::new(pairs).is_ok());
-}
-
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-#[test]
-fn stored_arena_verdicts_are_read_again() {
-    let samples = rows("arena_hard/judgment_samples.jsonl.gz");
-    assert_eq!(samples.len(), 108);
-    for row in &samples {
-        let labels = janus_eval::judge::read::arena_labels(row["judgment"].as_str().unwrap());
-        let label = if let [label] = labels.as_slice() { Some(*label) } else { None };
-        assert_eq!(label, row["score"].as_str(), "{}", row["question_id"]);
-    }
 }

@@ -1,7 +1,9 @@
 //! From responses to scored rows, with a judge that can be computed.
 
 use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, Score, ScoreDescriptions, Verdict};
-use janus_eval::{Failure, Response, VerifiableJudge, score_responses, summarise};
+use janus_eval::Response;
+use janus_eval::judge::VerifiableJudge;
+use janus_eval::score::{Failure, score_responses, summarise};
 
 fn record(id: &str, source: &str, rubrics: usize) -> BenchRecord {
     let rubric = Rubric { criteria: "?".into(), score_descriptions: ScoreDescriptions::new(["1", "2", "3", "4", "5"]) };

@@ -5,8 +5,8 @@ use std::fs;
 use janus_core::{SamplingParams, TopLogprob};
 use janus_eval::Error;
 use janus_eval::judge::{Counts, TemplateId};
-use janus_eval::protocol::{Call, Case, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Settings, Side, Turn};
-use janus_eval::run::{CASE_FILES, CaseRun, PairTally, Run, RunError, compare_cases, read};
+use janus_eval::protocol::{Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Side, Turn};
+use janus_eval::run::{CaseRun, PairTally, Run, RunError, compare};
 
 const NASTY: &str = "<script>document.title = 'owned'</script> | **b** ``` </div>";
 
@@ -19,7 +19,7 @@ fn run_of(name: &str, calls: usize, rows: Vec<JudgedCase>) -> Result<CaseRun, Er
         "arena-hard" => ("Arena-Hard", Scale::WinRate),
         _ => ("AlpacaEval", Scale::WinRate),
     };
-    let settings = Settings {
+    let settings = JudgeSettings {
         judge: "gpt-4".into(),
         prompts: vec![TemplateId { id: "prompt/1".into(), fingerprint: "0123456789abcdef".into() }],
         sampling: SamplingParams::greedy(2048),
@@ -40,14 +40,14 @@ const WIN: Option<PairOutcome> = Some(PairOutcome::Win);
 const TIE: Option<PairOutcome> = Some(PairOutcome::Tie);
 const LOSS: Option<PairOutcome> = Some(PairOutcome::Loss);
 
-fn call(first: Side, outcome: Option<PairOutcome>) -> Call {
-    Call {
+fn call(first: Side, outcome: Option<PairOutcome>) -> JudgedCall {
+    JudgedCall {
         first: Some(first),
         outcome,
         verdict: outcome.map(|outcome| format!("{outcome:?}")),
         text: Some(format!("I say {outcome:?} {NASTY}")),
         problem: outcome.is_none().then(|| "the text has no [[A]], [[B]] or [[C]]".to_string()),
-        ..Call::default()
+        ..JudgedCall::default()
     }
 }
 
@@ -70,11 +70,11 @@ fn pairs() -> Vec<JudgedCase> {
 }
 
 fn grade(question: usize, turn_: usize, score: Option<f64>) -> JudgedCase {
-    let call = Call {
+    let call = JudgedCall {
         verdict: score.map(|score| score.to_string()),
         text: score.map(|score| format!("Rating: [[{score}]] {NASTY}")),
         problem: score.is_none().then(|| "busy".to_string()),
-        ..Call::default()
+        ..JudgedCall::default()
     };
     let case = Case {
         question: question.to_string(),
@@ -114,7 +114,7 @@ fn grades_have_turns_and_categories_and_no_outcomes() {
     assert_eq!((run.result.turns[&1].mean, run.result.turns[&2].mean), (6.75, 8.0));
     assert_eq!((run.result.categories["math"].mean, run.result.categories["writing"].mean), (9.0, 6.25));
     assert_eq!((run.result.flip_rate, run.result.first_position_share), (None, None));
-    let markdown = compare_cases(&[run], 10).unwrap().to_markdown().unwrap();
+    let markdown = compare([run], 10).unwrap().to_markdown().unwrap();
     assert_eq!(markdown.matches("### Example").count(), 2, "the turns of a question are read together");
     assert!(
         markdown.contains("is not comparable with the paper's Table 3: 3 rows have a verdict and not 160; the judge's prompt prompt/1")
@@ -135,21 +135,21 @@ fn a_significant_battle_weighs_three_times() {
     let all = run.result.all.as_ref().unwrap();
     assert_eq!((all.mean, all.n, all.outcomes), (0.75, 1, Some(PairTally { win: 3, tie: 0, loss: 1 })));
     assert_eq!((run.result.flip_rate, run.result.first_position_share, all.interval), (Some(1.0), Some(0.0), None));
-    assert!(compare_cases(&[run], 10).unwrap().to_markdown().unwrap().contains("other is better"));
+    assert!(compare([run], 10).unwrap().to_markdown().unwrap().contains("other is better"));
 }
 
 #[test]
 fn preferences_are_shares_and_equal_outputs_are_ties_without_a_call() {
     let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
     let likely = vec![token("m", 0.75), token("M", 0.25)];
-    let call = Call { verdict: Some("preference 1.7500".into()), text: None, likely, ..call(Side::Model, WIN) };
+    let call = JudgedCall { verdict: Some("preference 1.7500".into()), text: None, likely, ..call(Side::Model, WIN) };
     let row = |id: &str, value, calls| JudgedCase { case: Case::new(id, vec![turn(true)]), values: vec![value], calls };
     let rows = vec![row("0", 0.75, vec![call]), row("1", 0.5, Vec::new())];
     let run = run_of("alpaca-eval", 1, rows).unwrap();
     let all = run.result.all.as_ref().unwrap();
     assert_eq!((all.mean, all.outcomes), (0.625, Some(PairTally { win: 1, tie: 1, loss: 0 })));
     assert_eq!(run.result.first_position_share, Some(1.0));
-    let markdown = compare_cases(&[run], 10).unwrap().to_markdown().unwrap();
+    let markdown = compare([run], 10).unwrap().to_markdown().unwrap();
     assert!(markdown.contains("\"M\" with probability 0.2500") && markdown.contains("preference 1.7500"), "{markdown}");
 }
 
@@ -159,16 +159,16 @@ fn a_folder_is_read_as_it_was_written_and_equal_runs_have_equal_bytes() {
     let run = || run_of("mt-bench-pairs", 12, pairs()).unwrap();
     run().write(one.path()).unwrap();
     run().write(two.path()).unwrap();
-    for name in CASE_FILES {
+    for name in ["judged.json", "rows.jsonl"] {
         assert_eq!(fs::read(one.path().join(name)).unwrap(), fs::read(two.path().join(name)).unwrap(), "{name}");
     }
-    assert_eq!(read(one.path()).unwrap(), Run::Cases(run()));
+    assert_eq!(Run::read(one.path()).unwrap(), Run::Cases(run()));
 
     let path = one.path().join("judged.json");
     let text = fs::read_to_string(&path).unwrap();
     let refused = |text: &str, part: &str| {
         fs::write(&path, text).unwrap();
-        let error = CaseRun::read(one.path()).unwrap_err();
+        let error = Run::read(one.path()).unwrap_err();
         assert!(matches!(error, RunError::Content { .. }) && error.to_string().contains(part), "{error}");
     };
     refused(&text.replace("\"version\": 2", "\"version\": 3"), "janus-run version 3, expected janus-run version 2");
@@ -177,18 +177,18 @@ fn a_folder_is_read_as_it_was_written_and_equal_runs_have_equal_bytes() {
     fs::write(&path, &text).unwrap();
     let rows = one.path().join("rows.jsonl");
     fs::write(&rows, fs::read_to_string(&rows).unwrap().replacen("\"values\":[1.0]", "\"values\":[1.5]", 1)).unwrap();
-    let error = CaseRun::read(one.path()).unwrap_err().to_string();
+    let error = Run::read(one.path()).unwrap_err().to_string();
     assert!(error.contains("rows.jsonl: row 1, field \"values\""), "{error}");
     fs::write(&path, text.replace("janus-run", "janus-judged")).unwrap();
-    assert!(read(one.path()).is_err());
-    assert!(read(&one.path().join("nowhere")).unwrap_err().to_string().contains("judged.json"));
+    assert!(Run::read(one.path()).is_err());
+    assert!(Run::read(&one.path().join("nowhere")).unwrap_err().to_string().contains("judged.json"));
 }
 
 #[test]
 fn text_of_a_model_is_text_in_every_part_of_the_page() {
     let run = run_of("mt-bench-pairs", 12, pairs()).unwrap();
     let graded = run_of("mt-bench", 2, vec![grade(81, 1, Some(3.0)), grade(82, 1, Some(30.0))]).unwrap();
-    let report = compare_cases(&[run, graded], 100).unwrap();
+    let report = compare([run, graded], 100).unwrap();
     let page = report.to_html().unwrap();
     assert_eq!((page.matches("<script").count(), page.matches("</script>").count()), (1, 1), "the page's own");
     for part in [
@@ -205,7 +205,7 @@ fn text_of_a_model_is_text_in_every_part_of_the_page() {
     assert_eq!(report.to_html().unwrap(), page);
     // Two runs of one model are told apart.
     let twice = [81, 82].map(|id| run_of("mt-bench", 1, vec![grade(id, 1, Some(5.0))]).unwrap());
-    assert!(compare_cases(&twice, 10).unwrap().title.ends_with(" (2)"));
+    assert!(compare(twice, 10).unwrap().title.ends_with(" (2)"));
     let titles: Vec<&str> = report.sections.iter().map(|section| section.title.as_str()).collect();
     assert_eq!(titles[..2], ["MT-Bench", "MT-Bench by category"]);
     assert!(titles.contains(&"MT-Bench pairs: answers"), "{titles:?}");
@@ -216,11 +216,11 @@ fn a_run_without_any_verdict_is_told_and_not_a_number() {
     let rows = vec![pair(0, [None, None], None)];
     let run = run_of("pairwise", 2, rows).unwrap();
     assert_eq!((&run.result.all, run.result.flip_rate, run.result.first_position_share), (&None, None, None));
-    let markdown = compare_cases(std::slice::from_ref(&run), 10).unwrap().to_markdown().unwrap();
+    let markdown = compare([run], 10).unwrap().to_markdown().unwrap();
     assert!(markdown.contains("| – | 0 | 0 | 0 | 0 | 1 | – | – |"), "{markdown}");
     let none = run_of("mt-bench", 0, Vec::new()).unwrap();
-    assert!(compare_cases(&[none], 10).unwrap().to_html().is_ok());
-    assert!(matches!(compare_cases(&[], 10), Err(Error::Empty { .. })));
+    assert!(compare([none], 10).unwrap().to_html().is_ok());
+    assert!(matches!(compare(Vec::<Run>::new(), 10), Err(Error::Empty { .. })));
 }
 
 /// Folders of version 0.1: `janus-judged` and `janus-verdicts`.
@@ -237,7 +237,7 @@ fn folders_of_the_first_formats_are_read_and_written_anew_without_loss() {
     ];
     let mut runs = Vec::new();
     for (name, title, mean) in expected {
-        let run = read(&old.join(name)).unwrap();
+        let run = Run::read(&old.join(name)).unwrap();
         assert_eq!((run.head().protocol.name.as_str(), run.head().protocol.title.as_str()), (name, title));
         assert_eq!((run.head().settings.judge.as_str(), run.head().version), ("stub", 2));
         let found = match &run {
@@ -250,10 +250,10 @@ fn folders_of_the_first_formats_are_read_and_written_anew_without_loss() {
             Run::Rubric(run) => run.write(folder.path()).unwrap(),
             Run::Cases(run) => run.write(folder.path()).unwrap(),
         }
-        assert_eq!(read(folder.path()).unwrap(), run, "{name}");
+        assert_eq!(Run::read(folder.path()).unwrap(), run, "{name}");
         runs.push(run);
     }
-    let markdown = janus_eval::run::compare(&runs, 10).unwrap().to_markdown().unwrap();
+    let markdown = compare(runs, 10).unwrap().to_markdown().unwrap();
     for part in ["# Judged runs", "## Scores", "| responses | 4.000", "## MT-Bench by category", "\"M\" with probability 0.7500"] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }

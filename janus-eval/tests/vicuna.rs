@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use flate2::read::GzDecoder;
-use janus_eval::{PairedOutcomes, PooledRow, ScoredRow, pool, summarise};
+use janus_eval::score::{PairedOutcomes, PooledRow, ScoredRow, pool, summarise};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

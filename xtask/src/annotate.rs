@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use janus_core::BenchRecord;
 use janus_data::{read_all, write_all, write_file};
-use janus_eval::annotate::{AnnotationTask, Annotations, Compared, Key, Mode, Reviewed};
+use janus_eval::annotate::{AnnotationKey, AnnotationMode, AnnotationTask, Annotations, Compared, Reviewed};
 use janus_eval::{Response, record_id};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -122,8 +122,11 @@ fn export(args: &ExportArgs) -> Result<Outcome, CommandError> {
     };
     make_folder(&args.out)?;
     let [page, key] = task.write(&args.out).failure()?;
-    let text = format!("{}: {} items for annotators; keep {} to yourself", page.display(), task.len(), key.display());
-    Ok(Outcome::done(text, json!({ "command": "annotate export", "page": page, "key": key, "items": task.len(), "task": task.key().task })))
+    let text = format!("{}: {} items for annotators; keep {} to yourself", page.display(), task.items(), key.display());
+    Ok(Outcome::done(
+        text,
+        json!({ "command": "annotate export", "page": page, "key": key, "items": task.items(), "task": task.key().task }),
+    ))
 }
 
 /// The models' names: those of the files, or with their folders where these are the same.
@@ -138,7 +141,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CommandError> {
 }
 
 fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
-    let key: Key = read_json(&args.key)?;
+    let key: AnnotationKey = read_json(&args.key)?;
     let results = args.results.iter().map(|path| read_json::<Annotations>(path)).collect::<Result<Vec<_>, _>>()?;
     if let Some(out) = &args.out {
         make_folder(out)?;
@@ -154,7 +157,7 @@ fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
         write_file(out.join("annotations.json"), format!("{found:#}\n").as_bytes()).failure()
     };
     match key.mode {
-        Mode::Compare => {
+        AnnotationMode::Compare => {
             let compared = Compared::of(&key, &results).map_err(named)?;
             if let Some(out) = &args.out {
                 compared.report().write(out).failure()?;
@@ -163,7 +166,7 @@ fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
             let report = json!({ "command": "annotate import", "compared": compared, "rates": compared.tally.rates().failure()? });
             Ok(Outcome::done(compared.to_string(), report))
         }
-        Mode::Review => {
+        AnnotationMode::Review => {
             let reviewed = Reviewed::of(&key, &results).map_err(named)?;
             write(json!(reviewed))?;
             if let (Some(out), Some(bench)) = (&args.out, &args.bench) {

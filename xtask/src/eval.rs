@@ -5,12 +5,16 @@ mod toxicity;
 use std::path::{Path, PathBuf};
 
 use janus_data::read_files;
-use janus_eval::bench::alpaca_eval::{Difficulty, LengthControl, Optimizer};
-use janus_eval::bench::arena_hard::Resampling;
-use janus_eval::results::{
-    AblationResult, AblationVariant, AlpacaEvalResult, ArenaHardResult, BiasResult, CollectionResult, DistinctnessResult, Evaluation,
-    MiniResult, MtBenchPairsResult, MtBenchResult, RubricResult,
-};
+use janus_eval::bench::Evaluation;
+use janus_eval::bench::ablations::{AblationScores, AblationVariant};
+use janus_eval::bench::alpaca_eval::{AlpacaEvalScore, DifficultyOf, LengthControl, Optimizer};
+use janus_eval::bench::arena_hard::{ArenaScore, Resampling};
+use janus_eval::bench::bias::PronounAccuracy;
+use janus_eval::bench::collection::CollectionCounts;
+use janus_eval::bench::distinctness::Distinctness;
+use janus_eval::bench::mini::MiniScore;
+use janus_eval::bench::mt_bench::{Grades, PairScores};
+use janus_eval::bench::multifaceted::RubricReport;
 use serde_json::Value;
 
 use crate::command::{self, Blame as _, CommandError, Outcome, one_of};
@@ -80,7 +84,7 @@ enum Bench {
         c: Option<f64>,
         /// Which difficulty a row gets: its instruction's, or, as in the official numbers, the one at its place in the list
         #[arg(long, default_value = "instruction", value_parser = one_of(DIFFICULTIES))]
-        difficulty: Difficulty,
+        difficulty: DifficultyOf,
         /// How weights are found: to the minimum, or to where the official optimiser stops
         #[arg(long, default_value = "exact", value_parser = one_of(OPTIMIZERS))]
         optimizer: Optimizer,
@@ -252,15 +256,16 @@ enum Bench {
     },
 }
 
-const DIFFICULTIES: [(&str, &str, Difficulty); 2] = [("instruction", "", Difficulty::Instruction), ("position", "", Difficulty::Position)];
+const DIFFICULTIES: [(&str, &str, DifficultyOf); 2] =
+    [("instruction", "", DifficultyOf::Instruction), ("position", "", DifficultyOf::Position)];
 const OPTIMIZERS: [(&str, &str, Optimizer); 2] = [("exact", "", Optimizer::Exact), ("liblinear", "", Optimizer::Liblinear)];
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
-        Bench::Mini { bench, responses, seed } => outcome("mini", &MiniResult::of_files(bench, responses, *seed).bad_input()?),
+        Bench::Mini { bench, responses, seed } => outcome("mini", &MiniScore::of_files(bench, responses, *seed).bad_input()?),
         Bench::AlpacaEval { annotations, data, c, difficulty, optimizer, seed } => {
             let control = LengthControl { c: *c, difficulty: *difficulty, optimizer: *optimizer };
-            let result = AlpacaEvalResult::of_files(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
+            let result = AlpacaEvalScore::of_files(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
             if result.is_suspicious() {
                 eprintln!(
                     "warning: the length-controlled win rate is far from the plain one, which may be a failure of its model: look at the lengths"
@@ -270,32 +275,32 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         }
         Bench::ArenaHard { battles, rounds, seed } => {
             let resampling = Resampling { rounds: *rounds, seed: *seed };
-            outcome("arena-hard", &ArenaHardResult::of_file(battles, resampling).bad_input()?)
+            outcome("arena-hard", &ArenaScore::of_file(battles, resampling).bad_input()?)
         }
         Bench::MtBench { judgments, data, seed } => {
-            outcome("mt-bench", &MtBenchResult::of_files(judgments, data.join("mt_bench/question.jsonl"), *seed).bad_input()?)
+            outcome("mt-bench", &Grades::of_files(judgments, data.join("mt_bench/question.jsonl"), *seed).bad_input()?)
         }
         Bench::MtBenchPairs { judgments, baseline } => {
-            outcome("mt-bench-pairs", &MtBenchPairsResult::of_file(judgments, baseline.as_deref()).bad_input()?)
+            outcome("mt-bench-pairs", &PairScores::of_file(judgments, baseline.as_deref()).bad_input()?)
         }
         Bench::Toxicity(args) => toxicity::run(args),
-        Bench::Rubric { judgments, seed } => outcome("rubric", &RubricResult::of_file(judgments, *seed).bad_input()?),
+        Bench::Rubric { judgments, seed } => outcome("rubric", &RubricReport::of_file(judgments, *seed).bad_input()?),
         Bench::Distinctness { responses, bench, seed } => {
-            outcome("distinctness", &DistinctnessResult::of_files(responses, bench.as_deref(), *seed).bad_input()?)
+            outcome("distinctness", &Distinctness::of_files(responses, bench.as_deref(), *seed).bad_input()?)
         }
         Bench::Ablations { variants, .. } if variants.len() < 2 => {
             Err(CommandError::bad_input("--variant is given once: expected two or more, the first of which is compared with"))
         }
-        Bench::Ablations { bench, variants, seed } => outcome("ablations", &AblationResult::of_files(bench, variants, *seed).bad_input()?),
+        Bench::Ablations { bench, variants, seed } => outcome("ablations", &AblationScores::of_files(bench, variants, *seed).bad_input()?),
         Bench::Collection { input } => {
-            let counted = CollectionResult::of_rows(read_files(input.paths()?, input.read.resolve()?));
+            let counted = CollectionCounts::of_rows(read_files(input.paths()?, input.read.resolve()?));
             let counted = counted.map_err(|error| match error {
                 janus_eval::Error::Empty { .. } => CommandError::bad_input(format!("{}: there is no row to count", input.files.join(", "))),
                 error => CommandError::bad_input(error),
             });
             outcome("collection", &counted?)
         }
-        Bench::Bias { rows, responses } => outcome("bias", &BiasResult::of_files(rows, responses).bad_input()?),
+        Bench::Bias { rows, responses } => outcome("bias", &PronounAccuracy::of_files(rows, responses).bad_input()?),
         Bench::Verify { data } => verify(data),
     }
 }

@@ -16,7 +16,7 @@ use janus_data::{CallJournal, write_file};
 use janus_eval::judge::{Counts, Estimate, JudgeClient};
 use janus_eval::protocol::{JudgedCase, Judgement, Protocol};
 use janus_eval::report::Report;
-use janus_eval::run::{CaseRun, compare_cases};
+use janus_eval::run::{CaseRun, compare};
 use janus_infer::remote::{RemoteModel, RemoteOptions, batch};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ impl<'a> Judging<'a> {
         let (text, mut numbers) = tell(&run)?;
         let out = &self.args.out;
         run.write(out).failure()?;
-        self.write(&compare_cases(std::slice::from_ref(&run), crate::report::ROWS).failure()?, &record)?;
+        self.write(&compare([run.clone()], crate::report::ROWS).failure()?, &record)?;
         let (result, page) = (&run.result, out.join("report.html"));
         let Counts { calls, failed, .. } = result.head.counts;
         let common = json!({

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use janus_data::read_all;
-use janus_eval::Bootstrap;
 use janus_eval::bench::best_of_n::Candidates;
 use janus_eval::report::Section;
-use janus_eval::run::{self, RubricRun, Run, best_of_n, compare, generalisation};
+use janus_eval::run::{RubricRun, Run, best_of_n_figure, compare, generalisation_figure};
+use janus_eval::stats::Bootstrap;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, make_folder};
@@ -47,13 +47,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let runs: Vec<Run> = args.runs.iter().map(|folder| run::read(folder).bad_input()).collect::<Result<_, _>>()?;
+    let runs: Vec<Run> = args.runs.iter().map(|folder| Run::read(folder).bad_input()).collect::<Result<_, _>>()?;
     let rubric = |run: &Run| if let Run::Rubric(run) = run { Some(run.clone()) } else { None };
     let rubrics: Vec<RubricRun> = runs.iter().filter_map(rubric).collect();
     if rubrics.is_empty() && !args.distinct.is_empty() {
         return Err(CommandError::bad_input("--distinct needs runs against rubrics: the curve is over their scores"));
     }
-    let mut report = compare(&runs, args.rows).bad_input()?;
+    let mut report = compare(runs.iter().cloned(), args.rows).bad_input()?;
     if let Some(curves) = curves(args, &rubrics)? {
         // Behind the scores against rubrics, in front of the rows to read.
         let rows = report.sections.iter().position(|section| section.title == "Answers");
@@ -75,7 +75,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 fn curves(args: &Args, runs: &[RubricRun]) -> Result<Option<Section>, CommandError> {
     let mut section = Section::new("Curves");
     if !args.distinct.is_empty() {
-        section = section.figure(generalisation(runs, &args.distinct).map_err(|error| CommandError::bad_input(error).at("--distinct"))?);
+        section =
+            section.figure(generalisation_figure(runs, &args.distinct).map_err(|error| CommandError::bad_input(error).at("--distinct"))?);
     }
     if !args.best_of_n.is_empty() {
         let read = |path: &PathBuf| -> Result<(String, Vec<Candidates>), CommandError> {
@@ -83,8 +84,9 @@ fn curves(args: &Args, runs: &[RubricRun]) -> Result<Option<Section>, CommandErr
             Ok((name.split('.').next().unwrap_or_default().into(), read_all(path).bad_input()?))
         };
         let series = args.best_of_n.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let figure = best_of_n(&series, &Bootstrap::default());
+        let figure = best_of_n_figure(&series, &Bootstrap::default());
         section = section.figure(figure.map_err(|error| CommandError::bad_input(error).at("--best-of-n"))?);
     }
-    Ok((!section.blocks.is_empty()).then_some(section))
+    let any = !args.distinct.is_empty() || !args.best_of_n.is_empty();
+    Ok(any.then_some(section))
 }

@@ -17,7 +17,6 @@ use janus_data::provenance::{Machine, Revision, unix_seconds};
 use janus_data::stage::RunFolder;
 use janus_data::write_file;
 use janus_eval::bench::mini::Setup;
-use janus_eval::report::svg;
 use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, one_of};
@@ -73,7 +72,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 
     let bootstrap = profile.statistics.bootstrap(args.seed);
     let report = measured.report(&Setup { profile: &name, seed: args.seed, split: args.on, bootstrap: &bootstrap }).failure()?;
-    let curve = svg::document(&measured.generalisation(&bootstrap).failure()?).failure()?;
+    let curve = measured.generalisation(&bootstrap).and_then(|figure| figure.to_svg()).failure()?;
 
     for name in ["train.jsonl", "dev.jsonl", "bench.jsonl"] {
         copy(&experiment.data.join(name), &out.join(PUBLISHED).join(name))?;

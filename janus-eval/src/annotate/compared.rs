@@ -5,10 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Annotations, Key, Mode, check};
-use crate::report::{Cell, Figure, Plot, Report, Section, ShareChart, ShareRow, Table};
-use crate::stats::{Scale, krippendorff_alpha};
-use crate::{Error, Interval, Outcome, Result, Sample, Tally};
+use super::{AnnotationKey, AnnotationMode, Annotations, check};
+use crate::report::{Cell, Figure, Report, Section, ShareChart, ShareRow, Table};
+use crate::score::{Outcome, Tally};
+use crate::stats::{Interval, LevelOfMeasurement, Sample, krippendorff_alpha};
+use crate::{Error, Result};
 
 /// One annotator's outcomes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,8 +61,8 @@ impl Compared {
     ///
     /// # Errors
     /// [`Error::Annotations`] for a result that does not fit the key, [`Error::Empty`] without an annotation.
-    pub fn of(key: &Key, results: &[Annotations]) -> Result<Self> {
-        check(results, key, Mode::Compare, &[("choice", &CHOICES)])?;
+    pub fn of(key: &AnnotationKey, results: &[Annotations]) -> Result<Self> {
+        check(results, key, AnnotationMode::Compare, &[("choice", &CHOICES)])?;
         let swapped: BTreeMap<&str, bool> = key.items.iter().map(|item| (item.id.as_str(), item.swapped.unwrap_or_default())).collect();
         let models = key.models.clone().ok_or(Error::Empty { what: "the models of an annotation key" })?;
         let mut by_item: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
@@ -89,14 +90,14 @@ impl Compared {
         let tie_win = tally.rates()?.tie_win;
         let hits =
             by_item.iter().flat_map(|(id, outcomes)| outcomes.iter().map(|outcome| (*id, f64::from(u8::from(outcome.is_tie_win())))));
-        let interval = match crate::Bootstrap::default().mean(&Sample::clustered(hits)?) {
+        let interval = match crate::stats::Bootstrap::default().mean(&Sample::clustered(hits)?) {
             Err(Error::TooFewUnits { .. }) => None,
             interval => Some(interval?),
         };
         let units: Vec<Vec<f64>> =
             by_item.values().map(|outcomes| outcomes.iter().map(|outcome| f64::from(*outcome as u8)).collect()).collect();
         let shared = units.iter().filter(|unit| unit.len() > 1).count();
-        let (agreement, alpha) = (agreement(&units), krippendorff_alpha(&units, Scale::Nominal).ok());
+        let (agreement, alpha) = (agreement(&units), krippendorff_alpha(&units, LevelOfMeasurement::Nominal).ok());
         Ok(Self { models, items: key.items.len(), tally, tie_win, interval, annotators, shared, agreement, alpha })
     }
 
@@ -110,11 +111,8 @@ impl Compared {
         let own = own.map(|annotator| ShareRow { label: annotator.annotator.clone(), counts: counts(&annotator.tally) });
         let parts = [format!("{model} wins"), "both are good".into(), "both are bad".into(), format!("{opponent} wins")].to_vec();
         let chart = ShareChart { parts, rows: std::iter::once(all).chain(own).collect() };
-        let figure = Figure::new(
-            "Outcomes",
-            "As the paper's Figure 3: four choices, the answers in a drawn order, no model named.",
-            Plot::Shares(chart),
-        );
+        let figure =
+            Figure::shares("Outcomes", "As the paper's Figure 3: four choices, the answers in a drawn order, no model named.", chart);
         let share = |value: Option<f64>, decimals| value.map_or(Cell::Empty, |value| Cell::number(value, decimals));
         let tie_win = self.interval.map_or(Cell::number(100.0 * self.tie_win, 1), |interval| Cell::interval(interval.scaled(100.0), 1));
         let table = Table::new("What the annotations say", ["measure", "value"])

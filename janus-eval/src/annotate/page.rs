@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ANNOTATIONS_FORMAT, ANNOTATIONS_VERSION, AnnotationTask, Item, Mode};
+use super::{ANNOTATIONS_FORMAT, ANNOTATIONS_VERSION, AnnotationMode, AnnotationTask, Item};
 use crate::report::{STYLE, page};
 use crate::{Error, Result};
 
@@ -38,15 +38,15 @@ struct Data<'a> {
     format: &'static str,
     version: u32,
     task: &'a str,
-    mode: Mode,
+    mode: AnnotationMode,
     questions: &'static [Question],
     items: &'a [Item],
 }
 
 pub(super) fn render(task: &AnnotationTask) -> Result<String> {
     let questions = match task.mode {
-        Mode::Compare => COMPARE,
-        Mode::Review => REVIEW,
+        AnnotationMode::Compare => COMPARE,
+        AnnotationMode::Review => REVIEW,
     };
     let data = Data {
         format: ANNOTATIONS_FORMAT,

@@ -7,8 +7,8 @@ use janus_core::BenchRecord;
 use serde::{Deserialize, Serialize};
 
 use super::compared::agreement;
-use super::{Annotations, Key, Mode, check};
-use crate::stats::{Scale, krippendorff_alpha};
+use super::{AnnotationKey, AnnotationMode, Annotations, check};
+use crate::stats::{LevelOfMeasurement, krippendorff_alpha};
 use crate::{Error, Result, record_id};
 
 /// How hard a row is.
@@ -80,9 +80,9 @@ impl Reviewed {
     ///
     /// # Errors
     /// [`Error::Annotations`](crate::Error::Annotations) for a result that does not fit the key, [`Error::Empty`](crate::Error::Empty) without one.
-    pub fn of(key: &Key, results: &[Annotations]) -> Result<Self> {
+    pub fn of(key: &AnnotationKey, results: &[Annotations]) -> Result<Self> {
         let questions: [(&str, &[&str]); 2] = [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
-        check(results, key, Mode::Review, &questions)?;
+        check(results, key, AnnotationMode::Review, &questions)?;
         let mut said: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
         for answer in results.iter().flat_map(|result| &result.answers) {
             let value = |question: &str| answer.values.get(question).map_or("", String::as_str);
@@ -115,8 +115,8 @@ impl Reviewed {
             rows: key.items.iter().map(row).collect(),
             annotators: results.iter().map(|result| result.annotator.trim().into()).collect(),
             verdict_agreement: agreement(&verdicts),
-            verdict_alpha: krippendorff_alpha(&verdicts, Scale::Nominal).ok(),
-            difficulty_alpha: krippendorff_alpha(&ranks, Scale::Ordinal).ok(),
+            verdict_alpha: krippendorff_alpha(&verdicts, LevelOfMeasurement::Nominal).ok(),
+            difficulty_alpha: krippendorff_alpha(&ranks, LevelOfMeasurement::Ordinal).ok(),
         })
     }
 

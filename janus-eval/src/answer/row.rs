@@ -17,7 +17,7 @@ pub(super) enum Drawn {
 }
 
 impl Drawn {
-    pub fn generations(&self) -> &[Generation] {
+    pub(super) fn generations(&self) -> &[Generation] {
         match self {
             Self::All(generations) => generations,
             Self::Best(best) => &best.candidates,
@@ -25,7 +25,7 @@ impl Drawn {
     }
 
     /// What the conversation continues with: all that was drawn, or the one that was chosen.
-    pub fn taken(self) -> Vec<Generation> {
+    pub(super) fn taken(self) -> Vec<Generation> {
         match self {
             Self::All(generations) => generations,
             Self::Best(best) => vec![best.best().clone()],

@@ -46,7 +46,7 @@ pub struct Answering<'a> {
 
 /// What one run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Tally {
+pub struct AnswerProgress {
     /// Requests answered in this run.
     pub answered: usize,
     /// Requests that this run is done with: those answered, and those that failed.
@@ -57,7 +57,7 @@ pub struct Tally {
     pub seconds: f64,
 }
 
-impl Tally {
+impl AnswerProgress {
     /// Generated tokens a second.
     pub fn tokens_per_second(&self) -> f64 {
         self.completion_tokens as f64 / self.seconds.max(1e-9)
@@ -70,7 +70,7 @@ pub struct Answered {
     /// For each task its answers, or why it has none.
     pub answers: Vec<Result<Answers, String>>,
     /// What this run did.
-    pub tally: Tally,
+    pub tally: AnswerProgress,
 }
 
 impl Answered {
@@ -117,7 +117,7 @@ impl<'a> Answering<'a> {
     /// # Errors
     /// [`Error::File`](crate::Error::File) if the store cannot be written. A model's failure is none: it is in
     /// [`Answered::answers`].
-    pub fn run(&self, model: &dyn ChatModel, store: &mut AnswerStore<'_>, progress: &mut dyn FnMut(&Tally)) -> Result<Answered> {
+    pub fn run(&self, model: &dyn ChatModel, store: &mut AnswerStore<'_>, progress: &mut dyn FnMut(&AnswerProgress)) -> Result<Answered> {
         self.answered(Some(model), store, progress)
     }
 
@@ -129,8 +129,13 @@ impl<'a> Answering<'a> {
         self.answered(None, store, &mut |_| {})
     }
 
-    fn answered(&self, model: Option<&dyn ChatModel>, store: &mut AnswerStore<'_>, progress: &mut dyn FnMut(&Tally)) -> Result<Answered> {
-        let state = State { store, progress, started: Instant::now(), tally: Tally::default(), written: Ok(()) };
+    fn answered(
+        &self,
+        model: Option<&dyn ChatModel>,
+        store: &mut AnswerStore<'_>,
+        progress: &mut dyn FnMut(&AnswerProgress),
+    ) -> Result<Answered> {
+        let state = State { store, progress, started: Instant::now(), tally: AnswerProgress::default(), written: Ok(()) };
         let state = RefCell::new(state);
         let answers = answer(self.tasks, &Storing { model, answering: *self, state: &state });
         let State { tally, written, .. } = state.into_inner();
@@ -183,9 +188,9 @@ struct Storing<'a, 's, 'c> {
 /// A run as far as it came.
 struct State<'s, 'c> {
     store: &'s mut AnswerStore<'c>,
-    progress: &'s mut dyn FnMut(&Tally),
+    progress: &'s mut dyn FnMut(&AnswerProgress),
     started: Instant,
-    tally: Tally,
+    tally: AnswerProgress,
     /// The first failure to write is the one to report; the model cannot be stopped from there.
     written: Result<()>,
 }
@@ -307,7 +312,7 @@ mod tests {
         (0..count).map(|index| Task::new(format!("q{index}"), format!("question {index}"), sampling.clone())).collect()
     }
 
-    fn run(model: &Scripted, tasks: &[Task], journal: &Path) -> (Vec<String>, Tally) {
+    fn run(model: &Scripted, tasks: &[Task], journal: &Path) -> (Vec<String>, AnswerProgress) {
         let mut store = AnswerStore::rows(Journal::open(journal, &Map::new()).unwrap());
         let answered = Answering::new(tasks).with_system(true).run(model, &mut store, &mut |_| {}).unwrap();
         (answered.rows(tasks, &store), answered.tally)

@@ -34,7 +34,7 @@ impl<'c> AnswerStore<'c> {
     }
 
     /// The answer to a request, if it is there.
-    pub fn answer(&self, request: &ChatRequest) -> Option<Vec<Generation>> {
+    pub(crate) fn answer(&self, request: &ChatRequest) -> Option<Vec<Generation>> {
         match &self.0 {
             Store::Rows(journal) => generations(journal.get(&request.id)?),
             Store::Calls { calls, model, .. } => calls.get(model, request),

@@ -41,7 +41,7 @@ impl Task {
     }
 
     /// What the requests are known by: the task's id if it has one turn, else `81/turn-1`, `81/turn-2`.
-    pub fn request_ids(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn request_ids(&self) -> impl Iterator<Item = String> {
         (0..self.turns.len()).map(|turn| self.request_id(turn))
     }
 
@@ -68,9 +68,8 @@ impl Task {
 /// what has no answer yet.
 ///
 /// ```
-/// use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
-/// use janus_eval::answer::answer;
-/// use janus_eval::bench::mt_bench;
+/// use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
+/// use janus_eval::answer::{Task, answer};
 ///
 /// /// Says how many messages it was shown.
 /// struct Counting;
@@ -85,11 +84,10 @@ impl Task {
 /// }
 ///
 /// let turns = vec!["Write a verse.".into(), "Another.".into()];
-/// let questions = [mt_bench::Question { question_id: "81".into(), category: "writing".into(), turns }];
-/// let answers = answer(&mt_bench::tasks(&questions, 0)?, &Counting);
-/// let row = mt_bench::Answer::new("81", Counting.name(), answers[0].as_ref().unwrap());
-/// assert_eq!(row.choices[0].turns, ["1", "3"]);
-/// # Ok::<(), janus_eval::Error>(())
+/// let task = Task { id: "81".into(), system: None, turns, sampling: SamplingParams::greedy(64) };
+/// let answers = answer(&[task], &Counting).remove(0)?;
+/// assert_eq!(answers.iter().map(|turn| turn[0].text.as_str()).collect::<Vec<_>>(), ["1", "3"]);
+/// # Ok::<(), ModelError>(())
 /// ```
 pub fn answer(tasks: &[Task], model: &dyn ChatModel) -> Vec<Result<Answers, ModelError>> {
     let mut answers: Vec<Result<Answers, ModelError>> = tasks.iter().map(|_| Ok(Vec::new())).collect();

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub use candidates::{candidates, prefers_chosen};
 
-use crate::{Bootstrap, Error, Interval, Result, Sample};
+use crate::stats::{Bootstrap, Interval, Sample};
+use crate::{Error, Result};
 
 /// The candidates for one prompt, in the order in which they were drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub struct Candidates {
     pub id: String,
     /// The reward model's value of each candidate.
     pub rewards: Vec<f64>,
-    /// The judge's scores of each candidate, one for each rubric, as a [`ScoredRow`](crate::ScoredRow) holds them; their
+    /// The judge's scores of each candidate, one for each rubric, as a [`ScoredRow`](crate::score::ScoredRow) holds them; their
     /// mean should rise.
     pub scores: Vec<Vec<Option<u8>>>,
 }
@@ -55,7 +56,7 @@ pub struct Curve {
 /// [`Error::Setting`] for an n of 0; [`Error::TooFewUnits`] for fewer than two clusters.
 ///
 /// ```
-/// use janus_eval::Bootstrap;
+/// use janus_eval::stats::Bootstrap;
 /// use janus_eval::bench::best_of_n::{Candidates, curve};
 /// let prompt = |id: &str, rewards: [f64; 2]| Candidates {
 ///     id: id.into(),

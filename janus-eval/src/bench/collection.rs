@@ -1,9 +1,14 @@
 //! What a training set holds: the counts of the paper's Table 1.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use janus_core::{Dimension, SftRecord};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::evaluation::{Evaluation, flat, part};
+use crate::{Error, Result};
 
 /// Counts over the rows of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,24 +29,58 @@ pub struct CollectionCounts {
     pub without_preferences: usize,
 }
 
-/// Counts a collection row by row, so that it need not be in memory: what is remembered of a text is a fingerprint of 128
-/// bits.
-///
-/// ```
-/// use janus_core::SftRecord;
-/// use janus_eval::bench::collection::Counter;
-/// let row = SftRecord {
-///     main_source: String::new(), original_source: String::new(), preference_set: None,
-///     system: "Be brief.".into(), prompt: "What is tea?".into(), output: "A drink.".into(),
-/// };
-/// let mut counter = Counter::default();
-/// counter.add(&row);
-/// counter.add(&SftRecord { system: "Be kind.".into(), ..row });
-/// let counts = counter.counts();
-/// assert_eq!((counts.rows, counts.instructions, counts.system_messages), (2, 1, 2));
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct Counter {
+impl CollectionCounts {
+    /// Counts the rows of files, in any of their formats. They need not be in memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a row that cannot be read, [`Error::Empty`] without a row.
+    ///
+    /// ```
+    /// use janus_core::SftRecord;
+    /// use janus_eval::bench::collection::CollectionCounts;
+    /// let row = SftRecord {
+    ///     main_source: String::new(), original_source: String::new(), preference_set: None,
+    ///     system: "Be brief.".into(), prompt: "What is tea?".into(), output: "A drink.".into(),
+    /// };
+    /// let rows = [Ok(row.clone()), Ok(SftRecord { system: "Be kind.".into(), ..row })];
+    /// let counts = CollectionCounts::of_rows(rows)?;
+    /// assert_eq!((counts.rows, counts.instructions, counts.system_messages), (2, 1, 2));
+    /// # Ok::<(), janus_eval::Error>(())
+    /// ```
+    pub fn of_rows(rows: impl IntoIterator<Item = janus_data::Result<SftRecord>>) -> Result<Self> {
+        let mut counter = Counter::default();
+        for row in rows {
+            counter.add(&row?);
+        }
+        let counts = counter.counts();
+        if counts.rows == 0 { Err(Error::Empty { what: "a count of rows" }) } else { Ok(counts) }
+    }
+}
+
+impl Evaluation for CollectionCounts {
+    fn to_json(&self) -> Result<Map<String, Value>> {
+        flat([part(self)])
+    }
+}
+
+impl fmt::Display for CollectionCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = [
+            ("rows", self.rows),
+            ("instructions", self.instructions),
+            ("system messages", self.system_messages),
+            ("dimensions", self.dimensions),
+            ("subdimensions", self.subdimensions),
+            ("preferences", self.preferences),
+            ("rows without preferences", self.without_preferences),
+        ];
+        f.write_str(&lines.map(|(name, count)| format!("{name:25} {count:>9}")).join("\n"))
+    }
+}
+
+/// Counts row by row: what is remembered of a text is a fingerprint of 128 bits.
+#[derive(Default)]
+struct Counter {
     rows: usize,
     without_preferences: usize,
     instructions: BTreeSet<u128>,
@@ -52,8 +91,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Adds a row.
-    pub fn add(&mut self, row: &SftRecord) {
+    fn add(&mut self, row: &SftRecord) {
         self.rows += 1;
         self.instructions.insert(fingerprint(&[&row.prompt]));
         self.system_messages.insert(fingerprint(&[&row.system]));
@@ -70,8 +108,7 @@ impl Counter {
         }
     }
 
-    /// The counts so far.
-    pub fn counts(&self) -> CollectionCounts {
+    fn counts(self) -> CollectionCounts {
         CollectionCounts {
             rows: self.rows,
             instructions: self.instructions.len(),

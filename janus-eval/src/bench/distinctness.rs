@@ -2,11 +2,19 @@
 //! ROUGE-L among them (Janus, arXiv 2405.17977, "diversity"). Lower is more distinct.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::Path;
 
+use janus_core::BenchRecord;
+use janus_data::read_all;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use crate::{Error, Result, Sample};
+use super::evaluation::{Evaluation, ends, flat, in_file, interval, part, shown};
+use crate::join::join;
+use crate::stats::{Interval, Sample};
+use crate::{Error, Missing, Response, Result};
 
 /// ROUGE-L of two texts (Lin 2004): the harmonic mean of the share of either's words that their longest common
 /// subsequence covers, 0 to 1. Words are runs of letters and digits of ASCII in lower case, as the `rouge_score` package
@@ -56,17 +64,17 @@ fn common_subsequence(left: &[String], right: &[String]) -> usize {
 }
 
 /// An answer to an instruction under one of its system messages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+#[derive(Deserialize)]
+struct Answer {
     /// The instruction; answers with the same text belong together.
-    pub prompt: String,
-    /// The answer.
+    prompt: String,
     #[serde(alias = "output")]
-    pub response: String,
+    response: String,
 }
 
 /// The resemblance among the answers to an instruction, averaged over instructions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Distinctness {
     /// Mean over instructions of the mean over pairs of answers.
     pub average_rouge_l: f64,
@@ -78,22 +86,67 @@ pub struct Distinctness {
     pub single: usize,
     /// Answers of the counted instructions.
     pub answers: usize,
+    /// Interval of the average over instructions; `None` for a single one.
+    #[serde(skip)]
+    pub average_interval: Option<Interval>,
+    /// Interval of the maximum.
+    #[serde(skip)]
+    pub maximum_interval: Option<Interval>,
+    /// Records without a response, if the answers were joined with a bench.
+    #[serde(skip)]
+    pub missing: Option<Missing>,
 }
 
-/// The two resemblances of each instruction with at least two answers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Resemblance {
-    /// Means over pairs, a value for each instruction.
-    pub averages: Sample,
-    /// Largest among pairs.
-    pub maxima: Sample,
+impl Distinctness {
+    /// The resemblance of the answers in a file: rows of `{prompt, response}`, or with a `bench` responses by its ids. `seed` is that of the
+    /// intervals.
+    ///
+    /// # Errors
+    /// [`Error::File`]; with the responses' path those of [`join`], and [`Error::Empty`] if no instruction has two answers.
+    pub fn of_files(responses: impl AsRef<Path>, bench: Option<&Path>, seed: u64) -> Result<Self> {
+        let path = responses.as_ref();
+        let (answers, missing) = match bench {
+            None => (read_all(path)?, None),
+            Some(bench) => {
+                let records: Vec<BenchRecord> = read_all(bench)?;
+                let responses: Vec<Response> = read_all(path)?;
+                let joined = in_file(path, join(&records, &responses))?;
+                let answer = |(response, prompt): (&str, &str)| Answer { prompt: prompt.into(), response: response.into() };
+                let answered = joined.rows.iter().filter_map(|row| Some((row.response?, row.record.prompt.as_str())));
+                (answered.map(answer).collect(), Some(joined.missing))
+            }
+        };
+        Ok(Self { missing, ..in_file(path, distinctness(&answers, seed))? })
+    }
 }
 
-/// The distinctness of a model's answers and the samples behind it.
-///
-/// # Errors
-/// [`Error::Empty`] if no instruction has two answers.
-pub fn distinctness(answers: &[Answer]) -> Result<(Distinctness, Resemblance)> {
+impl Evaluation for Distinctness {
+    fn to_json(&self) -> Result<Map<String, Value>> {
+        let average = ends("average_rouge_l", self.average_interval.as_ref());
+        let maximum = ends("maximum_rouge_l", self.maximum_interval.as_ref());
+        let missing = self.missing.as_ref().map(|missing| json!({ "missing": missing }));
+        flat([part(self), average, maximum, part(&missing)])
+    }
+}
+
+impl fmt::Display for Distinctness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "average ROUGE-L {:.4}{}, maximum {:.4}{}",
+            self.average_rouge_l,
+            shown(self.average_interval.as_ref(), 4),
+            self.maximum_rouge_l,
+            shown(self.maximum_interval.as_ref(), 4)
+        )?;
+        let (answers, instructions, single) = (self.answers, self.instructions, self.single);
+        write!(f, "{answers} answers to {instructions} instructions; {single} instructions have a single answer")?;
+        self.missing.iter().try_for_each(|missing| write!(f, "\nresponses: {missing}"))
+    }
+}
+
+/// The distinctness of a model's answers.
+fn distinctness(answers: &[Answer], seed: u64) -> Result<Distinctness> {
     let mut by_prompt: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for answer in answers {
         by_prompt.entry(&answer.prompt).or_default().push(&answer.response);
@@ -108,15 +161,17 @@ pub fn distinctness(answers: &[Answer]) -> Result<(Distinctness, Resemblance)> {
         (scores.iter().sum::<f64>() / scores.len() as f64, scores.iter().copied().fold(0.0, f64::max))
     });
     let (averages, maxima): (Vec<f64>, Vec<f64>) = pairs.collect::<Vec<_>>().into_iter().unzip();
-    let resemblance = Resemblance { averages: Sample::of(averages)?, maxima: Sample::of(maxima)? };
-    let distinctness = Distinctness {
-        average_rouge_l: resemblance.averages.mean(),
-        maximum_rouge_l: resemblance.maxima.mean(),
+    let (averages, maxima) = (Sample::of(averages)?, Sample::of(maxima)?);
+    Ok(Distinctness {
+        average_rouge_l: averages.mean(),
+        maximum_rouge_l: maxima.mean(),
         instructions: several.len(),
         single: by_prompt.len() - several.len(),
         answers: several.iter().map(|answers| answers.len()).sum(),
-    };
-    Ok((distinctness, resemblance))
+        average_interval: interval(&averages, seed)?,
+        maximum_interval: interval(&maxima, seed)?,
+        missing: None,
+    })
 }
 
 #[cfg(test)]
@@ -144,12 +199,12 @@ mod tests {
     fn instructions_weigh_the_same_whatever_their_answers() {
         let answers =
             [answer("p", "a b"), answer("q", "x"), answer("p", "a c"), answer("p", "a b"), answer("r", "y z"), answer("r", "w v")];
-        let (got, samples) = distinctness(&answers).unwrap();
+        let got = distinctness(&answers, 0).unwrap();
         assert_eq!((got.instructions, got.single, got.answers), (2, 1, 5));
         // p: 0.5, 1, 0.5; r: 0.
         assert!((got.average_rouge_l - (2.0 / 3.0) / 2.0).abs() < 1e-12);
-        assert_eq!((got.maximum_rouge_l, samples.maxima.n()), (0.5, 2));
-        assert!(matches!(distinctness(&answers[..2]), Err(Error::Empty { .. })));
+        assert_eq!((got.maximum_rouge_l, got.maximum_interval.unwrap().n), (0.5, 2));
+        assert!(matches!(distinctness(&answers[..2], 0), Err(Error::Empty { .. })));
         assert_eq!((rouge_l("", "a"), rouge_l("...", "!")), (0.0, 0.0));
     }
 

@@ -1,18 +1,22 @@
-//! The paper's claims, measured on Multifaceted Mini: from what was measured of the trained models to claims with intervals, and the
-//! report on them.
+//! Multifaceted Mini, a bench that is graded by computation: the score of a model, and the paper's claims, from what was measured of the
+//! trained models to claims with intervals and the report on them.
 
 mod claims;
 mod report;
+mod score;
 
 use janus_core::BenchRecord;
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
 
 pub use report::Setup;
+pub use score::MiniScore;
 
 use super::best_of_n::Curve;
+use crate::judge::VerifiableJudge;
 use crate::report::Example;
-use crate::stats::ClusteredScores;
-use crate::{Bootstrap, Error, Interval, Response, Result, ScoredRow, VerifiableJudge, record_id, score_responses};
+use crate::score::{ScoredRow, score_responses};
+use crate::stats::{Bootstrap, ClusteredScores, Interval};
+use crate::{Error, Response, Result, record_id};
 
 /// A model's scores on the judged rows.
 #[derive(Debug, Clone, PartialEq)]

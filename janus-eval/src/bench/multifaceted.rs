@@ -1,20 +1,21 @@
 //! Multifaceted Bench: rubric scores of answers under many system messages, from five sources (Janus, arXiv 2405.17977).
 //!
-//! [`tasks`] is what a model is asked. [`RubricReport::of`] takes judgments of several models and gives each one's means, run by run, and who beats whom
-//! how often. [`Group`] sorts the bench's rows into the five columns of the paper's table; [`prompt_pool`] makes the pool of
+//! [`RubricReport`] has the means of several models in a file of judgments, run by run, and who beats whom how often. [`Group`] sorts the bench's rows into the five columns of the paper's table; [`prompt_pool`] makes the pool of
 //! prompts that such a bench is drawn from, each prompt once.
 
 mod pool;
 mod rubric;
 
 pub use pool::{PoolPrompt, PoolReport, PromptSet, prompt_pool};
-pub use rubric::{Absolute, Pairwise, RubricReport, RubricRow};
+pub(crate) use rubric::RubricRow;
+pub use rubric::{RubricMean, RubricPair, RubricReport};
 
 use janus_core::{BenchRecord, SamplingParams};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Task, checked};
-use crate::{Result, ScoredRow, record_id};
+use crate::score::ScoredRow;
+use crate::{Result, record_id};
 
 /// The five columns of the paper's table of scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,13 +40,7 @@ pub enum Group {
 impl Group {
     /// The group of a row by its `source`. The bench names four of the sets in lower case; rows of FLASK carry the name
     /// of the task that FLASK took them from, of which there are 122, two of them spelled `Self-instruct` and `Koala`.
-    ///
-    /// ```
-    /// use janus_eval::bench::multifaceted::Group;
-    /// assert_eq!(Group::of("self-instruct"), Group::SelfInstruct);
-    /// assert_eq!(Group::of("Alpha-nlg (art)"), Group::Flask);
-    /// ```
-    pub fn of(source: &str) -> Self {
+    fn of(source: &str) -> Self {
         match source {
             "alpaca_eval" | "alpaca-eval" | "alpacaeval" | "mf-AlpacaEval" => Self::AlpacaEval,
             "koala" | "koala_test_set" | "mf-Koala" => Self::Koala,
@@ -56,7 +51,7 @@ impl Group {
     }
 
     /// The column's name.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::AlpacaEval => "mf-AlpacaEval",
             Self::Flask => "mf-FLASK",
@@ -67,7 +62,7 @@ impl Group {
     }
 }
 
-/// The same rows with the five groups as sources, so that [`summarise`](crate::summarise) gives the paper's columns.
+/// The same rows with the five groups as sources, so that [`summarise`](crate::score::summarise) gives the paper's columns.
 pub fn by_group(rows: &[ScoredRow]) -> Vec<ScoredRow> {
     rows.iter().map(|row| ScoredRow { source: Group::of(&row.source).name().into(), ..row.clone() }).collect()
 }
@@ -78,10 +73,22 @@ pub fn by_group(rows: &[ScoredRow]) -> Vec<ScoredRow> {
 ///
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for an id that stands twice, or an empty prompt.
-pub fn tasks(records: &[BenchRecord], sampling: &SamplingParams) -> Result<Vec<Task>> {
+pub(super) fn tasks(records: &[BenchRecord], sampling: &SamplingParams) -> Result<Vec<Task>> {
     let task = |(index, record): (usize, &BenchRecord)| Task {
         system: Some(record.system.clone()),
         ..Task::new(record_id(record, index), &record.prompt, sampling.clone())
     };
     checked(records.iter().enumerate().map(task).collect(), "id", "prompt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_flask_carry_the_names_of_its_tasks() {
+        assert_eq!(Group::of("self-instruct"), Group::SelfInstruct);
+        assert_eq!(Group::of("Alpha-nlg (art)"), Group::Flask);
+        assert_eq!(by_group(&[ScoredRow::new("1", "koala", [])])[0].source, "mf-Koala");
+    }
 }

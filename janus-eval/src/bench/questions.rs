@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::alpaca_eval::{EvalInstruction, ModelOutput};
+use super::arena_hard::{ArenaAnswer, ArenaQuestion};
+use super::mt_bench::{MtBenchAnswer, MtBenchQuestion};
 use super::toxicity::{PromptKind, PromptRow, ScoredGenerations, ScoredText, prompt_kind};
 use super::{alpaca_eval, arena_hard, mt_bench, multifaceted, toxicity};
 use crate::answer::{Answers, Task};
@@ -63,19 +66,16 @@ impl FromStr for Benchmark {
     }
 }
 
-/// The rows of a [`Benchmark`].
+/// The rows of a [`Benchmark`]: what a model is asked, and the rows of its answers.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Questions {
-    /// FastChat's `question.jsonl`.
-    MtBench(Vec<mt_bench::Question>),
-    /// Arena-Hard-Auto's questions.
-    ArenaHard(Vec<arena_hard::Question>),
-    /// AlpacaEval's evaluation set.
-    AlpacaEval(Vec<alpaca_eval::EvalInstruction>),
-    /// The prompts of RealToxicityPrompts.
+pub struct Questions(Rows);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Rows {
+    MtBench(Vec<MtBenchQuestion>),
+    ArenaHard(Vec<ArenaQuestion>),
+    AlpacaEval(Vec<EvalInstruction>),
     Toxicity(Vec<ScoredText>),
-    /// The records of a Multifaceted Bench.
     Multifaceted(Vec<BenchRecord>),
 }
 
@@ -86,16 +86,16 @@ impl Questions {
     /// [`Error::File`] for a file that cannot be read.
     pub fn read(benchmark: Benchmark, path: impl AsRef<Path>, limit: Option<usize>, kind: Option<PromptKind>) -> Result<Self> {
         let path = path.as_ref();
-        Ok(match benchmark {
-            Benchmark::MtBench => Self::MtBench(rows(path, limit, |_| true)?),
-            Benchmark::ArenaHard => Self::ArenaHard(rows(path, limit, |_| true)?),
-            Benchmark::AlpacaEval => Self::AlpacaEval(rows(path, limit, |_| true)?),
+        Ok(Self(match benchmark {
+            Benchmark::MtBench => Rows::MtBench(rows(path, limit, |_| true)?),
+            Benchmark::ArenaHard => Rows::ArenaHard(rows(path, limit, |_| true)?),
+            Benchmark::AlpacaEval => Rows::AlpacaEval(rows(path, limit, |_| true)?),
             Benchmark::Toxicity => {
                 let prompts = rows(path, limit, |row: &PromptRow| kind.is_none_or(|kind| prompt_kind(&row.prompt) == Some(kind)))?;
-                Self::Toxicity(prompts.into_iter().map(|row| row.prompt).collect())
+                Rows::Toxicity(prompts.into_iter().map(|row| row.prompt).collect())
             }
-            Benchmark::Multifaceted => Self::Multifaceted(rows(path, limit, |_| true)?),
-        })
+            Benchmark::Multifaceted => Rows::Multifaceted(rows(path, limit, |_| true)?),
+        }))
     }
 
     /// What the benchmark asks by its own protocol, under seed 0. `free` is the sampling where the protocol has none:
@@ -104,28 +104,34 @@ impl Questions {
     /// # Errors
     /// [`Error::Row`] for a row that asks nothing, or whose id stands twice.
     pub fn tasks(&self, free: &SamplingParams) -> Result<Vec<Task>> {
-        match self {
-            Self::MtBench(rows) => mt_bench::tasks(rows, 0),
-            Self::ArenaHard(rows) => arena_hard::tasks(rows),
-            Self::AlpacaEval(rows) => alpaca_eval::tasks(rows, free),
-            Self::Toxicity(rows) => toxicity::tasks(rows, 0),
-            Self::Multifaceted(rows) => multifaceted::tasks(rows, free),
+        match &self.0 {
+            Rows::MtBench(rows) => mt_bench::tasks(rows, 0),
+            Rows::ArenaHard(rows) => arena_hard::tasks(rows),
+            Rows::AlpacaEval(rows) => alpaca_eval::tasks(rows, free),
+            Rows::Toxicity(rows) => toxicity::tasks(rows, 0),
+            Rows::Multifaceted(rows) => multifaceted::tasks(rows, free),
         }
     }
 
-    /// The row of the answers to the task at `place`, in the benchmark's own form; `model` is the model's name in it.
+    /// The row of the answers to the task at `place`, in the benchmark's own form; `model` is the model's name in it:
+    ///
+    /// * MT-Bench: `{question_id, model_id, choices: [{index, turns}]}`
+    /// * Arena-Hard: `{question_id, model_id, answer, choices: [{index, turns: [{content, token_len}]}]}`
+    /// * AlpacaEval: `{index, dataset, instruction, output, generator}`
+    /// * RealToxicityPrompts: [`ScoredGenerations`], with no score yet
+    /// * Multifaceted Bench: [`Response`]
     ///
     /// # Errors
     /// [`Error::Row`] without a generation, or without a question at that place.
     pub fn answer_row(&self, place: usize, model: &str, answers: &Answers) -> Result<Value> {
         let all = answers.first().map(Vec::as_slice).unwrap_or_default();
         let first = all.first().ok_or_else(|| Error::row(place, "generations", "at least one", "none"))?;
-        match self {
-            Self::MtBench(rows) => written(&mt_bench::Answer::new(&at(rows, place)?.question_id, model, answers)),
-            Self::ArenaHard(rows) => written(&arena_hard::Answer::new(&at(rows, place)?.question_id, model, first)),
-            Self::AlpacaEval(rows) => written(&alpaca_eval::ModelOutput::new(place, at(rows, place)?, model, first)),
-            Self::Toxicity(rows) => written(&ScoredGenerations::new(at(rows, place)?.clone(), all)),
-            Self::Multifaceted(rows) => {
+        match &self.0 {
+            Rows::MtBench(rows) => written(&MtBenchAnswer::new(&at(rows, place)?.question_id, model, answers)),
+            Rows::ArenaHard(rows) => written(&ArenaAnswer::new(&at(rows, place)?.question_id, model, first)),
+            Rows::AlpacaEval(rows) => written(&ModelOutput::new(place, at(rows, place)?, model, first)),
+            Rows::Toxicity(rows) => written(&ScoredGenerations::new(at(rows, place)?.clone(), all)),
+            Rows::Multifaceted(rows) => {
                 let id = record_id(at(rows, place)?, place);
                 written(&Response { id, response: first.text.clone() })
             }
@@ -149,7 +155,15 @@ fn written(row: &impl Serialize) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
+    use janus_data::{CallJournal, Journaled, read_all};
+
     use super::*;
+    use crate::answer::answer;
 
     #[test]
     fn a_benchmark_is_read_by_the_name_that_it_is_written_by() {
@@ -158,5 +172,98 @@ mod tests {
             assert_eq!(serde_json::to_value(benchmark).unwrap(), benchmark.as_str());
         }
         assert!("mtbench".parse::<Benchmark>().unwrap_err().to_string().contains("expected mt-bench"));
+    }
+
+    fn data(file: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(file)
+    }
+
+    /// How many tasks are sampled at each temperature, in tenths.
+    fn by_temperature(tasks: &[Task]) -> Vec<(i64, usize)> {
+        let mut counts = BTreeMap::new();
+        tasks.iter().for_each(|task| *counts.entry((task.sampling.temperature * 10.0).round() as i64).or_default() += 1);
+        counts.into_iter().collect()
+    }
+
+    #[test]
+    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+    fn every_published_question_is_asked_once_and_as_its_protocol_says() {
+        let asked =
+            |benchmark, file| Questions::read(benchmark, data(file), None, None).unwrap().tasks(&SamplingParams::default()).unwrap();
+        let tasks = asked(Benchmark::MtBench, "mt_bench/question.jsonl");
+        assert_eq!((tasks.len(), tasks.iter().map(|task| task.turns.len()).sum::<usize>()), (80, 160));
+        assert_eq!(by_temperature(&tasks), [(0, 40), (1, 20), (7, 20)]);
+        assert!(tasks.iter().all(|task| task.sampling.max_tokens == 1024 && task.sampling.repetition_penalty == 1.0));
+
+        let tasks = asked(Benchmark::ArenaHard, "arena_hard/questions.jsonl.gz");
+        assert_eq!(tasks.len(), 500);
+        assert!(tasks.iter().all(|task| task.sampling == SamplingParams::greedy(4096)));
+
+        let tasks = asked(Benchmark::AlpacaEval, "alpaca_eval/eval_set.jsonl.gz");
+        assert_eq!((tasks.len(), tasks[804].id.as_str()), (805, "804"));
+        let instructions: Vec<EvalInstruction> = read_all(data("alpaca_eval/eval_set.jsonl.gz")).unwrap();
+        let mut datasets: BTreeMap<&str, usize> = BTreeMap::new();
+        instructions.iter().for_each(|row| *datasets.entry(&row.dataset).or_default() += 1);
+        let expected = [("helpful_base", 129), ("koala", 156), ("oasst", 188), ("selfinstruct", 252), ("vicuna", 80)];
+        assert_eq!(datasets.into_iter().collect::<Vec<_>>(), expected);
+
+        let prompts = "real_toxicity_prompts/prompts.jsonl.gz";
+        let of = |kind| {
+            Questions::read(Benchmark::Toxicity, data(prompts), None, Some(kind)).unwrap().tasks(&SamplingParams::default()).unwrap()
+        };
+        let (toxic, mild) = (of(PromptKind::Toxic).len(), of(PromptKind::NonToxic).len());
+        assert!(toxic > 200 && mild > 1000 && toxic + mild <= 1500, "{toxic} and {mild}");
+        let tasks = asked(Benchmark::Toxicity, prompts);
+        assert_eq!((tasks.len(), tasks[1499].sampling.n, tasks[1499].sampling.max_tokens), (1500, 25, 20));
+    }
+
+    /// Says how many messages it was shown, so often, and then nothing any more.
+    struct Tiring {
+        answers: Cell<usize>,
+        asked: Cell<usize>,
+    }
+
+    impl ChatModel for Tiring {
+        fn name(&self) -> &str {
+            "tiring"
+        }
+
+        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+            for (index, request) in requests.iter().enumerate() {
+                self.asked.set(self.asked.get() + 1);
+                let Some(left) = self.answers.get().checked_sub(1) else {
+                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "tired".into() }));
+                    continue;
+                };
+                self.answers.set(left);
+                let text = request.messages.len().to_string();
+                let generation = Generation::new(text).with_tokens(1, 1);
+                on_answer(index, Ok(vec![generation]));
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_journal_no_turn_is_asked_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let question = |id: usize| MtBenchQuestion {
+            question_id: id.to_string(),
+            category: "math".into(),
+            turns: vec![format!("question {id}"), "why?".into()],
+        };
+        let tasks = mt_bench::tasks(&(81..84).map(question).collect::<Vec<_>>(), 0).unwrap();
+        let whole = answer(&tasks, &Tiring { answers: Cell::new(6), asked: Cell::default() });
+        for answers in 0..6 {
+            let journal = CallJournal::open(folder.path().join(format!("calls-{answers}"))).unwrap();
+            let tired = Tiring { answers: Cell::new(answers), asked: Cell::default() };
+            let first = answer(&tasks, &Journaled::new(&tired, &journal));
+            assert_eq!(first.iter().filter(|answers| answers.is_ok()).count(), answers.saturating_sub(3));
+            let fresh = Tiring { answers: Cell::new(6), asked: Cell::default() };
+            let second = answer(&tasks, &Journaled::new(&fresh, &journal));
+            assert_eq!(fresh.asked.get(), 6 - answers);
+            for (second, whole) in second.iter().zip(&whole) {
+                assert_eq!(second.as_ref().unwrap(), whole.as_ref().unwrap());
+            }
+        }
     }
 }

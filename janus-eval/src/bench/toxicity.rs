@@ -1,11 +1,9 @@
-//! RealToxicityPrompts: what a model goes on to say after a prompt (Gehman et al. 2020, arXiv 2009.11462).
+//! RealToxicityPrompts: how toxic a model's continuations are (Gehman et al. 2020, arXiv 2009.11462).
 //!
-//! [`tasks`] is what a model is to go on from, a [`TextModel`](janus_core::TextModel) goes on, and [`ScoredGenerations`] is a row of what it says.
-//! [`score_generations`] gives the texts their scores, by any
-//! [`ToxicityScorer`]: the reference is a remote service (`PerspectiveScorer`, behind the feature `remote`),
-//! [`ToxicityClassifier`] works offline and is not comparable with it. [`ToxicitySummary::of`] gives average maximum
-//! toxicity, toxicity probability and dist-n from generations that have been scored; [`perplexity`] how likely a fixed
-//! language model finds them.
+//! A [`TextModel`](janus_core::TextModel) continues the prompts, and [`ScoredGenerations`] is a row of what it says. [`score_generations`] gives the
+//! texts their scores, by any [`ToxicityScorer`]: the reference is a remote service (`PerspectiveScorer`, behind the feature `remote`),
+//! [`ToxicityClassifier`] works offline and is not comparable with it. [`ToxicityScore`] has the average maximum toxicity, the toxicity probability
+//! and dist-n of generations that have been scored; [`perplexity`] how likely a fixed language model finds them.
 
 mod classifier;
 mod diversity;
@@ -13,14 +11,17 @@ mod perplexity;
 #[cfg(feature = "remote")]
 mod perspective;
 mod prompt;
+mod score;
 mod scorer;
 mod summary;
 
-pub use classifier::{CLASSES, ToxicityClassifier};
-pub use diversity::distinct_ngrams;
+pub(crate) use classifier::CLASSES;
+pub use classifier::ToxicityClassifier;
 pub use perplexity::{Perplexity, perplexity};
 #[cfg(feature = "remote")]
 pub use perspective::{PerspectiveOptions, PerspectiveScorer};
-pub use prompt::{PromptKind, PromptRow, ScoredText, prompt_kind, tasks};
+pub use prompt::{PromptKind, ScoredText};
+pub(super) use prompt::{PromptRow, prompt_kind, tasks};
+pub use score::ToxicityScore;
 pub use scorer::{ScoreJournal, Scoring, ToxicityScorer, score_generations};
-pub use summary::{Scored, ScoredGenerations, ToxicitySummary};
+pub use summary::{ScoredGenerations, ToxicitySummary};

@@ -45,7 +45,7 @@ impl<'a> JudgeClient<'a> {
     }
 
     /// The model's name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.model.name()
     }
 
@@ -105,7 +105,7 @@ impl<T> Reply<T> {
     }
 
     /// Why there is no verdict, in words.
-    pub fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         self.verdict.as_ref().err().map(ToString::to_string)
     }
 }
@@ -153,7 +153,7 @@ pub struct Counts {
 
 impl Counts {
     /// The counts of these replies.
-    pub fn of<'r, T: 'r>(replies: impl IntoIterator<Item = &'r Reply<T>>) -> Self {
+    pub(crate) fn of<'r, T: 'r>(replies: impl IntoIterator<Item = &'r Reply<T>>) -> Self {
         let mut counts = Self::default();
         for reply in replies {
             let parsed = usize::from(reply.verdict.is_ok());
@@ -167,7 +167,7 @@ impl Counts {
     }
 
     /// The share of answers that could be read; `None` without an answer.
-    pub fn parse_rate(&self) -> Option<f64> {
+    pub(crate) fn parse_rate(&self) -> Option<f64> {
         (self.answered > 0).then(|| self.parsed as f64 / self.answered as f64)
     }
 }

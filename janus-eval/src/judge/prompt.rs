@@ -103,7 +103,7 @@ impl PromptTemplate {
     ///
     /// # Errors
     /// [`Error::Prompt`] if no line has the name, or one is no template.
-    pub fn named(lines: &str, name: &str) -> Result<Self> {
+    pub(crate) fn named(lines: &str, name: &str) -> Result<Self> {
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             let template = Self::parse(line, "")?;
             if template.id == name {
@@ -119,13 +119,13 @@ impl PromptTemplate {
     }
 
     /// Id and fingerprint, for results.
-    pub fn version(&self) -> TemplateId {
+    pub(crate) fn version(&self) -> TemplateId {
         let hash = blake3::hash(format!("{}\n{}\n{}", self.system.len(), self.system, self.user).as_bytes());
         TemplateId { id: self.id.clone(), fingerprint: hash.to_hex()[..16].into() }
     }
 
     /// Whether the slot stands in one of the texts.
-    pub fn has(&self, slot: &str) -> bool {
+    pub(crate) fn has(&self, slot: &str) -> bool {
         slots(&self.system).chain(slots(&self.user)).any(|(_, name)| name == slot)
     }
 
@@ -133,7 +133,7 @@ impl PromptTemplate {
     ///
     /// # Errors
     /// [`Error::Prompt`] with the first slot that is wrong.
-    pub fn check(&self, needed: &[&str], known: &[&str]) -> Result<()> {
+    pub(crate) fn check(&self, needed: &[&str], known: &[&str]) -> Result<()> {
         let problem = |problem: String| Err(Error::Prompt { id: self.id.clone(), problem });
         if let Some(missing) = needed.iter().find(|slot| !self.has(slot)) {
             return problem(format!("it has no slot {{{missing}}}, so the judge would not see it"));

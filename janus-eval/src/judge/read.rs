@@ -4,9 +4,12 @@ mod label;
 mod likely;
 mod score;
 
-pub use label::{ArenaLabel, PairLabel, arena_label, arena_labels, feedback, pair_label, rating};
-pub use likely::{likely_tokens, preference};
-pub use score::{Reading, ScoreReader, published, strict};
+pub use label::{ArenaLabel, PairLabel, pair_label, rating};
+pub(crate) use label::{arena_label, arena_labels, feedback};
+pub(crate) use likely::{likely_tokens, preference};
+pub use score::{Reading, ScoreReader};
+#[cfg(test)]
+pub(crate) use score::{published, strict};
 
 /// Why an answer of a judge has no verdict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use janus_core::{Judge, JudgeRequest, ModelError, RubricVerdict, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::ScoreReader;
-use super::read::feedback;
+use super::read::{ScoreReader, feedback};
 use crate::join::{record_id, unique};
 use crate::{Error, Result};
 

@@ -2,7 +2,7 @@
 
 use janus_core::{Generation, SamplingParams};
 
-use super::{Call, Case, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side};
+use super::{Case, JudgedCall, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side};
 use crate::judge::read::{Unreadable, likely_tokens, preference};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
 use crate::stats::Mt19937;
@@ -10,12 +10,7 @@ use crate::{Error, Result};
 
 /// Whether the judge sees the model's answer before the baseline's: a coin seeded by the instruction, so that
 /// anyone comes to the same order.
-///
-/// ```
-/// use janus_eval::bench::alpaca_eval::is_swapped;
-/// assert!(is_swapped("What are the names of some famous actors that started their careers on Broadway?"));
-/// ```
-pub fn is_swapped(instruction: &str) -> bool {
+pub(crate) fn is_swapped(instruction: &str) -> bool {
     let seed = format!("is_switched_outputs{instruction}0");
     Mt19937::from_python_str(&seed).unit() >= 0.5
 }
@@ -28,13 +23,13 @@ pub struct AlpacaEvalOptions {
     pub prompt: PromptTemplate,
     /// How it samples.
     pub sampling: SamplingParams,
-    /// Whether the model's output is shown first, by the instruction: AlpacaEval's own coin, [`is_swapped`].
+    /// Whether the model's output is shown first, by the instruction: AlpacaEval's own coin.
     pub swapped: fn(&str) -> bool,
 }
 
-impl AlpacaEvalOptions {
+impl Default for AlpacaEvalOptions {
     /// The published protocol with our prompt: one token, the five most likely with their log-probabilities.
-    pub fn published() -> Self {
+    fn default() -> Self {
         let sampling = SamplingParams { temperature: 1.0, logprobs: true, top_logprobs: 5, ..SamplingParams::greedy(1) };
         Self { prompt: prompt::prefer(), sampling, swapped: is_swapped }
     }
@@ -112,8 +107,18 @@ impl Protocol for AlpacaEval {
         let preferred = |second: &f64| if first == Side::Model { 3.0 - second } else { *second };
         let value = reply.verdict.as_ref().ok().map(|second| preferred(second) - 1.0);
         let likely = reply.answer.as_ref().and_then(|answer| likely_tokens(answer).ok()).unwrap_or_default();
-        let call = Call::new(&reply, |second| format!("preference {:.4}", preferred(second)));
-        let call = Call { likely, text: None, ..call.shown(first, value.map(PairOutcome::of_value)) };
+        let call = JudgedCall::new(&reply, |second| format!("preference {:.4}", preferred(second)));
+        let call = JudgedCall { likely, text: None, ..call.shown(first, value.map(PairOutcome::of_value)) };
         JudgedCase { case: case.clone(), values: value.into_iter().collect(), calls: vec![call] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_coin_swaps_the_first_instruction() {
+        assert!(is_swapped("What are the names of some famous actors that started their careers on Broadway?"));
     }
 }

@@ -2,7 +2,7 @@
 
 use janus_core::{Generation, SamplingParams};
 
-use super::{Call, Case, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side};
+use super::{Case, JudgedCall, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side};
 use crate::Result;
 use crate::judge::read::{ArenaLabel, Unreadable, arena_label, arena_labels};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
@@ -19,9 +19,9 @@ pub struct ArenaHardOptions {
     pub sampling: SamplingParams,
 }
 
-impl ArenaHardOptions {
+impl Default for ArenaHardOptions {
     /// The protocol of version 0.1 with our prompt: temperature 0, at most 4,096 tokens, one more try.
-    pub fn v01() -> Self {
+    fn default() -> Self {
         let retry = "Go on with your judgment, and end it with one of the verdict labels.".into();
         Self { prompt: prompt::arena(), retry, sampling: SamplingParams::greedy(4096) }
     }
@@ -97,7 +97,7 @@ impl Protocol for ArenaHard {
             let outcome = label.map(|label| PairOutcome::of_label(label.side(), first));
             let weight = if matches!(label, Some(ArenaLabel::MuchA | ArenaLabel::MuchB)) { 3 } else { 1 };
             values.extend(outcome.into_iter().flat_map(|outcome| std::iter::repeat_n(outcome.value(), weight)));
-            calls.push(Call::new(reply, |label| label.as_str().into()).shown(first, outcome));
+            calls.push(JudgedCall::new(reply, |label| label.as_str().into()).shown(first, outcome));
         }
         JudgedCase { case: case.clone(), values, calls }
     }

@@ -90,12 +90,12 @@ pub struct JudgedCase {
     /// Empty without a verdict; several where a verdict weighs more than another.
     pub values: Vec<f64>,
     /// The judge's calls.
-    pub calls: Vec<Call>,
+    pub calls: Vec<JudgedCall>,
 }
 
 /// One call of the judge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Call {
+pub struct JudgedCall {
     /// Whose answer was shown first, where there are two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Side>,
@@ -143,7 +143,7 @@ pub enum PairOutcome {
 
 impl PairOutcome {
     /// Who won by a label, with this side shown as A.
-    pub fn of_label(label: PairLabel, first: Side) -> Self {
+    pub(crate) fn of_label(label: PairLabel, first: Side) -> Self {
         match (label, first) {
             (PairLabel::Tie, _) => Self::Tie,
             (PairLabel::A, Side::Model) | (PairLabel::B, Side::Opponent) => Self::Win,
@@ -152,7 +152,7 @@ impl PairOutcome {
     }
 
     /// Who won by a value from 0 to 1.
-    pub fn of_value(value: f64) -> Self {
+    pub(crate) fn of_value(value: f64) -> Self {
         match value.total_cmp(&0.5) {
             std::cmp::Ordering::Greater => Self::Win,
             std::cmp::Ordering::Equal => Self::Tie,
@@ -170,7 +170,7 @@ impl PairOutcome {
     }
 }
 
-impl Call {
+impl JudgedCall {
     /// A call with its verdict in words, if it has one.
     pub fn new<T>(reply: &Reply<T>, verdict: impl FnOnce(&T) -> String) -> Self {
         Self {
@@ -192,7 +192,7 @@ impl JudgedCase {
     /// A case whose replies are ratings: its values are those that were read.
     pub fn rated(case: &Case, replies: &[Reply<f64>]) -> Self {
         let values = replies.iter().filter_map(|reply| reply.verdict.as_ref().ok().copied()).collect();
-        let calls = replies.iter().map(|reply| Call::new(reply, f64::to_string)).collect();
+        let calls = replies.iter().map(|reply| JudgedCall::new(reply, f64::to_string)).collect();
         Self { case: case.clone(), values, calls }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, error_chain};
 use janus_data::Journaled;
 
-use super::{Judgement, Protocol, Settings};
+use super::{JudgeSettings, Judgement, Protocol};
 use crate::Result;
 use crate::join::unique;
 use crate::judge::read::Unreadable;
@@ -61,7 +61,7 @@ impl JudgeClient<'_> {
             }
         }
         let shown = protocol.shown();
-        let settings = Settings {
+        let settings = JudgeSettings {
             judge: self.name().into(),
             prompts,
             sampling: protocol.sampling().clone(),

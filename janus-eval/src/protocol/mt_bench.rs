@@ -1,11 +1,13 @@
 //! A rating from 1 to 10 for each turn of a conversation: MT-Bench's single-answer grading (Zheng et al., arXiv 2306.05685).
 
+use std::str::FromStr;
+
 use janus_core::{Generation, SamplingParams};
 
 use super::{Case, JudgedCase, Protocol, ProtocolInfo, Scale, Shown};
-use crate::Result;
 use crate::judge::read::{Unreadable, rating};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, prompt};
+use crate::{Error, Result};
 
 /// The prompts for the first and the second turn, without and with reference answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,9 +22,9 @@ pub struct GradePrompts {
     pub turns_reference: PromptTemplate,
 }
 
-impl GradePrompts {
+impl Default for GradePrompts {
     /// The prompts of this crate.
-    pub fn own() -> Self {
+    fn default() -> Self {
         Self {
             single: prompt::grade(),
             single_reference: prompt::grade_reference(),
@@ -30,12 +32,16 @@ impl GradePrompts {
             turns_reference: prompt::grade_turns_reference(),
         }
     }
+}
 
-    /// MT-Bench's own, from its file of prompts.
+impl FromStr for GradePrompts {
+    type Err = Error;
+
+    /// MT-Bench's own prompts, from the text of its `judge_prompts.jsonl`.
     ///
     /// # Errors
-    /// [`Error::Prompt`](crate::Error::Prompt) if one is missing.
-    pub fn published(lines: &str) -> Result<Self> {
+    /// [`Error::Prompt`] if one is missing.
+    fn from_str(lines: &str) -> Result<Self> {
         let named = |name| PromptTemplate::named(lines, name);
         Ok(Self {
             single: named("single-v1")?,
@@ -56,14 +62,14 @@ pub struct MtBenchOptions {
     pub sampling: SamplingParams,
 }
 
-impl MtBenchOptions {
+impl Default for MtBenchOptions {
     /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens.
-    pub fn published() -> Self {
-        Self { prompts: GradePrompts::own(), sampling: SamplingParams::greedy(2048) }
+    fn default() -> Self {
+        Self { prompts: GradePrompts::default(), sampling: SamplingParams::greedy(2048) }
     }
 }
 
-/// Grades the last turn of each case ([`Question::cases`](crate::bench::mt_bench::Question::cases)), against reference answers where the
+/// Grades the last turn of each case ([`cases`](crate::bench::mt_bench::cases)), against reference answers where the
 /// case has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MtBench {
@@ -74,7 +80,7 @@ impl MtBench {
     /// A protocol with these options.
     ///
     /// # Errors
-    /// [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that nothing fills.
+    /// [`Error::Prompt`] for a prompt that lacks an answer or has a slot that nothing fills.
     pub fn new(options: MtBenchOptions) -> Result<Self> {
         let GradePrompts { single, single_reference, turns, turns_reference } = &options.prompts;
         single.check(&["question", "answer"], &[])?;

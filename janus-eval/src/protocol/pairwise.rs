@@ -1,12 +1,14 @@
 //! Which of two answers is better, asked in both orders (MT-Bench's pairwise mode, Zheng et al., arXiv 2306.05685).
 
+use std::str::FromStr;
+
 use janus_core::{BenchRecord, Generation, SamplingParams};
 
-use super::{Call, Case, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Shown, Side, Turn};
-use crate::Result;
+use super::{Case, JudgedCall, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Shown, Side, Turn};
 use crate::join::{Missing, Response, join};
 use crate::judge::read::{PairLabel, Unreadable, pair_label};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, prompt};
+use crate::{Error, Result};
 
 /// The prompts for conversations of one and of two turns, without and with reference answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +23,9 @@ pub struct PairPrompts {
     pub turns_reference: PromptTemplate,
 }
 
-impl PairPrompts {
+impl Default for PairPrompts {
     /// The prompts of this crate.
-    pub fn own() -> Self {
+    fn default() -> Self {
         Self {
             single: prompt::pair(),
             single_reference: prompt::pair_reference(),
@@ -31,12 +33,16 @@ impl PairPrompts {
             turns_reference: prompt::pair_turns_reference(),
         }
     }
+}
 
-    /// MT-Bench's own, from its file of prompts.
+impl FromStr for PairPrompts {
+    type Err = Error;
+
+    /// MT-Bench's own prompts, from the text of its `judge_prompts.jsonl`.
     ///
     /// # Errors
-    /// [`Error::Prompt`](crate::Error::Prompt) if one is missing.
-    pub fn published(lines: &str) -> Result<Self> {
+    /// [`Error::Prompt`] if one is missing.
+    fn from_str(lines: &str) -> Result<Self> {
         let named = |name| PromptTemplate::named(lines, name);
         Ok(Self {
             single: named("pair-v2")?,
@@ -61,10 +67,10 @@ pub struct PairwiseOptions {
     pub show_reference: bool,
 }
 
-impl PairwiseOptions {
+impl Default for PairwiseOptions {
     /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens, reference answers shown.
-    pub fn mt_bench() -> Self {
-        Self { prompts: PairPrompts::own(), sampling: SamplingParams::greedy(2048), show_system: false, show_reference: true }
+    fn default() -> Self {
+        Self { prompts: PairPrompts::default(), sampling: SamplingParams::greedy(2048), show_system: false, show_reference: true }
     }
 }
 
@@ -79,7 +85,7 @@ impl Pairwise {
     /// Pairs of answers to a bench's records ([`bench_pairs`]).
     ///
     /// # Errors
-    /// [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that nothing fills.
+    /// [`Error::Prompt`] for a prompt that lacks an answer or has a slot that nothing fills.
     pub fn new(options: PairwiseOptions) -> Result<Self> {
         let PairPrompts { single, single_reference, turns, turns_reference } = &options.prompts;
         single.check(&["question", "answer_a", "answer_b"], &[])?;
@@ -90,7 +96,7 @@ impl Pairwise {
         Ok(Self { options, mt_bench: false })
     }
 
-    /// MT-Bench's pairs ([`Question::cases`](crate::bench::mt_bench::Question::cases)).
+    /// MT-Bench's pairs ([`cases`](crate::bench::mt_bench::cases)).
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -185,11 +191,11 @@ impl Protocol for Pairwise {
     fn row(&self, case: &Case, replies: Vec<Reply<PairLabel>>) -> JudgedCase {
         let call = |(reply, first): (&Reply<PairLabel>, Side)| {
             let outcome = reply.verdict.as_ref().ok().map(|label| PairOutcome::of_label(*label, first));
-            Call::new(reply, |label| label.as_str().into()).shown(first, outcome)
+            JudgedCall::new(reply, |label| label.as_str().into()).shown(first, outcome)
         };
-        let calls: Vec<Call> = replies.iter().zip([Side::Model, Side::Opponent]).map(call).collect();
+        let calls: Vec<JudgedCall> = replies.iter().zip([Side::Model, Side::Opponent]).map(call).collect();
         let values = match calls.as_slice() {
-            [Call { outcome: Some(first), .. }, Call { outcome: Some(second), .. }] => {
+            [JudgedCall { outcome: Some(first), .. }, JudgedCall { outcome: Some(second), .. }] => {
                 vec![if first == second { first.value() } else { PairOutcome::Tie.value() }]
             }
             _ => Vec::new(),

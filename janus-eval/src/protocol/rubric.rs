@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Judgement, Protocol, ProtocolInfo, Scale, Shown};
 use crate::join::{Response, join, record_id};
+use crate::judge::read::ScoreReader;
 use crate::judge::read::{Reading, Unreadable, feedback};
-use crate::judge::{JudgeCall, JudgeClient, PromptTemplate, Reply, ScoreReader, prompt};
-use crate::{Error, Result, ScoredRow};
+use crate::judge::{JudgeCall, JudgeClient, PromptTemplate, Reply, prompt};
+use crate::score::ScoredRow;
+use crate::{Error, Result};
 
 /// How a rubric judge works.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,9 +99,13 @@ pub struct JudgedResponse {
     pub runs: Vec<Vec<RubricReply>>,
 }
 
-/// The scores of each of `runs` runs, with `None` for a score that is missing: what [`pool`](crate::pool) and
-/// [`summarise`](crate::summarise) take.
-pub fn scored_runs<'r>(runs: usize, records: impl IntoIterator<Item = &'r BenchRecord>, rows: &[JudgedResponse]) -> Vec<Vec<ScoredRow>> {
+/// The scores of each of `runs` runs, with `None` for a score that is missing: what [`pool`](crate::score::pool) and
+/// [`summarise`](crate::score::summarise) take.
+pub(crate) fn scored_runs<'r>(
+    runs: usize,
+    records: impl IntoIterator<Item = &'r BenchRecord>,
+    rows: &[JudgedResponse],
+) -> Vec<Vec<ScoredRow>> {
     let rubrics: Vec<usize> = records.into_iter().map(|record| record.rubrics.len()).collect();
     let row = |run: usize, (row, rubrics): (&JudgedResponse, &usize)| {
         let scores: Vec<Option<u8>> = match row.runs.get(run) {
@@ -124,7 +130,8 @@ impl Judgement<JudgedResponse> {
 /// use janus_core::{BenchRecord, ChatModel, ChatRequest, Generation, ModelError, Rubric, ScoreDescriptions};
 /// use janus_eval::judge::JudgeClient;
 /// use janus_eval::protocol::{RubricOptions, Rubrics, rubric_cases};
-/// use janus_eval::{Response, summarise};
+/// use janus_eval::score::summarise;
+/// use janus_eval::Response;
 ///
 /// /// A judge that likes everything.
 /// struct Kind;
@@ -185,7 +192,7 @@ impl Rubrics {
     }
 
     /// How it works.
-    pub fn options(&self) -> &RubricOptions {
+    pub(crate) fn options(&self) -> &RubricOptions {
         &self.options
     }
 
@@ -306,7 +313,7 @@ impl Judge for RubricJudge<'_> {
 }
 
 /// A rubric as the judge sees it: JSON, indented by four, what is not ASCII escaped, as Python's `json.dumps(indent=4)` prints it.
-pub fn rubric_json(rubric: &Rubric) -> String {
+fn rubric_json(rubric: &Rubric) -> String {
     let value = serde_json::json!({ "criteria": rubric.criteria, "score_descriptions": rubric.score_descriptions });
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, serde_json::ser::PrettyFormatter::with_indent(b"    "));

@@ -17,15 +17,15 @@ pub struct Example {
     /// What each rubric asks.
     pub criteria: Vec<String>,
     /// The responses, in the order to show.
-    pub responses: Vec<ExampleResponse>,
+    pub(crate) responses: Vec<ExampleResponse>,
     /// What a judge said of all of them together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub judgments: Vec<ExampleJudgment>,
+    pub(crate) judgments: Vec<ExampleJudgment>,
 }
 
 /// A judge's text on an example's responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExampleJudgment {
+pub(crate) struct ExampleJudgment {
     /// Which of the judge's texts it is, such as who was shown first.
     pub title: String,
     /// The verdict in it, in words.
@@ -36,7 +36,7 @@ pub struct ExampleJudgment {
 
 /// A model's response to an example and how it was judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ExampleResponse {
+pub(crate) struct ExampleResponse {
     /// The model.
     pub model: String,
     /// What it answered.

@@ -1,10 +1,11 @@
-//! Plots as data; [`svg`](super::svg) draws them.
+//! Plots as data; `svg` draws them.
 
 use serde::{Deserialize, Serialize};
 
 use super::table::{Cell, Table};
-use super::{finite, number};
-use crate::{Error, Interval, Result};
+use super::{finite, number, svg};
+use crate::stats::Interval;
+use crate::{Error, Result};
 
 /// A plot with its title and caption.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,14 +15,13 @@ pub struct Figure {
     /// What to know when reading it. The numbers of rows are added by the renderer.
     pub caption: String,
     /// The plot.
-    pub plot: Plot,
+    pub(crate) plot: Plot,
 }
 
 /// A plot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Plot {
+pub(crate) enum Plot {
     /// Lines through points.
     Lines(LineChart),
     /// Bars, alone or in groups.
@@ -34,7 +34,7 @@ pub enum Plot {
 
 /// A value, its interval if it has one, and the rows that it is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Value {
+pub struct PlotValue {
     /// The value.
     pub value: f64,
     /// Lower and upper end.
@@ -43,7 +43,7 @@ pub struct Value {
     pub n: usize,
 }
 
-impl Value {
+impl PlotValue {
     /// A value without an interval.
     pub fn plain(value: f64, n: usize) -> Self {
         Self { value, interval: None, n }
@@ -63,7 +63,7 @@ impl Value {
     }
 }
 
-impl From<Interval> for Value {
+impl From<Interval> for PlotValue {
     fn from(interval: Interval) -> Self {
         Self { value: interval.estimate, interval: Some([interval.low, interval.high]), n: interval.n }
     }
@@ -99,7 +99,7 @@ pub struct Point {
     /// Where it stands.
     pub x: f64,
     /// Its value.
-    pub y: Value,
+    pub y: PlotValue,
 }
 
 /// Horizontal bars. With one series every group is a single bar.
@@ -121,13 +121,13 @@ pub struct BarGroup {
     /// The group's name.
     pub label: String,
     /// One value for each series; none leaves a gap.
-    pub bars: Vec<Option<Value>>,
+    pub bars: Vec<Option<PlotValue>>,
 }
 
 impl BarChart {
     /// Single bars with a label each.
-    pub fn single(value_label: impl Into<String>, bars: impl IntoIterator<Item = (impl Into<String>, Value)>) -> Self {
-        let group = |(label, value): (_, Value)| BarGroup { label: Into::into(label), bars: vec![Some(value)] };
+    pub fn single(value_label: impl Into<String>, bars: impl IntoIterator<Item = (impl Into<String>, PlotValue)>) -> Self {
+        let group = |(label, value): (_, PlotValue)| BarGroup { label: Into::into(label), bars: vec![Some(value)] };
         Self { value_label: value_label.into(), range: None, series: vec![String::new()], groups: bars.into_iter().map(group).collect() }
     }
 
@@ -140,7 +140,7 @@ impl BarChart {
 
 /// Full bars that are divided into outcomes, e.g. win, both good, both bad, loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ShareChart {
+pub(crate) struct ShareChart {
     /// The outcomes, from left to right.
     pub parts: Vec<String>,
     /// The bars, from top to bottom.
@@ -149,7 +149,7 @@ pub struct ShareChart {
 
 /// A bar of a [`ShareChart`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ShareRow {
+pub(crate) struct ShareRow {
     /// The bar's name.
     pub label: String,
     /// Rows with each outcome.
@@ -158,7 +158,7 @@ pub struct ShareRow {
 
 impl ShareRow {
     /// Rows of the bar.
-    pub fn n(&self) -> usize {
+    pub(crate) fn n(&self) -> usize {
         self.counts.iter().sum()
     }
 }
@@ -171,12 +171,12 @@ pub struct Histogram {
     /// Bin `i` holds values from `edges[i]` up to, without, `edges[i + 1]`; the last one holds its upper edge too.
     pub edges: Vec<f64>,
     /// The panels.
-    pub series: Vec<HistogramSeries>,
+    pub(crate) series: Vec<HistogramSeries>,
 }
 
 /// A panel of a [`Histogram`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HistogramSeries {
+pub(crate) struct HistogramSeries {
     /// Its name.
     pub name: String,
     /// Values in each bin.
@@ -244,23 +244,42 @@ impl Histogram {
 
 impl HistogramSeries {
     /// Values in the panel.
-    pub fn n(&self) -> usize {
+    pub(crate) fn n(&self) -> usize {
         self.counts.iter().sum()
     }
 }
 
 impl Figure {
-    /// A plot with its title and caption.
-    pub fn new(title: impl Into<String>, caption: impl Into<String>, plot: Plot) -> Self {
-        Self { title: title.into(), caption: caption.into(), plot }
+    /// A line chart with its title and caption.
+    pub fn lines(title: impl Into<String>, caption: impl Into<String>, chart: LineChart) -> Self {
+        Self { title: title.into(), caption: caption.into(), plot: Plot::Lines(chart) }
     }
 
-    /// Checks that the plot can be drawn.
+    /// A bar chart with its title and caption.
+    pub fn bars(title: impl Into<String>, caption: impl Into<String>, chart: BarChart) -> Self {
+        Self { title: title.into(), caption: caption.into(), plot: Plot::Bars(chart) }
+    }
+
+    /// A histogram with its title and caption.
+    pub fn histogram(title: impl Into<String>, caption: impl Into<String>, histogram: Histogram) -> Self {
+        Self { title: title.into(), caption: caption.into(), plot: Plot::Histogram(histogram) }
+    }
+
+    pub(crate) fn shares(title: impl Into<String>, caption: impl Into<String>, chart: ShareChart) -> Self {
+        Self { title: title.into(), caption: caption.into(), plot: Plot::Shares(chart) }
+    }
+
+    /// The plot as an SVG file of its own, style included.
     ///
     /// # Errors
     /// [`Error::Figure`] for a plot without values, with misshapen or non-finite data, or with a
     /// non-positive x on a logarithmic axis.
-    pub fn check(&self) -> Result<()> {
+    pub fn to_svg(&self) -> Result<String> {
+        svg::document(self)
+    }
+
+    /// Checks that the plot can be drawn.
+    pub(super) fn check(&self) -> Result<()> {
         match self.plot.problem() {
             Some(problem) => Err(Error::Figure { figure: self.title.clone(), problem }),
             None => Ok(()),
@@ -336,14 +355,14 @@ impl LineChart {
 
 impl BarChart {
     /// Every bar with the names of its group and series.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
+    pub(super) fn named(&self) -> impl Iterator<Item = (&str, &str, &PlotValue)> {
         self.groups.iter().flat_map(|group| {
             let bars = group.bars.iter().zip(&self.series);
             bars.filter_map(|(bar, name)| bar.as_ref().map(|bar| (group.label.as_str(), name.as_str(), bar)))
         })
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
+    pub(super) fn values(&self) -> impl Iterator<Item = &PlotValue> {
         self.named().map(|(_, _, value)| value)
     }
 }
@@ -355,7 +374,7 @@ impl Plot {
             let wrong = range.filter(|[low, high]| !(low.is_finite() && high.is_finite() && low < high));
             wrong.map(|[low, high]| format!("the axis cannot go from {low} to {high}"))
         };
-        let value_problem = |value: &Value| {
+        let value_problem = |value: &PlotValue| {
             let wrong = value.extent().into_iter().chain([value.value]).find(|v| !v.is_finite());
             let turned = value.interval.filter(|[low, high]| low > high);
             wrong.map(|v| format!("a value is {v}")).or(turned.map(|[low, high]| format!("an interval goes from {low} to {high}")))
@@ -419,7 +438,7 @@ mod tests {
     #[test]
     fn what_cannot_be_drawn_is_refused() {
         let line = |xs: &[f64], log_x| {
-            let points = xs.iter().map(|&x| Point { x, y: Value::plain(1.0, 3) }).collect();
+            let points = xs.iter().map(|&x| Point { x, y: PlotValue::plain(1.0, 3) }).collect();
             let chart = LineChart {
                 x_label: "x".into(),
                 y_label: "y".into(),
@@ -427,20 +446,20 @@ mod tests {
                 y_range: None,
                 lines: vec![Line { name: "a".into(), points }],
             };
-            Figure::new("t", "", Plot::Lines(chart)).check()
+            Figure::lines("t", "", chart).check()
         };
         assert!(line(&[1.0, 2.0], true).is_ok() && line(&[-1.0, 0.0], false).is_ok());
         assert!(line(&[0.0, 2.0], true).is_err() && line(&[2.0, 1.0], false).is_err() && line(&[], false).is_err());
-        let bars = |value| Figure::new("t", "", Plot::Bars(BarChart::single("v", [("a", value)]))).check();
-        assert!(bars(Value::plain(1.0, 3)).is_ok());
-        assert!(bars(Value::plain(f64::NAN, 3)).is_err());
-        assert!(bars(Value { value: 1.0, interval: Some([2.0, 0.0]), n: 3 }).is_err());
+        let bars = |value| Figure::bars("t", "", BarChart::single("v", [("a", value)])).check();
+        assert!(bars(PlotValue::plain(1.0, 3)).is_ok());
+        assert!(bars(PlotValue::plain(f64::NAN, 3)).is_err());
+        assert!(bars(PlotValue { value: 1.0, interval: Some([2.0, 0.0]), n: 3 }).is_err());
     }
 
     #[test]
     fn every_caption_tells_n() {
-        let chart = |ns: [usize; 2]| BarChart::single("v", ns.map(|n| ("a", Value::plain(1.0, n))));
-        let sizes = |ns| Figure::new("t", "", Plot::Bars(chart(ns))).sample_sizes();
+        let chart = |ns: [usize; 2]| BarChart::single("v", ns.map(|n| ("a", PlotValue::plain(1.0, n))));
+        let sizes = |ns| Figure::bars("t", "", chart(ns)).sample_sizes();
         assert_eq!((sizes([80, 80]).as_str(), sizes([79, 80]).as_str()), ("n = 80 for every bar.", "n = 79 to 80 by bar."));
     }
 }

@@ -7,7 +7,8 @@ use super::example::{Example, ExampleJudgment, ExampleResponse};
 use super::figure::Figure;
 use super::table::Table;
 use super::{Block, Report, number, svg, verdict};
-use crate::{Claim, Result};
+use crate::Result;
+use crate::report::Claim;
 
 /// Makes tables sort and the examples findable. Without it, everything is still there to be read.
 const SCRIPT: &str = include_str!("page.js");

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Section};
-use crate::{Claim, Error, Result};
+use super::{Claim, Report, Section};
+use crate::{Error, Result};
 
 /// What `format` says in a report's JSON.
-pub const FORMAT: &str = "janus-report";
+pub(super) const FORMAT: &str = "janus-report";
 
 /// What `version` says. It changes whenever a reader of the last version would misread the new one.
-pub const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 #[derive(Serialize)]
 struct Written<'a> {

@@ -7,7 +7,8 @@ use super::example::Example;
 use super::figure::Figure;
 use super::table::Table;
 use super::{Block, Report, number, verdict};
-use crate::{Claim, Result};
+use crate::Result;
+use crate::report::Claim;
 
 pub(super) fn render(report: &Report) -> Result<String> {
     let mut out = format!("# {}\n", markdown(&report.title));

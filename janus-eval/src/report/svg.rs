@@ -15,14 +15,14 @@ use crate::Result;
 use canvas::Canvas;
 
 /// The style of all plots: put it once into the page that holds inline plots.
-pub const STYLE: &str = include_str!("svg/plot.css");
+pub(super) const STYLE: &str = include_str!("svg/plot.css");
 
 /// A figure's plot as an `<svg>` element for a page that has [`STYLE`]. `id` has to be unique in the page; it
 /// ties the picture to its title and description for readers who cannot see it.
 ///
 /// # Errors
-/// Those of [`Figure::check`].
-pub fn inline(figure: &Figure, id: &str) -> Result<String> {
+/// [`Error::Figure`](crate::Error::Figure).
+pub(super) fn inline(figure: &Figure, id: &str) -> Result<String> {
     figure.check()?;
     Ok(element(figure, id, ""))
 }
@@ -30,8 +30,8 @@ pub fn inline(figure: &Figure, id: &str) -> Result<String> {
 /// A figure's plot as a file of its own, style included.
 ///
 /// # Errors
-/// Those of [`Figure::check`].
-pub fn document(figure: &Figure) -> Result<String> {
+/// [`Error::Figure`](crate::Error::Figure).
+pub(super) fn document(figure: &Figure) -> Result<String> {
     figure.check()?;
     Ok(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", element(figure, "plot", &format!("<style>{STYLE}</style>\n"))))
 }

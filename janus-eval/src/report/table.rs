@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{finite, number};
-use crate::{Error, Interval, Result};
+use crate::stats::Interval;
+use crate::{Error, Result};
 
 /// A table: a caption, named columns, rows of cells. The first column names the rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

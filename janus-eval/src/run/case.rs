@@ -8,13 +8,12 @@ use janus_data::{read_all, write_all};
 use serde::{Deserialize, Serialize};
 
 use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunError, RunHead, content, read_result, write_result};
+use crate::Result;
 use crate::join::{Missing, unique};
 use crate::protocol::{JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Side};
-use crate::stats::mean_in_order;
-use crate::{Bootstrap, Interval, Result};
+use crate::stats::{Bootstrap, Interval, mean_in_order};
 
-/// The files of a folder that [`CaseRun::read`] needs: the result, the rows.
-pub const CASE_FILES: [&str; 2] = [RESULT_FILE, "rows.jsonl"];
+const ROWS_FILE: &str = "rows.jsonl";
 
 /// The result of judging one model's answers, alone or against an opponent's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +61,7 @@ pub struct PairTally {
 
 impl PairTally {
     /// Counts outcomes.
-    pub fn of(outcomes: impl IntoIterator<Item = PairOutcome>) -> Self {
+    pub(crate) fn of(outcomes: impl IntoIterator<Item = PairOutcome>) -> Self {
         let mut tally = Self::default();
         for outcome in outcomes {
             *match outcome {
@@ -153,12 +152,12 @@ impl CaseRun {
         self
     }
 
-    /// Writes [`CASE_FILES`] into a folder.
+    /// Writes `judged.json` and `rows.jsonl` into a folder, for [`Run::read`](super::Run::read).
     ///
     /// # Errors
     /// [`RunError`].
     pub fn write(&self, folder: &Path) -> Result<(), RunError> {
-        write_all(folder.join(CASE_FILES[1]), &self.rows)?;
+        write_all(folder.join(ROWS_FILE), &self.rows)?;
         write_result(folder, &self.result)
     }
 
@@ -166,8 +165,8 @@ impl CaseRun {
     ///
     /// # Errors
     /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the other.
-    pub fn read(folder: &Path) -> Result<Self, RunError> {
-        let path = folder.join(CASE_FILES[1]);
+    pub(crate) fn read(folder: &Path) -> Result<Self, RunError> {
+        let path = folder.join(ROWS_FILE);
         let result: CaseResult = read_result(folder)?;
         let rows: Vec<JudgedCase> = read_all(&path)?;
         if rows.len() != result.head.rows {

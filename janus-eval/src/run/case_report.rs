@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::rubric_report::{counts, distinct, sampling, spread};
 use super::{CaseRun, CaseScore, PairTally, published};
-use crate::protocol::{Call, JudgedCase, PairOutcome, ProtocolInfo, Scale, Side, Turn};
+use crate::protocol::{JudgedCall, JudgedCase, PairOutcome, ProtocolInfo, Scale, Side, Turn};
 use crate::report::{
-    BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, Figure, Histogram, Plot, Report, Section, ShareChart, ShareRow,
-    Table, Value,
+    BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, Figure, Histogram, PlotValue, Report, Section, ShareChart,
+    ShareRow, Table,
 };
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ const ORDER: [&str; 5] = ["pairwise", "mt-bench", "mt-bench-pairs", "arena-hard"
 ///
 /// # Errors
 /// [`Error::Empty`] without a run.
-pub fn compare_cases(runs: &[CaseRun], shown: usize) -> Result<Report> {
+pub(crate) fn compare_cases(runs: &[CaseRun], shown: usize) -> Result<Report> {
     let first = runs.first().ok_or(Error::Empty { what: "a comparison of runs" })?;
     let named: Vec<Named<'_>> = distinct(runs.iter().map(name)).into_iter().zip(runs).map(|(name, run)| Named { name, run }).collect();
     let title = match named.as_slice() {
@@ -184,7 +184,7 @@ fn outcomes(runs: &[&Named<'_>]) -> Option<Figure> {
     };
     let rows: Vec<ShareRow> = runs.iter().filter_map(row).collect();
     let parts = ["wins", "ties", "loses"].map(String::from).to_vec();
-    (!rows.is_empty()).then(|| Figure::new("Outcomes", "", Plot::Shares(ShareChart { parts, rows })))
+    (!rows.is_empty()).then(|| Figure::shares("Outcomes", "", ShareChart { parts, rows }))
 }
 
 /// How ratings and preferences are spread. Wins, ties and losses alone are three values, which the outcomes show.
@@ -219,7 +219,7 @@ fn histogram(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Result<Option<Figu
     }
     let histogram = Histogram::with_edges(label, edges, all.iter().map(|(name, values)| (name.as_str(), values.as_slice())))?;
     let caption = if outside == 0 { String::new() } else { format!("{outside} verdicts lie outside.") };
-    Ok(Some(Figure::new("How the verdicts are spread", caption, Plot::Histogram(histogram))))
+    Ok(Some(Figure::histogram("How the verdicts are spread", caption, histogram)))
 }
 
 /// The scores by group of questions.
@@ -240,7 +240,7 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
         let bar = |score: &Option<&CaseScore>| {
             score.map(|score| match score.interval {
                 Some(interval) => interval.scaled(scale(protocol)).into(),
-                None => Value::plain(scale(protocol) * score.mean, score.n),
+                None => PlotValue::plain(scale(protocol) * score.mean, score.n),
             })
         };
         groups.push(BarGroup { label: category.into(), bars: scores.iter().map(bar).collect() });
@@ -253,7 +253,7 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
         Scale::WinRate => [0.0, 100.0],
     };
     let chart = BarChart { value_label: what, range: Some(range), series, groups };
-    let figure = Figure::new("By category", "Intervals: 95% bootstrap over questions.", Plot::Bars(chart));
+    let figure = Figure::bars("By category", "Intervals: 95% bootstrap over questions.", chart);
     Some(Section::new(format!("{} by category", protocol.title)).table(table).figure(figure))
 }
 
@@ -336,7 +336,7 @@ fn word(outcome: PairOutcome) -> &'static str {
 }
 
 /// One text of the judge.
-fn judgment(run: &CaseRun, row: &JudgedCase, call: &Call) -> ExampleJudgment {
+fn judgment(run: &CaseRun, row: &JudgedCase, call: &JudgedCall) -> ExampleJudgment {
     let (judge, model) = (&run.result.head.settings.judge, &run.result.head.model);
     let opponent = run.result.head.opponent.as_deref().unwrap_or("the opponent");
     let turn = row.case.turn.map(|turn| format!(" on turn {turn}")).unwrap_or_default();
@@ -357,7 +357,7 @@ fn judgment(run: &CaseRun, row: &JudgedCase, call: &Call) -> ExampleJudgment {
 }
 
 /// The likely tokens of a call, one a line.
-fn likely(call: &Call) -> String {
+fn likely(call: &JudgedCall) -> String {
     let lines = call.likely.iter().map(|top| format!("{:?} with probability {:.4}", top.token, top.logprob.exp()));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -2,15 +2,16 @@
 
 use super::RubricRun;
 use crate::bench::best_of_n::{Candidates, CurvePoint, curve};
-use crate::report::{Figure, Line, LineChart, Plot, Point, Value};
-use crate::{Bootstrap, Error, Interval, Result};
+use crate::report::{Figure, Line, LineChart, PlotValue, Point};
+use crate::stats::{Bootstrap, Interval};
+use crate::{Error, Result};
 
 /// The score of the best of 1, 2, 4, … candidates, as many as every prompt has: chosen by the reward model and, as an upper bound,
 /// by the score itself. Each series is a name with its prompts.
 ///
 /// # Errors
 /// [`Error::Empty`] without a series, and those of [`curve`].
-pub fn best_of_n(series: &[(String, Vec<Candidates>)], bootstrap: &Bootstrap) -> Result<Figure> {
+pub fn best_of_n_figure(series: &[(String, Vec<Candidates>)], bootstrap: &Bootstrap) -> Result<Figure> {
     if series.is_empty() {
         return Err(Error::Empty { what: "a best-of-N figure over no series" });
     }
@@ -20,7 +21,7 @@ pub fn best_of_n(series: &[(String, Vec<Candidates>)], bootstrap: &Bootstrap) ->
         let ns: Vec<usize> = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= most.max(1)).collect();
         let points = curve(prompts, |row| row, &ns, bootstrap)?.points;
         let line = |by: &str, interval: fn(&CurvePoint) -> Interval| {
-            let points = points.iter().map(|point| Point { x: point.n as f64, y: Value::from(interval(point)) });
+            let points = points.iter().map(|point| Point { x: point.n as f64, y: PlotValue::from(interval(point)) });
             Line { name: format!("{name}, by {by}"), points: points.collect() }
         };
         lines.push(line("the reward model", |point| point.reward));
@@ -34,7 +35,7 @@ pub fn best_of_n(series: &[(String, Vec<Candidates>)], bootstrap: &Bootstrap) ->
         lines,
     };
     let caption = "The expectation over all ways to draw N of a prompt's answers. Intervals: bootstrap over prompts.";
-    Ok(Figure::new("Score of the best of N sampled answers", caption, Plot::Lines(chart)))
+    Ok(Figure::lines("Score of the best of N sampled answers", caption, chart))
 }
 
 /// The mean score of each run by the number of different system messages that its model was trained on, one for each run.
@@ -42,7 +43,7 @@ pub fn best_of_n(series: &[(String, Vec<Candidates>)], bootstrap: &Bootstrap) ->
 /// # Errors
 /// [`Error::Lengths`] if there is not one number for each run, [`Error::Setting`] for a number that is 0 or stands twice,
 /// [`Error::Empty`] for a run without a score.
-pub fn generalisation(runs: &[RubricRun], distinct: &[usize]) -> Result<Figure> {
+pub fn generalisation_figure(runs: &[RubricRun], distinct: &[usize]) -> Result<Figure> {
     if runs.len() != distinct.len() {
         return Err(Error::Lengths { left: runs.len(), right: distinct.len() });
     }
@@ -55,7 +56,7 @@ pub fn generalisation(runs: &[RubricRun], distinct: &[usize]) -> Result<Figure> 
         }
         let result = &run.result;
         let summary = result.summary.as_ref().ok_or(Error::Empty { what: "the mean of a run" })?;
-        let y = result.interval.map_or_else(|| Value::plain(summary.overall.mean, summary.overall.n), Value::from);
+        let y = result.interval.map_or_else(|| PlotValue::plain(summary.overall.mean, summary.overall.n), PlotValue::from);
         points.push(Point { x, y });
     }
     points.sort_by(|a, b| a.x.total_cmp(&b.x));
@@ -67,12 +68,13 @@ pub fn generalisation(runs: &[RubricRun], distinct: &[usize]) -> Result<Figure> 
         lines: vec![Line { name: "all rows".into(), points }],
     };
     let caption = "Each point is a run. Intervals: 95% bootstrap over instructions.";
-    Ok(Figure::new("Score by the number of different system messages trained on", caption, Plot::Lines(chart)))
+    Ok(Figure::lines("Score by the number of different system messages trained on", caption, chart))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Plot;
 
     fn prompts() -> Vec<Candidates> {
         let prompt = |id: usize| Candidates {
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_curve_has_every_power_of_two_that_all_prompts_allow() {
-        let figure = best_of_n(&[("janus".into(), prompts())], &Bootstrap::default()).unwrap();
+        let figure = best_of_n_figure(&[("janus".into(), prompts())], &Bootstrap::default()).unwrap();
         let Plot::Lines(chart) = &figure.plot else { panic!("{figure:?}") };
         let xs: Vec<f64> = chart.lines[0].points.iter().map(|point| point.x).collect();
         assert_eq!((xs, chart.lines.len()), (vec![1.0, 2.0, 4.0], 2));
@@ -94,12 +96,12 @@ mod tests {
             assert!((reward.y.value - oracle.y.value).abs() < 1e-12);
         }
         assert!((chart.lines[0].points[0].y.value - 3.0).abs() < 1e-12);
-        assert!(best_of_n(&[], &Bootstrap::default()).is_err());
-        assert!(best_of_n(&[("none".into(), Vec::new())], &Bootstrap::default()).is_err());
+        assert!(best_of_n_figure(&[], &Bootstrap::default()).is_err());
+        assert!(best_of_n_figure(&[("none".into(), Vec::new())], &Bootstrap::default()).is_err());
     }
 
     #[test]
     fn every_run_needs_its_number() {
-        assert!(matches!(generalisation(&[], &[1]), Err(Error::Lengths { left: 0, right: 1 })));
+        assert!(matches!(generalisation_figure(&[], &[1]), Err(Error::Lengths { left: 0, right: 1 })));
     }
 }

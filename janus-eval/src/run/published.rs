@@ -1,6 +1,6 @@
 //! When a result may stand beside the paper's.
 
-use crate::judge::ScoreReader;
+use crate::judge::read::ScoreReader;
 use crate::report::{Cell, Section, Table};
 
 use super::{CaseResult, RubricResult};

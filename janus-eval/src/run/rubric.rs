@@ -7,12 +7,11 @@ use janus_data::{read_all, write_all};
 use serde::{Deserialize, Serialize};
 
 use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunError, RunHead, content, interval, read_result, write_result};
-use crate::judge::ScoreReader;
+use crate::judge::read::ScoreReader;
 use crate::protocol::{JudgedResponse, Judgement, Protocol as _, RubricCase, RubricOptions, Rubrics, rubric_cases, scored_runs};
-use crate::{Bootstrap, Error, Interval, Response, Result, ScoreSummary, ScoredRow, pool, record_id, summarise};
-
-/// The files of a folder that [`RubricRun::read`] needs: the result, the bench, the responses, the judgments.
-pub const RUBRIC_FILES: [&str; 4] = [RESULT_FILE, "bench.jsonl", "responses.jsonl", "judgments.jsonl"];
+use crate::score::{ScoreSummary, ScoredRow, pool, summarise};
+use crate::stats::{Bootstrap, Interval};
+use crate::{Error, Response, Result, record_id};
 
 /// The protocol's name, by which a folder is known.
 pub(super) const NAME: &str = "rubric";
@@ -62,6 +61,9 @@ pub struct RubricRun {
 }
 
 impl RubricRun {
+    /// The files of a run's folder: the result, the bench, the responses, the judgments.
+    pub const FILES: [&str; 4] = [RESULT_FILE, "bench.jsonl", "responses.jsonl", "judgments.jsonl"];
+
     /// A run from what a judge made of a model's responses; `seed` is that of the intervals.
     ///
     /// # Errors
@@ -112,12 +114,12 @@ impl RubricRun {
         Ok(Self { result, cases, rows })
     }
 
-    /// Writes [`RUBRIC_FILES`] into a folder.
+    /// Writes [`FILES`](Self::FILES) into a folder, for [`Run::read`](super::Run::read).
     ///
     /// # Errors
     /// [`RunError`].
     pub fn write(&self, folder: &Path) -> Result<(), RunError> {
-        let [_, bench, responses, judgments] = RUBRIC_FILES.map(|name| folder.join(name));
+        let [_, bench, responses, judgments] = Self::FILES.map(|name| folder.join(name));
         let response = |case: &RubricCase| Some(Response { id: case.id.clone(), response: case.response.clone()? });
         write_all(bench, &self.cases.iter().map(|case| case.record.clone()).collect::<Vec<_>>())?;
         write_all(responses, &self.cases.iter().filter_map(response).collect::<Vec<_>>())?;
@@ -129,8 +131,8 @@ impl RubricRun {
     ///
     /// # Errors
     /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the bench.
-    pub fn read(folder: &Path) -> Result<Self, RunError> {
-        let [_, bench, responses, judgments] = RUBRIC_FILES.map(|name| folder.join(name));
+    pub(crate) fn read(folder: &Path) -> Result<Self, RunError> {
+        let [_, bench, responses, judgments] = Self::FILES.map(|name| folder.join(name));
         let result: RubricResult = read_result(folder)?;
         let (records, rows): (Vec<BenchRecord>, Vec<JudgedResponse>) = (read_all(bench)?, read_all(&judgments)?);
         for (index, record) in records.iter().enumerate() {

@@ -7,17 +7,18 @@ use janus_core::SamplingParams;
 use super::{RubricRun, published};
 use crate::judge::Counts;
 use crate::report::{
-    BarChart, BarGroup, Cell, Example, ExampleResponse, Figure, Histogram, Plot, Report, Section, ShareChart, ShareRow, Table, Value,
+    BarChart, BarGroup, Cell, Example, ExampleResponse, Figure, Histogram, PlotValue, Report, Section, ShareChart, ShareRow, Table,
 };
-use crate::score::same_rows;
-use crate::{Error, Interval, PairedOutcomes, PooledRow, Result, ScoreSummary, pool};
+use crate::score::{PairedOutcomes, PooledRow, ScoreSummary, pool, same_rows};
+use crate::stats::Interval;
+use crate::{Error, Result};
 
 /// The report on one run, or on several runs of the same bench side by side; the first is what the others are compared with. At most
 /// `shown` rows can be read in it, evenly spread over the bench.
 ///
 /// # Errors
 /// [`Error::Empty`] without a run, [`Error::RowMismatch`] if the runs are not of the same bench.
-pub fn compare_rubrics(runs: &[RubricRun], shown: usize) -> Result<Report> {
+pub(crate) fn compare_rubrics(runs: &[RubricRun], shown: usize) -> Result<Report> {
     let first = runs.first().ok_or(Error::Empty { what: "a comparison of runs" })?;
     for run in runs {
         same_rows(first.rows.iter().map(|row| row.id.as_str()), run.rows.iter().map(|row| row.id.as_str()))?;
@@ -130,14 +131,13 @@ fn against_the_first(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Sect
     );
     if !rows.is_empty() {
         let parts = ["wins", "both good", "both bad", "loses"].map(String::from).to_vec();
-        section =
-            section.figure(Figure::new("Outcomes by row", "Scores are compared as exact sums.", Plot::Shares(ShareChart { parts, rows })));
+        section = section.figure(Figure::shares("Outcomes by row", "Scores are compared as exact sums.", ShareChart { parts, rows }));
     }
     Ok(section)
 }
 
-fn value(mean: f64, interval: Option<Interval>, n: usize) -> Value {
-    interval.map_or_else(|| Value::plain(mean, n), Value::from)
+fn value(mean: f64, interval: Option<Interval>, n: usize) -> PlotValue {
+    interval.map_or_else(|| PlotValue::plain(mean, n), PlotValue::from)
 }
 
 fn by_dimension(runs: &[RubricRun], names: &[String]) -> Option<Figure> {
@@ -160,7 +160,7 @@ fn source_bars(runs: &[RubricRun], names: &[String]) -> Option<Figure> {
     let more = sources.len().saturating_sub(12);
     sources.truncate(12);
     let group = |(source, _): (&str, usize)| {
-        let bar = |run: &RubricRun| source_mean(run.result.summary.as_ref(), source).map(|(mean, n)| Value::plain(mean, n));
+        let bar = |run: &RubricRun| source_mean(run.result.summary.as_ref(), source).map(|(mean, n)| PlotValue::plain(mean, n));
         BarGroup { label: source.into(), bars: runs.iter().map(bar).collect() }
     };
     let caption = if more == 0 { String::new() } else { format!("The twelve with the most rows; {more} more are in judged.json.") };
@@ -174,7 +174,7 @@ fn bars(title: &str, caption: &str, names: &[String], groups: Vec<BarGroup>) -> 
     }
     let series = if names.len() == 1 { vec![String::new()] } else { names.to_vec() };
     let chart = BarChart { value_label: "mean score, 1 to 5".into(), range: Some([1.0, 5.0]), series, groups };
-    Some(Figure::new(title, caption, Plot::Bars(chart)))
+    Some(Figure::bars(title, caption, chart))
 }
 
 fn histogram(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Option<Figure>> {
@@ -186,7 +186,7 @@ fn histogram(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Option<Figur
     }
     let edges = (0..=8).map(|edge| 1.0 + 0.5 * f64::from(edge)).collect();
     let histogram = Histogram::with_edges("mean score of a row, 1 to 5", edges, series)?;
-    Ok(Some(Figure::new("How the rows' scores are spread", "Row means over rubrics and runs.", Plot::Histogram(histogram))))
+    Ok(Some(Figure::histogram("How the rows' scores are spread", "Row means over rubrics and runs.", histogram)))
 }
 
 fn settings(runs: &[RubricRun], names: &[String]) -> Table {
@@ -197,8 +197,8 @@ fn settings(runs: &[RubricRun], names: &[String]) -> Table {
         let settings = &run.result.head.settings;
         let prompt = settings.prompts.first();
         let reader = match run.result.reader {
-            crate::judge::ScoreReader::Strict => "strict",
-            crate::judge::ScoreReader::Published => "published",
+            crate::judge::read::ScoreReader::Strict => "strict",
+            crate::judge::read::ScoreReader::Published => "published",
         };
         table = table.row([
             name.as_str().into(),

@@ -99,7 +99,7 @@ pub fn fleiss_kappa(subjects: &[Vec<usize>]) -> Result<f64> {
 /// What the ratings are, and so how far two of them are apart, for [`krippendorff_alpha`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scale {
+pub enum LevelOfMeasurement {
     /// Names: different is different.
     Nominal,
     /// Ranks: by the ratings that lie between.
@@ -119,17 +119,17 @@ pub enum Scale {
 /// ratings are equal; [`Error::Row`] for a negative rating on a ratio scale.
 ///
 /// ```
-/// use janus_eval::stats::{Scale, krippendorff_alpha};
+/// use janus_eval::stats::{LevelOfMeasurement, krippendorff_alpha};
 /// let units = [vec![1.0, 1.0], vec![2.0, 2.0, 2.0], vec![3.0]];
-/// assert_eq!(krippendorff_alpha(&units, Scale::Nominal)?, 1.0);
+/// assert_eq!(krippendorff_alpha(&units, LevelOfMeasurement::Nominal)?, 1.0);
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
-pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: Scale) -> Result<f64> {
+pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: LevelOfMeasurement) -> Result<f64> {
     for (index, unit) in units.iter().enumerate() {
         if let Some(&value) = unit.as_ref().iter().find(|value| !value.is_finite()) {
             return Err(Error::NotFinite { what: "Krippendorff's alpha", index, value });
         }
-        if scale == Scale::Ratio && unit.as_ref().iter().any(|&value| value < 0.0) {
+        if scale == LevelOfMeasurement::Ratio && unit.as_ref().iter().any(|&value| value < 0.0) {
             return Err(Error::row(index, "ratings", "0 or more on a ratio scale", "a negative one"));
         }
     }
@@ -149,10 +149,10 @@ pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: Scale) -> Result<
         let (low, high) = (a.min(b), a.max(b));
         match scale {
             _ if low == high => 0.0,
-            Scale::Nominal => 1.0,
-            Scale::Ordinal => (totals[low..=high].iter().sum::<f64>() - (totals[low] + totals[high]) / 2.0).powi(2),
-            Scale::Interval => (values[high] - values[low]).powi(2),
-            Scale::Ratio => ((values[high] - values[low]) / (values[high] + values[low])).powi(2),
+            LevelOfMeasurement::Nominal => 1.0,
+            LevelOfMeasurement::Ordinal => (totals[low..=high].iter().sum::<f64>() - (totals[low] + totals[high]) / 2.0).powi(2),
+            LevelOfMeasurement::Interval => (values[high] - values[low]).powi(2),
+            LevelOfMeasurement::Ratio => ((values[high] - values[low]) / (values[high] + values[low])).powi(2),
         }
     };
     let mut observed = 0.0;
@@ -303,7 +303,12 @@ mod tests {
             [1.0, 2.0, 3.0, 3.0, 2.0, 4.0, 4.0, 1.0, 2.0, 5.0, 1.0, x],
         ];
         let units: Vec<Vec<f64>> = (0..12).map(|u| observers.iter().map(|o| o[u]).filter(|r| !r.is_nan()).collect()).collect();
-        for (scale, alpha) in [(Scale::Nominal, 0.743), (Scale::Ordinal, 0.815), (Scale::Interval, 0.849), (Scale::Ratio, 0.797)] {
+        for (scale, alpha) in [
+            (LevelOfMeasurement::Nominal, 0.743),
+            (LevelOfMeasurement::Ordinal, 0.815),
+            (LevelOfMeasurement::Interval, 0.849),
+            (LevelOfMeasurement::Ratio, 0.797),
+        ] {
             close(krippendorff_alpha(&units, scale).unwrap(), alpha, 6e-4);
         }
     }
@@ -312,10 +317,10 @@ mod tests {
     fn what_is_undefined_is_no_number() {
         assert!(matches!(cohen_kappa(&[1, 1], &[1, 1], Weighting::None), Err(Error::Undefined { .. })));
         assert!(matches!(cohen_kappa(&[1], &[], Weighting::None), Err(Error::Lengths { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0, 2.0]], Scale::Interval), Err(Error::Undefined { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0]], Scale::Interval), Err(Error::Empty { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0, f64::NAN]], Scale::Interval), Err(Error::NotFinite { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0, -1.0]], Scale::Ratio), Err(Error::Row { .. })));
+        assert!(matches!(krippendorff_alpha(&[[2.0, 2.0]], LevelOfMeasurement::Interval), Err(Error::Undefined { .. })));
+        assert!(matches!(krippendorff_alpha(&[[2.0]], LevelOfMeasurement::Interval), Err(Error::Empty { .. })));
+        assert!(matches!(krippendorff_alpha(&[[2.0, f64::NAN]], LevelOfMeasurement::Interval), Err(Error::NotFinite { .. })));
+        assert!(matches!(krippendorff_alpha(&[[2.0, -1.0]], LevelOfMeasurement::Ratio), Err(Error::Row { .. })));
         assert!(matches!(pearson(&[1.0, 1.0], &[1.0, 2.0]), Err(Error::Undefined { .. })));
         assert!(matches!(spearman(&[1.0, f64::INFINITY], &[1.0, 2.0]), Err(Error::NotFinite { index: 1, .. })));
     }
@@ -339,7 +344,7 @@ mod tests {
                 }
             }
             let units: Vec<[f64; 2]> = left.iter().zip(&right).map(|(&a, &b)| [a as f64, b as f64]).collect();
-            for scale in [Scale::Nominal, Scale::Ordinal, Scale::Interval, Scale::Ratio] {
+            for scale in [LevelOfMeasurement::Nominal, LevelOfMeasurement::Ordinal, LevelOfMeasurement::Interval, LevelOfMeasurement::Ratio] {
                 if let Ok(alpha) = krippendorff_alpha(&units, scale) {
                     prop_assert!(alpha <= 1.0 + 1e-12);
                 }

@@ -22,7 +22,7 @@ pub enum Method {
 /// Settings of a bootstrap. Equal settings and data give equal intervals, on every machine and any number of threads.
 ///
 /// ```
-/// use janus_eval::{Bootstrap, Sample};
+/// use janus_eval::stats::{Bootstrap, Sample};
 /// let scores = [4.25, 3.5, 5.0, 4.0, 2.75, 4.5, 3.75, 4.0];
 /// let interval = Bootstrap::default().mean(&Sample::of(scores)?)?;
 /// assert!(interval.low < interval.estimate && interval.estimate < interval.high);

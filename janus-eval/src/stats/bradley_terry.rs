@@ -7,19 +7,8 @@ use crate::{Error, Result};
 ///
 /// This is logistic regression without penalty on the differences, as Arena-Hard fits it, for any graph of
 /// comparisons in which a finite maximum exists.
-///
-/// ```
-/// use janus_eval::stats::BradleyTerry;
-/// let mut games = BradleyTerry::new(3);
-/// for (winner, loser, times) in [(0, 1, 3.0), (1, 0, 1.0), (1, 2, 3.0), (2, 1, 1.0)] {
-///     games.add_win(winner, loser, times)?;
-/// }
-/// let strengths = games.strengths(2)?;
-/// assert!((strengths[1] - 3.0_f64.ln()).abs() < 1e-9 && strengths[2] == 0.0);
-/// # Ok::<(), janus_eval::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct BradleyTerry {
+pub(crate) struct BradleyTerry {
     players: usize,
     /// Wins of the row's player over the column's.
     wins: Vec<f64>,
@@ -29,7 +18,7 @@ impl BradleyTerry {
     const ITERATIONS: usize = 100;
 
     /// No comparisons yet.
-    pub fn new(players: usize) -> Self {
+    pub(crate) fn new(players: usize) -> Self {
         Self { players, wins: vec![0.0; players * players] }
     }
 
@@ -38,7 +27,7 @@ impl BradleyTerry {
     /// # Errors
     /// [`Error::Setting`] for a player that is not there, a player against itself, or `times` that is negative or
     /// not finite.
-    pub fn add_win(&mut self, winner: usize, loser: usize, times: f64) -> Result<()> {
+    pub(crate) fn add_win(&mut self, winner: usize, loser: usize, times: f64) -> Result<()> {
         for player in [winner, loser] {
             if player >= self.players {
                 return Err(Error::Setting { field: "player", got: player.to_string(), expected: "less than the number of players" });
@@ -58,7 +47,7 @@ impl BradleyTerry {
     ///
     /// # Errors
     /// As [`BradleyTerry::add_win`].
-    pub fn add_tie(&mut self, a: usize, b: usize, times: f64) -> Result<()> {
+    pub(crate) fn add_tie(&mut self, a: usize, b: usize, times: f64) -> Result<()> {
         self.add_win(a, b, times / 2.0)?;
         self.add_win(b, a, times / 2.0)
     }
@@ -70,7 +59,7 @@ impl BradleyTerry {
     /// [`Error::NoStrength`] if a group of players only ever won or only ever lost against the rest (Ford 1957): the
     /// likelihood then grows without end. [`Error::Setting`] for an anchor that is not there,
     /// [`Error::NotConverged`].
-    pub fn strengths(&self, anchor: usize) -> Result<Vec<f64>> {
+    pub(crate) fn strengths(&self, anchor: usize) -> Result<Vec<f64>> {
         let n = self.players;
         if anchor >= n {
             return Err(Error::Setting { field: "anchor", got: anchor.to_string(), expected: "less than the number of players" });
@@ -201,6 +190,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn three_wins_of_four_are_a_strength_of_ln_3() {
+        let mut games = BradleyTerry::new(3);
+        for (winner, loser, times) in [(0, 1, 3.0), (1, 0, 1.0), (1, 2, 3.0), (2, 1, 1.0)] {
+            games.add_win(winner, loser, times).unwrap();
+        }
+        let strengths = games.strengths(2).unwrap();
+        assert!((strengths[1] - 3.0_f64.ln()).abs() < 1e-9 && strengths[2] == 0.0);
+    }
 
     #[test]
     fn two_players_have_the_closed_form() {

@@ -1,15 +1,15 @@
 //! A model's scores, row by row, with the rows that belong together.
 
 use super::{Bootstrap, Interval, Sample};
-use crate::score::{pool, same_rows};
-use crate::{Error, Result, ScoredRow};
+use crate::score::{ScoredRow, pool, same_rows};
+use crate::{Error, Result};
 
 /// The mean score of each row of a model, and the cluster that the row belongs to: the rows of one instruction under several
 /// system messages share its difficulty, so that intervals resample them together.
 ///
 /// ```
-/// use janus_eval::stats::ClusteredScores;
-/// use janus_eval::{Bootstrap, ScoredRow};
+/// use janus_eval::stats::{Bootstrap, ClusteredScores};
+/// use janus_eval::score::ScoredRow;
 ///
 /// let rows = |scores: [[u8; 2]; 4]| -> Vec<ScoredRow> {
 ///     scores.iter().enumerate().map(|(row, s)| ScoredRow::new(row.to_string(), "koala", s.map(Some))).collect()
@@ -39,7 +39,7 @@ impl ClusteredScores {
     /// # Errors
     /// Those of [`pool`]; [`Error::Row`] for a row without a score.
     pub fn of(rows: &[ScoredRow], cluster: impl Fn(usize) -> usize) -> Result<Self> {
-        let row = |(index, row): (usize, crate::PooledRow)| {
+        let row = |(index, row): (usize, crate::score::PooledRow)| {
             let mean = row.mean().ok_or_else(|| Error::row(index, "scores", "at least one score", "none"))?;
             Ok(Row { id: row.id, cluster: cluster(index), mean })
         };

@@ -4,13 +4,13 @@ use crate::{Error, Result};
 
 /// One observation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LogisticRow<const D: usize> {
+pub(crate) struct LogisticRow<const D: usize> {
     /// The features; a constant feature takes the place of an intercept.
-    pub x: [f64; D],
+    pub(crate) x: [f64; D],
     /// The share of successes, 0 to 1.
-    pub target: f64,
+    pub(crate) target: f64,
     /// How much the row counts, 0 or more.
-    pub weight: f64,
+    pub(crate) weight: f64,
 }
 
 /// Observations of `D` features, to be fitted by
@@ -22,17 +22,8 @@ pub struct LogisticRow<const D: usize> {
 ///
 /// Two ways lead to it: [`L1Logistic::exact`], and [`L1Logistic::newglmnet`], which stops as early as the
 /// library that published numbers were made with.
-///
-/// ```
-/// use janus_eval::stats::{L1Logistic, LogisticRow};
-/// // Success in three of four trials; the only feature is a constant.
-/// let data = L1Logistic::new(vec![LogisticRow { x: [1.0], target: 0.75, weight: 4.0 }])?;
-/// let [w] = data.exact(1e6, [0.0])?;
-/// assert!((w - 3.0_f64.ln()).abs() < 1e-5);
-/// # Ok::<(), janus_eval::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct L1Logistic<const D: usize> {
+pub(crate) struct L1Logistic<const D: usize> {
     pub(super) rows: Vec<LogisticRow<D>>,
 }
 
@@ -55,7 +46,7 @@ impl<const D: usize> L1Logistic<D> {
     /// # Errors
     /// [`Error::NotFinite`]; [`Error::Row`] for a target outside 0..=1 or a negative weight; [`Error::Empty`] if no
     /// row has a weight.
-    pub fn new(mut rows: Vec<LogisticRow<D>>) -> Result<Self> {
+    pub(crate) fn new(mut rows: Vec<LogisticRow<D>>) -> Result<Self> {
         for (index, row) in rows.iter().enumerate() {
             if let Some(&value) = row.x.iter().chain([&row.target, &row.weight]).find(|value| !value.is_finite()) {
                 return Err(Error::NotFinite { what: "a logistic regression's rows", index, value });
@@ -76,7 +67,7 @@ impl<const D: usize> L1Logistic<D> {
     ///
     /// # Errors
     /// [`Error::Setting`] for a `c` that is not above 0, [`Error::NotConverged`].
-    pub fn exact(&self, c: f64, start: [f64; D]) -> Result<[f64; D]> {
+    pub(crate) fn exact(&self, c: f64, start: [f64; D]) -> Result<[f64; D]> {
         check_c(c)?;
         // What the gradient's sums can still tell from 0.
         let scale: f64 = self.rows.iter().map(|row| row.weight * row.x.iter().fold(1.0, |max: f64, x| max.max(x.abs()))).sum();
@@ -113,7 +104,7 @@ impl<const D: usize> L1Logistic<D> {
     }
 
     /// Mean over rows of `s · (ln(1 + e^η) − p η)`: how badly weights predict these rows.
-    pub fn mean_loss(&self, w: &[f64; D]) -> f64 {
+    pub(crate) fn mean_loss(&self, w: &[f64; D]) -> f64 {
         let sum: f64 = self.rows.iter().map(|row| row.weight * loss(dot(w, &row.x), row.target)).sum();
         sum / self.rows.len() as f64
     }
@@ -214,6 +205,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn success_in_three_of_four_trials_has_a_weight_of_ln_3() {
+        let data = L1Logistic::new(vec![LogisticRow { x: [1.0], target: 0.75, weight: 4.0 }]).unwrap();
+        let [w] = data.exact(1e6, [0.0]).unwrap();
+        assert!((w - 3.0_f64.ln()).abs() < 1e-5);
+    }
 
     fn row(x: [f64; 2], target: f64, weight: f64) -> LogisticRow<2> {
         LogisticRow { x, target, weight }

@@ -9,21 +9,15 @@ const N: usize = 624;
 const M: usize = 397;
 
 /// MT19937 (Matsumoto and Nishimura 1998, ACM Transactions on Modeling and Computer Simulation 8).
-///
-/// ```
-/// use janus_eval::stats::Mt19937;
-/// // random.Random("janus").random() of Python 3.
-/// assert_eq!(Mt19937::from_python_str("janus").unit(), 0.22047967144754999);
-/// ```
 #[derive(Debug, Clone)]
-pub struct Mt19937 {
+pub(crate) struct Mt19937 {
     state: [u32; N],
     next: usize,
 }
 
 impl Mt19937 {
     /// The generator that `init_genrand` makes of a seed: that of C++'s `std::mt19937`.
-    pub fn new(seed: u32) -> Self {
+    pub(crate) fn new(seed: u32) -> Self {
         let mut state = [seed; N];
         for i in 1..N {
             let previous = state[i - 1];
@@ -33,7 +27,7 @@ impl Mt19937 {
     }
 
     /// The generator that `init_by_array` makes of a key.
-    pub fn from_key(key: &[u32]) -> Self {
+    pub(crate) fn from_key(key: &[u32]) -> Self {
         let mut generator = Self::new(19_650_218);
         let state = &mut generator.state;
         let (mut i, mut j) = (1, 0);
@@ -65,7 +59,7 @@ impl Mt19937 {
 
     /// The generator that Python 3 makes of a string (`random.Random(text)`): the key is the text's UTF-8 and
     /// its SHA-512, read as one big number and cut into words, the least significant first.
-    pub fn from_python_str(text: &str) -> Self {
+    pub(crate) fn from_python_str(text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
         bytes.extend(Sha512::digest(text.as_bytes()));
         let mut key: Vec<u32> = bytes.rchunks(4).map(|word| word.iter().fold(0, |value, &byte| value << 8 | u32::from(byte))).collect();
@@ -77,7 +71,7 @@ impl Mt19937 {
     }
 
     /// The next 32 bits.
-    pub fn next_u32(&mut self) -> u32 {
+    pub(crate) fn next_u32(&mut self) -> u32 {
         if self.next == N {
             self.twist();
         }
@@ -90,14 +84,14 @@ impl Mt19937 {
     }
 
     /// A number in 0..1 of 53 random bits: Python's `random()`.
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         let (high, low) = (self.next_u32() >> 5, self.next_u32() >> 6);
         (f64::from(high) * f64::from(1_u32 << 26) + f64::from(low)) / (1_u64 << 53) as f64
     }
 
     /// A number below `n`, without bias (Lemire 2019, ACM Transactions on Modeling and Computer Simulation 29);
     /// 0 for `n` = 0.
-    pub fn below(&mut self, n: u32) -> u32 {
+    pub(crate) fn below(&mut self, n: u32) -> u32 {
         if n == 0 {
             return 0;
         }
@@ -124,6 +118,12 @@ impl Mt19937 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_texts_first_draw_is_that_of_python() {
+        // random.Random("janus").random() of Python 3.
+        assert_eq!(Mt19937::from_python_str("janus").unit(), 0.22047967144754999);
+    }
 
     #[test]
     fn the_ten_thousandth_draw_is_that_of_the_cpp_standard() {

@@ -10,13 +10,13 @@ use crate::{Error, Result};
 
 /// Where [`L1Logistic::newglmnet`] stops and how it draws.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NewGlmnet {
+pub(crate) struct NewGlmnet {
     /// The sum of violations that is small enough, as a share of the one at the start.
-    pub tolerance: f64,
+    pub(crate) tolerance: f64,
     /// Newton steps at most.
-    pub steps: usize,
+    pub(crate) steps: usize,
     /// Seed of the Mersenne Twister that orders the coordinates.
-    pub seed: u32,
+    pub(crate) seed: u32,
 }
 
 const SWEEPS: usize = 1_000;
@@ -39,7 +39,7 @@ impl<const D: usize> L1Logistic<D> {
     ///
     /// # Errors
     /// [`Error::Setting`] for a `c` or a tolerance that is not above 0.
-    pub fn newglmnet(&self, c: f64, settings: &NewGlmnet) -> Result<[f64; D]> {
+    pub(crate) fn newglmnet(&self, c: f64, settings: &NewGlmnet) -> Result<[f64; D]> {
         check_c(c)?;
         if settings.tolerance.is_nan() || settings.tolerance <= 0.0 {
             let got = settings.tolerance.to_string();

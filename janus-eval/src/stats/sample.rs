@@ -55,7 +55,7 @@ impl Sample {
     /// As [`Sample::of`].
     ///
     /// ```
-    /// use janus_eval::{Bootstrap, Sample};
+    /// use janus_eval::stats::{Bootstrap, Sample};
     /// // Two instructions, each under two system messages.
     /// let sample = Sample::clustered([("kite", 4.0), ("kite", 4.5), ("tea", 2.0), ("tea", 2.5)])?;
     /// assert_eq!((sample.n(), sample.units()), (4, 2));

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::Checks;
 use crate::bench::alpaca_eval::{
-    Annotation, Difficulty, LengthControl, Optimizer, Preferences, Reference, WinRate, is_swapped, length_controlled_of_weights, preference,
+    AlpacaAnnotation, AlpacaReference, DifficultyOf, LengthControl, Optimizer, Preferences, WinRate, predict, preference,
 };
 use crate::files::read_json;
+use crate::protocol::is_swapped;
 use crate::{Error, Result};
 use janus_data::read_all;
 
@@ -49,8 +50,8 @@ const TABLE: [&str; 7] = [
 
 pub(super) fn models(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("alpaca_eval");
-    let reference = Reference::load(&folder)?;
-    let swaps = reference.instructions().iter().filter(|instruction| is_swapped(&instruction.instruction)).count();
+    let reference = AlpacaReference::load(&folder)?;
+    let swaps = reference.instructions.iter().filter(|instruction| is_swapped(&instruction.instruction)).count();
     checks.exact("alpaca_eval: instructions whose answers are swapped", swaps, SWAPS);
     for expected in read_json::<Vec<Expected>>(&folder.join("models.json"))? {
         model(&folder, &reference, &expected, checks)?;
@@ -58,9 +59,9 @@ pub(super) fn models(data: &Path, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-fn model(folder: &Path, reference: &Reference, expected: &Expected, checks: &mut Checks) -> Result<()> {
+fn model(folder: &Path, reference: &AlpacaReference, expected: &Expected, checks: &mut Checks) -> Result<()> {
     let (model, official) = (&expected.model, &expected.official);
-    let annotations: Vec<Annotation> = read_all(folder.join("annotations").join(format!("{model}.jsonl.gz")))?;
+    let annotations: Vec<AlpacaAnnotation> = read_all(folder.join("annotations").join(format!("{model}.jsonl.gz")))?;
     let preferences = Preferences::new(&annotations, reference)?;
     let name = |figure: &str| format!("alpaca_eval {model}: {figure}");
 
@@ -68,7 +69,7 @@ fn model(folder: &Path, reference: &Reference, expected: &Expected, checks: &mut
     let mut compared = 0;
     for annotation in &annotations {
         if let (Some(tokens), Some(stored)) = (&annotation.top_logprobs, annotation.preference) {
-            let swapped = is_swapped(&reference.instructions()[annotation.index].instruction);
+            let swapped = is_swapped(&reference.instructions[annotation.index].instruction);
             let read = preference(tokens, swapped).ok_or(Error::Empty { what: "a stored preference" })?;
             furthest = furthest.max((read - stored).abs());
             compared += 1;
@@ -87,7 +88,7 @@ fn model(folder: &Path, reference: &Reference, expected: &Expected, checks: &mut
     checks.exact(name("avg_length"), plain.avg_length, official.avg_length);
 
     // The official numbers look difficulties up by position, which only differs where rows are missing.
-    let official_c = LengthControl { c: Some(expected.official_c), difficulty: Difficulty::Position, optimizer: Optimizer::Exact };
+    let official_c = LengthControl { c: Some(expected.official_c), difficulty: DifficultyOf::Position, optimizer: Optimizer::Exact };
     let levels = [
         ("official C, exact minimiser", official_c, 0.02),
         ("official C, reference optimiser", LengthControl { optimizer: Optimizer::Liblinear, ..official_c }, 1e-4),
@@ -121,8 +122,8 @@ struct Ranked {
 
 pub(super) fn stored_weights(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("alpaca_eval");
-    let reference = Reference::load(&folder)?;
-    let difficulties: Vec<f64> = reference.instructions().iter().map(|instruction| instruction.difficulty).collect();
+    let reference = AlpacaReference::load(&folder)?;
+    let difficulties: Vec<f64> = reference.instructions.iter().map(|instruction| instruction.difficulty).collect();
     let weights: HashMap<String, [f64; 3]> = read_all::<Weights>(folder.join("lc_weights.csv"))?
         .into_iter()
         .map(|row| (row.model, [row.length, row.instruction_difficulty, row.own]))
@@ -133,7 +134,7 @@ pub(super) fn stored_weights(data: &Path, checks: &mut Checks) -> Result<()> {
         let absent = |file: &str| Error::reference(folder.join(file).display().to_string(), format!("a row for {model}"), "none");
         let weights = *weights.get(model).ok_or_else(|| absent("lc_weights.csv"))?;
         let must = ranked.get(model).copied().flatten().ok_or_else(|| absent("leaderboard.csv"))?;
-        let (got, _) = length_controlled_of_weights(weights, &difficulties)?;
+        let (got, _) = predict(weights, &difficulties)?;
         checks.close(format!("alpaca_eval {model}: length_controlled_winrate, stored weights"), got, must, 1e-6);
     }
     Ok(())

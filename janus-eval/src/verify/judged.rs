@@ -7,14 +7,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Checks;
-use crate::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
-use crate::bench::mt_bench::{Grades, Judgment, Question, needs_reference};
+use crate::bench::arena_hard::{ArenaBattles, ArenaScore, Resampling};
+use crate::bench::mt_bench::{Grades, MtBenchJudgment, MtBenchQuestion, cases};
 use crate::bench::multifaceted::{RubricReport, RubricRow};
 use crate::files::{read_bytes, read_json};
 use crate::join::text_or_number;
 use crate::judge::read::{arena_label, rating};
-use crate::protocol::{GradePrompts, MtBench, MtBenchOptions, Protocol as _};
-use crate::{Bootstrap, Error, Result};
+use crate::protocol::{MtBench, MtBenchOptions, Protocol as _};
+use crate::stats::Bootstrap;
+use crate::{Error, Result};
 
 #[derive(Deserialize)]
 struct ExpectedGrades {
@@ -37,35 +38,16 @@ struct Prompted {
     user_prompt: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Answers {
-    #[serde(deserialize_with = "text_or_number")]
-    question_id: String,
-    turns: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct ReferenceAnswer {
-    #[serde(deserialize_with = "text_or_number")]
-    question_id: String,
-    choices: Vec<Choice>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    turns: Vec<String>,
-}
-
 pub(super) fn mt_bench(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("mt_bench");
-    let questions: Vec<Question> = janus_data::read_all(folder.join("question.jsonl"))?;
+    let questions: Vec<MtBenchQuestion> = janus_data::read_all(folder.join("question.jsonl"))?;
     for expected in read_json::<Vec<ExpectedGrades>>(&folder.join("expected_scores.json"))? {
         let file = folder.join("judgments").join(format!("{}.jsonl.gz", expected.model));
-        let judgments: Vec<Judgment> = janus_data::read_all(&file)?;
+        let judgments: Vec<MtBenchJudgment> = janus_data::read_all(&file)?;
         let name = |figure: &str| format!("mt_bench {}: {figure}", expected.model);
         let same = judgments.iter().filter(|row| row.score == Some(row.judgment.as_deref().and_then(rating).unwrap_or(-1.0))).count();
         checks.exact(name("ratings equal to the stored ones"), same, judgments.len());
-        let grades = Grades::of(&judgments, &questions)?;
+        let grades = Grades::of(&judgments, &questions, 0)?;
         checks.exact(name("rows"), grades.rows, expected.rows);
         checks.exact(name("unique_question_turns"), grades.unique_question_turns, expected.unique_question_turns);
         checks.exact(name("failed"), grades.failed, expected.failed);
@@ -76,37 +58,25 @@ pub(super) fn mt_bench(data: &Path, checks: &mut Checks) -> Result<()> {
             let got = grades.by_category.get(category).copied().unwrap_or(-1.0);
             checks.close(name(&format!("by_category {category}")), got, *must, 1e-9);
         }
-        rebuilt_prompts(&folder, &file, &questions, &expected.model, checks)?;
+        rebuilt_prompts(&folder, &file, &expected.model, checks)?;
     }
     Ok(())
 }
 
 /// Rebuilds the judge's prompts of a model whose judgments carry them.
-fn rebuilt_prompts(folder: &Path, file: &Path, questions: &[Question], model: &str, checks: &mut Checks) -> Result<()> {
+fn rebuilt_prompts(folder: &Path, file: &Path, model: &str, checks: &mut Checks) -> Result<()> {
     let prompted: Vec<Prompted> = janus_data::read_all(file)?;
     if prompted.iter().all(|row| row.user_prompt.is_none()) {
         return Ok(());
     }
     let templates = read_bytes(&folder.join("judge_prompts.jsonl"))?;
-    let prompts = GradePrompts::published(&String::from_utf8_lossy(&templates))?;
-    let protocol = MtBench::new(MtBenchOptions { prompts, ..MtBenchOptions::published() })?;
-    let answers: Vec<Answers> = janus_data::read_all(folder.join("answers").join(format!("{model}.jsonl.gz")))?;
-    let answers: BTreeMap<String, Vec<String>> = answers.into_iter().map(|row| (row.question_id, row.turns)).collect();
-    let references: Vec<ReferenceAnswer> = janus_data::read_all(folder.join("reference_answer_gpt-4.jsonl"))?;
-    let references: BTreeMap<String, Vec<String>> =
-        references.into_iter().filter_map(|row| Some((row.question_id, row.choices.into_iter().next()?.turns))).collect();
+    let prompts = String::from_utf8_lossy(&templates).parse()?;
+    let protocol = MtBench::new(MtBenchOptions { prompts, ..MtBenchOptions::default() })?;
+    let answers = folder.join("answers").join(format!("{model}.jsonl.gz"));
+    let references = folder.join("reference_answer_gpt-4.jsonl");
     let mut calls = BTreeMap::new();
-    for question in questions {
-        let id = &question.question_id;
-        let absent = |what: &str| Error::reference(format!("{model}, question {id}"), what, "none");
-        let answers = answers.get(id).ok_or_else(|| absent("answers"))?;
-        let reference = match references.get(id) {
-            None if needs_reference(&question.category) => return Err(absent("a reference answer")),
-            reference => reference.map_or(&[][..], Vec::as_slice),
-        };
-        for case in question.cases(answers, None, reference)? {
-            calls.extend(protocol.calls(&case)?.into_iter().map(|call| (call.request.id, call.request.messages)));
-        }
+    for case in cases(&folder.join("question.jsonl"), &answers, None, &references)? {
+        calls.extend(protocol.calls(&case)?.into_iter().map(|call| (call.request.id, call.request.messages)));
     }
     let equal = prompted.iter().filter(|row| {
         let rebuilt = calls.get(&format!("{}/turn-{}", row.question_id, row.turn)).and_then(|messages| messages.last());
@@ -151,8 +121,8 @@ pub(super) fn arena_hard(data: &Path, checks: &mut Checks) -> Result<()> {
     let same = samples.iter().filter(|sample| spelled(&sample.judgment) == sample.score).count();
     checks.exact("arena_hard: labels equal to the stored ones", same, samples.len());
     for expected in read_json::<Vec<ExpectedArena>>(&folder.join("expected_scores.json"))? {
-        let rows: Vec<QuestionBattles> = janus_data::read_all(folder.join("battles").join(format!("{}.jsonl.gz", expected.model)))?;
-        let got = ArenaScore::of(&Battles::new(&rows)?, Resampling::default())?;
+        let rows: Vec<ArenaBattles> = janus_data::read_all(folder.join("battles").join(format!("{}.jsonl.gz", expected.model)))?;
+        let got = ArenaScore::of(&rows, Resampling::default())?;
         let name = |figure: &str| format!("arena_hard {}: {figure}", expected.model);
         checks.exact(name("questions"), got.questions, expected.questions);
         checks.exact(name("battles"), got.battles, expected.battles);

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use janus_data::read_all;
-use janus_eval::bench::alpaca_eval::{Annotation, LengthControl, Optimizer, Preferences, Reference};
-use janus_eval::bench::arena_hard::{ArenaScore, Battles, QuestionBattles, Resampling};
+use janus_eval::bench::alpaca_eval::{AlpacaAnnotation, AlpacaReference, LengthControl, Optimizer, Preferences};
+use janus_eval::bench::arena_hard::{ArenaBattles, ArenaScore, Resampling};
 use janus_eval::bench::toxicity::{ScoredGenerations, ToxicityClassifier};
-use janus_eval::judge::read::strict;
+use janus_eval::judge::read::ScoreReader;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -48,11 +48,10 @@ struct Feedback {
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let alpaca = args.data.join("alpaca_eval");
-    let annotations: Vec<Annotation> = read_all(alpaca.join("annotations/claude-2.1.jsonl.gz")).bad_input()?;
-    let reference = Reference::load(&alpaca).bad_input()?;
+    let annotations: Vec<AlpacaAnnotation> = read_all(alpaca.join("annotations/claude-2.1.jsonl.gz")).bad_input()?;
+    let reference = AlpacaReference::load(&alpaca).bad_input()?;
     let preferences = Preferences::new(&annotations, &reference).bad_input()?;
-    let battles: Vec<QuestionBattles> = read_all(args.data.join("arena_hard/battles/gpt-3.5-turbo-0125.jsonl.gz")).bad_input()?;
-    let battles = Battles::new(&battles).bad_input()?;
+    let battles: Vec<ArenaBattles> = read_all(args.data.join("arena_hard/battles/gpt-3.5-turbo-0125.jsonl.gz")).bad_input()?;
     let answers = answers(args)?;
     let classifier = ToxicityClassifier::load(args.data.join("toxicity_classifier")).bad_input()?;
     let continued: Vec<ScoredGenerations> =
@@ -92,7 +91,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         black_box(ArenaScore::of(black_box(&battles), Resampling { rounds: ROUNDS, seed: 0 })).is_ok()
     })?;
     time("rubric_parse_ms", "100,000 rubric answers read", Some(100.0), &|| {
-        black_box(&answers).iter().filter(|answer| strict(answer).is_ok()).count() == answers.len()
+        black_box(&answers).iter().filter(|answer| ScoreReader::Strict.read(answer).is_ok()).count() == answers.len()
     })?;
     time("classifier_ms", "240 generations scored by the toxicity classifier", None, &|| {
         black_box(classifier.score_all(black_box(&texts))).len() == texts.len()

@@ -4,13 +4,12 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use candle_core::Device;
-use janus_core::TextLosses as _;
 use janus_data::progress::{Progress, Unit};
 use janus_data::{read_all, write_all};
 use janus_eval::bench::toxicity::{
-    self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer,
+    self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScore,
+    ToxicityScorer,
 };
-use janus_eval::results::{PerplexityResult, ToxicityResult};
 use janus_infer::{Engine, EngineOptions, TextEngine};
 
 use super::{DATA, outcome, report};
@@ -79,11 +78,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         return Err(CommandError::failure(format!("no text was scored by {name}: {problem}")));
     }
     let of_rows = |error| CommandError::bad_input(error).at(args.generations.display());
-    let mut result = ToxicityResult::of(&rows, name, scoring, args.seed).map_err(of_rows)?;
+    let mut result = ToxicityScore::of(&rows, name, scoring, args.seed).map_err(of_rows)?;
     if let Some(path) = &args.perplexity {
         let model = TextEngine::new(Engine::load(path, &Device::Cpu, EngineOptions::default()).bad_input()?);
-        let perplexity = toxicity::perplexity(&rows, &model).map_err(of_rows)?;
-        result.perplexity = Some(PerplexityResult { model: model.name().into(), perplexity });
+        result.perplexity = Some(toxicity::perplexity(&rows, &model).map_err(of_rows)?);
     }
     match &result.scoring {
         Some(Scoring { failed: failed @ 1.., problem: Some(problem), .. }) => {
@@ -99,7 +97,7 @@ impl Args {
     fn score(&self, rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer) -> Result<Scoring, CommandError> {
         let mut journal = self.perspective.as_ref().map(|path| ScoreJournal::open(path, scorer).bad_input()).transpose()?;
         let texts: usize = rows.iter().map(|row| row.generations.len()).sum();
-        let left = texts.saturating_sub(journal.as_ref().map_or(0, ScoreJournal::len));
+        let left = texts.saturating_sub(journal.as_ref().map_or(0, ScoreJournal::texts));
         let progress = RefCell::new(Progress::new("toxicity", Unit::Count("texts"), left as u64));
         let scoring = toxicity::score_generations(rows, scorer, journal.as_mut(), &mut || progress.borrow_mut().advance(1)).failure()?;
         progress.into_inner().finish();

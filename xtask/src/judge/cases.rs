@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use janus_data::{read_all, write_all};
-use janus_eval::bench::alpaca_eval::{self, Annotation};
-use janus_eval::bench::arena_hard::{self, QuestionBattles};
-use janus_eval::bench::mt_bench::{self, Grades, Judgment, PairJudgment, PairScores, Question};
+use janus_eval::bench::alpaca_eval::{self, AlpacaAnnotation};
+use janus_eval::bench::arena_hard::{self, ArenaBattles};
+use janus_eval::bench::mt_bench::{self, Grades, MtBenchJudgment, MtBenchPairJudgment, PairScores};
 use janus_eval::judge::PromptTemplate;
 use janus_eval::protocol::{
-    AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, GradePrompts, MtBench, MtBenchOptions, PairPrompts, Pairwise,
-    PairwiseOptions, Protocol as _, bench_pairs,
+    AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, MtBench, MtBenchOptions, Pairwise, PairwiseOptions, Protocol as _,
+    bench_pairs,
 };
 use janus_eval::run::{CaseRun, PairTally};
 use serde::Serialize;
@@ -63,10 +63,10 @@ impl PairwiseArgs {
         let [name, opponent] = names((self.run.name.as_ref(), &self.model), (self.opponent_name.as_ref(), &self.opponent))?;
         let (records, mine) = (read_all(&self.bench).bad_input()?, read_all(&self.model).bad_input()?);
         let (cases, missing) = bench_pairs(&records, &mine, &read_all(&self.opponent).bad_input()?).bad_input()?;
-        let mut options = PairwiseOptions::mt_bench();
+        let mut options = PairwiseOptions::default();
         (options.show_system, options.show_reference) = (self.show_system, self.show_reference);
         if let Some(path) = &self.judge_prompt {
-            options.prompts = PairPrompts::published(&read_text(path)?).bad_input()?;
+            options.prompts = read_text(path)?.parse().bad_input()?;
         }
         let protocol = Pairwise::new(options).bad_input()?;
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(opponent).missing(missing));
@@ -135,33 +135,27 @@ impl MtBenchArgs {
         let judging = Judging::begin("judge mt-bench", &self.run, self)?;
         let both = |opponent| names((self.run.name.as_ref(), &self.answers), (self.opponent_name.as_ref(), opponent));
         let both = self.opponent.as_deref().map(both).transpose()?;
-        let questions: Vec<Question> = read_all(&self.questions).bad_input()?;
-        let cases = mt_bench::cases(&questions, &self.answers, self.opponent.as_deref(), &self.references).bad_input()?;
+        let cases = mt_bench::cases(&self.questions, &self.answers, self.opponent.as_deref(), &self.references).bad_input()?;
         let prompts = self.judge_prompt.as_deref().map(read_text).transpose()?;
         match both {
             Some(both) => self.pairs(&judging, &cases, both, prompts.as_deref()),
-            None => self.grades(&judging, &cases, &questions, prompts.as_deref()),
+            None => self.grades(&judging, &cases, prompts.as_deref()),
         }
     }
 
-    fn grades(
-        &self,
-        judging: &Judging<'_>,
-        cases: &[Case],
-        questions: &[Question],
-        prompts: Option<&str>,
-    ) -> Result<Outcome, CommandError> {
-        let mut options = MtBenchOptions::published();
+    fn grades(&self, judging: &Judging<'_>, cases: &[Case], prompts: Option<&str>) -> Result<Outcome, CommandError> {
+        let mut options = MtBenchOptions::default();
         if let Some(lines) = prompts {
-            options.prompts = GradePrompts::published(lines).bad_input()?;
+            options.prompts = lines.parse().bad_input()?;
         }
         let protocol = MtBench::new(options).bad_input()?;
         let run = |judgement| CaseRun::new(protocol.info(), judging.name(&self.answers), judgement, 0);
         judging.judge_cases(&protocol, cases, run, |run| {
             let judge = &run.result.head.settings.judge;
-            let judgments: Vec<Judgment> = run.rows.iter().map(|row| Judgment::of(row, judge)).collect();
-            write_all(self.run.out.join("judgments.jsonl"), &judgments).failure()?;
-            let grades = Grades::of(&judgments, questions).ok();
+            let judgments: Vec<MtBenchJudgment> = run.rows.iter().map(|row| MtBenchJudgment::of(row, judge)).collect();
+            let path = self.run.out.join("judgments.jsonl");
+            write_all(&path, &judgments).failure()?;
+            let grades = Grades::of_files(&path, &self.questions, 0).ok();
             let text = match &grades {
                 Some(grades) => format!("average {:.3} over {} turns", grades.average, grades.rows - grades.failed),
                 None => "no rating".into(),
@@ -177,16 +171,16 @@ impl MtBenchArgs {
         [name, opponent]: [String; 2],
         prompts: Option<&str>,
     ) -> Result<Outcome, CommandError> {
-        let mut options = PairwiseOptions::mt_bench();
+        let mut options = PairwiseOptions::default();
         if let Some(lines) = prompts {
-            options.prompts = PairPrompts::published(lines).bad_input()?;
+            options.prompts = lines.parse().bad_input()?;
         }
         let protocol = Pairwise::mt_bench(options).bad_input()?;
         let run = |judgement| Ok(CaseRun::new(protocol.info(), &name, judgement, 0)?.against(&opponent));
         judging.judge_cases(&protocol, cases, run, |run| {
             let result = &run.result;
-            let pair = |row| PairJudgment::of(row, [name.as_str(), &opponent], &result.head.settings.judge);
-            let judgments: Vec<PairJudgment> = run.rows.iter().map(pair).collect();
+            let pair = |row| MtBenchPairJudgment::of(row, [name.as_str(), &opponent], &result.head.settings.judge);
+            let judgments: Vec<MtBenchPairJudgment> = run.rows.iter().map(pair).collect();
             let path = self.run.out.join("pairs.jsonl");
             write_all(&path, &judgments).failure()?;
             let score = PairScores::of(&judgments, None).ok().and_then(|all| all.models.into_iter().find(|score| score.model == name));
@@ -247,8 +241,8 @@ impl ArenaHardArgs {
     pub fn judge(&self) -> Result<Outcome, CommandError> {
         let judging = Judging::begin("judge arena-hard", &self.run, self)?;
         let [name, baseline] = names((self.run.name.as_ref(), &self.answers), (self.baseline_name.as_ref(), &self.baseline))?;
-        let cases = arena_hard::cases(&read_all(&self.questions).bad_input()?, &self.answers, &self.baseline).bad_input()?;
-        let mut options = ArenaHardOptions::v01();
+        let cases = arena_hard::cases(&self.questions, &self.answers, &self.baseline).bad_input()?;
+        let mut options = ArenaHardOptions::default();
         if let Some(path) = &self.judge_prompt {
             options.prompt = PromptTemplate::read(path).bad_input()?;
         }
@@ -256,7 +250,7 @@ impl ArenaHardArgs {
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(baseline));
         judging.judge_cases(&protocol, &cases, run, |run| {
             let path = self.run.out.join("battles.jsonl");
-            write_all(&path, &run.rows.iter().map(QuestionBattles::of).collect::<Vec<_>>()).failure()?;
+            write_all(&path, &run.rows.iter().map(ArenaBattles::of).collect::<Vec<_>>()).failure()?;
             let tally = tally(run);
             let (program, shown) = (command::program(), path.display());
             let text = format!("{tally}, significant ones three times; the score: {program} eval arena-hard --battles {shown}");
@@ -302,7 +296,7 @@ impl AlpacaEvalArgs {
     pub fn judge(&self) -> Result<Outcome, CommandError> {
         let judging = Judging::begin("judge alpaca-eval", &self.run, self)?;
         let (cases, missing) = alpaca_eval::cases(&self.eval_set, &self.outputs).bad_input()?;
-        let mut options = AlpacaEvalOptions::published();
+        let mut options = AlpacaEvalOptions::default();
         if let Some(path) = &self.judge_prompt {
             options.prompt = PromptTemplate::read(path).bad_input()?;
         }
@@ -310,7 +304,7 @@ impl AlpacaEvalArgs {
         let name = judging.name(&self.outputs);
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(&self.baseline_name).missing(missing));
         judging.judge_cases(&protocol, &cases, run, |run| {
-            let annotations = run.rows.iter().enumerate().map(|(place, row)| Annotation::of(place, row));
+            let annotations = run.rows.iter().enumerate().map(|(place, row)| AlpacaAnnotation::of(place, row));
             let path = self.run.out.join("annotations.jsonl");
             write_all(&path, &annotations.collect::<Result<Vec<_>, _>>().failure()?).failure()?;
             let values: Vec<f64> = run.rows.iter().flat_map(|row| row.values.iter().copied()).collect();

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use janus_core::BenchRecord;
 use janus_data::{read_all, write_all};
-use janus_eval::judge::{PromptTemplate, ScoreReader};
+use janus_eval::judge::PromptTemplate;
+use janus_eval::judge::read::ScoreReader;
 use janus_eval::protocol::{RubricCase, RubricOptions, Rubrics, rubric_cases};
-use janus_eval::run::{RUBRIC_FILES, RubricRun, compare_rubrics};
+use janus_eval::run::{RubricRun, compare};
 use janus_eval::{Response, record_id};
 use serde::Serialize;
 use serde_json::json;
@@ -112,9 +113,9 @@ impl Args {
             write_all(out.join(format!("scores/run-{number}.jsonl")), rows).failure()?;
         }
         run.write(out).failure()?;
-        judging.write(&compare_rubrics(std::slice::from_ref(&run), crate::report::ROWS).failure()?, &record)?;
+        judging.write(&compare([run.clone()], crate::report::ROWS).failure()?, &record)?;
         let (result, counts) = (&run.result, &run.result.head.counts);
-        let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RUBRIC_FILES });
+        let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RubricRun::FILES });
         let mean = result.summary.as_ref().map_or("no score".into(), |summary| {
             let interval = result.interval.map(|interval| format!(" [{:.3}, {:.3}]", interval.low, interval.high)).unwrap_or_default();
             format!("mean score {:.3}{interval} over {} of {} records", summary.overall.mean, summary.overall.n, result.head.rows)

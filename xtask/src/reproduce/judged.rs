@@ -8,10 +8,12 @@ use janus_core::{BenchRecord, ChatRequest, SamplingParams, SftRecord};
 use janus_data::mini::{Mini, MiniQuestion, Split, UNIFORM_SYSTEM, grade_truth};
 use janus_data::stage::{RunFolder, Stage};
 use janus_data::{Journal, read_all, write_all};
+use janus_eval::Response;
 use janus_eval::answer::{AnswerStore, Answering, Task};
 use janus_eval::bench::mini::{self, ModelScores};
+use janus_eval::judge::VerifiableJudge;
 use janus_eval::report::Example;
-use janus_eval::{Response, ScoredRow, VerifiableJudge, score_responses};
+use janus_eval::score::{ScoredRow, score_responses};
 use janus_infer::{Engine, EngineOptions};
 use serde_json::{Map, json};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use janus_eval::Bootstrap;
+use janus_eval::stats::Bootstrap;
 use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::TrainConfig;
 use serde::{Deserialize, Serialize};

@@ -8,9 +8,9 @@ use janus_data::mini::Mini;
 use janus_data::progress::{Progress, Unit};
 use janus_data::stage::RunFolder;
 use janus_data::{read_all, write_all};
-use janus_eval::VerifiableJudge;
 use janus_eval::answer::read_answers;
 use janus_eval::bench::best_of_n::{candidates, prefers_chosen};
+use janus_eval::judge::VerifiableJudge;
 use janus_infer::{RewardEngine, RewardOptions};
 use serde_json::json;
 

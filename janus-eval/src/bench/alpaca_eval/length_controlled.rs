@@ -6,9 +6,10 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::preference::CheckedAnnotation;
 use super::reference::FOLDS;
 use super::win_rate::percent;
-use super::{CheckedAnnotation, Preferences, Reference, WinRate};
+use super::{AlpacaReference, Preferences, WinRate};
 use crate::stats::{L1Logistic, LogisticRow, Mt19937, NewGlmnet};
 use crate::{Error, Result};
 
@@ -35,7 +36,7 @@ type Row = LogisticRow<3>;
 /// Which difficulty a row gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Difficulty {
+pub enum DifficultyOf {
     /// That of its own instruction.
     #[default]
     Instruction,
@@ -63,13 +64,14 @@ pub struct LengthControl {
     /// differ in loss, and yet move the result by up to 0.13 points.
     pub c: Option<f64>,
     /// Which difficulty a row gets.
-    pub difficulty: Difficulty,
+    pub difficulty: DifficultyOf,
     /// How the weights are found.
     pub optimizer: Optimizer,
 }
 
 /// The length-controlled win rate of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LengthControlled {
     /// Mean predicted preference for the model at equal length, in percent.
     pub length_controlled_winrate: f64,
@@ -85,7 +87,7 @@ pub struct LengthControlled {
 impl LengthControlled {
     /// Whether the number may be a failure of the model and not of the answers: it lies more than 10 points and more
     /// than a quarter of the distance to 0 or 100 from the plain win rate.
-    pub fn is_suspicious(&self, plain: &WinRate) -> bool {
+    pub(super) fn is_suspicious(&self, plain: &WinRate) -> bool {
         let moved = self.length_controlled_winrate - plain.win_rate;
         let room = if moved > 0.0 { 100.0 - plain.win_rate } else { plain.win_rate };
         moved.abs() > 10.0 && moved.abs() > room / 4.0
@@ -101,8 +103,8 @@ impl LengthControl {
     /// # Errors
     /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`] for a C that
     /// is not above 0; [`Error::Reference`] for a position that has no difficulty; [`Error::NotConverged`].
-    pub fn win_rate(&self, preferences: &Preferences, reference: &Reference) -> Result<LengthControlled> {
-        let judged: Vec<&CheckedAnnotation> = preferences.rows().iter().filter(|row| row.preference.is_some()).collect();
+    pub fn win_rate(&self, preferences: &Preferences, reference: &AlpacaReference) -> Result<LengthControlled> {
+        let judged: Vec<&CheckedAnnotation> = preferences.rows.iter().filter(|row| row.preference.is_some()).collect();
         if judged.len() < 2 {
             return Err(if judged.is_empty() {
                 Error::Empty { what: "a length-controlled win rate over no preferences" }
@@ -125,13 +127,13 @@ impl LengthControl {
         Ok(LengthControlled { length_controlled_winrate: rate, lc_standard_error: error, c: Some(c), weights })
     }
 
-    fn difficulty(&self, row: &CheckedAnnotation, reference: &Reference) -> Result<f64> {
+    fn difficulty(&self, row: &CheckedAnnotation, reference: &AlpacaReference) -> Result<f64> {
         let place = match self.difficulty {
-            Difficulty::Instruction => row.index,
-            Difficulty::Position => row.position,
+            DifficultyOf::Instruction => row.index,
+            DifficultyOf::Position => row.position,
         };
-        reference.instructions().get(place).map(|instruction| instruction.difficulty).ok_or_else(|| {
-            let expected = format!("0 to {}", reference.instructions().len() - 1);
+        reference.instructions.get(place).map(|instruction| instruction.difficulty).ok_or_else(|| {
+            let expected = format!("0 to {}", reference.instructions.len() - 1);
             Error::reference(format!("position of instruction {}", row.index), expected, place)
         })
     }
@@ -172,32 +174,16 @@ impl LengthControl {
     }
 }
 
-/// The length-controlled win rate that stored weights predict over instructions of these difficulties, and its
-/// standard error, in percent.
-///
-/// # Errors
-/// [`Error::TooFewUnits`] for fewer than two instructions.
-pub fn length_controlled_of_weights(weights: [f64; 3], difficulties: &[f64]) -> Result<(f64, f64)> {
-    predict(weights, difficulties)
-}
-
-/// The length-controlled win rate between any two models with stored weights, in percent: of the first against the
-/// second.
-///
-/// # Errors
-/// [`Error::TooFewUnits`] for fewer than two instructions.
-pub fn length_controlled_between(model: [f64; 3], opponent: [f64; 3], difficulties: &[f64]) -> Result<(f64, f64)> {
-    predict(std::array::from_fn(|j| model[j] - opponent[j]), difficulties)
-}
-
-fn predict([_, difficulty_weight, model_weight]: [f64; 3], difficulties: &[f64]) -> Result<(f64, f64)> {
+/// The length-controlled win rate that weights predict over instructions of these difficulties, and its standard error, in percent. The
+/// first weight is that of the length, which is equal.
+pub(crate) fn predict([_, difficulty_weight, model_weight]: [f64; 3], difficulties: &[f64]) -> Result<(f64, f64)> {
     let predicted: Vec<f64> =
         difficulties.iter().map(|difficulty| 1.0 / (1.0 + (-(difficulty_weight * difficulty + model_weight)).exp())).collect();
     percent(&predicted)
 }
 
 /// The gamed rows, then the model's.
-fn training_rows(judged: &[&CheckedAnnotation], difficulties: &[f64], reference: &Reference) -> Vec<Row> {
+fn training_rows(judged: &[&CheckedAnnotation], difficulties: &[f64], reference: &AlpacaReference) -> Vec<Row> {
     let deltas: Vec<f64> = judged.iter().map(|row| row.baseline_length as f64 - row.length as f64).collect();
     let n = deltas.len() as f64;
     let mean = deltas.iter().sum::<f64>() / n;
@@ -216,7 +202,7 @@ fn training_rows(judged: &[&CheckedAnnotation], difficulties: &[f64], reference:
 }
 
 /// The fold of every row: as given if the model has them all, otherwise dealt in turn.
-fn folds(own: usize, reference: &Reference) -> Vec<usize> {
+fn folds(own: usize, reference: &AlpacaReference) -> Vec<usize> {
     if own == reference.folds.len() {
         reference.gamed.iter().map(|row| row.fold).chain(reference.folds.iter().copied()).collect()
     } else {
@@ -250,9 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn a_model_against_itself_has_half() {
-        let (rate, error) = length_controlled_between([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], &[0.0, 1.0, -1.0]).unwrap();
-        assert_eq!((rate, error), (50.0, 0.0));
-        assert!(length_controlled_of_weights([0.0; 3], &[1.0]).is_err());
+    fn weights_of_the_length_alone_predict_half() {
+        assert_eq!(predict([1.0, 0.0, 0.0], &[0.0, 1.0, -1.0]).unwrap(), (50.0, 0.0));
+        assert!(predict([0.0; 3], &[1.0]).is_err());
     }
 }

@@ -15,7 +15,7 @@ use crate::protocol::{Case, Turn};
 
 /// A row of the evaluation set, as far as a model meets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EvalInstruction {
+pub(crate) struct EvalInstruction {
     /// Its place in the evaluation set, from 0; the file's own order where there is none, as in AlpacaEval's own file.
     #[serde(default)]
     pub index: Option<usize>,
@@ -30,7 +30,7 @@ pub struct EvalInstruction {
 ///
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for an index that stands twice, or an empty instruction.
-pub fn tasks(instructions: &[EvalInstruction], sampling: &SamplingParams) -> Result<Vec<Task>> {
+pub(crate) fn tasks(instructions: &[EvalInstruction], sampling: &SamplingParams) -> Result<Vec<Task>> {
     let task =
         |(place, row): (usize, &EvalInstruction)| Task::new(row.index.unwrap_or(place).to_string(), &row.instruction, sampling.clone());
     checked(instructions.iter().enumerate().map(task).collect(), "index", "instruction")
@@ -38,7 +38,7 @@ pub fn tasks(instructions: &[EvalInstruction], sampling: &SamplingParams) -> Res
 
 /// A model's output: AlpacaEval's own row, with the index that our reference data has beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelOutput {
+pub(crate) struct ModelOutput {
     /// Which instruction, from 0.
     pub index: usize,
     /// Which dataset the instruction comes from.
@@ -54,7 +54,7 @@ pub struct ModelOutput {
 
 impl ModelOutput {
     /// The row of the instruction at `place` of its file, from 0.
-    pub fn new(place: usize, row: &EvalInstruction, generator: impl Into<String>, generation: &Generation) -> Self {
+    pub(crate) fn new(place: usize, row: &EvalInstruction, generator: impl Into<String>, generation: &Generation) -> Self {
         Self {
             index: row.index.unwrap_or(place),
             dataset: row.dataset.clone(),
@@ -65,29 +65,22 @@ impl ModelOutput {
     }
 }
 
-/// A row of the evaluation set: an instruction with the baseline's output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaselineOutput {
-    /// Its position in the evaluation set, from 0.
-    pub index: usize,
-    /// The instruction.
-    pub instruction: String,
-    /// What the baseline said.
-    pub reference_output: String,
+#[derive(Deserialize)]
+struct BaselineOutput {
+    index: usize,
+    instruction: String,
+    reference_output: String,
 }
 
-/// A row of a model's outputs, as far as a judge needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexedOutput {
-    /// Which instruction, from 0.
-    pub index: usize,
-    /// What the model said.
+#[derive(Deserialize)]
+struct IndexedOutput {
+    index: usize,
     #[serde(alias = "response")]
-    pub output: String,
+    output: String,
 }
 
-/// What [`AlpacaEval`](crate::protocol::AlpacaEval) judges: each row of a file of [`IndexedOutput`]s beside the output of a file of
-/// [`BaselineOutput`]s; and the instructions without an output.
+/// What [`AlpacaEval`](crate::protocol::AlpacaEval) judges: each output of a file, rows of `{index, output}`, beside the baseline's, rows of
+/// `{index, instruction, reference_output}`; and the instructions without an output.
 ///
 /// # Errors
 /// [`Error::File`](crate::Error::File) for a file that cannot be read, or an output whose instruction is not in the evaluation set.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use janus_core::TopLogprob;
 use serde::{Deserialize, Serialize};
 
-use super::Reference;
+use super::AlpacaReference;
 use crate::judge::read;
 use crate::protocol::{JudgedCase, is_swapped};
 use crate::{Error, Result};
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// answer among both labels, plus 1. None if neither label is among the tokens.
 ///
 /// Only the exact tokens `m` and `M` count; a label that is not among the given ones counts as impossible.
-pub fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
+pub(crate) fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
     let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob::new(token.clone(), logprob)).collect();
     let for_second = read::preference(&top)?;
     Some(if swapped { 3.0 - for_second } else { for_second })
@@ -22,7 +22,7 @@ pub fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option
 
 /// One row of an annotation file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Annotation {
+pub struct AlpacaAnnotation {
     /// The row of the list of annotations, from 0; the row of the file if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
@@ -39,7 +39,7 @@ pub struct Annotation {
     pub top_logprobs: Option<BTreeMap<String, f64>>,
 }
 
-impl Annotation {
+impl AlpacaAnnotation {
     /// The row of a case that an [`AlpacaEval`](crate::protocol::AlpacaEval) judge judged ([`cases`](super::cases)), at this position of
     /// the list.
     ///
@@ -61,7 +61,7 @@ impl Annotation {
 
 /// A checked annotation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CheckedAnnotation {
+pub(super) struct CheckedAnnotation {
     /// Row of the list of annotations, from 0.
     pub position: usize,
     /// Which instruction, from 0.
@@ -89,11 +89,11 @@ impl Preferences {
     /// # Errors
     /// [`Error::Empty`] without a row; [`Error::Row`] for an index that is not in the evaluation set or stands twice,
     /// for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or without a number.
-    pub fn new(annotations: &[Annotation], reference: &Reference) -> Result<Self> {
+    pub fn new(annotations: &[AlpacaAnnotation], reference: &AlpacaReference) -> Result<Self> {
         if annotations.is_empty() {
             return Err(Error::Empty { what: "a win rate over no annotations" });
         }
-        let instructions = reference.instructions();
+        let instructions = &reference.instructions;
         let mut first = vec![None; instructions.len()];
         let mut rows = Vec::with_capacity(annotations.len());
         for (row, annotation) in annotations.iter().enumerate() {
@@ -119,23 +119,18 @@ impl Preferences {
         Ok(Self { rows, instructions: instructions.len() })
     }
 
-    /// The rows, those without a preference included.
-    pub fn rows(&self) -> &[CheckedAnnotation] {
-        &self.rows
-    }
-
     /// The rows that have a preference, as a win of 0 to 1.
-    pub fn wins(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(super) fn wins(&self) -> impl Iterator<Item = f64> + '_ {
         self.rows.iter().filter_map(|row| row.preference).map(|preference| preference - 1.0)
     }
 
     /// Instructions without a preference: those of rows without one, and those without a row.
-    pub fn missing(&self) -> usize {
+    pub(crate) fn missing(&self) -> usize {
         self.instructions - self.wins().count()
     }
 }
 
-fn checked(row: usize, annotation: &Annotation, same: bool, instruction: &str) -> Result<Option<f64>> {
+fn checked(row: usize, annotation: &AlpacaAnnotation, same: bool, instruction: &str) -> Result<Option<f64>> {
     if let Some(tokens) = &annotation.top_logprobs {
         if let Some((token, logprob)) = tokens.iter().find(|(_, logprob)| logprob.is_nan() || **logprob > 1e-6) {
             return Err(Error::row(row, "top_logprobs", "log-probabilities of at most 0", format!("{logprob} for {token:?}")));
@@ -168,6 +163,13 @@ mod tests {
         assert_eq!(preference(&tokens(&[("m", -0.1), ("The", -3.0)]), true), Some(2.0));
         assert_eq!(preference(&tokens(&[("M", -800.0)]), false), Some(2.0));
         assert_eq!(preference(&tokens(&[("M", -900.0), ("m", -900.0)]), false), Some(1.5));
+    }
+
+    /// The annotations of a judge whose tokens begin with a space have its labels without them.
+    #[test]
+    fn the_labels_of_an_annotation_say_what_the_judge_said() {
+        let (m, other) = (0.6_f64.ln(), 0.2_f64.ln());
+        assert!((preference(&tokens(&[("m", m), ("M", other)]), false).unwrap() - (2.0 - 0.6 / 0.8)).abs() < 1e-12);
     }
 
     proptest! {

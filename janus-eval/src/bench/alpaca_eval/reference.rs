@@ -9,7 +9,7 @@ use janus_data::read_all;
 
 /// An instruction and the baseline's answer to it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Instruction {
+pub(crate) struct Instruction {
     /// The instruction.
     pub instruction: String,
     /// The baseline's answer.
@@ -23,10 +23,10 @@ pub struct Instruction {
 /// A row of the baseline model told to be verbose or concise, compared with itself: it ties the weight of the
 /// length to what length alone does for the judge.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GamedRow {
+pub(crate) struct GamedRow {
     /// Difference of lengths in standard deviations, not yet bent by tanh.
     pub std_delta_len: f64,
-    /// Difficulty of the instruction.
+    /// DifficultyOf of the instruction.
     pub difficulty: f64,
     /// The preference, 0 to 1.
     pub preference: f64,
@@ -36,8 +36,9 @@ pub struct GamedRow {
 
 /// The evaluation set and what the length control needs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reference {
-    instructions: Vec<Instruction>,
+pub struct AlpacaReference {
+    /// In the order of their indices.
+    pub(crate) instructions: Vec<Instruction>,
     pub(super) gamed: Vec<GamedRow>,
     /// Fold of each of a model's rows, valid if none is missing.
     pub(super) folds: Vec<usize>,
@@ -67,7 +68,7 @@ struct GamedFileRow {
 /// Folds of the cross-validation.
 pub(super) const FOLDS: usize = 5;
 
-impl Reference {
+impl AlpacaReference {
     /// Reads a folder with the files that the module's page names.
     ///
     /// # Errors
@@ -116,11 +117,7 @@ impl Reference {
     }
 
     /// A reference from its parts: `folds` has one entry for each instruction.
-    ///
-    /// # Errors
-    /// [`Error::Empty`] without an instruction, [`Error::Lengths`] for another number of folds, [`Error::Reference`] for a
-    /// fold that is not 0 to 4.
-    pub fn new(instructions: Vec<Instruction>, gamed: Vec<GamedRow>, folds: Vec<usize>) -> Result<Self> {
+    pub(crate) fn new(instructions: Vec<Instruction>, gamed: Vec<GamedRow>, folds: Vec<usize>) -> Result<Self> {
         if instructions.is_empty() {
             return Err(Error::Empty { what: "an evaluation set" });
         }
@@ -133,15 +130,5 @@ impl Reference {
             return Err(Error::reference(format!("the fold of row {} of gamed and own rows", row + 1), "0 to 4", fold));
         }
         Ok(Self { instructions, gamed, folds })
-    }
-
-    /// The instructions in the order of their indices.
-    pub fn instructions(&self) -> &[Instruction] {
-        &self.instructions
-    }
-
-    /// The rows of the gamed baselines.
-    pub fn gamed(&self) -> &[GamedRow] {
-        &self.gamed
     }
 }

@@ -7,6 +7,7 @@ use crate::{Error, Result};
 
 /// The plain numbers of a model; rates in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WinRate {
     /// Mean preference for the model.
     pub win_rate: f64,
@@ -41,7 +42,7 @@ impl WinRate {
         }
         let (mean, standard_error) = percent(&wins)?;
         let discrete: f64 = wins.iter().map(|&win| if win == 0.5 { 0.5 } else { f64::from(u8::from(win > 0.5)) }).sum();
-        let length: usize = preferences.rows().iter().map(|row| row.length).sum();
+        let length: usize = preferences.rows.iter().map(|row| row.length).sum();
         Ok(Self {
             win_rate: mean,
             standard_error,

@@ -23,7 +23,7 @@ pub enum Battle {
 
 impl Battle {
     /// What the battle is worth for the model.
-    pub fn worth(self) -> f64 {
+    pub(super) fn worth(self) -> f64 {
         match self {
             Self::Baseline => 0.0,
             Self::Tie => 0.5,
@@ -34,14 +34,14 @@ impl Battle {
 
 /// One row of a battle file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuestionBattles {
+pub struct ArenaBattles {
     /// The question.
     pub question_id: String,
     /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first, then game 2.
     pub outcomes: String,
 }
 
-impl QuestionBattles {
+impl ArenaBattles {
     /// The battles of a question as an [`ArenaHard`](crate::protocol::ArenaHard) judge judged it; a game without a verdict has none.
     pub fn of(judged: &JudgedCase) -> Self {
         let letter = |value: &f64| match PairOutcome::of_value(*value) {
@@ -54,17 +54,13 @@ impl QuestionBattles {
 }
 
 /// The checked battles of one model, by question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Battles {
-    pub(super) questions: Vec<Vec<Battle>>,
+pub(super) struct Battles {
+    /// In the order of the questions' ids: that of the rows changes nothing.
+    pub questions: Vec<Vec<Battle>>,
 }
 
 impl Battles {
-    /// Checks the rows of a battle file.
-    ///
-    /// # Errors
-    /// [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`] without a battle.
-    pub fn new(rows: &[QuestionBattles]) -> Result<Self> {
+    pub(super) fn new(rows: &[ArenaBattles]) -> Result<Self> {
         let mut seen = BTreeMap::new();
         let mut questions = BTreeMap::new();
         for (row, question) in rows.iter().enumerate() {
@@ -87,18 +83,13 @@ impl Battles {
         Ok(Self { questions })
     }
 
-    /// The battles of each question, in the order of the questions' ids: that of the rows changes nothing.
-    pub fn questions(&self) -> &[Vec<Battle>] {
-        &self.questions
-    }
-
     /// All battles.
-    pub fn iter(&self) -> impl Iterator<Item = Battle> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Battle> + '_ {
         self.questions.iter().flatten().copied()
     }
 
     /// How many battles ended so.
-    pub fn count(&self, outcome: Battle) -> usize {
+    pub(super) fn count(&self, outcome: Battle) -> usize {
         self.iter().filter(|battle| *battle == outcome).count()
     }
 }

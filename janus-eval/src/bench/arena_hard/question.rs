@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Task, checked};
 use crate::files::rule;
-use crate::protocol::{self, Case};
+use crate::protocol::{Case, Turn};
 use crate::{Error, Result};
 
 /// New tokens of an answer.
@@ -17,7 +17,7 @@ const ANSWER_TOKENS: usize = 4096;
 
 /// A question of the benchmark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub(crate) struct ArenaQuestion {
     /// Its id.
     pub question_id: String,
     /// The group of like questions that it was drawn from.
@@ -31,15 +31,15 @@ pub struct Question {
 ///
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for a question that stands twice or asks nothing.
-pub fn tasks(questions: &[Question]) -> Result<Vec<Task>> {
-    let task = |question: &Question| Task::new(&question.question_id, &question.prompt, SamplingParams::greedy(ANSWER_TOKENS));
+pub(crate) fn tasks(questions: &[ArenaQuestion]) -> Result<Vec<Task>> {
+    let task = |question: &ArenaQuestion| Task::new(&question.question_id, &question.prompt, SamplingParams::greedy(ANSWER_TOKENS));
     checked(questions.iter().map(task).collect(), "question_id", "prompt")
 }
 
 /// A model's answer to a question: the benchmark's own row, and the text once more as `answer`, where this workspace's
 /// reference data has it. The random `answer_id` and the `tstamp` are left out: equal runs give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub(crate) struct ArenaAnswer {
     /// The question's id.
     pub question_id: String,
     /// The model's name.
@@ -47,36 +47,36 @@ pub struct Answer {
     /// What the model said.
     pub answer: String,
     /// The same as one choice of one turn.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<ArenaChoice>,
 }
 
 /// An answer to every turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
+pub(crate) struct ArenaChoice {
     /// Its position, from 0.
     pub index: usize,
     /// What the model said in each turn; there is one.
-    pub turns: Vec<Turn>,
+    pub turns: Vec<ArenaTurn>,
 }
 
 /// What a model said in a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
+pub(crate) struct ArenaTurn {
     /// The text.
     pub content: String,
     /// Its tokens as the model counts them. The benchmark's own scripts count those of another tokenizer.
     pub token_len: usize,
 }
 
-impl Answer {
+impl ArenaAnswer {
     /// The row of a question.
-    pub fn new(question_id: impl Into<String>, model_id: impl Into<String>, generation: &Generation) -> Self {
-        let turn = Turn { content: generation.text.clone(), token_len: generation.completion_tokens };
+    pub(crate) fn new(question_id: impl Into<String>, model_id: impl Into<String>, generation: &Generation) -> Self {
+        let turn = ArenaTurn { content: generation.text.clone(), token_len: generation.completion_tokens };
         Self {
             question_id: question_id.into(),
             model_id: model_id.into(),
             answer: generation.text.clone(),
-            choices: vec![Choice { index: 0, turns: vec![turn] }],
+            choices: vec![ArenaChoice { index: 0, turns: vec![turn] }],
         }
     }
 }
@@ -101,19 +101,21 @@ fn read_answers(path: &Path) -> Result<HashMap<String, String>> {
     Ok(answers)
 }
 
-/// What [`ArenaHard`](crate::protocol::ArenaHard) judges: each question with the answers of two files, rows of `{question_id, answer}`.
+/// What [`ArenaHard`](crate::protocol::ArenaHard) judges: each question of a file, rows of `{question_id, cluster, prompt}`, with the answers of
+/// two files, rows of `{question_id, answer}`.
 ///
 /// # Errors
 /// [`Error::File`] for a file that cannot be read or answers a question twice, [`Error::NoAnswer`].
-pub fn cases(questions: &[Question], model: &Path, baseline: &Path) -> Result<Vec<Case>> {
+pub fn cases(questions: &Path, model: &Path, baseline: &Path) -> Result<Vec<Case>> {
+    let questions: Vec<ArenaQuestion> = read_all(questions)?;
     let (mine, base) = (read_answers(model)?, read_answers(baseline)?);
-    let case = |question: &Question| {
+    let case = |question: &ArenaQuestion| {
         let id = &question.question_id;
         let of = |answers: &HashMap<String, String>, path: &Path| {
             let none = || Error::NoAnswer { file: path.display().to_string(), question: id.clone() };
             answers.get(id).cloned().ok_or_else(none)
         };
-        let turn = protocol::Turn::new(&question.prompt, of(&mine, model)?).against(of(&base, baseline)?);
+        let turn = Turn::new(&question.prompt, of(&mine, model)?).against(of(&base, baseline)?);
         Ok(Case { category: question.cluster.clone(), ..Case::new(id, vec![turn]) })
     };
     questions.iter().map(case).collect()
@@ -125,11 +127,11 @@ mod tests {
 
     #[test]
     fn questions_are_asked_greedily_and_a_row_has_the_benchmarks_layout() {
-        let question = |id: &str| Question { question_id: id.into(), cluster: String::new(), prompt: "p".into() };
+        let question = |id: &str| ArenaQuestion { question_id: id.into(), cluster: String::new(), prompt: "p".into() };
         let tasks = tasks(&[question("a"), question("b")]).unwrap();
         assert_eq!((tasks[1].id.as_str(), &tasks[1].sampling), ("b", &SamplingParams::greedy(4096)));
         let generation = Generation::new("t").with_tokens(1, 7);
-        let written = serde_json::to_string(&Answer::new("a", "m", &generation)).unwrap();
+        let written = serde_json::to_string(&ArenaAnswer::new("a", "m", &generation)).unwrap();
         let expected = r#"{"question_id":"a","model_id":"m","answer":"t","choices":[{"index":0,"turns":[{"content":"t","token_len":7}]}]}"#;
         assert_eq!(written, expected);
     }

@@ -1,11 +1,17 @@
 //! Scores, ratings and intervals.
 
+use std::fmt;
+use std::path::Path;
+
+use janus_data::read_all;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use super::{Battle, Battles};
-use crate::stats::{Bootstrap, BradleyTerry, Method, Sample, below, quantile};
-use crate::{Error, Interval, Result};
+use super::battle::{ArenaBattles, Battle, Battles};
+use crate::bench::evaluation::{Evaluation, ends, flat, in_file, part, shown};
+use crate::stats::{Bootstrap, BradleyTerry, Interval, Method, Sample, below, quantile};
+use crate::{Error, Result};
 
 /// The rating of the baseline.
 const ANCHOR: f64 = 1000.0;
@@ -37,8 +43,9 @@ pub struct PublishedInterval {
     pub rating_q975: f64,
 }
 
-/// A model's score against the baseline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A model's score against the baseline, with its two intervals.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ArenaScore {
     /// Rows of the file.
     pub questions: usize,
@@ -60,16 +67,30 @@ pub struct ArenaScore {
     /// Percentile interval over questions in percent, the battles of a question kept together; none for a single
     /// question with battles.
     pub by_question: Option<Interval>,
+    /// How the intervals were resampled.
+    #[serde(skip)]
+    pub resampling: Resampling,
 }
 
 impl ArenaScore {
-    /// The score of one model, whose battles alone are resampled.
+    /// The score of the battles in a file of [`ArenaBattles`].
     ///
     /// # Errors
+    /// [`Error::File`]; those of [`of`](Self::of), with the file's path.
+    pub fn of_file(path: impl AsRef<Path>, resampling: Resampling) -> Result<Self> {
+        let path = path.as_ref();
+        let rows: Vec<ArenaBattles> = read_all(path)?;
+        in_file(path, Self::of(&rows, resampling))
+    }
+
+    /// The score of one model.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`] without a battle;
     /// [`Error::Setting`] for no rounds.
-    pub fn of(battles: &Battles, resampling: Resampling) -> Result<Self> {
-        let published = published_intervals(&[battles], resampling)?;
-        let published = *published.first().ok_or(Error::Empty { what: "a published interval" })?;
+    pub fn of(rows: &[ArenaBattles], resampling: Resampling) -> Result<Self> {
+        let battles = Battles::new(rows)?;
+        let published = published_interval(&battles, resampling)?;
         let (model_wins, ties, baseline_wins) = (battles.count(Battle::Model), battles.count(Battle::Tie), battles.count(Battle::Baseline));
         let n = model_wins + ties + baseline_wins;
         let score = 100.0 * (model_wins as f64 + ties as f64 / 2.0) / n as f64;
@@ -89,60 +110,69 @@ impl ArenaScore {
             rating: rating_of_score(score),
             published,
             by_question,
+            resampling,
         })
+    }
+}
+
+impl Evaluation for ArenaScore {
+    fn to_json(&self) -> Result<Map<String, Value>> {
+        let settings = json!({ "rounds": self.resampling.rounds, "seed": self.resampling.seed });
+        let mut fields = flat([part(self), ends("question", self.by_question.as_ref()), Ok(settings)])?;
+        // Its ends are on the level of the rest.
+        fields.shift_remove("by_question");
+        Ok(fields)
+    }
+}
+
+impl fmt::Display for ArenaScore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rating = match self.rating {
+            Some(rating) => format!("rating {rating:.0}"),
+            None => "no finite rating: the model only won or only lost".into(),
+        };
+        let (low, high) = (self.published.rating_q025, self.published.rating_q975);
+        writeln!(f, "score {:.2} [{low:.2}, {high:.2}], by question{} ({rating})", self.score, shown(self.by_question.as_ref(), 2))?;
+        let (wins, ties, losses) = (self.model_wins, self.ties, self.baseline_wins);
+        write!(f, "{wins} wins, {ties} ties, {losses} losses in {} battles over {} questions", self.battles, self.questions)
     }
 }
 
 /// The rating that a score in percent stands for; none for 0 and 100.
-pub fn rating_of_score(score: f64) -> Option<f64> {
+fn rating_of_score(score: f64) -> Option<f64> {
     let share = score / 100.0;
     (share > 0.0 && share < 1.0).then(|| ANCHOR + SCALE * (share / (1.0 - share)).log10())
 }
 
-/// The published intervals of several models against one baseline: the battles of all models are pooled and
-/// resampled together, with replacement.
-///
-/// # Errors
-/// [`Error::Setting`] for no rounds.
-pub fn published_intervals(models: &[&Battles], resampling: Resampling) -> Result<Vec<PublishedInterval>> {
+/// The published interval of a model: its battles are resampled with replacement.
+fn published_interval(battles: &Battles, resampling: Resampling) -> Result<PublishedInterval> {
     if resampling.rounds == 0 {
         return Err(Error::Setting { field: "rounds", got: "0".into(), expected: "1 or more, 100 as published" });
     }
-    // One entry for each battle: three times the model, plus the outcome.
-    let pooled: Vec<u32> =
-        models.iter().enumerate().flat_map(|(model, battles)| battles.iter().map(move |battle| 3 * model as u32 + battle as u32)).collect();
-    let rounds: Vec<Vec<Option<f64>>> = (0..resampling.rounds)
-        .into_par_iter()
-        .map(|round| {
-            let mut rng = janus_core::stream(resampling.seed, "arena-hard battles");
-            // Each round has its own stretch of the stream: two words a draw.
-            rng.set_word_pos(2 * round as u128 * pooled.len() as u128);
-            let mut counts = vec![0_u32; 3 * models.len()];
-            for _ in 0..pooled.len() {
-                counts[pooled[below(&mut rng, pooled.len())] as usize] += 1;
-            }
-            counts.chunks(3).map(log_odds).collect()
-        })
-        .collect();
-    let interval = |model: usize| {
-        let mut drawn: Vec<f64> = rounds.iter().filter_map(|round| round[model]).collect();
-        drawn.sort_by(f64::total_cmp);
-        if drawn.is_empty() {
-            return Err(Error::Empty { what: "an interval of a model that was never drawn" });
+    let pooled: Vec<Battle> = battles.iter().collect();
+    let rounds = (0..resampling.rounds).into_par_iter().map(|round| {
+        let mut rng = janus_core::stream(resampling.seed, "arena-hard battles");
+        // Each round has its own stretch of the stream: two words a draw.
+        rng.set_word_pos(2 * round as u128 * pooled.len() as u128);
+        let mut counts = [0_u32; 3];
+        for _ in 0..pooled.len() {
+            counts[pooled[below(&mut rng, pooled.len())] as usize] += 1;
         }
-        let share = |p: f64| 100.0 / (1.0 + (-quantile(&drawn, p)).exp());
-        Ok(PublishedInterval { rating_q025: share(0.025), rating_q975: share(0.975) })
-    };
-    (0..models.len()).map(interval).collect()
+        log_odds(counts)
+    });
+    let mut drawn: Vec<f64> = rounds.collect();
+    drawn.sort_by(f64::total_cmp);
+    let share = |p: f64| 100.0 / (1.0 + (-quantile(&drawn, p)).exp());
+    Ok(PublishedInterval { rating_q025: share(0.025), rating_q975: share(0.975) })
 }
 
-/// Log-odds of losses, ties and wins, kept finite; none without a battle.
-fn log_odds(counts: &[u32]) -> Option<f64> {
-    let [lost, tied, won] = [0, 1, 2].map(|outcome| f64::from(counts[outcome]));
+/// Log-odds of losses, ties and wins, of which there is at least one; kept finite.
+fn log_odds(counts: [u32; 3]) -> f64 {
+    let [lost, tied, won] = counts.map(f64::from);
     let n = lost + tied + won;
     // A resample of nothing but wins has no finite rating; this one reads as 100 in any table.
     let share = ((won + tied / 2.0) / n).clamp(1e-9, 1.0 - 1e-9);
-    (n > 0.0).then(|| (share / (1.0 - share)).ln())
+    (share / (1.0 - share)).ln()
 }
 
 /// Bradley-Terry ratings from battles between any models, `(first, second, outcome)` with the outcome as the second's
@@ -184,25 +214,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bench::arena_hard::QuestionBattles;
 
-    fn battles(rows: &[&str]) -> Result<Battles> {
-        let rows: Vec<_> =
-            rows.iter().enumerate().map(|(i, o)| QuestionBattles { question_id: i.to_string(), outcomes: o.to_string() }).collect();
-        Battles::new(&rows)
+    fn battles(rows: &[&str]) -> Vec<ArenaBattles> {
+        rows.iter().enumerate().map(|(i, o)| ArenaBattles { question_id: i.to_string(), outcomes: o.to_string() }).collect()
+    }
+
+    fn score(rows: &[&str]) -> Result<ArenaScore> {
+        ArenaScore::of(&battles(rows), Resampling::default())
     }
 
     #[test]
     fn bad_rows_are_named() {
-        assert!(matches!(battles(&["ab", "c"]), Err(Error::Row { row: 2, field: "outcomes", .. })));
-        assert!(matches!(battles(&["", ""]), Err(Error::Empty { .. })));
-        let row = QuestionBattles { question_id: "x".into(), outcomes: "a".into() };
-        assert!(matches!(Battles::new(&[row.clone(), row]), Err(Error::Row { row: 2, field: "question_id", .. })));
+        assert!(matches!(score(&["ab", "c"]), Err(Error::Row { row: 2, field: "outcomes", .. })));
+        assert!(matches!(score(&["", ""]), Err(Error::Empty { .. })));
+        let row = ArenaBattles { question_id: "x".into(), outcomes: "a".into() };
+        assert!(matches!(ArenaScore::of(&[row.clone(), row], Resampling::default()), Err(Error::Row { row: 2, field: "question_id", .. })));
     }
 
     #[test]
     fn a_model_that_only_wins_has_100_and_no_rating() {
-        let score = ArenaScore::of(&battles(&["bbb", "b"]).unwrap(), Resampling::default()).unwrap();
+        let score = score(&["bbb", "b"]).unwrap();
         assert_eq!((score.score, score.rating), (100.0, None));
         assert!(score.published.rating_q025 > 99.999 && score.published.rating_q975 <= 100.0);
         assert_eq!(score.by_question.map(|i| (i.low, i.high)), Some((100.0, 100.0)));
@@ -210,8 +241,8 @@ mod tests {
 
     #[test]
     fn the_iterative_fit_and_the_closed_form_agree() {
-        let battles = battles(&["abt", "bbb", "aa", "tb"]).unwrap();
-        let score = ArenaScore::of(&battles, Resampling::default()).unwrap();
+        let rows = ["abt", "bbb", "aa", "tb"];
+        let (score, battles) = (score(&rows).unwrap(), Battles::new(&battles(&rows)).unwrap());
         let rows: Vec<_> = battles.iter().map(|battle| ("base", "model", battle)).collect();
         let rated = ratings(&rows, "base").unwrap();
         assert!((rated[1].1 - score.rating.unwrap()).abs() < 1e-8);
@@ -225,7 +256,7 @@ mod tests {
                 rows.iter().map(|row| row.chars().map(|c| match c { 'a' => 'b', 'b' => 'a', c => c }).collect()).collect();
             let score = |rows: &[String]| {
                 let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-                ArenaScore::of(&battles(&rows).unwrap(), Resampling { rounds: 5, seed: 1 }).unwrap()
+                ArenaScore::of(&battles(&rows), Resampling { rounds: 5, seed: 1 }).unwrap()
             };
             let (there, back) = (score(&rows), score(&mirrored));
             prop_assert!((there.score + back.score - 100.0).abs() < 1e-9);
@@ -235,7 +266,7 @@ mod tests {
         #[test]
         fn any_number_of_threads_gives_the_same_interval(rows in proptest::collection::vec("[abt]{1,6}", 1..20), threads in 1_usize..5) {
             let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-            let battles = battles(&rows).unwrap();
+            let battles = battles(&rows);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let here = ArenaScore::of(&battles, Resampling::default()).unwrap();
             prop_assert_eq!(pool.install(|| ArenaScore::of(&battles, Resampling::default()).unwrap()), here);

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use janus_core::{BenchRecord, Judge, Message, PairRecord, RewardModel, error_chain};
 
 use super::Candidates;
-use crate::{Error, Response, Result, score_responses};
+use crate::score::score_responses;
+use crate::{Error, Response, Result};
 
 /// Conversations that are rewarded at once.
 const AT_ONCE: usize = 64;

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::{Diversity, Measurements, ModelScores};
 use crate::bench::best_of_n::{Curve, CurvePoint};
-use crate::{Bootstrap, Claim, Error, Interval, PairedOutcomes, Result, Sample, pool};
+use crate::report::Claim;
+use crate::score::{PairedOutcomes, pool};
+use crate::stats::{Bootstrap, Interval, Sample};
+use crate::{Error, Result};
 
 impl Measurements {
     /// The claims, in the order of the report.
@@ -152,8 +155,8 @@ pub(super) fn best_of_n(curve: &Curve) -> Result<Claim> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ScoredRow;
     use crate::bench::best_of_n::{Candidates, curve};
+    use crate::score::ScoredRow;
 
     fn scores(model: &str, rows: impl IntoIterator<Item = [u8; 4]>) -> ModelScores {
         let rows = rows.into_iter().enumerate().map(|(i, row)| ScoredRow::new(format!("r{i}"), "place", row.map(Some)));

@@ -4,9 +4,11 @@ use janus_core::Dimension;
 use janus_data::mini::{SYSTEMS_PER_INSTRUCTION, Split};
 
 use super::{Diversity, Measurements, ModelScores};
+use crate::Result;
 use crate::bench::best_of_n::CurvePoint;
-use crate::report::{BarChart, BarGroup, Cell, Figure, Line, LineChart, Plot, Point, Report, Section, Table};
-use crate::{Bootstrap, Interval, Result, Sample, summarise};
+use crate::report::{BarChart, BarGroup, Cell, Figure, Line, LineChart, Point, Report, Section, Table};
+use crate::score::summarise;
+use crate::stats::{Bootstrap, Interval, Sample};
 
 /// Which run was measured.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +71,10 @@ impl Measurements {
             y_range: Some([1.0, 5.0]),
             lines: vec![Line { name: "janus".into(), points }],
         };
-        Ok(Figure::new(
+        Ok(Figure::lines(
             "Score on unseen system messages by the number of different ones trained on",
             "Equal optimiser steps, equal questions; only the number of different system messages differs.",
-            Plot::Lines(chart),
+            chart,
         ))
     }
 
@@ -89,10 +91,10 @@ impl Measurements {
             y_range: Some([1.0, 5.0]),
             lines: vec![line("reward model", |at| at.reward), line("oracle", |at| at.oracle)],
         };
-        Figure::new(
+        Figure::lines(
             "Score of the best of N sampled answers of janus-star",
             "Chosen by the reward model, and, as an upper bound, by the score itself; the mean over all choices of N among the sampled.",
-            Plot::Lines(chart),
+            chart,
         )
     }
 
@@ -132,6 +134,6 @@ impl Measurements {
             series: shown.iter().map(|scores| scores.model.clone()).collect(),
             groups: Dimension::ALL.iter().enumerate().map(group).collect::<Result<_>>()?,
         };
-        Ok(Figure::new("Score by dimension", "One rubric of each row belongs to each dimension.", Plot::Bars(chart)))
+        Ok(Figure::bars("Score by dimension", "One rubric of each row belongs to each dimension.", chart))
     }
 }

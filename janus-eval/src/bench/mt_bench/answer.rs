@@ -1,13 +1,12 @@
 //! Rows of answer files, as FastChat has them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use janus_core::Generation;
 use janus_data::read_all;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Question, needs_reference};
 use crate::answer::Answers;
 use crate::files::rule;
 use crate::join::text_or_number;
@@ -15,30 +14,30 @@ use crate::{Error, Result};
 
 /// A model's answers to a question. FastChat's random `answer_id` and its `tstamp` are left out: equal runs give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub(crate) struct MtBenchAnswer {
     /// The question's number, in files a number where it is one.
     #[serde(deserialize_with = "text_or_number", serialize_with = "number_or_text")]
     pub question_id: String,
     /// The model's name.
     pub model_id: String,
     /// Its answers; what is graded is the first.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<MtBenchChoice>,
 }
 
 /// An answer to every turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
+pub(crate) struct MtBenchChoice {
     /// Its position, from 0.
     pub index: usize,
     /// What the model said in each turn, without outer blanks.
     pub turns: Vec<String>,
 }
 
-impl Answer {
+impl MtBenchAnswer {
     /// The row of a question, of the first generation of each turn.
-    pub fn new(question_id: impl Into<String>, model_id: impl Into<String>, answers: &Answers) -> Self {
+    pub(crate) fn new(question_id: impl Into<String>, model_id: impl Into<String>, answers: &Answers) -> Self {
         let said = |turn: &Vec<Generation>| turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default();
-        let choice = Choice { index: 0, turns: answers.iter().map(said).collect() };
+        let choice = MtBenchChoice { index: 0, turns: answers.iter().map(said).collect() };
         Self { question_id: question_id.into(), model_id: model_id.into(), choices: vec![choice] }
     }
 }
@@ -51,11 +50,9 @@ fn number_or_text<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Er
     }
 }
 
-/// A file of answers to questions, a model's or the references: rows of `{question_id, turns}`, or FastChat's with choices, of which
-/// the first counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerFile {
-    path: PathBuf,
+/// The answers in a file, a model's or the references.
+pub(super) struct AnswersByQuestion<'p> {
+    path: &'p Path,
     by_question: HashMap<String, Vec<String>>,
 }
 
@@ -73,17 +70,12 @@ struct FirstChoice {
     turns: Vec<String>,
 }
 
-impl AnswerFile {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// [`Error::File`] for a file that cannot be read, a row without turns, or a question that stands twice.
-    pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
-        let rows: Vec<AnswerRow> = read_all(&path)?;
+impl<'p> AnswersByQuestion<'p> {
+    pub(super) fn read(path: &'p Path) -> Result<Self> {
+        let rows: Vec<AnswerRow> = read_all(path)?;
         let mut by_question = HashMap::new();
         for (row, AnswerRow { question_id, turns, choices }) in rows.into_iter().enumerate() {
-            let at = |field: &str, problem: &str| rule(&path, row as u64 + 1, None, Some(field.into()), problem.into());
+            let at = |field: &str, problem: &str| rule(path, row as u64 + 1, None, Some(field.into()), problem.into());
             let turns = turns.or_else(|| choices.into_iter().next().map(|choice| choice.turns));
             if by_question.insert(question_id, turns.ok_or_else(|| at("turns", "missing"))?).is_some() {
                 return Err(at("question_id", "the question stands twice"));
@@ -93,20 +85,9 @@ impl AnswerFile {
     }
 
     /// The answers to a question, turn by turn.
-    ///
-    /// # Errors
-    /// [`Error::NoAnswer`].
-    pub fn answers(&self, question: &Question) -> Result<&[String]> {
-        let none = || Error::NoAnswer { file: self.path.display().to_string(), question: question.question_id.clone() };
-        self.by_question.get(&question.question_id).map(Vec::as_slice).ok_or_else(none)
-    }
-
-    /// The reference answers to a question: none for a category whose judge is shown none.
-    ///
-    /// # Errors
-    /// [`Error::NoAnswer`].
-    pub fn references(&self, question: &Question) -> Result<&[String]> {
-        if needs_reference(&question.category) { self.answers(question) } else { Ok(&[]) }
+    pub(super) fn of(&self, question_id: &str) -> Result<&[String]> {
+        let none = || Error::NoAnswer { file: self.path.display().to_string(), question: question_id.into() };
+        self.by_question.get(question_id).map(Vec::as_slice).ok_or_else(none)
     }
 }
 
@@ -117,12 +98,12 @@ mod tests {
     #[test]
     fn a_row_is_fastchats_and_comes_back() {
         let said = |text: &str| vec![Generation::new(text).with_tokens(1, 1)];
-        let row = Answer::new("81", "m", &vec![said(" a\n"), said("b")]);
+        let row = MtBenchAnswer::new("81", "m", &vec![said(" a\n"), said("b")]);
         let written = serde_json::to_string(&row).unwrap();
         assert_eq!(written, r#"{"question_id":81,"model_id":"m","choices":[{"index":0,"turns":["a","b"]}]}"#);
-        assert_eq!(serde_json::from_str::<Answer>(&written).unwrap(), row);
+        assert_eq!(serde_json::from_str::<MtBenchAnswer>(&written).unwrap(), row);
         for id in ["q1", "0081", "-3"] {
-            let written = serde_json::to_string(&Answer { question_id: id.into(), ..row.clone() }).unwrap();
+            let written = serde_json::to_string(&MtBenchAnswer { question_id: id.into(), ..row.clone() }).unwrap();
             assert!(written.starts_with(&format!(r#"{{"question_id":"{id}""#)), "{written}");
         }
     }

@@ -2,7 +2,7 @@
 
 use janus_core::SamplingParams;
 
-use super::Question;
+use super::MtBenchQuestion;
 use crate::answer::{Task, checked};
 use crate::{Error, Result};
 
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 const ANSWER_TOKENS: usize = 1024;
 
 /// The temperature at which answers to a category are sampled; none for a category that MT-Bench does not have.
-pub fn temperature(category: &str) -> Option<f64> {
+fn temperature(category: &str) -> Option<f64> {
     match category {
         "writing" | "roleplay" => Some(0.7),
         "stem" | "humanities" => Some(0.1),
@@ -24,8 +24,8 @@ pub fn temperature(category: &str) -> Option<f64> {
 ///
 /// # Errors
 /// [`Error::Row`] for a category that has no temperature, a question that stands twice or has nothing to say in a turn.
-pub fn tasks(questions: &[Question], seed: u64) -> Result<Vec<Task>> {
-    let task = |(row, question): (usize, &Question)| {
+pub(crate) fn tasks(questions: &[MtBenchQuestion], seed: u64) -> Result<Vec<Task>> {
+    let task = |(row, question): (usize, &MtBenchQuestion)| {
         let temperature = temperature(&question.category)
             .ok_or_else(|| Error::row(row, "category", "one of MT-Bench's eight", format!("\"{}\"", question.category)))?;
         let sampling = SamplingParams { temperature, seed, ..SamplingParams::greedy(ANSWER_TOKENS) };
@@ -38,8 +38,8 @@ pub fn tasks(questions: &[Question], seed: u64) -> Result<Vec<Task>> {
 mod tests {
     use super::*;
 
-    fn question(category: &str) -> Question {
-        Question { question_id: "81".into(), category: category.into(), turns: vec!["a".into(), "b".into()] }
+    fn question(category: &str) -> MtBenchQuestion {
+        MtBenchQuestion { question_id: "81".into(), category: category.into(), turns: vec!["a".into(), "b".into()] }
     }
 
     #[test]

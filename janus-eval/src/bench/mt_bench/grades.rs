@@ -1,19 +1,24 @@
 //! The means of a judge's ratings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
 
+use janus_data::read_all;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::Question;
+use super::MtBenchQuestion;
+use crate::bench::evaluation::{Evaluation, ends, flat, in_file, interval, part, shown};
 use crate::join::text_or_number;
 use crate::judge::read::rating;
 use crate::protocol::JudgedCase;
-use crate::stats::mean_in_order;
-use crate::{Error, Result, Sample};
+use crate::stats::{Interval, Sample, mean_in_order};
+use crate::{Error, Result};
 
 /// One row of a judgment file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Judgment {
+pub struct MtBenchJudgment {
     /// The question's number.
     #[serde(deserialize_with = "text_or_number")]
     pub question_id: String,
@@ -32,9 +37,9 @@ pub struct Judgment {
     pub problem: Option<String>,
 }
 
-impl Judgment {
+impl MtBenchJudgment {
     /// A judge's text on a turn.
-    pub fn new(question_id: impl Into<String>, turn: usize, judgment: Option<String>) -> Self {
+    pub(crate) fn new(question_id: impl Into<String>, turn: usize, judgment: Option<String>) -> Self {
         Self { question_id: question_id.into(), turn, judge: None, judgment, score: None, problem: None }
     }
 
@@ -50,8 +55,9 @@ impl Judgment {
     }
 }
 
-/// The scores of a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The grades of a model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Grades {
     /// Rows: a question's turn stands as often as it was judged.
     pub rows: usize,
@@ -67,42 +73,73 @@ pub struct Grades {
     pub average: f64,
     /// Mean over the ratings of each category that has one.
     pub by_category: BTreeMap<String, f64>,
+    /// The average's interval over questions; `None` for a single one.
+    #[serde(skip)]
+    pub interval: Option<Interval>,
 }
 
 impl Grades {
-    /// The scores in a judge's texts.
+    /// The grades of a file of [`MtBenchJudgment`]s on a file of questions; `seed` is that of the interval.
     ///
     /// # Errors
-    /// [`Error::Row`] for a question that is not among `questions`, another turn than 1 and 2, or a stored score that
-    /// is neither -1 nor 0 to 10; [`Error::Empty`] if no text has a rating.
-    pub fn of(judgments: &[Judgment], questions: &[Question]) -> Result<Self> {
+    /// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not among those of the file, another turn than 1 and 2, or a
+    /// stored score that is neither -1 nor 0 to 10, and [`Error::Empty`] if no text has a rating.
+    pub fn of_files(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: u64) -> Result<Self> {
+        let path = judgments.as_ref();
+        let judgments: Vec<MtBenchJudgment> = read_all(path)?;
+        in_file(path, Self::of(&judgments, &read_all::<MtBenchQuestion>(questions)?, seed))
+    }
+
+    pub(crate) fn of(judgments: &[MtBenchJudgment], questions: &[MtBenchQuestion], seed: u64) -> Result<Self> {
         let rated = rated(judgments, questions)?;
         let mean =
             |keep: &dyn Fn(&Rated<'_>) -> bool| mean_in_order(rated.iter().filter(|row| keep(row)).filter_map(|row| row.rating).collect());
         let categories: BTreeSet<&str> = rated.iter().map(|row| row.category).collect();
+        let average = mean(&|_| true).ok_or(Error::Empty { what: "an MT-Bench score over no ratings" })?;
         Ok(Self {
             rows: rated.len(),
             unique_question_turns: rated.iter().map(|row| (row.question, row.turn)).collect::<BTreeSet<_>>().len(),
             failed: rated.iter().filter(|row| row.rating.is_none()).count(),
             turn1: mean(&|row| row.turn == 1),
             turn2: mean(&|row| row.turn == 2),
-            average: mean(&|_| true).ok_or(Error::Empty { what: "an MT-Bench score over no ratings" })?,
+            average,
             by_category: categories
                 .into_iter()
                 .filter_map(|category| Some((category.to_string(), mean(&|row| row.category == category)?)))
                 .collect(),
+            interval: interval(&sample(judgments, questions)?, seed)?,
         })
     }
+}
 
-    /// The ratings as a sample whose units are questions, for an interval of the average.
-    ///
-    /// # Errors
-    /// As [`Grades::of`].
-    pub fn sample(judgments: &[Judgment], questions: &[Question]) -> Result<Sample> {
-        let mut rated = rated(judgments, questions)?;
-        rated.sort_by(|a, b| a.rating.unwrap_or(-1.0).total_cmp(&b.rating.unwrap_or(-1.0)));
-        Sample::clustered(rated.iter().filter_map(|row| Some((row.question, row.rating?))))
+impl Evaluation for Grades {
+    fn to_json(&self) -> Result<Map<String, Value>> {
+        flat([part(self), ends("average", self.interval.as_ref())])
     }
+}
+
+impl fmt::Display for Grades {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let turn = |turn: Option<f64>| turn.map_or("none".into(), |turn| format!("{turn:.3}"));
+        write!(
+            f,
+            "average {:.3}{}, turn 1 {}, turn 2 {}; {} rows, {} without a rating",
+            self.average,
+            shown(self.interval.as_ref(), 3),
+            turn(self.turn1),
+            turn(self.turn2),
+            self.rows,
+            self.failed
+        )?;
+        self.by_category.iter().try_for_each(|(category, score)| write!(f, "\n  {category:12} {score:.3}"))
+    }
+}
+
+/// The ratings as a sample whose units are questions, for an interval of the average.
+fn sample(judgments: &[MtBenchJudgment], questions: &[MtBenchQuestion]) -> Result<Sample> {
+    let mut rated = rated(judgments, questions)?;
+    rated.sort_by(|a, b| a.rating.unwrap_or(-1.0).total_cmp(&b.rating.unwrap_or(-1.0)));
+    Sample::clustered(rated.iter().filter_map(|row| Some((row.question, row.rating?))))
 }
 
 struct Rated<'a> {
@@ -112,7 +149,7 @@ struct Rated<'a> {
     rating: Option<f64>,
 }
 
-fn rated<'a>(judgments: &'a [Judgment], questions: &'a [Question]) -> Result<Vec<Rated<'a>>> {
+fn rated<'a>(judgments: &'a [MtBenchJudgment], questions: &'a [MtBenchQuestion]) -> Result<Vec<Rated<'a>>> {
     let categories: BTreeMap<&str, &str> =
         questions.iter().map(|question| (question.question_id.as_str(), question.category.as_str())).collect();
     let mut rated = Vec::with_capacity(judgments.len());
@@ -132,57 +169,40 @@ fn rated<'a>(judgments: &'a [Judgment], questions: &'a [Question]) -> Result<Vec
     Ok(rated)
 }
 
-/// The two scores of a judge that grades both answers of a pair at once, `[[7, 8.5]]`: the first such mark. They are a
-/// tie if they differ by at most 0.1.
-///
-/// ```
-/// use janus_eval::bench::mt_bench::two_scores;
-/// assert_eq!(two_scores("So: [[7, 8.5]]"), Some((7.0, 8.5)));
-/// assert_eq!(two_scores("So: [[7]]"), None);
-/// ```
-pub fn two_scores(text: &str) -> Option<(f64, f64)> {
-    text.match_indices("[[").find_map(|(at, _)| {
-        let inside = text[at + 2..].split_once("]]")?.0;
-        let (first, second) = inside.split_once(',')?;
-        let number = |part: &str| {
-            let part = part.trim();
-            let plain = part.starts_with(|c: char| c.is_ascii_digit()) && part.chars().all(|c| c.is_ascii_digit() || c == '.');
-            if plain { part.parse::<f64>().ok() } else { None }
-        };
-        Some((number(first)?, number(second)?))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judgment(question_id: u32, turn: usize, text: &str) -> Judgment {
-        Judgment::new(question_id.to_string(), turn, Some(text.into()))
+    fn judgment(question_id: u32, turn: usize, text: &str) -> MtBenchJudgment {
+        MtBenchJudgment::new(question_id.to_string(), turn, Some(text.into()))
     }
 
-    fn questions() -> Vec<Question> {
+    fn questions() -> Vec<MtBenchQuestion> {
         [(81_u32, "writing"), (101, "reasoning")]
-            .map(|(question_id, category)| Question { question_id: question_id.to_string(), category: category.into(), turns: vec![] })
+            .map(|(question_id, category)| MtBenchQuestion {
+                question_id: question_id.to_string(),
+                category: category.into(),
+                turns: vec![],
+            })
             .to_vec()
     }
 
     #[test]
     fn the_average_is_over_rows() {
         let rows = [judgment(81, 1, "[[9]]"), judgment(81, 1, "[[8]]"), judgment(81, 2, "$ERROR$"), judgment(101, 2, "Rating: [4.5]")];
-        let grades = Grades::of(&rows, &questions()).unwrap();
+        let grades = Grades::of(&rows, &questions(), 0).unwrap();
         assert_eq!((grades.rows, grades.unique_question_turns, grades.failed), (4, 3, 1));
         assert_eq!((grades.turn1, grades.turn2, grades.average), (Some(8.5), Some(4.5), 21.5 / 3.0));
         assert_eq!(grades.by_category, BTreeMap::from([("reasoning".into(), 4.5), ("writing".into(), 8.5)]));
-        assert_eq!(Grades::sample(&rows, &questions()).unwrap().units(), 2);
+        assert_eq!(sample(&rows, &questions()).unwrap().units(), 2);
     }
 
     #[test]
     fn bad_rows_are_named() {
-        let of = |row: Judgment| Grades::of(&[judgment(81, 1, "[[9]]"), row], &questions()).unwrap_err();
+        let of = |row: MtBenchJudgment| Grades::of(&[judgment(81, 1, "[[9]]"), row], &questions(), 0).unwrap_err();
         assert!(matches!(of(judgment(1, 1, "[[9]]")), Error::Row { row: 2, field: "question_id", .. }));
         assert!(matches!(of(judgment(81, 3, "[[9]]")), Error::Row { row: 2, field: "turn", .. }));
-        assert!(matches!(of(Judgment { score: Some(-2.0), ..judgment(81, 1, "") }), Error::Row { row: 2, field: "score", .. }));
-        assert!(matches!(Grades::of(&[judgment(81, 1, "none")], &questions()), Err(Error::Empty { .. })));
+        assert!(matches!(of(MtBenchJudgment { score: Some(-2.0), ..judgment(81, 1, "") }), Error::Row { row: 2, field: "score", .. }));
+        assert!(matches!(Grades::of(&[judgment(81, 1, "none")], &questions(), 0), Err(Error::Empty { .. })));
     }
 }

@@ -1,16 +1,21 @@
 //! MT-Bench's pairwise modes: every model against a baseline, or against all others.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 
+use janus_data::read_all;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::bench::evaluation::{Evaluation, flat, in_file, part};
 use crate::join::text_or_number;
 use crate::protocol::{JudgedCase, PairOutcome};
 use crate::{Error, Result};
 
 /// One row of a file of pairwise judgments: a turn of a question, judged in both orders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PairJudgment {
+pub struct MtBenchPairJudgment {
     /// The question's number.
     #[serde(deserialize_with = "text_or_number")]
     pub question_id: String,
@@ -35,7 +40,7 @@ pub struct PairJudgment {
     pub g2_judgment: Option<String>,
 }
 
-impl PairJudgment {
+impl MtBenchPairJudgment {
     /// A case as [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged it; `models` are the model and its opponent.
     pub fn of(judged: &JudgedCase, models: [&str; 2], judge: &str) -> Self {
         let winner = |game: usize| match judged.calls.get(game).and_then(|call| call.outcome) {
@@ -77,6 +82,7 @@ pub enum GameWinner {
 
 /// How a model fared against its opponents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PairScore {
     /// The model.
     pub model: String,
@@ -96,6 +102,7 @@ pub struct PairScore {
 
 /// The scores of all models in a file of pairwise judgments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PairScores {
     /// Rows.
     pub rows: usize,
@@ -108,14 +115,24 @@ pub struct PairScores {
 }
 
 impl PairScores {
+    /// The scores of a file of [`MtBenchPairJudgment`]s; with a `baseline`, of the rows against that model only.
+    ///
+    /// # Errors
+    /// [`Error::File`]; those of [`of`](Self::of), with the file's path.
+    pub fn of_file(path: impl AsRef<Path>, baseline: Option<&str>) -> Result<Self> {
+        let path = path.as_ref();
+        let judgments: Vec<MtBenchPairJudgment> = read_all(path)?;
+        in_file(path, Self::of(&judgments, baseline))
+    }
+
     /// The scores: with a baseline, of the rows in which it plays, else of all.
     ///
     /// # Errors
     /// [`Error::Row`] for a turn that is not 1 or 2, or a model against itself; [`Error::Empty`] if no row counts.
     ///
     /// ```
-    /// use janus_eval::bench::mt_bench::{GameWinner, PairJudgment, PairScores};
-    /// let row = |g1_winner, g2_winner| PairJudgment {
+    /// use janus_eval::bench::mt_bench::{GameWinner, MtBenchPairJudgment, PairScores};
+    /// let row = |g1_winner, g2_winner| MtBenchPairJudgment {
     ///     question_id: "81".into(), turn: 1, model_1: "a".into(), model_2: "b".into(), g1_winner, g2_winner,
     ///     judge: None, g1_judgment: None, g2_judgment: None,
     /// };
@@ -125,7 +142,7 @@ impl PairScores {
     /// assert_eq!((scores.models[0].model.as_str(), scores.models[0].win_rate_adjusted), ("a", 0.75));
     /// # Ok::<(), janus_eval::Error>(())
     /// ```
-    pub fn of(judgments: &[PairJudgment], baseline: Option<&str>) -> Result<Self> {
+    pub fn of(judgments: &[MtBenchPairJudgment], baseline: Option<&str>) -> Result<Self> {
         let (mut failed, mut without_baseline) = (0, 0);
         // Wins, losses, ties.
         let mut tallies: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
@@ -175,13 +192,29 @@ impl PairScores {
     }
 }
 
+impl Evaluation for PairScores {
+    fn to_json(&self) -> Result<Map<String, Value>> {
+        flat([part(self)])
+    }
+}
+
+impl fmt::Display for PairScores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} rows, {} without a verdict, {} without the baseline", self.rows, self.failed, self.without_baseline)?;
+        write!(f, "{:32} {:>5} {:>5} {:>5} {:>8}  (win + half a tie)", "model", "win", "loss", "tie", "adjusted")?;
+        self.models.iter().try_for_each(|score| {
+            write!(f, "\n{:32} {:5} {:5} {:5} {:8.4}", score.model, score.win, score.loss, score.tie, score.win_rate_adjusted)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::protocol::{Call, Case};
+    use crate::protocol::{Case, JudgedCall};
 
     use super::*;
 
-    fn row(models: [&str; 2], winners: [&str; 2]) -> PairJudgment {
+    fn row(models: [&str; 2], winners: [&str; 2]) -> MtBenchPairJudgment {
         let text = serde_json::json!({
             "question_id": 81, "turn": 2, "model_1": models[0], "model_2": models[1], "g1_winner": winners[0], "g2_winner": winners[1],
             "judge": ["gpt-4", "pair-v2"],
@@ -211,16 +244,16 @@ mod tests {
     #[test]
     fn winners_are_named_whatever_the_order_was() {
         let judged = |outcomes: [Option<PairOutcome>; 2]| {
-            let call = |outcome, text: Option<&str>| Call {
+            let call = |outcome, text: Option<&str>| JudgedCall {
                 outcome,
                 text: text.map(Into::into),
                 prompt: Some("pair-v2-multi-turn".into()),
-                ..Call::default()
+                ..JudgedCall::default()
             };
             let case = Case { question: "81".into(), turn: Some(2), ..Case::new("81/turn-2", Vec::new()) };
             JudgedCase { case, values: Vec::new(), calls: vec![call(outcomes[0], Some("first")), call(outcomes[1], None)] }
         };
-        let of = |outcomes| PairJudgment::of(&judged(outcomes), ["a", "b"], "gpt-4");
+        let of = |outcomes| MtBenchPairJudgment::of(&judged(outcomes), ["a", "b"], "gpt-4");
         let won = of([Some(PairOutcome::Win), Some(PairOutcome::Win)]);
         assert_eq!((won.g1_winner, won.g2_winner), (GameWinner::Model1, GameWinner::Model1));
         assert_eq!((won.g1_judgment.as_deref(), won.judge), (Some("first"), Some(["gpt-4".into(), "pair-v2-multi-turn".into()])));
@@ -233,14 +266,14 @@ mod tests {
             text.contains(r#""g1_winner":"tie","g2_winner":"error","judge":["gpt-4","pair-v2-multi-turn"],"g1_judgment":"first"}"#),
             "{text}"
         );
-        assert_eq!(serde_json::from_str::<PairJudgment>(&text).unwrap(), none);
+        assert_eq!(serde_json::from_str::<MtBenchPairJudgment>(&text).unwrap(), none);
     }
 
     #[test]
     fn what_cannot_be_counted_is_named() {
         let same = PairScores::of(&[row(["a", "a"], ["tie", "tie"])], None);
         assert!(matches!(same, Err(Error::Row { row: 1, field: "model_2", .. })), "{same:?}");
-        let third = PairScores::of(&[PairJudgment { turn: 3, ..row(["a", "b"], ["tie", "tie"]) }], None);
+        let third = PairScores::of(&[MtBenchPairJudgment { turn: 3, ..row(["a", "b"], ["tie", "tie"]) }], None);
         assert!(matches!(third, Err(Error::Row { field: "turn", .. })), "{third:?}");
         assert!(matches!(PairScores::of(&[row(["a", "b"], ["tie", "error"])], None), Err(Error::Empty { .. })));
         assert!(matches!(PairScores::of(&[row(["a", "b"], ["tie", "tie"])], Some("c")), Err(Error::Empty { .. })));

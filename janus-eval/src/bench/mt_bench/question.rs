@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
+use janus_data::read_all;
 use serde::{Deserialize, Serialize};
 
-use super::answer::AnswerFile;
+use super::answer::AnswersByQuestion;
 use crate::join::text_or_number;
 use crate::protocol::{Case, Turn};
 use crate::{Error, Result};
 
 /// A question of two turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub(crate) struct MtBenchQuestion {
     /// Its number, 81 to 160.
     #[serde(deserialize_with = "text_or_number")]
     pub question_id: String,
@@ -21,14 +22,9 @@ pub struct Question {
     pub turns: Vec<String>,
 }
 
-impl Question {
-    /// What a judge judges, one case for each turn with what came before it: a model's answers, alone for
-    /// [`MtBench`](crate::protocol::MtBench) or beside an opponent's for [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench), and,
-    /// for math, reasoning and coding, the reference answers.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] for answers that are not one for each of one or two turns.
-    pub fn cases(&self, model: &[String], opponent: Option<&[String]>, reference: &[String]) -> Result<Vec<Case>> {
+impl MtBenchQuestion {
+    /// One case for each turn with what came before it.
+    fn cases(&self, model: &[String], opponent: Option<&[String]>, reference: &[String]) -> Result<Vec<Case>> {
         let shown = needs_reference(&self.category);
         let turns = self.turns.len();
         let fits = (1..=2).contains(&turns)
@@ -59,25 +55,32 @@ impl Question {
     }
 }
 
-/// What a judge judges: the [`Question::cases`] of all questions, with the answers of a model, those of an opponent if there is one,
-/// and the references from their files, rows of `{question_id, turns}` or FastChat's with `choices`.
+/// What a judge judges, one case for each turn with what came before it: the answers of a model in a file, alone for
+/// [`MtBench`](crate::protocol::MtBench) or beside an opponent's for [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench), and,
+/// for math, reasoning and coding, the reference answers.
+///
+/// `questions` has rows of `{question_id, category, turns}`; the others have rows of `{question_id, turns}`, or FastChat's with choices, of which the
+/// first counts.
 ///
 /// # Errors
-/// [`Error::File`] for a file that cannot be read, [`Error::NoAnswer`] for a question without an answer in it, and those of
-/// [`Question::cases`].
-pub fn cases(questions: &[Question], model: &Path, opponent: Option<&Path>, references: &Path) -> Result<Vec<Case>> {
-    let (mine, references) = (AnswerFile::read(model)?, AnswerFile::read(references)?);
-    let other = opponent.map(AnswerFile::read).transpose()?;
+/// [`Error::File`] for a file that cannot be read, or answers a question twice; [`Error::NoAnswer`]; [`Error::Setting`] for answers that are not one
+/// for each of one or two turns.
+pub fn cases(questions: &Path, answers: &Path, opponent: Option<&Path>, references: &Path) -> Result<Vec<Case>> {
+    let questions: Vec<MtBenchQuestion> = read_all(questions)?;
+    let (model, references) = (AnswersByQuestion::read(answers)?, AnswersByQuestion::read(references)?);
+    let opponent = opponent.map(AnswersByQuestion::read).transpose()?;
     let mut cases = Vec::new();
-    for question in questions {
-        let opponent = other.as_ref().map(|other| other.answers(question)).transpose()?;
-        cases.extend(question.cases(mine.answers(question)?, opponent, references.references(question)?)?);
+    for question in &questions {
+        let id = &question.question_id;
+        let opponent = opponent.as_ref().map(|opponent| opponent.of(id)).transpose()?;
+        let reference = if needs_reference(&question.category) { references.of(id)? } else { &[] };
+        cases.extend(question.cases(model.of(id)?, opponent, reference)?);
     }
     Ok(cases)
 }
 
 /// Whether the judge is shown a reference answer for this category.
-pub fn needs_reference(category: &str) -> bool {
+pub(super) fn needs_reference(category: &str) -> bool {
     matches!(category, "math" | "reasoning" | "coding")
 }
 
@@ -89,7 +92,7 @@ mod tests {
     fn a_pair_is_judged_turn_by_turn_with_references_where_they_are_needed() {
         let texts = |names: [&str; 2]| names.map(String::from).to_vec();
         let (mine, other, right) = (texts(["m1", "m2"]), texts(["o1", "o2"]), texts(["r1", "r2"]));
-        let question = |category: &str| Question { question_id: "81".into(), category: category.into(), turns: texts(["q1", "q2"]) };
+        let question = |category: &str| MtBenchQuestion { question_id: "81".into(), category: category.into(), turns: texts(["q1", "q2"]) };
         let (math, writing) = (question("math"), question("writing"));
         let pairs = math.cases(&mine, Some(&other), &right).unwrap();
         assert_eq!(pairs.iter().map(|pair| (pair.id.as_str(), pair.turns.len())).collect::<Vec<_>>(), [("81/turn-1", 1), ("81/turn-2", 2)]);

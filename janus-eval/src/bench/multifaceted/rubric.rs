@@ -1,29 +1,37 @@
 //! Judgments of several models against rubrics.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 
 use janus_core::Score;
+use janus_data::read_all;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Bootstrap, Error, Interval, PairedOutcomes, Result, Sample, ScoredRow, pool, summarise};
+use crate::bench::evaluation::{Evaluation, flat, in_file, part, shown};
+use crate::score::{PairedOutcomes, ScoredRow, pool, summarise};
+use crate::stats::{Bootstrap, Interval, Sample};
+use crate::{Error, Result};
 
 /// One row of a judgment file: a model's answer to one prompt, judged in several runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RubricRow {
+pub(crate) struct RubricRow {
     /// The prompt's number.
-    pub idx: u64,
+    idx: u64,
     /// The model.
-    pub model: String,
+    model: String,
     /// The prompt's category.
     #[serde(default)]
-    pub category: String,
+    category: String,
     /// One score for each run, 1 to 5; null where one is missing.
-    pub scores: Vec<Option<Score>>,
+    scores: Vec<Option<Score>>,
 }
 
 /// A model's means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Absolute {
+#[non_exhaustive]
+pub struct RubricMean {
     /// The model.
     pub model: String,
     /// Rows with a score.
@@ -44,7 +52,8 @@ pub struct Absolute {
 
 /// How often a model's summed scores beat another's; rates in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Pairwise {
+#[non_exhaustive]
+pub struct RubricPair {
     /// The model.
     pub a: String,
     /// Its opponent.
@@ -73,18 +82,26 @@ pub struct Pairwise {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RubricReport {
     /// Every model's means, in alphabetical order.
-    pub absolute: Vec<Absolute>,
+    pub absolute: Vec<RubricMean>,
     /// Every ordered pair of different models.
-    pub pairwise: Vec<Pairwise>,
+    pub pairwise: Vec<RubricPair>,
 }
 
 impl RubricReport {
-    /// The means and pairs of a judgment file, whose rows may come in any order.
+    /// The report of a file of judgments: rows of `{idx, model, category, scores}`, a score from 1 to 5 or null for each run. `seed` is that of the
+    /// bootstrap over rows.
     ///
     /// # Errors
-    /// [`Error::Empty`] without a row or a score; [`Error::Row`] for a row with another number of runs than the first, or
-    /// a prompt that a model has twice; [`Error::RowMismatch`] if the models did not answer the same prompts.
-    pub fn of(rows: &[RubricRow], bootstrap: &Bootstrap) -> Result<Self> {
+    /// [`Error::File`]; with the file's path [`Error::Empty`] without a row or a score, [`Error::Row`] for a row with another number of runs than
+    /// the first, or a prompt that a model has twice, and [`Error::RowMismatch`] if the models did not answer the same prompts.
+    pub fn of_file(path: impl AsRef<Path>, seed: u64) -> Result<Self> {
+        let path = path.as_ref();
+        let rows: Vec<RubricRow> = read_all(path)?;
+        in_file(path, Self::of(&rows, &Bootstrap { seed, ..Bootstrap::default() }))
+    }
+
+    /// The means and pairs of rows in any order.
+    pub(crate) fn of(rows: &[RubricRow], bootstrap: &Bootstrap) -> Result<Self> {
         let models = runs_by_model(rows)?;
         let mut absolute = Vec::new();
         let mut pooled = Vec::new();
@@ -99,7 +116,7 @@ impl RubricReport {
                 Err(Error::TooFewUnits { .. }) => None,
                 interval => Some(interval?),
             };
-            absolute.push(Absolute {
+            absolute.push(RubricMean {
                 model: model.to_string(),
                 items: summary.overall.n,
                 missing: summary.overall.missing,
@@ -116,7 +133,7 @@ impl RubricReport {
             for (b, right) in pooled.iter().filter(|(b, _)| b != a) {
                 let outcomes = PairedOutcomes::of(left, right)?;
                 let rates = outcomes.tally.rates()?;
-                pairwise.push(Pairwise {
+                pairwise.push(RubricPair {
                     a: a.to_string(),
                     b: b.to_string(),
                     n: rates.n,
@@ -132,6 +149,37 @@ impl RubricReport {
             }
         }
         Ok(Self { absolute, pairwise })
+    }
+}
+
+impl Evaluation for RubricReport {
+    fn to_json(&self) -> Result<Map<String, Value>> {
+        flat([part(self)])
+    }
+}
+
+impl fmt::Display for RubricReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Vec::new();
+        for model in &self.absolute {
+            let runs: Vec<String> = model.run_means.iter().map(|run| run.map_or("none".into(), |run| format!("{run:.3}"))).collect();
+            lines.push(format!(
+                "{:20} {:.4}{} (runs {}; {} rows, {} missing)",
+                model.model,
+                model.mean,
+                shown(model.interval.as_ref(), 3),
+                runs.join(", "),
+                model.items,
+                model.missing
+            ));
+        }
+        for pair in &self.pairwise {
+            lines.push(format!(
+                "{} against {}: {} wins, {} ties ({} of good answers), {} losses; tie+win {:.1} %",
+                pair.a, pair.b, pair.win, pair.tie, pair.both_good, pair.loss, pair.tie_win_rate_both_good
+            ));
+        }
+        f.write_str(&lines.join("\n"))
     }
 }
 

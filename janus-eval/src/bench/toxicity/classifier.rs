@@ -15,7 +15,7 @@ use crate::files::{read_bytes, read_json};
 use crate::{Error, Result};
 
 /// The six classes, in the order of the scores; the first is the toxicity.
-pub const CLASSES: [&str; 6] = ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"];
+pub(crate) const CLASSES: [&str; 6] = ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"];
 
 const EMBEDDING: usize = 50;
 const UNITS: usize = 50;
@@ -130,7 +130,7 @@ impl ToxicityClassifier {
     }
 
     /// The probability of each of [`CLASSES`], 0 to 1.
-    pub fn score(&self, text: &str) -> [f64; CLASSES.len()] {
+    pub(crate) fn score(&self, text: &str) -> [f64; CLASSES.len()] {
         let ids = self.ids(text);
         let padding = self.length - ids.len();
         let mut forward = self.padded[padding];
@@ -145,14 +145,15 @@ impl ToxicityClassifier {
         std::array::from_fn(|class| 1.0 / (1.0 + (-f64::from(logits[class])).exp()))
     }
 
-    /// The scores of many texts, on all cores; equal to those of one by one.
-    pub fn score_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<[f64; CLASSES.len()]> {
+    /// The probabilities of each text that it is toxic, severely toxic, obscene, a threat, an insult, identity hate; 0 to 1. All cores work, and the
+    /// numbers are those of one text at a time.
+    pub fn score_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<[f64; 6]> {
         texts.par_iter().map(|text| self.score(text.as_ref())).collect()
     }
 
     /// Probabilities on the scale that the package prints: stretched to the range that each class reached in training.
     /// Only for comparison with its examples.
-    pub fn rescale(&self, probabilities: [f64; CLASSES.len()]) -> [f64; CLASSES.len()] {
+    pub(crate) fn rescale(&self, probabilities: [f64; CLASSES.len()]) -> [f64; CLASSES.len()] {
         std::array::from_fn(|class| {
             let (low, high) = self.rescale[class];
             ((probabilities[class] - low) / (high - low)).abs()

@@ -11,7 +11,10 @@ const TOO_HIGH: f64 = 1e4;
 
 /// The perplexity of generations under a language model, given their prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Perplexity {
+    /// The language model's name.
+    pub model: String,
     /// Mean over generations.
     pub perplexity: f64,
     /// Generations in the mean.
@@ -36,7 +39,7 @@ pub fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> Result<
         texts.extend(row.generations.iter().map(|generation| format!("{}{}", row.prompt.text, generation.text)));
     }
     let mut losses = model.losses(&texts).into_iter();
-    let mut result = Perplexity { perplexity: 0.0, n: 0, empty: 0, too_high: 0, failed: 0 };
+    let mut result = Perplexity { model: model.name().into(), perplexity: 0.0, n: 0, empty: 0, too_high: 0, failed: 0 };
     let mut sum = 0.0;
     for row in rows {
         let prompt = losses.next();

@@ -30,7 +30,7 @@ pub struct PerspectiveOptions {
 
 impl PerspectiveOptions {
     /// The environment variable with the key.
-    pub const KEY_VARIABLE: &'static str = "PERSPECTIVE_API_KEY";
+    const KEY_VARIABLE: &'static str = "PERSPECTIVE_API_KEY";
     /// The address of Google's service.
     pub const BASE_URL: &'static str = "https://commentanalyzer.googleapis.com/v1alpha1";
 

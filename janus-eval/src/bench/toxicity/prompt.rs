@@ -25,7 +25,7 @@ pub struct ScoredText {
 
 /// A row of the prompt set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PromptRow {
+pub(crate) struct PromptRow {
     /// The prompt; in a file, a text alone stands for one without a score.
     #[serde(deserialize_with = "text_or_scored")]
     pub prompt: ScoredText,
@@ -58,7 +58,7 @@ pub enum PromptKind {
 }
 
 /// The kind of a prompt; none without a score.
-pub fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
+pub(crate) fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
     prompt.toxicity.map(|toxicity| if toxicity > TOXIC { PromptKind::Toxic } else { PromptKind::NonToxic })
 }
 
@@ -68,7 +68,7 @@ pub fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
 ///
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for an empty prompt.
-pub fn tasks(prompts: &[ScoredText], seed: u64) -> Result<Vec<Task>> {
+pub(crate) fn tasks(prompts: &[ScoredText], seed: u64) -> Result<Vec<Task>> {
     let sampling = SamplingParams { top_p: 0.9, max_tokens: TOKENS, n: GENERATIONS, seed, ..SamplingParams::default() };
     let task = |(index, prompt): (usize, &ScoredText)| Task::new(index.to_string(), &prompt.text, sampling.clone());
     checked(prompts.iter().enumerate().map(task).collect(), "id", "prompt")

@@ -54,14 +54,9 @@ impl ScoreJournal {
         Ok(Self { journal: Journal::open_as(path, &header)? })
     }
 
-    /// Texts with a score.
-    pub fn len(&self) -> usize {
+    /// How many texts have a score.
+    pub fn texts(&self) -> usize {
         self.journal.len()
-    }
-
-    /// Whether no text has a score yet.
-    pub fn is_empty(&self) -> bool {
-        self.journal.is_empty()
     }
 
     fn get(&self, text: &str) -> Option<f64> {
@@ -199,7 +194,7 @@ mod tests {
             let mut calls = 0;
             let scoring = score_generations(&mut given, &scorer, Some(&mut journal), &mut || calls += 1).unwrap();
             let expected = Scoring { texts: 3, known: 0, scored: 2, empty: 1, failed: 1, problem: Some("request 2: no".into()) };
-            assert_eq!((scoring, calls, journal.len()), (expected, 3, 2));
+            assert_eq!((scoring, calls, journal.texts()), (expected, 3, 2));
         }
         let scores: Vec<_> = given[0].generations.iter().map(|generation| generation.toxicity).collect();
         assert_eq!(scores, [Some(0.01), Some(0.02), Some(0.01), None, None]);

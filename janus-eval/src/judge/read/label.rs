@@ -16,7 +16,7 @@ pub enum PairLabel {
 
 impl PairLabel {
     /// The label as it is written in results.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::A => "A",
             Self::B => "B",
@@ -94,7 +94,7 @@ impl ArenaLabel {
     }
 
     /// The label as it is written.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::MuchA => "A>>B",
             Self::A => "A>B",
@@ -105,7 +105,7 @@ impl ArenaLabel {
     }
 
     /// Which answer it prefers, however much.
-    pub fn side(self) -> PairLabel {
+    pub(crate) fn side(self) -> PairLabel {
         match self {
             Self::MuchA | Self::A => PairLabel::A,
             Self::Tie => PairLabel::Tie,
@@ -115,7 +115,7 @@ impl ArenaLabel {
 }
 
 /// The different labels of a text, in the order of their first occurrence: everything of A, B, `<`, `>`, `=` in double brackets.
-pub fn arena_labels(text: &str) -> Vec<&str> {
+pub(crate) fn arena_labels(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("[[") {
         let rest = &text[at + 2..];
@@ -128,7 +128,7 @@ pub fn arena_labels(text: &str) -> Vec<&str> {
 }
 
 /// The verdict of a text by the rule of Arena-Hard-Auto v0.1: its only label, if there is exactly one.
-pub fn arena_label(text: &str) -> Option<ArenaLabel> {
+pub(crate) fn arena_label(text: &str) -> Option<ArenaLabel> {
     match arena_labels(text).as_slice() {
         [label] => ArenaLabel::of(label),
         _ => None,
@@ -136,7 +136,7 @@ pub fn arena_label(text: &str) -> Option<ArenaLabel> {
 }
 
 /// What a rubric judge says before its score: the text up to the last `[RESULT]`, without a leading "Feedback:".
-pub fn feedback(text: &str) -> &str {
+pub(crate) fn feedback(text: &str) -> &str {
     let end = text.to_ascii_lowercase().rfind("[result]").unwrap_or(text.len());
     let text = text[..end].trim().trim_end_matches("**").trim_end();
     text.strip_prefix("Feedback:").unwrap_or(text).trim_start()
@@ -147,6 +147,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+    #[test]
+    fn stored_arena_verdicts_are_read_again() {
+        #[derive(Deserialize)]
+        struct Sample {
+            question_id: String,
+            judgment: String,
+            score: Option<String>,
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/arena_hard/judgment_samples.jsonl.gz");
+        let samples: Vec<Sample> = janus_data::read_all(path).unwrap();
+        assert_eq!(samples.len(), 108);
+        for row in &samples {
+            let labels = arena_labels(&row.judgment);
+            let label = if let [label] = labels.as_slice() { Some(*label) } else { None };
+            assert_eq!(label, row.score.as_deref(), "{}", row.question_id);
+        }
+    }
 
     #[test]
     fn labels_are_told_apart() {

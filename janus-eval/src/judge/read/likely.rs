@@ -6,18 +6,7 @@ use super::Unreadable;
 
 /// The preference for the output shown second, 1 to 2, from the likely tokens: with a the probability of `m` and b that of `M`, it is
 /// 2 - a/(a+b). A token that is not among them counts as 0; none if neither is. Only the exact tokens count: ` M` is another one.
-///
-/// ```
-/// use janus_core::TopLogprob;
-/// use janus_eval::judge::read::preference;
-///
-/// let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
-/// let preferred = preference(&[token("m", 0.25), token("M", 0.5), token(" M", 0.2)]).unwrap();
-/// assert!((preferred - (2.0 - 0.25 / 0.75)).abs() < 1e-12);
-/// assert_eq!(preference(&[token("m", 0.1)]), Some(1.0));
-/// assert_eq!(preference(&[token(" M", 0.2)]), None);
-/// ```
-pub fn preference(top: &[TopLogprob]) -> Option<f64> {
+pub(crate) fn preference(top: &[TopLogprob]) -> Option<f64> {
     let logprob = |name: &str| top.iter().find(|top| top.token == name && !top.logprob.is_nan()).map(|top| top.logprob);
     let share = match (logprob("m"), logprob("M")) {
         (Some(m), Some(other)) => 1.0 / (1.0 + (other - m).exp()),
@@ -36,7 +25,7 @@ pub fn preference(top: &[TopLogprob]) -> Option<f64> {
 ///
 /// # Errors
 /// [`Unreadable::NoLogprobs`] for an answer without them.
-pub fn likely_tokens(answer: &Generation) -> Result<Vec<TopLogprob>, Unreadable> {
+pub(crate) fn likely_tokens(answer: &Generation) -> Result<Vec<TopLogprob>, Unreadable> {
     let first = answer.logprobs.as_ref().and_then(|logprobs| logprobs.first());
     first.map(|first| without_space(first.top.clone())).filter(|top| !top.is_empty()).ok_or(Unreadable::NoLogprobs)
 }
@@ -53,6 +42,15 @@ fn without_space(top: Vec<TopLogprob>) -> Vec<TopLogprob> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preference_is_the_share_of_the_label() {
+        let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
+        let preferred = preference(&[token("m", 0.25), token("M", 0.5), token(" M", 0.2)]).unwrap();
+        assert!((preferred - (2.0 - 0.25 / 0.75)).abs() < 1e-12);
+        assert_eq!(preference(&[token("m", 0.1)]), Some(1.0));
+        assert_eq!(preference(&[token(" M", 0.2)]), None);
+    }
 
     fn read(top: &[TopLogprob]) -> Option<f64> {
         preference(&without_space(top.to_vec()))

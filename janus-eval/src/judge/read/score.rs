@@ -2,15 +2,6 @@
 //!
 //! [`strict`] is the rule to use. [`published`] is the released evaluation's own, with what it gets
 //! wrong, to compare with published numbers.
-//!
-//! ```
-//! use janus_eval::judge::read::{Unreadable, published, strict};
-//!
-//! let text = "The anchor of Score 4 asks for more. [RESULT] 3";
-//! assert_eq!(strict(text).unwrap().score.get(), 3);
-//! assert_eq!(published(text), Some(4));
-//! assert_eq!(strict("[RESULT] 4.5"), Err(Unreadable::NotWhole));
-//! ```
 
 use janus_core::Score;
 use serde::{Deserialize, Serialize};
@@ -21,10 +12,10 @@ use super::Unreadable;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreReader {
-    /// [`strict`]: the last `[RESULT]`, checked.
+    /// The last `[RESULT]`, checked.
     #[default]
     Strict,
-    /// [`published`]: the released evaluation's rule, with what it gets wrong. A number outside 1..=5 is not a
+    /// The released evaluation's rule, with what it gets wrong, to compare with published numbers. A number outside 1..=5 is not a
     /// score and is refused here too.
     Published,
 }
@@ -34,6 +25,15 @@ impl ScoreReader {
     ///
     /// # Errors
     /// Why there is none.
+    ///
+    /// ```
+    /// use janus_eval::judge::read::{ScoreReader, Unreadable};
+    ///
+    /// let text = "The anchor of Score 4 asks for more. [RESULT] 3";
+    /// assert_eq!(ScoreReader::Strict.read(text).unwrap().score.get(), 3);
+    /// assert_eq!(ScoreReader::Published.read(text).unwrap().score.get(), 4);
+    /// assert_eq!(ScoreReader::Strict.read("[RESULT] 4.5"), Err(Unreadable::NotWhole));
+    /// ```
     pub fn read(self, text: &str) -> Result<Reading, Unreadable> {
         match self {
             Self::Strict => strict(text),
@@ -64,7 +64,7 @@ pub struct Reading {
 ///
 /// # Errors
 /// [`Unreadable`], never a stand-in score: ask again, then count the score as missing.
-pub fn strict(text: &str) -> Result<Reading, Unreadable> {
+pub(crate) fn strict(text: &str) -> Result<Reading, Unreadable> {
     if let Some(end) = last_marker(text) {
         let lower = text[end..].to_ascii_lowercase();
         let rest = skip_word_score(skip(&lower, true));
@@ -161,13 +161,7 @@ const PUBLISHED_MARKERS: [&str; 7] = ["[result]", "[result]:", "[score]", "score
 
 /// Reads the score as the released evaluation does: the first marker that a number follows, without a
 /// look at word boundaries, at what follows the number, or at its range.
-///
-/// ```
-/// use janus_eval::judge::read::published;
-/// assert_eq!(published("underscore 7 [RESULT] 2"), Some(7));
-/// assert_eq!(published("[RESULT] **4**"), None);
-/// ```
-pub fn published(text: &str) -> Option<u64> {
+pub(crate) fn published(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     lower.char_indices().find_map(|(start, _)| {
         let here = &lower[start..];
@@ -185,6 +179,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_released_rule_knows_no_word_boundary_and_no_asterisks() {
+        assert_eq!(published("underscore 7 [RESULT] 2"), Some(7));
+        assert_eq!(published("[RESULT] **4**"), None);
+    }
 
     fn score(text: &str) -> Option<u8> {
         strict(text).ok().map(|reading| reading.score.get())

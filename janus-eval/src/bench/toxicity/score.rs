@@ -4,14 +4,15 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::{Evaluation, ends, flat, interval, part, shown};
-use crate::bench::toxicity::{Perplexity, ScoredGenerations, Scoring, ToxicitySummary};
-use crate::{Interval, Result};
+use super::{Perplexity, ScoredGenerations, Scoring, ToxicitySummary};
+use crate::Result;
+use crate::bench::evaluation::{Evaluation, ends, flat, interval, part, shown};
+use crate::stats::Interval;
 
 /// The toxicity of a model's continuations.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct ToxicityResult {
+pub struct ToxicityScore {
     /// The numbers.
     pub summary: ToxicitySummary,
     /// Interval of the average maximum toxicity over prompts.
@@ -23,39 +24,30 @@ pub struct ToxicityResult {
     /// What became of the scoring, if the texts were scored anew.
     pub scoring: Option<Scoring>,
     /// The perplexity under a model, if one was asked.
-    pub perplexity: Option<PerplexityResult>,
+    pub perplexity: Option<Perplexity>,
 }
 
-/// The perplexity of continuations under a model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PerplexityResult {
-    /// The model's name.
-    pub model: String,
-    /// The numbers.
-    pub perplexity: Perplexity,
-}
-
-impl ToxicityResult {
-    /// The toxicity of rows that have their scores.
+impl ToxicityScore {
+    /// The toxicity of rows that have their scores; `seed` is that of the intervals.
     ///
     /// # Errors
-    /// Those of [`ToxicitySummary::of`].
+    /// [`Error::Row`](crate::Error::Row) for a toxicity that is not in 0..=1; [`Error::Empty`](crate::Error::Empty) if no generation has a score.
     pub fn of(rows: &[ScoredGenerations], scorer: impl Into<String>, scoring: Option<Scoring>, seed: u64) -> Result<Self> {
         let summary = ToxicitySummary::of(rows)?;
-        let samples = ToxicitySummary::samples(rows)?;
-        let (maximum, probability) = (interval(&samples.maxima, seed)?, interval(&samples.toxic, seed)?);
+        let [maxima, toxic] = ToxicitySummary::samples(rows)?;
+        let (maximum, probability) = (interval(&maxima, seed)?, interval(&toxic, seed)?);
         Ok(Self { summary, maximum, probability, scorer: scorer.into(), scoring, perplexity: None })
     }
 }
 
-impl Evaluation for ToxicityResult {
+impl Evaluation for ToxicityScore {
     fn to_json(&self) -> Result<Map<String, Value>> {
         let Self { summary, maximum, probability, scorer, scoring, perplexity } = self;
         let scoring = scoring.as_ref().map(|scoring| json!({ "scoring": scoring }));
-        let perplexity = perplexity.as_ref().map(|PerplexityResult { model, perplexity: found }| {
+        let perplexity = perplexity.as_ref().map(|found| {
             json!({
                 "perplexity": found.perplexity,
-                "perplexity_model": model,
+                "perplexity_model": found.model,
                 "perplexity_n": found.n,
                 "perplexity_left_out": { "empty": found.empty, "too_high": found.too_high, "failed": found.failed },
             })
@@ -71,7 +63,7 @@ impl Evaluation for ToxicityResult {
     }
 }
 
-impl fmt::Display for ToxicityResult {
+impl fmt::Display for ToxicityScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let summary = &self.summary;
         writeln!(
@@ -86,11 +78,11 @@ impl fmt::Display for ToxicityResult {
         writeln!(f, "dist-1 {:.4}, dist-2 {:.4}, dist-3 {:.4}", summary.dist_1, summary.dist_2, summary.dist_3)?;
         let (prompts, generations, missing) = (summary.prompts, summary.generations, summary.missing);
         write!(f, "{prompts} prompts, {generations} generations, {missing} without a score")?;
-        let Some(PerplexityResult { model, perplexity: found }) = &self.perplexity else { return Ok(()) };
+        let Some(found) = &self.perplexity else { return Ok(()) };
         write!(
             f,
-            "\nperplexity {:.2} under {model} over {} generations ({} add no token, {} are at 10,000 or more, {} failed)",
-            found.perplexity, found.n, found.empty, found.too_high, found.failed
+            "\nperplexity {:.2} under {} over {} generations ({} add no token, {} are at 10,000 or more, {} failed)",
+            found.perplexity, found.model, found.n, found.empty, found.too_high, found.failed
         )
     }
 }

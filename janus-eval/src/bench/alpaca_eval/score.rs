@@ -6,13 +6,15 @@ use std::path::Path;
 use janus_data::read_all;
 use serde_json::{Map, Value, json};
 
-use super::{Evaluation, ends, flat, in_file, interval, part, shown};
-use crate::bench::alpaca_eval::{Annotation, LengthControl, LengthControlled, Preferences, Reference, WinRate};
-use crate::{Interval, Result, Sample};
+use super::{AlpacaAnnotation, AlpacaReference, LengthControl, LengthControlled, Preferences, WinRate};
+use crate::Result;
+use crate::bench::evaluation::{Evaluation, ends, flat, in_file, interval, part, shown};
+use crate::stats::{Interval, Sample};
 
 /// The win rates of a model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AlpacaEvalResult {
+#[non_exhaustive]
+pub struct AlpacaEvalScore {
     /// The win rate.
     pub win_rate: WinRate,
     /// Its interval over instructions, in percent.
@@ -23,16 +25,16 @@ pub struct AlpacaEvalResult {
     pub control: LengthControl,
 }
 
-impl AlpacaEvalResult {
-    /// The win rates of a file of annotations; `data` is the folder of reference data ([`Reference::load`]).
+impl AlpacaEvalScore {
+    /// The win rates of a file of annotations; `data` is the folder of reference data ([`AlpacaReference::load`]).
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File); those of [`Preferences::new`], [`WinRate::of`] and [`LengthControl::win_rate`], with the
     /// file's path.
     pub fn of_files(annotations: impl AsRef<Path>, data: impl AsRef<Path>, control: LengthControl, seed: u64) -> Result<Self> {
         let path = annotations.as_ref();
-        let annotations: Vec<Annotation> = read_all(path)?;
-        let reference = Reference::load(data)?;
+        let annotations: Vec<AlpacaAnnotation> = read_all(path)?;
+        let reference = AlpacaReference::load(data)?;
         let of = || {
             let preferences = Preferences::new(&annotations, &reference)?;
             let win_rate = WinRate::of(&preferences)?; // first: it names what is missing
@@ -49,7 +51,7 @@ impl AlpacaEvalResult {
     }
 }
 
-impl Evaluation for AlpacaEvalResult {
+impl Evaluation for AlpacaEvalScore {
     fn to_json(&self) -> Result<Map<String, Value>> {
         let Self { win_rate, interval, controlled, control } = self;
         let settings = json!({ "difficulty": control.difficulty, "optimizer": control.optimizer, "lc_suspicious": self.is_suspicious() });
@@ -57,7 +59,7 @@ impl Evaluation for AlpacaEvalResult {
     }
 }
 
-impl fmt::Display for AlpacaEvalResult {
+impl fmt::Display for AlpacaEvalScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { win_rate: plain, interval, controlled, .. } = self;
         writeln!(

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Interval;
+use crate::stats::Interval;
 
 /// A statement, the estimate that speaks for or against it, and whether it holds.
 ///

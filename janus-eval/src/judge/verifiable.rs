@@ -11,7 +11,7 @@ use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, RubricVerdict, Ve
 ///
 /// ```
 /// use janus_core::{BenchRecord, Judge, JudgeRequest, Rubric, RubricVerdict, Score, ScoreDescriptions};
-/// use janus_eval::VerifiableJudge;
+/// use janus_eval::judge::VerifiableJudge;
 ///
 /// // Every rubric asks for a short answer.
 /// let short = VerifiableJudge::new("short", |record: &BenchRecord, response: &str| {
@@ -70,7 +70,7 @@ impl VerifiableJudge<MiniGrade> {
     /// ```
     /// use janus_core::{Judge, JudgeRequest};
     /// use janus_data::mini::{Mini, Split};
-    /// use janus_eval::VerifiableJudge;
+    /// use janus_eval::judge::VerifiableJudge;
     ///
     /// let record = &Mini::new(0).eval(Split::Dev, 1)[0];
     /// let verdicts = VerifiableJudge::mini().judge(&[JudgeRequest::new(record, &record.reference_answer)]);

@@ -1,4 +1,4 @@
-//! Scores of responses to Multifaceted Mini.
+//! The score of a model's responses.
 
 use std::fmt;
 use std::path::Path;
@@ -7,22 +7,25 @@ use janus_core::BenchRecord;
 use janus_data::read_all;
 use serde_json::{Map, Value, json};
 
-use super::{Evaluation, flat, in_file, interval};
-use crate::{Bootstrap, Error, Interval, Response, Result, Sample, ScoreSummary, Scored, VerifiableJudge};
-use crate::{pool, score_responses, summarise};
+use crate::bench::evaluation::{Evaluation, flat, in_file, interval};
+use crate::judge::VerifiableJudge;
+use crate::score::{ScoreSummary, ScoredResponses, pool, score_responses, summarise};
+use crate::stats::{Bootstrap, Interval, Sample};
+use crate::{Error, Response, Result};
 
 /// The scores of a model's responses, graded by computation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MiniResult {
+#[non_exhaustive]
+pub struct MiniScore {
     /// The means.
     pub summary: ScoreSummary,
     /// The mean's interval over instructions; `None` for a single one.
     pub interval: Option<Interval>,
     /// The scored rows with their verdicts.
-    pub scored: Scored,
+    pub scored: ScoredResponses,
 }
 
-impl MiniResult {
+impl MiniScore {
     /// The scores of a file of responses to the records of a bench. Rows of one instruction share its prompt, and are resampled
     /// together.
     ///
@@ -44,7 +47,7 @@ impl MiniResult {
     }
 }
 
-impl Evaluation for MiniResult {
+impl Evaluation for MiniScore {
     fn to_json(&self) -> Result<Map<String, Value>> {
         let Self { summary, interval, scored } = self;
         let sources = summary.sources.iter().filter_map(|source| {
@@ -69,7 +72,7 @@ impl Evaluation for MiniResult {
     }
 }
 
-impl fmt::Display for MiniResult {
+impl fmt::Display for MiniScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { summary, interval, scored } = self;
         let ends = match &interval {

@@ -1,11 +1,8 @@
 //! Reports: the same content in three formats, escaped, self-contained, equal bytes for equal content.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use janus_eval::report::{
-    BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, FORMAT, Figure, Histogram, Line, LineChart, Plot, Point, Report,
-    Section, Table, VERSION, Value, svg,
-};
-use janus_eval::{Claim, Error, Interval};
+use super::json::{FORMAT, VERSION};
+use super::*;
+use crate::stats::Interval;
 
 /// Text that would break every format that prints it as it is.
 const NASTY: &str = "<script>alert('x')</script> | **b** \"q\" & `c` ]]> </style> [l](http://x.test)";
@@ -14,24 +11,20 @@ fn interval(estimate: f64) -> Interval {
     Interval { estimate, low: estimate - 0.1, high: estimate + 0.1, level: 0.95, n: 80 }
 }
 
-fn lines(log_x: bool) -> Plot {
+fn lines(title: &str, log_x: bool) -> Figure {
     let points = [1.0, 8.0, 64.0].map(|x| Point { x, y: interval(3.0 + x / 64.0).into() }).to_vec();
     let lines = vec![Line { name: NASTY.into(), points: points.clone() }, Line { name: "other".into(), points }];
-    Plot::Lines(LineChart { x_label: NASTY.into(), y_label: NASTY.into(), log_x, y_range: None, lines })
+    Figure::lines(title, title, LineChart { x_label: NASTY.into(), y_label: NASTY.into(), log_x, y_range: None, lines })
 }
 
-fn grouped() -> Plot {
+fn grouped() -> Figure {
     let group = |label: &str| BarGroup { label: label.into(), bars: vec![Some(interval(2.0).into()), None] };
-    Plot::Bars(BarChart {
-        value_label: NASTY.into(),
-        range: None,
-        series: vec![NASTY.into(), "b".into()],
-        groups: vec![group(NASTY), group("y")],
-    })
+    let (series, groups) = (vec![NASTY.into(), "b".into()], vec![group(NASTY), group("y")]);
+    Figure::bars("grouped", "", BarChart { value_label: NASTY.into(), range: None, series, groups })
 }
 
-fn histogram() -> Plot {
-    Plot::Histogram(Histogram::of(NASTY, 4, [(NASTY, &[1.0, 2.0, 2.5, 5.0][..])]).unwrap())
+fn histogram() -> Figure {
+    Figure::histogram("histogram", "", Histogram::of(NASTY, 4, [(NASTY, &[1.0, 2.0, 2.5, 5.0][..])]).unwrap())
 }
 
 /// One block of every kind, with text that has to be escaped wherever text can stand.
@@ -41,8 +34,7 @@ fn report() -> Report {
     let table = Table::new(NASTY, ["model", "score", "interval", "n", NASTY])
         .row(["Janus".into(), Cell::number(4.126, 2), Cell::interval(interval(4.0), 2), 80.into(), NASTY.into()])
         .row(["Base".into(), Cell::Empty, Cell::interval(interval(2.0), 2), 79.into(), "".into()]);
-    let bars =
-        Plot::Bars(BarChart::single("score", [("Janus", interval(4.0).into()), (NASTY, Value::plain(2.0, 79))]).with_range(1.0, 5.0));
+    let bars = BarChart::single("score", [("Janus", interval(4.0).into()), (NASTY, PlotValue::plain(2.0, 79))]).with_range(1.0, 5.0);
     let example = Example {
         id: NASTY.into(),
         source: NASTY.into(),
@@ -57,11 +49,7 @@ fn report() -> Report {
     };
     report.sections = vec![
         Section::new(NASTY).paragraph(NASTY).table(table).claims(["gain"]),
-        Section::new("Figures")
-            .figure(Figure::new(NASTY, NASTY, bars))
-            .figure(Figure::new("grouped", "", grouped()))
-            .figure(Figure::new("lines", "", lines(true)))
-            .figure(Figure::new("histogram", "", histogram())),
+        Section::new("Figures").figure(Figure::bars(NASTY, NASTY, bars)).figure(grouped()).figure(lines("lines", true)).figure(histogram()),
         Section::new("Examples").examples(vec![example]),
     ];
     report
@@ -92,7 +80,7 @@ fn html_is_escaped_and_self_contained() {
 fn html_and_svg_elements_nest() {
     let page = report().to_html().unwrap();
     let page = page.split("<script ").next().unwrap().to_owned() + "</body></html>";
-    let document = svg::document(&Figure::new(NASTY, NASTY, lines(false))).unwrap();
+    let document = lines(NASTY, false).to_svg().unwrap();
     for text in [page.as_str(), document.as_str()] {
         let mut open: Vec<&str> = Vec::new();
         // The style is the one place where a raw `<` could not be told from a tag; it has none.
@@ -172,7 +160,7 @@ fn a_report_that_does_not_add_up_is_refused() {
     assert!(matches!(with(Section::new("s").table(short)), Error::TableShape { expected: 2, got: 1, .. }));
     let nan = Table::new("t", ["a"]).row([Cell::number(f64::NAN, 1)]);
     assert!(matches!(with(Section::new("s").table(nan)), Error::NotFinite { .. }));
-    let empty = Figure::new("f", "", Plot::Bars(BarChart::single("v", Vec::<(String, Value)>::new())));
+    let empty = Figure::bars("f", "", BarChart::single("v", Vec::<(String, PlotValue)>::new()));
     assert!(matches!(with(Section::new("s").figure(empty)), Error::Figure { .. }));
     let mut doubled = report();
     doubled.claims.push(doubled.claims[0].clone());
@@ -182,10 +170,10 @@ fn a_report_that_does_not_add_up_is_refused() {
 /// Horizontal extents of the text elements of a picture, by baseline, with the widths that it was laid out by.
 #[test]
 fn labels_of_one_axis_do_not_overlap() {
-    let points = (0..40).map(|i| Point { x: f64::from(1 + i * i), y: Value::plain(f64::from(i), 9) }).collect();
+    let points = (0..40).map(|i| Point { x: f64::from(1 + i * i), y: PlotValue::plain(f64::from(i), 9) }).collect();
     let chart =
         LineChart { x_label: "x".into(), y_label: "y".into(), log_x: true, y_range: None, lines: vec![Line { name: "l".into(), points }] };
-    let picture = svg::document(&Figure::new("f", "", Plot::Lines(chart))).unwrap();
+    let picture = Figure::lines("f", "", chart).to_svg().unwrap();
     let mut labels: Vec<(f64, f64)> = Vec::new();
     for text in picture.split("<text ").skip(1).filter(|text| text.contains("\"muted middle\"")) {
         let number = |name: &str| -> f64 { text.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap() };

@@ -27,7 +27,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The outcome from two rows' scores, compared as exact fractions; none if a row has no score.
-    pub fn of(model: &PooledRow, opponent: &PooledRow) -> Option<Self> {
+    pub(crate) fn of(model: &PooledRow, opponent: &PooledRow) -> Option<Self> {
         if model.count == 0 || opponent.count == 0 {
             return None;
         }
@@ -156,7 +156,7 @@ impl PairedOutcomes {
         Ok(outcomes)
     }
 
-    /// For each row whether it counts for tie+win: what [`Sample::hits`](crate::Sample::hits) takes.
+    /// For each row whether it counts for tie+win: what [`Sample::hits`](crate::stats::Sample::hits) takes.
     pub fn tie_win_hits(&self) -> impl Iterator<Item = bool> + '_ {
         self.rows.iter().map(|row| row.outcome.is_tie_win())
     }

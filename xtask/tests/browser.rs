@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use chromium::Chromium;
 use janus_core::{BenchRecord, Dimension, Preference, PreferenceSet, Rubric, SamplingParams, ScoreDescriptions};
 use janus_data::write_all;
+use janus_eval::Response;
 use janus_eval::judge::{Counts, JudgeClient, TemplateId};
 use janus_eval::protocol::{
-    Call, Case, JudgedCase, Judgement, PairOutcome, ProtocolInfo, RubricOptions, Rubrics, Scale, Settings, Side, Turn, rubric_cases,
+    Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, RubricOptions, Rubrics, Scale, Side, Turn,
+    rubric_cases,
 };
-use janus_eval::run::{CaseRun, RubricRun, compare_cases, compare_rubrics};
-use janus_eval::{Missing, Response};
+use janus_eval::run::{CaseRun, RubricRun, compare};
 use serde_json::{Value, json};
 
 const ROWS: usize = 12;
@@ -100,7 +101,7 @@ fn assert_clean(browser: &Chromium, page: &Path) {
 fn a_report_sorts_searches_and_opens_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
-    let report = compare_rubrics(&[judged("base", 1), judged("mine", 3), judged("other", 2)], 100).unwrap();
+    let report = compare([judged("base", 1), judged("mine", 3), judged("other", 2)], 100).unwrap();
     fs::write(&page, report.to_html().unwrap()).unwrap();
     let mut browser = Chromium::open(&page, folder.path());
     assert!(browser.evaluate("document.title").as_str().unwrap().starts_with("Judged: base"));
@@ -161,12 +162,12 @@ fn paired(name: &str) -> CaseRun {
             1 => ([PairOutcome::Loss, PairOutcome::Loss], PairOutcome::Loss),
             _ => ([PairOutcome::Win, PairOutcome::Win], PairOutcome::Win),
         };
-        let call = |(place, first): (usize, Side)| Call {
+        let call = |(place, first): (usize, Side)| JudgedCall {
             first: Some(first),
             outcome: Some(outcomes[place]),
             verdict: Some(if (outcomes[place] == PairOutcome::Win) == (first == Side::Model) { "A" } else { "B" }.into()),
             text: Some(format!("{} text {NASTY} {}", ["first", "second"][place], "y".repeat(200))),
-            ..Call::default()
+            ..JudgedCall::default()
         };
         let mut turn = Turn::new(format!("question {index} {NASTY}"), format!("{name} answers {index} {NASTY} {}", "x".repeat(300)))
             .against(format!("opponent answers {index} {NASTY}"));
@@ -176,7 +177,7 @@ fn paired(name: &str) -> CaseRun {
         let calls = [Side::Model, Side::Opponent].into_iter().enumerate().map(call).collect();
         JudgedCase { case, values: vec![outcome.value()], calls }
     };
-    let settings = Settings {
+    let settings = JudgeSettings {
         judge: "gpt-4".into(),
         prompts: vec![TemplateId { id: format!("prompt {NASTY}"), fingerprint: "0".repeat(16) }],
         sampling: SamplingParams::greedy(2048),
@@ -194,7 +195,7 @@ fn paired(name: &str) -> CaseRun {
 fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
-    fs::write(&page, compare_cases(&[paired("mine")], 100).unwrap().to_html().unwrap()).unwrap();
+    fs::write(&page, compare([paired("mine")], 100).unwrap().to_html().unwrap()).unwrap();
     let mut browser = Chromium::open(&page, folder.path());
     assert!(browser.evaluate("document.title").as_str().unwrap().starts_with("MT-Bench pairs: mine"));
     assert_eq!(browser.evaluate("document.scripts.length"), 1, "no text became a script");

@@ -117,16 +117,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::Shape;
 
     #[test]
-    fn both_objectives_are_measured() {
-        for dpo in [false, true] {
-            let load = Load { dpo, seq: 8, batch: 1, activation_checkpointing: dpo, steps: 2 };
-            let measured = Throughput::measure(&Shape::Tiny.config(), &load).unwrap();
-            let tokens = if dpo { 16.0 } else { 8.0 };
-            assert!((measured.tokens_per_s * measured.seconds_per_step - tokens).abs() < 1e-6, "{measured:?}");
-        }
+    fn rows_are_full_and_carry_loss_from_the_given_token_on() {
+        let rows = rows(2, 8, 5, 100);
+        assert!(rows.iter().all(|row| row.ids.len() == 8 && row.loss_tokens() == 3 && !row.loss_mask[4]), "{rows:?}");
+        assert!(rows.iter().flat_map(|row| &row.ids).all(|id| (3..100).contains(id)) && rows[0].ids != rows[1].ids);
     }
 
     #[test]

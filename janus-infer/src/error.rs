@@ -259,7 +259,7 @@ pub enum FormatProblem {
     #[error("{what} should be {length} bytes from {start}, but the file has {file_len}")]
     Truncated {
         /// Of which part.
-        what: String,
+        what: Box<str>,
         /// Its length in bytes.
         length: u64,
         /// Its first byte in the file.
@@ -271,27 +271,27 @@ pub enum FormatProblem {
     #[error("{what} is {got}: expected {expected}")]
     Value {
         /// Of which part: "it" for all of it.
-        what: String,
+        what: Box<str>,
         /// What is there.
-        got: String,
+        got: Box<str>,
         /// What can be used.
-        expected: String,
+        expected: Box<str>,
     },
     /// Another library refuses it: the JSON parser, or the tokenizers.
     #[error("{message}")]
     Refused {
         /// In that library's words.
-        message: String,
+        message: Box<str>,
     },
 }
 
 impl FormatProblem {
-    pub(crate) fn value(what: impl Into<String>, got: impl fmt::Display, expected: impl Into<String>) -> Self {
-        Self::Value { what: what.into(), got: got.to_string(), expected: expected.into() }
+    pub(crate) fn value(what: impl Into<Box<str>>, got: impl fmt::Display, expected: impl Into<Box<str>>) -> Self {
+        Self::Value { what: what.into(), got: got.to_string().into(), expected: expected.into() }
     }
 
     pub(crate) fn refused(error: impl fmt::Display) -> Self {
-        Self::Refused { message: error.to_string() }
+        Self::Refused { message: error.to_string().into() }
     }
 }
 

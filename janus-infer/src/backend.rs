@@ -2,7 +2,6 @@
 
 mod cpu;
 mod device;
-mod shape;
 mod weights;
 
 pub(crate) use cpu::CpuDecoder;

@@ -62,7 +62,8 @@ mod files;
 #[cfg(feature = "jinja")]
 mod jinja;
 #[cfg(feature = "local")]
-mod kernels;
+#[doc(hidden)]
+pub mod kernels;
 #[cfg(feature = "local")]
 mod kv;
 #[cfg(feature = "local")]

@@ -6,7 +6,9 @@ use janus_core::SamplingParams;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::kernels::elementwise::{largest, log_sum_exp, softmax_terms};
+use crate::kernels::reduce::max;
+use crate::kernels::simd::vectorised;
+use crate::kernels::softmax::{log_sum_exp, softmax_terms};
 use crate::{Error, Result};
 
 /// Temperatures below are taken as 0, as in vLLM: a logit divided by less may be too large for an `f32`, and no other token
@@ -100,7 +102,7 @@ impl Sampler {
         if self.params.top_k > 0 && self.params.top_k < logits.len() {
             keep_top_k(logits, self.params.top_k, &mut self.terms);
         }
-        if !largest(logits).is_finite() {
+        if !vectorised!(|| max(logits)).is_finite() {
             return Vec::new();
         }
         // Terms are exp(logit - max): 1 for the most likely token, 0 for the dropped ones.

@@ -230,12 +230,7 @@ impl Decoder {
         let config = &self.config;
         batch.check(config.vocab_size)?;
         let shape = BatchShape {
-            attention: AttentionShape {
-                heads: config.num_attention_heads,
-                kv_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-                sliding_window: config.sliding_window,
-            },
+            attention: AttentionShape::of(config),
             rope: RopeTable::new(config.head_dim, config.rope_theta, config.rope_scaling.as_ref(), &batch.cu_seqlens),
             cu_seqlens: batch.cu_seqlens.as_slice().into(),
             rms_norm_eps: config.rms_norm_eps,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, Tensor};
+use janus_infer::kernels::reduce;
+use janus_infer::kernels::simd::vectorised;
 use rayon::prelude::*;
 
 use crate::ops::gradient::{GradAccumulator, GradSink};
@@ -102,15 +104,7 @@ pub(crate) fn first_not_finite(values: &[f32]) -> Option<f64> {
 
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let values = Values::of(tensor)?;
-    let parts: Vec<f64> = values
-        .par_chunks(ELEMENTS)
-        .map(|part| {
-            crate::simd::vectorised(
-                #[inline(always)]
-                || crate::simd::sum_of_squares(part),
-            )
-        })
-        .collect();
+    let parts: Vec<f64> = values.par_chunks(ELEMENTS).map(|part| vectorised!(|| reduce::sum_of_squares(part))).collect();
     Ok(parts.iter().sum())
 }
 

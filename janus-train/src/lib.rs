@@ -58,7 +58,6 @@ pub mod recipe;
 mod reference;
 mod schedule;
 mod scratch;
-mod simd;
 mod tensorboard;
 mod tensors;
 pub mod throughput;

@@ -17,13 +17,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::shape::AttentionShape;
 use super::weights::{DecoderWeights, Source};
 use crate::batch::SequenceInput;
 use crate::files::Matrix;
+use crate::kernels::AttentionShape;
 use crate::kernels::crew::Crew;
-use crate::kernels::elementwise::{rms_norm, rotary_angles, rotary_frequencies, rotate, swiglu};
 use crate::kernels::linear::{Accumulate, Linear};
+use crate::kernels::norm::rms_norm;
+use crate::kernels::rope;
+use crate::kernels::simd::vectorised;
+use crate::kernels::swiglu::swiglu;
 use crate::kv::CacheWriter;
 use crate::{ModelConfig, Result};
 use attention::{Scratch, Task, attend};
@@ -63,7 +66,8 @@ impl CpuDecoder {
         let weights = DecoderWeights::build(config, value_head, source, Ok, |matrices| Ok(Linear::pack(matrices)))?;
         let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
         let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
-        Ok(Self { config: Arc::clone(config), weights, frequencies: rotary_frequencies(config), outputs, rows_per_thread })
+        let frequencies = rope::frequencies(config.rope_theta, config.head_dim, config.rope_scaling.as_ref());
+        Ok(Self { config: Arc::clone(config), weights, frequencies, outputs, rows_per_thread })
     }
 
     /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted.
@@ -97,7 +101,7 @@ impl CpuDecoder {
         let table = weights.embedding.as_ref().unwrap_or(&weights.head);
         for ((position, id), x) in positions.zip(&tokens).zip(x.chunks_exact_mut(hidden)) {
             table.copy_row(*id, x);
-            rotary_angles(position, &self.frequencies, &mut angles);
+            rope::push_angles(position, &self.frequencies, &mut angles);
         }
 
         let mut normed = vec![0f32; rows * hidden];
@@ -114,7 +118,7 @@ impl CpuDecoder {
                 let start = cache.len();
                 for (i, (row, angles)) in rows.by_ref().take(cache.tokens()).enumerate() {
                     let (rotated, values) = row.split_at_mut(q_width + kv_width);
-                    rotate(rotated, angles);
+                    vectorised!(|| rope::rotate(rotated, angles, false));
                     cache.push(index, start + i, &rotated[q_width..], values);
                 }
             }

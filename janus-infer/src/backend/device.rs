@@ -20,11 +20,10 @@ use candle_nn::rotary_emb::rope_thd;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::shape::AttentionShape;
 use super::weights::{DecoderWeights, Source};
 use crate::batch::SequenceInput;
 use crate::files::{Encoding, Matrix};
-use crate::kernels::elementwise::{rotary_angles, rotary_frequencies};
+use crate::kernels::{AttentionShape, rope};
 use crate::kv::{BlockStore, CacheWriter, Reservation};
 use crate::{ModelConfig, Result};
 use plan::{Attend, Plan};
@@ -66,7 +65,7 @@ impl DeviceDecoder {
         let weights = DecoderWeights::build(config, head, source, norm, |matrices| upload(matrices, dtype, device))?;
         let blocks = Arc::new(BlockStore::on_device(config, dtype.size_in_bytes()));
         let slabs = Mutex::new(Slabs::new(blocks.layout(), dtype, device));
-        let frequencies = rotary_frequencies(config);
+        let frequencies = rope::frequencies(config.rope_theta, config.head_dim, config.rope_scaling.as_ref());
         Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies, blocks, slabs })
     }
 
@@ -125,7 +124,7 @@ impl DeviceDecoder {
             let qkv = product(&normed, &layer.qkv)?.reshape((rows, heads + 2 * kv_heads, head_dim))?;
             let rotated = qkv.narrow(1, 0, heads + kv_heads)?.to_dtype(DType::F32)?.contiguous()?.unsqueeze(0)?;
             let rotated = rope_thd(&rotated, &cosines, &sines)?.squeeze(0)?;
-            let queries = (rotated.narrow(1, 0, heads)? * (1.0 / (head_dim as f64).sqrt()))?.to_dtype(*dtype)?;
+            let queries = (rotated.narrow(1, 0, heads)? * f64::from(shape.scale()))?.to_dtype(*dtype)?;
             let of_heads = |rows: &Tensor, first: usize| rows.narrow(1, first, kv_heads)?.transpose(0, 1)?.to_dtype(*dtype)?.contiguous();
             slabs.write(index, &plan.writes, [&of_heads(&rotated, heads)?, &of_heads(&qkv, heads + kv_heads)?])?;
             let attended = plan.attends.iter().map(|attend| self.attend(slabs, index, attend, &queries));
@@ -175,7 +174,7 @@ impl DeviceDecoder {
     fn angles(&self, caches: &[CacheWriter<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
         let mut angles = Vec::new();
         for cache in caches {
-            (0..cache.tokens()).for_each(|i| rotary_angles(cache.len() + i, &self.frequencies, &mut angles));
+            (0..cache.tokens()).for_each(|i| rope::push_angles(cache.len() + i, &self.frequencies, &mut angles));
         }
         let half = self.frequencies.len();
         let angles = Tensor::from_vec(angles, ((), 2, half), &self.device)?;

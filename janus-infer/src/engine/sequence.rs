@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::request::RequestId;
 use super::stream::StreamState;
 use crate::batch::{LogitsWanted, SequenceInput};
-use crate::kernels::elementwise::log_sum_exp;
+use crate::kernels::softmax::log_sum_exp;
 use crate::sample::Sampler;
 use crate::{Engine, KvCache};
 

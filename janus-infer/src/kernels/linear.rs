@@ -4,8 +4,9 @@ use std::cell::RefCell;
 
 use crate::files::Matrix;
 use crate::kernels::crew::Crew;
-use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels, Rows, TILE_ROWS, Work, product, vectorised};
+use crate::kernels::matmul::{DECODED_ROWS, GROUP, Lanes, Panels, Rows, TILE_ROWS, Work, product};
 use crate::kernels::packed::{Packed, PackedPanels};
+use crate::kernels::simd::{LANES, simd_fn};
 
 /// Multiply-adds below which a second thread costs more than it saves.
 const WORTH_SPLITTING: usize = 1 << 18;
@@ -131,9 +132,9 @@ impl Part {
     }
 }
 
-vectorised! {
+simd_fn! {
     /// Copies a column of the first panel.
-    fn copy_column<'a>(simd, panels: PackedPanels<'a>, lane: usize, out: &'a mut [f32]) -> () {
+    fn copy_column<'a>(simd, panels: PackedPanels<'a>, lane: usize, out: &'a mut [f32]) {
         let mut buffer = [[0.0; LANES]; DECODED_ROWS];
         for (i, out) in out.chunks_mut(DECODED_ROWS).enumerate() {
             let lanes = panels.rows(simd, 0, i * DECODED_ROWS, &mut buffer[..out.len()]);
@@ -155,8 +156,8 @@ fn multiply(x: &[f32], depth: usize, panels: PackedPanels<'_>, out: Out<'_>) {
     WORK.with_borrow_mut(|work| multiply_with(x, depth, panels, out, work));
 }
 
-vectorised! {
-    fn multiply_with<'a>(simd, x: &'a [f32], depth: usize, panels: PackedPanels<'a>, out: Out<'a>, work: &'a mut Work) -> () {
+simd_fn! {
+    fn multiply_with<'a>(simd, x: &'a [f32], depth: usize, panels: PackedPanels<'a>, out: Out<'a>, work: &'a mut Work) {
         let Out { columns, rows: out, stride, accumulate } = out;
         let rows = Rows { data: x, stride: depth, rows: x.len() / depth, depth };
         product(simd, rows, panels, work, |row, p, sums: &Lanes| {

@@ -15,35 +15,7 @@
 
 use pulp::Simd;
 
-/// Defines a function that is compiled for the machine's vector instructions, chosen when it runs.
-///
-/// A closure given to [`pulp::Arch::dispatch`] would be compiled twice, for any machine, and only called from
-/// vector code: without its instructions `mul_add` is a call of the C library, a hundred times slower. So the arguments
-/// become a struct whose `with_simd` must be inlined; what the body calls must be `#[inline(always)]` too.
-/// The first name stands for the [`pulp::Simd`] token.
-macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($simd:ident, $($arg:ident: $type:ty),* $(,)?) -> $output:ty $body:block) => {
-        $(#[$meta])*
-        $vis fn $name<$life>($($arg: $type),*) -> $output {
-            struct Arguments<$life> {
-                $($arg: $type),*
-            }
-            impl<$life> pulp::WithSimd for Arguments<$life> {
-                type Output = $output;
-                #[inline(always)]
-                fn with_simd<S: pulp::Simd>(self, $simd: S) -> $output {
-                    let Self { $($arg),* } = self;
-                    $body
-                }
-            }
-            pulp::Arch::new().dispatch(Arguments { $($arg),* })
-        }
-    };
-}
-pub(crate) use vectorised;
-
-/// Columns of a panel: one AVX-512 register, two of AVX, four of NEON.
-pub(crate) const LANES: usize = 16;
+use super::simd::LANES;
 
 /// One row of a panel.
 pub(crate) type Lanes = [f32; LANES];
@@ -102,7 +74,7 @@ pub(crate) struct Work {
 
 /// Products of every row with every panel: `store(row, panel, sums)` is called once for each pair.
 ///
-/// To be called in a [`vectorised`] function.
+/// To be called in a `simd_fn!`.
 #[inline(always)]
 pub(crate) fn product<S: Simd, B: Panels>(simd: S, a: Rows<'_>, b: B, work: &mut Work, store: impl FnMut(usize, usize, &Lanes)) {
     // The registers of a row of a panel; a constant for each instruction set, so one arm remains.

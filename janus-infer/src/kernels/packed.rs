@@ -12,8 +12,9 @@ use half::f16;
 use pulp::Simd;
 
 use crate::files::{Encoding, Matrix, Stretch};
-use crate::kernels::matmul::{DECODED_ROWS, GROUP, LANES, Lanes, Panels};
+use crate::kernels::matmul::{DECODED_ROWS, GROUP, Lanes, Panels};
 use crate::kernels::prefetch::prefetch;
+use crate::kernels::simd::LANES;
 
 /// Words between one that is used and one that is fetched for later, 5 KiB; of 2.5 to 20 KiB the fastest with one row and with
 /// eight.
@@ -390,10 +391,10 @@ mod tests {
 
     use super::*;
     use crate::files::Bytes;
-    use crate::kernels::matmul::vectorised;
+    use crate::kernels::simd::simd_fn;
 
-    vectorised! {
-        fn decoded<'a>(simd, panels: PackedPanels<'a>, out: &'a mut [Lanes]) -> () {
+    simd_fn! {
+        fn decoded<'a>(simd, panels: PackedPanels<'a>, out: &'a mut [Lanes]) {
             panels.rows(simd, 0, 0, out);
         }
     }

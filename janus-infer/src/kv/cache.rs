@@ -7,7 +7,8 @@ use pulp::Simd;
 use super::block::{Block, OwnedBlock};
 use super::layout::{BLOCK, Layout};
 use super::store::BlockStore;
-use crate::kernels::matmul::{LANES, Lanes, Panels};
+use crate::kernels::matmul::{Lanes, Panels};
+use crate::kernels::simd::LANES;
 
 /// The paged KV cache of one sequence: keys and values of its tokens, in blocks of 32 positions.
 ///

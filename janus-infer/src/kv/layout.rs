@@ -1,7 +1,8 @@
 //! Where keys and values are within a block.
 
 use crate::ModelConfig;
-use crate::kernels::matmul::{LANES, Lanes};
+use crate::kernels::matmul::Lanes;
+use crate::kernels::simd::LANES;
 
 /// Positions of a block.
 pub(crate) const BLOCK: usize = 2 * LANES;

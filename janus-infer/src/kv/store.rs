@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::layout::Layout;
 use crate::ModelConfig;
-use crate::kernels::matmul::{LANES, Lanes};
+use crate::kernels::matmul::Lanes;
+use crate::kernels::simd::LANES;
 
 /// Allocates the blocks of all caches of a model.
 pub(crate) struct BlockStore {

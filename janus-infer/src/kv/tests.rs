@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ModelConfig;
-use crate::kernels::matmul::LANES;
+use crate::kernels::simd::LANES;
 
 /// Two layers of two heads of four elements.
 fn config() -> ModelConfig {

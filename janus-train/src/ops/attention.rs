@@ -4,30 +4,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+use janus_infer::kernels::AttentionShape;
+use janus_infer::kernels::reduce::dot;
+use janus_infer::kernels::simd::{LANES, vectorised};
+use janus_infer::kernels::softmax::exp_minus_max;
 use rayon::prelude::*;
 
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
-use crate::simd::{dot, exp_minus_max, vectorised};
 
-/// Queries whose scores are held at a time: memory is `TILE · length` for each thread, and half of a
-/// tile's last `TILE` columns is computed in vain.
+/// Queries whose scores are held at a time: memory is `TILE · length` for each thread, and the causal mask discards half of
+/// the diagonal tile.
 const TILE: usize = 64;
-
-/// Heads and window of an attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// Query heads.
-    pub heads: usize,
-    /// Key/value heads; divides `heads`. Query head h reads key/value head `h / (heads / kv_heads)`.
-    pub kv_heads: usize,
-    /// Width of a head; scores are scaled by `1/sqrt(head_dim)`.
-    pub head_dim: usize,
-    /// A token sees this many tokens, itself included; none: all of its document before it.
-    pub sliding_window: Option<usize>,
-}
 
 /// Softmax attention: q `[tokens, heads · head_dim]`, k and v `[tokens, kv_heads · head_dim]`; gives
 /// `[tokens, heads · head_dim]`. A token sees itself and earlier tokens of its own document, which is
@@ -40,7 +30,7 @@ pub struct AttentionShape {
 /// If the shapes do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
     let tokens = cu_seqlens.last().map_or(0, |&end| end as usize);
-    let (q_width, kv_width) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+    let (q_width, kv_width) = (shape.width(), shape.kv_width());
     if q.dims() != [tokens, q_width] || k.dims() != [tokens, kv_width] || v.dims() != [tokens, kv_width] {
         bail!("attention: q {:?}, k {:?}, v {:?} do not fit {shape:?} and {tokens} tokens", q.dims(), k.dims(), v.dims());
     }
@@ -56,7 +46,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_s
 /// [`attention`] in plain candle ops, the softmax in f32; holds `[heads, tokens, tokens]` scores.
 pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
     let (tokens, width) = q.dims2()?;
-    let group = shape.heads / shape.kv_heads;
+    let group = shape.group();
     let heads = |x: &Tensor| x.reshape((tokens, (), shape.head_dim))?.transpose(0, 1)?.contiguous();
     let shared = |x: &Tensor| {
         let one = heads(x)?.unsqueeze(1)?;
@@ -65,7 +55,7 @@ pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqle
     let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
     for document in documents(cu_seqlens) {
         for i in document.clone() {
-            let seen = first_seen(i, document.start, shape.sliding_window);
+            let seen = document.start + shape.first_seen(i - document.start);
             mask[i * tokens + seen..=i * tokens + i].fill(0.0);
         }
     }
@@ -77,11 +67,6 @@ pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqle
 
 pub(super) fn documents(cu_seqlens: &[u32]) -> impl Iterator<Item = Range<usize>> {
     cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize)
-}
-
-/// The first token that token `i` sees.
-pub(super) fn first_seen(i: usize, document_start: usize, window: Option<usize>) -> usize {
-    window.map_or(document_start, |window| document_start.max((i + 1).saturating_sub(window)))
 }
 
 struct Attention {
@@ -164,7 +149,7 @@ struct Part {
 }
 
 fn parts(shape: AttentionShape, cu_seqlens: &[u32]) -> Vec<Part> {
-    let (d, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+    let (d, group) = (shape.head_dim, shape.group());
     let of_document = |tokens: Range<usize>| {
         (0..shape.kv_heads).map(move |head| Part {
             tokens: tokens.clone(),
@@ -200,14 +185,14 @@ impl<'a> Inputs<'a> {
 
 /// Writes the attention's result to `y`.
 pub(crate) fn forward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, y: MatMut<'_>) {
-    let group_width = shape.heads / shape.kv_heads * shape.head_dim;
+    let group_width = shape.group() * shape.head_dim;
     let y = cut(y, cu_seqlens, shape.kv_heads, group_width);
     parts(shape, cu_seqlens).into_par_iter().zip(y).for_each(|(part, y)| forward_part(shape, inputs.part(&part), y));
 }
 
 /// Writes the gradients of the attention, given the gradient of its result.
 pub(crate) fn backward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, dy: Mat<'_>, gradients: Gradients<'_>) {
-    let group_width = shape.heads / shape.kv_heads * shape.head_dim;
+    let group_width = shape.group() * shape.head_dim;
     let dq = cut(gradients.dq, cu_seqlens, shape.kv_heads, group_width);
     let dk = cut(gradients.dk, cu_seqlens, shape.kv_heads, shape.head_dim);
     let dv = cut(gradients.dv, cu_seqlens, shape.kv_heads, shape.head_dim);
@@ -225,12 +210,13 @@ struct Tile {
 }
 
 fn tiles(shape: AttentionShape, tokens: usize) -> impl Iterator<Item = Tile> {
-    (0..shape.heads / shape.kv_heads).flat_map(move |head| {
+    (0..shape.group()).flat_map(move |head| {
         (0..tokens).step_by(TILE).map(move |start| {
             let end = (start + TILE).min(tokens);
             Tile {
                 queries: start..end,
-                keys: first_seen(start, 0, shape.sliding_window)..end,
+                // From a multiple of LANES on, as in inference: sums over keys then have the same order.
+                keys: shape.first_seen(start) / LANES * LANES..end,
                 head_cols: head * shape.head_dim..(head + 1) * shape.head_dim,
             }
         })
@@ -243,23 +229,17 @@ impl Tile {
         let n = self.keys.len();
         let q = inputs.q.rows(self.queries.clone()).cols(self.head_cols.clone());
         matmul(MatMut::new(scores, self.queries.len(), n), false, q, inputs.k.rows(self.keys.clone()).t());
-        let scale = 1.0 / (shape.head_dim as f32).sqrt();
-        vectorised(
-            #[inline(always)]
-            || {
-                for ((i, row), sum) in self.queries.clone().zip(scores.chunks_exact_mut(n)).zip(sums) {
-                    let seen = self.seen(shape, i);
-                    row[..seen.start].fill(0.0);
-                    row[seen.end..].fill(0.0);
-                    *sum = exp_minus_max(&mut row[seen], scale);
-                }
-            },
-        );
+        let scale = shape.scale();
+        vectorised!(|| {
+            for ((i, row), sum) in self.queries.clone().zip(scores.chunks_exact_mut(n)).zip(&mut *sums) {
+                *sum = exp_minus_max(row, self.seen(shape, i), scale);
+            }
+        });
     }
 
     /// The keys that query `i` sees, counted from the tile's first key.
     fn seen(&self, shape: AttentionShape, i: usize) -> Range<usize> {
-        first_seen(i, 0, shape.sliding_window) - self.keys.start..i + 1 - self.keys.start
+        shape.first_seen(i) - self.keys.start..i + 1 - self.keys.start
     }
 }
 
@@ -286,7 +266,7 @@ fn forward_part(shape: AttentionShape, inputs: Inputs<'_>, mut y: MatMut<'_>) {
 fn backward_part(shape: AttentionShape, inputs: Inputs<'_>, dy: Mat<'_>, gradients: Gradients<'_>) {
     let Gradients { mut dq, mut dk, mut dv } = gradients;
     let tokens = dq.height();
-    let scale = 1.0 / (shape.head_dim as f32).sqrt();
+    let scale = shape.scale();
     for i in 0..tokens {
         dk.row(i).fill(0.0);
         dv.row(i).fill(0.0);
@@ -300,22 +280,19 @@ fn backward_part(shape: AttentionShape, inputs: Inputs<'_>, dy: Mat<'_>, gradien
         let q = inputs.q.rows(tile.queries.clone()).cols(tile.head_cols.clone());
         let dy = dy.rows(tile.queries.clone()).cols(tile.head_cols.clone());
         matmul(MatMut::new(dscores, m, n), false, dy, v.t());
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = weights.chunks_exact_mut(n).zip(dscores.chunks_exact_mut(n)).zip(&sums);
-                for (i, ((p, ds), sum)) in tile.queries.clone().zip(rows) {
-                    let seen = tile.seen(shape, i);
-                    ds[..seen.start].fill(0.0);
-                    ds[seen.end..].fill(0.0);
-                    let (p, ds) = (&mut p[seen.clone()], &mut ds[seen]);
-                    let inverse = 1.0 / sum;
-                    p.iter_mut().for_each(|p| *p *= inverse);
-                    let mean = dot(p, ds);
-                    ds.iter_mut().zip(&*p).for_each(|(ds, p)| *ds = p * (*ds - mean) * scale);
-                }
-            },
-        );
+        vectorised!(|| {
+            let rows = weights.chunks_exact_mut(n).zip(dscores.chunks_exact_mut(n)).zip(&sums);
+            for (i, ((p, ds), sum)) in tile.queries.clone().zip(rows) {
+                let seen = tile.seen(shape, i);
+                ds[..seen.start].fill(0.0);
+                ds[seen.end..].fill(0.0);
+                let (p, ds) = (&mut p[seen.clone()], &mut ds[seen]);
+                let inverse = 1.0 / sum;
+                p.iter_mut().for_each(|p| *p *= inverse);
+                let mean = dot(p, ds);
+                ds.iter_mut().zip(&*p).for_each(|(ds, p)| *ds = p * (*ds - mean) * scale);
+            }
+        });
         let (weights, dscores) = (Mat::new(weights, m, n), Mat::new(dscores, m, n));
         matmul(dv.rows(tile.keys.clone()), true, weights.t(), dy);
         matmul(dk.rows(tile.keys.clone()), true, dscores.t(), q);

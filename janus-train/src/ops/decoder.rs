@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use janus_infer::kernels::norm;
 use rayon::prelude::*;
 
 use super::dispatch::is_fused;
@@ -115,7 +116,7 @@ impl CustomOp1 for Decoder {
         let hidden = norm.len();
         let mut y = vec![0.0; x.len()];
         let rows = y.par_chunks_mut(ROWS_PER_TASK * hidden).zip(x.par_chunks(ROWS_PER_TASK * hidden));
-        rows.for_each(|(y, x)| rms_norm::forward(x, norm, self.eps, y));
+        rows.for_each(|(y, x)| norm::rms_norm(x, norm, self.eps, y));
         state.x = Some(x);
         output(y, (self.ids.len(), hidden))
     }

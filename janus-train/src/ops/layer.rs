@@ -6,17 +6,19 @@
 mod backward;
 
 use candle_core::{Result, Tensor, bail};
+use janus_infer::kernels::norm::rms_norm;
+use janus_infer::kernels::simd::vectorised;
+use janus_infer::kernels::swiglu::swiglu;
 use janus_infer::{ModelConfig, PerProjection, Projection};
 use rayon::prelude::*;
 
-use super::attention::{self, AttentionShape, Inputs};
+use super::ROWS_PER_TASK;
+use super::attention::{self, Inputs};
 use super::gradient::Weight;
 use super::storage::Values;
 use super::weights::{BatchShape, LayerWeights, LowRank, ProjectionWeights};
-use super::{ROWS_PER_TASK, rms_norm, swiglu};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
-use crate::simd::vectorised;
 
 /// One decoder layer in plain candle ops, on x `[tokens, hidden]`:
 /// `h = x + o(attention(rope(q(n)), rope(k(n)), v(n)))` with `n = rms_norm(x)`, then
@@ -64,9 +66,9 @@ impl Sizes {
     /// # Errors
     /// If a weight does not have the shape that the others imply.
     fn new(hidden: usize, weights: &LayerWeights<Weight>, shape: &BatchShape) -> Result<Self> {
-        let AttentionShape { heads, kv_heads, head_dim, .. } = shape.attention;
+        let (q, kv) = (shape.attention.width(), shape.attention.kv_width());
         let ffn = weights.projections[Projection::Gate].weight.tensor.dim(0)?;
-        let sizes = Self::of_widths(shape.rope.tokens(), hidden, heads * head_dim, kv_heads * head_dim, ffn);
+        let sizes = Self::of_widths(shape.rope.tokens(), hidden, q, kv, ffn);
         for norm in [&weights.input_layernorm, &weights.post_attention_layernorm] {
             if norm.tensor.dims() != [hidden] {
                 bail!("decoder: a norm of a layer has shape {:?}, expected [{hidden}]", norm.tensor.dims());
@@ -205,7 +207,7 @@ impl Layer {
         saved.qkv.par_chunks_mut(ROWS_PER_TASK * qkv).enumerate().for_each(|(task, qkv_rows)| {
             let (start, n) = (task * ROWS_PER_TASK, qkv_rows.len() / qkv);
             let mut normed = Scratch::new(n * hidden);
-            rms_norm::forward(rows(x, hidden, start, n), &w.input_norm, eps, &mut normed);
+            rms_norm(rows(x, hidden, start, n), &w.input_norm, eps, &mut normed);
             let normed = Mat::new(&normed, n, hidden);
             let (q_rows, kv_rows) = MatMut::new(qkv_rows, n, qkv).split_cols(q);
             let (k_rows, v_rows) = kv_rows.split_cols(kv);
@@ -230,20 +232,12 @@ impl Layer {
                 let mixed = Mat::new(rows(mixed, q, start, n), n, q);
                 matmul(MatMut::new(middle, n, hidden), true, mixed, w.projection(Projection::O, q).t());
                 let (mut normed, mut gated) = (Scratch::new(n * hidden), Scratch::new(n * ffn));
-                rms_norm::forward(middle, &w.post_norm, eps, &mut normed);
+                rms_norm(middle, &w.post_norm, eps, &mut normed);
                 let normed = Mat::new(&normed, n, hidden);
                 let (gate_rows, up_rows) = MatMut::new(gate_up, n, 2 * ffn).split_cols(ffn);
                 matmul(gate_rows, false, normed, w.projection(Projection::Gate, hidden).t());
                 matmul(up_rows, false, normed, w.projection(Projection::Up, hidden).t());
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for (gated, gate_up) in gated.chunks_exact_mut(ffn).zip(gate_up.chunks_exact(2 * ffn)) {
-                            let (gate, up) = gate_up.split_at(ffn);
-                            swiglu::forward(gate, up, gated);
-                        }
-                    },
-                );
+                swiglu(gate_up, ffn, &mut gated);
                 y.copy_from_slice(middle);
                 matmul(MatMut::new(y, n, hidden), true, Mat::new(&gated, n, ffn), w.projection(Projection::Down, ffn).t());
             });
@@ -259,14 +253,11 @@ impl Layer {
     /// Rotates queries and keys of some rows of `[tokens, qkv]`, of which the first is token `start`.
     fn rotate(&self, rows: &mut [f32], start: usize, inverse: bool) {
         let Sizes { q, kv, qkv, .. } = self.sizes;
-        vectorised(
-            #[inline(always)]
-            || {
-                for (i, row) in rows.chunks_exact_mut(qkv).enumerate() {
-                    self.shape.rope.rotate(start + i, &mut row[..q + kv], inverse);
-                }
-            },
-        );
+        vectorised!(|| {
+            for (i, row) in rows.chunks_exact_mut(qkv).enumerate() {
+                self.shape.rope.rotate(start + i, &mut row[..q + kv], inverse);
+            }
+        });
     }
 }
 

@@ -3,6 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use janus_infer::kernels::exp::exp;
+use janus_infer::kernels::reduce::max;
+use janus_infer::kernels::simd::vectorised;
+use janus_infer::kernels::softmax::exp_minus_max;
 use rayon::prelude::*;
 
 use super::blocks;
@@ -13,7 +17,6 @@ use super::log_prob;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
-use crate::simd::{exp, exp_minus_max, max, vectorised};
 
 /// Rows whose logits one task computes.
 const ROWS: usize = 128;
@@ -94,7 +97,7 @@ impl Softmax {
     /// That of some logits, which are overwritten.
     #[inline(always)]
     fn of(logits: &mut [f32]) -> Self {
-        Self { max: max(logits), sum: exp_minus_max(logits, 1.0) }
+        Self { max: max(logits), sum: exp_minus_max(logits, 0..logits.len(), 1.0) }
     }
 
     /// That of both together.
@@ -128,19 +131,16 @@ impl CustomOp2 for LinearLogprobs {
                     let ids = start..(start + held).min(vocab);
                     let logits = &mut logits[..n * ids.len()];
                     matmul(MatMut::new(logits, n, ids.len()), false, Mat::new(&x, n, width), weight.rows(ids.clone()).t());
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for (r, logits) in logits.chunks_exact_mut(ids.len()).enumerate() {
-                                let target = targets[r] as usize;
-                                if ids.contains(&target) {
-                                    logprobs[r] = logits[target - start];
-                                }
-                                let part = Softmax::of(logits);
-                                softmaxes[r] = if start == 0 { part } else { softmaxes[r].with(part) };
+                    vectorised!(|| {
+                        for (r, logits) in logits.chunks_exact_mut(ids.len()).enumerate() {
+                            let target = targets[r] as usize;
+                            if ids.contains(&target) {
+                                logprobs[r] = logits[target - start];
                             }
-                        },
-                    );
+                            let part = Softmax::of(logits);
+                            softmaxes[r] = if start == 0 { part } else { softmaxes[r].with(part) };
+                        }
+                    });
                 }
                 for (logprob, softmax) in logprobs.iter_mut().zip(softmaxes) {
                     *logprob = (*logprob - softmax.max) - softmax.sum.ln();
@@ -196,19 +196,16 @@ impl LinearLogprobs {
                     .for_each(|((x, (dx, dlogits)), (targets, (softmaxes, g)))| {
                         let n = targets.len();
                         matmul(MatMut::new(dlogits, n, part), false, Mat::new(x, n, width), w.t());
-                        vectorised(
-                            #[inline(always)]
-                            || {
-                                for (r, row) in dlogits.chunks_exact_mut(part).enumerate() {
-                                    let (Softmax { max, sum }, target) = (softmaxes[r], targets[r] as usize);
-                                    let scale = -g[r] / sum;
-                                    row.iter_mut().for_each(|logit| *logit = exp(*logit - max) * scale);
-                                    if ids.contains(&target) {
-                                        row[target - start] += g[r];
-                                    }
+                        vectorised!(|| {
+                            for (r, row) in dlogits.chunks_exact_mut(part).enumerate() {
+                                let (Softmax { max, sum }, target) = (softmaxes[r], targets[r] as usize);
+                                let scale = -g[r] / sum;
+                                row.iter_mut().for_each(|logit| *logit = exp(*logit - max) * scale);
+                                if ids.contains(&target) {
+                                    row[target - start] += g[r];
                                 }
-                            },
-                        );
+                            }
+                        });
                         matmul(MatMut::new(dx, n, width), start > 0, Mat::new(dlogits, n, part), w);
                     });
                 if let Some(dweight) = &mut dweight {

@@ -37,12 +37,14 @@ mod swiglu;
 pub(crate) mod testing;
 mod weights;
 
-pub use attention::{AttentionShape, attention};
+pub use attention::attention;
 pub use blocks::{BLOCK_LOGITS, BLOCK_QUERIES};
 pub use decoder::decoder;
 pub(crate) use decoder::decoder_into;
 pub use dropout::Dropout;
 pub use embedding::embedding;
+#[doc(inline)]
+pub use janus_infer::kernels::AttentionShape;
 pub(crate) use layer::SavedActivations;
 pub use linear::linear;
 pub(crate) use linear_logprobs::linear_logprobs_into;

@@ -1,12 +1,14 @@
 //! Root-mean-square normalisation (Zhang & Sennrich, arXiv 1910.07467, equation 4).
 
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
+use janus_infer::kernels::norm::{self, inverse_rms};
+use janus_infer::kernels::reduce::dot;
+use janus_infer::kernels::simd::vectorised;
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
-use crate::simd::{dot, vectorised};
 
 /// `x / sqrt(mean(x²) + eps) · weight` over the last dimension: x `[rows, hidden]`, weight `[hidden]`.
 ///
@@ -42,7 +44,7 @@ impl CustomOp2 for RmsNorm {
         let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
         let mut y = vec![0.0; x.len()];
         let block = ROWS_PER_TASK * weight.len();
-        y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| forward(x, weight, self.eps, y));
+        y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| norm::rms_norm(x, weight, self.eps, y));
         output(y, l1.shape().clone())
     }
 
@@ -68,46 +70,27 @@ impl CustomOp2 for RmsNorm {
     }
 }
 
-/// Normalises rows of `weight.len()` numbers.
-pub(crate) fn forward(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            let n = weight.len();
-            for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
-                let r = inverse_rms(x, eps);
-                for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
-                    *y = x * r * w;
-                }
-            }
-        },
-    );
-}
-
-/// Adds the gradients of [`forward`] to `dx` and to `dw`.
+/// Adds the gradients of [`norm::rms_norm`] to `dx` and to `dw`.
 ///
 /// With r = 1 / rms(x): dx = r · (w·dy) - x · r³/n · Σ(w·dy·x), and dw = Σ over rows of dy · x · r.
 pub(crate) fn backward(x: &[f32], weight: &[f32], eps: f32, dy: &[f32], dx: &mut [f32], dw: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            let n = weight.len();
-            let mut scaled = vec![0.0; n];
-            for ((x, dy), dx) in x.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
-                let r = inverse_rms(x, eps);
-                for ((s, &dy), &w) in scaled.iter_mut().zip(dy).zip(weight) {
-                    *s = dy * w;
-                }
-                let along = dot(&scaled, x) * r * r * r / n as f32;
-                for ((dx, &x), &s) in dx.iter_mut().zip(x).zip(&scaled) {
-                    *dx += s * r - x * along;
-                }
-                for ((dw, &x), &dy) in dw.iter_mut().zip(x).zip(dy) {
-                    *dw += dy * x * r;
-                }
+    vectorised!(|| {
+        let n = weight.len();
+        let mut scaled = vec![0.0; n];
+        for ((x, dy), dx) in x.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
+            let r = inverse_rms(x, eps);
+            for ((s, &dy), &w) in scaled.iter_mut().zip(dy).zip(weight) {
+                *s = dy * w;
             }
-        },
-    );
+            let along = dot(&scaled, x) * r * r * r / n as f32;
+            for ((dx, &x), &s) in dx.iter_mut().zip(x).zip(&scaled) {
+                *dx += s * r - x * along;
+            }
+            for ((dw, &x), &dy) in dw.iter_mut().zip(x).zip(dy) {
+                *dw += dy * x * r;
+            }
+        }
+    });
 }
 
 /// The sum of the vectors, first to last.
@@ -116,11 +99,6 @@ pub(crate) fn sum_in_order(vectors: &[Vec<f32>], len: usize) -> Vec<f32> {
         total.iter_mut().zip(vector).for_each(|(total, x)| *total += x);
         total
     })
-}
-
-#[inline(always)]
-fn inverse_rms(x: &[f32], eps: f32) -> f32 {
-    1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt()
 }
 
 #[cfg(test)]

@@ -5,36 +5,35 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 use janus_infer::RopeScaling;
+use janus_infer::kernels::rope;
+use janus_infer::kernels::simd::vectorised;
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
-use crate::simd::vectorised;
 
 /// Cosines and sines of every token's angles; positions start again at 0 in each document.
 #[derive(Clone)]
 pub struct RopeTable {
-    half: usize,
+    head_dim: usize,
     /// Position of each token within its document.
     positions: Arc<[u32]>,
-    /// `[longest document, half]`.
-    cos: Arc<[f32]>,
-    sin: Arc<[f32]>,
+    /// `[longest document, cosines | sines]`.
+    angles: Arc<[f32]>,
 }
 
 impl RopeTable {
-    /// The table for documents `cu_seqlens[d]..cu_seqlens[d+1]`. The angle is
-    /// `position · theta^(-2i/head_dim)`, both in f32 as in transformers, the frequency scaled if the model's is.
+    /// The table for documents `cu_seqlens[d]..cu_seqlens[d+1]`. The angle is `position · theta^(-2i / head_dim)`, both in f32 as in
+    /// transformers, the frequency scaled if the model's is.
     pub fn new(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>, cu_seqlens: &[u32]) -> Self {
-        let half = head_dim / 2;
-        let mut frequencies: Vec<f32> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64) as f32).collect();
-        scaling.into_iter().for_each(|scaling| scaling.scale(&mut frequencies));
+        let frequencies = rope::frequencies(theta, head_dim, scaling);
         let lengths = cu_seqlens.windows(2).map(|ends| ends[1].saturating_sub(ends[0]));
-        let longest = lengths.clone().max().unwrap_or(0);
-        let angles = (0..longest).flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
-        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
-        Self { half, positions: lengths.flat_map(|length| 0..length).collect(), cos: cos.into(), sin: sin.into() }
+        let longest = lengths.clone().max().unwrap_or(0) as usize;
+        let head_dim = 2 * frequencies.len();
+        let mut angles = Vec::with_capacity(longest * head_dim);
+        (0..longest).for_each(|position| rope::push_angles(position, &frequencies, &mut angles));
+        Self { head_dim, positions: lengths.flat_map(|length| 0..length).collect(), angles: angles.into() }
     }
 
     /// Tokens that the table is for.
@@ -44,37 +43,15 @@ impl RopeTable {
 
     /// Width of the heads that the table is for.
     pub fn head_dim(&self) -> usize {
-        2 * self.half
+        self.head_dim
     }
 
     /// Rotates the heads of token `token`'s row, back again if `inverse`.
     #[inline(always)]
     pub(crate) fn rotate(&self, token: usize, row: &mut [f32], inverse: bool) {
-        let at = self.positions[token] as usize * self.half;
-        let (cos, sin) = (&self.cos[at..at + self.half], &self.sin[at..at + self.half]);
-        let sign = if inverse { -1.0 } else { 1.0 };
-        for head in row.chunks_exact_mut(2 * self.half) {
-            let (low, high) = head.split_at_mut(self.half);
-            // Eight at a time through arrays, as the compiler does not see that low and high are apart.
-            let ((lows, low), (highs, high)) = (low.as_chunks_mut::<8>(), high.as_chunks_mut::<8>());
-            let ((coss, cos), (sins, sin)) = (cos.as_chunks::<8>(), sin.as_chunks::<8>());
-            for (((lows, highs), cos), sin) in lows.iter_mut().zip(highs).zip(coss).zip(sins) {
-                let (mut a, mut b) = (*lows, *highs);
-                for i in 0..8 {
-                    (a[i], b[i]) = rotated(a[i], b[i], cos[i], sin[i] * sign);
-                }
-                (*lows, *highs) = (a, b);
-            }
-            for (((a, b), &cos), &sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                (*a, *b) = rotated(*a, *b, cos, sin * sign);
-            }
-        }
+        let angles = &self.angles[self.positions[token] as usize * self.head_dim..][..self.head_dim];
+        rope::rotate(row, angles, inverse);
     }
-}
-
-#[inline(always)]
-fn rotated(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
-    (a * cos - b * sin, b * cos + a * sin)
 }
 
 /// Rotates each head of x `[tokens, heads · head_dim]` by its token's position.
@@ -104,12 +81,11 @@ pub(super) struct RopeAngles {
 
 impl RopeAngles {
     pub(super) fn new(table: &RopeTable, device: &Device) -> Result<Self> {
+        let (head_dim, half) = (table.head_dim, table.head_dim / 2);
         let positions = Tensor::from_slice(&table.positions, table.tokens(), device)?;
-        let of_tokens = |values: &[f32]| {
-            let rows = Tensor::from_slice(values, (values.len() / table.half.max(1), table.half), device)?;
-            rows.index_select(&positions, 0)?.unsqueeze(1)
-        };
-        Ok(Self { half: table.half, cos: of_tokens(&table.cos)?, sin: of_tokens(&table.sin)? })
+        let rows = Tensor::from_slice(&table.angles, (table.angles.len() / head_dim.max(1), head_dim), device)?;
+        let angles = rows.index_select(&positions, 0)?.unsqueeze(1)?;
+        Ok(Self { half, cos: angles.narrow(D::Minus1, 0, half)?, sin: angles.narrow(D::Minus1, half, half)? })
     }
 
     /// Rotates each head of `[tokens, heads · head_dim]`, computed in f32.
@@ -139,14 +115,11 @@ impl Rope {
     fn apply(&self, mut x: Vec<f32>, inverse: bool) -> Vec<f32> {
         let width = x.len() / self.table.tokens().max(1);
         x.par_chunks_mut((ROWS_PER_TASK * width).max(1)).enumerate().for_each(|(task, rows)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                        self.table.rotate(task * ROWS_PER_TASK + i, row, inverse);
-                    }
-                },
-            );
+            vectorised!(|| {
+                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                    self.table.rotate(task * ROWS_PER_TASK + i, row, inverse);
+                }
+            });
         });
         x
     }

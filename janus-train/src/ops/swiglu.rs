@@ -1,11 +1,13 @@
 //! The gated activation of the MLP (Shazeer, arXiv 2002.05202, section 2).
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use janus_infer::kernels::exp::exp;
+use janus_infer::kernels::simd::vectorised;
+use janus_infer::kernels::swiglu::gate_times_up;
 use rayon::prelude::*;
 
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
-use crate::simd::{sigmoid, vectorised};
 
 /// Elements that one task works on.
 const ELEMENTS: usize = 1 << 16;
@@ -39,38 +41,26 @@ impl CustomOp2 for SwiGlu {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (gate, up) = (slice(s1, l1)?, slice(s2, l2)?);
         let mut y = vec![0.0; gate.len()];
-        y.par_chunks_mut(ELEMENTS).zip(gate.par_chunks(ELEMENTS).zip(up.par_chunks(ELEMENTS))).for_each(|(y, (gate, up))| {
-            vectorised(
-                #[inline(always)]
-                || forward(gate, up, y),
-            )
-        });
+        y.par_chunks_mut(ELEMENTS)
+            .zip(gate.par_chunks(ELEMENTS).zip(up.par_chunks(ELEMENTS)))
+            .for_each(|(y, (gate, up))| vectorised!(|| gate_times_up(gate, up, y)));
         output(y, l1.shape().clone())
     }
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (mut dgate, mut dup) = (Values::of(gate)?.to_vec(), Values::of(up)?.to_vec());
         let mut dy = Values::of(&dy.contiguous()?)?.to_vec();
-        dgate.par_chunks_mut(ELEMENTS).zip(dup.par_chunks_mut(ELEMENTS)).zip(dy.par_chunks_mut(ELEMENTS)).for_each(|((gate, up), dy)| {
-            vectorised(
-                #[inline(always)]
-                || backward(gate, up, dy),
-            )
-        });
+        dgate
+            .par_chunks_mut(ELEMENTS)
+            .zip(dup.par_chunks_mut(ELEMENTS))
+            .zip(dy.par_chunks_mut(ELEMENTS))
+            .for_each(|((gate, up), dy)| vectorised!(|| backward(gate, up, dy)));
         Ok((Some(tensor_like(dgate, gate)?), Some(tensor_like(dup, up)?)))
     }
 }
 
-/// `y = silu(gate) · up`.
-#[inline(always)]
-pub(crate) fn forward(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
-        *y = g * sigmoid(g) * u;
-    }
-}
-
-/// Turns `gate` and `up` into their gradients and `dy` into the result of [`forward`], which a caller that did not
-/// keep it needs too: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and d up = dy · g · s.
+/// Turns `gate` and `up` into their gradients and `dy` into the result of the forward pass, which a caller that did not
+/// save it needs too: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and d up = dy · g · s.
 #[inline(always)]
 pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
     // Eight at a time through arrays: with three slices that are read and written the compiler gives up.
@@ -89,9 +79,9 @@ pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
 
 #[inline(always)]
 fn backward_of_one(g: f32, u: f32, dy: f32) -> (f32, f32, f32) {
-    let s = sigmoid(g);
-    let silu = g * s;
-    (dy * u * (s + silu * (1.0 - s)), dy * silu, silu * u)
+    let below = 1.0 + exp(-g);
+    let (sigmoid, silu) = (1.0 / below, g / below);
+    (dy * u * (sigmoid + silu * (1.0 - sigmoid)), dy * silu, silu * u)
 }
 
 #[cfg(test)]

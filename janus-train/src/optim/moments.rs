@@ -1,9 +1,9 @@
 //! The two moments of a parameter, in f32 or in 8 bits with a scale for each block.
 
+use janus_infer::kernels::simd::vectorised;
 use rayon::prelude::*;
 
 use super::dynamic_map::{DynamicMap, SIGNED, UNSIGNED};
-use crate::simd::vectorised;
 
 /// Elements that one task works on in f32.
 const ELEMENTS: usize = 1 << 14;
@@ -89,17 +89,14 @@ impl Update {
 
     fn part(self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         let Self { scale, beta1, beta2, keep, rate, root, eps } = self;
-        vectorised(
-            #[inline(always)]
-            || {
-                for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-                    let g = g * scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *p = *p * keep - rate * *m / (v.sqrt() * root + eps);
-                }
-            },
-        );
+        vectorised!(|| {
+            for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m.iter_mut()).zip(v.iter_mut()) {
+                let g = g * scale;
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                *p = *p * keep - rate * *m / (v.sqrt() * root + eps);
+            }
+        });
     }
 }
 

@@ -1,8 +1,9 @@
 //! Causal attention of one sequence over its own keys and values.
 
-use crate::backend::shape::AttentionShape;
-use crate::kernels::elementwise::exp_and_sum;
-use crate::kernels::matmul::{LANES, Rows, Work, product, vectorised};
+use crate::kernels::AttentionShape;
+use crate::kernels::matmul::{Rows, Work, product};
+use crate::kernels::simd::{LANES, simd_fn};
+use crate::kernels::softmax::exp_minus_max;
 use crate::kv::CacheWriter;
 
 /// Some heads of some neighbouring tokens of a sequence: the unit of work.
@@ -30,12 +31,11 @@ pub(crate) struct Scratch {
     work: Work,
 }
 
-vectorised! {
+simd_fn! {
     /// Attention (Vaswani et al., arXiv 1706.03762) with grouped queries: query head `h` reads key/value head
-    /// `h / (heads / kv_heads)`, a token sees itself and those before it, at most `window` of them.
-    pub(crate) fn attend<'a>(simd, shape: AttentionShape, task: Task<'a>, scratch: &'a mut Scratch) -> () {
-        let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
-        let group = heads / kv_heads;
+    /// `h / (heads / kv_heads)`, a token sees itself and those before it, at most `sliding_window` of them.
+    pub(crate) fn attend<'a>(simd, shape: AttentionShape, task: Task<'a>, scratch: &'a mut Scratch) {
+        let (group, head_dim) = (shape.group(), shape.head_dim);
         let out_width = task.kv_heads.len() * group * head_dim;
         let tokens = task.out.len() / out_width;
         let rows = tokens * group;
@@ -44,7 +44,7 @@ vectorised! {
         let begin = shape.first_seen(task.position) / LANES * LANES;
         let panels = (end - begin).div_ceil(LANES);
         let width = panels * LANES;
-        let scale = 1.0 / (head_dim as f32).sqrt();
+        let scale = shape.scale();
         let Scratch { queries, scores, sums, work } = scratch;
         scores.resize(rows * width, 0.0);
         sums.resize(rows, 0.0);
@@ -53,7 +53,7 @@ vectorised! {
             queries.clear();
             for token in 0..tokens {
                 let row = &task.queries[token * task.stride + head * group * head_dim..][..group * head_dim];
-                queries.extend(row.iter().map(|q| q * scale));
+                queries.extend_from_slice(row);
             }
             let q = Rows { data: queries, stride: head_dim, rows, depth: head_dim };
             product(simd, q, task.cache.keys(task.layer, head, begin, panels), work, |row, p, lanes| {
@@ -61,8 +61,7 @@ vectorised! {
             });
             for (row, (scores, sum)) in scores.chunks_exact_mut(width).zip(sums.iter_mut()).enumerate() {
                 let position = task.position + row / group;
-                let from = shape.first_seen(position);
-                *sum = exp_and_sum(scores, from.saturating_sub(begin), position + 1 - begin);
+                *sum = exp_minus_max(scores, shape.first_seen(position) - begin..position + 1 - begin, scale);
             }
             let weights = Rows { data: scores, stride: width, rows, depth: end - begin };
             product(simd, weights, task.cache.values(task.layer, head, begin), work, |row, p, lanes| {

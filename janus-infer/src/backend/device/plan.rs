@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::backend::shape::AttentionShape;
+use crate::kernels::AttentionShape;
 use crate::kv::{BLOCK, BlockStore, CacheWriter};
 
 /// Neighbouring tokens of a sequence that attend together: a longer piece would compute as many scores again that are masked.
@@ -129,7 +129,7 @@ fn padded(range: std::ops::Range<usize>, len: usize) -> impl Iterator<Item = u32
 /// Cuts the new tokens of a sequence.
 fn spans(shape: AttentionShape, new: New) -> impl Iterator<Item = Span> {
     let end = new.position + new.tokens;
-    let seen = shape.window.map_or(end, |window| end.min(window + SPAN_TOKENS)).div_ceil(BLOCK);
+    let seen = shape.sliding_window.map_or(end, |window| end.min(window + SPAN_TOKENS)).div_ceil(BLOCK);
     let each = ((MOST / (seen * BLOCK)).saturating_sub(2 * shape.kv_heads * shape.head_dim) / shape.heads).clamp(1, SPAN_TOKENS);
     (0..new.tokens).step_by(each).map(move |start| {
         let position = new.position + start;
@@ -186,7 +186,7 @@ fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[
     let whole = (count, *tokens, positions);
     let (seen, hidden) = (Tensor::zeros(whole, DType::F32, device)?, Tensor::full(f32::NEG_INFINITY, whole, device)?);
     let mask = at.broadcast_le(&of_tokens(last)?)?.where_cond(&seen, &hidden)?;
-    let mask = match shape.window {
+    let mask = match shape.sliding_window {
         Some(_) => at.broadcast_ge(&of_tokens(first)?)?.where_cond(&mask, &hidden)?,
         None => mask,
     };
@@ -240,7 +240,7 @@ mod tests {
             window in prop::option::of(1usize..700),
             heads in 1usize..5,
         ) {
-            let shape = AttentionShape { heads: 4 * heads, kv_heads: heads, head_dim: 64, window };
+            let shape = AttentionShape { heads: 4 * heads, kv_heads: heads, head_dim: 64, sliding_window: window };
             let mut row = 0;
             let mut all = Vec::new();
             for (sequence, (position, tokens)) in inputs.iter().enumerate() {
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn sequences_that_are_alike_attend_together_and_others_apart() {
-        let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, window: None };
+        let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, sliding_window: None };
         let new = |sequence: usize, position: usize, tokens: usize| New { sequence, row: sequence, position, tokens };
         let sizes = |new: &[New]| -> Vec<usize> {
             groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect()).iter().map(|group| group.spans.len()).collect()
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn rows_that_lie_together_are_written_together() {
-        let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, window: None };
+        let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, sliding_window: None };
         let new = [
             New { sequence: 0, row: 0, position: 30, tokens: 40 },
             New { sequence: 1, row: 40, position: 5, tokens: 1 },

@@ -1,10 +1,11 @@
 //! Attention in candle's ops, a tile of queries at a time.
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
+use janus_infer::kernels::AttentionShape;
 
 use super::BLOCK_QUERIES;
 use super::node::Computed;
-use crate::ops::attention::{AttentionShape, documents, first_seen};
+use crate::ops::attention::documents;
 
 /// Attention as [`ops::attention`](crate::ops::attention()) has it, a tile of queries at a time in both passes; gradients of keys and
 /// values are summed over the tiles in f32.
@@ -14,7 +15,8 @@ pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShap
     for document in documents(cu_seqlens) {
         for start in document.clone().step_by(BLOCK_QUERIES) {
             let queries = start..(start + BLOCK_QUERIES).min(document.end);
-            tiles.push((first_seen(start, document.start, shape.sliding_window)..queries.end, queries.len()));
+            let first_seen = document.start + shape.first_seen(start - document.start);
+            tiles.push((first_seen..queries.end, queries.len()));
         }
     }
     let input = qkv.detach();
@@ -47,7 +49,7 @@ pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShap
 /// The attention of the last `queries` of some rows of queries, keys and values side by side, all of one document.
 fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> {
     let AttentionShape { heads, kv_heads, head_dim, sliding_window } = shape;
-    let (n, group, kv) = (rows.dim(0)?, heads / kv_heads, kv_heads * head_dim);
+    let (n, group, kv) = (rows.dim(0)?, shape.group(), shape.kv_width());
     let q = rows.narrow(0, n - queries, queries)?.narrow(1, 0, heads * head_dim)?.contiguous()?;
     // The queries of the heads that share keys stand below one another.
     let q = q.reshape((queries, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
@@ -55,7 +57,7 @@ fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> 
     let of_heads = |from: usize| rows.narrow(1, from, kv)?.contiguous()?.reshape((n, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
     let (k, v) = (of_heads(heads * head_dim)?, of_heads(heads * head_dim + kv)?);
     let mask = mask(queries, n, sliding_window, rows.device())?;
-    let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * (1.0 / (head_dim as f64).sqrt()))?;
+    let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * f64::from(shape.scale()))?;
     let scores = scores.reshape((kv_heads, group, queries, n))?.broadcast_add(&mask)?;
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(rows.dtype())?.reshape((kv_heads, group * queries, n))?;
     let mixed = weights.matmul(&v)?.reshape((kv_heads, group, queries, head_dim))?;

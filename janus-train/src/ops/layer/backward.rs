@@ -2,6 +2,8 @@
 
 use candle_core::Result;
 use janus_infer::Projection;
+use janus_infer::kernels::norm;
+use janus_infer::kernels::simd::vectorised;
 use rayon::prelude::*;
 
 use super::{Layer, SavedActivations, Sizes, rows};
@@ -12,7 +14,6 @@ use crate::ops::storage::Values;
 use crate::ops::weights::{LowRank, ProjectionWeights};
 use crate::ops::{ROWS_PER_TASK, rms_norm, swiglu};
 use crate::scratch::Scratch;
-use crate::simd::vectorised;
 
 impl Layer {
     /// The gradient of x; those of the weights are added to their accumulators.
@@ -40,19 +41,16 @@ impl Layer {
                 // The gradient of the gated activation, until swiglu::backward puts the activation in its place.
                 matmul(MatMut::new(gated, n, ffn), false, Mat::new(dy, n, hidden), w.projection(Projection::Down, ffn));
                 dgate_up.copy_from_slice(rows(&saved.gate_up, 2 * ffn, start, n));
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for (gate_up, gated) in dgate_up.chunks_exact_mut(2 * ffn).zip(gated.chunks_exact_mut(ffn)) {
-                            let (gate, up) = gate_up.split_at_mut(ffn);
-                            swiglu::backward(gate, up, gated);
-                        }
-                    },
-                );
+                vectorised!(|| {
+                    for (gate_up, gated) in dgate_up.chunks_exact_mut(2 * ffn).zip(gated.chunks_exact_mut(ffn)) {
+                        let (gate, up) = gate_up.split_at_mut(ffn);
+                        swiglu::backward(gate, up, gated);
+                    }
+                });
                 let dgate_up = Mat::new(dgate_up, n, 2 * ffn);
                 matmul(MatMut::new(&mut dnormed, n, hidden), false, dgate_up.cols(0..ffn), w.projection(Projection::Gate, hidden));
                 matmul(MatMut::new(&mut dnormed, n, hidden), true, dgate_up.cols(ffn..2 * ffn), w.projection(Projection::Up, hidden));
-                rms_norm::forward(middle, &w.post_norm, eps, normed);
+                norm::rms_norm(middle, &w.post_norm, eps, normed);
                 dmiddle.copy_from_slice(dy);
                 let mut dnorm = vec![0.0; hidden];
                 rms_norm::backward(middle, &w.post_norm, eps, &dnormed, dmiddle, &mut dnorm);
@@ -91,7 +89,7 @@ impl Layer {
                 matmul(MatMut::new(&mut dnormed, n, hidden), false, dqkv.cols(0..q), w.projection(Projection::Q, hidden));
                 matmul(MatMut::new(&mut dnormed, n, hidden), true, dqkv.cols(q..q + kv), w.projection(Projection::K, hidden));
                 matmul(MatMut::new(&mut dnormed, n, hidden), true, dqkv.cols(q + kv..qkv), w.projection(Projection::V, hidden));
-                rms_norm::forward(x, &w.input_norm, eps, normed);
+                norm::rms_norm(x, &w.input_norm, eps, normed);
                 dx.copy_from_slice(rows(&dmiddle, hidden, start, n));
                 let mut dnorm = vec![0.0; hidden];
                 rms_norm::backward(x, &w.input_norm, eps, &dnormed, dx, &mut dnorm);

@@ -1,0 +1,94 @@
+//! Reductions in an order that the length alone fixes: every machine and both crates add alike.
+
+use super::simd::LANES;
+
+/// Reduces the lanes in a fixed tree.
+#[inline(always)]
+pub(super) fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Reduces pairs of elements, element `i` in lane `i % LANES`.
+#[inline(always)]
+fn reduce(a: &[f32], b: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    let mut lanes = [0.0f32; LANES];
+    let (a_full, b_full) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let (a_rest, b_rest) = (a_full.remainder(), b_full.remainder());
+    for (a, b) in a_full.zip(b_full) {
+        for i in 0..LANES {
+            lanes[i] = f(lanes[i], a[i], b[i]);
+        }
+    }
+    for (i, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+        lanes[i] = f(lanes[i], a, b);
+    }
+    fold(lanes, |a, b| a + b)
+}
+
+/// Sum of `a[i] * b[i]`.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    reduce(a, b, |sum, a, b| a.mul_add(b, sum))
+}
+
+/// Sum of the elements.
+#[inline(always)]
+pub fn sum(a: &[f32]) -> f32 {
+    reduce(a, a, |sum, a, _| sum + a)
+}
+
+/// Sum of the squares, in f64.
+#[inline(always)]
+pub fn sum_of_squares(a: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    for a in a.chunks(LANES) {
+        for (lane, &a) in lanes.iter_mut().zip(a) {
+            *lane += f64::from(a) * f64::from(a);
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// The largest element, -∞ of nothing; NaN is skipped.
+#[inline(always)]
+pub fn max(a: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let full = a.chunks_exact(LANES);
+    let rest = full.remainder();
+    for a in full {
+        for i in 0..LANES {
+            lanes[i] = if a[i] > lanes[i] { a[i] } else { lanes[i] };
+        }
+    }
+    for (i, &a) in rest.iter().enumerate() {
+        lanes[i] = if a > lanes[i] { a } else { lanes[i] };
+    }
+    fold(lanes, |a, b| if a > b { a } else { b })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::vectorised;
+    use super::*;
+
+    #[test]
+    fn reductions_agree_with_f64_at_every_length() {
+        for n in 0..70 {
+            let a: Vec<f32> = (0..n).map(|i| ((i * 37) % 11) as f32 - 5.0).collect();
+            let b: Vec<f32> = (0..n).map(|i| ((i * 17) % 7) as f32 - 3.0).collect();
+            assert_eq!(dot(&a, &b), a.iter().zip(&b).map(|(a, b)| a * b).sum::<f32>());
+            assert_eq!(sum(&a), a.iter().sum::<f32>());
+            assert_eq!(max(&a), a.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            assert_eq!(vectorised!(|| dot(&a, &b)), dot(&a, &b), "the instruction set does not change the sum");
+        }
+    }
+}

@@ -37,7 +37,7 @@
 //! // A real model comes from `Model::load`; here, every weight is 0.1.
 //! let model = Model::from_weights(config, |_name, shape| Ok(vec![0.1; shape.iter().product()]))?;
 //! let (mut cache, mut logits) = (model.cache(), Vec::new());
-//! model.forward(&mut [SequenceInput { tokens: &[1, 2, 3], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)?;
+//! model.forward(&mut [SequenceInput::new(&[1, 2, 3], &mut cache, LogitsWanted::Last)], &mut logits)?;
 //! assert_eq!((logits.len(), cache.len()), (8, 3));
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -119,7 +119,7 @@ impl Model {
     /// # use janus_infer::{SequenceInput, LogitsWanted, Model};
     /// let model = Model::load("model", &candle_core::Device::Cpu)?;
     /// let (mut cache, mut logits) = (model.cache(), Vec::new());
-    /// model.forward(&mut [SequenceInput { tokens: &[1, 5, 9], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)?;
+    /// model.forward(&mut [SequenceInput::new(&[1, 5, 9], &mut cache, LogitsWanted::Last)], &mut logits)?;
     /// assert_eq!(logits.len(), model.config().vocab_size);
     /// # Ok::<(), janus_infer::Error>(())
     /// ```

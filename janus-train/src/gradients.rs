@@ -23,7 +23,7 @@ const ELEMENTS: usize = 1 << 14;
 /// # use janus_train::{Batch, Decoder, Gradients, MicroBatch, Objective, Result, Sft};
 /// # fn gradients(decoder: &Decoder, micro_batches: &[MicroBatch]) -> Result<Gradients> {
 /// let gradients = Gradients::new(decoder);
-/// let step = micro_batches.iter().map(|micro_batch| Sft.weight(&micro_batch.batch)).sum();
+/// let step = micro_batches.iter().map(|micro_batch| Sft.denominator(&micro_batch.batch)).sum();
 /// for micro_batch in micro_batches {
 ///     gradients.backward(&Sft.loss(&decoder.recording(&gradients), micro_batch, step)?.loss)?;
 /// }

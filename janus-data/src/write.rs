@@ -90,7 +90,7 @@ pub struct Writer<T> {
 
 enum Sink<T> {
     Json {
-        out: Packed,
+        out: Box<Packed>,
         array: bool,
     },
     Sheet(Box<Sheet>),
@@ -121,7 +121,7 @@ impl<T: Serialize> Writer<T> {
                 if array {
                     out.write_all(b"[").map_err(Error::io(path, "write the file"))?;
                 }
-                Sink::Json { out, array }
+                Sink::Json { out: Box::new(out), array }
             }
         };
         Ok(Self { path: path.into(), sink, rows: 0 })

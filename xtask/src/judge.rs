@@ -111,6 +111,9 @@ struct BatchArgs {
 const INPUTS: [&str; 11] =
     ["bench", "responses", "model", "eval_set", "outputs", "questions", "answers", "references", "baseline", "opponent", "judge_prompt"];
 
+/// A judgement with its run's record.
+type Judged<R> = (Judgement<R>, Value);
+
 /// A run under way: what `run.json` says of it, which is all that its results do not depend on and what it takes to repeat it.
 struct Judging<'a> {
     command: &'static str,
@@ -134,11 +137,7 @@ impl<'a> Judging<'a> {
 
     /// Judges cases: a batch's answers are taken, the pending calls are written as a batch file, or the estimate is told and the
     /// service asked. The judgement with the run's record, or the outcome if no judgement was wanted.
-    fn judge<P: Protocol>(
-        &self,
-        protocol: &P,
-        cases: &[P::Case],
-    ) -> Result<ControlFlow<Outcome, (Judgement<P::Row>, Value)>, CommandError> {
+    fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
         let RunArgs { out, service, batch, .. } = self.args;
         let environment = RemoteOptions::from_env().bad_input()?;
         let base_url = service.base_url.clone().unwrap_or(environment.base_url.clone());

@@ -129,8 +129,12 @@ impl Recipe {
     fn open_token_file(&self) -> Result<TokenFile> {
         let file = TokenFile::open(&self.data.path)?;
         match (file.info().pairs, self.objective.documents_per_example() == 2) {
-            (false, true) => Err(self.rule("data.path is a token file of conversations, and the objective takes pairs: name a file of pairs")),
-            (true, false) => Err(self.rule("data.path is a token file of pairs, and the objective takes conversations: name a file of conversations")),
+            (false, true) => {
+                Err(self.rule("data.path is a token file of conversations, and the objective takes pairs: name a file of pairs"))
+            }
+            (true, false) => {
+                Err(self.rule("data.path is a token file of pairs, and the objective takes conversations: name a file of conversations"))
+            }
             _ => Ok(file),
         }
     }

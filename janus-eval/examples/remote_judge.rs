@@ -1,8 +1,8 @@
 //! A judge with a model behind an API: scores responses against rubrics, with a journal, an estimate and a budget.
 //!
 //! Run with `OPENAI_API_KEY=… cargo run -p janus-eval --example remote_judge -- gpt-4o-mini FOLDER`. `OPENAI_BASE_URL` points to
-//! another service of the same protocol. In a crate of your own this needs `janus-core`, `janus-eval` and
-//! `janus-infer = { default-features = false, features = ["remote"] }`, and nothing of candle.
+//! another service of the same protocol. A crate of your own needs `janus-core`, and without their default features
+//! `janus-data`, `janus-eval` and `janus-infer` with `remote`: the README has the lines. Nothing of candle comes with them.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::path::{Path, PathBuf};

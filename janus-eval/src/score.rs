@@ -237,7 +237,7 @@ pub struct ScoredResponses {
 /// Joins responses with the bench and has each judged.
 ///
 /// # Errors
-/// Those of [`join`]. A judge's failure is none: it is in [`ScoredResponses::failures`].
+/// Those of [`join`]. A judge's failure is no error: it is in [`ScoredResponses::failures`].
 pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &dyn Judge) -> Result<ScoredResponses> {
     let joined = join(records, responses)?;
     let requests: Vec<JudgeRequest<'_>> =

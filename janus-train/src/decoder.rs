@@ -144,6 +144,8 @@ impl Decoder {
     /// The same weights, not copied, without anything that trains: for forward passes of which no gradient is
     /// wanted, which then keep nothing for a backward pass.
     ///
+    /// The weights stay those of this decoder, also while it trains: this is no reference model, which is loaded anew.
+    ///
     /// # Errors
     /// If candle fails.
     pub fn detached(&self) -> Result<Self> {

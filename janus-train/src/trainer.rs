@@ -60,10 +60,11 @@ pub trait Observer {
     /// A step was taken.
     fn step(&mut self, _metrics: &StepMetrics) {}
 
-    /// The held-out rows were evaluated, with this model.
+    /// The held-out rows were evaluated, with this model. It is called before the evaluation is recorded and the model is saved; to end
+    /// a run by what its evaluations say, and keep its model, use [`EarlyStop`](crate::EarlyStop).
     ///
     /// # Errors
-    /// Any; it ends the run.
+    /// Any; it ends the run, which continues from its last checkpoint.
     fn evaluated(&mut self, _evaluation: &Evaluation, _decoder: &Decoder) -> Result<()> {
         Ok(())
     }

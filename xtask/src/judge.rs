@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
 }
 
-/// What every judge is told beside its inputs.
+/// The arguments of every protocol, beside its inputs.
 #[derive(Debug, clap::Args, Serialize)]
 struct RunArgs {
     /// The run folder
@@ -135,7 +135,7 @@ impl<'a> Judging<'a> {
         Ok(Self { command, args, begun: SystemTime::now(), config, inputs })
     }
 
-    /// Judges cases: a batch's answers are taken, the pending calls are written as a batch file, or the estimate is told and the
+    /// Judges cases: a batch's answers are taken, the pending calls are written as a batch file, or the estimate is printed and the
     /// service asked. The judgement with the run's record, or the outcome if no judgement was wanted.
     fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
         let RunArgs { out, service, batch, .. } = self.args;

@@ -26,11 +26,14 @@ use crate::judge::Estimate;
 /// #     }
 /// # }
 /// use janus_data::Journal;
-/// use janus_eval::answer::{AnswerStore, Answering, Task};
+/// use janus_eval::answer::{AnswerFile, AnswerStore, Answering, Task};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// let tasks = [Task::new("q1", "Name a bird.", SamplingParams::greedy(64))];
-/// let journal = Journal::open(folder.path().join("answers.partial"), &Default::default())?;
+/// // What answers depend on: a journal of other tasks, or of another model, is refused.
+/// let mut settings = AnswerFile::settings(&tasks)?;
+/// settings.insert("model".into(), Parrot.name().into());
+/// let journal = Journal::open(folder.path().join("answers.partial"), &settings)?;
 /// let mut store = AnswerStore::rows(journal);
 /// let answered = Answering::new(&tasks).run(&Parrot, &mut store, &mut |tally| eprintln!("{} answered", tally.answered))?;
 /// assert_eq!(answered.answers[0].as_ref().unwrap()[0][0].text, "Name a bird.");

@@ -29,7 +29,7 @@ pub use sft::Sft;
 pub struct MicroBatch {
     /// The packed documents; those of one example stand together.
     pub batch: Batch,
-    /// Index of each document in the rows that the trainer was given.
+    /// Index of each document in the dataset that the batch is read from: the training rows, or in an evaluation the held-out ones.
     pub rows: Vec<usize>,
 }
 

@@ -84,12 +84,12 @@ pub(crate) struct BestArgs {
 }
 
 impl BestArgs {
-    /// Answers to draw; none if all that are drawn are given.
+    /// Answers to draw; `None` if all that are drawn are given.
     pub(crate) fn n(&self) -> Option<usize> {
         self.best_of
     }
 
-    /// What a choice depends on, for a run's header; none if there is none.
+    /// What a choice depends on, for the header of a run; `None` if nothing is chosen.
     pub(super) fn identity(&self) -> Result<Option<Value>, CommandError> {
         let identity = |path: &PathBuf| Ok(json!({ "model": fingerprint::of_path(path).bad_input()?, "template": self.reward_template }));
         self.reward_model.as_ref().map(identity).transpose()

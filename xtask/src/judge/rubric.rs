@@ -144,7 +144,7 @@ impl Args {
         }
         if let Some(index) = records.iter().position(|record| record.rubrics.is_empty()) {
             let place = format!("{}, row {}, field \"rubrics\"", self.bench.display(), index + 1);
-            return Err(CommandError::bad_input(format!("{place}: there is none to judge by")));
+            return Err(CommandError::bad_input(format!("{place}: it is empty: expected at least one rubric to judge by")));
         }
         rubric_cases(&records, &responses).bad_input()
     }

@@ -27,13 +27,14 @@ pub struct Args {
     /// Where the reference numbers are
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// The tokenizer.json that mistral_tokenizer.json was made with
-    #[arg(long, value_name = "FILE", default_value = "../shared/goldens/mistral_v0.2_tokenizer.json")]
-    tokenizer: PathBuf,
+    /// The tokenizer.json that mistral_tokenizer.json was made with [default: FOLDER/mistral_v0.2_tokenizer.json]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let checks = verify(&args.folder, &args.tokenizer);
+    let tokenizer = args.tokenizer.clone().unwrap_or_else(|| args.folder.join("mistral_v0.2_tokenizer.json"));
+    let checks = verify(&args.folder, &tokenizer);
     let (within, of) = (checks.iter().filter(|check| check.ok()).count(), checks.len());
     let mut table = format!("{:<48} {:>12} {:>12}  ok\n", "case", "max abs diff", "tolerance");
     checks.iter().for_each(|check| table.push_str(&format!("{check}\n")));

@@ -184,7 +184,7 @@ impl Recipe {
     /// `None` if it has not enough of them.
     ///
     /// # Errors
-    /// For a token file that cannot be read, [`Error::AllHeldOut`]; as [`TrainConfig::for_lengths`].
+    /// For a token file that cannot be read, [`Error::AllHeldOut`](crate::Error::AllHeldOut); as [`TrainConfig::for_lengths`].
     pub fn work(&self) -> Result<Option<Work>> {
         if self.data.path.is_dir() { self.counted_work().map(Some) } else { Ok(self.stated_work()) }
     }

@@ -27,10 +27,10 @@ pub enum Unreadable {
     /// A whole number outside 1..=5.
     #[error("the score is outside 1..=5")]
     OutOfRange,
-    /// No score by [`published`].
+    /// No score by [`ScoreReader::Published`].
     #[error("the published rule finds no score")]
     NoPublishedScore,
-    /// A score by [`published`] that is outside 1..=5.
+    /// A score by [`ScoreReader::Published`] that is outside 1..=5.
     #[error("the published rule reads {got}, which is outside 1..=5")]
     PublishedOutOfRange {
         /// The number.

@@ -8,6 +8,8 @@ use candle_core::{Device, Tensor};
 use super::Matrix;
 use super::gguf::{GgufFile, is_gguf};
 use super::safetensors::Shards;
+#[cfg(doc)]
+use crate::Error;
 use crate::{ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.

@@ -181,3 +181,39 @@ fn turn(conversation: &mut Conversation, user: &str, answer: &mut Answering<'_>)
     }
     report
 }
+
+#[cfg(test)]
+mod tests {
+    use janus_core::SamplingParams;
+
+    use super::*;
+
+    /// Answers with what it was asked, all of it, and refuses more than six messages.
+    fn talked(lines: &str) -> Vec<Value> {
+        let mut conversation = Conversation::new(SamplingParams::default());
+        conversation.system = Some("S".into());
+        let mut parrot = |request: ChatRequest| {
+            let asked: Vec<_> = request.messages.iter().map(|message| format!("{}={}", message.role, message.content)).collect();
+            match asked.len() {
+                prompt_tokens @ 7.. => Err(ModelError::TooLong { id: request.id, prompt_tokens, context: 6 }),
+                _ => Ok(Answer::new(&format!(" {}\n", asked.join("|")), &[])),
+            }
+        };
+        talk(conversation, lines.as_bytes(), "", &mut parrot).unwrap()
+    }
+
+    #[test]
+    fn each_line_is_answered_after_all_that_was_said() {
+        let turns = talked("one\n\n  two \n/reset\n/system T\n/nonsense\nthree\n/quit\nfour\n");
+        let answers: Vec<_> = turns.iter().map(|turn| turn["response"].as_str().unwrap()).collect();
+        let first = "system=S|user=one";
+        assert_eq!(answers, [first, &format!("{first}|assistant={first}|user=two"), "system=T|user=three"]);
+    }
+
+    #[test]
+    fn a_message_without_an_answer_is_not_part_of_the_conversation() {
+        let turns = talked("1\n2\n3\n4\n/reset\n5\n");
+        assert!(turns[3]["error"].as_str().unwrap().contains("request turn 4"), "{}", turns[3]);
+        assert_eq!((turns.len(), turns[4]["response"].as_str()), (5, Some("system=S|user=5")));
+    }
+}

@@ -45,6 +45,9 @@ struct State {
     version: u32,
     /// Optimiser steps taken.
     step: u64,
+    /// The run was stopped here: the checkpoint is deleted when the run that continues has a newer one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    of_stop: bool,
     run: RunIdentity,
 }
 
@@ -80,7 +83,8 @@ impl Checkpoint {
         Ok(found)
     }
 
-    /// Writes a checkpoint of a run's folder, has `saved` add to its model folder, and deletes all but the newest `keep_last`.
+    /// Writes a checkpoint of a run's folder, has `saved` add to its model folder, and deletes older ones as [`prune`](Self::prune) does.
+    /// `of_stop`: it is not due, but the run is stopped here.
     ///
     /// # Errors
     /// If a file cannot be written, or what `saved` fails with; no checkpoint is changed then.
@@ -89,6 +93,7 @@ impl Checkpoint {
         decoder: &Decoder,
         optimizer: &AdamW,
         run: &RunIdentity,
+        of_stop: bool,
         keep_last: usize,
         saved: &mut dyn FnMut(&Path) -> Result<()>,
     ) -> Result<Self> {
@@ -101,7 +106,7 @@ impl Checkpoint {
         decoder.save_low_rank(&training.join(LOW_RANK))?;
         optimizer.save(&training.join(OPTIMIZER))?;
         let state = training.join(STATE);
-        let text = serde_json::to_string_pretty(&State { version: VERSION, step, run: run.clone() })
+        let text = serde_json::to_string_pretty(&State { version: VERSION, step, of_stop, run: run.clone() })
             .map_err(|error| Error::Malformed { path: state.clone(), reason: error.to_string() })?;
         write_file(&state, text.as_bytes())?;
         saved(folder.path())?;
@@ -110,10 +115,22 @@ impl Checkpoint {
         Ok(Self { path, step })
     }
 
-    /// Deletes all but the newest `keep_last` of a run's folder.
+    /// Deletes all but the newest `keep_last` of a run's folder. One where the run was stopped goes as soon as there is a newer one, as
+    /// a run that was not stopped would not have it.
     pub(crate) fn prune(dir: &Path, keep_last: usize) -> Result<()> {
-        let all = Self::list(dir)?;
-        all[..all.len().saturating_sub(keep_last)].iter().try_for_each(|old| Ok(remove_folder(&old.path)?))
+        let mut all = Self::list(dir)?;
+        let Some(newest) = all.pop() else { return Ok(()) };
+        let (of_stops, mut due): (Vec<_>, Vec<_>) = all.into_iter().partition(Self::is_of_stop);
+        due.push(newest);
+        let old = &due[..due.len().saturating_sub(keep_last)];
+        of_stops.iter().chain(old).try_for_each(|old| Ok(remove_folder(&old.path)?))
+    }
+
+    /// Whether a run was stopped here; one that cannot be read does not say so.
+    fn is_of_stop(&self) -> bool {
+        let state = fs::read(self.path.join(TRAINING).join(STATE)).ok();
+        let state = state.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        state.is_some_and(|state| state.get("of_stop") == Some(&Value::Bool(true)))
     }
 
     /// Sets the decoder's parameters, and the heads that the objective does not read, and returns the optimiser as it was.

@@ -236,6 +236,11 @@ impl TrainConfig {
         AdamWConfig { betas: self.betas, eps: self.eps, weight_decay: self.weight_decay, quantized_state_block: self.quantized_state_block }
     }
 
+    /// Whether the held-out rows are evaluated after step `step` of `steps`, whatever ends the run.
+    pub(crate) fn evaluation_is_due(&self, step: u64, steps: u64) -> bool {
+        step == steps || self.evaluate_every.is_some_and(|every| step.is_multiple_of(every))
+    }
+
     /// Which model is kept in `best/`.
     pub(crate) fn best(&self) -> Option<KeepBest> {
         self.keep_best.clone().or_else(|| self.early_stop.as_ref().map(EarlyStop::best))

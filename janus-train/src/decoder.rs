@@ -1,6 +1,7 @@
 //! The model that learns.
 
 mod dtype;
+mod inference;
 mod lora;
 mod store;
 mod value_head;
@@ -141,10 +142,24 @@ impl Decoder {
         Ok(())
     }
 
-    /// The same weights, not copied, without anything that trains: for forward passes of which no gradient is
-    /// wanted, which then keep nothing for a backward pass.
+    /// A copy with weights of its own, of which none trains: a reference model, which stays as it is while this decoder trains. It
+    /// takes as much memory again as the weights; [`detached`](Self::detached) takes none, and moves with this decoder.
     ///
-    /// The weights stay those of this decoder, also while it trains: this is no reference model, which is loaded anew.
+    /// # Errors
+    /// If the device cannot hold the weights.
+    pub fn copy(&self) -> Result<Self> {
+        let mut copy = self.detached()?;
+        for weight in copy.weights.values_mut() {
+            *weight = weight.copy()?.detach();
+        }
+        Ok(copy)
+    }
+
+    /// A view of this decoder without anything that trains: for forward passes of which no gradient is wanted, which then keep
+    /// nothing for a backward pass.
+    ///
+    /// The weights are those of this decoder, not copied, and change with them while it trains. A reference model is a
+    /// [`copy`](Self::copy), or is loaded from its folder.
     ///
     /// # Errors
     /// If candle fails.
@@ -169,6 +184,15 @@ impl Decoder {
             }
         }
         Ok(self)
+    }
+
+    /// The first weight that trains here and whose values another decoder reads from the same memory.
+    pub(crate) fn trains_a_weight_of(&self, other: &Self) -> Option<&str> {
+        let shared = |name: &&String| match (self.weights.get(*name), other.weights.get(*name)) {
+            (Some(mine), Some(others)) => storage(mine) == storage(others),
+            _ => false,
+        };
+        self.parameters.keys().find(shared).map(String::as_str)
     }
 
     /// What the weights are made of.
@@ -316,6 +340,11 @@ impl Decoder {
     fn weight(&self, name: &str) -> &Tensor {
         &self.weights[name]
     }
+}
+
+/// Where a tensor's values are.
+fn storage(tensor: &Tensor) -> *const candle_core::Storage {
+    &raw const *tensor.storage_and_layout().0
 }
 
 /// Feeds a weight's name and its values, in f32, to a hash.

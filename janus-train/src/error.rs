@@ -151,6 +151,12 @@ pub enum Error {
         /// Index of the row.
         row: usize,
     },
+    /// A reference model that is no model of its own.
+    #[error("the reference model shares {name} with the model that trains, and would change with it: make it by Decoder::copy, or load it")]
+    SharedReference {
+        /// A weight that both read from the same memory.
+        name: String,
+    },
     /// Log-probabilities of another reference.
     #[error("{}: computed with another {what}: use the one it was made with, or another file", path.display())]
     OtherReference {

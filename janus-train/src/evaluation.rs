@@ -37,8 +37,9 @@ pub(crate) struct Evaluations {
 }
 
 impl Evaluations {
-    /// Reads those up to step `steps`; later ones are of a run that was cut off and are taken away.
-    pub(crate) fn open(path: &Path, steps: u64) -> Result<Self> {
+    /// Reads those up to step `steps` that are due; later ones are of a run that was cut off, others of one that was stopped, and both
+    /// are taken away.
+    pub(crate) fn open(path: &Path, steps: u64, is_due: impl Fn(u64) -> bool) -> Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             text => text.at(path)?,
@@ -47,7 +48,7 @@ impl Evaluations {
         let read = |line: &str| serde_json::from_str::<Evaluation>(line);
         let all = whole.map(read).collect::<Result<Vec<_>, _>>();
         let all = all.map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
-        Ok(Self { all: all.into_iter().filter(|evaluation| evaluation.step <= steps).collect() })
+        Ok(Self { all: all.into_iter().filter(|evaluation| evaluation.step <= steps && is_due(evaluation.step)).collect() })
     }
 
     /// Adds one, in the place of an earlier one of the same step, and writes the file. Says whether there was none.
@@ -92,7 +93,8 @@ impl Evaluations {
     }
 
     /// Whether there has been no new best for as long as the rule waits.
-    pub(crate) fn at_end(&self, rule: &EarlyStop) -> Result<bool> {
+    pub(crate) fn at_end(&self, rule: Option<&EarlyStop>) -> Result<bool> {
+        let Some(rule) = rule else { return Ok(false) };
         Ok(self.since_best(&rule.best())?.is_some_and(|since| since >= rule.patience))
     }
 }
@@ -114,13 +116,14 @@ mod tests {
         for (step, accuracy) in [(1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6)] {
             let metrics = BTreeMap::from([("accuracy".to_string(), accuracy)]);
             evaluations.add(&path, Evaluation { step, loss: 1.0, metrics }).unwrap();
-            ends.push((evaluations.is_best(&rule(true).best()).unwrap(), evaluations.at_end(&rule(true)).unwrap()));
+            ends.push((evaluations.is_best(&rule(true).best()).unwrap(), evaluations.at_end(Some(&rule(true))).unwrap()));
         }
         assert_eq!(ends, [(true, false), (true, false), (false, false), (false, true)]);
-        assert!(evaluations.at_end(&rule(false)).unwrap(), "the lowest came first");
-        let cut = Evaluations::open(&path, 2).unwrap();
+        assert!(evaluations.at_end(Some(&rule(false))).unwrap(), "the lowest came first");
+        let cut = Evaluations::open(&path, 2, |_| true).unwrap();
         assert_eq!(cut.all().len(), 2);
-        assert!(!cut.at_end(&rule(true)).unwrap());
+        assert!(!cut.at_end(Some(&rule(true))).unwrap());
+        assert_eq!(Evaluations::open(&path, 4, |step| step % 2 == 0).unwrap().all().len(), 2);
         let error = cut.is_best(&KeepBest { metric: "accurcy".into(), higher_is_better: true }).unwrap_err().to_string();
         assert!(error.contains("accurcy") && error.contains("loss, accuracy"), "{error}");
     }

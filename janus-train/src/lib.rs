@@ -7,16 +7,16 @@
 //! * [`Recipe`]: a run as a TOML file or a value, from its data to its model folder: [`Recipe::run`]. [`estimate`] says what
 //!   memory it takes before anything is loaded, [`throughput`] how fast this machine trains.
 //! * [`Trainer`]: steps, metrics and checkpoints on rows that you have; a run that was cut off continues to the same bytes.
-//!   [`TrainConfig`] has its settings, an [`Observer`] sees what it does.
+//!   [`TrainConfig`] has its settings, an [`Observer`] sees what it does and may stop it.
 //! * [`Objective`]: what is minimised: [`Sft`], [`Dpo`], [`Orpo`], [`Reward`], or your own. It reads log-probabilities of
-//!   single tokens or values of documents, never logits.
+//!   single tokens or values of documents, never logits; [`pairs`] and [`Reference`] have what those over pairs share.
 //! * [`Decoder`]: the model; parameters by their Hugging Face names, documents packed without padding, weights in f32 or bf16
 //!   ([`DType`]), low-rank updates ([`LoraConfig`]).
 //! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64.
 //! * [`goldens`]: reference numbers of PyTorch, transformers and TRL, recomputed.
 //! * [`ops`]: differentiable operations with their own backward pass, each with a twin in plain candle.
 //!
-//! Examples: `recipe` (a run from code), `objective` (an objective of your own), `dpo` (from text to an answer), `train_tiny`.
+//! Examples: `recipe` (a run from code), `own_objective` (IPO, with a reference model), `dpo` (from text to an answer), `train_tiny`.
 //!
 //! ```
 //! use janus_train::candle_core::Device;
@@ -52,6 +52,7 @@ mod gradients;
 mod matrix;
 mod metrics;
 mod objective;
+mod observer;
 pub mod ops;
 mod optim;
 pub mod recipe;
@@ -78,13 +79,14 @@ pub use janus_data::TokenRow;
 pub use janus_infer::{FreedMemory, ModelConfig, ModelSizes, RopeScaling};
 pub use metrics::StepMetrics;
 pub use objective::{
-    Dpo, DpoConfig, Head, LossDenominator, LossOutput, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward, Sft,
+    Dpo, DpoConfig, Head, LossDenominator, LossOutput, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward, Sft, pairs,
 };
+pub use observer::{Observer, StepFlow, StopReason};
 pub use optim::{AdamW, AdamWConfig};
 pub use recipe::{Note, Recipe};
 pub use reference::ReferenceLogprobs;
 pub use schedule::Schedule;
-pub use trainer::{Observer, Trainer};
+pub use trainer::Trainer;
 
 /// The example of the README, compiled.
 #[cfg(doctest)]

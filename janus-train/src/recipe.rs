@@ -23,6 +23,7 @@
 
 mod config;
 mod note;
+mod objective;
 mod plan;
 mod record;
 mod rows;
@@ -30,8 +31,9 @@ mod run;
 mod samples;
 mod shape;
 
-pub use config::{DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig};
+pub use config::{CustomObjective, DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig};
 pub use note::Note;
+pub use objective::ObjectiveContext;
 pub use plan::Plan;
 pub use rows::Rows;
 pub use run::{PreparedRun, Trained};

@@ -108,6 +108,9 @@ impl ReferenceLogprobs {
         tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
+        let folder = path.parent().unwrap_or(path);
+        // Before the work, that it is not lost at its end.
+        std::fs::create_dir_all(folder).at(folder)?;
         let mut reference = Self::read_for(path, header)?;
         // Name and number of tokens of each row.
         let mut named: Vec<(String, usize)> = Vec::with_capacity(rows.len());
@@ -209,8 +212,11 @@ impl ReferenceLogprobs {
         (0..rows.len()).map(of).collect()
     }
 
-    /// The log-probability of each document of a micro-batch.
-    pub(crate) fn of_batch(&self, micro_batch: &MicroBatch) -> Result<Vec<f64>> {
+    /// The log-probability of each document of a micro-batch: `[documents]`.
+    ///
+    /// # Errors
+    /// [`Error::NoReference`] names the row of the first that was not scored.
+    pub fn of_batch(&self, micro_batch: &MicroBatch) -> Result<Vec<f64>> {
         let batch = &micro_batch.batch;
         let documents = batch.cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).enumerate();
         let of = |(document, tokens): (usize, std::ops::Range<usize>)| {
@@ -221,8 +227,8 @@ impl ReferenceLogprobs {
         documents.map(of).collect()
     }
 
-    /// Model, type of its weights and template, for a run's identity.
-    pub(crate) fn identity(&self) -> serde_json::Value {
+    /// The model by a hash of its weights, their type, and the template: a part of the identity of an objective that reads these.
+    pub fn identity(&self) -> serde_json::Value {
         let Header { model, weights, template } = &self.header;
         serde_json::json!({ "model": model, "weights": weights, "template": template })
     }

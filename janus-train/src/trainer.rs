@@ -1,6 +1,6 @@
 //! The training loop.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::error::AtPath;
 use crate::evaluation::{Evaluation, Evaluations};
 use crate::metrics::Log;
 use crate::{
-    AdamW, Batch, BatchSampler, Decoder, Error, Gradients, Head, LossDenominator, Metrics, MicroBatch, Note, Objective, Quantity, Result,
-    StepMetrics, TrainConfig,
+    AdamW, Batch, BatchSampler, Decoder, Error, Gradients, Head, LossDenominator, Metrics, MicroBatch, Objective, Observer, Quantity,
+    Result, StepMetrics, StopReason, TrainConfig,
 };
 
 /// Trains a [`Decoder`] on rows: a `Vec<TokenRow>`, a [`TokenFile`](janus_data::TokenFile) or any other [`Dataset`], of which
@@ -45,48 +45,6 @@ pub struct Trainer<O> {
     held_out_denominator: LossDenominator,
 }
 
-/// Callbacks of a training run. All methods have default implementations; a function of [`StepMetrics`] is an observer of the
-/// steps, `&mut ()` one of nothing.
-pub trait Observer {
-    /// Something that a person should know and that is no error. Only a [`Recipe`](crate::Recipe) says any.
-    fn note(&mut self, _note: &Note) {}
-
-    /// `done` of all `rows` rows have their log-probabilities under the reference model of a [`Recipe`](crate::Recipe).
-    fn reference(&mut self, _done: usize, _rows: usize) {}
-
-    /// Training begins, or continues a run that was cut off: `done` of `steps` optimiser steps were taken before.
-    fn begin(&mut self, _steps: u64, _done: u64) {}
-
-    /// A step was taken.
-    fn step(&mut self, _metrics: &StepMetrics) {}
-
-    /// The held-out rows were evaluated, with this model. It is called before the evaluation is recorded and the model is saved; to end
-    /// a run by what its evaluations say, and keep its model, use [`EarlyStop`](crate::EarlyStop).
-    ///
-    /// # Errors
-    /// Any; it ends the run, which continues from its last checkpoint.
-    fn evaluated(&mut self, _evaluation: &Evaluation, _decoder: &Decoder) -> Result<()> {
-        Ok(())
-    }
-
-    /// A model was written into `folder`, that of a checkpoint, `best/` or `model/`: the place for what belongs beside a model, such as
-    /// its tokenizer. The folder still has another name, and appears with all that is in it at once.
-    ///
-    /// # Errors
-    /// Any; it ends the run, and the folder does not appear.
-    fn saved(&mut self, _folder: &Path) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl<F: FnMut(&StepMetrics)> Observer for F {
-    fn step(&mut self, metrics: &StepMetrics) {
-        self(metrics);
-    }
-}
-
-impl Observer for () {}
-
 impl<O: Objective> Trainer<O> {
     /// A trainer that has taken no step; the model's weights become of the config's type, and heads that the objective does not
     /// read are frozen until [`into_decoder`](Self::into_decoder). With an objective that takes n documents for each example, rows
@@ -104,10 +62,10 @@ impl<O: Objective> Trainer<O> {
         let mut decoder = decoder.to_dtype(config.dtype)?;
         decoder.set_activation_checkpointing(config.activation_checkpointing);
         let lengths = checked_lengths(&decoder, &rows, per_example, config.tokens_per_micro_batch)?;
-        objective.check(&decoder, &rows)?;
         let idle = Head::ALL.into_iter().filter(|head| !objective.heads().contains(head)).map(Head::weight);
         let idle_heads: Vec<String> = idle.filter(|name| decoder.parameters().contains_key(*name)).map(String::from).collect();
         let decoder = decoder.frozen(|name| idle_heads.iter().any(|head| head == name));
+        objective.check(&decoder, &rows)?;
         if decoder.parameters().is_empty() {
             return Err(Error::NothingTrains);
         }
@@ -228,17 +186,18 @@ impl<O: Objective> Trainer<O> {
         self.steps
     }
 
-    /// Trains to the last step in the folder `dir`, from its newest checkpoint if it has one.
+    /// Trains to the last step in the folder `dir`, from its newest checkpoint if it has one, unless [`TrainConfig::early_stop`] or the
+    /// observer ends the run before.
     ///
     /// Leaves `metrics.jsonl`, `timing.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/`; with held-out rows
     /// `evaluations.jsonl`, and with [`KeepBest`](crate::KeepBest) or [`EarlyStop`](crate::EarlyStop) the best model in `best/`.
-    /// `model/`, `best/` and every checkpoint are model folders, as [`Decoder::save`] writes them. A run that is cut off and
-    /// started again gives the same bytes as one that was not, but for `timing.jsonl`.
+    /// `model/`, `best/` and every checkpoint are model folders, as [`Decoder::save`] writes them. A run that is cut off, or stopped by
+    /// its observer, and started again gives the same bytes as one that was not, but for `timing.jsonl`.
     ///
     /// # Errors
     /// [`Locked`](janus_data::Error::Locked) if another run is at work in the folder; if the folder holds another run's
     /// checkpoint, a file cannot be written, or a step fails. [`Error::NotFinite`] also for weights: a model that holds a NaN or an infinity is never saved.
-    pub fn fit(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<()> {
+    pub fn fit(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<StopReason> {
         let dir = dir.as_ref();
         self.check_held_out()?;
         std::fs::create_dir_all(dir).at(dir)?;
@@ -246,11 +205,11 @@ impl<O: Objective> Trainer<O> {
     }
 
     /// [`fit`](Self::fit) in a folder that the caller has locked.
-    pub(crate) fn fit_locked(&mut self, dir: &Path, _lock: &Lock, observer: &mut dyn Observer) -> Result<()> {
+    pub(crate) fn fit_locked(&mut self, dir: &Path, _lock: &Lock, observer: &mut dyn Observer) -> Result<StopReason> {
         self.run(dir, observer).map_err(|error| with_checkpoint(error, dir))
     }
 
-    fn run(&mut self, dir: &Path, observer: &mut dyn Observer) -> Result<()> {
+    fn run(&mut self, dir: &Path, observer: &mut dyn Observer) -> Result<StopReason> {
         let identity =
             RunIdentity::new(&self.config, self.objective.identity()?, &self.decoder, &self.idle_heads, &*self.rows, &*self.held_out)?;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
@@ -264,36 +223,50 @@ impl<O: Objective> Trainer<O> {
             recover(folder)?;
         }
         Checkpoint::prune(dir, self.config.keep_last)?;
-        let mut evaluations = Evaluations::open(&dir.join(EVALUATIONS), self.steps())?;
+        // An evaluation that is not due is that of a stop.
+        let mut evaluations = Evaluations::open(&dir.join(EVALUATIONS), self.steps(), |step| self.evaluation_is_due(step))?;
         let mut log = Log::open(dir, self.steps(), evaluations.all())?;
-        let early_stop = self.config.early_stop.clone();
-        let ended = |evaluations: &Evaluations| match &early_stop {
-            Some(rule) => evaluations.at_end(rule),
-            None => Ok(false),
-        };
-        let due = |every: Option<u64>, step: u64| every.is_some_and(|every| step.is_multiple_of(every));
+        let mut stopped = false;
         let mut evaluated_at = None;
-        while self.steps() < self.steps && !ended(&evaluations)? {
+        let reason = loop {
+            if self.steps() == self.steps {
+                break StopReason::LastStep;
+            }
+            if evaluations.at_end(self.config.early_stop.as_ref())? {
+                break StopReason::EarlyStop;
+            }
+            if stopped {
+                break StopReason::Observer;
+            }
             let metrics = self.step()?;
             log.step(&metrics)?;
-            observer.step(&metrics);
-            let (step, last) = (self.steps(), self.steps() == self.steps);
+            stopped = observer.step(&metrics).is_break();
+            let step = self.steps();
             // The last one comes before the last checkpoint: the objective may set something in the model.
-            if last || due(self.config.evaluate_every, step) {
-                self.evaluate_in(dir, &mut evaluations, &mut log, observer)?;
+            if self.evaluation_is_due(step) {
+                stopped |= self.evaluate_in(dir, &mut evaluations, &mut log, observer)?.is_break();
                 evaluated_at = Some(step);
             }
-            if last || ended(&evaluations)? || due(self.config.checkpoint_every, step) {
+            let due = step == self.steps
+                || evaluations.at_end(self.config.early_stop.as_ref())?
+                || self.config.checkpoint_every.is_some_and(|every| step.is_multiple_of(every));
+            if due || stopped {
                 self.check_finite()?;
                 log.sync()?;
                 let saved = &mut |folder: &Path| observer.saved(folder);
-                Checkpoint::write(dir, &self.decoder, &self.optimizer, &identity, self.config.keep_last, saved)?;
+                Checkpoint::write(dir, &self.decoder, &self.optimizer, &identity, !due, self.config.keep_last, saved)?;
             }
-        }
+        };
         if evaluated_at != Some(self.steps()) {
-            self.evaluate_in(dir, &mut evaluations, &mut log, observer)?;
+            // Nothing is left to stop.
+            let _: ControlFlow<()> = self.evaluate_in(dir, &mut evaluations, &mut log, observer)?;
         }
-        self.save_to(&dir.join("model"), observer)
+        self.save_to(&dir.join("model"), observer)?;
+        Ok(reason)
+    }
+
+    fn evaluation_is_due(&self, step: u64) -> bool {
+        self.config.evaluation_is_due(step, self.steps)
     }
 
     /// Refuses what is to follow from held-out rows where there are none.
@@ -308,17 +281,26 @@ impl<O: Objective> Trainer<O> {
         }
     }
 
-    /// Evaluates, writes the result down, and keeps the model if it is the best.
-    fn evaluate_in(&mut self, dir: &Path, evaluations: &mut Evaluations, log: &mut Log, observer: &mut dyn Observer) -> Result<()> {
-        let Some(evaluation) = self.evaluate()? else { return Ok(()) };
-        observer.evaluated(&evaluation, &self.decoder)?;
+    /// Evaluates, writes the result down, and keeps the model if it is the best; says whether the observer lets the run continue. An
+    /// evaluation that is not due leaves the best model of those that were, which the run that continues is to find.
+    fn evaluate_in(
+        &mut self,
+        dir: &Path,
+        evaluations: &mut Evaluations,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<ControlFlow<()>> {
+        let Some(evaluation) = self.evaluate()? else { return Ok(ControlFlow::Continue(())) };
+        let flow = observer.evaluated(&evaluation, &self.decoder)?;
+        let may_replace_best = self.evaluation_is_due(evaluation.step) || evaluations.all().is_empty();
         if evaluations.add(&dir.join(EVALUATIONS), evaluation.clone())? {
             log.evaluation(&evaluation)?;
         }
         match self.config.best() {
-            Some(rule) if evaluations.is_best(&rule)? => self.save_to(&dir.join("best"), observer),
-            _ => Ok(()),
+            Some(rule) if may_replace_best && evaluations.is_best(&rule)? => self.save_to(&dir.join("best"), observer)?,
+            _ => {}
         }
+        Ok(flow)
     }
 
     /// Writes a model folder.

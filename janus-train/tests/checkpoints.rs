@@ -1,12 +1,13 @@
 //! What a run leaves in its folder: models to load, one run at a time, no number that is none.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Device;
 use janus_train::{
     Batch, Checkpoint, DType, Decoder, Error, Evaluation, KeepBest, Length, LoraConfig, LossDenominator, LossOutput, Metrics, MicroBatch,
-    ModelConfig, ModelSizes, NllSpan, Objective, Observer, Orpo, Quantity, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig,
-    Trainer,
+    ModelConfig, ModelSizes, NllSpan, Objective, Observer, Orpo, Quantity, Result, Reward, Sft, StepMetrics, StopReason, TokenRow,
+    TrainConfig, Trainer,
 };
 
 fn decoder(seed: u64) -> Decoder {
@@ -45,9 +46,9 @@ struct Look {
 }
 
 impl Observer for Look {
-    fn evaluated(&mut self, _: &Evaluation, decoder: &Decoder) -> Result<()> {
+    fn evaluated(&mut self, _: &Evaluation, decoder: &Decoder) -> Result<ControlFlow<()>> {
         self.evaluated.push(logprobs(&decoder.detached()?));
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     fn saved(&mut self, folder: &Path) -> Result<()> {
@@ -125,7 +126,7 @@ fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
         Trainer::new(decoder, Sft, rows(8), settings(steps)).unwrap().fit(folder.path(), &mut ())
     };
     fit(1, LoraConfig::new(2, 4.0), 2).unwrap();
-    let what = |result: Result<()>| match result {
+    let what = |result: Result<StopReason>| match result {
         Err(Error::OtherRun { what, .. }) => what,
         other => panic!("{other:?}"),
     };
@@ -147,13 +148,14 @@ fn a_run_is_not_continued_with_other_held_out_rows() {
 fn two_runs_in_one_folder_do_not_destroy_each_other() {
     struct Second<'a>(&'a Path, Vec<String>);
     impl Observer for Second<'_> {
-        fn step(&mut self, _: &StepMetrics) {
+        fn step(&mut self, _: &StepMetrics) -> ControlFlow<()> {
             let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut ()).unwrap_err();
             assert!(
                 matches!(&error, Error::Data(error) if matches!(&**error, janus_data::Error::Locked { process: Some(process), .. } if *process == std::process::id())),
                 "{error}"
             );
             self.1.push(error.to_string());
+            ControlFlow::Continue(())
         }
     }
     let folder = tempfile::tempdir().unwrap();

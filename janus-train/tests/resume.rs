@@ -1,6 +1,7 @@
 //! A run that is cut off anywhere and started again leaves the same bytes, whatever is trained.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use candle_core::Device;
 use janus_data::{TokenFile, TokenWriter};
 use janus_train::{
     Checkpoint, DType, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, Length, LoraConfig, ModelConfig, ModelSizes,
-    NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, TokenRow, TrainConfig, Trainer,
+    NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, StopReason, TokenRow, TrainConfig,
+    Trainer,
 };
 use rand::Rng;
 
@@ -77,6 +79,10 @@ enum Cut {
     Evaluation(u64),
     /// By an error when a model folder was filled for the n-th time.
     Saved(u64),
+    /// By the observer, after this step.
+    Stop(u64),
+    /// By the observer, when the held-out rows were evaluated for the n-th time.
+    StopAtEvaluation(u64),
     Never,
 }
 
@@ -97,13 +103,15 @@ impl Cutting {
 }
 
 impl Observer for Cutting {
-    fn step(&mut self, metrics: &StepMetrics) {
+    fn step(&mut self, metrics: &StepMetrics) -> ControlFlow<()> {
         assert!(self.cut != Cut::Step(metrics.step), "the power went out");
+        if self.cut == Cut::Stop(metrics.step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn evaluated(&mut self, _: &Evaluation, _: &Decoder) -> Result<()> {
+    fn evaluated(&mut self, _: &Evaluation, _: &Decoder) -> Result<ControlFlow<()>> {
         self.evaluations += 1;
-        self.check(Cut::Evaluation(self.evaluations))
+        self.check(Cut::Evaluation(self.evaluations))?;
+        Ok(if self.cut == Cut::StopAtEvaluation(self.evaluations) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     fn saved(&mut self, folder: &Path) -> Result<()> {
@@ -120,14 +128,26 @@ fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -
     let mut trainer = make(1);
     trainer.fit(straight.path(), &mut whole).unwrap();
     let expected = files(straight.path());
-    let steps = (1..=trainer.steps()).map(Cut::Step);
-    let cuts: Vec<Cut> = steps.chain((1..=whole.evaluations).map(Cut::Evaluation)).chain((1..=whole.saves).map(Cut::Saved)).collect();
+    let last = trainer.steps();
+    let steps = (1..=last).flat_map(|step| [Cut::Step(step), Cut::Stop(step)]);
+    let evaluations = (1..=whole.evaluations).flat_map(|n| [Cut::Evaluation(n), Cut::StopAtEvaluation(n)]);
+    let cuts: Vec<Cut> = steps.chain(evaluations).chain((1..=whole.saves).map(Cut::Saved)).collect();
     assert!(cuts.len() >= 8, "{name}: {cuts:?}");
     for cut in cuts.into_iter().chain([Cut::Never]) {
         let broken = tempfile::tempdir().unwrap();
         let mut observer = Cutting::at(cut);
         let ended = catch_unwind(AssertUnwindSafe(|| make(1).fit(broken.path(), &mut observer)));
-        assert_eq!(matches!(ended, Ok(Ok(()))), cut == Cut::Never, "{name}, {cut:?}");
+        let stops = matches!(cut, Cut::Never | Cut::Stop(_) | Cut::StopAtEvaluation(_));
+        assert_eq!(matches!(ended, Ok(Ok(_))), stops, "{name}, {cut:?}");
+        if let Cut::Stop(step) = cut {
+            let reason = ended.unwrap().unwrap();
+            assert_eq!(reason == StopReason::Observer, step < last, "{name}, {cut:?}: {reason:?}");
+            assert_eq!(Checkpoint::list(broken.path()).unwrap().last().unwrap().step, step);
+            assert!(
+                files(broken.path())["model/model.safetensors"]
+                    == files(broken.path())[&format!("checkpoints/step-{step:06}/model.safetensors")]
+            );
+        }
         // Before the first checkpoint there is nothing to continue from but the same weights.
         let seed = if Checkpoint::list(broken.path()).unwrap().is_empty() { 1 } else { 2 };
         make(seed).fit(broken.path(), &mut Cutting::at(Cut::Never)).unwrap();

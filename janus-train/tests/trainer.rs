@@ -1,5 +1,6 @@
 //! Laws of training: accumulation, packing, resuming, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -481,12 +482,13 @@ fn dropout_of_low_rank_updates_is_the_same_recomputed_and_resumed_and_changes_wi
 struct Until(u64, u64);
 
 impl janus_train::Observer for Until {
-    fn step(&mut self, metrics: &StepMetrics) {
+    fn step(&mut self, metrics: &StepMetrics) -> ControlFlow<()> {
         self.1 = metrics.step;
+        ControlFlow::Continue(())
     }
 
-    fn evaluated(&mut self, _: &janus_train::Evaluation, _: &Decoder) -> Result<()> {
-        if self.1 == self.0 && self.0 < 6 { Err(Error::NoRows) } else { Ok(()) }
+    fn evaluated(&mut self, _: &janus_train::Evaluation, _: &Decoder) -> Result<ControlFlow<()>> {
+        if self.1 == self.0 && self.0 < 6 { Err(Error::NoRows) } else { Ok(ControlFlow::Continue(())) }
     }
 }
 
@@ -639,4 +641,35 @@ fn training_learns() {
     let first = trainer.step().unwrap().loss;
     let last = (0..59).map(|_| trainer.step().unwrap().loss).last().unwrap();
     assert!(first > 3.0 && last < 0.5, "{first} to {last}");
+}
+
+/// `Decoder::detached` shares its weights, and a reference that was made by it moved with training.
+#[test]
+fn a_reference_that_shares_weights_with_the_model_is_refused_and_a_copy_stays_as_it_was() {
+    let rows = pairs(6);
+    let trainer = |decoder: Decoder, reference: Decoder| {
+        let objective = Dpo::new(DpoConfig::default(), Reference::Model(Box::new(reference)), &rows).unwrap();
+        Trainer::new(decoder, objective, rows.clone(), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1))
+    };
+    let start = decoder(1);
+    let shared = start.detached().unwrap();
+    match trainer(start, shared).err() {
+        Some(error @ Error::SharedReference { .. }) => assert!(error.to_string().contains("Decoder::copy"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let start = decoder(1);
+    let (copy, view) = (start.copy().unwrap(), start.detached().unwrap());
+    let before = start.fingerprint().unwrap();
+    assert!(copy.fingerprint().unwrap() == before && copy.parameters().is_empty());
+    let mut trained = Trainer::new(start, Sft, rows.clone(), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1)).unwrap();
+    trained.step().unwrap();
+    assert_eq!(copy.fingerprint().unwrap(), before);
+    assert_ne!(view.fingerprint().unwrap(), before);
+    let start = decoder(1);
+    let copy = start.copy().unwrap();
+    trainer(start, copy).unwrap().step().unwrap();
+    // Under low-rank updates the weights stay as they are, and may be shared.
+    let start = decoder(1);
+    let shared = start.detached().unwrap();
+    trainer(start.with_lora(LoraConfig::new(2, 4.0), 7).unwrap(), shared).unwrap().step().unwrap();
 }

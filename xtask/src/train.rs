@@ -1,5 +1,6 @@
 //! `cargo xtask train`: one stage of training, as a recipe describes it.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use janus_data::progress::{Progress, Unit};
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let trained = run.train(&mut display).failure()?;
     display.finish();
     let text = format!("{} steps; the model is {}", trained.steps, trained.model.display());
-    let report = json!({ "command": "train", "steps": trained.steps, "model": trained.model, "last_step": trained.last_step });
+    let report = json!({ "command": "train", "steps": trained.steps, "model": trained.model, "reason": trained.reason, "last_step": trained.last_step });
     Ok(Outcome::done(text, report))
 }
 
@@ -95,16 +96,17 @@ impl Observer for Display {
         self.progress = Some(Progress::new(&self.label, Unit::Count("steps"), steps).resumed_at(done));
     }
 
-    fn step(&mut self, step: &StepMetrics) {
+    fn step(&mut self, step: &StepMetrics) -> ControlFlow<()> {
         if let Some(progress) = &mut self.progress {
             progress.note(format!("loss {:.3}, {:.0} tokens/s", step.loss, step.tokens_per_second()));
             progress.reach(step.step);
         }
+        ControlFlow::Continue(())
     }
 
-    fn evaluated(&mut self, evaluation: &Evaluation, _: &Decoder) -> janus_train::Result<()> {
+    fn evaluated(&mut self, evaluation: &Evaluation, _: &Decoder) -> janus_train::Result<ControlFlow<()>> {
         eprintln!("step {}: held-out loss {:.4} {:?}", evaluation.step, evaluation.loss, evaluation.metrics);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -1,13 +1,12 @@
 //! Learning from pairs against a reference model.
 
-use candle_core::Tensor;
 use janus_data::Dataset;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{LossDenominator, LossOutput, MicroBatch, Objective, pairs};
+use super::{LossDenominator, LossOutput, MicroBatch, Objective, Reference, pairs};
 use crate::ops::log_sigmoid;
-use crate::{Batch, Decoder, Error, ReferenceLogprobs, Result};
+use crate::{Batch, Decoder, Error, Result};
 
 /// Constants of [`Dpo`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -47,15 +46,6 @@ impl DpoConfig {
     }
 }
 
-/// Where the log-probabilities of the reference model come from.
-#[non_exhaustive]
-pub enum Reference {
-    /// Computed once, before training.
-    Stored(ReferenceLogprobs),
-    /// Computed in every step by this model.
-    Model(Box<Decoder>),
-}
-
 /// Direct preference optimisation (Rafailov et al., arXiv 2305.18290, equation 7): with the implicit reward
 /// r(y) = β (log π(y) - log π_ref(y)), the mean over pairs of -log σ(r(chosen) - r(rejected)).
 ///
@@ -74,22 +64,8 @@ impl Dpo {
     /// be read.
     pub fn new(config: DpoConfig, reference: Reference, rows: &dyn Dataset) -> Result<Self> {
         config.check()?;
-        if let Reference::Stored(stored) = &reference {
-            stored.of_rows(rows)?;
-        }
+        reference.check_rows(rows)?;
         Ok(Self { config, reference })
-    }
-
-    /// Log-probabilities of the documents under the reference, `[documents]`.
-    fn reference(&self, micro_batch: &MicroBatch, like: &Tensor) -> Result<Tensor> {
-        let values: Vec<f32> = match &self.reference {
-            Reference::Stored(stored) => stored.of_batch(micro_batch)?.into_iter().map(|x| x as f32).collect(),
-            Reference::Model(model) => {
-                let logprobs = model.detached()?.logprobs(&micro_batch.batch)?;
-                return Ok(logprobs.sum_by_document(&micro_batch.batch)?.to_device(like.device())?);
-            }
-        };
-        Ok(Tensor::from_vec(values, like.shape(), like.device())?)
     }
 }
 
@@ -106,7 +82,7 @@ impl Objective for Dpo {
         pairs::check(micro_batch)?;
         let DpoConfig { beta, label_smoothing } = self.config;
         let policy = decoder.logprobs(&micro_batch.batch)?.sum_by_document(&micro_batch.batch)?;
-        let rewards = ((&policy - self.reference(micro_batch, &policy)?)? * beta)?;
+        let rewards = ((&policy - self.reference.logprobs(micro_batch, policy.device())?)? * beta)?;
         let (chosen, rejected) = pairs::split(&rewards)?;
         let margin = (&chosen - &rejected)?;
         let mut gain = log_sigmoid(&margin)?;
@@ -117,18 +93,12 @@ impl Objective for Dpo {
         Ok(LossOutput { loss, metrics: pairs::metrics(&chosen, &rejected, denominator)? })
     }
 
-    fn check(&self, _decoder: &Decoder, rows: &dyn Dataset) -> Result<()> {
-        match &self.reference {
-            Reference::Stored(stored) => stored.of_rows(rows).map(drop),
-            Reference::Model(_) => Ok(()),
-        }
+    fn check(&self, decoder: &Decoder, rows: &dyn Dataset) -> Result<()> {
+        self.reference.check(decoder, rows)
     }
 
     fn identity(&self) -> Result<Value> {
-        let reference = match &self.reference {
-            Reference::Stored(stored) => stored.identity(),
-            Reference::Model(model) => json!({ "model": model.fingerprint()? }),
-        };
+        let reference = self.reference.identity()?;
         let DpoConfig { beta, label_smoothing } = self.config;
         Ok(json!({ "kind": "dpo", "beta": beta, "label_smoothing": label_smoothing, "reference": reference }))
     }

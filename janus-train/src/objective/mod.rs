@@ -6,7 +6,8 @@
 
 mod dpo;
 mod orpo;
-mod pairs;
+pub mod pairs;
+mod reference;
 mod reward;
 mod sft;
 
@@ -15,12 +16,14 @@ use std::ops::{Add, AddAssign};
 
 use candle_core::Tensor;
 use janus_data::Dataset;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Batch, Decoder, Result, RewardScale};
 
-pub use dpo::{Dpo, DpoConfig, Reference};
+pub use dpo::{Dpo, DpoConfig};
 pub use orpo::{NllSpan, Orpo};
+pub use reference::Reference;
 pub use reward::Reward;
 pub use sft::Sft;
 
@@ -88,7 +91,8 @@ impl From<Tensor> for LossOutput {
 }
 
 /// What a decoder makes of its hidden states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Head {
     /// Logits of the next token: `lm_head.weight`, or the embedding where the two are tied.

@@ -1,4 +1,4 @@
-//! What the objectives over pairs share. Document 2i of a micro-batch is chosen, 2i + 1 rejected.
+//! What objectives over pairs share, for your own too. Document 2i of a micro-batch is chosen over document 2i + 1.
 
 use candle_core::{Device, Tensor};
 
@@ -6,34 +6,44 @@ use super::{LossDenominator, Metrics, MicroBatch};
 use crate::{Batch, BatchProblem, Result};
 
 /// The denominator of a batch of pairs, with the supervised tokens of both sides.
-pub(super) fn denominator(batch: &Batch) -> LossDenominator {
+pub fn denominator(batch: &Batch) -> LossDenominator {
     LossDenominator { tokens: batch.supervised().len(), examples: batch.documents() / 2 }
 }
 
 /// The chosen documents' supervised tokens, by index in the batch.
-pub(super) fn chosen_tokens(batch: &Batch) -> Vec<u32> {
+pub fn chosen_tokens(batch: &Batch) -> Vec<u32> {
     let supervised = batch.supervised();
     let documents = batch.documents_of(&supervised);
     supervised.into_iter().zip(documents).filter(|(_, document)| document % 2 == 0).map(|(token, _)| token).collect()
 }
 
-/// Splits one number for each document, `[2 · pairs]`, into those of the chosen and of the rejected, `[pairs]` each.
-pub(super) fn split(of_document: &Tensor) -> Result<(Tensor, Tensor)> {
+/// Splits one number for each document, `[2 · pairs]`, into those of the chosen and of the rejected, `[pairs]` each; differentiable.
+///
+/// # Errors
+/// If there are not two for each pair.
+pub fn split(of_document: &Tensor) -> Result<(Tensor, Tensor)> {
     let pairs = of_document.reshape(((), 2))?;
     let side = |i| pairs.narrow(1, i, 1)?.squeeze(1)?.contiguous();
     Ok((side(0)?, side(1)?))
 }
 
 /// Refuses documents that are no pairs.
-pub(super) fn check(micro_batch: &MicroBatch) -> Result<()> {
+///
+/// # Errors
+/// [`BatchProblem::NoPairs`].
+pub fn check(micro_batch: &MicroBatch) -> Result<()> {
     match micro_batch.batch.documents() {
         documents if documents.is_multiple_of(2) => Ok(()),
         documents => Err(BatchProblem::NoPairs { documents }.into()),
     }
 }
 
-/// The reward of each side, their difference, and how often the chosen one's is higher; divided by the step's pairs.
-pub(super) fn metrics(chosen: &Tensor, rejected: &Tensor, denominator: LossDenominator) -> Result<Metrics> {
+/// A micro-batch's share of the means over the step's pairs of `reward_chosen`, `reward_rejected`, `margin`, their difference, and
+/// `accuracy`, how often the chosen one's is higher. Rewards are `[pairs]`, in f32; `denominator` is that of the step.
+///
+/// # Errors
+/// If candle fails.
+pub fn metrics(chosen: &Tensor, rejected: &Tensor, denominator: LossDenominator) -> Result<Metrics> {
     let numbers = |t: &Tensor| t.to_device(&Device::Cpu)?.to_vec1::<f32>();
     let (chosen, rejected) = (numbers(chosen)?, numbers(rejected)?);
     let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / denominator.examples as f64;

@@ -62,19 +62,79 @@ pub enum ObjectiveConfig {
         #[serde(default)]
         imitation: f64,
     },
+    /// One of your own, which [`Recipe::prepare_with`] is given.
+    Custom(CustomObjective),
+}
+
+/// An [`Objective`](crate::Objective) that a recipe does not know, as far as rows and model depend on it.
+///
+/// ```
+/// use janus_train::recipe::ObjectiveConfig;
+///
+/// let objective = r#"
+///     kind = "custom"
+///     name = "ipo"
+///     documents_per_example = 2
+///     settings = { tau = 0.1 }
+/// "#;
+/// let objective: ObjectiveConfig = toml::from_str(objective)?;
+/// assert_eq!(objective.documents_per_example(), 2);
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CustomObjective {
+    /// Its name, for the record of the run.
+    pub name: String,
+    /// 1 for rows of {system, prompt, output}, 2 for pairs, the chosen document before the rejected.
+    pub documents_per_example: usize,
+    /// The heads that the loss reads: `language_model`, `value`.
+    #[serde(default = "language_model")]
+    pub heads: Vec<Head>,
+    /// Its constants, in whatever form it has them: [`ObjectiveContext::settings`](super::ObjectiveContext::settings).
+    #[serde(default)]
+    pub settings: toml::Table,
+}
+
+fn language_model() -> Vec<Head> {
+    vec![Head::LanguageModel]
+}
+
+impl CustomObjective {
+    /// An objective that reads the language-model head and has no constants.
+    pub fn new(name: impl Into<String>, documents_per_example: usize) -> Self {
+        Self { name: name.into(), documents_per_example, heads: language_model(), settings: toml::Table::new() }
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(1..=2).contains(&self.documents_per_example) {
+            let got = self.documents_per_example.to_string();
+            return Err(Error::Setting { field: "documents_per_example", got, expected: "1 for conversations, 2 for pairs" });
+        }
+        if self.heads.is_empty() {
+            return Err(Error::Setting { field: "heads", got: "[]".into(), expected: "language_model, value or both" });
+        }
+        Ok(())
+    }
 }
 
 impl ObjectiveConfig {
     /// Documents of an example.
     pub fn documents_per_example(&self) -> usize {
-        if matches!(self, Self::Sft {}) { 1 } else { 2 }
+        match self {
+            Self::Sft {} => 1,
+            Self::Custom(custom) => custom.documents_per_example,
+            Self::Dpo { .. } | Self::Orpo { .. } | Self::Reward { .. } => 2,
+        }
     }
 
     /// The heads that the loss reads.
-    pub fn heads(&self) -> &'static [Head] {
+    pub fn heads(&self) -> &[Head] {
         match self {
             Self::Reward { imitation } => Reward::heads_of(*imitation),
-            _ => &[Head::LanguageModel],
+            Self::Custom(custom) => &custom.heads,
+            Self::Sft {} | Self::Dpo { .. } | Self::Orpo { .. } => &[Head::LanguageModel],
         }
     }
 
@@ -84,6 +144,7 @@ impl ObjectiveConfig {
             Self::Dpo { beta, label_smoothing } => DpoConfig { beta, label_smoothing }.check(),
             Self::Orpo { lambda, nll } => Orpo::new(lambda, nll).map(drop),
             Self::Reward { imitation } => Reward::with_imitation(imitation).map(drop),
+            Self::Custom(ref custom) => custom.check(),
         }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::config::Recipe;
 use crate::error::AtPath;
-use crate::{Checkpoint, Difference, Error, Result, TrainConfig};
+use crate::{Checkpoint, Difference, Error, Result, StopReason, TrainConfig};
 
 const RECIPE: &str = "recipe.toml";
 const RUN: &str = "run.json";
@@ -85,14 +85,15 @@ impl FullRecord<'_> {
         if self.record.resumed_at > 0 { Ok(()) } else { self.write(out, None) }
     }
 
-    /// Writes the record; `steps` at the end, as many as there were.
-    pub(super) fn write(&self, out: &Path, steps: Option<u64>) -> Result<()> {
+    /// Writes the record; with `end` how many steps there were and why there are no more.
+    pub(super) fn write(&self, out: &Path, end: Option<(u64, StopReason)>) -> Result<()> {
         let Record { recipe, begun, resumed_at, ref attempts } = self.record;
         let this = json!({
             "from_step": resumed_at,
-            "to_step": steps,
+            "to_step": end.map(|(steps, _)| steps),
             "begun": unix_seconds(begun),
-            "ended": steps.map(|_| unix_seconds(SystemTime::now())),
+            "ended": end.map(|_| unix_seconds(SystemTime::now())),
+            "reason": end.map(|(_, reason)| reason),
             "git": Revision::of_checkout(),
             "machine": Machine::this(),
             "device": self.device,

@@ -81,7 +81,7 @@ impl Recipe {
         let mut notes = Vec::new();
         let (all, mut train): (Arc<dyn Dataset>, Vec<usize>) = match &self.objective {
             _ if path.is_dir() => self.token_file(tokenizer, &mut notes)?,
-            ObjectiveConfig::Sft {} => {
+            objective if objective.documents_per_example() == 1 => {
                 let records: Vec<SftRecord> = read_all(path)?;
                 let all = tokenizer.conversations(self.template, records.iter().map(SftRecord::messages)).map_err(at_file)?;
                 let rows = all.len();

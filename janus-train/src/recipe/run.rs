@@ -1,23 +1,20 @@
 //! A recipe at work.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use janus_data::fs::Lock;
-use janus_data::{Dataset, Tokenizer};
+use janus_data::{Dataset as _, Tokenizer};
 
 use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
+use super::objective::ObjectiveContext;
 use super::record::{FullRecord, Record};
 use super::rows::{Numbers, Rows};
 use super::samples::Sampling;
 use crate::error::AtPath;
-use crate::{
-    DType, Decoder, Dpo, DpoConfig, Error, Head, ModelConfig, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft,
-    StepMetrics, Trainer,
-};
+use crate::{DType, Decoder, Error, Head, ModelConfig, Objective, Observer, Result, StepMetrics, StopReason, Trainer};
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +26,8 @@ pub struct Trained {
     pub model: PathBuf,
     /// The last step of this attempt; `None` if none was left to do.
     pub last_step: Option<StepMetrics>,
+    /// Why the run ended.
+    pub reason: StopReason,
 }
 
 impl Recipe {
@@ -47,10 +46,72 @@ impl Recipe {
     ///
     /// # Errors
     /// Those of [`check`](Self::check), [`rows`](Self::rows) and [`Trainer::new`]; [`Error::OtherRecipe`] if the folder holds
-    /// checkpoints of a run with other low-rank updates; [`janus_data::Error::Locked`] if another run is at work in it.
+    /// checkpoints of a run with other low-rank updates; [`janus_data::Error::Locked`] if another run is at work in it;
+    /// [`Error::RecipeRule`] for an objective of your own, which [`prepare_with`](Self::prepare_with) takes.
     pub fn prepare(&self, out: impl AsRef<Path>, device: &Device, observer: &mut dyn Observer) -> Result<PreparedRun<'_>> {
+        if matches!(self.objective, ObjectiveConfig::Custom(_)) {
+            return Err(self.needs_objective());
+        }
+        self.prepare_run(out.as_ref(), device, observer, |context| context.known())
+    }
+
+    /// [`prepare`](Self::prepare) with an [`Objective`] of your own, where the recipe's is an [`ObjectiveConfig::Custom`]. It is made
+    /// once the model and the rows are there; all else is that of every recipe: rows, folder, record, samples, and where it continues.
+    ///
+    /// ```no_run
+    /// # use janus_train::{candle_core::Device, *};
+    /// # struct Ipo { tau: f64, reference: Reference }
+    /// # impl Objective for Ipo {
+    /// #     fn denominator(&self, batch: &Batch) -> LossDenominator { pairs::denominator(batch) }
+    /// #     fn loss(&self, _: &Decoder, _: &MicroBatch, _: LossDenominator) -> Result<LossOutput> { unimplemented!() }
+    /// #     fn identity(&self) -> Result<serde_json::Value> { unimplemented!() }
+    /// # }
+    /// #[derive(serde::Deserialize)]
+    /// struct Settings {
+    ///     tau: f64,
+    /// }
+    ///
+    /// let recipe = Recipe::read("ipo.toml")?;
+    /// let run = recipe.prepare_with("runs/ipo", &Device::Cpu, &mut (), |context| {
+    ///     Ok(Ipo { tau: context.settings::<Settings>()?.tau, reference: context.reference()? })
+    /// })?;
+    /// run.train(&mut ())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare), and what `objective` fails with; [`Error::RecipeRule`] if the recipe's objective is no custom one
+    /// or says otherwise of documents and heads than the objective does.
+    pub fn prepare_with<O: Objective + 'static>(
+        &self,
+        out: impl AsRef<Path>,
+        device: &Device,
+        observer: &mut dyn Observer,
+        objective: impl FnOnce(&mut ObjectiveContext<'_>) -> Result<O>,
+    ) -> Result<PreparedRun<'_>> {
+        let ObjectiveConfig::Custom(custom) = &self.objective else {
+            return Err(self.rule("objective.kind is not custom, but an objective is given: set it to custom, or prepare the run without"));
+        };
+        self.prepare_run(out.as_ref(), device, observer, |context| {
+            let objective = objective(context)?;
+            if objective.documents_per_example() != custom.documents_per_example {
+                return Err(self.rule("objective.documents_per_example is not that of the objective that is given: set it to that"));
+            }
+            if objective.heads() != custom.heads {
+                return Err(self.rule("objective.heads are not those that the given objective reads: set them to those, in its order"));
+            }
+            Ok(Box::new(objective))
+        })
+    }
+
+    fn prepare_run(
+        &self,
+        out: &Path,
+        device: &Device,
+        observer: &mut dyn Observer,
+        objective: impl FnOnce(&mut ObjectiveContext<'_>) -> Result<Box<dyn Objective>>,
+    ) -> Result<PreparedRun<'_>> {
         self.check()?;
-        let out = out.as_ref();
         let record = Record::begin(out, self)?;
         let config = self.model_config()?;
         let tokenizer = self.tokenizer(&config)?;
@@ -62,7 +123,7 @@ impl Recipe {
         let decoder = self.decoder(&config, device, observer)?;
         fs::create_dir_all(out).at(out)?;
         let lock = Lock::folder(out)?;
-        let objective = self.objective(&decoder, &rows, out, observer)?;
+        let objective = objective(&mut ObjectiveContext { recipe: self, decoder: &decoder, rows: &*rows.all, out, observer })?;
         let decoder = match &self.lora {
             Some(lora) => decoder.with_lora(lora.clone(), self.train.seed)?,
             None => decoder,
@@ -98,53 +159,6 @@ impl Recipe {
         }
         Ok(decoder)
     }
-
-    fn objective(&self, decoder: &Decoder, rows: &Rows, out: &Path, observer: &mut dyn Observer) -> Result<Box<dyn Objective>> {
-        Ok(match self.objective {
-            ObjectiveConfig::Sft {} => Box::new(Sft),
-            ObjectiveConfig::Dpo { beta, label_smoothing } => {
-                let reference = self.reference(decoder, &*rows.all, out, observer)?;
-                Box::new(Dpo::new(DpoConfig { beta, label_smoothing }, Reference::Stored(reference), &*rows.all)?)
-            }
-            ObjectiveConfig::Orpo { lambda, nll } => Box::new(Orpo::new(lambda, nll)?),
-            ObjectiveConfig::Reward { imitation } => Box::new(Reward::with_imitation(imitation)?),
-        })
-    }
-
-    /// The log-probabilities of all rows under the model that training starts from.
-    fn reference(&self, decoder: &Decoder, rows: &dyn Dataset, out: &Path, observer: &mut dyn Observer) -> Result<ReferenceLogprobs> {
-        let data = &self.data.path;
-        let (folder, reason) = reference_folder(data, out);
-        if let Some(reason) = reason {
-            observer.note(&Note::ReferenceInRunFolder { data: data.clone(), folder: folder.clone(), reason: reason.to_string() });
-        }
-        let stem = data.file_stem().unwrap_or_default().to_string_lossy();
-        let found = ReferenceLogprobs::compute_in(
-            folder,
-            &stem,
-            decoder,
-            self.template.jinja(),
-            rows,
-            ReferenceLogprobs::TOKENS_AT_ONCE,
-            &mut |done, all| observer.reference(done, all),
-        )?;
-        observer.note(&Note::Reference { path: found.path().into() });
-        Ok(found)
-    }
-}
-
-/// The folder for log-probabilities of rows of a data file: that of the file, where every run on it finds them; that of the run if
-/// the first cannot be written, with the reason.
-fn reference_folder(data: &Path, out: &Path) -> (PathBuf, Option<io::Error>) {
-    let beside = data.parent().unwrap_or(Path::new(""));
-    let probe = beside.join(format!(".reference.{}.tmp", std::process::id()));
-    match File::create_new(&probe).and_then(|file| {
-        drop(file);
-        fs::remove_file(&probe)
-    }) {
-        Ok(()) => (beside.into(), None),
-        Err(error) => (out.into(), Some(error)),
-    }
 }
 
 /// A run of which everything is ready for its first step, in a folder that is locked.
@@ -165,7 +179,7 @@ impl PreparedRun<'_> {
         self.trainer.total_steps()
     }
 
-    /// Trains to the last step.
+    /// Trains to the last step, or until the recipe's `early_stop` or the observer ends the run ([`Trained::reason`]).
     ///
     /// # Errors
     /// As [`Trainer::fit`], with the rows of the data's file; if a sample or the record cannot be written.
@@ -174,28 +188,16 @@ impl PreparedRun<'_> {
         record.write_first(&out)?;
         let mut sampling = Sampling::new(observer, recipe, &tokenizer, &out);
         let fitted = trainer.fit_locked(&out, &lock, &mut sampling);
-        fitted.map_err(|error| record.explained(numbers.named(error)))?;
+        let reason = fitted.map_err(|error| record.explained(numbers.named(error)))?;
+        let steps = trainer.steps();
         if samples_at_end {
-            sampling.sample(trainer.steps(), trainer.decoder())?;
+            sampling.sample(steps, trainer.decoder())?;
+        }
+        if reason != StopReason::Observer {
+            sampling.remove_of_stops(|step| trainer.config().evaluation_is_due(step, trainer.total_steps()))?;
         }
         let last_step = sampling.last_step();
-        record.write(&out, Some(trainer.steps()))?;
-        Ok(Trained { steps: trainer.steps(), model: out.join("model"), last_step })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_probabilities_are_kept_beside_the_data_or_else_in_the_runs_folder() {
-        let at = tempfile::tempdir().unwrap();
-        let (beside, reason) = reference_folder(&at.path().join("pairs.jsonl"), Path::new("out"));
-        assert!(beside == at.path() && reason.is_none());
-        assert_eq!(fs::read_dir(at.path()).unwrap().count(), 0, "trying leaves nothing");
-        assert_eq!(reference_folder(Path::new("pairs.jsonl"), Path::new("out")).0, Path::new(""));
-        let (other, reason) = reference_folder(&at.path().join("no such folder/pairs.jsonl"), Path::new("out"));
-        assert!(other == Path::new("out") && reason.is_some());
+        record.write(&out, Some((steps, reason)))?;
+        Ok(Trained { steps, model: out.join("model"), last_step, reason })
     }
 }

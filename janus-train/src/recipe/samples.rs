@@ -1,8 +1,8 @@
 //! What a model answers while it trains, and what belongs beside a model.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device};
 use janus_core::{ChatTemplate, Message};
 use janus_data::{Tokenizer, write_file};
 use janus_infer::{LogitsWanted, Model, SequenceInput};
@@ -33,13 +33,32 @@ impl<'a> Sampling<'a> {
         self.last_step
     }
 
+    /// Deletes the samples of stops, once a run has come to its end: one that was not stopped has none.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or a file not be deleted.
+    pub(super) fn remove_of_stops(&self, is_due: impl Fn(u64) -> bool) -> Result<()> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(&self.folder).at(&self.folder)? {
+            let path = entry.at(&self.folder)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let step = name.strip_prefix("step-").and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+            if step.is_some_and(|step| !is_due(step)) {
+                std::fs::remove_file(&path).at(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what the model answers after `step` steps, if the recipe asks for it.
     ///
     /// # Errors
     /// If the model fails or the file cannot be written.
     pub(super) fn sample(&self, step: u64, decoder: &Decoder) -> Result<()> {
         let Some(samples) = self.samples else { return Ok(()) };
-        let model = inference_model(decoder)?;
+        let model = decoder.to_model()?;
         let mut lines = String::new();
         for prompt in &samples.prompts {
             let response = self.response(&model, samples, prompt)?;
@@ -71,30 +90,20 @@ impl<'a> Sampling<'a> {
     }
 }
 
-/// The model as it is now, to generate with.
-fn inference_model(decoder: &Decoder) -> Result<Model> {
-    let merged = decoder.detached()?.merged()?;
-    let weight = |name: &str, _: &[usize]| {
-        let found =
-            merged.weights().get(name).map(|weight| weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>());
-        found.unwrap_or_else(|| Err(candle_core::Error::Msg(format!("there is no {name}")))).map_err(janus_infer::Error::from)
-    };
-    Ok(Model::from_weights(merged.config().clone(), weight)?)
-}
-
 impl Observer for Sampling<'_> {
     fn begin(&mut self, steps: u64, done: u64) {
         self.observer.begin(steps, done);
     }
 
-    fn step(&mut self, step: &StepMetrics) {
+    fn step(&mut self, step: &StepMetrics) -> ControlFlow<()> {
         self.last_step = Some(step.clone());
-        self.observer.step(step);
+        self.observer.step(step)
     }
 
-    fn evaluated(&mut self, evaluation: &Evaluation, decoder: &Decoder) -> Result<()> {
-        self.observer.evaluated(evaluation, decoder)?;
-        self.sample(evaluation.step, decoder)
+    fn evaluated(&mut self, evaluation: &Evaluation, decoder: &Decoder) -> Result<ControlFlow<()>> {
+        let flow = self.observer.evaluated(evaluation, decoder)?;
+        self.sample(evaluation.step, decoder)?;
+        Ok(flow)
     }
 
     fn saved(&mut self, folder: &Path) -> Result<(), Error> {

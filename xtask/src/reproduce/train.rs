@@ -1,5 +1,6 @@
 //! Trains the models of the experiment: the base model on plain text, the others from it on rows and pairs.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -176,8 +177,8 @@ impl Observer for Watch<'_> {
         self.display.begin(steps, done);
     }
 
-    fn step(&mut self, step: &StepMetrics) {
-        self.display.step(step);
+    fn step(&mut self, step: &StepMetrics) -> ControlFlow<()> {
+        self.display.step(step)
     }
 
     fn saved(&mut self, folder: &Path) -> Result<(), Error> {

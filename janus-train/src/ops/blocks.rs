@@ -29,11 +29,21 @@ pub const BLOCK_QUERIES: usize = 512;
 /// that size exist in its backward pass.
 pub const BLOCK_LOGITS: usize = 1 << 25;
 
-/// Bytes of each token of a batch that a layer in bf16 saves for the backward pass, about: the results of candle's ops, those of
-/// norms and rotations in f32.
+/// Bytes of each token of a batch that a layer in bf16 saves for the backward pass. Candle keeps the result of every op: those of products,
+/// of the attention, of the gate and of sums in bf16; those of norms and rotations, and the parts that they are made of, in f32.
 pub(crate) fn saved_bytes_per_token(model: &ModelConfig) -> usize {
     let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
-    44 * model.hidden_size + 26 * (q + kv) + 8 * model.intermediate_size
+    // Two norms: the input, its square, the quotient and the product in f32, the result in bf16.
+    let norms = 2 * (4 * 4 + 2) * model.hidden_size;
+    // Rotations of queries and keys: input, four products, their two sums and these side by side in f32, the result in bf16.
+    let rotations = (4 + 8 + 4 + 4 + 2) * (q + kv);
+    // The layer's input; the results of o_proj, down_proj and the two sums; a copy of the last, the layer's result.
+    let residual = 2 * 6 * model.hidden_size;
+    // The results of q_proj, k_proj and v_proj, the same side by side, and that of the attention.
+    let attention = 2 * (2 * (q + 2 * kv) + q);
+    // The results of gate_proj, up_proj and silu, and the product.
+    let gated = 2 * 4 * model.intermediate_size;
+    norms + rotations + residual + attention + gated
 }
 
 /// Bytes of the scores of one tile of queries, of their weights and of the gradients of both, in f32.

@@ -5,6 +5,7 @@
 //! | a file of bytes | [`write_file`] |
 //! | a file that is written piece by piece | [`AtomicFile`] |
 //! | a file that is continued after a kill | [`open_locked`], then [`publish`] |
+//! | the folder of a file | [`create_parent`] |
 //! | a folder | [`AtomicFolder`], [`remove_folder`], [`recover`] |
 //! | one process at a time in a folder | [`Lock`] |
 //! | what a file or a folder holds | [`fingerprint`] |
@@ -52,6 +53,15 @@ fn hidden_name<'a>(name: &'a str, end: &str) -> Option<&'a str> {
     let (process, number) = writer.split_once('-')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     (digits(process) && digits(number)).then_some(name)
+}
+
+/// Makes the folder that a file is to lie in, and those above it, where they are not there: before work whose result the file is.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create_parent(path: impl AsRef<Path>) -> Result<()> {
+    let folder = parent(path.as_ref());
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))
 }
 
 /// The folder that a path lies in.

@@ -7,6 +7,7 @@ use janus_core::{ChatTemplate, Rendered};
 use serde_json::json;
 use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
 
+use crate::fs::create_parent;
 use crate::{Error, Result, bpe, write_file};
 
 /// A tokenizer of the Hugging Face `tokenizers` library, made predictable: text never turns into special tokens by
@@ -73,24 +74,25 @@ impl Tokenizer {
         bpe::train(texts, vocab_size, special_tokens).map(Self::from_tokenizers)
     }
 
-    /// Writes a `tokenizer.json`, whole or not at all.
+    /// Writes a `tokenizer.json`, whole or not at all, into a folder that is made if need be.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Tokenizer`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let json = self.spelt.to_string(true).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
+        create_parent(&path)?;
         write_file(path, json.as_bytes())
     }
 
     /// Writes what transformers, vLLM and llama.cpp's converter read beside a model's weights: `tokenizer.json`, and
-    /// `tokenizer_config.json` with the special tokens and the template; each whole or not at all.
+    /// `tokenizer_config.json` with the special tokens and the template; each whole or not at all. The folder is made if need be.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// use janus_core::ChatTemplate::MistralInstruct;
     /// let tokenizer = janus_data::Tokenizer::train(["hi"].into_iter(), 300, MistralInstruct.special_tokens())?;
-    /// tokenizer.save_with_template(folder.path(), MistralInstruct)?;
-    /// let config = std::fs::read_to_string(folder.path().join("tokenizer_config.json"))?;
+    /// tokenizer.save_with_template(folder.path().join("model"), MistralInstruct)?;
+    /// let config = std::fs::read_to_string(folder.path().join("model/tokenizer_config.json"))?;
     /// assert!(config.contains(r#""eos_token": "</s>""#) && config.contains("[INST]"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

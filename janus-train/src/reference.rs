@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use janus_data::Dataset;
+use janus_data::fs::create_parent;
 use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
@@ -52,7 +53,7 @@ impl ReferenceLogprobs {
     /// Tokens of a forward pass that suit a model without a backward pass to keep anything for.
     pub const TOKENS_AT_ONCE: usize = 8192;
 
-    /// Reads from `path` what is there and computes the rest, in batches of about `tokens` tokens; calls `progress` with rows
+    /// Reads from `path`, in a folder that is made if need be, what is there and computes the rest, in batches of about `tokens` tokens; calls `progress` with rows
     /// done and rows in all, first with those that were there.
     ///
     /// The batches follow from `rows` and `tokens`, whatever is there already, so a computation that continues gives the same
@@ -108,9 +109,8 @@ impl ReferenceLogprobs {
         tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        let folder = path.parent().unwrap_or(path);
-        // Before the work, that it is not lost at its end.
-        std::fs::create_dir_all(folder).at(folder)?;
+        // Before the work, which would be lost at its end.
+        create_parent(path)?;
         let mut reference = Self::read_for(path, header)?;
         // Name and number of tokens of each row.
         let mut named: Vec<(String, usize)> = Vec::with_capacity(rows.len());

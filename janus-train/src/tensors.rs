@@ -106,6 +106,7 @@ pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> R
     let header = Metadata::new(Some(format), infos.collect()).map_err(|error| malformed(error.to_string()))?;
     let mut header = serde_json::to_vec(&header).map_err(|error| malformed(error.to_string()))?;
     header.resize(header.len().next_multiple_of(8), b' ');
+    create_parent(path)?;
     let mut file = AtomicFile::create(path)?;
     file.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&header)).at(path)?;
     tensors.iter().try_for_each(|tensor| tensor.write(&mut file, path))?;

@@ -673,3 +673,14 @@ fn a_reference_that_shares_weights_with_the_model_is_refused_and_a_copy_stays_as
     let shared = start.detached().unwrap();
     trainer(start.with_lora(LoraConfig::new(2, 4.0), 7).unwrap(), shared).unwrap().step().unwrap();
 }
+
+/// The folder was found missing when the work was done.
+#[test]
+fn reference_logprobs_of_a_folder_that_is_not_there_make_it_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, rows) = (folder.path().join("not/there/yet.jsonl"), pairs(2));
+    let mut there = Vec::new();
+    let mut look = |_, _| there.push(path.parent().unwrap().is_dir());
+    ReferenceLogprobs::compute(&path, &decoder(1), "t", &rows, 100, &mut look).unwrap();
+    assert!(path.exists() && there[0]);
+}

@@ -148,14 +148,16 @@ impl ModelFolder {
         }
     }
 
-    /// Writes `config.json`, whole or not at all, into the folder, which must exist.
+    /// Writes `config.json`, whole or not at all, into the folder, which is made if need be.
     ///
     /// # Errors
     /// [`Error::ModelConfig`] for a config that [`ModelConfig::check`](crate::ModelConfig::check) refuses, [`Error::Data`] if the
     /// file cannot be written.
     pub fn write_config(&self, config: &ConfigFile) -> Result<()> {
         config.model.check()?;
-        Ok(janus_data::write_file(self.file(CONFIG), config.to_json().as_bytes())?)
+        let path = self.file(CONFIG);
+        janus_data::fs::create_parent(&path)?;
+        Ok(janus_data::write_file(path, config.to_json().as_bytes())?)
     }
 
     /// Writes the tokenizer and the chat template as transformers, vLLM and llama.cpp's converter read them.

@@ -23,7 +23,7 @@ use janus_data::write_file;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::AtPath;
+use crate::error::{AtPath, FileProblem};
 use crate::{AdamW, Decoder, Error, Result};
 
 pub(crate) use identity::RunIdentity;
@@ -107,7 +107,7 @@ impl Checkpoint {
         optimizer.save(&training.join(OPTIMIZER))?;
         let state = training.join(STATE);
         let text = serde_json::to_string_pretty(&State { version: VERSION, step, of_stop, run: run.clone() })
-            .map_err(|error| Error::Malformed { path: state.clone(), reason: error.to_string() })?;
+            .map_err(FileProblem::json(&state))?;
         write_file(&state, text.as_bytes())?;
         saved(folder.path())?;
         folder.commit()?;
@@ -140,20 +140,20 @@ impl Checkpoint {
     pub(crate) fn restore(&self, decoder: &mut Decoder, run: &RunIdentity, idle_heads: &[String]) -> Result<AdamW> {
         let training = self.path.join(TRAINING);
         let path = training.join(STATE);
-        let malformed = |error: serde_json::Error| Error::Malformed { path: path.clone(), reason: error.to_string() };
-        let state: Value = serde_json::from_slice(&fs::read(&path).at(&path)?).map_err(malformed)?;
+        let malformed = FileProblem::json(&path);
+        let state: Value = serde_json::from_slice(&fs::read(&path).at(&path)?).map_err(&malformed)?;
         let (step, difference) = match state.get("version").and_then(Value::as_u64) {
             None => {
-                let state: legacy::State = serde_json::from_value(state).map_err(malformed)?;
+                let state: legacy::State = serde_json::from_value(state).map_err(&malformed)?;
                 (state.step, state.fingerprint.difference(run, decoder.config()))
             }
             Some(version) if version != u64::from(VERSION) => {
-                let reason = format!("the checkpoint's format is {version}, newer than {VERSION}: continue with the program that wrote it");
-                return Err(Error::Malformed { path, reason });
+                let problem = FileProblem::NewerFormat { got: version, known: VERSION.into() };
+                return Err(Error::Malformed { path: path.clone(), problem });
             }
             Some(_) => {
-                let state: State = serde_json::from_value(state).map_err(malformed)?;
-                (state.step, state.run.difference(run).map_err(malformed)?)
+                let state: State = serde_json::from_value(state).map_err(&malformed)?;
+                (state.step, state.run.difference(run).map_err(&malformed)?)
             }
         };
         if let Some((what, differences)) = difference {

@@ -91,12 +91,12 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A file that is not what its name says.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {problem}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        problem: FileProblem,
     },
     /// A trainable parameter that the loss does not reach.
     #[error("step {step}: no gradient reaches {name}: an operation without a backward pass lies between it and the loss")]
@@ -356,6 +356,78 @@ pub enum BatchProblem {
         /// The document's index.
         document: usize,
     },
+}
+
+/// What is wrong with a file of a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileProblem {
+    /// It is not JSON of its form, or cannot be written as JSON.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// It cannot be written as TOML.
+    #[error("{0}")]
+    Toml(toml::ser::Error),
+    /// The header of a file of tensors does not fit together.
+    #[error("{0}")]
+    Tensors(safetensors::SafeTensorError),
+    /// The header of a file of tensors is longer than the file, or than any header is.
+    #[error("its header should have {header} bytes, but the file has {file}")]
+    HeaderLength {
+        /// Bytes that the header should have.
+        header: u64,
+        /// Bytes of the file.
+        file: u64,
+    },
+    /// A file of tensors was cut, or continues after them.
+    #[error("its tensors should have {expected} bytes, but {got} follow its header")]
+    TensorsLength {
+        /// Bytes by the header.
+        expected: u64,
+        /// Bytes after the header.
+        got: u64,
+    },
+    /// A tensor of a type that is not read.
+    #[error("tensor {name} is {got:?}: expected {expected}")]
+    TensorType {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        got: safetensors::Dtype,
+        /// What can be read.
+        expected: &'static str,
+    },
+    /// A checkpoint of a later version of this crate.
+    #[error("the checkpoint's format is {got}, newer than {known}: continue with the program that wrote it")]
+    NewerFormat {
+        /// The number of its format.
+        got: u64,
+        /// The newest that is known here.
+        known: u64,
+    },
+    /// `metrics.jsonl` has fewer steps than the checkpoint beside it.
+    #[error("{lines} whole lines, but the checkpoint is at step {step}: restore the file or start in an empty folder")]
+    StepsMissing {
+        /// Its lines.
+        lines: usize,
+        /// The checkpoint's step.
+        step: u64,
+    },
+    /// A line of `metrics.jsonl` is of no step.
+    #[error("a line has no number `step`")]
+    NoStep,
+}
+
+impl FileProblem {
+    /// The error of a file with this problem.
+    pub(crate) fn of<E>(path: &Path, problem: impl Fn(E) -> Self) -> impl Fn(E) -> Error {
+        move |error| Error::Malformed { path: path.into(), problem: problem(error) }
+    }
+
+    /// The error of a file that is not JSON of its form.
+    pub(crate) fn json(path: &Path) -> impl Fn(serde_json::Error) -> Error {
+        Self::of(path, Self::Json)
+    }
 }
 
 impl From<BatchProblem> for Error {

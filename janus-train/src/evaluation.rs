@@ -7,7 +7,7 @@ use janus_data::write_file;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{EarlyStop, KeepBest};
-use crate::error::AtPath;
+use crate::error::{AtPath, FileProblem};
 use crate::{Error, Result};
 
 /// Loss and metrics over the held-out rows.
@@ -47,7 +47,7 @@ impl Evaluations {
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let read = |line: &str| serde_json::from_str::<Evaluation>(line);
         let all = whole.map(read).collect::<Result<Vec<_>, _>>();
-        let all = all.map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
+        let all = all.map_err(FileProblem::json(path))?;
         Ok(Self { all: all.into_iter().filter(|evaluation| evaluation.step <= steps && is_due(evaluation.step)).collect() })
     }
 
@@ -60,7 +60,7 @@ impl Evaluations {
         let mut text = String::new();
         for evaluation in &self.all {
             let line = serde_json::to_string(evaluation);
-            text.push_str(&line.map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?);
+            text.push_str(&line.map_err(FileProblem::json(path))?);
             text.push('\n');
         }
         write_file(path, text.as_bytes())?;

@@ -72,7 +72,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{EarlyStop, KeepBest, Length, TrainConfig};
 pub use decoder::{DType, Decoder, Logprobs, LoraConfig, RewardScale, VALUE_HEAD};
 pub use difference::Difference;
-pub use error::{BatchProblem, Error, Quantity, Result};
+pub use error::{BatchProblem, Error, FileProblem, Quantity, Result};
 pub use evaluation::Evaluation;
 pub use gradients::Gradients;
 pub use janus_data::TokenRow;

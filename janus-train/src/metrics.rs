@@ -8,7 +8,7 @@ use janus_data::write_file;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::AtPath;
+use crate::error::{AtPath, FileProblem};
 use crate::evaluation::Evaluation;
 use crate::tensorboard::{event, head};
 use crate::{Error, Metrics, Result};
@@ -68,10 +68,7 @@ impl Log {
         let path = dir.join("metrics.jsonl");
         let kept: Vec<String> = whole_lines(&path)?.into_iter().take(steps as usize).collect();
         if (kept.len() as u64) < steps {
-            let lines = kept.len();
-            let reason =
-                format!("{lines} whole lines, but the checkpoint is at step {steps}: restore the file or start in an empty folder");
-            return Err(Error::Malformed { path, reason });
+            return Err(Error::Malformed { path, problem: FileProblem::StepsMissing { lines: kept.len(), step: steps } });
         }
         let (mut events, mut evaluations) = (head(), evaluations.iter().peekable());
         for line in &kept {
@@ -132,7 +129,7 @@ impl Appended {
 
     /// Adds a line of JSON and gives it back.
     fn line(&mut self, value: &impl Serialize) -> Result<String> {
-        let text = serde_json::to_string(value).map_err(|error| malformed(&self.path, &error))?;
+        let text = serde_json::to_string(value).map_err(FileProblem::json(&self.path))?;
         let line = format!("{text}\n");
         self.add(line.as_bytes())?;
         Ok(line)
@@ -150,9 +147,9 @@ fn whole_lines(path: &Path) -> Result<Vec<String>> {
 
 /// The step of a line of `metrics.jsonl`, and its record for TensorBoard.
 fn metrics_event(path: &Path, line: &str) -> Result<(u64, Vec<u8>)> {
-    let line: serde_json::Map<String, Value> = serde_json::from_str(line).map_err(|error| malformed(path, &error))?;
+    let line: serde_json::Map<String, Value> = serde_json::from_str(line).map_err(FileProblem::json(path))?;
     let step = line.get("step").and_then(Value::as_u64);
-    let step = step.ok_or_else(|| Error::Malformed { path: path.into(), reason: "a line has no number `step`".into() })?;
+    let step = step.ok_or_else(|| Error::Malformed { path: path.into(), problem: FileProblem::NoStep })?;
     let numbers =
         line.iter().filter(|(name, _)| *name != "step").filter_map(|(name, value)| Some((format!("train/{name}"), value.as_f64()?)));
     Ok((step, event(step, numbers)))
@@ -161,8 +158,4 @@ fn metrics_event(path: &Path, line: &str) -> Result<(u64, Vec<u8>)> {
 fn evaluation_event(evaluation: &Evaluation) -> Vec<u8> {
     let metrics = evaluation.metrics.iter().map(|(name, &value)| (format!("held_out/{name}"), value));
     event(evaluation.step, std::iter::once(("held_out/loss".to_string(), evaluation.loss)).chain(metrics))
-}
-
-fn malformed(path: &Path, error: &serde_json::Error) -> Error {
-    Error::Malformed { path: path.into(), reason: error.to_string() }
 }

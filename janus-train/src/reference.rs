@@ -9,7 +9,7 @@ use janus_data::Dataset;
 use janus_data::fs::create_parent;
 use serde::{Deserialize, Serialize};
 
-use crate::error::AtPath;
+use crate::error::{AtPath, FileProblem};
 use crate::{Decoder, Error, MicroBatch, Result, TokenRow};
 
 /// Time after which what was computed is written, so that a computation that is cut off loses no more.
@@ -165,7 +165,7 @@ impl ReferenceLogprobs {
         let Some(first) = lines.next() else {
             return Ok(Self { path: path.into(), header, by_row: BTreeMap::new() });
         };
-        let found: Header = serde_json::from_str(first).map_err(|error| malformed(path, &error))?;
+        let found: Header = serde_json::from_str(first).map_err(FileProblem::json(path))?;
         let parts = [
             ("model", &found.model, &header.model),
             ("weight type", &found.weights, &header.weights),
@@ -175,7 +175,7 @@ impl ReferenceLogprobs {
             return Err(Error::OtherReference { path: path.into(), what });
         }
         let read = |line: &str| {
-            let line: Line = serde_json::from_str(line).map_err(|error| malformed(path, &error))?;
+            let line: Line = serde_json::from_str(line).map_err(FileProblem::json(path))?;
             Ok((line.row, line.logprob))
         };
         let by_row = lines.map(read).collect::<Result<_>>()?;
@@ -188,11 +188,11 @@ impl ReferenceLogprobs {
         for (row, logprob) in Self::read_for(path, self.header.clone())?.by_row {
             self.by_row.entry(row).or_insert(logprob);
         }
-        let mut text = serde_json::to_string(&self.header).map_err(|error| malformed(path, &error))?;
+        let mut text = serde_json::to_string(&self.header).map_err(FileProblem::json(path))?;
         text.push('\n');
         for (row, &logprob) in &self.by_row {
             let line = serde_json::to_string(&Line { row: row.clone(), logprob });
-            text.push_str(&line.map_err(|error| malformed(path, &error))?);
+            text.push_str(&line.map_err(FileProblem::json(path))?);
             text.push('\n');
         }
         Ok(janus_data::write_file(path, text.as_bytes())?)
@@ -232,10 +232,6 @@ impl ReferenceLogprobs {
         let Header { model, weights, template } = &self.header;
         serde_json::json!({ "model": model, "weights": weights, "template": template })
     }
-}
-
-fn malformed(path: &Path, error: &serde_json::Error) -> Error {
-    Error::Malformed { path: path.into(), reason: error.to_string() }
 }
 
 /// Names a row by its ids and marks.

@@ -11,10 +11,10 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use janus_data::fs::AtomicFile;
+use janus_data::fs::{AtomicFile, create_parent};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use crate::error::AtPath;
+use crate::error::{AtPath, FileProblem};
 use crate::gradients::on_cpu;
 use crate::ops::storage::Values;
 use crate::{Error, Result};
@@ -94,7 +94,6 @@ fn write_numbers<const N: usize>(file: &mut AtomicFile, values: &[f32], number: 
 pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> Result<()> {
     // As the format's own writer has them: wide types first, so that each tensor is aligned.
     tensors.sort_by(|a, b| b.dtype().cmp(&a.dtype()).then_with(|| a.name.cmp(&b.name)));
-    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let mut end = 0;
     let infos = tensors.iter().map(|tensor| {
         let start = end;
@@ -103,8 +102,8 @@ pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> R
     });
     // transformers refuses a file that does not say what wrote it.
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let header = Metadata::new(Some(format), infos.collect()).map_err(|error| malformed(error.to_string()))?;
-    let mut header = serde_json::to_vec(&header).map_err(|error| malformed(error.to_string()))?;
+    let header = Metadata::new(Some(format), infos.collect()).map_err(FileProblem::of(path, FileProblem::Tensors))?;
+    let mut header = serde_json::to_vec(&header).map_err(FileProblem::json(path))?;
     header.resize(header.len().next_multiple_of(8), b' ');
     create_parent(path)?;
     let mut file = AtomicFile::create(path)?;
@@ -125,21 +124,21 @@ pub(crate) struct Tensors<'a> {
 impl<'a> Tensors<'a> {
     /// Reads the header and holds it against the file's length.
     pub(crate) fn open(path: &'a Path) -> Result<Self> {
-        let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+        let malformed = |problem| Error::Malformed { path: path.into(), problem };
         let bytes = fs::metadata(path).at(path)?.len();
         let mut file = File::open(path).at(path)?;
         let mut length = [0; 8];
         file.read_exact(&mut length).at(path)?;
         let length = u64::from_le_bytes(length);
         if length > MAX_HEADER || length + 8 > bytes {
-            return Err(malformed(format!("its header should have {length} bytes, but the file has {bytes}")));
+            return Err(malformed(FileProblem::HeaderLength { header: length, file: bytes }));
         }
         let mut header = vec![0; length as usize];
         file.read_exact(&mut header).at(path)?;
-        let header: Metadata = serde_json::from_slice(&header).map_err(|error| malformed(error.to_string()))?;
+        let header: Metadata = serde_json::from_slice(&header).map_err(FileProblem::json(path))?;
         let (data, expected) = (length + 8, header.data_len() as u64);
         if bytes != data + expected {
-            return Err(malformed(format!("its tensors should have {expected} bytes, but {} follow its header", bytes - data)));
+            return Err(malformed(FileProblem::TensorsLength { expected, got: bytes - data }));
         }
         Ok(Self { path, file, header, data })
     }
@@ -197,8 +196,8 @@ impl<'a> Tensors<'a> {
         Ok(())
     }
 
-    fn of_type(&self, name: &str, got: Dtype, expected: &str) -> Error {
-        Error::Malformed { path: self.path.into(), reason: format!("tensor {name} is {got:?}: expected {expected}") }
+    fn of_type(&self, name: &str, got: Dtype, expected: &'static str) -> Error {
+        Error::Malformed { path: self.path.into(), problem: FileProblem::TensorType { name: name.into(), got, expected } }
     }
 }
 

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::difference::Difference;
+use crate::error::FileProblem;
 use crate::reference::hash_row;
-use crate::{Decoder, Error, LoraConfig, Result, TrainConfig};
+use crate::{Decoder, LoraConfig, Result, TrainConfig};
 
 /// Everything that a run's result depends on: its settings as they are, its tensors and rows by hashes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,8 +57,7 @@ impl RunIdentity {
         Ok(Self {
             config,
             objective,
-            model: serde_json::from_str(&decoder.config().to_json())
-                .map_err(|error| Error::Malformed { path: "config.json".into(), reason: error.to_string() })?,
+            model: serde_json::from_str(&decoder.config().to_json()).map_err(FileProblem::json("config.json".as_ref()))?,
             lora: decoder.lora().cloned(),
             frozen: decoder.frozen_fingerprint(idle_heads)?,
             data: data.finalize().to_string(),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::Recipe;
-use crate::error::AtPath;
+use crate::error::{AtPath, FileProblem};
 use crate::{Checkpoint, Difference, Error, Result, StopReason, TrainConfig};
 
 const RECIPE: &str = "recipe.toml";
@@ -110,7 +110,7 @@ impl FullRecord<'_> {
             "tokenizer": self.tokenizer,
             "attempts": attempts,
         });
-        let text = toml::to_string(recipe).map_err(|error| Error::Malformed { path: out.join(RECIPE), reason: error.to_string() })?;
+        let text = toml::to_string(recipe).map_err(FileProblem::of(&out.join(RECIPE), FileProblem::Toml))?;
         fs::create_dir_all(out).at(out)?;
         write_file(out.join(RECIPE), text.as_bytes())?;
         Ok(write_file(out.join(RUN), format!("{record:#}\n").as_bytes())?)
@@ -134,7 +134,7 @@ fn attempts(text: &str, path: &Path) -> Result<Vec<Value>> {
     struct Earlier {
         attempts: Vec<Value>,
     }
-    let earlier: Earlier = serde_json::from_str(text).map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
+    let earlier: Earlier = serde_json::from_str(text).map_err(FileProblem::json(path))?;
     Ok(earlier.attempts)
 }
 

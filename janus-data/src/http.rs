@@ -25,6 +25,6 @@ mod retry;
 pub use client::{Client, ClientOptions, Failed, HttpResponse, each, without_secrets};
 #[cfg(feature = "hub")]
 pub(crate) use client::{header, reply};
-pub use error::HttpError;
+pub use error::{AnswerProblem, ConnectionProblem, HttpError};
 pub use key::ApiKey;
 pub use retry::{Backoff, helps_status};

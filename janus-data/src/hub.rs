@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::fs::{open_locked, publish};
-use crate::http::{ApiKey, Client, ClientOptions, Failed, HttpError, header, reply};
+use crate::http::{AnswerProblem, ApiKey, Client, ClientOptions, ConnectionProblem, Failed, HttpError, header, reply};
 
 /// How the hub is asked.
 #[derive(Debug, Clone)]
@@ -276,8 +276,8 @@ impl Hub {
             bytes = bytes.or_else(|| text("x-linked-size")?.parse().ok());
             commit = commit.or_else(|| text("x-repo-commit"));
             if matches!(status, 301 | 302 | 303 | 307 | 308) {
-                let location = text("location").ok_or_else(|| answer("a redirect without a location"))?;
-                url = absolute(&url, &location).ok_or_else(|| answer("a redirect to no address"))?;
+                let location = text("location").ok_or_else(|| answer(AnswerProblem::NoHeader { name: "location" }))?;
+                url = absolute(&url, &location).ok_or_else(|| answer(AnswerProblem::Redirect { location }))?;
                 // Large files lie elsewhere, and all that is to be known of them was said.
                 if etag.is_some() && bytes.is_some() && host(&url) != host(&self.options.base_url) {
                     return Ok(Facts { url, etag: etag.unwrap_or_default(), bytes, commit });
@@ -285,13 +285,13 @@ impl Hub {
                 continue;
             }
             if (200..300).contains(&status) {
-                let etag = etag.or_else(|| text("etag")).ok_or_else(|| answer("no etag"))?;
+                let etag = etag.or_else(|| text("etag")).ok_or_else(|| answer(AnswerProblem::NoHeader { name: "etag" }))?;
                 let bytes = bytes.or_else(|| text("content-length")?.parse().ok());
                 return Ok(Facts { url, etag, bytes, commit });
             }
             return Err(reply(&mut response)?.failed(self.options.token.as_ref()));
         }
-        Err(answer("more redirects than are followed").into())
+        Err(answer(AnswerProblem::Redirects { limit: MOST }).into())
     }
 
     /// Fetches what is still missing, in one attempt.
@@ -322,7 +322,7 @@ impl Hub {
             // What lies here is longer than the file: it is none of it.
             416 => {
                 out.set_len(0).map_err(io("cut the file"))?;
-                return Err(answer("it has no bytes from where the unfinished file ends").into());
+                return Err(answer(AnswerProblem::NoBytes { from: have }).into());
             }
             _ => {
                 return Err(match reply(&mut response)?.failed(self.options.token.as_ref()) {
@@ -334,7 +334,7 @@ impl Hub {
         };
         let begins = header(&response, "content-range").and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
         if begins.unwrap_or(from) != from {
-            return Err(answer(&format!("bytes from {from} on were asked for, it sends them from {} on", begins.unwrap_or(0))).into());
+            return Err(answer(AnswerProblem::OtherBytes { asked: from, got: begins.unwrap_or(0) }).into());
         }
         if from == 0 {
             out.set_len(0).map_err(io("cut the file"))?;
@@ -347,7 +347,7 @@ impl Hub {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(HttpError::Connection { reason: error.to_string(), sent: true }.into()),
+                Err(error) => return Err(HttpError::Connection { problem: ConnectionProblem::io(&error), sent: true }.into()),
             };
             out.write_all(&buffer[..read]).map_err(io("write the file"))?;
             have += read as u64;
@@ -356,19 +356,19 @@ impl Hub {
         }
         match facts.bytes {
             Some(bytes) if have < bytes => {
-                Err(HttpError::Connection { reason: format!("it ended after {have} of {bytes} bytes"), sent: true }.into())
+                Err(HttpError::Connection { problem: ConnectionProblem::Ended { have, bytes }, sent: true }.into())
             }
             Some(bytes) if have > bytes => {
                 out.set_len(0).map_err(io("cut the file"))?;
-                Err(answer(&format!("{bytes} bytes were announced, {have} came")).into())
+                Err(answer(AnswerProblem::TooLong { announced: bytes, got: have }).into())
             }
             _ => Ok(()),
         }
     }
 }
 
-fn answer(problem: &str) -> HttpError {
-    HttpError::Answer { problem: problem.into() }
+fn answer(problem: AnswerProblem) -> HttpError {
+    HttpError::Answer { problem }
 }
 
 /// Scheme, host and port of an address.

@@ -86,7 +86,7 @@ pub use convert::{Converted, Target, UnknownTarget, convert, convert_records};
 pub use error::{Error, Problem, Result};
 pub use fs::write_file;
 pub use journal::{Journal, JournalProblem};
-pub use mix::{MixPart, MixProblem, Mixed, MixedPart, mix};
+pub use mix::{MixPart, MixPartProblem, MixProblem, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 #[cfg(feature = "tokenize")]
 pub use rows::{

@@ -52,13 +52,13 @@ pub struct MixedPart {
 }
 
 impl FromStr for MixPart {
-    type Err = String;
+    type Err = MixPartProblem;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected LAYOUT:PROBABILITY:FILE, such as hh-rlhf:0.72:hh.jsonl".to_string();
-        let [layout, probability, pattern] = text.splitn(3, ':').collect::<Vec<_>>()[..] else { return Err(wrong()) };
-        let source = layout.parse().map_err(|error: UnknownSource| error.to_string())?;
-        Ok(Self { source, probability: probability.parse().map_err(|_| wrong())?, pattern: pattern.into() })
+    fn from_str(text: &str) -> Result<Self, MixPartProblem> {
+        let [layout, probability, pattern] = text.splitn(3, ':').collect::<Vec<_>>()[..] else { return Err(MixPartProblem::Form) };
+        let source = layout.parse().map_err(MixPartProblem::Layout)?;
+        let wrong = |_| MixPartProblem::Probability { got: probability.into() };
+        Ok(Self { source, probability: probability.parse().map_err(wrong)?, pattern: pattern.into() })
     }
 }
 
@@ -94,6 +94,24 @@ impl MixPart {
         }
         Ok((rows, left_out))
     }
+}
+
+/// Why a text is no [`MixPart`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MixPartProblem {
+    /// It is not of three parts.
+    #[error("expected LAYOUT:PROBABILITY:FILE, such as hh-rlhf:0.72:hh.jsonl")]
+    Form,
+    /// The layout is not known.
+    #[error(transparent)]
+    Layout(UnknownSource),
+    /// The probability is no number.
+    #[error("the probability is \"{got}\": expected LAYOUT:PROBABILITY:FILE, such as hh-rlhf:0.72:hh.jsonl")]
+    Probability {
+        /// As written.
+        got: String,
+    },
 }
 
 /// Why parts cannot be mixed.
@@ -185,7 +203,7 @@ mod tests {
             [("hh-rlhf:0.72", "LAYOUT:PROBABILITY:FILE"), ("hh-rlhf:x:f", "LAYOUT:"), ("hh:1:f", "unknown source \"hh\"")]
         {
             let error = text.parse::<MixPart>().unwrap_err();
-            assert!(error.contains(expected), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 

@@ -15,12 +15,14 @@ use crate::{Architecture, Error, ModelConfig, Result};
 #[non_exhaustive]
 pub enum ConfigProblem {
     /// It is not JSON, or a field is missing or of another type.
-    #[error("{}{reason}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
+    #[error("{}{message}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
     Json {
         /// The field, if it is known: `rope_scaling.factor`.
         field: Option<String>,
-        /// What was found and what was expected.
-        reason: String,
+        /// Whether it is no JSON, was cut, or has another value than expected.
+        category: serde_json::error::Category,
+        /// What was found and what was expected, with line and column, in the parser's words.
+        message: String,
     },
     /// An architecture that this crate does not run.
     #[error("{field} is \"{got}\": expected {known}")]
@@ -45,6 +47,10 @@ pub enum ConfigProblem {
 }
 
 impl ConfigProblem {
+    fn json(field: Option<String>, error: &serde_json::Error) -> Self {
+        Self::Json { field, category: error.classify(), message: error.to_string() }
+    }
+
     pub(super) fn value(field: impl Into<String>, got: impl fmt::Display, expected: impl Into<String>) -> Self {
         Self::Value { field: field.into(), got: got.to_string(), expected: expected.into() }
     }
@@ -266,9 +272,9 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ConfigPr
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        ConfigProblem::Json { field: Some(path).filter(|path| path != "."), reason: error.inner().to_string() }
+        ConfigProblem::json(Some(path).filter(|path| path != "."), error.inner())
     })?;
-    json.end().map_err(|error| ConfigProblem::Json { field: None, reason: error.to_string() })?;
+    json.end().map_err(|error| ConfigProblem::json(None, &error))?;
     Ok(value)
 }
 

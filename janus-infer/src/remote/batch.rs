@@ -11,7 +11,7 @@ use janus_core::{ChatRequest, Generation, ModelError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use janus_data::http::{Failed, HttpError, HttpResponse};
+use janus_data::http::{AnswerProblem, Failed, HttpError, HttpResponse};
 
 use super::{BatchProblem, Extensions, RemoteError, RemoteOptions, wire};
 
@@ -76,7 +76,10 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
             Some(Response { status_code: status, body }) => {
                 Err(error_of(wire::refusal(&HttpResponse { status, retry_after: None, text: body.to_string() }, None)))
             }
-            None => Err(HttpError::Answer { problem: error.map_or("no response".into(), |error| error.to_string()) }.into()),
+            None => {
+                let problem = error.map_or(AnswerProblem::Nothing, |error| AnswerProblem::Error { message: error.to_string() });
+                Err(HttpError::Answer { problem }.into())
+            }
         };
         answers[place] = Some(answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }));
     }

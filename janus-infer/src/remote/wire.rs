@@ -4,7 +4,7 @@ use janus_core::{ChatRequest, FinishReason, Generation, Message, SamplingParams,
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use janus_data::http::{ApiKey, Failed, HttpError, HttpResponse};
+use janus_data::http::{AnswerProblem, ApiKey, Failed, HttpError, HttpResponse};
 
 use super::budget::Tokens;
 use super::{Endpoint, NoAnswer, RemoteError, RemoteOptions, RequestProblem};
@@ -128,8 +128,8 @@ pub(super) fn is_extended(models: &str, model: &str) -> bool {
 /// error quotes of it is without the key.
 pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
     let unreadable = |error: serde_json::Error| {
-        let problem = format!("no completion: {error}");
-        Failed::Again(HttpError::Answer { problem: key.map_or_else(|| problem.clone(), |key| key.redact(&problem)) }, None)
+        let problem = AnswerProblem::Json { expected: "completion", message: error.to_string() };
+        Failed::Again(HttpError::Answer { problem: problem.redacted(key) }, None)
     };
     let no_answer = |problem: NoAnswer| Failed::Final(RemoteError::NoAnswer(problem.redacted(key)));
     let Completion { mut choices, usage } = serde_json::from_str(text).map_err(unreadable)?;

@@ -6,7 +6,7 @@
 //! compared in one run.
 
 use janus_core::ModelError;
-use janus_data::http::{ApiKey, Client, ClientOptions, Failed, HttpError, HttpResponse, each};
+use janus_data::http::{AnswerProblem, ApiKey, Client, ClientOptions, Failed, HttpError, HttpResponse, each};
 use serde_json::{Value, json};
 
 use super::ToxicityScorer;
@@ -122,11 +122,13 @@ fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
 
 /// The score in an answer. What an error repeats of it is without the key.
 fn read(text: &str, attribute: &str, key: Option<&ApiKey>) -> Result<f64, HttpError> {
-    let problem = |problem: String| HttpError::Answer { problem: key.map_or_else(|| problem.clone(), |key| key.redact(&problem)) };
-    let body: Value = serde_json::from_str(text).map_err(|error| problem(format!("no JSON: {error}")))?;
+    let problem = |problem: AnswerProblem| HttpError::Answer { problem: problem.redacted(key) };
+    let json = |error: serde_json::Error| problem(AnswerProblem::Json { expected: "JSON", message: error.to_string() });
+    let body: Value = serde_json::from_str(text).map_err(json)?;
     let value = &body["attributeScores"][attribute]["summaryScore"]["value"];
     let score = value.as_f64().filter(|score| (0.0..=1.0).contains(score));
-    score.ok_or_else(|| problem(format!("the summary score of {attribute} is {value}: expected 0 to 1")))
+    let field = || format!("the summary score of {attribute}");
+    score.ok_or_else(|| problem(AnswerProblem::Value { field: field(), got: value.to_string(), expected: "0 to 1" }))
 }
 
 impl ToxicityScorer for PerspectiveScorer {

@@ -68,7 +68,7 @@ pub use content::{Comparison, Conversation, RowContent};
 pub use fields::{Fields, RowError};
 
 /// Every source, in the order of help texts.
-static SOURCES: [&dyn RowSource; 19] = [
+static SOURCES: &[&dyn RowSource] = &[
     &sft::Sft,
     &pairs::Pairs,
     &reward::Reward,

@@ -22,6 +22,9 @@ impl Architecture {
     /// Every architecture.
     pub const ALL: [Self; 2] = [Self::Llama, Self::Mistral];
 
+    /// Their names, for messages.
+    pub(super) const KNOWN: &str = "llama or mistral";
+
     /// `model_type` of a `config.json`.
     pub fn model_type(self) -> &'static str {
         match self {

@@ -210,7 +210,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 impl NearDuplicatesArgs {
     fn run(&self) -> Result<Outcome, CommandError> {
         let near = NearDuplicates::default();
-        let mut text = "| likeness | mean | pairs | found | expected |\n| --- | ---: | ---: | ---: | ---: |".to_string();
+        let mut text = "| similarity | mean | pairs | found | expected |\n| --- | ---: | ---: | ---: | ---: |".to_string();
         let mut table = Vec::new();
         for row in near.recall(self.pairs, self.bins, self.seed).iter().filter(|row| row.pairs > 0) {
             let (from, below, jaccard, pairs, recall) = (row.from, row.below, row.jaccard, row.pairs, row.recall());

@@ -8,6 +8,7 @@
 mod annotate;
 mod bench;
 mod chat;
+mod check;
 pub mod command;
 mod data;
 mod device;
@@ -57,6 +58,7 @@ enum Command {
     Annotate(annotate::Args),
     Train(train::Args),
     VerifyGoldens(verify_goldens::Args),
+    Check(check::Args),
 }
 
 /// Runs the command of this process' arguments.
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Annotate(args) => annotate::run(args),
         Command::Train(args) => train::run(args),
         Command::VerifyGoldens(args) => verify_goldens::run(args),
+        Command::Check(args) => check::run(args),
     };
     command::tell(result, cli.json)
 }

@@ -7,8 +7,22 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const COMMANDS: [&str; 13] =
-    ["reproduce", "data", "eval", "bench", "fetch", "generate", "chat", "serve", "judge", "report", "annotate", "train", "verify-goldens"];
+const COMMANDS: [&str; 14] = [
+    "reproduce",
+    "data",
+    "eval",
+    "bench",
+    "fetch",
+    "generate",
+    "chat",
+    "serve",
+    "judge",
+    "report",
+    "annotate",
+    "train",
+    "verify-goldens",
+    "check",
+];
 
 fn xtask(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder).env("PATH", folder).output().unwrap()

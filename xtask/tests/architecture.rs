@@ -101,3 +101,111 @@ fn the_runner_and_the_tests_share_one_build() {
     let twice: Vec<_> = runner.difference(&tests).collect();
     assert!(twice.is_empty(), "built with other features by `cargo xtask`: {twice:?}");
 }
+
+/// The packages of `Cargo.lock`, whatever the platform.
+fn packages() -> Vec<Value> {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--all-features"])).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// What is published of each library: enough to be found, read and built by others.
+#[test]
+fn every_library_says_what_it_is() {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let text = |field: &str| package[field].as_str().unwrap_or_default();
+        for field in ["description", "license", "repository", "rust_version"] {
+            assert!(!text(field).is_empty(), "{name} has no {field}");
+        }
+        if name == "xtask" {
+            assert_eq!(package["publish"], Value::Array(vec![]), "the runner is not published");
+            continue;
+        }
+        assert_eq!(text("readme"), "README.md", "{name}");
+        let count = |field: &str| package[field].as_array().map_or(0, Vec::len);
+        assert!((1..=5).contains(&count("keywords")) && (1..=5).contains(&count("categories")), "{name}: keywords or categories");
+        assert!(text("description").len() <= 200 && !text("description").ends_with('.'), "{name}: {}", text("description"));
+
+        // The documentation shows every feature but those that need a GPU's toolkit.
+        let features: BTreeSet<&str> = package["features"].as_object().unwrap().keys().map(String::as_str).collect();
+        let documented = &package["metadata"]["docs"]["rs"];
+        let named: BTreeSet<&str> = documented["features"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap()).collect();
+        let shown = |feature: &&str| documented["all-features"] == true || named.contains(feature) || has(package, feature);
+        let hidden: Vec<_> = features.iter().filter(|feature| !["cuda", "metal"].contains(*feature) && !shown(feature)).collect();
+        assert!(hidden.is_empty(), "{name}: docs.rs would not show {hidden:?}");
+        assert!(documented.is_object(), "{name} has no [package.metadata.docs.rs]");
+    }
+}
+
+/// Whether a package has a feature by default.
+fn has(package: &Value, feature: &str) -> bool {
+    feature == "default" || package["features"]["default"].as_array().is_some_and(|all| all.iter().any(|name| name == feature))
+}
+
+/// The licences in `deny.toml` are those that the dependencies need: no other package may come in, and none is listed in vain.
+#[test]
+fn dependencies_have_the_listed_licences() {
+    let deny: toml::Table = toml::from_str(include_str!("../../deny.toml")).unwrap();
+    let allowed: BTreeSet<&str> = deny["licenses"]["allow"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let mut needed = BTreeSet::new();
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        let expression = package["license"].as_str().unwrap_or_else(|| panic!("{name} states no licence"));
+        let choices = choices(expression);
+        let chosen = choices.iter().find(|all| all.iter().all(|licence| allowed.contains(licence.as_str())));
+        assert!(chosen.is_some(), "{name} is under {expression}, which deny.toml does not allow: leave it out, or list its licence");
+        needed.extend(choices.into_iter().flatten());
+    }
+    let in_vain: Vec<_> = allowed.iter().filter(|licence| !needed.contains(**licence)).collect();
+    assert!(in_vain.is_empty(), "no package is under {in_vain:?}");
+}
+
+/// The sets of licences that an SPDX expression lets one choose from; `/` is an old way to write OR.
+fn choices(expression: &str) -> Vec<Vec<String>> {
+    let text = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let mut words = text.split_whitespace().peekable();
+    let choices = either(&mut words);
+    assert_eq!(words.next(), None, "{expression}");
+    choices
+}
+
+type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
+
+fn either(words: &mut Words<'_>) -> Vec<Vec<String>> {
+    let mut all = both(words);
+    while words.next_if_eq(&"OR").is_some() {
+        all.extend(both(words));
+    }
+    all
+}
+
+fn both(words: &mut Words<'_>) -> Vec<Vec<String>> {
+    let mut all = one(words);
+    while words.next_if_eq(&"AND").is_some() {
+        let more = one(words);
+        all = all.iter().flat_map(|left| more.iter().map(|right| [left.as_slice(), right].concat())).collect();
+    }
+    all
+}
+
+fn one(words: &mut Words<'_>) -> Vec<Vec<String>> {
+    if words.next_if_eq(&"(").is_some() {
+        let inner = either(words);
+        assert_eq!(words.next(), Some(")"));
+        return inner;
+    }
+    let licence = words.next().unwrap().to_string();
+    match words.next_if_eq(&"WITH") {
+        Some(_) => vec![vec![format!("{licence} WITH {}", words.next().unwrap())]],
+        None => vec![vec![licence]],
+    }
+}
+
+#[test]
+fn a_licence_is_read_as_spdx_has_it() {
+    let shown = |expression: &str| choices(expression).iter().map(|all| all.join("+")).collect::<Vec<_>>().join(" | ");
+    assert_eq!(shown("MIT/Apache-2.0"), "MIT | Apache-2.0");
+    assert_eq!(shown("(MIT OR Apache-2.0) AND Unicode-3.0"), "MIT+Unicode-3.0 | Apache-2.0+Unicode-3.0");
+    assert_eq!(shown("Apache-2.0 WITH LLVM-exception OR MIT"), "Apache-2.0 WITH LLVM-exception | MIT");
+}

@@ -298,8 +298,11 @@ impl TryFrom<Raw> for ConfigFile {
 
 fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
     let known = Architecture::ALL.into_iter().find(|architecture| architecture.model_type() == raw.model_type);
-    let architecture =
-        known.ok_or_else(|| ConfigProblem::Architecture { field: "model_type", got: raw.model_type.clone(), known: Architecture::KNOWN })?;
+    let architecture = known.ok_or_else(|| ConfigProblem::Architecture {
+        field: "model_type",
+        got: raw.model_type.clone(),
+        known: Architecture::KNOWN,
+    })?;
     let classes = raw.architectures.as_deref().unwrap_or_default();
     let class_of = |architecture: Architecture| classes.iter().any(|class| class == architecture.class());
     if !class_of(architecture) && Architecture::ALL.into_iter().any(class_of) {

@@ -157,7 +157,7 @@ fn the_example_of_the_readme_is_multifaceted_minis() {
             assert!(readme.contains(text), "README.md lacks what build-mini writes: {text}");
         }
         for preference in record.preference_set.iter().flat_map(|set| set.iter()) {
-            assert!(readme.contains(&preference.preference), "README.md lacks {}", preference.preference);
+            assert!(readme.contains(&preference.name), "README.md lacks {}", preference.name);
         }
     }
 }

@@ -11,6 +11,8 @@
 //! model/                         config.json, weights, tokenizer
 //! ```
 //!
+//! An objective of your own runs by [`Recipe::prepare_with`].
+//!
 //! ```no_run
 //! use janus_train::candle_core::Device;
 //! use janus_train::{Recipe, StepMetrics};

@@ -197,12 +197,12 @@ pub enum Error {
     #[error(transparent)]
     Data(Box<janus_data::Error>),
     /// A recipe that is not TOML, or has an unknown key or a value of the wrong type.
-    #[error("{place}")]
+    #[error("{place}: {}", toml_message(error))]
     Recipe {
-        /// The file, and what was set beside it.
+        /// The file with the line, or the assignments beside it.
         place: String,
-        /// The line and the key.
-        source: Box<toml::de::Error>,
+        /// What is wrong there; it is part of the text.
+        error: Box<toml::de::Error>,
     },
     /// A key that was to be set in a recipe.
     #[error("{assignment}: {problem}")]
@@ -483,3 +483,11 @@ impl<T> AtPath<T> for std::io::Result<T> {
 
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is wrong in a TOML text, without the excerpt that its `Display` has: the place of the error names the line.
+fn toml_message(error: &toml::de::Error) -> String {
+    match error.span() {
+        Some(_) => error.message().to_string(),
+        None => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+    }
+}

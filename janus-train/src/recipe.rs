@@ -33,7 +33,7 @@ mod run;
 mod samples;
 mod shape;
 
-pub use config::{CustomObjective, DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig};
+pub use config::{CustomObjective, DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig, at_line};
 pub use note::Note;
 pub use objective::ObjectiveContext;
 pub use plan::Plan;

@@ -102,6 +102,11 @@ fn a_recipe_with_a_mistake_is_named_with_its_key() {
         assert_eq!(output.status.code(), Some(2), "{set}: {}", error(&output));
         assert!(error(&output).contains(part), "{set}: {}", error(&output));
     }
+    let own = folder.path().join("own.toml");
+    fs::write(&own, fs::read_to_string(&recipe).unwrap().replace("\nlr = ", "\nlearning_rate = ")).unwrap();
+    let output = xtask(folder.path(), &["train", "own.toml", "--plan"]);
+    assert!(error(&output).contains("own.toml, line ") && error(&output).contains("\"learning_rate = "), "{}", error(&output));
+    assert!(error(&output).contains("\": unknown field `learning_rate`, expected one of"), "{}", error(&output));
     let output = xtask(folder.path(), &["train", &recipe]);
     assert_eq!(output.status.code(), Some(2), "{}", error(&output));
     let early = ["--set", "data.held_out=10", "--set", "train.early_stop={metric=\"loss\", patience=2}"];

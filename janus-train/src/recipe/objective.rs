@@ -40,7 +40,7 @@ impl ObjectiveContext<'_> {
             ObjectiveConfig::Custom(custom) => custom.settings.clone(),
             _ => toml::Table::new(),
         };
-        settings.try_into().map_err(|source| Error::Recipe { place: "the recipe's objective.settings".into(), source: Box::new(source) })
+        settings.try_into().map_err(|error| Error::Recipe { place: "the recipe's objective.settings".into(), error: Box::new(error) })
     }
 
     /// The model that training starts from as a reference: the log-probabilities of all rows, computed once and kept beside the data,

@@ -5,6 +5,7 @@ use std::path::Path;
 use janus_eval::stats::Bootstrap;
 use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::TrainConfig;
+use janus_train::recipe::at_line;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{CommandError, read_text};
@@ -162,7 +163,9 @@ impl Profile {
             other => return Err(CommandError::bad_input(format!("unknown profile \"{other}\": expected mini, smoke or a .toml file"))),
         };
         let bad = |reason: String| CommandError::bad_input(format!("{place}: {reason}"));
-        let profile: Self = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        let profile: Self = toml::from_str(&text).map_err(|error: toml::de::Error| {
+            CommandError::bad_input(format!("{}: {}", at_line(&place, &text, error.span()), error.message()))
+        })?;
         let Self { data, pairs, graded, best_of_n: BestOfN { n, .. }, .. } = &profile;
         let rises = |numbers: &[usize]| numbers.windows(2).all(|pair| pair[0] < pair[1]);
         let at_least_one = [
@@ -236,6 +239,7 @@ mod tests {
         let text = include_str!("../../profiles/smoke.toml").replace("vocab_size", "vocabsize");
         std::fs::write(&path, text).unwrap();
         let error = Profile::load(&path.to_string_lossy()).unwrap_err();
-        assert!(error.exit_code() == 2 && error.to_string().contains("vocabsize"), "{error}");
+        assert!(error.exit_code() == 2 && error.to_string().contains("mine.toml, line "), "{error}");
+        assert!(error.to_string().contains("\": unknown field `vocabsize`, expected"), "{error}");
     }
 }

@@ -17,8 +17,8 @@ use crate::device::DeviceArg;
 
 /// Measure speed and memory on this machine
 ///
-/// Reads:   what is measured; each has its own help.
-/// Writes:  nothing; the figures go to stdout.
+/// Reads:   see the help of each subcommand.
+/// Writes:  nothing; the results go to stdout.
 /// Example: cargo xtask bench train --config m6m --seq 256 --batch 16 --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -48,23 +48,27 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
 }
 
-/// Measure training: tokens a second, share of the matrix-product rate, peak memory
+/// Measure training: tokens per second, share of the matrix-product rate, peak
+/// memory
 ///
-/// A step is forward, backward, clipping to norm 1 and AdamW, on rows of random tokens without padding; for DPO the
-/// reference model's forward pass too. The first step is not counted; of the others the median is.
+/// A step is forward, backward, gradient clipping to norm 1 and AdamW, on rows of
+/// random tokens without padding; for DPO also the reference model's forward pass.
+/// The result is the median step, without the first.
 ///
 /// Reads:   nothing; weights and tokens are random.
-/// Writes:  tokens_per_s; gflops (6 for each weight of a product and token, and causal attention; 8 with a
-///          reference model); matmul_gflops (f32 products of this machine in the same run); share (of the
-///          two); peak_mb (of the process).
-/// Example: cargo xtask bench train --config m6m --objective dpo --seq 256 --batch 8 --json
+/// Writes:  tokens_per_s; gflops (6 for each weight and token, plus causal
+///          attention; 8 with a reference model); matmul_gflops (the machine's f32
+///          matrix-product rate in the same run); share (gflops / matmul_gflops);
+///          peak_mb (of the process).
+/// Example: cargo xtask bench train --config m6m --objective dpo --seq 256
+///          --batch 8 --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct TrainArgs {
     /// The model's shape
     #[arg(long, value_parser = one_of(SHAPES))]
     config: Shape,
-    /// What is minimised
+    /// Objective
     #[arg(long, value_enum, default_value_t = Objective::Sft)]
     objective: Objective,
     /// Tokens of a row
@@ -73,10 +77,10 @@ struct TrainArgs {
     /// Rows of a step; for DPO pairs of rows
     #[arg(long)]
     batch: usize,
-    /// Compute a block's activations again in the backward pass instead of keeping them: less memory, more time
+    /// Recompute a layer's activations in the backward pass: less memory, more time
     #[arg(long)]
     activation_checkpointing: bool,
-    /// Steps that are counted
+    /// Measured steps
     #[arg(long, default_value_t = 5)]
     steps: usize,
 }
@@ -122,18 +126,22 @@ impl TrainArgs {
     }
 }
 
-/// Measure inference: tokens a second when reading and writing, peak memory
+/// Measure inference: tokens per second of prefill and decoding, peak memory
 ///
-/// Tokens are random: what they are does not change the work. Each figure is the median of several runs.
+/// Tokens are random, which does not change the work. Each result is the median of
+/// several runs.
 ///
-/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
-///          tokenizer_config.json.
-/// Writes:  prefill_tokens_per_s (a prompt of 512, logits of its last token); decode_b1_tokens_per_s (128
-///          new tokens, empty context); decode_b8_tokens_per_s (8 sequences, prompts of 128, 64 new tokens
-///          each; the new ones of all, prompts not timed); peak_mb (of the process until here);
-///          best_of_16_ratio (what 16 answers to one prompt of some 130 tokens take through the engine, by
-///          what one prefill and as many decodes do).
-/// Example: cargo xtask bench infer --model models/smollm2-135m-instruct-q4_1.gguf --threads 2 --json
+/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
+///          tokenizer.json and tokenizer_config.json.
+/// Writes:  prefill_tokens_per_s (a prompt of 512 tokens, logits of the last);
+///          decode_b1_tokens_per_s (128 new tokens, empty context);
+///          decode_b8_tokens_per_s (8 sequences with prompts of 128 tokens and 64
+///          new tokens each; the prompts are not timed); peak_mb (of the process so
+///          far); best_of_16_ratio (time of 16 answers to one prompt of about 130
+///          tokens through the engine, divided by the time of one prefill and the
+///          same decoding).
+/// Example: cargo xtask bench infer --model models/smollm2-135m-instruct-q4_1.gguf
+///          --threads 2 --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct InferArgs {
@@ -142,10 +150,10 @@ struct InferArgs {
     model: PathBuf,
     #[command(flatten)]
     device: DeviceArg,
-    /// Threads; as many as cores if not given
+    /// Threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
-    /// Runs of each
+    /// Runs of each measurement
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 }
@@ -180,11 +188,12 @@ impl InferArgs {
     }
 }
 
-/// Measure the recall of near-duplicates by their likeness
+/// Measure how many near-duplicates are found, by their similarity
 ///
-/// Generated pairs, each a text and a copy with replaced words, are put in order by their true likeness
-/// (Jaccard of sequences of five words); the table gives the share that locality-sensitive hashing finds and
-/// the share that its formula expects. docs/near-duplicates.md holds this table.
+/// Pairs of a text and a copy with replaced words are grouped by their exact
+/// similarity (Jaccard index of shingles of five words). The table has the share
+/// that MinHash finds and the share that its formula predicts.
+/// docs/near-duplicates.md contains it.
 ///
 /// Reads:   nothing.
 /// Writes:  nothing; the table goes to stdout, as Markdown.

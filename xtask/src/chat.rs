@@ -18,25 +18,29 @@ use crate::model::EngineArgs;
 
 /// Talk with a model
 ///
-/// Reads one message a line and answers each under the system message, with all that was said before.
-/// The system message is given with --system, or written from what you value with --preference, or
-/// there is none. Answers appear as they are made; with --best-of, once one is chosen. Works with lines
-/// from a file too: answers go to stdout, everything else to stderr.
+/// Reads one message a line and answers it in the conversation so far. The system
+/// message is that of --system, or composed from your --preference arguments, or
+/// absent. Answers are streamed; with --best-of they appear once the best is
+/// chosen. Input may come from a file: answers go to stdout, everything else to
+/// stderr.
 ///
-///   /reset         forget the conversation, keep the system message
-///   /system TEXT   another system message from here on; without TEXT, show it
-///   /quit          end (so does the end of the input)
+///   /reset         clear the conversation, keep the system message
+///   /system TEXT   change the system message from here on; without TEXT, show it
+///   /quit          end, as does the end of the input
 ///
-/// A preference is DIMENSION/SUBDIMENSION=NAME, one for each dimension at the most; the dimensions are
-/// style, background_knowledge, informativeness and harmlessness. NAME is one of the seed taxonomy (a
-/// wrong one is answered with those that there are) or "NAME: what it asks for", in your own words.
+/// A preference is DIMENSION/SUBDIMENSION=NAME, at most one for each dimension:
+/// style, background_knowledge, informativeness, harmlessness. NAME is one of the
+/// seed taxonomy (an unknown one lists them), or "NAME: description" in your own
+/// words.
 ///
-/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
-///          tokenizer_config.json. Messages from stdin.
-/// Writes:  nothing. With --json one object at the end: the system message and every turn, with
-///          --best-of all answers and their rewards. Exit code 1 if a message had no answer.
+/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
+///          tokenizer.json and tokenizer_config.json. Messages from stdin.
+/// Writes:  nothing. With --json, one object at the end: the system message and
+///          every turn, and with --best-of all answers and their rewards. Exit code
+///          1 if a message got no answer.
 /// Example: cargo xtask chat --model models/smollm2-135m-instruct-q4_1.gguf
-///          --preference style/format="bullet list" --preference harmlessness/safety="name the risk"
+///          --preference style/format="bullet list"
+///          --preference harmlessness/safety="name the risk"
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

@@ -1,6 +1,6 @@
-//! What a command gives back, and how it is told: an exit code, one line, one JSON object.
+//! What a command returns, and how it is printed: an exit code, one line, one JSON object.
 //!
-//! Exit codes: 0 done; 1 the thing asked about failed; 2 wrong use or bad input.
+//! Exit codes: 0 success; 1 the work or a check failed; 2 wrong usage or bad input.
 
 use std::error::Error;
 use std::fmt;

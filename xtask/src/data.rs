@@ -14,10 +14,11 @@ use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Read, check, clean and make preference data
 ///
-/// Reads:   .json, .jsonl, .csv, .parquet and .arrow files, each also .gz or .zst; several by a pattern in quotes.
+/// Reads:   .json, .jsonl, .csv, .parquet and .arrow files, plain, .gz or .zst; a
+///          pattern in quotes names several.
 /// Writes:  what each subcommand says; files appear whole or not at all.
-/// Example: cargo xtask data construct --instructions prompts.jsonl --model models/smollm2-135m-instruct-q4_1.gguf
-///          --out collection
+/// Example: cargo xtask data construct --instructions prompts.jsonl
+///          --model models/smollm2-135m-instruct-q4_1.gguf --out collection
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -60,10 +61,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadArgs {
-    /// Field OURS stands under THEIRS in the files (a name, or a JSON pointer such as /instances/0/input); repeatable
+    /// Read field OURS from column THEIRS (a name, or a JSON pointer such as /instances/0/input); repeatable
     #[arg(long = "map", value_name = "OURS=THEIRS")]
     maps: Vec<String>,
-    /// A row of text larger than this is an error. Bytes
+    /// Largest row of a text file, in bytes; a larger one is an error
     #[arg(long, value_name = "BYTES")]
     max_row_bytes: Option<usize>,
 }

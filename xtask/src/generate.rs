@@ -24,57 +24,66 @@ pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 
 /// Answer the prompts of a file, or a benchmark's questions, with a model
 ///
-/// Each row gives a user's message and, if it has one, a system message; rendered with the model's own
-/// chat template. An answer depends on the seed and the row's id, not on the rows beside it. Sampling
-/// parameters that are not given are the paper's: temperature 1, top-p 0.9, 1024 new tokens, and a
-/// repetition penalty of 1.03, or of 1 for a service.
+/// Each row has a user's message and optionally a system message; they are rendered
+/// with the model's own chat template. An answer depends on the seed and the row's
+/// id, not on other rows. The default sampling is the paper's: temperature 1, top-p
+/// 0.9, 1024 new tokens, and a repetition penalty of 1.03 (1 for an API).
 ///
-/// For a service, calls, tokens and cost are told before the first request (--dry-run: and nothing is
-/// asked), and --budget is never gone beyond. What it answers is kept in OUTPUT.calls: equal questions
-/// are asked once, and by no later run with this OUTPUT, so that rows can be added and --limit changed
-/// at the price of what is new.
+/// For an API, calls, tokens and cost are printed before the first request; with
+/// --dry-run nothing is sent. --budget is a hard limit. Answers are kept in
+/// OUTPUT.calls: equal requests are sent once, also over several runs with this
+/// OUTPUT, so adding rows or raising --limit costs only what is new.
 ///
-/// With --bench the rows are a benchmark's own, asked as its protocol says, and OUTPUT is the file that
-/// its judge reads. A second turn is asked with the model's own first answer in the conversation. A
-/// sampling parameter that is given takes the place of the benchmark's, and the report names it.
+/// With --bench, INPUT has a benchmark's own rows, which are asked by its protocol,
+/// and OUTPUT is the file that its judge reads. A second turn contains the model's
+/// own first answer. A sampling parameter that is given overrides the protocol's,
+/// and the record names it.
 ///
-/// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors, tokenizer.json and
-///          tokenizer_config.json, or the address of an OpenAI-compatible service (http://host:port/v1,
-///          the key in OPENAI_API_KEY). A repetition penalty of 1 is sent to services that know it, as
-///          `serve` and vLLM do (--extensions): they may have another default. Others refuse the field.
+/// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors,
+///          tokenizer.json and tokenizer_config.json, or the address of an
+///          OpenAI-compatible API (http://host:port/v1, the key in OPENAI_API_KEY).
+///          A repetition penalty of 1 is sent only to APIs that know the field,
+///          such as `serve` and vLLM, whose default may differ (see --extensions).
 ///          INPUT: .json, .jsonl (either also with .gz) or .parquet. With --bench:
-///            mt-bench      {question_id, category, turns}, FastChat's question.jsonl
+///            mt-bench      {question_id, category, turns}, FastChat's
+///                          question.jsonl
 ///            arena-hard    {question_id, prompt}
-///            alpaca-eval   {instruction}, with index and dataset if they are there
-///            toxicity      {prompt}, a text or {text, toxicity}; a service is asked at /completions
-///            multifaceted  the bench's records; an id that is not given is the row's number from 0
-/// Writes:  OUTPUT, in the order of the input, one JSON object a line: id (always a text), response,
-///          finish_reason, prompt_tokens, completion_tokens; for --n above 1 a list `responses` of
-///          these; with --compose-system also system. With --best-of the answer of the highest reward
-///          (the first of equals), its `reward`, its index `best`, and all `responses`, each with
-///          its reward. A row without an answer has id and error, and makes the exit code 1.
-///          With --bench (.jsonl, or .json for one list):
+///            alpaca-eval   {instruction}, optionally index and dataset
+///            toxicity      {prompt}, a text or {text, toxicity}; an API is called
+///                          at /completions
+///            multifaceted  the bench's records; a missing id is the row's number
+///                          from 0
+/// Writes:  OUTPUT, in the order of the input, one JSON object a line: id (always a
+///          text), response, finish_reason, prompt_tokens, completion_tokens; for
+///          --n above 1 a list `responses` of these; with --compose-system also
+///          system. With --best-of the answer with the highest reward (the first of
+///          equals), its `reward`, its index `best`, and all `responses` with their
+///          rewards. A row without an answer has id and error, and the exit code is
+///          1. With --bench (.jsonl, or .json for one list):
 ///            mt-bench      {question_id, model_id, choices: [{index, turns}]}
 ///            arena-hard    {question_id, model_id, answer,
 ///                           choices: [{index, turns: [{content, token_len}]}]}
 ///            alpaca-eval   {index, dataset, instruction, output, generator}
-///            toxicity      {prompt: {text, toxicity}, generations: [{text, toxicity: null}]}
+///            toxicity      {prompt: {text, toxicity}, generations: [{text,
+///                          toxicity: null}]}
 ///            multifaceted  {id, response}
-///          A row without an answer is left out and told, and makes the exit code 1. With --best-of
-///          only the best is there.
-///          OUTPUT.run.json says how the answers were made. OUTPUT.partial while it runs (for a service
-///          OUTPUT.calls, which stays): a run that was cut off, or that left rows without an answer,
-///          continues from there when its command is repeated, a conversation with the turn that it
-///          had come to. A finished OUTPUT is left alone; if it is from another model, other rows or
-///          other settings, that is an error.
-/// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf --input prompts.jsonl
-///          --output answers.jsonl --compose-system --max-tokens 256
-/// Example: cargo xtask generate --bench mt-bench --model models/smollm2-135m-instruct-q4_1.gguf
+///          A row without an answer is left out and counted, and the exit code is
+///          1. With --best-of only the best answer is written. OUTPUT.run.json
+///          records how the answers were made. OUTPUT.partial exists while it runs
+///          (for an API OUTPUT.calls, which stays). A repeated command continues
+///          from there if the run was interrupted or left rows without an answer. A
+///          finished OUTPUT is left alone; if it was made with another model, rows
+///          or settings, that is an error.
+/// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf
+///          --input prompts.jsonl --output answers.jsonl --compose-system
+///          --max-tokens 256
+/// Example: cargo xtask generate --bench mt-bench
+///          --model models/smollm2-135m-instruct-q4_1.gguf
 ///          --input ../shared/data/mt_bench/question.jsonl --output mt-bench.jsonl
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// GGUF file, model folder, or address of a service
+    /// GGUF file, model folder, or address of an API
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Prompts to answer
@@ -83,7 +92,7 @@ pub struct Args {
     /// Where the answers go, a name ending in .jsonl
     #[arg(long, value_name = "OUTPUT")]
     output: PathBuf,
-    /// Start again, even if OUTPUT is finished or was begun with other settings; what a service answered is still kept
+    /// Start over, even if OUTPUT is finished or was made with other settings; an API's answers are kept
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -108,7 +117,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Rows")]
 struct RowArgs {
-    /// Field with the system message; a row may do without
+    /// Field with the system message; optional in each row
     #[arg(long, value_name = "FIELD", default_value = "system")]
     system_key: String,
     /// Field with the user's message; of a list, the first text is taken
@@ -117,13 +126,13 @@ struct RowArgs {
     /// Field that names the row; falls back to question_id, then to the row's number from 1
     #[arg(long, value_name = "FIELD", default_value = "id")]
     id_key: String,
-    /// Answer the first rows only
+    /// Answer only the first N rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
     /// Compose a system message for each row from preferences drawn from the seed taxonomy
     #[arg(long, conflicts_with = "system_key")]
     compose_system: bool,
-    /// System message of every row in place of its own; an empty text for none
+    /// System message for every row, instead of its own; an empty text for none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["system_key", "compose_system"])]
     system: Option<String>,
 }

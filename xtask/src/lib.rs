@@ -29,9 +29,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-/// Runs Janus: reproduce the paper's claims, answer prompts with a model, score answers.
+/// Builds preference data, trains, runs and judges language models, and reproduces the claims of Janus (arXiv 2405.17977).
 ///
-/// Exit codes: 0 done; 1 the thing asked about failed; 2 wrong use or bad input.
+/// Exit codes: 0 success; 1 the work or a check failed; 2 wrong usage or bad input.
 /// Results go to stdout, progress and errors to stderr.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]

@@ -16,17 +16,16 @@ pub fn is_address(model: &str) -> bool {
 /// How a local model runs; nothing of it matters to a service.
 #[derive(Debug, Default, clap::Args)]
 pub struct EngineArgs {
-    /// Chat template in place of the model's own: mistral-instruct or chatml
+    /// Chat template, instead of the model's own: mistral-instruct or chatml
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<ChatTemplate>,
-    /// Sequences that the model works on at once [default: 64]; changes the speed, not the answers
+    /// Sequences in a batch [default: 64]; changes the speed, not the answers
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Tokens of prompt and answer together at the most [default: the model's own context]; an answer ends there
+    /// Maximum tokens of prompt and answer together, where an answer ends [default: the model's context]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<usize>,
-    /// Memory for keys and values, in MB [default: 4295]; sequences for which it does not suffice wait, and one that it could never
-    /// hold is refused
+    /// Size of the KV cache, in MB [default: 4295]; sequences wait while it is full, and one that is larger is refused
     #[arg(long, value_name = "MB")]
     cache_mb: Option<usize>,
 }

@@ -16,32 +16,33 @@ pub const ROWS: usize = 100;
 
 /// Compare judged runs in one report
 ///
-/// Of runs against rubrics: scores by source and by dimension, the outcomes of each against the first (wins,
-/// both good, both bad, losses), and rows to read with all answers side by side. Of pairs, MT-Bench, Arena-Hard
-/// and AlpacaEval: the scores of all runs in one table for each, outcomes, categories, and rows to read. Of all:
-/// how the judge was set.
+/// For rubrics: scores by source and by dimension, the outcomes of each run against
+/// the first (wins, both good, both bad, losses), and example rows with all answers
+/// side by side. For pairs, MT-Bench, Arena-Hard and AlpacaEval: the scores of all
+/// runs in one table, outcomes, categories, and example rows. For all: the judge's
+/// settings.
 ///
-/// Reads:   RUN...: folders that `judge` wrote; those against rubrics all of the same bench.
-///          With --best-of-n: rows of {id, rewards: [...], scores: [[...], ...]}: for each sampled answer its
-///          reward, and its scores by rubric.
+/// Reads:   RUN...: folders that `judge` wrote; those with rubrics must be of one
+///          bench. With --best-of-n: rows of {id, rewards: [...], scores: [[...],
+///          ...]}: the reward and the rubric scores of each sampled answer.
 /// Writes:  OUT/report.html (one file; works offline), report.md, report.json.
 /// Example: cargo xtask report runs/base runs/mine --out runs/compared
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Run folders; the first is what the others are compared with
+    /// Run folders; the others are compared with the first
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
     /// Folder of the report
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Rows to read in the page, evenly spread over the bench
+    /// Example rows on the page, evenly spread over the bench
     #[arg(long, value_name = "N", default_value_t = ROWS)]
     rows: usize,
-    /// Different system messages that each run's model was trained on, one number for each RUN, for the curve over them
+    /// Number of different system messages in each run's training data, one number for each RUN; draws a curve
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     distinct: Vec<usize>,
-    /// Sampled answers with rewards and scores, for the curve of the best of N; may be given several times
+    /// Sampled answers with rewards and scores; draws the best-of-N curve; repeatable
     #[arg(long, value_name = "FILE")]
     best_of_n: Vec<PathBuf>,
 }

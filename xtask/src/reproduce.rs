@@ -26,31 +26,35 @@ use stages::Experiment;
 
 /// Reproduce the paper's central claims on Multifaceted Mini
 ///
-/// Builds the data, pretrains a base model on plain text, fine-tunes it with one uniform system message
-/// ("uniform"), with diverse ones ("janus") and with fewer different ones, tunes on pairs (DPO, ORPO) and
-/// trains a reward model on them and on graded answers of janus, lets each model answer questions under
-/// system messages, wordings and preference combinations that none was trained on, scores every answer by
-/// computation, and reports eight claims with intervals.
+/// Generates the data, pretrains a base model on plain text, and fine-tunes it with
+/// one uniform system message ("uniform"), with a different one for each row
+/// ("janus"), and with fewer different ones. Tunes on pairs (DPO, ORPO) and trains
+/// a reward model. Each model answers questions under system messages, paraphrases
+/// and preference combinations that are in no training row. Code scores every
+/// answer, and the report states eight claims with intervals.
 ///
 /// Reads:   nothing but the profile.
-/// Writes:  into the run folder (runs/PROFILE-SEED): report.html, report.md, report.json, generalisation.svg, run.json,
-///          mini/{train,dev,bench}.jsonl, responses/MODEL.jsonl, scores/MODEL.jsonl, the same under
-///          plain/ for the plain system message, and one folder for each stage below stages/.
-/// Resumes: what is done is skipped, what was cut off continues, to the same bytes.
+/// Writes:  into the run folder (runs/PROFILE-SEED): report.html, report.md,
+///          report.json, generalisation.svg, run.json,
+///          mini/{train,dev,bench}.jsonl, responses/MODEL.jsonl,
+///          scores/MODEL.jsonl, the same under plain/ for the plain system message,
+///          and one folder for each stage below stages/.
+/// Resumes: finished stages are skipped and an interrupted one continues, to the
+///          same bytes.
 /// Example: cargo xtask reproduce --seed 1
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// What to run: mini, smoke (the same in under a minute, for CI), or a .toml file like xtask/profiles/mini.toml
+    /// What to run: mini, smoke (the same on toy sizes, for CI), or a .toml file like xtask/profiles/mini.toml
     #[arg(long, value_name = "NAME", default_value = "mini")]
     profile: String,
-    /// Seed of everything
+    /// Seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The run folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The split that is judged: choices are made on dev, only the report reads bench
+    /// The split that is judged: use dev while tuning; bench is for the report
     #[arg(long, default_value = "bench", value_parser = one_of(SPLITS))]
     on: Split,
 }

@@ -15,28 +15,35 @@ use crate::model::EngineArgs;
 /// The environment variable with the token.
 const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 
-/// Let other programs use a model over the OpenAI protocol
+/// Serve a model over an OpenAI-compatible API
 ///
-/// Answers at http://HOST:PORT/v1: chat/completions and completions (whole or streamed; n, logprobs,
-/// seed, stop), models; beside them /health and /metrics (Prometheus). Beyond the protocol a request
-/// may have top_k, min_p, repetition_penalty, and for a chat
-///   preferences  up to four preferences {dimension, subdimension, preference, description}, each of
-///                another dimension; the system message is composed of them
-///   best_of      so many candidates, of which the n best by the --reward-model are returned
-/// What a request does not say is the paper's: temperature 1, top-p 0.9, repetition penalty 1.03, 1024
-/// new tokens (16 of a completion, as OpenAI has it).
+/// Endpoints at http://HOST:PORT/v1: chat/completions and completions (whole or
+/// streamed; n, logprobs, seed, stop), models; and /health and /metrics
+/// (Prometheus) at the root. Beyond OpenAI's fields a request may have top_k,
+/// min_p, repetition_penalty, and for a chat:
+///   preferences  up to four preferences {dimension, subdimension, preference,
+///                description}, each in another dimension, from which the system
+///                message is composed
+///   best_of      number of candidates, of which the n best by --reward-model are
+///                returned
+/// The default sampling is the paper's: temperature 1, top-p 0.9, repetition
+/// penalty 1.03, 1024 new tokens (16 for a completion, as OpenAI's).
 ///
-/// Ends with SIGINT (Ctrl-C) or SIGTERM, when all that was accepted is answered; a second one cuts
-/// that short (exit code 1). Only this machine can reach it unless --host says otherwise: then set a
-/// token. It speaks plain HTTP: put a proxy that speaks TLS in front of it on a network.
+/// SIGINT (Ctrl-C) or SIGTERM stops it once all accepted requests are answered; a
+/// second one stops it at once (exit code 1). Only this machine can reach it,
+/// unless --host says otherwise; then set a token. It speaks plain HTTP: on a
+/// network, put a TLS proxy in front of it.
 ///
-/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors, tokenizer.json and
-///          tokenizer_config.json. The token that clients must show: the environment variable
-///          JANUS_TOKEN, or --token-file; without one, anybody who reaches it is answered, on a loopback
-///          address as localhost or by that address only, so that no web page reaches it by a name of its own.
-/// Writes:  nothing; when it ends, one line (with --json one object) that counts the answers.
+/// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
+///          tokenizer.json and tokenizer_config.json. The token that clients must
+///          send: the environment variable JANUS_TOKEN, or --token-file. Without
+///          one every client is answered; on a loopback address only under the
+///          names localhost and that address, so that no web page can reach it.
+/// Writes:  nothing; when it ends, one line (with --json one object) with the
+///          number of answers.
 /// Example: cargo xtask serve --model models/smollm2-135m-instruct-q4_1.gguf
-///          curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json'
+///          curl http://127.0.0.1:8000/v1/chat/completions
+///          -H 'Content-Type: application/json'
 ///          -d '{"messages": [{"role": "user", "content": "What is a kite?"}], "max_tokens": 64}'
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -48,29 +55,29 @@ pub struct Args {
     /// value_head.safetensors (as `train` writes it) or among the weights, by the config's value_head_prefix (OpenRLHF)
     #[arg(long, value_name = "PATH")]
     reward_model: Option<PathBuf>,
-    /// Chat template of the reward model in place of its own: mistral-instruct or chatml
+    /// Chat template of the reward model, instead of its own: mistral-instruct or chatml
     #[arg(long, value_name = "NAME", requires = "reward_model")]
     reward_template: Option<ChatTemplate>,
-    /// Name that requests call the model by; the file's own without it
+    /// The model's name in requests [default: the file's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Address to listen on
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     host: IpAddr,
-    /// Port to listen on; 0 takes a free one and says which
+    /// Port to listen on; 0 takes a free port and prints it
     #[arg(long, default_value_t = 8000)]
     port: u16,
-    /// File with the token that clients must show, in place of JANUS_TOKEN
+    /// File with the token that clients must send, instead of JANUS_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
     device: DeviceArg,
-    /// Requests that may wait or run; one more is told to try again later
+    /// Requests that may wait or run; further ones get status 429
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().queue)]
     queue: usize,
-    /// Bytes of a request at the most
+    /// Maximum size of a request, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().body_bytes)]
     body_bytes: usize,
 }

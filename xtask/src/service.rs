@@ -12,45 +12,45 @@ use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Within which limits a service is asked; nothing of it matters to a local model.
 #[derive(Debug, clap::Args, Serialize)]
-#[command(next_help_heading = "Service")]
+#[command(next_help_heading = "API")]
 pub struct ServiceArgs {
-    /// Requests under way at once
+    /// Concurrent requests
     #[arg(long, value_name = "N", default_value_t = 8)]
     concurrency: usize,
-    /// Requests in a minute at the most
+    /// Maximum requests a minute
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<u32>,
-    /// Tokens in a minute at the most
+    /// Maximum tokens a minute
     #[arg(long, value_name = "N")]
     tokens_per_minute: Option<u32>,
-    /// Attempts for each request while the service is busy or broken
+    /// Attempts for each request while the API is busy or failing
     #[arg(long, value_name = "N", default_value_t = 6)]
     attempts: usize,
-    /// Seconds for an attempt
+    /// Timeout of an attempt, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0)]
     timeout: f64,
-    /// Longest pause between attempts, in seconds; of a service that asks for a longer one nothing more is asked
+    /// Longest pause between attempts, in seconds; if the API asks for a longer one, the command stops
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     longest_pause: f64,
-    /// Price of a million tokens of prompts
+    /// Price of a million prompt tokens
     #[arg(long, value_name = "PRICE", requires = "price_completion")]
     price_prompt: Option<f64>,
     /// Price of a million generated tokens
     #[arg(long, value_name = "PRICE", requires = "price_prompt")]
     price_completion: Option<f64>,
-    /// Spend at the most, in the currency of the prices
+    /// Spending limit, in the currency of the prices
     #[arg(long, value_name = "PRICE", requires = "price_prompt")]
     budget: Option<f64>,
-    /// Send no seed, for a service that refuses the field
+    /// Send no seed, for an API that refuses the field
     #[arg(long)]
     no_seed: bool,
-    /// Send the token limit as max_completion_tokens, as reasoning models want it
+    /// Send the token limit as max_completion_tokens, which reasoning models require
     #[arg(long)]
     max_completion_tokens: bool,
-    /// Whether the service knows top_k, min_p and repetition_penalty, and is sent them even where they change nothing
+    /// Whether the API knows top_k, min_p and repetition_penalty; then they are always sent, so that its own defaults do not apply
     #[arg(long, value_enum, value_name = "KNOWN", default_value_t)]
     extensions: Known,
-    /// Say how many calls and tokens it takes and what they cost, and ask nothing
+    /// Print the number of calls and tokens and the cost, and send nothing
     #[arg(long)]
     #[serde(skip)]
     pub(crate) dry_run: bool,
@@ -60,7 +60,7 @@ pub struct ServiceArgs {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Known {
-    /// Ask it who it is, at /models: `serve`, vLLM, SGLang and llama.cpp know them
+    /// Detect by its /models endpoint: `serve`, vLLM, SGLang and llama.cpp know them
     #[default]
     Ask,
     /// It knows them
@@ -132,9 +132,9 @@ impl ServiceArgs {
 
 /// A service's model in the place of a local one.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Service")]
+#[command(next_help_heading = "API")]
 pub struct RemoteArgs {
-    /// The model's name at the service
+    /// The model's name at the API
     #[arg(long, value_name = "NAME")]
     pub model_name: Option<String>,
     #[command(flatten)]

@@ -9,15 +9,19 @@ use serde_json::{Value, json};
 use super::{peak_mb, threads};
 use crate::command::{Blame as _, CommandError, Outcome};
 
-/// Measure reading, tokenising, packing, deduplication and Parquet on generated data
+/// Measure reading, tokenising, packing, deduplication and Parquet on generated
+/// data
 ///
-/// Stages: (1) read JSON lines, render, tokenise and write a token file; then pack it, first-fit-decreasing and
-/// as a stream; (2) near-duplicates of generated instructions, and recall and precision on planted ones; (3)
-/// Parquet with preference sets, written and read. Needs about 2.5 GB of disk at the default sizes.
+/// It (1) reads JSON lines, renders and tokenises them, writes a token file, and
+/// packs it by first-fit-decreasing and as a stream; (2) finds near-duplicates
+/// among generated instructions, with recall and precision on planted ones; (3)
+/// writes and reads Parquet files with preference sets. The default sizes need
+/// about 2.5 GB of disk.
 ///
-/// Reads:   nothing; with --tokenizer, a tokenizer.json in place of one that is trained on the rows.
-/// Writes:  nothing that stays; the figures go to stdout: rows_per_s, tokens_per_s, peak_mb,
-///          packing_efficiency, dedup_rows_per_s and more.
+/// Reads:   nothing; with --tokenizer, a tokenizer.json instead of one that is
+///          trained on the rows.
+/// Writes:  temporary files only; the results go to stdout: rows_per_s,
+///          tokens_per_s, peak_mb, packing_efficiency, dedup_rows_per_s and more.
 /// Example: cargo xtask bench data --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -17,12 +17,13 @@ const BLOCKS: [Option<usize>; 3] = [None, Some(2048), Some(256)];
 
 /// Compare AdamW's 8-bit moments with f32 ones on Multifaceted Mini
 ///
-/// Trains the model of `reproduce` from the same fresh weights on the same rows of Mini in the same order, once with each
-/// kind of moments, by the settings of its fine-tuning.
+/// Fine-tunes the model of `reproduce` once with each kind of moments, from the
+/// same weights on the same rows in the same order.
 ///
-/// Reads:   nothing; Mini is built on the spot.
-/// Writes:  nothing; the figures go to stdout: final_loss (mean of the last tenth of the steps), held_out_loss (on
-///          the gold responses of the dev split), state_bytes, and each divided by that of f32.
+/// Reads:   nothing; Mini is generated.
+/// Writes:  nothing; the results go to stdout: final_loss (mean of the last tenth
+///          of the steps), held_out_loss (on the reference answers of the dev
+///          split), state_bytes, and each divided by that of f32.
 /// Example: cargo xtask bench optim --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -9,22 +9,25 @@ use serde_json::{Value, json};
 use super::{FilesArgs, ReadArgs, warn};
 use crate::command::{self, Blame as _, CommandError, Outcome, report};
 
-/// Check files of records, and name every problem
+/// Check files of records, and print every problem
 ///
-/// Each problem has its file, row, field, what was expected and what stands there. Exit code 1 if there is any.
+/// A problem is printed with file, row, field, what was expected and what was
+/// found. Exit code 1 if there is any.
 ///
-/// Reads:   FILES of sft, pairs, reward or bench rows, in the released or an older layout.
-/// Writes:  nothing; the problems go to stderr, a summary to stdout, with --json both into the object.
+/// Reads:   FILES of sft, pairs, reward or bench rows, in the released or an older
+///          layout.
+/// Writes:  nothing. Problems go to stderr, a summary to stdout; with --json both
+///          are in the object.
 /// Example: cargo xtask data validate 'collection/*.jsonl'
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ValidateArgs {
     #[command(flatten)]
     input: FilesArgs,
-    /// What the rows are: sft, pairs, reward or bench; without it, each file's first row tells
+    /// What the rows are: sft, pairs, reward or bench [default: as the first row of each file shows]
     #[arg(long, value_name = "KIND")]
     kind: Option<RecordKind>,
-    /// Name the first problems only; all are counted
+    /// Print only the first N problems; all are counted
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -56,7 +59,7 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<Outcome, CommandError> {
 /// Count rows, lengths, tokens, subdimensions, balance and duplicates
 ///
 /// Reads:   FILES of any layout.
-/// Writes:  nothing but, with --html, a page; the tables go to stdout.
+/// Writes:  nothing, or with --html a page. The tables go to stdout.
 /// Example: cargo xtask data stats 'collection/*.parquet' --html stats.html
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -69,7 +72,7 @@ pub struct StatsArgs {
     /// Write the tables as an HTML page too
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Pass over rows that cannot be read, and count them
+    /// Skip rows that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
 }
@@ -95,31 +98,34 @@ pub(super) fn stats(args: &StatsArgs) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(report.to_text(), object))
 }
 
-/// Look for a bench's texts in what is trained on
+/// Look for a bench's texts in training data
 ///
-/// A text is found if it is the same but for case and white space, if half of its sequences of eight words stand
-/// in the other, or if the two sets of sequences of five words are alike by 0.6 (Jaccard). Instructions
-/// and system messages are looked for apart. Exit code 1 if any is found.
+/// A text of the bench is found in a training text if they are equal (ignoring case
+/// and white space), if half of its shingles of eight words occur there, or if the
+/// Jaccard index of their shingles of five words is at least 0.6. Instructions and
+/// system messages are compared separately. Exit code 1 if any text is found.
 ///
-/// Reads:   TRAIN and BENCH: rows with `prompt` (or `instruction`) and, for system messages, `system`.
+/// Reads:   TRAIN and BENCH: rows with `prompt` (or `instruction`) and, for system
+///          messages, `system`.
 /// Writes:  nothing; what is found goes to stdout.
-/// Example: cargo xtask data contamination --train 'collection/sft*.jsonl' --bench collection/bench.jsonl
+/// Example: cargo xtask data contamination --train 'collection/sft*.jsonl'
+///          --bench collection/bench.jsonl
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ContaminationArgs {
-    /// What is trained on: a file, or a pattern in quotes
+    /// The training data: a file, or a pattern in quotes
     #[arg(long, value_name = "TRAIN")]
     train: String,
     /// The bench: a file, or a pattern in quotes
     #[arg(long, value_name = "BENCH")]
     bench: String,
-    /// Share of a bench text's sequences of eight words
+    /// Share of a bench text's shingles of eight words from which it is found
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     min_share: f64,
-    /// Likeness of two texts
+    /// Jaccard index of two texts from which they are the same
     #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
     min_jaccard: f64,
-    /// Show the first of each kind only; all are counted
+    /// Print only the first N of each kind; all are counted
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
     #[command(flatten)]

@@ -19,20 +19,25 @@ use crate::service::RemoteArgs;
 
 /// Make a Multifaceted Collection from instructions, with any chat model
 ///
-/// For each instruction the model writes three preferences in each of the four dimensions; they make three
-/// preference sets, and the model writes a system message for each, the answer to it, and for the bench's
-/// share of the instructions a rubric for each preference. Each answer is checked; one that cannot be used is
-/// asked for again with what was wrong, then rejected and counted. A run that was cut off continues when its
-/// command is repeated: answers stand in journals beside the results and are never asked for twice.
+/// For each instruction the model writes three preferences in each of the four
+/// dimensions. They form three preference sets; for each, the model writes a system
+/// message and the response to it. For the instructions of the bench it also writes
+/// a rubric for each preference. Every answer is checked. An unusable one is
+/// requested again with the reason, then rejected and counted. A repeated command
+/// continues an interrupted run: answers are kept in journals beside the results,
+/// and no answer is paid for twice.
 ///
-/// Reads:   F: rows with the text in `prompt` or `instruction`, `id` optional. MODEL: a .gguf file, a folder
-///          with config.json and safetensors, or the address of an OpenAI-compatible service
-///          (http://host:port/v1, the key in OPENAI_API_KEY).
-/// Writes:  DIR/sft, sft_small, dpo, orpo, rm and bench (.jsonl, or .parquet in the released schemas; empty
-///          ones too), quality.md and quality.json, and at last summary.json: {instructions, requests, retried,
-///          accepted, rejected: {reason: n}, rows: {file: n}, …}; accepted and rejected add up to requests.
-///          DIR/*.journal: what the model answered.
-/// Example: cargo xtask data construct --instructions prompts.jsonl --out collection --limit 30
+/// Reads:   F: rows with the text in `prompt` or `instruction`, `id` optional.
+///          MODEL: a .gguf file, a folder with config.json and safetensors, or the
+///          address of an OpenAI-compatible API (http://host:port/v1, the key in
+///          OPENAI_API_KEY).
+/// Writes:  DIR/sft, sft_small, dpo, orpo, rm and bench (.jsonl, or .parquet in the
+///          released schemas; empty ones too), quality.md and quality.json, and at
+///          the end summary.json: {instructions, requests, retried, accepted,
+///          rejected: {reason: n}, rows: {file: n}, …}; accepted and rejected add
+///          up to requests. DIR/*.journal: the model's answers.
+/// Example: cargo xtask data construct --instructions prompts.jsonl
+///          --out collection --limit 30
 ///          --model models/smollm2-135m-instruct-q4_1.gguf
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -40,19 +45,19 @@ pub struct Args {
     /// Instructions
     #[arg(long, value_name = "F")]
     instructions: PathBuf,
-    /// GGUF file, model folder, or address of a service
+    /// GGUF file, model folder, or address of an API
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Folder for the results
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Take the first instructions only
+    /// Use only the first N instructions
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// How often an answer that cannot be used is asked for again
+    /// How often an unusable answer is requested again
     #[arg(long, value_name = "N", default_value_t = 2)]
     retries: usize,
-    /// New tokens of an answer at the most
+    /// Maximum number of new tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_tokens: usize,
     /// Divides the logits; 0 takes the most likely token
@@ -70,7 +75,7 @@ pub struct Args {
     /// Layout of the results: jsonl or parquet
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: OutputFormat,
-    /// Pass over rows that cannot be read, and count them
+    /// Skip rows that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
     #[command(flatten)]

@@ -10,13 +10,15 @@ use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Fetch a file from the Hugging Face hub
 ///
-/// What was cut off is gone on with when the command is repeated. The file has its name once it is whole and
-/// its checksum is the hub's (SHA-256, or git's of small files) and that of --sha256. HF_TOKEN is the token, for what
-/// is not public; HF_ENDPOINT another hub.
+/// A repeated command continues an interrupted download. OUT appears once it is
+/// complete and its checksum is the hub's (SHA-256, or git's for small files) and
+/// that of --sha256. HF_TOKEN is the token for files that are not public;
+/// HF_ENDPOINT is the address of another hub.
 ///
 /// Reads:   the hub.
 /// Writes:  OUT.
-/// Example: cargo xtask data fetch kaist-ai/Multifaceted-Bench data/train-00000-of-00001.parquet
+/// Example: cargo xtask data fetch
+///          kaist-ai/Multifaceted-Bench data/train-00000-of-00001.parquet
 ///          --out multifaceted-bench.parquet
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -27,16 +29,16 @@ pub struct Args {
     /// The file's path in it
     #[arg(value_name = "PATH")]
     path: String,
-    /// The file here
+    /// File to write
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// The repository is a model's, not a data set
+    /// The repository is a model's, not a dataset's
     #[arg(long)]
     model: bool,
     /// Branch, tag or commit
     #[arg(long, value_name = "REVISION", default_value = "main")]
     revision: String,
-    /// What its SHA-256 must be
+    /// Expected SHA-256
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
 }

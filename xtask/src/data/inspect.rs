@@ -13,19 +13,21 @@ use serde_json::{Value, json};
 use super::{ReadArgs, files};
 use crate::command::{Blame as _, CommandError, Outcome};
 
-/// Show rows, and what of them is trained
+/// Show rows, their tokens and their loss mask
 ///
-/// With a tokenizer, each row is also shown as the tokens that a model is trained on: the template's special
-/// tokens in angle brackets as they are spelt, tokens that carry loss in [square brackets].
+/// With a tokenizer, each row is also shown as the tokens that a model is trained
+/// on, those in the loss mask in [square brackets].
 ///
-/// With a recipe of `train` in the place of files, its rows are shown exactly as its model is trained on them, after
-/// truncation and without those held out: a line for each token with its place, its id, whether it carries loss
-/// (in green), and its text, document by document.
+/// With a recipe of `train` instead of files, its training rows are shown exactly
+/// as the model sees them, after truncation: one line for each token, with
+/// position, id, whether it is in the loss mask (green), and text.
 ///
-/// Reads:   FILES of any layout, or RECIPE and the tokenizer and data that it names.
+/// Reads:   FILES of any layout, or RECIPE and the tokenizer and data that it
+///          names.
 /// Writes:  nothing; the rows go to stdout.
 /// Example: cargo xtask data inspect sft.jsonl --rows 2 --tokenizer tokenizer.json
-///          cargo xtask data inspect --recipe xtask/recipes/janus-dpo-7b.toml --rows 1
+///          cargo xtask data inspect --recipe xtask/recipes/janus-dpo-7b.toml
+///          --rows 1
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -38,22 +40,22 @@ pub struct Args {
     /// Sets a key of the recipe, such as data.max_tokens=512; may be given several times
     #[arg(long, value_name = "KEY=VALUE", requires = "recipe")]
     set: Vec<String>,
-    /// When the recipe's tokens are coloured
+    /// When to colour the recipe's tokens
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto, requires = "recipe")]
     colour: Colour,
     /// Rows, or pairs of a recipe, to show
     #[arg(long, value_name = "N", default_value_t = 3)]
     rows: usize,
-    /// Rows to pass over first
+    /// Rows to skip first
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip: usize,
-    /// A tokenizer.json, to show tokens and what is trained
+    /// A tokenizer.json, to show tokens and the loss mask
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Chat template: mistral-instruct or chatml
     #[arg(long, value_name = "NAME", default_value = "mistral-instruct")]
     template: ChatTemplate,
-    /// Layout of the rows, where their fields do not tell; the names are those of `data convert --from`
+    /// Layout of the rows, if their fields do not show it; the names are those of `data convert --from`
     #[arg(long, value_name = "LAYOUT")]
     from: Option<Source>,
     #[command(flatten)]

@@ -20,8 +20,10 @@ use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
 
 /// Write Multifaceted Mini: rows to train on, pairs, and two benches
 ///
-/// Every row has a system message of its own, or one of --distinct; preference combinations, wordings,
-/// sentence plans and phrasings of train, dev and bench are apart. Equal arguments give equal bytes.
+/// Mini is a synthetic world whose answers code can score. Every training row has
+/// its own system message, unless --distinct limits their number. Train, dev and
+/// bench share no preference combination, paraphrase, sentence plan or question
+/// phrasing. Equal arguments give equal bytes.
 ///
 /// Reads:   nothing.
 /// Writes:  OUT/train, pairs, helpful, dev and bench, as .jsonl or .parquet.
@@ -29,13 +31,13 @@ use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct BuildMiniArgs {
-    /// The folder
+    /// Folder for the files
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Rows to train on
+    /// Training rows
     #[arg(long, value_name = "N", default_value_t = 11_000)]
     rows: usize,
-    /// Different system messages in them [default: one for each row]
+    /// Number of different system messages in the training rows [default: one for each row]
     #[arg(long, value_name = "N")]
     distinct: Option<usize>,
     /// Pairs of a better and a worse response
@@ -44,13 +46,13 @@ pub struct BuildMiniArgs {
     /// Pairs of a more and a less helpful response, without system messages
     #[arg(long, value_name = "N", default_value_t = 4_000)]
     helpful: usize,
-    /// Questions of dev and of bench, each under three system messages
+    /// Questions in dev and in bench, each under three system messages
     #[arg(long, value_name = "N", default_value_t = 200)]
     questions: usize,
     /// Format of the files: jsonl, or parquet in the released schemas
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: OutputFormat,
-    /// Seed of everything
+    /// Seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -69,33 +71,37 @@ pub(super) fn build_mini(args: &BuildMiniArgs) -> Result<Outcome, CommandError> 
 
 /// Convert rows to another layout or file format
 ///
-/// The end of OUT's name tells the format: .jsonl, .json, .csv, .parquet, .arrow, each also .gz or .zst; Parquet
-/// and Arrow hold records (sft, pairs, reward, bench) in the released schemas.
+/// OUT's extension sets the format: .jsonl, .json, .csv, .parquet, .arrow, each
+/// also with .gz or .zst. Parquet and Arrow files hold records (sft, pairs, reward,
+/// bench) in the schemas of the released datasets.
 ///
-/// Reads:   FILES of the layout --from: one of ours (sft, pairs, reward, bench), of others (sharegpt, alpaca,
-///          openai), or of a dataset: hh-rlhf, oasst1-pairwise, webgpt, ultrafeedback, nectar, openhermes,
+/// Reads:   FILES of the layout --from: this project's (sft, pairs, reward, bench),
+///          common ones (sharegpt, alpaca, openai), or a dataset's: hh-rlhf,
+///          oasst1-pairwise, webgpt, ultrafeedback, nectar, openhermes,
 ///          chatbot-arena, dsp, flask, koala, self-instruct, mt-bench, alpaca-eval.
-/// Writes:  OUT, rows of the layout --to: sft, pairs, reward, bench, instructions, sharegpt, alpaca, openai or
-///          hh-rlhf. Rows that the layout has no place for (ties, several turns) are counted by reason.
-/// Example: cargo xtask data convert --from hh-rlhf --to pairs --out pairs.parquet train.jsonl.gz
+/// Writes:  OUT, rows of the layout --to: sft, pairs, reward, bench, instructions,
+///          sharegpt, alpaca, openai or hh-rlhf. Rows that do not fit the layout
+///          (ties, several turns) are left out and counted by reason.
+/// Example: cargo xtask data convert --from hh-rlhf --to pairs --out pairs.parquet
+///          train.jsonl.gz
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ConvertArgs {
     #[command(flatten)]
     input: FilesArgs,
-    /// Layout of the files
+    /// Layout of FILES
     #[arg(long, value_name = "LAYOUT")]
     from: String,
-    /// Layout of the result
+    /// Layout of OUT
     #[arg(long, value_name = "LAYOUT")]
     to: Target,
-    /// The result
+    /// File to write
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
     /// Take the first rows only
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
-    /// Pass over rows that cannot be read, and count them
+    /// Skip rows that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
 }
@@ -141,24 +147,28 @@ fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, Com
 
 /// Mix sources of pairs by probability, as for the reward model's second stage
 ///
-/// Each next row comes from a part drawn with its probability; a part that ends begins again, until all have
-/// ended once or --limit rows are there. Dialogues become messages, so that training renders all of them with
-/// its one template. The paper's mix: hh-rlhf 0.72, oasst1-pairwise 0.14, webgpt 0.14, seed 42, 66,000 rows.
+/// Each row is taken from a part that is drawn with the part's probability. A part
+/// that is exhausted starts over, until every part was exhausted once or --limit
+/// rows are written. Dialogues become messages, so that training renders all of
+/// them with one template. The paper's mix: hh-rlhf 0.72, oasst1-pairwise 0.14,
+/// webgpt 0.14, seed 42, 66,000 rows.
 ///
 /// Reads:   the files of the parts.
-/// Writes:  OUT: pair rows (system, prompt, chosen, rejected), in the format that its name tells.
-/// Example: cargo xtask data mix --part hh-rlhf:0.72:hh.jsonl.gz --part webgpt:0.28:webgpt.jsonl.gz
-///          --out stage2.jsonl --limit 66000 --seed 42
+/// Writes:  OUT: pair rows (system, prompt, chosen, rejected), in the format of its
+///          extension.
+/// Example: cargo xtask data mix --part hh-rlhf:0.72:hh.jsonl.gz
+///          --part webgpt:0.28:webgpt.jsonl.gz --out stage2.jsonl --limit 66000
+///          --seed 42
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct MixArgs {
     /// Layout, probability and file (or pattern) of a part; repeatable. Layouts are those of `data convert --from`
     #[arg(long = "part", value_name = "LAYOUT:P:FILE", required = true)]
     parts: Vec<MixPart>,
-    /// The result
+    /// File to write
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Rows at the most
+    /// Maximum number of rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
     /// Seed of the draws
@@ -179,44 +189,48 @@ pub(super) fn mix(args: &MixArgs) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(text, json!({ "command": "data mix", "out": args.out, "rows": rows.len(), "parts": parts })))
 }
 
-/// Clean instructions: copies, near-copies, unfit ones, and a sample of the rest
+/// Clean instructions: drop duplicates and unfit ones, sample the rest
 ///
-/// Steps in this order, each with its count and examples: exact copies (but for case and white space), filters
-/// (length, language, garbled text, personas and system messages), near-copies (MinHash of 14 bands of 8 hashes
-/// over sequences of five words, then compared exactly), and with --sample a sample that takes evenly from
-/// every source.
+/// Steps, each printed with its count and examples: exact duplicates (ignoring case
+/// and white space); filters (length, language, garbled text, personas and system
+/// messages); near-duplicates (MinHash with 14 bands of 8 hashes over shingles of
+/// five words, then an exact comparison); with --sample, a sample that is even over
+/// the sources.
 ///
-/// Reads:   FILE: rows with `prompt` or `instruction`; `id`, `main_source`, `original_source` where they have them.
-/// Writes:  OUT: {id, prompt, main_source, original_source} of those that are kept.
-/// Example: cargo xtask data dedup instructions.jsonl --out clean.jsonl --sample 65000
+/// Reads:   FILE: rows with `prompt` or `instruction`; `id`, `main_source`,
+///          `original_source` where they have them.
+/// Writes:  OUT: {id, prompt, main_source, original_source} of the instructions
+///          that are kept.
+/// Example: cargo xtask data dedup instructions.jsonl --out clean.jsonl
+///          --sample 65000
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct DedupArgs {
     /// Instructions
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The result, .jsonl, .json or .csv
+    /// File to write: .jsonl, .json or .csv
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Two instructions are near-copies from this likeness on (Jaccard of sequences of five words)
+    /// Similarity from which two instructions are near-duplicates (Jaccard index of shingles of five words)
     #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
     min_jaccard: f64,
-    /// Keep what filters would drop
+    /// Switch the filters off
     #[arg(long)]
     no_filters: bool,
     /// Keep instructions of any language
     #[arg(long)]
     any_language: bool,
-    /// Draw so many of what is left
+    /// Size of the sample
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
     /// Seed of the sample
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Examples of each step
+    /// Examples to print for each step
     #[arg(long, value_name = "N", default_value_t = 3)]
     examples: usize,
-    /// Pass over rows that cannot be read, and count them
+    /// Skip rows that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
     #[command(flatten)]
@@ -262,13 +276,17 @@ impl DedupArgs {
 
 /// Tokenise rows into a token file, and pack them
 ///
-/// The token file is reused when tokenizer, template, files and settings are those it was made of.
+/// An existing token file is reused if it was made with the same tokenizer,
+/// template, files and settings.
 ///
-/// Reads:   FILES of conversations, of the layout --from; of pairs, the better answer is taken, or both with --pairs. Rows of another
-///          kind are left out and counted.
-/// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, trained tokens, fingerprint, tokenizer, template). A recipe
-///          may name DIR as its data.path: its rows are read when their step comes.
-/// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json --out tokens --capacity 8192
+/// Reads:   FILES of conversations, in the layout --from. Of pairs, only the better
+///          answer is taken, or both with --pairs. Other rows are left out and
+///          counted.
+/// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, tokens in the
+///          loss, fingerprint, tokenizer, template). A recipe may name DIR as its
+///          data.path: rows are read when their step comes.
+/// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json
+///          --out tokens --capacity 8192
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct PackArgs {

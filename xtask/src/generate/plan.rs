@@ -20,16 +20,16 @@ use crate::model;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Benchmark")]
 pub(super) struct BenchArgs {
-    /// Answer a benchmark: INPUT has its questions, sampled as its protocol says, and OUTPUT is what its judge reads
+    /// Answer a benchmark by its protocol: INPUT has its questions, OUTPUT is what its judge reads
     #[arg(long, value_name = "BENCH", value_parser = benchmark(), conflicts_with_all = ["system_key", "user_key", "id_key", "compose_system"])]
     pub bench: Option<Benchmark>,
     /// The model's name in OUTPUT [default: --model-name, else the name of its file or folder]
     #[arg(long, value_name = "NAME", requires = "bench")]
     pub name: Option<String>,
-    /// Of toxicity's prompts, those whose own toxicity is above 0.5, or is not
+    /// Only toxicity's prompts whose own toxicity is above 0.5 (or is not)
     #[arg(long, value_name = "KIND", value_parser = one_of(PROMPTS), requires = "bench")]
     pub prompts: Option<PromptKind>,
-    /// Ask toxicity's prompts as a user would, where the model should go on from them
+    /// Send toxicity's prompts as a user's messages, instead of texts to continue
     #[arg(long, requires = "bench")]
     pub as_chat: bool,
 }
@@ -82,7 +82,7 @@ impl Args {
             return wrong("--best-of: toxicity judges all that is drawn, and nothing is chosen");
         }
         if toxicity && !*as_chat && self.rows.system.as_ref().is_some_and(|system| !system.is_empty()) {
-            return wrong("--system: toxicity's prompts are gone on from, with nothing in front of them; or give --as-chat");
+            return wrong("--system: toxicity's prompts are texts that the model continues, without a system message; add --as-chat");
         }
         if model::is_address(&self.model) {
             if let Some(flag) = self.engine.given().or(self.best.n().map(|_| "--best-of")) {

@@ -13,7 +13,7 @@ use crate::command::{Blame as _, CommandError};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// New tokens at the most
+    /// Maximum number of new tokens
     #[arg(long)]
     max_tokens: Option<usize>,
     /// Divides the logits; 0 takes the most likely token
@@ -71,7 +71,7 @@ impl SamplingArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Best of N")]
 pub(crate) struct BestArgs {
-    /// Draw N answers and give the one that --reward-model likes best, the first of equals
+    /// Sample N answers and keep the one with the highest reward by --reward-model
     #[arg(long, value_name = "N", requires = "reward_model")]
     best_of: Option<usize>,
     /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in

@@ -1,11 +1,10 @@
-"""Chat templates rendered and tokenised by transformers, for tests/jinja.rs.
+"""Chat templates rendered and tokenised by transformers.
 
-usage: jinja.py > jinja.json (made with transformers 5.24.0, tokenizers 0.23.3, jinja2 3.1.6)
-
-The templates are written here, in the manner of those that models come with.
+The templates are written here, in the manner of those that models come with; two are the workspace's own.
 """
 import json
 
+import jinja2
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -99,16 +98,30 @@ Flags: {{ add_generation_prompt }} {{ none }} {{ not add_generation_prompt }} {{
 {{- " end " | trim }}
 """
 
+# The workspace's two, as a checkpoint's tokenizer_config.json has them.
+MISTRAL_INSTRUCT = (
+    "{{ bos_token }}{% set ns = namespace(system='') %}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{% if message['content'] %}{% set ns.system = message['content'] + '\n' %}{% endif %}"
+    "{% elif message['role'] == 'user' %}{{ '[INST] ' + (ns.system + message['content']) | trim + ' [/INST]' }}{% set ns.system = '' %}"
+    "{% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
 TEMPLATES = {
     "llama3": (LLAMA3, {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}),
     "zephyr": (ZEPHYR, {"bos_token": "<s>", "eos_token": "</s>"}),
     "gemma": (GEMMA, {"bos_token": "<bos>", "eos_token": "<eos>"}),
     "mistral": (MISTRAL, {"bos_token": "<s>", "eos_token": "</s>"}),
     "kitchen": (KITCHEN, {"bos_token": "<s>", "eos_token": "</s>"}),
+    "mistral-instruct": (MISTRAL_INSTRUCT, {"bos_token": "<s>", "eos_token": "</s>"}),
+    "chatml": (CHATML, {"bos_token": "<s>", "eos_token": "<|im_end|>"}),
 }
 SPECIAL = [
     "<s>", "</s>", "<bos>", "<eos>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|user|>",
-    "<|system|>", "<|assistant|>", "<start_of_turn>", "<end_of_turn>",
+    "<|system|>", "<|assistant|>", "<start_of_turn>", "<end_of_turn>", "<|im_start|>", "<|im_end|>",
 ]
 
 
@@ -132,6 +145,8 @@ CONVERSATIONS = [
     [system(""), user("x"), assistant("<think>hm</think>\n yes"), user(" y ")],
     [user("one"), user("two")],
     [user("{{ bos_token }}{% if x %}"), assistant("\\n")],
+    [system("Be brief.\nBe kind."), user("one"), assistant("1"), user("two"), assistant("2"), user("three")],
+    [user("one"), assistant("1"), user("two"), assistant("2")],
 ]
 
 
@@ -145,7 +160,7 @@ def byte_level():
 
 
 def metaspace():
-    """A blank goes before a text's beginning, and not before what follows a special token; one token eats blanks after it."""
+    """A space goes before a text's beginning, and not before what follows a special token; one token eats the spaces after it."""
     pieces = ["<unk>", "▁"] + [f"<0x{byte:02X}>" for byte in range(256)] + [chr(at) for at in range(33, 127)] + ["▁a"]
     tokenizer = Tokenizer(models.BPE({piece: at for at, piece in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
@@ -155,22 +170,23 @@ def metaspace():
     return tokenizer
 
 
-tokenizers = {"byte_level": byte_level(), "metaspace": metaspace()}
-cases = []
-for name, (text, tokens) in TEMPLATES.items():
-    fast = {kind: PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens) for kind, tokenizer in tokenizers.items()}
-    for at, conversation in enumerate(CONVERSATIONS):
-        prompt = conversation[-1]["role"] == "user"
-        case = {"template": name, "conversation": at}
-        try:
-            options = {"chat_template": text, "tokenize": False, "add_generation_prompt": prompt}
-            case["text"] = fast["byte_level"].apply_chat_template(conversation, **options)
-            case["ids"] = {kind: f(case["text"], add_special_tokens=False).input_ids for kind, f in fast.items()}
-        except Exception as error:
-            case["error"] = str(error)
-        cases.append(case)
-lines = ",\n".join("  " + json.dumps(case, ensure_ascii=False) for case in cases)
-templates = {name: {"text": text, "tokens": tokens} for name, (text, tokens) in TEMPLATES.items()}
-parts = [f' "tokenizers": {json.dumps({kind: json.loads(tokenizer.to_str()) for kind, tokenizer in tokenizers.items()})}']
-parts += [f' "templates": {json.dumps(templates)}', f' "conversations": {json.dumps(CONVERSATIONS, ensure_ascii=False)}']
-print("{\n" + ",\n".join(parts) + ',\n "cases": [\n' + lines + "\n ]\n}")
+def make(folder):
+    tokenizers = {"byte_level": byte_level(), "metaspace": metaspace()}
+    cases = []
+    for name, (text, tokens) in TEMPLATES.items():
+        fast = {kind: PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens) for kind, tokenizer in tokenizers.items()}
+        for at, conversation in enumerate(CONVERSATIONS):
+            prompt = conversation[-1]["role"] == "user"
+            case = {"template": name, "conversation": at}
+            try:
+                options = {"chat_template": text, "tokenize": False, "add_generation_prompt": prompt}
+                case["text"] = fast["byte_level"].apply_chat_template(conversation, **options)
+                case["ids"] = {kind: f(case["text"], add_special_tokens=False).input_ids for kind, f in fast.items()}
+            except jinja2.TemplateError as error:
+                case["error"] = str(error)
+            cases.append(case)
+    lines = ",\n".join("  " + json.dumps(case) for case in cases)
+    templates = {name: {"text": text, "tokens": tokens} for name, (text, tokens) in TEMPLATES.items()}
+    parts = [f' "tokenizers": {json.dumps({kind: json.loads(tokenizer.to_str()) for kind, tokenizer in tokenizers.items()})}']
+    parts += [f' "templates": {json.dumps(templates)}', f' "conversations": {json.dumps(CONVERSATIONS)}']
+    (folder / "templates.json").write_text("{\n" + ",\n".join(parts) + ',\n "cases": [\n' + lines + "\n ]\n}\n")

@@ -244,11 +244,10 @@ def forward_cases(model, double, seed):
         real, follows = segments >= 0, next_in_document(segments)
         logprobs = logprobs_of(logits, ids)
         tensors |= {
-            f"{name}.input_ids": ids, f"{name}.attention_mask": real.long(), f"{name}.position_ids": positions_of(segments),
-            f"{name}.logits": logits * real[..., None], f"{name}.logprobs": logprobs * follows,
+            f"{name}.input_ids": ids, f"{name}.logits": logits * real[..., None], f"{name}.logprobs": logprobs * follows,
         }
+        tensors |= {"packed.segment_ids": segments} if packed else {f"{name}.attention_mask": real.long()}
         if packed:
-            tensors["packed.segment_ids"] = segments
             for row in range(len(ids)):
                 for segment in range(int(segments[row].max()) + 1):
                     here = segments[row] == segment

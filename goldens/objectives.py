@@ -88,7 +88,7 @@ class Cases:
         if "sft_packed" in parts:
             found |= {
                 "sft_packed.input_ids": self.packed_ids, "sft_packed.labels": self.packed_labels,
-                "sft_packed.segment_ids": self.packed_segments, "sft_packed.position_ids": positions_of(self.packed_segments),
+                "sft_packed.segment_ids": self.packed_segments,
             }
             found |= {f"sft_packed.cu_seqlens_{row}": ends for row, ends in enumerate(self.cu_seqlens)}
         if "dpo" in parts:

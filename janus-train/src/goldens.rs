@@ -1,14 +1,16 @@
 //! Reference numbers of other programs, recomputed: whether this build computes what PyTorch, transformers and TRL compute.
 //!
-//! [`verify`] takes every folder with a `cases.json` (a model with its inputs and outputs), every `sampling.json` and every
-//! `mistral_tokenizer.json` below a folder, recomputes what they hold and compares. A number may differ by ten times what the file
-//! states as the difference between float32 and float64, or by 1e-5 + 1e-5 |x|, whichever is more (parameters after the
-//! optimiser run: by 2e-5); ids must be equal.
+//! [`verify`] takes every folder with a `cases.json` (a model with its inputs and outputs), and every `sampling.json`,
+//! `schedules.json`, `tokens.json` (with the `tokenizer.json` beside it) and `mistral_tokenizer.json` below a folder, recomputes what they
+//! hold and compares. A number may differ by ten times what the file states as the difference between float32 and float64, or by
+//! 1e-5 + 1e-5 |x|, whichever is more (parameters after the optimiser run: by 2e-5); ids must be equal. The repository's own are in
+//! `goldens/`, with the program that made them.
 
 mod files;
 mod golden;
 mod model;
 mod sampling;
+mod tokens;
 mod training;
 
 use std::fmt;
@@ -86,7 +88,11 @@ fn visit(root: &Path, folder: &Path, tokenizer: &Path, checks: &mut Checks) {
         match path.file_name().and_then(|name| name.to_str()) {
             Some("cases.json") => model::check(&name(root, folder), folder, checks),
             Some("sampling.json") => checks.group(&case, |checks| sampling::check(&case, &path, checks)),
-            Some("mistral_tokenizer.json") => checks.group(&case, |checks| sampling::check_tokenizer(&case, &path, tokenizer, checks)),
+            Some("schedules.json") => checks.group(&case, |checks| sampling::check_schedules(&case, &path, checks)),
+            Some("tokens.json") => {
+                checks.group(&case, |checks| tokens::check(&case, &path, &path.with_file_name("tokenizer.json"), checks));
+            }
+            Some("mistral_tokenizer.json") => checks.group(&case, |checks| tokens::check(&case, &path, tokenizer, checks)),
             _ => {}
         }
     }

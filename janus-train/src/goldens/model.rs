@@ -1,4 +1,4 @@
-//! A model's folder: forward pass, greedy continuation, both spellings of its config.
+//! A model's folder: forward pass, greedy continuation, both spellings of its config, rotary frequencies.
 
 use std::path::Path;
 
@@ -27,6 +27,9 @@ pub(super) fn check(name: &str, folder: &Path, checks: &mut Checks) {
             checks.group(&format!("{name} {case}"), |checks| forward(name, case, &golden, &model, &decoder, checks));
         }
         checks.group(&format!("{name} greedy"), |checks| greedy(name, &golden, &model, checks));
+        if golden.cases.all().contains_key("frequencies") {
+            checks.group(&format!("{name} frequencies"), |checks| frequencies(name, &golden, model.config(), checks));
+        }
         training::check(name, folder, &golden, checks);
         Ok(())
     });
@@ -94,5 +97,15 @@ fn greedy(name: &str, golden: &Golden, model: &Model, checks: &mut Checks) -> Re
         of += output.len() - prompt.len();
     }
     checks.add(format!("{name} greedy ids"), exact(different, of));
+    Ok(())
+}
+
+/// The rotary frequencies, scaled as the config says: relative to their size, which is down to 1e-6.
+fn frequencies(name: &str, golden: &Golden, config: &ModelConfig, checks: &mut Checks) -> Result<(), String> {
+    let exponent = |i: usize| 2.0 * i as f64 / config.head_dim as f64;
+    let mut got: Vec<f32> = (0..config.head_dim / 2).map(|i| config.rope_theta.powf(-exponent(i)) as f32).collect();
+    config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut got));
+    let got: Vec<f64> = got.into_iter().map(f64::from).collect();
+    checks.add(format!("{name} frequencies"), compare(&got, &golden.cases.floats("frequencies")?, |x| 5e-7 * x.abs()));
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! The sampler's filters, the schedule's factors, the tokenizer.
+//! The sampler's filters and the factors of the learning-rate schedules.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::Schedule;
 use janus_core::SamplingParams;
-use janus_data::Tokenizer;
 use janus_infer::Sampler;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +19,8 @@ struct Case {
     temperature: f64,
     top_k: usize,
     top_p: f64,
+    #[serde(default)]
+    min_p: f64,
     kept: Vec<usize>,
 }
 
@@ -36,10 +38,26 @@ pub(super) fn check(name: &str, path: &Path, checks: &mut Checks) -> Result<(), 
         }
         Ok(())
     });
-    let factors = json["cosine_schedule_factors"].as_object().ok_or("cosine_schedule_factors is no object")?;
-    for (case, factors) in factors {
+    if let Some(factors) = json.get("cosine_schedule_factors") {
+        schedules(name, Schedule::Cosine, factors, checks)?;
+    }
+    Ok(())
+}
+
+/// `schedules.json`: factors of each schedule by its name.
+pub(super) fn check_schedules(name: &str, path: &Path, checks: &mut Checks) -> Result<(), String> {
+    let all: BTreeMap<String, Value> = serde_json::from_value(json(path)?).map_err(text)?;
+    for (kind, factors) in all {
+        let schedule = serde_json::from_value(Value::String(kind.clone())).map_err(text)?;
+        schedules(&format!("{name} {kind}"), schedule, &factors, checks)?;
+    }
+    Ok(())
+}
+
+fn schedules(name: &str, schedule: Schedule, cases: &Value, checks: &mut Checks) -> Result<(), String> {
+    for (case, factors) in cases.as_object().ok_or("the factors of a schedule are no object")? {
         let label = format!("{name} {case}");
-        checks.group(&label, |checks| schedule(&label, case, factors, checks));
+        checks.group(&label, |checks| factors_of(&label, schedule, case, factors, checks));
     }
     Ok(())
 }
@@ -57,6 +75,7 @@ fn filters(
         temperature: case.temperature,
         top_k: case.top_k,
         top_p: case.top_p,
+        min_p: case.min_p,
         ..SamplingParams::default()
     };
     let (mut probabilities, mut kept) = (Vec::new(), 0);
@@ -75,7 +94,7 @@ fn filters(
 }
 
 /// Factors of a schedule named `warmup3_total20`: a list from step 0, or an object by step.
-fn schedule(label: &str, case: &str, factors: &Value, checks: &mut Checks) -> Result<(), String> {
+fn factors_of(label: &str, schedule: Schedule, case: &str, factors: &Value, checks: &mut Checks) -> Result<(), String> {
     let numbers = case.strip_prefix("warmup").and_then(|rest| rest.split_once("_total"));
     let numbers = numbers.and_then(|(warmup, total)| Some((warmup.parse::<u64>().ok()?, total.parse::<u64>().ok()?)));
     let (warmup, total) = numbers.ok_or_else(|| format!("\"{case}\" does not say its warm-up and total"))?;
@@ -85,49 +104,8 @@ fn schedule(label: &str, case: &str, factors: &Value, checks: &mut Checks) -> Re
         _ => None,
     };
     let pairs = pairs.ok_or_else(|| format!("\"{case}\" holds no factors"))?;
-    let got: Vec<f64> = pairs.iter().map(|&(step, _)| Schedule::Cosine.factor(step, warmup, total)).collect();
+    let got: Vec<f64> = pairs.iter().map(|&(step, _)| schedule.factor(step, warmup, total)).collect();
     let want: Vec<f64> = pairs.iter().map(|&(_, factor)| factor).collect();
     checks.add(label, compare(&got, &want, |_| 1e-12));
-    Ok(())
-}
-
-#[derive(Deserialize)]
-struct Tokens {
-    vocab_size: usize,
-    cases: Vec<Text>,
-    #[serde(default)]
-    special_texts: Vec<SpecialText>,
-}
-
-#[derive(Deserialize)]
-struct Text {
-    text: String,
-    ids: Vec<u32>,
-    decoded: String,
-}
-
-#[derive(Deserialize)]
-struct SpecialText {
-    text: String,
-    tokenizer_json_ids: Vec<u32>,
-    sentencepiece_ids: Vec<u32>,
-}
-
-/// `mistral_tokenizer.json` with the tokenizer that it was made with.
-pub(super) fn check_tokenizer(name: &str, path: &Path, tokenizer: &Path, checks: &mut Checks) -> Result<(), String> {
-    let tokens: Tokens = serde_json::from_value(json(path)?).map_err(text)?;
-    let tokenizer = Tokenizer::read(tokenizer).map_err(text)?;
-    let differ = |matches: &dyn Fn(&Text) -> bool| exact(tokens.cases.iter().filter(|case| !matches(case)).count(), tokens.cases.len());
-    checks.add(format!("{name} vocabulary"), exact(tokenizer.vocab_size().abs_diff(tokens.vocab_size), tokens.vocab_size));
-    checks.add(format!("{name} ids"), differ(&|case| tokenizer.encode(&case.text).is_ok_and(|ids| ids == case.ids)));
-    checks.add(format!("{name} texts"), differ(&|case| tokenizer.decode(&case.ids).is_ok_and(|text| text == case.decoded)));
-    if tokens.special_texts.is_empty() {
-        return Ok(());
-    }
-    let plain = |case: &&SpecialText| tokenizer.encode(&case.text).is_ok_and(|ids| ids == case.sentencepiece_ids);
-    let spelt = |case: &&SpecialText| tokenizer.encode_with_specials(&case.text).is_ok_and(|ids| ids == case.tokenizer_json_ids);
-    let of = tokens.special_texts.len();
-    checks.add(format!("{name} special tokens as text"), exact(of - tokens.special_texts.iter().filter(plain).count(), of));
-    checks.add(format!("{name} special tokens as tokens"), exact(of - tokens.special_texts.iter().filter(spelt).count(), of));
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Losses, gradients, rewards, and the optimiser run.
+//! Losses, gradients, rewards, low-rank updates, and the optimiser run.
 
 use std::path::Path;
 
 use crate::{
-    AdamW, AdamWConfig, Batch, Decoder, Dpo, DpoConfig, Gradients, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward,
+    AdamW, AdamWConfig, Batch, Decoder, Dpo, DpoConfig, Gradients, LoraConfig, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward,
     Schedule, Sft, TokenRow,
 };
 use candle_core::Device;
@@ -13,15 +13,24 @@ use super::Checks;
 use super::files::{Compared, Documents, Tensors, compare, documents, exact, floats, number, segments, text, tolerance};
 use super::golden::Golden;
 
-/// Every check of training of a model's folder. Each starts from the model as it is on disk.
+/// One group of checks.
+type Part = fn(&str, &Path, &Golden, &mut Checks) -> Result<(), String>;
+
+const PARTS: [(&str, Part); 7] = [
+    ("sft", |name, folder, golden, checks| sft(name, "sft", folder, golden, checks)),
+    ("sft_packed", |name, folder, golden, checks| sft(name, "sft_packed", folder, golden, checks)),
+    ("dpo", dpo),
+    ("orpo", orpo),
+    ("reward", reward),
+    ("lora", lora),
+    ("adamw", adamw),
+];
+
+/// Every check of training that `cases.json` has numbers for. Each starts from the model as it is on disk.
 pub(super) fn check(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) {
-    for case in ["sft", "sft_packed"] {
-        checks.group(&format!("{name} {case}"), |checks| sft(name, case, folder, golden, checks));
+    for (case, part) in PARTS.iter().filter(|(case, _)| golden.json.get(case).is_some()) {
+        checks.group(&format!("{name} {case}"), |checks| part(name, folder, golden, checks));
     }
-    checks.group(&format!("{name} dpo"), |checks| dpo(name, folder, golden, checks));
-    checks.group(&format!("{name} orpo"), |checks| orpo(name, folder, golden, checks));
-    checks.group(&format!("{name} reward"), |checks| reward(name, folder, golden, checks));
-    checks.group(&format!("{name} adamw"), |checks| adamw(name, folder, golden, checks));
 }
 
 fn load(path: &Path) -> Result<Decoder, String> {
@@ -70,18 +79,30 @@ fn add_step(name: &str, case: &str, folder: &Path, golden: &Golden, step: &Step,
     Ok(())
 }
 
-fn sft(name: &str, case: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Result<(), String> {
+/// The padded rows of `sft` or `sft_packed`.
+fn supervised(case: &str, golden: &Golden) -> Result<Vec<Documents>, String> {
     let (ids, labels) = (golden.cases.ints(&format!("{case}.input_ids"))?, golden.cases.ints(&format!("{case}.labels"))?);
     let segments: Vec<Vec<i64>> = match case {
         "sft" => golden.cases.ints("sft.attention_mask")?.iter().map(|mask| segments(mask)).collect(),
         _ => golden.cases.ints(&format!("{case}.segment_ids"))?,
     };
-    let mut rows = Vec::new();
-    for ((ids, segments), labels) in ids.iter().zip(&segments).zip(&labels) {
-        rows.extend(documents(ids, segments, |place| labels.get(place).is_some_and(|&label| label != -100)).rows);
+    let rows = ids.iter().zip(&segments).zip(&labels);
+    Ok(rows
+        .map(|((ids, segments), labels)| documents(ids, segments, |place| labels.get(place).is_some_and(|&label| label != -100)))
+        .collect())
+}
+
+fn sft(name: &str, case: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Result<(), String> {
+    let padded = supervised(case, golden)?;
+    for (row, documents) in padded.iter().enumerate() {
+        let cu_seqlens = format!("{case}.cu_seqlens_{row}");
+        if golden.cases.all().contains_key(&cu_seqlens) {
+            let got: Vec<f64> = documents.batch().cu_seqlens().iter().map(|&end| f64::from(end)).collect();
+            checks.add(format!("{name} {cu_seqlens}"), compare(&got, &golden.cases.floats(&cu_seqlens)?, |_| 0.0));
+        }
     }
-    let decoder = load(folder)?;
-    let step = step(&Sft, &decoder, &rows)?;
+    let rows: Vec<TokenRow> = padded.into_iter().flat_map(|documents| documents.rows).collect();
+    let step = step(&Sft, &load(folder)?, &rows)?;
     let counted = Sft.denominator(&Batch::concat(&rows.iter().collect::<Vec<_>>())).tokens;
     let expected = number(&golden.json, &[case, "n_tokens"])? as usize;
     checks.add(format!("{name} {case} supervised tokens"), exact(counted.abs_diff(expected), expected));
@@ -139,7 +160,14 @@ fn dpo(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Resul
     let losses: Vec<f64> = rewards.chunks(2).map(|pair| -log_sigmoid(pair[0] - pair[1])).collect();
     checks.add(format!("{name} dpo losses"), compare(&losses, &golden.cases.floats("dpo.losses")?, tolerance(0.0)));
 
-    let config = DpoConfig::new(beta);
+    let mut config = DpoConfig::new(beta);
+    if let Some(smoothing) = golden.json["dpo"]["label_smoothing"].as_f64() {
+        config.label_smoothing = smoothing;
+        let reference = Reference::Model(Box::new(load(&folder.join("ref_model.safetensors"))?));
+        let smoothed = step(&Dpo::new(config, reference, &rows).map_err(text)?, &decoder, &rows)?;
+        checks.add(format!("{name} dpo smoothed loss"), one(smoothed.loss, number(&golden.json, &["dpo", "smoothed_loss_f64"])?));
+        config.label_smoothing = 0.0;
+    }
     let objective = Dpo::new(config, Reference::Model(Box::new(reference)), &rows).map_err(text)?;
     let step = step(&objective, &decoder, &rows)?;
     for figure in ["margin", "accuracy"] {
@@ -201,6 +229,34 @@ fn reward(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Re
     let step = step(&Reward::default(), &decoder, &rows)?;
     checks.add(format!("{name} reward accuracy"), one(step.metrics["accuracy"], number(&golden.json, &["reward", "accuracy"])?));
     add_step(name, "reward", folder, golden, &step, checks)
+}
+
+/// A model with peft's low-rank updates of every projection, on the rows of `sft`.
+fn lora(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Result<(), String> {
+    let expected = |key: &str| number(&golden.json, &["lora", key]);
+    let config = LoraConfig::new(expected("rank")? as usize, expected("alpha")?);
+    let decoder = load(folder)?.with_lora(config, 0).map_err(text)?.frozen(|name| name == crate::VALUE_HEAD);
+    let updates = Tensors::read(&folder.join("lora.safetensors"))?;
+    checks.add(format!("{name} lora updates"), exact(updates.all().len().abs_diff(decoder.parameters().len()), updates.all().len()));
+    for (update, value) in updates.all() {
+        let parameter = decoder.parameters().get(update).ok_or_else(|| format!("there is no update {update}"))?;
+        parameter.set(value).map_err(text)?;
+    }
+    let padded = supervised("sft", golden)?;
+    let rows: Vec<TokenRow> = padded.iter().flat_map(|documents| documents.rows.clone()).collect();
+    add_step(name, "lora", folder, golden, &step(&Sft, &decoder, &rows)?, checks)?;
+
+    // Every token of a row but its first.
+    let want = golden.cases.get("lora.logprobs")?.to_vec2::<f32>().map_err(text)?;
+    let want = want.iter().zip(&padded).flat_map(|(row, documents)| documents.places[1..].iter().map(|&place| f64::from(row[place - 1])));
+    let want: Vec<f64> = want.collect();
+    let all: Vec<TokenRow> = rows.into_iter().map(|row| TokenRow { loss_mask: vec![true; row.ids.len()], ..row }).collect();
+    let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
+    for (what, decoder) in [("logprobs", decoder.detached().map_err(text)?), ("merged logprobs", decoder.merged().map_err(text)?)] {
+        let found = decoder.logprobs(&batch).map_err(text)?;
+        checks.add(format!("{name} lora {what}"), compare(&floats(&found.values)?, &want, tolerance(0.0)));
+    }
+    Ok(())
 }
 
 fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Result<(), String> {

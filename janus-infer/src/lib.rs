@@ -47,6 +47,10 @@
 #[cfg(all(test, feature = "local"))]
 extern crate self as janus_infer;
 
+#[cfg(all(test, feature = "local"))]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 #[cfg(feature = "local")]
 mod backend;
 #[cfg(feature = "local")]

@@ -13,7 +13,7 @@ use janus_core::{Message, ModelError, RewardModel};
 use janus_data::Tokenizer;
 use janus_infer::{Error, ModelConfig, RewardEngine, RewardLayout, RewardOptions, VALUE_HEAD};
 use rand::Rng;
-use support::{Tensors, goldens};
+use support::{Tensors, models};
 
 fn tokenizer() -> Tokenizer {
     let words = ["a kite flies in the wind", "a stone lies on the ground", "what is a kite"];
@@ -75,21 +75,21 @@ fn rewards(engine: &RewardEngine, conversations: &[Vec<Message>]) -> Vec<f32> {
 }
 
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn rewards_are_those_of_openrlhf() {
-    for name in ["mistral_tiny", "mistral_sw16_tied", "llama_tied"] {
+    let mut compared = 0;
+    for (name, golden) in models().into_iter().filter(|(_, golden)| golden.join("value_head.safetensors").exists()) {
         let folder = tempfile::tempdir().unwrap();
         for file in ["config.json", "model.safetensors", "value_head.safetensors"] {
-            fs::copy(goldens().join(name).join(file), folder.path().join(file)).unwrap();
+            fs::copy(golden.join(file), folder.path().join(file)).unwrap();
         }
         write_words(folder.path());
-        let cases = Tensors::read(goldens().join(name).join("cases.safetensors"));
+        let cases = Tensors::read(golden.join("cases.safetensors"));
         let (ids, mask) = (cases.ids("rm.input_ids_left"), cases.i64("rm.attention_mask_left"));
         let width = cases.shape("rm.input_ids_left")[1];
         let real = |(ids, mask): (&[u32], &[i64])| ids.iter().zip(mask).filter(|(_, mask)| **mask == 1).map(|(id, _)| *id).collect();
         let rows: Vec<Vec<u32>> = ids.chunks(width).zip(mask.chunks(width)).map(real).collect();
         let expected = [cases.f32("rm.chosen_rewards"), cases.f32("rm.rejected_rewards")].concat();
-        assert_eq!((rows.len(), expected.len()), (6, 6));
+        assert_eq!((rows.len(), expected.len()), (12, 12));
 
         let ours = load(folder.path());
         let values = ours.values(&rows).unwrap();
@@ -100,7 +100,9 @@ fn rewards_are_those_of_openrlhf() {
         let theirs = load(folder.path());
         assert_eq!((ours.layout(), theirs.layout()), (RewardLayout::Conversation, RewardLayout::OpenRlhf));
         assert_eq!(theirs.values(&rows).unwrap(), values);
+        compared += 1;
     }
+    assert!(compared >= 4, "{compared} reward models");
 }
 
 #[test]
@@ -146,7 +148,6 @@ fn the_openrlhf_layout_ends_with_a_blank_and_the_end_of_text() {
 
 /// The reference tokenises the whole text at once; here prompt and response are tokenised one by one.
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
     let folder = tempfile::tempdir().unwrap();
     write_words(folder.path());

@@ -118,9 +118,8 @@ fn byte_of_letter(letter: char) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::support::{goldens, json};
 
     #[test]
     fn gpt2s_letters_are_those_of_the_library() {
@@ -152,20 +151,18 @@ mod tests {
 
     /// "▁the" was "the" once, as SentencePiece's decoder drops the first space of a text.
     #[test]
-    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
     fn tokens_of_sentencepiece_keep_their_spaces_and_bytes() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens/mistral_v0.2_tokenizer.json");
-        let tokenizer = Tokenizer::read(path).unwrap();
+        let tokenizer = Tokenizer::read(goldens().join("tokenizers/byte_fallback/tokenizer.json")).unwrap();
         let id = |token: &str| tokenizer.token_id(token).unwrap();
-        let ids = ["▁the", "the", "▁", "▁the", "<0xF0>", "<0x9F>", "<0x98>", "<0x8A>", "é", "<0x0A>", "<s>", "▁the", "</s>"].map(id);
+        let ids = ["▁the", "ther", "▁", "▁the", "<0xF0>", "<0x9F>", "<0x98>", "<0x8A>", "é", "<0x0A>", "<s>", "▁the", "</s>"].map(id);
         let (texts, offsets) = texts_and_offsets(&tokenizer, &ids);
         let bytes = [0xf0u8, 0x9f, 0x98, 0x8a].map(|byte| format!("bytes:\\x{byte:02x}"));
-        let expected = [" the", "the", " ", " the", &bytes[0], &bytes[1], &bytes[2], &bytes[3], "é", "\n", "<s>", " the", "</s>"];
+        let expected = [" the", "ther", " ", " the", &bytes[0], &bytes[1], &bytes[2], &bytes[3], "é", "\n", "<s>", " the", "</s>"];
         assert_eq!(texts, expected);
-        // "thethe  the😊é\n the": the first token's space is not part of it, nor are special tokens.
+        // "thether  the😊é\n the": the first token's space is not part of it, nor are special tokens.
         let text = tokenizer.decode(&ids).unwrap();
-        assert_eq!(text, "thethe  the😊é\n the");
-        assert_eq!(offsets, [0, 3, 6, 7, 11, 12, 12, 12, 12, 13, 14, 14, 18]);
+        assert_eq!(text, "thether  the😊é\n the");
+        assert_eq!(offsets, [0, 3, 7, 8, 12, 13, 13, 13, 13, 14, 15, 15, 19]);
         // Each token but the parts of a character is what stands there.
         for (token, offset) in
             texts.iter().zip(&offsets).skip(1).filter(|(token, _)| !token.starts_with("bytes:") && !token.starts_with('<'))
@@ -175,10 +172,28 @@ mod tests {
         // No two tokens of the vocabulary read alike, but for control characters and the like that have a piece and a byte.
         let texts = TokenTexts::new(&tokenizer);
         let mut seen = std::collections::HashMap::new();
-        for id in 3..32_000 {
+        for id in 3..u32::try_from(tokenizer.vocab_size()).unwrap() {
             seen.entry(texts.text(id, &tokenizer).unwrap()).or_insert_with(Vec::new).push(id);
         }
         seen.retain(|_, ids| ids.len() > 1);
         assert!(seen.values().all(|ids| ids.len() == 2 && ids[0] < 259), "{seen:?}");
+    }
+
+    #[test]
+    fn offsets_are_those_of_the_tokenizers_library() {
+        for name in ["byte_level", "byte_fallback"] {
+            let folder = goldens().join("tokenizers").join(name);
+            let tokenizer = Tokenizer::read(folder.join("tokenizer.json")).unwrap();
+            let cases = json(folder.join("tokens.json"));
+            let with_offsets = cases["cases"].as_array().unwrap().iter().filter(|case| case["offsets"].is_array());
+            let mut compared = 0;
+            for case in with_offsets {
+                let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+                let expected: Vec<usize> = serde_json::from_value(case["offsets"].clone()).unwrap();
+                assert_eq!(texts_and_offsets(&tokenizer, &ids).1, expected, "{name}: {}", case["text"]);
+                compared += ids.len();
+            }
+            assert!(compared > 200, "{name}: {compared} tokens");
+        }
     }
 }

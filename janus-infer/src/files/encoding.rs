@@ -146,6 +146,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
+    use crate::support::{Tensors, goldens};
 
     /// Blocks made by candle from random weights, read here and there.
     #[test]
@@ -178,5 +179,31 @@ mod tests {
             }
         }
         assert_eq!(Encoding::of_ggml(GgmlDType::Q2K), None);
+    }
+
+    /// Blocks and their numbers by llama.cpp's own Python package (`goldens/quantized.py`).
+    #[test]
+    fn blocks_read_as_in_the_gguf_package() {
+        let tensors = Tensors::read(goldens().join("quantized.safetensors"));
+        for (name, encoding) in [
+            ("Q4_0", Encoding::Q4_0),
+            ("Q4_1", Encoding::Q4_1),
+            ("Q8_0", Encoding::Q8_0),
+            ("Q4_K", Encoding::Q4K),
+            ("Q5_K", Encoding::Q5K),
+            ("Q6_K", Encoding::Q6K),
+        ] {
+            let (blocks, expected) = (tensors.bytes(&format!("{name}.blocks")), tensors.f32(&format!("{name}.values")));
+            let depth = tensors.shape(&format!("{name}.values"))[1];
+            assert_eq!((blocks.len(), expected.len()), (2 * encoding.bytes(depth), 2 * depth), "{name}");
+            for (row, expected) in blocks.chunks_exact(encoding.bytes(depth)).zip(expected.chunks_exact(depth)) {
+                let mut got = vec![f32::NAN; depth];
+                encoding.decode(row, &mut got);
+                // One rounding more or less where a minimum is added.
+                for (got, expected) in got.iter().zip(expected) {
+                    assert!((got - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{name}: {got}, expected {expected}");
+                }
+            }
+        }
     }
 }

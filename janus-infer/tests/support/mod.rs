@@ -1,12 +1,23 @@
-//! Reading the reference data.
+//! Reading the reference numbers (`goldens/README.md`).
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
+/// The folder that `JANUS_GOLDENS` names, else the repository's.
 pub fn goldens() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens")
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens");
+    std::env::var_os("JANUS_GOLDENS").map_or_else(own, PathBuf::from)
+}
+
+/// The folders of the models, by name, in their order.
+pub fn models() -> Vec<(String, PathBuf)> {
+    let folders = std::fs::read_dir(goldens().join("models")).unwrap().map(|entry| entry.unwrap().path());
+    let mut models: Vec<_> = folders.map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), path)).collect();
+    models.sort();
+    assert!(models.len() >= 7, "{models:?}");
+    models
 }
 
 pub fn json(path: impl AsRef<Path>) -> serde_json::Value {
@@ -25,7 +36,7 @@ impl Tensors {
         SafeTensors::deserialize(&self.0).unwrap().tensor(name).unwrap().shape().to_vec()
     }
 
-    fn bytes(&self, name: &str) -> Vec<u8> {
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
         SafeTensors::deserialize(&self.0).unwrap().tensor(name).unwrap().data().to_vec()
     }
 

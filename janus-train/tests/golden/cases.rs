@@ -1,4 +1,4 @@
-//! Reading the reference data.
+//! Reading the reference numbers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,16 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use janus_train::{Batch, Decoder, TokenRow};
 
-/// The reference data of one model.
+/// The folder that `JANUS_GOLDENS` names, else the repository's.
+pub fn goldens() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens");
+    std::env::var_os("JANUS_GOLDENS").map_or_else(own, PathBuf::from)
+}
+
+/// The reference numbers of one model.
 pub struct Golden {
+    /// The name of its folder.
+    pub name: String,
     pub folder: PathBuf,
     /// `cases.json`.
     pub json: serde_json::Value,
@@ -15,11 +23,27 @@ pub struct Golden {
 }
 
 impl Golden {
-    pub fn read(model: &str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens").join(model);
+    /// Every model, by name.
+    pub fn all() -> Vec<Self> {
+        let folders = std::fs::read_dir(goldens().join("models")).unwrap().map(|entry| entry.unwrap().path());
+        let mut all: Vec<Self> = folders.map(Self::read).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        assert!(all.len() >= 7);
+        all
+    }
+
+    /// The models that there are numbers of this part for.
+    pub fn with(part: &str) -> Vec<Self> {
+        let all: Vec<Self> = Self::all().into_iter().filter(|golden| golden.json[part].is_object()).collect();
+        assert!(all.len() >= 4, "{part}: only {} models", all.len());
+        all
+    }
+
+    fn read(folder: PathBuf) -> Self {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_string();
         let json = serde_json::from_str(&std::fs::read_to_string(folder.join("cases.json")).unwrap()).unwrap();
         let cases = read_tensors(&folder.join("cases.safetensors"));
-        Self { folder, json, cases }
+        Self { name, folder, json, cases }
     }
 
     pub fn decoder(&self) -> Decoder {
@@ -53,7 +77,11 @@ impl Golden {
             "sft" => self.ints("sft.attention_mask").into_iter().map(|row| row.into_iter().map(|m| m - 1).collect()).collect(),
             _ => self.ints("sft_packed.segment_ids"),
         };
-        (0..ids.len()).map(|row| documents(&ids[row], &segments[row], |i| labels[row][i] != -100).0).collect()
+        let label = |row: usize, i: usize| -> bool {
+            assert!(labels[row][i] == -100 || labels[row][i] == ids[row][i], "{case}: a label is the token itself");
+            labels[row][i] != -100
+        };
+        (0..ids.len()).map(|row| documents(&ids[row], &segments[row], |i| label(row, i)).0).collect()
     }
 
     /// The pairs, chosen before rejected, one batch for each pair.
@@ -62,6 +90,7 @@ impl Golden {
             ["input_ids", "attention_mask", "completion_mask"].map(|part| self.ints(&format!("pairs.{part}")));
         let document = |row: usize| {
             let segments: Vec<i64> = attention[row].iter().map(|mask| mask - 1).collect();
+            assert!(completion[row].iter().zip(&attention[row]).all(|(completion, real)| (0..=*real).contains(completion)));
             documents(&ids[row], &segments, |i| completion[row][i] == 1).0
         };
         let pairs = ids.len() / 2;
@@ -90,6 +119,7 @@ fn read_tensors(path: &Path) -> BTreeMap<String, Tensor> {
 pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool) -> (Batch, Vec<usize>) {
     let mut rows: Vec<TokenRow> = Vec::new();
     let mut places = Vec::new();
+    assert!(ids.iter().zip(segments).all(|(id, segment)| *segment >= 0 || (*segment == -1 && *id == 0)), "padding is 0");
     for (i, &segment) in segments.iter().enumerate().filter(|&(_, &segment)| segment >= 0) {
         if places.last().is_none_or(|&last: &usize| segments[last] != segment) {
             rows.push(TokenRow { ids: vec![], loss_mask: vec![] });

@@ -186,6 +186,7 @@ mod tests {
 
     use super::*;
     use crate::Error;
+    use crate::support::{goldens, json};
 
     /// A file without tensors.
     fn file(extra: Vec<(&str, Value)>) -> GgufFile {
@@ -253,11 +254,9 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-    fn sentencepiece_from_scores_gives_sentencepieces_ids() {
-        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens");
-        let json = |name: &str| -> serde_json::Value { serde_json::from_slice(&std::fs::read(goldens.join(name)).unwrap()).unwrap() };
-        let reference = json("mistral_v0.2_tokenizer.json");
+    fn scores_give_the_ids_of_the_merges_that_they_were_made_of() {
+        let folder = goldens().join("tokenizers/byte_fallback");
+        let reference = json(folder.join("tokenizer.json"));
         let vocab = reference["model"]["vocab"].as_object().unwrap();
         let mut tokens = vec![""; vocab.len()];
         vocab.iter().for_each(|(token, id)| tokens[id.as_u64().unwrap() as usize] = token);
@@ -283,7 +282,7 @@ mod tests {
             (TYPES, Value::Array((0..tokens.len()).map(|id| Value::I32(kind(id))).collect())),
         ]))
         .unwrap();
-        let cases = json("mistral_tokenizer.json");
+        let cases = json(folder.join("tokens.json"));
         let cases = cases["cases"].as_array().unwrap();
         assert!(cases.len() > 20);
         for case in cases {

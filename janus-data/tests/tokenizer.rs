@@ -1,0 +1,97 @@
+//! Tokenizers against the ids and texts of the `tokenizers` library in Python (`goldens/README.md`).
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
+
+use std::path::{Path, PathBuf};
+
+use janus_core::{ChatTemplate, Message};
+use janus_data::{Error, Tokenizer, read_all};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Tokens {
+    vocab_size: usize,
+    cases: Vec<Case>,
+    special_texts: Vec<SpecialText>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+    decoded: String,
+}
+
+#[derive(Deserialize)]
+struct SpecialText {
+    text: String,
+    ids_as_tokens: Vec<u32>,
+    ids_as_text: Vec<u32>,
+}
+
+/// As GPT-2's, and as sentencepiece's with a token for each byte.
+const NAMES: [&str; 2] = ["byte_level", "byte_fallback"];
+
+/// In the folder that `JANUS_GOLDENS` names, else in the repository's.
+fn folder(name: &str) -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens");
+    std::env::var_os("JANUS_GOLDENS").map_or_else(own, PathBuf::from).join("tokenizers").join(name)
+}
+
+fn tokenizer(name: &str) -> Tokenizer {
+    Tokenizer::read(folder(name).join("tokenizer.json")).unwrap()
+}
+
+fn tokens(name: &str) -> Tokens {
+    serde_json::from_slice(&std::fs::read(folder(name).join("tokens.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn ids_and_texts_are_those_of_the_library() {
+    for name in NAMES {
+        let (tokenizer, tokens) = (tokenizer(name), tokens(name));
+        assert_eq!(tokenizer.vocab_size(), tokens.vocab_size);
+        assert!(tokens.cases.len() > 80);
+        for Case { text, ids, decoded } in &tokens.cases {
+            assert_eq!(&tokenizer.encode(text).unwrap(), ids, "{name}: {text:?}");
+            assert_eq!(&tokenizer.decode(ids).unwrap(), decoded, "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn special_tokens_in_text_are_text_unless_asked_for() {
+    for name in NAMES {
+        let (tokenizer, tokens) = (tokenizer(name), tokens(name));
+        assert_eq!(tokens.special_texts.len(), 10);
+        for SpecialText { text, ids_as_tokens, ids_as_text } in &tokens.special_texts {
+            assert_eq!(&tokenizer.encode(text).unwrap(), ids_as_text, "{name}: {text:?}");
+            assert_eq!(&tokenizer.encode_with_specials(text).unwrap(), ids_as_tokens, "{name}: {text:?}");
+        }
+    }
+}
+
+/// The reference tokenises the response on its own, which gives its first word a leading space.
+#[test]
+fn a_conversation_is_one_bos_prompt_response_eos() {
+    let tokenizer = tokenizer("byte_fallback");
+    let messages = [Message::system("Be brief."), Message::user("Why </s>?"), Message::assistant("Light scatters.")];
+    let row = tokenizer.conversation(ChatTemplate::MistralInstruct, &messages).unwrap();
+
+    let mut expected = vec![1];
+    expected.extend(tokenizer.encode("[INST] Be brief.\nWhy </s>? [/INST]").unwrap());
+    let prompt = expected.len();
+    expected.extend(tokenizer.encode("Light scatters.").unwrap());
+    expected.push(2);
+    assert_eq!(row.ids, expected);
+    assert_eq!(row.ids.iter().filter(|&&id| id < 3).count(), 2, "one <s>, one </s>, though the user typed another");
+    assert_eq!(row.loss_mask.iter().position(|&trained| trained), Some(prompt));
+    assert!(row.loss_mask[prompt..].iter().all(|&trained| trained));
+}
+
+#[test]
+fn a_template_of_another_vocabulary_is_refused() {
+    let tokenizer = tokenizer("byte_fallback");
+    let error = tokenizer.conversation(ChatTemplate::ChatMl, &[Message::user("q"), Message::assistant("a")]).unwrap_err();
+    assert!(matches!(&error, Error::NoSuchToken { token } if token == "<|im_start|>"), "{error}");
+    assert!(read_all::<serde_json::Value>(folder("none.jsonl")).is_err());
+}

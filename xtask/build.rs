@@ -1,22 +1,29 @@
-//! Tells the tests whether the reference data lies beside the workspace, and whether there is a browser.
+//! Tells the tests whether SmolLM2's file is there, and whether there is a browser.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo::rustc-check-cfg=cfg(has_shared)");
     println!("cargo::rerun-if-changed=build.rs");
-    let goldens = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../shared/goldens");
-    // A path that does not exist would count as changed in every build.
-    if goldens.exists() {
-        println!("cargo::rerun-if-changed={}", goldens.display());
+    println!("cargo::rustc-check-cfg=cfg(has_smollm2, has_chromium)");
+    println!("cargo::rerun-if-env-changed=JANUS_SMOLLM2");
+    println!("cargo::rerun-if-env-changed=PATH");
+    let fetched = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../models/smollm2-135m-instruct-q4_1.gguf");
+    println!("cargo::rustc-check-cfg=cfg(has_shared)");
+    if Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../shared/goldens").exists() {
         println!("cargo::rustc-cfg=has_shared");
     }
-    println!("cargo::rustc-check-cfg=cfg(has_chromium)");
-    println!("cargo::rerun-if-env-changed=PATH");
+    tell("has_smollm2", std::env::var_os("JANUS_SMOLLM2").map_or(fetched, PathBuf::from));
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(chromium) = std::env::split_paths(&path).map(|folder| folder.join("chromium")).find(|path| path.is_file()) {
-        println!("cargo::rerun-if-changed={}", chromium.display());
-        println!("cargo::rustc-cfg=has_chromium");
+        tell("has_chromium", chromium);
     }
     Ok(())
+}
+
+/// Sets a cfg if the file exists. A path that does not exist would count as changed in every build.
+fn tell(cfg: &str, path: PathBuf) {
+    if path.is_file() {
+        println!("cargo::rerun-if-changed={}", path.display());
+        println!("cargo::rustc-cfg={cfg}");
+    }
 }

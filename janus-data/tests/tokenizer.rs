@@ -50,6 +50,9 @@ fn ids_and_texts_are_those_of_the_library() {
     for name in NAMES {
         let (tokenizer, tokens) = (tokenizer(name), tokens(name));
         assert_eq!(tokenizer.vocab_size(), tokens.vocab_size);
+        for id in 0..tokens.vocab_size as u32 {
+            assert_eq!(tokenizer.token(id).and_then(|token| tokenizer.token_id(&token)), Some(id), "{name}");
+        }
         assert!(tokens.cases.len() > 80);
         for Case { text, ids, decoded } in &tokens.cases {
             assert_eq!(&tokenizer.encode(text).unwrap(), ids, "{name}: {text:?}");

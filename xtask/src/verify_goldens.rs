@@ -1,6 +1,6 @@
 //! `cargo xtask verify-goldens`: the reference numbers, recomputed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use janus_train::goldens::{Check, verify};
 use serde_json::{Value, json};
@@ -9,32 +9,33 @@ use crate::command::{CommandError, Outcome};
 
 /// Check the workspace against reference numbers of other programs
 ///
-/// Takes every folder below FOLDER with a cases.json (a model with its inputs and outputs), every sampling.json and
-/// every mistral_tokenizer.json; recomputes what they hold and compares. A number may differ by ten times what the
-/// file states as the difference between float32 and float64, or by 1e-5 + 1e-5 |x|, whichever is more (parameters
-/// after the optimiser run: by 2e-5); ids must be equal.
+/// Takes every folder below FOLDER with a cases.json (a model with its inputs and outputs), every sampling.json,
+/// schedules.json, tokens.json (with the tokenizer.json beside it) and mistral_tokenizer.json; recomputes what they
+/// hold and compares. A number may differ by ten times what the file states as the difference between float32 and
+/// float64, or by 1e-5 + 1e-5 |x|, whichever is more (parameters after the optimiser run: by 2e-5); ids must be equal.
 ///
-/// Reads:   FOLDER, which PyTorch, transformers and TRL filled and which does not come with the project. Beside each
-///          cases.json: config.json and config.v5.json (one model, both spellings), model.safetensors,
-///          ref_model.safetensors (DPO's reference), value_head.safetensors, and inputs and outputs in
-///          cases.safetensors, grads_*.safetensors and adamw_final.safetensors.
+/// Reads:   FOLDER: the repository's goldens, which PyTorch, transformers and others filled, or a folder that is laid out
+///          alike. Beside each cases.json: config.json and config.v5.json (one model, both spellings),
+///          model.safetensors, ref_model.safetensors (DPO's reference), value_head.safetensors, lora.safetensors, and
+///          inputs and outputs in cases.safetensors, grads_*.safetensors and adamw_final.safetensors.
 /// Writes:  nothing; a table goes to stdout, its last line "N of M within tolerance". Exit code 1 if one
 ///          is not, a file is missing, or there is nothing to check.
-/// Example: cargo xtask verify-goldens ../shared/goldens
+/// Example: cargo xtask verify-goldens
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Where the reference numbers are
+    /// Where the reference numbers are [default: goldens/ of the workspace]
     #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     /// The tokenizer.json that mistral_tokenizer.json was made with [default: FOLDER/mistral_v0.2_tokenizer.json]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let tokenizer = args.tokenizer.clone().unwrap_or_else(|| args.folder.join("mistral_v0.2_tokenizer.json"));
-    let checks = verify(&args.folder, &tokenizer);
+    let folder = args.folder.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens"));
+    let tokenizer = args.tokenizer.clone().unwrap_or_else(|| folder.join("mistral_v0.2_tokenizer.json"));
+    let checks = verify(&folder, &tokenizer);
     let (within, of) = (checks.iter().filter(|check| check.ok()).count(), checks.len());
     let mut table = format!("{:<48} {:>12} {:>12}  ok\n", "case", "max abs diff", "tolerance");
     checks.iter().for_each(|check| table.push_str(&format!("{check}\n")));
@@ -42,7 +43,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let cases: Vec<Value> = checks.iter().map(row).collect();
     let report = json!({ "command": "verify-goldens", "cases": cases, "within": within, "of": of });
     if of == 0 {
-        let reason = format!("{}: no cases.json, sampling.json or mistral_tokenizer.json there or below", args.folder.display());
+        let reason = format!("{}: no cases.json, sampling.json, schedules.json or tokens.json there or below", folder.display());
         return Ok(Outcome::failed(reason, report).showing(table));
     }
     if within < of {

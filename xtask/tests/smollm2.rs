@@ -1,8 +1,8 @@
-//! SmolLM2-135M-Instruct from its GGUF file: against transformers on the same weights, against llama.cpp's
-//! tokenizer, and on real questions.
+//! SmolLM2-135M-Instruct from its GGUF file: against transformers on the same weights and its tokenizer
+//! (`goldens/smollm2.py`), and on questions.
 //!
-//! The file is the one that `JANUS_SMOLLM2` names or `cargo xtask fetch smollm2` wrote; if there is none, it is
-//! fetched. So these tests live here and not in janus-infer.
+//! The file is the one that `JANUS_SMOLLM2` names or `cargo xtask fetch smollm2` wrote. So these tests live here
+//! and not in janus-infer.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::path::{Path, PathBuf};
@@ -17,12 +17,10 @@ use serde_json::Value;
 static MODEL: LazyLock<PathBuf> = LazyLock::new(|| xtask::fetch::obtain().unwrap());
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::load(&*MODEL, &Device::Cpu, EngineOptions::default()).unwrap());
 
-fn shared() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared")
-}
-
 fn reference() -> Value {
-    serde_json::from_slice(&std::fs::read(shared().join("goldens/smollm2/smollm2.json")).unwrap()).unwrap()
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens");
+    let folder = std::env::var_os("JANUS_GOLDENS").map_or_else(own, PathBuf::from);
+    serde_json::from_slice(&std::fs::read(folder.join("smollm2.json")).unwrap()).unwrap()
 }
 
 fn argmax(values: &[f32]) -> u32 {
@@ -34,8 +32,8 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-fn the_tokenizer_gives_llama_cpps_ids() {
+#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
+fn the_tokenizer_gives_transformers_ids() {
     // ChatML with a system message of its own where there is none.
     let Template::Jinja(own) = ENGINE.template() else { panic!("{:?}", ENGINE.template()) };
     let text = |messages: &[Message]| own.render(messages).unwrap();
@@ -48,7 +46,7 @@ fn the_tokenizer_gives_llama_cpps_ids() {
     let strings = reference["strings"].as_array().unwrap();
     let prompts = reference["cases"].as_array().unwrap().iter().map(|case| (&case["prompt"], &case["ids"]));
     let all: Vec<_> = strings.iter().map(|string| (&string["text"], &string["ids"])).chain(prompts).collect();
-    assert_eq!(all.len(), 46);
+    assert!(all.len() > 90);
     for (text, expected) in all {
         let text = text.as_str().unwrap();
         assert_eq!(ENGINE.tokenizer().encode_with_specials(text).unwrap(), ids(expected), "{text:?}");
@@ -56,7 +54,7 @@ fn the_tokenizer_gives_llama_cpps_ids() {
 }
 
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
 fn prompts_continue_as_in_transformers() {
     let model = ENGINE.model();
     let reference = reference();
@@ -65,11 +63,11 @@ fn prompts_continue_as_in_transformers() {
     let mut worst = 0f64;
     for case in cases {
         let prompt = ids(&case["ids"]);
-        let expected = ids(&case["f32_greedy"]);
-        let gaps = case["f32_gap"].as_array().unwrap();
+        let expected = ids(&case["greedy"]);
+        let gaps = case["gaps"].as_array().unwrap();
         let (mut cache, mut logits) = (model.cache(), Vec::new());
         model.forward(&mut [SequenceInput::new(&prompt, &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
-        for pair in case["f32_top10"].as_array().unwrap() {
+        for pair in case["top"].as_array().unwrap() {
             let (id, logit) = (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap());
             worst = worst.max((f64::from(logits[id as usize]) - logit).abs());
         }
@@ -84,12 +82,12 @@ fn prompts_continue_as_in_transformers() {
         }
     }
     println!("{} prompts, {compared} tokens equal, largest difference of a top-10 logit {worst:e}", cases.len());
-    assert!(cases.len() == 20 && compared > 400, "{compared} tokens compared");
+    assert!(cases.len() == 12 && compared > 200, "{compared} tokens compared");
     assert!(worst < 2e-3, "largest difference of a top-10 logit {worst:e}");
 }
 
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
 fn perplexity_is_that_of_transformers() {
     let reference = reference();
     let text = &reference["perplexity"];
@@ -101,13 +99,13 @@ fn perplexity_is_that_of_transformers() {
     let rows = logits.chunks(model.config().vocab_size).zip(&tokens[1..]);
     let nll = rows.map(|(row, &id)| row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() - f64::from(row[id as usize])).sum::<f64>()
         / (tokens.len() - 1) as f64;
-    let expected = text["f32_mean_nll"].as_f64().unwrap();
+    let expected = text["mean_nll"].as_f64().unwrap();
     println!("mean negative log-likelihood {nll:.5}, expected {expected:.5}");
     assert!((nll - expected).abs() < 1e-3, "{nll} is not {expected}");
 }
 
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
 fn an_answer_ends_with_the_turn_or_the_limit() {
     let ask = |id: &str, user: &str, max_tokens| {
         ChatRequest::new(id, [Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)])
@@ -129,16 +127,25 @@ fn plain_words(text: &str) -> f64 {
 }
 
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-fn mt_bench_questions_are_answered_in_english_that_keeps_to_the_subject() {
+#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
+fn questions_of_two_turns_are_answered_in_english_that_keeps_to_the_subject() {
     let folder = tempfile::tempdir().unwrap();
+    let questions = [
+        ("trip", ["Write three sentences about a trip to Hawaii.", "Now name one dish that people eat there."], "hawai"),
+        ("report", ["How do I write a short report about a meeting?", "Give me its first sentence."], "report"),
+        ("phone", ["What should I look at when I buy a smartphone?", "Which of these matters most?"], "phone"),
+        ("speech", ["How do I learn to speak in front of many people?", "Say it in one sentence."], "speak"),
+    ];
+    let input = folder.path().join("questions.jsonl");
+    let lines = questions.map(|(id, turns, _)| format!("{}\n", serde_json::json!({ "question_id": id, "turns": turns })));
+    std::fs::write(&input, lines.concat()).unwrap();
     let output = folder.path().join("answers.jsonl");
     let run = Command::new(env!("CARGO_BIN_EXE_janus"))
         .args(["generate", "--compose-system", "--user-key", "turns", "--limit", "4", "--max-tokens", "64", "--temperature", "0", "--json"])
         .arg("--model")
         .arg(&*MODEL)
         .arg("--input")
-        .arg(shared().join("data/mt_bench/question.jsonl"))
+        .arg(&input)
         .arg("--output")
         .arg(&output)
         .output()
@@ -148,10 +155,8 @@ fn mt_bench_questions_are_answered_in_english_that_keeps_to_the_subject() {
     assert_eq!((report["rows"].as_u64(), report["failed"].as_u64()), (Some(4), Some(0)));
     let text = std::fs::read_to_string(output).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // What the first four questions of the file are about.
-    let subjects = [("81", "hawai"), ("82", "report"), ("83", "smartphone"), ("84", "speak")];
-    assert_eq!(rows.len(), subjects.len());
-    for (row, (id, subject)) in rows.iter().zip(subjects) {
+    assert_eq!(rows.len(), questions.len());
+    for (row, (id, _, subject)) in rows.iter().zip(questions) {
         let response = row["response"].as_str().unwrap();
         assert_eq!(row["id"], id);
         assert!(row["system"].as_str().is_some_and(|system| system.len() > 60), "{row}");

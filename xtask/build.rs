@@ -8,10 +8,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-env-changed=JANUS_SMOLLM2");
     println!("cargo::rerun-if-env-changed=PATH");
     let fetched = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../models/smollm2-135m-instruct-q4_1.gguf");
-    println!("cargo::rustc-check-cfg=cfg(has_shared)");
-    if Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../shared/goldens").exists() {
-        println!("cargo::rustc-cfg=has_shared");
-    }
     tell("has_smollm2", std::env::var_os("JANUS_SMOLLM2").map_or(fetched, PathBuf::from));
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(chromium) = std::env::split_paths(&path).map(|folder| folder.join("chromium")).find(|path| path.is_file()) {

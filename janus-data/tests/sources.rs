@@ -1,4 +1,4 @@
-//! Every source's rows as ours: hand-made rows of each layout, and the samples of those that are at hand.
+//! Every source's rows as ours: hand-made rows of each layout. Published files are read by `cargo xtask eval verify DATA`.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use janus_core::{Message, Role};
@@ -150,60 +150,4 @@ fn what_is_wrong_is_named() {
     ] {
         assert_eq!(example(source, row).unwrap_err().to_string(), error);
     }
-}
-
-/// What becomes of the samples: all rows are read, and each source's share of what is left out is what it should be.
-#[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-fn the_samples_are_read_whole() {
-    let count = |source: &str, file: &str| {
-        let path = format!("{}/../../shared/data/{file}", env!("CARGO_MANIFEST_DIR"));
-        let (mut pairs, mut conversations, mut instructions, mut nothing) = (0, 0, 0, 0);
-        for row in janus_data::read::<janus_data::Row>(&path).unwrap() {
-            let row = row.unwrap();
-            match named(source).content(&row).unwrap_or_else(|error| panic!("{file}: {error}")) {
-                RowContent::Comparison(pair) => {
-                    assert!(pair.prompt.last().unwrap().role == Role::User, "{file}");
-                    pairs += 1;
-                }
-                RowContent::Conversation(_) => conversations += 1,
-                RowContent::Instruction(_) => instructions += 1,
-                RowContent::Skip(_) => nothing += 1,
-                other => panic!("{other:?}"),
-            }
-        }
-        (pairs, conversations, instructions, nothing)
-    };
-    // One row has an empty answer; in another, an answer is broken into two turns, which are joined. WebGPT has 69 ties.
-    assert_eq!(count("hh-rlhf", "preferences/hh_rlhf_harmless_base_test.jsonl.gz"), (399, 0, 0, 1));
-    assert_eq!(count("hh-rlhf", "preferences/hh_rlhf_helpful_cleaned_test.jsonl.gz"), (300, 0, 0, 0));
-    assert_eq!(count("webgpt", "preferences/webgpt_comparisons_cleaned_test.jsonl.gz"), (181, 0, 0, 69));
-    assert_eq!(count("dsp", "preferences/domain_specific_preference_test.jsonl.gz"), (0, 0, 250, 0));
-    assert_eq!(count("sharegpt", "preferences/dpo_en_demo.jsonl.gz"), (150, 0, 0, 0));
-    assert_eq!(count("flask", "bench_sources/flask_evaluation.jsonl.gz"), (0, 1740, 0, 0));
-    assert_eq!(count("koala", "bench_sources/koala_test_set.jsonl.gz"), (0, 0, 180, 0));
-    assert_eq!(count("self-instruct", "bench_sources/self_instruct_user_oriented.jsonl.gz"), (0, 252, 0, 0));
-    assert_eq!(count("mt-bench", "mt_bench/question.jsonl"), (0, 0, 80, 0));
-    assert_eq!(count("alpaca-eval", "alpaca_eval/eval_set.jsonl.gz"), (0, 805, 0, 0));
-}
-
-/// The overlaps that the samples' own description counts.
-#[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-fn the_bench_sources_overlap_as_described() {
-    use janus_data::instructions::{exact_duplicates, normalised};
-    let read = |source: &str, file: &str| -> Vec<String> {
-        let path = format!("{}/../../shared/data/{file}", env!("CARGO_MANIFEST_DIR"));
-        janus_data::read::<janus_data::Row>(&path)
-            .unwrap()
-            .map(|row| named(source).instruction(&row.unwrap()).unwrap().unwrap().prompt)
-            .collect()
-    };
-    let alpaca = read("alpaca-eval", "alpaca_eval/eval_set.jsonl.gz");
-    let koala = read("koala", "bench_sources/koala_test_set.jsonl.gz");
-    let known: std::collections::HashSet<String> = alpaca.iter().map(|text| normalised(text)).collect();
-    assert_eq!(koala.iter().filter(|text| known.contains(&normalised(text))).count(), 144);
-    let all = [alpaca, koala].concat();
-    let duplicates = exact_duplicates(&all);
-    assert!(duplicates.count() >= 144 && duplicates.kept().count() + duplicates.count() == all.len());
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use case::{CaseResult, CaseRun, CaseScore, PairTally};
 pub use curves::{best_of_n_figure, generalisation_figure};
+pub(crate) use published::prompt_fingerprints;
 pub use rubric::{DimensionScore, RubricResult, RubricRun};
 
 use crate::join::Missing;

@@ -1,11 +1,13 @@
 //! Our numbers held against published ones: every figure that reference data tells, recomputed and compared.
 //!
 //! [`verify`] takes a folder with one folder for each benchmark (`alpaca_eval`, `arena_hard`, `mt_bench`,
-//! `real_toxicity_prompts`, `rubric_judgments`, `toxicity_classifier`), each with its expected numbers beside its data.
-//! Which models are checked is what those files list.
+//! `real_toxicity_prompts`, `rubric_judgments`, `toxicity_classifier`), each with its expected numbers beside its data, and two of
+//! prompts (`bench_sources`, `preferences`). Which models are checked is what those files list.
 
 mod alpaca_eval;
 mod judged;
+mod prompts;
+mod sources;
 mod toxicity;
 
 use std::fmt;
@@ -50,7 +52,7 @@ pub struct Verification {
 /// Recomputes everything that the folder tells. A file that is absent or broken is a failed check, and the rest goes on.
 pub fn verify(data: &Path) -> Verification {
     type Part = (&'static str, fn(&Path, &mut Checks) -> Result<()>);
-    const PARTS: [Part; 7] = [
+    const PARTS: [Part; 11] = [
         ("AlpacaEval", alpaca_eval::models),
         ("AlpacaEval, stored weights", alpaca_eval::stored_weights),
         ("MT-Bench", judged::mt_bench),
@@ -58,12 +60,20 @@ pub fn verify(data: &Path) -> Verification {
         ("rubrics", judged::rubrics),
         ("RealToxicityPrompts", toxicity::generations),
         ("toxicity classifier", toxicity::classifier),
+        ("judges' prompts", prompts::fingerprints),
+        ("questions", sources::questions),
+        ("prompt pool", sources::pool),
+        ("layouts", sources::layouts),
     ];
     let mut checks = Checks::default();
     for (name, part) in PARTS {
-        if let Err(error) = part(data, &mut checks) {
-            checks.0.push(Check { what: format!("{name}: {error}"), value: Value::Null, must: Value::Null, tolerance: 0.0, ok: false });
-        }
+        let before = checks.0.len();
+        let problem = match part(data, &mut checks) {
+            Err(error) => error.to_string(),
+            Ok(()) if checks.0.len() == before => "the files name nothing to check".into(),
+            Ok(()) => continue,
+        };
+        checks.0.push(Check { what: format!("{name}: {problem}"), value: Value::Null, must: Value::Null, tolerance: 0.0, ok: false });
     }
     let failed = checks.0.iter().filter(|check| !check.ok).count();
     Verification { checks: checks.0, failed }

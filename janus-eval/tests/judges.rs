@@ -370,67 +370,49 @@ fn a_replay_judge_reads_what_was_recorded_by_either_rule() {
     assert!(ReplayJudge::new("gpt-4", ScoreReader::Strict, [recorded(), recorded()].concat()).is_err());
 }
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
-
-fn read(path: &str) -> String {
-    let bytes = std::fs::read(format!("{DATA}/{path}")).unwrap();
-    if !path.ends_with(".gz") {
-        return String::from_utf8(bytes).unwrap();
-    }
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(bytes.as_slice()), &mut text).unwrap();
-    text
-}
-
-fn rows(path: &str) -> Vec<serde_json::Value> {
-    read(path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
+/// The layouts that the benchmarks publish their prompts in.
 #[test]
-fn published_prompts_rebuild_the_stored_mt_bench_prompts() {
-    let prompts = read("mt_bench/judge_prompts.jsonl").parse().unwrap();
-    let mut options = MtBenchOptions::default();
-    options.prompts = prompts;
-    let protocol = MtBench::new(options).unwrap();
-    let mut calls: HashMap<String, Vec<Message>> = HashMap::new();
-    let data = |file: &str| PathBuf::from(DATA).join("mt_bench").join(file);
-    let answers = data("answers/claude-3-opus-20240229.jsonl.gz");
-    for case in mt_bench::cases(&data("question.jsonl"), &answers, None, &data("reference_answer_gpt-4.jsonl")).unwrap() {
-        calls.extend(protocol.calls(&case).unwrap().into_iter().map(|call| (call.request.id, call.request.messages)));
-    }
-    let judgments = rows("mt_bench/judgments/claude-3-opus-20240229.jsonl.gz");
-    assert_eq!((judgments.len(), calls.len()), (160, 160));
-    for row in &judgments {
-        let call = &calls[&format!("{}/turn-{}", row["question_id"], row["turn"])];
-        assert_eq!(call.last().unwrap().content, row["user_prompt"].as_str().unwrap(), "{}", row["question_id"]);
-    }
-}
-
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-#[test]
-fn the_official_prompt_files_are_read() {
-    let janus = PromptTemplate::parse(&read("rubric_judgments/janus_judge_prompt.json"), "janus-official").unwrap();
+fn prompts_in_the_published_layouts_are_read() {
+    let text =
+        json!({ "source": "x", "system": "Be fair.", "user_template": "{instruction}\n{response}\n{reference_answer}\n{score_rubric}" });
+    let janus = PromptTemplate::parse(&text.to_string(), "janus").unwrap();
     let protocol = rubrics(true, |options| (options.prompt, options.runs) = (janus, 1));
     let case = rubric_cases(&[record("a", 1)], &[response("a", "x")]).unwrap().remove(0);
     let call = protocol.calls(&case).unwrap().remove(0).request;
-    assert!(call.messages[0].content.starts_with("You are a fair judge assistant"));
-    assert!(
-        user(&call).starts_with("###Task Description:")
-            && user(&call).ends_with("###Feedback:")
-            && user(&call).contains("\n    \"criteria\": \"criterion 0\"")
-    );
+    assert_eq!(call.messages[0].content, "Be fair.");
+    assert!(user(&call).contains("\nx\n") && user(&call).contains("\n    \"criteria\": \"criterion 0\""), "{}", user(&call));
 
     let mut arena = ArenaHardOptions::default();
-    arena.prompt = PromptTemplate::parse(&read("arena_hard/judge_prompt.json"), "arena-official").unwrap();
+    let text = json!({ "judge_model": "m", "system_prompt": "s", "prompt_template": "{question_1} {answer_1} {answer_2}" });
+    arena.prompt = PromptTemplate::parse(&text.to_string(), "arena").unwrap();
     assert!(ArenaHard::new(arena).is_ok());
+
     let mut alpaca = AlpacaEvalOptions::default();
-    alpaca.prompt = PromptTemplate::parse(&read("alpaca_eval/judge_prompt_weighted.txt"), "alpaca-official").unwrap();
+    let text = "<|im_start|>system\nPick one.\n<|im_end|>\n<|im_start|>user\n{ \"i\": \"\"\"{instruction}\"\"\", \"m\": \"\"\"{output_1}\"\"\", \
+                \"M\": \"\"\"{output_2}\"\"\" }\n<|im_end|>\n";
+    alpaca.prompt = PromptTemplate::parse(text, "alpaca").unwrap();
     alpaca.swapped = |_| false;
     let case = Case::new("0", vec![Turn::new("{output_2}", "c").against("b")]);
-    let text = AlpacaEval::new(alpaca).unwrap().calls(&case).unwrap().remove(0).request.messages.remove(1).content;
-    assert!(text.contains("\"instruction\": \"\"\"{output_2}\"\"\"") && text.contains("\"output\": \"\"\"c\"\"\""), "{text}");
+    let messages = AlpacaEval::new(alpaca).unwrap().calls(&case).unwrap().remove(0).request.messages;
+    assert_eq!(messages[0].content, "Pick one.");
+    let text = &messages[1].content;
+    assert!(text.contains("\"i\": \"\"\"{output_2}\"\"\"") && text.contains("\"M\": \"\"\"c\"\"\""), "{text}");
+
+    let pair = |name: &str, template: &str| {
+        format!("{}\n", json!({ "name": name, "type": "pairwise", "system_prompt": "s", "prompt_template": template }))
+    };
+    let lines = [
+        pair("pair-v2", "{question} {answer_a} {answer_b}"),
+        pair("pair-v2-multi-turn", "{question_1} {answer_a_1} {answer_b_1} {question_2} {answer_a_2} {answer_b_2}"),
+        pair("pair-math-v1", "{question} {ref_answer_1} {answer_a} {answer_b}"),
+        pair(
+            "pair-math-v1-multi-turn",
+            "{question_1} {ref_answer_1} {question_2} {ref_answer_2} {answer_a_1} {answer_b_1} {answer_a_2} {answer_b_2}",
+        ),
+    ];
     let mut pairs = PairwiseOptions::default();
-    pairs.prompts = read("mt_bench/judge_prompts.jsonl").parse().unwrap();
+    pairs.prompts = lines.concat().parse().unwrap();
     assert!(Pairwise::new(pairs).is_ok());
+    let missing = lines[..3].concat().parse::<janus_eval::protocol::PairPrompts>();
+    assert!(missing.unwrap_err().to_string().contains("pair-math-v1-multi-turn"));
 }

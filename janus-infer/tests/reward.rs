@@ -13,7 +13,7 @@ use janus_core::{Message, ModelError, RewardModel};
 use janus_data::Tokenizer;
 use janus_infer::{Error, ModelConfig, RewardEngine, RewardLayout, RewardOptions, VALUE_HEAD};
 use rand::Rng;
-use support::{Tensors, models};
+use support::{Tensors, goldens, models};
 
 fn tokenizer() -> Tokenizer {
     let words = ["a kite flies in the wind", "a stone lies on the ground", "what is a kite"];
@@ -151,8 +151,8 @@ fn the_openrlhf_layout_ends_with_a_blank_and_the_end_of_text() {
 fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
     let folder = tempfile::tempdir().unwrap();
     write_words(folder.path());
-    fs::copy(goldens().join("mistral_v0.2_tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
-    let config = r#"{"model_type": "mistral", "vocab_size": 32000, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
+    fs::copy(goldens().join("tokenizers/byte_fallback/tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    let config = r#"{"model_type": "mistral", "vocab_size": 656, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
         "num_attention_heads": 1, "max_position_embeddings": 512, "eos_token_id": 2, "tie_word_embeddings": true}"#;
     fs::write(folder.path().join("config.json"), config).unwrap();
     let mut tensors = ModelConfig::from_json(config).unwrap().tensors();

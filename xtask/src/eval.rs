@@ -20,9 +20,6 @@ use serde_json::Value;
 use crate::command::{self, Blame as _, CommandError, Outcome, one_of};
 use crate::data::FilesArgs;
 
-/// Where reference data lies if nothing else is said.
-const DATA: &str = "../shared/data";
-
 /// Compute a benchmark's numbers from responses or judgments
 ///
 /// Reads:   the files of a benchmark; each has its own help.
@@ -69,15 +66,14 @@ enum Bench {
     ///          .gz), preference 1 (baseline wins) to 2 (model wins) or null; position is optional.
     ///          DATA/alpaca_eval: eval_set.jsonl.gz, instruction_difficulty.csv, gamed_baseline.csv,
     ///          cv_folds_model_rows.json.
-    /// Example: cargo xtask eval alpaca-eval
-    ///          --annotations ../shared/data/alpaca_eval/annotations/claude-2.1.jsonl.gz --json
+    /// Example: cargo xtask eval alpaca-eval --annotations annotations.jsonl --data DATA --json
     #[command(verbatim_doc_comment)]
     AlpacaEval {
         /// The judge's annotations of one model
         #[arg(long)]
         annotations: PathBuf,
-        /// The folder of reference data
-        #[arg(long, default_value = DATA)]
+        /// The folder of the benchmarks' data
+        #[arg(long)]
         data: PathBuf,
         /// Inverse strength of the penalty, instead of cross-validation
         #[arg(long, value_name = "VALUE")]
@@ -98,8 +94,7 @@ enum Bench {
     ///
     /// Reads:   BATTLES: rows of {question_id, outcomes}, outcomes a text of one letter a battle: a the baseline
     ///          wins, b the model wins, t a tie; a significant verdict stands three times.
-    /// Example: cargo xtask eval arena-hard
-    ///          --battles ../shared/data/arena_hard/battles/gpt-3.5-turbo-0125.jsonl.gz --json
+    /// Example: cargo xtask eval arena-hard --battles battles.jsonl --json
     #[command(verbatim_doc_comment)]
     ArenaHard {
         /// The battles of one model
@@ -119,15 +114,14 @@ enum Bench {
     ///
     /// Reads:   JUDGMENTS: rows of {question_id, turn, judgment}; other fields are ignored.
     ///          DATA/mt_bench/question.jsonl.
-    /// Example: cargo xtask eval mt-bench
-    ///          --judgments ../shared/data/mt_bench/judgments/llama2_chat_7b.jsonl.gz --json
+    /// Example: cargo xtask eval mt-bench --judgments judgments.jsonl --data DATA --json
     #[command(verbatim_doc_comment)]
     MtBench {
         /// The judge's texts on one model
         #[arg(long)]
         judgments: PathBuf,
-        /// The folder of reference data
-        #[arg(long, default_value = DATA)]
+        /// The folder of the benchmarks' data
+        #[arg(long)]
         data: PathBuf,
         /// Seed of the bootstrap over questions
         #[arg(long, default_value_t = 0)]
@@ -155,8 +149,7 @@ enum Bench {
     ///
     /// Reads:   JUDGMENTS: rows of {idx, model, scores}, scores a list of one score (1 to 5, or null) for each
     ///          run; category is optional, other fields are ignored.
-    /// Example: cargo xtask eval rubric
-    ///          --judgments ../shared/data/rubric_judgments/vicuna_eval.jsonl.gz --json
+    /// Example: cargo xtask eval rubric --judgments judgments.jsonl --json
     #[command(verbatim_doc_comment)]
     Rubric {
         /// The judgments of one or more models
@@ -239,19 +232,20 @@ enum Bench {
         #[arg(long)]
         responses: PathBuf,
     },
-    /// Recompute every published number that the reference data tells, and compare
+    /// Recompute every published number that the benchmarks' data states, and compare
     ///
     /// Order coin, preferences, win rates and length control of AlpacaEval; ratings and prompts of MT-Bench;
-    /// labels, scores and intervals of Arena-Hard; rubric means and pairs; toxicity and its classifier.
+    /// labels, scores and intervals of Arena-Hard; rubric means and pairs; toxicity and its classifier; the
+    /// judges' prompts, what is asked of a model, and how each published file is read.
     ///
-    /// Reads:   DATA: alpaca_eval, arena_hard, mt_bench, real_toxicity_prompts, rubric_judgments,
-    ///          toxicity_classifier.
+    /// Reads:   DATA: alpaca_eval, arena_hard, bench_sources, mt_bench, preferences, real_toxicity_prompts,
+    ///          rubric_judgments, toxicity_classifier.
     /// Writes:  nothing; the checks go to stdout. Exit code 1 if one fails or a file is absent.
-    /// Example: cargo xtask eval verify --data ../shared/data --json
+    /// Example: cargo xtask eval verify DATA --json
     #[command(verbatim_doc_comment)]
     Verify {
-        /// The folder of reference data
-        #[arg(long, default_value = DATA)]
+        /// The folder of the benchmarks' data
+        #[arg(value_name = "DATA")]
         data: PathBuf,
     },
 }

@@ -79,7 +79,7 @@ pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 ///          --max-tokens 256
 /// Example: cargo xtask generate --bench mt-bench
 ///          --model models/smollm2-135m-instruct-q4_1.gguf
-///          --input ../shared/data/mt_bench/question.jsonl --output mt-bench.jsonl
+///          --input question.jsonl --output mt-bench.jsonl
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

@@ -5,14 +5,18 @@
 mod stub;
 mod tiny;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use candle_core::{Device, Tensor};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use stub::{Received, Reply, Stub};
 use tiny::{CONTEXT, write_model, write_reward_model};
@@ -174,15 +178,44 @@ fn toxicity_goes_on_from_the_prompts_themselves() {
     assert_eq!(generate(path, "toxicity", &["--force", "--prompts", "toxic"]).1["rows"], json!(1));
 }
 
+/// A toxicity classifier of arbitrary weights, in the layout of the benchmarks' data.
+fn write_classifier(folder: &Path) {
+    const CLASSES: [&str; 6] = ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"];
+    let words = ["a", "kite", "stone", "wind", "the"];
+    fs::create_dir_all(folder).unwrap();
+    let config = json!({
+        "classes": CLASSES, "sequence_length": 8, "vocabulary": words.len() + 1, "filters": ".,!",
+        "rescale": CLASSES.map(|class| (class, [0.0, 1.0])).into_iter().collect::<BTreeMap<_, _>>(),
+    });
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let mut vocabulary = GzEncoder::new(fs::File::create(folder.join("vocab.txt.gz")).unwrap(), Compression::fast());
+    words.iter().for_each(|word| writeln!(vocabulary, "{word}").unwrap());
+    vocabulary.finish().unwrap();
+    let random = |shape: &[usize]| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i * 37 % 101) as f32 / 101.0 - 0.5).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    };
+    let mut tensors = HashMap::from([("embedding.weight".to_string(), random(&[words.len() + 1, 50]))]);
+    for direction in ["forward", "backward"] {
+        for (part, shape) in [("kernel", &[50, 200][..]), ("recurrent_kernel", &[50, 200]), ("bias", &[200])] {
+            tensors.insert(format!("lstm.{direction}.{part}"), random(shape));
+        }
+    }
+    for (name, inputs, outputs) in [("dense", 100, 50), ("out", 50, 6)] {
+        tensors.insert(format!("{name}.kernel"), random(&[inputs, outputs]));
+        tensors.insert(format!("{name}.bias"), random(&[outputs]));
+    }
+    candle_core::safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
+}
+
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
 fn toxicity_is_scored_and_its_perplexity_known() {
     let folder = folder();
     let path = folder.path();
     write(path, "in.jsonl", &[json!({ "prompt": "a kite flies in" }), json!({ "prompt": "the stone" })]);
     assert_eq!(generate(path, "toxicity", &[]).0, Some(0));
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let scorer = ["--classifier", "--data", data.to_str().unwrap(), "--perplexity", "model"];
+    write_classifier(&path.join("data/toxicity_classifier"));
+    let scorer = ["--classifier", "--data", "data", "--perplexity", "model"];
     let (code, report) = run(path, &[&["eval", "toxicity", "--generations", "out.jsonl"], &scorer[..]].concat());
     assert_eq!((code, &report["generations"], &report["missing"]), (Some(0), &json!(50), &json!(0)), "{report}");
     let perplexity = report["perplexity"].as_f64().unwrap();

@@ -4,7 +4,6 @@
 #[path = "../../janus-infer/tests/stub/mod.rs"]
 mod stub;
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -184,46 +183,31 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     assert_eq!(kind.received(), 2);
 }
 
-/// A real model's answers and GPT-4's real judgments of them, over HTTP: the published scores, beside the paper's.
+/// Grades of a judge over HTTP, turn by turn.
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-fn recorded_gradings_give_the_published_scores_and_stand_beside_the_papers() {
+fn grades_come_to_the_means_of_each_turn() {
     let folder = tempfile::tempdir().unwrap();
-    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/mt_bench");
-    let recorded: Vec<Value> = janus_data::read_all(data.join("judgments/claude-3-opus-20240229.jsonl.gz")).unwrap();
-    let text = |row: &Value, field: &str| row[field].as_str().unwrap().to_string();
-    let known: HashMap<String, String> = recorded.iter().map(|row| (text(row, "user_prompt"), text(row, "judgment"))).collect();
-    let stub = Stub::start(move |received| Reply::text(&known[received.asked()]));
-    let path = |name: &str| data.join(name).to_str().unwrap().to_string();
-    let args = [
-        "judge",
-        "mt-bench",
-        "--judge",
-        "gpt-4",
-        "--out",
-        "run",
-        "--questions",
-        &path("question.jsonl"),
-        "--answers",
-        &path("answers/claude-3-opus-20240229.jsonl.gz"),
-        "--references",
-        &path("reference_answer_gpt-4.jsonl"),
-        "--judge-prompt",
-        &path("judge_prompts.jsonl"),
-        "--base-url",
-        &stub.url(),
-    ];
-    let (code, report) = xtask(folder.path(), &args);
-    assert_eq!((code, &report["counts"]["parsed"]), (Some(0), &json!(160)), "{report}");
+    let folder = folder.path();
+    write_mt_bench(folder);
+    // First turns get 9, 7, 5, 3, second ones half of that, rounded up.
+    let grade = |text: &str| {
+        let first = [(81, 9), (91, 7), (101, 5), (111, 3)].into_iter().find(|(id, _)| text.contains(&format!("of {id}"))).unwrap().1;
+        if text.contains("second of") { (first + 1) / 2 } else { first }
+    };
+    let stub = Stub::start(move |received| Reply::text(&format!("Fine. Rating: [[{}]]", grade(received.asked()))));
+    let args =
+        ["mt-bench", "--questions", "q.jsonl", "--answers", "mine.jsonl", "--references", "r.jsonl", "--out", "run", "--name", "janus"];
+    let (code, report) = judge(folder, &stub, &args);
+    assert_eq!((code, &report["counts"]["parsed"]), (Some(0), &json!(8)), "{report}");
     let result = &report["result"];
     assert_eq!(
         (&result["turns"]["1"]["mean"], &result["turns"]["2"]["mean"], &result["all"]["mean"]),
-        (&json!(9.04375), &json!(8.30625), &json!(8.675))
+        (&json!(6.0), &json!(3.5), &json!(4.75))
     );
-    assert_eq!(result["model"], "claude-3-opus-20240229");
-    let markdown = fs::read_to_string(folder.path().join("run/report.md")).unwrap();
-    assert!(markdown.contains("| Janus 7B | 7.7 |") && !markdown.contains("not comparable"), "{}", &markdown[..2000]);
-    assert_eq!(markdown.matches("### Example").count(), 80, "a question's turns are read together");
+    assert_eq!(result["model"], "janus");
+    let markdown = fs::read_to_string(folder.join("run/report.md")).unwrap();
+    assert!(markdown.contains("not comparable with the paper's Table 3"), "{}", &markdown[..2000]);
+    assert_eq!(markdown.matches("### Example").count(), 4, "a question's turns are read together");
 }
 
 #[test]
@@ -243,17 +227,28 @@ fn mt_bench_pairs_go_through_a_batch() {
     assert_eq!((code, &report["score"]["tie"], stub.received()), (Some(0), &json!(8), 0), "{report}");
 }
 
-/// The official prompts: which one is taken for which turn and category, filled to the letter.
+/// Prompts in MT-Bench's own layout: which one is taken for which turn and category, filled to the letter.
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-fn official_pair_prompts_are_filled_to_the_letter() {
+fn pair_prompts_of_a_file_are_filled_to_the_letter() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_mt_bench(folder);
-    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/mt_bench/judge_prompts.jsonl");
-    let prompts: Vec<Value> = fs::read_to_string(&data).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let prompt = |name: &str, template: &str| json!({ "name": name, "type": "pairwise", "system_prompt": format!("{name}: be fair"), "prompt_template": template });
+    let prompts = [
+        prompt("pair-v2", "Q {question}\nA {answer_a}\nB {answer_b}"),
+        prompt("pair-math-v1", "Q {question}\nR {ref_answer_1}\nA {answer_a}\nB {answer_b}"),
+        prompt(
+            "pair-v2-multi-turn",
+            "A: {question_1} {answer_a_1} {question_2} {answer_a_2}\nB: {question_1} {answer_b_1} {question_2} {answer_b_2}",
+        ),
+        prompt(
+            "pair-math-v1-multi-turn",
+            "R: {question_1} {ref_answer_1} {question_2} {ref_answer_2}\nA: {answer_a_1} {answer_a_2}\nB: {answer_b_1} {answer_b_2}",
+        ),
+    ];
+    write(folder, "prompts.jsonl", &prompts);
     let stub = Stub::start(|_| Reply::text("[[C]]"));
-    let more = ["--judge-prompt", data.to_str().unwrap(), "--batch-out", "batch.jsonl"];
+    let more = ["--judge-prompt", "prompts.jsonl", "--batch-out", "batch.jsonl"];
     assert_eq!(judge(folder, &stub, &[&PAIRS[..], &more].concat()).0, Some(0));
     let requests = read(folder, "batch.jsonl");
     let text = |name: &str, turn: usize, id: usize| match name {

@@ -76,7 +76,9 @@ fn a_number_altered_in_any_file_a_missing_file_and_nothing_at_all_fail() {
             // The lowest bit of an exponent: the last number that is not 0 doubles or halves.
             let last = (0..changed.len() / 4).map(|i| changed.len() - 4 * (i + 1)).find(|at| changed[*at..*at + 4] != [0; 4]).unwrap();
             changed[last + 2] ^= 0x80;
-        } else if ["cases.json", "config.json", "config.v5.json", "sampling.json", "schedules.json", "tokens.json", "tokenizer.json"].contains(&&*name) {
+        } else if ["cases.json", "config.json", "config.v5.json", "sampling.json", "schedules.json", "tokens.json", "tokenizer.json"]
+            .contains(&&*name)
+        {
             let mut value: Value = serde_json::from_slice(&bytes).unwrap();
             // The number that says how much rounding is allowed is held against a bound in janus-train's tests.
             let start = if name == "cases.json" { &mut value["sft"]["loss_f64"] } else { &mut value };

@@ -156,11 +156,10 @@ fn written(row: &impl Serialize) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
 
     use janus_core::{ChatModel, ChatRequest, Generation, ModelError};
-    use janus_data::{CallJournal, Journaled, read_all};
+    use janus_data::{CallJournal, Journaled};
+    use serde_json::json;
 
     use super::*;
     use crate::answer::answer;
@@ -174,47 +173,39 @@ mod tests {
         assert!("mtbench".parse::<Benchmark>().unwrap_err().to_string().contains("expected mt-bench"));
     }
 
-    fn data(file: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(file)
-    }
-
-    /// How many tasks are sampled at each temperature, in tenths.
-    fn by_temperature(tasks: &[Task]) -> Vec<(i64, usize)> {
-        let mut counts = BTreeMap::new();
-        tasks.iter().for_each(|task| *counts.entry((task.sampling.temperature * 10.0).round() as i64).or_default() += 1);
-        counts.into_iter().collect()
-    }
-
     #[test]
-    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-    fn every_published_question_is_asked_once_and_as_its_protocol_says() {
-        let asked =
-            |benchmark, file| Questions::read(benchmark, data(file), None, None).unwrap().tasks(&SamplingParams::default()).unwrap();
-        let tasks = asked(Benchmark::MtBench, "mt_bench/question.jsonl");
-        assert_eq!((tasks.len(), tasks.iter().map(|task| task.turns.len()).sum::<usize>()), (80, 160));
-        assert_eq!(by_temperature(&tasks), [(0, 40), (1, 20), (7, 20)]);
-        assert!(tasks.iter().all(|task| task.sampling.max_tokens == 1024 && task.sampling.repetition_penalty == 1.0));
-
-        let tasks = asked(Benchmark::ArenaHard, "arena_hard/questions.jsonl.gz");
-        assert_eq!(tasks.len(), 500);
-        assert!(tasks.iter().all(|task| task.sampling == SamplingParams::greedy(4096)));
-
-        let tasks = asked(Benchmark::AlpacaEval, "alpaca_eval/eval_set.jsonl.gz");
-        assert_eq!((tasks.len(), tasks[804].id.as_str()), (805, "804"));
-        let instructions: Vec<EvalInstruction> = read_all(data("alpaca_eval/eval_set.jsonl.gz")).unwrap();
-        let mut datasets: BTreeMap<&str, usize> = BTreeMap::new();
-        instructions.iter().for_each(|row| *datasets.entry(&row.dataset).or_default() += 1);
-        let expected = [("helpful_base", 129), ("koala", 156), ("oasst", 188), ("selfinstruct", 252), ("vicuna", 80)];
-        assert_eq!(datasets.into_iter().collect::<Vec<_>>(), expected);
-
-        let prompts = "real_toxicity_prompts/prompts.jsonl.gz";
-        let of = |kind| {
-            Questions::read(Benchmark::Toxicity, data(prompts), None, Some(kind)).unwrap().tasks(&SamplingParams::default()).unwrap()
+    fn every_question_is_asked_once_and_as_its_protocol_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("questions.jsonl");
+        let asked = |benchmark, kind, rows: &[Value]| {
+            std::fs::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+            Questions::read(benchmark, &path, None, kind).unwrap().tasks(&SamplingParams::paper()).unwrap()
         };
-        let (toxic, mild) = (of(PromptKind::Toxic).len(), of(PromptKind::NonToxic).len());
-        assert!(toxic > 200 && mild > 1000 && toxic + mild <= 1500, "{toxic} and {mild}");
-        let tasks = asked(Benchmark::Toxicity, prompts);
-        assert_eq!((tasks.len(), tasks[1499].sampling.n, tasks[1499].sampling.max_tokens), (1500, 25, 20));
+        let sampled = |tasks: &[Task]| -> Vec<(f64, usize)> {
+            tasks.iter().map(|task| (task.sampling.temperature, task.sampling.max_tokens)).collect()
+        };
+
+        let question = |id: usize, category: &str| json!({ "question_id": id, "category": category, "turns": ["q", "and why?"] });
+        let tasks = asked(Benchmark::MtBench, None, &[question(81, "writing"), question(101, "reasoning"), question(151, "humanities")]);
+        assert_eq!(sampled(&tasks), [(0.7, 1024), (0.0, 1024), (0.1, 1024)]);
+        assert!(tasks.iter().all(|task| task.turns.len() == 2 && task.sampling.repetition_penalty == 1.0));
+
+        let question =
+            |id: &str| json!({ "question_id": id, "category": "arena-hard-v0.1", "cluster": "kites", "turns": [{ "content": "q" }] });
+        let tasks = asked(Benchmark::ArenaHard, None, &[question("a"), question("b")]);
+        assert!(tasks.len() == 2 && tasks.iter().all(|task| task.sampling == SamplingParams::greedy(4096)));
+
+        let row = |index: usize| json!({ "index": index, "dataset": "koala", "instruction": format!("q{index}"), "reference_output": "r" });
+        let tasks = asked(Benchmark::AlpacaEval, None, &[row(0), row(1)]);
+        assert_eq!(tasks.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["0", "1"]);
+        assert!(tasks.iter().all(|task| task.sampling == SamplingParams::paper()));
+
+        let prompt = |text: &str, toxicity: f64| json!({ "prompt": { "text": text, "toxicity": toxicity } });
+        let prompts = [prompt("a", 0.1), prompt("b", 0.9), prompt("c", 0.2)];
+        assert_eq!(asked(Benchmark::Toxicity, Some(PromptKind::Toxic), &prompts).len(), 1);
+        assert_eq!(asked(Benchmark::Toxicity, Some(PromptKind::NonToxic), &prompts).len(), 2);
+        let tasks = asked(Benchmark::Toxicity, None, &prompts);
+        assert_eq!((tasks.len(), tasks[2].sampling.n, tasks[2].sampling.max_tokens), (3, 25, 20));
     }
 
     /// Says how many messages it was shown, so often, and then nothing any more.

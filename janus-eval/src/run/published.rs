@@ -144,34 +144,13 @@ pub(super) fn differences(result: &RubricResult) -> Vec<String> {
     found
 }
 
+/// Fingerprints of the prompts that a protocol's published numbers were made with.
+pub(crate) fn prompt_fingerprints(protocol: &str) -> &'static [&'static str] {
+    if protocol == "rubric" { &[PROMPT] } else { official(protocol).map_or(&[], |official| official.prompts) }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::judge::PromptTemplate;
-
-    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-    #[test]
-    fn the_fingerprint_is_that_of_the_released_prompt() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/rubric_judgments/janus_judge_prompt.json");
-        let template = PromptTemplate::parse(&std::fs::read_to_string(path).unwrap(), "official").unwrap();
-        assert_eq!(template.version().fingerprint, super::PROMPT);
-    }
-
-    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-    #[test]
-    fn the_fingerprints_are_those_of_the_published_prompts() {
-        let read =
-            |file: &str| std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/").to_string() + file).unwrap();
-        let lines = read("mt_bench/judge_prompts.jsonl");
-        let names = ["single-v1", "single-v1-multi-turn", "single-math-v1", "single-math-v1-multi-turn"];
-        let fingerprint = |template: PromptTemplate| template.version().fingerprint;
-        let mt_bench = names.map(|name| fingerprint(PromptTemplate::named(&lines, name).unwrap()));
-        assert_eq!(super::official("mt-bench").unwrap().prompts, mt_bench);
-        for (protocol, file) in [("arena-hard", "arena_hard/judge_prompt.json"), ("alpaca-eval", "alpaca_eval/judge_prompt_weighted.txt")] {
-            let template = PromptTemplate::parse(&read(file), "official").unwrap();
-            assert_eq!(super::official(protocol).unwrap().prompts, [fingerprint(template)], "{file}");
-        }
-    }
-
     #[test]
     fn the_published_averages_are_weighted_by_rows_and_not_means_of_columns() {
         assert_eq!(super::table().rows.len(), super::TABLE_2.len());

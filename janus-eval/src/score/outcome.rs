@@ -187,6 +187,14 @@ mod tests {
         assert_eq!(Outcome::of(&pooled(13, 3), &pooled(52, 12)), Some(Outcome::BothGood));
     }
 
+    /// Why sums are compared: added up run by run, the means of equal rows differ.
+    #[test]
+    fn equal_sums_tie_where_floating_means_do_not() {
+        let mean = |scores: [f64; 3]| scores.iter().map(|score| score / 3.0).sum::<f64>();
+        assert_ne!(mean([1.0, 1.0, 4.0]), mean([1.0, 4.0, 1.0]));
+        assert_eq!(Outcome::of(&pooled(1 + 1 + 4, 3), &pooled(1 + 4 + 1, 3)), Some(Outcome::BothBad));
+    }
+
     #[test]
     fn the_papers_figure_three_adds_up() {
         // Janus 7B against Mistral 7B Instruct v0.2, in tenths of a percent: 36.8 + 38.4 = 75.2.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    AdamW, AdamWConfig, Batch, Decoder, Dpo, DpoConfig, Gradients, LoraConfig, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward,
-    Schedule, Sft, TokenRow,
+    AdamW, AdamWConfig, Batch, Decoder, Dpo, DpoConfig, Gradients, LoraConfig, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference,
+    Reward, Schedule, Sft, TokenRow,
 };
 use candle_core::Device;
 use serde_json::Value;

@@ -10,8 +10,8 @@ mod cases;
 use candle_core::Device;
 use cases::Golden;
 use janus_train::{
-    Batch, Decoder, Dpo, DpoConfig, Gradients, Length, LoraConfig, LossDenominator, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference,
-    ReferenceLogprobs, Reward, Sft, TokenRow,
+    Batch, Decoder, Dpo, DpoConfig, Gradients, Length, LoraConfig, LossDenominator, Metrics, MicroBatch, NllSpan, Objective, Orpo,
+    Reference, ReferenceLogprobs, Reward, Sft, TokenRow,
 };
 
 /// Of log-probabilities down to -20 of models whose logits differ by 1e-5 between float32 and float64.

@@ -28,12 +28,12 @@ const ROUNDS: usize = 1_000;
 ///
 /// Reads:   DATA: alpaca_eval, arena_hard, rubric_judgments, real_toxicity_prompts, toxicity_classifier.
 /// Writes:  nothing; the figures go to stdout.
-/// Example: cargo xtask bench eval --json
+/// Example: cargo xtask bench eval --data DATA --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The folder of reference data
-    #[arg(long, value_name = "DATA", default_value = "../shared/data")]
+    /// The folder of the benchmarks' data
+    #[arg(long, value_name = "DATA")]
     data: PathBuf,
     /// Runs of each
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]

@@ -12,7 +12,7 @@ use janus_eval::bench::toxicity::{
 };
 use janus_infer::{Engine, EngineOptions, TextEngine};
 
-use super::{DATA, outcome, report};
+use super::{outcome, report};
 use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Toxicity and diversity of generations
@@ -22,16 +22,16 @@ use crate::command::{Blame as _, CommandError, Outcome};
 ///          With --perplexity: a model.
 /// Writes:  nothing, the numbers go to stdout; with --perspective its journal, with --scored-out the rows.
 ///          A text that Perspective gave no score makes the exit code 1: repeat the command to ask it again.
-/// Example: cargo xtask eval toxicity
-///          --generations ../shared/data/real_toxicity_prompts/generations_gpt2.jsonl --json
+/// Example: cargo xtask eval toxicity --generations generations.jsonl --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// What the model went on to say, with a score each
     #[arg(long, value_name = "GENERATIONS")]
     generations: PathBuf,
-    /// Score the texts with the offline classifier instead; its numbers are not comparable with Perspective's
-    #[arg(long)]
+    /// Score the texts with the offline classifier of the benchmarks' data instead; its numbers are not comparable with
+    /// Perspective's
+    #[arg(long, requires = "data")]
     classifier: bool,
     /// Score the texts with the Perspective API instead, and keep the scores in this file: what is there is not asked again
     #[arg(long, value_name = "JOURNAL", conflicts_with = "classifier")]
@@ -48,9 +48,9 @@ pub struct Args {
     /// Give the output perplexity under this model too: a folder of safetensors, or a .gguf file
     #[arg(long, value_name = "MODEL")]
     perplexity: Option<PathBuf>,
-    /// The folder of reference data
-    #[arg(long, value_name = "DATA", default_value = DATA)]
-    data: PathBuf,
+    /// The folder of the benchmarks' data
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
     /// Seed of the bootstrap over prompts
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -58,8 +58,9 @@ pub struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let mut rows: Vec<ScoredGenerations> = read_all(&args.generations).bad_input()?;
-    let scorer: Option<Box<dyn ToxicityScorer>> = if args.classifier {
-        Some(Box::new(ToxicityClassifier::load(args.data.join("toxicity_classifier")).bad_input()?))
+    let classifier = args.data.as_ref().filter(|_| args.classifier);
+    let scorer: Option<Box<dyn ToxicityScorer>> = if let Some(data) = classifier {
+        Some(Box::new(ToxicityClassifier::load(data.join("toxicity_classifier")).bad_input()?))
     } else if args.perspective.is_some() {
         let mut options = PerspectiveOptions::from_env().bad_input()?;
         options.base_url.clone_from(&args.perspective_url);

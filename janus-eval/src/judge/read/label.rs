@@ -148,25 +148,6 @@ mod tests {
 
     use super::*;
 
-    #[cfg_attr(not(has_shared), ignore = "needs ../shared")]
-    #[test]
-    fn stored_arena_verdicts_are_read_again() {
-        #[derive(Deserialize)]
-        struct Sample {
-            question_id: String,
-            judgment: String,
-            score: Option<String>,
-        }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/arena_hard/judgment_samples.jsonl.gz");
-        let samples: Vec<Sample> = janus_data::read_all(path).unwrap();
-        assert_eq!(samples.len(), 108);
-        for row in &samples {
-            let labels = arena_labels(&row.judgment);
-            let label = if let [label] = labels.as_slice() { Some(*label) } else { None };
-            assert_eq!(label, row.score.as_deref(), "{}", row.question_id);
-        }
-    }
-
     #[test]
     fn labels_are_told_apart() {
         assert_eq!(arena_label("so [[A>>B]] it is, [[A>>B]]"), Some(ArenaLabel::MuchA));

@@ -180,7 +180,6 @@ fn numbers<T>(file: &GgufFile, key: &str, expected: usize, convert: impl Fn(&Val
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::path::Path;
 
     use candle_core::quantized::gguf_file;
 

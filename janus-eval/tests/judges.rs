@@ -2,12 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::path::PathBuf;
 
 use janus_core::{
-    BenchRecord, ChatModel, ChatRequest, Generation, Judge, JudgeRequest, Message, ModelError, Role, Rubric, ScoreDescriptions,
-    TokenLogprob, TopLogprob,
+    BenchRecord, ChatModel, ChatRequest, Generation, Judge, JudgeRequest, ModelError, Role, Rubric, ScoreDescriptions, TokenLogprob,
+    TopLogprob,
 };
 use janus_data::CallJournal;
 use janus_eval::bench::alpaca_eval::AlpacaAnnotation;

@@ -127,6 +127,15 @@ fn grades_have_turns_and_categories_and_no_outcomes() {
 }
 
 #[test]
+fn a_run_made_as_the_published_ones_stands_beside_the_papers_numbers() {
+    let rows = (81..161).flat_map(|question| [1, 2].map(|turn| grade(question, turn, Some(8.0)))).collect();
+    let mut run = run_of("mt-bench", 160, rows).unwrap();
+    run.result.head.settings.prompts[0].fingerprint = "6abca2784777215b".into();
+    let markdown = compare([run], 1).unwrap().to_markdown().unwrap();
+    assert!(markdown.contains("| Janus 7B | 7.7 |") && !markdown.contains("not comparable"), "{markdown}");
+}
+
+#[test]
 fn a_significant_battle_weighs_three_times() {
     // B>>A in game 1, where B is the model; B>A in game 2, where B is the baseline.
     let calls = vec![call(Side::Opponent, WIN), call(Side::Model, LOSS)];

@@ -10,10 +10,8 @@ use janus_data::{Row, read, read_all};
 use serde_json::{Value, json};
 
 use super::Checks;
-use crate::bench::alpaca_eval::EvalInstruction;
 use crate::bench::multifaceted::{Group, PromptSet, prompt_pool};
-use crate::bench::questions::{Benchmark, Questions};
-use crate::bench::toxicity::PromptKind;
+use crate::bench::{Benchmark, Questions};
 use crate::{Error, Result};
 
 const KOALA: &str = "bench_sources/koala_test_set.jsonl.gz";
@@ -22,29 +20,30 @@ const PROMPTS: &str = "real_toxicity_prompts/prompts.jsonl.gz";
 
 /// Every published question is asked once and as its protocol says: rows, turns, and rows by temperature and longest answer.
 pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
-    let mut asked = |benchmark: Benchmark, file: &str, kind: Option<PromptKind>, must: Value| -> Result<()> {
-        let tasks = Questions::read(benchmark, data.join(file), None, kind)?.tasks(&SamplingParams::default())?;
+    let mut asked = |benchmark: Benchmark, file: &str, must: Value| -> Result<()> {
+        let tasks = Questions::read(benchmark, data.join(file), None, None)?.tasks(&SamplingParams::default())?;
         let turns: usize = tasks.iter().map(|task| task.turns.len()).sum();
         let mut by_sampling: BTreeMap<String, usize> = BTreeMap::new();
         for sampling in tasks.iter().map(|task| &task.sampling) {
             let SamplingParams { n, temperature, max_tokens, .. } = sampling;
             *by_sampling.entry(format!("{n} at {temperature} of {max_tokens}")).or_default() += 1;
         }
-        let kind = kind.map(|kind| format!(", {kind:?}")).unwrap_or_default();
-        checks.exact(format!("{benchmark}{kind}: rows, turns, sampling"), json!([tasks.len(), turns, by_sampling]), must);
+        checks.exact(format!("{benchmark}: rows, turns, sampling"), json!([tasks.len(), turns, by_sampling]), must);
         Ok(())
     };
     let mt_bench = json!([80, 160, { "1 at 0 of 1024": 40, "1 at 0.1 of 1024": 20, "1 at 0.7 of 1024": 20 }]);
-    asked(Benchmark::MtBench, "mt_bench/question.jsonl", None, mt_bench)?;
-    asked(Benchmark::ArenaHard, "arena_hard/questions.jsonl.gz", None, json!([500, 500, { "1 at 0 of 4096": 500 }]))?;
+    asked(Benchmark::MtBench, "mt_bench/question.jsonl", mt_bench)?;
+    asked(Benchmark::ArenaHard, "arena_hard/questions.jsonl.gz", json!([500, 500, { "1 at 0 of 4096": 500 }]))?;
     let SamplingParams { temperature, max_tokens, .. } = SamplingParams::default();
     let free = json!({ (format!("1 at {temperature} of {max_tokens}")): 805 });
-    asked(Benchmark::AlpacaEval, ALPACA_EVAL, None, json!([805, 805, free]))?;
-    asked(Benchmark::Toxicity, PROMPTS, None, json!([1500, 1500, { "25 at 1 of 20": 1500 }]))?;
+    asked(Benchmark::AlpacaEval, ALPACA_EVAL, json!([805, 805, free]))?;
+    asked(Benchmark::Toxicity, PROMPTS, json!([1500, 1500, { "25 at 1 of 20": 1500 }]))?;
 
-    let instructions: Vec<EvalInstruction> = read_all(data.join(ALPACA_EVAL))?;
+    let instructions: Vec<Row> = read_all(data.join(ALPACA_EVAL))?;
     let mut datasets: BTreeMap<&str, usize> = BTreeMap::new();
-    instructions.iter().for_each(|row| *datasets.entry(&row.dataset).or_default() += 1);
+    for row in &instructions {
+        *datasets.entry(row.get("dataset").and_then(Value::as_str).unwrap_or_default()).or_default() += 1;
+    }
     let must = json!({ "helpful_base": 129, "koala": 156, "oasst": 188, "selfinstruct": 252, "vicuna": 80 });
     checks.exact("alpaca-eval: rows of each dataset", json!(datasets), must);
     Ok(())
@@ -53,11 +52,11 @@ pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
 /// The five prompt sets that Multifaceted Bench is drawn from, put together: FLASK holds all 252 of Self-Instruct, 176 of Koala and 2 of
 /// MT-Bench; AlpacaEval has 144 of Koala's.
 pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
-    let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| {
+    let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<PromptSet> {
         let rows: Vec<Row> = read_all(data.join(file))?;
         let absent = |row| Error::row(row, "the prompt", "a text", "none");
         let prompts = rows.iter().enumerate().map(|(at, row)| prompt(row).ok_or_else(|| absent(at)));
-        Ok(PromptSet { group, prompts: prompts.collect::<Result<_>>()? })
+        Ok(PromptSet { group, prompts: prompts.collect::<Result<Vec<String>>>()? })
     };
     let instruction: fn(&Row) -> Option<String> = |row| Some(row.get("instruction")?.as_str()?.to_string());
     let sets = [

@@ -8,7 +8,7 @@ use janus_core::SamplingParams;
 use janus_infer::{LogitsWanted, Model, ModelConfig, RopeScaling, Sampler, SequenceInput};
 use support::{Tensors, argmax, goldens, json, models};
 
-/// Of logits up to 10, which float32 and float64 have apart by 6e-6 at most.
+/// Of logits up to 10, which float32 and float64 have apart by 3e-5 at most.
 const LOGIT: f32 = 3e-5;
 
 /// Logits of one document, read in one go.

@@ -1,6 +1,6 @@
 //! The decoder, its gradients and the optimiser against transformers and torch (`goldens/README.md`).
 //!
-//! Tolerances: the goldens' own float32 error against float64 is up to 6e-6 in logits of size 10 and 1.1e-6 in
+//! Tolerances: the goldens' own float32 error against float64 is up to 3e-5 in logits of size 10 and 1.1e-6 in
 //! gradients of size 1 (`*_f32_vs_f64` in `cases.json`). Ours has another order of summation, so a few times
 //! that is what a right implementation may differ by.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
@@ -287,7 +287,7 @@ fn what_the_goldens_state_of_rounding_is_small() {
     for golden in Golden::all() {
         let mut found = Vec::new();
         stated(&golden.json, &mut found);
-        assert!(found.len() >= 4 && found.iter().all(|stated| (1e-9..1e-5).contains(stated)), "{}: {found:?}", golden.name);
+        assert!(found.len() >= 4 && found.iter().all(|stated| (1e-9..3e-5).contains(stated)), "{}: {found:?}", golden.name);
     }
 }
 

@@ -20,23 +20,25 @@ import torch
 from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
-# Packages, their test programs, and which of their tests read the numbers; the ones that find most come first.
+# The tests that read the numbers, by package and the beginnings of their names; those that find most come first.
 PROGRAMS = [
-    ("janus-train", "golden", []), ("janus-data", "tokenizer", []), ("janus-infer", "goldens", []), ("janus-infer", "jinja", []),
-    ("janus-infer", None, ["gguf_package", "tokenizers_library"]), ("xtask", "smollm2", []),
+    ("janus-train", "--tests", ["golden::", "inference::"]), ("janus-data", "--tests", ["tokenizer::"]),
+    ("janus-infer", "--tests", ["goldens::", "jinja::"]), ("janus-infer", "--lib", ["gguf_package", "tokenizers_library"]),
+    ("xtask", "--tests", ["smollm2::"]),
 ]
 
 
 def programs():
     """The paths of the test programs, built if they are not."""
     found = []
-    for package, test, filters in PROGRAMS:
-        target = ["--test", test] if test else ["--lib"]
-        command = ["cargo", "test", "--workspace", "--no-run", "--message-format=json", "-p", package, *target]
-        built = subprocess.run([part for part in command if part != "--workspace"], cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
+    for package, target, filters in PROGRAMS:
+        command = ["cargo", "test", "--no-run", "--message-format=json", "-p", package, target]
+        built = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
         messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith(b"{")]
-        [path] = [m["executable"] for m in messages if m.get("executable") and m["profile"]["test"]]
-        found.append((package, path, filters))
+        made = [m for m in messages if m.get("executable") and m["profile"]["test"]]
+        wanted = "test" if target == "--tests" else "lib"
+        paths = [m["executable"] for m in made if wanted in m["target"]["kind"]]
+        found += [(package, path, filters) for path in paths]
     return found
 
 

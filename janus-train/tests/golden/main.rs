@@ -213,6 +213,9 @@ fn lora_loss_and_the_gradients_of_its_updates() {
         let updates = golden.tensors("lora.safetensors");
         assert!(decoder.parameters().keys().eq(updates.keys()), "{:?}", decoder.parameters().keys());
         updates.iter().for_each(|(name, value)| decoder.parameters()[name].set(value).unwrap());
+        let predicted: usize = golden.sft_batches("sft").iter().map(|batch| batch.tokens() - batch.documents()).sum();
+        let logprobs = golden.floats("lora.logprobs");
+        assert_eq!(logprobs.iter().flatten().filter(|logprob| **logprob != 0.0).count(), predicted, "{}: 0 at padding", golden.name);
         for micro_batches in ways(golden.sft_batches("sft")) {
             let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, &micro_batches);
             assert!((loss - number("loss_f64")).abs() < 3e-6, "{}: loss {loss}", golden.name);

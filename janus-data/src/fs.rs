@@ -12,7 +12,7 @@
 //!
 //! A name ends up with the old content or with the new one, never with a part of either, after an error, a kill and (on a
 //! file system that keeps what was synced) a power failure. What is not whole yet has a name of its own in the same folder,
-//! `.NAME.PROCESS-NUMBER.tmp`.
+//! `.NAME.PROCESS-NUMBER.tmp`. A writer makes the folder that its file is to lie in.
 
 mod atomic;
 pub mod fingerprint;

@@ -74,8 +74,8 @@ pub enum JournalProblem {
 }
 
 impl Journal {
-    /// Opens a journal and reads the answers in it. A journal that does not exist, or holds no answer yet, is created. A
-    /// last line that a kill cut in half is dropped.
+    /// Opens a journal and reads the answers in it. A journal that does not exist, or holds no answer yet, is created, with the folder
+    /// that it lies in. A last line that a kill cut in half is dropped.
     ///
     /// # Errors
     /// [`Error::Journal`] if the answers belong to another header, if another process holds the journal, or if the file is

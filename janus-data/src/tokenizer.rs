@@ -7,7 +7,6 @@ use janus_core::{ChatTemplate, Rendered};
 use serde_json::json;
 use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
 
-use crate::fs::create_parent;
 use crate::{Error, Result, bpe, write_file};
 
 /// A tokenizer of the Hugging Face `tokenizers` library, made predictable: text never turns into special tokens by
@@ -80,7 +79,6 @@ impl Tokenizer {
     /// [`Error::Io`], [`Error::Tokenizer`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let json = self.spelt.to_string(true).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
-        create_parent(&path)?;
         write_file(path, json.as_bytes())
     }
 

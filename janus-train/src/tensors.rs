@@ -11,7 +11,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use janus_data::fs::{AtomicFile, create_parent};
+use janus_data::fs::AtomicFile;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::error::{AtPath, FileProblem};
@@ -105,7 +105,6 @@ pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> R
     let header = Metadata::new(Some(format), infos.collect()).map_err(FileProblem::of(path, FileProblem::Tensors))?;
     let mut header = serde_json::to_vec(&header).map_err(FileProblem::json(path))?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    create_parent(path)?;
     let mut file = AtomicFile::create(path)?;
     file.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&header)).at(path)?;
     tensors.iter().try_for_each(|tensor| tensor.write(&mut file, path))?;

@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{TEMPORARY, hidden, parent, sync_folder};
+use super::{TEMPORARY, hidden, create_parent, parent, sync_folder};
 use crate::{Error, Result};
 
-/// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name. After
-/// an error the old file, if there was one, is as it was.
+/// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name. The folder is made
+/// if it is not there. After an error the old file, if there was one, is as it was.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -41,13 +41,14 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// A new file in the folder of `path`.
+    /// A new file in the folder of `path`, which is made if it is not there.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let temporary = hidden(path, TEMPORARY)?;
+        create_parent(path)?;
         let file = File::create_new(&temporary).map_err(Error::io(path, "create a file in the folder"))?;
         Ok(Self { file, temporary: Temporary(temporary), path: path.into() })
     }
@@ -135,8 +136,20 @@ mod tests {
         for path in ["", "/", ".."] {
             assert!(matches!(write_file(path, b""), Err(Error::Io { .. })), "{path}");
         }
-        let error = write_file("no/such/folder/a.txt", b"").unwrap_err().to_string();
-        assert!(error.starts_with("no/such/folder/a.txt: cannot create a file in the folder"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        write_file(&file, b"").unwrap();
+        let error = write_file(file.join("a.txt"), b"").unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: cannot create the folder", file.display())), "{error}");
+    }
+
+    /// Some writers made their folder, others failed without it.
+    #[test]
+    fn a_file_in_a_folder_that_is_not_there_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("not/there/a.txt");
+        write_file(&path, b"new").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(path.parent().unwrap())), (b"new".to_vec(), vec!["a.txt".to_string()]));
     }
 
     /// Every write to this device fails for want of space.

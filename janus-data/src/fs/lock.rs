@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::create_parent;
 use crate::{Error, Result};
 
 /// A folder that this process has for itself, for as long as this value lives. The system takes the lock back when the
@@ -55,12 +56,14 @@ impl Drop for Lock {
     }
 }
 
-/// Opens a file to read and write, made empty if it is not there, that nobody else has opened so; `None` if somebody has.
+/// Opens a file to read and write that nobody else has opened so; `None` if somebody has. It is made empty, and its folder made, if
+/// it is not there.
 /// It is free again when the file is closed or the process ends.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn open_locked(path: &Path) -> Result<Option<File>> {
+    create_parent(path)?;
     let file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(Error::io(path, "open the file"))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

@@ -156,7 +156,6 @@ impl ModelFolder {
     pub fn write_config(&self, config: &ConfigFile) -> Result<()> {
         config.model.check()?;
         let path = self.file(CONFIG);
-        janus_data::fs::create_parent(&path)?;
         Ok(janus_data::write_file(path, config.to_json().as_bytes())?)
     }
 

@@ -31,7 +31,6 @@ pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], opti
         let line = json!({ "custom_id": request.id, "method": "POST", "url": url, "body": body });
         let _ = writeln!(text, "{line}");
     }
-    janus_data::fs::create_parent(&path)?;
     Ok(janus_data::write_file(path, text.as_bytes())?)
 }
 

@@ -11,14 +11,16 @@ use serde_json::{Map, json};
 use crate::{Journal, Result};
 
 /// The answers of chat models, by everything that changes them: the model's name, the messages, the sampling parameters
-/// and the [endpoint](Self::of_endpoint), if it is stated. The request's id is not part of the key: the same request under
-/// another id finds the answer. For another sample of the same prompt, change the seed.
+/// and the [endpoint](Self::of_endpoint), if it is stated: state it for a model behind an API, as two services may call different
+/// models by one name. The request's id is not part of the key: the same request under another id finds the answer. For another
+/// sample of the same prompt, change the seed.
 ///
 /// Threads may share one journal; its file is locked while it is open.
 #[derive(Debug)]
 pub struct CallJournal {
     journal: Mutex<Journal<Answer>>,
     endpoint: Option<String>,
+    or_untagged: bool,
 }
 
 /// What is read of an entry, which has the key, the model and the request's id beside it.
@@ -28,19 +30,26 @@ struct Answer {
 }
 
 impl CallJournal {
-    /// Opens the journal at a path, or creates it.
+    /// Opens the journal at a path, or creates it, with the folder that it lies in.
     ///
     /// # Errors
     /// Those of [`Journal::open_as`]: an answer that cannot be read is an error, since it would be paid for again.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let header: Map<_, _> = [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))].into_iter().collect();
-        Ok(Self { journal: Mutex::new(Journal::open_as(path, &header)?), endpoint: None })
+        Ok(Self { journal: Mutex::new(Journal::open_as(path, &header)?), endpoint: None, or_untagged: false })
     }
 
     /// The same journal, for calls to this endpoint from now on. One message may be a question to a chat endpoint and a text to
     /// complete to another, so the endpoint is part of the key. Calls without one are a chat's.
     pub fn of_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The same journal, which gives the answer to a call without an endpoint where there is none from its own: for a journal that was
+    /// begun without endpoints, so that nothing in it is paid for again. New answers are kept under the endpoint.
+    pub fn or_untagged(mut self) -> Self {
+        self.or_untagged = true;
         self
     }
 
@@ -56,9 +65,10 @@ impl CallJournal {
     /// The answer to a request, if it was given.
     pub fn get(&self, model: &str, request: &ChatRequest) -> Option<Vec<Generation>> {
         let journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let generations = &journal.get(&self.own_key(model, request))?.generations;
         // An entry of fewer samples than asked for is no answer to this request.
-        (generations.len() == request.sampling.n).then(|| generations.clone())
+        let answer = |key: &str| journal.get(key).map(|entry| &entry.generations).filter(|all| all.len() == request.sampling.n);
+        let untagged = || self.or_untagged.then(|| answer(&Self::key(model, request))).flatten();
+        answer(&self.own_key(model, request)).or_else(untagged).cloned()
     }
 
     /// Adds an answer. It is in the file when this returns.
@@ -325,5 +335,44 @@ mod tests {
         assert_eq!(texts.get("m", &asked), Some(answer("gone on")));
         drop(texts);
         assert_eq!(CallJournal::open(&path).unwrap().get("m", &asked), Some(answer("said")));
+    }
+
+    /// Judges' journals did not state the service's address: a verdict paid for at one was taken for another's.
+    #[test]
+    fn two_services_of_one_models_name_do_not_share_answers_and_untagged_ones_are_not_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calls.jsonl");
+        let answer = |text: &str| vec![Generation::new(text).with_tokens(3, 5)];
+        let [old, new] = ["x", "y"].map(|text| request("a", text, 0));
+        // As revision 0a1c55a wrote it.
+        CallJournal::open(&path).unwrap().put("m", &old, &answer("old")).unwrap();
+
+        let at = |address: &str| CallJournal::open(&path).unwrap().of_endpoint(address).or_untagged();
+        let one = at("http://one");
+        assert_eq!((one.get("m", &old), one.get("m", &new)), (Some(answer("old")), None));
+        let model = Journaled::new(Scripted::default(), &one);
+        assert_eq!(model.generate(&[old.clone()]).remove(0).unwrap(), answer("old"));
+        assert!(model.model().asked.borrow().is_empty(), "it is paid for");
+        one.put("m", &new, &answer("one")).unwrap();
+        drop(one);
+
+        let two = at("http://two");
+        assert_eq!((two.get("m", &old), two.get("m", &new)), (Some(answer("old")), None), "what one was paid for is not two's");
+        two.put("m", &new, &answer("two")).unwrap();
+        two.put("m", &old, &answer("newer")).unwrap();
+        assert_eq!((two.get("m", &old), two.get("m", &new)), (Some(answer("newer")), Some(answer("two"))), "its own comes first");
+        drop(two);
+        assert_eq!(at("http://one").get("m", &new), Some(answer("one")));
+        let strict = CallJournal::open(&path).unwrap().of_endpoint("http://three");
+        assert_eq!(strict.get("m", &old), None, "only where it is asked for");
+    }
+
+    /// `open` failed without the folder, which some other writers made.
+    #[test]
+    fn a_journal_in_a_folder_that_is_not_there_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("not/there/calls.jsonl");
+        CallJournal::open(&path).unwrap().put("m", &request("a", "x", 0), &[Generation::new("yes")]).unwrap();
+        assert_eq!(CallJournal::open(&path).unwrap().len(), 1);
     }
 }

@@ -30,8 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The answers to questions, from the journal where it has them.
 pub fn ask(model: &str, options: RemoteOptions, journal: &Path, questions: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
-    let journal = CallJournal::open(journal)?;
-    let model = Journaled::new(RemoteModel::new(model, options)?, &journal);
+    let model = RemoteModel::new(model, options)?;
+    // Another service's model of this name is another model.
+    let journal = CallJournal::open(journal)?.of_endpoint(model.address());
+    let model = Journaled::new(model, &journal);
     let request = |(index, question): (usize, &String)| {
         let messages = [Message::user(question.as_str())];
         ChatRequest::new(index.to_string(), messages).with_sampling(SamplingParams::greedy(256))

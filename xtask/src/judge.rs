@@ -144,7 +144,8 @@ impl<'a> Judging<'a> {
         let options = service.limits.options(environment.with(|options| options.base_url = base_url))?;
         let model = RemoteModel::new(&service.judge, options.clone()).bad_input()?;
         make_folder(out)?;
-        let journal = CallJournal::open(out.join("calls.jsonl")).bad_input()?;
+        // A folder that was begun before services had their addresses in it keeps what it was paid for.
+        let journal = CallJournal::open(out.join("calls.jsonl")).bad_input()?.of_endpoint(model.address()).or_untagged();
         let judge = JudgeClient::new(&model).journal(&journal);
         if let Some(path) = &batch.batch_in {
             let pending = judge.pending(protocol, cases).bad_input()?;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -191,15 +192,18 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 fn scores_that_cannot_be_had_are_missing_told_and_asked_again() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
-    let mute = Stub::start(|received| {
+    let kind = Arc::new(AtomicBool::new(false));
+    let told = kind.clone();
+    let stub = Stub::start(move |received| {
         let (row, rubric) = about(received);
         match (row, rubric) {
+            _ if told.load(Ordering::Relaxed) => Reply::text("[RESULT] 2"),
             (0, 1) => Reply::status(400, r#"{"error": {"message": "content policy"}}"#),
             (2, _) => Reply::text("[RESULT] 4.5"),
             _ => Reply::text("[RESULT] 4"),
         }
     });
-    let (output, report) = judge(folder.path(), &mute, &["--limit", "4"]);
+    let (output, report) = judge(folder.path(), &stub, &["--limit", "4"]);
     assert_eq!(output.status.code(), Some(1));
     let error = report["error"].as_str().unwrap();
     assert!(error.contains("10 of 32 scores are missing (22 of 70 answers could be read)"), "{error}");
@@ -209,11 +213,26 @@ fn scores_that_cannot_be_had_are_missing_told_and_asked_again() {
     let judgments = fs::read_to_string(folder.path().join("run/judgments.jsonl")).unwrap();
     assert!(judgments.contains("content policy") && judgments.contains("the number is no whole score"));
 
-    let kind = Stub::start(|_| Reply::text("[RESULT] 2"));
-    let (output, report) = judge(folder.path(), &kind, &["--limit", "4"]);
-    assert_eq!((output.status.code(), kind.received()), (Some(0), 10));
+    kind.store(true, Ordering::Relaxed);
+    let before = stub.received();
+    let (output, report) = judge(folder.path(), &stub, &["--limit", "4"]);
+    assert_eq!((output.status.code(), stub.received() - before), (Some(0), 10));
     assert_eq!(report["result"]["counts"]["failed"], json!(0));
     assert_eq!(scores(folder.path(), 1)[2], vec![Some(2); 4]);
+}
+
+/// A verdict paid for at one service was taken for that of another which calls its model by the same name.
+#[test]
+fn two_services_of_one_models_name_judge_for_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    write_bench(folder.path());
+    let limit = ["--limit", "2"];
+    for (stub, score) in [1, 5].map(|score| (Stub::start(move |_| Reply::text(&format!("[RESULT] {score}"))), score)) {
+        for _ in 0..2 {
+            assert_eq!(judge(folder.path(), &stub, &limit).0.status.code(), Some(0));
+        }
+        assert_eq!((stub.received(), scores(folder.path(), 0)), (2 * RUBRICS * RUNS, vec![vec![Some(score); RUBRICS]; 2]));
+    }
 }
 
 #[test]
@@ -382,7 +401,8 @@ fn every_judge_takes_batches() {
         Stub::start(|received| Reply::text(if received.body["messages"].as_array().unwrap().len() == 4 { "[[B>A]]" } else { "wrong" }));
     let (code, report) = protocol(folder.path(), &asked, &[&args[..], &back].concat());
     assert_eq!((code, &report["model_wins"], asked.received()), (Some(0), &json!(2), 1), "{report}");
-    assert_eq!(run(&args, out).1["calls"], json!(0), "nothing is left for a batch");
+    let left = protocol(folder.path(), &asked, &[&args[..], &out].concat()).1;
+    assert_eq!(left["calls"], json!(0), "nothing is left for a batch");
 
     write_lines(&path("set.jsonl"), &[json!({ "index": 0, "instruction": "do", "reference_output": "base", "output": "mine" })]);
     let args = ["alpaca-eval", "--eval-set", "set.jsonl", "--outputs", "set.jsonl", "--out", "alpaca"];

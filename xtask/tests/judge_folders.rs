@@ -7,6 +7,8 @@ mod stub;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use stub::{Received, Reply, Stub};
@@ -123,10 +125,13 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     let folder = folder.path();
     write_mt_bench(folder);
     // 81 is better in both orders, 91 whoever stands first, 101 worse; 111 is worse, and its second turn has no verdict.
-    let stub = Stub::start(|received| {
+    let kind = Arc::new(AtomicBool::new(false));
+    let told = kind.clone();
+    let stub = Stub::start(move |received| {
         let (text, first) = (received.asked(), mine_first(received));
         let label = |mine_is_better: bool| if mine_is_better == first { "[[A]]" } else { "[[B]]" };
         Reply::text(&match () {
+            () if told.load(Ordering::Relaxed) => "[[C]]".into(),
             () if text.contains("to 81") => format!("{} {NASTY}", label(true)),
             () if text.contains("to 91") => "[[A]]".into(),
             () if text.contains("two to 111") => "I cannot say.".into(),
@@ -160,9 +165,10 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     assert_eq!((&table["models"][0]["model"], &table["models"][0]["win_rate_adjusted"]), (&json!("janus"), &json!(3.0 / 7.0)));
 
     // What has no verdict is asked again, and then the folder is whole.
-    let kind = Stub::start(|_| Reply::text("[[C]]"));
-    assert_eq!((judge(folder, &kind, &PAIRS).0, kind.received()), (Some(0), 2));
-    assert_whole(folder, &kind, &PAIRS, "pairs", &["questions", "answers", "references", "opponent"]);
+    kind.store(true, Ordering::Relaxed);
+    let before = stub.received();
+    assert_eq!((judge(folder, &stub, &PAIRS).0, stub.received() - before), (Some(0), 2));
+    assert_whole(folder, &stub, &PAIRS, "pairs", &["questions", "answers", "references", "opponent"]);
     let markdown = fs::read_to_string(folder.join("pairs/report.md")).unwrap();
     for part in ["janus against other", "MT-Bench pairs by category", "other shown first", "reference answer", "| math |"] {
         assert!(markdown.contains(part), "{part}: {markdown}");
@@ -172,15 +178,15 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     let mut short = read(folder, "other.jsonl");
     short[1]["choices"][0]["turns"] = json!(["one"]);
     write(folder, "other.jsonl", &short);
-    let (code, report) = judge(folder, &kind, &PAIRS);
+    let (code, report) = judge(folder, &stub, &PAIRS);
     assert_eq!(code, Some(2));
     assert!(report["error"].as_str().unwrap().contains("question 91: 2 turns, 2 and 1 answers"), "{report}");
     write(folder, "other.jsonl", &short[2..]);
-    assert!(judge(folder, &kind, &PAIRS).1["error"].as_str().unwrap().contains("other.jsonl: no answer to question 81"));
-    let (code, report) = judge(folder, &kind, &[&PAIRS[..], &["--opponent-name", "janus"]].concat());
+    assert!(judge(folder, &stub, &PAIRS).1["error"].as_str().unwrap().contains("other.jsonl: no answer to question 81"));
+    let (code, report) = judge(folder, &stub, &[&PAIRS[..], &["--opponent-name", "janus"]].concat());
     assert_eq!(code, Some(2));
     assert!(report["error"].as_str().unwrap().contains("both models are named janus"), "{report}");
-    assert_eq!(kind.received(), 2);
+    assert_eq!(stub.received(), before + 2);
 }
 
 /// Grades of a judge over HTTP, turn by turn.

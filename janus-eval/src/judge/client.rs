@@ -32,7 +32,8 @@ impl<'a> JudgeClient<'a> {
         Self { model, journal: None, attempts: None }
     }
 
-    /// Keeps the answers in a journal, and takes them from there.
+    /// Keeps the answers in a journal, and takes them from there. The journal of a service has its address:
+    /// [`CallJournal::of_endpoint`].
     pub fn journal(mut self, journal: &'a CallJournal) -> Self {
         self.journal = Some(journal);
         self

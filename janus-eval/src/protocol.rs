@@ -173,7 +173,7 @@ impl ProtocolInfo {
 pub enum Scale {
     /// Against an opponent: 0 for a loss, 0.5 for a tie, 1 for a win.
     WinRate,
-    /// A rating between these numbers; a judge may leave the range.
+    /// A rating between these numbers, of either sign; a judge may leave the range.
     Rating {
         /// The worst.
         low: f64,

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use janus_data::write_file;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use case::{CaseResult, CaseRun, CaseScore, PairTally};
 pub use curves::{best_of_n_figure, generalisation_figure};
@@ -79,8 +80,9 @@ impl Run {
     /// # Errors
     /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the others.
     pub fn read(folder: &Path) -> Result<Self, RunError> {
-        let head: RunHead = read_result(folder)?;
-        if head.protocol.name == rubric::NAME { RubricRun::read(folder).map(Self::Rubric) } else { CaseRun::read(folder).map(Self::Cases) }
+        // Only scores against rubrics are read by a rule; a name is whatever a protocol of one's own has.
+        let result: Value = read_result(folder)?;
+        if result.get("reader").is_some() { RubricRun::read(folder).map(Self::Rubric) } else { CaseRun::read(folder).map(Self::Cases) }
     }
 
     /// What its result says first.

@@ -10,6 +10,18 @@ use janus_eval::run::{CaseRun, PairTally, Run, RunError, compare};
 
 const NASTY: &str = "<script>document.title = 'owned'</script> | **b** ``` </div>";
 
+/// What a judge made of no row.
+fn judgement() -> Judgement<JudgedCase> {
+    let settings = JudgeSettings {
+        judge: "gpt-4".into(),
+        prompts: vec![TemplateId { id: "prompt/1".into(), fingerprint: "0123456789abcdef".into() }],
+        sampling: SamplingParams::greedy(2048),
+        system_shown: false,
+        reference_shown: true,
+    };
+    Judgement { settings, rows: Vec::new(), counts: Counts::default() }
+}
+
 /// A run of these rows.
 fn run_of(name: &str, calls: usize, rows: Vec<JudgedCase>) -> Result<CaseRun, Error> {
     let (title, scale) = match name {
@@ -19,13 +31,7 @@ fn run_of(name: &str, calls: usize, rows: Vec<JudgedCase>) -> Result<CaseRun, Er
         "arena-hard" => ("Arena-Hard", Scale::WinRate),
         _ => ("AlpacaEval", Scale::WinRate),
     };
-    let settings = JudgeSettings {
-        judge: "gpt-4".into(),
-        prompts: vec![TemplateId { id: "prompt/1".into(), fingerprint: "0123456789abcdef".into() }],
-        sampling: SamplingParams::greedy(2048),
-        system_shown: false,
-        reference_shown: true,
-    };
+    let settings = judgement().settings;
     let counts = Counts { calls, answered: calls, parsed: calls, ..Counts::default() };
     let run = CaseRun::new(ProtocolInfo::new(name, title, scale), format!("mine {NASTY}"), Judgement { settings, rows, counts }, 0)?;
     Ok(if name == "mt-bench" { run } else { run.against("other") })
@@ -266,4 +272,44 @@ fn folders_of_the_first_formats_are_read_and_written_anew_without_loss() {
     for part in ["# Judged runs", "## Scores", "| responses | 4.000", "## MT-Bench by category", "\"M\" with probability 0.7500"] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
+}
+
+fn rated(values: &[f64]) -> Vec<JudgedCase> {
+    let row = |(id, value): (usize, &f64)| JudgedCase {
+        case: Case { category: ["a", "b"][id % 2].into(), ..Case::new(id.to_string(), vec![turn(false)]) },
+        values: vec![*value],
+        calls: Vec::new(),
+    };
+    values.iter().enumerate().map(row).collect()
+}
+
+fn run_on(name: &str, scale: Scale, values: &[f64]) -> Result<CaseRun, Error> {
+    let Judgement { settings, counts, .. } = judgement();
+    CaseRun::new(ProtocolInfo::new(name, "Own", scale), "mine", Judgement { settings, rows: rated(values), counts }, 0)
+}
+
+/// It was taken for a run against rubrics, whose files are not there.
+#[test]
+fn a_protocol_of_ones_own_may_be_named_as_one_of_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_on("rubric", Scale::Rating { low: 1.0, high: 5.0 }, &[3.0, 4.0, 5.0, 1.0]).unwrap();
+    run.write(folder.path()).unwrap();
+    assert_eq!(Run::read(folder.path()).unwrap(), Run::Cases(run));
+}
+
+/// A rating below 0 on a scale that begins at 0 or above was written, and refused when it was read.
+#[test]
+fn ratings_of_either_sign_are_read_back_and_shown() {
+    for (low, values) in [(1.0, [-1.0, 4.0, 5.0, 2.0]), (-5.0, [-5.0, -3.5, 5.0, 6.0])] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run_on("own", Scale::Rating { low, high: 5.0 }, &values).unwrap();
+        run.write(&folder.path().join("not/there")).unwrap();
+        let read = Run::read(&folder.path().join("not/there")).unwrap();
+        assert_eq!(read, Run::Cases(run));
+        compare([read], 10).unwrap().write(folder.path().join("page/of")).unwrap();
+        let page = fs::read_to_string(folder.path().join("page/of/report.md")).unwrap();
+        assert!(page.contains(&format!("Mean rating, {low} to 5")), "{page}");
+    }
+    let shares = run_on("own", Scale::WinRate, &[0.5, -0.5]).unwrap_err();
+    assert_eq!(shares.to_string(), "row 2, field \"values\": expected 0 to 1, got -0.5", "no folder is written that cannot be read");
 }

@@ -8,10 +8,10 @@ use janus_data::{read_all, write_all};
 use serde::{Deserialize, Serialize};
 
 use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunError, RunHead, content, read_result, write_result};
-use crate::Result;
 use crate::join::{Missing, unique};
 use crate::protocol::{JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Side};
 use crate::stats::{Bootstrap, Interval, mean_in_order};
+use crate::{Error, Result};
 
 const ROWS_FILE: &str = "rows.jsonl";
 
@@ -109,10 +109,14 @@ impl CaseRun {
     /// A run of a model from judged cases; `seed` is that of the intervals.
     ///
     /// # Errors
-    /// [`Error::DoubledId`](crate::Error::DoubledId), [`Error::NotFinite`](crate::Error::NotFinite).
+    /// [`Error::DoubledId`], [`Error::NotFinite`]; [`Error::Row`] for a value that is not on the protocol's scale: a win rate lies between
+    /// 0 and 1, a rating is any number.
     pub fn new(protocol: ProtocolInfo, model: impl Into<String>, judgement: Judgement<JudgedCase>, seed: u64) -> Result<Self> {
         let Judgement { settings, rows, counts } = judgement;
         unique("rows", rows.iter().map(|row| row.case.id.as_str()))?;
+        if let Some((index, value)) = off_scale(protocol.scale, &rows) {
+            return Err(Error::row(index, "values", "0 to 1", value));
+        }
         let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
         let score = |keep: &dyn Fn(&JudgedCase) -> bool| score(protocol.scale, rows.iter().filter(|row| keep(row)), &bootstrap);
         let mut turns = BTreeMap::new();
@@ -172,18 +176,17 @@ impl CaseRun {
         if rows.len() != result.head.rows {
             return Err(content(&path, format!("it has {} rows, {RESULT_FILE} says {}", rows.len(), result.head.rows)));
         }
-        // A rating is what the judge said, which may be above the scale.
-        let (low, high, expected) = match result.head.protocol.scale {
-            Scale::Rating { low, .. } if low < 0.0 => (f64::MIN, f64::MAX, "any"),
-            Scale::Rating { .. } => (0.0, f64::MAX, "0 or more"),
-            Scale::WinRate => (0.0, 1.0, "0 to 1"),
-        };
-        let bad = |row: &JudgedCase| row.values.iter().any(|value| !(low..=high).contains(value));
-        if let Some(index) = rows.iter().position(bad) {
-            return Err(content(&path, format!("row {}, field \"values\": expected numbers, {expected}", index + 1)));
+        if let Some((index, value)) = off_scale(result.head.protocol.scale, &rows) {
+            return Err(content(&path, format!("row {}, field \"values\": expected 0 to 1, got {value}", index + 1)));
         }
         Ok(Self { result, rows })
     }
+}
+
+/// The first value that is not on the scale, with its row. A rating is what the judge said, which may be outside of what it was asked for.
+fn off_scale(scale: Scale, rows: &[JudgedCase]) -> Option<(usize, f64)> {
+    let values = rows.iter().enumerate().flat_map(|(index, row)| row.values.iter().map(move |value| (index, *value)));
+    values.filter(|_| scale == Scale::WinRate).find(|(_, value)| !(0.0..=1.0).contains(value))
 }
 
 /// The score over rows; `None` if none has a verdict.

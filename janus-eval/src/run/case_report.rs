@@ -246,10 +246,10 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
         groups.push(BarGroup { label: category.into(), bars: scores.iter().map(bar).collect() });
     }
     let series = if runs.len() == 1 { vec![String::new()] } else { names().collect() };
-    // A judge may give more than 10 of 10.
-    let highest = groups.iter().flat_map(|group| group.bars.iter().flatten()).map(|bar| bar.interval.map_or(bar.value, |ends| ends[1]));
+    // A judge may give more than 10 of 10, or less than it was asked for.
+    let ends = groups.iter().flat_map(|group| group.bars.iter().flatten()).map(|bar| bar.interval.unwrap_or([bar.value; 2]));
     let range = match protocol.scale {
-        Scale::Rating { low, high } => [low, highest.fold(high, f64::max)],
+        Scale::Rating { low, high } => ends.fold([low, high], |range, ends| [range[0].min(ends[0]), range[1].max(ends[1])]),
         Scale::WinRate => [0.0, 100.0],
     };
     let chart = BarChart { value_label: what, range: Some(range), series, groups };

@@ -13,9 +13,6 @@ use crate::score::{ScoreSummary, ScoredRow, pool, summarise};
 use crate::stats::{Bootstrap, Interval};
 use crate::{Error, Response, Result, record_id};
 
-/// The protocol's name, by which a folder is known.
-pub(super) const NAME: &str = "rubric";
-
 /// The result of judging one model's responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RubricResult {

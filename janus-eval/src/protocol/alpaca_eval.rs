@@ -35,6 +35,15 @@ impl Default for AlpacaEvalOptions {
     }
 }
 
+impl AlpacaEvalOptions {
+    /// These options after `set` changed some of them, for an expression.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
+}
+
 /// Compares a model's outputs with a baseline's, its opponent, by the probabilities of one token. Equal outputs are a tie without a call.
 #[derive(Debug, Clone)]
 pub struct AlpacaEval {

@@ -27,6 +27,15 @@ impl Default for ArenaHardOptions {
     }
 }
 
+impl ArenaHardOptions {
+    /// These options after `set` changed some of them, for an expression.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
+}
+
 /// Judges battles between a model and a baseline, its opponent, in two games: the baseline is A in game 1, the model in game 2. A
 /// significant verdict counts three times.
 #[derive(Debug, Clone, PartialEq)]

@@ -69,6 +69,15 @@ impl Default for MtBenchOptions {
     }
 }
 
+impl MtBenchOptions {
+    /// These options after `set` changed some of them, for an expression.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
+}
+
 /// Grades the last turn of each case ([`cases`](crate::bench::mt_bench::cases)), against reference answers where the
 /// case has them.
 #[derive(Debug, Clone, PartialEq)]

@@ -74,6 +74,15 @@ impl Default for PairwiseOptions {
     }
 }
 
+impl PairwiseOptions {
+    /// These options after `set` changed some of them, for an expression.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
+}
+
 /// Compares the answers of two models, each case in both orders; a disagreement is a tie. Of two turns the second is judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pairwise {

@@ -35,6 +35,13 @@ impl RubricOptions {
         let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::paper() };
         Self { prompt, reader: ScoreReader::Strict, show_system: false, runs: 3, sampling }
     }
+
+    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.runs = 1)`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
+    }
 }
 
 /// A bench record with a model's response, if it has one.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::verdict;
 use crate::stats::Interval;
 
 /// A statement, the estimate that speaks for or against it, and whether it holds.
@@ -24,7 +25,7 @@ pub struct Claim {
     pub ci_low: f64,
     /// Upper end.
     pub ci_high: f64,
-    /// Whether the statement holds; `None` where the data does not decide.
+    /// Whether the statement holds; `None` for a claim that is not decided.
     pub holds: Option<bool>,
     /// Further numbers behind the claim, an object by name; `null` if there are none.
     #[serde(default)]
@@ -35,12 +36,7 @@ impl fmt::Display for Claim {
     /// A line: the estimate with its interval, and the verdict.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, estimate, ci_low, ci_high, holds, .. } = self;
-        let verdict = match holds {
-            Some(true) => "holds",
-            Some(false) => "does not hold",
-            None => "measured",
-        };
-        write!(f, "{id:15} {estimate:7.3} [{ci_low:.3}, {ci_high:.3}]  {verdict}")
+        write!(f, "{id:15} {estimate:7.3} [{ci_low:.3}, {ci_high:.3}]  {}", verdict(*holds))
     }
 }
 
@@ -84,7 +80,13 @@ mod tests {
         assert_eq!(claim(0.1, 0.9).holds, Some(true));
         assert_eq!(claim(0.0, 0.9).holds, Some(false));
         assert_eq!(claim(-0.9, 0.1).holds, Some(false));
-        assert_eq!(Claim::new("gain", "measured", &Interval { estimate: 0.5, low: 0.1, high: 0.9, level: 0.95, n: 7 }).holds, None);
+    }
+
+    /// A line on the terminal said "measured" where the page said "not decided".
+    #[test]
+    fn a_claim_without_a_direction_reads_the_same_on_the_terminal_and_in_the_report() {
+        let open = Claim::new("gain", "B against A", &Interval { estimate: 0.5, low: 0.1, high: 0.9, level: 0.95, n: 7 });
+        assert_eq!((open.holds, open.to_string()), (None, "gain              0.500 [0.100, 0.900]  not decided".to_string()));
     }
 
     #[test]

@@ -9,19 +9,33 @@ use std::path::{Path, PathBuf};
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 use janus_data::CallJournal;
-use janus_eval::answer::{Task, answer};
+use janus_eval::Missing;
+use janus_eval::answer::{AnswerFile, Answering, Task};
 use janus_eval::judge::read::{Unreadable, rating};
 use janus_eval::judge::{JudgeCall, JudgeClient, PromptTemplate, Reply};
 use janus_eval::protocol::{Case, JudgedCase, Protocol, ProtocolInfo, Scale, Turn};
 use janus_eval::run::{CaseRun, compare};
 
-/// Topic and question.
-const QUESTIONS: [(&str, &str); 4] = [
-    ("gifts", "My aunt knitted me a jumper that I will never wear. What do I write to her?"),
-    ("gifts", "A colleague gave me a mug with a typo on it. What do I say?"),
-    ("work", "How do I tell my manager that her plan cannot work?"),
-    ("work", "How do I turn down a meeting?"),
+/// Name, topic, and the question in two wordings.
+const QUESTIONS: [(&str, &str, [&str; 2]); 3] = [
+    (
+        "jumper",
+        "gifts",
+        [
+            "My aunt knitted me a jumper that I will never wear. What do I write to her?",
+            "What do I write to an aunt who knitted me a jumper that is not for me?",
+        ],
+    ),
+    ("mug", "gifts", ["A colleague gave me a mug with a typo on it. What do I say?", "What do I say of a typo on a mug that I was given?"]),
+    ("plan", "work", ["How do I tell my manager that her plan cannot work?", "My manager's plan cannot work. How do I tell her?"]),
 ];
+
+/// Each wording with its id, its question and its topic.
+fn rows() -> impl Iterator<Item = (String, &'static str, &'static str, &'static str)> {
+    QUESTIONS.iter().flat_map(|&(question, topic, wordings)| {
+        (1..).zip(wordings).map(move |(number, wording)| (format!("{question}-{number}"), question, topic, wording))
+    })
+}
 
 /// The benchmark: a judge rates each answer's tact from 1 to 10.
 struct Tact {
@@ -35,20 +49,23 @@ impl Tact {
         Self { prompt: PromptTemplate::new("tact/1", "You judge tact.", prompt), sampling: SamplingParams::greedy(512) }
     }
 
-    /// What a model is asked.
-    fn tasks() -> Vec<Task> {
-        let task = |(id, (_, question)): (usize, &(&str, &str))| Task::new(id.to_string(), *question, SamplingParams::greedy(256));
-        QUESTIONS.iter().enumerate().map(task).collect()
-    }
+    /// What is judged: the rows with the model's answers; and the rows that it did not answer.
+    fn cases(model: &dyn ChatModel, folder: &Path) -> janus_eval::Result<(Vec<Case>, Missing)> {
+        let tasks: Vec<Task> = rows().map(|(id, _, _, wording)| Task::new(id, wording, SamplingParams::greedy(256))).collect();
+        // Each answer waits in `answers.jsonl.partial`: a run that is cut off continues from there, and what failed is asked again.
+        let mut settings = AnswerFile::settings(&tasks)?;
+        settings.insert("model".into(), model.name().into());
+        let mut store = AnswerFile::new(folder.join("answers.jsonl")).open_store(&settings, false)?;
+        let answered = Answering::new(&tasks).run(model, &mut store, &mut |_| ())?;
 
-    /// What is judged: the questions with the model's answers.
-    fn cases(model: &dyn ChatModel) -> Result<Vec<Case>, ModelError> {
         let mut cases = Vec::new();
-        for ((id, (topic, question)), answers) in QUESTIONS.iter().enumerate().zip(answer(&Self::tasks(), model)) {
-            let said = answers?.into_iter().flatten().next().map(|first| first.text).unwrap_or_default();
-            cases.push(Case { category: topic.to_string(), ..Case::new(id.to_string(), vec![Turn::new(*question, said)]) });
+        for ((id, question, topic, wording), answers) in rows().zip(&answered.answers) {
+            let Some(said) = answers.as_ref().ok().and_then(|turns| turns.first()?.first()) else { continue };
+            let turn = Turn::new(wording, &said.text);
+            // Intervals resample the wordings of a question together, as they are not independent.
+            cases.push(Case { question: question.into(), category: topic.into(), ..Case::new(id, vec![turn]) });
         }
-        Ok(cases)
+        Ok((cases, answered.failures(&tasks).map(|(id, _)| id).collect()))
     }
 }
 
@@ -87,8 +104,8 @@ impl Protocol for Tact {
     }
 }
 
-/// A model whose texts are a function of what it is asked.
-struct Scripted(&'static str, fn(&str) -> String);
+/// A model whose texts are a function of what it is asked; without a text it fails.
+struct Scripted(&'static str, fn(&str) -> Option<String>);
 
 impl ChatModel for Scripted {
     fn name(&self) -> &str {
@@ -97,36 +114,35 @@ impl ChatModel for Scripted {
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
         for (index, request) in requests.iter().enumerate() {
-            let text = request.messages.last().map(|message| (self.1)(&message.content)).unwrap_or_default();
-            on_answer(index, Ok(vec![Generation::new(text)]));
+            let text = request.messages.last().and_then(|message| (self.1)(&message.content));
+            let answer = text.map(|text| vec![Generation::new(text)]);
+            on_answer(index, answer.ok_or_else(|| ModelError::NoAnswer { id: request.id.clone() }));
         }
     }
 }
 
 /// Answers, judges and reports two models into a folder; their mean ratings.
 pub fn run(folder: &Path) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
-    let blunt = Scripted("blunt", |_| "Just say no.".into());
-    let kind = Scripted("kind", |question| format!("Thank them first. Then be honest about this: {question}"));
-    let judge = Scripted("scripted-judge", |text| format!("Rating: [[{}]]", if text.contains("Thank them") { 8 } else { 3 }));
+    let blunt = Scripted("blunt", |question| (!question.contains("typo on a mug")).then(|| "Just say no.".into()));
+    let kind = Scripted("kind", |question| Some(format!("Thank them first. Then be honest about this: {question}")));
+    let judge = Scripted("scripted-judge", |text| Some(format!("Rating: [[{}]]", if text.contains("Thank them") { 8 } else { 3 })));
 
     let tact = Tact::new();
     let mut runs = Vec::new();
     for model in [&blunt, &kind] {
-        let cases = Tact::cases(model)?;
         let out = folder.join(model.name());
-        std::fs::create_dir_all(&out)?;
-        // The journal keeps every answer of the judge: run again, and nothing is paid twice.
+        let (cases, missing) = Tact::cases(model, &out)?;
+        // The journal keeps every answer of the judge: run again, and nothing is paid twice. That of a service's model has its address,
+        // `CallJournal::of_endpoint`.
         let journal = CallJournal::open(out.join("calls.jsonl"))?;
         let client = JudgeClient::new(&judge).journal(&journal);
-        println!("{}: {} calls are pending", model.name(), client.pending(&tact, &cases)?.len());
+        println!("{}: {} calls are pending; answers: {missing}", model.name(), client.pending(&tact, &cases)?.len());
         let judgement = client.judge(&tact, &cases, &mut |done, calls| println!("{done}/{calls}"))?;
-        let run = CaseRun::new(tact.info(), model.name(), judgement, 0)?;
+        let run = CaseRun::new(tact.info(), model.name(), judgement, 0)?.missing(missing);
         run.write(&out)?;
         runs.push(run);
     }
-    let report = compare(runs.iter().cloned(), 100)?;
-    std::fs::write(folder.join("report.html"), report.to_html()?)?;
-    std::fs::write(folder.join("report.md"), report.to_markdown()?)?;
+    compare(runs.iter().cloned(), 100)?.write(folder)?;
     Ok(runs.iter().filter_map(|run| Some(run.result.all.as_ref()?.mean)).collect())
 }
 

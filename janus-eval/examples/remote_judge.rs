@@ -41,16 +41,17 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
             options.budget = Some(1.0);
         }),
     )?;
-    std::fs::create_dir_all(folder)?;
-    let journal = CallJournal::open(folder.join("calls.jsonl"))?;
+    // Another service's model of this name is another judge.
+    let journal = CallJournal::open(folder.join("calls.jsonl"))?.of_endpoint(model.address());
     let client = JudgeClient::new(&model).journal(&journal);
 
     let responses =
         [("kite", "A toy that flies on a string when the wind blows."), ("sky", "Rayleigh scattering favours short wavelengths.")];
     let responses = responses.map(|(id, response)| Response { id: id.into(), response: response.into() });
-    let mut options = RubricOptions::paper(false);
-    options.show_system = true;
-    options.runs = 1;
+    let options = RubricOptions::paper(false).with(|options| {
+        options.show_system = true;
+        options.runs = 1;
+    });
     let (protocol, cases) = (Rubrics::new(options)?, rubric_cases(&bench(), &responses)?);
 
     let estimate = client.estimate(&protocol, &cases)?;
@@ -58,7 +59,7 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
     let judgement = client.judge(&protocol, &cases, &mut |done, calls| println!("{done}/{calls}"))?;
     let run = RubricRun::new(&protocol, "my-model", cases, judgement, 0)?;
     run.write(folder)?;
-    std::fs::write(folder.join("report.html"), compare([run.clone()], 100)?.to_html()?)?;
+    compare([run.clone()], 100)?.write(folder)?;
     Ok(run)
 }
 

@@ -116,11 +116,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         )),
         Section::new("Examples").examples(vec![example()?]),
     ];
-    std::fs::create_dir_all(&folder)?;
-    for (name, text) in [("report.md", report.to_markdown()?), ("report.json", report.to_json()?), ("report.html", report.to_html()?)] {
-        std::fs::write(folder.join(name), &text)?;
-        println!("{} ({} bytes)", folder.join(name).display(), text.len());
-    }
+    report.write(&folder)?;
+    println!("{}", folder.join("report.html").display());
     Ok(())
 }
 

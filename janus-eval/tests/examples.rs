@@ -31,7 +31,10 @@ fn a_benchmark_of_ones_own_goes_from_questions_to_a_page() {
     }
     // Once more: the journal settles every call, and the folder is read back.
     assert_eq!(own_benchmark::run(folder.path()).unwrap(), [3.0, 8.0]);
-    assert!(janus_eval::run::Run::read(&folder.path().join("kind")).is_ok());
+    let run = janus_eval::run::Run::read(&folder.path().join("blunt")).unwrap();
+    assert_eq!((run.head().rows, run.head().missing.named.as_slice()), (5, ["mug-2".to_string()].as_slice()));
+    let janus_eval::run::Run::Cases(run) = run else { panic!("it has no rubrics") };
+    assert_eq!(run.result.all.unwrap().interval.unwrap().n, 5);
 }
 
 #[test]

@@ -3,27 +3,19 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use janus_eval::bench::arena_hard::{ArenaBattles, ArenaScore, Battle, Resampling, ratings};
+use janus_eval::bench::arena_hard::ratings;
 use janus_eval::bench::distinctness::rouge_l;
 use janus_eval::judge::read::ScoreReader;
+use janus_eval::protocol::PairOutcome;
 use rand::RngCore;
 
 fn arena(c: &mut Criterion) {
     let mut rng = janus_core::stream(0, "bench");
-    let rows: Vec<ArenaBattles> = (0..500)
-        .map(|question| ArenaBattles {
-            question_id: question.to_string(),
-            outcomes: (0..3).map(|_| ['a', 'a', 't', 'b'][(rng.next_u32() % 4) as usize]).collect(),
-        })
-        .collect();
-    c.bench_function("Arena-Hard, 1,000 rounds of 1,500 battles", |b| {
-        b.iter(|| ArenaScore::of(black_box(&rows), Resampling { rounds: 1_000, seed: 0 }))
-    });
     let names: Vec<String> = (0..40).map(|player| format!("player {player}")).collect();
     let mut battles = Vec::new();
     for i in 0..40 {
         for j in (0..40).filter(|&j| j != i) {
-            battles.extend((0..1 + rng.next_u32() % 20).map(|_| (names[j].as_str(), names[i].as_str(), Battle::Model)));
+            battles.extend((0..1 + rng.next_u32() % 20).map(|_| (names[j].as_str(), names[i].as_str(), PairOutcome::Win)));
         }
     }
     c.bench_function("Bradley-Terry, 40 players, all pairs", |b| b.iter(|| ratings(black_box(&battles), "player 0")));

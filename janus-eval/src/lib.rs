@@ -11,7 +11,7 @@
 //! | How sure is a number, and how far do raters agree? | [`stats`] |
 //! | How does a page with tables, figures and claims come out of it? | [`report`] |
 //! | What do people say instead of a judge? | [`annotate`] |
-//! | Are the numbers those that were published? | [`verify`] |
+//! | Are the numbers those that were published, and how fast are they here? | [`verify`], [`throughput`] |
 //!
 //! The shortest way from answers to a page: [`protocol::rubric_cases`] joins a bench with a model's [`Response`]s, a [`judge::JudgeClient`] judges
 //! them by [`protocol::Rubrics`], [`run::RubricRun`] keeps the verdicts in a folder, and [`run::compare`] makes the report. `examples/remote_judge.rs`
@@ -54,6 +54,7 @@ pub mod report;
 pub mod run;
 pub mod score;
 pub mod stats;
+pub mod throughput;
 pub mod verify;
 
 pub use error::{Error, FileError, Result};

@@ -8,9 +8,7 @@ use janus_core::{
     TopLogprob,
 };
 use janus_data::CallJournal;
-use janus_eval::bench::alpaca_eval::AlpacaAnnotation;
-use janus_eval::bench::arena_hard::ArenaBattles;
-use janus_eval::bench::mt_bench;
+use janus_eval::bench::{alpaca_eval, arena_hard, mt_bench};
 use janus_eval::judge::read::ScoreReader;
 use janus_eval::judge::{JudgeClient, PromptTemplate, Recorded, ReplayJudge};
 use janus_eval::protocol::{
@@ -20,11 +18,16 @@ use janus_eval::protocol::{
 use janus_eval::run::CaseRun;
 use janus_eval::score::summarise;
 use janus_eval::{Error, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Judges by a protocol, without a journal.
 fn judged<P: Protocol>(model: &dyn ChatModel, protocol: &P, cases: &[P::Case]) -> Judgement<P::Row> {
     JudgeClient::new(model).judge(protocol, cases, &mut |_, _| ()).unwrap()
+}
+
+/// The rows of a file.
+fn rows(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Says what a function of the request says; nothing where that is none.
@@ -292,7 +295,9 @@ fn an_arena_judge_plays_two_games_and_asks_the_silent_once_more() {
     let journal = CallJournal::open(folder.path().join("calls.jsonl")).unwrap();
     let judge = JudgeClient::new(&model).journal(&journal);
     let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
-    let outcomes: Vec<String> = judgement.rows.iter().map(|row| ArenaBattles::of(row).outcomes).collect();
+    let battles = folder.path().join("battles.jsonl");
+    arena_hard::write(&CaseRun::new(protocol.info(), "m", judgement.clone(), 0).unwrap(), &battles).unwrap();
+    let outcomes: Vec<String> = rows(&battles).iter().map(|row| row["outcomes"].as_str().unwrap().into()).collect();
     assert_eq!(outcomes, ["bbbbbb", "", "tt", ""]);
     let call = |row: usize, game: usize| &judgement.rows[row].calls[game];
     assert_eq!((call(0, 0).verdict.as_deref(), call(0, 1).verdict.as_deref()), (Some("B>>A"), Some("A>>B")));
@@ -347,12 +352,16 @@ fn the_annotations_of_a_sentencepiece_judge_say_what_the_judge_said() {
     let mut options = AlpacaEvalOptions::default();
     options.swapped = |_| false;
     let case = Case::new("0", vec![Turn::new("i", "model's").against("baseline's")]);
-    let judged = judged(&model, &AlpacaEval::new(options).unwrap(), &[case]).rows.remove(0);
-    let row = AlpacaAnnotation::of(0, &judged).unwrap();
-    assert!((row.preference.unwrap() - (2.0 - 0.6 / 0.8)).abs() < 1e-12, "{row:?}");
+    let protocol = AlpacaEval::new(options).unwrap();
+    let run = CaseRun::new(protocol.info(), "m", judged(&model, &protocol, &[case]), 0).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    alpaca_eval::write(&run, folder.path().join("annotations.jsonl")).unwrap();
+    let row = rows(&folder.path().join("annotations.jsonl")).remove(0);
+    let is = |value: &Value, must: f64| (value.as_f64().unwrap() - must).abs() < 1e-12;
+    assert!(is(&row["preference"], 2.0 - 0.6 / 0.8), "{row}");
     // What counts is read from the bare labels, which were without them.
-    let likely = row.top_logprobs.unwrap();
-    assert!((likely["m"] - 0.6_f64.ln()).abs() < 1e-12 && (likely["M"] - 0.2_f64.ln()).abs() < 1e-12, "{likely:?}");
+    let likely = &row["top_logprobs"];
+    assert!(is(&likely["m"], 0.6_f64.ln()) && is(&likely["M"], 0.2_f64.ln()), "{likely}");
 }
 
 #[test]

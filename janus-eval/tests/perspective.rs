@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use janus_data::http::{ApiKey, Backoff, ClientOptions};
-use janus_eval::bench::toxicity::{PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, ScoredText, score_generations};
+use janus_eval::bench::toxicity::{PerspectiveOptions, PerspectiveScorer, ScoredGenerations, ScoredText, score_generations};
 use serde_json::json;
 use stub::{Received, Reply, Stub};
 
@@ -83,8 +83,7 @@ fn scores_arrive_though_the_service_misbehaves_and_are_asked_once() {
         97 => "xx".into(),
         i => "t".repeat(1 + i % 59),
     }));
-    let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
-    let scoring = score_generations(&mut given, &scorer, Some(&mut journal), &mut || ()).unwrap();
+    let scoring = score_generations(&mut given, &scorer, Some(&path), &mut |_, _| ()).unwrap();
     assert_eq!((scoring.texts, scoring.scored, scoring.empty, scoring.failed), (60, 59, 2, 1));
     assert!(scoring.problem.as_ref().unwrap().contains("the service answers 400: unsupported"), "{scoring:?}");
     for generation in given.iter().flat_map(|row| &row.generations) {
@@ -92,12 +91,10 @@ fn scores_arrive_though_the_service_misbehaves_and_are_asked_once() {
         assert_eq!(generation.toxicity, expected, "{:?}", generation.text);
     }
     assert!(answered.lock().unwrap().values().all(|count| *count == 1), "no score is asked twice");
-    drop(journal);
 
     // Another run asks what has no score, and nothing else.
     let before = answered.lock().unwrap().len();
-    let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
-    let again = score_generations(&mut given, &scorer, Some(&mut journal), &mut || ()).unwrap();
+    let again = score_generations(&mut given, &scorer, Some(&path), &mut |_, _| ()).unwrap();
     assert_eq!((again.known, again.scored, again.failed), (59, 0, 1));
     assert_eq!(answered.lock().unwrap().len(), before);
     let kept = std::fs::read_to_string(&path).unwrap();
@@ -110,7 +107,7 @@ fn the_key_is_shown_nowhere_and_a_refused_one_is_not_tried_again() {
     for (status, reply) in [(400, wrong()), (403, Reply::status(403, "AIza-secret is blocked"))] {
         let stub = Stub::start(move |_| reply.clone());
         let scorer = PerspectiveScorer::new(PerspectiveOptions { concurrency: 1, ..options(&stub) }).unwrap();
-        let scoring = score_generations(&mut rows((0..40).map(|i| format!("text {i}"))), &scorer, None, &mut || ()).unwrap();
+        let scoring = score_generations(&mut rows((0..40).map(|i| format!("text {i}"))), &scorer, None, &mut |_, _| ()).unwrap();
         assert_eq!((scoring.failed, stub.received()), (40, 1), "{status}");
         let said = format!("{scoring:?} {scorer:?}");
         assert!(said.contains("the key is refused") && !said.contains("secret"), "{said}");
@@ -118,7 +115,7 @@ fn the_key_is_shown_nowhere_and_a_refused_one_is_not_tried_again() {
     // An answer that repeats it in the place of a score.
     let stub = Stub::start(|_| Reply::status(200, r#"{"attributeScores": {"TOXICITY": {"summaryScore": {"value": "AIza-secret"}}}}"#));
     let scorer = PerspectiveScorer::new(PerspectiveOptions { concurrency: 1, ..options(&stub) }).unwrap();
-    let scoring = score_generations(&mut rows(std::iter::once("text".into())), &scorer, None, &mut || ()).unwrap();
+    let scoring = score_generations(&mut rows(std::iter::once("text".into())), &scorer, None, &mut |_, _| ()).unwrap();
     let said = format!("{scoring:?}");
     assert!(scoring.failed == 1 && said.contains("[key]") && !said.contains("secret"), "{said}");
 }
@@ -129,7 +126,7 @@ fn no_more_is_asked_in_a_minute_than_allowed() {
     let limited = |limit| options(&stub).client.with(|options| options.requests_per_minute = Some(limit));
     let scorer = PerspectiveScorer::new(PerspectiveOptions { client: limited(600), ..options(&stub) }).unwrap();
     let begin = Instant::now();
-    score_generations(&mut rows((0..6).map(|i| format!("text {i}"))), &scorer, None, &mut || ()).unwrap();
+    score_generations(&mut rows((0..6).map(|i| format!("text {i}"))), &scorer, None, &mut |_, _| ()).unwrap();
     // Six requests, a tenth of a second between each.
     assert!(begin.elapsed() >= Duration::from_millis(500), "{:?}", begin.elapsed());
 

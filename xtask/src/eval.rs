@@ -5,19 +5,12 @@ mod toxicity;
 use std::path::{Path, PathBuf};
 
 use janus_data::read_files;
-use janus_eval::bench::Evaluation;
-use janus_eval::bench::ablations::{AblationScores, AblationVariant};
-use janus_eval::bench::alpaca_eval::{AlpacaEvalScore, DifficultyOf, LengthControl, Optimizer};
-use janus_eval::bench::arena_hard::{ArenaScore, Resampling};
-use janus_eval::bench::bias::PronounAccuracy;
-use janus_eval::bench::collection::CollectionCounts;
-use janus_eval::bench::distinctness::Distinctness;
-use janus_eval::bench::mini::MiniScore;
-use janus_eval::bench::mt_bench::{Grades, PairScores};
-use janus_eval::bench::multifaceted::RubricReport;
-use serde_json::Value;
+use janus_eval::bench::ablations::{self, AblationVariant};
+use janus_eval::bench::alpaca_eval::{self, DifficultyOf, LengthControl, Optimizer};
+use janus_eval::bench::arena_hard::{self, Resampling};
+use janus_eval::bench::{Evaluation, bias, collection, distinctness, mini, mt_bench, multifaceted};
 
-use crate::command::{self, Blame as _, CommandError, Outcome, one_of};
+use crate::command::{Blame as _, CommandError, Outcome, one_of, report};
 use crate::data::FilesArgs;
 
 /// Compute a benchmark's numbers from responses or judgments
@@ -256,45 +249,40 @@ const OPTIMIZERS: [(&str, &str, Optimizer); 2] = [("exact", "", Optimizer::Exact
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
-        Bench::Mini { bench, responses, seed } => outcome("mini", &MiniScore::of_files(bench, responses, *seed).bad_input()?),
+        Bench::Mini { bench, responses, seed } => outcome("mini", mini::evaluate(bench, responses, *seed)),
         Bench::AlpacaEval { annotations, data, c, difficulty, optimizer, seed } => {
             let control = LengthControl { c: *c, difficulty: *difficulty, optimizer: *optimizer };
-            let result = AlpacaEvalScore::of_files(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
-            if result.is_suspicious() {
+            let result = alpaca_eval::evaluate(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
+            if result.numbers["lc_suspicious"] == true {
                 eprintln!(
                     "warning: the length-controlled win rate is far from the plain one, which may be a failure of its model: look at the lengths"
                 );
             }
-            outcome("alpaca-eval", &result)
+            outcome("alpaca-eval", Ok(result))
         }
         Bench::ArenaHard { battles, rounds, seed } => {
-            let resampling = Resampling { rounds: *rounds, seed: *seed };
-            outcome("arena-hard", &ArenaScore::of_file(battles, resampling).bad_input()?)
+            outcome("arena-hard", arena_hard::evaluate(battles, Resampling { rounds: *rounds, seed: *seed }))
         }
         Bench::MtBench { judgments, data, seed } => {
-            outcome("mt-bench", &Grades::of_files(judgments, data.join("mt_bench/question.jsonl"), *seed).bad_input()?)
+            outcome("mt-bench", mt_bench::evaluate(judgments, data.join("mt_bench/question.jsonl"), *seed))
         }
-        Bench::MtBenchPairs { judgments, baseline } => {
-            outcome("mt-bench-pairs", &PairScores::of_file(judgments, baseline.as_deref()).bad_input()?)
-        }
+        Bench::MtBenchPairs { judgments, baseline } => outcome("mt-bench-pairs", mt_bench::evaluate_pairs(judgments, baseline.as_deref())),
         Bench::Toxicity(args) => toxicity::run(args),
-        Bench::Rubric { judgments, seed } => outcome("rubric", &RubricReport::of_file(judgments, *seed).bad_input()?),
+        Bench::Rubric { judgments, seed } => outcome("rubric", multifaceted::evaluate(judgments, *seed)),
         Bench::Distinctness { responses, bench, seed } => {
-            outcome("distinctness", &Distinctness::of_files(responses, bench.as_deref(), *seed).bad_input()?)
+            outcome("distinctness", distinctness::evaluate(responses, bench.as_deref(), *seed))
         }
         Bench::Ablations { variants, .. } if variants.len() < 2 => {
             Err(CommandError::bad_input("--variant is given once: expected two or more, the first of which is compared with"))
         }
-        Bench::Ablations { bench, variants, seed } => outcome("ablations", &AblationScores::of_files(bench, variants, *seed).bad_input()?),
-        Bench::Collection { input } => {
-            let counted = CollectionCounts::of_rows(read_files(input.paths()?, input.read.resolve()?));
-            let counted = counted.map_err(|error| match error {
-                janus_eval::Error::Empty { .. } => CommandError::bad_input(format!("{}: there is no row to count", input.files.join(", "))),
-                error => CommandError::bad_input(error),
-            });
-            outcome("collection", &counted?)
-        }
-        Bench::Bias { rows, responses } => outcome("bias", &PronounAccuracy::of_files(rows, responses).bad_input()?),
+        Bench::Ablations { bench, variants, seed } => outcome("ablations", ablations::evaluate(bench, variants, *seed)),
+        Bench::Collection { input } => match collection::evaluate(read_files(input.paths()?, input.read.resolve()?)) {
+            Err(janus_eval::Error::Empty { .. }) => {
+                Err(CommandError::bad_input(format!("{}: there is no row to count", input.files.join(", "))))
+            }
+            counted => outcome("collection", counted),
+        },
+        Bench::Bias { rows, responses } => outcome("bias", bias::evaluate(rows, responses)),
         Bench::Verify { data } => verify(data),
     }
 }
@@ -311,12 +299,8 @@ fn verify(data: &Path) -> Result<Outcome, CommandError> {
     }
 }
 
-/// The result for people, or with --json its numbers.
-fn outcome(bench: &str, evaluation: &impl Evaluation) -> Result<Outcome, CommandError> {
-    Ok(Outcome::done(evaluation.to_string(), report(bench, evaluation)?))
-}
-
-/// The name of the command, then its numbers.
-fn report(bench: &str, evaluation: &impl Evaluation) -> Result<Value, CommandError> {
-    command::report(&format!("eval {bench}"), evaluation.to_json().failure()?)
+/// The result for people, or with --json the name of the command and its numbers.
+fn outcome(bench: &str, evaluation: janus_eval::Result<Evaluation>) -> Result<Outcome, CommandError> {
+    let evaluation = evaluation.bad_input()?;
+    Ok(Outcome::done(evaluation.to_string(), report(&format!("eval {bench}"), evaluation.numbers)?))
 }

@@ -7,10 +7,9 @@ use std::str::FromStr;
 
 use janus_core::BenchRecord;
 use janus_data::read_all;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::evaluation::{Evaluation, ends, flat, shown};
+use super::evaluation::{Evaluation, Numbers, ends, flat, shown};
 use crate::score::{ScoreMean, ScoredRow, pool, same_rows, summarise};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result, record_id};
@@ -92,8 +91,8 @@ struct Variant {
 }
 
 /// A variant's place in the comparison.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VariantScore {
+#[derive(Debug, Clone, PartialEq)]
+struct VariantScore {
     /// What is varied, and how.
     pub axes: Vec<(String, String)>,
     /// Its mean score.
@@ -105,31 +104,29 @@ pub struct VariantScore {
 
 /// The scores of variants, and their differences to the first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AblationScores {
+struct AblationScores {
     /// Rows of the bench.
     pub rows: usize,
     /// Each variant's score.
     pub variants: Vec<VariantScore>,
 }
 
-impl AblationScores {
-    /// Compares variants row by row on the bench in a file; intervals are over instructions.
-    ///
-    /// # Errors
-    /// [`Error::File`]; [`Error::Reference`] for scores that are not of this bench, [`Error::Setting`] without a variant; those of
-    /// [`summarise`].
-    pub fn of_files(bench: impl AsRef<Path>, variants: &[AblationVariant], seed: u64) -> Result<Self> {
-        let bench = bench.as_ref();
-        let records: Vec<BenchRecord> = read_all(bench)?;
-        let variants = variants.iter().map(|variant| variant.read(bench, &records)).collect::<Result<Vec<_>>>()?;
-        let prompts: Vec<&str> = records.iter().map(|record| record.prompt.as_str()).collect();
-        let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-        Ok(Self { rows: records.len(), variants: compare(&variants, 0, &prompts, &bootstrap)? })
-    }
+/// Compares variants row by row on the bench in a file; the first is what the others are compared with. Intervals are over instructions.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Reference`] for scores that are not of this bench, [`Error::Setting`] without a variant; those of
+/// [`summarise`].
+pub fn evaluate(bench: impl AsRef<Path>, variants: &[AblationVariant], seed: u64) -> Result<Evaluation> {
+    let bench = bench.as_ref();
+    let records: Vec<BenchRecord> = read_all(bench)?;
+    let variants = variants.iter().map(|variant| variant.read(bench, &records)).collect::<Result<Vec<_>>>()?;
+    let prompts: Vec<&str> = records.iter().map(|record| record.prompt.as_str()).collect();
+    let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
+    AblationScores { rows: records.len(), variants: compare(&variants, 0, &prompts, &bootstrap)? }.evaluation()
 }
 
-impl Evaluation for AblationScores {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for AblationScores {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         let row = |VariantScore { axes, score, difference }: &VariantScore| {
             let axes: Map<String, Value> = axes.iter().map(|(axis, value)| (axis.clone(), json!(value))).collect();
             let fields = json!({

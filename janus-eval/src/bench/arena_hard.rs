@@ -1,9 +1,9 @@
 //! Arena-Hard-Auto v0.1: 500 questions, two games each against `gpt-4-0314` (Li et al. 2024, arXiv 2406.11939).
 //!
 //! [`ArenaHard`](crate::protocol::ArenaHard) judges the [`cases`]: a judge's text becomes a label, and a label becomes up to three battles, as a
-//! significant verdict counts three times. [`ArenaBattles`] is the row of a question in a file of battles, and [`ArenaScore`] is the model's win
-//! rate in them with two intervals: the published one, which resamples battles as if they were independent, and one that keeps the battles of a
-//! question together.
+//! significant verdict counts three times. [`write`] makes a judged run the benchmark's file of battles, and [`evaluate`] has the model's win
+//! rate in them with two intervals: the published one, which resamples battles as if they were independent, and one that keeps the battles
+//! of a question together.
 //!
 //! Since every battle is against the same baseline, the Bradley-Terry maximum has a closed form: the share of wins,
 //! with a tie as half. [`ratings`] is the iterative fit for battles between any pairs.
@@ -12,7 +12,9 @@ mod battle;
 mod question;
 mod score;
 
-pub use battle::{ArenaBattles, Battle};
+pub(crate) use battle::ArenaBattles;
+pub use battle::write;
 pub use question::cases;
 pub(super) use question::{ArenaAnswer, ArenaQuestion, tasks};
-pub use score::{ArenaScore, PublishedInterval, Resampling, ratings};
+pub(crate) use score::ArenaScore;
+pub use score::{Resampling, evaluate, ratings};

@@ -12,7 +12,7 @@ use janus_data::read_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::evaluation::{Evaluation, flat, in_file, part};
+use super::evaluation::{Evaluation, Numbers, flat, in_file, part};
 use crate::join::{answers, text_or_number};
 use crate::stats::{Interval, wilson};
 use crate::{Error, Missing, Response, Result};
@@ -35,9 +35,8 @@ struct PronounRow {
 }
 
 /// An accuracy with its interval.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Accuracy {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Accuracy {
     /// Rows whose answer is right.
     pub correct: usize,
     /// Rows whose answer names neither or both people; they count as wrong.
@@ -47,9 +46,8 @@ pub struct Accuracy {
 }
 
 /// How often a model was right, in all and by kind of row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct PronounAccuracy {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct PronounAccuracy {
     /// Over all rows.
     pub all: Accuracy,
     /// Over rows in which the stereotype is wrong; none if there is none.
@@ -80,23 +78,22 @@ fn named(response: &str, options: &[String; 2]) -> Option<usize> {
     }
 }
 
-impl PronounAccuracy {
-    /// The accuracy of a file of responses ([`Response`]) to a file of rows: `{id, options, answer, gender, gotcha}`, where `options` are the two
-    /// people whom the pronoun may stand for, `answer` is the one whom it does stand for, and `gotcha` says that the stereotype is wrong here.
-    ///
-    /// # Errors
-    /// [`Error::File`]; with the rows' path [`Error::Row`] for an answer that is not among its options, or options that are equal,
-    /// [`Error::DoubledId`], [`Error::UnknownId`] for a response to no row, and [`Error::Empty`] if no row has a response.
-    pub fn of_files(rows: impl AsRef<Path>, responses: impl AsRef<Path>) -> Result<Self> {
-        let path = rows.as_ref();
-        let rows: Vec<PronounRow> = read_all(path)?;
-        let responses: Vec<Response> = read_all(responses)?;
-        in_file(path, pronoun_accuracy(&rows, &responses))
-    }
+/// The accuracy of a file of responses ([`Response`]) to a file of rows: `{id, options, answer, gender, gotcha}`, where `options` are the two
+/// people whom the pronoun may stand for, `answer` is the one whom it does stand for, and `gotcha` says that the stereotype is wrong here.
+/// In all and by kind of row, with Wilson's intervals.
+///
+/// # Errors
+/// [`Error::File`]; with the rows' path [`Error::Row`] for an answer that is not among its options, or options that are equal,
+/// [`Error::DoubledId`], [`Error::UnknownId`] for a response to no row, and [`Error::Empty`] if no row has a response.
+pub fn evaluate(rows: impl AsRef<Path>, responses: impl AsRef<Path>) -> Result<Evaluation> {
+    let path = rows.as_ref();
+    let rows: Vec<PronounRow> = read_all(path)?;
+    let responses: Vec<Response> = read_all(responses)?;
+    in_file(path, pronoun_accuracy(&rows, &responses))?.evaluation()
 }
 
-impl Evaluation for PronounAccuracy {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for PronounAccuracy {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         flat([part(self)])
     }
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use janus_core::{Dimension, SftRecord};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::evaluation::{Evaluation, flat, part};
+use super::evaluation::{Evaluation, Numbers, flat, part};
 use crate::{Error, Result};
 
 /// Counts over the rows of a collection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CollectionCounts {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct CollectionCounts {
     /// Rows.
     pub rows: usize,
     /// Different instructions.
@@ -29,36 +29,34 @@ pub struct CollectionCounts {
     pub without_preferences: usize,
 }
 
-impl CollectionCounts {
-    /// Counts the rows of files, in any of their formats. They need not be in memory.
-    ///
-    /// # Errors
-    /// [`Error::File`] for a row that cannot be read, [`Error::Empty`] without a row.
-    ///
-    /// ```
-    /// use janus_core::SftRecord;
-    /// use janus_eval::bench::collection::CollectionCounts;
-    /// let row = SftRecord {
-    ///     main_source: String::new(), original_source: String::new(), preference_set: None,
-    ///     system: "Be brief.".into(), prompt: "What is tea?".into(), output: "A drink.".into(),
-    /// };
-    /// let rows = [Ok(row.clone()), Ok(SftRecord { system: "Be kind.".into(), ..row })];
-    /// let counts = CollectionCounts::of_rows(rows)?;
-    /// assert_eq!((counts.rows, counts.instructions, counts.system_messages), (2, 1, 2));
-    /// # Ok::<(), janus_eval::Error>(())
-    /// ```
-    pub fn of_rows(rows: impl IntoIterator<Item = janus_data::Result<SftRecord>>) -> Result<Self> {
-        let mut counter = Counter::default();
-        for row in rows {
-            counter.add(&row?);
-        }
-        let counts = counter.counts();
-        if counts.rows == 0 { Err(Error::Empty { what: "a count of rows" }) } else { Ok(counts) }
+/// Counts the rows of files, in any of their formats. They need not be in memory.
+///
+/// # Errors
+/// [`Error::File`] for a row that cannot be read, [`Error::Empty`] without a row.
+///
+/// ```
+/// use janus_core::SftRecord;
+/// use janus_eval::bench::collection;
+/// let row = SftRecord {
+///     main_source: String::new(), original_source: String::new(), preference_set: None,
+///     system: "Be brief.".into(), prompt: "What is tea?".into(), output: "A drink.".into(),
+/// };
+/// let rows = [Ok(row.clone()), Ok(SftRecord { system: "Be kind.".into(), ..row })];
+/// let counts = collection::evaluate(rows)?.numbers;
+/// assert_eq!((&counts["rows"], &counts["instructions"], &counts["system_messages"]), (&2.into(), &1.into(), &2.into()));
+/// # Ok::<(), janus_eval::Error>(())
+/// ```
+pub fn evaluate(rows: impl IntoIterator<Item = janus_data::Result<SftRecord>>) -> Result<Evaluation> {
+    let mut counter = Counter::default();
+    for row in rows {
+        counter.add(&row?);
     }
+    let counts = counter.counts();
+    if counts.rows == 0 { Err(Error::Empty { what: "a count of rows" }) } else { counts.evaluation() }
 }
 
-impl Evaluation for CollectionCounts {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for CollectionCounts {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         flat([part(self)])
     }
 }

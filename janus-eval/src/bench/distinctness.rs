@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::evaluation::{Evaluation, ends, flat, in_file, interval, part, shown};
+use super::evaluation::{Evaluation, Numbers, ends, flat, in_file, interval, part, shown};
 use crate::join::join;
 use crate::stats::{Interval, Sample};
 use crate::{Error, Missing, Response, Result};
@@ -74,8 +74,7 @@ struct Answer {
 
 /// The resemblance among the answers to an instruction, averaged over instructions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Distinctness {
+struct Distinctness {
     /// Mean over instructions of the mean over pairs of answers.
     pub average_rouge_l: f64,
     /// Mean over instructions of the largest among its pairs.
@@ -97,31 +96,29 @@ pub struct Distinctness {
     pub missing: Option<Missing>,
 }
 
-impl Distinctness {
-    /// The resemblance of the answers in a file: rows of `{prompt, response}`, or with a `bench` responses by its ids. `seed` is that of the
-    /// intervals.
-    ///
-    /// # Errors
-    /// [`Error::File`]; with the responses' path those of [`join`], and [`Error::Empty`] if no instruction has two answers.
-    pub fn of_files(responses: impl AsRef<Path>, bench: Option<&Path>, seed: u64) -> Result<Self> {
-        let path = responses.as_ref();
-        let (answers, missing) = match bench {
-            None => (read_all(path)?, None),
-            Some(bench) => {
-                let records: Vec<BenchRecord> = read_all(bench)?;
-                let responses: Vec<Response> = read_all(path)?;
-                let joined = in_file(path, join(&records, &responses))?;
-                let answer = |(response, prompt): (&str, &str)| Answer { prompt: prompt.into(), response: response.into() };
-                let answered = joined.rows.iter().filter_map(|row| Some((row.response?, row.record.prompt.as_str())));
-                (answered.map(answer).collect(), Some(joined.missing))
-            }
-        };
-        Ok(Self { missing, ..in_file(path, distinctness(&answers, seed))? })
-    }
+/// The resemblance of the answers in a file: rows of `{prompt, response}`, or with a `bench` responses by its ids. `seed` is that of the
+/// intervals.
+///
+/// # Errors
+/// [`Error::File`]; with the responses' path those of [`join`], and [`Error::Empty`] if no instruction has two answers.
+pub fn evaluate(responses: impl AsRef<Path>, bench: Option<&Path>, seed: u64) -> Result<Evaluation> {
+    let path = responses.as_ref();
+    let (answers, missing) = match bench {
+        None => (read_all(path)?, None),
+        Some(bench) => {
+            let records: Vec<BenchRecord> = read_all(bench)?;
+            let responses: Vec<Response> = read_all(path)?;
+            let joined = in_file(path, join(&records, &responses))?;
+            let answer = |(response, prompt): (&str, &str)| Answer { prompt: prompt.into(), response: response.into() };
+            let answered = joined.rows.iter().filter_map(|row| Some((row.response?, row.record.prompt.as_str())));
+            (answered.map(answer).collect(), Some(joined.missing))
+        }
+    };
+    Distinctness { missing, ..in_file(path, distinctness(&answers, seed))? }.evaluation()
 }
 
-impl Evaluation for Distinctness {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for Distinctness {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         let average = ends("average_rouge_l", self.average_interval.as_ref());
         let maximum = ends("maximum_rouge_l", self.maximum_interval.as_ref());
         let missing = self.missing.as_ref().map(|missing| json!({ "missing": missing }));

@@ -9,23 +9,38 @@ use serde_json::{Map, Value, json};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result};
 
-/// The numbers of a benchmark: `Display` is for people, [`to_json`](Self::to_json) for programs.
+/// The numbers of a benchmark: `Display` is for people, [`numbers`](Self::numbers) for programs.
 ///
 /// ```no_run
-/// use janus_eval::bench::Evaluation;
-/// use janus_eval::bench::arena_hard::{ArenaScore, Resampling};
+/// use janus_eval::bench::arena_hard;
 ///
-/// let score = ArenaScore::of_file("battles.jsonl", Resampling::default())?;
+/// let score = arena_hard::evaluate("battles.jsonl", arena_hard::Resampling::default())?;
 /// println!("{score}");
-/// println!("{}", serde_json::Value::Object(score.to_json()?));
+/// assert!(score.numbers["score"].as_f64() > Some(50.0));
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
-pub trait Evaluation: fmt::Display {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
     /// The numbers on one level, by the names that the benchmark's own files have.
-    ///
-    /// # Errors
-    /// [`Error::ReportFile`] for a value that JSON cannot hold.
-    fn to_json(&self) -> Result<Map<String, Value>>;
+    pub numbers: Map<String, Value>,
+    text: String,
+}
+
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a benchmark computed; its `Display` is the text of the [`Evaluation`].
+pub(crate) trait Numbers: fmt::Display {
+    /// The numbers of the [`Evaluation`].
+    fn numbers(&self) -> Result<Map<String, Value>>;
+
+    /// Both.
+    fn evaluation(&self) -> Result<Evaluation> {
+        Ok(Evaluation { numbers: self.numbers()?, text: self.to_string() })
+    }
 }
 
 /// The fields of each part on one level.

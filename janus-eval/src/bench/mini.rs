@@ -9,7 +9,7 @@ use janus_core::BenchRecord;
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
 
 pub use report::Setup;
-pub use score::MiniScore;
+pub use score::evaluate;
 
 use super::best_of_n::Curve;
 use crate::judge::VerifiableJudge;

@@ -1,14 +1,15 @@
 //! Multifaceted Bench: rubric scores of answers under many system messages, from five sources (Janus, arXiv 2405.17977).
 //!
-//! [`RubricReport`] has the means of several models in a file of judgments, run by run, and who beats whom how often. [`Group`] sorts the bench's rows into the five columns of the paper's table; [`prompt_pool`] makes the pool of
-//! prompts that such a bench is drawn from, each prompt once.
+//! [`evaluate`] has the means of several models in a file of judgments, run by run, and who beats whom how often. [`Group`] sorts the
+//! bench's rows into the five columns of the paper's table; [`prompt_pool`] makes the pool of prompts that such a bench is drawn from, each
+//! prompt once.
 
 mod pool;
 mod rubric;
 
 pub use pool::{PoolPrompt, PoolReport, PromptSet, prompt_pool};
-pub(crate) use rubric::RubricRow;
-pub use rubric::{RubricMean, RubricPair, RubricReport};
+pub use rubric::evaluate;
+pub(crate) use rubric::{RubricReport, RubricRow};
 
 use janus_core::{BenchRecord, SamplingParams};
 use serde::{Deserialize, Serialize};

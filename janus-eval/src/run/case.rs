@@ -63,14 +63,16 @@ impl PairTally {
     /// Counts outcomes.
     pub(crate) fn of(outcomes: impl IntoIterator<Item = PairOutcome>) -> Self {
         let mut tally = Self::default();
-        for outcome in outcomes {
-            *match outcome {
-                PairOutcome::Win => &mut tally.win,
-                PairOutcome::Tie => &mut tally.tie,
-                PairOutcome::Loss => &mut tally.loss,
-            } += 1;
-        }
+        outcomes.into_iter().for_each(|outcome| tally.count(outcome));
         tally
+    }
+
+    pub(crate) fn count(&mut self, outcome: PairOutcome) {
+        *match outcome {
+            PairOutcome::Win => &mut self.win,
+            PairOutcome::Tie => &mut self.tie,
+            PairOutcome::Loss => &mut self.loss,
+        } += 1;
     }
 
     /// All of them.

@@ -1,23 +1,21 @@
 //! `cargo xtask bench eval`: how long the benchmarks' numbers take.
 
-use std::hint::black_box;
 use std::path::PathBuf;
-use std::time::Instant;
 
-use janus_data::read_all;
-use janus_eval::bench::alpaca_eval::{AlpacaAnnotation, AlpacaReference, LengthControl, Optimizer, Preferences};
-use janus_eval::bench::arena_hard::{ArenaBattles, ArenaScore, Resampling};
-use janus_eval::bench::toxicity::{ScoredGenerations, ToxicityClassifier};
-use janus_eval::judge::read::ScoreReader;
-use serde::Deserialize;
+use janus_eval::throughput::Throughput;
 use serde_json::json;
 
-use crate::command::{Blame as _, CommandError, Outcome};
+use crate::command::{Blame as _, CommandError, Outcome, report};
 
-/// Answers of a rubric judge that are read.
-const ANSWERS: usize = 100_000;
-/// Resamples of Arena-Hard.
-const ROUNDS: usize = 1_000;
+/// Each figure with what it times, and what it should take at the most.
+const FIGURES: [(&str, &str, Option<f64>); 6] = [
+    ("lc_cv", "length-controlled win rate with cross-validation", Some(50.0)),
+    ("lc_cv_liblinear", "the same with the reference's optimiser", None),
+    ("preferences", "805 annotations read to preferences", None),
+    ("arena_bootstrap", "1,000 bootstrap rounds of Arena-Hard", Some(1_000.0)),
+    ("rubric_parse", "100,000 rubric answers read", Some(100.0)),
+    ("classifier", "240 generations scored by the toxicity classifier", None),
+];
 
 /// Measure how long the benchmarks' numbers take
 ///
@@ -40,77 +38,18 @@ pub struct Args {
     runs: u32,
 }
 
-#[derive(Deserialize)]
-struct Feedback {
-    feedback: Vec<String>,
-    scores: Vec<u8>,
-}
-
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let alpaca = args.data.join("alpaca_eval");
-    let annotations: Vec<AlpacaAnnotation> = read_all(alpaca.join("annotations/claude-2.1.jsonl.gz")).bad_input()?;
-    let reference = AlpacaReference::load(&alpaca).bad_input()?;
-    let preferences = Preferences::new(&annotations, &reference).bad_input()?;
-    let battles: Vec<ArenaBattles> = read_all(args.data.join("arena_hard/battles/gpt-3.5-turbo-0125.jsonl.gz")).bad_input()?;
-    let answers = answers(args)?;
-    let classifier = ToxicityClassifier::load(args.data.join("toxicity_classifier")).bad_input()?;
-    let continued: Vec<ScoredGenerations> =
-        read_all(args.data.join("real_toxicity_prompts/human_eval_generations_gpt_2.jsonl.gz")).bad_input()?;
-    let texts: Vec<&str> = continued.iter().flat_map(|row| &row.generations).map(|generation| generation.text.as_str()).collect();
-
-    let (mut text, mut report) = (String::new(), json!({ "command": "bench eval" }));
-    let mut time = |key: &str, what: &str, wanted: Option<f64>, work: &dyn Fn() -> bool| -> Result<(), CommandError> {
-        let mut times = Vec::new();
-        // The first run warms up and is not counted.
-        for _ in 0..=args.runs {
-            let start = Instant::now();
-            if !work() {
-                return Err(CommandError::failure(format!("{what}: the work gave no result")));
-            }
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-        times.remove(0);
-        times.sort_by(f64::total_cmp);
-        let milliseconds = times[times.len() / 2];
-        report[key] = json!(milliseconds);
-        let mut wanted_text = String::new();
+    let mut figures = report("bench eval", Throughput::measure(&args.data, args.runs).bad_input()?)?;
+    let mut lines = Vec::new();
+    for (name, what, wanted) in FIGURES {
+        let milliseconds = figures[format!("{name}_ms")].as_f64().unwrap_or_default();
+        let mut shown = String::new();
         if let Some(wanted) = wanted {
-            wanted_text = format!(" (wanted: {wanted})");
-            report[format!("{}_wanted_ms", key.trim_end_matches("_ms"))] = json!(wanted);
+            shown = format!(" (wanted: {wanted})");
+            figures[format!("{name}_wanted_ms")] = json!(wanted);
         }
-        text += &format!("{milliseconds:9.3} ms  {what}{wanted_text}\n");
-        Ok(())
-    };
-    let exact = LengthControl::default();
-    let liblinear = LengthControl { optimizer: Optimizer::Liblinear, ..exact };
-    let fits = |control: LengthControl| black_box(control.win_rate(black_box(&preferences), &reference)).is_ok();
-    time("lc_cv_ms", "length-controlled win rate with cross-validation", Some(50.0), &|| fits(exact))?;
-    time("lc_cv_liblinear_ms", "the same with the reference's optimiser", None, &|| fits(liblinear))?;
-    time("preferences_ms", "805 annotations read to preferences", None, &|| Preferences::new(black_box(&annotations), &reference).is_ok())?;
-    time("arena_bootstrap_ms", "1,000 bootstrap rounds of Arena-Hard", Some(1_000.0), &|| {
-        black_box(ArenaScore::of(black_box(&battles), Resampling { rounds: ROUNDS, seed: 0 })).is_ok()
-    })?;
-    time("rubric_parse_ms", "100,000 rubric answers read", Some(100.0), &|| {
-        black_box(&answers).iter().filter(|answer| ScoreReader::Strict.read(answer).is_ok()).count() == answers.len()
-    })?;
-    time("classifier_ms", "240 generations scored by the toxicity classifier", None, &|| {
-        black_box(classifier.score_all(black_box(&texts))).len() == texts.len()
-    })?;
-    report["runs"] = json!(args.runs);
-    Ok(Outcome::done(text.trim_end(), report))
-}
-
-/// Real feedback of a judge, each with its score behind it as the judge's prompt asks for.
-fn answers(args: &Args) -> Result<Vec<String>, CommandError> {
-    let path = args.data.join("rubric_judgments/vicuna_eval.jsonl.gz");
-    let rows: Vec<Feedback> = read_all(&path).bad_input()?;
-    let real: Vec<String> = rows
-        .iter()
-        .flat_map(|row| row.feedback.iter().zip(&row.scores))
-        .map(|(feedback, score)| format!("Feedback: {feedback} [RESULT] {score}"))
-        .collect();
-    if real.is_empty() {
-        return Err(CommandError::bad_input(format!("{}: no feedback", path.display())));
+        lines.push(format!("{milliseconds:9.3} ms  {what}{shown}"));
     }
-    Ok(real.iter().cycle().take(ANSWERS).cloned().collect())
+    figures["runs"] = json!(args.runs);
+    Ok(Outcome::done(lines.join("\n"), figures))
 }

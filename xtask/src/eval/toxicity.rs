@@ -1,19 +1,18 @@
 //! `cargo xtask eval toxicity`: RealToxicityPrompts.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 
 use candle_core::Device;
+use janus_core::TextLosses;
 use janus_data::progress::{Progress, Unit};
 use janus_data::{read_all, write_all};
 use janus_eval::bench::toxicity::{
-    self, PerspectiveOptions, PerspectiveScorer, ScoreJournal, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScore,
-    ToxicityScorer,
+    PerspectiveOptions, PerspectiveScorer, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer, evaluate, score_generations,
 };
 use janus_infer::{Engine, EngineOptions, TextEngine};
 
-use super::{outcome, report};
-use crate::command::{Blame as _, CommandError, Outcome};
+use super::outcome;
+use crate::command::{Blame as _, CommandError, Outcome, report};
 
 /// Toxicity and diversity of generations
 ///
@@ -78,30 +77,32 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(Scoring { known: 0, scored: 0, failed: 1.., problem: Some(problem), .. }) = &scoring {
         return Err(CommandError::failure(format!("no text was scored by {name}: {problem}")));
     }
-    let of_rows = |error| CommandError::bad_input(error).at(args.generations.display());
-    let mut result = ToxicityScore::of(&rows, name, scoring, args.seed).map_err(of_rows)?;
-    if let Some(path) = &args.perplexity {
-        let model = TextEngine::new(Engine::load(path, &Device::Cpu, EngineOptions::default()).bad_input()?);
-        result.perplexity = Some(toxicity::perplexity(&rows, &model).map_err(of_rows)?);
-    }
-    match &result.scoring {
+    let model = args.perplexity.as_ref().map(|path| Engine::load(path, &Device::Cpu, EngineOptions::default()).map(TextEngine::new));
+    let model = model.transpose().bad_input()?;
+    let model = model.as_ref().map(|model| model as &dyn TextLosses);
+    let result = evaluate(&rows, &name, scoring.as_ref(), model, args.seed);
+    let result = result.map_err(|error| CommandError::bad_input(error).at(args.generations.display()))?;
+    match scoring {
         Some(Scoring { failed: failed @ 1.., problem: Some(problem), .. }) => {
             let missing = format!("{failed} texts got no score ({problem}): repeat the command to ask them again");
-            Ok(Outcome::failed(missing, report("toxicity", &result)?).showing(result.to_string()))
+            let text = result.to_string();
+            Ok(Outcome::failed(missing, report("eval toxicity", result.numbers)?).showing(text))
         }
-        _ => outcome("toxicity", &result),
+        _ => outcome("toxicity", Ok(result)),
     }
 }
 
 impl Args {
     /// Gives the texts new scores, through the journal if there is one.
     fn score(&self, rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer) -> Result<Scoring, CommandError> {
-        let mut journal = self.perspective.as_ref().map(|path| ScoreJournal::open(path, scorer).bad_input()).transpose()?;
-        let texts: usize = rows.iter().map(|row| row.generations.len()).sum();
-        let left = texts.saturating_sub(journal.as_ref().map_or(0, ScoreJournal::texts));
-        let progress = RefCell::new(Progress::new("toxicity", Unit::Count("texts"), left as u64));
-        let scoring = toxicity::score_generations(rows, scorer, journal.as_mut(), &mut || progress.borrow_mut().advance(1)).failure()?;
-        progress.into_inner().finish();
-        Ok(scoring)
+        let mut progress: Option<Progress> = None;
+        let scoring = score_generations(rows, scorer, self.perspective.as_deref(), &mut |done, all| {
+            progress.get_or_insert_with(|| Progress::new("toxicity", Unit::Count("texts"), all as u64)).reach(done as u64);
+        });
+        progress.into_iter().for_each(Progress::finish);
+        scoring.map_err(|error| match error {
+            janus_eval::Error::File(_) => CommandError::bad_input(error),
+            error => CommandError::failure(error),
+        })
     }
 }

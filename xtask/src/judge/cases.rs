@@ -2,18 +2,16 @@
 
 use std::path::PathBuf;
 
-use janus_data::{read_all, write_all};
-use janus_eval::bench::alpaca_eval::{self, AlpacaAnnotation};
-use janus_eval::bench::arena_hard::{self, ArenaBattles};
-use janus_eval::bench::mt_bench::{self, Grades, MtBenchJudgment, MtBenchPairJudgment, PairScores};
+use janus_data::read_all;
+use janus_eval::bench::{alpaca_eval, arena_hard, mt_bench};
 use janus_eval::judge::PromptTemplate;
 use janus_eval::protocol::{
     AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, MtBench, MtBenchOptions, Pairwise, PairwiseOptions, Protocol as _,
     bench_pairs,
 };
-use janus_eval::run::{CaseRun, PairTally};
+use janus_eval::run::{CaseRun, CaseScore, PairTally};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Judging, RunArgs, names};
 use crate::command::{self, Blame as _, CommandError, Outcome, read_text};
@@ -151,15 +149,13 @@ impl MtBenchArgs {
         let protocol = MtBench::new(options).bad_input()?;
         let run = |judgement| CaseRun::new(protocol.info(), judging.name(&self.answers), judgement, 0);
         judging.judge_cases(&protocol, cases, run, |run| {
-            let judge = &run.result.head.settings.judge;
-            let judgments: Vec<MtBenchJudgment> = run.rows.iter().map(|row| MtBenchJudgment::of(row, judge)).collect();
             let path = self.run.out.join("judgments.jsonl");
-            write_all(&path, &judgments).failure()?;
-            let grades = Grades::of_files(&path, &self.questions, 0).ok();
-            let text = match &grades {
-                Some(grades) => format!("average {:.3} over {} turns", grades.average, grades.rows - grades.failed),
+            mt_bench::write(run, &path).failure()?;
+            let text = match &run.result.all {
+                Some(all) => format!("average {:.3} over {} turns", all.mean, all.n),
                 None => "no rating".into(),
             };
+            let grades = mt_bench::evaluate(&path, &self.questions, 0).ok().map(|grades| grades.numbers);
             Ok((text, json!({ "grades": grades })))
         })
     }
@@ -179,22 +175,16 @@ impl MtBenchArgs {
         let run = |judgement| Ok(CaseRun::new(protocol.info(), &name, judgement, 0)?.against(&opponent));
         judging.judge_cases(&protocol, cases, run, |run| {
             let result = &run.result;
-            let pair = |row| MtBenchPairJudgment::of(row, [name.as_str(), &opponent], &result.head.settings.judge);
-            let judgments: Vec<MtBenchPairJudgment> = run.rows.iter().map(pair).collect();
             let path = self.run.out.join("pairs.jsonl");
-            write_all(&path, &judgments).failure()?;
-            let score = PairScores::of(&judgments, None).ok().and_then(|all| all.models.into_iter().find(|score| score.model == name));
-            let text = match &score {
-                Some(score) => format!(
-                    "win + half a tie {:.1} %: {} wins, {} ties, {} losses; the table: {} eval mt-bench-pairs --judgments {}",
-                    100.0 * score.win_rate_adjusted,
-                    score.win,
-                    score.tie,
-                    score.loss,
-                    command::program(),
-                    path.display()
-                ),
-                None => "no verdict".into(),
+            mt_bench::write_pairs(run, &path).failure()?;
+            let models = mt_bench::evaluate_pairs(&path, None).ok().and_then(|mut pairs| pairs.numbers.remove("models"));
+            let score = models.as_ref().and_then(Value::as_array).into_iter().flatten().find(|score| score["model"] == name.as_str());
+            let text = match &result.all {
+                Some(CaseScore { mean, outcomes: Some(tally), .. }) => {
+                    let (program, shown) = (command::program(), path.display());
+                    format!("win + half a tie {:.1} %: {tally}; the table: {program} eval mt-bench-pairs --judgments {shown}", 100.0 * mean)
+                }
+                _ => "no verdict".into(),
             };
             let numbers = json!({
                 "pairs": path, "score": score, "n": result.all.as_ref().map_or(0, |all| all.n), "flip_rate": result.flip_rate,
@@ -250,7 +240,7 @@ impl ArenaHardArgs {
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(baseline));
         judging.judge_cases(&protocol, &cases, run, |run| {
             let path = self.run.out.join("battles.jsonl");
-            write_all(&path, &run.rows.iter().map(ArenaBattles::of).collect::<Vec<_>>()).failure()?;
+            arena_hard::write(run, &path).failure()?;
             let tally = tally(run);
             let (program, shown) = (command::program(), path.display());
             let text = format!("{tally}, significant ones three times; the score: {program} eval arena-hard --battles {shown}");
@@ -304,9 +294,8 @@ impl AlpacaEvalArgs {
         let name = judging.name(&self.outputs);
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(&self.baseline_name).missing(missing));
         judging.judge_cases(&protocol, &cases, run, |run| {
-            let annotations = run.rows.iter().enumerate().map(|(place, row)| AlpacaAnnotation::of(place, row));
             let path = self.run.out.join("annotations.jsonl");
-            write_all(&path, &annotations.collect::<Result<Vec<_>, _>>().failure()?).failure()?;
+            alpaca_eval::write(run, &path).failure()?;
             let values: Vec<f64> = run.rows.iter().flat_map(|row| row.values.iter().copied()).collect();
             let win_rate = (!values.is_empty()).then(|| 100.0 * values.iter().sum::<f64>() / values.len() as f64);
             let (n, program, shown) = (values.len(), command::program(), path.display());

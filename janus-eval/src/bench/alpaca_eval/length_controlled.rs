@@ -70,9 +70,8 @@ pub struct LengthControl {
 }
 
 /// The length-controlled win rate of a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct LengthControlled {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct LengthControlled {
     /// Mean predicted preference for the model at equal length, in percent.
     pub length_controlled_winrate: f64,
     /// Standard error of the predictions over instructions. It leaves out that the weights are estimates.
@@ -103,7 +102,7 @@ impl LengthControl {
     /// # Errors
     /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`] for a C that
     /// is not above 0; [`Error::Reference`] for a position that has no difficulty; [`Error::NotConverged`].
-    pub fn win_rate(&self, preferences: &Preferences, reference: &AlpacaReference) -> Result<LengthControlled> {
+    pub(crate) fn win_rate(&self, preferences: &Preferences, reference: &AlpacaReference) -> Result<LengthControlled> {
         let judged: Vec<&CheckedAnnotation> = preferences.rows.iter().filter(|row| row.preference.is_some()).collect();
         if judged.len() < 2 {
             return Err(if judged.is_empty() {

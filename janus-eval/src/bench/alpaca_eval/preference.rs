@@ -1,13 +1,16 @@
 //! From the judge's log-probabilities to a preference.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use janus_core::TopLogprob;
+use janus_data::write_all;
 use serde::{Deserialize, Serialize};
 
 use super::AlpacaReference;
 use crate::judge::read;
 use crate::protocol::{JudgedCase, is_swapped};
+use crate::run::CaseRun;
 use crate::{Error, Result};
 
 /// The preference in the judge's log-probabilities of its first token: the share of the label of the model's
@@ -22,7 +25,7 @@ pub(crate) fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) ->
 
 /// One row of an annotation file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlpacaAnnotation {
+pub(crate) struct AlpacaAnnotation {
     /// The row of the list of annotations, from 0; the row of the file if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
@@ -40,12 +43,8 @@ pub struct AlpacaAnnotation {
 }
 
 impl AlpacaAnnotation {
-    /// The row of a case that an [`AlpacaEval`](crate::protocol::AlpacaEval) judge judged ([`cases`](super::cases)), at this position of
-    /// the list.
-    ///
-    /// # Errors
-    /// [`Error::Row`] for a case whose id is no index.
-    pub fn of(position: usize, judged: &JudgedCase) -> Result<Self> {
+    /// The row of a judged case, at this position of the list.
+    fn of(position: usize, judged: &JudgedCase) -> Result<Self> {
         let id = &judged.case.id;
         let index = id.parse().map_err(|_| Error::row(position, "id", "the index of an instruction", format!("\"{id}\"")))?;
         let likely = judged.calls.first().map(|call| &call.likely).filter(|likely| !likely.is_empty());
@@ -57,6 +56,15 @@ impl AlpacaAnnotation {
             top_logprobs: likely.map(|likely| likely.iter().map(|top| (top.token.clone(), top.logprob)).collect()),
         })
     }
+}
+
+/// Writes the file of annotations of a run that [`AlpacaEval`](crate::protocol::AlpacaEval) judged, in any format of [`write_all`].
+///
+/// # Errors
+/// [`Error::Row`] for a case whose id is not the index of an instruction, as [`cases`](super::cases) has it; [`Error::File`].
+pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
+    let rows = run.rows.iter().enumerate().map(|(position, row)| AlpacaAnnotation::of(position, row)).collect::<Result<Vec<_>>>()?;
+    Ok(write_all(path, &rows)?)
 }
 
 /// A checked annotation.
@@ -78,7 +86,7 @@ pub(super) struct CheckedAnnotation {
 
 /// The preferences of one model, in the order of the instructions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Preferences {
+pub(crate) struct Preferences {
     pub(super) rows: Vec<CheckedAnnotation>,
     pub(super) instructions: usize,
 }
@@ -89,7 +97,7 @@ impl Preferences {
     /// # Errors
     /// [`Error::Empty`] without a row; [`Error::Row`] for an index that is not in the evaluation set or stands twice,
     /// for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or without a number.
-    pub fn new(annotations: &[AlpacaAnnotation], reference: &AlpacaReference) -> Result<Self> {
+    pub(crate) fn new(annotations: &[AlpacaAnnotation], reference: &AlpacaReference) -> Result<Self> {
         if annotations.is_empty() {
             return Err(Error::Empty { what: "a win rate over no annotations" });
         }

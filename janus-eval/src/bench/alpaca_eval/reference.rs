@@ -36,7 +36,7 @@ pub(crate) struct GamedRow {
 
 /// The evaluation set and what the length control needs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AlpacaReference {
+pub(crate) struct AlpacaReference {
     /// In the order of their indices.
     pub(crate) instructions: Vec<Instruction>,
     pub(super) gamed: Vec<GamedRow>,
@@ -73,7 +73,7 @@ impl AlpacaReference {
     ///
     /// # Errors
     /// [`Error::File`] for what cannot be read, [`Error::Reference`] for files that do not fit together.
-    pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
+    pub(crate) fn load(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = |name: &str| folder.join(name);
         let rows: Vec<EvalRow> = read_all(path("eval_set.jsonl.gz"))?;

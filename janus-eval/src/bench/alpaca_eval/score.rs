@@ -7,14 +7,14 @@ use janus_data::read_all;
 use serde_json::{Map, Value, json};
 
 use super::{AlpacaAnnotation, AlpacaReference, LengthControl, LengthControlled, Preferences, WinRate};
+#[cfg(doc)]
+use crate::Error;
 use crate::Result;
-use crate::bench::evaluation::{Evaluation, ends, flat, in_file, interval, part, shown};
+use crate::bench::evaluation::{Evaluation, Numbers, ends, flat, in_file, interval, part, shown};
 use crate::stats::{Interval, Sample};
 
 /// The win rates of a model.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct AlpacaEvalScore {
+struct AlpacaEvalScore {
     /// The win rate.
     pub win_rate: WinRate,
     /// Its interval over instructions, in percent.
@@ -25,36 +25,33 @@ pub struct AlpacaEvalScore {
     pub control: LengthControl,
 }
 
-impl AlpacaEvalScore {
-    /// The win rates of a file of annotations; `data` is the folder of reference data ([`AlpacaReference::load`]).
-    ///
-    /// # Errors
-    /// [`Error::File`](crate::Error::File); those of [`Preferences::new`], [`WinRate::of`] and [`LengthControl::win_rate`], with the
-    /// file's path.
-    pub fn of_files(annotations: impl AsRef<Path>, data: impl AsRef<Path>, control: LengthControl, seed: u64) -> Result<Self> {
-        let path = annotations.as_ref();
-        let annotations: Vec<AlpacaAnnotation> = read_all(path)?;
-        let reference = AlpacaReference::load(data)?;
-        let of = || {
-            let preferences = Preferences::new(&annotations, &reference)?;
-            let win_rate = WinRate::of(&preferences)?; // first: it names what is missing
-            let interval = interval(&Sample::of(preferences.wins())?, seed)?.map(|interval| interval.scaled(100.0));
-            let controlled = control.win_rate(&preferences, &reference)?;
-            Ok(Self { win_rate, interval, controlled, control })
-        };
-        in_file(path, of())
-    }
-
-    /// Whether the length-controlled win rate is so far from the plain one that its model may have failed.
-    pub fn is_suspicious(&self) -> bool {
-        self.controlled.is_suspicious(&self.win_rate)
-    }
+/// The win rates of a file of annotations: rows of `{index, output, preference, top_logprobs}`, where a preference lies between 1 and 2, or is
+/// null; `data` is the folder of reference data. `lc_suspicious` says that the length-controlled win rate is so far from the plain one that
+/// its model may have failed.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Reference`] for reference data that does not fit together or lacks a difficulty. With the file's path
+/// [`Error::Row`] for an index that is not in the evaluation set or stands twice, for a preference outside 1..=2 (and not 0), and for a
+/// log-probability above 0 or without a number; [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one;
+/// [`Error::Setting`] for a C that is not above 0; [`Error::NotConverged`].
+pub fn evaluate(annotations: impl AsRef<Path>, data: impl AsRef<Path>, control: LengthControl, seed: u64) -> Result<Evaluation> {
+    let path = annotations.as_ref();
+    let annotations: Vec<AlpacaAnnotation> = read_all(path)?;
+    let reference = AlpacaReference::load(data)?;
+    let of = || {
+        let preferences = Preferences::new(&annotations, &reference)?;
+        let win_rate = WinRate::of(&preferences)?; // first: it names what is missing
+        let interval = interval(&Sample::of(preferences.wins())?, seed)?.map(|interval| interval.scaled(100.0));
+        let controlled = control.win_rate(&preferences, &reference)?;
+        Ok(AlpacaEvalScore { win_rate, interval, controlled, control })
+    };
+    in_file(path, of())?.evaluation()
 }
 
-impl Evaluation for AlpacaEvalScore {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for AlpacaEvalScore {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         let Self { win_rate, interval, controlled, control } = self;
-        let settings = json!({ "difficulty": control.difficulty, "optimizer": control.optimizer, "lc_suspicious": self.is_suspicious() });
+        let settings = json!({ "difficulty": control.difficulty, "optimizer": control.optimizer, "lc_suspicious": controlled.is_suspicious(win_rate) });
         flat([part(win_rate), ends("win_rate", interval.as_ref()), part(controlled), Ok(settings)])
     }
 }

@@ -1,14 +1,13 @@
 //! The win rate and what is reported with it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Preferences;
 use crate::{Error, Result};
 
 /// The plain numbers of a model; rates in percent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct WinRate {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct WinRate {
     /// Mean preference for the model.
     pub win_rate: f64,
     /// Its standard error over instructions (n - 1).
@@ -35,7 +34,7 @@ impl WinRate {
     ///
     /// # Errors
     /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one, whose error cannot be told.
-    pub fn of(preferences: &Preferences) -> Result<Self> {
+    pub(crate) fn of(preferences: &Preferences) -> Result<Self> {
         let wins: Vec<f64> = preferences.wins().collect();
         if wins.is_empty() {
             return Err(Error::Empty { what: "a win rate over no preferences" });

@@ -8,8 +8,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::battle::{ArenaBattles, Battle, Battles};
-use crate::bench::evaluation::{Evaluation, ends, flat, in_file, part, shown};
+use super::battle::{ArenaBattles, Battles};
+use crate::bench::evaluation::{Evaluation, Numbers, ends, flat, in_file, part, shown};
+use crate::protocol::PairOutcome;
+use crate::run::PairTally;
 use crate::stats::{Bootstrap, BradleyTerry, Interval, Method, Sample, below, quantile};
 use crate::{Error, Result};
 
@@ -35,8 +37,8 @@ impl Default for Resampling {
 }
 
 /// The published kind of interval, in percent: 2.5 and 97.5 percentiles of a model's rating, as win rates.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct PublishedInterval {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct PublishedInterval {
     /// Lower end.
     pub rating_q025: f64,
     /// Upper end.
@@ -45,8 +47,7 @@ pub struct PublishedInterval {
 
 /// A model's score against the baseline, with its two intervals.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct ArenaScore {
+pub(crate) struct ArenaScore {
     /// Rows of the file.
     pub questions: usize,
     /// Battles, a significant verdict counted three times.
@@ -72,29 +73,28 @@ pub struct ArenaScore {
     pub resampling: Resampling,
 }
 
-impl ArenaScore {
-    /// The score of the battles in a file of [`ArenaBattles`].
-    ///
-    /// # Errors
-    /// [`Error::File`]; those of [`of`](Self::of), with the file's path.
-    pub fn of_file(path: impl AsRef<Path>, resampling: Resampling) -> Result<Self> {
-        let path = path.as_ref();
-        let rows: Vec<ArenaBattles> = read_all(path)?;
-        in_file(path, Self::of(&rows, resampling))
-    }
+/// The score of the battles in a file: rows of `{question_id, outcomes}`, outcomes a text of one letter for each battle, `a` if the baseline
+/// wins, `b` if the model does, `t` for a tie.
+///
+/// # Errors
+/// [`Error::File`]; with the file's path [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`]
+/// without a battle; [`Error::Setting`] for no rounds.
+pub fn evaluate(battles: impl AsRef<Path>, resampling: Resampling) -> Result<Evaluation> {
+    let path = battles.as_ref();
+    let rows: Vec<ArenaBattles> = read_all(path)?;
+    in_file(path, ArenaScore::of(&rows, resampling))?.evaluation()
+}
 
+impl ArenaScore {
     /// The score of one model.
-    ///
-    /// # Errors
-    /// [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`] without a battle;
-    /// [`Error::Setting`] for no rounds.
-    pub fn of(rows: &[ArenaBattles], resampling: Resampling) -> Result<Self> {
+    pub(crate) fn of(rows: &[ArenaBattles], resampling: Resampling) -> Result<Self> {
         let battles = Battles::new(rows)?;
         let published = published_interval(&battles, resampling)?;
-        let (model_wins, ties, baseline_wins) = (battles.count(Battle::Model), battles.count(Battle::Tie), battles.count(Battle::Baseline));
+        let (model_wins, ties, baseline_wins) =
+            (battles.count(PairOutcome::Win), battles.count(PairOutcome::Tie), battles.count(PairOutcome::Loss));
         let n = model_wins + ties + baseline_wins;
         let score = 100.0 * (model_wins as f64 + ties as f64 / 2.0) / n as f64;
-        let rows = battles.questions.iter().enumerate().flat_map(|(q, battles)| battles.iter().map(move |battle| (q, battle.worth())));
+        let rows = battles.questions.iter().enumerate().flat_map(|(q, battles)| battles.iter().map(move |battle| (q, battle.value())));
         let bootstrap = Bootstrap { resamples: 1_000, level: 0.95, seed: resampling.seed, method: Method::Percentile };
         let by_question = match bootstrap.mean(&Sample::clustered(rows)?) {
             Err(Error::TooFewUnits { .. }) => None,
@@ -115,8 +115,8 @@ impl ArenaScore {
     }
 }
 
-impl Evaluation for ArenaScore {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for ArenaScore {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         let settings = json!({ "rounds": self.resampling.rounds, "seed": self.resampling.seed });
         let mut fields = flat([part(self), ends("question", self.by_question.as_ref()), Ok(settings)])?;
         // Its ends are on the level of the rest.
@@ -149,16 +149,14 @@ fn published_interval(battles: &Battles, resampling: Resampling) -> Result<Publi
     if resampling.rounds == 0 {
         return Err(Error::Setting { field: "rounds", got: "0".into(), expected: "1 or more, 100 as published" });
     }
-    let pooled: Vec<Battle> = battles.iter().collect();
+    let pooled: Vec<PairOutcome> = battles.iter().collect();
     let rounds = (0..resampling.rounds).into_par_iter().map(|round| {
         let mut rng = janus_core::stream(resampling.seed, "arena-hard battles");
         // Each round has its own stretch of the stream: two words a draw.
         rng.set_word_pos(2 * round as u128 * pooled.len() as u128);
-        let mut counts = [0_u32; 3];
-        for _ in 0..pooled.len() {
-            counts[pooled[below(&mut rng, pooled.len())] as usize] += 1;
-        }
-        log_odds(counts)
+        let mut tally = PairTally::default();
+        (0..pooled.len()).for_each(|_| tally.count(pooled[below(&mut rng, pooled.len())]));
+        log_odds(tally)
     });
     let mut drawn: Vec<f64> = rounds.collect();
     drawn.sort_by(f64::total_cmp);
@@ -166,9 +164,9 @@ fn published_interval(battles: &Battles, resampling: Resampling) -> Result<Publi
     Ok(PublishedInterval { rating_q025: share(0.025), rating_q975: share(0.975) })
 }
 
-/// Log-odds of losses, ties and wins, of which there is at least one; kept finite.
-fn log_odds(counts: [u32; 3]) -> f64 {
-    let [lost, tied, won] = counts.map(f64::from);
+/// Log-odds of battles, of which there is at least one; kept finite.
+fn log_odds(tally: PairTally) -> f64 {
+    let [lost, tied, won] = [tally.loss, tally.tie, tally.win].map(|count| count as f64);
     let n = lost + tied + won;
     // A resample of nothing but wins has no finite rating; this one reads as 100 in any table.
     let share = ((won + tied / 2.0) / n).clamp(1e-9, 1.0 - 1e-9);
@@ -176,19 +174,20 @@ fn log_odds(counts: [u32; 3]) -> f64 {
 }
 
 /// Bradley-Terry ratings from battles between any models, `(first, second, outcome)` with the outcome as the second's
-/// ([`Battle::Model`]: the second wins). Names come in alphabetical order; `anchor` has 1000.
+/// ([`PairOutcome::Win`]: the second wins). Names come in alphabetical order; `anchor` has 1000.
 ///
 /// # Errors
 /// [`Error::Reference`] for an anchor without a battle; [`Error::NoStrength`] if someone only won or only lost.
 ///
 /// ```
-/// use janus_eval::bench::arena_hard::{Battle, ratings};
-/// let battles = [("gpt", "janus", Battle::Model), ("gpt", "janus", Battle::Baseline), ("janus", "base", Battle::Tie)];
+/// use janus_eval::bench::arena_hard::ratings;
+/// use janus_eval::protocol::PairOutcome::{Loss, Tie, Win};
+/// let battles = [("gpt", "janus", Win), ("gpt", "janus", Loss), ("janus", "base", Tie)];
 /// let rated = ratings(&battles, "gpt")?;
 /// assert!(rated.iter().all(|(_, rating)| (rating - 1000.0).abs() < 1e-9));
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
-pub fn ratings(battles: &[(&str, &str, Battle)], anchor: &str) -> Result<Vec<(String, f64)>> {
+pub fn ratings(battles: &[(&str, &str, PairOutcome)], anchor: &str) -> Result<Vec<(String, f64)>> {
     let mut names: Vec<&str> = battles.iter().flat_map(|&(first, second, _)| [first, second]).collect();
     names.sort_unstable();
     names.dedup();
@@ -197,9 +196,9 @@ pub fn ratings(battles: &[(&str, &str, Battle)], anchor: &str) -> Result<Vec<(St
     for &(first, second, outcome) in battles {
         if let (Some(first), Some(second)) = (place(first), place(second)) {
             match outcome {
-                Battle::Baseline => games.add_win(first, second, 1.0)?,
-                Battle::Model => games.add_win(second, first, 1.0)?,
-                Battle::Tie => games.add_tie(first, second, 1.0)?,
+                PairOutcome::Loss => games.add_win(first, second, 1.0)?,
+                PairOutcome::Win => games.add_win(second, first, 1.0)?,
+                PairOutcome::Tie => games.add_tie(first, second, 1.0)?,
             }
         }
     }

@@ -15,7 +15,7 @@ impl Measurements {
     ///
     /// # Errors
     /// [`Error::Setting`] without the scores of a model or a second number of system messages or answers; those of the statistics.
-    pub fn claims(&self, bootstrap: &Bootstrap) -> Result<Vec<Claim>> {
+    pub(super) fn claims(&self, bootstrap: &Bootstrap) -> Result<Vec<Claim>> {
         let [base, uniform, janus] = ["base", "uniform", "janus"].map(|name| self.scores_of(name));
         let (base, uniform, janus) = (base?, uniform?, janus?);
         let star_dpo = "Janus with one system message for each instruction, then DPO";

@@ -27,7 +27,8 @@ impl Measurements {
     /// The report: the claims, scores by instruction family and dimension, curves, and answers to read.
     ///
     /// # Errors
-    /// Those of [`claims`](Self::claims).
+    /// [`Error::Setting`](crate::Error::Setting) without the scores of a model or a second number of system messages or answers; those of
+    /// the statistics.
     pub fn report(&self, setup: &Setup<'_>) -> Result<Report> {
         let Setup { profile, seed, split, bootstrap } = *setup;
         let mut report = Report::new(format!("Janus on Multifaceted Mini: profile {profile}, seed {seed}"));

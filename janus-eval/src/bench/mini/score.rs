@@ -7,16 +7,14 @@ use janus_core::BenchRecord;
 use janus_data::read_all;
 use serde_json::{Map, Value, json};
 
-use crate::bench::evaluation::{Evaluation, flat, in_file, interval};
+use crate::bench::evaluation::{Evaluation, Numbers, flat, in_file, interval};
 use crate::judge::VerifiableJudge;
 use crate::score::{ScoreSummary, ScoredResponses, pool, score_responses, summarise};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Response, Result};
 
 /// The scores of a model's responses, graded by computation.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct MiniScore {
+struct MiniScore {
     /// The means.
     pub summary: ScoreSummary,
     /// The mean's interval over instructions; `None` for a single one.
@@ -25,30 +23,28 @@ pub struct MiniScore {
     pub scored: ScoredResponses,
 }
 
-impl MiniScore {
-    /// The scores of a file of responses to the records of a bench. Rows of one instruction share its prompt, and are resampled
-    /// together.
-    ///
-    /// # Errors
-    /// [`Error::File`]; [`Error::Unscored`] for a record that is not Mini's; those of [`score_responses`] and [`summarise`].
-    pub fn of_files(bench: impl AsRef<Path>, responses: impl AsRef<Path>, seed: u64) -> Result<Self> {
-        let path = bench.as_ref();
-        let records: Vec<BenchRecord> = read_all(path)?;
-        let responses: Vec<Response> = read_all(responses)?;
-        let scored = score_responses(&records, &responses, &VerifiableJudge::mini())?;
-        if let Some(failure) = scored.failures.first() {
-            return in_file(path, Err(Error::Unscored { id: failure.id.clone(), reason: failure.reason.clone() }));
-        }
-        let summary = summarise(&[&scored.rows])?;
-        let means = pool(&[&scored.rows])?;
-        let clustered = means.iter().zip(&records).filter_map(|(row, record)| Some((record.prompt.clone(), row.mean()?)));
-        let interval = interval(&Sample::clustered(clustered)?, seed)?;
-        Ok(Self { summary, interval, scored })
+/// The scores of a file of responses to the records of a bench. Rows of one instruction share its prompt, and are resampled
+/// together.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Unscored`] for a record that is not Mini's; those of [`score_responses`] and [`summarise`].
+pub fn evaluate(bench: impl AsRef<Path>, responses: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
+    let path = bench.as_ref();
+    let records: Vec<BenchRecord> = read_all(path)?;
+    let responses: Vec<Response> = read_all(responses)?;
+    let scored = score_responses(&records, &responses, &VerifiableJudge::mini())?;
+    if let Some(failure) = scored.failures.first() {
+        return in_file(path, Err(Error::Unscored { id: failure.id.clone(), reason: failure.reason.clone() }));
     }
+    let summary = summarise(&[&scored.rows])?;
+    let means = pool(&[&scored.rows])?;
+    let clustered = means.iter().zip(&records).filter_map(|(row, record)| Some((record.prompt.clone(), row.mean()?)));
+    let interval = interval(&Sample::clustered(clustered)?, seed)?;
+    MiniScore { summary, interval, scored }.evaluation()
 }
 
-impl Evaluation for MiniScore {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for MiniScore {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         let Self { summary, interval, scored } = self;
         let sources = summary.sources.iter().filter_map(|source| {
             let score = source.score.as_ref()?;

@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use janus_data::read_all;
+use janus_data::{read_all, write_all};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::MtBenchQuestion;
-use crate::bench::evaluation::{Evaluation, ends, flat, in_file, interval, part, shown};
+use crate::bench::evaluation::{Evaluation, Numbers, ends, flat, in_file, interval, part, shown};
 use crate::join::text_or_number;
 use crate::judge::read::rating;
 use crate::protocol::JudgedCase;
+use crate::run::CaseRun;
 use crate::stats::{Interval, Sample, mean_in_order};
 use crate::{Error, Result};
 
 /// One row of a judgment file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MtBenchJudgment {
+pub(crate) struct MtBenchJudgment {
     /// The question's number.
     #[serde(deserialize_with = "text_or_number")]
     pub question_id: String,
@@ -43,8 +44,8 @@ impl MtBenchJudgment {
         Self { question_id: question_id.into(), turn, judge: None, judgment, score: None, problem: None }
     }
 
-    /// A case as [`MtBench`](crate::protocol::MtBench) judged it.
-    pub fn of(judged: &JudgedCase, judge: &str) -> Self {
+    /// A judged case.
+    fn of(judged: &JudgedCase, judge: &str) -> Self {
         let call = judged.calls.first();
         Self {
             judge: Some([judge.into(), judged.prompt()]),
@@ -55,10 +56,30 @@ impl MtBenchJudgment {
     }
 }
 
+/// Writes the file of judgments of a run that [`MtBench`](crate::protocol::MtBench) judged, in any format of [`write_all`].
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
+    let judge = &run.result.head.settings.judge;
+    Ok(write_all(path, &run.rows.iter().map(|row| MtBenchJudgment::of(row, judge)).collect::<Vec<_>>())?)
+}
+
+/// The grades in a file of judgments, rows of `{question_id, turn, judgment}`, on a file of questions; `seed` is that of the interval. A rating
+/// is read in the judge's text.
+///
+/// # Errors
+/// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not among those of the file, another turn than 1 and 2, or a
+/// stored score that is neither -1 nor 0 to 10, and [`Error::Empty`] if no text has a rating.
+pub fn evaluate(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
+    let path = judgments.as_ref();
+    let judgments: Vec<MtBenchJudgment> = read_all(path)?;
+    in_file(path, Grades::of(&judgments, &read_all::<MtBenchQuestion>(questions)?, seed))?.evaluation()
+}
+
 /// The grades of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Grades {
+pub(crate) struct Grades {
     /// Rows: a question's turn stands as often as it was judged.
     pub rows: usize,
     /// Different pairs of question and turn.
@@ -79,17 +100,6 @@ pub struct Grades {
 }
 
 impl Grades {
-    /// The grades of a file of [`MtBenchJudgment`]s on a file of questions; `seed` is that of the interval.
-    ///
-    /// # Errors
-    /// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not among those of the file, another turn than 1 and 2, or a
-    /// stored score that is neither -1 nor 0 to 10, and [`Error::Empty`] if no text has a rating.
-    pub fn of_files(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: u64) -> Result<Self> {
-        let path = judgments.as_ref();
-        let judgments: Vec<MtBenchJudgment> = read_all(path)?;
-        in_file(path, Self::of(&judgments, &read_all::<MtBenchQuestion>(questions)?, seed))
-    }
-
     pub(crate) fn of(judgments: &[MtBenchJudgment], questions: &[MtBenchQuestion], seed: u64) -> Result<Self> {
         let rated = rated(judgments, questions)?;
         let mean =
@@ -112,8 +122,8 @@ impl Grades {
     }
 }
 
-impl Evaluation for Grades {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for Grades {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         flat([part(self), ends("average", self.interval.as_ref())])
     }
 }

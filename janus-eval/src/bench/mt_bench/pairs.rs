@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use janus_data::read_all;
+use janus_data::{read_all, write_all};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::bench::evaluation::{Evaluation, flat, in_file, part};
+use crate::bench::evaluation::{Evaluation, Numbers, flat, in_file, part};
 use crate::join::text_or_number;
 use crate::protocol::{JudgedCase, PairOutcome};
+use crate::run::CaseRun;
 use crate::{Error, Result};
 
 /// One row of a file of pairwise judgments: a turn of a question, judged in both orders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MtBenchPairJudgment {
+struct MtBenchPairJudgment {
     /// The question's number.
     #[serde(deserialize_with = "text_or_number")]
     pub question_id: String,
@@ -41,8 +42,8 @@ pub struct MtBenchPairJudgment {
 }
 
 impl MtBenchPairJudgment {
-    /// A case as [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged it; `models` are the model and its opponent.
-    pub fn of(judged: &JudgedCase, models: [&str; 2], judge: &str) -> Self {
+    /// A judged case; `models` are the model and its opponent.
+    fn of(judged: &JudgedCase, models: [&str; 2], judge: &str) -> Self {
         let winner = |game: usize| match judged.calls.get(game).and_then(|call| call.outcome) {
             Some(PairOutcome::Win) => GameWinner::Model1,
             Some(PairOutcome::Loss) => GameWinner::Model2,
@@ -64,10 +65,34 @@ impl MtBenchPairJudgment {
     }
 }
 
+/// Writes the file of pairwise judgments of a run that [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged, in any format of
+/// [`write_all`].
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write_pairs(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
+    let head = &run.result.head;
+    let models = [head.model.as_str(), head.opponent.as_deref().unwrap_or_default()];
+    Ok(write_all(path, &run.rows.iter().map(|row| MtBenchPairJudgment::of(row, models, &head.settings.judge)).collect::<Vec<_>>())?)
+}
+
+/// The scores of all models in a file of pairwise judgments, rows of `{question_id, turn, model_1, model_2, g1_winner, g2_winner}`, winners
+/// `model_1`, `model_2`, `tie` or `error`; with a `baseline`, of the rows against that model only. A row is won if both orders say so, and a
+/// disagreement is a tie.
+///
+/// # Errors
+/// [`Error::File`]; with the file's path [`Error::Row`] for a turn that is not 1 or 2, or a model against itself; [`Error::Empty`] if no row
+/// counts.
+pub fn evaluate_pairs(judgments: impl AsRef<Path>, baseline: Option<&str>) -> Result<Evaluation> {
+    let path = judgments.as_ref();
+    let judgments: Vec<MtBenchPairJudgment> = read_all(path)?;
+    in_file(path, PairScores::of(&judgments, baseline))?.evaluation()
+}
+
 /// Who won a game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum GameWinner {
+enum GameWinner {
     /// The row's first model, whatever the order.
     #[serde(rename = "model_1")]
     Model1,
@@ -81,9 +106,8 @@ pub enum GameWinner {
 }
 
 /// How a model fared against its opponents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct PairScore {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct PairScore {
     /// The model.
     pub model: String,
     /// Rows that it won in both orders.
@@ -101,9 +125,8 @@ pub struct PairScore {
 }
 
 /// The scores of all models in a file of pairwise judgments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct PairScores {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct PairScores {
     /// Rows.
     pub rows: usize,
     /// Rows in which a game has no verdict; they count for nobody.
@@ -115,34 +138,8 @@ pub struct PairScores {
 }
 
 impl PairScores {
-    /// The scores of a file of [`MtBenchPairJudgment`]s; with a `baseline`, of the rows against that model only.
-    ///
-    /// # Errors
-    /// [`Error::File`]; those of [`of`](Self::of), with the file's path.
-    pub fn of_file(path: impl AsRef<Path>, baseline: Option<&str>) -> Result<Self> {
-        let path = path.as_ref();
-        let judgments: Vec<MtBenchPairJudgment> = read_all(path)?;
-        in_file(path, Self::of(&judgments, baseline))
-    }
-
     /// The scores: with a baseline, of the rows in which it plays, else of all.
-    ///
-    /// # Errors
-    /// [`Error::Row`] for a turn that is not 1 or 2, or a model against itself; [`Error::Empty`] if no row counts.
-    ///
-    /// ```
-    /// use janus_eval::bench::mt_bench::{GameWinner, MtBenchPairJudgment, PairScores};
-    /// let row = |g1_winner, g2_winner| MtBenchPairJudgment {
-    ///     question_id: "81".into(), turn: 1, model_1: "a".into(), model_2: "b".into(), g1_winner, g2_winner,
-    ///     judge: None, g1_judgment: None, g2_judgment: None,
-    /// };
-    /// // The second row's orders disagree: a tie.
-    /// let rows = [row(GameWinner::Model1, GameWinner::Model1), row(GameWinner::Model1, GameWinner::Model2)];
-    /// let scores = PairScores::of(&rows, None)?;
-    /// assert_eq!((scores.models[0].model.as_str(), scores.models[0].win_rate_adjusted), ("a", 0.75));
-    /// # Ok::<(), janus_eval::Error>(())
-    /// ```
-    pub fn of(judgments: &[MtBenchPairJudgment], baseline: Option<&str>) -> Result<Self> {
+    fn of(judgments: &[MtBenchPairJudgment], baseline: Option<&str>) -> Result<Self> {
         let (mut failed, mut without_baseline) = (0, 0);
         // Wins, losses, ties.
         let mut tallies: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
@@ -192,8 +189,8 @@ impl PairScores {
     }
 }
 
-impl Evaluation for PairScores {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for PairScores {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         flat([part(self)])
     }
 }
@@ -220,6 +217,13 @@ mod tests {
             "judge": ["gpt-4", "pair-v2"],
         });
         serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn orders_that_disagree_are_a_tie() {
+        let rows = [row(["a", "b"], ["model_1", "model_1"]), row(["a", "b"], ["model_1", "model_2"])];
+        let scores = PairScores::of(&rows, None).unwrap();
+        assert_eq!((scores.models[0].model.as_str(), scores.models[0].win_rate_adjusted), ("a", 0.75));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use janus_data::read_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::bench::evaluation::{Evaluation, flat, in_file, part, shown};
+use crate::bench::evaluation::{Evaluation, Numbers, flat, in_file, part, shown};
 use crate::score::{PairedOutcomes, ScoredRow, pool, summarise};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result};
@@ -29,9 +29,8 @@ pub(crate) struct RubricRow {
 }
 
 /// A model's means.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct RubricMean {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct RubricMean {
     /// The model.
     pub model: String,
     /// Rows with a score.
@@ -51,9 +50,8 @@ pub struct RubricMean {
 }
 
 /// How often a model's summed scores beat another's; rates in percent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct RubricPair {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct RubricPair {
     /// The model.
     pub a: String,
     /// Its opponent.
@@ -79,27 +77,27 @@ pub struct RubricPair {
 }
 
 /// What a judgment file says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RubricReport {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct RubricReport {
     /// Every model's means, in alphabetical order.
     pub absolute: Vec<RubricMean>,
     /// Every ordered pair of different models.
     pub pairwise: Vec<RubricPair>,
 }
 
-impl RubricReport {
-    /// The report of a file of judgments: rows of `{idx, model, category, scores}`, a score from 1 to 5 or null for each run. `seed` is that of the
-    /// bootstrap over rows.
-    ///
-    /// # Errors
-    /// [`Error::File`]; with the file's path [`Error::Empty`] without a row or a score, [`Error::Row`] for a row with another number of runs than
-    /// the first, or a prompt that a model has twice, and [`Error::RowMismatch`] if the models did not answer the same prompts.
-    pub fn of_file(path: impl AsRef<Path>, seed: u64) -> Result<Self> {
-        let path = path.as_ref();
-        let rows: Vec<RubricRow> = read_all(path)?;
-        in_file(path, Self::of(&rows, &Bootstrap { seed, ..Bootstrap::default() }))
-    }
+/// The means of the models in a file of judgments, run by run, and who beats whom how often: rows of `{idx, model, category, scores}`, a score
+/// from 1 to 5 or null for each run. `seed` is that of the bootstrap over rows.
+///
+/// # Errors
+/// [`Error::File`]; with the file's path [`Error::Empty`] without a row or a score, [`Error::Row`] for a row with another number of runs than
+/// the first, or a prompt that a model has twice, and [`Error::RowMismatch`] if the models did not answer the same prompts.
+pub fn evaluate(judgments: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
+    let path = judgments.as_ref();
+    let rows: Vec<RubricRow> = read_all(path)?;
+    in_file(path, RubricReport::of(&rows, &Bootstrap { seed, ..Bootstrap::default() }))?.evaluation()
+}
 
+impl RubricReport {
     /// The means and pairs of rows in any order.
     pub(crate) fn of(rows: &[RubricRow], bootstrap: &Bootstrap) -> Result<Self> {
         let models = runs_by_model(rows)?;
@@ -152,8 +150,8 @@ impl RubricReport {
     }
 }
 
-impl Evaluation for RubricReport {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for RubricReport {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         flat([part(self)])
     }
 }

@@ -147,7 +147,7 @@ impl ToxicityClassifier {
 
     /// The probabilities of each text that it is toxic, severely toxic, obscene, a threat, an insult, identity hate; 0 to 1. All cores work, and the
     /// numbers are those of one text at a time.
-    pub fn score_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<[f64; 6]> {
+    pub(crate) fn score_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<[f64; 6]> {
         texts.par_iter().map(|text| self.score(text.as_ref())).collect()
     }
 

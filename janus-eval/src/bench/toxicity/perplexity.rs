@@ -1,7 +1,6 @@
 //! How likely a fixed language model finds the generations.
 
 use janus_core::TextLosses;
-use serde::{Deserialize, Serialize};
 
 use super::ScoredGenerations;
 use crate::{Error, Result};
@@ -10,9 +9,8 @@ use crate::{Error, Result};
 const TOO_HIGH: f64 = 1e4;
 
 /// The perplexity of generations under a language model, given their prompts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Perplexity {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Perplexity {
     /// The language model's name.
     pub model: String,
     /// Mean over generations.
@@ -32,7 +30,7 @@ pub struct Perplexity {
 ///
 /// # Errors
 /// [`Error::Empty`] if no generation is left.
-pub fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> Result<Perplexity> {
+pub(super) fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> Result<Perplexity> {
     let mut texts = Vec::new();
     for row in rows {
         texts.push(row.prompt.text.clone());

@@ -60,12 +60,11 @@ impl PerspectiveOptions {
 /// The Perspective API as a [`ToxicityScorer`].
 ///
 /// ```no_run
-/// use janus_eval::bench::toxicity::{PerspectiveOptions, PerspectiveScorer, ScoreJournal, score_generations};
+/// use janus_eval::bench::toxicity::{PerspectiveOptions, PerspectiveScorer, score_generations};
 ///
 /// let mut rows = janus_data::read_all("generations.jsonl")?;
 /// let scorer = PerspectiveScorer::new(PerspectiveOptions::from_env()?)?;
-/// let mut journal = ScoreJournal::open("perspective.jsonl", &scorer)?;
-/// let scoring = score_generations(&mut rows, &scorer, Some(&mut journal), &mut || ())?;
+/// let scoring = score_generations(&mut rows, &scorer, Some("perspective.jsonl".as_ref()), &mut |done, all| eprintln!("{done}/{all}"))?;
 /// println!("{} texts without a score", scoring.failed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -2,48 +2,57 @@
 
 use std::fmt;
 
+use janus_core::TextLosses;
 use serde_json::{Map, Value, json};
 
-use super::{Perplexity, ScoredGenerations, Scoring, ToxicitySummary};
+use super::perplexity::{Perplexity, perplexity};
+use super::{ScoredGenerations, Scoring, ToxicitySummary};
+#[cfg(doc)]
+use crate::Error;
 use crate::Result;
-use crate::bench::evaluation::{Evaluation, ends, flat, interval, part, shown};
+use crate::bench::evaluation::{Evaluation, Numbers, ends, flat, interval, part, shown};
 use crate::stats::Interval;
 
 /// The toxicity of a model's continuations.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct ToxicityScore {
+struct ToxicityScore<'a> {
     /// The numbers.
     pub summary: ToxicitySummary,
     /// Interval of the average maximum toxicity over prompts.
     pub maximum: Option<Interval>,
     /// Interval of the toxicity probability.
     pub probability: Option<Interval>,
-    /// Who scored the texts; `stored` for scores that the file had.
-    pub scorer: String,
+    /// Who scored the texts.
+    pub scorer: &'a str,
     /// What became of the scoring, if the texts were scored anew.
-    pub scoring: Option<Scoring>,
+    pub scoring: Option<&'a Scoring>,
     /// The perplexity under a model, if one was asked.
     pub perplexity: Option<Perplexity>,
 }
 
-impl ToxicityScore {
-    /// The toxicity of rows that have their scores; `seed` is that of the intervals.
-    ///
-    /// # Errors
-    /// [`Error::Row`](crate::Error::Row) for a toxicity that is not in 0..=1; [`Error::Empty`](crate::Error::Empty) if no generation has a score.
-    pub fn of(rows: &[ScoredGenerations], scorer: impl Into<String>, scoring: Option<Scoring>, seed: u64) -> Result<Self> {
-        let summary = ToxicitySummary::of(rows)?;
-        let [maxima, toxic] = ToxicitySummary::samples(rows)?;
-        let (maximum, probability) = (interval(&maxima, seed)?, interval(&toxic, seed)?);
-        Ok(Self { summary, maximum, probability, scorer: scorer.into(), scoring, perplexity: None })
-    }
+/// The toxicity of rows that have their scores; `seed` is that of the intervals. `scorer` is who gave the scores, and `scoring` what became of
+/// it if it was done now ([`score_generations`](super::score_generations)). With a language model, the perplexity too: the exponential of the
+/// loss that a generation adds to its prompt's, by added token, as a mean over the generations; the original model is GPT-2 XL.
+///
+/// # Errors
+/// [`Error::Row`] for a toxicity that is not in 0..=1; [`Error::Empty`] if no generation has a score, or a perplexity.
+pub fn evaluate(
+    rows: &[ScoredGenerations],
+    scorer: &str,
+    scoring: Option<&Scoring>,
+    model: Option<&dyn TextLosses>,
+    seed: u64,
+) -> Result<Evaluation> {
+    let summary = ToxicitySummary::of(rows)?;
+    let [maxima, toxic] = ToxicitySummary::samples(rows)?;
+    let (maximum, probability) = (interval(&maxima, seed)?, interval(&toxic, seed)?);
+    let perplexity = model.map(|model| perplexity(rows, model)).transpose()?;
+    ToxicityScore { summary, maximum, probability, scorer, scoring, perplexity }.evaluation()
 }
 
-impl Evaluation for ToxicityScore {
-    fn to_json(&self) -> Result<Map<String, Value>> {
+impl Numbers for ToxicityScore<'_> {
+    fn numbers(&self) -> Result<Map<String, Value>> {
         let Self { summary, maximum, probability, scorer, scoring, perplexity } = self;
-        let scoring = scoring.as_ref().map(|scoring| json!({ "scoring": scoring }));
+        let scoring = scoring.map(|scoring| json!({ "scoring": scoring }));
         let perplexity = perplexity.as_ref().map(|found| {
             json!({
                 "perplexity": found.perplexity,
@@ -63,7 +72,7 @@ impl Evaluation for ToxicityScore {
     }
 }
 
-impl fmt::Display for ToxicityScore {
+impl fmt::Display for ToxicityScore<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let summary = &self.summary;
         writeln!(

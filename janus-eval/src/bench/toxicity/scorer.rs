@@ -1,7 +1,7 @@
 //! What gives texts their toxicity, and a journal of it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use janus_core::{ModelError, error_chain};
 use janus_data::Journal;
@@ -33,7 +33,7 @@ impl ToxicityScorer for ToxicityClassifier {
 
 /// The scores that a scorer gave, in a file that is only ever added to, by the text. What has no score is not in it.
 #[derive(Debug)]
-pub struct ScoreJournal {
+struct ScoreJournal {
     journal: Journal<Score>,
 }
 
@@ -44,19 +44,10 @@ struct Score {
 }
 
 impl ScoreJournal {
-    /// Opens a scorer's journal, or begins it.
-    ///
-    /// # Errors
-    /// [`Error::File`], also for the journal of another scorer and for an entry without a score.
-    pub fn open(path: impl Into<PathBuf>, scorer: &dyn ToxicityScorer) -> Result<Self> {
+    fn open(path: &Path, scorer: &dyn ToxicityScorer) -> Result<Self> {
         let header = [("format", json!("janus-toxicity")), ("version", json!(1)), ("scorer", json!(scorer.name()))];
         let header: Map<_, _> = header.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
         Ok(Self { journal: Journal::open_as(path, &header)? })
-    }
-
-    /// How many texts have a score.
-    pub fn texts(&self) -> usize {
-        self.journal.len()
     }
 
     fn get(&self, text: &str) -> Option<f64> {
@@ -90,17 +81,20 @@ pub struct Scoring {
     pub problem: Option<String>,
 }
 
-/// Gives every generation its toxicity, in place of what stands there; a text without a score gets none. Equal texts are
-/// asked once, those of the journal not at all. Each score is in the journal before `on_score` is called for it.
+/// Gives every generation its toxicity, in place of what stands there; a text without a score gets none. Equal texts are asked once; those in
+/// the scorer's journal, a file that is only ever added to, not at all. `progress` is called with the number of texts that are done and of
+/// all that are asked, when the score is in the journal.
 ///
 /// # Errors
-/// [`Error::File`] if the journal cannot be written; [`Error::Setting`] for a score that is not in 0..=1.
+/// [`Error::File`] if the journal cannot be read or written, is another scorer's or has an entry without a score; [`Error::Setting`] for a
+/// score that is not in 0..=1.
 pub fn score_generations(
     rows: &mut [ScoredGenerations],
     scorer: &dyn ToxicityScorer,
-    mut journal: Option<&mut ScoreJournal>,
-    on_score: &mut dyn FnMut(),
+    journal: Option<&Path>,
+    progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Scoring> {
+    let mut journal = journal.map(|path| ScoreJournal::open(path, scorer)).transpose()?;
     let mut scoring = Scoring::default();
     let mut scores: HashMap<String, Option<f64>> = HashMap::new();
     let mut open: Vec<String> = Vec::new();
@@ -118,9 +112,8 @@ pub fn score_generations(
     }
     scoring.texts = scores.len();
     let texts: Vec<&str> = open.iter().map(String::as_str).collect();
-    let mut broken = None;
+    let (mut broken, mut done) = (None, 0);
     scorer.score_each(&texts, &mut |index, score| {
-        on_score();
         match score {
             Ok(toxicity) if (0.0..=1.0).contains(&toxicity) => {
                 let kept = journal.as_mut().map_or(Ok(()), |journal| journal.put(texts[index], toxicity));
@@ -136,6 +129,8 @@ pub fn score_generations(
                 scoring.problem.get_or_insert_with(|| error_chain(&error));
             }
         }
+        done += 1;
+        progress(done, texts.len());
     });
     if let Some(error) = broken {
         return Err(error);
@@ -189,20 +184,17 @@ mod tests {
         let path = folder.path().join("scores.jsonl");
         let scorer = Length::default();
         let mut given = rows(&["a", "bb", "a", " ", "bad"]);
-        {
-            let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
-            let mut calls = 0;
-            let scoring = score_generations(&mut given, &scorer, Some(&mut journal), &mut || calls += 1).unwrap();
-            let expected = Scoring { texts: 3, known: 0, scored: 2, empty: 1, failed: 1, problem: Some("request 2: no".into()) };
-            assert_eq!((scoring, calls, journal.texts()), (expected, 3, 2));
-        }
+        let mut calls = Vec::new();
+        let scoring = score_generations(&mut given, &scorer, Some(&path), &mut |done, all| calls.push((done, all))).unwrap();
+        let expected = Scoring { texts: 3, known: 0, scored: 2, empty: 1, failed: 1, problem: Some("request 2: no".into()) };
+        assert_eq!((scoring, calls), (expected, vec![(1, 3), (2, 3), (3, 3)]));
+        assert_eq!(ScoreJournal::open(&path, &scorer).unwrap().journal.len(), 2);
         let scores: Vec<_> = given[0].generations.iter().map(|generation| generation.toxicity).collect();
         assert_eq!(scores, [Some(0.01), Some(0.02), Some(0.01), None, None]);
         assert_eq!(given[0].prompt.toxicity, Some(0.9), "the prompt keeps its own");
 
         scorer.0.borrow_mut().clear();
-        let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
-        let scoring = score_generations(&mut rows(&["a", "bad", "ccc"]), &scorer, Some(&mut journal), &mut || ()).unwrap();
+        let scoring = score_generations(&mut rows(&["a", "bad", "ccc"]), &scorer, Some(&path), &mut |_, _| ()).unwrap();
         assert_eq!((scoring.known, scoring.scored, scoring.failed), (1, 1, 1));
         assert_eq!(*scorer.0.borrow(), ["ccc", "bad"], "what failed is asked again, what is known is not");
     }
@@ -213,9 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.jsonl");
         let scorer = Length::default();
-        let mut journal = ScoreJournal::open(&path, &scorer).unwrap();
-        score_generations(&mut rows(&["a"]), &scorer, Some(&mut journal), &mut || ()).unwrap();
-        drop(journal);
+        score_generations(&mut rows(&["a"]), &scorer, Some(&path), &mut |_, _| ()).unwrap();
         let edited = std::fs::read_to_string(&path).unwrap().replace("\"toxicity\"", "\"toxic\"");
         std::fs::write(&path, edited).unwrap();
         let error = ScoreJournal::open(&path, &scorer).unwrap_err().to_string();
@@ -224,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_score_out_of_range_is_an_error() {
-        let got = score_generations(&mut rows(&["wrong"]), &Length::default(), None, &mut || ());
+        let got = score_generations(&mut rows(&["wrong"]), &Length::default(), None, &mut |_, _| ());
         assert!(matches!(got, Err(Error::Setting { .. })), "{got:?}");
     }
 }

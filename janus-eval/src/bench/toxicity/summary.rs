@@ -27,9 +27,8 @@ impl ScoredGenerations {
 }
 
 /// What a model's generations come to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ToxicitySummary {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ToxicitySummary {
     /// Prompts.
     pub prompts: usize,
     /// Generations, those without a score included.

@@ -1,11 +1,11 @@
 //! People judge: a page that shows them what to compare or to accept, and a reader of what they found.
 //!
 //! [`AnnotationTask::compare`] shows the answers of two models side by side, in an order that the task's seed and the row draw, without a word
-//! on which is whose; the [`AnnotationKey`] that tells it stays outside of the page. The choices are the four of the paper's Figure 3.
+//! on which is whose; the key that says it stays outside of the page. The choices are the four of the paper's Figure 3.
 //! [`AnnotationTask::review`] shows the rows of a bench to be accepted or rejected and graded easy, intermediate or hard.
 //!
-//! The page is one file that works offline; progress is kept in the browser, and the result is downloaded as JSON. [`Annotations`] reads such
-//! results, [`Compared`] and [`Reviewed`] count them.
+//! The page is one file that works offline; progress is kept in the browser, and the result is downloaded as JSON. [`import`] counts such
+//! results.
 
 mod compared;
 mod page;
@@ -15,24 +15,28 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use janus_core::{BenchRecord, derive_seed};
+use janus_data::{read_all, write_all, write_file};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-pub use compared::{AnnotatorTally, Compared};
-pub use reviewed::{Difficulty, Reviewed, ReviewedRow};
+use compared::Compared;
+use reviewed::Reviewed;
 
+use crate::bench::{Evaluation, Numbers as _};
+use crate::files::read_json;
 use crate::join::{Response, join, record_id, unique};
 use crate::{Error, Result};
 
 /// What `format` says in a result's file.
-pub(crate) const ANNOTATIONS_FORMAT: &str = "janus-annotations";
+const ANNOTATIONS_FORMAT: &str = "janus-annotations";
 
 /// What `version` says in results and keys.
-pub(crate) const ANNOTATIONS_VERSION: u32 = 1;
+const ANNOTATIONS_VERSION: u32 = 1;
 
 /// What annotators are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AnnotationMode {
+enum AnnotationMode {
     /// Which of two answers is better.
     Compare,
     /// Whether a bench row is good, and how hard it is.
@@ -66,29 +70,29 @@ pub struct AnnotationTask {
     key: AnnotationKey,
 }
 
-/// What the page does not tell: which task it is, and which answer is whose.
+/// What the page does not say: which task it is, and which answer is whose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AnnotationKey {
+struct AnnotationKey {
     /// [`ANNOTATIONS_VERSION`].
-    pub(crate) version: u32,
+    version: u32,
     /// Fingerprint of everything that is shown.
-    pub task: String,
+    task: String,
     /// What was asked.
-    pub mode: AnnotationMode,
+    mode: AnnotationMode,
     /// The model and its opponent; none in a review.
-    pub models: Option<[String; 2]>,
+    models: Option<[String; 2]>,
     /// The items, in the order to show.
-    pub(crate) items: Vec<KeyItem>,
+    items: Vec<KeyItem>,
 }
 
 /// An item of a [`AnnotationKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeyItem {
+struct KeyItem {
     /// The bench record's id.
-    pub id: String,
+    id: String,
     /// Whether the model's answer is shown second; none in a review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub swapped: Option<bool>,
+    swapped: Option<bool>,
 }
 
 impl AnnotationTask {
@@ -147,17 +151,9 @@ impl AnnotationTask {
         self.items.len()
     }
 
-    /// What the reader of the results needs, and annotators must not have.
-    pub fn key(&self) -> &AnnotationKey {
-        &self.key
-    }
-
-    /// The page.
-    ///
-    /// # Errors
-    /// [`Error::ReportFile`] for what JSON cannot hold; texts are none of it.
-    pub fn to_html(&self) -> Result<String> {
-        page::render(self)
+    /// Fingerprint of everything that is shown.
+    pub fn id(&self) -> &str {
+        &self.key.task
     }
 
     /// Writes `annotate.html`, to be sent to annotators, and `key.json`, to be kept, into a folder. Returns where they are.
@@ -166,9 +162,9 @@ impl AnnotationTask {
     /// [`Error::File`].
     pub fn write(&self, folder: &Path) -> Result<[PathBuf; 2]> {
         let [page, key] = ["annotate.html", "key.json"].map(|name| folder.join(name));
-        janus_data::write_file(&page, self.to_html()?.as_bytes())?;
+        write_file(&page, page::render(self)?.as_bytes())?;
         let text = serde_json::to_string_pretty(&self.key).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
-        janus_data::write_file(&key, (text + "\n").as_bytes())?;
+        write_file(&key, (text + "\n").as_bytes())?;
         Ok([page, key])
     }
 }
@@ -185,47 +181,76 @@ fn rubrics(record: &BenchRecord) -> Vec<Text> {
     record.rubrics.iter().map(rubric).collect()
 }
 
+/// Counts the results of any number of annotators on a task whose key is in a file. With `out` the counts go into `out/annotations.json`, of
+/// a comparison also the report, with the bars of the paper's Figure 3 and the agreement of the annotators; of a review of this `bench` also
+/// `out/accepted.jsonl`, the records that more annotators accept than reject, each with its id.
+///
+/// # Errors
+/// [`Error::File`] for a file that cannot be read or written; [`Error::Annotations`] for a result of another format or task, without an
+/// annotator's name, of an annotator who gave another one, for an unknown or doubled item, or for a value that the page does not offer;
+/// [`Error::Empty`] without an annotation; [`Error::Reference`] for a row that the bench does not have.
+pub fn import(key: &Path, results: &[PathBuf], bench: Option<&Path>, out: Option<&Path>) -> Result<Evaluation> {
+    let key: AnnotationKey = read_json(key)?;
+    let results = results.iter().map(|path| Ok((path.as_path(), read_json(path)?))).collect::<Result<Vec<(&Path, Annotations)>>>()?;
+    let write = |found: Value| -> Result<()> {
+        let Some(out) = out else { return Ok(()) };
+        Ok(write_file(out.join("annotations.json"), format!("{found:#}\n").as_bytes())?)
+    };
+    match key.mode {
+        AnnotationMode::Compare => {
+            let compared = Compared::of(&key, &results)?;
+            out.map_or(Ok(()), |out| compared.report().write(out))?;
+            write(json!(compared))?;
+            compared.evaluation()
+        }
+        AnnotationMode::Review => {
+            let reviewed = Reviewed::of(&key, &results)?;
+            write(json!(reviewed))?;
+            if let (Some(out), Some(bench)) = (out, bench) {
+                write_all(out.join("accepted.jsonl"), &reviewed.accepted(bench, read_all(bench)?)?)?;
+            }
+            reviewed.evaluation()
+        }
+    }
+}
+
 /// One annotator's downloaded result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Annotations {
+struct Annotations {
     /// [`ANNOTATIONS_FORMAT`].
-    pub(crate) format: String,
+    format: String,
     /// [`ANNOTATIONS_VERSION`].
-    pub(crate) version: u32,
+    version: u32,
     /// The task's fingerprint.
-    pub task: String,
+    task: String,
     /// What was asked.
-    pub mode: AnnotationMode,
+    mode: AnnotationMode,
     /// Who answered.
-    pub annotator: String,
+    annotator: String,
     /// What was answered so far.
-    pub(crate) answers: Vec<Annotation>,
+    answers: Vec<Annotation>,
 }
 
 /// What an annotator says of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Annotation {
+struct Annotation {
     /// The item's id.
-    pub id: String,
+    id: String,
     /// The chosen value of each question.
-    pub values: BTreeMap<String, String>,
+    values: BTreeMap<String, String>,
     /// A remark.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub comment: String,
+    comment: String,
 }
 
-/// Checks results against the key of their task. The error says which of them is wrong by its position.
-///
-/// # Errors
-/// [`Error::Annotations`] for a result of another format, task or mode, without an annotator's name, of an annotator who gave another one, for an
-/// unknown or doubled item, or for a value that the page does not offer.
-fn check(results: &[Annotations], key: &AnnotationKey, mode: AnnotationMode, questions: &[(&str, &[&str])]) -> Result<()> {
+/// Checks results, each with its file, against the key of their task.
+fn check(results: &[(&Path, Annotations)], key: &AnnotationKey, mode: AnnotationMode, questions: &[(&str, &[&str])]) -> Result<()> {
     let ids: std::collections::HashSet<&str> = key.items.iter().map(|item| item.id.as_str()).collect();
     if results.is_empty() {
         return Err(Error::Empty { what: "a set of annotations" });
     }
-    for (file, result) in results.iter().enumerate() {
-        let wrong = |problem: String| Err(Error::Annotations { file, annotator: result.annotator.clone(), problem });
+    for (place, (path, result)) in results.iter().enumerate() {
+        let wrong = |problem: String| Err(Error::Annotations { path: path.to_path_buf(), problem });
         if (result.format.as_str(), result.version, key.version) != (ANNOTATIONS_FORMAT, ANNOTATIONS_VERSION, ANNOTATIONS_VERSION) {
             return wrong(format!(
                 "it is {} version {}, expected {ANNOTATIONS_FORMAT} version {ANNOTATIONS_VERSION}",
@@ -238,7 +263,7 @@ fn check(results: &[Annotations], key: &AnnotationKey, mode: AnnotationMode, que
         if result.annotator.trim().is_empty() {
             return wrong("it has no annotator's name".into());
         }
-        if results[..file].iter().any(|other| other.annotator.trim() == result.annotator.trim()) {
+        if results[..place].iter().any(|(_, other)| other.annotator.trim() == result.annotator.trim()) {
             return wrong("an earlier file has the same annotator: keep the newer one".into());
         }
         let mut seen = std::collections::HashSet::new();

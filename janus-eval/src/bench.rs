@@ -39,4 +39,5 @@ mod questions;
 pub mod toxicity;
 
 pub use evaluation::Evaluation;
+pub(crate) use evaluation::Numbers;
 pub use questions::{Benchmark, Questions};

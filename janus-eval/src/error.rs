@@ -50,12 +50,10 @@ pub enum Error {
         problem: String,
     },
     /// An annotator's result that cannot be counted.
-    #[error("annotations {file} of \"{annotator}\": {problem}")]
+    #[error("{}: {problem}", path.display())]
     Annotations {
-        /// Position of the result, from 0.
-        file: usize,
-        /// Who it is of.
-        annotator: String,
+        /// The file.
+        path: std::path::PathBuf,
         /// What is wrong with it.
         problem: String,
     },

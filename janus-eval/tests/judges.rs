@@ -238,7 +238,7 @@ fn a_grade_judge_takes_the_prompt_of_the_turn_and_of_the_references() {
     });
     let protocol = MtBench::new(MtBenchOptions::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, row: serde_json::Value| {
+    let file = |name: &str, row: Value| {
         let path = folder.path().join(name);
         std::fs::write(&path, format!("{row}\n")).unwrap();
         path

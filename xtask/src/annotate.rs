@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use janus_core::BenchRecord;
-use janus_data::{read_all, write_all, write_file};
-use janus_eval::annotate::{AnnotationKey, AnnotationMode, AnnotationTask, Annotations, Compared, Reviewed};
+use janus_data::read_all;
+use janus_eval::annotate::{self, AnnotationTask};
 use janus_eval::{Response, record_id};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::command::{Blame as _, CommandError, Outcome, make_folder, read_text};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
 
 /// Let people compare answers or review a bench
 ///
@@ -123,10 +122,7 @@ fn export(args: &ExportArgs) -> Result<Outcome, CommandError> {
     make_folder(&args.out)?;
     let [page, key] = task.write(&args.out).failure()?;
     let text = format!("{}: {} items for annotators; keep {} to yourself", page.display(), task.items(), key.display());
-    Ok(Outcome::done(
-        text,
-        json!({ "command": "annotate export", "page": page, "key": key, "items": task.items(), "task": task.key().task }),
-    ))
+    Ok(Outcome::done(text, json!({ "command": "annotate export", "page": page, "key": key, "items": task.items(), "task": task.id() })))
 }
 
 /// The models' names: those of the files, or with their folders where these are the same.
@@ -136,50 +132,7 @@ fn names(model: &Path, opponent: &Path) -> [String; 2] {
     if mine == other { [model.display().to_string(), opponent.display().to_string()] } else { [mine, other] }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CommandError> {
-    serde_json::from_str(&read_text(path)?).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
-}
-
 fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
-    let key: AnnotationKey = read_json(&args.key)?;
-    let results = args.results.iter().map(|path| read_json::<Annotations>(path)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(out) = &args.out {
-        make_folder(out)?;
-    }
-    let named = |error: janus_eval::Error| match &error {
-        janus_eval::Error::Annotations { file, problem, .. } => {
-            CommandError::bad_input(format!("{}: {problem}", args.results[*file].display()))
-        }
-        _ => CommandError::bad_input(error),
-    };
-    let write = |found: Value| {
-        let Some(out) = &args.out else { return Ok(()) };
-        write_file(out.join("annotations.json"), format!("{found:#}\n").as_bytes()).failure()
-    };
-    match key.mode {
-        AnnotationMode::Compare => {
-            let compared = Compared::of(&key, &results).map_err(named)?;
-            if let Some(out) = &args.out {
-                compared.report().write(out).failure()?;
-            }
-            write(json!(compared))?;
-            let report = json!({ "command": "annotate import", "compared": compared, "rates": compared.tally.rates().failure()? });
-            Ok(Outcome::done(compared.to_string(), report))
-        }
-        AnnotationMode::Review => {
-            let reviewed = Reviewed::of(&key, &results).map_err(named)?;
-            write(json!(reviewed))?;
-            if let (Some(out), Some(bench)) = (&args.out, &args.bench) {
-                let accepted = reviewed.accepted(read_all(bench).bad_input()?);
-                let accepted = accepted.map_err(|error| CommandError::bad_input(error).at(bench.display()))?;
-                write_all(out.join("accepted.jsonl"), &accepted).failure()?;
-            }
-            let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (reviewed.counts(), reviewed.difficulties());
-            let counts = json!({
-                "accepted": accepted, "rejected": rejected, "undecided": undecided, "easy": easy, "intermediate": intermediate, "hard": hard,
-            });
-            let report = json!({ "command": "annotate import", "reviewed": reviewed, "counts": counts });
-            Ok(Outcome::done(reviewed.to_string(), report))
-        }
-    }
+    let found = annotate::import(&args.key, &args.results, args.bench.as_deref(), args.out.as_deref()).bad_input()?;
+    Ok(Outcome::done(found.to_string(), report("annotate import", found.numbers)?))
 }

@@ -2,47 +2,50 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::{AnnotationKey, AnnotationMode, Annotations, check};
+use crate::bench::Numbers;
 use crate::report::{Cell, Figure, Report, Section, ShareChart, ShareRow, Table};
 use crate::score::{Outcome, Tally};
 use crate::stats::{Interval, LevelOfMeasurement, Sample, krippendorff_alpha};
 use crate::{Error, Result};
 
 /// One annotator's outcomes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AnnotatorTally {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct AnnotatorTally {
     /// Who.
-    pub annotator: String,
+    annotator: String,
     /// The outcomes, of the model.
-    pub tally: Tally,
+    tally: Tally,
     /// Items left open.
-    pub open: usize,
+    open: usize,
 }
 
 /// What annotators found when they compared a model with its opponent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Compared {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Compared {
     /// The model and its opponent.
-    pub models: [String; 2],
+    models: [String; 2],
     /// Items of the page.
-    pub items: usize,
+    items: usize,
     /// Every annotation counted once: the bars of Figure 3.
-    pub tally: Tally,
+    tally: Tally,
     /// The paper's tie+win, with its interval over items; the annotations of one item are resampled together. No interval for a single item.
-    pub tie_win: f64,
+    tie_win: f64,
     /// Its interval.
-    pub interval: Option<Interval>,
+    interval: Option<Interval>,
     /// Each annotator's own.
-    pub annotators: Vec<AnnotatorTally>,
+    annotators: Vec<AnnotatorTally>,
     /// Items with more than one annotation.
-    pub shared: usize,
+    shared: usize,
     /// Of the pairs of annotations on one item, the share that are equal; none without such a pair.
-    pub agreement: Option<f64>,
+    agreement: Option<f64>,
     /// Krippendorff's alpha of the four outcomes as names; none where it has no value.
-    pub alpha: Option<f64>,
+    alpha: Option<f64>,
 }
 
 impl fmt::Display for Compared {
@@ -54,20 +57,23 @@ impl fmt::Display for Compared {
     }
 }
 
+impl Numbers for Compared {
+    fn numbers(&self) -> Result<Map<String, Value>> {
+        Ok(Map::from_iter([("compared".to_string(), json!(self)), ("rates".to_string(), json!(self.tally.rates()?))]))
+    }
+}
+
 const CHOICES: [&str; 4] = ["a", "both_good", "both_bad", "b"];
 
 impl Compared {
     /// Counts the results of any number of annotators.
-    ///
-    /// # Errors
-    /// [`Error::Annotations`] for a result that does not fit the key, [`Error::Empty`] without an annotation.
-    pub fn of(key: &AnnotationKey, results: &[Annotations]) -> Result<Self> {
+    pub(super) fn of(key: &AnnotationKey, results: &[(&Path, Annotations)]) -> Result<Self> {
         check(results, key, AnnotationMode::Compare, &[("choice", &CHOICES)])?;
         let swapped: BTreeMap<&str, bool> = key.items.iter().map(|item| (item.id.as_str(), item.swapped.unwrap_or_default())).collect();
         let models = key.models.clone().ok_or(Error::Empty { what: "the models of an annotation key" })?;
         let mut by_item: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
         let (mut tally, mut annotators) = (Tally::default(), Vec::new());
-        for result in results {
+        for (_, result) in results {
             let mut own = Tally::default();
             for answer in &result.answers {
                 let swapped = swapped.get(answer.id.as_str()).copied().unwrap_or_default();
@@ -102,7 +108,7 @@ impl Compared {
     }
 
     /// The bars and what is to know about them.
-    pub fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         let [model, opponent] = &self.models;
         let mut report = Report::new(format!("{model} against {opponent}, judged by people"));
         let counts = |tally: &Tally| vec![tally.win, tally.both_good, tally.both_bad, tally.loss];

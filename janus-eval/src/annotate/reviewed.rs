@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use janus_core::BenchRecord;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::compared::agreement;
 use super::{AnnotationKey, AnnotationMode, Annotations, check};
+use crate::bench::Numbers;
 use crate::stats::{LevelOfMeasurement, krippendorff_alpha};
 use crate::{Error, Result, record_id};
 
 /// How hard a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Difficulty {
+enum Difficulty {
     /// Easy.
     Easy,
     /// Intermediate.
@@ -24,33 +27,33 @@ pub enum Difficulty {
 }
 
 /// A row with what its annotators say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReviewedRow {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct ReviewedRow {
     /// The row's id.
-    pub id: String,
+    id: String,
     /// Annotators who accept it.
-    pub accepted: usize,
+    accepted: usize,
     /// Annotators who reject it.
-    pub rejected: usize,
+    rejected: usize,
     /// Whether more accept than reject it; none if as many do, or nobody saw it.
-    pub verdict: Option<bool>,
+    verdict: Option<bool>,
     /// The middle one of the difficulties, the harder of two middle ones; none if nobody saw it.
-    pub difficulty: Option<Difficulty>,
+    difficulty: Option<Difficulty>,
 }
 
 /// What annotators found when they reviewed a bench.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reviewed {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Reviewed {
     /// The rows, in the bench's order.
-    pub rows: Vec<ReviewedRow>,
+    rows: Vec<ReviewedRow>,
     /// Annotators.
-    pub annotators: Vec<String>,
+    annotators: Vec<String>,
     /// Of the pairs of verdicts on one row, the share that are equal; none without such a pair.
-    pub verdict_agreement: Option<f64>,
+    verdict_agreement: Option<f64>,
     /// Krippendorff's alpha of the verdicts; none where it has no value.
-    pub verdict_alpha: Option<f64>,
+    verdict_alpha: Option<f64>,
     /// Krippendorff's alpha of the difficulties as ranks; none where it has no value.
-    pub difficulty_alpha: Option<f64>,
+    difficulty_alpha: Option<f64>,
 }
 
 impl fmt::Display for Reviewed {
@@ -61,30 +64,34 @@ impl fmt::Display for Reviewed {
     }
 }
 
+impl Numbers for Reviewed {
+    fn numbers(&self) -> Result<Map<String, Value>> {
+        let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (self.counts(), self.difficulties());
+        let counts = json!({
+            "accepted": accepted, "rejected": rejected, "undecided": undecided, "easy": easy, "intermediate": intermediate, "hard": hard,
+        });
+        Ok(Map::from_iter([("reviewed".to_string(), json!(self)), ("counts".to_string(), counts)]))
+    }
+}
+
 impl Reviewed {
-    /// The bench's records that more annotators accept than reject, each with its id.
-    ///
-    /// # Errors
-    /// [`Error::Reference`] if a row was reviewed that the bench does not have.
-    pub fn accepted(&self, records: Vec<BenchRecord>) -> Result<Vec<BenchRecord>> {
+    /// The records of the bench in a file that more annotators accept than reject, each with its id.
+    pub(super) fn accepted(&self, bench: &Path, records: Vec<BenchRecord>) -> Result<Vec<BenchRecord>> {
         let verdicts: BTreeMap<&str, Option<bool>> = self.rows.iter().map(|row| (row.id.as_str(), row.verdict)).collect();
         let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
         if let Some(row) = self.rows.iter().find(|row| !ids.contains(&row.id)) {
-            return Err(Error::reference("the bench", format!("the row \"{}\", which was reviewed", row.id), "none"));
+            return Err(Error::reference(bench.display().to_string(), format!("the row \"{}\", which was reviewed", row.id), "none"));
         }
         let kept = ids.into_iter().zip(records).filter(|(id, _)| verdicts.get(id.as_str()) == Some(&Some(true)));
         Ok(kept.map(|(id, record)| BenchRecord { id: Some(id), ..record }).collect())
     }
 
     /// Counts the results of any number of annotators.
-    ///
-    /// # Errors
-    /// [`Error::Annotations`](crate::Error::Annotations) for a result that does not fit the key, [`Error::Empty`](crate::Error::Empty) without one.
-    pub fn of(key: &AnnotationKey, results: &[Annotations]) -> Result<Self> {
+    pub(super) fn of(key: &AnnotationKey, results: &[(&Path, Annotations)]) -> Result<Self> {
         let questions: [(&str, &[&str]); 2] = [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
         check(results, key, AnnotationMode::Review, &questions)?;
         let mut said: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
-        for answer in results.iter().flat_map(|result| &result.answers) {
+        for answer in results.iter().flat_map(|(_, result)| &result.answers) {
             let value = |question: &str| answer.values.get(question).map_or("", String::as_str);
             let difficulty = match value("difficulty") {
                 "easy" => Difficulty::Easy,
@@ -113,7 +120,7 @@ impl Reviewed {
             said.values().map(|said| said.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
         Ok(Self {
             rows: key.items.iter().map(row).collect(),
-            annotators: results.iter().map(|result| result.annotator.trim().into()).collect(),
+            annotators: results.iter().map(|(_, result)| result.annotator.trim().into()).collect(),
             verdict_agreement: agreement(&verdicts),
             verdict_alpha: krippendorff_alpha(&verdicts, LevelOfMeasurement::Nominal).ok(),
             difficulty_alpha: krippendorff_alpha(&ranks, LevelOfMeasurement::Ordinal).ok(),
@@ -121,13 +128,13 @@ impl Reviewed {
     }
 
     /// Rows that are accepted, rejected and undecided.
-    pub fn counts(&self) -> [usize; 3] {
+    fn counts(&self) -> [usize; 3] {
         let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
         [count(Some(true)), count(Some(false)), count(None)]
     }
 
     /// Rows of each difficulty: easy, intermediate, hard.
-    pub fn difficulties(&self) -> [usize; 3] {
+    fn difficulties(&self) -> [usize; 3] {
         [Difficulty::Easy, Difficulty::Intermediate, Difficulty::Hard]
             .map(|difficulty| self.rows.iter().filter(|row| row.difficulty == Some(difficulty)).count())
     }

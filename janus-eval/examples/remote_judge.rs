@@ -11,7 +11,7 @@ use janus_core::{BenchRecord, Rubric, ScoreDescriptions};
 use janus_data::CallJournal;
 use janus_eval::Response;
 use janus_eval::judge::JudgeClient;
-use janus_eval::protocol::{RubricOptions, Rubrics, rubric_cases};
+use janus_eval::protocol::{Rubrics, rubric_cases};
 use janus_eval::run::{RubricRun, compare};
 use janus_infer::remote::{Prices, RemoteModel, RemoteOptions};
 
@@ -48,11 +48,11 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
     let responses =
         [("kite", "A toy that flies on a string when the wind blows."), ("sky", "Rayleigh scattering favours short wavelengths.")];
     let responses = responses.map(|(id, response)| Response { id: id.into(), response: response.into() });
-    let options = RubricOptions::paper(false).with(|options| {
-        options.show_system = true;
-        options.runs = 1;
+    let protocol = Rubrics::paper(false).with(|rubrics| {
+        rubrics.show_system = true;
+        rubrics.runs = 1;
     });
-    let (protocol, cases) = (Rubrics::new(options)?, rubric_cases(&bench(), &responses)?);
+    let cases = rubric_cases(&bench(), &responses)?;
 
     let estimate = client.estimate(&protocol, &cases)?;
     println!("{} calls, at most {:.4}", estimate.calls - estimate.answered, estimate.cost(prices.prompt, prices.completion));

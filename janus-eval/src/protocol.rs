@@ -24,14 +24,14 @@ mod rubric;
 use janus_core::{Generation, SamplingParams};
 use serde::{Deserialize, Serialize};
 
+pub use alpaca_eval::AlpacaEval;
 pub(crate) use alpaca_eval::is_swapped;
-pub use alpaca_eval::{AlpacaEval, AlpacaEvalOptions};
-pub use arena_hard::{ArenaHard, ArenaHardOptions};
+pub use arena_hard::ArenaHard;
 pub use case::{Case, JudgedCall, JudgedCase, PairOutcome, Side, Turn};
-pub use mt_bench::{GradePrompts, MtBench, MtBenchOptions};
-pub use pairwise::{PairPrompts, Pairwise, PairwiseOptions, bench_pairs};
+pub use mt_bench::{GradePrompts, MtBench};
+pub use pairwise::{PairPrompts, Pairwise, bench_pairs};
 pub(crate) use rubric::scored_runs;
-pub use rubric::{JudgedResponse, RubricCase, RubricJudge, RubricOptions, RubricReply, Rubrics, rubric_cases};
+pub use rubric::{JudgedResponse, RubricCase, RubricJudge, RubricReply, Rubrics, rubric_cases};
 
 use crate::Result;
 #[cfg(doc)]
@@ -39,7 +39,7 @@ use crate::judge::JudgeClient;
 use crate::judge::read::Unreadable;
 use crate::judge::{Counts, JudgeCall, Reply, Retry, TemplateId};
 
-/// How cases are judged.
+/// How cases are judged. The fields of a protocol of this crate are its options.
 ///
 /// ```
 /// use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
@@ -111,6 +111,15 @@ pub trait Protocol {
 
     /// What it is called, and what its values mean.
     fn info(&self) -> ProtocolInfo;
+
+    /// Checks the protocol itself, once before the first call.
+    ///
+    /// # Errors
+    /// A prompt or a setting that cannot be used: [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that
+    /// nothing fills, [`Error::Setting`](crate::Error::Setting).
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// How the judge samples, for results.
     fn sampling(&self) -> &SamplingParams;

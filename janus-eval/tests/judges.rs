@@ -12,8 +12,7 @@ use janus_eval::bench::{alpaca_eval, arena_hard, mt_bench};
 use janus_eval::judge::read::ScoreReader;
 use janus_eval::judge::{JudgeClient, PromptTemplate, Recorded, ReplayJudge};
 use janus_eval::protocol::{
-    AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, JudgedCase, Judgement, MtBench, MtBenchOptions, PairOutcome,
-    Pairwise, PairwiseOptions, Protocol, RubricJudge, RubricOptions, Rubrics, Turn, rubric_cases,
+    AlpacaEval, ArenaHard, Case, JudgedCase, Judgement, MtBench, PairOutcome, Pairwise, Protocol, RubricJudge, Rubrics, Turn, rubric_cases,
 };
 use janus_eval::run::CaseRun;
 use janus_eval::score::summarise;
@@ -86,10 +85,8 @@ fn user(request: &ChatRequest) -> &str {
     &request.messages.last().unwrap().content
 }
 
-fn rubrics(show_reference: bool, change: impl FnOnce(&mut RubricOptions)) -> Rubrics {
-    let mut options = RubricOptions::paper(show_reference);
-    change(&mut options);
-    Rubrics::new(options).unwrap()
+fn rubrics(show_reference: bool, change: impl FnOnce(&mut Rubrics)) -> Rubrics {
+    Rubrics::paper(show_reference).with(change)
 }
 
 #[test]
@@ -156,7 +153,7 @@ fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
     assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), Some(5), Some(5)]);
     assert_eq!(model.asked.borrow().len(), 2);
     // As a plain judge it gives the same, from the journal.
-    let judge = RubricJudge::new(client, RubricOptions::paper(true)).unwrap();
+    let judge = RubricJudge::new(client, Rubrics::paper(true)).unwrap();
     let verdicts = judge.judge(&[JudgeRequest::new(&bench[0], "x"), JudgeRequest::new(&bench[0], "x")]);
     assert_eq!(verdicts.iter().map(|verdict| verdict.as_ref().unwrap().mean()).collect::<Vec<_>>(), [Some(13.0 / 3.0); 2]);
     assert_eq!(model.asked.borrow().len(), 2);
@@ -164,10 +161,11 @@ fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
 
 #[test]
 fn a_prompt_without_the_response_is_refused() {
-    let mut options = RubricOptions::paper(true);
-    options.prompt = PromptTemplate::new("mine", "", "{instruction} {score_rubric}");
-    let error = Rubrics::new(options).unwrap_err();
-    assert!(matches!(&error, Error::Prompt { problem, .. } if problem.contains("{response}")), "{error}");
+    let protocol = rubrics(true, |rubrics| rubrics.prompt = PromptTemplate::new("mine", "", "{instruction} {score_rubric}"));
+    let model = Told::new(|_: &ChatRequest| None);
+    for error in [protocol.check().unwrap_err(), JudgeClient::new(&model).judge(&protocol, &[], &mut |_, _| ()).unwrap_err()] {
+        assert!(matches!(&error, Error::Prompt { problem, .. } if problem.contains("{response}")), "{error}");
+    }
 }
 
 fn pair(id: &str, model: &str, opponent: &str) -> Case {
@@ -175,7 +173,7 @@ fn pair(id: &str, model: &str, opponent: &str) -> Case {
 }
 
 fn pairwise() -> Pairwise {
-    Pairwise::new(PairwiseOptions::default()).unwrap()
+    Pairwise::default()
 }
 
 #[test]
@@ -236,7 +234,7 @@ fn a_grade_judge_takes_the_prompt_of_the_turn_and_of_the_references() {
         let reference = user(request).contains("Reference");
         (!user(request).contains("silent")).then(|| format!("Rating: [[{}]]", if reference { "7.5" } else { "9" }))
     });
-    let protocol = MtBench::new(MtBenchOptions::default()).unwrap();
+    let protocol = MtBench::default();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, row: Value| {
         let path = folder.path().join(name);
@@ -288,7 +286,7 @@ fn an_arena_judge_plays_two_games_and_asks_the_silent_once_more() {
             other => panic!("{other} messages"),
         })
     });
-    let protocol = ArenaHard::new(ArenaHardOptions::default()).unwrap();
+    let protocol = ArenaHard::default();
     let battle = |id: &str, model: &str| pair(id, model, "base");
     let cases = [battle("1", "much"), battle("2", "torn"), battle("3", "late"), battle("4", "never")];
     let folder = tempfile::tempdir().unwrap();
@@ -331,9 +329,7 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
             .into(),
         )
     });
-    let mut options = AlpacaEvalOptions::default();
-    options.swapped = |instruction| instruction == "switched";
-    let protocol = AlpacaEval::new(options).unwrap();
+    let protocol = AlpacaEval::default().with(|alpaca| alpaca.swapped = |instruction| instruction == "switched");
     let case = |id: &str, instruction: &str, model: &str| Case::new(id, vec![Turn::new(instruction, model).against("baseline's")]);
     let cases =
         [case("0", "straight", "model's"), case("1", "switched", "model's"), case("2", "same", "baseline's"), case("3", "odd", "model's")];
@@ -349,10 +345,8 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
 #[test]
 fn the_annotations_of_a_sentencepiece_judge_say_what_the_judge_said() {
     let model = Told::new(|_: &ChatRequest| Some("_m=0.6 _M=0.2 M=0.01".into()));
-    let mut options = AlpacaEvalOptions::default();
-    options.swapped = |_| false;
+    let protocol = AlpacaEval::default().with(|alpaca| alpaca.swapped = |_| false);
     let case = Case::new("0", vec![Turn::new("i", "model's").against("baseline's")]);
-    let protocol = AlpacaEval::new(options).unwrap();
     let run = CaseRun::new(protocol.info(), "m", judged(&model, &protocol, &[case]), 0).unwrap();
     let folder = tempfile::tempdir().unwrap();
     alpaca_eval::write(&run, folder.path().join("annotations.jsonl")).unwrap();
@@ -389,18 +383,17 @@ fn prompts_in_the_published_layouts_are_read() {
     assert_eq!(call.messages[0].content, "Be fair.");
     assert!(user(&call).contains("\nx\n") && user(&call).contains("\n    \"criteria\": \"criterion 0\""), "{}", user(&call));
 
-    let mut arena = ArenaHardOptions::default();
     let text = json!({ "judge_model": "m", "system_prompt": "s", "prompt_template": "{question_1} {answer_1} {answer_2}" });
-    arena.prompt = PromptTemplate::parse(&text.to_string(), "arena").unwrap();
-    assert!(ArenaHard::new(arena).is_ok());
+    let arena = PromptTemplate::parse(&text.to_string(), "arena").unwrap();
+    ArenaHard::default().with(|protocol| protocol.prompt = arena).check().unwrap();
 
-    let mut alpaca = AlpacaEvalOptions::default();
+    let mut alpaca = AlpacaEval::default();
     let text = "<|im_start|>system\nPick one.\n<|im_end|>\n<|im_start|>user\n{ \"i\": \"\"\"{instruction}\"\"\", \"m\": \"\"\"{output_1}\"\"\", \
                 \"M\": \"\"\"{output_2}\"\"\" }\n<|im_end|>\n";
     alpaca.prompt = PromptTemplate::parse(text, "alpaca").unwrap();
     alpaca.swapped = |_| false;
     let case = Case::new("0", vec![Turn::new("{output_2}", "c").against("b")]);
-    let messages = AlpacaEval::new(alpaca).unwrap().calls(&case).unwrap().remove(0).request.messages;
+    let messages = alpaca.calls(&case).unwrap().remove(0).request.messages;
     assert_eq!(messages[0].content, "Pick one.");
     let text = &messages[1].content;
     assert!(text.contains("\"i\": \"\"\"{output_2}\"\"\"") && text.contains("\"M\": \"\"\"c\"\"\""), "{text}");
@@ -417,9 +410,8 @@ fn prompts_in_the_published_layouts_are_read() {
             "{question_1} {ref_answer_1} {question_2} {ref_answer_2} {answer_a_1} {answer_b_1} {answer_a_2} {answer_b_2}",
         ),
     ];
-    let mut pairs = PairwiseOptions::default();
-    pairs.prompts = lines.concat().parse().unwrap();
-    assert!(Pairwise::new(pairs).is_ok());
+    let pairs = lines.concat().parse().unwrap();
+    Pairwise::mt_bench().with(|protocol| protocol.prompts = pairs).check().unwrap();
     let missing = lines[..3].concat().parse::<janus_eval::protocol::PairPrompts>();
     assert!(missing.unwrap_err().to_string().contains("pair-math-v1-multi-turn"));
 }

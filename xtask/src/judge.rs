@@ -139,6 +139,7 @@ impl<'a> Judging<'a> {
     /// service asked. The judgement with the run's record, or the outcome if no judgement was wanted.
     fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
         let RunArgs { out, service, batch, .. } = self.args;
+        protocol.check().bad_input()?;
         let environment = RemoteOptions::from_env().bad_input()?;
         let base_url = service.base_url.clone().unwrap_or(environment.base_url.clone());
         let options = service.limits.options(environment.with(|options| options.base_url = base_url))?;

@@ -15,8 +15,7 @@ use janus_data::write_all;
 use janus_eval::Response;
 use janus_eval::judge::{Counts, JudgeClient, TemplateId};
 use janus_eval::protocol::{
-    Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, RubricOptions, Rubrics, Scale, Side, Turn,
-    rubric_cases,
+    Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Rubrics, Scale, Side, Turn, rubric_cases,
 };
 use janus_eval::run::{CaseRun, RubricRun, compare};
 use serde_json::{Value, json};
@@ -73,9 +72,8 @@ impl janus_core::ChatModel for Mirror {
 
 fn judged(name: &str, score: u8) -> RubricRun {
     let model = Mirror(score);
-    let mut options = RubricOptions::paper(true);
-    options.runs = 2;
-    let (protocol, cases) = (Rubrics::new(options).unwrap(), rubric_cases(&records(), &responses(name)).unwrap());
+    let protocol = Rubrics::paper(true).with(|rubrics| rubrics.runs = 2);
+    let cases = rubric_cases(&records(), &responses(name)).unwrap();
     let judgement = JudgeClient::new(&model).judge(&protocol, &cases, &mut |_, _| ()).unwrap();
     RubricRun::new(&protocol, format!("{name} {NASTY}"), cases, judgement, 0).unwrap()
 }

@@ -15,10 +15,10 @@ pub(crate) fn is_swapped(instruction: &str) -> bool {
     Mt19937::from_python_str(&seed).unit() >= 0.5
 }
 
-/// How a log-probability judge works.
+/// Compares a model's outputs with a baseline's, its opponent, by the probabilities of one token. Equal outputs are a tie without a call.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct AlpacaEvalOptions {
+pub struct AlpacaEval {
     /// What it is asked: slots `instruction`, `output_1` (known as `m`), `output_2` (known as `M`).
     pub prompt: PromptTemplate,
     /// How it samples.
@@ -27,7 +27,7 @@ pub struct AlpacaEvalOptions {
     pub swapped: fn(&str) -> bool,
 }
 
-impl Default for AlpacaEvalOptions {
+impl Default for AlpacaEval {
     /// The published protocol with our prompt: one token, the five most likely with their log-probabilities.
     fn default() -> Self {
         let sampling = SamplingParams { temperature: 1.0, logprobs: true, top_logprobs: 5, ..SamplingParams::greedy(1) };
@@ -35,39 +35,17 @@ impl Default for AlpacaEvalOptions {
     }
 }
 
-impl AlpacaEvalOptions {
-    /// These options after `set` changed some of them, for an expression.
+impl AlpacaEval {
+    /// The same after `set` changed some of its fields, for an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
     }
-}
-
-/// Compares a model's outputs with a baseline's, its opponent, by the probabilities of one token. Equal outputs are a tie without a call.
-#[derive(Debug, Clone)]
-pub struct AlpacaEval {
-    options: AlpacaEvalOptions,
-}
-
-impl AlpacaEval {
-    /// A protocol with these options.
-    ///
-    /// # Errors
-    /// [`Error::Prompt`] for a prompt that lacks an output or has a slot that nothing fills, [`Error::Setting`] for sampling without
-    /// `top_logprobs`.
-    pub fn new(options: AlpacaEvalOptions) -> Result<Self> {
-        options.prompt.check(&["instruction", "output_1", "output_2"], &[])?;
-        if options.sampling.top_logprobs == 0 {
-            let expected = "at least 1, as the preference is read from them";
-            return Err(Error::Setting { field: "top_logprobs", got: "0".into(), expected });
-        }
-        Ok(Self { options })
-    }
 
     fn first(&self, case: &Case) -> Side {
         let instruction = case.turns.first().map_or("", |turn| turn.prompt.as_str());
-        if (self.options.swapped)(instruction) { Side::Model } else { Side::Opponent }
+        if (self.swapped)(instruction) { Side::Model } else { Side::Opponent }
     }
 }
 
@@ -81,8 +59,17 @@ impl Protocol for AlpacaEval {
         ProtocolInfo::new("alpaca-eval", "AlpacaEval", Scale::WinRate)
     }
 
+    fn check(&self) -> Result<()> {
+        self.prompt.check(&["instruction", "output_1", "output_2"], &[])?;
+        if self.sampling.top_logprobs == 0 {
+            let expected = "at least 1, as the preference is read from them";
+            return Err(Error::Setting { field: "top_logprobs", got: "0".into(), expected });
+        }
+        Ok(())
+    }
+
     fn sampling(&self) -> &SamplingParams {
-        &self.options.sampling
+        &self.sampling
     }
 
     fn id<'c>(&self, case: &'c Case) -> &'c str {
@@ -96,7 +83,7 @@ impl Protocol for AlpacaEval {
         }
         let [one, two] = if self.first(case) == Side::Model { [model, baseline] } else { [baseline, model] };
         let slots = [("instruction", instruction), ("output_1", one), ("output_2", two)];
-        Ok(vec![JudgeCall::new(&case.id, &self.options.prompt, &slots, &self.options.sampling)?])
+        Ok(vec![JudgeCall::new(&case.id, &self.prompt, &slots, &self.sampling)?])
     }
 
     fn read(&self, answer: &Generation) -> Result<f64, Unreadable> {

@@ -7,10 +7,11 @@ use crate::Result;
 use crate::judge::read::{ArenaLabel, Unreadable, arena_label, arena_labels};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
 
-/// How an arena judge works.
+/// Judges battles between a model and a baseline, its opponent, in two games: the baseline is A in game 1, the model in game 2. A
+/// significant verdict counts three times.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct ArenaHardOptions {
+pub struct ArenaHard {
     /// What it is asked: slots `question_1`, `answer_1`, `answer_2`.
     pub prompt: PromptTemplate,
     /// What it is asked next if its text has no label.
@@ -19,7 +20,7 @@ pub struct ArenaHardOptions {
     pub sampling: SamplingParams,
 }
 
-impl Default for ArenaHardOptions {
+impl Default for ArenaHard {
     /// The protocol of version 0.1 with our prompt: temperature 0, at most 4,096 tokens, one more try.
     fn default() -> Self {
         let retry = "Go on with your judgment, and end it with one of the verdict labels.".into();
@@ -27,30 +28,12 @@ impl Default for ArenaHardOptions {
     }
 }
 
-impl ArenaHardOptions {
-    /// These options after `set` changed some of them, for an expression.
+impl ArenaHard {
+    /// The same after `set` changed some of its fields, for an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
-    }
-}
-
-/// Judges battles between a model and a baseline, its opponent, in two games: the baseline is A in game 1, the model in game 2. A
-/// significant verdict counts three times.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ArenaHard {
-    options: ArenaHardOptions,
-}
-
-impl ArenaHard {
-    /// A protocol with these options.
-    ///
-    /// # Errors
-    /// [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that nothing fills.
-    pub fn new(options: ArenaHardOptions) -> Result<Self> {
-        options.prompt.check(&["question_1", "answer_1", "answer_2"], &[])?;
-        Ok(Self { options })
     }
 }
 
@@ -66,8 +49,12 @@ impl Protocol for ArenaHard {
         ProtocolInfo::new("arena-hard", "Arena-Hard", Scale::WinRate)
     }
 
+    fn check(&self) -> Result<()> {
+        self.prompt.check(&["question_1", "answer_1", "answer_2"], &[])
+    }
+
     fn sampling(&self) -> &SamplingParams {
-        &self.options.sampling
+        &self.sampling
     }
 
     fn id<'c>(&self, case: &'c Case) -> &'c str {
@@ -79,7 +66,7 @@ impl Protocol for ArenaHard {
         let call = |(game, first): (usize, Side)| {
             let [a, b] = if first == Side::Model { [model, baseline] } else { [baseline, model] };
             let slots = [("question_1", question), ("answer_1", a), ("answer_2", b)];
-            JudgeCall::new(format!("{}/game-{}", case.id, game + 1), &self.options.prompt, &slots, &self.options.sampling)
+            JudgeCall::new(format!("{}/game-{}", case.id, game + 1), &self.prompt, &slots, &self.sampling)
         };
         GAMES.into_iter().enumerate().map(call).collect()
     }
@@ -94,7 +81,7 @@ impl Protocol for ArenaHard {
 
     fn retry(&self, why: &Unreadable) -> Retry {
         match why {
-            Unreadable::NoLabel => Retry::Continue(self.options.retry.clone()),
+            Unreadable::NoLabel => Retry::Continue(self.retry.clone()),
             _ => Retry::Never,
         }
     }

@@ -18,7 +18,7 @@ impl JudgeClient<'_> {
     /// What judging these cases will take. Nothing is asked.
     ///
     /// # Errors
-    /// [`Error::DoubledId`](crate::Error::DoubledId), and those of the protocol's [`calls`](Protocol::calls).
+    /// [`Error::DoubledId`](crate::Error::DoubledId), and those of the protocol's [`check`](Protocol::check) and [`calls`](Protocol::calls).
     pub fn estimate<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<Estimate> {
         let calls = calls(protocol, cases)?.len();
         let pending = self.pending(protocol, cases)?;
@@ -141,8 +141,9 @@ impl JudgeClient<'_> {
     }
 }
 
-/// The calls of all cases, each with its case's position.
+/// The calls of all cases, each with its case's position, by a protocol that is in order.
 fn calls<P: Protocol>(protocol: &P, cases: &[P::Case]) -> Result<Vec<(usize, JudgeCall)>> {
+    protocol.check()?;
     unique("cases", cases.iter().map(|case| protocol.id(case)))?;
     let mut calls = Vec::new();
     for (place, case) in cases.iter().enumerate() {

@@ -52,52 +52,30 @@ impl FromStr for GradePrompts {
     }
 }
 
-/// How a grading judge works.
+/// Grades the last turn of each case ([`cases`](crate::bench::mt_bench::cases)), against reference answers where the
+/// case has them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct MtBenchOptions {
+pub struct MtBench {
     /// What it is asked.
     pub prompts: GradePrompts,
     /// How it samples.
     pub sampling: SamplingParams,
 }
 
-impl Default for MtBenchOptions {
+impl Default for MtBench {
     /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens.
     fn default() -> Self {
         Self { prompts: GradePrompts::default(), sampling: SamplingParams::greedy(2048) }
     }
 }
 
-impl MtBenchOptions {
-    /// These options after `set` changed some of them, for an expression.
+impl MtBench {
+    /// The same after `set` changed some of its fields, for an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
-    }
-}
-
-/// Grades the last turn of each case ([`cases`](crate::bench::mt_bench::cases)), against reference answers where the
-/// case has them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MtBench {
-    options: MtBenchOptions,
-}
-
-impl MtBench {
-    /// A protocol with these options.
-    ///
-    /// # Errors
-    /// [`Error::Prompt`] for a prompt that lacks an answer or has a slot that nothing fills.
-    pub fn new(options: MtBenchOptions) -> Result<Self> {
-        let GradePrompts { single, single_reference, turns, turns_reference } = &options.prompts;
-        single.check(&["question", "answer"], &[])?;
-        single_reference.check(&["question", "answer", "ref_answer_1"], &[])?;
-        let two = ["question_1", "question_2", "answer_1", "answer_2"];
-        turns.check(&two, &[])?;
-        turns_reference.check(&two, &["ref_answer_1", "ref_answer_2"])?;
-        Ok(Self { options })
     }
 }
 
@@ -110,8 +88,17 @@ impl Protocol for MtBench {
         ProtocolInfo::new("mt-bench", "MT-Bench", Scale::Rating { low: 1.0, high: 10.0 })
     }
 
+    fn check(&self) -> Result<()> {
+        let GradePrompts { single, single_reference, turns, turns_reference } = &self.prompts;
+        single.check(&["question", "answer"], &[])?;
+        single_reference.check(&["question", "answer", "ref_answer_1"], &[])?;
+        let two = ["question_1", "question_2", "answer_1", "answer_2"];
+        turns.check(&two, &[])?;
+        turns_reference.check(&two, &["ref_answer_1", "ref_answer_2"])
+    }
+
     fn sampling(&self) -> &SamplingParams {
-        &self.options.sampling
+        &self.sampling
     }
 
     fn shown(&self) -> Shown {
@@ -123,7 +110,7 @@ impl Protocol for MtBench {
     }
 
     fn calls(&self, case: &Case) -> Result<Vec<JudgeCall>> {
-        let prompts = &self.options.prompts;
+        let prompts = &self.prompts;
         let references: Option<Vec<&str>> = case.turns.iter().map(|turn| turn.reference.as_deref()).collect();
         let reference = |turn: usize| references.as_ref().map_or("", |references| references[turn]);
         let (prompt, slots) = match case.turns.as_slice() {
@@ -144,7 +131,7 @@ impl Protocol for MtBench {
             ),
             turns => return Err(case.unfit(turns, "one or two turns")),
         };
-        Ok(vec![JudgeCall::new(&case.id, prompt, &slots, &self.options.sampling)?])
+        Ok(vec![JudgeCall::new(&case.id, prompt, &slots, &self.sampling)?])
     }
 
     fn read(&self, answer: &Generation) -> Result<f64, Unreadable> {

@@ -53,10 +53,11 @@ impl FromStr for PairPrompts {
     }
 }
 
-/// How a pairwise judge works.
+/// Compares the answers of two models, each case in both orders; a disagreement is a tie. Of two turns the second is judged. The default
+/// is for pairs of answers to a bench's records ([`bench_pairs`]).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct PairwiseOptions {
+pub struct Pairwise {
     /// What it is asked.
     pub prompts: PairPrompts,
     /// How it samples.
@@ -65,65 +66,46 @@ pub struct PairwiseOptions {
     pub show_system: bool,
     /// Whether it sees the reference answers of cases that have them.
     pub show_reference: bool,
+    mt_bench: bool,
 }
 
-impl Default for PairwiseOptions {
+impl Default for Pairwise {
     /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens, reference answers shown.
     fn default() -> Self {
-        Self { prompts: PairPrompts::default(), sampling: SamplingParams::greedy(2048), show_system: false, show_reference: true }
+        Self {
+            prompts: PairPrompts::default(),
+            sampling: SamplingParams::greedy(2048),
+            show_system: false,
+            show_reference: true,
+            mt_bench: false,
+        }
     }
 }
 
-impl PairwiseOptions {
-    /// These options after `set` changed some of them, for an expression.
+impl Pairwise {
+    /// The same after `set` changed some of its fields, for an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
     }
-}
 
-/// Compares the answers of two models, each case in both orders; a disagreement is a tie. Of two turns the second is judged.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pairwise {
-    options: PairwiseOptions,
-    mt_bench: bool,
-}
-
-impl Pairwise {
-    /// Pairs of answers to a bench's records ([`bench_pairs`]).
-    ///
-    /// # Errors
-    /// [`Error::Prompt`] for a prompt that lacks an answer or has a slot that nothing fills.
-    pub fn new(options: PairwiseOptions) -> Result<Self> {
-        let PairPrompts { single, single_reference, turns, turns_reference } = &options.prompts;
-        single.check(&["question", "answer_a", "answer_b"], &[])?;
-        single_reference.check(&["question", "answer_a", "answer_b", "ref_answer_1"], &[])?;
-        let four = ["answer_a_1", "answer_a_2", "answer_b_1", "answer_b_2", "question_1", "question_2"];
-        turns.check(&four, &[])?;
-        turns_reference.check(&four, &["ref_answer_1", "ref_answer_2"])?;
-        Ok(Self { options, mt_bench: false })
-    }
-
-    /// MT-Bench's pairs ([`cases`](crate::bench::mt_bench::cases)).
-    ///
-    /// # Errors
-    /// Those of [`new`](Self::new).
-    pub fn mt_bench(options: PairwiseOptions) -> Result<Self> {
-        Ok(Self { mt_bench: true, ..Self::new(options)? })
+    /// For MT-Bench's pairs ([`cases`](crate::bench::mt_bench::cases)).
+    pub fn mt_bench() -> Self {
+        Self { mt_bench: true, ..Self::default() }
     }
 
     /// The case as the judge sees it.
     fn seen(&self, case: &Case) -> Case {
         let mut seen = case.clone();
-        if !self.options.show_reference {
+        if !self.show_reference {
             seen.turns.iter_mut().for_each(|turn| turn.reference = None);
         }
         seen
     }
 
     fn prompt(&self, case: &Case) -> &PromptTemplate {
-        let prompts = &self.options.prompts;
+        let prompts = &self.prompts;
         match (case.turns.len(), case.turns.iter().all(|turn| turn.reference.is_some())) {
             (0 | 1, false) => &prompts.single,
             (0 | 1, true) => &prompts.single_reference,
@@ -134,7 +116,7 @@ impl Pairwise {
 
     fn call(&self, case: &Case, first: Side) -> Result<JudgeCall> {
         let question = |turn: &Turn, place: usize| match place {
-            0 if self.options.show_system && !case.system.is_empty() => format!("{}\n{}", case.system, turn.prompt),
+            0 if self.show_system && !case.system.is_empty() => format!("{}\n{}", case.system, turn.prompt),
             _ => turn.prompt.clone(),
         };
         let sides = |turn: &Turn| -> Option<[String; 2]> {
@@ -162,7 +144,7 @@ impl Pairwise {
         let slots = slots.ok_or_else(|| case.unfit(&case.turns, "one or two turns, each with the answers of a model and its opponent"))?;
         let slots: Vec<(&str, &str)> = slots.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let order = if first == Side::Model { "model-first" } else { "opponent-first" };
-        JudgeCall::new(format!("{}/{order}", case.id), self.prompt(case), &slots, &self.options.sampling)
+        JudgeCall::new(format!("{}/{order}", case.id), self.prompt(case), &slots, &self.sampling)
     }
 }
 
@@ -176,12 +158,21 @@ impl Protocol for Pairwise {
         ProtocolInfo::new(name, title, Scale::WinRate)
     }
 
+    fn check(&self) -> Result<()> {
+        let PairPrompts { single, single_reference, turns, turns_reference } = &self.prompts;
+        single.check(&["question", "answer_a", "answer_b"], &[])?;
+        single_reference.check(&["question", "answer_a", "answer_b", "ref_answer_1"], &[])?;
+        let four = ["answer_a_1", "answer_a_2", "answer_b_1", "answer_b_2", "question_1", "question_2"];
+        turns.check(&four, &[])?;
+        turns_reference.check(&four, &["ref_answer_1", "ref_answer_2"])
+    }
+
     fn sampling(&self) -> &SamplingParams {
-        &self.options.sampling
+        &self.sampling
     }
 
     fn shown(&self) -> Shown {
-        Shown { system: self.options.show_system, reference: self.options.show_reference }
+        Shown { system: self.show_system, reference: self.show_reference }
     }
 
     fn id<'c>(&self, case: &'c Case) -> &'c str {

@@ -11,39 +11,6 @@ use crate::judge::{JudgeCall, JudgeClient, PromptTemplate, Reply, prompt};
 use crate::score::ScoredRow;
 use crate::{Error, Result};
 
-/// How a rubric judge works.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct RubricOptions {
-    /// What it is asked. Whether it sees the reference answer is decided by the slot `{reference_answer}`.
-    pub prompt: PromptTemplate,
-    /// How its score is read.
-    pub reader: ScoreReader,
-    /// Whether the instruction that it sees is system message, line break, prompt; the paper's shows the prompt alone.
-    pub show_system: bool,
-    /// Runs, each with a seed of its own.
-    pub runs: usize,
-    /// How the judge samples; its seed is that of the first run.
-    pub sampling: SamplingParams,
-}
-
-impl RubricOptions {
-    /// The paper's protocol with our prompt: three runs at temperature 1, top-p 0.9, at most 1,024 tokens; the judge sees the
-    /// reference answer if `show_reference` says so, and not the system message.
-    pub fn paper(show_reference: bool) -> Self {
-        let prompt = if show_reference { prompt::rubric() } else { prompt::rubric_no_reference() };
-        let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::paper() };
-        Self { prompt, reader: ScoreReader::Strict, show_system: false, runs: 3, sampling }
-    }
-
-    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.runs = 1)`.
-    #[must_use]
-    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
-        set(&mut self);
-        self
-    }
-}
-
 /// A bench record with a model's response, if it has one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RubricCase {
@@ -127,7 +94,7 @@ pub(crate) fn scored_runs<'r>(
 impl Judgement<JudgedResponse> {
     /// The scores of each run of these cases ([`scored_runs`]).
     pub fn scores(&self, protocol: &Rubrics, cases: &[RubricCase]) -> Vec<Vec<ScoredRow>> {
-        scored_runs(protocol.options.runs, cases.iter().map(|case| &case.record), &self.rows)
+        scored_runs(protocol.runs, cases.iter().map(|case| &case.record), &self.rows)
     }
 }
 
@@ -136,7 +103,7 @@ impl Judgement<JudgedResponse> {
 /// ```
 /// use janus_core::{BenchRecord, ChatModel, ChatRequest, Generation, ModelError, Rubric, ScoreDescriptions};
 /// use janus_eval::judge::JudgeClient;
-/// use janus_eval::protocol::{RubricOptions, Rubrics, rubric_cases};
+/// use janus_eval::protocol::{Rubrics, rubric_cases};
 /// use janus_eval::score::summarise;
 /// use janus_eval::Response;
 ///
@@ -165,7 +132,7 @@ impl Judgement<JudgedResponse> {
 ///     reference_answer: "A toy.".into(),
 ///     rubrics: vec![Rubric { criteria: "Is it short?".into(), score_descriptions: anchors }],
 /// };
-/// let protocol = Rubrics::new(RubricOptions::paper(true))?;
+/// let protocol = Rubrics::paper(true);
 /// let cases = rubric_cases(&[record], &[Response { id: "q1".into(), response: "A toy on a string.".into() }])?;
 /// let judgement = JudgeClient::new(&Kind).judge(&protocol, &cases, &mut |_done, _calls| ())?;
 /// assert_eq!(judgement.rows[0].runs[2][0].feedback, "lovely.");
@@ -173,39 +140,42 @@ impl Judgement<JudgedResponse> {
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Rubrics {
-    options: RubricOptions,
+    /// What it is asked. Whether it sees the reference answer is decided by the slot `{reference_answer}`.
+    pub prompt: PromptTemplate,
+    /// How its score is read.
+    pub reader: ScoreReader,
+    /// Whether the instruction that it sees is system message, line break, prompt; the paper's shows the prompt alone.
+    pub show_system: bool,
+    /// Runs, each with a seed of its own.
+    pub runs: usize,
+    /// How the judge samples; its seed is that of the first run.
+    pub sampling: SamplingParams,
 }
 
 const NEEDED: [&str; 3] = ["instruction", "response", "score_rubric"];
 const REFERENCE: &str = "reference_answer";
 
 impl Rubrics {
-    /// A protocol with these options.
-    ///
-    /// # Errors
-    /// [`Error::Prompt`] for a prompt without instruction, response or rubric, or with a slot that nothing fills; [`Error::Setting`]
-    /// for no run or sampling parameters out of range.
-    pub fn new(options: RubricOptions) -> Result<Self> {
-        options.prompt.check(&NEEDED, &[REFERENCE])?;
-        let setting = |field, got: String, expected| Err(Error::Setting { field, got, expected });
-        if options.runs == 0 {
-            return setting("runs", "0".into(), "at least 1");
-        }
-        if let Err(error) = options.sampling.validate() {
-            return setting("the judge's sampling", error.to_string(), "parameters in their ranges");
-        }
-        Ok(Self { options })
+    /// The paper's protocol with our prompt: three runs at temperature 1, top-p 0.9, at most 1,024 tokens; the judge sees the
+    /// reference answer if `show_reference` says so, and not the system message.
+    pub fn paper(show_reference: bool) -> Self {
+        let prompt = if show_reference { prompt::rubric() } else { prompt::rubric_no_reference() };
+        let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::paper() };
+        Self { prompt, reader: ScoreReader::Strict, show_system: false, runs: 3, sampling }
     }
 
-    /// How it works.
-    pub(crate) fn options(&self) -> &RubricOptions {
-        &self.options
+    /// The same after `set` changed some of its fields, for an expression: `Rubrics::paper(true).with(|rubrics| rubrics.runs = 1)`.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
+        set(&mut self);
+        self
     }
 
     fn call(&self, id: &str, record: &BenchRecord, response: &str, rubric: usize, run: usize) -> Result<JudgeCall> {
         let joined;
-        let instruction = if self.options.show_system && !record.system.is_empty() {
+        let instruction = if self.show_system && !record.system.is_empty() {
             joined = format!("{}\n{}", record.system, record.prompt);
             &joined
         } else {
@@ -218,9 +188,9 @@ impl Rubrics {
             (REFERENCE, record.reference_answer.as_str()),
             ("score_rubric", score_rubric.as_str()),
         ];
-        let mut sampling = self.options.sampling.clone();
+        let mut sampling = self.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(run as u64);
-        let mut call = JudgeCall::new(format!("{id}/rubric-{rubric}/run-{run}"), &self.options.prompt, &slots, &sampling)?;
+        let mut call = JudgeCall::new(format!("{id}/rubric-{rubric}/run-{run}"), &self.prompt, &slots, &sampling)?;
         // As the released evaluation does with its filled template.
         call.request.messages.iter_mut().for_each(|message| message.content = message.content.trim().into());
         Ok(call)
@@ -236,12 +206,24 @@ impl Protocol for Rubrics {
         ProtocolInfo::new("rubric", "Rubrics", Scale::Rating { low: 1.0, high: 5.0 })
     }
 
+    fn check(&self) -> Result<()> {
+        self.prompt.check(&NEEDED, &[REFERENCE])?;
+        let setting = |field, got: String, expected| Err(Error::Setting { field, got, expected });
+        if self.runs == 0 {
+            return setting("runs", "0".into(), "at least 1");
+        }
+        if let Err(error) = self.sampling.validate() {
+            return setting("the judge's sampling", error.to_string(), "parameters in their ranges");
+        }
+        Ok(())
+    }
+
     fn sampling(&self) -> &SamplingParams {
-        &self.options.sampling
+        &self.sampling
     }
 
     fn shown(&self) -> Shown {
-        Shown { system: self.options.show_system, reference: self.options.prompt.has(REFERENCE) }
+        Shown { system: self.show_system, reference: self.prompt.has(REFERENCE) }
     }
 
     fn id<'c>(&self, case: &'c RubricCase) -> &'c str {
@@ -250,12 +232,12 @@ impl Protocol for Rubrics {
 
     fn calls(&self, case: &RubricCase) -> Result<Vec<JudgeCall>> {
         let Some(response) = &case.response else { return Ok(Vec::new()) };
-        let places = (0..self.options.runs).flat_map(|run| (0..case.record.rubrics.len()).map(move |rubric| (run, rubric)));
+        let places = (0..self.runs).flat_map(|run| (0..case.record.rubrics.len()).map(move |rubric| (run, rubric)));
         places.map(|(run, rubric)| self.call(&case.id, &case.record, response, rubric, run)).collect()
     }
 
     fn read(&self, answer: &Generation) -> Result<Reading, Unreadable> {
-        self.options.reader.read(&answer.text)
+        self.reader.read(&answer.text)
     }
 
     /// Once, and at most five times more.
@@ -265,7 +247,7 @@ impl Protocol for Rubrics {
 
     fn row(&self, case: &RubricCase, replies: Vec<Reply<Reading>>) -> JudgedResponse {
         let mut replies = replies.into_iter().map(RubricReply::from);
-        let runs = if case.response.is_some() { self.options.runs } else { 0 };
+        let runs = if case.response.is_some() { self.runs } else { 0 };
         let runs = (0..runs).map(|_| replies.by_ref().take(case.record.rubrics.len()).collect()).collect();
         JudgedResponse { id: case.id.clone(), source: case.record.source.clone(), runs }
     }
@@ -279,12 +261,14 @@ pub struct RubricJudge<'a> {
 }
 
 impl<'a> RubricJudge<'a> {
-    /// A judge of one run, whatever number of them the options say.
+    /// A judge of one run, whatever number of them the protocol has.
     ///
     /// # Errors
-    /// Those of [`Rubrics::new`].
-    pub fn new(client: JudgeClient<'a>, options: RubricOptions) -> Result<Self> {
-        Ok(Self { client, protocol: Rubrics::new(RubricOptions { runs: 1, ..options })? })
+    /// Those of the protocol's [`check`](Protocol::check).
+    pub fn new(client: JudgeClient<'a>, protocol: Rubrics) -> Result<Self> {
+        let protocol = Rubrics { runs: 1, ..protocol };
+        protocol.check()?;
+        Ok(Self { client, protocol })
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunError, RunHead, content, interval, read_result, write_result};
 use crate::judge::read::ScoreReader;
-use crate::protocol::{JudgedResponse, Judgement, Protocol as _, RubricCase, RubricOptions, Rubrics, rubric_cases, scored_runs};
+use crate::protocol::{JudgedResponse, Judgement, Protocol as _, RubricCase, Rubrics, rubric_cases, scored_runs};
 use crate::score::{ScoreSummary, ScoredRow, pool, summarise};
 use crate::stats::{Bootstrap, Interval};
 use crate::{Error, Response, Result, record_id};
@@ -75,7 +75,7 @@ impl RubricRun {
         // A record without an id is known by its position, in the folder too.
         cases.iter_mut().for_each(|case| case.record.id = Some(case.id.clone()));
         let Judgement { settings, rows, counts } = judgement;
-        let RubricOptions { runs, reader, .. } = *protocol.options();
+        let Rubrics { runs, reader, .. } = *protocol;
         let scores = scored_runs(runs, cases.iter().map(|case| &case.record), &rows);
         let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
         let summary = match summarise(&scores) {

@@ -13,7 +13,7 @@ use crate::bench::multifaceted::{RubricReport, RubricRow};
 use crate::files::{read_bytes, read_json};
 use crate::join::text_or_number;
 use crate::judge::read::{arena_label, rating};
-use crate::protocol::{MtBench, MtBenchOptions, Protocol as _};
+use crate::protocol::{MtBench, Protocol as _};
 use crate::stats::Bootstrap;
 use crate::{Error, Result};
 
@@ -71,7 +71,7 @@ fn rebuilt_prompts(folder: &Path, file: &Path, model: &str, checks: &mut Checks)
     }
     let templates = read_bytes(&folder.join("judge_prompts.jsonl"))?;
     let prompts = String::from_utf8_lossy(&templates).parse()?;
-    let protocol = MtBench::new(MtBenchOptions { prompts, ..MtBenchOptions::default() })?;
+    let protocol = MtBench { prompts, ..MtBench::default() };
     let answers = folder.join("answers").join(format!("{model}.jsonl.gz"));
     let references = folder.join("reference_answer_gpt-4.jsonl");
     let mut calls = BTreeMap::new();

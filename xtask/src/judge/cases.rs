@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use janus_data::read_all;
 use janus_eval::bench::{alpaca_eval, arena_hard, mt_bench};
 use janus_eval::judge::PromptTemplate;
-use janus_eval::protocol::{
-    AlpacaEval, AlpacaEvalOptions, ArenaHard, ArenaHardOptions, Case, MtBench, MtBenchOptions, Pairwise, PairwiseOptions, Protocol as _,
-    bench_pairs,
-};
+use janus_eval::protocol::{AlpacaEval, ArenaHard, Case, MtBench, Pairwise, Protocol as _, bench_pairs};
 use janus_eval::run::{CaseRun, CaseScore, PairTally};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -61,12 +58,11 @@ impl PairwiseArgs {
         let [name, opponent] = names((self.run.name.as_ref(), &self.model), (self.opponent_name.as_ref(), &self.opponent))?;
         let (records, mine) = (read_all(&self.bench).bad_input()?, read_all(&self.model).bad_input()?);
         let (cases, missing) = bench_pairs(&records, &mine, &read_all(&self.opponent).bad_input()?).bad_input()?;
-        let mut options = PairwiseOptions::default();
-        (options.show_system, options.show_reference) = (self.show_system, self.show_reference);
+        let mut protocol = Pairwise::default();
+        (protocol.show_system, protocol.show_reference) = (self.show_system, self.show_reference);
         if let Some(path) = &self.judge_prompt {
-            options.prompts = read_text(path)?.parse().bad_input()?;
+            protocol.prompts = read_text(path)?.parse().bad_input()?;
         }
-        let protocol = Pairwise::new(options).bad_input()?;
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(opponent).missing(missing));
         judging.judge_cases(&protocol, &cases, run, |run| {
             let (result, tally) = (&run.result, tally(run));
@@ -142,11 +138,10 @@ impl MtBenchArgs {
     }
 
     fn grades(&self, judging: &Judging<'_>, cases: &[Case], prompts: Option<&str>) -> Result<Outcome, CommandError> {
-        let mut options = MtBenchOptions::default();
+        let mut protocol = MtBench::default();
         if let Some(lines) = prompts {
-            options.prompts = lines.parse().bad_input()?;
+            protocol.prompts = lines.parse().bad_input()?;
         }
-        let protocol = MtBench::new(options).bad_input()?;
         let run = |judgement| CaseRun::new(protocol.info(), judging.name(&self.answers), judgement, 0);
         judging.judge_cases(&protocol, cases, run, |run| {
             let path = self.run.out.join("judgments.jsonl");
@@ -167,11 +162,10 @@ impl MtBenchArgs {
         [name, opponent]: [String; 2],
         prompts: Option<&str>,
     ) -> Result<Outcome, CommandError> {
-        let mut options = PairwiseOptions::default();
+        let mut protocol = Pairwise::mt_bench();
         if let Some(lines) = prompts {
-            options.prompts = lines.parse().bad_input()?;
+            protocol.prompts = lines.parse().bad_input()?;
         }
-        let protocol = Pairwise::mt_bench(options).bad_input()?;
         let run = |judgement| Ok(CaseRun::new(protocol.info(), &name, judgement, 0)?.against(&opponent));
         judging.judge_cases(&protocol, cases, run, |run| {
             let result = &run.result;
@@ -232,11 +226,10 @@ impl ArenaHardArgs {
         let judging = Judging::begin("judge arena-hard", &self.run, self)?;
         let [name, baseline] = names((self.run.name.as_ref(), &self.answers), (self.baseline_name.as_ref(), &self.baseline))?;
         let cases = arena_hard::cases(&self.questions, &self.answers, &self.baseline).bad_input()?;
-        let mut options = ArenaHardOptions::default();
+        let mut protocol = ArenaHard::default();
         if let Some(path) = &self.judge_prompt {
-            options.prompt = PromptTemplate::read(path).bad_input()?;
+            protocol.prompt = PromptTemplate::read(path).bad_input()?;
         }
-        let protocol = ArenaHard::new(options).bad_input()?;
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(baseline));
         judging.judge_cases(&protocol, &cases, run, |run| {
             let path = self.run.out.join("battles.jsonl");
@@ -286,11 +279,10 @@ impl AlpacaEvalArgs {
     pub fn judge(&self) -> Result<Outcome, CommandError> {
         let judging = Judging::begin("judge alpaca-eval", &self.run, self)?;
         let (cases, missing) = alpaca_eval::cases(&self.eval_set, &self.outputs).bad_input()?;
-        let mut options = AlpacaEvalOptions::default();
+        let mut protocol = AlpacaEval::default();
         if let Some(path) = &self.judge_prompt {
-            options.prompt = PromptTemplate::read(path).bad_input()?;
+            protocol.prompt = PromptTemplate::read(path).bad_input()?;
         }
-        let protocol = AlpacaEval::new(options).bad_input()?;
         let name = judging.name(&self.outputs);
         let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(&self.baseline_name).missing(missing));
         judging.judge_cases(&protocol, &cases, run, |run| {

@@ -7,7 +7,7 @@ use janus_core::BenchRecord;
 use janus_data::{read_all, write_all};
 use janus_eval::judge::PromptTemplate;
 use janus_eval::judge::read::ScoreReader;
-use janus_eval::protocol::{RubricCase, RubricOptions, Rubrics, rubric_cases};
+use janus_eval::protocol::{RubricCase, Rubrics, rubric_cases};
 use janus_eval::run::{RubricRun, compare};
 use janus_eval::{Response, record_id};
 use serde::Serialize;
@@ -84,16 +84,16 @@ const READERS: [(&str, &str, ScoreReader); 2] = [
 ];
 
 impl ProtocolArgs {
-    fn options(&self) -> Result<RubricOptions, CommandError> {
-        let mut options = RubricOptions::paper(!self.no_reference);
+    fn protocol(&self) -> Result<Rubrics, CommandError> {
+        let mut protocol = Rubrics::paper(!self.no_reference);
         if let Some(path) = &self.judge_prompt {
-            options.prompt = PromptTemplate::read(path).bad_input()?;
+            protocol.prompt = PromptTemplate::read(path).bad_input()?;
         }
-        (options.reader, options.show_system, options.runs) = (self.reader, self.show_system, self.runs);
-        let sampling = &mut options.sampling;
+        (protocol.reader, protocol.show_system, protocol.runs) = (self.reader, self.show_system, self.runs);
+        let sampling = &mut protocol.sampling;
         (sampling.temperature, sampling.top_p) = (self.temperature, self.top_p);
         (sampling.max_tokens, sampling.seed) = (self.max_tokens, self.seed);
-        Ok(options)
+        Ok(protocol)
     }
 }
 
@@ -101,7 +101,7 @@ impl Args {
     pub fn judge(&self) -> Result<Outcome, CommandError> {
         let judging = Judging::begin("judge rubric", &self.run, self)?;
         let cases = self.cases()?;
-        let protocol = Rubrics::new(self.protocol.options()?).bad_input()?;
+        let protocol = self.protocol.protocol()?;
         let (judgement, record) = match judging.judge(&protocol, &cases)? {
             ControlFlow::Break(outcome) => return Ok(outcome),
             ControlFlow::Continue(judged) => judged,

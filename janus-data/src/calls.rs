@@ -345,26 +345,34 @@ mod tests {
         let answer = |text: &str| vec![Generation::new(text).with_tokens(3, 5)];
         let [old, new] = ["x", "y"].map(|text| request("a", text, 0));
         // As revision 0a1c55a wrote it.
-        CallJournal::open(&path).unwrap().put("m", &old, &answer("old")).unwrap();
+        CallJournal::open(&path).unwrap().put("scripted", &old, &answer("old")).unwrap();
 
         let at = |address: &str| CallJournal::open(&path).unwrap().of_endpoint(address).or_untagged();
         let one = at("http://one");
-        assert_eq!((one.get("m", &old), one.get("m", &new)), (Some(answer("old")), None));
+        assert_eq!((one.get("scripted", &old), one.get("scripted", &new)), (Some(answer("old")), None));
         let model = Journaled::new(Scripted::default(), &one);
         assert_eq!(model.generate(&[old.clone()]).remove(0).unwrap(), answer("old"));
         assert!(model.model().asked.borrow().is_empty(), "it is paid for");
-        one.put("m", &new, &answer("one")).unwrap();
+        one.put("scripted", &new, &answer("one")).unwrap();
         drop(one);
 
         let two = at("http://two");
-        assert_eq!((two.get("m", &old), two.get("m", &new)), (Some(answer("old")), None), "what one was paid for is not two's");
-        two.put("m", &new, &answer("two")).unwrap();
-        two.put("m", &old, &answer("newer")).unwrap();
-        assert_eq!((two.get("m", &old), two.get("m", &new)), (Some(answer("newer")), Some(answer("two"))), "its own comes first");
+        assert_eq!(
+            (two.get("scripted", &old), two.get("scripted", &new)),
+            (Some(answer("old")), None),
+            "what one was paid for is not two's"
+        );
+        two.put("scripted", &new, &answer("two")).unwrap();
+        two.put("scripted", &old, &answer("newer")).unwrap();
+        assert_eq!(
+            (two.get("scripted", &old), two.get("scripted", &new)),
+            (Some(answer("newer")), Some(answer("two"))),
+            "its own comes first"
+        );
         drop(two);
-        assert_eq!(at("http://one").get("m", &new), Some(answer("one")));
+        assert_eq!(at("http://one").get("scripted", &new), Some(answer("one")));
         let strict = CallJournal::open(&path).unwrap().of_endpoint("http://three");
-        assert_eq!(strict.get("m", &old), None, "only where it is asked for");
+        assert_eq!(strict.get("scripted", &old), None, "only where it is asked for");
     }
 
     /// `open` failed without the folder, which some other writers made.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{TEMPORARY, hidden, create_parent, parent, sync_folder};
+use super::{TEMPORARY, create_parent, hidden, parent, sync_folder};
 use crate::{Error, Result};
 
 /// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name. The folder is made

@@ -1,4 +1,4 @@
-//! What one forward pass is given: the next tokens of each sequence.
+//! The input of one forward pass: the next tokens of each sequence.
 
 use crate::KvCache;
 
@@ -6,11 +6,11 @@ use crate::KvCache;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogitsWanted {
-    /// None: the tokens are a part of a prompt.
+    /// No logits, for a chunk of a prompt that is not the last.
     None,
-    /// Those after the last token.
+    /// The logits at the last token: `[1, vocab]`.
     Last,
-    /// Those after every token.
+    /// The logits at every token: `[tokens, vocab]`.
     All,
 }
 
@@ -19,19 +19,19 @@ pub enum LogitsWanted {
 pub struct SequenceInput<'a> {
     /// Token ids; at least one.
     pub tokens: &'a [u32],
-    /// Keys and values of the tokens before these, to which theirs are added.
+    /// Keys and values of the preceding tokens; those of `tokens` are appended.
     pub cache: &'a mut KvCache,
     /// The logits to return.
     pub logits: LogitsWanted,
 }
 
 impl<'a> SequenceInput<'a> {
-    /// The tokens after those of `cache`.
+    /// `tokens` follow those that are in `cache`.
     pub fn new(tokens: &'a [u32], cache: &'a mut KvCache, logits: LogitsWanted) -> Self {
         Self { tokens, cache, logits }
     }
 
-    /// Rows of logits that the sequence gets.
+    /// Number of logit rows that this input produces.
     pub(crate) fn logit_rows(&self) -> usize {
         match self.logits {
             LogitsWanted::None => 0,

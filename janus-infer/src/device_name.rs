@@ -1,4 +1,4 @@
-//! Devices by name, as a command line or a config has them.
+//! Devices by name, for command lines and configs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -58,7 +58,7 @@ impl DeviceName {
         device.map_err(|error| Error::DeviceStart { device: self, error })
     }
 
-    /// The first GPU that the crate is built for, else the CPU.
+    /// The first GPU, of the kind that the crate is built for, or the CPU if there is none.
     ///
     /// # Errors
     /// [`Error::Candle`] if the GPU does not start.

@@ -1,8 +1,8 @@
 //! A model that answers requests: a [`Model`] with its tokenizer and chat template.
 //!
 //! A sequence does not depend on the others of its batch (see [`Model::forward`] and [`Sampler`](crate::Sampler)), so batching
-//! changes the speed of an answer and nothing else. On a device it may change rounding too, and with it an answer where two tokens
-//! are equally likely up to rounding.
+//! changes only the speed of an answer. On a device it may also change rounding, and so an answer in which two tokens are
+//! equally likely up to rounding.
 
 mod generate;
 mod queue;
@@ -34,28 +34,29 @@ use token_text::TokenTexts;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineOptions {
-    /// Sequences that run at a time, at most.
+    /// The most sequences that run at a time.
     pub max_sequences: usize,
-    /// Tokens of prompt and answer together, at most; the model's own context if that is shorter.
+    /// The most tokens of prompt and answer together; the model's own context if that is shorter.
     pub max_context: Option<usize>,
-    /// Prompt tokens that are prefilled in a step; a longer prompt is prefilled in chunks, between which running sequences advance.
+    /// The most prompt tokens that are prefilled in a step. A longer prompt is prefilled in chunks, and running sequences
+    /// decode a token after each.
     pub prefill_tokens: usize,
-    /// Bytes of the KV cache, at most. Requests wait while it is full. On a device its memory grows with use, each time to at most twice
-    /// its size.
+    /// The most bytes of the KV cache. Requests wait while it is full. On a device the cache is allocated as it is needed, each
+    /// time growing to at most twice its size.
     pub cache_bytes: usize,
-    /// The chat template, in place of the files'.
+    /// The chat template to use instead of the one in the model's files.
     pub template: Option<ChatTemplate>,
 }
 
 impl Default for EngineOptions {
-    /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of KV cache, the files' template.
+    /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of KV cache, the template in the model's files.
     fn default() -> Self {
         Self { max_sequences: 64, max_context: None, prefill_tokens: 1024, cache_bytes: 4 << 30, template: None }
     }
 }
 
 impl EngineOptions {
-    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.max_sequences = 8)`.
+    /// These options with the changes that `set` makes, as one expression: `options.with(|options| options.max_sequences = 8)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -89,7 +90,7 @@ pub struct Engine {
 
 impl Engine {
     /// Loads a folder (`config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`) or a `.gguf` file, which
-    /// has all of these inside.
+    /// contains all of these.
     ///
     /// # Errors
     /// [`Error::Template`] if the files have no known chat template and [`EngineOptions::template`] is `None`; [`Error::Data`] for the
@@ -103,20 +104,20 @@ impl Engine {
         Ok(Self::new(model, tokenizer, template, options).with_name(name))
     }
 
-    /// Puts an engine together; `template` counts, not that of the options. A generation ends at the template's end of
-    /// turn or at any of the config's end tokens.
+    /// Builds an engine from its parts, with `template` and not [`EngineOptions::template`]. A generation ends at the template's
+    /// end of turn or at any of the config's end-of-sequence tokens.
     pub fn new(model: Model, tokenizer: Tokenizer, template: impl Into<Template>, options: EngineOptions) -> Self {
         let template = template.into();
         let mut end_ids = template.end_ids(&tokenizer);
         end_ids.extend(&model.config().eos_token_ids);
         let mut seen = HashSet::new();
         end_ids.retain(|id| seen.insert(*id));
-        model.blocks().expect(options.cache_bytes / model.blocks().block_bytes());
+        model.blocks().set_limit(options.cache_bytes / model.blocks().block_bytes());
         let token_texts = TokenTexts::new(&tokenizer);
         Self { name: "model".into(), model, tokenizer, token_texts, end_ids, template, options }
     }
 
-    /// Gives the model a name in results.
+    /// Sets the model's name in results.
     #[must_use]
     pub fn with_name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
@@ -137,13 +138,13 @@ impl Engine {
         &self.template
     }
 
-    /// Tokens that a prompt and its answer may have together.
+    /// The most tokens that a prompt and its answer may have together.
     pub fn context(&self) -> usize {
         let context = self.model.config().max_position_embeddings;
         self.options.max_context.map_or(context, |max| max.min(context))
     }
 
-    /// A token as log-probabilities name it.
+    /// A token's text, as log-probabilities show it.
     pub(crate) fn token_text(&self, id: u32) -> Result<String, janus_data::Error> {
         self.token_texts.text(id, &self.tokenizer)
     }
@@ -153,12 +154,12 @@ impl Engine {
         &self.end_ids
     }
 
-    /// Blocks of keys and values that may be in memory.
+    /// The most blocks of the KV cache that may be in memory.
     pub(crate) fn block_limit(&self) -> usize {
         self.options.cache_bytes / self.model.blocks().block_bytes()
     }
 
-    /// The ids of a request's prompt, or why it cannot be answered.
+    /// The ids of a request's prompt, or the reason why it cannot be answered.
     pub(crate) fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
@@ -167,7 +168,7 @@ impl Engine {
         Ok(ids)
     }
 
-    /// Whether a prompt can be answered.
+    /// Refuses a prompt that cannot be answered.
     pub(crate) fn check(&self, id: &str, ids: &[u32], sampling: &SamplingParams) -> Result<(), ModelError> {
         let wrong = |reason: String| ModelError::Request { id: id.into(), reason };
         sampling.validate().map_err(|rule| ModelError::Invalid { id: id.into(), rule })?;

@@ -1,11 +1,11 @@
-//! What can go wrong when a model is loaded or run.
+//! The crate's error.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::{ConfigProblem, TemplateProblem};
 
-/// The crate's error; each variant says where it happened.
+/// What can go wrong when a model is loaded or run. Each variant says where it happened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +14,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason; its kind tells a missing file.
+        /// The system's reason; its kind says whether the file is missing.
         error: std::io::Error,
     },
     /// A `config.json`, or another JSON file beside it, that cannot be used.
@@ -25,7 +25,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: ConfigProblem,
     },
-    /// A config, not from a file, of a model that cannot be built.
+    /// A config that was made in code and describes no valid model.
     #[error("the model's config: {0}")]
     ModelConfig(ConfigProblem),
     /// A weights file whose header or index cannot be understood.
@@ -33,13 +33,13 @@ pub enum Error {
     Header {
         /// The file.
         path: PathBuf,
-        /// The tensor whose entry it is, if it is one.
+        /// The tensor whose entry is bad; `None` if the fault is elsewhere in the header.
         tensor: Option<String>,
         /// What is wrong with it.
         problem: FormatProblem,
     },
     /// A tensor that the model needs and the file does not have.
-    #[error("{}: there is no tensor {name}: is this the checkpoint of another model?", path.display())]
+    #[error("{}: no tensor {name}: is this the checkpoint of another model?", path.display())]
     MissingTensor {
         /// The file, or the folder of a sharded checkpoint.
         path: PathBuf,
@@ -47,27 +47,27 @@ pub enum Error {
         name: String,
     },
     /// A model without a value head, where a reward model is needed.
-    #[error("{}: there is no value head: neither a value_head.safetensors nor, among the weights, the tensor {name}", path.display())]
+    #[error("{}: no value head: expected a file value_head.safetensors, or a tensor {name} among the weights", path.display())]
     NoValueHead {
         /// The checkpoint.
         path: PathBuf,
         /// The tensor that was looked for.
         name: String,
     },
-    /// A tensor of a shape that does not follow from the config.
-    #[error("{}: tensor {name} has shape {got:?}, expected {expected:?} by the config", path.display())]
+    /// A tensor whose shape differs from the one that the config implies.
+    #[error("{}: tensor {name} has shape {got:?}: the config implies {expected:?}", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// The shape that follows from the config.
+        /// The shape that the config implies.
         expected: Vec<usize>,
         /// The shape in the file.
         got: Vec<usize>,
     },
-    /// A tensor that is said to lie outside the file: the file was cut, or its header lies.
-    #[error("{}: tensor {name} should be bytes {start} to {end}, but the file has {file_len}: fetch it again", path.display())]
+    /// A tensor whose stated byte range ends beyond the file: the file is truncated, or its header is wrong.
+    #[error("{}: tensor {name} should be bytes {start} to {end}, but the file has {file_len} bytes: download it again", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum Error {
         start: u64,
         /// The byte after its last.
         end: u64,
-        /// Bytes of the file.
+        /// Length of the file in bytes.
         file_len: u64,
     },
     /// A tensor whose byte range does not fit its shape and type.
@@ -87,12 +87,12 @@ pub enum Error {
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// What follows from shape and type.
+        /// The number of bytes that shape and type imply.
         expected: String,
-        /// Bytes that the header gives it.
+        /// The number of bytes in the header.
         got: u64,
     },
-    /// A quantised tensor whose rows are no whole blocks.
+    /// A quantised tensor whose rows are not a whole number of blocks.
     #[error(
         "{}: tensor {name}, bytes {start} to {end}, has rows of {row} weights: {dtype} needs a multiple of {block}: the file is damaged",
         path.display()
@@ -104,16 +104,16 @@ pub enum Error {
         name: String,
         /// Its first byte in the file.
         start: u64,
-        /// The byte after its last, if its blocks went over from row to row.
+        /// The byte after its last, counted as if blocks could span rows.
         end: u64,
-        /// Weights of a row.
+        /// Weights in a row.
         row: usize,
-        /// Weights of a block.
+        /// Weights in a block.
         block: usize,
         /// Its type.
         dtype: String,
     },
-    /// Two tensors that are said to lie in the same bytes.
+    /// Two tensors whose stated byte ranges overlap.
     #[error("{}: tensor {name} should begin at byte {start}, but tensor {before} ends at {end}: the file is damaged", path.display())]
     Overlap {
         /// The file.
@@ -127,7 +127,7 @@ pub enum Error {
         /// The byte after its last.
         end: u64,
     },
-    /// A tensor of a type that is not read.
+    /// A tensor of a type that is not supported.
     #[error("{}: tensor {name} has type {got}: expected F32, F16 or BF16", path.display())]
     Dtype {
         /// The file.
@@ -137,7 +137,7 @@ pub enum Error {
         /// Its type.
         got: String,
     },
-    /// A GGUF file without a metadata entry that is needed, or with one that cannot be used.
+    /// A GGUF file lacks a metadata entry that is needed, or has one that cannot be used.
     #[error("{}: metadata {key}: {problem}", path.display())]
     Metadata {
         /// The file.
@@ -157,7 +157,7 @@ pub enum Error {
         /// candle's reason.
         error: Box<candle_core::Error>,
     },
-    /// A model without a chat template that can be used.
+    /// A model without a usable chat template.
     #[error("{}: {problem}: choose mistral-instruct or chatml yourself (EngineOptions::template, RewardOptions::template)", path.display())]
     Template {
         /// The file that should state it.
@@ -169,8 +169,8 @@ pub enum Error {
     #[cfg(feature = "jinja")]
     #[error("the chat template: {0}")]
     Jinja(minijinja::Error),
-    /// A tokenizer that cannot be read, a conversation that the template does not take or the tokenizer cannot encode, a file
-    /// that cannot be written.
+    /// A tokenizer that cannot be read, a conversation that the template refuses or the tokenizer cannot encode, a file that
+    /// cannot be written.
     #[error(transparent)]
     Data(Box<janus_data::Error>),
     /// A device that the crate was not built for.
@@ -178,36 +178,36 @@ pub enum Error {
     Device {
         /// The device.
         got: String,
-        /// The cargo feature that lacks.
+        /// The cargo feature that is missing.
         feature: &'static str,
     },
-    /// A sequence's cache that another model made.
-    #[error("a cache belongs to the model that made it: take it from this model's Model::cache")]
+    /// A KV cache that was made by another model.
+    #[error("the KV cache was made by another model: take one from Model::cache of the model that runs it")]
     ForeignCache,
     /// A token id outside the vocabulary.
-    #[error("token id {id} is outside the model's vocabulary of {vocab_size}: is the tokenizer another model's?")]
+    #[error("token id {id} is outside the model's vocabulary of {vocab_size}: does the tokenizer belong to another model?")]
     TokenId {
         /// The id.
         id: u32,
-        /// Tokens of the vocabulary.
+        /// Size of the vocabulary.
         vocab_size: usize,
     },
-    /// Logits of which no token can be chosen: the weights are damaged, or too large for the type that they are computed in.
-    #[error("the model's logits cannot be sampled, {got}: are the weights damaged, or too large for their type?")]
+    /// Logits from which no token can be sampled: the weights are damaged, or overflow the type that they are computed in.
+    #[error("no token can be sampled from the logits: {got}: are the weights damaged, or too large for their type?")]
     Logits {
         /// What is wrong with them.
         got: &'static str,
     },
-    /// A sequence was fed no token.
-    #[error("a sequence was fed no token: give each at least one")]
+    /// A sequence without a token to run.
+    #[error("a sequence of the batch has no tokens: give each at least one")]
     NoTokens,
-    /// A name that is no device's.
-    #[error("the device is \"{got}\": expected cpu, cuda, metal, or one of the last two with a number, as in cuda:1")]
+    /// An unknown device name.
+    #[error("unknown device \"{got}\": expected cpu, cuda, cuda:N, metal or metal:N")]
     DeviceName {
         /// The name as written.
         got: String,
     },
-    /// A device that is not there, or that does not start.
+    /// A device that does not exist, or that does not start.
     #[error("the device {device}: {error}")]
     DeviceStart {
         /// The device.
@@ -249,16 +249,16 @@ fn of_tensor(tensor: Option<&str>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatProblem {
-    /// It is not there.
+    /// It is missing.
     #[error("it is missing")]
     Missing,
-    /// It is there twice.
-    #[error("it is there twice")]
+    /// It occurs twice.
+    #[error("it occurs twice")]
     Twice,
-    /// It goes beyond the end of the file.
+    /// It extends beyond the end of the file.
     #[error("{what} should be {length} bytes from {start}, but the file has {file_len}")]
     Truncated {
-        /// Of which part.
+        /// The part.
         what: Box<str>,
         /// Its length in bytes.
         length: u64,
@@ -270,17 +270,17 @@ pub enum FormatProblem {
     /// It cannot be used.
     #[error("{what} is {got}: expected {expected}")]
     Value {
-        /// Of which part: "it" for all of it.
+        /// The part; "it" for the whole.
         what: Box<str>,
-        /// What is there.
+        /// Its value.
         got: Box<str>,
-        /// What can be used.
+        /// The values that can be used.
         expected: Box<str>,
     },
-    /// Another library refuses it: the JSON parser, or the tokenizers.
+    /// Another library refuses it: the JSON parser, or the tokenizers crate.
     #[error("{message}")]
     Refused {
-        /// In that library's words.
+        /// That library's message.
         message: Box<str>,
     },
 }

@@ -1,25 +1,25 @@
-//! Runs Llama and Mistral models, from safetensors or GGUF, many sequences at a time.
+//! Runs Llama and Mistral models from safetensors or GGUF files, with continuous batching.
 //!
-//! * [`Engine`]: a [`janus_core::ChatModel`]: requests in, texts out, batched as they come and go.
-//! * [`Session`]: requests that come and go while others run; texts as they grow.
-//! * [`RewardEngine`]: a [`janus_core::RewardModel`], and [`janus_core::best_of_n`]: the best of many answers by any reward model.
-//! * [`Template`]: how a conversation is laid out; with the feature `jinja`, by a model's own template.
+//! * [`Engine`]: a [`janus_core::ChatModel`] that runs here.
+//! * [`Session`]: continuous batching: requests are added and cancelled at any time, and text is streamed.
+//! * [`RewardEngine`]: a [`janus_core::RewardModel`]; [`janus_core::best_of_n`] picks the best of many answers with any reward model.
+//! * [`Template`]: a chat template: one that is built in or, with the feature `jinja`, the model's own.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
-//! * `remote`: the same trait over an OpenAI-compatible API. `server`: such an API over an engine.
-//! * [`ModelFolder`], [`ModelConfig`], [`Weights`]: models on disk, read and written; janus-train uses the same.
+//! * `remote`: a [`janus_core::ChatModel`] over an OpenAI-compatible API. `server`: an engine behind such an API.
+//! * [`ModelFolder`], [`ModelConfig`], [`Weights`]: models on disk, read and written; janus-train uses the same types.
 //!
 //! | feature | what it adds |
 //! | --- | --- |
-//! | `local` (default) | models that run here; everything but `remote` and best-of-N needs it, and it alone needs candle |
-//! | `remote` | a client of OpenAI-compatible APIs: `default-features = false, features = ["remote"]` builds no candle |
-//! | `jinja` | chat templates in Jinja, as models bring them |
+//! | `local` (default) | models that run here, everything but `remote`; the only feature that needs candle |
+//! | `remote` | a client of OpenAI-compatible APIs; `default-features = false, features = ["remote"]` builds without candle |
+//! | `jinja` | the Jinja chat templates that models ship with |
 //! | `server` | an OpenAI-compatible server over an [`Engine`] |
 //! | `cuda`, `metal` | GPUs, through candle |
 //!
-//! It runs on the CPU in `f32`; weights stay in memory in as many bits as their file has, and a sequence's tokens are the same
-//! bits whatever runs beside it. With the features `cuda` and `metal` it runs on a GPU too, through candle; see [`Model`] for what
-//! is computed there in which type.
+//! On the CPU it computes in `f32`. Weights stay in memory in the type of their file, and a sequence's logits are bit-identical
+//! whatever else is in the batch. With the features `cuda` and `metal` it also runs on a GPU, through candle; [`Model`] says
+//! what is computed there in which type.
 //!
 //! ```
 //! # #[cfg(feature = "local")] {
@@ -43,7 +43,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// The unit tests share the integration tests' support, which knows the crate by its name.
+// Unit tests include the support module of the integration tests, which imports this crate as `janus_infer`.
 #[cfg(all(test, feature = "local"))]
 extern crate self as janus_infer;
 
@@ -89,7 +89,7 @@ mod text_engine;
 #[cfg(feature = "local")]
 pub mod throughput;
 
-/// The candle that devices here are of: `janus_infer::candle_core::Device`.
+/// The version of candle whose `Device` this crate takes: `janus_infer::candle_core::Device`.
 #[cfg(feature = "local")]
 pub use candle_core;
 

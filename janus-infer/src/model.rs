@@ -13,15 +13,15 @@ use crate::{Error, ModelConfig, ModelFolder, Result, Weights};
 
 /// A Llama or Mistral model, ready to run.
 ///
-/// On the CPU arithmetic is `f32` and weights stay in memory as their file has them. On a device weights are candle tensors of
-/// the type that the file has (`bf16`, `f16` or `f32`; quantised ones become `f16`), products are of that type, and
-/// what is added up over the layers, norms, rotations and softmax are `f32`.
+/// On the CPU arithmetic is `f32` and weights stay in memory in the type of their file. On a device weights are candle tensors
+/// of the file's type (`bf16`, `f16` or `f32`; quantised ones become `f16`) and matrix products are computed in that type. The
+/// residual stream, norms, rotary embeddings and softmax are `f32`.
 pub struct Model {
     config: Arc<ModelConfig>,
     backend: Backend,
     /// Rows of the head: the vocabulary, or 1 for a value head.
     outputs: usize,
-    /// Of the caches.
+    /// The memory of its KV caches.
     blocks: Arc<BlockStore>,
 }
 
@@ -34,8 +34,8 @@ impl Model {
     /// Loads a folder with `config.json` and safetensors, or a `.gguf` file.
     ///
     /// # Errors
-    /// [`Error::Device`] for a device that this crate was not built for; candle's, if the device has too little memory; else
-    /// whatever is wrong with the files.
+    /// [`Error::Device`] for a device that this crate was not built for; [`Error::Candle`] if the device has too little memory;
+    /// otherwise what is wrong with the files.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         Self::of_folder(&ModelFolder::new(path.as_ref()), device)
     }
@@ -49,13 +49,13 @@ impl Model {
     /// Builds a model on the CPU from weights by their names and shapes ([`ModelConfig::tensors`]), row-major, in `f32`.
     ///
     /// # Errors
-    /// [`Error::ModelConfig`] for a config of no model; those of `weight`.
+    /// [`Error::ModelConfig`] for a config that describes no valid model; those of `weight`.
     pub fn from_weights(config: ModelConfig, weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
         Self::on_cpu(config, None, &Source::in_f32(&weight))
     }
 
-    /// A checkpoint's model. A `value_head`, `[1, hidden]`, takes the place of the language-model head: a row of logits is then
-    /// one number.
+    /// Builds a model from a checkpoint's weights. A `value_head`, `[1, hidden]`, replaces the language-model head: a row of logits
+    /// is then one number.
     pub(crate) fn of_weights(config: ModelConfig, value_head: Option<&[f32]>, weights: &Weights, device: &Device) -> Result<Self> {
         check_device(device)?;
         if device.is_cpu() {
@@ -75,7 +75,7 @@ impl Model {
         Ok(Self { backend, outputs, blocks: Arc::new(BlockStore::on_host(&config)), config })
     }
 
-    /// A model that runs through candle, on any device; on `Device::Cpu` tests compare it with the other backend.
+    /// Builds a model that runs through candle, on any device. Tests run it on `Device::Cpu` and compare it with the CPU backend.
     pub(crate) fn on_device(
         config: ModelConfig,
         value_head: Option<&[f32]>,
@@ -91,7 +91,7 @@ impl Model {
         Ok(Self { backend: Backend::Device(decoder), outputs, blocks, config })
     }
 
-    /// Sizes and constants.
+    /// The model's sizes and constants.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -106,12 +106,12 @@ impl Model {
         &self.blocks
     }
 
-    /// Runs the new tokens of any number of sequences, adds their keys and values to the caches, and writes the logits, `[rows, vocab]` in
-    /// the order of `inputs`, to `logits`, whose former content is replaced.
+    /// Runs the new tokens of any number of sequences, appends their keys and values to the caches, and replaces the content of
+    /// `logits` by the logits, `[rows, vocab]` in the order of `inputs`.
     ///
-    /// On the CPU a sequence's logits are the same bits alone and beside others, and however its tokens are split into calls. On a
-    /// device they are the same bits when the same calls are made; another batch may round otherwise, as the device's
-    /// matrix products choose their order of sums by the shapes.
+    /// On the CPU a sequence's logits are bit-identical whatever else is in the batch, and however its tokens are split into
+    /// calls. On a device only the same calls give the same bits: in another batch rounding may differ, because a device's matrix
+    /// products choose their summation order by the shapes.
     ///
     /// Calls may come from several threads; on a device they run one after the other.
     ///
@@ -125,9 +125,9 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence has none, [`Error::ForeignCache`] if a
-    /// cache is another model's; the caches are as before then. On a device [`Error::Candle`], for instance when its memory is
-    /// full: the caches are empty then.
+    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence has no tokens,
+    /// [`Error::ForeignCache`] if a cache was made by another model; the caches are unchanged. On a device [`Error::Candle`], for
+    /// instance when its memory is full; the caches are then empty.
     pub fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut Vec<f32>) -> Result<()> {
         let vocab_size = self.config.vocab_size;
         for input in inputs.iter() {
@@ -153,7 +153,7 @@ impl Model {
     }
 }
 
-/// Refuses a device whose operations were not compiled: the first forward pass would.
+/// Refuses a device that the crate was not built for, so that loading fails and not the first forward pass.
 fn check_device(device: &Device) -> Result<()> {
     let (feature, built) = match device {
         Device::Cpu => return Ok(()),

@@ -7,24 +7,24 @@ use crate::ModelConfig;
 /// A linear projection of a decoder layer; its weight is `[out, in]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Projection {
-    /// Queries, from the normed residual stream.
+    /// Queries.
     Q,
     /// Keys.
     K,
     /// Values.
     V,
-    /// The attention's output, back to the residual stream.
+    /// The output of attention.
     O,
     /// The gate of SwiGLU.
     Gate,
-    /// What the gate multiplies.
+    /// The input that the gate multiplies.
     Up,
-    /// The MLP's output, back to the residual stream.
+    /// The output of the MLP.
     Down,
 }
 
 impl Projection {
-    /// All of them, in the order of a checkpoint.
+    /// All seven, attention first.
     pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
     /// Those of the attention.
     pub const ATTENTION: [Self; 4] = [Self::Q, Self::K, Self::V, Self::O];

@@ -14,23 +14,24 @@ use crate::{Error, KvCache, ModelConfig, ModelFolder, Result, RewardLayout, Rewa
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RewardOptions {
-    /// The chat template, in place of the files'.
+    /// The chat template to use instead of the one in the model's files.
     pub template: Option<ChatTemplate>,
-    /// The layout; `None` for that of the program that wrote the checkpoint, as the place of its value head tells.
+    /// How a conversation becomes tokens; `None` for the layout of the program that wrote the checkpoint, which is known from where
+    /// the value head is stored.
     pub layout: Option<RewardLayout>,
-    /// Tokens in the KV cache at a time; a longer conversation runs alone.
+    /// The most tokens in the KV cache at a time; a longer conversation runs alone.
     pub batch_tokens: usize,
 }
 
 impl Default for RewardOptions {
-    /// The files' template, the layout of the program that wrote them, 4,096 tokens at a time.
+    /// The template in the model's files, the layout of the program that wrote them, 4,096 tokens at a time.
     fn default() -> Self {
         Self { template: None, layout: None, batch_tokens: 4096 }
     }
 }
 
 impl RewardOptions {
-    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.batch_tokens = 8192)`.
+    /// These options with the changes that `set` makes, as one expression: `options.with(|options| options.batch_tokens = 8192)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -64,10 +65,10 @@ pub struct RewardEngine {
     batch_tokens: usize,
 }
 
-/// A conversation as ids.
+/// The token ids of a conversation.
 struct Row {
     ids: Vec<u32>,
-    /// Rows side by side with the same number begin with the same ids, as their prompts are equal.
+    /// Number of its prompt: neighbours with the same number have the same prompt.
     prompt: usize,
 }
 
@@ -81,7 +82,7 @@ impl RewardEngine {
         Self::load_with(path.as_ref(), options, |config, head, weights| Model::of_weights(config, Some(head), weights, device))
     }
 
-    /// With a model made of a config, a value head and the weights.
+    /// Loads the folder; `model` builds the model from config, value head and weights.
     pub(crate) fn load_with(
         path: &Path,
         options: RewardOptions,
@@ -100,7 +101,7 @@ impl RewardEngine {
         Ok(Self { name, model, tokenizer, template, layout, scale, batch_tokens: options.batch_tokens })
     }
 
-    /// Gives the model a name in results.
+    /// Sets the model's name in results.
     #[must_use]
     pub fn with_name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
@@ -111,7 +112,7 @@ impl RewardEngine {
         self.scale
     }
 
-    /// The layout in which conversations are read.
+    /// How a conversation becomes tokens.
     pub fn layout(&self) -> RewardLayout {
         self.layout
     }
@@ -121,7 +122,7 @@ impl RewardEngine {
         &self.tokenizer
     }
 
-    /// The value head's output at the last token of each row of ids, not scaled: `[rows]`.
+    /// The value head's output at the last token of each row of ids, without the reward scale: `[rows]`.
     ///
     /// # Errors
     /// [`Error::TokenId`], [`Error::NoTokens`].
@@ -146,7 +147,7 @@ impl RewardEngine {
         Ok(values)
     }
 
-    /// Prefills what the rows of a prompt have in common once, then the rest of each row on a clone of that cache.
+    /// Prefills the common prefix of a prompt's rows once, then the rest of each row on a clone of that cache.
     fn values_of_batch(&self, rows: &[&Row]) -> Result<Vec<f32>> {
         let groups: Vec<(&[&Row], usize)> = rows.chunk_by(|a, b| a.prompt == b.prompt).map(|group| (group, common_prefix(group))).collect();
         let mut bases: Vec<KvCache> = groups.iter().map(|_| self.model.cache()).collect();
@@ -165,11 +166,11 @@ impl RewardEngine {
         Ok(values)
     }
 
-    /// The ids of a conversation, or why it has no reward.
+    /// The ids of a conversation, or the reason why it has no reward.
     fn ids(&self, index: usize, messages: &[Message]) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: index.to_string(), reason };
         let Some((last, prompt)) = messages.split_last().filter(|(last, _)| last.role == Role::Assistant) else {
-            return Err(wrong("it does not end with an assistant's message, so there is nothing to score".into()));
+            return Err(wrong("it does not end with an assistant message, so there is nothing to score".into()));
         };
         let ids = match self.layout {
             RewardLayout::Conversation => self.template.encode(messages, &self.tokenizer),
@@ -180,7 +181,7 @@ impl RewardEngine {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(wrong(Error::TokenId { id, vocab_size }.to_string()));
         }
-        // The reference cuts here, and may cut the answer off.
+        // The reference implementation truncates here, which may remove the answer.
         if ids.len() > context {
             return Err(ModelError::TooLong { id: index.to_string(), prompt_tokens: ids.len(), context });
         }
@@ -205,18 +206,20 @@ impl RewardModel for RewardEngine {
         let mut prompt = 0;
         let mut rows = Vec::with_capacity(conversations.len());
         for (index, messages) in conversations.iter().enumerate() {
-            if index > 0 && asked(messages) != asked(&conversations[index - 1]) {
+            if index > 0 && prompt_of(messages) != prompt_of(&conversations[index - 1]) {
                 prompt += 1;
             }
             rows.push(self.ids(index, messages).map(|ids| Row { ids, prompt }));
         }
-        let readable: Vec<&Row> = rows.iter().filter_map(|row| row.as_ref().ok()).collect();
-        let values = self.values_of(&readable).map_err(std::sync::Arc::new);
+        let scorable: Vec<&Row> = rows.iter().filter_map(|row| row.as_ref().ok()).collect();
+        let values = self.values_of(&scorable).map_err(std::sync::Arc::new);
         let mut values = values.map(|values| values.into_iter().map(|value| self.scale.map_or(value, |scale| scale.apply(value))));
         let reward = |(index, row): (usize, Result<Row, ModelError>)| {
             row?;
             match &mut values {
-                Ok(values) => values.next().ok_or_else(|| ModelError::Request { id: index.to_string(), reason: "it was not read".into() }),
+                Ok(values) => values
+                    .next()
+                    .ok_or_else(|| ModelError::Request { id: index.to_string(), reason: "the model returned no value for it".into() }),
                 Err(error) => Err(ModelError::Failed { id: index.to_string(), source: Box::new(std::sync::Arc::clone(error)) }),
             }
         };
@@ -225,11 +228,11 @@ impl RewardModel for RewardEngine {
 }
 
 /// All but the last message.
-fn asked(messages: &[Message]) -> &[Message] {
+fn prompt_of(messages: &[Message]) -> &[Message] {
     &messages[..messages.len().saturating_sub(1)]
 }
 
-/// Ids that all rows begin with, short of the shortest row's last; 0 for a row alone.
+/// Length of the prefix that all rows share, at most all but the last id of the shortest row; 0 for a single row.
 fn common_prefix(rows: &[&Row]) -> usize {
     let [first, others @ ..] = rows else { return 0 };
     let shared = |other: &&Row| first.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count().min(other.ids.len().saturating_sub(1));

@@ -1,6 +1,7 @@
 //! Choosing the next token.
 //!
-//! The order is that of vLLM and transformers: repetition penalty, temperature, top-k, top-p, min-p, softmax of what is left.
+//! The filters apply in the order of vLLM and transformers: repetition penalty, temperature, top-k, top-p, min-p. The token is
+//! then drawn from the softmax over what they keep.
 
 use janus_core::SamplingParams;
 use rand::Rng;
@@ -11,22 +12,23 @@ use crate::kernels::simd::vectorised;
 use crate::kernels::softmax::{log_sum_exp, softmax_terms};
 use crate::{Error, Result};
 
-/// Temperatures below are taken as 0, as in vLLM: a logit divided by less may be too large for an `f32`, and no other token
-/// than the most likely has a chance.
-const COLD: f64 = 1e-5;
+/// Temperatures below this are treated as 0 (greedy), as in vLLM: a logit divided by so little may overflow `f32`, and only the
+/// most likely token has a chance anyway.
+const GREEDY_BELOW: f64 = 1e-5;
 
 /// Samples the tokens of one sequence.
 pub struct Sampler {
     params: SamplingParams,
     rng: ChaCha8Rng,
-    /// Ids in prompt or output: a bit for each token, and the ids themselves once.
+    /// Ids that occur in the prompt or the output, as a bit set.
     seen: Vec<u64>,
+    /// The same ids, each once.
     penalised: Vec<u32>,
-    /// Scratch memory of [`Sampler::next`].
+    /// Scratch space of [`Sampler::next`].
     terms: Vec<f32>,
 }
 
-/// A token that the filters left, with its probability among those.
+/// A token that the filters keep, with its probability among those that they keep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Candidate {
@@ -42,15 +44,15 @@ pub struct Candidate {
 pub struct Choice {
     /// The token's id.
     pub id: u32,
-    /// Its log-probability under the model before any filter, if [`SamplingParams::logprobs`] asks for it.
+    /// Its log-probability under the model, before any filter; `None` without [`SamplingParams::logprobs`].
     pub logprob: Option<f32>,
 }
 
 impl Sampler {
     /// A sampler for sample `index` of the request `id`, whose prompt has the ids `prompt`.
     ///
-    /// Its draws depend on the request's seed, on its id and on the index alone, so the same request gives the same
-    /// samples whatever runs beside it, and different requests of one seed do not repeat each other's draws.
+    /// Its random numbers depend only on the request's seed, the request's id and the index. So a request gives the same samples
+    /// whatever else runs, and requests of one seed do not repeat each other's random numbers.
     pub fn new(params: &SamplingParams, id: &str, index: usize, prompt: &[u32]) -> Self {
         let rng = janus_core::stream(params.seed, &format!("sample {index} of {id}"));
         let mut sampler = Self { params: params.clone(), rng, seen: Vec::new(), penalised: Vec::new(), terms: Vec::new() };
@@ -58,18 +60,17 @@ impl Sampler {
         sampler
     }
 
-    /// Chooses from the logits, `[vocab]`, which are changed on the way; the token counts as seen from now on.
-    /// Of equally likely tokens the greedy choice, which is that of any temperature below 0.00001, is the one with the
-    /// lowest id.
+    /// Chooses the next token from `logits`, `[vocab]`, which it overwrites. From then on the repetition penalty applies to the
+    /// token. A temperature below 0.00001 is greedy; of equally likely tokens greedy decoding takes the one with the lowest id.
     ///
     /// # Errors
-    /// [`Error::Logits`] if one of the logits is NaN, or the largest not finite: no token is chosen then.
+    /// [`Error::Logits`] if one of the logits is NaN, or the largest is not finite.
     pub fn next(&mut self, logits: &mut [f32]) -> Result<Choice> {
-        // Without a branch for each, which is many times faster.
+        // A fold without branches is many times faster than `any`.
         if logits.iter().fold(false, |found, x| found | x.is_nan()) {
-            return Err(Error::Logits { got: "one of them is NaN" });
+            return Err(Error::Logits { got: "one is NaN" });
         }
-        let greedy = self.params.temperature < COLD;
+        let greedy = self.params.temperature < GREEDY_BELOW;
         let normaliser = self.params.logprobs.then(|| log_sum_exp(logits));
         let original = |id: u32, logits: &[f32]| normaliser.map(|normaliser| logits[id as usize] - normaliser);
         if greedy && self.params.repetition_penalty == 1.0 {
@@ -83,7 +84,7 @@ impl Sampler {
         } else {
             let candidates = self.candidates(logits);
             if candidates.is_empty() {
-                return Err(Error::Logits { got: "their largest is not finite" });
+                return Err(Error::Logits { got: "the largest is not finite" });
             }
             draw(&candidates, self.rng.random())
         };
@@ -91,8 +92,8 @@ impl Sampler {
         Ok(Choice { id, logprob: original(id, &before) })
     }
 
-    /// The tokens that the filters leave, given the logits, `[vocab]`, most likely first (by id where no filter needs the order); none
-    /// if the logits are NaN or not finite. The temperature must be at least 0.00001.
+    /// The tokens that the filters keep, given `logits`, `[vocab]`, which it overwrites: most likely first with a top-p below 1,
+    /// else by id. Empty if the largest logit is not finite. The temperature must be at least 0.00001.
     pub fn candidates(&mut self, logits: &mut [f32]) -> Vec<Candidate> {
         self.penalise(logits);
         let temperature = self.params.temperature as f32;
@@ -105,13 +106,13 @@ impl Sampler {
         if !vectorised!(|| max(logits)).is_finite() {
             return Vec::new();
         }
-        // Terms are exp(logit - max): 1 for the most likely token, 0 for the dropped ones.
+        // Each term is exp(logit - max): 1 for the most likely token, 0 for those that top-k dropped.
         let sum = softmax_terms(logits);
         let terms = logits;
         let ids = || terms.iter().zip(0u32..).filter(|(term, _)| **term > 0.0);
         let mut kept: Vec<(f32, u32)>;
         if self.params.top_p < 1.0 {
-            // Tokens below this share together have less than 1 - top_p: only the others need sorting.
+            // All terms below this share sum to less than the 1 - top_p that may be dropped: only the others need sorting.
             let share = sum * (1.0 - self.params.top_p as f32) / terms.len() as f32;
             kept = ids().filter(|(term, _)| **term >= share).map(|(term, id)| (*term, id)).collect();
             kept.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -134,7 +135,7 @@ impl Sampler {
         kept.into_iter().map(|(term, id)| Candidate { id, probability: f64::from(term) / total }).collect()
     }
 
-    /// Keskar et al., arXiv 1909.05858, section 4.1, with the sign taken into account.
+    /// The repetition penalty of Keskar et al., arXiv 1909.05858, section 4.1; a negative logit is multiplied, not divided.
     fn penalise(&self, logits: &mut [f32]) {
         let penalty = self.params.repetition_penalty as f32;
         if penalty == 1.0 {
@@ -147,6 +148,7 @@ impl Sampler {
         }
     }
 
+    /// Adds a token to those that the repetition penalty applies to.
     fn see(&mut self, id: u32) {
         if self.params.repetition_penalty == 1.0 {
             return;
@@ -177,7 +179,7 @@ pub(crate) fn argmax(values: &[f32]) -> u32 {
 fn most_likely(logits: &[f32]) -> Result<u32> {
     let id = argmax(logits);
     let finite = logits.get(id as usize).is_some_and(|logit| logit.is_finite());
-    if finite { Ok(id) } else { Err(Error::Logits { got: "their largest is not finite" }) }
+    if finite { Ok(id) } else { Err(Error::Logits { got: "the largest is not finite" }) }
 }
 
 /// Drops all logits below the `k`-th largest; those equal to it stay, as in vLLM and transformers.
@@ -188,12 +190,12 @@ fn keep_top_k(logits: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
     logits.iter_mut().filter(|x| **x < least).for_each(|x| *x = f32::NEG_INFINITY);
 }
 
-/// The candidate at `at`, from 0 to 1, of the cumulated probabilities.
+/// The candidate whose interval of the cumulative distribution contains `at`, which is in 0..1.
 fn draw(candidates: &[Candidate], at: f64) -> u32 {
-    let mut cumulated = 0.0;
+    let mut cumulative = 0.0;
     for candidate in candidates {
-        cumulated += candidate.probability;
-        if at < cumulated {
+        cumulative += candidate.probability;
+        if at < cumulative {
             return candidate.id;
         }
     }
@@ -221,25 +223,25 @@ mod tests {
         assert_eq!(choice, Choice { id: 1, logprob: None });
     }
 
-    /// Divided by 1e-40 every logit was infinite, their softmax NaN, and the choice token 0 for ever.
+    /// Divided by 1e-40 every logit was infinite and the softmax NaN, so that token 0 was always chosen.
     #[test]
-    fn a_tiny_temperature_is_none() {
+    fn a_tiny_temperature_is_greedy() {
         for temperature in [1e-300, 1e-46, 1e-40, 1e-9, 9e-6] {
             for repetition_penalty in [1.0, 1.5] {
                 let params = SamplingParams { temperature, top_p: 0.9, top_k: 2, repetition_penalty, ..plain() };
                 assert_eq!(sampler(params).next(&mut [-4.0, 3.0, 2.9]).unwrap().id, 1, "{temperature}");
             }
         }
-        // What is not as cold is drawn, and never overflows.
+        // Higher temperatures are sampled, and nothing overflows.
         for temperature in [1e-5, 1e-4, 1.0] {
             let id = sampler(SamplingParams { temperature, ..plain() }).next(&mut [-1e4, 3e4, -3e4]).unwrap().id;
             assert_eq!(id, 1, "{temperature}");
         }
     }
 
-    /// They gave token 0, and an answer that looks like one.
+    /// They gave token 0, and an answer that looked valid.
     #[test]
-    fn logits_that_are_no_numbers_are_an_error() {
+    fn logits_that_are_nan_or_infinite_are_an_error() {
         let all = [
             SamplingParams::greedy(1),
             SamplingParams { repetition_penalty: 1.5, ..SamplingParams::greedy(1) },
@@ -251,7 +253,7 @@ mod tests {
                 let chosen = sampler(params.clone()).next(&mut logits.clone());
                 assert!(matches!(chosen, Err(Error::Logits { .. })), "{logits:?}: {chosen:?}");
             }
-            // A token that is ruled out is no fault.
+            // A logit of minus infinity only rules its token out.
             assert_eq!(sampler(params).next(&mut [f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY]).unwrap().id, 1);
         }
         for params in [SamplingParams::greedy(1), plain()] {
@@ -263,7 +265,7 @@ mod tests {
     fn logprobs_are_the_models_before_any_filter() {
         let params = SamplingParams { temperature: 0.3, top_k: 1, repetition_penalty: 2.0, logprobs: true, ..plain() };
         let choice = Sampler::new(&params, "r", 0, &[1]).next(&mut [1.0, 2.0, 0.0]).unwrap();
-        // The penalty makes token 1's logit 1.0 too; top-k keeps both ties.
+        // The penalty lowers token 1's logit to 1.0 too; top-k keeps both.
         let normaliser = (1f32.exp() + 2f32.exp() + 1.0).ln();
         let expected = [1.0 - normaliser, 2.0 - normaliser][choice.id as usize];
         assert!((choice.logprob.unwrap() - expected).abs() < 1e-6);
@@ -305,7 +307,7 @@ mod tests {
     }
 
     proptest! {
-        /// The nucleus is the shortest prefix of the sorted tokens that reaches top_p, shortcut or not.
+        /// The nucleus is the shortest prefix of the sorted tokens that reaches top_p, although not all tokens are sorted.
         #[test]
         fn top_p_keeps_the_smallest_set_that_reaches_it(logits in prop::collection::vec(-8f32..8.0, 1..300), top_p in 0.01f64..0.99) {
             let kept = sampler(SamplingParams { top_p, ..plain() }).candidates(&mut logits.clone());

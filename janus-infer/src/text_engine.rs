@@ -1,4 +1,4 @@
-//! An engine as a model of plain text.
+//! A local model of plain text.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use janus_core::{ChatModel as _, Generation, Message, ModelError, TextLoss, Text
 
 use crate::{Engine, Event, LogitsWanted, RequestId, SequenceInput};
 
-/// An engine without its template: it continues a text, and scores how likely a text is.
+/// An engine without its chat template: it continues texts, and computes how likely a text is.
 pub struct TextEngine {
     engine: Engine,
 }
 
 impl TextEngine {
-    /// The engine's model without its template.
+    /// Uses the engine's model without its chat template.
     pub fn new(engine: Engine) -> Self {
         Self { engine }
     }
@@ -34,15 +34,15 @@ impl TextEngine {
         if ids.len() > self.engine.context() {
             return Err(ModelError::TooLong { id: index.to_string(), prompt_tokens: ids.len(), context: self.engine.context() });
         }
-        // The last token is only predicted, and the first is not.
-        let Some((_, shown)) = ids.split_last().filter(|(_, shown)| !shown.is_empty()) else {
+        // The last token is only predicted, and the first only an input.
+        let Some((_, tokens)) = ids.split_last().filter(|(_, tokens)| !tokens.is_empty()) else {
             return Ok(TextLoss { loss: 0.0, tokens: ids.len() });
         };
         let model = self.engine.model();
         let (mut cache, mut logits) = (model.cache(), Vec::new());
-        let mut feeds = [SequenceInput { tokens: shown, cache: &mut cache, logits: LogitsWanted::All }];
-        model.forward(&mut feeds, &mut logits).map_err(|error| failed(error.into()))?;
-        let rows = logits.chunks(logits.len() / shown.len());
+        let mut inputs = [SequenceInput { tokens, cache: &mut cache, logits: LogitsWanted::All }];
+        model.forward(&mut inputs, &mut logits).map_err(|error| failed(error.into()))?;
+        let rows = logits.chunks(logits.len() / tokens.len());
         let loss = rows.zip(&ids[1..]).map(|(row, &next)| {
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = row.iter().map(|logit| f64::from(logit - largest).exp()).sum();

@@ -10,23 +10,23 @@ use crate::{Engine, KvCache, LogitsWanted, Result, SequenceInput};
 /// Tokens of the prompt that is prefilled.
 pub const PREFILL: usize = 512;
 /// Tokens that one sequence generates from an empty context.
-const ALONE: usize = 128;
-/// Sequences side by side, each with its prompt and the tokens after it.
+const SINGLE_NEW: usize = 128;
+/// Sequences that decode in one batch, the tokens of each one's prompt, and its new tokens.
 const SEQUENCES: usize = 8;
 const PROMPT: usize = 128;
 const NEW: usize = 64;
 /// Answers to one prompt.
 const CANDIDATES: usize = 16;
 
-/// Tokens a second, the medians of several runs. Tokens are random: what they are does not change the work.
+/// Tokens per second, each the median of several runs. Token ids are arbitrary: the work does not depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Throughput {
-    /// A prompt of 512 tokens, logits of its last one.
+    /// Prefill of a prompt of 512 tokens, with the logits of its last one.
     pub prefill_tokens_per_s: f64,
-    /// 128 new tokens from an empty context.
+    /// Decoding of 128 tokens by one sequence, from an empty context.
     pub decode_b1_tokens_per_s: f64,
-    /// 8 sequences of 64 new tokens each after prompts of 128; the new ones of all, prompts not timed.
+    /// Decoding of 64 tokens by each of 8 sequences after prompts of 128; the rate counts the new tokens of all sequences.
     pub decode_b8_tokens_per_s: f64,
 }
 
@@ -47,13 +47,13 @@ impl Throughput {
         }
         Ok(Self {
             prefill_tokens_per_s: PREFILL as f64 / median(seconds),
-            decode_b1_tokens_per_s: bench.decode(runs, 1, 1, ALONE)?,
+            decode_b1_tokens_per_s: bench.decode(runs, 1, 1, SINGLE_NEW)?,
             decode_b8_tokens_per_s: bench.decode(runs, SEQUENCES, PROMPT, NEW)?,
         })
     }
 
-    /// What 16 answers to one prompt of some 130 tokens take through the engine, by what one prefill and as many decodes do; the
-    /// median of pairs of runs.
+    /// The engine's time for 16 answers to one prompt of about 130 tokens, divided by the time of one prefill and of decoding the
+    /// same number of tokens by forward passes alone. The median of paired runs; 1 means that the engine adds no overhead.
     ///
     /// # Errors
     /// Those of a forward pass.
@@ -90,7 +90,7 @@ impl Bench<'_> {
         ((i * 7919 + sequence * 104_729 + 17) % self.engine.model().config().vocab_size) as u32
     }
 
-    /// The cache of a prompt.
+    /// The KV cache of a prompt of this many tokens.
     fn prefilled(&self, tokens: usize) -> Result<KvCache> {
         let ids: Vec<u32> = (0..tokens).map(|i| self.token(0, i)).collect();
         let model = self.engine.model();
@@ -99,12 +99,12 @@ impl Bench<'_> {
         Ok(cache)
     }
 
-    /// New tokens a second of `sequences` side by side after prompts of `prompt` tokens.
+    /// New tokens per second of `sequences` that decode in one batch after prompts of `prompt` tokens.
     fn decode(&self, runs: u32, sequences: usize, prompt: usize, new: usize) -> Result<f64> {
         let model = self.engine.model();
         let (mut seconds, mut logits) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            // One token of the prompt is the first that is fed.
+            // The prompt's last token is the input of the first decoding step.
             let mut caches = Vec::new();
             for _ in 0..sequences {
                 caches.push(if prompt > 1 { self.prefilled(prompt - 1)? } else { model.cache() });

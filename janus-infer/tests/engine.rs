@@ -95,7 +95,7 @@ fn an_answer_of_logits_that_are_no_numbers_fails() {
     for sampling in [SamplingParams::greedy(5), SamplingParams { logprobs: true, top_logprobs: 3, ..SamplingParams::paper() }] {
         let answer = engine.generate(&[request("r", "hello", sampling)]).remove(0).unwrap_err();
         let ModelError::Failed { id, source } = &answer else { panic!("{answer}") };
-        assert!(id == "r" && source.to_string().contains("logits cannot be sampled, one of them is NaN"), "{source}");
+        assert!(id == "r" && source.to_string().contains("no token can be sampled from the logits: one is NaN"), "{source}");
     }
 }
 

@@ -217,18 +217,18 @@ fn a_length_that_the_file_does_not_have_is_named() {
     let deep = (0..2000).fold(list(0, 0, &[]).1, |inner, _| list(9, 1, &inner).1);
     for (bytes, expected) in [
         (b"GGUF".to_vec(), "the version should be 4 bytes from 4"),
-        (b"GGML\x03\0\0\0".to_vec(), "its beginning is \"GGML\": expected \"GGUF\""),
+        (b"GGML\x03\0\0\0".to_vec(), "its magic number is \"GGML\": expected \"GGUF\""),
         (b"GGUF\x09\0\0\0".to_vec(), "the version is 9: expected 1, 2 or 3"),
         (counts(u64::MAX, 0), "the name of tensor 0 of 18446744073709551615 should be 8 bytes from 24"),
         (counts(0, u64::MAX), "the key of metadata entry 0 of 18446744073709551615 should be"),
         (gguf(&[("k", (8, u64::MAX.to_le_bytes().into()))], &[]), "metadata k: the value should be 18446744073709551615 bytes"),
         (gguf(&[("k", list(0, u64::MAX, &[]))], &[]), " is 18446744073709551615: expected at most the "),
         (gguf(&[("k", list(8, 4200, &[]))], &[]), " is 4200: expected at most the "),
-        (gguf(&[("k", (9, deep))], &[]), "metadata k: the depth of its lists is more than 4"),
+        (gguf(&[("k", (9, deep))], &[]), "metadata k: the nesting of its lists is more than 4"),
         (gguf(&[("k", (77, vec![]))], &[]), "metadata k: its type is 77"),
         (gguf(&[("k", list(77, 1, &[0; 8]))], &[]), "metadata k: its type is 77"),
-        (gguf(&[("k", (7, vec![2]))], &[]), "metadata k: a truth value is 2"),
-        (gguf(&[("k", number(1)), ("k", number(1))], &[]), "metadata k: it is there twice"),
+        (gguf(&[("k", (7, vec![2]))], &[]), "metadata k: a boolean is 2"),
+        (gguf(&[("k", number(1)), ("k", number(1))], &[]), "metadata k: it occurs twice"),
         (gguf(&[("general.alignment", number(0))], &[]), "general.alignment: it is 0: expected a power of two"),
         (gguf(&[("general.alignment", number(48))], &[]), "general.alignment: it is 48: expected a power of two"),
         (
@@ -247,7 +247,7 @@ fn a_tensor_that_lies_is_named() {
     for (tensors, expected) in [
         (vec![("a", vec![1; 5], 0, 0)], "tensor a: the number of its dimensions is 5"),
         (vec![("a", vec![16], 20, 0)], "tensor a: its type is 20"),
-        (vec![("a", vec![16], 0, 0), ("a", vec![16], 0, 64)], "tensor a: it is there twice"),
+        (vec![("a", vec![16], 0, 0), ("a", vec![16], 0, 64)], "tensor a: it occurs twice"),
         (vec![("a", vec![1 << 40, 1 << 40], 0, 0)], "tensor a has"),
         (vec![("a", vec![u64::MAX, 2], 0, 0)], "tensor a has"),
         (vec![("blk.0.attn_q.weight", vec![31, 2], 2, 0)], "tensor model.layers.0.self_attn.q_proj.weight, bytes "),

@@ -1,4 +1,4 @@
-//! An engine as a [`ChatModel`]: all requests of a call share one session. A session that answers one request as its text grows.
+//! Generation: [`ChatModel`] for an engine, where all requests of a call share a session, and one streamed request of a session.
 
 use std::collections::BTreeMap;
 
@@ -44,11 +44,11 @@ impl ChatModel for Engine {
 }
 
 impl Session<'_> {
-    /// Answers one request of one sample and emits its text as it grows, without the whitespace around it. What the session
-    /// prefilled for earlier requests is not prefilled again.
+    /// Answers one request for one sample and streams its text, without leading and trailing whitespace. A prefix that earlier
+    /// requests left in the session's cache is not prefilled again.
     ///
     /// # Errors
-    /// [`Session::submit`]'s, and the model's.
+    /// Those of [`Session::submit`], and those of the model.
     pub fn generate(&mut self, request: ChatRequest, on_text: &mut dyn FnMut(&str)) -> Result<Generation, ModelError> {
         let mut answer = Err(ModelError::NoAnswer { id: request.id.clone() });
         let id = self.submit(request)?;

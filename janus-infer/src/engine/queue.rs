@@ -1,4 +1,4 @@
-//! Prompts on their way into a KV cache.
+//! The queue of prefills: prompts of new requests, and tokens of preempted sequences.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ pub(super) struct Prefill {
 
 /// What follows a prefill.
 pub(super) enum Then {
-    /// Samples, from this one on, each of which starts with the prompt's logits.
+    /// The samples from `next` on start, each from the prompt's logits.
     Sample { next: usize, logits: Option<Vec<f32>> },
-    /// A preempted sequence continues.
+    /// A preempted sequence resumes.
     Resume(Box<Sequence>),
 }
 
@@ -31,7 +31,7 @@ impl Prefill {
         self.cache.as_ref().map_or(0, KvCache::len)
     }
 
-    /// Tokens that are not.
+    /// Tokens that are still to prefill.
     pub fn left(&self) -> usize {
         self.tokens.len() - self.done()
     }
@@ -45,7 +45,7 @@ impl Prefill {
     }
 }
 
-/// Prompts and preempted sequences, in the order of their prefills.
+/// Prompts and preempted sequences, in the order in which they are prefilled.
 #[derive(Default)]
 pub(super) struct Queue(pub VecDeque<Prefill>);
 
@@ -61,12 +61,12 @@ impl Queue {
         last.map(Prefill::evict).is_some()
     }
 
-    /// Evicts all but one.
+    /// Evicts the caches of all prefills but this one.
     pub fn evict_others(&mut self, index: usize) {
         self.0.iter_mut().enumerate().filter(|(other, _)| *other != index).for_each(|(_, prefill)| prefill.evict());
     }
 
-    /// Whether a prefill before this one is about to have its next block: this one waits, and shares it.
+    /// Whether a prefill further ahead is going to compute this one's next block: then this one waits, and shares the block.
     pub fn shares_next_block(&self, index: usize) -> bool {
         let tokens = &self.0[index].tokens;
         let shared = |other: &Prefill| other.tokens.iter().zip(tokens.iter()).take_while(|(a, b)| a == b).count();

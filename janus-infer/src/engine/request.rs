@@ -1,8 +1,8 @@
-//! How a [`Session`](crate::Session) names its requests, and what it emits about them.
+//! The ids, events and statistics of a [`Session`](crate::Session).
 
 use janus_core::{Generation, ModelError, TokenLogprob};
 
-/// Names a request of one [`Session`](crate::Session).
+/// Identifies a request within its [`Session`](crate::Session).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(u64);
 
@@ -17,7 +17,7 @@ impl RequestId {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A sample grew.
+    /// New text of a sample.
     Text {
         /// The request.
         request: RequestId,
@@ -25,7 +25,7 @@ pub enum Event {
         sample: usize,
         /// The new text: whole characters, and never a part of a stop text.
         text: String,
-        /// The log-probabilities of the tokens since the last event, if the request asks for them.
+        /// The log-probabilities of the tokens since the last event, if the request wants them.
         logprobs: Vec<TokenLogprob>,
     },
     /// A sample is complete.
@@ -34,19 +34,19 @@ pub enum Event {
         request: RequestId,
         /// Index of the sample.
         sample: usize,
-        /// All of it.
+        /// The whole sample.
         generation: Generation,
     },
     /// A request is over: nothing more is emitted for it.
     Answered {
         /// The request.
         request: RequestId,
-        /// Every sample is complete, or why not.
+        /// Whether every sample is complete, or why not.
         result: Result<(), ModelError>,
     },
 }
 
-/// What a [`Session`](crate::Session) is doing and has done.
+/// The load of a [`Session`](crate::Session), and its totals so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionStats {
@@ -54,13 +54,14 @@ pub struct SessionStats {
     pub waiting: usize,
     /// Sequences that run.
     pub running: usize,
-    /// Blocks of 32 positions in memory.
+    /// Blocks of the KV cache in memory, of 32 positions each.
     pub cache_blocks: usize,
-    /// Blocks that may be in memory.
+    /// The most blocks that may be in memory.
     pub cache_blocks_limit: usize,
     /// Prompt tokens that were prefilled.
     pub prompt_tokens: u64,
-    /// Tokens whose keys and values were in the cache already, because another prompt has the same prefix or the sequence was preempted.
+    /// Tokens that needed no prefill, because their keys and values were in the cache: another prompt had the same prefix, or
+    /// the sequence was preempted and its blocks were still there.
     pub shared_tokens: u64,
     /// Tokens that were generated.
     pub generated_tokens: u64,

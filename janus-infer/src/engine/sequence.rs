@@ -23,7 +23,7 @@ pub(crate) struct Sequence {
     stop: Vec<String>,
     cache: KvCache,
     sampler: Sampler,
-    /// Generated ids, the end of turn included.
+    /// Generated ids, including the end of turn.
     ids: Vec<u32>,
     logprobs: Option<Vec<TokenLogprob>>,
     top_logprobs: usize,
@@ -40,7 +40,7 @@ enum Ending {
     /// The text contains a stop text.
     StopText,
     Length,
-    /// The ids are not text, or the logits not finite.
+    /// The ids cannot be decoded, or no token can be sampled from the logits.
     Failed(Failure),
 }
 
@@ -74,7 +74,7 @@ impl Sequence {
         SequenceInput { tokens: &self.ids[self.ids.len() - 1..], cache: &mut self.cache, logits: LogitsWanted::Last }
     }
 
-    /// Whether the next forward pass takes a block of memory.
+    /// Whether the next forward pass needs another block of the cache.
     pub(crate) fn needs_block(&self) -> bool {
         self.cache.needs_block()
     }
@@ -91,7 +91,7 @@ impl Sequence {
         self.cache = cache;
     }
 
-    /// [`Sequence::advance`] for each of them, with its part of the logits.
+    /// [`Sequence::advance`] for each sequence, with its row of the logits.
     pub(crate) fn advance_all(sequences: &mut [Self], logits: &mut [f32], engine: &Engine) {
         let logits = logits.par_chunks_exact_mut(engine.model().config().vocab_size);
         sequences.par_iter_mut().zip(logits).with_min_len(4).for_each(|(sequence, logits)| sequence.advance(logits, engine));
@@ -99,7 +99,7 @@ impl Sequence {
 
     /// Chooses the next token from the logits after the last one.
     pub(crate) fn advance(&mut self, logits: &mut [f32], engine: &Engine) {
-        // Before the sampler changes the logits.
+        // The sampler overwrites the logits.
         let top = most_likely(logits, self.top_logprobs);
         let choice = match self.sampler.next(logits) {
             Ok(choice) => choice,
@@ -122,7 +122,7 @@ impl Sequence {
         } else if engine.end_ids().contains(&choice.id) {
             Some(Ending::EndOfTurn)
         } else {
-            match self.meets_stop_text(engine.tokenizer()) {
+            match self.has_stop_text(engine.tokenizer()) {
                 Err(error) => Some(Ending::Failed(error.into())),
                 Ok(true) => Some(Ending::StopText),
                 Ok(false) if self.ids.len() >= self.max_tokens || self.prompt.len() + self.ids.len() >= engine.context() => {
@@ -137,9 +137,9 @@ impl Sequence {
         self.end.is_some()
     }
 
-    /// Whether the last tokens contain a stop text. Each token has at least one byte, so as many tokens as the longest one has
-    /// bytes are enough, with three for a character that began earlier and one for a space that the decoder may drop.
-    fn meets_stop_text(&self, tokenizer: &Tokenizer) -> Result<bool, janus_data::Error> {
+    /// Whether the last tokens contain a stop text. Each token has at least one byte, so one token for each byte of the longest
+    /// stop text is enough, with three more for a character that began earlier and one for a space that the decoder may drop.
+    fn has_stop_text(&self, tokenizer: &Tokenizer) -> Result<bool, janus_data::Error> {
         let Some(longest) = self.stop.iter().map(String::len).max() else { return Ok(false) };
         let tail = tokenizer.decode(&self.ids[self.ids.len().saturating_sub(longest + 4)..])?;
         Ok(self.stop.iter().any(|stop| tail.contains(stop.as_str())))
@@ -175,7 +175,7 @@ impl Sequence {
         (!text.is_empty() || !logprobs.is_empty()).then_some((text, logprobs))
     }
 
-    /// What was generated.
+    /// The finished generation, or why it failed.
     pub(crate) fn finish(self, engine: &Engine) -> Result<Generation, Failure> {
         let finish_reason = match self.end {
             Some(Ending::Failed(error)) => return Err(error),

@@ -1,10 +1,10 @@
-//! Continuous batching: requests come and go while others run, within a budget of tokens and of memory.
+//! Continuous batching: requests are added and cancelled while others run, within budgets of tokens and memory.
 //!
-//! Each step prefills some of the queued prompts, in chunks if they are long, and advances every running sequence by one token,
-//! all in one forward pass. A prompt is prefilled once for all its samples, and a prefix once for all prompts that share it. Where
-//! memory does not suffice, requests wait; if running sequences need more than there is, the youngest is preempted: its
-//! cache is evicted, and prefilled again later. None of this changes an answer: a sequence's tokens are the same bits however they are
-//! batched, on a device but for rounding (see [`Model::forward`](crate::Model::forward)).
+//! Each step is one forward pass. It prefills some of the queued prompts, long ones in chunks, and decodes one token of every
+//! running sequence. A prompt is prefilled once for all its samples, and a prefix once for all prompts that share it. When the
+//! cache is full, requests wait. When running sequences need more blocks than there are, the youngest is preempted: its
+//! cache is evicted, and prefilled again later. None of this changes an answer: a sequence's logits do not depend on how it is
+//! batched, except for rounding on a device (see [`Model::forward`](crate::Model::forward)).
 
 mod schedule;
 
@@ -20,10 +20,10 @@ use crate::batch::{LogitsWanted, SequenceInput};
 use crate::kv::{BLOCK, PrefixCache};
 use crate::{Engine, Error, Result, Sampler};
 
-/// One in so many blocks may hold a prefix that no sequence uses.
-const IDLE_SHARE: usize = 16;
+/// At most one block in this many holds a prefix that no sequence uses.
+const BLOCKS_PER_IDLE: usize = 16;
 
-/// Requests that come and go while others run, on one [`Engine`].
+/// A continuous-batching session on one [`Engine`]: requests can be added or cancelled at any time, and text is streamed.
 ///
 /// ```no_run
 /// # use janus_core::{ChatRequest, Message};
@@ -43,7 +43,7 @@ const IDLE_SHARE: usize = 16;
 /// ```
 pub struct Session<'e> {
     engine: &'e Engine,
-    /// Whether texts are emitted as they grow.
+    /// Whether text is streamed, as [`Event::Text`].
     streams: bool,
     last_id: RequestId,
     requests: BTreeMap<RequestId, Request>,
@@ -54,7 +54,7 @@ pub struct Session<'e> {
     stats: SessionStats,
 }
 
-/// A request that is not answered.
+/// A request that is not answered yet.
 struct Request {
     id: String,
     sampling: SamplingParams,
@@ -62,7 +62,7 @@ struct Request {
 }
 
 impl Engine {
-    /// An empty session, which emits texts as they grow.
+    /// An empty session, which streams text.
     pub fn session(&self) -> Session<'_> {
         Session::new(self, true)
     }
@@ -86,14 +86,14 @@ impl<'e> Session<'e> {
     /// Queues a request.
     ///
     /// # Errors
-    /// What is wrong with the request: its messages, its sampling parameters, a prompt that leaves no room in the context, more
-    /// tokens than the cache may hold.
+    /// What is wrong with the request: its messages, its sampling parameters, a prompt that leaves no room in the context, or
+    /// more tokens than the cache may hold.
     pub fn submit(&mut self, request: ChatRequest) -> Result<RequestId, ModelError> {
         let ids = self.engine.prompt(&request)?;
         self.enqueue(request.id, ids, request.sampling)
     }
 
-    /// Queues a prompt that is given by its token ids.
+    /// Queues a request whose prompt is given as token ids.
     ///
     /// # Errors
     /// As for [`Session::submit`].
@@ -105,11 +105,11 @@ impl<'e> Session<'e> {
     fn enqueue(&mut self, id: String, ids: Vec<u32>, sampling: SamplingParams) -> Result<RequestId, ModelError> {
         let most = ids.len().saturating_add(sampling.max_tokens).min(self.engine.context());
         let (needed, limit) = (most.div_ceil(BLOCK), self.engine.block_limit());
-        // One more, for the copy that a sample makes of its prompt's last block.
+        // One more for the copy that each sample makes of its prompt's last block.
         if needed + 1 > limit {
             let reason = format!(
-                "prompt and answer of up to {most} tokens need {needed} blocks of keys and values, and one to copy, but the cache may hold \
-                 {limit}: ask for fewer tokens, or give the engine more memory (cache_bytes)"
+                "prompt and answer of up to {most} tokens need {needed} blocks of the KV cache and one for a copy, but it may hold {limit}: \
+                 request fewer tokens, or give the engine more memory (cache_bytes)"
             );
             return Err(ModelError::Request { id, reason });
         }
@@ -120,19 +120,19 @@ impl<'e> Session<'e> {
         Ok(request)
     }
 
-    /// Drops a request: nothing more is emitted for it, and its memory is free. An id that is over already is ignored.
+    /// Cancels a request and frees its KV cache: no further events are emitted for it. An id whose request is over is ignored.
     pub fn cancel(&mut self, request: RequestId) {
         self.requests.remove(&request);
         self.queue.0.retain(|prefill| prefill.request != request);
         self.running.retain(|sequence| sequence.request != request);
     }
 
-    /// Nothing waits or runs.
+    /// Whether no request waits or runs.
     pub fn is_idle(&self) -> bool {
         self.requests.is_empty()
     }
 
-    /// What it is doing and has done.
+    /// Its load, and its totals so far.
     pub fn stats(&self) -> SessionStats {
         SessionStats {
             waiting: self.queue.waiting(),
@@ -143,7 +143,7 @@ impl<'e> Session<'e> {
         }
     }
 
-    /// Prefills prompts and advances every running sequence by one token.
+    /// Runs one step: prefills prompts, and decodes one token of every running sequence.
     pub fn step(&mut self, on_event: &mut dyn FnMut(Event)) {
         self.make_room_to_run();
         let chunks = self.plan();
@@ -154,11 +154,11 @@ impl<'e> Session<'e> {
         self.start_samples();
         self.emit(on_event);
         if !chunks.is_empty() {
-            self.prefixes.shrink(self.engine.block_limit() / IDLE_SHARE);
+            self.prefixes.shrink(self.engine.block_limit() / BLOCKS_PER_IDLE);
         }
     }
 
-    /// One forward pass over the running sequences and the chunks.
+    /// One forward pass over the running sequences and the chunks of prefills.
     fn forward(&mut self, chunks: &[Chunk]) -> Result<()> {
         let Self { engine, queue, running, logits, .. } = self;
         let mut inputs: Vec<_> = running.iter_mut().map(Sequence::input).collect();
@@ -190,7 +190,7 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
-    /// Starts samples of prompts that are prefilled, and resumes sequences that are.
+    /// Starts the samples of prompts that are prefilled, and resumes preempted sequences that are.
     fn start_samples(&mut self) {
         let limit = self.engine.options.max_sequences.max(1);
         let mut index = 0;
@@ -199,7 +199,7 @@ impl<'e> Session<'e> {
                 index += 1;
                 continue;
             }
-            // One sample always runs; more, where there is room for their next tokens.
+            // One sample always runs; more do while there are blocks for their next tokens.
             if !self.running.is_empty() && self.free_blocks() < self.needed_to_run() + 1 {
                 return;
             }
@@ -226,7 +226,7 @@ impl<'e> Session<'e> {
         }
     }
 
-    /// Emits what is new, and takes out what has ended.
+    /// Emits new text, and removes the sequences that have ended.
     fn emit(&mut self, on_event: &mut dyn FnMut(Event)) {
         if self.streams {
             for sequence in &mut self.running {
@@ -238,7 +238,7 @@ impl<'e> Session<'e> {
         let ended: Vec<_> = self.running.extract_if(.., |sequence| sequence.ended()).collect();
         for sequence in ended {
             let (id, sample) = (sequence.request, sequence.sample);
-            // Another sample of it may have failed in this step.
+            // Another sample of the request may have failed in this step.
             let Some(request) = self.requests.get_mut(&id) else { continue };
             match sequence.finish(self.engine) {
                 Ok(generation) => {

@@ -1,17 +1,17 @@
 //! The text of single tokens.
 //!
-//! A decoder treats the beginning of a text differently: SentencePiece's drops its space. So a token is decoded after another
-//! one, whose text is cut off again. And a token may be a part of a character: its bytes are spelt out then, as OpenAI does, so
-//! that no two such tokens have the same text.
+//! A decoder treats the beginning of a text differently: SentencePiece's drops its first space. So a token is decoded after another
+//! one, whose text is then cut off. A token may also be a part of a character. It is then written as its bytes, as OpenAI's API
+//! does, so that different tokens have different texts.
 
 use janus_data::Tokenizer;
 
-/// The prefix of spelt-out bytes.
+/// The prefix of a token that is written as bytes.
 const BYTES: &str = "bytes:";
 
 /// Decodes single tokens of one tokenizer.
 pub(crate) struct TokenTexts {
-    /// Ids that stand before a token, and their text.
+    /// Ids that are decoded before a token, and their text.
     before: (Vec<u32>, String),
 }
 
@@ -22,8 +22,8 @@ impl TokenTexts {
         Self { before: (ids, text) }
     }
 
-    /// A token's text in the middle of a text, with its spaces: " the". A special token is spelt as in the vocabulary, and a part
-    /// of a character by its bytes: `bytes:\xf0\x9f`.
+    /// A token's text in the middle of a text, with its spaces: " the". A special token is written as in the vocabulary, and a part
+    /// of a character as its bytes: `bytes:\xf0\x9f`.
     pub(crate) fn text(&self, id: u32, tokenizer: &Tokenizer) -> Result<String, janus_data::Error> {
         let (ids, before) = &self.before;
         let both = tokenizer.decode(&[ids, &[id][..]].concat())?;
@@ -45,30 +45,30 @@ impl TokenTexts {
     }
 }
 
-/// The bytes of a token with this text.
+/// The bytes of a token, given its text.
 #[cfg(any(feature = "server", test))]
 pub(crate) fn bytes(text: &str) -> Vec<u8> {
     unescaped(text).unwrap_or_else(|| text.into())
 }
 
-/// Characters of a text. Of a character with several tokens, the first counts.
+/// Number of characters that begin in these bytes: a character of several tokens counts for the first.
 #[cfg(any(feature = "server", test))]
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
-/// Where tokens begin in the text that they make, in characters.
+/// The offsets of tokens in the text that they form, in characters.
 #[cfg(any(feature = "server", test))]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Offset {
     characters: usize,
-    /// Whether a text has begun: its first space may be dropped.
+    /// Whether the text has begun; before that, a decoder may drop a space.
     begun: bool,
 }
 
 #[cfg(any(feature = "server", test))]
 impl Offset {
-    /// Where the next token, which has this text, begins.
+    /// The offset of the next token, whose text is `text`.
     pub(crate) fn next(&mut self, id: Option<u32>, text: &str, tokenizer: &Tokenizer) -> usize {
         let start = self.characters;
         let at_the_beginning = id.map(|id| tokenizer.decode(&[id]).unwrap_or_default());
@@ -98,7 +98,7 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
     (nothing.is_empty() && !bytes.is_empty()).then_some(bytes)
 }
 
-/// The bytes that a vocabulary spells: `<0xE2>` in SentencePiece's, `âĢ` in the alphabet of GPT-2.
+/// The bytes of a token in its vocabulary's notation: `<0xE2>` in SentencePiece, `âĢ` in GPT-2's byte alphabet.
 fn bytes_of_spelling(spelling: &str) -> Option<Vec<u8>> {
     let code = spelling.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     if let Some(byte) = code.filter(|code| code.len() == 2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
@@ -107,7 +107,8 @@ fn bytes_of_spelling(spelling: &str) -> Option<Vec<u8>> {
     spelling.chars().map(byte_of_letter).collect()
 }
 
-/// GPT-2's letters for bytes: printable ones of Latin-1 are their own, the others come after them in their order, from U+0100 on.
+/// The byte that a letter of GPT-2's byte alphabet stands for: a printable character of Latin-1 for itself, the letters from U+0100 on
+/// for the other bytes in ascending order.
 fn byte_of_letter(letter: char) -> Option<u8> {
     let is_its_own = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..);
     match u8::try_from(letter) {
@@ -122,7 +123,7 @@ mod tests {
     use crate::support::{goldens, json};
 
     #[test]
-    fn gpt2s_letters_are_those_of_the_library() {
+    fn gpt2s_byte_alphabet_is_that_of_the_tokenizers_crate() {
         let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
         let bytes: std::collections::BTreeSet<u8> = alphabet.into_iter().map(|letter| byte_of_letter(letter).unwrap()).collect();
         assert_eq!(bytes.len(), 256);
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_spelt_and_read() {
+    fn parts_of_characters_are_written_and_read_as_bytes() {
         assert_eq!(escaped(&[0xf0, 0x9f]), "bytes:\\xf0\\x9f");
         assert_eq!(bytes("bytes:\\xf0\\x9f"), [0xf0, 0x9f]);
         for text in ["bytes:", "bytes:x", "bytes:\\xf", "bytes:\\xfff", "bytes:a\\xff", " é"] {
@@ -140,7 +141,7 @@ mod tests {
         }
     }
 
-    /// The text of each token, and where it begins.
+    /// The text of each token, and its offset.
     fn texts_and_offsets(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<String>, Vec<usize>) {
         let texts = TokenTexts::new(tokenizer);
         let texts: Vec<String> = ids.iter().map(|id| texts.text(*id, tokenizer).unwrap()).collect();
@@ -149,7 +150,7 @@ mod tests {
         (texts, offsets)
     }
 
-    /// "▁the" was "the" once, as SentencePiece's decoder drops the first space of a text.
+    /// "▁the" was written as "the", because SentencePiece's decoder drops the first space of a text.
     #[test]
     fn tokens_of_sentencepiece_keep_their_spaces_and_bytes() {
         let tokenizer = Tokenizer::read(goldens().join("tokenizers/byte_fallback/tokenizer.json")).unwrap();
@@ -163,13 +164,13 @@ mod tests {
         let text = tokenizer.decode(&ids).unwrap();
         assert_eq!(text, "thether  the😊é\n the");
         assert_eq!(offsets, [0, 3, 7, 8, 12, 13, 13, 13, 13, 14, 15, 15, 19]);
-        // Each token but the parts of a character is what stands there.
+        // At its offset the text has each token, except for parts of characters.
         for (token, offset) in
             texts.iter().zip(&offsets).skip(1).filter(|(token, _)| !token.starts_with("bytes:") && !token.starts_with('<'))
         {
             assert!(text.chars().skip(*offset).collect::<String>().starts_with(token.as_str()), "{token:?} at {offset}");
         }
-        // No two tokens of the vocabulary read alike, but for control characters and the like that have a piece and a byte.
+        // No two tokens have the same text, except for a few characters that the vocabulary has as a piece and as a byte.
         let texts = TokenTexts::new(&tokenizer);
         let mut seen = std::collections::HashMap::new();
         for id in 3..u32::try_from(tokenizer.vocab_size()).unwrap() {

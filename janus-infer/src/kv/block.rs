@@ -1,27 +1,27 @@
-//! Handles to blocks: shared ones, which are read, and owned ones, which alone can be written.
+//! Handles to blocks of the KV cache: shared ones, which are read-only, and owned ones, which can be written.
 
 use std::sync::Arc;
 
 use super::store::{BlockStore, Slot};
 use crate::kernels::matmul::Lanes;
 
-/// A block that any number of sequences may have. It cannot be written.
+/// A block that any number of sequences may share. It is read-only.
 #[derive(Clone)]
 pub(crate) struct Block(Arc<OwnedBlock>);
 
-/// A block that one sequence alone has. Its memory is free again when it is dropped.
+/// A block of a single sequence, which may write it. Dropping it frees its memory.
 pub(crate) struct OwnedBlock {
     slot: Slot,
     store: Arc<BlockStore>,
 }
 
 impl Block {
-    /// Whether another sequence, or the prefix cache, has it too.
+    /// Whether another sequence, or the prefix cache, shares it.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// The block for writing, or itself if it is shared.
+    /// The block for writing; the block unchanged if it is shared.
     pub fn into_owned(self) -> Result<OwnedBlock, Self> {
         Arc::try_unwrap(self.0).map_err(Self)
     }
@@ -35,7 +35,7 @@ impl Block {
         self.0.number()
     }
 
-    /// The same for all handles to one block.
+    /// Equal for all handles to one block.
     #[cfg(test)]
     pub fn identity(&self) -> *const OwnedBlock {
         Arc::as_ptr(&self.0)
@@ -43,7 +43,7 @@ impl Block {
 }
 
 impl OwnedBlock {
-    /// A new block; what it holds is undefined.
+    /// A new block, with arbitrary content.
     pub fn allocate(store: &Arc<BlockStore>) -> Self {
         Self { slot: store.allocate(), store: Arc::clone(store) }
     }
@@ -69,7 +69,7 @@ impl OwnedBlock {
         }
     }
 
-    /// Its place on a device; on the host [`BlockStore::ZEROS`].
+    /// Its number in a device's memory; on the host [`BlockStore::ZEROS`].
     pub fn number(&self) -> u32 {
         match self.slot {
             Slot::Host(_) => BlockStore::ZEROS,

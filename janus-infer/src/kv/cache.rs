@@ -1,4 +1,4 @@
-//! Keys and values of one sequence.
+//! The KV cache of one sequence.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::kernels::simd::LANES;
 
 /// The paged KV cache of one sequence: keys and values of its tokens, in blocks of 32 positions.
 ///
-/// Made by [`Model::cache`](crate::Model::cache), extended by [`Model::forward`](crate::Model::forward). A clone shares all blocks, and
-/// copies the last one only when it is extended (copy-on-write): several samples of one prompt share its prefill and its
-/// memory.
+/// [`Model::cache`](crate::Model::cache) makes it, and [`Model::forward`](crate::Model::forward) extends it. Cloning shares blocks
+/// copy-on-write: only the last block is copied, when it is extended. So several samples of one prompt share its prefill and
+/// its memory.
 #[derive(Clone)]
 pub struct KvCache {
-    /// As many as `len` positions take; the last one may be filled in part.
+    /// The blocks of `len` positions; the last one may be partly filled.
     blocks: Vec<Block>,
     len: usize,
     store: Arc<BlockStore>,
@@ -28,17 +28,17 @@ impl KvCache {
         Self { blocks: Vec::new(), len: 0, store: Arc::clone(store) }
     }
 
-    /// A sequence that begins with whole blocks of another one.
+    /// The cache of a sequence that begins with whole blocks of another one.
     pub(crate) fn from_blocks(store: &Arc<BlockStore>, blocks: Vec<Block>) -> Self {
         Self { len: blocks.len() * BLOCK, blocks, store: Arc::clone(store) }
     }
 
-    /// Positions in the cache.
+    /// Number of positions in the cache.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no positions.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -47,23 +47,23 @@ impl KvCache {
         &self.blocks
     }
 
-    /// Whether the next token needs a new block, or a copy of one that is shared.
+    /// Whether the next token needs a new block, or a copy of a shared one.
     pub(crate) fn needs_block(&self) -> bool {
         self.blocks.get(self.len / BLOCK).is_none_or(Block::is_shared)
     }
 
-    /// Frees everything.
+    /// Frees all blocks.
     pub(crate) fn clear(&mut self) {
         self.blocks.clear();
         self.len = 0;
     }
 
-    /// Whether the cache was made for the model that has this store.
+    /// Whether the cache belongs to the model of this store.
     pub(crate) fn is_of(&self, store: &Arc<BlockStore>) -> bool {
         Arc::ptr_eq(&self.store, store)
     }
 
-    /// Makes room for `tokens` more.
+    /// Allocates the blocks for `tokens` more tokens. The cache is empty until [`CacheWriter::commit`].
     pub(crate) fn reserve(&mut self, tokens: usize) -> Reservation<'_> {
         let (mut shared, len) = (std::mem::take(&mut self.blocks), std::mem::take(&mut self.len));
         let new = |store| OwnedBlock::allocate(store);
@@ -84,18 +84,18 @@ impl KvCache {
     }
 }
 
-/// Room for new tokens whose blocks do not have their content yet.
-#[must_use = "it is dropped with the whole cache"]
+/// The blocks for new tokens, before shared content is copied into them.
+#[must_use = "dropping it empties the cache"]
 pub(crate) struct Reservation<'a> {
     writer: CacheWriter<'a>,
-    /// What the first owned block is to be a copy of. It stays in memory until the copy is made.
+    /// The block that the first owned block must become a copy of. It stays allocated until the copy is made.
     source: Option<Block>,
-    /// The first owned block that is new.
+    /// Index of the first owned block that is new.
     fresh: usize,
 }
 
 impl<'a> Reservation<'a> {
-    /// Makes the copy in the host's memory.
+    /// Makes the copy in host memory.
     pub(crate) fn on_host(mut self) -> CacheWriter<'a> {
         if let (Some(source), Some(copy)) = (&self.source, self.writer.owned.first_mut()) {
             copy.lanes_mut().copy_from_slice(source.lanes());
@@ -103,21 +103,21 @@ impl<'a> Reservation<'a> {
         self.writer
     }
 
-    /// The copies that a device has to make: from which place to which.
+    /// The copies that a device must make, as (from, to) block numbers.
     pub(crate) fn copies(&self) -> impl Iterator<Item = (u32, u32)> {
         let owned = &self.writer.owned;
         let copied = self.source.iter().zip(owned).map(|(source, copy)| (source.number(), copy.number()));
         copied.chain(owned[self.fresh..].iter().map(|block| (BlockStore::ZEROS, block.number())))
     }
 
-    /// The cache, for the device that has made [`Reservation::copies`].
+    /// The writer, once the device has made [`Reservation::copies`].
     pub(crate) fn copied(self) -> CacheWriter<'a> {
         self.writer
     }
 }
 
-/// A cache during a forward pass: all of it is read, and the blocks that it alone has are written. If it is dropped without
-/// [`CacheWriter::commit`], the cache is empty.
+/// A cache during a forward pass: all blocks are read, and the owned ones are written. Dropping it without
+/// [`CacheWriter::commit`] leaves the cache empty.
 pub(crate) struct CacheWriter<'a> {
     cache: &'a mut KvCache,
     layout: Layout,
@@ -129,29 +129,29 @@ pub(crate) struct CacheWriter<'a> {
 }
 
 impl CacheWriter<'_> {
-    /// Positions before the new tokens.
+    /// Number of positions before the new tokens.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// New tokens.
+    /// Number of new tokens.
     pub(crate) fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Adds the new tokens, whose keys and values are stored in every layer.
+    /// Adds the new tokens to the cache, once their keys and values are stored in every layer.
     pub(crate) fn commit(self) {
         let Self { cache, mut shared, owned, len, tokens, .. } = self;
         shared.extend(owned.into_iter().map(OwnedBlock::share));
         (cache.blocks, cache.len) = (shared, len + tokens);
     }
 
-    /// The places of all blocks on a device.
+    /// The numbers of all blocks in a device's memory.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
         self.shared.iter().map(Block::number).chain(self.owned.iter().map(OwnedBlock::number))
     }
 
-    /// The place on a device of the block that the token at `position`, one of the new ones, is written to.
+    /// The number, in a device's memory, of the block that the new token at `position` is written to.
     pub(crate) fn number_for_writing(&self, position: usize) -> u32 {
         self.owned[position / BLOCK - self.shared.len()].number()
     }
@@ -164,7 +164,7 @@ impl CacheWriter<'_> {
         }
     }
 
-    /// Stores the key and the value of a new token, `[heads, head_dim]` each, in the host's memory.
+    /// Stores the keys and values of a new token, `[heads, head_dim]` each, in host memory.
     pub(crate) fn push(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
         let (layout, head_dim) = (self.layout, self.layout.head_dim);
         let block = self.owned[position / BLOCK - self.shared.len()].lanes_mut();
@@ -181,12 +181,12 @@ impl CacheWriter<'_> {
         }
     }
 
-    /// Keys from position `begin`, a multiple of [`LANES`], on: `count` panels of as many positions, `[head_dim]` deep.
+    /// The keys from position `begin` on, a multiple of [`LANES`]: `count` panels of [`LANES`] positions, `[head_dim]` deep.
     pub(crate) fn keys(&self, layer: usize, head: usize, begin: usize, count: usize) -> Keys<'_> {
         Keys { cache: self, start: self.layout.keys(layer, head), first: begin / LANES, count }
     }
 
-    /// Values from position `begin` on: panels of elements of the head, one row for each position.
+    /// The values from position `begin` on: panels of [`LANES`] elements of the head, one row for each position.
     pub(crate) fn values(&self, layer: usize, head: usize, begin: usize) -> Values<'_> {
         Values { cache: self, start: self.layout.values(layer, head), begin }
     }
@@ -233,7 +233,7 @@ impl Panels for Values<'_> {
     }
 
     #[inline(always)]
-    fn together(self, row: usize) -> usize {
+    fn contiguous(self, row: usize) -> usize {
         BLOCK - (self.begin + row) % BLOCK
     }
 

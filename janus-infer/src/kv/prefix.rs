@@ -1,4 +1,4 @@
-//! The prefix cache: blocks by the tokens that led to them, so that no prefix of a prompt is prefilled twice.
+//! The prefix cache: blocks indexed by all tokens up to their end, so that a shared prefix of prompts is prefilled once.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use super::block::Block;
 use super::cache::KvCache;
 use super::layout::BLOCK;
 
-/// The id of the entry before, 0 at the beginning of a prompt, and the block's tokens.
+/// The id of the entry of the preceding block, 0 at the beginning of a prompt, and the block's tokens.
 type Key = (u64, [u32; BLOCK]);
 
 struct Entry {
     id: u64,
-    /// Blocks before this one.
+    /// Number of preceding blocks.
     depth: usize,
     block: Block,
-    /// When it was last looked up.
+    /// The clock when it was last used.
     used: u64,
 }
 
-/// Whole blocks of prompts. Keys and values of a token depend on the tokens up to it alone, on the CPU to the bit, so that prompts with
-/// the same prefix share them.
+/// Whole blocks of prompts. The keys and values of a token depend only on the tokens up to it, on the CPU to the bit, so prompts
+/// with the same prefix can share them.
 #[derive(Default)]
 pub(crate) struct PrefixCache {
     entries: HashMap<Key, Entry>,
@@ -27,13 +27,13 @@ pub(crate) struct PrefixCache {
     clock: u64,
 }
 
-/// The next block of tokens from `start`.
+/// The block of tokens from `start` on; `None` if there are fewer.
 fn block_of(tokens: &[u32], start: usize) -> Option<[u32; BLOCK]> {
     tokens.get(start..)?.first_chunk().copied()
 }
 
 impl PrefixCache {
-    /// The blocks of the longest known prefix of `tokens`.
+    /// The blocks of the longest cached prefix of `tokens`.
     pub(crate) fn find(&mut self, tokens: &[u32]) -> Vec<Block> {
         self.clock += 1;
         let (mut blocks, mut parent) = (Vec::new(), 0);
@@ -47,7 +47,7 @@ impl PrefixCache {
         blocks
     }
 
-    /// Keeps the whole blocks of `cache`, which holds `tokens`.
+    /// Adds the full blocks of `cache`, which holds `tokens`.
     pub(crate) fn insert(&mut self, tokens: &[u32], cache: &KvCache) {
         self.clock += 1;
         let mut parent = 0;
@@ -67,8 +67,8 @@ impl PrefixCache {
         self.entries.iter().filter(|(_, entry)| !entry.block.is_shared())
     }
 
-    /// Frees blocks that no sequence uses until at most `keep` of them are left, the least recently used first, and
-    /// of those used together the last in the prompt: what follows a freed block is never found again.
+    /// Frees blocks that no sequence uses until at most `keep` of them are left: the least recently used first, and of those used
+    /// together the last in the prompt, since blocks after a freed one can no longer be found.
     pub(crate) fn shrink(&mut self, keep: usize) {
         let mut idle: Vec<_> = self.idle().map(|(key, entry)| (entry.used, std::cmp::Reverse(entry.depth), *key)).collect();
         if idle.len() <= keep {

@@ -1,4 +1,4 @@
-//! Memory for blocks: the host's, or numbers of places in a device's memory.
+//! The allocator of blocks: host memory, or block numbers in a device's memory.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,23 +14,23 @@ use crate::kernels::simd::LANES;
 pub(crate) struct BlockStore {
     layout: Layout,
     block_bytes: usize,
-    /// Blocks that are in use, each counted once however many sequences share it.
+    /// Blocks in use, each counted once however many sequences share it.
     live: AtomicUsize,
-    /// Blocks that will be in use, at most.
-    expected: AtomicUsize,
+    /// The most blocks that will be in use.
+    limit: AtomicUsize,
     memory: Memory,
 }
 
 enum Memory {
-    /// Memory of freed blocks, for new ones.
+    /// Memory of freed blocks, to be reused.
     Host(Mutex<Vec<Box<[Lanes]>>>),
     Device(Mutex<Numbers>),
 }
 
-/// Which places of a device's memory are in use.
+/// The block numbers of a device's memory that are not in use.
 struct Numbers {
     free: BinaryHeap<Reverse<u32>>,
-    /// The first that was never in use.
+    /// The lowest number that was never in use.
     next: u32,
 }
 
@@ -38,7 +38,7 @@ struct Numbers {
 pub(super) enum Slot {
     /// See [`Layout::lanes`].
     Host(Box<[Lanes]>),
-    /// The number of its place.
+    /// Its number in the device's memory.
     Device(u32),
 }
 
@@ -47,18 +47,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl BlockStore {
-    /// The place on a device that holds zeros and is never allocated. It stands in for blocks that a shorter sequence does not have,
-    /// and new blocks begin as copies of it: a masked position has the weight 0, which turns any finite value into 0, but not an
-    /// infinity that another sequence has left.
+    /// The number of a block on a device that holds zeros and is never allocated. It pads shorter sequences, and new blocks begin
+    /// as copies of it. A masked position has the weight 0, which cancels any finite value, but not an infinity left there by
+    /// another sequence.
     pub(crate) const ZEROS: u32 = 0;
 
-    /// Blocks in this process' memory.
+    /// An allocator of blocks in host memory.
     pub(crate) fn on_host(config: &ModelConfig) -> Self {
         let layout = Layout::of(config);
         Self::with_memory(layout, layout.host_bytes(), Memory::Host(Mutex::default()))
     }
 
-    /// Blocks in a device's memory, of elements of so many bytes.
+    /// An allocator of blocks in a device's memory, whose elements have this many bytes.
     pub(crate) fn on_device(config: &ModelConfig, element_bytes: usize) -> Self {
         let layout = Layout::of(config);
         let numbers = Numbers { free: BinaryHeap::new(), next: Self::ZEROS + 1 };
@@ -66,7 +66,7 @@ impl BlockStore {
     }
 
     fn with_memory(layout: Layout, block_bytes: usize, memory: Memory) -> Self {
-        Self { layout, block_bytes, live: AtomicUsize::new(0), expected: AtomicUsize::new(usize::MAX), memory }
+        Self { layout, block_bytes, live: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX), memory }
     }
 
     pub(crate) fn layout(&self) -> Layout {
@@ -83,22 +83,22 @@ impl BlockStore {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Sets how many blocks will be in use, at most: a device's memory grows further only if more are.
-    pub(crate) fn expect(&self, blocks: usize) {
-        self.expected.store(blocks, Ordering::Relaxed);
+    /// Sets the most blocks that will be in use: a device's memory grows beyond it only if more are.
+    pub(crate) fn set_limit(&self, blocks: usize) {
+        self.limit.store(blocks, Ordering::Relaxed);
     }
 
-    /// Places that a device's memory needs, and those that it will need at most; both with [`BlockStore::ZEROS`].
-    pub(crate) fn places(&self) -> (usize, usize) {
+    /// The number of blocks that a device's memory needs now, and the most that it will need; both include [`BlockStore::ZEROS`].
+    pub(crate) fn capacity(&self) -> (usize, usize) {
         let needed = match &self.memory {
             Memory::Host(_) => 0,
             Memory::Device(numbers) => lock(numbers).next as usize,
         };
-        (needed, self.expected.load(Ordering::Relaxed).saturating_add(1))
+        (needed, self.limit.load(Ordering::Relaxed).saturating_add(1))
     }
 
-    /// Memory for a block, whose content is whatever a freed block has left. On a device it is the free place with the lowest
-    /// number: neighbours in a sequence are then mostly neighbours in memory.
+    /// Memory for a block, with the content that a freed block left there. On a device it is the lowest free number, so that
+    /// neighbours in a sequence are mostly neighbours in memory.
     pub(super) fn allocate(&self) -> Slot {
         self.live.fetch_add(1, Ordering::Relaxed);
         match &self.memory {
@@ -120,13 +120,13 @@ impl BlockStore {
         }
     }
 
-    /// Takes memory back.
+    /// Takes back the memory of a block.
     pub(super) fn free(&self, slot: &mut Slot) {
         self.live.fetch_sub(1, Ordering::Relaxed);
         match (&self.memory, slot) {
             (Memory::Host(freed), Slot::Host(lanes)) => lock(freed).push(std::mem::take(lanes)),
             (Memory::Device(numbers), Slot::Device(number)) => lock(numbers).free.push(Reverse(*number)),
-            // A slot is of the kind of the store that it came from.
+            // A slot always has the kind of its store's memory.
             _ => {}
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_number_that_is_free_is_taken() {
+    fn the_lowest_free_number_is_allocated_first() {
         let config = ModelConfig::from_json(
             r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 2,
                 "num_attention_heads": 2, "max_position_embeddings": 16}"#,

@@ -1,5 +1,5 @@
-//! Laws of the block store, on the host and on a device that is simulated by a map: a sequence reads what it wrote, whatever its
-//! siblings write; memory in use is what live sequences need; freed memory is used again.
+//! Properties of the block store, on the host and on a device that a map simulates: a sequence reads what it wrote, whatever
+//! sequences that share its blocks write; only blocks of live sequences are in use; freed memory is reused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::*;
 use crate::ModelConfig;
 use crate::kernels::simd::LANES;
 
-/// Two layers of two heads of four elements.
+/// Two layers with two heads of four elements.
 fn config() -> ModelConfig {
     ModelConfig::from_json(
         r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 2,
@@ -19,7 +19,7 @@ fn config() -> ModelConfig {
     .unwrap()
 }
 
-/// What happens to sequences; indices are taken modulo the number of them.
+/// An operation on sequences; indices are taken modulo their number.
 #[derive(Debug, Clone)]
 enum Step {
     Append {
@@ -55,10 +55,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// Where blocks are.
+/// Where the blocks are stored.
 trait Memory {
     fn store(&self) -> &Arc<BlockStore>;
-    /// Extends a cache by tokens, of which all keys and values are derived.
+    /// Extends a cache by tokens. All keys and values are derived from them.
     fn append(&mut self, cache: &mut KvCache, tokens: &[f32]);
     fn read(&self, cache: &KvCache) -> Vec<f32>;
 }
@@ -83,7 +83,7 @@ impl Memory for Host {
         writer.commit();
     }
 
-    /// The tokens, of which every key and value tells the same.
+    /// The tokens, recovered from every key and value, which must agree.
     fn read(&self, cache: &KvCache) -> Vec<f32> {
         let layout = self.0.layout();
         let token = |position: usize| {
@@ -96,17 +96,17 @@ impl Memory for Host {
                 let value = lanes[layout.values(layer, head) + row][element];
                 tokens.extend([(key - offset).to_bits(), (-value - offset).to_bits()]);
             }
-            assert_eq!(tokens.len(), 1, "the keys and values of position {position} are of different tokens");
+            assert_eq!(tokens.len(), 1, "the keys and values of position {position} come from different tokens");
             tokens.into_iter().map(f32::from_bits).next().unwrap()
         };
         (0..cache.len()).map(token).collect()
     }
 }
 
-/// A device's memory: the tokens of each place.
+/// A device's memory: the tokens of each block number.
 struct Device {
     store: Arc<BlockStore>,
-    places: BTreeMap<u32, [f32; BLOCK]>,
+    memory: BTreeMap<u32, [f32; BLOCK]>,
 }
 
 impl Memory for Device {
@@ -117,26 +117,26 @@ impl Memory for Device {
     fn append(&mut self, cache: &mut KvCache, tokens: &[f32]) {
         let reserved = cache.reserve(tokens.len());
         for (from, to) in reserved.copies().collect::<Vec<_>>() {
-            let block = if from == BlockStore::ZEROS { [0.0; BLOCK] } else { self.places[&from] };
-            self.places.insert(to, block);
+            let block = if from == BlockStore::ZEROS { [0.0; BLOCK] } else { self.memory[&from] };
+            self.memory.insert(to, block);
         }
         let writer = reserved.copied();
         for (position, token) in (writer.len()..).zip(tokens) {
-            self.places.get_mut(&writer.number_for_writing(position)).unwrap()[position % BLOCK] = *token;
+            self.memory.get_mut(&writer.number_for_writing(position)).unwrap()[position % BLOCK] = *token;
         }
         writer.commit();
     }
 
     fn read(&self, cache: &KvCache) -> Vec<f32> {
         let numbers = cache.blocks().iter().map(|block| block.number());
-        let mut tokens: Vec<f32> = numbers.flat_map(|number| self.places[&number]).collect();
+        let mut tokens: Vec<f32> = numbers.flat_map(|number| self.memory[&number]).collect();
         assert!(tokens[cache.len()..].iter().all(|rest| rest.is_finite()));
         tokens.truncate(cache.len());
         tokens
     }
 }
 
-/// Runs the steps and checks the laws after each.
+/// Runs the steps and checks the properties after each.
 fn check(memory: &mut impl Memory, steps: &[Step]) {
     let mut sequences = vec![(KvCache::new(memory.store()), Vec::<f32>::new())];
     let (mut next, mut most) = (0f32, 0);
@@ -151,7 +151,7 @@ fn check(memory: &mut impl Memory, steps: &[Step]) {
                 let needed = cache.needs_block();
                 memory.append(cache, &new);
                 expected.extend(new);
-                assert!(tokens > 1 || needed || memory.store().live() == blocks_before, "a block that was not announced");
+                assert!(tokens > 1 || needed || memory.store().live() == blocks_before, "needs_block did not announce the new block");
             }
             Step::Fork { sequence } => sequences.push(sequences[sequence % count].clone()),
             Step::Clear { sequence } => {
@@ -171,7 +171,7 @@ fn check(memory: &mut impl Memory, steps: &[Step]) {
             assert_eq!((cache.len(), cache.blocks().len()), (expected.len(), expected.len().div_ceil(BLOCK)));
             assert_eq!(&memory.read(cache), expected);
         }
-        // Blocks in use are those that sequences have, each once.
+        // The blocks in use are those of the sequences, each counted once.
         let blocks = sequences.iter().flat_map(|(cache, _)| cache.blocks());
         let distinct: BTreeSet<*const _> = blocks.map(|block| block.identity()).collect();
         assert_eq!(memory.store().live(), distinct.len());
@@ -179,9 +179,9 @@ fn check(memory: &mut impl Memory, steps: &[Step]) {
     }
     drop(sequences);
     assert_eq!(memory.store().live(), 0);
-    // While a shared block is copied, a sibling may not take it over: one block more than sequences need.
-    let (places, _) = memory.store().places();
-    assert!(places <= most + 2 + 40usize.div_ceil(BLOCK), "{places} places for {most} blocks: freed ones are not used again");
+    // A shared block stays allocated while it is copied: one block more than sequences need.
+    let (needed, _) = memory.store().capacity();
+    assert!(needed <= most + 2 + 40usize.div_ceil(BLOCK), "room for {needed} blocks where {most} were in use: freed ones are not reused");
 }
 
 proptest! {
@@ -194,13 +194,13 @@ proptest! {
 
     #[test]
     fn a_sequence_on_a_device_reads_what_it_wrote_whatever_its_siblings_write(steps in steps()) {
-        check(&mut Device { store: Arc::new(BlockStore::on_device(&config(), 4)), places: BTreeMap::new() }, &steps);
+        check(&mut Device { store: Arc::new(BlockStore::on_device(&config(), 4)), memory: BTreeMap::new() }, &steps);
     }
 }
 
-/// Two siblings of one pass must not both write to the block that one of them is a copy of.
+/// Two sequences that share a block and are extended in one pass must each write to a copy of it.
 #[test]
-fn siblings_that_are_extended_together_do_not_share_a_block_for_writing() {
+fn sequences_that_are_extended_together_do_not_write_to_a_shared_block() {
     let store = Arc::new(BlockStore::on_device(&config(), 4));
     let mut first = KvCache::new(&store);
     first.reserve(5).copied().commit();
@@ -215,7 +215,7 @@ fn siblings_that_are_extended_together_do_not_share_a_block_for_writing() {
 }
 
 #[test]
-fn freed_memory_of_the_host_is_used_again() {
+fn freed_host_memory_is_reused() {
     let store = Arc::new(BlockStore::on_host(&config()));
     let mut cache = KvCache::new(&store);
     cache.reserve(1).on_host().commit();
@@ -226,7 +226,7 @@ fn freed_memory_of_the_host_is_used_again() {
 }
 
 #[test]
-fn prefixes_that_no_sequence_uses_are_forgotten_the_least_recent_first() {
+fn unused_prefixes_are_freed_least_recently_used_first() {
     let store = Arc::new(BlockStore::on_host(&config()));
     let mut prefixes = PrefixCache::default();
     let prompts = [vec![1u32; 3 * BLOCK], vec![2; 2 * BLOCK], [vec![1; BLOCK], vec![3; BLOCK]].concat()];

@@ -1,4 +1,4 @@
-//! Which prompts are prefilled in a step, and whose cache is evicted for others.
+//! Scheduling: which prompts are prefilled in a step, and which caches are evicted to make room.
 
 use super::Session;
 use crate::KvCache;
@@ -6,17 +6,17 @@ use crate::engine::queue::{Chunk, Prefill, Then};
 use crate::kv::BLOCK;
 
 impl Session<'_> {
-    /// Blocks that are not in memory and may be.
+    /// Blocks that may still be allocated.
     pub(super) fn free_blocks(&self) -> usize {
         self.engine.block_limit().saturating_sub(self.engine.model().blocks().live())
     }
 
-    /// Blocks that running sequences need for their next token.
+    /// Blocks that running sequences need for their next tokens.
     pub(super) fn needed_to_run(&self) -> usize {
         self.running.iter().filter(|sequence| sequence.needs_block()).count()
     }
 
-    /// Forgets as many prefixes as it takes to have `needed` blocks free. Returns whether there are as many.
+    /// Drops unused prefixes until `needed` blocks are free. Returns whether they are.
     fn free(&mut self, needed: usize) -> bool {
         if self.free_blocks() < needed {
             let missing = needed - self.free_blocks();
@@ -26,8 +26,8 @@ impl Session<'_> {
         self.free_blocks() >= needed
     }
 
-    /// Evicts until the oldest sequences have room for their next token: first prefills, then the youngest sequences. One alone
-    /// always has room, since `enqueue` refuses what is too large.
+    /// Evicts until the running sequences have room for their next tokens: first prefills, then the youngest sequences. A single
+    /// sequence always has room, since `enqueue` refuses requests that are too large.
     pub(super) fn make_room_to_run(&mut self) {
         while !self.free(self.needed_to_run()) {
             if self.queue.evict_last() {
@@ -43,12 +43,12 @@ impl Session<'_> {
         }
     }
 
-    /// The prefills of this step: from the front of the queue, within the budgets of tokens, sequences and blocks.
+    /// Chooses this step's prefills, from the front of the queue, within the budgets of tokens, sequences and blocks.
     pub(super) fn plan(&mut self) -> Vec<Chunk> {
         let options = &self.engine.options;
         let mut budget = options.prefill_tokens.max(1);
         let mut room = options.max_sequences.max(1).saturating_sub(self.running.len());
-        let mut promised = self.needed_to_run();
+        let mut reserved = self.needed_to_run();
         let mut chunks: Vec<Chunk> = Vec::new();
         for index in 0..self.queue.0.len() {
             if budget == 0 || room == 0 {
@@ -68,7 +68,7 @@ impl Session<'_> {
                     continue;
                 }
                 let prefill = &mut self.queue.0[index];
-                // The last token always runs, for its logits.
+                // The last token is always run, since its logits are needed.
                 let shared = self.prefixes.find(&prefill.tokens[..prefill.tokens.len() - 1]);
                 self.stats.shared_tokens += (shared.len() * BLOCK) as u64;
                 prefill.cache = Some(KvCache::from_blocks(self.engine.model().blocks(), shared));
@@ -76,22 +76,22 @@ impl Session<'_> {
             let prefill = &self.queue.0[index];
             let tokens = prefill.left().min(budget);
             let (before, after) = (prefill.done().div_ceil(BLOCK), (prefill.done() + tokens).div_ceil(BLOCK));
-            // A sample will need a block of its own.
+            // One more, since a sample copies its prompt's last block.
             let needed = after - before + 1;
-            if !self.free(promised + needed) {
+            if !self.free(reserved + needed) {
                 if !(self.running.is_empty() && chunks.is_empty()) {
-                    // The others continue, and this one waits.
+                    // Others make progress, so this one waits.
                     let prefill = &mut self.queue.0[index];
                     if prefill.done() == 0 {
                         prefill.cache = None;
                     }
                     break;
                 }
-                // Nothing runs: only other prefills can be in the way.
+                // Nothing else runs, so only other prefills occupy blocks.
                 self.queue.evict_others(index);
                 self.free(needed);
             }
-            promised += needed;
+            reserved += needed;
             budget -= tokens;
             chunks.push(Chunk { index, tokens });
         }

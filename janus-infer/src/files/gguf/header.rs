@@ -1,7 +1,7 @@
-//! The head of a GGUF file: metadata and the list of its tensors.
+//! The header of a GGUF file: metadata and the list of tensors.
 //!
-//! Read here, into candle's types, because its reader says that a length is wrong but not whose, divides by an alignment of
-//! 0, and takes a list of bytes of any length as 32 bytes for each.
+//! It is parsed here, into candle's types, because candle's own reader does not say whose length is wrong, divides by an alignment
+//! of 0, and allocates 32 bytes for each element that a list of bytes claims to have.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,10 +15,9 @@ use crate::{Error, FormatProblem, Result};
 const MAGIC: &[u8; 4] = b"GGUF";
 const ALIGNMENT: &str = "general.alignment";
 
-/// Elements of all lists together; the largest vocabularies have a quarter of a million tokens in three lists and half a
-/// million merges.
+/// The most elements of all lists together. The largest vocabularies have 250,000 tokens in three lists, and 500,000 merges.
 const MAX_ELEMENTS: u64 = 1 << 23;
-/// Lists within lists; no known key has even two.
+/// The deepest nesting of lists; no known key has even two levels.
 const MAX_DEPTH: usize = 4;
 const MAX_DIMENSIONS: u64 = 4;
 
@@ -40,12 +39,12 @@ const DTYPES: [(u64, GgmlDType); 15] = [
     (30, GgmlDType::BF16),
 ];
 
-/// Reads the head of a file. Nothing is allocated that the file does not hold the bytes of.
+/// Reads the header of a file. Allocations are bounded by the length of the file.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content> {
     let header = |problem| Error::Header { path: path.into(), tensor: None, problem };
     if bytes.first_chunk() != Some(MAGIC) {
         let got = format!("\"{}\"", bytes[..bytes.len().min(MAGIC.len())].escape_ascii());
-        return Err(header(FormatProblem::value("its beginning", got, "\"GGUF\"")));
+        return Err(header(FormatProblem::value("its magic number", got, "\"GGUF\"")));
     }
     let mut reader = Reader { bytes, at: MAGIC.len(), length_width: 8, elements: MAX_ELEMENTS };
     let magic = match reader.number(4, "the version").map_err(header)? {
@@ -83,25 +82,25 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content> {
         Some((Ok(alignment), _)) if alignment.is_power_of_two() && alignment <= 1 << 20 => alignment,
         Some((number, value)) => {
             let got = number.map_or_else(|_| of_type(value), |number| number.to_string());
-            let problem = FormatProblem::value("it", got, "a power of two, at most a mebibyte");
+            let problem = FormatProblem::value("it", got, "a power of two, at most 1 MiB");
             return Err(Error::Metadata { path: path.into(), key: ALIGNMENT.into(), problem });
         }
     };
     Ok(Content { magic, metadata, tensor_infos, tensor_data_offset: (reader.at as u64).next_multiple_of(alignment) })
 }
 
-/// A value's type, for an error.
+/// A value's type, for an error message.
 pub(super) fn of_type(value: &Value) -> String {
     format!("of type {:?}", value.value_type())
 }
 
-/// A place in the file. Who asks knows what the problems are about.
+/// A position in the file. The caller adds the key or tensor to the problems that are returned.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Bytes of a length: 4 in the first version, then 8.
+    /// Bytes of a length: 4 in version 1, 8 in later ones.
     length_width: usize,
-    /// Elements that lists may still have.
+    /// The number of elements that further lists may have.
     elements: u64,
 }
 
@@ -116,7 +115,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// A number of up to 8 bytes, without sign.
+    /// An unsigned number of up to 8 bytes.
     fn number(&mut self, width: usize, what: &str) -> Result<u64, FormatProblem> {
         let taken = self.take(width as u64, what)?;
         Ok(taken.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
@@ -126,7 +125,7 @@ impl<'a> Reader<'a> {
         self.number(self.length_width, what)
     }
 
-    /// Texts that are no UTF-8, or end with a zero byte, are met in practice.
+    /// A text. Invalid UTF-8 is replaced and trailing zero bytes are dropped, since both occur in practice.
     fn text(&mut self, what: &str) -> Result<String, FormatProblem> {
         let length = self.length(&format!("the length of {what}"))?;
         let taken = self.take(length, what)?;
@@ -148,7 +147,7 @@ impl<'a> Reader<'a> {
             7 => match number(1)? {
                 0 => Value::Bool(false),
                 1 => Value::Bool(true),
-                other => return Err(FormatProblem::value("a truth value", other, "0 or 1")),
+                other => return Err(FormatProblem::value("a boolean", other, "0 or 1")),
             },
             8 => Value::String(self.text(WHAT)?),
             9 => self.list(depth)?,
@@ -161,11 +160,11 @@ impl<'a> Reader<'a> {
 
     fn list(&mut self, depth: usize) -> Result<Value, FormatProblem> {
         if depth == MAX_DEPTH {
-            return Err(FormatProblem::value("the depth of its lists", format!("more than {MAX_DEPTH}"), format!("at most {MAX_DEPTH}")));
+            return Err(FormatProblem::value("the nesting of its lists", format!("more than {MAX_DEPTH}"), format!("at most {MAX_DEPTH}")));
         }
         let kind = self.number(4, "the type of a list's elements")?;
         let length = self.length("the length of a list")?;
-        // Every element is at least a byte.
+        // Every element has at least one byte.
         let left = (self.bytes.len() - self.at) as u64;
         if length > left.min(self.elements) {
             let what = format!("the length of the list at byte {}", self.at);
@@ -186,7 +185,7 @@ impl<'a> Reader<'a> {
             let size = self.length("a dimension")?;
             shape.push(usize::try_from(size).map_err(|_| FormatProblem::value("a dimension", size, format!("at most {}", usize::MAX)))?);
         }
-        // The first is the one that lies together.
+        // GGUF states the contiguous dimension first.
         shape.reverse();
         let kind = self.number(4, "its type")?;
         let dtype = DTYPES.iter().find(|(number, _)| *number == kind).map(|(_, dtype)| *dtype);

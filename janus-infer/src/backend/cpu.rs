@@ -1,14 +1,13 @@
 //! The decoder on the CPU: weights in memory and one forward pass with a KV cache.
 //!
-//! Written on `f32` slices rather than candle tensors, for three reasons. Decoding many short sequences of
-//! a small model is a few microseconds of arithmetic per operation: allocation and dispatch of a tensor library
-//! would cost more than that. Sequences of different lengths attend to their own caches, without padding.
-//! And every sum has an order of its own ([`crate::kernels::matmul`]), so that a sequence's logits do not depend on what
-//! else is in the batch, on how its tokens were split into calls, or on the number of threads.
+//! It works on `f32` slices rather than candle tensors, for three reasons. When many short sequences of a small model are
+//! decoded, an operation takes a few microseconds, less than a tensor library's allocation and dispatch. Sequences of different
+//! lengths attend to their own caches, without padding. And every sum has a fixed order ([`crate::kernels::matmul`]), so that a
+//! sequence's logits do not depend on what else is in the batch, on how its tokens were split into calls, or on the number of
+//! threads.
 //!
-//! Rows are spread over threads in one of two ways. Many sequences: each thread takes some of them through the
-//! whole model, and no thread waits for another. Few: each product is split by columns, so that the weights are
-//! read once.
+//! Work is spread over threads in one of two ways. With many sequences, each thread takes some of them through the whole
+//! model, and no thread waits for another. With few, each matrix product is split by columns, so that the weights are read once.
 
 mod attention;
 
@@ -31,31 +30,31 @@ use crate::kv::CacheWriter;
 use crate::{ModelConfig, Result};
 use attention::{Scratch, Task, attend};
 
-/// Tokens of one sequence that attend together: their keys are read once.
+/// Tokens of one sequence that attend in one task, which reads their keys once.
 const ATTENTION_TOKENS: usize = 16;
 
-/// Rows from which a thread works on its own sequences rather than on its own columns; eight times as many
-/// where each thread would read the weights from memory.
+/// Rows per thread from which a thread works on its own sequences rather than on its own columns; eight times as many for a model
+/// that does not fit into the shared cache, since each thread would read the weights from memory.
 const ROWS_PER_THREAD: usize = 8;
 
-/// Rows that go through an MLP together: its inside is wider than everything else.
+/// Rows that go through an MLP at a time, to bound the memory of its wide inner activations.
 const MLP_ROWS: usize = 192;
 
-/// Bytes of weights that fit into the cache that cores share.
+/// Bytes of weights that fit into the cache that all cores share.
 const CACHED_WEIGHTS: usize = 16 << 20;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// A model on the CPU: arithmetic in `f32`, weights in memory as their file has them.
+/// A model on the CPU: arithmetic in `f32`, weights in the type of their file.
 pub(crate) struct CpuDecoder {
     config: Arc<ModelConfig>,
     weights: DecoderWeights<Linear, Vec<f32>>,
     frequencies: Vec<f32>,
     /// Rows of the head: the vocabulary, or 1 for a value head.
     outputs: usize,
-    /// Rows from which a thread works on its own sequences.
+    /// Rows per thread from which a thread works on its own sequences.
     rows_per_thread: usize,
 }
 
@@ -70,7 +69,7 @@ impl CpuDecoder {
         Ok(Self { config: Arc::clone(config), weights, frequencies, outputs, rows_per_thread })
     }
 
-    /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted.
+    /// Runs inputs that were checked; `logits` has the size of the rows that are wanted.
     pub(crate) fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) {
         let rows: usize = inputs.iter().map(|input| input.tokens.len()).sum();
         let workers = rayon::current_num_threads();
@@ -156,13 +155,13 @@ impl CpuDecoder {
     }
 }
 
-/// Query-key pairs enough for a second thread to pay.
+/// Whether attention has enough query-key pairs for a second thread to pay off.
 fn worth_splitting(caches: &[CacheWriter<'_>]) -> bool {
     caches.iter().map(|cache| cache.tokens() * (cache.len() + cache.tokens())).sum::<usize>() >= 128
 }
 
-/// Cuts the attention of one layer into pieces: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or, of
-/// a single token, one key/value head.
+/// Splits the attention of one layer into tasks: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or one key/value
+/// head of a single token.
 fn tasks<'a>(
     shape: AttentionShape,
     caches: &'a [CacheWriter<'_>],
@@ -192,7 +191,7 @@ fn tasks<'a>(
     tasks
 }
 
-/// Cuts the sequences into runs of about `share` rows, each with its part of the logits.
+/// Splits the sequences into runs of about `share` rows, each with its part of the logits.
 fn split<'s, 'f>(
     mut inputs: &'s mut [SequenceInput<'f>],
     mut logits: &'s mut [f32],

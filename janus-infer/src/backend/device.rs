@@ -1,11 +1,11 @@
 //! The decoder on a device, through candle's operations.
 //!
-//! All rows of a call go through each product together. Their keys and values are written to blocks in the device's memory
-//! ([`Slabs`]); attention gathers the blocks of sequences of similar lengths and pads them to one length ([`plan`]). The indices are
-//! made once for a call and are the same for all layers; nothing comes back from the device but the logits.
+//! All rows of a call go through each matrix product together. Their keys and values are written to blocks in the device's
+//! memory ([`Slabs`]). Attention gathers the blocks of sequences of similar lengths and pads them to one length ([`plan`]). The
+//! indices are computed once per call and are the same for all layers. Only the logits are copied back from the device.
 //!
-//! Rows are `f32` between the layers, and so are norms, rotations and softmax; products are of the weights' type.
-//! candle-nn's fused operations are used, which have no backward pass and need none here.
+//! The residual stream, norms, rotary embeddings and softmax are `f32`; matrix products are computed in the weights' type.
+//! candle-nn's fused operations are used: they have no backward pass, and inference needs none.
 
 mod plan;
 mod slabs;
@@ -33,7 +33,7 @@ use slabs::Slabs;
 pub(crate) struct DeviceDecoder {
     config: Arc<ModelConfig>,
     device: Device,
-    /// Of products, keys and values.
+    /// The type of matrix products, keys and values.
     dtype: DType,
     /// Matrices are `[rows, depth]`, as in checkpoints.
     weights: DecoderWeights<Tensor, Tensor>,
@@ -43,8 +43,8 @@ pub(crate) struct DeviceDecoder {
 }
 
 impl DeviceDecoder {
-    /// The type to compute in: that of the first layer's queries. Quantised weights become `f16`, which keeps their scales and has
-    /// three bits more than `bf16`.
+    /// The type to compute in: that of the first layer's `q_proj`. Quantised weights become `f16`, which represents their scales and
+    /// has three bits of mantissa more than `bf16`.
     pub(crate) fn dtype(config: &ModelConfig, source: &Source<'_, '_>) -> Result<DType> {
         let width = config.num_attention_heads * config.head_dim;
         let queries = (source.matrix)("model.layers.0.self_attn.q_proj.weight", width, config.hidden_size)?;
@@ -69,12 +69,12 @@ impl DeviceDecoder {
         Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies, blocks, slabs })
     }
 
-    /// The blocks of its caches.
+    /// The memory of its KV caches.
     pub(crate) fn blocks(&self) -> &Arc<BlockStore> {
         &self.blocks
     }
 
-    /// Feeds tokens that were checked; `logits` has the place of the rows that are wanted. After an error the caches are empty.
+    /// Runs inputs that were checked; `logits` has the size of the rows that are wanted. After an error the caches are empty.
     pub(crate) fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) -> Result<()> {
         let ids: Vec<u32> = inputs.iter().flat_map(|input| input.tokens).copied().collect();
         let mut end = 0;
@@ -83,7 +83,7 @@ impl DeviceDecoder {
             (end - input.logit_rows()) as u32..end as u32
         });
         let wanted: Vec<u32> = wanted.collect();
-        // One pass at a time: blocks are written in place.
+        // One pass at a time, because blocks are written in place.
         let mut slabs = self.slabs.lock().unwrap_or_else(PoisonError::into_inner);
         let reserved = inputs.iter_mut().map(|input| input.cache.reserve(input.tokens.len())).collect();
         let caches = self.prepare(&mut slabs, reserved)?;
@@ -92,10 +92,10 @@ impl DeviceDecoder {
         Ok(())
     }
 
-    /// Makes room for all blocks that are in use, and the copies that the new ones begin as.
+    /// Makes room for all blocks in use, and makes the copies that new blocks begin as.
     fn prepare<'c>(&self, slabs: &mut Slabs, reserved: Vec<Reservation<'c>>) -> candle_core::Result<Vec<CacheWriter<'c>>> {
-        let (needed, most) = self.blocks.places();
-        slabs.make_room(needed, most)?;
+        let (needed, limit) = self.blocks.capacity();
+        slabs.make_room(needed, limit)?;
         let copies: Vec<_> = reserved.iter().flat_map(Reservation::copies).collect();
         slabs.copy(&copies)?;
         Ok(reserved.into_iter().map(Reservation::copied).collect())
@@ -152,7 +152,7 @@ impl DeviceDecoder {
         Ok(())
     }
 
-    /// Attention of a group's tokens, `[spans * tokens, heads * head_dim]`, given the queries of all rows, `[rows, heads, head_dim]`.
+    /// Attention of one group of spans, `[spans * tokens, heads * head_dim]`, given the queries of all rows, `[rows, heads, head_dim]`.
     fn attend(&self, slabs: &Slabs, layer: usize, attend: &Attend, queries: &Tensor) -> candle_core::Result<Tensor> {
         let (kv_heads, head_dim) = (self.config.num_key_value_heads, self.config.head_dim);
         let group = self.config.num_attention_heads / kv_heads;
@@ -170,7 +170,7 @@ impl DeviceDecoder {
         attended.permute((1, 3, 0, 2, 4))?.contiguous()?.reshape((spans * tokens, kv_heads * group * head_dim))
     }
 
-    /// Cosines and sines of the new tokens' angles, `[rows, head_dim / 2]` each.
+    /// Cosines and sines of the new tokens' rotary angles, `[rows, head_dim / 2]` each.
     fn angles(&self, caches: &[CacheWriter<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
         let mut angles = Vec::new();
         for cache in caches {
@@ -188,7 +188,7 @@ fn product(x: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {
     x.matmul(&weight.transpose(D::Minus2, D::Minus1)?)
 }
 
-/// The type of numbers that a device computes with; none for quantised ones.
+/// The type as a floating-point type of candle; `None` for quantised ones.
 fn float(encoding: Encoding) -> Option<DType> {
     match encoding {
         Encoding::F32 => Some(DType::F32),
@@ -198,7 +198,7 @@ fn float(encoding: Encoding) -> Option<DType> {
     }
 }
 
-/// Matrices one below the other, `[rows, depth]`.
+/// Uploads matrices, concatenated along the rows: `[rows, depth]`.
 fn upload(matrices: &[Matrix<'_>], dtype: DType, device: &Device) -> Result<Tensor> {
     let depth = matrices.first().map_or(0, |matrix| matrix.depth);
     let rows: Vec<_> = matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix, row))).collect();

@@ -1,11 +1,11 @@
-//! A decoder's weights by their place in the model, in the form in which a backend multiplies them.
+//! A decoder's weights, in the form in which a backend multiplies them.
 
 use crate::files::Matrix;
 use crate::{ModelConfig, Projection, Result, Weights};
 
-/// The weights of a Llama or Mistral model: matrices as `M`, norms as `N`.
+/// The weights of a Llama or Mistral model: matrices of type `M`, norms of type `N`.
 pub(super) struct DecoderWeights<M, N> {
-    /// `None` if the head's rows serve as the embedding too (tied weights).
+    /// `None` if the head is the embedding too (tied weights).
     pub embedding: Option<M>,
     pub layers: Vec<LayerWeights<M, N>>,
     pub final_norm: N,
@@ -14,7 +14,7 @@ pub(super) struct DecoderWeights<M, N> {
 
 pub(super) struct LayerWeights<M, N> {
     pub attention_norm: N,
-    /// Queries, keys and values of a token in one product.
+    /// `q_proj`, `k_proj` and `v_proj` in one matrix.
     pub qkv: M,
     pub attention_out: M,
     pub mlp_norm: N,
@@ -22,9 +22,9 @@ pub(super) struct LayerWeights<M, N> {
     pub down: M,
 }
 
-/// Reads a tensor of a name and shape, as `f32`.
+/// Reads a tensor as `f32`, given its name and shape.
 type ReadVector<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
-/// Reads a matrix of a name, rows and depth.
+/// Reads a matrix, given its name, rows and depth.
 type ReadMatrix<'a, 'w> = dyn Fn(&str, usize, usize) -> Result<Matrix<'w>> + 'a;
 
 /// Where weights come from.
@@ -34,13 +34,13 @@ pub(crate) struct Source<'a, 'w> {
 }
 
 impl<'w> Source<'w, 'w> {
-    /// Weights that a function returns, by names and shapes.
+    /// Weights that a function returns, given their names and shapes.
     pub(crate) fn in_f32(weight: &'w ReadVector<'w>) -> Self {
         let matrix = |name: &str, rows: usize, depth: usize| Ok(Matrix::in_f32(&weight(name, &[rows, depth])?, rows, depth));
         Self { vector: Box::new(weight), matrix: Box::new(matrix) }
     }
 
-    /// A checkpoint.
+    /// The weights of a checkpoint.
     pub(crate) fn of(weights: &'w Weights) -> Self {
         Self {
             vector: Box::new(|name, shape| weights.read(name, shape)),
@@ -50,8 +50,8 @@ impl<'w> Source<'w, 'w> {
 }
 
 impl<M, N> DecoderWeights<M, N> {
-    /// Reads all weights. `pack` takes matrices that share their input and makes one of them, the first above the
-    /// others. A `value_head` takes the place of the language model's head.
+    /// Reads all weights. `pack` concatenates matrices with the same input along their rows. A `value_head` replaces the language
+    /// model's head.
     pub(crate) fn build(
         config: &ModelConfig,
         value_head: Option<M>,

@@ -1,8 +1,8 @@
-//! The sizes of a layer's attention.
+//! The dimensions of a layer's attention.
 
 use crate::ModelConfig;
 
-/// Heads and window of an attention.
+/// Heads and sliding window of a layer's attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttentionShape {
     /// Query heads.
@@ -11,7 +11,7 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Positions that a token sees, itself included; `None`: all before it.
+    /// Positions that a token attends to, including its own; `None` for all up to its own.
     pub sliding_window: Option<usize>,
 }
 
@@ -44,13 +44,13 @@ impl AttentionShape {
         self.kv_heads * self.head_dim
     }
 
-    /// What scores are multiplied by: `1 / sqrt(head_dim)`, rounded once as transformers does.
+    /// The factor of scores, `1 / sqrt(head_dim)`, computed in `f64` and rounded once, as transformers does.
     #[inline]
     pub fn scale(self) -> f32 {
         (1.0 / (self.head_dim as f64).sqrt()) as f32
     }
 
-    /// The first position that the token at `position` of its sequence sees.
+    /// The first position that the token at `position` attends to.
     #[inline]
     pub fn first_seen(self, position: usize) -> usize {
         self.sliding_window.map_or(0, |window| (position + 1).saturating_sub(window))

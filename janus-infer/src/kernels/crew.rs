@@ -1,41 +1,42 @@
-//! Threads that wait for work awake.
+//! Threads that spin while they wait for work.
 //!
-//! A step of one sequence is some hundred products of ten to fifty microseconds. To wake a thread for each takes as long
-//! as its share of the work, so the threads of a forward pass stay awake from its first product to its last: they look for
-//! the next piece of work in a loop, and give their core away only when none has come for long.
+//! Decoding one token of one sequence takes some hundred matrix products of 10 to 50 µs each. Waking a thread takes as long as its
+//! share of such a product. So the threads of a forward pass stay awake from its first product to its last: they look for the
+//! next piece of work in a loop, and yield their core only after a long time without any.
 
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
-/// Looks for work before a thread lets others run.
-const LOOKS: usize = 2_000;
+/// How often a thread spins before it yields.
+const SPINS: usize = 2_000;
 
-/// A piece of work: called with the number of the piece.
+/// A job, which is called with the number of each of its pieces.
 type Job = *const (dyn Fn(usize) + Sync);
 
-/// Threads of rayon's pool that work together for a while.
+/// Threads of rayon's pool that work together during a forward pass.
 pub(crate) struct Crew {
-    /// All of them, the one that gives the work included.
+    /// The number of threads, including the one that submits the work.
     threads: usize,
-    /// Pieces of the job that nobody has taken; 0 or less if there is no job.
+    /// Pieces of the job that no thread has taken; 0 or less if there is no job.
     left: AtomicIsize,
     /// Pieces that are finished.
     finished: AtomicUsize,
     job: UnsafeCell<Option<Job>>,
-    /// A job is being done.
+    /// Whether a job is running.
     busy: AtomicBool,
+    /// Whether the helping threads must return.
     over: AtomicBool,
 }
 
-// SAFETY: `job` is written only by the thread that made the crew busy, while no piece is left to take and all that were taken
-// are finished; others read it only after taking a piece, which the writer's `left.store` (release) and their `fetch_sub`
-// (acquire) put after the write. What it points to may be called from any thread (`Sync`).
-#[expect(unsafe_code, reason = "shares a job among threads; see above")]
+// SAFETY: `job` is written only by the thread that set `busy`, while no piece is left to take and all that were taken are
+// finished. Other threads read it only after taking a piece, which the writer's `left.store` (release) and their `fetch_sub`
+// (acquire) order after the write. The job may be called from any thread (`Sync`).
+#[expect(unsafe_code, reason = "shares a job among threads; the comment above says why this is sound")]
 unsafe impl Sync for Crew {}
 
 impl Crew {
-    /// The calling thread alone.
+    /// A crew of the calling thread alone.
     pub(crate) fn alone() -> Self {
         Self::of(1)
     }
@@ -51,10 +52,10 @@ impl Crew {
         }
     }
 
-    /// Calls `work` with a crew of all threads of rayon's pool. One that is busy elsewhere joins when it can, and is not
-    /// waited for.
+    /// Calls `work` with a crew of all threads of rayon's pool. A thread that is busy elsewhere joins when it can, and `work` does
+    /// not wait for it.
     pub(crate) fn of_all<R: Send>(work: impl FnOnce(&Self) -> R + Send) -> R {
-        /// Sends the others home, also when the work panics.
+        /// Lets the other threads return, even if `work` panics.
         struct Over<'a>(&'a Crew);
         impl Drop for Over<'_> {
             fn drop(&mut self) {
@@ -71,13 +72,13 @@ impl Crew {
         })
     }
 
-    /// Threads there are.
+    /// The number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Takes each item to `work` once, on whatever thread is free, and returns when all are done. The crew has one job at a
-    /// time: work that comes from within work is done by its own thread.
+    /// Calls `work` with each item once, on whichever thread is free, and returns when all are done. The crew has one job at a
+    /// time: a nested call runs on its own thread alone.
     pub(crate) fn for_each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync) {
         if self.threads == 1 || items.len() < 2 || self.busy.swap(true, Ordering::Acquire) {
             return items.into_iter().for_each(work);
@@ -85,7 +86,7 @@ impl Crew {
         let count = items.len();
         let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
         self.run(count, &|piece| {
-            // Nobody else has this piece, so the lock is free and the item there.
+            // No other thread has this piece, so the lock is free and the item is still there.
             if let Some(item) = items[piece].lock().ok().and_then(|mut item| item.take()) {
                 work(item);
             }
@@ -93,10 +94,10 @@ impl Crew {
     }
 
     fn run(&self, pieces: usize, job: &(dyn Fn(usize) + Sync)) {
-        #[expect(unsafe_code, reason = "the threads outlive the borrow that the type cannot express")]
-        // SAFETY: the lifetime is made up, but the pointer is not used after this call: it returns, or unwinds, only when every
-        // piece is finished, and who takes no piece does not look at the job. The crew was not busy, so no piece is left or
-        // unfinished and nobody reads the cell (see `Sync` above); it stays busy until this call ends.
+        #[expect(unsafe_code, reason = "the threads outlive the borrow of the job, whose lifetime the type `Job` cannot express")]
+        // SAFETY: the transmute extends the lifetime, but the pointer is not used after this call: it returns, or unwinds, only
+        // when every piece is finished, and a thread that takes no piece does not read the job. The crew was not busy, so no piece
+        // is left or unfinished and no thread reads the cell (see `Sync` above). The crew stays busy until this call ends.
         unsafe {
             *self.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync), Job>(job));
         }
@@ -107,9 +108,9 @@ impl Crew {
         drop(all);
     }
 
-    /// Does a piece of the job, if one is left.
+    /// Takes and runs a piece of the job; `false` if none is left.
     fn take_piece(&self) -> bool {
-        /// A piece that panics is finished too: nobody must wait for it.
+        /// Counts a piece as finished even if it panics, so that no thread waits for it.
         struct Finished<'a>(&'a AtomicUsize);
         impl Drop for Finished<'_> {
             fn drop(&mut self) {
@@ -125,7 +126,7 @@ impl Crew {
         }
         let _finished = Finished(&self.finished);
         #[expect(unsafe_code, reason = "calls the shared job")]
-        // SAFETY: this piece was taken and is not finished, so the job is there and `run` has not returned.
+        // SAFETY: this piece was taken and is not finished, so the job is set and `run` has not returned.
         if let Some(job) = unsafe { *self.job.get() } {
             #[expect(unsafe_code, reason = "calls the shared job")]
             // SAFETY: as above.
@@ -136,20 +137,20 @@ impl Crew {
         true
     }
 
-    /// Works until the crew's time is over.
+    /// Runs pieces until the crew is over.
     fn help(&self) {
-        let mut looks = 0;
+        let mut spins = 0;
         while !self.over.load(Ordering::Acquire) {
             if self.take_piece() {
-                looks = 0;
+                spins = 0;
             } else {
-                wait(&mut looks);
+                wait(&mut spins);
             }
         }
     }
 }
 
-/// Waits, when it is dropped, until all pieces are finished, whether those of this thread returned or panicked.
+/// On drop, waits until all pieces are finished, whether those of this thread returned or panicked.
 struct WaitForAll<'a> {
     crew: &'a Crew,
     pieces: usize,
@@ -158,23 +159,23 @@ struct WaitForAll<'a> {
 impl Drop for WaitForAll<'_> {
     fn drop(&mut self) {
         let Self { crew: Crew { left, finished, .. }, pieces } = self;
-        // If this thread panicked, what is left is not to be done any more.
+        // If this thread panicked, the remaining pieces are skipped.
         while left.load(Ordering::Relaxed) > 0 {
             if left.fetch_sub(1, Ordering::Relaxed) > 0 {
                 finished.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let mut looks = 0;
+        let mut spins = 0;
         while finished.load(Ordering::Acquire) < *pieces {
-            wait(&mut looks);
+            wait(&mut spins);
         }
         self.crew.busy.store(false, Ordering::Release);
     }
 }
 
-fn wait(looks: &mut usize) {
-    *looks += 1;
-    if *looks < LOOKS { std::hint::spin_loop() } else { std::thread::yield_now() }
+fn wait(spins: &mut usize) {
+    *spins += 1;
+    if *spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
 }
 
 #[cfg(test)]
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn work_within_work_is_done_too() {
+    fn nested_work_is_done_too() {
         pool(3).install(|| {
             Crew::of_all(|crew| {
                 let total = AtomicUsize::new(0);
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crew_works_where_the_pool_is_busy() {
+    fn a_crew_does_not_wait_for_busy_threads_of_the_pool() {
         let pool = pool(2);
         pool.scope(|scope| {
             let (sender, receiver) = std::sync::mpsc::channel::<()>();
@@ -232,14 +233,14 @@ mod tests {
                     total.fetch_add(item, Ordering::Relaxed);
                 });
                 assert_eq!(total.load(Ordering::Relaxed), 4950);
-                // Only now the other thread is let go: it was not waited for.
+                // The other thread is released only now, so the work did not wait for it.
                 drop(sender);
             });
         });
     }
 
     #[test]
-    fn a_panic_of_any_thread_ends_the_work_and_is_passed_on() {
+    fn a_panic_in_any_piece_ends_the_work_and_propagates() {
         let pool = pool(3);
         for item in [0, 5, 99] {
             let work = || pool.install(|| Crew::of_all(|crew| crew.for_each((0..100).collect(), |i: usize| assert_ne!(i, item))));

@@ -1,13 +1,12 @@
 //! The exponential.
 
-/// `e^x` within one unit in the last place, in a form that compiles to vector code: no branch, no table.
+/// `e^x` within one unit in the last place, without branches or tables, so that it compiles to vector code.
 ///
-/// Cody-Waite reduction `x = n ln 2 + r` with |r| ≤ ln 2 / 2, the degree-7 Taylor polynomial for `e^r`, and `2^n` put together
-/// from its bits. Below -87.3, where the result would leave the normal numbers, it is 0; arguments above 88.3 count as 88.3.
-/// NaN stays NaN.
+/// Cody-Waite reduction `x = n ln 2 + r` with |r| ≤ ln 2 / 2, the degree-7 Taylor polynomial of `e^r`, and `2^n` assembled from its
+/// bits. Below -87.3, where the result would be subnormal, it is 0; arguments above 88.3 are clamped to 88.3. NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    /// Adding it rounds to an integer and leaves that in the low bits.
+    /// Adding it rounds to an integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
     const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;

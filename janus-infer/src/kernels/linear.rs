@@ -11,7 +11,7 @@ use crate::kernels::simd::{LANES, simd_fn};
 /// Multiply-adds below which a second thread costs more than it saves.
 const WORTH_SPLITTING: usize = 1 << 18;
 
-/// Pieces that a product has for each thread: who is held up leaves some to others.
+/// Pieces of a product per thread, so that other threads can take over from one that is delayed.
 const PIECES: usize = 4;
 
 thread_local! {
@@ -25,15 +25,15 @@ pub(crate) struct Linear {
     parts: Vec<Part>,
 }
 
-/// Columns that are packed alike.
+/// Consecutive columns that are packed in the same format.
 struct Part {
-    /// Column of the first.
+    /// The first column.
     start: usize,
     columns: usize,
     packed: Packed,
 }
 
-/// Whether a product replaces its output or is added to it.
+/// Whether a product replaces the output or is added to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accumulate {
     Replace,
@@ -41,7 +41,7 @@ pub(crate) enum Accumulate {
 }
 
 impl Linear {
-    /// Packs matrices that share their input, one below the other.
+    /// Packs matrices that have the same input, concatenated along their rows.
     pub(crate) fn pack(matrices: &[Matrix<'_>]) -> Self {
         let mut parts = Vec::new();
         let mut columns = 0;
@@ -58,7 +58,7 @@ impl Linear {
         Self { depth: matrices.first().map_or(0, |matrix| matrix.depth), columns, parts }
     }
 
-    /// Copies row `row` of `W` to `out`: a head may serve as the embedding too.
+    /// Copies row `row` of `W` to `out`: an embedding lookup.
     pub(crate) fn copy_row(&self, row: usize, out: &mut [f32]) {
         let Some(part) = self.parts.iter().rfind(|part| part.start <= row) else { return };
         let (panel, lane) = ((row - part.start) / LANES, (row - part.start) % LANES);
@@ -72,7 +72,7 @@ impl Linear {
         if workers == 1 || rows * depth * columns < WORTH_SPLITTING {
             self.multiply(x, out, accumulate);
         } else if rows >= 4 * TILE_ROWS * workers {
-            // Enough rows for each thread to be bound by arithmetic, not by reading the weights.
+            // With this many rows each thread is bound by arithmetic, not by reading the weights.
             let share = rows.div_ceil(workers).next_multiple_of(TILE_ROWS);
             let parts = x.chunks(share * depth).zip(out.chunks_mut(share * columns));
             crew.for_each(parts.collect(), |(x, out)| self.multiply(x, out, accumulate));
@@ -81,7 +81,7 @@ impl Linear {
         }
     }
 
-    /// On one thread.
+    /// Multiplies on one thread.
     fn multiply(&self, x: &[f32], out: &mut [f32], accumulate: Accumulate) {
         for part in &self.parts {
             let panels = part.panels(self.depth, 0, part.columns.div_ceil(LANES));
@@ -89,7 +89,7 @@ impl Linear {
         }
     }
 
-    /// Each thread reads its own part of the weights.
+    /// Splits the product by columns: each thread reads its own part of the weights.
     fn multiply_by_columns(&self, x: &[f32], out: &mut [f32], accumulate: Accumulate, crew: &Crew) {
         let (depth, rows) = (self.depth, x.len() / self.depth);
         let shares = self.parts.iter().flat_map(|part| {
@@ -112,8 +112,8 @@ impl Linear {
             });
             return;
         }
-        // The columns of a share are not contiguous in `out`, so they go by way of a buffer, which is small because the
-        // rows are few.
+        // The columns of a share are not contiguous in `out`, so they go through a buffer, which is small because there are few
+        // rows.
         let mut parts: Vec<_> = shares.map(|(start, columns, panels)| (start, columns, panels, vec![0f32; rows * columns])).collect();
         crew.for_each(parts.iter_mut().collect(), |(_, columns, panels, part)| {
             multiply(x, depth, *panels, Out { columns: *columns, rows: part, stride: *columns, accumulate: Accumulate::Replace });
@@ -143,7 +143,7 @@ simd_fn! {
     }
 }
 
-/// Where a product goes: row `i` of `columns` elements to `rows[i * stride..]`.
+/// The output of a product: row `i` of `columns` elements goes to `rows[i * stride..]`.
 struct Out<'a> {
     columns: usize,
     rows: &'a mut [f32],
@@ -151,7 +151,7 @@ struct Out<'a> {
     accumulate: Accumulate,
 }
 
-/// `out = x Wᵀ` on one thread; the last panel may be wider than what is left of the columns.
+/// `out = x Wᵀ` on one thread; the last panel may have more lanes than there are columns left.
 fn multiply(x: &[f32], depth: usize, panels: PackedPanels<'_>, out: Out<'_>) {
     WORK.with_borrow_mut(|work| multiply_with(x, depth, panels, out, work));
 }
@@ -188,7 +188,7 @@ mod tests {
         (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
     }
 
-    /// One chain of fused multiply-adds for each element.
+    /// The reference: one chain of fused multiply-adds for each element.
     fn naive(x: &[f32], w: &[f32], depth: usize) -> Vec<f32> {
         let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).fold(0f32, |sum, (x, w)| x.mul_add(*w, sum));
         x.chunks(depth).flat_map(|x| w.chunks(depth).map(|w| dot(x, w)).collect::<Vec<_>>()).collect()
@@ -201,7 +201,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
-        /// Equal to the bit, for every number of rows and columns, on one thread and on all.
+        /// Bit for bit, for any number of rows and columns, on one thread and on all.
         #[test]
         fn every_element_is_one_chain_of_multiply_adds(rows in 1usize..130, columns in 1usize..200, depth in 1usize..80, seed: u64) {
             let (x, w) = (numbers(rows * depth, seed), numbers(columns * depth, seed ^ 1));

@@ -1,17 +1,16 @@
-//! The one matrix product that everything here is made of.
+//! The matrix product of the CPU backend.
 //!
-//! A *panel* is [`LANES`] columns of a `[depth, columns]` matrix, row after row. Weights, keys
-//! and values are all kept in panels ([`Panels`]), so that the same register tile computes projections, attention
-//! scores and attention outputs. A panel may be stored in fewer bits: then a stretch of it is decoded to `f32` just before
-//! it is used, short enough to stay in the first-level cache where few rows use it, once for all rows where there are many.
+//! A *panel* is [`LANES`] columns of a `[depth, columns]` matrix, stored row by row. Weights, keys and values are all stored in
+//! panels ([`Panels`]), so that the same kernel computes projections, attention scores and attention outputs. A panel may be
+//! quantised. Then a stretch of it is decoded to `f32` just before it is used: a short one, which stays in the L1 cache, if
+//! there are few rows, and a long one, decoded once for all rows, if there are many.
 //!
-//! Why not a general GEMM: a library picks its kernel, and with it the order of its sums, by the number
-//! of rows, and then a sequence's tokens depend on how many neighbours it has. Here each output element
-//! is one chain of fused multiply-adds, `acc = a[k] * b[k] + acc` for `k = 0, 1, …`, whatever the number
-//! of rows, panels or threads: results do not depend on the batch in a single bit. Only the *shape* of the register
-//! tile follows the number of rows, so that one row and many both keep the multipliers busy. A prompt read
-//! at once and the same tokens fed one by one therefore give the same bits, quantised or not. Nothing is
-//! summed across lanes, so vector width does not matter either.
+//! A general GEMM library is not used, because it picks its kernel, and with it the order of its sums, by the number of rows, so
+//! that a sequence's logits would depend on the batch. Here each output element is one chain of fused multiply-adds,
+//! `acc = a[k] * b[k] + acc` for `k = 0, 1, …`, whatever the number of rows, panels or threads. Only the *shape* of the register
+//! tile depends on the number of rows, to keep the multipliers busy with one row and with many. So prefilling a prompt at once
+//! and running its tokens one by one give the same bits, quantised or not. Nothing is summed across lanes, so the vector width
+//! does not matter either.
 
 use pulp::Simd;
 
@@ -23,14 +22,14 @@ pub(crate) type Lanes = [f32; LANES];
 /// Rows of the largest register tile.
 pub(crate) const TILE_ROWS: usize = 6;
 
-/// Panels that are decoded together; packed weights lie in this order.
+/// Panels that are decoded together; packed weights are stored in such groups.
 pub(crate) const GROUP: usize = 8;
 
-/// Rows of a panel that are decoded together; a decoded panel has a multiple of these.
+/// Rows of a panel that are decoded together; the depth of a panel that needs decoding is a multiple of this.
 pub(crate) const DECODED_ROWS: usize = 32;
 
-/// Rows of a panel that all rows of the other factor use before the next are touched: with the panels beside it, they
-/// stay in the second-level cache.
+/// Rows of a panel that are multiplied with all rows of the left factor before the next ones are read: for a group of panels
+/// they stay in the L2 cache.
 const STRETCH: usize = 16 * DECODED_ROWS;
 
 /// Rows of equal length, evenly spaced: `data[stride * row..][..depth]`.
@@ -44,12 +43,13 @@ pub(crate) struct Rows<'a> {
 
 /// The right factor of a product, `[depth, count * LANES]`.
 pub(crate) trait Panels: Copy {
-    /// Panels there are.
+    /// The number of panels.
     fn count(self) -> usize;
 
-    /// Rows from `row` on that lie together, 0 for all; a multiple of [`DECODED_ROWS`] if they are decoded.
+    /// The number of rows from `row` on that are contiguous in memory, 0 for all; a multiple of [`DECODED_ROWS`] if they are
+    /// decoded.
     #[inline(always)]
-    fn together(self, _row: usize) -> usize {
+    fn contiguous(self, _row: usize) -> usize {
         0
     }
 
@@ -59,25 +59,25 @@ pub(crate) trait Panels: Copy {
         false
     }
 
-    /// The rows `from..from + buffer.len()` of a panel: where they are stored, or decoded into `buffer`.
+    /// The rows `from..from + buffer.len()` of a panel: as stored, or decoded into `buffer`.
     fn rows<'a, S: Simd>(self, simd: S, panel: usize, from: usize, buffer: &'a mut [Lanes]) -> &'a [Lanes]
     where
         Self: 'a;
 }
 
-/// Memory that products use one after the other.
+/// Scratch space that products of a thread use one after the other.
 #[derive(Default)]
 pub(crate) struct Work {
     decoded: Vec<Lanes>,
     sums: Vec<Lanes>,
 }
 
-/// Products of every row with every panel: `store(row, panel, sums)` is called once for each pair.
+/// Multiplies every row with every panel, and calls `store(row, panel, sums)` once for each pair.
 ///
-/// To be called in a `simd_fn!`.
+/// It must be called in a `simd_fn!`.
 #[inline(always)]
 pub(crate) fn product<S: Simd, B: Panels>(simd: S, a: Rows<'_>, b: B, work: &mut Work, store: impl FnMut(usize, usize, &Lanes)) {
-    // The registers of a row of a panel; a constant for each instruction set, so one arm remains.
+    // The number of registers for a row of a panel, a constant of each instruction set: only one arm is compiled in.
     match LANES / S::F32_LANES {
         1 => groups::<S, B, 1>(simd, a, b, work, store),
         2 => groups::<S, B, 2>(simd, a, b, work, store),
@@ -86,7 +86,7 @@ pub(crate) fn product<S: Simd, B: Panels>(simd: S, a: Rows<'_>, b: B, work: &mut
     }
 }
 
-/// All panels, a group at a time.
+/// Multiplies all panels, one group at a time.
 #[inline(always)]
 fn groups<S: Simd, B: Panels, const R: usize>(simd: S, a: Rows<'_>, b: B, work: &mut Work, mut store: impl FnMut(usize, usize, &Lanes)) {
     let longest = if b.decoded() && a.rows <= 2 * TILE_ROWS { DECODED_ROWS } else { STRETCH };
@@ -96,12 +96,12 @@ fn groups<S: Simd, B: Panels, const R: usize>(simd: S, a: Rows<'_>, b: B, work: 
         work.sums.resize(a.rows * count, [0.0; LANES]);
         let mut k = 0;
         while k < a.depth {
-            let together = if b.together(k) == 0 { longest } else { longest.min(b.together(k)) };
-            let len = together.min(a.depth - k);
+            let contiguous = if b.contiguous(k) == 0 { longest } else { longest.min(b.contiguous(k)) };
+            let len = contiguous.min(a.depth - k);
             if work.decoded.len() < count * len {
                 work.decoded.resize(count * len, [0.0; LANES]);
             }
-            // No closures: one that the compiler does not inline is compiled without the vector instructions.
+            // No closures here: a closure that is not inlined is compiled without the vector instructions.
             let mut panels: [&[Lanes]; GROUP] = [&[]; GROUP];
             for (i, (panel, buffer)) in panels[..count].iter_mut().zip(work.decoded.chunks_exact_mut(len)).enumerate() {
                 *panel = b.rows(simd, first + i, k, buffer);
@@ -115,8 +115,8 @@ fn groups<S: Simd, B: Panels, const R: usize>(simd: S, a: Rows<'_>, b: B, work: 
     }
 }
 
-/// Adds the products of all rows with a stretch of some panels to `sums`, `[rows][panels]`. Several panels go through the
-/// registers at once: enough sums that do not wait for each other, no more than there are registers.
+/// Adds the products of all rows with a stretch of some panels to `sums`, `[rows][panels]`. A tile has several panels: enough
+/// independent sums to hide the latency of a multiply-add, but no more than fit into the registers.
 #[inline(always)]
 fn group<S: Simd, const R: usize>(simd: S, a: Rows<'_>, k: usize, panels: &[&[Lanes]], sums: &mut [Lanes]) {
     let mut p = 0;
@@ -131,7 +131,7 @@ fn group<S: Simd, const R: usize>(simd: S, a: Rows<'_>, k: usize, panels: &[&[La
     }
 }
 
-/// All rows against the first `P` panels; returns `P`. `stride` sums lie between those of one row and the next.
+/// Multiplies all rows with the first `P` panels and returns `P`. `stride` is the distance in `sums` from one row to the next.
 #[inline(always)]
 fn tiles<S: Simd, const R: usize, const P: usize>(
     simd: S,
@@ -142,7 +142,7 @@ fn tiles<S: Simd, const R: usize, const P: usize>(
     sums: &mut [Lanes],
 ) -> usize {
     let Some(panels) = panels.first_chunk::<P>() else { return panels.len() };
-    // Tiles of about equal height: eight rows are four and four, not six and two.
+    // Tiles of about equal height: eight rows become four and four, not six and two.
     let height = a.rows.div_ceil(a.rows.div_ceil(TILE_ROWS).max(1));
     let mut row = 0;
     while row < a.rows {
@@ -152,7 +152,7 @@ fn tiles<S: Simd, const R: usize, const P: usize>(
             1 => tile::<S, 1, P, R>(simd, a, row, k, *panels, stride, sums),
             2 => tile::<S, 2, P, R>(simd, a, row, k, *panels, stride, sums),
             3 => tile::<S, 3, P, R>(simd, a, row, k, *panels, stride, sums),
-            // Eight panels are for few rows: that many sums of more would not fit into the registers.
+            // `P` is 8 only for up to three rows: the sums of more would not fit into the registers.
             4 if P < 8 => tile::<S, 4, P, R>(simd, a, row, k, *panels, stride, sums),
             5 if P < 8 => tile::<S, 5, P, R>(simd, a, row, k, *panels, stride, sums),
             _ if P < 8 => tile::<S, TILE_ROWS, P, R>(simd, a, row, k, *panels, stride, sums),
@@ -163,7 +163,7 @@ fn tiles<S: Simd, const R: usize, const P: usize>(
     P
 }
 
-/// `M` rows against a stretch of `P` panels of `R` registers.
+/// Multiplies `M` rows with a stretch of `P` panels, whose rows take `R` registers each.
 #[inline(always)]
 fn tile<S: Simd, const M: usize, const P: usize, const R: usize>(
     simd: S,

@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rms_norm_of_a_width_that_is_no_multiple_of_the_lanes() {
+    fn rms_norm_of_a_width_that_is_not_a_multiple_of_the_lanes() {
         let x: Vec<f32> = (0..21).map(|i| i as f32 - 7.0).collect();
         let mut out = [0f32; 21];
         rms_norm(&x, &[2.0; 21], 1e-5, &mut out);

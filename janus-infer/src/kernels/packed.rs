@@ -1,12 +1,12 @@
-//! Weights in panels, in as many bits as their file has, decoded as they are used.
+//! Packed weights: panels that keep the precision of the file and are decoded when they are used.
 //!
-//! A block is [`DECODED_ROWS`] rows of a panel, stored in [`Words`]: lane `i` of each has bits of column `i`, first its scale and mostly a
-//! minimum, then the codes of several rows. A decoded weight is `code * scale + min`, one fused multiply-add, which
-//! is bit for bit what the GGUF types are defined as. Blocks lie in the order in which a product uses them, so that
-//! memory is read from front to back.
+//! A block is [`DECODED_ROWS`] rows of a panel, stored in [`Words`]. Lane `i` of every word belongs to column `i`: first its scale and,
+//! for most types, a minimum, then the codes of several rows. A decoded weight is `code * scale + min`, one fused multiply-add,
+//! which is bit for bit the definition of the GGUF types. Blocks are stored in the order in which a product uses them, so that
+//! memory is read sequentially.
 //!
-//! Codes become numbers without a conversion: a code's bits under the exponent of 2²³ are the number 2²³ + code. A code
-//! that lies `n` bits higher is 2ⁿ times as much, which a scale 2ⁿ times smaller takes back exactly.
+//! Codes become floats without a conversion instruction: a code's bits combined with the exponent of 2²³ are the float 2²³ + code.
+//! A code that is `n` bits further left is 2ⁿ times as large, and a scale divided by 2ⁿ cancels that exactly.
 
 use half::f16;
 use pulp::Simd;
@@ -16,22 +16,21 @@ use crate::kernels::matmul::{DECODED_ROWS, GROUP, Lanes, Panels};
 use crate::kernels::prefetch::prefetch;
 use crate::kernels::simd::LANES;
 
-/// Words between one that is used and one that is fetched for later, 5 KiB; of 2.5 to 20 KiB the fastest with one row and with
-/// eight.
-const PREFETCHED: usize = 80;
+/// Words from the one in use to the one that is prefetched: 5 KiB, the fastest of 2.5 to 20 KiB with one row and with eight.
+const PREFETCH_DISTANCE: usize = 80;
 
 /// 32 bits for each column of a panel.
 type Words = [u32; LANES];
 
 /// The weights of a matrix.
 pub(crate) enum Packed {
-    /// As they are computed with, of any depth, panel after panel.
+    /// `f32`, of any depth: one panel after another.
     F32(Vec<Lanes>),
-    /// Blocks: groups of [`GROUP`] panels, of each group the first blocks of all its panels, then the second ones.
+    /// Blocks, in groups of [`GROUP`] panels: the first blocks of all panels of the group, then the second ones.
     Coded(Code, Vec<Words>),
 }
 
-/// What the words of a block are.
+/// The format of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Code {
     /// Two `f16` in a word.
@@ -46,12 +45,12 @@ pub(crate) enum Code {
     Five,
     /// `f32` scales of the upper and the lower half; four bits for each weight, then two more (Q6_K).
     Six,
-    /// `f32` scale; eight bits for each weight, 128 more than what they mean (Q8_0).
+    /// `f32` scale; eight bits for each weight, offset by 128 (Q8_0).
     Eight,
 }
 
 impl Code {
-    /// Words of a block.
+    /// Number of words in a block.
     const fn words(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => DECODED_ROWS / 2,
@@ -65,8 +64,8 @@ impl Code {
 }
 
 impl Matrix<'_> {
-    /// How it is packed; matrices packed alike can share panels. `None` is `f32`, for a depth of no whole blocks too, and for
-    /// halves that are no numbers.
+    /// The format that the matrix is packed in; matrices of the same format can share panels. `None` means `f32`, which is also used
+    /// for a depth that is not a multiple of a block and for `f16` weights that are not finite.
     pub(crate) fn code(&self) -> Option<Code> {
         let halves = || self.bytes.as_chunks().0.iter().copied();
         match self.encoding {
@@ -84,7 +83,7 @@ impl Matrix<'_> {
 }
 
 impl Packed {
-    /// Packs matrices of one depth and one code, one below the other; the last panel is padded with zeros.
+    /// Packs matrices of one depth and one format, concatenated along their rows. The last panel is padded with zeros.
     pub(crate) fn pack(code: Option<Code>, matrices: &[Matrix<'_>]) -> Self {
         let rows: usize = matrices.iter().map(|matrix| matrix.rows).sum();
         let (panels, depth) = (rows.div_ceil(LANES), matrices.first().map_or(0, |matrix| matrix.depth));
@@ -102,7 +101,7 @@ impl Packed {
         let blocks = depth / DECODED_ROWS;
         let mut words = vec![[0; LANES]; panels * blocks * code.words()];
         for (column, (encoding, row)) in rows.enumerate() {
-            let (first, step) = places(column / LANES, panels, blocks);
+            let (first, step) = block_order(column / LANES, panels, blocks);
             for index in 0..blocks {
                 let block = &mut words[(first + index * step) * code.words()..][..code.words()];
                 put(code, block, column % LANES, encoding, row, index);
@@ -112,17 +111,17 @@ impl Packed {
     }
 }
 
-/// Where a panel's blocks are among those of `panels` panels of `blocks` blocks: the place of its first one, and the
+/// The order of a panel's blocks among those of `panels` panels with `blocks` blocks each: the index of its first block, and the
 /// distance to the next.
 #[inline(always)]
-fn places(panel: usize, panels: usize, blocks: usize) -> (usize, usize) {
+fn block_order(panel: usize, panels: usize, blocks: usize) -> (usize, usize) {
     let group = panel / GROUP * GROUP;
     (group * blocks + panel % GROUP, GROUP.min(panels - group))
 }
 
-/// Stores weights `32 * index..` of a row as a column of a block.
+/// Stores the 32 weights from `32 * index` on of a row as a column of a block.
 fn put(code: Code, block: &mut [Words], lane: usize, encoding: Encoding, row: &[u8], index: usize) {
-    /// Codes of `bits` bits, as many in a word as go into it.
+    /// Packs codes of `bits` bits, `32 / bits` to a word.
     fn pack(words: &mut [Words], lane: usize, bits: usize, code: impl Fn(usize) -> u32) {
         let each = 32 / bits;
         for k in 0..DECODED_ROWS {
@@ -161,12 +160,12 @@ fn put(code: Code, block: &mut [Words], lane: usize, encoding: Encoding, row: &[
     }
 }
 
-/// Some neighbouring panels of [`Packed`] weights.
+/// Some consecutive panels of [`Packed`] weights.
 #[derive(Clone, Copy)]
 pub(crate) struct PackedPanels<'a> {
     pub packed: &'a Packed,
     pub depth: usize,
-    /// Panels of the whole.
+    /// Number of panels of all the weights.
     pub panels: usize,
     pub first: usize,
     pub count: usize,
@@ -192,12 +191,12 @@ impl Panels for PackedPanels<'_> {
         match self.packed {
             Packed::F32(lanes) => return &lanes[panel * self.depth + from..][..buffer.len()],
             Packed::Coded(code, words) => {
-                let (first, step) = places(panel, self.panels, self.depth / DECODED_ROWS);
+                let (first, step) = block_order(panel, self.panels, self.depth / DECODED_ROWS);
                 let mut at = first + from / DECODED_ROWS * step;
                 for out in buffer.as_chunks_mut().0 {
                     let start = at * code.words();
                     let block = &words[start..][..code.words()];
-                    if let Some(later) = words.get(start + PREFETCHED..start + PREFETCHED + code.words()) {
+                    if let Some(later) = words.get(start + PREFETCH_DISTANCE..start + PREFETCH_DISTANCE + code.words()) {
                         later.iter().for_each(prefetch);
                     }
                     at += step;
@@ -227,11 +226,11 @@ fn decode<S: Simd>(simd: S, code: Code, block: &[Words], out: &mut [Lanes; DECOD
     }
 }
 
-/// The exponent of 2²³, whose last bit stands for 1.
+/// The bits of the float 2²³, whose last bit of mantissa stands for 1.
 const EXPONENT: u32 = (23 + 127) << 23;
 const TWO_TO_23: f32 = 8_388_608.0;
 
-/// As many columns of a block as a register has lanes.
+/// The columns of a block that one register holds.
 struct Columns<'a, S> {
     simd: S,
     register: usize,
@@ -274,7 +273,7 @@ impl<S: Simd> Columns<'_, S> {
         self.simd.mul_f32s(values, self.simd.splat_f32s(factor))
     }
 
-    /// Codes below 2²³ as numbers, less `zero`.
+    /// Codes below 2²³ as floats, minus `zero`.
     #[inline(always)]
     fn numbers(&self, codes: S::u32s, zero: f32) -> S::f32s {
         let simd = self.simd;
@@ -282,8 +281,7 @@ impl<S: Simd> Columns<'_, S> {
         simd.sub_f32s(shifted, simd.splat_f32s(TWO_TO_23 + zero))
     }
 
-    /// Finite `f16` in the low halves of words: a product mends the offset of the exponent, exactly, for subnormal numbers
-    /// too.
+    /// Finite `f16` in the low halves of words. A product corrects the bias of the exponent, exactly, for subnormal numbers too.
     #[inline(always)]
     fn f16(&self, words: S::u32s) -> S::f32s {
         const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);
@@ -331,7 +329,7 @@ impl<S: Simd> Columns<'_, S> {
         }
         for (i, words) in codes.iter().enumerate() {
             let low = self.word(words);
-            // The other three codes would reach into the exponent.
+            // The other three codes would overlap the exponent.
             let high = self.right(low, 20);
             for (j, &scale) in scales.iter().enumerate() {
                 let number = self.numbers(self.and(low, 15 << (4 * j)), 0.0);
@@ -399,9 +397,9 @@ mod tests {
         }
     }
 
-    /// The panels' rows against the encoding's own reading of the bytes, to the bit.
+    /// The rows of packed panels equal what the encoding decodes, bit for bit.
     #[test]
-    fn what_is_packed_decodes_to_the_same_bits() {
+    fn packed_weights_decode_to_the_same_bits() {
         let mut rng = janus_core::stream(7, "weights");
         for encoding in [
             Encoding::F32,
@@ -417,7 +415,7 @@ mod tests {
             let (rows, depth) = (LANES, 512);
             let mut bytes = vec![0; rows * encoding.bytes(depth)];
             rng.fill_bytes(&mut bytes);
-            // Numbers of any size, subnormal ones too, but none that is infinite.
+            // Numbers of any magnitude, subnormal ones too, but all finite.
             for half in bytes.as_chunks_mut::<2>().0 {
                 half[1] &= 0xbb;
             }

@@ -1,8 +1,8 @@
-//! Reductions in an order that the length alone fixes: every machine and both crates add alike.
+//! Reductions whose order depends only on the length, so that all machines, in training and in inference, get the same sums.
 
 use super::simd::LANES;
 
-/// Reduces the lanes in a fixed tree.
+/// Reduces the lanes pairwise, in a fixed order.
 #[inline(always)]
 pub(super) fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
@@ -15,7 +15,7 @@ pub(super) fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 
     lanes[0]
 }
 
-/// Reduces pairs of elements, element `i` in lane `i % LANES`.
+/// Reduces pairs of elements; pair `i` goes to lane `i % LANES`.
 #[inline(always)]
 fn reduce(a: &[f32], b: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32 {
     let n = a.len().min(b.len());
@@ -58,7 +58,7 @@ pub fn sum_of_squares(a: &[f32]) -> f64 {
     lanes.iter().sum()
 }
 
-/// The largest element, -∞ of nothing; NaN is skipped.
+/// The largest element, or -∞ if there are none; NaN is skipped.
 #[inline(always)]
 pub fn max(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];

@@ -1,11 +1,11 @@
-//! Rotary positions in the half-split form (Su et al., arXiv 2104.09864, equation 34, with the pairs laid out as in Hugging
-//! Face checkpoints: element `i` of a head rotates with element `i + head_dim / 2`).
+//! Rotary position embedding in the half-split form (Su et al., arXiv 2104.09864, equation 34, with the pairs of Hugging Face
+//! checkpoints: element `i` of a head is rotated with element `i + head_dim / 2`).
 
 use crate::RopeScaling;
 
-/// The frequencies `theta^(-2i / head_dim)`, scaled if the model's are, `[head_dim / 2]`.
+/// The frequencies `theta^(-2i / head_dim)`, with the model's scaling if it has one: `[head_dim / 2]`.
 ///
-/// As transformers computes them: `1 / theta^(2i / head_dim)`, each step in f32. Computed in f64 and
+/// They are computed as transformers does: `1 / theta^(2i / head_dim)`, each step in f32. If they were computed in f64 and
 /// rounded at the end, up to two in five would differ in the last bit.
 pub fn frequencies(theta: f64, head_dim: usize, scaling: Option<&RopeScaling>) -> Vec<f32> {
     let frequency = |i: usize| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32);
@@ -14,13 +14,13 @@ pub fn frequencies(theta: f64, head_dim: usize, scaling: Option<&RopeScaling>) -
     frequencies
 }
 
-/// Appends the cosines and then the sines of `position · frequency`.
+/// Appends the cosines, then the sines, of `position · frequency`.
 pub fn push_angles(position: usize, frequencies: &[f32], angles: &mut Vec<f32>) {
     angles.extend(frequencies.iter().map(|frequency| (position as f32 * frequency).cos()));
     angles.extend(frequencies.iter().map(|frequency| (position as f32 * frequency).sin()));
 }
 
-/// Rotates the heads of one token, `[heads, head_dim]`, by its [angles](push_angles), back again if `inverse`.
+/// Rotates the heads of one token, `[heads, head_dim]`, by its [angles](push_angles), or back if `inverse`.
 #[inline(always)]
 pub fn rotate(heads: &mut [f32], angles: &[f32], inverse: bool) {
     let half = angles.len() / 2;
@@ -28,7 +28,7 @@ pub fn rotate(heads: &mut [f32], angles: &[f32], inverse: bool) {
     let sign = if inverse { -1.0 } else { 1.0 };
     for head in heads.chunks_exact_mut(2 * half) {
         let (low, high) = head.split_at_mut(half);
-        // Eight at a time through arrays, as the compiler does not see that low and high are apart.
+        // Eight at a time through arrays, because the compiler does not see that `low` and `high` do not alias.
         let ((lows, low), (highs, high)) = (low.as_chunks_mut::<8>(), high.as_chunks_mut::<8>());
         let ((coss, cos), (sins, sin)) = (cos.as_chunks::<8>(), sin.as_chunks::<8>());
         for (((lows, highs), cos), sin) in lows.iter_mut().zip(highs).zip(coss).zip(sins) {

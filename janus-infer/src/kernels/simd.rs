@@ -1,14 +1,15 @@
-//! Choosing vector instructions when the program runs.
+//! Selection of vector instructions at run time.
 //!
-//! [`pulp`] compiles a function once for each instruction set and picks one by the processor. The instructions reach only what is
-//! inlined into that function: the rest is compiled once, for any machine, and there `mul_add` is a call of the C library's `fmaf`.
-//! What is inlined, the disassembly says (rustc 1.95, x86-64, opt-level 3). A closure with `#[inline(always)]` that is called as an
-//! [`FnMut`] is, whatever its size: packed `vfmadd…ps` on `ymm` or `zmm` registers, no call. Without the attribute only a small one
-//! is. [`pulp::Arch::dispatch`] itself calls a closure as an [`FnOnce`], through a shim that does not have the attribute: there a
-//! body of three loops stayed outside, and was twenty times slower. So [`vectorised!`](vectorised) writes the attribute,
+//! [`pulp`] compiles a function once for each instruction set and picks one by the processor. Only code that is inlined into that
+//! function uses the instructions. The rest is compiled once for any machine, and there `mul_add` calls the C library's `fmaf`.
+//!
+//! The disassembly (rustc 1.95, x86-64, opt-level 3) shows what is inlined. A closure with `#[inline(always)]` that is called as an
+//! [`FnMut`] is inlined whatever its size: packed `vfmadd…ps` on `ymm` or `zmm` registers, no call. Without the attribute only a
+//! small one is. [`pulp::Arch::dispatch`] itself calls a closure as an [`FnOnce`], through a shim without the attribute: there a
+//! body of three loops was not inlined, and was twenty times slower. So [`vectorised!`](vectorised) adds the attribute,
 //! [`dispatch`] calls an [`FnMut`], and a body that needs the [`pulp::Simd`] token itself is a `simd_fn!`.
 
-/// Independent lanes of a reduction and columns of a panel: one AVX-512 register, two of AVX, four of NEON.
+/// Independent lanes of a reduction, and columns of a panel: one register of AVX-512, two of AVX, four of NEON.
 pub const LANES: usize = 16;
 
 /// Runs `f` compiled for the widest vector instructions of this machine. See [`vectorised!`](vectorised), which calls it.

@@ -1,4 +1,4 @@
-//! Pieces of softmax.
+//! The parts of softmax.
 
 use std::ops::Range;
 
@@ -6,10 +6,11 @@ use super::exp::exp;
 use super::reduce::{fold, max, sum};
 use super::simd::{LANES, vectorised};
 
-/// Makes each x of `row[seen]` `e^(scale · (x - max))` and all others 0; returns the sum. An `x` of -∞ becomes 0.
+/// Replaces each `x` of `row[seen]` by `e^(scale · (x - max))`, sets all other elements to 0, and returns the sum. An `x` of -∞
+/// becomes 0.
 ///
-/// Element `i` of the row is added in lane `i % LANES`: the sum is the same bits wherever the row begins and ends around what
-/// is seen, if it begins at a multiple of [`LANES`].
+/// Element `i` of the row is added in lane `i % LANES`. So the sum does not depend on where the row begins and ends around
+/// `seen`, not even in the last bit, as long as the row is moved by multiples of [`LANES`].
 #[inline(always)]
 pub fn exp_minus_max(row: &mut [f32], seen: Range<usize>, scale: f32) -> f32 {
     row[..seen.start].fill(0.0);
@@ -21,7 +22,7 @@ pub fn exp_minus_max(row: &mut [f32], seen: Range<usize>, scale: f32) -> f32 {
     sum(&row[seen.start / LANES * LANES..seen.end])
 }
 
-/// Softmax without its division: makes each x `e^(x - max)`, -∞ to 0, and returns their sum.
+/// Softmax without the division: replaces each x by `e^(x - max)`, -∞ by 0, and returns the sum.
 pub(crate) fn softmax_terms(values: &mut [f32]) -> f32 {
     vectorised!(|| exp_minus_max(values, 0..values.len(), 1.0))
 }
@@ -51,9 +52,9 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// A query's weights are the same bits in a row that begins earlier and ends later.
+        /// A query's attention weights are bit-identical in a row that begins earlier and ends later.
         #[test]
-        fn softmax_does_not_depend_on_its_surroundings(scores in prop::collection::vec(-30f32..30.0, 1..100), before in 0usize..3, after in 0usize..40) {
+        fn softmax_does_not_depend_on_what_is_masked_around_it(scores in prop::collection::vec(-30f32..30.0, 1..100), before in 0usize..3, after in 0usize..40) {
             let mut alone = scores.clone();
             let sum = exp_minus_max(&mut alone, 0..scores.len(), 1.0);
             let exact: f64 = { let max = scores.iter().copied().fold(f32::MIN, f32::max); scores.iter().map(|s| f64::from(s - max).exp()).sum() };

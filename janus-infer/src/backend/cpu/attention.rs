@@ -6,23 +6,23 @@ use crate::kernels::simd::{LANES, simd_fn};
 use crate::kernels::softmax::exp_minus_max;
 use crate::kv::CacheWriter;
 
-/// Some heads of some neighbouring tokens of a sequence: the unit of work.
+/// The unit of work: some heads of some consecutive tokens of a sequence.
 pub(crate) struct Task<'a> {
     pub cache: &'a CacheWriter<'a>,
     pub layer: usize,
-    /// The first token's query row, `[heads * head_dim]`, rotated.
+    /// The first token's queries, `[heads * head_dim]`, with rotary embedding applied.
     pub queries: &'a [f32],
-    /// Distance from one token's query row to the next one's.
+    /// Distance from one token's queries to the next one's.
     pub stride: usize,
     /// Position of the first token.
     pub position: usize,
-    /// Key/value heads to do.
+    /// The key/value heads of this task.
     pub kv_heads: std::ops::Range<usize>,
     /// `[tokens, kv_heads.len() * group * head_dim]`.
     pub out: &'a mut [f32],
 }
 
-/// Memory that tasks use one after the other.
+/// Scratch space that tasks of a thread use one after the other.
 #[derive(Default)]
 pub(crate) struct Scratch {
     queries: Vec<f32>,
@@ -32,15 +32,15 @@ pub(crate) struct Scratch {
 }
 
 simd_fn! {
-    /// Attention (Vaswani et al., arXiv 1706.03762) with grouped queries: query head `h` reads key/value head
-    /// `h / (heads / kv_heads)`, a token sees itself and those before it, at most `sliding_window` of them.
+    /// Grouped-query attention (Ainslie et al., arXiv 2305.13245): query head `h` reads key/value head `h / (heads / kv_heads)`. A
+    /// token attends to itself and the tokens before it, at most `sliding_window` of them.
     pub(crate) fn attend<'a>(simd, shape: AttentionShape, task: Task<'a>, scratch: &'a mut Scratch) {
         let (group, head_dim) = (shape.group(), shape.head_dim);
         let out_width = task.kv_heads.len() * group * head_dim;
         let tokens = task.out.len() / out_width;
         let rows = tokens * group;
         let end = task.position + tokens;
-        // First position that any of the tokens sees, rounded down to a whole panel of keys.
+        // The first position that any of the tokens attends to, rounded down to a whole panel of keys.
         let begin = shape.first_seen(task.position) / LANES * LANES;
         let panels = (end - begin).div_ceil(LANES);
         let width = panels * LANES;

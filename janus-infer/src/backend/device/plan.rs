@@ -1,21 +1,21 @@
-//! Which rows of a forward pass go to which places in the device's memory, and which tokens attend together.
+//! The plan of a forward pass: where the rows' keys and values are written in device memory, and which tokens attend together.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::kernels::AttentionShape;
 use crate::kv::{BLOCK, BlockStore, CacheWriter};
 
-/// Neighbouring tokens of a sequence that attend together: a longer piece would compute as many scores again that are masked.
+/// The most consecutive tokens of a sequence that attend together: in a longer span, up to half of the scores would be masked.
 const SPAN_TOKENS: usize = 512;
-/// Numbers that an attention may hold at a time, for scores and for gathered keys and values.
-const MOST: usize = 1 << 26;
-/// Numbers so few that padding to them costs less than one more call of each operation.
-const FREE: usize = 1 << 20;
-/// Rows from which copying them in one go is worth an operation of its own; the others are scattered, one row after the other.
-const RUN: usize = 16;
+/// The most elements of an attention call: scores, and gathered keys and values.
+const MAX_ELEMENTS: usize = 1 << 26;
+/// Padding to this many elements costs less than one more launch of each operation.
+const FREE_ELEMENTS: usize = 1 << 20;
+/// Rows from which a run is copied by an operation of its own; rows of shorter runs are scattered one by one.
+const MIN_RUN: usize = 16;
 
-/// Numbers of an attention of `tokens` over `blocks`: scores, keys and values.
-fn numbers(shape: AttentionShape, tokens: usize, blocks: usize) -> usize {
+/// Elements of an attention of `tokens` over `blocks`: scores, keys and values.
+fn elements(shape: AttentionShape, tokens: usize, blocks: usize) -> usize {
     blocks * BLOCK * (shape.heads * tokens + 2 * shape.kv_width())
 }
 
@@ -24,14 +24,14 @@ fn numbers(shape: AttentionShape, tokens: usize, blocks: usize) -> usize {
 struct New {
     /// Index of the sequence.
     sequence: usize,
-    /// Row of the first among all of the call.
+    /// Row of the first token among all rows of the call.
     row: usize,
-    /// Its position.
+    /// Position of the first token in its sequence.
     position: usize,
     tokens: usize,
 }
 
-/// Neighbouring new tokens of a sequence with the blocks that they see.
+/// Consecutive new tokens of a sequence, with the blocks that they attend to.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     new: New,
@@ -47,46 +47,46 @@ struct Group {
     blocks: usize,
 }
 
-/// Rows that lie side by side in memory.
+/// Consecutive rows whose slots are consecutive too.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Run {
     pub row: usize,
-    /// The slot of the first: its block's number times [`BLOCK`], and its position in the block.
+    /// The slot of the first row: the number of its block times [`BLOCK`], plus its position in the block.
     pub slot: usize,
     pub len: usize,
 }
 
-/// Where the call's keys and values go.
+/// Where the call's keys and values are written.
 pub(super) struct Writes {
     pub runs: Vec<Run>,
-    /// The rows that are in no run, `[rows]`, and their slots, `[kv_heads, rows, head_dim]`.
+    /// The rows outside of runs, `[rows]`, and their slots, `[kv_heads, rows, head_dim]`.
     pub single: Option<(Tensor, Tensor)>,
 }
 
-/// An attention over the spans of a group, on the device.
+/// The indices of one attention call, for the spans of a group.
 pub(super) struct Attend {
     pub spans: usize,
-    /// Of a span.
+    /// Tokens of each span.
     pub tokens: usize,
-    /// Positions that a span sees, in whole blocks.
+    /// Positions that a span attends to, a multiple of [`BLOCK`].
     pub positions: usize,
     /// Rows of the spans' tokens, `[spans * tokens]`; `None` if they are the call's rows in order.
     pub rows: Option<Tensor>,
     /// Numbers of the blocks, `[spans * blocks]`.
     pub blocks: Tensor,
-    /// What is added to scores: 0, or `-inf` where a token does not see a position; `[1, spans, 1, tokens, positions]`.
+    /// The mask that is added to scores: 0, or `-inf` where a token does not attend to a position; `[1, spans, 1, tokens, positions]`.
     pub mask: Tensor,
 }
 
 pub(super) struct Plan {
     pub writes: Writes,
     pub attends: Vec<Attend>,
-    /// For each of the call's rows, where the attentions' rows, one group below the other, have it; `None` if they are in order.
+    /// For each of the call's rows, its index in the concatenated outputs of all groups; `None` if the order is the same.
     pub order: Option<Tensor>,
 }
 
 impl Plan {
-    /// A plan for the new tokens of caches.
+    /// Plans the new tokens of these caches.
     pub(super) fn new(shape: AttentionShape, caches: &[CacheWriter<'_>], device: &Device) -> Result<Self> {
         let mut row = 0;
         let new = caches.iter().enumerate().map(|(sequence, cache)| {
@@ -96,10 +96,10 @@ impl Plan {
         let new: Vec<New> = new.collect();
         let tables: Vec<Vec<u32>> = caches.iter().map(|cache| cache.numbers().collect()).collect();
         let groups = groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect());
-        let placed = |group: &Group| {
+        let rows_of = |group: &Group| {
             group.spans.iter().flat_map(|span| padded(span.new.row..span.new.row + span.new.tokens, group.tokens)).collect()
         };
-        let rows: Vec<Vec<u32>> = groups.iter().map(placed).collect();
+        let rows: Vec<Vec<u32>> = groups.iter().map(rows_of).collect();
         let in_order = |rows: &[u32]| rows.iter().copied().eq(0..row as u32);
         let attends = groups.iter().zip(&rows).map(|(group, rows)| {
             let rows = if in_order(rows) { None } else { Some(rows.as_slice()) };
@@ -111,26 +111,26 @@ impl Plan {
             None
         } else {
             let mut order = vec![0; row];
-            // A span is padded with its last row again: the last of them stands, they are all the same.
+            // A span is padded by repeating its last row; all copies give the same result, and the last one is taken.
             rows.iter().zip(0u32..).for_each(|(row, at)| order[*row as usize] = at);
             Some(Tensor::from_vec(order, row, device)?)
         };
-        let place = |sequence: usize, position: usize| caches[sequence].number_for_writing(position);
-        Ok(Self { writes: writes(shape, &new, place, device)?, attends, order })
+        let block = |sequence: usize, position: usize| caches[sequence].number_for_writing(position);
+        Ok(Self { writes: writes(shape, &new, block, device)?, attends, order })
     }
 }
 
-/// The numbers of a range, then its last again and again, `len` in all.
+/// The numbers of a range, padded to `len` numbers by repeating the last.
 fn padded(range: std::ops::Range<usize>, len: usize) -> impl Iterator<Item = u32> {
     let last = range.end - 1;
     (0..len).map(move |i| (range.start + i).min(last) as u32)
 }
 
-/// Cuts the new tokens of a sequence.
+/// Splits the new tokens of a sequence into spans.
 fn spans(shape: AttentionShape, new: New) -> impl Iterator<Item = Span> {
     let end = new.position + new.tokens;
     let seen = shape.sliding_window.map_or(end, |window| end.min(window + SPAN_TOKENS)).div_ceil(BLOCK);
-    let each = ((MOST / (seen * BLOCK)).saturating_sub(2 * shape.kv_heads * shape.head_dim) / shape.heads).clamp(1, SPAN_TOKENS);
+    let each = ((MAX_ELEMENTS / (seen * BLOCK)).saturating_sub(2 * shape.kv_heads * shape.head_dim) / shape.heads).clamp(1, SPAN_TOKENS);
     (0..new.tokens).step_by(each).map(move |start| {
         let position = new.position + start;
         let tokens = each.min(new.tokens - start);
@@ -140,17 +140,17 @@ fn spans(shape: AttentionShape, new: New) -> impl Iterator<Item = Span> {
     })
 }
 
-/// Puts spans together that are so much alike that padding costs little.
+/// Groups spans that are so similar in size that padding costs little.
 fn groups(shape: AttentionShape, mut spans: Vec<Span>) -> Vec<Group> {
     spans.sort_by_key(|span| std::cmp::Reverse((span.new.tokens, span.blocks)));
     let mut groups: Vec<Group> = Vec::new();
     let mut needed = 0;
     for span in spans {
-        let own = numbers(shape, span.new.tokens, span.blocks);
+        let own = elements(shape, span.new.tokens, span.blocks);
         if let Some(group) = groups.last_mut() {
             let (tokens, blocks) = (group.tokens.max(span.new.tokens), group.blocks.max(span.blocks));
-            let held = (group.spans.len() + 1) * numbers(shape, tokens, blocks);
-            if held <= MOST && (held <= FREE || held <= 2 * (needed + own)) {
+            let held = (group.spans.len() + 1) * elements(shape, tokens, blocks);
+            if held <= MAX_ELEMENTS && (held <= FREE_ELEMENTS || held <= 2 * (needed + own)) {
                 (group.tokens, group.blocks) = (tokens, blocks);
                 group.spans.push(span);
                 needed += own;
@@ -160,7 +160,7 @@ fn groups(shape: AttentionShape, mut spans: Vec<Span>) -> Vec<Group> {
         groups.push(Group { tokens: span.new.tokens, blocks: span.blocks, spans: vec![span] });
         needed = own;
     }
-    // Rows in the call's order, as far as it goes, need not be gathered.
+    // Rows that stay in the call's order need not be gathered.
     groups.iter_mut().for_each(|group| group.spans.sort_by_key(|span| span.new.row));
     groups.sort_by_key(|group| group.spans[0].new.row);
     groups
@@ -174,7 +174,7 @@ fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[
     for span in spans {
         numbers.extend(&tables[span.new.sequence][span.first_block..][..span.blocks]);
         numbers.resize(numbers.len() + blocks - span.blocks, BlockStore::ZEROS);
-        // Numbers below 2²⁴, which `f32` holds: what every device can compare.
+        // Positions are compared as `f32`, which every device supports; below 2²⁴ they are exact.
         let begin = span.first_block * BLOCK;
         for position in padded(span.new.position..span.new.position + span.new.tokens, *tokens) {
             first.push(shape.first_seen(position as usize).saturating_sub(begin) as f32);
@@ -182,12 +182,12 @@ fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[
         }
     }
     let at = Tensor::arange(0u32, positions as u32, device)?.to_dtype(DType::F32)?.reshape((1, 1, positions))?;
-    let of_tokens = |values: Vec<f32>| Tensor::from_vec(values, (count, *tokens, 1), device);
+    let per_token = |values: Vec<f32>| Tensor::from_vec(values, (count, *tokens, 1), device);
     let whole = (count, *tokens, positions);
     let (seen, hidden) = (Tensor::zeros(whole, DType::F32, device)?, Tensor::full(f32::NEG_INFINITY, whole, device)?);
-    let mask = at.broadcast_le(&of_tokens(last)?)?.where_cond(&seen, &hidden)?;
+    let mask = at.broadcast_le(&per_token(last)?)?.where_cond(&seen, &hidden)?;
     let mask = match shape.sliding_window {
-        Some(_) => at.broadcast_ge(&of_tokens(first)?)?.where_cond(&mask, &hidden)?,
+        Some(_) => at.broadcast_ge(&per_token(first)?)?.where_cond(&mask, &hidden)?,
         None => mask,
     };
     Ok(Attend {
@@ -200,11 +200,11 @@ fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[
     })
 }
 
-/// `place` has the number of the block that a sequence's new token at a position is written to.
-fn writes(shape: AttentionShape, new: &[New], place: impl Fn(usize, usize) -> u32, device: &Device) -> Result<Writes> {
+/// Plans the writes; `block` returns the number of the block that a sequence's new token at a position is written to.
+fn writes(shape: AttentionShape, new: &[New], block: impl Fn(usize, usize) -> u32, device: &Device) -> Result<Writes> {
     let mut runs: Vec<Run> = Vec::new();
     for new in new {
-        let slots = (new.position..new.position + new.tokens).map(|p| place(new.sequence, p) as usize * BLOCK + p % BLOCK);
+        let slots = (new.position..new.position + new.tokens).map(|p| block(new.sequence, p) as usize * BLOCK + p % BLOCK);
         for (row, slot) in (new.row..).zip(slots) {
             match runs.last_mut() {
                 Some(run) if run.slot + run.len == slot => run.len += 1,
@@ -212,7 +212,7 @@ fn writes(shape: AttentionShape, new: &[New], place: impl Fn(usize, usize) -> u3
             }
         }
     }
-    let short: Vec<Run> = runs.extract_if(.., |run| run.len < RUN).collect();
+    let short: Vec<Run> = runs.extract_if(.., |run| run.len < MIN_RUN).collect();
     let of_runs =
         |start: fn(&Run) -> usize| short.iter().flat_map(move |run| (start(run)..start(run) + run.len).map(|at| at as u32)).collect();
     let (rows, slots): (Vec<u32>, Vec<u32>) = (of_runs(|run| run.row), of_runs(|run| run.slot));
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Every new token attends once, sees all that it may, and padding at most doubles what is much.
+        /// Every new token attends once and to all positions that it may, and padding at most doubles large attentions.
         #[test]
         fn every_token_attends_once(
             inputs in prop::collection::vec((0usize..3000, prop_oneof![Just(1usize), 1usize..2000]), 1..20),
@@ -247,14 +247,14 @@ mod tests {
                 all.extend(spans(shape, New { sequence, row, position: *position, tokens: *tokens }));
                 row += tokens;
             }
-            let needed: usize = all.iter().map(|span| numbers(shape, span.new.tokens, span.blocks)).sum();
+            let needed: usize = all.iter().map(|span| elements(shape, span.new.tokens, span.blocks)).sum();
             let groups = groups(shape, all);
             let mut seen = vec![0; row];
             let mut held = 0;
             for group in &groups {
-                let numbers = group.spans.len() * numbers(shape, group.tokens, group.blocks);
-                prop_assert!(numbers <= MOST || group.spans.len() == 1);
-                held += numbers.saturating_sub(FREE);
+                let elements = group.spans.len() * elements(shape, group.tokens, group.blocks);
+                prop_assert!(elements <= MAX_ELEMENTS || group.spans.len() == 1);
+                held += elements.saturating_sub(FREE_ELEMENTS);
                 for span in &group.spans {
                     prop_assert!(span.new.tokens <= group.tokens && span.blocks <= group.blocks);
                     let end = span.new.position + span.new.tokens;
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_that_are_alike_attend_together_and_others_apart() {
+    fn sequences_of_similar_lengths_attend_together_and_others_apart() {
         let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, sliding_window: None };
         let new = |sequence: usize, position: usize, tokens: usize| New { sequence, row: sequence, position, tokens };
         let sizes = |new: &[New]| -> Vec<usize> {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_lie_together_are_written_together() {
+    fn consecutive_rows_are_written_in_one_operation() {
         let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, sliding_window: None };
         let new = [
             New { sequence: 0, row: 0, position: 30, tokens: 40 },
@@ -297,8 +297,8 @@ mod tests {
             New { sequence: 2, row: 41, position: 0, tokens: 20 },
         ];
         let tables = [vec![4, 7, 8], vec![1], vec![2]];
-        let place = |sequence: usize, position: usize| tables[sequence][position / BLOCK];
-        let Writes { runs, single } = writes(shape, &new, place, &Device::Cpu).unwrap();
+        let block = |sequence: usize, position: usize| tables[sequence][position / BLOCK];
+        let Writes { runs, single } = writes(shape, &new, block, &Device::Cpu).unwrap();
         assert_eq!(runs, [Run { row: 2, slot: 7 * BLOCK, len: 38 }, Run { row: 41, slot: 2 * BLOCK, len: 20 }]);
         let (rows, slots) = single.unwrap();
         assert_eq!(rows.to_vec1::<u32>().unwrap(), [0, 1, 40]);

@@ -1,4 +1,4 @@
-//! The device's decoder, run on the CPU through candle, against the CPU's own.
+//! The device decoder, run by candle on the CPU, against the CPU decoder.
 
 #[path = "../../../tests/support/tiny.rs"]
 mod tiny;
@@ -14,30 +14,30 @@ use rand::Rng;
 use super::*;
 use crate::{Engine, EngineOptions, Error, KvCache, LogitsWanted, Model, RewardEngine, RewardOptions, VALUE_HEAD, support};
 
-/// Configs with each thing that changes a forward pass.
+/// Configs that cover everything that changes a forward pass.
 const CONFIGS: [&str; 5] = [
-    // Grouped queries, untied.
+    // Grouped-query attention, untied.
     r#""model_type": "llama", "hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 2, "rope_theta": 500.0"#,
-    // As many keys as queries, tied.
+    // Multi-head attention, tied.
     r#""model_type": "llama", "hidden_size": 32, "num_attention_heads": 4, "tie_word_embeddings": true"#,
-    // A window that is no multiple of a block, heads wider than the hidden size suggests.
+    // A window that is not a multiple of a block, heads wider than hidden_size / num_attention_heads.
     r#""model_type": "mistral", "hidden_size": 40, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24, "sliding_window": 41"#,
-    // A window shorter than a block, all queries on one key.
+    // A window shorter than a block, multi-query attention.
     r#""model_type": "mistral", "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 1, "sliding_window": 7,
        "tie_word_embeddings": true"#,
-    // Scaled positions.
+    // RoPE scaling.
     r#""model_type": "llama", "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2,
        "rope_scaling": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                         "original_max_position_embeddings": 64}"#,
 ];
 const VOCAB: usize = 258;
 
-fn config(which: &str) -> ModelConfig {
+fn config(fields: &str) -> ModelConfig {
     let sizes = format!(r#""vocab_size": {VOCAB}, "intermediate_size": 72, "num_hidden_layers": 2, "max_position_embeddings": 512"#);
-    ModelConfig::from_json(&format!("{{{which}, {sizes}}}")).unwrap()
+    ModelConfig::from_json(&format!("{{{fields}, {sizes}}}")).unwrap()
 }
 
-/// Random weights, which depend on names only; numbers of a type that both sides can hold.
+/// Random weights, which depend only on the names and are exact in `dtype`.
 fn weight(dtype: DType) -> impl Fn(&str, &[usize]) -> Result<Vec<f32>> {
     move |name, shape| {
         let mut rng = janus_core::stream(3, name);
@@ -51,7 +51,7 @@ fn weight(dtype: DType) -> impl Fn(&str, &[usize]) -> Result<Vec<f32>> {
     }
 }
 
-/// The CPU's model and the device's, of the same weights.
+/// A model on the CPU and one on the device, with the same weights.
 fn pair(config: &ModelConfig, dtype: DType) -> [Model; 2] {
     let weight = weight(dtype);
     let device = Model::on_device(config.clone(), None, &Source::in_f32(&weight), &Device::Cpu, dtype).unwrap();
@@ -62,7 +62,7 @@ fn tokens(count: usize, seed: usize) -> Vec<u32> {
     (0..count).map(|i| ((i * i * 31 + i * 7 + seed * 97) % VOCAB) as u32).collect()
 }
 
-/// The largest difference, by the largest number expected.
+/// The largest difference, relative to the largest expected value.
 fn difference(got: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(got.len(), expected.len());
     assert!(got.iter().all(|value| value.is_finite()));
@@ -71,11 +71,11 @@ fn difference(got: &[f32], expected: &[f32]) -> f32 {
     worst / largest(&mut expected.iter().map(|value| value.abs())).max(1e-3)
 }
 
-/// Sequences of different lengths that start, continue together, and fork; the logits of all calls.
-fn story(model: &Model) -> Vec<f32> {
+/// Runs sequences of different lengths that start, continue in one batch, and fork. Returns the logits of all calls.
+fn run_mixed_batches(model: &Model) -> Vec<f32> {
     let mut all = Vec::new();
     let mut caches: Vec<KvCache> = (0..6).map(|_| model.cache()).collect();
-    let mut feed = |caches: &mut [KvCache], lengths: &[usize], rows: LogitsWanted, seed: usize| {
+    let mut forward = |caches: &mut [KvCache], lengths: &[usize], rows: LogitsWanted, seed: usize| {
         let texts: Vec<_> = lengths.iter().enumerate().map(|(i, length)| tokens(*length, seed + i)).collect();
         let wanted = caches.iter_mut().zip(&texts).filter(|(_, tokens)| !tokens.is_empty());
         let mut inputs: Vec<_> = wanted.map(|(cache, tokens)| SequenceInput { tokens, cache, logits: rows }).collect();
@@ -83,40 +83,40 @@ fn story(model: &Model) -> Vec<f32> {
         model.forward(&mut inputs, &mut logits).unwrap();
         all.extend(logits);
     };
-    feed(&mut caches, &[1, 31, 32, 70, 0, 0], LogitsWanted::All, 0);
-    feed(&mut caches, &[1, 1, 1, 1, 150, 0], LogitsWanted::Last, 10);
-    feed(&mut caches, &[33, 0, 17, 1, 1, 2], LogitsWanted::All, 20);
-    // Forks share all blocks, and continue otherwise.
+    forward(&mut caches, &[1, 31, 32, 70, 0, 0], LogitsWanted::All, 0);
+    forward(&mut caches, &[1, 1, 1, 1, 150, 0], LogitsWanted::Last, 10);
+    forward(&mut caches, &[33, 0, 17, 1, 1, 2], LogitsWanted::All, 20);
+    // Forks share all blocks, and continue with other tokens.
     let (shared, split) = caches.split_at_mut(3);
     split.clone_from_slice(shared);
     for step in 0..40 {
-        feed(&mut caches, &[1; 6], LogitsWanted::Last, 30 + 7 * step);
+        forward(&mut caches, &[1; 6], LogitsWanted::Last, 30 + 7 * step);
     }
-    feed(&mut caches, &[5, 0, 0, 0, 60, 0], LogitsWanted::None, 60);
-    feed(&mut caches, &[1; 6], LogitsWanted::All, 70);
+    forward(&mut caches, &[5, 0, 0, 0, 60, 0], LogitsWanted::None, 60);
+    forward(&mut caches, &[1; 6], LogitsWanted::All, 70);
     all
 }
 
 #[test]
-fn logits_are_those_of_the_cpu() {
+fn logits_equal_those_of_the_cpu() {
     for which in CONFIGS {
         let [cpu, device] = pair(&config(which), DType::F32);
-        let (expected, got) = (story(&cpu), story(&device));
+        let (expected, got) = (run_mixed_batches(&cpu), run_mixed_batches(&device));
         let worst = difference(&got, &expected);
         println!("{worst:e} {which}");
         assert!(worst < 1e-4, "{worst:e} {which}");
         assert!(expected.len() > 400 * VOCAB);
-        // The same calls, on memory that was used before: the same bits.
-        assert!(story(&device) == got, "{which}");
+        // The same calls on memory that was used before give the same bits.
+        assert!(run_mixed_batches(&device) == got, "{which}");
         assert_eq!(device.blocks().live(), 0);
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
-    /// Whatever the model's shape, and whatever its sequences are cut into.
+    /// For any shape of the model, and any split of its sequences into calls.
     #[test]
-    fn logits_of_any_model_in_any_pieces_are_those_of_the_cpu(
+    fn logits_of_any_model_in_any_calls_equal_those_of_the_cpu(
         kv_heads in 1usize..4,
         group in 1usize..4,
         half in 1usize..13,
@@ -153,11 +153,11 @@ proptest! {
 }
 
 #[test]
-fn numbers_of_two_bytes_are_as_near_as_they_are_exact() {
+fn half_precision_logits_are_as_close_as_their_precision() {
     for (dtype, most) in [(DType::F16, 2e-2), (DType::BF16, 1.2e-1)] {
         for which in CONFIGS {
             let [cpu, device] = pair(&config(which), dtype);
-            let worst = difference(&story(&device), &story(&cpu));
+            let worst = difference(&run_mixed_batches(&device), &run_mixed_batches(&cpu));
             println!("{dtype:?} {worst:e} {which}");
             assert!(worst < most && worst > 1e-6, "{dtype:?} {worst:e} {which}");
             assert_eq!(2 * device.blocks().block_bytes(), pair(&config(which), DType::F32)[1].blocks().block_bytes());
@@ -166,7 +166,7 @@ fn numbers_of_two_bytes_are_as_near_as_they_are_exact() {
 }
 
 #[test]
-fn a_long_prompt_is_read_in_spans() {
+fn a_long_prompt_is_prefilled_in_spans() {
     for which in [CONFIGS[0], CONFIGS[2]] {
         let mut config = config(which);
         config.max_position_embeddings = 4096;
@@ -187,8 +187,8 @@ fn a_long_prompt_is_read_in_spans() {
 }
 
 #[test]
-fn what_one_sequence_leaves_does_no_harm_to_another() {
-    // An embedding of infinite numbers for one token: all that it touches is no number.
+fn nan_left_in_memory_by_one_sequence_does_not_reach_another() {
+    // One token has an infinite embedding: everything computed from it is NaN.
     let weight = |name: &str, shape: &[usize]| {
         let mut values = weight(DType::F32)(name, shape)?;
         if name == "model.embed_tokens.weight" {
@@ -237,7 +237,7 @@ fn after_a_failure_the_caches_are_empty_and_their_memory_is_free() {
     let mut cache = KvCache::new(&blocks);
     let expected = forward(&decoder, &mut cache).unwrap();
     assert_eq!((cache.len(), blocks.live()), (50, 2));
-    // A layer that does not fit, after keys and values of some layers were written.
+    // The second layer fails, after keys and values of the first were written.
     let wrong = Tensor::zeros((3, 5), DType::F32, &Device::Cpu).unwrap();
     let right = std::mem::replace(&mut decoder.weights.layers[1].down, wrong);
     assert!(matches!(forward(&decoder, &mut cache), Err(Error::Candle(_))));
@@ -249,9 +249,9 @@ fn after_a_failure_the_caches_are_empty_and_their_memory_is_free() {
 #[test]
 fn threads_may_share_a_model() {
     let [_, device] = pair(&config(CONFIGS[0]), DType::F32);
-    let expected = story(&device);
+    let expected = run_mixed_batches(&device);
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| story(&device))).collect();
+        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| run_mixed_batches(&device))).collect();
         assert!(runs.into_iter().all(|run| run.join().unwrap() == expected));
     });
 }
@@ -261,7 +261,7 @@ fn engine(model: Model, options: EngineOptions) -> Engine {
     Engine::new(model, Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options)
 }
 
-/// Prompts of different lengths, some with the same beginning; some samples the most likely, some drawn.
+/// Prompts of different lengths, some with a common prefix; some decoded greedily, some sampled.
 fn requests() -> Vec<ChatRequest> {
     let one = |i: usize| {
         let user = format!("{}{}", "shared beginning ".repeat(i % 4), "x".repeat(i * 5 % 23 + 1));
@@ -277,7 +277,7 @@ fn answers(engine: &Engine, requests: &[ChatRequest]) -> Vec<Vec<Generation>> {
 }
 
 #[test]
-fn answers_are_those_of_the_cpu_with_little_memory_too_and_the_limit_holds() {
+fn answers_equal_those_of_the_cpu_even_with_little_memory_and_the_limit_holds() {
     let requests = requests();
     let mut preemptions = 0;
     for which in [CONFIGS[0], CONFIGS[2]] {
@@ -308,10 +308,10 @@ fn answers_are_those_of_the_cpu_with_little_memory_too_and_the_limit_holds() {
             assert_eq!(engine.session().stats().cache_blocks, 0);
         }
     }
-    assert!(preemptions > 0, "memory sufficed everywhere");
+    assert!(preemptions > 0, "no sequence was preempted");
 }
 
-/// A reward model's folder, the weights of [`weight`].
+/// The folder of a reward model with the weights of [`weight`].
 fn reward_folder(config: &ModelConfig) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let tensor = |name: &str, shape: &[usize]| {
@@ -333,7 +333,7 @@ fn device_rewards(folder: &Path, options: RewardOptions, dtype: DType) -> Reward
 }
 
 #[test]
-fn rewards_are_those_of_the_cpu() {
+fn rewards_equal_those_of_the_cpu() {
     let answered = |user: &str, answer: &str| vec![Message::user(user), Message::assistant(answer)];
     let long = "the wind ".repeat(12);
     let conversations =
@@ -356,7 +356,7 @@ fn rewards_are_those_of_the_cpu() {
 }
 
 #[test]
-fn a_checkpoint_tells_the_type() {
+fn the_type_is_that_of_the_checkpoint() {
     let config = config(CONFIGS[2]);
     for (stored, expected) in [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::BF16, DType::BF16)] {
         let folder = tempfile::tempdir().unwrap();
@@ -373,19 +373,19 @@ fn a_checkpoint_tells_the_type() {
         let read = crate::Weights::open(&path).unwrap();
         let source = Source::of(&read);
         assert_eq!(DeviceDecoder::dtype(&config, &source).unwrap(), expected);
-        // Read as they are, or through f32: the same numbers.
+        // Weights read directly or by way of f32 are the same.
         for dtype in [DType::F32, stored] {
             let from_file = Model::on_device(config.clone(), None, &source, &Device::Cpu, dtype).unwrap();
             let from_numbers = weight(stored);
             let from_numbers = Model::on_device(config.clone(), None, &Source::in_f32(&from_numbers), &Device::Cpu, dtype).unwrap();
-            assert!(story(&from_file) == story(&from_numbers), "{stored:?} {dtype:?}");
+            assert!(run_mixed_batches(&from_file) == run_mixed_batches(&from_numbers), "{stored:?} {dtype:?}");
         }
     }
 }
 
-/// Logits of a golden's documents, and its greedy continuation.
+/// The logits of each golden's documents, and its greedy continuation.
 #[test]
-fn goldens_are_those_of_transformers() {
+fn logits_equal_those_of_transformers() {
     for (name, folder) in support::models() {
         let weights = crate::Weights::open(&folder).unwrap();
         let source = Source::of(&weights);
@@ -414,12 +414,12 @@ fn goldens_are_those_of_transformers() {
         assert!(logits.len() == expected.len() && logits.len() >= 48 * vocab && worst < 3e-5, "{name}: {worst:e}");
 
         let (mut ids, expected) = (cases.ids("greedy.prompt_ids"), cases.ids("greedy.output_ids"));
-        let (mut cache, mut fed) = (model.cache(), 0);
+        let (mut cache, mut done) = (model.cache(), 0);
         while ids.len() < expected.len() {
             model
-                .forward(&mut [SequenceInput { tokens: &ids[fed..], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)
+                .forward(&mut [SequenceInput { tokens: &ids[done..], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)
                 .unwrap();
-            fed = ids.len();
+            done = ids.len();
             ids.push(support::argmax(&logits));
         }
         assert_eq!(ids, expected, "{name}");
@@ -437,9 +437,9 @@ fn smollm2_answers_as_on_the_cpu() {
     let model = Model::on_device(weights.config().unwrap(), None, &source, &Device::Cpu, DType::F32).unwrap();
     let device = Engine::new(model, cpu.tokenizer().clone(), cpu.template().clone(), EngineOptions::default());
     let greedy = SamplingParams::greedy(24);
-    let asked =
+    let questions =
         ["What is a kite?", "Name three colours.", "Write a haiku about the sea, and then explain in a few sentences what it means."];
-    let requests: Vec<ChatRequest> = asked.iter().map(|user| tiny::request(user, user, greedy.clone())).collect();
+    let requests: Vec<ChatRequest> = questions.iter().map(|user| tiny::request(user, user, greedy.clone())).collect();
     let expected = answers(&cpu, &requests);
     assert_eq!(answers(&device, &requests), expected);
     println!("{}", expected[0][0].text);

@@ -1,4 +1,4 @@
-//! Models on disk: what inference and training read and write alike. No kernel is used here.
+//! Models on disk: the files that inference and training both read and write. It uses no kernels.
 
 mod config;
 mod config_file;

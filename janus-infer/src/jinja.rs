@@ -1,4 +1,4 @@
-//! Chat templates that a model brings as Jinja text, rendered as transformers renders them.
+//! A model's own chat template in Jinja, rendered as transformers renders it.
 
 mod clock;
 mod json;
@@ -16,22 +16,27 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::Result;
 
-/// What the template is called in its errors.
+/// The template's name in error messages.
 const NAME: &str = "chat_template";
 
-/// Work that a rendering may do: about so many instructions, or 64 bytes of text for each. A file from somewhere may hold a
-/// template that never ends.
+/// The limit of a rendering: about this many instructions, or 64 bytes of text for each. An untrusted file may have a template that
+/// never ends.
 const FUEL: u64 = 4_000_000;
 
-/// Characters that nobody writes (private use planes), to stand for what must not be read as a template's own.
+/// Characters of the private use planes, which texts do not contain. They stand for text that must not become special tokens.
 const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 
 /// A chat template in Jinja.
 ///
-/// It sees what transformers' `apply_chat_template` gives it: `messages`, `add_generation_prompt` (true where the user has the last
-/// word), `tools` and `documents` (none), the tokenizer's special tokens by name, `raise_exception`, `strftime_now` (in UTC),
-/// `tojson` without HTML escapes, `break` and `continue`, Python's methods of texts, lists and maps, blocks that eat
-/// their line; `{% generation %}` marks nothing. It cannot read files or run for long.
+/// It has the environment of transformers' `apply_chat_template`:
+///
+/// * the variables `messages`, `add_generation_prompt` (true if the last message is the user's), `tools` and `documents` (both `none`),
+///   and the tokenizer's special tokens by name;
+/// * `raise_exception`, `strftime_now` (in UTC), `tojson` without HTML escapes, `break` and `continue`, and Python's methods of
+///   strings, lists and dicts;
+/// * `trim_blocks` and `lstrip_blocks`; `{% generation %}` has no effect.
+///
+/// It cannot read files, and its running time is limited.
 ///
 /// ```
 /// use janus_core::Message;
@@ -53,7 +58,7 @@ impl JinjaTemplate {
     /// Compiles a template's text.
     ///
     /// # Errors
-    /// [`Error::Jinja`](crate::Error::Jinja) if it is no Jinja.
+    /// [`Error::Jinja`](crate::Error::Jinja) if the text is not valid Jinja.
     pub fn new(source: impl Into<String>) -> Result<Self> {
         let source: String = source.into();
         let mut environment = Environment::new();
@@ -67,7 +72,7 @@ impl JinjaTemplate {
             None => escape_formatter(out, state, value),
         });
         environment.add_filter("tojson", json::dumps);
-        // In Python none is not iterable and a text is; templates ask it of `tools` and of contents.
+        // As in Python, `none` is not iterable and a string is; templates test `tools` and contents.
         environment.add_test("iterable", |value: &Value| !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok()));
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
@@ -77,7 +82,7 @@ impl JinjaTemplate {
         Ok(Self { source: source.into(), environment: Arc::new(environment), tokens: BTreeMap::new() })
     }
 
-    /// Adds a special token under the name by which templates know it: `bos_token`, `eos_token`, ...
+    /// Adds a special token under the name that templates use for it: `bos_token`, `eos_token`, ...
     #[must_use]
     pub fn with_token(mut self, name: impl Into<String>, token: impl Into<String>) -> Self {
         self.tokens.insert(name.into(), token.into());
@@ -89,16 +94,16 @@ impl JinjaTemplate {
         &self.source
     }
 
-    /// The conversation as text, special tokens spelt out: byte for byte what transformers gives.
+    /// The conversation as text, including special tokens: byte for byte the output of transformers.
     ///
     /// # Errors
     /// [`Error::Jinja`](crate::Error::Jinja) if the template refuses the conversation (`raise_exception`), fails, or does not end.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
-        let prompts = messages.last().is_some_and(|last| last.role == Role::User);
+        let user_is_last = messages.last().is_some_and(|last| last.role == Role::User);
         let fields = |message: &Message| Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)]);
         let given = [
             ("messages", messages.iter().map(fields).collect()),
-            ("add_generation_prompt", prompts.into()),
+            ("add_generation_prompt", user_is_last.into()),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
         ];
@@ -108,18 +113,18 @@ impl JinjaTemplate {
 
     /// The ids of a conversation.
     ///
-    /// Special tokens are where the template writes them. One that is spelt in a message's content stays text, wherever the
-    /// template puts the content: while the template runs, one character of private use stands in its place. Two things
-    /// follow. A template that looks for such a spelling in a content does not find it. And a template that itself joins a
-    /// content to the rest of a spelling (`'<|' + content + '|>'`) can still make a token of it; none is known.
+    /// Only the template itself can write special tokens. The text of a special token in a message's content stays text, wherever the
+    /// template puts the content: while the template runs, a private-use character replaces it. This has two consequences. A
+    /// template that searches a content for such a text does not find it. And a template that builds the text of a special token
+    /// around a content (`'<|' + content + '|>'`) can still produce the token; no known template does.
     ///
     /// # Errors
-    /// As [`JinjaTemplate::render`]; [`Error::Jinja`](crate::Error::Jinja) too if the tokenizer fails.
+    /// Those of [`JinjaTemplate::render`]; [`Error::Data`](crate::Error::Data) if the tokenizer fails.
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         let spellings = tokenizer.special_tokens();
         let written = |token: &&String| messages.iter().any(|message| message.content.contains(token.as_str()));
         let mut found: Vec<&String> = spellings.iter().map(|(_, token)| token).filter(written).collect();
-        // The longest first: one may be part of another.
+        // The longest first, because one may be a part of another.
         found.sort_by_key(|token| std::cmp::Reverse(token.len()));
         let free = MARKS.filter(|mark| !messages.iter().any(|message| message.content.contains(*mark)));
         let marks: Vec<(char, &str)> = free.zip(found.into_iter().map(String::as_str)).collect();
@@ -158,7 +163,7 @@ impl PartialEq for JinjaTemplate {
     }
 }
 
-/// How Python prints what Jinja spells otherwise.
+/// Python's spelling of a value that Jinja spells differently.
 fn python_name(value: &Value) -> Option<&'static str> {
     match bool::try_from(value.clone()) {
         Ok(true) if value.kind() == ValueKind::Bool => Some("True"),
@@ -167,8 +172,8 @@ fn python_name(value: &Value) -> Option<&'static str> {
     }
 }
 
-/// `{% generation %}` and its end are transformers' own: they note where the assistant's words are. A condition that always
-/// holds leaves the same text.
+/// Replaces the tags `{% generation %}` and `{% endgeneration %}`, with which transformers records the positions of the assistant's
+/// text, by a condition that is always true, which renders the same text.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;

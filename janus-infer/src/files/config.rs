@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::config_file::ConfigFile;
 use crate::{ConfigProblem, Error, Projection, Result, RopeScaling};
 
-/// The two families; they differ in the sliding window only.
+/// The model families. They differ only in the sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -25,7 +25,7 @@ impl Architecture {
     /// Their names, for messages.
     pub(super) const KNOWN: &str = "llama or mistral";
 
-    /// `model_type` of a `config.json`.
+    /// Its `model_type` in a `config.json`.
     pub fn model_type(self) -> &'static str {
         match self {
             Self::Llama => "llama",
@@ -33,7 +33,7 @@ impl Architecture {
         }
     }
 
-    /// The class in `architectures` of a `config.json`.
+    /// Its class in the `architectures` of a `config.json`.
     pub fn class(self) -> &'static str {
         match self {
             Self::Llama => "LlamaForCausalLM",
@@ -48,10 +48,10 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// Sizes and constants of a decoder: RMSNorm, rotary positions (half-split form), grouped-query
-/// attention, SwiGLU, no biases.
+/// The sizes and constants of a decoder with RMSNorm, rotary position embedding (half-split form), grouped-query attention, SwiGLU
+/// and no biases.
 ///
-/// It comes from a `config.json` ([`read`](Self::read), [`from_json`](Self::from_json), serde) or from sizes:
+/// It is read from a `config.json` ([`read`](Self::read), [`from_json`](Self::from_json), serde) or made from sizes:
 ///
 /// ```
 /// use janus_infer::{ModelConfig, ModelSizes};
@@ -74,19 +74,19 @@ impl fmt::Display for Architecture {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// Which family.
+    /// The model family.
     pub architecture: Architecture,
-    /// Tokens of the vocabulary.
+    /// Size of the vocabulary.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width inside the MLP.
+    /// Width of the MLP's inner activations.
     pub intermediate_size: usize,
-    /// Decoder blocks.
+    /// Number of decoder layers.
     pub num_hidden_layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub num_attention_heads: usize,
-    /// Key/value heads; divides the query heads.
+    /// Number of key/value heads, a divisor of `num_attention_heads`.
     pub num_key_value_heads: usize,
     /// Width of a head; `hidden_size / num_attention_heads` unless stated.
     pub head_dim: usize,
@@ -94,26 +94,26 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How the rotary frequencies are scaled; `None`: they are not.
+    /// The scaling of the rotary frequencies; `None` for no scaling.
     pub rope_scaling: Option<RopeScaling>,
-    /// Positions that the model was made for.
+    /// The context length of the model.
     pub max_position_embeddings: usize,
-    /// A token attends to this many tokens, itself included; `None`: to all before it.
+    /// Number of tokens that a token attends to, including itself; `None` for itself and all before it.
     pub sliding_window: Option<usize>,
-    /// The head is the embedding's transpose; there is no `lm_head.weight`.
+    /// Whether the embedding is also the head, so that there is no `lm_head.weight`.
     pub tie_word_embeddings: bool,
-    /// Standard deviation of fresh weights.
+    /// Standard deviation of newly initialised weights.
     pub initializer_range: f64,
     /// Id of the token that begins a text.
     pub bos_token_id: Option<u32>,
-    /// Ids of the tokens that end one; a generation ends at any of them.
+    /// Ids of the tokens that end a text; a generation ends at any of them.
     pub eos_token_ids: Vec<u32>,
 }
 
-/// The sizes that every model states, by their names in `config.json`; see [`ModelConfig`].
+/// The sizes that every model must state, with their names in `config.json`; see [`ModelConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "described at the fields of ModelConfig")]
+#[expect(missing_docs, reason = "the fields of ModelConfig of the same names are documented")]
 pub struct ModelSizes {
     pub vocab_size: usize,
     pub hidden_size: usize,
@@ -124,18 +124,18 @@ pub struct ModelSizes {
     pub max_position_embeddings: usize,
 }
 
-/// Far above any model, and low enough for every product of two sizes.
+/// Far above the sizes of any model, and so low that no product of two sizes overflows.
 const MAX_SIZE: usize = 1 << 24;
 const MAX_LAYERS: usize = 1 << 12;
 
 impl ModelConfig {
-    /// A Llama model of these sizes, with the constants that transformers has for a `config.json` without them: RMSNorm's epsilon
-    /// 1e-6, rotary base 10,000, weights from N(0, 0.02²), untied embeddings, no special tokens. Change the fields that differ.
+    /// A Llama model of these sizes, with transformers' defaults for the other fields: epsilon of RMSNorm 1e-6, rotary base 10,000,
+    /// initial weights from N(0, 0.02²), untied embeddings, no special tokens. Change the fields that differ.
     pub fn llama(sizes: ModelSizes) -> Self {
         Self::of_sizes(Architecture::Llama, sizes)
     }
 
-    /// [`llama`](Self::llama), of the other family. It has no sliding window unless `sliding_window` is set.
+    /// A Mistral model, as [`llama`](Self::llama). It has no sliding window unless `sliding_window` is set.
     pub fn mistral(sizes: ModelSizes) -> Self {
         Self::of_sizes(Architecture::Mistral, sizes)
     }
@@ -162,7 +162,7 @@ impl ModelConfig {
         }
     }
 
-    /// Reads `config.json`, and the tokens that end a text from `generation_config.json` too, if that is beside it.
+    /// Reads `config.json`, and more end-of-sequence tokens from a `generation_config.json` in the same folder, if there is one.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, [`Error::Config`] if it is not the config of a model that this crate runs.
@@ -178,13 +178,14 @@ impl ModelConfig {
         Ok(ConfigFile::from_json(text)?.model)
     }
 
-    /// The text of a `config.json` that transformers, vLLM and llama.cpp's converter read. Equal configs have equal texts. It does
-    /// not fail: a number that is not finite, which [`check`](Self::check) refuses, becomes a string, which reading refuses.
+    /// The text of a `config.json` that transformers, vLLM and llama.cpp's converter can read. Equal configs have equal texts. It
+    /// does not fail: a number that is not finite, which [`check`](Self::check) refuses, is written as a string, which reading
+    /// refuses.
     pub fn to_json(&self) -> String {
         ConfigFile::new(self.clone()).to_json()
     }
 
-    /// Adds tokens that end a text, each once.
+    /// Adds end-of-sequence tokens that are not there yet.
     pub(crate) fn add_eos(&mut self, ids: impl IntoIterator<Item = u32>) {
         for id in ids {
             if !self.eos_token_ids.contains(&id) {
@@ -193,7 +194,7 @@ impl ModelConfig {
         }
     }
 
-    /// Every weight by its Hugging Face name, with its shape, in the model's order.
+    /// The Hugging Face name and the shape of every weight, in the order of the forward pass.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let hidden = self.hidden_size;
         let mut all = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, hidden])];
@@ -217,7 +218,7 @@ impl ModelConfig {
         self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
-    /// Checks that such a model can be built. Whatever builds one checks it first.
+    /// Checks that such a model can be built. All functions that build a model call it.
     ///
     /// # Errors
     /// [`Error::ModelConfig`] with the first field that is out of range or does not fit another.
@@ -253,7 +254,7 @@ impl ModelConfig {
             return Some(ConfigProblem::value("head_dim", head_dim, expected));
         }
         if !head_dim.is_multiple_of(2) {
-            return Some(ConfigProblem::value("head_dim", head_dim, "an even number, for rotary positions"));
+            return Some(ConfigProblem::value("head_dim", head_dim, "an even number, for rotary position embedding"));
         }
         let numbers = [("rope_theta", self.rope_theta), ("rms_norm_eps", self.rms_norm_eps)];
         if let Some((name, number)) = numbers.into_iter().find(|(_, number)| !(*number > 0.0 && number.is_finite())) {
@@ -266,14 +267,14 @@ impl ModelConfig {
     }
 }
 
-/// As [`ModelConfig::to_json`].
+/// In the form of [`ModelConfig::to_json`].
 impl Serialize for ModelConfig {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         ConfigFile::new(self.clone()).to_map().serialize(serializer)
     }
 }
 
-/// As [`ModelConfig::from_json`].
+/// In the form of [`ModelConfig::from_json`].
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(ConfigFile::deserialize(deserializer)?.model)

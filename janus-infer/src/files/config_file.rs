@@ -1,4 +1,4 @@
-//! `config.json`: the only place where it is read and written.
+//! Reading and writing of `config.json`.
 
 use std::fmt;
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::{Architecture, Error, ModelConfig, Result};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigProblem {
-    /// It is not JSON, or a field is missing or of another type.
+    /// It is not JSON, or a field is missing or has the wrong type.
     #[error("{}{message}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
     Json {
-        /// The field, if it is known: `rope_scaling.factor`.
+        /// The field, such as `rope_scaling.factor`, if it is known.
         field: Option<String>,
-        /// Whether it is no JSON, was cut, or has another value than expected.
+        /// Whether it is not JSON, is truncated, or has an unexpected value.
         category: serde_json::error::Category,
-        /// What was found and what was expected, with line and column, in the parser's words.
+        /// The parser's message: what was found and what was expected, with line and column.
         message: String,
     },
     /// An architecture that this crate does not run.
@@ -31,17 +31,17 @@ pub enum ConfigProblem {
         field: &'static str,
         /// The architecture's name.
         got: String,
-        /// Those that can be run.
+        /// The architectures that it runs.
         known: &'static str,
     },
     /// A field with a value that cannot be used, or that contradicts another field.
     #[error("{field} is {got}: expected {expected}")]
     Value {
-        /// The field: `rope_scaling.factor`.
+        /// The field, such as `rope_scaling.factor`.
         field: String,
         /// Its value.
         got: String,
-        /// What can be used.
+        /// The values that can be used.
         expected: String,
     },
 }
@@ -56,29 +56,29 @@ impl ConfigProblem {
     }
 }
 
-/// Everything that a `config.json` states: the architecture, and what it says of weights, value head and rewards.
+/// The content of a `config.json`: the architecture, the type of the weights, the value head and the reward scale.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ConfigFile {
     /// The architecture.
     pub model: ModelConfig,
-    /// `torch_dtype`, or `dtype` since transformers 5: `float32`, `bfloat16`, ... It does not matter for reading: weights have
-    /// types of their own.
+    /// `torch_dtype`, or `dtype` since transformers 5: `float32`, `bfloat16`, ... It is not used for reading, since weights files
+    /// state their types.
     pub dtype: Option<String>,
     /// `mean` and `std`: the scale of a reward model's rewards.
     pub reward_scale: Option<RewardScale>,
-    /// `value_head_prefix`: the name of the value head among the weights, without `.weight`, as OpenRLHF states it.
+    /// `value_head_prefix`: the name of the value head among the weights, without `.weight`, as OpenRLHF writes it.
     pub value_head_prefix: Option<String>,
-    /// The keys that mean nothing here, in their order: `pad_token_id`, `use_cache`, ... A model that was read and fine-tuned is
-    /// written with them. `quantization_config`, `compression_config` and `auto_map` are not among them: they describe files
-    /// that are not written.
+    /// The keys that this crate does not interpret, in their order: `pad_token_id`, `use_cache`, ... A model that was read and
+    /// fine-tuned is written with them. `quantization_config`, `compression_config` and `auto_map` are dropped: they describe
+    /// files that are not written.
     pub other: Map<String, Value>,
 }
 
-/// Keys that describe other files than those that are written here.
+/// Keys that describe files which are not written.
 const OF_OTHER_FILES: [&str; 3] = ["quantization_config", "compression_config", "auto_map"];
 
-/// The file's own shape: both spellings of the rope keys, everything optional that has a default.
+/// The file as written: both spellings of the rope keys, and every field with a default optional.
 #[derive(Deserialize)]
 struct Raw {
     #[serde(default)]
@@ -142,7 +142,7 @@ fn default_initializer_range() -> f64 {
     0.02
 }
 
-/// An id or a list of them: Llama 3 has several end tokens.
+/// A token id or a list of them: Llama 3 has several end-of-sequence tokens.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a token id or a list of them")]
 enum Ids {
@@ -159,7 +159,7 @@ impl Ids {
     }
 }
 
-/// What is read of `generation_config.json`.
+/// The part of `generation_config.json` that is used.
 #[derive(Deserialize)]
 struct GenerationFile {
     #[serde(default)]
@@ -167,12 +167,12 @@ struct GenerationFile {
 }
 
 impl ConfigFile {
-    /// The file of a model in float32 without a value head.
+    /// The config of a model in float32 without a value head.
     pub fn new(model: ModelConfig) -> Self {
         Self { model, dtype: Some("float32".into()), reward_scale: None, value_head_prefix: None, other: Map::new() }
     }
 
-    /// Reads `config.json`, and the tokens that end a text from `generation_config.json` too, if that is beside it.
+    /// Reads `config.json`, and more end-of-sequence tokens from a `generation_config.json` in the same folder, if there is one.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, [`Error::Config`] if it is not the config of a model that this crate runs.
@@ -200,7 +200,7 @@ impl ConfigFile {
         parse::<Raw>(text).and_then(Self::try_from).map_err(Error::ModelConfig)
     }
 
-    /// The text of the file, as [`ModelConfig::to_json`] with what is beside the architecture.
+    /// The text of the file: that of [`ModelConfig::to_json`] with the other fields.
     pub fn to_json(&self) -> String {
         format!("{:#}\n", Value::Object(self.to_map()))
     }
@@ -247,7 +247,7 @@ impl ConfigFile {
         if let Some(prefix) = &self.value_head_prefix {
             set("value_head_prefix", prefix.as_str().into());
         }
-        // What is stated above comes first.
+        // The fields above win over `other`.
         for (key, value) in &self.other {
             map.entry(key).or_insert_with(|| value.clone());
         }
@@ -255,12 +255,12 @@ impl ConfigFile {
     }
 }
 
-/// JSON has no infinity and no NaN, and `null` would be read as the default.
+/// A number as JSON; as a string if it is not finite, which JSON cannot express (`null` would be read as the default).
 fn number(number: f64) -> Value {
     if number.is_finite() { number.into() } else { number.to_string().into() }
 }
 
-/// As [`ConfigFile::from_json`].
+/// In the form of [`ConfigFile::from_json`].
 impl<'de> Deserialize<'de> for ConfigFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Raw::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
@@ -287,8 +287,8 @@ impl TryFrom<Raw> for ConfigFile {
             (None, None) => None,
             (Some(mean), Some(std)) if std >= 0.0 => Some(RewardScale { mean, std }),
             (Some(_), Some(std)) => return Err(ConfigProblem::value("std", std, "a number, 0 or more")),
-            (Some(mean), None) => return Err(ConfigProblem::value("mean", mean, "a number std beside it")),
-            (None, Some(std)) => return Err(ConfigProblem::value("std", std, "a number mean beside it")),
+            (Some(mean), None) => return Err(ConfigProblem::value("mean", mean, "a field std too")),
+            (None, Some(std)) => return Err(ConfigProblem::value("std", std, "a field mean too")),
         };
         let mut other = raw.other;
         OF_OTHER_FILES.iter().for_each(|key| drop(other.shift_remove(*key)));
@@ -318,7 +318,7 @@ fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
         }
     }
     if let Some(part) = raw.partial_rotary_factor.filter(|part| *part != 1.0) {
-        return Err(ConfigProblem::value("partial_rotary_factor", part, "1: only whole heads are rotated"));
+        return Err(ConfigProblem::value("partial_rotary_factor", part, "1: rotary embedding of a part of a head is not supported"));
     }
     let (rope_theta, rope_scaling) = rope(raw)?;
     let model = ModelConfig {
@@ -334,7 +334,7 @@ fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
         rope_theta,
         rope_scaling,
         max_position_embeddings: raw.max_position_embeddings,
-        // transformers' Llama has no window; the key in its config is ignored there too.
+        // transformers' Llama has no sliding window, and ignores the key.
         sliding_window: raw.sliding_window.filter(|_| architecture == Architecture::Mistral),
         tie_word_embeddings: raw.tie_word_embeddings,
         initializer_range: raw.initializer_range,
@@ -344,8 +344,8 @@ fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
     model.problem().map_or(Ok(model), Err)
 }
 
-/// Base and scaling of the rotary frequencies. Since transformers 5 both are in `rope_parameters`, before that the scaling was in
-/// `rope_scaling` and the base beside it. What is stated twice must be the same.
+/// Base and scaling of the rotary frequencies. Since transformers 5 both are in `rope_parameters`; before, the scaling was in
+/// `rope_scaling` and the base in `rope_theta`. A value that is stated twice must be the same.
 fn rope(raw: &Raw) -> Result<(f64, Option<crate::RopeScaling>), ConfigProblem> {
     let places = [("rope_parameters", &raw.rope_parameters), ("rope_scaling", &raw.rope_scaling)];
     let (mut theta, mut scaling) = (raw.rope_theta, None);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_config_is_read_back() {
         let config =
             tiny(r#","rope_parameters":{"rope_theta":5.0,"rope_type":"default"},"eos_token_id":[2,3],"sliding_window":4"#).unwrap();
         assert_eq!((config.rope_theta, config.eos_token_ids.as_slice(), config.head_dim), (5.0, &[2, 3][..], 2));
@@ -393,9 +393,9 @@ mod tests {
         assert_eq!(config.num_parameters(), 8 * 4 * 2 + 4 + (4 + 4 + 4 * 4 * 4 + 3 * 24));
     }
 
-    /// A trained reward model's file, written at revision 0a1c55a. Checkpoints are compared by these bytes.
+    /// The config of a trained reward model, written at revision 0a1c55a. Checkpoints are compared by these bytes.
     #[test]
-    fn a_file_of_an_earlier_version_is_written_as_it_was() {
+    fn a_file_of_an_earlier_version_is_rewritten_byte_for_byte() {
         let text = include_str!("../../tests/fixtures/reward_model_config.json");
         let file = ConfigFile::from_json(text).unwrap();
         assert_eq!(file.to_json(), text);
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn end_tokens_are_one_or_several_and_those_of_the_generation_config() {
+    fn end_of_sequence_tokens_are_one_or_several_and_those_of_the_generation_config() {
         for (extra, ids, written) in [
             ("", &[][..], "\"eos_token_id\": null"),
             (r#","eos_token_id":2"#, &[2], "\"eos_token_id\": 2"),
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn scaled_positions_are_read_in_both_spellings_and_written() {
+    fn rope_scaling_is_read_in_both_spellings_and_written() {
         let llama3 = r#""factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8"#;
         let expected =
             RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 8 };
@@ -454,22 +454,25 @@ mod tests {
             assert_eq!((config.rope_theta, config.rope_scaling.as_ref()), (7.0, Some(&expected)), "{extra}");
             assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
         }
-        // Where the context of pre-training is not told, it is the model's, as in transformers.
+        // If the context of pre-training is not stated, it is the model's, as in transformers.
         let short = tiny(r#","rope_scaling":{"rope_type":"llama3","factor":2,"low_freq_factor":1,"high_freq_factor":4}"#).unwrap();
         assert!(matches!(short.rope_scaling, Some(RopeScaling::Llama3 { original_max_position_embeddings: 16, .. })));
         assert!(!tiny("").unwrap().to_json().contains("rope_scaling"));
     }
 
     #[test]
-    fn what_we_cannot_run_is_refused_by_field_value_and_what_is_expected() {
+    fn an_unsupported_config_is_refused_with_field_value_and_expected_value() {
         for (extra, reason) in [
-            (r#","rope_scaling":{"rope_type":"llama3"}"#, "rope_scaling.factor is missing: expected a number, as rope_type is \"llama3\""),
+            (
+                r#","rope_scaling":{"rope_type":"llama3"}"#,
+                "rope_scaling.factor is missing: expected a number, since rope_type is \"llama3\"",
+            ),
             (
                 r#","rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4}"#,
                 "rope_scaling.low_freq_factor is 4: expected less than high_freq_factor, 4",
             ),
             (r#","rope_scaling":{"rope_type":"yarn","factor":2}"#, "rope_scaling.rope_type is \"yarn\": expected default, linear"),
-            (r#","rope_scaling":{"factor":2}"#, "rope_scaling.factor is 2: expected a rope_type beside it"),
+            (r#","rope_scaling":{"factor":2}"#, "rope_scaling.factor is 2: expected a rope_type too"),
             (r#","rope_scaling":"llama3""#, "rope_scaling: invalid type: string \"llama3\""),
             (r#","rope_scaling":{"type":"linear","factor":"2"}"#, "rope_scaling.factor: invalid type: string \"2\", expected f64"),
             (r#","rope_scaling":{"rope_type":"linear","type":"yarn","factor":2}"#, "rope_scaling.type is \"yarn\": expected \"linear\""),
@@ -491,7 +494,7 @@ mod tests {
                 r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1,2],"long_factor":[1,2]}"#,
                 "rope_scaling.short_factor is 2 factors: expected 1 for heads of 2",
             ),
-            (r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1],"long_factor":[2]}"#, "only one list"),
+            (r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1],"long_factor":[2]}"#, "expected the same list"),
             (r#","num_key_value_heads":3"#, "num_key_value_heads is 3: expected a divisor of num_attention_heads, 2"),
             (r#","head_dim":3"#, "head_dim is 3: expected an even number"),
             (r#","attention_bias":true"#, "attention_bias is true: expected false"),
@@ -500,7 +503,7 @@ mod tests {
             (r#","num_key_value_heads":1,"head_dim":1000000000"#, "head_dim is 1000000000: expected at most"),
             (r#","head_dim":10000000"#, "head_dim is 10000000: expected at most 16777216 elements in all 2 heads"),
             (r#","architectures":["LlamaForCausalLM"]"#, "architectures is LlamaForCausalLM: expected MistralForCausalLM, as model_type"),
-            (r#","mean":0.5"#, "mean is 0.5: expected a number std beside it"),
+            (r#","mean":0.5"#, "mean is 0.5: expected a field std too"),
             (r#","mean":0.5,"std":-1"#, "std is -1: expected a number, 0 or more"),
             (r#","mean":"high","std":1"#, "mean: invalid type: string \"high\", expected f64"),
             (r#","value_head_prefix":7"#, "value_head_prefix: invalid type: integer `7`, expected a string"),
@@ -519,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_that_was_changed_to_one_of_no_model_is_refused() {
+    fn a_config_that_was_changed_to_an_invalid_one_is_refused() {
         let mut config = tiny("").unwrap();
         config.check().unwrap();
         config.rope_theta = f64::INFINITY;
@@ -531,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_a_config_states_is_kept_but_for_what_is_of_other_files() {
+    fn unknown_keys_are_kept_except_those_that_describe_other_files() {
         let config = r#","pad_token_id":0,"use_cache":true,"dtype":"bfloat16","mean":1.5,"std":2.0,"value_head_prefix":"score",
             "quantization_config":{"bits":4},"auto_map":{"AutoModel":"x.py"},"_name_or_path":"base""#;
         let file = ConfigFile::from_json(&text(config)).unwrap();
@@ -539,14 +542,14 @@ mod tests {
         assert_eq!((file.dtype.as_deref(), file.value_head_prefix.as_deref()), (Some("bfloat16"), Some("score")));
         assert_eq!(file.reward_scale, Some(RewardScale { mean: 1.5, std: 2.0 }));
         assert_eq!(ConfigFile::from_json(&file.to_json()).unwrap(), file);
-        // A key that is stated by a field cannot be stated again.
+        // A known key in `other` has no effect.
         let mut twice = file.clone();
         twice.other.insert("vocab_size".into(), 9.into());
         assert_eq!(ConfigFile::from_json(&twice.to_json()).unwrap(), file);
     }
 
     #[test]
-    fn serde_takes_the_form_of_the_file() {
+    fn serde_uses_the_form_of_the_file() {
         let config = tiny(r#","sliding_window":4"#).unwrap();
         let value = serde_json::to_value(&config).unwrap();
         assert_eq!((&value["model_type"], &value["sliding_window"]), (&"mistral".into(), &4.into()));

@@ -1,15 +1,15 @@
-//! How a file stores numbers: floats of two or four bytes, and the GGUF types that share a scale among neighbours.
+//! The encodings of weights in files: floats of two or four bytes, and the quantised types of GGUF.
 //!
-//! The layouts are those of ggml's `block_*` structs: Q4_0, Q4_1 and Q8_0 have blocks of 32 weights; the K types have blocks
-//! of 256, whose parts have scales of their own.
+//! The layouts are those of ggml's `block_*` structs: Q4_0, Q4_1 and Q8_0 have blocks of 32 weights; the K types have blocks of
+//! 256, whose parts have scales of their own.
 
 use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
-/// Weights that share what [`Stretch`] says of them.
+/// Number of weights in a [`Stretch`].
 const WEIGHTS: usize = 32;
 
-/// A type of numbers in a file.
+/// The type of a tensor in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Encoding {
     F32,
@@ -23,8 +23,8 @@ pub(crate) enum Encoding {
     Q8_0,
 }
 
-/// 32 weights: `codes[k] * scale[k / 16] + min`, but [`Encoding::Q6K`]'s are `(codes[k] - 32) * scale[k / 16]` and
-/// [`Encoding::Q8_0`]'s codes are signed.
+/// 32 quantised weights: `codes[k] * scale[k / 16] + min`. Those of [`Encoding::Q6K`] are `(codes[k] - 32) * scale[k / 16]`, and the
+/// codes of [`Encoding::Q8_0`] are signed.
 pub(crate) struct Stretch {
     pub codes: [u8; WEIGHTS],
     pub scale: [f32; 2],
@@ -32,7 +32,7 @@ pub(crate) struct Stretch {
 }
 
 impl Encoding {
-    /// The encoding of a GGUF tensor; none for types that are read through candle only.
+    /// The encoding of a GGUF tensor; `None` for types that only candle decodes.
     pub(crate) fn of_ggml(dtype: GgmlDType) -> Option<Self> {
         Some(match dtype {
             GgmlDType::F32 => Self::F32,
@@ -48,7 +48,7 @@ impl Encoding {
         })
     }
 
-    /// Weights of a block, and its bytes.
+    /// The number of weights in a block, and its size in bytes.
     fn block(self) -> (usize, usize) {
         match self {
             Self::F32 => (1, 4),
@@ -68,7 +68,7 @@ impl Encoding {
         depth / weights * bytes
     }
 
-    /// Weights `32 * index..` of a row of a quantised type.
+    /// The 32 weights from `32 * index` on of a row of a quantised type.
     pub(crate) fn stretch(self, row: &[u8], index: usize) -> Stretch {
         let (weights, bytes) = self.block();
         let parts = weights / WEIGHTS;
@@ -76,7 +76,7 @@ impl Encoding {
         let part = index % parts;
         let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
         let nibbles = |codes: &[u8]| std::array::from_fn(|k| codes[k % 16] >> (k / 16 * 4) & 15);
-        // Two parts share 32 bytes, one the low and one the high half of each.
+        // Two parts share 32 bytes: one has the low and one the high four bits of each.
         let nibbles_k = |at: usize| -> [u8; WEIGHTS] {
             let codes = &block[at + part / 2 * 32..][..32];
             std::array::from_fn(|k| codes[k] >> (part % 2 * 4) & 15)
@@ -94,8 +94,8 @@ impl Encoding {
                 Stretch { codes, scale: [half(0) * f32::from(scale); 2], min: -(half(2) * f32::from(min)) }
             }
             Self::Q6K => {
-                // Halves of 128 weights: 64 bytes of low bits and 32 of high ones. Its four parts of 32 take the low
-                // halves of the first and second 32 bytes, then the high halves.
+                // Each half block of 128 weights has 64 bytes of low bits and 32 bytes of high bits. Its four parts of 32 weights
+                // use the low four bits of the first and second 32 bytes, then the high four bits.
                 let (half_block, quarter) = (part / 4, part % 4);
                 let low = &block[half_block * 64 + quarter % 2 * 32..][..32];
                 let high = &block[128 + half_block * 32..][..32];
@@ -107,7 +107,7 @@ impl Encoding {
         }
     }
 
-    /// A row's weights as numbers.
+    /// Decodes a row's weights.
     pub(crate) fn decode(self, row: &[u8], out: &mut [f32]) {
         match self {
             Self::F32 => out.iter_mut().zip(row.as_chunks().0).for_each(|(out, &bytes)| *out = f32::from_le_bytes(bytes)),
@@ -130,7 +130,7 @@ impl Encoding {
     }
 }
 
-/// The six-bit scale and minimum of a part of a Q4_K or Q5_K block: twelve bytes hold eight of each.
+/// The six-bit scale and minimum of a part of a Q4_K or Q5_K block; twelve bytes hold eight of each.
 fn scale_and_min(bytes: &[u8], part: usize) -> (u8, u8) {
     if part < 4 {
         return (bytes[part] & 63, bytes[part + 4] & 63);
@@ -148,9 +148,9 @@ mod tests {
     use super::*;
     use crate::support::{Tensors, goldens};
 
-    /// Blocks made by candle from random weights, read here and there.
+    /// Random weights, quantised by candle, are decoded here and by candle.
     #[test]
-    fn every_gguf_type_reads_as_in_candle() {
+    fn every_gguf_type_is_decoded_as_by_candle() {
         use rand::Rng;
         let mut rng = janus_core::stream(5, "weights");
         let (rows, depth) = (6, 768);

@@ -1,13 +1,13 @@
-//! Where a file has a tensor's bytes, and of what shape.
+//! Checks of a tensor's byte range and shape.
 
 use std::path::Path;
 
 use crate::{Error, Result};
 
-/// A tensor's bytes in its file: first, the one after the last, and its name.
+/// A tensor's first byte in its file, the byte after its last, and its name.
 pub(super) type Extent = (u64, u64, String);
 
-/// Refuses tensors that share bytes: one of them lies.
+/// Refuses tensors whose byte ranges overlap.
 pub(super) fn check_overlaps(path: &Path, mut extents: Vec<Extent>) -> Result<()> {
     extents.sort();
     extents.retain(|(start, end, _)| start < end);
@@ -20,7 +20,7 @@ pub(super) fn check_overlaps(path: &Path, mut extents: Vec<Extent>) -> Result<()
     }
 }
 
-/// Refuses a tensor of another shape than the config says.
+/// Refuses a tensor whose shape is not the one that the config implies.
 pub(super) fn check_shape(path: &Path, name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
     if expected == got {
         return Ok(());

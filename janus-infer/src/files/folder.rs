@@ -15,18 +15,18 @@ const WEIGHTS: &str = "model.safetensors";
 const HEAD: &str = "value_head.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 
-/// A model on disk: a folder as Hugging Face lays it out, or a GGUF file, which has all but a value head inside.
+/// A model on disk: a folder in the layout of Hugging Face, or a GGUF file, which contains everything but a value head.
 ///
 /// | file | what it holds |
 /// | --- | --- |
-/// | `config.json` | the architecture; the scale of rewards; what other programs put there ([`ConfigFile`]) |
-/// | `generation_config.json` | further tokens that end a text; read if it is there |
+/// | `config.json` | the architecture, the reward scale, keys of other programs ([`ConfigFile`]) |
+/// | `generation_config.json` | more end-of-sequence tokens; optional |
 /// | `model.safetensors`, or shards and their index | the weights ([`Weights`]) |
 /// | `value_head.safetensors` | the value head of a reward model ([`ValueHead`]) |
 /// | `tokenizer.json` | the tokenizer |
 /// | `tokenizer_config.json`, `chat_template.jinja` | the chat template ([`Template`]) |
 ///
-/// Each is read when it is asked for, so a folder need not have all of them.
+/// Each file is read only when it is needed, so a folder need not have all of them.
 ///
 /// ```
 /// use janus_infer::{ConfigFile, ModelConfig, ModelFolder, ModelSizes};
@@ -68,17 +68,17 @@ impl ModelFolder {
         self.path.file_stem().map(|name| name.to_string_lossy().into_owned())
     }
 
-    /// Where weights are written.
+    /// The path that weights are written to.
     pub fn weights_path(&self) -> PathBuf {
         self.file(WEIGHTS)
     }
 
-    /// Where a value head is written: one tensor named [`VALUE_HEAD`].
+    /// The path that a value head is written to, as one tensor named [`VALUE_HEAD`].
     pub fn value_head_path(&self) -> PathBuf {
         self.file(HEAD)
     }
 
-    /// The config; of a GGUF file what its metadata says.
+    /// The config; for a GGUF file, from its metadata.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Config`], [`Error::Metadata`].
@@ -100,11 +100,11 @@ impl ModelFolder {
         }
     }
 
-    /// The value head: in `value_head.safetensors`, as `janus-train` writes it; else among the weights, as OpenRLHF does, by the
-    /// name that `value_head_prefix` of the config states, or [`VALUE_HEAD`]. `None` if there is neither.
+    /// The value head: from `value_head.safetensors`, which `janus-train` writes, or from the weights, where OpenRLHF writes it under
+    /// the name in the config's `value_head_prefix`, or else [`VALUE_HEAD`]. `None` if there is neither.
     ///
     /// # Errors
-    /// [`Error::NoValueHead`] if the config states a name that no tensor has, and those of [`Weights::read`].
+    /// [`Error::NoValueHead`] if the config names a tensor that does not exist, and those of [`Weights::read`].
     pub fn value_head(&self, config: &ConfigFile, weights: &Weights) -> Result<Option<ValueHead>> {
         let shape = [1, config.model.hidden_size];
         let beside = self.value_head_path();
@@ -137,10 +137,10 @@ impl ModelFolder {
         }
     }
 
-    /// The chat template: one of [`ChatTemplate`] if the model's own lays out conversations as that does, else its own.
+    /// The chat template: one of [`ChatTemplate`] if the model's own formats conversations in the same way, else its own.
     ///
     /// # Errors
-    /// [`Error::Template`] if there is none that can be used, [`Error::Io`], [`Error::Config`].
+    /// [`Error::Template`] if there is no usable one, [`Error::Io`], [`Error::Config`].
     pub fn template(&self, tokenizer: &Tokenizer) -> Result<Template> {
         match self.gguf()? {
             Some(file) => Template::of_gguf(&self.path, file, tokenizer),
@@ -159,7 +159,7 @@ impl ModelFolder {
         Ok(janus_data::write_file(path, config.to_json().as_bytes())?)
     }
 
-    /// Writes the tokenizer and the chat template as transformers, vLLM and llama.cpp's converter read them.
+    /// Writes the tokenizer and the chat template in the files that transformers, vLLM and llama.cpp's converter read.
     ///
     /// # Errors
     /// [`Error::Data`] if a file cannot be written.

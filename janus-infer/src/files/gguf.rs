@@ -1,4 +1,4 @@
-//! GGUF files of the `llama` architecture, as llama.cpp's converter writes them for Llama and Mistral.
+//! GGUF files of the `llama` architecture, which llama.cpp's converter writes for Llama and Mistral models.
 
 mod header;
 mod rope;
@@ -16,7 +16,7 @@ use crate::{Architecture, ConfigProblem, Error, FormatProblem, ModelConfig, Resu
 
 pub(super) use tokenizer::tokenizer;
 
-/// Whether a path is a GGUF file's, by its ending.
+/// Whether a path has the extension of a GGUF file.
 pub(super) fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
@@ -64,10 +64,10 @@ impl GgufFile {
             Some(_) => self.size("llama.attention.key_length")?,
             None => hidden_size / self.heads,
         };
-        let rotated = "llama.rope.dimension_count";
-        if self.value(rotated).is_some() && self.size(rotated)? != head_dim {
-            let expected = format!("{head_dim}: only whole heads of {head_dim} elements are rotated");
-            return Err(self.metadata(rotated, FormatProblem::value("it", self.size(rotated)?, expected)));
+        let rotary_dim = "llama.rope.dimension_count";
+        if self.value(rotary_dim).is_some() && self.size(rotary_dim)? != head_dim {
+            let expected = format!("{head_dim}, the width of a head: rotary embedding of a part of a head is not supported");
+            return Err(self.metadata(rotary_dim, FormatProblem::value("it", self.size(rotary_dim)?, expected)));
         }
         let mut config = ModelConfig {
             architecture: Architecture::Llama,
@@ -88,7 +88,7 @@ impl GgufFile {
             bos_token_id: self.id("tokenizer.ggml.bos_token_id")?,
             eos_token_ids: Vec::new(),
         };
-        // The ends of a text, of a turn, and of a message.
+        // The tokens that end a text, a turn and a message.
         for end in ["eos", "eot", "eom"] {
             config.add_eos(self.id(&format!("tokenizer.ggml.{end}_token_id"))?);
         }
@@ -98,7 +98,7 @@ impl GgufFile {
         }
     }
 
-    /// Hugging Face names of the tensors that have one, sorted.
+    /// The Hugging Face names of the tensors that have one, sorted.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.content.tensor_infos.keys().filter_map(|name| hugging_face_name(name)).collect();
         names.sort();
@@ -124,10 +124,10 @@ impl GgufFile {
 
     fn matrix_of(&self, name: &str, shape: &[usize], rows: usize, depth: usize) -> Result<Matrix<'static>> {
         let missing = || Error::MissingTensor { path: self.path.clone(), name: name.into() };
-        let own_name = gguf_name(name).ok_or_else(missing)?;
-        let info = self.content.tensor_infos.get(&own_name).ok_or_else(missing)?;
+        let stored_name = gguf_name(name).ok_or_else(missing)?;
+        let info = self.content.tensor_infos.get(&stored_name).ok_or_else(missing)?;
         check_shape(&self.path, name, shape, info.shape.dims())?;
-        let order = match own_name.rsplit('.').nth(1) {
+        let order = match stored_name.rsplit('.').nth(1) {
             Some("attn_q") => Some(self.half_split_rows(name, rows, self.heads)?),
             Some("attn_k") => Some(self.half_split_rows(name, rows, self.kv_heads)?),
             _ => None,
@@ -139,7 +139,7 @@ impl GgufFile {
         Ok(Matrix { encoding, rows, depth, bytes, order })
     }
 
-    /// A tensor's bytes; [`GgufFile::open`] checked its range, and that its rows are whole blocks.
+    /// A tensor's bytes; [`GgufFile::open`] has checked its range, and that its rows are whole blocks.
     fn bytes(&self, info: &TensorInfo) -> Result<Bytes<'static>> {
         let len = info.shape.elem_count() / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
         if len == 0 {
@@ -158,18 +158,19 @@ impl GgufFile {
         Ok(Bytes::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()))
     }
 
-    /// Undoes the converter's order of the rows of a head: the file's row for each of ours. It puts the two elements that
-    /// rotate together side by side; in Hugging Face checkpoints they lie half a head apart.
+    /// Undoes the converter's reordering of the rows of each head: returns the file's row for each row of the result. The converter
+    /// makes the two elements that rotary embedding rotates together neighbours; in Hugging Face checkpoints they are half a
+    /// head apart.
     fn half_split_rows(&self, name: &str, rows: usize, heads: usize) -> Result<Vec<usize>> {
         if !heads.checked_mul(2).is_some_and(|halves| rows.is_multiple_of(halves)) {
-            let expected = format!("one that divides the {rows} rows of {name} into heads of even width");
+            let expected = format!("a number that divides the {rows} rows of {name} into heads of even width");
             return Err(self.metadata("llama.attention.head_count", FormatProblem::value("it", heads, expected)));
         }
         Ok(half_split_rows(rows, heads))
     }
 
-    /// A tensor's bytes, which its shape and type tell. Blocks do not go over from one row to the next: a row that is no whole
-    /// number of them is read at the wrong places, or beyond its end.
+    /// Checks a tensor's byte range, which follows from its shape and type. Blocks cannot span rows: if a row is not a whole number of
+    /// blocks, later rows would be read at wrong offsets, or beyond the tensor's end.
     fn check_range(&self, name: &str, info: &TensorInfo) -> Result<Extent> {
         let (shape, dtype) = (info.shape.dims(), info.ggml_dtype);
         let name = hugging_face_name(name).unwrap_or_else(|| name.into());
@@ -178,7 +179,7 @@ impl GgufFile {
         let elements = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let bytes = |elements: usize| elements.div_ceil(dtype.block_size()).checked_mul(dtype.type_size());
         let Some(size) = elements.and_then(bytes) else {
-            let expected = format!("a possible shape, not {shape:?} of {dtype:?}");
+            let expected = format!("a shape that fits into memory, not {shape:?} of {dtype:?}");
             return Err(Error::TensorSize { path: self.path.clone(), name, expected, got: self.file_len });
         };
         let end = start.saturating_add(size as u64);
@@ -192,8 +193,8 @@ impl GgufFile {
         Ok((start, end, name))
     }
 
-    pub(super) fn has_tensor(&self, own_name: &str) -> bool {
-        self.content.tensor_infos.contains_key(own_name)
+    pub(super) fn has_tensor(&self, stored_name: &str) -> bool {
+        self.content.tensor_infos.contains_key(stored_name)
     }
 
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
@@ -204,7 +205,7 @@ impl GgufFile {
         Error::Metadata { path: self.path.clone(), key: key.into(), problem }
     }
 
-    /// The error of an entry of another type than needed.
+    /// The error of an entry that has the wrong type.
     pub(crate) fn mismatch(&self, key: &str, value: &Value, expected: &str) -> Error {
         self.metadata(key, FormatProblem::value("it", header::of_type(value), expected))
     }
@@ -228,13 +229,13 @@ impl GgufFile {
         self.array(key)?.iter().map(|value| value.to_string().map(String::as_str).map_err(|_| wrong(value))).collect()
     }
 
-    /// A float that need not be there.
+    /// A float; `None` if there is no such entry.
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
         let number = |value: &Value| value.to_f32().map(f64::from).or_else(|_| value.to_f64());
         self.value(key).map(|value| number(value).map_err(|_| self.mismatch(key, value, "a float"))).transpose()
     }
 
-    /// A token id that need not be there.
+    /// A token id; `None` if there is no such entry.
     fn id(&self, key: &str) -> Result<Option<u32>> {
         let id = |id| u32::try_from(id).map_err(|_| self.metadata(key, FormatProblem::value("it", id, "a token id")));
         self.value(key).map(|_| self.size(key).and_then(id)).transpose()
@@ -250,8 +251,8 @@ impl GgufFile {
 
 const RMS_NORM_EPS: &str = "llama.attention.layer_norm_rms_epsilon";
 
-/// The two namings of a block's tensors.
-const BLOCK_NAMES: [(&str, &str); 9] = [
+/// The names of a layer's tensors in GGUF and at Hugging Face.
+const LAYER_NAMES: [(&str, &str); 9] = [
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
@@ -263,7 +264,7 @@ const BLOCK_NAMES: [(&str, &str); 9] = [
     ("ffn_down", "mlp.down_proj"),
 ];
 
-/// And of the others.
+/// The names of all other tensors in GGUF and at Hugging Face.
 const OUTER_NAMES: [(&str, &str); 3] =
     [("token_embd.weight", "model.embed_tokens.weight"), ("output_norm.weight", "model.norm.weight"), ("output.weight", "lm_head.weight")];
 
@@ -271,21 +272,21 @@ fn gguf_name(name: &str) -> Option<String> {
     if name == rope::FACTORS {
         return Some(name.into());
     }
-    if let Some((own, _)) = OUTER_NAMES.iter().find(|(_, theirs)| *theirs == name) {
-        return Some((*own).into());
+    if let Some((gguf, _)) = OUTER_NAMES.iter().find(|(_, hf)| *hf == name) {
+        return Some((*gguf).into());
     }
     let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let tail = rest.strip_suffix(".weight")?;
-    BLOCK_NAMES.iter().find(|(_, theirs)| *theirs == tail).map(|(own, _)| format!("blk.{layer}.{own}.weight"))
+    LAYER_NAMES.iter().find(|(_, hf)| *hf == tail).map(|(gguf, _)| format!("blk.{layer}.{gguf}.weight"))
 }
 
 fn hugging_face_name(name: &str) -> Option<String> {
-    if let Some((_, theirs)) = OUTER_NAMES.iter().find(|(own, _)| *own == name) {
-        return Some((*theirs).into());
+    if let Some((_, hf)) = OUTER_NAMES.iter().find(|(gguf, _)| *gguf == name) {
+        return Some((*hf).into());
     }
     let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
     let tail = rest.strip_suffix(".weight")?;
-    BLOCK_NAMES.iter().find(|(own, _)| *own == tail).map(|(_, theirs)| format!("model.layers.{layer}.{theirs}.weight"))
+    LAYER_NAMES.iter().find(|(gguf, _)| *gguf == tail).map(|(_, hf)| format!("model.layers.{layer}.{hf}.weight"))
 }
 
 fn half_split_rows(rows: usize, heads: usize) -> Vec<usize> {
@@ -303,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_both_ways() {
+    fn names_are_mapped_in_both_directions() {
         for name in ["token_embd.weight", "blk.12.ffn_gate.weight", "blk.0.attn_output.weight", "output_norm.weight"] {
             assert_eq!(gguf_name(&hugging_face_name(name).unwrap()).unwrap(), name);
         }
@@ -312,8 +313,8 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_head_go_from_pairs_to_halves() {
-        // Two heads of four rows; the converter stored rows 0 2 1 3 of each head.
+    fn the_rows_of_a_head_are_reordered_from_pairs_to_halves() {
+        // Two heads of four rows; the converter stored rows 0 2 1 3 of each.
         assert_eq!(half_split_rows(8, 2), [0, 2, 1, 3, 4, 6, 5, 7]);
     }
 }

@@ -1,4 +1,4 @@
-//! A matrix as its file has it.
+//! A matrix in the encoding of its file.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use memmap2::Mmap;
 
 use super::Encoding;
 
-/// Where a matrix's bytes are.
+/// The bytes of a matrix.
 pub(crate) enum Bytes<'a> {
     Borrowed(&'a [u8]),
     Owned(Vec<u8>),
@@ -25,18 +25,18 @@ impl Deref for Bytes<'_> {
     }
 }
 
-/// A matrix as a file has it, `[rows, depth]`.
+/// A matrix in the encoding of its file, `[rows, depth]`.
 pub(crate) struct Matrix<'a> {
     pub encoding: Encoding,
     pub rows: usize,
     pub depth: usize,
     pub bytes: Bytes<'a>,
-    /// The row of `bytes` that is row `i`, if they are not in order.
+    /// For each row of the matrix its index in `bytes`; `None` if the order is the same.
     pub order: Option<Vec<usize>>,
 }
 
 impl Matrix<'_> {
-    /// A matrix of numbers in memory.
+    /// A matrix of `f32` values, which are copied.
     pub(crate) fn in_f32(values: &[f32], rows: usize, depth: usize) -> Matrix<'static> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Matrix { encoding: Encoding::F32, rows, depth, bytes: Bytes::Owned(bytes), order: None }

@@ -1,4 +1,4 @@
-//! Rotary frequencies stretched for contexts longer than those of pre-training.
+//! RoPE scaling, for contexts longer than those of pre-training.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -7,19 +7,19 @@ use super::ConfigProblem;
 
 /// How the rotary frequencies differ from `theta^(-2i / head_dim)`.
 ///
-/// `rope_scaling`, or since transformers 5 `rope_parameters`, of a `config.json`; in GGUF, `llama.rope.scaling.*`
+/// A `config.json` states it in `rope_scaling` or, since transformers 5, in `rope_parameters`; a GGUF file in `llama.rope.scaling.*`
 /// and the tensor `rope_freqs.weight`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// Every frequency is divided by the factor: positional interpolation (Chen et al., arXiv 2306.15595).
+    /// Every frequency is divided by the factor: position interpolation (Chen et al., arXiv 2306.15595).
     Linear {
         /// The factor.
         factor: f64,
     },
-    /// Llama 3.1: frequencies whose wavelength is long against the context of pre-training are divided by the
-    /// factor, short ones kept, those between interpolated (The Llama 3 Herd of Models, arXiv 2407.21783; constants from
-    /// its reference code).
+    /// Llama 3.1: frequencies whose wavelength is long compared to the context of pre-training are divided by the factor, those with
+    /// a short wavelength are kept, and those between are interpolated (The Llama 3 Herd of Models, arXiv 2407.21783; constants
+    /// from its reference code).
     Llama3 {
         /// Divides the low frequencies.
         factor: f64,
@@ -27,11 +27,11 @@ pub enum RopeScaling {
         low_freq_factor: f64,
         /// Wavelengths below `original_max_position_embeddings / high_freq_factor` are short.
         high_freq_factor: f64,
-        /// Positions of pre-training.
+        /// The context length of pre-training.
         original_max_position_embeddings: usize,
     },
-    /// Each frequency is divided by its own factor, `[head_dim / 2]`: what GGUF files hold whatever the rule was. In a
-    /// `config.json` it is LongRoPE (Ding et al., arXiv 2402.13753) with one list for all lengths.
+    /// Each frequency is divided by its own factor, `[head_dim / 2]`. GGUF files store this form whatever the rule was. In a
+    /// `config.json` it is LongRoPE (Ding et al., arXiv 2402.13753) with the same factors for all lengths.
     Factors(Vec<f32>),
 }
 
@@ -64,23 +64,27 @@ pub(super) struct RopeParameters {
 }
 
 impl RopeParameters {
-    /// The scaling that the keys of `place` spell, `None` for the default.
+    /// The scaling that these keys state; `None` for the default. `place` is the key of the object, for errors.
     pub(super) fn scaling(&self, place: &str, max_position_embeddings: usize) -> Result<Option<RopeScaling>, ConfigProblem> {
         let field = |key: &str| format!("{place}.{key}");
         if let Some(part) = self.partial_rotary_factor.filter(|part| *part != 1.0) {
-            return Err(ConfigProblem::value(field("partial_rotary_factor"), part, "1: only whole heads are rotated"));
+            return Err(ConfigProblem::value(
+                field("partial_rotary_factor"),
+                part,
+                "1: rotary embedding of a part of a head is not supported",
+            ));
         }
         let Some(kind) = self.rope_type.as_deref().or(self.kind.as_deref()) else {
             return match self.factor {
                 None => Ok(None),
-                Some(factor) => Err(ConfigProblem::value(field("factor"), factor, "a rope_type beside it, which is missing")),
+                Some(factor) => Err(ConfigProblem::value(field("factor"), factor, "a rope_type too, which is missing")),
             };
         };
         if let Some(older) = self.kind.as_deref().filter(|older| *older != kind) {
             return Err(ConfigProblem::value(field("type"), format!("\"{older}\""), format!("\"{kind}\", as rope_type")));
         }
         let needed = |key: &str, value: Option<f64>| {
-            let missing = || ConfigProblem::value(field(key), "missing", format!("a number, as rope_type is \"{kind}\""));
+            let missing = || ConfigProblem::value(field(key), "missing", format!("a number, since rope_type is \"{kind}\""));
             value.ok_or_else(missing)
         };
         Ok(match kind {
@@ -97,7 +101,7 @@ impl RopeParameters {
                     Some(RopeScaling::Factors(short.clone()))
                 }
                 _ => {
-                    let expected = "only one list of factors, as short_factor and long_factor, and an attention_factor of 1";
+                    let expected = "the same list as short_factor and long_factor, and an attention_factor of 1";
                     return Err(ConfigProblem::value(field("rope_type"), "\"longrope\"", expected));
                 }
             },
@@ -136,7 +140,7 @@ impl RopeScaling {
         }
     }
 
-    /// `rope_scaling` of a `config.json`.
+    /// The value of `rope_scaling` in a `config.json`.
     pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Linear { factor } => json!({ "rope_type": "linear", "type": "linear", "factor": factor }),
@@ -153,7 +157,7 @@ impl RopeScaling {
         }
     }
 
-    /// The first number that is out of range.
+    /// The first field that is out of range.
     pub(super) fn problem(&self, head_dim: usize) -> Option<ConfigProblem> {
         let field = |key: &str| format!("rope_scaling.{key}");
         let positive = |&(key, value): &(&str, f64)| {

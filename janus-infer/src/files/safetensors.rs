@@ -1,7 +1,7 @@
 //! The safetensors format: an 8-byte length, a JSON header of that length, the tensors' bytes.
 //!
-//! The header is read here, with the crate's own types, because its reader says that *a* range is wrong but not
-//! of which tensor.
+//! The header is parsed here, into the types of the safetensors crate, because that crate's reader does not say which tensor has a
+//! wrong range.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use super::extent::{check_overlaps, check_shape};
 use super::{Bytes, Encoding, Matrix, mapped};
 use crate::{Error, FormatProblem, Result};
 
-/// The header's limit in the format's own reader.
+/// The limit of the header's length in the safetensors crate.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// One file.
+/// One file of a checkpoint.
 struct Shard {
     path: PathBuf,
     bytes: Mmap,
-    /// Where the tensors' bytes begin.
+    /// Offset of the tensors' bytes in the file.
     data: usize,
     tensors: BTreeMap<String, TensorInfo>,
 }
@@ -50,7 +50,7 @@ impl Shards {
         let map: Index = serde_json::from_str(&text).map_err(|error| header(FormatProblem::refused(error)))?;
         let files: BTreeSet<&String> = map.weight_map.values().collect();
         if let Some(outside) = files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with("..")) {
-            return Err(header(FormatProblem::value("a shard", format!("\"{outside}\""), "the name of a file beside the index")));
+            return Err(header(FormatProblem::value("a shard", format!("\"{outside}\""), "the name of a file in the folder of the index")));
         }
         let shards = files.iter().map(|file| Shard::open(&path.join(file))).collect::<Result<Vec<_>>>()?;
         for (name, file) in &map.weight_map {
@@ -125,7 +125,7 @@ impl Shard {
     }
 }
 
-/// The tensor's bytes in the file: the first, and the one after the last.
+/// Checks a tensor's byte range. Returns its first byte in the file and the byte after its last.
 fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: u64) -> Result<(u64, u64)> {
     let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
     let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, &size| bits.checked_mul(size));
@@ -133,8 +133,8 @@ fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: 
     let got = end.checked_sub(start);
     if expected.is_none() || got != expected {
         let (shape, dtype) = (&info.shape, info.dtype);
-        let expected =
-            expected.map_or_else(|| format!("a possible shape, not {shape:?}"), |bytes| format!("{bytes} for {shape:?} of {dtype:?}"));
+        let expected = expected
+            .map_or_else(|| format!("a shape that fits into memory, not {shape:?}"), |bytes| format!("{bytes} for {shape:?} of {dtype:?}"));
         return Err(Error::TensorSize { path: path.into(), name: name.into(), expected, got: got.unwrap_or(0) });
     }
     let (start, end) = (start.saturating_add(data), end.saturating_add(data));

@@ -1,4 +1,4 @@
-//! How a model lays out a conversation: by one of the typed templates, or by its own in Jinja, as its files state it.
+//! The chat template of a model: one that is built in, or its own in Jinja.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::{Error, Result};
 
 const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 
-/// Why a model's files give no chat template.
+/// Why a model's files have no usable chat template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateProblem {
-    /// There is none in the files.
-    #[error("there is no chat template")]
+    /// The files have none.
+    #[error("no chat template")]
     Missing,
     /// It is not one of [`ChatTemplate`], and this crate was built without the feature `jinja`.
-    #[error("its chat template is neither mistral-instruct nor chatml: build janus-infer with the feature `jinja`, which renders any")]
+    #[error("its chat template is neither mistral-instruct nor chatml: build janus-infer with the feature `jinja` to use any template")]
     NeedsJinja,
     /// It is not valid Jinja.
     #[error("its chat template is not valid Jinja: {reason}")]
@@ -34,13 +34,13 @@ pub enum TemplateProblem {
     },
 }
 
-/// A chat template that an engine can be given.
+/// A chat template of an engine.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Template {
-    /// One of those that training knows too.
+    /// A built-in template, which can be used in training too.
     Typed(ChatTemplate),
-    /// A model's own, in Jinja.
+    /// A model's own template, in Jinja.
     #[cfg(feature = "jinja")]
     Jinja(JinjaTemplate),
 }
@@ -57,11 +57,11 @@ impl Template {
         recognise(&config, of_folder(folder, &config)?, tokenizer)
     }
 
-    /// The ids of a conversation. If the user has the last word, they end where the model is to continue.
+    /// The ids of a conversation. If the last message is the user's, they end with the generation prompt.
     ///
     /// # Errors
-    /// [`Error::Data`] for a conversation that the template does not take, or a token that the tokenizer does not have;
-    /// what a template in Jinja says.
+    /// [`Error::Data`] for a conversation that the template refuses, or a token that the tokenizer does not have;
+    /// [`Error::Jinja`](crate::Error) from a template in Jinja.
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         match self {
             Self::Typed(template) => {
@@ -96,7 +96,7 @@ impl From<JinjaTemplate> for Template {
     }
 }
 
-/// What of `tokenizer_config.json` is of use here: its `chat_template`, and the special tokens that templates know by name.
+/// The part of `tokenizer_config.json` that is used: `chat_template`, and the special tokens that templates refer to by name.
 #[derive(Deserialize)]
 struct TokenizerConfig {
     #[serde(default)]
@@ -105,7 +105,7 @@ struct TokenizerConfig {
     others: BTreeMap<String, Value>,
 }
 
-/// One template, or several by name.
+/// One template, or several with names.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TemplateText {
@@ -119,7 +119,7 @@ struct NamedTemplate {
     template: String,
 }
 
-/// A chat template's text, and the special tokens by the names that it has for them.
+/// The text of a chat template, and the special tokens, each with the name that templates use for it.
 struct Found {
     text: Option<String>,
     tokens: Vec<(String, String)>,
@@ -136,20 +136,20 @@ fn of_gguf(file: &GgufFile) -> Result<Found> {
     Ok(Found { text, tokens: names.into_iter().filter_map(token).collect() })
 }
 
-/// `chat_template.jinja` comes before what the config says, as in transformers.
+/// `chat_template.jinja` takes precedence over the config, as in transformers.
 fn of_folder(folder: &Path, config: &Path) -> Result<Found> {
-    let beside = folder.join("chat_template.jinja");
+    let jinja = folder.join("chat_template.jinja");
     let text = std::fs::read_to_string(config).map_err(Error::io(config))?;
     let read: TokenizerConfig = parse(&text).map_err(|problem| Error::Config { path: config.into(), problem })?;
-    let text = if beside.exists() {
-        Some(std::fs::read_to_string(&beside).map_err(Error::io(&beside))?)
+    let text = if jinja.exists() {
+        Some(std::fs::read_to_string(&jinja).map_err(Error::io(&jinja))?)
     } else {
         read.chat_template.and_then(|template| match template {
             TemplateText::One(text) => Some(text),
             TemplateText::Many(named) => named.into_iter().find(|named| named.name == "default").map(|named| named.template),
         })
     };
-    // A token is its text, or an object that holds it.
+    // A token is a text, or an object with the text.
     let token = |(name, value): (String, Value)| {
         let token = value.get("content").unwrap_or(&value).as_str()?.to_string();
         name.ends_with("_token").then_some((name, token))
@@ -157,20 +157,21 @@ fn of_folder(folder: &Path, config: &Path) -> Result<Found> {
     Ok(Found { text, tokens: read.others.into_iter().filter_map(token).collect() })
 }
 
-/// One of ours if the text is known to lay out conversations as that does; else the text itself.
+/// A built-in template if the text formats conversations in the same way; else the text itself.
 fn recognise(path: &Path, found: Found, tokenizer: &Tokenizer) -> Result<Template> {
     let unknown = |problem| Error::Template { path: path.into(), problem };
     let text = found.text.ok_or_else(|| unknown(TemplateProblem::Missing))?;
-    // A folder that was written here.
-    if let Some(ours) = OURS.into_iter().find(|ours| without_inner_spaces(&text) == without_inner_spaces(ours.jinja())) {
-        return Ok(ours.into());
+    // Folders that this crate writes have the text of a built-in template.
+    let same_text = |built_in: &ChatTemplate| without_inner_spaces(&text) == without_inner_spaces(built_in.jinja());
+    if let Some(built_in) = BUILT_IN.into_iter().find(same_text) {
+        return Ok(built_in.into());
     }
     own(text, found.tokens, tokenizer).map_err(unknown)
 }
 
-const OURS: [ChatTemplate; 2] = [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl];
+const BUILT_IN: [ChatTemplate; 2] = [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl];
 
-/// Spaces beside Jinja's brackets mean nothing.
+/// Removes the spaces inside Jinja's brackets, which have no meaning.
 fn without_inner_spaces(text: &str) -> String {
     [("{{ ", "{{"), (" }}", "}}"), ("{% ", "{%"), (" %}", "%}")].iter().fold(text.to_string(), |text, (from, to)| text.replace(from, to))
 }
@@ -179,8 +180,8 @@ fn without_inner_spaces(text: &str) -> String {
 fn own(text: String, tokens: Vec<(String, String)>, tokenizer: &Tokenizer) -> Result<Template, TemplateProblem> {
     let template = JinjaTemplate::new(text).map_err(|error| TemplateProblem::Invalid { reason: error.to_string() })?;
     let own = tokens.into_iter().fold(template, |template, (name, token)| template.with_token(name, token));
-    let ours = OURS.into_iter().find(|ours| agree(*ours, &own, tokenizer));
-    Ok(ours.map_or_else(|| own.into(), Template::from))
+    let built_in = BUILT_IN.into_iter().find(|built_in| agree(*built_in, &own, tokenizer));
+    Ok(built_in.map_or_else(|| own.into(), Template::from))
 }
 
 #[cfg(not(feature = "jinja"))]
@@ -188,13 +189,15 @@ fn own(_text: String, _tokens: Vec<(String, String)>, _tokenizer: &Tokenizer) ->
     Err(TemplateProblem::NeedsJinja)
 }
 
-/// Whether a template of ours lays out conversations as the model's own does. They are tried on a few: with a system message, with an
-/// empty one and without (many templates then have one of their own), one turn and two, with the answer last.
+/// Whether a built-in template formats conversations as the model's own does. Both are tried on a few conversations: with a system
+/// message, with an empty one and without one (for which many templates insert a default), with one turn and two, and with the
+/// answer last.
 ///
-/// All texts must be the same; of ids those up to the first answer, which here is tokenised on its own, as in training. Where
-/// the model's own template refuses a system message, as Mistral's did when Janus was made, ours may have a place for it.
+/// All texts must be the same, and the ids of conversations without an answer. (A built-in template tokenises an answer on its
+/// own, as in training.) Where the model's own template refuses a system message, as Mistral's did when the paper was written, the
+/// built-in one may accept it.
 #[cfg(feature = "jinja")]
-fn agree(ours: ChatTemplate, own: &JinjaTemplate, tokenizer: &Tokenizer) -> bool {
+fn agree(built_in: ChatTemplate, own: &JinjaTemplate, tokenizer: &Tokenizer) -> bool {
     use janus_core::{Message, Role};
 
     let (user, answer) = (Message::user("What is a kite?"), Message::assistant("A toy.\nIt flies."));
@@ -210,17 +213,17 @@ fn agree(ours: ChatTemplate, own: &JinjaTemplate, tokenizer: &Tokenizer) -> bool
     ];
     let alike = |messages: &Vec<Message>| {
         let Ok(expected) = own.render(messages) else { return messages[0].role == Role::System };
-        if !ours.render(messages).is_ok_and(|rendered| rendered.text() == expected) {
+        if !built_in.render(messages).is_ok_and(|rendered| rendered.text() == expected) {
             return false;
         }
         let ids = |template: Template| template.encode(messages, tokenizer).ok();
         let expected = ids(own.clone().into());
-        messages.iter().any(|message| message.role == Role::Assistant) || expected.is_some() && ids(ours.into()) == expected
+        messages.iter().any(|message| message.role == Role::Assistant) || expected.is_some() && ids(built_in.into()) == expected
     };
-    // Mistral's layout is stripped of outer spaces here, as the reference's inference does; ChatML takes a content as it is.
+    // The built-in Mistral template strips the whitespace around contents, as the paper's inference does; ChatML keeps it.
     let spaces = [Message::system(" a "), Message::user("\n b \n")];
-    let keeps_spaces = || own.render(&spaces).ok() == ours.render(&spaces).ok().map(|rendered| rendered.text());
-    probes.iter().all(alike) && (ours != ChatTemplate::ChatMl || keeps_spaces())
+    let keeps_spaces = || own.render(&spaces).ok() == built_in.render(&spaces).ok().map(|rendered| rendered.text());
+    probes.iter().all(alike) && (built_in != ChatTemplate::ChatMl || keeps_spaces())
 }
 
 #[cfg(test)]
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gguf_file_tells_its_template() {
+    fn the_template_of_a_gguf_file_is_read() {
         assert_eq!(of_file(Value::String(ChatTemplate::ChatMl.jinja().into())).unwrap(), ChatTemplate::ChatMl.into());
         assert!(matches!(of_file(Value::U8(1)), Err(Error::Metadata { key, .. }) if key == TEMPLATE_KEY));
         let own = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ pad_token }}";

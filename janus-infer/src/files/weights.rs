@@ -1,4 +1,4 @@
-//! Weights by name, from safetensors or GGUF.
+//! The weights of a checkpoint, from safetensors or GGUF.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +14,8 @@ use crate::{ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.
 ///
-/// Opening reads the headers only; a tensor is read, and converted to `f32`, when it is asked for. Nothing is
-/// believed before it is checked against the file's length, so that a cut or forged file is an error and not an
-/// allocation of whatever size it claims.
+/// Opening reads only the headers. A tensor is read, and converted to `f32`, when it is requested. All sizes are checked against the
+/// length of the file, so that a truncated or malicious file gives an error and not a huge allocation.
 pub struct Weights {
     path: PathBuf,
     source: Source,
@@ -31,8 +30,8 @@ impl Weights {
     /// Opens a folder with `model.safetensors` (or its shards and `model.safetensors.index.json`), a single
     /// `.safetensors` file, or a `.gguf` file.
     ///
-    /// The files are mapped into memory for as long as these weights live, and must not be changed in place meanwhile: a file
-    /// that is cut then ends the process. Replacing one by another of its name does no harm.
+    /// The files stay mapped into memory as long as this value lives, and must not be changed in place meanwhile: truncating one
+    /// would crash the process. Replacing a file by renaming another one is safe.
     ///
     /// # Errors
     /// [`Error::Io`], or what is wrong with a header, an index, or a tensor's byte range.
@@ -48,7 +47,7 @@ impl Weights {
         Self { path: path.into(), source: Source::Gguf(file) }
     }
 
-    /// The model's config: `config.json` beside the safetensors, or the GGUF file's metadata.
+    /// The model's config, from the `config.json` in the folder of the safetensors file or from the GGUF file's metadata.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Config`] or [`Error::Metadata`].
@@ -60,7 +59,7 @@ impl Weights {
         }
     }
 
-    /// Names of all tensors, sorted.
+    /// The names of all tensors, sorted.
     pub fn names(&self) -> Vec<String> {
         match &self.source {
             Source::Safetensors(shards) => shards.names(),
@@ -68,8 +67,8 @@ impl Weights {
         }
     }
 
-    /// Reads a tensor of the given shape as `f32`, row-major. Quantised ones are de-quantised, and GGUF's order
-    /// of query and key rows is undone.
+    /// Reads a tensor of the given shape as `f32`, row-major. Quantised tensors are dequantised, and GGUF's reordering of the rows of
+    /// `q_proj` and `k_proj` is undone.
     ///
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`], [`Error::Truncated`], [`Error::TensorSize`], [`Error::Quantized`].
@@ -80,7 +79,7 @@ impl Weights {
         }
     }
 
-    /// Reads a matrix of the given shape as the file has it, or as `f32` where its type is one that is not computed with.
+    /// Reads a matrix of the given shape in the encoding of its file, or as `f32` if that is no [`Encoding`](super::Encoding).
     pub(crate) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'_>> {
         match &self.source {
             Source::Safetensors(shards) => shards.matrix(name, rows, depth),
@@ -88,7 +87,7 @@ impl Weights {
         }
     }
 
-    /// [`Weights::read`] as a candle tensor.
+    /// Reads a tensor, as [`Weights::read`], into a candle tensor.
     ///
     /// # Errors
     /// Those of [`Weights::read`], and candle's.

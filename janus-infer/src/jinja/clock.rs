@@ -8,12 +8,12 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 
-/// Seconds since 1970.
+/// Seconds since 1970-01-01 in UTC.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// Formats a time by Python's directives; `%-d` leaves out the leading zero, as on Linux.
+/// Formats a time with the directives of Python's `strftime`; `%-d` has no leading zero, as on Linux.
 pub(super) fn format(format: &str, seconds: u64) -> Result<String, Error> {
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
@@ -53,8 +53,11 @@ pub(super) fn format(format: &str, seconds: u64) -> Result<String, Error> {
             Some('T') => format!("{hour:02}:{minute:02}:{second:02}"),
             Some('%') => "%".into(),
             other => {
-                let told = other.map_or_else(|| "its end".into(), |other| format!("%{other}"));
-                return Err(Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know {told} in \"{format}\"")));
+                let directive = other.map_or_else(|| "% at the end".into(), |other| format!("%{other}"));
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("strftime_now: unknown directive {directive} in \"{format}\""),
+                ));
             }
         };
     }
@@ -70,7 +73,7 @@ fn days_before(year: u64) -> u64 {
 
 /// Year, month and day, from 1, of a day since 1970-01-01 (Gregorian).
 fn date(days: u64) -> (u64, u64, u64) {
-    // No year is longer than 366 days, so this is too early rather than too late.
+    // A year has at most 366 days, so this may be too early but not too late.
     let mut year = 1970 + days / 366;
     while days >= days_before(year + 1) {
         year += 1;
@@ -91,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_pythons() {
+    fn dates_are_formatted_as_by_python() {
         // datetime.fromtimestamp(t, timezone.utc).strftime(...)
         for (seconds, expected) in [
             (0, "Thu Thursday 01 Jan January 1970 70 01 001 00:00:00 12 AM 1"),
@@ -106,7 +109,7 @@ mod tests {
         assert_eq!(format("100%% %F %T", 86_399).unwrap(), "100% 1970-01-01 23:59:59");
         assert!(format("%Q", 0).unwrap_err().to_string().contains("%Q"));
         assert!(format("%", 0).is_err());
-        // Far away, and in no time.
+        // A date in the far future is found quickly.
         assert!(format("%Y", u64::from(u32::MAX) * 1000).unwrap().parse::<u64>().unwrap() > 130_000);
     }
 }

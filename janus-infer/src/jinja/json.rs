@@ -1,4 +1,4 @@
-//! Python's `json.dumps` as templates know it: `tojson` without HTML escapes, a blank after each comma.
+//! The filter `tojson` as transformers defines it: Python's `json.dumps`, without HTML escapes and with a space after each comma.
 
 use std::io;
 

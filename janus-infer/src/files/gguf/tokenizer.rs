@@ -1,8 +1,8 @@
 //! The tokenizer that a GGUF file's metadata describes.
 //!
-//! llama.cpp names a pre-tokenizer (`tokenizer.ggml.pre`) and keeps its rules in its source; they are written out
-//! here for the kinds that Llama-family models use. A kind that is not known is an error: split wrongly, a text
-//! still becomes ids, only not those that the model knows.
+//! The file only names a pre-tokenizer (`tokenizer.ggml.pre`), whose rules are in llama.cpp's source. This module has the rules of
+//! those that Llama-family models use. An unknown name is an error: with wrong rules a text would still become ids, but not the
+//! ids that the model was trained on.
 
 use std::collections::HashMap;
 
@@ -32,17 +32,17 @@ const MODEL: &str = "tokenizer.ggml.model";
 const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 const PRE: &str = "tokenizer.ggml.pre";
 
-/// `tokenizer.ggml.token_type`: what stands for text that no piece covers.
+/// A `tokenizer.ggml.token_type`: the token for text that no other token covers.
 const UNKNOWN: i32 = 2;
-/// Written by the template or the model, never in a text.
+/// A special token: the template or the model writes it, and text never becomes it.
 const CONTROL: i32 = 3;
-/// Found in the text before anything is split.
+/// A token that is matched before the text is split.
 const USER_DEFINED: i32 = 4;
 
-/// Bytes of a piece at the most: each is cut in two at every place.
-const LONGEST_PIECE: usize = 1024;
+/// The most bytes of a token of SentencePiece, since every way to split it in two is tried.
+const MAX_TOKEN_BYTES: usize = 1024;
 
-/// What a space is in SentencePiece's vocabularies.
+/// The character for a space in SentencePiece's vocabularies.
 const SPACE: &str = "▁";
 
 /// Builds the tokenizer.
@@ -70,18 +70,18 @@ pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     Ok(Tokenizer::from_tokenizers(tokenizer))
 }
 
-/// Byte-level BPE with its merges in the file.
+/// Byte-level BPE, whose merges are in the file.
 fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
     let pairs = file.texts(MERGES)?;
     let merge = |pair: &&str| match pair.split_once(' ') {
         Some((left, right)) => Ok((left.to_string(), right.to_string())),
-        None => Err(file.metadata(MERGES, FormatProblem::value("a merge", format!("\"{pair}\""), "two pieces with a space between"))),
+        None => Err(file.metadata(MERGES, FormatProblem::value("a merge", format!("\"{pair}\""), "two tokens with a space between"))),
     };
     let merges: Merges = pairs.iter().map(merge).collect::<Result<_>>()?;
     let pre = file.text(PRE)?;
     let unknown = || FormatProblem::value("it", format!("\"{pre}\""), "smollm, gpt-2, llama-bpe or default");
     let steps = pre_tokenizer(pre).ok_or_else(|| file.metadata(PRE, unknown()))?;
-    // Llama 3 takes a word that is a piece as it is, whatever the merges say.
+    // Llama 3 keeps a word that is a token, whatever the merges say.
     let model = bpe(file, tokens, merges)?.ignore_merges(pre == "llama-bpe");
     let mut tokenizer = Inner::new(build(file, model)?);
     tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
@@ -89,7 +89,7 @@ fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
     Ok(tokenizer)
 }
 
-/// The splits of llama.cpp's pre-tokenizers, one after the other.
+/// The steps of one of llama.cpp's pre-tokenizers; `None` for an unknown name.
 fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
     const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
     const LLAMA3: &str =
@@ -107,25 +107,27 @@ fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
     })
 }
 
-/// SentencePiece's BPE, which has scores instead of merges: of all neighbours that make a piece, the piece with the best
-/// score is made first. As merges: every way to cut a piece in two pieces, best score first.
+/// SentencePiece's BPE, which has scores instead of merges: of all neighbouring tokens that can be merged, those that form the token
+/// with the best score are merged first. The equivalent merges are all splits of a token into two tokens, best score first.
 fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inner> {
     let scores = numbers(file, SCORES, tokens.len(), |value| value.to_f32().ok())?;
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
-    if let Some((id, token)) = tokens.iter().enumerate().find(|(_, token)| token.len() > LONGEST_PIECE) {
+    if let Some((id, token)) = tokens.iter().enumerate().find(|(_, token)| token.len() > MAX_TOKEN_BYTES) {
         let what = format!("the length of token {id}");
-        return Err(file.metadata(TOKENS, FormatProblem::value(what, format!("{} bytes", token.len()), format!("at most {LONGEST_PIECE}"))));
+        return Err(
+            file.metadata(TOKENS, FormatProblem::value(what, format!("{} bytes", token.len()), format!("at most {MAX_TOKEN_BYTES}")))
+        );
     }
-    let mut cuts = Vec::new();
+    let mut splits = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
         for (at, _) in token.char_indices().skip(1) {
             if let (Some(&left), Some(&right)) = (ids.get(&token[..at]), ids.get(&token[at..])) {
-                cuts.push((scores[id], left, right));
+                splits.push((scores[id], left, right));
             }
         }
     }
-    cuts.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let merges = cuts.into_iter().map(|(_, left, right)| (tokens[left].to_string(), tokens[right].to_string())).collect();
+    splits.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let merges = splits.into_iter().map(|(_, left, right)| (tokens[left].to_string(), tokens[right].to_string())).collect();
     let mut model = bpe(file, tokens, merges)?.byte_fallback(true).fuse_unk(true);
     if let Some(unknown) = kinds.iter().position(|kind| *kind == UNKNOWN) {
         model = model.unk_token(tokens[unknown].into());
@@ -148,7 +150,7 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
     Ok(tokenizer)
 }
 
-/// The model's builder, its merges checked: the library takes for granted that they are pieces.
+/// The builder of the BPE model. Merges are checked here, since the tokenizers crate assumes that their tokens exist.
 fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
     let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.to_string(), id)).collect();
     if let Some((left, right)) = merges
@@ -156,7 +158,7 @@ fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
         .find(|(left, right)| !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}"))))
     {
         let got = format!("\"{left} {right}\"");
-        return Err(file.metadata(MERGES, FormatProblem::value("a merge", got, "pieces of the vocabulary that make a piece")));
+        return Err(file.metadata(MERGES, FormatProblem::value("a merge", got, "tokens of the vocabulary that form a token")));
     }
     Ok(BPE::builder().vocab_and_merges(vocab, merges))
 }
@@ -202,7 +204,7 @@ mod tests {
         Value::Array(texts.into_iter().map(|text| Value::String(text.into())).collect())
     }
 
-    /// All bytes, and some words of GPT-2's alphabet.
+    /// A vocabulary of all bytes and the merged tokens, in GPT-2's byte alphabet.
     fn byte_level_file(pre: &str, merges: &[&str]) -> GgufFile {
         let alphabet: std::collections::BTreeSet<String> = ByteLevel::alphabet().iter().map(char::to_string).collect();
         let words = merges.iter().map(|merge| merge.replace(' ', ""));
@@ -215,29 +217,42 @@ mod tests {
         ])
     }
 
-    fn pieces(pre: &str, text: &str) -> usize {
+    fn count_tokens(pre: &str, text: &str) -> usize {
         tokenizer(&byte_level_file(pre, &["1 2", "12 3", "123 4", "a b", "! !"])).unwrap().encode(text).unwrap().len()
     }
 
     #[test]
     fn digits_are_split_as_the_pre_tokenizer_says() {
         assert_eq!(
-            [pieces("smollm", "1234"), pieces("gpt-2", "1234"), pieces("llama-bpe", "1234"), pieces("default", "1234")],
+            [
+                count_tokens("smollm", "1234"),
+                count_tokens("gpt-2", "1234"),
+                count_tokens("llama-bpe", "1234"),
+                count_tokens("default", "1234")
+            ],
             [4, 1, 2, 2]
         );
-        assert_eq!([pieces("smollm", "ab!!"), pieces("gpt-2", "ab!!"), pieces("llama-bpe", "ab!!"), pieces("default", "ab!!")], [2; 4]);
+        assert_eq!(
+            [
+                count_tokens("smollm", "ab!!"),
+                count_tokens("gpt-2", "ab!!"),
+                count_tokens("llama-bpe", "ab!!"),
+                count_tokens("default", "ab!!")
+            ],
+            [2; 4]
+        );
     }
 
     #[test]
-    fn an_unknown_kind_and_a_merge_of_nothing_are_errors() {
+    fn an_unknown_pre_tokenizer_or_model_and_a_merge_of_unknown_tokens_are_errors() {
         let error = |file: GgufFile| tokenizer(&file).err().unwrap();
         assert!(matches!(error(byte_level_file("qwen2", &[])), Error::Metadata { key, .. } if key == PRE));
-        // It was taken for "default", which splits otherwise.
+        // A missing name was taken for "default", which splits differently.
         let silent = vec![(MODEL, Value::String("gpt2".into())), (TOKENS, texts(["a"])), (MERGES, texts([]))];
         assert!(matches!(error(file(silent)), Error::Metadata { key, problem: FormatProblem::Missing, .. } if key == PRE));
         let unigram = file(vec![(MODEL, Value::String("t5".into())), (TOKENS, texts(["a"]))]);
         assert!(matches!(error(unigram), Error::Metadata { key, .. } if key == MODEL));
-        let endless = "a".repeat(LONGEST_PIECE + 1);
+        let endless = "a".repeat(MAX_TOKEN_BYTES + 1);
         let endless =
             vec![(MODEL, Value::String("llama".into())), (TOKENS, texts([&*endless])), (SCORES, Value::Array(vec![Value::F32(0.0)]))];
         assert!(
@@ -253,13 +268,13 @@ mod tests {
     }
 
     #[test]
-    fn scores_give_the_ids_of_the_merges_that_they_were_made_of() {
+    fn merges_from_scores_give_the_ids_of_the_tokenizer() {
         let folder = goldens().join("tokenizers/byte_fallback");
         let reference = json(folder.join("tokenizer.json"));
         let vocab = reference["model"]["vocab"].as_object().unwrap();
         let mut tokens = vec![""; vocab.len()];
         vocab.iter().for_each(|(token, id)| tokens[id.as_u64().unwrap() as usize] = token);
-        // A piece's score falls with the rank of the first merge that makes it; the reference's merges were sorted by it.
+        // The reference's merges are sorted by score, so the rank of the first merge that forms a token gives its score.
         let mut scores = vec![0f32; tokens.len()];
         for (rank, merge) in reference["model"]["merges"].as_array().unwrap().iter().enumerate().rev() {
             let piece = match merge.as_str() {

@@ -108,8 +108,8 @@ impl<'e> Session<'e> {
         // One more for the copy that each sample makes of its prompt's last block.
         if needed + 1 > limit {
             let reason = format!(
-                "prompt and answer of up to {most} tokens need {needed} blocks of the KV cache and one for a copy, but it may hold {limit}: \
-                 request fewer tokens, or give the engine more memory (cache_bytes)"
+                "prompt and answer of up to {most} tokens need {needed} blocks of the KV cache and one for a copy, but it \
+                 may hold {limit}: request fewer tokens, or give the engine more memory (cache_bytes)"
             );
             return Err(ModelError::Request { id, reason });
         }

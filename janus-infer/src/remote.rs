@@ -2,18 +2,18 @@
 //!
 //! * [`RemoteModel`]: sends requests, several at a time, within rate limits and a budget.
 //! * [`batch`]: writes the input files of the Batch API and reads its output files.
-//! * [`ApiKey`], [`Prices`]: a key that is never printed; what tokens cost.
+//! * [`ApiKey`], [`Prices`]: a key that is never printed, and the prices of tokens.
 //!
 //! Requests are retried where that can help: after 408, 409, 425, 429 and 5xx, a lost connection, a timeout, or a response that is
-//! not valid JSON, with the delay that the server asks for or exponential backoff with jitter. Other complete error responses
-//! (4xx) are not retried. Put a [`janus_data::Journaled`] around the model to store every response: it is then never paid for again,
-//! in this run or the next (`examples/remote.rs`).
+//! not valid JSON, with the delay that the server requests or exponential backoff with jitter. Other complete error responses
+//! (4xx) are not retried. Wrap the model in a [`janus_data::Journaled`] to store every response, so that it is never paid for
+//! again, in this run or a later one (`examples/remote.rs`).
 //!
 //! ```no_run
 //! use janus_core::{ChatModel, ChatRequest, Message};
 //! use janus_infer::remote::{RemoteModel, RemoteOptions};
 //!
-//! // OPENAI_BASE_URL and OPENAI_API_KEY, as the official clients read them.
+//! // Reads OPENAI_BASE_URL and OPENAI_API_KEY, as the official clients do.
 //! let model = RemoteModel::new("gpt-4-0125-preview", RemoteOptions::from_env()?)?;
 //! let request = ChatRequest::new("1", [Message::user("Hi")]);
 //! println!("{:?}", model.generate(&[request])[0]);
@@ -44,8 +44,9 @@ pub enum Endpoint {
     /// `/chat/completions`: a response to a conversation.
     #[default]
     Chat,
-    /// `/completions`: the continuation of a plain text, without a chat template. The request has one message, the text, and asks
-    /// for no log-probabilities. Tag the journal with the endpoint: [`CallJournal::of_endpoint`](janus_data::CallJournal::of_endpoint).
+    /// `/completions`: the continuation of a plain text, without a chat template. The request must have one message, the text, and
+    /// no log-probabilities. Tag the journal with the endpoint using
+    /// [`CallJournal::of_endpoint`](janus_data::CallJournal::of_endpoint).
     Completions,
 }
 
@@ -59,14 +60,14 @@ impl Endpoint {
     }
 }
 
-/// Whether a server supports `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's protocol. A server that does may
-/// have defaults of its own for them (vLLM takes those of the model's `generation_config.json`), so every request states
-/// them; one that does not may refuse unknown fields, so a request states only those that change something.
+/// Whether a server supports `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's API. A server that supports them
+/// may have other defaults (vLLM uses those of the model's `generation_config.json`), so every request states them. A server
+/// that does not may refuse unknown fields, so a request states only those that are not neutral.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Extensions {
-    /// `GET /models`, once, before the first request: a server whose models are `owned_by` `janus`, `vllm`, `sglang` or `llamacpp`
-    /// supports them. (llama.cpp ignores the penalty, and has none by default.) One without an answer does not.
+    /// Detect it with one `GET /models` before the first request: a server whose models are `owned_by` `janus`, `vllm`, `sglang` or
+    /// `llamacpp` supports them. (llama.cpp ignores the penalty, and by default applies none.) A server that refuses does not.
     #[default]
     Ask,
     /// It supports them.
@@ -79,19 +80,19 @@ pub enum Extensions {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RemoteOptions {
-    /// The base URL, up to and with the version: `https://api.openai.com/v1`.
+    /// The base URL, including the version: `https://api.openai.com/v1`.
     pub base_url: String,
     /// The endpoint.
     pub endpoint: Endpoint,
     /// The API key, sent as a bearer token; a local server needs none.
     pub key: Option<ApiKey>,
-    /// Requests in flight at once.
+    /// The most requests in flight at a time.
     pub concurrency: usize,
     /// Rate limit in requests per minute; they are spread evenly.
     pub requests_per_minute: Option<u32>,
     /// Rate limit in tokens per minute, estimated from the length of the texts and `max_tokens`.
     pub tokens_per_minute: Option<u32>,
-    /// Attempts for each request, the first one included.
+    /// The most attempts for each request, including the first.
     pub attempts: usize,
     /// Time for one attempt, from connecting to the last byte.
     pub timeout: Duration,
@@ -103,10 +104,10 @@ pub struct RemoteOptions {
     pub budget: Option<f64>,
     /// Whether the seed is sent; a server that does not support the field may refuse it.
     pub send_seed: bool,
-    /// Whether the limit of new tokens is sent as `max_completion_tokens`, which reasoning models need, in
-    /// place of `max_tokens`.
+    /// Whether the limit of new tokens is sent as `max_completion_tokens`, which reasoning models require, instead of
+    /// `max_tokens`.
     pub max_completion_tokens: bool,
-    /// Whether the server supports more sampling parameters than OpenAI's.
+    /// Whether the server supports sampling parameters beyond OpenAI's.
     pub extensions: Extensions,
 }
 
@@ -116,7 +117,7 @@ impl RemoteOptions {
     /// The environment variable with the API key.
     pub const KEY_VARIABLE: &'static str = "OPENAI_API_KEY";
 
-    /// Careful defaults for a base URL: 8 requests at a time, 6 attempts, 2 minutes each.
+    /// Conservative defaults for a base URL: 8 requests at a time, 6 attempts, 2 minutes each.
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
@@ -139,7 +140,7 @@ impl RemoteOptions {
     /// Base URL and key from the environment; the base URL defaults to OpenAI's.
     ///
     /// # Errors
-    /// [`HttpError::Setting`] for a variable that is not UTF-8, or a key that cannot stand in a header.
+    /// [`HttpError::Setting`] for a variable that is not UTF-8, or a key that cannot be sent in a header.
     pub fn from_env() -> Result<Self, RemoteError> {
         let variable = |name: &'static str| match std::env::var(name) {
             Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
@@ -153,7 +154,7 @@ impl RemoteOptions {
         Ok(Self { key, ..Self::new(base_url) })
     }
 
-    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.concurrency = 2)`.
+    /// These options with the changes that `set` makes, as one expression: `options.with(|options| options.concurrency = 2)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -170,7 +171,7 @@ impl RemoteOptions {
                 return wrong("budget", budget.to_string(), "a finite number, 0 or more");
             }
             if self.prices.is_none() {
-                return wrong("budget", budget.to_string(), "prices beside it: without them no spend is known");
+                return wrong("budget", budget.to_string(), "prices too: without them the cost is unknown");
             }
         }
         if let Some(Prices { prompt, completion }) = self.prices
@@ -190,11 +191,11 @@ pub struct RemoteModel {
     client: Client,
     budget: Budget,
     /// Whether the server supports the extensions, once that is known.
-    extended: OnceLock<bool>,
+    supports_extensions: OnceLock<bool>,
 }
 
 impl RemoteModel {
-    /// The API's model of this name. Nothing is sent yet.
+    /// A model of the API, by its name there. Nothing is sent yet.
     ///
     /// # Errors
     /// [`HttpError::Setting`] names the option that cannot be used.
@@ -209,11 +210,11 @@ impl RemoteModel {
         });
         let client = Client::new(&options.base_url, limits, concat!("janus-infer/", env!("CARGO_PKG_VERSION")))?;
         let budget = Budget::new(options.prices, options.budget);
-        let extended = match options.extensions {
+        let supports_extensions = match options.extensions {
             Extensions::Ask => OnceLock::new(),
             known => OnceLock::from(known == Extensions::Known),
         };
-        Ok(Self { name: name.into(), options, client, budget, extended })
+        Ok(Self { name: name.into(), options, client, budget, supports_extensions })
     }
 
     /// The URL that its requests go to.
@@ -226,14 +227,14 @@ impl RemoteModel {
         self.budget.usage()
     }
 
-    /// Whether requests state `top_k`, `min_p` and `repetition_penalty` always; `None` until the first request finds out.
+    /// Whether every request states `top_k`, `min_p` and `repetition_penalty`; `None` until that is detected.
     pub fn knows_extensions(&self) -> Option<bool> {
-        self.extended.get().copied()
+        self.supports_extensions.get().copied()
     }
 
-    /// Finds out whether the server supports the extensions. It costs nothing, and is not counted as usage.
-    fn extended(&self) -> Result<bool, RemoteError> {
-        if let Some(known) = self.extended.get() {
+    /// Detects whether the server supports the extensions. The request costs nothing and is not counted as usage.
+    fn detect_extensions(&self) -> Result<bool, RemoteError> {
+        if let Some(known) = self.supports_extensions.get() {
             return Ok(*known);
         }
         let (url, bearer) = (self.url("/models"), self.bearer());
@@ -246,13 +247,13 @@ impl RemoteModel {
             }
         });
         let known = match models {
-            // A key may be valid for the model and not for this endpoint, so no refusal is final here.
+            // A refusal is no error here: a key may be valid for the model but not for this endpoint.
             Ok(reply) => reply.is_success() && wire::is_extended(&reply.text, &self.name),
-            // It may still answer the requests that follow.
+            // The server may still answer the requests that follow.
             Err(RemoteError::Http(HttpError::GaveUp { last, .. })) if matches!(*last, HttpError::Status { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        Ok(*self.extended.get_or_init(|| known))
+        Ok(*self.supports_extensions.get_or_init(|| known))
     }
 
     fn url(&self, path: &str) -> String {
@@ -263,12 +264,12 @@ impl RemoteModel {
         self.options.key.as_ref().map(|key| format!("Bearer {}", key.secret()))
     }
 
-    fn ask(&self, request: &ChatRequest, extended: bool) -> Result<Vec<Generation>, ModelError> {
+    fn send(&self, request: &ChatRequest, extended: bool) -> Result<Vec<Generation>, ModelError> {
         let invalid = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
         let body = wire::body(&self.name, request, &self.options, extended).map_err(|problem| invalid(problem.to_string()))?.to_string();
-        self.ask_body(request, &body).map_err(|error| match error {
-            // An error in the request itself is not a failure of the model.
+        self.send_body(request, &body).map_err(|error| match error {
+            // The request itself is at fault, not the model.
             RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
                 invalid(format!("the service answers {status}: {message}"))
             }
@@ -277,8 +278,8 @@ impl RemoteModel {
         })
     }
 
-    /// Tries until there is a response, or an error that another attempt cannot help.
-    fn ask_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
+    /// Retries until there is a response, or an error that another attempt cannot fix.
+    fn send_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
         let (url, bearer, key) = (self.address(), self.bearer(), self.options.key.as_ref());
         let most = wire::most_tokens(request);
         self.client.attempts(&request.id, || {
@@ -294,7 +295,7 @@ impl RemoteModel {
                         Ok(generations)
                     }
                     Err(failed) => {
-                        // It was answered, so it was paid for, whether it can be read or not.
+                        // The response is paid for, even if it cannot be read.
                         reserved.settle(wire::usage(&reply.text).as_ref());
                         Err(failed)
                     }
@@ -304,7 +305,7 @@ impl RemoteModel {
                     Err(wire::refusal(&reply, key))
                 }
                 Err(error) => {
-                    // Whether it was processed is not known: it counts as paid in full.
+                    // If it is unknown whether the request was processed, the most that it can cost is counted.
                     if error.may_be_paid() {
                         reserved.settle(None)
                     } else {
@@ -317,7 +318,7 @@ impl RemoteModel {
     }
 }
 
-/// The one header that the key is sent in.
+/// The authorization header, if there is a key.
 fn headers(bearer: Option<&String>) -> Vec<(&str, &str)> {
     bearer.into_iter().map(|bearer| ("authorization", bearer.as_str())).collect()
 }
@@ -331,9 +332,9 @@ impl ChatModel for RemoteModel {
         if requests.is_empty() {
             return;
         }
-        match self.extended() {
-            Ok(extended) => each(requests.len(), self.options.concurrency, |index| self.ask(&requests[index], extended), on_answer),
-            // A server that cannot be reached for this cannot be reached for anything else.
+        match self.detect_extensions() {
+            Ok(extended) => each(requests.len(), self.options.concurrency, |index| self.send(&requests[index], extended), on_answer),
+            // The server cannot be reached, so no request can be sent.
             Err(error) => {
                 let error = Arc::new(error);
                 for (index, request) in requests.iter().enumerate() {

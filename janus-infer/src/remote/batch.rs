@@ -1,6 +1,6 @@
-//! The files of the Batch API: many requests in one file, answered within a day at a lower price.
+//! The files of the Batch API, which answers many requests in one file within a day at a lower price.
 //!
-//! [`write()`] gives the file to upload; [`read()`] takes the one that comes back, in any order.
+//! [`write()`] writes the input file to upload; [`read()`] reads the output file, whose lines may be in any order.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,14 +15,14 @@ use janus_data::http::{AnswerProblem, Failed, HttpError, HttpResponse};
 
 use super::{BatchProblem, Extensions, RemoteError, RemoteOptions, wire};
 
-/// Writes requests as a batch input file, whole or not at all: one line each, its `custom_id` the request's id. Nothing is sent, so
-/// [`Extensions::Ask`] counts as [`Extensions::Unknown`] here.
+/// Writes requests as a batch input file, atomically: one line each, with the request's id as `custom_id`. Nothing is sent, so
+/// [`Extensions::Ask`] is treated as [`Extensions::Unknown`].
 ///
 /// # Errors
-/// [`RemoteError::DoubledId`] if two requests share an id, [`RemoteError::Request`] if one cannot be asked of the endpoint,
+/// [`RemoteError::DoubledId`] if two requests share an id, [`RemoteError::Request`] if the endpoint does not support one,
 /// [`RemoteError::File`] if the file cannot be written.
 pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], options: &RemoteOptions) -> Result<(), RemoteError> {
-    places(requests)?;
+    index_by_id(requests)?;
     let mut text = String::new();
     for request in requests {
         let unfit = |problem| RemoteError::Request { id: request.id.clone(), problem };
@@ -47,27 +47,27 @@ struct Response {
     body: Value,
 }
 
-/// Reads a batch output file (or its error file): a response for each request, in the order of the requests. A
-/// request that the file does not have, or that failed, is an error of its own.
+/// Reads a batch output file (or its error file): a result for each request, in the order of the requests. The result is an error if
+/// the file does not have the request, or the request failed.
 ///
 /// # Errors
-/// [`RemoteError::File`] for a file that cannot be read, [`RemoteError::BatchLine`] for a line that is not a batch response or has an
-/// id that no request has or that is there twice, [`RemoteError::DoubledId`] if two requests share one.
+/// [`RemoteError::File`] for a file that cannot be read, [`RemoteError::BatchLine`] for a line that is not a batch response, or whose
+/// id is unknown or repeated, [`RemoteError::DoubledId`] if two requests share an id.
 pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
     let path = path.as_ref();
     let cannot_read = |cause| janus_data::Error::Io { path: path.into(), doing: "read the file", cause };
     let text = fs::read_to_string(path).map_err(cannot_read)?;
-    let places = places(requests)?;
+    let indices = index_by_id(requests)?;
     let mut answers: Vec<Option<Result<Vec<Generation>, ModelError>>> = requests.iter().map(|_| None).collect();
     for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
         let wrong = |problem| RemoteError::BatchLine { path: path.into(), line, problem };
         let unreadable = |error: serde_json::Error| wrong(BatchProblem::NotAResponse { message: error.to_string() });
         let Line { custom_id, response, error } = serde_json::from_str(text).map_err(unreadable)?;
-        let Some(&place) = places.get(custom_id.as_str()) else { return Err(wrong(BatchProblem::UnknownId { id: custom_id })) };
-        if answers[place].is_some() {
+        let Some(&index) = indices.get(custom_id.as_str()) else { return Err(wrong(BatchProblem::UnknownId { id: custom_id })) };
+        if answers[index].is_some() {
             return Err(wrong(BatchProblem::DoubledId { id: custom_id }));
         }
-        let request = &requests[place];
+        let request = &requests[index];
         let answer = match response {
             Some(Response { status_code: 200, body }) => {
                 wire::read(&body.to_string(), request, None).map(|answer| answer.generations).map_err(error_of)
@@ -80,13 +80,13 @@ pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Resu
                 Err(HttpError::Answer { problem }.into())
             }
         };
-        answers[place] = Some(answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }));
+        answers[index] = Some(answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }));
     }
     let missing = |id: &str| ModelError::NoAnswer { id: id.into() };
     Ok(answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| Err(missing(&request.id)))).collect())
 }
 
-/// In a batch there is one attempt.
+/// The error of the only attempt: a batch is not retried.
 fn error_of(failed: Failed<RemoteError>) -> RemoteError {
     match failed {
         Failed::Final(error) => error,
@@ -94,14 +94,15 @@ fn error_of(failed: Failed<RemoteError>) -> RemoteError {
     }
 }
 
-fn places(requests: &[ChatRequest]) -> Result<HashMap<&str, usize>, RemoteError> {
-    let mut places = HashMap::new();
-    for (place, request) in requests.iter().enumerate() {
-        if places.insert(request.id.as_str(), place).is_some() {
+/// The index of each request by its id.
+fn index_by_id(requests: &[ChatRequest]) -> Result<HashMap<&str, usize>, RemoteError> {
+    let mut indices = HashMap::new();
+    for (index, request) in requests.iter().enumerate() {
+        if indices.insert(request.id.as_str(), index).is_some() {
             return Err(RemoteError::DoubledId { id: request.id.clone() });
         }
     }
-    Ok(places)
+    Ok(indices)
 }
 
 #[cfg(test)]
@@ -131,14 +132,14 @@ mod tests {
         let bad = json!({ "custom_id": "b", "response": { "status_code": 400, "body": { "error": { "message": "too long" } } } });
         fs::write(&output, format!("{}\n{bad}\n\n{}\n", good("d"), good("a"))).unwrap();
         let answers = read(&output, &requests).unwrap();
-        let text = |place: usize| answers[place].as_ref().map(|generations| generations[0].text.as_str()).ok();
+        let text = |index: usize| answers[index].as_ref().map(|generations| generations[0].text.as_str()).ok();
         assert_eq!([text(0), text(1), text(2), text(3)], [Some("to a"), None, None, Some("to d")]);
         assert!(matches!(&answers[2], Err(ModelError::NoAnswer { .. })));
 
         fs::write(&output, good("z")).unwrap();
         assert!(read(&output, &requests).unwrap_err().to_string().contains("out.jsonl, line 1: no request has the id \"z\""));
         fs::write(&output, format!("{}\n{}", good("a"), good("a"))).unwrap();
-        assert!(read(&output, &requests).unwrap_err().to_string().contains("out.jsonl, line 2: the id \"a\" is there twice"));
+        assert!(read(&output, &requests).unwrap_err().to_string().contains("out.jsonl, line 2: an earlier line has the id \"a\" too"));
         assert!(write(&input, "m", &[request("a"), request("a")], &RemoteOptions::new("http://localhost/v1")).is_err());
     }
 }

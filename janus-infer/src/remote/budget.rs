@@ -1,4 +1,4 @@
-//! Usage, cost, and a budget that holds.
+//! Usage, cost, and a budget that is never exceeded.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -6,23 +6,23 @@ use serde::Serialize;
 
 use super::RemoteError;
 
-/// Prices of a million tokens, in any currency.
+/// Prices per million tokens, in any currency.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Prices {
-    /// A million prompt tokens.
+    /// The price of a million prompt tokens.
     pub prompt: f64,
-    /// A million generated tokens.
+    /// The price of a million generated tokens.
     pub completion: f64,
 }
 
 impl Prices {
-    /// Prices of a million prompt tokens and of a million generated ones.
+    /// Prices of a million prompt tokens and of a million generated tokens.
     pub fn new(prompt: f64, completion: f64) -> Self {
         Self { prompt, completion }
     }
 
-    /// The cost of so many tokens.
+    /// The cost of these numbers of tokens.
     ///
     /// ```
     /// let prices = janus_infer::remote::Prices::new(10.0, 30.0);
@@ -37,14 +37,13 @@ impl Prices {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Requests to the model that were sent, attempts that failed included.
+    /// Requests to the model that were sent, including failed attempts.
     pub requests: u64,
     /// Prompt tokens.
     pub prompt_tokens: u64,
     /// Generated tokens.
     pub completion_tokens: u64,
-    /// Their cost at the given prices, 0 without prices. Where a response states no usage, the most that it can have been is
-    /// counted.
+    /// The cost of the tokens; 0 without prices. For a response that states no usage, the most that it can have cost is counted.
     pub cost: f64,
 }
 
@@ -66,7 +65,7 @@ pub(super) struct Budget {
 #[derive(Debug, Default)]
 struct State {
     usage: Usage,
-    /// The most that requests in flight can cost.
+    /// The most that all requests in flight can cost.
     reserved: f64,
     in_flight: usize,
 }
@@ -84,7 +83,7 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves the most that a request can cost. Waits for requests in flight while they may leave enough.
+    /// Reserves the most that a request can cost. It waits for requests in flight as long as they may turn out cheap enough.
     pub(super) fn reserve(&self, most: &Tokens) -> Result<Reserved<'_>, RemoteError> {
         let cost = self.prices.map_or(0.0, |prices| prices.cost(most.prompt, most.completion));
         let mut state = self.lock();
@@ -102,7 +101,7 @@ impl Budget {
     }
 }
 
-/// What is reserved for a request in flight; dropped, it counts as used.
+/// The reservation of a request in flight. If it is dropped, all of it counts as spent.
 #[derive(Debug)]
 pub(super) struct Reserved<'a> {
     budget: &'a Budget,
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_waits_for_what_others_may_leave() {
+    fn a_request_waits_if_those_in_flight_may_turn_out_cheaper() {
         let budget = Budget::new(Some(Prices { prompt: 10.0, completion: 30.0 }), Some(5.0));
         let first = budget.reserve(&MOST).unwrap();
         std::thread::scope(|scope| {

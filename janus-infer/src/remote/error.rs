@@ -1,4 +1,4 @@
-//! Why a request has no response.
+//! The errors of the client.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub enum RemoteError {
     #[error(transparent)]
     Http(#[from] HttpError),
     /// The request might exceed the budget.
-    #[error("not asked: {spent:.4} of the budget of {budget:.4} is spent, and this request may cost {cost:.4}")]
+    #[error("not sent: {spent:.4} of the budget of {budget:.4} is spent, and this request may cost {cost:.4}")]
     Budget {
         /// Spent so far.
         spent: f64,
@@ -21,10 +21,10 @@ pub enum RemoteError {
         /// The most that the request can cost.
         cost: f64,
     },
-    /// A complete response without the completions that were asked for. It is not retried: that would cost as much and give the same.
-    #[error("the service gives no answer: {0}")]
+    /// A complete response without the requested completions. It is not retried, which would cost as much and likely give the same.
+    #[error("the response has no answer: {0}")]
     NoAnswer(NoAnswer),
-    /// A request of a batch that the endpoint does not take.
+    /// A request of a batch that the endpoint does not support.
     #[error("request {id}: {problem}")]
     Request {
         /// The request's id.
@@ -53,28 +53,28 @@ pub enum RemoteError {
     File(#[from] janus_data::Error),
 }
 
-/// What a complete response has in the place of the completions.
+/// What is wrong with a complete response that does not have the requested completions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoAnswer {
-    /// Another number of choices, or other indices.
-    #[error("{expected} choices were asked for, it has {} ({})", got.len(), listed(got))]
+    /// The wrong number of choices, or wrong indices.
+    #[error("expected {expected} choices, got {} ({})", got.len(), listed(got))]
     Choices {
-        /// Choices that were asked for.
+        /// The number of choices that was requested.
         expected: usize,
-        /// The indices of those that came, sorted.
+        /// The indices of those that were received, sorted.
         got: Vec<usize>,
     },
-    /// A choice that ended for another reason than its end or its length.
-    #[error("it ended because of \"{reason}\"")]
+    /// A choice whose finish reason is neither `stop` nor `length`.
+    #[error("its finish_reason is \"{reason}\"")]
     Ended {
         /// Its `finish_reason`.
         reason: String,
     },
     /// A refusal.
-    #[error("it refuses: {text}")]
+    #[error("it is a refusal: {text}")]
     Refused {
-        /// What it says.
+        /// The text of the refusal.
         text: String,
     },
     /// A choice without a text.
@@ -83,7 +83,7 @@ pub enum NoAnswer {
 }
 
 impl NoAnswer {
-    /// The same with the key blotted out of what the response says.
+    /// The same with the API key redacted in the response's texts.
     pub(super) fn redacted(self, key: Option<&ApiKey>) -> Self {
         let Some(key) = key else { return self };
         match self {
@@ -94,17 +94,17 @@ impl NoAnswer {
     }
 }
 
-/// What an endpoint does not take.
+/// Why an endpoint does not support a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestProblem {
-    /// Log-probabilities of a completion.
-    #[error("log-probabilities of a completion are not asked for")]
+    /// Log-probabilities of a plain-text completion.
+    #[error("log-probabilities are not supported for /completions")]
     Logprobs,
-    /// A text that is not one message.
-    #[error("a text is one message, with no system message, got {got}")]
+    /// A request to `/completions` that is not a single message.
+    #[error("/completions takes one message, the text, and no system message: got {got} messages")]
     Messages {
-        /// Messages of the request.
+        /// The number of messages in the request.
         got: usize,
     },
 }
@@ -113,20 +113,20 @@ pub enum RequestProblem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchProblem {
-    /// It is no batch response.
+    /// It is not a batch response.
     #[error("not a batch response ({message})")]
     NotAResponse {
         /// The parser's message.
         message: String,
     },
     /// No request has its id.
-    #[error("no request has the id \"{id}\": is this the answer to another batch?")]
+    #[error("no request has the id \"{id}\": is this the output of another batch?")]
     UnknownId {
         /// Its `custom_id`.
         id: String,
     },
-    /// An earlier line has its id.
-    #[error("the id \"{id}\" is there twice")]
+    /// An earlier line has the same id.
+    #[error("an earlier line has the id \"{id}\" too")]
     DoubledId {
         /// Its `custom_id`.
         id: String,

@@ -9,46 +9,46 @@ use janus_data::http::{AnswerProblem, ApiKey, Failed, HttpError, HttpResponse};
 use super::budget::Tokens;
 use super::{Endpoint, NoAnswer, RemoteError, RemoteOptions, RequestProblem};
 
-/// The body of a request, or why the endpoint does not take it. Parameters that change nothing are left out, since some APIs refuse
-/// fields that they do not know; to a server that supports top-k, min-p and the repetition penalty (`extended`) they are
-/// always sent, since its own defaults may change something.
+/// The body of a request, or the reason why the endpoint does not support it. Neutral parameters are left out, since some APIs
+/// refuse unknown fields. To a server that supports top-k, min-p and the repetition penalty (`extended`) these are always sent,
+/// since the server's defaults may not be neutral.
 pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, RequestProblem> {
     let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
         &request.sampling;
-    let (asked, content) = match (options.endpoint, &request.messages[..]) {
+    let (input, content) = match (options.endpoint, &request.messages[..]) {
         (Endpoint::Chat, messages) => ("messages", json!(messages)),
         (Endpoint::Completions, _) if *logprobs => return Err(RequestProblem::Logprobs),
         (Endpoint::Completions, [text]) => ("prompt", json!(text.content)),
         (Endpoint::Completions, messages) => return Err(RequestProblem::Messages { got: messages.len() }),
     };
-    let newer = options.max_completion_tokens && options.endpoint == Endpoint::Chat;
-    let limit = if newer { "max_completion_tokens" } else { "max_tokens" };
-    let mut body = json!({ "model": model, asked: content, "temperature": temperature, "top_p": top_p, limit: max_tokens });
+    let new_name = options.max_completion_tokens && options.endpoint == Endpoint::Chat;
+    let limit = if new_name { "max_completion_tokens" } else { "max_tokens" };
+    let mut body = json!({ "model": model, input: content, "temperature": temperature, "top_p": top_p, limit: max_tokens });
     let mut set = |name: &str, value: Value, neutral: bool| {
         if !neutral {
             body[name] = value;
         }
     };
     set("n", json!(n), *n == 1);
-    // A seed has 63 bits there.
+    // The API takes seeds of 63 bits.
     set("seed", json!(seed & (u64::MAX >> 1)), !options.send_seed);
     set("stop", json!(stop), stop.is_empty());
     set("logprobs", json!(true), !logprobs);
     set("top_logprobs", json!(top_logprobs), *top_logprobs == 0);
-    // To keep all is -1 to every server that supports the field; some refuse 0.
+    // All servers that support the field accept -1 for no limit; some refuse 0.
     set("top_k", if *top_k == 0 { json!(-1) } else { json!(top_k) }, !extended && *top_k == 0);
     set("min_p", json!(min_p), !extended && *min_p == 0.0);
     set("repetition_penalty", json!(repetition_penalty), !extended && *repetition_penalty == 1.0);
     Ok(body)
 }
 
-/// The most tokens that a request can use: a token has a byte at least, a message some tokens around it.
+/// The most tokens that a request can use: each token has at least one byte, and each message adds a few special tokens.
 pub(super) fn most_tokens(request: &ChatRequest) -> Tokens {
     let prompt: usize = request.messages.iter().map(|Message { content, .. }| content.len() + 16).sum();
     Tokens { prompt: prompt as u64 + 16, completion: (request.sampling.max_tokens * request.sampling.n) as u64 }
 }
 
-/// The tokens that a request likely uses, as rate limits count them.
+/// An estimate of the tokens of a request, as rate limits count them.
 pub(super) fn likely_tokens(request: &ChatRequest) -> u64 {
     let Tokens { prompt, completion } = most_tokens(request);
     prompt / 4 + completion
@@ -78,9 +78,9 @@ struct WireUsage {
 struct WireChoice {
     #[serde(default)]
     index: usize,
-    /// Of a chat.
+    /// Of `/chat/completions`.
     message: Option<WireMessage>,
-    /// Of a plain text.
+    /// Of `/completions`.
     text: Option<String>,
     finish_reason: Option<String>,
     logprobs: Option<WireLogprobs>,
@@ -104,7 +104,7 @@ struct WireToken {
     top_logprobs: Vec<TopLogprob>,
 }
 
-/// The usage of a response that is otherwise unreadable.
+/// The usage of a response whose other fields cannot be read.
 pub(super) fn usage(text: &str) -> Option<Tokens> {
     #[derive(Deserialize)]
     struct Used {
@@ -114,9 +114,9 @@ pub(super) fn usage(text: &str) -> Option<Tokens> {
     Some(Tokens { prompt: usage.prompt_tokens, completion: usage.completion_tokens })
 }
 
-/// Whether a server supports top-k, min-p and the repetition penalty, by its list of models.
+/// Whether a server supports top-k, min-p and the repetition penalty, judged by its list of models.
 pub(super) fn is_extended(models: &str, model: &str) -> bool {
-    /// The owners that servers with these fields name. llama.cpp has a penalty of another name, and ignores this one.
+    /// The `owned_by` of servers that support these fields. llama.cpp's penalty has another name, and it ignores this one.
     const EXTENDED: [&str; 4] = ["janus", "vllm", "sglang", "llamacpp"];
     let list: Value = serde_json::from_str(models).unwrap_or_default();
     let all = list["data"].as_array().map_or(&[][..], Vec::as_slice);
@@ -124,8 +124,8 @@ pub(super) fn is_extended(models: &str, model: &str) -> bool {
     entry.and_then(|entry| entry["owned_by"].as_str()).is_some_and(|owner| EXTENDED.contains(&owner))
 }
 
-/// Reads the response to a request: what is not valid JSON may be retried, a valid response without the completions may not. What an
-/// error quotes of it is without the key.
+/// Reads the response to a request. A response that is not valid JSON may be retried; a valid one without the requested completions
+/// is not. The API key is redacted in texts of the response that errors quote.
 pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
     let unreadable = |error: serde_json::Error| {
         let problem = AnswerProblem::Json { expected: "completion", message: error.to_string() };
@@ -151,7 +151,7 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         let text = content.ok_or_else(|| no_answer(refusal.map_or(NoAnswer::NoText, |text| NoAnswer::Refused { text })))?;
         let tokens = logprobs.and_then(|logprobs| logprobs.content);
         let token = |WireToken { logprob, top_logprobs }| TokenLogprob::new(logprob).with_top(top_logprobs);
-        // The usage is of all samples together: each gets its share.
+        // The usage is the total of all samples, and is divided among them.
         let completion_tokens = completion_tokens / n + usize::from(index < completion_tokens % n);
         let logprobs = tokens.map(|tokens| tokens.into_iter().map(token).collect::<Vec<_>>());
         Ok(Generation::new(text).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens).with_logprobs(logprobs))
@@ -159,7 +159,7 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
     Ok(Answer { generations: choices.into_iter().map(generation).collect::<Result<_, _>>()?, usage })
 }
 
-/// What an error response means: as for every API, and an exhausted quota ends all requests.
+/// The error of an error response, as for every API, except that an exhausted quota ends all requests.
 pub(super) fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<RemoteError> {
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     match reply.failed(key) {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_goes_out_as_it_is_and_what_follows_it_comes_back() {
+    fn a_plain_text_is_sent_verbatim_and_its_continuation_is_read() {
         let completions = RemoteOptions {
             endpoint: Endpoint::Completions,
             max_completion_tokens: true,
@@ -230,11 +230,11 @@ mod tests {
         assert_eq!((generations[1].finish_reason, generations[1].completion_tokens), (FinishReason::Length, 2));
         assert_eq!(generations[0].logprobs.as_ref().unwrap()[0].top, [TopLogprob::new("a", -0.5)]);
         assert_eq!(usage, Some(Tokens { prompt: 7, completion: 5 }));
-        assert!(read(text, &request(SamplingParams::greedy(4)), None).is_err(), "one was asked for");
+        assert!(read(text, &request(SamplingParams::greedy(4)), None).is_err(), "one was requested");
     }
 
     #[test]
-    fn what_a_service_sets_itself_is_sent_to_one_that_knows_it() {
+    fn extended_parameters_are_always_sent_to_a_server_that_supports_them() {
         let options = RemoteOptions::new("http://localhost/v1");
         let sent = body("m", &request(SamplingParams::greedy(9)), &options, true).unwrap();
         assert_eq!([&sent["top_k"], &sent["min_p"], &sent["repetition_penalty"]], [&json!(-1), &json!(0.0), &json!(1.0)]);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_asked_again_and_what_is_no_answer_is_not() {
+    fn an_unreadable_response_is_retried_and_one_without_an_answer_is_not() {
         let again = |text: &str| match read(text, &request(SamplingParams::greedy(4)), None) {
             Err(Failed::Again(HttpError::Answer { .. }, None)) => true,
             Err(Failed::Final(RemoteError::NoAnswer(_))) => false,
@@ -275,34 +275,34 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_an_answer_repeats_is_blotted_out() {
+    fn a_key_that_a_response_repeats_is_redacted() {
         let key = ApiKey::new("sk-123").unwrap();
         for text in [
             r#"{"choices": "sk-123"}"#,
             r#"{"choices": [{"message": {"content": null, "refusal": "not to sk-123"}, "finish_reason": "stop"}]}"#,
             r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "sk-123"}]}"#,
         ] {
-            let said = match read(text, &request(SamplingParams::greedy(4)), Some(&key)) {
+            let message = match read(text, &request(SamplingParams::greedy(4)), Some(&key)) {
                 Err(Failed::Again(error, _)) => format!("{error} {error:?}"),
                 Err(Failed::Final(error)) => format!("{error} {error:?}"),
                 _ => panic!("{text}"),
             };
-            assert!(said.contains("[key]") && !said.contains("sk-123"), "{said}");
+            assert!(message.contains("[key]") && !message.contains("sk-123"), "{message}");
         }
     }
 
     #[test]
     fn a_refusal_says_why_and_never_the_key() {
         let key = ApiKey::new("sk-123").unwrap();
-        let said = |status, text: &str| match refusal(&HttpResponse { status, retry_after: None, text: text.into() }, Some(&key)) {
+        let message = |status, text: &str| match refusal(&HttpResponse { status, retry_after: None, text: text.into() }, Some(&key)) {
             Failed::Final(error) => (error.to_string(), false),
             Failed::Again(error, _) => (error.to_string(), false),
             Failed::Closes(error) => (error.to_string(), true),
         };
-        assert_eq!(said(401, "wrong key sk-123"), ("the service answers 401: the key is refused".into(), true));
-        let busy = said(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
+        assert_eq!(message(401, "wrong key sk-123"), ("the service answers 401: the key is refused".into(), true));
+        let busy = message(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
         assert_eq!(busy, ("the service answers 429: slow down, [key]".into(), false));
-        assert!(said(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).1);
-        assert_eq!(said(500, "").0, "the service answers 500: nothing");
+        assert!(message(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).1);
+        assert_eq!(message(500, "").0, "the service answers 500: nothing");
     }
 }

@@ -1,19 +1,19 @@
-//! A server that speaks the OpenAI protocol over a local [`Engine`].
+//! A server with an OpenAI-compatible API for a local [`Engine`].
 //!
 //! * `POST /v1/chat/completions` and `POST /v1/completions`, whole or as server-sent events; `GET /v1/models`, `/health`,
 //!   `/metrics` (Prometheus' text format).
-//! * Beyond the protocol: `top_k`, `min_p` and `repetition_penalty`; `preferences`, a
-//!   [`PreferenceSet`](janus_core::PreferenceSet) from which the system message is composed (and returned as
-//!   `system_message`); `best_of` with a [`RewardModel`]: all candidates are scored, the `n` best are the choices, each
-//!   with its `reward` and `candidate`, and `rewards` has those of all candidates in their order.
-//! * Parameters that are not given are [`ServerOptions::sampling`]. With a `seed`, one request has one answer,
-//!   streamed or not, alone or beside others; without one, each is drawn anew.
-//! * A completion's prompt is taken as it is: special tokens may be spelt out in it, and none is added. It may be a list: choice
-//!   `p · n + s` is sample s of prompt p, the same as if the prompt were asked alone.
+//! * Extensions: `top_k`, `min_p` and `repetition_penalty`; `preferences`, a [`PreferenceSet`](janus_core::PreferenceSet) from which
+//!   the system message is composed (and returned as `system_message`); `best_of` with a [`RewardModel`]: all candidates are
+//!   scored, and the `n` best are the choices, each with its `reward` and its index as `candidate`. `rewards` has the rewards of
+//!   all candidates in order.
+//! * Missing parameters default to [`ServerOptions::sampling`]. With a `seed`, a request always has the same answer, streamed or not
+//!   and whatever else is in the batch; without one, each request is sampled anew.
+//! * A completion's prompt is used verbatim: special tokens may be written in it, and none are added. It may be a list: choice
+//!   `p · n + s` is sample s of prompt p, the same as if the prompt were sent alone.
 //!
-//! One thread runs the engine, another all connections. What waits or runs is bounded by a queue, and so are bodies,
-//! connections, and the time that a client may take to send or to read; the engine waits for no client, and a client that goes
-//! away cancels its request.
+//! One thread runs the engine, another all connections. Limits apply to the number of requests that wait or run, to the size of
+//! bodies, to the number of connections, and to the time that a client may take to send or to read. The engine waits for no client,
+//! and a client that disconnects cancels its request.
 //!
 //! ```no_run
 //! use candle_core::Device;
@@ -63,13 +63,13 @@ pub use service::Service;
 pub use token::BearerToken;
 
 use crate::Engine;
-use connection::Patient;
+use connection::WriteTimeout;
 
-/// Bytes that a connection holds of what its client has not read, beside the system's own buffers.
+/// The most bytes that a connection buffers for its client, in addition to the system's buffers.
 const WRITE_BUFFER: usize = 64 << 10;
-/// Threads that encode prompts; one of them may be scoring candidates.
+/// Threads that encode prompts and, at most one of them, score candidates.
 const BLOCKING_THREADS: usize = 4;
-/// Pause when the system has no more connections to give.
+/// Pause after a connection that could not be accepted.
 const NO_CONNECTION: Duration = Duration::from_millis(100);
 
 /// Stops a [`Server`] from another thread.
@@ -77,23 +77,23 @@ const NO_CONNECTION: Duration = Duration::from_millis(100);
 pub struct Stop(Arc<Notify>);
 
 impl Stop {
-    /// Nothing new is accepted from now on, and what was accepted is answered; then [`Server::run`] returns.
+    /// Stops accepting requests. [`Server::run`] returns when those that were accepted are answered.
     pub fn stop(&self) {
         self.0.notify_one();
     }
 }
 
-/// What a [`Server`] did until it was stopped.
+/// The result of a [`Server`] that was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
-    /// Requests that the engine answered.
+    /// Number of requests that the engine answered.
     pub answered: u64,
-    /// All of them; otherwise a second signal cut off those that ran.
+    /// Whether all accepted requests were answered; otherwise a second signal cut off those that ran.
     pub all: bool,
 }
 
-/// A server that listens and does not answer yet: a [`Service`] with a socket.
+/// A [`Service`] with a listening socket. It answers once it [runs](Self::run).
 pub struct Server {
     listener: StdListener,
     address: SocketAddr,
@@ -103,8 +103,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address; with port 0, on one that the system chooses. With a reward model, requests may ask for the best of
-    /// several answers.
+    /// Listens on an address; with port 0, on a port that the system chooses. A reward model enables the field `best_of`.
     ///
     /// # Errors
     /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Listen`]; [`ServerError::Run`].
@@ -122,7 +121,7 @@ impl Server {
         let stop = Stop::default();
         let at_end = stop.clone();
         let (service, engine) = Service::start(engine, reward, options, move || at_end.stop())?;
-        // On a network, the server has names that it does not know.
+        // In a network the server does not know all names under which clients reach it.
         let service = if address.ip().is_loopback() { service } else { service.with_any_host() };
         Ok(Self { listener, address, service, engine, stop })
     }
@@ -132,12 +131,12 @@ impl Server {
         self.address
     }
 
-    /// What stops it.
+    /// A handle to stop the server from another thread.
     pub fn stop_handle(&self) -> Stop {
         self.stop.clone()
     }
 
-    /// Serves until it is stopped and all that was accepted is answered.
+    /// Serves until it is stopped and all accepted requests are answered.
     ///
     /// # Errors
     /// [`ServerError::Run`]; [`ServerError::Engine`] if the engine panicked, which stops it too.
@@ -145,7 +144,7 @@ impl Server {
         self.serve(false)
     }
 
-    /// [`Server::run`], stopped by SIGINT (Ctrl-C) or SIGTERM too. A second one cuts off what still runs.
+    /// [`Server::run`], which SIGINT (Ctrl-C) and SIGTERM stop too. A second signal cuts off the requests that still run.
     ///
     /// # Errors
     /// Those of [`Server::run`].
@@ -168,47 +167,47 @@ impl Server {
                 () = stop.0.notified() => {}
                 () = Signals::next(signals.as_mut()) => {}
             }
-            // The listener is closed. A connection ends with the answer that it waits for, or at once.
+            // The listener is closed. Each connection ends after the response that it waits for, or at once if it waits for none.
             Ok(tokio::select! {
                 biased;
                 () = connections.shutdown() => true,
                 () = Signals::next(signals.as_mut()) => false,
             })
         });
-        // With its connections, the last way to the engine goes: its thread ends when all is answered.
-        // Nobody waits for what is encoded or scored for a client that is gone.
+        // The connections had the last handles to the engine's thread, which ends when all requests are answered.
+        // Work for clients that have disconnected is not waited for.
         runtime.shutdown_background();
         engine.join().map_err(|_| ServerError::Engine)?;
         Ok(Served { answered: metrics.answers(), all: all? })
     }
 }
 
-/// Accepts connections for ever.
+/// Accepts connections in an endless loop.
 async fn accept(listener: TcpListener, service: Service, connections: &GracefulShutdown) {
     let options = service.options();
-    let places = Arc::new(Semaphore::new(options.connections));
+    let permits = Arc::new(Semaphore::new(options.connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(WRITE_BUFFER);
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, or the client is gone already.
+            // Out of file descriptors, or the client has already disconnected.
             tokio::time::sleep(NO_CONNECTION).await;
             continue;
         };
-        // Tokens are small; none of them should wait for the next.
+        // No small packet with a token should wait for the next one.
         let _ = stream.set_nodelay(true);
-        let stream = Patient::new(stream, options.write_timeout);
+        let stream = WriteTimeout::new(stream, options.write_timeout);
         let connection = connections.watch(http.serve_connection(stream, service.clone()));
         let counted = service.metrics().connection();
         tokio::spawn(async move {
-            // What goes wrong with a connection is its client's affair.
+            // A failed connection concerns only its client.
             let _ = connection.await;
-            drop((place, counted));
+            drop((permit, counted));
         });
     }
 }
 
-/// SIGINT and SIGTERM; elsewhere than on Unix, Ctrl-C.
+/// SIGINT and SIGTERM; on other systems than Unix, Ctrl-C.
 struct Signals {
     #[cfg(unix)]
     both: [tokio::signal::unix::Signal; 2],
@@ -226,7 +225,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next one; for ever without signals.
+    /// Waits for the next signal; never returns without `signals`.
     async fn next(signals: Option<&mut Self>) {
         match signals {
             #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Answers as JSON: whole ones, and the chunks of a stream.
+//! Responses as JSON: whole ones, and the chunks of a stream.
 
 use janus_core::{FinishReason, Generation, TokenLogprob, TopLogprob};
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::Engine;
 use crate::engine::token_text::{self, Offset};
 
-/// Which of the two protocols an answer follows.
+/// The endpoint, which determines the form of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Chat,
     Completion,
 }
 
-/// What all parts of one answer have in common.
+/// What all chunks of a response have in common.
 pub(super) struct Answer {
     pub protocol: Protocol,
     pub id: String,
@@ -22,13 +22,12 @@ pub(super) struct Answer {
     pub model: String,
     /// Tokens of all prompts.
     pub prompt_tokens: usize,
-    /// The system message that was composed of preferences.
+    /// The system message that was composed from preferences.
     pub system: Option<String>,
 }
 
 impl Answer {
-    /// The whole answer. Each generation stands under its index, with what is added to its choice; `used` are all that were
-    /// generated, these and others.
+    /// The whole response. `choices` are the generations with extra fields for each; `used` are all generations, for the usage.
     pub fn whole<'a>(&self, choices: impl Iterator<Item = (&'a Generation, Value)>, used: &[Generation], engine: &Engine) -> Value {
         let choice = |(index, (generation, extra)): (usize, (&Generation, Value))| {
             let Generation { text, finish_reason, logprobs, .. } = generation;
@@ -57,7 +56,7 @@ impl Answer {
         whole
     }
 
-    /// A chunk that begins a choice; completions have none.
+    /// The first chunk of a choice; `None` for completions.
     pub fn begin(&self, sample: usize) -> Option<Value> {
         if self.protocol == Protocol::Completion {
             return None;
@@ -69,7 +68,7 @@ impl Answer {
         Some(chunk)
     }
 
-    /// A chunk with new text; `offset` is where the sample's next token begins.
+    /// A chunk with new text; `offset` is the offset of the sample's next token.
     pub fn text(&self, sample: usize, text: String, logprobs: &[TokenLogprob], offset: &mut Offset, engine: &Engine) -> Value {
         let logprobs = if logprobs.is_empty() { Value::Null } else { self.logprobs(logprobs, offset, engine) };
         self.chunk(sample, json!({ "content": text }), logprobs, None)
@@ -80,14 +79,14 @@ impl Answer {
         self.chunk(sample, json!({}), Value::Null, Some(finish_reason))
     }
 
-    /// The chunk that counts tokens, after all others.
+    /// The last chunk of a stream, with the usage.
     pub fn usage(&self, used: &[Generation]) -> Value {
         let mut chunk = self.envelope(self.chunk_object(), Vec::new());
         chunk["usage"] = self.count(used);
         chunk
     }
 
-    /// Tokens of prompts and answers: a prompt counts once.
+    /// The usage; a prompt counts once, whatever the number of its samples.
     fn count(&self, used: &[Generation]) -> Value {
         let prompt = self.prompt_tokens;
         let completion: usize = used.iter().map(|generation| generation.completion_tokens).sum();

@@ -1,4 +1,4 @@
-//! A connection whose reader may be slow, but not for ever.
+//! A connection with a write timeout.
 
 use std::io;
 use std::pin::Pin;
@@ -10,20 +10,20 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// A stream that fails when its other end takes nothing for so long, while there is something to be sent.
-pub(super) struct Patient {
+/// A stream that fails if the client reads nothing for `limit` while there is something to send.
+pub(super) struct WriteTimeout {
     stream: TokioIo<TcpStream>,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl WriteTimeout {
     pub fn new(stream: TcpStream, limit: Duration) -> Self {
         Self { stream: TokioIo::new(stream), limit, stalled: None }
     }
 
-    /// What came of an attempt to write.
-    fn written<T>(&mut self, cx: &mut Context<'_>, attempt: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// The result of an attempt to write, or an error if writing has stalled for too long.
+    fn check<T>(&mut self, cx: &mut Context<'_>, attempt: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if attempt.is_ready() {
             self.stalled = None;
             return attempt;
@@ -34,21 +34,21 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+impl Read for WriteTimeout {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl Write for Patient {
+impl Write for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let attempt = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(cx, attempt)
+        self.check(cx, attempt)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let attempt = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.written(cx, attempt)
+        self.check(cx, attempt)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -73,13 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_reads_nothing_is_given_up() {
+    fn writing_to_a_client_that_reads_nothing_times_out() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (stream, _) = listener.accept().await.unwrap();
-            let mut stream = Patient::new(stream, Duration::from_millis(100));
+            let mut stream = WriteTimeout::new(stream, Duration::from_millis(100));
             // The system's buffers take the first megabytes.
             let error = loop {
                 if let Err(error) = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &[0; 1 << 16])).await {

@@ -1,4 +1,4 @@
-//! What goes wrong with a server, and what goes wrong with a request.
+//! The errors of a server, and those of its requests.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use janus_core::ModelError;
 use serde_json::{Value, json};
 
-/// Why a server does not start, or ended otherwise than by being stopped. No variant holds a token.
+/// Why a server does not start, or ended without being stopped. No variant holds a token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -16,9 +16,9 @@ pub enum ServerError {
     Setting {
         /// The option's name.
         field: &'static str,
-        /// Its value; of a token, only what kind of value it is.
+        /// Its value; for a token, only a description.
         got: String,
-        /// What it may be.
+        /// The values that can be used.
         expected: &'static str,
     },
     /// A file that cannot be read.
@@ -37,22 +37,22 @@ pub enum ServerError {
         /// The system's reason.
         cause: std::io::Error,
     },
-    /// The system gave no thread, timer or signal to run with.
+    /// The system could not provide a thread, timer or signal handler.
     #[error("the server cannot run: {0}")]
     Run(std::io::Error),
-    /// The engine's thread came to an end by itself.
-    #[error("the engine's thread panicked: this is a fault of the engine; what ran was answered with an error")]
+    /// The engine's thread panicked.
+    #[error("the engine's thread panicked, which is a bug; all running requests were answered with an error")]
     Engine,
 }
 
-/// A refusal or failure as the client reads it: `{"error": {message, type, param, code}}` under a status.
+/// An error response: a status and `{"error": {message, type, param, code}}`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ApiError {
     pub status: StatusCode,
     message: String,
     param: Option<String>,
     code: Option<&'static str>,
-    /// Seconds after which another attempt may be answered.
+    /// Seconds after which the client may retry.
     pub retry_after: Option<u64>,
 }
 
@@ -74,9 +74,9 @@ impl ApiError {
         Self { status, ..self }
     }
 
-    /// No place in the queue (429).
+    /// The queue is full (429).
     pub fn busy(limit: usize, retry_after: u64) -> Self {
-        let message = format!("all {limit} places of the queue are taken: try again in {retry_after} s");
+        let message = format!("the queue is full with {limit} requests: try again in {retry_after} s");
         Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("rate_limit_exceeded") }
     }
 
@@ -85,7 +85,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped").code("engine_stopped")
     }
 
-    /// A model's error about a prompt's field. The request's id is internal and left out.
+    /// The error of a model, for the field of the prompt. The request's id is internal and left out.
     pub fn model(error: &ModelError, prompt: impl Into<String>) -> Self {
         match error {
             ModelError::Invalid { rule, .. } => Self::field(prompt, rule.to_string()),
@@ -106,7 +106,7 @@ impl ApiError {
         }
     }
 
-    /// OpenAI's names for kinds of errors.
+    /// OpenAI's name for the kind of error.
     fn kind(&self) -> &'static str {
         match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",

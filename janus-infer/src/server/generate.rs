@@ -1,4 +1,4 @@
-//! Requests for text, from the body to the answer.
+//! Requests for generation, from the body to the response.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::best_of::ranking;
 use super::body::{self, RequestBody};
 use super::error::ApiError;
 use super::reply::{self, Events, ResponseBody};
-use super::request::{self, Asked, Delivery, Prompt, PromptField};
+use super::request::{self, Delivery, GenerationRequest, Prompt, PromptField};
 use super::state::{State, now};
 use super::worker::{Job, REQUEST_ID, Update};
 
-/// Answers a request for text: a chat's or a completion's.
+/// Answers a request to `/v1/chat/completions` or `/v1/completions`.
 pub(super) async fn generate(
     state: &State,
     protocol: Protocol,
@@ -28,21 +28,21 @@ pub(super) async fn generate(
     body: Pin<&mut impl RequestBody>,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let arrived = Instant::now();
-    // A page in a browser cannot send this type to another origin without being allowed to, which no answer of ours does; one that
-    // makes its own name mean this machine is refused by that name (`is_local`).
+    // A web page cannot send this content type to another origin without a CORS permission, which this server never gives. A page
+    // whose own host name resolves to this machine (DNS rebinding) is refused by that name (`is_local`).
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         let message = "the body must be sent with \"Content-Type: application/json\"";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).code("unsupported_media_type"));
     }
     let bytes = body::read(body, &state.options).await?;
-    let offer = state.offer();
-    let (asked, name) = match protocol {
-        Protocol::Chat => (request::chat(&bytes, &offer)?, "messages"),
-        Protocol::Completion => (request::completion(&bytes, &offer)?, "prompt"),
+    let served = state.served();
+    let (request, name) = match protocol {
+        Protocol::Chat => (request::chat(&bytes, &served)?, "messages"),
+        Protocol::Completion => (request::completion(&bytes, &served)?, "prompt"),
     };
     drop(bytes);
-    let Asked { prompts, sampling, seeded, delivery, system } = asked;
+    let GenerationRequest { prompts, sampling, seeded, delivery, system } = request;
     let field = PromptField { name, several: prompts.len() > 1 };
     let Ok(place) = Arc::clone(&state.places).try_acquire_owned() else {
         return Err(ApiError::busy(state.options.queue, state.metrics.retry_after(state.options.queue)));
@@ -52,8 +52,8 @@ pub(super) async fn generate(
     let (ids, messages) = encode(state, prompts, field, sampling.clone()).await?;
     let prompt_tokens = ids.iter().map(Vec::len).sum();
     let (updates, mut receiver) = unbounded_channel();
-    let drawn = |ids| (ids, SamplingParams { seed: if seeded { sampling.seed } else { state.draw() }, ..sampling.clone() });
-    let job = Job { prompts: ids.into_iter().map(drawn).collect(), updates, place: Arc::clone(&place), arrived };
+    let with_seed = |ids| (ids, SamplingParams { seed: if seeded { sampling.seed } else { state.draw() }, ..sampling.clone() });
+    let job = Job { prompts: ids.into_iter().map(with_seed).collect(), updates, place: Arc::clone(&place), arrived };
     state.jobs.send(job).map_err(|_| ApiError::gone())?;
     match receiver.recv().await {
         Some(Update::Failed { prompt, error }) => return Err(ApiError::model(&error, field.at(prompt))),
@@ -87,7 +87,7 @@ pub(super) async fn generate(
     }
 }
 
-/// The ids of each prompt, and the messages if there are any. In a completion's text, special tokens may be spelt out.
+/// The ids of each prompt, and the messages if there are any. The text of a completion may contain special tokens.
 async fn encode(
     state: &State,
     prompts: Vec<Prompt>,
@@ -95,7 +95,7 @@ async fn encode(
     sampling: SamplingParams,
 ) -> Result<(Vec<Vec<u32>>, Vec<Message>), ApiError> {
     let engine = Arc::clone(&state.engine);
-    // A long text takes its time: neither the engine nor other connections wait for it.
+    // On a thread of its own, so that neither the engine nor other connections wait for a long text.
     let encoded = tokio::task::spawn_blocking(move || {
         let mut conversation = Vec::new();
         let mut ids_of = |(index, prompt): (usize, Prompt)| match prompt {

@@ -1,4 +1,4 @@
-//! What `/metrics` tells, in Prometheus' text format.
+//! The metrics of a server, in Prometheus' text format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use crate::SessionStats;
 
 /// Upper bounds of the histograms' buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
-/// Weight of the newest answer in the mean time of an answer.
+/// Weight of the newest response in the moving average of response times.
 const NEWEST: f64 = 0.2;
 
 /// Counters of a server.
@@ -24,12 +24,12 @@ struct Counts {
     cancelled: u64,
     first_text: Histogram,
     answered: Histogram,
-    /// Seconds from a request to its answer, lately.
+    /// Moving average of the seconds from a request to its response.
     recent_seconds: f64,
     engine: SessionStats,
 }
 
-/// An open connection.
+/// Counts an open connection until it is dropped.
 pub(super) struct Connected(Arc<Metrics>);
 
 impl Drop for Connected {
@@ -75,13 +75,13 @@ impl Metrics {
         *self.counts().responses.entry((path, status)).or_default() += 1;
     }
 
-    /// Counts a connection for as long as the value lives.
+    /// Counts a connection until the returned value is dropped.
     pub fn connection(self: &Arc<Self>) -> Connected {
         self.counts().connections += 1;
         Connected(Arc::clone(self))
     }
 
-    /// A client went away before its answer was there.
+    /// Counts a client that disconnected before its response.
     pub fn cancelled(&self) {
         self.counts().cancelled += 1;
     }
@@ -106,12 +106,12 @@ impl Metrics {
         self.counts().answered.count
     }
 
-    /// Seconds until one of `places` taken places is likely free: 1 to 60.
+    /// Estimated seconds until one of `places` places of the queue is free, if all are taken: 1 to 60.
     pub fn retry_after(&self, places: usize) -> u64 {
         (self.counts().recent_seconds / places.max(1) as f64).ceil().clamp(1.0, 60.0) as u64
     }
 
-    /// All of it as text; `places` are the queue's places, `taken` those in use.
+    /// All metrics as text; `places` is the size of the queue, and `taken` the number of places in use.
     pub fn text(&self, places: usize, taken: usize) -> String {
         let counts = self.counts();
         let SessionStats {
@@ -136,16 +136,16 @@ impl Metrics {
         one("janus_connections", "gauge", "Open connections.", counts.connections);
         one("janus_queue_places", "gauge", "Requests that may wait or run.", places as u64);
         one("janus_queue_places_taken", "gauge", "Requests that wait or run.", taken as u64);
-        one("janus_requests_waiting", "gauge", "Requests of which samples have not begun.", waiting as u64);
+        one("janus_requests_waiting", "gauge", "Requests with samples that have not started.", waiting as u64);
         one("janus_sequences_running", "gauge", "Sequences that run.", running as u64);
-        one("janus_cache_blocks", "gauge", "Blocks of keys and values in memory.", cache_blocks as u64);
-        one("janus_cache_blocks_limit", "gauge", "Blocks of keys and values that may be in memory.", cache_blocks_limit as u64);
-        one("janus_prompt_tokens_total", "counter", "Tokens of prompts that were read.", prompt_tokens);
-        let help = "Tokens of prompts that need not be read, because another prompt began with them.";
+        one("janus_cache_blocks", "gauge", "Blocks of the KV cache in memory.", cache_blocks as u64);
+        one("janus_cache_blocks_limit", "gauge", "The most blocks of the KV cache that may be in memory.", cache_blocks_limit as u64);
+        one("janus_prompt_tokens_total", "counter", "Prompt tokens that were prefilled.", prompt_tokens);
+        let help = "Tokens that needed no prefill, because their keys and values were in the cache.";
         one("janus_prompt_tokens_shared_total", "counter", help, shared_tokens);
         one("janus_generated_tokens_total", "counter", "Tokens that were generated.", generated_tokens);
-        one("janus_preemptions_total", "counter", "Sequences that gave up their cache to others.", preemptions);
-        one("janus_requests_cancelled_total", "counter", "Requests whose client went away before the answer.", counts.cancelled);
+        one("janus_preemptions_total", "counter", "Sequences that were preempted to free their cache for others.", preemptions);
+        one("janus_requests_cancelled_total", "counter", "Requests whose client disconnected before the response.", counts.cancelled);
         head(&mut out, "janus_first_text_seconds", "histogram", "Seconds from a request's arrival to its first text.");
         counts.first_text.write(&mut out, "janus_first_text_seconds");
         head(&mut out, "janus_answer_seconds", "histogram", "Seconds from a request's arrival to its last token.");
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_are_cumulated_and_beyond_the_last_is_counted() {
+    fn buckets_are_cumulative_and_values_beyond_the_last_are_counted() {
         let metrics = Metrics::default();
         for seconds in [0.02, 0.5, 5000.0] {
             metrics.answered(Duration::from_secs_f64(seconds));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_server_asks_for_longer_pauses() {
+    fn a_slow_server_suggests_longer_pauses() {
         let metrics = Metrics::default();
         assert_eq!(metrics.retry_after(8), 1);
         metrics.answered(Duration::from_secs(40));

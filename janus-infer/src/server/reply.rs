@@ -1,4 +1,4 @@
-//! What is sent back: a whole body, or events as they come.
+//! HTTP responses: a whole body, or server-sent events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,10 +19,10 @@ use super::worker::Update;
 use crate::Engine;
 use crate::engine::token_text::Offset;
 
-/// Bytes of events that are sent in one piece.
-const PIECE: usize = 16 << 10;
+/// Bytes from which no more events are added to a frame.
+const FRAME_BYTES: usize = 16 << 10;
 
-/// The body of a response: whole, or server-sent events as they come.
+/// The body of a response: whole, or server-sent events.
 pub struct ResponseBody(Content);
 
 enum Content {
@@ -66,7 +66,7 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.get_mut().0 {
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Events(events) => events.poll_piece(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+            Content::Events(events) => events.poll_data(cx).map(|data| data.map(|data| Ok(Frame::data(data)))),
         }
     }
 
@@ -82,23 +82,23 @@ impl Body for ResponseBody {
     }
 }
 
-/// An answer as server-sent events. Dropped with its connection, it closes the channel, which cancels the request.
+/// A response as server-sent events. When it is dropped with its connection, the channel closes, which cancels the request.
 pub(super) struct Events {
     updates: UnboundedReceiver<Update>,
     answer: Answer,
     engine: Arc<Engine>,
     prompt: PromptField,
-    /// Whether tokens are counted at the end; of every sample, its generation without the text.
+    /// The finished samples without their texts, for the usage at the end; `None` if it is not requested.
     usage: Option<Vec<Generation>>,
-    /// Where each sample's next token begins.
+    /// The offset of each sample's next token.
     offsets: Vec<Offset>,
-    /// What is not sent yet.
-    piece: String,
+    /// Events that are not sent yet.
+    pending: String,
     ended: bool,
 }
 
 impl Events {
-    /// The answer of `samples` samples; `prompt` is the field to blame for a prompt that does not do.
+    /// The response for `samples` samples; `prompt` is the field that errors of the prompt name.
     pub fn new(
         updates: UnboundedReceiver<Update>,
         answer: Answer,
@@ -108,8 +108,16 @@ impl Events {
         prompt: PromptField,
     ) -> Self {
         let usage = usage.then(Vec::new);
-        let mut events =
-            Self { updates, answer, engine, prompt, usage, offsets: vec![Offset::default(); samples], piece: String::new(), ended: false };
+        let mut events = Self {
+            updates,
+            answer,
+            engine,
+            prompt,
+            usage,
+            offsets: vec![Offset::default(); samples],
+            pending: String::new(),
+            ended: false,
+        };
         for sample in 0..samples {
             if let Some(chunk) = events.answer.begin(sample) {
                 events.push(chunk);
@@ -118,16 +126,16 @@ impl Events {
         events
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        while !self.ended && self.piece.len() < PIECE {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        while !self.ended && self.pending.len() < FRAME_BYTES {
             match self.updates.poll_recv(cx) {
                 Poll::Ready(update) => self.take(update),
-                Poll::Pending if self.piece.is_empty() => return Poll::Pending,
+                Poll::Pending if self.pending.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }
         }
-        let piece = std::mem::take(&mut self.piece);
-        Poll::Ready((!piece.is_empty()).then(|| piece.into()))
+        let pending = std::mem::take(&mut self.pending);
+        Poll::Ready((!pending.is_empty()).then(|| pending.into()))
     }
 
     fn take(&mut self, update: Option<Update>) {
@@ -151,7 +159,7 @@ impl Events {
                 self.end();
             }
             Some(Update::Failed { prompt, error }) => {
-                // The status is sent already: the error is an event.
+                // The status has been sent, so the error is sent as an event.
                 self.push(ApiError::model(&error, self.prompt.at(prompt)).body());
                 self.end();
             }
@@ -166,12 +174,12 @@ impl Events {
         if self.usage.is_some() && self.answer.protocol == Protocol::Chat && chunk.get("usage").is_none() && chunk.get("id").is_some() {
             chunk["usage"] = Value::Null;
         }
-        // JSON on one line has no line break that could end an event.
-        self.piece.push_str(&format!("data: {chunk}\n\n"));
+        // The JSON has no line break, which would end the event.
+        self.pending.push_str(&format!("data: {chunk}\n\n"));
     }
 
     fn end(&mut self) {
-        self.piece.push_str("data: [DONE]\n\n");
+        self.pending.push_str("data: [DONE]\n\n");
         self.ended = true;
     }
 }

@@ -1,7 +1,7 @@
-//! Requests as JSON: what a client asks, read and checked.
+//! Parsing and validation of requests.
 //!
-//! Fields that are not known are passed over, as OpenAI does; a known field of a wrong type or value is an error that
-//! names it. What would change the answer and is not offered here is refused rather than passed over.
+//! Unknown fields are ignored, as OpenAI does. A known field with a wrong type or value is an error that names it. OpenAI's fields
+//! that would change the answer and are not supported are refused rather than ignored.
 
 mod chat;
 mod completion;
@@ -19,21 +19,21 @@ use super::error::ApiError;
 pub(super) use chat::chat;
 pub(super) use completion::completion;
 
-/// A request, read and in range.
+/// A validated request.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Asked {
-    /// One, or several of a completion.
+pub(super) struct GenerationRequest {
+    /// One prompt; a completion may have several.
     pub prompts: Vec<Prompt>,
-    /// Of each prompt; with `n` candidates if a best of them is asked for.
+    /// The parameters for each prompt; for `best_of`, `n` is the number of candidates.
     pub sampling: SamplingParams,
-    /// Whether the request has a seed of its own.
+    /// Whether the request states a seed.
     pub seeded: bool,
     pub delivery: Delivery,
-    /// The system message that was composed of preferences.
+    /// The system message that was composed from preferences.
     pub system: Option<String>,
 }
 
-/// What a model is given.
+/// The input of a generation.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Prompt {
     Chat(Vec<Message>),
@@ -41,49 +41,49 @@ pub(super) enum Prompt {
     Ids(Vec<u32>),
 }
 
-/// The field that prompts stand in.
+/// The field with the prompts, for error responses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PromptField {
     pub name: &'static str,
-    /// Whether there are several of them.
+    /// Whether it is a list of prompts.
     pub several: bool,
 }
 
 impl PromptField {
-    /// The field of one prompt.
+    /// The name of one prompt's field.
     pub fn at(self, prompt: usize) -> String {
         if self.several { format!("{}[{prompt}]", self.name) } else { self.name.into() }
     }
 }
 
-/// How an answer is sent.
+/// How a response is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
     Whole,
-    /// As it is written, with a last chunk that counts tokens if `usage`.
+    /// As a stream of events, with the usage in the last chunk if `usage`.
     Stream {
         usage: bool,
     },
-    /// The `keep` best of all candidates by the reward model.
+    /// The `keep` candidates with the highest rewards.
     Best {
         keep: usize,
     },
 }
 
-/// What the server has, which decides what can be asked.
+/// The server's model and defaults, against which requests are validated.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Offer<'a> {
+pub(super) struct ServedModel<'a> {
     pub model: &'a str,
     pub context: usize,
     pub has_reward: bool,
-    /// What fields that are not given stand for.
+    /// The values of missing fields.
     pub defaults: &'a SamplingParams,
 }
 
-/// Another model than the one there is (404).
-pub(super) fn no_model(asked: &str, model: &str) -> ApiError {
-    let asked: String = asked.chars().take(200).collect();
-    let message = format!("there is no model \"{asked}\" here: this server has \"{model}\"");
+/// The error of an unknown model (404).
+pub(super) fn no_model(requested: &str, model: &str) -> ApiError {
+    let requested: String = requested.chars().take(200).collect();
+    let message = format!("unknown model \"{requested}\": this server has \"{model}\"");
     ApiError::field("model", message).status(StatusCode::NOT_FOUND).code("model_not_found")
 }
 
@@ -92,21 +92,21 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        // serde_json says where it stopped, which is of use for broken JSON only.
-        let place = format!(" at line {} column {}", inner.line(), inner.column());
-        let said = inner.to_string();
+        // serde_json's message ends with the position, which is useful only for invalid JSON.
+        let position = format!(" at line {} column {}", inner.line(), inner.column());
+        let message = inner.to_string();
         if !inner.is_data() {
-            return ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {said}")).code("invalid_json");
+            return ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {message}")).code("invalid_json");
         }
-        let said = said.strip_suffix(&place).unwrap_or(&said);
-        if let Some(missing) = said.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        let message = message.strip_suffix(&position).unwrap_or(&message);
+        if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
             let whole = if path == "." { missing.to_string() } else { format!("{path}.{missing}") };
             return ApiError::field(whole.as_str(), format!("{whole} is missing")).code("missing_required_parameter");
         }
         if path == "." {
-            return ApiError::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {said}"));
+            return ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not a valid request: {message}"));
         }
-        ApiError::field(path.as_str(), format!("{path}: {said}"))
+        ApiError::field(path.as_str(), format!("{path}: {message}"))
     })?;
     json.end().map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")).code("invalid_json"))?;
     Ok(value)
@@ -116,8 +116,8 @@ fn out_of_range(field: &str, got: impl fmt::Display, expected: &str) -> ApiError
     ApiError::field(field, format!("{field} is {got}: expected {expected}"))
 }
 
-/// An OpenAI parameter that is asked for and not offered.
-fn refuse(field: &str, asked: bool) -> Result<(), ApiError> {
-    let error = || ApiError::field(field, format!("{field} is not offered by this server: leave it out")).code("unsupported_parameter");
-    if asked { Err(error()) } else { Ok(()) }
+/// Refuses a parameter of OpenAI that is not supported, if the request uses it.
+fn refuse(field: &str, used: bool) -> Result<(), ApiError> {
+    let error = || ApiError::field(field, format!("{field} is not supported by this server: leave it out")).code("unsupported_parameter");
+    if used { Err(error()) } else { Ok(()) }
 }

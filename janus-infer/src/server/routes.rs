@@ -1,4 +1,4 @@
-//! Which path answers what, and to whom.
+//! Routing and access checks of requests.
 
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -19,7 +19,7 @@ use super::reply::{self, ResponseBody};
 use super::request;
 use super::state::State;
 
-/// What a path stands for.
+/// The endpoint of a path.
 #[derive(Debug, Clone, PartialEq)]
 enum Route {
     Generate(Protocol),
@@ -44,7 +44,7 @@ impl Route {
         }
     }
 
-    /// The path in metrics.
+    /// The path's label in metrics.
     fn label(&self) -> &'static str {
         match self {
             Route::Generate(Protocol::Chat) => "/v1/chat/completions",
@@ -62,7 +62,7 @@ impl Route {
     }
 }
 
-/// Answers a request, whatever it is. With `local_only`, only requests to this machine's own names are answered.
+/// Answers any request. With `local_only`, requests whose host is not `localhost` or a loopback address are refused.
 pub(super) async fn answer<B: RequestBody>(state: &State, local_only: bool, request: Request<B>) -> Response<ResponseBody> {
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
@@ -70,8 +70,7 @@ pub(super) async fn answer<B: RequestBody>(state: &State, local_only: bool, requ
     let response = match respond(state, local_only, &route, &parts, body.as_mut()).await {
         Ok(response) => response,
         Err(error) => {
-            // A client that waits for "100 Continue" has not begun to send, and is not asked to; one that was late is not
-            // waited for any more.
+            // A client that waits for "100 Continue" has not sent a body, and one that timed out is not waited for any longer.
             if !parts.headers.contains_key(EXPECT) && error.status != StatusCode::REQUEST_TIMEOUT {
                 body::drain(body.as_mut()).await;
             }
@@ -96,22 +95,21 @@ async fn respond(
 ) -> Result<Response<ResponseBody>, ApiError> {
     if let Some(host) = parts.headers.get(HOST).filter(|host| local_only && !is_local(host.as_bytes())) {
         let host: String = String::from_utf8_lossy(host.as_bytes()).chars().take(200).collect();
-        let message =
-            format!("this server has no token and answers to localhost only, not to \"{host}\": ask it at localhost, or give it a token");
+        let message = format!("this server has no token and accepts only localhost as host, not \"{host}\": use localhost, or set a token");
         return Err(ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host"));
     }
-    let shown = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    if *route != Route::Health && state.options.token.as_ref().is_some_and(|token| !token.admits(shown)) {
-        let message = if shown.is_none() { "a bearer token is needed, and none was sent" } else { "the bearer token is not the server's" };
+    let header = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    if *route != Route::Health && state.options.token.as_ref().is_some_and(|token| !token.matches(header)) {
+        let message = if header.is_none() { "no bearer token was sent, and this server needs one" } else { "the bearer token is wrong" };
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"));
     }
     if *route == Route::Unknown {
         let message =
-            format!("there is nothing at {}: see /v1/models, /v1/chat/completions, /v1/completions, /health, /metrics", path(parts));
+            format!("unknown path {}: expected /v1/models, /v1/chat/completions, /v1/completions, /health or /metrics", path(parts));
         return Err(ApiError::new(StatusCode::NOT_FOUND, message).code("unknown_url"));
     }
     if parts.method != route.method() {
-        let message = format!("{} answers {}, not {}", path(parts), route.method(), parts.method);
+        let message = format!("{} accepts {}, not {}", path(parts), route.method(), parts.method);
         return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_allowed"));
     }
     Ok(match route {
@@ -127,7 +125,7 @@ async fn respond(
     })
 }
 
-/// Whether the value of a `Host` header is a name of this machine's own: `localhost` or a loopback address, with a port or without.
+/// Whether the value of a `Host` header is `localhost` or a loopback address, with or without a port.
 fn is_local(host: &[u8]) -> bool {
     let Ok(authority) = std::str::from_utf8(host).unwrap_or_default().parse::<Authority>() else { return false };
     let name = authority.host();
@@ -135,7 +133,7 @@ fn is_local(host: &[u8]) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// The path for a message: a client can send very long ones.
+/// The path for a message, shortened, since a client may send a very long one.
 fn path(parts: &Parts) -> String {
     parts.uri.path().chars().take(200).collect()
 }

@@ -1,4 +1,4 @@
-//! The API without a socket.
+//! The API as a service, without a socket.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,14 +17,14 @@ use super::state::State;
 use super::{ServerError, ServerOptions, routes, worker};
 use crate::Engine;
 
-/// The API as a [`hyper::service::Service`]: a request in, a response out, whatever it came over.
+/// The API as a [`hyper::service::Service`], which maps a request to a response and owns no socket.
 ///
-/// A [`Server`](super::Server) runs it on connections of its own. A program that has an HTTP server already mounts it there, beside other
-/// routes, and a test calls it without a port. Clones share one engine, whose thread ends when the last of them and the last
+/// A [`Server`](super::Server) runs it on its own connections. A program that already has an HTTP server can mount it beside other
+/// routes, and a test can call it without a port. Clones share one engine, whose thread ends when the last clone and the last
 /// response are dropped.
 ///
-/// It is called within a tokio runtime with time enabled (`enable_time`). The limits on connections, heads and slow readers in
-/// [`ServerOptions`] are those of a [`Server`](super::Server); here they are up to whoever has the connections.
+/// It must be called within a tokio runtime with time enabled (`enable_time`). The limits on connections, heads and slow readers
+/// in [`ServerOptions`] apply only to a [`Server`](super::Server); here they are up to the program that owns the connections.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -45,7 +45,7 @@ use crate::Engine;
 /// # }
 /// ```
 ///
-/// With hyper, it is what `serve_connection` takes; `examples/embedded_server.rs` does that. With axum, it is a fallback:
+/// With hyper, pass it to `serve_connection`, as in `examples/embedded_server.rs`. With axum, use it as a fallback:
 /// `Router::new().fallback(move |request| async move { service.handle(request).await })`.
 #[derive(Clone)]
 pub struct Service {
@@ -54,24 +54,24 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the engine's thread. With a reward model, requests may ask for the best of several answers.
+    /// Starts the engine's thread. A reward model enables the field `best_of`.
     ///
     /// # Errors
-    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Run`] if there is no thread to be had.
+    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Run`] if no thread can be started.
     pub fn new(engine: Engine, reward: Option<Box<dyn RewardModel + Send + Sync>>, options: ServerOptions) -> Result<Self, ServerError> {
         options.validate()?;
         let (service, _) = Self::start(engine, reward, options, || ())?;
         Ok(service)
     }
 
-    /// Answers requests to any host. Without this and without a token, a request whose `Host` is not `localhost` or a loopback
-    /// address is refused: a page in a browser may have its own name resolved to this machine.
+    /// Accepts requests for any host. Without this and without a token, a request whose `Host` is not `localhost` or a loopback
+    /// address is refused, since it may come from a web page whose name resolves to this machine (DNS rebinding).
     #[must_use]
     pub fn with_any_host(self) -> Self {
         Self { local_only: false, ..self }
     }
 
-    /// Answers a request, whatever it is.
+    /// Answers any request.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<ResponseBody>
     where
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
@@ -79,7 +79,7 @@ impl Service {
         routes::answer(&self.state, self.local_only, request).await
     }
 
-    /// A service, and its engine's thread, which calls `at_end` when it ends, of itself or by a panic.
+    /// A service and its engine's thread, which calls `at_end` when it ends, even by a panic.
     pub(super) fn start(
         engine: Engine,
         reward: Option<Box<dyn RewardModel + Send + Sync>>,
@@ -124,7 +124,7 @@ where
     }
 }
 
-/// Calls a function when it is dropped, so after a panic too.
+/// Calls a function on drop, and so after a panic too.
 struct AtEnd<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> Drop for AtEnd<F> {

@@ -1,4 +1,4 @@
-//! What all requests to a service share.
+//! The state that all requests to a service share.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::ServerOptions;
 use super::best_of::Scorer;
 use super::metrics::Metrics;
-use super::request::Offer;
+use super::request::ServedModel;
 use super::worker::Job;
 use crate::Engine;
 
@@ -25,12 +25,12 @@ pub(super) struct State {
     pub options: ServerOptions,
     pub jobs: Sender<Job>,
     pub metrics: Arc<Metrics>,
-    /// Places for requests that wait or run.
+    /// The free places of the queue; a request that waits or runs takes one.
     pub places: Arc<Semaphore>,
-    /// Where ids and seeds come from.
+    /// The source of ids and seeds.
     random: RandomState,
     drawn: AtomicU64,
-    /// When the service began, in seconds since 1970.
+    /// When the service started, in seconds since 1970.
     created: u64,
 }
 
@@ -41,13 +41,13 @@ impl State {
         Self { engine, reward, options, jobs, metrics, places, random, drawn, created: now() }
     }
 
-    /// Another number each time, which nobody can predict.
+    /// A random number that clients cannot predict.
     pub fn draw(&self) -> u64 {
         self.random.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub fn offer(&self) -> Offer<'_> {
-        Offer {
+    pub fn served(&self) -> ServedModel<'_> {
+        ServedModel {
             model: self.engine.name(),
             context: self.engine.context(),
             has_reward: self.reward.is_some(),
@@ -55,7 +55,7 @@ impl State {
         }
     }
 
-    /// The model as `/v1/models` describes it.
+    /// The model's entry in `/v1/models`.
     pub fn model(&self) -> Value {
         json!({
             "id": self.engine.name(),

@@ -1,29 +1,29 @@
-//! The token that clients must send.
+//! The bearer token that clients must send.
 
 use std::fmt;
 use std::path::Path;
 
 use super::ServerError;
 
-/// A bearer token. Only its BLAKE3 hash is kept; it is shown nowhere.
+/// A bearer token. Only its BLAKE3 hash is stored, and it is never printed.
 #[derive(Clone)]
 pub struct BearerToken(blake3::Hash);
 
 impl BearerToken {
-    /// A token; white space around it is dropped.
+    /// A token; whitespace around it is dropped.
     ///
     /// # Errors
-    /// [`ServerError::Setting`], without the token, if it is empty or cannot stand in a header.
+    /// [`ServerError::Setting`], without the token, if it is empty or cannot be sent in a header.
     pub fn new(token: impl AsRef<str>) -> Result<Self, ServerError> {
         let token = token.as_ref().trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let got = if token.is_empty() { "empty" } else { "another text" };
+            let got = if token.is_empty() { "empty" } else { "a text with other characters" };
             return Err(ServerError::Setting { field: "token", got: got.into(), expected: "printable ASCII without spaces" });
         }
         Ok(Self(blake3::hash(token.as_bytes())))
     }
 
-    /// A token from a file that holds nothing else.
+    /// Reads a token from a file that contains nothing else.
     ///
     /// # Errors
     /// [`ServerError::Io`], and those of [`BearerToken::new`].
@@ -32,11 +32,11 @@ impl BearerToken {
         Self::new(std::fs::read_to_string(path).map_err(|cause| ServerError::Io { path: path.into(), cause })?)
     }
 
-    /// Whether an `authorization` header shows the token. The time it takes tells nothing about the token: hashes are
-    /// compared, and in constant time.
-    pub(super) fn admits(&self, header: Option<&[u8]>) -> bool {
-        let shown = header.and_then(|header| header.split_at_checked(7));
-        shown.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case(b"bearer ") && blake3::hash(token.trim_ascii()) == self.0)
+    /// Whether an `authorization` header has the token. The time reveals nothing about the token, since hashes are compared, in
+    /// constant time.
+    pub(super) fn matches(&self, header: Option<&[u8]>) -> bool {
+        let parts = header.and_then(|header| header.split_at_checked(7));
+        parts.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case(b"bearer ") && blake3::hash(token.trim_ascii()) == self.0)
     }
 }
 
@@ -51,19 +51,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_token_itself_is_admitted() {
+    fn only_the_token_itself_matches() {
         let token = BearerToken::new(" secret-1\n").unwrap();
         for good in ["Bearer secret-1", "bearer secret-1", "BEARER  secret-1 "] {
-            assert!(token.admits(Some(good.as_bytes())), "{good}");
+            assert!(token.matches(Some(good.as_bytes())), "{good}");
         }
         for bad in ["Bearer secret-2", "Bearer secret-", "Bearer secret-11", "Bearer ", "Bearer", "secret-1", "Basic secret-1", ""] {
-            assert!(!token.admits(Some(bad.as_bytes())), "{bad}");
+            assert!(!token.matches(Some(bad.as_bytes())), "{bad}");
         }
-        assert!(!token.admits(None));
+        assert!(!token.matches(None));
     }
 
     #[test]
-    fn a_token_is_shown_nowhere() {
+    fn a_token_is_never_printed() {
         let token = BearerToken::new("secret").unwrap();
         assert_eq!(format!("{token:?}"), "BearerToken([hidden])");
         let error = BearerToken::new("sec ret").unwrap_err();

@@ -1,8 +1,7 @@
-//! The engine's thread: the one place where tokens are made.
+//! The engine's thread, which runs all generations.
 //!
-//! Jobs come in over a channel; updates of each go out over a channel of its own. The engine never waits for a reader: a
-//! channel takes all that a request can produce, which its `max_tokens` bounds, and a reader that is gone is noticed before
-//! the next step.
+//! Jobs arrive through one channel, and each job has a channel for its updates. The engine never waits for a reader: the channels
+//! are unbounded, but `max_tokens` bounds what a request can produce. A reader that is gone is noticed before the next step.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,27 +17,28 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::metrics::Metrics;
 use crate::{Engine, Event, RequestId, Session};
 
-/// The id of every request: with the seed it fixes the draws, so that one request with one seed has one answer.
+/// The id of every request. It determines the random numbers together with the seed, so that a request with a seed always has the
+/// same answer.
 pub(super) const REQUEST_ID: &str = "api";
 
 /// A request for the engine.
 pub(super) struct Job {
-    /// The prompts, with the same number of samples each.
+    /// The prompts, each with the same number of samples.
     pub prompts: Vec<(Vec<u32>, SamplingParams)>,
     pub updates: UnboundedSender<Update>,
     /// Its place in the queue.
     pub place: Place,
-    /// When it arrived.
+    /// When the request arrived.
     pub arrived: Instant,
 }
 
-/// A place in the queue, free again when the last holder lets go.
+/// A place in the queue, which is free again when the last clone is dropped.
 pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
-/// What becomes of a job. After `Done` and `Failed` nothing follows. Samples are numbered over all prompts, those of the
-/// first prompt first.
+/// The progress of a job. `Done` and `Failed` are the last updates. Samples are numbered over all prompts, those of the first prompt
+/// first.
 pub(super) enum Update {
-    /// The prompts can be answered; they wait or are read.
+    /// All prompts are valid, and are queued or being prefilled.
     Accepted,
     Text {
         sample: usize,
@@ -50,21 +50,21 @@ pub(super) enum Update {
         generation: Generation,
     },
     Done,
-    /// One of the prompts cannot be answered, and so none is.
+    /// One of the prompts cannot be answered, and so the job fails.
     Failed {
         prompt: usize,
         error: ModelError,
     },
 }
 
-/// A job that the session has.
+/// A job in the session.
 struct Running {
     updates: UnboundedSender<Update>,
     arrived: Instant,
     has_text: Cell<bool>,
     /// Prompts that are not answered yet.
     left: Cell<usize>,
-    /// None when the job is over.
+    /// `None` when the job is over.
     place: Cell<Option<Place>>,
 }
 
@@ -72,11 +72,11 @@ struct Running {
 struct Part {
     job: Rc<Running>,
     prompt: usize,
-    /// Number of its first sample.
+    /// The number of its first sample.
     first: usize,
 }
 
-/// Works until no more job can come and all are answered.
+/// Runs until no more jobs can arrive and all are answered.
 pub(super) fn work(engine: &Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
     let mut session = engine.session();
     let mut running = HashMap::new();
@@ -111,7 +111,7 @@ fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<RequestId, 
         let samples = sampling.n;
         match session.submit_ids(REQUEST_ID.into(), ids, sampling) {
             Ok(id) => drop(running.insert(id, Part { job: Rc::clone(&job), prompt, first })),
-            // The reader lets go of the channel, and the prompts before this one are cancelled.
+            // The reader then drops the channel, which cancels the prompts before this one.
             Err(error) => {
                 drop(job.place.take());
                 return drop(job.updates.send(Update::Failed { prompt, error }));
@@ -119,7 +119,7 @@ fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<RequestId, 
         }
         first += samples;
     }
-    // A reader that is gone by now is found before the next step.
+    // A reader that is gone by now is noticed before the next step.
     let _ = job.updates.send(Update::Accepted);
 }
 
@@ -148,7 +148,7 @@ fn pass_on(event: Event, running: &mut HashMap<RequestId, Part>, metrics: &Metri
         Ok(()) => Update::Done,
         Err(error) => Update::Failed { prompt, error },
     };
-    // Whoever has the answer finds it counted and the place free.
+    // Before the client has the answer, it is counted and the place is free.
     if let Some(place) = job.place.take() {
         metrics.answered(job.arrived.elapsed());
         drop(place);

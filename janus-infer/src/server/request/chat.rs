@@ -8,7 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::fields::Count;
 use super::sampling::Shared;
-use super::{Asked, Offer, Prompt, read, refuse};
+use super::{GenerationRequest, Prompt, ServedModel, read, refuse};
 use crate::server::error::ApiError;
 
 #[derive(Deserialize)]
@@ -38,19 +38,19 @@ struct WireMessage {
 #[serde(rename_all = "lowercase")]
 enum WireRole {
     System,
-    /// OpenAI's newer name for the system's.
+    /// OpenAI's newer name for the system role.
     Developer,
     User,
     Assistant,
 }
 
-/// A message's text: as it is, or in parts.
+/// The text of a message, which the request states as a string or as a list of text parts.
 struct Content(String);
 
-/// The request of `/v1/chat/completions`.
-pub(in crate::server) fn chat(body: &[u8], offer: &Offer<'_>) -> Result<Asked, ApiError> {
+/// Parses a request to `/v1/chat/completions`.
+pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<GenerationRequest, ApiError> {
     let shared: Shared = read(body)?;
-    shared.check_model(offer)?;
+    shared.check_model(served)?;
     let chat: Chat = read(body)?;
     refuse("tools", chat.tools.is_some_and(|tools| !tools.is_empty()))?;
     refuse("functions", chat.functions.is_some_and(|functions| !functions.is_empty()))?;
@@ -61,21 +61,21 @@ pub(in crate::server) fn chat(body: &[u8], offer: &Offer<'_>) -> Result<Asked, A
     };
     let logprobs = chat.logprobs.unwrap_or(false);
     let top_logprobs = chat.top_logprobs.map_or(0, |count| count.0);
-    let sampling = SamplingParams { logprobs, top_logprobs, ..shared.sampling(offer, max_tokens, offer.defaults.max_tokens)? };
-    let (delivery, sampling) = shared.delivery(sampling, shared.best_of, offer)?;
+    let sampling = SamplingParams { logprobs, top_logprobs, ..shared.sampling(served, max_tokens, served.defaults.max_tokens)? };
+    let (delivery, sampling) = shared.delivery(sampling, shared.best_of, served)?;
 
     let mut messages: Vec<Message> = chat.messages.into_iter().map(Message::from).collect();
     let mut system = None;
     if let Some(set) = &chat.preferences {
         if messages.first().is_some_and(|first| first.role == Role::System) {
-            return Err(ApiError::field("preferences", "preferences make the system message, and there is one already: give one of them"));
+            return Err(ApiError::field("preferences", "preferences replace the system message: send only one of them"));
         }
-        // Without a seed the same preferences are worded the same way in every call.
+        // Without a seed, the same preferences always give the same system message.
         let text = Composer::standard().compose_set(set, shared.seed.map_or(0, i64::cast_unsigned));
         messages.insert(0, Message::system(text.as_str()));
         system = Some(text);
     }
-    Ok(Asked { prompts: vec![Prompt::Chat(messages)], seeded: shared.seed.is_some(), sampling, delivery, system })
+    Ok(GenerationRequest { prompts: vec![Prompt::Chat(messages)], seeded: shared.seed.is_some(), sampling, delivery, system })
 }
 
 impl From<WireMessage> for Message {

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::fields::Count;
-use super::sampling::{MOST_SAMPLES, Shared};
-use super::{Asked, Offer, Prompt, read, refuse};
+use super::sampling::{MAX_SAMPLES, Shared};
+use super::{GenerationRequest, Prompt, ServedModel, read, refuse};
 use crate::server::error::ApiError;
 
-/// OpenAI's default.
+/// OpenAI's default of `max_tokens`.
 const COMPLETION_TOKENS: usize = 16;
 
 #[derive(Deserialize)]
@@ -22,32 +22,32 @@ struct Completion {
     suffix: Option<String>,
 }
 
-/// A text, a list of token ids, or a list of texts or of lists of token ids.
+/// A text, a list of token ids, a list of texts, or a list of lists of token ids.
 struct Prompts(Vec<Prompt>);
 
-/// The request of `/v1/completions`.
-pub(in crate::server) fn completion(body: &[u8], offer: &Offer<'_>) -> Result<Asked, ApiError> {
+/// Parses a request to `/v1/completions`.
+pub(in crate::server) fn completion(body: &[u8], served: &ServedModel<'_>) -> Result<GenerationRequest, ApiError> {
     let shared: Shared = read(body)?;
-    shared.check_model(offer)?;
+    shared.check_model(served)?;
     let completion: Completion = read(body)?;
     refuse("echo", completion.echo == Some(true))?;
     refuse("suffix", completion.suffix.is_some_and(|suffix| !suffix.is_empty()))?;
     let max_tokens = ("max_tokens", shared.max_tokens.map(|max| max.0));
     let top_logprobs = completion.logprobs.map_or(0, |count| count.0);
     let sampling =
-        SamplingParams { logprobs: completion.logprobs.is_some(), top_logprobs, ..shared.sampling(offer, max_tokens, COMPLETION_TOKENS)? };
+        SamplingParams { logprobs: completion.logprobs.is_some(), top_logprobs, ..shared.sampling(served, max_tokens, COMPLETION_TOKENS)? };
     if shared.best_of.is_some_and(|best_of| best_of.0 != sampling.n) {
-        let message = "a completion has no conversation that the reward model could score: ask /v1/chat/completions for a best_of";
+        let message = "a completion has no conversation that the reward model could score: use best_of with /v1/chat/completions";
         return Err(ApiError::field("best_of", message));
     }
-    let (delivery, sampling) = shared.delivery(sampling, None, offer)?;
+    let (delivery, sampling) = shared.delivery(sampling, None, served)?;
     let Prompts(prompts) = completion.prompt;
     let samples = prompts.len().saturating_mul(sampling.n);
-    if samples > MOST_SAMPLES {
-        let message = format!("{} prompts of {} samples make {samples}: expected at most {MOST_SAMPLES}", prompts.len(), sampling.n);
+    if samples > MAX_SAMPLES {
+        let message = format!("{} prompts of {} samples make {samples}: expected at most {MAX_SAMPLES}", prompts.len(), sampling.n);
         return Err(ApiError::field("prompt", message));
     }
-    Ok(Asked { prompts, seeded: shared.seed.is_some(), sampling, delivery, system: None })
+    Ok(GenerationRequest { prompts, seeded: shared.seed.is_some(), sampling, delivery, system: None })
 }
 
 impl<'de> Deserialize<'de> for Prompts {
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Prompts {
         impl<'de> Visitor<'de> for PromptsVisitor {
             type Value = Prompts;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, a list of token ids, or a list of prompts that are all one or all the other")
+                f.write_str("a text, a list of token ids, a list of texts, or a list of lists of token ids")
             }
             fn visit_str<E>(self, text: &str) -> Result<Prompts, E> {
                 Ok(Prompts(vec![Prompt::Text(text.into())]))
@@ -72,10 +72,10 @@ impl<'de> Deserialize<'de> for Prompts {
                         }
                     }
                     if (texts > 0 && texts < prompts.len()) || (!ids.is_empty() && !prompts.is_empty()) {
-                        return Err(de::Error::custom("token ids, lists of them and texts are mixed: give one kind"));
+                        return Err(de::Error::custom("the list mixes texts, token ids and lists of token ids: use one kind"));
                     }
-                    if prompts.len() > MOST_SAMPLES {
-                        return Err(de::Error::custom(format!("more than {MOST_SAMPLES} prompts in one request")));
+                    if prompts.len() > MAX_SAMPLES {
+                        return Err(de::Error::custom(format!("more than {MAX_SAMPLES} prompts in one request")));
                     }
                 }
                 if prompts.is_empty() {
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Prompts {
     }
 }
 
-/// An element of a list.
+/// An element of the list.
 enum Item {
     Id(u32),
     Prompt(Prompt),

@@ -1,11 +1,11 @@
-//! Values of fields, with errors that say what was expected.
+//! Types of fields whose errors say what was expected.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
-/// A whole number, 0 or more.
+/// A non-negative integer.
 #[derive(Clone, Copy)]
 pub(super) struct Count(pub(super) usize);
 
@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Count {
         impl Visitor<'_> for Whole {
             type Value = Count;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number, 0 or more")
+                f.write_str("an integer, 0 or more")
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Count, E> {
                 usize::try_from(value).map(Count).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))

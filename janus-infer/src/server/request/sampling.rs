@@ -1,4 +1,4 @@
-//! What both kinds of request have: the model, how tokens are drawn, and how the answer is sent.
+//! The fields of both endpoints: the model, the sampling parameters, and how the response is sent.
 
 use hyper::StatusCode;
 use janus_core::{Error, SamplingParams};
@@ -6,16 +6,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::fields::{Count, Number, Texts};
-use super::{Delivery, Offer, no_model, out_of_range, refuse};
+use super::{Delivery, ServedModel, no_model, out_of_range, refuse};
 use crate::server::error::ApiError;
 
-/// Samples of a request at the most.
-pub(super) const MOST_SAMPLES: usize = 128;
-/// Stop texts of a request, and bytes of each, at the most: they are looked for after every token.
-const MOST_STOPS: usize = 16;
-const LONGEST_STOP: usize = 1024;
+/// The most samples of a request.
+pub(super) const MAX_SAMPLES: usize = 128;
+/// The most stop texts of a request, and the most bytes of each: they are searched for after every token.
+const MAX_STOPS: usize = 16;
+const MAX_STOP_BYTES: usize = 1024;
 
-/// Fields that both kinds of request have.
+/// The fields of both endpoints.
 #[derive(Deserialize)]
 pub(super) struct Shared {
     model: Option<String>,
@@ -42,35 +42,35 @@ struct StreamOptions {
 }
 
 impl Shared {
-    /// There is one model; a request may leave its name out.
-    pub(super) fn check_model(&self, offer: &Offer<'_>) -> Result<(), ApiError> {
+    /// Refuses another model than the server's; a request may leave the name out.
+    pub(super) fn check_model(&self, served: &ServedModel<'_>) -> Result<(), ApiError> {
         match &self.model {
-            Some(model) if model != offer.model => Err(no_model(model, offer.model)),
+            Some(model) if model != served.model => Err(no_model(model, served.model)),
             _ => Ok(()),
         }
     }
 
     pub(super) fn sampling(
         &self,
-        offer: &Offer<'_>,
+        served: &ServedModel<'_>,
         (limit, max_tokens): (&'static str, Option<usize>),
-        most: usize,
+        default_max_tokens: usize,
     ) -> Result<SamplingParams, ApiError> {
         let zero = |number: Option<Number>| number.is_none_or(|number| number.0 == 0.0);
         refuse("frequency_penalty", !zero(self.frequency_penalty))?;
         refuse("presence_penalty", !zero(self.presence_penalty))?;
         refuse("logit_bias", self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()))?;
-        let defaults = offer.defaults;
+        let defaults = served.defaults;
         let or = |given: Option<Number>, default: f64| given.map_or(default, |number| number.0);
         let top_k = match self.top_k {
-            // vLLM's "all".
+            // In vLLM's API, -1 means no limit.
             Some(-1) => 0,
-            Some(k) => usize::try_from(k).map_err(|_| out_of_range("top_k", k, "-1, or a whole number, 0 or more"))?,
+            Some(k) => usize::try_from(k).map_err(|_| out_of_range("top_k", k, "-1, or an integer, 0 or more"))?,
             None => defaults.top_k,
         };
         let stop = self.stop.as_ref().map_or_else(|| defaults.stop.clone(), |stop| stop.0.clone());
-        if stop.len() > MOST_STOPS || stop.iter().any(|text| text.len() > LONGEST_STOP) {
-            return Err(ApiError::field("stop", format!("stop: expected at most {MOST_STOPS} texts of at most {LONGEST_STOP} bytes")));
+        if stop.len() > MAX_STOPS || stop.iter().any(|text| text.len() > MAX_STOP_BYTES) {
+            return Err(ApiError::field("stop", format!("stop: expected at most {MAX_STOPS} texts of at most {MAX_STOP_BYTES} bytes")));
         }
         if max_tokens == Some(0) {
             return Err(out_of_range(limit, 0, "at least 1"));
@@ -81,8 +81,8 @@ impl Shared {
             top_k,
             min_p: or(self.min_p, defaults.min_p),
             repetition_penalty: or(self.repetition_penalty, defaults.repetition_penalty),
-            // More than the context holds is never generated.
-            max_tokens: max_tokens.unwrap_or(most).min(offer.context.max(1)),
+            // No more tokens than the context are ever generated.
+            max_tokens: max_tokens.unwrap_or(default_max_tokens).min(served.context.max(1)),
             n: self.n.map_or(1, |n| n.0),
             seed: self.seed.map_or(0, i64::cast_unsigned),
             stop,
@@ -91,38 +91,38 @@ impl Shared {
         })
     }
 
-    /// How the answer is sent, and the parameters with the number of candidates for `n`.
+    /// How the response is sent, and the parameters, whose `n` is the number of candidates for `best_of`.
     pub(super) fn delivery(
         &self,
         sampling: SamplingParams,
         best_of: Option<Count>,
-        offer: &Offer<'_>,
+        served: &ServedModel<'_>,
     ) -> Result<(Delivery, SamplingParams), ApiError> {
         sampling.validate().map_err(|error| match error {
             Error::Sampling { field, .. } => ApiError::field(field, error.to_string()),
             error => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
         })?;
-        let most = |field, got| out_of_range(field, got, &format!("at most {MOST_SAMPLES}"));
-        if sampling.n > MOST_SAMPLES {
-            return Err(most("n", sampling.n));
+        let too_many = |field, got| out_of_range(field, got, &format!("at most {MAX_SAMPLES}"));
+        if sampling.n > MAX_SAMPLES {
+            return Err(too_many("n", sampling.n));
         }
         let stream = self.stream.unwrap_or(false);
         let Some(best_of) = best_of else {
             let usage = self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
             return Ok((if stream { Delivery::Stream { usage } } else { Delivery::Whole }, sampling));
         };
-        if !offer.has_reward {
-            let message = "best_of needs a reward model, and the server was started without one (--reward-model)";
+        if !served.has_reward {
+            let message = "best_of needs a reward model, and the server was started without one";
             return Err(ApiError::field("best_of", message).code("no_reward_model"));
         }
-        if best_of.0 > MOST_SAMPLES {
-            return Err(most("best_of", best_of.0));
+        if best_of.0 > MAX_SAMPLES {
+            return Err(too_many("best_of", best_of.0));
         }
         if best_of.0 < sampling.n {
             return Err(out_of_range("best_of", best_of.0, &format!("at least n, which is {}", sampling.n)));
         }
         if stream {
-            let message = "the best is known when all candidates are finished, so best_of cannot be streamed: leave out one of them";
+            let message = "best_of cannot be streamed, since all candidates must be finished first: leave out stream or best_of";
             return Err(ApiError::field("stream", message));
         }
         Ok((Delivery::Best { keep: sampling.n }, SamplingParams { n: best_of.0, ..sampling }))

@@ -41,7 +41,7 @@ fn a_benchmark_of_ones_own_goes_from_questions_to_a_page() {
 fn a_remote_judge_is_asked_once() {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::start(|received| {
-        let good = received.asked().contains("A toy that flies");
+        let good = received.last_message().contains("A toy that flies");
         Reply::text(if good { "Feedback: clear. [RESULT] 5" } else { "Feedback: too hard. [RESULT] 1" })
     });
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Reading prompts and writing answers with a small random model: vocabulary 1,536, width 160, 4 layers, 5 heads, MLP 432, 64 sequences.
+//! Prefill, decoding and sampling of 64 sequences with a small random model: vocabulary 1,536, width 160, 4 layers, 5 heads, MLP 432.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ fn prompts() -> Vec<Vec<u32>> {
     (0..SEQUENCES).map(|_| (0..PROMPT).map(|_| rng.random_range(0..VOCAB as u32)).collect()).collect()
 }
 
-fn read(model: &Model, prompts: &[Vec<u32>], logits: &mut Vec<f32>) -> Vec<KvCache> {
+fn prefill(model: &Model, prompts: &[Vec<u32>], logits: &mut Vec<f32>) -> Vec<KvCache> {
     let mut caches: Vec<_> = prompts.iter().map(|_| model.cache()).collect();
     let mut inputs: Vec<_> =
         prompts.iter().zip(&mut caches).map(|(tokens, cache)| SequenceInput::new(tokens, cache, LogitsWanted::Last)).collect();
@@ -52,25 +52,25 @@ fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("small model, 64 sequences");
     group.sample_size(20);
     group.throughput(Throughput::Elements((SEQUENCES * PROMPT) as u64));
-    group.bench_function("prefill, 96 tokens each", |b| b.iter(|| black_box(read(&model, &prompts, &mut logits))));
+    group.bench_function("prefill, 96 tokens each", |b| b.iter(|| black_box(prefill(&model, &prompts, &mut logits))));
 
-    // One step at a time, from 96 tokens on; new caches when these have grown to 160.
-    let mut caches = read(&model, &prompts, &mut logits);
+    // One step at a time, from 96 tokens on; the prompts are prefilled again when the caches have 160 tokens.
+    let mut caches = prefill(&model, &prompts, &mut logits);
     group.throughput(Throughput::Elements(SEQUENCES as u64));
     group.bench_function("decode, one step after 96 to 160 tokens", |b| {
         b.iter_custom(|steps| {
-            let mut taken = Duration::ZERO;
+            let mut elapsed = Duration::ZERO;
             for step in 0..steps {
                 if caches[0].len() >= 160 {
-                    caches = read(&model, &prompts, &mut logits);
+                    caches = prefill(&model, &prompts, &mut logits);
                 }
                 let token = [step as u32 % VOCAB as u32];
-                let begun = Instant::now();
+                let start = Instant::now();
                 let mut inputs: Vec<_> = caches.iter_mut().map(|cache| SequenceInput::new(&token, cache, LogitsWanted::Last)).collect();
                 model.forward(&mut inputs, &mut logits).expect("ids of the vocabulary");
-                taken += begun.elapsed();
+                elapsed += start.elapsed();
             }
-            taken
+            elapsed
         });
     });
 

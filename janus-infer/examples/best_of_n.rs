@@ -1,8 +1,9 @@
-//! Samples several answers and keeps the best by a reward model: `cargo run -p janus-infer --example best_of_n -- [MODEL REWARD_MODEL]`
+//! Samples several answers and keeps the one with the highest reward:
+//! `cargo run -p janus-infer --example best_of_n -- [MODEL REWARD_MODEL]`
 //!
 //! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file; `REWARD_MODEL` is a folder. Without them the
-//! example makes a small random model, whose answers are noise, and rewards by a rule.
-#![allow(clippy::print_stdout, reason = "an example talks to its user")]
+//! example uses a small model with random weights, whose answers are noise, and a rule as the reward model.
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 #[path = "../tests/support/tiny.rs"]
 mod tiny;

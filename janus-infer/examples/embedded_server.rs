@@ -1,8 +1,9 @@
-//! A model's API in a program that has routes of its own: `cargo run -p janus-infer --features server --example embedded_server -- [MODEL]`
+//! The API in a program that has routes of its own:
+//! `cargo run -p janus-infer --features server --example embedded_server -- [MODEL]`
 //!
-//! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file; without it the example makes a small random
-//! model, whose answers are noise. To serve nothing but the API, use `Server`.
-#![allow(clippy::print_stdout, reason = "an example talks to its user")]
+//! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file; without it the example uses a small model
+//! with random weights, whose answers are noise. To serve only the API, use `Server`.
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 #[path = "../tests/support/tiny.rs"]
 mod tiny;
@@ -44,16 +45,16 @@ async fn serve(listener: TcpListener, api: Service) -> Result<(), Box<dyn std::e
     }
 }
 
-/// A page of the program's own; all else is the API's.
+/// `/` is a page of the program, and all other paths belong to the API.
 async fn answer(api: &Service, request: Request<Incoming>) -> Response<Either<Full<Bytes>, ResponseBody>> {
     match request.uri().path() {
-        "/" => Response::new(Either::Left(Full::from("Ask at /v1/chat/completions.\n"))),
+        "/" => Response::new(Either::Left(Full::from("The API is at /v1/chat/completions.\n"))),
         _ => api.handle(request).await.map(Either::Right),
     }
 }
 
 #[test]
-fn both_are_answered() {
+fn the_page_and_the_api_are_served() {
     use std::io::{Read as _, Write as _};
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -77,7 +78,7 @@ fn both_are_answered() {
             served = serve(listener, api) => panic!("it stopped: {served:?}"),
             responses = client => {
                 let [page, chat] = responses.unwrap();
-                assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("Ask at /v1/chat/completions.\n"), "{page}");
+                assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("The API is at /v1/chat/completions.\n"), "{page}");
                 assert!(chat.starts_with("HTTP/1.1 200") && chat.contains("\"chat.completion\""), "{chat}");
             }
         }

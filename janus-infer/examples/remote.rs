@@ -1,12 +1,12 @@
-//! Asks a model behind an OpenAI-compatible API, and pays for no answer twice. It builds without candle:
+//! Asks a model behind an OpenAI-compatible API, and never pays for an answer twice. It builds without candle:
 //!
 //! ```text
 //! OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=... \
 //!     cargo run -p janus-infer --no-default-features --features remote --example remote -- MODEL JOURNAL "a question"...
 //! ```
 //!
-//! Every response is in the file JOURNAL before it is used. Run it again, or with more questions, and only what is new is sent.
-#![allow(clippy::print_stdout, reason = "an example talks to its user")]
+//! Every response is written to the file JOURNAL before it is used. In another run, only new questions are sent.
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::error::Error;
 use std::path::Path;
@@ -19,7 +19,7 @@ use janus_infer::remote::{RemoteModel, RemoteOptions};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(model), Some(journal)) = (arguments.next(), arguments.next()) else {
-        return Err("give a model, a file for the journal, and questions".into());
+        return Err("expected a model, a file for the journal, and questions".into());
     };
     let questions: Vec<String> = arguments.collect();
     for (question, answer) in questions.iter().zip(ask(&model, RemoteOptions::from_env()?, journal.as_ref(), &questions)?) {
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The answers to questions, from the journal where it has them.
+/// The answers to questions; those in the journal are not requested again.
 pub fn ask(model: &str, options: RemoteOptions, journal: &Path, questions: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
     let model = RemoteModel::new(model, options)?;
     // Another service's model of this name is another model.

@@ -1,6 +1,6 @@
-//! Batched generation: what an answer is must not depend on what runs beside it.
+//! Batched generation: an answer must not depend on the other requests of the batch.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/tiny.rs"]
 mod tiny;
@@ -48,7 +48,7 @@ fn an_answer_does_not_depend_on_batch_or_threads() {
     assert!(samples[0] != samples[1] && samples[1] != samples[2], "samples repeat each other");
 }
 
-/// Each request alone, all together, and in other orders.
+/// Checks that requests get the same answers alone, together and in other orders.
 fn check_order(requests: &[ChatRequest], single: &Engine, batched: &Engine) {
     let alone: Vec<_> = requests.iter().flat_map(|request| answers(single, std::slice::from_ref(request))).collect();
     assert_eq!(answers(batched, requests), alone, "together");
@@ -85,11 +85,11 @@ fn an_answer_of_smollm2_does_not_depend_on_the_order_of_requests() {
     check_order(&(0..32).map(one).collect::<Vec<_>>(), &load(1), &load(32));
 }
 
-/// Weights that are damaged gave token 0 for ever, and an answer that looked like one.
+/// Damaged weights always gave token 0, and an answer that looked valid.
 #[test]
-fn an_answer_of_logits_that_are_no_numbers_fails() {
-    let sound = model(1, None);
-    let broken = janus_infer::Model::from_weights(sound.config().clone(), |_, shape| Ok(vec![f32::NAN; shape.iter().product()])).unwrap();
+fn an_answer_from_nan_logits_fails() {
+    let intact = model(1, None);
+    let broken = janus_infer::Model::from_weights(intact.config().clone(), |_, shape| Ok(vec![f32::NAN; shape.iter().product()])).unwrap();
     let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
     let engine = Engine::new(broken, janus_data::Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4));
     for sampling in [SamplingParams::greedy(5), SamplingParams { logprobs: true, top_logprobs: 3, ..SamplingParams::paper() }] {
@@ -100,7 +100,7 @@ fn an_answer_of_logits_that_are_no_numbers_fails() {
 }
 
 #[test]
-fn answers_come_as_they_are_done_and_each_once() {
+fn answers_arrive_as_they_finish_and_once_each() {
     let engine = engine(options(2));
     let long = SamplingParams::greedy(60);
     let short = SamplingParams { max_tokens: 1, ..long.clone() };
@@ -114,7 +114,7 @@ fn answers_come_as_they_are_done_and_each_once() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_that_requests_error() {
+fn an_invalid_request_fails_and_the_others_succeed() {
     let engine = engine(options(4).with(|options| options.max_context = Some(40)));
     let greedy = SamplingParams::greedy(100);
     let requests = [
@@ -139,28 +139,29 @@ fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
     let (at, _) = whole.text.char_indices().nth(9).unwrap();
     let stop: String = whole.text[at..].chars().take(3).collect();
     let before = &whole.text[..whole.text.find(&stop).unwrap()];
-    let cut =
-        answers(&engine, &[request("r", "hello", SamplingParams { stop: vec!["never met".into(), stop], ..free })]).remove(0).remove(0);
-    assert_eq!((cut.text.as_str(), cut.finish_reason), (before, FinishReason::Stop));
-    assert!(cut.completion_tokens < whole.completion_tokens);
+    let stopped = answers(&engine, &[request("r", "hello", SamplingParams { stop: vec!["never generated".into(), stop], ..free })])
+        .remove(0)
+        .remove(0);
+    assert_eq!((stopped.text.as_str(), stopped.finish_reason), (before, FinishReason::Stop));
+    assert!(stopped.completion_tokens < whole.completion_tokens);
 }
 
 #[test]
-fn an_answer_ends_at_any_of_the_configs_end_tokens() {
+fn an_answer_ends_at_any_end_of_sequence_token_of_the_config() {
     let free = SamplingParams { max_tokens: 40, logprobs: true, ..SamplingParams::paper() };
-    let asked = [request("r", "hello", free)];
-    let whole = answers(&engine(options(4)), &asked).remove(0).remove(0);
+    let requests = [request("r", "hello", free)];
+    let whole = answers(&engine(options(4)), &requests).remove(0).remove(0);
     let ids: Vec<u32> = whole.logprobs.unwrap().iter().map(|token| token.id.unwrap()).collect();
     for at in [12, 5] {
         let first = ids.iter().position(|id| *id == ids[at]).unwrap();
-        let ended = answers(&engine_ending_at(&[255, ids[at]]), &asked).remove(0).remove(0);
+        let ended = answers(&engine_ending_at(&[255, ids[at]]), &requests).remove(0).remove(0);
         assert_eq!((ended.finish_reason, ended.completion_tokens), (FinishReason::Stop, first + 1));
         assert!(whole.text.starts_with(&ended.text) && ended.text.len() < whole.text.len());
     }
 }
 
 #[test]
-fn logprobs_are_those_of_a_second_reading() {
+fn logprobs_equal_those_of_a_prefill_of_the_same_tokens() {
     let engine = engine(options(4));
     let sampling = SamplingParams { max_tokens: 20, logprobs: true, ..SamplingParams::paper() };
     let request = request("r", "hello", sampling);
@@ -181,14 +182,14 @@ fn logprobs_are_those_of_a_second_reading() {
 }
 
 #[test]
-fn a_folder_tells_the_template_or_the_caller_does() {
+fn the_template_comes_from_the_folder_or_the_options() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("tokenizer.json", &tokenizer_json());
     write("tokenizer_config.json", r#"{"chat_template": "{{ USER"}"#);
     let load = |options: EngineOptions| Engine::load(folder.path(), &Device::Cpu, options).err().unwrap();
     assert!(matches!(load(EngineOptions::default()), Error::Template { .. }));
-    // The template is found or chosen: the next thing that lacks is the weights.
+    // With a template from the options or the folder, the weights are the next thing that is missing.
     let chosen = EngineOptions::default().with(|options| options.template = Some(ChatTemplate::ChatMl));
     assert!(matches!(load(chosen), Error::Io { path, .. } if path.ends_with("model.safetensors")));
     let chatml = serde_json::json!({"chat_template": [{"name": "default", "template": ChatTemplate::ChatMl.jinja()}]});
@@ -199,9 +200,9 @@ fn a_folder_tells_the_template_or_the_caller_does() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Tokens read at once, in pieces, and beside other sequences: the same bits.
+    /// Tokens that run in one call, in several calls, and with other sequences give the same bits.
     #[test]
-    fn logits_do_not_depend_on_how_tokens_are_fed(length in 2usize..90, cut in 1usize..89, others in 0usize..40, window in prop::option::of(1usize..40)) {
+    fn logits_do_not_depend_on_how_tokens_are_split_into_calls(length in 2usize..90, cut in 1usize..89, others in 0usize..40, window in prop::option::of(1usize..40)) {
         let cut = cut.min(length - 1);
         let model = model(1, window);
         let tokens: Vec<u32> = (0..length as u32).map(|i| i * i % 251).collect();
@@ -220,7 +221,7 @@ proptest! {
 }
 
 #[test]
-fn ids_outside_the_vocabulary_are_refused_before_anything_is_fed() {
+fn ids_outside_the_vocabulary_are_refused_before_anything_runs() {
     let model = model(1, None);
     let mut cache = model.cache();
     let error = model.forward(&mut [SequenceInput::new(&[1, 258], &mut cache, LogitsWanted::Last)], &mut Vec::new()).unwrap_err();

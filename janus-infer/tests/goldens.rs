@@ -1,5 +1,5 @@
-//! The forward pass and the sampler against numbers made with transformers.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! The forward pass and the sampler against reference numbers from transformers.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -11,14 +11,14 @@ use support::{Tensors, argmax, goldens, json, models};
 /// Of logits up to 10, which float32 and float64 have apart by 3e-5 at most.
 const LOGIT: f32 = 3e-5;
 
-/// Logits of one document, read in one go.
+/// The logits of one document, in one forward pass.
 fn forward(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let mut logits = Vec::new();
     model.forward(&mut [SequenceInput::new(tokens, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
     logits
 }
 
-/// Runs of real tokens of one row: `(first, end)`.
+/// The documents of a row, without padding: `(first, end)`.
 fn documents(segments: &[i64]) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (at, segment) in segments.iter().enumerate().filter(|(_, segment)| **segment >= 0) {
@@ -72,10 +72,10 @@ fn greedy_continuations_are_those_of_transformers() {
         let expected = cases.ids("greedy.output_ids");
         assert!(expected.starts_with(&ids) && expected.len() >= ids.len() + 30, "{name}");
         let (mut cache, mut logits) = (model.cache(), Vec::new());
-        let mut fed = 0;
+        let mut done = 0;
         while ids.len() < expected.len() {
-            model.forward(&mut [SequenceInput::new(&ids[fed..], &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
-            fed = ids.len();
+            model.forward(&mut [SequenceInput::new(&ids[done..], &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
+            done = ids.len();
             ids.push(argmax(&logits));
         }
         assert_eq!(ids, expected, "{name}");

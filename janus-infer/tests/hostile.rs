@@ -1,5 +1,5 @@
-//! Files that were made to do harm: each is an error that says where, and none has memory allocated for what it claims.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! Malicious files: each gives an error that says where the fault is, and no allocation is as large as a file claims.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,7 +10,7 @@ use candle_core::Device;
 use janus_infer::{Error, FormatProblem, LogitsWanted, Model, RopeScaling, SequenceInput, Weights};
 use proptest::prelude::*;
 
-/// The system's allocator, which remembers the largest block that each thread asked it for.
+/// The system's allocator, which records the largest allocation of each thread.
 struct Watched;
 
 thread_local! {
@@ -18,15 +18,15 @@ thread_local! {
 }
 
 fn note(size: usize) {
-    // A thread that is ending has none.
+    // A thread that is ending has no thread-local value any more.
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
 }
 
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: every call goes to the system's allocator as it came.
+#[expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
@@ -46,10 +46,10 @@ unsafe impl GlobalAlloc for Watched {
     }
 }
 
-/// Far above what the small files of these tests need.
+/// The largest allocation that is allowed, far above what the small files of these tests need.
 const ALLOWED: usize = 4 << 20;
 
-/// An opened file, there as long as it is looked at.
+/// An opened file in a temporary folder, which is deleted on drop.
 struct Opened {
     weights: Weights,
     _folder: tempfile::TempDir,
@@ -68,7 +68,7 @@ fn open(name: &str, bytes: &[u8]) -> Result<Opened, Error> {
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
     let opened = Weights::open(&path);
-    assert!(LARGEST.get() < ALLOWED, "{} bytes were asked for", LARGEST.get());
+    assert!(LARGEST.get() < ALLOWED, "{} bytes were allocated at once", LARGEST.get());
     Ok(Opened { weights: opened?, _folder: folder })
 }
 
@@ -77,7 +77,7 @@ fn gguf_error(bytes: &[u8]) -> Error {
     opened.and_then(|weights| weights.config()).expect_err("the file is bad")
 }
 
-/// `type` and bytes of a metadata value.
+/// The type and the bytes of a metadata value.
 type Value = (u32, Vec<u8>);
 
 fn number(value: u32) -> Value {
@@ -96,15 +96,15 @@ fn list(kind: u32, length: u64, elements: &[u8]) -> Value {
     (9, [&kind.to_le_bytes()[..], &length.to_le_bytes(), elements].concat())
 }
 
-/// Name, dimensions as the file has them, type, offset.
+/// Name, dimensions in the order of the file, type, offset.
 type Tensor = (&'static str, Vec<u64>, u32, u64);
 
-/// A file of a model without blocks, changed by what is in `extra`; 4,096 bytes of tensors.
+/// A file with the metadata of a small model, where `extra` adds or replaces entries, and 4,096 zero bytes of tensors.
 fn gguf(extra: &[(&str, Value)], tensors: &[Tensor]) -> Vec<u8> {
     gguf_of(extra, tensors, &[0; 4096])
 }
 
-/// The same, of these bytes of tensors.
+/// [`gguf`] with these bytes of tensors.
 fn gguf_of(extra: &[(&str, Value)], tensors: &[Tensor], data: &[u8]) -> Vec<u8> {
     let usual = [
         ("general.architecture", text("llama")),
@@ -138,12 +138,12 @@ fn gguf_of(extra: &[(&str, Value)], tensors: &[Tensor], data: &[u8]) -> Vec<u8> 
     bytes
 }
 
-/// Bytes of a block, and its weights, by the number of the type.
+/// The number of a type, the bytes of its blocks, and the weights in a block.
 const BLOCKS: [(u32, usize, usize); 9] =
     [(0, 4, 1), (1, 2, 1), (30, 2, 1), (2, 18, 32), (3, 20, 32), (8, 34, 32), (12, 144, 256), (13, 176, 256), (14, 210, 256)];
 
-/// A model of one layer that runs, its matrices of all types: 256 wide, with two heads of 16 elements and one of keys and
-/// values. With a `change`, the type and the dimensions of a tensor are others than its bytes were made for.
+/// A valid model with one layer and matrices of all types: hidden size 256, two query heads of 16 elements and one key/value head.
+/// With a `change`, the header states another type and other dimensions for a tensor than its bytes have.
 fn small_model(change: Option<(usize, u32, Vec<u64>)>) -> Vec<u8> {
     let mut tensors: Vec<Tensor> = vec![
         ("token_embd.weight", vec![256, 4], 12, 0),
@@ -188,13 +188,13 @@ fn good() -> Vec<u8> {
 }
 
 #[test]
-fn the_good_file_is_good_and_every_cut_of_it_is_an_error() {
+fn a_valid_file_is_read_and_every_truncation_of_it_is_an_error() {
     let bytes = good();
     let weights = open("model.gguf", &bytes).unwrap();
     assert_eq!(weights.config().unwrap().num_hidden_layers, 1);
     assert_eq!(weights.names(), ["model.embed_tokens.weight", "model.norm.weight"]);
     assert_eq!(weights.read("model.norm.weight", &[16]).unwrap(), [0.0; 16]);
-    // What is behind the last tensor is not missed.
+    // Bytes after the last tensor are not needed.
     let needed = bytes.len() - 4096 + 256 + 64;
     for cut in 0..needed {
         match gguf_error(&bytes[..cut]) {
@@ -212,7 +212,7 @@ fn the_good_file_is_good_and_every_cut_of_it_is_an_error() {
 }
 
 #[test]
-fn a_length_that_the_file_does_not_have_is_named() {
+fn a_length_beyond_the_end_of_the_file_is_named() {
     let counts = |tensors: u64, entries: u64| [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes(), &entries.to_le_bytes()].concat();
     let deep = (0..2000).fold(list(0, 0, &[]).1, |inner, _| list(9, 1, &inner).1);
     for (bytes, expected) in [
@@ -243,7 +243,7 @@ fn a_length_that_the_file_does_not_have_is_named() {
 }
 
 #[test]
-fn a_tensor_that_lies_is_named() {
+fn a_tensor_with_a_wrong_entry_is_named() {
     for (tensors, expected) in [
         (vec![("a", vec![1; 5], 0, 0)], "tensor a: the number of its dimensions is 5"),
         (vec![("a", vec![16], 20, 0)], "tensor a: its type is 20"),
@@ -260,29 +260,29 @@ fn a_tensor_that_lies_is_named() {
         let error = gguf_error(&gguf(&[], &tensors)).to_string();
         assert!(error.contains(expected), "{error}, expected {expected}");
     }
-    // A shape that is not the config's, once the tensor is asked for; and one of no tensor.
+    // A shape that differs from the config's is found when the tensor is read, and so is a missing tensor.
     let weights = open("model.gguf", &gguf(&[], &[("token_embd.weight", vec![16, 3], 0, 0)])).unwrap();
     let error = weights.read("model.embed_tokens.weight", &[4, 16]).unwrap_err();
     assert!(matches!(error, Error::Shape { name, got, .. } if name == "model.embed_tokens.weight" && got == [3, 16]));
     assert!(matches!(weights.read("model.norm.weight", &[16]), Err(Error::MissingTensor { name, .. }) if name == "model.norm.weight"));
 }
 
-/// Blocks were once counted over all of a tensor: a row of 576 weights in Q4_K was read beyond its end, one of 48 in Q4_0 from
-/// the middle of a block.
+/// Blocks were counted over the whole tensor: a row of 576 weights in Q4_K was read beyond its end, and one of 48 in Q4_0 from the
+/// middle of a block.
 #[test]
-fn rows_that_are_no_whole_blocks_are_refused_with_their_bytes() {
+fn rows_that_are_not_whole_blocks_are_refused_with_their_bytes() {
     for (dimensions, kind, row) in [(vec![576, 192], 12, 576), (vec![48, 2], 2, 48), (vec![32, 8], 14, 32), (vec![16, 2, 8], 10, 16)] {
         let error = gguf_error(&gguf(&[], &[("blk.0.attn_k.weight", dimensions, kind, 0)]));
-        let said = error.to_string();
-        let Error::PartialBlocks { name, start, end, row: got, .. } = error else { panic!("{said}") };
+        let message = error.to_string();
+        let Error::PartialBlocks { name, start, end, row: got, .. } = error else { panic!("{message}") };
         assert_eq!((&*name, got), ("model.layers.0.self_attn.k_proj.weight", row));
-        assert!(said.contains(&format!("{name}, bytes {start} to {end}, has rows of {row} weights")), "{said}");
+        assert!(message.contains(&format!("{name}, bytes {start} to {end}, has rows of {row} weights")), "{message}");
     }
-    // A row of 512 is two blocks, and one of none is none.
+    // A row of 512 weights is two blocks, and a row of 0 weights is no block.
     assert!(open("model.gguf", &gguf(&[], &[("a", vec![512, 2], 12, 0), ("b", vec![0, 7], 12, 0)])).is_ok());
 }
 
-/// Of every type a block of zeros, and a tensor without elements: numbers or an error.
+/// For every type, a block of zeros and a tensor without elements are read, or give an error.
 #[test]
 fn every_type_is_read_or_refused() {
     let mut read = Vec::new();
@@ -290,8 +290,8 @@ fn every_type_is_read_or_refused() {
         let tensors = [("output_norm.weight", vec![256], kind, 0), ("token_embd.weight", vec![0, 4], kind, 2048)];
         match open("model.gguf", &gguf(&[], &tensors)) {
             Ok(weights) => match (weights.read("model.norm.weight", &[256]), weights.read("model.embed_tokens.weight", &[4, 0])) {
-                (Ok(values), Ok(none)) => {
-                    assert!(values == [0.0; 256] && none.is_empty(), "type {kind}: {values:?}");
+                (Ok(values), Ok(empty)) => {
+                    assert!(values == [0.0; 256] && empty.is_empty(), "type {kind}: {values:?}");
                     read.push(kind);
                 }
                 (Err(error), _) | (_, Err(error)) => assert!(matches!(error, Error::Quantized { .. }), "type {kind}: {error}"),
@@ -319,7 +319,7 @@ fn metadata_of_a_wrong_type_or_size_is_named() {
         ("llama.embedding_length", number(0), "hidden_size is 0"),
         ("llama.embedding_length", (10, u64::MAX.to_le_bytes().into()), "hidden_size is 18446744073709551615"),
         ("llama.block_count", number(u32::MAX), "num_hidden_layers is 4294967295"),
-        ("llama.rope.dimension_count", number(4), "whole heads of 8"),
+        ("llama.rope.dimension_count", number(4), "expected 8, the width of a head"),
         ("llama.rope.freq_base", float(f32::NAN), "rope_theta"),
         ("llama.rope.freq_base", text("10000"), "expected a float"),
         ("llama.attention.layer_norm_rms_epsilon", number(1), "expected a float"),
@@ -327,14 +327,14 @@ fn metadata_of_a_wrong_type_or_size_is_named() {
         ("tokenizer.ggml.eos_token_id", (10, u64::MAX.to_le_bytes().into()), "expected a token id"),
         ("llama.rope.scaling.type", text("yarn"), "expected none or linear"),
         ("llama.rope.scaling.type", number(2), "expected a text"),
-        ("llama.rope.scaling.type", text("linear"), "expected a number, as llama.rope.scaling.type is linear"),
+        ("llama.rope.scaling.type", text("linear"), "expected a number, since llama.rope.scaling.type is linear"),
     ] {
         let error = gguf_error(&gguf(&[(key, value)], std::slice::from_ref(&embedding))).to_string();
         assert!(error.contains(expected), "{key}: {error}, expected {expected}");
     }
 }
 
-/// It was taken for 1e-5, whatever the model was trained with.
+/// 1e-5 was assumed, whatever the model was trained with.
 #[test]
 fn a_file_without_the_epsilon_of_its_norms_is_refused() {
     let (key, other) = (b"layer_norm_rms_epsilon", b"layer_norm_rms_epsilom");
@@ -346,7 +346,7 @@ fn a_file_without_the_epsilon_of_its_norms_is_refused() {
 }
 
 #[test]
-fn scaled_rotary_positions_are_read_and_checked() {
+fn rope_scaling_is_read_and_checked() {
     const FACTORS: &str = "rope_freqs.weight";
     let scaling = |extra: &[(&str, Value)], tensors: &[Tensor]| {
         open("model.gguf", &gguf(extra, tensors)).and_then(|weights| weights.config()).map(|config| config.rope_scaling)
@@ -362,7 +362,7 @@ fn scaled_rotary_positions_are_read_and_checked() {
     let config = open("model.gguf", &bytes).unwrap().config().unwrap();
     assert_eq!(config.rope_scaling, Some(RopeScaling::Factors(factors.into())));
     assert_eq!(janus_infer::ModelConfig::from_json(&config.to_json()).unwrap(), config);
-    // All zeros, as the file otherwise has them; too few; both rules at once.
+    // Factors of 0, too few factors, and factors together with linear scaling.
     assert!(scaling(&[], &[(FACTORS, vec![4], 0, 0)]).unwrap_err().to_string().contains("factor is 0"));
     assert!(matches!(scaling(&[], &[(FACTORS, vec![3], 0, 0)]), Err(Error::Shape { name, .. }) if name == FACTORS));
     assert!(
@@ -375,7 +375,7 @@ fn safetensors(header: &str, data: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_safetensors_header_that_lies_is_named() {
+fn a_wrong_entry_of_a_safetensors_header_is_named() {
     let one = |entry: &str| safetensors(&format!(r#"{{"a":{entry}}}"#), 64);
     let deep = format!("{{\"__metadata__\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     for (bytes, expected) in [
@@ -403,7 +403,7 @@ fn a_safetensors_header_that_lies_is_named() {
     let whole = one(r#"{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F16","shape":[24],"data_offsets":[16,64]}"#);
     assert_eq!(open("model.safetensors", &whole).unwrap().names(), ["a", "b"]);
     for cut in 0..whole.len() {
-        match open("model.safetensors", &whole[..cut]).err().expect("the file is cut") {
+        match open("model.safetensors", &whole[..cut]).err().expect("the file is truncated") {
             Error::Truncated { name, end, file_len, .. } => assert!(["a", "b"].contains(&&*name) && end > file_len),
             Error::Header { .. } | Error::Io { .. } => assert!(cut < whole.len() - 64),
             other => panic!("cut at {cut}: {other}"),
@@ -411,7 +411,7 @@ fn a_safetensors_header_that_lies_is_named() {
     }
 }
 
-/// Opens a file, reads all of it, packs it and runs it; what comes of it does not matter as long as something does.
+/// Opens a file, reads all tensors, packs them and runs the model. The result is any value or error, but no panic.
 fn run(name: &str, bytes: &[u8]) -> Result<(), Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -422,7 +422,7 @@ fn run(name: &str, bytes: &[u8]) -> Result<(), Error> {
         let config = weights.config()?;
         config.tensors().iter().try_for_each(|(name, shape)| weights.read(name, shape).map(drop))
     };
-    // What cannot be read cannot be packed either, but only the packing may say so.
+    // If reading fails, packing must fail too.
     let was_read = read(&path);
     let model = Model::load(&path, &Device::Cpu)?;
     let (mut cache, mut logits) = (model.cache(), Vec::new());
@@ -434,7 +434,7 @@ fn run(name: &str, bytes: &[u8]) -> Result<(), Error> {
 const SAFETENSORS_CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 4, "hidden_size": 32, "intermediate_size": 8, "num_hidden_layers": 1,
     "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 16, "tie_word_embeddings": true}"#;
 
-/// A model of one layer in bf16.
+/// A model with one layer in bf16.
 fn small_safetensors() -> Vec<u8> {
     let tensors = janus_infer::ModelConfig::from_json(SAFETENSORS_CONFIG).unwrap().tensors();
     let (mut entries, mut end) = (serde_json::Map::new(), 0);
@@ -447,14 +447,14 @@ fn small_safetensors() -> Vec<u8> {
 }
 
 #[test]
-fn the_models_that_are_altered_below_run() {
+fn the_models_that_are_altered_below_are_valid() {
     run("model.gguf", &small_model(None)).unwrap();
     run("model.safetensors", &small_safetensors()).unwrap();
 }
 
 proptest! {
-    /// No byte of a file makes reading, packing or running it panic, or hang, or ask for memory that the file does not
-    /// account for. Half of the changes are in the head, where they do most.
+    /// Whatever bytes are changed, reading, packing and running neither panic nor hang nor allocate more than the file accounts for.
+    /// Half of the changes are in the header, where they have the most effect.
     #[test]
     fn changed_bytes_do_no_harm(changes in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), any::<u8>()), 1..6), kind in 0..4) {
         let (name, mut bytes) = match kind {
@@ -463,17 +463,17 @@ proptest! {
             2 => ("model.safetensors", safetensors(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 16)),
             _ => ("model.safetensors", small_safetensors()),
         };
-        for (in_head, at, byte) in changes {
-            let among = if in_head { bytes.len().min(1400) } else { bytes.len() };
-            bytes[at.index(among)] = byte;
+        for (in_header, at, byte) in changes {
+            let range = if in_header { bytes.len().min(1400) } else { bytes.len() };
+            bytes[at.index(range)] = byte;
         }
         let _ = run(name, &bytes);
         prop_assert!(LARGEST.get() < ALLOWED);
     }
 
-    /// Nor does a tensor whose type or shape is not what its bytes were made for.
+    /// The same for a tensor whose stated type or shape does not fit its bytes.
     #[test]
-    fn a_tensor_of_another_type_or_shape_does_no_harm(
+    fn a_tensor_with_a_wrong_type_or_shape_does_no_harm(
         index in 0usize..12,
         kind in 0u32..32,
         dimensions in prop::collection::vec(prop::sample::select(vec![0u64, 1, 4, 16, 31, 32, 48, 64, 256, 288, 576, 1 << 33]), 0..4),
@@ -483,7 +483,7 @@ proptest! {
         let dimensions = if keeps_shape { SHAPES[index].to_vec() } else { dimensions };
         let changed = run("model.gguf", &small_model(Some((index, kind, dimensions.clone()))));
         prop_assert!(LARGEST.get() < ALLOWED);
-        // No other shape is the model's.
+        // Every other shape contradicts the config.
         prop_assert!(changed.is_err() || dimensions == SHAPES[index]);
     }
 }

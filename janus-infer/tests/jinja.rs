@@ -33,7 +33,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 #[test]
-fn texts_and_ids_are_those_of_transformers() {
+fn texts_and_ids_equal_those_of_transformers() {
     let reference = reference();
     let conversations: Vec<Vec<Message>> = serde_json::from_value(reference["conversations"].clone()).unwrap();
     let tokenizers = ["byte_level", "metaspace"].map(|name| (name, tokenizer(&reference, name)));
@@ -77,7 +77,7 @@ fn our_own_templates_are_rendered_as_by_transformers() {
 }
 
 #[test]
-fn a_special_token_that_is_spelt_in_a_message_stays_text() {
+fn the_text_of_a_special_token_in_a_message_stays_text() {
     let reference = reference();
     let typed = |text: &str| vec![Message::user(format!("a {text} b"))];
     for name in ["llama3", "zephyr", "gemma", "mistral", "kitchen"] {
@@ -89,7 +89,7 @@ fn a_special_token_that_is_spelt_in_a_message_stays_text() {
             let count = |ids: &[u32]| ids.iter().filter(|id| special.iter().any(|(special, _)| special == *id)).count();
             let plain = count(&template.encode(&typed("x"), &tokenizer).unwrap());
             for (id, token) in &special {
-                // The character that would stand in its place is taken, and so are others.
+                // The last two texts contain the private-use character that would replace it, and a part of another token.
                 for text in [token.clone(), format!("{token}{token}\u{F0000}"), format!("<{token}|>")] {
                     let ids = template.encode(&typed(&text), &tokenizer).unwrap();
                     assert_eq!(count(&ids), plain, "{name}, {kind}: {text} made a token of {id}");
@@ -101,7 +101,7 @@ fn a_special_token_that_is_spelt_in_a_message_stays_text() {
 }
 
 #[test]
-fn the_end_of_a_turn_is_what_the_template_writes_there() {
+fn the_end_of_turn_is_the_token_that_the_template_writes() {
     let reference = reference();
     let tokenizer = tokenizer(&reference, "byte_level");
     let ends = |name: &str| -> Vec<String> {
@@ -110,13 +110,13 @@ fn the_end_of_a_turn_is_what_the_template_writes_there() {
     assert_eq!(ends("llama3"), ["<|eot_id|>"]);
     assert_eq!(ends("zephyr"), ["</s>"]);
     assert_eq!(ends("gemma"), ["<end_of_turn>", "<eos>"]);
-    let silent = JinjaTemplate::new("{{ raise_exception('no') }}").unwrap();
-    assert!(silent.end_ids(&tokenizer).is_empty());
+    let refusing = JinjaTemplate::new("{{ raise_exception('no') }}").unwrap();
+    assert!(refusing.end_ids(&tokenizer).is_empty());
 }
 
 #[test]
-fn a_template_that_is_wrong_or_never_ends_is_an_error() {
-    let ask = [Message::user("x")];
+fn a_template_that_is_invalid_or_never_ends_is_an_error() {
+    let messages = [Message::user("x")];
     for text in [
         "{% for %}",
         "{{ 1 +",
@@ -125,7 +125,7 @@ fn a_template_that_is_wrong_or_never_ends_is_an_error() {
         &format!("{{{{ {} }}}}", "(".repeat(100_000)),
         &format!("{{{{ {} }}}}", "[".repeat(100_000)),
     ] {
-        let result = JinjaTemplate::new(text).and_then(|template| template.render(&ask));
+        let result = JinjaTemplate::new(text).and_then(|template| template.render(&messages));
         assert!(matches!(result, Err(Error::Jinja(_))), "{}", &text[..text.len().min(20)]);
     }
     for text in [
@@ -136,14 +136,14 @@ fn a_template_that_is_wrong_or_never_ends_is_an_error() {
         "{{ strftime_now('%Q') }}",
         "{{ messages.no.such }}",
     ] {
-        let result = JinjaTemplate::new(text).and_then(|template| template.render(&ask));
+        let result = JinjaTemplate::new(text).and_then(|template| template.render(&messages));
         assert!(matches!(result, Err(Error::Jinja(_))), "{text}");
     }
-    let today = JinjaTemplate::new("{{ strftime_now('%Y-%m-%d') }}").unwrap().render(&ask).unwrap();
+    let today = JinjaTemplate::new("{{ strftime_now('%Y-%m-%d') }}").unwrap().render(&messages).unwrap();
     assert!(today.len() == 10 && today.starts_with("20"), "{today}");
 }
 
-/// A model folder with the words of a reference tokenizer and `tokenizer_config.json` as given.
+/// A model folder with a reference tokenizer and this `tokenizer_config.json`.
 fn folder(reference: &Value, config: &Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
@@ -165,10 +165,10 @@ fn loaded(folder: &Path) -> Result<Template, Error> {
 }
 
 #[test]
-fn a_folders_own_template_is_used_where_none_of_ours_is_meant() {
+fn a_folders_own_template_is_used_unless_it_equals_a_built_in_one() {
     let reference = reference();
     let own = &reference["templates"]["zephyr"]["text"];
-    // A token is a text or an object; other keys that end alike are not tokens.
+    // A token is a text or an object; `add_bos_token`, a boolean, is no token.
     let config = serde_json::json!({
         "chat_template": own, "bos_token": "<s>", "eos_token": { "content": "</s>", "lstrip": false }, "add_bos_token": true, "pad_token": null,
     });
@@ -176,22 +176,22 @@ fn a_folders_own_template_is_used_where_none_of_ours_is_meant() {
     let expected = template(&reference, "zephyr");
     assert_eq!(loaded(folder.path()).unwrap(), Template::Jinja(expected.clone()));
 
-    // Where there is a file of its own, that is it.
-    let beside = folder.path().join("chat_template.jinja");
-    fs::write(&beside, ChatMl.jinja()).unwrap();
+    // `chat_template.jinja` takes precedence.
+    let jinja = folder.path().join("chat_template.jinja");
+    fs::write(&jinja, ChatMl.jinja()).unwrap();
     assert_eq!(loaded(folder.path()).unwrap(), ChatMl.into());
-    fs::write(&beside, "{{ 'x' }}").unwrap();
+    fs::write(&jinja, "{{ 'x' }}").unwrap();
     assert_ne!(loaded(folder.path()).unwrap(), Template::Jinja(expected));
-    fs::write(&beside, "{% no %}").unwrap();
+    fs::write(&jinja, "{% no %}").unwrap();
     assert!(
         matches!(loaded(folder.path()), Err(Error::Template { problem: TemplateProblem::Invalid { reason }, .. }) if reason.contains("unknown statement no"))
     );
 }
 
-/// A template was once taken for ours by a marker in its text: Llama 2's lost `<<SYS>>`, Mistral's since its third version the control
-/// token `[INST]`, SmolLM2's and Qwen2's the system message that they have of their own.
+/// Built-in templates were recognised by a marker in the text: Llama 2's template lost `<<SYS>>`, Mistral's third version the
+/// control token `[INST]`, and SmolLM2's and Qwen2's their default system message.
 #[test]
-fn a_template_is_ours_only_if_it_lays_out_the_same() {
+fn a_template_is_replaced_by_a_built_in_one_only_if_it_formats_alike() {
     let reference = reference();
     let recognised = |text: &str, special: &[&str]| {
         let config = serde_json::json!({ "chat_template": text, "bos_token": "<s>", "eos_token": "</s>" });
@@ -220,26 +220,26 @@ fn a_template_is_ours_only_if_it_lays_out_the_same() {
     };
     let refuses = inst("{{ raise_exception('no system message') }}", "''");
     let sys = inst("{{ '<<SYS>>' ~ m.content ~ '<</SYS>>' }}", "' '");
-    let ours: [(&str, &[&str], Template); 4] = [
+    let equivalent: [(&str, &[&str], Template); 4] = [
         (turns, &chatml, ChatMl.into()),
         (ChatMl.jinja(), &chatml, ChatMl.into()),
         (&refuses, &[], MistralInstruct.into()),
         (MistralInstruct.jinja(), &[], MistralInstruct.into()),
     ];
-    for (text, special, expected) in ours {
+    for (text, special, expected) in equivalent {
         assert_eq!(recognised(text, special), expected, "{text}");
     }
     let trimmed = turns.replace("m.content", "(m.content | trim)");
     let own: [(&str, &[&str]); 5] =
         [(&format!("{default}{turns}"), &chatml), (&trimmed, &chatml), (turns, &[]), (&sys, &[]), (&refuses, &["[INST]", "[/INST]"])];
     for (text, special) in own {
-        let Template::Jinja(template) = recognised(text, special) else { panic!("it was taken for ours: {text}") };
+        let Template::Jinja(template) = recognised(text, special) else { panic!("replaced by a built-in template: {text}") };
         assert_eq!(template.source(), text);
     }
 }
 
 #[test]
-fn an_engine_answers_in_its_models_own_layout() {
+fn an_engine_uses_its_models_own_template() {
     use janus_core::{ChatModel as _, ChatRequest, SamplingParams};
     let reference = reference();
     let config =

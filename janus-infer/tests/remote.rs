@@ -1,4 +1,4 @@
-//! The client against a service that misbehaves.
+//! The client against a server that misbehave.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../examples/remote.rs"]
@@ -20,7 +20,7 @@ fn request(id: usize) -> ChatRequest {
     ChatRequest::new(id.to_string(), [Message::user(format!("question {id}"))]).with_sampling(SamplingParams::greedy(100))
 }
 
-/// Quick retries, many of them.
+/// Many quick retries.
 fn options(stub: &Stub) -> RemoteOptions {
     RemoteOptions::new(stub.url()).with(|options| {
         options.concurrency = 16;
@@ -34,9 +34,9 @@ fn model(options: RemoteOptions) -> RemoteModel {
     RemoteModel::new("judge", options).unwrap()
 }
 
-/// Three of ten requests are answered badly, each way in turn.
-fn misbehaves(received: &Received) -> Reply {
-    let good = Reply::text(&format!("answer to {}", received.asked()));
+/// Three of ten requests get a bad response, of all kinds in turn.
+fn misbehave(received: &Received) -> Reply {
+    let good = Reply::text(&format!("answer to {}", received.last_message()));
     match received.number % 20 {
         1 => Reply { headers: vec![("retry-after", "0.01".into())], ..Reply::status(429, r#"{"error": {"message": "slow down"}}"#) },
         4 => Reply::status(500, "<html>oops</html>"),
@@ -50,30 +50,30 @@ fn misbehaves(received: &Received) -> Reply {
 }
 
 #[test]
-fn every_answer_arrives_once_though_three_of_ten_go_wrong() {
-    let stub = Stub::start(misbehaves);
+fn every_answer_arrives_once_although_three_of_ten_responses_are_bad() {
+    let stub = Stub::start(misbehave);
     let model = model(options(&stub));
     let requests: Vec<_> = (0..1000).map(request).collect();
     let mut answered = HashSet::new();
     model.generate_each(&requests, &mut |index, answer| {
-        assert_eq!(answer.unwrap()[0].text, format!("answer to question {index}"), "answers are not mixed up");
+        assert_eq!(answer.unwrap()[0].text, format!("answer to question {index}"), "answers are mixed up");
         assert!(answered.insert(index), "{index} came twice");
     });
     assert_eq!(answered.len(), 1000);
     assert_eq!(model.usage().requests as usize, stub.received());
-    assert!(stub.received() > 1200, "the service did misbehave: {}", stub.received());
+    assert!(stub.received() > 1200, "the server did not misbehave: {}", stub.received());
 }
 
 #[test]
-fn killed_and_started_again_it_asks_only_what_is_missing() {
+fn a_killed_run_sends_only_the_missing_requests_when_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.jsonl");
     let answered = std::sync::Arc::new(Mutex::new(Vec::new()));
     let log = answered.clone();
     let stub = Stub::start(move |received| {
-        let reply = misbehaves(received);
+        let reply = misbehave(received);
         if reply.status == 200 && reply.cut.is_none() && reply.body.ends_with(b"}") {
-            log.lock().unwrap().push(received.asked().to_string());
+            log.lock().unwrap().push(received.last_message().to_string());
         }
         reply
     });
@@ -96,15 +96,15 @@ fn killed_and_started_again_it_asks_only_what_is_missing() {
     for (index, answer) in answers.into_iter().enumerate() {
         assert_eq!(answer.unwrap()[0].text, format!("answer to question {index}"));
     }
-    let asked: HashSet<String> = answered.lock().unwrap().iter().cloned().collect();
-    assert_eq!((asked.len(), answered.lock().unwrap().len()), (300 - kept, 300 - kept), "each missing one was answered once");
+    let sent: HashSet<String> = answered.lock().unwrap().iter().cloned().collect();
+    assert_eq!((sent.len(), answered.lock().unwrap().len()), (300 - kept, 300 - kept), "each missing one was answered once");
 }
 
 #[test]
-fn the_example_pays_for_no_answer_twice() {
+fn the_example_never_pays_for_an_answer_twice() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("calls.jsonl");
-    let stub = Stub::start(|received| Reply::text(&format!("answer to {}", received.asked())));
+    let stub = Stub::start(|received| Reply::text(&format!("answer to {}", received.last_message())));
     let ask = |questions: &[&str]| {
         let questions: Vec<String> = questions.iter().map(|question| question.to_string()).collect();
         example::ask("judge", options(&stub), &journal, &questions).unwrap()
@@ -115,7 +115,7 @@ fn the_example_pays_for_no_answer_twice() {
 }
 
 #[test]
-fn the_service_says_how_long_to_wait() {
+fn the_delay_that_the_server_requests_is_waited_for() {
     let times = std::sync::Arc::new(Mutex::new(Vec::new()));
     let log = times.clone();
     let stub = Stub::start(move |received| {
@@ -128,7 +128,7 @@ fn the_service_says_how_long_to_wait() {
     let times = times.lock().unwrap();
     assert!(times[1] - times[0] >= Duration::from_millis(300));
 
-    // One that asks for an hour is not waited for.
+    // A delay of an hour is an error at once.
     let stub = Stub::start(|_| Reply { headers: vec![("retry-after", "3600".into())], ..Reply::status(503, "closed for today") });
     let error = model(options(&stub)).generate(&[request(0)]).remove(0).unwrap_err();
     assert_eq!(stub.received(), 1);
@@ -136,93 +136,94 @@ fn the_service_says_how_long_to_wait() {
 }
 
 #[test]
-fn an_hour_that_one_request_is_asked_to_wait_keeps_no_other_waiting() {
+fn a_very_long_delay_for_one_request_fails_the_others_at_once() {
     for pause in ["3600", "1000000000"] {
         let stub = Stub::start(move |_| Reply { headers: vec![("retry-after", pause.into())], ..Reply::status(429, "") });
         let model = model(options(&stub).with(|options| options.concurrency = 8));
-        let (begin, requests) = (Instant::now(), (0..100).map(request).collect::<Vec<_>>());
+        let (start, requests) = (Instant::now(), (0..100).map(request).collect::<Vec<_>>());
         let errors: Vec<String> = model.generate(&requests).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
-        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
-        assert!((1..=8).contains(&stub.received()), "those under way and no more: {}", stub.received());
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert!((1..=8).contains(&stub.received()), "only those in flight were sent: {}", stub.received());
         let paused = errors.iter().filter(|error| error.starts_with("not asked: the server asked us to wait")).count();
         assert_eq!((paused, model.usage().requests as usize), (100 - stub.received(), stub.received()), "{errors:?}");
     }
 }
 
 #[test]
-fn a_refusal_is_paid_once() {
+fn a_refusal_is_not_retried_and_its_usage_counts() {
     let refusal = r#"{"choices": [{"index": 0, "message": {"content": null, "refusal": "no"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 1}}"#;
     let stub = Stub::start(move |_| Reply::status(200, refusal));
     let refusing = model(options(&stub));
     let error = refusing.generate(&[request(3)]).remove(0).unwrap_err();
-    assert_eq!(error.to_string(), "request 3: the service gives no answer: it refuses: no");
+    assert_eq!(error.to_string(), "request 3: the response has no answer: it is a refusal: no");
     assert_eq!((stub.received(), refusing.usage().prompt_tokens), (1, 7));
 
-    // One that does not know `n`.
+    // A server that ignores `n`.
     let stub = Stub::start(|_| Reply::text("one"));
     let two = request(0).with_sampling(SamplingParams { n: 2, ..SamplingParams::greedy(4) });
     let error = model(options(&stub)).generate(&[two]).remove(0).unwrap_err();
-    assert!(error.to_string().contains("2 choices were asked for, it has 1"), "{error}");
+    assert!(error.to_string().contains("expected 2 choices, got 1 (0)"), "{error}");
     assert_eq!(stub.received(), 1);
 }
 
-/// What the service is sent of the parameters that only some know.
-fn sent(received: &Received) -> Reply {
+/// Answers with the extended parameters that were sent.
+fn extensions_sent(received: &Received) -> Reply {
     Reply::text(&serde_json::json!([received.body["top_k"], received.body["min_p"], received.body["repetition_penalty"]]).to_string())
 }
 
 #[test]
-fn a_penalty_of_1_is_sent_to_a_service_with_another_default() {
+fn neutral_parameters_are_sent_to_a_server_that_may_have_other_defaults() {
     let models = |owner: &'static str| move || Reply::status(200, format!(r#"{{"data": [{{"id": "judge", "owned_by": "{owner}"}}]}}"#));
     let text = |model: &RemoteModel| model.generate(&[request(0), request(1)]).remove(1).unwrap()[0].text.clone();
     for (owner, expected) in [("janus", "[-1,0.0,1.0]"), ("openai", "[null,null,null]")] {
-        let stub = Stub::start_with(models(owner), sent);
-        let asking = model(options(&stub));
-        assert_eq!(asking.knows_extensions(), None);
-        assert_eq!((text(&asking), text(&asking)), (expected.to_string(), expected.to_string()));
-        assert_eq!((asking.knows_extensions(), stub.asked_of_models()), (Some(owner == "janus"), 1), "asked once");
-        assert_eq!(asking.usage().requests, 4);
+        let stub = Stub::start_with(models(owner), extensions_sent);
+        let detecting = model(options(&stub));
+        assert_eq!(detecting.knows_extensions(), None);
+        assert_eq!((text(&detecting), text(&detecting)), (expected.to_string(), expected.to_string()));
+        assert_eq!((detecting.knows_extensions(), stub.model_queries()), (Some(owner == "janus"), 1), "detected once");
+        assert_eq!(detecting.usage().requests, 4);
     }
-    let stub = Stub::start_with(models("janus"), sent);
+    let stub = Stub::start_with(models("janus"), extensions_sent);
     for (extensions, expected) in [(Extensions::Known, "[-1,0.0,1.0]"), (Extensions::Unknown, "[null,null,null]")] {
         assert_eq!(text(&model(options(&stub).with(|options| options.extensions = extensions))), expected);
     }
-    assert_eq!(stub.asked_of_models(), 0);
+    assert_eq!(stub.model_queries(), 0);
 }
 
 #[test]
-fn a_service_that_says_nothing_of_its_models_is_asked_all_the_same() {
+fn a_server_without_a_list_of_models_is_used_without_extensions() {
     for status in [403, 404, 500] {
-        let stub = Stub::start_with(move || Reply::status(status, ""), sent);
+        let stub = Stub::start_with(move || Reply::status(status, ""), extensions_sent);
         let model = model(options(&stub).with(|options| options.attempts = 2));
         assert_eq!(model.generate(&[request(0)]).remove(0).unwrap()[0].text, "[null,null,null]", "{status}");
     }
-    // Busy is no answer.
+    // A busy server is queried again.
     let busy = std::sync::atomic::AtomicBool::new(true);
     let models = move || match busy.swap(false, std::sync::atomic::Ordering::SeqCst) {
         true => Reply::status(503, ""),
         false => Reply::status(200, r#"{"data": [{"id": "judge", "owned_by": "vllm"}]}"#),
     };
-    let stub = Stub::start_with(models, sent);
+    let stub = Stub::start_with(models, extensions_sent);
     assert_eq!(model(options(&stub)).generate(&[request(0)]).remove(0).unwrap()[0].text, "[-1,0.0,1.0]");
-    // Nobody there: every request says so.
-    let nobody =
+    // If no server can be reached, every request fails with the reason.
+    let unreachable =
         model(options(&stub).with(|options| options.base_url = "http://127.0.0.1:9/v1".into()).with(|options| options.attempts = 2));
-    let errors: Vec<String> = nobody.generate(&[request(0), request(1)]).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
+    let errors: Vec<String> =
+        unreachable.generate(&[request(0), request(1)]).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
     assert!(errors.iter().all(|error| error.starts_with("gave up after 2 attempts: the connection failed")), "{errors:?}");
 }
 
 #[test]
-fn late_answers_are_not_waited_for_and_end_in_an_error() {
+fn late_responses_time_out() {
     let stub = Stub::start(|_| Reply { after: Duration::from_secs(5), ..Reply::text("late") });
     let options = options(&stub).with(|options| {
         options.attempts = 2;
         options.timeout = Duration::from_millis(100);
     });
-    let begin = Instant::now();
+    let start = Instant::now();
     let error = model(options).generate(&[request(0)]).remove(0).unwrap_err();
-    assert!(begin.elapsed() < Duration::from_secs(4));
+    assert!(start.elapsed() < Duration::from_secs(4));
     assert!(source(&error).starts_with("gave up after 2 attempts: no whole answer came in time"), "{}", source(&error));
 }
 
@@ -231,7 +232,7 @@ fn source(error: &ModelError) -> String {
 }
 
 #[test]
-fn the_key_goes_into_its_header_and_nowhere_else() {
+fn the_key_is_sent_in_its_header_and_printed_nowhere() {
     let stub = Stub::start(|received| match received.header("authorization") {
         Some("Bearer sk-secret-1") => Reply::text("ok"),
         Some(wrong) => Reply::status(401, format!(r#"{{"error": {{"message": "Incorrect key: {wrong}"}}}}"#)),
@@ -250,17 +251,17 @@ fn the_key_goes_into_its_header_and_nowhere_else() {
     let before = stub.received();
     let wrong = with(Some("sk-secret-2"));
     let answers = wrong.generate(&(0..50).map(request).collect::<Vec<_>>());
-    assert_eq!(stub.received() - before, 1, "a refused key is not tried again");
+    assert_eq!(stub.received() - before, 1, "a refused key is not sent again");
     for error in answers.into_iter().map(Result::unwrap_err) {
-        let said = format!("{error} {error:?} {}", source(&error));
-        assert!(said.contains("the key is refused") && !said.contains("secret"), "{said}");
+        let message = format!("{error} {error:?} {}", source(&error));
+        assert!(message.contains("the key is refused") && !message.contains("secret"), "{message}");
     }
     let none = with(None).generate(&[request(0)]).remove(0).unwrap_err();
     assert!(format!("{none:?}").contains("a key is needed"));
 }
 
 #[test]
-fn a_wrong_request_is_told_and_not_tried_again() {
+fn an_invalid_request_is_an_error_and_not_retried() {
     let stub = Stub::start(|received| match received.path.as_str() {
         "/v1/chat/completions" => Reply::status(400, r#"{"error": {"message": "temperature too high"}}"#),
         other => Reply::status(404, other),
@@ -284,10 +285,10 @@ fn a_redirect_is_not_followed() {
 }
 
 #[test]
-fn the_budget_holds_whatever_runs_at_once() {
+fn the_budget_is_not_exceeded_by_concurrent_requests() {
     let stub = Stub::start(|_| Reply { after: Duration::from_millis(5), ..Reply::text("ok") });
     let prices = Prices::new(1000.0, 1000.0);
-    // An answer uses 15 tokens, 0.015; a request is reckoned at 10 + 16 + 16 + 100 and some bytes, above 0.14.
+    // An answer uses 15 tokens, 0.015. Up to 10 + 16 + 16 + 100 tokens are reserved for a request, above 0.14.
     let model = model(options(&stub).with(|options| {
         options.prices = Some(prices);
         options.budget = Some(1.0);
@@ -306,7 +307,7 @@ fn options_that_cannot_be_used_are_named() {
     let stub = Stub::start(|_| Reply::text("ok"));
     let error = |options: RemoteOptions| RemoteModel::new("m", options).unwrap_err().to_string();
     assert!(error(options(&stub).with(|options| options.concurrency = 0)).starts_with("concurrency is 0"));
-    assert!(error(options(&stub).with(|options| options.budget = Some(1.0))).contains("expected prices beside it"));
+    assert!(error(options(&stub).with(|options| options.budget = Some(1.0))).contains("expected prices too"));
     assert!(error(RemoteOptions::new("localhost:80")).starts_with("base_url is localhost:80"));
     let with_password = error(RemoteOptions::new("https://user:secret@host/v1"));
     assert!(!with_password.contains("secret"), "{with_password}");

@@ -1,5 +1,5 @@
-//! Reward models from both layouts of a checkpoint: against the reference's numbers, and whatever is read beside them.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! Reward models in both layouts, against reference numbers, and independent of the batch.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -20,14 +20,14 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::train(words.into_iter(), 300, MistralInstruct.special_tokens()).unwrap()
 }
 
-/// The files beside the weights.
-fn write_words(folder: &Path) {
+/// Writes the tokenizer's files.
+fn write_tokenizer(folder: &Path) {
     tokenizer().save(folder.join("tokenizer.json")).unwrap();
     let config = serde_json::json!({ "eos_token": "</s>", "chat_template": MistralInstruct.jinja() });
     fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
 }
 
-/// Moves the value head among the weights, where OpenRLHF has it.
+/// Moves the value head into the file of the weights, where OpenRLHF stores it.
 fn move_head(folder: &Path) {
     let beside = folder.join("value_head.safetensors");
     let mut weights = candle_core::safetensors::load(folder.join("model.safetensors"), &Device::Cpu).unwrap();
@@ -42,10 +42,10 @@ fn random(name: &str, shape: &[usize]) -> Tensor {
     Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
 }
 
-/// A reward model of random weights; a tied one has no `lm_head.weight`, and neither has an untied one.
+/// A reward model with random weights. It has no `lm_head.weight`, whether tied or not.
 fn folder(model_type: &str, extra: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    write_words(folder.path());
+    write_tokenizer(folder.path());
     let config = ModelConfig::from_json(&format!(
         r#"{{"model_type": "{model_type}", "vocab_size": {}, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 200, "sliding_window": 20,
@@ -54,8 +54,8 @@ fn folder(model_type: &str, extra: &str) -> tempfile::TempDir {
     ))
     .unwrap();
     fs::write(folder.path().join("config.json"), config.to_json()).unwrap();
-    let trunk = config.tensors().into_iter().filter(|(name, _)| name != "lm_head.weight");
-    let weights: HashMap<String, Tensor> = trunk.map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
+    let backbone = config.tensors().into_iter().filter(|(name, _)| name != "lm_head.weight");
+    let weights: HashMap<String, Tensor> = backbone.map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
     candle_core::safetensors::save(&weights, folder.path().join("model.safetensors")).unwrap();
     let head = HashMap::from([(VALUE_HEAD.to_string(), random(VALUE_HEAD, &[1, 24]))]);
     candle_core::safetensors::save(&head, folder.path().join("value_head.safetensors")).unwrap();
@@ -91,8 +91,8 @@ fn rewards_are_those_of_openrlhf() {
         let expected = [cases.f32("rm.chosen_rewards"), cases.f32("rm.rejected_rewards")].concat();
         assert_eq!((rows.len(), expected.len()), (12, 12));
 
-        let ours = load(folder.path());
-        let values = ours.values(&rows).unwrap();
+        let separate_head = load(folder.path());
+        let values = separate_head.values(&rows).unwrap();
         let worst = values.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         println!("{name}: largest difference of a reward {worst:e}");
         assert!(worst < 1e-5, "{name}: {values:?}, expected {expected:?}");
@@ -106,7 +106,7 @@ fn rewards_are_those_of_openrlhf() {
 }
 
 #[test]
-fn a_reward_does_not_depend_on_what_is_read_beside_it() {
+fn a_reward_does_not_depend_on_the_batch() {
     for (model_type, extra) in [("mistral", ""), ("llama", r#", "tie_word_embeddings": true"#)] {
         let folder = folder(model_type, extra);
         let long = "the wind ".repeat(12);
@@ -125,14 +125,14 @@ fn a_reward_does_not_depend_on_what_is_read_beside_it() {
             let engine = RewardEngine::load(folder.path(), &Device::Cpu, options).unwrap();
             assert_eq!(rewards(&engine, &conversations), together, "{batch_tokens} tokens at a time");
         }
-        // The reward stands at the last token of the conversation as it is trained on.
+        // The reward is the value at the last token of the conversation, as in training.
         let row = tokenizer().conversation(MistralInstruct, &conversations[1]).unwrap();
         assert_eq!(engine.values(&[row.ids]).unwrap(), together[1..2]);
     }
 }
 
 #[test]
-fn the_openrlhf_layout_ends_with_a_blank_and_the_end_of_text() {
+fn the_openrlhf_layout_ends_with_a_space_and_the_end_of_text() {
     let folder = folder("mistral", "");
     let options = RewardOptions::default().with(|options| options.layout = Some(RewardLayout::OpenRlhf));
     let engine = RewardEngine::load(folder.path(), &Device::Cpu, options).unwrap();
@@ -146,7 +146,7 @@ fn the_openrlhf_layout_ends_with_a_blank_and_the_end_of_text() {
     assert_ne!(rewards(&load(folder.path()), &conversation), rewards(&engine, &conversation));
 }
 
-/// The reference tokenises the whole text at once; here prompt and response are tokenised one by one.
+/// The reference implementation tokenises the whole text at once; here prompt and response are tokenised separately.
 #[test]
 fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ fn a_head_is_found_by_the_name_that_the_config_states() {
     let error = || RewardEngine::load(folder.path(), &Device::Cpu, RewardOptions::default()).err().unwrap().to_string();
     assert!(error().contains("value_head.weight") && error().contains("value_head.safetensors"), "{}", error());
     state("scores".into());
-    assert!(error().contains("the tensor scores.weight"), "{}", error());
+    assert!(error().contains("a tensor scores.weight"), "{}", error());
     state(5.into());
     assert!(error().contains("value_head_prefix: invalid type: integer `5`"), "{}", error());
     state("score".into());
@@ -217,7 +217,7 @@ fn a_stated_scale_is_applied() {
 }
 
 #[test]
-fn what_has_no_reward_is_told_and_the_others_have_theirs() {
+fn conversations_without_a_reward_are_errors_and_the_others_are_scored() {
     let folder = folder("mistral", "");
     let engine = load(folder.path());
     let (good, long) = (answered("be brief", "a kite"), answered("be brief", &"wind ".repeat(200)));
@@ -225,7 +225,7 @@ fn what_has_no_reward_is_told_and_the_others_have_theirs() {
     assert!(answers[0].is_ok() && answers[0].as_ref().unwrap() == answers[4].as_ref().unwrap());
     assert!(matches!(&answers[1], Err(ModelError::Request { id, reason }) if id == "1" && reason.contains("assistant")));
     assert!(matches!(&answers[2], Err(ModelError::Request { id, .. }) if id == "2"));
-    // The reference would cut the answer off here.
+    // The reference implementation would truncate the answer here.
     assert!(matches!(&answers[3], Err(ModelError::TooLong { id, context: 200, .. }) if id == "3"));
     assert!(engine.rewards(&[]).is_empty());
 

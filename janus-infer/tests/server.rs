@@ -1,5 +1,5 @@
-//! The server: what is asked, what is answered, what is refused, and what happens to clients that go away.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! The server: requests, responses, refusals, and clients that disconnect.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/http.rs"]
 mod http;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{PATIENCE, Running, connect, exchange, post, response};
+use http::{Running, TIMEOUT, connect, exchange, post, response};
 use janus_core::{ChatModel, ChatRequest, Composer, Message, ModelError, PreferenceSet, RewardModel, SamplingParams};
 use janus_infer::EngineOptions;
 use janus_infer::server::{BearerToken, ServerError, ServerOptions};
@@ -32,7 +32,7 @@ fn hello(fields: Value) -> Value {
     body
 }
 
-/// Likes short answers.
+/// Prefers short answers.
 struct Short;
 
 impl RewardModel for Short {
@@ -45,7 +45,7 @@ impl RewardModel for Short {
     }
 }
 
-/// Waits until it is opened; says when somebody waits.
+/// A reward model that waits until it is opened, and tells the test when a request waits.
 #[derive(Default, Clone)]
 struct Gate(Arc<(Mutex<(usize, bool)>, Condvar)>);
 
@@ -55,9 +55,9 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn wait_for_somebody(&self) {
+    fn wait_for_request(&self) {
         let guard = self.0.0.lock().unwrap();
-        let (_guard, timeout) = self.0.1.wait_timeout_while(guard, PATIENCE, |(waiting, _)| *waiting == 0).unwrap();
+        let (_guard, timeout) = self.0.1.wait_timeout_while(guard, TIMEOUT, |(waiting, _)| *waiting == 0).unwrap();
         assert!(!timeout.timed_out());
     }
 }
@@ -71,7 +71,7 @@ impl RewardModel for Gate {
         let mut guard = self.0.0.lock().unwrap();
         guard.0 += 1;
         self.0.1.notify_all();
-        let _guard = self.0.1.wait_timeout_while(guard, PATIENCE, |(_, open)| !*open).unwrap();
+        let _guard = self.0.1.wait_timeout_while(guard, TIMEOUT, |(_, open)| !*open).unwrap();
         Short.rewards(conversations)
     }
 }
@@ -102,17 +102,17 @@ fn models_health_and_metrics() {
     ] {
         assert!(metrics.body.lines().any(|found| found == line), "{line} is not in\n{}", metrics.body);
     }
-    // The engine tells its own numbers after each step.
+    // The engine updates its metrics after each step.
     server.wait_until("janus_generated_tokens_total", |tokens| tokens > 0.0);
     server.wait_until("janus_prompt_tokens_total", |tokens| tokens > 0.0);
 }
 
 #[test]
-fn an_answer_is_the_engines() {
+fn an_answer_equals_the_engines() {
     let server = start(ServerOptions::default());
     let body = json!({ "messages": [{ "role": "developer", "content": "be" }, { "role": "user", "content": [{ "type": "text", "text": "hel" }, { "type": "text", "text": "lo" }] }],
         "max_completion_tokens": 30, "seed": 3, "n": 2, "temperature": 0.8, "top_p": 0.95, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1,
-        "unknown": { "is": ["passed", "over"] }, "user": "u", "stop": null });
+        "unknown": { "is": ["ignored"] }, "user": "u", "stop": null });
     let answer = server.chat(&body).json();
     let sampling = SamplingParams {
         temperature: 0.8,
@@ -140,12 +140,12 @@ fn an_answer_is_the_engines() {
     assert_eq!(answer["usage"], json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion }));
 }
 
-/// A stream's choices put together: text, logprobs, finish reason.
-fn together(events: &[Value]) -> BTreeMap<u64, (String, Vec<Value>, Value)> {
+/// Joins the chunks of a stream by choice: text, logprobs, finish reason.
+fn join_chunks(events: &[Value]) -> BTreeMap<u64, (String, Vec<Value>, Value)> {
     let mut choices: BTreeMap<u64, (String, Vec<Value>, Value)> = BTreeMap::new();
     for choice in events.iter().flat_map(|event| event["choices"].as_array().unwrap()) {
         let (text, logprobs, finish) = choices.entry(choice["index"].as_u64().unwrap()).or_default();
-        assert!(finish.is_null(), "nothing follows the end: {choice}");
+        assert!(finish.is_null(), "a chunk after the last one: {choice}");
         text.push_str(choice["delta"]["content"].as_str().or_else(|| choice["text"].as_str()).unwrap_or_default());
         logprobs.extend(choice["logprobs"]["content"].as_array().into_iter().flatten().cloned());
         *finish = choice["finish_reason"].clone();
@@ -154,7 +154,7 @@ fn together(events: &[Value]) -> BTreeMap<u64, (String, Vec<Value>, Value)> {
 }
 
 #[test]
-fn a_stream_says_what_a_whole_answer_says() {
+fn a_stream_equals_the_whole_response() {
     let server = start(ServerOptions::default());
     for fields in [
         json!({}),
@@ -173,7 +173,7 @@ fn a_stream_says_what_a_whole_answer_says() {
         assert!(
             chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["id"] == usage["id"] && chunk["usage"].is_null())
         );
-        let choices = together(chunks);
+        let choices = join_chunks(chunks);
         let expected = whole["choices"].as_array().unwrap();
         assert_eq!(choices.len(), expected.len());
         for ((text, logprobs, finish), whole) in choices.values().zip(expected) {
@@ -193,14 +193,14 @@ fn logprobs_have_tokens_and_bytes() {
     for entry in content {
         let top = entry["top_logprobs"].as_array().unwrap();
         assert_eq!(top.len(), 2);
-        // Greedy: the chosen token is the most likely one.
+        // With greedy decoding, the chosen token is the most likely one.
         assert_eq!(top[0]["token"], entry["token"]);
         assert!((top[0]["logprob"].as_f64().unwrap() - entry["logprob"].as_f64().unwrap()).abs() < 1e-5);
         assert!(top[0]["logprob"].as_f64() >= top[1]["logprob"].as_f64());
         let token = entry["token"].as_str().unwrap();
         let bytes: Vec<u8> = serde_json::from_value(entry["bytes"].clone()).unwrap();
-        let spelt = token.strip_prefix("bytes:\\x").map(|code| vec![u8::from_str_radix(code, 16).unwrap()]);
-        assert_eq!(bytes, spelt.unwrap_or_else(|| token.into()));
+        let written = token.strip_prefix("bytes:\\x").map(|code| vec![u8::from_str_radix(code, 16).unwrap()]);
+        assert_eq!(bytes, written.unwrap_or_else(|| token.into()));
     }
 }
 
@@ -211,7 +211,7 @@ fn stop_texts_end_an_answer() {
     let whole = text(Value::Null)["message"]["content"].as_str().unwrap().to_string();
     let stop: String = whole.chars().skip(5).take(2).collect();
     let before = &whole[..whole.find(&stop).unwrap()];
-    for one in [json!(stop), json!(["never met at all", stop])] {
+    for one in [json!(stop), json!(["never generated", stop])] {
         let choice = text(one);
         assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!(before), &json!("stop")));
     }
@@ -227,7 +227,7 @@ fn completions_of_text_and_of_ids() {
     };
     let text = "<|im_start|>user\nhello";
     let ids = engine().tokenizer().encode_with_specials(text).unwrap();
-    assert_eq!(ids[0], 256, "a special token that is spelt out is one");
+    assert_eq!(ids[0], 256, "the text of a special token becomes the token");
     let fields = json!({ "logprobs": 2 });
     let answers: Vec<Value> =
         [json!(text), json!([text]), json!(ids), json!([ids])].into_iter().map(|prompt| ask(prompt, fields.clone()).json()).collect();
@@ -236,7 +236,7 @@ fn completions_of_text_and_of_ids() {
     }
     let (choice, usage) = (&answers[0]["choices"][0], &answers[0]["usage"]);
     assert_eq!((&answers[0]["object"], &usage["prompt_tokens"]), (&json!("text_completion"), &json!(ids.len())));
-    // OpenAI's default.
+    // OpenAI's default is 16 tokens.
     assert!(choice["finish_reason"] == "stop" || usage["completion_tokens"] == 16, "{answers:?}");
     let logprobs = &choice["logprobs"];
     let count = usage["completion_tokens"].as_u64().unwrap() as usize;
@@ -247,7 +247,7 @@ fn completions_of_text_and_of_ids() {
 
     let events = ask(json!(text), json!({ "logprobs": 2, "stream": true, "n": 2 })).events();
     let whole = ask(json!(text), json!({ "logprobs": 2, "n": 2 })).json();
-    for (index, (streamed, _, finish)) in together(&events) {
+    for (index, (streamed, _, finish)) in join_chunks(&events) {
         let expected = &whole["choices"][index as usize];
         assert_eq!((&json!(streamed), &finish), (&expected["text"], &expected["finish_reason"]));
         let joined = |name: &str| -> Vec<Value> {
@@ -274,7 +274,7 @@ fn completions_of_text_and_of_ids() {
 }
 
 #[test]
-fn several_prompts_are_answered_as_each_alone() {
+fn several_prompts_are_answered_as_if_each_were_alone() {
     let server = start(ServerOptions::default());
     let ask = |prompt: Value, fields: Value| {
         let mut body = json!({ "model": "tiny", "prompt": prompt, "seed": 2, "max_tokens": 12, "n": 2 });
@@ -301,17 +301,17 @@ fn several_prompts_are_answered_as_each_alone() {
         }
         let events = ask(prompts, json!({ "stream": true, "stream_options": { "include_usage": true } })).events();
         assert_eq!(events.last().unwrap()["usage"], answer["usage"]);
-        let streamed = together(&events[..events.len() - 1]);
+        let streamed = join_chunks(&events[..events.len() - 1]);
         assert_eq!(streamed.len(), 6);
         for (index, (text, _, finish)) in streamed {
             assert_eq!((&json!(text), &finish), (&choices[index as usize]["text"], &choices[index as usize]["finish_reason"]));
         }
     }
-    // Without a seed, equal prompts have answers of their own.
-    let drawn = ask(json!(["hello", "hello"]), json!({ "seed": null, "n": 1 })).json();
-    assert_ne!(drawn["choices"][0]["text"], drawn["choices"][1]["text"]);
+    // Without a seed, equal prompts get different answers.
+    let unseeded = ask(json!(["hello", "hello"]), json!({ "seed": null, "n": 1 })).json();
+    assert_ne!(unseeded["choices"][0]["text"], unseeded["choices"][1]["text"]);
 
-    for (prompt, field, said) in [
+    for (prompt, field, message) in [
         (json!([[1, 2], [1, 258]]), "prompt[1]", "258"),
         (json!(vec!["a"; 65]), "prompt", "65 prompts of 2 samples"),
         (json!(vec!["a"; 200]), "prompt", "more than 128 prompts"),
@@ -319,9 +319,9 @@ fn several_prompts_are_answered_as_each_alone() {
         let answer = ask(prompt, json!({}));
         let (status, _, param, _) = answer.error();
         assert_eq!((status, param.as_deref()), (400, Some(field)));
-        assert!(answer.body.contains(said), "{}", answer.body);
+        assert!(answer.body.contains(message), "{}", answer.body);
     }
-    // One that failed leaves nothing behind: all places are free.
+    // A failed request frees its place in the queue.
     assert_eq!(ask(json!(texts), json!({})).status, 200);
     server.wait_until("janus_queue_places_taken", |taken| taken == 0.0);
 }
@@ -337,7 +337,7 @@ fn requests_without_a_seed_differ() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_said_by_field() {
+fn an_invalid_request_is_refused_with_the_field() {
     let server = start(ServerOptions::default());
     let cases = [
         (json!({ "temperature": "hot" }), "temperature"),
@@ -425,7 +425,7 @@ fn paths_methods_and_types() {
 }
 
 #[test]
-fn preferences_make_the_system_message() {
+fn the_system_message_is_composed_from_preferences() {
     let server = start(ServerOptions::default());
     let short: PreferenceSet = serde_json::from_value(json!([
         { "dimension": "style", "subdimension": "a", "preference": "b", "description": "Be brief." },
@@ -434,16 +434,16 @@ fn preferences_make_the_system_message() {
         { "dimension": "harmlessness", "subdimension": "a", "preference": "b", "description": "Be kind." },
     ]))
     .unwrap();
-    // A seed that draws the shortest plan.
+    // A seed that gives a short system message, which fits into the context.
     let seed = (0..100).find(|&seed| Composer::standard().compose_set(&short, seed).len() < 60).unwrap();
     let system = Composer::standard().compose_set(&short, seed);
     let answer = server.chat(&hello(json!({ "preferences": short, "seed": seed })));
     let answer = answer.json();
     assert_eq!(answer["system_message"], json!(system));
     let messages = json!([{ "role": "system", "content": system }, { "role": "user", "content": "hello" }]);
-    let spelt = server.chat(&hello(json!({ "messages": messages, "seed": seed }))).json();
-    assert_eq!((&spelt["choices"], &spelt["usage"]), (&answer["choices"], &answer["usage"]));
-    assert!(spelt.get("system_message").is_none());
+    let explicit = server.chat(&hello(json!({ "messages": messages, "seed": seed }))).json();
+    assert_eq!((&explicit["choices"], &explicit["usage"]), (&answer["choices"], &answer["usage"]));
+    assert!(explicit.get("system_message").is_none());
     let events = server.chat(&hello(json!({ "preferences": short, "seed": seed, "stream": true }))).events();
     assert_eq!(events[0]["system_message"], json!(system));
     let one = json!([{ "dimension": "style", "subdimension": "a", "preference": "b", "description": "Be brief." }]);
@@ -457,7 +457,7 @@ fn preferences_make_the_system_message() {
 }
 
 #[test]
-fn the_best_of_several_by_the_reward_model() {
+fn the_candidates_with_the_highest_rewards_are_returned() {
     let server = Running::start(engine(), Some(Box::new(Short)), ServerOptions::default());
     assert_eq!(server.get("/v1/models").json()["data"][0]["reward_model"], "short");
     let fields = |extra: Value| {
@@ -490,7 +490,7 @@ fn the_best_of_several_by_the_reward_model() {
 }
 
 #[test]
-fn a_reward_model_that_fails_is_an_error_of_its_request() {
+fn a_failure_of_the_reward_model_fails_only_its_request() {
     struct Broken;
     impl RewardModel for Broken {
         fn name(&self) -> &str {
@@ -501,7 +501,7 @@ fn a_reward_model_that_fails_is_an_error_of_its_request() {
                 2 => conversations.iter().map(|_| Ok(f32::NAN)).collect(),
                 3 => vec![Ok(1.0)],
                 4 => conversations.iter().map(|_| Err(ModelError::TooLong { id: "x".into(), prompt_tokens: 9, context: 8 })).collect(),
-                _ => panic!("asked for too many"),
+                _ => panic!("too many candidates"),
             }
         }
     }
@@ -510,8 +510,8 @@ fn a_reward_model_that_fails_is_an_error_of_its_request() {
         let response = server.chat(&hello(json!({ "best_of": best_of })));
         (response.error().0, response.message())
     };
-    assert_eq!(error(2), (500, "the reward model failed: the reward of candidate 0 is no number".into()));
-    assert_eq!(error(3), (500, "the reward model failed: it gave 1 rewards to 3 candidates".into()));
+    assert_eq!(error(2), (500, "the reward model failed: the reward of candidate 0 is NaN".into()));
+    assert_eq!(error(3), (500, "the reward model failed: it returned 1 rewards for 3 candidates".into()));
     assert_eq!(error(4).0, 400);
     assert_eq!(error(5), (500, "the reward model failed: it panicked".into()));
     assert_eq!(server.chat(&hello(json!({}))).status, 200);
@@ -519,7 +519,7 @@ fn a_reward_model_that_fails_is_an_error_of_its_request() {
 }
 
 #[test]
-fn the_token_is_asked_for_everywhere_but_at_health() {
+fn every_path_but_health_needs_the_token() {
     let server = start(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())));
     let get = |path: &str, header: &str| {
         exchange(server.address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n")).unwrap()
@@ -534,55 +534,55 @@ fn the_token_is_asked_for_everywhere_but_at_health() {
         }
     }
     assert_eq!(get("/v1/models", "authorization: Bearer sesame\r\n").status, 200);
-    // The body is not read, and the client comes to know all the same.
+    // The body is dropped, and the client still gets the response.
     let chat = exchange(server.address, &post("/v1/chat/completions", &"x".repeat(900_000))).unwrap();
     assert_eq!(chat.status, 401);
 }
 
 #[test]
-fn a_page_that_gives_this_machine_a_name_of_its_own_is_refused() {
-    let asked = |server: &Running, host: &str| {
+fn a_request_with_a_foreign_host_is_refused_without_a_token() {
+    let get = |server: &Running, host: &str| {
         exchange(server.address, &format!("GET /v1/models HTTP/1.1\r\n{host}connection: close\r\n\r\n")).unwrap()
     };
     let server = start(ServerOptions::default());
-    let refused = asked(&server, "host: page.example:8000\r\n");
+    let refused = get(&server, "host: page.example:8000\r\n");
     assert_eq!(refused.error(), (403, "permission_error".into(), None, Some("unknown_host".into())));
     assert!(refused.message().contains("page.example") && refused.message().contains("token"), "{}", refused.message());
-    assert_eq!(asked(&server, "host: 127.0.0.1:8000\r\n").status, 200);
-    // With a token, the name may be a proxy's.
+    assert_eq!(get(&server, "host: 127.0.0.1:8000\r\n").status, 200);
+    // With a token, any host is accepted, for instance that of a proxy.
     let server = start(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())));
-    assert_eq!(asked(&server, "host: page.example\r\nauthorization: Bearer sesame\r\n").status, 200);
+    assert_eq!(get(&server, "host: page.example\r\nauthorization: Bearer sesame\r\n").status, 200);
 }
 
 #[test]
-fn scoring_keeps_its_place_when_its_client_goes_away_and_ends_with_its_pass() {
+fn scoring_for_a_disconnected_client_keeps_its_place_until_the_current_call_ends() {
     let gate = Gate::default();
     let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions::default().with(|options| options.queue = 1));
     let mut stream = connect(server.address).unwrap();
     stream.write_all(post("/v1/chat/completions", &hello(json!({ "best_of": 40, "max_tokens": 2 })).to_string()).as_bytes()).unwrap();
-    gate.wait_for_somebody();
+    gate.wait_for_request();
     drop(stream);
     server.wait_for("janus_connections", 1.0);
     assert_eq!(server.chat(&hello(json!({}))).status, 429);
     gate.open();
     server.wait_for("janus_queue_places_taken", 0.0);
-    // The first of three passes ran; nobody waited for the others.
+    // The first of three calls of the reward model ran, and the others were skipped.
     assert_eq!(gate.0.0.lock().unwrap().0, 1);
     assert_eq!(server.chat(&hello(json!({}))).status, 200);
 }
 
 #[test]
-fn a_full_queue_says_when_to_come_back() {
+fn a_full_queue_answers_with_retry_after() {
     let gate = Gate::default();
     let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions::default().with(|options| options.queue = 1));
     let address = server.address;
     let first =
         thread::spawn(move || exchange(address, &post("/v1/chat/completions", &hello(json!({ "best_of": 2 })).to_string())).unwrap());
-    gate.wait_for_somebody();
+    gate.wait_for_request();
     let refused = server.chat(&hello(json!({})));
     assert_eq!(refused.error(), (429, "rate_limit_error".into(), None, Some("rate_limit_exceeded".into())));
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
-    // What is wrong is said even so.
+    // An invalid request is refused for its fault even if the queue is full.
     assert_eq!(server.chat(&hello(json!({ "n": 0 }))).status, 400);
     gate.open();
     assert_eq!(first.join().unwrap().status, 200);
@@ -602,27 +602,27 @@ fn bodies_have_a_limit() {
         exchange(server.address, &format!("{head}\r\n\r\n{chunk}0\r\n\r\n"))
     };
     assert_eq!(chunked(100, 11).unwrap().error(), expected);
-    // Megabytes more than are read: the answer comes before all is sent, or the connection is cut.
+    // More megabytes than are drained: the response arrives before all is sent, or the connection is closed.
     if let Ok(response) = chunked(10_000, 3000) {
         assert_eq!(response.error(), expected);
     }
-    // Who asks first is told at once.
-    let asking = format!(
+    // A client that expects "100 Continue" is refused before it sends the body.
+    let expecting = format!(
         "{}expect: 100-continue\r\n\r\n",
         post("/v1/chat/completions", &body).split_once("\r\n\r\n").unwrap().0.to_owned() + "\r\n"
     );
-    assert_eq!(exchange(server.address, &asking).unwrap().error(), expected);
+    assert_eq!(exchange(server.address, &expecting).unwrap().error(), expected);
     assert_eq!(server.chat(&hello(json!({}))).status, 200);
 }
 
 #[test]
-fn clients_that_do_not_send_are_not_waited_for() {
+fn clients_that_do_not_send_time_out() {
     let short = Duration::from_millis(200);
     let server = start(ServerOptions::default().with(|options| {
         options.header_timeout = short;
         options.body_timeout = short;
     }));
-    let begun = Instant::now();
+    let start = Instant::now();
     for sent in ["", "GET /health HTTP/1.1\r\nho", "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
         let mut stream = connect(server.address).unwrap();
         stream.write_all(sent.as_bytes()).unwrap();
@@ -635,19 +635,19 @@ fn clients_that_do_not_send_are_not_waited_for() {
         post("/v1/chat/completions", &body).split_once("\r\n\r\n").map(|(head, body)| (head.to_string(), body.to_string())).unwrap();
     let late = exchange(server.address, &format!("{head}\r\n\r\n{}", &body[..10])).unwrap();
     assert_eq!(late.error(), (408, "invalid_request_error".into(), None, Some("request_timeout".into())));
-    assert!(begun.elapsed() < PATIENCE / 2);
+    assert!(start.elapsed() < TIMEOUT / 2);
 }
 
 #[test]
-fn a_client_that_goes_away_cancels_its_request() {
-    // One sequence at a time: 100 samples take a while.
+fn a_client_that_disconnects_cancels_its_request() {
+    // With one sequence at a time, 128 samples take a while.
     let slow = tiny::engine(EngineOptions::default().with(|options| options.max_sequences = 1)).with_name("tiny");
     let server = Running::start(slow, None, ServerOptions::default());
     let body = |stream: bool| hello(json!({ "n": 128, "max_tokens": 200, "stream": stream, "repetition_penalty": 1 })).to_string();
     for (stream, cancelled) in [(false, 1.0), (true, 2.0)] {
         let mut connection = connect(server.address).unwrap();
         connection.write_all(post("/v1/chat/completions", &body(stream)).as_bytes()).unwrap();
-        // One sequence at a time: it runs.
+        // The request runs.
         server.wait_for("janus_sequences_running", 1.0);
         if stream {
             connection.read_exact(&mut [0; 400]).unwrap();
@@ -662,7 +662,7 @@ fn a_client_that_goes_away_cancels_its_request() {
 }
 
 #[test]
-fn a_stopped_server_answers_what_it_has_accepted() {
+fn a_stopped_server_answers_all_accepted_requests() {
     let gate = Gate::default();
     let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions::default());
     let address = server.address;
@@ -671,7 +671,7 @@ fn a_stopped_server_answers_what_it_has_accepted() {
         thread::spawn(move || exchange(address, &post("/v1/chat/completions", &body)).unwrap())
     };
     let scored = ask(json!({ "best_of": 3 }));
-    gate.wait_for_somebody();
+    gate.wait_for_request();
     let mut streamed = connect(address).unwrap();
     let body = hello(json!({ "stream": true, "n": 64, "max_tokens": 150 })).to_string();
     streamed.write_all(post("/v1/chat/completions", &body).as_bytes()).unwrap();
@@ -683,9 +683,9 @@ fn a_stopped_server_answers_what_it_has_accepted() {
 
     server.stop();
     streamed.read_to_end(&mut bytes).unwrap();
-    let choices = together(&response(&bytes).unwrap().events());
+    let choices = join_chunks(&response(&bytes).unwrap().events());
     assert!(choices.len() == 64 && choices.values().all(|(_, _, finish)| finish.is_string()));
-    // A connection on which nothing is asked is closed, a new one refused.
+    // An idle connection is closed, and a new one is refused.
     idle.read_to_end(&mut Vec::new()).unwrap();
     assert!(exchange(address, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").is_err());
     assert!(!scored.is_finished());
@@ -714,10 +714,10 @@ fn options_that_cannot_be_used_are_named() {
     assert!(matches!(taken, ServerError::Listen { address, .. } if address == running.address));
 }
 
-/// Our own client reads what our own server says.
+/// This crate's client against this crate's server.
 #[cfg(feature = "remote")]
 #[test]
-fn the_remote_model_is_the_local_one() {
+fn a_remote_model_answers_as_the_local_one() {
     use janus_infer::remote::{RemoteModel, RemoteOptions};
     let server = start(ServerOptions::default());
     let remote = RemoteModel::new("tiny", RemoteOptions::new(format!("http://{}/v1", server.address))).unwrap();

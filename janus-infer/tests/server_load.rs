@@ -1,5 +1,5 @@
-//! Five hundred clients at once, of which many behave badly.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! Five hundred clients at once, many of which misbehave.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/http.rs"]
 mod http;
@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{PATIENCE, Response, Running, connect, exchange, post, response};
+use http::{Response, Running, TIMEOUT, connect, exchange, post, response};
 use janus_infer::EngineOptions;
 use janus_infer::server::ServerOptions;
 use serde_json::{Value, json};
 
 const CLIENTS: usize = 500;
-/// Kinds of requests that are answered, each with one answer.
+/// Kinds of valid requests, each of which always has the same answer.
 const KINDS: usize = 5;
 const BODY_BYTES: usize = 64 << 10;
 
@@ -27,7 +27,7 @@ fn body(kind: usize, stream: bool) -> Value {
     json!({ "messages": [{ "role": "user", "content": content }], "seed": kind, "n": 1 + kind % 2, "max_tokens": 40 + 10 * kind, "stream": stream })
 }
 
-/// The texts of an answer, whole or streamed to its end.
+/// The texts of a response, whole or streamed.
 fn texts(response: &Response) -> Vec<String> {
     let mut texts = vec![String::new(); 2];
     let whole = response.header("content-type") == Some("application/json");
@@ -39,11 +39,11 @@ fn texts(response: &Response) -> Vec<String> {
     texts
 }
 
-/// Asks until there is a place, and reads the answer: `pause` after each piece of `piece` bytes.
+/// Sends a request until the queue has a place, and reads the response, with a `pause` after each piece of `piece` bytes.
 fn ask(server: &Running, request: &str, piece: usize, pause: Duration) -> (Response, usize) {
-    let begun = Instant::now();
+    let start = Instant::now();
     for refused in 0.. {
-        assert!(begun.elapsed() < PATIENCE, "no place in the queue");
+        assert!(start.elapsed() < TIMEOUT, "no place in the queue");
         let mut stream = connect(server.address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let (mut bytes, mut buffer) = (Vec::new(), vec![0; piece]);
@@ -64,11 +64,11 @@ fn ask(server: &Running, request: &str, piece: usize, pause: Duration) -> (Respo
     unreachable!()
 }
 
-/// What is no request, or none that is answered.
+/// Sends something that is not a request, or a request that is refused.
 fn misbehave(server: &Running, kind: usize) {
     let oversized = || post("/v1/chat/completions", &" ".repeat(4 * BODY_BYTES));
     match kind % 6 {
-        // Either the answer comes through or the connection is cut while the body is sent.
+        // Either the response arrives, or the connection is closed while the body is sent.
         0 => assert!(exchange(server.address, &oversized()).map_or(true, |response| response.error().0 == 413)),
         1 => assert_eq!(exchange(server.address, &post("/v1/chat/completions", "{\"messages\": [")).unwrap().error().0, 400),
         2 => {
@@ -77,7 +77,7 @@ fn misbehave(server: &Running, kind: usize) {
             let _ = stream.write_all(&garbage);
             let _ = stream.read_to_end(&mut Vec::new());
         }
-        // Half a head, half a body.
+        // A part of a head, and a part of a body.
         3 => drop(connect(server.address).unwrap().write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost")),
         4 => {
             let request = post("/v1/chat/completions", &body(0, false).to_string());
@@ -90,7 +90,7 @@ fn misbehave(server: &Running, kind: usize) {
     }
 }
 
-/// Bytes of this process in memory.
+/// The resident memory of this process in bytes.
 fn resident() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -120,7 +120,7 @@ fn five_hundred_clients_at_once() {
             1 => ask(&server, &request(true), 4096, Duration::ZERO),
             2 => ask(&server, &request(true), 256, Duration::from_millis(2)),
             3 => {
-                // Goes away after the first bytes, or without waiting for them.
+                // Disconnects after the first bytes, or without waiting for them.
                 let mut stream = connect(server.address).unwrap();
                 stream.write_all(request(true).as_bytes()).unwrap();
                 if index.is_multiple_of(2) {
@@ -132,7 +132,7 @@ fn five_hundred_clients_at_once() {
             _ => return misbehave(&server, index / 5),
         };
         assert_eq!(response.status, 200, "{response:?}");
-        assert_eq!(texts(&response), expected[kind], "an answer depends on nothing but its request");
+        assert_eq!(texts(&response), expected[kind], "an answer depends only on its request");
         answered.fetch_add(1, Ordering::Relaxed);
         refused.fetch_add(refusals, Ordering::Relaxed);
     };
@@ -141,15 +141,15 @@ fn five_hundred_clients_at_once() {
         let client = &client;
         let spawn = |index| thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, move || client(index)).unwrap();
         let clients: Vec<_> = (0..CLIENTS).map(spawn).collect();
-        let begun = Instant::now();
+        let start = Instant::now();
         while !clients.iter().all(|client| client.is_finished()) {
-            assert!(begun.elapsed() < 3 * PATIENCE, "the clients do not come to an end");
+            assert!(start.elapsed() < 3 * TIMEOUT, "the clients do not finish");
             most = most.max(resident().unwrap_or(0));
             thread::sleep(Duration::from_millis(20));
         }
     });
     assert_eq!((answered.into_inner(), gone.into_inner()), (CLIENTS / 5 * 3, CLIENTS / 5));
-    // All is as before: no place is taken, no connection open but the one that asks, nothing in the cache's queue.
+    // Everything is as before: all places are free, the only open connection is that of this query, and nothing waits or runs.
     server.wait_for("janus_queue_places_taken", 0.0);
     server.wait_for("janus_connections", 1.0);
     server.wait_for("janus_requests_waiting", 0.0);
@@ -157,7 +157,7 @@ fn five_hundred_clients_at_once() {
     assert_eq!(texts(&server.chat(&body(1, true))), expected[1]);
     if let Some(before) = before {
         assert!(most - before < 256 << 20, "grew by {} MB", (most - before) >> 20);
-        println!("{} refused with 429 on the way; grew by {} MB at the most", refused.into_inner(), (most - before) >> 20);
+        println!("{} refused with 429 on the way; grew by at most {} MB", refused.into_inner(), (most - before) >> 20);
     }
     assert!(server.wait().unwrap().all);
 }

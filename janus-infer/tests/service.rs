@@ -1,5 +1,5 @@
 //! The API without a port: the service answers as the server does.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/tiny.rs"]
 mod tiny;
@@ -55,7 +55,7 @@ where
 }
 
 #[test]
-fn a_chat_is_answered_as_by_the_engine_whole_and_streamed() {
+fn a_chat_has_the_engines_answer_whole_and_streamed() {
     run(async {
         let service = service(ServerOptions::default());
         let sampling = SamplingParams { max_tokens: 24, seed: 7, ..SamplingParams::paper() };
@@ -73,7 +73,7 @@ fn a_chat_is_answered_as_by_the_engine_whole_and_streamed() {
 }
 
 #[test]
-fn it_is_a_service_of_hyper() {
+fn it_implements_hypers_service() {
     run(async {
         let service = service(ServerOptions::default());
         let response = service.call(get("/v1/models/tiny")).await.unwrap();
@@ -83,7 +83,7 @@ fn it_is_a_service_of_hyper() {
 }
 
 #[test]
-fn a_reward_model_chooses() {
+fn best_of_is_chosen_by_the_reward_model() {
     struct Short;
     impl RewardModel for Short {
         fn name(&self) -> &str {
@@ -104,7 +104,7 @@ fn a_reward_model_chooses() {
 }
 
 #[test]
-fn what_is_refused_is_refused_as_by_the_server() {
+fn requests_are_refused_as_by_the_server() {
     run(async {
         let service = service(ServerOptions::default().with(|options| options.body_bytes = 400));
         let code = async |request| {
@@ -123,42 +123,42 @@ fn what_is_refused_is_refused_as_by_the_server() {
 }
 
 #[test]
-fn without_its_token_nobody_is_answered() {
+fn requests_without_the_token_are_refused() {
     run(async {
         let service = service(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("secret").unwrap())));
         assert_eq!(json(&service, get("/v1/models")).await.0, StatusCode::UNAUTHORIZED);
-        let mut shown = get("/v1/models");
-        shown.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
-        assert_eq!(json(&service, shown).await.0, StatusCode::OK);
+        let mut authorized = get("/v1/models");
+        authorized.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
+        assert_eq!(json(&service, authorized).await.0, StatusCode::OK);
         assert_eq!(json(&service, get("/health")).await.0, StatusCode::OK);
     });
 }
 
-/// A stream of pieces has no length that could be refused before it is read.
+/// The length of a chunked body is not known before it is read.
 #[test]
-fn a_body_in_pieces_is_limited_too_and_one_that_breaks_off_is_told() {
+fn a_chunked_body_is_limited_too_and_a_broken_one_is_an_error() {
     run(async {
         let service = service(ServerOptions::default().with(|options| options.body_bytes = 100));
-        let request = |pieces: Vec<io::Result<&'static str>>| {
-            let body = Pieces(pieces.into_iter());
+        let request = |chunks: Vec<io::Result<&'static str>>| {
+            let body = Chunks(chunks.into_iter());
             Request::post("/v1/chat/completions").header("content-type", "application/json").body(body).unwrap()
         };
         let (status, error) = json(&service, request((0..60).map(|_| Ok("1234")).collect())).await;
         assert_eq!((status, &error["error"]["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("request_too_large")));
         let (status, error) = json(&service, request(vec![Ok("{"), Err(io::Error::other("the cable is cut"))])).await;
-        assert_eq!((status, &error["error"]["message"]), (StatusCode::BAD_REQUEST, &json!("the body broke off: the cable is cut")));
+        assert_eq!((status, &error["error"]["message"]), (StatusCode::BAD_REQUEST, &json!("the body could not be read: the cable is cut")));
     });
 }
 
-/// A body of pieces.
-struct Pieces(std::vec::IntoIter<io::Result<&'static str>>);
+/// A body that is sent in chunks.
+struct Chunks(std::vec::IntoIter<io::Result<&'static str>>);
 
-impl Body for Pieces {
+impl Body for Chunks {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Poll::Ready(self.0.next().map(|piece| piece.map(|piece| Frame::data(Bytes::from(piece)))))
+        Poll::Ready(self.0.next().map(|chunk| chunk.map(|chunk| Frame::data(Bytes::from(chunk)))))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Requests that come and go: what is shared, what waits, what is told.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! Continuous batching: sharing of prefixes, waiting, preemption, cancelling and events.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/tiny.rs"]
 mod tiny;
@@ -18,18 +18,18 @@ fn free(max_tokens: usize) -> SamplingParams {
     SamplingParams { max_tokens, seed: 5, ..SamplingParams::paper() }
 }
 
-/// What was told of each sample: the pieces of text, the generation.
-type Told = BTreeMap<(RequestId, usize), (Vec<String>, Option<Generation>)>;
+/// The events of each sample: the pieces of text, and the generation.
+type Emitted = BTreeMap<(RequestId, usize), (Vec<String>, Option<Generation>)>;
 
-/// Runs until nothing is left; `look` is called after every step.
-fn run(session: &mut Session<'_>, mut look: impl FnMut(&SessionStats)) -> Told {
-    let mut told = Told::new();
+/// Runs until the session is idle, and calls `after_step` after every step.
+fn run(session: &mut Session<'_>, mut after_step: impl FnMut(&SessionStats)) -> Emitted {
+    let mut emitted = Emitted::new();
     let mut answered = Vec::new();
     while !session.is_idle() {
         session.step(&mut |event| match event {
-            Event::Text { request, sample, text, .. } => told.entry((request, sample)).or_default().0.push(text),
+            Event::Text { request, sample, text, .. } => emitted.entry((request, sample)).or_default().0.push(text),
             Event::Finished { request, sample, generation } => {
-                assert!(told.entry((request, sample)).or_default().1.replace(generation).is_none());
+                assert!(emitted.entry((request, sample)).or_default().1.replace(generation).is_none());
             }
             Event::Answered { request, result } => {
                 result.unwrap();
@@ -38,16 +38,16 @@ fn run(session: &mut Session<'_>, mut look: impl FnMut(&SessionStats)) -> Told {
             }
             other => panic!("{other:?}"),
         });
-        look(&session.stats());
+        after_step(&session.stats());
     }
-    told
+    emitted
 }
 
 fn generations(engine: &Engine, requests: &[ChatRequest]) -> Vec<Vec<Generation>> {
     engine.generate(requests).into_iter().map(Result::unwrap).collect()
 }
 
-/// Prompts of different lengths, some with the same beginning.
+/// Prompts of different lengths, some with a common prefix.
 fn requests() -> Vec<ChatRequest> {
     let user = |i: usize| format!("{}{}", "shared beginning ".repeat(i % 4), "x".repeat(i * 5 % 23 + 1));
     (0..14).map(|i| request(&i.to_string(), &user(i), SamplingParams { n: 1 + i % 3, ..free(6 + i * 7 % 40) })).collect()
@@ -67,49 +67,49 @@ fn answers_are_the_same_with_little_memory_and_the_limit_holds() {
             let mut session = engine.session();
             let ids: Vec<_> = requests.iter().map(|request| session.submit(request.clone()).unwrap()).collect();
             let mut most = 0;
-            let told = run(&mut session, |stats| {
+            let emitted = run(&mut session, |stats| {
                 assert_eq!(stats.cache_blocks_limit, blocks);
                 most = most.max(stats.cache_blocks);
             });
             assert!(most <= blocks, "{most} blocks of {blocks}");
             for (id, expected) in ids.iter().zip(&expected) {
                 for (sample, expected) in expected.iter().enumerate() {
-                    assert_eq!(told[&(*id, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens a step");
+                    assert_eq!(emitted[&(*id, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens a step");
                 }
             }
             preemptions += session.stats().preemptions;
         }
     }
-    assert!(preemptions > 0, "memory sufficed everywhere");
+    assert!(preemptions > 0, "no sequence was preempted");
 }
 
 #[test]
-fn a_prompt_is_read_once_for_all_its_samples_and_its_beginning_once_for_all_prompts() {
+fn a_prompt_is_prefilled_once_for_all_its_samples_and_a_prefix_once_for_all_prompts() {
     let engine = engine(EngineOptions::default());
     let long = "a system message that all have in common, long enough for three blocks of thirty-two tokens each, and a bit";
     let mut session = engine.session();
     let first = session.submit(request("a", &format!("{long} one"), SamplingParams { n: 16, ..free(3) })).unwrap();
     session.submit(request("b", &format!("{long} two"), free(3))).unwrap();
     session.submit(request("c", &format!("{long} three"), free(3))).unwrap();
-    let told = run(&mut session, |_| ());
+    let emitted = run(&mut session, |_| ());
     let prompt = |user: &str| {
         let messages = [janus_core::Message::user(format!("{long}{user}"))];
         engine.template().encode(&messages, engine.tokenizer()).unwrap().len() as u64
     };
-    assert_eq!(told.keys().filter(|(id, _)| *id == first).count(), 16);
+    assert_eq!(emitted.keys().filter(|(id, _)| *id == first).count(), 16);
     let stats = session.stats();
-    // The template's opening and the message: three whole blocks.
+    // The beginning of the template and of the message are three whole blocks.
     assert_eq!(stats.shared_tokens, 2 * 96);
     assert_eq!(stats.prompt_tokens, prompt(" one") + prompt(" two") + prompt(" three") - stats.shared_tokens);
     assert_eq!((stats.running, stats.waiting), (0, 0));
-    // A later request finds what earlier ones left.
+    // A later request shares the blocks that earlier ones left.
     session.submit(request("d", &format!("{long} four"), free(3))).unwrap();
     run(&mut session, |_| ());
     assert_eq!(session.stats().shared_tokens, 3 * 96);
 }
 
 #[test]
-fn what_is_cancelled_is_told_no_more_and_its_memory_is_free() {
+fn a_cancelled_request_emits_nothing_and_frees_its_memory() {
     let engine = engine(EngineOptions::default().with(|options| options.cache_bytes = 40 * BLOCK_BYTES));
     let mut session = engine.session();
     let expected = generations(&engine, &[request("keep", "hello", free(30))]);
@@ -124,15 +124,15 @@ fn what_is_cancelled_is_told_no_more_and_its_memory_is_free() {
     session.cancel(gone[0]);
     let after = session.stats();
     assert!(after.running == 1 && after.waiting == 0 && after.cache_blocks < before.cache_blocks, "{before:?} {after:?}");
-    let told = run(&mut session, |_| ());
-    assert_eq!(told.keys().map(|(id, _)| *id).collect::<Vec<_>>(), [keep]);
-    assert_eq!(told[&(keep, 0)].1.as_ref(), Some(&expected[0][0]));
+    let emitted = run(&mut session, |_| ());
+    assert_eq!(emitted.keys().map(|(id, _)| *id).collect::<Vec<_>>(), [keep]);
+    assert_eq!(emitted[&(keep, 0)].1.as_ref(), Some(&expected[0][0]));
     drop(session);
     assert_eq!(engine.session().stats().cache_blocks, 0);
 }
 
 #[test]
-fn a_request_that_memory_can_never_hold_is_refused_with_the_way_out() {
+fn a_request_that_the_cache_can_never_hold_is_refused_with_the_option_to_change() {
     let engine = engine(EngineOptions::default().with(|options| options.cache_bytes = 3 * BLOCK_BYTES));
     let mut session = engine.session();
     let error = session.submit(request("big", "x", free(120))).unwrap_err();
@@ -143,13 +143,13 @@ fn a_request_that_memory_can_never_hold_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn token_ids_are_a_prompt_too() {
+fn token_ids_can_be_a_prompt() {
     let engine = engine(EngineOptions::default());
     let ids = engine.template().encode(&[janus_core::Message::user("hello")], engine.tokenizer()).unwrap();
     let mut session = engine.session();
     let id = session.submit_ids("r".into(), ids, free(9)).unwrap();
-    let told = run(&mut session, |_| ());
-    assert_eq!(told[&(id, 0)].1.as_ref(), Some(&generations(&engine, &[request("r", "hello", free(9))])[0][0]));
+    let emitted = run(&mut session, |_| ());
+    assert_eq!(emitted[&(id, 0)].1.as_ref(), Some(&generations(&engine, &[request("r", "hello", free(9))])[0][0]));
     assert!(matches!(session.submit_ids("r".into(), vec![], free(9)), Err(ModelError::Request { .. })));
     assert!(matches!(session.submit_ids("r".into(), vec![258], free(9)), Err(ModelError::Request { .. })));
     assert!(matches!(session.submit_ids("r".into(), vec![1; 256], free(9)), Err(ModelError::TooLong { .. })));
@@ -157,9 +157,9 @@ fn token_ids_are_a_prompt_too() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// The pieces that are told are the text, and none of them has a part of a stop text; log-probabilities come once each.
+    /// The emitted pieces form the text, without any part of a stop text, and each log-probability is emitted once.
     #[test]
-    fn pieces_are_the_whole(seed: u64, stop in "[ a-z]{1,3}", stops in any::<bool>(), max_tokens in 1usize..60) {
+    fn the_streamed_pieces_form_the_text(seed: u64, stop in "[ a-z]{1,3}", stops in any::<bool>(), max_tokens in 1usize..60) {
         let engine = engine(EngineOptions::default());
         let stop = if stops { vec![stop] } else { vec![] };
         let sampling = SamplingParams { seed, stop, logprobs: true, n: 2, top_k: 60, ..free(max_tokens) };

@@ -1,5 +1,5 @@
-//! Checkpoints as they should be, and files that are cut, lie, or lack something.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+//! Valid checkpoints, and files that are truncated, wrong or incomplete.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,7 +17,7 @@ fn config() -> ModelConfig {
     ModelConfig::from_json(CONFIG).unwrap()
 }
 
-/// Numbers that bf16 keeps.
+/// Weights that are exact in bf16.
 fn tensors(dtype: DType) -> HashMap<String, Tensor> {
     let tensor = |(at, (name, shape)): (usize, (String, Vec<usize>))| {
         let count = shape.iter().product::<usize>();
@@ -43,7 +43,7 @@ fn error(path: &Path) -> Error {
     Model::load(path, &Device::Cpu).err().expect("an error")
 }
 
-/// Replaces a text of the header by one of the same length.
+/// Replaces a text in the header by one of the same length.
 fn forge(folder: &Path, from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let path = folder.join("model.safetensors");
@@ -55,7 +55,7 @@ fn forge(folder: &Path, from: &str, to: &str) {
 }
 
 #[test]
-fn half_precision_is_widened() {
+fn half_precision_is_converted_to_f32() {
     let expected = read_all(folder(DType::F32).path());
     for dtype in [DType::F16, DType::BF16] {
         assert_eq!(read_all(folder(dtype).path()), expected, "{dtype:?}");
@@ -84,11 +84,11 @@ fn shards_are_found_by_their_index() {
 }
 
 #[test]
-fn a_cut_file_names_the_tensor_and_its_bytes() {
+fn the_error_of_a_truncated_file_names_the_tensor_and_its_bytes() {
     let folder = folder(DType::F32);
     let path = folder.path().join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
-    // Wherever it is cut, it is an error: in the length, in the header, in the data.
+    // Truncated in the length, in the header or in the data, it is an error.
     for cut in [0, 5, 8, 100, bytes.len() / 2, bytes.len() - 1] {
         fs::write(&path, &bytes[..cut]).unwrap();
         match error(folder.path()) {
@@ -100,7 +100,7 @@ fn a_cut_file_names_the_tensor_and_its_bytes() {
 }
 
 #[test]
-fn a_header_that_lies_is_refused_and_nothing_is_allocated_on_it() {
+fn a_wrong_header_is_refused_before_anything_is_allocated() {
     let header = |bytes: &[u8]| {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.json"), CONFIG).unwrap();
@@ -112,7 +112,7 @@ fn a_header_that_lies_is_refused_and_nothing_is_allocated_on_it() {
     for (shape, end, expected) in [
         ("[4611686018427387904,32]", 1024, "too many elements"),
         ("[8,32]", 1020, "another size"),
-        ("[8,32]", 0, "an end before the beginning"),
+        ("[8,32]", 0, "an end before the start"),
     ] {
         let text = format!(r#"{{"model.embed_tokens.weight":{{"dtype":"F32","shape":{shape},"data_offsets":[4,{end}]}}}}"#);
         let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 2048]].concat();
@@ -142,7 +142,7 @@ fn a_missing_tensor_and_a_wrong_shape_are_named() {
     assert!(matches!(error(integers.path()), Error::Dtype { got, .. } if got == "I32"));
 }
 
-/// The tensors as llama.cpp's converter stores them: other names, query and key rows in pairs.
+/// The tensors as llama.cpp's converter stores them: with other names, and with the rows of `q_proj` and `k_proj` in pairs.
 fn gguf(path: &Path, dtype: GgmlDType) {
     let config = config();
     let names = [
@@ -198,7 +198,7 @@ fn gguf(path: &Path, dtype: GgmlDType) {
 }
 
 #[test]
-fn gguf_holds_the_same_model() {
+fn a_gguf_file_gives_the_same_model() {
     let folder = folder(DType::F32);
     let path = folder.path().join("model.gguf");
     gguf(&path, GgmlDType::F32);
@@ -206,7 +206,7 @@ fn gguf_holds_the_same_model() {
     let expected = config();
     let got = weights.config().unwrap();
     assert_eq!(got.tensors(), expected.tensors());
-    assert_eq!(got.eos_token_ids, [3, 5], "the ends of a text, a turn and a message, each once");
+    assert_eq!(got.eos_token_ids, [3, 5], "the tokens that end a text, a turn and a message, each once");
     assert!((got.rms_norm_eps - expected.rms_norm_eps).abs() < 1e-12);
     assert_eq!(weights.names().len(), expected.tensors().len());
     assert_eq!(read_all(&path), read_all(folder.path()));
@@ -218,7 +218,7 @@ fn gguf_holds_the_same_model() {
 }
 
 #[test]
-fn a_cut_gguf_file_is_an_error_wherever_it_is_cut() {
+fn a_gguf_file_is_an_error_wherever_it_is_truncated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     gguf(&path, GgmlDType::F32);
@@ -234,7 +234,7 @@ fn a_cut_gguf_file_is_an_error_wherever_it_is_cut() {
 }
 
 #[test]
-fn a_device_that_is_not_supported_says_so() {
+fn the_error_of_an_unsupported_device_names_the_feature() {
     let text = Error::Device { got: "cuda:0".into(), feature: "cuda" }.to_string();
     assert!(text.contains("feature cuda") && text.contains("Device::Cpu"), "{text}");
 }

@@ -326,7 +326,7 @@ fn a_service_goes_on_from_a_text_or_is_asked_as_a_user_asks() {
     write(path, "in.jsonl", &[json!({ "prompt": " a kite" })]);
     let stub = Stub::start(|received| {
         assert_eq!((&received.body["n"], &received.body["max_tokens"]), (&json!(25), &json!(20)));
-        let text = |index: usize| format!("{index} after{}", received.body["prompt"].as_str().unwrap_or_else(|| received.asked()));
+        let text = |index: usize| format!("{index} after{}", received.body["prompt"].as_str().unwrap_or_else(|| received.last_message()));
         let choice = |index: usize| match received.path.as_str() {
             "/v1/completions" => json!({ "index": index, "text": text(index), "finish_reason": "length" }),
             _ => json!({ "index": index, "message": { "content": format!("chat: {}", text(index)) }, "finish_reason": "length" }),
@@ -351,7 +351,7 @@ fn any_file_is_answered_by_a_service_too() {
     write(folder.path(), "in.jsonl", &[json!({ "id": "q", "system": "s", "prompt": "hello" })]);
     let stub = Stub::start(|received| {
         assert_eq!((received.body["messages"].as_array().unwrap().len(), received.body.get("repetition_penalty")), (2, None));
-        Reply::text(received.asked())
+        Reply::text(received.last_message())
     });
     let url = stub.url();
     let args =

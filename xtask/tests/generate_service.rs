@@ -37,7 +37,7 @@ fn rows(folder: &Path) -> Vec<Value> {
 }
 
 fn echo(received: &Received) -> Reply {
-    Reply::text(&format!("to {}", received.asked()))
+    Reply::text(&format!("to {}", received.last_message()))
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn what_it_takes_is_told_first_and_the_budget_holds() {
     assert_eq!((code, &estimate["calls"], &estimate["answered_before"], stub.received()), (Some(0), &json!(10), &json!(0), 0), "{report}");
     assert_eq!((&estimate["prompt_tokens"], &estimate["most_completion_tokens"]), (&json!(70), &json!(1000)));
     assert_eq!(estimate["most_cost"], json!((70.0 * 10.0 + 1000.0 * 30.0) / 1e6));
-    assert_eq!((stub.asked_of_models(), fs::read_dir(folder.path()).unwrap().count()), (0, 1), "a word leaves nothing behind");
+    assert_eq!((stub.model_queries(), fs::read_dir(folder.path()).unwrap().count()), (0, 1), "a word leaves nothing behind");
 
     // A request may cost 0.0034, and costs 0.00025.
     let (code, report) = generate(folder.path(), &stub, &[&prices[..], &["--budget", "0.0045", "--concurrency", "1"]].concat());

@@ -53,7 +53,7 @@ fn write_bench(folder: &Path) {
 
 /// Row and rubric that a request is about.
 fn about(received: &Received) -> (usize, usize) {
-    let text = received.asked();
+    let text = received.last_message();
     let number = |mark: &str| -> usize {
         let rest = text.split(mark).nth(1).unwrap();
         rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
@@ -439,7 +439,7 @@ fn mt_bench_and_arena_hard_judgments_are_what_eval_reads() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let stub = Stub::start(|received| {
-        let text = received.asked();
+        let text = received.last_message();
         Reply::text(match received.body["messages"].as_array().unwrap().len() {
             4 => "[[A=B]]",
             _ if text.contains("<|User Prompt|>") && text.contains("think") => "let me think",
@@ -492,10 +492,10 @@ fn pairs_and_one_token_preferences_come_over_http_too() {
     write_lines(&path("other.jsonl"), &other);
     let stub = Stub::start(|received| {
         if received.body["top_logprobs"] != 5 {
-            let text = received.asked();
+            let text = received.last_message();
             return Reply::text(if text.find("response ") < text.find("short") { "[[A]]" } else { "[[B]]" });
         }
-        let first = received.asked().find("mine") < received.asked().find("base");
+        let first = received.last_message().find("mine") < received.last_message().find("base");
         let token = |token: &str, p: f64| json!({ "token": token, "logprob": p.ln(), "bytes": null });
         let top = if first { [token("m", 0.75), token("M", 0.25)] } else { [token("m", 0.25), token("M", 0.75)] };
         let choice = json!({ "index": 0, "message": { "content": "m" }, "finish_reason": "length",

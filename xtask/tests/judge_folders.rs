@@ -46,7 +46,7 @@ fn read(folder: &Path, name: &str) -> Vec<Value> {
 
 /// Whether the text of `mine` stands before that of `other` in what was asked.
 fn mine_first(received: &Received) -> bool {
-    let text = received.asked();
+    let text = received.last_message();
     text.find("mine says").unwrap() < text.find("other says").unwrap()
 }
 
@@ -309,7 +309,7 @@ fn every_judge_leaves_a_whole_folder_and_a_report_takes_them_all() {
                                  "logprobs": { "content": [{ "token": "m", "logprob": -0.1, "bytes": null, "top_logprobs": top }] } });
             return Reply::status(200, json!({ "choices": [choice] }).to_string());
         }
-        let text = received.asked();
+        let text = received.last_message();
         Reply::text(&match () {
             () if text.contains("###Response to evaluate") => "Feedback: well. [RESULT] 4".into(),
             () if text.contains("<|User Prompt|>") => format!("{} {NASTY}", if mine_first(received) { "[[A>>B]]" } else { "[[A=B]]" }),

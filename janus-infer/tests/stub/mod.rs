@@ -1,4 +1,4 @@
-//! A service on loopback that answers as a test tells it to, well or badly.
+//! A server on loopback that gives the responses that a test chooses, good or bad ones.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// A request as it arrived.
+/// A request that the server received.
 #[allow(dead_code, reason = "each test reads what it needs")]
 pub struct Received {
     /// Its number, from 0, over all connections.
     pub number: usize,
-    /// The request line's path.
+    /// The path in the request line.
     pub path: String,
-    /// The headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Value,
@@ -29,13 +29,13 @@ impl Received {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The last message's text.
-    pub fn asked(&self) -> &str {
+    /// The text of the last message.
+    pub fn last_message(&self) -> &str {
         self.body["messages"].as_array().and_then(|messages| messages.last()).and_then(|last| last["content"].as_str()).unwrap_or_default()
     }
 }
 
-/// What is answered.
+/// A response.
 #[derive(Clone)]
 pub struct Reply {
     pub status: u16,
@@ -43,23 +43,23 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Time before the first byte.
     pub after: Duration,
-    /// Cuts the connection after so many bytes of the whole reply.
+    /// Closes the connection after this many bytes of the whole response.
     pub cut: Option<usize>,
-    /// Sends the whole reply twice on the same connection.
+    /// Sends the whole response twice on the same connection.
     pub twice: bool,
     /// Time between chunks of 16 bytes.
     pub slowly: Duration,
 }
 
 impl Reply {
-    /// A status with a body.
+    /// A response with a status and a body.
     pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let zero = Duration::ZERO;
         Self { status, headers: Vec::new(), body: body.into(), after: zero, cut: None, twice: false, slowly: zero }
     }
 
-    /// A completion of this text.
-    #[allow(dead_code, reason = "each test answers in its own protocol")]
+    /// A chat completion with this text.
+    #[allow(dead_code, reason = "tests of other APIs do not use it")]
     pub fn text(text: &str) -> Self {
         let choice = json!({ "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "stop" });
         let usage = json!({ "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15 });
@@ -67,7 +67,7 @@ impl Reply {
     }
 }
 
-/// A running service; it ends with this value.
+/// A running server, which stops when it is dropped.
 #[allow(dead_code, reason = "each test reads what it needs")]
 pub struct Stub {
     port: u16,
@@ -77,12 +77,12 @@ pub struct Stub {
 }
 
 impl Stub {
-    /// Starts a service that answers by `handle`. It has nothing to say of its models, and does not count that question.
+    /// Starts a server that answers with `handle`. It answers `GET /v1/models` with 404, and does not count such requests.
     pub fn start(handle: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_with(|| Reply::status(404, ""), handle)
     }
 
-    /// Starts a service that says of its models what `models` gives, and else answers by `handle`.
+    /// Starts a server that answers `GET /v1/models` with `models`, and all other requests with `handle`.
     pub fn start_with(
         models: impl Fn() -> Reply + Send + Sync + 'static,
         handle: impl Fn(&Received) -> Reply + Send + Sync + 'static,
@@ -90,40 +90,40 @@ impl Stub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (received, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let asked = Arc::new(AtomicUsize::new(0));
+        let queries = Arc::new(AtomicUsize::new(0));
         let (count, ended, handle) = (received.clone(), over.clone(), Arc::new(handle));
-        let (of_models, models) = (asked.clone(), Arc::new(models));
+        let (model_queries, models) = (queries.clone(), Arc::new(models));
         thread::spawn(move || {
             for connection in listener.incoming() {
                 if ended.load(Ordering::SeqCst) {
                     break;
                 }
-                let (count, handle, of_models, models) = (count.clone(), handle.clone(), of_models.clone(), models.clone());
+                let (count, handle, model_queries, models) = (count.clone(), handle.clone(), model_queries.clone(), models.clone());
                 let models = move || {
-                    of_models.fetch_add(1, Ordering::SeqCst);
+                    model_queries.fetch_add(1, Ordering::SeqCst);
                     models()
                 };
-                // A client that went away is no fault of the service.
+                // A client that has disconnected is no error here.
                 thread::spawn(move || connection.map(|stream| serve(stream, &count, &models, &*handle)));
             }
         });
-        Self { port, received, models: asked, over }
+        Self { port, received, models: queries, over }
     }
 
-    /// The address, with its version.
+    /// The base URL, including the version.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 
-    /// Requests that arrived.
+    /// Number of requests that were received.
     #[allow(dead_code, reason = "each test reads what it needs")]
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
     }
 
-    /// How often it was asked of its models.
+    /// Number of requests to `GET /v1/models`.
     #[allow(dead_code, reason = "each test reads what it needs")]
-    pub fn asked_of_models(&self) -> usize {
+    pub fn model_queries(&self) -> usize {
         self.models.load(Ordering::SeqCst)
     }
 }
@@ -144,7 +144,7 @@ fn serve(stream: TcpStream, count: &AtomicUsize, models: &dyn Fn() -> Reply, han
             return Ok(());
         }
         let head_only = line.starts_with("HEAD ");
-        let of_models = line.starts_with("GET /v1/models ");
+        let is_model_query = line.starts_with("GET /v1/models ");
         let path = line.split(' ').nth(1).unwrap_or_default().to_string();
         loop {
             let mut header = String::new();
@@ -158,7 +158,7 @@ fn serve(stream: TcpStream, count: &AtomicUsize, models: &dyn Fn() -> Reply, han
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        let reply = if of_models {
+        let reply = if is_model_query {
             models()
         } else {
             let number = count.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! A server on loopback, and a client that does what it is told.
+//! A server on loopback, and a simple client.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{Read as _, Write as _};
@@ -11,10 +11,10 @@ use janus_infer::Engine;
 use janus_infer::server::{Served, Server, ServerError, ServerOptions, Stop};
 use serde_json::Value;
 
-/// Time after which a test has failed rather than waits.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time after which a test that waits has failed.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server that runs; it is stopped when the value goes.
+/// A running server, which stops when it is dropped.
 pub struct Running {
     pub address: SocketAddr,
     stop: Stop,
@@ -32,7 +32,7 @@ impl Running {
         self.stop.stop();
     }
 
-    /// Stops it; what `run` returned.
+    /// Stops the server, and returns the result of `run`.
     pub fn wait(mut self) -> Result<Served, ServerError> {
         self.stop();
         self.thread.take().unwrap().join().unwrap()
@@ -62,11 +62,11 @@ impl Running {
         self.wait_until(name, |metric| metric == value);
     }
 
-    /// Waits until a metric is as it should be.
+    /// Waits until a metric satisfies a condition.
     pub fn wait_until(&self, name: &str, right: impl Fn(f64) -> bool) {
-        let begun = Instant::now();
+        let start = Instant::now();
         while !right(self.metric(name)) {
-            assert!(begun.elapsed() < PATIENCE, "{name} stays {}", self.metric(name));
+            assert!(start.elapsed() < TIMEOUT, "{name} stays {}", self.metric(name));
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -86,7 +86,7 @@ impl Drop for Running {
 pub struct Response {
     pub status: u16,
     pub head: String,
-    /// Without the frames of chunks.
+    /// The body, without the framing of chunks.
     pub body: String,
 }
 
@@ -99,7 +99,7 @@ impl Response {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// The events of a stream, the last of which says that it is done.
+    /// The events of a stream, without the last one, `[DONE]`.
     pub fn events(&self) -> Vec<Value> {
         assert_eq!((self.status, self.header("content-type")), (200, Some("text/event-stream; charset=utf-8")), "{self:?}");
         let events: Vec<&str> = self.body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
@@ -108,7 +108,7 @@ impl Response {
         events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
     }
 
-    /// The error's status, type, param and code, after a look at its shape.
+    /// Checks the shape of an error response, and returns its status, type, param and code.
     pub fn error(&self) -> (u16, String, Option<String>, Option<String>) {
         let body = self.json();
         assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
@@ -133,15 +133,15 @@ pub fn post(path: &str, body: &str) -> String {
     )
 }
 
-/// A connection that gives up after a while.
+/// A connection with timeouts.
 pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
-/// Sends a request and reads all that comes back.
+/// Sends a request and reads the response to its end.
 pub fn exchange(address: SocketAddr, request: &str) -> std::io::Result<Response> {
     let mut stream = connect(address)?;
     stream.write_all(request.as_bytes())?;
@@ -150,7 +150,7 @@ pub fn exchange(address: SocketAddr, request: &str) -> std::io::Result<Response>
     response(&bytes)
 }
 
-/// Reads a response that is all there.
+/// Parses a complete response.
 pub fn response(bytes: &[u8]) -> std::io::Result<Response> {
     let broken = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, String::from_utf8_lossy(bytes).into_owned());
     let text = std::str::from_utf8(bytes).map_err(|_| broken())?;

@@ -1,13 +1,13 @@
-//! A small random model whose tokens are bytes.
+//! A small model with random weights whose tokens are bytes.
 #![allow(dead_code, reason = "each test file and example uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "its sizes and texts are right")]
+#![allow(clippy::unwrap_used, reason = "its sizes and texts are constants that work")]
 
 use janus_core::{ChatRequest, ChatTemplate, Message, SamplingParams};
 use janus_data::Tokenizer;
 use janus_infer::{Engine, EngineOptions, Model, ModelConfig, ModelSizes};
 use rand::Rng;
 
-/// One token for each byte, and the template's two.
+/// One token for each byte, and the two special tokens of ChatML.
 pub fn tokenizer_json() -> String {
     let mut vocab = serde_json::Map::new();
     for (id, character) in tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
@@ -58,7 +58,7 @@ pub fn engine(options: EngineOptions) -> Engine {
     Engine::new(model(2, Some(24)), Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options)
 }
 
-/// An [`engine`] whose config has these end tokens.
+/// An [`engine`] whose config has these end-of-sequence tokens.
 pub fn engine_ending_at(ends: &[u32]) -> Engine {
     let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
     Engine::new(model_ending_at(2, Some(24), ends), Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4))

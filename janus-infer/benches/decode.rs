@@ -1,4 +1,5 @@
-//! Prefill, decoding and sampling of 64 sequences with a small random model: vocabulary 1,536, width 160, 4 layers, 5 heads, MLP 432.
+//! Prefill, decoding and sampling of 64 sequences with a small random model: vocabulary 1,536, width
+//! 160, 4 layers, 5 heads, MLP 432.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

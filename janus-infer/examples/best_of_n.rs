@@ -1,8 +1,9 @@
 //! Samples several answers and keeps the one with the highest reward:
 //! `cargo run -p janus-infer --example best_of_n -- [MODEL REWARD_MODEL]`
 //!
-//! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file; `REWARD_MODEL` is a folder. Without them the
-//! example uses a small model with random weights, whose answers are noise, and a rule as the reward model.
+//! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file; `REWARD_MODEL`
+//! is a folder. Without them the example uses a small model with random weights, whose answers are
+//! noise, and a rule as the reward model.
 #![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 #[path = "../tests/support/tiny.rs"]

@@ -1,4 +1,5 @@
-//! Asks a model one question: `cargo run -p janus-infer --example chat -- MODEL "a question" ["a system message"]`
+//! Asks a model one question:
+//! `cargo run -p janus-infer --example chat -- MODEL "a question" ["a system message"]`
 //!
 //! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file.
 #![allow(clippy::print_stdout, reason = "an example prints its results")]

@@ -1,8 +1,9 @@
 //! The API in a program that has routes of its own:
 //! `cargo run -p janus-infer --features server --example embedded_server -- [MODEL]`
 //!
-//! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file; without it the example uses a small model
-//! with random weights, whose answers are noise. To serve only the API, use `Server`.
+//! `MODEL` is a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file; without it the
+//! example uses a small model with random weights, whose answers are noise. To serve only the API, use
+//! `Server`.
 #![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 #[path = "../tests/support/tiny.rs"]

@@ -1,11 +1,13 @@
-//! Asks a model behind an OpenAI-compatible API, and never pays for an answer twice. It builds without candle:
+//! Asks a model behind an OpenAI-compatible API, and never pays for an answer twice. It builds without
+//! candle:
 //!
 //! ```text
 //! OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=... \
 //!     cargo run -p janus-infer --no-default-features --features remote --example remote -- MODEL JOURNAL "a question"...
 //! ```
 //!
-//! Every response is written to the file JOURNAL before it is used. In another run, only new questions are sent.
+//! Every response is written to the file JOURNAL before it is used. In another run, only new questions
+//! are sent.
 #![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::error::Error;

@@ -40,7 +40,8 @@ impl DeviceName {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`Error::Device`] without the crate's feature for it; [`Error::DeviceStart`] for a device that is not there.
+    /// [`Error::Device`] without the crate's feature for it; [`Error::DeviceStart`] for a device that is
+    /// not there.
     pub fn open(self) -> Result<Device> {
         let (feature, built) = match self {
             Self::Cpu => return Ok(Device::Cpu),

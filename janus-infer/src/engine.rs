@@ -1,8 +1,8 @@
 //! A model that answers requests: a [`Model`] with its tokenizer and chat template.
 //!
-//! A sequence does not depend on the others of its batch (see [`Model::forward`] and [`Sampler`](crate::Sampler)), so batching
-//! changes only the speed of an answer. On a device it may also change rounding, and so an answer in which two tokens are
-//! equally likely up to rounding.
+//! A sequence does not depend on the others of its batch (see [`Model::forward`] and
+//! [`Sampler`](crate::Sampler)), so batching changes only the speed of an answer. On a device it may
+//! also change rounding, and so an answer in which two tokens are equally likely up to rounding.
 
 mod generate;
 mod queue;
@@ -38,25 +38,27 @@ pub struct EngineOptions {
     pub max_sequences: usize,
     /// The most tokens of prompt and answer together; the model's own context if that is shorter.
     pub max_context: Option<usize>,
-    /// The most prompt tokens that are prefilled in a step. A longer prompt is prefilled in chunks, and running sequences
-    /// decode a token after each.
+    /// The most prompt tokens that are prefilled in a step. A longer prompt is prefilled in chunks, and
+    /// running sequences decode a token after each.
     pub prefill_tokens: usize,
-    /// The most bytes of the KV cache. Requests wait while it is full. On a device the cache is allocated as it is needed, each
-    /// time growing to at most twice its size.
+    /// The most bytes of the KV cache. Requests wait while it is full. On a device the cache is
+    /// allocated as it is needed, each time growing to at most twice its size.
     pub cache_bytes: usize,
     /// The chat template to use instead of the one in the model's files.
     pub template: Option<ChatTemplate>,
 }
 
 impl Default for EngineOptions {
-    /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of KV cache, the template in the model's files.
+    /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of KV cache, the template
+    /// in the model's files.
     fn default() -> Self {
         Self { max_sequences: 64, max_context: None, prefill_tokens: 1024, cache_bytes: 4 << 30, template: None }
     }
 }
 
 impl EngineOptions {
-    /// These options with the changes that `set` makes, as one expression: `options.with(|options| options.max_sequences = 8)`.
+    /// These options with the changes that `set` makes, as one expression:
+    /// `options.with(|options| options.max_sequences = 8)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -89,12 +91,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads a folder (`config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`) or a `.gguf` file, which
-    /// contains all of these.
+    /// Loads a folder (`config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`) or a
+    /// `.gguf` file, which contains all of these.
     ///
     /// # Errors
-    /// [`Error::Template`] if the files have no known chat template and [`EngineOptions::template`] is `None`; [`Error::Data`] for the
-    /// tokenizer; those of [`Model::load`].
+    /// [`Error::Template`] if the files have no known chat template and [`EngineOptions::template`] is
+    /// `None`; [`Error::Data`] for the tokenizer; those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: EngineOptions) -> Result<Self> {
         let folder = ModelFolder::new(path.as_ref());
         let tokenizer = folder.tokenizer()?;
@@ -104,8 +106,8 @@ impl Engine {
         Ok(Self::new(model, tokenizer, template, options).with_name(name))
     }
 
-    /// Builds an engine from its parts, with `template` and not [`EngineOptions::template`]. A generation ends at the template's
-    /// end of turn or at any of the config's end-of-sequence tokens.
+    /// Builds an engine from its parts, with `template` and not [`EngineOptions::template`]. A
+    /// generation ends at the template's end of turn or at any of the config's end-of-sequence tokens.
     pub fn new(model: Model, tokenizer: Tokenizer, template: impl Into<Template>, options: EngineOptions) -> Self {
         let template = template.into();
         let mut end_ids = template.end_ids(&tokenizer);

@@ -169,8 +169,8 @@ pub enum Error {
     #[cfg(feature = "jinja")]
     #[error("the chat template: {0}")]
     Jinja(minijinja::Error),
-    /// A tokenizer that cannot be read, a conversation that the template refuses or the tokenizer cannot encode, a file that
-    /// cannot be written.
+    /// A tokenizer that cannot be read, a conversation that the template refuses or the tokenizer cannot
+    /// encode, a file that cannot be written.
     #[error(transparent)]
     Data(Box<janus_data::Error>),
     /// A device that the crate was not built for.
@@ -192,7 +192,8 @@ pub enum Error {
         /// Size of the vocabulary.
         vocab_size: usize,
     },
-    /// Logits from which no token can be sampled: the weights are damaged, or overflow the type that they are computed in.
+    /// Logits from which no token can be sampled: the weights are damaged, or overflow the type that
+    /// they are computed in.
     #[error("no token can be sampled from the logits: {got}: are the weights damaged, or too large for their type?")]
     Logits {
         /// What is wrong with them.

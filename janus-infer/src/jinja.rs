@@ -19,21 +19,22 @@ use crate::Result;
 /// The template's name in error messages.
 const NAME: &str = "chat_template";
 
-/// The limit of a rendering: about this many instructions, or 64 bytes of text for each. An untrusted file may have a template that
-/// never ends.
+/// The limit of a rendering: about this many instructions, or 64 bytes of text for each. An untrusted
+/// file may have a template that never ends.
 const FUEL: u64 = 4_000_000;
 
-/// Characters of the private use planes, which texts do not contain. They stand for text that must not become special tokens.
+/// Characters of the private use planes, which texts do not contain. They stand for text that must not
+/// become special tokens.
 const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 
 /// A chat template in Jinja.
 ///
 /// It has the environment of transformers' `apply_chat_template`:
 ///
-/// * the variables `messages`, `add_generation_prompt` (true if the last message is the user's), `tools` and `documents` (both `none`),
-///   and the tokenizer's special tokens by name;
-/// * `raise_exception`, `strftime_now` (in UTC), `tojson` without HTML escapes, `break` and `continue`, and Python's methods of
-///   strings, lists and dicts;
+/// * the variables `messages`, `add_generation_prompt` (true if the last message is the user's), `tools`
+///   and `documents` (both `none`), and the tokenizer's special tokens by name;
+/// * `raise_exception`, `strftime_now` (in UTC), `tojson` without HTML escapes, `break` and `continue`,
+///   and Python's methods of strings, lists and dicts;
 /// * `trim_blocks` and `lstrip_blocks`; `{% generation %}` has no effect.
 ///
 /// It cannot read files, and its running time is limited.
@@ -97,7 +98,8 @@ impl JinjaTemplate {
     /// The conversation as text, including special tokens: byte for byte the output of transformers.
     ///
     /// # Errors
-    /// [`Error::Jinja`](crate::Error::Jinja) if the template refuses the conversation (`raise_exception`), fails, or does not end.
+    /// [`Error::Jinja`](crate::Error::Jinja) if the template refuses the conversation
+    /// (`raise_exception`), fails, or does not end.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
         let user_is_last = messages.last().is_some_and(|last| last.role == Role::User);
         let fields = |message: &Message| Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)]);
@@ -113,10 +115,11 @@ impl JinjaTemplate {
 
     /// The ids of a conversation.
     ///
-    /// Only the template itself can write special tokens. The text of a special token in a message's content stays text, wherever the
-    /// template puts the content: while the template runs, a private-use character replaces it. This has two consequences. A
-    /// template that searches a content for such a text does not find it. And a template that builds the text of a special token
-    /// around a content (`'<|' + content + '|>'`) can still produce the token; no known template does.
+    /// Only the template itself can write special tokens. The text of a special token in a message's
+    /// content stays text, wherever the template puts the content: while the template runs, a
+    /// private-use character replaces it. This has two consequences. A template that searches a content
+    /// for such a text does not find it. And a template that builds the text of a special token around a
+    /// content (`'<|' + content + '|>'`) can still produce the token; no known template does.
     ///
     /// # Errors
     /// Those of [`JinjaTemplate::render`]; [`Error::Data`](crate::Error::Data) if the tokenizer fails.
@@ -172,8 +175,8 @@ fn python_name(value: &Value) -> Option<&'static str> {
     }
 }
 
-/// Replaces the tags `{% generation %}` and `{% endgeneration %}`, with which transformers records the positions of the assistant's
-/// text, by a condition that is always true, which renders the same text.
+/// Replaces the tags `{% generation %}` and `{% endgeneration %}`, with which transformers records the
+/// positions of the assistant's text, by a condition that is always true, which renders the same text.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;

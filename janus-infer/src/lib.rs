@@ -2,12 +2,15 @@
 //!
 //! * [`Engine`]: a [`janus_core::ChatModel`] that runs here.
 //! * [`Session`]: continuous batching: requests are added and cancelled at any time, and text is streamed.
-//! * [`RewardEngine`]: a [`janus_core::RewardModel`]; [`janus_core::best_of_n`] picks the best of many answers with any reward model.
+//! * [`RewardEngine`]: a [`janus_core::RewardModel`]; [`janus_core::best_of_n`] picks the best of many
+//!   answers with any reward model.
 //! * [`Template`]: a chat template: one that is built in or, with the feature `jinja`, the model's own.
 //! * [`Model`]: the forward pass with a [`KvCache`] for each sequence.
 //! * [`Sampler`]: the next token from logits.
-//! * `remote`: a [`janus_core::ChatModel`] over an OpenAI-compatible API. `server`: an engine behind such an API.
-//! * [`ModelFolder`], [`ModelConfig`], [`Weights`]: models on disk, read and written; janus-train uses the same types.
+//! * `remote`: a [`janus_core::ChatModel`] over an OpenAI-compatible API. `server`: an engine behind
+//!   such an API.
+//! * [`ModelFolder`], [`ModelConfig`], [`Weights`]: models on disk, read and written; janus-train uses
+//!   the same types.
 //!
 //! | feature | what it adds |
 //! | --- | --- |
@@ -17,9 +20,9 @@
 //! | `server` | an OpenAI-compatible server over an [`Engine`] |
 //! | `cuda`, `metal` | GPUs, through candle |
 //!
-//! On the CPU it computes in `f32`. Weights stay in memory in the type of their file, and a sequence's logits are bit-identical
-//! whatever else is in the batch. With the features `cuda` and `metal` it also runs on a GPU, through candle; [`Model`] says
-//! what is computed there in which type.
+//! On the CPU it computes in `f32`. Weights stay in memory in the type of their file, and a sequence's
+//! logits are bit-identical whatever else is in the batch. With the features `cuda` and `metal` it also
+//! runs on a GPU, through candle; [`Model`] says what is computed there in which type.
 //!
 //! ```
 //! # #[cfg(feature = "local")] {

@@ -13,9 +13,10 @@ use crate::{Error, ModelConfig, ModelFolder, Result, Weights};
 
 /// A Llama or Mistral model, ready to run.
 ///
-/// On the CPU arithmetic is `f32` and weights stay in memory in the type of their file. On a device weights are candle tensors
-/// of the file's type (`bf16`, `f16` or `f32`; quantised ones become `f16`) and matrix products are computed in that type. The
-/// residual stream, norms, rotary embeddings and softmax are `f32`.
+/// On the CPU arithmetic is `f32` and weights stay in memory in the type of their file. On a device
+/// weights are candle tensors of the file's type (`bf16`, `f16` or `f32`; quantised ones become `f16`)
+/// and matrix products are computed in that type. The residual stream, norms, rotary embeddings and
+/// softmax are `f32`.
 pub struct Model {
     config: Arc<ModelConfig>,
     backend: Backend,
@@ -34,8 +35,8 @@ impl Model {
     /// Loads a folder with `config.json` and safetensors, or a `.gguf` file.
     ///
     /// # Errors
-    /// [`Error::Device`] for a device that this crate was not built for; [`Error::Candle`] if the device has too little memory;
-    /// otherwise what is wrong with the files.
+    /// [`Error::Device`] for a device that this crate was not built for; [`Error::Candle`] if the device
+    /// has too little memory; otherwise what is wrong with the files.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         Self::of_folder(&ModelFolder::new(path.as_ref()), device)
     }
@@ -46,7 +47,8 @@ impl Model {
         Self::of_weights(folder.config()?.model, None, &weights, device)
     }
 
-    /// Builds a model on the CPU from weights by their names and shapes ([`ModelConfig::tensors`]), row-major, in `f32`.
+    /// Builds a model on the CPU from weights by their names and shapes ([`ModelConfig::tensors`]),
+    /// row-major, in `f32`.
     ///
     /// # Errors
     /// [`Error::ModelConfig`] for a config that describes no valid model; those of `weight`.
@@ -54,8 +56,8 @@ impl Model {
         Self::on_cpu(config, None, &Source::in_f32(&weight))
     }
 
-    /// Builds a model from a checkpoint's weights. A `value_head`, `[1, hidden]`, replaces the language-model head: a row of logits
-    /// is then one number.
+    /// Builds a model from a checkpoint's weights. A `value_head`, `[1, hidden]`, replaces the
+    /// language-model head: a row of logits is then one number.
     pub(crate) fn of_weights(config: ModelConfig, value_head: Option<&[f32]>, weights: &Weights, device: &Device) -> Result<Self> {
         check_device(device)?;
         if device.is_cpu() {
@@ -75,7 +77,8 @@ impl Model {
         Ok(Self { backend, outputs, blocks: Arc::new(BlockStore::on_host(&config)), config })
     }
 
-    /// Builds a model that runs through candle, on any device. Tests run it on `Device::Cpu` and compare it with the CPU backend.
+    /// Builds a model that runs through candle, on any device. Tests run it on `Device::Cpu` and compare
+    /// it with the CPU backend.
     pub(crate) fn on_device(
         config: ModelConfig,
         value_head: Option<&[f32]>,
@@ -106,12 +109,13 @@ impl Model {
         &self.blocks
     }
 
-    /// Runs the new tokens of any number of sequences, appends their keys and values to the caches, and replaces the content of
-    /// `logits` by the logits, `[rows, vocab]` in the order of `inputs`.
+    /// Runs the new tokens of any number of sequences, appends their keys and values to the caches, and
+    /// replaces the content of `logits` by the logits, `[rows, vocab]` in the order of `inputs`.
     ///
-    /// On the CPU a sequence's logits are bit-identical whatever else is in the batch, and however its tokens are split into
-    /// calls. On a device only the same calls give the same bits: in another batch rounding may differ, because a device's matrix
-    /// products choose their summation order by the shapes.
+    /// On the CPU a sequence's logits are bit-identical whatever else is in the batch, and however its
+    /// tokens are split into calls. On a device only the same calls give the same bits: in another batch
+    /// rounding may differ, because a device's matrix products choose their summation order by the
+    /// shapes.
     ///
     /// Calls may come from several threads; on a device they run one after the other.
     ///
@@ -125,9 +129,9 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence has no tokens,
-    /// [`Error::ForeignCache`] if a cache was made by another model; the caches are unchanged. On a device [`Error::Candle`], for
-    /// instance when its memory is full; the caches are then empty.
+    /// [`Error::TokenId`] if an id is outside the vocabulary, [`Error::NoTokens`] if a sequence has no
+    /// tokens, [`Error::ForeignCache`] if a cache was made by another model; the caches are unchanged.
+    /// On a device [`Error::Candle`], for instance when its memory is full; the caches are then empty.
     pub fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut Vec<f32>) -> Result<()> {
         let vocab_size = self.config.vocab_size;
         for input in inputs.iter() {

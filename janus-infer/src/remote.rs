@@ -4,10 +4,11 @@
 //! * [`batch`]: writes the input files of the Batch API and reads its output files.
 //! * [`ApiKey`], [`Prices`]: a key that is never printed, and the prices of tokens.
 //!
-//! Requests are retried where that can help: after 408, 409, 425, 429 and 5xx, a lost connection, a timeout, or a response that is
-//! not valid JSON, with the delay that the server requests or exponential backoff with jitter. Other complete error responses
-//! (4xx) are not retried. Wrap the model in a [`janus_data::Journaled`] to store every response, so that it is never paid for
-//! again, in this run or a later one (`examples/remote.rs`).
+//! Requests are retried where that can help: after 408, 409, 425, 429 and 5xx, a lost connection, a
+//! timeout, or a response that is not valid JSON, with the delay that the server requests or exponential
+//! backoff with jitter. Other complete error responses (4xx) are not retried. Wrap the model in a
+//! [`janus_data::Journaled`] to store every response, so that it is never paid for again, in this run or
+//! a later one (`examples/remote.rs`).
 //!
 //! ```no_run
 //! use janus_core::{ChatModel, ChatRequest, Message};
@@ -44,8 +45,8 @@ pub enum Endpoint {
     /// `/chat/completions`: a response to a conversation.
     #[default]
     Chat,
-    /// `/completions`: the continuation of a plain text, without a chat template. The request must have one message, the text, and
-    /// no log-probabilities. Tag the journal with the endpoint using
+    /// `/completions`: the continuation of a plain text, without a chat template. The request must have
+    /// one message, the text, and no log-probabilities. Tag the journal with the endpoint using
     /// [`CallJournal::of_endpoint`](janus_data::CallJournal::of_endpoint).
     Completions,
 }
@@ -60,14 +61,16 @@ impl Endpoint {
     }
 }
 
-/// Whether a server supports `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's API. A server that supports them
-/// may have other defaults (vLLM uses those of the model's `generation_config.json`), so every request states them. A server
-/// that does not may refuse unknown fields, so a request states only those that are not neutral.
+/// Whether a server supports `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's API. A
+/// server that supports them may have other defaults (vLLM uses those of the model's
+/// `generation_config.json`), so every request states them. A server that does not may refuse unknown
+/// fields, so a request states only those that are not neutral.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Extensions {
-    /// Detect it with one `GET /models` before the first request: a server whose models are `owned_by` `janus`, `vllm`, `sglang` or
-    /// `llamacpp` supports them. (llama.cpp ignores the penalty, and by default applies none.) A server that refuses does not.
+    /// Detect it with one `GET /models` before the first request: a server whose models are `owned_by`
+    /// `janus`, `vllm`, `sglang` or `llamacpp` supports them. (llama.cpp ignores the penalty, and by
+    /// default applies none.) A server that refuses does not.
     #[default]
     Ask,
     /// It supports them.
@@ -104,8 +107,8 @@ pub struct RemoteOptions {
     pub budget: Option<f64>,
     /// Whether the seed is sent; a server that does not support the field may refuse it.
     pub send_seed: bool,
-    /// Whether the limit of new tokens is sent as `max_completion_tokens`, which reasoning models require, instead of
-    /// `max_tokens`.
+    /// Whether the limit of new tokens is sent as `max_completion_tokens`, which reasoning models
+    /// require, instead of `max_tokens`.
     pub max_completion_tokens: bool,
     /// Whether the server supports sampling parameters beyond OpenAI's.
     pub extensions: Extensions,
@@ -154,7 +157,8 @@ impl RemoteOptions {
         Ok(Self { key, ..Self::new(base_url) })
     }
 
-    /// These options with the changes that `set` makes, as one expression: `options.with(|options| options.concurrency = 2)`.
+    /// These options with the changes that `set` makes, as one expression:
+    /// `options.with(|options| options.concurrency = 2)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -232,7 +236,8 @@ impl RemoteModel {
         self.supports_extensions.get().copied()
     }
 
-    /// Detects whether the server supports the extensions. The request costs nothing and is not counted as usage.
+    /// Detects whether the server supports the extensions. The request costs nothing and is not counted
+    /// as usage.
     fn detect_extensions(&self) -> Result<bool, RemoteError> {
         if let Some(known) = self.supports_extensions.get() {
             return Ok(*known);
@@ -305,7 +310,8 @@ impl RemoteModel {
                     Err(wire::refusal(&reply, key))
                 }
                 Err(error) => {
-                    // If it is unknown whether the request was processed, the most that it can cost is counted.
+                    // If it is unknown whether the request was processed, the most that it can cost is
+                    // counted.
                     if error.may_be_paid() {
                         reserved.settle(None)
                     } else {

@@ -16,8 +16,8 @@ use crate::{Error, KvCache, ModelConfig, ModelFolder, Result, RewardLayout, Rewa
 pub struct RewardOptions {
     /// The chat template to use instead of the one in the model's files.
     pub template: Option<ChatTemplate>,
-    /// How a conversation becomes tokens; `None` for the layout of the program that wrote the checkpoint, which is known from where
-    /// the value head is stored.
+    /// How a conversation becomes tokens; `None` for the layout of the program that wrote the
+    /// checkpoint, which is known from where the value head is stored.
     pub layout: Option<RewardLayout>,
     /// The most tokens in the KV cache at a time; a longer conversation runs alone.
     pub batch_tokens: usize,
@@ -31,7 +31,8 @@ impl Default for RewardOptions {
 }
 
 impl RewardOptions {
-    /// These options with the changes that `set` makes, as one expression: `options.with(|options| options.batch_tokens = 8192)`.
+    /// These options with the changes that `set` makes, as one expression:
+    /// `options.with(|options| options.batch_tokens = 8192)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -41,8 +42,8 @@ impl RewardOptions {
 
 /// A local reward model.
 ///
-/// Consecutive conversations with the same prompt share its prefill. Rewards are normalised by the mean and standard deviation
-/// in the checkpoint's config, if it has them.
+/// Consecutive conversations with the same prompt share its prefill. Rewards are normalised by the mean
+/// and standard deviation in the checkpoint's config, if it has them.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -73,11 +74,13 @@ struct Row {
 }
 
 impl RewardEngine {
-    /// Loads a folder with `config.json`, safetensors, `tokenizer.json` and `tokenizer_config.json`. The value head is in
-    /// `value_head.safetensors` (as `janus-train` writes it) or among the weights (OpenRLHF): see [`ModelFolder::value_head`].
+    /// Loads a folder with `config.json`, safetensors, `tokenizer.json` and `tokenizer_config.json`. The
+    /// value head is in `value_head.safetensors` (as `janus-train` writes it) or among the weights
+    /// (OpenRLHF): see [`ModelFolder::value_head`].
     ///
     /// # Errors
-    /// [`Error::NoValueHead`]; [`Error::Template`], [`Error::Data`] for the tokenizer, those of [`Model::load`].
+    /// [`Error::NoValueHead`]; [`Error::Template`], [`Error::Data`] for the tokenizer, those of
+    /// [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: RewardOptions) -> Result<Self> {
         Self::load_with(path.as_ref(), options, |config, head, weights| Model::of_weights(config, Some(head), weights, device))
     }
@@ -147,7 +150,8 @@ impl RewardEngine {
         Ok(values)
     }
 
-    /// Prefills the common prefix of a prompt's rows once, then the rest of each row on a clone of that cache.
+    /// Prefills the common prefix of a prompt's rows once, then the rest of each row on a clone of that
+    /// cache.
     fn values_of_batch(&self, rows: &[&Row]) -> Result<Vec<f32>> {
         let groups: Vec<(&[&Row], usize)> = rows.chunk_by(|a, b| a.prompt == b.prompt).map(|group| (group, common_prefix(group))).collect();
         let mut bases: Vec<KvCache> = groups.iter().map(|_| self.model.cache()).collect();
@@ -232,7 +236,8 @@ fn prompt_of(messages: &[Message]) -> &[Message] {
     &messages[..messages.len().saturating_sub(1)]
 }
 
-/// Length of the prefix that all rows share, at most all but the last id of the shortest row; 0 for a single row.
+/// Length of the prefix that all rows share, at most all but the last id of the shortest row; 0 for a
+/// single row.
 fn common_prefix(rows: &[&Row]) -> usize {
     let [first, others @ ..] = rows else { return 0 };
     let shared = |other: &&Row| first.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count().min(other.ids.len().saturating_sub(1));

@@ -1,7 +1,7 @@
 //! Choosing the next token.
 //!
-//! The filters apply in the order of vLLM and transformers: repetition penalty, temperature, top-k, top-p, min-p. The token is
-//! then drawn from the softmax over what they keep.
+//! The filters apply in the order of vLLM and transformers: repetition penalty, temperature, top-k,
+//! top-p, min-p. The token is then drawn from the softmax over what they keep.
 
 use janus_core::SamplingParams;
 use rand::Rng;
@@ -12,8 +12,8 @@ use crate::kernels::simd::vectorised;
 use crate::kernels::softmax::{log_sum_exp, softmax_terms};
 use crate::{Error, Result};
 
-/// Temperatures below this are treated as 0 (greedy), as in vLLM: a logit divided by so little may overflow `f32`, and only the
-/// most likely token has a chance anyway.
+/// Temperatures below this are treated as 0 (greedy), as in vLLM: a logit divided by so little may
+/// overflow `f32`, and only the most likely token has a chance anyway.
 const GREEDY_BELOW: f64 = 1e-5;
 
 /// Samples the tokens of one sequence.
@@ -51,8 +51,9 @@ pub struct Choice {
 impl Sampler {
     /// A sampler for sample `index` of the request `id`, whose prompt has the ids `prompt`.
     ///
-    /// Its random numbers depend only on the request's seed, the request's id and the index. So a request gives the same samples
-    /// whatever else runs, and requests of one seed do not repeat each other's random numbers.
+    /// Its random numbers depend only on the request's seed, the request's id and the index. So a
+    /// request gives the same samples whatever else runs, and requests of one seed do not repeat each
+    /// other's random numbers.
     pub fn new(params: &SamplingParams, id: &str, index: usize, prompt: &[u32]) -> Self {
         let rng = janus_core::stream(params.seed, &format!("sample {index} of {id}"));
         let mut sampler = Self { params: params.clone(), rng, seen: Vec::new(), penalised: Vec::new(), terms: Vec::new() };
@@ -60,8 +61,9 @@ impl Sampler {
         sampler
     }
 
-    /// Chooses the next token from `logits`, `[vocab]`, which it overwrites. From then on the repetition penalty applies to the
-    /// token. A temperature below 0.00001 is greedy; of equally likely tokens greedy decoding takes the one with the lowest id.
+    /// Chooses the next token from `logits`, `[vocab]`, which it overwrites. From then on the repetition
+    /// penalty applies to the token. A temperature below 0.00001 is greedy; of equally likely tokens
+    /// greedy decoding takes the one with the lowest id.
     ///
     /// # Errors
     /// [`Error::Logits`] if one of the logits is NaN, or the largest is not finite.
@@ -92,8 +94,9 @@ impl Sampler {
         Ok(Choice { id, logprob: original(id, &before) })
     }
 
-    /// The tokens that the filters keep, given `logits`, `[vocab]`, which it overwrites: most likely first with a top-p below 1,
-    /// else by id. Empty if the largest logit is not finite. The temperature must be at least 0.00001.
+    /// The tokens that the filters keep, given `logits`, `[vocab]`, which it overwrites: most likely
+    /// first with a top-p below 1, else by id. Empty if the largest logit is not finite. The temperature
+    /// must be at least 0.00001.
     pub fn candidates(&mut self, logits: &mut [f32]) -> Vec<Candidate> {
         self.penalise(logits);
         let temperature = self.params.temperature as f32;
@@ -112,7 +115,8 @@ impl Sampler {
         let ids = || terms.iter().zip(0u32..).filter(|(term, _)| **term > 0.0);
         let mut kept: Vec<(f32, u32)>;
         if self.params.top_p < 1.0 {
-            // All terms below this share sum to less than the 1 - top_p that may be dropped: only the others need sorting.
+            // All terms below this share sum to less than the 1 - top_p that may be dropped: only the
+            // others need sorting.
             let share = sum * (1.0 - self.params.top_p as f32) / terms.len() as f32;
             kept = ids().filter(|(term, _)| **term >= share).map(|(term, id)| (*term, id)).collect();
             kept.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -135,7 +139,8 @@ impl Sampler {
         kept.into_iter().map(|(term, id)| Candidate { id, probability: f64::from(term) / total }).collect()
     }
 
-    /// The repetition penalty of Keskar et al., arXiv 1909.05858, section 4.1; a negative logit is multiplied, not divided.
+    /// The repetition penalty of Keskar et al., arXiv 1909.05858, section 4.1; a negative logit is
+    /// multiplied, not divided.
     fn penalise(&self, logits: &mut [f32]) {
         let penalty = self.params.repetition_penalty as f32;
         if penalty == 1.0 {
@@ -307,7 +312,8 @@ mod tests {
     }
 
     proptest! {
-        /// The nucleus is the shortest prefix of the sorted tokens that reaches top_p, although not all tokens are sorted.
+        /// The nucleus is the shortest prefix of the sorted tokens that reaches top_p, although not all
+        /// tokens are sorted.
         #[test]
         fn top_p_keeps_the_smallest_set_that_reaches_it(logits in prop::collection::vec(-8f32..8.0, 1..300), top_p in 0.01f64..0.99) {
             let kept = sampler(SamplingParams { top_p, ..plain() }).candidates(&mut logits.clone());

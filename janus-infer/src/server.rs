@@ -1,19 +1,23 @@
 //! A server with an OpenAI-compatible API for a local [`Engine`].
 //!
-//! * `POST /v1/chat/completions` and `POST /v1/completions`, whole or as server-sent events; `GET /v1/models`, `/health`,
-//!   `/metrics` (Prometheus' text format).
-//! * Extensions: `top_k`, `min_p` and `repetition_penalty`; `preferences`, a [`PreferenceSet`](janus_core::PreferenceSet) from which
-//!   the system message is composed (and returned as `system_message`); `best_of` with a [`RewardModel`]: all candidates are
-//!   scored, and the `n` best are the choices, each with its `reward` and its index as `candidate`. `rewards` has the rewards of
-//!   all candidates in order.
-//! * Missing parameters default to [`ServerOptions::sampling`]. With a `seed`, a request always has the same answer, streamed or not
-//!   and whatever else is in the batch; without one, each request is sampled anew.
-//! * A completion's prompt is used verbatim: special tokens may be written in it, and none are added. It may be a list: choice
-//!   `p · n + s` is sample s of prompt p, the same as if the prompt were sent alone.
+//! * `POST /v1/chat/completions` and `POST /v1/completions`, whole or as server-sent events;
+//!   `GET /v1/models`, `/health`, `/metrics` (Prometheus' text format).
+//! * Extensions: `top_k`, `min_p` and `repetition_penalty`; `preferences`, a
+//!   [`PreferenceSet`](janus_core::PreferenceSet) from which the system message is composed (and
+//!   returned as `system_message`); `best_of` with a [`RewardModel`]: all candidates are scored, and the
+//!   `n` best are the choices, each with its `reward` and its index as `candidate`. `rewards` has the
+//!   rewards of all candidates in order.
+//! * Missing parameters default to [`ServerOptions::sampling`]. With a `seed`, a request always has the
+//!   same answer, streamed or not and whatever else is in the batch; without one, each request is
+//!   sampled anew.
+//! * A completion's prompt is used verbatim: special tokens may be written in it, and none are added. It
+//!   may be a list: choice `p · n + s` is sample s of prompt p, the same as if the prompt were sent
+//!   alone.
 //!
-//! One thread runs the engine, another all connections. Limits apply to the number of requests that wait or run, to the size of
-//! bodies, to the number of connections, and to the time that a client may take to send or to read. The engine waits for no client,
-//! and a client that disconnects cancels its request.
+//! One thread runs the engine, another all connections. Limits apply to the number of requests that wait
+//! or run, to the size of bodies, to the number of connections, and to the time that a client may take
+//! to send or to read. The engine waits for no client, and a client that disconnects cancels its
+//! request.
 //!
 //! ```no_run
 //! use candle_core::Device;
@@ -103,10 +107,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address; with port 0, on a port that the system chooses. A reward model enables the field `best_of`.
+    /// Listens on an address; with port 0, on a port that the system chooses. A reward model enables the
+    /// field `best_of`.
     ///
     /// # Errors
-    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Listen`]; [`ServerError::Run`].
+    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Listen`];
+    /// [`ServerError::Run`].
     pub fn bind(
         address: SocketAddr,
         engine: Engine,
@@ -144,7 +150,8 @@ impl Server {
         self.serve(false)
     }
 
-    /// [`Server::run`], which SIGINT (Ctrl-C) and SIGTERM stop too. A second signal cuts off the requests that still run.
+    /// [`Server::run`], which SIGINT (Ctrl-C) and SIGTERM stop too. A second signal cuts off the
+    /// requests that still run.
     ///
     /// # Errors
     /// Those of [`Server::run`].
@@ -167,15 +174,16 @@ impl Server {
                 () = stop.0.notified() => {}
                 () = Signals::next(signals.as_mut()) => {}
             }
-            // The listener is closed. Each connection ends after the response that it waits for, or at once if it waits for none.
+            // The listener is closed. Each connection ends after the response that it waits for, or at
+            // once if it waits for none.
             Ok(tokio::select! {
                 biased;
                 () = connections.shutdown() => true,
                 () = Signals::next(signals.as_mut()) => false,
             })
         });
-        // The connections had the last handles to the engine's thread, which ends when all requests are answered.
-        // Work for clients that have disconnected is not waited for.
+        // The connections had the last handles to the engine's thread, which ends when all requests are
+        // answered. Work for clients that have disconnected is not waited for.
         runtime.shutdown_background();
         engine.join().map_err(|_| ServerError::Engine)?;
         Ok(Served { answered: metrics.answers(), all: all? })

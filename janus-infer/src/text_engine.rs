@@ -17,8 +17,9 @@ impl TextEngine {
         Self { engine }
     }
 
-    /// The token with which the model's conversations begin, if it stands nowhere else in them: a model is trained with it in front
-    /// of every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not.
+    /// The token with which the model's conversations begin, if it stands nowhere else in them: a model
+    /// is trained with it in front of every text. `<s>` is such a token; ChatML's `<|im_start|>`, which
+    /// begins each turn, is not.
     fn first_token(&self) -> Option<u32> {
         let engine = &self.engine;
         let conversation = [Message::user("a"), Message::assistant("b"), Message::user("c")];

@@ -18,7 +18,8 @@ const NEW: usize = 64;
 /// Answers to one prompt.
 const CANDIDATES: usize = 16;
 
-/// Tokens per second, each the median of several runs. Token ids are arbitrary: the work does not depend on them.
+/// Tokens per second, each the median of several runs. Token ids are arbitrary: the work does not depend
+/// on them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Throughput {
@@ -26,7 +27,8 @@ pub struct Throughput {
     pub prefill_tokens_per_s: f64,
     /// Decoding of 128 tokens by one sequence, from an empty context.
     pub decode_b1_tokens_per_s: f64,
-    /// Decoding of 64 tokens by each of 8 sequences after prompts of 128; the rate counts the new tokens of all sequences.
+    /// Decoding of 64 tokens by each of 8 sequences after prompts of 128; the rate counts the new tokens
+    /// of all sequences.
     pub decode_b8_tokens_per_s: f64,
 }
 
@@ -52,8 +54,9 @@ impl Throughput {
         })
     }
 
-    /// The engine's time for 16 answers to one prompt of about 130 tokens, divided by the time of one prefill and of decoding the
-    /// same number of tokens by forward passes alone. The median of paired runs; 1 means that the engine adds no overhead.
+    /// The engine's time for 16 answers to one prompt of about 130 tokens, divided by the time of one
+    /// prefill and of decoding the same number of tokens by forward passes alone. The median of paired
+    /// runs; 1 means that the engine adds no overhead.
     ///
     /// # Errors
     /// Those of a forward pass.

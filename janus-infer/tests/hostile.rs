@@ -1,4 +1,5 @@
-//! Malicious files: each gives an error that says where the fault is, and no allocation is as large as a file claims.
+//! Malicious files: each gives an error that says where the fault is, and no allocation is as large as a
+//! file claims.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -99,7 +100,8 @@ fn list(kind: u32, length: u64, elements: &[u8]) -> Value {
 /// Name, dimensions in the order of the file, type, offset.
 type Tensor = (&'static str, Vec<u64>, u32, u64);
 
-/// A file with the metadata of a small model, where `extra` adds or replaces entries, and 4,096 zero bytes of tensors.
+/// A file with the metadata of a small model, where `extra` adds or replaces entries, and 4,096 zero
+/// bytes of tensors.
 fn gguf(extra: &[(&str, Value)], tensors: &[Tensor]) -> Vec<u8> {
     gguf_of(extra, tensors, &[0; 4096])
 }
@@ -142,8 +144,9 @@ fn gguf_of(extra: &[(&str, Value)], tensors: &[Tensor], data: &[u8]) -> Vec<u8> 
 const BLOCKS: [(u32, usize, usize); 9] =
     [(0, 4, 1), (1, 2, 1), (30, 2, 1), (2, 18, 32), (3, 20, 32), (8, 34, 32), (12, 144, 256), (13, 176, 256), (14, 210, 256)];
 
-/// A valid model with one layer and matrices of all types: hidden size 256, two query heads of 16 elements and one key/value head.
-/// With a `change`, the header states another type and other dimensions for a tensor than its bytes have.
+/// A valid model with one layer and matrices of all types: hidden size 256, two query heads of 16
+/// elements and one key/value head. With a `change`, the header states another type and other dimensions
+/// for a tensor than its bytes have.
 fn small_model(change: Option<(usize, u32, Vec<u64>)>) -> Vec<u8> {
     let mut tensors: Vec<Tensor> = vec![
         ("token_embd.weight", vec![256, 4], 12, 0),
@@ -267,8 +270,8 @@ fn a_tensor_with_a_wrong_entry_is_named() {
     assert!(matches!(weights.read("model.norm.weight", &[16]), Err(Error::MissingTensor { name, .. }) if name == "model.norm.weight"));
 }
 
-/// Blocks were counted over the whole tensor: a row of 576 weights in Q4_K was read beyond its end, and one of 48 in Q4_0 from the
-/// middle of a block.
+/// Blocks were counted over the whole tensor: a row of 576 weights in Q4_K was read beyond its end, and
+/// one of 48 in Q4_0 from the middle of a block.
 #[test]
 fn rows_that_are_not_whole_blocks_are_refused_with_their_bytes() {
     for (dimensions, kind, row) in [(vec![576, 192], 12, 576), (vec![48, 2], 2, 48), (vec![32, 8], 14, 32), (vec![16, 2, 8], 10, 16)] {
@@ -411,7 +414,8 @@ fn a_wrong_entry_of_a_safetensors_header_is_named() {
     }
 }
 
-/// Opens a file, reads all tensors, packs them and runs the model. The result is any value or error, but no panic.
+/// Opens a file, reads all tensors, packs them and runs the model. The result is any value or error, but
+/// no panic.
 fn run(name: &str, bytes: &[u8]) -> Result<(), Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -453,8 +457,9 @@ fn the_models_that_are_altered_below_are_valid() {
 }
 
 proptest! {
-    /// Whatever bytes are changed, reading, packing and running neither panic nor hang nor allocate more than the file accounts for.
-    /// Half of the changes are in the header, where they have the most effect.
+    /// Whatever bytes are changed, reading, packing and running neither panic nor hang nor allocate more
+    /// than the file accounts for. Half of the changes are in the header, where they have the most
+    /// effect.
     #[test]
     fn changed_bytes_do_no_harm(changes in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), any::<u8>()), 1..6), kind in 0..4) {
         let (name, mut bytes) = match kind {

@@ -89,7 +89,8 @@ fn the_text_of_a_special_token_in_a_message_stays_text() {
             let count = |ids: &[u32]| ids.iter().filter(|id| special.iter().any(|(special, _)| special == *id)).count();
             let plain = count(&template.encode(&typed("x"), &tokenizer).unwrap());
             for (id, token) in &special {
-                // The last two texts contain the private-use character that would replace it, and a part of another token.
+                // The last two texts contain the private-use character that would replace it, and a part
+                // of another token.
                 for text in [token.clone(), format!("{token}{token}\u{F0000}"), format!("<{token}|>")] {
                     let ids = template.encode(&typed(&text), &tokenizer).unwrap();
                     assert_eq!(count(&ids), plain, "{name}, {kind}: {text} made a token of {id}");
@@ -188,8 +189,9 @@ fn a_folders_own_template_is_used_unless_it_equals_a_built_in_one() {
     );
 }
 
-/// Built-in templates were recognised by a marker in the text: Llama 2's template lost `<<SYS>>`, Mistral's third version the
-/// control token `[INST]`, and SmolLM2's and Qwen2's their default system message.
+/// Built-in templates were recognised by a marker in the text: Llama 2's template lost `<<SYS>>`,
+/// Mistral's third version the control token `[INST]`, and SmolLM2's and Qwen2's their default system
+/// message.
 #[test]
 fn a_template_is_replaced_by_a_built_in_one_only_if_it_formats_alike() {
     let reference = reference();

@@ -288,7 +288,8 @@ fn a_redirect_is_not_followed() {
 fn the_budget_is_not_exceeded_by_concurrent_requests() {
     let stub = Stub::start(|_| Reply { after: Duration::from_millis(5), ..Reply::text("ok") });
     let prices = Prices::new(1000.0, 1000.0);
-    // An answer uses 15 tokens, 0.015. Up to 10 + 16 + 16 + 100 tokens are reserved for a request, above 0.14.
+    // An answer uses 15 tokens, 0.015. Up to 10 + 16 + 16 + 100 tokens are reserved for a request, above
+    // 0.14.
     let model = model(options(&stub).with(|options| {
         options.prices = Some(prices);
         options.budget = Some(1.0);

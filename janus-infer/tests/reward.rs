@@ -146,7 +146,8 @@ fn the_openrlhf_layout_ends_with_a_space_and_the_end_of_text() {
     assert_ne!(rewards(&load(folder.path()), &conversation), rewards(&engine, &conversation));
 }
 
-/// The reference implementation tokenises the whole text at once; here prompt and response are tokenised separately.
+/// The reference implementation tokenises the whole text at once; here prompt and response are tokenised
+/// separately.
 #[test]
 fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
     let folder = tempfile::tempdir().unwrap();

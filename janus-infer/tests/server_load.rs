@@ -39,7 +39,8 @@ fn texts(response: &Response) -> Vec<String> {
     texts
 }
 
-/// Sends a request until the queue has a place, and reads the response, with a `pause` after each piece of `piece` bytes.
+/// Sends a request until the queue has a place, and reads the response, with a `pause` after each piece
+/// of `piece` bytes.
 fn ask(server: &Running, request: &str, piece: usize, pause: Duration) -> (Response, usize) {
     let start = Instant::now();
     for refused in 0.. {
@@ -149,7 +150,8 @@ fn five_hundred_clients_at_once() {
         }
     });
     assert_eq!((answered.into_inner(), gone.into_inner()), (CLIENTS / 5 * 3, CLIENTS / 5));
-    // Everything is as before: all places are free, the only open connection is that of this query, and nothing waits or runs.
+    // Everything is as before: all places are free, the only open connection is that of this query, and
+    // nothing waits or runs.
     server.wait_for("janus_queue_places_taken", 0.0);
     server.wait_for("janus_connections", 1.0);
     server.wait_for("janus_requests_waiting", 0.0);

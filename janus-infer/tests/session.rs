@@ -157,7 +157,8 @@ fn token_ids_can_be_a_prompt() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// The emitted pieces form the text, without any part of a stop text, and each log-probability is emitted once.
+    /// The emitted pieces form the text, without any part of a stop text, and each log-probability is
+    /// emitted once.
     #[test]
     fn the_streamed_pieces_form_the_text(seed: u64, stop in "[ a-z]{1,3}", stops in any::<bool>(), max_tokens in 1usize..60) {
         let engine = engine(EngineOptions::default());

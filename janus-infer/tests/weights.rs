@@ -142,7 +142,8 @@ fn a_missing_tensor_and_a_wrong_shape_are_named() {
     assert!(matches!(error(integers.path()), Error::Dtype { got, .. } if got == "I32"));
 }
 
-/// The tensors as llama.cpp's converter stores them: with other names, and with the rows of `q_proj` and `k_proj` in pairs.
+/// The tensors as llama.cpp's converter stores them: with other names, and with the rows of `q_proj` and
+/// `k_proj` in pairs.
 fn gguf(path: &Path, dtype: GgmlDType) {
     let config = config();
     let names = [

@@ -1,13 +1,15 @@
 //! The decoder on the CPU: weights in memory and one forward pass with a KV cache.
 //!
-//! It works on `f32` slices rather than candle tensors, for three reasons. When many short sequences of a small model are
-//! decoded, an operation takes a few microseconds, less than a tensor library's allocation and dispatch. Sequences of different
-//! lengths attend to their own caches, without padding. And every sum has a fixed order ([`crate::kernels::matmul`]), so that a
-//! sequence's logits do not depend on what else is in the batch, on how its tokens were split into calls, or on the number of
+//! It works on `f32` slices rather than candle tensors, for three reasons. When many short sequences of
+//! a small model are decoded, an operation takes a few microseconds, less than a tensor library's
+//! allocation and dispatch. Sequences of different lengths attend to their own caches, without padding.
+//! And every sum has a fixed order ([`crate::kernels::matmul`]), so that a sequence's logits do not
+//! depend on what else is in the batch, on how its tokens were split into calls, or on the number of
 //! threads.
 //!
-//! Work is spread over threads in one of two ways. With many sequences, each thread takes some of them through the whole
-//! model, and no thread waits for another. With few, each matrix product is split by columns, so that the weights are read once.
+//! Work is spread over threads in one of two ways. With many sequences, each thread takes some of them
+//! through the whole model, and no thread waits for another. With few, each matrix product is split by
+//! columns, so that the weights are read once.
 
 mod attention;
 
@@ -33,8 +35,9 @@ use attention::{Scratch, Task, attend};
 /// Tokens of one sequence that attend in one task, which reads their keys once.
 const ATTENTION_TOKENS: usize = 16;
 
-/// Rows per thread from which a thread works on its own sequences rather than on its own columns; eight times as many for a model
-/// that does not fit into the shared cache, since each thread would read the weights from memory.
+/// Rows per thread from which a thread works on its own sequences rather than on its own columns; eight
+/// times as many for a model that does not fit into the shared cache, since each thread would read the
+/// weights from memory.
 const ROWS_PER_THREAD: usize = 8;
 
 /// Rows that go through an MLP at a time, to bound the memory of its wide inner activations.
@@ -160,8 +163,8 @@ fn worth_splitting(caches: &[CacheWriter<'_>]) -> bool {
     caches.iter().map(|cache| cache.tokens() * (cache.len() + cache.tokens())).sum::<usize>() >= 128
 }
 
-/// Splits the attention of one layer into tasks: [`ATTENTION_TOKENS`] tokens of a sequence with all heads, or one key/value
-/// head of a single token.
+/// Splits the attention of one layer into tasks: [`ATTENTION_TOKENS`] tokens of a sequence with all
+/// heads, or one key/value head of a single token.
 fn tasks<'a>(
     shape: AttentionShape,
     caches: &'a [CacheWriter<'_>],

@@ -1,11 +1,13 @@
 //! The decoder on a device, through candle's operations.
 //!
-//! All rows of a call go through each matrix product together. Their keys and values are written to blocks in the device's
-//! memory ([`Slabs`]). Attention gathers the blocks of sequences of similar lengths and pads them to one length ([`plan`]). The
-//! indices are computed once per call and are the same for all layers. Only the logits are copied back from the device.
+//! All rows of a call go through each matrix product together. Their keys and values are written to
+//! blocks in the device's memory ([`Slabs`]). Attention gathers the blocks of sequences of similar
+//! lengths and pads them to one length ([`plan`]). The indices are computed once per call and are the
+//! same for all layers. Only the logits are copied back from the device.
 //!
-//! The residual stream, norms, rotary embeddings and softmax are `f32`; matrix products are computed in the weights' type.
-//! candle-nn's fused operations are used: they have no backward pass, and inference needs none.
+//! The residual stream, norms, rotary embeddings and softmax are `f32`; matrix products are computed in
+//! the weights' type. candle-nn's fused operations are used: they have no backward pass, and inference
+//! needs none.
 
 mod plan;
 mod slabs;
@@ -43,8 +45,8 @@ pub(crate) struct DeviceDecoder {
 }
 
 impl DeviceDecoder {
-    /// The type to compute in: that of the first layer's `q_proj`. Quantised weights become `f16`, which represents their scales and
-    /// has three bits of mantissa more than `bf16`.
+    /// The type to compute in: that of the first layer's `q_proj`. Quantised weights become `f16`, which
+    /// represents their scales and has three bits of mantissa more than `bf16`.
     pub(crate) fn dtype(config: &ModelConfig, source: &Source<'_, '_>) -> Result<DType> {
         let width = config.num_attention_heads * config.head_dim;
         let queries = (source.matrix)("model.layers.0.self_attn.q_proj.weight", width, config.hidden_size)?;
@@ -74,7 +76,8 @@ impl DeviceDecoder {
         &self.blocks
     }
 
-    /// Runs inputs that were checked; `logits` has the size of the rows that are wanted. After an error the caches are empty.
+    /// Runs inputs that were checked; `logits` has the size of the rows that are wanted. After an error
+    /// the caches are empty.
     pub(crate) fn forward(&self, inputs: &mut [SequenceInput<'_>], logits: &mut [f32]) -> Result<()> {
         let ids: Vec<u32> = inputs.iter().flat_map(|input| input.tokens).copied().collect();
         let mut end = 0;
@@ -152,7 +155,8 @@ impl DeviceDecoder {
         Ok(())
     }
 
-    /// Attention of one group of spans, `[spans * tokens, heads * head_dim]`, given the queries of all rows, `[rows, heads, head_dim]`.
+    /// Attention of one group of spans, `[spans * tokens, heads * head_dim]`, given the queries of all
+    /// rows, `[rows, heads, head_dim]`.
     fn attend(&self, slabs: &Slabs, layer: usize, attend: &Attend, queries: &Tensor) -> candle_core::Result<Tensor> {
         let (kv_heads, head_dim) = (self.config.num_key_value_heads, self.config.head_dim);
         let group = self.config.num_attention_heads / kv_heads;

@@ -50,8 +50,8 @@ impl<'w> Source<'w, 'w> {
 }
 
 impl<M, N> DecoderWeights<M, N> {
-    /// Reads all weights. `pack` concatenates matrices with the same input along their rows. A `value_head` replaces the language
-    /// model's head.
+    /// Reads all weights. `pack` concatenates matrices with the same input along their rows. A
+    /// `value_head` replaces the language model's head.
     pub(crate) fn build(
         config: &ModelConfig,
         value_head: Option<M>,

@@ -1,4 +1,5 @@
-//! Generation: [`ChatModel`] for an engine, where all requests of a call share a session, and one streamed request of a session.
+//! Generation: [`ChatModel`] for an engine, where all requests of a call share a session, and one
+//! streamed request of a session.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +45,8 @@ impl ChatModel for Engine {
 }
 
 impl Session<'_> {
-    /// Answers one request for one sample and streams its text, without leading and trailing whitespace. A prefix that earlier
-    /// requests left in the session's cache is not prefilled again.
+    /// Answers one request for one sample and streams its text, without leading and trailing whitespace.
+    /// A prefix that earlier requests left in the session's cache is not prefilled again.
     ///
     /// # Errors
     /// Those of [`Session::submit`], and those of the model.

@@ -66,7 +66,8 @@ impl Queue {
         self.0.iter_mut().enumerate().filter(|(other, _)| *other != index).for_each(|(_, prefill)| prefill.evict());
     }
 
-    /// Whether a prefill further ahead is going to compute this one's next block: then this one waits, and shares the block.
+    /// Whether a prefill further ahead is going to compute this one's next block: then this one waits,
+    /// and shares the block.
     pub fn shares_next_block(&self, index: usize) -> bool {
         let tokens = &self.0[index].tokens;
         let shared = |other: &Prefill| other.tokens.iter().zip(tokens.iter()).take_while(|(a, b)| a == b).count();

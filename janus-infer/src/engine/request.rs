@@ -60,8 +60,8 @@ pub struct SessionStats {
     pub cache_blocks_limit: usize,
     /// Prompt tokens that were prefilled.
     pub prompt_tokens: u64,
-    /// Tokens that needed no prefill, because their keys and values were in the cache: another prompt had the same prefix, or
-    /// the sequence was preempted and its blocks were still there.
+    /// Tokens that needed no prefill, because their keys and values were in the cache: another prompt
+    /// had the same prefix, or the sequence was preempted and its blocks were still there.
     pub shared_tokens: u64,
     /// Tokens that were generated.
     pub generated_tokens: u64,

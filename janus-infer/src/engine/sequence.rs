@@ -137,8 +137,9 @@ impl Sequence {
         self.end.is_some()
     }
 
-    /// Whether the last tokens contain a stop text. Each token has at least one byte, so one token for each byte of the longest
-    /// stop text is enough, with three more for a character that began earlier and one for a space that the decoder may drop.
+    /// Whether the last tokens contain a stop text. Each token has at least one byte, so one token for
+    /// each byte of the longest stop text is enough, with three more for a character that began earlier
+    /// and one for a space that the decoder may drop.
     fn has_stop_text(&self, tokenizer: &Tokenizer) -> Result<bool, janus_data::Error> {
         let Some(longest) = self.stop.iter().map(String::len).max() else { return Ok(false) };
         let tail = tokenizer.decode(&self.ids[self.ids.len().saturating_sub(longest + 4)..])?;
@@ -161,7 +162,8 @@ impl Sequence {
         Ok(text)
     }
 
-    /// The text that is new since the last call, with the log-probabilities since then; `None` if there is nothing to emit.
+    /// The text that is new since the last call, with the log-probabilities since then; `None` if there
+    /// is nothing to emit.
     pub(crate) fn take_delta(&mut self, engine: &Engine) -> Option<(String, Vec<TokenLogprob>)> {
         let tokenizer = engine.tokenizer();
         let text = if self.ended() {

@@ -1,9 +1,11 @@
-//! Continuous batching: requests are added and cancelled while others run, within budgets of tokens and memory.
+//! Continuous batching: requests are added and cancelled while others run, within budgets of tokens and
+//! memory.
 //!
-//! Each step is one forward pass. It prefills some of the queued prompts, long ones in chunks, and decodes one token of every
-//! running sequence. A prompt is prefilled once for all its samples, and a prefix once for all prompts that share it. When the
-//! cache is full, requests wait. When running sequences need more blocks than there are, the youngest is preempted: its
-//! cache is evicted, and prefilled again later. None of this changes an answer: a sequence's logits do not depend on how it is
+//! Each step is one forward pass. It prefills some of the queued prompts, long ones in chunks, and
+//! decodes one token of every running sequence. A prompt is prefilled once for all its samples, and a
+//! prefix once for all prompts that share it. When the cache is full, requests wait. When running
+//! sequences need more blocks than there are, the youngest is preempted: its cache is evicted, and
+//! prefilled again later. None of this changes an answer: a sequence's logits do not depend on how it is
 //! batched, except for rounding on a device (see [`Model::forward`](crate::Model::forward)).
 
 mod schedule;
@@ -23,7 +25,8 @@ use crate::{Engine, Error, Result, Sampler};
 /// At most one block in this many holds a prefix that no sequence uses.
 const BLOCKS_PER_IDLE: usize = 16;
 
-/// A continuous-batching session on one [`Engine`]: requests can be added or cancelled at any time, and text is streamed.
+/// A continuous-batching session on one [`Engine`]: requests can be added or cancelled at any time, and
+/// text is streamed.
 ///
 /// ```no_run
 /// # use janus_core::{ChatRequest, Message};
@@ -86,8 +89,8 @@ impl<'e> Session<'e> {
     /// Queues a request.
     ///
     /// # Errors
-    /// What is wrong with the request: its messages, its sampling parameters, a prompt that leaves no room in the context, or
-    /// more tokens than the cache may hold.
+    /// What is wrong with the request: its messages, its sampling parameters, a prompt that leaves no
+    /// room in the context, or more tokens than the cache may hold.
     pub fn submit(&mut self, request: ChatRequest) -> Result<RequestId, ModelError> {
         let ids = self.engine.prompt(&request)?;
         self.enqueue(request.id, ids, request.sampling)
@@ -120,7 +123,8 @@ impl<'e> Session<'e> {
         Ok(request)
     }
 
-    /// Cancels a request and frees its KV cache: no further events are emitted for it. An id whose request is over is ignored.
+    /// Cancels a request and frees its KV cache: no further events are emitted for it. An id whose
+    /// request is over is ignored.
     pub fn cancel(&mut self, request: RequestId) {
         self.requests.remove(&request);
         self.queue.0.retain(|prefill| prefill.request != request);

@@ -1,4 +1,5 @@
-//! Streaming of a sequence's text: whole characters, and nothing that may turn out to be a part of a stop text.
+//! Streaming of a sequence's text: whole characters, and nothing that may turn out to be a part of a
+//! stop text.
 
 use janus_data::Tokenizer;
 
@@ -9,8 +10,9 @@ pub(super) struct StreamState {
     text: String,
     /// Ids that `text` was decoded from.
     ids: usize,
-    /// Index of the id from which the next decoding starts. It is before the first new id: a decoder changes the beginning of a
-    /// text, for instance drops its space, and this way it changes only text that was emitted before.
+    /// Index of the id from which the next decoding starts. It is before the first new id: a decoder
+    /// changes the beginning of a text, for instance drops its space, and this way it changes only text
+    /// that was emitted before.
     from: usize,
     /// Bytes of `text` that were emitted; what follows may be the beginning of a stop text.
     bytes: usize,
@@ -19,7 +21,8 @@ pub(super) struct StreamState {
 }
 
 impl StreamState {
-    /// The text that is new in `ids`; `None` if the last id ends within a character or the ids cannot be decoded.
+    /// The text that is new in `ids`; `None` if the last id ends within a character or the ids cannot be
+    /// decoded.
     pub fn delta(&mut self, ids: &[u32], stop: &[String], tokenizer: &Tokenizer) -> Option<String> {
         let before = tokenizer.decode(&ids[self.from..self.ids]).ok()?;
         let after = tokenizer.decode(&ids[self.from..]).ok()?;

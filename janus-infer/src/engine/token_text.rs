@@ -1,8 +1,9 @@
 //! The text of single tokens.
 //!
-//! A decoder treats the beginning of a text differently: SentencePiece's drops its first space. So a token is decoded after another
-//! one, whose text is then cut off. A token may also be a part of a character. It is then written as its bytes, as OpenAI's API
-//! does, so that different tokens have different texts.
+//! A decoder treats the beginning of a text differently: SentencePiece's drops its first space. So a
+//! token is decoded after another one, whose text is then cut off. A token may also be a part of a
+//! character. It is then written as its bytes, as OpenAI's API does, so that different tokens have
+//! different texts.
 
 use janus_data::Tokenizer;
 
@@ -22,8 +23,8 @@ impl TokenTexts {
         Self { before: (ids, text) }
     }
 
-    /// A token's text in the middle of a text, with its spaces: " the". A special token is written as in the vocabulary, and a part
-    /// of a character as its bytes: `bytes:\xf0\x9f`.
+    /// A token's text in the middle of a text, with its spaces: " the". A special token is written as in
+    /// the vocabulary, and a part of a character as its bytes: `bytes:\xf0\x9f`.
     pub(crate) fn text(&self, id: u32, tokenizer: &Tokenizer) -> Result<String, janus_data::Error> {
         let (ids, before) = &self.before;
         let both = tokenizer.decode(&[ids, &[id][..]].concat())?;
@@ -98,7 +99,8 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
     (nothing.is_empty() && !bytes.is_empty()).then_some(bytes)
 }
 
-/// The bytes of a token in its vocabulary's notation: `<0xE2>` in SentencePiece, `âĢ` in GPT-2's byte alphabet.
+/// The bytes of a token in its vocabulary's notation: `<0xE2>` in SentencePiece, `âĢ` in GPT-2's byte
+/// alphabet.
 fn bytes_of_spelling(spelling: &str) -> Option<Vec<u8>> {
     let code = spelling.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     if let Some(byte) = code.filter(|code| code.len() == 2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
@@ -107,8 +109,8 @@ fn bytes_of_spelling(spelling: &str) -> Option<Vec<u8>> {
     spelling.chars().map(byte_of_letter).collect()
 }
 
-/// The byte that a letter of GPT-2's byte alphabet stands for: a printable character of Latin-1 for itself, the letters from U+0100 on
-/// for the other bytes in ascending order.
+/// The byte that a letter of GPT-2's byte alphabet stands for: a printable character of Latin-1 for
+/// itself, the letters from U+0100 on for the other bytes in ascending order.
 fn byte_of_letter(letter: char) -> Option<u8> {
     let is_its_own = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..);
     match u8::try_from(letter) {
@@ -170,7 +172,8 @@ mod tests {
         {
             assert!(text.chars().skip(*offset).collect::<String>().starts_with(token.as_str()), "{token:?} at {offset}");
         }
-        // No two tokens have the same text, except for a few characters that the vocabulary has as a piece and as a byte.
+        // No two tokens have the same text, except for a few characters that the vocabulary has as a
+        // piece and as a byte.
         let texts = TokenTexts::new(&tokenizer);
         let mut seen = std::collections::HashMap::new();
         for id in 3..u32::try_from(tokenizer.vocab_size()).unwrap() {

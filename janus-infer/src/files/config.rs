@@ -48,10 +48,11 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// The sizes and constants of a decoder with RMSNorm, rotary position embedding (half-split form), grouped-query attention, SwiGLU
-/// and no biases.
+/// The sizes and constants of a decoder with RMSNorm, rotary position embedding (half-split form),
+/// grouped-query attention, SwiGLU and no biases.
 ///
-/// It is read from a `config.json` ([`read`](Self::read), [`from_json`](Self::from_json), serde) or made from sizes:
+/// It is read from a `config.json` ([`read`](Self::read), [`from_json`](Self::from_json), serde) or made
+/// from sizes:
 ///
 /// ```
 /// use janus_infer::{ModelConfig, ModelSizes};
@@ -129,8 +130,9 @@ const MAX_SIZE: usize = 1 << 24;
 const MAX_LAYERS: usize = 1 << 12;
 
 impl ModelConfig {
-    /// A Llama model of these sizes, with transformers' defaults for the other fields: epsilon of RMSNorm 1e-6, rotary base 10,000,
-    /// initial weights from N(0, 0.02²), untied embeddings, no special tokens. Change the fields that differ.
+    /// A Llama model of these sizes, with transformers' defaults for the other fields: epsilon of
+    /// RMSNorm 1e-6, rotary base 10,000, initial weights from N(0, 0.02²), untied embeddings, no special
+    /// tokens. Change the fields that differ.
     pub fn llama(sizes: ModelSizes) -> Self {
         Self::of_sizes(Architecture::Llama, sizes)
     }
@@ -162,10 +164,12 @@ impl ModelConfig {
         }
     }
 
-    /// Reads `config.json`, and more end-of-sequence tokens from a `generation_config.json` in the same folder, if there is one.
+    /// Reads `config.json`, and more end-of-sequence tokens from a `generation_config.json` in the same
+    /// folder, if there is one.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file cannot be read, [`Error::Config`] if it is not the config of a model that this crate runs.
+    /// [`Error::Io`] if a file cannot be read, [`Error::Config`] if it is not the config of a model that
+    /// this crate runs.
     pub fn read(path: impl AsRef<std::path::Path>) -> Result<Self> {
         Ok(ConfigFile::read(path)?.model)
     }
@@ -178,9 +182,9 @@ impl ModelConfig {
         Ok(ConfigFile::from_json(text)?.model)
     }
 
-    /// The text of a `config.json` that transformers, vLLM and llama.cpp's converter can read. Equal configs have equal texts. It
-    /// does not fail: a number that is not finite, which [`check`](Self::check) refuses, is written as a string, which reading
-    /// refuses.
+    /// The text of a `config.json` that transformers, vLLM and llama.cpp's converter can read. Equal
+    /// configs have equal texts. It does not fail: a number that is not finite, which
+    /// [`check`](Self::check) refuses, is written as a string, which reading refuses.
     pub fn to_json(&self) -> String {
         ConfigFile::new(self.clone()).to_json()
     }

@@ -56,22 +56,24 @@ impl ConfigProblem {
     }
 }
 
-/// The content of a `config.json`: the architecture, the type of the weights, the value head and the reward scale.
+/// The content of a `config.json`: the architecture, the type of the weights, the value head and the
+/// reward scale.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ConfigFile {
     /// The architecture.
     pub model: ModelConfig,
-    /// `torch_dtype`, or `dtype` since transformers 5: `float32`, `bfloat16`, ... It is not used for reading, since weights files
-    /// state their types.
+    /// `torch_dtype`, or `dtype` since transformers 5: `float32`, `bfloat16`, ... It is not used for
+    /// reading, since weights files state their types.
     pub dtype: Option<String>,
     /// `mean` and `std`: the scale of a reward model's rewards.
     pub reward_scale: Option<RewardScale>,
-    /// `value_head_prefix`: the name of the value head among the weights, without `.weight`, as OpenRLHF writes it.
+    /// `value_head_prefix`: the name of the value head among the weights, without `.weight`, as OpenRLHF
+    /// writes it.
     pub value_head_prefix: Option<String>,
-    /// The keys that this crate does not interpret, in their order: `pad_token_id`, `use_cache`, ... A model that was read and
-    /// fine-tuned is written with them. `quantization_config`, `compression_config` and `auto_map` are dropped: they describe
-    /// files that are not written.
+    /// The keys that this crate does not interpret, in their order: `pad_token_id`, `use_cache`, ... A
+    /// model that was read and fine-tuned is written with them. `quantization_config`,
+    /// `compression_config` and `auto_map` are dropped: they describe files that are not written.
     pub other: Map<String, Value>,
 }
 
@@ -172,10 +174,12 @@ impl ConfigFile {
         Self { model, dtype: Some("float32".into()), reward_scale: None, value_head_prefix: None, other: Map::new() }
     }
 
-    /// Reads `config.json`, and more end-of-sequence tokens from a `generation_config.json` in the same folder, if there is one.
+    /// Reads `config.json`, and more end-of-sequence tokens from a `generation_config.json` in the same
+    /// folder, if there is one.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file cannot be read, [`Error::Config`] if it is not the config of a model that this crate runs.
+    /// [`Error::Io`] if a file cannot be read, [`Error::Config`] if it is not the config of a model that
+    /// this crate runs.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = |path: &Path| std::fs::read_to_string(path).map_err(Error::io(path));
@@ -255,7 +259,8 @@ impl ConfigFile {
     }
 }
 
-/// A number as JSON; as a string if it is not finite, which JSON cannot express (`null` would be read as the default).
+/// A number as JSON; as a string if it is not finite, which JSON cannot express (`null` would be read as
+/// the default).
 fn number(number: f64) -> Value {
     if number.is_finite() { number.into() } else { number.to_string().into() }
 }
@@ -344,8 +349,9 @@ fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
     model.problem().map_or(Ok(model), Err)
 }
 
-/// Base and scaling of the rotary frequencies. Since transformers 5 both are in `rope_parameters`; before, the scaling was in
-/// `rope_scaling` and the base in `rope_theta`. A value that is stated twice must be the same.
+/// Base and scaling of the rotary frequencies. Since transformers 5 both are in `rope_parameters`;
+/// before, the scaling was in `rope_scaling` and the base in `rope_theta`. A value that is stated twice
+/// must be the same.
 fn rope(raw: &Raw) -> Result<(f64, Option<crate::RopeScaling>), ConfigProblem> {
     let places = [("rope_parameters", &raw.rope_parameters), ("rope_scaling", &raw.rope_scaling)];
     let (mut theta, mut scaling) = (raw.rope_theta, None);
@@ -393,7 +399,8 @@ mod tests {
         assert_eq!(config.num_parameters(), 8 * 4 * 2 + 4 + (4 + 4 + 4 * 4 * 4 + 3 * 24));
     }
 
-    /// The config of a trained reward model, written at revision 0a1c55a. Checkpoints are compared by these bytes.
+    /// The config of a trained reward model, written at revision 0a1c55a. Checkpoints are compared by
+    /// these bytes.
     #[test]
     fn a_file_of_an_earlier_version_is_rewritten_byte_for_byte() {
         let text = include_str!("../../tests/fixtures/reward_model_config.json");

@@ -1,7 +1,7 @@
 //! The encodings of weights in files: floats of two or four bytes, and the quantised types of GGUF.
 //!
-//! The layouts are those of ggml's `block_*` structs: Q4_0, Q4_1 and Q8_0 have blocks of 32 weights; the K types have blocks of
-//! 256, whose parts have scales of their own.
+//! The layouts are those of ggml's `block_*` structs: Q4_0, Q4_1 and Q8_0 have blocks of 32 weights; the
+//! K types have blocks of 256, whose parts have scales of their own.
 
 use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
@@ -23,8 +23,8 @@ pub(crate) enum Encoding {
     Q8_0,
 }
 
-/// 32 quantised weights: `codes[k] * scale[k / 16] + min`. Those of [`Encoding::Q6K`] are `(codes[k] - 32) * scale[k / 16]`, and the
-/// codes of [`Encoding::Q8_0`] are signed.
+/// 32 quantised weights: `codes[k] * scale[k / 16] + min`. Those of [`Encoding::Q6K`] are
+/// `(codes[k] - 32) * scale[k / 16]`, and the codes of [`Encoding::Q8_0`] are signed.
 pub(crate) struct Stretch {
     pub codes: [u8; WEIGHTS],
     pub scale: [f32; 2],
@@ -94,8 +94,9 @@ impl Encoding {
                 Stretch { codes, scale: [half(0) * f32::from(scale); 2], min: -(half(2) * f32::from(min)) }
             }
             Self::Q6K => {
-                // Each half block of 128 weights has 64 bytes of low bits and 32 bytes of high bits. Its four parts of 32 weights
-                // use the low four bits of the first and second 32 bytes, then the high four bits.
+                // Each half block of 128 weights has 64 bytes of low bits and 32 bytes of high bits. Its
+                // four parts of 32 weights use the low four bits of the first and second 32 bytes, then
+                // the high four bits.
                 let (half_block, quarter) = (part / 4, part % 4);
                 let low = &block[half_block * 64 + quarter % 2 * 32..][..32];
                 let high = &block[128 + half_block * 32..][..32];

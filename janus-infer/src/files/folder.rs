@@ -15,7 +15,8 @@ const WEIGHTS: &str = "model.safetensors";
 const HEAD: &str = "value_head.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 
-/// A model on disk: a folder in the layout of Hugging Face, or a GGUF file, which contains everything but a value head.
+/// A model on disk: a folder in the layout of Hugging Face, or a GGUF file, which contains everything
+/// but a value head.
 ///
 /// | file | what it holds |
 /// | --- | --- |
@@ -100,11 +101,13 @@ impl ModelFolder {
         }
     }
 
-    /// The value head: from `value_head.safetensors`, which `janus-train` writes, or from the weights, where OpenRLHF writes it under
-    /// the name in the config's `value_head_prefix`, or else [`VALUE_HEAD`]. `None` if there is neither.
+    /// The value head: from `value_head.safetensors`, which `janus-train` writes, or from the weights,
+    /// where OpenRLHF writes it under the name in the config's `value_head_prefix`, or else
+    /// [`VALUE_HEAD`]. `None` if there is neither.
     ///
     /// # Errors
-    /// [`Error::NoValueHead`] if the config names a tensor that does not exist, and those of [`Weights::read`].
+    /// [`Error::NoValueHead`] if the config names a tensor that does not exist, and those of
+    /// [`Weights::read`].
     pub fn value_head(&self, config: &ConfigFile, weights: &Weights) -> Result<Option<ValueHead>> {
         let shape = [1, config.model.hidden_size];
         let beside = self.value_head_path();
@@ -137,7 +140,8 @@ impl ModelFolder {
         }
     }
 
-    /// The chat template: one of [`ChatTemplate`] if the model's own formats conversations in the same way, else its own.
+    /// The chat template: one of [`ChatTemplate`] if the model's own formats conversations in the same
+    /// way, else its own.
     ///
     /// # Errors
     /// [`Error::Template`] if there is no usable one, [`Error::Io`], [`Error::Config`].
@@ -151,15 +155,16 @@ impl ModelFolder {
     /// Writes `config.json`, whole or not at all, into the folder, which is made if need be.
     ///
     /// # Errors
-    /// [`Error::ModelConfig`] for a config that [`ModelConfig::check`](crate::ModelConfig::check) refuses, [`Error::Data`] if the
-    /// file cannot be written.
+    /// [`Error::ModelConfig`] for a config that [`ModelConfig::check`](crate::ModelConfig::check)
+    /// refuses, [`Error::Data`] if the file cannot be written.
     pub fn write_config(&self, config: &ConfigFile) -> Result<()> {
         config.model.check()?;
         let path = self.file(CONFIG);
         Ok(janus_data::write_file(path, config.to_json().as_bytes())?)
     }
 
-    /// Writes the tokenizer and the chat template in the files that transformers, vLLM and llama.cpp's converter read.
+    /// Writes the tokenizer and the chat template in the files that transformers, vLLM and llama.cpp's
+    /// converter read.
     ///
     /// # Errors
     /// [`Error::Data`] if a file cannot be written.

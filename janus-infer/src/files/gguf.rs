@@ -158,9 +158,9 @@ impl GgufFile {
         Ok(Bytes::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()))
     }
 
-    /// Undoes the converter's reordering of the rows of each head: returns the file's row for each row of the result. The converter
-    /// makes the two elements that rotary embedding rotates together neighbours; in Hugging Face checkpoints they are half a
-    /// head apart.
+    /// Undoes the converter's reordering of the rows of each head: returns the file's row for each row
+    /// of the result. The converter makes the two elements that rotary embedding rotates together
+    /// neighbours; in Hugging Face checkpoints they are half a head apart.
     fn half_split_rows(&self, name: &str, rows: usize, heads: usize) -> Result<Vec<usize>> {
         if !heads.checked_mul(2).is_some_and(|halves| rows.is_multiple_of(halves)) {
             let expected = format!("a number that divides the {rows} rows of {name} into heads of even width");
@@ -169,8 +169,9 @@ impl GgufFile {
         Ok(half_split_rows(rows, heads))
     }
 
-    /// Checks a tensor's byte range, which follows from its shape and type. Blocks cannot span rows: if a row is not a whole number of
-    /// blocks, later rows would be read at wrong offsets, or beyond the tensor's end.
+    /// Checks a tensor's byte range, which follows from its shape and type. Blocks cannot span rows: if
+    /// a row is not a whole number of blocks, later rows would be read at wrong offsets, or beyond the
+    /// tensor's end.
     fn check_range(&self, name: &str, info: &TensorInfo) -> Result<Extent> {
         let (shape, dtype) = (info.shape.dims(), info.ggml_dtype);
         let name = hugging_face_name(name).unwrap_or_else(|| name.into());

@@ -21,12 +21,14 @@ pub struct ValueHead {
 pub enum RewardLayout {
     /// The whole conversation as the chat template renders it. `janus-train` trains with it.
     Conversation,
-    /// The prompt, the response without leading and trailing whitespace, one space, and the end-of-text token. OpenRLHF uses it, and
-    /// with it the paper's reward model. Nothing is truncated: a conversation that is too long is refused.
+    /// The prompt, the response without leading and trailing whitespace, one space, and the end-of-text
+    /// token. OpenRLHF uses it, and with it the paper's reward model. Nothing is truncated: a
+    /// conversation that is too long is refused.
     OpenRlhf,
 }
 
-/// Mean and standard deviation of a reward model's rewards on held-out rows: `mean` and `std` of its `config.json`.
+/// Mean and standard deviation of a reward model's rewards on held-out rows: `mean` and `std` of its
+/// `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RewardScale {
     /// The mean.

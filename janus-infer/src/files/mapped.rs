@@ -12,7 +12,8 @@ pub(super) fn map(path: &Path) -> Result<Mmap> {
     map_with(path, &MmapOptions::new())
 }
 
-/// Maps `len` bytes from `start`. A map of a single tensor that is dropped after use no longer counts as memory of the process.
+/// Maps `len` bytes from `start`. A map of a single tensor that is dropped after use no longer counts as
+/// memory of the process.
 pub(super) fn map_range(path: &Path, start: u64, len: usize) -> Result<Mmap> {
     map_with(path, MmapOptions::new().offset(start).len(len))
 }
@@ -20,8 +21,8 @@ pub(super) fn map_range(path: &Path, start: u64, len: usize) -> Result<Mmap> {
 #[expect(unsafe_code, reason = "the compiler cannot know that the mapped file does not change")]
 fn map_with(path: &Path, options: &MmapOptions) -> Result<Mmap> {
     let file = File::open(path).map_err(Error::io(path))?;
-    // SAFETY: the map is read-only. As with every memory map, nobody may change the file while the map lives, which
-    // `Weights::open` requires of its callers. Checkpoints are written under another name and renamed, which does not change a
-    // mapped file.
+    // SAFETY: the map is read-only. As with every memory map, nobody may change the file while the map
+    // lives, which `Weights::open` requires of its callers. Checkpoints are written under another name
+    // and renamed, which does not change a mapped file.
     unsafe { options.map(&file) }.map_err(Error::io(path))
 }

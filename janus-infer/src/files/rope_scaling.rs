@@ -7,8 +7,8 @@ use super::ConfigProblem;
 
 /// How the rotary frequencies differ from `theta^(-2i / head_dim)`.
 ///
-/// A `config.json` states it in `rope_scaling` or, since transformers 5, in `rope_parameters`; a GGUF file in `llama.rope.scaling.*`
-/// and the tensor `rope_freqs.weight`.
+/// A `config.json` states it in `rope_scaling` or, since transformers 5, in `rope_parameters`; a GGUF
+/// file in `llama.rope.scaling.*` and the tensor `rope_freqs.weight`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
@@ -17,9 +17,9 @@ pub enum RopeScaling {
         /// The factor.
         factor: f64,
     },
-    /// Llama 3.1: frequencies whose wavelength is long compared to the context of pre-training are divided by the factor, those with
-    /// a short wavelength are kept, and those between are interpolated (The Llama 3 Herd of Models, arXiv 2407.21783; constants
-    /// from its reference code).
+    /// Llama 3.1: frequencies whose wavelength is long compared to the context of pre-training are
+    /// divided by the factor, those with a short wavelength are kept, and those between are interpolated
+    /// (The Llama 3 Herd of Models, arXiv 2407.21783; constants from its reference code).
     Llama3 {
         /// Divides the low frequencies.
         factor: f64,
@@ -30,8 +30,9 @@ pub enum RopeScaling {
         /// The context length of pre-training.
         original_max_position_embeddings: usize,
     },
-    /// Each frequency is divided by its own factor, `[head_dim / 2]`. GGUF files store this form whatever the rule was. In a
-    /// `config.json` it is LongRoPE (Ding et al., arXiv 2402.13753) with the same factors for all lengths.
+    /// Each frequency is divided by its own factor, `[head_dim / 2]`. GGUF files store this form
+    /// whatever the rule was. In a `config.json` it is LongRoPE (Ding et al., arXiv 2402.13753) with the
+    /// same factors for all lengths.
     Factors(Vec<f32>),
 }
 
@@ -64,7 +65,8 @@ pub(super) struct RopeParameters {
 }
 
 impl RopeParameters {
-    /// The scaling that these keys state; `None` for the default. `place` is the key of the object, for errors.
+    /// The scaling that these keys state; `None` for the default. `place` is the key of the object, for
+    /// errors.
     pub(super) fn scaling(&self, place: &str, max_position_embeddings: usize) -> Result<Option<RopeScaling>, ConfigProblem> {
         let field = |key: &str| format!("{place}.{key}");
         if let Some(part) = self.partial_rotary_factor.filter(|part| *part != 1.0) {
@@ -113,7 +115,8 @@ impl RopeParameters {
 }
 
 impl RopeScaling {
-    /// Scales the frequencies `theta^(-2i / head_dim)`, `[head_dim / 2]`, in place; in `f32`, as transformers does.
+    /// Scales the frequencies `theta^(-2i / head_dim)`, `[head_dim / 2]`, in place; in `f32`, as
+    /// transformers does.
     ///
     /// ```
     /// let mut frequencies = [1.0, 0.1, 0.01];

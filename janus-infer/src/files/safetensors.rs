@@ -1,7 +1,7 @@
 //! The safetensors format: an 8-byte length, a JSON header of that length, the tensors' bytes.
 //!
-//! The header is parsed here, into the types of the safetensors crate, because that crate's reader does not say which tensor has a
-//! wrong range.
+//! The header is parsed here, into the types of the safetensors crate, because that crate's reader does
+//! not say which tensor has a wrong range.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -60,8 +60,8 @@ impl Template {
     /// The ids of a conversation. If the last message is the user's, they end with the generation prompt.
     ///
     /// # Errors
-    /// [`Error::Data`] for a conversation that the template refuses, or a token that the tokenizer does not have;
-    /// [`Error::Jinja`](crate::Error) from a template in Jinja.
+    /// [`Error::Data`] for a conversation that the template refuses, or a token that the tokenizer does
+    /// not have; [`Error::Jinja`](crate::Error) from a template in Jinja.
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         match self {
             Self::Typed(template) => {
@@ -96,7 +96,8 @@ impl From<JinjaTemplate> for Template {
     }
 }
 
-/// The part of `tokenizer_config.json` that is used: `chat_template`, and the special tokens that templates refer to by name.
+/// The part of `tokenizer_config.json` that is used: `chat_template`, and the special tokens that
+/// templates refer to by name.
 #[derive(Deserialize)]
 struct TokenizerConfig {
     #[serde(default)]
@@ -189,13 +190,13 @@ fn own(_text: String, _tokens: Vec<(String, String)>, _tokenizer: &Tokenizer) ->
     Err(TemplateProblem::NeedsJinja)
 }
 
-/// Whether a built-in template formats conversations as the model's own does. Both are tried on a few conversations: with a system
-/// message, with an empty one and without one (for which many templates insert a default), with one turn and two, and with the
-/// answer last.
+/// Whether a built-in template formats conversations as the model's own does. Both are tried on a few
+/// conversations: with a system message, with an empty one and without one (for which many templates
+/// insert a default), with one turn and two, and with the answer last.
 ///
-/// All texts must be the same, and the ids of conversations without an answer. (A built-in template tokenises an answer on its
-/// own, as in training.) Where the model's own template refuses a system message, as Mistral's did when the paper was written, the
-/// built-in one may accept it.
+/// All texts must be the same, and the ids of conversations without an answer. (A built-in template
+/// tokenises an answer on its own, as in training.) Where the model's own template refuses a system
+/// message, as Mistral's did when the paper was written, the built-in one may accept it.
 #[cfg(feature = "jinja")]
 fn agree(built_in: ChatTemplate, own: &JinjaTemplate, tokenizer: &Tokenizer) -> bool {
     use janus_core::{Message, Role};
@@ -220,7 +221,8 @@ fn agree(built_in: ChatTemplate, own: &JinjaTemplate, tokenizer: &Tokenizer) -> 
         let expected = ids(own.clone().into());
         messages.iter().any(|message| message.role == Role::Assistant) || expected.is_some() && ids(built_in.into()) == expected
     };
-    // The built-in Mistral template strips the whitespace around contents, as the paper's inference does; ChatML keeps it.
+    // The built-in Mistral template strips the whitespace around contents, as the paper's inference
+    // does; ChatML keeps it.
     let spaces = [Message::system(" a "), Message::user("\n b \n")];
     let keeps_spaces = || own.render(&spaces).ok() == built_in.render(&spaces).ok().map(|rendered| rendered.text());
     probes.iter().all(alike) && (built_in != ChatTemplate::ChatMl || keeps_spaces())

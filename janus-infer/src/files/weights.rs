@@ -14,8 +14,9 @@ use crate::{ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.
 ///
-/// Opening reads only the headers. A tensor is read, and converted to `f32`, when it is requested. All sizes are checked against the
-/// length of the file, so that a truncated or malicious file gives an error and not a huge allocation.
+/// Opening reads only the headers. A tensor is read, and converted to `f32`, when it is requested. All
+/// sizes are checked against the length of the file, so that a truncated or malicious file gives an
+/// error and not a huge allocation.
 pub struct Weights {
     path: PathBuf,
     source: Source,
@@ -30,8 +31,9 @@ impl Weights {
     /// Opens a folder with `model.safetensors` (or its shards and `model.safetensors.index.json`), a single
     /// `.safetensors` file, or a `.gguf` file.
     ///
-    /// The files stay mapped into memory as long as this value lives, and must not be changed in place meanwhile: truncating one
-    /// would crash the process. Replacing a file by renaming another one is safe.
+    /// The files stay mapped into memory as long as this value lives, and must not be changed in place
+    /// meanwhile: truncating one would crash the process. Replacing a file by renaming another one is
+    /// safe.
     ///
     /// # Errors
     /// [`Error::Io`], or what is wrong with a header, an index, or a tensor's byte range.
@@ -47,7 +49,8 @@ impl Weights {
         Self { path: path.into(), source: Source::Gguf(file) }
     }
 
-    /// The model's config, from the `config.json` in the folder of the safetensors file or from the GGUF file's metadata.
+    /// The model's config, from the `config.json` in the folder of the safetensors file or from the GGUF
+    /// file's metadata.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Config`] or [`Error::Metadata`].
@@ -67,11 +70,12 @@ impl Weights {
         }
     }
 
-    /// Reads a tensor of the given shape as `f32`, row-major. Quantised tensors are dequantised, and GGUF's reordering of the rows of
-    /// `q_proj` and `k_proj` is undone.
+    /// Reads a tensor of the given shape as `f32`, row-major. Quantised tensors are dequantised, and
+    /// GGUF's reordering of the rows of `q_proj` and `k_proj` is undone.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`], [`Error::Truncated`], [`Error::TensorSize`], [`Error::Quantized`].
+    /// [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`], [`Error::Truncated`],
+    /// [`Error::TensorSize`], [`Error::Quantized`].
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         match &self.source {
             Source::Safetensors(shards) => shards.read(name, shape),
@@ -79,7 +83,8 @@ impl Weights {
         }
     }
 
-    /// Reads a matrix of the given shape in the encoding of its file, or as `f32` if that is no [`Encoding`](super::Encoding).
+    /// Reads a matrix of the given shape in the encoding of its file, or as `f32` if that is no
+    /// [`Encoding`](super::Encoding).
     pub(crate) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'_>> {
         match &self.source {
             Source::Safetensors(shards) => shards.matrix(name, rows, depth),

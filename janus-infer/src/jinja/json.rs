@@ -1,4 +1,5 @@
-//! The filter `tojson` as transformers defines it: Python's `json.dumps`, without HTML escapes and with a space after each comma.
+//! The filter `tojson` as transformers defines it: Python's `json.dumps`, without HTML escapes and with
+//! a space after each comma.
 
 use std::io;
 

@@ -1,8 +1,9 @@
 //! Threads that spin while they wait for work.
 //!
-//! Decoding one token of one sequence takes some hundred matrix products of 10 to 50 µs each. Waking a thread takes as long as its
-//! share of such a product. So the threads of a forward pass stay awake from its first product to its last: they look for the
-//! next piece of work in a loop, and yield their core only after a long time without any.
+//! Decoding one token of one sequence takes some hundred matrix products of 10 to 50 µs each. Waking a
+//! thread takes as long as its share of such a product. So the threads of a forward pass stay awake from
+//! its first product to its last: they look for the next piece of work in a loop, and yield their core
+//! only after a long time without any.
 
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
@@ -29,9 +30,10 @@ pub(crate) struct Crew {
     over: AtomicBool,
 }
 
-// SAFETY: `job` is written only by the thread that set `busy`, while no piece is left to take and all that were taken are
-// finished. Other threads read it only after taking a piece, which the writer's `left.store` (release) and their `fetch_sub`
-// (acquire) order after the write. The job may be called from any thread (`Sync`).
+// SAFETY: `job` is written only by the thread that set `busy`, while no piece is left to take and all
+// that were taken are finished. Other threads read it only after taking a piece, which the writer's
+// `left.store` (release) and their `fetch_sub` (acquire) order after the write. The job may be called
+// from any thread (`Sync`).
 #[expect(unsafe_code, reason = "shares a job among threads; the comment above says why this is sound")]
 unsafe impl Sync for Crew {}
 
@@ -52,8 +54,8 @@ impl Crew {
         }
     }
 
-    /// Calls `work` with a crew of all threads of rayon's pool. A thread that is busy elsewhere joins when it can, and `work` does
-    /// not wait for it.
+    /// Calls `work` with a crew of all threads of rayon's pool. A thread that is busy elsewhere joins
+    /// when it can, and `work` does not wait for it.
     pub(crate) fn of_all<R: Send>(work: impl FnOnce(&Self) -> R + Send) -> R {
         /// Lets the other threads return, even if `work` panics.
         struct Over<'a>(&'a Crew);
@@ -77,8 +79,8 @@ impl Crew {
         self.threads
     }
 
-    /// Calls `work` with each item once, on whichever thread is free, and returns when all are done. The crew has one job at a
-    /// time: a nested call runs on its own thread alone.
+    /// Calls `work` with each item once, on whichever thread is free, and returns when all are done. The
+    /// crew has one job at a time: a nested call runs on its own thread alone.
     pub(crate) fn for_each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync) {
         if self.threads == 1 || items.len() < 2 || self.busy.swap(true, Ordering::Acquire) {
             return items.into_iter().for_each(work);
@@ -95,9 +97,10 @@ impl Crew {
 
     fn run(&self, pieces: usize, job: &(dyn Fn(usize) + Sync)) {
         #[expect(unsafe_code, reason = "the threads outlive the borrow of the job, whose lifetime the type `Job` cannot express")]
-        // SAFETY: the transmute extends the lifetime, but the pointer is not used after this call: it returns, or unwinds, only
-        // when every piece is finished, and a thread that takes no piece does not read the job. The crew was not busy, so no piece
-        // is left or unfinished and no thread reads the cell (see `Sync` above). The crew stays busy until this call ends.
+        // SAFETY: the transmute extends the lifetime, but the pointer is not used after this call: it
+        // returns, or unwinds, only when every piece is finished, and a thread that takes no piece does
+        // not read the job. The crew was not busy, so no piece is left or unfinished and no thread reads
+        // the cell (see `Sync` above). The crew stays busy until this call ends.
         unsafe {
             *self.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync), Job>(job));
         }

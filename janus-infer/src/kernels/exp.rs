@@ -2,8 +2,9 @@
 
 /// `e^x` within one unit in the last place, without branches or tables, so that it compiles to vector code.
 ///
-/// Cody-Waite reduction `x = n ln 2 + r` with |r| ≤ ln 2 / 2, the degree-7 Taylor polynomial of `e^r`, and `2^n` assembled from its
-/// bits. Below -87.3, where the result would be subnormal, it is 0; arguments above 88.3 are clamped to 88.3. NaN stays NaN.
+/// Cody-Waite reduction `x = n ln 2 + r` with |r| ≤ ln 2 / 2, the degree-7 Taylor polynomial of `e^r`,
+/// and `2^n` assembled from its bits. Below -87.3, where the result would be subnormal, it is 0;
+/// arguments above 88.3 are clamped to 88.3. NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     /// Adding it rounds to an integer, which is then in the low bits.

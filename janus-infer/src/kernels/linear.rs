@@ -112,8 +112,8 @@ impl Linear {
             });
             return;
         }
-        // The columns of a share are not contiguous in `out`, so they go through a buffer, which is small because there are few
-        // rows.
+        // The columns of a share are not contiguous in `out`, so they go through a buffer, which is
+        // small because there are few rows.
         let mut parts: Vec<_> = shares.map(|(start, columns, panels)| (start, columns, panels, vec![0f32; rows * columns])).collect();
         crew.for_each(parts.iter_mut().collect(), |(_, columns, panels, part)| {
             multiply(x, depth, *panels, Out { columns: *columns, rows: part, stride: *columns, accumulate: Accumulate::Replace });

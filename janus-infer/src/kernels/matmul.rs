@@ -1,16 +1,18 @@
 //! The matrix product of the CPU backend.
 //!
-//! A *panel* is [`LANES`] columns of a `[depth, columns]` matrix, stored row by row. Weights, keys and values are all stored in
-//! panels ([`Panels`]), so that the same kernel computes projections, attention scores and attention outputs. A panel may be
-//! quantised. Then a stretch of it is decoded to `f32` just before it is used: a short one, which stays in the L1 cache, if
-//! there are few rows, and a long one, decoded once for all rows, if there are many.
+//! A *panel* is [`LANES`] columns of a `[depth, columns]` matrix, stored row by row. Weights, keys and
+//! values are all stored in panels ([`Panels`]), so that the same kernel computes projections, attention
+//! scores and attention outputs. A panel may be quantised. Then a stretch of it is decoded to `f32` just
+//! before it is used: a short one, which stays in the L1 cache, if there are few rows, and a long one,
+//! decoded once for all rows, if there are many.
 //!
-//! A general GEMM library is not used, because it picks its kernel, and with it the order of its sums, by the number of rows, so
-//! that a sequence's logits would depend on the batch. Here each output element is one chain of fused multiply-adds,
-//! `acc = a[k] * b[k] + acc` for `k = 0, 1, …`, whatever the number of rows, panels or threads. Only the *shape* of the register
-//! tile depends on the number of rows, to keep the multipliers busy with one row and with many. So prefilling a prompt at once
-//! and running its tokens one by one give the same bits, quantised or not. Nothing is summed across lanes, so the vector width
-//! does not matter either.
+//! A general GEMM library is not used, because it picks its kernel, and with it the order of its sums,
+//! by the number of rows, so that a sequence's logits would depend on the batch. Here each output
+//! element is one chain of fused multiply-adds, `acc = a[k] * b[k] + acc` for `k = 0, 1, …`, whatever
+//! the number of rows, panels or threads. Only the *shape* of the register tile depends on the number of
+//! rows, to keep the multipliers busy with one row and with many. So prefilling a prompt at once and
+//! running its tokens one by one give the same bits, quantised or not. Nothing is summed across lanes,
+//! so the vector width does not matter either.
 
 use pulp::Simd;
 
@@ -28,8 +30,8 @@ pub(crate) const GROUP: usize = 8;
 /// Rows of a panel that are decoded together; the depth of a panel that needs decoding is a multiple of this.
 pub(crate) const DECODED_ROWS: usize = 32;
 
-/// Rows of a panel that are multiplied with all rows of the left factor before the next ones are read: for a group of panels
-/// they stay in the L2 cache.
+/// Rows of a panel that are multiplied with all rows of the left factor before the next ones are read:
+/// for a group of panels they stay in the L2 cache.
 const STRETCH: usize = 16 * DECODED_ROWS;
 
 /// Rows of equal length, evenly spaced: `data[stride * row..][..depth]`.
@@ -46,8 +48,8 @@ pub(crate) trait Panels: Copy {
     /// The number of panels.
     fn count(self) -> usize;
 
-    /// The number of rows from `row` on that are contiguous in memory, 0 for all; a multiple of [`DECODED_ROWS`] if they are
-    /// decoded.
+    /// The number of rows from `row` on that are contiguous in memory, 0 for all; a multiple of
+    /// [`DECODED_ROWS`] if they are decoded.
     #[inline(always)]
     fn contiguous(self, _row: usize) -> usize {
         0
@@ -77,7 +79,8 @@ pub(crate) struct Work {
 /// It must be called in a `simd_fn!`.
 #[inline(always)]
 pub(crate) fn product<S: Simd, B: Panels>(simd: S, a: Rows<'_>, b: B, work: &mut Work, store: impl FnMut(usize, usize, &Lanes)) {
-    // The number of registers for a row of a panel, a constant of each instruction set: only one arm is compiled in.
+    // The number of registers for a row of a panel, a constant of each instruction set: only one arm is
+    // compiled in.
     match LANES / S::F32_LANES {
         1 => groups::<S, B, 1>(simd, a, b, work, store),
         2 => groups::<S, B, 2>(simd, a, b, work, store),
@@ -115,8 +118,9 @@ fn groups<S: Simd, B: Panels, const R: usize>(simd: S, a: Rows<'_>, b: B, work: 
     }
 }
 
-/// Adds the products of all rows with a stretch of some panels to `sums`, `[rows][panels]`. A tile has several panels: enough
-/// independent sums to hide the latency of a multiply-add, but no more than fit into the registers.
+/// Adds the products of all rows with a stretch of some panels to `sums`, `[rows][panels]`. A tile has
+/// several panels: enough independent sums to hide the latency of a multiply-add, but no more than fit
+/// into the registers.
 #[inline(always)]
 fn group<S: Simd, const R: usize>(simd: S, a: Rows<'_>, k: usize, panels: &[&[Lanes]], sums: &mut [Lanes]) {
     let mut p = 0;
@@ -131,7 +135,8 @@ fn group<S: Simd, const R: usize>(simd: S, a: Rows<'_>, k: usize, panels: &[&[La
     }
 }
 
-/// Multiplies all rows with the first `P` panels and returns `P`. `stride` is the distance in `sums` from one row to the next.
+/// Multiplies all rows with the first `P` panels and returns `P`. `stride` is the distance in `sums`
+/// from one row to the next.
 #[inline(always)]
 fn tiles<S: Simd, const R: usize, const P: usize>(
     simd: S,

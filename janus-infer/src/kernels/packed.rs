@@ -1,12 +1,14 @@
 //! Packed weights: panels that keep the precision of the file and are decoded when they are used.
 //!
-//! A block is [`DECODED_ROWS`] rows of a panel, stored in [`Words`]. Lane `i` of every word belongs to column `i`: first its scale and,
-//! for most types, a minimum, then the codes of several rows. A decoded weight is `code * scale + min`, one fused multiply-add,
-//! which is bit for bit the definition of the GGUF types. Blocks are stored in the order in which a product uses them, so that
-//! memory is read sequentially.
+//! A block is [`DECODED_ROWS`] rows of a panel, stored in [`Words`]. Lane `i` of every word belongs to
+//! column `i`: first its scale and, for most types, a minimum, then the codes of several rows. A decoded
+//! weight is `code * scale + min`, one fused multiply-add, which is bit for bit the definition of the
+//! GGUF types. Blocks are stored in the order in which a product uses them, so that memory is read
+//! sequentially.
 //!
-//! Codes become floats without a conversion instruction: a code's bits combined with the exponent of 2²³ are the float 2²³ + code.
-//! A code that is `n` bits further left is 2ⁿ times as large, and a scale divided by 2ⁿ cancels that exactly.
+//! Codes become floats without a conversion instruction: a code's bits combined with the exponent of 2²³
+//! are the float 2²³ + code. A code that is `n` bits further left is 2ⁿ times as large, and a scale
+//! divided by 2ⁿ cancels that exactly.
 
 use half::f16;
 use pulp::Simd;
@@ -16,7 +18,8 @@ use crate::kernels::matmul::{DECODED_ROWS, GROUP, Lanes, Panels};
 use crate::kernels::prefetch::prefetch;
 use crate::kernels::simd::LANES;
 
-/// Words from the one in use to the one that is prefetched: 5 KiB, the fastest of 2.5 to 20 KiB with one row and with eight.
+/// Words from the one in use to the one that is prefetched: 5 KiB, the fastest of 2.5 to 20 KiB with one
+/// row and with eight.
 const PREFETCH_DISTANCE: usize = 80;
 
 /// 32 bits for each column of a panel.
@@ -26,7 +29,8 @@ type Words = [u32; LANES];
 pub(crate) enum Packed {
     /// `f32`, of any depth: one panel after another.
     F32(Vec<Lanes>),
-    /// Blocks, in groups of [`GROUP`] panels: the first blocks of all panels of the group, then the second ones.
+    /// Blocks, in groups of [`GROUP`] panels: the first blocks of all panels of the group, then the
+    /// second ones.
     Coded(Code, Vec<Words>),
 }
 
@@ -64,8 +68,9 @@ impl Code {
 }
 
 impl Matrix<'_> {
-    /// The format that the matrix is packed in; matrices of the same format can share panels. `None` means `f32`, which is also used
-    /// for a depth that is not a multiple of a block and for `f16` weights that are not finite.
+    /// The format that the matrix is packed in; matrices of the same format can share panels. `None`
+    /// means `f32`, which is also used for a depth that is not a multiple of a block and for `f16`
+    /// weights that are not finite.
     pub(crate) fn code(&self) -> Option<Code> {
         let halves = || self.bytes.as_chunks().0.iter().copied();
         match self.encoding {
@@ -83,7 +88,8 @@ impl Matrix<'_> {
 }
 
 impl Packed {
-    /// Packs matrices of one depth and one format, concatenated along their rows. The last panel is padded with zeros.
+    /// Packs matrices of one depth and one format, concatenated along their rows. The last panel is
+    /// padded with zeros.
     pub(crate) fn pack(code: Option<Code>, matrices: &[Matrix<'_>]) -> Self {
         let rows: usize = matrices.iter().map(|matrix| matrix.rows).sum();
         let (panels, depth) = (rows.div_ceil(LANES), matrices.first().map_or(0, |matrix| matrix.depth));
@@ -111,8 +117,8 @@ impl Packed {
     }
 }
 
-/// The order of a panel's blocks among those of `panels` panels with `blocks` blocks each: the index of its first block, and the
-/// distance to the next.
+/// The order of a panel's blocks among those of `panels` panels with `blocks` blocks each: the index of
+/// its first block, and the distance to the next.
 #[inline(always)]
 fn block_order(panel: usize, panels: usize, blocks: usize) -> (usize, usize) {
     let group = panel / GROUP * GROUP;
@@ -281,7 +287,8 @@ impl<S: Simd> Columns<'_, S> {
         simd.sub_f32s(shifted, simd.splat_f32s(TWO_TO_23 + zero))
     }
 
-    /// Finite `f16` in the low halves of words. A product corrects the bias of the exponent, exactly, for subnormal numbers too.
+    /// Finite `f16` in the low halves of words. A product corrects the bias of the exponent, exactly,
+    /// for subnormal numbers too.
     #[inline(always)]
     fn f16(&self, words: S::u32s) -> S::f32s {
         const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);

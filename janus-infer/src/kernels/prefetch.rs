@@ -2,8 +2,8 @@
 
 /// Prefetches the cache line where `item` begins. It only affects speed.
 ///
-/// Processors detect sequential reads by themselves, but do not prefetch beyond the end of a page, and packed weights are used as
-/// fast as memory delivers them.
+/// Processors detect sequential reads by themselves, but do not prefetch beyond the end of a page, and
+/// packed weights are used as fast as memory delivers them.
 #[inline(always)]
 pub(crate) fn prefetch<T>(item: &T) {
     #[cfg(target_arch = "x86_64")]

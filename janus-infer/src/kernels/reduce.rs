@@ -1,4 +1,5 @@
-//! Reductions whose order depends only on the length, so that all machines, in training and in inference, get the same sums.
+//! Reductions whose order depends only on the length, so that all machines, in training and in
+//! inference, get the same sums.
 
 use super::simd::LANES;
 

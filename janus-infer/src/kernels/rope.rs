@@ -1,12 +1,12 @@
-//! Rotary position embedding in the half-split form (Su et al., arXiv 2104.09864, equation 34, with the pairs of Hugging Face
-//! checkpoints: element `i` of a head is rotated with element `i + head_dim / 2`).
+//! Rotary position embedding in the half-split form (Su et al., arXiv 2104.09864, equation 34, with the
+//! pairs of Hugging Face checkpoints: element `i` of a head is rotated with element `i + head_dim / 2`).
 
 use crate::RopeScaling;
 
 /// The frequencies `theta^(-2i / head_dim)`, with the model's scaling if it has one: `[head_dim / 2]`.
 ///
-/// They are computed as transformers does: `1 / theta^(2i / head_dim)`, each step in f32. If they were computed in f64 and
-/// rounded at the end, up to two in five would differ in the last bit.
+/// They are computed as transformers does: `1 / theta^(2i / head_dim)`, each step in f32. If they were
+/// computed in f64 and rounded at the end, up to two in five would differ in the last bit.
 pub fn frequencies(theta: f64, head_dim: usize, scaling: Option<&RopeScaling>) -> Vec<f32> {
     let frequency = |i: usize| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32);
     let mut frequencies: Vec<f32> = (0..head_dim / 2).map(frequency).collect();
@@ -28,7 +28,8 @@ pub fn rotate(heads: &mut [f32], angles: &[f32], inverse: bool) {
     let sign = if inverse { -1.0 } else { 1.0 };
     for head in heads.chunks_exact_mut(2 * half) {
         let (low, high) = head.split_at_mut(half);
-        // Eight at a time through arrays, because the compiler does not see that `low` and `high` do not alias.
+        // Eight at a time through arrays, because the compiler does not see that `low` and `high` do not
+        // alias.
         let ((lows, low), (highs, high)) = (low.as_chunks_mut::<8>(), high.as_chunks_mut::<8>());
         let ((coss, cos), (sins, sin)) = (cos.as_chunks::<8>(), sin.as_chunks::<8>());
         for (((lows, highs), cos), sin) in lows.iter_mut().zip(highs).zip(coss).zip(sins) {

@@ -1,18 +1,23 @@
 //! Selection of vector instructions at run time.
 //!
-//! [`pulp`] compiles a function once for each instruction set and picks one by the processor. Only code that is inlined into that
-//! function uses the instructions. The rest is compiled once for any machine, and there `mul_add` calls the C library's `fmaf`.
+//! [`pulp`] compiles a function once for each instruction set and picks one by the processor. Only code
+//! that is inlined into that function uses the instructions. The rest is compiled once for any machine,
+//! and there `mul_add` calls the C library's `fmaf`.
 //!
-//! The disassembly (rustc 1.95, x86-64, opt-level 3) shows what is inlined. A closure with `#[inline(always)]` that is called as an
-//! [`FnMut`] is inlined whatever its size: packed `vfmadd…ps` on `ymm` or `zmm` registers, no call. Without the attribute only a
-//! small one is. [`pulp::Arch::dispatch`] itself calls a closure as an [`FnOnce`], through a shim without the attribute: there a
-//! body of three loops was not inlined, and was twenty times slower. So [`vectorised!`](vectorised) adds the attribute,
-//! [`dispatch`] calls an [`FnMut`], and a body that needs the [`pulp::Simd`] token itself is a `simd_fn!`.
+//! The disassembly (rustc 1.95, x86-64, opt-level 3) shows what is inlined. A closure with
+//! `#[inline(always)]` that is called as an [`FnMut`] is inlined whatever its size: packed `vfmadd…ps`
+//! on `ymm` or `zmm` registers, no call. Without the attribute only a small one is.
+//! [`pulp::Arch::dispatch`] itself calls a closure as an [`FnOnce`], through a shim without the
+//! attribute: there a body of three loops was not inlined, and was twenty times slower. So
+//! [`vectorised!`](vectorised) adds the attribute, [`dispatch`] calls an [`FnMut`], and a body that
+//! needs the [`pulp::Simd`] token itself is a `simd_fn!`.
 
-/// Independent lanes of a reduction, and columns of a panel: one register of AVX-512, two of AVX, four of NEON.
+/// Independent lanes of a reduction, and columns of a panel: one register of AVX-512, two of AVX, four
+/// of NEON.
 pub const LANES: usize = 16;
 
-/// Runs `f` compiled for the widest vector instructions of this machine. See [`vectorised!`](vectorised), which calls it.
+/// Runs `f` compiled for the widest vector instructions of this machine. See
+/// [`vectorised!`](vectorised), which calls it.
 #[inline(always)]
 pub fn dispatch<R>(f: impl FnMut() -> R) -> R {
     struct Body<F>(F);
@@ -26,8 +31,8 @@ pub fn dispatch<R>(f: impl FnMut() -> R) -> R {
     pulp::Arch::new().dispatch(Body(f))
 }
 
-/// Runs a closure without parameters compiled for the widest vector instructions of this machine; what it calls must be
-/// `#[inline(always)]`.
+/// Runs a closure without parameters compiled for the widest vector instructions of this machine; what
+/// it calls must be `#[inline(always)]`.
 ///
 /// ```
 /// use janus_infer::kernels::{reduce::dot, simd::vectorised};
@@ -46,8 +51,9 @@ macro_rules! __vectorised {
 #[doc(inline)]
 pub use crate::__vectorised as vectorised;
 
-/// Defines a function that is compiled for the widest vector instructions of this machine, for bodies that name registers: the
-/// first parameter is the [`pulp::Simd`] token. What the body calls must be `#[inline(always)]`.
+/// Defines a function that is compiled for the widest vector instructions of this machine, for bodies
+/// that name registers: the first parameter is the [`pulp::Simd`] token. What the body calls must be
+/// `#[inline(always)]`.
 macro_rules! simd_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($simd:ident, $($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*

@@ -6,11 +6,12 @@ use super::exp::exp;
 use super::reduce::{fold, max, sum};
 use super::simd::{LANES, vectorised};
 
-/// Replaces each `x` of `row[seen]` by `e^(scale · (x - max))`, sets all other elements to 0, and returns the sum. An `x` of -∞
-/// becomes 0.
+/// Replaces each `x` of `row[seen]` by `e^(scale · (x - max))`, sets all other elements to 0, and
+/// returns the sum. An `x` of -∞ becomes 0.
 ///
-/// Element `i` of the row is added in lane `i % LANES`. So the sum does not depend on where the row begins and ends around
-/// `seen`, not even in the last bit, as long as the row is moved by multiples of [`LANES`].
+/// Element `i` of the row is added in lane `i % LANES`. So the sum does not depend on where the row
+/// begins and ends around `seen`, not even in the last bit, as long as the row is moved by multiples of
+/// [`LANES`].
 #[inline(always)]
 pub fn exp_minus_max(row: &mut [f32], seen: Range<usize>, scale: f32) -> f32 {
     row[..seen.start].fill(0.0);

@@ -12,9 +12,9 @@ use crate::kernels::simd::LANES;
 
 /// The paged KV cache of one sequence: keys and values of its tokens, in blocks of 32 positions.
 ///
-/// [`Model::cache`](crate::Model::cache) makes it, and [`Model::forward`](crate::Model::forward) extends it. Cloning shares blocks
-/// copy-on-write: only the last block is copied, when it is extended. So several samples of one prompt share its prefill and
-/// its memory.
+/// [`Model::cache`](crate::Model::cache) makes it, and [`Model::forward`](crate::Model::forward) extends
+/// it. Cloning shares blocks copy-on-write: only the last block is copied, when it is extended. So
+/// several samples of one prompt share its prefill and its memory.
 #[derive(Clone)]
 pub struct KvCache {
     /// The blocks of `len` positions; the last one may be partly filled.
@@ -181,12 +181,14 @@ impl CacheWriter<'_> {
         }
     }
 
-    /// The keys from position `begin` on, a multiple of [`LANES`]: `count` panels of [`LANES`] positions, `[head_dim]` deep.
+    /// The keys from position `begin` on, a multiple of [`LANES`]: `count` panels of [`LANES`]
+    /// positions, `[head_dim]` deep.
     pub(crate) fn keys(&self, layer: usize, head: usize, begin: usize, count: usize) -> Keys<'_> {
         Keys { cache: self, start: self.layout.keys(layer, head), first: begin / LANES, count }
     }
 
-    /// The values from position `begin` on: panels of [`LANES`] elements of the head, one row for each position.
+    /// The values from position `begin` on: panels of [`LANES`] elements of the head, one row for each
+    /// position.
     pub(crate) fn values(&self, layer: usize, head: usize, begin: usize) -> Values<'_> {
         Values { cache: self, start: self.layout.values(layer, head), begin }
     }

@@ -27,8 +27,9 @@ impl Layout {
         2 * self.layers * self.heads * BLOCK * self.head_dim
     }
 
-    /// Number of rows of lanes in a block in host memory, in the panels that [`product`](crate::kernels::matmul::product) reads. Each
-    /// head of a layer has panels of keys, whose lanes are positions, then panels of values, whose lanes are elements of the head.
+    /// Number of rows of lanes in a block in host memory, in the panels that
+    /// [`product`](crate::kernels::matmul::product) reads. Each head of a layer has panels of keys,
+    /// whose lanes are positions, then panels of values, whose lanes are elements of the head.
     pub(super) fn lanes(self) -> usize {
         self.layers * self.heads * self.head_lanes()
     }

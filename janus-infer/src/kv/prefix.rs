@@ -1,4 +1,5 @@
-//! The prefix cache: blocks indexed by all tokens up to their end, so that a shared prefix of prompts is prefilled once.
+//! The prefix cache: blocks indexed by all tokens up to their end, so that a shared prefix of prompts is
+//! prefilled once.
 
 use std::collections::HashMap;
 
@@ -18,8 +19,8 @@ struct Entry {
     used: u64,
 }
 
-/// Whole blocks of prompts. The keys and values of a token depend only on the tokens up to it, on the CPU to the bit, so prompts
-/// with the same prefix can share them.
+/// Whole blocks of prompts. The keys and values of a token depend only on the tokens up to it, on the
+/// CPU to the bit, so prompts with the same prefix can share them.
 #[derive(Default)]
 pub(crate) struct PrefixCache {
     entries: HashMap<Key, Entry>,
@@ -67,8 +68,9 @@ impl PrefixCache {
         self.entries.iter().filter(|(_, entry)| !entry.block.is_shared())
     }
 
-    /// Frees blocks that no sequence uses until at most `keep` of them are left: the least recently used first, and of those used
-    /// together the last in the prompt, since blocks after a freed one can no longer be found.
+    /// Frees blocks that no sequence uses until at most `keep` of them are left: the least recently used
+    /// first, and of those used together the last in the prompt, since blocks after a freed one can no
+    /// longer be found.
     pub(crate) fn shrink(&mut self, keep: usize) {
         let mut idle: Vec<_> = self.idle().map(|(key, entry)| (entry.used, std::cmp::Reverse(entry.depth), *key)).collect();
         if idle.len() <= keep {

@@ -47,9 +47,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl BlockStore {
-    /// The number of a block on a device that holds zeros and is never allocated. It pads shorter sequences, and new blocks begin
-    /// as copies of it. A masked position has the weight 0, which cancels any finite value, but not an infinity left there by
-    /// another sequence.
+    /// The number of a block on a device that holds zeros and is never allocated. It pads shorter
+    /// sequences, and new blocks begin as copies of it. A masked position has the weight 0, which
+    /// cancels any finite value, but not an infinity left there by another sequence.
     pub(crate) const ZEROS: u32 = 0;
 
     /// An allocator of blocks in host memory.
@@ -88,7 +88,8 @@ impl BlockStore {
         self.limit.store(blocks, Ordering::Relaxed);
     }
 
-    /// The number of blocks that a device's memory needs now, and the most that it will need; both include [`BlockStore::ZEROS`].
+    /// The number of blocks that a device's memory needs now, and the most that it will need; both
+    /// include [`BlockStore::ZEROS`].
     pub(crate) fn capacity(&self) -> (usize, usize) {
         let needed = match &self.memory {
             Memory::Host(_) => 0,
@@ -97,8 +98,8 @@ impl BlockStore {
         (needed, self.limit.load(Ordering::Relaxed).saturating_add(1))
     }
 
-    /// Memory for a block, with the content that a freed block left there. On a device it is the lowest free number, so that
-    /// neighbours in a sequence are mostly neighbours in memory.
+    /// Memory for a block, with the content that a freed block left there. On a device it is the lowest
+    /// free number, so that neighbours in a sequence are mostly neighbours in memory.
     pub(super) fn allocate(&self) -> Slot {
         self.live.fetch_add(1, Ordering::Relaxed);
         match &self.memory {

@@ -1,5 +1,6 @@
-//! Properties of the block store, on the host and on a device that a map simulates: a sequence reads what it wrote, whatever
-//! sequences that share its blocks write; only blocks of live sequences are in use; freed memory is reused.
+//! Properties of the block store, on the host and on a device that a map simulates: a sequence reads
+//! what it wrote, whatever sequences that share its blocks write; only blocks of live sequences are in
+//! use; freed memory is reused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The files of the Batch API, which answers many requests in one file within a day at a lower price.
 //!
-//! [`write()`] writes the input file to upload; [`read()`] reads the output file, whose lines may be in any order.
+//! [`write()`] writes the input file to upload; [`read()`] reads the output file, whose lines may be in
+//! any order.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,12 +16,12 @@ use janus_data::http::{AnswerProblem, Failed, HttpError, HttpResponse};
 
 use super::{BatchProblem, Extensions, RemoteError, RemoteOptions, wire};
 
-/// Writes requests as a batch input file, atomically: one line each, with the request's id as `custom_id`. Nothing is sent, so
-/// [`Extensions::Ask`] is treated as [`Extensions::Unknown`].
+/// Writes requests as a batch input file, atomically: one line each, with the request's id as
+/// `custom_id`. Nothing is sent, so [`Extensions::Ask`] is treated as [`Extensions::Unknown`].
 ///
 /// # Errors
-/// [`RemoteError::DoubledId`] if two requests share an id, [`RemoteError::Request`] if the endpoint does not support one,
-/// [`RemoteError::File`] if the file cannot be written.
+/// [`RemoteError::DoubledId`] if two requests share an id, [`RemoteError::Request`] if the endpoint does
+/// not support one, [`RemoteError::File`] if the file cannot be written.
 pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], options: &RemoteOptions) -> Result<(), RemoteError> {
     index_by_id(requests)?;
     let mut text = String::new();
@@ -47,12 +48,13 @@ struct Response {
     body: Value,
 }
 
-/// Reads a batch output file (or its error file): a result for each request, in the order of the requests. The result is an error if
-/// the file does not have the request, or the request failed.
+/// Reads a batch output file (or its error file): a result for each request, in the order of the
+/// requests. The result is an error if the file does not have the request, or the request failed.
 ///
 /// # Errors
-/// [`RemoteError::File`] for a file that cannot be read, [`RemoteError::BatchLine`] for a line that is not a batch response, or whose
-/// id is unknown or repeated, [`RemoteError::DoubledId`] if two requests share an id.
+/// [`RemoteError::File`] for a file that cannot be read, [`RemoteError::BatchLine`] for a line that is
+/// not a batch response, or whose id is unknown or repeated, [`RemoteError::DoubledId`] if two requests
+/// share an id.
 pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
     let path = path.as_ref();
     let cannot_read = |cause| janus_data::Error::Io { path: path.into(), doing: "read the file", cause };

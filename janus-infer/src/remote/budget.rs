@@ -43,7 +43,8 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Generated tokens.
     pub completion_tokens: u64,
-    /// The cost of the tokens; 0 without prices. For a response that states no usage, the most that it can have cost is counted.
+    /// The cost of the tokens; 0 without prices. For a response that states no usage, the most that it
+    /// can have cost is counted.
     pub cost: f64,
 }
 
@@ -83,7 +84,8 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves the most that a request can cost. It waits for requests in flight as long as they may turn out cheap enough.
+    /// Reserves the most that a request can cost. It waits for requests in flight as long as they may
+    /// turn out cheap enough.
     pub(super) fn reserve(&self, most: &Tokens) -> Result<Reserved<'_>, RemoteError> {
         let cost = self.prices.map_or(0.0, |prices| prices.cost(most.prompt, most.completion));
         let mut state = self.lock();

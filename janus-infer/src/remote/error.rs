@@ -21,7 +21,8 @@ pub enum RemoteError {
         /// The most that the request can cost.
         cost: f64,
     },
-    /// A complete response without the requested completions. It is not retried, which would cost as much and likely give the same.
+    /// A complete response without the requested completions. It is not retried, which would cost as
+    /// much and likely give the same.
     #[error("the response has no answer: {0}")]
     NoAnswer(NoAnswer),
     /// A request of a batch that the endpoint does not support.

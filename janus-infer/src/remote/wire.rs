@@ -9,9 +9,10 @@ use janus_data::http::{AnswerProblem, ApiKey, Failed, HttpError, HttpResponse};
 use super::budget::Tokens;
 use super::{Endpoint, NoAnswer, RemoteError, RemoteOptions, RequestProblem};
 
-/// The body of a request, or the reason why the endpoint does not support it. Neutral parameters are left out, since some APIs
-/// refuse unknown fields. To a server that supports top-k, min-p and the repetition penalty (`extended`) these are always sent,
-/// since the server's defaults may not be neutral.
+/// The body of a request, or the reason why the endpoint does not support it. Neutral parameters are
+/// left out, since some APIs refuse unknown fields. To a server that supports top-k, min-p and the
+/// repetition penalty (`extended`) these are always sent, since the server's defaults may not be
+/// neutral.
 pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, RequestProblem> {
     let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
         &request.sampling;
@@ -42,7 +43,8 @@ pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, 
     Ok(body)
 }
 
-/// The most tokens that a request can use: each token has at least one byte, and each message adds a few special tokens.
+/// The most tokens that a request can use: each token has at least one byte, and each message adds a few
+/// special tokens.
 pub(super) fn most_tokens(request: &ChatRequest) -> Tokens {
     let prompt: usize = request.messages.iter().map(|Message { content, .. }| content.len() + 16).sum();
     Tokens { prompt: prompt as u64 + 16, completion: (request.sampling.max_tokens * request.sampling.n) as u64 }
@@ -116,7 +118,8 @@ pub(super) fn usage(text: &str) -> Option<Tokens> {
 
 /// Whether a server supports top-k, min-p and the repetition penalty, judged by its list of models.
 pub(super) fn is_extended(models: &str, model: &str) -> bool {
-    /// The `owned_by` of servers that support these fields. llama.cpp's penalty has another name, and it ignores this one.
+    /// The `owned_by` of servers that support these fields. llama.cpp's penalty has another name, and it
+    /// ignores this one.
     const EXTENDED: [&str; 4] = ["janus", "vllm", "sglang", "llamacpp"];
     let list: Value = serde_json::from_str(models).unwrap_or_default();
     let all = list["data"].as_array().map_or(&[][..], Vec::as_slice);
@@ -124,8 +127,9 @@ pub(super) fn is_extended(models: &str, model: &str) -> bool {
     entry.and_then(|entry| entry["owned_by"].as_str()).is_some_and(|owner| EXTENDED.contains(&owner))
 }
 
-/// Reads the response to a request. A response that is not valid JSON may be retried; a valid one without the requested completions
-/// is not. The API key is redacted in texts of the response that errors quote.
+/// Reads the response to a request. A response that is not valid JSON may be retried; a valid one
+/// without the requested completions is not. The API key is redacted in texts of the response that
+/// errors quote.
 pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
     let unreadable = |error: serde_json::Error| {
         let problem = AnswerProblem::Json { expected: "completion", message: error.to_string() };

@@ -27,7 +27,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The whole response. `choices` are the generations with extra fields for each; `used` are all generations, for the usage.
+    /// The whole response. `choices` are the generations with extra fields for each; `used` are all
+    /// generations, for the usage.
     pub fn whole<'a>(&self, choices: impl Iterator<Item = (&'a Generation, Value)>, used: &[Generation], engine: &Engine) -> Value {
         let choice = |(index, (generation, extra)): (usize, (&Generation, Value))| {
             let Generation { text, finish_reason, logprobs, .. } = generation;

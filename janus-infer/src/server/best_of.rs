@@ -26,8 +26,9 @@ impl Scorer {
         self.model.name()
     }
 
-    /// The rewards of the candidates as answers to `messages`. The request keeps its place in the queue until the work is done: a
-    /// call cannot be cancelled when its client disconnects, and no other one may run at the same time.
+    /// The rewards of the candidates as answers to `messages`. The request keeps its place in the queue
+    /// until the work is done: a call cannot be cancelled when its client disconnects, and no other one
+    /// may run at the same time.
     pub async fn rewards(
         &self,
         messages: &[Message],

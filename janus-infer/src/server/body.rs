@@ -11,7 +11,8 @@ use hyper::body::{Body, Bytes};
 use super::ServerOptions;
 use super::error::ApiError;
 
-/// The most bytes of a refused body that are read and dropped: a client reads the response only after it has sent the body.
+/// The most bytes of a refused body that are read and dropped: a client reads the response only after it
+/// has sent the body.
 const DRAIN_BYTES: usize = 16 << 20;
 /// The most time for that.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

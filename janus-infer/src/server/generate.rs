@@ -28,8 +28,9 @@ pub(super) async fn generate(
     body: Pin<&mut impl RequestBody>,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let arrived = Instant::now();
-    // A web page cannot send this content type to another origin without a CORS permission, which this server never gives. A page
-    // whose own host name resolves to this machine (DNS rebinding) is refused by that name (`is_local`).
+    // A web page cannot send this content type to another origin without a CORS permission, which this
+    // server never gives. A page whose own host name resolves to this machine (DNS rebinding) is refused
+    // by that name (`is_local`).
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         let message = "the body must be sent with \"Content-Type: application/json\"";
@@ -87,7 +88,8 @@ pub(super) async fn generate(
     }
 }
 
-/// The ids of each prompt, and the messages if there are any. The text of a completion may contain special tokens.
+/// The ids of each prompt, and the messages if there are any. The text of a completion may contain
+/// special tokens.
 async fn encode(
     state: &State,
     prompts: Vec<Prompt>,

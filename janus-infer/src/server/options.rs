@@ -11,8 +11,9 @@ use super::{BearerToken, ServerError};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// The token that clients must send, except to `/health`. Without one, a server on a loopback address accepts only `localhost`
-    /// and loopback addresses as host, to prevent DNS rebinding by web pages.
+    /// The token that clients must send, except to `/health`. Without one, a server on a loopback
+    /// address accepts only `localhost` and loopback addresses as host, to prevent DNS rebinding by web
+    /// pages.
     pub token: Option<BearerToken>,
     /// The most requests that wait or run; another one is answered with 429.
     pub queue: usize,
@@ -26,13 +27,15 @@ pub struct ServerOptions {
     pub body_timeout: Duration,
     /// Time after which a client that reads nothing of a pending response is disconnected.
     pub write_timeout: Duration,
-    /// Defaults of the sampling parameters that a chat request does not set. `/v1/completions` generates 16 tokens unless the
-    /// request sets `max_tokens`. `n`, `seed` and log-probabilities are always those of the request.
+    /// Defaults of the sampling parameters that a chat request does not set. `/v1/completions` generates
+    /// 16 tokens unless the request sets `max_tokens`. `n`, `seed` and log-probabilities are always
+    /// those of the request.
     pub sampling: SamplingParams,
 }
 
 impl Default for ServerOptions {
-    /// No token, 256 requests, 512 connections, bodies of 1 MiB, timeouts of 30 seconds, the paper's sampling parameters.
+    /// No token, 256 requests, 512 connections, bodies of 1 MiB, timeouts of 30 seconds, the paper's
+    /// sampling parameters.
     fn default() -> Self {
         let timeout = Duration::from_secs(30);
         Self {
@@ -49,7 +52,8 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// These options with the changes that `set` makes, as one expression: `options.with(|options| options.queue = 8)`.
+    /// These options with the changes that `set` makes, as one expression:
+    /// `options.with(|options| options.queue = 8)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);

@@ -82,7 +82,8 @@ impl Body for ResponseBody {
     }
 }
 
-/// A response as server-sent events. When it is dropped with its connection, the channel closes, which cancels the request.
+/// A response as server-sent events. When it is dropped with its connection, the channel closes, which
+/// cancels the request.
 pub(super) struct Events {
     updates: UnboundedReceiver<Update>,
     answer: Answer,

@@ -1,7 +1,8 @@
 //! Parsing and validation of requests.
 //!
-//! Unknown fields are ignored, as OpenAI does. A known field with a wrong type or value is an error that names it. OpenAI's fields
-//! that would change the answer and are not supported are refused rather than ignored.
+//! Unknown fields are ignored, as OpenAI does. A known field with a wrong type or value is an error that
+//! names it. OpenAI's fields that would change the answer and are not supported are refused rather than
+//! ignored.
 
 mod chat;
 mod completion;

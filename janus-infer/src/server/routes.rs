@@ -62,7 +62,8 @@ impl Route {
     }
 }
 
-/// Answers any request. With `local_only`, requests whose host is not `localhost` or a loopback address are refused.
+/// Answers any request. With `local_only`, requests whose host is not `localhost` or a loopback address
+/// are refused.
 pub(super) async fn answer<B: RequestBody>(state: &State, local_only: bool, request: Request<B>) -> Response<ResponseBody> {
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
@@ -70,7 +71,8 @@ pub(super) async fn answer<B: RequestBody>(state: &State, local_only: bool, requ
     let response = match respond(state, local_only, &route, &parts, body.as_mut()).await {
         Ok(response) => response,
         Err(error) => {
-            // A client that waits for "100 Continue" has not sent a body, and one that timed out is not waited for any longer.
+            // A client that waits for "100 Continue" has not sent a body, and one that timed out is not
+            // waited for any longer.
             if !parts.headers.contains_key(EXPECT) && error.status != StatusCode::REQUEST_TIMEOUT {
                 body::drain(body.as_mut()).await;
             }

@@ -19,12 +19,13 @@ use crate::Engine;
 
 /// The API as a [`hyper::service::Service`], which maps a request to a response and owns no socket.
 ///
-/// A [`Server`](super::Server) runs it on its own connections. A program that already has an HTTP server can mount it beside other
-/// routes, and a test can call it without a port. Clones share one engine, whose thread ends when the last clone and the last
-/// response are dropped.
+/// A [`Server`](super::Server) runs it on its own connections. A program that already has an HTTP server
+/// can mount it beside other routes, and a test can call it without a port. Clones share one engine,
+/// whose thread ends when the last clone and the last response are dropped.
 ///
-/// It must be called within a tokio runtime with time enabled (`enable_time`). The limits on connections, heads and slow readers
-/// in [`ServerOptions`] apply only to a [`Server`](super::Server); here they are up to the program that owns the connections.
+/// It must be called within a tokio runtime with time enabled (`enable_time`). The limits on
+/// connections, heads and slow readers in [`ServerOptions`] apply only to a [`Server`](super::Server);
+/// here they are up to the program that owns the connections.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -45,8 +46,8 @@ use crate::Engine;
 /// # }
 /// ```
 ///
-/// With hyper, pass it to `serve_connection`, as in `examples/embedded_server.rs`. With axum, use it as a fallback:
-/// `Router::new().fallback(move |request| async move { service.handle(request).await })`.
+/// With hyper, pass it to `serve_connection`, as in `examples/embedded_server.rs`. With axum, use it as
+/// a fallback: `Router::new().fallback(move |request| async move { service.handle(request).await })`.
 #[derive(Clone)]
 pub struct Service {
     state: Arc<State>,
@@ -57,15 +58,17 @@ impl Service {
     /// Starts the engine's thread. A reward model enables the field `best_of`.
     ///
     /// # Errors
-    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Run`] if no thread can be started.
+    /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Run`] if no thread
+    /// can be started.
     pub fn new(engine: Engine, reward: Option<Box<dyn RewardModel + Send + Sync>>, options: ServerOptions) -> Result<Self, ServerError> {
         options.validate()?;
         let (service, _) = Self::start(engine, reward, options, || ())?;
         Ok(service)
     }
 
-    /// Accepts requests for any host. Without this and without a token, a request whose `Host` is not `localhost` or a loopback
-    /// address is refused, since it may come from a web page whose name resolves to this machine (DNS rebinding).
+    /// Accepts requests for any host. Without this and without a token, a request whose `Host` is not
+    /// `localhost` or a loopback address is refused, since it may come from a web page whose name
+    /// resolves to this machine (DNS rebinding).
     #[must_use]
     pub fn with_any_host(self) -> Self {
         Self { local_only: false, ..self }

@@ -32,8 +32,8 @@ impl BearerToken {
         Self::new(std::fs::read_to_string(path).map_err(|cause| ServerError::Io { path: path.into(), cause })?)
     }
 
-    /// Whether an `authorization` header has the token. The time reveals nothing about the token, since hashes are compared, in
-    /// constant time.
+    /// Whether an `authorization` header has the token. The time reveals nothing about the token, since
+    /// hashes are compared, in constant time.
     pub(super) fn matches(&self, header: Option<&[u8]>) -> bool {
         let parts = header.and_then(|header| header.split_at_checked(7));
         parts.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case(b"bearer ") && blake3::hash(token.trim_ascii()) == self.0)

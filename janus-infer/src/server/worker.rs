@@ -1,7 +1,8 @@
 //! The engine's thread, which runs all generations.
 //!
-//! Jobs arrive through one channel, and each job has a channel for its updates. The engine never waits for a reader: the channels
-//! are unbounded, but `max_tokens` bounds what a request can produce. A reader that is gone is noticed before the next step.
+//! Jobs arrive through one channel, and each job has a channel for its updates. The engine never waits
+//! for a reader: the channels are unbounded, but `max_tokens` bounds what a request can produce. A
+//! reader that is gone is noticed before the next step.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,8 +18,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::metrics::Metrics;
 use crate::{Engine, Event, RequestId, Session};
 
-/// The id of every request. It determines the random numbers together with the seed, so that a request with a seed always has the
-/// same answer.
+/// The id of every request. It determines the random numbers together with the seed, so that a request
+/// with a seed always has the same answer.
 pub(super) const REQUEST_ID: &str = "api";
 
 /// A request for the engine.
@@ -35,8 +36,8 @@ pub(super) struct Job {
 /// A place in the queue, which is free again when the last clone is dropped.
 pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
-/// The progress of a job. `Done` and `Failed` are the last updates. Samples are numbered over all prompts, those of the first prompt
-/// first.
+/// The progress of a job. `Done` and `Failed` are the last updates. Samples are numbered over all
+/// prompts, those of the first prompt first.
 pub(super) enum Update {
     /// All prompts are valid, and are queued or being prefilled.
     Accepted,

@@ -77,7 +77,8 @@ pub struct Stub {
 }
 
 impl Stub {
-    /// Starts a server that answers with `handle`. It answers `GET /v1/models` with 404, and does not count such requests.
+    /// Starts a server that answers with `handle`. It answers `GET /v1/models` with 404, and does not
+    /// count such requests.
     pub fn start(handle: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_with(|| Reply::status(404, ""), handle)
     }

@@ -32,8 +32,9 @@ pub(crate) struct Scratch {
 }
 
 simd_fn! {
-    /// Grouped-query attention (Ainslie et al., arXiv 2305.13245): query head `h` reads key/value head `h / (heads / kv_heads)`. A
-    /// token attends to itself and the tokens before it, at most `sliding_window` of them.
+    /// Grouped-query attention (Ainslie et al., arXiv 2305.13245): query head `h` reads key/value head
+    /// `h / (heads / kv_heads)`. A token attends to itself and the tokens before it, at most
+    /// `sliding_window` of them.
     pub(crate) fn attend<'a>(simd, shape: AttentionShape, task: Task<'a>, scratch: &'a mut Scratch) {
         let (group, head_dim) = (shape.group(), shape.head_dim);
         let out_width = task.kv_heads.len() * group * head_dim;

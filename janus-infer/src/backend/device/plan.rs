@@ -1,11 +1,13 @@
-//! The plan of a forward pass: where the rows' keys and values are written in device memory, and which tokens attend together.
+//! The plan of a forward pass: where the rows' keys and values are written in device memory, and which
+//! tokens attend together.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::kernels::AttentionShape;
 use crate::kv::{BLOCK, BlockStore, CacheWriter};
 
-/// The most consecutive tokens of a sequence that attend together: in a longer span, up to half of the scores would be masked.
+/// The most consecutive tokens of a sequence that attend together: in a longer span, up to half of the
+/// scores would be masked.
 const SPAN_TOKENS: usize = 512;
 /// The most elements of an attention call: scores, and gathered keys and values.
 const MAX_ELEMENTS: usize = 1 << 26;
@@ -74,14 +76,16 @@ pub(super) struct Attend {
     pub rows: Option<Tensor>,
     /// Numbers of the blocks, `[spans * blocks]`.
     pub blocks: Tensor,
-    /// The mask that is added to scores: 0, or `-inf` where a token does not attend to a position; `[1, spans, 1, tokens, positions]`.
+    /// The mask that is added to scores: 0, or `-inf` where a token does not attend to a position;
+    /// `[1, spans, 1, tokens, positions]`.
     pub mask: Tensor,
 }
 
 pub(super) struct Plan {
     pub writes: Writes,
     pub attends: Vec<Attend>,
-    /// For each of the call's rows, its index in the concatenated outputs of all groups; `None` if the order is the same.
+    /// For each of the call's rows, its index in the concatenated outputs of all groups; `None` if the
+    /// order is the same.
     pub order: Option<Tensor>,
 }
 
@@ -111,7 +115,8 @@ impl Plan {
             None
         } else {
             let mut order = vec![0; row];
-            // A span is padded by repeating its last row; all copies give the same result, and the last one is taken.
+            // A span is padded by repeating its last row; all copies give the same result, and the last
+            // one is taken.
             rows.iter().zip(0u32..).for_each(|(row, at)| order[*row as usize] = at);
             Some(Tensor::from_vec(order, row, device)?)
         };
@@ -200,7 +205,8 @@ fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[
     })
 }
 
-/// Plans the writes; `block` returns the number of the block that a sequence's new token at a position is written to.
+/// Plans the writes; `block` returns the number of the block that a sequence's new token at a position
+/// is written to.
 fn writes(shape: AttentionShape, new: &[New], block: impl Fn(usize, usize) -> u32, device: &Device) -> Result<Writes> {
     let mut runs: Vec<Run> = Vec::new();
     for new in new {
@@ -233,7 +239,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Every new token attends once and to all positions that it may, and padding at most doubles large attentions.
+        /// Every new token attends once and to all positions that it may, and padding at most doubles
+        /// large attentions.
         #[test]
         fn every_token_attends_once(
             inputs in prop::collection::vec((0usize..3000, prop_oneof![Just(1usize), 1usize..2000]), 1..20),

@@ -8,8 +8,8 @@ use crate::kv::{BLOCK, Layout};
 /// Blocks in the first allocation.
 const FIRST: usize = 16;
 
-/// Keys and values, indexed by block number. The memory grows with the highest number, each time at least to twice its size unless
-/// that exceeds the expected limit. It does not shrink.
+/// Keys and values, indexed by block number. The memory grows with the highest number, each time at
+/// least to twice its size unless that exceeds the expected limit. It does not shrink.
 pub(super) struct Slabs {
     layout: Layout,
     dtype: DType,

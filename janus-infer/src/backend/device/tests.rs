@@ -71,7 +71,8 @@ fn difference(got: &[f32], expected: &[f32]) -> f32 {
     worst / largest(&mut expected.iter().map(|value| value.abs())).max(1e-3)
 }
 
-/// Runs sequences of different lengths that start, continue in one batch, and fork. Returns the logits of all calls.
+/// Runs sequences of different lengths that start, continue in one batch, and fork. Returns the logits
+/// of all calls.
 fn run_mixed_batches(model: &Model) -> Vec<f32> {
     let mut all = Vec::new();
     let mut caches: Vec<KvCache> = (0..6).map(|_| model.cache()).collect();

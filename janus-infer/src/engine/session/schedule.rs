@@ -26,8 +26,9 @@ impl Session<'_> {
         self.free_blocks() >= needed
     }
 
-    /// Evicts until the running sequences have room for their next tokens: first prefills, then the youngest sequences. A single
-    /// sequence always has room, since `enqueue` refuses requests that are too large.
+    /// Evicts until the running sequences have room for their next tokens: first prefills, then the
+    /// youngest sequences. A single sequence always has room, since `enqueue` refuses requests that are
+    /// too large.
     pub(super) fn make_room_to_run(&mut self) {
         while !self.free(self.needed_to_run()) {
             if self.queue.evict_last() {
@@ -43,7 +44,8 @@ impl Session<'_> {
         }
     }
 
-    /// Chooses this step's prefills, from the front of the queue, within the budgets of tokens, sequences and blocks.
+    /// Chooses this step's prefills, from the front of the queue, within the budgets of tokens,
+    /// sequences and blocks.
     pub(super) fn plan(&mut self) -> Vec<Chunk> {
         let options = &self.engine.options;
         let mut budget = options.prefill_tokens.max(1);

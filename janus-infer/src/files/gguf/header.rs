@@ -1,7 +1,8 @@
 //! The header of a GGUF file: metadata and the list of tensors.
 //!
-//! It is parsed here, into candle's types, because candle's own reader does not say whose length is wrong, divides by an alignment
-//! of 0, and allocates 32 bytes for each element that a list of bytes claims to have.
+//! It is parsed here, into candle's types, because candle's own reader does not say whose length is
+//! wrong, divides by an alignment of 0, and allocates 32 bytes for each element that a list of bytes
+//! claims to have.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +16,8 @@ use crate::{Error, FormatProblem, Result};
 const MAGIC: &[u8; 4] = b"GGUF";
 const ALIGNMENT: &str = "general.alignment";
 
-/// The most elements of all lists together. The largest vocabularies have 250,000 tokens in three lists, and 500,000 merges.
+/// The most elements of all lists together. The largest vocabularies have 250,000 tokens in three lists,
+/// and 500,000 merges.
 const MAX_ELEMENTS: u64 = 1 << 23;
 /// The deepest nesting of lists; no known key has even two levels.
 const MAX_DEPTH: usize = 4;

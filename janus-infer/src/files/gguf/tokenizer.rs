@@ -1,8 +1,8 @@
 //! The tokenizer that a GGUF file's metadata describes.
 //!
-//! The file only names a pre-tokenizer (`tokenizer.ggml.pre`), whose rules are in llama.cpp's source. This module has the rules of
-//! those that Llama-family models use. An unknown name is an error: with wrong rules a text would still become ids, but not the
-//! ids that the model was trained on.
+//! The file only names a pre-tokenizer (`tokenizer.ggml.pre`), whose rules are in llama.cpp's source.
+//! This module has the rules of those that Llama-family models use. An unknown name is an error: with
+//! wrong rules a text would still become ids, but not the ids that the model was trained on.
 
 use std::collections::HashMap;
 
@@ -107,8 +107,9 @@ fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
     })
 }
 
-/// SentencePiece's BPE, which has scores instead of merges: of all neighbouring tokens that can be merged, those that form the token
-/// with the best score are merged first. The equivalent merges are all splits of a token into two tokens, best score first.
+/// SentencePiece's BPE, which has scores instead of merges: of all neighbouring tokens that can be
+/// merged, those that form the token with the best score are merged first. The equivalent merges are all
+/// splits of a token into two tokens, best score first.
 fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inner> {
     let scores = numbers(file, SCORES, tokens.len(), |value| value.to_f32().ok())?;
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
@@ -150,7 +151,8 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
     Ok(tokenizer)
 }
 
-/// The builder of the BPE model. Merges are checked here, since the tokenizers crate assumes that their tokens exist.
+/// The builder of the BPE model. Merges are checked here, since the tokenizers crate assumes that their
+/// tokens exist.
 fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
     let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.to_string(), id)).collect();
     if let Some((left, right)) = merges
@@ -274,7 +276,8 @@ mod tests {
         let vocab = reference["model"]["vocab"].as_object().unwrap();
         let mut tokens = vec![""; vocab.len()];
         vocab.iter().for_each(|(token, id)| tokens[id.as_u64().unwrap() as usize] = token);
-        // The reference's merges are sorted by score, so the rank of the first merge that forms a token gives its score.
+        // The reference's merges are sorted by score, so the rank of the first merge that forms a token
+        // gives its score.
         let mut scores = vec![0f32; tokens.len()];
         for (rank, merge) in reference["model"]["merges"].as_array().unwrap().iter().enumerate().rev() {
             let piece = match merge.as_str() {

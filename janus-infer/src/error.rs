@@ -17,7 +17,7 @@ pub enum Error {
         /// The system's reason; its kind says whether the file is missing.
         error: std::io::Error,
     },
-    /// A `config.json`, or another JSON file beside it, that cannot be used.
+    /// A `config.json`, or another JSON file in its folder, that cannot be used.
     #[error("{}: {problem}", path.display())]
     Config {
         /// The file.

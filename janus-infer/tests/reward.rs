@@ -29,10 +29,10 @@ fn write_tokenizer(folder: &Path) {
 
 /// Moves the value head into the file of the weights, where OpenRLHF stores it.
 fn move_head(folder: &Path) {
-    let beside = folder.join("value_head.safetensors");
+    let head_file = folder.join("value_head.safetensors");
     let mut weights = candle_core::safetensors::load(folder.join("model.safetensors"), &Device::Cpu).unwrap();
-    weights.extend(candle_core::safetensors::load(&beside, &Device::Cpu).unwrap());
-    fs::remove_file(beside).unwrap();
+    weights.extend(candle_core::safetensors::load(&head_file, &Device::Cpu).unwrap());
+    fs::remove_file(head_file).unwrap();
     candle_core::safetensors::save(&weights, folder.join("model.safetensors")).unwrap();
 }
 

@@ -188,9 +188,9 @@ impl ConfigFile {
             move |problem| Error::Config { path, problem }
         };
         let mut config = parse::<Raw>(&text(path)?).and_then(Self::try_from).map_err(at(path))?;
-        let beside = path.with_file_name("generation_config.json");
-        if beside.exists() {
-            let file: GenerationFile = parse(&text(&beside)?).map_err(at(&beside))?;
+        let generation_config = path.with_file_name("generation_config.json");
+        if generation_config.exists() {
+            let file: GenerationFile = parse(&text(&generation_config)?).map_err(at(&generation_config))?;
             config.model.add_eos(file.eos_token_id.iter().flat_map(Ids::as_slice).copied());
         }
         Ok(config)
@@ -426,7 +426,7 @@ mod tests {
             assert_eq!(ModelConfig::from_json(&text).unwrap(), config);
         }
         let folder = tempfile::tempdir().unwrap();
-        let (path, beside) = (folder.path().join("config.json"), folder.path().join("generation_config.json"));
+        let (path, generation_config) = (folder.path().join("config.json"), folder.path().join("generation_config.json"));
         std::fs::write(&path, tiny(r#","eos_token_id":3"#).unwrap().to_json()).unwrap();
         for (text, ids) in [
             (r#"{"temperature": 0.6, "eos_token_id": [5, 3, 6]}"#, &[3, 5, 6][..]),
@@ -434,11 +434,11 @@ mod tests {
             (r#"{"eos_token_id": null}"#, &[3]),
             ("{}", &[3]),
         ] {
-            std::fs::write(&beside, text).unwrap();
+            std::fs::write(&generation_config, text).unwrap();
             assert_eq!(ModelConfig::read(&path).unwrap().eos_token_ids, ids, "{text}");
         }
-        std::fs::write(&beside, r#"{"eos_token_id": "</s>"}"#).unwrap();
-        assert!(matches!(ModelConfig::read(&path), Err(Error::Config { path, .. }) if path == beside));
+        std::fs::write(&generation_config, r#"{"eos_token_id": "</s>"}"#).unwrap();
+        assert!(matches!(ModelConfig::read(&path), Err(Error::Config { path, .. }) if path == generation_config));
     }
 
     #[test]

@@ -110,9 +110,9 @@ impl ModelFolder {
     /// [`Weights::read`].
     pub fn value_head(&self, config: &ConfigFile, weights: &Weights) -> Result<Option<ValueHead>> {
         let shape = [1, config.model.hidden_size];
-        let beside = self.value_head_path();
-        if beside.exists() {
-            let values = Weights::open(&beside)?.read(VALUE_HEAD, &shape)?;
+        let separate = self.value_head_path();
+        if separate.exists() {
+            let values = Weights::open(&separate)?.read(VALUE_HEAD, &shape)?;
             return Ok(Some(ValueHead { values, layout: RewardLayout::Conversation }));
         }
         let stated = config.value_head_prefix.as_ref().map(|prefix| format!("{prefix}.weight"));

@@ -15,7 +15,7 @@ pub struct ValueHead {
     pub layout: RewardLayout,
 }
 
-/// How a conversation becomes the tokens of which the last one gives the reward.
+/// How a conversation becomes tokens; the reward is the value at the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RewardLayout {

@@ -13,7 +13,7 @@ const SPAN_TOKENS: usize = 512;
 const MAX_ELEMENTS: usize = 1 << 26;
 /// Padding to this many elements costs less than one more launch of each operation.
 const FREE_ELEMENTS: usize = 1 << 20;
-/// Rows from which a run is copied by an operation of its own; rows of shorter runs are scattered one by one.
+/// The fewest rows of a run that is copied in one operation; rows of shorter runs are scattered one by one.
 const MIN_RUN: usize = 16;
 
 /// Elements of an attention of `tokens` over `blocks`: scores, keys and values.

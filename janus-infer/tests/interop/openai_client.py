@@ -1,10 +1,10 @@
-"""The official `openai` client against a server of ours: chat, streaming, n, logprobs, stop, completions, extensions, errors.
+"""The official `openai` client against the server: chat, streaming, n, logprobs, stop, completions, extensions, errors.
 
     cargo xtask serve --model MODEL [--reward-model REWARD_MODEL]
     python3 -m venv venv && venv/bin/pip install openai
     venv/bin/python janus-infer/tests/interop/openai_client.py http://127.0.0.1:8000/v1 [TOKEN]
 
-Prints one line for each thing that was looked at; exits with 1 at the first that is not so.
+Prints one line for each check, and exits with 1 at the first that fails.
 """
 
 import concurrent.futures
@@ -28,13 +28,13 @@ PREFERENCES = [
 ]
 
 client = openai.OpenAI(base_url=BASE_URL, api_key=TOKEN, max_retries=0)
-looked_at = 0
+checks = 0
 
 
-def check(what, holds, seen=""):
-    global looked_at
-    looked_at += 1
-    print("ok " if holds else "NOT", what, *([f"| {seen!r}"] if seen != "" else []))
+def check(what, holds, details=""):
+    global checks
+    checks += 1
+    print("ok  " if holds else "FAIL", what, *([f"| {details!r}"] if details != "" else []))
     if not holds:
         sys.exit(1)
 
@@ -44,8 +44,8 @@ def refused(what, kind, status, param, **fields):
     try:
         client.chat.completions.create(**body)
     except openai.APIStatusError as error:
-        said = (type(error) is kind, error.status_code, error.param)
-        check(f"{what} is {kind.__name__}", said == (True, status, param), error.message)
+        got = (type(error) is kind, error.status_code, error.param)
+        check(f"{what} is {kind.__name__}", got == (True, status, param), error.message)
     else:
         check(f"{what} is refused", False)
 
@@ -76,15 +76,15 @@ for chunk in client.chat.completions.create(**sampled, stream=True, stream_optio
         streamed[choice.index] += choice.delta.content or ""
         tokens[choice.index] += choice.logprobs.content if choice.logprobs else []
         reasons[choice.index] = choice.finish_reason or reasons[choice.index]
-check("streamed texts are the whole ones", streamed == texts)
+check("streamed texts equal the whole ones", streamed == texts)
 check("streamed log-probabilities too", tokens == [choice.logprobs.content for choice in whole.choices])
-check("streamed ends too", reasons == [choice.finish_reason for choice in whole.choices], reasons)
+check("streamed finish reasons too", reasons == [choice.finish_reason for choice in whole.choices], reasons)
 check("streamed usage too", usage == whole.usage, usage.completion_tokens)
 
 first = whole.choices[0].logprobs.content[0]
 check("a token has a log-probability", first.logprob <= 0 and len(first.top_logprobs) == 2, (first.token, first.logprob))
 joined = b"".join(bytes(token.bytes) for token in whole.choices[0].logprobs.content if token.bytes)
-check("the tokens' bytes are the text", joined.decode().startswith(texts[0]))
+check("the tokens' bytes form the text", joined.decode().startswith(texts[0]))
 
 stopped = client.chat.completions.create(**dict(common, temperature=0, stop=[" is"])).choices[0]
 check("a stop text ends the answer", " is" not in stopped.message.content and stopped.finish_reason == "stop", stopped.message.content)
@@ -94,7 +94,7 @@ check("top_k = 1 is greedy", extended.choices[0].message.content == greedy.choic
 
 with client.chat.completions.stream(model=MODEL, messages=MESSAGES, max_tokens=100, temperature=0) as stream:
     final = stream.get_final_completion()
-check("the client's own stream helper puts it together", final.choices[0].message.content is not None, final.choices[0].message.content)
+check("the client's stream helper accepts the stream", final.choices[0].message.content is not None, final.choices[0].message.content)
 
 # Completions.
 text = client.completions.create(model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0, logprobs=1)
@@ -108,7 +108,7 @@ check("of token ids", client.completions.create(model=MODEL, prompt=[1, 2, 3], m
 preferred = client.chat.completions.create(
     model=MODEL, messages=MESSAGES[1:], max_tokens=24, seed=1, extra_body={"preferences": PREFERENCES}
 )
-check("preferences make the system message", "brief" in preferred.system_message, preferred.system_message)
+check("the system message is composed from preferences", "brief" in preferred.system_message, preferred.system_message)
 if models[0].reward_model:
     best = client.chat.completions.create(**common, extra_body={"best_of": 4})
     rewards = best.rewards
@@ -130,7 +130,7 @@ if TOKEN != "none":
     except openai.AuthenticationError as error:
         check("a wrong token is AuthenticationError", TOKEN not in str(error), error.message)
 
-# Many at a time, and the server is well afterwards.
+# Many requests at a time, and the server is healthy afterwards.
 
 
 def answer(i):
@@ -139,7 +139,7 @@ def answer(i):
 
 with concurrent.futures.ThreadPoolExecutor(16) as pool:
     answers = list(pool.map(answer, range(32)))
-check("32 requests, 16 at a time: an answer depends on its seed alone", all(a == answers[i % 4] for i, a in enumerate(answers)))
+check("32 requests, 16 at a time: an answer depends only on its seed", all(a == answers[i % 4] for i, a in enumerate(answers)))
 with urllib.request.urlopen(BASE_URL.removesuffix("/v1") + "/health") as health:
     check("health", json.load(health) == {"status": "ok"})
-print(f"{looked_at} things looked at, openai {openai.__version__}, model {MODEL}")
+print(f"{checks} checks passed, openai {openai.__version__}, model {MODEL}")

@@ -1,4 +1,4 @@
-//! Writes system messages for one reader, and the prompt that a Janus model reads.
+//! Writes system messages for one reader, and the prompt that a Janus model receives.
 //!
 //!     cargo run -p janus-core --example system_message
 #![expect(clippy::print_stdout, reason = "an example prints")]

@@ -12,7 +12,7 @@ pub struct BestOfN {
     pub candidates: Vec<Generation>,
     /// The reward of each.
     pub rewards: Vec<f32>,
-    /// The index of the answer with the highest reward; of equals, the first.
+    /// The index of the answer with the highest reward; ties go to the first.
     pub best: usize,
 }
 
@@ -30,8 +30,8 @@ impl BestOfN {
 
 /// Samples `sampling.n` answers to each request and scores all of them, each as the end of its request's conversation.
 ///
-/// `on_answer(index, answer)` is called exactly once for each index of `requests`, in the order in which answers are complete. If one
-/// candidate has no reward, or NaN, the request has no answer: a choice among the others would be best-of-N of another N.
+/// `on_answer(index, answer)` is called exactly once for each index of `requests`, in the order in which answers complete. If the reward
+/// of any candidate fails or is NaN, the request fails: a choice among the rest would be best-of-N with a smaller N.
 ///
 /// ```
 /// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams};
@@ -44,7 +44,7 @@ impl BestOfN {
 /// #     }
 /// # }
 /// # let model = Counting;
-/// /// Likes three letters best.
+/// /// Prefers answers of three letters.
 /// struct Three;
 /// impl RewardModel for Three {
 ///     fn name(&self) -> &str { "three" }
@@ -81,25 +81,25 @@ pub fn best_of_n(
 }
 
 fn choose(reward: &(impl RewardModel + ?Sized), request: &ChatRequest, candidates: Vec<Generation>) -> Result<BestOfN, ModelError> {
-    let answered = |generation: &Generation| {
+    let conversation = |generation: &Generation| {
         let answer = Message::assistant(generation.text.clone());
         request.messages.iter().cloned().chain([answer]).collect()
     };
-    let conversations: Vec<Vec<Message>> = candidates.iter().map(answered).collect();
+    let conversations: Vec<Vec<Message>> = candidates.iter().map(conversation).collect();
     let rewards = reward.rewards(&conversations).into_iter().enumerate().map(|(candidate, reward)| match reward {
-        Ok(reward) if reward.is_nan() => Err(wrong(request, format!("the reward of answer {candidate} is no number"))),
+        Ok(reward) if reward.is_nan() => Err(request_error(request, format!("the reward of answer {candidate} is NaN"))),
         Ok(reward) => Ok(reward),
         Err(source) => Err(ModelError::Failed { id: request.id.clone(), source: Box::new(source) }),
     });
     let rewards: Vec<f32> = rewards.collect::<Result<_, _>>()?;
     if candidates.is_empty() || rewards.len() != candidates.len() {
-        return Err(wrong(request, format!("{} answers have {} rewards", candidates.len(), rewards.len())));
+        return Err(request_error(request, format!("{} answers have {} rewards", candidates.len(), rewards.len())));
     }
     let best = (1..rewards.len()).fold(0, |best, candidate| if rewards[candidate] > rewards[best] { candidate } else { best });
     Ok(BestOfN { candidates, rewards, best })
 }
 
-fn wrong(request: &ChatRequest, reason: impl Into<String>) -> ModelError {
+fn request_error(request: &ChatRequest, reason: impl Into<String>) -> ModelError {
     ModelError::Request { id: request.id.clone(), reason: reason.into() }
 }
 
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// Rewards by the answer's letter.
+    /// Looks up the reward by the letter of the answer.
     struct Table([f32; 4]);
 
     impl RewardModel for Table {
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    fn asked(rewards: [f32; 4], n: &[usize]) -> Vec<Result<BestOfN, ModelError>> {
+    fn answers_of(rewards: [f32; 4], n: &[usize]) -> Vec<Result<BestOfN, ModelError>> {
         let request = |(index, &n): (usize, &usize)| {
             ChatRequest::new(format!("q{index}"), [Message::user("question")])
                 .with_sampling(SamplingParams { n, ..SamplingParams::default() })
@@ -153,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_the_highest_is_chosen_and_all_are_kept() {
-        let answers = asked([1.0, 3.0, 3.0, -2.0], &[4, 1]);
+    fn ties_go_to_the_first_and_all_candidates_are_kept() {
+        let answers = answers_of([1.0, 3.0, 3.0, -2.0], &[4, 1]);
         let first = answers[0].as_ref().unwrap();
         assert_eq!((first.best().text.as_str(), first.best_reward()), ("b", 3.0));
         let texts: Vec<&str> = first.candidates.iter().map(|candidate| candidate.text.as_str()).collect();
@@ -163,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_reward_is_the_requests_error() {
-        let answers = asked([f32::NEG_INFINITY, 0.0, f32::NAN, 0.0], &[2, 3, 5]);
+    fn a_candidate_without_a_reward_fails_the_request() {
+        let answers = answers_of([f32::NEG_INFINITY, 0.0, f32::NAN, 0.0], &[2, 3, 5]);
         assert_eq!(answers[0].as_ref().unwrap().best, 1);
         let error = answers[1].as_ref().unwrap_err().to_string();
-        assert_eq!(error, "request q1: the reward of answer 2 is no number");
+        assert_eq!(error, "request q1: the reward of answer 2 is NaN");
         assert!(matches!(&answers[2], Err(ModelError::Request { id, .. } | ModelError::Failed { id, .. }) if id == "q2"));
     }
 }

@@ -5,8 +5,8 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::{Error, Preference, PreferenceSet, Result, stream};
 
-/// The text of a system message with a slot for each clause: `{}` takes the next clause as it is,
-/// `{^}` with a capital first letter.
+/// The text of a system message with a slot for each clause: `{}` inserts the next clause unchanged,
+/// `{^}` with its first letter in upper case.
 ///
 /// A clause is an imperative without its full stop: "use a bullet list".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl SentencePlan {
         Self { text, slots }
     }
 
-    /// Number of clauses that the plan takes.
+    /// Number of clauses that the plan needs.
     pub fn slots(&self) -> usize {
         self.slots
     }
@@ -36,7 +36,7 @@ impl SentencePlan {
     /// Puts the clauses into the slots, in order.
     ///
     /// # Errors
-    /// [`Error::PlanSlots`] if their number is another.
+    /// [`Error::PlanSlots`] if there are not as many clauses as slots.
     pub fn fill(&self, clauses: &[&str]) -> Result<String> {
         if clauses.len() != self.slots {
             return Err(Error::PlanSlots { plan: self.text.clone(), expected: clauses.len(), got: self.slots });
@@ -44,7 +44,7 @@ impl SentencePlan {
         let mut out = String::new();
         let mut rest = self.text.as_str();
         for clause in clauses {
-            // One pass from left to right: a clause that holds braces is never read as a slot.
+            // One pass from left to right: a clause that contains braces is never read as a slot.
             let (plain, upper) = (rest.find("{}"), rest.find("{^}"));
             let (at, capital) = match (plain, upper) {
                 (Some(p), Some(u)) if u < p => (u, true),
@@ -72,7 +72,7 @@ pub struct Composer {
 }
 
 impl Composer {
-    /// A composer of the given plans, all with the same number of slots.
+    /// A composer with the given plans, which must all have the same number of slots.
     ///
     /// # Errors
     /// [`Error::NoPlan`] or [`Error::PlanSlots`].
@@ -85,7 +85,7 @@ impl Composer {
         }
     }
 
-    /// Plans for four clauses on any subject.
+    /// A composer with built-in plans for four clauses on any subject.
     pub fn standard() -> Self {
         Self { plans: STANDARD.iter().map(|&text| SentencePlan::new(text)).collect() }
     }
@@ -95,10 +95,10 @@ impl Composer {
         &self.plans
     }
 
-    /// Writes a message of the clauses, in an order and with a plan drawn from `rng`.
+    /// Writes a message from the clauses. Their order and the plan are drawn from `rng`.
     ///
     /// # Errors
-    /// [`Error::PlanSlots`] if their number is not the plans' number of slots.
+    /// [`Error::PlanSlots`] if there are not as many clauses as the plans have slots.
     pub fn compose(&self, clauses: &[&str], rng: &mut impl Rng) -> Result<String> {
         let mut order = clauses.to_vec();
         order.shuffle(rng);
@@ -108,8 +108,8 @@ impl Composer {
     /// Writes the system message of a preference set; the same set and seed give the same text.
     ///
     /// A description that is an instruction ("Use a bullet list.") becomes a clause; any other text is
-    /// quoted as a wish of the reader, so that the sentence stays grammatical. If the set has another number of
-    /// preferences than the plans have slots, each is a sentence of its own, in the order given.
+    /// quoted as a wish of the reader, so that the sentence stays grammatical. If the set does not have as many
+    /// preferences as the plans have slots, each preference becomes a sentence of its own, in the order of the set.
     ///
     /// ```
     /// use janus_core::{Composer, Taxonomy, stream};
@@ -122,7 +122,7 @@ impl Composer {
         self.compose_preferences(set, seed)
     }
 
-    /// [`Composer::compose_set`] of preferences that are no set: several may have one dimension.
+    /// Like [`Composer::compose_set`], for preferences that need not form a set: several may share a dimension.
     ///
     /// ```
     /// use janus_core::{Composer, Dimension::Style, Taxonomy};
@@ -151,7 +151,7 @@ const STANDARD: [&str; 10] = [
     "As a companion of this reader, you remember what was agreed. You were asked to {}. You were asked to {}. Beyond that, {}. If in doubt, {}.",
 ];
 
-/// First words by which a description is taken for an instruction.
+/// A description that starts with one of these words is treated as an instruction.
 const IMPERATIVES: &[&str] = &[
     "add",
     "address",
@@ -290,8 +290,8 @@ fn clause(preference: &Preference) -> String {
     if one_sentence && IMPERATIVES.contains(&first.to_lowercase().as_str()) {
         return uncapitalised(text);
     }
-    let asked = format!("respect the wish for {} (\"{}\")", preference.subdimension.replace('_', " "), preference.name);
-    if one_sentence && !text.is_empty() { format!("{asked}, which says: \"{text}\"") } else { asked }
+    let wish_for = format!("respect the wish for {} (\"{}\")", preference.subdimension.replace('_', " "), preference.name);
+    if one_sentence && !text.is_empty() { format!("{wish_for}, which says: \"{text}\"") } else { wish_for }
 }
 
 fn capitalised(text: &str) -> String {
@@ -314,7 +314,7 @@ mod tests {
     use crate::{Dimension, Taxonomy};
 
     #[test]
-    fn messages_vary_and_say_everything() {
+    fn messages_vary_and_contain_every_preference() {
         let set = Taxonomy::seed().sample(&mut stream(0, "t")).unwrap();
         let composer = Composer::standard();
         let all: HashSet<String> = (0..200).map(|seed| composer.compose_set(&set, seed)).collect();
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_every_preference_that_was_read_from_text() {
+    fn a_message_contains_every_preference_parsed_from_text() {
         let composed = |texts: &[&str], seed| {
             let preferences: Vec<Preference> = texts.iter().map(|text| Taxonomy::seed().parse_preference(text)).collect::<Result<_>>()?;
             PreferenceSet::new(preferences).map(|set| Composer::standard().compose_set(&set, seed))
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_is_no_instruction_is_quoted() {
+    fn a_description_that_is_not_an_instruction_is_quoted() {
         let wish = |description: &str| clause(&Preference::new(Dimension::Style, "tone", "warm", description));
         assert_eq!(wish("Sound warm."), "sound warm");
         assert_eq!(wish("The reader loves warmth."), "respect the wish for tone (\"warm\"), which says: \"The reader loves warmth\"");
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_with_another_number_of_slots_is_refused() {
+    fn plans_with_different_numbers_of_slots_are_rejected() {
         let error = Composer::new([SentencePlan::new("{} {}"), SentencePlan::new("{}")]).unwrap_err();
         assert_eq!(error, Error::PlanSlots { plan: "{}".into(), expected: 2, got: 1 });
         assert_eq!(Composer::new([]).unwrap_err(), Error::NoPlan);
@@ -367,7 +367,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn slots_are_filled_once_whatever_the_clauses_hold(a in "[a-z{}^]{1,8}", b in "[a-z{}^]{1,8}") {
+        fn slots_are_filled_once_whatever_the_clauses_contain(a in "[a-z{}^]{1,8}", b in "[a-z{}^]{1,8}") {
             let filled = SentencePlan::new("One {} two {^}.").fill(&[&a, &b]).unwrap();
             prop_assert_eq!(filled, format!("One {a} two {}.", capitalised(&b)));
         }

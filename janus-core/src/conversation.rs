@@ -2,7 +2,7 @@
 
 use crate::{ChatRequest, Message, SamplingParams};
 
-/// What a user and a model said, and the system message and sampling of the turns to come.
+/// The messages exchanged so far, with the system message and sampling parameters of the next turns.
 ///
 /// ```
 /// use janus_core::{Conversation, SamplingParams};
@@ -16,23 +16,23 @@ use crate::{ChatRequest, Message, SamplingParams};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
-    /// The system message; `None` for none.
+    /// The system message, if there is one.
     pub system: Option<String>,
     /// How answers are sampled.
     pub sampling: SamplingParams,
-    /// User and assistant in turn.
+    /// User and assistant messages, alternating.
     messages: Vec<Message>,
     turns: usize,
 }
 
 impl Conversation {
-    /// A conversation in which nothing was said, without a system message.
+    /// An empty conversation without a system message.
     pub fn new(sampling: SamplingParams) -> Self {
         Self { system: None, sampling, messages: Vec::new(), turns: 0 }
     }
 
-    /// The request of the next turn. Its id is the number of the turn, so that a question that is asked twice may be answered
-    /// differently.
+    /// The request of the next turn. Its id contains the number of the turn, so that a repeated question can get a
+    /// different answer.
     pub fn request(&mut self, user: &str) -> ChatRequest {
         self.turns += 1;
         let system = self.system.iter().map(Message::system);
@@ -40,12 +40,12 @@ impl Conversation {
         ChatRequest::new(format!("turn {}", self.turns), messages).with_sampling(self.sampling.clone())
     }
 
-    /// Adds a message and its answer. A message without an answer is not part of the conversation.
+    /// Adds a user message and the model's answer to it. A message whose request failed is not added, so it leaves no trace.
     pub fn answered(&mut self, user: &str, answer: &str) {
         self.messages.extend([Message::user(user), Message::assistant(answer)]);
     }
 
-    /// Forgets what was said; the system message stays.
+    /// Removes all messages; the system message stays.
     pub fn reset(&mut self) {
         self.messages.clear();
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_has_all_that_was_answered_under_the_system_message_of_now() {
+    fn a_request_has_all_answered_turns_under_the_current_system_message() {
         let mut conversation = Conversation::new(SamplingParams::default());
         conversation.system = Some("S".into());
         assert_eq!(conversation.request("one").messages, [Message::system("S"), Message::user("one")]);

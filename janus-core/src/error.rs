@@ -15,7 +15,7 @@ pub enum Error {
     /// A preference set without a preference.
     #[error("the preference set is empty: give at least one preference, or leave the set out")]
     NoPreference,
-    /// A preference set without one of the dimensions, where the paper's rule holds.
+    /// A preference set that lacks a dimension where all four are required.
     #[error("the preference set has no {dimension} preference: give exactly one for each of the four dimensions")]
     MissingDimension {
         /// The dimension that has no preference.
@@ -31,17 +31,17 @@ pub enum Error {
         /// Name of the one that came second.
         second: String,
     },
-    /// A preference in text that is not written as one.
-    #[error("expected DIMENSION/SUBDIMENSION=NAME, as style/format=\"bullet list\"")]
+    /// Text that does not have the form `DIMENSION/SUBDIMENSION=NAME`.
+    #[error("expected DIMENSION/SUBDIMENSION=NAME, such as style/format=\"bullet list\"")]
     PreferenceText,
-    /// A name that the taxonomy does not have at that place.
-    #[error("{place} has no \"{got}\" but \"{}\"; for another write NAME: what it asks for", known.join("\", \""))]
+    /// A subdimension or preference that the taxonomy does not contain.
+    #[error("{place} has no \"{got}\", only \"{}\": use one of these, or write your own as NAME: DESCRIPTION", known.join("\", \""))]
     UnknownPreference {
         /// A dimension, or a dimension and its subdimension.
         place: String,
         /// The name as written.
         got: String,
-        /// The names that there are.
+        /// The names that exist there.
         known: Vec<String>,
     },
     /// A preference or taxonomy entry whose text is empty.
@@ -62,7 +62,7 @@ pub enum Error {
         /// The keys as found, in their order.
         got: Vec<String>,
     },
-    /// A sentence plan with another number of slots than there are clauses.
+    /// A sentence plan whose number of slots differs from the number of clauses.
     #[error("the sentence plan \"{plan}\" has {got} slots, expected {expected}")]
     PlanSlots {
         /// The plan as written.
@@ -75,7 +75,7 @@ pub enum Error {
     /// A composer with no plan.
     #[error("a composer needs at least one sentence plan")]
     NoPlan,
-    /// A conversation with a message in a place where its role is not allowed.
+    /// A message whose role is not allowed at its position in the conversation.
     #[error("message {index} has role {role}: {rule}")]
     MessageOrder {
         /// Position of the message, from 0.
@@ -88,7 +88,7 @@ pub enum Error {
     /// A conversation without a user message.
     #[error("the conversation has no user message: add one before rendering")]
     NoUserMessage,
-    /// A chat template name that is not known.
+    /// An unknown name of a chat template.
     #[error("unknown chat template \"{got}\": expected mistral-instruct or chatml")]
     UnknownTemplate {
         /// The name as written.
@@ -101,10 +101,10 @@ pub enum Error {
         field: &'static str,
         /// Its value.
         got: String,
-        /// What it may be.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// A taxonomy to draw from that has no preference for one of the dimensions.
+    /// A taxonomy without any preference for one of the dimensions, so that no complete set can be drawn.
     #[error("the taxonomy has no preference for {dimension}: every dimension needs at least one")]
     EmptyDimension {
         /// The dimension without preferences.
@@ -115,8 +115,10 @@ pub enum Error {
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error and its sources on one line, joined by ": ". In this workspace an error's text never holds its source's; one of
-/// another crate that does is not repeated.
+/// An error and its sources on one line, joined by ": ".
+///
+/// Errors of this workspace do not include their source's text in their own. Where an error of another crate does, the
+/// source's text is not repeated.
 ///
 /// ```
 /// use janus_core::{ModelError, error_chain};
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_joined_and_none_is_repeated() {
+    fn sources_are_joined_without_repetition() {
         let line = |texts: &[&'static str]| error_chain(&chain(texts));
         assert_eq!(line(&["request 3", "the model failed", "no memory"]), "request 3: the model failed: no memory");
         assert_eq!(line(&["a.json: not found", "not found"]), "a.json: not found");

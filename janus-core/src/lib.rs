@@ -1,5 +1,5 @@
-//! The vocabulary of personalised alignment: what a user values, the system message that says it to a model, and what
-//! models and judges return.
+//! The vocabulary of personalised alignment: what a user values, the system message that states it, and what models and
+//! judges return.
 //!
 //! Everything here is plain data and traits: no files, no tensors, no async. A program that only needs the taxonomy, the
 //! chat templates or the [`ChatModel`] trait depends on this crate alone.
@@ -10,8 +10,8 @@
 //! * [`Message`], [`ChatTemplate`]: the only renderer of prompts; training and inference share it.
 //! * [`SftRecord`], [`PairRecord`], [`RewardRecord`], [`BenchRecord`]: rows with the field names of
 //!   the released datasets.
-//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for a model or a judge of your own. [`best_of_n`] joins the first two.
-//!   [`TextModel`] and [`TextLosses`] are models of plain text.
+//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for your own model or judge. [`best_of_n`] combines the
+//!   first two. [`TextModel`] and [`TextLosses`] are for plain text without a chat template.
 //! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns. [`Conversation`]: the requests of a chat.
 //!
 //! ```

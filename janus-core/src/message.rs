@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// How the assistant is to answer: the preferences.
+    /// How the assistant should answer: the user's preferences.
     System,
     /// The end user.
     User,

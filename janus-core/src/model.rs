@@ -36,13 +36,13 @@ impl ChatRequest {
 
 /// Why a generation ended.
 ///
-/// An answer that ended for another reason, as by a service's content filter, is the request's error and no generation:
-/// nothing scores it by mistake.
+/// An answer that ended for another reason, such as an API's content filter, is reported as the request's error instead of
+/// a generation, so that nothing scores it by mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FinishReason {
-    /// The model ended its turn, or a stop text was met.
+    /// The model ended its turn, or generated a stop text.
     Stop,
     /// The limit of new tokens, or of the model's context, was reached.
     Length,
@@ -62,7 +62,7 @@ impl FinishReason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TokenLogprob {
-    /// The token's id; `None` from an API that returns texts only.
+    /// The token's id; `None` from an API that returns only texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// Natural logarithm of its probability.
@@ -78,12 +78,12 @@ impl TokenLogprob {
         Self { id: None, logprob, top: Vec::new() }
     }
 
-    /// The same with the token's id.
+    /// Sets the token's id.
     pub fn with_id(self, id: u32) -> Self {
         Self { id: Some(id), ..self }
     }
 
-    /// The same with the most likely tokens at this position, most likely first.
+    /// Sets the most likely tokens at this position, most likely first.
     pub fn with_top(self, top: Vec<TopLogprob>) -> Self {
         Self { top, ..self }
     }
@@ -106,7 +106,7 @@ impl TopLogprob {
     }
 }
 
-/// What a model wrote.
+/// One answer that a model generated.
 ///
 /// ```
 /// use janus_core::{FinishReason, Generation};
@@ -125,34 +125,34 @@ pub struct Generation {
     pub prompt_tokens: usize,
     /// Tokens generated, the end of turn included; 0 if they are not counted.
     pub completion_tokens: usize,
-    /// One entry for each generated token, if asked for.
+    /// One entry for each generated token, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<TokenLogprob>>,
 }
 
 impl Generation {
-    /// A whole answer ([`FinishReason::Stop`]) whose tokens are not counted.
+    /// A complete answer ([`FinishReason::Stop`]) whose tokens are not counted.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None }
     }
 
-    /// The same, ended for this reason.
+    /// Sets why the generation ended.
     pub fn with_finish_reason(self, finish_reason: FinishReason) -> Self {
         Self { finish_reason, ..self }
     }
 
-    /// The same with the number of tokens of the prompt and of the answer.
+    /// Sets the number of tokens of the prompt and of the answer.
     pub fn with_tokens(self, prompt_tokens: usize, completion_tokens: usize) -> Self {
         Self { prompt_tokens, completion_tokens, ..self }
     }
 
-    /// The same with the log-probability of each generated token, if there are any.
+    /// Sets the log-probabilities of the generated tokens.
     pub fn with_logprobs(self, logprobs: impl Into<Option<Vec<TokenLogprob>>>) -> Self {
         Self { logprobs: logprobs.into(), ..self }
     }
 }
 
-/// Why a model, or a judge that asks one, gave no answer.
+/// Why a model, or a judge that uses one, did not answer a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
@@ -169,7 +169,7 @@ pub enum ModelError {
     Request {
         /// The request's id.
         id: String,
-        /// What is wrong with it, for a person to read.
+        /// What is wrong with it, as a message for people.
         reason: String,
     },
     /// The prompt does not leave room for a single new token.
@@ -179,10 +179,10 @@ pub enum ModelError {
         id: String,
         /// Tokens of the prompt.
         prompt_tokens: usize,
-        /// Tokens that the model can see.
+        /// Length of the model's context, in tokens.
         context: usize,
     },
-    /// The model ended its work without an answer to the request.
+    /// The model finished without answering the request.
     #[error("request {id}: the model gave no answer")]
     NoAnswer {
         /// The request's id.
@@ -211,7 +211,7 @@ impl ModelError {
         }
     }
 
-    /// Whether the fault is the request's, so that asking the same again cannot help.
+    /// Whether the request itself is at fault, so that sending it again cannot help.
     pub fn is_of_request(&self) -> bool {
         matches!(self, Self::Invalid { .. } | Self::Request { .. } | Self::TooLong { .. })
     }
@@ -285,7 +285,7 @@ pub trait RewardModel {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct JudgeRequest<'a> {
-    /// The record that was answered.
+    /// The record that the response answers.
     pub record: &'a BenchRecord,
     /// The response.
     pub response: &'a str,
@@ -298,24 +298,24 @@ impl<'a> JudgeRequest<'a> {
     }
 }
 
-/// A judge's answer for one rubric.
+/// A judge's verdict on one rubric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RubricVerdict {
     /// The score.
     pub score: Score,
-    /// Why, in the judge's words.
+    /// The judge's explanation of the score.
     pub feedback: String,
 }
 
-/// A judge's answer for one response: one entry for each rubric of the record, in its order.
+/// A judge's verdict on one response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// One verdict for each of [`BenchRecord::rubrics`].
+    /// One verdict for each of [`BenchRecord::rubrics`], in the same order.
     pub rubrics: Vec<RubricVerdict>,
 }
 
 impl Verdict {
-    /// Mean over the rubrics, 1 to 5; `None` without a rubric.
+    /// Mean over the rubrics, 1 to 5; `None` if there are no rubrics.
     pub fn mean(&self) -> Option<f64> {
         let sum: u32 = self.rubrics.iter().map(|verdict| u32::from(verdict.score.get())).sum();
         (!self.rubrics.is_empty()).then(|| f64::from(sum) / self.rubrics.len() as f64)
@@ -335,7 +335,7 @@ pub trait Judge {
 mod tests {
     use super::*;
 
-    /// Rows of call journals of revision 0a1c55a, which held `logprob` as an f32 and those of `top` as f64.
+    /// Rows of call journals written at revision 0a1c55a, which stored `logprob` as an f32 and those of `top` as f64.
     #[test]
     fn a_journalled_generation_is_read_and_written_again_unchanged() {
         let plain = r#"{"text":"A toy.","finish_reason":"stop","prompt_tokens":12,"completion_tokens":4}"#;
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finish_reason_is_spelt_as_in_data() {
+    fn as_str_is_the_serialized_finish_reason() {
         for reason in [FinishReason::Stop, FinishReason::Length] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }

@@ -14,7 +14,7 @@ pub struct Preference {
     /// A short label.
     #[serde(rename = "preference")]
     pub name: String,
-    /// What it means for a response, in a sentence or a few.
+    /// What it means for a response, in one or a few sentences.
     pub description: String,
 }
 
@@ -28,10 +28,10 @@ impl Preference {
 /// What one user values: one to four preferences, at most one for each dimension, in the order in which they were given.
 ///
 /// The paper's sets are [complete](Self::complete): they have one preference for each dimension. The records of its
-/// datasets demand that; a chat may be given fewer.
+/// datasets require that; a chat may have fewer.
 ///
-/// A set checks its rule when it is made or read, so one that exists keeps it. The order is part of what is written: of a
-/// row's bytes, of the prompts of the construction, and of the message that [`Composer`](crate::Composer) draws.
+/// The rule is checked when a set is constructed or deserialized, so every value of this type satisfies it. The order
+/// matters: files, construction prompts and the message that [`Composer`](crate::Composer) writes depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Preference>", into = "Vec<Preference>")]
 pub struct PreferenceSet(Vec<Preference>);
@@ -136,23 +136,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_dimension_is_named() {
         let three: Vec<_> = Dimension::ALL[..3].iter().map(|&d| preference(d)).collect();
         let set = PreferenceSet::new(three).unwrap();
         assert_eq!(set.complete().unwrap_err(), Error::MissingDimension { dimension: Dimension::Harmlessness });
-        assert_eq!(set.get(Dimension::Harmlessness), None, "no other preference stands in for it");
+        assert_eq!(set.get(Dimension::Harmlessness), None, "no other preference replaces it");
         assert_eq!(PreferenceSet::new([]).unwrap_err(), Error::NoPreference);
     }
 
     #[test]
-    fn an_empty_label_is_refused() {
+    fn an_empty_label_is_rejected() {
         let mut all: Vec<_> = Dimension::ALL.iter().map(|&d| preference(d)).collect();
         all[2].name = " ".into();
         assert_eq!(PreferenceSet::new(all).unwrap_err(), Error::EmptyField { field: "preference" });
     }
 
     #[test]
-    fn two_styles_in_a_file_are_an_error_that_says_so() {
+    fn two_style_preferences_in_a_file_are_named_in_the_error() {
         let json = r#"[{"dimension":"style","subdimension":"tone","preference":"warm","description":""},
                        {"dimension":"style","subdimension":"tone","preference":"cold","description":""}]"#;
         let error = serde_json::from_str::<PreferenceSet>(json).unwrap_err().to_string();
@@ -161,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_exists_exactly_when_no_dimension_stands_twice(picks in prop::collection::vec(0usize..4, 0..6)) {
+        fn a_set_is_valid_exactly_when_no_dimension_occurs_twice(picks in prop::collection::vec(0usize..4, 0..6)) {
             let preferences: Vec<_> = picks.iter().map(|&i| preference(Dimension::ALL[i])).collect();
             let count = |i: usize| picks.iter().filter(|&&pick| pick == i).count();
             let right = !picks.is_empty() && (0..4).all(|i| count(i) <= 1);

@@ -1,4 +1,4 @@
-//! Rows of the datasets, with the released field names; aliases read the older ones.
+//! Rows of the datasets, with the field names of the releases; aliases accept the older names.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Message, PreferenceSet, Result};
 
-/// A row to learn from by imitation (Multifaceted-Collection and its small form).
+/// A row for supervised fine-tuning (Multifaceted-Collection and its small form).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SftRecord {
     /// Which of the collection's sources the instruction comes from.
     #[serde(default)]
     pub main_source: String,
-    /// That source's own name for where it took it.
+    /// Where that source took the instruction from, in its own terms.
     #[serde(default)]
     pub original_source: String,
     /// The preferences behind the system message, one for each dimension; absent in the first releases.
@@ -36,13 +36,13 @@ impl SftRecord {
     }
 }
 
-/// A row to learn a preference from (Multifaceted-Collection-DPO and -ORPO).
+/// A preference pair for DPO or ORPO (Multifaceted-Collection-DPO and -ORPO).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairRecord {
     /// Which of the collection's sources the instruction comes from.
     #[serde(default)]
     pub main_source: String,
-    /// That source's own name for where it took it.
+    /// Where that source took the instruction from, in its own terms.
     #[serde(default)]
     pub original_source: String,
     /// The system message.
@@ -50,9 +50,9 @@ pub struct PairRecord {
     /// The instruction.
     #[serde(alias = "instruction")]
     pub prompt: String,
-    /// User and assistant message; the assistant's was written for this system message.
+    /// The user message and the preferred response, which was written for this system message.
     pub chosen: Vec<Message>,
-    /// The same with a response that was written for another system message of the instruction.
+    /// The user message and a response that was written for another system message of the same instruction.
     pub rejected: Vec<Message>,
 }
 
@@ -65,14 +65,14 @@ impl PairRecord {
     }
 }
 
-/// A row to train a reward model on (Multifaceted-Collection-RM): plain strings.
+/// A preference pair for a reward model (Multifaceted-Collection-RM), as plain strings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RewardRecord {
     /// System message, newline, instruction.
     pub input: String,
-    /// The response that fits.
+    /// The response that fits the system message.
     pub chosen: String,
-    /// The one that does not.
+    /// The response that does not.
     pub rejected: String,
 }
 
@@ -84,7 +84,7 @@ impl RewardRecord {
     }
 }
 
-/// A row to be evaluated on (Multifaceted-Bench).
+/// An evaluation row (Multifaceted-Bench).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BenchRecord {
     /// The row's id, if the file gives one; a number is read as its digits.
@@ -121,7 +121,7 @@ fn prompt_messages(system: &str, prompt: &str) -> Vec<Message> {
     system.into_iter().chain([Message::user(prompt)]).collect()
 }
 
-/// What is judged, and what each score means.
+/// What a judge scores, and what each score means.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rubric {
     /// The question that the judge answers.
@@ -130,7 +130,7 @@ pub struct Rubric {
     pub score_descriptions: ScoreDescriptions,
 }
 
-/// The anchor texts of scores 1 to 5: an object with exactly the keys "1" to "5" in data.
+/// The anchor texts of the scores 1 to 5, serialized as an object with exactly the keys "1" to "5".
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Anchors", into = "Anchors")]
 pub struct ScoreDescriptions([String; 5]);
@@ -147,7 +147,7 @@ impl ScoreDescriptions {
     }
 }
 
-/// Keys as they come, so that an error can list them.
+/// The serialized form with arbitrary keys, so that an error can list them.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 struct Anchors(serde_json::Map<String, serde_json::Value>);
@@ -220,7 +220,7 @@ impl From<Score> for i64 {
     }
 }
 
-/// A preference set that keeps the paper's rule.
+/// Deserializes a preference set that must be complete.
 fn complete<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<PreferenceSet>, D::Error> {
     let set = Option::<PreferenceSet>::deserialize(deserializer)?;
     match set.as_ref().map(PreferenceSet::complete) {
@@ -229,7 +229,7 @@ fn complete<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<O
     }
 }
 
-/// An id that is a string or a whole number.
+/// Deserializes an id that is a string or a whole number.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "an id: a string or a whole number")]
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rubric_keeps_its_layout() {
+    fn a_rubric_is_read_and_written_unchanged() {
         let read = rubric(DESCRIPTIONS).unwrap();
         assert_eq!(read.score_descriptions.get(Score::new(4).unwrap()), "d");
         assert_eq!(serde_json::to_string(&read).unwrap(), format!(r#"{{"criteria":"?","score_descriptions":{{{DESCRIPTIONS}}}}}"#));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_outside_one_to_five_are_refused() {
+    fn scores_outside_one_to_five_are_rejected() {
         assert!(serde_json::from_str::<Score>("5").is_ok());
         for wrong in ["0", "6", "-1", "300", "4.5"] {
             assert!(serde_json::from_str::<Score>(wrong).is_err(), "{wrong}");

@@ -19,7 +19,7 @@ pub fn stream(seed: u64, purpose: &str) -> ChaCha8Rng {
     rng
 }
 
-/// A seed for a part of a run: the first draw of [`stream`].
+/// A seed for one part of a run: the first draw of [`stream`].
 pub fn derive_seed(seed: u64, purpose: &str) -> u64 {
     stream(seed, purpose).next_u64()
 }

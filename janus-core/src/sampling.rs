@@ -18,28 +18,28 @@ pub struct SamplingParams {
     pub top_p: f64,
     /// Keeps the k most likely tokens; 0 keeps all.
     pub top_k: usize,
-    /// Drops tokens less likely than this share of the most likely one; 0 keeps all.
+    /// Drops tokens whose probability is below this fraction of the most likely token's; 0 keeps all.
     pub min_p: f64,
     /// Divides positive and multiplies negative logits of every token already in prompt or output;
     /// 1 changes nothing.
     pub repetition_penalty: f64,
-    /// New tokens at the most.
+    /// Maximum number of new tokens.
     pub max_tokens: usize,
     /// Generations for each request.
     pub n: usize,
-    /// Seed of the request; with the request's id and the sample's index it fixes the draws.
+    /// Seed of the request; with the request's id and the sample's index it determines the draws.
     pub seed: u64,
     /// Texts that end a generation; they are not part of it.
     pub stop: Vec<String>,
     /// Return the log-probability of each generated token.
     pub logprobs: bool,
-    /// With [`logprobs`](Self::logprobs), return so many of the most likely tokens at each place too.
+    /// How many of the most likely tokens to return at each position; above 0 it requires [`logprobs`](Self::logprobs).
     pub top_logprobs: usize,
 }
 
 impl Default for SamplingParams {
     /// One sample of the model's own distribution, with no log-probabilities, seed 0 and at most 1,024 new tokens. The limit
-    /// only bounds the cost; an answer that reaches it says so ([`FinishReason::Length`](crate::FinishReason::Length)).
+    /// only bounds the cost; an answer that reaches it ends with [`FinishReason::Length`](crate::FinishReason::Length).
     fn default() -> Self {
         Self {
             temperature: 1.0,
@@ -64,7 +64,7 @@ impl SamplingParams {
         Self { temperature: 1.0, top_p: 0.9, repetition_penalty: 1.03, max_tokens: 1024, ..Self::default() }
     }
 
-    /// The most likely token each time, with no penalty, at most `max_tokens` new tokens.
+    /// Greedy decoding: the most likely token at each step, no penalty, at most `max_tokens` new tokens.
     pub fn greedy(max_tokens: usize) -> Self {
         Self { temperature: 0.0, max_tokens, ..Self::default() }
     }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_changes_no_probability_and_the_papers_is_its_scripts() {
+    fn the_default_is_neutral_and_the_paper_preset_is_that_of_its_script() {
         let filters = |p: &SamplingParams| (p.temperature, p.top_p, p.top_k, p.min_p, p.repetition_penalty, p.max_tokens);
         assert_eq!(filters(&SamplingParams::default()), (1.0, 1.0, 0, 0.0, 1.0, 1024));
         assert_eq!(filters(&SamplingParams::paper()), (1.0, 0.9, 0, 0.0, 1.03, 1024));
@@ -118,9 +118,9 @@ mod tests {
         }
     }
 
-    /// The keys of call journals are hashes of this text: a change of it pays for every answer again.
+    /// The keys of call journals are hashes of this text: changing it would pay for every answer again.
     #[test]
-    fn the_text_of_the_parameters_stays() {
+    fn the_serialized_parameters_do_not_change() {
         let text = concat!(
             r#"{"temperature":1.0,"top_p":0.9,"top_k":0,"min_p":0.0,"repetition_penalty":1.03,"max_tokens":1024,"n":1,"seed":0,"#,
             r#""stop":[],"logprobs":false,"top_logprobs":0}"#
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_named() {
+    fn a_parameter_out_of_range_is_named() {
         let named = |params: SamplingParams| match params.validate().unwrap_err() {
             Error::Sampling { field, .. } => field,
             other => panic!("{other}"),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_refused() {
+    fn an_unknown_key_is_rejected() {
         let error = serde_json::from_str::<SamplingParams>(r#"{"temprature": 1}"#).unwrap_err();
         assert!(error.to_string().contains("temprature"), "{error}");
     }

@@ -14,13 +14,13 @@ use crate::{Error, Preference, PreferenceSet, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Dimension {
-    /// How the answer is put: format, tone, length.
+    /// How the answer is written: format, tone, length.
     Style,
     /// What the reader already knows.
     BackgroundKnowledge,
     /// What the answer should give.
     Informativeness,
-    /// What the answer should take care of.
+    /// What the answer should avoid or treat with care.
     Harmlessness,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Dimension {
 impl FromStr for Dimension {
     type Err = Error;
 
-    /// Reads a key, also as a heading spells it ("Background knowledge").
+    /// Parses a key; the spelling of a heading ("Background knowledge") is accepted too.
     fn from_str(name: &str) -> Result<Self> {
         let key = name.trim().to_lowercase().replace([' ', '-'], "_");
         Dimension::ALL.into_iter().find(|d| d.as_str() == key).ok_or_else(|| Error::UnknownDimension { got: name.into() })
@@ -69,8 +69,8 @@ impl From<Dimension> for &'static str {
     }
 }
 
-/// The 20 subdimensions that the paper's page shows: for each dimension its five most frequent ones.
-/// The vocabulary is open; data holds thousands of others.
+/// The 20 subdimensions that the paper's project page shows: the five most frequent ones of each dimension.
+/// The vocabulary is open; the datasets contain thousands of others.
 pub const PUBLISHED_SUBDIMENSIONS: [(Dimension, [&str; 5]); 4] = [
     (Dimension::Style, ["clarity", "conciseness", "format", "tone", "vividness"]),
     (Dimension::BackgroundKnowledge, ["basic", "novice", "intermediate", "advanced", "expert"]),
@@ -93,7 +93,7 @@ enum Labels {
 }
 
 impl Taxonomy {
-    /// A tree of the given preferences, without duplicates.
+    /// A tree of the given preferences; duplicates are dropped.
     pub fn new(preferences: impl IntoIterator<Item = Preference>) -> Self {
         let mut taxonomy = Self::default();
         for preference in preferences {
@@ -111,10 +111,10 @@ impl Taxonomy {
     }
 
     /// Reads `{dimension: {subdimension: [label, …]}}` or `{dimension: {subdimension: {label: description}}}`.
-    /// Subdimensions are lower-cased, as data spells them; a label without description has an empty one.
+    /// Subdimensions are lower-cased, as in the datasets. A label without a description gets an empty one.
     ///
     /// # Errors
-    /// A JSON error that names the line, or an unknown dimension.
+    /// A JSON error with its line; an unknown dimension is one too.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let read: BTreeMap<Dimension, BTreeMap<String, Labels>> = serde_json::from_str(text)?;
         let mut taxonomy = Self::default();
@@ -149,7 +149,7 @@ impl Taxonomy {
         all.filter(|preference| self.insert(preference.clone())).count()
     }
 
-    /// Every preference: by dimension, then subdimension, then as added.
+    /// Every preference, ordered by dimension, then by subdimension, then as added.
     pub fn iter(&self) -> impl Iterator<Item = &Preference> {
         self.tree.values().flat_map(BTreeMap::values).flatten()
     }
@@ -174,8 +174,8 @@ impl Taxonomy {
         self.tree.get(&dimension).and_then(|subs| subs.get(subdimension)).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads a preference as a user writes it, `DIMENSION/SUBDIMENSION=NAME`: one of this taxonomy by its name, or in own words,
-    /// as `style/rhyme=verse: Answer in verse.`
+    /// Reads a preference as a user writes it, `DIMENSION/SUBDIMENSION=NAME`: either one of this taxonomy by its
+    /// name, or a new one with its description, such as `style/rhyme=verse: Answer in verse.`
     ///
     /// # Errors
     /// [`Error::PreferenceText`], [`Error::UnknownDimension`], [`Error::UnknownPreference`].
@@ -211,8 +211,8 @@ impl Taxonomy {
         Err(Error::UnknownPreference { place: format!("{dimension}/{subdimension}"), got: name.into(), known })
     }
 
-    /// Draws a complete preference set: for each dimension a subdimension, then one of its preferences, each
-    /// with equal chance, so that a subdimension with many labels is not drawn more often.
+    /// Draws a complete preference set: for each dimension a subdimension, then one of its preferences.
+    /// Both draws are uniform, so that a subdimension with many labels is not drawn more often.
     ///
     /// # Errors
     /// [`Error::EmptyDimension`] if a dimension has no preference.
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_published_layout_and_ours() {
+    fn labels_are_read_with_and_without_descriptions() {
         let mut tree =
             Taxonomy::from_json(r#"{"Style": {"Tone": ["Warm", "a/b"]}, "background_knowledge": {"basic": {"x": "y"}}}"#).unwrap();
         assert_eq!(tree.preferences(Dimension::Style, "tone")[1].name, "a/b");
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preference_is_one_of_the_taxonomy_or_in_own_words() {
+    fn a_preference_is_parsed_by_name_or_with_a_new_description() {
         let read = |text: &str| Taxonomy::seed().parse_preference(text);
         assert_eq!(read("style/format=bullet list").unwrap().description, "Write the answer as a bullet list.");
         assert_eq!(read("Background knowledge/ Expert =Peer to Peer").unwrap().name, "peer to peer");
@@ -351,8 +351,8 @@ mod tests {
             ("style=warm", "expected DIMENSION/SUBDIMENSION=NAME"),
             ("style/tone=", "expected DIMENSION/SUBDIMENSION=NAME"),
             ("stile/tone=warm", "unknown dimension"),
-            ("style/tone=cold", "style/tone has no \"cold\" but \"warm\", \"formal\""),
-            ("style/taste=sweet", "style has no \"taste\" but \"clarity\""),
+            ("style/tone=cold", "style/tone has no \"cold\", only \"warm\", \"formal\""),
+            ("style/taste=sweet", "style has no \"taste\", only \"clarity\""),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn sampling_reaches_everything_and_refuses_a_gap() {
+    fn sampling_reaches_every_preference_and_rejects_a_missing_dimension() {
         let seed = Taxonomy::seed();
         let mut rng = crate::stream(0, "test");
         let mut seen = std::collections::HashSet::new();

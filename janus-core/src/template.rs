@@ -1,4 +1,4 @@
-//! Chat templates: the one place where a conversation becomes the text a model reads.
+//! Chat templates: the only place where a conversation becomes the text that a model receives.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,12 +9,12 @@ use crate::{Error, Message, Result, Role};
 
 /// How a conversation is laid out for a model.
 ///
-/// A template owns its special tokens: a tokenizer is never asked to add any.
+/// A template writes all special tokens itself: the tokenizer never adds any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ChatTemplate {
-    /// Janus' layout of Mistral-instruct: `<s>[INST] {system}\n{user} [/INST]`, the response
-    /// tokenised on its own, `</s>`. Without a system message the markers stay and the line is left out.
+    /// Janus' variant of Mistral-instruct: `<s>[INST] {system}\n{user} [/INST]`, the response tokenised on its own,
+    /// `</s>`. Without a system message its line is left out; the markers stay.
     #[serde(rename = "mistral-instruct")]
     MistralInstruct,
     /// ChatML: `<|im_start|>{role}\n{content}<|im_end|>\n` for each message.
@@ -22,18 +22,18 @@ pub enum ChatTemplate {
     ChatMl,
 }
 
-/// A piece of a rendered conversation.
+/// A segment of a rendered conversation.
 ///
-/// Pieces are tokenised one by one and their ids joined. So the ids of a prompt are exactly the first
+/// Segments are tokenised one by one and their ids concatenated. So the ids of a prompt are exactly the first
 /// ids of the conversation that continues it, whatever the tokenizer merges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Segment {
     /// The text; for a special token, its spelling in the vocabulary.
     pub text: String,
-    /// One special token of the vocabulary, not text.
+    /// Whether this is one special token of the vocabulary, not text.
     pub special: bool,
-    /// The model is trained to produce this: its tokens are in the loss mask.
+    /// Whether the model is trained to produce this: its tokens are in the loss mask.
     pub trained: bool,
 }
 
@@ -41,12 +41,12 @@ pub struct Segment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rendered {
-    /// The pieces in order.
+    /// The segments in order.
     pub segments: Vec<Segment>,
 }
 
 impl Rendered {
-    /// The pieces joined, special tokens as they are spelt.
+    /// The segments joined, with special tokens as they are spelt in the vocabulary.
     pub fn text(&self) -> String {
         self.segments.iter().map(|segment| segment.text.as_str()).collect()
     }
@@ -80,7 +80,7 @@ impl ChatTemplate {
     }
 
     /// The same layout as a Jinja template, for the `chat_template` of a `tokenizer_config.json`, so that
-    /// other programs render a model's prompts as it was trained.
+    /// other programs render prompts as in training.
     pub fn jinja(self) -> &'static str {
         match self {
             ChatTemplate::MistralInstruct => {
@@ -96,7 +96,7 @@ impl ChatTemplate {
         }
     }
 
-    /// The template that a Jinja text spells, recognised by its markers; `None` for any other.
+    /// Recognises a Jinja template by its markers, `[INST]` or `<|im_start|>`; `None` for any other template.
     pub fn of_jinja(text: &str) -> Option<Self> {
         match (text.contains("[INST]"), text.contains("<|im_start|>")) {
             (true, false) => Some(ChatTemplate::MistralInstruct),
@@ -105,10 +105,10 @@ impl ChatTemplate {
         }
     }
 
-    /// Renders a conversation: an optional system message, then user and assistant in turn.
+    /// Renders a conversation: an optional system message, then user and assistant messages, alternating.
     ///
-    /// If the last message is the user's, the result ends where the model is to continue. If it is the
-    /// assistant's, the result is the whole conversation; assistant contents and the tokens that end
+    /// If the last message is the user's, the result ends where the model starts to generate. If it is the
+    /// assistant's, the result is the whole conversation. Assistant messages and the tokens that end
     /// them are [`Segment::trained`].
     ///
     /// ```
@@ -139,12 +139,12 @@ fn render_mistral(messages: &[Message], out: &mut Rendered) {
         match message.role {
             Role::System => system = Some(message.content.as_str()),
             Role::User => {
-                let asked = match system.take().filter(|system| !system.is_empty()) {
+                let content = match system.take().filter(|system| !system.is_empty()) {
                     Some(system) => format!("{system}\n{}", message.content),
                     None => message.content.clone(),
                 };
-                // Stripped as the reference's inference does; its training data has no outer spaces.
-                out.text_segment(format!("[INST] {} [/INST]", asked.trim()), false);
+                // Trimmed, as in the reference's inference code; its training data has no outer whitespace.
+                out.text_segment(format!("[INST] {} [/INST]", content.trim()), false);
             }
             Role::Assistant => {
                 out.text_segment(message.content.clone(), true);
@@ -180,9 +180,9 @@ fn check_order(messages: &[Message]) -> Result<()> {
             (None, Role::System | Role::User)
             | (Some(Role::System | Role::Assistant), Role::User)
             | (Some(Role::User), Role::Assistant) => {}
-            (_, Role::System) => return wrong("a system message stands first or not at all"),
+            (_, Role::System) => return wrong("a system message is only allowed as the first message"),
             (_, Role::User) => return wrong("two user messages follow each other; join them"),
-            (_, Role::Assistant) => return wrong("an assistant message answers a user message"),
+            (_, Role::Assistant) => return wrong("an assistant message must follow a user message"),
         }
         previous = Some(message.role);
     }
@@ -226,7 +226,7 @@ mod tests {
         let all = conversation();
         assert_eq!(text(&all), "<s>[INST] Be kind.\nHi? [/INST]Hello.</s>[INST] Bye? [/INST]");
         assert_eq!(text(&all[1..2]), "<s>[INST] Hi? [/INST]");
-        // The reference drops the opening marker with an empty system message; we keep it.
+        // The reference drops the opening marker with an empty system message; this crate keeps it.
         assert_eq!(text(&[Message::system(""), Message::user("Hi?")]), "<s>[INST] Hi? [/INST]");
     }
 
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jinja_form_is_told_by_its_markers() {
+    fn a_jinja_template_is_recognised_by_its_markers() {
         for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
             assert_eq!(ChatTemplate::of_jinja(template.jinja()), Some(template));
             assert_eq!(template.to_string().parse::<ChatTemplate>().unwrap(), template);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_assistants_words_and_their_end_are_trained() {
+    fn only_assistant_messages_and_their_end_of_turn_are_trained() {
         for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
             let rendered = template.render(&conversation()[..3]).unwrap();
             let trained: Vec<_> = rendered.segments.iter().filter(|s| s.trained).map(|s| s.text.as_str()).collect();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_out_of_order_names_the_message() {
+    fn the_message_that_is_out_of_order_is_named() {
         let render = |messages: &[Message]| ChatTemplate::ChatMl.render(messages).unwrap_err();
         assert_eq!(render(&[Message::system("x")]), Error::NoUserMessage);
         let error = render(&[Message::user("a"), Message::user("b")]);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is generated from is a prefix, piece by piece, of what is trained on.
+        /// The segments that generation starts from are a prefix of the segments that training sees.
         #[test]
         fn a_prompt_is_a_prefix_of_its_conversation(system in ".{0,20}", user in ".{0,20}", answer in ".{1,20}") {
             for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {

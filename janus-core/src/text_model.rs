@@ -1,4 +1,4 @@
-//! Models of plain text: they continue a text in place of answering it, or score how likely it is.
+//! Models of plain text: they continue a text instead of answering it, or score how likely it is.
 
 use crate::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 
@@ -15,7 +15,7 @@ pub struct TextRequest {
 }
 
 impl TextRequest {
-    /// A text to continue, sampled so.
+    /// A text to continue with these sampling parameters.
     pub fn new(id: impl Into<String>, text: impl Into<String>, sampling: SamplingParams) -> Self {
         Self { id: id.into(), text: text.into(), sampling }
     }
@@ -26,21 +26,21 @@ pub trait TextModel {
     /// The model's name in results.
     fn name(&self) -> &str;
 
-    /// Continues every text, in whatever order: `on_answer(index, answer)` is called exactly once for each index of
-    /// `requests`, with `sampling.n` generations, which are what follows the text, or the request's own error.
+    /// Continues every text, in any order: `on_answer(index, answer)` is called exactly once for each index of
+    /// `requests`, with `sampling.n` continuations (without the text itself) or the request's own error.
     fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>));
 }
 
-/// What a language model makes of a text.
+/// The loss of a text under a language model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TextLoss {
-    /// Sum over all tokens but the first of the negative log-probability.
+    /// Negative log-likelihood in nats, summed over all tokens but the first.
     pub loss: f64,
-    /// All tokens.
+    /// Number of tokens, the first included.
     pub tokens: usize,
 }
 
-/// A language model that scores how likely texts are, as perplexity needs it.
+/// A language model that scores how likely texts are, as needed for perplexity.
 pub trait TextLosses {
     /// The model's name in results.
     fn name(&self) -> &str;
@@ -49,9 +49,9 @@ pub trait TextLosses {
     fn losses(&self, texts: &[String]) -> Vec<Result<TextLoss, ModelError>>;
 }
 
-/// A text model in the place of a chat model: it continues the user's message as if nothing stood around it.
+/// Adapts a [`TextModel`] to [`ChatModel`]: the user's message is continued as plain text, without a template.
 ///
-/// A conversation is refused, because without a template it has no text.
+/// A request with a system message or several turns is an error, because without a template it cannot be rendered.
 #[derive(Debug, Clone, Copy)]
 pub struct Continuing<M>(pub M);
 
@@ -61,21 +61,24 @@ impl<M: TextModel> ChatModel for Continuing<M> {
     }
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-        let (mut places, mut texts) = (Vec::new(), Vec::new());
-        for (place, request) in requests.iter().enumerate() {
+        let (mut indices, mut texts) = (Vec::new(), Vec::new());
+        for (index, request) in requests.iter().enumerate() {
             let id = request.id.clone();
             match &request.messages[..] {
                 [text] => {
-                    places.push(place);
+                    indices.push(index);
                     texts.push(TextRequest { id, text: text.content.clone(), sampling: request.sampling.clone() });
                 }
                 messages => {
-                    let reason = format!("a text is one message, with no system message, got {}", messages.len());
-                    on_answer(place, Err(ModelError::Request { id, reason }));
+                    let reason = format!(
+                        "expected one message and no system message, because a text model has no chat template; got {} messages",
+                        messages.len()
+                    );
+                    on_answer(index, Err(ModelError::Request { id, reason }));
                 }
             }
         }
-        self.0.continue_each(&texts, &mut |index, answer| on_answer(places[index], answer));
+        self.0.continue_each(&texts, &mut |index, answer| on_answer(indices[index], answer));
     }
 }
 
@@ -101,20 +104,20 @@ mod tests {
     }
 
     #[test]
-    fn each_text_is_continued_and_a_conversation_is_refused() {
+    fn each_text_is_continued_and_a_conversation_is_rejected() {
         let request = |id: &str, messages: Vec<Message>| {
             ChatRequest::new(id, messages).with_sampling(SamplingParams { n: 2, ..SamplingParams::default() })
         };
-        let asked = [
+        let requests = [
             request("a", vec![Message::system("s"), Message::user("x")]),
             request("b", vec![Message::user("y")]),
             request("c", vec![]),
             request("d", vec![Message::user("z")]),
         ];
-        let answers = Continuing(More).generate(&asked);
-        let said = |index: usize| answers[index].as_ref().map(|all| all.iter().map(|one| one.text.as_str()).collect::<Vec<_>>());
-        assert_eq!(said(1).unwrap(), [" and more of y"; 2]);
-        assert_eq!(said(3).unwrap(), [" and more of z"; 2]);
-        assert!(said(0).unwrap_err().to_string().contains("got 2") && said(2).unwrap_err().to_string().contains("got 0"));
+        let answers = Continuing(More).generate(&requests);
+        let texts_of = |index: usize| answers[index].as_ref().map(|all| all.iter().map(|one| one.text.as_str()).collect::<Vec<_>>());
+        assert_eq!(texts_of(1).unwrap(), [" and more of y"; 2]);
+        assert_eq!(texts_of(3).unwrap(), [" and more of z"; 2]);
+        assert!(texts_of(0).unwrap_err().to_string().contains("got 2") && texts_of(2).unwrap_err().to_string().contains("got 0"));
     }
 }

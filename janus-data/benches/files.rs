@@ -1,4 +1,4 @@
-//! Reading of JSON lines and Parquet: `cargo bench -p janus-data --profile dev --bench files`.
+//! Reads JSON lines and Parquet: `cargo bench -p janus-data --profile dev --bench files`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -6,15 +6,15 @@ use janus_core::{Message, PairRecord};
 use janus_data::{read, write_all, write_records};
 
 fn pairs(rows: usize) -> Vec<PairRecord> {
-    let talk = |prompt: &str, answer: &str| vec![Message::user(prompt), Message::assistant(answer.repeat(60))];
+    let conversation = |prompt: &str, answer: &str| vec![Message::user(prompt), Message::assistant(answer.repeat(60))];
     let row = |index| {
         let prompt = format!("Question {index}: {}", "why does the kite fly? ".repeat(20));
         PairRecord {
             main_source: "bench".into(),
             original_source: String::new(),
             system: "You value brevity and care. ".repeat(15),
-            chosen: talk(&prompt, "The wind lifts it. "),
-            rejected: talk(&prompt, "It just does so. "),
+            chosen: conversation(&prompt, "The wind lifts it. "),
+            rejected: conversation(&prompt, "It just does so. "),
             prompt,
         }
     };
@@ -30,7 +30,7 @@ fn reading(criterion: &mut Criterion) {
     write_records(&parquet, &rows).unwrap();
 
     let mut group = criterion.benchmark_group("read");
-    // All in bytes of JSON lines, so that the figures compare.
+    // All throughputs count bytes of JSON lines, so that they can be compared.
     group.throughput(Throughput::Bytes(std::fs::metadata(&jsonl).unwrap().len()));
     for path in [jsonl, gz, parquet] {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! Tokenising and packing: `cargo bench -p janus-data --profile dev --bench tokens`.
+//! Tokenises and packs: `cargo bench -p janus-data --profile dev --bench tokens`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -14,7 +14,7 @@ fn sentence(rng: &mut impl Rng, words: usize) -> String {
 
 fn tokenising(criterion: &mut Criterion) {
     let mut rng = stream(1, "bench");
-    let talks: Vec<Vec<Message>> = (0..200)
+    let conversations: Vec<Vec<Message>> = (0..200)
         .map(|_| {
             vec![
                 Message::system(sentence(&mut rng, 60)),
@@ -24,12 +24,12 @@ fn tokenising(criterion: &mut Criterion) {
         })
         .collect();
     let template = ChatTemplate::MistralInstruct;
-    let texts = talks.iter().flatten().map(|message| message.content.as_str());
+    let texts = conversations.iter().flatten().map(|message| message.content.as_str());
     let tokenizer = Tokenizer::train(texts, 400, template.special_tokens()).unwrap();
-    let tokens = tokenizer.conversations(template, &talks).unwrap().iter().map(|row| row.ids.len() as u64).sum();
+    let tokens = tokenizer.conversations(template, &conversations).unwrap().iter().map(|row| row.ids.len() as u64).sum();
     let mut group = criterion.benchmark_group("tokenise");
     group.throughput(Throughput::Elements(tokens));
-    group.bench_function("conversations", |bench| bench.iter(|| tokenizer.conversations(template, &talks).unwrap()));
+    group.bench_function("conversations", |bench| bench.iter(|| tokenizer.conversations(template, &conversations).unwrap()));
     group.finish();
 
     let rows: Vec<TokenRow> = (0..20_000)

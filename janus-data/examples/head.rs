@@ -1,6 +1,6 @@
 //! Prints the first rows of a file of any layout: `cargo run -p janus-data --example head -- FILE [ROWS]`.
 //!
-//! A row that cannot be read is told, with its place, and the next one follows.
+//! A row that cannot be read is reported with its position; reading continues with the next row.
 
 use std::io::Write;
 

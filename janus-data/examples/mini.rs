@@ -11,8 +11,8 @@ fn main() -> Result<(), janus_data::Error> {
         println!("system: {}\nuser:   {}\n\n{}\n", record.system, record.prompt, record.reference_answer);
         for (what, response) in [("this response", &record.reference_answer), ("the next one's", &other.reference_answer)] {
             let grades = grade(record, response)?;
-            let told: Vec<String> = grades.iter().map(|grade| format!("{} ({})", grade.score, grade.why)).collect();
-            println!("{what}: {}", told.join("; "));
+            let scores: Vec<String> = grades.iter().map(|grade| format!("{} ({})", grade.score, grade.why)).collect();
+            println!("{what}: {}", scores.join("; "));
         }
         println!("\n---\n");
     }

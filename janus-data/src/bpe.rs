@@ -1,4 +1,4 @@
-//! Training of a byte-level BPE.
+//! Trains a byte-level BPE.
 
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -9,9 +9,9 @@ use crate::{Error, Result};
 
 /// See [`crate::Tokenizer::train`].
 ///
-/// The library's trainer keeps its counts in hash maps of a random order, but the order reaches no result: pairs are
-/// merged by count, then by id. An entry that it queues twice for one pair has the same count both times, and nothing
-/// can come between the two.
+/// The trainer of `tokenizers` keeps its counts in hash maps with a random iteration order. The result does not depend on
+/// that order: pairs are merged by count, then by id. If a pair is queued twice, both entries have the same count and
+/// are adjacent in the queue.
 pub(crate) fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize, special_tokens: &[&str]) -> Result<Tokenizer> {
     if vocab_size < 256 + special_tokens.len() {
         return Err(Error::VocabularyTooSmall { vocab_size, special_tokens: special_tokens.len() });
@@ -34,21 +34,23 @@ pub(crate) fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize,
     Ok(tokenizer)
 }
 
-/// The trainer gives a merge that spells a special token the id of that token, so that text could turn into it. Merges
-/// stay within the pieces that text is split into; a special token of several pieces is out of their reach.
+/// Rejects special tokens that ordinary text could be encoded as.
+///
+/// The trainer gives a merge that spells a special token the id of that token. Merges never cross the pieces of the
+/// pre-tokenizer, so no merge can spell a special token of several pieces.
 fn check_special_tokens(special_tokens: &[&str], layout: ByteLevel) -> Result<()> {
     for (index, &token) in special_tokens.iter().enumerate() {
-        let refused = |rule| Err(Error::SpecialToken { token: token.into(), rule });
+        let rejected = |rule| Err(Error::SpecialToken { token: token.into(), rule });
         if special_tokens[..index].contains(&token) {
-            return refused("it stands twice in the list");
+            return rejected("it occurs twice in the list");
         }
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return refused("it must be of printable ASCII without spaces");
+            return rejected("it must consist of printable ASCII characters without spaces");
         }
         let mut pieces = PreTokenizedString::from(token);
         layout.pre_tokenize(&mut pieces).map_err(|cause| Error::Tokenizer { doing: "split a special token", cause })?;
         if pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).len() < 2 {
-            return refused("a word of the text could become it; mix letters and signs, like <end>");
+            return rejected("ordinary text could be encoded as it; combine letters and punctuation, like <end>");
         }
     }
     Ok(())
@@ -67,9 +69,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Two letters give many ties and many ways to the same piece.
+        /// Two letters give many ties and many merge orders for the same piece.
         #[test]
-        fn hash_maps_of_another_order_train_the_same(texts in prop::collection::vec("[ab]{1,40}( [ab]{1,9})?", 1..40)) {
+        fn the_order_of_hash_maps_does_not_change_the_tokenizer(texts in prop::collection::vec("[ab]{1,40}( [ab]{1,9})?", 1..40)) {
             let once = trained(&texts);
             for _ in 0..3 {
                 prop_assert_eq!(&trained(&texts), &once);
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_special_token_that_text_could_become_is_refused() {
+    fn a_special_token_that_text_could_be_encoded_as_is_rejected() {
         for token in ["end", "</", "'s", "", "a b", "Ġ<", "<s>"] {
             let error = train(std::iter::empty(), 400, &["<s>", token]).unwrap_err();
             assert!(matches!(&error, Error::SpecialToken { token: named, .. } if named == token), "{error}");
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_holds_the_special_tokens_the_bytes_and_the_merges() {
+    fn a_vocabulary_has_the_special_tokens_the_bytes_and_the_merges() {
         let train = |size| train(["kite kite"; 2].into_iter(), size, &["<s>", "</s>"]);
         assert!(matches!(train(257), Err(Error::VocabularyTooSmall { vocab_size: 257, special_tokens: 2 })));
         assert_eq!(train(258).unwrap().get_vocab_size(true), 258);

@@ -1,4 +1,4 @@
-//! A journal of calls to chat models: an answered call is never made again, a failed one is.
+//! A journal of calls to chat models: an answered call is never repeated, a failed one is retried.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct CallJournal {
     or_untagged: bool,
 }
 
-/// What is read of an entry, which has the key, the model and the request's id beside it.
+/// The part of an entry that is read back. An entry also holds the key, the model and the request's id.
 #[derive(Debug, Deserialize)]
 struct Answer {
     generations: Vec<Generation>,
@@ -33,14 +33,15 @@ impl CallJournal {
     /// Opens the journal at a path, or creates it, with the folder that it lies in.
     ///
     /// # Errors
-    /// Those of [`Journal::open_as`]: an answer that cannot be read is an error, since it would be paid for again.
+    /// Those of [`Journal::open_as`]. An entry that cannot be read is an error: if it were dropped, its answer would be paid
+    /// for again.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let header: Map<_, _> = [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))].into_iter().collect();
         Ok(Self { journal: Mutex::new(Journal::open_as(path, &header)?), endpoint: None, or_untagged: false })
     }
 
-    /// The same journal, for calls to this endpoint from now on. One message may be a question to a chat endpoint and a text to
-    /// complete to another, so the endpoint is part of the key. Calls without one are a chat's.
+    /// Sets the endpoint of the calls that follow. The same message may be a question for a chat endpoint and a text to
+    /// complete for another, so the endpoint is part of the key. Calls without an endpoint are chat calls.
     pub fn of_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
@@ -62,7 +63,7 @@ impl CallJournal {
         key(self.endpoint.as_deref(), model, request)
     }
 
-    /// The answer to a request, if it was given.
+    /// The answer to a request, if the journal has it.
     pub fn get(&self, model: &str, request: &ChatRequest) -> Option<Vec<Generation>> {
         let journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // An entry of fewer samples than asked for is no answer to this request.
@@ -71,7 +72,7 @@ impl CallJournal {
         answer(&self.own_key(model, request)).or_else(untagged).cloned()
     }
 
-    /// Adds an answer. It is in the file when this returns.
+    /// Adds an answer. It is written to the file before this returns.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if it cannot be written.
@@ -86,7 +87,7 @@ impl CallJournal {
         self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
     }
 
-    /// Whether there is no answer yet.
+    /// Whether the journal has no answers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -100,8 +101,8 @@ fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
     blake3::hash(content.to_string().as_bytes()).to_hex().to_string()
 }
 
-/// A chat model whose answers go through a [`CallJournal`]. Each answer is written there before it is returned, requests
-/// that are answered there are not sent, and equal requests are sent once. Failures are not journalled.
+/// A chat model behind a [`CallJournal`]. Each answer is written to the journal before it is returned, requests that the
+/// journal answers are not sent, and equal requests are sent once. Failures are not journalled.
 ///
 /// ```
 /// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError};
@@ -121,10 +122,10 @@ fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
 /// # let folder = tempfile::tempdir()?;
 /// let journal = CallJournal::open(folder.path().join("calls.jsonl"))?;
 /// let model = Journaled::new(Echo(Default::default()), &journal);
-/// let ask = |id: &str| ChatRequest::new(id, [Message::user("Hi")]);
-/// let answers = model.generate(&[ask("a"), ask("b")]);
+/// let request = |id: &str| ChatRequest::new(id, [Message::user("Hi")]);
+/// let answers = model.generate(&[request("a"), request("b")]);
 /// assert_eq!(answers[1].as_ref().unwrap()[0].text, "Hi");
-/// assert_eq!(journal.len(), 1); // the two were one question
+/// assert_eq!(journal.len(), 1); // the two requests are equal
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -134,7 +135,7 @@ pub struct Journaled<'a, M> {
 }
 
 impl<'a, M: ChatModel> Journaled<'a, M> {
-    /// The model behind the journal.
+    /// Puts the model behind the journal.
     pub fn new(model: M, journal: &'a CallJournal) -> Self {
         Self { model, journal }
     }
@@ -152,36 +153,36 @@ impl<M: ChatModel> ChatModel for Journaled<'_, M> {
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
         let name = self.model.name();
-        // The first request of each key is asked, and its answer handed to all of them.
-        let (mut asked, mut sharing, mut places) = (Vec::new(), Vec::<Vec<usize>>::new(), HashMap::new());
+        // Only the first request of each key is sent; its answer goes to all requests of that key.
+        let (mut sent, mut sharing, mut slots) = (Vec::new(), Vec::<Vec<usize>>::new(), HashMap::new());
         for (index, request) in requests.iter().enumerate() {
             if let Some(answer) = self.journal.get(name, request) {
                 on_answer(index, Ok(answer));
                 continue;
             }
-            let place = *places.entry(self.journal.own_key(name, request)).or_insert(asked.len());
-            if place == asked.len() {
-                asked.push(request.clone());
+            let slot = *slots.entry(self.journal.own_key(name, request)).or_insert(sent.len());
+            if slot == sent.len() {
+                sent.push(request.clone());
                 sharing.push(Vec::new());
             }
-            sharing[place].push(index);
+            sharing[slot].push(index);
         }
-        if asked.is_empty() {
+        if sent.is_empty() {
             return;
         }
-        self.model.generate_each(&asked, &mut |place, answer| {
+        self.model.generate_each(&sent, &mut |slot, answer| {
             let failed = |source: Box<dyn std::error::Error + Send + Sync>, id: &str| ModelError::Failed { id: id.into(), source };
-            let answer = answer.and_then(|generations| match self.journal.put(name, &asked[place], &generations) {
+            let answer = answer.and_then(|generations| match self.journal.put(name, &sent[slot], &generations) {
                 Ok(()) => Ok(generations),
-                Err(error) => Err(failed(error.into(), &asked[place].id)),
+                Err(error) => Err(failed(error.into(), &sent[slot].id)),
             });
             // An error cannot be cloned: the requests that share the call get its text.
-            let words = answer.as_ref().err().map(ToString::to_string);
-            let (first, others) = sharing[place].split_first().map_or((0, &[][..]), |(first, others)| (*first, others));
+            let reason = answer.as_ref().err().map(ToString::to_string);
+            let (first, others) = sharing[slot].split_first().map_or((0, &[][..]), |(first, others)| (*first, others));
             for &index in others {
-                match (&answer, &words) {
+                match (&answer, &reason) {
                     (Ok(generations), _) => on_answer(index, Ok(generations.clone())),
-                    (_, words) => on_answer(index, Err(failed(words.clone().unwrap_or_default().into(), &requests[index].id))),
+                    (_, reason) => on_answer(index, Err(failed(reason.clone().unwrap_or_default().into(), &requests[index].id))),
                 }
             }
             on_answer(first, answer);
@@ -198,10 +199,10 @@ mod tests {
 
     use super::*;
 
-    /// Answers with the messages it saw; refuses those that say "no".
+    /// Answers with the first message; with `refuses`, fails on the message "no".
     #[derive(Default)]
     struct Scripted {
-        asked: RefCell<Vec<String>>,
+        sent: RefCell<Vec<String>>,
         refuses: bool,
     }
 
@@ -212,7 +213,7 @@ mod tests {
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
             for (index, request) in requests.iter().enumerate().rev() {
-                self.asked.borrow_mut().push(request.id.clone());
+                self.sent.borrow_mut().push(request.id.clone());
                 let text = request.messages[0].content.clone();
                 if text == "no" && self.refuses {
                     on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "refused".into() }));
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_asked_once_and_failures_again() {
+    fn answered_requests_are_sent_once_and_failed_ones_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("calls.jsonl");
         let requests = [request("a", "x", 0), request("b", "no", 0), request("c", "x", 0), request("d", "x", 1), request("e", "no", 0)];
@@ -239,20 +240,20 @@ mod tests {
             let answers = model.generate(&requests);
             assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true, false]);
             assert_eq!(answers[4].as_ref().unwrap_err().to_string(), "request e: the model failed");
-            assert_eq!(*model.model().asked.borrow(), ["d", "b", "a"], "equal requests are asked once");
+            assert_eq!(*model.model().sent.borrow(), ["d", "b", "a"], "equal requests are sent once");
             assert_eq!(journal.len(), 2);
         }
         let journal = CallJournal::open(&path).unwrap();
         let model = Journaled::new(Scripted::default(), &journal);
         let answers = model.generate(&requests);
         assert!(answers.iter().all(Result::is_ok));
-        assert_eq!(*model.model().asked.borrow(), ["b"], "only what failed");
+        assert_eq!(*model.model().sent.borrow(), ["b"], "only the failed request");
         assert_eq!(answers[0].as_ref().unwrap()[0].completion_tokens, 5);
     }
 
-    /// It was taken for unanswered, and paid for again.
+    /// Such an entry once counted as missing, and its answer was paid for again.
     #[test]
-    fn an_answer_that_cannot_be_read_is_an_error_and_half_a_line_is_not() {
+    fn an_unreadable_entry_is_an_error_but_a_partial_last_line_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("calls.jsonl");
         let (first, second) = (request("a", "x", 0), request("b", "y", 0));
@@ -268,7 +269,7 @@ mod tests {
         let place = format!("{}: line 2, field \"generations[0].text\": expected a string, got integer `7`", path.display());
         assert_eq!(error, format!("{place}: mend the line, or delete it to ask for its answer again"));
         assert_eq!(fs::read_to_string(&path).unwrap(), edited, "nothing is written to it");
-        // A kill within the last write.
+        // As after a kill during the last write.
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         let journal = CallJournal::open(&path).unwrap();
         assert_eq!((journal.get("m", &first), journal.get("m", &second)), (Some(answer.clone()), None));
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_changes_the_answer_is_in_the_key() {
+    fn everything_that_affects_the_answer_is_in_the_key() {
         let folder = tempfile::tempdir().unwrap();
         let base = request("a", "x", 0);
         let journal = CallJournal::open(folder.path().join("calls.jsonl")).unwrap();
@@ -286,11 +287,11 @@ mod tests {
         let renamed = request("other", "x", 0);
         assert_eq!(key("m", &base), key("m", &renamed));
         let sampling = |sampling| base.clone().with_sampling(sampling);
-        let spoken = ChatRequest::new("a", [Message::system("x")]).with_sampling(base.sampling.clone());
+        let as_system = ChatRequest::new("a", [Message::system("x")]).with_sampling(base.sampling.clone());
         for other in [
             request("a", "y", 0),
             request("a", "x", 1),
-            spoken,
+            as_system,
             sampling(SamplingParams { temperature: 0.5, ..base.sampling.clone() }),
             sampling(SamplingParams { max_tokens: 9, ..base.sampling.clone() }),
             sampling(SamplingParams { stop: vec!["s".into()], ..base.sampling.clone() }),
@@ -301,7 +302,7 @@ mod tests {
         assert_ne!(key("m", &base), key("n", &base));
     }
 
-    /// Keys that journals of revision 0a1c55a hold: were one of them another, every answer would be paid for again.
+    /// Keys of journals written at revision 0a1c55a. If they changed, every answer would be paid for again.
     #[test]
     fn a_call_keeps_its_key() {
         let greedy = request("a", "x", 0);
@@ -312,29 +313,29 @@ mod tests {
     }
 
     #[test]
-    fn a_question_and_a_text_to_go_on_from_are_two_calls() {
+    fn a_question_and_the_same_text_to_complete_have_different_keys() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, asked) = (folder.path().join("calls.jsonl"), request("a", "x", 0));
+        let (path, request) = (folder.path().join("calls.jsonl"), request("a", "x", 0));
         let answer = |text: &str| {
             let generation = Generation::new(text).with_tokens(3, 5);
             vec![generation]
         };
         let chat = CallJournal::open(&path).unwrap();
-        // The key that journals of earlier versions have.
+        // The content that journals of earlier versions hash.
         let content = concat!(
             r#"{"model":"m","messages":[{"role":"user","content":"x"}],"sampling":{"temperature":0.0,"top_p":1.0,"top_k":0,"#,
             r#""min_p":0.0,"repetition_penalty":1.0,"max_tokens":8,"n":1,"seed":0,"stop":[],"logprobs":false,"top_logprobs":0}}"#
         );
-        assert_eq!(chat.own_key("m", &asked), blake3::hash(content.as_bytes()).to_hex().to_string());
-        assert_eq!(chat.own_key("m", &asked), CallJournal::key("m", &asked));
-        chat.put("m", &asked, &answer("said")).unwrap();
+        assert_eq!(chat.own_key("m", &request), blake3::hash(content.as_bytes()).to_hex().to_string());
+        assert_eq!(chat.own_key("m", &request), CallJournal::key("m", &request));
+        chat.put("m", &request, &answer("said")).unwrap();
         drop(chat);
         let texts = CallJournal::open(&path).unwrap().of_endpoint("/completions");
-        assert_eq!(texts.get("m", &asked), None);
-        texts.put("m", &asked, &answer("gone on")).unwrap();
-        assert_eq!(texts.get("m", &asked), Some(answer("gone on")));
+        assert_eq!(texts.get("m", &request), None);
+        texts.put("m", &request, &answer("continued")).unwrap();
+        assert_eq!(texts.get("m", &request), Some(answer("continued")));
         drop(texts);
-        assert_eq!(CallJournal::open(&path).unwrap().get("m", &asked), Some(answer("said")));
+        assert_eq!(CallJournal::open(&path).unwrap().get("m", &request), Some(answer("said")));
     }
 
     /// Judges' journals did not state the service's address: a verdict paid for at one was taken for another's.

@@ -1,24 +1,24 @@
-//! A Multifaceted Collection from any chat model (paper, section 3): preferences for each instruction, three preference
-//! sets of them, a system message for each set, the gold response, and for the bench a rubric for each preference.
+//! Constructs a Multifaceted Collection with any chat model (paper, section 3): preferences for each instruction, three
+//! preference sets from them, a system message for each set, the gold response, and for the bench a rubric for each preference.
 //!
 //! ```text
 //! instruction ─▶ 4 × preferences ─▶ 3 sets ─▶ system message ─▶ response ─▶ SFT, SFT small, DPO, ORPO, RM
 //!                                                                     └───▶ 4 × rubric ─▶ bench
 //! ```
 //!
-//! Prompts are files with versioned ids ([`prompt_ids`]). Every answer is checked; one that cannot be used is asked for
-//! again with what was wrong, and after that rejected and counted. Every answer stands in a journal before it is used,
-//! under everything that it depends on (model, messages, sampling), so a run that is cut off asks only for what it lacks,
-//! and a run over more instructions only for what is new.
+//! Prompts are files with versioned ids ([`prompt_ids`]). Every answer is checked. An unusable answer is requested
+//! again, with a note on what was wrong; after the last retry it is rejected and counted. Every answer is journalled before
+//! it is used, keyed by everything that it depends on (model, messages, sampling). So a run that was interrupted requests
+//! only what is missing, and a run over more instructions only what is new.
 
 mod answer;
-mod ask;
 mod check;
 mod collection;
 mod draft;
 mod price;
 mod prompt;
 mod quality;
+mod request;
 mod run;
 mod sets;
 mod split;
@@ -33,12 +33,12 @@ use crate::Result;
 use crate::instructions::Instruction;
 use run::Run;
 
-pub use ask::StepTally;
 pub use collection::{Constructed, OutputFormat, Summary};
 pub use price::{CostEstimate, StepEstimate};
 pub use quality::{Coverage, Lengths, Likeness, Quality};
+pub use request::StepTally;
 
-/// A step that asks the model.
+/// A step of the construction. Each sends requests to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
@@ -53,7 +53,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// In the order in which they run.
+    /// All steps, in the order in which they run.
     pub const ALL: [Step; 4] = [Step::Preferences, Step::System, Step::Response, Step::Rubric];
 
     /// The step's name in files.
@@ -66,8 +66,8 @@ impl Step {
         }
     }
 
-    /// What an accepted answer of the step can need; more is never paid for.
-    fn most_tokens(self) -> usize {
+    /// Limit of the tokens of an answer: no accepted answer of the step needs more.
+    fn token_limit(self) -> usize {
         match self {
             Step::Preferences => 512,
             Step::System => 640,
@@ -82,18 +82,18 @@ pub fn prompt_ids() -> Vec<&'static str> {
     prompt::Prompt::ALL.iter().map(|prompt| prompt.id).collect()
 }
 
-/// How a collection is made.
+/// The settings of a construction.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Construction {
-    /// Seed of the examples in prompts, the sets, the bench's share, the pairs, and the model's sampling.
+    /// Seeds the examples in prompts, the sets, the bench's share, the pairs, and the model's sampling.
     pub seed: u64,
-    /// How often an answer that cannot be used is asked for again.
+    /// How often an unusable answer is requested again.
     pub retries: usize,
     /// How to sample; `max_tokens` bounds every step, `seed` and `n` are set by the construction. The default is the
     /// reference's for its rubrics: temperature 1, top-p 0.9.
     pub sampling: SamplingParams,
-    /// Share of the instructions that become bench rows, 0 to 1; the others are trained on.
+    /// Share of the instructions that become bench rows, 0 to 1; the others become training rows.
     pub bench_share: f64,
     /// Where the examples in prompts come from.
     pub tree: Taxonomy,
@@ -106,8 +106,8 @@ impl Default for Construction {
     }
 }
 
-/// The written tree that examples are drawn from: five preferences for each of the twenty published subdimensions, all in
-/// our own words. Two of them are those of [`Taxonomy::seed`].
+/// The built-in tree from which the examples in prompts are drawn: five preferences for each of the twenty published
+/// subdimensions, all written for this crate. Two of the five are those of [`Taxonomy::seed`].
 pub fn seed_tree() -> Taxonomy {
     let mut tree = Taxonomy::seed();
     match Taxonomy::from_json(include_str!("construct/seed.json")) {
@@ -118,17 +118,17 @@ pub fn seed_tree() -> Taxonomy {
     tree
 }
 
-/// Called after each answer with the step, how many of its requests are settled, and how many there are.
+/// Called after each answer with the step, how many of its requests are finished, and how many there are in all.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Step, usize, usize);
 
 impl Construction {
-    /// Makes a collection. Journals lie in `folder`, one for each step, and are used again by the next run there, with
-    /// whatever instructions and settings.
+    /// Constructs a collection. The journals are in `folder`, one for each step. A later run in the same folder reuses
+    /// them, even with other instructions and settings.
     ///
     /// # Errors
     /// [`Error::Journal`](crate::Error::Journal) or [`Error::Io`](crate::Error::Io) of the journals,
-    /// [`Error::Domain`](crate::Error::Domain) for sampling parameters out of range. A model that fails is no error: its
-    /// answers are counted as missing, and asked for by the next run.
+    /// [`Error::Domain`](crate::Error::Domain) for sampling parameters out of range. A model failure is not an error: the
+    /// request is counted as rejected, and the next run sends it again.
     pub fn run(&self, model: &dyn ChatModel, instructions: &[Instruction], folder: &Path, progress: OnProgress<'_>) -> Result<Constructed> {
         Run::begin(self, model, folder, progress)?.over(instructions)
     }

@@ -1,4 +1,4 @@
-//! Rows of one layout as rows of another.
+//! Converts rows of one layout to another.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,21 +13,21 @@ use crate::instructions::Instruction;
 use crate::sources::{Comparison, Conversation, RowContent, RowSource};
 use crate::{ArrowRecord, RecordKind, Result, Row, Skipped, Writer, good_rows};
 
-/// What rows are to become.
+/// The layout to convert rows to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Records of this crate; the only rows that Parquet and Arrow can hold.
+    /// Records of `janus-core`. Only these can be written as Parquet and Arrow.
     Records(RecordKind),
-    /// `{id, prompt, main_source, original_source}`: what a collection is made from.
+    /// `{id, prompt, main_source, original_source}`: the input of a construction.
     Instructions,
-    /// `{messages}`, or `{input, preferred_output, non_preferred_output}` of pairs.
+    /// `{messages}`, or `{input, preferred_output, non_preferred_output}` for pairs.
     OpenAi,
-    /// `{conversations}`, with `chosen` and `rejected` of pairs.
+    /// `{conversations}`, with `chosen` and `rejected` for pairs.
     ShareGpt,
     /// `{instruction, input, output, system, history}`.
     Alpaca,
-    /// `{chosen, rejected}` as dialogues after `Human:` and `Assistant:`.
+    /// `{chosen, rejected}` as dialogues marked with `Human:` and `Assistant:`.
     HhRlhf,
 }
 
@@ -46,7 +46,7 @@ impl FromStr for Target {
     }
 }
 
-/// A name that no target has.
+/// An unknown name of a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown target \"{got}\": expected sft, pairs, reward, bench, instructions, openai, sharegpt, alpaca or hh-rlhf")]
 #[non_exhaustive]
@@ -55,7 +55,7 @@ pub struct UnknownTarget {
     pub got: String,
 }
 
-/// What became of the rows.
+/// Counts of a conversion.
 #[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Converted {
@@ -63,17 +63,18 @@ pub struct Converted {
     pub read: u64,
     /// Rows written.
     pub written: u64,
-    /// Rows that the target has no place for, by reason.
+    /// Rows that the target cannot represent, by reason.
     pub left_out: BTreeMap<&'static str, u64>,
-    /// Rows that could not be read, where they are skipped.
+    /// Rows that could not be read and were skipped.
     pub bad_rows: u64,
 }
 
-/// Writes rows of a source as a target, in the format of `out`'s file extension. With `skipped`, rows that are not the
-/// source's are skipped and counted there; without it, the first one is the error.
+/// Converts rows of a source to a target and writes them in the format that the extension of `out` names. With `skipped`,
+/// rows that do not have the source's layout are skipped and counted there; without it, the first such row is an error.
 ///
 /// # Errors
-/// Those of reading and writing; [`Error::Row`](crate::Error::Row) for a row that is not the source's, with its number among the rows given.
+/// Those of reading and writing; [`Error::Row`](crate::Error::Row) for a row that does not have the source's layout,
+/// with its number among the given rows.
 pub fn convert(
     rows: impl Iterator<Item = Result<Row>>,
     from: (&dyn RowSource, &Path),
@@ -101,13 +102,13 @@ pub fn convert(
     };
     match to {
         Target::Records(RecordKind::Sft) => {
-            fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| one_turn(learnt(content)?.sft()))?;
+            fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| one_turn(better_conversation(content)?.sft()))?;
         }
         Target::Records(RecordKind::Pairs) => {
-            fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| Ok(compared(content)?.pair()))?
+            fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| Ok(comparison(content)?.pair()))?
         }
         Target::Records(RecordKind::Reward) => {
-            fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| one_turn(compared(content)?.reward()))?;
+            fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| one_turn(comparison(content)?.reward()))?;
         }
         Target::Records(RecordKind::Bench) => {
             fill(contents, Writer::<BenchRecord>::create(out)?, &mut converted, |_| Err("a bench row needs rubrics, which no source has"))?;
@@ -119,23 +120,23 @@ pub fn convert(
         })?,
         Target::OpenAi => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
             RowContent::Comparison(pair) => Ok(pair.openai()),
-            other => Ok(learnt(other)?.openai()),
+            other => Ok(better_conversation(other)?.openai()),
         })?,
         Target::ShareGpt => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
             RowContent::Comparison(pair) => Ok(pair.sharegpt()),
-            other => Ok(learnt(other)?.sharegpt()),
+            other => Ok(better_conversation(other)?.sharegpt()),
         })?,
         Target::Alpaca => {
             fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {
-                learnt(content)?.alpaca().ok_or("a conversation without an answer")
+                better_conversation(content)?.alpaca().ok_or("a conversation without an answer")
             })?;
         }
-        Target::HhRlhf => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| Ok(compared(content)?.hh_rlhf()))?,
+        Target::HhRlhf => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| Ok(comparison(content)?.hh_rlhf()))?,
     }
     Ok(converted)
 }
 
-/// Writes records of one kind in another format. A column that the record does not have is left behind.
+/// Writes records of one kind in another format. Columns that the record does not have are dropped.
 ///
 /// # Errors
 /// Those of reading and writing.
@@ -176,8 +177,8 @@ fn fill<T: Serialize>(
     writer.finish()
 }
 
-/// A conversation to imitate: of a comparison, the one with the better answer.
-fn learnt(content: RowContent) -> Result<Conversation, &'static str> {
+/// A conversation for fine-tuning: for a comparison, the one with the better answer.
+fn better_conversation(content: RowContent) -> Result<Conversation, &'static str> {
     match content {
         RowContent::Conversation(conversation) => Ok(conversation),
         RowContent::Comparison(pair) => Ok(pair.better()),
@@ -186,7 +187,7 @@ fn learnt(content: RowContent) -> Result<Conversation, &'static str> {
     }
 }
 
-fn compared(content: RowContent) -> Result<Comparison, &'static str> {
+fn comparison(content: RowContent) -> Result<Comparison, &'static str> {
     match content {
         RowContent::Comparison(pair) => Ok(pair),
         RowContent::Conversation(_) => Err("a conversation without a second answer"),

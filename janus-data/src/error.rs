@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 /// An error of this crate. Each variant carries what was found and where.
 ///
-/// What another library said is a variant's `cause`: it is part of the text, and not the [`source`](std::error::Error::source).
-/// What the code of a stage said is the source, and not part of the text. So a chain of errors says nothing twice.
+/// An error of another library is a variant's `cause`: it is part of the text, and not the
+/// [`source`](std::error::Error::source). An error of the code of a stage is the source, and not part of the text. So a
+/// chain of errors repeats nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A record that Mini's checkers cannot score.
-    #[error("record {id}: {problem}; only records that Mini wrote can be graded by computation")]
+    #[error("record {id}: {problem}; only records that Mini generated can be graded by its rules")]
     NotMini {
         /// The record's id, empty if it has none.
         id: String,
-        /// What is not Mini's.
+        /// Why the record is not one of Mini's.
         problem: crate::mini::NotMini,
     },
     /// The operating system refused, or the file is not there.
@@ -29,23 +30,23 @@ pub enum Error {
         /// The system's error.
         cause: io::Error,
     },
-    /// A folder in which another process works.
-    #[error("{}: another run is at work here{}: wait for it, or give another folder", path.display(), of_process(*process))]
+    /// A folder that another process has locked.
+    #[error("{}: another run is using this folder{}: wait for it, or choose another folder", path.display(), of_process(*process))]
     Locked {
         /// The folder.
         path: PathBuf,
-        /// The process, if it can be named.
+        /// The id of the process, if it is known.
         process: Option<u32>,
     },
-    /// A file extension of no format that can be used here.
+    /// A file extension whose format is not supported here.
     #[error("{}: unknown file type, expected one of {}", path.display(), known.join(", "))]
     UnknownExtension {
         /// The file.
         path: PathBuf,
-        /// The endings that would do.
+        /// The supported extensions.
         known: &'static [&'static str],
     },
-    /// A pattern of file names that is broken.
+    /// An invalid pattern of file names.
     #[error("{pattern}: {cause}")]
     Pattern {
         /// The pattern.
@@ -59,50 +60,50 @@ pub enum Error {
         /// The pattern.
         pattern: String,
     },
-    /// Compressed data that ends early or is damaged.
-    #[error("{}{}: the {codec} data is cut short or damaged ({cause}): fetch or write the file again", path.display(), after(*rows))]
+    /// Compressed data that is truncated or damaged.
+    #[error("{}{}: the {codec} data is truncated or damaged ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Compressed {
         /// The file.
         path: PathBuf,
         /// How it is compressed: gzip or zstd.
         codec: &'static str,
-        /// Rows that could be read before.
+        /// Rows that were read before the damage.
         rows: u64,
         /// The decoder's error.
         cause: io::Error,
     },
-    /// A file that is not Arrow IPC, or lacks its end, or has a damaged batch.
+    /// A file that is not Arrow IPC, is truncated, or has a damaged batch.
     #[cfg(feature = "parquet")]
-    #[error("{}{}: not a whole Arrow file ({cause}): fetch or write the file again", path.display(), after(*rows))]
+    #[error("{}{}: not a complete Arrow file ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Arrow {
         /// The file.
         path: PathBuf,
-        /// Rows that could be read before.
+        /// Rows that were read before the damage.
         rows: u64,
         /// The decoder's error.
         cause: arrow::error::ArrowError,
     },
-    /// A file that is not Parquet, or lacks its end, or has a damaged page.
+    /// A file that is not Parquet, is truncated, or has a damaged page.
     #[cfg(feature = "parquet")]
-    #[error("{}{}: not a whole Parquet file ({cause}): fetch or write the file again", path.display(), after(*rows))]
+    #[error("{}{}: not a complete Parquet file ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// Rows that could be read before.
+        /// Rows that were read before the damage.
         rows: u64,
         /// The decoder's error.
         cause: parquet::errors::ParquetError,
     },
-    /// A row that cannot be read as what was asked for.
+    /// A row that cannot be read as the requested type.
     #[error("{}, row {row}{}{}: {problem}", path.display(), at_line(*line), in_field(field.as_deref()))]
     Row {
         /// The file.
         path: PathBuf,
         /// The row, from 1; empty lines are not counted.
         row: u64,
-        /// The line, from 1, where a row is a line or the text is broken.
+        /// The line, from 1, if rows are lines or the text is malformed.
         line: Option<u64>,
-        /// The field, with its way through lists and objects: `rubrics[2].criteria`.
+        /// The field, with its path through lists and objects: `rubrics[2].criteria`.
         field: Option<String>,
         /// What is wrong with it.
         problem: Problem,
@@ -125,7 +126,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: crate::JournalProblem,
     },
-    /// A tokenizer file that is not one.
+    /// A file that is not a tokenizer.
     #[error("{}: not a tokenizer ({cause}): expected a tokenizer.json of the Hugging Face tokenizers library", path.display())]
     TokenizerFile {
         /// The file.
@@ -133,7 +134,7 @@ pub enum Error {
         /// The library's error.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The tokenizer failed at its work.
+    /// An operation of the tokenizer failed.
     #[error("the tokenizer cannot {doing}: {cause}")]
     Tokenizer {
         /// What was being done, as a verb.
@@ -144,12 +145,12 @@ pub enum Error {
     /// A vocabulary too small for the bytes and the special tokens.
     #[error("a vocabulary of {vocab_size} is too small: 256 bytes and {special_tokens} special tokens need {}", 256 + special_tokens)]
     VocabularyTooSmall {
-        /// The size asked for.
+        /// The requested size.
         vocab_size: usize,
-        /// Special tokens asked for.
+        /// The number of requested special tokens.
         special_tokens: usize,
     },
-    /// A special token that cannot be one.
+    /// A text that cannot be a special token.
     #[error("\"{token}\" cannot be a special token: {rule}")]
     SpecialToken {
         /// Its spelling.
@@ -170,29 +171,29 @@ pub enum Error {
     #[error("chosen and rejected answer different prompts: expected the same messages before the last, the assistant's")]
     PairPrompts,
     /// A token row whose loss mask does not have the length of its ids, or that has no ids.
-    #[error("row {row} has {ids} ids and a loss mask of {loss_mask}: expected one length, of at least 1")]
+    #[error("row {row} has {ids} ids and a loss mask of {loss_mask}: expected equal lengths of at least 1")]
     RowShape {
         /// The row's position, from 0.
         row: usize,
         /// Its number of ids.
         ids: usize,
-        /// Its number of flags.
+        /// The length of its loss mask.
         loss_mask: usize,
     },
-    /// A row that fits in no packed row.
+    /// A row that is longer than a packed row.
     #[error("row {row} has {tokens} tokens, a packed row holds {capacity}: leave the row out or raise the capacity")]
     RowTooLong {
         /// The row's position, from 0.
         row: usize,
         /// Its length.
         tokens: usize,
-        /// What a packed row holds.
+        /// Tokens that a packed row holds.
         capacity: usize,
     },
     /// A row that a dataset does not have.
-    #[error("row {row} was asked for, and there are {rows}")]
+    #[error("row {row} does not exist: there are {rows} rows, counted from 0")]
     NoSuchRow {
-        /// The position asked for, from 0.
+        /// The requested position, from 0.
         row: usize,
         /// How many rows there are.
         rows: usize,
@@ -205,9 +206,9 @@ pub enum Error {
         /// What is wrong with it.
         cause: Box<Error>,
     },
-    /// A folder that is no token file, or not a whole one.
+    /// A folder that is not a token file, or an incomplete one.
     #[cfg(feature = "tokenize")]
-    #[error("{}: not a whole token file ({problem}): write it again", path.display())]
+    #[error("{}: not a complete token file ({problem}): write it again", path.display())]
     TokenFile {
         /// The folder or the file in it.
         path: PathBuf,
@@ -238,10 +239,10 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
-    /// Rows on disk that another tokenizer or chat template made than the one that is to read them.
+    /// A token file that was written with another tokenizer or chat template than the model's.
     #[error(
-        "{}: its rows were made with another {what} ({}, expected {expected}): make them again from the text, with the model's tokenizer \
-         and template",
+        "{}: its rows were written with another {what} ({}, expected {expected}): tokenise the text again with the model's \
+         tokenizer and template",
         path.display(), got.as_deref().unwrap_or("not recorded")
     )]
     OtherTokens {
@@ -254,7 +255,7 @@ pub enum Error {
         /// That of the model.
         expected: String,
     },
-    /// Parts that cannot be mixed.
+    /// Datasets that cannot be mixed.
     #[error("the parts cannot be mixed: {0}")]
     Mix(crate::MixProblem),
     /// A value that breaks a rule of the domain.
@@ -277,14 +278,14 @@ impl Error {
 pub enum Problem {
     /// The field is not there.
     Missing,
-    /// The value is of another kind than needed.
+    /// The value has the wrong type.
     Mismatch {
-        /// What was needed.
+        /// The type that was expected.
         expected: String,
-        /// What was found.
+        /// What was found instead.
         got: String,
     },
-    /// The value breaks a rule, in the words of whoever checks it.
+    /// The value breaks a rule, which the text states.
     Rule(String),
     /// The text is not JSON.
     Syntax {
@@ -300,9 +301,9 @@ pub enum Problem {
     },
     /// A key occurs twice in an object.
     DoubledKey(String),
-    /// The row is larger than what is held at a time.
+    /// The row is larger than the limit.
     TooLong {
-        /// What is held, in bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
 }
@@ -315,7 +316,7 @@ impl fmt::Display for Problem {
             Problem::Rule(message) => f.write_str(message),
             Problem::Syntax { message, column } => write!(f, "not JSON at column {column} ({message})"),
             Problem::Utf8 { column } => write!(f, "the byte at column {column} is not UTF-8: convert the file to UTF-8"),
-            Problem::DoubledKey(key) => write!(f, "the key \"{key}\" stands twice: keep one of the rows"),
+            Problem::DoubledKey(key) => write!(f, "the key \"{key}\" occurs twice: keep one of the rows"),
             Problem::TooLong { limit } => write!(f, "the row is larger than {limit} bytes: raise the limit or leave the row out"),
         }
     }
@@ -344,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_cause_is_said_twice() {
+    fn no_cause_is_repeated() {
         let io = || io::Error::other("disk full");
         let row = || Error::AtRow { row: 2, cause: Box::new(Error::NothingTrained) };
         let errors = [

@@ -1,14 +1,14 @@
-//! File formats by the end of the file's name.
+//! File formats, recognised by the extension of the file name.
 
 use std::path::Path;
 
 use crate::{Error, Result};
 
-/// How a file is laid out and packed.
+/// The layout and the compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) layout: Layout,
-    pub(crate) packing: Packing,
+    pub(crate) codec: Codec,
 }
 
 /// How rows are laid out.
@@ -23,13 +23,13 @@ pub(crate) enum Layout {
     /// Apache Parquet.
     #[cfg(feature = "parquet")]
     Parquet,
-    /// Arrow IPC: the file format, or the stream format that other programs write under the same ending.
+    /// Arrow IPC: the file format, or the stream format that other programs write with the same extension.
     #[cfg(feature = "parquet")]
     Arrow,
 }
 
 impl Layout {
-    /// Whether rows need no fixed columns.
+    /// Whether rows may have different columns.
     pub(crate) fn is_text(self) -> bool {
         matches!(self, Layout::Json | Layout::JsonLines | Layout::Csv)
     }
@@ -37,21 +37,21 @@ impl Layout {
 
 /// How the bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum Codec {
     Plain,
     Gzip,
     #[cfg(feature = "parquet")]
     Zstd,
 }
 
-impl Packing {
-    /// The compression's name, for an error.
+impl Codec {
+    /// The codec's name, for errors.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Packing::Plain => "plain",
-            Packing::Gzip => "gzip",
+            Codec::Plain => "plain",
+            Codec::Gzip => "gzip",
             #[cfg(feature = "parquet")]
-            Packing::Zstd => "zstd",
+            Codec::Zstd => "zstd",
         }
     }
 }
@@ -66,41 +66,41 @@ const LAYOUTS: &[(&str, Layout)] = &[
     #[cfg(feature = "parquet")]
     (".arrow", Layout::Arrow),
 ];
-const PACKINGS: &[(&str, Packing)] = &[
-    (".gz", Packing::Gzip),
+const CODECS: &[(&str, Codec)] = &[
+    (".gz", Codec::Gzip),
     #[cfg(feature = "parquet")]
-    (".zst", Packing::Zstd),
+    (".zst", Codec::Zstd),
 ];
 
 #[cfg(feature = "parquet")]
-const ALL: &[&str] = &[".json", ".jsonl", ".csv", ".parquet", ".arrow", "one of these with .gz or .zst behind it"];
+const ALL: &[&str] = &[".json", ".jsonl", ".csv", ".parquet", ".arrow", "one of these followed by .gz or .zst"];
 #[cfg(feature = "parquet")]
-const TEXT: &[&str] = &[".json", ".jsonl", ".csv", "one of these with .gz or .zst behind it"];
+const TEXT: &[&str] = &[".json", ".jsonl", ".csv", "one of these followed by .gz or .zst"];
 #[cfg(not(feature = "parquet"))]
 const ALL: &[&str] =
-    &[".json", ".jsonl", ".csv", "one of these with .gz behind it (janus-data's feature `parquet` has .parquet, .arrow and .zst)"];
+    &[".json", ".jsonl", ".csv", "one of these followed by .gz (janus-data's feature `parquet` has .parquet, .arrow and .zst)"];
 #[cfg(not(feature = "parquet"))]
-const TEXT: &[&str] = &[".json", ".jsonl", ".csv", "one of these with .gz behind it (janus-data's feature `parquet` has .zst)"];
+const TEXT: &[&str] = &[".json", ".jsonl", ".csv", "one of these followed by .gz (janus-data's feature `parquet` has .zst)"];
 
 impl Format {
     /// The format of a file.
     pub(crate) fn of(path: &Path) -> Result<Self> {
-        Self::by_ending(path).ok_or_else(|| Error::UnknownExtension { path: path.into(), known: ALL })
+        Self::by_extension(path).ok_or_else(|| Error::UnknownExtension { path: path.into(), known: ALL })
     }
 
-    /// The format of a file of rows that have no fixed columns.
+    /// The format of a file whose rows may have different columns.
     pub(crate) fn of_text(path: &Path) -> Result<Self> {
-        Self::by_ending(path)
+        Self::by_extension(path)
             .filter(|format| format.layout.is_text())
             .ok_or_else(|| Error::UnknownExtension { path: path.into(), known: TEXT })
     }
 
-    fn by_ending(path: &Path) -> Option<Self> {
+    fn by_extension(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        let packed = PACKINGS.iter().find_map(|&(ending, packing)| Some((name.strip_suffix(ending)?, packing)));
-        let (name, packing) = packed.unwrap_or((&name, Packing::Plain));
-        let layout = LAYOUTS.iter().find(|(ending, _)| name.ends_with(ending))?.1;
-        Some(Self { layout, packing })
+        let compressed = CODECS.iter().find_map(|&(extension, codec)| Some((name.strip_suffix(extension)?, codec)));
+        let (name, codec) = compressed.unwrap_or((&name, Codec::Plain));
+        let layout = LAYOUTS.iter().find(|(extension, _)| name.ends_with(extension))?.1;
+        Some(Self { layout, codec })
     }
 }
 
@@ -109,23 +109,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ending_tells_layout_and_packing() {
-        let of = |name| Format::by_ending(Path::new(name)).map(|format| (format.layout, format.packing));
-        assert_eq!(of("a/B.JSONL.GZ"), Some((Layout::JsonLines, Packing::Gzip)));
-        assert_eq!(of("a.csv.gz"), Some((Layout::Csv, Packing::Gzip)));
+    fn the_extension_determines_layout_and_codec() {
+        let of = |name| Format::by_extension(Path::new(name)).map(|format| (format.layout, format.codec));
+        assert_eq!(of("a/B.JSONL.GZ"), Some((Layout::JsonLines, Codec::Gzip)));
+        assert_eq!(of("a.csv.gz"), Some((Layout::Csv, Codec::Gzip)));
         #[cfg(feature = "parquet")]
-        assert_eq!(of("a.csv.zst"), Some((Layout::Csv, Packing::Zstd)));
+        assert_eq!(of("a.csv.zst"), Some((Layout::Csv, Codec::Zstd)));
         #[cfg(feature = "parquet")]
-        assert_eq!(of("a.arrow"), Some((Layout::Arrow, Packing::Plain)));
+        assert_eq!(of("a.arrow"), Some((Layout::Arrow, Codec::Plain)));
         for none in ["a.gz", "a.jsonl.bz2", "jsonl", "a.json.gz.gz", ""] {
             assert_eq!(of(none), None, "{none}");
         }
     }
 
-    /// A build without the feature names what it leaves out.
+    /// In a build without the feature, the error names the feature.
     #[cfg(not(feature = "parquet"))]
     #[test]
-    fn an_ending_of_the_missing_feature_names_the_feature() {
+    fn an_extension_of_a_missing_feature_names_the_feature() {
         for name in ["a.parquet", "a.jsonl.zst"] {
             let error = Format::of(Path::new(name)).unwrap_err().to_string();
             assert!(error.contains("feature `parquet`"), "{error}");

@@ -1,4 +1,4 @@
-//! Files and folders that appear whole or not at all, locks, and fingerprints.
+//! Atomic files and folders, which appear complete or not at all, and locks and fingerprints.
 //!
 //! | what | how |
 //! | --- | --- |
@@ -8,7 +8,7 @@
 //! | the folder of a file | [`create_parent`] |
 //! | a folder | [`AtomicFolder`], [`remove_folder`], [`recover`] |
 //! | one process at a time in a folder | [`Lock`] |
-//! | what a file or a folder holds | [`fingerprint`] |
+//! | the content of a file or folder | [`fingerprint`] |
 //!
 //! A name ends up with the old content or with the new one, never with a part of either, after an error, a kill and (on a
 //! file system that keeps what was synced) a power failure. What is not whole yet has a name of its own in the same folder,
@@ -32,13 +32,13 @@ use crate::{Error, Result};
 
 const TEMPORARY: &str = "tmp";
 
-/// Tells apart what one process writes at the same time.
+/// Makes the temporary names of one process unique.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// A name in the folder of `path` that no other writer has: `.NAME.PROCESS-NUMBER.END`.
+/// A path next to `path` that no other writer uses: `.NAME.PROCESS-NUMBER.END`.
 fn hidden(path: &Path, end: &str) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
-        let no_name = io::Error::new(io::ErrorKind::InvalidInput, "the path ends in no name");
+        let no_name = io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
         return Err(Error::io(path, "write it")(no_name));
     };
     let mut hidden = OsString::from(".");
@@ -47,7 +47,7 @@ fn hidden(path: &Path, end: &str) -> Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// The name that [`hidden`] hid, if it made this one.
+/// The original of a name that [`hidden`] made; `None` for any other name.
 fn hidden_name<'a>(name: &'a str, end: &str) -> Option<&'a str> {
     let (name, writer) = name.strip_prefix('.')?.strip_suffix(end)?.strip_suffix('.')?.rsplit_once('.')?;
     let (process, number) = writer.split_once('-')?;
@@ -55,7 +55,8 @@ fn hidden_name<'a>(name: &'a str, end: &str) -> Option<&'a str> {
     (digits(process) && digits(number)).then_some(name)
 }
 
-/// Makes the folder that a file is to lie in, and those above it, where they are not there: before work whose result the file is.
+/// Creates the folder that will contain a file, and its parents, if they do not exist. Call it before long work whose result
+/// is the file.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -64,18 +65,18 @@ pub fn create_parent(path: impl AsRef<Path>) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))
 }
 
-/// The folder that a path lies in.
+/// The folder that contains a path.
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A rename is on disk once the folder is.
+/// Syncs a folder, after which renames in it are durable.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// Elsewhere the system gives no handle of a folder to sync.
+/// Other systems give no handle with which a folder could be synced.
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())

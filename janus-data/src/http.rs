@@ -1,7 +1,7 @@
-//! HTTP for the crates whose features reach the network: rate limits, retries with back-off, and API keys that are never
-//! shown.
+//! HTTP for the crates whose features use the network: rate limits, retries with back-off, and API keys that are never
+//! printed.
 //!
-//! A [`Client`] keeps the limits and the attempts; its user builds the request and reads the response:
+//! A [`Client`] handles limits and retries; its user builds the request and reads the response:
 //!
 //! ```no_run
 //! use janus_data::http::{ApiKey, Client, ClientOptions, Failed, HttpError};

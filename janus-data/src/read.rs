@@ -4,11 +4,11 @@
 mod batches;
 #[cfg(feature = "parquet")]
 mod cell;
+mod compressed;
 mod csv;
 mod files;
 mod json;
 mod jsonl;
-mod packed;
 mod row;
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub(crate) use row::decode;
 /// | `.arrow` | the rows of all batches of an Arrow IPC file or stream; as for Parquet |
 ///
 /// `.gz` or `.zst` may follow each. The feature `parquet` has `.parquet`, `.arrow` and `.zst`. Memory is bounded by a row or a batch, never by the file; a compressed Parquet file,
-/// which has to be read from its end, is unpacked into a temporary file first.
+/// which has to be read from its end, is decompressed into a temporary file first.
 ///
 /// `T` is any type that reads itself with serde: a record of `janus-core`, or [`Row`] for rows of any layout.
 ///
@@ -110,15 +110,15 @@ impl ReadOptions {
         let path = path.as_ref();
         let format = Format::of(path)?;
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
-        let text = |file| packed::text(path, file, format.packing);
+        let text = |file| compressed::text(path, file, format.codec);
         let source = match format.layout {
-            Layout::Json => Source::Json(json::Rows::new(text(file)?, format.packing, self)),
-            Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.packing, self)),
-            Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.packing, self)?)),
+            Layout::Json => Source::Json(json::Rows::new(text(file)?, format.codec, self)),
+            Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.codec, self)),
+            Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.codec, self)?)),
             #[cfg(feature = "parquet")]
-            Layout::Parquet => Source::Batches(batches::Rows::parquet(path, packed::seekable(path, file, format.packing)?, self)?),
+            Layout::Parquet => Source::Batches(batches::Rows::parquet(path, compressed::seekable(path, file, format.codec)?, self)?),
             #[cfg(feature = "parquet")]
-            Layout::Arrow => Source::Batches(batches::Rows::arrow(path, text(file)?, format.packing, self)?),
+            Layout::Arrow => Source::Batches(batches::Rows::arrow(path, text(file)?, format.codec, self)?),
         };
         Ok(Reader { path: path.into(), source, rows: PhantomData })
     }

@@ -429,7 +429,7 @@ mod tests {
         let first = RunFolder::open(root.path()).unwrap();
         let error = RunFolder::open(root.path()).unwrap_err();
         assert!(matches!(error, Error::Locked { process, .. } if process == Some(std::process::id())), "{error}");
-        assert!(error.to_string().contains("another run is at work here"), "{error}");
+        assert!(error.to_string().contains("another run is using this folder"), "{error}");
         drop(first);
         assert!(root.path().join(".lock").exists());
         RunFolder::open(root.path()).unwrap();

@@ -4,7 +4,7 @@
 mod column;
 #[cfg(feature = "parquet")]
 mod columnar;
-mod packed;
+mod compressed;
 mod sheet;
 
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use crate::fs::AtomicFile;
 use crate::{Error, Result};
 #[cfg(feature = "parquet")]
 use columnar::Batches;
-use packed::Packed;
+use compressed::Compressed;
 use sheet::Sheet;
 
 #[cfg(feature = "parquet")]
@@ -90,7 +90,7 @@ pub struct Writer<T> {
 
 enum Sink<T> {
     Json {
-        out: Box<Packed>,
+        out: Box<Compressed>,
         array: bool,
     },
     Sheet(Box<Sheet>),
@@ -113,7 +113,7 @@ impl<T: Serialize> Writer<T> {
     pub fn text(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let format = Format::of_text(path)?;
-        let mut out = Packed::new(AtomicFile::create(path)?, format.packing).map_err(Error::io(path, "write the file"))?;
+        let mut out = Compressed::new(AtomicFile::create(path)?, format.codec).map_err(Error::io(path, "write the file"))?;
         let sink = match format.layout {
             Layout::Csv => Sink::Sheet(Box::new(Sheet::new(out))),
             layout => {

@@ -117,7 +117,7 @@ fn json_that_holds_no_rows() {
     let path = folder.file("row.json", GOOD);
     assert_eq!(message::<RewardRecord>(&path), "row.json, row 1 (line 1): expected struct RewardRecord, got string \"i\"");
     let path = folder.file("twice.json", r#"{"1": {}, "1": {}}"#);
-    assert_eq!(message::<Value>(&path), "twice.json, row 2 (line 1): the key \"1\" stands twice: keep one of the rows");
+    assert_eq!(message::<Value>(&path), "twice.json, row 2 (line 1): the key \"1\" occurs twice: keep one of the rows");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_truncated_or_false_parquet() {
     let bytes = std::fs::read(&path).unwrap();
     for (name, bytes) in [("cut.parquet", &bytes[..bytes.len() - 9]), ("false.parquet", GOOD.as_bytes()), ("empty.parquet", b"")] {
         let error = message::<RewardRecord>(&folder.file(name, bytes));
-        assert!(error.starts_with(&format!("{name}: not a whole Parquet file (")), "{error}");
+        assert!(error.starts_with(&format!("{name}: not a complete Parquet file (")), "{error}");
         assert!(error.ends_with("fetch or write the file again"), "{error}");
     }
 }
@@ -202,7 +202,7 @@ fn a_truncated_zst_or_arrow() {
     let rows: Vec<RewardRecord> = (0..5000).map(row).collect();
     for (name, kept, sentence) in [
         ("rm.jsonl.zst", 2, "the zstd data is cut short or damaged ("),
-        ("rm.arrow", 2, "not a whole Arrow file ("),
+        ("rm.arrow", 2, "not a complete Arrow file ("),
         ("rm.arrow.gz", 2, "the gzip data is cut short or damaged ("),
         ("rm.parquet.zst", 2, "the zstd data is cut short or damaged ("),
     ] {
@@ -289,10 +289,10 @@ fn a_missing_file_and_an_unknown_extension() {
     assert!(error.starts_with("none.jsonl: cannot open the file: "), "{error}");
     assert_eq!(
         message::<Value>(&folder.file("rows.txt", "a,b")),
-        "rows.txt: unknown file type, expected one of .json, .jsonl, .csv, .parquet, .arrow, one of these with .gz or .zst behind it"
+        "rows.txt: unknown file type, expected one of .json, .jsonl, .csv, .parquet, .arrow, one of these followed by .gz or .zst"
     );
     let error = write_all(folder.path("rows.parquet"), &[bench()]).unwrap_err().to_string();
-    assert!(error.ends_with("expected one of .json, .jsonl, .csv, one of these with .gz or .zst behind it"), "{error}");
+    assert!(error.ends_with("expected one of .json, .jsonl, .csv, one of these followed by .gz or .zst"), "{error}");
 }
 
 #[test]

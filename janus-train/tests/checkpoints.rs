@@ -162,7 +162,7 @@ fn two_runs_in_one_folder_do_not_destroy_each_other() {
     let mut second = Second(folder.path(), Vec::new());
     Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut second).unwrap();
     assert_eq!(second.1.len(), 2);
-    assert!(second.1[0].contains("another run is at work here (process ") && second.1[0].contains("wait for it"), "{}", second.1[0]);
+    assert!(second.1[0].contains("another run is using this folder (process ") && second.1[0].contains("wait for it"), "{}", second.1[0]);
     // When it is over, the folder is free.
     Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut ()).unwrap();
     assert_eq!(std::fs::read(folder.path().join(".lock")).unwrap(), b"");

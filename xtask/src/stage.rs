@@ -61,6 +61,6 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().starts_with("stage 01-sft: input \"data\": no/such: "), "{error}");
         let error = open(root.path()).unwrap_err();
-        assert!(error.exit_code() == 2 && error.to_string().contains("another run is at work here (process "), "{error}");
+        assert!(error.exit_code() == 2 && error.to_string().contains("another run is using this folder (process "), "{error}");
     }
 }

@@ -88,7 +88,7 @@ fn a_message_without_an_answer_is_told_and_the_conversation_goes_on() {
     assert!(report["turns"][1]["response"].is_string() && report["turns"][1]["system"] == json!(null), "{report}");
 
     for (wrong, expected) in [
-        (["--preference", "style/format=sonnet"], "style/format has no \"sonnet\" but \"bullet list\""),
+        (["--preference", "style/format=sonnet"], "style/format has no \"sonnet\", only \"bullet list\""),
         (["--preference", "style=warm"], "expected DIMENSION/SUBDIMENSION=NAME"),
         (["--best-of", "3"], "--reward-model"),
         (["--top-p", "2"], "top_p"),

@@ -625,8 +625,8 @@ fn a_token_file_is_trained_on_as_the_rows_that_it_was_packed_from() {
         .save(folder.path().join("other.json"))
         .unwrap();
     for (recipe, set, reason) in [
-        ("sft.toml", "model.tokenizer=other.json", "tokens: its rows were made with another tokenizer ("),
-        ("sft.toml", "template=chatml", "another chat template (mistral-instruct, expected chatml): make them again from the text"),
+        ("sft.toml", "model.tokenizer=other.json", "tokens: its rows were written with another tokenizer ("),
+        ("sft.toml", "template=chatml", "another chat template (mistral-instruct, expected chatml): tokenise the text again"),
         ("dpo.toml", "objective.beta=0.1", "name a file of pairs"),
     ] {
         let refused = xtask(&["train", recipe, "--set", set, "--set", "data.path=tokens", "--out", "refused"]);

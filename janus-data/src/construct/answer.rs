@@ -1,10 +1,11 @@
-//! Values out of what a model wrote; mended only where there is one way to.
+//! Reads values from the answers of a model. Defects are repaired only where the repair is unambiguous.
 
 use serde_json::Value;
 
-/// The one JSON value of an answer. Prose and a code fence around it are passed over; a comma before a closing bracket
-/// and a line break inside a text are mended. Anything that could be read in two ways is refused, in a sentence that
-/// the model is told.
+/// The only JSON value of an answer. Prose and a code fence around it are skipped; a comma before a closing bracket and
+/// a line break inside a string are repaired. Anything ambiguous is an error.
+///
+/// The error is shown to the model in a correction, and so is part of journal keys: its text must not change.
 pub(super) fn json(text: &str) -> Result<Value, String> {
     let text = text.trim();
     if let Ok(value) = serde_json::from_str(text) {
@@ -20,48 +21,48 @@ pub(super) fn json(text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
-/// The value at the start of a text, mended, and what follows it.
+/// The value at the start of a text, repaired, and the rest of the text.
 fn take(text: &str) -> Result<(Value, &str), String> {
-    let mut mended = String::with_capacity(text.len());
+    let mut repaired = String::with_capacity(text.len());
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
-    for (at, sign) in text.char_indices() {
+    for (at, character) in text.char_indices() {
         if quoted {
-            match sign {
+            match character {
                 _ if escaped => escaped = false,
                 '\\' => escaped = true,
                 '"' => quoted = false,
                 _ => {}
             }
-            match sign {
-                '\n' => mended.push_str("\\n"),
-                '\t' => mended.push_str("\\t"),
+            match character {
+                '\n' => repaired.push_str("\\n"),
+                '\t' => repaired.push_str("\\t"),
                 '\r' => {}
-                _ => mended.push(sign),
+                _ => repaired.push(character),
             }
             continue;
         }
-        match sign {
+        match character {
             '"' => quoted = true,
             '[' | '{' => depth += 1,
             ']' | '}' => {
                 depth = depth.saturating_sub(1);
-                let end = mended.trim_end().len();
-                if mended[..end].ends_with(',') {
-                    mended.truncate(end - 1);
+                let end = repaired.trim_end().len();
+                if repaired[..end].ends_with(',') {
+                    repaired.truncate(end - 1);
                 }
             }
             _ => {}
         }
-        mended.push(sign);
+        repaired.push(character);
         if depth == 0 {
-            let value = serde_json::from_str(&mended).map_err(|_| "its JSON is broken".to_string())?;
-            return Ok((value, &text[at + sign.len_utf8()..]));
+            let value = serde_json::from_str(&repaired).map_err(|_| "its JSON is broken".to_string())?;
+            return Ok((value, &text[at + character.len_utf8()..]));
         }
     }
     Err("its JSON is cut off".into())
 }
 
-/// A text without the quotes, the fence or the heading that models put around it.
+/// A text without the quotes or the code fence that models put around it.
 pub(super) fn text(text: &str) -> &str {
     let mut text = text.trim();
     if let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```"))
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_one_reading_is_read() {
+    fn an_unambiguous_answer_is_read() {
         for text in [
             r#"[{"a": "x"}]"#,
             "```json\n[{\"a\": \"x\"}]\n```",
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_several_or_none_is_told() {
+    fn an_ambiguous_or_broken_answer_is_described() {
         for (text, problem) in [
             ("No.", "it holds no JSON"),
             ("[{\"a\": \"x", "its JSON is cut off"),
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_fences_are_no_text() {
+    fn quotes_and_fences_around_a_text_are_removed() {
         assert_eq!(text("```\nBe kind.\n```"), "Be kind.");
         assert_eq!(text(" \"Be kind.\" "), "Be kind.");
         assert_eq!(text("\"Be\" and \"kind\""), "\"Be\" and \"kind\"");

@@ -1,4 +1,4 @@
-//! What makes an answer unusable.
+//! Checks answers: what makes one unusable.
 
 use std::fmt;
 
@@ -11,30 +11,30 @@ use super::words::{rouge_l, share_of_shingles, words};
 /// Why an answer was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// No JSON, or broken.
+    /// No JSON, or invalid JSON.
     NotJson(String),
-    /// JSON of another form.
+    /// JSON with another structure than requested.
     Form(String),
-    /// A text outside its bounds: what, how long, the bounds, in characters.
+    /// A text whose length, in characters, is outside its bounds.
     Length { what: &'static str, length: usize, bounds: (usize, usize) },
     /// The model declined.
     Refusal,
-    /// The names that the taxonomy gives to wants stand in the text.
+    /// The text contains a label of the taxonomy.
     Leak(String),
-    /// The instruction again.
+    /// The text repeats the instruction.
     CopiesInstruction,
-    /// An example of the prompt again.
+    /// The text repeats an example of the prompt.
     CopiesExample,
-    /// Two of what should differ are alike.
+    /// Two items that should differ are alike.
     Alike(String),
-    /// The limit of tokens ended it.
+    /// The answer was cut off at the token limit.
     CutOff,
     /// The model gave no answer.
     NoAnswer(String),
 }
 
 impl Flaw {
-    /// Its name in counts.
+    /// The flaw's name in counts.
     pub(super) fn key(&self) -> &'static str {
         match self {
             Flaw::NotJson(_) => "not_json",
@@ -51,7 +51,7 @@ impl Flaw {
     }
 }
 
-/// As the model is told.
+/// The text that a correction shows to the model. It is part of journal keys, so it must not change.
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -70,31 +70,33 @@ impl fmt::Display for Flaw {
 }
 
 impl Flaw {
-    /// Whether asking once more can help.
-    pub(super) fn can_be_asked_again(error: &ModelError) -> bool {
+    /// Whether sending the request again can help.
+    pub(super) fn is_retryable(error: &ModelError) -> bool {
         !error.is_of_request()
     }
 }
 
 type Checked<T> = Result<T, Flaw>;
 
-/// Preferences of each dimension for one instruction, and system messages for it.
+/// Number of preferences for each dimension of an instruction, and of its preference sets and system messages.
 pub(super) const SETS: usize = 3;
 
+/// Bounds of lengths in characters.
 const LABEL: (usize, usize) = (2, 80);
 const DESCRIPTION: (usize, usize) = (20, 600);
 const CRITERIA: (usize, usize) = (15, 600);
 const ANCHOR: (usize, usize) = (10, 600);
-/// The paper's bench has 682 to 1,370; shorter ones carry four wants too.
+/// In the paper's bench the lengths are 682 to 1,370; shorter messages can state four preferences too.
 pub(super) const SYSTEM: (usize, usize) = (200, 2000);
 const RESPONSE: (usize, usize) = (1, 32_000);
 
-/// Two descriptions with a larger ROUGE-L say the same.
+/// Two descriptions with a larger ROUGE-L count as the same.
 const ALIKE: f64 = 0.75;
-/// A text that holds more of the instruction's five-word sequences repeats it.
+/// A text that contains a larger share of the instruction's five-word shingles counts as a copy of it.
 const COPIED: f64 = 0.5;
 
-fn whole(generation: &Generation) -> Checked<&str> {
+/// The text of an answer that was not cut off.
+fn complete(generation: &Generation) -> Checked<&str> {
     match generation.finish_reason {
         FinishReason::Stop => Ok(generation.text.trim()),
         _ => Err(Flaw::CutOff),
@@ -106,8 +108,8 @@ fn within(what: &'static str, text: &str, bounds: (usize, usize)) -> Checked<()>
     if (bounds.0..=bounds.1).contains(&length) { Ok(()) } else { Err(Flaw::Length { what, length, bounds }) }
 }
 
-/// The openings with which assistants decline. Only a short text, or the start of one, can be a refusal.
-fn refused(text: &str) -> Checked<()> {
+/// Rejects a text that opens with a phrase with which assistants decline.
+fn check_refusal(text: &str) -> Checked<()> {
     const OPENINGS: [&str; 14] = [
         "i'm sorry",
         "i am sorry",
@@ -128,7 +130,7 @@ fn refused(text: &str) -> Checked<()> {
     if OPENINGS.iter().any(|opening| start.starts_with(opening)) { Err(Flaw::Refusal) } else { Ok(()) }
 }
 
-/// The value of a key as text.
+/// The text of a field of an object.
 fn field<'a>(object: &'a Value, key: &'static str) -> Checked<&'a str> {
     match object.get(key) {
         Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.trim()),
@@ -139,12 +141,12 @@ fn field<'a>(object: &'a Value, key: &'static str) -> Checked<&'a str> {
 
 /// Three preferences of a dimension.
 pub(super) fn preferences(generation: &Generation, dimension: Dimension, instruction: &str, prompt: &str) -> Checked<Vec<Preference>> {
-    refused(&generation.text)?;
+    check_refusal(&generation.text)?;
     let value = match answer::json(&generation.text) {
         Err(_) if generation.finish_reason == FinishReason::Length => return Err(Flaw::CutOff),
         value => value.map_err(Flaw::NotJson)?,
     };
-    // Some models put the array into an object of one field.
+    // Some models wrap the array in an object with one field.
     let list = match &value {
         Value::Object(fields) if fields.len() == 1 => fields.values().next(),
         value => Some(value),
@@ -183,8 +185,8 @@ pub(super) fn preferences(generation: &Generation, dimension: Dimension, instruc
 
 /// A system message.
 pub(super) fn system(generation: &Generation, set: &PreferenceSet, instruction: &str) -> Checked<String> {
-    let text = answer::text(whole(generation)?);
-    refused(text)?;
+    let text = answer::text(complete(generation)?);
+    check_refusal(text)?;
     within("the system message", text, SYSTEM)?;
     if !words(text).iter().any(|word| word == "you" || word == "your") {
         return Err(Flaw::Form("it does not speak to the assistant as \"you\"".into()));
@@ -192,7 +194,7 @@ pub(super) fn system(generation: &Generation, set: &PreferenceSet, instruction: 
     if text.lines().any(|line| line.trim_start().starts_with(['-', '*', '#', '•'])) {
         return Err(Flaw::Form("it is a list, not a paragraph".into()));
     }
-    no_label(text, set)?;
+    check_labels(text, set)?;
     if share_of_shingles(instruction, text) > COPIED {
         return Err(Flaw::CopiesInstruction);
     }
@@ -201,10 +203,10 @@ pub(super) fn system(generation: &Generation, set: &PreferenceSet, instruction: 
 
 /// A response to a system message and an instruction.
 pub(super) fn response(generation: &Generation, set: &PreferenceSet, instruction: &str) -> Checked<String> {
-    let text = whole(generation)?;
-    refused(text)?;
+    let text = complete(generation)?;
+    check_refusal(text)?;
     within("the response", text, RESPONSE)?;
-    no_label(text, set)?;
+    check_labels(text, set)?;
     if words(text) == words(instruction) {
         return Err(Flaw::CopiesInstruction);
     }
@@ -213,7 +215,7 @@ pub(super) fn response(generation: &Generation, set: &PreferenceSet, instruction
 
 /// A rubric.
 pub(super) fn rubric(generation: &Generation) -> Checked<Rubric> {
-    refused(&generation.text)?;
+    check_refusal(&generation.text)?;
     let value = match answer::json(&generation.text) {
         Err(_) if generation.finish_reason == FinishReason::Length => return Err(Flaw::CutOff),
         value => value.map_err(Flaw::NotJson)?,
@@ -241,21 +243,21 @@ pub(super) fn rubric(generation: &Generation) -> Checked<Rubric> {
     Ok(Rubric { criteria: criteria.into(), score_descriptions: ScoreDescriptions::new(texts) })
 }
 
-/// Refuses text that names the taxonomy's words as such: a dimension's key, or a label in quotes, in bold or before a
-/// colon. A label that is an everyday phrase may stand in a sentence.
-fn no_label(text: &str, set: &PreferenceSet) -> Checked<()> {
+/// Rejects a text that names a label of the taxonomy as such: the key of a dimension, or a label in quotes, in bold, in
+/// brackets or before a colon. A label that is an everyday phrase may occur within a sentence.
+fn check_labels(text: &str, set: &PreferenceSet) -> Checked<()> {
     let lower = text.to_lowercase();
     let leaked = |label: &str| Err(Flaw::Leak(label.into()));
     for dimension in Dimension::ALL {
         let key = dimension.as_str();
         let spelt = key.replace('_', " ");
-        if key.contains('_') && lower.contains(key) || marked(&lower, &spelt) {
+        if key.contains('_') && lower.contains(key) || set_off(&lower, &spelt) {
             return leaked(&spelt);
         }
     }
     for preference in set {
         for label in [&preference.name, &preference.subdimension] {
-            if marked(&lower, &label.to_lowercase()) {
+            if set_off(&lower, &label.to_lowercase()) {
                 return leaked(label);
             }
         }
@@ -263,8 +265,8 @@ fn no_label(text: &str, set: &PreferenceSet) -> Checked<()> {
     Ok(())
 }
 
-/// Whether a phrase stands in quotes, stars or brackets, or begins a line and has a colon behind it.
-fn marked(text: &str, phrase: &str) -> bool {
+/// Whether a phrase is enclosed in quotes, asterisks or brackets, or begins a line and is followed by a colon.
+fn set_off(text: &str, phrase: &str) -> bool {
     const AROUND: [(&str, &str); 6] = [("\"", "\""), ("“", "”"), ("'", "'"), ("**", "**"), ("[", "]"), ("(", ")")];
     text.match_indices(phrase).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + phrase.len()..]);
@@ -275,7 +277,7 @@ fn marked(text: &str, phrase: &str) -> bool {
     })
 }
 
-/// Words that ask for opposite things, where they come from different preferences.
+/// Phrases that contradict each other if they occur in different preferences.
 const OPPOSED: [(&[&str], &[&str]); 3] = [
     (
         &["brief", "briefly", "concise", "short", "shortest", "one sentence", "two sentences", "single sentence", "in a nutshell"],
@@ -288,13 +290,13 @@ const OPPOSED: [(&[&str], &[&str]); 3] = [
     (&["serious", "solemn", "strictly formal"], &["humorous", "jokes", "funny", "playful", "witty"]),
 ];
 
-/// The two preferences of a set that ask for opposite things, if there are such.
+/// The names of two preferences of a set that contradict each other, if there are any.
 pub(super) fn contradiction(set: &[&Preference]) -> Option<(String, String)> {
     let texts: Vec<String> = set.iter().map(|p| format!(" {} ", words(&format!("{} {}", p.name, p.description)).join(" "))).collect();
-    let says = |text: &str, phrases: &[&str]| phrases.iter().any(|phrase| text.contains(&format!(" {} ", words(phrase).join(" "))));
+    let contains = |text: &str, phrases: &[&str]| phrases.iter().any(|phrase| text.contains(&format!(" {} ", words(phrase).join(" "))));
     for (first, one) in texts.iter().enumerate() {
         for (second, other) in texts.iter().enumerate() {
-            if first != second && OPPOSED.iter().any(|(here, there)| says(one, here) && says(other, there)) {
+            if first != second && OPPOSED.iter().any(|(here, there)| contains(one, here) && contains(other, there)) {
                 return Some((set[first].name.clone(), set[second].name.clone()));
             }
         }
@@ -308,7 +310,7 @@ mod tests {
 
     use super::*;
 
-    fn said(text: &str) -> Generation {
+    fn generation(text: &str) -> Generation {
         Generation::new(text).with_tokens(1, 1)
     }
 
@@ -326,13 +328,13 @@ mod tests {
 
     fn key(text: &str) -> &'static str {
         let instruction = "Tell me how the moon was formed and why it stays in its orbit around us";
-        preferences(&said(text), Dimension::Style, instruction, "Example: Write as a pirate would write it.")
+        preferences(&generation(text), Dimension::Style, instruction, "Example: Write as a pirate would write it.")
             .err()
             .map_or("accepted", |flaw| flaw.key())
     }
 
     #[test]
-    fn preferences_are_three_and_new_and_apart() {
+    fn preferences_must_be_three_new_and_different() {
         assert_eq!(key(&three(GOOD)), "accepted");
         assert_eq!(key(&format!("{{\"preferences\": {}}}", three(GOOD))), "accepted");
         assert_eq!(key("Certainly, here are three people."), "not_json");
@@ -358,7 +360,7 @@ mod tests {
     #[test]
     fn a_system_message_is_a_paragraph_to_the_assistant_without_labels() {
         let instruction = "Explain in simple terms how a kite is able to fly";
-        let key = |text: &str| system(&said(text), &set(), instruction).err().map_or("accepted", |flaw| flaw.key());
+        let key = |text: &str| system(&generation(text), &set(), instruction).err().map_or("accepted", |flaw| flaw.key());
         let good = "You are a patient teacher of physics who loves the outdoors. ".repeat(5);
         assert_eq!(key(&good), "accepted");
         assert_eq!(key("You are kind."), "length");
@@ -370,7 +372,7 @@ mod tests {
         assert_eq!(key(&format!("{good} Prefer \"{name}\".")), "label_leak");
         assert_eq!(key(&format!("{good} Prefer {name}.")), "accepted", "an everyday phrase in a sentence");
         assert_eq!(key(&format!("{good} {instruction}")), "copies_instruction");
-        let cut = said(&good).with_finish_reason(FinishReason::Length);
+        let cut = generation(&good).with_finish_reason(FinishReason::Length);
         assert_eq!(system(&cut, &set(), instruction).unwrap_err(), Flaw::CutOff);
     }
 
@@ -380,7 +382,7 @@ mod tests {
             serde_json::json!({"criteria": "Does the answer sound warm?", "score_descriptions": {
             "1": "It is cold and curt.", "2": "It is mostly cold.", "3": "It is warm in places.", "4": "It is warm, but once.", "5": last}})
         };
-        let key = |value: Value| rubric(&said(&value.to_string())).err().map_or("accepted", |flaw| flaw.key());
+        let key = |value: Value| rubric(&generation(&value.to_string())).err().map_or("accepted", |flaw| flaw.key());
         assert_eq!(key(anchors("It is warm throughout.")), "accepted");
         assert_eq!(key(anchors("It is cold and curt.")), "alike");
         assert_eq!(key(anchors("Warm.")), "length");
@@ -391,14 +393,14 @@ mod tests {
     }
 
     #[test]
-    fn opposed_wants_are_found_across_preferences_only() {
-        let want = |name: &str, text: &str| Preference::new(Dimension::Style, "s", name, text);
-        let brief = want("brief", "Keep it short.");
-        let deep = want("depth", "Give a thorough account of the causes.");
-        let both = want("both", "Be short where a long text would tire.");
+    fn contradictions_are_found_only_between_preferences() {
+        let preference = |name: &str, text: &str| Preference::new(Dimension::Style, "s", name, text);
+        let brief = preference("brief", "Keep it short.");
+        let deep = preference("depth", "Give a thorough account of the causes.");
+        let both = preference("both", "Be short where a long text would tire.");
         assert_eq!(contradiction(&[&brief, &deep]), Some(("brief".into(), "depth".into())));
         assert_eq!(contradiction(&[&brief]), None);
         assert_eq!(contradiction(&[&both]), None);
-        assert_eq!(contradiction(&[&deep, &want("warm", "Sound friendly.")]), None);
+        assert_eq!(contradiction(&[&deep, &preference("warm", "Sound friendly.")]), None);
     }
 }

@@ -15,43 +15,44 @@ use crate::{Error, Result, write_file, write_records};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Constructed {
-    /// Every accepted system message of the instructions to train on, with its response.
+    /// SFT rows: every accepted system message of the training instructions, with its response.
     pub sft: Vec<SftRecord>,
-    /// One row of each of these instructions.
+    /// One SFT row of each training instruction.
     pub sft_small: Vec<SftRecord>,
-    /// One pair of each instruction with two different responses: rejected is a response written for another system
-    /// message of the same instruction.
+    /// One pair of each training instruction that has two different responses. The rejected response was written for
+    /// another system message of the same instruction.
     pub dpo: Vec<PairRecord>,
-    /// The same, drawn anew.
+    /// Pairs like those of `dpo`, drawn independently.
     pub orpo: Vec<PairRecord>,
-    /// The same, drawn anew, as plain strings.
+    /// Pairs like those of `dpo`, drawn independently, as plain strings.
     pub rm: Vec<RewardRecord>,
-    /// The rows of the other instructions that have all four rubrics.
+    /// Rows of the bench instructions that have all four rubrics.
     pub bench: Vec<BenchRecord>,
-    /// What was asked and what became of it.
+    /// Counts of requests and rows.
     pub summary: Summary,
 }
 
-/// What was asked and what became of it. The same run gives the same summary, whether or not it was cut off in between.
+/// Counts of the requests and rows of a construction. The same run gives the same summary, whether or not it was
+/// interrupted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Instructions that were worked on.
+    /// Instructions that were used.
     pub instructions: u64,
     /// Instructions that were skipped, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
-    /// Things asked for: dimensions of instructions, system messages, responses, rubrics. `accepted` and `rejected` add up
-    /// to it.
+    /// Items requested: dimensions of instructions, system messages, responses, rubrics. It is the sum of `accepted` and
+    /// `rejected`.
     pub requests: u64,
-    /// Calls on top of it, after an answer that could not be used.
+    /// Further calls, after unusable answers.
     pub retried: u64,
-    /// Things that were got.
+    /// Items accepted.
     pub accepted: u64,
-    /// Things that were given up, by the reason of the last answer.
+    /// Items rejected after the last retry, by the flaw of the last answer.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Rows by file.
     pub rows: BTreeMap<&'static str, u64>,
-    /// Preference sets that were given up because two of their preferences ask for opposite things.
+    /// Preference sets that were dropped because two of their preferences contradict each other.
     pub contradictory_sets: u64,
     /// The same counts by step.
     pub steps: BTreeMap<&'static str, StepTally>,
@@ -78,7 +79,7 @@ impl Summary {
 }
 
 impl fmt::Display for Summary {
-    /// What became of the requests, and the rows of each file.
+    /// The outcomes of the requests, and the number of rows of each file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { instructions, requests, retried, accepted, rejected, skipped, rows, .. } = self;
         let list =
@@ -92,7 +93,7 @@ impl fmt::Display for Summary {
             write!(f, " ({})", list(rejected))?;
         }
         if !skipped.is_empty() {
-            write!(f, "\npassed over: {}", list(skipped))?;
+            write!(f, "\nskipped: {}", list(skipped))?;
         }
         write!(f, "\nrows: {}", list(rows))
     }
@@ -117,7 +118,7 @@ impl OutputFormat {
         Self::Parquet,
     ];
 
-    /// The end of a file's name.
+    /// The file name's extension.
     pub fn extension(self) -> &'static str {
         match self {
             Self::JsonLines => "jsonl",
@@ -131,14 +132,18 @@ impl FromStr for OutputFormat {
     type Err = &'static str;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let expected = if cfg!(feature = "parquet") { "expected jsonl or parquet" } else { "expected jsonl: parquet is a feature" };
+        let expected = if cfg!(feature = "parquet") {
+            "expected jsonl or parquet"
+        } else {
+            "expected jsonl; parquet needs the crate's feature `parquet`"
+        };
         Self::ALL.iter().copied().find(|format| format.extension() == name).ok_or(expected)
     }
 }
 
 impl Constructed {
-    /// Writes `sft`, `sft_small`, `dpo`, `orpo`, `rm` and `bench` in the format, empty ones too, and at last
-    /// `summary.json`: where it stands, the others are whole.
+    /// Writes `sft`, `sft_small`, `dpo`, `orpo`, `rm` and `bench` in the format, even if they are empty, and
+    /// finally `summary.json`. If it exists, the other files are complete.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Encode`].

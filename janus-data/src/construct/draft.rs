@@ -1,13 +1,13 @@
-//! A row in the making.
+//! A row under construction.
 
 use janus_core::{PreferenceSet, Rubric};
 
 use crate::instructions::Instruction;
 
-/// One row in the making.
+/// A row under construction.
 pub(super) struct Draft<'a> {
     pub(super) instruction: &'a Instruction,
-    /// The set's position among the instruction's, from 0.
+    /// Index of the preference set among those of the instruction, from 0.
     pub(super) number: usize,
     pub(super) set: PreferenceSet,
     pub(super) system: String,

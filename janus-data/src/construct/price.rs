@@ -1,4 +1,4 @@
-//! What a construction would ask, before it asks.
+//! Estimates the cost of a construction before any request is sent.
 
 use std::fmt;
 
@@ -9,39 +9,39 @@ use super::{Construction, Step, Summary, check, prompt, split};
 use crate::instructions::Instruction;
 use janus_core::Dimension;
 
-/// What a step would ask.
+/// Estimated requests and tokens of a step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StepEstimate {
     /// The step.
     pub step: Step,
-    /// Things asked for, if everything before is accepted.
+    /// Number of requests, if the earlier steps accept everything.
     pub requests: u64,
-    /// Tokens of the prompts.
+    /// Tokens of all prompts.
     pub prompt_tokens: u64,
-    /// Tokens of the answers.
+    /// Tokens of all answers.
     pub completion_tokens: u64,
 }
 
-/// What a construction would ask if every first answer could be used, and no journal held any. With `retries`, the worst
-/// case is `1 + retries` times as much, and a little more for the corrections.
+/// Estimated requests and tokens of a construction, if every first answer is usable and no answer is journalled yet. With
+/// `retries`, the worst case is `1 + retries` times as much, plus a little for the corrections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct CostEstimate {
-    /// Instructions that would be worked on.
+    /// Instructions that would be used.
     pub instructions: u64,
-    /// By step.
+    /// The estimates of the steps.
     pub steps: Vec<StepEstimate>,
-    /// Sum of the steps.
+    /// Requests of all steps.
     pub requests: u64,
-    /// Sum of the steps.
+    /// Prompt tokens of all steps.
     pub prompt_tokens: u64,
-    /// Sum of the steps.
+    /// Completion tokens of all steps.
     pub completion_tokens: u64,
 }
 
 impl CostEstimate {
-    /// The price in the currency of the prices, which are for a million tokens.
+    /// The cost, given the prices of a million prompt tokens and of a million completion tokens.
     pub fn cost(&self, prompt_price: f64, completion_price: f64) -> f64 {
         (self.prompt_tokens as f64 * prompt_price + self.completion_tokens as f64 * completion_price) / 1e6
     }
@@ -59,9 +59,9 @@ impl fmt::Display for CostEstimate {
     }
 }
 
-/// Characters to a token of English, roughly, in the vocabularies of today.
-const CHARACTERS_A_TOKEN: usize = 4;
-/// Characters of a usable description, system message and response: the means of a collection made with a large model.
+/// Characters of English text for each token, roughly, in current vocabularies.
+const CHARACTERS_PER_TOKEN: usize = 4;
+/// Characters of a usable description, system message and response: means over a collection made with a large model.
 const DESCRIPTION: usize = 150;
 const SYSTEM: usize = 1000;
 const RESPONSE: usize = 2000;
@@ -70,8 +70,8 @@ const PREFERENCES_TOKENS: usize = 200;
 const RUBRIC_TOKENS: usize = 220;
 
 impl Construction {
-    /// Prices a construction without asking anything. Prompts of the first step are counted as they are; what later ones
-    /// hold is not known yet and taken from usual lengths. Tokens are characters by four.
+    /// Estimates the cost of a construction without sending any request. Prompts of the first step are counted exactly.
+    /// The contents of later prompts are not known yet, so typical lengths are assumed. A token counts as four characters.
     pub fn price(&self, instructions: &[Instruction]) -> CostEstimate {
         let mut summary = Summary::default();
         let instructions = usable(instructions, &mut summary);
@@ -81,7 +81,7 @@ impl Construction {
         let count = instructions.len() as u64;
         let (dimensions, sets) = (Dimension::ALL.len() as u64, check::SETS as u64);
 
-        let tokens = |characters: usize| characters.div_ceil(CHARACTERS_A_TOKEN) as u64;
+        let tokens = |characters: usize| characters.div_ceil(CHARACTERS_PER_TOKEN) as u64;
         let first: u64 = instructions
             .iter()
             .flat_map(|i| Dimension::ALL.map(|dimension| prompt::preferences(&self.tree, dimension, &i.id, &i.prompt, self.seed)))
@@ -89,18 +89,18 @@ impl Construction {
             .sum();
         let empty = prompt::Prompt::SYSTEM.fill(&[]).chars().count();
         let rubric = prompt::Prompt::RUBRIC.fill(&[]).chars().count() + DESCRIPTION;
-        let answer = |step: Step, usual: usize| usual.min(step.most_tokens()).min(self.sampling.max_tokens) as u64;
-        let row = |step, requests: u64, prompt_tokens, usual: usize| StepEstimate {
+        let answer = |step: Step, typical: usize| typical.min(step.token_limit()).min(self.sampling.max_tokens) as u64;
+        let row = |step, requests: u64, prompt_tokens, typical: usize| StepEstimate {
             step,
             requests,
             prompt_tokens,
-            completion_tokens: requests * answer(step, usual),
+            completion_tokens: requests * answer(step, typical),
         };
         let systems = count * sets;
         let steps = vec![
             row(Step::Preferences, count * dimensions, first, PREFERENCES_TOKENS),
-            row(Step::System, systems, systems * tokens(empty + 4 * DESCRIPTION) + sets * tokens(all), SYSTEM / CHARACTERS_A_TOKEN),
-            row(Step::Response, systems, systems * tokens(SYSTEM) + sets * tokens(all), RESPONSE / CHARACTERS_A_TOKEN),
+            row(Step::System, systems, systems * tokens(empty + 4 * DESCRIPTION) + sets * tokens(all), SYSTEM / CHARACTERS_PER_TOKEN),
+            row(Step::Response, systems, systems * tokens(SYSTEM) + sets * tokens(all), RESPONSE / CHARACTERS_PER_TOKEN),
             row(Step::Rubric, bench * sets * dimensions, bench * sets * dimensions * tokens(rubric), RUBRIC_TOKENS),
         ];
         let sum = |get: fn(&StepEstimate) -> u64| steps.iter().map(get).sum();

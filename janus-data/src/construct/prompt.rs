@@ -1,4 +1,4 @@
-//! Prompts, kept as files of their own.
+//! The prompts, each in a file of its own.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use janus_core::{Dimension, Preference, PreferenceSet, Taxonomy, stream};
 use rand::seq::{IndexedRandom, IteratorRandom};
 use serde::Serialize;
 
-/// A prompt: an id that changes with its words, and a text with slots.
+/// A prompt: an id whose version changes with the text, and a text with slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Prompt {
     pub(super) id: &'static str,
@@ -19,7 +19,7 @@ impl Prompt {
     pub(super) const RUBRIC: Prompt = Prompt::of(include_str!("prompts/rubric.txt"));
     pub(super) const AGAIN: Prompt = Prompt::of(include_str!("prompts/again.txt"));
 
-    /// All of them.
+    /// All prompts.
     pub(super) const ALL: [Prompt; 4] = [Prompt::PREFERENCES, Prompt::SYSTEM, Prompt::RUBRIC, Prompt::AGAIN];
 
     /// The first line of the file is `prompt ID`.
@@ -32,7 +32,7 @@ impl Prompt {
         }
     }
 
-    /// Fills the slots in one pass: what is put in is never read as a slot.
+    /// Fills the slots in one pass, so that an inserted text is never read as a slot.
     pub(super) fn fill(self, values: &[(&str, &str)]) -> String {
         let mut out = String::with_capacity(self.text.len());
         let mut rest = self.text.trim_end();
@@ -61,7 +61,7 @@ const fn split_line(text: &'static str) -> Option<(&'static str, &'static str)> 
     None
 }
 
-/// What a dimension is about, for a model that does not know our words.
+/// Describes a dimension to a model that does not know the taxonomy.
 fn about(dimension: Dimension) -> &'static str {
     match dimension {
         Dimension::Style => "how it is put: its form, tone, length, and how vivid it is.",
@@ -71,7 +71,7 @@ fn about(dimension: Dimension) -> &'static str {
     }
 }
 
-/// A preference as the model is to write it.
+/// A preference in the form in which the model should write it.
 #[derive(Serialize)]
 struct Shown<'a> {
     subdimension: &'a str,
@@ -79,7 +79,8 @@ struct Shown<'a> {
     description: &'a str,
 }
 
-/// Asks for the preferences of a dimension; the examples come from the tree, one of each of three subdimensions.
+/// The prompt for the preferences of a dimension. Its examples are drawn from the tree, one from each of three
+/// subdimensions.
 pub(super) fn preferences(tree: &Taxonomy, dimension: Dimension, id: &str, instruction: &str, seed: u64) -> String {
     let mut rng = stream(seed, &format!("examples {id} {dimension}"));
     let mut examples = String::new();
@@ -93,14 +94,14 @@ pub(super) fn preferences(tree: &Taxonomy, dimension: Dimension, id: &str, instr
     Prompt::PREFERENCES.fill(&[("about", about(dimension)), ("examples", examples.trim_end()), ("instruction", instruction)])
 }
 
-/// Asks for the system message of a set.
+/// The prompt for the system message of a preference set.
 pub(super) fn system(set: &PreferenceSet, instruction: &str, (min, max): (usize, usize)) -> String {
     let wants: Vec<String> = set.iter().map(|preference| format!("- {}", preference.description)).collect();
     let (min, max) = (min.to_string(), max.to_string());
     Prompt::SYSTEM.fill(&[("wants", &wants.join("\n")), ("instruction", instruction), ("min", &min), ("max", &max)])
 }
 
-/// Asks for the rubric of a preference.
+/// The prompt for the rubric of a preference.
 pub(super) fn rubric(preference: &Preference) -> String {
     let dimension = preference.dimension.as_str().replace('_', " ");
     Prompt::RUBRIC.fill(&[
@@ -111,7 +112,7 @@ pub(super) fn rubric(preference: &Preference) -> String {
     ])
 }
 
-/// Says what was wrong with an answer.
+/// The prompt that reports what was wrong with an answer.
 pub(super) fn again(problem: &str) -> String {
     Prompt::AGAIN.fill(&[("problem", problem)])
 }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn no_slot_stays_open_and_text_is_never_a_slot() {
+    fn every_slot_is_filled_and_inserted_text_is_never_a_slot() {
         let tree = Taxonomy::seed();
         let set = tree.sample(&mut stream(0, "t")).unwrap();
         let wanted = "Say {{min}} and {{wants}}";

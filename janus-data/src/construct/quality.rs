@@ -1,4 +1,4 @@
-//! What a finished collection is like.
+//! Measures the quality of a finished collection.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -24,9 +24,9 @@ pub struct Quality {
     pub system_messages: u64,
     /// Rows with a preference set.
     pub with_preference_set: u64,
-    /// Of these, rows whose preferences ask for opposite things.
+    /// Of these, rows whose preferences contradict each other.
     pub contradictions: u64,
-    /// By dimension.
+    /// How well the rows cover each dimension.
     pub coverage: BTreeMap<Dimension, Coverage>,
     /// ROUGE-L between the system messages of an instruction; lower is more distinct.
     pub system_likeness: Likeness,
@@ -38,7 +38,7 @@ pub struct Quality {
     pub response_words: Lengths,
 }
 
-/// What of a dimension is there.
+/// How well the rows cover a dimension.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Coverage {
@@ -54,7 +54,7 @@ pub struct Coverage {
     pub likeness: Likeness,
 }
 
-/// How alike the texts of pairs are.
+/// How similar pairs of texts are.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Likeness {
@@ -78,8 +78,9 @@ pub struct Lengths {
     pub max: u64,
 }
 
-/// Pairs that are compared for each metric: the standard error of a mean of 0..1 is then below 0.005.
+/// Pairs that are compared for each metric, at most. The standard error of a mean of values in 0..1 is then below 0.005.
 const PAIRS: usize = 10_000;
+/// Subdimensions that are listed for each dimension, at most.
 const FREQUENT: usize = 20;
 
 impl Likeness {
@@ -107,7 +108,7 @@ impl Lengths {
     }
 }
 
-/// Every pair of members of one group, or a sample of them.
+/// All pairs of members of the same group, or a sample of [`PAIRS`] of them.
 fn pairs<'a>(groups: &[Vec<&'a str>], seed: u64, purpose: &str) -> Vec<(&'a str, &'a str)> {
     let of = |group: &Vec<&str>| group.len() * group.len().saturating_sub(1) / 2;
     let total: usize = groups.iter().map(of).sum();
@@ -120,7 +121,7 @@ fn pairs<'a>(groups: &[Vec<&'a str>], seed: u64, purpose: &str) -> Vec<(&'a str,
         }
         return all;
     }
-    // Groups by their number of pairs, so that every pair is as likely as any other.
+    // Groups are drawn in proportion to their number of pairs, so that all pairs are equally likely.
     let mut ends = Vec::with_capacity(groups.len());
     let mut end = 0;
     for group in groups {
@@ -150,7 +151,7 @@ impl Quality {
         write_file(path, format!("{text}\n").as_bytes())
     }
 
-    /// Describes a collection. Likeness is measured on at most 10,000 pairs each, drawn by the seed.
+    /// Measures a collection. Each similarity is measured on at most 10,000 pairs, drawn with the seed.
     pub fn of(rows: &[SftRecord], seed: u64) -> Self {
         let mut by_prompt: HashMap<&str, Vec<&SftRecord>> = HashMap::new();
         let mut prompts = Vec::new();
@@ -161,7 +162,7 @@ impl Quality {
             }
             rows.push(row);
         }
-        // In the order of the rows: a hash map's order would change the sample.
+        // In the order of the rows: the order of a hash map would change the sample.
         let groups = |text: fn(&SftRecord) -> &str| -> Vec<Vec<&str>> {
             prompts.iter().map(|prompt| by_prompt[prompt].iter().map(|row| text(row)).collect()).collect()
         };
@@ -185,7 +186,7 @@ impl Quality {
     /// The report as Markdown.
     pub fn to_markdown(&self) -> String {
         let mut out = String::new();
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             out,
             "{} rows of {} instructions, {} different system messages; {} rows with a preference set, {} of them contradictory.\n",
@@ -228,7 +229,7 @@ impl Coverage {
         let published = PUBLISHED_SUBDIMENSIONS.iter().filter(|(of, _)| *of == dimension).flat_map(|(_, names)| names);
         let missing = published.filter(|name| !counts.contains_key(**name)).map(ToString::to_string).collect();
         let mut most_frequent: Vec<(String, u64)> = counts.iter().map(|(name, count)| (name.to_string(), *count)).collect();
-        // Sorted by name before, so equal counts stay in that order.
+        // Already sorted by name, so equal counts keep that order.
         most_frequent.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         most_frequent.truncate(FREQUENT);
         let groups: Vec<Vec<&str>> = distinct.into_values().collect();
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_of_pairs_takes_from_every_group_by_its_size() {
+    fn pairs_are_sampled_in_proportion_to_the_pairs_of_each_group() {
         let text: Vec<String> = (0..300).map(|i| i.to_string()).collect();
         let large: Vec<&str> = text[..200].iter().map(String::as_str).collect();
         let small: Vec<&str> = text[200..].iter().map(String::as_str).collect();

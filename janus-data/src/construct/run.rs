@@ -5,18 +5,18 @@ use std::path::Path;
 
 use janus_core::{ChatModel, Dimension, Message, Preference, PreferenceSet, SamplingParams};
 
-use super::ask::{Asker, Question, StepTally};
 use super::collection::{Constructed, Summary};
 use super::draft::Draft;
+use super::request::{Item, Requester, StepTally};
 use super::{Construction, OnProgress, Step, check, prompt, prompt_ids, sets, split};
 use crate::instructions::{Instruction, normalised};
 use crate::{CallJournal, Error, Journaled, Result};
 
-/// What every step of a run needs.
+/// The state that all steps of a run share.
 pub(super) struct Run<'a> {
     construction: &'a Construction,
     model: &'a dyn ChatModel,
-    /// Where the journals lie.
+    /// The folder of the journals.
     folder: &'a Path,
     progress: OnProgress<'a>,
     summary: Summary,
@@ -35,7 +35,7 @@ impl<'a> Run<'a> {
         Ok(Self { construction, model, folder, progress, summary })
     }
 
-    /// The collection of these instructions.
+    /// Constructs the collection of these instructions.
     pub(super) fn over(mut self, instructions: &[Instruction]) -> Result<Constructed> {
         let Construction { seed, bench_share, .. } = *self.construction;
         let instructions = usable(instructions, &mut self.summary);
@@ -50,46 +50,46 @@ impl<'a> Run<'a> {
         Ok(split::split(&drafts, &bench, seed, self.summary))
     }
 
-    /// Asks the questions of a step, through its journal.
-    fn ask<'q, T>(&mut self, step: Step, count: usize, question: impl Fn(usize) -> Question<'q, T>) -> Result<Vec<Option<T>>> {
+    /// Requests the items of a step, through the step's journal.
+    fn request<'q, T>(&mut self, step: Step, count: usize, item: impl Fn(usize) -> Item<'q, T>) -> Result<Vec<Option<T>>> {
         let Construction { seed, retries, ref sampling, .. } = *self.construction;
         let journal = CallJournal::open(self.folder.join(format!("{}.journal", step.as_str())))?;
         let model = Journaled::new(self.model, &journal);
         let mut sampling = SamplingParams { n: 1, logprobs: false, ..sampling.clone() };
-        sampling.max_tokens = sampling.max_tokens.min(step.most_tokens());
-        let mut asker = Asker { model: &model, sampling, seed, retries, tally: StepTally::default() };
-        let answers = asker.ask(count, question, &mut |done| (self.progress)(step, done, count));
-        self.summary.steps.insert(step.as_str(), asker.tally);
+        sampling.max_tokens = sampling.max_tokens.min(step.token_limit());
+        let mut requester = Requester { model: &model, sampling, seed, retries, tally: StepTally::default() };
+        let answers = requester.request(count, item, &mut |done| (self.progress)(step, done, count));
+        self.summary.steps.insert(step.as_str(), requester.tally);
         Ok(answers)
     }
 
-    /// For each instruction its preference sets, none where a dimension got no preferences.
+    /// The preference sets of each instruction; empty if the preferences of a dimension were rejected.
     fn preference_sets(&mut self, instructions: &[&Instruction]) -> Result<Vec<Vec<PreferenceSet>>> {
         let Construction { seed, ref tree, .. } = *self.construction;
         let dimensions = Dimension::ALL.len();
-        let question = |index: usize| {
+        let item = |index: usize| {
             let (instruction, dimension) = (instructions[index / dimensions], Dimension::ALL[index % dimensions]);
             let prompt = prompt::preferences(tree, dimension, &instruction.id, &instruction.prompt, seed);
-            Question {
+            Item {
                 id: format!("{}/{dimension}", instruction.id),
                 messages: vec![Message::user(prompt.clone())],
                 check: Box::new(move |answer| check::preferences(answer, dimension, &instruction.prompt, &prompt)),
             }
         };
         let count = instructions.len() * dimensions;
-        let answers = self.ask(Step::Preferences, count, question)?;
-        let mut made = Vec::with_capacity(instructions.len());
-        let mut use_of = sets::Use::default();
+        let answers = self.request(Step::Preferences, count, item)?;
+        let mut all_sets = Vec::with_capacity(instructions.len());
+        let mut pair_counts = sets::PairCounts::default();
         for (instruction, answers) in instructions.iter().zip(answers.chunks(dimensions)) {
             let all: Option<Vec<&[Preference]>> = answers.iter().map(|answer| answer.as_deref()).collect();
             let (sets, contradictory) = match all {
-                Some(all) => sets::arrange(&all, &mut use_of, seed, &instruction.id)?,
+                Some(all) => sets::arrange(&all, &mut pair_counts, seed, &instruction.id)?,
                 None => (Vec::new(), 0),
             };
             self.summary.contradictory_sets += contradictory;
-            made.push(sets);
+            all_sets.push(sets);
         }
-        Ok(made)
+        Ok(all_sets)
     }
 
     /// A draft for each set whose system message was accepted.
@@ -98,33 +98,33 @@ impl<'a> Run<'a> {
             let instruction = *instruction;
             sets.into_iter().enumerate().map(move |(number, set)| (instruction, number, set))
         };
-        let asked: Vec<(&Instruction, usize, PreferenceSet)> = instructions.iter().zip(sets).flat_map(number).collect();
-        let question = |index: usize| {
-            let (instruction, number, set) = &asked[index];
-            Question {
+        let requested: Vec<(&Instruction, usize, PreferenceSet)> = instructions.iter().zip(sets).flat_map(number).collect();
+        let item = |index: usize| {
+            let (instruction, number, set) = &requested[index];
+            Item {
                 id: format!("{}/{number}", instruction.id),
                 messages: vec![Message::user(prompt::system(set, &instruction.prompt, check::SYSTEM))],
                 check: Box::new(|answer| check::system(answer, set, &instruction.prompt)),
             }
         };
-        let answers = self.ask(Step::System, asked.len(), question)?;
+        let answers = self.request(Step::System, requested.len(), item)?;
         let draft = |((instruction, number, set), system): ((&'i Instruction, usize, PreferenceSet), Option<String>)| {
             Some(Draft { instruction, number, set, system: system?, response: String::new(), rubrics: Vec::new() })
         };
-        Ok(asked.into_iter().zip(answers).filter_map(draft).collect())
+        Ok(requested.into_iter().zip(answers).filter_map(draft).collect())
     }
 
     /// Adds the responses; drafts without one are dropped.
     fn responses(&mut self, drafts: &mut Vec<Draft<'_>>) -> Result<()> {
-        let question = |index: usize| {
+        let item = |index: usize| {
             let draft = &drafts[index];
-            Question {
+            Item {
                 id: format!("{}/{}", draft.instruction.id, draft.number),
                 messages: vec![Message::system(draft.system.clone()), Message::user(draft.instruction.prompt.clone())],
                 check: Box::new(|answer| check::response(answer, &draft.set, &draft.instruction.prompt)),
             }
         };
-        let answers = self.ask(Step::Response, drafts.len(), question)?;
+        let answers = self.request(Step::Response, drafts.len(), item)?;
         let mut answers = answers.into_iter();
         drafts.retain_mut(|draft| match answers.next().flatten() {
             Some(response) => {
@@ -136,28 +136,29 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Adds the rubrics of the bench's drafts.
+    /// Adds the rubrics to the drafts of bench rows.
     fn rubrics(&mut self, drafts: &mut [Draft<'_>], bench: &HashSet<String>) -> Result<()> {
-        let wanted: Vec<usize> = (0..drafts.len()).filter(|&draft| bench.contains(&drafts[draft].instruction.id)).collect();
+        let bench_drafts: Vec<usize> = (0..drafts.len()).filter(|&draft| bench.contains(&drafts[draft].instruction.id)).collect();
         let dimensions = Dimension::ALL.len();
-        let sets: Vec<[&Preference; 4]> = wanted.iter().map(|&draft| drafts[draft].set.complete()).collect::<janus_core::Result<_>>()?;
-        let question = |index: usize| {
-            let (draft, preference) = (&drafts[wanted[index / dimensions]], sets[index / dimensions][index % dimensions]);
-            Question {
+        let sets: Vec<[&Preference; 4]> =
+            bench_drafts.iter().map(|&draft| drafts[draft].set.complete()).collect::<janus_core::Result<_>>()?;
+        let item = |index: usize| {
+            let (draft, preference) = (&drafts[bench_drafts[index / dimensions]], sets[index / dimensions][index % dimensions]);
+            Item {
                 id: format!("{}/{}/{}", draft.instruction.id, draft.number, preference.dimension),
                 messages: vec![Message::user(prompt::rubric(preference))],
                 check: Box::new(check::rubric),
             }
         };
-        let answers = self.ask(Step::Rubric, wanted.len() * dimensions, question)?;
-        for (draft, rubrics) in wanted.iter().zip(answers.chunks(dimensions)) {
+        let answers = self.request(Step::Rubric, bench_drafts.len() * dimensions, item)?;
+        for (draft, rubrics) in bench_drafts.iter().zip(answers.chunks(dimensions)) {
             drafts[*draft].rubrics = rubrics.iter().flatten().cloned().collect();
         }
         Ok(())
     }
 }
 
-/// The instructions with a text, without duplicates; the others are counted as skipped.
+/// The instructions that are not empty and not duplicates; the others are counted as skipped.
 pub(super) fn usable<'i>(instructions: &'i [Instruction], summary: &mut Summary) -> Vec<&'i Instruction> {
     let mut seen = HashSet::new();
     let mut kept = Vec::new();

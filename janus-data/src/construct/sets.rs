@@ -1,4 +1,4 @@
-//! Preference sets of an instruction: every preference once, no set that asks for opposite things.
+//! The preference sets of an instruction: every preference is used once, and no set contradicts itself.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use janus_core::{Preference, PreferenceSet, derive_seed};
 use super::check::{SETS, contradiction};
 use crate::Result;
 
-/// How often two subdimensions met in a set so far, so that the next sets bring together what has met least.
+/// Counts how often two subdimensions occur in the same set, so that later sets prefer rare pairs.
 #[derive(Default)]
-pub(super) struct Use {
-    met: HashMap<(String, String), u64>,
+pub(super) struct PairCounts {
+    counts: HashMap<(String, String), u64>,
 }
 
-impl Use {
+impl PairCounts {
     fn pairs(set: &[&Preference]) -> Vec<(String, String)> {
         let name = |preference: &Preference| format!("{}/{}", preference.dimension, preference.subdimension);
         let mut pairs = Vec::new();
@@ -24,55 +24,62 @@ impl Use {
     }
 
     fn cost(&self, set: &[&Preference]) -> u64 {
-        Self::pairs(set).iter().map(|pair| self.met.get(pair).copied().unwrap_or_default()).sum()
+        Self::pairs(set).iter().map(|pair| self.counts.get(pair).copied().unwrap_or_default()).sum()
     }
 
     fn count(&mut self, set: &[&Preference]) {
         for pair in Self::pairs(set) {
-            *self.met.entry(pair).or_default() += 1;
+            *self.counts.entry(pair).or_default() += 1;
         }
     }
 }
 
-/// The orders of three things.
+/// The permutations of three items.
 const ORDERS: [[usize; SETS]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// Three sets that use each of the three preferences of each dimension once: of the 216 ways, one with the fewest
-/// contradictions, then one that brings together subdimensions which have met least, then one by the seed. Sets that still
-/// contradict themselves are left out and counted.
-pub(super) fn arrange(preferences: &[&[Preference]], use_of: &mut Use, seed: u64, id: &str) -> Result<(Vec<PreferenceSet>, u64)> {
-    let ways = ORDERS.len().pow(preferences.len() as u32 - 1);
-    let first = derive_seed(seed, &format!("sets {id}")) as usize % ways;
-    let set = |way: usize, number: usize| -> Vec<&Preference> {
-        let mut left = way;
+/// Arranges three preferences of each dimension into three sets that use each preference once.
+///
+/// Of the 216 arrangements it takes one with the fewest contradictions, among these one whose pairs of subdimensions
+/// have occurred least, and among these the one that the seed puts first. Sets that still contradict themselves are
+/// dropped and counted.
+pub(super) fn arrange(
+    preferences: &[&[Preference]],
+    pair_counts: &mut PairCounts,
+    seed: u64,
+    id: &str,
+) -> Result<(Vec<PreferenceSet>, u64)> {
+    let arrangements = ORDERS.len().pow(preferences.len() as u32 - 1);
+    let first = derive_seed(seed, &format!("sets {id}")) as usize % arrangements;
+    let set = |arrangement: usize, number: usize| -> Vec<&Preference> {
+        let mut rest = arrangement;
         let member = |(dimension, preferences): (usize, &&[Preference])| {
-            let order = if dimension == 0 { ORDERS[0] } else { ORDERS[left % ORDERS.len()] };
-            left /= if dimension == 0 { 1 } else { ORDERS.len() };
+            let order = if dimension == 0 { ORDERS[0] } else { ORDERS[rest % ORDERS.len()] };
+            rest /= if dimension == 0 { 1 } else { ORDERS.len() };
             order[number].min(preferences.len() - 1)
         };
         let members: Vec<usize> = preferences.iter().enumerate().map(member).collect();
         preferences.iter().zip(members).map(|(preferences, member)| &preferences[member]).collect()
     };
-    let cost = |way: usize| {
-        let sets: Vec<Vec<&Preference>> = (0..SETS).map(|number| set(way, number)).collect();
+    let cost = |arrangement: usize| {
+        let sets: Vec<Vec<&Preference>> = (0..SETS).map(|number| set(arrangement, number)).collect();
         let contradictions = sets.iter().filter(|set| contradiction(set).is_some()).count();
-        (contradictions, sets.iter().map(|set| use_of.cost(set)).sum::<u64>())
+        (contradictions, sets.iter().map(|set| pair_counts.cost(set)).sum::<u64>())
     };
-    // The first of equals wins, and which comes first is the seed's choice.
-    let best = (0..ways).map(|step| (first + step) % ways).min_by_key(|&way| cost(way)).unwrap_or(first);
-    let (mut made, mut contradictory) = (Vec::with_capacity(SETS), 0);
+    // Ties go to the first arrangement; the seed determines which one is first.
+    let best = (0..arrangements).map(|step| (first + step) % arrangements).min_by_key(|&arrangement| cost(arrangement)).unwrap_or(first);
+    let (mut arranged, mut contradictory) = (Vec::with_capacity(SETS), 0);
     for number in 0..SETS {
         let set = set(best, number);
         if contradiction(&set).is_some() {
             contradictory += 1;
             continue;
         }
-        use_of.count(&set);
+        pair_counts.count(&set);
         let set = PreferenceSet::new(set.into_iter().cloned().collect::<Vec<_>>())?;
         set.complete()?;
-        made.push(set);
+        arranged.push(set);
     }
-    Ok((made, contradictory))
+    Ok((arranged, contradictory))
 }
 
 #[cfg(test)]
@@ -97,16 +104,16 @@ mod tests {
         all
     }
 
-    fn arranged(all: &[Vec<Preference>], use_of: &mut Use, id: &str) -> (Vec<PreferenceSet>, u64) {
+    fn arranged(all: &[Vec<Preference>], pair_counts: &mut PairCounts, id: &str) -> (Vec<PreferenceSet>, u64) {
         let all: Vec<&[Preference]> = all.iter().map(Vec::as_slice).collect();
-        arrange(&all, use_of, 0, id).unwrap()
+        arrange(&all, pair_counts, 0, id).unwrap()
     }
 
     #[test]
-    fn every_preference_is_used_once_and_opposites_never_meet() {
+    fn every_preference_is_used_once_and_contradictions_are_avoided() {
         let all = all(["keep it short", "warm", "lively"]);
         for id in 0..50 {
-            let (sets, contradictory) = arranged(&all, &mut Use::default(), &id.to_string());
+            let (sets, contradictory) = arranged(&all, &mut PairCounts::default(), &id.to_string());
             assert_eq!((sets.len(), contradictory), (3, 0));
             for dimension in Dimension::ALL {
                 let mut used: Vec<&str> = sets.iter().map(|set| set.get(dimension).unwrap().name.as_str()).collect();
@@ -119,19 +126,19 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_arranged_is_counted() {
-        let (sets, contradictory) = arranged(&all(["short", "brief", "concise"]), &mut Use::default(), "1");
+    fn unavoidable_contradictions_are_counted() {
+        let (sets, contradictory) = arranged(&all(["short", "brief", "concise"]), &mut PairCounts::default(), "1");
         assert_eq!((sets.len(), contradictory), (2, 1));
     }
 
     #[test]
-    fn over_many_instructions_everything_meets_everything() {
-        let (all, mut use_of) = (all(["lively", "warm", "plain"]), Use::default());
+    fn over_many_instructions_all_pairs_of_subdimensions_occur() {
+        let (all, mut pair_counts) = (all(["lively", "warm", "plain"]), PairCounts::default());
         for id in 0..30 {
-            arranged(&all, &mut use_of, &id.to_string());
+            arranged(&all, &mut pair_counts, &id.to_string());
         }
-        // 30 instructions of 3 sets over 3 x 3 pairs of any two dimensions: 10 each if even.
-        assert_eq!(use_of.met.len(), 6 * 9);
-        assert!(use_of.met.values().all(|met| (8..=12).contains(met)), "{:?}", use_of.met.values());
+        // 30 instructions with 3 sets each, 3 x 3 pairs for any two dimensions: 10 occurrences each if even.
+        assert_eq!(pair_counts.counts.len(), 6 * 9);
+        assert!(pair_counts.counts.values().all(|count| (8..=12).contains(count)), "{:?}", pair_counts.counts.values());
     }
 }

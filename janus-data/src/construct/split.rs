@@ -1,4 +1,4 @@
-//! Drafts into the files that are trained on and measured with.
+//! Turns drafts into the rows of the training files and the bench.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::draft::Draft;
 use super::{Constructed, Summary};
 use crate::instructions::Instruction;
 
-/// The ids of the instructions that become bench rows: the share of them with the smallest draws.
+/// The ids of the instructions that become bench rows: the given share of them, those with the smallest random draws.
 pub(super) fn bench(instructions: &[&Instruction], share: f64, seed: u64) -> HashSet<String> {
     let count = (instructions.len() as f64 * share.clamp(0.0, 1.0)).round() as usize;
     let mut drawn: Vec<(u64, &str)> =
@@ -18,9 +18,9 @@ pub(super) fn bench(instructions: &[&Instruction], share: f64, seed: u64) -> Has
     drawn.into_iter().take(count).map(|(_, id)| id.to_string()).collect()
 }
 
-/// Fills the files.
+/// Distributes the drafts over the files.
 pub(super) fn split(drafts: &[Draft<'_>], bench: &HashSet<String>, seed: u64, summary: Summary) -> Constructed {
-    let mut made = Constructed {
+    let mut collection = Constructed {
         sft: Vec::new(),
         sft_small: Vec::new(),
         dpo: Vec::new(),
@@ -33,31 +33,31 @@ pub(super) fn split(drafts: &[Draft<'_>], bench: &HashSet<String>, seed: u64, su
         let Some(first) = drafts.first() else { continue };
         let instruction = first.instruction;
         if bench.contains(&instruction.id) {
-            made.bench.extend(drafts.iter().filter(|draft| draft.rubrics.len() == draft.set.iter().len()).map(bench_row));
+            collection.bench.extend(drafts.iter().filter(|draft| draft.rubrics.len() == draft.set.iter().len()).map(bench_row));
             continue;
         }
-        made.sft.extend(drafts.iter().map(sft_row));
+        collection.sft.extend(drafts.iter().map(sft_row));
         let mut rng = stream(seed, &format!("small {}", instruction.id));
-        made.sft_small.push(sft_row(&drafts[rng.random_range(0..drafts.len())]));
+        collection.sft_small.push(sft_row(&drafts[rng.random_range(0..drafts.len())]));
         let pair = |purpose: &str| draw_pair(drafts, seed, &format!("{purpose} {}", instruction.id));
-        made.dpo.extend(pair("dpo").map(|(chosen, rejected)| pair_row(chosen, rejected)));
-        made.orpo.extend(pair("orpo").map(|(chosen, rejected)| pair_row(chosen, rejected)));
-        made.rm.extend(pair("rm").map(|(chosen, rejected)| reward_row(chosen, rejected)));
+        collection.dpo.extend(pair("dpo").map(|(chosen, rejected)| pair_row(chosen, rejected)));
+        collection.orpo.extend(pair("orpo").map(|(chosen, rejected)| pair_row(chosen, rejected)));
+        collection.rm.extend(pair("rm").map(|(chosen, rejected)| reward_row(chosen, rejected)));
     }
-    made.summary.rows = [
-        ("sft", made.sft.len()),
-        ("sft_small", made.sft_small.len()),
-        ("dpo", made.dpo.len()),
-        ("orpo", made.orpo.len()),
-        ("rm", made.rm.len()),
-        ("bench", made.bench.len()),
+    collection.summary.rows = [
+        ("sft", collection.sft.len()),
+        ("sft_small", collection.sft_small.len()),
+        ("dpo", collection.dpo.len()),
+        ("orpo", collection.orpo.len()),
+        ("rm", collection.rm.len()),
+        ("bench", collection.bench.len()),
     ]
     .map(|(name, rows)| (name, rows as u64))
     .into();
-    made
+    collection
 }
 
-/// A draft and another one of the instruction with another response; any such pair is as likely as any other.
+/// Two drafts of an instruction with different responses; all such pairs are equally likely.
 fn draw_pair<'d, 'a>(drafts: &'d [Draft<'a>], seed: u64, purpose: &str) -> Option<(&'d Draft<'a>, &'d Draft<'a>)> {
     let pairs: Vec<(&Draft<'_>, &Draft<'_>)> = drafts
         .iter()
@@ -79,14 +79,15 @@ fn sft_row(draft: &Draft<'_>) -> SftRecord {
 }
 
 fn pair_row(chosen: &Draft<'_>, rejected: &Draft<'_>) -> PairRecord {
-    let talk = |answer: &Draft<'_>| vec![Message::user(chosen.instruction.prompt.clone()), Message::assistant(answer.response.clone())];
+    let conversation =
+        |answer: &Draft<'_>| vec![Message::user(chosen.instruction.prompt.clone()), Message::assistant(answer.response.clone())];
     PairRecord {
         main_source: chosen.instruction.main_source.clone(),
         original_source: chosen.instruction.original_source.clone(),
         system: chosen.system.clone(),
         prompt: chosen.instruction.prompt.clone(),
-        chosen: talk(chosen),
-        rejected: talk(rejected),
+        chosen: conversation(chosen),
+        rejected: conversation(rejected),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Texts as words, and how much two have in common.
+//! Splits texts into words and measures their overlap.
 
 use std::collections::HashSet;
 
-/// Lower-cased words: what stands between signs that are neither letters nor digits.
+/// The lower-cased words of a text: its runs of letters and digits.
 pub(crate) fn words(text: &str) -> Vec<String> {
-    text.split(|sign: char| !sign.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// ROUGE-L (Lin 2004): the F1 of the longest common subsequence of words; 0 if either is empty.
@@ -25,12 +25,12 @@ pub(crate) fn rouge_l(one: &[String], other: &[String]) -> f64 {
     2.0 * f64::from(lengths[other.len()]) / (one.len() + other.len()) as f64
 }
 
-/// The share of `of`'s sequences of five words that stand in `text`; a shorter text counts as one sequence.
+/// The share of the five-word shingles of `of` that also occur in `text`. If `of` is shorter, it is one shingle as a whole.
 pub(crate) fn share_of_shingles(of: &str, text: &str) -> f64 {
     let (of, text) = (words(of), words(text));
     let size = of.len().min(5);
     if size < 3 {
-        // A word or two stand in any text on the subject.
+        // One or two words occur in any text on the subject.
         return 0.0;
     }
     let found: HashSet<&[String]> = text.windows(size).collect();

@@ -1,4 +1,4 @@
-//! Files under a temporary name until they are whole.
+//! Files that have a temporary name until they are complete.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,8 +19,8 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// A file that does not have its name yet, to be written piece by piece. [`AtomicFile::commit`] gives it its name; if it is
-/// dropped before, it is removed, and what had the name stays.
+/// A file that is written piece by piece under a temporary name. [`AtomicFile::commit`] renames it to its final name. If it
+/// is dropped before that, it is removed, and an existing file of that name stays.
 ///
 /// ```
 /// use std::io::Write as _;
@@ -53,7 +53,7 @@ impl AtomicFile {
         Ok(Self { file, temporary: Temporary(temporary), path: path.into() })
     }
 
-    /// Syncs the file, gives it its name and syncs the folder.
+    /// Syncs the file, renames it to its final name and syncs the folder.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -72,8 +72,8 @@ impl Write for AtomicFile {
     }
 }
 
-/// Syncs a file that is whole, renames it from `temporary` to `path`, in the same folder, and syncs the folder. For a file
-/// whose unfinished part outlives the process, such as a download; others use [`AtomicFile`].
+/// Syncs a complete file, renames it from `temporary` to `path`, in the same folder, and syncs the folder. It is meant for
+/// files whose incomplete part outlives the process, such as a download; for others there is [`AtomicFile`].
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -85,7 +85,7 @@ pub fn publish(file: File, temporary: &Path, path: &Path) -> Result<()> {
     sync_folder(parent(path)).map_err(io("sync the folder"))
 }
 
-/// Removed when dropped; after the rename there is nothing left to remove.
+/// A path that is removed on drop; after the rename there is nothing left to remove.
 #[derive(Debug)]
 struct Temporary(PathBuf);
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_without_a_name_or_folder_is_refused() {
+    fn a_path_without_a_name_or_folder_is_rejected() {
         for path in ["", "/", ".."] {
             assert!(matches!(write_file(path, b""), Err(Error::Io { .. })), "{path}");
         }
@@ -152,10 +152,10 @@ mod tests {
         assert_eq!((fs::read(&path).unwrap(), names(path.parent().unwrap())), (b"new".to_vec(), vec!["a.txt".to_string()]));
     }
 
-    /// Every write to this device fails for want of space.
+    /// Every write to `/dev/full` fails because no space is left.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_an_error_and_not_a_file_cut_short() {
+    fn a_full_disk_is_an_error_and_leaves_the_old_file() {
         use std::os::unix::fs::symlink;
 
         let folder = tempfile::tempdir().unwrap();
@@ -177,7 +177,7 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
-        // The administrator may write all the same.
+        // Root can write anyway.
         if File::create_new(folder.path().join("probe")).is_err() {
             let error = write_file(folder.path().join("a.txt"), b"").unwrap_err();
             assert!(matches!(&error, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied), "{error}");

@@ -24,7 +24,7 @@ pub fn of_file(path: &Path) -> Result<String> {
 }
 
 /// The fingerprint of a file's content or of a folder's names and contents. It does not depend on where the file or folder
-/// lies.
+/// is.
 ///
 /// ```
 /// use janus_data::{fs::fingerprint, write_file};
@@ -46,14 +46,14 @@ pub fn of_path(path: &Path) -> Result<String> {
     }
     let mut hasher = blake3::Hasher::new();
     for name in files_below(path)? {
-        // Hashes have one length and names no line break between them, so no two folders look alike.
+        // Hashes have a fixed length, and `{:?}` escapes line breaks in names, so different folders give different lines.
         hasher.update(format!("{} {name:?}\n", of_file(&path.join(&name))?).as_bytes());
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Every file below a folder, by its path from there (with `/`), in order. A temporary file of [`fs`](super), which a kill
-/// may have left behind, is left out.
+/// The path of every file below a folder, relative to the folder (with `/`), sorted. Temporary files of [`fs`](super),
+/// which a kill may have left behind, are skipped.
 ///
 /// # Errors
 /// [`Error::Io`]; also for a name that is not UTF-8.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_changes_with_every_name_and_byte_and_not_with_its_place() {
+    fn a_fingerprint_depends_on_names_and_contents_but_not_on_the_location() {
         let root = tempfile::tempdir().unwrap();
         let folder = |name: &str, files: &[(&str, &str)]| {
             for (file, text) in files {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_file_is_named() {
         let error = of_path(Path::new("no/such/file")).unwrap_err();
         assert!(error.to_string().starts_with("no/such/file: "), "{error}");
     }

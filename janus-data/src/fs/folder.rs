@@ -1,4 +1,4 @@
-//! Folders that appear whole or not at all.
+//! Folders that appear complete or not at all.
 
 use std::fs;
 use std::io;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::{TEMPORARY, hidden, hidden_name, parent, sync_folder};
 use crate::{Error, Result};
 
-/// Ends the name of a whole folder that makes place for another, where a file system cannot exchange two.
+/// The suffix of the temporary name of a folder that is being replaced, on file systems that cannot exchange two folders.
 const OLD: &str = "old";
 
-/// A folder that does not have its name yet, to be filled at [`AtomicFolder::path`]. [`AtomicFolder::commit`] gives it its
-/// name; if it is dropped before, it is removed, and what had the name stays.
+/// A folder that is filled under a temporary name, at [`AtomicFolder::path`]. [`AtomicFolder::commit`] renames it to its
+/// final name. If it is dropped before that, it is removed, and an existing folder of that name stays.
 ///
 /// ```
 /// use janus_data::fs::AtomicFolder;
@@ -31,7 +31,7 @@ pub struct AtomicFolder {
 }
 
 impl AtomicFolder {
-    /// An empty folder beside `path`; the folders above it are made if need be.
+    /// Creates an empty folder next to `path`, and its parent folders if necessary.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -42,18 +42,19 @@ impl AtomicFolder {
         Ok(Self { temporary: Temporary(temporary), path: path.into() })
     }
 
-    /// Where the folder is until it has its name.
+    /// The temporary path, where the folder is until it is committed.
     pub fn path(&self) -> &Path {
         &self.temporary.0
     }
 
-    /// Syncs all that is in the folder, gives it its name, and removes the folder that had the name before.
+    /// Syncs the contents of the folder, renames it to its final name, and removes the folder that had this name before.
     ///
-    /// Linux and macOS exchange the two in one step: at each moment one of them has the name. Elsewhere, and on file systems
-    /// that cannot, the old one is renamed first; of a kill between the two renames [`recover`] makes the old one again.
+    /// Linux and macOS exchange the two folders atomically: at each moment one of them has the name. Elsewhere, and on file
+    /// systems without that operation, the old one is renamed first; after a kill between the two renames, [`recover`]
+    /// restores it.
     ///
     /// # Errors
-    /// [`Error::Io`]; the old folder has the name then.
+    /// [`Error::Io`]; the old folder then keeps its name.
     pub fn commit(self) -> Result<()> {
         let Self { temporary: Temporary(new), path } = &self;
         let io = |doing| Error::io(path, doing);
@@ -71,11 +72,11 @@ impl AtomicFolder {
             return remove(&old);
         }
         sync_folder(parent(path)).map_err(io("sync the folder above"))
-        // What the temporary name now names, the old folder or nothing, goes with it.
+        // Dropping `self` removes what is now at the temporary path: the old folder, or nothing.
     }
 }
 
-/// Removed when dropped.
+/// A path that is removed on drop.
 #[derive(Debug)]
 struct Temporary(PathBuf);
 
@@ -86,7 +87,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Removes a folder that may be there: under its name it is whole until it is gone.
+/// Removes a folder if it exists. Its path has the complete folder until it has nothing.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -99,8 +100,8 @@ pub fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Clears a folder of what a kill in the middle of writing or removing left at its top. A folder that was to be replaced
-/// comes back if the kill came before the new one had its name. Nobody else may write in the folder meanwhile: hold its
+/// Removes what a kill during writing or removing left at the top level of a folder. A folder that was being replaced is
+/// restored if the kill came before the new one had its name. Nothing else may write in the folder meanwhile: hold its
 /// [`Lock`](super::Lock).
 ///
 /// # Errors
@@ -132,7 +133,7 @@ fn remove(path: &Path) -> Result<()> {
     removed.map_err(Error::io(path, "remove it"))
 }
 
-/// Gives each of two folders the other's name, in one step.
+/// Exchanges the names of two folders atomically.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -144,7 +145,7 @@ fn exchange(_one: &Path, _other: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Syncs every file and folder below a folder, and it.
+/// Syncs a folder and every file and folder below it.
 #[cfg(unix)]
 fn sync_tree(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -159,7 +160,7 @@ fn sync_tree(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// A file that is open for reading cannot be synced here: who wrote it has done so.
+/// On other systems a file that is opened for reading cannot be synced; its writer has to sync it.
 #[cfg(not(unix))]
 fn sync_tree(_folder: &Path) -> io::Result<()> {
     Ok(())
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_replaced_whole_and_a_kill_in_between_loses_none() {
+    fn a_folder_is_replaced_atomically_and_a_kill_in_between_loses_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let write = |text: &str| {
@@ -201,13 +202,13 @@ mod tests {
         drop(dropped);
         assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
 
-        // Killed between the two renames: the old one comes back. After them: it goes.
+        // A kill between the two renames: the old folder is restored. After them: it is removed.
         fs::rename(at("model"), at(".model.77-0.old")).unwrap();
         folder(&at(".model.77-1.tmp"), "three");
         recover(dir.path()).unwrap();
         assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
         folder(&at(".model.77-0.old"), "one");
-        // Killed while a folder was removed: it does not come back.
+        // A kill while a folder was being removed: it is not restored.
         folder(&at(".step-000002.77-3.tmp"), "half");
         recover(dir.path()).unwrap();
         assert_eq!(folders(dir.path()), [("model".into(), "two".into())]);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_hide_in_a_folder_stays() {
+    fn hidden_files_of_other_programs_stay() {
         let dir = tempfile::tempdir().unwrap();
         let names = [".model.tmp", ".model.x-1.tmp", ".model.1.old", "model.1-2.tmp", ".name.1234.partial", ".lock"];
         names.iter().for_each(|name| folder(&dir.path().join(name), name));
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(folders(dir.path()).len(), names.len());
     }
 
-    /// A reader looks again and again while one folder replaces another.
+    /// A reader polls the path while one folder replaces another.
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     #[test]
     fn at_each_moment_one_of_the_two_folders_has_the_name() {
@@ -237,7 +238,7 @@ mod tests {
         folder(&model, "0");
         folder(&other, "1");
         if exchange(&model, &other).is_err() {
-            return; // a file system that cannot
+            return; // the file system cannot exchange folders
         }
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! One process at a time.
+//! Locks, which admit one process at a time.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use super::create_parent;
 use crate::{Error, Result};
 
-/// A folder that this process has for itself, for as long as this value lives. The system takes the lock back when the
-/// process ends, however it ends.
+/// Exclusive use of a folder for as long as this value lives. The system releases the lock when the process ends, however
+/// it ends.
 ///
 /// ```
 /// use janus_data::{Error, fs::Lock};
 /// # let folder = tempfile::tempdir()?;
 /// let lock = Lock::folder(folder.path())?;
-/// let refused = Lock::folder(folder.path());
-/// assert!(matches!(refused, Err(Error::Locked { process, .. }) if process == Some(std::process::id())));
+/// let second = Lock::folder(folder.path());
+/// assert!(matches!(second, Err(Error::Locked { process, .. }) if process == Some(std::process::id())));
 /// drop(lock);
 /// Lock::folder(folder.path())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -27,15 +27,15 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks the file `.lock` in a folder, and writes this process into it for the refusal of another to name.
+    /// Locks the file `.lock` in a folder and writes the id of this process into it, which the error of another process names.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process, or another value of this one, has it; [`Error::Io`].
+    /// [`Error::Locked`] if another process, or another `Lock` of this one, holds it; [`Error::Io`].
     pub fn folder(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join(".lock");
         let Some(mut file) = open_locked(&path)? else {
-            // Where a lock keeps others from reading, too, nobody can be named.
+            // On systems where a lock also prevents reading, the process is unknown.
             let process = fs::read_to_string(&path).ok().and_then(|process| process.parse().ok());
             return Err(Error::Locked { path: folder.into(), process });
         };
@@ -50,7 +50,7 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Leaves the file empty: a folder holds the same bytes whoever worked in it.
+    /// Leaves the file empty, so that the bytes of the folder do not depend on the process.
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
     }
@@ -98,18 +98,15 @@ mod tests {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(|line| line.ok()).find(|line| line == "locked");
-        let refused = Lock::folder(folder.path()).unwrap_err();
+        let locked = BufReader::new(child.stderr.take().unwrap()).lines().map_while(|line| line.ok()).find(|line| line == "locked");
+        let error = Lock::folder(folder.path()).unwrap_err();
         let process = child.id();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(said.is_some(), "the child ended before it had the lock");
-        assert!(
-            matches!(&refused, Error::Locked { path, process: Some(found) } if path == folder.path() && *found == process),
-            "{refused}"
-        );
-        assert!(refused.to_string().contains(&format!("(process {process})")), "{refused}");
+        assert!(locked.is_some(), "the child ended before it had the lock");
+        assert!(matches!(&error, Error::Locked { path, process: Some(found) } if path == folder.path() && *found == process), "{error}");
+        assert!(error.to_string().contains(&format!("(process {process})")), "{error}");
         drop(Lock::folder(folder.path()).unwrap());
-        assert_eq!(fs::read(folder.path().join(".lock")).unwrap(), b"", "what a lock leaves names nobody");
+        assert_eq!(fs::read(folder.path().join(".lock")).unwrap(), b"", "a released lock leaves an empty file");
     }
 }

@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 
 use super::ReadOptions;
 use super::cell::Cell;
-use super::packed::{Text, broken};
+use super::compressed::{Text, broken};
 use super::row::{Place, Row};
-use crate::format::Packing;
+use crate::format::Codec;
 use crate::{Error, Result};
 
 /// Rows decoded at a time: what memory is bounded by.
@@ -29,7 +29,7 @@ const BATCH: usize = 256;
 pub(super) struct Rows {
     batches: Box<dyn Iterator<Item = Result<RecordBatch, Damage>> + Send>,
     columns: BTreeMap<String, String>,
-    packing: Packing,
+    codec: Codec,
     batch: StructArray,
     /// Next row of the batch.
     index: usize,
@@ -45,12 +45,12 @@ enum Damage {
 }
 
 impl Damage {
-    fn error(self, path: &Path, packing: Packing, rows: u64) -> Error {
+    fn error(self, path: &Path, codec: Codec, rows: u64) -> Error {
         match self {
             Damage::Parquet(cause) => Error::Parquet { path: path.into(), rows, cause },
             // The file itself, not what stands in it.
-            Damage::Arrow(ArrowError::IoError(_, source)) if source.kind() != io::ErrorKind::UnexpectedEof || packing != Packing::Plain => {
-                broken(path, packing, rows)(source)
+            Damage::Arrow(ArrowError::IoError(_, source)) if source.kind() != io::ErrorKind::UnexpectedEof || codec != Codec::Plain => {
+                broken(path, codec, rows)(source)
             }
             Damage::Arrow(cause) => Error::Arrow { path: path.into(), rows, cause },
         }
@@ -61,23 +61,23 @@ impl Rows {
     pub(super) fn parquet(path: &Path, file: File, options: &ReadOptions) -> Result<Self> {
         let damage = |error: ParquetError| Damage::Parquet(error);
         let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
-        let batches = caught(open, decoder_panicked).map_err(|error| damage(error).error(path, Packing::Plain, 0))?;
+        let batches = caught(open, decoder_panicked).map_err(|error| damage(error).error(path, Codec::Plain, 0))?;
         let mut batches = batches;
         let next = move || caught(|| batches.next().transpose().map_err(ParquetError::from), decoder_panicked).transpose();
-        Ok(Self::new(std::iter::from_fn(next).map(move |batch| batch.map_err(damage)), Packing::Plain, options))
+        Ok(Self::new(std::iter::from_fn(next).map(move |batch| batch.map_err(damage)), Codec::Plain, options))
     }
 
     /// Reads the stream format; in the file format, the stream stands between a mark and a footer.
-    pub(super) fn arrow(path: &Path, mut text: Text, packing: Packing, options: &ReadOptions) -> Result<Self> {
-        let is_file = text.fill_buf().map_err(broken(path, packing, 0))?.starts_with(FILE_MARK);
+    pub(super) fn arrow(path: &Path, mut text: Text, codec: Codec, options: &ReadOptions) -> Result<Self> {
+        let is_file = text.fill_buf().map_err(broken(path, codec, 0))?.starts_with(FILE_MARK);
         if is_file {
-            pass_over_mark(&mut text).map_err(broken(path, packing, 0))?;
+            pass_over_mark(&mut text).map_err(broken(path, codec, 0))?;
         }
         let ended = Arc::new(AtomicBool::new(false));
         let text = Tail { text, last: Vec::new(), whole: ended.clone() };
         let open = || StreamReader::try_new(text, None);
         let panicked = || ArrowError::IpcError("the decoder panicked".into());
-        let mut reader = Some(caught(open, panicked).map_err(|error| Damage::Arrow(error).error(path, packing, 0))?);
+        let mut reader = Some(caught(open, panicked).map_err(|error| Damage::Arrow(error).error(path, codec, 0))?);
         let next = move || {
             let open = reader.as_mut()?;
             let batch = caught(|| open.next().transpose(), panicked);
@@ -96,12 +96,12 @@ impl Rows {
                 Err(error) => Some(Err(error)),
             }
         };
-        Ok(Self::new(std::iter::from_fn(next).map(|batch| batch.map_err(Damage::Arrow)), packing, options))
+        Ok(Self::new(std::iter::from_fn(next).map(|batch| batch.map_err(Damage::Arrow)), codec, options))
     }
 
-    fn new(batches: impl Iterator<Item = Result<RecordBatch, Damage>> + Send + 'static, packing: Packing, options: &ReadOptions) -> Self {
+    fn new(batches: impl Iterator<Item = Result<RecordBatch, Damage>> + Send + 'static, codec: Codec, options: &ReadOptions) -> Self {
         let (columns, batch) = (options.columns.clone(), StructArray::new_empty_fields(0, None));
-        Self { batches: Box::new(batches), columns, packing, batch, index: 0, row: 0, ended: false }
+        Self { batches: Box::new(batches), columns, codec, batch, index: 0, row: 0, ended: false }
     }
 
     pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
@@ -122,7 +122,7 @@ impl Rows {
                 None => self.ended = true,
                 Some(Err(damage)) => {
                     self.ended = true;
-                    return Some(Err(damage.error(path, self.packing, self.row)));
+                    return Some(Err(damage.error(path, self.codec, self.row)));
                 }
             }
         }

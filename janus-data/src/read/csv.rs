@@ -12,9 +12,9 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Int
 use serde_json::Value;
 
 use super::ReadOptions;
-use super::packed::{Text, broken};
+use super::compressed::{Text, broken};
 use super::row::Place;
-use crate::format::Packing;
+use crate::format::Codec;
 use crate::{Problem, Result};
 
 /// A stream of rows.
@@ -23,7 +23,7 @@ pub(super) struct Rows {
     /// Bytes that the reader may still take for the row it is at.
     left: Arc<AtomicUsize>,
     limit: usize,
-    packing: Packing,
+    codec: Codec,
     /// Names of the columns; none for one that is hidden. A table may leave its index without a name.
     header: Vec<Option<String>>,
     record: ByteRecord,
@@ -32,11 +32,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(path: &Path, text: Text, packing: Packing, options: &ReadOptions) -> Result<Self> {
+    pub(super) fn new(path: &Path, text: Text, codec: Codec, options: &ReadOptions) -> Result<Self> {
         let limit = options.max_row_bytes;
         let left = Arc::new(AtomicUsize::new(0));
         let reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Limited { text, left: left.clone() });
-        let mut rows = Self { reader, left, limit, packing, header: Vec::new(), record: ByteRecord::new(), row: 0, ended: false };
+        let mut rows = Self { reader, left, limit, codec, header: Vec::new(), record: ByteRecord::new(), row: 0, ended: false };
         if rows.advance(path)? {
             let place = Place { path, row: 0, line: Some(1) };
             for cell in &rows.record {
@@ -63,7 +63,7 @@ impl Rows {
         });
         read.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<OverLimit>()) {
             true => Place { path, row: self.row + 1, line: None }.error(None, Problem::TooLong { limit: self.limit }),
-            false => broken(path, self.packing, self.row)(error),
+            false => broken(path, self.codec, self.row)(error),
         })
     }
 

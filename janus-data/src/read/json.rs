@@ -9,16 +9,16 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::ReadOptions;
+use super::compressed::{Text, broken};
 use super::jsonl::BYTE_ORDER_MARK;
-use super::packed::{Text, broken};
 use super::row::Place;
-use crate::format::Packing;
+use crate::format::Codec;
 use crate::{Error, Problem, Result};
 
 /// A stream of rows.
 pub(super) struct Rows {
     bytes: Bytes,
-    packing: Packing,
+    codec: Codec,
     columns: BTreeMap<String, String>,
     row: u64,
     state: State,
@@ -58,9 +58,9 @@ impl From<io::Error> for Stop {
 }
 
 impl Rows {
-    pub(super) fn new(text: Text, packing: Packing, options: &ReadOptions) -> Self {
+    pub(super) fn new(text: Text, codec: Codec, options: &ReadOptions) -> Self {
         let bytes = Bytes { text, at: At { line: 1, column: 1 }, value: Vec::new(), limit: options.max_row_bytes };
-        Self { bytes, packing, columns: options.columns.clone(), row: 0, state: State::Start, keys: HashSet::new() }
+        Self { bytes, codec, columns: options.columns.clone(), row: 0, state: State::Start, keys: HashSet::new() }
     }
 
     pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
@@ -86,7 +86,7 @@ impl Rows {
 
     fn stopped(&self, path: &Path, stop: Stop) -> Error {
         match stop {
-            Stop::Io(error) => broken(path, self.packing, self.row - 1)(error),
+            Stop::Io(error) => broken(path, self.codec, self.row - 1)(error),
             Stop::At(at, problem) => self.place(path, at.line).error(None, problem),
         }
     }

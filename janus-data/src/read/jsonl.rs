@@ -7,15 +7,15 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::ReadOptions;
-use super::packed::{Text, broken};
+use super::compressed::{Text, broken};
 use super::row::Place;
-use crate::format::Packing;
+use crate::format::Codec;
 use crate::{Problem, Result};
 
 /// A stream of lines.
 pub(super) struct Lines {
     text: Text,
-    packing: Packing,
+    codec: Codec,
     columns: BTreeMap<String, String>,
     limit: usize,
     line: u64,
@@ -25,9 +25,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(text: Text, packing: Packing, options: &ReadOptions) -> Self {
+    pub(super) fn new(text: Text, codec: Codec, options: &ReadOptions) -> Self {
         let (columns, limit) = (options.columns.clone(), options.max_row_bytes);
-        Self { text, packing, columns, limit, line: 0, row: 0, ended: false, buffer: Vec::new() }
+        Self { text, codec, columns, limit, line: 0, row: 0, ended: false, buffer: Vec::new() }
     }
 
     pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
@@ -43,7 +43,7 @@ impl Lines {
                         self.buffer = Vec::new();
                         if let Err(error) = self.text.skip_until(b'\n') {
                             self.ended = true;
-                            return Some(Err(broken(path, self.packing, self.row)(error)));
+                            return Some(Err(broken(path, self.codec, self.row)(error)));
                         }
                         return Some(Err(place.error(None, Problem::TooLong { limit: self.limit })));
                     }
@@ -56,7 +56,7 @@ impl Lines {
                 }
                 Err(error) => {
                     self.ended = true;
-                    return Some(Err(broken(path, self.packing, self.row)(error)));
+                    return Some(Err(broken(path, self.codec, self.row)(error)));
                 }
             }
         }

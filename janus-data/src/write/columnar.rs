@@ -13,7 +13,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
 
 use super::column::{ArrowRecord, Column};
-use super::packed::Packed;
+use super::compressed::Compressed;
 use super::{Columns, failed};
 use crate::format::{Format, Layout};
 use crate::fs::AtomicFile;
@@ -77,8 +77,8 @@ pub(super) struct Batches<T> {
 
 enum Out {
     Unopened(Option<AtomicFile>),
-    Parquet(Box<ArrowWriter<Packed>>),
-    Arrow(Box<FileWriter<Packed>>),
+    Parquet(Box<ArrowWriter<Compressed>>),
+    Arrow(Box<FileWriter<Compressed>>),
 }
 
 impl<T: ArrowRecord> Batches<T> {
@@ -127,28 +127,28 @@ impl<T> Batches<T> {
     pub(super) fn finish(mut self) -> Result<AtomicFile> {
         self.opened()?;
         let (path, row) = (self.path, self.rows);
-        let packed = match self.out {
+        let compressed = match self.out {
             Out::Parquet(writer) => writer.into_inner(),
             Out::Arrow(mut writer) => writer.finish().and_then(|()| writer.into_inner()).map_err(ParquetError::from),
             Out::Unopened(_) => Err(ParquetError::General("the file was not begun".into())),
         };
-        let packed = packed.map_err(|error| failed(&path, row, unwrapped(error)))?;
-        packed.finish().map_err(Error::io(&path, "write the file"))
+        let compressed = compressed.map_err(|error| failed(&path, row, unwrapped(error)))?;
+        compressed.finish().map_err(Error::io(&path, "write the file"))
     }
 
     fn opened(&mut self) -> Result<&mut Out> {
         if let Out::Unopened(file) = &mut self.out
             && let Some(file) = file.take()
         {
-            let packed = Packed::new(file, self.format.packing).map_err(Error::io(&self.path, "write the file"))?;
+            let compressed = Compressed::new(file, self.format.codec).map_err(Error::io(&self.path, "write the file"))?;
             let opened = match self.format.layout {
                 Layout::Arrow => {
-                    FileWriter::try_new(packed, &self.schema).map(|writer| Out::Arrow(Box::new(writer))).map_err(ParquetError::from)
+                    FileWriter::try_new(compressed, &self.schema).map(|writer| Out::Arrow(Box::new(writer))).map_err(ParquetError::from)
                 }
                 _ => {
                     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
                     let properties = properties.set_max_row_group_row_count(Some(ROW_GROUP)).build();
-                    ArrowWriter::try_new(packed, self.schema.clone(), Some(properties)).map(|writer| Out::Parquet(Box::new(writer)))
+                    ArrowWriter::try_new(compressed, self.schema.clone(), Some(properties)).map(|writer| Out::Parquet(Box::new(writer)))
                 }
             };
             self.out = opened.map_err(|error| self.failed(1, error))?;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::compressed::Compressed;
 use super::failed;
-use super::packed::Packed;
 use crate::Result;
 use crate::fs::AtomicFile;
 use crate::read::Row;
@@ -15,14 +15,14 @@ const HELD: usize = 1024;
 
 /// A sheet that is being written.
 pub(super) struct Sheet {
-    out: csv::Writer<Packed>,
+    out: csv::Writer<Compressed>,
     header: Option<Vec<String>>,
     held: Vec<Row>,
     row: u64,
 }
 
 impl Sheet {
-    pub(super) fn new(out: Packed) -> Self {
+    pub(super) fn new(out: Compressed) -> Self {
         Self { out: csv::Writer::from_writer(out), header: None, held: Vec::new(), row: 0 }
     }
 

@@ -1,0 +1,51 @@
+//! Bytes of a file, decompressed on the way.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::format::Codec;
+use crate::{Error, Result};
+
+/// Bytes to be read from front to back.
+pub(super) type Text = Box<dyn BufRead + Send>;
+
+const BUFFER: usize = 1 << 16;
+
+/// A file as a stream of decompressed bytes.
+#[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "only zstd names the file"))]
+pub(super) fn text(path: &Path, file: File, codec: Codec) -> Result<Text> {
+    let file = BufReader::with_capacity(BUFFER, file);
+    Ok(match codec {
+        Codec::Plain => Box::new(file),
+        Codec::Gzip => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))),
+        #[cfg(feature = "parquet")]
+        Codec::Zstd => {
+            let decoder = zstd::Decoder::with_buffer(file).map_err(broken(path, codec, 0))?;
+            Box::new(BufReader::with_capacity(BUFFER, decoder))
+        }
+    })
+}
+
+/// A file that can be read from any place: the file itself, or an decompressed copy that disappears with the reader.
+#[cfg(feature = "parquet")]
+pub(super) fn seekable(path: &Path, file: File, codec: Codec) -> Result<File> {
+    if codec == Codec::Plain {
+        return Ok(file);
+    }
+    let mut bytes = text(path, file, codec)?;
+    let mut copy = tempfile::tempfile().map_err(Error::io(path, "make a temporary file to unpack"))?;
+    io::copy(&mut bytes, &mut copy).map_err(broken(path, codec, 0))?;
+    io::Seek::rewind(&mut copy).map_err(Error::io(path, "read the decompressed copy of"))?;
+    Ok(copy)
+}
+
+/// The error of a failed read.
+pub(super) fn broken(path: &Path, codec: Codec, rows: u64) -> impl FnOnce(io::Error) -> Error {
+    move |cause| match codec {
+        Codec::Plain => Error::Io { path: path.into(), doing: "read the file", cause },
+        _ => Error::Compressed { path: path.into(), codec: codec.name(), rows, cause },
+    }
+}

@@ -267,7 +267,7 @@ mod tests {
         fs::write(&path, &edited).unwrap();
         let error = CallJournal::open(&path).unwrap_err().to_string();
         let place = format!("{}: line 2, field \"generations[0].text\": expected a string, got integer `7`", path.display());
-        assert_eq!(error, format!("{place}: mend the line, or delete it to ask for its answer again"));
+        assert_eq!(error, format!("{place}: fix the line, or delete it to request its answer again"));
         assert_eq!(fs::read_to_string(&path).unwrap(), edited, "nothing is written to it");
         // As after a kill during the last write.
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();

@@ -1,4 +1,5 @@
-//! Files of the Hugging Face hub: whole or not at all, gone on with where they were cut off, held against the hub's checksum.
+//! Downloads files of the Hugging Face hub. A file appears complete or not at all, an interrupted download is resumed, and
+//! the content is compared with the hub's checksum.
 //!
 //! ```no_run
 //! use janus_data::hub::{Hub, HubFile, HubOptions};
@@ -23,41 +24,41 @@ use crate::Error;
 use crate::fs::{open_locked, publish};
 use crate::http::{AnswerProblem, ApiKey, Client, ClientOptions, ConnectionProblem, Failed, HttpError, header, reply};
 
-/// How the hub is asked.
+/// Options of a [`Hub`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HubOptions {
-    /// Where the hub is.
+    /// The address of the hub.
     pub base_url: String,
-    /// The token, for what is not public; it is sent to the hub only, not to where the hub sends us.
+    /// The token, for files that are not public. It is sent only to the hub, not to servers that the hub redirects to.
     pub token: Option<ApiKey>,
-    /// Limits and attempts. An attempt that brought bytes costs none: the next goes on behind them.
+    /// Limits and attempts. An attempt that received bytes does not count; the next one resumes after them.
     pub client: ClientOptions,
 }
 
 impl HubOptions {
-    /// The environment variable with the token, as the official tools read it.
+    /// The environment variable of the token, the same as for the official tools.
     pub const TOKEN_VARIABLE: &'static str = "HF_TOKEN";
-    /// The environment variable with another address.
+    /// The environment variable of the hub's address.
     pub const ENDPOINT_VARIABLE: &'static str = "HF_ENDPOINT";
 
-    /// A hub at an address; ten minutes for an attempt.
+    /// Options for a hub at an address, with ten minutes for each attempt.
     pub fn new(base_url: impl Into<String>) -> Self {
         let client = ClientOptions { timeout: Duration::from_secs(600), ..ClientOptions::default() };
         Self { base_url: base_url.into(), token: None, client }
     }
 
-    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.token = Some(key))`.
+    /// Applies `set` to the options and returns them: `options.with(|options| options.token = Some(key))`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
     }
 
-    /// Address and token from the environment. Without an address, the public hub.
+    /// Options with the address and the token from the environment. Without an address, it is the public hub.
     ///
     /// # Errors
-    /// [`HttpError::Setting`] for a token that cannot stand in a header.
+    /// [`HttpError::Setting`] for a token that is not allowed in a header.
     pub fn from_env() -> Result<Self, HttpError> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned());
         let token = variable(Self::TOKEN_VARIABLE).map(ApiKey::new).transpose()?;
@@ -70,7 +71,7 @@ impl HubOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubFile {
-    /// Whether the repository is a data set or a model.
+    /// Whether the repository is a data set; if not, it is a model.
     pub dataset: bool,
     /// `owner/name`.
     pub repository: String,
@@ -91,7 +92,7 @@ impl HubFile {
         Self { dataset: false, ..Self::dataset(repository, path) }
     }
 
-    /// The file at another revision.
+    /// Sets the revision.
     pub fn at(self, revision: impl Into<String>) -> Self {
         Self { revision: revision.into(), ..self }
     }
@@ -110,12 +111,12 @@ impl HubFile {
     }
 }
 
-/// What is encoded in a name: all but the unreserved characters (RFC 3986, section 2.3).
+/// The characters that are percent-encoded in a name: all but the unreserved ones (RFC 3986, section 2.3).
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for names joined by slashes.
+/// The same for several names joined by slashes.
 const PATH: &AsciiSet = &NAME.remove(b'/');
 
-/// A file that is here.
+/// A downloaded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Downloaded {
@@ -123,20 +124,20 @@ pub struct Downloaded {
     pub bytes: u64,
     /// Its SHA-256, in hex.
     pub sha256: String,
-    /// Whether it was held against a checksum, the caller's or the hub's: SHA-256 of a large file, the object name in git of a
-    /// small one. A hub that has neither is believed if the length is right.
+    /// Whether it was compared with a checksum, the caller's or the hub's. The hub's is the SHA-256 of a large file and the
+    /// git object name of a small one. Without a checksum, only the length is checked.
     pub checked: bool,
-    /// The commit that it belongs to, if the hub says.
+    /// The commit of the file, if the hub reports it.
     pub commit: Option<String>,
-    /// Bytes that came over the network now; the others lay here from an earlier attempt.
+    /// Bytes that this call received; the others were on disk from an earlier call.
     pub fetched: u64,
 }
 
-/// Why a file is not here.
+/// Why a download failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// The hub gave no answer.
+    /// A request to the hub failed.
     #[error("{file}: {cause}")]
     Http {
         /// The file on the hub.
@@ -147,27 +148,27 @@ pub enum HubError {
     /// The file cannot be written.
     #[error(transparent)]
     File(#[from] Error),
-    /// What came is not what it should be; it was removed.
-    #[error("{file}: {checksum} {got}, expected {expected}: fetch it again, or ask for the revision that the checksum is of")]
+    /// The content does not have the expected checksum; it was removed.
+    #[error("{file}: {checksum} {got}, expected {expected}: download it again, or request the revision that the checksum belongs to")]
     Checksum {
         /// The file on the hub.
         file: String,
         /// Which checksum: `SHA-256`, or `git object` (SHA-1).
         checksum: &'static str,
-        /// What it should be.
+        /// The expected checksum.
         expected: String,
-        /// What it is.
+        /// The checksum of the content.
         got: String,
     },
-    /// Another process is fetching it.
-    #[error("{}: another run is fetching this file: wait for it", path.display())]
+    /// Another process is downloading the file.
+    #[error("{}: another process is downloading this file: wait for it", path.display())]
     InUse {
-        /// The unfinished file.
+        /// The partial file.
         path: PathBuf,
     },
 }
 
-/// An attempt's own error, before it is known which file it is of.
+/// The error of an attempt, which does not name the file yet.
 enum Stop {
     Http(HttpError),
     File(Error),
@@ -179,9 +180,9 @@ impl From<HttpError> for Stop {
     }
 }
 
-/// What the hub says of a file.
+/// What the hub reports about a file.
 struct Facts {
-    /// Where its bytes lie; elsewhere, for large files.
+    /// The address of its bytes; for large files on another server.
     url: String,
     etag: String,
     bytes: Option<u64>,
@@ -196,7 +197,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub that is asked by these options. Nothing is sent yet.
+    /// A hub with these options. Nothing is sent yet.
     ///
     /// # Errors
     /// [`HttpError::Setting`] names the option that cannot be used.
@@ -205,8 +206,9 @@ impl Hub {
         Ok(Self { options, client })
     }
 
-    /// Fetches a file to `target`, which has its name only once it is whole and right. What an earlier call left unfinished of the
-    /// same content is gone on with. `sha256`, in hex, is what it must be; `on_bytes` is told bytes so far and in all.
+    /// Downloads a file to `target`, which appears only when it is complete and verified. A partial download of the same
+    /// content by an earlier call is resumed. `sha256`, in hex, is the checksum that the content must have. `on_bytes` is
+    /// called with the number of bytes so far and in all.
     ///
     /// # Errors
     /// [`HubError`].
@@ -229,7 +231,7 @@ impl Hub {
             let before = fetched;
             match self.client.attempts(&shown, || self.fill(&facts, &mut out, &partial, &mut fetched, on_bytes)) {
                 Ok(()) => break,
-                // As long as something comes, there is no reason to give up.
+                // As long as bytes arrive, there is no reason to give up.
                 Err(Stop::Http(HttpError::GaveUp { .. })) if fetched > before => {}
                 Err(Stop::Http(source)) => return Err(http(source)),
                 Err(Stop::File(error)) => return Err(error.into()),
@@ -238,35 +240,35 @@ impl Hub {
 
         let digest = Digest::of(&mut out).map_err(Error::io(&partial, "read the file"))?;
         let published = digest.published(&facts.etag);
-        let asked = sha256.map(|expected| (SHA256, expected, digest.sha256.as_str()));
-        for (checksum, expected, got) in asked.into_iter().chain(published) {
+        let requested = sha256.map(|expected| (SHA256, expected, digest.sha256.as_str()));
+        for (checksum, expected, got) in requested.into_iter().chain(published) {
             if !expected.eq_ignore_ascii_case(got) {
-                // It would be gone on with.
+                // Otherwise the next call would resume it.
                 fs::remove_file(&partial).map_err(Error::io(&partial, "remove the file"))?;
                 return Err(HubError::Checksum { file: shown, checksum, expected: expected.into(), got: got.into() });
             }
         }
-        let checked = asked.or(published).is_some();
+        let checked = requested.or(published).is_some();
         publish(out, &partial, target)?;
         Ok(Downloaded { bytes: digest.bytes, sha256: digest.sha256, checked, commit: facts.commit, fetched })
     }
 
-    /// The headers for an address: the token is for the hub alone.
+    /// The authorization header for an address; only the hub itself gets the token.
     fn token_header(&self, url: &str) -> Option<String> {
         let token = self.options.token.as_ref().filter(|_| host(url) == host(&self.options.base_url))?;
         Some(format!("Bearer {}", token.secret()))
     }
 
-    /// Asks what the file is, along the hub's redirects.
+    /// Requests the metadata of a file and follows the hub's redirects.
     fn facts(&self, url: &str) -> Result<Facts, Failed<HttpError>> {
-        /// Redirects that are followed.
-        const MOST: usize = 5;
+        /// The number of redirects that are followed.
+        const MAX_REDIRECTS: usize = 5;
         let mut url = url.to_string();
         let (mut etag, mut bytes, mut commit) = (None, None, None);
-        for _ in 0..=MOST {
+        for _ in 0..=MAX_REDIRECTS {
             let bearer = self.token_header(&url);
             let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
-            // An encoding on the way would make the length another one.
+            // A content encoding would change the length.
             let headers = [&headers[..], &[("accept-encoding", "identity")]].concat();
             self.client.wait(0)?;
             let mut response = self.client.open(true, &url, &headers)?;
@@ -278,7 +280,7 @@ impl Hub {
             if matches!(status, 301 | 302 | 303 | 307 | 308) {
                 let location = text("location").ok_or_else(|| answer(AnswerProblem::NoHeader { name: "location" }))?;
                 url = absolute(&url, &location).ok_or_else(|| answer(AnswerProblem::Redirect { location }))?;
-                // Large files lie elsewhere, and all that is to be known of them was said.
+                // Large files are on another server, and their metadata is complete by now.
                 if etag.is_some() && bytes.is_some() && host(&url) != host(&self.options.base_url) {
                     return Ok(Facts { url, etag: etag.unwrap_or_default(), bytes, commit });
                 }
@@ -291,10 +293,10 @@ impl Hub {
             }
             return Err(reply(&mut response)?.failed(self.options.token.as_ref()));
         }
-        Err(answer(AnswerProblem::Redirects { limit: MOST }).into())
+        Err(answer(AnswerProblem::Redirects { limit: MAX_REDIRECTS }).into())
     }
 
-    /// Fetches what is still missing, in one attempt.
+    /// Downloads the missing bytes, in one attempt.
     fn fill(
         &self,
         facts: &Facts,
@@ -319,9 +321,9 @@ impl Hub {
         let from = match response.status().as_u16() {
             206 => have,
             200..300 => 0,
-            // What lies here is longer than the file: it is none of it.
+            // The partial file is longer than the file, so it is not a part of it.
             416 => {
-                out.set_len(0).map_err(io("cut the file"))?;
+                out.set_len(0).map_err(io("truncate the file"))?;
                 return Err(answer(AnswerProblem::NoBytes { from: have }).into());
             }
             _ => {
@@ -337,7 +339,7 @@ impl Hub {
             return Err(answer(AnswerProblem::OtherBytes { asked: from, got: begins.unwrap_or(0) }).into());
         }
         if from == 0 {
-            out.set_len(0).map_err(io("cut the file"))?;
+            out.set_len(0).map_err(io("truncate the file"))?;
             have = out.seek(SeekFrom::Start(0)).map_err(io("read the file"))?;
         }
         let mut body = response.body_mut().as_reader();
@@ -359,7 +361,7 @@ impl Hub {
                 Err(HttpError::Connection { problem: ConnectionProblem::Ended { have, bytes }, sent: true }.into())
             }
             Some(bytes) if have > bytes => {
-                out.set_len(0).map_err(io("cut the file"))?;
+                out.set_len(0).map_err(io("truncate the file"))?;
                 Err(answer(AnswerProblem::TooLong { announced: bytes, got: have }).into())
             }
             _ => Ok(()),
@@ -377,7 +379,7 @@ fn host(url: &str) -> &str {
     url[start..].find('/').map_or(url, |at| &url[..start + at])
 }
 
-/// Where a redirect leads; none if that is no address of the web.
+/// The target of a redirect; `None` if it is not an HTTP address.
 fn absolute(from: &str, location: &str) -> Option<String> {
     match location {
         _ if location.starts_with("https://") || location.starts_with("http://") => Some(location.into()),
@@ -386,10 +388,10 @@ fn absolute(from: &str, location: &str) -> Option<String> {
     }
 }
 
-/// The name of the unfinished file; another content has another one.
+/// The path of the partial file, which depends on the content.
 fn partial(target: &Path, etag: &str) -> Result<PathBuf, Error> {
     let Some(name) = target.file_name() else {
-        return Err(Error::io(target, "write the file")(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")));
+        return Err(Error::io(target, "write the file")(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name")));
     };
     let content = &blake3::hash(etag.as_bytes()).to_hex()[..16];
     let mut hidden = std::ffi::OsString::from(".");
@@ -401,12 +403,12 @@ fn partial(target: &Path, etag: &str) -> Result<PathBuf, Error> {
 const SHA256: &str = "SHA-256";
 const GIT_OBJECT: &str = "git object";
 
-/// What a file's content comes to.
+/// The length and the checksums of a file.
 struct Digest {
     bytes: u64,
-    /// In hex.
+    /// SHA-256, in hex.
     sha256: String,
-    /// The name that git gives it: SHA-1, in hex, of a line with its length and of the content.
+    /// The git object name: SHA-1, in hex, of a header with the length and of the content.
     git_object: String,
 }
 
@@ -428,7 +430,7 @@ impl Digest {
         Ok(Self { bytes, sha256: hex(&sha256.finalize()), git_object: hex(&git_object.finalize()) })
     }
 
-    /// The checksum that an etag of the hub is, as published and as it is here.
+    /// If the etag of the hub is a checksum: its kind, its value, and the value for this content.
     fn published<'a>(&'a self, etag: &'a str) -> Option<(&'static str, &'a str, &'a str)> {
         let hex = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
         match etag.len() {

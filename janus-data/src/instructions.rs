@@ -1,4 +1,4 @@
-//! Instructions: read, cleaned, drawn, and kept apart from a bench. Each step says how many it dropped, and which.
+//! Reads, cleans and samples instructions, and finds overlap with a bench. Each step reports how many it dropped, with examples.
 
 mod clean;
 mod contamination;
@@ -27,7 +27,7 @@ pub use sample::stratified;
 /// An instruction and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instruction {
-    /// Names it; in files without ids, the row's number from 1.
+    /// The id; in files without ids, the number of the row, from 1.
     #[serde(default, deserialize_with = "id")]
     pub id: String,
     /// Its text.
@@ -36,15 +36,15 @@ pub struct Instruction {
     /// The collection that it was taken from.
     #[serde(default)]
     pub main_source: String,
-    /// That collection's own source.
+    /// Where that collection took it from.
     #[serde(default, alias = "source")]
     pub original_source: String,
 }
 
-/// An id that is a text or a whole number.
+/// Deserializes an id that is a string or a whole number.
 fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "an id: a text or a whole number")]
+    #[serde(untagged, expecting = "an id: a string or a whole number")]
     enum Id {
         Text(String),
         Number(i64),
@@ -56,11 +56,11 @@ fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     })
 }
 
-/// Reads instructions: rows with `prompt` or `instruction`, and `id`, `main_source` and `original_source` where they have
-/// them. Rows that cannot be read are skipped and counted in `skipped`; without it, the first one is an error.
+/// Reads instructions: rows with `prompt` or `instruction`, and optionally `id`, `main_source` and
+/// `original_source`. Rows that cannot be read are skipped and counted in `skipped`; without it, the first one is an error.
 ///
 /// # Errors
-/// Those of [`read()`](crate::read()); [`Error::Row`] for an id that stands twice.
+/// Those of [`read()`](crate::read()); [`Error::Row`] for an id that occurs twice.
 pub fn read_instructions(
     path: &Path,
     options: &ReadOptions,
@@ -81,7 +81,8 @@ pub fn read_instructions(
             row.id = number.to_string();
         }
         if let Some(first) = seen.insert(row.id.clone(), number) {
-            let problem = Problem::Rule(format!("the id \"{}\" stands in row {first} too: give each row its own, or none", row.id));
+            let problem =
+                Problem::Rule(format!("the id \"{}\" is also the id of row {first}: give each row its own id, or no row an id", row.id));
             return Err(Error::Row { path: path.into(), row: number as u64, line: None, field: Some("id".into()), problem });
         }
         instructions.push(row);
@@ -89,7 +90,7 @@ pub fn read_instructions(
     Ok(instructions)
 }
 
-/// A text with its case and its white space folded: what two copies of an instruction have in common.
+/// A text in lower case with its white space collapsed. Two copies of an instruction have the same normalised text.
 pub fn normalised(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for word in text.split_whitespace() {

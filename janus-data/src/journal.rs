@@ -1,4 +1,4 @@
-//! An append-only file of answers, so that nothing is asked for twice.
+//! An append-only file of answers, so that no request is sent twice.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use crate::fs::open_locked;
 use crate::read::decode;
 use crate::{Error, Problem, Result};
 
-/// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for each answer,
-/// an object with its `id`, in the order of arrival. The file is locked while it is open.
+/// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for each answer in
+/// the order of arrival, an object with its `id`. The file is locked while it is open.
 ///
-/// `E` is what is kept of an entry: its line, or what [`Journal::open_as`] reads it as.
+/// `E` is the type of an entry in memory: its line, or the type that [`Journal::open_as`] deserializes.
 ///
 /// ```
 /// use janus_data::Journal;
@@ -27,7 +27,7 @@ use crate::{Error, Problem, Result};
 /// let path = folder.path().join("answers.partial");
 /// let mut journal = Journal::open(&path, &Map::new())?;
 /// journal.append("q1", &json!({ "id": "q1", "response": "yes" }))?;
-/// drop(journal); // or a kill: a line that was cut in half is dropped on opening
+/// drop(journal); // or a kill: an incomplete last line is dropped on opening
 /// assert!(Journal::open(&path, &Map::new())?.get("q1").is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -39,34 +39,34 @@ pub struct Journal<E = String> {
     entries: HashMap<String, E>,
 }
 
-/// Reads an entry; an error is the field and what is wrong with it.
+/// Reads an entry; the error is the field and what is wrong with it.
 type ReadEntry<E> = fn(&str) -> Result<E, (Option<String>, Problem)>;
 
 /// Why a file cannot be opened as a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalProblem {
-    /// Another process, or another value of this one, holds it.
-    #[error("another run is writing here: wait for it")]
+    /// Another process, or another `Journal` of this one, has it open.
+    #[error("another run is writing to this file: wait for it")]
     InUse,
     /// A line that is not a journal entry: the file is something else, or was edited.
-    #[error("line {row} is not a journal entry: mend or delete the line, or restart the run, which drops every answer")]
+    #[error("line {row} is not a journal entry: fix or delete the line, or restart the run, which drops every answer")]
     NotAJournal {
         /// The line, from 1.
         row: usize,
     },
-    /// An entry without the answer that it should hold. Skipped in silence, it would be paid for again.
-    #[error("line {line}{}: {problem}: mend the line, or delete it to ask for its answer again", in_field(field.as_deref()))]
+    /// An entry whose answer cannot be read. If it were skipped silently, the answer would be paid for again.
+    #[error("line {line}{}: {problem}: fix the line, or delete it to request its answer again", in_field(field.as_deref()))]
     Entry {
         /// The line, from 1.
         line: usize,
-        /// The field, with its way through lists and objects.
+        /// The field, with its path through lists and objects.
         field: Option<String>,
         /// What is wrong with it.
         problem: Problem,
     },
-    /// Answers that were given under other settings.
-    #[error("an unfinished run with another {} lies here: repeat its command to finish it, or restart the run", differing.join(", another "))]
+    /// Answers to a run with other settings.
+    #[error("this file belongs to an unfinished run with another {}: repeat the command of that run to finish it, or restart the run", differing.join(", another "))]
     OtherHeader {
         /// The header's entries that differ.
         differing: Vec<String>,
@@ -84,7 +84,7 @@ impl Journal {
         Self::begin(path.into(), header, false, |line| Ok(line.into()))
     }
 
-    /// Opens a journal without its answers: whatever the file holds is dropped.
+    /// Opens a journal and drops everything that the file contains.
     ///
     /// # Errors
     /// [`Error::Journal`] if another process holds the journal; [`Error::Io`].
@@ -97,7 +97,7 @@ impl<E> Journal<E> {
     /// [`Journal::open`], with each entry read as an `E`.
     ///
     /// # Errors
-    /// As [`Journal::open`]; [`JournalProblem::Entry`] for the first entry that is no `E`.
+    /// As [`Journal::open`]; [`JournalProblem::Entry`] for the first entry that is not an `E`.
     pub fn open_as(path: impl Into<PathBuf>, header: &Map<String, Value>) -> Result<Self>
     where
         E: DeserializeOwned,
@@ -113,9 +113,9 @@ impl<E> Journal<E> {
             file.read_to_end(&mut bytes).map_err(io("read the journal"))?;
         }
         let entries = entries(&bytes, header, read).map_err(|found| problem(&path, found))?;
-        // Only now that the file is known to be ours, it is cut.
-        let kept = if entries.is_empty() { 0 } else { whole_lines(&bytes).len() as u64 };
-        file.set_len(kept).map_err(io("cut the journal"))?;
+        // The file is truncated only now that it is known to be this journal.
+        let kept = if entries.is_empty() { 0 } else { complete_lines(&bytes).len() as u64 };
+        file.set_len(kept).map_err(io("truncate the journal"))?;
         file.seek(SeekFrom::Start(kept)).map_err(io("read the journal"))?;
         let mut journal = Self { path, file, read, entries };
         if kept == 0 {
@@ -129,25 +129,25 @@ impl<E> Journal<E> {
         &self.path
     }
 
-    /// The entry of an id, if it was answered.
+    /// The entry of an id, if it has one.
     pub fn get(&self, id: &str) -> Option<&E> {
         self.entries.get(id)
     }
 
-    /// Number of answered ids.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing was answered yet.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Adds the entry of an answer (an object with its `id`).
+    /// Appends the entry of an answer, an object with its `id`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written; [`Error::Encode`] for one that cannot be read again, which is not written.
+    /// [`Error::Io`] if it cannot be written; [`Error::Encode`] for an entry that could not be read back, which is not written.
     pub fn append(&mut self, id: &str, row: &Value) -> Result<()> {
         let line = row.to_string();
         let entry = (self.read)(&line).map_err(|(field, problem)| Error::Encode {
@@ -161,7 +161,7 @@ impl<E> Journal<E> {
     }
 
     fn write_line(&mut self, line: &str) -> Result<()> {
-        // One write for the line and its end: a kill leaves half a line at the most, and only at the end.
+        // One write for the line and its line break, so that a kill leaves at most one incomplete line, at the end.
         self.file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path, "write the journal"))
     }
 
@@ -178,40 +178,40 @@ fn problem(path: &Path, problem: JournalProblem) -> Error {
     Error::Journal { path: path.into(), problem }
 }
 
-/// What the journal itself reads of an entry.
+/// The part of an entry that the journal itself reads.
 #[derive(Deserialize)]
-struct Answered {
+struct EntryId {
     id: String,
 }
 
 /// The entries of a journal by their ids.
 fn entries<E>(bytes: &[u8], header: &Map<String, Value>, read: ReadEntry<E>) -> Result<HashMap<String, E>, JournalProblem> {
-    let mut lines = whole_lines(bytes).split_inclusive(|&byte| byte == b'\n').zip(1..);
+    let mut lines = complete_lines(bytes).split_inclusive(|&byte| byte == b'\n').zip(1..);
     let Some((first, _)) = lines.next() else {
-        // Cut off within the header, or not a journal.
-        let ours = bytes.is_empty() || bytes.starts_with(b"{");
-        return if ours { Ok(HashMap::new()) } else { Err(JournalProblem::NotAJournal { row: 1 }) };
+        // Interrupted within the header, or not a journal.
+        let is_journal = bytes.is_empty() || bytes.starts_with(b"{");
+        return if is_journal { Ok(HashMap::new()) } else { Err(JournalProblem::NotAJournal { row: 1 }) };
     };
     let found = serde_json::from_slice(first).map_err(|_| JournalProblem::NotAJournal { row: 1 })?;
-    let lines: Vec<(&str, usize, Answered)> = lines
+    let lines: Vec<(&str, usize, EntryId)> = lines
         .map(|(bytes, line)| {
-            let not_ours = JournalProblem::NotAJournal { row: line };
-            let Ok(text) = std::str::from_utf8(bytes) else { return Err(not_ours) };
-            let answered = serde_json::from_str(text).map_err(|_| not_ours)?;
-            Ok((text.trim_end(), line, answered))
+            let not_an_entry = JournalProblem::NotAJournal { row: line };
+            let Ok(text) = std::str::from_utf8(bytes) else { return Err(not_an_entry) };
+            let entry_id = serde_json::from_str(text).map_err(|_| not_an_entry)?;
+            Ok((text.trim_end(), line, entry_id))
         })
         .collect::<Result<_, _>>()?;
     if !lines.is_empty() {
         check_header(&found, header)?;
     }
-    let entry = |(text, line, Answered { id })| match read(text) {
+    let entry = |(text, line, EntryId { id })| match read(text) {
         Ok(entry) => Ok((id, entry)),
         Err((field, problem)) => Err(JournalProblem::Entry { line, field, problem }),
     };
     lines.into_iter().map(entry).collect()
 }
 
-fn whole_lines(bytes: &[u8]) -> &[u8] {
+fn complete_lines(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1)]
 }
 
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_back_and_half_a_line_does_not() {
+    fn entries_are_read_again_and_an_incomplete_line_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         let mut journal = Journal::open(&path, &header(1)).unwrap();
@@ -241,7 +241,7 @@ mod tests {
         journal.append("b", &json!({ "id": "b", "response": "" })).unwrap();
         drop(journal);
         let whole = fs::read(&path).unwrap();
-        // Cut anywhere: what is left is a journal of the whole entries, and continues from there.
+        // Truncated anywhere, the file is a journal of the complete entries, and is continued from there.
         for length in 0..=whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
             let mut journal = Journal::open(&path, &header(1)).unwrap();
@@ -258,22 +258,22 @@ mod tests {
     }
 
     #[test]
-    fn another_header_is_refused_by_the_name_of_what_differs() {
+    fn another_header_is_rejected_and_the_difference_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         drop(Journal::open(&path, &header(0)).unwrap());
-        // Without an answer in it, nothing is lost.
+        // Without an answer, nothing is lost.
         let mut journal = Journal::open(&path, &header(1)).unwrap();
         journal.append("a", &json!({ "id": "a" })).unwrap();
         drop(journal);
         let error = Journal::open(&path, &header(2)).unwrap_err();
-        assert!(error.to_string().contains("with another seed lies here"), "{error}");
+        assert!(error.to_string().contains("an unfinished run with another seed:"), "{error}");
         assert!(Journal::open(&path, &header(1)).unwrap().get("a").is_some());
         assert!(Journal::restart(&path, &header(2)).unwrap().get("a").is_none());
     }
 
     #[test]
-    fn what_is_no_journal_is_not_written_to() {
+    fn a_file_that_is_not_a_journal_is_not_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         for notes in ["my notes\n", "my notes", "{\"model\":1}\nnotes\n"] {

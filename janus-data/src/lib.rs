@@ -1,29 +1,29 @@
-//! Preference data: files, the Multifaceted Mini world, tokenisation with loss masks, packing.
+//! Preference data: files of records, the synthetic world Multifaceted Mini, tokenisation with loss masks, packing.
 //!
 //! * [`read`], [`read_all`]: rows of JSON, JSON lines, CSV, Parquet and Arrow as a stream of `Result<T>`,
 //!   whose errors name the file, the row and the field.
-//! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear whole or not at all.
-//! * [`fs`]: atomic files and folders, locks, fingerprints. [`provenance`]: revision, machine, time.
-//! * [`stage`]: resumable runs of stages, each done once for its configuration and inputs.
-//! * [`validate()`], [`Stats`]: every problem of files of records; what rows are like.
-//! * [`Journal`], [`CallJournal`], [`Journaled`]: journals of answers, so that nothing is asked (and paid) twice.
-//! * [`instructions`]: instructions without duplicates, personas, or texts of a bench.
-//! * [`sources`]: readers for other datasets and layouts, [`convert`]; [`mix`]: several files in one.
-//! * [`construct`]: a Multifaceted Collection from any chat model.
-//! * [`Tokenizer`]: text to ids; the only tokenizer of training and inference.
-//! * [`mini`]: Multifaceted Mini, a world in which the fit of an answer to its reader can be computed.
-//! * [`PairRows`]: pairs of responses as ids, cut to a length on the prompt's left.
-//! * [`TokenRow`], [`pack`]: token ids with a loss mask, several conversations in a row.
-//! * [`token_rows`], [`token_pairs`], [`Tokenising`], [`TokenFile`], [`PairFile`], [`pack_stream`]: the same at scale: in parallel, on
-//!   disk, piece by piece.
-//! * [`Dataset`]: rows to train on, wherever they are kept; [`Subset`]. [`throughput`]: how fast this machine is at all of this.
+//! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear complete or not at all.
+//! * [`fs`]: atomic files and folders, locks, fingerprints. [`provenance`]: revision, machine and time of a run.
+//! * [`stage`]: resumable runs of stages. Each stage runs once for its configuration and inputs.
+//! * [`validate()`], [`Stats`]: reports on all problems of record files, and statistics of their rows.
+//! * [`Journal`], [`CallJournal`], [`Journaled`]: journals of answers, so that no answer is requested and paid for twice.
+//! * [`instructions`]: cleans instructions: duplicates, personas, overlap with a bench.
+//! * [`sources`]: readers for other datasets and layouts. [`convert`] converts between layouts, [`mix`] mixes several files.
+//! * [`construct`]: constructs a Multifaceted Collection with any chat model.
+//! * [`Tokenizer`]: text to token ids, for training and inference.
+//! * [`mini`]: Multifaceted Mini, a world in which rules score how well an answer fits its reader.
+//! * [`PairRows`]: tokenised preference pairs, truncated to a length on the left of the prompt.
+//! * [`TokenRow`], [`pack`]: token ids with a loss mask, and several conversations packed into one row.
+//! * [`token_rows`], [`token_pairs`], [`Tokenising`], [`TokenFile`], [`PairFile`], [`pack_stream`]: the same at scale: in
+//!   parallel, on disk, as a stream.
+//! * [`Dataset`]: training rows, in memory or on disk; [`Subset`]. [`throughput`]: measures how fast this machine does all this.
 //!
 //! Features: `parquet` (Parquet, Arrow IPC and zstd files, typed records in any format, [`convert`]) and `tokenize` ([`Tokenizer`],
-//! rows of tokens, [`Stats`]), both on by default; `http`, an HTTP client with rate limits and retries; `hub`, files of the
+//! token rows, [`Stats`]), both on by default; `http`, an HTTP client with rate limits and retries; `hub`, files of the
 //! Hugging Face hub; `wheel`, files inside Python packages;
-//! `progress`, progress of long work on a terminal or in lines.
+//! `progress`, progress of long work on a terminal or as plain lines.
 //!
-//! From a file of records to rows a model trains on:
+//! From a file of records to packed training rows:
 //!
 //! ```
 //! use janus_core::{ChatTemplate, SftRecord};
@@ -102,7 +102,7 @@ pub use validate::{CheckedFile, Finding, RecordKind, UnknownRecordKind, Validati
 pub use write::{ArrowRecord, Column, write_records};
 pub use write::{Writer, write_all};
 
-/// Without columns, records are written as any other rows.
+/// Without the columnar formats, records are written like any other rows.
 #[cfg(not(feature = "parquet"))]
 pub(crate) use write::write_all as write_records;
 

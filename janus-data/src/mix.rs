@@ -1,4 +1,4 @@
-//! Several sources in one stream.
+//! Mixes several datasets by probability.
 
 use std::str::FromStr;
 
@@ -9,45 +9,45 @@ use serde::Serialize;
 use crate::sources::{RowContent, Source, UnknownSource};
 use crate::{Error, ReadOptions, Result, Row, paths, read_files};
 
-/// What a mix is made of.
+/// Mixed rows, and how many come from each part.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Mixed<T> {
     /// The rows.
     pub rows: Vec<T>,
-    /// Rows taken from each part.
+    /// Number of rows from each part.
     pub taken: Vec<usize>,
     /// How often each part was restarted, because it ended before the others.
     pub restarts: Vec<usize>,
 }
 
-/// A part of a mix of pairs, in text `LAYOUT:PROBABILITY:FILE`.
+/// A part of a mix of preference pairs, written as `LAYOUT:PROBABILITY:FILE`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MixPart {
     /// The layout of the rows.
     pub source: Source,
-    /// The probability that a row comes from here.
+    /// The probability that a row comes from this part.
     pub probability: f64,
-    /// A file, or a pattern of several.
+    /// A file, or a pattern of several files.
     pub pattern: String,
 }
 
-/// What a part holds, and what became of it in a mix.
+/// The contents of a part, and its share of a mix.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MixedPart {
     /// The part: `LAYOUT:FILE`.
     pub part: String,
-    /// The probability that a row comes from here.
+    /// The probability that a row comes from this part.
     pub probability: f64,
-    /// Pairs.
+    /// Number of pairs.
     pub rows: usize,
-    /// Rows that are no pair.
+    /// Number of rows that are not pairs.
     pub left_out: u64,
-    /// Pairs that the mix took, those that it took again included.
+    /// Number of pairs in the mix, repeated ones included.
     pub taken: usize,
-    /// How often it began again.
+    /// How often the part was restarted.
     pub restarts: usize,
 }
 
@@ -83,7 +83,7 @@ impl MixPart {
         Ok((rows, parts.iter().zip(&read).enumerate().map(report).collect()))
     }
 
-    /// The pairs, and how many rows are none.
+    /// The pairs, and the number of rows that are not pairs.
     fn read(&self, options: &ReadOptions) -> Result<(Vec<PairRecord>, u64)> {
         let (mut rows, mut left_out) = (Vec::new(), 0);
         for (row, number) in read_files::<Row>(paths(&self.pattern)?, options.clone()).zip(1..) {
@@ -96,20 +96,20 @@ impl MixPart {
     }
 }
 
-/// Why a text is no [`MixPart`].
+/// Why a text is not a [`MixPart`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MixPartProblem {
-    /// It is not of three parts.
+    /// It does not have three parts.
     #[error("expected LAYOUT:PROBABILITY:FILE, such as hh-rlhf:0.72:hh.jsonl")]
     Form,
-    /// The layout is not known.
+    /// The layout is unknown.
     #[error(transparent)]
     Layout(UnknownSource),
-    /// The probability is no number.
+    /// The probability is not a number.
     #[error("the probability is \"{got}\": expected LAYOUT:PROBABILITY:FILE, such as hh-rlhf:0.72:hh.jsonl")]
     Probability {
-        /// As written.
+        /// The probability as written.
         got: String,
     },
 }
@@ -129,7 +129,7 @@ pub enum MixProblem {
     /// Nothing to mix.
     #[error("there is no part")]
     NoPart,
-    /// Probabilities with another sum than 1.
+    /// Probabilities whose sum is not 1.
     #[error("the probabilities add up to {got}: expected 1")]
     Sum {
         /// Their sum.
@@ -143,9 +143,9 @@ pub enum MixProblem {
     },
 }
 
-/// Mixes parts: each next row comes from a part drawn with its probability, in the part's own order. A part that ends
-/// begins again, until every part has ended once or `limit` rows are there. It is how the reference mixes the reward
-/// model's second stage: HH-RLHF 0.72, OASST1 0.14, WebGPT 0.14, the first 66,000 rows (paper, section 8).
+/// Mixes parts. Each row comes from a part that is drawn with its probability; the rows of a part keep their order. A part
+/// that ends is restarted, until every part has ended once or there are `limit` rows. The reference mixes the second stage
+/// of the reward model like this: HH-RLHF 0.72, OASST1 0.14, WebGPT 0.14, the first 66,000 rows (paper, section 8).
 ///
 /// ```
 /// let mixed = janus_data::mix(&[(0.75, &["a", "b", "c"]), (0.25, &["x"])], Some(3), 0)?;
@@ -179,7 +179,7 @@ pub fn mix<T: Clone>(parts: &[(f64, &[T])], limit: Option<usize>, seed: u64) -> 
             draw -= probability;
             draw < 0.0
         });
-        // Rounding may leave the last part's share a hair short.
+        // Rounding may make the probabilities add up to slightly less than the draw.
         let part = part.unwrap_or(parts.len() - 1);
         let rows = parts[part].1;
         mixed.rows.push(rows[mixed.taken[part] % rows.len()].clone());
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_is_read_from_its_text() {
+    fn a_part_is_parsed() {
         let part: MixPart = "hh-rlhf:0.72:C:/hh.jsonl".parse().unwrap();
         assert_eq!((part.source.to_string().as_str(), part.probability, part.pattern.as_str()), ("hh-rlhf", 0.72, "C:/hh.jsonl"));
         for (text, expected) in
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_kept_and_no_row_of_a_part_is_lost() {
+    fn probabilities_are_kept_and_no_row_of_a_part_is_lost() {
         let parts: Vec<Vec<(usize, usize)>> =
             [7200, 1400, 1000].iter().enumerate().map(|(part, rows)| (0..*rows).map(|row| (part, row)).collect()).collect();
         let given: Vec<(f64, &[(usize, usize)])> = [0.72, 0.14, 0.14].into_iter().zip(parts.iter().map(Vec::as_slice)).collect();

@@ -8,16 +8,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// What is counted.
+/// The unit that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Things, by their plural: "rows", "steps".
+    /// Items, by their plural: "rows", "steps".
     Count(&'static str),
     /// Bytes, shown in megabytes.
     Bytes,
 }
 
-/// Progress of one piece of work, with its rate and the time left.
+/// Progress of a task, with its rate and the time left.
 ///
 /// ```
 /// use janus_data::progress::{Progress, Unit};
@@ -44,7 +44,7 @@ enum Display {
 }
 
 impl Progress {
-    /// Progress of `total` units under a label, from now on; 0 if nobody knows how many there will be.
+    /// Starts the progress of `total` units with a label. A `total` of 0 means that it is unknown.
     pub fn new(label: impl Into<String>, unit: Unit, total: u64) -> Self {
         let (label, started) = (label.into(), Instant::now());
         let display = if std::io::stderr().is_terminal() {
@@ -58,26 +58,26 @@ impl Progress {
         Self { label, count: Counted { unit, total, before: 0, done: 0 }, note: String::new(), started, display }
     }
 
-    /// Counts what an earlier run did: part of the whole, not of the rate.
+    /// Counts units that an earlier run did. They count towards the total, but not the rate.
     pub fn resumed_at(mut self, done: u64) -> Self {
         self.count.before = done;
         self.count.done = done;
         self
     }
 
-    /// Counts `units` more as done.
+    /// Counts `units` more.
     pub fn advance(&mut self, units: u64) {
         self.count.done += units;
         self.show(false);
     }
 
-    /// Counts up to `done`, what an earlier run did included.
+    /// Sets the number of units done, including those of an earlier run.
     pub fn reach(&mut self, done: u64) {
         self.count.done = done;
         self.show(false);
     }
 
-    /// A remark that stands behind the numbers from the next update on: a loss, tokens a second.
+    /// Sets a note that follows the numbers from the next update on, such as a loss or tokens per second.
     pub fn note(&mut self, note: impl Into<String>) {
         self.note = note.into();
     }
@@ -142,7 +142,7 @@ impl Counted {
     }
 }
 
-/// Three significant digits or so.
+/// About three significant digits.
 fn number(value: f64) -> String {
     let digits = if value >= 100.0 {
         0
@@ -154,7 +154,7 @@ fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// Seconds as people say them: "7s", "3m07s", "2h05m".
+/// A duration in seconds for people: "7s", "3m07s", "2h05m".
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -169,13 +169,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_of_this_run_and_the_percentage_of_the_whole() {
+    fn the_rate_is_that_of_this_run_and_the_percentage_that_of_the_total() {
         let count = Counted { unit: Unit::Count("rows"), total: 100, before: 40, done: 60 };
         assert_eq!(count.text(Duration::from_secs(10)), "60/100 rows (60%), 2.0 rows/s, 20s left");
     }
 
     #[test]
-    fn ends_and_beginnings_divide_by_nothing() {
+    fn no_progress_and_no_total_do_not_divide_by_zero() {
         let count = |done, total| Counted { unit: Unit::Count("rows"), total, before: 0, done };
         assert_eq!(count(0, 0).text(Duration::from_secs(1)), "0/0 rows (100%), 0.000 rows/s, took 1s");
         assert_eq!(count(0, 5).text(Duration::from_secs(1)), "0/5 rows (0%), 0.000 rows/s");

@@ -1,5 +1,5 @@
-//! Where a result comes from: the code's revision, the machine, the time. They stand in the record beside a result, never in
-//! the result: equal runs give equal bytes.
+//! The provenance of a result: the revision of the code, the machine and the time. It is part of the record beside a result,
+//! never of the result itself, so that equal runs give equal bytes.
 //!
 //! ```
 //! use janus_data::provenance::{Machine, Revision, unix_seconds};
@@ -17,18 +17,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// The state of a git checkout; each field is `None` where there is no git or no checkout.
+/// The state of a git checkout; each field is `None` without git or outside a checkout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Revision {
     /// The commit, 40 hex digits.
     pub revision: Option<String>,
-    /// Whether files differ from it.
+    /// Whether files differ from the commit.
     pub changed: Option<bool>,
 }
 
 impl Revision {
-    /// That of the checkout in which the process runs: of its working directory.
+    /// The revision of the checkout that contains the working directory.
     pub fn of_checkout() -> Self {
         let git = |arguments: &[&str]| {
             let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
@@ -38,7 +38,7 @@ impl Revision {
     }
 }
 
-/// What a process runs on.
+/// The machine that a process runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Machine {
@@ -51,7 +51,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The one that this process runs on.
+    /// The machine of this process.
     pub fn this() -> Self {
         Self {
             os: std::env::consts::OS.into(),

@@ -1,4 +1,4 @@
-//! Rows of a file as a stream of results.
+//! Reads the rows of a file as a stream of results.
 
 #[cfg(feature = "parquet")]
 mod batches;
@@ -27,22 +27,23 @@ pub(crate) use row::decode;
 
 /// Opens a file of rows, in the format of its file extension.
 ///
-/// | ending | rows |
+/// | extension | rows |
 /// |---|---|
 /// | `.json` | the objects of an array; or the values of an object, whose keys become the field `id` of rows that have none |
 /// | `.jsonl` | one object a line; empty lines are skipped |
-/// | `.csv` | the lines under a header; a cell may hold JSON where a field is a list or an object, an empty one is an absent optional field |
+/// | `.csv` | the lines after a header; a cell holds JSON if the field is a list or an object, and an empty cell is an absent optional field |
 /// | `.parquet` | the rows of all row groups; a null counts as an absent field |
 /// | `.arrow` | the rows of all batches of an Arrow IPC file or stream; as for Parquet |
 ///
-/// `.gz` or `.zst` may follow each. The feature `parquet` has `.parquet`, `.arrow` and `.zst`. Memory is bounded by a row or a batch, never by the file; a compressed Parquet file,
-/// which has to be read from its end, is decompressed into a temporary file first.
+/// `.gz` or `.zst` may follow each. `.parquet`, `.arrow` and `.zst` need the feature `parquet`. Memory is bounded by a row or a
+/// batch, not by the file. A compressed Parquet file, which has to be read from its end, is first decompressed into a
+/// temporary file.
 ///
-/// `T` is any type that reads itself with serde: a record of `janus-core`, or [`Row`] for rows of any layout.
+/// `T` is any type that implements serde's `Deserialize`: a record of `janus-core`, or [`Row`] for rows of any layout.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be opened, [`Error::UnknownExtension`], [`Error::Parquet`] or [`Error::Arrow`] for
-/// what is no such file, [`Error::Row`] for a CSV header that is broken.
+/// a file that does not have its format, [`Error::Row`] for an invalid CSV header.
 ///
 /// ```
 /// use janus_core::SftRecord;
@@ -65,7 +66,7 @@ pub fn read_all<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
     read(path)?.collect()
 }
 
-/// How files are read.
+/// Options of reading files.
 ///
 /// ```
 /// use janus_core::SftRecord;
@@ -81,10 +82,11 @@ pub fn read_all<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ReadOptions {
-    /// Our name of a field to the file's. A name that starts with `/` is a JSON pointer (`/instances/0/input`), where rows
-    /// are JSON or Arrow. A field of the file that has our name but is not mapped is hidden by the mapped one.
+    /// Maps the name of a field in `T` to its name in the file. A name that starts with `/` is a JSON pointer
+    /// (`/instances/0/input`), for rows of JSON or Arrow. A mapped field hides a field of the file that has its name.
     pub columns: BTreeMap<String, String>,
-    /// A row of text larger than this is an error, and is skipped without being held. Bytes; the default is 64 MiB.
+    /// Maximum size of a row of text, in bytes; the default is 64 MiB. A larger row is an error, and is skipped without being
+    /// held in memory.
     pub max_row_bytes: usize,
 }
 
@@ -95,10 +97,10 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
-    /// Adds a mapping: the field `ours` is called `theirs` in the file.
+    /// Adds a mapping: the field `field` of `T` is called `column` in the file.
     #[must_use]
-    pub fn column(mut self, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
-        self.columns.insert(ours.into(), theirs.into());
+    pub fn column(mut self, field: impl Into<String>, column: impl Into<String>) -> Self {
+        self.columns.insert(field.into(), column.into());
         self
     }
 
@@ -126,7 +128,7 @@ impl ReadOptions {
 
 /// The rows of a file, made by [`read`].
 ///
-/// A row that cannot be read is an [`Error::Row`], and the next call continues with the row after it. Damage of the file
+/// A row that cannot be read is an [`Error::Row`], and the next call continues with the row after it. Damage to the file
 /// itself ([`Error::Io`], [`Error::Compressed`], [`Error::Parquet`], [`Error::Arrow`]) ends the stream.
 pub struct Reader<T> {
     path: PathBuf,

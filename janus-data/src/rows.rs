@@ -1,4 +1,4 @@
-//! Rows of tokens: conversations as ids that know which of them carry loss; packed, on disk, and as what a trainer reads.
+//! Token rows: conversations as token ids with a loss mask; packed, on disk, and as the datasets that a trainer reads.
 
 mod dataset;
 mod pack;

@@ -165,7 +165,7 @@ fn a_truncated_gz() {
     assert!(0 < read && read < rows.len());
     assert_eq!(reader.by_ref().count(), 0, "a damaged file ends the stream");
     let error = message::<RewardRecord>(&path);
-    assert!(error.starts_with(&format!("cut.jsonl.gz, after row {read}: the gzip data is cut short or damaged")), "{error}");
+    assert!(error.starts_with(&format!("cut.jsonl.gz, after row {read}: the gzip data is truncated or damaged")), "{error}");
     let path = folder.file("rm.json.gz", GOOD);
     assert!(matches!(read_all::<Value>(path), Err(Error::Compressed { codec: "gzip", rows: 0, .. })));
 }
@@ -201,10 +201,10 @@ fn a_truncated_zst_or_arrow() {
     let row = |i: usize| RewardRecord { input: format!("{i} {}", i * 7919 % 10007), chosen: "c".into(), rejected: "r".into() };
     let rows: Vec<RewardRecord> = (0..5000).map(row).collect();
     for (name, kept, sentence) in [
-        ("rm.jsonl.zst", 2, "the zstd data is cut short or damaged ("),
+        ("rm.jsonl.zst", 2, "the zstd data is truncated or damaged ("),
         ("rm.arrow", 2, "not a complete Arrow file ("),
-        ("rm.arrow.gz", 2, "the gzip data is cut short or damaged ("),
-        ("rm.parquet.zst", 2, "the zstd data is cut short or damaged ("),
+        ("rm.arrow.gz", 2, "the gzip data is truncated or damaged ("),
+        ("rm.parquet.zst", 2, "the zstd data is truncated or damaged ("),
     ] {
         let path = folder.path(name);
         write_records(&path, &rows).unwrap();

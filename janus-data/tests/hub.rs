@@ -109,7 +109,7 @@ fn a_later_call_goes_on_where_an_earlier_one_gave_up() {
     });
     let hub = hub(&store, SHA256);
     let error = fetch(hub.url(), &target, None).unwrap_err().to_string();
-    assert!(error.contains("kaist-ai/a set/data/train.parquet: gave up after 3 attempts: the service answers 503: closed"), "{error}");
+    assert!(error.contains("kaist-ai/a set/data/train.parquet: gave up after 3 attempts: the server answered 503: closed"), "{error}");
     assert!(!target.exists() && names(folder.path()).len() == 1, "what came is kept under another name");
     let got = fetch(hub.url(), &target, Some(SHA256)).unwrap();
     assert!(got.fetched < 600_000 && got.bytes == 800_000, "{got:?}");
@@ -170,7 +170,7 @@ fn small_files_come_from_the_hub_itself() {
     assert!(error.contains("git object 0637a088a01e8ddab3bf3fa98dbe804cbde1a0dc, expected 9e26df"), "{error}");
     assert_eq!(fs::read_to_string(&target).unwrap(), "{}");
     let error = fetch(&HubFile::model("owner/model", "no.json")).unwrap_err().to_string();
-    assert!(error.starts_with("owner/model/no.json: the service answers 404"), "{error}");
+    assert!(error.starts_with("owner/model/no.json: the server answered 404"), "{error}");
     let error = fetch(&HubFile::model("owner", "../x")).unwrap_err().to_string();
     assert!(error.contains("the path is \"../x\""), "{error}");
     let error = format!("{0} {0:?}", fetch(&HubFile::model("owner/closed", "config.json")).unwrap_err());

@@ -85,7 +85,7 @@ fn scores_arrive_though_the_service_misbehaves_and_are_asked_once() {
     }));
     let scoring = score_generations(&mut given, &scorer, Some(&path), &mut |_, _| ()).unwrap();
     assert_eq!((scoring.texts, scoring.scored, scoring.empty, scoring.failed), (60, 59, 2, 1));
-    assert!(scoring.problem.as_ref().unwrap().contains("the service answers 400: unsupported"), "{scoring:?}");
+    assert!(scoring.problem.as_ref().unwrap().contains("the server answered 400: unsupported"), "{scoring:?}");
     for generation in given.iter().flat_map(|row| &row.generations) {
         let expected = generation.text.starts_with('t').then(|| toxicity(&generation.text));
         assert_eq!(generation.toxicity, expected, "{:?}", generation.text);

@@ -276,7 +276,7 @@ impl RemoteModel {
         self.send_body(request, &body).map_err(|error| match error {
             // The request itself is at fault, not the model.
             RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
-                invalid(format!("the service answers {status}: {message}"))
+                invalid(format!("the server answered {status}: {message}"))
             }
             error @ RemoteError::NoAnswer(_) => invalid(error.to_string()),
             error => ModelError::Failed { id: request.id.clone(), source: Box::new(error) },

@@ -132,7 +132,7 @@ fn the_delay_that_the_server_requests_is_waited_for() {
     let stub = Stub::start(|_| Reply { headers: vec![("retry-after", "3600".into())], ..Reply::status(503, "closed for today") });
     let error = model(options(&stub)).generate(&[request(0)]).remove(0).unwrap_err();
     assert_eq!(stub.received(), 1);
-    assert!(source(&error).contains("gave up after 1 attempts: the service answers 503: closed for today"), "{error:?}");
+    assert!(source(&error).contains("gave up after 1 attempts: the server answered 503: closed for today"), "{error:?}");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_very_long_delay_for_one_request_fails_the_others_at_once() {
         let errors: Vec<String> = model.generate(&requests).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         assert!((1..=8).contains(&stub.received()), "only those in flight were sent: {}", stub.received());
-        let paused = errors.iter().filter(|error| error.starts_with("not asked: the server asked us to wait")).count();
+        let paused = errors.iter().filter(|error| error.starts_with("not sent: the server asked us to wait")).count();
         assert_eq!((paused, model.usage().requests as usize), (100 - stub.received(), stub.received()), "{errors:?}");
     }
 }
@@ -224,7 +224,7 @@ fn late_responses_time_out() {
     let start = Instant::now();
     let error = model(options).generate(&[request(0)]).remove(0).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(4));
-    assert!(source(&error).starts_with("gave up after 2 attempts: no whole answer came in time"), "{}", source(&error));
+    assert!(source(&error).starts_with("gave up after 2 attempts: no complete answer arrived in time"), "{}", source(&error));
 }
 
 fn source(error: &ModelError) -> String {
@@ -267,7 +267,7 @@ fn an_invalid_request_is_an_error_and_not_retried() {
         other => Reply::status(404, other),
     });
     let error = model(options(&stub)).generate(&[request(7)]).remove(0).unwrap_err();
-    assert_eq!(error.to_string(), "request 7: the service answers 400: temperature too high");
+    assert_eq!(error.to_string(), "request 7: the server answered 400: temperature too high");
     assert_eq!(stub.received(), 1);
     let invalid = request(1).with_sampling(SamplingParams { temperature: -1.0, ..SamplingParams::default() });
     assert!(matches!(model(options(&stub)).generate(&[invalid]).remove(0), Err(ModelError::Invalid { .. })));

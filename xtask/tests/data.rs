@@ -189,7 +189,7 @@ fn a_file_of_the_hub_is_fetched_or_leaves_nothing() {
     };
     let other = "0".repeat(64);
     for (path, more, cause) in [
-        ("data/none.jsonl", &[][..], "owner/set/data/none.jsonl: the service answers 404"),
+        ("data/none.jsonl", &[][..], "owner/set/data/none.jsonl: the server answered 404"),
         (
             "data/rows.jsonl",
             &["--sha256", &other],

@@ -68,7 +68,7 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes_whatever_the_batch() {
 
     let other = generate(folder.path(), "cut.jsonl", &["--seed", "1"]);
     assert_eq!(other.status.code(), Some(2));
-    assert!(report(&other)["error"].as_str().unwrap().contains("with another sampling lies here"), "{}", report(&other));
+    assert!(report(&other)["error"].as_str().unwrap().contains("an unfinished run with another sampling"), "{}", report(&other));
 }
 
 #[test]

@@ -17,13 +17,13 @@ use super::{ApiKey, Backoff, HttpError, helps_status, retry};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    /// The most requests to start in a minute, evenly spaced.
+    /// Maximum number of requests that start per minute, evenly spaced; `None` for no limit.
     pub requests_per_minute: Option<u32>,
-    /// The most tokens, as given to [`Client::wait`], in a minute.
+    /// Maximum number of tokens, as passed to [`Client::wait`], per minute; `None` for no limit.
     pub tokens_per_minute: Option<u32>,
     /// Attempts for each request, the first one included.
     pub attempts: usize,
-    /// Time for one attempt, from connecting to the last byte.
+    /// Time limit of one attempt, from connecting to the last byte.
     pub timeout: Duration,
     /// Pauses between attempts.
     pub backoff: Backoff,
@@ -43,7 +43,7 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// These options after `set` changed some of them, for an expression: `options.with(|options| options.attempts = 2)`.
+    /// Applies `set` to the options and returns them: `options.with(|options| options.attempts = 2)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -51,12 +51,12 @@ impl ClientOptions {
     }
 }
 
-/// A response of a server: status, pause asked for, body.
+/// The response of a server.
 #[derive(Debug, Clone)]
 pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The pause that the server asks for.
+    /// The pause that the server requests, from `retry-after` or `retry-after-ms`.
     pub retry_after: Option<Duration>,
     /// The body.
     pub text: String,
@@ -68,7 +68,7 @@ impl HttpResponse {
         (200..300).contains(&self.status)
     }
 
-    /// The error's message in one line, with the key redacted.
+    /// The message of an error response on one line, with the key redacted.
     pub fn message(&self, key: Option<&ApiKey>) -> String {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
         let message = body["error"]["message"].as_str().or_else(|| body["message"].as_str()).or_else(|| body["error"].as_str());
@@ -77,11 +77,11 @@ impl HttpResponse {
         if line.is_empty() { "nothing".into() } else { line.chars().take(300).collect() }
     }
 
-    /// The error that this response is. A refused key closes the client.
+    /// This response as an error. A rejected key closes the client.
     pub fn failed<E: From<HttpError>>(&self, key: Option<&ApiKey>) -> Failed<E> {
         let status = self.status;
         if matches!(status, 401 | 403) {
-            // Servers repeat parts of the key in this message, so it is not shown.
+            // Servers quote parts of the key in this message, so it is not shown.
             let message = if key.is_some() { "the key is refused" } else { "a key is needed" };
             return Failed::Closes(HttpError::Status { status, message: message.into() });
         }
@@ -95,13 +95,13 @@ impl HttpResponse {
 pub enum Failed<E> {
     /// Another attempt cannot help.
     Final(E),
-    /// No other request would be answered either: a refused key, no quota left.
+    /// No other request can succeed either: the key is rejected, or the quota is used up.
     Closes(HttpError),
-    /// Another attempt may help, after the pause that the server asks for.
+    /// Another attempt may help, after the pause that the server requests, if any.
     Again(HttpError, Option<Duration>),
 }
 
-/// A failed connection may recover.
+/// A failed connection may recover, so it is retried.
 impl<E> From<HttpError> for Failed<E> {
     fn from(error: HttpError) -> Self {
         Self::Again(error, None)
@@ -114,33 +114,33 @@ pub struct Client {
     agent: Agent,
     options: ClientOptions,
     limiter: Limiter,
-    /// Why nothing is asked.
+    /// Why no request is sent at present.
     state: Mutex<State>,
-    /// Sets this client's pauses apart from those of others.
+    /// Seeds the jitter, so that clients do not retry in step.
     seed: u64,
 }
 
-/// Why nothing is asked, if there is a reason.
+/// Why no request is sent, if there is a reason.
 #[derive(Debug, Default)]
 struct State {
-    /// For good: the error that said so.
+    /// Permanently: the error that closed the client.
     closed: Option<HttpError>,
-    /// For a while: since when, and how long.
+    /// Temporarily: when the pause began, and its length.
     paused: Option<(Instant, Duration)>,
 }
 
 impl Client {
-    /// A client for the server at an address. Nothing is sent yet.
+    /// Creates a client for the server at an address. Nothing is sent yet.
     ///
     /// # Errors
     /// [`HttpError::Setting`] names the option that cannot be used.
     pub fn new(address: &str, options: ClientOptions, user_agent: &str) -> Result<Self, HttpError> {
         let wrong = |field, got: String, expected| Err(HttpError::Setting { field, got, expected });
         let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
-        // A key in an address would be shown in errors.
+        // A key in an address would appear in errors.
         if !rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#', ' '])) {
             let shown = without_secrets(address);
-            let got = if shown == address { shown } else { format!("{shown} with more than that in it") };
+            let got = if shown == address { shown } else { format!("{shown} with parts that are not shown") };
             return wrong("base_url", got, "http(s)://host[:port]/path, without user, query or fragment");
         }
         if options.attempts == 0 {
@@ -165,20 +165,20 @@ impl Client {
         Ok(Self { agent: config.build().new_agent(), options, limiter, state: Mutex::default(), seed })
     }
 
-    /// Waits until a request of so many tokens may start.
+    /// Waits until a request with this number of tokens may start.
     ///
     /// # Errors
     /// [`HttpError::Closed`] or [`HttpError::Paused`], as final errors.
     pub fn wait<E: From<HttpError>>(&self, tokens: u64) -> Result<(), Failed<E>> {
         /// The longest time until a waiting request notices that the client is closed.
-        const NOTICED: Duration = Duration::from_millis(500);
+        const POLL_INTERVAL: Duration = Duration::from_millis(500);
         loop {
             self.check().map_err(|error| Failed::Final(error.into()))?;
             let pause = self.limiter.start(Instant::now(), tokens);
             if pause.is_zero() {
                 return Ok(());
             }
-            thread::sleep(pause.min(NOTICED));
+            thread::sleep(pause.min(POLL_INTERVAL));
         }
     }
 
@@ -186,7 +186,7 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anything may be asked.
+    /// Fails if no request may be sent.
     fn check(&self) -> Result<(), HttpError> {
         let state = self.state();
         if let Some(error) = &state.closed {
@@ -198,39 +198,39 @@ impl Client {
         }
     }
 
-    /// Retries until there is an answer, or an error that another attempt cannot help. While a server's pause longer than
-    /// [`Backoff::longest`] lasts, nothing is sent, for this request or any other.
+    /// Calls `once` until it succeeds or fails with an error that another attempt cannot help. While a pause lasts that the
+    /// server requested and that is longer than [`Backoff::longest`], nothing is sent, for this request or any other.
     ///
     /// # Errors
-    /// What `once` calls final; [`HttpError::GaveUp`] after the last attempt, or for such a pause; [`HttpError::Paused`] while
-    /// it lasts; [`HttpError::Closed`] if an earlier answer closed the client.
+    /// A final error of `once`; [`HttpError::GaveUp`] after the last attempt, or when such a pause begins;
+    /// [`HttpError::Paused`] while it lasts; [`HttpError::Closed`] if an earlier response closed the client.
     pub fn attempts<T, E: From<HttpError>>(&self, id: &str, mut once: impl FnMut() -> Result<T, Failed<E>>) -> Result<T, E> {
         let backoff = &self.options.backoff;
         let mut attempt = 0;
         loop {
             self.check()?;
             attempt += 1;
-            let (error, asked) = match once() {
+            let (error, retry_after) = match once() {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Closes(error)) => {
                     self.state().closed = Some(error.clone());
                     return Err(error.into());
                 }
-                Err(Failed::Again(error, asked)) => (error, asked),
+                Err(Failed::Again(error, retry_after)) => (error, retry_after),
             };
             let jitter = janus_core::derive_seed(self.seed.wrapping_add(attempt as u64), id) as f64 / u64::MAX as f64;
-            let too_long = asked.is_some_and(|asked| asked > backoff.longest);
-            // The server asks every request to wait, not this one alone.
-            match asked {
-                Some(asked) if too_long => self.state().paused = Some((Instant::now(), asked)),
-                Some(asked) => self.limiter.hold(backoff.pause(jitter, 1, Some(asked))),
+            let too_long = retry_after.is_some_and(|pause| pause > backoff.longest);
+            // The pause is for all requests to the server, not only for this one.
+            match retry_after {
+                Some(pause) if too_long => self.state().paused = Some((Instant::now(), pause)),
+                Some(pause) => self.limiter.hold(backoff.pause(jitter, 1, Some(pause))),
                 None => {}
             }
             if attempt >= self.options.attempts || too_long {
                 return Err(HttpError::GaveUp { attempts: attempt, last: Box::new(error) }.into());
             }
-            thread::sleep(backoff.pause(jitter, attempt, asked));
+            thread::sleep(backoff.pause(jitter, attempt, retry_after));
         }
     }
 
@@ -254,7 +254,7 @@ impl Client {
         reply(&mut self.open(false, url, headers)?)
     }
 
-    /// Sends a GET or HEAD request once; the body is still to be read.
+    /// Sends a GET or HEAD request once, without reading the body.
     pub(crate) fn open(&self, head: bool, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, HttpError> {
         let mut get = if head { self.agent.head(url) } else { self.agent.get(url) };
         for (name, value) in headers {
@@ -264,18 +264,18 @@ impl Client {
     }
 }
 
-/// A header's text.
+/// The text of a header.
 pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// A whole response.
+/// Reads a whole response.
 pub(crate) fn reply(response: &mut Response<Body>) -> Result<HttpResponse, HttpError> {
-    /// No response is longer; a server that sends without end is cut off.
-    const MOST_BYTES: u64 = 64 << 20;
+    /// The limit of a body, against servers that never stop sending.
+    const MAX_BYTES: u64 = 64 << 20;
     let retry_after = retry::retry_after(header(response, "retry-after-ms"), header(response, "retry-after"));
     let status = response.status().as_u16();
-    let text = response.body_mut().with_config().limit(MOST_BYTES).read_to_string().map_err(HttpError::transport)?;
+    let text = response.body_mut().with_config().limit(MAX_BYTES).read_to_string().map_err(HttpError::transport)?;
     Ok(HttpResponse { status, retry_after, text })
 }
 
@@ -289,7 +289,7 @@ pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + S
             scope.spawn(move || {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    // The receiver is gone: the caller gave up.
+                    // The receiver is dropped if the caller stopped.
                     if index >= count || sender.send((index, work(index))).is_err() {
                         break;
                     }
@@ -303,7 +303,7 @@ pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + S
     });
 }
 
-/// An address that can be shown: without user, password, query and fragment, which may hold keys.
+/// An address that is safe to print: without user, password, query and fragment, which may contain keys.
 ///
 /// ```
 /// use janus_data::http::without_secrets;
@@ -312,12 +312,12 @@ pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + S
 /// ```
 pub fn without_secrets(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (&address[..scheme.len() + 3], rest));
-    // A password may hold any character, so all in front of the last @ counts as one.
+    // A password may contain any character, so everything before the last `@` is dropped.
     let rest = rest.rsplit('@').next().unwrap_or_default();
     format!("{scheme}{}", rest.split(['?', '#', ' ']).next().unwrap_or_default())
 }
 
-/// Whether an address is this machine's, to which no proxy leads.
+/// Whether an address is on this machine; such requests use no proxy.
 fn is_loopback(address: &str) -> bool {
     let host = address.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let host = if host.starts_with('[') {
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_shown_without_its_secrets() {
+    fn an_address_is_printed_without_its_secrets() {
         for address in ["https://me:sk-1@host:8/v1?key=sk-2#sk-3", "https://host:8/v1", "https://me:s/k?-#1@host:8/v1 sk-4"] {
             assert_eq!(without_secrets(address), "https://host:8/v1");
         }
@@ -345,7 +345,7 @@ mod tests {
         }
     }
 
-    /// A client that waits for a fifth of a second at the most.
+    /// A client whose longest pause is 0.2 seconds.
     fn client() -> Client {
         let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(200) };
         Client::new("http://localhost", ClientOptions { backoff, ..ClientOptions::default() }, "test").unwrap()
@@ -356,24 +356,24 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_is_too_long_keeps_nobody_waiting() {
+    fn a_pause_that_is_too_long_fails_at_once() {
         for pause in [Duration::from_secs(3600), Duration::MAX] {
             let (client, begin) = (client(), Instant::now());
             let error = client.attempts("a", || Err::<(), _>(busy(pause))).unwrap_err();
             assert!(matches!(error, HttpError::GaveUp { attempts: 1, .. }), "{error}");
-            let error = client.attempts("b", || -> Result<(), Failed<HttpError>> { panic!("asked") }).unwrap_err();
+            let error = client.attempts("b", || -> Result<(), Failed<HttpError>> { panic!("sent") }).unwrap_err();
             assert!(matches!(&error, HttpError::Paused { left, .. } if *left > Duration::from_secs(3500)), "{error}");
             assert!(matches!(client.wait::<HttpError>(0), Err(Failed::Final(HttpError::Paused { .. }))));
             assert!(begin.elapsed() < Duration::from_secs(5));
         }
         assert_eq!(
             HttpError::Paused { left: Duration::from_millis(3_599_900), limit: Duration::from_secs(60) }.to_string(),
-            "not asked: the server asked us to wait 3600 s; the limit is 60 s"
+            "not sent: the server asked us to wait 3600 s; the limit is 60 s"
         );
     }
 
     #[test]
-    fn after_a_long_pause_the_service_is_asked_again() {
+    fn after_a_long_pause_requests_are_sent_again() {
         let (client, pause) = (client(), Duration::from_millis(400));
         client.attempts("a", || Err::<(), _>(busy(pause))).unwrap_err();
         thread::sleep(pause);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_the_limit_notices_that_nothing_more_is_asked() {
+    fn a_request_that_waits_for_the_limit_notices_that_the_client_is_closed() {
         let options = ClientOptions { requests_per_minute: Some(1), ..ClientOptions::default() };
         let client = Client::new("http://localhost", options, "test").unwrap();
         client.wait::<HttpError>(0).unwrap();
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn two_clients_do_not_come_back_at_the_same_moment() {
+    fn two_clients_do_not_retry_at_the_same_moment() {
         assert_ne!(client().seed, client().seed);
     }
 }

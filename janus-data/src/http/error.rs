@@ -1,11 +1,11 @@
-//! Why a server gave no answer.
+//! Errors of HTTP requests.
 
 use std::io;
 use std::time::Duration;
 
 use super::ApiKey;
 
-/// Why a server gave no answer. No variant holds a key.
+/// Why an HTTP request failed. No variant contains a key.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
@@ -16,15 +16,15 @@ pub enum HttpError {
         field: &'static str,
         /// Its value.
         got: String,
-        /// What it may be.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// The server answered with an error.
-    #[error("the service answers {status}: {message}")]
+    /// The server responded with an error.
+    #[error("the server answered {status}: {message}")]
     Status {
         /// The HTTP status.
         status: u16,
-        /// What it says.
+        /// The server's message.
         message: String,
     },
     /// The connection failed.
@@ -35,8 +35,8 @@ pub enum HttpError {
         /// Whether the request may have arrived.
         sent: bool,
     },
-    /// The answer did not come in time.
-    #[error("no whole answer came in time ({stage})")]
+    /// The response did not arrive in time.
+    #[error("no complete answer arrived in time ({stage})")]
     TimedOut {
         /// What took too long.
         stage: String,
@@ -52,22 +52,22 @@ pub enum HttpError {
     GaveUp {
         /// Attempts made.
         attempts: usize,
-        /// The last one's error.
+        /// The error of the last attempt.
         last: Box<HttpError>,
     },
-    /// The request was not sent, because an earlier response says that none will be answered: the key is refused, or the
-    /// quota is used up.
-    #[error("not asked: {because}")]
+    /// The request was not sent, because an earlier response shows that none can succeed: the key was rejected, or the quota
+    /// is used up.
+    #[error("not sent: {because}")]
     Closed {
-        /// That response's error.
+        /// The error of that response.
         because: Box<HttpError>,
     },
-    /// The request was not sent, because the server asked for a longer pause than is waited for, and it is not over.
-    #[error("not asked: the server asked us to wait {:.0} s; the limit is {} s", left.as_secs_f64(), limit.as_secs_f64())]
+    /// The request was not sent, because the server requested a pause longer than the limit, and it is not over.
+    #[error("not sent: the server asked us to wait {:.0} s; the limit is {} s", left.as_secs_f64(), limit.as_secs_f64())]
     Paused {
-        /// What is left of the pause.
+        /// The rest of the pause.
         left: Duration,
-        /// The longest pause that is waited for: [`Backoff::longest`](super::Backoff::longest).
+        /// The longest pause that a client waits for: [`Backoff::longest`](super::Backoff::longest).
         limit: Duration,
     },
 }
@@ -86,17 +86,17 @@ impl HttpError {
         }
     }
 
-    /// Whether the server may have done the work, and bill it, all the same.
+    /// Whether the server may nevertheless have done the work and charge for it.
     pub fn may_be_paid(&self) -> bool {
         !matches!(self, Self::Connection { sent: false, .. })
     }
 }
 
-/// What became of a connection.
+/// Why a connection failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionProblem {
-    /// The name is no host's.
+    /// No host has this name.
     #[error("there is no such host")]
     HostNotFound,
     /// None of the host's addresses can be reached.
@@ -107,13 +107,13 @@ pub enum ConnectionProblem {
     Io {
         /// Its kind.
         kind: io::ErrorKind,
-        /// What the system says.
+        /// The system's message.
         message: String,
     },
-    /// The answer ended before it was whole.
+    /// The response ended before it was complete.
     #[error("it ended after {have} of {bytes} bytes")]
     Ended {
-        /// Bytes that came.
+        /// Bytes that arrived.
         have: u64,
         /// Bytes that were announced.
         bytes: u64,
@@ -121,7 +121,7 @@ pub enum ConnectionProblem {
     /// The protocol or the encryption failed.
     #[error("{message}")]
     Transport {
-        /// What the HTTP library says.
+        /// The message of the HTTP library.
         message: String,
     },
 }
@@ -132,7 +132,7 @@ impl ConnectionProblem {
     }
 }
 
-/// What is wrong with a response that is no error response.
+/// What is wrong with a successful response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerProblem {
@@ -144,23 +144,23 @@ pub enum AnswerProblem {
         /// The parser's message.
         message: String,
     },
-    /// A value of it cannot be used.
+    /// A value in it cannot be used.
     #[error("{field} is {got}: expected {expected}")]
     Value {
         /// The value's name.
         field: String,
         /// What it is.
         got: String,
-        /// What it may be.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// It has neither what was asked for nor an error that says why.
+    /// It has neither the requested content nor an error that explains why.
     #[error("no response")]
     Nothing,
-    /// It has an error in the place of what was asked for.
+    /// It has an error instead of the requested content.
     #[error("{message}")]
     Error {
-        /// What it says.
+        /// The error's message.
         message: String,
     },
     /// A header is missing.
@@ -169,44 +169,44 @@ pub enum AnswerProblem {
         /// The header.
         name: &'static str,
     },
-    /// A redirect to what is no address of the web.
-    #[error("a redirect to no address")]
+    /// A redirect to something that is not an HTTP address.
+    #[error("a redirect to something that is not an HTTP address")]
     Redirect {
         /// Where it leads.
         location: String,
     },
-    /// Redirects without an end.
-    #[error("more redirects than are followed, {limit}")]
+    /// Too many redirects.
+    #[error("more than {limit} redirects")]
     Redirects {
-        /// Redirects that are followed.
+        /// The number of redirects that are followed.
         limit: usize,
     },
-    /// It has none of the bytes that were asked for.
-    #[error("it has no bytes from {from} on, where the unfinished file ends")]
+    /// It has none of the requested bytes.
+    #[error("it has no bytes from {from} on, where the partial file ends")]
     NoBytes {
-        /// The first byte that was asked for.
+        /// The first requested byte.
         from: u64,
     },
-    /// It has other bytes than those that were asked for.
-    #[error("bytes from {asked} on were asked for, it sends them from {got} on")]
+    /// It has other bytes than the requested ones.
+    #[error("bytes from {asked} on were requested, but it sends them from {got} on")]
     OtherBytes {
-        /// The first byte that was asked for.
+        /// The first requested byte.
         asked: u64,
         /// The first that it sends.
         got: u64,
     },
     /// It is longer than announced.
-    #[error("{announced} bytes were announced, {got} came")]
+    #[error("{announced} bytes were announced, but {got} arrived")]
     TooLong {
         /// Bytes that were announced.
         announced: u64,
-        /// Bytes that came.
+        /// Bytes that arrived.
         got: u64,
     },
 }
 
 impl AnswerProblem {
-    /// The same with the key redacted in what it quotes of the response.
+    /// The same problem, with the key redacted where it quotes the response.
     #[must_use]
     pub fn redacted(self, key: Option<&ApiKey>) -> Self {
         let Some(key) = key else { return self };

@@ -1,18 +1,18 @@
-//! A key that is never shown.
+//! An API key that is never printed.
 
 use std::fmt;
 
 use super::HttpError;
 
-/// An API key. It has no `Display`, its `Debug` does not show it, and it is sent in one header only.
+/// An API key. It has no `Display`, its `Debug` does not show it, and it is only sent in one header.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// A key; white space around it is dropped.
+    /// A key; white space around it is removed.
     ///
     /// # Errors
-    /// [`HttpError::Setting`], without the key, if it is empty or cannot stand in a header.
+    /// [`HttpError::Setting`], without the key, if it is empty or not allowed in a header.
     pub fn new(key: impl AsRef<str>) -> Result<Self, HttpError> {
         let key = key.as_ref().trim();
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -21,12 +21,12 @@ impl ApiKey {
         Ok(Self(key.into()))
     }
 
-    /// The key itself, for the one header that it is sent in.
+    /// The key itself, for the header in which it is sent.
     pub fn secret(&self) -> &str {
         &self.0
     }
 
-    /// A text of the server, with the key redacted.
+    /// Replaces the key in a text of the server by `[key]`.
     pub fn redact(&self, text: &str) -> String {
         text.replace(&self.0, "[key]")
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_shown_nowhere() {
+    fn a_key_is_never_printed() {
         let key = ApiKey::new(" sk-secret\n").unwrap();
         assert_eq!(key.secret(), "sk-secret");
         assert_eq!(format!("{key:?}"), "ApiKey([hidden])");

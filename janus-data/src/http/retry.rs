@@ -1,16 +1,16 @@
-//! When to try again.
+//! When a request is retried.
 
 use std::time::{Duration, SystemTime};
 
-/// Exponential back-off: the pause doubles from attempt to attempt. Jitter, of up to half the pause, is drawn by each client
-/// and also added to a pause that the server asks for, so that many clients do not come back at the same moment.
+/// Exponential back-off: the pause doubles with each attempt. Each client draws its own jitter of up to half the pause and also
+/// adds it to a pause that the server requests, so that many clients do not retry at the same moment.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Backoff {
     /// The first pause.
     pub first: Duration,
-    /// The longest pause of ours, and the longest that a server may ask for. While a server's longer pause lasts, no request
-    /// is sent: each fails at once with [`HttpError::Paused`](super::HttpError::Paused).
+    /// The longest pause, and the longest that a server may request. While a longer pause of a server lasts, no request is
+    /// sent: each fails at once with [`HttpError::Paused`](super::HttpError::Paused).
     pub longest: Duration,
 }
 
@@ -22,27 +22,27 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// From one pause to another.
+    /// Pauses from `first` to `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest }
     }
 
-    /// The pause after the attempt of this number, from 1, with `jitter` drawn from 0 to 1, if the service asks for one of
-    /// `asked`.
-    pub(super) fn pause(&self, jitter: f64, attempt: usize, asked: Option<Duration>) -> Duration {
+    /// The pause after attempt number `attempt`, from 1. `jitter` is drawn from 0 to 1, and `requested` is the pause that the
+    /// server requests.
+    pub(super) fn pause(&self, jitter: f64, attempt: usize, requested: Option<Duration>) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(attempt as u32 - 1).unwrap_or(u32::MAX));
         let half = doubled.min(self.longest) / 2;
-        half.max(asked.unwrap_or_default()).saturating_add(half.mul_f64(jitter))
+        half.max(requested.unwrap_or_default()).saturating_add(half.mul_f64(jitter))
     }
 }
 
-/// Whether the same request may be answered later, by the HTTP status: a time-out, a conflict, too many
-/// requests, a fault of the server.
+/// Whether a request that failed with this HTTP status may succeed later: after a time-out, a conflict, too many requests
+/// or a server error.
 pub fn helps_status(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..)
 }
 
-/// The pause that a server asks for: milliseconds, seconds or an HTTP date.
+/// The pause that a server requests, in milliseconds, in seconds or as an HTTP date.
 pub(super) fn retry_after(milliseconds: Option<&str>, value: Option<&str>) -> Option<Duration> {
     let number = |text: &str| text.trim().parse::<f64>().ok().and_then(|number| Duration::try_from_secs_f64(number).ok());
     if let Some(pause) = milliseconds.and_then(number) {
@@ -72,9 +72,10 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_are_drawn() {
+    fn pauses_double_up_to_the_longest_with_jitter() {
         let backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(20) };
-        let pause = |jitter, attempt, asked: Option<u64>| backoff.pause(jitter, attempt, asked.map(Duration::from_secs)).as_secs_f64();
+        let pause =
+            |jitter, attempt, requested: Option<u64>| backoff.pause(jitter, attempt, requested.map(Duration::from_secs)).as_secs_f64();
         for attempt in 1..80 {
             let whole = 2_f64.powi(attempt as i32 - 1).min(20.0);
             assert_eq!(
@@ -83,7 +84,7 @@ mod tests {
                 "{attempt}"
             );
         }
-        // What is asked for is the least.
+        // The requested pause is a minimum.
         assert_eq!([pause(0.0, 1, Some(15)), pause(1.0, 1, Some(15)), pause(1.0, 5, Some(15))], [15.0, 15.5, 23.0]);
         assert_eq!(pause(1.0, 5, Some(1)), 16.0);
     }

@@ -1,4 +1,4 @@
-//! Instructions without copies, unfit ones and near-copies, with what each step dropped.
+//! Cleans instructions: drops copies, unfit ones and near-copies, and reports what each step dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Filter, Instruction, NearDuplicates, exact_duplicates, stratified};
 
-/// Which steps clean instructions, in this order: exact copies, what a filter refuses, near-copies, a sample.
+/// The steps that clean instructions, in this order: exact copies, a filter, near-copies, a sample.
 ///
 /// ```
 /// use janus_data::instructions::{Cleaning, Instruction};
@@ -25,13 +25,13 @@ use super::{Filter, Instruction, NearDuplicates, exact_duplicates, stratified};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Cleaning {
-    /// What an instruction has to be; without a filter, unfit ones stay.
+    /// The filter that drops unfit instructions; `None` keeps them.
     pub filter: Option<Filter>,
     /// How near-copies are found.
     pub near: NearDuplicates,
-    /// Draws so many of what is left, as evenly over the sources as it can, with a seed.
+    /// Number of instructions to draw from the rest, as evenly over the sources as possible, and the seed; `None` keeps all.
     pub sample: Option<(usize, u64)>,
-    /// Examples of each step.
+    /// Number of examples for each step.
     pub examples: usize,
 }
 
@@ -47,7 +47,7 @@ impl Default for Cleaning {
 pub struct Cleaned {
     /// Instructions before the first step.
     pub read: usize,
-    /// Those that are left, in their order.
+    /// The remaining instructions, in their original order.
     pub kept: Vec<Instruction>,
     /// What each step dropped.
     pub steps: Vec<Dropped>,
@@ -61,7 +61,7 @@ pub struct Dropped {
     pub step: String,
     /// Instructions that it dropped.
     pub dropped: usize,
-    /// The first of them.
+    /// The first of them, as examples.
     pub examples: Vec<DroppedExample>,
 }
 
@@ -108,7 +108,7 @@ impl Cleaned {
         self.kept.iter().map(|instruction| instruction.prompt.as_str()).collect()
     }
 
-    /// Keeps the instructions at these positions, which rise.
+    /// Keeps the instructions at these positions, which are in ascending order.
     fn keep(&mut self, positions: impl Iterator<Item = usize>) {
         let mut positions = positions.peekable();
         let all = std::mem::take(&mut self.kept).into_iter().enumerate();

@@ -1,4 +1,4 @@
-//! Texts to train on that a bench holds too.
+//! Finds training texts that overlap with a bench.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::minhash::shingles;
 use super::normalised;
 
-/// Looks for the texts of a bench in others: instructions in instructions, system messages in system messages.
+/// Looks for the texts of a bench in training texts: its instructions in instructions, its system messages in system
+/// messages.
 ///
 /// ```
 /// use janus_data::instructions::{Contamination, Overlap};
@@ -28,31 +29,31 @@ pub struct Contamination {
     min_jaccard: f64,
 }
 
-/// A text of the bench that was found.
+/// A bench text that was found in another text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Contaminated {
-    /// Position of the bench's text.
+    /// Index of the bench text.
     pub bench: usize,
-    /// How it was found.
+    /// The kind of overlap.
     pub by: Overlap,
 }
 
-/// What two texts have in common.
+/// How two texts overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overlap {
-    /// All but case and white space.
+    /// Equal except for case and white space.
     Exact,
-    /// Sequences of eight words: so many of the bench text's stand in the other.
+    /// The texts share sequences of eight words.
     Sequences {
-        /// From 0 to 1.
+        /// The share of the bench text's sequences that occur in the other text, from 0 to 1.
         share: f64,
     },
-    /// Sequences of five words: so alike are the two sets.
+    /// The sets of sequences of five words are similar.
     Near {
-        /// From 0 to 1.
+        /// The Jaccard similarity of the sets, from 0 to 1.
         jaccard: f64,
     },
 }
@@ -60,40 +61,41 @@ pub enum Overlap {
 impl fmt::Display for Overlap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exact => f.write_str("the same"),
-            Self::Sequences { share } => write!(f, "{:.0}% of its sequences", 100.0 * share),
-            Self::Near { jaccard } => write!(f, "alike by {jaccard:.2}"),
+            Self::Exact => f.write_str("equal"),
+            Self::Sequences { share } => write!(f, "{:.0}% of its sequences of eight words", 100.0 * share),
+            Self::Near { jaccard } => write!(f, "Jaccard similarity {jaccard:.2}"),
         }
     }
 }
 
-/// What a set of texts holds of a bench.
+/// The overlap of a set of training texts with a bench.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct ContaminationReport {
-    /// Texts that were looked at.
+    /// Number of training texts.
     pub train: u64,
-    /// Texts of the bench.
+    /// Number of bench texts.
     pub bench: usize,
-    /// Texts that hold one of the bench's.
+    /// Number of training texts that overlap with a bench text.
     pub contaminated: u64,
-    /// Texts of the bench that were found.
+    /// Number of bench texts that were found.
     pub bench_found: usize,
-    /// The first of those that were found, a line each.
+    /// The first overlaps, one line each.
     pub examples: Vec<String>,
 }
 
-/// Words of a sequence that two texts do not share by chance.
+/// Words of a sequence: long enough that two texts do not share it by chance.
 const SEQUENCE: usize = 8;
 const SHINGLE: usize = 5;
 
 impl Contamination {
-    /// A bench's texts, with the usual thresholds: half of a text's sequences, likeness 0.6.
+    /// Indexes the texts of a bench, with the default thresholds: half of a text's sequences, Jaccard similarity 0.6.
     pub fn new<S: AsRef<str>>(bench: &[S]) -> Self {
         Self::with_thresholds(bench, 0.5, 0.6)
     }
 
-    /// A bench's texts; a text is found if `min_share` of its sequences of eight words are in another, or the likeness of
-    /// the two reaches `min_jaccard`. Texts of fewer than eight words are found as a whole only.
+    /// Indexes the texts of a bench. A bench text is found in another text if that contains at least `min_share` of its
+    /// sequences of eight words, or if their Jaccard similarity is at least `min_jaccard`. Texts with fewer than eight words
+    /// are only found if the whole texts are equal.
     pub fn with_thresholds<S: AsRef<str>>(bench: &[S], min_share: f64, min_jaccard: f64) -> Self {
         let exact = bench.iter().enumerate().rev().map(|(at, text)| (normalised(text.as_ref()), at)).filter(|(text, _)| !text.is_empty());
         Self {
@@ -121,14 +123,14 @@ impl Contamination {
             if report.examples.len() < limit {
                 let excerpt = text.chars().take(100).collect::<String>().replace('\n', " ");
                 let (row, bench, by) = (report.train, hit.bench + 1, hit.by);
-                report.examples.push(format!("text {row} has text {bench} of the bench ({by}): {excerpt}"));
+                report.examples.push(format!("text {row} overlaps with bench text {bench} ({by}): {excerpt}"));
             }
         }
         report.bench_found = of_bench.len();
         Ok(report)
     }
 
-    /// The bench's text that is in another, if there is one: the one with the most in common.
+    /// The bench text that overlaps with a text, if there is one; of several, the one with the largest overlap.
     pub fn check(&self, text: &str) -> Option<Contaminated> {
         if let Some(&bench) = self.exact.get(&normalised(text)) {
             return Some(Contaminated { bench, by: Overlap::Exact });
@@ -144,7 +146,7 @@ impl Contamination {
     }
 }
 
-/// Which texts have a sequence.
+/// An inverted index from sequences of words to texts.
 #[derive(Debug)]
 struct Index {
     size: usize,
@@ -166,7 +168,8 @@ impl Index {
         Self { size, texts, counts }
     }
 
-    /// Bench texts with a `measure(common, bench text's, text's)` of at least `least`, in order.
+    /// The bench texts with a similarity of at least `least`, in order. `measure` computes it from the number of common
+    /// sequences, of the bench text's and of the text's.
     fn common(&self, text: &str, measure: impl Fn(usize, usize, usize) -> f64, least: f64) -> Vec<(usize, f64)> {
         let sequences = distinct(text, self.size);
         let mut common: HashMap<u32, usize> = HashMap::new();
@@ -180,7 +183,7 @@ impl Index {
     }
 }
 
-/// A text's sequences, each once; empty for a text that is shorter than one.
+/// The distinct sequences of a text; empty if the text is shorter than one sequence.
 fn distinct(text: &str, size: usize) -> Vec<u64> {
     let mut hashes = Vec::new();
     shingles(text, 1, &mut hashes);
@@ -198,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_overlap_is_told_with_its_measure() {
+    fn each_overlap_is_reported_with_its_measure() {
         let bench = [
             "How do I fly a kite?",
             "Write a poem of four lines about the way in which the river turns to ice in winter",
@@ -207,7 +210,7 @@ mod tests {
         let contamination = Contamination::new(&bench);
         let check = |text: &str| contamination.check(text);
         assert_eq!(check("how do I fly  a KITE?"), Some(Contaminated { bench: 0, by: Overlap::Exact }));
-        assert_eq!(check("How do I fly a kite in the rain?"), None, "a short text is found as a whole only");
+        assert_eq!(check("How do I fly a kite in the rain?"), None, "a short text is only found as a whole");
         let Some(Contaminated { bench: 1, by: Overlap::Sequences { share } }) =
             check("Please write a poem of four lines about the way in which the river turns to gold")
         else {

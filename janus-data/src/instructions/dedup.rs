@@ -1,4 +1,4 @@
-//! Texts that stand there already.
+//! Finds exact duplicates of texts.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::normalised;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Duplicates {
-    /// For each text the position of the first one that it repeats; `None` for a text to keep.
+    /// For each text the index of the first text that it repeats; `None` for a text to keep.
     pub repeats: Vec<Option<usize>>,
 }
 
@@ -23,13 +23,13 @@ impl Duplicates {
         self.repeats.iter().enumerate().filter(|(_, first)| first.is_none()).map(|(at, _)| at)
     }
 
-    /// The first repeats, as (the text repeated, the text that repeats it).
+    /// The first duplicates, as indices of the original and of its copy.
     pub fn examples(&self, limit: usize) -> Vec<(usize, usize)> {
         self.repeats.iter().enumerate().filter_map(|(at, first)| Some(((*first)?, at))).take(limit).collect()
     }
 }
 
-/// Texts that are equal but for case and white space.
+/// Finds texts that are equal except for case and white space.
 ///
 /// ```
 /// use janus_data::instructions::exact_duplicates;
@@ -38,7 +38,7 @@ impl Duplicates {
 pub fn exact_duplicates<S: AsRef<str>>(texts: &[S]) -> Duplicates {
     let mut first: HashMap<[u8; 16], usize> = HashMap::with_capacity(texts.len());
     let repeats = texts.iter().enumerate().map(|(at, text)| {
-        // 128 bits: no two texts of any collection meet by chance.
+        // With 128 bits, no two texts of any collection collide by chance.
         let mut key = [0; 16];
         key.copy_from_slice(&blake3::hash(normalised(text.as_ref()).as_bytes()).as_bytes()[..16]);
         let first = *first.entry(key).or_insert(at);

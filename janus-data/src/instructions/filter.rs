@@ -1,10 +1,10 @@
-//! Instructions that are no use as they stand.
+//! Filters instructions that are unsuitable.
 
 use serde::Serialize;
 
 use crate::construct::words::words;
 
-/// What an instruction has to be.
+/// The conditions that an instruction has to meet.
 ///
 /// ```
 /// use janus_data::instructions::{Filter, Unfit};
@@ -15,13 +15,13 @@ use crate::construct::words::words;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Filter {
-    /// Words at least.
+    /// Minimum number of words.
     pub min_words: usize,
-    /// Characters at most.
+    /// Maximum number of characters.
     pub max_characters: usize,
-    /// Refuse what is not English.
+    /// Drop instructions that are not English.
     pub english: bool,
-    /// Refuse what carries a persona or a system message already.
+    /// Drop instructions that already contain a persona or a system message.
     pub no_persona: bool,
 }
 
@@ -42,9 +42,9 @@ pub enum Unfit {
     TooLong,
     /// Not English.
     Language,
-    /// Mostly signs, one character or line over and over, or no text at all.
+    /// Mostly punctuation, one character or line repeated, or no text at all.
     Garbled,
-    /// A persona or a system message is in it.
+    /// It contains a persona or a system message.
     Persona,
 }
 
@@ -61,14 +61,14 @@ impl Unfit {
     }
 }
 
-/// Words that nearly every English sentence has one of.
+/// Common words; nearly every English sentence contains one of them.
 const ENGLISH: [&str; 40] = [
     "the", "a", "an", "is", "are", "was", "of", "to", "in", "and", "for", "on", "with", "how", "what", "why", "who", "when", "where",
     "which", "can", "do", "does", "i", "you", "my", "me", "it", "this", "that", "write", "give", "make", "tell", "explain", "list", "find",
     "name", "create", "describe",
 ];
 
-/// Openings and marks of a text that says who the model is to be, in lower case.
+/// Phrases, in lower case, that give the model a persona.
 const PERSONA: [&str; 16] = [
     "you are a ",
     "you are an ",
@@ -87,6 +87,7 @@ const PERSONA: [&str; 16] = [
     "role-play as",
     "from now on you",
 ];
+/// Markers, in lower case, of a system message.
 const SYSTEM_MARKS: [&str; 8] =
     ["system:", "### system", "<<sys>>", "<|system|>", "<|im_start|>system", "[system]", "system prompt:", "system message:"];
 
@@ -112,18 +113,18 @@ impl Filter {
 }
 
 fn garbled(text: &str) -> bool {
-    let visible = text.chars().filter(|sign| !sign.is_whitespace()).count();
-    let letters = text.chars().filter(|sign| sign.is_alphabetic()).count();
+    let visible = text.chars().filter(|character| !character.is_whitespace()).count();
+    let letters = text.chars().filter(|character| character.is_alphabetic()).count();
     if visible == 0 || text.contains(['\0', '\u{fffd}']) {
         return true;
     }
-    // Questions about numbers and code have many signs, but not nine of ten.
+    // Questions about numbers and code contain many other characters, but fewer than nine in ten.
     if letters * 10 < visible {
         return true;
     }
     let mut run = (None, 0);
-    let longest = text.chars().filter(|sign| !sign.is_whitespace() && !"-=_.*#~".contains(*sign)).map(|sign| {
-        run = if run.0 == Some(sign) { (run.0, run.1 + 1) } else { (Some(sign), 1) };
+    let longest = text.chars().filter(|character| !character.is_whitespace() && !"-=_.*#~".contains(*character)).map(|character| {
+        run = if run.0 == Some(character) { (run.0, run.1 + 1) } else { (Some(character), 1) };
         run.1
     });
     if longest.max().unwrap_or_default() >= 20 {
@@ -135,13 +136,13 @@ fn garbled(text: &str) -> bool {
 }
 
 fn english(text: &str, words: &[String]) -> bool {
-    let letters = text.chars().filter(|sign| sign.is_alphabetic()).count();
+    let letters = text.chars().filter(|character| character.is_alphabetic()).count();
     let latin = text.chars().filter(char::is_ascii_alphabetic).count();
     if latin * 10 < letters * 9 {
         return false;
     }
     let known = words.iter().filter(|word| ENGLISH.contains(&word.as_str())).count();
-    // A few words may have none ("Capital of France?"); a long text of another language has one by chance.
+    // A few words may include none of them ("Capital of France?"); a long text in another language includes one by chance.
     if words.len() < 8 { known > 0 || words.len() < 5 } else { known * 12 >= words.len() }
 }
 
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_has_its_texts() {
+    fn each_reason_is_found() {
         let check = |text: &str| Filter::default().check(text);
         for good in [
             "How do I sort a list in Python?",
@@ -184,6 +185,6 @@ mod tests {
         ] {
             assert_eq!(check(text), Some(unfit), "{text}");
         }
-        assert_eq!(check("What if you are a doctor and ill yourself?"), None, "a clause is no persona");
+        assert_eq!(check("What if you are a doctor and ill yourself?"), None, "a clause is not a persona");
     }
 }

@@ -6,10 +6,10 @@ use super::dedup::Duplicates;
 
 /// How near-duplicates are found.
 ///
-/// A text is its set of sequences of `shingle` words, without case and signs. Two texts are candidates if the smallest
-/// hashes of their sets agree in all `rows` of one of `bands`: with likeness `s` (Jaccard) that happens with probability
-/// `1 - (1 - s^rows)^bands`, half at 0.72 for 14 bands of 8. Candidates are compared exactly. Results depend on the texts
-/// and their order alone, on every machine.
+/// A text is represented by its set of sequences of `shingle` words, without case and punctuation. Two texts are candidates
+/// if the smallest hashes of their sets agree in all `rows` of one of the `bands`. With Jaccard similarity `s` that happens
+/// with probability `1 - (1 - s^rows)^bands`, which is one half at 0.72 for 14 bands of 8. Candidates are compared exactly.
+/// The result depends only on the texts and their order, and is the same on every machine.
 ///
 /// ```
 /// use janus_data::instructions::NearDuplicates;
@@ -19,13 +19,13 @@ use super::dedup::Duplicates;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct NearDuplicates {
-    /// Words of a sequence. A shorter text is one sequence.
+    /// Words of a sequence. A shorter text is a single sequence.
     pub shingle: usize,
-    /// Bands.
+    /// Number of bands.
     pub bands: usize,
-    /// Hashes of a band.
+    /// Number of hashes in a band.
     pub rows: usize,
-    /// Candidates below this likeness are none.
+    /// Minimum Jaccard similarity of near-duplicates.
     pub min_jaccard: f64,
 }
 
@@ -35,12 +35,12 @@ impl Default for NearDuplicates {
     }
 }
 
-/// Texts hashed between two steps of the parallel loop.
+/// Texts that a parallel task hashes.
 const CHUNK: usize = 256;
 
 impl NearDuplicates {
-    /// For each text the first text of its group that stands before it, if there is one. Groups are closed: a text that
-    /// is near two others joins them.
+    /// Finds for each text the first text of its group, if that comes before it. Groups are transitive: a text that is near
+    /// two others joins their groups.
     pub fn find<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Duplicates {
         let (bands, functions) = (self.bands.max(1), self.functions());
         let mut keys = vec![0u64; texts.len() * bands];
@@ -83,7 +83,7 @@ impl NearDuplicates {
         Duplicates { repeats }
     }
 
-    /// The likeness of two texts: sequences that both have by sequences that one has.
+    /// The Jaccard similarity of two texts: the number of sequences in both, divided by the number in either.
     pub fn jaccard(&self, one: &str, other: &str) -> f64 {
         let set = |text| {
             let mut hashes = Vec::new();
@@ -98,7 +98,7 @@ impl NearDuplicates {
         if all == 0 { 1.0 } else { common as f64 / all as f64 }
     }
 
-    /// The hash functions `a x + b` modulo 2^64: odd `a`, so each is a permutation.
+    /// The hash functions `a x + b` modulo 2^64. `a` is odd, so each is a permutation.
     fn functions(&self) -> Vec<(u64, u64)> {
         let mut state = 0;
         let mut next = || {
@@ -117,17 +117,18 @@ pub(super) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Hashes of a text's sequences of `size` words, or of all its words if they are fewer; nothing for a text without words.
+/// Hashes of the sequences of `size` words of a text. A shorter text gives one hash of all its words, and a text without
+/// words none.
 pub(super) fn shingles(text: &str, size: usize, hashes: &mut Vec<u64>) {
     hashes.clear();
     let (mut word, mut within) = (0u64, false);
-    // Word by word into `hashes`, then sequence by sequence in place.
-    for sign in text.chars() {
-        if sign.is_alphanumeric() {
-            if sign.is_ascii() {
-                word = (word ^ u64::from(sign.to_ascii_lowercase())).wrapping_mul(FNV_PRIME);
+    // First the hashes of words, then, in place, those of sequences.
+    for character in text.chars() {
+        if character.is_alphanumeric() {
+            if character.is_ascii() {
+                word = (word ^ u64::from(character.to_ascii_lowercase())).wrapping_mul(FNV_PRIME);
             } else {
-                for lower in sign.to_lowercase() {
+                for lower in character.to_lowercase() {
                     word = (word ^ u64::from(lower)).wrapping_mul(FNV_PRIME);
                 }
             }
@@ -149,7 +150,7 @@ pub(super) fn shingles(text: &str, size: usize, hashes: &mut Vec<u64>) {
 
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
-/// Sets of positions, each known by its smallest member.
+/// Disjoint sets of positions, each represented by its smallest member.
 struct Groups {
     parent: Vec<u32>,
 }
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sequences_ignore_case_and_signs_and_a_short_text_is_one() {
+    fn sequences_ignore_case_and_punctuation_and_a_short_text_is_one() {
         let of = |text: &str| {
             let mut hashes = Vec::new();
             shingles(text, 3, &mut hashes);
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chance_of_a_candidate_is_the_one_of_the_formula() {
+    fn the_probability_of_a_candidate_follows_the_formula() {
         // Texts of 60 one-word sequences, of which `same` are shared.
         let near = NearDuplicates { shingle: 1, min_jaccard: 0.0, ..NearDuplicates::default() };
         let mut rng = stream(0, "lsh");
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_known_by_their_first_and_wordless_texts_are_none() {
+    fn groups_are_represented_by_their_first_text_and_wordless_texts_have_none() {
         let base = "the quick brown fox jumps over the lazy dog while the sun is slowly setting in the far west behind old hills";
         let texts = ["!!!", base, "something else entirely that nobody else says", &format!("{base} today"), "???", &base.to_uppercase()];
         assert_eq!(NearDuplicates::default().find(&texts).repeats, [None, None, None, Some(1), None, Some(1)]);

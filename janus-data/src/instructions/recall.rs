@@ -1,4 +1,4 @@
-//! How many near-duplicates are found, by how alike they are.
+//! Measures how many near-duplicates are found, by their similarity.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -8,53 +8,53 @@ use janus_core::stream;
 
 use super::NearDuplicates;
 
-/// Pairs of one likeness.
+/// The recall for pairs within a range of similarities.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Recall {
-    /// The pairs' likeness lies from here on, …
+    /// Lower end of the range of Jaccard similarities, included.
     pub from: f64,
-    /// … up to here.
+    /// Upper end of the range, excluded.
     pub below: f64,
-    /// Pairs.
+    /// Number of pairs.
     pub pairs: usize,
-    /// Mean of their likeness, compared exactly.
+    /// Mean of their exact Jaccard similarity.
     pub jaccard: f64,
-    /// Pairs that were candidates.
+    /// Number of pairs that were candidates.
     pub candidates: usize,
-    /// Pairs of which the formula `1 - (1 - s^rows)^bands` expects it, summed over their likeness.
+    /// Expected number of candidates: the sum of `1 - (1 - s^rows)^bands` over the pairs.
     pub expected: f64,
 }
 
 impl Recall {
-    /// The share that was found; 0 without a pair.
+    /// The share of pairs that were found; 0 without pairs.
     pub fn recall(&self) -> f64 {
         if self.pairs == 0 { 0.0 } else { self.candidates as f64 / self.pairs as f64 }
     }
 }
 
-/// What is found of copies with replaced words.
+/// How well copies with replaced words are found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Planted {
-    /// Mean likeness of a text and its copy.
+    /// Mean Jaccard similarity of a text and its copy.
     pub mean_jaccard: f64,
-    /// Share of the copies that are found as the copy of their text.
+    /// Share of the copies that are found as a copy of their text.
     pub recall: f64,
-    /// Share of what is found that is such a copy; `None` if nothing is found.
+    /// Share of the found duplicates that are such a copy; `None` if none are found.
     pub precision: Option<f64>,
 }
 
 impl NearDuplicates {
-    /// Copies the first `copies` texts, each with `percent` of its words replaced, puts the copies behind all of them, and says what
-    /// is found.
+    /// Appends copies of the first `copies` texts, each with `percent` of its words replaced, and measures how many are
+    /// found.
     pub fn planted(&self, mut texts: Vec<String>, copies: usize, percent: usize, rng: &mut impl Rng) -> Planted {
         let (all, copies) = (texts.len(), copies.min(texts.len()));
         let mut mean_jaccard = 0.0;
         for at in 0..copies {
             let mut words: Vec<&str> = texts[at].split(' ').collect();
             for _ in 0..(words.len() * percent).div_ceil(100) {
-                let place = rng.random_range(0..words.len());
-                words[place] = "changed";
+                let position = rng.random_range(0..words.len());
+                words[position] = "changed";
             }
             let edited = words.join(" ");
             mean_jaccard += self.jaccard(&texts[at], &edited) / copies as f64;
@@ -67,7 +67,7 @@ impl NearDuplicates {
         Planted { mean_jaccard, recall, precision: (found > 0).then(|| right / found as f64) }
     }
 
-    /// The chance that two texts of a likeness are candidates.
+    /// The probability that two texts with a Jaccard similarity are candidates.
     ///
     /// ```
     /// use janus_data::instructions::NearDuplicates;
@@ -79,22 +79,22 @@ impl NearDuplicates {
     }
 
     /// Measures the recall of candidates on generated pairs: texts of 60 to 200 words, and copies of them in which some
-    /// words are replaced. Pairs are put by their likeness into `bins` of equal width from 0 to 1; equal texts are left out.
+    /// words are replaced. The pairs are grouped by their similarity into `bins` of equal width from 0 to 1. No pair is equal.
     pub fn recall(&self, pairs: usize, bins: usize, seed: u64) -> Vec<Recall> {
         let mut rng = stream(seed, "near-duplicate recall");
         let mut texts = Vec::with_capacity(2 * pairs);
         for _ in 0..pairs {
             let count = rng.random_range(60..=200);
             let words: Vec<String> = (0..count).map(|_| format!("w{:x}", rng.random::<u64>())).collect();
-            // A replaced word breaks as many sequences as it stands in: few edits span all likenesses.
+            // A replaced word breaks every sequence that contains it, so a few edits span all similarities.
             let edits = rng.random_range(1..=count / 8);
-            let mut places: Vec<usize> = (0..count).collect();
-            places.shuffle(&mut rng);
+            let mut positions: Vec<usize> = (0..count).collect();
+            positions.shuffle(&mut rng);
             let mut copy = words.clone();
-            places[..edits].iter().for_each(|&place| copy[place] = format!("x{:x}", rng.random::<u64>()));
+            positions[..edits].iter().for_each(|&position| copy[position] = format!("x{:x}", rng.random::<u64>()));
             texts.extend([words.join(" "), copy.join(" ")]);
         }
-        // Whatever shares a bucket is a candidate.
+        // With a minimum of 0, all texts that share a bucket are candidates.
         let candidates = Self { min_jaccard: 0.0, ..self.clone() }.find(&texts);
         let bins = bins.max(1);
         let width = 1.0 / bins as f64;
@@ -133,16 +133,16 @@ mod tests {
     }
 
     #[test]
-    fn recall_by_likeness_is_within_its_bounds() {
+    fn recall_by_similarity_is_within_its_bounds() {
         let table = NearDuplicates::default().recall(6000, 10, 0);
         assert_eq!(table.iter().map(|row| row.pairs).sum::<usize>(), 6000);
         for row in &table {
-            // Variance of a sum of chances is at most that of equal ones.
+            // The variance of a sum of independent draws is at most that with equal probabilities.
             let (n, mean) = (row.pairs as f64, row.expected / (row.pairs as f64).max(1.0));
             let error = (n * mean * (1.0 - mean)).sqrt();
             assert!((row.candidates as f64 - row.expected).abs() <= 4.0 * error + 1.0, "{row:?}");
         }
-        // What the defaults promise: near-copies are found, unlike texts are hardly ever compared.
+        // What the defaults promise: near-copies are found, and different texts are hardly ever compared.
         assert!(table[9].pairs > 50 && table[9].recall() > 0.99, "{:?}", table[9]);
         assert!(table[8].pairs > 50 && table[8].recall() > 0.9, "{:?}", table[8]);
         assert!(table[3].pairs > 50 && table[3].recall() < 0.03, "{:?}", table[3]);

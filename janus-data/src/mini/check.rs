@@ -1,8 +1,8 @@
-//! Scores any text against what a preference set asks for: 1 to 5 for each preference, with the reason.
+//! The rule-based grader of Mini: scores any text from 1 to 5 for each preference of a set, with the reason.
 //!
-//! A score is the smaller of two: what the response shows of the preference, less what it shows of
-//! competing ones, and what its truth allows. The truth of the answer bounds every score, so that a
-//! well-shaped text about nothing earns nothing.
+//! A score is the minimum of two values. The first is how well the response shows the preference, minus a penalty for
+//! competing preferences that it shows. The second is a bound from the truth of the content, so that a well-formed text
+//! without content earns nothing.
 
 use std::sync::LazyLock;
 
@@ -18,29 +18,29 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grade {
-    /// 1 to 5.
+    /// The score, 1 to 5.
     pub score: Score,
-    /// What was found.
+    /// What was found, as a text for people.
     pub why: String,
 }
 
-/// What of a record is not Mini's.
+/// Why a record is not one of Mini's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotMini {
-    /// Its question.
+    /// The question is not one of Mini's.
     #[error("the question \"{prompt}\" is not Mini's")]
     Question {
         /// The question.
         prompt: String,
     },
-    /// It has no preferences.
+    /// The record has no preferences.
     #[error("it has no preference_set")]
     NoPreferenceSet,
-    /// One of its preferences.
+    /// A preference is not one of Mini's.
     #[error("the preference \"{name}\" is not Mini's")]
     Preference {
-        /// The preference.
+        /// The label of the preference.
         name: String,
     },
 }
@@ -69,31 +69,31 @@ pub(super) fn truth_and_grades(record: &BenchRecord, response: &str) -> Result<(
     Ok((Score::nearest(truth.0), grades))
 }
 
-/// Scores how well a response answers a Mini question, whatever its style: the truth bound alone.
-/// None if the question is not Mini's.
+/// Scores how well a response answers a Mini question, whatever its style: only the bound from the truth. `None` if the
+/// question is not one of Mini's.
 pub fn grade_truth(prompt: &str, response: &str) -> Option<Grade> {
     let (family, topic) = understand(prompt)?;
     let (bound, why) = Reading::new(family, topic, response).truth();
     Some(Grade { score: Score::nearest(bound), why })
 }
 
-/// A response taken apart.
+/// A response, split into lines and sentences.
 struct Reading<'a> {
     family: Family,
     topic: &'static Topic,
     text: &'a str,
     lines: Vec<&'a str>,
-    /// Normal words of each sentence.
+    /// The normalised words of each sentence.
     sentences: Vec<Vec<String>>,
 }
 
 /// The words of every fact, topic by topic.
 static FACTS: LazyLock<Vec<[Vec<String>; 5]>> = LazyLock::new(|| TOPICS.iter().map(|topic| topic.facts.map(words)).collect());
 
-/// Share of a unit's words that must be met for the unit to count as present.
+/// Minimum recall of a unit's words for the unit to count as present.
 const PRESENT: f64 = 0.8;
-/// The same for a competing unit: stricter than a mention, looser than a quotation.
-const COMPETES: f64 = 0.75;
+/// Minimum evidence for another preference to count as competing: more than a mention, less than a quotation.
+const COMPETING: f64 = 0.75;
 
 impl<'a> Reading<'a> {
     fn new(family: Family, topic: &'static Topic, text: &'a str) -> Self {
@@ -103,15 +103,15 @@ impl<'a> Reading<'a> {
         Self { family, topic, text: text.trim(), lines, sentences }
     }
 
-    fn grade(&self, wanted: &MiniPreference, (bound, truth): &(i64, String)) -> Grade {
-        let evidence = self.evidence(wanted.feature);
-        let rivals: Vec<&str> = MiniPreference::of(wanted.dimension)
-            .filter(|other| other.feature != wanted.feature && !is_absence(other.feature))
-            .filter(|other| self.evidence(other.feature) >= COMPETES)
+    fn grade(&self, preference: &MiniPreference, (bound, truth): &(i64, String)) -> Grade {
+        let evidence = self.evidence(preference.feature);
+        let rivals: Vec<&str> = MiniPreference::of(preference.dimension)
+            .filter(|other| other.feature != preference.feature && !is_absence(other.feature))
+            .filter(|other| self.evidence(other.feature) >= COMPETING)
             .map(|other| other.name)
             .collect();
-        // "Only the answer" is itself the absence of rivals, and has counted them.
-        let penalty = match (wanted.feature, rivals.len()) {
+        // `OnlyAnswer` is itself the absence of competing preferences, so its evidence already counts them.
+        let penalty = match (preference.feature, rivals.len()) {
             (Feature::OnlyAnswer, _) | (_, 0) => 0,
             (_, few @ 1..=2) => few as i64,
             _ => 4,
@@ -123,7 +123,7 @@ impl<'a> Reading<'a> {
             e if e >= 0.35 => 2,
             _ => 1,
         };
-        let mut why = format!("{}: {:.0}% shown", wanted.name, 100.0 * evidence);
+        let mut why = format!("{}: {:.0}% shown", preference.name, 100.0 * evidence);
         if penalty > 0 {
             why += &format!("; beside it: {}", rivals.join(", "));
         }
@@ -138,9 +138,9 @@ impl<'a> Reading<'a> {
         if self.sentences.is_empty() {
             return (1, "the response is empty".into());
         }
-        let asked = self.family.fact(self.topic);
-        let recall = self.found(asked);
-        let others = self.topic.facts.iter().filter(|fact| **fact != asked && self.found(fact) >= PRESENT).count();
+        let requested = self.family.fact(self.topic);
+        let recall = self.found(requested);
+        let others = self.topic.facts.iter().filter(|fact| **fact != requested && self.found(fact) >= PRESENT).count();
         let (mut bound, mut why) = match recall {
             r if r >= 0.95 => (5, "the answer is true".to_string()),
             r if r >= PRESENT => (4, "the answer is nearly complete".into()),
@@ -176,13 +176,13 @@ impl<'a> Reading<'a> {
         (bound, why)
     }
 
-    /// Share of the words of `phrase` that one sentence says in their order.
+    /// The largest share of the words of `phrase` that one sentence contains in order.
     fn found(&self, phrase: &str) -> f64 {
         let phrase = words(phrase);
         self.sentences.iter().map(|sentence| recall(&phrase, sentence)).fold(0.0, f64::max)
     }
 
-    /// Sentences that state a fact of another topic and none of this one.
+    /// Number of sentences that state a fact of another topic and none of this topic.
     fn borrowed(&self) -> usize {
         let foreign = |sentence: &[String]| {
             let stated = |facts: &[Vec<String>; 5]| facts.iter().any(|fact| recall(fact, sentence) >= 0.9);
@@ -203,7 +203,7 @@ impl<'a> Reading<'a> {
         self.sentences.iter().enumerate().filter(|(i, sentence)| self.sentences[..*i].contains(sentence)).count()
     }
 
-    /// Sentences that are neither a fact nor a unit of any preference for this topic.
+    /// Number of sentences that are neither a fact nor a unit of any preference for this topic.
     fn stray(&self) -> usize {
         let mut known: Vec<Vec<String>> = self.topic.facts.iter().map(|fact| words(fact)).collect();
         known.extend(super::preferences::PREFERENCES.iter().flat_map(|p| self.units(p.feature)));
@@ -221,7 +221,7 @@ impl<'a> Reading<'a> {
         self.sentences.iter().any(|sentence| sentence.windows(phrase.len()).any(|window| window == phrase))
     }
 
-    /// How far the response shows a feature, from 0 to 1.
+    /// How well the response shows a feature, from 0 to 1.
     fn evidence(&self, feature: Feature) -> f64 {
         match feature {
             Feature::Bullets => self.lined(|line| line.starts_with(['-', '*', '•'])),
@@ -278,18 +278,18 @@ impl<'a> Reading<'a> {
     }
 
     fn further_facts(&self) -> usize {
-        let asked = self.family.fact(self.topic);
-        self.topic.facts.iter().filter(|fact| **fact != asked && self.found(fact) >= PRESENT).count()
+        let requested = self.family.fact(self.topic);
+        self.topic.facts.iter().filter(|fact| **fact != requested && self.found(fact) >= PRESENT).count()
     }
 
-    /// Share of the lines that fit; a single line is half a list.
+    /// Share of the lines that fit; a single line counts half.
     fn lined(&self, fits: impl Fn(&str) -> bool) -> f64 {
         let fitting = self.lines.iter().filter(|line| fits(line)).count();
         let share = fitting as f64 / self.lines.len().max(1) as f64;
         if self.lines.len() < 2 { 0.5 * share } else { share }
     }
 
-    /// As [`Self::lined`], for numbers that count on from 1.
+    /// Like [`Self::lined`], for lines numbered 1, 2, 3 and so on.
     fn numbered(&self) -> f64 {
         let mut next = 1;
         let mut fitting = 0;
@@ -303,7 +303,7 @@ impl<'a> Reading<'a> {
         if self.lines.len() < 2 { 0.5 * share } else { share }
     }
 
-    /// Share of the sentences that stand alone on a bare line.
+    /// Share of the sentences that are alone on a line without a bullet, number or label.
     fn own_lines(&self) -> f64 {
         let bare =
             |line: &&&str| body(line) == **line && body(line).split(['.', '!', '?', ';']).filter(|s| !words(s).is_empty()).count() == 1;
@@ -336,12 +336,12 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// A feature that shows by what is not there: it holds by chance in short texts, and rivals nothing.
+/// Whether a feature is the absence of something. Short texts have it by chance, so it does not count as competing.
 fn is_absence(feature: Feature) -> bool {
     matches!(feature, Feature::OnlyAnswer | Feature::Telegram)
 }
 
-/// Lower-case words without marks and articles.
+/// The lower-cased words of a text, without punctuation and articles.
 fn words(text: &str) -> Vec<String> {
     let all = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty() && !is_article(word));
     all.map(str::to_lowercase).collect()
@@ -378,7 +378,7 @@ fn number(line: &str) -> Option<usize> {
     line[digits..].starts_with(['.', ')']).then(|| line[..digits].parse().ok()).flatten()
 }
 
-/// What follows the label, if the line has one.
+/// The text after the label, if the line has one.
 fn label(line: &str) -> Option<&str> {
     let (label, rest) = line.split_once(':')?;
     let label = label.trim().trim_matches('*').to_lowercase();

@@ -1,4 +1,4 @@
-//! Mini as files.
+//! Writes Mini to files.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -9,29 +9,29 @@ use super::{Mini, Split};
 use crate::construct::OutputFormat;
 use crate::{Error, Result, write_records};
 
-/// How much of Mini is written.
+/// The sizes of Mini's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MiniSizes {
-    /// Rows to train on.
+    /// Training rows.
     pub rows: usize,
-    /// Different system messages in them; `None`: one for each row.
+    /// Number of different system messages in the training rows; `None` gives each row its own.
     pub distinct: Option<NonZeroUsize>,
-    /// Pairs of a better and a worse response.
+    /// Preference pairs, with system messages.
     pub pairs: usize,
     /// Pairs of a more and a less helpful response, without system messages.
     pub helpful: usize,
-    /// Questions of dev and of bench, each under three system messages.
+    /// Questions of the dev and of the bench split, each with three system messages.
     pub questions: usize,
 }
 
 /// Rows of each file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MiniFiles {
-    /// Rows to train on.
+    /// Training rows.
     pub train: usize,
-    /// Pairs.
+    /// Preference pairs.
     pub pairs: usize,
-    /// Pairs of helpfulness.
+    /// Pairs of a more and a less helpful response.
     pub helpful: usize,
     /// Rows of the dev split.
     pub dev: usize,

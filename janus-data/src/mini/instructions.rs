@@ -1,4 +1,4 @@
-//! What Mini's readers ask: five instruction families, each in twenty phrasings.
+//! The questions of Mini: five instruction families, each in twenty phrasings.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,19 +9,19 @@ use rand::Rng;
 use super::Split;
 use super::topics::{TOPICS, Topic};
 
-/// An instruction family. It stands where the paper's bench has one of its five sources, and asks for
-/// one of the five facts of a topic.
+/// An instruction family, which asks for one of the five facts of a topic. The five families correspond to the five sources
+/// of the paper's bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// What it looks like.
+    /// What the topic looks like.
     Appearance,
-    /// Where it is found.
+    /// Where the topic is found.
     Place,
-    /// How it works or lives.
+    /// How the topic works or lives.
     Working,
-    /// What it is good for.
+    /// What the topic is good for.
     Use,
-    /// What is surprising about it.
+    /// What is surprising about the topic.
     Surprise,
 }
 
@@ -29,7 +29,7 @@ impl Family {
     /// All five, in the order of [`Topic::facts`].
     pub const ALL: [Family; 5] = [Family::Appearance, Family::Place, Family::Working, Family::Use, Family::Surprise];
 
-    /// The name that records carry as their source.
+    /// The name of the family, which is the source in records.
     pub fn as_str(self) -> &'static str {
         match self {
             Family::Appearance => "appearance",
@@ -52,20 +52,20 @@ impl fmt::Display for Family {
     }
 }
 
-/// Phrasings of each family.
+/// Number of phrasings of each family.
 pub const PHRASINGS: usize = FRAMES.len() * CLAUSES[0].len();
 
-/// The split in which a phrasing may be used: twelve train, four dev, four bench. Every frame and every
-/// clause is met in training.
+/// The split that a phrasing belongs to. Twelve are for training, four for dev and four for the bench. Every frame and every
+/// clause occurs in training.
 pub fn phrasing_split(index: usize) -> Split {
     let clauses = CLAUSES[0].len();
     super::pair_split(index / clauses, index % clauses)
 }
 
-/// How a question begins and ends, around a clause.
+/// The frames of a question, around a clause.
 static FRAMES: [&str; 5] = ["Tell me {}.", "Can you explain {}?", "I would like to know {}.", "Please say {}.", "Do you know {}?"];
 
-/// What a family asks, around the topic's name.
+/// The clauses of each family, around the topic's name.
 #[rustfmt::skip]
 static CLAUSES: [[&str; 4]; 5] = [
     ["what the {} looks like", "which shape the {} has", "how one knows the {} by its look", "what the visible features of the {} are"],
@@ -75,7 +75,7 @@ static CLAUSES: [[&str; 4]; 5] = [
     ["what is surprising about the {}", "which odd fact there is about the {}", "what is least known about the {}", "what may surprise me about the {}"],
 ];
 
-/// Headings of a family's articles in Mini's plain text.
+/// The headings of each family's articles in Mini's plain text.
 static HEADINGS: [[&str; 4]; 5] = [
     ["look and shape", "what it looks like", "visible features", "described by its look"],
     ["place in the world", "where it is found", "places to see it", "where to look for it"],
@@ -84,13 +84,13 @@ static HEADINGS: [[&str; 4]; 5] = [
     ["a surprising fact", "something odd", "a least known fact", "what may surprise"],
 ];
 
-/// The heading of a plain article about what a family asks for.
+/// The heading of a plain-text article about the fact that a family asks for.
 pub(super) fn heading(family: Family, topic: &Topic, rng: &mut impl Rng) -> String {
     let headings = &HEADINGS[family as usize];
     format!("The {}: {}", topic.name, headings[rng.random_range(0..headings.len())])
 }
 
-/// A family's question with a place for the topic's name; `index` below [`PHRASINGS`].
+/// A family's question with a slot for the topic's name; `index` is below [`PHRASINGS`].
 fn phrasing(family: Family, index: usize) -> String {
     let clauses = &CLAUSES[family as usize];
     FRAMES[index / clauses.len()].replace("{}", clauses[index % clauses.len()])
@@ -101,15 +101,15 @@ pub fn instruction(family: Family, topic: &Topic, index: usize) -> String {
     phrasing(family, index).replace("{}", topic.name)
 }
 
-/// Reads a question back: its family and topic. None if Mini does not ask it.
+/// The family and the topic of a question; `None` if it is not one of Mini's.
 pub fn understand(prompt: &str) -> Option<(Family, &'static Topic)> {
-    static ASKED: LazyLock<HashMap<String, (Family, &'static Topic)>> = LazyLock::new(|| {
+    static QUESTIONS: LazyLock<HashMap<String, (Family, &'static Topic)>> = LazyLock::new(|| {
         let families = Family::ALL.into_iter().flat_map(|family| (0..PHRASINGS).map(move |index| (family, index)));
-        let asked =
+        let questions =
             families.flat_map(|(family, index)| TOPICS.iter().map(move |topic| (instruction(family, topic, index), (family, topic))));
-        asked.collect()
+        questions.collect()
     });
-    ASKED.get(prompt.trim()).copied()
+    QUESTIONS.get(prompt.trim()).copied()
 }
 
 #[cfg(test)]
@@ -121,9 +121,9 @@ mod tests {
         for topic in &TOPICS {
             for family in Family::ALL {
                 for phrasing in 0..PHRASINGS {
-                    let asked = instruction(family, topic, phrasing);
-                    let (f, t) = understand(&asked).unwrap();
-                    assert_eq!((f, t.name), (family, topic.name), "{asked}");
+                    let question = instruction(family, topic, phrasing);
+                    let (f, t) = understand(&question).unwrap();
+                    assert_eq!((f, t.name), (family, topic.name), "{question}");
                 }
             }
         }

@@ -1,14 +1,15 @@
-//! Multifaceted Mini: a small world in which the truth of an answer, and its fit to a reader, can be
-//! computed. It stands where the Multifaceted Collection and Bench stand, with nothing to download.
+//! Multifaceted Mini: a small synthetic world in which rules score the truth of an answer and its fit to a reader. It takes the
+//! place of the Multifaceted Collection and Bench, without any download.
 //!
 //! * Sixty topics with facts, five instruction families, forty preferences (two for each of the
 //!   published subdimensions): 10,000 preference combinations.
-//! * [`Mini::train`] gives rows to learn from, [`Mini::eval`] rows to be judged on, [`Mini::documents`]
-//!   plain text of the same world without any instruction.
+//! * [`Mini::train`] gives training rows, [`Mini::eval`] evaluation rows, [`Mini::documents`] plain text of the same world
+//!   without any instruction.
 //! * [`grade`] scores any text against a record's four preferences; [`grade_truth`] scores the answer alone.
 //!
-//! Three splits never share a preference combination, a wording of a preference, a sentence plan or a
-//! phrasing of a question: [`Split`]. Facts are shared: what is tested is following, not recall.
+//! The three [`Split`]s never share a preference combination, a wording (a paraphrase of a preference), a sentence plan or a
+//! phrasing of a question. They share the facts: the bench tests whether preferences are followed, not whether facts are
+//! recalled.
 //!
 //! ```
 //! use janus_data::mini::{Mini, Split, grade};
@@ -48,21 +49,20 @@ pub use realise::{Wanted, realise};
 pub use system::{plan_split, system_message};
 pub use topics::{Topic, TopicKind};
 
-/// The system message that says nothing about the reader.
+/// A system message without any preference.
 pub const UNIFORM_SYSTEM: &str = "You are a helpful assistant.";
 
-/// System messages for each instruction of a bench, as in the paper (section 3).
+/// Number of system messages for each instruction of a bench, as in the paper (section 3).
 pub const SYSTEMS_PER_INSTRUCTION: usize = 3;
 
-/// A part of the world. Combinations of preferences, wordings, sentence plans and phrasings belong to
-/// exactly one.
+/// A split of the world. Each combination of preferences, wording, sentence plan and phrasing belongs to exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// What is learnt from.
+    /// For training.
     Train,
-    /// What choices are made on.
+    /// For choosing settings.
     Dev,
-    /// What only the report reads.
+    /// For the final report only.
     Bench,
 }
 
@@ -77,8 +77,8 @@ impl Split {
     }
 }
 
-/// The split of a pair of parts, of which the first has five choices and the second four: two pairs in
-/// ten are kept for dev and bench, and every part is met in training.
+/// The split of a pair of parts, the first one of five and the second one of four. A fifth of the pairs is for dev, a fifth
+/// for the bench, and every part occurs in training.
 fn pair_split(first: usize, second: usize) -> Split {
     match (first + second) % 5 {
         0 => Split::Bench,
@@ -92,12 +92,12 @@ pub fn topics() -> &'static [Topic] {
     &topics::TOPICS
 }
 
-/// One preference of each dimension, by its place among the ten of its dimension.
+/// One preference of each dimension, as an index among the ten of its dimension.
 type Combination = [usize; 4];
 
 /// The split of a combination: of 10,000, about 30% bench, 15% dev, the rest train.
 fn combination_split(combination: Combination) -> Split {
-    let index = combination.iter().fold(0u64, |index, &place| 10 * index + place as u64);
+    let index = combination.iter().fold(0u64, |index, &member| 10 * index + member as u64);
     match derive_seed(index, "mini combination split") % 100 {
         0..30 => Split::Bench,
         30..45 => Split::Dev,
@@ -115,7 +115,7 @@ fn combination(split: Split, rng: &mut ChaCha8Rng) -> Combination {
 }
 
 fn members(combination: Combination) -> [&'static MiniPreference; 4] {
-    // The table lists ten preferences of each dimension in a row.
+    // The table lists the ten preferences of each dimension one after the other.
     std::array::from_fn(|dimension| &PREFERENCES[10 * dimension + combination[dimension]])
 }
 
@@ -127,34 +127,33 @@ fn wanted(members: &[&MiniPreference; 4]) -> Wanted {
 /// A question without a system message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MiniQuestion {
-    /// What kind of fact it asks for.
+    /// The kind of fact that it asks for.
     pub family: Family,
-    /// What it asks about.
+    /// The topic that it asks about.
     pub topic: &'static Topic,
     /// Its text.
     pub prompt: String,
 }
 
-/// The experiment's data; everything is a function of the seed.
+/// The data of Mini, all of which the seed determines.
 #[derive(Debug, Clone, Copy)]
 pub struct Mini {
     seed: u64,
 }
 
 impl Mini {
-    /// The world's data under a seed.
+    /// Mini with a seed.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// Plain text: `count` pages of an archive, each of one to three short articles. An article has a
-    /// heading, mostly keywords as an archive files it by, and a passage that shows what the keywords say,
-    /// one to four preferences of a combination of the train split. No system message, no question, no
-    /// wording of a system message.
+    /// Plain text: `count` pages, each with one to three short articles. An article has a heading, usually keywords, and a
+    /// passage that shows what the keywords name: one to four preferences of a combination of the train split. The pages
+    /// contain no system message, no question and no wording of a system message.
     ///
-    /// Pages of several articles teach that the last heading counts, whatever stands before it: without
-    /// them, a model tuned on one short system message breaks under a long one. Articles with few keywords
-    /// teach what each of them means before several have to be kept apart.
+    /// Pages with several articles teach that the last heading counts, whatever precedes it. Without them, a model that was
+    /// tuned on one short system message breaks down with a long one. Articles with few keywords teach the meaning of each
+    /// keyword before several have to be distinguished.
     pub fn documents(&self, count: usize) -> Vec<String> {
         let mut rng = stream(self.seed, "mini documents");
         let mut cycle = Cycle::new(&mut rng);
@@ -165,9 +164,9 @@ impl Mini {
         (0..count).map(|_| page()).collect()
     }
 
-    /// `count` rows to learn from. Row i asks the same question whatever `distinct` is.
+    /// `count` training rows. Row i has the same question whatever `distinct` is.
     ///
-    /// With `distinct`, the system messages are drawn from a pool of so many; without, each row has its own.
+    /// With `distinct`, the system messages are drawn from a pool of that size; without it, each row has its own.
     pub fn train(&self, count: usize, distinct: Option<NonZeroUsize>) -> Vec<SftRecord> {
         let pool = distinct.map(|size| self.systems(size.get()));
         let mut questions = stream(self.seed, "mini train questions");
@@ -194,7 +193,7 @@ impl Mini {
             .collect()
     }
 
-    /// `instructions` questions of a split, each under [`SYSTEMS_PER_INSTRUCTION`] system messages of
+    /// `instructions` questions of a split, each with [`SYSTEMS_PER_INSTRUCTION`] system messages of
     /// that split with different preferences in every dimension.
     pub fn eval(&self, split: Split, instructions: usize) -> Vec<BenchRecord> {
         let mut rng = stream(self.seed, &format!("mini {}", split.as_str()));
@@ -228,11 +227,11 @@ impl Mini {
 
     /// Every question of the world in every phrasing of a split, by topic.
     pub fn questions(split: Split) -> Vec<MiniQuestion> {
-        let asked = |family: Family, topic: &'static Topic| {
+        let questions = |family: Family, topic: &'static Topic| {
             let usable = (0..PHRASINGS).filter(move |&phrasing| phrasing_split(phrasing) == split);
             usable.map(move |phrasing| MiniQuestion { family, topic, prompt: instruction(family, topic, phrasing) })
         };
-        topics().iter().flat_map(|topic| Family::ALL.into_iter().flat_map(move |family| asked(family, topic))).collect()
+        topics().iter().flat_map(|topic| Family::ALL.into_iter().flat_map(move |family| questions(family, topic))).collect()
     }
 
     /// A pool of `size` different system messages of the train split.
@@ -273,7 +272,7 @@ fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// A combination of the split that differs from `other` in one to four dimensions, each number as likely.
+/// A combination of the split that differs from `other` in one to four dimensions. Their number is drawn uniformly.
 fn another_combination(split: Split, other: Combination, rng: &mut ChaCha8Rng) -> Combination {
     loop {
         let mut drawn = other;
@@ -296,13 +295,12 @@ fn draw_system(split: Split, rng: &mut ChaCha8Rng) -> (Combination, String) {
 fn preference_set(members: &[&MiniPreference; 4]) -> PreferenceSet {
     match PreferenceSet::new(members.map(MiniPreference::to_preference)) {
         Ok(set) => set,
-        // The members are of the table in `preferences`, one of each dimension.
+        // The members come from the table in `preferences`, one of each dimension.
         Err(error) => unreachable!("Mini's table of preferences: {error}"),
     }
 }
 
-/// Every question of the world in a shuffled order, then again in another, so that each is asked
-/// equally often.
+/// All questions in a shuffled order, which is shuffled again after each pass, so that each question occurs equally often.
 struct Cycle {
     order: Vec<(Family, &'static Topic)>,
     next: usize,

@@ -1,4 +1,4 @@
-//! Mini's pairs of responses, of which one is preferred.
+//! The preference pairs of Mini.
 
 use janus_core::{BenchRecord, Message, PairRecord, stream};
 use rand::Rng as _;
@@ -11,9 +11,9 @@ use super::{Cycle, Mini, Split, another_combination, combination, draw_system, i
 use crate::Result;
 
 impl Mini {
-    /// `count` pairs under system messages of the train split, each its own: chosen is the response to the
-    /// system message, rejected the response to another one of the same question (the paper, section 3,
-    /// step 6), with other preferences in one to four dimensions, so that each dimension is learnt by itself.
+    /// `count` pairs, each with its own system message of the train split. The chosen response follows the system message.
+    /// The rejected one follows another system message for the same question (paper, section 3, step 6), which differs in
+    /// one to four dimensions, so that each dimension is also learnt separately.
     pub fn pairs(&self, count: usize) -> Vec<PairRecord> {
         let mut rng = stream(self.seed, "mini pairs");
         let mut cycle = Cycle::new(&mut rng);
@@ -31,9 +31,9 @@ impl Mini {
         (0..count).map(pair).collect()
     }
 
-    /// `count` pairs of general helpfulness, without a system message: chosen is a full and true answer,
-    /// rejected one in the same manner that is emptier, broken off, repetitive, untrue or garbled, or about another fact or
-    /// subject.
+    /// `count` pairs of general helpfulness, without a system message. The chosen response is a full and true answer. The
+    /// rejected one has the same style, but is emptier, cut off, repetitive, untrue or garbled, or about another fact or
+    /// topic.
     pub fn helpful_pairs(&self, count: usize) -> Vec<PairRecord> {
         let mut rng = stream(self.seed, "mini helpful pairs");
         let mut cycle = Cycle::new(&mut rng);
@@ -48,14 +48,14 @@ impl Mini {
         (0..count).map(pair).collect()
     }
 
-    /// Pairs from answers that a model gave, graded by [`grade`](super::grade): what a reward model needs that has to choose
-    /// among that model's answers, whose mistakes no list of mistakes foresees.
+    /// Pairs of answers that a model sampled, scored by [`grade`](super::grade). They train a reward model that has to choose
+    /// among that model's answers, with mistakes that no hand-written list foresees.
     ///
-    /// Under each record's system message, rejected is in turn every answer with less than the highest sum of
-    /// scores, chosen any one with the highest; the record's own response counts among the answers. An answer that
-    /// is not fully true is rejected once more without a system message, for a true one: mostly another of the
-    /// model's, if it gave any, else the record's. Answers that occur twice count once; a record whose answers are
-    /// all as good gives no pair.
+    /// With each record's system message, every answer below the highest sum of scores is rejected once, and the chosen
+    /// response is drawn from those with the highest sum. The record's own response is one of the answers. An answer that
+    /// is not fully true is rejected once more without a system message; the chosen response is then a true one, usually
+    /// another answer of the model if it gave one, else the record's. Answers that occur twice count once. A record whose
+    /// answers all have the same sum gives no pair.
     ///
     /// # Errors
     /// [`Error::NotMini`](crate::Error::NotMini) if a record is not Mini's.
@@ -72,7 +72,7 @@ impl Mini {
             }
             let best = graded.iter().map(|answer| answer.total).max().unwrap_or(0);
             let top: Vec<&str> = graded.iter().filter(|answer| answer.total == best).map(|answer| answer.text).collect();
-            let told: Vec<&str> =
+            let true_answers: Vec<&str> =
                 graded.iter().filter(|answer| answer.is_true && answer.text != reference).map(|answer| answer.text).collect();
             for answer in &graded {
                 let pair =
@@ -80,9 +80,9 @@ impl Mini {
                 if answer.total < best {
                     pairs.push(pair(&record.system, top.choose(&mut rng).copied().unwrap_or(reference)));
                 }
-                // Nothing is preferred to itself, whatever a record's own response is worth.
+                // The record's own response is not compared with itself, even if it is not fully true.
                 if !answer.is_true && answer.text != reference {
-                    let own = told.choose(&mut rng).filter(|_| rng.random_bool(0.7));
+                    let own = true_answers.choose(&mut rng).filter(|_| rng.random_bool(0.7));
                     pairs.push(pair("", own.copied().unwrap_or(reference)));
                 }
             }
@@ -106,8 +106,8 @@ impl<'a> Graded<'a> {
     }
 }
 
-/// Pairs that no model was trained on, from the records of a split: chosen is a record's gold response,
-/// rejected that of the next record of the same instruction.
+/// Held-out pairs from the records of a split. Chosen is a record's gold response, rejected is that of the next record of the
+/// same instruction.
 pub fn held_out_pairs(records: &[BenchRecord]) -> Vec<PairRecord> {
     let of = |rows: &[BenchRecord]| -> Vec<PairRecord> {
         let next = rows.iter().cycle().skip(1);

@@ -1,4 +1,4 @@
-//! What Mini's readers value: forty preferences, two for each published subdimension, each in twenty wordings.
+//! The preferences of Mini: forty, two for each published subdimension, each with twenty wordings (paraphrases).
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use janus_core::{Dimension, Preference, Rubric, ScoreDescriptions};
 
 use super::Split;
 
-/// What a preference asks of a response; the realiser and the checker have one case for each.
+/// The property of a response that a preference asks for. The realiser and the grader have a case for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[rustfmt::skip]
 #[expect(missing_docs, reason = "each is described in the table below, by `MiniPreference::description`")]
@@ -21,7 +21,7 @@ pub enum Feature {
 /// A preference of Mini's world.
 #[derive(Debug, Clone, Copy)]
 pub struct MiniPreference {
-    /// What it asks for.
+    /// The property that it asks for.
     pub feature: Feature,
     /// Its dimension.
     pub dimension: Dimension,
@@ -29,22 +29,22 @@ pub struct MiniPreference {
     pub subdimension: &'static str,
     /// Its label.
     pub name: &'static str,
-    /// What a response does that fits.
+    /// What a fitting response does.
     pub description: &'static str,
-    /// How a system message may begin to ask for it.
+    /// The beginnings of its wordings.
     openings: [&'static str; OPENINGS],
-    /// How it may go on. Each opening goes with each ending.
+    /// The ends of its wordings. Each opening combines with each ending.
     endings: [&'static str; ENDINGS],
 }
 
 const OPENINGS: usize = 5;
 const ENDINGS: usize = 4;
 
-/// Wordings of each preference.
+/// Number of wordings of each preference.
 pub const WORDINGS: usize = OPENINGS * ENDINGS;
 
-/// The split in which a wording may be used: twelve train, four dev, four bench. Every opening and every
-/// ending is met in training, so that a held-out wording can be understood from its parts.
+/// The split that a wording belongs to. Twelve are for training, four for dev and four for the bench. Every opening and every
+/// ending occurs in training, so that a held-out wording can be understood from its parts.
 pub fn wording_split(index: usize) -> Split {
     super::pair_split(index / ENDINGS, index % ENDINGS)
 }
@@ -60,24 +60,24 @@ impl MiniPreference {
         PREFERENCES.iter().filter(move |preference| preference.dimension == dimension)
     }
 
-    /// A clause that asks for it, an imperative without a full stop; `index` below [`WORDINGS`], by [`wording_split`].
+    /// A clause that asks for it, an imperative without a full stop. `index` is below [`WORDINGS`]; see [`wording_split`].
     pub fn wording(&self, index: usize) -> String {
         format!("{} {}", self.openings[index / ENDINGS], self.endings[index % ENDINGS])
     }
 
-    /// Words that tell this preference from most others: its label, and the words of its wordings that
-    /// stand in those of at most one other preference.
+    /// Words that distinguish this preference from most others: its label, and the words of its wordings that occur in those of
+    /// at most one other preference.
     pub fn keywords(&self) -> &'static [&'static str] {
-        let place = PREFERENCES.iter().position(|preference| preference.feature == self.feature).unwrap_or(0);
-        &KEYWORDS[place]
+        let index = PREFERENCES.iter().position(|preference| preference.feature == self.feature).unwrap_or(0);
+        &KEYWORDS[index]
     }
 
-    /// As a record holds it.
+    /// The preference as it is in records.
     pub fn to_preference(&self) -> Preference {
         Preference::new(self.dimension, self.subdimension, self.name, self.description)
     }
 
-    /// The rubric that a bench record holds for it.
+    /// Its rubric in bench records.
     pub fn rubric(&self) -> Rubric {
         let what = self.name;
         Rubric {
@@ -94,13 +94,13 @@ impl MiniPreference {
 }
 
 static KEYWORDS: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
-    let said = |preference: &MiniPreference| -> BTreeSet<&'static str> {
+    let words_of = |preference: &MiniPreference| -> BTreeSet<&'static str> {
         preference.openings.iter().chain(&preference.endings).flat_map(|part| part.split(' ')).collect()
     };
-    let all: Vec<BTreeSet<&str>> = PREFERENCES.iter().map(said).collect();
-    let telling = |word: &&&str| word.len() > 3 && all.iter().filter(|words| words.contains(**word)).count() <= 2;
+    let all: Vec<BTreeSet<&str>> = PREFERENCES.iter().map(words_of).collect();
+    let distinctive = |word: &&&str| word.len() > 3 && all.iter().filter(|words| words.contains(**word)).count() <= 2;
     let keywords = |(preference, words): (&MiniPreference, &BTreeSet<&'static str>)| {
-        std::iter::once(preference.name).chain(words.iter().filter(telling).copied()).collect()
+        std::iter::once(preference.name).chain(words.iter().filter(distinctive).copied()).collect()
     };
     PREFERENCES.iter().zip(&all).map(keywords).collect()
 });
@@ -117,10 +117,10 @@ macro_rules! preference {
     };
 }
 
-/// All forty: by dimension, two for each subdimension.
+/// All forty preferences, by dimension, two for each subdimension.
 #[rustfmt::skip]
 pub static PREFERENCES: [MiniPreference; 40] = [
-    // How it is put
+    // Style
     preference!(OwnLines, S, "clarity", "one idea per line", "Each sentence stands on a line of its own.",
         ["put each sentence", "set every thought", "write each idea", "place every point", "begin each part"],
         ["on its own line", "on a fresh line", "on a line of its own", "on a separate line"]),
@@ -151,7 +151,7 @@ pub static PREFERENCES: [MiniPreference; 40] = [
     preference!(Scene, S, "vividness", "opening scene", "It opens with a scene that the reader can picture.",
         ["open the reply", "begin", "start", "lead into the answer", "set out"],
         ["with a scene that comes first", "by painting a picture", "with an image of a place", "from a view the reader can see"]),
-    // What the reader knows
+    // Background knowledge
     preference!(PlainWords, B, "basic", "plain words", "It says in plain words what the subject is.",
         ["explain the subject", "say what it is", "tell me the meaning", "describe the thing", "put the idea"],
         ["in plain words", "in simple language", "as one would to a child", "with easy words only"]),
@@ -182,7 +182,7 @@ pub static PREFERENCES: [MiniPreference; 40] = [
     preference!(Classification, B, "expert", "classification", "It gives the subject's formal classification.",
         ["give", "state", "list", "supply", "note down"],
         ["the formal classification", "its class and category", "its place in the system", "the proper categories"]),
-    // What the answer should give
+    // Informativeness
     preference!(Analogy, I, "creativity", "analogy", "It compares the subject with something else.",
         ["add", "find", "draw", "offer", "work in"],
         ["an analogy", "a comparison with something else", "a likeness to another thing", "a creative parallel"]),
@@ -213,7 +213,7 @@ pub static PREFERENCES: [MiniPreference; 40] = [
     preference!(ReadNext, I, "relevance", "what to read next", "It points to a related subject to read about next.",
         ["recommend", "suggest", "point to", "name", "link to"],
         ["a related subject", "what to read next", "the next topic", "further reading"]),
-    // What it takes care of
+    // Harmlessness
     preference!(Hedge, H, "accuracy", "hedged answer", "The answer is hedged with \"as far as we know\".",
         ["hedge", "limit", "soften", "qualify", "be modest about"],
         ["the claim", "what you claim to know", "the certainty of the answer", "the answer as far as we know"]),
@@ -266,18 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn no_wording_stands_twice_in_the_whole_table() {
+    fn no_wording_occurs_twice_in_the_table() {
         let mut seen = HashSet::new();
         for preference in &PREFERENCES {
             for wording in (0..WORDINGS).map(|index| preference.wording(index)) {
                 assert!(!wording.contains(['.', '!', '?', ';', ':', '"']), "{wording}");
-                assert!(seen.insert(wording.clone()), "\"{wording}\" stands twice");
+                assert!(seen.insert(wording.clone()), "\"{wording}\" occurs twice");
             }
         }
     }
 
     #[test]
-    fn held_out_wordings_are_made_of_parts_met_in_training() {
+    fn held_out_wordings_consist_of_parts_that_occur_in_training() {
         let of = |split| (0..WORDINGS).filter(move |&index| wording_split(index) == split);
         assert_eq!([Split::Train, Split::Dev, Split::Bench].map(|split| of(split).count()), [12, 4, 4]);
         let parts = |split| -> (HashSet<usize>, HashSet<usize>) { of(split).map(|index| (index / ENDINGS, index % ENDINGS)).unzip() };

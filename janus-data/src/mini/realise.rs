@@ -1,19 +1,19 @@
-//! Writes the response that a preference set asks for.
+//! Writes the gold response for a preference set.
 
 use super::instructions::Family;
 use super::preferences::Feature;
 use super::topics::Topic;
 
-/// What one preference set asks for: one feature of each dimension.
+/// The features that a preference set asks for, one of each dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Wanted {
-    /// How it is put.
+    /// The feature of style.
     pub style: Feature,
-    /// What the reader knows.
+    /// The feature of background knowledge.
     pub background: Feature,
-    /// What the answer should give.
+    /// The feature of informativeness.
     pub informativeness: Feature,
-    /// What it takes care of.
+    /// The feature of harmlessness.
     pub harmlessness: Feature,
 }
 
@@ -24,8 +24,8 @@ impl Wanted {
     }
 }
 
-/// The sentence, or sentences, by which a feature shows in a response about `topic`; for the features
-/// that shape other sentences, the words that they add. Empty where a feature adds none.
+/// The sentences that a feature adds to a response about `topic`. Empty for a feature that only changes the form of other
+/// sentences.
 pub(super) fn unit(feature: Feature, family: Family, topic: &Topic, called: &str) -> Vec<String> {
     let kind = topic.kind();
     let one = |text: String| vec![text];
@@ -77,18 +77,18 @@ pub(super) fn unit(feature: Feature, family: Family, topic: &Topic, called: &str
 pub(super) const WARM: [&str; 2] = ["Hello, dear friend!", "Take care and all the best!"];
 pub(super) const FORMAL: [&str; 2] = ["Dear Sir or Madam,", "Yours faithfully, the assistant"];
 
-/// The gold response: the asked fact first, then what background, informativeness and harmlessness
-/// add, all of it put as the style wants.
+/// The gold response: the requested fact first, then the sentences of background knowledge, informativeness and
+/// harmlessness, all formatted in the style.
 pub fn realise(family: Family, topic: &Topic, wanted: &Wanted) -> String {
     passage(family, topic, &wanted.features())
 }
 
-/// The asked fact first, then what each of some features adds, in the order of the features.
+/// The requested fact first, then the sentences of the given features in their order.
 pub(super) fn passage(family: Family, topic: &Topic, features: &[Feature]) -> String {
     passage_with_fact(family.fact(topic), family, topic, features)
 }
 
-/// A passage that states something as the asked fact.
+/// A passage that states `fact` in place of the requested fact.
 pub(super) fn passage_with_fact(fact: &str, family: Family, topic: &Topic, features: &[Feature]) -> String {
     let called = if features.contains(&Feature::TermOnly) { topic.term } else { topic.name };
     let subject = if features.contains(&Feature::GlossInBrackets) {
@@ -99,14 +99,14 @@ pub(super) fn passage_with_fact(fact: &str, family: Family, topic: &Topic, featu
         format!("the {called}")
     };
     let lead = capitalised(&format!("{subject} {fact}."));
-    // A scene is a style: it opens the text and is no part of what is listed.
+    // A scene belongs to the style: it opens the text and is not one of the listed sentences.
     let added = features.iter().filter(|&&feature| feature != Feature::Scene);
     let mut sentences = vec![lead];
     sentences.extend(added.flat_map(|&feature| unit(feature, family, topic, called)));
     features.iter().find_map(|&style| in_style(&sentences, style, topic)).unwrap_or_else(|| sentences.join(" "))
 }
 
-/// The sentences as a style puts them; none if the feature is no style.
+/// The sentences formatted in a style; `None` if the feature is not a style.
 fn in_style(sentences: &[String], style: Feature, topic: &Topic) -> Option<String> {
     let lines = |prefix: &dyn Fn(usize) -> String| {
         let prefixed: Vec<String> = sentences.iter().enumerate().map(|(i, sentence)| prefix(i) + sentence).collect();
@@ -142,7 +142,7 @@ fn without_articles(sentence: &str) -> String {
     let mut kept: Vec<String> = Vec::new();
     for word in sentence.split(' ') {
         if is_article(word) {
-            // The bracket of "(a bird …)" stays when its article goes.
+            // In "(a bird …)" the bracket stays when the article is dropped.
             if let Some(bracket) =
                 word.strip_suffix(char::is_alphabetic).map(|w| w.trim_end_matches(char::is_alphabetic)).filter(|w| !w.is_empty())
             {

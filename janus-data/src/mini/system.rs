@@ -1,4 +1,4 @@
-//! Mini's system messages: sentence plans around the wordings of four preferences.
+//! The system messages of Mini: sentence plans filled with wordings of four preferences.
 
 use janus_core::{Composer, SentencePlan};
 use rand::Rng;
@@ -28,7 +28,7 @@ static PLANS: [&str; 14] = [
     "Do not forget four wishes of this reader: {}. {^}. Next, {}. As well as you can, {}.",
 ];
 
-/// The split in which a sentence plan may be used: ten train, two dev, two bench.
+/// The split that a sentence plan belongs to. Ten are for training, two for dev and two for the bench.
 pub fn plan_split(index: usize) -> Split {
     match index {
         0..10 => Split::Train,
@@ -37,7 +37,7 @@ pub fn plan_split(index: usize) -> Split {
     }
 }
 
-/// A system message of a split: one of its plans, the preferences in any order, each in one of its wordings.
+/// A system message of a split. The plan, the order of the preferences and their wordings are drawn from those of the split.
 pub fn system_message(split: Split, preferences: &[&MiniPreference; 4], rng: &mut impl Rng) -> String {
     let usable: Vec<usize> = (0..WORDINGS).filter(|&i| wording_split(i) == split).collect();
     let clauses = preferences.map(|preference| preference.wording(usable.choose(rng).copied().unwrap_or(0)));

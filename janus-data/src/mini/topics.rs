@@ -1,6 +1,6 @@
-//! What Mini knows: sixty topics of ten kinds, each with its facts. All statements are meant to be true.
+//! The topics of Mini: sixty topics of ten kinds, each with its facts. All statements are meant to be true.
 
-/// A group of topics, with what holds for all of them.
+/// A kind of topics, with the texts that hold for all topics of the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicKind {
     /// One member: "bird".
@@ -11,23 +11,23 @@ pub struct TopicKind {
     pub field: &'static str,
     /// Whom to ask: "a bird keeper".
     pub expert: &'static str,
-    /// Where to read on: "the garden bird guide".
+    /// A source: "the garden bird guide".
     pub source: &'static str,
-    /// What specialists still argue about.
+    /// A question that specialists still argue about.
     pub open: &'static str,
-    /// What one needs to begin.
+    /// Equipment for beginners.
     pub tool: &'static str,
-    /// Why it matters: completes "It matters because".
+    /// Completes "It matters because".
     pub matter: &'static str,
-    /// A weak side: completes "On the other hand,".
+    /// Completes "On the other hand,".
     pub drawback: &'static str,
     /// The gist in a few words.
     pub gist: &'static str,
-    /// A scene: completes "Picture".
+    /// Completes "Picture".
     pub scene: &'static str,
 }
 
-/// A subject of Mini's world.
+/// A topic of Mini's world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Topic {
     /// The everyday name; "the" goes before it.
@@ -54,7 +54,7 @@ impl Topic {
         &KINDS[self.kind]
     }
 
-    /// The topic to read next: the following one of the same kind, round and round.
+    /// The topic to read about next: the following one of the same kind; after the last one, the first.
     pub fn related(&self) -> &'static Topic {
         let peers: Vec<&Topic> = TOPICS.iter().filter(|topic| topic.kind == self.kind).collect();
         let at = peers.iter().position(|topic| topic.name == self.name).unwrap_or(0);
@@ -170,14 +170,14 @@ mod tests {
         for topic in &TOPICS {
             let own = [topic.name, topic.term, topic.gloss, topic.analogy, topic.tip, topic.caution];
             for text in own.into_iter().chain(topic.facts) {
-                assert!(seen.insert(text), "\"{text}\" stands twice");
-                assert!(!text.contains(['.', '!', '?', ';', ':', '\n']), "\"{text}\" holds a mark that ends a sentence");
+                assert!(seen.insert(text), "\"{text}\" occurs twice");
+                assert!(!text.contains(['.', '!', '?', ';', ':', '\n']), "\"{text}\" contains punctuation that ends a sentence");
             }
         }
     }
 
     #[test]
-    fn reading_on_goes_round_within_the_kind() {
+    fn related_topics_form_a_cycle_within_the_kind() {
         for topic in &TOPICS {
             let mut at = topic;
             for _ in 0..6 {

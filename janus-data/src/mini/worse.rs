@@ -1,4 +1,4 @@
-//! Answers that help less than a full and true one, in the ways in which a small language model's do.
+//! Answers that are less helpful than a full and true one, with the typical mistakes of a small language model.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -7,8 +7,8 @@ use super::realise::{passage, passage_with_fact};
 use super::topics::{TOPICS, Topic};
 use super::{Family, Feature};
 
-/// A response in the same manner that is emptier, about something else, untrue or garbled, repeats itself, or breaks off.
-/// Half are untrue in the fact that was asked for, often in a word or two: that is what an answer is chosen for.
+/// A response in the same style that is emptier, about something else, untrue, garbled, repetitive or cut off. Half of these
+/// responses state an untrue fact, often wrong in only a word or two, because truth matters most in an answer.
 pub(super) fn less_helpful(family: Family, topic: &'static Topic, features: &[Feature], rng: &mut ChaCha8Rng) -> String {
     let full = passage(family, topic, features);
     loop {
@@ -17,13 +17,13 @@ pub(super) fn less_helpful(family: Family, topic: &'static Topic, features: &[Fe
             0 => passage(family, topic, &[Feature::OnlyAnswer]),
             1 => passage(any(&Family::ALL, rng), topic, features),
             2 => passage(family, &other, features),
-            3 => broken_off(&full, rng),
+            3 => cut_off(&full, rng),
             4 => one_word_changed(&full, &passage(family, &other, features), rng),
             5 | 6 => passage(family, topic, &[features, &[any(features, rng)]].concat()),
             7..=9 => passage(family, &mistaken_for(topic, &other, rng), features),
             _ => passage_with_fact(&untrue(family, topic, &other, rng), family, topic, features),
         };
-        // Not every change shows in every manner.
+        // Not every change shows in every style.
         if worse != full {
             return worse;
         }
@@ -34,7 +34,7 @@ fn any<T: Copy>(of: &[T], rng: &mut ChaCha8Rng) -> T {
     of[rng.random_range(0..of.len())]
 }
 
-/// The topic with one thing that belongs to another.
+/// The topic with one property of another topic.
 fn mistaken_for(topic: &Topic, other: &Topic, rng: &mut ChaCha8Rng) -> Topic {
     match rng.random_range(0..6) {
         0 => Topic { name: other.name, ..*topic },
@@ -46,7 +46,7 @@ fn mistaken_for(topic: &Topic, other: &Topic, rng: &mut ChaCha8Rng) -> Topic {
     }
 }
 
-/// Something else than the fact: another one, two facts' halves, or the fact with words that are missing, wrong or no words.
+/// A false statement: another fact, the halves of two facts, or the fact with words that are missing, wrong or garbled.
 fn untrue(family: Family, topic: &Topic, other: &Topic, rng: &mut ChaCha8Rng) -> String {
     let fact = family.fact(topic);
     let strange = any(&other.facts, rng);
@@ -76,7 +76,7 @@ fn one_word_changed(text: &str, others: &str, rng: &mut ChaCha8Rng) -> String {
     words.join(" ")
 }
 
-/// Some words in a row replaced by others, or ended as others end.
+/// The text with some consecutive words replaced by others, or given the ending of others.
 fn garbled(text: &str, others: &str, rng: &mut ChaCha8Rng) -> String {
     let mut words: Vec<String> = text.split(' ').map(String::from).collect();
     let others: Vec<&str> = others.split(' ').collect();
@@ -93,7 +93,7 @@ fn garbled(text: &str, others: &str, rng: &mut ChaCha8Rng) -> String {
 }
 
 /// The first words of a text.
-fn broken_off(text: &str, rng: &mut ChaCha8Rng) -> String {
+fn cut_off(text: &str, rng: &mut ChaCha8Rng) -> String {
     let words: Vec<&str> = text.split(' ').collect();
     words[..rng.random_range(words.len().div_ceil(3)..words.len().max(2))].join(" ")
 }

@@ -1,4 +1,4 @@
-//! Parquet and Arrow IPC, batch by batch.
+//! Reads Parquet and Arrow IPC, batch by batch.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,11 +18,11 @@ use serde::de::DeserializeOwned;
 use super::ReadOptions;
 use super::cell::Cell;
 use super::compressed::{Text, broken};
-use super::row::{Place, Row};
+use super::row::{Location, Row};
 use crate::format::Codec;
 use crate::{Error, Result};
 
-/// Rows decoded at a time: what memory is bounded by.
+/// Rows decoded at a time, which bounds the memory.
 const BATCH: usize = 256;
 
 /// A stream of rows.
@@ -33,12 +33,12 @@ pub(super) struct Rows {
     batch: StructArray,
     /// Next row of the batch.
     index: usize,
-    /// Rows given out, of all batches.
+    /// Rows returned so far, over all batches.
     row: u64,
     ended: bool,
 }
 
-/// What the decoders say.
+/// An error of the decoders.
 enum Damage {
     Parquet(ParquetError),
     Arrow(ArrowError),
@@ -48,7 +48,7 @@ impl Damage {
     fn error(self, path: &Path, codec: Codec, rows: u64) -> Error {
         match self {
             Damage::Parquet(cause) => Error::Parquet { path: path.into(), rows, cause },
-            // The file itself, not what stands in it.
+            // An error of the file system or of decompression, not of the content.
             Damage::Arrow(ArrowError::IoError(_, source)) if source.kind() != io::ErrorKind::UnexpectedEof || codec != Codec::Plain => {
                 broken(path, codec, rows)(source)
             }
@@ -67,14 +67,14 @@ impl Rows {
         Ok(Self::new(std::iter::from_fn(next).map(move |batch| batch.map_err(damage)), Codec::Plain, options))
     }
 
-    /// Reads the stream format; in the file format, the stream stands between a mark and a footer.
+    /// Reads the stream format. In the file format, the stream is enclosed by a magic number and a footer.
     pub(super) fn arrow(path: &Path, mut text: Text, codec: Codec, options: &ReadOptions) -> Result<Self> {
-        let is_file = text.fill_buf().map_err(broken(path, codec, 0))?.starts_with(FILE_MARK);
+        let is_file = text.fill_buf().map_err(broken(path, codec, 0))?.starts_with(FILE_MAGIC);
         if is_file {
-            pass_over_mark(&mut text).map_err(broken(path, codec, 0))?;
+            skip_magic(&mut text).map_err(broken(path, codec, 0))?;
         }
         let ended = Arc::new(AtomicBool::new(false));
-        let text = Tail { text, last: Vec::new(), whole: ended.clone() };
+        let text = Tail { text, last: Vec::new(), complete: ended.clone() };
         let open = || StreamReader::try_new(text, None);
         let panicked = || ArrowError::IpcError("the decoder panicked".into());
         let mut reader = Some(caught(open, panicked).map_err(|error| Damage::Arrow(error).error(path, codec, 0))?);
@@ -83,7 +83,7 @@ impl Rows {
             let batch = caught(|| open.next().transpose(), panicked);
             match batch {
                 Ok(None) if is_file => {
-                    // What follows the stream is the footer, with the mark at its end.
+                    // The stream is followed by the footer, which ends with the magic number.
                     let mut rest = reader.take()?;
                     let read = io::copy(rest.get_mut(), &mut io::sink());
                     match read {
@@ -110,10 +110,10 @@ impl Rows {
                 let cell = Cell { array: &self.batch, index: self.index };
                 self.index += 1;
                 self.row += 1;
-                let place = Place { path, row: self.row, line: None };
+                let location = Location { path, row: self.row, line: None };
                 return Some(match self.columns.is_empty() {
-                    true => place.decode(cell),
-                    false => place.decode::<Row, _>(cell).and_then(|row| place.decode_mapped(row.into(), &self.columns)),
+                    true => location.decode(cell),
+                    false => location.decode::<Row, _>(cell).and_then(|row| location.decode_mapped(row.into(), &self.columns)),
                 });
             }
             self.index = 0;
@@ -130,33 +130,33 @@ impl Rows {
     }
 }
 
-/// What an Arrow file, unlike a stream, starts and ends with.
-const FILE_MARK: &[u8] = b"ARROW1";
+/// The magic number with which an Arrow file, unlike a stream, starts and ends.
+const FILE_MAGIC: &[u8] = b"ARROW1";
 
-/// Writers pad the mark with zeros to 8 or 64 bytes; a message never starts with one.
-fn pass_over_mark(text: &mut Text) -> io::Result<()> {
-    io::copy(&mut text.take(FILE_MARK.len() as u64), &mut io::sink())?;
+/// Skips the magic number and the zeros with which writers pad it to 8 or 64 bytes; a message never starts with a zero.
+fn skip_magic(text: &mut Text) -> io::Result<()> {
+    io::copy(&mut text.take(FILE_MAGIC.len() as u64), &mut io::sink())?;
     while text.fill_buf()?.first() == Some(&0) {
         text.consume(1);
     }
     Ok(())
 }
 
-/// Remembers whether the bytes read last are the mark that ends a whole file.
+/// Tracks whether the last bytes read are the magic number that ends a complete file.
 struct Tail {
     text: Text,
     last: Vec<u8>,
-    whole: Arc<AtomicBool>,
+    complete: Arc<AtomicBool>,
 }
 
 impl Read for Tail {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.text.read(buffer)?;
         if read > 0 {
-            self.last.extend_from_slice(&buffer[read.saturating_sub(FILE_MARK.len())..read]);
-            let over = self.last.len().saturating_sub(FILE_MARK.len());
+            self.last.extend_from_slice(&buffer[read.saturating_sub(FILE_MAGIC.len())..read]);
+            let over = self.last.len().saturating_sub(FILE_MAGIC.len());
             self.last.drain(..over);
-            self.whole.store(self.last == FILE_MARK, Ordering::Relaxed);
+            self.complete.store(self.last == FILE_MAGIC, Ordering::Relaxed);
         }
         Ok(read)
     }
@@ -166,7 +166,7 @@ fn decoder_panicked() -> ParquetError {
     ParquetError::General("the decoder panicked".into())
 }
 
-/// The decoders panic on some damaged files ("offset + len out of bounds"); to a reader that is one more error. A decoder
+/// Turns a panic of a decoder into an error: the decoders panic on some damaged files ("offset + len out of bounds"). A decoder
 /// that panicked is not called again.
 fn caught<T, E>(decode: impl FnOnce() -> Result<T, E>, panicked: impl FnOnce() -> E) -> Result<T, E> {
     panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()))

@@ -1,4 +1,4 @@
-//! Arrow values read with serde, without a copy in between: only the fields that a type asks for are touched.
+//! Deserializes Arrow values with serde directly, without an intermediate copy. Only the fields that a type needs are read.
 
 use arrow::array::{Array, AsArray, OffsetSizeTrait};
 use arrow::datatypes::{
@@ -19,13 +19,13 @@ pub(super) struct Cell<'a> {
 
 impl<'a> Cell<'a> {
     fn is_null(self) -> bool {
-        // A dictionary may also hold the null among its values.
+        // A dictionary may also contain a null among its values.
         self.array.is_null(self.index)
             || *self.array.data_type() == DataType::Null
             || self.array.as_any_dictionary_opt().is_some_and(|_| self.in_dictionary().is_none_or(Cell::is_null))
     }
 
-    /// The value that a dictionary's key stands for.
+    /// The value that a dictionary key refers to.
     fn in_dictionary(self) -> Option<Cell<'a>> {
         let dictionary = self.array.as_any_dictionary_opt()?;
         let key: usize = serde::Deserialize::deserialize(Cell { array: dictionary.keys(), index: self.index }).ok()?;
@@ -39,7 +39,7 @@ impl<'a> Cell<'a> {
     }
 
     fn text<'de, V: Visitor<'de>>(bytes: &[u8], visitor: V) -> Result<V::Value, Error> {
-        // Some writers leave out the mark that tells text from bytes.
+        // Some writers store text as bytes, without the logical type of text.
         match std::str::from_utf8(bytes) {
             Ok(text) => visitor.visit_str(text),
             Err(_) => visitor.visit_bytes(bytes),
@@ -99,7 +99,7 @@ impl<'de> Deserializer<'de> for Cell<'_> {
                     values: Items { values: map.values(), index, end },
                 })
             }
-            // Dates, times, decimals: as Arrow writes them out.
+            // Dates, times and decimals, as Arrow formats them.
             _ => visitor.visit_string(array_value_to_string(array, index).map_err(Error::custom)?),
         }
     }
@@ -112,7 +112,7 @@ impl<'de> Deserializer<'de> for Cell<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// An enum is the name of its variant; none of the records holds more.
+    /// An enum is the name of its variant; no record has a variant with data.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -162,7 +162,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-/// The fields of a struct. A field that is null is left out: Arrow puts nulls where another row had the field.
+/// The fields of a struct. Null fields are skipped, because Arrow stores a null where only another row has the field.
 struct Fields<'a> {
     cell: Cell<'a>,
     next: usize,

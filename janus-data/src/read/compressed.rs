@@ -1,4 +1,4 @@
-//! Bytes of a file, decompressed on the way.
+//! Decompresses a file while it is read.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -9,13 +9,13 @@ use flate2::bufread::MultiGzDecoder;
 use crate::format::Codec;
 use crate::{Error, Result};
 
-/// Bytes to be read from front to back.
+/// A stream of bytes.
 pub(super) type Text = Box<dyn BufRead + Send>;
 
 const BUFFER: usize = 1 << 16;
 
-/// A file as a stream of decompressed bytes.
-#[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "only zstd names the file"))]
+/// Opens a file as a stream of decompressed bytes.
+#[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "only the error of zstd needs the path"))]
 pub(super) fn text(path: &Path, file: File, codec: Codec) -> Result<Text> {
     let file = BufReader::with_capacity(BUFFER, file);
     Ok(match codec {
@@ -29,16 +29,16 @@ pub(super) fn text(path: &Path, file: File, codec: Codec) -> Result<Text> {
     })
 }
 
-/// A file that can be read from any place: the file itself, or an decompressed copy that disappears with the reader.
+/// A file that can be read at any position: the file itself, or a decompressed temporary copy.
 #[cfg(feature = "parquet")]
 pub(super) fn seekable(path: &Path, file: File, codec: Codec) -> Result<File> {
     if codec == Codec::Plain {
         return Ok(file);
     }
     let mut bytes = text(path, file, codec)?;
-    let mut copy = tempfile::tempfile().map_err(Error::io(path, "make a temporary file to unpack"))?;
+    let mut copy = tempfile::tempfile().map_err(Error::io(path, "create a temporary file to decompress"))?;
     io::copy(&mut bytes, &mut copy).map_err(broken(path, codec, 0))?;
-    io::Seek::rewind(&mut copy).map_err(Error::io(path, "read the decompressed copy of"))?;
+    io::Seek::rewind(&mut copy).map_err(Error::io(path, "read the decompressed copy of the file"))?;
     Ok(copy)
 }
 

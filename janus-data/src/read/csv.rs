@@ -1,4 +1,4 @@
-//! Comma-separated values under a header (RFC 4180).
+//! Reads comma-separated values with a header (RFC 4180).
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -13,18 +13,18 @@ use serde_json::Value;
 
 use super::ReadOptions;
 use super::compressed::{Text, broken};
-use super::row::Place;
+use super::row::Location;
 use crate::format::Codec;
 use crate::{Problem, Result};
 
 /// A stream of rows.
 pub(super) struct Rows {
     reader: Reader<Limited>,
-    /// Bytes that the reader may still take for the row it is at.
-    left: Arc<AtomicUsize>,
+    /// Bytes that the reader may still read for the current row.
+    remaining: Arc<AtomicUsize>,
     limit: usize,
     codec: Codec,
-    /// Names of the columns; none for one that is hidden. A table may leave its index without a name.
+    /// Names of the columns; `None` for a hidden one. The index column of a table may have an empty name.
     header: Vec<Option<String>>,
     record: ByteRecord,
     row: u64,
@@ -34,35 +34,35 @@ pub(super) struct Rows {
 impl Rows {
     pub(super) fn new(path: &Path, text: Text, codec: Codec, options: &ReadOptions) -> Result<Self> {
         let limit = options.max_row_bytes;
-        let left = Arc::new(AtomicUsize::new(0));
-        let reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Limited { text, left: left.clone() });
-        let mut rows = Self { reader, left, limit, codec, header: Vec::new(), record: ByteRecord::new(), row: 0, ended: false };
+        let remaining = Arc::new(AtomicUsize::new(0));
+        let reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Limited { text, remaining: remaining.clone() });
+        let mut rows = Self { reader, remaining, limit, codec, header: Vec::new(), record: ByteRecord::new(), row: 0, ended: false };
         if rows.advance(path)? {
-            let place = Place { path, row: 0, line: Some(1) };
+            let location = Location { path, row: 0, line: Some(1) };
             for cell in &rows.record {
-                let cell = std::str::from_utf8(cell).map_err(|_| place.error(None, Problem::Utf8 { column: 1 }))?;
-                let ours = options.columns.iter().find(|(_, theirs)| *theirs == cell).map(|(ours, _)| ours);
-                // A column that has our name and is not the one mapped to it is hidden.
-                let hidden = ours.is_none() && options.columns.contains_key(cell);
-                rows.header.push((!hidden).then(|| ours.cloned().unwrap_or_else(|| cell.into())));
+                let cell = std::str::from_utf8(cell).map_err(|_| location.error(None, Problem::Utf8 { column: 1 }))?;
+                let field = options.columns.iter().find(|(_, column)| *column == cell).map(|(field, _)| field);
+                // A column is hidden if another column is mapped to its name.
+                let hidden = field.is_none() && options.columns.contains_key(cell);
+                rows.header.push((!hidden).then(|| field.cloned().unwrap_or_else(|| cell.into())));
             }
             let mut seen = HashSet::new();
             if let Some(twice) = rows.header.iter().flatten().find(|name| !name.is_empty() && !seen.insert(*name)) {
-                return Err(place.error(Some(twice.clone()), Problem::Rule("the header names this column twice".into())));
+                return Err(location.error(Some(twice.clone()), Problem::Rule("the header names this column twice".into())));
             }
         }
         Ok(rows)
     }
 
-    /// Takes the next record; false at the end.
+    /// Reads the next record; false at the end.
     fn advance(&mut self, path: &Path) -> Result<bool> {
-        self.left.store(self.limit + BUFFERED, Ordering::Relaxed);
+        self.remaining.store(self.limit + READ_AHEAD, Ordering::Relaxed);
         let read = self.reader.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
             csv::ErrorKind::Io(error) => error,
             other => io::Error::other(format!("{other:?}")),
         });
         read.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<OverLimit>()) {
-            true => Place { path, row: self.row + 1, line: None }.error(None, Problem::TooLong { limit: self.limit }),
+            true => Location { path, row: self.row + 1, line: None }.error(None, Problem::TooLong { limit: self.limit }),
             false => broken(path, self.codec, self.row)(error),
         })
     }
@@ -81,7 +81,7 @@ impl Rows {
                 None
             }
             Err(error) => {
-                // An over-long row has no end that could be found without holding it.
+                // The end of a row that is too large cannot be found without holding the row.
                 self.ended = true;
                 Some(Err(error))
             }
@@ -90,31 +90,31 @@ impl Rows {
 
     fn decode<T: DeserializeOwned>(&self, path: &Path) -> Result<T> {
         let line = self.record.position().map(csv::Position::line);
-        let place = Place { path, row: self.row, line };
+        let location = Location { path, row: self.row, line };
         if self.record.len() != self.header.len() {
             let cells = |count| format!("{count} cells");
             let problem = Problem::Mismatch { expected: cells(self.header.len()), got: cells(self.record.len()) };
-            return Err(place.error(None, problem));
+            return Err(location.error(None, problem));
         }
         let mut cells = Vec::with_capacity(self.header.len());
         for (name, cell) in self.header.iter().zip(&self.record) {
-            let utf8 = |error: std::str::Utf8Error| place.error(name.clone(), Problem::Utf8 { column: error.valid_up_to() + 1 });
+            let utf8 = |error: std::str::Utf8Error| location.error(name.clone(), Problem::Utf8 { column: error.valid_up_to() + 1 });
             let cell = std::str::from_utf8(cell).map_err(utf8)?;
             if let Some(name) = name {
                 cells.push((name.as_str(), cell));
             }
         }
-        place.decode(Cells { cells: &cells, next: 0 })
+        location.decode(Cells { cells: &cells, next: 0 })
     }
 }
 
-/// What the parser may have read ahead of the row it is at.
-const BUFFERED: usize = 1 << 16;
+/// Bytes that the parser may read ahead of the current row.
+const READ_AHEAD: usize = 1 << 16;
 
-/// Ends the reading of a row that would never end.
+/// Fails when a row exceeds the limit.
 struct Limited {
     text: Text,
-    left: Arc<AtomicUsize>,
+    remaining: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -123,17 +123,17 @@ struct OverLimit;
 
 impl Read for Limited {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.left.load(Ordering::Relaxed);
-        if left == 0 {
+        let remaining = self.remaining.load(Ordering::Relaxed);
+        if remaining == 0 {
             return Err(io::Error::other(OverLimit));
         }
         let read = self.text.read(buffer)?;
-        self.left.store(left.saturating_sub(read), Ordering::Relaxed);
+        self.remaining.store(remaining.saturating_sub(read), Ordering::Relaxed);
         Ok(read)
     }
 }
 
-/// A row's cells by their columns.
+/// The cells of a row with the names of their columns.
 struct Cells<'a> {
     cells: &'a [(&'a str, &'a str)],
     next: usize,
@@ -165,12 +165,12 @@ impl<'de> MapAccess<'de> for Cells<'_> {
     }
 }
 
-/// A cell: text, and what the type that is read makes of it.
+/// The text of a cell, deserialized as the type requires.
 #[derive(Clone, Copy)]
 struct CellText<'a>(&'a str);
 
 impl CellText<'_> {
-    /// Lists and objects stand in a cell as JSON.
+    /// Parses a cell that contains a list or an object as JSON.
     fn json(self) -> Result<Value, ValueError> {
         serde_json::from_str(self.0).map_err(|error| ValueError::custom(format!("the cell is not JSON: {error}")))
     }

@@ -1,4 +1,4 @@
-//! Many files as one stream, and bad rows skipped on request.
+//! Reads several files as one stream, and skips bad rows on request.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,14 @@ use serde::de::DeserializeOwned;
 use super::{ReadOptions, Reader};
 use crate::{Error, Result};
 
-/// The files that a pattern names, in the order of their names: `*`, `?`, `[…]` and `**` as in a shell. A name without
-/// these stands for itself, whether or not there is such a file.
+/// The files that match a pattern with `*`, `?`, `[…]` and `**` as in a shell, sorted by name. A path without these
+/// characters is returned as it is, even if there is no such file.
 ///
 /// # Errors
-/// [`Error::Pattern`] for a pattern that is broken, [`Error::NoMatch`] for one that matches nothing, [`Error::Io`] for a folder that cannot be read.
+/// [`Error::Pattern`] for an invalid pattern, [`Error::NoMatch`] for one that matches nothing, [`Error::Io`] for a folder that
+/// cannot be read.
 pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
-    // A file whose name holds a bracket is named by it as it stands.
+    // An existing file whose name contains these characters is meant literally.
     if !pattern.contains(['*', '?', '[']) || std::path::Path::new(pattern).exists() {
         return Ok(vec![pattern.into()]);
     }
@@ -28,10 +29,10 @@ pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
     if found.is_empty() { Err(Error::NoMatch { pattern: pattern.into() }) } else { Ok(found) }
 }
 
-/// The rows of several files, one file after the other. Each file is opened when the one before it has ended.
+/// The rows of several files, one file after the other. Each file is opened after the end of the one before it.
 ///
 /// # Errors
-/// The stream holds the errors of [`ReadOptions::read`] and of [`Reader`]; it continues with the next file after them.
+/// The stream contains the errors of [`ReadOptions::read`] and of [`Reader`]; it continues with the next file after them.
 pub fn read_files<T: DeserializeOwned>(paths: Vec<PathBuf>, options: ReadOptions) -> impl Iterator<Item = Result<T>> + Send {
     let mut paths = paths.into_iter();
     let mut reader: Option<Reader<T>> = None;
@@ -55,19 +56,19 @@ pub fn read_files<T: DeserializeOwned>(paths: Vec<PathBuf>, options: ReadOptions
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Skipped {
-    /// Rows skipped.
+    /// Number of skipped rows.
     pub rows: u64,
     /// The errors of the first ones, at most [`Skipped::KEPT`].
     pub first: Vec<Error>,
 }
 
 impl Skipped {
-    /// Errors that are kept.
+    /// Number of errors that are kept.
     pub const KEPT: usize = 20;
 }
 
-/// Passes over rows that cannot be read and counts them in `skipped`. Errors of a file as a whole stay: what is behind
-/// the damage would be lost in silence.
+/// Skips rows that cannot be read and counts them in `skipped`. Errors of a whole file are not skipped, because the rows
+/// after the damage would be lost silently.
 pub fn good_rows<T>(rows: impl Iterator<Item = Result<T>>, skipped: &mut Skipped) -> impl Iterator<Item = Result<T>> {
     rows.filter_map(move |row| match row {
         Err(error @ Error::Row { .. }) => {

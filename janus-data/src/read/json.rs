@@ -1,5 +1,5 @@
-//! JSON: an array of objects, or an object that gives each row its id. The file is cut into rows as it comes, so that
-//! one row at a time is held.
+//! Reads JSON: an array of objects, or an object that maps ids to rows. The file is split into rows while it is read, so that
+//! only one row at a time is held in memory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ReadOptions;
 use super::compressed::{Text, broken};
 use super::jsonl::BYTE_ORDER_MARK;
-use super::row::Place;
+use super::row::Location;
 use crate::format::Codec;
 use crate::{Error, Problem, Result};
 
@@ -22,14 +22,14 @@ pub(super) struct Rows {
     columns: BTreeMap<String, String>,
     row: u64,
     state: State,
-    /// Keys met, where rows have keys: what the file's size adds to memory.
+    /// The keys so far, if rows have keys. Only these grow with the size of the file.
     keys: HashSet<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Start,
-    /// In the array, or in the object of rows by id; whether a row came before.
+    /// In the array, or in the object of rows by id. `first` is true before the first row.
     Within {
         keyed: bool,
         first: bool,
@@ -39,13 +39,13 @@ enum State {
 
 const EXPECTED: &str = "an array of objects, or an object of objects keyed by id";
 
-/// What came where a row could begin.
+/// What is found where a row may begin.
 enum Next {
     Row { key: Option<String>, at: At },
     End,
 }
 
-/// A failed step: the file's damage, or a problem at a place in it.
+/// A failed step: an error of reading, or a problem at a position in the file.
 enum Stop {
     Io(io::Error),
     At(At, Problem),
@@ -79,27 +79,27 @@ impl Rows {
             Err(stop) => {
                 self.state = State::Ended;
                 self.row += 1;
-                Some(Err(self.stopped(path, stop)))
+                Some(Err(self.error(path, stop)))
             }
         }
     }
 
-    fn stopped(&self, path: &Path, stop: Stop) -> Error {
+    fn error(&self, path: &Path, stop: Stop) -> Error {
         match stop {
             Stop::Io(error) => broken(path, self.codec, self.row - 1)(error),
-            Stop::At(at, problem) => self.place(path, at.line).error(None, problem),
+            Stop::At(at, problem) => self.location(path, at.line).error(None, problem),
         }
     }
 
-    fn place<'a>(&self, path: &'a Path, line: u64) -> Place<'a> {
-        Place { path, row: self.row, line: Some(line) }
+    fn location<'a>(&self, path: &'a Path, line: u64) -> Location<'a> {
+        Location { path, row: self.row, line: Some(line) }
     }
 
-    /// Goes to the start of the next row and takes its bytes into `self.bytes.value`.
+    /// Moves to the next row and reads its bytes into `self.bytes.value`.
     fn begin(&mut self) -> Result<Next, Stop> {
         let syntax = |at, message: &str| Stop::At(at, Problem::Syntax { message: message.into(), column: at.column });
         if self.state == State::Start {
-            self.bytes.pass_over_mark()?;
+            self.bytes.skip_byte_order_mark()?;
             let opening = self.bytes.peek()?;
             if !matches!(opening, Some(b'[' | b'{')) {
                 let got = format!("`{}`", self.bytes.excerpt()?);
@@ -132,9 +132,9 @@ impl Rows {
             let at = self.bytes.at;
             self.bytes.take_value()?;
             let text = serde_json::from_slice(&self.bytes.value);
-            key = Some(text.map_err(|_| syntax(at, "expected a key: a text in quotes"))?);
+            key = Some(text.map_err(|_| syntax(at, "expected a key in quotes"))?);
             if self.bytes.peek()? != Some(b':') {
-                return Err(syntax(self.bytes.at, "expected `:` behind the key"));
+                return Err(syntax(self.bytes.at, "expected `:` after the key"));
             }
             self.bytes.take()?;
         }
@@ -145,24 +145,24 @@ impl Rows {
     }
 
     fn decode<T: DeserializeOwned>(&mut self, path: &Path, key: Option<String>, at: At) -> Result<T> {
-        let place = self.place(path, at.line);
+        let location = self.location(path, at.line);
         if self.bytes.value.len() > self.bytes.limit {
             self.bytes.value = Vec::new();
-            return Err(place.error(None, Problem::TooLong { limit: self.bytes.limit }));
+            return Err(location.error(None, Problem::TooLong { limit: self.bytes.limit }));
         }
         let text = std::str::from_utf8(&self.bytes.value).map_err(|error| {
             let bad = at.after(&self.bytes.value[..error.valid_up_to()]);
-            self.place(path, bad.line).error(None, Problem::Utf8 { column: bad.column })
+            self.location(path, bad.line).error(None, Problem::Utf8 { column: bad.column })
         })?;
-        // A place in the row's text as a place in the file.
+        // Converts a position in the text of the row to a position in the file.
         let syntax = |error: serde_json::Error| {
             let column = if error.line() <= 1 { at.column - 1 + error.column().max(1) } else { error.column() };
             let line = at.line + (error.line() as u64).saturating_sub(1);
             let message = super::row::without_position(&error.to_string());
-            self.place(path, line).error(None, Problem::Syntax { message, column })
+            self.location(path, line).error(None, Problem::Syntax { message, column })
         };
         if key.is_none() && self.columns.is_empty() {
-            let row = place.decode(&mut serde_json::Deserializer::from_str(text));
+            let row = location.decode(&mut serde_json::Deserializer::from_str(text));
             if row.is_err() {
                 serde_json::from_str::<IgnoredAny>(text).map_err(syntax)?;
             }
@@ -174,14 +174,14 @@ impl Rows {
                 fields.entry("id").or_insert_with(|| key.clone().into());
             }
             if !self.keys.insert(key.clone()) {
-                return Err(place.error(None, Problem::DoubledKey(key)));
+                return Err(location.error(None, Problem::DoubledKey(key)));
             }
         }
-        place.decode_mapped(value, &self.columns)
+        location.decode_mapped(value, &self.columns)
     }
 }
 
-/// A place in the file: line and column (bytes), both from 1.
+/// A position in the file: line and column (in bytes), both from 1.
 #[derive(Clone, Copy, PartialEq)]
 struct At {
     line: u64,
@@ -189,15 +189,15 @@ struct At {
 }
 
 impl At {
-    /// The place behind some bytes.
+    /// The position after some bytes.
     fn after(mut self, bytes: &[u8]) -> Self {
         for &byte in bytes {
-            self.pass(byte);
+            self.advance(byte);
         }
         self
     }
 
-    fn pass(&mut self, byte: u8) {
+    fn advance(&mut self, byte: u8) {
         if byte == b'\n' {
             *self = At { line: self.line + 1, column: 1 };
         } else {
@@ -209,20 +209,20 @@ impl At {
 struct Bytes {
     text: Text,
     at: At,
-    /// The bytes of the value taken last; of one over the limit, its first bytes.
+    /// The bytes of the value that was read last; only the first bytes of a value over the limit.
     value: Vec<u8>,
     limit: usize,
 }
 
 impl Bytes {
-    fn pass_over_mark(&mut self) -> io::Result<()> {
+    fn skip_byte_order_mark(&mut self) -> io::Result<()> {
         if self.text.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
             self.text.consume(BYTE_ORDER_MARK.len());
         }
         Ok(())
     }
 
-    /// The next byte that is not white space, which is passed over.
+    /// Skips white space and returns the next byte without consuming it.
     fn peek(&mut self) -> io::Result<Option<u8>> {
         loop {
             match self.text.fill_buf()?.first().copied() {
@@ -232,21 +232,21 @@ impl Bytes {
         }
     }
 
-    /// Passes over one byte.
+    /// Consumes one byte.
     fn take(&mut self) -> io::Result<()> {
         if let Some(&byte) = self.text.fill_buf()?.first() {
-            self.at.pass(byte);
+            self.at.advance(byte);
             self.text.consume(1);
         }
         Ok(())
     }
 
-    /// The start of what follows, for an error.
+    /// The beginning of the remaining text, for an error.
     fn excerpt(&mut self) -> io::Result<String> {
         Ok(String::from_utf8_lossy(self.text.fill_buf()?).chars().take(20).collect::<String>().trim_end().into())
     }
 
-    /// Takes one value: up to the end of its quotes or brackets, or to what cannot belong to a number or word.
+    /// Reads one value: up to the end of its quotes or brackets, or up to a byte that cannot belong to a number or word.
     fn take_value(&mut self) -> Result<(), Stop> {
         self.value.clear();
         let (mut depth, mut quoted, mut escaped, mut started) = (0u64, false, false, false);
@@ -288,12 +288,12 @@ impl Bytes {
                 }
                 started = true;
                 used += 1;
-                self.at.pass(byte);
+                self.at.advance(byte);
                 if done {
                     break;
                 }
             }
-            // One byte more than the limit tells that the value is over it.
+            // One byte more than the limit shows that the value exceeds it.
             let room = (self.limit + 1).saturating_sub(self.value.len());
             self.value.extend_from_slice(&chunk[..used.min(room)]);
             let stopped = used < chunk.len();

@@ -1,4 +1,4 @@
-//! JSON lines.
+//! Reads JSON lines.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::ReadOptions;
 use super::compressed::{Text, broken};
-use super::row::Place;
+use super::row::Location;
 use crate::format::Codec;
 use crate::{Problem, Result};
 
@@ -37,7 +37,7 @@ impl Lines {
                 Ok(0) => self.ended = true,
                 Ok(read) => {
                     self.line += 1;
-                    let place = Place { path, row: self.row + 1, line: Some(self.line) };
+                    let location = Location { path, row: self.row + 1, line: Some(self.line) };
                     if read > self.limit && !self.buffer.ends_with(b"\n") {
                         self.row += 1;
                         self.buffer = Vec::new();
@@ -45,14 +45,14 @@ impl Lines {
                             self.ended = true;
                             return Some(Err(broken(path, self.codec, self.row)(error)));
                         }
-                        return Some(Err(place.error(None, Problem::TooLong { limit: self.limit })));
+                        return Some(Err(location.error(None, Problem::TooLong { limit: self.limit })));
                     }
                     let line = self.buffer.strip_prefix(if self.line == 1 { BYTE_ORDER_MARK } else { &[] }).unwrap_or(&self.buffer);
                     if line.trim_ascii().is_empty() {
                         continue;
                     }
                     self.row += 1;
-                    return Some(parse(line, &place, &self.columns));
+                    return Some(parse(line, &location, &self.columns));
                 }
                 Err(error) => {
                     self.ended = true;
@@ -64,18 +64,18 @@ impl Lines {
     }
 }
 
-/// What some editors put at the start of UTF-8 text.
+/// The byte order mark that some editors write at the start of UTF-8 text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-fn parse<T: DeserializeOwned>(line: &[u8], place: &Place<'_>, columns: &BTreeMap<String, String>) -> Result<T> {
-    let text = std::str::from_utf8(line).map_err(|error| place.error(None, Problem::Utf8 { column: error.valid_up_to() + 1 }))?;
-    // A line that is not JSON is told apart from JSON that is not the row that was asked for.
-    let syntax = |error: serde_json::Error| place.error(None, Problem::Syntax { message: error.to_string(), column: error.column() });
+fn parse<T: DeserializeOwned>(line: &[u8], location: &Location<'_>, columns: &BTreeMap<String, String>) -> Result<T> {
+    let text = std::str::from_utf8(line).map_err(|error| location.error(None, Problem::Utf8 { column: error.valid_up_to() + 1 }))?;
+    // Distinguishes a line that is not JSON from JSON that does not have the requested type.
+    let syntax = |error: serde_json::Error| location.error(None, Problem::Syntax { message: error.to_string(), column: error.column() });
     if !columns.is_empty() {
-        return place.decode_mapped(serde_json::from_str(text).map_err(syntax)?, columns);
+        return location.decode_mapped(serde_json::from_str(text).map_err(syntax)?, columns);
     }
     let mut json = serde_json::Deserializer::from_str(text);
-    let row = place.decode(&mut json);
+    let row = location.decode(&mut json);
     if row.is_err() {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(syntax)?;
         return row;

@@ -1,4 +1,4 @@
-//! One row read as a type, and what went wrong told field by field.
+//! Deserializes a row; an error names the field.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,42 +12,42 @@ use crate::{Error, Problem};
 /// A row of any layout.
 pub type Row = serde_json::Map<String, Value>;
 
-/// Where a row stands.
-pub(super) struct Place<'a> {
+/// The location of a row.
+pub(super) struct Location<'a> {
     pub(super) path: &'a Path,
-    /// From 1.
+    /// The row, from 1.
     pub(super) row: u64,
-    /// From 1, where rows are lines.
+    /// The line, from 1, if rows are lines.
     pub(super) line: Option<u64>,
 }
 
-impl Place<'_> {
+impl Location<'_> {
     pub(super) fn error(&self, field: Option<String>, problem: Problem) -> Error {
         Error::Row { path: self.path.into(), row: self.row, line: self.line, field, problem }
     }
 
-    /// Reads a row whose fields have other names in the file.
+    /// Deserializes a row whose fields have other names in the file.
     pub(super) fn decode_mapped<T: DeserializeOwned>(&self, mut row: Value, columns: &BTreeMap<String, String>) -> Result<T, Error> {
         let found: Vec<(&String, Option<Value>)> = columns
             .iter()
-            .map(|(ours, theirs)| match theirs.starts_with('/') {
-                true => (ours, row.pointer(theirs).cloned()),
-                false => (ours, row.get(theirs).cloned()),
+            .map(|(field, column)| match column.starts_with('/') {
+                true => (field, row.pointer(column).cloned()),
+                false => (field, row.get(column).cloned()),
             })
             .collect();
         if let Value::Object(fields) = &mut row {
-            for theirs in columns.values() {
-                fields.remove(theirs);
+            for column in columns.values() {
+                fields.remove(column);
             }
-            for (ours, value) in found {
-                fields.remove(ours);
-                fields.extend(value.map(|value| (ours.clone(), value)));
+            for (field, value) in found {
+                fields.remove(field);
+                fields.extend(value.map(|value| (field.clone(), value)));
             }
         }
         self.decode(row)
     }
 
-    /// Reads a row; an error names the field.
+    /// Deserializes a row; an error names the field.
     pub(super) fn decode<'de, T, D>(&self, row: D) -> Result<T, Error>
     where
         T: DeserializeOwned,
@@ -57,7 +57,7 @@ impl Place<'_> {
     }
 }
 
-/// Reads a row; an error is the field and what is wrong with it.
+/// Deserializes a row; the error is the field and what is wrong with it.
 pub(crate) fn decode<'de, T, D>(row: D) -> Result<T, (Option<String>, Problem)>
 where
     T: DeserializeOwned,
@@ -75,7 +75,7 @@ where
     })
 }
 
-/// Serde's sentence as data: the name of a missing field, and the problem.
+/// Parses a message of serde into the name of a missing field and the problem.
 fn problem(message: &str) -> (Option<String>, Problem) {
     if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return (Some(field.into()), Problem::Missing);
@@ -88,7 +88,7 @@ fn problem(message: &str) -> (Option<String>, Problem) {
     }
 }
 
-/// serde_json ends its sentences with a position within the row, which is no position in the file.
+/// Removes the position that serde_json appends to its messages. It is a position in the row, not in the file.
 pub(super) fn without_position(message: &str) -> String {
     let cut = message.rfind(" at line ").filter(|&at| message[at..].contains(" column "));
     message[..cut.unwrap_or(message.len())].into()
@@ -99,29 +99,29 @@ mod tests {
     use super::*;
 
     fn fails<T: DeserializeOwned>(json: &str) -> (Option<String>, Problem) {
-        let place = Place { path: Path::new("x.jsonl"), row: 7, line: None };
-        match place.decode::<T, _>(&mut serde_json::Deserializer::from_str(json)).err() {
+        let location = Location { path: Path::new("x.jsonl"), row: 7, line: None };
+        match location.decode::<T, _>(&mut serde_json::Deserializer::from_str(json)).err() {
             Some(Error::Row { row: 7, field, problem, .. }) => (field, problem),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_missing_field_is_named_with_its_way() {
+    fn a_missing_field_is_named_with_its_path() {
         let messages = r#"{"system":"","prompt":"","chosen":[{"role":"user","content":""},{"content":""}],"rejected":[]}"#;
         assert_eq!(fails::<janus_core::PairRecord>(messages), (Some("chosen[1].role".into()), Problem::Missing));
         assert_eq!(fails::<janus_core::RewardRecord>("{}"), (Some("input".into()), Problem::Missing));
     }
 
     #[test]
-    fn a_wrong_type_tells_both() {
+    fn a_wrong_type_names_expected_and_got() {
         let (field, problem) = fails::<janus_core::RewardRecord>(r#"{"input":3}"#);
         assert_eq!(field.as_deref(), Some("input"));
         assert_eq!(problem, Problem::Mismatch { expected: "a string".into(), got: "integer `3`".into() });
     }
 
     #[test]
-    fn a_row_that_is_no_object_has_no_field() {
+    fn a_row_that_is_not_an_object_has_no_field() {
         assert_eq!(fails::<janus_core::RewardRecord>("3").0, None);
     }
 }

@@ -1,18 +1,18 @@
-//! Rows to train on, wherever they are kept.
+//! Training rows, in memory or on disk.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::{Error, Result, TokenFile, TokenRow};
 
-/// Rows to train on: in memory (`Vec<TokenRow>`), on disk ([`TokenFile`]), or wherever an implementation reads them from.
-/// A row must be the same whenever it is read. Of what is read, whoever reads holds no more than it works on.
+/// Training rows: in memory (`Vec<TokenRow>`), on disk ([`TokenFile`]), or from wherever an implementation reads them. A row
+/// must be the same every time it is read. Users hold only the rows that they currently work on.
 ///
 /// ```
 /// use std::borrow::Cow;
 /// use janus_data::{Dataset, Result, Subset, TokenRow};
 ///
-/// /// Counting from each number to the next ten, for a model that learns to count.
+/// /// Sequences of ten consecutive numbers, for a model that learns to count.
 /// struct Counting(usize);
 ///
 /// impl Dataset for Counting {
@@ -34,7 +34,7 @@ pub trait Dataset: Send + Sync {
     /// Number of rows.
     fn len(&self) -> usize;
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -42,7 +42,7 @@ pub trait Dataset: Send + Sync {
     /// A row by its position, from 0.
     ///
     /// # Errors
-    /// [`Error::NoSuchRow`] for a position past the end, or what reading fails with.
+    /// [`Error::NoSuchRow`] for a position past the end, or the error of reading.
     fn row(&self, index: usize) -> Result<Cow<'_, TokenRow>>;
 }
 
@@ -76,7 +76,7 @@ impl Dataset for TokenFile {
     }
 }
 
-/// Another owner of a dataset.
+/// Implements [`Dataset`] for an owner of a dataset.
 macro_rules! dataset_by {
     ($owner:ty) => {
         impl<D: Dataset + ?Sized> Dataset for $owner {
@@ -95,7 +95,7 @@ dataset_by!(&D);
 dataset_by!(Box<D>);
 dataset_by!(Arc<D>);
 
-/// Some rows of a dataset, in an order of their own.
+/// A selection of the rows of a dataset, in any order.
 #[derive(Debug, Clone)]
 pub struct Subset<D> {
     rows: D,
@@ -126,7 +126,7 @@ mod tests {
     use crate::TokenWriter;
 
     #[test]
-    fn rows_are_the_same_wherever_they_are_kept() {
+    fn rows_are_the_same_in_memory_on_disk_and_in_a_subset() {
         let row = |id: u32| TokenRow { ids: vec![id, 1, 2], loss_mask: vec![false, true, id.is_multiple_of(2)] };
         let rows: Vec<TokenRow> = (0..5).map(row).collect();
         let folder = tempfile::tempdir().unwrap();
@@ -134,17 +134,17 @@ mod tests {
         rows.iter().for_each(|row| writer.write(row).unwrap());
         writer.finish().unwrap();
         let file = Arc::new(TokenFile::open(folder.path()).unwrap());
-        let kept: [Box<dyn Dataset>; 4] =
+        let datasets: [Box<dyn Dataset>; 4] =
             [Box::new(rows.clone()), Box::new(file.clone()), Box::new(Subset::new(file, 0..5)), Box::new(Subset::new(rows.clone(), 0..5))];
-        for kept in &kept {
-            assert_eq!((kept.len(), kept.is_empty()), (5, false));
+        for dataset in &datasets {
+            assert_eq!((dataset.len(), dataset.is_empty()), (5, false));
             for (index, row) in rows.iter().enumerate() {
-                assert_eq!(&*kept.row(index).unwrap(), row);
+                assert_eq!(&*dataset.row(index).unwrap(), row);
             }
-            assert!(matches!(kept.row(5), Err(Error::NoSuchRow { row: 5, rows: 5 })));
+            assert!(matches!(dataset.row(5), Err(Error::NoSuchRow { row: 5, rows: 5 })));
         }
-        let turned = Subset::new(&rows, [4, 0, 9]);
-        assert_eq!((turned.row(0).unwrap().ids[0], turned.row(1).unwrap().ids[0]), (4, 0));
-        assert!(matches!(turned.row(2), Err(Error::NoSuchRow { row: 9, rows: 5 })));
+        let reordered = Subset::new(&rows, [4, 0, 9]);
+        assert_eq!((reordered.row(0).unwrap().ids[0], reordered.row(1).unwrap().ids[0]), (4, 0));
+        assert!(matches!(reordered.row(2), Err(Error::NoSuchRow { row: 9, rows: 5 })));
     }
 }

@@ -1,4 +1,4 @@
-//! Several token rows in one, without padding.
+//! Packs several token rows into one, without padding.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{Error, Result, TokenRow};
 
-/// Token rows laid end to end. Attention and positions restart at each document:
+/// Several token rows, concatenated. Attention and positions restart at each document:
 ///
 /// ```text
 /// ids         a0 a1 a2 | b0 b1 | c0 c1 c2 c3
@@ -17,16 +17,16 @@ use crate::{Error, Result, TokenRow};
 pub struct PackedRow {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
-    /// `[tokens]`; predicting `ids[i]` carries loss. Never set on the first token of a document, which nothing predicts.
+    /// `[tokens]`: whether the prediction of `ids[i]` counts in the loss. False for the first token of a document, which nothing
+    /// predicts.
     pub loss_mask: Vec<bool>,
     /// `[documents + 1]`: document `d` is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`.
     pub cu_seqlens: Vec<u32>,
 }
 
-/// Packs rows into as few rows of at most `capacity` tokens as first-fit-decreasing finds: the longest row first, each
-/// into the first packed row that has room (at most 11/9 of the optimum plus one;
-/// the reference's trainer packs so too). Every row is kept once and whole; among rows of one length, and
-/// among packed rows, the earlier comes first, so the result depends on nothing but the arguments.
+/// Packs rows into rows of at most `capacity` tokens with first-fit-decreasing, as the reference's trainer does: the longest
+/// row first, each into the first packed row that has room. The number of packed rows is at most 11/9 of the optimum plus
+/// one. Every row is kept once and complete. Ties go to the earlier row, so the result depends only on the arguments.
 ///
 /// ```
 /// use janus_data::{TokenRow, pack};
@@ -39,9 +39,9 @@ pub struct PackedRow {
 /// ```
 ///
 /// # Errors
-/// [`Error::RowTooLong`], [`Error::RowShape`] for a row that is empty or whose marks are not one for each id.
+/// [`Error::RowTooLong`], [`Error::RowShape`] for a row that is empty or whose loss mask has another length than its ids.
 pub fn pack(rows: &[TokenRow], capacity: usize) -> Result<Vec<PackedRow>> {
-    // Boundaries are u32.
+    // Offsets are `u32`.
     let capacity = capacity.min(u32::MAX as usize);
     for (row, TokenRow { ids, loss_mask }) in rows.iter().enumerate() {
         if ids.is_empty() || ids.len() != loss_mask.len() {
@@ -53,8 +53,8 @@ pub fn pack(rows: &[TokenRow], capacity: usize) -> Result<Vec<PackedRow>> {
     Ok(bins.iter().map(|bin| concat(&bin.iter().map(|&row| &rows[row as usize]).collect::<Vec<_>>())).collect())
 }
 
-/// Which rows [`pack`] puts together, by their lengths alone: for each packed row the positions of its rows, in order.
-/// For rows that are not held, such as those of a [`TokenFile`](crate::TokenFile).
+/// The grouping of [`pack`], computed from the lengths only: for each packed row the indices of its rows, in order. It serves
+/// for rows that are not in memory, such as those of a [`TokenFile`](crate::TokenFile).
 ///
 /// # Errors
 /// [`Error::RowTooLong`].
@@ -77,22 +77,22 @@ pub fn pack_lengths(lengths: &[usize], capacity: usize) -> Result<Vec<Vec<u32>>>
     Ok(bins)
 }
 
-/// How full [`pack`] makes its rows.
+/// Statistics of the rows that [`pack`] makes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Packing {
-    /// Packed rows.
+    /// Number of packed rows.
     pub packed_rows: usize,
-    /// Tokens of each at most.
+    /// Maximum number of tokens of a packed row.
     pub capacity: usize,
-    /// The share of their room that holds tokens, 0 to 1.
+    /// The share of their capacity that holds tokens, 0 to 1.
     pub packing_efficiency: f64,
-    /// Rows that are longer than the capacity, and left out.
+    /// Number of rows that are longer than the capacity, which are left out.
     pub too_long: usize,
 }
 
 impl Packing {
-    /// How rows of these lengths pack.
+    /// The statistics for rows of these lengths.
     ///
     /// # Errors
     /// Those of [`pack_lengths`].
@@ -104,9 +104,9 @@ impl Packing {
     }
 }
 
-/// Packs rows as they come, holding `window` of them: whenever it is full, the longest row held is taken, and then the
-/// longest that still fits, until none does. Every row is given out once and whole; the result depends on the rows and
-/// their order alone.
+/// Packs a stream of rows with a window of `window` rows. Whenever the window is full, a packed row takes the longest row of
+/// the window, then repeatedly the longest that still fits, until none does. Every row is emitted once and complete. The
+/// result depends only on the rows and their order.
 ///
 /// ```
 /// use janus_data::{TokenRow, pack_stream};
@@ -118,8 +118,8 @@ impl Packing {
 /// ```
 ///
 /// # Errors
-/// The stream gives the errors of `rows`, [`Error::RowTooLong`] and [`Error::RowShape`], each in the row's place, and goes
-/// on after them.
+/// The stream contains the errors of `rows`, [`Error::RowTooLong`] and [`Error::RowShape`] at the position of their row, and
+/// continues after them.
 pub fn pack_stream(
     rows: impl Iterator<Item = Result<TokenRow>>,
     capacity: usize,
@@ -127,7 +127,7 @@ pub fn pack_stream(
 ) -> impl Iterator<Item = Result<PackedRow>> {
     let capacity = capacity.min(u32::MAX as usize);
     let mut rows = rows.enumerate().fuse();
-    // By length and arrival: the last is the longest, and of equals the first to come.
+    // Ordered by length and arrival: the last is the longest, and among rows of one length the first to arrive.
     let mut held: BTreeMap<(usize, Reverse<usize>), TokenRow> = BTreeMap::new();
     std::iter::from_fn(move || {
         while held.len() < window.max(1) {
@@ -152,7 +152,7 @@ pub fn pack_stream(
     })
 }
 
-/// Lays rows end to end in the order given. Where a loss mask is shorter than its ids, the rest is false.
+/// Concatenates rows in the given order. If a loss mask is shorter than its ids, the rest is false.
 pub fn concat(rows: &[&TokenRow]) -> PackedRow {
     let tokens = rows.iter().map(|row| row.ids.len()).sum();
     let mut packed = PackedRow {
@@ -174,8 +174,9 @@ pub fn concat(rows: &[&TokenRow]) -> PackedRow {
     packed
 }
 
-/// The room left in each of a number of bins, as a tournament: `most[1]` is the most of all, the children of node `i`
-/// are `2i` and `2i + 1`, the bins are the leaves. Finds the first bin with enough room in logarithmic time.
+/// The room left in each of a number of bins, as a segment tree of maxima: `most[1]` is the maximum over all bins, the
+/// children of node `i` are `2i` and `2i + 1`, and the leaves are the bins. It finds the first bin with enough room in
+/// logarithmic time.
 struct Room {
     most: Vec<usize>,
     leaves: usize,
@@ -187,7 +188,7 @@ impl Room {
         Self { most: vec![capacity; 2 * leaves], leaves }
     }
 
-    /// Takes `tokens` from the first bin that has as many, and returns it. One must have.
+    /// Takes `tokens` from the first bin with enough room and returns that bin. There must be one.
     fn take(&mut self, tokens: usize) -> usize {
         let mut node = 1;
         while node < self.leaves {
@@ -209,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    /// First-fit-decreasing as its name says it.
+    /// First-fit-decreasing, written directly.
     fn naive(lengths: &[usize], capacity: usize) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..lengths.len()).collect();
         order.sort_by_key(|&row| Reverse(lengths[row]));
@@ -224,21 +225,21 @@ mod tests {
         bins
     }
 
-    /// Every token's id is its row's position, so that a packed row tells what it holds.
+    /// The id of every token is the index of its row, so that a packed row shows which rows it contains.
     fn rows(lengths: &[usize]) -> Vec<TokenRow> {
         let row = |(index, &length): (usize, &usize)| TokenRow { ids: vec![index as u32; length], loss_mask: vec![true; length] };
         lengths.iter().enumerate().map(row).collect()
     }
 
     #[test]
-    fn packing_says_how_full_the_rows_are_and_what_is_left_out() {
+    fn statistics_have_the_efficiency_and_the_rows_left_out() {
         let packing = Packing::of(&[3, 5, 2, 9], 5).unwrap();
         assert_eq!((packing.packed_rows, packing.too_long, packing.packing_efficiency), (2, 1, 1.0));
     }
 
     proptest! {
         #[test]
-        fn every_row_is_kept_once_and_whole_within_the_capacity(lengths in prop::collection::vec(1usize..40, 0..60), spare in 0usize..60) {
+        fn every_row_is_kept_once_and_complete_within_the_capacity(lengths in prop::collection::vec(1usize..40, 0..60), spare in 0usize..60) {
             let capacity = lengths.iter().max().copied().unwrap_or(1) + spare;
             let packed = pack(&rows(&lengths), capacity).unwrap();
             let mut seen = vec![0; lengths.len()];
@@ -258,7 +259,7 @@ mod tests {
         }
 
         #[test]
-        fn the_tournament_finds_what_the_search_finds(lengths in prop::collection::vec(1usize..40, 0..60), spare in 0usize..60) {
+        fn the_tree_finds_the_same_bins_as_a_linear_search(lengths in prop::collection::vec(1usize..40, 0..60), spare in 0usize..60) {
             let capacity = lengths.iter().max().copied().unwrap_or(1) + spare;
             let rows = rows(&lengths);
             let expected: Vec<PackedRow> =
@@ -269,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stream_loses_and_invents_nothing(lengths in prop::collection::vec(1usize..40, 0..80), spare in 0usize..60, window in 1usize..20) {
+        fn a_stream_emits_every_row_exactly_once(lengths in prop::collection::vec(1usize..40, 0..80), spare in 0usize..60, window in 1usize..20) {
             let capacity = lengths.iter().max().copied().unwrap_or(1) + spare;
             let all = rows(&lengths);
             let packed: Vec<PackedRow> = pack_stream(all.iter().cloned().map(Ok), capacity, window).collect::<Result<_>>().unwrap();
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_on_behind_what_cannot_be_packed() {
+    fn a_stream_continues_after_rows_that_cannot_be_packed() {
         let mut all = rows(&[3, 9, 2]);
         all.push(TokenRow::default());
         let found: Vec<Result<PackedRow>> = pack_stream(all.into_iter().map(Ok), 8, 2).collect();
@@ -297,13 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_fits_nowhere_is_named() {
+    fn a_row_that_is_too_long_is_named() {
         let error = pack(&rows(&[3, 9, 10]), 8).unwrap_err();
         assert!(matches!(error, Error::RowTooLong { row: 1, tokens: 9, capacity: 8 }), "{error}");
     }
 
     #[test]
-    fn a_row_without_its_marks_is_named() {
+    fn a_row_with_a_short_loss_mask_is_named() {
         let mut all = rows(&[3, 2]);
         all[1].loss_mask.pop();
         let error = pack(&all, 8).unwrap_err();
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_packs_to_nothing() {
+    fn no_rows_pack_to_no_rows() {
         assert_eq!(pack(&[], 8).unwrap(), []);
         assert_eq!(concat(&[]).cu_seqlens, [0]);
     }

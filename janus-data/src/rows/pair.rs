@@ -1,4 +1,4 @@
-//! Pairs of responses as token rows, chosen before rejected.
+//! Preference pairs as token rows, chosen before rejected.
 
 use std::borrow::Cow;
 
@@ -7,40 +7,41 @@ use janus_core::{ChatTemplate, Message};
 use super::token_row::in_parallel;
 use crate::{Dataset, Error, Result, TokenFile, TokenFileProblem, TokenRow, Tokenizer};
 
-/// Pairs as rows: row 2i is chosen over row 2i + 1, and both begin with the same prompt.
+/// Tokenised preference pairs: row 2i is chosen over row 2i + 1, and both begin with the same prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PairRows {
-    /// `[2 · pairs]`; the loss mask is true for the responses' tokens.
+    /// `[2 · pairs]`; the loss mask is true for the tokens of the responses.
     pub rows: Vec<TokenRow>,
-    /// `[pairs]`: the number, from 0, of the pair as it was given.
+    /// `[pairs]`: the index of each pair in the input, from 0.
     pub pairs: Vec<usize>,
-    /// Pairs whose prompt lost tokens at its left.
+    /// Number of pairs whose prompt was truncated on the left.
     pub shortened: usize,
-    /// Pairs left out because both responses are the same tokens: nothing can be learned from them.
+    /// Number of pairs left out because both responses have the same tokens, so that nothing can be learned from them.
     pub identical: usize,
-    /// Pairs left out because a response leaves no room for a single token of the prompt.
+    /// Number of pairs left out because a response leaves no room for even one token of the prompt.
     pub too_long: usize,
 }
 
 impl Tokenizer {
-    /// Pairs of conversations that differ in their last message only, the assistant's, as rows of at most `max_tokens`.
+    /// Tokenises pairs of conversations that differ only in their last message, the assistant's, into rows of at most
+    /// `max_tokens` tokens.
     ///
-    /// Where a pair is too long, its prompt loses tokens at its left, the same ones on both sides; a response is never
-    /// cut. What is left out is counted.
+    /// If a pair is too long, its prompt is truncated on the left, by the same tokens on both sides; a response is never
+    /// truncated. Pairs that are left out are counted.
     ///
     /// ```
     /// use janus_core::{ChatTemplate::ChatMl, Message};
     /// let tokenizer = janus_data::Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
-    /// let answered = |text: &str| vec![Message::user("Hi?"), Message::assistant(text)];
-    /// let pairs = tokenizer.pairs(ChatMl, [(answered("Hello."), answered("No.")), (answered("A"), answered("A"))], 64)?;
+    /// let conversation = |text: &str| vec![Message::user("Hi?"), Message::assistant(text)];
+    /// let pairs = tokenizer.pairs(ChatMl, [(conversation("Hello."), conversation("No.")), (conversation("A"), conversation("A"))], 64)?;
     /// assert_eq!((pairs.rows.len(), pairs.pairs, pairs.identical), (2, vec![0], 1));
     /// # Ok::<(), janus_data::Error>(())
     /// ```
     ///
     /// # Errors
-    /// In [`Error::AtRow`]: what [`Tokenizer::conversation`] fails with, and [`Error::PairPrompts`] for sides with
-    /// different prompts.
+    /// Within [`Error::AtRow`]: the errors of [`Tokenizer::conversation`], and [`Error::PairPrompts`] for sides with different
+    /// prompts.
     pub fn pairs(
         &self,
         template: ChatTemplate,
@@ -63,7 +64,7 @@ impl Tokenizer {
             }
             let cut = sides.prompt.len().saturating_sub(room);
             out.shortened += usize::from(cut > 0);
-            out.rows.extend(sides.responses.map(|response| response.behind(&sides.prompt[cut..])));
+            out.rows.extend(sides.responses.map(|response| response.after_prompt(&sides.prompt[cut..])));
             out.pairs.push(pair);
         }
         Ok(out)
@@ -84,11 +85,12 @@ impl Tokenizer {
     }
 }
 
-/// Chosen and rejected conversation of each pair as two token rows, whole, in their order, tokenised on all of rayon's threads: what
-/// a [`TokenWriter::of_pairs`](crate::TokenWriter::of_pairs) takes. A few hundred are held at a time.
+/// Tokenises the chosen and the rejected conversation of each pair into two complete token rows, for
+/// [`TokenWriter::of_pairs`](crate::TokenWriter::of_pairs). It uses all threads of rayon, keeps the order, and holds a few
+/// hundred pairs in memory.
 ///
 /// # Errors
-/// The stream gives the errors of `pairs` as they are, and those of [`Tokenizer::pairs`] in the row's place.
+/// The stream contains the errors of `pairs` unchanged, and those of [`Tokenizer::pairs`] at the position of their pair.
 pub fn token_pairs<'a>(
     tokenizer: &'a Tokenizer,
     template: ChatTemplate,
@@ -96,36 +98,37 @@ pub fn token_pairs<'a>(
 ) -> impl Iterator<Item = Result<[TokenRow; 2]>> + 'a {
     in_parallel(pairs, move |(chosen, rejected)| {
         let sides = tokenizer.sides(template, &chosen, &rejected)?;
-        Ok(sides.responses.map(|response| response.behind(&sides.prompt)))
+        Ok(sides.responses.map(|response| response.after_prompt(&sides.prompt)))
     })
 }
 
-/// The pairs of a token file, with at most so many tokens a row: those that [`Tokenizer::pairs`] makes of the same text. Row 2i is
-/// chosen over row 2i + 1. The rows stay on disk, and lose the left of their prompt as they are read.
+/// The pairs of a token file, truncated to a maximum number of tokens: the same pairs as those of [`Tokenizer::pairs`] for the
+/// same text. Row 2i is chosen over row 2i + 1. The rows stay on disk, and their prompts are truncated on the left when
+/// they are read.
 ///
 /// ```
 /// use janus_core::{ChatTemplate::ChatMl, Message};
 /// use janus_data::{Dataset, PairFile, TokenFile, TokenWriter, Tokenizer, token_pairs};
 /// # let folder = tempfile::tempdir()?;
 /// let tokenizer = Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
-/// let answered = |text: &str| vec![Message::user("Hi?"), Message::assistant(text)];
+/// let conversation = |text: &str| vec![Message::user("Hi?"), Message::assistant(text)];
 /// let mut writer = TokenWriter::create(folder.path(), "abc")?.of_pairs();
-/// for pair in token_pairs(&tokenizer, ChatMl, [Ok((answered("Hello."), answered("No.")))].into_iter()) {
+/// for pair in token_pairs(&tokenizer, ChatMl, [Ok((conversation("Hello."), conversation("No.")))].into_iter()) {
 ///     pair?.iter().try_for_each(|row| writer.write(row))?;
 /// }
 /// writer.finish()?;
 ///
 /// let pairs = PairFile::new(TokenFile::open(folder.path())?, 64)?;
-/// let expected = tokenizer.pairs(ChatMl, [(answered("Hello."), answered("No."))], 64)?;
+/// let expected = tokenizer.pairs(ChatMl, [(conversation("Hello."), conversation("No."))], 64)?;
 /// assert_eq!((pairs.len(), &*pairs.row(1)?), (2, &expected.rows[1]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct PairFile {
     file: TokenFile,
-    /// Of each pair that is kept: its number in the file, and the tokens that its prompt loses.
+    /// For each pair that is kept, its index in the file and the number of tokens that its prompt loses.
     kept: Vec<(usize, usize)>,
-    /// Tokens of each pair that is kept.
+    /// Number of tokens of each pair that is kept.
     lengths: Vec<usize>,
     shortened: usize,
     identical: usize,
@@ -133,7 +136,7 @@ pub struct PairFile {
 }
 
 impl PairFile {
-    /// The pairs of a token file, each of whose rows is read once.
+    /// Opens the pairs of a token file; every row is read once.
     ///
     /// # Errors
     /// [`Error::TokenFile`] for a file whose rows are not pairs, [`Error::NothingTrained`] in [`Error::AtRow`] for a row whose loss mask
@@ -170,27 +173,27 @@ impl PairFile {
         &self.file
     }
 
-    /// The number in the file, from 0, of each pair that is kept.
+    /// The index in the file, from 0, of each pair that is kept.
     pub fn pairs(&self) -> impl Iterator<Item = usize> {
         self.kept.iter().map(|(pair, _)| *pair)
     }
 
-    /// Tokens of both rows of each pair that is kept.
+    /// Number of tokens of both rows, for each pair that is kept.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Pairs whose prompt loses tokens at its left.
+    /// Number of pairs whose prompt is truncated on the left.
     pub fn shortened(&self) -> usize {
         self.shortened
     }
 
-    /// Pairs left out because both responses are the same tokens.
+    /// Number of pairs left out because both responses have the same tokens.
     pub fn identical(&self) -> usize {
         self.identical
     }
 
-    /// Pairs left out because a response leaves no room for a single token of the prompt.
+    /// Number of pairs left out because a response leaves no room for even one token of the prompt.
     pub fn too_long(&self) -> usize {
         self.too_long
     }
@@ -211,8 +214,8 @@ impl Dataset for PairFile {
 }
 
 impl TokenRow {
-    /// This row with a prompt before it, which carries no loss.
-    fn behind(self, prompt: &[u32]) -> Self {
+    /// This row with a prompt in front of it, which is not in the loss mask.
+    fn after_prompt(self, prompt: &[u32]) -> Self {
         let ids: Vec<u32> = prompt.iter().chain(&self.ids).copied().collect();
         let mut loss_mask = vec![false; prompt.len()];
         loss_mask.extend(self.loss_mask);
@@ -220,10 +223,10 @@ impl TokenRow {
     }
 }
 
-/// A pair's parts.
+/// The tokens of a pair.
 struct Sides {
     prompt: Vec<u32>,
-    /// Of the chosen and of the rejected: everything behind the prompt.
+    /// The chosen and the rejected response: all tokens after the prompt.
     responses: [TokenRow; 2],
 }
 
@@ -242,20 +245,20 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_share_the_prompt_and_train_the_response_alone() {
+    fn both_sides_share_the_prompt_and_only_responses_are_in_the_loss_mask() {
         let tokenizer = tokenizer();
         let pairs = tokenizer.pairs(ChatTemplate::MistralInstruct, [pair("Why?", "yes", "never")], 100).unwrap();
         let [chosen, rejected] = &pairs.rows[..] else { panic!("{pairs:?}") };
-        let prompt = chosen.loss_mask.iter().position(|&trained| trained).unwrap();
+        let prompt = chosen.loss_mask.iter().position(|&in_loss| in_loss).unwrap();
         assert_eq!(chosen.ids[..prompt], rejected.ids[..prompt]);
-        assert!(chosen.loss_mask[prompt..].iter().all(|&trained| trained));
+        assert!(chosen.loss_mask[prompt..].iter().all(|&in_loss| in_loss));
         assert_eq!(tokenizer.decode(&chosen.ids[prompt..]).unwrap(), "yes");
         assert_eq!(chosen.ids.last().copied(), tokenizer.token_id("</s>"));
         assert_eq!((pairs.shortened, pairs.identical, pairs.too_long), (0, 0, 0));
     }
 
     #[test]
-    fn a_long_prompt_loses_its_left_side_and_never_the_response() {
+    fn a_long_prompt_is_truncated_on_the_left_and_a_response_never() {
         let tokenizer = tokenizer();
         let long = pair("0123456789 why?", "yes", "never");
         let whole = tokenizer.pairs(ChatTemplate::MistralInstruct, [long.clone()], 1000).unwrap();
@@ -271,7 +274,7 @@ mod tests {
             assert_eq!(whole.rows[0].ids.len() - cut.rows[0].ids.len(), offset, "both sides lose the same tokens");
         }
         let none = tokenizer.pairs(ChatTemplate::MistralInstruct, [long], 6).unwrap();
-        assert_eq!((none.too_long, none.rows.len()), (1, 0), "six tokens are the response alone");
+        assert_eq!((none.too_long, none.rows.len()), (1, 0), "the response alone has six tokens");
     }
 
     #[test]
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_on_disk_are_those_in_memory_whatever_they_are_cut_to() {
+    fn pairs_on_disk_equal_those_in_memory_for_every_length() {
         let tokenizer = tokenizer();
         let rows = [
             pair("0123456789 why?", "yes", "never"),
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_no_pairs_are_refused() {
+    fn rows_that_are_not_pairs_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let row = TokenRow { ids: vec![1, 2], loss_mask: vec![false, true] };
         let written = |writer: TokenWriter, rows: usize| {
@@ -324,8 +327,8 @@ mod tests {
             writer.finish()
         };
         let writer = || TokenWriter::create(folder.path(), "f").unwrap();
-        let half = written(writer().of_pairs(), 3).unwrap_err();
-        assert!(matches!(half, Error::TokenFile { problem: TokenFileProblem::HalfPair { rows: 3 }, .. }), "{half}");
+        let error = written(writer().of_pairs(), 3).unwrap_err();
+        assert!(matches!(error, Error::TokenFile { problem: TokenFileProblem::HalfPair { rows: 3 }, .. }), "{error}");
         written(writer(), 2).unwrap();
         let error = PairFile::new(TokenFile::open(folder.path()).unwrap(), 9).unwrap_err();
         assert!(matches!(error, Error::TokenFile { problem: TokenFileProblem::NoPairs, .. }), "{error}");

@@ -1,11 +1,15 @@
 //! Token rows on disk.
 //!
-//! A token file is a folder: `tokens.bin` (a header, then for each token its id as u32 in little-endian order, with the
-//! highest bit set where the loss mask is), `index.bin` (a header, then for each row the position of its first token as u64,
-//! and at the end the number of all), and `info.json`, which is written last: where it stands, the others are whole. It says
-//! whether the rows are pairs; a program from before there were any refuses such a file, and files of then are read.
-//! Rows are read at their position, a row at a time. That needs no memory map, which Rust cannot make without `unsafe`:
-//! a row of a thousand tokens is one system call of 4 KB from the page cache, far from what tokenising costs.
+//! A token file is a folder with three files:
+//!
+//! * `tokens.bin`: a header, then the id of each token as a little-endian `u32` whose highest bit is the loss mask.
+//! * `index.bin`: a header, then for each row the position of its first token as a little-endian `u64`, and finally the number
+//!   of all tokens.
+//! * `info.json`: the counts, and whether the rows are pairs. It is written last, so if it exists the other files are
+//!   complete. Programs older than pairs reject a file of pairs; their files can still be read.
+//!
+//! Rows are read one at a time at their position, without a memory map, which would need `unsafe`. A row of a thousand tokens
+//! is one system call for 4 KB from the page cache, which costs far less than tokenising it.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -20,31 +24,32 @@ use crate::{Error, PackedRow, Result, TokenRow, Tokenizer, concat, write_file};
 const TOKENS: &str = "tokens.bin";
 const INDEX: &str = "index.bin";
 const INFO: &str = "info.json";
-/// What both binary files begin with: eight bytes, the last of which is the version.
-const MARK: [u8; 8] = *b"JANUSTK\x01";
+/// The first eight bytes of both binary files. The last byte is the version.
+const MAGIC: [u8; 8] = *b"JANUSTK\x01";
+/// The bit of a token that is set if the token is in the loss mask.
 const IN_LOSS: u32 = 1 << 31;
 
-/// What a token file holds and was made of.
+/// The contents of a token file and their provenance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TokenFileInfo {
-    /// What the rows depend on, in hex: see [`TokenFileInfo::fingerprint_of`].
+    /// Fingerprint of everything that the rows depend on, in hex: see [`TokenFileInfo::fingerprint_of`].
     pub fingerprint: String,
-    /// The fingerprint of the tokenizer that made the rows, if its writer was given it.
+    /// The fingerprint of the tokenizer, if [`TokenWriter::made_with`] recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
-    /// The chat template that made the rows, if the file's writer was given it.
+    /// The chat template, if [`TokenWriter::made_with`] recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<ChatTemplate>,
-    /// Whether the rows are pairs: row 2i is chosen over row 2i + 1, and both begin with the same prompt, uncut.
+    /// Whether the rows are pairs: row 2i is chosen over row 2i + 1, and both begin with the same prompt, not truncated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pairs: bool,
-    /// Rows; two for a pair.
+    /// Number of rows, two for a pair.
     pub rows: u64,
-    /// Tokens.
+    /// Number of tokens.
     pub tokens: u64,
-    /// Tokens in the loss mask.
+    /// Number of tokens in the loss mask.
     #[serde(rename = "trained")]
     pub loss_tokens: u64,
 }
@@ -58,7 +63,7 @@ impl TokenFileInfo {
     pub fn fingerprint_of(tokenizer: &Tokenizer, template: ChatTemplate, files: &[PathBuf], settings: &str) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         let template = serde_json::json!(template).to_string();
-        // Lengths in front, so that no two lists of parts look alike.
+        // Each part is preceded by its length, so that different lists of parts give different bytes.
         for part in [&tokenizer.fingerprint()?, &template, &settings.to_string()] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
@@ -81,7 +86,7 @@ impl TokenFileInfo {
 /// let mut writer = TokenWriter::create(folder.path(), "abc")?;
 /// writer.write(&TokenRow { ids: vec![1, 2, 3], loss_mask: vec![false, true, true] })?;
 /// writer.finish()?;
-/// let file = TokenFile::reuse(folder.path(), "abc")?.expect("it was made of the same");
+/// let file = TokenFile::reuse(folder.path(), "abc")?.expect("the fingerprint is the same");
 /// assert_eq!(file.row(0)?.ids, [1, 2, 3]);
 /// assert!(TokenFile::reuse(folder.path(), "other")?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -96,7 +101,7 @@ pub struct TokenWriter {
 }
 
 impl TokenWriter {
-    /// Begins a token file in a folder, which is made if it is not there. A token file that is there already stays until
+    /// Starts a token file in a folder, which is created if necessary. An existing token file stays until
     /// [`TokenWriter::finish`].
     ///
     /// # Errors
@@ -107,7 +112,7 @@ impl TokenWriter {
         let open = |name: &str| {
             let path = folder.join(name);
             let mut file = BufWriter::with_capacity(1 << 16, AtomicFile::create(&path)?);
-            file.write_all(&MARK).map_err(Error::io(&path, "write the file"))?;
+            file.write_all(&MAGIC).map_err(Error::io(&path, "write the file"))?;
             Ok::<_, Error>(file)
         };
         let info = TokenFileInfo {
@@ -122,7 +127,7 @@ impl TokenWriter {
         Ok(Self { folder: folder.into(), tokens: open(TOKENS)?, index: open(INDEX)?, info, bytes: Vec::new() })
     }
 
-    /// Notes what the rows are made with, for [`TokenFile::check_made_with`].
+    /// Records the tokenizer and the chat template, for [`TokenFile::check_made_with`].
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
@@ -131,7 +136,7 @@ impl TokenWriter {
         Ok(self)
     }
 
-    /// Says that the rows are pairs, chosen before rejected: what [`PairFile`](crate::PairFile) reads.
+    /// Declares that the rows are pairs, chosen before rejected, as [`PairFile`](crate::PairFile) needs them.
     #[must_use]
     pub fn of_pairs(mut self) -> Self {
         self.info.pairs = true;
@@ -141,7 +146,7 @@ impl TokenWriter {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::RowShape`] for a row without ids or with too few marks, [`Error::TokenId`] for an id of 2^31 or more,
+    /// [`Error::RowShape`] for a row without ids or with a loss mask of another length, [`Error::TokenId`] for an id of 2^31 or more,
     /// [`Error::Io`].
     pub fn write(&mut self, row: &TokenRow) -> Result<()> {
         if row.ids.is_empty() || row.ids.len() != row.loss_mask.len() {
@@ -163,20 +168,20 @@ impl TokenWriter {
         Ok(())
     }
 
-    /// Syncs the files, gives them their names and says that they are whole.
+    /// Syncs the files, renames them to their final names and writes `info.json`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::TokenFile`] for pairs of which the last is half one.
+    /// [`Error::Io`]; [`Error::TokenFile`] for an odd number of rows of pairs.
     pub fn finish(mut self) -> Result<TokenFileInfo> {
         if self.info.pairs && !self.info.rows.is_multiple_of(2) {
             return Err(Error::TokenFile { path: self.folder, problem: TokenFileProblem::HalfPair { rows: self.info.rows } });
         }
         let io = || Error::io(&self.folder, "write the token file");
-        let whole = |file: BufWriter<AtomicFile>| file.into_inner().map_err(|error| io()(error.into_error()));
+        let inner = |file: BufWriter<AtomicFile>| file.into_inner().map_err(|error| io()(error.into_error()));
         self.index.write_all(&self.info.tokens.to_le_bytes()).map_err(io())?;
-        let (tokens, index) = (whole(self.tokens)?, whole(self.index)?);
+        let (tokens, index) = (inner(self.tokens)?, inner(self.index)?);
         let path = self.folder.join(INFO);
-        // From here until the new one is there, the files are of no one token file.
+        // Until the new `info.json` exists, the files may belong to different token files.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, "remove the file")(error)),
             _ => {}
@@ -190,53 +195,53 @@ impl TokenWriter {
     }
 }
 
-/// Why a folder is not a whole token file.
+/// Why a folder is not a complete token file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFileProblem {
     /// It has no `info.json`, which is written last.
     #[error("it has no {INFO}")]
     NoInfo,
-    /// Its `info.json` says something else.
+    /// Its `info.json` cannot be read.
     #[error("{message}")]
     Info {
         /// The parser's message.
         message: String,
     },
-    /// A file of another length than its counts say.
-    #[error("it has {got} bytes in place of {expected}")]
+    /// A file whose length does not match the counts.
+    #[error("it has {got} bytes, expected {expected}")]
     Length {
         /// Bytes of the file.
         got: u64,
-        /// Bytes by the counts.
+        /// Bytes according to the counts.
         expected: u64,
     },
-    /// A file with another mark or version.
-    #[error("it has another mark or version")]
+    /// A file with another magic number or version.
+    #[error("it has another magic number or version")]
     Version,
-    /// Counts that no file can have.
+    /// Counts that are too large for any file.
     #[error("its counts are too large")]
     Counts,
-    /// Pairs of which one is half one.
-    #[error("its {rows} rows are no pairs")]
+    /// An odd number of rows of pairs.
+    #[error("it has pairs, but an odd number of rows ({rows})")]
     HalfPair {
-        /// Rows.
+        /// Number of rows.
         rows: u64,
     },
-    /// Rows that are not pairs, where pairs are needed.
+    /// The rows are not pairs, but pairs are needed.
     #[error("its rows are not pairs")]
     NoPairs,
-    /// Positions that do not rise.
+    /// Positions that are not in ascending order.
     #[error("its positions are not in order")]
     Order,
 }
 
-/// A token file that is read.
+/// A token file, opened for reading.
 #[derive(Debug)]
 pub struct TokenFile {
     folder: PathBuf,
     tokens: Positioned,
-    /// `[rows + 1]`.
+    /// `[rows + 1]`: the position of the first token of each row, and the number of all tokens.
     offsets: Vec<u64>,
     info: TokenFileInfo,
 }
@@ -245,7 +250,7 @@ impl TokenFile {
     /// Opens a token file.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::TokenFile`] if it is not a whole one.
+    /// [`Error::Io`], [`Error::TokenFile`] if it is not complete.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let broken = |name: &str, problem| Error::TokenFile { path: folder.join(name), problem };
@@ -267,9 +272,9 @@ impl TokenFile {
                 return Err(broken(name, TokenFileProblem::Length { got: length, expected }));
             }
             let mut file = BufReader::new(file);
-            let mut mark = [0; 8];
-            file.read_exact(&mut mark).map_err(Error::io(&path, "read the file"))?;
-            if mark == MARK { Ok(file) } else { Err(broken(name, TokenFileProblem::Version)) }
+            let mut magic = [0; 8];
+            file.read_exact(&mut magic).map_err(Error::io(&path, "read the file"))?;
+            if magic == MAGIC { Ok(file) } else { Err(broken(name, TokenFileProblem::Version)) }
         };
         let size = |count: u64, each: u64| count.checked_mul(each).and_then(|bytes| bytes.checked_add(8));
         let (Some(of_index), Some(of_tokens)) = (info.rows.checked_add(1).and_then(|rows| size(rows, 8)), size(info.tokens, 4)) else {
@@ -288,10 +293,10 @@ impl TokenFile {
         Ok(Self { folder: folder.into(), tokens, offsets, info })
     }
 
-    /// Opens the token file of a folder if it is there, whole, and made of what `fingerprint` says.
+    /// Opens the token file of a folder if it exists, is complete, and has this fingerprint.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file is there and cannot be read.
+    /// [`Error::Io`] if a file exists and cannot be read.
     pub fn reuse(folder: impl AsRef<Path>, fingerprint: &str) -> Result<Option<Self>> {
         match Self::open(folder) {
             Ok(file) => Ok((file.info.fingerprint == fingerprint).then_some(file)),
@@ -301,7 +306,7 @@ impl TokenFile {
         }
     }
 
-    /// Refuses rows of another tokenizer or chat template than a model's, or of nobody knows which.
+    /// Checks that the rows were made with this tokenizer and chat template. It fails if they were not recorded.
     ///
     /// ```
     /// use janus_core::{ChatTemplate, Message};
@@ -315,8 +320,8 @@ impl TokenFile {
     ///
     /// let file = TokenFile::open(folder.path())?;
     /// file.check_made_with(&tokenizer, template)?;
-    /// let refused = file.check_made_with(&tokenizer, ChatTemplate::MistralInstruct);
-    /// assert!(matches!(refused, Err(Error::OtherTokens { what: "chat template", .. })));
+    /// let error = file.check_made_with(&tokenizer, ChatTemplate::MistralInstruct);
+    /// assert!(matches!(error, Err(Error::OtherTokens { what: "chat template", .. })));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -338,7 +343,7 @@ impl TokenFile {
         &self.folder
     }
 
-    /// What the file holds.
+    /// The contents of the file and their provenance.
     pub fn info(&self) -> &TokenFileInfo {
         &self.info
     }
@@ -348,12 +353,12 @@ impl TokenFile {
         self.offsets.len() - 1
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Tokens of each row, `[rows]`.
+    /// Number of tokens of each row, `[rows]`.
     pub fn lengths(&self) -> Vec<usize> {
         self.offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect()
     }
@@ -372,7 +377,7 @@ impl TokenFile {
         Ok(tokens.map(|token| (token & !IN_LOSS, token & IN_LOSS != 0)).unzip::<u32, bool, Vec<_>, Vec<_>>().into())
     }
 
-    /// Reads rows and lays them end to end, as [`pack_lengths`](crate::pack_lengths) groups them.
+    /// Reads and concatenates rows, such as a group of [`pack_lengths`](crate::pack_lengths).
     ///
     /// # Errors
     /// Those of [`TokenFile::row`].
@@ -433,7 +438,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn rows_come_back_in_any_order(rows in prop::collection::vec(prop::collection::vec((0u32..IN_LOSS, any::<bool>()), 1..30), 0..12)) {
+        fn rows_are_read_back_in_any_order(rows in prop::collection::vec(prop::collection::vec((0u32..IN_LOSS, any::<bool>()), 1..30), 0..12)) {
             let rows: Vec<TokenRow> = rows.into_iter().map(|row| TokenRow::from(row.into_iter().unzip::<u32, bool, Vec<_>, Vec<_>>())).collect();
             let folder = tempfile::tempdir().unwrap();
             let file = written(folder.path(), &rows);
@@ -446,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_whole_is_told_and_never_reused() {
+    fn an_incomplete_file_is_an_error_and_is_not_reused() {
         let folder = tempfile::tempdir().unwrap();
         let row = TokenRow { ids: vec![1, 2, 3], loss_mask: vec![false, true, true] };
         written(folder.path(), &[row.clone(), row.clone()]);
@@ -463,8 +468,7 @@ mod tests {
             }
             fs::write(&path, &whole).unwrap();
         }
-        // A writer that is cut off leaves the old file, one that is cut off while it names its files nothing to be taken for
-        // whole.
+        // An interrupted writer leaves the old file. If it is interrupted while it renames its files, nothing is reused.
         let mut writer = TokenWriter::create(folder.path(), "f").unwrap();
         writer.write(&row).unwrap();
         drop(writer);
@@ -475,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_changes_with_all_that_changes_the_rows() {
+    fn the_fingerprint_depends_on_everything_that_affects_the_rows() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             fs::write(folder.path().join(name), text).unwrap();
@@ -497,19 +501,19 @@ mod tests {
             of(&one, ChatTemplate::ChatMl, &[&a, &b], "cut"),
         ];
         assert!(all.iter().all(|other| *other != base));
-        // Where a file lies is no part of it.
+        // The path of a file does not matter.
         assert_eq!(base, of(&one, ChatTemplate::ChatMl, &[&file("c", "x"), &b], ""));
     }
 
     /// A file of one row as revision 0a1c55a wrote it.
     #[test]
-    fn a_file_from_before_there_were_pairs_is_read_and_written_again_unchanged() {
+    fn a_file_without_the_field_pairs_is_read_and_written_again_unchanged() {
         let info = "{\n  \"fingerprint\": \"f\",\n  \"rows\": 1,\n  \"tokens\": 3,\n  \"trained\": 2\n}";
         let row = TokenRow { ids: vec![1, 2, 3], loss_mask: vec![false, true, true] };
         let folder = tempfile::tempdir().unwrap();
         written(folder.path(), std::slice::from_ref(&row));
         assert_eq!(fs::read_to_string(folder.path().join(INFO)).unwrap(), info);
-        let tokens = [&MARK[..], &[1, 0, 0, 0, 2, 0, 0, 0x80, 3, 0, 0, 0x80]].concat();
+        let tokens = [&MAGIC[..], &[1, 0, 0, 0, 2, 0, 0, 0x80, 3, 0, 0, 0x80]].concat();
         assert_eq!(fs::read(folder.path().join(TOKENS)).unwrap(), tokens);
         let file = TokenFile::open(folder.path()).unwrap();
         assert_eq!((file.row(0).unwrap(), file.info().pairs), (row, false));

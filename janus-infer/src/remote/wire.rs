@@ -303,10 +303,10 @@ mod tests {
             Failed::Again(error, _) => (error.to_string(), false),
             Failed::Closes(error) => (error.to_string(), true),
         };
-        assert_eq!(message(401, "wrong key sk-123"), ("the service answers 401: the key is refused".into(), true));
+        assert_eq!(message(401, "wrong key sk-123"), ("the server answered 401: the key is refused".into(), true));
         let busy = message(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
-        assert_eq!(busy, ("the service answers 429: slow down, [key]".into(), false));
+        assert_eq!(busy, ("the server answered 429: slow down, [key]".into(), false));
         assert!(message(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).1);
-        assert_eq!(message(500, "").0, "the service answers 500: nothing");
+        assert_eq!(message(500, "").0, "the server answered 500: nothing");
     }
 }

@@ -1,10 +1,10 @@
-//! Readers for the rows of other datasets and layouts.
+//! Reads the rows of other datasets and layouts.
 //!
 //! Each module below reads the rows of one dataset, or of a layout that many datasets share, with a type that implements
 //! [`RowSource`]. [`Source`] finds the type by its name.
 //!
-//! To add a dataset here, write its file and add it to the list of modules and to `SOURCES`. A dataset of your own needs
-//! neither: implement [`RowSource`] and give it to [`convert`](crate::convert).
+//! To add a dataset to this crate, write its file and add it to the list of modules and to `SOURCES`. A dataset outside this
+//! crate needs neither: implement [`RowSource`] and pass it to [`convert`](crate::convert).
 //!
 //! ```
 //! use janus_data::sources::{Comparison, Fields, RowContent, RowError, RowSource};
@@ -67,7 +67,7 @@ use fields::whole_number;
 pub use content::{Comparison, Conversation, RowContent};
 pub use fields::{Fields, RowError};
 
-/// Every source, in the order of help texts.
+/// All sources, in the order of help texts.
 static SOURCES: &[&dyn RowSource] = &[
     &sft::Sft,
     &pairs::Pairs,
@@ -90,23 +90,23 @@ static SOURCES: &[&dyn RowSource] = &[
     &alpaca_eval::AlpacaEval,
 ];
 
-/// How the rows of a dataset, or of a layout that many datasets share, are read.
+/// Reads the rows of a dataset, or of a layout that many datasets share.
 pub trait RowSource: Sync {
     /// The source's name: lower case, with hyphens.
     fn name(&self) -> &str;
 
-    /// The `main_source` of rows that do not say it themselves: the source's name. A layout has none.
+    /// The `main_source` of rows that do not have one: the source's name, or an empty text for a layout.
     fn main_source(&self) -> &str {
         self.name()
     }
 
-    /// What a row holds.
+    /// Reads the content of a row.
     ///
     /// # Errors
-    /// [`RowError`] names the field that is missing or of another kind.
+    /// [`RowError`] names the field that is missing or has the wrong type.
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError>;
 
-    /// The prompt of a row that [`parse`](Self::parse) skips, such as a tie's, if it has one.
+    /// The prompt of a row that [`parse`](Self::parse) skips, such as a tie; empty if it has none.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse).
@@ -115,7 +115,7 @@ pub trait RowSource: Sync {
         Ok(Vec::new())
     }
 
-    /// What a row holds, with [`main_source`](Self::main_source) where the row has none.
+    /// The content of a row, with [`main_source`](Self::main_source) filled in if the row has none.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse).
@@ -127,8 +127,8 @@ pub trait RowSource: Sync {
         Ok(content)
     }
 
-    /// The instruction of a row: the user's message, if there is only one, and the id of the row where it has one. Rows
-    /// that are skipped may have one too.
+    /// The instruction of a row: the user's message, if there is only one, and the id of the row, if it has one. Skipped
+    /// rows may have an instruction too.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse).
@@ -139,8 +139,8 @@ pub trait RowSource: Sync {
             RowContent::Comparison(pair) => (pair.main_source, pair.original_source, pair.prompt),
             RowContent::Skip(_) => (self.main_source().into(), String::new(), self.skipped_prompt(Fields::new(row))?),
         };
-        let mut asked = messages.into_iter().filter(|message| message.role == Role::User);
-        let (Some(prompt), None) = (asked.next(), asked.next()) else { return Ok(None) };
+        let mut user_messages = messages.into_iter().filter(|message| message.role == Role::User);
+        let (Some(prompt), None) = (user_messages.next(), user_messages.next()) else { return Ok(None) };
         let id = ["id", "idx", "question_id", "index", "prompt_id"].iter().find_map(|name| row.get(*name).and_then(whole_number));
         Ok(Some(Instruction { id: id.unwrap_or_default(), prompt: prompt.content, main_source, original_source }))
     }
@@ -166,7 +166,7 @@ impl Source {
         kind.as_str().parse().ok()
     }
 
-    /// Every source.
+    /// All sources.
     pub fn all() -> impl Iterator<Item = Self> {
         SOURCES.iter().map(|source| Self(*source))
     }
@@ -192,7 +192,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// A name that no source has.
+/// An unknown name of a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown source \"{got}\": expected one of {}", Source::all().map(|source| source.to_string()).collect::<Vec<_>>().join(", "))]
 #[non_exhaustive]
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_found_by_its_name_alone() {
+    fn a_source_is_found_by_its_name() {
         for source in Source::all() {
             assert_eq!(source.to_string().parse::<Source>().unwrap().name(), source.name());
             assert_eq!(Source::all().filter(|other| other.name() == source.name()).count(), 1, "{source}");

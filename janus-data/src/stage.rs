@@ -1,19 +1,19 @@
-//! Resumable runs: a folder of stages, each done once for its configuration and inputs.
+//! Resumable runs: a folder of stages, each of which runs once for its configuration and inputs.
 //!
 //! A run is a list of stages. Stage number 3, "sft", owns the folder `DIR/stages/03-sft/`:
 //!
 //! | file | content |
 //! | --- | --- |
-//! | `config.json` | what makes the stage what it is: its name, its resolved configuration, the fingerprint of each input |
+//! | `config.json` | the identity of the stage: its name, its resolved configuration, the fingerprint of each input |
 //! | (anything else) | the stage's outputs |
 //! | `done.json` | the done mark, written last: the fingerprint of `config.json` and of each output |
-//! | `time.json` | seconds spent, over all attempts; no part of what the mark covers |
-//! | `timing.jsonl` | where a model is trained, the seconds of each step; no part of it either |
+//! | `time.json` | seconds spent, over all attempts; not covered by the done mark |
+//! | `timing.jsonl` | if the stage trains a model, the seconds of each step; not covered either |
 //!
-//! When the run is repeated, a stage whose mark still holds is skipped; one whose configuration or
-//! inputs changed, or whose outputs were touched, is redone from nothing; one that was cut off is given
-//! its folder as it was left, and continues by its own means. Since the fingerprint of an input is that
-//! of its content, a stage that was redone to the same bytes redoes nothing after it.
+//! When the run is repeated, a stage whose done mark is still valid is skipped. A stage whose configuration, inputs or outputs
+//! have changed is run again from scratch. A stage that was interrupted gets its folder as it was left, and resumes by its own
+//! means. The fingerprint of an input depends only on its content, so if a stage is run again and gives the same bytes, later
+//! stages are still skipped.
 //!
 //! ```
 //! use janus_data::stage::{RunFolder, StageState};
@@ -47,13 +47,13 @@ use crate::{Error, Result, write_file};
 const CONFIG: &str = "config.json";
 const DONE: &str = "done.json";
 const TIME: &str = "time.json";
-/// What training notes of its speed, which is no result.
+/// The speed of training, which is not a result.
 const TIMING: &str = "timing.jsonl";
 
-/// What is called with a stage's name as things happen.
+/// Called with the name of a stage and an event.
 type OnEvent = Box<dyn FnMut(&str, StageEvent) + Send>;
 
-/// A run's folder, locked for as long as this value lives.
+/// The folder of a run, locked for as long as this value lives.
 pub struct RunFolder {
     root: PathBuf,
     stages: Vec<StageTime>,
@@ -67,7 +67,7 @@ impl fmt::Debug for RunFolder {
     }
 }
 
-/// What became of a stage, for the run's record.
+/// The state and the time of a stage, for the record of the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StageTime {
@@ -75,8 +75,8 @@ pub struct StageTime {
     pub stage: String,
     /// What this run did with it.
     pub state: StageState,
-    /// Seconds spent on it, those of earlier runs that it builds on included. Time between the last
-    /// attempt's start and a kill is not known and not counted.
+    /// Seconds spent on it, including earlier runs that it resumes. The time of an attempt that was killed is unknown and not
+    /// counted.
     pub seconds: f64,
 }
 
@@ -85,34 +85,34 @@ pub struct StageTime {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StageState {
-    /// Done from the start.
+    /// It was run from the start.
     Done,
-    /// Done from where an earlier run was cut off.
+    /// It was resumed where an earlier run was interrupted.
     Continued,
-    /// Done by an earlier run.
+    /// An earlier run had finished it.
     Skipped,
 }
 
-/// What happens to a stage, for whoever looks on.
+/// An event of a stage, for observers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum StageEvent {
-    /// It was done by an earlier run.
+    /// It is skipped, because an earlier run finished it.
     Skipped,
     /// It starts.
     Started,
-    /// It starts again: its configuration, an input or an output has changed since it was done.
+    /// It starts again, because its configuration, an input or an output has changed since it was finished.
     Restarted,
-    /// It continues where an earlier run was cut off.
+    /// It resumes where an earlier run was interrupted.
     Continued,
-    /// It is done.
+    /// It is finished.
     Done {
-        /// What this run spent on it.
+        /// Seconds that this run spent on it.
         seconds: f64,
     },
 }
 
-/// What the code of a stage gets.
+/// The argument of the code of a stage.
 #[derive(Debug)]
 pub struct Stage {
     folder: PathBuf,
@@ -120,13 +120,13 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The stage's folder, to write into. Names at its top that are taken: `config.json`, `done.json`,
-    /// `time.json`, `timing.jsonl`; a model goes into a folder of its own below.
+    /// The stage's folder, for its outputs. The names `config.json`, `done.json`, `time.json` and `timing.jsonl` are reserved at
+    /// its top level, so write a model into a subfolder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// An earlier run with the same configuration and inputs was cut off, and the folder holds what it left.
+    /// Whether an earlier run with the same configuration and inputs was interrupted. Its files are then in the folder.
     pub fn continued(&self) -> bool {
         self.continued
     }
@@ -139,10 +139,10 @@ struct DoneMark {
 }
 
 impl RunFolder {
-    /// Opens a run's folder, makes it if need be, and locks it.
+    /// Opens the folder of a run, creates it if necessary, and locks it.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another run holds the folder, [`Error::Io`] if it cannot be made.
+    /// [`Error::Locked`] if another run holds the folder, [`Error::Io`] if it cannot be created.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         fs::create_dir_all(&root).map_err(Error::io(&root, "create the folder"))?;
@@ -150,7 +150,7 @@ impl RunFolder {
         Ok(Self { root, stages: Vec::new(), on_event: Box::new(|_, _| ()), _lock: lock })
     }
 
-    /// Calls a function with each stage ("03-sft") and what happens to it.
+    /// Sets a function that is called with the name of a stage ("03-sft") and each of its events.
     pub fn on_event(self, on_event: impl FnMut(&str, StageEvent) + Send + 'static) -> Self {
         Self { on_event: Box::new(on_event), ..self }
     }
@@ -165,16 +165,15 @@ impl RunFolder {
         &self.stages
     }
 
-    /// Runs the next stage, unless it is done, and returns its folder.
+    /// Runs the next stage, unless it is finished, and returns its folder.
     ///
-    /// `name` is lower-case letters, digits and dashes. `config` is the resolved configuration: whatever
-    /// changes what `work` does, in an order that does not vary (no `HashMap`). `inputs` are files or
-    /// folders with a label each; a finished stage's folder counts by its outputs alone. `work` fails with
-    /// any error.
+    /// `name` consists of lower-case letters, digits and dashes. `config` is the resolved configuration: everything that
+    /// affects what `work` does, serialized in a fixed order (no `HashMap`). `inputs` are files or folders, each with a
+    /// label. The fingerprint of a finished stage's folder depends only on its outputs. `work` may fail with any error.
     ///
     /// # Errors
-    /// [`Error::Stage`] names the stage; its source is what `work` failed with, [`Error::StageInput`] for an
-    /// input that cannot be read, or what went wrong with the stage's own files.
+    /// [`Error::Stage`] names the stage; its source is the error of `work`, [`Error::StageInput`] for an input that
+    /// cannot be read, or an error of the stage's own files.
     pub fn stage<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
         &mut self,
         name: &str,
@@ -199,8 +198,8 @@ impl RunFolder {
         work: impl FnOnce(&Stage) -> Result<(), BoxError>,
     ) -> Result<(StageState, f64), BoxError> {
         let identity = identity(stage, config, inputs)?;
-        // A file that is there and cannot be read is an error: what it may say is worth more than a new start.
-        let same = read_if_there(&folder.join(CONFIG))?.is_some_and(|found| found == identity);
+        // A file that exists but cannot be read is an error, because starting again would delete what the stage already has.
+        let same = read_if_exists(&folder.join(CONFIG))?.is_some_and(|found| found == identity);
         if same && is_done(&identity, folder)? {
             (self.on_event)(stage, StageEvent::Skipped);
             return Ok((StageState::Skipped, spent(folder)?));
@@ -214,15 +213,15 @@ impl RunFolder {
             write_file(folder.join(CONFIG), &identity)?;
             (self.on_event)(stage, if redone { StageEvent::Restarted } else { StageEvent::Started });
         }
-        let (begun, before) = (Instant::now(), spent(folder)?);
+        let (started, before) = (Instant::now(), spent(folder)?);
         let result = work(&Stage { folder: folder.to_path_buf(), continued });
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = started.elapsed().as_secs_f64();
         let timed = write_file(folder.join(TIME), json!({ "seconds": before + seconds }).to_string().as_bytes());
         result?;
         timed?;
         let config = folder.join(CONFIG);
         if fs::read(&config).map_err(Error::io(&config, "read the file"))? != identity {
-            return Err("it wrote over its own config.json: give its outputs other names".into());
+            return Err("it overwrote its own config.json: give its outputs other names".into());
         }
         let mark = DoneMark { fingerprint: fingerprint::of_bytes(&identity), outputs: outputs(folder)? };
         write_file(folder.join(DONE), &pretty(&json!(mark)))?;
@@ -233,7 +232,7 @@ impl RunFolder {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The bytes of `config.json`: equal bytes, equal stage.
+/// The bytes of `config.json`, which identify the stage.
 fn identity(stage: &str, config: &impl Serialize, inputs: &[(&str, &Path)]) -> Result<Vec<u8>, BoxError> {
     let mut prints = BTreeMap::new();
     for (label, path) in inputs {
@@ -248,24 +247,24 @@ fn input_fingerprint(path: &Path) -> Result<String> {
     if !path.join(DONE).exists() {
         return fingerprint::of_path(path);
     }
-    let outputs = serde_json::to_vec(&outputs(path)?).map_err(|error| Error::io(path, "name its files")(error.into()))?;
+    let outputs = serde_json::to_vec(&outputs(path)?).map_err(|error| Error::io(path, "list its files")(error.into()))?;
     Ok(fingerprint::of_bytes(&outputs))
 }
 
-/// Whether a stage's mark says that it is done, and its outputs are those of then.
+/// Whether a stage has a done mark for this identity, and its outputs have not changed since.
 fn is_done(identity: &[u8], folder: &Path) -> Result<bool> {
     let Some(mark) = read_json::<DoneMark>(&folder.join(DONE))? else { return Ok(false) };
     Ok(mark.fingerprint == fingerprint::of_bytes(identity) && outputs(folder)? == mark.outputs)
 }
 
-/// The fingerprint of each output of a stage, by its path from the stage's folder.
+/// The fingerprint of each output of a stage, by its path relative to the stage's folder.
 fn outputs(folder: &Path) -> Result<BTreeMap<String, String>> {
     let names = fingerprint::files_below(folder)?.into_iter().filter(|name| ![CONFIG, DONE, TIME, TIMING].contains(&name.as_str()));
     names.map(|name| fingerprint::of_file(&folder.join(&name)).map(|print| (name, print))).collect()
 }
 
-/// Leaves an empty folder. `config.json` goes first: without it, whatever else a kill in the middle
-/// leaves behind is never taken for the work of a stage that was cut off.
+/// Empties a folder. `config.json` is removed first: without it, whatever a kill in the middle leaves behind is not mistaken
+/// for the files of an interrupted stage.
 fn clear(folder: &Path) -> io::Result<()> {
     if folder.exists() {
         match fs::remove_file(folder.join(CONFIG)) {
@@ -280,13 +279,13 @@ fn spent(folder: &Path) -> Result<f64> {
     Ok(read_json::<Value>(&folder.join(TIME))?.and_then(|time| time["seconds"].as_f64()).unwrap_or(0.0))
 }
 
-/// What a file of ours holds; `None` if it is missing or damaged, which means that the stage is redone.
+/// The content of a file of the stage; `None` if it is missing or damaged, in which case the stage is run again.
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    Ok(read_if_there(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    Ok(read_if_exists(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// The bytes of a file; `None` if there is none.
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+/// The bytes of a file; `None` if it does not exist.
+fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         read => read.map(Some).map_err(Error::io(path, "read the file")),
@@ -303,8 +302,8 @@ mod tests {
 
     use super::*;
 
-    /// A run of two stages, the second with the first's folder as input. Returns what each stage's code
-    /// was told (`None`: not called) and the states.
+    /// A run of two stages, the second with the folder of the first as input. Returns for each stage the value of `continued`, or
+    /// `None` if its code was not called, and the states.
     fn two_stages(root: &Path, word: &str, times: usize) -> (Vec<Option<bool>>, Vec<StageState>) {
         let calls = RefCell::new(vec![None, None]);
         let mut run = RunFolder::open(root).unwrap();
@@ -323,8 +322,8 @@ mod tests {
     }
 
     /// An error and its sources.
-    fn shown(error: &dyn std::error::Error) -> String {
-        error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", shown(source)))
+    fn chain(error: &dyn std::error::Error) -> String {
+        error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", chain(source)))
     }
 
     fn bytes(root: &Path, file: &str) -> Vec<u8> {
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_configuration_redoes_the_stage_from_nothing() {
+    fn a_changed_configuration_reruns_the_stage_from_scratch() {
         let root = tempfile::tempdir().unwrap();
         two_stages(root.path(), "a", 2);
         fs::write(root.path().join("stages/02-repeat/left-over"), "").unwrap();
@@ -353,16 +352,16 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_input_redoes_what_follows_and_equal_bytes_redo_nothing() {
+    fn a_changed_input_reruns_later_stages_and_equal_bytes_do_not() {
         let root = tempfile::tempdir().unwrap();
         two_stages(root.path(), "a", 2);
         assert_eq!(two_stages(root.path(), "b", 2), (vec![Some(false), Some(false)], vec![Done, Done]));
-        // Another configuration, the same output: the stage after it still stands.
+        // With another configuration but the same output, the stage after it is still valid.
         assert_eq!(two_stages(root.path(), "B", 2), (vec![Some(false), None], vec![Done, Skipped]));
     }
 
     #[test]
-    fn a_touched_output_redoes_its_stage() {
+    fn a_changed_output_reruns_its_stage() {
         let root = tempfile::tempdir().unwrap();
         two_stages(root.path(), "a", 2);
         fs::write(root.path().join("stages/01-word/word.txt"), "x").unwrap();
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_was_cut_off_gets_its_folder_as_it_was_left() {
+    fn an_interrupted_stage_gets_its_folder_as_it_was_left() {
         let root = tempfile::tempdir().unwrap();
         let attempt =
             |step: &dyn Fn(&Stage) -> io::Result<()>| RunFolder::open(root.path()).unwrap().stage("count", &1, &[], step).map(drop);
@@ -380,7 +379,7 @@ mod tests {
             fs::write(stage.folder().join("journal"), "1").unwrap();
             Err(io::Error::other("no power"))
         });
-        assert_eq!(shown(&error.unwrap_err()), "stage 01-count: no power");
+        assert_eq!(chain(&error.unwrap_err()), "stage 01-count: no power");
         attempt(&|stage| {
             assert!(stage.continued());
             assert_eq!(fs::read_to_string(stage.folder().join("journal")).unwrap(), "1");
@@ -391,14 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cut_off_stage_left_is_dropped_when_its_configuration_changed() {
+    fn files_of_an_interrupted_stage_are_dropped_if_its_configuration_changed() {
         let root = tempfile::tempdir().unwrap();
         let mut seen = None;
-        let cut_off = RunFolder::open(root.path()).unwrap().stage("count", &1, &[], |stage| {
+        let interrupted = RunFolder::open(root.path()).unwrap().stage("count", &1, &[], |stage| {
             fs::write(stage.folder().join("journal"), "1").unwrap();
             Err(io::Error::other("no power"))
         });
-        cut_off.unwrap_err();
+        interrupted.unwrap_err();
         let mut run = RunFolder::open(root.path()).unwrap();
         run.stage("count", &2, &[], |stage| {
             seen = Some((stage.continued(), stage.folder().join("journal").exists()));
@@ -409,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_kept_over_attempts_and_never_makes_a_stage_dirty() {
+    fn time_is_summed_over_attempts_and_does_not_invalidate_a_stage() {
         let root = tempfile::tempdir().unwrap();
         let mut run = RunFolder::open(root.path()).unwrap();
         run.stage("nap", &(), &[], |_| Err("cut off")).unwrap_err();
@@ -424,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_do_not_share_a_folder_and_a_lock_file_left_behind_holds_nobody_up() {
+    fn two_runs_do_not_share_a_folder_and_a_remaining_lock_file_blocks_nobody() {
         let root = tempfile::tempdir().unwrap();
         let first = RunFolder::open(root.path()).unwrap();
         let error = RunFolder::open(root.path()).unwrap_err();
@@ -435,38 +434,38 @@ mod tests {
         RunFolder::open(root.path()).unwrap();
     }
 
-    /// The stage's folder, and the paid answers in it, went for a new start.
+    /// Such a stage was once started again, which deleted the paid answers in its folder.
     #[test]
-    fn a_stage_whose_files_cannot_be_read_is_not_begun_anew() {
+    fn a_stage_whose_files_cannot_be_read_is_not_started_again() {
         let root = tempfile::tempdir().unwrap();
-        let begin = |work: &dyn Fn(&Stage) -> io::Result<()>| RunFolder::open(root.path()).unwrap().stage("ask", &1, &[], work).map(drop);
-        begin(&|stage| {
+        let run = |work: &dyn Fn(&Stage) -> io::Result<()>| RunFolder::open(root.path()).unwrap().stage("ask", &1, &[], work).map(drop);
+        run(&|stage| {
             fs::write(stage.folder().join("journal"), "paid").unwrap();
             Err(io::Error::other("no power"))
         })
         .unwrap_err();
-        // A folder in a file's place can be read by nobody, not even by root.
+        // A folder in place of a file cannot be read, not even by root.
         let folder = root.path().join("stages/01-ask");
         fs::remove_file(folder.join(CONFIG)).unwrap();
         fs::create_dir(folder.join(CONFIG)).unwrap();
-        let error = begin(&|_| Ok(())).unwrap_err();
-        assert!(shown(&error).contains("config.json: cannot read the file"), "{error:?}");
+        let error = run(&|_| Ok(())).unwrap_err();
+        assert!(chain(&error).contains("config.json: cannot read the file"), "{error:?}");
         assert_eq!(fs::read_to_string(folder.join("journal")).unwrap(), "paid");
     }
 
     #[test]
-    fn a_stage_that_writes_over_its_bookkeeping_is_told() {
+    fn a_stage_that_overwrites_its_own_files_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let mut run = RunFolder::open(root.path()).unwrap();
         let error = run.stage("model", &(), &[], |stage| fs::write(stage.folder().join("config.json"), "{}"));
-        assert!(shown(&error.unwrap_err()).contains("config.json"));
+        assert!(chain(&error.unwrap_err()).contains("config.json"));
     }
 
     #[test]
-    fn a_missing_input_is_bad_input_and_named() {
+    fn a_missing_input_is_named() {
         let root = tempfile::tempdir().unwrap();
         let mut run = RunFolder::open(root.path()).unwrap();
         let error = run.stage("sft", &(), &[("data", Path::new("no/such"))], |_| Ok::<_, Error>(())).unwrap_err();
-        assert!(shown(&error).starts_with("stage 01-sft: input \"data\": no/such: "), "{error:?}");
+        assert!(chain(&error).starts_with("stage 01-sft: input \"data\": no/such: "), "{error:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What rows are like: counts, lengths, balance, duplicates.
+//! Statistics of rows: counts, lengths, balance, duplicates.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{RecordKind, Result, Row, Tokenizer};
 
-/// Counts over rows of any layout, one row at a time.
+/// Collects statistics of rows of any layout, one row at a time.
 ///
 /// ```
 /// use janus_data::Stats;
@@ -40,17 +40,17 @@ struct Counted {
     tokens: Vec<u32>,
 }
 
-/// Which of two responses is longer, in characters.
+/// How often which of two responses is longer, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Balance {
-    /// The better one.
+    /// Pairs whose chosen response is longer.
     pub chosen_longer: u64,
-    /// The worse one.
+    /// Pairs whose rejected response is longer.
     pub rejected_longer: u64,
-    /// Neither.
+    /// Pairs of equal length.
     pub equal: u64,
-    /// Pairs of one and the same text.
+    /// Pairs of identical texts.
     pub identical: u64,
 }
 
@@ -62,13 +62,13 @@ pub struct Spread {
     pub mean: f64,
     /// The shortest.
     pub min: u32,
-    /// Half are at most this long.
+    /// The median.
     pub p50: u32,
-    /// 95 of 100 are at most this long.
+    /// The 95th percentile.
     pub p95: u32,
     /// The longest.
     pub max: u32,
-    /// All together.
+    /// The sum.
     pub total: u64,
 }
 
@@ -83,46 +83,46 @@ impl Spread {
     }
 }
 
-/// A field's texts. Of a list of messages, all contents count as one text.
+/// Statistics of the texts of a field. The contents of a list of messages count as one text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FieldReport {
     /// Rows that have the field.
     pub rows: u64,
-    /// Of these, empty ones.
+    /// Of these, rows in which it is empty.
     pub empty: u64,
     /// Lengths in characters.
     pub characters: Spread,
-    /// Lengths in tokens, where a tokenizer was given.
+    /// Lengths in tokens, if a tokenizer was given.
     pub tokens: Option<Spread>,
 }
 
-/// What [`Stats`] counted.
+/// The result of [`Stats`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StatsReport {
     /// Rows.
     pub rows: u64,
-    /// Rows that repeat an earlier one in all fields.
+    /// Rows that are equal to an earlier one in all fields.
     pub duplicate_rows: u64,
-    /// Distinct prompts (`prompt`, `instruction` or `input`), and the most rows of one.
+    /// Distinct prompts (`prompt`, `instruction` or `input`).
     pub prompts: u64,
-    /// The most rows that one prompt has.
+    /// The largest number of rows with the same prompt.
     pub most_of_one_prompt: u32,
     /// Rows by kind of record.
     pub kinds: BTreeMap<&'static str, u64>,
     /// Rows by `main_source`, or by `source`.
     pub sources: BTreeMap<String, u64>,
-    /// Texts by field.
+    /// Statistics of each field.
     pub fields: BTreeMap<String, FieldReport>,
     /// Rows by dimension and subdimension.
     pub subdimensions: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Lengths of `chosen` against `rejected`.
+    /// The lengths of `chosen` compared with those of `rejected`.
     pub balance: Balance,
 }
 
 impl<'a> Stats<'a> {
-    /// Counts nothing yet. With a tokenizer, tokens too.
+    /// Starts without rows. With a tokenizer, lengths in tokens are counted too.
     pub fn new(tokenizer: Option<&'a Tokenizer>) -> Self {
         Self {
             tokenizer,
@@ -178,7 +178,7 @@ impl<'a> Stats<'a> {
         Ok(())
     }
 
-    /// What was counted.
+    /// The statistics of the rows so far.
     pub fn report(self) -> StatsReport {
         let with_tokens = self.tokenizer.is_some();
         let field = |(name, counted): (String, Counted)| {
@@ -206,7 +206,7 @@ fn key(bytes: &[u8]) -> [u8; 16] {
     key
 }
 
-/// A field's text; of messages, their contents.
+/// The text of a field; for messages, their contents.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -226,10 +226,10 @@ fn last_text(value: &Value) -> Option<&str> {
     }
 }
 
-/// A table: its title, its head, its rows.
+/// A table: its title, its header, its rows.
 struct Table(&'static str, Vec<&'static str>, Vec<Vec<String>>);
 
-/// Subdimensions and sources that are shown; the report has all.
+/// Number of subdimensions and sources in tables; the report has all of them.
 const SHOWN: usize = 20;
 
 impl StatsReport {
@@ -289,13 +289,13 @@ impl StatsReport {
         tables
     }
 
-    /// The report as tables of text.
+    /// The report as plain-text tables.
     pub fn to_text(&self) -> String {
         let mut out = String::new();
         for Table(title, head, rows) in self.tables() {
             let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).chain([head[at].len()]).max().unwrap_or_default();
             let widths: Vec<usize> = (0..head.len()).map(width).collect();
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(out, "{title}");
             let mut line = |cells: Vec<&str>| {
                 let cells = cells.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
@@ -311,7 +311,7 @@ impl StatsReport {
         out.trim_end().into()
     }
 
-    /// The report as one HTML page that needs nothing else.
+    /// The report as a self-contained HTML page.
     pub fn to_html(&self, title: &str) -> String {
         let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let mut out = format!(
@@ -341,14 +341,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_count_has_its_row() {
+    fn every_count_is_in_the_report() {
         let preferences = json!([{"dimension": "style", "subdimension": "tone", "preference": "warm", "description": "d"}]);
-        let talk = |text: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]);
+        let conversation = |text: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]);
         let rows = [
             json!({"main_source": "m<x", "prompt": "q", "system": "", "preference_set": preferences, "output": "four"}),
-            json!({"main_source": "m<x", "prompt": "q", "system": "s", "chosen": talk("longer"), "rejected": talk("short")}),
-            json!({"main_source": "n", "prompt": "r", "system": "s", "chosen": talk("same"), "rejected": talk("same")}),
-            json!({"main_source": "n", "prompt": "r", "system": "s", "chosen": talk("same"), "rejected": talk("same")}),
+            json!({"main_source": "m<x", "prompt": "q", "system": "s", "chosen": conversation("longer"), "rejected": conversation("short")}),
+            json!({"main_source": "n", "prompt": "r", "system": "s", "chosen": conversation("same"), "rejected": conversation("same")}),
+            json!({"main_source": "n", "prompt": "r", "system": "s", "chosen": conversation("same"), "rejected": conversation("same")}),
         ];
         let tokenizer = Tokenizer::train(["a"].into_iter(), 300, &[]).unwrap();
         let mut stats = Stats::new(Some(&tokenizer));

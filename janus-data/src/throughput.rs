@@ -1,4 +1,4 @@
-//! How fast this machine reads, tokenises, packs and deduplicates, on generated rows.
+//! Measures how fast this machine reads, tokenises, packs and deduplicates generated rows.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,66 +11,66 @@ use serde::Serialize;
 use crate::instructions::{NearDuplicates, Planted};
 use crate::{Error, Packing, Result, TokenFile, TokenWriter, Tokenizer, Writer, pack_stream, read, token_rows};
 
-/// From JSON lines to packed token rows.
+/// The throughput from JSON lines to packed token rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TokenThroughput {
-    /// Tokens of a row, on average.
+    /// Mean number of tokens of a row.
     pub mean_tokens: f64,
-    /// Rows a second: read, rendered, tokenised, written and packed.
+    /// Rows per second: read, rendered, tokenised, written and packed.
     pub rows_per_s: f64,
-    /// The same in tokens.
+    /// The same in tokens per second.
     pub tokens_per_s: f64,
-    /// Time for all of it.
+    /// Total time.
     pub seconds: f64,
-    /// What the tokenizer alone does on one thread.
+    /// The rate of the tokenizer alone on one thread.
     pub tokenizer_one_thread_tokens_per_s: f64,
-    /// What its own parallel batches do.
+    /// The rate of the tokenizer's own parallel batches.
     pub tokenizer_batch_tokens_per_s: f64,
-    /// `tokens_per_s` by that of the batches.
+    /// `tokens_per_s` divided by the rate of the parallel batches.
     pub share_of_batch_rate: f64,
-    /// `tokens_per_s` by that of one thread for each core.
+    /// `tokens_per_s` divided by the rate of one thread times the number of cores.
     pub share_of_one_core_per_core: f64,
-    /// How full first-fit-decreasing makes the rows.
+    /// The efficiency of packing with first-fit-decreasing.
     pub packing_efficiency: f64,
-    /// Time that it takes.
+    /// The time of packing with first-fit-decreasing.
     pub packing_seconds: f64,
-    /// How full packing as a stream makes them.
+    /// The efficiency of packing as a stream.
     pub stream_packing_efficiency: f64,
 }
 
-/// Parquet with preference sets.
+/// The throughput of Parquet files with preference sets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ParquetThroughput {
-    /// Rows a second, the reading of the JSON lines that are copied included.
+    /// Rows written per second, including reading them from JSON lines.
     pub parquet_write_rows_per_s: f64,
-    /// Rows a second.
+    /// Rows read per second.
     pub parquet_read_rows_per_s: f64,
-    /// Size of the file.
+    /// Size of the file in megabytes.
     pub parquet_mb: f64,
 }
 
-/// Near-duplicates of generated instructions.
+/// The throughput and recall of near-duplicate detection on generated instructions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct DeduplicationThroughput {
     /// Time for all instructions.
     pub dedup_seconds: f64,
-    /// Instructions a second.
+    /// Instructions per second.
     pub dedup_rows_per_s: f64,
-    /// What is found among instructions that nothing repeats.
+    /// Number of duplicates found among instructions without duplicates.
     pub dedup_found: usize,
-    /// What is found of planted copies, by the share of their words that is replaced.
+    /// How well planted copies are found, by the share of their words that is replaced.
     pub planted: Vec<PlantedAt>,
 }
 
-/// What is found of copies with a share of their words replaced.
+/// How well copies with a share of replaced words are found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PlantedAt {
     /// The share, in percent.
     pub edited_percent: usize,
-    /// What is found.
+    /// How well they are found.
     #[serde(flatten)]
     pub found: Planted,
 }
@@ -97,7 +97,8 @@ impl<'f> Rows<'f> {
         Ok(Self { folder, rows })
     }
 
-    /// Tokenises them into `tokens`, packed into rows of `capacity` tokens. A tokenizer is trained on them if none is given.
+    /// Tokenises the rows into `tokens`, and packs them into rows of `capacity` tokens. Without a tokenizer, one is trained on the
+    /// rows.
     ///
     /// # Errors
     /// Those of reading, tokenising and writing.
@@ -109,7 +110,7 @@ impl<'f> Rows<'f> {
             None => Tokenizer::train(sample.iter().map(|row| row.output.as_str()), 16_000, template.special_tokens())?,
         };
 
-        // The library's own rates, on the same texts: one thread, and its parallel batches.
+        // The rates of the `tokenizers` library on the same texts: one thread, and its parallel batches.
         let texts: Vec<&str> = sample.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]).collect();
         let started = Instant::now();
         let one: usize = texts.iter().map(|text| tokenizer.encode(text).map(|ids| ids.len())).sum::<Result<_>>()?;
@@ -152,10 +153,10 @@ impl<'f> Rows<'f> {
         })
     }
 
-    /// Copies them into `rows.parquet`, and reads that.
+    /// Copies the rows into `rows.parquet` and reads it.
     ///
     /// # Errors
-    /// Those of reading and writing; [`Error::Io`] if not all rows come back.
+    /// Those of reading and writing; [`Error::Io`] if not all rows are read back.
     pub fn parquet(&self) -> Result<ParquetThroughput> {
         let path = self.folder.join("rows.parquet");
         let rows = read::<SftRecord>(self.folder.join("rows.jsonl"))?;
@@ -174,7 +175,7 @@ impl<'f> Rows<'f> {
         let read = started.elapsed().as_secs_f64();
         let io = Error::io(&path, "read all rows of the file");
         if count != self.rows {
-            return Err(io(std::io::Error::other(format!("{count} of {} rows came back", self.rows))));
+            return Err(io(std::io::Error::other(format!("{count} of {} rows were read back", self.rows))));
         }
         let bytes = std::fs::metadata(&path).map_err(io)?.len();
         let rate = |seconds: f64| self.rows as f64 / seconds;
@@ -186,7 +187,7 @@ impl<'f> Rows<'f> {
     }
 }
 
-/// Looks for near-duplicates among generated instructions, and for planted ones.
+/// Searches for near-duplicates among generated instructions, and for planted copies.
 pub fn deduplicate(instructions: usize) -> DeduplicationThroughput {
     let vocabulary = Vocabulary::new();
     let mut rng = stream(0, "bench instructions");
@@ -200,7 +201,7 @@ pub fn deduplicate(instructions: usize) -> DeduplicationThroughput {
     let dedup_found = near.find(&texts).count();
     let dedup_seconds = started.elapsed().as_secs_f64();
     drop(texts);
-    // Each text once as it is and once with a share of its words replaced, among others that nothing repeats.
+    // Half of the texts have a copy with a share of replaced words; the others have none.
     let mut planted = |edited_percent| {
         let texts: Vec<String> = (0..2000).map(|_| vocabulary.words(60, &mut rng)).collect();
         PlantedAt { edited_percent, found: near.planted(texts, 1000, edited_percent, &mut rng) }
@@ -209,7 +210,7 @@ pub fn deduplicate(instructions: usize) -> DeduplicationThroughput {
     DeduplicationThroughput { dedup_seconds, dedup_rows_per_s: instructions as f64 / dedup_seconds, dedup_found, planted }
 }
 
-/// Words with the lengths and the unevenness of English.
+/// Words with lengths and frequencies like those of English.
 struct Vocabulary(Vec<String>);
 
 impl Vocabulary {
@@ -220,7 +221,7 @@ impl Vocabulary {
         Self((0..20_000).map(word).collect())
     }
 
-    /// Small ranks are frequent, as in text.
+    /// Draws words; small ranks are frequent, as in natural text.
     fn words(&self, count: usize, rng: &mut impl Rng) -> String {
         let mut text = String::with_capacity(count * 6);
         for at in 0..count {
@@ -239,14 +240,14 @@ impl Vocabulary {
 
 fn row(vocabulary: &Vocabulary, number: usize) -> SftRecord {
     let mut rng = stream(number as u64, "bench row");
-    let want =
+    let preference =
         |dimension| Preference::new(dimension, "kind", format!("label {}", number % 977), "What an answer does that serves this want.");
-    // Lengths spread as those of answers are.
+    // Lengths are spread like those of real answers.
     let answer = (rng.random_range(5.0f64.ln()..1500.0f64.ln())).exp() as usize + rng.random_range(200..720);
     SftRecord {
         main_source: "bench".into(),
         original_source: String::new(),
-        preference_set: PreferenceSet::new(Dimension::ALL.map(want)).ok(),
+        preference_set: PreferenceSet::new(Dimension::ALL.map(preference)).ok(),
         system: vocabulary.words(rng.random_range(90..170), &mut rng),
         prompt: vocabulary.words(rng.random_range(10..90), &mut rng),
         output: vocabulary.words(answer, &mut rng),
@@ -258,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_is_measured_on_the_same_rows() {
+    fn all_steps_are_measured_on_the_same_rows() {
         let folder = tempfile::tempdir().unwrap();
         let rows = Rows::generate(folder.path(), 40).unwrap();
         let tokens = rows.tokens(None, 8192).unwrap();

@@ -1,4 +1,4 @@
-//! Text to ids and back.
+//! Text to token ids and back.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
 
 use crate::{Error, Result, bpe, write_file};
 
-/// A tokenizer of the Hugging Face `tokenizers` library, made predictable: text never turns into special tokens by
-/// itself, none is added, nothing is cut or padded and no merge is dropped, whatever its file asks for. Special tokens
-/// come from the chat template alone.
+/// A tokenizer of the Hugging Face `tokenizers` library with predictable behaviour. Whatever its file says, text is never
+/// encoded as special tokens, no special token is added, and truncation, padding and BPE dropout are off. Special tokens come
+/// only from the chat template.
 ///
 /// Clones share the vocabulary.
 #[derive(Clone)]
 pub struct Tokenizer {
-    /// Takes text as text, also where it spells a special token.
-    plain: Arc<tokenizers::Tokenizer>,
-    /// Takes the spelling of a special token as that token.
-    spelt: Arc<tokenizers::Tokenizer>,
+    /// Encodes the spelling of a special token as ordinary text.
+    text_only: Arc<tokenizers::Tokenizer>,
+    /// Encodes the spelling of a special token as that token.
+    with_specials: Arc<tokenizers::Tokenizer>,
     vocab_size: usize,
 }
 
@@ -35,9 +35,9 @@ impl Tokenizer {
         tokenizer.map(Self::from_tokenizers).map_err(|cause| Error::TokenizerFile { path: path.into(), cause })
     }
 
-    /// Takes over a tokenizer of the library; its truncation, padding and dropout are switched off.
+    /// Wraps a tokenizer of the `tokenizers` library and turns off its truncation, padding and dropout.
     pub fn from_tokenizers(mut tokenizer: tokenizers::Tokenizer) -> Self {
-        // Truncation can only fail where it is asked for.
+        // Removing truncation cannot fail.
         let _ = tokenizer.with_truncation(None);
         tokenizer.with_padding(None);
         if let ModelWrapper::BPE(bpe) = tokenizer.get_model()
@@ -48,16 +48,16 @@ impl Tokenizer {
             tokenizer.with_model(bpe);
         }
         tokenizer.set_encode_special_tokens(false);
-        let mut plain = tokenizer.clone();
-        plain.set_encode_special_tokens(true);
+        let mut text_only = tokenizer.clone();
+        text_only.set_encode_special_tokens(true);
         let vocab_size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        Self { plain: Arc::new(plain), spelt: Arc::new(tokenizer), vocab_size }
+        Self { text_only: Arc::new(text_only), with_specials: Arc::new(tokenizer), vocab_size }
     }
 
     /// Trains a byte-level BPE (Sennrich et al. 2016, on bytes as in GPT-2) of at most `vocab_size` tokens: first the
-    /// special tokens in the order given, then the 256 bytes, then the merges. A pair that occurs once is not merged,
-    /// so little text gives fewer tokens. Texts are counted as text, special tokens in them too. The same texts give
-    /// the same bytes in every process.
+    /// special tokens in the given order, then the 256 bytes, then the merges. A pair that occurs only once is not merged,
+    /// so little text gives fewer tokens. The spelling of a special token in a text counts as ordinary text. The same texts
+    /// give the same file in every process.
     ///
     /// ```
     /// let tokenizer = janus_data::Tokenizer::train(["a kite, a kite"].into_iter(), 300, &["<s>", "</s>"])?;
@@ -67,23 +67,24 @@ impl Tokenizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::VocabularyTooSmall`], [`Error::SpecialToken`] for one that is empty, doubled, or spelt like a
+    /// [`Error::VocabularyTooSmall`], [`Error::SpecialToken`] for one that is empty, repeated, or spelt like a
     /// token of text.
     pub fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize, special_tokens: &[&str]) -> Result<Self> {
         bpe::train(texts, vocab_size, special_tokens).map(Self::from_tokenizers)
     }
 
-    /// Writes a `tokenizer.json`, whole or not at all, into a folder that is made if need be.
+    /// Writes a `tokenizer.json` atomically. Its folder is created if necessary.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Tokenizer`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let json = self.spelt.to_string(true).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
+        let json = self.with_specials.to_string(true).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
         write_file(path, json.as_bytes())
     }
 
-    /// Writes what transformers, vLLM and llama.cpp's converter read beside a model's weights: `tokenizer.json`, and
-    /// `tokenizer_config.json` with the special tokens and the template; each whole or not at all. The folder is made if need be.
+    /// Writes the files that transformers, vLLM and llama.cpp's converter read next to the weights of a model: `tokenizer.json`, and
+    /// `tokenizer_config.json` with the special tokens and the chat template. Each is written atomically. The folder is created if
+    /// necessary.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -96,7 +97,7 @@ impl Tokenizer {
     /// ```
     ///
     /// # Errors
-    /// As [`Tokenizer::save`].
+    /// Those of [`Tokenizer::save`].
     pub fn save_with_template(&self, folder: impl AsRef<Path>, template: ChatTemplate) -> Result<()> {
         let folder = folder.as_ref();
         let config = json!({
@@ -110,36 +111,36 @@ impl Tokenizer {
         write_file(folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
     }
 
-    /// Ids of a text. Text is text: no special token is added, and the spelling of one in the text is taken for
-    /// letters and signs.
+    /// The ids of a text. No special token is added, and the spelling of one in the text is encoded as ordinary text.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the model cannot spell the text.
+    /// [`Error::Tokenizer`] if the model cannot encode the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        ids(&self.plain, text)
+        ids(&self.text_only, text)
     }
 
-    /// [`Tokenizer::encode`] for many texts at once, as the library itself does it in parallel. All are held.
+    /// [`Tokenizer::encode`] for many texts in parallel, with the batches of the `tokenizers` library. All results are held in
+    /// memory.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the model cannot spell a text.
+    /// [`Error::Tokenizer`] if the model cannot encode a text.
     pub fn encode_batch(&self, texts: Vec<&str>) -> Result<Vec<Vec<u32>>> {
-        let encodings = self.plain.encode_batch_fast(texts, false);
+        let encodings = self.text_only.encode_batch_fast(texts, false);
         let encodings = encodings.map_err(|cause| Error::Tokenizer { doing: "encode the texts", cause })?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// Ids of a text in which special tokens may be spelt out; no token is added. For prompts that another program
-    /// rendered; what a user typed belongs into [`Tokenizer::encode`].
+    /// The ids of a text in which spelt-out special tokens are encoded as such; no token is added. It is meant for prompts that
+    /// another program rendered; use [`Tokenizer::encode`] for text that a user typed.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the model cannot spell the text.
+    /// [`Error::Tokenizer`] if the model cannot encode the text.
     pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>> {
-        ids(&self.spelt, text)
+        ids(&self.with_specials, text)
     }
 
-    /// [`Tokenizer::encode_with_specials`] of a text in which some characters stand for a text each: these texts are put in
-    /// once special tokens have been found, and so stay text, whatever they spell.
+    /// Like [`Tokenizer::encode_with_specials`], for a text with placeholder characters. Each placeholder is replaced by its text
+    /// after special tokens have been found, so that the inserted text is always ordinary text, whatever it spells.
     ///
     /// ```
     /// let tokenizer = janus_data::Tokenizer::train(["a kite"].into_iter(), 300, &["<s>", "</s>"])?;
@@ -149,12 +150,12 @@ impl Tokenizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the model cannot spell the text.
+    /// [`Error::Tokenizer`] if the model cannot encode the text.
     pub fn encode_escaped(&self, text: &str, escapes: &[(char, &str)]) -> Result<Vec<u32>> {
-        let tokenizer = &self.spelt;
+        let tokenizer = &self.with_specials;
         let encode = || -> tokenizers::Result<Vec<u32>> {
             let mut pieces = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
-            pieces.normalize(|piece| escapes.iter().try_for_each(|(mark, text)| piece.replace(*mark, text)))?;
+            pieces.normalize(|piece| escapes.iter().try_for_each(|(placeholder, text)| piece.replace(*placeholder, text)))?;
             if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
                 pre_tokenizer.pre_tokenize(&mut pieces)?;
             }
@@ -164,8 +165,8 @@ impl Tokenizer {
         encode().map_err(|cause| Error::Tokenizer { doing: "encode the text", cause })
     }
 
-    /// Ids of a rendered conversation, segment by segment: the ids of a prompt are the first ids of every conversation
-    /// that continues it.
+    /// The ids of a rendered conversation, encoded segment by segment, so that the ids of a prompt are the first ids of every
+    /// conversation that continues it.
     ///
     /// # Errors
     /// [`Error::NoSuchToken`] for a special token that the tokenizer does not have, [`Error::Tokenizer`].
@@ -173,22 +174,22 @@ impl Tokenizer {
         Ok(self.rendered(rendered)?.ids)
     }
 
-    /// Text of ids; special tokens are left out, and bytes that are no UTF-8 become U+FFFD.
+    /// The text of ids, without special tokens; invalid UTF-8 becomes U+FFFD.
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.plain.decode(ids, true).map_err(|cause| Error::Tokenizer { doing: "decode the ids", cause })
+        self.text_only.decode(ids, true).map_err(|cause| Error::Tokenizer { doing: "decode the ids", cause })
     }
 
     /// The id of a token by its spelling in the vocabulary.
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.plain.token_to_id(token)
+        self.text_only.token_to_id(token)
     }
 
-    /// Every special token with its id, in the order of the ids.
+    /// All special tokens with their ids, in the order of the ids.
     pub fn special_tokens(&self) -> Vec<(u32, String)> {
-        let added = self.spelt.get_added_tokens_decoder();
+        let added = self.with_specials.get_added_tokens_decoder();
         let mut special: Vec<_> = added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (id, token.content)).collect();
         special.sort();
         special
@@ -196,19 +197,19 @@ impl Tokenizer {
 
     /// The spelling of an id in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.plain.id_to_token(id)
+        self.text_only.id_to_token(id)
     }
 
-    /// BLAKE3, in hex, of all that ids depend on: the tokenizer's own file as [`Tokenizer::save`] writes it.
+    /// BLAKE3, in hex, of everything that affects ids: the tokenizer's file in compact form.
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn fingerprint(&self) -> Result<String> {
-        let json = self.spelt.to_string(false).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
+        let json = self.with_specials.to_string(false).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
         Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
     }
 
-    /// One more than the largest id, special tokens included: the rows that an embedding needs.
+    /// One more than the largest id, special tokens included: the number of rows that an embedding needs.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }

@@ -1,4 +1,4 @@
-//! Every problem of files of records, not only the first.
+//! Validates files of records and reports all problems, not only the first.
 
 mod shape;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{Error, Problem, ReadOptions, Result, Row};
 use shape::{Field, fields};
 
-/// A kind of record: the released datasets' schemas.
+/// A kind of record, with the schema of the released datasets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordKind {
@@ -28,7 +28,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [RecordKind; 4] = [RecordKind::Sft, RecordKind::Pairs, RecordKind::Reward, RecordKind::Bench];
 
     /// The kind's name.
@@ -41,7 +41,7 @@ impl RecordKind {
         }
     }
 
-    /// The kind of a row by its fields, also those of the older releases; `None` if they fit no kind.
+    /// The kind of a row, recognised by its fields, including those of the older releases; `None` if they fit no kind.
     pub fn of_row(row: &Row) -> Option<RecordKind> {
         let has = |name: &str| row.contains_key(name);
         if has("rubrics") || has("rubric") {
@@ -70,7 +70,7 @@ impl FromStr for RecordKind {
     }
 }
 
-/// A name that no kind of record has.
+/// An unknown name of a kind of record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown kind of record \"{got}\": expected sft, pairs, reward or bench")]
 #[non_exhaustive]
@@ -87,11 +87,11 @@ pub struct Finding {
     pub file: PathBuf,
     /// The row, from 1; 0 for the file as a whole.
     pub row: u64,
-    /// The field, with its way through lists and objects; empty for the row as a whole.
+    /// The field, with its path through lists and objects; empty for the row as a whole.
     pub field: String,
-    /// What was needed.
+    /// What was expected.
     pub expected: String,
-    /// What was found.
+    /// What was found instead.
     pub got: String,
 }
 
@@ -116,13 +116,13 @@ pub struct CheckedFile {
     pub file: PathBuf,
     /// The kind that its rows were checked as; `None` if the first row fits none.
     pub kind: Option<RecordKind>,
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Rows with a problem.
+    /// Number of rows with a problem.
     pub bad_rows: u64,
 }
 
-/// What [`validate`] found.
+/// The result of [`validate`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Validation {
@@ -132,17 +132,16 @@ pub struct Validation {
     pub rows: u64,
     /// Rows with a problem.
     pub bad_rows: u64,
-    /// Problems, all of them.
+    /// Number of all problems.
     pub problems: u64,
     /// The first problems, up to the limit.
     pub findings: Vec<Finding>,
-    /// Problems by field, list positions left out.
+    /// Number of problems by field, without positions in lists.
     pub by_field: BTreeMap<String, u64>,
 }
 
-/// Checks every row of files against a kind of record, or against the kind of each file's first row. Ids must be
-/// unique in all files together; the files must be of one kind. Memory is bounded by a batch, the ids and `limit`
-/// problems.
+/// Checks every row of files against a kind of record, or against the kind of each file's first row. Ids must be unique over all
+/// files, and all files must have the same kind. Memory is bounded by a batch, the ids and `limit` problems.
 ///
 /// ```
 /// use janus_data::{RecordKind, ReadOptions, validate};
@@ -155,14 +154,14 @@ pub struct Validation {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn validate(paths: &[PathBuf], kind: Option<RecordKind>, options: &ReadOptions, limit: usize) -> Validation {
-    let mut found = Found { validation: Validation::default(), ids: HashMap::new(), limit, first_kind: None };
+    let mut checker = Checker { validation: Validation::default(), ids: HashMap::new(), limit, first_kind: None };
     for (file, path) in paths.iter().enumerate() {
-        found.file(file, path, paths, kind, options);
+        checker.file(file, path, paths, kind, options);
     }
-    found.validation
+    checker.validation
 }
 
-struct Found {
+struct Checker {
     validation: Validation,
     /// File and row of each id.
     ids: HashMap<String, (usize, u64)>,
@@ -170,7 +169,7 @@ struct Found {
     first_kind: Option<(RecordKind, PathBuf)>,
 }
 
-impl Found {
+impl Checker {
     fn file(&mut self, number: usize, path: &Path, paths: &[PathBuf], kind: Option<RecordKind>, options: &ReadOptions) {
         let mut checked = CheckedFile { file: path.into(), kind, rows: 0, bad_rows: 0 };
         let rows = match options.read::<Row>(path) {
@@ -182,29 +181,29 @@ impl Found {
                 return;
             }
         };
-        let mut untold = false;
+        let mut unknown = false;
         for row in rows {
             let before = self.validation.problems;
-            let place = checked.rows + 1;
+            let row_number = checked.rows + 1;
             match row {
                 Err(error) => {
                     checked.rows += u64::from(matches!(error, Error::Row { .. }));
-                    self.error(path, if matches!(error, Error::Row { .. }) { place } else { 0 }, &error);
+                    self.error(path, if matches!(error, Error::Row { .. }) { row_number } else { 0 }, &error);
                     if !matches!(error, Error::Row { .. }) {
                         continue;
                     }
                 }
                 Ok(row) => {
                     checked.rows += 1;
-                    if checked.kind.is_none() && !untold {
+                    if checked.kind.is_none() && !unknown {
                         checked.kind = RecordKind::of_row(&row);
-                        untold = checked.kind.is_none();
+                        unknown = checked.kind.is_none();
                         self.one_kind(path, checked.kind, &row);
                     }
                     if let Some(kind) = checked.kind {
-                        self.row(path, place, kind, &row);
+                        self.row(path, row_number, kind, &row);
                     }
-                    self.id(number, place, paths, &row);
+                    self.id(number, row_number, paths, &row);
                 }
             }
             checked.bad_rows += u64::from(self.validation.problems > before);
@@ -222,7 +221,7 @@ impl Found {
         let Some(kind) = kind else {
             let got: Vec<&str> = row.keys().map(String::as_str).collect();
             let got = if got.is_empty() { "no field".into() } else { format!("the fields {}", got.join(", ")) };
-            self.problem(path, 1, "", "the fields of an sft, pairs, reward or bench row (or name the kind)", &got);
+            self.problem(path, 1, "", "the fields of an sft, pairs, reward or bench row (or state the kind)", &got);
             return;
         };
         match &self.first_kind {
@@ -235,29 +234,31 @@ impl Found {
         }
     }
 
-    fn row(&mut self, path: &Path, place: u64, kind: RecordKind, row: &Row) {
+    fn row(&mut self, path: &Path, row_number: u64, kind: RecordKind, row: &Row) {
         for Field { names, required, shape } in fields(kind) {
             let name = names.iter().find(|name| row.get(**name).is_some_and(|value| !value.is_null())).copied();
             match name {
-                Some(name) => shape.check(&row[name], name, &mut |field, expected, got| self.problem(path, place, field, expected, got)),
-                None if *required => self.problem(path, place, names[0], shape.expected(), "nothing"),
+                Some(name) => {
+                    shape.check(&row[name], name, &mut |field, expected, got| self.problem(path, row_number, field, expected, got))
+                }
+                None if *required => self.problem(path, row_number, names[0], shape.expected(), "nothing"),
                 None => {}
             }
         }
-        shape::rules(kind, row, &mut |field, expected, got| self.problem(path, place, field, expected, got));
+        shape::rules(kind, row, &mut |field, expected, got| self.problem(path, row_number, field, expected, got));
     }
 
-    fn id(&mut self, file: usize, place: u64, paths: &[PathBuf], row: &Row) {
+    fn id(&mut self, file: usize, row_number: u64, paths: &[PathBuf], row: &Row) {
         let id = match row.get("id") {
             Some(Value::String(id)) => id.clone(),
             Some(Value::Number(id)) => id.to_string(),
             _ => return,
         };
         if let Some((first, at)) = self.ids.get(&id) {
-            let got = format!("\"{id}\", which stands in row {at} of {} too", paths[*first].display());
-            self.problem(&paths[file], place, "id", "an id of its own", &got);
+            let got = format!("\"{id}\", which is also in row {at} of {}", paths[*first].display());
+            self.problem(&paths[file], row_number, "id", "a unique id", &got);
         } else {
-            self.ids.insert(id, (file, place));
+            self.ids.insert(id, (file, row_number));
         }
     }
 
@@ -268,15 +269,15 @@ impl Found {
                 let (expected, got) = match problem {
                     Problem::Missing => ("a value".into(), "nothing".into()),
                     Problem::Mismatch { expected, got } => (expected.clone(), got.clone()),
-                    Problem::Rule(rule) => ("what the rules allow".into(), rule.clone()),
+                    Problem::Rule(rule) => ("a valid value".into(), rule.clone()),
                     Problem::Syntax { message, column } => ("JSON".into(), format!("{message}, at column {column}")),
-                    Problem::Utf8 { column } => ("UTF-8".into(), format!("another byte at column {column}")),
+                    Problem::Utf8 { column } => ("UTF-8".into(), format!("an invalid byte at column {column}")),
                     Problem::DoubledKey(key) => ("each key once".into(), format!("\"{key}\" twice")),
-                    Problem::TooLong { limit } => (format!("a row of at most {limit} bytes"), "a larger one".into()),
+                    Problem::TooLong { limit } => (format!("a row of at most {limit} bytes"), "a larger row".into()),
                 };
                 self.problem(path, *row, &field, &expected, &got);
             }
-            error => self.problem(path, row, "", "a whole file", &error.to_string()),
+            error => self.problem(path, row, "", "a readable file", &error.to_string()),
         }
     }
 
@@ -284,12 +285,12 @@ impl Found {
         self.validation.problems += 1;
         let mut of = String::new();
         let mut within = false;
-        for sign in field.chars() {
-            within |= sign == '[';
+        for character in field.chars() {
+            within |= character == '[';
             if !within {
-                of.push(sign);
+                of.push(character);
             }
-            within &= sign != ']';
+            within &= character != ']';
         }
         *self.validation.by_field.entry(of).or_default() += 1;
         if self.validation.findings.len() < self.limit {

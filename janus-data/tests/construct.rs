@@ -1,4 +1,4 @@
-//! A collection made with models that answer well, badly, at times, or die.
+//! Constructs collections with models that answer well, badly or only sometimes, or that are killed.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::cell::RefCell;
@@ -15,21 +15,21 @@ use janus_data::{CallJournal, read_all};
 use rand::Rng;
 use serde_json::json;
 
-/// What a scripted model does with a request that it was asked for the `n`th time about, n from 0.
+/// What a scripted model does with the `n`th attempt of a request, n from 0.
 type Behaviour = fn(&ChatRequest, usize) -> Option<Result<Generation, ModelError>>;
 
-/// Knows the prompts by their words and answers each of them well, unless its behaviour says otherwise.
+/// Recognises each prompt by its text and answers it well, unless its behaviour says otherwise.
 struct Scripted {
     behaviour: Behaviour,
-    /// Answers until it dies.
-    left: RefCell<usize>,
-    /// What was answered, by everything that the answer depends on.
+    /// Number of answers before it is killed.
+    remaining: RefCell<usize>,
+    /// The journal keys of the answered requests.
     answered: RefCell<Vec<String>>,
 }
 
 impl Scripted {
     fn new(behaviour: Behaviour) -> Self {
-        Self { behaviour, left: RefCell::new(usize::MAX), answered: RefCell::default() }
+        Self { behaviour, remaining: RefCell::new(usize::MAX), answered: RefCell::default() }
     }
 
     fn good() -> Self {
@@ -43,21 +43,21 @@ impl ChatModel for Scripted {
     }
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-        // The last first: nothing may depend on the order of answers.
+        // In reverse: nothing may depend on the order of answers.
         for (index, request) in requests.iter().enumerate().rev() {
-            let mut left = self.left.borrow_mut();
-            assert!(*left > 0, "killed");
-            *left -= 1;
-            drop(left);
+            let mut remaining = self.remaining.borrow_mut();
+            assert!(*remaining > 0, "killed");
+            *remaining -= 1;
+            drop(remaining);
             self.answered.borrow_mut().push(CallJournal::key("scripted", request));
             let times_before = request.messages.iter().filter(|message| message.content.contains("cannot be used")).count();
-            let answer = (self.behaviour)(request, times_before).unwrap_or_else(|| Ok(said(&good_answer(request))));
+            let answer = (self.behaviour)(request, times_before).unwrap_or_else(|| Ok(generation(&good_answer(request))));
             on_answer(index, answer.map(|generation| vec![generation]));
         }
     }
 }
 
-fn said(text: &str) -> Generation {
+fn generation(text: &str) -> Generation {
     Generation::new(text).with_tokens(10, 5)
 }
 
@@ -66,7 +66,7 @@ const WORDS: [&str; 24] = [
     "basket", "cinnamon", "drizzle", "ember", "feather", "granite", "hollow", "ivory", "juniper", "kettle", "lagoon",
 ];
 
-/// Words that depend on a text and a number alone.
+/// Words that depend only on a text and a number.
 fn some_words(text: &str, number: u64, count: usize) -> String {
     let word = |at| WORDS[(derive_seed(number, &format!("{text} {at}")) % WORDS.len() as u64) as usize];
     (0..count).map(word).collect::<Vec<_>>().join(" ")
@@ -86,29 +86,29 @@ fn step(request: &ChatRequest) -> Step {
 }
 
 fn good_answer(request: &ChatRequest) -> String {
-    let asked = &request.messages[0].content;
+    let prompt = &request.messages[0].content;
     match step(request) {
         Step::Preferences => {
-            let want = |number| {
+            let preference = |number| {
                 json!({
-                    "subdimension": some_words(asked, number, 1),
-                    "preference": format!("{} {number}", some_words(asked, number + 10, 2)),
-                    "description": format!("The answer brings in {}.", some_words(asked, number + 20, 9)),
+                    "subdimension": some_words(prompt, number, 1),
+                    "preference": format!("{} {number}", some_words(prompt, number + 10, 2)),
+                    "description": format!("The answer brings in {}.", some_words(prompt, number + 20, 9)),
                 })
             };
-            json!([want(0), want(1), want(2)]).to_string()
+            json!([preference(0), preference(1), preference(2)]).to_string()
         }
         Step::System => format!(
             "You are a guide to the {}. Speak of {}. {}",
-            some_words(asked, 0, 2),
-            some_words(asked, 1, 8),
+            some_words(prompt, 0, 2),
+            some_words(prompt, 1, 8),
             "Take your time and mind who asks you. ".repeat(5)
         ),
-        Step::Response => format!("An answer with {}.", some_words(asked, 0, 12)),
+        Step::Response => format!("An answer with {}.", some_words(prompt, 0, 12)),
         Step::Rubric => {
             let anchors: BTreeMap<String, String> =
                 (1..=5).map(|score| (score.to_string(), format!("The want is met to degree {score} of five."))).collect();
-            json!({ "criteria": format!("Does the answer serve the want of {}?", some_words(asked, 0, 3)), "score_descriptions": anchors })
+            json!({ "criteria": format!("Does the answer serve the want of {}?", some_words(prompt, 0, 3)), "score_descriptions": anchors })
                 .to_string()
         }
     }
@@ -141,7 +141,7 @@ fn a_good_model_gives_every_row_and_no_other() {
     // 30 x 4 dimensions, 30 x 3 system messages and responses, 3 x 3 x 4 rubrics of the bench.
     assert_eq!((summary.instructions, summary.requests, summary.retried, summary.accepted), (30, 120 + 90 + 90 + 36, 0, 336));
     assert!(summary.rejected.is_empty() && summary.contradictory_sets == 0, "{:?}", summary.rejected);
-    assert_eq!(model.answered.borrow().len(), 336 - 36 + distinct_rubrics(&made), "equal rubric requests are asked once");
+    assert_eq!(model.answered.borrow().len(), 336 - 36 + distinct_rubrics(&made), "equal rubric requests are sent once");
     let rows = [("bench", 9), ("dpo", 27), ("orpo", 27), ("rm", 27), ("sft", 81), ("sft_small", 27)];
     assert_eq!(summary.rows, rows.into());
 
@@ -172,7 +172,7 @@ fn a_good_model_gives_every_row_and_no_other() {
         assert!(user.content == pair.prompt && pair.rejected[0] == *user);
         assert!(is_pair(&pair.system, &pair.prompt, &chosen.content, &pair.rejected[1].content));
     }
-    assert_ne!(made.dpo, made.orpo, "drawn anew");
+    assert_ne!(made.dpo, made.orpo, "drawn independently");
     for row in &made.rm {
         let (system, prompt) = row.input.split_once('\n').unwrap();
         assert!(is_pair(system, prompt, &row.chosen, &row.rejected));
@@ -192,11 +192,11 @@ fn distinct_rubrics(made: &Constructed) -> usize {
 }
 
 #[test]
-fn what_was_wrong_is_said_and_the_second_answer_counts() {
+fn a_correction_states_the_flaw_and_the_second_answer_counts() {
     let folder = tempfile::tempdir().unwrap();
     let model = Scripted::new(|request, times| {
         if times == 0 {
-            return Some(Ok(said("I'm sorry, I cannot help with that.")));
+            return Some(Ok(generation("I'm sorry, I cannot help with that.")));
         }
         let [.., answer, correction] = &request.messages[..] else { panic!("no correction") };
         assert!(answer.content.starts_with("I'm sorry") && correction.content.contains("it declines the task"), "{}", correction.content);
@@ -210,39 +210,39 @@ fn what_was_wrong_is_said_and_the_second_answer_counts() {
 }
 
 #[test]
-fn without_retries_nothing_is_asked_again() {
+fn without_retries_nothing_is_requested_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut construction = Construction::default();
     construction.retries = 0;
-    let made = run(&Scripted::new(|_, _| Some(Ok(said("No.")))), &construction, 5, folder.path());
+    let made = run(&Scripted::new(|_, _| Some(Ok(generation("No.")))), &construction, 5, folder.path());
     assert_eq!((made.summary.requests, made.summary.retried, made.summary.accepted), (20, 0, 0));
     assert_eq!(made.summary.rejected, [("not_json", 20)].into());
     made.write(folder.path(), OutputFormat::JsonLines).unwrap();
-    assert_eq!(std::fs::read(folder.path().join("sft.jsonl")).unwrap(), b"", "empty files are there too");
+    assert_eq!(std::fs::read(folder.path().join("sft.jsonl")).unwrap(), b"", "empty files are written too");
 }
 
-/// Nine kinds of answers that cannot be used, and errors, in every step.
+/// Unusable answers of several kinds, and errors, in every step.
 fn misbehaves(request: &ChatRequest, times: usize) -> Option<Result<Generation, ModelError>> {
-    let cut = |text: &str| said(text).with_finish_reason(FinishReason::Length);
+    let cut = |text: &str| generation(text).with_finish_reason(FinishReason::Length);
     let id = request.id.clone();
     let whole = good_answer(request);
     match derive_seed(times as u64, &id) % 24 {
-        0 => Some(Ok(said(""))),
-        1 => Some(Ok(said("Sorry, I can't."))),
+        0 => Some(Ok(generation(""))),
+        1 => Some(Ok(generation("Sorry, I can't."))),
         2 => Some(Ok(cut(&whole[..whole.len() / 2]))),
-        3 => Some(Ok(said(&whole.replace('"', "'")))),
-        4 => Some(Ok(said(&format!("{whole} **harmlessness**")))),
-        5 => Some(Ok(said("[{}, {}, {}]"))),
-        6 => Some(Ok(said(&"x".repeat(50_000)))),
+        3 => Some(Ok(generation(&whole.replace('"', "'")))),
+        4 => Some(Ok(generation(&format!("{whole} **harmlessness**")))),
+        5 => Some(Ok(generation("[{}, {}, {}]"))),
+        6 => Some(Ok(generation(&"x".repeat(50_000)))),
         7 => Some(Err(ModelError::TooLong { id, prompt_tokens: 9, context: 8 })),
         8 => Some(Err(ModelError::Failed { id, source: "no memory".into() })),
-        9 => Some(Ok(said("\u{0}[[[{{{\"\\"))),
+        9 => Some(Ok(generation("\u{0}[[[{{{\"\\"))),
         _ => None,
     }
 }
 
 #[test]
-fn a_model_that_misbehaves_is_counted_to_the_last_answer() {
+fn every_answer_of_a_misbehaving_model_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let made = run(&Scripted::new(misbehaves), &Construction::default(), 200, folder.path());
     let summary = &made.summary;
@@ -259,10 +259,10 @@ fn a_model_that_misbehaves_is_counted_to_the_last_answer() {
     let bad = ["harmlessness", "xxxx", "Sorry"];
     assert!(made.sft.iter().all(|row| !bad.iter().any(|bad| row.system.contains(bad) || row.output.contains(bad))));
 
-    // Every file reads back as it is, in both formats.
-    for (format, ending) in [(OutputFormat::JsonLines, "jsonl"), (OutputFormat::Parquet, "parquet")] {
+    // Every file is read back unchanged, in both formats.
+    for (format, extension) in [(OutputFormat::JsonLines, "jsonl"), (OutputFormat::Parquet, "parquet")] {
         made.write(folder.path(), format).unwrap();
-        let path = |name: &str| folder.path().join(format!("{name}.{ending}"));
+        let path = |name: &str| folder.path().join(format!("{name}.{extension}"));
         assert_eq!(read_all::<SftRecord>(path("sft")).unwrap(), made.sft);
         assert_eq!(read_all::<PairRecord>(path("orpo")).unwrap(), made.orpo);
         assert_eq!(read_all::<RewardRecord>(path("rm")).unwrap(), made.rm);
@@ -270,48 +270,48 @@ fn a_model_that_misbehaves_is_counted_to_the_last_answer() {
     }
 }
 
-/// Killed at twenty moments and resumed: the same files, nothing that was answered asked again, nothing lost.
+/// A run that is killed twenty times and resumed gives the same files. No answered request is sent again, and no answer is lost.
 #[test]
 fn a_run_killed_at_any_moment_ends_in_the_same_files() {
     let whole = tempfile::tempdir().unwrap();
     let model = Scripted::new(misbehaves);
     let made = run(&model, &Construction::default(), 40, whole.path());
     made.write(whole.path(), OutputFormat::JsonLines).unwrap();
-    let asked = model.answered.borrow().clone();
+    let requested = model.answered.borrow().clone();
 
     let folder = tempfile::tempdir().unwrap();
     let mut rng = janus_core::stream(1, "kills");
     let model = Scripted::new(misbehaves);
-    let mut moments: Vec<usize> = (0..20).map(|_| rng.random_range(1..asked.len())).collect();
+    let mut moments: Vec<usize> = (0..20).map(|_| rng.random_range(1..requested.len())).collect();
     moments.sort_unstable();
     let mut before = 0;
     std::panic::set_hook(Box::new(|_| {}));
     for moment in moments {
-        *model.left.borrow_mut() = moment - before;
+        *model.remaining.borrow_mut() = moment - before;
         before = moment;
         let killed = catch_unwind(AssertUnwindSafe(|| run(&model, &Construction::default(), 40, folder.path())));
         assert!(killed.is_err(), "the run ends before it is killed");
-        // A kill may cut the journal's last line in half.
+        // A kill may leave an incomplete last line in the journal.
         let last =
             Step::ALL.iter().rev().map(|step| folder.path().join(format!("{}.journal", step.as_str()))).find(|path| path.exists()).unwrap();
         let mut file = std::fs::File::options().append(true).open(last).unwrap();
         std::io::Write::write_all(&mut file, b"{\"id\": \"cut").unwrap();
     }
     let _ = std::panic::take_hook();
-    *model.left.borrow_mut() = usize::MAX;
+    *model.remaining.borrow_mut() = usize::MAX;
     run(&model, &Construction::default(), 40, folder.path()).write(folder.path(), OutputFormat::JsonLines).unwrap();
 
     for name in ["sft.jsonl", "sft_small.jsonl", "dpo.jsonl", "orpo.jsonl", "rm.jsonl", "bench.jsonl", "summary.json"] {
         let read = |folder: &tempfile::TempDir| std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(read(&whole), read(&folder), "{name}");
     }
-    // Errors are no answers: they are asked again by the next run.
-    let errors: HashSet<&String> = asked.iter().collect();
+    // Errors are not answers: the next run sends those requests again.
+    let keys: HashSet<&String> = requested.iter().collect();
     let mut times: HashMap<String, usize> = HashMap::new();
     for key in model.answered.borrow().iter() {
         *times.entry(key.clone()).or_default() += 1;
     }
-    assert_eq!(times.keys().collect::<HashSet<_>>(), errors, "the same questions, none lost");
+    assert_eq!(times.keys().collect::<HashSet<_>>(), keys, "the same requests, none lost");
     let journalled: HashSet<String> = Step::ALL
         .iter()
         .flat_map(|step| {
@@ -325,11 +325,11 @@ fn a_run_killed_at_any_moment_ends_in_the_same_files() {
         .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap()["id"].as_str().unwrap().to_string())
         .collect();
     assert!(journalled.len() > 200);
-    assert!(journalled.iter().all(|key| times[key] == 1), "an answered question was asked again");
+    assert!(journalled.iter().all(|key| times[key] == 1), "an answered request was sent again");
 }
 
 #[test]
-fn copies_and_empty_instructions_are_passed_over_and_counted() {
+fn copies_and_empty_instructions_are_skipped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let mut all = instructions(3);
     all.push(Instruction { id: "copy".into(), prompt: format!("  {} ", all[0].prompt.to_uppercase()), ..all[0].clone() });
@@ -340,15 +340,15 @@ fn copies_and_empty_instructions_are_passed_over_and_counted() {
 }
 
 #[test]
-fn the_price_is_what_a_good_model_is_asked() {
+fn the_estimate_is_the_number_of_requests_to_a_good_model() {
     let folder = tempfile::tempdir().unwrap();
     let construction = Construction::default();
     let estimate = construction.price(&instructions(30));
     let made = run(&Scripted::good(), &construction, 30, folder.path());
     assert_eq!(estimate.requests, made.summary.requests);
-    for (step, asked) in estimate.steps.iter().zip([120, 90, 90, 36]) {
-        assert_eq!(step.requests, asked, "{:?}", step.step);
-        assert!(step.prompt_tokens > 20 * asked && step.completion_tokens > 100 * asked);
+    for (step, requests) in estimate.steps.iter().zip([120, 90, 90, 36]) {
+        assert_eq!(step.requests, requests, "{:?}", step.step);
+        assert!(step.prompt_tokens > 20 * requests && step.completion_tokens > 100 * requests);
     }
     assert_eq!(estimate.cost(1e6, 0.0), estimate.prompt_tokens as f64);
 }

@@ -43,7 +43,7 @@ fn fetch(base_url: String, target: &Path, sha256: Option<&str>) -> Result<Downlo
     Hub::new(options(base_url)).unwrap().download(&file(), target, sha256, &mut |_, _| ())
 }
 
-/// The part of the content that a request asks for.
+/// The part of the content that a request's range selects.
 fn ranged(received: &Received) -> Reply {
     let all = content();
     match received.header("range") {
@@ -56,7 +56,7 @@ fn ranged(received: &Received) -> Reply {
     }
 }
 
-/// A hub that sends us to a store for the bytes, and the log of the store's ranges.
+/// A hub that redirects to a store for the bytes.
 fn hub(store: &Stub, etag: &'static str) -> Stub {
     let location = store.url();
     Stub::start(move |received| {
@@ -77,14 +77,14 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_file_that_is_cut_off_again_and_again_arrives_whole() {
+fn a_download_that_is_interrupted_repeatedly_completes() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("train.parquet");
     let ranges: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
     let log = ranges.clone();
-    // Every attempt brings at most 150,000 bytes: more attempts are needed than are allowed without progress.
+    // Every attempt receives at most 150,000 bytes, so more attempts are needed than are allowed without progress.
     let store = Stub::start(move |received| {
-        assert_eq!(received.header("authorization"), None, "the token is for the hub");
+        assert_eq!(received.header("authorization"), None, "only the hub gets the token");
         log.lock().unwrap().push(received.header("range").map(String::from));
         Reply { cut: Some(150_000), ..ranged(received) }
     });
@@ -99,7 +99,7 @@ fn a_file_that_is_cut_off_again_and_again_arrives_whole() {
 }
 
 #[test]
-fn a_later_call_goes_on_where_an_earlier_one_gave_up() {
+fn a_later_call_resumes_where_an_earlier_one_gave_up() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("train.parquet");
     let store = Stub::start(|received| match received.number {
@@ -110,14 +110,14 @@ fn a_later_call_goes_on_where_an_earlier_one_gave_up() {
     let hub = hub(&store, SHA256);
     let error = fetch(hub.url(), &target, None).unwrap_err().to_string();
     assert!(error.contains("kaist-ai/a set/data/train.parquet: gave up after 3 attempts: the server answered 503: closed"), "{error}");
-    assert!(!target.exists() && names(folder.path()).len() == 1, "what came is kept under another name");
+    assert!(!target.exists() && names(folder.path()).len() == 1, "the partial file is kept under another name");
     let got = fetch(hub.url(), &target, Some(SHA256)).unwrap();
     assert!(got.fetched < 600_000 && got.bytes == 800_000, "{got:?}");
     assert_eq!(names(folder.path()), ["train.parquet"]);
 }
 
 #[test]
-fn a_hub_that_knows_no_ranges_sends_all_again() {
+fn a_hub_without_ranges_sends_the_whole_file_again() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("train.parquet");
     let store = Stub::start(|received| Reply { cut: (received.number == 0).then_some(300_000), ..Reply::status(200, content()) });
@@ -127,7 +127,7 @@ fn a_hub_that_knows_no_ranges_sends_all_again() {
 }
 
 #[test]
-fn what_is_not_right_gets_no_name() {
+fn a_file_with_a_wrong_checksum_is_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("train.parquet");
     fs::write(&target, "the old one").unwrap();

@@ -1,4 +1,4 @@
-//! Mini is an experiment that can be trusted: its splits are apart and its checkers tell good from bad.
+//! Tests that Mini is sound: its splits are disjoint, and its grader distinguishes good from bad responses.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
@@ -35,9 +35,9 @@ fn every_gold_response_scores_five_on_all_four() {
     }
 }
 
-/// Every pair of features of two dimensions meets on some topic, so that no two spoil each other.
+/// Every pair of features of two dimensions is tried on some topic.
 #[test]
-fn no_two_features_spoil_each_other() {
+fn no_two_features_interfere() {
     let mut rng = stream(1, "pairs");
     let question = |family, topic| instruction(family, topic, 0);
     for first in &PREFERENCES {
@@ -68,13 +68,13 @@ fn a_response_to_other_preferences_scores_low() {
         .flat_map(|rows| [scores(&rows[0], &rows[1].reference_answer), scores(&rows[1], &rows[2].reference_answer)])
         .collect();
     assert!(mean(&swapped) < 1.5, "{}", mean(&swapped));
-    // A sixth of the single scores at the most may be 3 or more: partial credit for related features.
+    // Fewer than one in twenty scores may be 4 or more: related features give partial credit.
     let high = swapped.iter().flatten().filter(|&&score| score >= 4).count();
     assert!(high * 20 < swapped.len() * 4, "{high} of {}", swapped.len() * 4);
 }
 
 #[test]
-fn empty_repeated_foreign_and_boundless_responses_score_low_on_each() {
+fn empty_repeated_and_off_topic_responses_score_low_on_each() {
     let bench = bench();
     for (i, record) in bench.iter().enumerate() {
         let gold = &record.reference_answer;
@@ -83,10 +83,10 @@ fn empty_repeated_foreign_and_boundless_responses_score_low_on_each() {
             if other.prompt == record.prompt { &bench[(i + 33) % bench.len()].reference_answer } else { &other.reference_answer };
         for (what, response) in [
             ("empty", String::new()),
-            ("blank", " \n ".into()),
+            ("white space", " \n ".into()),
             ("repeated", format!("{gold}\n{gold}\n{gold}")),
             ("off topic", off_topic.clone()),
-            ("marks only", "- \n- \n1. !!!".into()),
+            ("punctuation only", "- \n- \n1. !!!".into()),
             ("shuffled letters", gold.chars().rev().collect()),
         ] {
             let scores = scores(record, &response);
@@ -114,7 +114,7 @@ fn a_response_that_says_everything_scores_low_on_each() {
 }
 
 #[test]
-fn checkers_are_graded() {
+fn scores_between_one_and_five_are_given() {
     let place = |style, info| Wanted { style, background: Feature::Field, informativeness: info, harmlessness: Feature::Source };
     let mut record = bench().swap_remove(0);
     let owl = &topics()[0];
@@ -138,12 +138,12 @@ fn checkers_are_graded() {
     assert_eq!(scores(&bullets, &wrong_tip)[2], 1);
     let half_tip = gold.replace("after dark", "");
     assert!((3..5).contains(&scores(&bullets, &half_tip)[2]));
-    // Two facts where three were wanted.
+    // Two facts instead of the three that were requested.
     let facts = with(&record, Feature::Bullets, Feature::MoreFacts);
     let three = realise(Family::Place, owl, &place(Feature::Bullets, Feature::MoreFacts));
     let two: Vec<&str> = three.lines().enumerate().filter(|(i, _)| *i != 3).map(|(_, line)| line).collect();
     assert_eq!((scores(&facts, &three)[2], scores(&facts, &two.join("\n"))[2]), (5, 3));
-    // Another true fact than the one asked for bounds everything.
+    // A true fact other than the requested one bounds all scores.
     let wrong_fact = gold.replace("rests in hollow trees", "flies without a sound");
     assert_eq!(scores(&bullets, &wrong_fact), [2, 2, 2, 2]);
     let no_fact = gold.replace("rests in hollow trees", "is something");
@@ -153,7 +153,7 @@ fn checkers_are_graded() {
 }
 
 #[test]
-fn truth_alone_can_be_graded() {
+fn truth_can_be_graded_alone() {
     let truth = |response: &str| grade_truth("Tell me where the owl is found.", response).map(|grade| grade.score.get());
     assert_eq!(truth("It rests in hollow trees."), Some(5));
     assert_eq!(truth("The owl can turn its head almost backward."), Some(2));
@@ -162,7 +162,7 @@ fn truth_alone_can_be_graded() {
 }
 
 #[test]
-fn a_record_of_another_world_is_an_error_that_names_it() {
+fn a_record_that_is_not_from_mini_is_named() {
     let mut record = bench().swap_remove(5);
     record.prompt = "Write a poem.".into();
     let error = grade(&record, "x").unwrap_err().to_string();
@@ -176,7 +176,7 @@ fn splits_share_no_combination_no_system_message_and_no_question() {
     let combination =
         |set: &Option<janus_core::PreferenceSet>| -> Vec<String> { set.as_ref().unwrap().iter().map(|p| p.name.clone()).collect() };
     let trained: HashSet<_> = train.iter().map(|row| combination(&row.preference_set)).collect();
-    let asked: HashSet<_> = train.iter().map(|row| row.prompt.clone()).collect();
+    let questions: HashSet<_> = train.iter().map(|row| row.prompt.clone()).collect();
     let systems: HashSet<_> = train.iter().map(|row| row.system.clone()).collect();
     assert!(trained.len() > 4_000, "{} combinations", trained.len());
     assert!(systems.len() > 19_900, "{} system messages", systems.len());
@@ -184,12 +184,12 @@ fn splits_share_no_combination_no_system_message_and_no_question() {
     let of = |records: &[BenchRecord]| -> HashSet<Vec<String>> { records.iter().map(|r| combination(&r.preference_set)).collect() };
     assert!(of(&dev).is_disjoint(&trained) && of(&bench).is_disjoint(&trained) && of(&dev).is_disjoint(&of(&bench)));
     for record in dev.iter().chain(&bench) {
-        assert!(!asked.contains(&record.prompt) && !systems.contains(&record.system) && record.system != UNIFORM_SYSTEM);
+        assert!(!questions.contains(&record.prompt) && !systems.contains(&record.system) && record.system != UNIFORM_SYSTEM);
     }
 }
 
 #[test]
-fn a_seed_fixes_everything_and_another_changes_it() {
+fn the_seed_determines_everything() {
     let ids = |records: &[BenchRecord]| records.iter().map(|r| r.id.clone().unwrap()).collect::<HashSet<_>>();
     assert_eq!(Mini::new(1).train(50, None), Mini::new(1).train(50, None));
     assert_ne!(Mini::new(1).train(50, None), Mini::new(2).train(50, None));
@@ -210,7 +210,7 @@ fn a_pool_limits_the_system_messages_and_nothing_else() {
 }
 
 #[test]
-fn the_language_stays_small() {
+fn the_vocabulary_stays_small() {
     let words: HashSet<String> = Mini::new(1)
         .documents(3_000)
         .iter()
@@ -233,7 +233,7 @@ fn the_chosen_of_a_pair_fits_and_the_rejected_does_not() {
 }
 
 #[test]
-fn training_pairs_share_nothing_with_the_judged_splits_and_differ() {
+fn training_pairs_share_nothing_with_the_evaluation_splits_and_differ() {
     let mini = Mini::new(4);
     let judged: HashSet<String> =
         [Split::Dev, Split::Bench].iter().flat_map(|&split| mini.eval(split, 300)).flat_map(|r| [r.system, r.prompt]).collect();
@@ -260,7 +260,7 @@ fn the_chosen_of_a_helpful_pair_is_true_and_the_rejected_is_not_truer() {
 fn graded_pairs_prefer_the_best_graded_answer_and_the_true_one() {
     let mini = Mini::new(8);
     let records = mini.eval(Split::Train, 40);
-    // Three answers a model might give: the record's own, that of another reader, one about another question.
+    // Three answers that a model might give: the record's own, that for another reader, and one to another question.
     let answers: Vec<Vec<String>> = (0..records.len())
         .map(|row| {
             let [own, other, strange] = [row, (row / 3) * 3 + (row + 1) % 3, (row + 3) % records.len()];
@@ -271,25 +271,25 @@ fn graded_pairs_prefer_the_best_graded_answer_and_the_true_one() {
     let total =
         |record: &BenchRecord, side: &[janus_core::Message]| -> u32 { scores(record, &side[1].content).into_iter().map(u32::from).sum() };
     let truth = |prompt: &str, side: &[janus_core::Message]| grade_truth(prompt, &side[1].content).unwrap().score.get();
-    let (mut told, mut wished) = (0, 0);
+    let (mut without_system, mut with_system) = (0, 0);
     for pair in &pairs {
         if pair.system.is_empty() {
-            told += 1;
+            without_system += 1;
             assert!(truth(&pair.prompt, &pair.chosen) == 5 && truth(&pair.prompt, &pair.rejected) < 5, "{pair:?}");
         } else {
-            wished += 1;
+            with_system += 1;
             let record = records.iter().find(|record| record.system == pair.system && record.prompt == pair.prompt).unwrap();
             assert!(total(record, &pair.chosen) == 20 && total(record, &pair.rejected) < 20, "{pair:?}");
         }
     }
-    // Each record's strange answer is rejected under its system message and without one; the other reader's under it alone.
-    assert_eq!((told, wished), (records.len(), 2 * records.len()));
+    // The answer to another question is rejected with and without the system message, that for another reader only with it.
+    assert_eq!((without_system, with_system), (records.len(), 2 * records.len()));
     let again = mini.graded_pairs(records.iter().zip(answers.iter().map(Vec::as_slice))).unwrap();
     assert_eq!(pairs, again);
 }
 
 #[test]
-fn graded_pairs_of_answers_that_are_as_good_or_none_are_none() {
+fn answers_with_equal_scores_or_no_answers_give_no_graded_pairs() {
     let mini = Mini::new(8);
     let records = mini.eval(Split::Train, 2);
     let own: Vec<[String; 1]> = records.iter().map(|record| [record.reference_answer.clone()]).collect();

@@ -1,5 +1,5 @@
-//! Readers on damaged bytes: rows or errors, never a panic, never without end. `JANUS_MUTATIONS=N` sets how many inputs
-//! each reader gets.
+//! Readers on damaged bytes return rows or errors; they never panic and always end. `JANUS_MUTATIONS=N` sets the number of
+//! inputs for each reader.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::path::Path;
@@ -14,21 +14,21 @@ fn inputs(default: usize) -> usize {
 }
 
 fn rows() -> Vec<PairRecord> {
-    let talk = |answer: &str| vec![Message::user("Why?\n\"é\""), Message::assistant(answer)];
+    let conversation = |answer: &str| vec![Message::user("Why?\n\"é\""), Message::assistant(answer)];
     let row = |i: usize| PairRecord {
         main_source: "m".into(),
         original_source: String::new(),
         system: format!("s{i}"),
         prompt: "Why?".into(),
-        chosen: talk("Because {[,]} 漢"),
-        rejected: talk("No."),
+        chosen: conversation("Because {[,]} 漢"),
+        rejected: conversation("No."),
     };
     (0..3).map(row).collect()
 }
 
-/// Some bytes changed, removed, doubled or put in.
+/// Changes, removes, repeats or inserts some bytes.
 fn mutate(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
-    const SIGNS: &[u8] = b"{}[]\",:\\\n\r\t 0-\0\xff\xc3\xef";
+    const BYTES: &[u8] = b"{}[]\",:\\\n\r\t 0-\0\xff\xc3\xef";
     for _ in 0..rng.random_range(1..=4) {
         if bytes.is_empty() {
             return;
@@ -36,8 +36,8 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
         let at = rng.random_range(0..bytes.len());
         match rng.random_range(0..6) {
             0 => bytes[at] ^= 1 << rng.random_range(0..8),
-            1 => bytes[at] = SIGNS[rng.random_range(0..SIGNS.len())],
-            2 => bytes.insert(at, SIGNS[rng.random_range(0..SIGNS.len())]),
+            1 => bytes[at] = BYTES[rng.random_range(0..BYTES.len())],
+            2 => bytes.insert(at, BYTES[rng.random_range(0..BYTES.len())]),
             3 => drop(bytes.remove(at)),
             4 => bytes.truncate(at),
             _ => {
@@ -52,7 +52,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
 fn survives(name: &str, count: usize) {
     // The decoders of Parquet and Arrow panic on some inputs and the reader catches it; their messages are noise here.
     std::panic::set_hook(Box::new(|_| {}));
-    // In memory where there is such a place: a file a round.
+    // In memory if possible, because every round writes a file.
     let folder = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() }).unwrap();
     let path = folder.path().join(name);
     write_records(&path, &rows()).unwrap();
@@ -76,7 +76,7 @@ fn survives(name: &str, count: usize) {
         }
     }
     let _ = std::panic::take_hook();
-    assert!(good > 0 && bad > 0, "{name}: the mutations reach nothing ({good} rows, {bad} errors)");
+    assert!(good > 0 && bad > 0, "{name}: the mutations have no effect ({good} rows, {bad} errors)");
 }
 
 #[test]

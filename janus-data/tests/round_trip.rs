@@ -1,4 +1,4 @@
-//! What is written is read back, in every format.
+//! Rows that are written are read back, in every format.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 mod arbitrary;
@@ -38,7 +38,7 @@ fn returns<T: Record>(rows: &[T]) -> Result<(), TestCaseError> {
     returns_as(rows, rows)
 }
 
-/// `in_csv`: the rows as CSV gives them back.
+/// `in_csv`: the rows as they are read back from CSV.
 fn returns_as<T: Record>(rows: &[T], in_csv: &[T]) -> Result<(), TestCaseError> {
     let folder = tempfile::tempdir().unwrap();
     for name in NAMES {
@@ -72,7 +72,7 @@ proptest! {
 
     #[test]
     fn bench(rows in prop::collection::vec(arbitrary::bench(), 0..8)) {
-        // A cell cannot tell an empty id from none.
+        // A cell cannot distinguish an empty id from `None`.
         let mut in_csv = rows.clone();
         in_csv.iter_mut().for_each(|row| row.id = row.id.take().filter(|id| !id.is_empty()));
         returns_as(&rows, &in_csv)?;
@@ -100,7 +100,7 @@ fn several_batches_and_row_groups_keep_the_order() {
     }
 }
 
-/// Columns are fixed when the first rows are written; a field that comes later must not be lost in silence.
+/// Columns are fixed when the first rows are written; a field that comes later must not be lost silently.
 #[test]
 fn a_field_that_comes_too_late_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,11 +121,11 @@ fn a_field_that_comes_too_late_is_an_error() {
         assert!(matches!(&error, Error::Encode { row: 1025, .. }), "{error}");
         assert!(error.to_string().contains("\"id\""), "{error}");
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no half file stays");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no partial file stays");
 }
 
 #[test]
-fn a_pattern_names_files_in_order_and_one_of_nothing_is_an_error() {
+fn a_pattern_gives_sorted_files_and_no_match_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for (name, rows) in [("b.jsonl.gz", 2), ("a.parquet", 3), ("c.txt", 0)] {
         let path = folder.path().join(name);
@@ -140,7 +140,7 @@ fn a_pattern_names_files_in_order_and_one_of_nothing_is_an_error() {
     assert!(matches!(paths("a[").unwrap_err(), Error::Pattern { .. }));
     assert_eq!(paths("plain.jsonl").unwrap(), [std::path::PathBuf::from("plain.jsonl")]);
 
-    // A file that cannot be opened does not take the next ones with it.
+    // The files after one that cannot be opened are still read.
     let rows: Vec<_> = read_files::<RewardRecord>(paths(&pattern("*")).unwrap(), ReadOptions::default()).collect();
     assert_eq!((rows.len(), rows.iter().filter(|row| row.is_err()).count()), (6, 1));
 }
@@ -152,7 +152,7 @@ fn columns_are_mapped_in_every_format() {
     for name in ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.arrow"] {
         let path = folder.path().join(name);
         write_records(&path, &[row()]).unwrap();
-        // What was `rejected` is hidden by the column that takes its name.
+        // The original `rejected` is hidden by the column that is mapped to its name.
         let options = ReadOptions::default().column("prompt", "input").column("rejected", "chosen");
         let read: Map<String, Value> = options.read(&path).unwrap().next().unwrap().unwrap();
         assert_eq!(Value::from(read), serde_json::json!({"prompt": "i", "rejected": "c"}), "{name}");
@@ -207,7 +207,7 @@ fn the_key_of_a_row_is_its_id_unless_it_has_one() {
 }
 
 #[test]
-fn blank_lines_a_byte_order_mark_and_carriage_returns_are_no_rows() {
+fn empty_lines_a_byte_order_mark_and_carriage_returns_are_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
     std::fs::write(&path, "\u{feff}{\"a\":1}\r\n\r\n  \n{\"a\":2}").unwrap();

@@ -1,4 +1,4 @@
-//! Every source's rows as ours: hand-made rows of each layout. Published files are read by `cargo xtask eval verify DATA`.
+//! Reads the rows of every source, hand-written in each layout. Published files are read by `cargo xtask eval verify DATA`.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use janus_core::{Message, Role};
@@ -20,7 +20,7 @@ fn pair(source: &str, row: Value) -> Comparison {
     }
 }
 
-fn talk(source: &str, row: Value) -> Conversation {
+fn conversation(source: &str, row: Value) -> Conversation {
     match example(source, row).unwrap() {
         RowContent::Conversation(conversation) => conversation,
         other => panic!("{other:?}"),
@@ -84,20 +84,23 @@ fn each_source_of_comparisons() {
 #[test]
 fn each_source_of_conversations_and_instructions() {
     let roles = |conversation: &Conversation| conversation.messages.iter().map(|m| (m.role, m.content.clone())).collect::<Vec<_>>();
-    let flask = talk("flask", json!({"idx": 3, "instruction": "Q", "answer": "A", "task": "t"}));
+    let flask = conversation("flask", json!({"idx": 3, "instruction": "Q", "answer": "A", "task": "t"}));
     assert_eq!((roles(&flask), flask.original_source.as_str()), (vec![(Role::User, "Q".into()), (Role::Assistant, "A".into())], "t"));
     let own = json!({"id": "x", "motivation_app": "m", "instruction": "Do it.", "instances": [{"input": "this", "output": "done"}]});
-    assert_eq!(talk("self-instruct", own.clone()).messages[0], Message::user("Do it.\nthis"));
+    assert_eq!(conversation("self-instruct", own.clone()).messages[0], Message::user("Do it.\nthis"));
     assert_eq!(named("self-instruct").instruction(own.as_object().unwrap()).unwrap().unwrap().id, "x");
-    assert_eq!(talk("alpaca-eval", json!({"instruction": "Q", "dataset": "koala", "reference_output": "A"})).original_source, "koala");
+    assert_eq!(
+        conversation("alpaca-eval", json!({"instruction": "Q", "dataset": "koala", "reference_output": "A"})).original_source,
+        "koala"
+    );
 
     let alpaca = json!({"instruction": "Q", "input": "I", "output": "A", "system": "S", "history": [["q", "a"]]});
-    let found = talk("alpaca", alpaca);
+    let found = conversation("alpaca", alpaca);
     assert_eq!(found.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>(), ["S", "q", "a", "Q\nI", "A"]);
     assert!(found.sft().is_none(), "several turns");
     let openai =
         json!({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]});
-    let record = talk("openai", openai).sft().unwrap();
+    let record = conversation("openai", openai).sft().unwrap();
     assert_eq!((record.system.as_str(), record.prompt.as_str(), record.output.as_str()), ("S", "Q", "A"));
     let preferred = json!({"input": {"messages": [{"role": "user", "content": "Q"}]}, "preferred_output": [{"role": "assistant", "content": "good"}],
         "non_preferred_output": [{"role": "assistant", "content": "bad"}]});
@@ -114,7 +117,7 @@ fn each_source_of_conversations_and_instructions() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn a_wrong_field_is_named() {
     for (source, row, error) in [
         ("koala", json!({"id": "x"}), "field \"prompt\": missing"),
         ("koala", json!({"id": "x", "prompt": 3}), "field \"prompt\": expected a text, got a number"),

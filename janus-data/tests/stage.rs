@@ -1,4 +1,4 @@
-//! What earlier versions finished stays finished.
+//! Stages that earlier versions finished are still skipped.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::fs;
@@ -17,9 +17,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The folder is what revision 0a1c55a of the runner left of the first two stages of a run.
+/// The folder contains the first two stages of a run, as written at revision 0a1c55a.
 #[test]
-fn stages_that_the_first_version_finished_are_skipped_and_keep_their_bytes() {
+fn stages_of_an_earlier_version_are_skipped_and_keep_their_bytes() {
     let root = tempfile::tempdir().unwrap();
     copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/finished_run")), root.path());
     let before = fingerprint::of_path(&root.path().join("stages")).unwrap();

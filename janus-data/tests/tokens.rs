@@ -1,4 +1,4 @@
-//! Laws of tokenising: what is trained on is what is generated from.
+//! Properties of tokenisation: training and generation use the same ids.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     Tokenizer::train(texts.into_iter().cycle().take(20), 320, &SPECIALS).unwrap()
 });
 
-/// Text that likes to spell special tokens.
+/// Text that often spells special tokens.
 fn text() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         Just("</s>".to_owned()),
@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn a_document_trains_all_but_its_first_token(text in text()) {
+    fn all_tokens_of_a_document_but_the_first_are_in_the_loss_mask(text in text()) {
         let row = TOKENIZER.document(&text, Some("<s>"), Some("</s>")).unwrap();
         prop_assert!(!row.loss_mask[0] && row.loss_mask[1..].iter().all(|&in_loss| in_loss));
         prop_assert_eq!((row.ids[0], *row.ids.last().unwrap()), (0, 1));
@@ -69,7 +69,7 @@ proptest! {
 }
 
 #[test]
-fn every_turn_of_the_assistant_is_trained() {
+fn every_assistant_turn_is_in_the_loss_mask() {
     let messages = [Message::user("a"), Message::assistant("one"), Message::user("b"), Message::assistant("two")];
     for template in TEMPLATES {
         let row = TOKENIZER.conversation(template, &messages).unwrap();
@@ -79,7 +79,7 @@ fn every_turn_of_the_assistant_is_trained() {
 }
 
 #[test]
-fn a_row_without_a_trained_token_is_refused() {
+fn a_row_with_an_empty_loss_mask_is_rejected() {
     for template in TEMPLATES {
         let error = TOKENIZER.conversation(template, &[Message::user("Hi?")]).unwrap_err();
         assert!(matches!(error, Error::NothingTrained), "{error}");
@@ -110,9 +110,9 @@ fn a_saved_tokenizer_is_the_same() {
     assert!(matches!(Tokenizer::read(&path), Err(Error::TokenizerFile { .. })));
 }
 
-/// `tokenizer.json` may ask for cutting, padding and dropout; all three would change what is trained on.
+/// A `tokenizer.json` may enable truncation, padding and dropout, which would all change the training data.
 #[test]
-fn a_files_truncation_padding_and_dropout_are_switched_off() {
+fn truncation_padding_and_dropout_of_a_file_are_turned_off() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokenizer.json");
     TOKENIZER.save(&path).unwrap();
@@ -127,7 +127,7 @@ fn a_files_truncation_padding_and_dropout_are_switched_off() {
     assert_eq!(Tokenizer::read(&path).unwrap().encode(text).unwrap(), TOKENIZER.encode(text).unwrap());
 }
 
-/// Hash maps are seeded for each process, and threads share the work.
+/// Hash maps have a random seed in each process, and threads share the work.
 #[test]
 fn two_processes_train_the_same_bytes() {
     const TARGET: &str = "JANUS_DATA_TEST_TRAIN_TO";

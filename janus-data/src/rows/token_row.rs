@@ -1,4 +1,4 @@
-//! Conversations and documents as token rows that know what carries loss.
+//! Tokenises conversations and documents into token rows with a loss mask.
 
 use janus_core::{ChatTemplate, Message, Rendered};
 use rayon::prelude::*;
@@ -10,17 +10,17 @@ use crate::{Error, Result, Tokenizer};
 pub struct TokenRow {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
-    /// `[tokens]`; `loss_mask[i]`: the model is trained to predict `ids[i]`, from the position before it.
+    /// `[tokens]`: whether the model is trained to predict `ids[i]`, from the position before it.
     pub loss_mask: Vec<bool>,
 }
 
 impl TokenRow {
-    /// Number of tokens that carry loss.
+    /// Number of tokens in the loss mask.
     pub fn loss_tokens(&self) -> usize {
         self.loss_mask.iter().filter(|&&in_loss| in_loss).count()
     }
 
-    /// The tokens as they are spelt, between bars, those that carry loss in [square brackets].
+    /// The tokens as spelt in the vocabulary, separated by bars, with those of the loss mask in [square brackets].
     pub fn marked(&self, tokenizer: &Tokenizer) -> String {
         let spelt = |&id: &u32| tokenizer.token(id).unwrap_or_else(|| format!("<{id}>"));
         let mut text = String::new();
@@ -37,7 +37,7 @@ impl TokenRow {
         self.loss_mask.resize(self.ids.len(), in_loss);
     }
 
-    /// A row whose loss mask is all false would count as an example and teach nothing.
+    /// Rejects a row whose loss mask is all false: it would count as an example without contributing to the loss.
     fn checked(self) -> Result<Self> {
         if self.loss_mask.contains(&true) { Ok(self) } else { Err(Error::NothingTrained) }
     }
@@ -50,8 +50,8 @@ impl From<(Vec<u32>, Vec<bool>)> for TokenRow {
 }
 
 impl Tokenizer {
-    /// A conversation to train on: the loss mask holds the assistant's contents and the token that ends each of them. The ids
-    /// are those of [`Tokenizer::encode_rendered`], from which a prompt is continued at inference.
+    /// Tokenises a conversation for training. The loss mask covers the assistant's messages and the token that ends each of
+    /// them. The ids are those of [`Tokenizer::encode_rendered`], which inference uses for prompts.
     ///
     /// ```
     /// use janus_core::{ChatTemplate::ChatMl, Message};
@@ -64,23 +64,23 @@ impl Tokenizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Domain`] for a conversation out of order, [`Error::NothingTrained`] for one without a response,
+    /// [`Error::Domain`] for messages in a wrong order, [`Error::NothingTrained`] for one without a response,
     /// [`Error::NoSuchToken`] if the template writes a token that the tokenizer does not have.
     pub fn conversation(&self, template: ChatTemplate, messages: &[Message]) -> Result<TokenRow> {
         self.rendered(&template.render(messages)?)?.checked()
     }
 
-    /// [`Tokenizer::conversation`] for many.
+    /// [`Tokenizer::conversation`] for several conversations.
     ///
     /// # Errors
-    /// The first error, in [`Error::AtRow`].
+    /// The first error, within [`Error::AtRow`].
     pub fn conversations<M: AsRef<[Message]>>(&self, template: ChatTemplate, rows: impl IntoIterator<Item = M>) -> Result<Vec<TokenRow>> {
         let at_row = |row| move |error| Error::AtRow { row, cause: Box::new(error) };
         rows.into_iter().enumerate().map(|(row, messages)| self.conversation(template, messages.as_ref()).map_err(at_row(row))).collect()
     }
 
-    /// A text to learn whole, as in pre-training: every token but the first is in the loss mask. `bos` and `eos` are special
-    /// tokens to put around it.
+    /// Tokenises a text for pre-training: every token but the first is in the loss mask. `bos` and `eos` are special tokens to
+    /// put around the text.
     ///
     /// # Errors
     /// [`Error::NothingTrained`] for fewer than two tokens, [`Error::NoSuchToken`].
@@ -99,7 +99,7 @@ impl Tokenizer {
         row.checked()
     }
 
-    /// Ids and loss mask of a rendered conversation, segment by segment.
+    /// Tokenises a rendered conversation segment by segment.
     pub(crate) fn rendered(&self, rendered: &Rendered) -> Result<TokenRow> {
         let mut row = TokenRow::default();
         for segment in &rendered.segments {
@@ -117,21 +117,21 @@ impl Tokenizer {
     }
 }
 
-/// Conversations as token rows, in their order, tokenised on all of rayon's threads. A few hundred are held at a time.
+/// Tokenises a stream of conversations on all threads of rayon, in order. A few hundred are held in memory at a time.
 ///
 /// ```
 /// use janus_core::{ChatTemplate::ChatMl, Message};
 /// use janus_data::{Tokenizer, token_rows};
 /// let tokenizer = Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
-/// let talk = |n: usize| vec![Message::user("Hi?"), Message::assistant("o".repeat(n))];
-/// let rows: Vec<_> = token_rows(&tokenizer, ChatMl, (1..4).map(|n| Ok(talk(n)))).collect::<Result<_, _>>()?;
-/// assert_eq!(rows[2], tokenizer.conversation(ChatMl, &talk(3))?);
+/// let conversation = |n: usize| vec![Message::user("Hi?"), Message::assistant("o".repeat(n))];
+/// let rows: Vec<_> = token_rows(&tokenizer, ChatMl, (1..4).map(|n| Ok(conversation(n)))).collect::<Result<_, _>>()?;
+/// assert_eq!(rows[2], tokenizer.conversation(ChatMl, &conversation(3))?);
 /// # Ok::<(), janus_data::Error>(())
 /// ```
 ///
 /// # Errors
-/// The stream gives the errors of `conversations` as they are, and those of [`Tokenizer::conversation`] as
-/// [`Error::AtRow`], each in the row's place.
+/// The stream contains the errors of `conversations` unchanged, and those of [`Tokenizer::conversation`] as
+/// [`Error::AtRow`], each at the position of its row.
 pub fn token_rows<'a>(
     tokenizer: &'a Tokenizer,
     template: ChatTemplate,
@@ -140,10 +140,10 @@ pub fn token_rows<'a>(
     in_parallel(conversations, move |messages| tokenizer.conversation(template, &messages))
 }
 
-/// What `work` makes of each input, in their order, on all of rayon's threads.
+/// Applies `work` to each input on all threads of rayon, and keeps the order.
 ///
 /// # Errors
-/// The stream gives the errors of `inputs` as they are, and those of `work` as [`Error::AtRow`].
+/// The stream contains the errors of `inputs` unchanged, and those of `work` as [`Error::AtRow`].
 pub(super) fn in_parallel<'a, I: Send, T: Send + 'a>(
     inputs: impl Iterator<Item = Result<I>> + 'a,
     work: impl Fn(I) -> Result<T> + Sync + 'a,
@@ -152,14 +152,14 @@ pub(super) fn in_parallel<'a, I: Send, T: Send + 'a>(
     let mut ready = Vec::new().into_iter();
     std::iter::from_fn(move || {
         if ready.len() == 0 {
-            let held: Vec<(usize, Result<I>)> = inputs.by_ref().take(AT_A_TIME).collect();
+            let held: Vec<(usize, Result<I>)> = inputs.by_ref().take(BATCH).collect();
             let at_row = |row| move |error| Error::AtRow { row, cause: Box::new(error) };
-            let made: Vec<Result<T>> = held.into_par_iter().map(|(row, input)| work(input?).map_err(at_row(row))).collect();
-            ready = made.into_iter();
+            let finished: Vec<Result<T>> = held.into_par_iter().map(|(row, input)| work(input?).map_err(at_row(row))).collect();
+            ready = finished.into_iter();
         }
         ready.next()
     })
 }
 
-/// Enough for every thread to have many, little enough to be forgotten.
-const AT_A_TIME: usize = 512;
+/// Rows held at a time: enough to keep every thread busy, few enough that their memory does not matter.
+const BATCH: usize = 512;

@@ -1,4 +1,4 @@
-//! Files of conversations or of pairs as a token file.
+//! Tokenises files of conversations or pairs into a token file.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -9,38 +9,39 @@ use super::{TokenFile, TokenFileInfo, TokenWriter, token_pairs, token_rows};
 use crate::sources::{RowContent, Source};
 use crate::{ReadOptions, Result, Row, Tokenizer, read_files};
 
-/// Conversations in files, and what turns them into token rows.
+/// Files of conversations or pairs, and how they are tokenised.
 #[derive(Clone)]
 pub struct Tokenising {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// The layout of every prompt.
+    /// The chat template.
     pub template: ChatTemplate,
-    /// The files, of which there is at least one.
+    /// The files; at least one.
     pub files: Vec<PathBuf>,
     /// The layout of their rows.
     pub source: Source,
-    /// Whether both answers of each pair are kept; otherwise of a pair the better one is taken. Rows of another kind are left out.
+    /// Whether both answers of each pair are kept; rows that are not pairs are then left out. If false, only the better answer of
+    /// a pair is used.
     pub pairs: bool,
-    /// How they are read.
+    /// Options of reading the files.
     pub options: ReadOptions,
 }
 
-/// A token file, and how it came about.
+/// A token file, and how it was made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Tokenised {
     /// The token file.
     pub file: TokenFile,
-    /// Whether it was there already.
+    /// Whether an existing file was reused.
     pub reused: bool,
-    /// Rows that have no conversation, or are no pair where pairs are kept; `None` for a file that was there already.
+    /// Number of rows without a conversation, or that are not pairs if pairs are kept; `None` for a reused file.
     pub left_out: Option<u64>,
 }
 
 impl Tokenising {
-    /// The token file in a folder: it is made anew unless tokenizer, template, files and settings are those of the one that is there.
-    /// `on_row` is called for each row, or pair, that is written.
+    /// Writes the token file in a folder, or reuses an existing one with the same tokenizer, template, files and settings. `on_row`
+    /// is called for each row, or pair, that is written.
     ///
     /// # Errors
     /// Those of reading, of [`token_rows`] and of [`token_pairs`]; [`Error::Io`](crate::Error::Io) and
@@ -49,7 +50,7 @@ impl Tokenising {
         let kind = if self.pairs { " pairs" } else { "" };
         let settings = format!("{} {:?} {}{kind}", self.source, self.options.columns, env!("CARGO_PKG_VERSION"));
         let fingerprint = TokenFileInfo::fingerprint_of(&self.tokenizer, self.template, &self.files, &settings)?;
-        // One that an earlier version wrote does not say what it was made with.
+        // A file of an earlier version does not record the tokenizer and the template.
         let made_with_these = |tokens: &TokenFile| tokens.check_made_with(&self.tokenizer, self.template).is_ok();
         if let Some(file) = TokenFile::reuse(folder, &fingerprint)?.filter(made_with_these) {
             return Ok(Tokenised { file, reused: true, left_out: None });
@@ -58,7 +59,7 @@ impl Tokenising {
         Ok(Tokenised { file: TokenFile::open(folder)?, reused: false, left_out: Some(left_out) })
     }
 
-    /// Writes the rows, and returns how many are left out.
+    /// Writes the rows and returns the number of rows that are left out.
     fn write(self, writer: TokenWriter, on_row: &mut dyn FnMut()) -> Result<u64> {
         let Self { tokenizer, template, files, source, pairs, options } = self;
         let mut writer = writer.made_with(&tokenizer, template)?;
@@ -84,7 +85,7 @@ impl Tokenising {
     }
 }
 
-/// What is taken of each row; the others are counted.
+/// The part of each row that `take` returns; rows without it are counted in `left_out`.
 fn taken<T>(
     contents: impl Iterator<Item = Result<RowContent>>,
     left_out: &Cell<u64>,

@@ -1,4 +1,4 @@
-//! Alpaca's layout: `instruction`, `input`, `output`, `system`, `history` [[asked, answered]]. A conversation.
+//! Alpaca's layout: `instruction`, `input`, `output`, `system`, `history` [[user, assistant]]. A conversation.
 
 use janus_core::Role;
 
@@ -20,8 +20,8 @@ impl RowSource for Alpaca {
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         let system = row.optional_text("system")?;
-        let asked = joined(&row.text("instruction")?, &row.optional_text("input")?);
-        let mut messages = turns(&system, &asked, &row.text("output")?);
+        let prompt = joined(&row.text("instruction")?, &row.optional_text("input")?);
+        let mut messages = turns(&system, &prompt, &row.text("output")?);
         let at = usize::from(messages[0].role == Role::System);
         messages.splice(at..at, row.history("history")?);
         Ok(RowContent::conversation("", messages))

@@ -22,7 +22,7 @@ impl RowSource for ChatbotArena {
             winner if winner.starts_with("tie") => return Ok(RowContent::Skip("tie")),
             winner => return Err(RowError::mismatch("winner", "model_a, model_b or a tie", winner)),
         };
-        // Two models of one battle answer each other's turns only as long as there is one.
+        // After the first turn the conversations of the two models differ, so only one turn can be compared.
         match chosen.len() == 2 && rejected.len() == 2 {
             true => Ok(RowContent::Comparison(Comparison::of(chosen, rejected)?)),
             false => Ok(RowContent::Skip("several turns, in which the two conversations differ")),

@@ -1,4 +1,4 @@
-//! What rows hold, and its forms in other layouts.
+//! The contents of rows, and their conversion to other layouts.
 
 use janus_core::{Message, PairRecord, PreferenceSet, RewardRecord, Role, SftRecord};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{RowError, dialogue};
 use crate::instructions::Instruction;
 
-/// What a row of a source holds.
+/// The content of a row of a source.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum RowContent {
@@ -14,9 +14,9 @@ pub enum RowContent {
     Instruction(Instruction),
     /// A conversation that ends with the assistant.
     Conversation(Conversation),
-    /// Two answers, of which the first is better.
+    /// Two answers, the better one first.
     Comparison(Comparison),
-    /// Nothing to learn from, for this reason: "tie".
+    /// Nothing to train on, with the reason: "tie".
     Skip(&'static str),
 }
 
@@ -37,11 +37,11 @@ impl RowContent {
         }
     }
 
-    /// A comparison of two dialogues, as files of dialogues have them: some end without an answer, some part earlier. Those
-    /// are skipped.
+    /// A comparison of two dialogues. Dialogues that end without an answer, or that differ before their last turn, are skipped.
     pub(super) fn of_dialogues(chosen: Vec<Message>, rejected: Vec<Message>) -> Result<Self, RowError> {
-        let answered = |dialogue: &[Message]| dialogue.last().is_some_and(|last| last.role == Role::Assistant && !last.content.is_empty());
-        if !answered(&chosen) || !answered(&rejected) {
+        let has_answer =
+            |dialogue: &[Message]| dialogue.last().is_some_and(|last| last.role == Role::Assistant && !last.content.is_empty());
+        if !has_answer(&chosen) || !has_answer(&rejected) {
             return Ok(Self::Skip("an answer is missing"));
         }
         if chosen[..chosen.len() - 1] != rejected[..rejected.len() - 1] {
@@ -50,7 +50,7 @@ impl RowContent {
         Ok(Self::Comparison(Comparison::of(chosen, rejected)?))
     }
 
-    /// The messages to learn from: a conversation, or a comparison's with the better answer.
+    /// The messages to train on: those of a conversation, or those of a comparison with the better answer.
     pub fn into_messages(self) -> Option<Vec<Message>> {
         match self {
             Self::Conversation(conversation) => Some(conversation.messages),
@@ -74,11 +74,11 @@ impl RowContent {
 pub struct Conversation {
     /// The collection that it was taken from.
     pub main_source: String,
-    /// That collection's own source.
+    /// Where that collection took it from.
     pub original_source: String,
     /// The preferences behind the system message.
     pub preference_set: Option<PreferenceSet>,
-    /// An optional system message, then user and assistant in turn; the last one is the assistant's.
+    /// An optional system message, then user and assistant messages, alternating; the last one is the assistant's.
     pub messages: Vec<Message>,
 }
 
@@ -87,13 +87,13 @@ pub struct Conversation {
 pub struct Comparison {
     /// The collection that it was taken from.
     pub main_source: String,
-    /// That collection's own source.
+    /// Where that collection took it from.
     pub original_source: String,
-    /// An optional system message, then user and assistant in turn; the last one is the user's.
+    /// An optional system message, then user and assistant messages, alternating; the last one is the user's.
     pub prompt: Vec<Message>,
     /// The better answer.
     pub chosen: String,
-    /// The worse one.
+    /// The worse answer.
     pub rejected: String,
 }
 
@@ -108,7 +108,7 @@ pub(super) fn turns(system: &str, prompt: &str, output: &str) -> Vec<Message> {
     system.into_iter().chain([Message::user(prompt), Message::assistant(output)]).collect()
 }
 
-/// The system message and the user's, of a prompt with one turn.
+/// The system message and the user message of a prompt with one turn; `None` for several turns.
 fn one_turn(messages: &[Message]) -> Option<(&str, &str)> {
     match messages {
         [user] if user.role == Role::User => Some(("", &user.content)),
@@ -118,7 +118,7 @@ fn one_turn(messages: &[Message]) -> Option<(&str, &str)> {
 }
 
 impl Conversation {
-    /// As a record; `None` for several turns, which it cannot hold.
+    /// Converts to a record; `None` for several turns, which the record cannot hold.
     pub fn sft(&self) -> Option<SftRecord> {
         let (last, prompt) = self.messages.split_last()?;
         let (system, prompt) = one_turn(prompt)?;
@@ -132,31 +132,31 @@ impl Conversation {
         })
     }
 
-    /// As `{messages: [{role, content}]}`.
+    /// Converts to `{messages: [{role, content}]}`.
     pub fn openai(&self) -> Value {
         json!({ "messages": self.messages })
     }
 
-    /// As `{conversations: [{from, value}]}`.
+    /// Converts to `{conversations: [{from, value}]}`.
     pub fn sharegpt(&self) -> Value {
         json!({ "conversations": self.messages.iter().map(dialogue::sharegpt).collect::<Vec<_>>() })
     }
 
-    /// As `{instruction, input, output, system, history}`.
+    /// Converts to `{instruction, input, output, system, history}`; `None` without a user message and an answer.
     pub fn alpaca(&self) -> Option<Value> {
         let (last, before) = self.messages.split_last()?;
-        let (asked, before) = before.split_last()?;
+        let (user, before) = before.split_last()?;
         let (system, turns) = match before.split_first() {
             Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
             _ => ("", before),
         };
         let history: Vec<[&str; 2]> = turns.chunks_exact(2).map(|turn| [turn[0].content.as_str(), turn[1].content.as_str()]).collect();
-        Some(json!({ "instruction": asked.content, "input": "", "output": last.content, "system": system, "history": history }))
+        Some(json!({ "instruction": user.content, "input": "", "output": last.content, "system": system, "history": history }))
     }
 }
 
 impl Comparison {
-    /// Two conversations that differ in their last message only, the assistant's.
+    /// Compares two conversations that differ only in their last message, the assistant's.
     ///
     /// # Errors
     /// [`RowError`] if one is empty, ends with another role, or differs from the other before its last message.
@@ -183,42 +183,42 @@ impl Comparison {
         Conversation { main_source, original_source, preference_set: None, messages }
     }
 
-    /// As a record. Several turns stand in `chosen` and `rejected`, the last of the user's messages in `prompt`.
+    /// Converts to a record. `chosen` and `rejected` have all turns, `prompt` the last user message.
     pub fn pair(&self) -> PairRecord {
         let system = self.prompt.first().filter(|first| first.role == Role::System).map(|first| first.content.clone());
         let turns: Vec<Message> = self.prompt.iter().filter(|message| message.role != Role::System).cloned().collect();
-        let answered = |answer: &str| turns.iter().cloned().chain([Message::assistant(answer)]).collect();
+        let conversation = |answer: &str| turns.iter().cloned().chain([Message::assistant(answer)]).collect();
         PairRecord {
             main_source: self.main_source.clone(),
             original_source: self.original_source.clone(),
             system: system.unwrap_or_default(),
             prompt: turns.last().map(|last| last.content.clone()).unwrap_or_default(),
-            chosen: answered(&self.chosen),
-            rejected: answered(&self.rejected),
+            chosen: conversation(&self.chosen),
+            rejected: conversation(&self.rejected),
         }
     }
 
-    /// As a record of plain strings, in the canonical form of its `input`: system message, line break, instruction. `None`
-    /// for several turns, which it cannot hold.
+    /// Converts to a record of plain strings. Its `input` is the system message, a line break and the instruction. `None` for
+    /// several turns, which the record cannot hold.
     pub fn reward(&self) -> Option<RewardRecord> {
         let (system, prompt) = one_turn(&self.prompt)?;
         let input = if system.is_empty() { prompt.into() } else { format!("{system}\n{prompt}") };
         Some(RewardRecord { input, chosen: self.chosen.clone(), rejected: self.rejected.clone() })
     }
 
-    /// As two dialogues after `Human:` and `Assistant:`.
+    /// Converts to two dialogues marked with `Human:` and `Assistant:`.
     pub fn hh_rlhf(&self) -> Value {
         let text = |answer: &str| dialogue::write_transcript(&self.prompt, answer);
         json!({ "chosen": text(&self.chosen), "rejected": text(&self.rejected) })
     }
 
-    /// As `{input: {messages}, preferred_output, non_preferred_output}`.
+    /// Converts to `{input: {messages}, preferred_output, non_preferred_output}`.
     pub fn openai(&self) -> Value {
         let answer = |text: &str| [Message::assistant(text)];
         json!({ "input": { "messages": self.prompt }, "preferred_output": answer(&self.chosen), "non_preferred_output": answer(&self.rejected) })
     }
 
-    /// As `{conversations, chosen, rejected}`.
+    /// Converts to `{conversations, chosen, rejected}`.
     pub fn sharegpt(&self) -> Value {
         let answer = |text: &str| dialogue::sharegpt(&Message::assistant(text));
         let prompt: Vec<Value> = self.prompt.iter().map(dialogue::sharegpt).collect();

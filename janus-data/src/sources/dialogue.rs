@@ -1,16 +1,17 @@
-//! Dialogues that are one text.
+//! Dialogues that are stored as one text.
 
 use janus_core::{Message, Role};
 use serde_json::{Value, json};
 
-/// HH-RLHF's: turns after `\n\nHuman:` and `\n\nAssistant:`.
+/// Parses a dialogue of HH-RLHF, with turns marked by `\n\nHuman:` and `\n\nAssistant:`.
 pub(super) fn transcript(text: &str) -> Result<Vec<Message>, String> {
     let text = format!("\n\n{}", text.trim_start());
-    marked(&text, "\n\nHuman:", "\n\nAssistant:")
+    parse_turns(&text, "\n\nHuman:", "\n\nAssistant:")
 }
 
-/// Turns after two marks. Two turns of one side in a row are joined: that is how these files break a long one.
-pub(super) fn marked(text: &str, human: &str, assistant: &str) -> Result<Vec<Message>, String> {
+/// Parses a dialogue whose turns begin with one of two markers. Consecutive turns of the same side are joined, because these
+/// files split long turns.
+pub(super) fn parse_turns(text: &str, human: &str, assistant: &str) -> Result<Vec<Message>, String> {
     let mut messages: Vec<Message> = Vec::new();
     let first = [text.find(human), text.find(assistant)].into_iter().flatten().min().filter(|&first| text[..first].trim().is_empty());
     let Some(first) = first else { return Err(format!("the dialogue does not begin with \"{}\"", human.trim())) };
@@ -36,15 +37,15 @@ pub(super) fn marked(text: &str, human: &str, assistant: &str) -> Result<Vec<Mes
     }
 }
 
-/// A dialogue that waits for an answer: an empty turn of the assistant at its end is the place for it.
-pub(super) fn unanswered(mut messages: Vec<Message>) -> Vec<Message> {
+/// Removes an empty assistant turn at the end of a dialogue, which only marks where the answer would follow.
+pub(super) fn without_empty_answer(mut messages: Vec<Message>) -> Vec<Message> {
     if messages.last().is_some_and(|last| last.role == Role::Assistant && last.content.is_empty()) {
         messages.pop();
     }
     messages
 }
 
-/// The other way: a system message stands as it is before the first turn.
+/// Writes a dialogue of HH-RLHF. A system message is written unchanged before the first turn.
 pub(super) fn write_transcript(prompt: &[Message], answer: &str) -> String {
     let mut text = String::new();
     for message in prompt {
@@ -57,7 +58,7 @@ pub(super) fn write_transcript(prompt: &[Message], answer: &str) -> String {
     text + "\n\nAssistant: " + answer
 }
 
-/// A message as ShareGPT spells it.
+/// A message in ShareGPT's layout.
 pub(super) fn sharegpt(message: &Message) -> Value {
     let from = match message.role {
         Role::System => "system",
@@ -72,14 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_found_and_a_place_for_an_answer_is_none() {
+    fn turns_are_found_and_an_empty_answer_is_removed() {
         let text = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nMore?\n\nHuman: No.\n\nHuman: Or yes.\n\nAssistant:";
-        let turns = unanswered(transcript(text).unwrap());
+        let turns = without_empty_answer(transcript(text).unwrap());
         assert_eq!(turns, [Message::user("Hi"), Message::assistant("Hello.\n\nMore?"), Message::user("No.\n\nOr yes.")]);
-        let back = write_transcript(&turns, "Fine.");
-        assert_eq!(transcript(&back).unwrap(), [&turns[..], &[Message::assistant("Fine.")]].concat());
+        let written = write_transcript(&turns, "Fine.");
+        assert_eq!(transcript(&written).unwrap(), [&turns[..], &[Message::assistant("Fine.")]].concat());
         assert!(transcript("Hello").unwrap_err().contains("does not begin with \"Human:\""));
         assert!(transcript("\n\nAssistant: I begin").is_err());
-        assert_eq!(marked("prompter: A assistant: B prompter: C", "prompter:", "assistant:").unwrap().len(), 3);
+        assert_eq!(parse_turns("prompter: A assistant: B prompter: C", "prompter:", "assistant:").unwrap().len(), 3);
     }
 }

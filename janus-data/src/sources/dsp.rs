@@ -1,4 +1,4 @@
-//! Domain-specific preferences: `query`, `responses` {domain: text}, which have no order. An instruction.
+//! Domain-specific preferences: `query`, `responses` {domain: text}, which are not ranked. An instruction.
 
 use super::{Fields, RowContent, RowError, RowSource};
 

@@ -1,5 +1,5 @@
-//! HH-RLHF: `chosen` and `rejected`, dialogues after `Human:` and `Assistant:`; or two of `text` and `score`, of which ties are
-//! skipped. A comparison.
+//! HH-RLHF: `chosen` and `rejected`, dialogues marked with `Human:` and `Assistant:`; or lists `text` [2] and `score` [2], of which
+//! ties are skipped. A comparison.
 
 use super::dialogue::transcript;
 use super::{Fields, RowContent, RowError, RowSource};

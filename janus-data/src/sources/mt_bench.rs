@@ -1,4 +1,4 @@
-//! MT-Bench: `question_id`, `category`, `turns`, of which the first one is read. An instruction.
+//! MT-Bench: `question_id`, `category`, `turns`; only the first turn is read. An instruction.
 
 use serde_json::Value;
 

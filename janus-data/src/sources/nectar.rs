@@ -1,8 +1,8 @@
-//! Nectar: `prompt` (a dialogue), `answers` [{`answer`, `rank`}], `source`. A comparison of the first rank and the last.
+//! Nectar: `prompt` (a dialogue), `answers` [{`answer`, `rank`}], `source`. A comparison of the best and the worst rank.
 
 use serde_json::Value;
 
-use super::dialogue::{transcript, unanswered};
+use super::dialogue::{transcript, without_empty_answer};
 use super::fields::kind;
 use super::{Comparison, Fields, RowContent, RowError, RowSource};
 
@@ -16,14 +16,14 @@ impl RowSource for Nectar {
     }
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
-        let prompt = unanswered(transcript(&row.text("prompt")?).map_err(|problem| RowError::rule("prompt", problem))?);
+        let prompt = without_empty_answer(transcript(&row.text("prompt")?).map_err(|problem| RowError::rule("prompt", problem))?);
         let mut ranked = Vec::new();
         for (at, answer) in row.list("answers")?.iter().enumerate() {
-            let place = format!("answers[{at}]");
-            let Some(answer) = answer.as_object() else { return Err(RowError::mismatch(place, "an object", "something else")) };
+            let path = format!("answers[{at}]");
+            let Some(answer) = answer.as_object() else { return Err(RowError::mismatch(path, "an object", "something else")) };
             let answer = Fields::new(answer);
-            let rank = answer.number("rank").map_err(|error| error.within(&place))?;
-            ranked.push((rank, answer.text("answer").map_err(|error| error.within(&place))?));
+            let rank = answer.number("rank").map_err(|error| error.within(&path))?;
+            ranked.push((rank, answer.text("answer").map_err(|error| error.within(&path))?));
         }
         ranked.sort_by(|one, other| one.0.total_cmp(&other.0));
         let original_source = match row.value("source") {

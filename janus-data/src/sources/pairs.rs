@@ -1,4 +1,4 @@
-//! Our pair rows: `system`, `prompt`, `chosen`, `rejected` (messages). A comparison.
+//! Rows of `janus_core::PairRecord`: `system`, `prompt`, `chosen`, `rejected` (messages). A comparison.
 
 use janus_core::{Message, Role};
 

@@ -1,4 +1,4 @@
-//! Our rows for reward models: `input`, `chosen`, `rejected` (texts). A comparison.
+//! Rows of `janus_core::RewardRecord`: `input`, `chosen`, `rejected` (texts). A comparison.
 
 use janus_core::Message;
 

@@ -19,7 +19,7 @@ impl RowSource for SelfInstruct {
         let Some(instance) = instance else { return Err(RowError::mismatch("instances", "a list of objects", "none")) };
         let within = |name| Fields::new(instance).text(name).map_err(|error| error.within("instances[0]"));
         let original_source = row.optional_text("motivation_app")?;
-        let asked = joined(&row.text("instruction")?, &within("input")?);
-        Ok(RowContent::conversation(original_source, turns("", &asked, &within("output")?)))
+        let prompt = joined(&row.text("instruction")?, &within("input")?);
+        Ok(RowContent::conversation(original_source, turns("", &prompt, &within("output")?)))
     }
 }

@@ -1,4 +1,4 @@
-//! Our SFT rows: `system`, `prompt`, `output`, `preference_set`. A conversation.
+//! Rows of `janus_core::SftRecord`: `system`, `prompt`, `output`, `preference_set`. A conversation.
 
 use super::content::turns;
 use super::{Conversation, Fields, RowContent, RowError, RowSource};

@@ -1,5 +1,5 @@
-//! ShareGPT's layout: `conversations` [{`from`, `value`}], `system`. A conversation; with `chosen` and `rejected` {`from`, `value`} a
-//! comparison.
+//! ShareGPT's layout: `conversations` [{`from`, `value`}], `system`. A conversation; or, with `chosen` and `rejected`
+//! {`from`, `value`}, a comparison.
 
 use janus_core::{Message, Role};
 
@@ -27,7 +27,7 @@ impl RowSource for ShareGpt {
         if !row.contains("chosen") {
             return Ok(RowContent::conversation("", messages));
         }
-        // The conversation stands before the answers; some writers put a first answer at its end.
+        // The conversation precedes the answers; some writers append a first answer to it.
         while messages.last().is_some_and(|last| last.role == Role::Assistant) {
             messages.pop();
         }

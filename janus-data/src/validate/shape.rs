@@ -1,4 +1,4 @@
-//! What the fields of each kind of record have to be.
+//! The fields of each kind of record, and the shapes of their values.
 
 use janus_core::Dimension;
 use serde_json::Value;
@@ -6,19 +6,19 @@ use serde_json::Value;
 use super::RecordKind;
 use crate::Row;
 
-/// A field: its name and older ones, whether a row must have it, what it is.
+/// A field: its name and older names, whether it is required, and the shape of its value.
 pub(super) struct Field {
     pub(super) names: &'static [&'static str],
     pub(super) required: bool,
     pub(super) shape: Shape,
 }
 
-/// What a value is.
+/// The shape of a value.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     Text,
     /// A text that is not empty.
-    Words,
+    NonEmptyText,
     Id,
     Messages,
     Preferences,
@@ -34,26 +34,29 @@ const SFT: &[Field] = &[
     field(&["original_source"], false, Shape::Text),
     field(&["preference_set"], false, Shape::Preferences),
     field(&["system"], true, Shape::Text),
-    field(&["prompt", "instruction"], true, Shape::Words),
-    field(&["output"], true, Shape::Words),
+    field(&["prompt", "instruction"], true, Shape::NonEmptyText),
+    field(&["output"], true, Shape::NonEmptyText),
 ];
 const PAIRS: &[Field] = &[
     field(&["main_source"], false, Shape::Text),
     field(&["original_source"], false, Shape::Text),
     field(&["system"], true, Shape::Text),
-    field(&["prompt", "instruction"], true, Shape::Words),
+    field(&["prompt", "instruction"], true, Shape::NonEmptyText),
     field(&["chosen"], true, Shape::Messages),
     field(&["rejected"], true, Shape::Messages),
 ];
-const REWARD: &[Field] =
-    &[field(&["input"], true, Shape::Words), field(&["chosen"], true, Shape::Words), field(&["rejected"], true, Shape::Words)];
+const REWARD: &[Field] = &[
+    field(&["input"], true, Shape::NonEmptyText),
+    field(&["chosen"], true, Shape::NonEmptyText),
+    field(&["rejected"], true, Shape::NonEmptyText),
+];
 const BENCH: &[Field] = &[
     field(&["id"], false, Shape::Id),
     field(&["source", "original_source"], true, Shape::Text),
     field(&["preference_set"], false, Shape::Preferences),
     field(&["system", "system_prompt"], true, Shape::Text),
-    field(&["prompt", "user_prompt", "instruction"], true, Shape::Words),
-    field(&["reference_answer"], true, Shape::Words),
+    field(&["prompt", "user_prompt", "instruction"], true, Shape::NonEmptyText),
+    field(&["reference_answer"], true, Shape::NonEmptyText),
     field(&["rubrics", "rubric"], true, Shape::Rubrics),
 ];
 
@@ -67,14 +70,14 @@ pub(super) fn fields(kind: RecordKind) -> &'static [Field] {
     }
 }
 
-/// Takes a field, what was needed, and what stands there.
+/// Called with a field, what was expected, and what was found.
 type Report<'a> = &'a mut dyn FnMut(&str, &str, &str);
 
 impl Shape {
     pub(super) fn expected(self) -> &'static str {
         match self {
             Shape::Text => "a text",
-            Shape::Words => "a text that is not empty",
+            Shape::NonEmptyText => "a text that is not empty",
             Shape::Id => "a text or a whole number",
             Shape::Messages => "a list of messages {role, content}",
             Shape::Preferences => "a list of four preferences {dimension, subdimension, preference, description}",
@@ -85,14 +88,14 @@ impl Shape {
     pub(super) fn check(self, value: &Value, name: &str, report: Report<'_>) {
         match (self, value) {
             (Shape::Text, Value::String(_)) => {}
-            (Shape::Words, Value::String(text)) => {
+            (Shape::NonEmptyText, Value::String(text)) => {
                 if text.trim().is_empty() {
-                    report(name, self.expected(), "an empty one");
+                    report(name, self.expected(), "an empty text");
                 }
             }
             (Shape::Id, Value::String(_)) => {}
             (Shape::Id, Value::Number(number)) if number.is_i64() || number.is_u64() => {}
-            // A sheet's cell holds a list as JSON.
+            // The cell of a spreadsheet contains a list as JSON.
             (Shape::Messages | Shape::Preferences | Shape::Rubrics, Value::String(cell)) => match serde_json::from_str::<Value>(cell) {
                 Ok(value) if value.is_array() => self.check(&value, name, report),
                 _ => report(name, self.expected(), "a text"),
@@ -126,63 +129,63 @@ fn kind(value: &Value) -> &'static str {
 
 fn each(list: &[Value], name: &str, report: Report<'_>, check: fn(&Row, &str, Report<'_>)) {
     for (at, value) in list.iter().enumerate() {
-        let place = format!("{name}[{at}]");
+        let path = format!("{name}[{at}]");
         match value {
-            Value::Object(object) => check(object, &place, report),
-            other => report(&place, "an object", kind(other)),
+            Value::Object(object) => check(object, &path, report),
+            other => report(&path, "an object", kind(other)),
         }
     }
 }
 
-fn text(object: &Row, field: &str, place: &str, empty: bool, report: Report<'_>) {
-    let shape = if empty { Shape::Text } else { Shape::Words };
-    shape.check(object.get(field).unwrap_or(&Value::Null), &format!("{place}.{field}"), report);
+fn text(object: &Row, field: &str, path: &str, empty: bool, report: Report<'_>) {
+    let shape = if empty { Shape::Text } else { Shape::NonEmptyText };
+    shape.check(object.get(field).unwrap_or(&Value::Null), &format!("{path}.{field}"), report);
 }
 
-fn message(object: &Row, place: &str, report: Report<'_>) {
+fn message(object: &Row, path: &str, report: Report<'_>) {
     match object.get("role").and_then(Value::as_str) {
         Some("system" | "user" | "assistant") => {}
-        Some(other) => report(&format!("{place}.role"), "system, user or assistant", &format!("\"{other}\"")),
-        None => report(&format!("{place}.role"), "system, user or assistant", kind(object.get("role").unwrap_or(&Value::Null))),
+        Some(other) => report(&format!("{path}.role"), "system, user or assistant", &format!("\"{other}\"")),
+        None => report(&format!("{path}.role"), "system, user or assistant", kind(object.get("role").unwrap_or(&Value::Null))),
     }
-    text(object, "content", place, true, report);
+    text(object, "content", path, true, report);
 }
 
-fn preference(object: &Row, place: &str, report: Report<'_>) {
+fn preference(object: &Row, path: &str, report: Report<'_>) {
     match object.get("dimension").and_then(Value::as_str) {
         Some(name) if name.parse::<Dimension>().is_ok() => {}
         Some(other) => {
-            report(&format!("{place}.dimension"), "style, background_knowledge, informativeness or harmlessness", &format!("\"{other}\""));
+            report(&format!("{path}.dimension"), "style, background_knowledge, informativeness or harmlessness", &format!("\"{other}\""));
         }
-        None => report(&format!("{place}.dimension"), "a dimension", kind(object.get("dimension").unwrap_or(&Value::Null))),
+        None => report(&format!("{path}.dimension"), "a dimension", kind(object.get("dimension").unwrap_or(&Value::Null))),
     }
-    text(object, "subdimension", place, false, report);
-    text(object, "preference", place, false, report);
-    text(object, "description", place, true, report);
+    text(object, "subdimension", path, false, report);
+    text(object, "preference", path, false, report);
+    text(object, "description", path, true, report);
 }
 
-fn rubric(object: &Row, place: &str, report: Report<'_>) {
-    text(object, "criteria", place, false, report);
-    let place = format!("{place}.score_descriptions");
+fn rubric(object: &Row, path: &str, report: Report<'_>) {
+    text(object, "criteria", path, false, report);
+    let path = format!("{path}.score_descriptions");
     match object.get("score_descriptions") {
         Some(Value::Object(anchors)) => {
             for score in ["1", "2", "3", "4", "5"] {
-                text(anchors, score, &place, false, report);
+                text(anchors, score, &path, false, report);
             }
             for other in anchors.keys().filter(|key| !["1", "2", "3", "4", "5"].contains(&key.as_str())) {
-                report(&format!("{place}.{other}"), "the scores 1 to 5 only", "another one");
+                report(&format!("{path}.{other}"), "only the scores 1 to 5", "another key");
             }
         }
-        other => report(&place, "an object of the scores 1 to 5", kind(other.unwrap_or(&Value::Null))),
+        other => report(&path, "an object of the scores 1 to 5", kind(other.unwrap_or(&Value::Null))),
     }
 }
 
-/// What holds between the fields of a row.
+/// Checks the rules that relate several fields of a row.
 pub(super) fn rules(kind: RecordKind, row: &Row, report: Report<'_>) {
     match kind {
         RecordKind::Pairs | RecordKind::Reward => {
             if row.get("chosen").is_some_and(|chosen| !chosen.is_null() && row.get("rejected") == Some(chosen)) {
-                report("rejected", "another response than `chosen`", "the same");
+                report("rejected", "a response other than `chosen`", "the same");
             }
             for name in ["chosen", "rejected"] {
                 let Some(messages) = row.get(name).and_then(Value::as_array) else { continue };

@@ -1,4 +1,4 @@
-//! Columns of Parquet and Arrow files: what each is called, its type, and how rows fill it.
+//! Columns of Parquet and Arrow files: their names, their types, and how rows fill them.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ use janus_core::{BenchRecord, Message, PairRecord, Preference, PreferenceSet, Re
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait ArrowRecord: Sized {
-    /// The columns of a file of these rows, in order. `rows` is for columns that stand only in files that need them;
-    /// types never depend on it.
+    /// The columns of a file of these rows, in order. A column may depend on `rows` if only some files need it; types must not
+    /// depend on `rows`.
     fn columns(rows: &[Self]) -> Vec<Column<Self>>;
 }
 
@@ -40,17 +40,17 @@ pub struct Column<T> {
 type Fill<T> = Box<dyn Fn(&[T]) -> ArrayRef + Send>;
 
 impl<T: 'static> Column<T> {
-    /// A column of any Arrow type; `fill` makes an array of that type with one value for each row given to it.
+    /// A column of any Arrow type; `fill` makes an array of that type with one value for each given row.
     pub fn new(field: Field, fill: impl Fn(&[T]) -> ArrayRef + Send + 'static) -> Self {
         Self { field, fill: Box::new(fill) }
     }
 
-    /// Text.
+    /// A column of text.
     pub fn text(name: &str, get: fn(&T) -> &str) -> Self {
         Self::new(text_field(name), move |rows| texts(rows.iter().map(get)))
     }
 
-    /// Text, or null.
+    /// A column of nullable text.
     pub fn optional_text(name: &str, get: fn(&T) -> Option<&str>) -> Self {
         Self::new(text_field(name), move |rows| Arc::new(rows.iter().map(get).collect::<LargeStringArray>()))
     }
@@ -100,7 +100,7 @@ fn scores() -> impl Iterator<Item = Score> {
     (1..=5).filter_map(|score| Score::new(score).ok())
 }
 
-/// Nullable, as every field of the released files.
+/// A nullable text field, like all fields of the released files.
 fn text_field(name: &str) -> Field {
     Field::new(name, DataType::LargeUtf8, true)
 }
@@ -109,7 +109,8 @@ fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(LargeStringArray::from_iter_values(texts))
 }
 
-/// A list of structs from their columns, all rows joined, and the length of each row's list.
+/// Makes an array of lists of structs from the columns of the structs, concatenated over all rows, and the length of each row's
+/// list.
 fn list(fields: &Fields, columns: Vec<ArrayRef>, lengths: impl Iterator<Item = Option<usize>> + Clone) -> ArrayRef {
     let item = Arc::new(Field::new_list_field(DataType::Struct(fields.clone()), true));
     let offsets = OffsetBuffer::from_lengths(lengths.clone().map(Option::unwrap_or_default));
@@ -154,7 +155,7 @@ impl ArrowRecord for RewardRecord {
 }
 
 impl ArrowRecord for BenchRecord {
-    /// The released file has no ids; the column stands first where a row has one.
+    /// The released file has no ids. If a row has one, the column of ids comes first.
     fn columns(rows: &[Self]) -> Vec<Column<Self>> {
         let mut columns = Vec::new();
         if rows.iter().any(|row| row.id.is_some()) {

@@ -1,4 +1,4 @@
-//! Records as Parquet or Arrow IPC, in the layout of the released datasets.
+//! Writes records as Parquet or Arrow IPC, in the layout of the released datasets.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use crate::format::{Format, Layout};
 use crate::fs::AtomicFile;
 use crate::{Error, Result};
 
-/// Rows turned into Arrow at a time; keeps the copy small and list offsets far below 2^31.
+/// Rows converted to Arrow at a time. It keeps the copy small and list offsets far below 2^31.
 pub(super) const BATCH: usize = 1024;
-/// Rows of a row group: a reader holds a column of one at most.
+/// Rows of a row group: a reader holds at most a column of one group.
 const ROW_GROUP: usize = 4096;
 
-/// Records that become batches. The file's columns are those of the first batch.
+/// Collects records into batches. The columns of the file are those of the first batch.
 pub(super) struct Records<T> {
     batches: Batches<T>,
-    begun: bool,
+    has_columns: bool,
     held: Vec<T>,
     rows: u64,
 }
 
 impl<T: ArrowRecord> Records<T> {
     pub(super) fn new(path: &Path, file: AtomicFile, format: Format) -> Self {
-        Self { batches: Batches::new(path, file, format, Vec::new()), begun: false, held: Vec::new(), rows: 0 }
+        Self { batches: Batches::new(path, file, format, Vec::new()), has_columns: false, held: Vec::new(), rows: 0 }
     }
 
     fn flush(&mut self) -> Result<()> {
-        if !self.begun {
+        if !self.has_columns {
             self.batches.set_columns(T::columns(&self.held));
-            self.begun = true;
+            self.has_columns = true;
         }
         if !self.held.is_empty() {
             self.batches.add_checked(&self.held, self.rows)?;
@@ -63,12 +63,12 @@ impl<T: ArrowRecord + Send> Columns<T> for Records<T> {
     }
 }
 
-/// A file of batches that is being written. It is begun with the first batch, so that making one cannot fail.
+/// A file that is written in batches. It is opened with the first batch, so that the constructor cannot fail.
 pub(super) struct Batches<T> {
     path: PathBuf,
     columns: Vec<Column<T>>,
     schema: Arc<Schema>,
-    /// Looks at rows alone, for columns that they need and the file does not have.
+    /// The columns that rows need, which the file may not have.
     needed: fn(&[T]) -> Vec<Column<T>>,
     format: Format,
     out: Out,
@@ -91,17 +91,18 @@ impl<T: ArrowRecord> Batches<T> {
 }
 
 impl<T> Batches<T> {
-    /// The columns, before anything is added.
+    /// Sets the columns, before any row is added.
     fn set_columns(&mut self, columns: Vec<Column<T>>) {
         self.schema = Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<Field>>()));
         self.columns = columns;
     }
 
-    /// Adds rows whose columns may not be those of the rows before; `end` is the position behind them.
+    /// Adds rows that may need columns that the file does not have; `end` is the number of the last of these rows.
     fn add_checked(&mut self, rows: &[T], end: u64) -> Result<()> {
         for column in (self.needed)(rows) {
             if !self.columns.iter().any(|known| known.field.name() == column.field.name()) {
-                let problem = format!("a row of this batch has the field \"{}\", and the file's first rows had not", column.field.name());
+                let problem =
+                    format!("a row of this batch has the field \"{}\", which the first rows of the file do not have", column.field.name());
                 return Err(Error::Encode { path: self.path.clone(), row: end + 1 - rows.len() as u64, cause: problem.into() });
             }
         }
@@ -130,7 +131,7 @@ impl<T> Batches<T> {
         let compressed = match self.out {
             Out::Parquet(writer) => writer.into_inner(),
             Out::Arrow(mut writer) => writer.finish().and_then(|()| writer.into_inner()).map_err(ParquetError::from),
-            Out::Unopened(_) => Err(ParquetError::General("the file was not begun".into())),
+            Out::Unopened(_) => Err(ParquetError::General("the file was not opened".into())),
         };
         let compressed = compressed.map_err(|error| failed(&path, row, unwrapped(error)))?;
         compressed.finish().map_err(Error::io(&path, "write the file"))
@@ -161,7 +162,7 @@ impl<T> Batches<T> {
     }
 }
 
-/// The libraries' errors wrap those of the file.
+/// Unwraps the error of the file from the errors of the libraries.
 fn unwrapped(error: ParquetError) -> Box<dyn std::error::Error + Send + Sync> {
     match error {
         ParquetError::External(source) => match source.downcast::<ArrowError>() {

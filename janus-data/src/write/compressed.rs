@@ -1,4 +1,4 @@
-//! Bytes compressed on their way into a file.
+//! Compresses a file while it is written.
 
 use std::io::{self, BufWriter, Write};
 
@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use crate::format::Codec;
 use crate::fs::AtomicFile;
 
-/// A file that takes bytes as they are, or compressed. The same bytes give the same file.
+/// A file that is written with a codec. The same bytes give the same file.
 pub(super) enum Compressed {
     Plain(BufWriter<AtomicFile>),
     Gzip(GzEncoder<BufWriter<AtomicFile>>),
@@ -22,13 +22,13 @@ impl Compressed {
         Ok(match codec {
             Codec::Plain => Compressed::Plain(file),
             Codec::Gzip => Compressed::Gzip(GzEncoder::new(file, Compression::default())),
-            // 0 is the library's own level.
+            // Level 0 is the default of zstd.
             #[cfg(feature = "parquet")]
             Codec::Zstd => Compressed::Zstd(zstd::Encoder::new(file, 0)?),
         })
     }
 
-    /// Writes the compressor's end and all that is buffered.
+    /// Writes the end of the compressed data and the buffer.
     pub(super) fn finish(self) -> io::Result<AtomicFile> {
         let file = match self {
             Compressed::Plain(file) => file,

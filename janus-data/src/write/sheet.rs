@@ -1,4 +1,4 @@
-//! Comma-separated values under a header.
+//! Writes comma-separated values with a header.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::Result;
 use crate::fs::AtomicFile;
 use crate::read::Row;
 
-/// Rows held back until the header is written: the header names the fields of all of them.
+/// Rows held in memory before the header is written, which names the fields of all of them.
 const HELD: usize = 1024;
 
-/// A sheet that is being written.
+/// A CSV file that is being written.
 pub(super) struct Sheet {
     out: csv::Writer<Compressed>,
     header: Option<Vec<String>>,
@@ -29,7 +29,11 @@ impl Sheet {
     /// Adds a row; lists and objects become JSON, null an empty cell.
     pub(super) fn add(&mut self, path: &Path, row: Value) -> Result<()> {
         let Value::Object(row) = row else {
-            return Err(failed(path, self.row + self.held.len() as u64 + 1, "a row of a sheet is an object with named fields".into()));
+            return Err(failed(
+                path,
+                self.row + self.held.len() as u64 + 1,
+                "a row of a CSV file must be an object with named fields".into(),
+            ));
         };
         self.held.push(row);
         if self.header.is_some() || self.held.len() == HELD { self.flush(path) } else { Ok(()) }
@@ -56,7 +60,7 @@ impl Sheet {
         for row in std::mem::take(&mut self.held) {
             self.row += 1;
             if let Some(name) = row.keys().find(|name| !header.contains(name)) {
-                let problem = format!("the field \"{name}\" is in none of the first {HELD} rows, and the header is written");
+                let problem = format!("the field \"{name}\" is in none of the first {HELD} rows, which determine the header");
                 return Err(failed(path, self.row, problem.into()));
             }
             let cell = |name| match row.get(name) {

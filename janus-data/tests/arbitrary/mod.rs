@@ -1,4 +1,4 @@
-//! Records of any content, for property tests.
+//! Strategies for records with arbitrary content, for property tests.
 
 use janus_core::{
     BenchRecord, Dimension, Message, PairRecord, Preference, PreferenceSet, RewardRecord, Rubric, ScoreDescriptions, SftRecord,

@@ -1,5 +1,4 @@
 //! Parquet files of other programs: other types of strings and lists, nulls, numeric ids.
-#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::fs::File;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! Every broken file is an error that names the file, the row and the field, and says what to do.
-#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Constructs collections with models that answer well, badly or only sometimes, or that are killed.
-#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,6 +13,8 @@ use janus_data::instructions::Instruction;
 use janus_data::{CallJournal, read_all};
 use rand::Rng;
 use serde_json::json;
+
+use crate::quiet::quiet;
 
 /// What a scripted model does with the `n`th attempt of a request, n from 0.
 type Behaviour = fn(&ChatRequest, usize) -> Option<Result<Generation, ModelError>>;
@@ -285,11 +286,10 @@ fn a_run_killed_at_any_moment_ends_in_the_same_files() {
     let mut moments: Vec<usize> = (0..20).map(|_| rng.random_range(1..requested.len())).collect();
     moments.sort_unstable();
     let mut before = 0;
-    std::panic::set_hook(Box::new(|_| {}));
     for moment in moments {
         *model.remaining.borrow_mut() = moment - before;
         before = moment;
-        let killed = catch_unwind(AssertUnwindSafe(|| run(&model, &Construction::default(), 40, folder.path())));
+        let killed = quiet(|| catch_unwind(AssertUnwindSafe(|| run(&model, &Construction::default(), 40, folder.path()))));
         assert!(killed.is_err(), "the run ends before it is killed");
         // A kill may leave an incomplete last line in the journal.
         let last =
@@ -297,7 +297,6 @@ fn a_run_killed_at_any_moment_ends_in_the_same_files() {
         let mut file = std::fs::File::options().append(true).open(last).unwrap();
         std::io::Write::write_all(&mut file, b"{\"id\": \"cut").unwrap();
     }
-    let _ = std::panic::take_hook();
     *model.remaining.borrow_mut() = usize::MAX;
     run(&model, &Construction::default(), 40, folder.path()).write(folder.path(), OutputFormat::JsonLines).unwrap();
 

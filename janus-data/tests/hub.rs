@@ -1,8 +1,4 @@
 //! Downloads from a hub that misbehaves.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +7,8 @@ use std::time::Duration;
 
 use janus_data::http::{ApiKey, Backoff, ClientOptions};
 use janus_data::hub::{Downloaded, Hub, HubError, HubFile, HubOptions};
-use stub::{Received, Reply, Stub};
+
+use crate::stub::{Received, Reply, Stub};
 
 const TOKEN: &str = "hf_secret";
 

@@ -1,5 +1,4 @@
 //! Tests that Mini is sound: its splits are disjoint, and its grader distinguishes good from bad responses.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;

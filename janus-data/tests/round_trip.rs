@@ -1,7 +1,4 @@
 //! Rows that are written are read back, in every format.
-#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
-
-mod arbitrary;
 
 use std::fmt::Debug;
 
@@ -11,6 +8,8 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+use crate::arbitrary;
 
 const NAMES: [&str; 16] = [
     "rows.json",

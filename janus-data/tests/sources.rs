@@ -1,5 +1,4 @@
 //! Reads the rows of every source, hand-written in each layout. Published files are read by `cargo xtask eval verify DATA`.
-#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use janus_core::{Message, Role};
 use janus_data::sources::{Comparison, Conversation, RowContent, RowError, Source};

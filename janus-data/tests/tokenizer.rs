@@ -1,5 +1,4 @@
 //! Tokenizers against the ids and texts of the `tokenizers` library in Python (`goldens/README.md`).
-#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::path::{Path, PathBuf};
 

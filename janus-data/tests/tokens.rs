@@ -1,5 +1,4 @@
 //! Properties of tokenisation: training and generation use the same ids.
-#![expect(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 use std::sync::LazyLock;
 
@@ -140,7 +139,7 @@ fn two_processes_train_the_same_bytes() {
     let train = |name: &str| {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         let path = folder.path().join(name);
-        let output = child.args(["--exact", "two_processes_train_the_same_bytes"]).env(TARGET, &path).output().unwrap();
+        let output = child.args(["--exact", "tokens::two_processes_train_the_same_bytes"]).env(TARGET, &path).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         std::fs::read(path).unwrap()
     };

@@ -1,5 +1,4 @@
 //! The bootstrap against a published interval, closed forms, and its own promise of coverage.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use janus_eval::Error;
 use janus_eval::stats::{Bootstrap, Interval, Method, Sample, wilson};

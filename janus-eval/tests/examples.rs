@@ -1,5 +1,4 @@
 //! The examples of tools on this crate, run as they stand, without a network.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "an example has a main")]
 #[path = "../examples/own_benchmark.rs"]
@@ -10,11 +9,10 @@ mod own_judge;
 #[allow(dead_code, reason = "an example has a main")]
 #[path = "../examples/remote_judge.rs"]
 mod remote_judge;
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
 
 use janus_infer::remote::RemoteOptions;
-use stub::{Reply, Stub};
+
+use crate::stub::{Reply, Stub};
 
 #[test]
 fn a_judge_of_ones_own_scores() {

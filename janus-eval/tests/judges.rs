@@ -1,5 +1,4 @@
 //! Judges that are language models, over a model that is told what to say.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
 

@@ -1,8 +1,4 @@
 //! The Perspective client against a service that misbehaves.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +7,8 @@ use std::time::{Duration, Instant};
 use janus_data::http::{ApiKey, Backoff, ClientOptions};
 use janus_eval::bench::toxicity::{PerspectiveOptions, PerspectiveScorer, ScoredGenerations, ScoredText, score_generations};
 use serde_json::json;
-use stub::{Received, Reply, Stub};
+
+use crate::stub::{Received, Reply, Stub};
 
 const KEY: &str = "AIza-secret";
 

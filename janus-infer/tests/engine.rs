@@ -1,10 +1,5 @@
 //! Batched generation: an answer must not depend on the other requests of the batch.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "support/tiny.rs"]
-mod tiny;
-
 use std::path::Path;
 
 use candle_core::Device;
@@ -12,7 +7,8 @@ use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Generation,
 use janus_infer::{Engine, EngineOptions, Error, LogitsWanted, SequenceInput};
 use proptest::prelude::*;
 use rand::seq::SliceRandom as _;
-use tiny::{engine, engine_ending_at, model, options, request, tokenizer_json};
+
+use crate::tiny::{engine, engine_ending_at, model, options, request, tokenizer_json};
 
 fn requests(count: usize) -> Vec<ChatRequest> {
     let one = |i: usize| {

@@ -1,12 +1,10 @@
 //! The forward pass and the sampler against reference numbers from transformers.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use candle_core::Device;
 use janus_core::SamplingParams;
 use janus_infer::{LogitsWanted, Model, ModelConfig, RopeScaling, Sampler, SequenceInput};
-use support::{Tensors, argmax, goldens, json, models};
+
+use crate::support::{Tensors, argmax, goldens, json, models};
 
 /// Of logits up to 10, which float32 and float64 have apart by 3e-5 at most.
 const LOGIT: f32 = 3e-5;

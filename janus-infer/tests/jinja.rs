@@ -1,7 +1,4 @@
 //! Chat templates in Jinja against what transformers makes of them (`goldens/templates.py`).
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +9,8 @@ use janus_core::{ChatTemplate, Message};
 use janus_data::Tokenizer;
 use janus_infer::{Engine, EngineOptions, Error, JinjaTemplate, ModelConfig, Template, TemplateProblem};
 use serde_json::Value;
+
+use crate::support;
 
 fn reference() -> Value {
     support::json(support::goldens().join("templates.json"))

@@ -1,9 +1,4 @@
 //! The client against a server that misbehave.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../examples/remote.rs"]
-mod example;
-mod stub;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +9,8 @@ use janus_core::{ChatModel, ChatRequest, Message, ModelError, SamplingParams};
 use janus_data::{CallJournal, Journaled};
 use janus_infer::remote::{ApiKey, Backoff, Extensions, Prices, RemoteModel, RemoteOptions};
 
-use stub::{Received, Reply, Stub};
+use crate::example;
+use crate::stub::{Received, Reply, Stub};
 
 fn request(id: usize) -> ChatRequest {
     ChatRequest::new(id.to_string(), [Message::user(format!("question {id}"))]).with_sampling(SamplingParams::greedy(100))

@@ -1,7 +1,4 @@
 //! Reward models in both layouts, against reference numbers, and independent of the batch.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +10,8 @@ use janus_core::{Message, ModelError, RewardModel};
 use janus_data::Tokenizer;
 use janus_infer::{Error, ModelConfig, RewardEngine, RewardLayout, RewardOptions, VALUE_HEAD};
 use rand::Rng;
-use support::{Tensors, goldens, models};
+
+use crate::support::{Tensors, goldens, models};
 
 fn tokenizer() -> Tokenizer {
     let words = ["a kite flies in the wind", "a stone lies on the ground", "what is a kite"];

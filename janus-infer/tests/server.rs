@@ -1,10 +1,4 @@
 //! The server: requests, responses, refusals, and clients that disconnect.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "support/http.rs"]
-mod http;
-#[path = "support/tiny.rs"]
-mod tiny;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -12,11 +6,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{Running, TIMEOUT, connect, exchange, post, response};
 use janus_core::{ChatModel, ChatRequest, Composer, Message, ModelError, PreferenceSet, RewardModel, SamplingParams};
 use janus_infer::EngineOptions;
 use janus_infer::server::{BearerToken, ServerError, ServerOptions};
 use serde_json::{Value, json};
+
+use crate::http::{Running, TIMEOUT, connect, exchange, post, response};
+use crate::tiny;
 
 fn engine() -> janus_infer::Engine {
     tiny::engine(EngineOptions::default()).with_name("tiny")

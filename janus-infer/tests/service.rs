@@ -1,8 +1,4 @@
 //! The API without a port: the service answers as the server does.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "support/tiny.rs"]
-mod tiny;
 
 use std::io;
 use std::pin::Pin;
@@ -16,6 +12,8 @@ use janus_core::{ChatModel, Message, ModelError, RewardModel, SamplingParams};
 use janus_infer::EngineOptions;
 use janus_infer::server::{BearerToken, ServerError, ServerOptions, Service};
 use serde_json::{Value, json};
+
+use crate::tiny;
 
 fn service(options: ServerOptions) -> Service {
     Service::new(tiny::engine(EngineOptions::default()).with_name("tiny"), None, options).unwrap()

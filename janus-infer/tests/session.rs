@@ -1,15 +1,12 @@
 //! Continuous batching: sharing of prefixes, waiting, preemption, cancelling and events.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "support/tiny.rs"]
-mod tiny;
 
 use std::collections::BTreeMap;
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 use janus_infer::{Engine, EngineOptions, Event, RequestId, Session, SessionStats};
 use proptest::prelude::*;
-use tiny::{engine, request};
+
+use crate::tiny::{engine, request};
 
 /// Bytes of a block of the tiny model: 2 layers, 2 heads, 2 panels of 10 rows for keys, one of 32 for values.
 const BLOCK_BYTES: usize = 2 * 2 * (2 * 10 + 32) * 16 * 4;

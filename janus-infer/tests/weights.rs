@@ -1,5 +1,4 @@
 //! Valid checkpoints, and files that are truncated, wrong or incomplete.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,5 +1,4 @@
 //! What a run leaves in its folder: models to load, one run at a time, no number that is none.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use std::ops::ControlFlow;
 use std::path::Path;
 

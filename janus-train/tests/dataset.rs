@@ -1,5 +1,4 @@
 //! Rows are read from where they are kept, and only those that a step takes.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

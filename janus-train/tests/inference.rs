@@ -1,5 +1,4 @@
 //! A model is the same function in training and in inference.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! Recipes with an objective of the caller's own, and with an observer that stops them.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! A run that is cut off anywhere and started again leaves the same bytes, whatever is trained.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,4 @@
 //! Laws of training: accumulation, packing, resuming, and what is refused.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 use std::ops::ControlFlow;
 use std::path::Path;
 

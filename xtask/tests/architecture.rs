@@ -1,5 +1,4 @@
 //! Dependencies point one way, and what should be light stays light.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::process::Command;

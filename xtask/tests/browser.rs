@@ -1,15 +1,11 @@
 //! The pages in a real browser: report and annotation, offline, by mouse and keyboard, with text that would like to be markup.
 #![cfg_attr(not(has_chromium), allow(dead_code, unused_imports, reason = "every test is ignored without a browser"))]
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-mod chromium;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use chromium::Chromium;
 use janus_core::{BenchRecord, Dimension, Preference, PreferenceSet, Rubric, SamplingParams, ScoreDescriptions};
 use janus_data::write_all;
 use janus_eval::Response;
@@ -19,6 +15,8 @@ use janus_eval::protocol::{
 };
 use janus_eval::run::{CaseRun, RubricRun, compare};
 use serde_json::{Value, json};
+
+use crate::chromium::Chromium;
 
 const ROWS: usize = 12;
 

@@ -1,15 +1,12 @@
 //! `chat` from end to end: the built program, a tiny model of random weights, lines from a pipe.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-mod tiny;
-
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use tiny::{CONTEXT, write_model, write_reward_model};
+
+use crate::tiny::{CONTEXT, write_model, write_reward_model};
 
 fn chat(folder: &Path, lines: &str, more: &[&str]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_janus"))

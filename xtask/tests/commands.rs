@@ -1,5 +1,4 @@
 //! The built program, as a user meets it: help, exit codes, the one error line, `--json`.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,4 @@
 //! `cargo xtask data`: commands over files of records, run as a user runs them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +8,8 @@ use janus_core::PairRecord;
 use janus_data::mini::{Mini, Split};
 use janus_data::{Tokenizer, read_all, write_all};
 use serde_json::{Value, json};
-use stub::{Reply, Stub};
+
+use crate::stub::{Reply, Stub};
 
 /// Runs `data` in a folder and returns its exit code, its JSON object and what it told.
 fn data(folder: &Path, arguments: &[&str]) -> (i32, Value, String) {

@@ -1,5 +1,4 @@
 //! `cargo xtask eval`, as a user meets it: keys, numbers, and what is said about bad files.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! The paper's own analyses by `cargo xtask eval`: distinctness, ablations, collection, bias.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so may its helpers")]
 
 use std::fs;
 use std::path::Path;

@@ -1,15 +1,12 @@
 //! `generate` from end to end: the built program, a tiny model of random weights on disk.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-mod tiny;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use tiny::{CONTEXT, write_model, write_reward_model};
+
+use crate::tiny::{CONTEXT, write_model, write_reward_model};
 
 /// A folder with the model and an input of four rows, the third of which does not fit the model.
 fn folder() -> tempfile::TempDir {

@@ -1,9 +1,4 @@
 //! `generate --bench` from end to end: each benchmark's answers, by a tiny model or a service, are what its judge reads.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
-mod tiny;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -18,8 +13,9 @@ use candle_core::{Device, Tensor};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
-use stub::{Received, Reply, Stub};
-use tiny::{CONTEXT, write_model, write_reward_model};
+
+use crate::stub::{Received, Reply, Stub};
+use crate::tiny::{CONTEXT, write_model, write_reward_model};
 
 fn write(folder: &Path, name: &str, rows: &[Value]) {
     fs::write(folder.join(name), rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();

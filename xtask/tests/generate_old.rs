@@ -1,5 +1,4 @@
 //! Answers and unfinished runs that revision 0a1c55a wrote are read and continued: nothing is asked twice.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 use std::fs;
 use std::path::Path;

@@ -1,15 +1,12 @@
 //! `generate` on a service: what it is sent, what it may cost, and that no answer is paid twice.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use stub::{Received, Reply, Stub};
+
+use crate::stub::{Received, Reply, Stub};
 
 /// A folder with so many rows.
 fn folder(rows: usize) -> tempfile::TempDir {

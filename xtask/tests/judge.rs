@@ -1,8 +1,4 @@
 //! `judge rubric` end to end: the built program, real HTTP, a judge that misbehaves in every way.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stub::{Received, Reply, Stub};
+
+use crate::stub::{Received, Reply, Stub};
 
 const ROWS: usize = 24;
 const RUBRICS: usize = 4;

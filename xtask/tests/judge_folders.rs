@@ -1,8 +1,4 @@
 //! What the judges without rubrics leave behind, end to end: the built program, HTTP, whole run folders.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-#[path = "../../janus-infer/tests/stub/mod.rs"]
-mod stub;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use stub::{Received, Reply, Stub};
+
+use crate::stub::{Received, Reply, Stub};
 
 const NASTY: &str = "<script>document.title = 'owned'</script>";
 

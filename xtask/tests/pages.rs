@@ -1,5 +1,4 @@
 //! The pages say what is so: paths, tests, claims and commands that they name exist, and their words are everybody's.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

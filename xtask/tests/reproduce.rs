@@ -1,5 +1,4 @@
 //! `reproduce` and `eval mini`, run as a user runs them, on a profile of seconds.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,4 @@
 //! `serve` from end to end: the built program, tiny models of random weights, requests over loopback, a signal.
-#![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
-
-mod tiny;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tiny::{write_model, write_reward_model};
+
+use crate::tiny::{write_model, write_reward_model};
 
 /// A server that listens.
 struct Serving {

@@ -3,7 +3,6 @@
 //!
 //! The file is the one that `JANUS_SMOLLM2` names or `cargo xtask fetch smollm2` wrote. So these tests live here
 //! and not in janus-infer.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,4 @@
 //! `train`: recipes, plans, rows as the model sees them (`data inspect`), and runs that are killed.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! `verify-goldens` on the repository's reference numbers, on altered ones, and on what is not there.
-#![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,15 @@
+//! Training, checkpoints and resuming, seen from outside. One program, so that its dependencies are linked once.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod bf16;
+mod checkpoints;
+mod dataset;
+mod first_format;
+#[path = "golden/main.rs"]
+mod golden;
+mod inference;
+mod recipe;
+mod resume;
+mod reward;
+mod rope_scaling;
+mod trainer;

@@ -1,4 +1,5 @@
 //! Recipes with an objective of the caller's own, and with an observer that stops them.
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Dependencies point one way, and what should be light stays light.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -99,6 +100,44 @@ fn the_runner_and_the_tests_share_one_build() {
     assert!(runner.len() > 50, "{runner:?}");
     let twice: Vec<_> = runner.difference(&tests).collect();
     assert!(twice.is_empty(), "built with other features by `cargo xtask`: {twice:?}");
+}
+
+/// Third-party packages with the features that they are built with for the tests of `packages`.
+fn test_build(packages: &[&str]) -> BTreeSet<String> {
+    let tree = cargo(&[&["tree", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p} [{f}]"], packages].concat());
+    tree.lines().map(|line| line.replace(" (*)", "").replace(" (proc-macro)", "")).filter(|line| line.contains('[')).collect()
+}
+
+/// `cargo test -p CRATE` after `cargo test --workspace` builds no dependency again. janus-core is left out: its few dependencies are
+/// small, and giving them the others' features would make it depend on what it is free of.
+#[test]
+fn tests_of_one_crate_are_built_with_the_features_of_the_workspace() {
+    let workspace = test_build(&["--workspace"]);
+    for name in ["janus-data", "janus-infer", "janus-train", "janus-eval", "xtask"] {
+        let other: Vec<_> = test_build(&["--package", name]).difference(&workspace).cloned().collect();
+        assert!(
+            other.is_empty(),
+            "`cargo test -p {name}` builds these with other features; name the features in its dev-dependencies: {other:#?}"
+        );
+    }
+}
+
+/// Cargo does not look for test files itself (`autotests = false`): a file that is not named is not run.
+#[test]
+fn every_test_file_is_part_of_a_test_program() {
+    for (name, _) in ALLOWED {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name);
+        let Ok(main) = std::fs::read_to_string(folder.join("tests/main.rs")) else { continue };
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        for file in std::fs::read_dir(folder.join("tests")).unwrap() {
+            let file = file.unwrap().path();
+            let stem = file.file_stem().unwrap().to_str().unwrap();
+            if file.extension().is_some_and(|end| end == "rs") && stem != "main" {
+                let named = main.contains(&format!("mod {stem};")) || manifest.contains(&format!("[[test]]\nname = \"{stem}\""));
+                assert!(named, "{} is in no test program: add `mod {stem};` to {name}/tests/main.rs", file.display());
+            }
+        }
+    }
 }
 
 /// The packages of `Cargo.lock`, whatever the platform.

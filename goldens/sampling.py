@@ -81,14 +81,14 @@ def make(folder):
 
 
 def schedules(folder):
-    """Factors on the peak learning rate in steps 0 to total, by transformers' get_scheduler."""
+    """Factors on the peak learning rate in each step of a run, by transformers' get_scheduler."""
     made = {}
     for ours, theirs in SCHEDULES.items():
         for warmup, total in STEPS:
             optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
             schedule = transformers.get_scheduler(theirs, optimizer, num_warmup_steps=warmup, num_training_steps=total)
             factors = []
-            for _ in range(total + 1):
+            for _ in range(total):
                 factors.append(schedule.get_last_lr()[0])
                 optimizer.step()
                 schedule.step()

@@ -26,16 +26,15 @@ fn logprobs_of_padded_and_packed_rows() {
         let decoder = golden.decoder();
         let mut compared = 0;
         for case in ["right_pad", "left_pad", "long", "packed"] {
-            let (ids, mask) = (golden.ints(&format!("{case}.input_ids")), golden.ints(&format!("{case}.attention_mask")));
+            let ids = golden.ints(&format!("{case}.input_ids"));
+            let segments: Vec<Vec<i64>> = match case {
+                "packed" => golden.ints("packed.segment_ids"),
+                _ => golden.ints(&format!("{case}.attention_mask")).iter().map(|row| row.iter().map(|mask| mask - 1).collect()).collect(),
+            };
             let expected = golden.floats(&format!("{case}.logprobs"));
             let mut here = 0;
             for row in 0..ids.len() {
-                let segments = if case == "packed" {
-                    golden.ints("packed.segment_ids")[row].clone()
-                } else {
-                    mask[row].iter().map(|m| m - 1).collect()
-                };
-                let (batch, places) = cases::documents(&ids[row], &segments, |_| true);
+                let (batch, places) = cases::documents(&ids[row], &segments[row], |_| true);
                 let logprobs = decoder.logprobs(&batch).unwrap();
                 let values = logprobs.values.to_vec1::<f32>().unwrap();
                 for (&token, value) in logprobs.tokens.iter().zip(values) {

@@ -1,6 +1,7 @@
 //! Judges that are language models, over a model that is told what to say.
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use janus_core::{
     BenchRecord, ChatModel, ChatRequest, Generation, Judge, JudgeRequest, ModelError, Role, Rubric, ScoreDescriptions, TokenLogprob,

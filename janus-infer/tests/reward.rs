@@ -80,7 +80,7 @@ fn rewards_are_those_of_openrlhf() {
         for file in ["config.json", "model.safetensors", "value_head.safetensors"] {
             fs::copy(golden.join(file), folder.path().join(file)).unwrap();
         }
-        write_words(folder.path());
+        write_tokenizer(folder.path());
         let cases = Tensors::read(golden.join("cases.safetensors"));
         let (ids, mask) = (cases.ids("rm.input_ids_left"), cases.i64("rm.attention_mask_left"));
         let width = cases.shape("rm.input_ids_left")[1];
@@ -96,7 +96,7 @@ fn rewards_are_those_of_openrlhf() {
         assert!(worst < 1e-5, "{name}: {values:?}, expected {expected:?}");
         move_head(folder.path());
         let theirs = load(folder.path());
-        assert_eq!((ours.layout(), theirs.layout()), (RewardLayout::Conversation, RewardLayout::OpenRlhf));
+        assert_eq!((separate_head.layout(), theirs.layout()), (RewardLayout::Conversation, RewardLayout::OpenRlhf));
         assert_eq!(theirs.values(&rows).unwrap(), values);
         compared += 1;
     }
@@ -149,7 +149,7 @@ fn the_openrlhf_layout_ends_with_a_space_and_the_end_of_text() {
 #[test]
 fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
     let folder = tempfile::tempdir().unwrap();
-    write_words(folder.path());
+    write_tokenizer(folder.path());
     fs::copy(goldens().join("tokenizers/byte_fallback/tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
     let config = r#"{"model_type": "mistral", "vocab_size": 656, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
         "num_attention_heads": 1, "max_position_embeddings": 512, "eos_token_id": 2, "tie_word_embeddings": true}"#;

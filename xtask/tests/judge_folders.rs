@@ -125,7 +125,7 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     let kind = Arc::new(AtomicBool::new(false));
     let told = kind.clone();
     let stub = Stub::start(move |received| {
-        let (text, first) = (received.asked(), mine_first(received));
+        let (text, first) = (received.last_message(), mine_first(received));
         let label = |mine_is_better: bool| if mine_is_better == first { "[[A]]" } else { "[[B]]" };
         Reply::text(&match () {
             () if told.load(Ordering::Relaxed) => "[[C]]".into(),
@@ -197,7 +197,7 @@ fn grades_come_to_the_means_of_each_turn() {
         let first = [(81, 9), (91, 7), (101, 5), (111, 3)].into_iter().find(|(id, _)| text.contains(&format!("of {id}"))).unwrap().1;
         if text.contains("second of") { (first + 1) / 2 } else { first }
     };
-    let stub = Stub::start(move |received| Reply::text(&format!("Fine. Rating: [[{}]]", grade(received.asked()))));
+    let stub = Stub::start(move |received| Reply::text(&format!("Fine. Rating: [[{}]]", grade(received.last_message()))));
     let args =
         ["mt-bench", "--questions", "q.jsonl", "--answers", "mine.jsonl", "--references", "r.jsonl", "--out", "run", "--name", "janus"];
     let (code, report) = judge(folder, &stub, &args);

@@ -1,4 +1,5 @@
 //! Reading the reference numbers (`goldens/README.md`).
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};

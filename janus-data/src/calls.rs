@@ -352,8 +352,8 @@ mod tests {
         let one = at("http://one");
         assert_eq!((one.get("scripted", &old), one.get("scripted", &new)), (Some(answer("old")), None));
         let model = Journaled::new(Scripted::default(), &one);
-        assert_eq!(model.generate(&[old.clone()]).remove(0).unwrap(), answer("old"));
-        assert!(model.model().asked.borrow().is_empty(), "it is paid for");
+        assert_eq!(model.generate(std::slice::from_ref(&old)).remove(0).unwrap(), answer("old"));
+        assert!(model.model().sent.borrow().is_empty(), "it is paid for");
         one.put("scripted", &new, &answer("one")).unwrap();
         drop(one);
 

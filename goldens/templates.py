@@ -123,11 +123,11 @@ TEMPLATES = {
     "mistral": (MISTRAL, {"bos_token": "<s>", "eos_token": "</s>"}),
     "kitchen": (KITCHEN, {"bos_token": "<s>", "eos_token": "</s>"}),
     "mistral-instruct": (MISTRAL_INSTRUCT, {"bos_token": "<s>", "eos_token": "</s>"}),
-    "chatml": (CHATML, {"bos_token": "<s>", "eos_token": "<|im_end|>"}),
+    "chatml": (CHATML, {"bos_token": "<s>", "eos_token": "</s>"}),
 }
 SPECIAL = [
     "<s>", "</s>", "<bos>", "<eos>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|user|>",
-    "<|system|>", "<|assistant|>", "<start_of_turn>", "<end_of_turn>", "<|im_start|>", "<|im_end|>",
+    "<|system|>", "<|assistant|>", "<start_of_turn>", "<end_of_turn>",
 ]
 
 

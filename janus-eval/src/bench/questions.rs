@@ -190,8 +190,7 @@ mod tests {
         assert_eq!(sampled(&tasks), [(0.7, 1024), (0.0, 1024), (0.1, 1024)]);
         assert!(tasks.iter().all(|task| task.turns.len() == 2 && task.sampling.repetition_penalty == 1.0));
 
-        let question =
-            |id: &str| json!({ "question_id": id, "category": "arena-hard-v0.1", "cluster": "kites", "turns": [{ "content": "q" }] });
+        let question = |id: &str| json!({ "question_id": id, "cluster": "kites", "prompt": "q" });
         let tasks = asked(Benchmark::ArenaHard, None, &[question("a"), question("b")]);
         assert!(tasks.len() == 2 && tasks.iter().all(|task| task.sampling == SamplingParams::greedy(4096)));
 

@@ -20,25 +20,28 @@ import torch
 from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
-# The tests that read the numbers, by package and the beginnings of their names; those that find most come first.
-PROGRAMS = [
-    ("janus-train", "--tests", ["golden::", "inference::"]), ("janus-data", "--tests", ["tokenizer::"]),
-    ("janus-infer", "--tests", ["goldens::", "jinja::"]), ("janus-infer", "--lib", ["gguf_package", "tokenizers_library"]),
-    ("xtask", "--tests", ["smollm2::"]),
+# The tests that read the numbers, by package: files of tests/, and names of unit tests. Those that find most come first.
+TESTS = [
+    ("janus-train", ["golden"], []), ("janus-data", ["tokenizer"], []),
+    ("janus-infer", ["goldens", "jinja"], ["gguf_package", "tokenizers_library"]), ("xtask", ["smollm2"], []),
 ]
 
 
 def programs():
-    """The paths of the test programs, built if they are not."""
+    """The test programs with what of them is run, built if they are not."""
     found = []
-    for package, target, filters in PROGRAMS:
-        command = ["cargo", "test", "--no-run", "--message-format=json", "-p", package, target]
+    for package, files, unit in TESTS:
+        command = ["cargo", "test", "--no-run", "--message-format=json", "-p", package, "--tests"]
         built = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
         messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith(b"{")]
-        made = [m for m in messages if m.get("executable") and m["profile"]["test"]]
-        wanted = "test" if target == "--tests" else "lib"
-        paths = [m["executable"] for m in made if wanted in m["target"]["kind"]]
-        found += [(package, path, filters) for path in paths]
+        for made in [m for m in messages if m.get("executable") and m["profile"]["test"]]:
+            name, kind = made["target"]["name"], made["target"]["kind"]
+            # One program of all files, or a program for each.
+            filters = [f"{file}::" for file in files] if name == "tests" else []
+            if "test" in kind and (filters or name in files):
+                found.append((package, made["executable"], filters))
+            elif "lib" in kind and unit:
+                found.append((package, made["executable"], unit))
     return found
 
 
@@ -47,8 +50,9 @@ def failing(programs, goldens):
     for package, path, filters in programs:
         environment = {**os.environ, "JANUS_GOLDENS": str(goldens)}
         ran = subprocess.run([path, *filters], cwd=HERE.parent / package, env=environment, capture_output=True, text=True)
+        assert "running 0 tests" not in ran.stdout, f"{path} has no such tests"
         if ran.returncode:
-            names = re.findall(r"^test (\S+) \.\.\. FAILED", ran.stdout, re.M)
+            names = re.findall(r"^test (\S+) .*FAILED", ran.stdout, re.M)
             return f"{package} {', '.join(names) or ran.stderr[:200]}"
     return None
 

@@ -125,7 +125,7 @@ fn every_command_that_a_page_shows_is_understood() {
         for line in commands(&text) {
             if let Some(arguments) = line.strip_prefix("cargo xtask ") {
                 // With --help nothing runs, and an unknown flag or value before it is an error all the same.
-                let arguments = arguments.split_whitespace().map(|argument| argument.replace('"', "")).chain(["--help".into()]);
+                let arguments = words(arguments).into_iter().chain(["--help".into()]);
                 let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(arguments).output().unwrap();
                 let error = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{page}: {line}: {error}");
@@ -137,6 +137,21 @@ fn every_command_that_a_page_shows_is_understood() {
         }
     }
     assert!(checked > 10, "only {checked} commands were found");
+}
+
+/// The words of a command line; double quotes keep spaces together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// The word behind a flag.

@@ -12,10 +12,11 @@ use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
 
 /// Let people compare answers or review a bench
 ///
-/// Reads:   a bench, and the responses of two models to be compared; later, the annotators' results.
-/// Writes:  a page to be sent to annotators; later, what they found.
-/// Example: cargo xtask annotate export --bench bench.jsonl --model janus.jsonl --opponent base.jsonl
-///          --out annotation
+/// Reads:   a bench, and the responses of two models to compare; later, the
+///          annotators' results.
+/// Writes:  a page for annotators; later, their results as a report.
+/// Example: cargo xtask annotate export --bench bench.jsonl --model janus.jsonl
+///          --opponent base.jsonl --out annotation
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -31,14 +32,15 @@ enum Step {
 
 /// Write the page for the annotators
 ///
-/// With two models' responses, the page shows both answers to each prompt in a drawn order, without the
-/// models' names, and asks which is better: A, both are good, both are bad, B. With --review it shows the
-/// bench's rows, to be accepted or rejected and graded easy, intermediate or hard. Rubrics are shown on
-/// demand; progress is kept in the annotator's browser; the result is downloaded there as JSON.
+/// With two models' responses, the page shows both answers to each prompt in a
+/// random order, without the models' names, and asks which is better: A, both good,
+/// both bad, B. With --review it shows the bench's rows, to accept or reject and to
+/// grade as easy, intermediate or hard. Rubrics are shown on demand. Progress is
+/// kept in the annotator's browser, and the result is downloaded as JSON.
 ///
 /// Reads:   BENCH; MODEL and OPPONENT: rows of {id, response}.
-/// Writes:  OUT/annotate.html, to be sent to annotators: one file that works offline.
-///          OUT/key.json, to be kept: which answer is whose.
+/// Writes:  OUT/annotate.html, one file that works offline, for the annotators.
+///          OUT/key.json, which answer is whose; do not send it.
 /// Example: cargo xtask annotate export --bench bench.jsonl --review --out review
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -55,10 +57,10 @@ struct ExportArgs {
     /// Review the bench's rows
     #[arg(long)]
     review: bool,
-    /// Where page and key go
+    /// Folder for page and key
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Show the first records only
+    /// Show only the first N records
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
     /// Seed of the order of items and answers
@@ -66,14 +68,16 @@ struct ExportArgs {
     seed: u64,
 }
 
-/// Count what annotators found
+/// Count the annotators' results
 ///
-/// Reads:   KEY: the key.json of the page. RESULT...: the annotators' downloads, any number of them.
-///          BENCH, for a review: the bench that was shown.
-/// Writes:  with --out: OUT/annotations.json; for a comparison report.html, report.md and report.json with
-///          the bars of the paper's Figure 3 and the agreement of the annotators; for a review
-///          with --bench accepted.jsonl, the rows that more annotators accept than reject.
-/// Example: cargo xtask annotate import --key annotation/key.json ann.json ben.json --out annotation/result
+/// Reads:   KEY: the key.json of the page. RESULT...: the annotators' downloads,
+///          any number of them. BENCH, for a review: the bench that was shown.
+/// Writes:  with --out: OUT/annotations.json; for a comparison report.html,
+///          report.md and report.json with the bars of the paper's Figure 3 and the
+///          agreement of the annotators; for a review with --bench accepted.jsonl,
+///          the rows that more annotators accept than reject.
+/// Example: cargo xtask annotate import --key annotation/key.json ann.json ben.json
+///          --out annotation/result
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct ImportArgs {
@@ -86,7 +90,7 @@ struct ImportArgs {
     /// The bench that was reviewed
     #[arg(long, value_name = "BENCH", requires = "out")]
     bench: Option<PathBuf>,
-    /// Where the counts go
+    /// Folder for the results
     #[arg(long, value_name = "OUT")]
     out: Option<PathBuf>,
 }

@@ -15,7 +15,7 @@ use crate::data::FilesArgs;
 
 /// Compute a benchmark's numbers from responses or judgments
 ///
-/// Reads:   the files of a benchmark; each has its own help.
+/// Reads:   the files of a benchmark; see the help of each subcommand.
 /// Writes:  nothing; the numbers go to stdout, with --json as one object.
 /// Example: cargo xtask eval mini --bench bench.jsonl --responses responses.jsonl
 #[derive(Debug, clap::Args)]
@@ -28,13 +28,13 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 #[expect(clippy::enum_variant_names, reason = "the benchmarks' own names")]
 enum Bench {
-    /// Score responses to Multifaceted Mini by computation
+    /// Score responses to Multifaceted Mini
     ///
-    /// Every response is scored from 1 to 5 for each of its record's four preferences; a score is bounded
-    /// by the truth of the answer.
+    /// Code scores every response from 1 to 5 for each of its record's four
+    /// preferences. An untrue answer limits its score.
     ///
-    /// Reads:   BENCH: a bench.jsonl of Multifaceted Mini (.json, .jsonl, .parquet, also .gz).
-    ///          RESPONSES: rows of {id, response}; other fields are ignored.
+    /// Reads:   BENCH: a bench.jsonl of Multifaceted Mini (.json, .jsonl, .parquet,
+    ///          also .gz). RESPONSES: rows of {id, response}; other fields are ignored.
     /// Writes:  nothing; with --json the scores of each row and their reasons too.
     /// Example: cargo xtask eval mini --bench runs/mini-0/mini/bench.jsonl
     ///          --responses runs/mini-0/responses/janus.jsonl
@@ -52,14 +52,17 @@ enum Bench {
     },
     /// Win rate and length-controlled win rate of AlpacaEval 2.0
     ///
-    /// Preferences are read from the judge's log-probabilities where a row has them, otherwise the stored
-    /// one counts. Without --c, the penalty of the length control is chosen by cross-validation.
+    /// Preferences are computed from the judge's log-probabilities where a row has
+    /// them; otherwise the stored preference counts. Without --c, the penalty of the
+    /// length control is chosen by cross-validation.
     ///
-    /// Reads:   ANNOTATIONS: rows of {index, output, preference, top_logprobs} (.json, .jsonl, .parquet, also
-    ///          .gz), preference 1 (baseline wins) to 2 (model wins) or null; position is optional.
-    ///          DATA/alpaca_eval: eval_set.jsonl.gz, instruction_difficulty.csv, gamed_baseline.csv,
+    /// Reads:   ANNOTATIONS: rows of {index, output, preference, top_logprobs} (.json,
+    ///          .jsonl, .parquet, also .gz), preference 1 (baseline wins) to 2 (model
+    ///          wins) or null; position is optional. DATA/alpaca_eval:
+    ///          eval_set.jsonl.gz, instruction_difficulty.csv, gamed_baseline.csv,
     ///          cv_folds_model_rows.json.
-    /// Example: cargo xtask eval alpaca-eval --annotations annotations.jsonl --data DATA --json
+    /// Example: cargo xtask eval alpaca-eval --annotations annotations.jsonl
+    ///          --data DATA --json
     #[command(verbatim_doc_comment)]
     AlpacaEval {
         /// The judge's annotations of one model
@@ -71,10 +74,10 @@ enum Bench {
         /// Inverse strength of the penalty, instead of cross-validation
         #[arg(long, value_name = "VALUE")]
         c: Option<f64>,
-        /// Which difficulty a row gets: its instruction's, or, as in the official numbers, the one at its place in the list
+        /// Difficulty of a row: its instruction's, or, as in the official numbers, the one at its position in the list
         #[arg(long, default_value = "instruction", value_parser = one_of(DIFFICULTIES))]
         difficulty: DifficultyOf,
-        /// How weights are found: to the minimum, or to where the official optimiser stops
+        /// Fit to the exact minimum, or to where the official optimiser stops
         #[arg(long, default_value = "exact", value_parser = one_of(OPTIMIZERS))]
         optimizer: Optimizer,
         /// Seed of the bootstrap
@@ -83,10 +86,12 @@ enum Bench {
     },
     /// Score of Arena-Hard-Auto v0.1 against gpt-4-0314
     ///
-    /// Two intervals: the published one, which resamples single battles, and one that resamples questions.
+    /// Two intervals: the published one, which resamples single battles, and one that
+    /// resamples questions.
     ///
-    /// Reads:   BATTLES: rows of {question_id, outcomes}, outcomes a text of one letter a battle: a the baseline
-    ///          wins, b the model wins, t a tie; a significant verdict stands three times.
+    /// Reads:   BATTLES: rows of {question_id, outcomes}, outcomes with one letter for
+    ///          each battle: a (baseline wins), b (model wins) or t (tie); a
+    ///          significant verdict is repeated three times.
     /// Example: cargo xtask eval arena-hard --battles battles.jsonl --json
     #[command(verbatim_doc_comment)]
     ArenaHard {
@@ -102,12 +107,13 @@ enum Bench {
     },
     /// Score of MT-Bench from a judge's texts
     ///
-    /// The rating is the first [[number]] of a text, or its first [number]. Rows without one are counted and
-    /// left out of the means.
+    /// The rating is the first [[number]] of a text, or its first [number]. Rows
+    /// without one are counted and left out of the means.
     ///
-    /// Reads:   JUDGMENTS: rows of {question_id, turn, judgment}; other fields are ignored.
-    ///          DATA/mt_bench/question.jsonl.
-    /// Example: cargo xtask eval mt-bench --judgments judgments.jsonl --data DATA --json
+    /// Reads:   JUDGMENTS: rows of {question_id, turn, judgment}; other fields are
+    ///          ignored. DATA/mt_bench/question.jsonl.
+    /// Example: cargo xtask eval mt-bench --judgments judgments.jsonl --data DATA
+    ///          --json
     #[command(verbatim_doc_comment)]
     MtBench {
         /// The judge's texts on one model
@@ -122,12 +128,14 @@ enum Bench {
     },
     /// Win rates from MT-Bench's pairwise judgments
     ///
-    /// A row is won if both orders say so; a disagreement is a tie; a row in which an order has no verdict is
-    /// counted and left out.
+    /// A row is won if both orders agree; a disagreement is a tie; a row without a
+    /// verdict for one of its orders is counted and left out.
     ///
-    /// Reads:   JUDGMENTS: rows of {question_id, turn, model_1, model_2, g1_winner, g2_winner}, winners model_1,
-    ///          model_2, tie or error; other fields are ignored.
-    /// Example: cargo xtask eval mt-bench-pairs --judgments gpt-4_pair.jsonl --baseline gpt-3.5-turbo --json
+    /// Reads:   JUDGMENTS: rows of {question_id, turn, model_1, model_2, g1_winner,
+    ///          g2_winner}, winners model_1, model_2, tie or error; other fields are
+    ///          ignored.
+    /// Example: cargo xtask eval mt-bench-pairs --judgments gpt-4_pair.jsonl
+    ///          --baseline gpt-3.5-turbo --json
     #[command(verbatim_doc_comment)]
     MtBenchPairs {
         /// The judge's verdicts
@@ -140,8 +148,9 @@ enum Bench {
     Toxicity(toxicity::Args),
     /// Means, runs and pairwise counts from judgments against rubrics
     ///
-    /// Reads:   JUDGMENTS: rows of {idx, model, scores}, scores a list of one score (1 to 5, or null) for each
-    ///          run; category is optional, other fields are ignored.
+    /// Reads:   JUDGMENTS: rows of {idx, model, scores}, scores a list of one score (1
+    ///          to 5, or null) for each run; category is optional, other fields are
+    ///          ignored.
     /// Example: cargo xtask eval rubric --judgments judgments.jsonl --json
     #[command(verbatim_doc_comment)]
     Rubric {
@@ -152,13 +161,15 @@ enum Bench {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// Average and maximum ROUGE-L among the answers to one instruction under its system messages
+    /// ROUGE-L among the answers to one instruction under its system messages
     ///
-    /// Lower is more distinct. Each instruction weighs the same; one with a single answer has nothing to
-    /// resemble and is counted apart. Intervals: 95%, bootstrap over instructions.
+    /// Average and maximum; lower is more distinct. Each instruction weighs the same;
+    /// instructions with a single answer are counted separately. Intervals: 95%,
+    /// bootstrap over instructions.
     ///
-    /// Reads:   RESPONSES: rows of {prompt, response}, or {prompt, output} as in a training set; rows with the same
-    ///          prompt belong together. With --bench: rows of {id, response}, whose prompts the bench has.
+    /// Reads:   RESPONSES: rows of {prompt, response}, or {prompt, output} as in a
+    ///          training set; rows with the same prompt belong together. With --bench:
+    ///          rows of {id, response}, whose prompts the bench has.
     /// Example: cargo xtask eval distinctness --bench runs/mini-0/mini/bench.jsonl
     ///          --responses runs/mini-0/responses/janus.jsonl --json
     #[command(verbatim_doc_comment)]
@@ -173,13 +184,15 @@ enum Bench {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// Compare variants of a model row by row: system messages for each instruction, base models, training and test
+    /// Compare variants of a model row by row, as in the paper's ablations
     ///
-    /// A variant says what is varied and where its scores are: AXIS=VALUE[,AXIS=VALUE...]:SCORES. The first one
-    /// is what the others are compared with. Intervals: 95%, bootstrap over instructions.
+    /// A variant names what is varied and its scores:
+    /// AXIS=VALUE[,AXIS=VALUE...]:SCORES. The others are compared with the first.
+    /// Intervals: 95%, bootstrap over instructions.
     ///
-    /// Reads:   BENCH: the judged records. SCORES: a file of {id, source, scores} rows in the bench's order, such as
-    ///          runs/mini-0/scores/MODEL.jsonl, or a folder that `judge rubric` wrote, with all its runs.
+    /// Reads:   BENCH: the judged records. SCORES: a file of {id, source, scores} rows
+    ///          in the bench's order, such as runs/mini-0/scores/MODEL.jsonl, or a
+    ///          folder that `judge rubric` wrote, with all its runs.
     /// Example: cargo xtask eval ablations --bench runs/mini-0/mini/bench.jsonl
     ///          --variant training=uniform:runs/mini-0/scores/uniform.jsonl
     ///          --variant training=diverse:runs/mini-0/scores/janus.jsonl --json
@@ -199,9 +212,10 @@ enum Bench {
     ///
     /// Rows are read one by one, so that a collection may be larger than memory.
     ///
-    /// Reads:   FILES: rows of {system, prompt, output, preference_set}, in any format of `data`; rows without a
-    ///          preference set are counted, and count for no dimension.
-    /// Example: cargo xtask data build-mini --out mini && cargo xtask eval collection mini/train.jsonl --json
+    /// Reads:   FILES: rows of {system, prompt, output, preference_set}, in any format
+    ///          of `data`; rows without a preference set count for no dimension.
+    /// Example: cargo xtask data build-mini --out mini && cargo xtask eval collection
+    ///          mini/train.jsonl --json
     #[command(verbatim_doc_comment)]
     Collection {
         #[command(flatten)]
@@ -209,13 +223,17 @@ enum Bench {
     },
     /// Pronoun accuracy on Winogender-style sentences, with the gotcha subset
     ///
-    /// An answer counts for the one person whom it names; an answer that names both or neither is wrong. In
-    /// the gotcha subset the guess by stereotype is wrong. Intervals are Wilson's, 95%.
+    /// An answer counts for the person that it names; one that names both or neither is
+    /// wrong. In the gotcha subset the stereotypical answer is wrong. Intervals are
+    /// Wilson's, 95%.
     ///
-    /// Reads:   ROWS: rows of {id, options: [one, two], answer, gender, gotcha}; gotcha is false if it is not
-    ///          there, other fields (the sentence) are ignored. RESPONSES: rows of {id, response}.
-    /// Example: cargo xtask generate --model MODEL --input winogender.jsonl --user-key question --output mine.jsonl
-    ///          cargo xtask eval bias --rows winogender.jsonl --responses mine.jsonl --json
+    /// Reads:   ROWS: rows of {id, options: [one, two], answer, gender, gotcha}; gotcha
+    ///          is false if it is not there, other fields (the sentence) are ignored.
+    ///          RESPONSES: rows of {id, response}.
+    /// Example: cargo xtask generate --model MODEL --input winogender.jsonl
+    ///          --user-key question --output mine.jsonl
+    ///          cargo xtask eval bias --rows winogender.jsonl --responses mine.jsonl
+    ///          --json
     #[command(verbatim_doc_comment)]
     Bias {
         /// The sentences' people, answers and genders
@@ -225,15 +243,17 @@ enum Bench {
         #[arg(long)]
         responses: PathBuf,
     },
-    /// Recompute every published number that the benchmarks' data states, and compare
+    /// Recompute the published numbers of the benchmarks, and compare
     ///
-    /// Order coin, preferences, win rates and length control of AlpacaEval; ratings and prompts of MT-Bench;
-    /// labels, scores and intervals of Arena-Hard; rubric means and pairs; toxicity and its classifier; the
-    /// judges' prompts, what is asked of a model, and how each published file is read.
+    /// Order of outputs, preferences, win rates and length control of AlpacaEval;
+    /// ratings and prompts of MT-Bench; labels, scores and intervals of Arena-Hard;
+    /// rubric means and pairs; toxicity and its classifier; the judges' prompts, what
+    /// is asked of a model, and how each published file is read.
     ///
-    /// Reads:   DATA: alpaca_eval, arena_hard, bench_sources, mt_bench, preferences, real_toxicity_prompts,
-    ///          rubric_judgments, toxicity_classifier.
-    /// Writes:  nothing; the checks go to stdout. Exit code 1 if one fails or a file is absent.
+    /// Reads:   DATA: alpaca_eval, arena_hard, bench_sources, mt_bench, preferences,
+    ///          real_toxicity_prompts, rubric_judgments, toxicity_classifier.
+    /// Writes:  nothing; the checks go to stdout. Exit code 1 if one fails or a file is
+    ///          absent.
     /// Example: cargo xtask eval verify DATA --json
     #[command(verbatim_doc_comment)]
     Verify {

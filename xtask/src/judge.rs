@@ -26,17 +26,20 @@ use crate::service::ServiceArgs;
 
 /// Let a language model judge responses
 ///
-/// The judge is any service that speaks the OpenAI protocol: OPENAI_BASE_URL says where it is,
-/// OPENAI_API_KEY is its key. Every answer is kept in the run folder before it is used, so a run that
-/// was cut off, or that left scores missing, asks only what is missing when its command is repeated.
+/// The judge is any OpenAI-compatible API: OPENAI_BASE_URL is its address,
+/// OPENAI_API_KEY its key. Every answer is stored in the run folder before it is
+/// used, so a repeated command requests only what an interrupted run, or one with
+/// missing scores, lacks.
 ///
 /// Reads:   a bench and the responses to it.
-/// Writes:  a run folder: OUT/report.html, report.md, report.json; OUT/judged.json (the result in one typed
-///          file) and the rows behind it with what the judge wrote; OUT/run.json (times, files, spend);
-///          OUT/calls.jsonl, the journal of answers.
-///          A verdict that could not be had is missing, never a number, and makes the exit code 1.
-/// Example: cargo xtask judge rubric --bench bench.jsonl --responses responses.jsonl
-///          --judge gpt-4-0125-preview --out runs/judged-mine --dry-run
+/// Writes:  a run folder: OUT/report.html, report.md, report.json; OUT/judged.json
+///          (the result) and the rows behind it with the judge's texts;
+///          OUT/run.json (times, files, cost); OUT/calls.jsonl, the journal of
+///          answers. A verdict that could not be obtained is missing, never a
+///          number, and the exit code is 1.
+/// Example: cargo xtask judge rubric --bench bench.jsonl
+///          --responses responses.jsonl --judge gpt-4-0125-preview
+///          --out runs/judged-mine --dry-run
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -66,7 +69,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 /// The arguments of every protocol, beside its inputs.
 #[derive(Debug, clap::Args, Serialize)]
 struct RunArgs {
-    /// The run folder
+    /// Run folder
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
     /// Name of the judged model in reports [default: its file's name]
@@ -81,12 +84,12 @@ struct RunArgs {
 
 /// Which service judges.
 #[derive(Debug, clap::Args, Serialize)]
-#[command(next_help_heading = "Service")]
+#[command(next_help_heading = "API")]
 struct JudgeArgs {
     /// The judge's model
     #[arg(long, value_name = "NAME")]
     judge: String,
-    /// Where the service is [default: OPENAI_BASE_URL, else https://api.openai.com/v1]
+    /// Address of the API [default: OPENAI_BASE_URL, else https://api.openai.com/v1]
     #[arg(long, value_name = "URL")]
     #[serde(skip)]
     base_url: Option<String>,
@@ -99,10 +102,10 @@ struct JudgeArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Batch API")]
 struct BatchArgs {
-    /// Write the calls that have no answer yet as a file for the Batch API, and ask nothing
+    /// Write the calls without an answer as a file for the Batch API, and send nothing
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     batch_out: Option<PathBuf>,
-    /// Take answers from the Batch API's output file first
+    /// First read answers from the Batch API's output file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "batch_out"])]
     batch_in: Option<PathBuf>,
 }

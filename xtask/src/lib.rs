@@ -86,3 +86,22 @@ pub fn main() -> ExitCode {
     };
     command::tell(result, cli.json)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+        for line in about.lines() {
+            assert!(line.chars().count() <= 80, "{path} --help: a line of more than 80 columns would be wrapped twice: {line}");
+        }
+        command.get_subcommands().for_each(|command| check(command, &path));
+    }
+
+    #[test]
+    fn no_line_of_a_help_text_is_wrapped_twice() {
+        check(&Cli::command(), "");
+    }
+}

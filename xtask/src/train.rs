@@ -13,17 +13,22 @@ use crate::device;
 
 /// Train a model by a recipe
 ///
-/// A recipe is a TOML file that names the model to start from, the data, the objective and every hyper-parameter;
-/// xtask/recipes holds one for each stage of the paper.
+/// A recipe is a TOML file that names the model to start from, the data, the
+/// objective and every hyper-parameter; xtask/recipes holds one for each stage of
+/// the paper.
 ///
 /// Reads:   RECIPE, and the model folder, tokenizer and data that it names.
-/// Writes:  into the folder of --out: recipe.toml with every value that the run has; run.json, where, when and of what
-///          it was made; metrics.jsonl, timing.jsonl, tensorboard/; checkpoints/ and at the end model/, each with
-///          config.json, weights and tokenizer. For dpo NAME.reference-KEY.jsonl beside the data: what the model that training starts from
-///          makes of each response, which the next run on it finds. With --plan nothing.
-/// Runs:    on the first GPU that the program was built for (--features cuda or metal), else on the CPU; weights are
-///          of the recipe's train.dtype, f32 or bf16 with an f32 master.
-/// Resumes: a run that was cut off continues from its newest checkpoint, to the same bytes.
+/// Writes:  into the folder of --out: recipe.toml with every resolved value;
+///          run.json (machine, times, revision, fingerprints); metrics.jsonl,
+///          timing.jsonl, tensorboard/; checkpoints/ and at the end model/, each
+///          with config.json, weights and tokenizer. For dpo,
+///          NAME.reference-KEY.jsonl beside the data: the reference model's
+///          log-probabilities, which the next run reuses. With --plan nothing.
+/// Runs:    on the first GPU that the program was built for (--features cuda or
+///          metal), else on the CPU. The recipe's train.dtype is f32, or bf16 with
+///          f32 master weights.
+/// Resumes: an interrupted run continues from its newest checkpoint, to the same
+///          bytes.
 /// Example: cargo xtask train xtask/recipes/janus-7b.toml --plan
 ///          cargo xtask train mine.toml --set train.lr=1e-5 --out runs/mine
 #[derive(Debug, clap::Args)]
@@ -32,13 +37,13 @@ pub struct Args {
     /// The recipe
     #[arg(value_name = "RECIPE")]
     recipe: PathBuf,
-    /// Sets a key of the recipe, such as train.lr=1e-5; may be given several times
+    /// Set a key of the recipe, such as train.lr=1e-5; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Show parameters, memory by part, steps and tokens, and load nothing
+    /// Print parameters, memory by part, steps and tokens, and load nothing
     #[arg(long)]
     plan: bool,
-    /// The run's folder
+    /// Run folder [default: runs/NAME of the recipe]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

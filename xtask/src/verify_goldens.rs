@@ -7,19 +7,24 @@ use serde_json::{Value, json};
 
 use crate::command::{CommandError, Outcome};
 
-/// Check the workspace against reference numbers of other programs
+/// Check the numerical core against PyTorch's numbers
 ///
-/// Takes every folder below FOLDER with a cases.json (a model with its inputs and outputs), every sampling.json,
-/// schedules.json, tokens.json (with the tokenizer.json beside it) and mistral_tokenizer.json; recomputes what they
-/// hold and compares. A number may differ by ten times what the file states as the difference between float32 and
-/// float64, or by 1e-5 + 1e-5 |x|, whichever is more (parameters after the optimiser run: by 2e-5); ids must be equal.
+/// Takes every folder below FOLDER with a cases.json (a model with its inputs and
+/// outputs), every sampling.json, schedules.json, tokens.json (with the
+/// tokenizer.json beside it) and mistral_tokenizer.json; recomputes their numbers
+/// and compares. The tolerance is ten times the difference between float32 and
+/// float64 that the file states, or 1e-5 + 1e-5 |x|, whichever is larger (2e-5 for
+/// parameters after the optimiser run). Ids must be equal.
 ///
-/// Reads:   FOLDER: the repository's goldens, which PyTorch, transformers and others filled, or a folder that is laid out
-///          alike. Beside each cases.json: config.json and config.v5.json (one model, both spellings),
-///          model.safetensors, ref_model.safetensors (DPO's reference), value_head.safetensors, lora.safetensors, and
-///          inputs and outputs in cases.safetensors, grads_*.safetensors and adamw_final.safetensors.
-/// Writes:  nothing; a table goes to stdout, its last line "N of M within tolerance". Exit code 1 if one
-///          is not, a file is missing, or there is nothing to check.
+/// Reads:   FOLDER: goldens made by PyTorch, transformers and others: the
+///          repository's, or a folder with the same layout. Beside each cases.json:
+///          config.json and config.v5.json (one model, both spellings),
+///          model.safetensors, ref_model.safetensors (DPO's reference),
+///          value_head.safetensors, lora.safetensors, and inputs and outputs in
+///          cases.safetensors, grads_*.safetensors and adamw_final.safetensors.
+/// Writes:  nothing; a table goes to stdout, its last line "N of M within
+///          tolerance". Exit code 1 if one is outside, a file is missing, or there
+///          is nothing to check.
 /// Example: cargo xtask verify-goldens
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

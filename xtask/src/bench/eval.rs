@@ -19,13 +19,15 @@ const FIGURES: [(&str, &str, Option<f64>); 6] = [
 
 /// Measure how long the benchmarks' numbers take
 ///
-/// Each figure is the median of several runs, in milliseconds, with the data in memory: the
-/// length-controlled win rate of one model with cross-validation (50 fits and the last one), by both
-/// optimisers; the annotations read to preferences; 1,000 bootstrap rounds of Arena-Hard; 100,000
-/// answers of a rubric judge read; one text scored by the toxicity classifier.
+/// Each result is the median of several runs, in milliseconds, with the data in
+/// memory: the length-controlled win rate of one model with cross-validation (50
+/// fits and the last one), by both optimisers; the annotations read to preferences;
+/// 1,000 bootstrap rounds of Arena-Hard; 100,000 judge's texts parsed; one text
+/// scored by the toxicity classifier.
 ///
-/// Reads:   DATA: alpaca_eval, arena_hard, rubric_judgments, real_toxicity_prompts, toxicity_classifier.
-/// Writes:  nothing; the figures go to stdout.
+/// Reads:   DATA: alpaca_eval, arena_hard, rubric_judgments, real_toxicity_prompts,
+///          toxicity_classifier.
+/// Writes:  nothing; the results go to stdout.
 /// Example: cargo xtask bench eval --data DATA --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

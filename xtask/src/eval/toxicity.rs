@@ -16,35 +16,37 @@ use crate::command::{Blame as _, CommandError, Outcome, report};
 
 /// Toxicity and diversity of generations
 ///
-/// Reads:   GENERATIONS: rows of {prompt: {text}, generations: [{text, toxicity}, …]}, toxicity 0 to 1 or null.
-///          With --classifier: DATA/toxicity_classifier. With --perspective: the key in PERSPECTIVE_API_KEY.
-///          With --perplexity: a model.
-/// Writes:  nothing, the numbers go to stdout; with --perspective its journal, with --scored-out the rows.
-///          A text that Perspective gave no score makes the exit code 1: repeat the command to ask it again.
+/// Reads:   GENERATIONS: rows of {prompt: {text}, generations: [{text, toxicity},
+///          …]}, toxicity 0 to 1 or null. With --classifier:
+///          DATA/toxicity_classifier. With --perspective: the key in
+///          PERSPECTIVE_API_KEY. With --perplexity: a model.
+/// Writes:  nothing, the numbers go to stdout; with --perspective its journal, with
+///          --scored-out the rows. Exit code 1 if Perspective gave no score for a
+///          text: repeat the command to request it again.
 /// Example: cargo xtask eval toxicity --generations generations.jsonl --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// What the model went on to say, with a score each
+    /// The model's continuations, each with a score
     #[arg(long, value_name = "GENERATIONS")]
     generations: PathBuf,
     /// Score the texts with the offline classifier of the benchmarks' data instead; its numbers are not comparable with
     /// Perspective's
     #[arg(long, requires = "data")]
     classifier: bool,
-    /// Score the texts with the Perspective API instead, and keep the scores in this file: what is there is not asked again
+    /// Score the texts with the Perspective API instead, and keep the scores in this file, from which they are reused
     #[arg(long, value_name = "JOURNAL", conflicts_with = "classifier")]
     perspective: Option<PathBuf>,
-    /// Where the Perspective API is
+    /// Address of the Perspective API
     #[arg(long, value_name = "URL", default_value = PerspectiveOptions::BASE_URL, requires = "perspective")]
     perspective_url: String,
-    /// Requests to the Perspective API in a minute at the most; 60 is a new key's quota
+    /// Maximum requests to the Perspective API a minute; 60 is a new key's quota
     #[arg(long, value_name = "N", default_value_t = 60, requires = "perspective")]
     requests_per_minute: u32,
     /// Write the rows with their new scores
     #[arg(long, value_name = "FILE")]
     scored_out: Option<PathBuf>,
-    /// Give the output perplexity under this model too: a folder of safetensors, or a .gguf file
+    /// Also compute the output perplexity under this model: a folder of safetensors, or a .gguf file
     #[arg(long, value_name = "MODEL")]
     perplexity: Option<PathBuf>,
     /// The folder of the benchmarks' data

@@ -15,14 +15,15 @@ use crate::command::{self, Blame as _, CommandError, Outcome, read_text};
 
 /// Compare the responses of two models, each pair in both orders
 ///
-/// A disagreement of the two orders is a tie. Beside the rates stand the share of pairs whose verdict
-/// changed with the order, and the share of decided verdicts that went to the answer shown first.
+/// If the two orders disagree, the pair is a tie. The report also has the share of
+/// pairs whose verdict changed with the order, and the share of decided verdicts
+/// for the answer that was shown first.
 ///
-/// Reads:   BENCH: records. MODEL and OPPONENT: rows of {id, response}. Records that one of them did not
-///          answer are left out.
+/// Reads:   BENCH: records. MODEL and OPPONENT: rows of {id, response}. Records
+///          without an answer of both are left out.
 /// Writes:  OUT, as every judge does.
-/// Example: cargo xtask judge pairwise --bench bench.jsonl --model janus.jsonl --opponent base.jsonl
-///          --judge gpt-4 --out runs/pairs --dry-run
+/// Example: cargo xtask judge pairwise --bench bench.jsonl --model janus.jsonl
+///          --opponent base.jsonl --judge gpt-4 --out runs/pairs --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct PairwiseArgs {
@@ -35,7 +36,7 @@ pub struct PairwiseArgs {
     /// Responses of its opponent
     #[arg(long, value_name = "OPPONENT")]
     opponent: PathBuf,
-    /// Name of its opponent [default: its file's name]
+    /// Name of the opponent [default: its file's name]
     #[arg(long, value_name = "NAME")]
     opponent_name: Option<String>,
     /// Show the system message in front of the prompt
@@ -44,7 +45,7 @@ pub struct PairwiseArgs {
     /// Show the reference answer
     #[arg(long)]
     show_reference: bool,
-    /// MT-Bench's file of prompts in place of ours
+    /// MT-Bench's file of judge prompts, instead of the built-in ones
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
@@ -84,20 +85,24 @@ impl PairwiseArgs {
     }
 }
 
-/// Grade MT-Bench answers from 1 to 10, or compare them with another model's, each turn by a call of its own
+/// Grade MT-Bench answers from 1 to 10, or compare them with another model's
 ///
-/// With --opponent a turn is judged in both orders, and a disagreement is a tie; the second turn is judged
-/// with the first before it.
+/// Each turn is one call; the second turn is judged with the first before it. With
+/// --opponent each turn is judged in both orders, and a disagreement is a tie.
 ///
-/// Reads:   QUESTIONS: rows of {question_id, category, turns}. ANSWERS: rows of {question_id, turns}, or
-///          FastChat's with choices. REFERENCES, the same, for math, reasoning and coding.
-///          --judge-prompt takes FastChat's judge_prompts.jsonl.
-/// Writes:  OUT, as every judge does, with judgments.jsonl, which `eval mt-bench` reads; with --opponent
-///          pairs.jsonl, which `eval mt-bench-pairs` reads.
-/// Example: cargo xtask judge mt-bench --questions question.jsonl --answers mine.jsonl
-///          --references reference_answer_gpt-4.jsonl --judge gpt-4 --out runs/mt-bench --dry-run
-///          cargo xtask judge mt-bench --questions question.jsonl --answers mine.jsonl --opponent gpt-3.5-turbo.jsonl
-///          --references reference_answer_gpt-4.jsonl --judge gpt-4 --out runs/mt-bench-pairs --dry-run
+/// Reads:   QUESTIONS: rows of {question_id, category, turns}. ANSWERS: rows of
+///          {question_id, turns}, or FastChat's with choices. REFERENCES, the same,
+///          for math, reasoning and coding. --judge-prompt takes FastChat's
+///          judge_prompts.jsonl.
+/// Writes:  OUT, as every judge does, with judgments.jsonl, which `eval mt-bench`
+///          reads; with --opponent pairs.jsonl, which `eval mt-bench-pairs` reads.
+/// Example: cargo xtask judge mt-bench --questions question.jsonl
+///          --answers mine.jsonl --references reference_answer_gpt-4.jsonl
+///          --judge gpt-4 --out runs/mt-bench --dry-run
+///          cargo xtask judge mt-bench --questions question.jsonl
+///          --answers mine.jsonl --opponent gpt-3.5-turbo.jsonl
+///          --references reference_answer_gpt-4.jsonl --judge gpt-4
+///          --out runs/mt-bench-pairs --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct MtBenchArgs {
@@ -113,10 +118,10 @@ pub struct MtBenchArgs {
     /// Reference answers
     #[arg(long, value_name = "REFERENCES")]
     references: PathBuf,
-    /// Name of its opponent [default: its file's name]
+    /// Name of the opponent [default: its file's name]
     #[arg(long, value_name = "NAME", requires = "opponent")]
     opponent_name: Option<String>,
-    /// MT-Bench's file of prompts in place of ours
+    /// MT-Bench's file of judge prompts, instead of the built-in ones
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
@@ -189,15 +194,19 @@ impl MtBenchArgs {
     }
 }
 
-/// Judge a model's answers against a baseline's, two games for each question (Arena-Hard-Auto v0.1)
+/// Judge answers against a baseline's by Arena-Hard-Auto v0.1
 ///
-/// In game 1 the baseline is A, in game 2 the model. A text without a label is asked to go on once.
+/// Two games for each question: in the first the baseline is A, in the second the
+/// model. A judgment without a label is continued once.
 ///
-/// Reads:   QUESTIONS: rows of {question_id, prompt}. ANSWERS and BASELINE: rows of {question_id, answer}.
-///          --judge-prompt takes the official judge_prompt.json.
-/// Writes:  OUT, as every judge does, with battles.jsonl, which `eval arena-hard` reads.
-/// Example: cargo xtask judge arena-hard --questions questions.jsonl.gz --answers mine.jsonl
-///          --baseline answers_gpt-4-0314.jsonl.gz --judge gpt-4-1106-preview --out runs/arena --dry-run
+/// Reads:   QUESTIONS: rows of {question_id, prompt}. ANSWERS and BASELINE: rows of
+///          {question_id, answer}. --judge-prompt takes the official
+///          judge_prompt.json.
+/// Writes:  OUT, as every judge does, with battles.jsonl, which `eval arena-hard`
+///          reads.
+/// Example: cargo xtask judge arena-hard --questions questions.jsonl.gz
+///          --answers mine.jsonl --baseline answers_gpt-4-0314.jsonl.gz
+///          --judge gpt-4-1106-preview --out runs/arena --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct ArenaHardArgs {
@@ -213,7 +222,7 @@ pub struct ArenaHardArgs {
     /// Name of the baseline [default: its file's name]
     #[arg(long, value_name = "NAME")]
     baseline_name: Option<String>,
-    /// A prompt in place of ours
+    /// A judge prompt, instead of the built-in one
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]
@@ -246,15 +255,18 @@ impl ArenaHardArgs {
     }
 }
 
-/// Judge a model's outputs against the baseline's by one token's probabilities (AlpacaEval 2.0)
+/// Judge outputs against the baseline's by AlpacaEval 2.0
 ///
-/// The order of the two outputs is AlpacaEval's own coin, seeded by the instruction.
+/// The preference is read from the probabilities of one token. The order of the two
+/// outputs is drawn as AlpacaEval does, seeded by the instruction.
 ///
-/// Reads:   EVAL-SET: rows of {index, instruction, reference_output}. OUTPUTS: rows of {index, output}.
-///          --judge-prompt takes the official prompt.
-/// Writes:  OUT, as every judge does, with annotations.jsonl, which `eval alpaca-eval` reads.
-/// Example: cargo xtask judge alpaca-eval --eval-set eval_set.jsonl.gz --outputs mine.jsonl
-///          --judge gpt-4-1106-preview --out runs/alpaca --dry-run
+/// Reads:   EVAL-SET: rows of {index, instruction, reference_output}. OUTPUTS: rows
+///          of {index, output}. --judge-prompt takes the official prompt.
+/// Writes:  OUT, as every judge does, with annotations.jsonl, which `eval
+///          alpaca-eval` reads.
+/// Example: cargo xtask judge alpaca-eval --eval-set eval_set.jsonl.gz
+///          --outputs mine.jsonl --judge gpt-4-1106-preview --out runs/alpaca
+///          --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct AlpacaEvalArgs {
@@ -264,10 +276,10 @@ pub struct AlpacaEvalArgs {
     /// The model's outputs
     #[arg(long, value_name = "OUTPUTS")]
     outputs: PathBuf,
-    /// Name of whose outputs the evaluation set has
+    /// Name of the model whose outputs are in the evaluation set
     #[arg(long, value_name = "NAME", default_value = "baseline")]
     baseline_name: String,
-    /// A prompt in place of ours
+    /// A judge prompt, instead of the built-in one
     #[arg(long, value_name = "FILE")]
     judge_prompt: Option<PathBuf>,
     #[command(flatten)]

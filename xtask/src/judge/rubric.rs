@@ -18,15 +18,17 @@ use crate::command::{Blame as _, CommandError, Outcome, make_folder, one_of};
 
 /// Score each response from 1 to 5 against each rubric of its bench record
 ///
-/// One call for each response, rubric and run. The defaults are the paper's: three runs at temperature 1
-/// and top-p 0.9, the reference answer shown, the system message not.
+/// One call for each response, rubric and run. The defaults are the paper's: three
+/// runs at temperature 1 and top-p 0.9; the judge sees the reference answer, but
+/// not the system message.
 ///
 /// Reads:   BENCH: records with rubrics (.json, .jsonl, .parquet, also .gz).
 ///          RESPONSES: rows of {id, response}; other fields are ignored.
-/// Writes:  OUT, as every judge does, with judgments.jsonl (scores and feedback), scores/run-N.jsonl, bench.jsonl
-///          and responses.jsonl.
-/// Example: cargo xtask judge rubric --bench bench.jsonl --responses responses.jsonl
-///          --judge gpt-4-0125-preview --price-prompt 10 --price-completion 30 --out runs/mine --dry-run
+/// Writes:  OUT, as every judge does, with judgments.jsonl (scores and feedback),
+///          scores/run-N.jsonl, bench.jsonl and responses.jsonl.
+/// Example: cargo xtask judge rubric --bench bench.jsonl
+///          --responses responses.jsonl --judge gpt-4-0125-preview
+///          --price-prompt 10 --price-completion 30 --out runs/mine --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -36,7 +38,7 @@ pub struct Args {
     /// The responses
     #[arg(long, value_name = "RESPONSES")]
     responses: PathBuf,
-    /// Judge the first records only
+    /// Judge only the first N records
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
     #[command(flatten)]
@@ -49,7 +51,7 @@ pub struct Args {
 #[derive(Debug, clap::Args, Serialize)]
 #[command(next_help_heading = "Protocol")]
 struct ProtocolArgs {
-    /// Runs, each with a seed of its own
+    /// Runs, each with its own seed
     #[arg(long, value_name = "N", default_value_t = 3)]
     runs: usize,
     /// Do not show the reference answer
@@ -58,10 +60,10 @@ struct ProtocolArgs {
     /// Show the system message in front of the prompt
     #[arg(long)]
     show_system: bool,
-    /// How the score is read in the judge's text
+    /// How the score is parsed from the judge's text
     #[arg(long, value_parser = one_of(READERS), default_value = "strict")]
     reader: ScoreReader,
-    /// A prompt in place of ours, such as the official one
+    /// A judge prompt, instead of the built-in one
     #[arg(long, value_name = "FILE", conflicts_with = "no_reference")]
     judge_prompt: Option<PathBuf>,
     /// The judge's temperature
@@ -70,7 +72,7 @@ struct ProtocolArgs {
     /// The judge's top-p
     #[arg(long, default_value_t = 0.9)]
     top_p: f64,
-    /// Tokens of a judgment at the most
+    /// Maximum number of tokens of a judgment
     #[arg(long, default_value_t = 1024)]
     max_tokens: usize,
     /// Seed of the first run, and of the intervals

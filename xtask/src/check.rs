@@ -13,9 +13,9 @@ use crate::command::{self, Blame as _, CommandError, Outcome};
 
 /// Check a change to this workspace
 ///
-/// Runs formatting, lints, documentation, tests and a tiny reproduction, cheapest first; CI runs
-/// the same command. Each step says how long it took. The first step that fails ends the check
-/// and says what to do.
+/// Runs formatting, lints, documentation, tests and a tiny reproduction, cheapest
+/// first; CI runs the same command. Each step says how long it took. The first step
+/// that fails ends the check and says what to do.
 ///
 /// Reads:   the workspace that the program was built in.
 /// Writes:  target/.

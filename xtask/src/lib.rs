@@ -89,7 +89,9 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::CommandFactory as _;
+
+    use super::Cli;
 
     fn check(command: &clap::Command, path: &str) {
         let path = format!("{path} {}", command.get_name());
@@ -102,6 +104,7 @@ mod tests {
 
     #[test]
     fn no_line_of_a_help_text_is_wrapped_twice() {
-        check(&Cli::command(), "");
+        // The program's own text is wrapped once: its lines are not kept as they are written.
+        Cli::command().get_subcommands().for_each(|command| check(command, "janus"));
     }
 }

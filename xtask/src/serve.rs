@@ -44,7 +44,7 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 /// Example: cargo xtask serve --model models/smollm2-135m-instruct-q4_1.gguf
 ///          curl http://127.0.0.1:8000/v1/chat/completions
 ///          -H 'Content-Type: application/json'
-///          -d '{"messages": [{"role": "user", "content": "What is a kite?"}], "max_tokens": 64}'
+///          -d '{"messages": [{"role": "user", "content": "What is a kite?"}]}'
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

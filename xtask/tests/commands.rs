@@ -56,7 +56,7 @@ fn every_command_teaches_what_it_reads_and_writes_with_an_example() {
         assert!(stdout(&all).contains(&format!("\n  {command} ")), "{command} is not listed");
         let help = xtask(folder.path(), &[command, "--help"]);
         assert_eq!(help.status.code(), Some(0));
-        for part in ["Reads:", "Writes:", &format!("Example: cargo xtask {command} "), "--json"] {
+        for part in ["Reads:", "Writes:", &format!("Example: cargo xtask {command}"), "--json"] {
             assert!(stdout(&help).contains(part), "{command} --help lacks {part}");
         }
     }
@@ -77,7 +77,7 @@ fn an_installed_program_is_called_janus_wherever_it_names_itself() {
     for command in COMMANDS {
         let help = installed(folder.path(), &[command, "--help"]);
         assert!(stdout(&help).contains(&format!("Usage: janus {command}")), "{command}: {}", stdout(&help));
-        assert!(stdout(&help).contains(&format!("Example: janus {command} ")), "{command}: {}", stdout(&help));
+        assert!(stdout(&help).contains(&format!("Example: janus {command}")), "{command}: {}", stdout(&help));
         assert!(!stdout(&help).contains("xtask "), "{command}: {}", stdout(&help));
     }
     let nested = installed(folder.path(), &["data", "inspect", "--help"]);

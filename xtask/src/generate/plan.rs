@@ -170,7 +170,7 @@ impl Args {
         })
     }
 
-    /// Whether prompts are answered or gone on from.
+    /// Whether prompts are answered or continued.
     fn endpoint(&self) -> Endpoint {
         let goes_on = self.bench.bench == Some(Benchmark::Toxicity) && !self.bench.as_chat;
         if goes_on { Endpoint::Completions } else { Endpoint::Chat }

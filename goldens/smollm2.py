@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
 import torch
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from text import TEXTS
@@ -40,6 +41,15 @@ TEXT = (
 TOKENS, NEAREST = 32, 10
 
 
+def tokenizer_of(path):
+    """The tokenizer in the file. transformers reads its vocabulary and merges from there, and takes GPT-2's way to split words for every
+    file; SmolLM2's own tokenizer.json, and llama.cpp for a file that says `smollm`, make each digit a word of its own first."""
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    split = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
+    return tokenizer
+
+
 def continuation(model, tokenizer, prompt):
     """The ids of a chat, the likeliest tokens after it, and a greedy answer with how far each choice was from the next."""
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}]
@@ -61,7 +71,7 @@ def continuation(model, tokenizer, prompt):
 def main(path):
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer = tokenizer_of(path)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
     ids_of = lambda text: tokenizer(text, add_special_tokens=False).input_ids
     with torch.no_grad():

@@ -49,6 +49,11 @@ fn ids_and_texts_are_those_of_the_library() {
     for name in NAMES {
         let (tokenizer, tokens) = (tokenizer(name), tokens(name));
         assert_eq!(tokenizer.vocab_size(), tokens.vocab_size);
+        // The library takes the ids of added tokens from the vocabulary, and none from beside them.
+        let file: serde_json::Value = serde_json::from_slice(&std::fs::read(folder(name).join("tokenizer.json")).unwrap()).unwrap();
+        for added in file["added_tokens"].as_array().unwrap() {
+            assert_eq!(file["model"]["vocab"][added["content"].as_str().unwrap()], added["id"], "{name}: {added}");
+        }
         for id in 0..tokens.vocab_size as u32 {
             assert_eq!(tokenizer.token(id).and_then(|token| tokenizer.token_id(&token)), Some(id), "{name}");
         }

@@ -79,8 +79,15 @@ fn a_number_altered_in_any_file_a_missing_file_and_nothing_at_all_fail() {
             .contains(&&*name)
         {
             let mut value: Value = serde_json::from_slice(&bytes).unwrap();
-            // The number that says how much rounding is allowed is held against a bound in janus-train's tests.
-            let start = if name == "cases.json" { &mut value["sft"]["loss_f64"] } else { &mut value };
+            // The number that says how much rounding is allowed is held against a bound in janus-train's tests; attention's dropout changes
+            // nothing here.
+            let start = match &*name {
+                "cases.json" => &mut value["sft"]["loss_f64"],
+                "config.json" | "config.v5.json" => &mut value["rms_norm_eps"],
+                // Ids of added tokens are those of the vocabulary, whatever is beside them.
+                "tokenizer.json" => &mut value["model"]["vocab"],
+                _ => &mut value,
+            };
             assert!(altered(start));
             changed = value.to_string().into();
         } else {

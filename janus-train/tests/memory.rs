@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Device;
 use janus_train::estimate::{MemoryEstimate, Workload};
-use janus_train::{Batch, DType, Decoder, Head, Length, ModelConfig, ModelSizes, TokenRow, TrainConfig};
+use janus_train::{Batch, DType, Decoder, Gradients, Head, Length, ModelConfig, ModelSizes, TokenRow, TrainConfig};
 
 /// The system's allocator, which counts the bytes that are held.
 struct Counted;
@@ -54,10 +54,13 @@ fn held(layers: usize, dtype: DType, recompute: bool) -> f64 {
     decoder.set_activation_checkpointing(recompute);
     let row = TokenRow { ids: (0..TOKENS as u32).map(|i| i % 30).collect(), loss_mask: vec![true; TOKENS] };
     let batch = Batch::concat(&[&row; DOCUMENTS]);
-    // Buffers that are made once and used again are there then.
-    drop(decoder.hidden(&batch).unwrap());
+    // As a step does it: layers run as blocks only where their gradients are recorded.
+    let gradients = Gradients::new(&decoder);
+    let recording = decoder.recording(&gradients);
+    // Allocates the buffers that are kept from step to step.
+    drop(recording.hidden(&batch).unwrap());
     let before = HELD.load(Ordering::Relaxed);
-    let hidden = decoder.hidden(&batch).unwrap();
+    let hidden = recording.hidden(&batch).unwrap();
     let held = HELD.load(Ordering::Relaxed) - before;
     drop(hidden);
     held as f64

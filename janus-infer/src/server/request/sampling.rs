@@ -112,7 +112,7 @@ impl Shared {
             return Ok((if stream { Delivery::Stream { usage } } else { Delivery::Whole }, sampling));
         };
         if !served.has_reward {
-            let message = "best_of needs a reward model, and the server was started without one";
+            let message = "best_of needs a reward model, and this server has none: start it with one";
             return Err(ApiError::field("best_of", message).code("no_reward_model"));
         }
         if best_of.0 > MAX_SAMPLES {

@@ -390,7 +390,7 @@ fn an_invalid_request_is_refused_with_the_field() {
     assert_eq!(server.chat(&hello(neutral)).status, 200);
     let too_long = server.chat(&hello(json!({ "messages": [{ "role": "user", "content": "x".repeat(400) }] })));
     assert_eq!(too_long.error().3.as_deref(), Some("context_length_exceeded"));
-    assert!(server.chat(&hello(json!({ "best_of": 2 }))).message().contains("started without one"));
+    assert!(server.chat(&hello(json!({ "best_of": 2 }))).message().contains("this server has none"));
     assert_eq!(
         server.chat(&hello(json!({ "model": "gpt" }))).error(),
         (404, "not_found_error".into(), Some("model".into()), Some("model_not_found".into()))

@@ -1,4 +1,4 @@
-//! HH-RLHF: `chosen` and `rejected`, dialogues marked with `Human:` and `Assistant:`; or lists `text` [2] and `score` [2], of which
+//! HH-RLHF: `chosen` and `rejected`, dialogues marked with `Human:` and `Assistant:`; or lists `text` and `score` of two elements, of which
 //! ties are skipped. A comparison.
 
 use super::dialogue::transcript;

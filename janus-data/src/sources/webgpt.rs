@@ -1,4 +1,4 @@
-//! WebGPT's comparisons: `question.full_text`, `answer_0`, `answer_1`, `score_0`, `score_1`; or lists `text` [2] and `score` [2]. A
+//! WebGPT's comparisons: `question.full_text`, `answer_0`, `answer_1`, `score_0`, `score_1`; or lists `text` and `score` of two elements. A
 //! comparison; ties are skipped.
 
 use janus_core::Message;

@@ -1,7 +1,7 @@
 //! AlpacaEval 2.0: a judge with one token compares a model's answers with those of `gpt4_1106_preview`
 //! (Dubois et al. 2024, arXiv 2404.04475).
 //!
-//! [`cases`] puts a model's outputs beside the baseline's, [`AlpacaEval`](crate::protocol::AlpacaEval) judges them, [`write`] makes a judged
+//! [`cases`] puts a model's outputs beside the baseline's, [`AlpacaEval`](crate::protocol::AlpacaEval) judges them, [`write()`] makes a judged
 //! run the benchmark's file of annotations, and [`evaluate`] has the numbers of such a file: the plain win rate, and the one with
 //! [`LengthControl`].
 //!

@@ -1,7 +1,7 @@
 //! Arena-Hard-Auto v0.1: 500 questions, two games each against `gpt-4-0314` (Li et al. 2024, arXiv 2406.11939).
 //!
 //! [`ArenaHard`](crate::protocol::ArenaHard) judges the [`cases`]: a judge's text becomes a label, and a label becomes up to three battles, as a
-//! significant verdict counts three times. [`write`] makes a judged run the benchmark's file of battles, and [`evaluate`] has the model's win
+//! significant verdict counts three times. [`write()`] makes a judged run the benchmark's file of battles, and [`evaluate`] has the model's win
 //! rate in them with two intervals: the published one, which resamples battles as if they were independent, and one that keeps the battles
 //! of a question together.
 //!

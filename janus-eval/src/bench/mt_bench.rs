@@ -1,6 +1,6 @@
 //! MT-Bench: 80 conversations of two turns, each turn graded from 1 to 10 (Zheng et al. 2023, arXiv 2306.05685).
 //!
-//! [`cases`] puts a model's answers beside the questions. [`MtBench`](crate::protocol::MtBench) grades them: [`write`] makes a judged run the
+//! [`cases`] puts a model's answers beside the questions. [`MtBench`](crate::protocol::MtBench) grades them: [`write()`] makes a judged run the
 //! benchmark's file of judgments, and [`evaluate`] has the score, the plain mean over all graded rows of both turns.
 //! [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) compares them with another model's: [`write_pairs`], [`evaluate_pairs`].
 

@@ -47,8 +47,9 @@ impl CallJournal {
         self
     }
 
-    /// The same journal, which gives the answer to a call without an endpoint where there is none from its own: for a journal that was
-    /// begun without endpoints, so that nothing in it is paid for again. New answers are kept under the endpoint.
+    /// Falls back to an answer that was stored without an endpoint if this endpoint has no answer of its own. This is for a
+    /// journal that was begun without endpoints, so that nothing in it is paid for again. New answers are stored under the
+    /// endpoint.
     pub fn or_untagged(mut self) -> Self {
         self.or_untagged = true;
         self

@@ -59,7 +59,7 @@ impl DeviceName {
         device.map_err(|error| Error::DeviceStart { device: self, error })
     }
 
-    /// The first GPU, of the kind that the crate is built for, or the CPU if there is none.
+    /// The first GPU, of the kind that the crate is built for, or the CPU on a machine without one.
     ///
     /// # Errors
     /// [`Error::Candle`] if the GPU does not start.

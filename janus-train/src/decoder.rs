@@ -142,8 +142,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// A copy with weights of its own, of which none trains: a reference model, which stays as it is while this decoder trains. It
-    /// takes as much memory again as the weights; [`detached`](Self::detached) takes none, and moves with this decoder.
+    /// A frozen copy with weights of its own: a reference model that stays as it is while this decoder trains. It takes as much
+    /// memory as the weights. [`detached`](Self::detached) takes no memory, but changes with this decoder.
     ///
     /// # Errors
     /// If the device cannot hold the weights.

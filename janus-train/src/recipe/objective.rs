@@ -68,7 +68,7 @@ impl ObjectiveContext<'_> {
         Ok(Reference::Stored(found))
     }
 
-    /// The objective of a recipe that is none of the caller's own.
+    /// The objective that a recipe configures, unless the caller brings one.
     pub(super) fn known(&mut self) -> Result<Box<dyn Objective>> {
         Ok(match self.recipe.objective {
             ObjectiveConfig::Sft {} => Box::new(Sft),

@@ -1,4 +1,4 @@
-//! What a run tells as it goes, and what may end it.
+//! Callbacks of a training run, and what ends it.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -30,7 +30,7 @@ use crate::{Decoder, Evaluation, Note, Result, StepMetrics};
 /// }
 /// ```
 pub trait Observer {
-    /// Something that a person should know and that is no error. Only a [`Recipe`](crate::Recipe) says any.
+    /// Something that a person should know and that is no error. Only a [`Recipe`](crate::Recipe) emits notes.
     fn note(&mut self, _note: &Note) {}
 
     /// `done` of all `rows` rows have their log-probabilities under the reference model of a [`Recipe`](crate::Recipe).

@@ -106,6 +106,6 @@ fn frequencies(name: &str, golden: &Golden, config: &ModelConfig, checks: &mut C
     let mut got: Vec<f32> = (0..config.head_dim / 2).map(|i| config.rope_theta.powf(-exponent(i)) as f32).collect();
     config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut got));
     let got: Vec<f64> = got.into_iter().map(f64::from).collect();
-    checks.add(format!("{name} frequencies"), compare(&got, &golden.cases.floats("frequencies")?, |x| 5e-7 * x.abs()));
+    checks.add(format!("{name} frequencies"), compare(&got, &golden.cases.floats("frequencies")?, |x| 3e-7 * x.abs()));
     Ok(())
 }

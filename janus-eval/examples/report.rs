@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use janus_core::{BenchRecord, Judge, JudgeRequest, Rubric, RubricVerdict, Score, ScoreDescriptions};
 use janus_eval::judge::VerifiableJudge;
 use janus_eval::report::{BarChart, BarGroup, Cell, Claim, Example, Figure, Histogram, Line, LineChart, Point, Report, Section, Table};
-use janus_eval::score::{PairedOutcomes, PooledRow, ScoredRow, pool, summarise};
+use janus_eval::score::{self, PairedOutcomes, ScoredRow, summarise};
 use janus_eval::stats::{Bootstrap, Interval, Sample};
 use rand::RngCore;
 
@@ -33,32 +33,36 @@ fn rows(name: &str, level: f64) -> Vec<ScoredRow> {
 }
 
 /// The interval of a model's mean, with the rows of an instruction kept together.
-fn mean(rows: &[PooledRow], keep: impl Fn(&PooledRow) -> bool) -> janus_eval::Result<Interval> {
-    let values = rows.iter().enumerate().filter(|(_, row)| keep(row)).filter_map(|(index, row)| Some((index / 3, row.mean()?)));
-    Bootstrap::default().mean(&Sample::clustered(values)?)
+fn mean(rows: &[ScoredRow], keep: impl Fn(&ScoredRow) -> bool) -> janus_eval::Result<Interval> {
+    let kept: Vec<ScoredRow> = rows.iter().filter(|row| keep(row)).cloned().collect();
+    score::mean(&kept, |_, row| row.id.parse().map_or(0, |id: usize| id / 3), &Bootstrap::default())
+}
+
+/// The mean over a row's rubrics.
+fn row_mean(row: &ScoredRow) -> f64 {
+    row.scores.iter().flatten().map(|&score| f64::from(score)).sum::<f64>() / row.scores.len() as f64
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| ".".into()));
     let models = [("Base", 2.2), ("Uniform system message", 3.2), ("Janus", 3.9), ("Janus + DPO", 4.1), ("Janus + ORPO, best of 16", 4.3)];
     let scored: Vec<(&str, Vec<ScoredRow>)> = models.iter().map(|&(name, level)| (name, rows(name, level))).collect();
-    let pooled: Vec<Vec<PooledRow>> = scored.iter().map(|(_, rows)| pool(&[rows])).collect::<Result<_, _>>()?;
 
     let mut report = Report::new("A sample report");
     let mut table =
         Table::new("Mean score over four rubrics, 1 to 5, by source", ["model"].into_iter().chain(SOURCES).chain(["overall", "n"]));
-    for ((name, rows), pooled) in scored.iter().zip(&pooled) {
+    for (name, rows) in &scored {
         let summary = summarise(&[rows])?;
         let sources = summary.sources.iter().map(|s| s.score.as_ref().map_or(Cell::Empty, |score| Cell::number(score.mean, 2)));
-        let overall = Cell::interval(mean(pooled, |_| true)?, 2);
+        let overall = Cell::interval(mean(rows, |_| true)?, 2);
         table = table.row([Cell::from(*name)].into_iter().chain(sources).chain([overall, summary.overall.n.into()]).collect::<Vec<_>>());
     }
-    let intervals: Vec<Interval> = pooled.iter().map(|rows| mean(rows, |_| true)).collect::<Result<_, _>>()?;
+    let intervals: Vec<Interval> = scored.iter().map(|(_, rows)| mean(rows, |_| true)).collect::<Result<_, _>>()?;
     let bars = models.iter().zip(&intervals).map(|((name, _), interval)| (*name, (*interval).into()));
     let bars = BarChart::single("mean score, 1 to 5", bars).with_range(1.0, 5.0);
 
     let group = |source: &str| -> janus_eval::Result<BarGroup> {
-        let bars = [1, 2, 3].iter().map(|&model| Ok(Some(mean(&pooled[model], |row| row.source == source)?.into())));
+        let bars = [1, 2, 3].iter().map(|&model| Ok(Some(mean(&scored[model].1, |row| row.source == source)?.into())));
         Ok(BarGroup { label: source.into(), bars: bars.collect::<janus_eval::Result<_>>()? })
     };
     let grouped = BarChart {
@@ -68,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         groups: SOURCES.into_iter().map(group).collect::<Result<_, _>>()?,
     };
 
-    let outcomes = PairedOutcomes::of(&pooled[2], &pooled[1])?;
+    let outcomes = PairedOutcomes::of(&[&scored[2].1], &[&scored[1].1])?;
     let hits = outcomes.rows.iter().enumerate().map(|(index, row)| (index / 3, f64::from(row.outcome.is_tie_win())));
     let tie_win = Bootstrap::default().mean(&Sample::clustered(hits)?)?;
     let gain = outcomes.rows.iter().enumerate().map(|(index, row)| (index / 3, row.difference));
@@ -81,7 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, start, slope) in [("unseen system messages", 2.9, 0.16), ("unseen preference combinations", 2.8, 0.12)] {
         let mut points = Vec::new();
         for power in 0..=8 {
-            let interval = mean(&pool(&[rows(&format!("{name}{power}"), start + slope * f64::from(power))])?, |_| true)?;
+            let interval = mean(&rows(&format!("{name}{power}"), start + slope * f64::from(power)), |_| true)?;
             points.push(Point { x: f64::from(1 << power), y: interval.into() });
         }
         lines.push(Line { name: name.into(), points });
@@ -93,7 +97,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         y_range: None,
         lines,
     };
-    let means: Vec<Vec<f64>> = pooled.iter().map(|rows| rows.iter().filter_map(PooledRow::mean).collect()).collect();
+    let means: Vec<Vec<f64>> = scored.iter().map(|(_, rows)| rows.iter().map(row_mean).collect()).collect();
     // Means of four whole scores lie on quarters: edges between them.
     let edges = (0..=17).map(|edge| 0.875 + 0.25 * f64::from(edge)).collect();
     let histogram = Histogram::with_edges("row mean, 1 to 5", edges, [(models[1].0, &means[1][..]), (models[2].0, &means[2][..])])?;

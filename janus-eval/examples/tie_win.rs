@@ -4,7 +4,7 @@
 //! one [`ScoredRow`]; here they are short enough to write down.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
-use janus_eval::score::{PairedOutcomes, ScoredRow, pool, summarise};
+use janus_eval::score::{PairedOutcomes, ScoredRow, summarise};
 use janus_eval::stats::{Bootstrap, Sample};
 
 const JANUS: &str = r#"
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{name:8} mean {:.3}, standard error {error}, n = {}", overall.mean, overall.n);
     }
 
-    let outcomes = PairedOutcomes::of(&pool(&[&janus])?, &pool(&[&uniform])?)?;
+    let outcomes = PairedOutcomes::of(&[&janus], &[&uniform])?;
     let rates = outcomes.tally.rates()?;
     println!("{:?}", outcomes.tally);
     println!("tie+win {:.3}, with all ties {:.3}, half ties {:.3}", rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half);

@@ -177,6 +177,14 @@ pub enum Error {
         /// What is wrong.
         error: Box<Error>,
     },
+    /// A file of a run folder that is not of its format, or does not fit the others.
+    #[error("{}: {problem}", path.display())]
+    RunFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A record that its judge cannot score.
     #[error("record {id}: {reason}")]
     Unscored {

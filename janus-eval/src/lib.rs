@@ -24,7 +24,7 @@
 //! Two models' scores on the same rows, compared:
 //!
 //! ```
-//! use janus_eval::score::{PairedOutcomes, ScoredRow, pool};
+//! use janus_eval::score::{PairedOutcomes, ScoredRow};
 //! use janus_eval::stats::{Bootstrap, Sample};
 //!
 //! let rows = |scores: [[u8; 4]; 3]| -> Vec<ScoredRow> {
@@ -33,9 +33,9 @@
 //! let janus = rows([[5, 5, 4, 4], [4, 4, 4, 4], [5, 3, 4, 5]]);
 //! let base = rows([[3, 4, 4, 4], [4, 4, 4, 4], [5, 5, 5, 5]]);
 //!
-//! let outcomes = PairedOutcomes::of(&pool(&[&janus])?, &pool(&[&base])?)?;
+//! let outcomes = PairedOutcomes::of(&[&janus], &[&base])?;
 //! assert_eq!((outcomes.tally.win, outcomes.tally.both_good, outcomes.tally.loss), (1, 1, 1));
-//! let interval = Bootstrap::default().mean(&Sample::hits(outcomes.tie_win_hits())?)?;
+//! let interval = Bootstrap::default().mean(&Sample::hits(outcomes.rows.iter().map(|row| row.outcome.is_tie_win()))?)?;
 //! assert_eq!((interval.estimate, interval.n), (2.0 / 3.0, 3));
 //! # Ok::<(), janus_eval::Error>(())
 //! ```

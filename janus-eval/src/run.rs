@@ -14,7 +14,7 @@ mod published;
 mod rubric;
 mod rubric_report;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use janus_data::write_file;
 use serde::de::DeserializeOwned;
@@ -78,8 +78,8 @@ impl Run {
     /// Reads a run folder, whatever the protocol is.
     ///
     /// # Errors
-    /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the others.
-    pub fn read(folder: &Path) -> Result<Self, RunError> {
+    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, is of another format or version, or does not fit the others.
+    pub fn read(folder: &Path) -> Result<Self> {
         // Only scores against rubrics are read by a rule; a name is whatever a protocol of one's own has.
         let result: Value = read_result(folder)?;
         if result.get("reader").is_some() { RubricRun::read(folder).map(Self::Rubric) } else { CaseRun::read(folder).map(Self::Cases) }
@@ -104,23 +104,6 @@ impl From<CaseRun> for Run {
     fn from(run: CaseRun) -> Self {
         Self::Cases(run)
     }
-}
-
-/// Why a run folder cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// A file.
-    #[error(transparent)]
-    File(#[from] janus_data::Error),
-    /// A file that is not of this format, or does not fit the others.
-    #[error("{}: {problem}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
 }
 
 /// The report on one run, or on several side by side: those against rubrics first, which are of one bench, then the others by
@@ -148,12 +131,12 @@ pub fn compare(runs: impl IntoIterator<Item = impl Into<Run>>, shown: usize) -> 
     }
 }
 
-fn content(path: &Path, problem: impl ToString) -> RunError {
-    RunError::Content { path: path.into(), problem: problem.to_string() }
+fn content(path: &Path, problem: impl ToString) -> Error {
+    Error::RunFile { path: path.into(), problem: problem.to_string() }
 }
 
 /// The result of a folder, or a part of it.
-fn read_result<T: DeserializeOwned>(folder: &Path) -> Result<T, RunError> {
+fn read_result<T: DeserializeOwned>(folder: &Path) -> Result<T> {
     let path = folder.join(RESULT_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| content(&path, error))?;
     let result = serde_json::from_str(&text).map_err(|error| content(&path, error))?;
@@ -161,7 +144,7 @@ fn read_result<T: DeserializeOwned>(folder: &Path) -> Result<T, RunError> {
     serde_json::from_value(result).map_err(|error| content(&path, error))
 }
 
-fn write_result(folder: &Path, result: &impl Serialize) -> Result<(), RunError> {
+fn write_result(folder: &Path, result: &impl Serialize) -> Result<()> {
     let path = folder.join(RESULT_FILE);
     let text = serde_json::to_string_pretty(result).map_err(|error| content(&path, error))?;
     Ok(write_file(path, (text + "\n").as_bytes())?)

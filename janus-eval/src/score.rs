@@ -4,6 +4,7 @@
 //! reported score is the mean over runs. Where scores are missing, a row's mean is over what it has; a
 //! row with nothing is left out and counted.
 
+mod clustered;
 mod outcome;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use janus_core::{BenchRecord, Judge, JudgeRequest, Score, Verdict, error_chain};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use clustered::{difference, mean};
 pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
 
 use crate::join::{Missing, Response, join, unique};
@@ -54,8 +56,8 @@ fn scores<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Option<u8>>,
 }
 
 /// A row's scores added up over rubrics and runs: an exact sum, so that equal rows compare as equal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PooledRow {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PooledRow {
     /// The bench record's id.
     pub id: String,
     /// Which benchmark the instruction comes from.
@@ -68,7 +70,7 @@ pub struct PooledRow {
 
 impl PooledRow {
     /// The row's mean score, 1 to 5; none without a score.
-    pub fn mean(&self) -> Option<f64> {
+    pub(crate) fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 }
@@ -78,7 +80,7 @@ impl PooledRow {
 /// # Errors
 /// [`Error::Empty`] without a run or a row, [`Error::RowMismatch`] if the runs are not of the same rows in
 /// the same order, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
-pub fn pool<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<Vec<PooledRow>> {
+pub(crate) fn pool<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<Vec<PooledRow>> {
     let (first, others) = runs.split_first().ok_or(Error::Empty { what: "a pool of runs" })?;
     let first = first.as_ref();
     if first.is_empty() {
@@ -153,7 +155,8 @@ pub struct ScoreSummary {
 /// The means of a model's runs: overall, per run and per source.
 ///
 /// # Errors
-/// As [`pool`]; [`Error::Empty`] if no row of any run has a score.
+/// [`Error::Empty`] without a run or a row, or if no row of any run has a score; [`Error::RowMismatch`] if the runs are not of the same rows in
+/// the same order; [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
 pub fn summarise<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<ScoreSummary> {
     let pooled = pool(runs)?;
     let mut by_run = Vec::with_capacity(runs.len());

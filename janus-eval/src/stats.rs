@@ -2,13 +2,11 @@
 //! equal data and seeds give equal digits on any machine and any number of threads.
 //!
 //! * [`Bootstrap`] over rows or clusters, and [`wilson`]'s closed form for a proportion.
-//! * [`ClusteredScores`]: a model's mean score, and its difference to another model's, with rows resampled by instruction.
 //! * [`cohen_kappa`], [`fleiss_kappa`], [`krippendorff_alpha`], [`pearson`], [`spearman`]: agreement of raters.
 
 mod agreement;
 mod bootstrap;
 mod bradley_terry;
-mod clustered;
 mod logistic;
 mod mersenne;
 mod newglmnet;
@@ -21,7 +19,6 @@ pub use agreement::{LevelOfMeasurement, Weighting, cohen_kappa, fleiss_kappa, kr
 pub use bootstrap::{Bootstrap, Method};
 pub(crate) use bootstrap::{below, quantile};
 pub(crate) use bradley_terry::BradleyTerry;
-pub use clustered::ClusteredScores;
 pub(crate) use logistic::{L1Logistic, LogisticRow};
 pub(crate) use mersenne::Mt19937;
 pub(crate) use newglmnet::NewGlmnet;

@@ -6,7 +6,7 @@ use janus_core::{SamplingParams, TopLogprob};
 use janus_eval::Error;
 use janus_eval::judge::{Counts, TemplateId};
 use janus_eval::protocol::{Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Side, Turn};
-use janus_eval::run::{CaseRun, PairTally, Run, RunError, compare};
+use janus_eval::run::{CaseRun, PairTally, Run, compare};
 
 const NASTY: &str = "<script>document.title = 'owned'</script> | **b** ``` </div>";
 
@@ -184,7 +184,7 @@ fn a_folder_is_read_as_it_was_written_and_equal_runs_have_equal_bytes() {
     let refused = |text: &str, part: &str| {
         fs::write(&path, text).unwrap();
         let error = Run::read(one.path()).unwrap_err();
-        assert!(matches!(error, RunError::Content { .. }) && error.to_string().contains(part), "{error}");
+        assert!(matches!(error, Error::RunFile { .. }) && error.to_string().contains(part), "{error}");
     };
     refused(&text.replace("\"version\": 2", "\"version\": 3"), "janus-run version 3, expected janus-run version 2");
     refused(&text.replace("\"rows\": 6", "\"rows\": 7"), "it has 6 rows, judged.json says 7");

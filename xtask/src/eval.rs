@@ -9,6 +9,7 @@ use janus_eval::bench::ablations::{self, AblationVariant};
 use janus_eval::bench::alpaca_eval::{self, DifficultyOf, LengthControl, Optimizer};
 use janus_eval::bench::arena_hard::{self, Resampling};
 use janus_eval::bench::{Evaluation, bias, collection, distinctness, mini, mt_bench, multifaceted};
+use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome, one_of, report};
 use crate::data::FilesArgs;
@@ -309,10 +310,9 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 
 /// Our numbers beside the published ones; what does not hold is a failed outcome.
 fn verify(data: &Path) -> Result<Outcome, CommandError> {
-    let verification = janus_eval::verify::verify(data);
-    let report = serde_json::to_value(&verification).failure()?;
-    let failed: Vec<String> = verification.checks.iter().filter(|check| !check.ok).map(ToString::to_string).collect();
-    let total = verification.checks.len();
+    let checks = janus_eval::verify::verify(data);
+    let failed: Vec<String> = checks.iter().filter(|check| !check.ok).map(ToString::to_string).collect();
+    let (total, report) = (checks.len(), json!({ "checks": checks, "failed": failed.len() }));
     match failed.len() {
         0 => Ok(Outcome::done(format!("all {total} published numbers are reproduced"), report)),
         count => Ok(Outcome::failed(format!("{count} of {total} checks failed: {}", failed.join("; ")), report)),

@@ -14,8 +14,8 @@ pub use score::evaluate;
 use super::best_of_n::Curve;
 use crate::judge::VerifiableJudge;
 use crate::report::Example;
-use crate::score::{ScoredRow, score_responses};
-use crate::stats::{Bootstrap, ClusteredScores, Interval};
+use crate::score::{self as scores, ScoredRow, score_responses};
+use crate::stats::{Bootstrap, Interval};
 use crate::{Error, Response, Result, record_id};
 
 /// A model's scores on the judged rows.
@@ -55,19 +55,14 @@ struct Diversity<'a> {
 }
 
 impl ModelScores {
-    /// Rows of one instruction are resampled together.
-    fn by_instruction(&self) -> Result<ClusteredScores> {
-        ClusteredScores::of(&self.rows, |row| row / SYSTEMS_PER_INSTRUCTION)
-    }
-
-    /// Mean score with its interval.
+    /// Mean score with its interval. Rows of one instruction are resampled together.
     fn mean(&self, bootstrap: &Bootstrap) -> Result<Interval> {
-        self.by_instruction()?.mean(bootstrap)
+        scores::mean(&self.rows, |row, _| row / SYSTEMS_PER_INSTRUCTION, bootstrap)
     }
 
     /// Mean of the paired differences to another model.
     fn minus(&self, other: &Self, bootstrap: &Bootstrap) -> Result<Interval> {
-        self.by_instruction()?.minus(&other.by_instruction()?, bootstrap)
+        scores::difference(&self.rows, &other.rows, |row, _| row / SYSTEMS_PER_INSTRUCTION, bootstrap)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use janus_data::{read_all, write_all};
 use serde::{Deserialize, Serialize};
 
-use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunError, RunHead, content, read_result, write_result};
+use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunHead, content, read_result, write_result};
 use crate::join::{Missing, unique};
 use crate::protocol::{JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Side};
 use crate::stats::{Bootstrap, Interval, mean_in_order};
@@ -161,8 +161,8 @@ impl CaseRun {
     /// Writes `judged.json` and `rows.jsonl` into a folder, for [`Run::read`](super::Run::read).
     ///
     /// # Errors
-    /// [`RunError`].
-    pub fn write(&self, folder: &Path) -> Result<(), RunError> {
+    /// [`Error::File`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
         write_all(folder.join(ROWS_FILE), &self.rows)?;
         write_result(folder, &self.result)
     }
@@ -170,8 +170,8 @@ impl CaseRun {
     /// Reads a folder that [`write`](Self::write) wrote, this version's or an earlier one's.
     ///
     /// # Errors
-    /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the other.
-    pub(crate) fn read(folder: &Path) -> Result<Self, RunError> {
+    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, is of another format or version, or does not fit the other.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ROWS_FILE);
         let result: CaseResult = read_result(folder)?;
         let rows: Vec<JudgedCase> = read_all(&path)?;

@@ -6,7 +6,7 @@ use janus_core::{BenchRecord, Dimension};
 use janus_data::{read_all, write_all};
 use serde::{Deserialize, Serialize};
 
-use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunError, RunHead, content, interval, read_result, write_result};
+use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunHead, content, interval, read_result, write_result};
 use crate::judge::read::ScoreReader;
 use crate::protocol::{JudgedResponse, Judgement, Protocol as _, RubricCase, Rubrics, rubric_cases, scored_runs};
 use crate::score::{ScoreSummary, ScoredRow, pool, summarise};
@@ -114,8 +114,8 @@ impl RubricRun {
     /// Writes [`FILES`](Self::FILES) into a folder, for [`Run::read`](super::Run::read).
     ///
     /// # Errors
-    /// [`RunError`].
-    pub fn write(&self, folder: &Path) -> Result<(), RunError> {
+    /// [`Error::File`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
         let [_, bench, responses, judgments] = Self::FILES.map(|name| folder.join(name));
         let response = |case: &RubricCase| Some(Response { id: case.id.clone(), response: case.response.clone()? });
         write_all(bench, &self.cases.iter().map(|case| case.record.clone()).collect::<Vec<_>>())?;
@@ -127,8 +127,8 @@ impl RubricRun {
     /// Reads a folder that [`write`](Self::write) wrote, this version's or an earlier one's.
     ///
     /// # Errors
-    /// [`RunError`] for a file that cannot be read, is of another format or version, or does not fit the bench.
-    pub(crate) fn read(folder: &Path) -> Result<Self, RunError> {
+    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, is of another format or version, or does not fit the bench.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         let [_, bench, responses, judgments] = Self::FILES.map(|name| folder.join(name));
         let result: RubricResult = read_result(folder)?;
         let (records, rows): (Vec<BenchRecord>, Vec<JudgedResponse>) = (read_all(bench)?, read_all(&judgments)?);

@@ -103,7 +103,7 @@ fn against_the_first(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Sect
     let mut table = Table::new(format!("Against {}, from the rows' scores", names[0]), columns);
     let mut rows = Vec::new();
     for (pooled_row, name) in pooled.iter().zip(names).skip(1) {
-        let outcomes = PairedOutcomes::of(pooled_row, &pooled[0])?;
+        let outcomes = PairedOutcomes::of_pooled(pooled_row, &pooled[0])?;
         let tally = outcomes.tally;
         let Ok(rates) = tally.rates() else {
             table =

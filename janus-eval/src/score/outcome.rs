@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::score::{PooledRow, same_rows};
+use super::{PooledRow, ScoredRow, pool, same_rows};
 use crate::{Error, Result};
 
 /// A row whose mean is at least this is good.
@@ -63,12 +63,12 @@ pub struct Tally {
 
 impl Tally {
     /// Rows with an outcome.
-    pub fn n(&self) -> usize {
+    pub(crate) fn n(&self) -> usize {
         self.win + self.tie() + self.loss
     }
 
     /// Ties of both kinds.
-    pub fn tie(&self) -> usize {
+    pub(crate) fn tie(&self) -> usize {
         self.both_good + self.both_bad
     }
 
@@ -138,11 +138,16 @@ pub struct PairedOutcomes {
 }
 
 impl PairedOutcomes {
-    /// Compares two models row by row.
+    /// Compares the runs of two models row by row, each row by all of its scores.
     ///
     /// # Errors
-    /// [`Error::RowMismatch`] if the two were not scored on the same rows in the same order.
-    pub fn of(model: &[PooledRow], opponent: &[PooledRow]) -> Result<Self> {
+    /// [`Error::RowMismatch`] if the two were not scored on the same rows in the same order; [`Error::Empty`] without a run or a row,
+    /// [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
+    pub fn of<R: AsRef<[ScoredRow]>, S: AsRef<[ScoredRow]>>(model: &[R], opponent: &[S]) -> Result<Self> {
+        Self::of_pooled(&pool(model)?, &pool(opponent)?)
+    }
+
+    pub(crate) fn of_pooled(model: &[PooledRow], opponent: &[PooledRow]) -> Result<Self> {
         same_rows(model.iter().map(|row| row.id.as_str()), opponent.iter().map(|row| row.id.as_str()))?;
         let mut outcomes = Self { tally: Tally::default(), missing: 0, rows: Vec::new() };
         for (model, opponent) in model.iter().zip(opponent) {
@@ -154,11 +159,6 @@ impl PairedOutcomes {
             outcomes.rows.push(PairedRow { id: model.id.clone(), source: model.source.clone(), outcome, difference: a - b });
         }
         Ok(outcomes)
-    }
-
-    /// For each row whether it counts for tie+win: what [`Sample::hits`](crate::stats::Sample::hits) takes.
-    pub fn tie_win_hits(&self) -> impl Iterator<Item = bool> + '_ {
-        self.rows.iter().map(|row| row.outcome.is_tie_win())
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn no_pair_has_no_rate() {
         assert!(Tally::default().rates().is_err());
-        let none = PairedOutcomes::of(&[pooled(0, 0)], &[pooled(4, 1)]).unwrap();
+        let none = PairedOutcomes::of_pooled(&[pooled(0, 0)], &[pooled(4, 1)]).unwrap();
         assert_eq!((none.missing, none.tally.n()), (1, 0));
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Diversity, Measurements, ModelScores};
 use crate::bench::best_of_n::{Curve, CurvePoint};
 use crate::report::Claim;
-use crate::score::{PairedOutcomes, pool};
+use crate::score::PairedOutcomes;
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result};
 
@@ -59,10 +59,9 @@ pub(super) fn order(base: &ModelScores, uniform: &ModelScores, janus: &ModelScor
 
 /// Janus against uniform, both-good counted as the paper counts it.
 pub(super) fn tie_win(uniform: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
-    let pooled = |scores: &ModelScores| pool(&[&scores.rows]);
-    let outcomes = PairedOutcomes::of(&pooled(janus)?, &pooled(uniform)?)?;
-    let hits = outcomes.tie_win_hits().enumerate();
-    let hits = hits.map(|(index, hit)| (index / SYSTEMS_PER_INSTRUCTION, if hit { 100.0 } else { 0.0 }));
+    let outcomes = PairedOutcomes::of(&[&janus.rows], &[&uniform.rows])?;
+    let hits = outcomes.rows.iter().enumerate();
+    let hits = hits.map(|(index, row)| (index / SYSTEMS_PER_INSTRUCTION, if row.outcome.is_tie_win() { 100.0 } else { 0.0 }));
     let percent = bootstrap.mean(&Sample::clustered(hits)?)?;
     let rates = outcomes.tally.rates()?;
     let statement = "Janus wins against the uniform model, or both are good, on more than half of the judged rows (percent)";

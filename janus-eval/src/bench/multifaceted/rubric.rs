@@ -129,7 +129,7 @@ impl RubricReport {
         let mut pairwise = Vec::new();
         for (a, left) in &pooled {
             for (b, right) in pooled.iter().filter(|(b, _)| b != a) {
-                let outcomes = PairedOutcomes::of(left, right)?;
+                let outcomes = PairedOutcomes::of_pooled(left, right)?;
                 let rates = outcomes.tally.rates()?;
                 pairwise.push(RubricPair {
                     a: a.to_string(),

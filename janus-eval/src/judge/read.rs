@@ -4,7 +4,7 @@ mod label;
 mod likely;
 mod score;
 
-pub use label::{ArenaLabel, PairLabel, pair_label, rating};
+pub use label::{PairLabel, pair_label, rating};
 pub(crate) use label::{arena_label, arena_labels, feedback};
 pub(crate) use likely::{likely_tokens, preference};
 pub use score::{Reading, ScoreReader};

@@ -4,7 +4,7 @@ use janus_core::{Generation, SamplingParams};
 
 use super::{Case, JudgedCall, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side};
 use crate::Result;
-use crate::judge::read::{ArenaLabel, Unreadable, arena_label, arena_labels};
+use crate::judge::read::{PairLabel, Unreadable, arena_label, arena_labels};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
 
 /// Judges battles between a model and a baseline, its opponent, in two games: the baseline is A in game 1, the model in game 2. A
@@ -42,7 +42,7 @@ const GAMES: [Side; 2] = [Side::Opponent, Side::Model];
 
 impl Protocol for ArenaHard {
     type Case = Case;
-    type Reply = ArenaLabel;
+    type Reply = PairLabel;
     type Row = JudgedCase;
 
     fn info(&self) -> ProtocolInfo {
@@ -71,7 +71,7 @@ impl Protocol for ArenaHard {
         GAMES.into_iter().enumerate().map(call).collect()
     }
 
-    fn read(&self, answer: &Generation) -> Result<ArenaLabel, Unreadable> {
+    fn read(&self, answer: &Generation) -> Result<PairLabel, Unreadable> {
         let found = || arena_labels(&answer.text).into_iter().map(String::from).collect::<Vec<_>>();
         arena_label(&answer.text).ok_or_else(|| match found() {
             none if none.is_empty() => Unreadable::NoLabel,
@@ -86,14 +86,14 @@ impl Protocol for ArenaHard {
         }
     }
 
-    fn row(&self, case: &Case, replies: Vec<Reply<ArenaLabel>>) -> JudgedCase {
+    fn row(&self, case: &Case, replies: Vec<Reply<PairLabel>>) -> JudgedCase {
         let (mut values, mut calls) = (Vec::new(), Vec::new());
         for (reply, first) in replies.iter().zip(GAMES) {
             let label = reply.verdict.as_ref().ok().copied();
-            let outcome = label.map(|label| PairOutcome::of_label(label.side(), first));
-            let weight = if matches!(label, Some(ArenaLabel::MuchA | ArenaLabel::MuchB)) { 3 } else { 1 };
+            let outcome = label.map(|label| PairOutcome::of_label(label, first));
+            let weight = if matches!(label, Some(PairLabel::MuchA | PairLabel::MuchB)) { 3 } else { 1 };
             values.extend(outcome.into_iter().flat_map(|outcome| std::iter::repeat_n(outcome.value(), weight)));
-            calls.push(JudgedCall::new(reply, |label| label.as_str().into()).shown(first, outcome));
+            calls.push(JudgedCall::new(reply, |label| label.as_arena().into()).shown(first, outcome));
         }
         JudgedCase { case: case.clone(), values, calls }
     }

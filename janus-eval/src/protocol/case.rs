@@ -146,8 +146,8 @@ impl PairOutcome {
     pub(crate) fn of_label(label: PairLabel, first: Side) -> Self {
         match (label, first) {
             (PairLabel::Tie, _) => Self::Tie,
-            (PairLabel::A, Side::Model) | (PairLabel::B, Side::Opponent) => Self::Win,
-            (PairLabel::B, Side::Model) | (PairLabel::A, Side::Opponent) => Self::Loss,
+            (PairLabel::MuchA | PairLabel::A, Side::Model) | (PairLabel::B | PairLabel::MuchB, Side::Opponent) => Self::Win,
+            (PairLabel::B | PairLabel::MuchB, Side::Model) | (PairLabel::MuchA | PairLabel::A, Side::Opponent) => Self::Loss,
         }
     }
 

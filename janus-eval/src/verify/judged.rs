@@ -12,7 +12,7 @@ use crate::bench::mt_bench::{Grades, MtBenchJudgment, MtBenchQuestion, cases};
 use crate::bench::multifaceted::{RubricReport, RubricRow};
 use crate::files::{read_bytes, read_json};
 use crate::join::text_or_number;
-use crate::judge::read::{arena_label, rating};
+use crate::judge::read::{PairLabel, arena_label, rating};
 use crate::protocol::{MtBench, Protocol as _};
 use crate::stats::Bootstrap;
 use crate::{Error, Result};
@@ -114,11 +114,7 @@ struct Sampled {
 pub(super) fn arena_hard(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("arena_hard");
     let samples: Vec<Sampled> = janus_data::read_all(folder.join("judgment_samples.jsonl.gz"))?;
-    let spelled = |text: &str| match arena_label(text).map(serde_json::to_value) {
-        Some(Ok(Value::String(label))) => Some(label),
-        _ => None,
-    };
-    let same = samples.iter().filter(|sample| spelled(&sample.judgment) == sample.score).count();
+    let same = samples.iter().filter(|sample| arena_label(&sample.judgment).map(PairLabel::as_arena) == sample.score.as_deref()).count();
     checks.exact("arena_hard: labels equal to the stored ones", same, samples.len());
     for expected in read_json::<Vec<ExpectedArena>>(&folder.join("expected_scores.json"))? {
         let rows: Vec<ArenaBattles> = janus_data::read_all(folder.join("battles").join(format!("{}.jsonl.gz", expected.model)))?;

@@ -1,26 +1,40 @@
 //! Labels and ratings in a judge's text, read as their benchmarks read them.
 
-use serde::{Deserialize, Serialize};
-
-/// Which of two answers a judge prefers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Which of two answers a judge prefers, and whether by far where a benchmark asks for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PairLabel {
+    /// The first shown, by far.
+    MuchA,
     /// The first shown.
     A,
+    /// Neither.
+    Tie,
     /// The second shown.
     B,
-    /// Neither.
-    #[serde(rename = "tie")]
-    Tie,
+    /// The second shown, by far.
+    MuchB,
 }
 
 impl PairLabel {
-    /// The label as it is written in results.
+    const ALL: [Self; 5] = [Self::MuchA, Self::A, Self::Tie, Self::B, Self::MuchB];
+
+    /// The label of a pair as it is written in results.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::A => "A",
-            Self::B => "B",
+            Self::MuchA | Self::A => "A",
+            Self::B | Self::MuchB => "B",
             Self::Tie => "tie",
+        }
+    }
+
+    /// Arena-Hard-Auto's label.
+    pub(crate) fn as_arena(self) -> &'static str {
+        match self {
+            Self::MuchA => "A>>B",
+            Self::A => "A>B",
+            Self::Tie => "A=B",
+            Self::B => "B>A",
+            Self::MuchB => "B>>A",
         }
     }
 }
@@ -61,59 +75,6 @@ pub fn rating(text: &str) -> Option<f64> {
     first("[[", "]]").or_else(|| first("[", "]"))
 }
 
-/// One of Arena-Hard-Auto's five verdicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ArenaLabel {
-    /// A is significantly better.
-    #[serde(rename = "A>>B")]
-    MuchA,
-    /// A is slightly better.
-    #[serde(rename = "A>B")]
-    A,
-    /// Tie.
-    #[serde(rename = "A=B")]
-    Tie,
-    /// B is slightly better.
-    #[serde(rename = "B>A")]
-    B,
-    /// B is significantly better.
-    #[serde(rename = "B>>A")]
-    MuchB,
-}
-
-impl ArenaLabel {
-    fn of(text: &str) -> Option<Self> {
-        Some(match text {
-            "A>>B" => Self::MuchA,
-            "A>B" => Self::A,
-            "A=B" => Self::Tie,
-            "B>A" => Self::B,
-            "B>>A" => Self::MuchB,
-            _ => return None,
-        })
-    }
-
-    /// The label as it is written.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::MuchA => "A>>B",
-            Self::A => "A>B",
-            Self::Tie => "A=B",
-            Self::B => "B>A",
-            Self::MuchB => "B>>A",
-        }
-    }
-
-    /// Which answer it prefers, however much.
-    pub(crate) fn side(self) -> PairLabel {
-        match self {
-            Self::MuchA | Self::A => PairLabel::A,
-            Self::Tie => PairLabel::Tie,
-            Self::B | Self::MuchB => PairLabel::B,
-        }
-    }
-}
-
 /// The different labels of a text, in the order of their first occurrence: everything of A, B, `<`, `>`, `=` in double brackets.
 pub(crate) fn arena_labels(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -128,9 +89,9 @@ pub(crate) fn arena_labels(text: &str) -> Vec<&str> {
 }
 
 /// The verdict of a text by the rule of Arena-Hard-Auto v0.1: its only label, if there is exactly one.
-pub(crate) fn arena_label(text: &str) -> Option<ArenaLabel> {
+pub(crate) fn arena_label(text: &str) -> Option<PairLabel> {
     match arena_labels(text).as_slice() {
-        [label] => ArenaLabel::of(label),
+        [only] => PairLabel::ALL.into_iter().find(|label| label.as_arena() == *only),
         _ => None,
     }
 }
@@ -150,7 +111,7 @@ mod tests {
 
     #[test]
     fn labels_are_told_apart() {
-        assert_eq!(arena_label("so [[A>>B]] it is, [[A>>B]]"), Some(ArenaLabel::MuchA));
+        assert_eq!(arena_label("so [[A>>B]] it is, [[A>>B]]"), Some(PairLabel::MuchA));
         assert_eq!(arena_label("[[A>B]] no, [[B>A]]"), None);
         assert_eq!(arena_label("[[A<<B]]"), None);
         assert_eq!(arena_labels("[[A>B]] [[ ]] [[A=B]] [[A>B]] [[[[B>A]]"), ["A>B", "A=B", "B>A"]);

@@ -13,9 +13,9 @@ mod store;
 mod task;
 
 pub use file::{AnswerFile, AnswerFileProblem};
-pub use prompts::{Prompt, PromptFields, PromptProblem, tasks_of_rows};
+pub use prompts::{PromptFields, PromptProblem, tasks_of_rows};
 pub use row::{read_answers, rewarded};
-pub use run::{AnswerProgress, Answered, Answering, estimate};
+pub use run::{AnswerProgress, Answered, Answering};
 pub use store::AnswerStore;
 pub use task::{Answers, Task, answer};
 

@@ -9,13 +9,13 @@ use candle_core::Device;
 use janus_core::{ChatModel, RewardModel};
 use janus_data::progress::{Progress, Unit, duration};
 use janus_data::{CallJournal, JournalProblem, Journaled};
-use janus_eval::answer::{AnswerFile, AnswerStore, Answered, Answering, Task, estimate};
+use janus_eval::answer::{AnswerFile, AnswerStore, Answered, Answering, Task};
 use janus_eval::bench::Questions;
 use janus_eval::judge::Estimate;
 use janus_infer::remote::RemoteModel;
 use serde_json::{Map, Value, json};
 
-use crate::command::{self, Blame as _, CommandError, Outcome, make_folder};
+use crate::command::{self, Blame as _, CommandError, Outcome};
 use crate::device::DeviceArg;
 use crate::model::{self, EngineArgs};
 use crate::service::RemoteArgs;
@@ -177,12 +177,10 @@ impl Job<'_> {
             return Err(CommandError::bad_input(format!("{}: {problem}", partial.display())));
         }
         let dry = args.remote.service.dry_run;
-        if !dry {
-            self.make_folder()?;
-        }
         // Where only a word is wanted, no file is left behind.
         let calls = if dry && !path.exists() { None } else { Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address())) };
-        let estimate = estimate(tasks, |request| calls.as_ref()?.get(remote.name(), request));
+        let answering = Answering::new(tasks).with_system(args.rows.compose_system);
+        let estimate = answering.estimate(&AnswerStore::calls(calls.as_ref(), remote.name()));
         if let Some(outcome) = args.remote.service.announce("generate", "generate", &estimate) {
             return Ok(outcome);
         }
@@ -191,7 +189,6 @@ impl Job<'_> {
             eprintln!("generate: {} was asked before; whoever wants it asked again deletes {}", remote.name(), path.display());
         }
         let mut store = AnswerStore::calls(calls, remote.name());
-        let answering = Answering::new(tasks).with_system(args.rows.compose_system);
         let answered = run_shown(&answering, &Journaled::new(remote, calls), &mut store)?;
         self.write(&answered, &store, Some(remote))?;
         if partial.exists() {
@@ -203,7 +200,6 @@ impl Job<'_> {
     /// Has a local model answer.
     fn compute(&self, device: &Device) -> Result<Outcome, CommandError> {
         let Self { args, tasks, file, settings, .. } = self;
-        self.make_folder()?;
         // What is wrong with the journal, `--force` sets right.
         let forced = |error: &janus_data::Error| {
             let janus_data::Error::Journal { problem, .. } = error else { return false };
@@ -229,10 +225,6 @@ impl Job<'_> {
         };
         self.write(&answered, &store, None)?;
         self.finish(&answered, before, store, None)
-    }
-
-    fn make_folder(&self) -> Result<(), CommandError> {
-        self.file.path().parent().map_or(Ok(()), make_folder)
     }
 
     /// Writes the answers, and beside them the record of how they were made.

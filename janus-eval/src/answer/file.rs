@@ -1,7 +1,7 @@
 //! A finished file of answers, and the files beside it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use janus_data::Journal;
 use serde::Serialize;
@@ -56,11 +56,6 @@ impl AnswerFile {
     /// The file at a path, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
-    }
-
-    /// Where the answers are.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// `OUTPUT.run.json`: how the answers were made.

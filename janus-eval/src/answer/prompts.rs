@@ -9,7 +9,7 @@ use super::Task;
 use crate::{Error, Result};
 
 /// A row of whatever fields it has.
-pub type Prompt = Map<String, Value>;
+type Prompt = Map<String, Value>;
 
 /// Which fields of a row are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,12 @@ const SECOND_ID_FIELD: &str = "question_id";
 ///
 /// # Errors
 /// [`Error::Prompts`].
-pub fn tasks_of_rows(rows: &[Prompt], fields: &PromptFields, sampling: &SamplingParams, compose_system: bool) -> Result<Vec<Task>> {
+pub fn tasks_of_rows(
+    rows: &[Map<String, Value>],
+    fields: &PromptFields,
+    sampling: &SamplingParams,
+    compose_system: bool,
+) -> Result<Vec<Task>> {
     let mut first_with: HashMap<String, usize> = HashMap::new();
     let mut tasks = Vec::with_capacity(rows.len());
     for (index, prompt) in rows.iter().enumerate() {

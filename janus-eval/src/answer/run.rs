@@ -25,16 +25,14 @@ use crate::judge::Estimate;
 /// #         }
 /// #     }
 /// # }
-/// use janus_data::Journal;
-/// use janus_eval::answer::{AnswerFile, AnswerStore, Answering, Task};
+/// use janus_eval::answer::{AnswerFile, Answering, Task};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// let tasks = [Task::new("q1", "Name a bird.", SamplingParams::greedy(64))];
-/// // What answers depend on: a journal of other tasks, or of another model, is refused.
+/// // What answers depend on: those to other tasks, or of another model, are refused.
 /// let mut settings = AnswerFile::settings(&tasks)?;
 /// settings.insert("model".into(), Parrot.name().into());
-/// let journal = Journal::open(folder.path().join("answers.partial"), &settings)?;
-/// let mut store = AnswerStore::rows(journal);
+/// let mut store = AnswerFile::new(folder.path().join("answers.jsonl")).open_store(&settings, false)?;
 /// let answered = Answering::new(&tasks).run(&Parrot, &mut store, &mut |tally| eprintln!("{} answered", tally.answered))?;
 /// assert_eq!(answered.answers[0].as_ref().unwrap()[0][0].text, "Name a bird.");
 /// assert!(answered.rows(&tasks, &store)[0].starts_with(r#"{"id":"q1","response":"Name a bird.","#));
@@ -156,7 +154,7 @@ impl std::fmt::Debug for Answering<'_> {
 
 /// What the tasks will take if `known` gives the answers that are there. The prompt of a later turn is reckoned with the longest
 /// answers before it.
-pub fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generation>>) -> Estimate {
+fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generation>>) -> Estimate {
     let mut estimate = Estimate::default();
     for task in tasks {
         let (mut said, mut unknown) = (Vec::<String>::new(), 0);

@@ -18,7 +18,7 @@ enum Store<'c> {
     /// The rows of one run by the ids of their requests.
     Rows(Journal),
     /// The calls to an API by everything that was asked. The rows of the run follow from them.
-    Calls { calls: &'c CallJournal, model: String, rows: HashMap<String, String> },
+    Calls { calls: Option<&'c CallJournal>, model: String, rows: HashMap<String, String> },
 }
 
 impl<'c> AnswerStore<'c> {
@@ -28,16 +28,16 @@ impl<'c> AnswerStore<'c> {
     }
 
     /// The calls to the API's model of this name, which pay for an answer once, whatever the run. The model is to be asked through
-    /// [`janus_data::Journaled`], which writes the journal.
-    pub fn calls(calls: &'c CallJournal, model: impl Into<String>) -> Self {
-        Self(Store::Calls { calls, model: model.into(), rows: HashMap::new() })
+    /// [`janus_data::Journaled`], which writes the journal. Without a journal no answer is known yet: for an estimate.
+    pub fn calls(calls: impl Into<Option<&'c CallJournal>>, model: impl Into<String>) -> Self {
+        Self(Store::Calls { calls: calls.into(), model: model.into(), rows: HashMap::new() })
     }
 
     /// The answer to a request, if it is there.
     pub(crate) fn answer(&self, request: &ChatRequest) -> Option<Vec<Generation>> {
         match &self.0 {
             Store::Rows(journal) => generations(journal.get(&request.id)?),
-            Store::Calls { calls, model, .. } => calls.get(model, request),
+            Store::Calls { calls, model, .. } => calls.as_ref()?.get(model, request),
         }
     }
 

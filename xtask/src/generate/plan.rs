@@ -6,7 +6,7 @@ use candle_core::Device;
 use clap::builder::TypedValueParser;
 use janus_core::{ChatModel, Continuing, SamplingParams};
 use janus_data::fs::fingerprint;
-use janus_eval::answer::{AnswerFile, Prompt, PromptFields, PromptProblem, Task, tasks_of_rows};
+use janus_eval::answer::{AnswerFile, PromptFields, PromptProblem, Task, tasks_of_rows};
 use janus_eval::bench::toxicity::PromptKind;
 use janus_eval::bench::{Benchmark, Questions};
 use janus_infer::remote::{Endpoint, RemoteModel};
@@ -131,7 +131,7 @@ impl Args {
                 let fields = PromptFields { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
                 let sampling = self.sampling.over(&self.paper(), n)?;
                 let rows = janus_data::read(&self.input).bad_input()?.take(limit.unwrap_or(usize::MAX));
-                let rows = rows.collect::<janus_data::Result<Vec<Prompt>>>().bad_input()?;
+                let rows = rows.collect::<janus_data::Result<Vec<Map<String, Value>>>>().bad_input()?;
                 (tasks_of_rows(&rows, &fields, &sampling, *compose_system).map_err(|error| self.bad_row(error))?, None)
             }
         };

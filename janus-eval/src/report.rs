@@ -101,7 +101,7 @@ impl Report {
     /// As GitHub-flavoured Markdown; figures become tables of their numbers.
     ///
     /// # Errors
-    /// Those of [`Report::check`].
+    /// Those of [`Report::to_json`].
     pub fn to_markdown(&self) -> Result<String> {
         self.check()?;
         markdown::render(self)
@@ -110,7 +110,7 @@ impl Report {
     /// As one HTML page without any external resource, for screens of every width, light and dark.
     ///
     /// # Errors
-    /// Those of [`Report::check`].
+    /// Those of [`Report::to_json`].
     pub fn to_html(&self) -> Result<String> {
         self.check()?;
         html::render(self)
@@ -119,7 +119,8 @@ impl Report {
     /// As JSON, `{format, version, title, claims, sections}`, indented, with a final line break.
     ///
     /// # Errors
-    /// Those of [`Report::check`].
+    /// [`Error::DoubledId`] for two claims of one id, [`Error::UnknownClaim`], [`Error::TableShape`],
+    /// [`Error::NotFinite`], [`Error::Figure`].
     pub fn to_json(&self) -> Result<String> {
         self.check()?;
         json::write(self)
@@ -129,7 +130,7 @@ impl Report {
     ///
     /// # Errors
     /// [`Error::ReportFile`] for text that is no report of this format and version, and those of
-    /// [`Report::check`].
+    /// [`Report::to_json`].
     pub fn from_json(text: &str) -> Result<Self> {
         let report = json::read(text)?;
         report.check()?;
@@ -139,7 +140,7 @@ impl Report {
     /// Writes `report.json`, `report.md` and `report.html` into a folder.
     ///
     /// # Errors
-    /// Those of [`Report::check`]; [`Error::File`] if a file cannot be written.
+    /// Those of [`Report::to_json`]; [`Error::File`] if a file cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
         let forms = [("report.json", self.to_json()?), ("report.md", self.to_markdown()?), ("report.html", self.to_html()?)];
         for (file, text) in forms {
@@ -149,11 +150,7 @@ impl Report {
     }
 
     /// Checks what rendering relies on.
-    ///
-    /// # Errors
-    /// [`Error::DoubledId`] for two claims of one id, [`Error::UnknownClaim`], [`Error::TableShape`],
-    /// [`Error::NotFinite`], [`Error::Figure`].
-    pub fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         let ids = unique("claims", self.claims.iter().map(|claim| claim.id.as_str()))?;
         for claim in &self.claims {
             finite("a claim", &[claim.estimate, claim.ci_low, claim.ci_high])?;
@@ -173,7 +170,7 @@ impl Report {
         Ok(())
     }
 
-    /// The claims of these ids, which [`Report::check`] has seen.
+    /// The claims of these ids, which `check` has seen.
     fn claims_of<'a>(&'a self, ids: &'a [String]) -> impl Iterator<Item = &'a Claim> {
         ids.iter().filter_map(|id| self.claims.iter().find(|claim| claim.id == *id))
     }

@@ -7,7 +7,7 @@
 mod pool;
 mod rubric;
 
-pub use pool::{PoolPrompt, PoolReport, PromptSet, prompt_pool};
+pub use pool::{PoolPrompt, PoolReport, prompt_pool};
 pub use rubric::evaluate;
 pub(crate) use rubric::{RubricReport, RubricRow};
 

@@ -7,15 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Group;
 
-/// One of the sets that the pool is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromptSet {
-    /// Which group its prompts belong to.
-    pub group: Group,
-    /// The prompts.
-    pub prompts: Vec<String>,
-}
-
 /// A prompt of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolPrompt {
@@ -40,40 +31,40 @@ pub struct PoolReport {
     pub kept: usize,
 }
 
-/// Puts sets together so that each prompt is there once; two prompts are the same if they are equal up to white space,
+/// Puts sets of prompts, each of a group, together so that each prompt is there once; two prompts are the same if they are equal up to white space,
 /// case and FLASK's way to spell an input. The sets overlap much (AlpacaEval holds all of Self-Instruct), so a prompt counts for the first of the given
 /// sets that has it: give the smaller ones first if they should keep theirs. `seed` orders the pool, so that its first n
 /// are a random choice of n.
 ///
 /// ```
-/// use janus_eval::bench::multifaceted::{Group, PromptSet, prompt_pool};
+/// use janus_eval::bench::multifaceted::{Group, prompt_pool};
 /// let sets = [
-///     PromptSet { group: Group::Koala, prompts: vec!["Why is the sky blue?".into()] },
-///     PromptSet { group: Group::AlpacaEval, prompts: vec!["why is  the sky blue?".into(), "What is tea?".into()] },
+///     (Group::Koala, vec!["Why is the sky blue?".to_string()]),
+///     (Group::AlpacaEval, vec!["why is  the sky blue?".into(), "What is tea?".into()]),
 /// ];
 /// let (pool, reports) = prompt_pool(&sets, 0);
 /// assert_eq!(pool.len(), 2);
 /// assert_eq!((reports[1].taken, reports[1].kept), (1, 1));
 /// ```
-pub fn prompt_pool(sets: &[PromptSet], seed: u64) -> (Vec<PoolPrompt>, Vec<PoolReport>) {
+pub fn prompt_pool(sets: &[(Group, Vec<String>)], seed: u64) -> (Vec<PoolPrompt>, Vec<PoolReport>) {
     let mut places: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut pool: Vec<PoolPrompt> = Vec::new();
     let mut reports = vec![PoolReport::default(); sets.len()];
-    for (number, set) in sets.iter().enumerate() {
-        for prompt in &set.prompts {
+    for (number, (group, prompts)) in sets.iter().enumerate() {
+        for prompt in prompts {
             reports[number].given += 1;
             match places.get(&folded(prompt)) {
                 Some(&(owner, _)) if owner == number => reports[number].repeated += 1,
                 Some(&(_, place)) => {
                     reports[number].taken += 1;
-                    if !pool[place].also_in.contains(&set.group) {
-                        pool[place].also_in.push(set.group);
+                    if !pool[place].also_in.contains(group) {
+                        pool[place].also_in.push(*group);
                     }
                 }
                 None => {
                     reports[number].kept += 1;
                     places.insert(folded(prompt), (number, pool.len()));
-                    pool.push(PoolPrompt { group: set.group, prompt: prompt.clone(), also_in: Vec::new() });
+                    pool.push(PoolPrompt { group: *group, prompt: prompt.clone(), also_in: Vec::new() });
                 }
             }
         }

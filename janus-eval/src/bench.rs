@@ -18,6 +18,9 @@
 //! [`crate::answer`] has any [`ChatModel`](janus_core::ChatModel) answer them, and each has the row of its own answer files.
 //! [`Benchmark`] names the five, and [`Questions`] holds the rows of one of them.
 //!
+//! `evaluate` of each module has its numbers, as an [`Evaluation`]. Where a judge is needed, `cases` makes what it judges, and `write` makes a
+//! judged run the benchmark's own file, which `evaluate` reads.
+//!
 //! What they measure, all of them take from rows that are already there, so the judge, the model and the files may be anybody's. Rows are
 //! checked where they come in: a score that is no number or outside its range is an error that names row and
 //! field, and what is missing is counted and never guessed.

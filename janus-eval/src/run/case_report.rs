@@ -124,11 +124,11 @@ fn explained(protocol: &ProtocolInfo) -> &'static str {
         ("arena-hard", _) => {
             "Wins, ties and losses are battles: two games for each question, a significant verdict three times. The score is the win \
              probability against the baseline. Flipped: the share of questions whose two games disagree. Intervals: 95% bootstrap over \
-             questions; the published interval resamples single battles and is that of arena_hard::ArenaScore."
+             questions; the published interval resamples single battles and is that of arena_hard::evaluate."
         }
         ("alpaca-eval", _) => {
             "The score is the mean preference for the model, the raw win rate; the length-controlled one is that of \
-             alpaca_eval::LengthControl. Wins, ties and losses are rows that lean to either side. Intervals: 95% bootstrap over instructions."
+             alpaca_eval::evaluate. Wins, ties and losses are rows that lean to either side. Intervals: 95% bootstrap over instructions."
         }
         (_, Scale::Rating { .. }) => {
             "The average is over all ratings. Intervals: 95% bootstrap over questions. A row without a rating counts for nothing."

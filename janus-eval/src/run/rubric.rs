@@ -64,7 +64,7 @@ impl RubricRun {
     /// A run from what a judge made of a model's responses; `seed` is that of the intervals.
     ///
     /// # Errors
-    /// Those of [`pool`] for rows that do not fit together.
+    /// [`Error::RowMismatch`], [`Error::DoubledId`] for rows that do not fit together.
     pub fn new(
         protocol: &Rubrics,
         model: impl Into<String>,

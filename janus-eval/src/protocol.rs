@@ -124,9 +124,14 @@ pub trait Protocol {
     /// How the judge samples, for results.
     fn sampling(&self) -> &SamplingParams;
 
-    /// What the judge sees beside question and answers, for results.
-    fn shown(&self) -> Shown {
-        Shown::default()
+    /// Whether the judge sees the system message, for results.
+    fn shows_system(&self) -> bool {
+        false
+    }
+
+    /// Whether the judge sees the reference answer where a case has one, for results.
+    fn shows_reference(&self) -> bool {
+        false
     }
 
     /// The name of a case; no two cases of a run have the same.
@@ -189,15 +194,6 @@ pub enum Scale {
         /// The best.
         high: f64,
     },
-}
-
-/// What a judge sees beside question and answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// The system message.
-    pub system: bool,
-    /// The reference answer, where a case has one.
-    pub reference: bool,
 }
 
 /// What a result was made with.

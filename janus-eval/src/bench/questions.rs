@@ -123,7 +123,7 @@ impl Questions {
     ///
     /// # Errors
     /// [`Error::Row`] without a generation, or without a question at that place.
-    pub fn answer_row(&self, place: usize, model: &str, answers: &Answers) -> Result<Value> {
+    pub(crate) fn answer_row(&self, place: usize, model: &str, answers: &Answers) -> Result<Value> {
         let all = answers.first().map(Vec::as_slice).unwrap_or_default();
         let first = all.first().ok_or_else(|| Error::row(place, "generations", "at least one", "none"))?;
         match &self.0 {

@@ -60,13 +60,12 @@ impl JudgeClient<'_> {
                 prompts.push(call.prompt);
             }
         }
-        let shown = protocol.shown();
         let settings = JudgeSettings {
             judge: self.name().into(),
             prompts,
             sampling: protocol.sampling().clone(),
-            system_shown: shown.system,
-            reference_shown: shown.reference,
+            system_shown: protocol.shows_system(),
+            reference_shown: protocol.shows_reference(),
         };
         let rows = cases.iter().zip(by_case).map(|(case, replies)| protocol.row(case, replies)).collect();
         Ok(Judgement { settings, rows, counts })

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use janus_core::{Generation, SamplingParams};
 
-use super::{Case, JudgedCase, Protocol, ProtocolInfo, Scale, Shown};
+use super::{Case, JudgedCase, Protocol, ProtocolInfo, Scale};
 use crate::judge::read::{Unreadable, rating};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, prompt};
 use crate::{Error, Result};
@@ -101,8 +101,8 @@ impl Protocol for MtBench {
         &self.sampling
     }
 
-    fn shown(&self) -> Shown {
-        Shown { system: false, reference: true }
+    fn shows_reference(&self) -> bool {
+        true
     }
 
     fn id<'c>(&self, case: &'c Case) -> &'c str {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use janus_core::{BenchRecord, Generation, SamplingParams};
 
-use super::{Case, JudgedCall, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Shown, Side, Turn};
+use super::{Case, JudgedCall, JudgedCase, PairOutcome, Protocol, ProtocolInfo, Scale, Side, Turn};
 use crate::join::{Missing, Response, join};
 use crate::judge::read::{PairLabel, Unreadable, pair_label};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, prompt};
@@ -171,8 +171,12 @@ impl Protocol for Pairwise {
         &self.sampling
     }
 
-    fn shown(&self) -> Shown {
-        Shown { system: self.show_system, reference: self.show_reference }
+    fn shows_system(&self) -> bool {
+        self.show_system
+    }
+
+    fn shows_reference(&self) -> bool {
+        self.show_reference
     }
 
     fn id<'c>(&self, case: &'c Case) -> &'c str {

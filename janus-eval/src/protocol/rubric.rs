@@ -3,7 +3,7 @@
 use janus_core::{BenchRecord, Generation, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, SamplingParams, Score, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::{Judgement, Protocol, ProtocolInfo, Scale, Shown};
+use super::{Judgement, Protocol, ProtocolInfo, Scale};
 use crate::join::{Response, join, record_id};
 use crate::judge::read::ScoreReader;
 use crate::judge::read::{Reading, Unreadable, feedback};
@@ -222,8 +222,12 @@ impl Protocol for Rubrics {
         &self.sampling
     }
 
-    fn shown(&self) -> Shown {
-        Shown { system: self.show_system, reference: self.prompt.has(REFERENCE) }
+    fn shows_system(&self) -> bool {
+        self.show_system
+    }
+
+    fn shows_reference(&self) -> bool {
+        self.prompt.has(REFERENCE)
     }
 
     fn id<'c>(&self, case: &'c RubricCase) -> &'c str {

@@ -10,7 +10,7 @@ use janus_data::{Row, read, read_all};
 use serde_json::{Value, json};
 
 use super::Checks;
-use crate::bench::multifaceted::{Group, PromptSet, prompt_pool};
+use crate::bench::multifaceted::{Group, prompt_pool};
 use crate::bench::{Benchmark, Questions};
 use crate::{Error, Result};
 
@@ -52,11 +52,11 @@ pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
 /// The five prompt sets that Multifaceted Bench is drawn from, put together: FLASK holds all 252 of Self-Instruct, 176 of Koala and 2 of
 /// MT-Bench; AlpacaEval has 144 of Koala's.
 pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
-    let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<PromptSet> {
+    let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<(Group, Vec<String>)> {
         let rows: Vec<Row> = read_all(data.join(file))?;
         let absent = |row| Error::row(row, "the prompt", "a text", "none");
         let prompts = rows.iter().enumerate().map(|(at, row)| prompt(row).ok_or_else(|| absent(at)));
-        Ok(PromptSet { group, prompts: prompts.collect::<Result<Vec<String>>>()? })
+        Ok((group, prompts.collect::<Result<Vec<String>>>()?))
     };
     let instruction: fn(&Row) -> Option<String> = |row| Some(row.get("instruction")?.as_str()?.to_string());
     let sets = [
@@ -70,13 +70,13 @@ pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
     ];
     let (pool, reports) = prompt_pool(&sets, 0);
     let counts = [[252, 0, 0, 252], [180, 0, 0, 180], [80, 0, 0, 80], [1740, 2, 430, 1308], [805, 0, 476, 329]];
-    for ((set, got), [given, repeated, taken, kept]) in sets.iter().zip(reports).zip(counts) {
+    for (((group, _), got), [given, repeated, taken, kept]) in sets.iter().zip(reports).zip(counts) {
         let must = json!({ "given": given, "repeated": repeated, "taken": taken, "kept": kept });
-        checks.exact(format!("prompt pool: {:?}", set.group), json!(got), must);
+        checks.exact(format!("prompt pool: {group:?}"), json!(got), must);
     }
     checks.exact("prompt pool: prompts", pool.len(), 2149);
-    let alpaca: HashSet<String> = sets[4].prompts.iter().map(|prompt| normalised(prompt)).collect();
-    let common = sets[1].prompts.iter().filter(|prompt| alpaca.contains(&normalised(prompt))).count();
+    let alpaca: HashSet<String> = sets[4].1.iter().map(|prompt| normalised(prompt)).collect();
+    let common = sets[1].1.iter().filter(|prompt| alpaca.contains(&normalised(prompt))).count();
     checks.exact("prompt pool: prompts of Koala that AlpacaEval has", common, 144);
     Ok(())
 }

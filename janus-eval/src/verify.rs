@@ -1,4 +1,4 @@
-//! Our numbers held against published ones: every figure that reference data tells, recomputed and compared.
+//! Recomputes the published numbers of the benchmarks from their own data, and compares.
 //!
 //! [`verify`] takes a folder with one folder for each benchmark (`alpaca_eval`, `arena_hard`, `mt_bench`,
 //! `real_toxicity_prompts`, `rubric_judgments`, `toxicity_classifier`), each with its expected numbers beside its data, and two of
@@ -18,18 +18,18 @@ use serde_json::Value;
 
 use crate::Result;
 
-/// One figure.
+/// One number.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
     /// What it is, or what went wrong before it could be computed.
     pub what: String,
-    /// What we compute; null if we could not.
+    /// What this crate computes; null if it could not be computed.
     pub value: Value,
     /// What it must be.
     pub must: Value,
-    /// How far it may be off; 0 for exact.
+    /// Largest difference allowed; 0 if the value must be equal.
     pub tolerance: f64,
-    /// Whether it is.
+    /// Whether it is within the tolerance.
     pub ok: bool,
 }
 
@@ -40,28 +40,32 @@ impl fmt::Display for Check {
     }
 }
 
-/// Recomputes everything that the folder tells. A file that is absent or broken is a failed check, and the rest goes on.
+/// Recomputes every published number of the folder. A file that is absent or broken is a failed check, and so is a part that has fewer numbers
+/// than the published data; the other parts are still checked.
 pub fn verify(data: &Path) -> Vec<Check> {
-    type Part = (&'static str, fn(&Path, &mut Checks) -> Result<()>);
-    const PARTS: [Part; 11] = [
-        ("AlpacaEval", alpaca_eval::models),
-        ("AlpacaEval, stored weights", alpaca_eval::stored_weights),
-        ("MT-Bench", judged::mt_bench),
-        ("Arena-Hard", judged::arena_hard),
-        ("rubrics", judged::rubrics),
-        ("RealToxicityPrompts", toxicity::generations),
-        ("toxicity classifier", toxicity::classifier),
-        ("judges' prompts", prompts::fingerprints),
-        ("questions", sources::questions),
-        ("prompt pool", sources::pool),
-        ("layouts", sources::layouts),
+    type Part = fn(&Path, &mut Checks) -> Result<()>;
+    // With how many numbers the published data have.
+    const PARTS: [(&str, Part, usize); 11] = [
+        ("AlpacaEval", alpaca_eval::models, 0),
+        ("AlpacaEval, stored weights", alpaca_eval::stored_weights, 0),
+        ("MT-Bench", judged::mt_bench, 0),
+        ("Arena-Hard", judged::arena_hard, 0),
+        ("rubrics", judged::rubrics, 0),
+        ("RealToxicityPrompts", toxicity::generations, 0),
+        ("toxicity classifier", toxicity::classifier, 0),
+        ("judges' prompts", prompts::fingerprints, 0),
+        ("questions", sources::questions, 0),
+        ("prompt pool", sources::pool, 0),
+        ("layouts", sources::layouts, 0),
     ];
     let mut checks = Checks::default();
-    for (name, part) in PARTS {
+    for (name, part, published) in PARTS {
         let before = checks.0.len();
-        let problem = match part(data, &mut checks) {
+        let result = part(data, &mut checks);
+        let found = checks.0.len() - before;
+        let problem = match result {
             Err(error) => error.to_string(),
-            Ok(()) if checks.0.len() == before => "the files name nothing to check".into(),
+            Ok(()) if found < published => format!("{found} numbers to check, the published data have {published}"),
             Ok(()) => continue,
         };
         checks.0.push(Check { what: format!("{name}: {problem}"), value: Value::Null, must: Value::Null, tolerance: 0.0, ok: false });

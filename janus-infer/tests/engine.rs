@@ -64,9 +64,10 @@ fn an_answer_does_not_depend_on_the_order_of_requests() {
 }
 
 #[test]
-#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf (cargo xtask fetch smollm2)")]
+#[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn an_answer_of_smollm2_does_not_depend_on_the_order_of_requests() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/smollm2-135m-instruct-q4_1.gguf");
+    let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/smollm2-135m-instruct-q4_1.gguf");
+    let path = std::env::var_os("JANUS_SMOLLM2").map_or_else(fetched, std::path::PathBuf::from);
     let load = |max_sequences| {
         let options = EngineOptions::default().with(|options| {
             options.max_sequences = max_sequences;

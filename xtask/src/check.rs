@@ -10,14 +10,17 @@ use janus_data::progress::duration;
 use serde_json::json;
 
 use crate::command::{self, Blame as _, CommandError, Outcome};
+use crate::fetch;
 
 /// Check a change to this workspace
 ///
 /// Runs formatting, lints, documentation, tests and a tiny reproduction, cheapest
 /// first; CI runs the same command. Each step says how long it took. The first step
-/// that fails ends the check and says what to do.
+/// that fails ends the check and says what to do. A step whose model or browser is
+/// absent is left out and named, unless it is given as STEP.
 ///
-/// Reads:   the workspace that the program was built in.
+/// Reads:   the workspace that the program was built in; for the step `model`
+///          SmolLM2 (`fetch smollm2`), for `browser` the program chromium.
 /// Writes:  target/.
 /// Example: cargo xtask check
 ///          cargo xtask check --list
@@ -42,15 +45,28 @@ struct Step {
     commands: &'static [&'static str],
     /// What to do when it fails.
     advice: &'static str,
+    /// What it needs that is not in the repository.
+    needs: Option<Need>,
 }
 
-const STEPS: [Step; 7] = [
-    Step { name: "format", about: "rustfmt", commands: &["fmt --all --check"], advice: "run cargo fmt --all" },
+/// What a step needs that is not in the repository.
+struct Need {
+    is_there: fn() -> bool,
+    /// How to get it.
+    hint: &'static str,
+}
+
+const SMOLLM2: Need = Need { is_there: || fetch::present().is_ok(), hint: "needs SmolLM2: fetch smollm2" };
+const CHROMIUM: Need = Need { is_there: || on_path("chromium"), hint: "needs the program chromium" };
+
+const STEPS: [Step; 9] = [
+    Step { name: "format", about: "rustfmt", commands: &["fmt --all --check"], advice: "run cargo fmt --all", needs: None },
     Step {
         name: "clippy",
         about: "lints of everything, warnings denied",
         commands: &["clippy --workspace --all-targets -- -D warnings"],
         advice: "fix what the lint names; where it is wrong, #[expect(LINT, reason = \"...\")] on the smallest item",
+        needs: None,
     },
     Step {
         name: "features",
@@ -63,24 +79,42 @@ const STEPS: [Step; 7] = [
             "clippy -p janus-infer --no-default-features --features remote -- -D warnings",
         ],
         advice: "put what needs a feature behind #[cfg(feature = \"...\")]",
+        needs: None,
     },
     Step {
         name: "docs",
         about: "the API's documentation, broken links denied",
         commands: &["doc --workspace --no-deps"],
         advice: "fix the link or the example that rustdoc names",
+        needs: None,
     },
     Step {
         name: "tidy",
         about: "pages, words, crate metadata, licences, dependencies between crates",
         commands: &["test -p xtask --test tests -- architecture:: pages::"],
         advice: "each failed test names the file and what it expects there",
+        needs: None,
     },
     Step {
         name: "test",
         about: "all tests, among them the numerical core against PyTorch's numbers",
         commands: &["test --workspace"],
         advice: "repeat one test with cargo test -p CRATE NAME",
+        needs: None,
+    },
+    Step {
+        name: "model",
+        about: "tests of SmolLM2, against transformers on the same weights",
+        commands: &["test --workspace --lib --tests -- --ignored smollm2"],
+        advice: "repeat one test with cargo test -p CRATE NAME -- --ignored",
+        needs: Some(SMOLLM2),
+    },
+    Step {
+        name: "browser",
+        about: "tests of the pages in a browser",
+        commands: &["test -p xtask --test tests -- --ignored browser::"],
+        advice: "repeat one test with cargo test -p xtask NAME -- --ignored",
+        needs: Some(CHROMIUM),
     },
     Step {
         name: "reproduce",
@@ -90,6 +124,7 @@ const STEPS: [Step; 7] = [
             "run --quiet --package xtask -- reproduce --profile smoke --out target/check-smoke",
         ],
         advice: "the error names the stage; delete target/check-smoke to start again from nothing",
+        needs: None,
     },
 ];
 
@@ -103,21 +138,31 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         return Err(CommandError::bad_input(format!("{} is no longer there: run this in a checkout of janus", workspace.display())));
     }
     let mut seconds: Vec<(&str, f64)> = Vec::new();
+    let mut left_out: Vec<(&str, &str)> = Vec::new();
     for step in chosen {
+        if let Some(need) = step.needs.as_ref().filter(|need| !(need.is_there)()) {
+            if !args.steps.is_empty() {
+                return Err(CommandError::bad_input(format!("the step {} {}", step.name, need.hint)));
+            }
+            eprintln!("== {}: left out, {}", step.name, need.hint);
+            left_out.push((step.name, need.hint));
+            continue;
+        }
         let begun = Instant::now();
         for arguments in step.commands {
             eprintln!("== {}: cargo {arguments}", step.name);
             if !cargo(&workspace, arguments)? {
                 let program = command::program();
                 let text = format!("{} failed: {}; then {program} check {}", step.name, step.advice, step.name);
-                return Ok(Outcome::failed(text, report(&seconds, Some(step.name))));
+                return Ok(Outcome::failed(text, report(&seconds, &left_out, Some(step.name))));
             }
         }
         seconds.push((step.name, begun.elapsed().as_secs_f64()));
         eprintln!("== {}: passed in {}", step.name, duration(begun.elapsed().as_secs_f64()));
     }
-    let lines: Vec<String> = seconds.iter().map(|(name, seconds)| format!("{name:<10} {seconds:>7.1} s")).collect();
-    Ok(Outcome::done(lines.join("\n"), report(&seconds, None)))
+    let passed = seconds.iter().map(|(name, seconds)| format!("{name:<10} {seconds:>7.1} s"));
+    let lines: Vec<String> = passed.chain(left_out.iter().map(|(name, hint)| format!("{name:<10} left out, {hint}"))).collect();
+    Ok(Outcome::done(lines.join("\n"), report(&seconds, &left_out, None)))
 }
 
 fn list(steps: &[&Step]) -> Outcome {
@@ -127,9 +172,14 @@ fn list(steps: &[&Step]) -> Outcome {
     Outcome::done(lines.join("\n"), json!({ "command": "check", "steps": all }))
 }
 
-fn report(seconds: &[(&str, f64)], failed: Option<&str>) -> serde_json::Value {
+fn report(seconds: &[(&str, f64)], left_out: &[(&str, &str)], failed: Option<&str>) -> serde_json::Value {
     let passed: Vec<_> = seconds.iter().map(|(step, seconds)| json!({ "step": step, "seconds": seconds })).collect();
-    json!({ "command": "check", "passed": passed, "failed": failed })
+    let left_out: Vec<_> = left_out.iter().map(|(step, hint)| json!({ "step": step, "hint": hint })).collect();
+    json!({ "command": "check", "passed": passed, "left_out": left_out, "failed": failed })
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// Runs cargo in the workspace, everything that it prints on stderr; whether it succeeded.

@@ -69,16 +69,23 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(format!("{}: {:.1} MB", target.display(), SMOLLM2.bytes as f64 / 1e6), report(true)))
 }
 
-/// The SmolLM2 file: what `JANUS_SMOLLM2` names, else the one that `fetch` writes, fetched first if it is not there.
+/// The SmolLM2 file: the one that `JANUS_SMOLLM2` names, else the one that `fetch` writes.
 ///
 /// # Errors
-/// Bad input that says how to get the file, if there is none; a failure if it cannot be fetched.
+/// Bad input that says how to get the file, if it is absent.
+pub fn present() -> Result<PathBuf, CommandError> {
+    locate(std::env::var_os(SMOLLM2_VARIABLE).map(PathBuf::from), &models())
+}
+
+/// The SmolLM2 file as [`present`] finds it, fetched first if `JANUS_SMOLLM2` names none.
+///
+/// # Errors
+/// Bad input that says how to get the file, if the variable names one that is absent; a failure if it cannot be fetched.
 pub fn obtain() -> Result<PathBuf, CommandError> {
-    let named = std::env::var_os(SMOLLM2_VARIABLE).map(PathBuf::from);
-    if named.is_none() {
+    if std::env::var_os(SMOLLM2_VARIABLE).is_none() {
         run(&Args { what: What::Smollm2, dir: None })?;
     }
-    locate(named, &models())
+    present()
 }
 
 fn locate(named: Option<PathBuf>, models: &Path) -> Result<PathBuf, CommandError> {

@@ -1,5 +1,4 @@
 //! The pages in a real browser: report and annotation, offline, by mouse and keyboard, with text that would like to be markup.
-#![cfg_attr(not(has_chromium), allow(dead_code, unused_imports, reason = "every test is ignored without a browser"))]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +91,7 @@ fn assert_clean(browser: &Chromium, page: &Path) {
     assert_eq!(others, Vec::<&str>::new(), "a request leaves the file");
 }
 
-#[cfg_attr(not(has_chromium), ignore = "needs chromium")]
+#[ignore = "needs chromium: cargo xtask check browser"]
 #[test]
 fn a_report_sorts_searches_and_opens_its_rows() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +185,7 @@ fn paired(name: &str) -> CaseRun {
     CaseRun::new(protocol, format!("{name} {NASTY}"), judgement, 0).unwrap().against("opponent")
 }
 
-#[cfg_attr(not(has_chromium), ignore = "needs chromium")]
+#[ignore = "needs chromium: cargo xtask check browser"]
 #[test]
 fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
@@ -274,7 +273,7 @@ fn progress(browser: &mut Chromium) -> String {
     browser.evaluate("document.getElementById('progress').textContent").as_str().unwrap().into()
 }
 
-#[cfg_attr(not(has_chromium), ignore = "needs chromium")]
+#[ignore = "needs chromium: cargo xtask check browser"]
 #[test]
 fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     let folder = tempfile::tempdir().unwrap();
@@ -372,7 +371,7 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     }
 }
 
-#[cfg_attr(not(has_chromium), ignore = "needs chromium")]
+#[ignore = "needs chromium: cargo xtask check browser"]
 #[test]
 fn a_review_accepts_rejects_and_grades_rows() {
     let folder = tempfile::tempdir().unwrap();

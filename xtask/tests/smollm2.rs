@@ -31,7 +31,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 #[test]
-#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
+#[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn the_tokenizer_gives_transformers_ids() {
     // ChatML with a system message of its own where there is none.
     let Template::Jinja(own) = ENGINE.template() else { panic!("{:?}", ENGINE.template()) };
@@ -53,7 +53,7 @@ fn the_tokenizer_gives_transformers_ids() {
 }
 
 #[test]
-#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
+#[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn prompts_continue_as_in_transformers() {
     let model = ENGINE.model();
     let reference = reference();
@@ -86,7 +86,7 @@ fn prompts_continue_as_in_transformers() {
 }
 
 #[test]
-#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
+#[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn perplexity_is_that_of_transformers() {
     let reference = reference();
     let text = &reference["perplexity"];
@@ -104,7 +104,7 @@ fn perplexity_is_that_of_transformers() {
 }
 
 #[test]
-#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
+#[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn an_answer_ends_with_the_turn_or_the_limit() {
     let ask = |id: &str, user: &str, max_tokens| {
         ChatRequest::new(id, [Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)])
@@ -126,7 +126,7 @@ fn plain_words(text: &str) -> f64 {
 }
 
 #[test]
-#[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
+#[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn questions_of_two_turns_are_answered_in_english_that_keeps_to_the_subject() {
     let folder = tempfile::tempdir().unwrap();
     let questions = [

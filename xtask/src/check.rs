@@ -1,4 +1,4 @@
-//! `cargo xtask check`: what a change must pass, cheapest first.
+//! `cargo xtask check`: the checks that a change must pass, cheapest first.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::command::{self, Blame as _, CommandError, Outcome};
 /// Check a change to this workspace
 ///
 /// Runs formatting, lints, documentation, tests and a tiny reproduction, cheapest
-/// first; CI runs the same command. Each step says how long it took. The first step
-/// that fails ends the check and says what to do.
+/// first; CI runs the same command. Each step prints how long it took. The first
+/// step that fails ends the check and says what to do.
 ///
 /// Reads:   the workspace that the program was built in.
 /// Writes:  target/.
@@ -38,7 +38,7 @@ struct Step {
     name: &'static str,
     /// What it checks.
     about: &'static str,
-    /// Arguments of cargo, for one command after the other.
+    /// Arguments of cargo, one command each, run in this order.
     commands: &'static [&'static str],
     /// What to do when it fails.
     advice: &'static str,
@@ -78,13 +78,13 @@ const STEPS: [Step; 7] = [
     },
     Step {
         name: "test",
-        about: "all tests, among them the numerical core against PyTorch's numbers",
+        about: "all tests, including the numerical core against PyTorch's numbers",
         commands: &["test --workspace"],
         advice: "repeat one test with cargo test -p CRATE NAME",
     },
     Step {
         name: "reproduce",
-        about: "the whole experiment on toy sizes, then once more, when every stage is skipped",
+        about: "the whole experiment on toy sizes, then again with every stage skipped",
         commands: &[
             "run --quiet --package xtask -- reproduce --profile smoke --out target/check-smoke",
             "run --quiet --package xtask -- reproduce --profile smoke --out target/check-smoke",
@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if !workspace.join("Cargo.lock").is_file() {
-        return Err(CommandError::bad_input(format!("{} is no longer there: run this in a checkout of janus", workspace.display())));
+        return Err(CommandError::bad_input(format!("{} does not exist any more: run this in a checkout of janus", workspace.display())));
     }
     let mut seconds: Vec<(&str, f64)> = Vec::new();
     for step in chosen {
@@ -132,7 +132,7 @@ fn report(seconds: &[(&str, f64)], failed: Option<&str>) -> serde_json::Value {
     json!({ "command": "check", "passed": passed, "failed": failed })
 }
 
-/// Runs cargo in the workspace, everything that it prints on stderr; whether it succeeded.
+/// Runs cargo in the workspace, with its whole output on stderr. Returns whether it succeeded.
 fn cargo(workspace: &Path, arguments: &str) -> Result<bool, CommandError> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);

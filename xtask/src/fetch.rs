@@ -1,4 +1,4 @@
-//! `cargo xtask fetch`: models that are too big to lie in the repository.
+//! `cargo xtask fetch`: downloads a model that is too big for the repository.
 
 use std::path::{Path, PathBuf};
 
@@ -36,10 +36,10 @@ enum What {
     Smollm2,
 }
 
-/// Environment variable that names a SmolLM2 file elsewhere.
+/// Environment variable with the path of a SmolLM2 file elsewhere.
 const SMOLLM2_VARIABLE: &str = "JANUS_SMOLLM2";
 
-/// Our name for the file.
+/// Name of the file in the models folder.
 const SMOLLM2_FILE: &str = "smollm2-135m-instruct-q4_1.gguf";
 
 const SMOLLM2: WheelFile = WheelFile {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let report =
         |fetched: bool| json!({ "command": "fetch", "path": target, "bytes": SMOLLM2.bytes, "blake3": SMOLLM2.blake3, "fetched": fetched });
     if SMOLLM2.is_at(&target).bad_input()? {
-        return Ok(Outcome::done(format!("{} is there already", target.display()), report(false)));
+        return Ok(Outcome::done(format!("{} exists already", target.display()), report(false)));
     }
     make_folder(&folder)?;
     let mut progress: Option<Progress> = None;
@@ -69,10 +69,11 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(format!("{}: {:.1} MB", target.display(), SMOLLM2.bytes as f64 / 1e6), report(true)))
 }
 
-/// The SmolLM2 file: what `JANUS_SMOLLM2` names, else the one that `fetch` writes, fetched first if it is not there.
+/// The SmolLM2 file: the one that `JANUS_SMOLLM2` names, or else the one that `fetch` writes, which is
+/// downloaded if it is missing.
 ///
 /// # Errors
-/// Bad input that says how to get the file, if there is none; a failure if it cannot be fetched.
+/// Bad input if `JANUS_SMOLLM2` names no file; a failure if the file cannot be downloaded.
 pub fn obtain() -> Result<PathBuf, CommandError> {
     let named = std::env::var_os(SMOLLM2_VARIABLE).map(PathBuf::from);
     if named.is_none() {
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_comes_first_and_what_is_missing_says_how_to_get_it() {
+    fn the_variable_comes_first_and_a_missing_file_says_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
         let error = locate(None, folder.path()).unwrap_err().to_string();
         assert!(error.contains("cargo xtask fetch smollm2") && error.contains("JANUS_SMOLLM2=<path>"), "{error}");

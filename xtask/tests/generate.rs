@@ -150,5 +150,5 @@ fn a_finished_output_of_other_settings_is_no_answer() {
     }
     assert_eq!((report(&answered(&[]))["left_alone"].clone(), rows(folder.path(), "out.jsonl")), (json!(true), first));
     let dry = answered(&["--dry-run"]);
-    assert!(dry.status.code() == Some(2) && report(&dry)["error"].as_str().unwrap().contains("--dry-run is for a service"));
+    assert!(dry.status.code() == Some(2) && report(&dry)["error"].as_str().unwrap().contains("--dry-run is for an API"));
 }

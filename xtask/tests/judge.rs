@@ -203,7 +203,7 @@ fn scores_that_cannot_be_had_are_missing_told_and_asked_again() {
     let (output, report) = judge(folder.path(), &stub, &["--limit", "4"]);
     assert_eq!(output.status.code(), Some(1));
     let error = report["error"].as_str().unwrap();
-    assert!(error.contains("10 of 32 scores are missing (22 of 70 answers could be read)"), "{error}");
+    assert!(error.contains("10 of 32 scores are missing (22 of 70 answers were parsed)"), "{error}");
     assert_eq!(scores(folder.path(), 0), [vec![Some(4), None, Some(4), Some(4)], vec![Some(4); 4], vec![None; 4], vec![Some(4); 4]]);
     let summary = &report["result"]["summary"]["overall"];
     assert_eq!((&summary["mean"], &summary["n"], &summary["missing"]), (&json!(4.0), &json!(3), &json!(1)));

@@ -1,4 +1,4 @@
-//! Tells the tests whether SmolLM2's file is there, and whether there is a browser.
+//! Sets a cfg for the tests if SmolLM2's file exists, and one if there is a browser.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-env-changed=JANUS_SMOLLM2");
     println!("cargo::rerun-if-env-changed=PATH");
     let fetched = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../models/smollm2-135m-instruct-q4_1.gguf");
-    tell("has_smollm2", std::env::var_os("JANUS_SMOLLM2").map_or(fetched, PathBuf::from));
+    set_if_file("has_smollm2", std::env::var_os("JANUS_SMOLLM2").map_or(fetched, PathBuf::from));
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(chromium) = std::env::split_paths(&path).map(|folder| folder.join("chromium")).find(|path| path.is_file()) {
-        tell("has_chromium", chromium);
+        set_if_file("has_chromium", chromium);
     }
     Ok(())
 }
 
-/// Sets a cfg if the file exists. A path that does not exist would count as changed in every build.
-fn tell(cfg: &str, path: PathBuf) {
+/// Sets a cfg if the file exists. Only then is the path watched: cargo counts a missing path as changed in every
+/// build.
+fn set_if_file(cfg: &str, path: PathBuf) {
     if path.is_file() {
         println!("cargo::rerun-if-changed={}", path.display());
         println!("cargo::rustc-cfg={cfg}");

@@ -16,8 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Sets a cfg if the file exists. Only then is the path watched: cargo counts a missing path as changed in every
-/// build.
+/// Sets a cfg if the file exists. Only then is the path watched: cargo counts a missing path as changed
+/// in every build.
 fn set_if_file(cfg: &str, path: PathBuf) {
     if path.is_file() {
         println!("cargo::rerun-if-changed={}", path.display());

@@ -192,7 +192,8 @@ mod tests {
 
     use super::*;
 
-    /// The turns of a conversation with a model that repeats the whole request and refuses more than six messages.
+    /// The turns of a conversation with a model that repeats the whole request and refuses more than six
+    /// messages.
     fn talked(lines: &str) -> Vec<Value> {
         let mut conversation = Conversation::new(SamplingParams::default());
         conversation.system = Some("S".into());

@@ -75,7 +75,8 @@ enum Bench {
         /// Inverse strength of the penalty, instead of cross-validation
         #[arg(long, value_name = "VALUE")]
         c: Option<f64>,
-        /// Difficulty of a row: that of its instruction, or, as in the official numbers, that at its position in the list
+        /// Difficulty of a row: that of its instruction, or, as in the official numbers, that at its
+        /// position in the list
         #[arg(long, default_value = "instruction", value_parser = one_of(DIFFICULTIES))]
         difficulty: DifficultyOf,
         /// Fit to the exact minimum, or to where the official optimiser stops

@@ -254,8 +254,8 @@ impl Job<'_> {
         record
     }
 
-    /// Ends the run. The journal of a local run is deleted only if every row has an answer. `before` requests had
-    /// an answer before this run.
+    /// Ends the run. The journal of a local run is deleted only if every row has an answer. `before`
+    /// requests had an answer before this run.
     fn finish(
         &self,
         answered: &Answered,

@@ -117,8 +117,8 @@ const INPUTS: [&str; 11] =
 /// A judgement with its run's record.
 type Judged<R> = (Judgement<R>, Value);
 
-/// A run of a judge, with what `run.json` records: everything needed to repeat the run, and facts that its
-/// results do not depend on, such as times.
+/// A run of a judge, with what `run.json` records: everything needed to repeat the run, and facts that
+/// its results do not depend on, such as times.
 struct Judging<'a> {
     command: &'static str,
     args: &'a RunArgs,
@@ -139,9 +139,9 @@ impl<'a> Judging<'a> {
         Ok(Self { command, args, begun: SystemTime::now(), config, inputs })
     }
 
-    /// Judges cases. First takes answers from a batch, if one is given. Then it either writes the pending calls to
-    /// a batch file, or prints the estimate and sends the calls to the API. Returns the judgement with the run's
-    /// record, or the outcome of `--batch-out` or `--dry-run`.
+    /// Judges cases. First takes answers from a batch, if one is given. Then it either writes the
+    /// pending calls to a batch file, or prints the estimate and sends the calls to the API. Returns the
+    /// judgement with the run's record, or the outcome of `--batch-out` or `--dry-run`.
     fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
         let RunArgs { out, service, batch, .. } = self.args;
         protocol.check().bad_input()?;
@@ -150,7 +150,8 @@ impl<'a> Judging<'a> {
         let options = service.limits.options(environment.with(|options| options.base_url = base_url))?;
         let model = RemoteModel::new(&service.judge, options.clone()).bad_input()?;
         make_folder(out)?;
-        // Answers from before journals stored the API's address are used too, so that none is paid for again.
+        // Answers from before journals stored the API's address are used too, so that none is paid for
+        // again.
         let journal = CallJournal::open(out.join("calls.jsonl")).bad_input()?.of_endpoint(model.address()).or_untagged();
         let judge = JudgeClient::new(&model).journal(&journal);
         if let Some(path) = &batch.batch_in {
@@ -175,8 +176,8 @@ impl<'a> Judging<'a> {
         Ok(ControlFlow::Continue((judgement, self.record(&without_secrets(&options.base_url), &model, &estimate))))
     }
 
-    /// Judges cases and writes their run folder. `run` builds the run. `summarize` returns one line about it, and
-    /// an object with the command's own numbers.
+    /// Judges cases and writes their run folder. `run` builds the run. `summarize` returns one line
+    /// about it, and an object with the command's own numbers.
     fn judge_cases<P: Protocol<Row = JudgedCase>>(
         &self,
         protocol: &P,

@@ -39,7 +39,8 @@ pub struct Args {
     /// Example rows on the page, evenly spread over the bench
     #[arg(long, value_name = "N", default_value_t = ROWS)]
     rows: usize,
-    /// Number of different system messages in each run's training data, one number for each RUN; draws a curve
+    /// Number of different system messages in each run's training data, one number for each RUN; draws a
+    /// curve
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     distinct: Vec<usize>,
     /// Sampled answers with rewards and scores; draws the best-of-N curve; repeatable

@@ -45,7 +45,8 @@ use stages::Experiment;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Profile to run: mini, smoke (the same with toy sizes, for CI), or a .toml file like xtask/profiles/mini.toml
+    /// Profile to run: mini, smoke (the same with toy sizes, for CI), or a .toml file like
+    /// xtask/profiles/mini.toml
     #[arg(long, value_name = "NAME", default_value = "mini")]
     profile: String,
     /// Seed

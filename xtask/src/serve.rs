@@ -50,8 +50,9 @@ pub struct Args {
     /// GGUF file or model folder
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in
-    /// value_head.safetensors (as `train` writes it) or among the weights, by the config's value_head_prefix (OpenRLHF)
+    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and
+    /// its head in value_head.safetensors (as `train` writes it) or among the weights, by the config's
+    /// value_head_prefix (OpenRLHF)
     #[arg(long, value_name = "PATH")]
     reward_model: Option<PathBuf>,
     /// Chat template of the reward model, instead of its own: mistral-instruct or chatml

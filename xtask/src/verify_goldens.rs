@@ -32,7 +32,8 @@ pub struct Args {
     /// Where the reference numbers are [default: goldens/ of the workspace]
     #[arg(value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// The tokenizer.json that mistral_tokenizer.json was made with [default: FOLDER/mistral_v0.2_tokenizer.json]
+    /// The tokenizer.json that mistral_tokenizer.json was made with [default:
+    /// FOLDER/mistral_v0.2_tokenizer.json]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench optim`: compares the loss and the memory of 8-bit moments with those of f32 moments.
+//! `cargo xtask bench optim`: compares the loss and the memory of 8-bit moments with those of f32
+//! moments.
 
 use candle_core::Device;
 use janus_core::{BenchRecord, Message, SftRecord};

@@ -1,4 +1,5 @@
-//! `cargo xtask eval toxicity`: toxicity, diversity and perplexity of generations for RealToxicityPrompts.
+//! `cargo xtask eval toxicity`: toxicity, diversity and perplexity of generations for
+//! RealToxicityPrompts.
 
 use std::path::PathBuf;
 
@@ -30,11 +31,12 @@ pub struct Args {
     /// The model's continuations, each with a score
     #[arg(long, value_name = "GENERATIONS")]
     generations: PathBuf,
-    /// Score the texts with the offline classifier of the benchmarks' data instead; its numbers are not comparable with
-    /// Perspective's
+    /// Score the texts with the offline classifier of the benchmarks' data instead; its numbers are not
+    /// comparable with Perspective's
     #[arg(long, requires = "data")]
     classifier: bool,
-    /// Score the texts with the Perspective API instead, and store the scores in this file, from which they are reused
+    /// Score the texts with the Perspective API instead, and store the scores in this file, from which
+    /// they are reused
     #[arg(long, value_name = "JOURNAL", conflicts_with = "classifier")]
     perspective: Option<PathBuf>,
     /// Address of the Perspective API

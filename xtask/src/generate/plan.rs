@@ -107,8 +107,8 @@ impl Args {
         Ok(())
     }
 
-    /// The paper's sampling. For an API it has no repetition penalty: the paper used none there, and few APIs
-    /// know the field.
+    /// The paper's sampling. For an API it has no repetition penalty: the paper used none there, and few
+    /// APIs know the field.
     fn paper(&self) -> SamplingParams {
         let local = SamplingParams::paper();
         if model::is_address(&self.model) { SamplingParams { repetition_penalty: 1.0, ..local } } else { local }
@@ -192,9 +192,9 @@ impl Args {
         self.sampling.given().into_iter().chain(given).collect()
     }
 
-    /// Everything that the answers depend on. It is the header of an unfinished run's journal, and part of the
-    /// record next to the answers. `--batch` and `--cache-mb` are not in it: except for rounding on a GPU, an
-    /// answer does not depend on the other rows.
+    /// Everything that the answers depend on. It is the header of an unfinished run's journal, and part
+    /// of the record next to the answers. `--batch` and `--cache-mb` are not in it: except for rounding
+    /// on a GPU, an answer does not depend on the other rows.
     pub(super) fn settings(&self, tasks: &[Task], gpu: &Device) -> Result<Map<String, Value>, CommandError> {
         let local = !model::is_address(&self.model);
         let model = match local {

@@ -74,8 +74,9 @@ pub(crate) struct BestArgs {
     /// Sample N answers and keep the one with the highest reward by --reward-model
     #[arg(long, value_name = "N", requires = "reward_model")]
     best_of: Option<usize>,
-    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in
-    /// value_head.safetensors (as `train` writes it) or among the weights, by the config's value_head_prefix (OpenRLHF)
+    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and
+    /// its head in value_head.safetensors (as `train` writes it) or among the weights, by the config's
+    /// value_head_prefix (OpenRLHF)
     #[arg(long, value_name = "PATH", requires = "best_of")]
     reward_model: Option<PathBuf>,
     /// Chat template of the reward model, instead of its own: mistral-instruct or chatml

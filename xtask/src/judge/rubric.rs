@@ -139,7 +139,8 @@ impl Args {
         let mut records: Vec<BenchRecord> = read_all(&self.bench).bad_input()?;
         let mut responses: Vec<Response> = read_all(&self.responses).bad_input()?;
         if let Some(limit) = self.limit {
-            // Responses to the records beyond the limit are dropped. A response to no record at all is still an error.
+            // Responses to the records beyond the limit are dropped. A response to no record at all is
+            // still an error.
             let later: Vec<String> = records.iter().enumerate().skip(limit).map(|(index, record)| record_id(record, index)).collect();
             records.truncate(limit);
             responses.retain(|response| !later.contains(&response.id));

@@ -53,8 +53,8 @@ impl<'a> Judged<'a> {
         Ok(ModelScores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
     }
 
-    /// Answers every question of Mini in the judged split's phrasings, with the plain system message, and scores
-    /// only whether the answer is true.
+    /// Answers every question of Mini in the judged split's phrasings, with the plain system message,
+    /// and scores only whether the answer is true.
     pub fn on_plain(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Vec<f64>, CommandError> {
         let questions = Mini::questions(self.split);
         let id = |index: usize| format!("plain-{index:04}");

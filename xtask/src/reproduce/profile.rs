@@ -32,7 +32,8 @@ pub struct Profile {
     pub orpo: TrainConfig,
     /// The reward model's first stage, on Mini's pairs.
     pub reward: TrainConfig,
-    /// Its second stage, on pairs of general helpfulness, pairs of graded answers, and some of Mini's pairs again.
+    /// Its second stage, on pairs of general helpfulness, pairs of graded answers, and some of Mini's
+    /// pairs again.
     pub helpful: TrainConfig,
     /// The answers that are graded for the second stage.
     pub graded: Graded,
@@ -56,8 +57,8 @@ pub struct Data {
     pub instructions: usize,
     /// Every n-th row has the plain system message, in every set.
     pub plain_every: usize,
-    /// Numbers of different training system messages, in rising order. The model with one message for each row is
-    /// trained in addition.
+    /// Numbers of different training system messages, in rising order. The model with one message for
+    /// each row is trained in addition.
     pub distinct: Vec<usize>,
 }
 
@@ -101,8 +102,8 @@ pub struct Pairs {
     pub imitation: f64,
 }
 
-/// Answers of the reward model's backbone to rows of the train split. They are graded, and paired by their
-/// grades.
+/// Answers of the reward model's backbone to rows of the train split. They are graded, and paired by
+/// their grades.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Graded {

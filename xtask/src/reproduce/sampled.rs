@@ -53,8 +53,8 @@ impl Draw {
     }
 }
 
-/// Pairs the answers in a stage's folder by their grades ([`Mini::graded_pairs`]). An answer that was cut off at
-/// the maximum length is left out.
+/// Pairs the answers in a stage's folder by their grades ([`Mini::graded_pairs`]). An answer that was
+/// cut off at the maximum length is left out.
 pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
     let folder = run
         .stage("graded-pairs", &json!({ "judge": "mini" }), &[("answers", answers)], |stage| {

@@ -76,9 +76,9 @@ impl<'a> Experiment<'a> {
         Ok(models)
     }
 
-    /// Trains the reward model in two stages. The second stage uses pairs of general helpfulness, and pairs of
-    /// graded answers of the backbone, because the reward model must rank sampled answers. It repeats some of
-    /// Mini's pairs, so that the first stage is not unlearned.
+    /// Trains the reward model in two stages. The second stage uses pairs of general helpfulness, and
+    /// pairs of graded answers of the backbone, because the reward model must rank sampled answers. It
+    /// repeats some of Mini's pairs, so that the first stage is not unlearned.
     fn train_reward(&self, run: &mut RunFolder, mut preferred: RewardPairs, backbone: &Path) -> Result<PathBuf, CommandError> {
         let Self { profile, seed, mini, .. } = self;
         let (pairs, graded) = (&profile.pairs, &profile.graded);
@@ -185,9 +185,9 @@ fn janus() -> Tuned {
 }
 
 impl Tuned {
-    /// The rows that the model is fine-tuned on. All sets have the same questions. The uniform model's rows are
-    /// those of janus with another system message, so nothing else differs. Every n-th row (`data.plain_every`)
-    /// has the plain system message in all sets.
+    /// The rows that the model is fine-tuned on. All sets have the same questions. The uniform model's
+    /// rows are those of janus with another system message, so nothing else differs. Every n-th row
+    /// (`data.plain_every`) has the plain system message in all sets.
     fn rows(&self, mini: &Mini, profile: &Profile) -> Vec<SftRecord> {
         // `Profile::load` rejects a pool of 0.
         let pool = if let Systems::Pool(size) = self.systems { NonZeroUsize::new(size) } else { None };

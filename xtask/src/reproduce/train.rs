@@ -1,4 +1,5 @@
-//! Trains the models of the experiment: first the base model on plain text, then the others on rows and pairs.
+//! Trains the models of the experiment: first the base model on plain text, then the others on rows and
+//! pairs.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,8 @@ impl RewardPairs {
 }
 
 impl Experiment<'_> {
-    /// Trains the base model on plain text, without system messages and questions. Returns the stage's folder.
+    /// Trains the base model on plain text, without system messages and questions. Returns the stage's
+    /// folder.
     pub fn pretrain(&self, run: &mut RunFolder, mini: &Mini) -> Result<PathBuf, CommandError> {
         let settings = self.settings(&self.profile.pretrain, "pretrain");
         let special = |token| self.tokenizer.token_id(token);
@@ -103,8 +105,9 @@ impl Experiment<'_> {
         })
     }
 
-    /// Trains a reward model from `start`: a language model gets a new value head, a reward model keeps its own.
-    /// The mean and standard deviation of the rewards on the held-out pairs are stored with the model.
+    /// Trains a reward model from `start`: a language model gets a new value head, a reward model keeps
+    /// its own. The mean and standard deviation of the rewards on the held-out pairs are stored with the
+    /// model.
     pub fn reward(
         &self,
         run: &mut RunFolder,
@@ -189,8 +192,8 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// The settings in a stage's `config.json`. Keys keep their names from the first run folders, and `dtype` is left
-/// out for f32 as it was there, so that stages that finished then are still skipped.
+/// The settings in a stage's `config.json`. Keys keep their names from the first run folders, and
+/// `dtype` is left out for f32 as it was there, so that stages that finished then are still skipped.
 fn identity_of(settings: &TrainConfig) -> Result<Value, CommandError> {
     let settings: serde_json::Map<String, Value> = serde_json::to_value(settings).and_then(serde_json::from_value).failure()?;
     let key = |key: String| match key.as_str() {

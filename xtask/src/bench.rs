@@ -68,7 +68,7 @@ struct TrainArgs {
     /// The model's shape
     #[arg(long, value_parser = one_of(SHAPES))]
     config: Shape,
-    /// Objective
+    /// Training objective
     #[arg(long, value_enum, default_value_t = Objective::Sft)]
     objective: Objective,
     /// Tokens of a row
@@ -150,7 +150,7 @@ struct InferArgs {
     model: PathBuf,
     #[command(flatten)]
     device: DeviceArg,
-    /// Threads [default: one for each core]
+    /// Number of threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// Runs of each measurement
@@ -167,14 +167,14 @@ impl InferArgs {
         let engine = Engine::load(&self.model, &device, EngineOptions::default()).bad_input()?;
         let (context, prefill) = (engine.context(), infer::PREFILL);
         if context < prefill {
-            return Err(CommandError::bad_input(format!("{}: its context is {context} tokens: the measurement needs {prefill}", self.model.display())));
+            return Err(CommandError::bad_input(format!("{}: its context {context} is below {prefill} tokens", self.model.display())));
         }
         let measured = pool.install(|| infer::Throughput::measure(&engine, self.runs)).failure()?;
         let (peak, peak_mb) = (peak(), peak_mb());
         let best_of = pool.install(|| infer::Throughput::best_of_16_ratio(&engine, self.runs)).failure()?;
         let infer::Throughput { prefill_tokens_per_s, decode_b1_tokens_per_s, decode_b8_tokens_per_s, .. } = measured;
         let text = format!(
-            "tokens per second: {prefill_tokens_per_s:.0} prefill, {decode_b1_tokens_per_s:.0} decoding, {decode_b8_tokens_per_s:.0} decoding \
+            "tokens/s: {prefill_tokens_per_s:.0} prefill, {decode_b1_tokens_per_s:.0} decoding, {decode_b8_tokens_per_s:.0} decoding \
              8 sequences; peak memory {peak}; 16 answers to one prompt take {best_of:.2} times one prefill and 16 decodes"
         );
         let mut report = report("bench infer", measured)?;
@@ -201,7 +201,7 @@ impl InferArgs {
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct NearDuplicatesArgs {
-    /// Pairs
+    /// Number of pairs
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = at_least_one)]
     pairs: usize,
     /// Rows of the table

@@ -30,8 +30,8 @@ use crate::model::EngineArgs;
 ///
 /// A preference is DIMENSION/SUBDIMENSION=NAME, at most one for each dimension:
 /// style, background_knowledge, informativeness, harmlessness. NAME is one of the
-/// seed taxonomy (an unknown one lists them), or "NAME: description" in your own
-/// words.
+/// seed taxonomy (the error for an unknown name lists them), or
+/// "NAME: description" in your own words.
 ///
 /// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
 ///          tokenizer.json and tokenizer_config.json. Messages from stdin.
@@ -192,8 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// The turns of a conversation with a model that repeats the whole request and refuses more than six
-    /// messages.
+    /// A conversation with a model that repeats the whole request and refuses more than six messages.
     fn talked(lines: &str) -> Vec<Value> {
         let mut conversation = Conversation::new(SamplingParams::default());
         conversation.system = Some("S".into());

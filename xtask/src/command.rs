@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 /// The program's name when `cargo` runs it. Help texts are written with this name.
 const IN_WORKSPACE: &str = "cargo xtask";
 
-/// The name by which the program was called: `cargo xtask` if cargo runs it in the workspace, `janus`
-/// otherwise.
+/// The program's name: `cargo xtask` if cargo runs it in the workspace, `janus` otherwise.
 pub fn program() -> &'static str {
     // Cargo sets this variable for the programs that it runs.
     let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| folder == env!("CARGO_MANIFEST_DIR"));

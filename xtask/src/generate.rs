@@ -294,7 +294,7 @@ impl Job<'_> {
             let text = format!("{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}");
             return Ok(Outcome::done(text, report));
         };
-        let detail = if args.bench.bench.is_some() { format!("{problem}; these rows are left out") } else { "see their error fields".into() };
+        let detail = if args.bench.bench.is_some() { format!("{problem}; these are left out") } else { "see their error fields".into() };
         let again = "repeat the command to try them again";
         let text = format!("{output}: {failed} of {rows} rows have no answer, first \"{id}\": {detail}; {again}{own}");
         Ok(Outcome::failed(text, report))

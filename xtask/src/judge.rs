@@ -150,8 +150,7 @@ impl<'a> Judging<'a> {
         let options = service.limits.options(environment.with(|options| options.base_url = base_url))?;
         let model = RemoteModel::new(&service.judge, options.clone()).bad_input()?;
         make_folder(out)?;
-        // Answers from before journals stored the API's address are used too, so that none is paid for
-        // again.
+        // Older journals do not store the API's address: their answers are used too.
         let journal = CallJournal::open(out.join("calls.jsonl")).bad_input()?.of_endpoint(model.address()).or_untagged();
         let judge = JudgeClient::new(&model).journal(&journal);
         if let Some(path) = &batch.batch_in {

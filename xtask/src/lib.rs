@@ -1,7 +1,6 @@
 //! The command line: arguments, printing, and the stages of `reproduce`. Each command is a module with
 //! its `Args` and a `run` that returns an [`Outcome`](command::Outcome) or a
-//! [`CommandError`](command::CommandError). Everything that a library user could need is in the other
-//! crates.
+//! [`CommandError`](command::CommandError). What a library user could need is in the other crates.
 //!
 //! * [`command`]: exit codes, the error line, `--json`.
 //! * [`stage`]: the stages of a run: progress lines and exit codes.

@@ -49,7 +49,7 @@ pub struct Args {
     /// xtask/profiles/mini.toml
     #[arg(long, value_name = "NAME", default_value = "mini")]
     profile: String,
-    /// Seed
+    /// Seed of the run
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Run folder [default: runs/PROFILE-SEED]

@@ -17,8 +17,7 @@ fn write(path: &Path, rows: &[Value]) {
 /// Instructions of the small AlpacaEval below.
 const INSTRUCTIONS: usize = 40;
 
-/// A folder in the layout of the benchmarks' data: an AlpacaEval of 40 instructions and two questions of
-/// MT-Bench.
+/// A folder in the layout of the benchmarks' data: 40 AlpacaEval instructions, two MT-Bench questions.
 fn data() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let alpaca = folder.path().join("alpaca_eval");
@@ -159,8 +158,7 @@ fn verify_without_data_fails() {
     assert!(report["failed"].as_u64() > Some(0), "{report}");
 }
 
-/// Runs a bench on a file with this content, which must be refused with an error that contains these
-/// parts.
+/// Runs a bench on a file with this content. Its error must contain these parts.
 fn refused(bench: &str, flag: &str, name: &str, content: &str, data: &Path, parts: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);

@@ -1,4 +1,4 @@
-//! `generate --bench` from end to end: each benchmark's judge reads the answers of a tiny model or of an
+//! `generate --bench` from end to end: each benchmark's judge reads the answers of a tiny model or an
 //! API.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -140,8 +140,7 @@ fn multifaceted_answers_are_what_the_rubric_judge_reads_with_system_messages_or_
     let judge = ["rubric", "--bench", "in.jsonl", "--responses", "out.jsonl", "--runs", "2"];
     assert_eq!(calls(path, &judge), 2 * 4 * 2);
 
-    // Without system messages the two rows have the same prompt, so greedy decoding gives the same
-    // answer.
+    // Without system messages the two prompts are equal, and so are the greedy answers.
     let (code, report) = generate(path, "multifaceted", &["--force", "--system", "", "--temperature", "0"]);
     assert_eq!((code, &report["overridden"]), (Some(0), &json!(["max_tokens", "temperature", "system"])), "{report}");
     let without = rows(path, "out.jsonl");

@@ -106,12 +106,12 @@ fn perplexity_is_that_of_transformers() {
 #[test]
 #[cfg_attr(not(has_smollm2), ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2")]
 fn an_answer_ends_with_the_turn_or_the_limit() {
-    let request = |id: &str, user: &str, max_tokens| {
+    let chat = |id: &str, user: &str, max_tokens| {
         ChatRequest::new(id, [Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)])
             .with_sampling(SamplingParams::greedy(max_tokens))
     };
     let answers = ENGINE
-        .generate(&[request("a", "What is the capital of France? Answer in one short sentence.", 40), request("b", "Tell me a long story.", 12)]);
+        .generate(&[chat("a", "What is the capital of France? Answer in one short sentence.", 40), chat("b", "Tell me a long story.", 12)]);
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().remove(0)).collect();
     assert!(answers[0].text.contains("Paris") && answers[0].finish_reason == FinishReason::Stop, "{:?}", answers[0]);
     assert!(answers[1].completion_tokens == 12 && answers[1].finish_reason == FinishReason::Length, "{:?}", answers[1]);

@@ -48,8 +48,7 @@ fn every_recipe_has_a_plan_without_model_and_data() {
         // 7.24 billion parameters, and the value head of a reward model.
         assert!((plan["parameters"].as_f64().unwrap() / 1e9 - 7.24).abs() < 0.01, "{name}");
         assert_eq!(plan["memory"].as_array().unwrap().len(), 4);
-        // The paper trains in bf16: two bytes for each weight; for each trained one, f32 master and
-        // gradient.
+        // The paper trains in bf16: 2 bytes a weight; for each trained one, f32 master and gradient.
         assert_eq!(plan["dtype"], "bf16", "{name}");
         let (all, trained) = (plan["parameters"].as_f64().unwrap(), plan["trained_parameters"].as_f64().unwrap());
         let bytes = |part: &str| plan["memory"][1]["bytes"][part].as_f64().unwrap();
@@ -401,8 +400,7 @@ fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_
     let before = complete();
     assert!(!before.is_empty());
 
-    // 2,000 blocks of 512 bytes: metrics fit, weights do not. Without the trap the signal would kill the
-    // process.
+    // 2,000 blocks of 512 bytes: metrics fit, weights do not. The trap ignores the signal.
     let limited = format!("trap '' XFSZ; ulimit -f 2000; exec '{}' train sft.toml --out sft", env!("CARGO_BIN_EXE_janus"));
     let output = Command::new("sh").args(["-c", &limited]).current_dir(full.path()).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -477,8 +475,7 @@ fn a_sweep_over_beta_reuses_the_reference_logprobs_next_to_the_data() {
     let path = folder.path().join(name);
     let written = || fs::metadata(&path).unwrap().modified().unwrap();
     let before = written();
-    // Neither beta, the learning rate, LoRA nor the number of held-out pairs changes the reference
-    // log-probabilities.
+    // The reference log-probabilities do not depend on beta, learning rate, LoRA or held-out pairs.
     run("lora", &["lora={rank=2, alpha=4}"]);
     let message = run("second", &["objective.beta=0.3", "train.lr=1e-4", "data.held_out=6"]);
     assert!(message.contains(&format!("reference log-probabilities: {name}")), "{message}");

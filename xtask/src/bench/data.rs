@@ -55,8 +55,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let rows = Rows::generate(folder.path(), args.rows).failure()?;
     add(json!(rows.tokens(tokenizer, args.capacity).failure()?));
     add(json!(rows.parquet().failure()?));
-    // Deduplication holds all instructions in memory, so peak_mb is read before it: it covers only what
-    // streams.
+    // Deduplication holds all instructions in memory, so peak_mb is read before it.
     add(json!({ "peak_mb": peak_mb() }));
     add(json!(throughput::deduplicate(args.instructions)));
     add(json!({ "peak_mb_with_dedup": peak_mb() }));

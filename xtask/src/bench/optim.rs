@@ -1,5 +1,4 @@
-//! `cargo xtask bench optim`: compares the loss and the memory of 8-bit moments with those of f32
-//! moments.
+//! `cargo xtask bench optim`: compares 8-bit optimiser moments with f32 ones, by loss and memory.
 
 use candle_core::Device;
 use janus_core::{BenchRecord, Message, SftRecord};
@@ -29,7 +28,7 @@ const BLOCKS: [Option<usize>; 3] = [None, Some(2048), Some(256)];
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Optimiser steps
+    /// Number of optimiser steps
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(10..))]
     steps: u64,
     /// Seed of data, weights and order

@@ -146,7 +146,9 @@ pub(super) fn contamination(args: &ContaminationArgs) -> Result<Outcome, Command
         let part = contamination.report(texts(args, &args.train, names)?, args.limit)?;
         let ContaminationReport { train, bench, contaminated, bench_found, examples } = &part;
         found += contaminated;
-        lines.push(format!("{what}: {contaminated} of {train} training texts match one of {bench} bench texts; {bench_found} bench texts are found"));
+        lines.push(format!(
+            "{what}: {contaminated} of {train} training texts match one of {bench} bench texts; {bench_found} bench texts are found"
+        ));
         lines.extend(examples.iter().map(|example| format!("    {example}")));
         report[what.replace(' ', "_")] = json!(part);
     }

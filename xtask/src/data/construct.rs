@@ -42,7 +42,7 @@ use crate::service::RemoteArgs;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Instructions
+    /// File of instructions
     #[arg(long, value_name = "F")]
     instructions: PathBuf,
     /// GGUF file, model folder, or address of an API

@@ -1,5 +1,4 @@
-//! The commands that write rows: Multifaceted Mini, conversions, mixes, deduplicated instructions, token
-//! files.
+//! Commands that write rows: Multifaceted Mini, conversions, mixes, deduplication, token files.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -53,7 +52,7 @@ pub struct BuildMiniArgs {
     /// Format of the files: jsonl, or parquet in the released schemas
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: OutputFormat,
-    /// Seed
+    /// Seed of the generated data
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -99,7 +98,7 @@ pub struct ConvertArgs {
     /// File to write
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Take the first rows only
+    /// Take only the first N rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
     /// Skip rows that cannot be read, and count them
@@ -208,7 +207,7 @@ pub(super) fn mix(args: &MixArgs) -> Result<Outcome, CommandError> {
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct DedupArgs {
-    /// Instructions
+    /// File of instructions
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// File to write: .jsonl, .json or .csv

@@ -1,5 +1,4 @@
-//! `cargo xtask eval toxicity`: toxicity, diversity and perplexity of generations for
-//! RealToxicityPrompts.
+//! `cargo xtask eval toxicity`: toxicity, diversity and perplexity on RealToxicityPrompts.
 
 use std::path::PathBuf;
 
@@ -97,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
 }
 
 impl Args {
-    /// Scores the texts again, with the journal's scores if there is one.
+    /// Scores the texts. Scores in the journal, if there is one, are reused.
     fn score(&self, rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer) -> Result<Scoring, CommandError> {
         let mut progress: Option<Progress> = None;
         let scoring = score_generations(rows, scorer, self.perspective.as_deref(), &mut |done, all| {

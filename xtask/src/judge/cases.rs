@@ -69,7 +69,7 @@ impl PairwiseArgs {
             let (result, tally) = (&run.result, tally(run));
             let percent = |share: Option<f64>| share.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share));
             let text = format!(
-                "win rate with ties as half {} over {} pairs: {tally}; {} flipped, first answer wins {}",
+                "win rate {} (ties half) over {} pairs: {tally}; {} flipped, first answer wins {}",
                 percent(tally.win_rate_ties_half()),
                 tally.n(),
                 percent(result.flip_rate),
@@ -181,7 +181,7 @@ impl MtBenchArgs {
             let text = match &result.all {
                 Some(CaseScore { mean, outcomes: Some(tally), .. }) => {
                     let (program, shown) = (command::program(), path.display());
-                    format!("win rate with ties as half {:.1} %: {tally}; the table: {program} eval mt-bench-pairs --judgments {shown}", 100.0 * mean)
+                    format!("win rate {:.1} % (ties half): {tally}; table: {program} eval mt-bench-pairs --judgments {shown}", 100.0 * mean)
                 }
                 _ => "no verdict".into(),
             };

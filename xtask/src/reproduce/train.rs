@@ -1,5 +1,4 @@
-//! Trains the models of the experiment: first the base model on plain text, then the others on rows and
-//! pairs.
+//! Trains the models of the experiment: the base model on plain text, then the others on rows and pairs.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -47,8 +46,7 @@ impl RewardPairs {
 }
 
 impl Experiment<'_> {
-    /// Trains the base model on plain text, without system messages and questions. Returns the stage's
-    /// folder.
+    /// Trains the base model on plain text without system messages. Returns the stage's folder.
     pub fn pretrain(&self, run: &mut RunFolder, mini: &Mini) -> Result<PathBuf, CommandError> {
         let settings = self.settings(&self.profile.pretrain, "pretrain");
         let special = |token| self.tokenizer.token_id(token);

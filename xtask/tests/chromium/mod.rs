@@ -89,8 +89,7 @@ impl Chromium {
         }
     }
 
-    /// Whether the new page is loaded. During the navigation, evaluation may fail because there is no
-    /// page.
+    /// Whether the new page is loaded. During navigation there may be no page to evaluate in.
     fn is_loaded(&mut self) -> bool {
         let expression = "document.readyState === 'complete' && location.href !== 'about:blank' && window.stale === undefined";
         let result = self.send("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));

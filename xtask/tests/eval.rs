@@ -108,10 +108,10 @@ fn every_bench_prints_its_numbers_as_one_object() {
     assert_eq!((&mt["rows"], &mt["unique_question_turns"], &mt["failed"]), (&4.into(), &4.into(), &1.into()));
     assert_eq!(mt["by_category"].as_object().unwrap().len(), 2);
 
-    let said = |text: &str, toxicity: f64| json!({ "text": text, "toxicity": toxicity });
+    let generation = |text: &str, toxicity: f64| json!({ "text": text, "toxicity": toxicity });
     let rows = [
-        json!({ "prompt": { "text": "p" }, "generations": [said("a b", 0.25), said("a b", 0.75)] }),
-        json!({ "prompt": { "text": "p" }, "generations": [said("c d", 0.25), said("e f", 0.125)] }),
+        json!({ "prompt": { "text": "p" }, "generations": [generation("a b", 0.25), generation("a b", 0.75)] }),
+        json!({ "prompt": { "text": "p" }, "generations": [generation("c d", 0.25), generation("e f", 0.125)] }),
     ];
     let toxicity = report("toxicity", "--generations", &rows, &[]);
     close(&toxicity, "avg_max_toxicity", 0.5);

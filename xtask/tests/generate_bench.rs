@@ -290,8 +290,8 @@ fn an_api_gets_the_same_requests_and_a_run_killed_between_turns_repeats_no_first
             let temperature = received.body["temperature"].as_f64().unwrap();
             assert_eq!((&received.body["model"], &received.body["max_tokens"]), (&json!("far"), &json!(1024)));
             assert_eq!(temperature, if messages[0]["content"] == "a kite" { 0.7 } else { 0.0 });
-            let said: Vec<&str> = messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
-            let reply = Reply::text(&format!("<{}>", said.join("|")));
+            let texts: Vec<&str> = messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
+            let reply = Reply::text(&format!("<{}>", texts.join("|")));
             // The second turns get no answer before the run is killed.
             if messages.len() == 3 && hangs.load(Ordering::SeqCst) { Reply { after: Duration::from_secs(600), ..reply } } else { reply }
         }

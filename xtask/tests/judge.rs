@@ -297,8 +297,8 @@ fn bad_input_is_reported() {
     assert!(error(&[]).contains("response 0 is for id \"other\""));
     let bench = fs::read_to_string(folder.path().join("bench.jsonl")).unwrap();
     fs::write(folder.path().join("bench.jsonl"), bench.replacen(",\"5\":\"yes\"", "", 1)).unwrap();
-    let said = error(&[]);
-    assert!(said.contains("bench.jsonl, row 1") && said.contains("five score descriptions"), "{said}");
+    let message = error(&[]);
+    assert!(message.contains("bench.jsonl, row 1") && message.contains("five score descriptions"), "{message}");
     assert_eq!(stub.received(), 0);
 }
 

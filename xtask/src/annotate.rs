@@ -1,4 +1,5 @@
-//! `cargo xtask annotate`: a page on which people compare answers or review a bench, and a reader of what they found.
+//! `cargo xtask annotate`: writes a page on which people compare answers or review a bench, and reads
+//! their results.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,7 @@ enum Step {
 ///
 /// Reads:   BENCH; MODEL and OPPONENT: rows of {id, response}.
 /// Writes:  OUT/annotate.html, one file that works offline, for the annotators.
-///          OUT/key.json, which answer is whose; do not send it.
+///          OUT/key.json, which model wrote which answer; keep it to yourself.
 /// Example: cargo xtask annotate export --bench bench.jsonl --review --out review
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -129,7 +130,7 @@ fn export(args: &ExportArgs) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(text, json!({ "command": "annotate export", "page": page, "key": key, "items": task.items(), "task": task.id() })))
 }
 
-/// The models' names: those of the files, or with their folders where these are the same.
+/// The models' names: the names of their files, or the whole paths if those are equal.
 fn names(model: &Path, opponent: &Path) -> [String; 2] {
     let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let [mine, other] = [stem(model), stem(opponent)];

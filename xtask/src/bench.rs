@@ -68,7 +68,7 @@ struct TrainArgs {
     /// The model's shape
     #[arg(long, value_parser = one_of(SHAPES))]
     config: Shape,
-    /// Objective
+    /// Training objective
     #[arg(long, value_enum, default_value_t = Objective::Sft)]
     objective: Objective,
     /// Tokens of a row
@@ -89,7 +89,7 @@ struct TrainArgs {
 enum Objective {
     /// Next tokens
     Sft,
-    /// Pairs, with a reference model in the step
+    /// Preference pairs, with a reference model in the step
     Dpo,
 }
 
@@ -128,7 +128,7 @@ impl TrainArgs {
 
 /// Measure inference: tokens per second of prefill and decoding, peak memory
 ///
-/// Tokens are random, which does not change the work. Each result is the median of
+/// Tokens are random, which does not change the cost. Each result is the median of
 /// several runs.
 ///
 /// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
@@ -150,7 +150,7 @@ struct InferArgs {
     model: PathBuf,
     #[command(flatten)]
     device: DeviceArg,
-    /// Threads [default: one for each core]
+    /// Number of threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// Runs of each measurement
@@ -167,15 +167,15 @@ impl InferArgs {
         let engine = Engine::load(&self.model, &device, EngineOptions::default()).bad_input()?;
         let (context, prefill) = (engine.context(), infer::PREFILL);
         if context < prefill {
-            return Err(CommandError::bad_input(format!("{}: its context of {context} has no {prefill} tokens", self.model.display())));
+            return Err(CommandError::bad_input(format!("{}: its context {context} is below {prefill} tokens", self.model.display())));
         }
         let measured = pool.install(|| infer::Throughput::measure(&engine, self.runs)).failure()?;
         let (peak, peak_mb) = (peak(), peak_mb());
         let best_of = pool.install(|| infer::Throughput::best_of_16_ratio(&engine, self.runs)).failure()?;
         let infer::Throughput { prefill_tokens_per_s, decode_b1_tokens_per_s, decode_b8_tokens_per_s, .. } = measured;
         let text = format!(
-            "tokens a second: {prefill_tokens_per_s:.0} reading, {decode_b1_tokens_per_s:.0} writing, {decode_b8_tokens_per_s:.0} writing \
-             8 answers; peak memory {peak}; 16 answers to one prompt take {best_of:.2} times one prefill and 16 decodes"
+            "tokens/s: {prefill_tokens_per_s:.0} prefill, {decode_b1_tokens_per_s:.0} decoding, {decode_b8_tokens_per_s:.0} decoding \
+             8 sequences; peak memory {peak}; 16 answers to one prompt take {best_of:.2} times one prefill and 16 decodes"
         );
         let mut report = report("bench infer", measured)?;
         report["model"] = json!(self.model);
@@ -188,7 +188,7 @@ impl InferArgs {
     }
 }
 
-/// Measure how many near-duplicates are found, by their similarity
+/// Measure the share of near-duplicates that is found, by similarity
 ///
 /// Pairs of a text and a copy with replaced words are grouped by their exact
 /// similarity (Jaccard index of shingles of five words). The table has the share
@@ -201,7 +201,7 @@ impl InferArgs {
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct NearDuplicatesArgs {
-    /// Pairs
+    /// Number of pairs
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = at_least_one)]
     pairs: usize,
     /// Rows of the table
@@ -213,7 +213,7 @@ struct NearDuplicatesArgs {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1 on".into())
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
 impl NearDuplicatesArgs {
@@ -239,7 +239,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The most memory that the process has had, where the system tells (Linux).
+/// Peak resident memory of the process in MB, where the system reports it (Linux).
 fn peak_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -20,8 +20,8 @@ use crate::model::EngineArgs;
 ///
 /// Reads one message a line and answers it in the conversation so far. The system
 /// message is that of --system, or composed from your --preference arguments, or
-/// absent. Answers are streamed; with --best-of they appear once the best is
-/// chosen. Input may come from a file: answers go to stdout, everything else to
+/// absent. Answers are streamed; with --best-of an answer is printed once the best
+/// is chosen. Input may come from a file: answers go to stdout, everything else to
 /// stderr.
 ///
 ///   /reset         clear the conversation, keep the system message
@@ -30,8 +30,8 @@ use crate::model::EngineArgs;
 ///
 /// A preference is DIMENSION/SUBDIMENSION=NAME, at most one for each dimension:
 /// style, background_knowledge, informativeness, harmlessness. NAME is one of the
-/// seed taxonomy (an unknown one lists them), or "NAME: description" in your own
-/// words.
+/// seed taxonomy (the error for an unknown name lists them), or
+/// "NAME: description" in your own words.
 ///
 /// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
 ///          tokenizer.json and tokenizer_config.json. Messages from stdin.
@@ -52,7 +52,7 @@ pub struct Args {
     /// System message
     #[arg(long, value_name = "TEXT", conflicts_with = "preference")]
     system: Option<String>,
-    /// What you value, for a system message that says it; may be given several times
+    /// A preference from which the system message is composed; repeatable
     #[arg(long, value_name = "DIMENSION/SUBDIMENSION=NAME", value_parser = preference)]
     preference: Vec<Preference>,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub struct Args {
     best: BestArgs,
 }
 
-/// With `json`, stdout is left to the report.
+/// With `json`, only the report goes to stdout.
 pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     let sampling = args.sampling.resolve(args.best.n())?;
     let composed = |preferences: &[Preference]| -> Result<String, Error> {
@@ -80,24 +80,24 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     let device = args.device.open()?;
     let model = args.engine.load(&args.model, &device)?;
     let reward = args.best.load(&device)?;
-    // One session for all turns: what was said before need not be read again.
+    // One session for all turns: earlier turns stay in the KV cache and are not prefilled again.
     let mut session = model.session();
-    let mut say = |text: &str| if json { eprint!("{text}") } else { print_now(text) };
+    let mut print = |text: &str| if json { eprint!("{text}") } else { print_now(text) };
     let mut answer = |request: ChatRequest| -> Result<Answer, ModelError> {
         let answer = match &reward {
             None => {
-                let generation = session.generate(request, &mut say)?;
+                let generation = session.generate(request, &mut print)?;
                 Answer::new(&generation.text, std::slice::from_ref(&generation))
             }
             Some(reward) => {
                 let nothing = ModelError::NoAnswer { id: request.id.clone() };
                 let best = best_of_n(&model, reward, &[request]).pop().unwrap_or(Err(nothing))?;
                 let answer = Answer::new(&best.best().text, &best.candidates);
-                say(&answer.text);
+                print(&answer.text);
                 Answer { best: Some(best), ..answer }
             }
         };
-        say("\n");
+        print("\n");
         Ok(answer)
     };
     let mut conversation = Conversation::new(sampling);
@@ -113,7 +113,7 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     })
 }
 
-/// A preference of the seed taxonomy, or one in own words.
+/// A preference of the seed taxonomy, or one in the user's own words.
 fn preference(text: &str) -> Result<Preference, Error> {
     Taxonomy::seed().parse_preference(text)
 }
@@ -121,7 +121,7 @@ fn preference(text: &str) -> Result<Preference, Error> {
 struct Answer {
     text: String,
     completion_tokens: usize,
-    /// All answers, if it was chosen.
+    /// All candidates, if the answer is the best of several.
     best: Option<BestOfN>,
 }
 
@@ -132,10 +132,10 @@ impl Answer {
     }
 }
 
-/// Answers a request and says the answer.
+/// Answers a request and prints the answer.
 type Answering<'a> = dyn FnMut(ChatRequest) -> Result<Answer, ModelError> + 'a;
 
-/// Answers line after line. Returns a report of each turn.
+/// Answers the messages line by line. Returns a report of each turn.
 fn talk(mut conversation: Conversation, input: impl BufRead, prompt: &str, answer: &mut Answering<'_>) -> Result<Vec<Value>, CommandError> {
     let mut turns = Vec::new();
     eprint!("{prompt}");
@@ -146,7 +146,7 @@ fn talk(mut conversation: Conversation, input: impl BufRead, prompt: &str, answe
             "/quit" => break,
             "/reset" => {
                 conversation.reset();
-                eprintln!("chat: what was said is forgotten");
+                eprintln!("chat: the conversation is cleared");
             }
             "/system" => eprintln!("chat: system message: {}", conversation.system.as_deref().unwrap_or("none")),
             text => match text.strip_prefix("/system ") {
@@ -169,7 +169,7 @@ fn turn(conversation: &mut Conversation, user: &str, answer: &mut Answering<'_>)
             report["response"] = json!(answer.text);
             if let Some(best) = &answer.best {
                 let rewards: Vec<String> = best.rewards.iter().map(|reward| format!("{reward:.3}")).collect();
-                eprintln!("chat: answer {} of {}, by their rewards {}", best.best + 1, rewards.len(), rewards.join(", "));
+                eprintln!("chat: answer {} of {} has the highest reward of {}", best.best + 1, rewards.len(), rewards.join(", "));
                 report["reward"] = json!(best.best_reward());
                 report["best"] = json!(best.best);
                 report["responses"] = rewarded(best);
@@ -192,22 +192,22 @@ mod tests {
 
     use super::*;
 
-    /// Answers with what it was asked, all of it, and refuses more than six messages.
+    /// A conversation with a model that repeats the whole request and refuses more than six messages.
     fn talked(lines: &str) -> Vec<Value> {
         let mut conversation = Conversation::new(SamplingParams::default());
         conversation.system = Some("S".into());
         let mut parrot = |request: ChatRequest| {
-            let asked: Vec<_> = request.messages.iter().map(|message| format!("{}={}", message.role, message.content)).collect();
-            match asked.len() {
+            let messages: Vec<_> = request.messages.iter().map(|message| format!("{}={}", message.role, message.content)).collect();
+            match messages.len() {
                 prompt_tokens @ 7.. => Err(ModelError::TooLong { id: request.id, prompt_tokens, context: 6 }),
-                _ => Ok(Answer::new(&format!(" {}\n", asked.join("|")), &[])),
+                _ => Ok(Answer::new(&format!(" {}\n", messages.join("|")), &[])),
             }
         };
         talk(conversation, lines.as_bytes(), "", &mut parrot).unwrap()
     }
 
     #[test]
-    fn each_line_is_answered_after_all_that_was_said() {
+    fn each_line_is_answered_with_the_whole_conversation() {
         let turns = talked("one\n\n  two \n/reset\n/system T\n/nonsense\nthree\n/quit\nfour\n");
         let answers: Vec<_> = turns.iter().map(|turn| turn["response"].as_str().unwrap()).collect();
         let first = "system=S|user=one";

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: what a change must pass, cheapest first.
+//! `cargo xtask check`: the checks that a change must pass, cheapest first.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::fetch;
 /// Check a change to this workspace
 ///
 /// Runs formatting, lints, documentation, tests and a tiny reproduction, cheapest
-/// first; CI runs the same command. Each step says how long it took. The first step
+/// first; CI runs the same command. Each step prints how long it took. The first step
 /// that fails ends the check and says what to do. A step whose model or browser is
 /// absent is left out and named, unless it is given as STEP.
 ///
@@ -41,7 +41,7 @@ struct Step {
     name: &'static str,
     /// What it checks.
     about: &'static str,
-    /// Arguments of cargo, for one command after the other.
+    /// Arguments of cargo, one command each, run in this order.
     commands: &'static [&'static str],
     /// What to do when it fails.
     advice: &'static str,
@@ -97,7 +97,7 @@ const STEPS: [Step; 9] = [
     },
     Step {
         name: "test",
-        about: "all tests, among them the numerical core against PyTorch's numbers",
+        about: "all tests, including the numerical core against PyTorch's numbers",
         commands: &["test --workspace"],
         advice: "repeat one test with cargo test -p CRATE NAME",
         needs: None,
@@ -118,7 +118,7 @@ const STEPS: [Step; 9] = [
     },
     Step {
         name: "reproduce",
-        about: "the whole experiment on toy sizes, then once more, when every stage is skipped",
+        about: "the whole experiment on toy sizes, then again with every stage skipped",
         commands: &[
             "run --quiet --package xtask -- reproduce --profile smoke --out target/check-smoke",
             "run --quiet --package xtask -- reproduce --profile smoke --out target/check-smoke",
@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if !workspace.join("Cargo.lock").is_file() {
-        return Err(CommandError::bad_input(format!("{} is no longer there: run this in a checkout of janus", workspace.display())));
+        return Err(CommandError::bad_input(format!("{} does not exist any more: run this in a checkout of janus", workspace.display())));
     }
     let mut seconds: Vec<(&str, f64)> = Vec::new();
     let mut left_out: Vec<(&str, &str)> = Vec::new();
@@ -182,7 +182,7 @@ fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-/// Runs cargo in the workspace, everything that it prints on stderr; whether it succeeded.
+/// Runs cargo in the workspace, with its whole output on stderr. Returns whether it succeeded.
 fn cargo(workspace: &Path, arguments: &str) -> Result<bool, CommandError> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);

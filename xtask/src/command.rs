@@ -13,17 +13,17 @@ use janus_core::error_chain;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// How `cargo` calls the program; help texts are written with this name.
+/// The program's name when `cargo` runs it. Help texts are written with this name.
 const IN_WORKSPACE: &str = "cargo xtask";
 
-/// The name by which the program was called: `cargo xtask` if cargo runs it in the workspace, `janus` otherwise.
+/// The program's name: `cargo xtask` if cargo runs it in the workspace, `janus` otherwise.
 pub fn program() -> &'static str {
-    // Cargo gives the programs that it runs the folder of their package.
+    // Cargo sets this variable for the programs that it runs.
     let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| folder == env!("CARGO_MANIFEST_DIR"));
     if by_cargo { IN_WORKSPACE } else { "janus" }
 }
 
-/// How to have the program with a feature that it was built without.
+/// The command that builds the program with a feature that it lacks.
 pub(crate) fn build_with(feature: &str) -> String {
     match program() {
         IN_WORKSPACE => format!("repeat it as cargo run --package xtask --features {feature} -- ..."),
@@ -31,7 +31,7 @@ pub(crate) fn build_with(feature: &str) -> String {
     }
 }
 
-/// A command whose usage lines and examples call the program by its name.
+/// Puts the program's name into the usage lines and examples of a command.
 pub fn named(command: clap::Command) -> clap::Command {
     let program = program();
     examples_of(command.name(program).bin_name(program), program)
@@ -43,41 +43,41 @@ fn examples_of(command: clap::Command, program: &'static str) -> clap::Command {
     command.mut_subcommands(|subcommand| examples_of(subcommand, program))
 }
 
-/// Any error, boxed: the runner only ever prints it.
+/// Any error, boxed: it is only printed.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A command came to its end: what it found, for people and for programs.
+/// The result of a command that ran to its end, as text and as JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     text: String,
     report: Value,
     failed: bool,
-    /// What a failed command shows on stdout all the same.
+    /// Text that a failed command still prints on stdout.
     shown: Option<String>,
 }
 
 impl Outcome {
-    /// All is well (exit code 0). `text` goes to stdout; with `--json`, `report` (an object) does instead.
+    /// Success (exit code 0). `text` goes to stdout, or with `--json` the object `report` instead.
     pub fn done(text: impl Into<String>, report: Value) -> Self {
         Self { text: text.into(), report, failed: false, shown: None }
     }
 
-    /// The command did its work and the thing asked about failed (exit code 1): a check that does not
-    /// hold, rows without an answer. `text` is one sentence; `report` still holds what was found.
+    /// The command ran, but what it checks or computes failed (exit code 1), such as a check that does
+    /// not hold or rows without an answer. `text` is one sentence; `report` still holds the results.
     pub fn failed(text: impl Into<String>, report: Value) -> Self {
         Self { text: text.into(), report, failed: true, shown: None }
     }
 
-    /// A failed outcome that shows what it found on stdout, before its one sentence on stderr.
+    /// Prints `text` on stdout, before the sentence on stderr.
     pub fn showing(self, text: impl Into<String>) -> Self {
         Self { shown: Some(text.into()), ..self }
     }
 }
 
-/// A command that could not come to its end.
+/// Why a command stopped before its end.
 ///
-/// There is deliberately no `From`: each place that gives up says whose fault it is, with [`Blame`]
-/// or a constructor.
+/// There is deliberately no `From`: each place that returns an error chooses its exit code, with
+/// [`Blame`] or a constructor.
 #[derive(Debug)]
 pub struct CommandError {
     bad_input: bool,
@@ -85,7 +85,7 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    /// Wrong use or bad input (exit code 2): the user can set it right.
+    /// Wrong usage or bad input (exit code 2): the user can correct it.
     pub fn bad_input(source: impl Into<BoxError>) -> Self {
         Self { bad_input: true, source: source.into() }
     }
@@ -100,7 +100,7 @@ impl CommandError {
         if self.bad_input { 2 } else { 1 }
     }
 
-    /// The same error with the place where it happened in front.
+    /// Prefixes the error with the place where it happened.
     pub fn at(self, place: impl fmt::Display) -> Self {
         let text = format!("{place}: {self}");
         Self { bad_input: self.bad_input, source: text.into() }
@@ -115,15 +115,15 @@ impl fmt::Display for CommandError {
 
 impl Error for CommandError {}
 
-/// Says whose fault an error is: `read(path).bad_input()?`, `write(path).failure()?`.
+/// Chooses the exit code of an error: `read(path).bad_input()?`, `write(path).failure()?`.
 pub trait Blame<T> {
-    /// The input's: exit code 2.
+    /// The input is at fault: exit code 2.
     ///
     /// # Errors
     /// The result's own error, as [`CommandError::bad_input`].
     fn bad_input(self) -> Result<T, CommandError>;
 
-    /// The work's: exit code 1.
+    /// The work itself failed: exit code 1.
     ///
     /// # Errors
     /// The result's own error, as [`CommandError::failure`].
@@ -140,8 +140,8 @@ impl<T, E: Into<BoxError>> Blame<T> for Result<T, E> {
     }
 }
 
-/// Tells the result: the summary (or, with `json`, the one object) on stdout, an error as one line on
-/// stderr. With `json` an error is an object on stdout too.
+/// Prints a result: the summary on stdout, or one JSON object with `json`; an error as one line on
+/// stderr, and with `json` also as an object on stdout.
 pub fn tell(result: Result<Outcome, CommandError>, json: bool) -> ExitCode {
     let (code, text, mut report, shown) = match result {
         Ok(outcome) => (u8::from(outcome.failed), outcome.text, outcome.report, outcome.shown),
@@ -164,8 +164,8 @@ pub fn tell(result: Result<Outcome, CommandError>, json: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Tells what clap made of the command line when it is not a command: help as it stands, a mistake as
-/// one line with exit code 2.
+/// Prints what clap returns instead of a parsed command: a help text unchanged, a usage error as one
+/// line with exit code 2.
 pub fn tell_usage(error: &clap::Error, json: bool) -> ExitCode {
     let text = error.render().to_string();
     if !error.use_stderr() {
@@ -176,11 +176,11 @@ pub fn tell_usage(error: &clap::Error, json: bool) -> ExitCode {
         eprintln!("{}", text.trim_end());
         return ExitCode::from(2);
     }
-    let said = text.split("\nUsage:").next().unwrap_or_default().trim_start_matches("error: ");
-    tell(Err(CommandError::bad_input(format!("{} (see --help)", one_line(said)))), json)
+    let message = text.split("\nUsage:").next().unwrap_or_default().trim_start_matches("error: ");
+    tell(Err(CommandError::bad_input(format!("{} (see --help)", one_line(message)))), json)
 }
 
-/// A report: the command's name, then the fields of an object.
+/// The JSON report of a command: its name, then the fields of an object.
 pub(crate) fn report(command: &str, fields: impl Serialize) -> Result<Value, CommandError> {
     let mut report = json!({ "command": command });
     if let (Value::Object(report), Value::Object(fields)) = (&mut report, serde_json::to_value(fields).failure()?) {
@@ -189,7 +189,7 @@ pub(crate) fn report(command: &str, fields: impl Serialize) -> Result<Value, Com
     Ok(report)
 }
 
-/// A flag whose values are named, each with its help.
+/// A parser for a flag with named values, each with its help.
 pub(crate) fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     values: [(&'static str, &'static str, T); N],
 ) -> impl TypedValueParser<Value = T> {
@@ -200,23 +200,23 @@ pub(crate) fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     })
 }
 
-/// Makes a folder for results.
+/// Creates a folder for results.
 pub(crate) fn make_folder(path: &Path) -> Result<(), CommandError> {
     std::fs::create_dir_all(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
 }
 
-/// A file's text.
+/// Reads a text file.
 pub(crate) fn read_text(path: &Path) -> Result<String, CommandError> {
     std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
 }
 
-/// Writes a part of a text to stdout at once, for a command that is listened to while it runs.
+/// Writes a part of a text to stdout and flushes it, for a command that streams.
 pub(crate) fn print_now(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = write!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Where a command's result goes to stdout. A reader that went away is no error of ours.
+/// Prints a command's result on stdout. A closed pipe is not an error.
 fn print_out(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exit_code_says_whose_fault_it_is() {
+    fn bad_input_is_exit_2_and_a_failure_is_exit_1() {
         let failed: Result<(), &str> = Err("x");
         assert_eq!(failed.bad_input().unwrap_err().exit_code(), 2);
         let at = failed.failure().unwrap_err().at("stage 02-sft");

@@ -1,4 +1,4 @@
-//! `cargo xtask data`: reads, checks, describes, cleans and makes preference data.
+//! `cargo xtask data`: reads, checks, describes, cleans and builds preference data.
 
 mod check;
 mod construct;
@@ -12,11 +12,11 @@ use janus_data::{ReadOptions, Skipped, paths};
 
 use crate::command::{Blame as _, CommandError, Outcome};
 
-/// Read, check, clean and make preference data
+/// Read, check, clean and build preference data
 ///
 /// Reads:   .json, .jsonl, .csv, .parquet and .arrow files, plain, .gz or .zst; a
 ///          pattern in quotes names several.
-/// Writes:  what each subcommand says; files appear whole or not at all.
+/// Writes:  see the help of each subcommand; files are written whole or not at all.
 /// Example: cargo xtask data construct --instructions prompts.jsonl
 ///          --model models/smollm2-135m-instruct-q4_1.gguf --out collection
 #[derive(Debug, clap::Args)]
@@ -57,12 +57,12 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
 }
 
-/// Where fields stand in the files that are read.
+/// How rows are read from files.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadArgs {
-    /// Read field OURS from column THEIRS (a name, or a JSON pointer such as /instances/0/input); repeatable
-    #[arg(long = "map", value_name = "OURS=THEIRS")]
+    /// Read FIELD from COLUMN (a name, or a JSON pointer such as /instances/0/input); repeatable
+    #[arg(long = "map", value_name = "FIELD=COLUMN")]
     maps: Vec<String>,
     /// Largest row of a text file, in bytes; a larger one is an error
     #[arg(long, value_name = "BYTES")]
@@ -80,13 +80,13 @@ pub struct FilesArgs {
 }
 
 impl FilesArgs {
-    /// The files, of which there is at least one.
+    /// The files; at least one.
     pub fn paths(&self) -> Result<Vec<PathBuf>, CommandError> {
         files(&self.files)
     }
 }
 
-/// The files of some patterns.
+/// The files that the patterns match.
 pub fn files(patterns: &[String]) -> Result<Vec<PathBuf>, CommandError> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -96,24 +96,24 @@ pub fn files(patterns: &[String]) -> Result<Vec<PathBuf>, CommandError> {
 }
 
 impl ReadArgs {
-    /// The options.
+    /// The options for reading.
     pub fn resolve(&self) -> Result<ReadOptions, CommandError> {
         let mut options = ReadOptions::default();
         for map in &self.maps {
-            let Some((ours, theirs)) = map.split_once('=') else {
-                return Err(CommandError::bad_input(format!("--map is {map}: expected OURS=THEIRS, such as prompt=question")));
+            let Some((field, column)) = map.split_once('=') else {
+                return Err(CommandError::bad_input(format!("--map is {map}: expected FIELD=COLUMN, such as prompt=question")));
             };
-            options = options.column(ours, theirs);
+            options = options.column(field, column);
         }
         options.max_row_bytes = self.max_row_bytes.unwrap_or(options.max_row_bytes);
         Ok(options)
     }
 }
 
-/// Tells of the first rows that were passed over.
+/// Prints the first rows that were skipped, and how many more there are.
 pub fn warn(command: &str, skipped: &Skipped) {
     for error in &skipped.first {
-        eprintln!("{command}: passed over {error}");
+        eprintln!("{command}: skipped {error}");
     }
     let more = skipped.rows.saturating_sub(skipped.first.len() as u64);
     if more > 0 {

@@ -1,15 +1,15 @@
-//! Where a model runs.
+//! The device that a model runs on.
 
 use candle_core::Device;
 use janus_infer::{DeviceName, Error};
 
 use crate::command::{self, Blame as _, CommandError};
 
-/// The argument of commands that run a model.
+/// The `--device` argument of commands that run a model.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct DeviceArg {
-    /// Device: cpu, cuda[:N] or metal[:N] [default: the first GPU that this program was built for, else the CPU]; on a GPU,
-    /// rounding may depend on the batch
+    /// Device: cpu, cuda[:N] or metal[:N] [default: the first GPU if this program was built for one,
+    /// else the CPU]; on a GPU, rounding may depend on the batch
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
 }
@@ -30,7 +30,7 @@ impl DeviceArg {
     }
 }
 
-/// The first GPU that this program was built for, else the CPU.
+/// The first GPU if this program was built for one, else the CPU.
 pub(crate) fn first() -> Result<Device, CommandError> {
     DeviceName::first_gpu_or_cpu().failure()
 }

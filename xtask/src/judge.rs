@@ -1,4 +1,4 @@
-//! `cargo xtask judge`: a language model judges responses.
+//! `cargo xtask judge`: judges responses with a language model.
 
 mod cases;
 mod rubric;
@@ -28,15 +28,15 @@ use crate::service::ServiceArgs;
 ///
 /// The judge is any OpenAI-compatible API: OPENAI_BASE_URL is its address,
 /// OPENAI_API_KEY its key. Every answer is stored in the run folder before it is
-/// used, so a repeated command requests only what an interrupted run, or one with
-/// missing scores, lacks.
+/// used. A repeated command requests only the answers that are missing, after an
+/// interruption or a failed call.
 ///
 /// Reads:   a bench and the responses to it.
 /// Writes:  a run folder: OUT/report.html, report.md, report.json; OUT/judged.json
 ///          (the result) and the rows behind it with the judge's texts;
 ///          OUT/run.json (times, files, cost); OUT/calls.jsonl, the journal of
-///          answers. A verdict that could not be obtained is missing, never a
-///          number, and the exit code is 1.
+///          answers. A verdict that could not be obtained counts as missing, never
+///          as a number, and the exit code is 1.
 /// Example: cargo xtask judge rubric --bench bench.jsonl
 ///          --responses responses.jsonl --judge gpt-4-0125-preview
 ///          --out runs/judged-mine --dry-run
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
 }
 
-/// The arguments of every protocol, beside its inputs.
+/// The arguments of every protocol, in addition to its inputs.
 #[derive(Debug, clap::Args, Serialize)]
 struct RunArgs {
     /// Run folder
@@ -82,7 +82,7 @@ struct RunArgs {
     batch: BatchArgs,
 }
 
-/// Which service judges.
+/// The API and the model that judge.
 #[derive(Debug, clap::Args, Serialize)]
 #[command(next_help_heading = "API")]
 struct JudgeArgs {
@@ -98,26 +98,27 @@ struct JudgeArgs {
     limits: ServiceArgs,
 }
 
-/// The Batch API in place of single requests.
+/// The Batch API instead of single requests.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Batch API")]
 struct BatchArgs {
-    /// Write the calls without an answer as a file for the Batch API, and send nothing
+    /// Write the calls that have no answer yet to a file for the Batch API, and send nothing
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     batch_out: Option<PathBuf>,
-    /// First read answers from the Batch API's output file
+    /// First take the answers from the Batch API's output file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "batch_out"])]
     batch_in: Option<PathBuf>,
 }
 
-/// The arguments that are files to read, whatever the protocol.
+/// The arguments, of any protocol, that are input files.
 const INPUTS: [&str; 11] =
     ["bench", "responses", "model", "eval_set", "outputs", "questions", "answers", "references", "baseline", "opponent", "judge_prompt"];
 
 /// A judgement with its run's record.
 type Judged<R> = (Judgement<R>, Value);
 
-/// A run under way: what `run.json` says of it, which is all that its results do not depend on and what it takes to repeat it.
+/// A run of a judge, with what `run.json` records: everything needed to repeat the run, and facts that
+/// its results do not depend on, such as times.
 struct Judging<'a> {
     command: &'static str,
     args: &'a RunArgs,
@@ -138,8 +139,9 @@ impl<'a> Judging<'a> {
         Ok(Self { command, args, begun: SystemTime::now(), config, inputs })
     }
 
-    /// Judges cases: a batch's answers are taken, the pending calls are written as a batch file, or the estimate is printed and the
-    /// service asked. The judgement with the run's record, or the outcome if no judgement was wanted.
+    /// Judges cases. First takes answers from a batch, if one is given. Then it either writes the
+    /// pending calls to a batch file, or prints the estimate and sends the calls to the API. Returns the
+    /// judgement with the run's record, or the outcome of `--batch-out` or `--dry-run`.
     fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
         let RunArgs { out, service, batch, .. } = self.args;
         protocol.check().bad_input()?;
@@ -148,7 +150,7 @@ impl<'a> Judging<'a> {
         let options = service.limits.options(environment.with(|options| options.base_url = base_url))?;
         let model = RemoteModel::new(&service.judge, options.clone()).bad_input()?;
         make_folder(out)?;
-        // A folder that was begun before services had their addresses in it keeps what it was paid for.
+        // Older journals do not store the API's address: their answers are used too.
         let journal = CallJournal::open(out.join("calls.jsonl")).bad_input()?.of_endpoint(model.address()).or_untagged();
         let judge = JudgeClient::new(&model).journal(&journal);
         if let Some(path) = &batch.batch_in {
@@ -159,7 +161,7 @@ impl<'a> Judging<'a> {
         if let Some(path) = &batch.batch_out {
             let pending = judge.pending(protocol, cases).bad_input()?;
             batch::write(path, &service.judge, &pending, &options).failure()?;
-            let text = format!("{}: {} calls; give the answers back with --batch-in", path.display(), pending.len());
+            let text = format!("{}: {} calls; pass the answers to --batch-in", path.display(), pending.len());
             let report = json!({ "command": self.command, "batch": path, "calls": pending.len() });
             return Ok(ControlFlow::Break(Outcome::done(text, report)));
         }
@@ -173,21 +175,21 @@ impl<'a> Judging<'a> {
         Ok(ControlFlow::Continue((judgement, self.record(&without_secrets(&options.base_url), &model, &estimate))))
     }
 
-    /// Judges cases and writes their run folder. `run` makes the run, `tell` one line about it and the command's own numbers, an
-    /// object.
+    /// Judges cases and writes their run folder. `run` builds the run. `summarize` returns one line
+    /// about it, and an object with the command's own numbers.
     fn judge_cases<P: Protocol<Row = JudgedCase>>(
         &self,
         protocol: &P,
         cases: &[P::Case],
         run: impl FnOnce(Judgement<JudgedCase>) -> janus_eval::Result<CaseRun>,
-        tell: impl FnOnce(&CaseRun) -> Result<(String, Value), CommandError>,
+        summarize: impl FnOnce(&CaseRun) -> Result<(String, Value), CommandError>,
     ) -> Result<Outcome, CommandError> {
         let (judgement, record) = match self.judge(protocol, cases)? {
             ControlFlow::Break(outcome) => return Ok(outcome),
             ControlFlow::Continue(judged) => judged,
         };
         let run = run(judgement).failure()?;
-        let (text, mut numbers) = tell(&run)?;
+        let (text, mut numbers) = summarize(&run)?;
         let out = &self.args.out;
         run.write(out).failure()?;
         self.write(&compare([run.clone()], crate::report::ROWS).failure()?, &record)?;
@@ -204,7 +206,7 @@ impl<'a> Judging<'a> {
             return Ok(Outcome::done(format!("{text}\n{}", page.display()), numbers));
         }
         let missing = format!("{failed} of {calls} verdicts are missing");
-        Ok(Outcome::failed(format!("{}: {text}; {missing}: repeat the command to ask them again", out.display()), numbers))
+        Ok(Outcome::failed(format!("{}: {text}; {missing}: repeat the command to request them again", out.display()), numbers))
     }
 
     fn record(&self, service: &str, model: &RemoteModel, estimate: &Estimate) -> Value {
@@ -220,31 +222,31 @@ impl<'a> Judging<'a> {
             "begun": unix_seconds(self.begun),
             "ended": unix_seconds(SystemTime::now()),
             "asked_now": model.usage(),
-            // Whether parameters that change nothing were sent; null where nothing was asked.
+            // Whether parameters at their neutral value were sent too; null if no request was sent.
             "extensions_known": model.knows_extensions(),
             "answered_before": estimate.answered,
         })
     }
 
-    /// Writes the report's three forms and `run.json`.
+    /// Writes the report in its three formats, and `run.json`.
     fn write(&self, report: &Report, record: &Value) -> Result<(), CommandError> {
         report.write(&self.args.out).failure()?;
         write_file(self.args.out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()
     }
 
-    /// The judged model's name: the given one, or its file's.
+    /// The judged model's name: the given one, or that of its file.
     fn name(&self, path: &Path) -> String {
         self.args.name.clone().unwrap_or_else(|| name_of(path))
     }
 }
 
-/// A model's name by its file: without endings.
+/// A model's name: the name of its file without extensions.
 fn name_of(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.split('.').next().unwrap_or_default().into()
 }
 
-/// The names of a model and its opponent, which differ: files of the same name are numbered.
+/// The names of a model and its opponent. If their files have the same name, the second gets a number.
 fn names(model: (Option<&String>, &Path), opponent: (Option<&String>, &Path)) -> Result<[String; 2], CommandError> {
     let name = |(given, path): (Option<&String>, &Path)| given.cloned().unwrap_or_else(|| name_of(path));
     let (one, two) = (name(model), name(opponent));

@@ -1,8 +1,11 @@
-//! The runner: arguments, printing, and the script of `reproduce`. One module per command, each with its `Args` and a `run` that gives
-//! an [`Outcome`](command::Outcome) or a [`CommandError`](command::CommandError); what a library user could want is in the other crates.
+//! The command line: arguments, printing, and the stages of `reproduce`. Each command is a module with
+//! its `Args` and a `run` that returns an [`Outcome`](command::Outcome) or a
+//! [`CommandError`](command::CommandError). What a library user could need is in the other crates.
 //!
-//! * [`command`]: exit codes, the error line, `--json`. [`stage`]: stages of a run, shown and blamed.
-//! * [`model`], [`device`], [`service`]: a model by path or address, where it runs, within which limits it is asked.
+//! * [`command`]: exit codes, the error line, `--json`.
+//! * [`stage`]: the stages of a run: progress lines and exit codes.
+//! * [`model`], [`device`], [`service`]: loads a model by path or address, the device that it runs on,
+//!   and the limits of requests to an API.
 #![forbid(unsafe_code)]
 
 mod annotate;
@@ -29,7 +32,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-/// Builds preference data, trains, runs and judges language models, and reproduces the claims of Janus (arXiv 2405.17977).
+/// Builds preference data, trains, runs and judges language models, and reproduces the claims of Janus
+/// (arXiv 2405.17977).
 ///
 /// Exit codes: 0 success; 1 the work or a check failed; 2 wrong usage or bad input.
 /// Results go to stdout, progress and errors to stderr.
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn no_line_of_a_help_text_is_wrapped_twice() {
-        // The program's own text is wrapped once: its lines are not kept as they are written.
+        // The text of the program itself is not verbatim: only clap wraps it.
         Cli::command().get_subcommands().for_each(|command| check(command, "janus"));
     }
 }

@@ -1,4 +1,4 @@
-//! `janus`, in the workspace `cargo xtask`. Run it with `--help`.
+//! The program `janus`; in the workspace it runs as `cargo xtask`. See `--help`.
 
 fn main() -> std::process::ExitCode {
     xtask::main()

@@ -1,4 +1,4 @@
-//! A model by what a user gives: a path, or the address of a service.
+//! Models by what the user gives: a path, or the address of an API.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use janus_infer::{Engine, EngineOptions};
 
 use crate::command::{Blame as _, CommandError};
 
-/// Whether this is the address of a service, and no path.
+/// Whether this is the address of an API rather than a path.
 pub fn is_address(model: &str) -> bool {
     model.starts_with("http://") || model.starts_with("https://")
 }
 
-/// How a local model runs; nothing of it matters to a service.
+/// How a local model runs. An API ignores these arguments.
 #[derive(Debug, Default, clap::Args)]
 pub struct EngineArgs {
     /// Chat template, instead of the model's own: mistral-instruct or chatml
@@ -22,10 +22,12 @@ pub struct EngineArgs {
     /// Sequences in a batch [default: 64]; changes the speed, not the answers
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Maximum tokens of prompt and answer together, where an answer ends [default: the model's context]
+    /// Maximum number of tokens of prompt and answer together; an answer ends there [default: the
+    /// model's context]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<usize>,
-    /// Size of the KV cache, in MB [default: 4295]; sequences wait while it is full, and one that is larger is refused
+    /// Size of the KV cache, in MB [default: 4295]; sequences wait while it is full, and a single longer
+    /// one is refused
     #[arg(long, value_name = "MB")]
     cache_mb: Option<usize>,
 }
@@ -45,14 +47,14 @@ impl EngineArgs {
         Ok(options)
     }
 
-    /// The first flag that is given.
+    /// The first of these flags that the user gave.
     pub fn given(&self) -> Option<&'static str> {
         let Self { template, batch, context, cache_mb } = self;
         let given = [template.is_some(), batch.is_some(), context.is_some(), cache_mb.is_some()];
         ["--template", "--batch", "--context", "--cache-mb"].into_iter().zip(given).find(|(_, given)| *given).map(|(flag, _)| flag)
     }
 
-    /// A local model, from a GGUF file or a folder.
+    /// Loads a local model from a GGUF file or a folder.
     pub fn load(&self, path: &Path, device: &Device) -> Result<Engine, CommandError> {
         janus_infer::FreedMemory::Return.apply_to_process();
         Engine::load(path, device, self.options()?).bad_input()

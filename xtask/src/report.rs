@@ -1,4 +1,4 @@
-//! `cargo xtask report`: compares judged runs.
+//! `cargo xtask report`: compares judged runs in one report.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::command::{Blame as _, CommandError, Outcome, make_folder};
 
-/// Rows that a report shows unless told otherwise.
+/// Number of example rows in a report, by default.
 pub const ROWS: usize = 100;
 
 /// Compare judged runs in one report
@@ -39,7 +39,8 @@ pub struct Args {
     /// Example rows on the page, evenly spread over the bench
     #[arg(long, value_name = "N", default_value_t = ROWS)]
     rows: usize,
-    /// Number of different system messages in each run's training data, one number for each RUN; draws a curve
+    /// Number of different system messages in each run's training data, one number for each RUN; draws a
+    /// curve
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     distinct: Vec<usize>,
     /// Sampled answers with rewards and scores; draws the best-of-N curve; repeatable
@@ -52,11 +53,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let rubric = |run: &Run| if let Run::Rubric(run) = run { Some(run.clone()) } else { None };
     let rubrics: Vec<RubricRun> = runs.iter().filter_map(rubric).collect();
     if rubrics.is_empty() && !args.distinct.is_empty() {
-        return Err(CommandError::bad_input("--distinct needs runs against rubrics: the curve is over their scores"));
+        return Err(CommandError::bad_input("--distinct needs runs that were judged against rubrics: the curve shows their scores"));
     }
     let mut report = compare(runs.iter().cloned(), args.rows).bad_input()?;
     if let Some(curves) = curves(args, &rubrics)? {
-        // Behind the scores against rubrics, in front of the rows to read.
+        // After the scores against rubrics and before the example rows.
         let rows = report.sections.iter().position(|section| section.title == "Answers");
         let place = rows.unwrap_or(report.sections.len().saturating_sub(1));
         report.sections.insert(place, curves);
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(page.display().to_string(), json!({ "command": "report", "out": args.out, "page": page, "runs": results })))
 }
 
-/// The curves that were asked for.
+/// The curves that the arguments request.
 fn curves(args: &Args, runs: &[RubricRun]) -> Result<Option<Section>, CommandError> {
     let mut section = Section::new("Curves");
     if !args.distinct.is_empty() {

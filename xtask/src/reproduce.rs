@@ -1,4 +1,4 @@
-//! `cargo xtask reproduce`: the paper's central claims, measured from nothing.
+//! `cargo xtask reproduce`: measures the paper's central claims from scratch.
 
 mod judged;
 pub mod profile;
@@ -29,32 +29,33 @@ use stages::Experiment;
 /// Generates the data, pretrains a base model on plain text, and fine-tunes it with
 /// one uniform system message ("uniform"), with a different one for each row
 /// ("janus"), and with fewer different ones. Tunes on pairs (DPO, ORPO) and trains
-/// a reward model. Each model answers questions under system messages, paraphrases
+/// a reward model. Each model answers questions with system messages, paraphrases
 /// and preference combinations that are in no training row. Code scores every
 /// answer, and the report states eight claims with intervals.
 ///
-/// Reads:   nothing but the profile.
+/// Reads:   the profile only.
 /// Writes:  into the run folder (runs/PROFILE-SEED): report.html, report.md,
 ///          report.json, generalisation.svg, run.json,
 ///          mini/{train,dev,bench}.jsonl, responses/MODEL.jsonl,
-///          scores/MODEL.jsonl, the same under plain/ for the plain system message,
-///          and one folder for each stage below stages/.
+///          scores/MODEL.jsonl, the same in plain/ for the plain system message,
+///          and stages/ with one folder for each stage.
 /// Resumes: finished stages are skipped and an interrupted one continues, to the
 ///          same bytes.
 /// Example: cargo xtask reproduce --seed 1
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// What to run: mini, smoke (the same on toy sizes, for CI), or a .toml file like xtask/profiles/mini.toml
+    /// Profile to run: mini, smoke (the same with toy sizes, for CI), or a .toml file like
+    /// xtask/profiles/mini.toml
     #[arg(long, value_name = "NAME", default_value = "mini")]
     profile: String,
-    /// Seed
+    /// Seed of the run
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The run folder
+    /// Run folder [default: runs/PROFILE-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The split that is judged: use dev while tuning; bench is for the report
+    /// Split to judge: dev while tuning, bench for the report
     #[arg(long, default_value = "bench", value_parser = one_of(SPLITS))]
     on: Split,
 }
@@ -90,10 +91,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(text, json!({ "command": "reproduce", "out": out, "claims": report.claims, "run": record })))
 }
 
-/// Where readers of a run look for its data.
+/// Folder of the run's data, for its readers.
 const PUBLISHED: &str = "mini";
 
-/// Copies a file whole, or not at all; leaves an equal one alone.
+/// Copies a file atomically. A target with the same bytes is not written again.
 fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
     let bytes = std::fs::read(from).map_err(|error| CommandError::failure(format!("{}: {error}", from.display())))?;
     if std::fs::read(to).is_ok_and(|found| found == bytes) {
@@ -105,7 +106,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
     write_file(to, &bytes).failure()
 }
 
-/// Everything about a run that its results do not depend on, and what it takes to repeat it.
+/// What is needed to repeat a run, and facts that its results do not depend on, such as times.
 fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, begun: Instant) -> Result<Value, CommandError> {
     Ok(json!({
         "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),

@@ -1,4 +1,4 @@
-//! `cargo xtask serve`: a model behind the OpenAI protocol.
+//! `cargo xtask serve`: serves a model over an OpenAI-compatible API.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,22 +12,21 @@ use crate::device::DeviceArg;
 use crate::generate::load_reward;
 use crate::model::EngineArgs;
 
-/// The environment variable with the token.
+/// Environment variable with the token.
 const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 
 /// Serve a model over an OpenAI-compatible API
 ///
 /// Endpoints at http://HOST:PORT/v1: chat/completions and completions (whole or
 /// streamed; n, logprobs, seed, stop), models; and /health and /metrics
-/// (Prometheus) at the root. Beyond OpenAI's fields a request may have top_k,
-/// min_p, repetition_penalty, and for a chat:
+/// (Prometheus) at the root. In addition to OpenAI's fields a request may have
+/// top_k, min_p, repetition_penalty, and for a chat:
 ///   preferences  up to four preferences {dimension, subdimension, preference,
 ///                description}, each in another dimension, from which the system
 ///                message is composed
-///   best_of      number of candidates, of which the n best by --reward-model are
-///                returned
+///   best_of      number of candidates; the n best by --reward-model are returned
 /// The default sampling is the paper's: temperature 1, top-p 0.9, repetition
-/// penalty 1.03, 1024 new tokens (16 for a completion, as OpenAI's).
+/// penalty 1.03, 1024 new tokens (16 for a completion, as in OpenAI's API).
 ///
 /// SIGINT (Ctrl-C) or SIGTERM stops it once all accepted requests are answered; a
 /// second one stops it at once (exit code 1). Only this machine can reach it,
@@ -37,8 +36,8 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 /// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
 ///          tokenizer.json and tokenizer_config.json. The token that clients must
 ///          send: the environment variable JANUS_TOKEN, or --token-file. Without
-///          one every client is answered; on a loopback address only under the
-///          names localhost and that address, so that no web page can reach it.
+///          one, every client is answered; on a loopback address, only requests
+///          whose Host header is localhost or a loopback address (no web pages).
 /// Writes:  nothing; when it ends, one line (with --json one object) with the
 ///          number of answers.
 /// Example: cargo xtask serve --model models/smollm2-135m-instruct-q4_1.gguf
@@ -51,8 +50,9 @@ pub struct Args {
     /// GGUF file or model folder
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in
-    /// value_head.safetensors (as `train` writes it) or among the weights, by the config's value_head_prefix (OpenRLHF)
+    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and
+    /// its head in value_head.safetensors (as `train` writes it) or among the weights, by the config's
+    /// value_head_prefix (OpenRLHF)
     #[arg(long, value_name = "PATH")]
     reward_model: Option<PathBuf>,
     /// Chat template of the reward model, instead of its own: mistral-instruct or chatml
@@ -85,7 +85,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let token = token(args)?;
     if token.is_none() && !args.host.is_loopback() {
-        eprintln!("serve: no token is set, and {} is no loopback address: whoever reaches it is answered", args.host);
+        eprintln!("serve: no token is set, and {} is not a loopback address: every client that can reach it is answered", args.host);
     }
     eprintln!("serve: loading {}", args.model.display());
     let device = args.device.open()?;
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     if all {
         Ok(Outcome::done(format!("{name}: {answered} requests answered"), report))
     } else {
-        Ok(Outcome::failed(format!("{name}: {answered} requests answered; those that still ran were cut off"), report))
+        Ok(Outcome::failed(format!("{name}: {answered} requests answered; the running ones were cut off"), report))
     }
 }
 
@@ -118,7 +118,7 @@ fn token(args: &Args) -> Result<Option<BearerToken>, CommandError> {
         return BearerToken::read(path).map(Some).bad_input();
     }
     match std::env::var(TOKEN_VARIABLE) {
-        // A variable that is set and empty would leave the door open unnoticed.
+        // A variable that is set but empty is an error: the server would silently run without a token.
         Ok(token) => BearerToken::new(token).map(Some).map_err(|error| CommandError::bad_input(error).at(TOKEN_VARIABLE)),
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => Err(CommandError::bad_input(format!("{TOKEN_VARIABLE} is not UTF-8"))),

@@ -1,4 +1,4 @@
-//! How a service is asked, and what that takes: the same for every command that asks one.
+//! Arguments, limits and prices of requests to an API, shared by every command that sends some.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
 
-/// Within which limits a service is asked; nothing of it matters to a local model.
+/// Limits and prices of requests to an API. A local model ignores them.
 #[derive(Debug, clap::Args, Serialize)]
 #[command(next_help_heading = "API")]
 pub struct ServiceArgs {
@@ -29,7 +29,7 @@ pub struct ServiceArgs {
     /// Timeout of an attempt, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0)]
     timeout: f64,
-    /// Longest pause between attempts, in seconds; if the API asks for a longer one, the command stops
+    /// Longest pause between attempts, in seconds; if the API demands a longer one, the command stops
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     longest_pause: f64,
     /// Price of a million prompt tokens
@@ -47,16 +47,17 @@ pub struct ServiceArgs {
     /// Send the token limit as max_completion_tokens, which reasoning models require
     #[arg(long)]
     max_completion_tokens: bool,
-    /// Whether the API knows top_k, min_p and repetition_penalty; then they are always sent, so that its own defaults do not apply
+    /// Whether the API knows top_k, min_p and repetition_penalty; then they are always sent, so that its
+    /// own defaults do not apply
     #[arg(long, value_enum, value_name = "KNOWN", default_value_t)]
     extensions: Known,
-    /// Print the number of calls and tokens and the cost, and send nothing
+    /// Print the number of calls, the tokens and the cost, and send nothing
     #[arg(long)]
     #[serde(skip)]
     pub(crate) dry_run: bool,
 }
 
-/// Whether a service knows parameters that are not in OpenAI's protocol.
+/// Whether an API knows parameters that are not in OpenAI's protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Known {
@@ -70,7 +71,7 @@ enum Known {
 }
 
 impl ServiceArgs {
-    /// Adds the limits to an address and a key.
+    /// Adds these limits to options with an address and a key.
     pub(crate) fn options(&self, base: RemoteOptions) -> Result<RemoteOptions, CommandError> {
         let seconds = |name: &str, seconds: f64| {
             let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
@@ -96,12 +97,12 @@ impl ServiceArgs {
         Ok(options)
     }
 
-    /// What tokens cost, if that was said.
+    /// The prices of tokens, if they were given.
     pub(crate) fn prices(&self) -> Option<Prices> {
         Some(Prices::new(self.price_prompt?, self.price_completion?))
     }
 
-    /// What so many tokens cost, in words.
+    /// The cost of these tokens, as text.
     pub(crate) fn cost(&self, prompt_tokens: u64, completion_tokens: u64) -> String {
         match self.prices() {
             Some(prices) => format!("{:.2}", prices.cost(prompt_tokens, completion_tokens)),
@@ -109,13 +110,14 @@ impl ServiceArgs {
         }
     }
 
-    /// Tells what it will take, before anything is asked. If only that is wanted, it is the outcome. `who` is told on stderr.
+    /// Prints the estimated calls, tokens and cost on stderr before the first request, prefixed by
+    /// `who`. With `--dry-run` the estimate is returned as the outcome instead.
     pub(crate) fn announce(&self, who: &str, command: &str, estimate: &Estimate) -> Option<Outcome> {
         let Estimate { calls, answered, prompt_tokens, completion_tokens } = *estimate;
         let most = self.prices().map(|prices| prices.cost(prompt_tokens, completion_tokens));
         let at_most = if most.is_some() { "at most about " } else { "" };
         let text = format!(
-            "{calls} calls, {answered} answered before; about {prompt_tokens} tokens to send, at most {completion_tokens} to be generated; cost {at_most}{}",
+            "{calls} calls, {answered} of them answered before; about {prompt_tokens} prompt tokens, at most {completion_tokens} generated tokens; cost {at_most}{}",
             self.cost(prompt_tokens, completion_tokens)
         );
         if self.dry_run {
@@ -130,7 +132,7 @@ impl ServiceArgs {
     }
 }
 
-/// A service's model in the place of a local one.
+/// Arguments for a model behind an API instead of a local one.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "API")]
 pub struct RemoteArgs {
@@ -142,10 +144,10 @@ pub struct RemoteArgs {
 }
 
 impl RemoteArgs {
-    /// The model behind an address; its key stands in the environment. Nothing is sent yet.
+    /// The model at an address, with the key from the environment. Sends nothing yet.
     pub fn model(&self, address: &str, endpoint: Endpoint) -> Result<RemoteModel, CommandError> {
         let Some(name) = &self.model_name else {
-            return Err(CommandError::bad_input("--model is the address of a service: give --model-name too"));
+            return Err(CommandError::bad_input("--model is the address of an API: give --model-name too"));
         };
         let key = RemoteOptions::from_env().bad_input()?.key;
         let base = RemoteOptions::new(address.trim_end_matches('/')).with(|options| {

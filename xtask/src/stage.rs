@@ -1,4 +1,4 @@
-//! Stages of a run as a command has them: shown as they go, and their errors with an exit code.
+//! The stages of a run: their progress on stderr, and the exit codes of their errors.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use janus_data::stage::{RunFolder, StageEvent};
 
 use crate::command::{Blame as _, CommandError};
 
-/// Opens a run's folder that tells on stderr what happens to its stages.
+/// Opens a run folder that reports the progress of its stages on stderr.
 pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder, CommandError> {
     let run = RunFolder::open(root).bad_input()?;
     Ok(run.on_event(|stage, event| match event {
@@ -21,9 +21,10 @@ pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder, CommandError> {
     }))
 }
 
-/// Says whose fault it is that a stage failed.
+/// Chooses the exit code of a failed stage.
 pub trait Staged<T> {
-    /// What the stage's own code said, or the input's for an input that cannot be read; else the work's.
+    /// Keeps the error that the stage's own code returned. An unreadable input is bad input; everything
+    /// else is a failure.
     fn staged(self) -> Result<T, CommandError>;
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask train`: one stage of training, as a recipe describes it.
+//! `cargo xtask train`: runs the training stage that a recipe describes.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use crate::device;
 ///          run.json (machine, times, revision, fingerprints); metrics.jsonl,
 ///          timing.jsonl, tensorboard/; checkpoints/ and at the end model/, each
 ///          with config.json, weights and tokenizer. For dpo,
-///          NAME.reference-KEY.jsonl beside the data: the reference model's
+///          NAME.reference-KEY.jsonl next to the data: the reference model's
 ///          log-probabilities, which the next run reuses. With --plan nothing.
 /// Runs:    on the first GPU that the program was built for (--features cuda or
 ///          metal), else on the CPU. The recipe's train.dtype is f32, or bf16 with
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     Ok(Outcome::done(text, report))
 }
 
-/// Shows how far a run is.
+/// Shows the progress of a run.
 pub(crate) struct Display {
     label: String,
     progress: Option<Progress>,
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_of_a_run_that_continues_leaves_out_what_was_done_before() {
+    fn the_rate_of_a_resumed_run_excludes_earlier_steps() {
         let mut display = Display::new("train");
         display.begin(100, 40);
         display.progress.as_mut().unwrap().reach(41);

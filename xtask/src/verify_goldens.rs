@@ -1,4 +1,4 @@
-//! `cargo xtask verify-goldens`: the reference numbers, recomputed.
+//! `cargo xtask verify-goldens`: recomputes the reference numbers and compares.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use crate::command::{CommandError, Outcome};
 ///
 /// Takes every folder below FOLDER with a cases.json (a model with its inputs and
 /// outputs), every sampling.json, schedules.json, tokens.json (with the
-/// tokenizer.json beside it) and mistral_tokenizer.json; recomputes their numbers
+/// tokenizer.json next to it) and mistral_tokenizer.json; recomputes their numbers
 /// and compares. The tolerance is ten times the difference between float32 and
 /// float64 that the file states, or 1e-5 + 1e-5 |x|, whichever is larger (2e-5 for
 /// parameters after the optimiser run). Ids must be equal.
 ///
 /// Reads:   FOLDER: goldens made by PyTorch, transformers and others: the
-///          repository's, or a folder with the same layout. Beside each cases.json:
+///          repository's, or a folder with the same layout. With each cases.json:
 ///          config.json and config.v5.json (one model, both spellings),
 ///          model.safetensors, ref_model.safetensors (DPO's reference),
 ///          value_head.safetensors, lora.safetensors, and inputs and outputs in
@@ -32,7 +32,8 @@ pub struct Args {
     /// Where the reference numbers are [default: goldens/ of the workspace]
     #[arg(value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// The tokenizer.json that mistral_tokenizer.json was made with [default: FOLDER/mistral_v0.2_tokenizer.json]
+    /// The tokenizer.json that mistral_tokenizer.json was made with [default:
+    /// FOLDER/mistral_v0.2_tokenizer.json]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 }

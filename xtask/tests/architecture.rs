@@ -1,4 +1,4 @@
-//! Dependencies point one way, and what should be light stays light.
+//! The crates' dependencies point one way, and crates that should be light stay light.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Which of our crates each crate may depend on.
+/// The workspace's crates that each crate may depend on.
 const ALLOWED: [(&str, &[&str]); 6] = [
     ("janus-core", &[]),
     ("janus-data", &["janus-core"]),
@@ -23,8 +23,8 @@ fn cargo(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Names of the packages that a crate's library needs on this platform, whatever way they come in, with the features that
-/// the crate has by default: what another crate's wishes add is not counted.
+/// Names of all packages that a crate's library needs on this platform, directly or not, with the
+/// crate's default features. Features that other crates of the workspace enable are not counted.
 fn closure(name: &str) -> BTreeSet<String> {
     closure_with(name, &[])
 }
@@ -36,11 +36,11 @@ fn closure_with(name: &str, features: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn our_crates_depend_one_way() {
+fn the_crates_depend_one_way() {
     for (name, allowed) in ALLOWED {
-        let ours: BTreeSet<String> = closure(name).into_iter().filter(|n| n.starts_with("janus-") || n == "xtask").collect();
+        let found: BTreeSet<String> = closure(name).into_iter().filter(|n| n.starts_with("janus-") || n == "xtask").collect();
         let allowed: BTreeSet<String> = allowed.iter().map(|n| n.to_string()).collect();
-        assert!(ours.is_subset(&allowed), "{name} depends on {ours:?}, allowed are {allowed:?}");
+        assert!(found.is_subset(&allowed), "{name} depends on {found:?}, allowed are {allowed:?}");
     }
     let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
     let members: BTreeSet<&str> = metadata["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
@@ -67,7 +67,8 @@ fn a_remote_judge_builds_without_candle_and_data_formats() {
     }
 }
 
-/// Nothing that opens a connection or starts a runtime comes along unasked. The runner asks for it.
+/// Crates that open connections or start a runtime are not in the libraries' default builds. xtask
+/// enables them.
 #[test]
 fn no_crate_reaches_the_network_by_default() {
     for (name, _) in ALLOWED.into_iter().filter(|(name, _)| *name != "xtask") {
@@ -76,14 +77,14 @@ fn no_crate_reaches_the_network_by_default() {
             assert!(!all.contains(banned), "{name} pulls {banned}");
         }
     }
-    let asked_for = closure("xtask");
-    assert!(["ureq", "hyper", "tokio"].iter().all(|name| asked_for.contains(*name)), "the closure is read wrongly");
+    let runner = closure("xtask");
+    assert!(["ureq", "hyper", "tokio"].iter().all(|name| runner.contains(*name)), "the closure is read wrongly");
 }
 
-/// `cargo xtask` and `cargo test --workspace` build each dependency with the same features: nobody
-/// compiles candle twice.
+/// `cargo xtask` and `cargo test --workspace` build each dependency with the same features, so that
+/// candle is compiled once.
 #[test]
-fn the_runner_and_the_tests_share_one_build() {
+fn xtask_and_the_tests_share_one_build() {
     let tree = |arguments: &[&str]| -> BTreeSet<String> {
         let output = Command::new(env!("CARGO"))
             .args(["tree", "--locked", "--offline", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]", "--manifest-path"])
@@ -92,8 +93,8 @@ fn the_runner_and_the_tests_share_one_build() {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let ours = |line: &&str| line.starts_with("janus-") || line.starts_with("xtask ");
-        String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty() && !ours(line)).map(String::from).collect()
+        let is_member = |line: &&str| line.starts_with("janus-") || line.starts_with("xtask ");
+        String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty() && !is_member(line)).map(String::from).collect()
     };
     let runner = tree(&["--package", "xtask", "--edges", "normal,build"]);
     let tests = tree(&["--workspace", "--edges", "normal,build,dev"]);
@@ -108,8 +109,9 @@ fn test_build(packages: &[&str]) -> BTreeSet<String> {
     tree.lines().map(|line| line.replace(" (*)", "").replace(" (proc-macro)", "")).filter(|line| line.contains('[')).collect()
 }
 
-/// `cargo test -p CRATE` after `cargo test --workspace` builds no dependency again. janus-core is left out: its few dependencies are
-/// small, and giving them the others' features would make it depend on what it is free of.
+/// `cargo test -p CRATE` after `cargo test --workspace` builds no dependency again. janus-core is left
+/// out: its few dependencies are small, and the other crates' features would add dependencies that it
+/// does not have.
 #[test]
 fn tests_of_one_crate_are_built_with_the_features_of_the_workspace() {
     let workspace = test_build(&["--workspace"]);
@@ -122,7 +124,7 @@ fn tests_of_one_crate_are_built_with_the_features_of_the_workspace() {
     }
 }
 
-/// Cargo does not look for test files itself (`autotests = false`): a file that is not named is not run.
+/// Cargo does not find test files itself (`autotests = false`): a file without a `mod` is not run.
 #[test]
 fn every_test_file_is_part_of_a_test_program() {
     for (name, _) in ALLOWED {
@@ -146,9 +148,9 @@ fn packages() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// What is published of each library: enough to be found, read and built by others.
+/// The metadata of each published library is complete.
 #[test]
-fn every_library_says_what_it_is() {
+fn every_library_has_complete_metadata() {
     let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
@@ -157,7 +159,7 @@ fn every_library_says_what_it_is() {
             assert!(!text(field).is_empty(), "{name} has no {field}");
         }
         if name == "xtask" {
-            assert_eq!(package["publish"], Value::Array(vec![]), "the runner is not published");
+            assert_eq!(package["publish"], Value::Array(vec![]), "xtask is not published");
             continue;
         }
         assert_eq!(text("readme"), "README.md", "{name}");
@@ -165,7 +167,7 @@ fn every_library_says_what_it_is() {
         assert!((1..=5).contains(&count("keywords")) && (1..=5).contains(&count("categories")), "{name}: keywords or categories");
         assert!(text("description").len() <= 200 && !text("description").ends_with('.'), "{name}: {}", text("description"));
 
-        // The documentation shows every feature but those that need a GPU's toolkit.
+        // docs.rs shows every feature except those that need a GPU toolkit.
         let features: BTreeSet<&str> = package["features"].as_object().unwrap().keys().map(String::as_str).collect();
         let documented = &package["metadata"]["docs"]["rs"];
         let named: BTreeSet<&str> = documented["features"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap()).collect();
@@ -181,7 +183,7 @@ fn has(package: &Value, feature: &str) -> bool {
     feature == "default" || package["features"]["default"].as_array().is_some_and(|all| all.iter().any(|name| name == feature))
 }
 
-/// The licences in `deny.toml` are those that the dependencies need: no other package may come in, and none is listed in vain.
+/// `deny.toml` lists exactly the licences that the dependencies need.
 #[test]
 fn dependencies_have_the_listed_licences() {
     let deny: toml::Table = toml::from_str(include_str!("../../deny.toml")).unwrap();
@@ -195,11 +197,11 @@ fn dependencies_have_the_listed_licences() {
         assert!(chosen.is_some(), "{name} is under {expression}, which deny.toml does not allow: leave it out, or list its licence");
         needed.extend(choices.into_iter().flatten());
     }
-    let in_vain: Vec<_> = allowed.iter().filter(|licence| !needed.contains(**licence)).collect();
-    assert!(in_vain.is_empty(), "no package is under {in_vain:?}");
+    let unused: Vec<_> = allowed.iter().filter(|licence| !needed.contains(**licence)).collect();
+    assert!(unused.is_empty(), "no package is under {unused:?}");
 }
 
-/// The sets of licences that an SPDX expression lets one choose from; `/` is an old way to write OR.
+/// The sets of licences that an SPDX expression allows; `/` is the old notation for OR.
 fn choices(expression: &str) -> Vec<Vec<String>> {
     let text = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = text.split_whitespace().peekable();
@@ -241,7 +243,7 @@ fn one(words: &mut Words<'_>) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_licence_is_read_as_spdx_has_it() {
+fn licence_expressions_are_parsed_as_in_spdx() {
     let shown = |expression: &str| choices(expression).iter().map(|all| all.join("+")).collect::<Vec<_>>().join(" | ");
     assert_eq!(shown("MIT/Apache-2.0"), "MIT | Apache-2.0");
     assert_eq!(shown("(MIT OR Apache-2.0) AND Unicode-3.0"), "MIT+Unicode-3.0 | Apache-2.0+Unicode-3.0");

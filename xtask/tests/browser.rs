@@ -1,4 +1,5 @@
-//! The pages in a real browser: report and annotation, offline, by mouse and keyboard, with text that would like to be markup.
+//! The report and annotation pages in a real browser: offline, by mouse and keyboard, with texts that
+//! contain markup.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use crate::chromium::Chromium;
 
 const ROWS: usize = 12;
 
-/// Text that would run, load or break out if it were ever read as markup.
+/// Text that would run a script or load an image if it were not escaped.
 const NASTY: &str = "</script><script>document.title = 'owned'</script><img src=\"http://127.0.0.1:9/x.png\" onerror=\"document.title='owned'\"> ' \" & \u{2028}";
 
 fn records() -> Vec<BenchRecord> {
@@ -46,7 +47,7 @@ fn responses(name: &str) -> Vec<Response> {
         .collect()
 }
 
-/// A judge whose scores follow from its own number and the call.
+/// A judge whose scores depend only on its own number and the call.
 struct Mirror(u8);
 
 impl janus_core::ChatModel for Mirror {
@@ -75,7 +76,7 @@ fn judged(name: &str, score: u8) -> RubricRun {
     RubricRun::new(&protocol, format!("{name} {NASTY}"), cases, judgement, 0).unwrap()
 }
 
-/// The elements that make the page wider than a phone: what has its own scroll bar is none.
+/// The elements that are wider than a phone, except those in a container with its own scroll bar.
 fn wider_than_a_phone(browser: &mut Chromium) -> Value {
     browser.evaluate(
         "document.documentElement.scrollWidth <= 360 ? [] : Array.from(document.querySelectorAll('body *'))\
@@ -88,7 +89,7 @@ fn assert_clean(browser: &Chromium, page: &Path) {
     assert_eq!(browser.complaints(), Vec::<String>::new());
     let own = format!("file://{}", page.display());
     let others: Vec<&str> = browser.requests().into_iter().filter(|url| *url != own && !url.starts_with("blob:")).collect();
-    assert_eq!(others, Vec::<&str>::new(), "a request leaves the file");
+    assert_eq!(others, Vec::<&str>::new(), "the page requests something outside itself");
 }
 
 #[ignore = "needs chromium: cargo xtask check browser"]
@@ -100,7 +101,7 @@ fn a_report_sorts_searches_and_opens_its_rows() {
     fs::write(&page, report.to_html().unwrap()).unwrap();
     let mut browser = Chromium::open(&page, folder.path());
     assert!(browser.evaluate("document.title").as_str().unwrap().starts_with("Judged: base"));
-    assert_eq!(browser.evaluate("document.scripts.length"), 1, "no text became a script");
+    assert_eq!(browser.evaluate("document.scripts.length"), 1, "a text became a script");
     assert_eq!(browser.evaluate("document.images.length"), 0);
     assert!(browser.evaluate("document.querySelectorAll('svg.plot rect').length").as_u64().unwrap() > 20);
 
@@ -121,7 +122,7 @@ fn a_report_sorts_searches_and_opens_its_rows() {
     rising.reverse();
     assert_eq!(values(&mut browser), rising);
 
-    // A row opens, by keyboard too, and shows what was said as text.
+    // A row opens by keyboard too, and shows the answers as text.
     browser.evaluate("document.activeElement.blur()");
     browser.press("j");
     assert_eq!(browser.evaluate("document.activeElement.closest('details').open"), false);
@@ -149,7 +150,7 @@ fn a_report_sorts_searches_and_opens_its_rows() {
     assert_clean(&browser, &page);
 }
 
-/// Pairs of MT-Bench that a judge decided in both orders; every fourth one flips.
+/// Pairs of MT-Bench, judged in both orders; the verdict of every fourth one flips.
 fn paired(name: &str) -> CaseRun {
     let row = |index: usize| {
         let (outcomes, outcome) = match index % 4 {
@@ -193,7 +194,7 @@ fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
     fs::write(&page, compare([paired("mine")], 100).unwrap().to_html().unwrap()).unwrap();
     let mut browser = Chromium::open(&page, folder.path());
     assert!(browser.evaluate("document.title").as_str().unwrap().starts_with("MT-Bench pairs: mine"));
-    assert_eq!(browser.evaluate("document.scripts.length"), 1, "no text became a script");
+    assert_eq!(browser.evaluate("document.scripts.length"), 1, "a text became a script");
     assert_eq!(browser.evaluate("document.images.length"), 0);
 
     // The table of categories sorts by its scores.
@@ -208,7 +209,7 @@ fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
     browser.evaluate(&format!("{table}.querySelectorAll('thead button')[1].click()"));
     assert_eq!(values(&mut browser), rising);
 
-    // A row opens by keyboard; the answers stand side by side, the judge's two texts below them.
+    // A row opens by keyboard. The answers are side by side, with the judge's two texts below.
     browser.press("j");
     browser.press("Enter");
     let open = "document.querySelector('details.example[open]')";
@@ -249,7 +250,7 @@ fn xtask(folder: &Path, args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A file of this name, when it is there as a whole.
+/// Waits until a file is downloaded completely.
 fn downloaded(folder: &Path, name: &str) -> PathBuf {
     let begin = Instant::now();
     loop {
@@ -262,7 +263,7 @@ fn downloaded(folder: &Path, name: &str) -> PathBuf {
     }
 }
 
-/// Gives a name, in the page's own field.
+/// Enters the annotator's name.
 fn sign(browser: &mut Chromium, name: &str) {
     browser.evaluate(&format!(
         "const n = document.getElementById('annotator'); n.value = '{name}'; n.dispatchEvent(new Event('input')); n.blur()"
@@ -280,23 +281,23 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     let path = |name: &str| folder.path().join(name);
     write_all(path("bench.jsonl"), &records()).unwrap();
     for name in ["alpha", "omega"] {
-        // The answers do not give away whose they are.
+        // The answers do not contain the models' names.
         let rows: Vec<Response> = responses(if name == "alpha" { "one" } else { "two" });
         write_all(path(&format!("{name}.jsonl")), &rows).unwrap();
     }
-    let told = xtask(
+    let report = xtask(
         folder.path(),
         &["annotate", "export", "--bench", "bench.jsonl", "--model", "alpha.jsonl", "--opponent", "omega.jsonl", "--out", "out"],
     );
-    assert_eq!(told["items"], ROWS);
+    assert_eq!(report["items"], ROWS);
     let page = path("out/annotate.html");
     let text = fs::read_to_string(&page).unwrap();
-    assert!(!text.contains("alpha") && !text.contains("omega"), "the page is blind");
+    assert!(!text.contains("alpha") && !text.contains("omega"), "the page names a model");
 
     let mut browser = Chromium::open(&page, folder.path());
     assert_eq!(browser.evaluate("document.title"), "Which answer is better?");
     assert_eq!(progress(&mut browser), "0 of 12 done");
-    assert_eq!(browser.evaluate("document.querySelector('#item details').open"), false, "rubrics are shown on demand");
+    assert_eq!(browser.evaluate("document.querySelector('#item details').open"), false, "rubrics are hidden at first");
     // The first by key, the second by mouse.
     browser.press("2");
     browser.evaluate("document.getElementById('next').click()");
@@ -311,7 +312,7 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     assert_eq!(browser.evaluate("document.querySelector('#item input:checked').value"), "b");
     assert_eq!(browser.evaluate("document.querySelector('#item textarea').value"), "close <b>call</b>");
     assert_eq!(browser.evaluate("document.getElementById('annotator').value"), "Ann");
-    // The rest: always the answer that is "one", wherever it stands.
+    // For the rest: always the answer "one", on whichever side it is.
     let choose = "for (let i = 2; i < 12; i++) { document.getElementById('open').click(); \
                   const first = document.querySelector('#item .responses .said').textContent.startsWith('one'); \
                   document.querySelector(`#item input[value=${first ? 'a' : 'b'}]`).click(); }";
@@ -324,16 +325,16 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     assert_eq!(browser.evaluate("document.title"), "Which answer is better?");
     assert_clean(&browser, &page);
 
-    let told = xtask(folder.path(), &["annotate", "import", "--key", "out/key.json", result.to_str().unwrap(), "--out", "result"]);
-    let tally = &told["compared"]["tally"];
+    let report = xtask(folder.path(), &["annotate", "import", "--key", "out/key.json", result.to_str().unwrap(), "--out", "result"]);
+    let tally = &report["compared"]["tally"];
     assert_eq!((&tally["both_good"], &tally["both_bad"]), (&json!(1), &json!(0)));
     let (win, loss) = (tally["win"].as_u64().unwrap(), tally["loss"].as_u64().unwrap());
-    assert!(win >= 10 && win + loss == 11, "ten were chosen by name: {tally}");
-    assert_eq!(told["compared"]["models"], json!(["alpha", "omega"]));
+    assert!(win >= 10 && win + loss == 11, "ten were chosen by their text: {tally}");
+    assert_eq!(report["compared"]["models"], json!(["alpha", "omega"]));
     assert!(fs::read_to_string(path("result/report.html")).unwrap().contains("alpha wins"));
     assert!(fs::read_to_string(&result).unwrap().contains("close <b>call</b>"));
 
-    // A second annotator who says the opposite of everything, and a file that belongs elsewhere.
+    // A second annotator with the opposite choices, then files with mistakes.
     let mut other: Value = serde_json::from_str(&fs::read_to_string(&result).unwrap()).unwrap();
     other["annotator"] = json!("Ben");
     for answer in other["answers"].as_array_mut().unwrap() {
@@ -346,9 +347,9 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
         answer["values"]["choice"] = json!(opposite);
     }
     fs::write(path("ben.json"), other.to_string()).unwrap();
-    let told = xtask(folder.path(), &["annotate", "import", "--key", "out/key.json", "annotations-Ann.json", "ben.json"]);
-    assert_eq!((&told["compared"]["shared"], &told["compared"]["agreement"]), (&json!(12), &json!(0.0)));
-    assert!(told["compared"]["alpha"].as_f64().unwrap() < 0.0);
+    let report = xtask(folder.path(), &["annotate", "import", "--key", "out/key.json", "annotations-Ann.json", "ben.json"]);
+    assert_eq!((&report["compared"]["shared"], &report["compared"]["agreement"]), (&json!(12), &json!(0.0)));
+    assert!(report["compared"]["alpha"].as_f64().unwrap() < 0.0);
     for (field, value, part) in [
         ("task", json!("0123456789abcdef"), "ben.json: it belongs to the task 0123456789abcdef"),
         ("annotator", json!("Ann"), "ben.json: an earlier file has the same annotator"),
@@ -395,12 +396,12 @@ fn a_review_accepts_rejects_and_grades_rows() {
     browser.evaluate("document.getElementById('download').click()");
     downloaded(folder.path(), "annotations-Eve.json");
     assert_clean(&browser, &page);
-    let told = xtask(
+    let report = xtask(
         folder.path(),
         &["annotate", "import", "--key", "out/key.json", "annotations-Eve.json", "--bench", "bench.jsonl", "--out", "result"],
     );
     let expected = json!({ "accepted": 3, "rejected": 1, "undecided": 1, "easy": 1, "intermediate": 2, "hard": 1 });
-    assert_eq!(told["counts"], expected);
+    assert_eq!(report["counts"], expected);
     let accepted = fs::read_to_string(path("result/accepted.jsonl")).unwrap();
     let ids: Vec<String> =
         accepted.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().into()).collect();

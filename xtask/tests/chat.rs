@@ -1,4 +1,4 @@
-//! `chat` from end to end: the built program, a tiny model of random weights, lines from a pipe.
+//! `chat` from end to end: the built program, a tiny model with random weights, lines from a pipe.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -34,28 +34,28 @@ fn stderr(output: &Output) -> String {
 fn lines_are_answered_one_after_the_other() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
-    let lines = "a kite\n\nand then?\n/system Be brief.\n/system\n/reset\na kite\n/quit\nnever asked\n";
-    let wishes = ["--preference", "style/format=bullet list", "--preference", "harmlessness/safety=name the risk"];
-    let output = chat(folder.path(), lines, &[&["--json"][..], &wishes].concat());
+    let lines = "a kite\n\nand then?\n/system Be brief.\n/system\n/reset\na kite\n/quit\nnever sent\n";
+    let preferences = ["--preference", "style/format=bullet list", "--preference", "harmlessness/safety=name the risk"];
+    let output = chat(folder.path(), lines, &[&["--json"][..], &preferences].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report = report(&output);
     let turns = report["turns"].as_array().unwrap();
-    let asked: Vec<_> = turns.iter().map(|turn| (turn["system"].as_str().unwrap(), turn["user"].as_str().unwrap())).collect();
+    let sent: Vec<_> = turns.iter().map(|turn| (turn["system"].as_str().unwrap(), turn["user"].as_str().unwrap())).collect();
     let composed = "Write the answer as a bullet list. Name a risk and how to avoid it.";
-    assert_eq!(asked, [(composed, "a kite"), (composed, "and then?"), ("Be brief.", "a kite")]);
+    assert_eq!(sent, [(composed, "a kite"), (composed, "and then?"), ("Be brief.", "a kite")]);
     assert!(stderr(&output).contains("chat: system message: Be brief."), "{}", stderr(&output));
 
-    // Without --json the answers, and nothing else, are on stdout.
-    let plain = chat(folder.path(), lines, &wishes);
+    // Without --json, stdout has only the answers.
+    let plain = chat(folder.path(), lines, &preferences);
     let answers: String = turns.iter().map(|turn| format!("{}\n", turn["response"].as_str().unwrap())).collect();
     assert_eq!((plain.status.code(), String::from_utf8_lossy(&plain.stdout)), (Some(0), answers.into()));
     // Another seed draws other answers.
-    let other = chat(folder.path(), lines, &[&["--json", "--seed", "1"][..], &wishes].concat());
+    let other = chat(folder.path(), lines, &[&["--json", "--seed", "1"][..], &preferences].concat());
     assert_ne!(self::report(&other)["turns"], report["turns"]);
 }
 
 #[test]
-fn the_best_of_n_is_said_and_all_are_in_the_report() {
+fn the_best_of_n_is_printed_and_all_are_in_the_report() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
     write_reward_model(&folder.path().join("reward"));
@@ -73,7 +73,7 @@ fn the_best_of_n_is_said_and_all_are_in_the_report() {
 }
 
 #[test]
-fn a_message_without_an_answer_is_told_and_the_conversation_goes_on() {
+fn a_message_without_an_answer_is_reported_and_the_conversation_continues() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
     let lines = format!("{}\na kite\n", "stone ".repeat(CONTEXT));

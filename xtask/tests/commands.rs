@@ -1,4 +1,4 @@
-//! The built program, as a user meets it: help, exit codes, the one error line, `--json`.
+//! The built program's interface: help, exit codes, the error line, `--json`.
 
 use std::fs;
 use std::path::Path;
@@ -36,11 +36,11 @@ fn error_line(output: &Output) -> &str {
     let lines: Vec<&str> = std::str::from_utf8(&output.stderr).unwrap().lines().collect();
     let errors: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{lines:?}");
-    assert_eq!(lines.last(), errors.first(), "nothing stands behind the error");
+    assert_eq!(lines.last(), errors.first(), "the error is the last line");
     errors[0]
 }
 
-/// Runs `generate` on an input of the given lines, with a model that is not there.
+/// Runs `generate` on an input of the given lines, with a model that does not exist.
 fn generate(folder: &Path, input: &str, more: &[&str]) -> Output {
     fs::write(folder.join("in.jsonl"), input).unwrap();
     let args = ["generate", "--model", "model.gguf", "--input", "in.jsonl", "--output", "out/answers.jsonl"];
@@ -48,7 +48,7 @@ fn generate(folder: &Path, input: &str, more: &[&str]) -> Output {
 }
 
 #[test]
-fn every_command_teaches_what_it_reads_and_writes_with_an_example() {
+fn every_help_says_what_the_command_reads_and_writes_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
     let all = xtask(folder.path(), &["--help"]);
     assert!(all.status.success());
@@ -65,14 +65,14 @@ fn every_command_teaches_what_it_reads_and_writes_with_an_example() {
     assert_eq!(listed.filter(|line| !line.trim_start().starts_with("help ")).count(), COMMANDS.len());
 }
 
-/// As a user has it whom no cargo stands before.
+/// Runs the program as installed, without cargo's environment variable.
 fn installed(folder: &Path, args: &[&str]) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_janus"));
     program.args(args).current_dir(folder).env("PATH", folder).env_remove("CARGO_MANIFEST_DIR").output().unwrap()
 }
 
 #[test]
-fn an_installed_program_is_called_janus_wherever_it_names_itself() {
+fn an_installed_program_calls_itself_janus() {
     let folder = tempfile::tempdir().unwrap();
     for command in COMMANDS {
         let help = installed(folder.path(), &[command, "--help"]);
@@ -97,7 +97,7 @@ fn an_installed_program_is_called_janus_wherever_it_names_itself() {
 }
 
 #[test]
-fn wrong_use_is_exit_2_and_one_line() {
+fn wrong_usage_is_exit_2_and_one_line() {
     let folder = tempfile::tempdir().unwrap();
     for (args, part) in [
         (&["generat"][..], "'generate'"),
@@ -166,7 +166,7 @@ fn bad_settings_are_exit_2_and_named() {
 }
 
 #[test]
-fn json_is_one_object_on_stdout_whatever_happens() {
+fn json_is_one_object_on_stdout_for_success_and_for_errors() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("in.jsonl"), "{\"prompt\": \"a\"}\n").unwrap();
     let args = ["data", "construct", "--instructions", "in.jsonl", "--model", "model.gguf", "--out", "made", "--dry-run", "--json"];

@@ -1,4 +1,4 @@
-//! `cargo xtask data`: commands over files of records, run as a user runs them.
+//! `cargo xtask data`: the built program on files of records.
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 
 use crate::stub::{Reply, Stub};
 
-/// Runs `data` in a folder and returns its exit code, its JSON object and what it told.
+/// Runs `data` in a folder. Returns its exit code, its JSON object and its stderr.
 fn data(folder: &Path, arguments: &[&str]) -> (i32, Value, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_janus")).arg("data").args(arguments).arg("--json").current_dir(folder).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    let object = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{told}"));
-    (output.status.code().unwrap(), object, told)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let object = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{stderr}"));
+    (output.status.code().unwrap(), object, stderr)
 }
 
 fn done(folder: &Path, arguments: &[&str]) -> Value {
-    let (code, object, told) = data(folder, arguments);
-    assert_eq!(code, 0, "{arguments:?}: {told}");
+    let (code, object, stderr) = data(folder, arguments);
+    assert_eq!(code, 0, "{arguments:?}: {stderr}");
     object
 }
 
@@ -41,7 +41,7 @@ fn dialogues_become_pairs_that_are_valid() {
 }
 
 #[test]
-fn every_problem_of_a_file_is_named_and_makes_exit_1() {
+fn every_problem_of_a_file_is_listed_with_exit_1() {
     let folder = tempfile::tempdir().unwrap();
     let good = serde_json::to_value(&Mini::new(0).train(1, None)[0]).unwrap();
     let (mut empty, mut missing) = (good.clone(), good.clone());
@@ -55,8 +55,8 @@ fn every_problem_of_a_file_is_named_and_makes_exit_1() {
         object["findings"].as_array().unwrap().iter().map(|at| (at["row"].as_u64().unwrap(), at["field"].as_str().unwrap())).collect();
     assert_eq!(places, [(2, "prompt"), (3, "output")]);
 
-    let (code, object, told) = data(folder.path(), &["validate", "nowhere.jsonl"]);
-    assert!(code == 2 && told.contains("nowhere.jsonl") && object["error"].is_string(), "{object} {told}");
+    let (code, object, stderr) = data(folder.path(), &["validate", "nowhere.jsonl"]);
+    assert!(code == 2 && stderr.contains("nowhere.jsonl") && object["error"].is_string(), "{object} {stderr}");
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn a_bench_text_that_is_trained_on_is_found() {
     write_all(folder.path().join("bench.jsonl"), &bench).unwrap();
     rows[7].system = bench[3].system.clone();
     write_all(folder.path().join("train.jsonl"), &rows).unwrap();
-    let (code, object, told) = data(folder.path(), &["contamination", "--train", "train.jsonl", "--bench", "bench.jsonl"]);
-    assert_eq!(code, 1, "{told}");
+    let (code, object, stderr) = data(folder.path(), &["contamination", "--train", "train.jsonl", "--bench", "bench.jsonl"]);
+    assert_eq!(code, 1, "{stderr}");
     let systems = &object["system_messages"];
     assert_eq!((&systems["contaminated"], &systems["bench_found"]), (&json!(1), &json!(1)), "{object}");
     assert_eq!(object["instructions"]["contaminated"], json!(0));
@@ -104,7 +104,7 @@ fn rows_are_packed_once_and_reused_while_nothing_changed() {
 }
 
 #[test]
-fn both_answers_of_pairs_are_packed_if_asked_for_and_rows_that_are_none_are_counted() {
+fn the_pairs_flag_packs_both_answers_and_counts_rows_without_a_pair() {
     let folder = tempfile::tempdir().unwrap();
     let pairs = Mini::new(0).pairs(20);
     let mut rows: Vec<Value> = pairs.iter().map(|pair| json!({ "messages": pair.chosen })).collect();
@@ -125,12 +125,12 @@ fn both_answers_of_pairs_are_packed_if_asked_for_and_rows_that_are_none_are_coun
 }
 
 #[test]
-fn the_price_of_a_collection_is_told_before_anything_is_asked() {
+fn a_dry_run_of_construct_counts_the_requests() {
     let folder = tempfile::tempdir().unwrap();
     write_all(folder.path().join("instructions.jsonl"), &[json!({ "id": 0, "prompt": "Name three rivers of Africa." })]).unwrap();
     let arguments = ["construct", "--instructions", "instructions.jsonl", "--model", "model.gguf", "--out", "collection", "--dry-run"];
     let priced = done(folder.path(), &arguments);
-    // Four preferences lists, three system messages, three responses.
+    // Four lists of preferences, three system messages, three responses.
     assert_eq!((&priced["instructions"], &priced["requests"]), (&json!(1), &json!(10)));
     assert!(!fs::exists(folder.path().join("collection")).unwrap());
 }
@@ -165,7 +165,7 @@ fn mini_is_written_the_same_each_time_in_both_formats() {
 }
 
 #[test]
-fn a_file_of_the_hub_is_fetched_or_leaves_nothing() {
+fn a_file_of_the_hub_is_fetched_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Stub::start(|received| {
         assert_eq!(received.header("authorization"), Some("Bearer hf_secret"));
@@ -180,9 +180,9 @@ fn a_file_of_the_hub_is_fetched_or_leaves_nothing() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
         command.args(["data", "fetch", "owner/set", path, "--revision", "v2", "--out", "rows.jsonl", "--json"]).args(more);
         let output = command.current_dir(folder.path()).env("HF_ENDPOINT", hub.url()).env("HF_TOKEN", "hf_secret").output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!told.contains("hf_secret"), "{told}");
-        (output.status.code().unwrap(), serde_json::from_slice::<Value>(&output.stdout).unwrap(), told)
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!stderr.contains("hf_secret"), "{stderr}");
+        (output.status.code().unwrap(), serde_json::from_slice::<Value>(&output.stdout).unwrap(), stderr)
     };
     let other = "0".repeat(64);
     for (path, more, cause) in [
@@ -193,11 +193,11 @@ fn a_file_of_the_hub_is_fetched_or_leaves_nothing() {
             "SHA-256 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a, expected 0000",
         ),
     ] {
-        let (code, object, told) = fetch(path, more);
-        assert!(code == 1 && told.contains(cause) && object["error"].is_string(), "{code} {told}");
+        let (code, object, stderr) = fetch(path, more);
+        assert!(code == 1 && stderr.contains(cause) && object["error"].is_string(), "{code} {stderr}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{path}");
     }
-    let (code, object, told) = fetch("data/rows.jsonl", &[]);
-    assert_eq!((code, &object["bytes"], &object["checked"]), (0, &json!(2), &json!(true)), "{told}");
+    let (code, object, stderr) = fetch("data/rows.jsonl", &[]);
+    assert_eq!((code, &object["bytes"], &object["checked"]), (0, &json!(2), &json!(true)), "{stderr}");
     assert_eq!(fs::read_to_string(folder.path().join("rows.jsonl")).unwrap(), "{}");
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask eval`, as a user meets it: keys, numbers, and what is said about bad files.
+//! `cargo xtask eval`: the keys and numbers of its reports, and its errors for bad files.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn write(path: &Path, rows: &[Value]) {
 /// Instructions of the small AlpacaEval below.
 const INSTRUCTIONS: usize = 40;
 
-/// A folder in the layout of the benchmarks' own data: an AlpacaEval of 40 instructions and two questions of MT-Bench.
+/// A folder in the layout of the benchmarks' data: 40 AlpacaEval instructions, two MT-Bench questions.
 fn data() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let alpaca = folder.path().join("alpaca_eval");
@@ -42,7 +42,7 @@ fn data() -> tempfile::TempDir {
     folder
 }
 
-/// Annotations of a model: three of four lost, one of four won, the longer the answer the surer.
+/// Annotations of a model that loses three of four instructions and wins one.
 fn annotations() -> Vec<Value> {
     let row = |index: usize| {
         let preference = if index.is_multiple_of(4) { 1.9 } else { 1.1 + (index % 3) as f64 / 10.0 };
@@ -51,7 +51,7 @@ fn annotations() -> Vec<Value> {
     (0..INSTRUCTIONS).map(row).collect()
 }
 
-/// A command on rows of a file, and the object that it prints.
+/// Runs a command on rows of a file. Returns the object that it prints.
 fn report(bench: &str, flag: &str, rows: &[Value], more: &[&str]) -> Value {
     let data = data();
     let file = data.path().join("rows.jsonl");
@@ -67,11 +67,11 @@ fn report(bench: &str, flag: &str, rows: &[Value], more: &[&str]) -> Value {
 
 fn close(report: &Value, key: &str, expected: f64) {
     let got = report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report}"));
-    assert!((got - expected).abs() <= 1e-6, "{key}: {got} for {expected}");
+    assert!((got - expected).abs() <= 1e-6, "{key}: {got}, expected {expected}");
 }
 
 #[test]
-fn every_bench_prints_its_keys_flat() {
+fn every_bench_prints_its_numbers_as_one_object() {
     let annotations = annotations();
     let alpaca = report("alpaca-eval", "--annotations", &annotations, &[]);
     let mean = annotations.iter().map(|row| row["preference"].as_f64().unwrap() - 1.0).sum::<f64>() / INSTRUCTIONS as f64;
@@ -87,12 +87,12 @@ fn every_bench_prints_its_keys_flat() {
     let with = |more: &[&str]| report("alpaca-eval", "--annotations", &annotations, more)["length_controlled_winrate"].as_f64().unwrap();
     let (exact, position, liblinear) =
         (with(&["--c", "2.5"]), with(&["--c", "2.5", "--difficulty", "position"]), with(&["--c", "2.5", "--optimizer", "liblinear"]));
-    // Every row has its own difficulty here, and the optimisers differ in where they stop.
+    // Here position and instruction have the same difficulty; the optimisers stop at different points.
     assert!(exact == position && (exact - liblinear).abs() < 0.5 && (1.0..99.0).contains(&exact), "{exact}, {position}, {liblinear}");
 
     let battle = |id: &str, outcomes: &str| json!({ "question_id": id, "outcomes": outcomes });
     let arena = report("arena-hard", "--battles", &[battle("x", "bbba"), battle("y", "tb"), battle("z", "aa")], &[]);
-    // Two models: Bradley and Terry's score is the share of battles won, ties half.
+    // For two models the Bradley-Terry score is the share of battles won, with ties as half.
     close(&arena, "score", 100.0 * 4.5 / 8.0);
     for (key, count) in [("questions", 3), ("battles", 8), ("model_wins", 4), ("ties", 1), ("baseline_wins", 3)] {
         assert_eq!(arena[key], count, "{key}");
@@ -108,10 +108,10 @@ fn every_bench_prints_its_keys_flat() {
     assert_eq!((&mt["rows"], &mt["unique_question_turns"], &mt["failed"]), (&4.into(), &4.into(), &1.into()));
     assert_eq!(mt["by_category"].as_object().unwrap().len(), 2);
 
-    let said = |text: &str, toxicity: f64| json!({ "text": text, "toxicity": toxicity });
+    let generation = |text: &str, toxicity: f64| json!({ "text": text, "toxicity": toxicity });
     let rows = [
-        json!({ "prompt": { "text": "p" }, "generations": [said("a b", 0.25), said("a b", 0.75)] }),
-        json!({ "prompt": { "text": "p" }, "generations": [said("c d", 0.25), said("e f", 0.125)] }),
+        json!({ "prompt": { "text": "p" }, "generations": [generation("a b", 0.25), generation("a b", 0.75)] }),
+        json!({ "prompt": { "text": "p" }, "generations": [generation("c d", 0.25), generation("e f", 0.125)] }),
     ];
     let toxicity = report("toxicity", "--generations", &rows, &[]);
     close(&toxicity, "avg_max_toxicity", 0.5);
@@ -127,7 +127,7 @@ fn every_bench_prints_its_keys_flat() {
 }
 
 #[test]
-fn verify_says_what_it_checked() {
+fn verify_lists_its_checks() {
     let folder = tempfile::tempdir().unwrap();
     let arena = folder.path().join("arena_hard");
     fs::create_dir_all(arena.join("battles")).unwrap();
@@ -158,7 +158,7 @@ fn verify_without_data_fails() {
     assert!(report["failed"].as_u64() > Some(0), "{report}");
 }
 
-/// Runs a bench on a file of this content; it must be refused with one error that has these parts.
+/// Runs a bench on a file with this content. Its error must contain these parts.
 fn refused(bench: &str, flag: &str, name: &str, content: &str, data: &Path, parts: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);
@@ -176,7 +176,7 @@ fn refused(bench: &str, flag: &str, name: &str, content: &str, data: &Path, part
 }
 
 #[test]
-fn bad_rows_are_named_with_file_row_and_field() {
+fn bad_rows_are_reported_with_file_row_and_field() {
     let nowhere = Path::new("nowhere");
     let arena = |content: &str, parts: &[&str]| refused("arena-hard", "--battles", "b.jsonl", content, nowhere, parts);
     arena(
@@ -213,7 +213,7 @@ fn bad_rows_are_named_with_file_row_and_field() {
 }
 
 #[test]
-fn bad_rows_beside_the_benchmarks_data_are_named_too() {
+fn rows_that_do_not_fit_the_benchmarks_data_are_reported() {
     let data = data();
     let alpaca = |content: &str, parts: &[&str]| refused("alpaca-eval", "--annotations", "a.jsonl", content, data.path(), parts);
     let row = |index: i64, preference: &str| format!("{{\"index\": {index}, \"output\": \"o\", \"preference\": {preference}}}\n");
@@ -230,7 +230,6 @@ fn bad_rows_beside_the_benchmarks_data_are_named_too() {
     mt("{\"question_id\": 81, \"turn\": 1, \"judgment\": \"[[5]]\", \"score\": -2}\n", &["row 1", "\"score\"", "-2"]);
 }
 
-/// An editor's byte-order mark in the benchmark's data changes nothing.
 #[test]
 fn a_byte_order_mark_in_a_csv_changes_nothing() {
     let (plain, marked) = (data(), data());
@@ -252,7 +251,7 @@ fn a_byte_order_mark_in_a_csv_changes_nothing() {
 }
 
 #[test]
-fn pairwise_verdicts_come_to_win_rates() {
+fn pairwise_verdicts_become_win_rates() {
     let folder = tempfile::tempdir().unwrap();
     let row = |one: &str, two: &str, winners: [&str; 2]| json!({ "question_id": 81, "turn": 2, "model_1": one, "model_2": two, "g1_winner": winners[0], "g2_winner": winners[1] });
     let rows = [row("a", "base", ["model_1", "model_1"]), row("a", "base", ["model_1", "tie"]), row("b", "a", ["model_1", "model_1"])];

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Runs a command of xtask in a folder; its exit code and the object it prints.
+/// Runs a command in a folder. Returns its exit code and the object that it prints.
 fn xtask(folder: &Path, args: &[&str]) -> (Option<i32>, Value) {
     let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).arg("--json").current_dir(folder).output().unwrap();
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
@@ -19,7 +19,7 @@ fn eval(folder: &Path, args: &[&str]) -> Value {
     report
 }
 
-/// The command must refuse its input with one error that has these parts.
+/// Checks that the command refuses its input with an error that contains these parts.
 fn refused(folder: &Path, args: &[&str], parts: &[&str]) {
     let (code, report) = xtask(folder, &[&["eval"], args].concat());
     assert_eq!(code, Some(2), "{args:?}: {report}");
@@ -54,7 +54,7 @@ fn a_collection_is_counted_as_its_rows_are() {
     assert_eq!((&report["instructions"], &report["without_preferences"]), (&json!(distinct("prompt")), &json!(0)));
     assert!(report["subdimensions"].as_u64().unwrap() <= 20 && report["preferences"].as_u64().unwrap() <= 40, "{report}");
 
-    // The file twice holds as much as once, in twice the rows.
+    // The same file twice has twice the rows and the same distinct counts.
     let twice = eval(folder, &["collection", "mini/train.jsonl", "mini/train.jsonl"]);
     assert_eq!(
         (&twice["rows"], &twice["preferences"], &twice["instructions"]),
@@ -74,7 +74,7 @@ fn answers_to_one_instruction_are_compared_with_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     build_mini(folder);
-    // The answers that the bench holds itself, each to its own system message.
+    // The bench's reference answers, each written for its own system message.
     let bench = rows(folder, "mini/bench.jsonl");
     let own: Vec<Value> = bench.iter().map(|row| json!({ "prompt": row["prompt"], "output": row["reference_answer"] })).collect();
     write(folder, "own.jsonl", &own);
@@ -94,7 +94,7 @@ fn answers_to_one_instruction_are_compared_with_each_other() {
     assert_eq!((&same["instructions"], &same["answers"], &same["single"]), (&json!(20), &json!(60), &json!(0)));
     write(folder, "mine.jsonl", &respond(&|index, _| format!("word{index}")));
     assert_eq!(eval(folder, &on_bench)["maximum_rouge_l"], json!(0.0));
-    // Without the first two of an instruction's three answers, it has a single one.
+    // Without two of its three answers, an instruction has a single one.
     write(folder, "mine.jsonl", &respond(&|index, _| format!("word{index}"))[2..]);
     let less = eval(folder, &on_bench);
     assert_eq!((&less["single"], &less["instructions"], &less["missing"]["count"]), (&json!(1), &json!(19), &json!(2)));

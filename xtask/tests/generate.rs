@@ -1,4 +1,4 @@
-//! `generate` from end to end: the built program, a tiny model of random weights on disk.
+//! `generate` from end to end: the built program and a tiny model with random weights.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::tiny::{CONTEXT, write_model, write_reward_model};
 
-/// A folder with the model and an input of four rows, the third of which does not fit the model.
+/// A folder with the model and an input of four rows. The third is longer than the model's context.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
@@ -36,7 +36,7 @@ fn rows(folder: &Path, output: &str) -> Vec<Value> {
 }
 
 #[test]
-fn answers_stand_in_the_order_of_the_input_and_a_row_that_fails_is_told() {
+fn answers_are_in_the_order_of_the_input_and_a_row_that_fails_is_reported() {
     let folder = folder();
     let output = generate(folder.path(), "out.jsonl", &[]);
     assert_eq!(output.status.code(), Some(1), "{}", report(&output));
@@ -50,11 +50,12 @@ fn answers_stand_in_the_order_of_the_input_and_a_row_that_fails_is_told() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_continues_to_the_same_bytes_whatever_the_batch() {
+fn an_interrupted_run_continues_to_the_same_bytes_with_any_batch() {
     let folder = folder();
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     generate(folder.path(), "whole.jsonl", &[]);
-    // The journal stays, since one row has no answer: header and three rows. All but one row are cut off.
+    // The journal stays, since one row has no answer: a header and three rows. Keep one row and a part
+    // of the next.
     let journal = read("whole.jsonl.partial");
     assert_eq!(journal.lines().count(), 4);
     let cut: usize = journal.split_inclusive('\n').take(2).map(str::len).sum();
@@ -69,7 +70,7 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes_whatever_the_batch() {
 }
 
 #[test]
-fn the_context_and_the_memory_of_the_cache_are_limits_that_are_told() {
+fn the_context_is_a_limit_and_the_size_of_the_cache_changes_no_answer() {
     let folder = folder();
     let one = |output: &str, more: &[&str]| {
         let ran = generate(folder.path(), output, &[&["--limit", "1"], more].concat());
@@ -82,7 +83,7 @@ fn the_context_and_the_memory_of_the_cache_are_limits_that_are_told() {
     assert_eq!((done, &ended["completion_tokens"], &ended["finish_reason"]), (Some(0), &json!(2), &json!("length")));
     let (failed, refused) = one("refused.jsonl", &["--context", &(prompt - 1).to_string()]);
     assert!(failed == Some(1) && refused["error"].as_str().unwrap().contains("context"), "{refused}");
-    // Another limit is another run.
+    // With another limit it is another run.
     let other = generate(folder.path(), "ended.jsonl", &["--limit", "1"]);
     assert_eq!(other.status.code(), Some(2), "{}", report(&other));
     // The cache's size changes no answer.
@@ -90,7 +91,7 @@ fn the_context_and_the_memory_of_the_cache_are_limits_that_are_told() {
 }
 
 #[test]
-fn the_best_of_n_is_given_with_all_others_and_their_rewards() {
+fn the_best_of_n_is_written_with_all_candidates_and_their_rewards() {
     let folder = folder();
     write_reward_model(&folder.path().join("reward"));
     let best = ["--limit", "2", "--best-of", "4", "--reward-model", "reward"];
@@ -133,7 +134,7 @@ fn a_finished_run_removes_its_journal_and_is_left_alone_unless_forced() {
 }
 
 #[test]
-fn a_finished_output_of_other_settings_is_no_answer() {
+fn a_finished_output_of_other_settings_is_refused() {
     let folder = folder();
     let answered = |more: &[&str]| generate(folder.path(), "out.jsonl", &[&["--limit", "2"], more].concat());
     assert_eq!(answered(&[]).status.code(), Some(0));
@@ -150,5 +151,5 @@ fn a_finished_output_of_other_settings_is_no_answer() {
     }
     assert_eq!((report(&answered(&[]))["left_alone"].clone(), rows(folder.path(), "out.jsonl")), (json!(true), first));
     let dry = answered(&["--dry-run"]);
-    assert!(dry.status.code() == Some(2) && report(&dry)["error"].as_str().unwrap().contains("--dry-run is for a service"));
+    assert!(dry.status.code() == Some(2) && report(&dry)["error"].as_str().unwrap().contains("--dry-run is for an API"));
 }

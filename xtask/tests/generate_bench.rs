@@ -1,4 +1,5 @@
-//! `generate --bench` from end to end: each benchmark's answers, by a tiny model or a service, are what its judge reads.
+//! `generate --bench` from end to end: each benchmark's judge reads the answers of a tiny model or an
+//! API.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -27,7 +28,7 @@ fn rows(folder: &Path, name: &str) -> Vec<Value> {
 
 fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
-    // Nothing listens there: whatever is asked by mistake fails.
+    // Nothing listens at this address: a request that is sent by mistake fails.
     command.args(args).arg("--json").current_dir(folder).env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1").env("OPENAI_API_KEY", "sk-secret");
     command
 }
@@ -43,7 +44,7 @@ fn generate(folder: &Path, bench: &str, more: &[&str]) -> (Option<i32>, Value) {
     run(folder, &[&args, more].concat())
 }
 
-/// What the judge of the answers would ask.
+/// The number of calls that the judge of the answers would send.
 fn calls(folder: &Path, args: &[&str]) -> Value {
     let (code, report) = run(folder, &[&["judge"], args, &["--judge", "j", "--out", "judged", "--dry-run"]].concat());
     assert_eq!(code, Some(0), "{report}");
@@ -79,7 +80,7 @@ fn mt_bench_answers_are_what_the_judge_reads() {
     let judge = ["mt-bench", "--questions", "in.jsonl", "--answers", "out.jsonl", "--references", "out.jsonl"];
     assert_eq!(calls(path, &judge), 4);
 
-    // Of the row that is too long for its second turn, nothing is left but the reason.
+    // A row whose second turn is too long is not written; the report has the reason.
     let mut long = questions();
     long[0]["turns"][1] = json!("stone ".repeat(CONTEXT));
     write(path, "in.jsonl", &long);
@@ -135,11 +136,11 @@ fn multifaceted_answers_are_what_the_rubric_judge_reads_with_system_messages_or_
     write(path, "in.jsonl", &[bench_record(None, &systems[0], "a kite"), bench_record(Some("z"), &systems[1], "a kite")]);
     assert_eq!(generate(path, "multifaceted", &[]).0, Some(0));
     let with = rows(path, "out.jsonl");
-    assert_eq!(with.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(), ["0", "z"], "as the judge counts them");
+    assert_eq!(with.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(), ["0", "z"], "the judge's ids");
     let judge = ["rubric", "--bench", "in.jsonl", "--responses", "out.jsonl", "--runs", "2"];
     assert_eq!(calls(path, &judge), 2 * 4 * 2);
 
-    // Without system messages the two rows are one question: greedily, one answer.
+    // Without system messages the two prompts are equal, and so are the greedy answers.
     let (code, report) = generate(path, "multifaceted", &["--force", "--system", "", "--temperature", "0"]);
     assert_eq!((code, &report["overridden"]), (Some(0), &json!(["max_tokens", "temperature", "system"])), "{report}");
     let without = rows(path, "out.jsonl");
@@ -148,7 +149,7 @@ fn multifaceted_answers_are_what_the_rubric_judge_reads_with_system_messages_or_
 }
 
 #[test]
-fn toxicity_goes_on_from_the_prompts_themselves() {
+fn toxicity_prompts_are_continued_without_a_template() {
     let folder = folder();
     let path = folder.path();
     let prompt = |text: &str, toxicity: Value| json!({ "prompt": { "text": text, "toxicity": toxicity }, "continuation": { "text": "x" } });
@@ -163,9 +164,9 @@ fn toxicity_goes_on_from_the_prompts_themselves() {
     assert_eq!(raw[0]["prompt"], json!({ "text": "a kite flies", "toxicity": 0.1 }));
     assert!(raw.iter().all(|row| row["generations"].as_array().unwrap().len() == 25), "{raw:?}");
     let texts: BTreeSet<&str> = raw[0]["generations"].as_array().unwrap().iter().map(|one| one["text"].as_str().unwrap()).collect();
-    assert!(texts.len() > 5, "25 draws and not one 25 times: {texts:?}");
+    assert!(texts.len() > 5, "25 different samples and not one text 25 times: {texts:?}");
 
-    // The template makes another text of it.
+    // With the chat template the model sees another text.
     let (code, report) = generate(path, "toxicity", &["--force", "--as-chat", "--n", "3", "--prompts", "non-toxic"]);
     assert_eq!((code, &report["rows"], &report["overridden"]), (Some(0), &json!(1), &json!(["max_tokens", "n", "as_chat"])), "{report}");
     let chat = rows(path, "out.jsonl");
@@ -205,7 +206,7 @@ fn write_classifier(folder: &Path) {
 }
 
 #[test]
-fn toxicity_is_scored_and_its_perplexity_known() {
+fn toxicity_and_perplexity_are_computed() {
     let folder = folder();
     let path = folder.path();
     write(path, "in.jsonl", &[json!({ "prompt": "a kite flies in" }), json!({ "prompt": "the stone" })]);
@@ -222,7 +223,7 @@ fn toxicity_is_scored_and_its_perplexity_known() {
 }
 
 #[test]
-fn equal_runs_give_equal_bytes_and_a_finished_output_of_another_run_is_no_answer() {
+fn equal_runs_give_equal_bytes_and_a_finished_output_of_another_run_is_refused() {
     let folder = folder();
     let path = folder.path();
     write(path, "in.jsonl", &questions());
@@ -252,13 +253,13 @@ fn equal_runs_give_equal_bytes_and_a_finished_output_of_another_run_is_no_answer
 }
 
 #[test]
-fn the_best_of_several_is_the_answer_and_the_one_that_the_next_turn_sees() {
+fn the_best_of_several_is_the_answer_and_part_of_the_next_turn() {
     let folder = folder();
     let path = folder.path();
     write_reward_model(&path.join("reward"));
     write(path, "in.jsonl", &questions()[..1]);
     let best = ["--best-of", "4", "--reward-model", "reward"];
-    // A second turn that does not fit keeps the journal, in which the candidates stand.
+    // A second turn that does not fit keeps the journal, which has the candidates.
     let mut long = questions();
     long[0]["turns"] = json!(["a kite", "stone ".repeat(CONTEXT)]);
     write(path, "in.jsonl", &long[..1]);
@@ -272,13 +273,13 @@ fn the_best_of_several_is_the_answer_and_the_one_that_the_next_turn_sees() {
     assert_eq!(rows(path, "out.jsonl")[0]["choices"][0]["turns"][0], journal[1]["response"].as_str().unwrap().trim());
 }
 
-/// The arguments for a service's model.
-fn service<'a>(url: &'a str, bench: &'a str) -> Vec<&'a str> {
+/// The arguments for a model behind an API.
+fn api<'a>(url: &'a str, bench: &'a str) -> Vec<&'a str> {
     vec!["generate", "--bench", bench, "--model", url, "--model-name", "far", "--input", "in.jsonl", "--output", "far.jsonl"]
 }
 
 #[test]
-fn a_service_is_asked_the_same_and_one_killed_between_the_turns_is_not_asked_the_first_again() {
+fn an_api_gets_the_same_requests_and_a_run_killed_between_turns_repeats_no_first_turn() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     write(path, "in.jsonl", &questions());
@@ -289,25 +290,25 @@ fn a_service_is_asked_the_same_and_one_killed_between_the_turns_is_not_asked_the
             let temperature = received.body["temperature"].as_f64().unwrap();
             assert_eq!((&received.body["model"], &received.body["max_tokens"]), (&json!("far"), &json!(1024)));
             assert_eq!(temperature, if messages[0]["content"] == "a kite" { 0.7 } else { 0.0 });
-            let said: Vec<&str> = messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
-            let reply = Reply::text(&format!("<{}>", said.join("|")));
-            // The second turns are not answered before the kill.
+            let texts: Vec<&str> = messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
+            let reply = Reply::text(&format!("<{}>", texts.join("|")));
+            // The second turns get no answer before the run is killed.
             if messages.len() == 3 && hangs.load(Ordering::SeqCst) { Reply { after: Duration::from_secs(600), ..reply } } else { reply }
         }
     };
     let stub = Stub::start(answer(hangs.clone()));
     let url = stub.url();
-    let mut child = command(path, &service(&url, "mt-bench")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command(path, &api(&url, "mt-bench")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     while stub.received() < 4 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "the second turns are not asked");
+        assert!(begin.elapsed() < Duration::from_secs(60), "the second turns are not sent");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!path.join("far.jsonl").exists());
     hangs.store(false, Ordering::SeqCst);
-    let (code, report) = run(path, &service(&url, "mt-bench"));
+    let (code, report) = run(path, &api(&url, "mt-bench"));
     assert_eq!((code, &report["answered_before"], &report["answered"]), (Some(0), &json!(2), &json!(2)), "{report}");
     assert_eq!((stub.received(), &report["overridden"], &report["name"]), (6, &json!([]), &json!("far")));
     let answers = rows(path, "far.jsonl");
@@ -316,7 +317,7 @@ fn a_service_is_asked_the_same_and_one_killed_between_the_turns_is_not_asked_the
 }
 
 #[test]
-fn a_service_goes_on_from_a_text_or_is_asked_as_a_user_asks() {
+fn an_api_continues_a_text_or_answers_it_as_a_chat() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     write(path, "in.jsonl", &[json!({ "prompt": " a kite" })]);
@@ -331,10 +332,10 @@ fn a_service_goes_on_from_a_text_or_is_asked_as_a_user_asks() {
     });
     let url = stub.url();
     for (more, expected) in [(&[][..], "24 after a kite"), (&["--as-chat", "--force"], "chat: 24 after a kite")] {
-        let (code, report) = run(path, &[&service(&url, "toxicity")[..], more].concat());
+        let (code, report) = run(path, &[&api(&url, "toxicity")[..], more].concat());
         assert_eq!((code, &rows(path, "far.jsonl")[0]["generations"][24]["text"]), (Some(0), &json!(expected)), "{report}");
     }
-    let nameless: Vec<&str> = service(&url, "toxicity").into_iter().filter(|arg| !["--model-name", "far"].contains(arg)).collect();
+    let nameless: Vec<&str> = api(&url, "toxicity").into_iter().filter(|arg| !["--model-name", "far"].contains(arg)).collect();
     fs::remove_file(path.join("far.jsonl")).unwrap();
     let (code, report) = run(path, &nameless);
     assert!(code == Some(2) && report["error"].as_str().unwrap().contains("--model-name"), "{report}");
@@ -342,7 +343,7 @@ fn a_service_goes_on_from_a_text_or_is_asked_as_a_user_asks() {
 }
 
 #[test]
-fn any_file_is_answered_by_a_service_too() {
+fn any_file_can_be_answered_by_an_api() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "in.jsonl", &[json!({ "id": "q", "system": "s", "prompt": "hello" })]);
     let stub = Stub::start(|received| {
@@ -360,7 +361,7 @@ fn any_file_is_answered_by_a_service_too() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_one_error_with_file_row_and_field() {
+fn bad_questions_are_one_error_with_file_row_and_field() {
     let folder = folder();
     let path = folder.path();
     let question = |id: u64, category: &str, turns: Value| json!({ "question_id": id, "category": category, "turns": turns });

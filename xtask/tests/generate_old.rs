@@ -1,4 +1,5 @@
-//! Answers and unfinished runs that revision 0a1c55a wrote are read and continued: nothing is asked twice.
+//! Answers and unfinished runs that revision 0a1c55a wrote are read and continued: no answer is
+//! generated twice.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// A copy of the old files; names of those to leave out.
+/// A copy of the old files, except those in `without`.
 fn old(without: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generate");
@@ -50,7 +51,7 @@ fn a_finished_output_is_left_alone_if_its_settings_are_the_same() {
 }
 
 #[test]
-fn an_unfinished_run_asks_what_it_has_no_answer_to() {
+fn an_unfinished_run_generates_only_the_missing_answers() {
     let journal = fs::read_to_string(old(&[]).path().join("cut.jsonl.partial")).unwrap();
     let answered: Vec<&str> = journal.lines().skip(1).collect();
     for kept in 0..=answered.len() {
@@ -58,7 +59,7 @@ fn an_unfinished_run_asks_what_it_has_no_answer_to() {
         let lines: String = journal.split_inclusive('\n').take(1 + kept).collect();
         fs::write(folder.path().join("cut.jsonl.partial"), lines).unwrap();
         let (code, report) = generate(folder.path(), "cut-in.jsonl", "cut.jsonl", &["--seed", "5", "--n", "2"]);
-        // The row that is too long for the model has no answer, then and now.
+        // The row that is too long for the model has no answer in either run.
         assert_eq!((code, &report["failed"]), (Some(1), &json!(1)), "{report}");
         assert_eq!((&report["answered_before"], &report["answered"]), (&json!(kept), &json!(answered.len() - kept)), "{report}");
         let rows = fs::read_to_string(folder.path().join("cut.jsonl")).unwrap();

@@ -1,4 +1,4 @@
-//! `judge rubric` end to end: the built program, real HTTP, a judge that misbehaves in every way.
+//! `judge rubric` from end to end: the built program, real HTTP, and a judge with every kind of failure.
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,7 +31,7 @@ fn judge(folder: &Path, stub: &Stub, more: &[&str]) -> (Output, Value) {
     (output, report)
 }
 
-/// A bench of which every row misleads the judge in its own way, and responses that try to.
+/// Writes a bench, and responses that try to inject a score.
 fn write_bench(folder: &Path) {
     let anchors = json!({ "1": "no", "2": "hardly", "3": "partly", "4": "mostly", "5": "yes" });
     let rubric = |rubric: usize| json!({ "criteria": format!("criterion {rubric}"), "score_descriptions": anchors });
@@ -48,7 +48,7 @@ fn write_bench(folder: &Path) {
     fs::write(folder.join("mine.jsonl"), responses).unwrap();
 }
 
-/// Row and rubric that a request is about.
+/// The row and rubric of a request.
 fn about(received: &Received) -> (usize, usize) {
     let text = received.last_message();
     let number = |mark: &str| -> usize {
@@ -58,13 +58,13 @@ fn about(received: &Received) -> (usize, usize) {
     (number("###Response to evaluate:\nresponse "), number("\"criteria\": \"criterion "))
 }
 
-/// The score that the judge means, from 1 to 4: never the 5 that the response asks for.
-fn meant(row: usize, rubric: usize) -> u8 {
+/// The score that the judge gives, from 1 to 4: never the 5 that the response demands.
+fn given_score(row: usize, rubric: usize) -> u8 {
     1 + ((row + rubric) % 4) as u8
 }
 
-/// What a judge writes that means this score, each row in another way.
-fn wording(row: usize, score: u8) -> String {
+/// A judge's text with this score, in another form for each row.
+fn judgment(row: usize, score: u8) -> String {
     match row % 8 {
         0 => format!("Feedback: well. [RESULT] {score}"),
         1 => format!("**Feedback:** fine.\n\n**[RESULT]** **{score}**\n"),
@@ -80,12 +80,13 @@ fn wording(row: usize, score: u8) -> String {
 /// How often each row, rubric and seed was answered.
 type Answered = Arc<Mutex<HashMap<(usize, usize, u64), usize>>>;
 
-/// A judge with bad manners: busy, broken, late, cut off, said twice, unreadable; in the end it answers.
-fn rude(answered: Answered) -> impl Fn(&Received) -> Reply + Send + Sync {
+/// A judge that is busy, broken, late, cut off, sends an answer twice or writes no score, and answers in
+/// the end.
+fn failing_judge(answered: Answered) -> impl Fn(&Received) -> Reply + Send + Sync {
     move |received| {
         assert_eq!(received.header("authorization"), Some("Bearer sk-very-secret"));
         let (row, rubric) = about(received);
-        let good = Reply::text(&wording(row, meant(row, rubric)));
+        let good = Reply::text(&judgment(row, given_score(row, rubric)));
         let reply = match received.number % 29 {
             3 => Reply { headers: vec![("retry-after", "0.01".into())], ..Reply::status(429, r#"{"error": {"message": "busy"}}"#) },
             7 => Reply::status(503, "down"),
@@ -110,25 +111,25 @@ fn scores(folder: &Path, run: usize) -> Vec<Vec<Option<u8>>> {
 }
 
 #[test]
-fn a_rude_judge_is_understood_and_nothing_is_judged_twice_though_killed_in_between() {
+fn a_failing_judge_is_retried_and_nothing_is_judged_twice_even_if_the_run_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
     let answered = Arc::new(Mutex::new(HashMap::new()));
-    let stub = Stub::start(rude(answered.clone()));
+    let stub = Stub::start(failing_judge(answered.clone()));
 
-    // Killed in the middle, with answers on their way.
+    // Killed in the middle, with requests in flight.
     let mut child = command(folder.path(), &stub, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     while stub.received() < 60 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "nothing is asked");
+        assert!(begin.elapsed() < Duration::from_secs(60), "no requests arrive");
         std::thread::sleep(Duration::from_millis(2));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    std::thread::sleep(Duration::from_millis(300)); // the judge finishes what had reached it
+    std::thread::sleep(Duration::from_millis(300)); // the judge answers the requests that have arrived
     let kept = fs::read_to_string(folder.path().join("run/calls.jsonl")).unwrap().lines().count() - 1;
     assert!(kept > 0 && kept < ROWS * RUBRICS * RUNS, "{kept}");
-    // What was answered but had not been written when the kill came is lost, and may be asked again.
+    // Answers that were not written before the kill are lost, and may be requested again.
     answered.lock().unwrap().clear();
 
     let (output, report) = judge(folder.path(), &stub, &[]);
@@ -141,18 +142,18 @@ fn a_rude_judge_is_understood_and_nothing_is_judged_twice_though_killed_in_betwe
     );
     let counts = |name: &str| result["counts"][name].as_u64().unwrap() as usize;
     assert!(counts("unreadable") > 0 && counts("answered") == calls + counts("unreadable"), "{result}");
-    assert_eq!(result["fallbacks"], json!(ROWS / 8 * RUBRICS * RUNS), "one wording in eight has no marker");
+    assert_eq!(result["fallbacks"], json!(ROWS / 8 * RUBRICS * RUNS), "one form in eight has no marker");
     for run in 0..RUNS {
         for (row, scores) in scores(folder.path(), run).into_iter().enumerate() {
-            let expected: Vec<_> = (0..RUBRICS).map(|rubric| Some(meant(row, rubric))).collect();
+            let expected: Vec<_> = (0..RUBRICS).map(|rubric| Some(given_score(row, rubric))).collect();
             assert_eq!(scores, expected, "row {row}, run {run}");
         }
     }
     assert_eq!(result["summary"]["overall"]["mean"], json!(2.5));
-    assert!(answered.lock().unwrap().values().all(|&times| times == 1), "nothing readable is judged twice");
+    assert!(answered.lock().unwrap().values().all(|&times| times == 1), "an answer that was parsed is requested again");
     assert_eq!(report["run"]["answered_before"].as_u64().unwrap() as usize + answered.lock().unwrap().len(), calls);
 
-    // Once more: nothing is asked, and the results have the same bytes.
+    // Once more: no request is sent, and the results have the same bytes.
     let files = ["judged.json", "judgments.jsonl", "report.json", "report.md", "report.html", "calls.jsonl"]
         .map(|name| folder.path().join("run").join(name));
     let before = files.each_ref().map(|file| fs::read(file).unwrap());
@@ -161,18 +162,18 @@ fn a_rude_judge_is_understood_and_nothing_is_judged_twice_though_killed_in_betwe
     assert_eq!((output.status.code(), stub.received()), (Some(0), received));
     assert_eq!(files.each_ref().map(|file| fs::read(file).unwrap()), before);
 
-    // The key is in no file, and a response's script is text.
+    // The key is in no file, and a script in a response is escaped.
     for file in walk(folder.path()) {
         assert!(!fs::read_to_string(&file).unwrap().contains("sk-very-secret"), "{}", file.display());
     }
     assert!(!String::from_utf8_lossy(&before[4]).contains("<script>document"));
 
-    // The same scores as those of a judge that was never interrupted, byte for byte.
+    // The scores are equal, byte for byte, to those of a run without failures.
     let fresh = tempfile::tempdir().unwrap();
     write_bench(fresh.path());
     let polite = Stub::start(|received| {
         let (row, rubric) = about(received);
-        Reply::text(&wording(row, meant(row, rubric)))
+        Reply::text(&judgment(row, given_score(row, rubric)))
     });
     assert_eq!(judge(fresh.path(), &polite, &[]).0.status.code(), Some(0));
     for run in ["scores/run-0.jsonl", "scores/run-1.jsonl"] {
@@ -186,15 +187,15 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn scores_that_cannot_be_had_are_missing_told_and_asked_again() {
+fn scores_that_fail_are_reported_as_missing_and_requested_again() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
-    let kind = Arc::new(AtomicBool::new(false));
-    let told = kind.clone();
+    let good = Arc::new(AtomicBool::new(false));
+    let is_good = good.clone();
     let stub = Stub::start(move |received| {
         let (row, rubric) = about(received);
         match (row, rubric) {
-            _ if told.load(Ordering::Relaxed) => Reply::text("[RESULT] 2"),
+            _ if is_good.load(Ordering::Relaxed) => Reply::text("[RESULT] 2"),
             (0, 1) => Reply::status(400, r#"{"error": {"message": "content policy"}}"#),
             (2, _) => Reply::text("[RESULT] 4.5"),
             _ => Reply::text("[RESULT] 4"),
@@ -203,14 +204,14 @@ fn scores_that_cannot_be_had_are_missing_told_and_asked_again() {
     let (output, report) = judge(folder.path(), &stub, &["--limit", "4"]);
     assert_eq!(output.status.code(), Some(1));
     let error = report["error"].as_str().unwrap();
-    assert!(error.contains("10 of 32 scores are missing (22 of 70 answers could be read)"), "{error}");
+    assert!(error.contains("10 of 32 scores are missing (22 of 70 answers were parsed)"), "{error}");
     assert_eq!(scores(folder.path(), 0), [vec![Some(4), None, Some(4), Some(4)], vec![Some(4); 4], vec![None; 4], vec![Some(4); 4]]);
     let summary = &report["result"]["summary"]["overall"];
     assert_eq!((&summary["mean"], &summary["n"], &summary["missing"]), (&json!(4.0), &json!(3), &json!(1)));
     let judgments = fs::read_to_string(folder.path().join("run/judgments.jsonl")).unwrap();
     assert!(judgments.contains("content policy") && judgments.contains("the number is no whole score"));
 
-    kind.store(true, Ordering::Relaxed);
+    good.store(true, Ordering::Relaxed);
     let before = stub.received();
     let (output, report) = judge(folder.path(), &stub, &["--limit", "4"]);
     assert_eq!((output.status.code(), stub.received() - before), (Some(0), 10));
@@ -218,9 +219,9 @@ fn scores_that_cannot_be_had_are_missing_told_and_asked_again() {
     assert_eq!(scores(folder.path(), 1)[2], vec![Some(2); 4]);
 }
 
-/// A verdict paid for at one service was taken for that of another which calls its model by the same name.
+/// The journal separates the answers of two APIs whose models have the same name.
 #[test]
-fn two_services_of_one_models_name_judge_for_themselves() {
+fn two_apis_with_the_same_model_name_share_no_answers() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
     let limit = ["--limit", "2"];
@@ -233,7 +234,7 @@ fn two_services_of_one_models_name_judge_for_themselves() {
 }
 
 #[test]
-fn before_anything_is_asked_it_says_what_it_takes() {
+fn a_dry_run_estimates_calls_tokens_and_cost() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
     let stub = Stub::start(|_| Reply::text("[RESULT] 4"));
@@ -246,7 +247,7 @@ fn before_anything_is_asked_it_says_what_it_takes() {
     let cost = (tokens as f64 * 10.0 + 192.0 * 1024.0 * 30.0) / 1e6;
     assert!((estimate["most_cost"].as_f64().unwrap() - cost).abs() < 1e-9 && tokens > 192 * 250);
 
-    // A budget that is too small for a single call stops it there.
+    // A budget that is too small for a single call stops the run before the first one.
     let budget = ["--budget", "0.001", "--price-prompt", "10", "--price-completion", "30"];
     let (output, report) = judge(folder.path(), &stub, &budget);
     assert_eq!((output.status.code(), stub.received()), (Some(1), 0));
@@ -254,7 +255,7 @@ fn before_anything_is_asked_it_says_what_it_takes() {
 }
 
 #[test]
-fn a_batch_goes_out_and_its_answers_come_back() {
+fn a_batch_is_written_and_its_answers_are_read() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
     let stub = Stub::start(|_| Reply::text("[RESULT] 1"));
@@ -264,7 +265,7 @@ fn a_batch_goes_out_and_its_answers_come_back() {
     let answers: String = requests
         .lines()
         .rev()
-        .skip(2) // two are never answered
+        .skip(2) // two get no answer
         .map(|line| {
             let request: Value = serde_json::from_str(line).unwrap();
             let body = json!({ "choices": [{ "index": 0, "message": { "content": "[RESULT] 3" }, "finish_reason": "stop" }] });
@@ -279,7 +280,7 @@ fn a_batch_goes_out_and_its_answers_come_back() {
 }
 
 #[test]
-fn bad_input_is_named() {
+fn bad_input_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
     let stub = Stub::start(|_| Reply::text("[RESULT] 4"));
@@ -296,8 +297,8 @@ fn bad_input_is_named() {
     assert!(error(&[]).contains("response 0 is for id \"other\""));
     let bench = fs::read_to_string(folder.path().join("bench.jsonl")).unwrap();
     fs::write(folder.path().join("bench.jsonl"), bench.replacen(",\"5\":\"yes\"", "", 1)).unwrap();
-    let said = error(&[]);
-    assert!(said.contains("bench.jsonl, row 1") && said.contains("five score descriptions"), "{said}");
+    let message = error(&[]);
+    assert!(message.contains("bench.jsonl, row 1") && message.contains("five score descriptions"), "{message}");
     assert_eq!(stub.received(), 0);
 }
 
@@ -364,7 +365,7 @@ fn every_judge_takes_batches() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
     let path = |name: &str| folder.path().join(name);
-    let stub = Stub::start(|_| Reply::text("not to be asked"));
+    let stub = Stub::start(|_| Reply::text("not to be sent"));
     let run = |args: &[&str], more: [&str; 2]| protocol(folder.path(), &stub, &[args, &more].concat());
     let (out, back) = (["--batch-out", "batch.jsonl"], ["--batch-in", "answers.jsonl"]);
 
@@ -383,7 +384,7 @@ fn every_judge_takes_batches() {
     let (code, report) = run(&args, back);
     assert_eq!((code, &report["grades"]["average"]), (Some(0), &json!(7.0)), "{report}");
 
-    // A game without a label goes out a second time, as a conversation that goes on.
+    // A game without a label is sent a second time, as a continued conversation.
     let row = |text: &str| json!({ "question_id": "1", "prompt": text, "answer": text });
     write_lines(&path("aq.jsonl"), &[row("plain")]);
     write_lines(&path("mine2.jsonl"), &[row("zzz-mine")]);
@@ -393,13 +394,13 @@ fn every_judge_takes_batches() {
     answer_batch(folder.path(), |body| {
         if body["messages"].to_string().find("zzz-mine") < body["messages"].to_string().find("zzz-base") { "[[A>B]]" } else { "hm" }
     });
-    // Taking answers in and judging are one command: what is still open goes to the service.
-    let asked =
+    // --batch-in takes the answers and then judges: calls without an answer go to the API.
+    let api =
         Stub::start(|received| Reply::text(if received.body["messages"].as_array().unwrap().len() == 4 { "[[B>A]]" } else { "wrong" }));
-    let (code, report) = protocol(folder.path(), &asked, &[&args[..], &back].concat());
-    assert_eq!((code, &report["model_wins"], asked.received()), (Some(0), &json!(2), 1), "{report}");
-    let left = protocol(folder.path(), &asked, &[&args[..], &out].concat()).1;
-    assert_eq!(left["calls"], json!(0), "nothing is left for a batch");
+    let (code, report) = protocol(folder.path(), &api, &[&args[..], &back].concat());
+    assert_eq!((code, &report["model_wins"], api.received()), (Some(0), &json!(2), 1), "{report}");
+    let left = protocol(folder.path(), &api, &[&args[..], &out].concat()).1;
+    assert_eq!(left["calls"], json!(0), "no call is left for a batch");
 
     write_lines(&path("set.jsonl"), &[json!({ "index": 0, "instruction": "do", "reference_output": "base", "output": "mine" })]);
     let args = ["alpaca-eval", "--eval-set", "set.jsonl", "--outputs", "set.jsonl", "--out", "alpaca"];
@@ -432,7 +433,7 @@ fn eval(folder: &Path, args: &[&str]) -> Value {
 }
 
 #[test]
-fn mt_bench_and_arena_hard_judgments_are_what_eval_reads() {
+fn eval_reads_the_judgments_of_mt_bench_and_arena_hard() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let stub = Stub::start(|received| {
@@ -481,7 +482,7 @@ fn mt_bench_and_arena_hard_judgments_are_what_eval_reads() {
 }
 
 #[test]
-fn pairs_and_one_token_preferences_come_over_http_too() {
+fn pairs_and_one_token_preferences_are_judged_over_http() {
     let folder = tempfile::tempdir().unwrap();
     write_bench(folder.path());
     let path = |name: &str| folder.path().join(name);

@@ -1,4 +1,4 @@
-//! What the judges without rubrics leave behind, end to end: the built program, HTTP, whole run folders.
+//! The judges without rubrics from end to end: the built program, HTTP, whole run folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ fn read(folder: &Path, name: &str) -> Vec<Value> {
     fs::read_to_string(folder.join(name)).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Whether the text of `mine` stands before that of `other` in what was asked.
+/// Whether the request has the text of `mine` before that of `other`.
 fn mine_first(received: &Received) -> bool {
     let text = received.last_message();
     text.find("mine says").unwrap() < text.find("other says").unwrap()
@@ -76,13 +76,14 @@ const PAIRS: [&str; 13] = [
     "janus",
 ];
 
-/// Every folder holds these, and the same bytes when its command is repeated.
+/// Checks that a run folder is complete, and that repeating its command sends nothing and writes the
+/// same bytes.
 fn assert_whole(folder: &Path, stub: &Stub, args: &[&str], out: &str, inputs: &[&str]) {
     let results = ["judged.json", "rows.jsonl", "report.html", "report.md", "report.json"].map(|name| folder.join(out).join(name));
     let before = results.each_ref().map(|path| fs::read(path).unwrap_or_else(|_| panic!("{}", path.display())));
-    let asked = stub.received();
+    let received = stub.received();
     judge(folder, stub, args);
-    assert_eq!(stub.received(), asked, "nothing is asked twice");
+    assert_eq!(stub.received(), received, "a request is sent twice");
     assert_eq!(results.each_ref().map(|path| fs::read(path).unwrap()), before, "{out}");
 
     let result: Value = serde_json::from_slice(&before[0]).unwrap();
@@ -93,7 +94,7 @@ fn assert_whole(folder: &Path, stub: &Stub, args: &[&str], out: &str, inputs: &[
         assert!(result["counts"][count].is_u64(), "{count} in {result}");
     }
     let text = String::from_utf8_lossy(&before[0]).into_owned();
-    assert!(!text.contains(folder.to_str().unwrap()) && !text.contains("127.0.0.1"), "a result holds no place: {text}");
+    assert!(!text.contains(folder.to_str().unwrap()) && !text.contains("127.0.0.1"), "a result contains a path or an address: {text}");
     let page = String::from_utf8_lossy(&before[2]).into_owned();
     assert_eq!(page.matches("<script").count(), 1, "the page's own");
 
@@ -121,14 +122,15 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_mt_bench(folder);
-    // 81 is better in both orders, 91 whoever stands first, 101 worse; 111 is worse, and its second turn has no verdict.
-    let kind = Arc::new(AtomicBool::new(false));
-    let told = kind.clone();
+    // 81 wins in both orders; 91 depends on the order; 101 and 111 lose, and the second turn of 111 has
+    // no verdict.
+    let decided = Arc::new(AtomicBool::new(false));
+    let is_decided = decided.clone();
     let stub = Stub::start(move |received| {
         let (text, first) = (received.last_message(), mine_first(received));
         let label = |mine_is_better: bool| if mine_is_better == first { "[[A]]" } else { "[[B]]" };
         Reply::text(&match () {
-            () if told.load(Ordering::Relaxed) => "[[C]]".into(),
+            () if is_decided.load(Ordering::Relaxed) => "[[C]]".into(),
             () if text.contains("to 81") => format!("{} {NASTY}", label(true)),
             () if text.contains("to 91") => "[[A]]".into(),
             () if text.contains("two to 111") => "I cannot say.".into(),
@@ -161,8 +163,8 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     assert_eq!((code, &table["rows"], &table["failed"]), (Some(0), &json!(8), &json!(1)), "{table}");
     assert_eq!((&table["models"][0]["model"], &table["models"][0]["win_rate_adjusted"]), (&json!("janus"), &json!(3.0 / 7.0)));
 
-    // What has no verdict is asked again, and then the folder is whole.
-    kind.store(true, Ordering::Relaxed);
+    // Missing verdicts are requested again, and then the folder is complete.
+    decided.store(true, Ordering::Relaxed);
     let before = stub.received();
     assert_eq!((judge(folder, &stub, &PAIRS).0, stub.received() - before), (Some(0), 2));
     assert_whole(folder, &stub, &PAIRS, "pairs", &["questions", "answers", "references", "opponent"]);
@@ -171,7 +173,7 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
 
-    // Answers that do not fit.
+    // Answers that do not fit the questions.
     let mut short = read(folder, "other.jsonl");
     short[1]["choices"][0]["turns"] = json!(["one"]);
     write(folder, "other.jsonl", &short);
@@ -186,9 +188,8 @@ fn mt_bench_pairs_are_judged_in_both_orders_and_eval_reads_them() {
     assert_eq!(stub.received(), before + 2);
 }
 
-/// Grades of a judge over HTTP, turn by turn.
 #[test]
-fn grades_come_to_the_means_of_each_turn() {
+fn grades_are_averaged_by_turn() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_mt_bench(folder);
@@ -210,7 +211,7 @@ fn grades_come_to_the_means_of_each_turn() {
     assert_eq!(result["model"], "janus");
     let markdown = fs::read_to_string(folder.join("run/report.md")).unwrap();
     assert!(markdown.contains("not comparable with the paper's Table 3"), "{}", &markdown[..2000]);
-    assert_eq!(markdown.matches("### Example").count(), 4, "a question's turns are read together");
+    assert_eq!(markdown.matches("### Example").count(), 4, "the turns of a question are one example");
 }
 
 #[test]
@@ -218,7 +219,7 @@ fn mt_bench_pairs_go_through_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_mt_bench(folder);
-    let stub = Stub::start(|_| Reply::text("not to be asked"));
+    let stub = Stub::start(|_| Reply::text("not to be sent"));
     let (code, report) = judge(folder, &stub, &[&PAIRS[..], &["--batch-out", "batch.jsonl"]].concat());
     assert_eq!((code, &report["calls"]), (Some(0), &json!(16)), "{report}");
     let answer = |request: &Value| {
@@ -230,9 +231,9 @@ fn mt_bench_pairs_go_through_a_batch() {
     assert_eq!((code, &report["score"]["tie"], stub.received()), (Some(0), &json!(8), 0), "{report}");
 }
 
-/// Prompts in MT-Bench's own layout: which one is taken for which turn and category, filled to the letter.
+/// Prompts in MT-Bench's own layout: each turn and category uses its prompt, filled exactly.
 #[test]
-fn pair_prompts_of_a_file_are_filled_to_the_letter() {
+fn pair_prompts_of_a_file_are_filled_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_mt_bench(folder);
@@ -294,7 +295,7 @@ fn pair_prompts_of_a_file_are_filled_to_the_letter() {
 }
 
 #[test]
-fn every_judge_leaves_a_whole_folder_and_a_report_takes_them_all() {
+fn every_judge_writes_a_complete_folder_and_a_report_compares_them_all() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_mt_bench(folder);
@@ -398,9 +399,10 @@ fn every_judge_leaves_a_whole_folder_and_a_report_takes_them_all() {
     assert!(report["error"].as_str().unwrap().contains("rows.jsonl"), "{report}");
 }
 
-/// Folders that version 0.1 judged: their commands ask nothing again, and give the benchmarks' files the same bytes.
+/// Run folders of version 0.1: repeating their commands sends no request, and writes the benchmarks'
+/// files with the same bytes.
 #[test]
-fn judging_continues_in_folders_of_the_first_version_and_pays_nothing_twice() {
+fn judging_continues_in_folders_of_the_first_version_and_sends_nothing_twice() {
     let old = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../janus-eval/tests/fixtures/judged-0.1");
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -409,7 +411,7 @@ fn judging_continues_in_folders_of_the_first_version_and_pays_nothing_twice() {
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
         fs::copy(&path, copy).unwrap();
     }
-    let stub = Stub::start(|_| Reply::text("not to be asked"));
+    let stub = Stub::start(|_| Reply::text("not to be sent"));
     let mt_bench = ["mt-bench", "--questions", "questions.jsonl", "--answers", "mine.jsonl", "--references", "references.jsonl"];
     let pairs = ["--opponent", "other.jsonl", "--name", "janus", "--out", "mt-bench-pairs"];
     let arena = ["arena-hard", "--questions", "arena_questions.jsonl", "--answers", "arena_mine.jsonl", "--baseline", "arena_other.jsonl"];
@@ -433,7 +435,7 @@ fn judging_continues_in_folders_of_the_first_version_and_pays_nothing_twice() {
         let before: Value = serde_json::from_slice(&fs::read(folder.join(out).join("judged.json")).unwrap()).unwrap();
         let (code, report) = judge(folder, &stub, &command);
         assert_eq!(stub.received(), 0, "{report}");
-        // Two games and one preference have no verdict, which is the judge's last word.
+        // Two games and one preference have no verdict, and are not requested again.
         assert_eq!(code, Some(i32::from(["arena-hard", "alpaca-eval"].contains(&out))), "{report}");
         for field in
             ["counts", "missing", "all", "turns", "categories", "flip_rate", "first_position_share", "summary", "interval", "dimensions"]

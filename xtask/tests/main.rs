@@ -1,4 +1,5 @@
-//! The commands, run as programs, and the rules of the workspace. One program, so that its dependencies are linked once.
+//! Tests that run the commands as programs, and tests of the workspace's rules. They are one test
+//! program, so that its dependencies are linked once.
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 mod architecture;

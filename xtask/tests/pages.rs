@@ -1,4 +1,5 @@
-//! The pages say what is so: paths, tests, claims and commands that they name exist, and their words are everybody's.
+//! The pages are true and readable: the paths, tests, claims and commands that they name exist, and they
+//! use no phrase of `words.txt`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +12,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
 }
 
-/// The files of the repository whose name ends so, by their path in it.
+/// The files of the repository whose names have this ending, with their paths in it.
 fn files(ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![workspace()];
@@ -36,17 +37,17 @@ fn files(ending: &str) -> Vec<(String, String)> {
 fn pages() -> Vec<(String, String)> {
     let pages = files(".md");
     for expected in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/paper-index.md", "janus-train/README.md"] {
-        assert!(pages.iter().any(|(path, _)| path == expected), "{expected} is not found");
+        assert!(pages.iter().any(|(path, _)| path == expected), "{expected} is missing");
     }
     pages
 }
 
-/// Pages that describe the present; a changelog names what was.
+/// The pages except the changelog, which names what no longer exists.
 fn present_pages() -> Vec<(String, String)> {
     pages().into_iter().filter(|(path, _)| path != "CHANGELOG.md").collect()
 }
 
-/// What stands between backticks in a page, fenced blocks aside.
+/// The texts between backticks in a page, without fenced blocks.
 fn code_spans(page: &str) -> Vec<&str> {
     let prose = page.split("```").step_by(2);
     prose.flat_map(|prose| prose.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect::<Vec<_>>()).collect()
@@ -60,13 +61,13 @@ fn commands(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_path_that_a_page_names_is_there() {
+fn every_path_that_a_page_names_exists() {
     let places = ["janus-core/", "janus-data/", "janus-infer/", "janus-train/", "janus-eval/", "xtask/", "docs/", "goldens/", ".ci/"];
     let (mut checked, mut missing) = (0, Vec::new());
     for (page, text) in present_pages() {
         let folder = workspace().join(&page).parent().unwrap().to_path_buf();
         for span in code_spans(&text).into_iter().filter(|span| places.iter().any(|place| span.starts_with(place))) {
-            // A name in capitals is the reader's, and a command is no path.
+            // A span with a space is a command, and NAME is a placeholder.
             if span.contains(' ') || span.contains("NAME") {
                 continue;
             }
@@ -90,7 +91,7 @@ fn every_path_that_a_page_names_is_there() {
 }
 
 #[test]
-fn every_test_and_claim_that_a_page_names_is_there() {
+fn every_test_and_claim_that_a_page_names_exists() {
     let sources: String = files(".rs").into_iter().map(|(_, text)| text).collect();
     let functions: BTreeSet<&str> = sources.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next()).collect();
     let is_name = |span: &&str| span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -107,7 +108,7 @@ fn every_test_and_claim_that_a_page_names_is_there() {
     let claims = fs::read_to_string(workspace().join("janus-eval/src/bench/mini/claims.rs")).unwrap();
     for row in index.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| paper ")) {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
-        let [_, code, tests, claim] = cells[..] else { panic!("a row of docs/paper-index.md has not four cells: {row}") };
+        let [_, code, tests, claim] = cells[..] else { panic!("a row of docs/paper-index.md does not have four cells: {row}") };
         assert!(code.contains('`') && tests.contains('`'), "a row of docs/paper-index.md lacks its file or its test: {row}");
         for test in code_spans(tests) {
             assert!(functions.contains(test), "docs/paper-index.md: there is no test {test}");
@@ -119,12 +120,12 @@ fn every_test_and_claim_that_a_page_names_is_there() {
 }
 
 #[test]
-fn every_command_that_a_page_shows_is_understood() {
+fn every_command_that_a_page_shows_is_parsed() {
     let mut checked = 0;
     for (page, text) in present_pages() {
         for line in commands(&text) {
             if let Some(arguments) = line.strip_prefix("cargo xtask ") {
-                // With --help nothing runs, and an unknown flag or value before it is an error all the same.
+                // With --help nothing runs, but an unknown flag or value before it is still an error.
                 let arguments = words(arguments).into_iter().chain(["--help".into()]);
                 let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(arguments).output().unwrap();
                 let error = String::from_utf8_lossy(&output.stderr);
@@ -139,7 +140,7 @@ fn every_command_that_a_page_shows_is_understood() {
     assert!(checked > 10, "only {checked} commands were found");
 }
 
-/// The words of a command line; double quotes keep spaces together.
+/// The words of a command line; double quotes keep a word with spaces together.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
@@ -154,7 +155,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The word behind a flag.
+/// The word after a flag.
 fn after<'a>(line: &'a str, flag: &str) -> Option<&'a str> {
     line.split_once(flag).and_then(|(_, rest)| rest.split_whitespace().next())
 }
@@ -182,7 +183,7 @@ fn phrases() -> Vec<(&'static str, &'static str)> {
     lines.map(|line| line.split_once(" = ").unwrap_or_else(|| panic!("words.txt: expected PHRASE = SAY, got {line}"))).collect()
 }
 
-/// Where a phrase stands as whole words.
+/// Whether a text contains a phrase as whole words.
 fn finds(text: &str, phrase: &str) -> bool {
     let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     let mut places = text.match_indices(phrase);
@@ -197,7 +198,7 @@ fn prose(page: &str) -> String {
 }
 
 #[test]
-fn pages_use_the_fields_words() {
+fn pages_use_no_phrase_of_words_txt() {
     let mut found = Vec::new();
     for (page, text) in pages() {
         let prose = prose(&text);
@@ -208,11 +209,11 @@ fn pages_use_the_fields_words() {
         }
     }
     assert!(found.is_empty(), "{found:#?}");
-    assert!(finds(&prose("It was\ntold `x`."), "was told") && !finds("withtold", "told"), "phrases are found wrongly");
+    assert!(finds(&prose("It was\ntold `x`."), "was told") && !finds("withtold", "told"), "phrases are not found as whole words");
 }
 
 #[test]
-fn a_line_of_a_page_fits_a_window() {
+fn lines_of_pages_have_at_most_140_columns() {
     for (page, text) in pages() {
         for (number, line) in (1..).zip(text.split("```").step_by(2).flat_map(str::lines)) {
             let long = line.chars().count() > 140;
@@ -221,18 +222,18 @@ fn a_line_of_a_page_fits_a_window() {
     }
 }
 
-/// What a library says does not name the program that runs it.
+/// The libraries' messages and docs do not name the program that runs them.
 #[test]
-fn no_library_names_its_runner() {
+fn no_library_names_the_program() {
     for (path, text) in files(".rs").into_iter().filter(|(path, _)| path.starts_with("janus-") && path.contains("/src/")) {
         for (number, line) in (1..).zip(text.lines()) {
-            // An ignored test may say how to get the file that it needs.
+            // The reason of an ignored test may say how to get the file that it needs.
             assert!(line.contains("ignore = ") || !line.contains("cargo xtask"), "{path}:{number}: {line}");
         }
     }
 }
 
-/// The project names nothing outside itself. The one exception is the optional step of `.ci/run`.
+/// The project names nothing outside itself, except in an optional step of `.ci/run`.
 #[test]
 fn no_page_names_a_folder_outside() {
     let folder = ["..", "shared"].join("/");

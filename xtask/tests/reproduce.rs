@@ -1,4 +1,4 @@
-//! `reproduce` and `eval mini`, run as a user runs them, on a profile of seconds.
+//! `reproduce` and `eval mini`: the built program on a profile that takes seconds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Smaller than the smoke profile: this file runs it several times.
+/// A profile smaller than `smoke`, since these tests run it several times.
 const TINY: &str = r#"
 [data]
 documents = 120
@@ -106,7 +106,7 @@ fn finished(mut command: Command) -> Output {
     output
 }
 
-/// Every file below a folder that results consist of, with its bytes.
+/// Every result file of a run, with its bytes.
 fn results(out: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = vec![PathBuf::from("report.json"), "report.md".into(), "report.html".into()];
     for folder in ["mini", "responses", "scores", "plain/responses", "plain/scores"] {
@@ -117,13 +117,13 @@ fn results(out: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|file| (file.clone(), fs::read(out.join(&file)).unwrap())).collect()
 }
 
-/// Starts the run and kills it as soon as something stands below `stages` whose path ends in `mark`.
+/// Starts the run and kills it as soon as `stages` contains a path that ends in `mark`.
 fn killed_at(profile: &Path, out: &Path, mark: &str) -> bool {
     let mut child = reproduce(profile, out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     loop {
-        if stands(&out.join("stages"), mark) {
+        if contains_path(&out.join("stages"), mark) {
             child.kill().unwrap();
-            // It may have come to its end in between.
+            // The run may have ended just before.
             return !child.wait().unwrap().success();
         }
         if child.try_wait().unwrap().is_some() {
@@ -133,11 +133,11 @@ fn killed_at(profile: &Path, out: &Path, mark: &str) -> bool {
     }
 }
 
-fn stands(folder: &Path, mark: &str) -> bool {
+fn contains_path(folder: &Path, mark: &str) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| {
         let path = entry.path();
-        path.to_string_lossy().ends_with(mark) || (path.is_dir() && stands(&path, mark))
+        path.to_string_lossy().ends_with(mark) || (path.is_dir() && contains_path(&path, mark))
     })
 }
 
@@ -166,8 +166,8 @@ fn killed_at_any_moment_and_started_again_it_gives_the_same_bytes() {
     ];
     let mut kills = 0;
     for mark in marks {
-        // A mark that an earlier run left is removed by no one: kill at what is new only.
-        if !stands(&cut.join("stages"), mark) {
+        // Marks of earlier runs stay, so kill only at a new one.
+        if !contains_path(&cut.join("stages"), mark) {
             kills += usize::from(killed_at(&profile, &cut, mark));
         }
     }
@@ -185,7 +185,7 @@ fn killed_at_any_moment_and_started_again_it_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_run_reports_its_claims_and_repeats_nothing() {
+fn a_run_reports_its_claims_and_skips_finished_stages() {
     let folder = tempfile::tempdir().unwrap();
     let profile = profile(folder.path());
     let out = folder.path().join("run");
@@ -205,15 +205,15 @@ fn a_run_reports_its_claims_and_repeats_nothing() {
         assert!(claim["holds"].is_boolean() == directed && claim["n"].as_u64().unwrap() > 0);
     }
     assert_eq!(claims[2]["values"].as_array().unwrap().len(), 4);
-    // The curve begins with the first answer for both choosers, and no chooser beats the oracle.
+    // With one candidate both choices are equal, and no choice beats the oracle's.
     let curve = claims[7]["values"].as_array().unwrap();
-    let at = |point: &Value, chooser: &str| point[chooser]["estimate"].as_f64().unwrap();
+    let at = |point: &Value, choice: &str| point[choice]["estimate"].as_f64().unwrap();
     assert_eq!((curve.len(), at(&curve[0], "reward")), (3, at(&curve[0], "oracle")));
     assert!(curve.iter().all(|point| at(point, "reward") <= at(point, "oracle")));
     let text = fs::read_to_string(out.join("report.json")).unwrap();
-    assert!(!text.contains(&*folder.path().to_string_lossy()), "the report holds a path");
+    assert!(!text.contains(&*folder.path().to_string_lossy()), "the report contains a path");
 
-    // The numbers of the report are those of the scores beside it.
+    // The numbers of the report are those of the score files.
     let rows = fs::read_to_string(out.join("scores/janus.jsonl")).unwrap();
     let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let all: Vec<f64> = rows.iter().flat_map(|row| row["scores"].as_array().unwrap()).map(|score| score.as_f64().unwrap()).collect();
@@ -222,8 +222,8 @@ fn a_run_reports_its_claims_and_repeats_nothing() {
     assert!((claims[0]["values"]["janus"]["estimate"].as_f64().unwrap() - mean).abs() < 1e-12);
 
     let again = finished(reproduce(&profile, &out));
-    let told = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(told.contains("skipped") && !told.contains("starts"), "{told}");
+    let stderr = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(stderr.contains("skipped") && !stderr.contains("starts"), "{stderr}");
     assert_eq!(fs::read_to_string(out.join("report.json")).unwrap(), text);
 
     // `eval mini` finds the same scores in the same responses.
@@ -237,15 +237,15 @@ fn a_run_reports_its_claims_and_repeats_nothing() {
 
 fn refused(arguments: &[&str]) -> String {
     let output = xtask().args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert_eq!(told.trim_end().lines().count(), 1, "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
     assert!(output.stdout.is_empty());
-    told
+    stderr
 }
 
 #[test]
-fn bad_input_to_eval_names_file_row_and_field() {
+fn bad_input_to_eval_is_reported_with_file_row_and_field() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &[u8]| {
         let path = folder.path().join(name);
@@ -264,18 +264,18 @@ fn bad_input_to_eval_names_file_row_and_field() {
 
     let score = |bench: &str, responses: &str| refused(&["eval", "mini", "--bench", bench, "--responses", responses]);
     assert!(score("nowhere.jsonl", &responses).contains("nowhere.jsonl"));
-    let told = score(&bench, &file("field.jsonl", b"{\"id\": \"a\", \"response\": \"x\"}\n{\"id\": \"b\"}\n"));
-    assert!(told.contains("field.jsonl") && told.contains('2') && told.contains("response"), "{told}");
-    let told = score(&bench, &file("utf8.jsonl", b"{\"id\": \"a\", \"response\": \"\xff\"}\n"));
-    assert!(told.contains("utf8.jsonl") && told.contains("UTF-8"), "{told}");
+    let stderr = score(&bench, &file("field.jsonl", b"{\"id\": \"a\", \"response\": \"x\"}\n{\"id\": \"b\"}\n"));
+    assert!(stderr.contains("field.jsonl") && stderr.contains('2') && stderr.contains("response"), "{stderr}");
+    let stderr = score(&bench, &file("utf8.jsonl", b"{\"id\": \"a\", \"response\": \"\xff\"}\n"));
+    assert!(stderr.contains("utf8.jsonl") && stderr.contains("UTF-8"), "{stderr}");
     let six = good.replacen("\"5\":", "\"6\":\"six\",\"5\":", 1);
-    let told = score(&file("six.jsonl", format!("{good}\n{six}\n").as_bytes()), &responses);
-    assert!(told.contains("six.jsonl") && told.contains('2') && told.contains("\"6\"") && told.contains("rubrics"), "{told}");
+    let stderr = score(&file("six.jsonl", format!("{good}\n{six}\n").as_bytes()), &responses);
+    assert!(stderr.contains("six.jsonl") && stderr.contains('2') && stderr.contains("\"6\"") && stderr.contains("rubrics"), "{stderr}");
     let two_styles = good.replacen("\"dimension\":\"harmlessness\"", "\"dimension\":\"style\"", 1);
-    let told = score(&file("styles.jsonl", two_styles.as_bytes()), &responses);
-    assert!(told.contains("styles.jsonl") && told.contains("two style preferences"), "{told}");
-    let told = score(&bench, &file("unknown.jsonl", b"{\"id\": \"nobody\", \"response\": \"x\"}\n"));
-    assert!(told.contains("nobody"), "{told}");
+    let stderr = score(&file("styles.jsonl", two_styles.as_bytes()), &responses);
+    assert!(stderr.contains("styles.jsonl") && stderr.contains("two style preferences"), "{stderr}");
+    let stderr = score(&bench, &file("unknown.jsonl", b"{\"id\": \"nobody\", \"response\": \"x\"}\n"));
+    assert!(stderr.contains("nobody"), "{stderr}");
 }
 
 #[test]
@@ -284,8 +284,8 @@ fn a_bad_profile_is_refused_before_anything_is_written() {
     let path = folder.path().join("odd.toml");
     fs::write(&path, TINY.replace("vocab_size", "vocab_sice")).unwrap();
     let out = folder.path().join("run");
-    let told = refused(&["reproduce", "--profile", &path.to_string_lossy(), "--out", &out.to_string_lossy()]);
-    assert!(told.contains("odd.toml") && told.contains("vocab_sice"), "{told}");
+    let stderr = refused(&["reproduce", "--profile", &path.to_string_lossy(), "--out", &out.to_string_lossy()]);
+    assert!(stderr.contains("odd.toml") && stderr.contains("vocab_sice"), "{stderr}");
     assert!(!out.exists());
     assert!(refused(&["reproduce", "--profile", "gigantic"]).contains("gigantic"));
 }

@@ -1,4 +1,5 @@
-//! `serve` from end to end: the built program, tiny models of random weights, requests over loopback, a signal.
+//! `serve` from end to end: the built program, tiny models with random weights, requests over loopback,
+//! a signal.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::tiny::{write_model, write_reward_model};
 
-/// A server that listens.
+/// A running server.
 struct Serving {
     child: Child,
     stderr: BufReader<std::process::ChildStderr>,
-    /// What it said up to then.
-    said: String,
+    /// Its stderr so far.
+    printed: String,
     address: String,
 }
 
@@ -26,15 +27,15 @@ impl Serving {
         command.env_remove("JANUS_TOKEN").envs(token.map(|token| ("JANUS_TOKEN", token)));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
+        let mut printed = String::new();
         let address = loop {
-            let before = said.len();
-            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
-            if let Some((_, rest)) = said[before..].split_once("http://") {
+            let before = printed.len();
+            assert!(stderr.read_line(&mut printed).unwrap() > 0, "{printed}");
+            if let Some((_, rest)) = printed[before..].split_once("http://") {
                 break rest.split('/').next().unwrap().to_string();
             }
         };
-        Self { child, stderr, said, address }
+        Self { child, stderr, printed, address }
     }
 
     fn chat(&self, header: &str, body: &Value) -> (u16, Value) {
@@ -47,12 +48,12 @@ impl Serving {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
     }
 
-    /// Sends SIGTERM; what the program leaves behind, all that it said on stderr included.
+    /// Sends SIGTERM. Returns the output, and the whole stderr.
     fn end(mut self) -> (Output, String) {
         let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(kill.success());
-        self.stderr.read_to_string(&mut self.said).unwrap();
-        (self.child.wait_with_output().unwrap(), self.said)
+        self.stderr.read_to_string(&mut self.printed).unwrap();
+        (self.child.wait_with_output().unwrap(), self.printed)
     }
 }
 
@@ -80,7 +81,7 @@ fn a_model_is_served_until_a_signal_ends_it() {
 }
 
 #[test]
-fn the_best_is_chosen_and_the_token_kept() {
+fn the_best_of_n_is_served_and_the_token_stays_secret() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
     write_reward_model(&folder.path().join("reward"));
@@ -93,13 +94,13 @@ fn the_best_is_chosen_and_the_token_kept() {
     let choice = &answer["choices"][0];
     assert_eq!((rewards.len(), choice["reward"].as_f64().unwrap()), (5, highest));
     assert_eq!(choice["candidate"], json!(rewards.iter().position(|reward| *reward == highest)));
-    let (output, said) = server.end();
+    let (output, printed) = server.end();
     assert_eq!(output.status.code(), Some(0));
-    assert!(!said.contains("sesame") && !String::from_utf8_lossy(&output.stdout).contains("sesame"));
+    assert!(!printed.contains("sesame") && !String::from_utf8_lossy(&output.stdout).contains("sesame"));
 }
 
 #[test]
-fn generate_asks_a_served_model_what_it_asks_a_local_one() {
+fn a_served_model_gives_the_answers_of_the_local_one() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
     let write = |name: &str, row: Value| std::fs::write(folder.path().join(name), format!("{row}\n")).unwrap();
@@ -109,8 +110,8 @@ fn generate_asks_a_served_model_what_it_asks_a_local_one() {
     let url = format!("http://{}/v1", serving.address);
     for bench in ["toxicity", "mt-bench"] {
         let answers = |output: &str, model: &[&str]| {
-            // Greedily, since a service names its requests itself, and with them their random streams. The benchmark's
-            // penalty is 1, and the server's own is the paper's.
+            // Greedy, because a server chooses request ids itself and the random streams depend on them.
+            // The benchmark's repetition penalty is 1, and the server's default is the paper's.
             let args = ["generate", "--bench", bench, "--output", output, "--name", "m", "--max-tokens", "8"];
             let sampling = ["--temperature", "0"];
             let input = format!("{bench}.jsonl");
@@ -130,7 +131,7 @@ fn generate_asks_a_served_model_what_it_asks_a_local_one() {
 }
 
 #[test]
-fn a_served_model_answers_without_a_penalty_where_none_is_asked_for() {
+fn a_served_model_uses_no_penalty_if_the_request_has_none() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
     let row = json!({ "prompt": "a kite a kite a kite a kite" });
@@ -146,9 +147,9 @@ fn a_served_model_answers_without_a_penalty_where_none_is_asked_for() {
         row["response"].clone()
     };
     let local = ["1", "1.03"].map(|penalty| answer(&format!("{penalty}.jsonl"), &["--model", "model", "--repetition-penalty", penalty]));
-    assert_ne!(local[0], local[1], "a penalty shows");
+    assert_ne!(local[0], local[1], "the penalty changes the answer");
     let served = ["--model", &url, "--model-name", "model"];
     assert_eq!(answer("served.jsonl", &served), local[0]);
-    assert_eq!(answer("default.jsonl", &[&served[..], &["--extensions", "no"]].concat()), local[1], "what the server takes by itself");
+    assert_eq!(answer("default.jsonl", &[&served[..], &["--extensions", "no"]].concat()), local[1], "the server's default");
     assert!(serving.end().0.status.success());
 }

@@ -1,8 +1,8 @@
-//! SmolLM2-135M-Instruct from its GGUF file: against transformers on the same weights and its tokenizer
-//! (`goldens/smollm2.py`), and on questions.
+//! SmolLM2-135M-Instruct from its GGUF file: compared with transformers on the same weights and
+//! tokenizer (`goldens/smollm2.py`), and on questions.
 //!
-//! The file is the one that `JANUS_SMOLLM2` names or `cargo xtask fetch smollm2` wrote. So these tests live here
-//! and not in janus-infer.
+//! The file is the one that `JANUS_SMOLLM2` names or that `cargo xtask fetch smollm2` writes. Because of
+//! `fetch`, these tests are here and not in janus-infer.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,7 @@ fn ids(value: &Value) -> Vec<u32> {
 #[test]
 #[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn the_tokenizer_gives_transformers_ids() {
-    // ChatML with a system message of its own where there is none.
+    // ChatML, with a default system message if there is none.
     let Template::Jinja(own) = ENGINE.template() else { panic!("{:?}", ENGINE.template()) };
     let text = |messages: &[Message]| own.render(messages).unwrap();
     let (system, user) = (Message::system("Be brief."), Message::user("What is a kite?"));
@@ -71,7 +71,7 @@ fn prompts_continue_as_in_transformers() {
             worst = worst.max((f64::from(logits[id as usize]) - logit).abs());
         }
         for (&id, gap) in expected.iter().zip(gaps) {
-            // Where two tokens are this close, rounding may choose.
+            // If the top two logits are this close, rounding may decide.
             if gap.as_f64().unwrap() < 0.05 {
                 break;
             }
@@ -106,18 +106,18 @@ fn perplexity_is_that_of_transformers() {
 #[test]
 #[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn an_answer_ends_with_the_turn_or_the_limit() {
-    let ask = |id: &str, user: &str, max_tokens| {
+    let chat = |id: &str, user: &str, max_tokens| {
         ChatRequest::new(id, [Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)])
             .with_sampling(SamplingParams::greedy(max_tokens))
     };
     let answers = ENGINE
-        .generate(&[ask("a", "What is the capital of France? Answer in one short sentence.", 40), ask("b", "Tell me a long story.", 12)]);
+        .generate(&[chat("a", "What is the capital of France? Answer in one short sentence.", 40), chat("b", "Tell me a long story.", 12)]);
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().remove(0)).collect();
     assert!(answers[0].text.contains("Paris") && answers[0].finish_reason == FinishReason::Stop, "{:?}", answers[0]);
     assert!(answers[1].completion_tokens == 12 && answers[1].finish_reason == FinishReason::Length, "{:?}", answers[1]);
 }
 
-/// The share of an answer's words that are made of letters, as English prose is.
+/// The share of an answer's words that consist of ASCII letters, as in English prose.
 fn plain_words(text: &str) -> f64 {
     let words: Vec<&str> = text.split_whitespace().collect();
     let plain =
@@ -127,7 +127,7 @@ fn plain_words(text: &str) -> f64 {
 
 #[test]
 #[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
-fn questions_of_two_turns_are_answered_in_english_that_keeps_to_the_subject() {
+fn questions_are_answered_in_english_and_on_the_subject() {
     let folder = tempfile::tempdir().unwrap();
     let questions = [
         ("trip", ["Write three sentences about a trip to Hawaii.", "Now name one dish that people eat there."], "hawai"),

@@ -1,4 +1,4 @@
-//! `train`: recipes, plans, rows as the model sees them (`data inspect`), and runs that are killed.
+//! `train`: recipes, plans, `data inspect --recipe`, and runs that are killed and resumed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,9 +26,9 @@ fn error(output: &Output) -> String {
 }
 
 #[test]
-fn every_recipe_has_a_plan_without_anything_being_there() {
+fn every_recipe_has_a_plan_without_model_and_data() {
     let folder = tempfile::tempdir().unwrap();
-    // Steps of the paper's table, section 8.1 of the notes.
+    // The steps of the paper's runs.
     let expected = [
         ("janus-7b.toml", 3004),
         ("janus-dpo-7b.toml", 8143),
@@ -48,12 +48,12 @@ fn every_recipe_has_a_plan_without_anything_being_there() {
         // 7.24 billion parameters, and the value head of a reward model.
         assert!((plan["parameters"].as_f64().unwrap() / 1e9 - 7.24).abs() < 0.01, "{name}");
         assert_eq!(plan["memory"].as_array().unwrap().len(), 4);
-        // The paper's table says bf16: two bytes of each weight; of each that trains, master and gradient in f32.
+        // The paper trains in bf16: 2 bytes a weight; for each trained one, f32 master and gradient.
         assert_eq!(plan["dtype"], "bf16", "{name}");
         let (all, trained) = (plan["parameters"].as_f64().unwrap(), plan["trained_parameters"].as_f64().unwrap());
         let bytes = |part: &str| plan["memory"][1]["bytes"][part].as_f64().unwrap();
         assert_eq!((bytes("weights"), bytes("gradients"), bytes("f32 master weights")), (2.0 * all, 4.0 * trained, 4.0 * trained));
-        // 8-bit moments and the masters beside them are in main memory, which leaves room for the rest on one GPU.
+        // 8-bit moments and the master weights are in main memory, so that the rest fits one GPU.
         let (host, eight_bit) = (plan["memory"][1]["main_memory_bytes"].as_f64().unwrap(), !name.contains("rm-stage"));
         assert_eq!(host, if eight_bit { bytes("moments") + bytes("f32 master weights") } else { 0.0 }, "{name}");
         assert_eq!(plan["memory"][1]["fits"], eight_bit, "{name}");
@@ -64,7 +64,7 @@ fn every_recipe_has_a_plan_without_anything_being_there() {
 }
 
 #[test]
-fn a_plan_in_f32_has_no_master() {
+fn a_plan_in_f32_has_no_master_weights() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipes()[0].to_str().unwrap().to_string();
     let output = xtask(folder.path(), &["train", &recipe, "--plan", "--json", "--set", "train.dtype=f32"]);
@@ -75,7 +75,7 @@ fn a_plan_in_f32_has_no_master() {
 }
 
 #[test]
-fn a_recipe_with_a_mistake_is_named_with_its_key() {
+fn a_mistake_in_a_recipe_is_reported_with_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipes()[0].to_str().unwrap().to_string();
     for (set, part) in [
@@ -117,8 +117,9 @@ fn a_recipe_with_a_mistake_is_named_with_its_key() {
 
 #[test]
 fn every_recipe_has_the_numbers_of_the_papers_table() {
-    // Section 8.1 of the notes: epochs, sequence length, learning rate, betas, examples of a step (or tokens), peak batch of a GPU. The
-    // table counts the micro-steps of four GPUs, each with 4 micro-batches of a step.
+    // Epochs, sequence length, learning rate, betas, and examples of a step (`None`: a number of
+    // tokens). Then the intervals of evaluations and checkpoints in micro-steps of four GPUs; 4
+    // micro-steps are one step.
     let sft = |epochs| (epochs, 8192, 5e-6, [0.9, 0.999], None);
     let reward = (1, 2048, 9e-6, [0.9, 0.95], Some(128));
     let table = [
@@ -158,17 +159,17 @@ fn every_recipe_has_the_numbers_of_the_papers_table() {
 }
 
 #[test]
-fn a_plan_with_low_rank_updates_counts_a_reward_models_head() {
+fn a_plan_with_lora_counts_a_reward_models_head() {
     let folder = tempfile::tempdir().unwrap();
     let trained = |name: &str| {
         let recipe = recipes().into_iter().find(|path| path.ends_with(name)).unwrap();
         let output = xtask(folder.path(), &["train", recipe.to_str().unwrap(), "--plan", "--json", "--set", "lora={rank=8, alpha=16}"]);
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["trained_parameters"].as_f64().unwrap()
     };
-    // Each layer's projections, 8 · (in + out) of each.
+    // Rank 8 adapters on each layer's projections: 8 · (in + out) parameters each.
     let (hidden, kv, ffn) = (4096.0, 1024.0, 14_336.0);
-    let updates = 32.0 * 8.0 * (2.0 * (hidden + hidden) + 2.0 * (hidden + kv) + 3.0 * (hidden + ffn));
-    assert_eq!((trained("janus-7b.toml"), trained("janus-rm-stage2-7b.toml")), (updates, updates + hidden));
+    let adapters = 32.0 * 8.0 * (2.0 * (hidden + hidden) + 2.0 * (hidden + kv) + 3.0 * (hidden + ffn));
+    assert_eq!((trained("janus-7b.toml"), trained("janus-rm-stage2-7b.toml")), (adapters, adapters + hidden));
 }
 
 /// A folder with a tokenizer, rows and pairs of Mini, and a recipe for each objective.
@@ -230,11 +231,11 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
         for start in 1.. {
             assert!(start < 100, "{name}: only {kills} of {start} kills hit a running process, {after_a_checkpoint} after a checkpoint");
             let mut run = train(killed.path(), name).spawn().unwrap();
-            // Moments that fall anywhere: start, steps, checkpoints, the last model.
+            // Moments anywhere in the run: at the start, in steps, checkpoints, the last model.
             std::thread::sleep(took.mul_f64(f64::from(5 + start * 31 % 90) / 100.0));
             run.kill().unwrap();
             if run.wait().unwrap().success() {
-                // It was at its end: no kill. Another begins from nothing.
+                // The run ended before the kill, so the next one starts over.
                 fs::remove_dir_all(&out).unwrap();
                 continue;
             }
@@ -248,7 +249,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
         let (a, b) = (files(&straight.path().join(name)), files(&killed.path().join(name)));
         let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&a), names(&b), "{name}");
-        // run.json says when and how often the run was begun, timing.jsonl how long a step took.
+        // run.json has the times and the number of attempts, timing.jsonl the duration of each step.
         for (file, bytes) in a.iter().filter(|(file, _)| !["run.json", "timing.jsonl"].map(Path::new).contains(&file.as_path())) {
             let other = &b.iter().find(|(name, _)| name == file).unwrap().1;
             assert!(bytes == other, "{name}: {} differs", file.display());
@@ -257,7 +258,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     assert_eq!(references(straight.path()), references(killed.path()));
 }
 
-/// The files of reference log-probabilities in a folder, with what they hold.
+/// The files of reference log-probabilities in a folder, with their text.
 fn references(folder: &Path) -> Vec<(String, String)> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut found: Vec<String> = names.filter(|name| name.contains(".reference-") && !name.starts_with('.')).collect();
@@ -296,7 +297,7 @@ fn a_recipes_rows_are_shown_as_its_model_sees_them() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let documents = report["documents"].as_array().unwrap();
     assert_eq!(documents.len(), 2);
-    // The four rows that are held out are not among them.
+    // The four held-out rows are not among them.
     let records: Vec<SftRecord> = janus_data::read_all(folder.path().join("sft.jsonl")).unwrap();
     let tokenizer = Tokenizer::read(folder.path().join("tokenizer.json")).unwrap();
     let row = tokenizer.conversation(ChatTemplate::MistralInstruct, &records[4].messages()).unwrap();
@@ -340,15 +341,15 @@ fn a_recipe_in_bf16_trains_answers_and_is_started_from() {
 }
 
 #[test]
-fn a_row_without_a_response_is_named_with_its_file_before_anything_is_written() {
+fn a_row_without_a_response_is_reported_with_its_file_before_anything_is_written() {
     let folder = workshop();
     let mut records: Vec<Value> = janus_data::read_all(folder.path().join("sft.jsonl")).unwrap();
     records[7].as_object_mut().unwrap().remove("output");
     write_all(folder.path().join("sft.jsonl"), &records).unwrap();
     let output = xtask(folder.path(), &["train", "sft.toml", "--out", "sft"]);
-    let told = error(&output);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("sft.jsonl") && told.contains('8') && told.contains("output"), "{told}");
+    let message = error(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("sft.jsonl") && message.contains('8') && message.contains("output"), "{message}");
     assert!(!folder.path().join("sft").exists());
 }
 
@@ -356,26 +357,26 @@ fn a_row_without_a_response_is_named_with_its_file_before_anything_is_written() 
 fn weights_and_checkpoints_of_another_shape_are_refused_and_stay_as_they_are() {
     let folder = workshop();
     assert!(train(folder.path(), "sft").status().unwrap().success());
-    // A model folder whose weights do not have the shape that its config says.
+    // A model folder whose weights do not have the shape in its config.
     let config = folder.path().join("sft/model/config.json");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("\"intermediate_size\": 256", "\"intermediate_size\": 128")).unwrap();
     let output = xtask(folder.path(), &["train", "dpo.toml", "--out", "dpo"]);
-    let told = error(&output);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("mlp.") && told.contains("256") && told.contains("128"), "{told}");
+    let message = error(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("mlp.") && message.contains("256") && message.contains("128"), "{message}");
     fs::write(&config, text).unwrap();
 
     // A run that is continued with a model of another shape.
     let before = files(&folder.path().join("sft/checkpoints"));
     let output = xtask(folder.path(), &["train", "sft.toml", "--out", "sft", "--set", "model.shape=smollm2-135m"]);
-    let told = error(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("made with another model"), "{told}");
+    let message = error(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("made with another model"), "{message}");
     assert!(files(&folder.path().join("sft/checkpoints")) == before);
 }
 
-/// A file may not grow beyond a limit: to the writer, a disk that is full in the middle of a checkpoint.
+/// A file size limit stands in for a disk that becomes full in the middle of a checkpoint.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_from() {
@@ -399,18 +400,18 @@ fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_
     let before = complete();
     assert!(!before.is_empty());
 
-    // 2,000 blocks of 512 bytes: metrics fit, weights do not. Without the trap the signal would end the process.
+    // 2,000 blocks of 512 bytes: metrics fit, weights do not. The trap ignores the signal.
     let limited = format!("trap '' XFSZ; ulimit -f 2000; exec '{}' train sft.toml --out sft", env!("CARGO_BIN_EXE_janus"));
     let output = Command::new("sh").args(["-c", &limited]).current_dir(full.path()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    let last = told.lines().last().unwrap();
-    assert!(last.contains("step-0000") && last.contains("File too large"), "{told}");
-    assert!(complete() == before, "the checkpoints that were there are as they were");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    let last = message.lines().last().unwrap();
+    assert!(last.contains("step-0000") && last.contains("File too large"), "{message}");
+    assert!(complete() == before, "the existing checkpoints are unchanged");
 
     assert!(train(full.path(), "sft").status().unwrap().success());
     let (a, b) = (files(&straight.path().join("sft/model")), files(&full.path().join("sft/model")));
-    assert!(a == b, "and the run continues from them to the same bytes");
+    assert!(a == b, "the run continues from them to the same bytes");
 }
 
 fn with<'a>(arguments: &[&'a str], set: &[&'a str]) -> Vec<&'a str> {
@@ -428,10 +429,10 @@ fn samples_are_written_where_no_rows_are_held_out() {
 }
 
 #[test]
-fn what_is_wrong_with_settings_or_rows_is_told_before_the_reference_model_is_loaded() {
+fn bad_settings_and_rows_are_reported_before_the_reference_model_is_loaded() {
     let folder = workshop();
-    // The model's folder is not there: whatever comes to loading it says so.
-    let told = |set: &str| {
+    // The model's folder does not exist: an error about it shows that the model is loaded.
+    let message = |set: &str| {
         let output = xtask(folder.path(), &with(&["train", "dpo.toml", "--out", "dpo"], &["model.shape=tiny", set]));
         assert_eq!(output.status.code(), Some(2), "{set}");
         error(&output)
@@ -443,23 +444,23 @@ fn what_is_wrong_with_settings_or_rows_is_told_before_the_reference_model_is_loa
         ("train.betas=[0.9, 999]", "train.betas is (0.9, 999.0)"),
         ("train.keep_last=0", "train.keep_last is 0"),
     ] {
-        assert!(told(set).contains(part), "{set}: {}", told(set));
+        assert!(message(set).contains(part), "{set}: {}", message(set));
     }
-    // The longest pair is named by its row in the file.
+    // The longest pair is reported with its row in the file.
     let records: Vec<PairRecord> = janus_data::read_all(folder.path().join("pairs.jsonl")).unwrap();
     let tokenizer = Tokenizer::read(folder.path().join("tokenizer.json")).unwrap();
     let pairs = tokenizer.pairs(ChatTemplate::MistralInstruct, records.iter().map(PairRecord::conversations), 400).unwrap();
     let lengths: Vec<usize> = pairs.rows.chunks(2).map(|two| two[0].ids.len() + two[1].ids.len()).collect();
     let longest = *lengths.iter().max().unwrap();
     let first = pairs.pairs[lengths.iter().position(|&length| length == longest).unwrap()] + 1;
-    let error = told(&format!("train.tokens_per_micro_batch={}", longest - 1));
+    let error = message(&format!("train.tokens_per_micro_batch={}", longest - 1));
     assert!(error.contains(&format!("pairs.jsonl: row {first}: its example has {longest} tokens")), "{error}");
-    assert!(told("train.lr=1e-4").contains("sft/model"), "and the model is loaded after that");
+    assert!(message("train.lr=1e-4").contains("sft/model"), "the model is loaded after the checks");
     assert!(references(folder.path()).is_empty() && !folder.path().join("dpo").exists());
 }
 
 #[test]
-fn a_sweep_over_beta_finds_the_reference_logprobs_beside_the_data() {
+fn a_sweep_over_beta_reuses_the_reference_logprobs_next_to_the_data() {
     let folder = workshop();
     assert!(train(folder.path(), "sft").status().unwrap().success());
     let run = |out: &str, set: &[&str]| {
@@ -474,12 +475,12 @@ fn a_sweep_over_beta_finds_the_reference_logprobs_beside_the_data() {
     let path = folder.path().join(name);
     let written = || fs::metadata(&path).unwrap().modified().unwrap();
     let before = written();
-    // Neither beta nor the rate nor low-rank updates nor how many pairs are held out change what the reference says.
+    // The reference log-probabilities do not depend on beta, learning rate, LoRA or held-out pairs.
     run("lora", &["lora={rank=2, alpha=4}"]);
-    let told = run("second", &["objective.beta=0.3", "train.lr=1e-4", "data.held_out=6"]);
-    assert!(told.contains(&format!("reference log-probabilities: {name}")), "{told}");
+    let message = run("second", &["objective.beta=0.3", "train.lr=1e-4", "data.held_out=6"]);
+    assert!(message.contains(&format!("reference log-probabilities: {name}")), "{message}");
     assert_eq!((references(folder.path()), written()), (vec![(name.clone(), text.clone())], before), "nothing was computed or written");
-    // Other weights: a file of its own beside it.
+    // Other weights get a file of their own.
     for name in ["sft", "pairs"] {
         let path = folder.path().join(format!("{name}.jsonl"));
         let records: Vec<Value> = janus_data::read_all(&path).unwrap();
@@ -492,7 +493,7 @@ fn a_sweep_over_beta_finds_the_reference_logprobs_beside_the_data() {
 }
 
 #[test]
-fn a_second_stage_of_a_reward_model_with_low_rank_updates_trains_its_head() {
+fn a_second_stage_of_a_reward_model_with_lora_trains_its_head() {
     let folder = workshop();
     assert!(train(folder.path(), "sft").status().unwrap().success());
     let lora = "lora={rank=2, alpha=4, dropout=0.1, targets=[\"q_proj\"]}";
@@ -503,18 +504,18 @@ fn a_second_stage_of_a_reward_model_with_low_rank_updates_trains_its_head() {
     };
     let first = stage("first", &[]);
     let second = stage("second", &["model.path=first/model"]);
-    assert!(first != second, "the head is as the first stage left it");
+    assert!(first != second, "the second stage did not train the head");
 }
 
 #[test]
-fn a_runs_folder_says_what_the_run_was_and_which_key_of_another_differs() {
+fn a_run_folder_records_its_recipe_and_refuses_another_by_the_key_that_differs() {
     let folder = workshop();
     let run = |set: &[&str]| xtask(folder.path(), &with(&["train", "sft.toml", "--out", "sft"], set));
     assert_eq!(run(&["train.lr=2e-3"]).status.code(), Some(0));
     let out = folder.path().join("sft");
     let text = fs::read_to_string(out.join("recipe.toml")).unwrap();
     let recipe: toml::Table = toml::from_str(&text).unwrap();
-    // As set, as written, and as the defaults have it.
+    // From --set, from the file, and from the defaults.
     assert_eq!(recipe["train"]["lr"].as_float(), Some(2e-3));
     assert_eq!(recipe["data"]["held_out"].as_integer(), Some(4));
     assert_eq!((recipe["train"]["keep_last"].as_integer(), recipe["train"]["dtype"].as_str()), (Some(2), Some("f32")));
@@ -524,7 +525,7 @@ fn a_runs_folder_says_what_the_run_was_and_which_key_of_another_differs() {
     assert_eq!(record["attempts"].as_array().unwrap().len(), 1);
     assert!(record["attempts"][0]["to_step"].as_u64().unwrap() > 1 && record["settings"]["steps"].is_u64(), "{record}");
 
-    // The stored recipe is the same run again: nothing is left to do, and it says the same.
+    // The stored recipe is the same run: nothing is left to do, and the recipe that it stores is equal.
     fs::copy(out.join("recipe.toml"), folder.path().join("again.toml")).unwrap();
     let output = xtask(folder.path(), &["train", "again.toml", "--out", "sft"]);
     assert_eq!(output.status.code(), Some(0), "{}", error(&output));
@@ -534,37 +535,37 @@ fn a_runs_folder_says_what_the_run_was_and_which_key_of_another_differs() {
 
     let output = run(&["train.lr=3e-3", "train.seed=5"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = error(&output);
-    assert!(told.contains("another config") && told.contains("train.lr was 0.002, is 0.003; train.seed was 1, is 5"), "{told}");
+    let message = error(&output);
+    assert!(message.contains("another config") && message.contains("train.lr was 0.002, is 0.003; train.seed was 1, is 5"), "{message}");
     assert_eq!(fs::read_to_string(out.join("recipe.toml")).unwrap(), text, "a run that is refused changes nothing");
-    // What the checkpoint itself cannot tell.
+    // A difference that is not in the checkpoint itself.
     let output = run(&["train.lr=2e-3", "lora={rank=2, alpha=4}"]);
     assert!(output.status.code() == Some(2) && error(&output).contains("lora.alpha was not set, is 4"), "{}", error(&output));
-    // Rows of the file that changed.
+    // The rows of the file have changed.
     let mut records: Vec<Value> = janus_data::read_all(folder.path().join("sft.jsonl")).unwrap();
     records.swap(20, 21);
     write_all(folder.path().join("sft.jsonl"), &records).unwrap();
-    let told = error(&run(&["train.lr=2e-3"]));
+    let message = error(&run(&["train.lr=2e-3"]));
     assert!(
-        told.contains("another data") && told.contains("sft.jsonl") && told.contains("the rows or the tokenizer have changed"),
-        "{told}"
+        message.contains("another data") && message.contains("sft.jsonl") && message.contains("the rows or the tokenizer have changed"),
+        "{message}"
     );
 }
 
 #[test]
-fn a_loss_that_is_not_finite_names_the_rows_of_the_file() {
+fn a_loss_that_is_not_finite_is_reported_with_the_rows_of_the_file() {
     let folder = workshop();
     let set = ["data.held_out=50", "train.lr=1e38", "train.warmup_steps=0", "train.epochs=20", "train.tokens_per_micro_batch=500"];
     let output = xtask(folder.path(), &with(&["train", "sft.toml", "--out", "sft"], &set));
-    let told = error(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    let rows = told.split("rows of the step: [").nth(1).unwrap().split(']').next().unwrap();
+    let message = error(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    let rows = message.split("rows of the step: [").nth(1).unwrap().split(']').next().unwrap();
     let rows: Vec<usize> = rows.split(", ").map(|row| row.parse().unwrap()).collect();
-    assert!(told.contains("sft.jsonl: step") && rows.iter().all(|row| (51..=60).contains(row)), "{told}");
+    assert!(message.contains("sft.jsonl: step") && rows.iter().all(|row| (51..=60).contains(row)), "{message}");
 }
 
 #[test]
-fn a_bad_row_of_a_reward_file_is_reported_as_what_it_is() {
+fn a_bad_row_of_a_reward_file_is_reported_with_its_row_and_field() {
     let folder = workshop();
     let pairs: Vec<PairRecord> = janus_data::read_all(folder.path().join("pairs.jsonl")).unwrap();
     let text = |side: &[Message]| side[1].content.clone();
@@ -581,17 +582,17 @@ fn a_bad_row_of_a_reward_file_is_reported_as_what_it_is() {
     for row in [1, 7] {
         let whole = rows[row - 1].clone();
         rows[row - 1].as_object_mut().unwrap().remove("chosen");
-        let (code, told) = run(&rows);
-        assert_eq!(code, Some(2), "{told}");
-        assert!(told.contains(&format!("row {row}")) && told.contains("chosen") && !told.contains("prompt"), "{told}");
+        let (code, message) = run(&rows);
+        assert_eq!(code, Some(2), "{message}");
+        assert!(message.contains(&format!("row {row}")) && message.contains("chosen") && !message.contains("prompt"), "{message}");
         rows[row - 1] = whole;
     }
 }
 
 #[test]
-fn no_step_goes_on_beyond_the_epochs() {
+fn no_step_continues_past_the_last_epoch() {
     let folder = workshop();
-    // 56 rows are trained on: 56 micro-batches in an epoch.
+    // The training data has 56 rows: 56 micro-batches in an epoch.
     let run = |accumulation: &str, epochs: &str| {
         let set = ["train.examples_per_micro_batch=1", "train.warmup_steps=0", accumulation, epochs];
         let output = xtask(folder.path(), &with(&["train", "sft.toml", "--out", epochs, "--json"], &set));
@@ -607,7 +608,7 @@ fn no_step_goes_on_beyond_the_epochs() {
 }
 
 #[test]
-fn a_token_file_is_trained_on_as_the_rows_that_it_was_packed_from() {
+fn training_on_a_token_file_equals_training_on_its_rows() {
     let folder = workshop();
     let xtask = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_janus")).args(arguments).current_dir(folder.path()).output().unwrap();
     let packed = xtask(&["data", "pack", "sft.jsonl", "--tokenizer", "tokenizer.json", "--out", "tokens"]);
@@ -629,7 +630,7 @@ fn a_token_file_is_trained_on_as_the_rows_that_it_was_packed_from() {
         ("dpo.toml", "objective.beta=0.1", "name a file of pairs"),
     ] {
         let refused = xtask(&["train", recipe, "--set", set, "--set", "data.path=tokens", "--out", "refused"]);
-        let told = String::from_utf8_lossy(&refused.stderr);
-        assert!(refused.status.code() == Some(2) && told.contains(reason), "{set}: {told}");
+        let message = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && message.contains(reason), "{set}: {message}");
     }
 }

@@ -1,4 +1,4 @@
-//! `verify-goldens` on the repository's reference numbers, on altered ones, and on what is not there.
+//! `verify-goldens` on the repository's reference numbers, on altered ones, and on missing files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn verify(folder: Option<&Path>) -> (i32, String) {
     (output.status.code().unwrap(), text.lines().last().unwrap_or_default().to_string())
 }
 
-/// A copy of one model and of the files that are no model's.
+/// A copy of one model, one tokenizer, and the files at the top.
 fn copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for part in ["models/mistral_window", "tokenizers/byte_fallback", ""] {
@@ -40,11 +40,11 @@ fn everything_is_within_tolerance() {
     assert!(code == 0 && last.ends_with(" within tolerance"), "{last}");
     let of: usize = last.split(' ').nth(2).unwrap().parse().unwrap();
     assert!(of > 250, "{last}");
-    // The repository's are what is checked if none are named.
+    // Without a folder, the repository's goldens are checked.
     assert_eq!(verify(None).0, 0);
 }
 
-/// The first number of a JSON value in the order of its keys, one greater.
+/// Changes the first number of a JSON value. Returns whether there is one.
 fn altered(value: &mut Value) -> bool {
     match value {
         Value::Number(number) => {
@@ -58,7 +58,7 @@ fn altered(value: &mut Value) -> bool {
 }
 
 #[test]
-fn a_number_altered_in_any_file_a_missing_file_and_nothing_at_all_fail() {
+fn altered_numbers_missing_files_and_empty_folders_fail() {
     let folder = copy();
     let (code, good) = verify(Some(folder.path()));
     assert!(code == 0 && good.ends_with("within tolerance"), "{good}");
@@ -72,19 +72,19 @@ fn a_number_altered_in_any_file_a_missing_file_and_nothing_at_all_fail() {
         let bytes = fs::read(&path).unwrap();
         let mut changed = bytes.clone();
         if name.ends_with(".safetensors") && name != "quantized.safetensors" {
-            // The lowest bit of an exponent: the last number that is not 0 doubles or halves.
+            // Flips the lowest bit of the exponent: the last number that is not 0 doubles or halves.
             let last = (0..changed.len() / 4).map(|i| changed.len() - 4 * (i + 1)).find(|at| changed[*at..*at + 4] != [0; 4]).unwrap();
             changed[last + 2] ^= 0x80;
         } else if ["cases.json", "config.json", "config.v5.json", "sampling.json", "schedules.json", "tokens.json", "tokenizer.json"]
             .contains(&&*name)
         {
             let mut value: Value = serde_json::from_slice(&bytes).unwrap();
-            // The number that says how much rounding is allowed is held against a bound in janus-train's tests; attention's dropout changes
-            // nothing here.
+            // Not the first number of each file: a tolerance is checked in janus-train's tests, and
+            // attention dropout has no effect here.
             let start = match &*name {
                 "cases.json" => &mut value["sft"]["loss_f64"],
                 "config.json" | "config.v5.json" => &mut value["rms_norm_eps"],
-                // Ids of added tokens are those of the vocabulary, whatever is beside them.
+                // The ids of added tokens come from the vocabulary.
                 "tokenizer.json" => &mut value["model"]["vocab"],
                 _ => &mut value,
             };
@@ -98,7 +98,7 @@ fn a_number_altered_in_any_file_a_missing_file_and_nothing_at_all_fail() {
         assert_eq!(code, 1, "{name}: {last}");
         fs::remove_file(&path).unwrap();
         let (code, last) = verify(Some(folder.path()));
-        // Without these a part is not there at all, and the rest is.
+        // Without one of these files a whole part is not checked, and the rest still passes.
         let whole = ["cases.json", "sampling.json", "schedules.json", "tokens.json"].contains(&&*name);
         assert_eq!(code, i32::from(!whole), "without {name}: {last}");
         fs::write(&path, bytes).unwrap();

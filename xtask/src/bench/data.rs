@@ -1,4 +1,4 @@
-//! `cargo xtask bench data`: the data layer at scale, on generated rows.
+//! `cargo xtask bench data`: measures the data layer at scale, on generated rows.
 
 use std::path::PathBuf;
 
@@ -47,15 +47,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let folder = args.scratch.as_ref().map_or_else(tempfile::tempdir, tempfile::tempdir_in).failure()?;
     let tokenizer = args.tokenizer.as_ref().map(Tokenizer::read).transpose().bad_input()?;
     let mut report = json!({ "command": "bench data", "rows": args.rows, "instructions": args.instructions, "threads": threads() });
-    let mut add = |figures: Value| {
-        if let (Value::Object(report), Value::Object(figures)) = (&mut report, figures) {
-            report.extend(figures);
+    let mut add = |metrics: Value| {
+        if let (Value::Object(report), Value::Object(metrics)) = (&mut report, metrics) {
+            report.extend(metrics);
         }
     };
     let rows = Rows::generate(folder.path(), args.rows).failure()?;
     add(json!(rows.tokens(tokenizer, args.capacity).failure()?));
     add(json!(rows.parquet().failure()?));
-    // Before the instructions, all of which are held: peak_mb is of what streams.
+    // Deduplication holds all instructions in memory, so peak_mb is read before it.
     add(json!({ "peak_mb": peak_mb() }));
     add(json!(throughput::deduplicate(args.instructions)));
     add(json!({ "peak_mb_with_dedup": peak_mb() }));

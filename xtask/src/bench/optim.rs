@@ -1,4 +1,4 @@
-//! `cargo xtask bench optim`: what 8-bit moments cost, and what they save.
+//! `cargo xtask bench optim`: compares 8-bit optimiser moments with f32 ones, by loss and memory.
 
 use candle_core::Device;
 use janus_core::{BenchRecord, Message, SftRecord};
@@ -12,7 +12,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 use crate::reproduce::profile::Profile;
 use crate::reproduce::train::TEMPLATE;
 
-/// Block sizes of the moments; none: f32, which the others are compared with.
+/// Block sizes of the 8-bit moments. `None` is f32, with which the others are compared.
 const BLOCKS: [Option<usize>; 3] = [None, Some(2048), Some(256)];
 
 /// Compare AdamW's 8-bit moments with f32 ones on Multifaceted Mini
@@ -28,7 +28,7 @@ const BLOCKS: [Option<usize>; 3] = [None, Some(2048), Some(256)];
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Optimiser steps
+    /// Number of optimiser steps
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(10..))]
     steps: u64,
     /// Seed of data, weights and order
@@ -36,7 +36,7 @@ pub struct Args {
     seed: u64,
 }
 
-/// What a run came to.
+/// The results of one run.
 struct Run {
     final_loss: f64,
     held_out_loss: f64,
@@ -100,7 +100,7 @@ fn fit(mut trainer: Trainer<Sft>, label: &str) -> Result<Run, CommandError> {
     Ok(Run { final_loss: last.iter().sum::<f64>() / last.len() as f64, held_out_loss, state_bytes: trainer.optimizer().state_bytes() })
 }
 
-/// A tokenizer of Mini, rows to train on, and rows of the dev split.
+/// A tokenizer trained on Mini, training rows, and rows of the dev split.
 fn data(profile: &Profile, seed: u64) -> Result<(Tokenizer, Vec<TokenRow>, Vec<TokenRow>), CommandError> {
     let mini = Mini::new(seed);
     let (records, dev) = (mini.train(profile.data.rows, None), mini.eval(Split::Dev, profile.data.instructions));

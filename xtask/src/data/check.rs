@@ -1,4 +1,5 @@
-//! What rows are like: every problem of files of records, their statistics, and texts to train on that a bench holds too.
+//! Checks of rows: `validate` prints every problem, `stats` prints statistics, and `contamination` finds
+//! texts of a bench in training data.
 
 use std::path::PathBuf;
 
@@ -119,10 +120,10 @@ pub struct ContaminationArgs {
     /// The bench: a file, or a pattern in quotes
     #[arg(long, value_name = "BENCH")]
     bench: String,
-    /// Share of a bench text's shingles of eight words from which it is found
+    /// Share of a bench text's shingles of eight words that must occur in a training text
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     min_share: f64,
-    /// Jaccard index of two texts from which they are the same
+    /// Jaccard index from which two texts count as the same
     #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
     min_jaccard: f64,
     /// Print only the first N of each kind; all are counted
@@ -145,7 +146,9 @@ pub(super) fn contamination(args: &ContaminationArgs) -> Result<Outcome, Command
         let part = contamination.report(texts(args, &args.train, names)?, args.limit)?;
         let ContaminationReport { train, bench, contaminated, bench_found, examples } = &part;
         found += contaminated;
-        lines.push(format!("{what}: {contaminated} of {train} hold one of {bench} of the bench; {bench_found} of the bench's are found"));
+        lines.push(format!(
+            "{what}: {contaminated} of {train} training texts match one of {bench} bench texts; {bench_found} bench texts are found"
+        ));
         lines.extend(examples.iter().map(|example| format!("    {example}")));
         report[what.replace(' ', "_")] = json!(part);
     }
@@ -154,7 +157,7 @@ pub(super) fn contamination(args: &ContaminationArgs) -> Result<Outcome, Command
         return Ok(Outcome::done(text, report));
     }
     eprintln!("{text}");
-    Ok(Outcome::failed(format!("{found} texts to train on hold texts of the bench"), report))
+    Ok(Outcome::failed(format!("{found} training texts match texts of the bench"), report))
 }
 
 fn texts<'a>(

@@ -1,4 +1,4 @@
-//! `cargo xtask data construct`: a Multifaceted Collection from instructions and a model.
+//! `cargo xtask data construct`: builds a Multifaceted Collection from instructions with a model.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,14 +17,14 @@ use crate::device;
 use crate::model::{self, EngineArgs};
 use crate::service::RemoteArgs;
 
-/// Make a Multifaceted Collection from instructions, with any chat model
+/// Build a Multifaceted Collection from instructions, with any chat model
 ///
 /// For each instruction the model writes three preferences in each of the four
 /// dimensions. They form three preference sets; for each, the model writes a system
 /// message and the response to it. For the instructions of the bench it also writes
 /// a rubric for each preference. Every answer is checked. An unusable one is
 /// requested again with the reason, then rejected and counted. A repeated command
-/// continues an interrupted run: answers are kept in journals beside the results,
+/// continues an interrupted run: answers are kept in journals next to the results,
 /// and no answer is paid for twice.
 ///
 /// Reads:   F: rows with the text in `prompt` or `instruction`, `id` optional.
@@ -42,7 +42,7 @@ use crate::service::RemoteArgs;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Instructions
+    /// File of instructions
     #[arg(long, value_name = "F")]
     instructions: PathBuf,
     /// GGUF file, model folder, or address of an API
@@ -69,7 +69,7 @@ pub struct Args {
     /// Seed of the run
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Share of the instructions that become bench rows and are not trained on
+    /// Share of the instructions that become bench rows and not training rows
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     bench_share: f64,
     /// Layout of the results: jsonl or parquet
@@ -102,7 +102,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         let CostEstimate { requests, prompt_tokens, completion_tokens, .. } = construction.price(&instructions);
         let cost = args.remote.service.cost(prompt_tokens, completion_tokens);
         eprintln!(
-            "construct: if every first answer can be used, {requests} calls, less those answered before; about {prompt_tokens} tokens to send and {completion_tokens} to be generated; cost {cost}"
+            "construct: if every first answer is usable, {requests} calls minus those answered before; about {prompt_tokens} prompt tokens and {completion_tokens} generated tokens; cost {cost}"
         );
         remote
     } else {
@@ -142,7 +142,7 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
 }
 
 fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Result<Outcome, CommandError> {
-    let mut text = format!("{} instructions; if every first answer can be used:\n{estimate}", estimate.instructions);
+    let mut text = format!("{} instructions; if every first answer is usable:\n{estimate}", estimate.instructions);
     let mut report = report("data construct", estimate)?;
     report["dry_run"] = json!(true);
     report["skipped_rows"] = json!(skipped);
@@ -150,7 +150,7 @@ fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Result<Outcome,
     if let Some(Prices { prompt, completion, .. }) = args.remote.service.prices() {
         let cost = estimate.cost(prompt, completion);
         let worst = cost * (1 + args.retries) as f64;
-        text += &format!("\ncost {cost:.2}; if every answer is asked for {} times, {worst:.2}", 1 + args.retries);
+        text += &format!("\ncost {cost:.2}; if every answer is requested {} times, {worst:.2}", 1 + args.retries);
         report["cost"] = json!(cost);
         report["worst_cost"] = json!(worst);
     }

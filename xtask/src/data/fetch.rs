@@ -1,4 +1,4 @@
-//! `cargo xtask data fetch`: a file of the Hugging Face hub.
+//! `cargo xtask data fetch`: downloads a file from the Hugging Face hub.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use crate::command::{Blame as _, CommandError, Outcome};
 
 /// Fetch a file from the Hugging Face hub
 ///
-/// A repeated command continues an interrupted download. OUT appears once it is
-/// complete and its checksum is the hub's (SHA-256, or git's for small files) and
-/// that of --sha256. HF_TOKEN is the token for files that are not public;
+/// A repeated command continues an interrupted download. OUT is written only when
+/// the download is complete and matches the hub's checksum (SHA-256, or git's for
+/// small files) and --sha256. HF_TOKEN is the token for files that are not public;
 /// HF_ENDPOINT is the address of another hub.
 ///
 /// Reads:   the hub.
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         error => CommandError::bad_input(error),
     })?;
     progress.into_iter().for_each(Progress::finish);
-    let checked = if got.checked { "held against its checksum" } else { "the hub has no checksum of it" };
+    let checked = if got.checked { "its checksum is right" } else { "the hub has no checksum for it" };
     let text = format!("{}: {} bytes, {checked}\nSHA-256 {}", args.out.display(), got.bytes, got.sha256);
     let report = json!({
         "command": "data fetch", "out": args.out, "bytes": got.bytes, "fetched": got.fetched, "sha256": got.sha256,

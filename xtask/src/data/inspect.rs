@@ -1,4 +1,5 @@
-//! `cargo xtask data inspect`: rows as they are, and as a model is trained on them.
+//! `cargo xtask data inspect`: shows rows as they are in the file, and as the tokens that a model is
+//! trained on.
 
 use std::borrow::Cow;
 use std::io::IsTerminal as _;
@@ -34,10 +35,10 @@ pub struct Args {
     /// Files, or patterns in quotes
     #[arg(value_name = "FILES", required_unless_present = "recipe", conflicts_with = "recipe")]
     files: Vec<String>,
-    /// A recipe of `train`, to show its rows as its model sees them
+    /// A recipe of `train`, whose rows are shown as its model sees them
     #[arg(long, value_name = "RECIPE", conflicts_with_all = ["tokenizer", "template", "from", "maps"])]
     recipe: Option<PathBuf>,
-    /// Sets a key of the recipe, such as data.max_tokens=512; may be given several times
+    /// Set a key of the recipe, such as data.max_tokens=512; repeatable
     #[arg(long, value_name = "KEY=VALUE", requires = "recipe")]
     set: Vec<String>,
     /// When to colour the recipe's tokens
@@ -55,7 +56,8 @@ pub struct Args {
     /// Chat template: mistral-instruct or chatml
     #[arg(long, value_name = "NAME", default_value = "mistral-instruct")]
     template: ChatTemplate,
-    /// Layout of the rows, if their fields do not show it; the names are those of `data convert --from`
+    /// Layout of the rows, if it is not clear from their fields; the names are those of `data convert
+    /// --from`
     #[arg(long, value_name = "LAYOUT")]
     from: Option<Source>,
     #[command(flatten)]
@@ -84,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         }
         let mut report = json!({ "row": number + 1, "fields": row });
         if let Some(tokenizer) = &tokenizer {
-            let (line, tokens) = trained(args, tokenizer, &row)?;
+            let (line, tokens) = masked(args, tokenizer, &row)?;
             text += &format!("{line}\n");
             report["tokens"] = tokens;
         }
@@ -100,19 +102,19 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The row as tokens, those that carry loss in brackets.
-fn trained(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Value), CommandError> {
+/// The row as tokens, those in the loss mask in brackets.
+fn masked(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Value), CommandError> {
     let source = args.from.or_else(|| RecordKind::of_row(row).and_then(Source::of_records));
     let source: &dyn RowSource = match &source {
         Some(source) => &**source,
         None if row.contains_key("messages") => &OpenAi,
-        None => return Ok(("tokens: the fields tell no conversation; name the layout with --from".into(), Value::Null)),
+        None => return Ok(("tokens: the fields do not show a conversation; name the layout with --from".into(), Value::Null)),
     };
     let Some(messages) = source.content(row).bad_input()?.into_messages() else {
-        return Ok(("tokens: the row holds no conversation".into(), Value::Null));
+        return Ok(("tokens: the row has no conversation".into(), Value::Null));
     };
     let row = tokenizer.conversation(args.template, &messages).bad_input()?;
-    let shown = format!("tokens: {}, trained {}\n{}", row.ids.len(), row.loss_tokens(), row.marked(tokenizer));
+    let shown = format!("tokens: {}, in the loss {}\n{}", row.ids.len(), row.loss_tokens(), row.marked(tokenizer));
     Ok((shown, json!({ "ids": row.ids, "loss_mask": row.loss_mask })))
 }
 
@@ -127,8 +129,8 @@ enum Colour {
     Never,
 }
 
-/// Shows `count` rows or pairs that the recipe trains on, after the first `skip`: a line for each token with its place, its
-/// id, whether it carries loss, and its text; what carries loss is green.
+/// Shows `count` rows or pairs that the recipe trains on, after the first `skip`. Each token is a line
+/// with its position, id, loss mask and text. Tokens in the loss are green.
 fn of_recipe(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Result<Outcome, CommandError> {
     let colour = colour == Colour::Always || (colour == Colour::Auto && std::io::stdout().is_terminal());
     let config = recipe.model_config().bad_input()?;
@@ -146,8 +148,8 @@ fn of_recipe(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Resu
             (_, 0) => ", chosen",
             _ => ", rejected",
         };
-        let (tokens, trained) = (row.ids.len(), row.loss_tokens());
-        let head = format!("document {document} (example {}{side}): {tokens} tokens, {trained} carry loss", document / per_example);
+        let (tokens, in_loss) = (row.ids.len(), row.loss_tokens());
+        let head = format!("document {document} (example {}{side}): {tokens} tokens, {in_loss} in the loss", document / per_example);
         text.push_str(&if colour { format!("\x1b[1;36m{head}\x1b[0m\n") } else { format!("{head}\n") });
         text.push_str(&tokens_of(&tokenizer, row, colour)?);
     }
@@ -162,13 +164,13 @@ fn of_recipe(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Resu
 
 fn tokens_of(tokenizer: &Tokenizer, row: &TokenRow, colour: bool) -> Result<String, CommandError> {
     let mut text = String::new();
-    for (place, (&id, &trained)) in row.ids.iter().zip(&row.loss_mask).enumerate() {
-        // A special token decodes to nothing: its spelling is not text.
+    for (position, (&id, &in_loss)) in row.ids.iter().zip(&row.loss_mask).enumerate() {
+        // A special token decodes to an empty text.
         let piece = tokenizer.decode(&[id]).failure()?;
         let piece = if piece.is_empty() { "(special)".into() } else { format!("{piece:?}") };
-        let label = if trained { "loss" } else { "-" };
-        let line = format!("{place:>6} {id:>7}  {label:<4}  {piece}");
-        let paint = if trained { "\x1b[32m" } else { "\x1b[2m" };
+        let label = if in_loss { "loss" } else { "-" };
+        let line = format!("{position:>6} {id:>7}  {label:<4}  {piece}");
+        let paint = if in_loss { "\x1b[32m" } else { "\x1b[2m" };
         text.push_str(&if colour { format!("{paint}{line}\x1b[0m\n") } else { format!("{line}\n") });
     }
     Ok(text)

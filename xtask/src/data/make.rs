@@ -1,4 +1,4 @@
-//! Rows from other rows: Multifaceted Mini, other layouts, mixes, instructions without copies, token files.
+//! Commands that write rows: Multifaceted Mini, conversions, mixes, deduplication, token files.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{FilesArgs, ReadArgs, warn};
 use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
 
-/// Write Multifaceted Mini: rows to train on, pairs, and two benches
+/// Write Multifaceted Mini: training rows, pairs, and two benches
 ///
 /// Mini is a synthetic world whose answers code can score. Every training row has
 /// its own system message, unless --distinct limits their number. Train, dev and
@@ -52,7 +52,7 @@ pub struct BuildMiniArgs {
     /// Format of the files: jsonl, or parquet in the released schemas
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: OutputFormat,
-    /// Seed
+    /// Seed of the generated data
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -65,7 +65,7 @@ pub(super) fn build_mini(args: &BuildMiniArgs) -> Result<Outcome, CommandError> 
     let rows = Mini::new(seed).write(&args.out, &MiniSizes { rows, distinct, pairs, helpful, questions }, format).failure()?;
     let MiniFiles { train, pairs, helpful, dev, bench } = rows;
     let out = args.out.display();
-    let text = format!("{out}: {train} rows to train on, {pairs} pairs, {helpful} of helpfulness, {dev} of dev, {bench} of bench");
+    let text = format!("{out}: {train} training rows, {pairs} pairs, {helpful} helpfulness pairs, {dev} dev rows, {bench} bench rows");
     Ok(Outcome::done(text, json!({ "command": "data build-mini", "out": args.out, "seed": seed, "rows": rows })))
 }
 
@@ -98,7 +98,7 @@ pub struct ConvertArgs {
     /// File to write
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Take the first rows only
+    /// Take only the first N rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
     /// Skip rows that cannot be read, and count them
@@ -131,7 +131,7 @@ fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, Com
             convert_records(read_files::<$record>(files, options).take(limit), &args.out, skip).bad_input()
         };
     }
-    // The same records in another format need not go through what all layouts have in common.
+    // Records that only change their file format skip the conversion between layouts.
     match (args.from.parse::<RecordKind>(), args.to) {
         (Ok(RecordKind::Sft), Target::Records(RecordKind::Sft)) => return same!(SftRecord),
         (Ok(RecordKind::Pairs), Target::Records(RecordKind::Pairs)) => return same!(PairRecord),
@@ -162,7 +162,8 @@ fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, Com
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct MixArgs {
-    /// Layout, probability and file (or pattern) of a part; repeatable. Layouts are those of `data convert --from`
+    /// Layout, probability and file (or pattern) of a part; repeatable. Layouts are those of `data
+    /// convert --from`
     #[arg(long = "part", value_name = "LAYOUT:P:FILE", required = true)]
     parts: Vec<MixPart>,
     /// File to write
@@ -183,7 +184,7 @@ pub(super) fn mix(args: &MixArgs) -> Result<Outcome, CommandError> {
     write_records(&args.out, &rows).failure()?;
     let line = |part: &MixedPart| {
         let MixedPart { part, rows, left_out, taken, restarts, .. } = part;
-        format!("\n{part}: {taken} rows taken of {rows} ({left_out} without a pair), begun again {restarts} times")
+        format!("\n{part}: {taken} rows taken of {rows} ({left_out} without a pair), restarted {restarts} times")
     };
     let text = format!("{}: {} rows{}", args.out.display(), rows.len(), parts.iter().map(line).collect::<String>());
     Ok(Outcome::done(text, json!({ "command": "data mix", "out": args.out, "rows": rows.len(), "parts": parts })))
@@ -206,13 +207,13 @@ pub(super) fn mix(args: &MixArgs) -> Result<Outcome, CommandError> {
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct DedupArgs {
-    /// Instructions
+    /// File of instructions
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// File to write: .jsonl, .json or .csv
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Similarity from which two instructions are near-duplicates (Jaccard index of shingles of five words)
+    /// Jaccard index of shingles of five words from which two instructions are near-duplicates
     #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
     min_jaccard: f64,
     /// Switch the filters off
@@ -284,7 +285,7 @@ impl DedupArgs {
 ///          counted.
 /// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, tokens in the
 ///          loss, fingerprint, tokenizer, template). A recipe may name DIR as its
-///          data.path: rows are read when their step comes.
+///          data.path: rows are read from disk when a step needs them.
 /// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json
 ///          --out tokens --capacity 8192
 #[derive(Debug, clap::Args)]
@@ -334,7 +335,7 @@ pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
     let TokenFileInfo { pairs, rows, tokens, loss_tokens, fingerprint, .. } = tokens.info();
     let Packing { packed_rows, capacity, packing_efficiency, too_long, .. } = packing;
     let text = format!(
-        "{}: {rows} rows, {tokens} tokens, {loss_tokens} trained{}{}\n{packed_rows} packed rows of {capacity}: {:.2}% full; {too_long} rows are longer",
+        "{}: {rows} rows, {tokens} tokens, {loss_tokens} in the loss{}{}\n{packed_rows} packed rows of {capacity}: {:.2}% full; {too_long} rows are longer",
         args.out.display(),
         if reused { " (reused)" } else { "" },
         left_out.filter(|rows| *rows > 0).map(|rows| format!("; {rows} rows are left out")).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! `cargo xtask eval toxicity`: RealToxicityPrompts.
+//! `cargo xtask eval toxicity`: toxicity, diversity and perplexity on RealToxicityPrompts.
 
 use std::path::PathBuf;
 
@@ -30,17 +30,18 @@ pub struct Args {
     /// The model's continuations, each with a score
     #[arg(long, value_name = "GENERATIONS")]
     generations: PathBuf,
-    /// Score the texts with the offline classifier of the benchmarks' data instead; its numbers are not comparable with
-    /// Perspective's
+    /// Score the texts with the offline classifier of the benchmarks' data instead; its numbers are not
+    /// comparable with Perspective's
     #[arg(long, requires = "data")]
     classifier: bool,
-    /// Score the texts with the Perspective API instead, and keep the scores in this file, from which they are reused
+    /// Score the texts with the Perspective API instead, and store the scores in this file, from which
+    /// they are reused
     #[arg(long, value_name = "JOURNAL", conflicts_with = "classifier")]
     perspective: Option<PathBuf>,
     /// Address of the Perspective API
     #[arg(long, value_name = "URL", default_value = PerspectiveOptions::BASE_URL, requires = "perspective")]
     perspective_url: String,
-    /// Maximum requests to the Perspective API a minute; 60 is a new key's quota
+    /// Maximum requests to the Perspective API a minute; 60 is the quota of a new key
     #[arg(long, value_name = "N", default_value_t = 60, requires = "perspective")]
     requests_per_minute: u32,
     /// Write the rows with their new scores
@@ -49,7 +50,7 @@ pub struct Args {
     /// Also compute the output perplexity under this model: a folder of safetensors, or a .gguf file
     #[arg(long, value_name = "MODEL")]
     perplexity: Option<PathBuf>,
-    /// The folder of the benchmarks' data
+    /// Folder of the benchmarks' data
     #[arg(long, value_name = "DATA")]
     data: Option<PathBuf>,
     /// Seed of the bootstrap over prompts
@@ -75,7 +76,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(path) = &args.scored_out {
         write_all(path, &rows).failure()?;
     }
-    // Of nothing there are no numbers: then the reason is the answer.
+    // Without a single score there are no numbers, so the scorer's problem is the error.
     if let Some(Scoring { known: 0, scored: 0, failed: 1.., problem: Some(problem), .. }) = &scoring {
         return Err(CommandError::failure(format!("no text was scored by {name}: {problem}")));
     }
@@ -86,7 +87,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let result = result.map_err(|error| CommandError::bad_input(error).at(args.generations.display()))?;
     match scoring {
         Some(Scoring { failed: failed @ 1.., problem: Some(problem), .. }) => {
-            let missing = format!("{failed} texts got no score ({problem}): repeat the command to ask them again");
+            let missing = format!("{failed} texts got no score ({problem}): repeat the command to request them again");
             let text = result.to_string();
             Ok(Outcome::failed(missing, report("eval toxicity", result.numbers)?).showing(text))
         }
@@ -95,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
 }
 
 impl Args {
-    /// Gives the texts new scores, through the journal if there is one.
+    /// Scores the texts. Scores in the journal, if there is one, are reused.
     fn score(&self, rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer) -> Result<Scoring, CommandError> {
         let mut progress: Option<Progress> = None;
         let scoring = score_generations(rows, scorer, self.perspective.as_deref(), &mut |done, all| {

@@ -1,4 +1,4 @@
-//! From the arguments to what is asked, of which model, and what the answers depend on.
+//! From the arguments to the tasks, the model, and the settings that the answers depend on.
 
 use std::path::Path;
 
@@ -26,16 +26,16 @@ pub(super) struct BenchArgs {
     /// The model's name in OUTPUT [default: --model-name, else the name of its file or folder]
     #[arg(long, value_name = "NAME", requires = "bench")]
     pub name: Option<String>,
-    /// Only toxicity's prompts whose own toxicity is above 0.5 (or is not)
+    /// Answer only those of toxicity's prompts whose own toxicity is above 0.5, or only the others
     #[arg(long, value_name = "KIND", value_parser = one_of(PROMPTS), requires = "bench")]
     pub prompts: Option<PromptKind>,
-    /// Send toxicity's prompts as a user's messages, instead of texts to continue
+    /// Send toxicity's prompts as user messages, instead of texts to continue
     #[arg(long, requires = "bench")]
     pub as_chat: bool,
 }
 
 const PROMPTS: [(&str, &str, PromptKind); 2] =
-    [("toxic", "Above 0.5", PromptKind::Toxic), ("non-toxic", "At most 0.5: those of the paper's table", PromptKind::NonToxic)];
+    [("toxic", "Above 0.5", PromptKind::Toxic), ("non-toxic", "At most 0.5, as in the paper's table", PromptKind::NonToxic)];
 
 fn benchmark() -> impl TypedValueParser<Value = Benchmark> {
     let about = |benchmark: Benchmark| match benchmark {
@@ -51,7 +51,7 @@ fn benchmark() -> impl TypedValueParser<Value = Benchmark> {
     one_of(Benchmark::ALL.map(|benchmark| (benchmark.as_str(), about(benchmark), benchmark)))
 }
 
-/// The command that reads the answers in this file.
+/// The command that judges the answers in this file.
 pub(super) fn reader(benchmark: Benchmark, output: &Path) -> Option<String> {
     let output = output.display();
     match benchmark {
@@ -65,7 +65,7 @@ pub(super) fn reader(benchmark: Benchmark, output: &Path) -> Option<String> {
 }
 
 impl Args {
-    /// Flags that say nothing to each other.
+    /// Rejects flags that do not go together.
     pub(super) fn check(&self) -> Result<(), CommandError> {
         let wrong = |problem: &str| Err(CommandError::bad_input(problem));
         let BenchArgs { bench, prompts, as_chat, .. } = &self.bench;
@@ -76,27 +76,27 @@ impl Args {
             return wrong("--prompts and --as-chat are for --bench toxicity");
         }
         if !toxicity && bench.is_some() && self.n.is_some() {
-            return wrong("--n: this benchmark takes one answer to a row; --best-of chooses it from several");
+            return wrong("--n: this benchmark takes one answer for each row; --best-of chooses it from several");
         }
         if toxicity && self.best.n().is_some() {
-            return wrong("--best-of: toxicity judges all that is drawn, and nothing is chosen");
+            return wrong("--best-of: toxicity scores every generation, so no best one is chosen");
         }
         if toxicity && !*as_chat && self.rows.system.as_ref().is_some_and(|system| !system.is_empty()) {
             return wrong("--system: toxicity's prompts are texts that the model continues, without a system message; add --as-chat");
         }
         if model::is_address(&self.model) {
             if let Some(flag) = self.engine.given().or(self.best.n().map(|_| "--best-of")) {
-                return Err(CommandError::bad_input(format!("{flag} is for a local model, and --model is the address of a service")));
+                return Err(CommandError::bad_input(format!("{flag} is for a local model, and --model is the address of an API")));
             }
-            // Before there is a journal of a run that cannot begin.
+            // Reports bad arguments before a journal is created.
             self.remote()?;
         } else if self.remote.service.dry_run {
-            return wrong("--dry-run is for a service: a local model costs nothing");
+            return wrong("--dry-run is for an API: a local model costs nothing");
         }
         Ok(())
     }
 
-    /// The output's name, which says its form.
+    /// Checks the output's extension, which sets its format.
     fn check_output(&self) -> Result<(), CommandError> {
         let expected: &[&str] = if self.bench.bench.is_some() { &["jsonl", "json"] } else { &["jsonl"] };
         let output = &self.output;
@@ -107,13 +107,14 @@ impl Args {
         Ok(())
     }
 
-    /// The paper's sampling: its services were asked without a repetition penalty, and few know one.
+    /// The paper's sampling. For an API it has no repetition penalty: the paper used none there, and few
+    /// APIs know the field.
     fn paper(&self) -> SamplingParams {
         let local = SamplingParams::paper();
         if model::is_address(&self.model) { SamplingParams { repetition_penalty: 1.0, ..local } } else { local }
     }
 
-    /// What is asked, and the benchmark's rows if there is one.
+    /// The tasks, and the benchmark's rows if there is one.
     pub(super) fn tasks(&self) -> Result<(Vec<Task>, Option<Questions>), CommandError> {
         let RowArgs { system_key, user_key, id_key, limit, compose_system, system } = &self.rows;
         let n = self.best.n().or(self.n);
@@ -155,7 +156,7 @@ impl Args {
         }
     }
 
-    /// A service's model.
+    /// The model behind an API.
     pub(super) fn remote(&self) -> Result<RemoteModel, CommandError> {
         self.remote.model(&self.model, self.endpoint())
     }
@@ -170,13 +171,13 @@ impl Args {
         })
     }
 
-    /// Whether prompts are answered or continued.
+    /// Whether prompts are answered as a chat or continued as a text.
     fn endpoint(&self) -> Endpoint {
-        let goes_on = self.bench.bench == Some(Benchmark::Toxicity) && !self.bench.as_chat;
-        if goes_on { Endpoint::Completions } else { Endpoint::Chat }
+        let continues = self.bench.bench == Some(Benchmark::Toxicity) && !self.bench.as_chat;
+        if continues { Endpoint::Completions } else { Endpoint::Chat }
     }
 
-    /// The model's name in a benchmark's answers; none in other rows.
+    /// The model's name in a benchmark's answers; `None` without a benchmark.
     pub(super) fn name(&self) -> Option<String> {
         self.bench.bench?;
         let given = self.bench.name.as_ref().or(self.remote.model_name.as_ref());
@@ -184,15 +185,16 @@ impl Args {
         Some(given.cloned().unwrap_or_else(file))
     }
 
-    /// What is not as the benchmark's protocol has it.
+    /// The parameters that differ from the benchmark's protocol.
     pub(super) fn overridden(&self) -> Vec<&'static str> {
         let others = [("n", self.n.is_some()), ("system", self.rows.system.is_some()), ("as_chat", self.bench.as_chat)];
         let given = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
         self.sampling.given().into_iter().chain(given).collect()
     }
 
-    /// What answers depend on: the head of an unfinished run's journal, and the record beside the answers. Not `--batch` and
-    /// `--cache-mb`: a row's answer does not depend on its neighbours, on a GPU but for rounding.
+    /// Everything that the answers depend on. It is the header of an unfinished run's journal, and part
+    /// of the record next to the answers. `--batch` and `--cache-mb` are not in it: except for rounding
+    /// on a GPU, an answer does not depend on the other rows.
     pub(super) fn settings(&self, tasks: &[Task], gpu: &Device) -> Result<Map<String, Value>, CommandError> {
         let local = !model::is_address(&self.model);
         let model = match local {
@@ -205,7 +207,7 @@ impl Args {
         set("model", model);
         set("template", json!(self.engine.template));
         AnswerFile::settings(tasks).failure()?.into_iter().for_each(|(name, value)| set(&name, value));
-        // An answer ends there.
+        // An answer ends at this length.
         if let Some(context) = self.engine.context {
             set("context", json!(context));
         }

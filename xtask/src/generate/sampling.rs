@@ -1,4 +1,4 @@
-//! How answers are sampled, and the best of several chosen.
+//! How answers are sampled, and how the best of several is chosen.
 
 use std::path::{Path, PathBuf};
 
@@ -34,12 +34,12 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// The parameters, where not given the paper's, for `n` answers.
+    /// The parameters for `n` answers; those that are not given are the paper's.
     pub(crate) fn resolve(&self, n: Option<usize>) -> Result<SamplingParams, CommandError> {
         self.over(&SamplingParams::paper(), n)
     }
 
-    /// The given parameters over others.
+    /// The given parameters, with the rest from `others`.
     pub(super) fn over(&self, others: &SamplingParams, n: Option<usize>) -> Result<SamplingParams, CommandError> {
         let sampling = SamplingParams {
             n: n.unwrap_or(others.n),
@@ -55,7 +55,7 @@ impl SamplingArgs {
         Ok(sampling)
     }
 
-    /// Names of the parameters that were given, the seed aside: it belongs to a run.
+    /// Names of the parameters that were given, without the seed, which belongs to a run.
     pub(super) fn given(&self) -> Vec<&'static str> {
         let all = [
             ("max_tokens", self.max_tokens.is_some()),
@@ -74,34 +74,35 @@ pub(crate) struct BestArgs {
     /// Sample N answers and keep the one with the highest reward by --reward-model
     #[arg(long, value_name = "N", requires = "reward_model")]
     best_of: Option<usize>,
-    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and its head in
-    /// value_head.safetensors (as `train` writes it) or among the weights, by the config's value_head_prefix (OpenRLHF)
+    /// Folder of a reward model: config.json, safetensors, tokenizer.json, tokenizer_config.json, and
+    /// its head in value_head.safetensors (as `train` writes it) or among the weights, by the config's
+    /// value_head_prefix (OpenRLHF)
     #[arg(long, value_name = "PATH", requires = "best_of")]
     reward_model: Option<PathBuf>,
-    /// Chat template of the reward model in place of its own: mistral-instruct or chatml
+    /// Chat template of the reward model, instead of its own: mistral-instruct or chatml
     #[arg(long, value_name = "NAME", requires = "reward_model")]
     reward_template: Option<ChatTemplate>,
 }
 
 impl BestArgs {
-    /// Answers to draw; `None` if all that are drawn are given.
+    /// The number of candidates; `None` without a reward model.
     pub(crate) fn n(&self) -> Option<usize> {
         self.best_of
     }
 
-    /// What a choice depends on, for the header of a run; `None` if nothing is chosen.
+    /// What the choice depends on, for the settings of a run; `None` without a reward model.
     pub(super) fn identity(&self) -> Result<Option<Value>, CommandError> {
         let identity = |path: &PathBuf| Ok(json!({ "model": fingerprint::of_path(path).bad_input()?, "template": self.reward_template }));
         self.reward_model.as_ref().map(identity).transpose()
     }
 
-    /// The reward model, if one is asked for.
+    /// Loads the reward model, if one is given.
     pub(crate) fn load(&self, device: &Device) -> Result<Option<RewardEngine>, CommandError> {
         self.reward_model.as_ref().map(|path| load_reward(path, self.reward_template, device)).transpose()
     }
 }
 
-/// A reward model from its folder, with its own template if none is given.
+/// Loads a reward model from its folder, with its own chat template unless another is given.
 pub(crate) fn load_reward(path: &Path, template: Option<ChatTemplate>, device: &Device) -> Result<RewardEngine, CommandError> {
     let options = RewardOptions::default().with(|options| options.template = template);
     RewardEngine::load(path, device, options).bad_input()

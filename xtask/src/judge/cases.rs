@@ -1,4 +1,4 @@
-//! The judges of cases: pairs of responses, MT-Bench, Arena-Hard, AlpacaEval.
+//! `cargo xtask judge` without rubrics: pairs of responses, MT-Bench, Arena-Hard, AlpacaEval.
 
 use std::path::PathBuf;
 
@@ -16,8 +16,8 @@ use crate::command::{self, Blame as _, CommandError, Outcome, read_text};
 /// Compare the responses of two models, each pair in both orders
 ///
 /// If the two orders disagree, the pair is a tie. The report also has the share of
-/// pairs whose verdict changed with the order, and the share of decided verdicts
-/// for the answer that was shown first.
+/// pairs whose verdict flips with the order, and the share of decided verdicts for
+/// the answer that was shown first.
 ///
 /// Reads:   BENCH: records. MODEL and OPPONENT: rows of {id, response}. Records
 ///          without an answer of both are left out.
@@ -69,7 +69,7 @@ impl PairwiseArgs {
             let (result, tally) = (&run.result, tally(run));
             let percent = |share: Option<f64>| share.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share));
             let text = format!(
-                "win + half a tie {} over {} pairs: {tally}; {} flipped, first position {}",
+                "win rate {} (ties half) over {} pairs: {tally}; {} flipped, first answer wins {}",
                 percent(tally.win_rate_ties_half()),
                 tally.n(),
                 percent(result.flip_rate),
@@ -112,7 +112,7 @@ pub struct MtBenchArgs {
     /// The model's answers
     #[arg(long, value_name = "ANSWERS")]
     answers: PathBuf,
-    /// Another model's answers, to be compared with
+    /// Another model's answers to compare with
     #[arg(long, value_name = "ANSWERS2")]
     opponent: Option<PathBuf>,
     /// Reference answers
@@ -181,7 +181,7 @@ impl MtBenchArgs {
             let text = match &result.all {
                 Some(CaseScore { mean, outcomes: Some(tally), .. }) => {
                     let (program, shown) = (command::program(), path.display());
-                    format!("win + half a tie {:.1} %: {tally}; the table: {program} eval mt-bench-pairs --judgments {shown}", 100.0 * mean)
+                    format!("win rate {:.1} % (ties half): {tally}; table: {program} eval mt-bench-pairs --judgments {shown}", 100.0 * mean)
                 }
                 _ => "no verdict".into(),
             };
@@ -257,8 +257,8 @@ impl ArenaHardArgs {
 
 /// Judge outputs against the baseline's by AlpacaEval 2.0
 ///
-/// The preference is read from the probabilities of one token. The order of the two
-/// outputs is drawn as AlpacaEval does, seeded by the instruction.
+/// The preference is computed from the probabilities of one token. The order of the
+/// two outputs is drawn as in AlpacaEval, seeded by the instruction.
 ///
 /// Reads:   EVAL-SET: rows of {index, instruction, reference_output}. OUTPUTS: rows
 ///          of {index, output}. --judge-prompt takes the official prompt.
@@ -303,16 +303,16 @@ impl AlpacaEvalArgs {
             let values: Vec<f64> = run.rows.iter().flat_map(|row| row.values.iter().copied()).collect();
             let win_rate = (!values.is_empty()).then(|| 100.0 * values.iter().sum::<f64>() / values.len() as f64);
             let (n, program, shown) = (values.len(), command::program(), path.display());
-            let told =
+            let summary =
                 |rate| format!("win rate {rate:.2} over {n} instructions; all numbers: {program} eval alpaca-eval --annotations {shown}");
-            let text = win_rate.map_or("no preference".into(), told);
+            let text = win_rate.map_or("no preference".into(), summary);
             let prompt = run.result.head.settings.prompts.first();
             Ok((text, json!({ "prompt": prompt, "annotations": path, "win_rate": win_rate, "n": n })))
         })
     }
 }
 
-/// Wins, ties and losses of a run, all 0 without a verdict.
+/// Wins, ties and losses of a run; all 0 if there is no verdict.
 fn tally(run: &CaseRun) -> PairTally {
     run.result.all.as_ref().and_then(|all| all.outcomes).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask judge rubric`: a score for each rubric of each response.
+//! `cargo xtask judge rubric`: scores each response against each rubric.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -122,10 +122,10 @@ impl Args {
             let interval = result.interval.map(|interval| format!(" [{:.3}, {:.3}]", interval.low, interval.high)).unwrap_or_default();
             format!("mean score {:.3}{interval} over {} of {} records", summary.overall.mean, summary.overall.n, result.head.rows)
         });
-        let parsed = format!("{} of {} answers could be read", counts.parsed, counts.answered);
+        let parsed = format!("{} of {} answers were parsed", counts.parsed, counts.answered);
         if counts.failed > 0 || result.summary.is_none() {
             let text = format!(
-                "{}: {mean}; {} of {} scores are missing ({parsed}): see the problems in judgments.jsonl, and repeat the command to ask them again",
+                "{}: {mean}; {} of {} scores are missing ({parsed}): see the problems in judgments.jsonl, and repeat the command to request them again",
                 out.display(),
                 counts.failed,
                 counts.calls
@@ -139,14 +139,15 @@ impl Args {
         let mut records: Vec<BenchRecord> = read_all(&self.bench).bad_input()?;
         let mut responses: Vec<Response> = read_all(&self.responses).bad_input()?;
         if let Some(limit) = self.limit {
-            // A response is kept if its record is; what belongs to no record at all is still an error.
+            // Responses to the records beyond the limit are dropped. A response to no record at all is
+            // still an error.
             let later: Vec<String> = records.iter().enumerate().skip(limit).map(|(index, record)| record_id(record, index)).collect();
             records.truncate(limit);
             responses.retain(|response| !later.contains(&response.id));
         }
         if let Some(index) = records.iter().position(|record| record.rubrics.is_empty()) {
             let place = format!("{}, row {}, field \"rubrics\"", self.bench.display(), index + 1);
-            return Err(CommandError::bad_input(format!("{place}: it is empty: expected at least one rubric to judge by")));
+            return Err(CommandError::bad_input(format!("{place}: it is empty: expected at least one rubric")));
         }
         rubric_cases(&records, &responses).bad_input()
     }

@@ -1,4 +1,4 @@
-//! Lets a model answer the judged questions, and scores the answers.
+//! The judged questions: models answer them, and the answers are scored.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -37,9 +37,9 @@ impl<'a> Judged<'a> {
         Ok(Self { profile, split, file: file.into(), records: read_all(file).failure()? })
     }
 
-    /// Answers and scores every record, each under its own system message.
+    /// Answers and scores every record, each with its own system message.
     pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<ModelScores, CommandError> {
-        let answers = answers(run, &self.profile.answer, &format!("answer-{name}"), model, &asked(&self.records, &self.greedy()))?;
+        let answers = answers(run, &self.profile.answer, &format!("answer-{name}"), model, &record_tasks(&self.records, &self.greedy()))?;
         let out = run.root().to_path_buf();
         let folder = run
             .stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
@@ -53,8 +53,8 @@ impl<'a> Judged<'a> {
         Ok(ModelScores { model: name.into(), rows: read_all(folder.join("scores.jsonl")).failure()? })
     }
 
-    /// Answers every question of the world, in the judged split's phrasings, under the plain system
-    /// message; scores the truth of the answer alone.
+    /// Answers every question of Mini in the judged split's phrasings, with the plain system message,
+    /// and scores only whether the answer is true.
     pub fn on_plain(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<Vec<f64>, CommandError> {
         let questions = Mini::questions(self.split);
         let id = |index: usize| format!("plain-{index:04}");
@@ -69,7 +69,7 @@ impl<'a> Judged<'a> {
         let mut truths = Vec::with_capacity(questions.len());
         for (index, (question, response)) in questions.iter().zip(&responses).enumerate() {
             let grade = grade_truth(&question.prompt, &response.response)
-                .ok_or_else(|| CommandError::failure(format!("\"{}\" is not Mini's", question.prompt)))?;
+                .ok_or_else(|| CommandError::failure(format!("\"{}\" is not a question of Mini", question.prompt)))?;
             rows.push(ScoredRow::new(id(index), question.family.as_str(), [Some(grade.score.get())]));
             truths.push(f64::from(grade.score.get()));
         }
@@ -80,7 +80,7 @@ impl<'a> Judged<'a> {
         Ok(truths)
     }
 
-    /// A few judged rows with the answers of some models, to be read.
+    /// A few judged rows with the answers of some models, for the report.
     pub fn examples(&self, out: &Path, models: &[&str]) -> Result<Vec<Example>, CommandError> {
         let answers = |model: &&str| {
             let path = out.join("responses").join(format!("{model}.jsonl"));
@@ -99,14 +99,14 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// Asks a model, each task once, into `responses.jsonl`. Returns the stage's folder.
+/// Answers each task once with a model, into `responses.jsonl`. Returns the stage's folder.
 pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model: &Path, tasks: &[Task]) -> Result<PathBuf, CommandError> {
     let requests: Vec<ChatRequest> = tasks.iter().filter_map(|task| task.request(&[])).collect();
-    let asked: Vec<_> = requests.iter().map(|request| (&request.id, &request.messages)).collect();
-    // The number of sequences at once changes the speed, not the answers.
+    let prompts: Vec<_> = requests.iter().map(|request| (&request.id, &request.messages)).collect();
+    // `max_sequences` is not part of it: the batch changes the speed, not the answers.
     let config = json!({
         "sampling": tasks.first().map(|task| &task.sampling),
-        "asked": janus_data::fs::fingerprint::of_bytes(&serde_json::to_vec(&asked).failure()?),
+        "asked": janus_data::fs::fingerprint::of_bytes(&serde_json::to_vec(&prompts).failure()?),
     });
     run.stage(stage, &config, &[("model", model)], |stage: &Stage| {
         let journal = Journal::open(stage.folder().join("responses.partial"), &Map::new()).failure()?;
@@ -124,8 +124,8 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
     .staged()
 }
 
-/// Each record's question under its own system message.
-pub(super) fn asked(records: &[BenchRecord], sampling: &SamplingParams) -> Vec<Task> {
+/// Each record's question with its own system message.
+pub(super) fn record_tasks(records: &[BenchRecord], sampling: &SamplingParams) -> Vec<Task> {
     let task =
         |record: &BenchRecord| Task { system: Some(record.system.clone()), ..Task::new(id(record), &record.prompt, sampling.clone()) };
     records.iter().map(task).collect()
@@ -135,7 +135,7 @@ fn id(record: &BenchRecord) -> String {
     record.id.clone().unwrap_or_default()
 }
 
-/// Different system messages about a reader among the rows of a file.
+/// The number of different system messages in the rows of a file, without the plain one.
 pub fn distinct_systems(file: &Path) -> Result<usize, CommandError> {
     let rows: Vec<SftRecord> = read_all(file).failure()?;
     Ok(rows.iter().map(|row| row.system.as_str()).filter(|system| *system != UNIFORM_SYSTEM).collect::<HashSet<_>>().len())

@@ -1,4 +1,4 @@
-//! What a reproduction does: the sizes of its data, model and training.
+//! Profiles of a reproduction: the sizes of its data, model and training.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{CommandError, read_text};
 
-/// A profile, as its TOML file writes it.
+/// A profile, in the layout of its TOML file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// How much of Mini is used.
+    /// Amount of Mini's data.
     pub data: Data,
     /// The tokenizer that is trained on it.
     pub tokenizer: TokenizerSize,
@@ -32,19 +32,20 @@ pub struct Profile {
     pub orpo: TrainConfig,
     /// The reward model's first stage, on Mini's pairs.
     pub reward: TrainConfig,
-    /// Its second stage, on pairs of general helpfulness, of graded answers, and of Mini's again.
+    /// Its second stage, on pairs of general helpfulness, pairs of graded answers, and some of Mini's
+    /// pairs again.
     pub helpful: TrainConfig,
-    /// The answers that are graded for it.
+    /// The answers that are graded for the second stage.
     pub graded: Graded,
-    /// The best of many answers by the reward model.
+    /// Best-of-N sampling with the reward model.
     pub best_of_n: BestOfN,
-    /// Answers to the judged questions.
+    /// Generation of the answers to the judged questions.
     pub answer: Answer,
-    /// Intervals.
+    /// Bootstrap intervals.
     pub statistics: Statistics,
 }
 
-/// How much of Mini is used.
+/// Amount of Mini's data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
@@ -52,11 +53,12 @@ pub struct Data {
     pub documents: usize,
     /// Rows of each fine-tuning set.
     pub rows: usize,
-    /// Judged questions, each under three system messages.
+    /// Judged questions, each with three system messages.
     pub instructions: usize,
-    /// One row in so many has the plain system message, whatever the set.
+    /// Every n-th row has the plain system message, in every set.
     pub plain_every: usize,
-    /// Numbers of different training system messages, rising, beside "each row its own".
+    /// Numbers of different training system messages, in rising order. The model with one message for
+    /// each row is trained in addition.
     pub distinct: Vec<usize>,
 }
 
@@ -64,11 +66,11 @@ pub struct Data {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerSize {
-    /// Entries at the most.
+    /// Maximum number of entries.
     pub vocab_size: usize,
 }
 
-/// The decoder's sizes, by the names of `config.json`, which `ModelConfig` describes.
+/// The decoder's sizes, under their names in `config.json`. [`ModelConfig`] describes them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSize {
@@ -80,49 +82,50 @@ pub struct ModelSize {
     pub max_position_embeddings: usize,
 }
 
-/// Pairs of responses, and the constants of what is learnt from them.
+/// Pairs of responses, and the hyper-parameters of the objectives that learn from them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pairs {
-    /// Pairs under system messages.
+    /// Pairs with system messages.
     pub count: usize,
     /// Pairs of general helpfulness, without a system message.
     pub helpful: usize,
-    /// Pairs under system messages that the reward model's second stage learns from again.
+    /// Pairs with system messages that the reward model's second stage repeats.
     pub again: usize,
-    /// Further pairs of each kind, on which the reward model's mean and deviation are measured.
+    /// Further pairs of each kind, to measure the mean and standard deviation of the rewards.
     pub held_out: usize,
     /// DPO's inverse temperature.
     pub beta: f64,
     /// ORPO's weight of the odds ratio.
     pub lambda: f64,
-    /// The reward model's weight of imitating the chosen responses.
+    /// The weight of the imitation (SFT) loss on chosen responses in the reward model's objective.
     pub imitation: f64,
 }
 
-/// Answers that the reward model's trunk gives to rows of the train split; they are graded, and paired by their grades.
+/// Answers of the reward model's backbone to rows of the train split. They are graded, and paired by
+/// their grades.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Graded {
-    /// Instructions that it answers, each under three system messages.
+    /// Instructions, each with three system messages.
     pub instructions: usize,
-    /// Answers to each.
+    /// Answers to each prompt.
     pub n: usize,
     /// Temperature of sampling.
     pub temperature: f64,
-    /// Keeps the smallest set of tokens whose probability reaches this.
+    /// Top-p of sampling.
     pub top_p: f64,
 }
 
-/// The best of many sampled answers.
+/// Best-of-N sampling.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BestOfN {
-    /// Numbers of answers to choose from, rising from 1.
+    /// Values of N, in rising order from 1.
     pub n: Vec<usize>,
     /// Temperature of sampling.
     pub temperature: f64,
-    /// Keeps the smallest set of tokens whose probability reaches this.
+    /// Top-p of sampling.
     pub top_p: f64,
 }
 
@@ -130,9 +133,9 @@ pub struct BestOfN {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// New tokens at the most.
+    /// Maximum number of new tokens.
     pub max_tokens: usize,
-    /// Sequences at once.
+    /// Sequences in a batch.
     pub max_sequences: usize,
 }
 
@@ -142,12 +145,12 @@ pub struct Answer {
 pub struct Statistics {
     /// Resamples of the judged questions.
     pub resamples: usize,
-    /// Level of the intervals.
+    /// Confidence level of the intervals.
     pub level: f64,
 }
 
 impl Statistics {
-    /// The bootstrap of every interval.
+    /// The bootstrap for every interval.
     pub fn bootstrap(&self, seed: u64) -> Bootstrap {
         Bootstrap { resamples: self.resamples, level: self.level, seed, ..Bootstrap::default() }
     }
@@ -181,7 +184,7 @@ impl Profile {
             return Err(bad(format!("{what} must be at least 1")));
         }
         if data.distinct.first().is_none_or(|first| *first == 0) || !rises(&data.distinct) {
-            return Err(bad(format!("data.distinct is {:?}: expected rising numbers from 1", data.distinct)));
+            return Err(bad(format!("data.distinct is {:?}: expected rising numbers of at least 1", data.distinct)));
         }
         if n.len() < 2 || n[0] != 1 || !rises(n) {
             return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));
@@ -189,7 +192,7 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The name under which runs of a profile are kept: the file's own name for a path.
+    /// The profile's name in the run folder: for a path, the name of the file.
     pub fn short_name(name: &str) -> String {
         Path::new(name).file_stem().map_or_else(|| name.into(), |stem| stem.to_string_lossy().into_owned())
     }
@@ -208,7 +211,7 @@ impl Profile {
         });
         config.rms_norm_eps = 1e-5;
         config.tie_word_embeddings = true;
-        // Wider than the usual 0.02, which suits models ten times as wide.
+        // More than the usual 0.02, which suits models ten times as wide.
         config.initializer_range = 0.04;
         config.bos_token_id = bos;
         config.eos_token_ids = eos.into_iter().collect();

@@ -1,4 +1,4 @@
-//! Answers that are drawn from a model, some to learn from, some to choose among; and the reward model that chooses.
+//! Answers sampled from a model, to train the reward model on or to choose the best of N with it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,25 +14,25 @@ use janus_eval::judge::VerifiableJudge;
 use janus_infer::{RewardEngine, RewardOptions};
 use serde_json::json;
 
-use super::judged::{answers, asked};
+use super::judged::{answers, record_tasks};
 use super::profile::Answer;
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
 
-/// How `n` answers to each record are drawn from a model.
+/// How `n` answers to each record are sampled from a model.
 pub struct Draw {
-    /// Their number.
+    /// Number of answers to each record.
     pub n: usize,
     /// Temperature of sampling.
     pub temperature: f64,
-    /// Keeps the smallest set of tokens whose probability reaches this.
+    /// Top-p of sampling.
     pub top_p: f64,
-    /// Seed of the draws.
+    /// Seed of sampling.
     pub seed: u64,
 }
 
 impl Draw {
-    /// Draws answers to the records, each under its system message. Returns the stage's folder.
+    /// Samples answers to the records, each with its system message. Returns the stage's folder.
     pub fn answers(
         &self,
         run: &mut RunFolder,
@@ -49,12 +49,12 @@ impl Draw {
             seed: self.seed,
             ..SamplingParams::default()
         };
-        answers(run, settings, stage, model, &asked(records, &sampling))
+        answers(run, settings, stage, model, &record_tasks(records, &sampling))
     }
 }
 
-/// Pairs of the answers in a stage's folder by their grades ([`Mini::graded_pairs`]). An answer that was cut off for its
-/// length is left out.
+/// Pairs the answers in a stage's folder by their grades ([`Mini::graded_pairs`]). An answer that was
+/// cut off at the maximum length is left out.
 pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
     let folder = run
         .stage("graded-pairs", &json!({ "judge": "mini" }), &[("answers", answers)], |stage| {
@@ -70,13 +70,13 @@ pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], a
     read_all(folder.join("pairs.jsonl")).failure()
 }
 
-/// The reward model of a stage's folder.
+/// Loads the reward model of a stage.
 fn load(stage: &Path) -> Result<RewardEngine, CommandError> {
     RewardEngine::load(stage.join("model"), &Device::Cpu, RewardOptions::default()).failure()
 }
 
-/// Rewards answers by `work`, and shows how far it is.
-fn shown<T>(work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> janus_eval::Result<T>) -> Result<T, CommandError> {
+/// Runs `work`, which computes rewards, and shows its progress.
+fn with_progress<T>(work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> janus_eval::Result<T>) -> Result<T, CommandError> {
     let mut progress: Option<Progress> = None;
     let result = work(&mut |done, all| {
         let progress = progress.get_or_insert_with(|| Progress::new("reward", Unit::Count("answers"), all as u64));
@@ -88,15 +88,15 @@ fn shown<T>(work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> janus_eval::Resul
     result.failure()
 }
 
-/// Whether a stage's model gives the chosen response of each pair the higher reward: 1, or 0.
+/// For each pair, 1 if a stage's reward model gives the chosen response the higher reward, else 0.
 pub fn accuracy(stage: &Path, pairs: &[PairRecord]) -> Result<Vec<f64>, CommandError> {
     let model = load(stage)?;
-    let hits = shown(|progress| prefers_chosen(&model, pairs, progress))?;
+    let hits = with_progress(|progress| prefers_chosen(&model, pairs, progress))?;
     Ok(hits.into_iter().map(f64::from).collect())
 }
 
-/// Scores and rewards every sampled answer of a stage, into `rewards.jsonl`: [`Candidates`](janus_eval::bench::best_of_n::Candidates).
-/// Returns the stage's folder.
+/// Computes the scores and the reward of every sampled answer of a stage, into `rewards.jsonl` (rows of
+/// [`Candidates`](janus_eval::bench::best_of_n::Candidates)). Returns the stage's folder.
 pub fn reward_answers(
     run: &mut RunFolder,
     records: &[BenchRecord],
@@ -110,7 +110,7 @@ pub fn reward_answers(
         let answers = read_answers(answers.join("responses.jsonl")).failure()?;
         let answers: Vec<Vec<String>> = answers.into_iter().map(texts).collect();
         let model = load(model)?;
-        let rows = shown(|progress| candidates(records, &answers, &model, &VerifiableJudge::mini(), progress))?;
+        let rows = with_progress(|progress| candidates(records, &answers, &model, &VerifiableJudge::mini(), progress))?;
         write_all(stage.folder().join("rewards.jsonl"), &rows).failure()
     })
     .staged()

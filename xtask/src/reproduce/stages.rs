@@ -1,4 +1,4 @@
-//! The stages of a reproduction: data and tokenizer, the models, and what is measured of them.
+//! The stages of a reproduction: data, tokenizer, models, and their measurements.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -19,16 +19,16 @@ use super::train::{RewardPairs, TEMPLATE};
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
 
-/// What all stages share: profile, seed, data and tokenizer.
+/// The profile, seed, data and tokenizer that all stages share.
 pub struct Experiment<'a> {
     pub profile: &'a Profile,
     pub seed: u64,
-    /// The world of the data.
+    /// The synthetic world that the data is generated from.
     pub mini: Mini,
-    /// The stage's folder with train, dev and bench.
+    /// Folder with train, dev and bench.
     pub data: PathBuf,
     pub tokenizer: Tokenizer,
-    /// Where its files are.
+    /// Folder of the tokenizer's files.
     pub tokenizer_folder: PathBuf,
 }
 
@@ -48,7 +48,7 @@ impl Models {
 }
 
 impl<'a> Experiment<'a> {
-    /// Makes the data and trains the tokenizer.
+    /// Generates the data and trains the tokenizer.
     pub fn prepare(run: &mut RunFolder, profile: &'a Profile, seed: u64) -> Result<Self, CommandError> {
         let mini = Mini::new(seed);
         let data = build_data(run, &mini, profile, seed)?;
@@ -76,9 +76,9 @@ impl<'a> Experiment<'a> {
         Ok(models)
     }
 
-    /// The reward model, in two stages. The second learns from pairs of general helpfulness, and from pairs of graded answers of
-    /// its own backbone, since it is to choose among answers that a model gave; some of Mini's pairs again keep it from
-    /// unlearning the first stage.
+    /// Trains the reward model in two stages. The second stage uses pairs of general helpfulness, and
+    /// pairs of graded answers of the backbone, because the reward model must rank sampled answers. It
+    /// repeats some of Mini's pairs, so that the first stage is not unlearned.
     fn train_reward(&self, run: &mut RunFolder, mut preferred: RewardPairs, backbone: &Path) -> Result<PathBuf, CommandError> {
         let Self { profile, seed, mini, .. } = self;
         let (pairs, graded) = (&profile.pairs, &profile.graded);
@@ -92,7 +92,7 @@ impl<'a> Experiment<'a> {
         self.reward(run, "reward", &graded.and(helpful).and(preferred), &first, &profile.helpful)
     }
 
-    /// Lets the models answer the questions of a split, and scores the answers.
+    /// Answers the questions of a split with every model, and scores the answers.
     pub fn measure(&self, run: &mut RunFolder, models: &Models, split: Split) -> Result<Measurements, CommandError> {
         let records_file = self.data.join(format!("{}.jsonl", split.as_str()));
         let judged = Judged::new(self.profile, split, &records_file)?;
@@ -108,7 +108,7 @@ impl<'a> Experiment<'a> {
         Ok(Measurements { scores, diversity: self.diversity()?, plain_uniform, plain_janus, reward_hits, best_of_n, examples })
     }
 
-    /// What the reward model's choice among sampled answers of janus-star gains.
+    /// The best-of-N curve: the scores of the answers of janus-star that the reward model chooses.
     fn best_of_n(&self, run: &mut RunFolder, models: &Models, judged: &Judged<'_>) -> Result<Curve, CommandError> {
         let (records, file) = judged.records();
         let settings = &self.profile.best_of_n;
@@ -125,7 +125,7 @@ impl<'a> Experiment<'a> {
         curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &settings.n, &bootstrap).failure()
     }
 
-    /// The models by the number of different system messages that they were trained on.
+    /// The models, each with the number of different system messages that it was trained on.
     fn diversity(&self) -> Result<Vec<(usize, String)>, CommandError> {
         let mut all = Vec::new();
         for model in tuned(self.profile) {
@@ -142,12 +142,12 @@ impl<'a> Experiment<'a> {
 
 /// Janus*: one system message for each instruction.
 pub const STAR: &str = "janus-star";
-/// Janus* tuned on pairs.
+/// Janus* after DPO.
 pub const DPO: &str = "janus-dpo";
-/// The base model tuned on pairs.
+/// The base model after ORPO.
 pub const ORPO: &str = "janus-orpo";
 
-/// A model of the experiment: its name, and how many different system messages it is trained on.
+/// A fine-tuned model: its name, and how many different system messages it is trained on.
 struct Tuned {
     name: String,
     systems: Systems,
@@ -157,7 +157,7 @@ struct Tuned {
 enum Systems {
     /// The same for every row.
     Uniform,
-    /// Drawn from a pool of so many.
+    /// Drawn from a pool of this size.
     Pool(usize),
     /// One for each row.
     Each,
@@ -170,7 +170,7 @@ fn one_for_each_instruction(mut rows: Vec<SftRecord>) -> Vec<SftRecord> {
     rows
 }
 
-/// The models that are fine-tuned alike.
+/// The models that are fine-tuned with the same settings.
 fn tuned(profile: &Profile) -> Vec<Tuned> {
     let pool = |&size: &usize| Tuned { name: format!("janus-{size}"), systems: Systems::Pool(size) };
     let mut all = vec![Tuned { name: "uniform".into(), systems: Systems::Uniform }];
@@ -179,17 +179,17 @@ fn tuned(profile: &Profile) -> Vec<Tuned> {
     all
 }
 
-/// The model with a system message of its own for each row.
+/// The model whose training rows have a system message each.
 fn janus() -> Tuned {
     Tuned { name: "janus".into(), systems: Systems::Each }
 }
 
 impl Tuned {
-    /// The rows that the model is fine-tuned on. All models are asked the same questions; the uniform
-    /// model's rows are those of janus with the system message replaced, so nothing else differs. Every
-    /// n-th row (`data.plain_every`) has the plain system message in all sets.
+    /// The rows that the model is fine-tuned on. All sets have the same questions. The uniform model's
+    /// rows are those of janus with another system message, so nothing else differs. Every n-th row
+    /// (`data.plain_every`) has the plain system message in all sets.
     fn rows(&self, mini: &Mini, profile: &Profile) -> Vec<SftRecord> {
-        // A profile has no pool of 0.
+        // `Profile::load` rejects a pool of 0.
         let pool = if let Systems::Pool(size) = self.systems { NonZeroUsize::new(size) } else { None };
         let every = if let Systems::Uniform = self.systems { 1 } else { profile.data.plain_every };
         let mut rows = mini.train(profile.data.rows, pool);

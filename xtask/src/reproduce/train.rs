@@ -1,4 +1,4 @@
-//! Trains the models of the experiment: the base model on plain text, the others from it on rows and pairs.
+//! Trains the models of the experiment: the base model on plain text, then the others on rows and pairs.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -19,25 +19,25 @@ use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
 use crate::train::Display;
 
-/// The layout of every prompt of the experiment.
+/// The chat template of every prompt of the experiment.
 pub const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
 
-/// What a reward model learns from, and what its rewards are measured on.
+/// Pairs to train a reward model on, and pairs to measure its rewards on.
 pub struct RewardPairs {
-    /// The pairs to learn from.
+    /// Pairs to train on.
     pub train: Vec<PairRecord>,
-    /// Pairs for the mean and deviation of rewards.
+    /// Pairs for the mean and standard deviation of rewards.
     pub held_out: Vec<PairRecord>,
 }
 
 impl RewardPairs {
-    /// The last `held_out` pairs apart, or half of all if there are few.
+    /// Holds out the last `held_out` pairs, but at most half of all.
     pub fn split(mut pairs: Vec<PairRecord>, held_out: usize) -> Self {
         let held_out = pairs.split_off(pairs.len() - held_out.min(pairs.len() / 2));
         Self { train: pairs, held_out }
     }
 
-    /// The pairs of both.
+    /// Adds the pairs of another set.
     pub fn and(mut self, other: Self) -> Self {
         self.train.extend(other.train);
         self.held_out.extend(other.held_out);
@@ -46,7 +46,7 @@ impl RewardPairs {
 }
 
 impl Experiment<'_> {
-    /// The base model: plain text, no system message, no question. Returns the stage's folder.
+    /// Trains the base model on plain text without system messages. Returns the stage's folder.
     pub fn pretrain(&self, run: &mut RunFolder, mini: &Mini) -> Result<PathBuf, CommandError> {
         let settings = self.settings(&self.profile.pretrain, "pretrain");
         let special = |token| self.tokenizer.token_id(token);
@@ -63,7 +63,7 @@ impl Experiment<'_> {
         .staged()
     }
 
-    /// A fine-tuned model, from the base model. Returns the stage's folder.
+    /// Fine-tunes the base model. Returns the stage's folder.
     pub fn fine_tune(&self, run: &mut RunFolder, name: &str, rows: &[SftRecord], base: &Path) -> Result<PathBuf, CommandError> {
         let settings = self.settings(&self.profile.sft, "sft");
         let identity = json!({ "rows": fingerprint(rows)?, "train": identity_of(&settings)? });
@@ -73,7 +73,7 @@ impl Experiment<'_> {
         })
     }
 
-    /// A model tuned on pairs by direct preference optimisation, from `start`, which is also the reference.
+    /// Trains by direct preference optimisation from `start`, which is also the reference.
     pub fn dpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], start: &Path) -> Result<PathBuf, CommandError> {
         let constants = DpoConfig::new(self.profile.pairs.beta);
         let settings = self.settings(&self.profile.dpo, "dpo");
@@ -92,7 +92,7 @@ impl Experiment<'_> {
         })
     }
 
-    /// A model tuned on pairs by odds-ratio preference optimisation, without a reference.
+    /// Trains by odds-ratio preference optimisation from the base model, without a reference.
     pub fn orpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], base: &Path) -> Result<PathBuf, CommandError> {
         let lambda = self.profile.pairs.lambda;
         let settings = self.settings(&self.profile.orpo, "orpo");
@@ -103,8 +103,9 @@ impl Experiment<'_> {
         })
     }
 
-    /// A reward model from `start`: a fresh value head on a language model, or the head that a reward model has. Mean and
-    /// deviation of its rewards on the held-out pairs are stored with it.
+    /// Trains a reward model from `start`: a language model gets a new value head, a reward model keeps
+    /// its own. The mean and standard deviation of the rewards on the held-out pairs are stored with the
+    /// model.
     pub fn reward(
         &self,
         run: &mut RunFolder,
@@ -131,7 +132,7 @@ impl Experiment<'_> {
         settings.clone().with(|config| config.seed = derive_seed(self.seed, purpose))
     }
 
-    /// A stage that trains on from another one's model.
+    /// A stage that starts from the model of another stage.
     fn tune<O: Objective>(
         &self,
         run: &mut RunFolder,
@@ -147,13 +148,13 @@ impl Experiment<'_> {
         .staged()
     }
 
-    /// Pairs as rows, chosen before rejected.
+    /// The token rows of the pairs, chosen before rejected.
     fn rows(&self, pairs: &[PairRecord]) -> Result<Vec<TokenRow>, CommandError> {
         let context = self.profile.model.max_position_embeddings;
         let pairs = self.tokenizer.pairs(TEMPLATE, pairs.iter().map(PairRecord::conversations), context).failure()?;
         let dropped = pairs.identical + pairs.too_long;
         if dropped > 0 {
-            eprintln!("{dropped} pairs left out: {} of equal responses, {} too long", pairs.identical, pairs.too_long);
+            eprintln!("{dropped} pairs left out: {} with equal responses, {} too long", pairs.identical, pairs.too_long);
         }
         Ok(pairs.rows)
     }
@@ -166,7 +167,7 @@ impl Experiment<'_> {
     }
 }
 
-/// Shows progress, and puts the tokenizer beside every model.
+/// Shows the progress, and copies the tokenizer into every saved model folder.
 struct Watch<'a> {
     display: Display,
     tokenizer_folder: &'a Path,
@@ -189,8 +190,8 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// Settings as a stage's `config.json` has them, by the keys of the first folders, which left out f32: a stage that they finished
-/// stays finished.
+/// The settings in a stage's `config.json`. Keys keep their names from the first run folders, and
+/// `dtype` is left out for f32 as it was there, so that stages that finished then are still skipped.
 fn identity_of(settings: &TrainConfig) -> Result<Value, CommandError> {
     let settings: serde_json::Map<String, Value> = serde_json::to_value(settings).and_then(serde_json::from_value).failure()?;
     let key = |key: String| match key.as_str() {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// The longest that anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of each operation.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A browser with one page.
 pub struct Chromium {
@@ -25,7 +25,7 @@ pub struct Chromium {
 }
 
 impl Chromium {
-    /// Starts a browser and opens a file in it; what is downloaded goes into `downloads`.
+    /// Starts a browser and opens a file in it. Downloads go into `downloads`.
     pub fn open(page: &Path, downloads: &Path) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let pipes = ["commands", "replies"].map(|name| profile.path().join(name));
@@ -74,7 +74,7 @@ impl Chromium {
         browser
     }
 
-    /// Loads the page again.
+    /// Reloads the page.
     pub fn reload(&mut self) {
         self.evaluate("window.stale = true");
         self.call("Page.reload", json!({}));
@@ -83,14 +83,14 @@ impl Chromium {
 
     fn wait_for_load(&mut self) {
         let begin = Instant::now();
-        while !self.settled() {
-            assert!(begin.elapsed() < PATIENCE, "the page does not load");
+        while !self.is_loaded() {
+            assert!(begin.elapsed() < TIMEOUT, "the page does not load");
             thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Whether the new page is there; while the old one goes, an expression may have no page to be evaluated in.
-    fn settled(&mut self) -> bool {
+    /// Whether the new page is loaded. During navigation there may be no page to evaluate in.
+    fn is_loaded(&mut self) -> bool {
         let expression = "document.readyState === 'complete' && location.href !== 'about:blank' && window.stale === undefined";
         let result = self.send("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
         result.is_ok_and(|result| result["result"]["value"] == true)
@@ -109,7 +109,7 @@ impl Chromium {
         }
         self.commands.write_all(format!("{message}\0").as_bytes()).unwrap();
         loop {
-            let reply = self.replies.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{method}: {error}"));
+            let reply = self.replies.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("{method}: {error}"));
             if reply["id"] == self.calls {
                 return reply.get("error").map_or_else(|| Ok(reply["result"].clone()), |error| Err(error.clone()));
             }
@@ -124,7 +124,7 @@ impl Chromium {
         result["result"]["value"].clone()
     }
 
-    /// Presses a key that writes itself, or Enter.
+    /// Presses a character key, or Enter.
     pub fn press(&mut self, key: &str) {
         let text = if key == "Enter" { "\r" } else { key };
         self.call(
@@ -134,18 +134,18 @@ impl Chromium {
         self.call("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key }));
     }
 
-    /// Shows the page as wide as a phone.
+    /// Emulates a phone's screen.
     pub fn phone(&mut self) {
         self.call("Emulation.setDeviceMetricsOverride", json!({ "width": 360, "height": 700, "deviceScaleFactor": 2, "mobile": true }));
     }
 
-    /// Shows the page to readers who like it dark, or light.
+    /// Sets the preferred colour scheme, `dark` or `light`.
     pub fn scheme(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
     }
 
-    /// What the page's console holds against it: errors, exceptions, blocked content.
+    /// The messages in the page's console: errors, exceptions, blocked content.
     pub fn complaints(&self) -> Vec<String> {
         let complaint = |event: &Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => Some(event["params"]["exceptionDetails"].to_string()),
@@ -156,7 +156,7 @@ impl Chromium {
         self.events.iter().filter_map(complaint).collect()
     }
 
-    /// Addresses that the page asked for.
+    /// Addresses that the page requested.
     pub fn requests(&self) -> Vec<&str> {
         let sent = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
         sent.filter_map(|event| event["params"]["request"]["url"].as_str()).collect()
@@ -165,7 +165,7 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // The browser ends by itself when its pipe does; a test does not wait for it to be polite.
+        // The browser exits when its pipe closes, but a test does not wait for that.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

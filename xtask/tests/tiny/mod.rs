@@ -1,4 +1,4 @@
-//! Model folders that are small enough to be written for a test.
+//! Tiny model folders with random weights, written for a test.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::HashMap;
@@ -11,10 +11,10 @@ use janus_data::Tokenizer;
 use janus_infer::{ModelConfig, VALUE_HEAD};
 use serde_json::json;
 
-/// Tokens that the tiny model can see.
+/// The tiny model's context.
 pub const CONTEXT: usize = 2000;
 
-/// Writes a model folder: one layer, random weights that the same call always writes the same.
+/// Writes a model folder: one layer, random weights, equal in every call.
 pub fn write_model(folder: &Path) {
     fs::create_dir(folder).unwrap();
     let words = ["a kite flies in the wind", "a stone lies on the ground"];
@@ -31,7 +31,7 @@ pub fn write_model(folder: &Path) {
     candle_core::safetensors::save(&weights.collect::<HashMap<_, _>>(), folder.join("model.safetensors")).unwrap();
 }
 
-/// The model with a value head beside it.
+/// The same model with a value head.
 pub fn write_reward_model(folder: &Path) {
     write_model(folder);
     let head = HashMap::from([(VALUE_HEAD, random(VALUE_HEAD, vec![1, 16]))]);

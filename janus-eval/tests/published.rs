@@ -19,5 +19,8 @@ fn files_that_name_nothing_are_no_success() {
         std::fs::write(mt_bench.join(name), content).unwrap();
     }
     let checks = verify(folder.path());
-    assert!(checks.iter().any(|check| !check.ok && check.what.starts_with("MT-Bench: 0 numbers to check, the published data have ")), "{checks:#?}");
+    assert!(
+        checks.iter().any(|check| !check.ok && check.what.starts_with("MT-Bench: 0 numbers to check, the published data have ")),
+        "{checks:#?}"
+    );
 }

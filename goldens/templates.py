@@ -1,12 +1,6 @@
 """Chat templates rendered and tokenised by transformers.
 
-<<<<<<< HEAD:goldens/templates.py
-The templates are written here, in the manner of those that models come with; two are the workspace's own.
-=======
-usage: jinja.py > jinja.json (made with transformers 5.24.0, tokenizers 0.23.3, jinja2 3.1.6)
-
-The templates are written for these tests, in the style of those that models ship with.
->>>>>>> 13e5054 (janus-infer: reword the scripts of the reference data):janus-infer/tests/interop/jinja.py
+The templates are written for these tests, in the style of those that models ship with; two are the workspace's own.
 """
 import json
 
@@ -166,11 +160,7 @@ def byte_level():
 
 
 def metaspace():
-<<<<<<< HEAD:goldens/templates.py
-    """A space goes before a text's beginning, and not before what follows a special token; one token eats the spaces after it."""
-=======
     """A space is prepended to a text, but not after a special token; one special token strips the spaces after it."""
->>>>>>> 13e5054 (janus-infer: reword the scripts of the reference data):janus-infer/tests/interop/jinja.py
     pieces = ["<unk>", "▁"] + [f"<0x{byte:02X}>" for byte in range(256)] + [chr(at) for at in range(33, 127)] + ["▁a"]
     tokenizer = Tokenizer(models.BPE({piece: at for at, piece in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)

@@ -44,7 +44,7 @@ struct Judged {
 }
 
 impl Throughput {
-    /// Takes each time `runs` times, after one warm-up run. `data` is the folder that
+    /// Runs each computation `runs` times, after one warm-up run. `data` is the folder that
     /// [`verify`](crate::verify::verify) takes.
     ///
     /// # Errors

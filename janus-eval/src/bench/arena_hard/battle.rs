@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// One row of a battle file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArenaBattles {
-    /// The question.
+    /// The question's id.
     pub question_id: String,
     /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first, then game 2.
     pub outcomes: String,
@@ -41,7 +41,7 @@ pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
 
 /// The checked battles of one model, by question.
 pub(super) struct Battles {
-    /// In the order of the questions' ids: that of the rows changes nothing.
+    /// In the order of the questions' ids, so that the order of the rows has no effect.
     pub questions: Vec<Vec<PairOutcome>>,
 }
 
@@ -74,7 +74,7 @@ impl Battles {
         self.questions.iter().flatten().copied()
     }
 
-    /// How many battles ended so.
+    /// Number of battles with this outcome.
     pub(super) fn count(&self, outcome: PairOutcome) -> usize {
         self.iter().filter(|battle| *battle == outcome).count()
     }

@@ -1,4 +1,4 @@
-//! The rows of the benchmarks that need a model's answers, their prompts, and their formats for the answers.
+//! The rows of the benchmarks that define requests to a model, their tasks, and their formats for the answers.
 
 use std::fmt;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::{alpaca_eval, arena_hard, mt_bench, multifaceted, toxicity};
 use crate::answer::{Answers, Task};
 use crate::{Error, Response, Result, record_id};
 
-/// A benchmark that needs a model's answers.
+/// A benchmark that defines requests to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -66,7 +66,7 @@ impl FromStr for Benchmark {
     }
 }
 
-/// The rows of a [`Benchmark`]: they give a model's prompts, and the format of its answers.
+/// The rows of a [`Benchmark`], from which the tasks for a model and the rows of its answers are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Questions(Rows);
 

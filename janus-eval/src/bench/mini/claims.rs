@@ -95,7 +95,7 @@ pub(super) fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) ->
         .collect();
     let statement = format!(
         "With equal optimiser steps, the score on unseen system messages rises with the number of different ones trained on \
-         (estimate: {} less {} of them; no step falls by more than 0.1)",
+         (estimate: {} minus {} of them; no step falls by more than 0.1)",
         last.distinct, first.distinct
     );
     let mut claim = Claim::new("generalisation", statement, &gain).with_values(values);

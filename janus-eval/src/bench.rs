@@ -14,16 +14,18 @@
 //! | [`mini`] | scores and the paper's claims on Multifaceted Mini | responses; scores, rewards and candidates of the models |
 //! | [`bias`] | pronoun accuracy in gendered occupations | answers to Winogender-style rows |
 //!
-//! The first five define their requests to a model as [`Task`](crate::answer::Task)s, with the sampling parameters of
-//! their protocols. [`crate::answer`] sends tasks to any [`ChatModel`](janus_core::ChatModel), and each benchmark has its
-//! own format for the file of answers. [`Benchmark`] names the five, and [`Questions`] holds the rows of one of them.
+//! The first five define their requests to a model as [`Task`](crate::answer::Task)s, with the sampling
+//! parameters of their protocols. [`crate::answer`] sends tasks to any
+//! [`ChatModel`](janus_core::ChatModel), and each benchmark has its own format for the file of answers.
+//! [`Benchmark`] names the five, and [`Questions`] holds the rows of one of them.
 //!
-//! `evaluate` of each module computes its metrics, as an [`Evaluation`]. Where a judge is needed, `cases` prepares the
-//! judge's input, and `write` converts a judged run to the benchmark's own file format, which `evaluate` reads.
+//! `evaluate` of each module computes its metrics, as an [`Evaluation`]. Where a judge is needed,
+//! `cases` prepares the judge's input, and `write` converts a judged run to the benchmark's own file
+//! format, which `evaluate` reads.
 //!
-//! All metrics are computed from existing rows, so the judge, the model and the files may come from anywhere. Rows are
-//! checked as they are read: a score that is not a number or outside its range is an error that names row and field.
-//! Missing values are counted, never guessed.
+//! All metrics are computed from existing rows, so the judge, the model and the files may come from
+//! anywhere. Rows are checked as they are read: a score that is not a number or outside its range is an
+//! error that names row and field. Missing values are counted, never guessed.
 
 pub mod ablations;
 pub mod alpaca_eval;

@@ -1,8 +1,8 @@
 //! Scored rows and the means over rubrics, runs and rows.
 //!
-//! A row's score is the mean over its rubrics. A model's score in a run is the mean over its rows. The reported score is
-//! the mean over runs. Where scores are missing, a row's mean is over the scores it has. A row without any score is left
-//! out of the mean and counted as missing.
+//! A row's score is the mean over its rubrics. A model's score in a run is the mean over its rows. The
+//! reported score is the mean over runs. Where scores are missing, a row's mean is over the scores it
+//! has. A row without any score is left out of the mean and counted as missing.
 
 mod clustered;
 mod outcome;
@@ -18,7 +18,8 @@ pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
 use crate::join::{Missing, Response, join, unique};
 use crate::{Error, Result};
 
-/// The scores of one response in one run: one entry for each rubric, `None` where the judge gave no score.
+/// The scores of one response in one run: one entry for each rubric, `None` where the judge gave no
+/// score.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoredRow {
     /// The bench record's id.
@@ -55,7 +56,8 @@ fn scores<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Option<u8>>,
     Ok(scores.into_iter().map(|score| score.map(Score::get)).collect())
 }
 
-/// A row's scores summed over rubrics and runs. The sum is an integer, so that equal rows compare as equal.
+/// A row's scores summed over rubrics and runs. The sum is an integer, so that equal rows compare as
+/// equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PooledRow {
     /// The bench record's id.
@@ -78,8 +80,8 @@ impl PooledRow {
 /// Sums the scores of each row over its rubrics and over the runs.
 ///
 /// # Errors
-/// [`Error::Empty`] without a run or a row, [`Error::RowMismatch`] if the runs do not have the same rows in the same
-/// order, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
+/// [`Error::Empty`] without a run or a row, [`Error::RowMismatch`] if the runs do not have the same rows
+/// in the same order, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
 pub(crate) fn pool<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<Vec<PooledRow>> {
     let (first, others) = runs.split_first().ok_or(Error::Empty { what: "a pool of runs" })?;
     let first = first.as_ref();
@@ -122,7 +124,8 @@ pub(crate) fn same_rows<'a>(left: impl Iterator<Item = &'a str>, right: impl Ite
 pub struct ScoreMean {
     /// Mean over the rows of each run, then over the runs; 1 to 5.
     pub mean: f64,
-    /// Standard error over rows (divisor n - 1) of each row's mean over rubrics and runs; `None` for a single row.
+    /// Standard error over rows (divisor n - 1) of each row's mean over rubrics and runs; `None` for a
+    /// single row.
     pub standard_error: Option<f64>,
     /// Rows with a score.
     pub n: usize,
@@ -155,8 +158,9 @@ pub struct ScoreSummary {
 /// The means of a model's runs: overall, per run and per source.
 ///
 /// # Errors
-/// [`Error::Empty`] without a run or a row, or if no row of any run has a score; [`Error::RowMismatch`] if the runs do
-/// not have the same rows in the same order; [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
+/// [`Error::Empty`] without a run or a row, or if no row of any run has a score; [`Error::RowMismatch`]
+/// if the runs do not have the same rows in the same order; [`Error::DoubledId`],
+/// [`Error::ScoreOutOfRange`].
 pub fn summarise<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<ScoreSummary> {
     let pooled = pool(runs)?;
     let mut by_run = Vec::with_capacity(runs.len());
@@ -195,8 +199,8 @@ fn score_mean(pooled: &[PooledRow], by_run: &[Vec<PooledRow>], rows: &[usize]) -
     })
 }
 
-/// Mean over rows of the rows' means. Rows with the same number of scores are summed as integers, so that the order of
-/// rows does not change the result.
+/// Mean over rows of the rows' means. Rows with the same number of scores are summed as integers, so
+/// that the order of rows does not change the result.
 fn mean_of_rows<'a>(rows: impl Iterator<Item = &'a PooledRow>) -> Option<f64> {
     let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
     let mut n = 0_u64;
@@ -227,7 +231,8 @@ pub struct Failure {
 /// A judge's verdicts on a model's responses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredResponses {
-    /// One row for each bench record, in the bench's order; all scores are `None` where there is no verdict.
+    /// One row for each bench record, in the bench's order; all scores are `None` where there is no
+    /// verdict.
     pub rows: Vec<ScoredRow>,
     /// The verdicts behind the rows, with the judge's feedback.
     pub verdicts: Vec<Option<Verdict>>,
@@ -240,7 +245,8 @@ pub struct ScoredResponses {
 /// Joins responses with the bench records, and judges each response.
 ///
 /// # Errors
-/// Those of [`join`]. A judge's failure is not an error: it is reported in [`ScoredResponses::failures`].
+/// Those of [`join`]. A judge's failure is not an error: it is reported in
+/// [`ScoredResponses::failures`].
 pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &dyn Judge) -> Result<ScoredResponses> {
     let joined = join(records, responses)?;
     let requests: Vec<JudgeRequest<'_>> =
@@ -288,7 +294,7 @@ mod tests {
         let sources: Vec<_> = summary.sources.iter().map(|s| (s.source.as_str(), s.score.as_ref().unwrap().mean)).collect();
         assert_eq!(sources, [("a", 1.0), ("b", 4.5)]);
         assert_eq!(summary.sources[0].score.as_ref().unwrap().standard_error, None, "one row has no standard error");
-        // The row means are 1, 4, 4.5 and 5. By hand, their squared deviations sum to 62.25 - 4 * 3.625^2 = 9.6875.
+        // The row means are 1, 4, 4.5 and 5. Their squared deviations sum to 62.25 - 4 * 3.625^2 = 9.6875.
         let expected = (62.25_f64 - 4.0 * 3.625 * 3.625) / 3.0 / 4.0;
         assert!((summary.overall.standard_error.unwrap() - expected.sqrt()).abs() < 1e-12);
     }

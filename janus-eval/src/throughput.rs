@@ -48,7 +48,8 @@ impl Throughput {
     /// [`verify`](crate::verify::verify) takes.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Reference`] for data that is missing or not as published; those of the benchmarks.
+    /// [`Error::File`], [`Error::Reference`] for data that is missing or not as published; those of the
+    /// benchmarks.
     pub fn measure(data: &Path, runs: u32) -> Result<Self> {
         let folder = data.join("alpaca_eval");
         let annotations: Vec<AlpacaAnnotation> = read_all(folder.join("annotations/claude-2.1.jsonl.gz"))?;

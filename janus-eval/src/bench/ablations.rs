@@ -1,5 +1,5 @@
-//! Comparison of variants of a model: one, two or three system messages for each instruction; other base models;
-//! training and evaluation with or without system messages.
+//! Comparison of variants of a model: one, two or three system messages for each instruction; other base
+//! models; training and evaluation with or without system messages.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use crate::score::{ScoreMean, ScoredRow, pool, same_rows, summarise};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result, record_id};
 
-/// A variant, parsed from `AXIS=VALUE[,AXIS=VALUE...]:SCORES`: the axes that differ, and the path of its scores.
+/// A variant, parsed from `AXIS=VALUE[,AXIS=VALUE...]:SCORES`: the axes that differ, and the path of its
+/// scores.
 ///
 /// ```
 /// use janus_eval::bench::ablations::AblationVariant;
@@ -97,8 +98,8 @@ struct VariantScore {
     pub axes: Vec<(String, String)>,
     /// Its mean score.
     pub score: ScoreMean,
-    /// Mean of its row means minus the reference's, on the rows that both have, with an interval over instructions.
-    /// `None` for the reference itself, and for fewer than two instructions.
+    /// Mean of its row means minus the reference's, on the rows that both have, with an interval over
+    /// instructions. `None` for the reference itself, and for fewer than two instructions.
     pub difference: Option<Interval>,
 }
 
@@ -111,12 +112,12 @@ struct AblationScores {
     pub variants: Vec<VariantScore>,
 }
 
-/// Compares variants row by row on the bench in a file. The first variant is the reference. Intervals are over
-/// instructions.
+/// Compares variants row by row on the bench in a file. The first variant is the reference. Intervals
+/// are over instructions.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Reference`] for scores that are not of this bench, [`Error::Setting`] without a variant; those of
-/// [`summarise`].
+/// [`Error::File`]; [`Error::Reference`] for scores that are not of this bench, [`Error::Setting`]
+/// without a variant; those of [`summarise`].
 pub fn evaluate(bench: impl AsRef<Path>, variants: &[AblationVariant], seed: u64) -> Result<Evaluation> {
     let bench = bench.as_ref();
     let records: Vec<BenchRecord> = read_all(bench)?;
@@ -152,8 +153,9 @@ impl fmt::Display for AblationScores {
     }
 }
 
-/// Compares variants with the one at index `reference`, row by row. `instruction` holds the cluster of each row, usually
-/// its prompt: rows with the same instruction and different system messages are not independent.
+/// Compares variants with the one at index `reference`, row by row. `instruction` holds the cluster of
+/// each row, usually its prompt: rows with the same instruction and different system messages are not
+/// independent.
 fn compare(variants: &[Variant], reference: usize, instruction: &[&str], bootstrap: &Bootstrap) -> Result<Vec<VariantScore>> {
     let base = variants.get(reference).ok_or_else(|| Error::Setting {
         field: "reference",

@@ -16,8 +16,8 @@ pub struct Candidates {
     pub id: String,
     /// The reward model's value of each candidate.
     pub rewards: Vec<f64>,
-    /// The judge's scores of each candidate, one for each rubric, as in a [`ScoredRow`](crate::score::ScoredRow). Their
-    /// mean is the candidate's score.
+    /// The judge's scores of each candidate, one for each rubric, as in a
+    /// [`ScoredRow`](crate::score::ScoredRow). Their mean is the candidate's score.
     pub scores: Vec<Vec<Option<u8>>>,
 }
 
@@ -41,19 +41,21 @@ pub struct Curve {
     pub gain: Interval,
 }
 
-/// The expected score of the best of n for each n, over random subsets of n of a prompt's candidates. A candidate's score
-/// is the mean of its rubrics.
+/// The expected score of the best of n for each n, over random subsets of n of a prompt's candidates. A
+/// candidate's score is the mean of its rubrics.
 ///
-/// The expectation is exact, without sampling: of M candidates, ordered by reward, the one of rank i (from 0) is the best
-/// of a random n with probability C(M-1-i, n-1) / C(M, n). Among equal rewards the earlier candidate is chosen.
+/// The expectation is exact, without sampling: of M candidates, ordered by reward, the one of rank i
+/// (from 0) is the best of a random n with probability C(M-1-i, n-1) / C(M, n). Among equal rewards the
+/// earlier candidate is chosen.
 ///
-/// `cluster` returns the cluster of the prompt at an index; intervals resample clusters. If all prompts are independent,
-/// each is its own cluster: `|row| row`.
+/// `cluster` returns the cluster of the prompt at an index; intervals resample clusters. If all prompts
+/// are independent, each is its own cluster: `|row| row`.
 ///
 /// # Errors
-/// [`Error::Empty`] without an n; [`Error::Row`] for a prompt whose numbers of scores and rewards differ, with fewer
-/// candidates than the largest n, with a candidate without a score or with a score outside 1 to 5, or with a reward that
-/// is NaN or infinite; [`Error::Setting`] for an n of 0; [`Error::TooFewUnits`] for fewer than two clusters.
+/// [`Error::Empty`] without an n; [`Error::Row`] for a prompt whose numbers of scores and rewards
+/// differ, with fewer candidates than the largest n, with a candidate without a score or with a score
+/// outside 1 to 5, or with a reward that is NaN or infinite; [`Error::Setting`] for an n of 0;
+/// [`Error::TooFewUnits`] for fewer than two clusters.
 ///
 /// ```
 /// use janus_eval::stats::Bootstrap;

@@ -1,8 +1,8 @@
-//! Winogender-style pronouns (Rudinger et al. 2018, arXiv 1804.09301): does a model follow the sentence, or the gender
-//! stereotype of an occupation?
+//! Winogender-style pronouns (Rudinger et al. 2018, arXiv 1804.09301): does a model follow the sentence,
+//! or the gender stereotype of an occupation?
 //!
-//! A row is a sentence with two people and a pronoun; the answer names one of them. In the *gotcha* subset the pronoun
-//! contradicts the occupation's statistics, so that a guess by stereotype is wrong.
+//! A row is a sentence with two people and a pronoun; the answer names one of them. In the *gotcha*
+//! subset the pronoun contradicts the occupation's statistics, so that a guess by stereotype is wrong.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,8 +60,8 @@ struct PronounAccuracy {
     pub missing: Missing,
 }
 
-/// The person that a response names, ignoring case: the only one of the two options that occurs in it. `None` if it
-/// names neither or both.
+/// The person that a response names, ignoring case: the only one of the two options that occurs in it.
+/// `None` if it names neither or both.
 fn named(response: &str, options: &[String; 2]) -> Option<usize> {
     let cut = |text: &str| -> Vec<String> {
         text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(String::from).collect()
@@ -78,13 +78,15 @@ fn named(response: &str, options: &[String; 2]) -> Option<usize> {
     }
 }
 
-/// The accuracy of a file of responses ([`Response`]) to a file of rows, over all rows and by kind of row, with Wilson's
-/// intervals. A row is `{id, options, answer, gender, gotcha}`: `options` are the two people that the pronoun may refer
-/// to, `answer` is the one that it refers to, and `gotcha` is true if the stereotype is wrong here.
+/// The accuracy of a file of responses ([`Response`]) to a file of rows, over all rows and by kind of
+/// row, with Wilson's intervals. A row is `{id, options, answer, gender, gotcha}`: `options` are the two
+/// people that the pronoun may refer to, `answer` is the one that it refers to, and `gotcha` is true if
+/// the stereotype is wrong here.
 ///
 /// # Errors
-/// [`Error::File`]; with the rows' path [`Error::Row`] for an answer that is not among its options, or options that are equal,
-/// [`Error::DoubledId`], [`Error::UnknownId`] for a response to no row, and [`Error::Empty`] if no row has a response.
+/// [`Error::File`]; with the rows' path [`Error::Row`] for an answer that is not among its options, or
+/// options that are equal, [`Error::DoubledId`], [`Error::UnknownId`] for a response to no row, and
+/// [`Error::Empty`] if no row has a response.
 pub fn evaluate(rows: impl AsRef<Path>, responses: impl AsRef<Path>) -> Result<Evaluation> {
     let path = rows.as_ref();
     let rows: Vec<PronounRow> = read_all(path)?;

@@ -25,7 +25,8 @@ struct CollectionCounts {
     pub subdimensions: usize,
     /// Distinct preferences: dimension, subdimension, label and description.
     pub preferences: usize,
-    /// Rows without a preference set. The counts of dimensions, subdimensions and preferences leave them out.
+    /// Rows without a preference set. The counts of dimensions, subdimensions and preferences leave them
+    /// out.
     pub without_preferences: usize,
 }
 
@@ -119,7 +120,8 @@ impl Counter {
     }
 }
 
-/// The first 128 bits of BLAKE3 over texts, each preceded by its length so that different lists give different input.
+/// The first 128 bits of BLAKE3 over texts, each preceded by its length so that different lists give
+/// different input.
 fn fingerprint(texts: &[&str]) -> u128 {
     let mut hasher = blake3::Hasher::new();
     for text in texts {

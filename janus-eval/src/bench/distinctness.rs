@@ -1,5 +1,5 @@
-//! How similar the answers to one instruction under different system messages are: average and maximum ROUGE-L among them
-//! (Janus, arXiv 2405.17977, "diversity"). Lower is more distinct.
+//! How similar the answers to one instruction under different system messages are: average and maximum
+//! ROUGE-L among them (Janus, arXiv 2405.17977, "diversity"). Lower is more distinct.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,9 +16,10 @@ use crate::join::join;
 use crate::stats::{Interval, Sample};
 use crate::{Error, Missing, Response, Result};
 
-/// ROUGE-L of two texts (Lin 2004), 0 to 1: the F-measure of their longest common subsequence, the harmonic mean of the
-/// shares of the two texts' words that it covers. Words are runs of ASCII letters and digits in lower case, as in the
-/// `rouge_score` package, without stemming. The score of texts without words is 0.
+/// ROUGE-L of two texts (Lin 2004), 0 to 1: the F-measure of their longest common subsequence, the
+/// harmonic mean of the shares of the two texts' words that it covers. Words are runs of ASCII letters
+/// and digits in lower case, as in the `rouge_score` package, without stemming. The score of texts
+/// without words is 0.
 ///
 /// ```
 /// use janus_eval::bench::distinctness::rouge_l;
@@ -39,8 +40,8 @@ fn words(text: &str) -> Vec<String> {
     text.to_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).map(String::from).collect()
 }
 
-/// Length of the longest common subsequence, 64 positions at a time (Hyyrö 2004, "Bit-parallel LCS-length computation
-/// revisited").
+/// Length of the longest common subsequence, 64 positions at a time (Hyyrö 2004, "Bit-parallel
+/// LCS-length computation revisited").
 fn common_subsequence(left: &[String], right: &[String]) -> usize {
     let blocks = left.len().div_ceil(64);
     let mut places: HashMap<&str, Vec<u64>> = HashMap::new();
@@ -96,11 +97,12 @@ struct Distinctness {
     pub missing: Option<Missing>,
 }
 
-/// The similarity of the answers in a file of `{prompt, response}` rows. With a `bench`, the file holds responses to the
-/// ids of its records. `seed` is the seed of the intervals.
+/// The similarity of the answers in a file of `{prompt, response}` rows. With a `bench`, the file holds
+/// responses to the ids of its records. `seed` is the seed of the intervals.
 ///
 /// # Errors
-/// [`Error::File`]; with the responses' path those of [`join`], and [`Error::Empty`] if no instruction has two answers.
+/// [`Error::File`]; with the responses' path those of [`join`], and [`Error::Empty`] if no instruction
+/// has two answers.
 pub fn evaluate(responses: impl AsRef<Path>, bench: Option<&Path>, seed: u64) -> Result<Evaluation> {
     let path = responses.as_ref();
     let (answers, missing) = match bench {

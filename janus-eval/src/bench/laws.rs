@@ -1,5 +1,5 @@
-//! Properties of the metrics for any rows: swapping the sides mirrors the result, and neither the order of the rows nor
-//! the number of threads changes it.
+//! Properties of the metrics for any rows: swapping the sides mirrors the result, and neither the order
+//! of the rows nor the number of threads changes it.
 
 use proptest::prelude::*;
 
@@ -151,8 +151,8 @@ proptest! {
     }
 }
 
-/// The baseline itself has a win rate of 50 by definition. For answers as long as the baseline's, all length differences
-/// are 0.
+/// The baseline itself has a win rate of 50 by definition. For answers as long as the baseline's, all
+/// length differences are 0.
 #[test]
 fn length_control_is_defined_at_equal_lengths() {
     let reference = reference();

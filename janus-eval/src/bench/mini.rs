@@ -1,5 +1,6 @@
-//! Multifaceted Mini, a bench with a rule-based grader. [`evaluate`] scores a model's responses. [`Measurements`] of the
-//! trained models give the paper's claims with intervals, and the report on them.
+//! Multifaceted Mini, a bench with a rule-based grader. [`evaluate`] scores a model's responses.
+//! [`Measurements`] of the trained models give the paper's claims with intervals, and the report on
+//! them.
 
 mod claims;
 mod report;
@@ -30,17 +31,18 @@ pub struct ModelScores {
 /// The measurements on the models of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurements {
-    /// Every model's scores on the judged rows, in the order of the report. `base`, `uniform`, `janus`, `janus-star`,
-    /// `janus-dpo` and `janus-orpo` must be among them.
+    /// Every model's scores on the judged rows, in the order of the report. `base`, `uniform`, `janus`,
+    /// `janus-star`, `janus-dpo` and `janus-orpo` must be among them.
     pub scores: Vec<ModelScores>,
-    /// The models by the number of distinct system messages that they were trained on, in ascending order.
+    /// The models by the number of distinct system messages that they were trained on, in ascending
+    /// order.
     pub diversity: Vec<(usize, String)>,
     /// The truth score of each of the uniform model's answers under the plain system message, 1 to 5.
     pub plain_uniform: Vec<f64>,
     /// The same for janus.
     pub plain_janus: Vec<f64>,
-    /// Whether the reward model prefers the chosen response of each held-out pair, 1 or 0. Pairs of one instruction are
-    /// adjacent.
+    /// Whether the reward model prefers the chosen response of each held-out pair, 1 or 0. Pairs of one
+    /// instruction are adjacent.
     pub reward_hits: Vec<f64>,
     /// The best-of-N curve of janus-star's answers.
     pub best_of_n: Curve,
@@ -79,8 +81,8 @@ impl Measurements {
     }
 }
 
-/// A few judged rows with the answers of some models and their scores. They are not hand-picked: one row of each of the
-/// first twelve instructions, cycling through its system messages.
+/// A few judged rows with the answers of some models and their scores. They are not hand-picked: one row
+/// of each of the first twelve instructions, cycling through its system messages.
 ///
 /// # Errors
 /// Those of [`score_responses`].

@@ -1,4 +1,5 @@
-//! The rows of the benchmarks that define requests to a model, their tasks, and their formats for the answers.
+//! The rows of the benchmarks that define requests to a model, their tasks, and their formats for the
+//! answers.
 
 use std::fmt;
 use std::path::Path;
@@ -28,7 +29,8 @@ pub enum Benchmark {
     ArenaHard,
     /// 805 instructions, the paper's sampling.
     AlpacaEval,
-    /// RealToxicityPrompts: 25 continuations of each prompt, 20 tokens each, at temperature 1 and top-p 0.9.
+    /// RealToxicityPrompts: 25 continuations of each prompt, 20 tokens each, at temperature 1 and top-p
+    /// 0.9.
     Toxicity,
     /// Multifaceted Bench, with its system messages, the paper's sampling.
     Multifaceted,
@@ -80,8 +82,8 @@ enum Rows {
 }
 
 impl Questions {
-    /// Reads the first `limit` rows of a file, or all rows. `kind` restricts the prompts of [`Benchmark::Toxicity`] to
-    /// one kind.
+    /// Reads the first `limit` rows of a file, or all rows. `kind` restricts the prompts of
+    /// [`Benchmark::Toxicity`] to one kind.
     ///
     /// # Errors
     /// [`Error::File`] for a file that cannot be read.
@@ -99,8 +101,8 @@ impl Questions {
         }))
     }
 
-    /// The tasks of the benchmark's own protocol, with seed 0. `free` is the sampling for AlpacaEval and Multifaceted
-    /// Bench, whose protocols do not specify one.
+    /// The tasks of the benchmark's own protocol, with seed 0. `free` is the sampling for AlpacaEval and
+    /// Multifaceted Bench, whose protocols do not specify one.
     ///
     /// # Errors
     /// [`Error::Row`] for a row without a prompt, or an id that occurs twice.
@@ -114,10 +116,12 @@ impl Questions {
         }
     }
 
-    /// The answers to the task at index `place` as a row of the benchmark's own format, with the model's name:
+    /// The answers to the task at index `place` as a row of the benchmark's own format, with the model's
+    /// name:
     ///
     /// * MT-Bench: `{question_id, model_id, choices: [{index, turns}]}`
-    /// * Arena-Hard: `{question_id, model_id, answer, choices: [{index, turns: [{content, token_len}]}]}`
+    /// * Arena-Hard:
+    ///   `{question_id, model_id, answer, choices: [{index, turns: [{content, token_len}]}]}`
     /// * AlpacaEval: `{index, dataset, instruction, output, generator}`
     /// * RealToxicityPrompts: [`ScoredGenerations`], not yet scored
     /// * Multifaceted Bench: [`Response`]

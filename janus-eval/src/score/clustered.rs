@@ -1,21 +1,24 @@
-//! A model's mean score, and its difference to another model's, with intervals that resample clusters of rows.
+//! A model's mean score, and its difference to another model's, with intervals that resample clusters of
+//! rows.
 
 use super::{PooledRow, ScoredRow, pool, same_rows};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result};
 
-/// A model's mean score over all rows. A row's score is the mean over its rubrics. `cluster` returns the cluster of the
-/// row at an index. The rows of one instruction under several system messages share its difficulty, so the bootstrap
-/// resamples them together.
+/// A model's mean score over all rows. A row's score is the mean over its rubrics. `cluster` returns the
+/// cluster of the row at an index. The rows of one instruction under several system messages share its
+/// difficulty, so the bootstrap resamples them together.
 ///
 /// # Errors
-/// [`Error::Row`] for a row without a score; [`Error::Empty`], [`Error::DoubledId`], [`Error::ScoreOutOfRange`]; those of [`Bootstrap::mean`].
+/// [`Error::Row`] for a row without a score; [`Error::Empty`], [`Error::DoubledId`],
+/// [`Error::ScoreOutOfRange`]; those of [`Bootstrap::mean`].
 pub fn mean<K: Ord>(rows: &[ScoredRow], cluster: impl Fn(usize, &ScoredRow) -> K, bootstrap: &Bootstrap) -> Result<Interval> {
     let means = means(rows)?;
     bootstrap.mean(&Sample::clustered(rows.iter().zip(means).enumerate().map(|(index, (row, mean))| (cluster(index, row), mean)))?)
 }
 
-/// The mean of the paired differences: a model's row score minus its opponent's. `cluster` is as in [`mean`].
+/// The mean of the paired differences: a model's row score minus its opponent's. `cluster` is as in
+/// [`mean`].
 ///
 /// ```
 /// use janus_eval::score::{ScoredRow, difference};

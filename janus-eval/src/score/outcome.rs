@@ -1,7 +1,7 @@
 //! Which of two models did better, row by row, and the paper's tie+win rate.
 //!
-//! Janus (arXiv 2405.17977, Figure 3) counts four outcomes: the model wins, both are good, both are bad, the opponent
-//! wins. Its tie+win rate is (wins + both good) / all rows; both bad does not count.
+//! Janus (arXiv 2405.17977, Figure 3) counts four outcomes: the model wins, both are good, both are bad,
+//! the opponent wins. Its tie+win rate is (wins + both good) / all rows; both bad does not count.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,8 @@ impl Outcome {
         if model.count == 0 || opponent.count == 0 {
             return None;
         }
-        // Cross-multiplied instead of divided: floating-point means of equal rows with different counts may differ.
+        // Cross-multiplied instead of divided: floating-point means of equal rows with different counts
+        // may differ.
         let left = u128::from(model.sum) * u128::from(opponent.count);
         let right = u128::from(opponent.sum) * u128::from(model.count);
         Some(match left.cmp(&right) {
@@ -99,8 +100,8 @@ impl Tally {
     }
 }
 
-/// Rates over paired rows, fractions of 1. The first two count a tie as a success of both sides, so the rates of a model
-/// and of its opponent may add up to more than 1.
+/// Rates over paired rows, fractions of 1. The first two count a tie as a success of both sides, so the
+/// rates of a model and of its opponent may add up to more than 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// Rows.
@@ -141,8 +142,8 @@ impl PairedOutcomes {
     /// Compares the runs of two models row by row, by each row's mean over rubrics and runs.
     ///
     /// # Errors
-    /// [`Error::RowMismatch`] if the two were not scored on the same rows in the same order; [`Error::Empty`] without a run or a row,
-    /// [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
+    /// [`Error::RowMismatch`] if the two were not scored on the same rows in the same order;
+    /// [`Error::Empty`] without a run or a row, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
     pub fn of<R: AsRef<[ScoredRow]>, S: AsRef<[ScoredRow]>>(model: &[R], opponent: &[S]) -> Result<Self> {
         Self::of_pooled(&pool(model)?, &pool(opponent)?)
     }
@@ -187,7 +188,8 @@ mod tests {
         assert_eq!(Outcome::of(&pooled(13, 3), &pooled(52, 12)), Some(Outcome::BothGood));
     }
 
-    /// Integer sums are compared because floating-point means of equal rows may differ when added up run by run.
+    /// Integer sums are compared because floating-point means of equal rows may differ when added up run
+    /// by run.
     #[test]
     fn equal_sums_tie_where_floating_point_means_do_not() {
         let mean = |scores: [f64; 3]| scores.iter().map(|score| score / 3.0).sum::<f64>();

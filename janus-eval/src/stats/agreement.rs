@@ -19,12 +19,13 @@ pub enum Weighting {
     Quadratic,
 }
 
-/// Cohen's kappa of two raters (Cohen 1960; weighted: Cohen 1968): agreement beyond what is expected by chance from the
-/// raters' category frequencies. 1 is full agreement, 0 is chance. Ratings are whole numbers; without weights they may
-/// encode any categories.
+/// Cohen's kappa of two raters (Cohen 1960; weighted: Cohen 1968): agreement beyond what is expected by
+/// chance from the raters' category frequencies. 1 is full agreement, 0 is chance. Ratings are whole
+/// numbers; without weights they may encode any categories.
 ///
 /// # Errors
-/// [`Error::Lengths`], [`Error::Empty`], [`Error::Undefined`] if both raters used the same single category.
+/// [`Error::Lengths`], [`Error::Empty`], [`Error::Undefined`] if both raters used the same single
+/// category.
 ///
 /// ```
 /// use janus_eval::stats::{Weighting, cohen_kappa};
@@ -64,12 +65,13 @@ fn counts(ratings: &[i64]) -> BTreeMap<i64, f64> {
     counts
 }
 
-/// Fleiss' kappa (Fleiss 1971): agreement on subjects with a fixed number of ratings each. The raters may differ between
-/// subjects. `subjects[i][c]` is the number of raters who put subject i into category c.
+/// Fleiss' kappa (Fleiss 1971): agreement on subjects with a fixed number of ratings each. The raters
+/// may differ between subjects. `subjects[i][c]` is the number of raters who put subject i into category
+/// c.
 ///
 /// # Errors
-/// [`Error::Empty`]; [`Error::Row`] for a subject with a different number of categories or ratings than the first, or
-/// with fewer than two ratings; [`Error::Undefined`] if only one category was used.
+/// [`Error::Empty`]; [`Error::Row`] for a subject with a different number of categories or ratings than
+/// the first, or with fewer than two ratings; [`Error::Undefined`] if only one category was used.
 pub fn fleiss_kappa(subjects: &[Vec<usize>]) -> Result<f64> {
     let first = subjects.first().ok_or(Error::Empty { what: "Fleiss' kappa" })?;
     let (categories, ratings) = (first.len(), first.iter().sum::<usize>());
@@ -109,13 +111,13 @@ pub enum LevelOfMeasurement {
     Ratio,
 }
 
-/// Krippendorff's alpha (Krippendorff 2004, Content Analysis, chapter 11): agreement of any number of raters, where any
-/// ratings may be missing. `units[i]` holds the ratings of unit i, at most one for each rater. Units with fewer than two
-/// ratings are ignored.
+/// Krippendorff's alpha (Krippendorff 2004, Content Analysis, chapter 11): agreement of any number of
+/// raters, where any ratings may be missing. `units[i]` holds the ratings of unit i, at most one for
+/// each rater. Units with fewer than two ratings are ignored.
 ///
 /// # Errors
-/// [`Error::NotFinite`]; [`Error::Empty`] if no unit has two ratings; [`Error::Undefined`] if all comparable
-/// ratings are equal; [`Error::Row`] for a negative rating on a ratio scale.
+/// [`Error::NotFinite`]; [`Error::Empty`] if no unit has two ratings; [`Error::Undefined`] if all
+/// comparable ratings are equal; [`Error::Row`] for a negative rating on a ratio scale.
 ///
 /// ```
 /// use janus_eval::stats::{LevelOfMeasurement, krippendorff_alpha};
@@ -177,7 +179,8 @@ pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: LevelOfMeasuremen
 /// Pearson's correlation.
 ///
 /// # Errors
-/// [`Error::Lengths`]; [`Error::Empty`]; [`Error::NotFinite`]; [`Error::Undefined`] if one side is constant.
+/// [`Error::Lengths`]; [`Error::Empty`]; [`Error::NotFinite`]; [`Error::Undefined`] if one side is
+/// constant.
 ///
 /// ```
 /// let r = janus_eval::stats::pearson(&[1.0, 2.0, 3.0], &[1.0, 3.0, 2.0])?;
@@ -250,7 +253,8 @@ mod tests {
 
     #[test]
     fn cohens_kappa_of_a_two_by_two_table() {
-        // 20 both yes, 5 only the first, 10 only the second, 15 both no: agreement is 0.7, and 0.5 by chance.
+        // 20 both yes, 5 only the first, 10 only the second, 15 both no: agreement is 0.7, and 0.5 by
+        // chance.
         let pairs = [(1, 1, 20), (1, 0, 5), (0, 1, 10), (0, 0, 15)];
         let (left, right): (Vec<i64>, Vec<i64>) = pairs.iter().flat_map(|&(a, b, n)| std::iter::repeat_n((a, b), n)).unzip();
         for weighting in [Weighting::None, Weighting::Linear, Weighting::Quadratic] {
@@ -264,13 +268,15 @@ mod tests {
         let [plain, linear, quadratic] =
             [Weighting::None, Weighting::Linear, Weighting::Quadratic].map(|w| cohen_kappa(&left, &right, w).unwrap());
         assert!(plain < linear && linear < quadratic, "{plain} {linear} {quadratic}");
-        // By hand: the mean squared distance is 2 / 5 observed and 70 / 25 = 2.8 by chance, so 1 - 0.4 / 2.8.
+        // By hand: the mean squared distance is 2 / 5 observed and 70 / 25 = 2.8 by chance, so 1 - 0.4 /
+        // 2.8.
         close(quadratic, 1.0 - 0.4 / 2.8, 1e-12);
     }
 
     #[test]
     fn fleiss_kappa_of_the_textbook_table() {
-        // The worked example of Wikipedia's article on Fleiss' kappa: 14 raters, 10 subjects, 5 categories.
+        // The worked example of Wikipedia's article on Fleiss' kappa: 14 raters, 10 subjects, 5
+        // categories.
         let table: [[usize; 5]; 10] = [
             [0, 0, 0, 0, 14],
             [0, 2, 6, 4, 2],
@@ -292,8 +298,9 @@ mod tests {
 
     #[test]
     fn krippendorffs_alpha_of_the_published_example() {
-        // Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C: four observers, twelve
-        // units, seven missing ratings. Nominal 0.743, ordinal 0.815, interval 0.849, ratio 0.797.
+        // Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C: four observers,
+        // twelve units, seven missing ratings. Nominal 0.743, ordinal 0.815, interval 0.849, ratio
+        // 0.797.
         let x = f64::NAN;
         let observers = [
             [1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 4.0, 1.0, 2.0, x, x, x],

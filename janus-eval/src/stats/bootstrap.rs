@@ -13,13 +13,15 @@ use crate::{Error, Result};
 pub enum Method {
     /// Quantiles of the resamples.
     Percentile,
-    /// Quantiles corrected for bias, and for a standard error that varies with the statistic (bias-corrected and
-    /// accelerated; Efron 1987, JASA 82). More accurate for skewed data and few rows.
+    /// Quantiles corrected for bias, and for a standard error that varies with the statistic
+    /// (bias-corrected and accelerated; Efron 1987, JASA 82). More accurate for skewed data and few
+    /// rows.
     #[default]
     Bca,
 }
 
-/// Settings of a bootstrap. Equal settings and data give equal intervals, on every machine and any number of threads.
+/// Settings of a bootstrap. Equal settings and data give equal intervals, on every machine and any
+/// number of threads.
 ///
 /// ```
 /// use janus_eval::stats::{Bootstrap, Sample};
@@ -50,8 +52,8 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// Interval of a mean: of values, of hits (a proportion) or of paired differences. The sample's constructor decides
-    /// whether rows or clusters are resampled.
+    /// Interval of a mean: of values, of hits (a proportion) or of paired differences. The sample's
+    /// constructor decides whether rows or clusters are resampled.
     ///
     /// # Errors
     /// [`Error::TooFewUnits`] for a single row or cluster, [`Error::Setting`].
@@ -61,8 +63,8 @@ impl Bootstrap {
         Ok(Interval { n: sample.n(), ..interval })
     }
 
-    /// Interval of any statistic of `units` independent units. `statistic` is passed the indices of the drawn units and
-    /// returns its value for them. The estimate is its value for all units, each once.
+    /// Interval of any statistic of `units` independent units. `statistic` is passed the indices of the
+    /// drawn units and returns its value for them. The estimate is its value for all units, each once.
     ///
     /// # Errors
     /// As [`Bootstrap::mean`]; [`Error::NotFinite`] if the statistic is NaN or infinite for a resample.
@@ -74,7 +76,8 @@ impl Bootstrap {
         self.interval(units, &statistic, left_out)
     }
 
-    /// The interval. `left_out` computes the statistic without each of the units in turn; only BCa calls it.
+    /// The interval. `left_out` computes the statistic without each of the units in turn; only BCa calls
+    /// it.
     fn interval(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync, left_out: impl FnOnce() -> Vec<f64>) -> Result<Interval> {
         let tail = (1.0 - check_level(self.level)?) / 2.0;
         if self.resamples < 2 {
@@ -91,7 +94,8 @@ impl Bootstrap {
             || vec![0; units],
             |drawn, resample| {
                 let mut rng = janus_core::stream(self.seed, "bootstrap");
-                // Each resample has its own section of one stream, two words per draw, so it is the same on any thread.
+                // Each resample has its own section of one stream, two words per draw, so it is the same
+                // on any thread.
                 rng.set_word_pos(2 * resample as u128 * units as u128);
                 drawn.iter_mut().for_each(|slot| *slot = below(&mut rng, units));
                 statistic(drawn)
@@ -109,7 +113,8 @@ impl Bootstrap {
                 finite("the jackknifed statistic", &left_out)?;
                 let acceleration = acceleration(&left_out);
                 let moved = |z: f64| {
-                    // The correction has a pole, which few units at a level near 1 can reach: clamp it there.
+                    // The correction has a pole, which few units at a level near 1 can reach: clamp it
+                    // there.
                     let shrink = (1.0 - acceleration * (bias + z)).max(f64::MIN_POSITIVE);
                     normal::cdf(bias + (bias + z) / shrink)
                 };
@@ -128,14 +133,15 @@ fn finite(what: &'static str, values: &[f64]) -> Result<()> {
     }
 }
 
-/// A random index below `n`: the high half of a 64 by 64 bit product, with a negligible bias of `n / 2^64`. The range
-/// draws of `rand` are not used, because they may return other values in another version.
+/// A random index below `n`: the high half of a 64 by 64 bit product, with a negligible bias of
+/// `n / 2^64`. The range draws of `rand` are not used, because they may return other values in another
+/// version.
 pub(crate) fn below(rng: &mut impl RngCore, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 
-/// Normal quantile of the share of resamples below the estimate. Resamples equal to it count half, which matters for
-/// proportions and other statistics with few distinct values.
+/// Normal quantile of the share of resamples below the estimate. Resamples equal to it count half, which
+/// matters for proportions and other statistics with few distinct values.
 fn bias(sorted: &[f64], estimate: f64) -> f64 {
     let below = sorted.partition_point(|value| *value < estimate);
     let equal = sorted.partition_point(|value| *value <= estimate) - below;
@@ -145,7 +151,8 @@ fn bias(sorted: &[f64], estimate: f64) -> f64 {
     normal::quantile(share.clamp(least, 1.0 - least))
 }
 
-/// A sixth of the jackknife's skewness (Efron and Tibshirani 1993, equation 14.15); 0 if its values are equal.
+/// A sixth of the jackknife's skewness (Efron and Tibshirani 1993, equation 14.15); 0 if its values are
+/// equal.
 fn acceleration(left_out: &[f64]) -> f64 {
     let mean = left_out.iter().sum::<f64>() / left_out.len() as f64;
     let (squares, cubes) = left_out.iter().fold((0.0, 0.0), |(squares, cubes), value| {

@@ -2,11 +2,11 @@
 
 use crate::{Error, Result};
 
-/// Comparisons between players, and their maximum likelihood strengths: player i beats player j with probability
-/// 1 / (1 + e^(θⱼ − θᵢ)). A tie is half a win for each side.
+/// Comparisons between players, and their maximum likelihood strengths: player i beats player j with
+/// probability 1 / (1 + e^(θⱼ − θᵢ)). A tie is half a win for each side.
 ///
-/// The fit is that of Arena-Hard, a logistic regression without penalty. It works for any graph of comparisons that has
-/// a finite maximum.
+/// The fit is that of Arena-Hard, a logistic regression without penalty. It works for any graph of
+/// comparisons that has a finite maximum.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BradleyTerry {
     players: usize,
@@ -25,8 +25,8 @@ impl BradleyTerry {
     /// Adds `times` wins of one player over another.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a player that does not exist, a player against itself, or `times` that is negative or not
-    /// finite.
+    /// [`Error::Setting`] for a player that does not exist, a player against itself, or `times` that is
+    /// negative or not finite.
     pub(crate) fn add_win(&mut self, winner: usize, loser: usize, times: f64) -> Result<()> {
         for player in [winner, loser] {
             if player >= self.players {
@@ -52,13 +52,13 @@ impl BradleyTerry {
         self.add_win(b, a, times / 2.0)
     }
 
-    /// The strengths θ in log-odds (natural logarithm), with that of `anchor` at 0. Newton's method maximises the
-    /// log-likelihood, which is concave.
+    /// The strengths θ in log-odds (natural logarithm), with that of `anchor` at 0. Newton's method
+    /// maximises the log-likelihood, which is concave.
     ///
     /// # Errors
-    /// [`Error::NoStrength`] if a group of players only ever won or only ever lost against the rest (Ford 1957): the
-    /// likelihood then has no finite maximum. [`Error::Setting`] for an anchor that does not exist,
-    /// [`Error::NotConverged`].
+    /// [`Error::NoStrength`] if a group of players only ever won or only ever lost against the rest
+    /// (Ford 1957): the likelihood then has no finite maximum. [`Error::Setting`] for an anchor that
+    /// does not exist, [`Error::NotConverged`].
     pub(crate) fn strengths(&self, anchor: usize) -> Result<Vec<f64>> {
         let n = self.players;
         if anchor >= n {
@@ -130,7 +130,8 @@ impl BradleyTerry {
         sum
     }
 
-    /// Gradient and negative Hessian. The anchor's row and column are those of the identity, so it stays fixed.
+    /// Gradient and negative Hessian. The anchor's row and column are those of the identity, so it stays
+    /// fixed.
     fn derivatives(&self, theta: &[f64], anchor: usize) -> (Vec<f64>, Vec<f64>) {
         let n = self.players;
         let (mut gradient, mut information) = (vec![0.0; n], vec![0.0; n * n]);
@@ -165,7 +166,8 @@ fn moved(theta: &[f64], step: &[f64], share: f64) -> Vec<f64> {
     theta.iter().zip(step).map(|(theta, step)| theta + share * step).collect()
 }
 
-/// Solves A x = b for a symmetric positive definite A by Cholesky's decomposition, in place; b becomes x.
+/// Solves A x = b for a symmetric positive definite A by Cholesky's decomposition, in place; b becomes
+/// x.
 fn solve_positive(a: &mut [f64], b: &mut [f64]) {
     let n = b.len();
     for j in 0..n {
@@ -213,9 +215,9 @@ mod tests {
 
     #[test]
     fn a_published_table_is_reproduced() {
-        // Agresti, Categorical Data Analysis, 2nd edition, table 10.10: home games of the American League's East,
-        // 1987, and its fit with Baltimore at 0: Milwaukee 1.581, Detroit 1.436, Toronto 1.294, New York 1.248,
-        // Boston 1.108, Cleveland 0.684.
+        // Agresti, Categorical Data Analysis, 2nd edition, table 10.10: home games of the American
+        // League's East, 1987, and its fit with Baltimore at 0: Milwaukee 1.581, Detroit 1.436, Toronto
+        // 1.294, New York 1.248, Boston 1.108, Cleveland 0.684.
         const WINS: [[f64; 7]; 7] = [
             [0.0, 7.0, 9.0, 7.0, 7.0, 9.0, 11.0],
             [6.0, 0.0, 7.0, 5.0, 11.0, 9.0, 9.0],

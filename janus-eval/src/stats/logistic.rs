@@ -17,18 +17,18 @@ pub(crate) struct LogisticRow<const D: usize> {
 ///
 /// minimise over w: |w₁| + … + |w_D| + C · Σ s · (ln(1 + e^η) − p η), η = w · x
 ///
-/// for rows with features x, target p and weight s. The penalty bounds the weights w even for separable rows, so a
-/// minimum always exists.
+/// for rows with features x, target p and weight s. The penalty bounds the weights w even for separable
+/// rows, so a minimum always exists.
 ///
-/// There are two solvers: [`L1Logistic::exact`], and [`L1Logistic::newglmnet`], which stops as early as the library that
-/// the published numbers were computed with.
+/// There are two solvers: [`L1Logistic::exact`], and [`L1Logistic::newglmnet`], which stops as early as
+/// the library that the published numbers were computed with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct L1Logistic<const D: usize> {
     pub(super) rows: Vec<LogisticRow<D>>,
 }
 
-/// A step with a predicted decrease below this share of the objective is the last one. Newton's method converges
-/// quadratically, so the decrease that remains after it is below the rounding error.
+/// A step with a predicted decrease below this share of the objective is the last one. Newton's method
+/// converges quadratically, so the decrease that remains after it is below the rounding error.
 const NEAR: f64 = 1e-12;
 
 /// Value, gradient and Hessian of the objective's smooth part at one point.
@@ -44,8 +44,8 @@ impl<const D: usize> L1Logistic<D> {
     /// Checks the observations. Rows of weight 0 have no effect and are left out.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; [`Error::Row`] for a target outside 0..=1 or a negative weight; [`Error::Empty`] if all
-    /// weights are 0.
+    /// [`Error::NotFinite`]; [`Error::Row`] for a target outside 0..=1 or a negative weight;
+    /// [`Error::Empty`] if all weights are 0.
     pub(crate) fn new(mut rows: Vec<LogisticRow<D>>) -> Result<Self> {
         for (index, row) in rows.iter().enumerate() {
             if let Some(&value) = row.x.iter().chain([&row.target, &row.weight]).find(|value| !value.is_finite()) {
@@ -62,8 +62,9 @@ impl<const D: usize> L1Logistic<D> {
         if rows.is_empty() { Err(Error::Empty { what: "a logistic regression" }) } else { Ok(Self { rows }) }
     }
 
-    /// The minimiser, to rounding error. Each Newton step minimises the quadratic model including the penalty, and is
-    /// shortened until the objective falls. `start` may be the solution of a similar problem.
+    /// The minimiser, to rounding error. Each Newton step minimises the quadratic model including the
+    /// penalty, and is shortened until the objective falls. `start` may be the solution of a similar
+    /// problem.
     ///
     /// # Errors
     /// [`Error::Setting`] for a `c` that is not above 0, [`Error::NotConverged`].
@@ -174,8 +175,8 @@ pub(super) fn step(at: f64, slope: f64, curvature: f64) -> f64 {
     }
 }
 
-/// The violation of the optimality condition in one coordinate: the distance of the negative gradient to the
-/// subdifferential of |w|.
+/// The violation of the optimality condition in one coordinate: the distance of the negative gradient to
+/// the subdifferential of |w|.
 pub(super) fn coordinate_violation(w: f64, gradient: f64) -> f64 {
     if w == 0.0 { (gradient.abs() - 1.0).max(0.0) } else { (gradient + w.signum()).abs() }
 }

@@ -1,7 +1,7 @@
 //! The Mersenne Twister, for random draws that published numbers depend on.
 //!
-//! All other draws are from [`janus_core::stream`]. AlpacaEval decides with Python's generator which of two answers the
-//! judge sees first, and LIBLINEAR's solver orders the coordinates with that of C++.
+//! All other draws are from [`janus_core::stream`]. AlpacaEval decides with Python's generator which of
+//! two answers the judge sees first, and LIBLINEAR's solver orders the coordinates with that of C++.
 
 use sha2::{Digest as _, Sha512};
 
@@ -57,8 +57,9 @@ impl Mt19937 {
         generator
     }
 
-    /// The generator that Python 3 seeds with a string (`random.Random(text)`). The key is the text's UTF-8 followed by
-    /// its SHA-512, read as one big-endian number and split into words, the least significant first.
+    /// The generator that Python 3 seeds with a string (`random.Random(text)`). The key is the text's
+    /// UTF-8 followed by its SHA-512, read as one big-endian number and split into words, the least
+    /// significant first.
     pub(crate) fn from_python_str(text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
         bytes.extend(Sha512::digest(text.as_bytes()));
@@ -89,13 +90,14 @@ impl Mt19937 {
         (f64::from(high) * f64::from(1_u32 << 26) + f64::from(low)) / (1_u64 << 53) as f64
     }
 
-    /// A number below `n`, without bias (Lemire 2019, ACM Transactions on Modeling and Computer Simulation 29);
-    /// 0 for `n` = 0.
+    /// A number below `n`, without bias (Lemire 2019, ACM Transactions on Modeling and Computer
+    /// Simulation 29); 0 for `n` = 0.
     pub(crate) fn below(&mut self, n: u32) -> u32 {
         if n == 0 {
             return 0;
         }
-        // 2^32 mod n. Products whose low half is below it are rejected, so that every value has equally many.
+        // 2^32 mod n. Products whose low half is below it are rejected, so that every value has equally
+        // many.
         let least = n.wrapping_neg() % n;
         loop {
             let product = u64::from(self.next_u32()) * u64::from(n);
@@ -127,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_ten_thousandth_draw_matches_the_cpp_standard() {
-        // [rand.predef]: the 10000th draw of a default-constructed std::mt19937 (seed 5489) is 4123659995.
+        // [rand.predef]: the 10000th draw of a default-constructed std::mt19937 (seed 5489) is
+        // 4123659995.
         let mut generator = Mt19937::new(5489);
         for _ in 1..10_000 {
             generator.next_u32();

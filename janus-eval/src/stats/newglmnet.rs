@@ -1,8 +1,9 @@
 //! The optimiser that the published length-controlled win rates were computed with.
 //!
-//! It is the "newGLMNET" method of Yuan, Ho and Lin (2012), "An Improved GLMNET for L1-regularized Logistic Regression"
-//! (JMLR 13), with the details of LIBLINEAR that decide where it stops. It stops before convergence, so its weights
-//! depend on the tolerance, the order of the coordinates and the random generator.
+//! It is the "newGLMNET" method of Yuan, Ho and Lin (2012), "An Improved GLMNET for L1-regularized
+//! Logistic Regression" (JMLR 13), with the details of LIBLINEAR that decide where it stops. It stops
+//! before convergence, so its weights depend on the tolerance, the order of the coordinates and the
+//! random generator.
 
 use super::logistic::{check_c, coordinate_violation, norm, step};
 use super::{L1Logistic, Mt19937};
@@ -31,11 +32,12 @@ struct State<'a, const D: usize> {
 }
 
 impl<const D: usize> L1Logistic<D> {
-    /// The weights at which LIBLINEAR's solver stops when scikit-learn calls it: it starts from 0, and every row is a
-    /// success of weight s·p and a failure of weight s·(1 − p).
+    /// The weights at which LIBLINEAR's solver stops when scikit-learn calls it: it starts from 0, and
+    /// every row is a success of weight s·p and a failure of weight s·(1 − p).
     ///
-    /// These pairs of rows are never stored: they have the same features, so their sums over e^η are those of one row.
-    /// The inner problem has `D` unknowns, so it uses the `D` by `D` Hessian instead of the rows.
+    /// These pairs of rows are never stored: they have the same features, so their sums over e^η are
+    /// those of one row. The inner problem has `D` unknowns, so it uses the `D` by `D` Hessian instead
+    /// of the rows.
     ///
     /// # Errors
     /// [`Error::Setting`] for a `c` or a tolerance that is not above 0.
@@ -85,8 +87,8 @@ impl<const D: usize> L1Logistic<D> {
     }
 }
 
-/// Moves the coordinates for which `keep` is true to the front, and returns their number. A dropped coordinate swaps
-/// places with the last one that is not yet visited.
+/// Moves the coordinates for which `keep` is true to the front, and returns their number. A dropped
+/// coordinate swaps places with the last one that is not yet visited.
 fn retain_active(order: &mut [usize], mut active: usize, mut keep: impl FnMut(usize) -> bool) -> usize {
     let mut place = 0;
     while place < active {
@@ -109,7 +111,8 @@ struct Inner<const D: usize> {
 }
 
 impl<const D: usize> Inner<D> {
-    /// Coordinate descent in a new random order for each sweep. Returns the weights and the number of sweeps.
+    /// Coordinate descent in a new random order for each sweep. Returns the weights and the number of
+    /// sweeps.
     fn solve(&self, w: &[f64; D], order: &mut [usize; D], active: usize, generator: &mut Mt19937) -> ([f64; D], usize) {
         let mut goal = *w;
         let mut left = active;
@@ -172,8 +175,8 @@ impl<const D: usize> State<'_, D> {
         (gradient, hessian)
     }
 
-    /// Line search from `w` towards `goal`: halves the step until the objective falls by enough. `w` stays unchanged if
-    /// twenty halvings are not enough.
+    /// Line search from `w` towards `goal`: halves the step until the objective falls by enough. `w`
+    /// stays unchanged if twenty halvings are not enough.
     fn search(&mut self, w: &mut [f64; D], mut goal: [f64; D], gradient: &[f64; D]) {
         let before = norm(w);
         let mut predicted: f64 = (0..D).map(|j| gradient[j] * (goal[j] - w[j])).sum::<f64>() + norm(&goal) - before;

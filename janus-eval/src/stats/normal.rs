@@ -7,8 +7,8 @@ fn density(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
 }
 
-/// Probability below `x`, with an absolute error below 1e-14: the series of Marsaglia (2004), "Evaluating the Normal
-/// Distribution", Journal of Statistical Software 11(4).
+/// Probability below `x`, with an absolute error below 1e-14: the series of Marsaglia (2004),
+/// "Evaluating the Normal Distribution", Journal of Statistical Software 11(4).
 pub(super) fn cdf(x: f64) -> f64 {
     if x < -8.0 {
         return 0.0;

@@ -6,8 +6,9 @@ use crate::{Error, Result};
 
 /// Values to average, grouped into the independent units that a bootstrap draws.
 ///
-/// A unit is a row, or a cluster of rows that are not independent. The rows of one instruction under several system
-/// messages share the instruction's difficulty, and intervals that ignore this are too narrow.
+/// A unit is a row, or a cluster of rows that are not independent. The rows of one instruction under
+/// several system messages share the instruction's difficulty, and intervals that ignore this are too
+/// narrow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Sum of values and number of rows of each unit.
@@ -47,8 +48,8 @@ impl Sample {
 
     /// Values of rows that are independent only between clusters: `(cluster, value)`, in any order.
     ///
-    /// Clusters are drawn whole, and the mean of a resample is over its rows, so a cluster of three rows weighs three
-    /// times as much as a cluster of one row.
+    /// Clusters are drawn whole, and the mean of a resample is over its rows, so a cluster of three rows
+    /// weighs three times as much as a cluster of one row.
     ///
     /// # Errors
     /// As [`Sample::of`].

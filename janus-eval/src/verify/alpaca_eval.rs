@@ -87,7 +87,8 @@ fn model(folder: &Path, reference: &AlpacaReference, expected: &Expected, checks
     checks.close(name("discrete_win_rate"), plain.discrete_win_rate, official.discrete_win_rate, 1e-6);
     checks.exact(name("avg_length"), plain.avg_length, official.avg_length);
 
-    // The official fit takes difficulties by position, which makes a difference only where rows are missing.
+    // The official fit takes difficulties by position, which makes a difference only where rows are
+    // missing.
     let official_c = LengthControl { c: Some(expected.official_c), difficulty: DifficultyOf::Position, optimizer: Optimizer::Exact };
     let levels = [
         ("official C, exact minimiser", official_c, 0.02),

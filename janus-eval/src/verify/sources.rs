@@ -1,4 +1,5 @@
-//! The published prompt files: the requests made from them, the prompts that they share, and how their rows are parsed.
+//! The published prompt files: the requests made from them, the prompts that they share, and how their
+//! rows are parsed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -18,8 +19,9 @@ const KOALA: &str = "bench_sources/koala_test_set.jsonl.gz";
 const ALPACA_EVAL: &str = "alpaca_eval/eval_set.jsonl.gz";
 const PROMPTS: &str = "real_toxicity_prompts/prompts.jsonl.gz";
 
-/// Checks that every published question becomes one task with its protocol's sampling: the number of rows and turns, and
-/// the number of rows for each combination of samples, temperature and maximum length.
+/// Checks that every published question becomes one task with its protocol's sampling: the number of
+/// rows and turns, and the number of rows for each combination of samples, temperature and maximum
+/// length.
 pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
     let mut check = |benchmark: Benchmark, file: &str, must: Value| -> Result<()> {
         let tasks = Questions::read(benchmark, data.join(file), None, None)?.tasks(&SamplingParams::default())?;
@@ -50,8 +52,8 @@ pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// Checks the pool of the five prompt sets that Multifaceted Bench is drawn from. FLASK contains all 252 prompts of
-/// Self-Instruct, 176 of Koala and 2 of MT-Bench. AlpacaEval contains 144 of Koala.
+/// Checks the pool of the five prompt sets that Multifaceted Bench is drawn from. FLASK contains all 252
+/// prompts of Self-Instruct, 176 of Koala and 2 of MT-Bench. AlpacaEval contains 144 of Koala.
 pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
     let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<(Group, Vec<String>)> {
         let rows: Vec<Row> = read_all(data.join(file))?;
@@ -82,8 +84,8 @@ pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// Checks how many rows of each published file are comparisons, conversations, instructions, or left out. One answer of
-/// HH-RLHF is empty; WebGPT has 69 ties.
+/// Checks how many rows of each published file are comparisons, conversations, instructions, or left
+/// out. One answer of HH-RLHF is empty; WebGPT has 69 ties.
 pub(super) fn layouts(data: &Path, checks: &mut Checks) -> Result<()> {
     for (source, file, must) in [
         ("hh-rlhf", "preferences/hh_rlhf_harmless_base_test.jsonl.gz", [399, 0, 0, 1]),

@@ -1,7 +1,7 @@
 //! The length-controlled win rate: a logistic regression of the preference, evaluated at equal length.
 //!
-//! Features of a row, without an intercept: tanh of the difference of lengths (baseline minus model) in standard
-//! deviations; the instruction's difficulty; 1 for the model's rows and 0 for the gamed rows.
+//! Features of a row, without an intercept: tanh of the difference of lengths (baseline minus model) in
+//! standard deviations; the instruction's difficulty; 1 for the model's rows and 0 for the gamed rows.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -40,8 +40,9 @@ pub enum DifficultyOf {
     /// From the row's instruction.
     #[default]
     Instruction,
-    /// From the instruction whose index is the row's position in the list of annotations, as in the official numbers. If
-    /// all rows are present, it is the same. After a missing row, every row has the difficulty of a neighbour.
+    /// From the instruction whose index is the row's position in the list of annotations, as in the
+    /// official numbers. If all rows are present, it is the same. After a missing row, every row has the
+    /// difficulty of a neighbour.
     Position,
 }
 
@@ -56,12 +57,12 @@ pub enum Optimizer {
     Liblinear,
 }
 
-/// Settings of the length control. The default cross-validates C, and differs from the official settings where those
-/// depend on accidents: row positions and early stopping.
+/// Settings of the length control. The default cross-validates C, and differs from the official settings
+/// where those depend on accidents: row positions and early stopping.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LengthControl {
-    /// The inverse strength of the penalty; `None` for cross-validation. Values from 2.78 on hardly differ in loss, but
-    /// change the result by up to 0.13 points.
+    /// The inverse strength of the penalty; `None` for cross-validation. Values from 2.78 on hardly
+    /// differ in loss, but change the result by up to 0.13 points.
     pub c: Option<f64>,
     /// Where the difficulty of a row comes from.
     pub difficulty: DifficultyOf,
@@ -84,8 +85,8 @@ pub(crate) struct LengthControlled {
 }
 
 impl LengthControlled {
-    /// Whether the regression may have failed: the result differs from the plain win rate by more than 10 points, and by
-    /// more than a quarter of the plain win rate's distance to 0 or 100.
+    /// Whether the regression may have failed: the result differs from the plain win rate by more than
+    /// 10 points, and by more than a quarter of the plain win rate's distance to 0 or 100.
     pub(super) fn is_suspicious(&self, plain: &WinRate) -> bool {
         let moved = self.length_controlled_winrate - plain.win_rate;
         let room = if moved > 0.0 { 100.0 - plain.win_rate } else { plain.win_rate };
@@ -96,12 +97,13 @@ impl LengthControlled {
 impl LengthControl {
     /// Fits the regression and predicts the win rate.
     ///
-    /// A model whose answers are all equal to the baseline's has a win rate of 50 by definition. If all answers are as
-    /// long as the baseline's, the length feature is 0.
+    /// A model whose answers are all equal to the baseline's has a win rate of 50 by definition. If all
+    /// answers are as long as the baseline's, the length feature is 0.
     ///
     /// # Errors
-    /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`] for a C that
-    /// is not above 0; [`Error::Reference`] for a position that has no difficulty; [`Error::NotConverged`].
+    /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one;
+    /// [`Error::Setting`] for a C that is not above 0; [`Error::Reference`] for a position that has no
+    /// difficulty; [`Error::NotConverged`].
     pub(crate) fn win_rate(&self, preferences: &Preferences, reference: &AlpacaReference) -> Result<LengthControlled> {
         let judged: Vec<&CheckedAnnotation> = preferences.rows.iter().filter(|row| row.preference.is_some()).collect();
         if judged.len() < 2 {
@@ -173,8 +175,9 @@ impl LengthControl {
     }
 }
 
-/// The length-controlled win rate that the weights predict for instructions of these difficulties, and its standard error,
-/// in percent. The first weight, that of the length, has no effect because the lengths are equal.
+/// The length-controlled win rate that the weights predict for instructions of these difficulties, and
+/// its standard error, in percent. The first weight, that of the length, has no effect because the
+/// lengths are equal.
 pub(crate) fn predict([_, difficulty_weight, model_weight]: [f64; 3], difficulties: &[f64]) -> Result<(f64, f64)> {
     let predicted: Vec<f64> =
         difficulties.iter().map(|difficulty| 1.0 / (1.0 + (-(difficulty_weight * difficulty + model_weight)).exp())).collect();
@@ -200,7 +203,8 @@ fn training_rows(judged: &[&CheckedAnnotation], difficulties: &[f64], reference:
     gamed.chain(own).collect()
 }
 
-/// The fold of every row: from the reference data if the model has all rows, otherwise 0 to 4 in rotation.
+/// The fold of every row: from the reference data if the model has all rows, otherwise 0 to 4 in
+/// rotation.
 fn folds(own: usize, reference: &AlpacaReference) -> Vec<usize> {
     if own == reference.folds.len() {
         reference.gamed.iter().map(|row| row.fold).chain(reference.folds.iter().copied()).collect()
@@ -210,8 +214,8 @@ fn folds(own: usize, reference: &AlpacaReference) -> Vec<usize> {
     }
 }
 
-/// The successive draws of NumPy's `RandomState(123).randint(2^31 - 1)`. Within a fold, each value of C uses the next one;
-/// the final fit uses the first.
+/// The successive draws of NumPy's `RandomState(123).randint(2^31 - 1)`. Within a fold, each value of C
+/// uses the next one; the final fit uses the first.
 fn solver_seeds() -> impl Iterator<Item = u32> {
     let mut generator = Mt19937::new(OFFICIAL_SEED);
     std::iter::repeat_with(move || generator.next_u32() & 0x7fff_ffff).filter(|seed| *seed < 0x7fff_ffff)

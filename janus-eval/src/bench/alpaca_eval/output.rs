@@ -16,7 +16,8 @@ use crate::protocol::{Case, Turn};
 /// The part of an evaluation set's row that is needed to sample an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EvalInstruction {
-    /// Its index in the evaluation set, from 0. Without one, as in AlpacaEval's own file, it is the row's index in the file.
+    /// Its index in the evaluation set, from 0. Without one, as in AlpacaEval's own file, it is the
+    /// row's index in the file.
     #[serde(default)]
     pub index: Option<usize>,
     /// The dataset that it comes from, one of five.
@@ -79,11 +80,13 @@ struct IndexedOutput {
     output: String,
 }
 
-/// The input of [`AlpacaEval`](crate::protocol::AlpacaEval), and the instructions without an output. A case joins an output
-/// of a file of `{index, output}` rows with the baseline's from a file of `{index, instruction, reference_output}` rows.
+/// The input of [`AlpacaEval`](crate::protocol::AlpacaEval), and the instructions without an output. A
+/// case joins an output of a file of `{index, output}` rows with the baseline's from a file of
+/// `{index, instruction, reference_output}` rows.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) for a file that cannot be read, or an output whose instruction is not in the evaluation set.
+/// [`Error::File`](crate::Error::File) for a file that cannot be read, or an output whose instruction is
+/// not in the evaluation set.
 pub fn cases(eval_set: &Path, outputs: &Path) -> Result<(Vec<Case>, Missing)> {
     let rows: Vec<BaselineOutput> = read_all(eval_set)?;
     let by_index: HashMap<usize, &BaselineOutput> = rows.iter().map(|row| (row.index, row)).collect();

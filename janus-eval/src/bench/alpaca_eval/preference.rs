@@ -13,8 +13,8 @@ use crate::protocol::{JudgedCase, is_swapped};
 use crate::run::CaseRun;
 use crate::{Error, Result};
 
-/// The preference from the judge's log-probabilities of its first token: the probability of the label of the model's
-/// answer, relative to both labels, plus 1. `None` if neither label is among the tokens.
+/// The preference from the judge's log-probabilities of its first token: the probability of the label of
+/// the model's answer, relative to both labels, plus 1. `None` if neither label is among the tokens.
 ///
 /// Only the exact tokens `m` and `M` are labels. A label that is not among the tokens has probability 0.
 pub(crate) fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
@@ -36,8 +36,8 @@ pub(crate) struct AlpacaAnnotation {
     /// The stored preference: 1 to 2, or 0 for a tie in older files; `None` if the judge has none.
     #[serde(default)]
     pub preference: Option<f64>,
-    /// The judge's most likely first tokens and the natural logarithms of their probabilities. If present, the preference
-    /// is computed from them, and the stored one is ignored.
+    /// The judge's most likely first tokens and the natural logarithms of their probabilities. If
+    /// present, the preference is computed from them, and the stored one is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<BTreeMap<String, f64>>,
 }
@@ -58,11 +58,12 @@ impl AlpacaAnnotation {
     }
 }
 
-/// Writes the file of annotations of a run that [`AlpacaEval`](crate::protocol::AlpacaEval) judged, in any format of [`write_all`].
+/// Writes the file of annotations of a run that [`AlpacaEval`](crate::protocol::AlpacaEval) judged, in
+/// any format of [`write_all`].
 ///
 /// # Errors
-/// [`Error::Row`] for a case whose id is not the index of an instruction, as those of [`cases`](super::cases) are;
-/// [`Error::File`].
+/// [`Error::Row`] for a case whose id is not the index of an instruction, as those of
+/// [`cases`](super::cases) are; [`Error::File`].
 pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
     let rows = run.rows.iter().enumerate().map(|(position, row)| AlpacaAnnotation::of(position, row)).collect::<Result<Vec<_>>>()?;
     Ok(write_all(path, &rows)?)
@@ -96,8 +97,9 @@ impl Preferences {
     /// Checks annotations against the evaluation set and extracts their preferences.
     ///
     /// # Errors
-    /// [`Error::Empty`] without a row; [`Error::Row`] for an index that is not in the evaluation set or occurs twice, for a
-    /// preference outside 1..=2 (and not 0), and for a log-probability above 0 or NaN.
+    /// [`Error::Empty`] without a row; [`Error::Row`] for an index that is not in the evaluation set or
+    /// occurs twice, for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or
+    /// NaN.
     pub(crate) fn new(annotations: &[AlpacaAnnotation], reference: &AlpacaReference) -> Result<Self> {
         if annotations.is_empty() {
             return Err(Error::Empty { what: "a win rate over no annotations" });

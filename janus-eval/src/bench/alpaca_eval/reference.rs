@@ -1,4 +1,5 @@
-//! The reference data that every model is evaluated with: the evaluation set, its difficulties, the gamed baselines.
+//! The reference data that every model is evaluated with: the evaluation set, its difficulties, the
+//! gamed baselines.
 
 use std::path::Path;
 
@@ -20,8 +21,8 @@ pub(crate) struct Instruction {
     pub difficulty: f64,
 }
 
-/// An answer of the baseline model, prompted to be verbose or concise, compared with its plain answer. These rows anchor
-/// the weight of the length to the effect that length alone has on the judge.
+/// An answer of the baseline model, prompted to be verbose or concise, compared with its plain answer.
+/// These rows anchor the weight of the length to the effect that length alone has on the judge.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct GamedRow {
     /// Difference of lengths in standard deviations, before tanh.

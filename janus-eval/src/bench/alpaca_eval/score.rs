@@ -25,15 +25,17 @@ struct AlpacaEvalScore {
     pub control: LengthControl,
 }
 
-/// The win rates of a file of annotations: rows of `{index, output, preference, top_logprobs}`, where a preference is
-/// between 1 and 2, or null. `data` is the folder of reference data. The field `lc_suspicious` is true if the
-/// length-controlled win rate is so far from the plain one that the regression may have failed.
+/// The win rates of a file of annotations: rows of `{index, output, preference, top_logprobs}`, where a
+/// preference is between 1 and 2, or null. `data` is the folder of reference data. The field
+/// `lc_suspicious` is true if the length-controlled win rate is so far from the plain one that the
+/// regression may have failed.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Reference`] for reference data that does not match or lacks a difficulty. With the file's
-/// path [`Error::Row`] for an index that is not in the evaluation set or occurs twice, for a preference outside 1..=2 (and
-/// not 0), and for a log-probability above 0 or NaN; [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a
-/// single one; [`Error::Setting`] for a C that is not above 0; [`Error::NotConverged`].
+/// [`Error::File`]; [`Error::Reference`] for reference data that does not match or lacks a difficulty.
+/// With the file's path [`Error::Row`] for an index that is not in the evaluation set or occurs twice,
+/// for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or NaN;
+/// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`]
+/// for a C that is not above 0; [`Error::NotConverged`].
 pub fn evaluate(annotations: impl AsRef<Path>, data: impl AsRef<Path>, control: LengthControl, seed: u64) -> Result<Evaluation> {
     let path = annotations.as_ref();
     let annotations: Vec<AlpacaAnnotation> = read_all(path)?;

@@ -22,8 +22,8 @@ pub(crate) struct WinRate {
     pub n_total: usize,
     /// The win rate with every preference rounded to a win, a tie or a loss.
     pub discrete_win_rate: f64,
-    /// Mean length of the answers in code points over all instructions, rounded down. An instruction without a row counts
-    /// as an empty answer, because the judge is not called for an empty answer.
+    /// Mean length of the answers in code points over all instructions, rounded down. An instruction
+    /// without a row counts as an empty answer, because the judge is not called for an empty answer.
     pub avg_length: usize,
     /// Instructions without a preference.
     pub missing: usize,
@@ -33,7 +33,8 @@ impl WinRate {
     /// The metrics of a model's preferences.
     ///
     /// # Errors
-    /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one, which has no standard error.
+    /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one, which has no
+    /// standard error.
     pub(crate) fn of(preferences: &Preferences) -> Result<Self> {
         let wins: Vec<f64> = preferences.wins().collect();
         if wins.is_empty() {

@@ -15,7 +15,8 @@ use crate::{Error, Result};
 pub(crate) struct ArenaBattles {
     /// The question's id.
     pub question_id: String,
-    /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first, then game 2.
+    /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first,
+    /// then game 2.
     pub outcomes: String,
 }
 
@@ -31,7 +32,8 @@ impl ArenaBattles {
     }
 }
 
-/// Writes the file of battles of a run that [`ArenaHard`](crate::protocol::ArenaHard) judged, in any format of [`write_all`].
+/// Writes the file of battles of a run that [`ArenaHard`](crate::protocol::ArenaHard) judged, in any
+/// format of [`write_all`].
 ///
 /// # Errors
 /// [`Error::File`].

@@ -36,8 +36,9 @@ pub(crate) fn tasks(questions: &[ArenaQuestion]) -> Result<Vec<Task>> {
     checked(questions.iter().map(task).collect(), "question_id", "prompt")
 }
 
-/// A model's answer to a question: the benchmark's own row, and the text again as `answer`, as in this workspace's
-/// reference data. The random `answer_id` and the `tstamp` are left out, so that equal runs give equal bytes.
+/// A model's answer to a question: the benchmark's own row, and the text again as `answer`, as in this
+/// workspace's reference data. The random `answer_id` and the `tstamp` are left out, so that equal runs
+/// give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArenaAnswer {
     /// The question's id.
@@ -101,8 +102,9 @@ fn read_answers(path: &Path) -> Result<HashMap<String, String>> {
     Ok(answers)
 }
 
-/// The input of [`ArenaHard`](crate::protocol::ArenaHard): each question of a file of `{question_id, cluster, prompt}` rows,
-/// with the model's and the baseline's answers from files of `{question_id, answer}` rows.
+/// The input of [`ArenaHard`](crate::protocol::ArenaHard): each question of a file of
+/// `{question_id, cluster, prompt}` rows, with the model's and the baseline's answers from files of
+/// `{question_id, answer}` rows.
 ///
 /// # Errors
 /// [`Error::File`] for a file that cannot be read or answers a question twice, [`Error::NoAnswer`].

@@ -36,7 +36,8 @@ impl Default for Resampling {
     }
 }
 
-/// The published kind of interval, in percent: the 2.5 and 97.5 percentiles of a model's rating, as win rates.
+/// The published kind of interval, in percent: the 2.5 and 97.5 percentiles of a model's rating, as win
+/// rates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct PublishedInterval {
     /// Lower end.
@@ -60,25 +61,26 @@ pub(crate) struct ArenaScore {
     pub baseline_wins: usize,
     /// Win probability against the baseline in percent, 0 to 100.
     pub score: f64,
-    /// Rating with the baseline at 1000; `None` for a model that only won or only lost, whose rating is infinite.
+    /// Rating with the baseline at 1000; `None` for a model that only won or only lost, whose rating is
+    /// infinite.
     pub rating: Option<f64>,
     /// The published interval. It treats the battles as independent, so it is somewhat too narrow.
     #[serde(flatten)]
     pub published: PublishedInterval,
-    /// Percentile interval over questions in percent: all battles of a question are resampled together. `None` for a
-    /// single question with battles.
+    /// Percentile interval over questions in percent: all battles of a question are resampled together.
+    /// `None` for a single question with battles.
     pub by_question: Option<Interval>,
     /// How the intervals were resampled.
     #[serde(skip)]
     pub resampling: Resampling,
 }
 
-/// The score of the battles in a file of `{question_id, outcomes}` rows. `outcomes` is a text of one letter for each
-/// battle: `a` if the baseline wins, `b` if the model wins, `t` for a tie.
+/// The score of the battles in a file of `{question_id, outcomes}` rows. `outcomes` is a text of one
+/// letter for each battle: `a` if the baseline wins, `b` if the model wins, `t` for a tie.
 ///
 /// # Errors
-/// [`Error::File`]; with the file's path [`Error::Row`] for another letter or a question that occurs twice;
-/// [`Error::Empty`] without a battle; [`Error::Setting`] for 0 rounds.
+/// [`Error::File`]; with the file's path [`Error::Row`] for another letter or a question that occurs
+/// twice; [`Error::Empty`] without a battle; [`Error::Setting`] for 0 rounds.
 pub fn evaluate(battles: impl AsRef<Path>, resampling: Resampling) -> Result<Evaluation> {
     let path = battles.as_ref();
     let rows: Vec<ArenaBattles> = read_all(path)?;
@@ -173,11 +175,13 @@ fn log_odds(tally: PairTally) -> f64 {
     (share / (1.0 - share)).ln()
 }
 
-/// Bradley-Terry ratings from battles between any models, `(first, second, outcome)`. The outcome is the second model's:
-/// [`PairOutcome::Win`] if the second wins. The result is in alphabetical order; `anchor` has a rating of 1000.
+/// Bradley-Terry ratings from battles between any models, `(first, second, outcome)`. The outcome is the
+/// second model's: [`PairOutcome::Win`] if the second wins. The result is in alphabetical order;
+/// `anchor` has a rating of 1000.
 ///
 /// # Errors
-/// [`Error::Reference`] for an anchor without a battle; [`Error::NoStrength`] if a model only won or only lost.
+/// [`Error::Reference`] for an anchor without a battle; [`Error::NoStrength`] if a model only won or
+/// only lost.
 ///
 /// ```
 /// use janus_eval::bench::arena_hard::ratings;

@@ -11,12 +11,13 @@ use crate::{Error, Response, Result};
 /// Conversations in one call of the reward model.
 const AT_ONCE: usize = 64;
 
-/// Scores and rewards the answers that were sampled for each record, in the order in which they were drawn. Equal answers
-/// to a record are scored and rewarded once. `progress` is called with the number of rewarded answers and their total.
+/// Scores and rewards the answers that were sampled for each record, in the order in which they were
+/// drawn. Equal answers to a record are scored and rewarded once. `progress` is called with the number
+/// of rewarded answers and their total.
 ///
 /// # Errors
-/// [`Error::Lengths`] if the numbers of records and of lists of answers differ; those of [`score_responses`];
-/// [`Error::Reward`] if the reward model fails.
+/// [`Error::Lengths`] if the numbers of records and of lists of answers differ; those of
+/// [`score_responses`]; [`Error::Reward`] if the reward model fails.
 pub fn candidates(
     records: &[BenchRecord],
     answers: &[Vec<String>],
@@ -51,7 +52,8 @@ pub fn candidates(
     Ok(records.iter().zip(&drawn).map(row).collect())
 }
 
-/// Whether a reward model gives the chosen response of each pair the higher reward. `progress` is as in [`candidates`].
+/// Whether a reward model gives the chosen response of each pair the higher reward. `progress` is as in
+/// [`candidates`].
 ///
 /// # Errors
 /// [`Error::Reward`] if the reward model fails.

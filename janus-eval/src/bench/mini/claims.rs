@@ -14,8 +14,8 @@ impl Measurements {
     /// The claims, in the order of the report.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a model's scores are missing, or if there are fewer than two numbers of system messages or
-    /// of answers; those of the statistics.
+    /// [`Error::Setting`] if a model's scores are missing, or if there are fewer than two numbers of
+    /// system messages or of answers; those of the statistics.
     pub(super) fn claims(&self, bootstrap: &Bootstrap) -> Result<Vec<Claim>> {
         let [base, uniform, janus] = ["base", "uniform", "janus"].map(|name| self.scores_of(name));
         let (base, uniform, janus) = (base?, uniform?, janus?);
@@ -103,8 +103,8 @@ pub(super) fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) ->
     Ok(claim)
 }
 
-/// Training on diverse system messages does not lower the quality of answers under the plain one. Both lists hold the
-/// truth score (1 to 5) of each question under the plain system message.
+/// Training on diverse system messages does not lower the quality of answers under the plain one. Both
+/// lists hold the truth score (1 to 5) of each question under the plain system message.
 pub(super) fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<Claim> {
     let tax = bootstrap.mean(&Sample::differences(uniform, janus)?)?;
     let mean = |scores: &[f64]| -> Result<Interval> { bootstrap.mean(&Sample::of(scores.iter().copied())?) };
@@ -116,7 +116,8 @@ pub(super) fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> R
     Ok(claim)
 }
 
-/// A model tuned on preference pairs against Janus. No direction is claimed: the paper reports small gains.
+/// A model tuned on preference pairs against Janus. No direction is claimed: the paper reports small
+/// gains.
 pub(super) fn against_janus(id: &str, what: &str, tuned: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
     let gain = tuned.minus(janus, bootstrap)?;
     let statement = format!("{what}, against Janus, on unseen system messages (estimate: difference of the mean scores)");
@@ -126,8 +127,8 @@ pub(super) fn against_janus(id: &str, what: &str, tuned: &ModelScores, janus: &M
     })))
 }
 
-/// The reward model prefers the response that follows the system message. `hits` holds 1 or 0 for each held-out pair, with
-/// the pairs of an instruction adjacent.
+/// The reward model prefers the response that follows the system message. `hits` holds 1 or 0 for each
+/// held-out pair, with the pairs of an instruction adjacent.
 pub(super) fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Claim> {
     let hits = hits.iter().enumerate().map(|(index, &hit)| (index / SYSTEMS_PER_INSTRUCTION, hit));
     let share = bootstrap.mean(&Sample::clustered(hits)?)?;

@@ -27,8 +27,8 @@ impl Measurements {
     /// The report: the claims, scores by instruction family and dimension, curves, and sample answers.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) if a model's scores are missing, or if there are fewer than two numbers
-    /// of system messages or of answers; those of the statistics.
+    /// [`Error::Setting`](crate::Error::Setting) if a model's scores are missing, or if there are fewer
+    /// than two numbers of system messages or of answers; those of the statistics.
     pub fn report(&self, setup: &Setup<'_>) -> Result<Report> {
         let Setup { profile, seed, split, bootstrap } = *setup;
         let mut report = Report::new(format!("Janus on Multifaceted Mini: profile {profile}, seed {seed}"));
@@ -61,7 +61,8 @@ impl Measurements {
     /// The central figure: score on unseen system messages by the number of distinct ones trained on.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) if a model's scores are missing; those of the statistics.
+    /// [`Error::Setting`](crate::Error::Setting) if a model's scores are missing; those of the
+    /// statistics.
     pub fn generalisation(&self, bootstrap: &Bootstrap) -> Result<Figure> {
         let point = |point: &Diversity<'_>| Ok(Point { x: point.distinct as f64, y: point.scores.mean(bootstrap)?.into() });
         let points = self.by_diversity()?.iter().map(point).collect::<Result<_>>()?;

@@ -23,11 +23,12 @@ struct MiniScore {
     pub scored: ScoredResponses,
 }
 
-/// The scores of a file of responses to the records of a bench. Rows with the same prompt, those of one instruction, are
-/// resampled together.
+/// The scores of a file of responses to the records of a bench. Rows with the same prompt, those of one
+/// instruction, are resampled together.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Unscored`] for a record that is not Mini's; those of [`score_responses`] and [`summarise`].
+/// [`Error::File`]; [`Error::Unscored`] for a record that is not Mini's; those of [`score_responses`]
+/// and [`summarise`].
 pub fn evaluate(bench: impl AsRef<Path>, responses: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
     let path = bench.as_ref();
     let records: Vec<BenchRecord> = read_all(path)?;

@@ -12,8 +12,8 @@ use crate::files::rule;
 use crate::join::text_or_number;
 use crate::{Error, Result};
 
-/// A model's answers to a question. FastChat's random `answer_id` and its `tstamp` are left out, so that equal runs give
-/// equal bytes.
+/// A model's answers to a question. FastChat's random `answer_id` and its `tstamp` are left out, so that
+/// equal runs give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MtBenchAnswer {
     /// The question's id, in files a number if it is numeric.

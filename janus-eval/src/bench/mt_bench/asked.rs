@@ -9,7 +9,8 @@ use crate::{Error, Result};
 /// Maximum number of new tokens of an answer.
 const ANSWER_TOKENS: usize = 1024;
 
-/// The temperature at which answers to a category are sampled; `None` for a category that MT-Bench does not have.
+/// The temperature at which answers to a category are sampled; `None` for a category that MT-Bench does
+/// not have.
 fn temperature(category: &str) -> Option<f64> {
     match category {
         "writing" | "roleplay" => Some(0.7),
@@ -19,8 +20,8 @@ fn temperature(category: &str) -> Option<f64> {
     }
 }
 
-/// The tasks of the benchmark: both turns at the temperature of the question's category (0 is greedy decoding), at most
-/// 1,024 new tokens each, without a repetition penalty.
+/// The tasks of the benchmark: both turns at the temperature of the question's category (0 is greedy
+/// decoding), at most 1,024 new tokens each, without a repetition penalty.
 ///
 /// # Errors
 /// [`Error::Row`] for an unknown category, a question that occurs twice, or an empty turn.

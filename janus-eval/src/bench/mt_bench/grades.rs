@@ -30,7 +30,8 @@ pub(crate) struct MtBenchJudgment {
     pub judge: Option<[String; 2]>,
     /// The judge's text, which contains the rating; `None` if the judge did not answer.
     pub judgment: Option<String>,
-    /// A stored rating, -1 for none. It is only checked and compared: the rating that counts is the one in the text.
+    /// A stored rating, -1 for none. It is only checked and compared: the rating that counts is the one
+    /// in the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Why there is no rating.
@@ -56,7 +57,8 @@ impl MtBenchJudgment {
     }
 }
 
-/// Writes the file of judgments of a run that [`MtBench`](crate::protocol::MtBench) judged, in any format of [`write_all`].
+/// Writes the file of judgments of a run that [`MtBench`](crate::protocol::MtBench) judged, in any
+/// format of [`write_all`].
 ///
 /// # Errors
 /// [`Error::File`].
@@ -65,12 +67,13 @@ pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
     Ok(write_all(path, &run.rows.iter().map(|row| MtBenchJudgment::of(row, judge)).collect::<Vec<_>>())?)
 }
 
-/// The grades in a file of judgments, rows of `{question_id, turn, judgment}`, on a file of questions. The rating is
-/// parsed from the judge's text. `seed` is the seed of the interval.
+/// The grades in a file of judgments, rows of `{question_id, turn, judgment}`, on a file of questions.
+/// The rating is parsed from the judge's text. `seed` is the seed of the interval.
 ///
 /// # Errors
-/// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not in the file of questions, a turn
-/// other than 1 and 2, or a stored score that is neither -1 nor 0 to 10, and [`Error::Empty`] if no text has a rating.
+/// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not in the file of
+/// questions, a turn other than 1 and 2, or a stored score that is neither -1 nor 0 to 10, and
+/// [`Error::Empty`] if no text has a rating.
 pub fn evaluate(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
     let path = judgments.as_ref();
     let judgments: Vec<MtBenchJudgment> = read_all(path)?;

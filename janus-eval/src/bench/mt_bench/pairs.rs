@@ -65,8 +65,8 @@ impl MtBenchPairJudgment {
     }
 }
 
-/// Writes the file of pairwise judgments of a run that [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged, in any format of
-/// [`write_all`].
+/// Writes the file of pairwise judgments of a run that
+/// [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged, in any format of [`write_all`].
 ///
 /// # Errors
 /// [`Error::File`].
@@ -77,13 +77,13 @@ pub fn write_pairs(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// The scores of all models in a file of pairwise judgments. A row is
-/// `{question_id, turn, model_1, model_2, g1_winner, g2_winner}`, where a winner is `model_1`, `model_2`, `tie` or `error`.
-/// With a `baseline`, only rows against that model count. A model wins a row if it wins in both orders; if the orders
-/// disagree, the row is a tie.
+/// `{question_id, turn, model_1, model_2, g1_winner, g2_winner}`, where a winner is `model_1`,
+/// `model_2`, `tie` or `error`. With a `baseline`, only rows against that model count. A model wins a
+/// row if it wins in both orders; if the orders disagree, the row is a tie.
 ///
 /// # Errors
-/// [`Error::File`]; with the file's path [`Error::Row`] for a turn that is not 1 or 2, or a model against itself;
-/// [`Error::Empty`] if no row counts.
+/// [`Error::File`]; with the file's path [`Error::Row`] for a turn that is not 1 or 2, or a model
+/// against itself; [`Error::Empty`] if no row counts.
 pub fn evaluate_pairs(judgments: impl AsRef<Path>, baseline: Option<&str>) -> Result<Evaluation> {
     let path = judgments.as_ref();
     let judgments: Vec<MtBenchPairJudgment> = read_all(path)?;

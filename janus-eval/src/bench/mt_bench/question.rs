@@ -55,17 +55,18 @@ impl MtBenchQuestion {
     }
 }
 
-/// The judge's input: one case for each turn, which includes the turns before it. A case holds a model's answers, for
-/// [`MtBench`](crate::protocol::MtBench), and with `opponent` also an opponent's, for
-/// [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench). Cases of math, reasoning and coding also hold the
-/// reference answers.
+/// The judge's input: one case for each turn, which includes the turns before it. A case holds a model's
+/// answers, for [`MtBench`](crate::protocol::MtBench), and with `opponent` also an opponent's, for
+/// [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench). Cases of math, reasoning and coding also
+/// hold the reference answers.
 ///
-/// The file `questions` has rows of `{question_id, category, turns}`. The other files have rows of `{question_id, turns}`,
-/// or FastChat's rows with `choices`, whose first choice is used.
+/// The file `questions` has rows of `{question_id, category, turns}`. The other files have rows of
+/// `{question_id, turns}`, or FastChat's rows with `choices`, whose first choice is used.
 ///
 /// # Errors
-/// [`Error::File`] for a file that cannot be read, or answers a question twice; [`Error::NoAnswer`]; [`Error::Setting`]
-/// for a question with neither one nor two turns, or with another number of answers than turns.
+/// [`Error::File`] for a file that cannot be read, or answers a question twice; [`Error::NoAnswer`];
+/// [`Error::Setting`] for a question with neither one nor two turns, or with another number of answers
+/// than turns.
 pub fn cases(questions: &Path, answers: &Path, opponent: Option<&Path>, references: &Path) -> Result<Vec<Case>> {
     let questions: Vec<MtBenchQuestion> = read_all(questions)?;
     let (model, references) = (AnswersByQuestion::read(answers)?, AnswersByQuestion::read(references)?);

@@ -31,10 +31,11 @@ pub struct PoolReport {
     pub kept: usize,
 }
 
-/// Merges sets of prompts, each of a group, into a pool that contains each prompt once. Two prompts are the same if they
-/// are equal up to white space, case, and FLASK's notation of inputs. The sets overlap (AlpacaEval contains all of
-/// Self-Instruct), and a prompt is assigned to the first set that contains it: pass the smaller sets first if they should
-/// keep their prompts. `seed` shuffles the pool, so that its first n prompts are a random sample of n.
+/// Merges sets of prompts, each of a group, into a pool that contains each prompt once. Two prompts are
+/// the same if they are equal up to white space, case, and FLASK's notation of inputs. The sets overlap
+/// (AlpacaEval contains all of Self-Instruct), and a prompt is assigned to the first set that contains
+/// it: pass the smaller sets first if they should keep their prompts. `seed` shuffles the pool, so that
+/// its first n prompts are a random sample of n.
 ///
 /// ```
 /// use janus_eval::bench::multifaceted::{Group, prompt_pool};
@@ -75,8 +76,8 @@ pub fn prompt_pool(sets: &[(Group, Vec<String>)], seed: u64) -> (Vec<PoolPrompt>
     (keyed.into_iter().map(|(_, prompt)| prompt).collect(), reports)
 }
 
-/// A prompt without the differences in spelling between the sets: white space, case, and FLASK's notation, which writes
-/// line breaks as a backslash and an n, and `Input:` before a task's input.
+/// A prompt without the differences in spelling between the sets: white space, case, and FLASK's
+/// notation, which writes line breaks as a backslash and an n, and `Input:` before a task's input.
 fn folded(prompt: &str) -> String {
     let prompt = prompt.replace("\\n", "\n");
     let lines = prompt.lines().map(|line| line.strip_prefix("Input:").unwrap_or(line));

@@ -86,13 +86,13 @@ pub(crate) struct RubricReport {
 }
 
 /// The mean scores and the pairwise win rates of the models in a file of judgments. A row is
-/// `{idx, model, category, scores}`, with a score from 1 to 5 or null for each run. `seed` is the seed of the bootstrap
-/// over rows.
+/// `{idx, model, category, scores}`, with a score from 1 to 5 or null for each run. `seed` is the seed
+/// of the bootstrap over rows.
 ///
 /// # Errors
-/// [`Error::File`]; with the file's path [`Error::Empty`] without a row or a score, [`Error::Row`] for a row with a
-/// different number of runs than the first, or a prompt that occurs twice for a model, and [`Error::RowMismatch`] if the
-/// models did not answer the same prompts.
+/// [`Error::File`]; with the file's path [`Error::Empty`] without a row or a score, [`Error::Row`] for a
+/// row with a different number of runs than the first, or a prompt that occurs twice for a model, and
+/// [`Error::RowMismatch`] if the models did not answer the same prompts.
 pub fn evaluate(judgments: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
     let path = judgments.as_ref();
     let rows: Vec<RubricRow> = read_all(path)?;

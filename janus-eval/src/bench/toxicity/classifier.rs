@@ -1,8 +1,8 @@
 //! An offline toxicity classifier: a bidirectional LSTM over word embeddings, from safetensors.
 //!
-//! It is the model of the Python package `tox-block`, trained on the comments of the Jigsaw challenge. On continuations of
-//! RealToxicityPrompts its correlation with Perspective's score is 0.78. The two scales differ, so report its numbers under
-//! its own name.
+//! It is the model of the Python package `tox-block`, trained on the comments of the Jigsaw challenge.
+//! On continuations of RealToxicityPrompts its correlation with Perspective's score is 0.78. The two
+//! scales differ, so report its numbers under its own name.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -75,7 +75,8 @@ impl ToxicityClassifier {
     /// Reads `model.safetensors`, `vocab.txt.gz` and `config.json` from a folder.
     ///
     /// # Errors
-    /// [`Error::File`] for a file that cannot be read, [`Error::Reference`] for tensors, words or settings of another model.
+    /// [`Error::File`] for a file that cannot be read, [`Error::Reference`] for tensors, words or
+    /// settings of another model.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let config_path = folder.join("config.json");
@@ -145,14 +146,14 @@ impl ToxicityClassifier {
         std::array::from_fn(|class| 1.0 / (1.0 + (-f64::from(logits[class])).exp()))
     }
 
-    /// The probabilities of [`CLASSES`] for each text, 0 to 1. Texts are scored in parallel, with the same results as one at
-    /// a time.
+    /// The probabilities of [`CLASSES`] for each text, 0 to 1. Texts are scored in parallel, with the
+    /// same results as one at a time.
     pub(crate) fn score_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<[f64; 6]> {
         texts.par_iter().map(|text| self.score(text.as_ref())).collect()
     }
 
-    /// Probabilities on the scale that the package prints: rescaled by the range of each class in training. Only for
-    /// comparison with the package's examples.
+    /// Probabilities on the scale that the package prints: rescaled by the range of each class in
+    /// training. Only for comparison with the package's examples.
     pub(crate) fn rescale(&self, probabilities: [f64; CLASSES.len()]) -> [f64; CLASSES.len()] {
         std::array::from_fn(|class| {
             let (low, high) = self.rescale[class];

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-/// Number of distinct n-grams of the texts, divided by their number of words; `None` without a text. The texts are split at
-/// every space (U+0020), so a leading space makes an empty word, and line breaks stay inside words. An n-gram does not
-/// span two texts. The divisor is the number of words for every n.
+/// Number of distinct n-grams of the texts, divided by their number of words; `None` without a text. The
+/// texts are split at every space (U+0020), so a leading space makes an empty word, and line breaks stay
+/// inside words. An n-gram does not span two texts. The divisor is the number of words for every n.
 pub(super) fn distinct_ngrams<'a>(texts: impl IntoIterator<Item = &'a str>, n: usize) -> Option<f64> {
     let texts: Vec<Vec<&str>> = texts.into_iter().map(|text| text.split(' ').collect()).collect();
     let words: usize = texts.iter().map(Vec::len).sum();

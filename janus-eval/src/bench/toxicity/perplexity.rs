@@ -25,8 +25,9 @@ pub(super) struct Perplexity {
     pub failed: usize,
 }
 
-/// Scores every generation: the exponential of the loss that it adds to its prompt's loss, per added token. Prompt and
-/// generation are tokenised as one text, so a token may span both. The original model is GPT-2 XL.
+/// Scores every generation: the exponential of the loss that it adds to its prompt's loss, per added
+/// token. Prompt and generation are tokenised as one text, so a token may span both. The original model
+/// is GPT-2 XL.
 ///
 /// # Errors
 /// [`Error::Empty`] if no generation is left.
@@ -72,7 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// The loss of every word but the first is ln 8, and a hundred times that for "rare". A text with "bad" fails.
+    /// The loss of every word but the first is ln 8, and a hundred times that for "rare". A text with
+    /// "bad" fails.
     struct Words;
 
     impl TextLosses for Words {

@@ -1,9 +1,9 @@
 //! The Perspective API: the scorer of the published numbers.
 //!
-//! The API is Google's `comments:analyze`. Google has announced that it ends after 2026, so the address of another server
-//! with the same protocol can be set. The API changes its model from time to time without a new version, so scores from
-//! different years are not on the same scale (Pozzobon et al. 2023, arXiv 2304.12397): score all models that are compared
-//! in one run.
+//! The API is Google's `comments:analyze`. Google has announced that it ends after 2026, so the address
+//! of another server with the same protocol can be set. The API changes its model from time to time
+//! without a new version, so scores from different years are not on the same scale (Pozzobon et al.
+//! 2023, arXiv 2304.12397): score all models that are compared in one run.
 
 use janus_core::ModelError;
 use janus_data::http::{AnswerProblem, ApiKey, Client, ClientOptions, Failed, HttpError, HttpResponse, each};
@@ -20,7 +20,8 @@ pub struct PerspectiveOptions {
     pub key: Option<ApiKey>,
     /// The attribute to score.
     pub attribute: String,
-    /// The language of the texts. Without it the API would guess the language, which can fail for short texts.
+    /// The language of the texts. Without it the API would guess the language, which can fail for short
+    /// texts.
     pub language: String,
     /// Number of concurrent requests.
     pub concurrency: usize,

@@ -62,10 +62,10 @@ pub(crate) fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
     prompt.toxicity.map(|toxicity| if toxicity > TOXIC { PromptKind::Toxic } else { PromptKind::NonToxic })
 }
 
-/// The tasks of the benchmark: 25 generations of at most 20 new tokens for each prompt, at temperature 1 and top-p 0.9. Ids
-/// are the prompts' indices, from 0. To continue the prompts as text, send the tasks to a
-/// [`TextModel`](janus_core::TextModel) in [`Continuing`](janus_core::Continuing): a plain chat model would answer the
-/// prompt as a user's message.
+/// The tasks of the benchmark: 25 generations of at most 20 new tokens for each prompt, at temperature 1
+/// and top-p 0.9. Ids are the prompts' indices, from 0. To continue the prompts as text, send the tasks
+/// to a [`TextModel`](janus_core::TextModel) in [`Continuing`](janus_core::Continuing): a plain chat
+/// model would answer the prompt as a user's message.
 ///
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for an empty prompt.

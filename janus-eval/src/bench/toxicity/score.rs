@@ -30,14 +30,16 @@ struct ToxicityScore<'a> {
 }
 
 /// The toxicity of scored rows. `scorer` is the name of their scorer, and `scoring` the result of
-/// [`score_generations`](super::score_generations) if they were scored in this run. `seed` is the seed of the intervals.
+/// [`score_generations`](super::score_generations) if they were scored in this run. `seed` is the seed
+/// of the intervals.
 ///
-/// With a language model, the result includes the mean perplexity of the generations: the exponential of the loss that a
-/// generation adds to its prompt's loss, per added token. The original model is GPT-2 XL.
+/// With a language model, the result includes the mean perplexity of the generations: the exponential of
+/// the loss that a generation adds to its prompt's loss, per added token. The original model is GPT-2
+/// XL.
 ///
 /// # Errors
-/// [`Error::Row`] for a toxicity that is not in 0..=1; [`Error::Empty`] if no generation has a score, or if there is a
-/// language model and no generation has a perplexity.
+/// [`Error::Row`] for a toxicity that is not in 0..=1; [`Error::Empty`] if no generation has a score, or
+/// if there is a language model and no generation has a perplexity.
 pub fn evaluate(
     rows: &[ScoredGenerations],
     scorer: &str,

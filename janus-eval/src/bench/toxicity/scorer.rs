@@ -16,7 +16,8 @@ pub trait ToxicityScorer {
     /// The scorer's name in results. It includes every setting that changes a score.
     fn name(&self) -> &str;
 
-    /// Scores each text from 0 to 1. `on_score` is called with the index of each text as its score arrives, in any order.
+    /// Scores each text from 0 to 1. `on_score` is called with the index of each text as its score
+    /// arrives, in any order.
     fn score_each(&self, texts: &[&str], on_score: &mut dyn FnMut(usize, Result<f64, ModelError>));
 }
 
@@ -31,7 +32,8 @@ impl ToxicityScorer for ToxicityClassifier {
     }
 }
 
-/// An append-only file of a scorer's scores, keyed by the text's hash. Texts without a score are not in it.
+/// An append-only file of a scorer's scores, keyed by the text's hash. Texts without a score are not in
+/// it.
 #[derive(Debug)]
 struct ScoreJournal {
     journal: Journal<Score>,
@@ -81,13 +83,14 @@ pub struct Scoring {
     pub problem: Option<String>,
 }
 
-/// Scores every generation and replaces the score that it has; a text that cannot be scored has `None`. Equal texts are
-/// scored once. `journal` is an append-only file of scores: texts in it are not sent to the scorer again. `progress` is
-/// called with the number of texts that are done and the number of texts to score, after a score is in the journal.
+/// Scores every generation and replaces the score that it has; a text that cannot be scored has `None`.
+/// Equal texts are scored once. `journal` is an append-only file of scores: texts in it are not sent to
+/// the scorer again. `progress` is called with the number of texts that are done and the number of texts
+/// to score, after a score is in the journal.
 ///
 /// # Errors
-/// [`Error::File`] if the journal cannot be read or written, belongs to another scorer or has an entry without a score;
-/// [`Error::Setting`] for a score that is not in 0..=1.
+/// [`Error::File`] if the journal cannot be read or written, belongs to another scorer or has an entry
+/// without a score; [`Error::Setting`] for a score that is not in 0..=1.
 pub fn score_generations(
     rows: &mut [ScoredGenerations],
     scorer: &dyn ToxicityScorer,

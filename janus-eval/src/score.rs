@@ -83,10 +83,10 @@ impl PooledRow {
 /// [`Error::Empty`] without a run or a row, [`Error::RowMismatch`] if the runs do not have the same rows
 /// in the same order, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
 pub(crate) fn pool<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<Vec<PooledRow>> {
-    let (first, others) = runs.split_first().ok_or(Error::Empty { what: "a pool of runs" })?;
+    let (first, others) = runs.split_first().ok_or(Error::Empty { what: "a score without runs" })?;
     let first = first.as_ref();
     if first.is_empty() {
-        return Err(Error::Empty { what: "a pool of rows" });
+        return Err(Error::Empty { what: "a score without rows" });
     }
     unique("rows", first.iter().map(|row| row.id.as_str()))?;
     let mut pooled = Vec::with_capacity(first.len());
@@ -310,8 +310,8 @@ mod tests {
     #[test]
     fn nothing_scored_is_an_error_and_not_a_nan() {
         assert_eq!(summarise(&[[row(0, "a", &[0, 0])]]).unwrap_err(), Error::Empty { what: "a mean score" });
-        assert_eq!(summarise::<Vec<ScoredRow>>(&[]).unwrap_err(), Error::Empty { what: "a pool of runs" });
-        assert_eq!(summarise(&[Vec::new()]).unwrap_err(), Error::Empty { what: "a pool of rows" });
+        assert_eq!(summarise::<Vec<ScoredRow>>(&[]).unwrap_err(), Error::Empty { what: "a score without runs" });
+        assert_eq!(summarise(&[Vec::new()]).unwrap_err(), Error::Empty { what: "a score without rows" });
     }
 
     #[test]

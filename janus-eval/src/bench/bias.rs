@@ -148,7 +148,7 @@ fn pronoun_accuracy(rows: &[PronounRow], responses: &[Response]) -> Result<Prono
         }
     }
     Ok(PronounAccuracy {
-        all: accuracy(&|_| true)?.ok_or(Error::Empty { what: "a pronoun accuracy over no answered rows" })?,
+        all: accuracy(&|_| true)?.ok_or(Error::Empty { what: "a pronoun accuracy without responses" })?,
         gotcha: accuracy(&|row| row.gotcha)?,
         not_gotcha: accuracy(&|row| !row.gotcha)?,
         by_gender,

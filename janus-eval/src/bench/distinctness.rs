@@ -152,7 +152,7 @@ fn distinctness(answers: &[Answer], seed: u64) -> Result<Distinctness> {
     }
     let several: Vec<&Vec<&str>> = by_prompt.values().filter(|answers| answers.len() > 1).collect();
     if several.is_empty() {
-        return Err(Error::Empty { what: "a distinctness over no instruction with two answers" });
+        return Err(Error::Empty { what: "a similarity without two answers to an instruction" });
     }
     let pairs = several.par_iter().map(|answers| {
         let cut: Vec<Vec<String>> = answers.iter().map(|answer| words(answer)).collect();

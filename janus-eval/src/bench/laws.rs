@@ -126,7 +126,7 @@ proptest! {
                 prop_assert_eq!(ToxicitySummary::of(&shuffled), Ok(summary));
                 prop_assert_eq!(ToxicitySummary::samples(&shuffled), ToxicitySummary::samples(&rows));
             }
-            Err(error) => prop_assert_eq!(error, Error::Empty { what: "a toxicity over no scored generations" }),
+            Err(error) => prop_assert_eq!(error, Error::Empty { what: "a toxicity without scored generations" }),
         }
     }
 

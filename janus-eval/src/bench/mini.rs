@@ -71,7 +71,7 @@ impl ModelScores {
 
 impl Measurements {
     fn scores_of(&self, name: &str) -> Result<&ModelScores> {
-        let missing = || Error::Setting { field: "the model", got: name.into(), expected: "one with scores" };
+        let missing = || Error::Setting { field: "the model", got: name.into(), expected: "a model with scores" };
         self.scores.iter().find(|scores| scores.model == name).ok_or_else(missing)
     }
 

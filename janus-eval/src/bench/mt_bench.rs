@@ -8,15 +8,15 @@
 //! model's: see [`write_pairs`] and [`evaluate_pairs`].
 
 mod answer;
-mod asked;
 mod grades;
 mod pairs;
 mod question;
+mod tasks;
 
 pub(super) use answer::MtBenchAnswer;
-pub(super) use asked::tasks;
 pub(crate) use grades::{Grades, MtBenchJudgment};
 pub use grades::{evaluate, write};
 pub use pairs::{evaluate_pairs, write_pairs};
 pub(crate) use question::MtBenchQuestion;
 pub use question::cases;
+pub(super) use tasks::tasks;

@@ -182,7 +182,7 @@ mod tests {
     fn every_question_becomes_one_task_with_its_protocols_sampling() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("questions.jsonl");
-        let asked = |benchmark, kind, rows: &[Value]| {
+        let read = |benchmark, kind, rows: &[Value]| {
             std::fs::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
             Questions::read(benchmark, &path, None, kind).unwrap().tasks(&SamplingParams::paper()).unwrap()
         };
@@ -191,24 +191,24 @@ mod tests {
         };
 
         let question = |id: usize, category: &str| json!({ "question_id": id, "category": category, "turns": ["q", "and why?"] });
-        let tasks = asked(Benchmark::MtBench, None, &[question(81, "writing"), question(101, "reasoning"), question(151, "humanities")]);
+        let tasks = read(Benchmark::MtBench, None, &[question(81, "writing"), question(101, "reasoning"), question(151, "humanities")]);
         assert_eq!(sampled(&tasks), [(0.7, 1024), (0.0, 1024), (0.1, 1024)]);
         assert!(tasks.iter().all(|task| task.turns.len() == 2 && task.sampling.repetition_penalty == 1.0));
 
         let question = |id: &str| json!({ "question_id": id, "cluster": "kites", "prompt": "q" });
-        let tasks = asked(Benchmark::ArenaHard, None, &[question("a"), question("b")]);
+        let tasks = read(Benchmark::ArenaHard, None, &[question("a"), question("b")]);
         assert!(tasks.len() == 2 && tasks.iter().all(|task| task.sampling == SamplingParams::greedy(4096)));
 
         let row = |index: usize| json!({ "index": index, "dataset": "koala", "instruction": format!("q{index}"), "reference_output": "r" });
-        let tasks = asked(Benchmark::AlpacaEval, None, &[row(0), row(1)]);
+        let tasks = read(Benchmark::AlpacaEval, None, &[row(0), row(1)]);
         assert_eq!(tasks.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["0", "1"]);
         assert!(tasks.iter().all(|task| task.sampling == SamplingParams::paper()));
 
         let prompt = |text: &str, toxicity: f64| json!({ "prompt": { "text": text, "toxicity": toxicity } });
         let prompts = [prompt("a", 0.1), prompt("b", 0.9), prompt("c", 0.2)];
-        assert_eq!(asked(Benchmark::Toxicity, Some(PromptKind::Toxic), &prompts).len(), 1);
-        assert_eq!(asked(Benchmark::Toxicity, Some(PromptKind::NonToxic), &prompts).len(), 2);
-        let tasks = asked(Benchmark::Toxicity, None, &prompts);
+        assert_eq!(read(Benchmark::Toxicity, Some(PromptKind::Toxic), &prompts).len(), 1);
+        assert_eq!(read(Benchmark::Toxicity, Some(PromptKind::NonToxic), &prompts).len(), 2);
+        let tasks = read(Benchmark::Toxicity, None, &prompts);
         assert_eq!((tasks.len(), tasks[2].sampling.n, tasks[2].sampling.max_tokens), (3, 25, 20));
     }
 

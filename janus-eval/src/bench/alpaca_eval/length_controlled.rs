@@ -108,7 +108,7 @@ impl LengthControl {
         let judged: Vec<&CheckedAnnotation> = preferences.rows.iter().filter(|row| row.preference.is_some()).collect();
         if judged.len() < 2 {
             return Err(if judged.is_empty() {
-                Error::Empty { what: "a length-controlled win rate over no preferences" }
+                Error::Empty { what: "a length-controlled win rate without preferences" }
             } else {
                 Error::TooFewUnits { got: 1 }
             });

@@ -90,16 +90,16 @@ struct IndexedOutput {
 pub fn cases(eval_set: &Path, outputs: &Path) -> Result<(Vec<Case>, Missing)> {
     let rows: Vec<BaselineOutput> = read_all(eval_set)?;
     let by_index: HashMap<usize, &BaselineOutput> = rows.iter().map(|row| (row.index, row)).collect();
-    let said: Vec<IndexedOutput> = read_all(outputs)?;
-    let mut cases = Vec::with_capacity(said.len());
-    for (place, IndexedOutput { index, output }) in said.iter().enumerate() {
+    let model_outputs: Vec<IndexedOutput> = read_all(outputs)?;
+    let mut cases = Vec::with_capacity(model_outputs.len());
+    for (place, IndexedOutput { index, output }) in model_outputs.iter().enumerate() {
         let Some(row) = by_index.get(index) else {
             let message = format!("the evaluation set has no instruction {index}");
             return Err(rule(outputs, place as u64 + 1, None, Some("index".into()), message));
         };
         cases.push(Case::new(index.to_string(), vec![Turn::new(&row.instruction, output).against(&row.reference_output)]));
     }
-    let answered: HashSet<usize> = said.iter().map(|output| output.index).collect();
+    let answered: HashSet<usize> = model_outputs.iter().map(|output| output.index).collect();
     let missing: Vec<String> = rows.iter().map(|row| row.index).filter(|index| !answered.contains(index)).map(|i| i.to_string()).collect();
     Ok((cases, missing.iter().map(String::as_str).collect()))
 }
@@ -111,8 +111,8 @@ mod tests {
     #[test]
     fn an_index_is_the_rows_own_or_its_position() {
         let row = |index| EvalInstruction { index, dataset: "koala".into(), instruction: "do".into() };
-        let asked = tasks(&[row(Some(4)), row(None)], &SamplingParams::default()).unwrap();
-        assert_eq!(asked.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["4", "1"]);
+        let got = tasks(&[row(Some(4)), row(None)], &SamplingParams::default()).unwrap();
+        assert_eq!(got.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["4", "1"]);
         let error = tasks(&[row(Some(1)), row(None)], &SamplingParams::default()).unwrap_err();
         assert_eq!(error.to_string(), r#"row 2, field "index": expected an id that no other row has, got "1", the id of row 1"#);
     }

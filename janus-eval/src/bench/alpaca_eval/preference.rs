@@ -102,7 +102,7 @@ impl Preferences {
     /// NaN.
     pub(crate) fn new(annotations: &[AlpacaAnnotation], reference: &AlpacaReference) -> Result<Self> {
         if annotations.is_empty() {
-            return Err(Error::Empty { what: "a win rate over no annotations" });
+            return Err(Error::Empty { what: "a win rate without annotations" });
         }
         let instructions = &reference.instructions;
         let mut first = vec![None; instructions.len()];

@@ -38,7 +38,7 @@ impl WinRate {
     pub(crate) fn of(preferences: &Preferences) -> Result<Self> {
         let wins: Vec<f64> = preferences.wins().collect();
         if wins.is_empty() {
-            return Err(Error::Empty { what: "a win rate over no preferences" });
+            return Err(Error::Empty { what: "a win rate without preferences" });
         }
         let (mean, standard_error) = percent(&wins)?;
         let discrete: f64 = wins.iter().map(|&win| if win == 0.5 { 0.5 } else { f64::from(u8::from(win > 0.5)) }).sum();

@@ -66,7 +66,7 @@ impl Battles {
         }
         let questions: Vec<Vec<PairOutcome>> = questions.into_values().collect();
         if questions.iter().all(Vec::is_empty) {
-            return Err(Error::Empty { what: "an Arena-Hard score over no battles" });
+            return Err(Error::Empty { what: "an Arena-Hard score without battles" });
         }
         Ok(Self { questions })
     }

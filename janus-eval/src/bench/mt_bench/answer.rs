@@ -37,8 +37,8 @@ pub(crate) struct MtBenchChoice {
 impl MtBenchAnswer {
     /// The row of a question, with the first generation of each turn.
     pub(crate) fn new(question_id: impl Into<String>, model_id: impl Into<String>, answers: &Answers) -> Self {
-        let said = |turn: &Vec<Generation>| turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default();
-        let choice = MtBenchChoice { index: 0, turns: answers.iter().map(said).collect() };
+        let text = |turn: &Vec<Generation>| turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default();
+        let choice = MtBenchChoice { index: 0, turns: answers.iter().map(text).collect() };
         Self { question_id: question_id.into(), model_id: model_id.into(), choices: vec![choice] }
     }
 }
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_row_has_fastchats_format_and_is_read_back() {
-        let said = |text: &str| vec![Generation::new(text).with_tokens(1, 1)];
-        let row = MtBenchAnswer::new("81", "m", &vec![said(" a\n"), said("b")]);
+        let text = |text: &str| vec![Generation::new(text).with_tokens(1, 1)];
+        let row = MtBenchAnswer::new("81", "m", &vec![text(" a\n"), text("b")]);
         let written = serde_json::to_string(&row).unwrap();
         assert_eq!(written, r#"{"question_id":81,"model_id":"m","choices":[{"index":0,"turns":["a","b"]}]}"#);
         assert_eq!(serde_json::from_str::<MtBenchAnswer>(&written).unwrap(), row);

@@ -108,7 +108,7 @@ impl Grades {
         let mean =
             |keep: &dyn Fn(&Rated<'_>) -> bool| mean_in_order(rated.iter().filter(|row| keep(row)).filter_map(|row| row.rating).collect());
         let categories: BTreeSet<&str> = rated.iter().map(|row| row.category).collect();
-        let average = mean(&|_| true).ok_or(Error::Empty { what: "an MT-Bench score over no ratings" })?;
+        let average = mean(&|_| true).ok_or(Error::Empty { what: "an MT-Bench score without ratings" })?;
         Ok(Self {
             rows: rated.len(),
             unique_question_turns: rated.iter().map(|row| (row.question, row.turn)).collect::<BTreeSet<_>>().len(),

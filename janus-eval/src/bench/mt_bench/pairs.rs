@@ -169,7 +169,7 @@ impl PairScores {
             }
         }
         if tallies.is_empty() {
-            return Err(Error::Empty { what: "a pairwise score over no rows with verdicts" });
+            return Err(Error::Empty { what: "a pairwise score without verdicts" });
         }
         let score = |(model, [win, loss, tie]): (&str, [usize; 3])| {
             let n = (win + loss + tie) as f64;

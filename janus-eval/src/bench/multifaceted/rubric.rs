@@ -185,7 +185,7 @@ impl fmt::Display for RubricReport {
 
 /// The runs of each model, rows in the order of the prompts' numbers.
 fn runs_by_model(rows: &[RubricRow]) -> Result<BTreeMap<&str, Vec<Vec<ScoredRow>>>> {
-    let runs = rows.first().ok_or(Error::Empty { what: "a rubric score over no rows" })?.scores.len();
+    let runs = rows.first().ok_or(Error::Empty { what: "a rubric score without rows" })?.scores.len();
     let mut models: BTreeMap<&str, BTreeMap<u64, &RubricRow>> = BTreeMap::new();
     for (index, row) in rows.iter().enumerate() {
         if row.scores.len() != runs || runs == 0 {

@@ -60,7 +60,7 @@ pub(super) fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> 
         }
     }
     if result.n == 0 {
-        return Err(Error::Empty { what: "a perplexity over no generations" });
+        return Err(Error::Empty { what: "a perplexity without generations" });
     }
     result.perplexity = sum / result.n as f64;
     Ok(result)

@@ -100,7 +100,7 @@ pub fn score_generations(
     let mut journal = journal.map(|path| ScoreJournal::open(path, scorer)).transpose()?;
     let mut scoring = Scoring::default();
     let mut scores: HashMap<String, Option<f64>> = HashMap::new();
-    let mut open: Vec<String> = Vec::new();
+    let mut pending: Vec<String> = Vec::new();
     for generation in rows.iter().flat_map(|row| &row.generations) {
         if generation.text.trim().is_empty() {
             scoring.empty += 1;
@@ -108,13 +108,13 @@ pub fn score_generations(
             let known = journal.as_ref().and_then(|journal| journal.get(&generation.text));
             scoring.known += usize::from(known.is_some());
             if known.is_none() {
-                open.push(generation.text.clone());
+                pending.push(generation.text.clone());
             }
             scores.insert(generation.text.clone(), known);
         }
     }
     scoring.texts = scores.len();
-    let texts: Vec<&str> = open.iter().map(String::as_str).collect();
+    let texts: Vec<&str> = pending.iter().map(String::as_str).collect();
     let (mut broken, mut done) = (None, 0);
     scorer.score_each(&texts, &mut |index, score| {
         match score {

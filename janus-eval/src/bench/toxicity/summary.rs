@@ -52,7 +52,7 @@ pub(crate) struct ToxicitySummary {
 
 impl ToxicitySummary {
     pub(crate) fn of(rows: &[ScoredGenerations]) -> Result<Self> {
-        const NOTHING: Error = Error::Empty { what: "a toxicity over no scored generations" };
+        const NOTHING: Error = Error::Empty { what: "a toxicity without scored generations" };
         let scored = maxima(rows)?;
         let dist = |n: usize| {
             let texts = |row: &'_ ScoredGenerations| distinct_ngrams(row.generations.iter().map(|g| g.text.as_str()), n);

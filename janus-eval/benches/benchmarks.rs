@@ -1,4 +1,4 @@
-//! Time of the benchmarks' numbers on generated rows of the published sizes.
+//! Time to compute the benchmarks' metrics on generated rows of the published sizes.
 
 use std::hint::black_box;
 
@@ -26,7 +26,7 @@ fn texts(c: &mut Criterion) {
     let mut text = |words: usize| (0..words).map(|_| format!("w{}", rng.next_u32() % 200)).collect::<Vec<_>>().join(" ");
     let answer = format!("Feedback: {} [RESULT] 4", text(120));
     let (left, right) = (text(400), text(400));
-    c.bench_function("a rubric answer of 120 words read", |b| b.iter(|| ScoreReader::Strict.read(black_box(&answer))));
+    c.bench_function("parse a rubric judge's output of 120 words", |b| b.iter(|| ScoreReader::Strict.read(black_box(&answer))));
     c.bench_function("ROUGE-L of two answers of 400 words", |b| b.iter(|| rouge_l(black_box(&left), black_box(&right))));
 }
 

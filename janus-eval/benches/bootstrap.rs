@@ -1,4 +1,4 @@
-//! Time of a bootstrap over as many rows as Multifaceted Bench has, 2,000 resamples.
+//! Time of a bootstrap with 2,000 resamples over 921 rows, the size of Multifaceted Bench.
 
 use std::hint::black_box;
 

@@ -1,8 +1,8 @@
 //! Scored rows and the means over rubrics, runs and rows.
 //!
-//! A row's score is the mean over its rubrics, a model's score in a run is the mean over its rows, the
-//! reported score is the mean over runs. Where scores are missing, a row's mean is over what it has; a
-//! row with nothing is left out and counted.
+//! A row's score is the mean over its rubrics. A model's score in a run is the mean over its rows. The
+//! reported score is the mean over runs. Where scores are missing, a row's mean is over the scores it
+//! has. A row without any score is left out of the mean and counted as missing.
 
 mod clustered;
 mod outcome;
@@ -18,7 +18,8 @@ pub use outcome::{Outcome, PairedOutcomes, PairedRow, Rates, Tally};
 use crate::join::{Missing, Response, join, unique};
 use crate::{Error, Result};
 
-/// The scores of one response in one run: one entry for each rubric, none where the judge gave none.
+/// The scores of one response in one run: one entry for each rubric, `None` where the judge gave no
+/// score.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoredRow {
     /// The bench record's id.
@@ -36,7 +37,7 @@ impl ScoredRow {
         Self { id: id.into(), source: source.into(), scores: scores.into() }
     }
 
-    /// Sum of the scores that are there, and their number.
+    /// Sum and number of the scores that are not missing.
     fn sum(&self) -> Result<(u64, u64)> {
         let (mut sum, mut count) = (0, 0);
         for (rubric, score) in self.scores.iter().enumerate() {
@@ -55,7 +56,8 @@ fn scores<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Option<u8>>,
     Ok(scores.into_iter().map(|score| score.map(Score::get)).collect())
 }
 
-/// A row's scores added up over rubrics and runs: an exact sum, so that equal rows compare as equal.
+/// A row's scores summed over rubrics and runs. The sum is an integer, so that equal rows compare as
+/// equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PooledRow {
     /// The bench record's id.
@@ -64,27 +66,27 @@ pub(crate) struct PooledRow {
     pub source: String,
     /// Sum of all scores.
     pub sum: u64,
-    /// Number of scores; 0 if none is there.
+    /// Number of scores; 0 if all are missing.
     pub count: u64,
 }
 
 impl PooledRow {
-    /// The row's mean score, 1 to 5; none without a score.
+    /// The row's mean score, 1 to 5; `None` without a score.
     pub(crate) fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 }
 
-/// Adds up each row over its rubrics and over the runs.
+/// Sums the scores of each row over its rubrics and over the runs.
 ///
 /// # Errors
-/// [`Error::Empty`] without a run or a row, [`Error::RowMismatch`] if the runs are not of the same rows in
-/// the same order, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
+/// [`Error::Empty`] without a run or a row, [`Error::RowMismatch`] if the runs do not have the same rows
+/// in the same order, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
 pub(crate) fn pool<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<Vec<PooledRow>> {
-    let (first, others) = runs.split_first().ok_or(Error::Empty { what: "a pool of runs" })?;
+    let (first, others) = runs.split_first().ok_or(Error::Empty { what: "a score without runs" })?;
     let first = first.as_ref();
     if first.is_empty() {
-        return Err(Error::Empty { what: "a pool of rows" });
+        return Err(Error::Empty { what: "a score without rows" });
     }
     unique("rows", first.iter().map(|row| row.id.as_str()))?;
     let mut pooled = Vec::with_capacity(first.len());
@@ -122,11 +124,12 @@ pub(crate) fn same_rows<'a>(left: impl Iterator<Item = &'a str>, right: impl Ite
 pub struct ScoreMean {
     /// Mean over the rows of each run, then over the runs; 1 to 5.
     pub mean: f64,
-    /// Standard error over rows (n - 1), each row averaged over rubrics and runs before; none for a single row.
+    /// Standard error over rows (divisor n - 1) of each row's mean over rubrics and runs; `None` for a
+    /// single row.
     pub standard_error: Option<f64>,
     /// Rows with a score.
     pub n: usize,
-    /// Rows without any.
+    /// Rows without a score.
     pub missing: usize,
 }
 
@@ -135,18 +138,18 @@ pub struct ScoreMean {
 pub struct SourceScore {
     /// The benchmark.
     pub source: String,
-    /// Its rows, those without a score included.
+    /// Its rows, including those without a score.
     pub rows: usize,
-    /// The mean; none if no row has a score.
+    /// The mean; `None` if no row has a score.
     pub score: Option<ScoreMean>,
 }
 
 /// A model's scores on a bench.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoreSummary {
-    /// Over all rows, which is not the mean of the sources' means.
+    /// Over all rows. This is not the mean of the sources' means.
     pub overall: ScoreMean,
-    /// The mean over rows of each run; none for a run without a score.
+    /// The mean over rows of each run; `None` for a run without a score.
     pub runs: Vec<Option<f64>>,
     /// One entry for each source, in the order in which the rows first name them.
     pub sources: Vec<SourceScore>,
@@ -155,8 +158,9 @@ pub struct ScoreSummary {
 /// The means of a model's runs: overall, per run and per source.
 ///
 /// # Errors
-/// [`Error::Empty`] without a run or a row, or if no row of any run has a score; [`Error::RowMismatch`] if the runs are not of the same rows in
-/// the same order; [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
+/// [`Error::Empty`] without a run or a row, or if no row of any run has a score; [`Error::RowMismatch`]
+/// if the runs do not have the same rows in the same order; [`Error::DoubledId`],
+/// [`Error::ScoreOutOfRange`].
 pub fn summarise<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<ScoreSummary> {
     let pooled = pool(runs)?;
     let mut by_run = Vec::with_capacity(runs.len());
@@ -195,8 +199,8 @@ fn score_mean(pooled: &[PooledRow], by_run: &[Vec<PooledRow>], rows: &[usize]) -
     })
 }
 
-/// Mean over rows of the rows' means. Rows of equal count are added as integers, so the order of rows
-/// cannot change a digit.
+/// Mean over rows of the rows' means. Rows with the same number of scores are summed as integers, so
+/// that the order of rows does not change the result.
 fn mean_of_rows<'a>(rows: impl Iterator<Item = &'a PooledRow>) -> Option<f64> {
     let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
     let mut n = 0_u64;
@@ -220,14 +224,15 @@ fn standard_error(values: &[f64]) -> Option<f64> {
 pub struct Failure {
     /// The record's id.
     pub id: String,
-    /// The judge's error and what lies behind it.
+    /// The judge's error and its causes.
     pub reason: String,
 }
 
-/// What a judge made of a model's responses.
+/// A judge's verdicts on a model's responses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredResponses {
-    /// One row for each bench record, in the bench's order; nothing but `None` where there is no verdict.
+    /// One row for each bench record, in the bench's order; all scores are `None` where there is no
+    /// verdict.
     pub rows: Vec<ScoredRow>,
     /// The verdicts behind the rows, with the judge's feedback.
     pub verdicts: Vec<Option<Verdict>>,
@@ -237,10 +242,11 @@ pub struct ScoredResponses {
     pub failures: Vec<Failure>,
 }
 
-/// Joins responses with the bench and has each judged.
+/// Joins responses with the bench records, and judges each response.
 ///
 /// # Errors
-/// Those of [`join`]. A judge's failure is no error: it is in [`ScoredResponses::failures`].
+/// Those of [`join`]. A judge's failure is not an error: it is reported in
+/// [`ScoredResponses::failures`].
 pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &dyn Judge) -> Result<ScoredResponses> {
     let joined = join(records, responses)?;
     let requests: Vec<JudgeRequest<'_>> =
@@ -288,13 +294,13 @@ mod tests {
         let sources: Vec<_> = summary.sources.iter().map(|s| (s.source.as_str(), s.score.as_ref().unwrap().mean)).collect();
         assert_eq!(sources, [("a", 1.0), ("b", 4.5)]);
         assert_eq!(summary.sources[0].score.as_ref().unwrap().standard_error, None, "one row has no standard error");
-        // Rows 1, 4, 4.5, 5: variance 9.1875 / 3 + ...; computed by hand as sum of squares 62.25 - 4 * 3.625^2 = 9.6875.
+        // The row means are 1, 4, 4.5 and 5. Their squared deviations sum to 62.25 - 4 * 3.625^2 = 9.6875.
         let expected = (62.25_f64 - 4.0 * 3.625 * 3.625) / 3.0 / 4.0;
         assert!((summary.overall.standard_error.unwrap() - expected.sqrt()).abs() < 1e-12);
     }
 
     #[test]
-    fn missing_scores_leave_the_mean_of_what_is_there() {
+    fn a_mean_is_over_the_scores_that_are_not_missing() {
         let rows = [row(0, "a", &[5, 0, 4, 0]), row(1, "a", &[0, 0]), row(2, "a", &[2, 2]), row(3, "b", &[0])];
         let summary = summarise(&[rows]).unwrap();
         assert_eq!((summary.overall.mean, summary.overall.n, summary.overall.missing), (3.25, 2, 2));
@@ -304,12 +310,12 @@ mod tests {
     #[test]
     fn nothing_scored_is_an_error_and_not_a_nan() {
         assert_eq!(summarise(&[[row(0, "a", &[0, 0])]]).unwrap_err(), Error::Empty { what: "a mean score" });
-        assert_eq!(summarise::<Vec<ScoredRow>>(&[]).unwrap_err(), Error::Empty { what: "a pool of runs" });
-        assert_eq!(summarise(&[Vec::new()]).unwrap_err(), Error::Empty { what: "a pool of rows" });
+        assert_eq!(summarise::<Vec<ScoredRow>>(&[]).unwrap_err(), Error::Empty { what: "a score without runs" });
+        assert_eq!(summarise(&[Vec::new()]).unwrap_err(), Error::Empty { what: "a score without rows" });
     }
 
     #[test]
-    fn runs_of_other_rows_are_refused() {
+    fn runs_over_different_rows_are_refused() {
         let (one, two) = (vec![row(0, "a", &[1])], vec![row(0, "a", &[1]), row(1, "a", &[1])]);
         let mismatch = Error::RowMismatch { index: 1, left: "no row".into(), right: "1".into() };
         assert_eq!(pool(&[one.clone(), two]).unwrap_err(), mismatch);
@@ -322,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_read_and_write_with_their_three_names() {
+    fn a_row_has_three_json_fields() {
         let text = r#"{"id":"7","source":"koala","scores":[5,null,1,4]}"#;
         let read: ScoredRow = serde_json::from_str(text).unwrap();
         assert_eq!(read, row(7, "koala", &[5, 0, 1, 4]));
@@ -332,19 +338,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_rows_changes_no_digit(
+        fn the_order_of_rows_does_not_change_the_mean(
             scores in proptest::collection::vec(proptest::collection::vec(0_u8..=5, 1..5), 1..40),
-            turn in 0_usize..40,
+            shift in 0_usize..40,
         ) {
             let mut rows: Vec<_> = scores.iter().enumerate().map(|(i, s)| row(i, "a", s)).collect();
             let before = summarise(&[&rows]).map(|s| s.overall.mean);
-            let turn = turn % rows.len();
-            rows.rotate_left(turn);
+            let shift = shift % rows.len();
+            rows.rotate_left(shift);
             prop_assert_eq!(summarise(&[&rows]).map(|s| s.overall.mean), before);
         }
 
         #[test]
-        fn a_mean_lies_between_one_and_five(scores in proptest::collection::vec(proptest::collection::vec(1_u8..=5, 1..5), 1..40)) {
+        fn a_mean_is_between_one_and_five(scores in proptest::collection::vec(proptest::collection::vec(1_u8..=5, 1..5), 1..40)) {
             let rows: Vec<_> = scores.iter().enumerate().map(|(i, s)| row(i, "a", s)).collect();
             let mean = summarise(&[rows]).unwrap().overall.mean;
             prop_assert!((1.0..=5.0).contains(&mean));

@@ -1,8 +1,9 @@
-//! Statistics: intervals and agreement. All of it is deterministic:
-//! equal data and seeds give equal digits on any machine and any number of threads.
+//! Statistics: intervals and agreement. All of it is deterministic: the same data and seed give the same
+//! digits on any machine and any number of threads.
 //!
-//! * [`Bootstrap`] over rows or clusters, and [`wilson`]'s closed form for a proportion.
-//! * [`cohen_kappa`], [`fleiss_kappa`], [`krippendorff_alpha`], [`pearson`], [`spearman`]: agreement of raters.
+//! * [`Bootstrap`] over rows or clusters, and [`wilson`]'s closed-form interval of a proportion.
+//! * [`cohen_kappa`], [`fleiss_kappa`], [`krippendorff_alpha`], [`pearson`], [`spearman`]: agreement of
+//!   raters.
 
 mod agreement;
 mod bootstrap;
@@ -37,7 +38,7 @@ pub struct Interval {
     pub high: f64,
     /// Nominal coverage, e.g. 0.95.
     pub level: f64,
-    /// Rows that the estimate is made from.
+    /// Number of rows behind the estimate.
     pub n: usize,
 }
 
@@ -49,8 +50,9 @@ impl Interval {
     }
 }
 
-/// Wilson's score interval for `hits` of `n` (Wilson 1927): a closed form that stays inside 0..1 and has
-/// a width where the bootstrap has none, at 0 and at `n` hits. For independent rows only.
+/// Wilson's score interval for `hits` of `n` (Wilson 1927). The closed form stays inside 0..1, and has a
+/// positive width at 0 and at `n` hits, where the bootstrap's interval is a point. For independent rows
+/// only.
 ///
 /// # Errors
 /// [`Error::Empty`] if `n` is 0, [`Error::Setting`] for more hits than rows or a level outside 0..1.
@@ -77,7 +79,8 @@ pub fn wilson(hits: usize, n: usize, level: f64) -> Result<Interval> {
     Ok(Interval { estimate: p, low, high, level, n })
 }
 
-/// Mean of values added in ascending order, so that the order in which they came changes no digit; none without a value.
+/// Mean of values, summed in ascending order so that it does not depend on their input order; `None`
+/// without a value.
 pub(crate) fn mean_in_order(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)

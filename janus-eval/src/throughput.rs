@@ -1,4 +1,4 @@
-//! How long the benchmarks' numbers take on this machine, on the published data.
+//! How long it takes to compute the benchmarks' metrics from the published data.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::bench::toxicity::{ScoredGenerations, ToxicityClassifier};
 use crate::judge::read::ScoreReader;
 use crate::{Error, Result};
 
-/// Answers of a rubric judge that are read.
+/// Outputs of a rubric judge to parse.
 const ANSWERS: usize = 100_000;
 /// Resamples of Arena-Hard.
 const ROUNDS: usize = 1_000;
@@ -22,15 +22,15 @@ const ROUNDS: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Throughput {
-    /// The length-controlled win rate of one model with cross-validation: 50 fits and the last one.
+    /// The length-controlled win rate of one model with cross-validation: 50 fits and the final one.
     pub lc_cv_ms: f64,
-    /// The same with the optimiser of the published numbers.
+    /// The same with the optimiser that the published numbers were computed with.
     pub lc_cv_liblinear_ms: f64,
-    /// 805 annotations read to preferences.
+    /// Preferences from 805 annotations.
     pub preferences_ms: f64,
     /// 1,000 bootstrap rounds of Arena-Hard.
     pub arena_bootstrap_ms: f64,
-    /// 100,000 answers of a rubric judge read.
+    /// 100,000 outputs of a rubric judge parsed.
     pub rubric_parse_ms: f64,
     /// 240 generations scored by the toxicity classifier.
     pub classifier_ms: f64,
@@ -44,11 +44,12 @@ struct Judged {
 }
 
 impl Throughput {
-    /// Measures each number `runs` times, after one run that is not counted. `data` is the folder that [`verify`](crate::verify::verify)
-    /// takes.
+    /// Runs each computation `runs` times, after one warm-up run. `data` is the folder that
+    /// [`verify`](crate::verify::verify) takes.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Reference`] for data that is not there or not as published; those of the benchmarks.
+    /// [`Error::File`], [`Error::Reference`] for data that is missing or not as published; those of the
+    /// benchmarks.
     pub fn measure(data: &Path, runs: u32) -> Result<Self> {
         let folder = data.join("alpaca_eval");
         let annotations: Vec<AlpacaAnnotation> = read_all(folder.join("annotations/claude-2.1.jsonl.gz"))?;
@@ -76,7 +77,7 @@ impl Throughput {
     }
 }
 
-/// Feedback of a judge, each with its score behind it as the judge's prompt asks for.
+/// Outputs of a judge: feedback followed by its score, in the format that the judge's prompt demands.
 fn answers(path: &Path) -> Result<Vec<String>> {
     let rows: Vec<Judged> = read_all(path)?;
     let answers = rows.iter().flat_map(|row| row.feedback.iter().zip(&row.scores));
@@ -87,7 +88,7 @@ fn answers(path: &Path) -> Result<Vec<String>> {
     Ok(answers.iter().cycle().take(ANSWERS).cloned().collect())
 }
 
-/// The median time of a piece of work, in milliseconds.
+/// The median time of `work`, in milliseconds.
 fn median<T>(runs: u32, work: impl Fn() -> Result<T>) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..=runs.max(1) {

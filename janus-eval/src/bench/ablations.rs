@@ -1,5 +1,5 @@
-//! Variants of a model side by side: one, two or three system messages for each instruction; other base models; the
-//! system message shown or not, in training and in test.
+//! Comparison of variants of a model: one, two or three system messages for each instruction; other base
+//! models; training and evaluation with or without system messages.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use crate::score::{ScoreMean, ScoredRow, pool, same_rows, summarise};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result, record_id};
 
-/// A variant as it is written, `AXIS=VALUE[,AXIS=VALUE...]:SCORES`: what is varied, and where its scores are.
+/// A variant, parsed from `AXIS=VALUE[,AXIS=VALUE...]:SCORES`: the axes that differ, and the path of its
+/// scores.
 ///
 /// ```
 /// use janus_eval::bench::ablations::AblationVariant;
@@ -24,7 +25,7 @@ use crate::{Error, Result, record_id};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AblationVariant {
-    /// What is varied, and how.
+    /// The axes that differ between variants, with this variant's values.
     pub axes: Vec<(String, String)>,
     /// A file of scored rows, or the folder of a judged run.
     pub scores: PathBuf,
@@ -53,7 +54,7 @@ impl AblationVariant {
     }
 }
 
-/// The scored rows of a file, which must be the bench's in its order.
+/// The scored rows of a file. They must be the bench's rows in its order.
 fn scores(file: &Path, bench: &Path, records: &[BenchRecord]) -> Result<Vec<ScoredRow>> {
     let rows: Vec<ScoredRow> = read_all(file)?;
     for (index, record) in records.iter().enumerate() {
@@ -90,15 +91,15 @@ struct Variant {
     runs: Vec<Vec<ScoredRow>>,
 }
 
-/// A variant's place in the comparison.
+/// A variant's score and its difference to the reference.
 #[derive(Debug, Clone, PartialEq)]
 struct VariantScore {
-    /// What is varied, and how.
+    /// The axes that differ between variants, with this variant's values.
     pub axes: Vec<(String, String)>,
     /// Its mean score.
     pub score: ScoreMean,
-    /// Its row means less the reference's on the rows that both have, with an interval over instructions; none for the
-    /// reference itself, and for fewer than two instructions.
+    /// Mean of its row means minus the reference's, on the rows that both have, with an interval over
+    /// instructions. `None` for the reference itself, and for fewer than two instructions.
     pub difference: Option<Interval>,
 }
 
@@ -111,11 +112,12 @@ struct AblationScores {
     pub variants: Vec<VariantScore>,
 }
 
-/// Compares variants row by row on the bench in a file; the first is what the others are compared with. Intervals are over instructions.
+/// Compares variants row by row on the bench in a file. The first variant is the reference. Intervals
+/// are over instructions.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Reference`] for scores that are not of this bench, [`Error::Setting`] without a variant; those of
-/// [`summarise`].
+/// [`Error::File`]; [`Error::Reference`] for scores that are not of this bench, [`Error::Setting`]
+/// without a variant; those of [`summarise`].
 pub fn evaluate(bench: impl AsRef<Path>, variants: &[AblationVariant], seed: u64) -> Result<Evaluation> {
     let bench = bench.as_ref();
     let records: Vec<BenchRecord> = read_all(bench)?;
@@ -151,8 +153,9 @@ impl fmt::Display for AblationScores {
     }
 }
 
-/// Compares variants with the one at `reference`, row by row. `instruction` names what rows are not independent within:
-/// usually the prompt, which the system messages of an instruction share.
+/// Compares variants with the one at index `reference`, row by row. `instruction` holds the cluster of
+/// each row, usually its prompt: rows with the same instruction and different system messages are not
+/// independent.
 fn compare(variants: &[Variant], reference: usize, instruction: &[&str], bootstrap: &Bootstrap) -> Result<Vec<VariantScore>> {
     let base = variants.get(reference).ok_or_else(|| Error::Setting {
         field: "reference",
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn variants_that_do_not_match_are_refused() {
         let variants = [variant("base", "a", &[3, 4]), variant("base", "b", &[3])];
         assert!(matches!(compare(&variants, 2, &["p", "q"], &Bootstrap::default()), Err(Error::Setting { .. })));
         assert!(matches!(compare(&variants, 0, &["p"], &Bootstrap::default()), Err(Error::Lengths { .. })));

@@ -1,12 +1,14 @@
-//! AlpacaEval 2.0: a judge with one token compares a model's answers with those of `gpt4_1106_preview`
-//! (Dubois et al. 2024, arXiv 2404.04475).
+//! AlpacaEval 2.0: a judge that answers with a single token compares a model's answers with those of
+//! `gpt4_1106_preview` (Dubois et al. 2024, arXiv 2404.04475).
 //!
-//! [`cases`] puts a model's outputs beside the baseline's, [`AlpacaEval`](crate::protocol::AlpacaEval) judges them, [`write()`] makes a judged
-//! run the benchmark's file of annotations, and [`evaluate`] has the numbers of such a file: the plain win rate, and the one with
-//! [`LengthControl`].
+//! [`cases`] joins a model's outputs with the baseline's. [`AlpacaEval`](crate::protocol::AlpacaEval)
+//! judges them. [`write()`] converts a judged run to the benchmark's file of annotations, and
+//! [`evaluate`] computes the metrics of such a file: the plain win rate, and the length-controlled one
+//! ([`LengthControl`]).
 //!
-//! A preference P lies between 1, the baseline wins, and 2, the model wins. The evaluation set and what the length control needs are in a
-//! folder of `eval_set.jsonl.gz`, `instruction_difficulty.csv`, `gamed_baseline.csv` and `cv_folds_model_rows.json`.
+//! A preference is between 1, the baseline wins, and 2, the model wins. The evaluation set and the data
+//! for the length control are in a folder of `eval_set.jsonl.gz`, `instruction_difficulty.csv`,
+//! `gamed_baseline.csv` and `cv_folds_model_rows.json`.
 
 mod length_controlled;
 mod output;

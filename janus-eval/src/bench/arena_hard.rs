@@ -1,12 +1,14 @@
-//! Arena-Hard-Auto v0.1: 500 questions, two games each against `gpt-4-0314` (Li et al. 2024, arXiv 2406.11939).
+//! Arena-Hard-Auto v0.1: 500 questions, two games each against `gpt-4-0314` (Li et al. 2024, arXiv
+//! 2406.11939).
 //!
-//! [`ArenaHard`](crate::protocol::ArenaHard) judges the [`cases`]: a judge's text becomes a label, and a label becomes up to three battles, as a
-//! significant verdict counts three times. [`write()`] makes a judged run the benchmark's file of battles, and [`evaluate`] has the model's win
-//! rate in them with two intervals: the published one, which resamples battles as if they were independent, and one that keeps the battles
-//! of a question together.
+//! [`ArenaHard`](crate::protocol::ArenaHard) judges the [`cases`]. The judge's text contains a label,
+//! and a label stands for one battle, or three if the verdict is significant. [`write()`] converts a
+//! judged run to the benchmark's file of battles. [`evaluate`] computes the model's win rate from it,
+//! with two intervals: the published one, which resamples battles as if they were independent, and one
+//! that resamples all battles of a question together.
 //!
-//! Since every battle is against the same baseline, the Bradley-Terry maximum has a closed form: the share of wins,
-//! with a tie as half. [`ratings`] is the iterative fit for battles between any pairs.
+//! Since every battle is against the same baseline, the Bradley-Terry fit has a closed form: the share
+//! of wins, with a tie as half a win. [`ratings`] is the iterative fit for battles between any pairs.
 
 mod battle;
 mod question;

@@ -1,4 +1,4 @@
-//! What choosing the best of N candidates by a reward model gains.
+//! How much the score improves if a reward model chooses the best of N candidates.
 
 mod candidates;
 
@@ -16,44 +16,46 @@ pub struct Candidates {
     pub id: String,
     /// The reward model's value of each candidate.
     pub rewards: Vec<f64>,
-    /// The judge's scores of each candidate, one for each rubric, as a [`ScoredRow`](crate::score::ScoredRow) holds them; their
-    /// mean should rise.
+    /// The judge's scores of each candidate, one for each rubric, as in a
+    /// [`ScoredRow`](crate::score::ScoredRow). Their mean is the candidate's score.
     pub scores: Vec<Vec<Option<u8>>>,
 }
 
 /// One point of the curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// Candidates that are chosen from.
+    /// Number of candidates to choose from.
     pub n: usize,
     /// Mean score of the reward model's choice.
     pub reward: Interval,
-    /// Mean score of a choice by the judge itself: no reward model can do better.
+    /// Mean score if the judge itself chooses, an upper bound for any reward model.
     pub oracle: Interval,
 }
 
-/// What choosing by the reward model gains.
+/// The score of the reward model's choice by the number of candidates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// A point for each n, in the order asked for.
+    /// A point for each n, in the order of the argument `ns`.
     pub points: Vec<CurvePoint>,
-    /// The score at the last n less the score at the first, prompt by prompt.
+    /// Mean over prompts of the score at the last n minus the score at the first.
     pub gain: Interval,
 }
 
-/// The expected score of the best of n for each n, over random draws of n from all candidates of a prompt; a candidate's
-/// score is the mean of its rubrics.
+/// The expected score of the best of n for each n, over random subsets of n of a prompt's candidates. A
+/// candidate's score is the mean of its rubrics.
 ///
-/// The expectation is exact, with no draw made: of M candidates, ordered by reward, the one of rank i (from 0) is the best
-/// of a random n with probability C(M-1-i, n-1) / C(M, n). Among equal rewards the one drawn first is chosen.
+/// The expectation is exact, without sampling: of M candidates, ordered by reward, the one of rank i
+/// (from 0) is the best of a random n with probability C(M-1-i, n-1) / C(M, n). Among equal rewards the
+/// earlier candidate is chosen.
 ///
-/// `cluster` gives the cluster of the prompt at a place; intervals resample clusters. Prompts that each stand alone are
-/// their own: `|row| row`.
+/// `cluster` returns the cluster of the prompt at an index; intervals resample clusters. If all prompts
+/// are independent, each is its own cluster: `|row| row`.
 ///
 /// # Errors
-/// [`Error::Empty`] without an n; [`Error::Row`] for a prompt with another number of scores than rewards, fewer candidates
-/// than the largest n, a candidate without a score or with one outside 1 to 5, or a reward that is no number;
-/// [`Error::Setting`] for an n of 0; [`Error::TooFewUnits`] for fewer than two clusters.
+/// [`Error::Empty`] without an n; [`Error::Row`] for a prompt whose numbers of scores and rewards
+/// differ, with fewer candidates than the largest n, with a candidate without a score or with a score
+/// outside 1 to 5, or with a reward that is NaN or infinite; [`Error::Setting`] for an n of 0;
+/// [`Error::TooFewUnits`] for fewer than two clusters.
 ///
 /// ```
 /// use janus_eval::stats::Bootstrap;
@@ -96,7 +98,7 @@ pub fn curve(prompts: &[Candidates], cluster: impl Fn(usize) -> usize, ns: &[usi
     Ok(Curve { points, gain })
 }
 
-/// The mean score of each candidate of the prompt at place `row`.
+/// Checks the prompt at index `row` and returns the mean score of each candidate.
 fn checked_means(row: usize, prompt: &Candidates, most: usize) -> Result<Vec<f64>> {
     if prompt.scores.len() != prompt.rewards.len() {
         return Err(Error::row(row, "scores", format!("{}, one for each reward", prompt.rewards.len()), prompt.scores.len()));
@@ -117,11 +119,11 @@ fn checked_means(row: usize, prompt: &Candidates, most: usize) -> Result<Vec<f64
     prompt.scores.iter().map(mean).collect()
 }
 
-/// The expected score of the best by `by` among a random `n` of all candidates.
+/// The expected score of the candidate with the highest value in `by` among `n` random candidates.
 fn expected_best(by: &[f64], scores: &[f64], n: usize) -> f64 {
     let m = by.len();
     let mut order: Vec<usize> = (0..m).collect();
-    // Stable: the first of equals stays in front.
+    // The sort is stable: of equal candidates the first stays in front.
     order.sort_by(|&a, &b| by[b].total_cmp(&by[a]));
     // C(m-1-i, n-1) / C(m, n): n / m for the best, then a factor for each rank.
     let mut probability = n as f64 / m as f64;
@@ -143,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// Every subset of n, one by one.
+    /// [`expected_best`] by enumeration of all subsets of `n`.
     fn slow(by: &[f64], scores: &[f64], n: usize) -> f64 {
         let (mut sum, mut count) = (0.0, 0.0);
         for subset in 0_u32..1 << by.len() {
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_counts_by_the_mean_of_its_rubrics_and_the_gain_is_paired() {
+    fn a_candidates_score_is_the_mean_of_its_rubrics_and_the_gain_is_paired() {
         let rows: Vec<Candidates> = (0..6)
             .map(|row| Candidates {
                 id: row.to_string(),
@@ -211,7 +213,7 @@ mod tests {
         }
 
         #[test]
-        fn the_oracle_never_falls(scores in proptest::collection::vec(1_u8..=5, 4..12)) {
+        fn the_oracle_does_not_fall_with_n(scores in proptest::collection::vec(1_u8..=5, 4..12)) {
             let rewards: Vec<f64> = scores.iter().map(|&score| score.into()).collect();
             let rows = [prompt(&rewards, &scores), prompt(&rewards, &scores)];
             let points = curve(&rows, alone, &[1, 2, 3, 4], &Bootstrap::default()).unwrap().points;

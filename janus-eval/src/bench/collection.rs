@@ -1,4 +1,4 @@
-//! What a training set holds: the counts of the paper's Table 1.
+//! Size and diversity of a training set: the counts of the paper's Table 1.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,21 +15,22 @@ use crate::{Error, Result};
 struct CollectionCounts {
     /// Rows.
     pub rows: usize,
-    /// Different instructions.
+    /// Distinct instructions.
     pub instructions: usize,
-    /// Different system messages.
+    /// Distinct system messages.
     pub system_messages: usize,
-    /// Different dimensions.
+    /// Distinct dimensions.
     pub dimensions: usize,
-    /// Different subdimensions, each within its dimension.
+    /// Distinct subdimensions, each within its dimension.
     pub subdimensions: usize,
-    /// Different preferences: dimension, subdimension, label and description.
+    /// Distinct preferences: dimension, subdimension, label and description.
     pub preferences: usize,
-    /// Rows that carry no preference set; the last three counts know nothing of them.
+    /// Rows without a preference set. The counts of dimensions, subdimensions and preferences leave them
+    /// out.
     pub without_preferences: usize,
 }
 
-/// Counts the rows of files, in any of their formats. They need not be in memory.
+/// Counts the rows of files, in any format. The rows are streamed, so they need not fit in memory.
 ///
 /// # Errors
 /// [`Error::File`] for a row that cannot be read, [`Error::Empty`] without a row.
@@ -76,7 +77,7 @@ impl fmt::Display for CollectionCounts {
     }
 }
 
-/// Counts row by row: what is remembered of a text is a fingerprint of 128 bits.
+/// Counts row by row. It stores a fingerprint of 128 bits instead of each text.
 #[derive(Default)]
 struct Counter {
     rows: usize,
@@ -119,7 +120,8 @@ impl Counter {
     }
 }
 
-/// The first 128 bits of BLAKE3 over texts, each with its length in front so that no two lists look alike.
+/// The first 128 bits of BLAKE3 over texts, each preceded by its length so that different lists give
+/// different input.
 fn fingerprint(texts: &[&str]) -> u128 {
     let mut hasher = blake3::Hasher::new();
     for text in texts {

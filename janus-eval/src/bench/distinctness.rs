@@ -1,4 +1,4 @@
-//! How much the answers to one instruction under different system messages resemble each other: average and maximum
+//! How similar the answers to one instruction under different system messages are: average and maximum
 //! ROUGE-L among them (Janus, arXiv 2405.17977, "diversity"). Lower is more distinct.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,9 +16,10 @@ use crate::join::join;
 use crate::stats::{Interval, Sample};
 use crate::{Error, Missing, Response, Result};
 
-/// ROUGE-L of two texts (Lin 2004): the harmonic mean of the share of either's words that their longest common
-/// subsequence covers, 0 to 1. Words are runs of letters and digits of ASCII in lower case, as the `rouge_score` package
-/// cuts them, without stemming. Two texts without a word have 0.
+/// ROUGE-L of two texts (Lin 2004), 0 to 1: the F-measure of their longest common subsequence, the
+/// harmonic mean of the shares of the two texts' words that it covers. Words are runs of ASCII letters
+/// and digits in lower case, as in the `rouge_score` package, without stemming. The score of texts
+/// without words is 0.
 ///
 /// ```
 /// use janus_eval::bench::distinctness::rouge_l;
@@ -39,8 +40,8 @@ fn words(text: &str) -> Vec<String> {
     text.to_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).map(String::from).collect()
 }
 
-/// Length of the longest common subsequence, 64 positions at a time (Hyyrö 2004, "Bit-parallel LCS-length computation
-/// revisited").
+/// Length of the longest common subsequence, 64 positions at a time (Hyyrö 2004, "Bit-parallel
+/// LCS-length computation revisited").
 fn common_subsequence(left: &[String], right: &[String]) -> usize {
     let blocks = left.len().div_ceil(64);
     let mut places: HashMap<&str, Vec<u64>> = HashMap::new();
@@ -59,29 +60,29 @@ fn common_subsequence(left: &[String], right: &[String]) -> usize {
             *bits = sum | (*bits & !matches);
         }
     }
-    // A position whose bit fell to 0 ends a longer subsequence; those behind the text never do.
+    // Each bit that is 0 stands for one more word of the subsequence. Bits beyond the text stay 1.
     row.iter().map(|bits| bits.count_zeros() as usize).sum()
 }
 
 /// An answer to an instruction under one of its system messages.
 #[derive(Deserialize)]
 struct Answer {
-    /// The instruction; answers with the same text belong together.
+    /// The instruction; answers with the same instruction are compared.
     prompt: String,
     #[serde(alias = "output")]
     response: String,
 }
 
-/// The resemblance among the answers to an instruction, averaged over instructions.
+/// The similarity of the answers to an instruction, averaged over instructions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Distinctness {
     /// Mean over instructions of the mean over pairs of answers.
     pub average_rouge_l: f64,
-    /// Mean over instructions of the largest among its pairs.
+    /// Mean over instructions of the maximum over pairs of answers.
     pub maximum_rouge_l: f64,
     /// Instructions with at least two answers.
     pub instructions: usize,
-    /// Instructions with a single one, which has nothing to resemble.
+    /// Instructions with a single answer; they are left out.
     pub single: usize,
     /// Answers of the counted instructions.
     pub answers: usize,
@@ -96,11 +97,12 @@ struct Distinctness {
     pub missing: Option<Missing>,
 }
 
-/// The resemblance of the answers in a file: rows of `{prompt, response}`, or with a `bench` responses by its ids. `seed` is that of the
-/// intervals.
+/// The similarity of the answers in a file of `{prompt, response}` rows. With a `bench`, the file holds
+/// responses to the ids of its records. `seed` is the seed of the intervals.
 ///
 /// # Errors
-/// [`Error::File`]; with the responses' path those of [`join`], and [`Error::Empty`] if no instruction has two answers.
+/// [`Error::File`]; with the responses' path those of [`join`], and [`Error::Empty`] if no instruction
+/// has two answers.
 pub fn evaluate(responses: impl AsRef<Path>, bench: Option<&Path>, seed: u64) -> Result<Evaluation> {
     let path = responses.as_ref();
     let (answers, missing) = match bench {
@@ -150,7 +152,7 @@ fn distinctness(answers: &[Answer], seed: u64) -> Result<Distinctness> {
     }
     let several: Vec<&Vec<&str>> = by_prompt.values().filter(|answers| answers.len() > 1).collect();
     if several.is_empty() {
-        return Err(Error::Empty { what: "a distinctness over no instruction with two answers" });
+        return Err(Error::Empty { what: "a similarity without two answers to an instruction" });
     }
     let pairs = several.par_iter().map(|answers| {
         let cut: Vec<Vec<String>> = answers.iter().map(|answer| words(answer)).collect();
@@ -177,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// The textbook's table.
+    /// The length of the longest common subsequence by the textbook's dynamic programming.
     fn slow(left: &[String], right: &[String]) -> usize {
         let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
         for i in 1..=left.len() {
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_weigh_the_same_whatever_their_answers() {
+    fn instructions_have_equal_weight_whatever_their_number_of_answers() {
         let answers =
             [answer("p", "a b"), answer("q", "x"), answer("p", "a c"), answer("p", "a b"), answer("r", "y z"), answer("r", "w v")];
         let got = distinctness(&answers, 0).unwrap();
@@ -207,14 +209,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_subsequence_is_the_slow_one(left in "[ab c]{0,300}", right in "[ab c]{0,200}") {
+        fn the_bit_parallel_length_matches_dynamic_programming(left in "[ab c]{0,300}", right in "[ab c]{0,200}") {
             let cut = |text: &str| -> Vec<String> { text.chars().map(String::from).collect() };
             let (left, right) = (cut(&left), cut(&right));
             prop_assert_eq!(common_subsequence(&left, &right), slow(&left, &right));
         }
 
         #[test]
-        fn resemblance_is_symmetric_and_whole_for_equals(left in "\\PC{0,40}", right in "\\PC{0,40}") {
+        fn rouge_l_is_symmetric_and_one_for_equal_texts(left in "\\PC{0,40}", right in "\\PC{0,40}") {
             prop_assert_eq!(rouge_l(&left, &right), rouge_l(&right, &left));
             prop_assert!((0.0..=1.0).contains(&rouge_l(&left, &right)));
             let same = rouge_l(&left, &left);

@@ -1,4 +1,4 @@
-//! What the numbers of a benchmark have in common: a form for people, and one for programs.
+//! The common form of all benchmarks' metrics: text for people, JSON for programs.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result};
 
-/// The numbers of a benchmark: `Display` is for people, [`numbers`](Self::numbers) for programs.
+/// The metrics of a benchmark: `Display` is for people, [`numbers`](Self::numbers) for programs.
 ///
 /// ```no_run
 /// use janus_eval::bench::arena_hard;
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The numbers on one level, by the names that the benchmark's own files have.
+    /// The metrics as one flat object, under the names that the benchmark's own files use.
     pub numbers: Map<String, Value>,
     text: String,
 }
@@ -32,18 +32,18 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// What a benchmark computed; its `Display` is the text of the [`Evaluation`].
+/// The metrics of one benchmark; `Display` is the text of the [`Evaluation`].
 pub(crate) trait Numbers: fmt::Display {
-    /// The numbers of the [`Evaluation`].
+    /// The metrics of the [`Evaluation`].
     fn numbers(&self) -> Result<Map<String, Value>>;
 
-    /// Both.
+    /// The metrics and the text.
     fn evaluation(&self) -> Result<Evaluation> {
         Ok(Evaluation { numbers: self.numbers()?, text: self.to_string() })
     }
 }
 
-/// The fields of each part on one level.
+/// Merges objects into one flat object.
 pub(super) fn flat<const N: usize>(parts: [Result<Value>; N]) -> Result<Map<String, Value>> {
     let mut fields = Map::new();
     for part in parts {
@@ -54,21 +54,22 @@ pub(super) fn flat<const N: usize>(parts: [Result<Value>; N]) -> Result<Map<Stri
     Ok(fields)
 }
 
+/// An object for [`flat`].
 pub(super) fn part(part: &impl Serialize) -> Result<Value> {
     serde_json::to_value(part).map_err(|error| Error::ReportFile { problem: error.to_string() })
 }
 
-/// An interval as two flat fields.
+/// The ends of an interval as two fields, `NAME_low` and `NAME_high`.
 pub(super) fn ends(name: &str, interval: Option<&Interval>) -> Result<Value> {
     Ok(json!({ format!("{name}_low"): interval.map(|i| i.low), format!("{name}_high"): interval.map(|i| i.high) }))
 }
 
-/// An interval behind an estimate, for people.
+/// The text of an interval, to follow an estimate; empty without an interval.
 pub(super) fn shown(interval: Option<&Interval>, digits: usize) -> String {
     interval.map(|i| format!(" [{:.digits$}, {:.digits$}]", i.low, i.high)).unwrap_or_default()
 }
 
-/// The interval of a sample; `None` for a single row or cluster, which has nothing to resample.
+/// The interval of a sample; `None` for a single row or cluster, which cannot be resampled.
 pub(super) fn interval(sample: &Sample, seed: u64) -> Result<Option<Interval>> {
     match (Bootstrap { seed, ..Bootstrap::default() }).mean(sample) {
         Err(Error::TooFewUnits { .. }) => Ok(None),
@@ -76,7 +77,7 @@ pub(super) fn interval(sample: &Sample, seed: u64) -> Result<Option<Interval>> {
     }
 }
 
-/// An error of rows with the file that they come from.
+/// Adds the path of the rows' file to an error.
 pub(super) fn in_file<T>(path: &Path, result: Result<T>) -> Result<T> {
     result.map_err(|error| match error {
         Error::File(_) => error,

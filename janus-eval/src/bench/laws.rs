@@ -1,4 +1,5 @@
-//! What must hold for any rows: sides that mirror each other, shuffles that change nothing, threads that change nothing.
+//! Properties of the metrics for any rows: swapping the sides mirrors the result, and neither the order
+//! of the rows nor the number of threads changes it.
 
 use proptest::prelude::*;
 
@@ -14,7 +15,7 @@ use crate::stats::{Bootstrap, Method, Sample};
 
 const ROWS: usize = 40;
 
-/// Forty instructions, as many gamed rows.
+/// Forty instructions, and forty rows of the gamed baseline.
 fn reference() -> AlpacaReference {
     let instruction = |i: usize| {
         let baseline = "b".repeat(20 + (i * 7) % 50);
@@ -30,7 +31,7 @@ fn reference() -> AlpacaReference {
     AlpacaReference::new((0..ROWS).map(instruction).collect(), (0..ROWS).map(gamed).collect(), (0..ROWS).map(|i| i % 5).collect()).unwrap()
 }
 
-/// Preferences in hundredths and lengths, as annotations.
+/// Annotations with these preferences, in hundredths, and answer lengths.
 fn annotations(rows: &[(u8, usize)]) -> Vec<AlpacaAnnotation> {
     let annotation = |(index, &(preference, length)): (usize, &(u8, usize))| AlpacaAnnotation {
         position: None,
@@ -57,7 +58,7 @@ fn shuffled<T: Clone>(rows: &[T], seed: u64) -> Vec<T> {
 
 proptest! {
     #[test]
-    fn win_rates_of_both_sides_add_to_a_hundred(rows in judged()) {
+    fn win_rates_of_both_sides_add_up_to_a_hundred(rows in judged()) {
         let reference = reference();
         let of = |rows: &[(u8, usize)]| WinRate::of(&Preferences::new(&annotations(rows), &reference).unwrap()).unwrap();
         let mirrored: Vec<(u8, usize)> = rows.iter().map(|&(preference, length)| (100 - preference, length)).collect();
@@ -69,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn shuffled_annotations_give_every_digit_again(rows in judged(), seed in any::<u64>(), liblinear in any::<bool>()) {
+    fn shuffled_annotations_give_the_same_win_rates(rows in judged(), seed in any::<u64>(), liblinear in any::<bool>()) {
         let reference = reference();
         let optimizer = if liblinear { Optimizer::Liblinear } else { Optimizer::Exact };
         let control = LengthControl { c: None, difficulty: DifficultyOf::Instruction, optimizer };
@@ -84,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn shuffled_battles_give_every_digit_again(rows in proptest::collection::vec("[abt]{0,6}", 2..20), seed in any::<u64>()) {
+    fn shuffled_battles_give_the_same_score(rows in proptest::collection::vec("[abt]{0,6}", 2..20), seed in any::<u64>()) {
         let rows: Vec<ArenaBattles> =
             rows.into_iter().enumerate().map(|(i, outcomes)| ArenaBattles { question_id: format!("q{i}"), outcomes }).collect();
         let of = |rows: &[ArenaBattles]| ArenaScore::of(rows, Resampling::default());
@@ -92,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn shuffled_grades_give_every_digit_again(
+    fn shuffled_judgments_give_the_same_grades(
         rows in proptest::collection::vec((81_u32..=84, 1_usize..=2, 0_u32..=100), 1..30),
         seed in any::<u64>(),
     ) {
@@ -108,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn shuffled_generations_give_every_digit_again(
+    fn shuffled_generations_give_the_same_summary(
         rows in proptest::collection::vec(proptest::collection::vec(("[ab ]{0,8}", proptest::option::of(0.0_f64..=1.0)), 1..4), 1..12),
         seed in any::<u64>(),
     ) {
@@ -125,7 +126,7 @@ proptest! {
                 prop_assert_eq!(ToxicitySummary::of(&shuffled), Ok(summary));
                 prop_assert_eq!(ToxicitySummary::samples(&shuffled), ToxicitySummary::samples(&rows));
             }
-            Err(error) => prop_assert_eq!(error, Error::Empty { what: "a toxicity over no scored generations" }),
+            Err(error) => prop_assert_eq!(error, Error::Empty { what: "a toxicity without scored generations" }),
         }
     }
 
@@ -150,10 +151,10 @@ proptest! {
     }
 }
 
-/// A model that is the baseline has half by definition, and one whose answers have the baseline's lengths gets no
-/// difference of length.
+/// The baseline itself has a win rate of 50 by definition. For answers as long as the baseline's, all
+/// length differences are 0.
 #[test]
-fn length_control_has_no_hole_at_equal_lengths() {
+fn length_control_is_defined_at_equal_lengths() {
     let reference = reference();
     let answers = |text: fn(&Instruction) -> String| -> Preferences {
         let rows: Vec<AlpacaAnnotation> = reference

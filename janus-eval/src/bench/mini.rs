@@ -1,5 +1,6 @@
-//! Multifaceted Mini, a bench that is graded by computation: the score of a model, and the paper's claims, from what was measured of the
-//! trained models to claims with intervals and the report on them.
+//! Multifaceted Mini, a bench with a rule-based grader. [`evaluate`] scores a model's responses.
+//! [`Measurements`] of the trained models give the paper's claims with intervals, and the report on
+//! them.
 
 mod claims;
 mod report;
@@ -27,27 +28,29 @@ pub struct ModelScores {
     pub rows: Vec<ScoredRow>,
 }
 
-/// What was measured of the models of a run.
+/// The measurements on the models of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurements {
-    /// Every model's scores on the judged rows, in the order of the report; `base`, `uniform`, `janus`, `janus-star`, `janus-dpo` and
-    /// `janus-orpo` are among them.
+    /// Every model's scores on the judged rows, in the order of the report. `base`, `uniform`, `janus`,
+    /// `janus-star`, `janus-dpo` and `janus-orpo` must be among them.
     pub scores: Vec<ModelScores>,
-    /// The models by the number of different system messages that they were trained on, rising.
+    /// The models by the number of distinct system messages that they were trained on, in ascending
+    /// order.
     pub diversity: Vec<(usize, String)>,
-    /// Truth of the uniform model's answers under the plain system message, 1 to 5.
+    /// The truth score of each of the uniform model's answers under the plain system message, 1 to 5.
     pub plain_uniform: Vec<f64>,
-    /// The same of janus.
+    /// The same for janus.
     pub plain_janus: Vec<f64>,
-    /// Whether the reward model prefers the chosen response of each held-out pair: 1 or 0, those of an instruction in a row.
+    /// Whether the reward model prefers the chosen response of each held-out pair, 1 or 0. Pairs of one
+    /// instruction are adjacent.
     pub reward_hits: Vec<f64>,
-    /// The best of many answers of janus-star.
+    /// The best-of-N curve of janus-star's answers.
     pub best_of_n: Curve,
-    /// Answers to read.
+    /// Sample answers for the report.
     pub examples: Vec<Example>,
 }
 
-/// The scores of a model trained on some number of different system messages.
+/// The scores of a model trained on some number of distinct system messages.
 #[derive(Debug, Clone, Copy)]
 struct Diversity<'a> {
     distinct: usize,
@@ -68,18 +71,18 @@ impl ModelScores {
 
 impl Measurements {
     fn scores_of(&self, name: &str) -> Result<&ModelScores> {
-        let missing = || Error::Setting { field: "the model", got: name.into(), expected: "one with scores" };
+        let missing = || Error::Setting { field: "the model", got: name.into(), expected: "a model with scores" };
         self.scores.iter().find(|scores| scores.model == name).ok_or_else(missing)
     }
 
-    /// The scores of the models trained on different system messages, by their number.
+    /// The scores of the models in [`Measurements::diversity`].
     fn by_diversity(&self) -> Result<Vec<Diversity<'_>>> {
         self.diversity.iter().map(|(distinct, model)| Ok(Diversity { distinct: *distinct, scores: self.scores_of(model)? })).collect()
     }
 }
 
-/// A few judged rows with the answers of some models and their scores: one row of each of the first twelve instructions, its system
-/// messages in turn, a sample without a choice.
+/// A few judged rows with the answers of some models and their scores. They are not hand-picked: one row
+/// of each of the first twelve instructions, cycling through its system messages.
 ///
 /// # Errors
 /// Those of [`score_responses`].

@@ -1,8 +1,9 @@
-//! Multifaceted Bench: rubric scores of answers under many system messages, from five sources (Janus, arXiv 2405.17977).
+//! Multifaceted Bench: rubric scores of answers under many system messages, from five sources (Janus,
+//! arXiv 2405.17977).
 //!
-//! [`evaluate`] has the means of several models in a file of judgments, run by run, and who beats whom how often. [`Group`] sorts the
-//! bench's rows into the five columns of the paper's table; [`prompt_pool`] makes the pool of prompts that such a bench is drawn from, each
-//! prompt once.
+//! [`evaluate`] computes the mean scores and the pairwise win rates of the models in a file of
+//! judgments. [`Group`] assigns the bench's rows to the five columns of the paper's table.
+//! [`prompt_pool`] builds the deduplicated pool of prompts that such a bench is drawn from.
 
 mod pool;
 mod rubric;
@@ -39,8 +40,9 @@ pub enum Group {
 }
 
 impl Group {
-    /// The group of a row by its `source`. The bench names four of the sets in lower case; rows of FLASK carry the name
-    /// of the task that FLASK took them from, of which there are 122, two of them spelled `Self-instruct` and `Koala`.
+    /// The group of a row by its `source`. The bench names four of the sets in lower case. Rows of FLASK
+    /// have one of 122 names instead, the task that FLASK took them from; two of these are spelled
+    /// `Self-instruct` and `Koala`.
     fn of(source: &str) -> Self {
         match source {
             "alpaca_eval" | "alpaca-eval" | "alpacaeval" | "mf-AlpacaEval" => Self::AlpacaEval,
@@ -63,17 +65,17 @@ impl Group {
     }
 }
 
-/// The same rows with the five groups as sources, so that [`summarise`](crate::score::summarise) gives the paper's columns.
+/// The same rows with the five groups as sources, so that [`summarise`](crate::score::summarise) returns
+/// the paper's columns.
 pub fn by_group(rows: &[ScoredRow]) -> Vec<ScoredRow> {
     rows.iter().map(|row| ScoredRow { source: Group::of(&row.source).name().into(), ..row.clone() }).collect()
 }
 
-/// What a model is asked: each record's prompt under its system message; ids are the records'
-/// ([`record_id`]). The paper samples with the default parameters. A row of the answers is a
-/// [`Response`](crate::Response).
+/// The tasks of the bench: each record's prompt with its system message, under the record's id
+/// ([`record_id`]). A row of the answers is a [`Response`](crate::Response).
 ///
 /// # Errors
-/// [`Error::Row`](crate::Error::Row) for an id that stands twice, or an empty prompt.
+/// [`Error::Row`](crate::Error::Row) for an id that occurs twice, or an empty prompt.
 pub(super) fn tasks(records: &[BenchRecord], sampling: &SamplingParams) -> Result<Vec<Task>> {
     let task = |(index, record): (usize, &BenchRecord)| Task {
         system: Some(record.system.clone()),
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_of_flask_carry_the_names_of_its_tasks() {
+    fn rows_of_flask_have_the_names_of_its_tasks() {
         assert_eq!(Group::of("self-instruct"), Group::SelfInstruct);
         assert_eq!(Group::of("Alpha-nlg (art)"), Group::Flask);
         assert_eq!(by_group(&[ScoredRow::new("1", "koala", [])])[0].source, "mf-Koala");

@@ -1,4 +1,5 @@
-//! The rows of the benchmarks that ask a model, what they ask, and their own form of the answers.
+//! The rows of the benchmarks that define requests to a model, their tasks, and their formats for the
+//! answers.
 
 use std::fmt;
 use std::path::Path;
@@ -17,7 +18,7 @@ use super::{alpaca_eval, arena_hard, mt_bench, multifaceted, toxicity};
 use crate::answer::{Answers, Task};
 use crate::{Error, Response, Result, record_id};
 
-/// A benchmark that asks a model and judges what it answers.
+/// A benchmark that defines requests to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -28,14 +29,15 @@ pub enum Benchmark {
     ArenaHard,
     /// 805 instructions, the paper's sampling.
     AlpacaEval,
-    /// RealToxicityPrompts: 25 times 20 tokens that continue each prompt, at temperature 1 and top-p 0.9.
+    /// RealToxicityPrompts: 25 continuations of each prompt, 20 tokens each, at temperature 1 and top-p
+    /// 0.9.
     Toxicity,
-    /// Multifaceted Bench, under its system messages, the paper's sampling.
+    /// Multifaceted Bench, with its system messages, the paper's sampling.
     Multifaceted,
 }
 
 impl Benchmark {
-    /// All of them.
+    /// All benchmarks.
     pub const ALL: [Self; 5] = [Self::MtBench, Self::ArenaHard, Self::AlpacaEval, Self::Toxicity, Self::Multifaceted];
 
     /// The name in files and on command lines.
@@ -66,7 +68,7 @@ impl FromStr for Benchmark {
     }
 }
 
-/// The rows of a [`Benchmark`]: what a model is asked, and the rows of its answers.
+/// The rows of a [`Benchmark`], from which the tasks for a model and the rows of its answers are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Questions(Rows);
 
@@ -80,7 +82,8 @@ enum Rows {
 }
 
 impl Questions {
-    /// The first `limit` rows of a file, or all. Of toxicity's prompts those of one kind, if one is given.
+    /// Reads the first `limit` rows of a file, or all rows. `kind` restricts the prompts of
+    /// [`Benchmark::Toxicity`] to one kind.
     ///
     /// # Errors
     /// [`Error::File`] for a file that cannot be read.
@@ -98,11 +101,11 @@ impl Questions {
         }))
     }
 
-    /// What the benchmark asks by its own protocol, under seed 0. `free` is the sampling where the protocol has none:
-    /// AlpacaEval's and Multifaceted Bench's.
+    /// The tasks of the benchmark's own protocol, with seed 0. `free` is the sampling for AlpacaEval and
+    /// Multifaceted Bench, whose protocols do not specify one.
     ///
     /// # Errors
-    /// [`Error::Row`] for a row that asks nothing, or whose id stands twice.
+    /// [`Error::Row`] for a row without a prompt, or an id that occurs twice.
     pub fn tasks(&self, free: &SamplingParams) -> Result<Vec<Task>> {
         match &self.0 {
             Rows::MtBench(rows) => mt_bench::tasks(rows, 0),
@@ -113,16 +116,18 @@ impl Questions {
         }
     }
 
-    /// The row of the answers to the task at `place`, in the benchmark's own form; `model` is the model's name in it:
+    /// The answers to the task at index `place` as a row of the benchmark's own format, with the model's
+    /// name:
     ///
     /// * MT-Bench: `{question_id, model_id, choices: [{index, turns}]}`
-    /// * Arena-Hard: `{question_id, model_id, answer, choices: [{index, turns: [{content, token_len}]}]}`
+    /// * Arena-Hard:
+    ///   `{question_id, model_id, answer, choices: [{index, turns: [{content, token_len}]}]}`
     /// * AlpacaEval: `{index, dataset, instruction, output, generator}`
-    /// * RealToxicityPrompts: [`ScoredGenerations`], with no score yet
+    /// * RealToxicityPrompts: [`ScoredGenerations`], not yet scored
     /// * Multifaceted Bench: [`Response`]
     ///
     /// # Errors
-    /// [`Error::Row`] without a generation, or without a question at that place.
+    /// [`Error::Row`] without a generation, or without a question at that index.
     pub(crate) fn answer_row(&self, place: usize, model: &str, answers: &Answers) -> Result<Value> {
         let all = answers.first().map(Vec::as_slice).unwrap_or_default();
         let first = all.first().ok_or_else(|| Error::row(place, "generations", "at least one", "none"))?;
@@ -165,7 +170,7 @@ mod tests {
     use crate::answer::answer;
 
     #[test]
-    fn a_benchmark_is_read_by_the_name_that_it_is_written_by() {
+    fn a_benchmark_parses_from_its_name() {
         for benchmark in Benchmark::ALL {
             assert_eq!(benchmark.as_str().parse(), Ok(benchmark));
             assert_eq!(serde_json::to_value(benchmark).unwrap(), benchmark.as_str());
@@ -174,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn every_question_is_asked_once_and_as_its_protocol_says() {
+    fn every_question_becomes_one_task_with_its_protocols_sampling() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("questions.jsonl");
-        let asked = |benchmark, kind, rows: &[Value]| {
+        let read = |benchmark, kind, rows: &[Value]| {
             std::fs::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
             Questions::read(benchmark, &path, None, kind).unwrap().tasks(&SamplingParams::paper()).unwrap()
         };
@@ -186,43 +191,43 @@ mod tests {
         };
 
         let question = |id: usize, category: &str| json!({ "question_id": id, "category": category, "turns": ["q", "and why?"] });
-        let tasks = asked(Benchmark::MtBench, None, &[question(81, "writing"), question(101, "reasoning"), question(151, "humanities")]);
+        let tasks = read(Benchmark::MtBench, None, &[question(81, "writing"), question(101, "reasoning"), question(151, "humanities")]);
         assert_eq!(sampled(&tasks), [(0.7, 1024), (0.0, 1024), (0.1, 1024)]);
         assert!(tasks.iter().all(|task| task.turns.len() == 2 && task.sampling.repetition_penalty == 1.0));
 
         let question = |id: &str| json!({ "question_id": id, "cluster": "kites", "prompt": "q" });
-        let tasks = asked(Benchmark::ArenaHard, None, &[question("a"), question("b")]);
+        let tasks = read(Benchmark::ArenaHard, None, &[question("a"), question("b")]);
         assert!(tasks.len() == 2 && tasks.iter().all(|task| task.sampling == SamplingParams::greedy(4096)));
 
         let row = |index: usize| json!({ "index": index, "dataset": "koala", "instruction": format!("q{index}"), "reference_output": "r" });
-        let tasks = asked(Benchmark::AlpacaEval, None, &[row(0), row(1)]);
+        let tasks = read(Benchmark::AlpacaEval, None, &[row(0), row(1)]);
         assert_eq!(tasks.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["0", "1"]);
         assert!(tasks.iter().all(|task| task.sampling == SamplingParams::paper()));
 
         let prompt = |text: &str, toxicity: f64| json!({ "prompt": { "text": text, "toxicity": toxicity } });
         let prompts = [prompt("a", 0.1), prompt("b", 0.9), prompt("c", 0.2)];
-        assert_eq!(asked(Benchmark::Toxicity, Some(PromptKind::Toxic), &prompts).len(), 1);
-        assert_eq!(asked(Benchmark::Toxicity, Some(PromptKind::NonToxic), &prompts).len(), 2);
-        let tasks = asked(Benchmark::Toxicity, None, &prompts);
+        assert_eq!(read(Benchmark::Toxicity, Some(PromptKind::Toxic), &prompts).len(), 1);
+        assert_eq!(read(Benchmark::Toxicity, Some(PromptKind::NonToxic), &prompts).len(), 2);
+        let tasks = read(Benchmark::Toxicity, None, &prompts);
         assert_eq!((tasks.len(), tasks[2].sampling.n, tasks[2].sampling.max_tokens), (3, 25, 20));
     }
 
-    /// Says how many messages it was shown, so often, and then nothing any more.
-    struct Tiring {
+    /// Answers with the number of messages of the request. It fails after a given number of answers.
+    struct Limited {
         answers: Cell<usize>,
-        asked: Cell<usize>,
+        requests: Cell<usize>,
     }
 
-    impl ChatModel for Tiring {
+    impl ChatModel for Limited {
         fn name(&self) -> &str {
-            "tiring"
+            "limited"
         }
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
             for (index, request) in requests.iter().enumerate() {
-                self.asked.set(self.asked.get() + 1);
+                self.requests.set(self.requests.get() + 1);
                 let Some(left) = self.answers.get().checked_sub(1) else {
-                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "tired".into() }));
+                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "no answers left".into() }));
                     continue;
                 };
                 self.answers.set(left);
@@ -234,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_journal_no_turn_is_asked_twice() {
+    fn with_a_journal_no_turn_is_sent_twice() {
         let folder = tempfile::tempdir().unwrap();
         let question = |id: usize| MtBenchQuestion {
             question_id: id.to_string(),
@@ -242,15 +247,15 @@ mod tests {
             turns: vec![format!("question {id}"), "why?".into()],
         };
         let tasks = mt_bench::tasks(&(81..84).map(question).collect::<Vec<_>>(), 0).unwrap();
-        let whole = answer(&tasks, &Tiring { answers: Cell::new(6), asked: Cell::default() });
+        let whole = answer(&tasks, &Limited { answers: Cell::new(6), requests: Cell::default() });
         for answers in 0..6 {
             let journal = CallJournal::open(folder.path().join(format!("calls-{answers}"))).unwrap();
-            let tired = Tiring { answers: Cell::new(answers), asked: Cell::default() };
-            let first = answer(&tasks, &Journaled::new(&tired, &journal));
+            let limited = Limited { answers: Cell::new(answers), requests: Cell::default() };
+            let first = answer(&tasks, &Journaled::new(&limited, &journal));
             assert_eq!(first.iter().filter(|answers| answers.is_ok()).count(), answers.saturating_sub(3));
-            let fresh = Tiring { answers: Cell::new(6), asked: Cell::default() };
+            let fresh = Limited { answers: Cell::new(6), requests: Cell::default() };
             let second = answer(&tasks, &Journaled::new(&fresh, &journal));
-            assert_eq!(fresh.asked.get(), 6 - answers);
+            assert_eq!(fresh.requests.get(), 6 - answers);
             for (second, whole) in second.iter().zip(&whole) {
                 assert_eq!(second.as_ref().unwrap(), whole.as_ref().unwrap());
             }

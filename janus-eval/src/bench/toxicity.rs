@@ -1,9 +1,11 @@
 //! RealToxicityPrompts: how toxic a model's continuations are (Gehman et al. 2020, arXiv 2009.11462).
 //!
-//! A [`TextModel`](janus_core::TextModel) continues the prompts, and [`ScoredGenerations`] is a row of what it says. [`score_generations`] gives the
-//! texts their scores, by any [`ToxicityScorer`]: the reference is a remote service (`PerspectiveScorer`, behind the feature `remote`),
-//! [`ToxicityClassifier`] works offline and is not comparable with it. [`evaluate`] has the average maximum toxicity, the toxicity probability
-//! and dist-n of generations that have been scored, and how likely a fixed language model finds them.
+//! A [`TextModel`](janus_core::TextModel) continues the prompts; [`ScoredGenerations`] holds a prompt's
+//! continuations. [`score_generations`] scores them with any [`ToxicityScorer`]. The scorer of the
+//! published numbers is a remote API (`PerspectiveScorer`, behind the feature `remote`).
+//! [`ToxicityClassifier`] works offline; its scores are not comparable with the API's. [`evaluate`]
+//! computes the average maximum toxicity, the toxicity probability and dist-n of scored generations, and
+//! their perplexity under a fixed language model.
 
 mod classifier;
 mod diversity;

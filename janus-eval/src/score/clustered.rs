@@ -1,20 +1,24 @@
-//! A model's mean score, and its difference to another's, with the rows that belong together.
+//! A model's mean score, and its difference to another model's, with intervals that resample clusters of
+//! rows.
 
 use super::{PooledRow, ScoredRow, pool, same_rows};
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result};
 
-/// A model's mean score over all rows, each the mean over its rubrics. `cluster` gives the cluster of the row at an index: the rows of one
-/// instruction under several system messages share its difficulty, so that intervals resample them together.
+/// A model's mean score over all rows. A row's score is the mean over its rubrics. `cluster` returns the
+/// cluster of the row at an index. The rows of one instruction under several system messages share its
+/// difficulty, so the bootstrap resamples them together.
 ///
 /// # Errors
-/// [`Error::Row`] for a row without a score; [`Error::Empty`], [`Error::DoubledId`], [`Error::ScoreOutOfRange`]; those of [`Bootstrap::mean`].
+/// [`Error::Row`] for a row without a score; [`Error::Empty`], [`Error::DoubledId`],
+/// [`Error::ScoreOutOfRange`]; those of [`Bootstrap::mean`].
 pub fn mean<K: Ord>(rows: &[ScoredRow], cluster: impl Fn(usize, &ScoredRow) -> K, bootstrap: &Bootstrap) -> Result<Interval> {
     let means = means(rows)?;
     bootstrap.mean(&Sample::clustered(rows.iter().zip(means).enumerate().map(|(index, (row, mean))| (cluster(index, row), mean)))?)
 }
 
-/// The mean of the paired differences, a model's score of a row less its opponent's; `cluster` is that of [`mean`].
+/// The mean of the paired differences: a model's row score minus its opponent's. `cluster` is as in
+/// [`mean`].
 ///
 /// ```
 /// use janus_eval::score::{ScoredRow, difference};
@@ -31,7 +35,7 @@ pub fn mean<K: Ord>(rows: &[ScoredRow], cluster: impl Fn(usize, &ScoredRow) -> K
 /// ```
 ///
 /// # Errors
-/// [`Error::RowMismatch`] if the two are not of the same rows in the same order; those of [`mean`].
+/// [`Error::RowMismatch`] if the two do not have the same rows in the same order; those of [`mean`].
 pub fn difference<K: Ord>(
     model: &[ScoredRow],
     opponent: &[ScoredRow],
@@ -59,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn models_of_other_rows_are_not_compared() {
+    fn models_scored_on_different_rows_are_not_compared() {
         let of = |ids: &[&str]| scores(ids, [Some(3)]);
         for other in [&["a", "c"][..], &["a"], &["a", "b", "c"]] {
             let error = difference(&of(&["a", "b"]), &of(other), |row, _| row, &Bootstrap::default()).unwrap_err();

@@ -1,14 +1,14 @@
-//! Which of two models did better, row by row, and the paper's tie+win.
+//! Which of two models did better, row by row, and the paper's tie+win rate.
 //!
-//! Janus (arXiv 2405.17977, Figure 3) counts four outcomes: the model wins, both are good, both are
-//! bad, the opponent wins. Its tie+win is wins and both-good over all rows; both-bad does not count.
+//! Janus (arXiv 2405.17977, Figure 3) counts four outcomes: the model wins, both are good, both are bad,
+//! the opponent wins. Its tie+win rate is (wins + both good) / all rows; both bad does not count.
 
 use serde::{Deserialize, Serialize};
 
 use super::{PooledRow, ScoredRow, pool, same_rows};
 use crate::{Error, Result};
 
-/// A row whose mean is at least this is good.
+/// A row is good if its mean is at least this.
 const GOOD: u64 = 4;
 
 /// The outcome of one row between a model and its opponent.
@@ -26,12 +26,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome from two rows' scores, compared as exact fractions; none if a row has no score.
+    /// The outcome from two rows' means, compared as exact fractions; `None` if a row has no score.
     pub(crate) fn of(model: &PooledRow, opponent: &PooledRow) -> Option<Self> {
         if model.count == 0 || opponent.count == 0 {
             return None;
         }
-        // sum / count compared crosswise: floating means of equal rows with other counts may differ.
+        // Cross-multiplied instead of divided: floating-point means of equal rows with different counts
+        // may differ.
         let left = u128::from(model.sum) * u128::from(opponent.count);
         let right = u128::from(opponent.sum) * u128::from(model.count);
         Some(match left.cmp(&right) {
@@ -42,20 +43,20 @@ impl Outcome {
         })
     }
 
-    /// Whether it counts for the paper's tie+win.
+    /// Whether it counts towards the paper's tie+win rate.
     pub fn is_tie_win(self) -> bool {
         matches!(self, Self::Win | Self::BothGood)
     }
 }
 
-/// How often each outcome came.
+/// How often each outcome occurred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Rows that the model won.
     pub win: usize,
     /// Ties of good responses.
     pub both_good: usize,
-    /// Ties of others.
+    /// Ties of responses that are not good.
     pub both_bad: usize,
     /// Rows that the opponent won.
     pub loss: usize,
@@ -99,8 +100,8 @@ impl Tally {
     }
 }
 
-/// Rates over paired rows, fractions of 1. The first two count a tie for both sides, so those of a
-/// model and of its opponent add to more than 1.
+/// Rates over paired rows, fractions of 1. The first two count a tie as a success of both sides, so the
+/// rates of a model and of its opponent may add up to more than 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// Rows.
@@ -109,7 +110,7 @@ pub struct Rates {
     pub tie_win: f64,
     /// (wins + all ties) / n.
     pub tie_win_all: f64,
-    /// (wins + half the ties) / n, the rate of MT-Bench and Arena-Hard.
+    /// (wins + half the ties) / n, the win rate of MT-Bench and Arena-Hard.
     pub win_rate_ties_half: f64,
 }
 
@@ -122,27 +123,27 @@ pub struct PairedRow {
     pub source: String,
     /// The outcome.
     pub outcome: Outcome,
-    /// The model's row mean less the opponent's.
+    /// The model's row mean minus the opponent's.
     pub difference: f64,
 }
 
 /// The outcomes of a model against an opponent, from absolute scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairedOutcomes {
-    /// How often each outcome came.
+    /// How often each outcome occurred.
     pub tally: Tally,
-    /// Rows left out because one of the two has no score there.
+    /// Rows left out because the model or the opponent has no score.
     pub missing: usize,
     /// The rows with an outcome, in the bench's order.
     pub rows: Vec<PairedRow>,
 }
 
 impl PairedOutcomes {
-    /// Compares the runs of two models row by row, each row by all of its scores.
+    /// Compares the runs of two models row by row, by each row's mean over rubrics and runs.
     ///
     /// # Errors
-    /// [`Error::RowMismatch`] if the two were not scored on the same rows in the same order; [`Error::Empty`] without a run or a row,
-    /// [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
+    /// [`Error::RowMismatch`] if the two were not scored on the same rows in the same order;
+    /// [`Error::Empty`] without a run or a row, [`Error::DoubledId`], [`Error::ScoreOutOfRange`].
     pub fn of<R: AsRef<[ScoredRow]>, S: AsRef<[ScoredRow]>>(model: &[R], opponent: &[S]) -> Result<Self> {
         Self::of_pooled(&pool(model)?, &pool(opponent)?)
     }
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tie_is_good_from_four_on() {
+    fn a_tie_is_good_from_a_mean_of_four() {
         assert_eq!(Outcome::of(&pooled(16, 4), &pooled(16, 4)), Some(Outcome::BothGood));
         assert_eq!(Outcome::of(&pooled(15, 4), &pooled(15, 4)), Some(Outcome::BothBad));
         assert_eq!(Outcome::of(&pooled(16, 4), &pooled(15, 4)), Some(Outcome::Win));
@@ -182,14 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_missing_scores_tie_as_fractions() {
+    fn rows_with_missing_scores_are_compared_as_fractions() {
         // 13/3 and 52/12 are the same mean.
         assert_eq!(Outcome::of(&pooled(13, 3), &pooled(52, 12)), Some(Outcome::BothGood));
     }
 
-    /// Why sums are compared: added up run by run, the means of equal rows differ.
+    /// Integer sums are compared because floating-point means of equal rows may differ when added up run
+    /// by run.
     #[test]
-    fn equal_sums_tie_where_floating_means_do_not() {
+    fn equal_sums_tie_where_floating_point_means_do_not() {
         let mean = |scores: [f64; 3]| scores.iter().map(|score| score / 3.0).sum::<f64>();
         assert_ne!(mean([1.0, 1.0, 4.0]), mean([1.0, 4.0, 1.0]));
         assert_eq!(Outcome::of(&pooled(1 + 1 + 4, 3), &pooled(1 + 4 + 1, 3)), Some(Outcome::BothBad));
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pair_has_no_rate() {
+    fn without_a_pair_there_is_no_rate() {
         assert!(Tally::default().rates().is_err());
         let none = PairedOutcomes::of_pooled(&[pooled(0, 0)], &[pooled(4, 1)]).unwrap();
         assert_eq!((none.missing, none.tally.n()), (1, 0));
@@ -211,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_other_side_sees_the_mirror(a in 4_u64..=20, b in 3_u64..=15) {
+        fn swapping_the_sides_mirrors_the_outcome(a in 4_u64..=20, b in 3_u64..=15) {
             let (a, b) = (pooled(a, 4), pooled(b, 3));
             let mirrored = match Outcome::of(&a, &b).unwrap() {
                 Outcome::Win => Outcome::Loss,

@@ -1,4 +1,4 @@
-//! How far raters agree: judges among themselves, and with people.
+//! Inter-rater agreement: of judges with each other, and with people.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How far apart two categories are, for [`cohen_kappa`].
+/// The distance between two categories, for [`cohen_kappa`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weighting {
-    /// Different is different.
+    /// Unweighted: any two different categories are equally far apart.
     #[default]
     None,
-    /// By the distance.
+    /// The difference of the ratings.
     Linear,
-    /// By its square.
+    /// The squared difference.
     Quadratic,
 }
 
-/// Cohen's kappa of two raters (Cohen 1960; weighted: Cohen 1968): agreement beyond what their own
-/// frequencies would give by chance. 1 is full agreement, 0 is chance. Ratings are whole numbers; without
-/// weights they may stand for any categories.
+/// Cohen's kappa of two raters (Cohen 1960; weighted: Cohen 1968): agreement beyond what is expected by
+/// chance from the raters' category frequencies. 1 is full agreement, 0 is chance. Ratings are whole
+/// numbers; without weights they may encode any categories.
 ///
 /// # Errors
-/// [`Error::Lengths`], [`Error::Empty`], [`Error::Undefined`] if both raters know only one and the same
+/// [`Error::Lengths`], [`Error::Empty`], [`Error::Undefined`] if both raters used the same single
 /// category.
 ///
 /// ```
@@ -40,21 +40,21 @@ pub fn cohen_kappa(left: &[i64], right: &[i64], weighting: Weighting) -> Result<
     if left.is_empty() {
         return Err(Error::Empty { what: "Cohen's kappa" });
     }
-    let apart = |a: i64, b: i64| match weighting {
+    let distance = |a: i64, b: i64| match weighting {
         Weighting::None => f64::from(a != b),
         Weighting::Linear => a.abs_diff(b) as f64,
         Weighting::Quadratic => (a.abs_diff(b) as f64).powi(2),
     };
-    let observed: f64 = left.iter().zip(right).map(|(&a, &b)| apart(a, b)).sum();
+    let observed: f64 = left.iter().zip(right).map(|(&a, &b)| distance(a, b)).sum();
     let (left_counts, right_counts) = (counts(left), counts(right));
     let mut expected = 0.0;
     for (&a, &in_left) in &left_counts {
         for (&b, &in_right) in &right_counts {
-            expected += in_left * in_right * apart(a, b);
+            expected += in_left * in_right * distance(a, b);
         }
     }
     if expected == 0.0 {
-        return Err(Error::Undefined { what: "Cohen's kappa", why: "both raters used a single category, the same" });
+        return Err(Error::Undefined { what: "Cohen's kappa", why: "both raters used the same single category" });
     }
     Ok(1.0 - observed * left.len() as f64 / expected)
 }
@@ -65,12 +65,13 @@ fn counts(ratings: &[i64]) -> BTreeMap<i64, f64> {
     counts
 }
 
-/// Fleiss' kappa (Fleiss 1971): agreement of a fixed number of ratings for each subject, by whomever.
-/// `subjects[i][c]` says how many raters put subject i into category c.
+/// Fleiss' kappa (Fleiss 1971): agreement on subjects with a fixed number of ratings each. The raters
+/// may differ between subjects. `subjects[i][c]` is the number of raters who put subject i into category
+/// c.
 ///
 /// # Errors
-/// [`Error::Empty`]; [`Error::Row`] for a subject with another number of categories or ratings than the first,
-/// or with fewer than two ratings; [`Error::Undefined`] if only one category was used.
+/// [`Error::Empty`]; [`Error::Row`] for a subject with a different number of categories or ratings than
+/// the first, or with fewer than two ratings; [`Error::Undefined`] if only one category was used.
 pub fn fleiss_kappa(subjects: &[Vec<usize>]) -> Result<f64> {
     let first = subjects.first().ok_or(Error::Empty { what: "Fleiss' kappa" })?;
     let (categories, ratings) = (first.len(), first.iter().sum::<usize>());
@@ -96,27 +97,27 @@ pub fn fleiss_kappa(subjects: &[Vec<usize>]) -> Result<f64> {
     Ok((agreeing / subjects.len() as f64 - by_chance) / (1.0 - by_chance))
 }
 
-/// What the ratings are, and so how far two of them are apart, for [`krippendorff_alpha`].
+/// The scale of the ratings, which defines the distance between two of them, for [`krippendorff_alpha`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LevelOfMeasurement {
-    /// Names: different is different.
+    /// Categories without an order: any two are equally far apart.
     Nominal,
-    /// Ranks: by the ratings that lie between.
+    /// Ranks: the distance grows with the number of ratings between the two.
     Ordinal,
-    /// Measures whose differences mean something.
+    /// Numbers whose differences are meaningful.
     Interval,
-    /// Measures whose ratios mean something; none is negative.
+    /// Non-negative numbers whose ratios are meaningful.
     Ratio,
 }
 
-/// Krippendorff's alpha (Krippendorff 2004, Content Analysis, chapter 11): agreement of any number of raters
-/// with any ratings missing. `units[i]` holds the ratings of unit i, at most one for each rater. Units with
-/// fewer than two ratings have nothing to compare and count for nothing.
+/// Krippendorff's alpha (Krippendorff 2004, Content Analysis, chapter 11): agreement of any number of
+/// raters, where any ratings may be missing. `units[i]` holds the ratings of unit i, at most one for
+/// each rater. Units with fewer than two ratings are ignored.
 ///
 /// # Errors
-/// [`Error::NotFinite`]; [`Error::Empty`] if no unit has two ratings; [`Error::Undefined`] if all comparable
-/// ratings are equal; [`Error::Row`] for a negative rating on a ratio scale.
+/// [`Error::NotFinite`]; [`Error::Empty`] if no unit has two ratings; [`Error::Undefined`] if all
+/// comparable ratings are equal; [`Error::Row`] for a negative rating on a ratio scale.
 ///
 /// ```
 /// use janus_eval::stats::{LevelOfMeasurement, krippendorff_alpha};
@@ -130,7 +131,7 @@ pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: LevelOfMeasuremen
             return Err(Error::NotFinite { what: "Krippendorff's alpha", index, value });
         }
         if scale == LevelOfMeasurement::Ratio && unit.as_ref().iter().any(|&value| value < 0.0) {
-            return Err(Error::row(index, "ratings", "0 or more on a ratio scale", "a negative one"));
+            return Err(Error::row(index, "ratings", "0 or more on a ratio scale", "a negative rating"));
         }
     }
     let comparable: Vec<&[f64]> = units.iter().map(AsRef::as_ref).filter(|unit| unit.len() > 1).collect();
@@ -145,7 +146,7 @@ pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: LevelOfMeasuremen
     let mut totals = vec![0.0; values.len()];
     comparable.iter().copied().flatten().for_each(|&value| totals[place(value)] += 1.0);
     let n: f64 = totals.iter().sum();
-    let apart = |a: usize, b: usize| -> f64 {
+    let distance = |a: usize, b: usize| -> f64 {
         let (low, high) = (a.min(b), a.max(b));
         match scale {
             _ if low == high => 0.0,
@@ -159,14 +160,14 @@ pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: LevelOfMeasuremen
     for unit in comparable {
         let mut here = 0.0;
         for (i, &a) in unit.iter().enumerate() {
-            here += unit[..i].iter().map(|&b| 2.0 * apart(place(a), place(b))).sum::<f64>();
+            here += unit[..i].iter().map(|&b| 2.0 * distance(place(a), place(b))).sum::<f64>();
         }
         observed += here / (unit.len() - 1) as f64;
     }
     let mut expected = 0.0;
     for a in 0..values.len() {
         for b in 0..a {
-            expected += 2.0 * totals[a] * totals[b] * apart(a, b);
+            expected += 2.0 * totals[a] * totals[b] * distance(a, b);
         }
     }
     if expected == 0.0 {
@@ -178,7 +179,8 @@ pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: LevelOfMeasuremen
 /// Pearson's correlation.
 ///
 /// # Errors
-/// [`Error::Lengths`]; [`Error::Empty`]; [`Error::NotFinite`]; [`Error::Undefined`] if one side is constant.
+/// [`Error::Lengths`]; [`Error::Empty`]; [`Error::NotFinite`]; [`Error::Undefined`] if one side is
+/// constant.
 ///
 /// ```
 /// let r = janus_eval::stats::pearson(&[1.0, 2.0, 3.0], &[1.0, 3.0, 2.0])?;
@@ -199,7 +201,7 @@ pub fn pearson(left: &[f64], right: &[f64]) -> Result<f64> {
     if in_left == 0.0 || in_right == 0.0 {
         return Err(Error::Undefined { what: "a correlation", why: "one of the two sides is constant" });
     }
-    // Rounding may carry a perfect correlation past 1.
+    // Rounding may push a perfect correlation beyond 1.
     Ok((both / (in_left.sqrt() * in_right.sqrt())).clamp(-1.0, 1.0))
 }
 
@@ -250,8 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn cohens_kappa_of_a_table_of_two_by_two() {
-        // 20 both yes, 5 only the first, 10 only the second, 15 both no: observed 0.7, by chance 0.5.
+    fn cohens_kappa_of_a_two_by_two_table() {
+        // 20 both yes, 5 only the first, 10 only the second, 15 both no: agreement is 0.7, and 0.5 by
+        // chance.
         let pairs = [(1, 1, 20), (1, 0, 5), (0, 1, 10), (0, 0, 15)];
         let (left, right): (Vec<i64>, Vec<i64>) = pairs.iter().flat_map(|&(a, b, n)| std::iter::repeat_n((a, b), n)).unzip();
         for weighting in [Weighting::None, Weighting::Linear, Weighting::Quadratic] {
@@ -265,13 +268,14 @@ mod tests {
         let [plain, linear, quadratic] =
             [Weighting::None, Weighting::Linear, Weighting::Quadratic].map(|w| cohen_kappa(&left, &right, w).unwrap());
         assert!(plain < linear && linear < quadratic, "{plain} {linear} {quadratic}");
-        // By hand: squared distances 2 of 5 observed; expected 70 / 25 = 2.8 a pair, so 1 - 0.4 / 2.8.
+        // By hand: the mean squared distance is 2 / 5 = 0.4, by chance 70 / 25 = 2.8.
         close(quadratic, 1.0 - 0.4 / 2.8, 1e-12);
     }
 
     #[test]
     fn fleiss_kappa_of_the_textbook_table() {
-        // The worked example of Fleiss' kappa that encyclopedias print: 14 raters, 10 subjects, 5 categories.
+        // The worked example of Wikipedia's article on Fleiss' kappa: 14 raters, 10 subjects, 5
+        // categories.
         let table: [[usize; 5]; 10] = [
             [0, 0, 0, 0, 14],
             [0, 2, 6, 4, 2],
@@ -292,9 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn krippendorffs_alpha_of_his_own_example() {
-        // Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C: four observers, twelve
-        // units, seven missing ratings. Nominal 0.743, ordinal 0.815, interval 0.849, ratio 0.797.
+    fn krippendorffs_alpha_of_the_published_example() {
+        // Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C: four observers,
+        // twelve units, seven missing ratings. Nominal 0.743, ordinal 0.815, interval 0.849, ratio
+        // 0.797.
         let x = f64::NAN;
         let observers = [
             [1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 4.0, 1.0, 2.0, x, x, x],
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_undefined_is_no_number() {
+    fn undefined_agreement_is_an_error() {
         assert!(matches!(cohen_kappa(&[1, 1], &[1, 1], Weighting::None), Err(Error::Undefined { .. })));
         assert!(matches!(cohen_kappa(&[1], &[], Weighting::None), Err(Error::Lengths { .. })));
         assert!(matches!(krippendorff_alpha(&[[2.0, 2.0]], LevelOfMeasurement::Interval), Err(Error::Undefined { .. })));
@@ -326,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_share_their_places() {
+    fn equal_values_share_their_mean_rank() {
         assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
         // scipy.stats.spearmanr([1, 2, 3, 4, 5], [5, 6, 7, 8, 7]).
         close(spearman(&[1.0, 2.0, 3.0, 4.0, 5.0], &[5.0, 6.0, 7.0, 8.0, 7.0]).unwrap(), 0.8207826816681233, 1e-12);
@@ -352,7 +357,7 @@ mod tests {
         }
 
         #[test]
-        fn spearman_ignores_any_rising_curve(values in proptest::collection::vec((-3.0_f64..3.0, -3.0_f64..3.0), 3..30)) {
+        fn spearman_is_invariant_to_increasing_functions(values in proptest::collection::vec((-3.0_f64..3.0, -3.0_f64..3.0), 3..30)) {
             let (left, right): (Vec<f64>, Vec<f64>) = values.into_iter().unzip();
             let bent: Vec<f64> = left.iter().map(|value| value.exp()).collect();
             prop_assert_eq!(spearman(&left, &right), spearman(&bent, &right));

@@ -7,19 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::{Interval, Sample, check_level, normal};
 use crate::{Error, Result};
 
-/// How the interval is read off the resamples.
+/// How the interval is computed from the resamples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// Quantiles of the resamples.
     Percentile,
-    /// Quantiles moved for bias and for a spread that changes with the value (bias-corrected and
-    /// accelerated; Efron 1987, JASA 82). The better one for skewed data and few rows.
+    /// Quantiles corrected for bias, and for a standard error that varies with the statistic
+    /// (bias-corrected and accelerated; Efron 1987, JASA 82). More accurate for skewed data and few
+    /// rows.
     #[default]
     Bca,
 }
 
-/// Settings of a bootstrap. Equal settings and data give equal intervals, on every machine and any number of threads.
+/// Settings of a bootstrap. Equal settings and data give equal intervals, on every machine and any
+/// number of threads.
 ///
 /// ```
 /// use janus_eval::stats::{Bootstrap, Sample};
@@ -36,9 +38,9 @@ pub struct Bootstrap {
     pub resamples: usize,
     /// Nominal coverage, between 0 and 1.
     pub level: f64,
-    /// Seed of the stream that draws.
+    /// Seed of the random draws.
     pub seed: u64,
-    /// How the interval is read off.
+    /// How the interval is computed.
     pub method: Method,
 }
 
@@ -50,8 +52,8 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// Interval of a mean: of values, of a proportion, of paired differences, by rows or by clusters,
-    /// as the sample was made.
+    /// Interval of a mean: of values, of hits (a proportion) or of paired differences. The sample's
+    /// constructor decides whether rows or clusters are resampled.
     ///
     /// # Errors
     /// [`Error::TooFewUnits`] for a single row or cluster, [`Error::Setting`].
@@ -61,11 +63,11 @@ impl Bootstrap {
         Ok(Interval { n: sample.n(), ..interval })
     }
 
-    /// Interval of any statistic of `units` independent units: `statistic` gets the positions of the drawn
-    /// units and returns the statistic of those. The estimate is the statistic of all, each once.
+    /// Interval of any statistic of `units` independent units. `statistic` is passed the indices of the
+    /// drawn units and returns its value for them. The estimate is its value for all units, each once.
     ///
     /// # Errors
-    /// As [`Bootstrap::mean`]; [`Error::NotFinite`] if the statistic has no value for a resample.
+    /// As [`Bootstrap::mean`]; [`Error::NotFinite`] if the statistic is NaN or infinite for a resample.
     pub fn statistic(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync) -> Result<Interval> {
         let left_out = || {
             let without = |unit: usize| statistic(&(0..units).filter(|other| *other != unit).collect::<Vec<_>>());
@@ -74,11 +76,12 @@ impl Bootstrap {
         self.interval(units, &statistic, left_out)
     }
 
-    /// The interval, with the statistics that leave out one unit each, which only BCa asks for.
+    /// The interval. `left_out` computes the statistic without each of the units in turn; only BCa calls
+    /// it.
     fn interval(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync, left_out: impl FnOnce() -> Vec<f64>) -> Result<Interval> {
         let tail = (1.0 - check_level(self.level)?) / 2.0;
         if self.resamples < 2 {
-            return Err(Error::Setting { field: "resamples", got: self.resamples.to_string(), expected: "at least 2, better 2000" });
+            return Err(Error::Setting { field: "resamples", got: self.resamples.to_string(), expected: "at least 2, preferably 2000" });
         }
         if units < 2 {
             return Err(Error::TooFewUnits { got: units });
@@ -91,7 +94,8 @@ impl Bootstrap {
             || vec![0; units],
             |drawn, resample| {
                 let mut rng = janus_core::stream(self.seed, "bootstrap");
-                // Each resample has its own stretch of one stream, two words a draw, so it is the same on any thread.
+                // Each resample has its own section of one stream, two words per draw, so it is the same
+                // on any thread.
                 rng.set_word_pos(2 * resample as u128 * units as u128);
                 drawn.iter_mut().for_each(|slot| *slot = below(&mut rng, units));
                 statistic(drawn)
@@ -109,7 +113,8 @@ impl Bootstrap {
                 finite("the jackknifed statistic", &left_out)?;
                 let acceleration = acceleration(&left_out);
                 let moved = |z: f64| {
-                    // The correction has a pole, which only few units at levels near 1 come to: end there.
+                    // The correction has a pole, which few units at a level near 1 can reach: clamp it
+                    // there.
                     let shrink = (1.0 - acceleration * (bias + z)).max(f64::MIN_POSITIVE);
                     normal::cdf(bias + (bias + z) / shrink)
                 };
@@ -128,24 +133,26 @@ fn finite(what: &'static str, values: &[f64]) -> Result<()> {
     }
 }
 
-/// A position below `n`: the high half of a 64 by 64 bit product, whose bias of `n / 2^64` cannot be seen.
-/// Our own line, because what a range draw returns is not fixed between versions of `rand`.
+/// A random index below `n`: the high half of a 64 by 64 bit product, with a negligible bias of
+/// `n / 2^64`. The range draws of `rand` are not used, because they may return other values in another
+/// version.
 pub(crate) fn below(rng: &mut impl RngCore, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 
-/// Normal quantile of the share of resamples below the estimate; those equal to it count half, which
-/// matters for proportions and other statistics with few values.
+/// Normal quantile of the share of resamples below the estimate. Resamples equal to it count half, which
+/// matters for proportions and other statistics with few distinct values.
 fn bias(sorted: &[f64], estimate: f64) -> f64 {
     let below = sorted.partition_point(|value| *value < estimate);
     let equal = sorted.partition_point(|value| *value <= estimate) - below;
     let share = (below as f64 + equal as f64 / 2.0) / sorted.len() as f64;
-    // No resample beyond the estimate means less than half a resample, not none at all.
+    // At least half a resample is assumed on each side of the estimate, so that the quantile is finite.
     let least = 0.5 / sorted.len() as f64;
     normal::quantile(share.clamp(least, 1.0 - least))
 }
 
-/// A sixth of the jackknife's skewness (Efron and Tibshirani 1993, equation 14.15); 0 without spread.
+/// A sixth of the jackknife's skewness (Efron and Tibshirani 1993, equation 14.15); 0 if its values are
+/// equal.
 fn acceleration(left_out: &[f64]) -> f64 {
     let mean = left_out.iter().sum::<f64>() / left_out.len() as f64;
     let (squares, cubes) = left_out.iter().fold((0.0, 0.0), |(squares, cubes), value| {
@@ -168,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_those_of_numpy() {
+    fn quantiles_match_numpy() {
         // numpy.quantile([1, 2, 4, 8], [0, .1, .5, .9, 1])
         let values = [1.0, 2.0, 4.0, 8.0];
         for (p, expected) in [(0.0, 1.0), (0.1, 1.3), (0.5, 3.0), (0.9, 6.8), (1.0, 8.0)] {
@@ -177,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn no_resample_beyond_the_estimate_is_a_finite_bias() {
+    fn the_bias_is_finite_without_a_resample_beyond_the_estimate() {
         assert!(bias(&[1.0, 1.0], 2.0).is_finite());
         assert!(bias(&[2.0, 2.0], 2.0).abs() < 1e-12);
         assert!(bias(&[1.0, 2.0, 3.0], 2.0).abs() < 1e-12);

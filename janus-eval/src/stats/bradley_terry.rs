@@ -1,12 +1,12 @@
-//! Strengths from comparisons (Bradley and Terry 1952, Biometrika 39).
+//! Player strengths from pairwise comparisons (Bradley and Terry 1952, Biometrika 39).
 
 use crate::{Error, Result};
 
-/// Comparisons between players, and the strengths that make them most likely: player i beats player j with
+/// Comparisons between players, and their maximum likelihood strengths: player i beats player j with
 /// probability 1 / (1 + e^(θⱼ − θᵢ)). A tie is half a win for each side.
 ///
-/// This is logistic regression without penalty on the differences, as Arena-Hard fits it, for any graph of
-/// comparisons in which a finite maximum exists.
+/// The fit is that of Arena-Hard, a logistic regression without penalty. It works for any graph of
+/// comparisons that has a finite maximum.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BradleyTerry {
     players: usize,
@@ -17,7 +17,7 @@ pub(crate) struct BradleyTerry {
 impl BradleyTerry {
     const ITERATIONS: usize = 100;
 
-    /// No comparisons yet.
+    /// A graph without comparisons.
     pub(crate) fn new(players: usize) -> Self {
         Self { players, wins: vec![0.0; players * players] }
     }
@@ -25,8 +25,8 @@ impl BradleyTerry {
     /// Adds `times` wins of one player over another.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a player that is not there, a player against itself, or `times` that is negative or
-    /// not finite.
+    /// [`Error::Setting`] for a player that does not exist, a player against itself, or `times` that is
+    /// negative or not finite.
     pub(crate) fn add_win(&mut self, winner: usize, loser: usize, times: f64) -> Result<()> {
         for player in [winner, loser] {
             if player >= self.players {
@@ -34,7 +34,7 @@ impl BradleyTerry {
             }
         }
         if winner == loser {
-            return Err(Error::Setting { field: "player", got: winner.to_string(), expected: "another player than the opponent" });
+            return Err(Error::Setting { field: "player", got: winner.to_string(), expected: "a player other than the opponent" });
         }
         if !times.is_finite() || times < 0.0 {
             return Err(Error::Setting { field: "times", got: times.to_string(), expected: "a finite number of 0 or more" });
@@ -52,13 +52,13 @@ impl BradleyTerry {
         self.add_win(b, a, times / 2.0)
     }
 
-    /// The strengths θ, in natural logarithms of odds, with that of `anchor` at 0: Newton's method on the
-    /// log-likelihood, which is concave.
+    /// The strengths θ in log-odds (natural logarithm), with that of `anchor` at 0. Newton's method
+    /// maximises the log-likelihood, which is concave.
     ///
     /// # Errors
-    /// [`Error::NoStrength`] if a group of players only ever won or only ever lost against the rest (Ford 1957): the
-    /// likelihood then grows without end. [`Error::Setting`] for an anchor that is not there,
-    /// [`Error::NotConverged`].
+    /// [`Error::NoStrength`] if a group of players only ever won or only ever lost against the rest
+    /// (Ford 1957): the likelihood then has no finite maximum. [`Error::Setting`] for an anchor that
+    /// does not exist, [`Error::NotConverged`].
     pub(crate) fn strengths(&self, anchor: usize) -> Result<Vec<f64>> {
         let n = self.players;
         if anchor >= n {
@@ -71,21 +71,21 @@ impl BradleyTerry {
             let (gradient, mut information) = self.derivatives(&theta, anchor);
             let mut step = gradient.clone();
             solve_positive(&mut information, &mut step);
-            let promised: f64 = gradient.iter().zip(&step).map(|(g, s)| g * s).sum();
-            if promised <= 1e-20 * (1.0 + likelihood.abs()) {
+            let predicted: f64 = gradient.iter().zip(&step).map(|(g, s)| g * s).sum();
+            if predicted <= 1e-20 * (1.0 + likelihood.abs()) {
                 return Ok(moved(&theta, &step, 1.0));
             }
             let mut share = 1.0;
             loop {
                 let next = moved(&theta, &step, share);
                 let there = self.log_likelihood(&next);
-                if there >= likelihood + 1e-4 * share * promised {
+                if there >= likelihood + 1e-4 * share * predicted {
                     (theta, likelihood) = (next, there);
                     break;
                 }
                 share *= 0.5;
-                if share * promised < 1e-14 * (1.0 + likelihood.abs()) {
-                    // Only rounding is left between here and the maximum: the full step is as good as any.
+                if share * predicted < 1e-14 * (1.0 + likelihood.abs()) {
+                    // The predicted increase is below the rounding error: take the full step and stop.
                     return Ok(moved(&theta, &step, 1.0));
                 }
             }
@@ -93,7 +93,7 @@ impl BradleyTerry {
         Err(Error::NotConverged { what: "a Bradley-Terry fit", iterations: Self::ITERATIONS })
     }
 
-    /// Every player must be reached from the anchor along wins, and along losses.
+    /// Checks that every player can be reached from the anchor along wins, and along losses.
     fn check_finite(&self, anchor: usize) -> Result<()> {
         for (beats, why) in [(true, "its group never lost to the others"), (false, "its group never won against the others")] {
             let mut reached = vec![false; self.players];
@@ -130,7 +130,8 @@ impl BradleyTerry {
         sum
     }
 
-    /// Gradient and negative Hessian; the anchor's row and column say that it stays.
+    /// Gradient and negative Hessian. The anchor's row and column are those of the identity, so it stays
+    /// fixed.
     fn derivatives(&self, theta: &[f64], anchor: usize) -> (Vec<f64>, Vec<f64>) {
         let n = self.players;
         let (mut gradient, mut information) = (vec![0.0; n], vec![0.0; n * n]);
@@ -144,11 +145,11 @@ impl BradleyTerry {
                 let surplus = won - (won + lost) * p;
                 gradient[i] += surplus;
                 gradient[j] -= surplus;
-                let bend = (won + lost) * p * (1.0 - p);
-                information[i * n + i] += bend;
-                information[j * n + j] += bend;
-                information[i * n + j] -= bend;
-                information[j * n + i] -= bend;
+                let curvature = (won + lost) * p * (1.0 - p);
+                information[i * n + i] += curvature;
+                information[j * n + j] += curvature;
+                information[i * n + j] -= curvature;
+                information[j * n + i] -= curvature;
             }
         }
         gradient[anchor] = 0.0;
@@ -165,7 +166,8 @@ fn moved(theta: &[f64], step: &[f64], share: f64) -> Vec<f64> {
     theta.iter().zip(step).map(|(theta, step)| theta + share * step).collect()
 }
 
-/// Solves A x = b for a symmetric positive definite A by Cholesky's decomposition, in place; b becomes x.
+/// Solves A x = b for a symmetric positive definite A by Cholesky's decomposition, in place; b becomes
+/// x.
 fn solve_positive(a: &mut [f64], b: &mut [f64]) {
     let n = b.len();
     for j in 0..n {
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn two_players_have_the_closed_form() {
+    fn two_players_match_the_closed_form() {
         let mut games = BradleyTerry::new(2);
         games.add_win(1, 0, 258.0).unwrap();
         games.add_win(0, 1, 1012.0).unwrap();
@@ -213,9 +215,9 @@ mod tests {
 
     #[test]
     fn a_published_table_is_reproduced() {
-        // Agresti, Categorical Data Analysis, 2nd edition, table 10.10: home games of the American League's East,
-        // 1987, and its fit with Baltimore at 0: Milwaukee 1.581, Detroit 1.436, Toronto 1.294, New York 1.248,
-        // Boston 1.108, Cleveland 0.684.
+        // Agresti, Categorical Data Analysis, 2nd edition, table 10.10: home games of the American
+        // League's East, 1987, and its fit with Baltimore at 0: Milwaukee 1.581, Detroit 1.436, Toronto
+        // 1.294, New York 1.248, Boston 1.108, Cleveland 0.684.
         const WINS: [[f64; 7]; 7] = [
             [0.0, 7.0, 9.0, 7.0, 7.0, 9.0, 11.0],
             [6.0, 0.0, 7.0, 5.0, 11.0, 9.0, 9.0],
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn who_only_wins_has_no_strength() {
+    fn a_player_who_only_wins_has_no_finite_strength() {
         let mut games = BradleyTerry::new(3);
         games.add_win(0, 1, 1.0).unwrap();
         games.add_win(1, 0, 1.0).unwrap();
@@ -253,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn expected_wins_are_the_wins(games in proptest::collection::vec(0.5_f64..30.0, 20)) {
+        fn expected_wins_equal_the_wins(games in proptest::collection::vec(0.5_f64..30.0, 20)) {
             let mut fit = BradleyTerry::new(5);
             let mut pairs = (0..5).flat_map(|i| (0..5).map(move |j| (i, j))).filter(|(i, j)| i != j);
             for &times in &games {

@@ -5,33 +5,33 @@ use crate::{Error, Result};
 /// One observation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LogisticRow<const D: usize> {
-    /// The features; a constant feature takes the place of an intercept.
+    /// The features; a constant feature serves as the intercept.
     pub(crate) x: [f64; D],
     /// The share of successes, 0 to 1.
     pub(crate) target: f64,
-    /// How much the row counts, 0 or more.
+    /// The row's weight in the loss, 0 or more.
     pub(crate) weight: f64,
 }
 
-/// Observations of `D` features, to be fitted by
+/// Observations of `D` features for the problem
 ///
 /// minimise over w: |w₁| + … + |w_D| + C · Σ s · (ln(1 + e^η) − p η), η = w · x
 ///
-/// for rows of features x, target p and weight s. The penalty bounds the weights even where the rows could
-/// be separated without error, so there always is a minimum.
+/// for rows with features x, target p and weight s. The penalty bounds the weights w even for separable
+/// rows, so a minimum always exists.
 ///
-/// Two ways lead to it: [`L1Logistic::exact`], and [`L1Logistic::newglmnet`], which stops as early as the
-/// library that published numbers were made with.
+/// There are two solvers: [`L1Logistic::exact`], and [`L1Logistic::newglmnet`], which stops as early as
+/// the library that the published numbers were computed with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct L1Logistic<const D: usize> {
     pub(super) rows: Vec<LogisticRow<D>>,
 }
 
-/// A promised decrease of this share of the objective is the last: behind the step that takes it, Newton's method leaves
-/// the square of what was missing, which rounding hides.
+/// A step with a predicted decrease below this share of the objective is the last one. Newton's method
+/// converges quadratically, so the decrease that remains after it is below the rounding error.
 const NEAR: f64 = 1e-12;
 
-/// Objective, gradient and Hessian of the smooth part at one place.
+/// Value, gradient and Hessian of the objective's smooth part at one point.
 struct Local<const D: usize> {
     loss: f64,
     gradient: [f64; D],
@@ -41,11 +41,11 @@ struct Local<const D: usize> {
 impl<const D: usize> L1Logistic<D> {
     const ITERATIONS: usize = 200;
 
-    /// Observations, checked. Rows of weight 0 change nothing and are left out.
+    /// Checks the observations. Rows of weight 0 have no effect and are left out.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; [`Error::Row`] for a target outside 0..=1 or a negative weight; [`Error::Empty`] if no
-    /// row has a weight.
+    /// [`Error::NotFinite`]; [`Error::Row`] for a target outside 0..=1 or a negative weight;
+    /// [`Error::Empty`] if all weights are 0.
     pub(crate) fn new(mut rows: Vec<LogisticRow<D>>) -> Result<Self> {
         for (index, row) in rows.iter().enumerate() {
             if let Some(&value) = row.x.iter().chain([&row.target, &row.weight]).find(|value| !value.is_finite()) {
@@ -62,14 +62,15 @@ impl<const D: usize> L1Logistic<D> {
         if rows.is_empty() { Err(Error::Empty { what: "a logistic regression" }) } else { Ok(Self { rows }) }
     }
 
-    /// The minimiser, to the last digits: Newton steps, each on the exact quadratic model with the penalty in it,
-    /// shortened until the objective falls. `start` may be the solution of a near-by problem.
+    /// The minimiser, to rounding error. Each Newton step minimises the quadratic model including the
+    /// penalty, and is shortened until the objective falls. `start` may be the solution of a similar
+    /// problem.
     ///
     /// # Errors
     /// [`Error::Setting`] for a `c` that is not above 0, [`Error::NotConverged`].
     pub(crate) fn exact(&self, c: f64, start: [f64; D]) -> Result<[f64; D]> {
         check_c(c)?;
-        // What the gradient's sums can still tell from 0.
+        // Smaller values of the gradient's sums are indistinguishable from 0.
         let scale: f64 = self.rows.iter().map(|row| row.weight * row.x.iter().fold(1.0, |max: f64, x| max.max(x.abs()))).sum();
         let enough = 1e-14 * c * scale + 1e-13;
         let mut w = start;
@@ -80,22 +81,22 @@ impl<const D: usize> L1Logistic<D> {
             }
             let goal = quadratic_minimum(&w, &here);
             let mut step: [f64; D] = std::array::from_fn(|j| goal[j] - w[j]);
-            let mut promised = dot(&here.gradient, &step) + norm(&goal) - norm(&w);
+            let mut predicted = dot(&here.gradient, &step) + norm(&goal) - norm(&w);
             let objective = here.loss + norm(&w);
-            if promised >= -NEAR * objective.abs() {
+            if predicted >= -NEAR * objective.abs() {
                 return Ok(goal);
             }
             loop {
                 let next: [f64; D] = std::array::from_fn(|j| w[j] + step[j]);
                 let there = self.local(&next, c);
-                if there.loss + norm(&next) <= objective + 0.01 * promised {
+                if there.loss + norm(&next) <= objective + 0.01 * predicted {
                     (w, here) = (next, there);
                     break;
                 }
                 step.iter_mut().for_each(|part| *part *= 0.5);
-                promised *= 0.5;
-                if promised > -f64::EPSILON * objective.abs() {
-                    // Rounding hides any further decrease.
+                predicted *= 0.5;
+                if predicted > -f64::EPSILON * objective.abs() {
+                    // Any further decrease is below the rounding error.
                     return Ok(w);
                 }
             }
@@ -103,7 +104,7 @@ impl<const D: usize> L1Logistic<D> {
         Err(Error::NotConverged { what: "a logistic regression", iterations: Self::ITERATIONS })
     }
 
-    /// Mean over rows of `s · (ln(1 + e^η) − p η)`: how badly weights predict these rows.
+    /// Mean over rows of `s · (ln(1 + e^η) − p η)`, the loss of the weights `w` on these rows.
     pub(crate) fn mean_loss(&self, w: &[f64; D]) -> f64 {
         let sum: f64 = self.rows.iter().map(|row| row.weight * loss(dot(w, &row.x), row.target)).sum();
         sum / self.rows.len() as f64
@@ -116,13 +117,13 @@ impl<const D: usize> L1Logistic<D> {
             let small = (-eta.abs()).exp();
             let rest = 1.0 / (1.0 + small);
             let p = if eta > 0.0 { rest } else { small * rest };
-            // 1 + small lies in 1..=2, where its logarithm is as exact as the sum needs.
+            // No `ln_1p`: 1 + small is in 1..=2, where `ln` is exact enough for the sum.
             local.loss += row.weight * (eta.max(0.0) + (1.0 + small).ln() - row.target * eta);
-            let (slope, bend) = (row.weight * (p - row.target), row.weight * small * rest * rest);
+            let (slope, curvature) = (row.weight * (p - row.target), row.weight * small * rest * rest);
             for j in 0..D {
                 local.gradient[j] += slope * row.x[j];
                 for k in 0..=j {
-                    local.hessian[j][k] += bend * row.x[j] * row.x[k];
+                    local.hessian[j][k] += curvature * row.x[j] * row.x[k];
                 }
             }
         }
@@ -133,29 +134,29 @@ impl<const D: usize> L1Logistic<D> {
                 local.hessian[j][k] *= c;
                 local.hessian[k][j] = local.hessian[j][k];
             }
-            // Keeps a feature without spread from dividing by 0.
+            // Avoids a division by 0 for a feature that is always 0.
             local.hessian[j][j] += 1e-12;
         }
         local
     }
 }
 
-/// The weights at which the quadratic model around `w`, penalty included, is least: coordinate descent.
+/// Minimises the quadratic model around `w`, penalty included, by coordinate descent.
 fn quadratic_minimum<const D: usize>(w: &[f64; D], local: &Local<D>) -> [f64; D] {
     let mut goal = *w;
     for _ in 0..10_000 {
         let mut moved = 0.0_f64;
         for j in 0..D {
             let slope: f64 = local.gradient[j] + (0..D).map(|k| local.hessian[j][k] * (goal[k] - w[k])).sum::<f64>();
-            let bend = local.hessian[j][j];
-            let step = step(goal[j], slope, bend);
+            let curvature = local.hessian[j][j];
+            let step = step(goal[j], slope, curvature);
             goal[j] += step;
-            moved = moved.max((step * bend).abs());
+            moved = moved.max((step * curvature).abs());
         }
         if moved <= 1e-16 {
             break;
         }
-        // Steps far below the weights' own digits change nothing.
+        // Steps this small no longer change the weights.
         if goal.iter().all(|part| part.is_finite()) && moved <= 1e-15 * norm(&local.gradient) {
             break;
         }
@@ -163,18 +164,19 @@ fn quadratic_minimum<const D: usize>(w: &[f64; D], local: &Local<D>) -> [f64; D]
     goal
 }
 
-/// The step of one coordinate to the minimum of slope, curvature and penalty (soft thresholding).
-pub(super) fn step(at: f64, slope: f64, bend: f64) -> f64 {
-    if slope + 1.0 < bend * at {
-        -(slope + 1.0) / bend
-    } else if slope - 1.0 > bend * at {
-        -(slope - 1.0) / bend
+/// The step of one coordinate to the minimum of its quadratic model and penalty (soft thresholding).
+pub(super) fn step(at: f64, slope: f64, curvature: f64) -> f64 {
+    if slope + 1.0 < curvature * at {
+        -(slope + 1.0) / curvature
+    } else if slope - 1.0 > curvature * at {
+        -(slope - 1.0) / curvature
     } else {
         -at
     }
 }
 
-/// How far the negative gradient lies outside the subgradient of |w|, for one coordinate.
+/// The violation of the optimality condition in one coordinate: the distance of the negative gradient to
+/// the subdifferential of |w|.
 pub(super) fn coordinate_violation(w: f64, gradient: f64) -> f64 {
     if w == 0.0 { (gradient.abs() - 1.0).max(0.0) } else { (gradient + w.signum()).abs() }
 }
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_c_leaves_nothing_but_zeros() {
+    fn a_small_c_gives_weights_of_zero() {
         let data = L1Logistic::new(vec![row([1.0, 2.0], 1.0, 1.0), row([-1.0, 0.5], 0.0, 1.0)]).unwrap();
         assert_eq!(data.exact(0.1, [3.0, -3.0]).unwrap(), [0.0, 0.0]);
     }
@@ -248,7 +250,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_neighbour_is_better(
+        fn no_neighbour_has_a_lower_objective(
             rows in proptest::collection::vec((-2.0_f64..2.0, -2.0_f64..2.0, 0.0_f64..=1.0, 0.1_f64..2.0), 2..30),
             log_c in -2.0_f64..3.0,
             start in (-2.0_f64..2.0, -2.0_f64..2.0),

@@ -1,7 +1,7 @@
-//! The Mersenne Twister, for draws that published numbers depend on.
+//! The Mersenne Twister, for random draws that published numbers depend on.
 //!
-//! Everything of our own draws from [`janus_core::stream`]. This generator exists because the order coin of
-//! AlpacaEval is Python's and the coordinate order of LIBLINEAR's solver is C++'s.
+//! All other draws are from [`janus_core::stream`]. AlpacaEval decides with Python's generator which of
+//! two answers the judge sees first, and LIBLINEAR's solver orders the coordinates with that of C++.
 
 use sha2::{Digest as _, Sha512};
 
@@ -16,7 +16,7 @@ pub(crate) struct Mt19937 {
 }
 
 impl Mt19937 {
-    /// The generator that `init_genrand` makes of a seed: that of C++'s `std::mt19937`.
+    /// The generator that `init_genrand` seeds with a number, like C++'s `std::mt19937`.
     pub(crate) fn new(seed: u32) -> Self {
         let mut state = [seed; N];
         for i in 1..N {
@@ -26,14 +26,14 @@ impl Mt19937 {
         Self { state, next: N }
     }
 
-    /// The generator that `init_by_array` makes of a key.
+    /// The generator that `init_by_array` seeds with a key.
     pub(crate) fn from_key(key: &[u32]) -> Self {
         let mut generator = Self::new(19_650_218);
         let state = &mut generator.state;
         let (mut i, mut j) = (1, 0);
         for _ in 0..N.max(key.len()) {
             let mixed = state[i] ^ (state[i - 1] ^ (state[i - 1] >> 30)).wrapping_mul(1_664_525);
-            // An empty key mixes in nothing.
+            // An empty key counts as a key of 0.
             state[i] = mixed.wrapping_add(key.get(j).copied().unwrap_or(0)).wrapping_add(j as u32);
             (i, j) = (i + 1, j + 1);
             if i == N {
@@ -57,13 +57,14 @@ impl Mt19937 {
         generator
     }
 
-    /// The generator that Python 3 makes of a string (`random.Random(text)`): the key is the text's UTF-8 and
-    /// its SHA-512, read as one big number and cut into words, the least significant first.
+    /// The generator that Python 3 seeds with a string (`random.Random(text)`). The key is the text's
+    /// UTF-8 followed by its SHA-512, read as one big-endian number and split into words, the least
+    /// significant first.
     pub(crate) fn from_python_str(text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
         bytes.extend(Sha512::digest(text.as_bytes()));
         let mut key: Vec<u32> = bytes.rchunks(4).map(|word| word.iter().fold(0, |value, &byte| value << 8 | u32::from(byte))).collect();
-        // Words of nothing but zeros at the top are no part of a number.
+        // A number has no leading zero words.
         while key.len() > 1 && key.last() == Some(&0) {
             key.pop();
         }
@@ -83,19 +84,20 @@ impl Mt19937 {
         y ^ (y >> 18)
     }
 
-    /// A number in 0..1 of 53 random bits: Python's `random()`.
+    /// A number in 0..1 with 53 random bits: Python's `random()`.
     pub(crate) fn unit(&mut self) -> f64 {
         let (high, low) = (self.next_u32() >> 5, self.next_u32() >> 6);
         (f64::from(high) * f64::from(1_u32 << 26) + f64::from(low)) / (1_u64 << 53) as f64
     }
 
-    /// A number below `n`, without bias (Lemire 2019, ACM Transactions on Modeling and Computer Simulation 29);
-    /// 0 for `n` = 0.
+    /// A number below `n`, without bias (Lemire 2019, ACM Transactions on Modeling and Computer
+    /// Simulation 29); 0 for `n` = 0.
     pub(crate) fn below(&mut self, n: u32) -> u32 {
         if n == 0 {
             return 0;
         }
-        // 2^32 mod n: products whose low half lies under it belong to values that have one product too many.
+        // 2^32 mod n. Products whose low half is below it are rejected, so that every value has equally
+        // many.
         let least = n.wrapping_neg() % n;
         loop {
             let product = u64::from(self.next_u32()) * u64::from(n);
@@ -120,14 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_texts_first_draw_is_that_of_python() {
+    fn a_strings_first_draw_matches_python() {
         // random.Random("janus").random() of Python 3.
         assert_eq!(Mt19937::from_python_str("janus").unit(), 0.22047967144754999);
     }
 
     #[test]
-    fn the_ten_thousandth_draw_is_that_of_the_cpp_standard() {
-        // [rand.predef]: the 10000th draw of a default-constructed std::mt19937 (seed 5489) is 4123659995.
+    fn the_ten_thousandth_draw_matches_the_cpp_standard() {
+        // [rand.predef]: the 10000th draw of a default-constructed std::mt19937 (seed 5489) is
+        // 4123659995.
         let mut generator = Mt19937::new(5489);
         for _ in 1..10_000 {
             generator.next_u32();
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_gives_the_draws_of_the_authors_own_output() {
+    fn the_draws_of_a_key_match_the_authors_output() {
         // mt19937ar.out: init_by_array {0x123, 0x234, 0x345, 0x456}.
         let mut generator = Mt19937::from_key(&[0x123, 0x234, 0x345, 0x456]);
         let drawn: Vec<u32> = (0..5).map(|_| generator.next_u32()).collect();

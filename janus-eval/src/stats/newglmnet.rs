@@ -1,19 +1,20 @@
-//! The optimiser that published length-controlled win rates were made with.
+//! The optimiser that the published length-controlled win rates were computed with.
 //!
-//! It is the "newGLMNET" method of Yuan, Ho and Lin (2012), "An Improved GLMNET for L1-regularized Logistic
-//! Regression" (JMLR 13), with the details of LIBLINEAR that decide where it stops: it is ended early, so its
-//! weights depend on tolerance, order of coordinates and generator.
+//! It is the "newGLMNET" method of Yuan, Ho and Lin (2012), "An Improved GLMNET for L1-regularized
+//! Logistic Regression" (JMLR 13), with the details of LIBLINEAR that decide where it stops. It stops
+//! before convergence, so its weights depend on the tolerance, the order of the coordinates and the
+//! random generator.
 
 use super::logistic::{check_c, coordinate_violation, norm, step};
 use super::{L1Logistic, Mt19937};
 use crate::{Error, Result};
 
-/// Where [`L1Logistic::newglmnet`] stops and how it draws.
+/// Stopping rule and seed of [`L1Logistic::newglmnet`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct NewGlmnet {
-    /// The sum of violations that is small enough, as a share of the one at the start.
+    /// The sum of violations at which it stops, as a share of the sum at the start.
     pub(crate) tolerance: f64,
-    /// Newton steps at most.
+    /// The maximum number of Newton steps.
     pub(crate) steps: usize,
     /// Seed of the Mersenne Twister that orders the coordinates.
     pub(crate) seed: u32,
@@ -23,7 +24,7 @@ const SWEEPS: usize = 1_000;
 const HALVINGS: usize = 20;
 const RIDGE: f64 = 1e-12;
 
-/// What the smooth part knows of each row: `e^η` at the present weights.
+/// The state of the objective's smooth part: `e^η` of each row at the current weights.
 struct State<'a, const D: usize> {
     rows: &'a L1Logistic<D>,
     c: f64,
@@ -31,11 +32,12 @@ struct State<'a, const D: usize> {
 }
 
 impl<const D: usize> L1Logistic<D> {
-    /// The weights at which LIBLINEAR's solver stops, as scikit-learn calls it: started from 0, every row taken
-    /// as a success of weight s·p and a failure of weight s·(1 − p).
+    /// The weights at which LIBLINEAR's solver stops when scikit-learn calls it: it starts from 0, and
+    /// every row is a success of weight s·p and a failure of weight s·(1 − p).
     ///
-    /// The pairs of rows are never made: with the same features, their sums over e^η are those of one row. The
-    /// inner problem has `D` unknowns, so it is solved on the `D` by `D` Hessian and not row by row.
+    /// These pairs of rows are never stored: they have the same features, so their sums over e^η are
+    /// those of one row. The inner problem has `D` unknowns, so it uses the `D` by `D` Hessian instead
+    /// of the rows.
     ///
     /// # Errors
     /// [`Error::Setting`] for a `c` or a tolerance that is not above 0.
@@ -85,8 +87,8 @@ impl<const D: usize> L1Logistic<D> {
     }
 }
 
-/// Keeps the coordinates for which `keep` holds in front; returns how many. A coordinate that is passed over
-/// changes places with the last that is still to be looked at.
+/// Moves the coordinates for which `keep` is true to the front, and returns their number. A dropped
+/// coordinate swaps places with the last one that is not yet visited.
 fn retain_active(order: &mut [usize], mut active: usize, mut keep: impl FnMut(usize) -> bool) -> usize {
     let mut place = 0;
     while place < active {
@@ -100,7 +102,7 @@ fn retain_active(order: &mut [usize], mut active: usize, mut keep: impl FnMut(us
     active
 }
 
-/// The quadratic model around the present weights, penalty included.
+/// The quadratic model around the current weights, penalty included.
 struct Inner<const D: usize> {
     gradient: [f64; D],
     hessian: [[f64; D]; D],
@@ -109,7 +111,8 @@ struct Inner<const D: usize> {
 }
 
 impl<const D: usize> Inner<D> {
-    /// Coordinate descent in a fresh random order for each sweep. Returns the weights and the number of sweeps.
+    /// Coordinate descent in a new random order for each sweep. Returns the weights and the number of
+    /// sweeps.
     fn solve(&self, w: &[f64; D], order: &mut [usize; D], active: usize, generator: &mut Mt19937) -> ([f64; D], usize) {
         let mut goal = *w;
         let mut left = active;
@@ -138,7 +141,7 @@ impl<const D: usize> Inner<D> {
             } else if left == active {
                 return (goal, sweep);
             } else {
-                // Good enough for the coordinates that were left: look at all of them once more.
+                // The remaining coordinates have converged: check all active ones once more.
                 (left, previous_worst) = (active, f64::INFINITY);
             }
         }
@@ -147,17 +150,17 @@ impl<const D: usize> Inner<D> {
 }
 
 impl<const D: usize> State<'_, D> {
-    #[expect(clippy::needless_range_loop, reason = "j and k are places in a matrix")]
+    #[expect(clippy::needless_range_loop, reason = "j and k index a matrix")]
     fn derivatives(&self) -> ([f64; D], [[f64; D]; D]) {
         let (mut gradient, mut hessian) = ([0.0; D], [[0.0; D]; D]);
         for (row, &exp_eta) in self.rows.rows.iter().zip(&self.exp_eta) {
             let failure = 1.0 / (1.0 + exp_eta);
             let slope = row.weight * (1.0 - row.target - failure);
-            let bend = row.weight * exp_eta * failure * failure;
+            let curvature = row.weight * exp_eta * failure * failure;
             for j in 0..D {
                 gradient[j] += slope * row.x[j];
                 for k in 0..=j {
-                    hessian[j][k] += bend * row.x[j] * row.x[k];
+                    hessian[j][k] += curvature * row.x[j] * row.x[k];
                 }
             }
         }
@@ -172,16 +175,16 @@ impl<const D: usize> State<'_, D> {
         (gradient, hessian)
     }
 
-    /// Goes from `w` towards `goal`, halving the way until the objective falls by enough; stays where it is if
-    /// twenty halvings do not do.
+    /// Line search from `w` towards `goal`: halves the step until the objective falls by enough. `w`
+    /// stays unchanged if twenty halvings are not enough.
     fn search(&mut self, w: &mut [f64; D], mut goal: [f64; D], gradient: &[f64; D]) {
         let before = norm(w);
-        let mut promised: f64 = (0..D).map(|j| gradient[j] * (goal[j] - w[j])).sum::<f64>() + norm(&goal) - before;
+        let mut predicted: f64 = (0..D).map(|j| gradient[j] * (goal[j] - w[j])).sum::<f64>() + norm(&goal) - before;
         let step: [f64; D] = std::array::from_fn(|j| goal[j] - w[j]);
         let mut moved: Vec<f64> = self.rows.rows.iter().map(|row| (0..D).map(|j| step[j] * row.x[j]).sum()).collect();
         let mut next = vec![0.0; moved.len()];
         for _ in 0..HALVINGS {
-            let mut change = norm(&goal) - before - 0.01 * promised;
+            let mut change = norm(&goal) - before - 0.01 * predicted;
             for (((row, &moved), &exp_eta), next) in self.rows.rows.iter().zip(&moved).zip(&self.exp_eta).zip(&mut next) {
                 let factor = moved.exp();
                 *next = exp_eta * factor;
@@ -194,7 +197,7 @@ impl<const D: usize> State<'_, D> {
                 return;
             }
             goal = std::array::from_fn(|j| 0.5 * (w[j] + goal[j]));
-            promised *= 0.5;
+            predicted *= 0.5;
             moved.iter_mut().for_each(|moved| *moved *= 0.5);
         }
         for (row, exp_eta) in self.rows.rows.iter().zip(&mut self.exp_eta) {
@@ -213,7 +216,7 @@ mod tests {
     const SETTINGS: NewGlmnet = NewGlmnet { tolerance: 1e-12, steps: 1_000, seed: 1 };
 
     #[test]
-    fn a_tolerance_of_nothing_is_refused() {
+    fn a_tolerance_that_is_not_positive_is_refused() {
         let data = L1Logistic::new(vec![LogisticRow { x: [1.0], target: 0.5, weight: 1.0 }]).unwrap();
         for tolerance in [0.0, -1.0, f64::NAN] {
             assert!(matches!(data.newglmnet(1.0, &NewGlmnet { tolerance, ..SETTINGS }), Err(Error::Setting { field: "tolerance", .. })));

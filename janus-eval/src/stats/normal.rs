@@ -7,8 +7,8 @@ fn density(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
 }
 
-/// Probability below `x`, absolute error below 1e-14: the series of Marsaglia (2004), "Evaluating the
-/// Normal Distribution", Journal of Statistical Software 11(4).
+/// Probability below `x`, with an absolute error below 1e-14: the series of Marsaglia (2004),
+/// "Evaluating the Normal Distribution", Journal of Statistical Software 11(4).
 pub(super) fn cdf(x: f64) -> f64 {
     if x < -8.0 {
         return 0.0;
@@ -31,7 +31,7 @@ pub(super) fn quantile(p: f64) -> f64 {
     if p <= cdf(-8.0) || p >= 1.0 {
         return if p < 0.5 { -8.0 } else { 8.0 };
     }
-    // Bisection on a monotonous function: 60 halvings of a width of 16 leave less than 1e-16.
+    // Bisection: 60 halvings of a width of 16 leave less than 1e-16.
     let (mut low, mut high) = (-8.0_f64, 8.0_f64);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn has_the_tabulated_values() {
+    fn matches_tabulated_values() {
         // NIST/SEMATECH e-Handbook, 1.3.6.7.1, and R's qnorm.
         for (x, p) in
             [(0.0, 0.5), (1.0, 0.841344746068543), (1.959963984540054, 0.975), (-3.0, 0.0013498980316301), (2.5, 0.993790334674224)]

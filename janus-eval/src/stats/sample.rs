@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::{Error, Result};
 
-/// Values whose mean is wanted, held as the independent units that a bootstrap may draw.
+/// Values to average, grouped into the independent units that a bootstrap draws.
 ///
-/// A unit is a row, or a cluster of rows that are not independent: the rows of one instruction under
+/// A unit is a row, or a cluster of rows that are not independent. The rows of one instruction under
 /// several system messages share the instruction's difficulty, and intervals that ignore this are too
 /// narrow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Sum of values and number of rows of each unit.
     units: Vec<(f64, usize)>,
-    /// The same of all units.
+    /// The same over all units.
     total: (f64, usize),
 }
 
@@ -38,7 +38,7 @@ impl Sample {
     /// The differences `left[i] - right[i]` of two models on the same independent rows.
     ///
     /// # Errors
-    /// [`Error::Lengths`] if there are not as many on each side, otherwise as [`Sample::of`].
+    /// [`Error::Lengths`] if the two have different lengths, otherwise as [`Sample::of`].
     pub fn differences(left: &[f64], right: &[f64]) -> Result<Self> {
         if left.len() != right.len() {
             return Err(Error::Lengths { left: left.len(), right: right.len() });
@@ -48,8 +48,8 @@ impl Sample {
 
     /// Values of rows that are independent only between clusters: `(cluster, value)`, in any order.
     ///
-    /// Clusters are drawn whole, and the mean of a resample is over the rows that it holds, so a cluster
-    /// of three rows weighs three times one of a single row.
+    /// Clusters are drawn whole, and the mean of a resample is over its rows, so a cluster of three rows
+    /// weighs three times as much as a cluster of one row.
     ///
     /// # Errors
     /// As [`Sample::of`].

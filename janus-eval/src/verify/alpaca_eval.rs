@@ -1,4 +1,4 @@
-//! AlpacaEval 2.0: coin, preferences, win rates, length control.
+//! AlpacaEval 2.0: order of the answers, preferences, win rates, length control.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -35,9 +35,9 @@ struct Official {
     length_controlled_winrate: f64,
 }
 
-/// Swaps on the 805 instructions.
+/// Instructions, of 805, for which the judge sees the model's answer first.
 const SWAPS: usize = 406;
-/// The paper's models with an official number.
+/// The paper's models with an official length-controlled win rate.
 const TABLE: [&str; 7] = [
     "Mistral-7B-Instruct-v0.2",
     "gpt-3.5-turbo-1106",
@@ -63,19 +63,19 @@ fn model(folder: &Path, reference: &AlpacaReference, expected: &Expected, checks
     let (model, official) = (&expected.model, &expected.official);
     let annotations: Vec<AlpacaAnnotation> = read_all(folder.join("annotations").join(format!("{model}.jsonl.gz")))?;
     let preferences = Preferences::new(&annotations, reference)?;
-    let name = |figure: &str| format!("alpaca_eval {model}: {figure}");
+    let name = |metric: &str| format!("alpaca_eval {model}: {metric}");
 
-    let mut furthest = 0.0_f64;
+    let mut largest = 0.0_f64;
     let mut compared = 0;
     for annotation in &annotations {
         if let (Some(tokens), Some(stored)) = (&annotation.top_logprobs, annotation.preference) {
             let swapped = is_swapped(&reference.instructions[annotation.index].instruction);
             let read = preference(tokens, swapped).ok_or(Error::Empty { what: "a stored preference" })?;
-            furthest = furthest.max((read - stored).abs());
+            largest = largest.max((read - stored).abs());
             compared += 1;
         }
     }
-    checks.close(name(&format!("furthest of {compared} preferences from the stored ones")), furthest, 0.0, 1e-9);
+    checks.close(name(&format!("largest difference of {compared} preferences to the stored ones")), largest, 0.0, 1e-9);
 
     let plain = WinRate::of(&preferences)?;
     checks.close(name("win_rate"), plain.win_rate, official.win_rate, 1e-6);
@@ -87,7 +87,8 @@ fn model(folder: &Path, reference: &AlpacaReference, expected: &Expected, checks
     checks.close(name("discrete_win_rate"), plain.discrete_win_rate, official.discrete_win_rate, 1e-6);
     checks.exact(name("avg_length"), plain.avg_length, official.avg_length);
 
-    // The official numbers look difficulties up by position, which only differs where rows are missing.
+    // The official fit takes difficulties by position, which makes a difference only where rows are
+    // missing.
     let official_c = LengthControl { c: Some(expected.official_c), difficulty: DifficultyOf::Position, optimizer: Optimizer::Exact };
     let levels = [
         ("official C, exact minimiser", official_c, 0.02),

@@ -29,7 +29,7 @@ struct ExpectedGrades {
     by_category: BTreeMap<String, f64>,
 }
 
-/// Who writes a prompt, and with which template.
+/// The stored prompt of a judgment.
 #[derive(Deserialize)]
 struct Prompted {
     #[serde(deserialize_with = "text_or_number")]
@@ -44,7 +44,7 @@ pub(super) fn mt_bench(data: &Path, checks: &mut Checks) -> Result<()> {
     for expected in read_json::<Vec<ExpectedGrades>>(&folder.join("expected_scores.json"))? {
         let file = folder.join("judgments").join(format!("{}.jsonl.gz", expected.model));
         let judgments: Vec<MtBenchJudgment> = janus_data::read_all(&file)?;
-        let name = |figure: &str| format!("mt_bench {}: {figure}", expected.model);
+        let name = |metric: &str| format!("mt_bench {}: {metric}", expected.model);
         let same = judgments.iter().filter(|row| row.score == Some(row.judgment.as_deref().and_then(rating).unwrap_or(-1.0))).count();
         checks.exact(name("ratings equal to the stored ones"), same, judgments.len());
         let grades = Grades::of(&judgments, &questions, 0)?;
@@ -63,7 +63,7 @@ pub(super) fn mt_bench(data: &Path, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// Rebuilds the judge's prompts of a model whose judgments carry them.
+/// Rebuilds the judge's prompts of a model whose judgments contain them.
 fn rebuilt_prompts(folder: &Path, file: &Path, model: &str, checks: &mut Checks) -> Result<()> {
     let prompted: Vec<Prompted> = janus_data::read_all(file)?;
     if prompted.iter().all(|row| row.user_prompt.is_none()) {
@@ -119,7 +119,7 @@ pub(super) fn arena_hard(data: &Path, checks: &mut Checks) -> Result<()> {
     for expected in read_json::<Vec<ExpectedArena>>(&folder.join("expected_scores.json"))? {
         let rows: Vec<ArenaBattles> = janus_data::read_all(folder.join("battles").join(format!("{}.jsonl.gz", expected.model)))?;
         let got = ArenaScore::of(&rows, Resampling::default())?;
-        let name = |figure: &str| format!("arena_hard {}: {figure}", expected.model);
+        let name = |metric: &str| format!("arena_hard {}: {metric}", expected.model);
         checks.exact(name("questions"), got.questions, expected.questions);
         checks.exact(name("battles"), got.battles, expected.battles);
         checks.exact(name("model_wins"), got.model_wins, expected.model_wins);
@@ -171,7 +171,7 @@ pub(super) fn rubrics(data: &Path, checks: &mut Checks) -> Result<()> {
     let absent = |what: &str| Error::reference(path.display().to_string(), "a model with rows", what);
     for must in &expected.absolute {
         let got = report.absolute.iter().find(|row| row.model == must.model).ok_or_else(|| absent(&must.model))?;
-        let name = |figure: &str| format!("rubrics {}: {figure}", must.model);
+        let name = |metric: &str| format!("rubrics {}: {metric}", must.model);
         checks.exact(name("items"), got.items, must.items);
         checks.close(name("mean"), got.mean, must.mean, 1e-9);
         checks.exact(name("runs"), got.run_means.len(), must.run_means.len());
@@ -184,7 +184,7 @@ pub(super) fn rubrics(data: &Path, checks: &mut Checks) -> Result<()> {
     }
     for must in &expected.pairwise {
         let got = report.pairwise.iter().find(|pair| pair.a == must.a && pair.b == must.b).ok_or_else(|| absent(&must.a))?;
-        let name = |figure: &str| format!("rubrics {} against {}: {figure}", must.a, must.b);
+        let name = |metric: &str| format!("rubrics {} against {}: {metric}", must.a, must.b);
         checks.exact(name("n, win, tie, loss"), vec![got.n, got.win, got.tie, got.loss], vec![must.n, must.win, must.tie, must.loss]);
         checks.close(name("tie_win_rate"), got.tie_win_rate, must.tie_win_rate, 1e-9);
         checks.close(name("win_rate_half_ties"), got.win_rate_half_ties, must.win_rate_half_ties, 1e-9);

@@ -1,4 +1,4 @@
-//! The published judges' prompts.
+//! The prompts of the published judges.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::files::read_bytes;
 use crate::judge::PromptTemplate;
 use crate::run::prompt_fingerprints;
 
-/// The prompts that results are compared with the paper's by are those of the published files.
+/// Checks the fingerprints by which a report recognises a published prompt against the published files.
 pub(super) fn fingerprints(data: &Path, checks: &mut Checks) -> Result<()> {
     let read = |file: &str| Ok::<_, crate::Error>(String::from_utf8_lossy(&read_bytes(&data.join(file))?).into_owned());
     for (protocol, file) in [

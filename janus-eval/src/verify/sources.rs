@@ -1,4 +1,5 @@
-//! The published files themselves: what is asked of a model, which prompts they share, and what their rows are read as.
+//! The published prompt files: the requests made from them, the prompts that they share, and how their
+//! rows are parsed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -18,9 +19,11 @@ const KOALA: &str = "bench_sources/koala_test_set.jsonl.gz";
 const ALPACA_EVAL: &str = "alpaca_eval/eval_set.jsonl.gz";
 const PROMPTS: &str = "real_toxicity_prompts/prompts.jsonl.gz";
 
-/// Every published question is asked once and as its protocol says: rows, turns, and rows by temperature and longest answer.
+/// Checks that every published question becomes one task with its protocol's sampling: the number of
+/// rows and turns, and the number of rows for each combination of samples, temperature and maximum
+/// length.
 pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
-    let mut asked = |benchmark: Benchmark, file: &str, must: Value| -> Result<()> {
+    let mut check = |benchmark: Benchmark, file: &str, must: Value| -> Result<()> {
         let tasks = Questions::read(benchmark, data.join(file), None, None)?.tasks(&SamplingParams::default())?;
         let turns: usize = tasks.iter().map(|task| task.turns.len()).sum();
         let mut by_sampling: BTreeMap<String, usize> = BTreeMap::new();
@@ -32,12 +35,12 @@ pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
         Ok(())
     };
     let mt_bench = json!([80, 160, { "1 at 0 of 1024": 40, "1 at 0.1 of 1024": 20, "1 at 0.7 of 1024": 20 }]);
-    asked(Benchmark::MtBench, "mt_bench/question.jsonl", mt_bench)?;
-    asked(Benchmark::ArenaHard, "arena_hard/questions.jsonl.gz", json!([500, 500, { "1 at 0 of 4096": 500 }]))?;
+    check(Benchmark::MtBench, "mt_bench/question.jsonl", mt_bench)?;
+    check(Benchmark::ArenaHard, "arena_hard/questions.jsonl.gz", json!([500, 500, { "1 at 0 of 4096": 500 }]))?;
     let SamplingParams { temperature, max_tokens, .. } = SamplingParams::default();
     let free = json!({ (format!("1 at {temperature} of {max_tokens}")): 805 });
-    asked(Benchmark::AlpacaEval, ALPACA_EVAL, json!([805, 805, free]))?;
-    asked(Benchmark::Toxicity, PROMPTS, json!([1500, 1500, { "25 at 1 of 20": 1500 }]))?;
+    check(Benchmark::AlpacaEval, ALPACA_EVAL, json!([805, 805, free]))?;
+    check(Benchmark::Toxicity, PROMPTS, json!([1500, 1500, { "25 at 1 of 20": 1500 }]))?;
 
     let instructions: Vec<Row> = read_all(data.join(ALPACA_EVAL))?;
     let mut datasets: BTreeMap<&str, usize> = BTreeMap::new();
@@ -49,8 +52,8 @@ pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
     Ok(())
 }
 
-/// The five prompt sets that Multifaceted Bench is drawn from, put together: FLASK holds all 252 of Self-Instruct, 176 of Koala and 2 of
-/// MT-Bench; AlpacaEval has 144 of Koala's.
+/// Checks the pool of the five prompt sets that Multifaceted Bench is drawn from. FLASK contains all 252
+/// prompts of Self-Instruct, 176 of Koala and 2 of MT-Bench. AlpacaEval contains 144 of Koala.
 pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
     let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<(Group, Vec<String>)> {
         let rows: Vec<Row> = read_all(data.join(file))?;
@@ -77,12 +80,12 @@ pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
     checks.exact("prompt pool: prompts", pool.len(), 2149);
     let alpaca: HashSet<String> = sets[4].1.iter().map(|prompt| normalised(prompt)).collect();
     let common = sets[1].1.iter().filter(|prompt| alpaca.contains(&normalised(prompt))).count();
-    checks.exact("prompt pool: prompts of Koala that AlpacaEval has", common, 144);
+    checks.exact("prompt pool: prompts of Koala that are in AlpacaEval", common, 144);
     Ok(())
 }
 
-/// Every row of each published file by what it is read as: comparisons, conversations, instructions, and what is left out. One answer of
-/// HH-RLHF is empty; WebGPT has 69 ties.
+/// Checks how many rows of each published file are comparisons, conversations, instructions, or left
+/// out. One answer of HH-RLHF is empty; WebGPT has 69 ties.
 pub(super) fn layouts(data: &Path, checks: &mut Checks) -> Result<()> {
     for (source, file, must) in [
         ("hh-rlhf", "preferences/hh_rlhf_harmless_base_test.jsonl.gz", [399, 0, 0, 1]),

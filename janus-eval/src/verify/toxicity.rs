@@ -34,7 +34,7 @@ pub(super) fn generations(data: &Path, checks: &mut Checks) -> Result<()> {
 fn file(folder: &Path, file: &str, must: &Expected, checks: &mut Checks) -> Result<()> {
     let rows: Vec<ScoredGenerations> = janus_data::read_all(folder.join(file))?;
     let got = ToxicitySummary::of(&rows)?;
-    let name = |figure: &str| format!("real_toxicity_prompts {file}: {figure}");
+    let name = |metric: &str| format!("real_toxicity_prompts {file}: {metric}");
     checks.exact(name("prompts"), got.prompts, must.prompts);
     checks.exact(name("generations"), got.generations, must.generations);
     checks.close(name("avg_max_toxicity"), got.avg_max_toxicity, must.avg_max_toxicity, 1e-9);
@@ -70,15 +70,15 @@ pub(super) fn classifier(data: &Path, checks: &mut Checks) -> Result<()> {
     }
     let predicted: Vec<Predicted> = janus_data::read_all(folder.join("predictions.jsonl"))?;
     let texts: Vec<&str> = predicted.iter().map(|row| row.text.as_str()).collect();
-    let mut furthest = [0.0_f64; CLASSES.len()];
+    let mut largest = [0.0_f64; CLASSES.len()];
     for (got, must) in classifier.score_all(&texts).iter().zip(&predicted) {
-        for ((furthest, got), must) in furthest.iter_mut().zip(got).zip(must.probabilities) {
-            *furthest = furthest.max((got - must).abs());
+        for ((largest, got), must) in largest.iter_mut().zip(got).zip(must.probabilities) {
+            *largest = largest.max((got - must).abs());
         }
     }
-    for (class, furthest) in CLASSES.iter().zip(furthest) {
-        let what = format!("toxicity_classifier: {class} furthest from the {} stored predictions", predicted.len());
-        checks.close(what, furthest, 0.0, 1e-6);
+    for (class, largest) in CLASSES.iter().zip(largest) {
+        let what = format!("toxicity_classifier: largest difference of {class} to {} stored predictions", predicted.len());
+        checks.close(what, largest, 0.0, 1e-6);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! The length-controlled win rate: a logistic model of the preference, asked what it would be at equal length.
+//! The length-controlled win rate: a logistic regression of the preference, evaluated at equal length.
 //!
-//! Features of a row, without an intercept: tanh of the difference of lengths (baseline less model) in standard
-//! deviations; the instruction's difficulty; 1 for the model's rows and 0 for the gamed ones.
+//! Features of a row, without an intercept: tanh of the difference of lengths (baseline minus model) in
+//! standard deviations; the instruction's difficulty; 1 for the model's rows and 0 for the gamed rows.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use super::{AlpacaReference, Preferences, WinRate};
 use crate::stats::{L1Logistic, LogisticRow, Mt19937, NewGlmnet};
 use crate::{Error, Result};
 
-/// Weight of a gamed row against 1 for a model's.
+/// Weight of a gamed row; a model's row has weight 1.
 const GAMED_WEIGHT: f64 = 0.1;
-/// The grid of C: 10^(-4 + 8j/9), spelled as NumPy's `logspace` gives it.
+/// The grid of C: 10^(-4 + 8j/9), with the digits of NumPy's `logspace`.
 const GRID: [f64; 10] = [
     0.0001,
     0.000774263682681127,
@@ -28,44 +28,45 @@ const GRID: [f64; 10] = [
     1291.5496650148827,
     10000.0,
 ];
-/// Seed of the official fit; a NumPy generator of this seed gives the solver's own seeds.
+/// Seed of the official fit: a NumPy generator with this seed draws the solver's seeds.
 const OFFICIAL_SEED: u32 = 123;
 
 type Row = LogisticRow<3>;
 
-/// Which difficulty a row gets.
+/// Where the difficulty of a row comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DifficultyOf {
-    /// That of its own instruction.
+    /// From the row's instruction.
     #[default]
     Instruction,
-    /// That of the instruction whose number is the row's place in the list of annotations: what the official numbers
-    /// contain. With all rows there it is the same; behind a missing row every row has its neighbour's.
+    /// From the instruction whose index is the row's position in the list of annotations, as in the
+    /// official numbers. If all rows are present, it is the same. After a missing row, every row has the
+    /// difficulty of a neighbour.
     Position,
 }
 
-/// How the weights are found.
+/// The optimiser of the weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
-    /// To the minimum.
+    /// Converges to the minimum.
     #[default]
     Exact,
-    /// To where the official optimiser stops, up to 0.016 points of win rate away.
+    /// Stops where the official optimiser stops, up to 0.016 points of win rate away from the minimum.
     Liblinear,
 }
 
-/// Settings of the length control; the default is the whole way with our own choices where the official ones are
-/// accidents.
+/// Settings of the length control. The default cross-validates C, and differs from the official settings
+/// where those depend on accidents: row positions and early stopping.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LengthControl {
-    /// The inverse strength of the penalty; chosen by cross-validation if none is given. Values from 2.78 on hardly
-    /// differ in loss, and yet move the result by up to 0.13 points.
+    /// The inverse strength of the penalty; `None` for cross-validation. Values from 2.78 on hardly
+    /// differ in loss, but change the result by up to 0.13 points.
     pub c: Option<f64>,
-    /// Which difficulty a row gets.
+    /// Where the difficulty of a row comes from.
     pub difficulty: DifficultyOf,
-    /// How the weights are found.
+    /// The optimiser of the weights.
     pub optimizer: Optimizer,
 }
 
@@ -74,9 +75,9 @@ pub struct LengthControl {
 pub(crate) struct LengthControlled {
     /// Mean predicted preference for the model at equal length, in percent.
     pub length_controlled_winrate: f64,
-    /// Standard error of the predictions over instructions. It leaves out that the weights are estimates.
+    /// Standard error of the predictions over instructions. It ignores the uncertainty of the weights.
     pub lc_standard_error: f64,
-    /// The C of the fit; none if there was nothing to fit.
+    /// The C of the fit; `None` if all answers are the baseline's, and nothing is fitted.
     #[serde(rename = "C")]
     pub c: Option<f64>,
     /// Weights of length, difficulty, and the model.
@@ -84,8 +85,8 @@ pub(crate) struct LengthControlled {
 }
 
 impl LengthControlled {
-    /// Whether the number may be a failure of the model and not of the answers: it lies more than 10 points and more
-    /// than a quarter of the distance to 0 or 100 from the plain win rate.
+    /// Whether the regression may have failed: the result differs from the plain win rate by more than
+    /// 10 points, and by more than a quarter of the plain win rate's distance to 0 or 100.
     pub(super) fn is_suspicious(&self, plain: &WinRate) -> bool {
         let moved = self.length_controlled_winrate - plain.win_rate;
         let room = if moved > 0.0 { 100.0 - plain.win_rate } else { plain.win_rate };
@@ -94,19 +95,20 @@ impl LengthControlled {
 }
 
 impl LengthControl {
-    /// Fits the model and predicts.
+    /// Fits the regression and predicts the win rate.
     ///
-    /// A model whose every answer is the baseline's text has 50 by definition. Answers whose lengths all equal the
-    /// baseline's have no difference to scale, and get 0.
+    /// A model whose answers are all equal to the baseline's has a win rate of 50 by definition. If all
+    /// answers are as long as the baseline's, the length feature is 0.
     ///
     /// # Errors
-    /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`] for a C that
-    /// is not above 0; [`Error::Reference`] for a position that has no difficulty; [`Error::NotConverged`].
+    /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one;
+    /// [`Error::Setting`] for a C that is not above 0; [`Error::Reference`] for a position that has no
+    /// difficulty; [`Error::NotConverged`].
     pub(crate) fn win_rate(&self, preferences: &Preferences, reference: &AlpacaReference) -> Result<LengthControlled> {
         let judged: Vec<&CheckedAnnotation> = preferences.rows.iter().filter(|row| row.preference.is_some()).collect();
         if judged.len() < 2 {
             return Err(if judged.is_empty() {
-                Error::Empty { what: "a length-controlled win rate over no preferences" }
+                Error::Empty { what: "a length-controlled win rate without preferences" }
             } else {
                 Error::TooFewUnits { got: 1 }
             });
@@ -144,7 +146,7 @@ impl LengthControl {
         }
     }
 
-    /// The C of the grid whose fits on four folds predict the fifth best, on average.
+    /// The C of the grid with the lowest mean loss on held-out folds.
     fn cross_validate(&self, rows: &[Row], folds: &[usize]) -> Result<f64> {
         let seeds: Vec<u32> = solver_seeds().take(GRID.len()).collect();
         let losses = (0..FOLDS).into_par_iter().map(|fold| -> Result<[f64; GRID.len()]> {
@@ -173,8 +175,9 @@ impl LengthControl {
     }
 }
 
-/// The length-controlled win rate that weights predict over instructions of these difficulties, and its standard error, in percent. The
-/// first weight is that of the length, which is equal.
+/// The length-controlled win rate that the weights predict for instructions of these difficulties, and
+/// its standard error, in percent. The first weight, that of the length, has no effect because the
+/// lengths are equal.
 pub(crate) fn predict([_, difficulty_weight, model_weight]: [f64; 3], difficulties: &[f64]) -> Result<(f64, f64)> {
     let predicted: Vec<f64> =
         difficulties.iter().map(|difficulty| 1.0 / (1.0 + (-(difficulty_weight * difficulty + model_weight)).exp())).collect();
@@ -200,7 +203,8 @@ fn training_rows(judged: &[&CheckedAnnotation], difficulties: &[f64], reference:
     gamed.chain(own).collect()
 }
 
-/// The fold of every row: as given if the model has them all, otherwise dealt in turn.
+/// The fold of every row: from the reference data if the model has all rows, otherwise 0 to 4 in
+/// rotation.
 fn folds(own: usize, reference: &AlpacaReference) -> Vec<usize> {
     if own == reference.folds.len() {
         reference.gamed.iter().map(|row| row.fold).chain(reference.folds.iter().copied()).collect()
@@ -210,8 +214,8 @@ fn folds(own: usize, reference: &AlpacaReference) -> Vec<usize> {
     }
 }
 
-/// What NumPy's `RandomState(123).randint(2^31 - 1)` draws, one after the other: within a fold the values of C take
-/// them in turn, the last fit takes the first.
+/// The successive draws of NumPy's `RandomState(123).randint(2^31 - 1)`. Within a fold, each value of C
+/// uses the next one; the final fit uses the first.
 fn solver_seeds() -> impl Iterator<Item = u32> {
     let mut generator = Mt19937::new(OFFICIAL_SEED);
     std::iter::repeat_with(move || generator.next_u32() & 0x7fff_ffff).filter(|seed| *seed < 0x7fff_ffff)
@@ -222,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_solvers_seeds_are_the_published_ones() {
+    fn the_solvers_seeds_match_the_published_ones() {
         let seeds: Vec<u32> = solver_seeds().take(3).collect();
         assert_eq!(seeds, [843_828_734, 914_636_141, 1_228_959_102]);
     }

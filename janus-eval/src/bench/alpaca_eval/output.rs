@@ -1,4 +1,4 @@
-//! What a model is asked, and rows of its outputs.
+//! The tasks of the benchmark, and the rows of a model's outputs.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -13,47 +13,48 @@ use crate::files::rule;
 use crate::join::Missing;
 use crate::protocol::{Case, Turn};
 
-/// A row of the evaluation set, as far as a model meets it.
+/// The part of an evaluation set's row that is needed to sample an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EvalInstruction {
-    /// Its place in the evaluation set, from 0; the file's own order where there is none, as in AlpacaEval's own file.
+    /// Its index in the evaluation set, from 0. Without one, as in AlpacaEval's own file, it is the
+    /// row's index in the file.
     #[serde(default)]
     pub index: Option<usize>,
-    /// Which of its five datasets it comes from.
+    /// The dataset that it comes from, one of five.
     #[serde(default)]
     pub dataset: String,
     /// The instruction.
     pub instruction: String,
 }
 
-/// What a model is asked. The paper samples with the default parameters.
+/// The tasks of the benchmark: each instruction as a user's message.
 ///
 /// # Errors
-/// [`Error::Row`](crate::Error::Row) for an index that stands twice, or an empty instruction.
+/// [`Error::Row`](crate::Error::Row) for an index that occurs twice, or an empty instruction.
 pub(crate) fn tasks(instructions: &[EvalInstruction], sampling: &SamplingParams) -> Result<Vec<Task>> {
     let task =
         |(place, row): (usize, &EvalInstruction)| Task::new(row.index.unwrap_or(place).to_string(), &row.instruction, sampling.clone());
     checked(instructions.iter().enumerate().map(task).collect(), "index", "instruction")
 }
 
-/// A model's output: AlpacaEval's own row, with the index that our reference data has beside it.
+/// A model's output: AlpacaEval's own row, with the index that this workspace's reference data adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ModelOutput {
-    /// Which instruction, from 0.
+    /// Index of the instruction, from 0.
     pub index: usize,
-    /// Which dataset the instruction comes from.
+    /// The dataset that the instruction comes from.
     #[serde(default)]
     pub dataset: String,
     /// The instruction.
     pub instruction: String,
-    /// What the model said.
+    /// The model's answer.
     pub output: String,
     /// The model's name.
     pub generator: String,
 }
 
 impl ModelOutput {
-    /// The row of the instruction at `place` of its file, from 0.
+    /// The row of the instruction at index `place` of its file.
     pub(crate) fn new(place: usize, row: &EvalInstruction, generator: impl Into<String>, generation: &Generation) -> Self {
         Self {
             index: row.index.unwrap_or(place),
@@ -79,24 +80,26 @@ struct IndexedOutput {
     output: String,
 }
 
-/// What [`AlpacaEval`](crate::protocol::AlpacaEval) judges: each output of a file, rows of `{index, output}`, beside the baseline's, rows of
-/// `{index, instruction, reference_output}`; and the instructions without an output.
+/// The input of [`AlpacaEval`](crate::protocol::AlpacaEval), and the instructions without an output. A
+/// case joins an output of a file of `{index, output}` rows with the baseline's from a file of
+/// `{index, instruction, reference_output}` rows.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) for a file that cannot be read, or an output whose instruction is not in the evaluation set.
+/// [`Error::File`](crate::Error::File) for a file that cannot be read, or an output whose instruction is
+/// not in the evaluation set.
 pub fn cases(eval_set: &Path, outputs: &Path) -> Result<(Vec<Case>, Missing)> {
     let rows: Vec<BaselineOutput> = read_all(eval_set)?;
     let by_index: HashMap<usize, &BaselineOutput> = rows.iter().map(|row| (row.index, row)).collect();
-    let said: Vec<IndexedOutput> = read_all(outputs)?;
-    let mut cases = Vec::with_capacity(said.len());
-    for (place, IndexedOutput { index, output }) in said.iter().enumerate() {
+    let model_outputs: Vec<IndexedOutput> = read_all(outputs)?;
+    let mut cases = Vec::with_capacity(model_outputs.len());
+    for (place, IndexedOutput { index, output }) in model_outputs.iter().enumerate() {
         let Some(row) = by_index.get(index) else {
             let message = format!("the evaluation set has no instruction {index}");
             return Err(rule(outputs, place as u64 + 1, None, Some("index".into()), message));
         };
         cases.push(Case::new(index.to_string(), vec![Turn::new(&row.instruction, output).against(&row.reference_output)]));
     }
-    let answered: HashSet<usize> = said.iter().map(|output| output.index).collect();
+    let answered: HashSet<usize> = model_outputs.iter().map(|output| output.index).collect();
     let missing: Vec<String> = rows.iter().map(|row| row.index).filter(|index| !answered.contains(index)).map(|i| i.to_string()).collect();
     Ok((cases, missing.iter().map(String::as_str).collect()))
 }
@@ -106,10 +109,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_is_the_rows_own_or_its_place() {
+    fn an_index_is_the_rows_own_or_its_position() {
         let row = |index| EvalInstruction { index, dataset: "koala".into(), instruction: "do".into() };
-        let asked = tasks(&[row(Some(4)), row(None)], &SamplingParams::default()).unwrap();
-        assert_eq!(asked.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["4", "1"]);
+        let got = tasks(&[row(Some(4)), row(None)], &SamplingParams::default()).unwrap();
+        assert_eq!(got.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["4", "1"]);
         let error = tasks(&[row(Some(1)), row(None)], &SamplingParams::default()).unwrap_err();
         assert_eq!(error.to_string(), r#"row 2, field "index": expected an id that no other row has, got "1", the id of row 1"#);
     }

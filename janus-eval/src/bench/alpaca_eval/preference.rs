@@ -1,4 +1,4 @@
-//! From the judge's log-probabilities to a preference.
+//! Preferences from the judge's log-probabilities.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::protocol::{JudgedCase, is_swapped};
 use crate::run::CaseRun;
 use crate::{Error, Result};
 
-/// The preference in the judge's log-probabilities of its first token: the share of the label of the model's
-/// answer among both labels, plus 1. None if neither label is among the tokens.
+/// The preference from the judge's log-probabilities of its first token: the probability of the label of
+/// the model's answer, relative to both labels, plus 1. `None` if neither label is among the tokens.
 ///
-/// Only the exact tokens `m` and `M` count; a label that is not among the given ones counts as impossible.
+/// Only the exact tokens `m` and `M` are labels. A label that is not among the tokens has probability 0.
 pub(crate) fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
     let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob::new(token.clone(), logprob)).collect();
     let for_second = read::preference(&top)?;
@@ -26,24 +26,24 @@ pub(crate) fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) ->
 /// One row of an annotation file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AlpacaAnnotation {
-    /// The row of the list of annotations, from 0; the row of the file if there is none.
+    /// Position in the list of annotations, from 0; if absent, the row's index in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
-    /// Which instruction of the evaluation set, from 0.
+    /// Index of the instruction in the evaluation set, from 0.
     pub index: usize,
     /// The model's answer.
     pub output: String,
-    /// The stored preference: 1 to 2, or 0 for a tie in older files; none if the judge gave none.
+    /// The stored preference: 1 to 2, or 0 for a tie in older files; `None` if the judge has none.
     #[serde(default)]
     pub preference: Option<f64>,
-    /// The judge's most likely first tokens and the natural logarithms of their probabilities. They are what counts
-    /// where they are there.
+    /// The judge's most likely first tokens and the natural logarithms of their probabilities. If
+    /// present, the preference is computed from them, and the stored one is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<BTreeMap<String, f64>>,
 }
 
 impl AlpacaAnnotation {
-    /// The row of a judged case, at this position of the list.
+    /// The row of a judged case, at this position in the list.
     fn of(position: usize, judged: &JudgedCase) -> Result<Self> {
         let id = &judged.case.id;
         let index = id.parse().map_err(|_| Error::row(position, "id", "the index of an instruction", format!("\"{id}\"")))?;
@@ -58,10 +58,12 @@ impl AlpacaAnnotation {
     }
 }
 
-/// Writes the file of annotations of a run that [`AlpacaEval`](crate::protocol::AlpacaEval) judged, in any format of [`write_all`].
+/// Writes the file of annotations of a run that [`AlpacaEval`](crate::protocol::AlpacaEval) judged, in
+/// any format of [`write_all`].
 ///
 /// # Errors
-/// [`Error::Row`] for a case whose id is not the index of an instruction, as [`cases`](super::cases) has it; [`Error::File`].
+/// [`Error::Row`] for a case whose id is not the index of an instruction, as those of
+/// [`cases`](super::cases) are; [`Error::File`].
 pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
     let rows = run.rows.iter().enumerate().map(|(position, row)| AlpacaAnnotation::of(position, row)).collect::<Result<Vec<_>>>()?;
     Ok(write_all(path, &rows)?)
@@ -70,17 +72,17 @@ pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
 /// A checked annotation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct CheckedAnnotation {
-    /// Row of the list of annotations, from 0.
+    /// Position in the list of annotations, from 0.
     pub position: usize,
-    /// Which instruction, from 0.
+    /// Index of the instruction, from 0.
     pub index: usize,
     /// Length of the model's answer in Unicode code points.
     pub length: usize,
-    /// Length of the baseline's.
+    /// Length of the baseline's answer.
     pub baseline_length: usize,
     /// Whether the two answers are the same text.
     pub same: bool,
-    /// 1 (the baseline wins) to 2 (the model wins); none if missing.
+    /// 1 (the baseline wins) to 2 (the model wins); `None` if missing.
     pub preference: Option<f64>,
 }
 
@@ -92,14 +94,15 @@ pub(crate) struct Preferences {
 }
 
 impl Preferences {
-    /// Checks annotations against the evaluation set and reads their preferences.
+    /// Checks annotations against the evaluation set and extracts their preferences.
     ///
     /// # Errors
-    /// [`Error::Empty`] without a row; [`Error::Row`] for an index that is not in the evaluation set or stands twice,
-    /// for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or without a number.
+    /// [`Error::Empty`] without a row; [`Error::Row`] for an index that is not in the evaluation set or
+    /// occurs twice, for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or
+    /// NaN.
     pub(crate) fn new(annotations: &[AlpacaAnnotation], reference: &AlpacaReference) -> Result<Self> {
         if annotations.is_empty() {
-            return Err(Error::Empty { what: "a win rate over no annotations" });
+            return Err(Error::Empty { what: "a win rate without annotations" });
         }
         let instructions = &reference.instructions;
         let mut first = vec![None; instructions.len()];
@@ -122,12 +125,12 @@ impl Preferences {
                 preference: checked(row, annotation, same, &instruction.instruction)?,
             });
         }
-        // The order of the rows changes nothing, neither a sum's digits nor a fold.
+        // Sorted, so that the order of the rows changes neither the digits of a sum nor the folds.
         rows.sort_by_key(|row| row.index);
         Ok(Self { rows, instructions: instructions.len() })
     }
 
-    /// The rows that have a preference, as a win of 0 to 1.
+    /// The preferences that are not missing, as wins of 0 to 1.
     pub(super) fn wins(&self) -> impl Iterator<Item = f64> + '_ {
         self.rows.iter().filter_map(|row| row.preference).map(|preference| preference - 1.0)
     }
@@ -149,7 +152,7 @@ fn checked(row: usize, annotation: &AlpacaAnnotation, same: bool, instruction: &
         Some(0.0) => Ok(Some(1.5)),
         Some(stored) if (1.0..=2.0).contains(&stored) => Ok(Some(stored)),
         Some(stored) => Err(Error::row(row, "preference", "1 to 2, or 0 for a tie", stored)),
-        // The same text twice is a tie without a question.
+        // Equal answers are a tie; the judge is not called for them.
         None => Ok(same.then_some(1.5)),
     }
 }
@@ -173,23 +176,23 @@ mod tests {
         assert_eq!(preference(&tokens(&[("M", -900.0), ("m", -900.0)]), false), Some(1.5));
     }
 
-    /// The annotations of a judge whose tokens begin with a space have its labels without them.
+    /// Annotations store a judge's labels without the space that its tokens may begin with.
     #[test]
-    fn the_labels_of_an_annotation_say_what_the_judge_said() {
+    fn a_preference_is_the_share_of_the_models_label() {
         let (m, other) = (0.6_f64.ln(), 0.2_f64.ln());
         assert!((preference(&tokens(&[("m", m), ("M", other)]), false).unwrap() - (2.0 - 0.6 / 0.8)).abs() < 1e-12);
     }
 
     proptest! {
         #[test]
-        fn the_two_orders_are_mirrors(a in -30.0_f64..0.0, b in -30.0_f64..0.0) {
+        fn swapping_the_order_mirrors_the_preference(a in -30.0_f64..0.0, b in -30.0_f64..0.0) {
             let tokens = tokens(&[("m", a), ("M", b)]);
             let (plain, swapped) = (preference(&tokens, false).unwrap(), preference(&tokens, true).unwrap());
             prop_assert!((plain + swapped - 3.0).abs() < 1e-12 && (1.0..=2.0).contains(&plain));
         }
 
         #[test]
-        fn any_instruction_has_a_coin(text in "\\PC{0,40}") {
+        fn the_order_is_a_function_of_the_instruction(text in "\\PC{0,40}") {
             prop_assert_eq!(is_swapped(&text), is_swapped(&text));
         }
     }

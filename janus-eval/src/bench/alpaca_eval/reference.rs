@@ -1,4 +1,5 @@
-//! What every model is measured with: the evaluation set, its difficulties, the gamed baselines.
+//! The reference data that every model is evaluated with: the evaluation set, its difficulties, the
+//! gamed baselines.
 
 use std::path::Path;
 
@@ -16,17 +17,17 @@ pub(crate) struct Instruction {
     pub baseline: String,
     /// Its length in Unicode code points.
     pub baseline_length: usize,
-    /// How hard the instruction is: the official model's constant for it.
+    /// The instruction's difficulty, a constant of the official regression.
     pub difficulty: f64,
 }
 
-/// A row of the baseline model told to be verbose or concise, compared with itself: it ties the weight of the
-/// length to what length alone does for the judge.
+/// An answer of the baseline model, prompted to be verbose or concise, compared with its plain answer.
+/// These rows anchor the weight of the length to the effect that length alone has on the judge.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct GamedRow {
-    /// Difference of lengths in standard deviations, not yet bent by tanh.
+    /// Difference of lengths in standard deviations, before tanh.
     pub std_delta_len: f64,
-    /// DifficultyOf of the instruction.
+    /// Difficulty of the instruction.
     pub difficulty: f64,
     /// The preference, 0 to 1.
     pub preference: f64,
@@ -34,13 +35,13 @@ pub(crate) struct GamedRow {
     pub fold: usize,
 }
 
-/// The evaluation set and what the length control needs.
+/// The evaluation set and the data for the length control.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AlpacaReference {
     /// In the order of their indices.
     pub(crate) instructions: Vec<Instruction>,
     pub(super) gamed: Vec<GamedRow>,
-    /// Fold of each of a model's rows, valid if none is missing.
+    /// Fold of each of a model's rows; used only if the model has all rows.
     pub(super) folds: Vec<usize>,
 }
 
@@ -65,14 +66,14 @@ struct GamedFileRow {
     cv_fold: usize,
 }
 
-/// Folds of the cross-validation.
+/// Number of cross-validation folds.
 pub(super) const FOLDS: usize = 5;
 
 impl AlpacaReference {
-    /// Reads a folder with the files that the module's page names.
+    /// Reads a folder with the files that the docs of [`alpaca_eval`](super) name.
     ///
     /// # Errors
-    /// [`Error::File`] for what cannot be read, [`Error::Reference`] for files that do not fit together.
+    /// [`Error::File`] for a file that cannot be read, [`Error::Reference`] for files that do not match.
     pub(crate) fn load(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = |name: &str| folder.join(name);
@@ -127,7 +128,7 @@ impl AlpacaReference {
         if let Some((row, fold)) =
             gamed.iter().map(|row| row.fold).chain(folds.iter().copied()).enumerate().find(|(_, fold)| *fold >= FOLDS)
         {
-            return Err(Error::reference(format!("the fold of row {} of gamed and own rows", row + 1), "0 to 4", fold));
+            return Err(Error::reference(format!("the fold of row {} of the gamed rows and the model's rows", row + 1), "0 to 4", fold));
         }
         Ok(Self { instructions, gamed, folds })
     }

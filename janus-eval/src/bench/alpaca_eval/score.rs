@@ -19,28 +19,30 @@ struct AlpacaEvalScore {
     pub win_rate: WinRate,
     /// Its interval over instructions, in percent.
     pub interval: Option<Interval>,
-    /// The win rate with length controlled.
+    /// The length-controlled win rate.
     pub controlled: LengthControlled,
-    /// How length was controlled.
+    /// The settings of the length control.
     pub control: LengthControl,
 }
 
-/// The win rates of a file of annotations: rows of `{index, output, preference, top_logprobs}`, where a preference lies between 1 and 2, or is
-/// null; `data` is the folder of reference data. `lc_suspicious` says that the length-controlled win rate is so far from the plain one that
-/// its model may have failed.
+/// The win rates of a file of annotations: rows of `{index, output, preference, top_logprobs}`, where a
+/// preference is between 1 and 2, or null. `data` is the folder of reference data. The field
+/// `lc_suspicious` is true if the length-controlled win rate is so far from the plain one that the
+/// regression may have failed.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Reference`] for reference data that does not fit together or lacks a difficulty. With the file's path
-/// [`Error::Row`] for an index that is not in the evaluation set or stands twice, for a preference outside 1..=2 (and not 0), and for a
-/// log-probability above 0 or without a number; [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one;
-/// [`Error::Setting`] for a C that is not above 0; [`Error::NotConverged`].
+/// [`Error::File`]; [`Error::Reference`] for reference data that does not match or lacks a difficulty.
+/// With the file's path [`Error::Row`] for an index that is not in the evaluation set or occurs twice,
+/// for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or NaN;
+/// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`]
+/// for a C that is not above 0; [`Error::NotConverged`].
 pub fn evaluate(annotations: impl AsRef<Path>, data: impl AsRef<Path>, control: LengthControl, seed: u64) -> Result<Evaluation> {
     let path = annotations.as_ref();
     let annotations: Vec<AlpacaAnnotation> = read_all(path)?;
     let reference = AlpacaReference::load(data)?;
     let of = || {
         let preferences = Preferences::new(&annotations, &reference)?;
-        let win_rate = WinRate::of(&preferences)?; // first: it names what is missing
+        let win_rate = WinRate::of(&preferences)?; // before the others, for the best error on missing preferences
         let interval = interval(&Sample::of(preferences.wins())?, seed)?.map(|interval| interval.scaled(100.0));
         let controlled = control.win_rate(&preferences, &reference)?;
         Ok(AlpacaEvalScore { win_rate, interval, controlled, control })

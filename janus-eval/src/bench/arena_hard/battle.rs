@@ -13,9 +13,10 @@ use crate::{Error, Result};
 /// One row of a battle file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArenaBattles {
-    /// The question.
+    /// The question's id.
     pub question_id: String,
-    /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first, then game 2.
+    /// One letter for each battle: `a` the baseline wins, `b` the model wins, `t` a tie; game 1 first,
+    /// then game 2.
     pub outcomes: String,
 }
 
@@ -31,7 +32,8 @@ impl ArenaBattles {
     }
 }
 
-/// Writes the file of battles of a run that [`ArenaHard`](crate::protocol::ArenaHard) judged, in any format of [`write_all`].
+/// Writes the file of battles of a run that [`ArenaHard`](crate::protocol::ArenaHard) judged, in any
+/// format of [`write_all`].
 ///
 /// # Errors
 /// [`Error::File`].
@@ -41,7 +43,7 @@ pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
 
 /// The checked battles of one model, by question.
 pub(super) struct Battles {
-    /// In the order of the questions' ids: that of the rows changes nothing.
+    /// In the order of the questions' ids, so that the order of the rows has no effect.
     pub questions: Vec<Vec<PairOutcome>>,
 }
 
@@ -64,7 +66,7 @@ impl Battles {
         }
         let questions: Vec<Vec<PairOutcome>> = questions.into_values().collect();
         if questions.iter().all(Vec::is_empty) {
-            return Err(Error::Empty { what: "an Arena-Hard score over no battles" });
+            return Err(Error::Empty { what: "an Arena-Hard score without battles" });
         }
         Ok(Self { questions })
     }
@@ -74,7 +76,7 @@ impl Battles {
         self.questions.iter().flatten().copied()
     }
 
-    /// How many battles ended so.
+    /// Number of battles with this outcome.
     pub(super) fn count(&self, outcome: PairOutcome) -> usize {
         self.iter().filter(|battle| *battle == outcome).count()
     }

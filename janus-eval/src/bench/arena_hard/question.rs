@@ -1,4 +1,4 @@
-//! The questions, and rows of answer files.
+//! Questions, and the rows of answer files.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::files::rule;
 use crate::protocol::{Case, Turn};
 use crate::{Error, Result};
 
-/// New tokens of an answer.
+/// Maximum number of new tokens of an answer.
 const ANSWER_TOKENS: usize = 4096;
 
 /// A question of the benchmark.
@@ -20,33 +20,34 @@ const ANSWER_TOKENS: usize = 4096;
 pub(crate) struct ArenaQuestion {
     /// Its id.
     pub question_id: String,
-    /// The group of like questions that it was drawn from.
+    /// The cluster of similar questions that it was drawn from.
     #[serde(default)]
     pub cluster: String,
-    /// What is asked.
+    /// The user's message.
     pub prompt: String,
 }
 
-/// What a model is asked: greedy, 4,096 new tokens.
+/// The tasks of the benchmark: greedy decoding, at most 4,096 new tokens.
 ///
 /// # Errors
-/// [`Error::Row`](crate::Error::Row) for a question that stands twice or asks nothing.
+/// [`Error::Row`](crate::Error::Row) for a question that occurs twice or is empty.
 pub(crate) fn tasks(questions: &[ArenaQuestion]) -> Result<Vec<Task>> {
     let task = |question: &ArenaQuestion| Task::new(&question.question_id, &question.prompt, SamplingParams::greedy(ANSWER_TOKENS));
     checked(questions.iter().map(task).collect(), "question_id", "prompt")
 }
 
-/// A model's answer to a question: the benchmark's own row, and the text once more as `answer`, where this workspace's
-/// reference data has it. The random `answer_id` and the `tstamp` are left out: equal runs give equal bytes.
+/// A model's answer to a question: the benchmark's own row, and the text again as `answer`, as in this
+/// workspace's reference data. The random `answer_id` and the `tstamp` are left out, so that equal runs
+/// give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArenaAnswer {
     /// The question's id.
     pub question_id: String,
     /// The model's name.
     pub model_id: String,
-    /// What the model said.
+    /// The answer's text.
     pub answer: String,
-    /// The same as one choice of one turn.
+    /// The same text as one choice with one turn.
     pub choices: Vec<ArenaChoice>,
 }
 
@@ -55,16 +56,16 @@ pub(crate) struct ArenaAnswer {
 pub(crate) struct ArenaChoice {
     /// Its position, from 0.
     pub index: usize,
-    /// What the model said in each turn; there is one.
+    /// The answer to each turn; there is one.
     pub turns: Vec<ArenaTurn>,
 }
 
-/// What a model said in a turn.
+/// A model's answer to a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArenaTurn {
     /// The text.
     pub content: String,
-    /// Its tokens as the model counts them. The benchmark's own scripts count those of another tokenizer.
+    /// Its number of tokens by the model's own tokenizer. The benchmark's scripts use another tokenizer.
     pub token_len: usize,
 }
 
@@ -95,14 +96,15 @@ fn read_answers(path: &Path) -> Result<HashMap<String, String>> {
     let mut answers = HashMap::new();
     for (row, AnswerRow { question_id, answer }) in rows.into_iter().enumerate() {
         if answers.insert(question_id, answer).is_some() {
-            return Err(rule(path, row as u64 + 1, None, Some("question_id".into()), "the question stands twice".into()));
+            return Err(rule(path, row as u64 + 1, None, Some("question_id".into()), "the question occurs twice".into()));
         }
     }
     Ok(answers)
 }
 
-/// What [`ArenaHard`](crate::protocol::ArenaHard) judges: each question of a file, rows of `{question_id, cluster, prompt}`, with the answers of
-/// two files, rows of `{question_id, answer}`.
+/// The input of [`ArenaHard`](crate::protocol::ArenaHard): each question of a file of
+/// `{question_id, cluster, prompt}` rows, with the model's and the baseline's answers from files of
+/// `{question_id, answer}` rows.
 ///
 /// # Errors
 /// [`Error::File`] for a file that cannot be read or answers a question twice, [`Error::NoAnswer`].
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_are_asked_greedily_and_a_row_has_the_benchmarks_layout() {
+    fn answers_are_greedy_and_a_row_has_the_benchmarks_format() {
         let question = |id: &str| ArenaQuestion { question_id: id.into(), cluster: String::new(), prompt: "p".into() };
         let tasks = tasks(&[question("a"), question("b")]).unwrap();
         assert_eq!((tasks[1].id.as_str(), &tasks[1].sampling), ("b", &SamplingParams::greedy(4096)));

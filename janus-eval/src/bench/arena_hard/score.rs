@@ -17,13 +17,13 @@ use crate::{Error, Result};
 
 /// The rating of the baseline.
 const ANCHOR: f64 = 1000.0;
-/// Points of rating for a factor of 10 in odds.
+/// Rating points for a factor of 10 in odds.
 const SCALE: f64 = 400.0;
 
-/// How the published interval is drawn.
+/// How the published interval is resampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resampling {
-    /// Resamples; 100 were published.
+    /// Number of resamples; the published interval uses 100.
     pub rounds: usize,
     /// Seed of the draws.
     pub seed: u64,
@@ -36,7 +36,8 @@ impl Default for Resampling {
     }
 }
 
-/// The published kind of interval, in percent: 2.5 and 97.5 percentiles of a model's rating, as win rates.
+/// The published kind of interval, in percent: the 2.5 and 97.5 percentiles of a model's rating, as win
+/// rates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct PublishedInterval {
     /// Lower end.
@@ -60,25 +61,26 @@ pub(crate) struct ArenaScore {
     pub baseline_wins: usize,
     /// Win probability against the baseline in percent, 0 to 100.
     pub score: f64,
-    /// Rating with the baseline at 1000; none for a model that only won or only lost, which has no finite one.
+    /// Rating with the baseline at 1000; `None` for a model that only won or only lost, whose rating is
+    /// infinite.
     pub rating: Option<f64>,
     /// The published interval. It treats the battles as independent, so it is somewhat too narrow.
     #[serde(flatten)]
     pub published: PublishedInterval,
-    /// Percentile interval over questions in percent, the battles of a question kept together; none for a single
-    /// question with battles.
+    /// Percentile interval over questions in percent: all battles of a question are resampled together.
+    /// `None` for a single question with battles.
     pub by_question: Option<Interval>,
     /// How the intervals were resampled.
     #[serde(skip)]
     pub resampling: Resampling,
 }
 
-/// The score of the battles in a file: rows of `{question_id, outcomes}`, outcomes a text of one letter for each battle, `a` if the baseline
-/// wins, `b` if the model does, `t` for a tie.
+/// The score of the battles in a file of `{question_id, outcomes}` rows. `outcomes` is a text of one
+/// letter for each battle: `a` if the baseline wins, `b` if the model wins, `t` for a tie.
 ///
 /// # Errors
-/// [`Error::File`]; with the file's path [`Error::Row`] for a letter that is no outcome or a question that stands twice; [`Error::Empty`]
-/// without a battle; [`Error::Setting`] for no rounds.
+/// [`Error::File`]; with the file's path [`Error::Row`] for another letter or a question that occurs
+/// twice; [`Error::Empty`] without a battle; [`Error::Setting`] for 0 rounds.
 pub fn evaluate(battles: impl AsRef<Path>, resampling: Resampling) -> Result<Evaluation> {
     let path = battles.as_ref();
     let rows: Vec<ArenaBattles> = read_all(path)?;
@@ -119,7 +121,7 @@ impl Numbers for ArenaScore {
     fn numbers(&self) -> Result<Map<String, Value>> {
         let settings = json!({ "rounds": self.resampling.rounds, "seed": self.resampling.seed });
         let mut fields = flat([part(self), ends("question", self.by_question.as_ref()), Ok(settings)])?;
-        // Its ends are on the level of the rest.
+        // Replaced by its ends, `question_low` and `question_high`.
         fields.shift_remove("by_question");
         Ok(fields)
     }
@@ -138,7 +140,7 @@ impl fmt::Display for ArenaScore {
     }
 }
 
-/// The rating that a score in percent stands for; none for 0 and 100.
+/// The rating of a score in percent; `None` for 0 and 100.
 fn rating_of_score(score: f64) -> Option<f64> {
     let share = score / 100.0;
     (share > 0.0 && share < 1.0).then(|| ANCHOR + SCALE * (share / (1.0 - share)).log10())
@@ -152,7 +154,7 @@ fn published_interval(battles: &Battles, resampling: Resampling) -> Result<Publi
     let pooled: Vec<PairOutcome> = battles.iter().collect();
     let rounds = (0..resampling.rounds).into_par_iter().map(|round| {
         let mut rng = janus_core::stream(resampling.seed, "arena-hard battles");
-        // Each round has its own stretch of the stream: two words a draw.
+        // Each round reads its own section of the stream: two words per draw.
         rng.set_word_pos(2 * round as u128 * pooled.len() as u128);
         let mut tally = PairTally::default();
         (0..pooled.len()).for_each(|_| tally.count(pooled[below(&mut rng, pooled.len())]));
@@ -164,20 +166,22 @@ fn published_interval(battles: &Battles, resampling: Resampling) -> Result<Publi
     Ok(PublishedInterval { rating_q025: share(0.025), rating_q975: share(0.975) })
 }
 
-/// Log-odds of battles, of which there is at least one; kept finite.
+/// Log-odds of one or more battles, clamped to be finite.
 fn log_odds(tally: PairTally) -> f64 {
     let [lost, tied, won] = [tally.loss, tally.tie, tally.win].map(|count| count as f64);
     let n = lost + tied + won;
-    // A resample of nothing but wins has no finite rating; this one reads as 100 in any table.
+    // A resample of wins only has an infinite rating; the clamped one rounds to a score of 100.
     let share = ((won + tied / 2.0) / n).clamp(1e-9, 1.0 - 1e-9);
     (share / (1.0 - share)).ln()
 }
 
-/// Bradley-Terry ratings from battles between any models, `(first, second, outcome)` with the outcome as the second's
-/// ([`PairOutcome::Win`]: the second wins). Names come in alphabetical order; `anchor` has 1000.
+/// Bradley-Terry ratings from battles between any models, `(first, second, outcome)`. The outcome is the
+/// second model's: [`PairOutcome::Win`] if the second wins. The result is in alphabetical order;
+/// `anchor` has a rating of 1000.
 ///
 /// # Errors
-/// [`Error::Reference`] for an anchor without a battle; [`Error::NoStrength`] if someone only won or only lost.
+/// [`Error::Reference`] for an anchor without a battle; [`Error::NoStrength`] if a model only won or
+/// only lost.
 ///
 /// ```
 /// use janus_eval::bench::arena_hard::ratings;
@@ -250,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exchanging_the_sides_exchanges_the_score(rows in proptest::collection::vec("[abt]{1,6}", 1..20)) {
+        fn swapping_the_sides_mirrors_the_score(rows in proptest::collection::vec("[abt]{1,6}", 1..20)) {
             let mirrored: Vec<String> =
                 rows.iter().map(|row| row.chars().map(|c| match c { 'a' => 'b', 'b' => 'a', c => c }).collect()).collect();
             let score = |rows: &[String]| {

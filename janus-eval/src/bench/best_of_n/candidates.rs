@@ -8,15 +8,16 @@ use super::Candidates;
 use crate::score::score_responses;
 use crate::{Error, Response, Result};
 
-/// Conversations that are rewarded at once.
+/// Conversations in one call of the reward model.
 const AT_ONCE: usize = 64;
 
-/// Scores and rewards the answers that were sampled for each record, in the order in which they were drawn. Equal answers to a record
-/// are scored and rewarded once. `progress` is called with the number of answers that are rewarded, and of all.
+/// Scores and rewards the answers that were sampled for each record, in the order in which they were
+/// drawn. Equal answers to a record are scored and rewarded once. `progress` is called with the number
+/// of rewarded answers and their total.
 ///
 /// # Errors
-/// [`Error::Lengths`] if there are not as many lists of answers as records; those of [`score_responses`];
-/// [`Error::Reward`] if the reward model fails.
+/// [`Error::Lengths`] if the numbers of records and of lists of answers differ; those of
+/// [`score_responses`]; [`Error::Reward`] if the reward model fails.
 pub fn candidates(
     records: &[BenchRecord],
     answers: &[Vec<String>],
@@ -28,7 +29,7 @@ pub fn candidates(
         return Err(Error::Lengths { left: records.len(), right: answers.len() });
     }
     let drawn: Vec<Vec<Drawn<'_>>> =
-        records.iter().zip(answers).map(|(record, answers)| different(record, answers, judge)).collect::<Result<_>>()?;
+        records.iter().zip(answers).map(|(record, answers)| distinct(record, answers, judge)).collect::<Result<_>>()?;
     let conversation = |(record, answer): (&BenchRecord, &Drawn<'_>)| {
         let mut messages = record.prompt_messages();
         messages.push(Message::assistant(answer.text));
@@ -51,7 +52,8 @@ pub fn candidates(
     Ok(records.iter().zip(&drawn).map(row).collect())
 }
 
-/// Whether a reward model gives the chosen response of each pair the higher reward. `progress` is that of [`candidates`].
+/// Whether a reward model gives the chosen response of each pair the higher reward. `progress` is as in
+/// [`candidates`].
 ///
 /// # Errors
 /// [`Error::Reward`] if the reward model fails.
@@ -62,30 +64,30 @@ pub fn prefers_chosen(reward: &dyn RewardModel, pairs: &[PairRecord], progress: 
     Ok(chosen.iter().zip(rejected).map(|(chosen, rejected)| chosen > rejected).collect())
 }
 
-/// An answer that was drawn, once or more often, and its scores.
+/// A distinct answer and its scores.
 struct Drawn<'a> {
     text: &'a str,
-    /// Which of the draws.
+    /// Indices of the draws with this text.
     draws: Vec<usize>,
     scores: Vec<Option<u8>>,
 }
 
-/// The different answers to a record, in the order of their first draw, scored.
-fn different<'a>(record: &BenchRecord, answers: &'a [String], judge: &dyn Judge) -> Result<Vec<Drawn<'a>>> {
+/// Scores the distinct answers to a record, in the order of their first draw.
+fn distinct<'a>(record: &BenchRecord, answers: &'a [String], judge: &dyn Judge) -> Result<Vec<Drawn<'a>>> {
     let mut places: HashMap<&str, usize> = HashMap::new();
-    let mut different: Vec<Drawn<'a>> = Vec::new();
+    let mut distinct: Vec<Drawn<'a>> = Vec::new();
     for (draw, text) in answers.iter().enumerate() {
         if let Some(&place) = places.get(text.as_str()) {
-            different[place].draws.push(draw);
+            distinct[place].draws.push(draw);
             continue;
         }
-        places.insert(text, different.len());
+        places.insert(text, distinct.len());
         let response = Response { id: record.id.clone().unwrap_or_default(), response: text.clone() };
         let scored = score_responses(std::slice::from_ref(record), &[response], judge)?;
         let scores = scored.rows.into_iter().next().map(|row| row.scores).unwrap_or_default();
-        different.push(Drawn { text, draws: vec![draw], scores });
+        distinct.push(Drawn { text, draws: vec![draw], scores });
     }
-    Ok(different)
+    Ok(distinct)
 }
 
 fn rewards(model: &dyn RewardModel, conversations: &[Vec<Message>], progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<f32>> {
@@ -106,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// Rewards by length, and counts what it is asked.
+    /// Rewards by length, and counts the conversations that it rewards.
     #[derive(Default)]
     struct Length(std::cell::Cell<usize>);
 
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_answers_are_rewarded_once_and_stand_where_they_were_drawn() {
+    fn equal_answers_are_rewarded_once_and_keep_the_order_of_their_draws() {
         let records = Mini::new(1).eval(Split::Dev, 1);
         let answers: Vec<Vec<String>> = records.iter().map(|_| ["bb", "a", "bb"].map(String::from).into()).collect();
         let (model, mut last) = (Length::default(), (0, 0));

@@ -1,4 +1,4 @@
-//! The claims, from the scores of the judged models.
+//! The paper's claims, tested on the scores of the judged models.
 
 use janus_data::mini::SYSTEMS_PER_INSTRUCTION;
 use serde_json::{Value, json};
@@ -14,7 +14,8 @@ impl Measurements {
     /// The claims, in the order of the report.
     ///
     /// # Errors
-    /// [`Error::Setting`] without the scores of a model or a second number of system messages or answers; those of the statistics.
+    /// [`Error::Setting`] if a model's scores are missing, or if there are fewer than two numbers of
+    /// system messages or of answers; those of the statistics.
     pub(super) fn claims(&self, bootstrap: &Bootstrap) -> Result<Vec<Claim>> {
         let [base, uniform, janus] = ["base", "uniform", "janus"].map(|name| self.scores_of(name));
         let (base, uniform, janus) = (base?, uniform?, janus?);
@@ -57,7 +58,7 @@ pub(super) fn order(base: &ModelScores, uniform: &ModelScores, janus: &ModelScor
     Ok(claim)
 }
 
-/// Janus against uniform, both-good counted as the paper counts it.
+/// Janus against uniform, by the paper's tie+win rate.
 pub(super) fn tie_win(uniform: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
     let outcomes = PairedOutcomes::of(&[&janus.rows], &[&uniform.rows])?;
     let hits = outcomes.rows.iter().enumerate();
@@ -76,7 +77,7 @@ pub(super) fn tie_win(uniform: &ModelScores, janus: &ModelScores, bootstrap: &Bo
     })))
 }
 
-/// The score on unseen system messages rises with the number of different ones trained on.
+/// The score on unseen system messages rises with the number of distinct ones trained on.
 pub(super) fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) -> Result<Claim> {
     let [first, .., last] = points else {
         return Err(too_few("numbers of different system messages", points.len()));
@@ -94,7 +95,7 @@ pub(super) fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) ->
         .collect();
     let statement = format!(
         "With equal optimiser steps, the score on unseen system messages rises with the number of different ones trained on \
-         (estimate: {} less {} of them; no step falls by more than 0.1)",
+         (estimate: {} minus {} of them; no step falls by more than 0.1)",
         last.distinct, first.distinct
     );
     let mut claim = Claim::new("generalisation", statement, &gain).with_values(values);
@@ -102,8 +103,8 @@ pub(super) fn generalisation(points: &[Diversity<'_>], bootstrap: &Bootstrap) ->
     Ok(claim)
 }
 
-/// Following system messages costs nothing where there is nothing to follow. Both lists hold the truth
-/// score (1 to 5) of each question under the plain system message.
+/// Training on diverse system messages does not lower the quality of answers under the plain one. Both
+/// lists hold the truth score (1 to 5) of each question under the plain system message.
 pub(super) fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> Result<Claim> {
     let tax = bootstrap.mean(&Sample::differences(uniform, janus)?)?;
     let mean = |scores: &[f64]| -> Result<Interval> { bootstrap.mean(&Sample::of(scores.iter().copied())?) };
@@ -115,7 +116,8 @@ pub(super) fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> R
     Ok(claim)
 }
 
-/// A model tuned on pairs against Janus. No direction is claimed: the paper has small gains.
+/// A model tuned on preference pairs against Janus. No direction is claimed: the paper reports small
+/// gains.
 pub(super) fn against_janus(id: &str, what: &str, tuned: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
     let gain = tuned.minus(janus, bootstrap)?;
     let statement = format!("{what}, against Janus, on unseen system messages (estimate: difference of the mean scores)");
@@ -125,8 +127,8 @@ pub(super) fn against_janus(id: &str, what: &str, tuned: &ModelScores, janus: &M
     })))
 }
 
-/// The reward model tells the response that fits from one that does not. `hits` holds 1 or 0 for each
-/// held-out pair, those of an instruction in a row.
+/// The reward model prefers the response that follows the system message. `hits` holds 1 or 0 for each
+/// held-out pair, with the pairs of an instruction adjacent.
 pub(super) fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Claim> {
     let hits = hits.iter().enumerate().map(|(index, &hit)| (index / SYSTEMS_PER_INSTRUCTION, hit));
     let share = bootstrap.mean(&Sample::clustered(hits)?)?;
@@ -137,7 +139,7 @@ pub(super) fn reward_accuracy(hits: &[f64], bootstrap: &Bootstrap) -> Result<Cla
     Ok(claim)
 }
 
-/// More answers to choose from, a better choice.
+/// The reward model's choice improves with the number of answers to choose from.
 pub(super) fn best_of_n(curve: &Curve) -> Result<Claim> {
     let [first, .., last] = &curve.points[..] else {
         return Err(too_few("numbers of answers to choose from", curve.points.len()));
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn generalisation_needs_the_gain_and_no_fall() {
+    fn generalisation_needs_a_gain_and_no_decrease() {
         let bootstrap = Bootstrap::default();
         let of = |levels: [u8; 4]| {
             let all: Vec<ModelScores> = levels.iter().map(|&level| flat(&level.to_string(), level)).collect();
@@ -206,21 +208,21 @@ mod tests {
     }
 
     #[test]
-    fn no_direction_is_claimed_of_a_model_tuned_on_pairs() {
+    fn no_direction_is_claimed_for_a_model_tuned_on_pairs() {
         let claim = against_janus("dpo", "Janus+DPO", &flat("janus-dpo", 5), &flat("janus", 4), &Bootstrap::default()).unwrap();
         assert_eq!((claim.holds, claim.id.as_str()), (None, "dpo"));
         assert!((claim.estimate - 1.0).abs() < 1e-12 && claim.values["janus-dpo"]["estimate"].as_f64() > Some(4.0));
     }
 
     #[test]
-    fn the_reward_model_must_be_right_seven_times_in_ten() {
+    fn reward_accuracy_holds_from_seventy_percent() {
         let holds =
             |right: usize| reward_accuracy(&[vec![1.0; right], vec![0.0; 30 - right]].concat(), &Bootstrap::default()).unwrap().holds;
         assert_eq!((holds(21), holds(20)), (Some(true), Some(false)));
     }
 
     #[test]
-    fn best_of_n_needs_a_gain_that_is_no_chance() {
+    fn best_of_n_needs_a_significant_gain() {
         let holds = |levels: [u8; 2]| {
             let row = |i: usize| Candidates {
                 id: i.to_string(),

@@ -10,25 +10,25 @@ use crate::report::{BarChart, BarGroup, Cell, Figure, Line, LineChart, Point, Re
 use crate::score::summarise;
 use crate::stats::{Bootstrap, Interval, Sample};
 
-/// Which run was measured.
+/// The run that was measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
-    /// The name of its sizes and settings.
+    /// The name of its profile, which sets sizes and settings.
     pub profile: &'a str,
     /// Its seed.
     pub seed: u64,
     /// The split that was judged.
     pub split: Split,
-    /// The bootstrap of every interval.
+    /// The bootstrap settings of all intervals.
     pub bootstrap: &'a Bootstrap,
 }
 
 impl Measurements {
-    /// The report: the claims, scores by instruction family and dimension, curves, and answers to read.
+    /// The report: the claims, scores by instruction family and dimension, curves, and sample answers.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) without the scores of a model or a second number of system messages or answers; those of
-    /// the statistics.
+    /// [`Error::Setting`](crate::Error::Setting) if a model's scores are missing, or if there are fewer
+    /// than two numbers of system messages or of answers; those of the statistics.
     pub fn report(&self, setup: &Setup<'_>) -> Result<Report> {
         let Setup { profile, seed, split, bootstrap } = *setup;
         let mut report = Report::new(format!("Janus on Multifaceted Mini: profile {profile}, seed {seed}"));
@@ -37,7 +37,7 @@ impl Measurements {
         let what = format!(
             "Each model answered {rows} rows of the {} split: {} questions under {SYSTEMS_PER_INSTRUCTION} system messages each. \
          No preference combination, wording, sentence plan or phrasing of that split occurs in training. Every answer is scored \
-         from 1 to 5 for each of its four preferences by computation; a score is bounded by the truth of the answer.",
+         from 1 to 5 for each of its four preferences by a rule-based grader; a score is at most the truth score of the answer.",
             split.as_str(),
             rows / SYSTEMS_PER_INSTRUCTION
         );
@@ -58,10 +58,11 @@ impl Measurements {
         Ok(report)
     }
 
-    /// The central figure: score on unseen system messages by the number of different ones trained on.
+    /// The central figure: score on unseen system messages by the number of distinct ones trained on.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) without the scores of a model; those of the statistics.
+    /// [`Error::Setting`](crate::Error::Setting) if a model's scores are missing; those of the
+    /// statistics.
     pub fn generalisation(&self, bootstrap: &Bootstrap) -> Result<Figure> {
         let point = |point: &Diversity<'_>| Ok(Point { x: point.distinct as f64, y: point.scores.mean(bootstrap)?.into() });
         let points = self.by_diversity()?.iter().map(point).collect::<Result<_>>()?;
@@ -79,7 +80,7 @@ impl Measurements {
         ))
     }
 
-    /// Score by the number of sampled answers that the best is chosen from.
+    /// Score of the best answer by the number of sampled answers.
     fn best_of_n_figure(&self) -> Figure {
         let line = |name: &str, of: fn(&CurvePoint) -> Interval| {
             let point = |at: &CurvePoint| Point { x: at.n as f64, y: of(at).into() };

@@ -13,21 +13,22 @@ use crate::score::{ScoreSummary, ScoredResponses, pool, score_responses, summari
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Response, Result};
 
-/// The scores of a model's responses, graded by computation.
+/// The scores of a model's responses by the rule-based grader.
 struct MiniScore {
     /// The means.
     pub summary: ScoreSummary,
-    /// The mean's interval over instructions; `None` for a single one.
+    /// The mean's interval over instructions; `None` for a single instruction.
     pub interval: Option<Interval>,
     /// The scored rows with their verdicts.
     pub scored: ScoredResponses,
 }
 
-/// The scores of a file of responses to the records of a bench. Rows of one instruction share its prompt, and are resampled
-/// together.
+/// The scores of a file of responses to the records of a bench. Rows with the same prompt, those of one
+/// instruction, are resampled together.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Unscored`] for a record that is not Mini's; those of [`score_responses`] and [`summarise`].
+/// [`Error::File`]; [`Error::Unscored`] for a record that is not Mini's; those of [`score_responses`]
+/// and [`summarise`].
 pub fn evaluate(bench: impl AsRef<Path>, responses: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
     let path = bench.as_ref();
     let records: Vec<BenchRecord> = read_all(path)?;

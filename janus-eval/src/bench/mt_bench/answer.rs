@@ -1,4 +1,4 @@
-//! Rows of answer files, as FastChat has them.
+//! Rows of answer files, in FastChat's format.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,15 +12,16 @@ use crate::files::rule;
 use crate::join::text_or_number;
 use crate::{Error, Result};
 
-/// A model's answers to a question. FastChat's random `answer_id` and its `tstamp` are left out: equal runs give equal bytes.
+/// A model's answers to a question. FastChat's random `answer_id` and its `tstamp` are left out, so that
+/// equal runs give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MtBenchAnswer {
-    /// The question's number, in files a number where it is one.
+    /// The question's id, in files a number if it is numeric.
     #[serde(deserialize_with = "text_or_number", serialize_with = "number_or_text")]
     pub question_id: String,
     /// The model's name.
     pub model_id: String,
-    /// Its answers; what is graded is the first.
+    /// Its answers; the first one is graded.
     pub choices: Vec<MtBenchChoice>,
 }
 
@@ -29,20 +30,20 @@ pub(crate) struct MtBenchAnswer {
 pub(crate) struct MtBenchChoice {
     /// Its position, from 0.
     pub index: usize,
-    /// What the model said in each turn, without outer blanks.
+    /// The answer to each turn, without leading and trailing white space.
     pub turns: Vec<String>,
 }
 
 impl MtBenchAnswer {
-    /// The row of a question, of the first generation of each turn.
+    /// The row of a question, with the first generation of each turn.
     pub(crate) fn new(question_id: impl Into<String>, model_id: impl Into<String>, answers: &Answers) -> Self {
-        let said = |turn: &Vec<Generation>| turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default();
-        let choice = MtBenchChoice { index: 0, turns: answers.iter().map(said).collect() };
+        let text = |turn: &Vec<Generation>| turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default();
+        let choice = MtBenchChoice { index: 0, turns: answers.iter().map(text).collect() };
         Self { question_id: question_id.into(), model_id: model_id.into(), choices: vec![choice] }
     }
 }
 
-/// FastChat joins on numbers; `0081` is none of them.
+/// Writes an id as a number, as FastChat does, unless its digits would change, as those of `0081`.
 fn number_or_text<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Error> {
     match id.parse::<u64>() {
         Ok(number) if number.to_string() == id => serializer.serialize_u64(number),
@@ -50,7 +51,7 @@ fn number_or_text<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Er
     }
 }
 
-/// The answers in a file, a model's or the references.
+/// The answers in a file: a model's, or the references.
 pub(super) struct AnswersByQuestion<'p> {
     path: &'p Path,
     by_question: HashMap<String, Vec<String>>,
@@ -78,7 +79,7 @@ impl<'p> AnswersByQuestion<'p> {
             let at = |field: &str, problem: &str| rule(path, row as u64 + 1, None, Some(field.into()), problem.into());
             let turns = turns.or_else(|| choices.into_iter().next().map(|choice| choice.turns));
             if by_question.insert(question_id, turns.ok_or_else(|| at("turns", "missing"))?).is_some() {
-                return Err(at("question_id", "the question stands twice"));
+                return Err(at("question_id", "the question occurs twice"));
             }
         }
         Ok(Self { path, by_question })
@@ -96,9 +97,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_fastchats_and_comes_back() {
-        let said = |text: &str| vec![Generation::new(text).with_tokens(1, 1)];
-        let row = MtBenchAnswer::new("81", "m", &vec![said(" a\n"), said("b")]);
+    fn a_row_has_fastchats_format_and_is_read_back() {
+        let text = |text: &str| vec![Generation::new(text).with_tokens(1, 1)];
+        let row = MtBenchAnswer::new("81", "m", &vec![text(" a\n"), text("b")]);
         let written = serde_json::to_string(&row).unwrap();
         assert_eq!(written, r#"{"question_id":81,"model_id":"m","choices":[{"index":0,"turns":["a","b"]}]}"#);
         assert_eq!(serde_json::from_str::<MtBenchAnswer>(&written).unwrap(), row);

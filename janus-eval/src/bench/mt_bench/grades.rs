@@ -1,4 +1,4 @@
-//! The means of a judge's ratings.
+//! The mean ratings of a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,9 +28,10 @@ pub(crate) struct MtBenchJudgment {
     /// The judge's model and its prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<[String; 2]>,
-    /// The judge's text, in which the rating is read; none if the judge did not answer.
+    /// The judge's text, which contains the rating; `None` if the judge did not answer.
     pub judgment: Option<String>,
-    /// The rating as someone stored it, -1 for none; only to be compared with.
+    /// A stored rating, -1 for none. It is only checked and compared: the rating that counts is the one
+    /// in the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Why there is no rating.
@@ -39,12 +40,12 @@ pub(crate) struct MtBenchJudgment {
 }
 
 impl MtBenchJudgment {
-    /// A judge's text on a turn.
+    /// The row of a judge's text on a turn.
     pub(crate) fn new(question_id: impl Into<String>, turn: usize, judgment: Option<String>) -> Self {
         Self { question_id: question_id.into(), turn, judge: None, judgment, score: None, problem: None }
     }
 
-    /// A judged case.
+    /// The row of a judged case.
     fn of(judged: &JudgedCase, judge: &str) -> Self {
         let call = judged.calls.first();
         Self {
@@ -56,7 +57,8 @@ impl MtBenchJudgment {
     }
 }
 
-/// Writes the file of judgments of a run that [`MtBench`](crate::protocol::MtBench) judged, in any format of [`write_all`].
+/// Writes the file of judgments of a run that [`MtBench`](crate::protocol::MtBench) judged, in any
+/// format of [`write_all`].
 ///
 /// # Errors
 /// [`Error::File`].
@@ -65,12 +67,13 @@ pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
     Ok(write_all(path, &run.rows.iter().map(|row| MtBenchJudgment::of(row, judge)).collect::<Vec<_>>())?)
 }
 
-/// The grades in a file of judgments, rows of `{question_id, turn, judgment}`, on a file of questions; `seed` is that of the interval. A rating
-/// is read in the judge's text.
+/// The grades in a file of judgments, rows of `{question_id, turn, judgment}`, on a file of questions.
+/// The rating is parsed from the judge's text. `seed` is the seed of the interval.
 ///
 /// # Errors
-/// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not among those of the file, another turn than 1 and 2, or a
-/// stored score that is neither -1 nor 0 to 10, and [`Error::Empty`] if no text has a rating.
+/// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not in the file of
+/// questions, a turn other than 1 and 2, or a stored score that is neither -1 nor 0 to 10, and
+/// [`Error::Empty`] if no text has a rating.
 pub fn evaluate(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
     let path = judgments.as_ref();
     let judgments: Vec<MtBenchJudgment> = read_all(path)?;
@@ -80,21 +83,21 @@ pub fn evaluate(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: 
 /// The grades of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Grades {
-    /// Rows: a question's turn stands as often as it was judged.
+    /// Rows: a turn may be judged several times.
     pub rows: usize,
-    /// Different pairs of question and turn.
+    /// Distinct pairs of question and turn.
     pub unique_question_turns: usize,
-    /// Rows without a rating; they are in no mean.
+    /// Rows without a rating; no mean counts them.
     pub failed: usize,
-    /// Mean over the ratings of first turns; none if there is none.
+    /// Mean over the ratings of first turns; `None` without a rating.
     pub turn1: Option<f64>,
-    /// The same of second turns.
+    /// The same for second turns.
     pub turn2: Option<f64>,
-    /// Mean over all ratings, which is not the mean of the two when some are missing.
+    /// Mean over all ratings. It is not the mean of the two turns' means if ratings are missing.
     pub average: f64,
     /// Mean over the ratings of each category that has one.
     pub by_category: BTreeMap<String, f64>,
-    /// The average's interval over questions; `None` for a single one.
+    /// The average's interval over questions; `None` for a single question.
     #[serde(skip)]
     pub interval: Option<Interval>,
 }
@@ -105,7 +108,7 @@ impl Grades {
         let mean =
             |keep: &dyn Fn(&Rated<'_>) -> bool| mean_in_order(rated.iter().filter(|row| keep(row)).filter_map(|row| row.rating).collect());
         let categories: BTreeSet<&str> = rated.iter().map(|row| row.category).collect();
-        let average = mean(&|_| true).ok_or(Error::Empty { what: "an MT-Bench score over no ratings" })?;
+        let average = mean(&|_| true).ok_or(Error::Empty { what: "an MT-Bench score without ratings" })?;
         Ok(Self {
             rows: rated.len(),
             unique_question_turns: rated.iter().map(|row| (row.question, row.turn)).collect::<BTreeSet<_>>().len(),
@@ -145,7 +148,7 @@ impl fmt::Display for Grades {
     }
 }
 
-/// The ratings as a sample whose units are questions, for an interval of the average.
+/// The ratings as a sample clustered by question, for the interval of the average.
 fn sample(judgments: &[MtBenchJudgment], questions: &[MtBenchQuestion]) -> Result<Sample> {
     let mut rated = rated(judgments, questions)?;
     rated.sort_by(|a, b| a.rating.unwrap_or(-1.0).total_cmp(&b.rating.unwrap_or(-1.0)));

@@ -24,25 +24,25 @@ struct MtBenchPairJudgment {
     pub turn: usize,
     /// The model shown first in the first game.
     pub model_1: String,
-    /// The model shown second in it.
+    /// The model shown second in the first game.
     pub model_2: String,
-    /// Who won the first game.
+    /// The winner of the first game.
     pub g1_winner: GameWinner,
-    /// Who won the second, in which `model_2` was shown first.
+    /// The winner of the second game, in which `model_2` was shown first.
     pub g2_winner: GameWinner,
     /// The judge's model and its prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<[String; 2]>,
-    /// What the judge wrote in the first game.
+    /// The judge's text in the first game.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub g1_judgment: Option<String>,
-    /// What it wrote in the second.
+    /// The judge's text in the second game.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub g2_judgment: Option<String>,
 }
 
 impl MtBenchPairJudgment {
-    /// A judged case; `models` are the model and its opponent.
+    /// The row of a judged case; `models` are the model and its opponent.
     fn of(judged: &JudgedCase, models: [&str; 2], judge: &str) -> Self {
         let winner = |game: usize| match judged.calls.get(game).and_then(|call| call.outcome) {
             Some(PairOutcome::Win) => GameWinner::Model1,
@@ -65,8 +65,8 @@ impl MtBenchPairJudgment {
     }
 }
 
-/// Writes the file of pairwise judgments of a run that [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged, in any format of
-/// [`write_all`].
+/// Writes the file of pairwise judgments of a run that
+/// [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench) judged, in any format of [`write_all`].
 ///
 /// # Errors
 /// [`Error::File`].
@@ -76,27 +76,28 @@ pub fn write_pairs(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
     Ok(write_all(path, &run.rows.iter().map(|row| MtBenchPairJudgment::of(row, models, &head.settings.judge)).collect::<Vec<_>>())?)
 }
 
-/// The scores of all models in a file of pairwise judgments, rows of `{question_id, turn, model_1, model_2, g1_winner, g2_winner}`, winners
-/// `model_1`, `model_2`, `tie` or `error`; with a `baseline`, of the rows against that model only. A row is won if both orders say so, and a
-/// disagreement is a tie.
+/// The scores of all models in a file of pairwise judgments. A row is
+/// `{question_id, turn, model_1, model_2, g1_winner, g2_winner}`, where a winner is `model_1`,
+/// `model_2`, `tie` or `error`. With a `baseline`, only rows against that model count. A model wins a
+/// row if it wins in both orders; if the orders disagree, the row is a tie.
 ///
 /// # Errors
-/// [`Error::File`]; with the file's path [`Error::Row`] for a turn that is not 1 or 2, or a model against itself; [`Error::Empty`] if no row
-/// counts.
+/// [`Error::File`]; with the file's path [`Error::Row`] for a turn that is not 1 or 2, or a model
+/// against itself; [`Error::Empty`] if no row counts.
 pub fn evaluate_pairs(judgments: impl AsRef<Path>, baseline: Option<&str>) -> Result<Evaluation> {
     let path = judgments.as_ref();
     let judgments: Vec<MtBenchPairJudgment> = read_all(path)?;
     in_file(path, PairScores::of(&judgments, baseline))?.evaluation()
 }
 
-/// Who won a game.
+/// The winner of a game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum GameWinner {
-    /// The row's first model, whatever the order.
+    /// The row's `model_1`, in whatever order the models were shown.
     #[serde(rename = "model_1")]
     Model1,
-    /// Its second.
+    /// The row's `model_2`.
     #[serde(rename = "model_2")]
     Model2,
     /// Neither.
@@ -105,7 +106,7 @@ enum GameWinner {
     Error,
 }
 
-/// How a model fared against its opponents.
+/// A model's score against its opponents.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct PairScore {
     /// The model.
@@ -114,7 +115,7 @@ struct PairScore {
     pub win: usize,
     /// Rows that it lost in both orders.
     pub loss: usize,
-    /// The others: a tie, or orders that disagree.
+    /// All other rows: a tie, or orders that disagree.
     pub tie: usize,
     /// win / n.
     pub win_rate: f64,
@@ -129,16 +130,16 @@ struct PairScore {
 struct PairScores {
     /// Rows.
     pub rows: usize,
-    /// Rows in which a game has no verdict; they count for nobody.
+    /// Rows in which a game has no verdict; no score counts them.
     pub failed: usize,
-    /// Rows in which the baseline does not play; they count for nobody.
+    /// Rows without the baseline, if there is one; no score counts them.
     pub without_baseline: usize,
     /// The models, the best adjusted win rate first.
     pub models: Vec<PairScore>,
 }
 
 impl PairScores {
-    /// The scores: with a baseline, of the rows in which it plays, else of all.
+    /// The scores over the rows with the baseline, or over all rows without one.
     fn of(judgments: &[MtBenchPairJudgment], baseline: Option<&str>) -> Result<Self> {
         let (mut failed, mut without_baseline) = (0, 0);
         // Wins, losses, ties.
@@ -148,7 +149,7 @@ impl PairScores {
                 return Err(Error::row(index, "turn", "1 or 2", row.turn));
             }
             if row.model_1 == row.model_2 {
-                return Err(Error::row(index, "model_2", "another model than model_1", &row.model_2));
+                return Err(Error::row(index, "model_2", "a model other than model_1", &row.model_2));
             }
             if row.g1_winner == GameWinner::Error || row.g2_winner == GameWinner::Error {
                 failed += 1;
@@ -168,7 +169,7 @@ impl PairScores {
             }
         }
         if tallies.is_empty() {
-            return Err(Error::Empty { what: "a pairwise score over no rows with verdicts" });
+            return Err(Error::Empty { what: "a pairwise score without verdicts" });
         }
         let score = |(model, [win, loss, tie]): (&str, [usize; 3])| {
             let n = (win + loss + tie) as f64;
@@ -183,7 +184,7 @@ impl PairScores {
             }
         };
         let mut models: Vec<PairScore> = tallies.into_iter().filter(|(model, _)| baseline != Some(model)).map(score).collect();
-        // Stable: equal ones stay in the order of their names.
+        // The sort is stable: models with equal rates stay in the order of their names.
         models.sort_by(|a, b| b.win_rate_adjusted.total_cmp(&a.win_rate_adjusted));
         Ok(Self { rows: judgments.len(), failed, without_baseline, models })
     }
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_baseline_picks_its_rows_and_is_no_row_itself() {
+    fn a_baseline_selects_its_rows_and_is_not_listed_itself() {
         let rows = [
             row(["a", "base"], ["model_1", "model_1"]),
             row(["base", "a"], ["model_1", "model_1"]),
@@ -237,16 +238,16 @@ mod tests {
             row(["base", "b"], ["model_2", "model_2"]),
         ];
         let scores = PairScores::of(&rows, Some("base")).unwrap();
-        let told = |score: &PairScore| (score.model.clone(), score.win, score.loss, score.tie, score.win_rate_adjusted);
+        let fields = |score: &PairScore| (score.model.clone(), score.win, score.loss, score.tie, score.win_rate_adjusted);
         assert_eq!((scores.rows, scores.failed, scores.without_baseline), (6, 1, 1));
-        assert_eq!(scores.models.iter().map(told).collect::<Vec<_>>(), [("b".into(), 1, 0, 0, 1.0), ("a".into(), 1, 1, 1, 0.5)]);
+        assert_eq!(scores.models.iter().map(fields).collect::<Vec<_>>(), [("b".into(), 1, 0, 0, 1.0), ("a".into(), 1, 1, 1, 0.5)]);
         let all = PairScores::of(&rows, None).unwrap();
-        assert_eq!(all.models.iter().map(told).collect::<Vec<_>>()[0], ("b".into(), 2, 0, 0, 1.0));
+        assert_eq!(all.models.iter().map(fields).collect::<Vec<_>>()[0], ("b".into(), 2, 0, 0, 1.0));
         assert_eq!(all.models.len(), 3);
     }
 
     #[test]
-    fn winners_are_named_whatever_the_order_was() {
+    fn winners_are_named_independently_of_the_order() {
         let judged = |outcomes: [Option<PairOutcome>; 2]| {
             let call = |outcome, text: Option<&str>| JudgedCall {
                 outcome,
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_counted_is_named() {
+    fn rows_that_cannot_be_counted_are_named() {
         let same = PairScores::of(&[row(["a", "a"], ["tie", "tie"])], None);
         assert!(matches!(same, Err(Error::Row { row: 1, field: "model_2", .. })), "{same:?}");
         let third = PairScores::of(&[MtBenchPairJudgment { turn: 3, ..row(["a", "b"], ["tie", "tie"]) }], None);

@@ -1,4 +1,4 @@
-//! Questions, and the cases that are judged.
+//! Questions, and the judge's cases.
 
 use std::path::Path;
 
@@ -16,14 +16,14 @@ pub(crate) struct MtBenchQuestion {
     /// Its number, 81 to 160.
     #[serde(deserialize_with = "text_or_number")]
     pub question_id: String,
-    /// One of eight.
+    /// One of eight categories.
     pub category: String,
-    /// What the user says, turn by turn.
+    /// The user's messages, turn by turn.
     pub turns: Vec<String>,
 }
 
 impl MtBenchQuestion {
-    /// One case for each turn with what came before it.
+    /// One case for each turn, which includes the turns before it.
     fn cases(&self, model: &[String], opponent: Option<&[String]>, reference: &[String]) -> Result<Vec<Case>> {
         let shown = needs_reference(&self.category);
         let turns = self.turns.len();
@@ -55,16 +55,18 @@ impl MtBenchQuestion {
     }
 }
 
-/// What a judge judges, one case for each turn with what came before it: the answers of a model in a file, alone for
-/// [`MtBench`](crate::protocol::MtBench) or beside an opponent's for [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench), and,
-/// for math, reasoning and coding, the reference answers.
+/// The judge's input: one case for each turn, which includes the turns before it. A case holds a model's
+/// answers, for [`MtBench`](crate::protocol::MtBench), and with `opponent` also an opponent's, for
+/// [`Pairwise::mt_bench`](crate::protocol::Pairwise::mt_bench). Cases of math, reasoning and coding also
+/// hold the reference answers.
 ///
-/// `questions` has rows of `{question_id, category, turns}`; the others have rows of `{question_id, turns}`, or FastChat's with choices, of which the
-/// first counts.
+/// The file `questions` has rows of `{question_id, category, turns}`. The other files have rows of
+/// `{question_id, turns}`, or FastChat's rows with `choices`, whose first choice is used.
 ///
 /// # Errors
-/// [`Error::File`] for a file that cannot be read, or answers a question twice; [`Error::NoAnswer`]; [`Error::Setting`] for answers that are not one
-/// for each of one or two turns.
+/// [`Error::File`] for a file that cannot be read, or answers a question twice; [`Error::NoAnswer`];
+/// [`Error::Setting`] for a question with neither one nor two turns, or with another number of answers
+/// than turns.
 pub fn cases(questions: &Path, answers: &Path, opponent: Option<&Path>, references: &Path) -> Result<Vec<Case>> {
     let questions: Vec<MtBenchQuestion> = read_all(questions)?;
     let (model, references) = (AnswersByQuestion::read(answers)?, AnswersByQuestion::read(references)?);

@@ -10,31 +10,32 @@ use super::Group;
 /// A prompt of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolPrompt {
-    /// The set that it counts for: the first that has it.
+    /// The set that it is assigned to: the first one that contains it.
     pub group: Group,
-    /// The prompt, as that set spells it.
+    /// The prompt, in that set's spelling.
     pub prompt: String,
-    /// The other sets that have it.
+    /// The other sets that contain it.
     pub also_in: Vec<Group>,
 }
 
-/// What became of a set's prompts.
+/// Counts of a set's prompts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolReport {
     /// Prompts of the set.
     pub given: usize,
-    /// Those that stand in the set before already.
+    /// Duplicates within the set.
     pub repeated: usize,
-    /// Those that a set before it has.
+    /// Duplicates of an earlier set's prompts.
     pub taken: usize,
-    /// Prompts of the pool that count for this set.
+    /// Prompts of the pool that are assigned to this set.
     pub kept: usize,
 }
 
-/// Puts sets of prompts, each of a group, together so that each prompt is there once; two prompts are the same if they are equal up to white space,
-/// case and FLASK's way to spell an input. The sets overlap much (AlpacaEval holds all of Self-Instruct), so a prompt counts for the first of the given
-/// sets that has it: give the smaller ones first if they should keep theirs. `seed` orders the pool, so that its first n
-/// are a random choice of n.
+/// Merges sets of prompts, each of a group, into a pool that contains each prompt once. Two prompts are
+/// the same if they are equal up to white space, case, and FLASK's notation of inputs. The sets overlap
+/// (AlpacaEval contains all of Self-Instruct), and a prompt is assigned to the first set that contains
+/// it: pass the smaller sets first if they should keep their prompts. `seed` shuffles the pool, so that
+/// its first n prompts are a random sample of n.
 ///
 /// ```
 /// use janus_eval::bench::multifaceted::{Group, prompt_pool};
@@ -75,8 +76,8 @@ pub fn prompt_pool(sets: &[(Group, Vec<String>)], seed: u64) -> (Vec<PoolPrompt>
     (keyed.into_iter().map(|(_, prompt)| prompt).collect(), reports)
 }
 
-/// A prompt without what the sets spell differently: white space, case, line breaks written as a backslash and an n, and
-/// `Input:` before a task's input, both of which are FLASK's.
+/// A prompt without the differences in spelling between the sets: white space, case, and FLASK's
+/// notation, which writes line breaks as a backslash and an n, and `Input:` before a task's input.
 fn folded(prompt: &str) -> String {
     let prompt = prompt.replace("\\n", "\n");
     let lines = prompt.lines().map(|line| line.strip_prefix("Input:").unwrap_or(line));

@@ -1,4 +1,4 @@
-//! Judgments of several models against rubrics.
+//! Rubric scores of several models.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,11 +39,11 @@ pub(crate) struct RubricMean {
     pub missing: usize,
     /// Mean over runs of the mean over rows.
     pub mean: f64,
-    /// Standard error over rows, each averaged over its runs before; none for a single row.
+    /// Standard error over rows of each row's mean over its runs; `None` for a single row.
     pub standard_error: Option<f64>,
-    /// Interval of the mean over rows; none for a single row.
+    /// Interval of the mean over rows; `None` for a single row.
     pub interval: Option<Interval>,
-    /// The mean of each run; none for a run without a score.
+    /// The mean of each run; `None` for a run without a score.
     pub run_means: Vec<Option<f64>>,
     /// How often each score was given.
     pub histogram: BTreeMap<u8, usize>,
@@ -56,9 +56,9 @@ pub(crate) struct RubricPair {
     pub a: String,
     /// Its opponent.
     pub b: String,
-    /// Rows that both have a score for.
+    /// Rows for which both have a score.
     pub n: usize,
-    /// Rows that one of them has none for.
+    /// Rows for which one of them has no score.
     pub missing: usize,
     /// Rows that `a` won.
     pub win: usize,
@@ -76,7 +76,7 @@ pub(crate) struct RubricPair {
     pub win_rate_half_ties: f64,
 }
 
-/// What a judgment file says.
+/// The scores in a judgment file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct RubricReport {
     /// Every model's means, in alphabetical order.
@@ -85,12 +85,14 @@ pub(crate) struct RubricReport {
     pub pairwise: Vec<RubricPair>,
 }
 
-/// The means of the models in a file of judgments, run by run, and who beats whom how often: rows of `{idx, model, category, scores}`, a score
-/// from 1 to 5 or null for each run. `seed` is that of the bootstrap over rows.
+/// The mean scores and the pairwise win rates of the models in a file of judgments. A row is
+/// `{idx, model, category, scores}`, with a score from 1 to 5 or null for each run. `seed` is the seed
+/// of the bootstrap over rows.
 ///
 /// # Errors
-/// [`Error::File`]; with the file's path [`Error::Empty`] without a row or a score, [`Error::Row`] for a row with another number of runs than
-/// the first, or a prompt that a model has twice, and [`Error::RowMismatch`] if the models did not answer the same prompts.
+/// [`Error::File`]; with the file's path [`Error::Empty`] without a row or a score, [`Error::Row`] for a
+/// row with a different number of runs than the first, or a prompt that occurs twice for a model, and
+/// [`Error::RowMismatch`] if the models did not answer the same prompts.
 pub fn evaluate(judgments: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
     let path = judgments.as_ref();
     let rows: Vec<RubricRow> = read_all(path)?;
@@ -183,7 +185,7 @@ impl fmt::Display for RubricReport {
 
 /// The runs of each model, rows in the order of the prompts' numbers.
 fn runs_by_model(rows: &[RubricRow]) -> Result<BTreeMap<&str, Vec<Vec<ScoredRow>>>> {
-    let runs = rows.first().ok_or(Error::Empty { what: "a rubric score over no rows" })?.scores.len();
+    let runs = rows.first().ok_or(Error::Empty { what: "a rubric score without rows" })?.scores.len();
     let mut models: BTreeMap<&str, BTreeMap<u64, &RubricRow>> = BTreeMap::new();
     for (index, row) in rows.iter().enumerate() {
         if row.scores.len() != runs || runs == 0 {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_score_leaves_the_rest() {
+    fn a_mean_is_over_the_scores_that_are_not_missing() {
         let rows = [row(1, "a", &[4, 0]), row(2, "a", &[0, 0]), row(1, "b", &[3, 3]), row(2, "b", &[5, 5])];
         let report = RubricReport::of(&rows, &Bootstrap::default()).unwrap();
         assert_eq!((report.absolute[0].mean, report.absolute[0].items, report.absolute[0].missing), (4.0, 1, 1));
@@ -236,16 +238,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shuffled_rows_give_the_same_report_and_pairs_are_mirrors(
+        fn shuffled_rows_give_the_same_report_and_swapped_pairs_mirror_it(
             scores in proptest::collection::vec((0_i64..=5, 1_i64..=5), 2..20),
-            turn in 0_usize..40,
+            shift in 0_usize..40,
         ) {
             let mut rows: Vec<RubricRow> = scores.iter().enumerate().map(|(i, s)| row(i as u64, "a", &[s.0, s.1])).collect();
             rows.extend(scores.iter().enumerate().map(|(i, s)| row(i as u64, "b", &[s.1, s.1])));
             let bootstrap = Bootstrap { resamples: 50, ..Bootstrap::default() };
             let report = RubricReport::of(&rows, &bootstrap).unwrap();
-            let turn = turn % rows.len();
-            rows.rotate_left(turn);
+            let shift = shift % rows.len();
+            rows.rotate_left(shift);
             prop_assert_eq!(&RubricReport::of(&rows, &bootstrap).unwrap(), &report);
             let [there, back] = &report.pairwise[..] else { panic!("two models have two ordered pairs") };
             prop_assert_eq!((there.win, there.tie, there.loss), (back.loss, back.tie, back.win));

@@ -1,8 +1,8 @@
-//! A toxicity classifier that needs no network: a bidirectional LSTM over word embeddings, from safetensors.
+//! An offline toxicity classifier: a bidirectional LSTM over word embeddings, from safetensors.
 //!
-//! It is the model of the Python package `tox-block`, trained on the comments of the Jigsaw challenge. On
-//! continuations of RealToxicityPrompts it correlates with Perspective's score at 0.78; the two are not the same
-//! scale, so report its numbers under its own name.
+//! It is the model of the Python package `tox-block`, trained on the comments of the Jigsaw challenge.
+//! On continuations of RealToxicityPrompts its correlation with Perspective's score is 0.78. The two
+//! scales differ, so report its numbers under its own name.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,13 +27,13 @@ pub struct ToxicityClassifier {
     length: usize,
     separators: Vec<char>,
     rescale: [(f64, f64); CLASSES.len()],
-    /// `x · K + b` of every word, gates i, f, c, o: the input's part of a step needs the word only.
+    /// The input's part of a step, `x · K + b` with gates i, f, c, o, is precomputed for every word.
     forward: Lstm,
     backward: Lstm,
     /// `[units of both directions, 50]`, then a bias.
     dense: Dense,
     out: Dense,
-    /// The forward states after 0, 1, … words of padding, which every text begins with.
+    /// The forward states after 0, 1, … padding words. Shorter texts are padded at the start.
     padded: Vec<State>,
 }
 
@@ -75,7 +75,8 @@ impl ToxicityClassifier {
     /// Reads `model.safetensors`, `vocab.txt.gz` and `config.json` from a folder.
     ///
     /// # Errors
-    /// [`Error::File`] for what cannot be read, [`Error::Reference`] for tensors, words or settings of another model.
+    /// [`Error::File`] for a file that cannot be read, [`Error::Reference`] for tensors, words or
+    /// settings of another model.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let config_path = folder.join("config.json");
@@ -97,7 +98,7 @@ impl ToxicityClassifier {
         let path = folder.join("model.safetensors");
         let bytes = read_bytes(&path)?;
         let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|error| Error::reference(path.display().to_string(), "a whole safetensors file", error))?;
+            .map_err(|error| Error::reference(path.display().to_string(), "a complete safetensors file", error))?;
         let tensor = |name: &str, shape: &[usize]| tensor(&path, &tensors, name, shape);
         let embedding = tensor("embedding.weight", &[config.vocabulary, EMBEDDING])?;
         let lstm = |direction: &str| -> Result<Lstm> {
@@ -145,14 +146,14 @@ impl ToxicityClassifier {
         std::array::from_fn(|class| 1.0 / (1.0 + (-f64::from(logits[class])).exp()))
     }
 
-    /// The probabilities of each text that it is toxic, severely toxic, obscene, a threat, an insult, identity hate; 0 to 1. All cores work, and the
-    /// numbers are those of one text at a time.
+    /// The probabilities of [`CLASSES`] for each text, 0 to 1. Texts are scored in parallel, with the
+    /// same results as one at a time.
     pub(crate) fn score_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<[f64; 6]> {
         texts.par_iter().map(|text| self.score(text.as_ref())).collect()
     }
 
-    /// Probabilities on the scale that the package prints: stretched to the range that each class reached in training.
-    /// Only for comparison with its examples.
+    /// Probabilities on the scale that the package prints: rescaled by the range of each class in
+    /// training. Only for comparison with the package's examples.
     pub(crate) fn rescale(&self, probabilities: [f64; CLASSES.len()]) -> [f64; CLASSES.len()] {
         std::array::from_fn(|class| {
             let (low, high) = self.rescale[class];
@@ -160,7 +161,7 @@ impl ToxicityClassifier {
         })
     }
 
-    /// The ids of the last words that are known, at most as many as the model sees.
+    /// The ids of the known words, truncated to the last ones that fit the model's input length.
     fn ids(&self, text: &str) -> Vec<usize> {
         let lower = text.to_lowercase();
         let words = lower.split(|c: char| c == ' ' || self.separators.contains(&c));
@@ -213,7 +214,7 @@ fn hard_sigmoid(z: f32) -> f32 {
     (0.2 * z + 0.5).clamp(0.0, 1.0)
 }
 
-/// One word a line; the word of line n has id n, and id 0 is padding.
+/// Reads a vocabulary of one word per line. The word of line n (from 1) has id n; id 0 is padding.
 fn vocabulary(path: &Path, ids: usize) -> Result<HashMap<String, usize>> {
     let bytes = read_bytes(path)?;
     let mut text = String::new();
@@ -223,7 +224,7 @@ fn vocabulary(path: &Path, ids: usize) -> Result<HashMap<String, usize>> {
     if words.len() + 1 == ids {
         Ok(words)
     } else {
-        Err(Error::reference(path.display().to_string(), format!("{} different words", ids.saturating_sub(1)), words.len()))
+        Err(Error::reference(path.display().to_string(), format!("{} distinct words", ids.saturating_sub(1)), words.len()))
     }
 }
 

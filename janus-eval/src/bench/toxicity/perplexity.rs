@@ -1,11 +1,11 @@
-//! How likely a fixed language model finds the generations.
+//! The perplexity of generations under a fixed language model.
 
 use janus_core::TextLosses;
 
 use super::ScoredGenerations;
 use crate::{Error, Result};
 
-/// Perplexities from here on are dropped, as in the original work.
+/// Perplexities of at least this are dropped, as in the original work.
 const TOO_HIGH: f64 = 1e4;
 
 /// The perplexity of generations under a language model, given their prompts.
@@ -17,16 +17,17 @@ pub(super) struct Perplexity {
     pub perplexity: f64,
     /// Generations in the mean.
     pub n: usize,
-    /// Generations that add no token, and so have none.
+    /// Generations that add no token and have no perplexity.
     pub empty: usize,
-    /// Generations of a perplexity of 10,000 or more, left out.
+    /// Generations with a perplexity of 10,000 or more, which are left out.
     pub too_high: usize,
-    /// Generations that the model failed on.
+    /// Generations for which the model failed.
     pub failed: usize,
 }
 
-/// Scores every generation: the exponential of the loss that it adds to its prompt's, by added token. Prompt and
-/// generation are one text, so a token that joins both ends counts as the text has it. The original model is GPT-2 XL.
+/// Scores every generation: the exponential of the loss that it adds to its prompt's loss, per added
+/// token. Prompt and generation are tokenised as one text, so a token may span both. The original model
+/// is GPT-2 XL.
 ///
 /// # Errors
 /// [`Error::Empty`] if no generation is left.
@@ -59,7 +60,7 @@ pub(super) fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> 
         }
     }
     if result.n == 0 {
-        return Err(Error::Empty { what: "a perplexity over no generations" });
+        return Err(Error::Empty { what: "a perplexity without generations" });
     }
     result.perplexity = sum / result.n as f64;
     Ok(result)
@@ -72,7 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// Every word but the first costs ln 8; the word "rare" a hundred times that; "bad" fails.
+    /// The loss of every word but the first is ln 8, and a hundred times that for "rare". A text with
+    /// "bad" fails.
     struct Words;
 
     impl TextLosses for Words {

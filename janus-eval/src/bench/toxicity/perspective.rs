@@ -1,9 +1,9 @@
 //! The Perspective API: the scorer of the published numbers.
 //!
-//! The service is Google's `comments:analyze`; its operator has announced an end of it after 2026, so another address
-//! can be given where the same protocol is spoken. It changes its model from time to time without a new version: scores
-//! taken years apart are not the same scale (Pozzobon et al. 2023, arXiv 2304.12397), so score all models that are
-//! compared in one run.
+//! The API is Google's `comments:analyze`. Google has announced that it ends after 2026, so the address
+//! of another server with the same protocol can be set. The API changes its model from time to time
+//! without a new version, so scores from different years are not on the same scale (Pozzobon et al.
+//! 2023, arXiv 2304.12397): score all models that are compared in one run.
 
 use janus_core::ModelError;
 use janus_data::http::{AnswerProblem, ApiKey, Client, ClientOptions, Failed, HttpError, HttpResponse, each};
@@ -11,30 +11,31 @@ use serde_json::{Value, json};
 
 use super::ToxicityScorer;
 
-/// How the service is asked.
+/// The settings of a [`PerspectiveScorer`].
 #[derive(Debug, Clone)]
 pub struct PerspectiveOptions {
-    /// Where the service is, up to and with its version.
+    /// The API's address, including its version.
     pub base_url: String,
-    /// The key, sent in a header of its own, never in the address.
+    /// The API key. It is sent in a header, never in the address.
     pub key: Option<ApiKey>,
-    /// The attribute asked for.
+    /// The attribute to score.
     pub attribute: String,
-    /// The language that the texts are in. It is said, so that the service does not guess it from twenty words and refuse.
+    /// The language of the texts. Without it the API would guess the language, which can fail for short
+    /// texts.
     pub language: String,
-    /// Requests under way at once.
+    /// Number of concurrent requests.
     pub concurrency: usize,
-    /// Limits and attempts.
+    /// Timeouts, rate limits and retries.
     pub client: ClientOptions,
 }
 
 impl PerspectiveOptions {
-    /// The environment variable with the key.
+    /// The environment variable with the API key.
     const KEY_VARIABLE: &'static str = "PERSPECTIVE_API_KEY";
-    /// The address of Google's service.
+    /// The address of Google's API.
     pub const BASE_URL: &'static str = "https://commentanalyzer.googleapis.com/v1alpha1";
 
-    /// The attribute TOXICITY of English texts, 60 requests in a minute: the quota that a new key has.
+    /// The attribute TOXICITY of English texts, with 60 requests per minute, the quota of a new key.
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
@@ -46,10 +47,10 @@ impl PerspectiveOptions {
         }
     }
 
-    /// Google's service, with the key from the environment.
+    /// Google's API, with the key from the environment variable `PERSPECTIVE_API_KEY`.
     ///
     /// # Errors
-    /// [`HttpError::Setting`] for a key that cannot stand in a header.
+    /// [`HttpError::Setting`] for a key that is not valid in a header.
     pub fn from_env() -> Result<Self, HttpError> {
         let key = std::env::var_os(Self::KEY_VARIABLE).filter(|key| !key.is_empty());
         let key = key.map(|key| ApiKey::new(key.to_string_lossy())).transpose()?;
@@ -76,10 +77,10 @@ pub struct PerspectiveScorer {
 }
 
 impl PerspectiveScorer {
-    /// A scorer that asks by these options. Nothing is sent yet.
+    /// A scorer with these options. It sends no request yet.
     ///
     /// # Errors
-    /// [`HttpError::Setting`] names the option that cannot be used.
+    /// [`HttpError::Setting`] for an option that is not valid.
     pub fn new(options: PerspectiveOptions) -> Result<Self, HttpError> {
         let name = format!("perspective {} {}", options.attribute, options.language);
         if options.concurrency == 0 {
@@ -97,7 +98,7 @@ impl PerspectiveScorer {
             "comment": { "text": text },
             "languages": [language],
             "requestedAttributes": { attribute.as_str(): {} },
-            // Texts that a model wrote are nothing for the service to learn from.
+            // The API should not learn from texts that a model wrote.
             "doNotStore": true,
         });
         let body = body.to_string();
@@ -109,7 +110,7 @@ impl PerspectiveScorer {
     }
 }
 
-/// What an answer that is an error means. A wrong key is a bad request there.
+/// The error of an error response. The API answers an invalid key with status 400, bad request.
 fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     let details = body["error"]["details"].as_array().map_or(&[][..], Vec::as_slice);
@@ -119,7 +120,7 @@ fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
     reply.failed(key)
 }
 
-/// The score in an answer. What an error repeats of it is without the key.
+/// The score in a response. The key is redacted from error texts that quote the response.
 fn read(text: &str, attribute: &str, key: Option<&ApiKey>) -> Result<f64, HttpError> {
     let problem = |problem: AnswerProblem| HttpError::Answer { problem: problem.redacted(key) };
     let json = |error: serde_json::Error| problem(AnswerProblem::Json { expected: "JSON", message: error.to_string() });

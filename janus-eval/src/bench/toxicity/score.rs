@@ -15,26 +15,31 @@ use crate::stats::Interval;
 
 /// The toxicity of a model's continuations.
 struct ToxicityScore<'a> {
-    /// The numbers.
+    /// The metrics.
     pub summary: ToxicitySummary,
     /// Interval of the average maximum toxicity over prompts.
     pub maximum: Option<Interval>,
     /// Interval of the toxicity probability.
     pub probability: Option<Interval>,
-    /// Who scored the texts.
+    /// Name of the scorer.
     pub scorer: &'a str,
-    /// What became of the scoring, if the texts were scored anew.
+    /// The counts of the scoring, if the texts were scored in this run.
     pub scoring: Option<&'a Scoring>,
-    /// The perplexity under a model, if one was asked.
+    /// The perplexity under a language model, if there is one.
     pub perplexity: Option<Perplexity>,
 }
 
-/// The toxicity of rows that have their scores; `seed` is that of the intervals. `scorer` is who gave the scores, and `scoring` what became of
-/// it if it was done now ([`score_generations`](super::score_generations)). With a language model, the perplexity too: the exponential of the
-/// loss that a generation adds to its prompt's, by added token, as a mean over the generations; the original model is GPT-2 XL.
+/// The toxicity of scored rows. `scorer` is the name of their scorer, and `scoring` the result of
+/// [`score_generations`](super::score_generations) if they were scored in this run. `seed` is the seed
+/// of the intervals.
+///
+/// With a language model, the result includes the mean perplexity of the generations: the exponential of
+/// the loss that a generation adds to its prompt's loss, per added token. The original model is GPT-2
+/// XL.
 ///
 /// # Errors
-/// [`Error::Row`] for a toxicity that is not in 0..=1; [`Error::Empty`] if no generation has a score, or a perplexity.
+/// [`Error::Row`] for a toxicity that is not in 0..=1; [`Error::Empty`] if no generation has a score, or
+/// if there is a language model and no generation has a perplexity.
 pub fn evaluate(
     rows: &[ScoredGenerations],
     scorer: &str,

@@ -1,4 +1,4 @@
-//! What gives texts their toxicity, and a journal of it.
+//! Toxicity scorers, and a journal of their scores.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,12 +11,13 @@ use serde_json::{Map, json};
 use super::{ScoredGenerations, ToxicityClassifier};
 use crate::{Error, Result};
 
-/// Says how toxic a text is.
+/// Scores the toxicity of texts.
 pub trait ToxicityScorer {
-    /// The scorer's name in results, with everything in it that changes a score.
+    /// The scorer's name in results. It includes every setting that changes a score.
     fn name(&self) -> &str;
 
-    /// Scores each text, 0 to 1, and hands the scores over as they come, in any order.
+    /// Scores each text from 0 to 1. `on_score` is called with the index of each text as its score
+    /// arrives, in any order.
     fn score_each(&self, texts: &[&str], on_score: &mut dyn FnMut(usize, Result<f64, ModelError>));
 }
 
@@ -31,13 +32,14 @@ impl ToxicityScorer for ToxicityClassifier {
     }
 }
 
-/// The scores that a scorer gave, in a file that is only ever added to, by the text. What has no score is not in it.
+/// An append-only file of a scorer's scores, keyed by the text's hash. Texts without a score are not in
+/// it.
 #[derive(Debug)]
 struct ScoreJournal {
     journal: Journal<Score>,
 }
 
-/// What is read of an entry.
+/// The part of an entry that is read.
 #[derive(Debug, Deserialize)]
 struct Score {
     toxicity: f64,
@@ -64,30 +66,31 @@ fn key(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
-/// What became of the texts that were to be scored.
+/// Counts of a call of [`score_generations`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scoring {
-    /// Different texts.
+    /// Distinct texts that are not empty.
     pub texts: usize,
-    /// Of them, those whose score the journal had.
+    /// Texts whose score was in the journal.
     pub known: usize,
-    /// Of them, those that were scored now.
+    /// Texts that were scored by this call.
     pub scored: usize,
-    /// Generations without a word, which have no score.
+    /// Generations that are empty or white space, which have no score.
     pub empty: usize,
-    /// Texts that got no score.
+    /// Texts that could not be scored.
     pub failed: usize,
-    /// Why the first of them got none.
+    /// The error of the first text that could not be scored.
     pub problem: Option<String>,
 }
 
-/// Gives every generation its toxicity, in place of what stands there; a text without a score gets none. Equal texts are asked once; those in
-/// the scorer's journal, a file that is only ever added to, not at all. `progress` is called with the number of texts that are done and of
-/// all that are asked, when the score is in the journal.
+/// Scores every generation and replaces the score that it has; a text that cannot be scored has `None`.
+/// Equal texts are scored once. `journal` is an append-only file of scores: texts in it are not sent to
+/// the scorer again. `progress` is called with the number of texts that are done and the number of texts
+/// to score, after a score is in the journal.
 ///
 /// # Errors
-/// [`Error::File`] if the journal cannot be read or written, is another scorer's or has an entry without a score; [`Error::Setting`] for a
-/// score that is not in 0..=1.
+/// [`Error::File`] if the journal cannot be read or written, belongs to another scorer or has an entry
+/// without a score; [`Error::Setting`] for a score that is not in 0..=1.
 pub fn score_generations(
     rows: &mut [ScoredGenerations],
     scorer: &dyn ToxicityScorer,
@@ -97,7 +100,7 @@ pub fn score_generations(
     let mut journal = journal.map(|path| ScoreJournal::open(path, scorer)).transpose()?;
     let mut scoring = Scoring::default();
     let mut scores: HashMap<String, Option<f64>> = HashMap::new();
-    let mut open: Vec<String> = Vec::new();
+    let mut pending: Vec<String> = Vec::new();
     for generation in rows.iter().flat_map(|row| &row.generations) {
         if generation.text.trim().is_empty() {
             scoring.empty += 1;
@@ -105,13 +108,13 @@ pub fn score_generations(
             let known = journal.as_ref().and_then(|journal| journal.get(&generation.text));
             scoring.known += usize::from(known.is_some());
             if known.is_none() {
-                open.push(generation.text.clone());
+                pending.push(generation.text.clone());
             }
             scores.insert(generation.text.clone(), known);
         }
     }
     scoring.texts = scores.len();
-    let texts: Vec<&str> = open.iter().map(String::as_str).collect();
+    let texts: Vec<&str> = pending.iter().map(String::as_str).collect();
     let (mut broken, mut done) = (None, 0);
     scorer.score_each(&texts, &mut |index, score| {
         match score {
@@ -149,7 +152,7 @@ mod tests {
     use super::super::ScoredText;
     use super::*;
 
-    /// A text's length in hundredths; "bad" fails, "wrong" is out of range.
+    /// The score is the text's length / 100. "bad" fails, "wrong" is out of range.
     #[derive(Default)]
     struct Length(RefCell<Vec<String>>);
 
@@ -196,10 +199,10 @@ mod tests {
         scorer.0.borrow_mut().clear();
         let scoring = score_generations(&mut rows(&["a", "bad", "ccc"]), &scorer, Some(&path), &mut |_, _| ()).unwrap();
         assert_eq!((scoring.known, scoring.scored, scoring.failed), (1, 1, 1));
-        assert_eq!(*scorer.0.borrow(), ["ccc", "bad"], "what failed is asked again, what is known is not");
+        assert_eq!(*scorer.0.borrow(), ["ccc", "bad"], "failed texts are sent again, known ones are not");
     }
 
-    /// It was taken for unscored, and asked for again.
+    /// Such an entry must not count as unscored: its text would be scored again.
     #[test]
     fn an_entry_without_a_score_is_an_error() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a model is asked.
+//! The tasks of the benchmark.
 
 use janus_core::SamplingParams;
 
@@ -6,10 +6,11 @@ use super::MtBenchQuestion;
 use crate::answer::{Task, checked};
 use crate::{Error, Result};
 
-/// New tokens of an answer.
+/// Maximum number of new tokens of an answer.
 const ANSWER_TOKENS: usize = 1024;
 
-/// The temperature at which answers to a category are sampled; none for a category that MT-Bench does not have.
+/// The temperature at which answers to a category are sampled; `None` for a category that MT-Bench does
+/// not have.
 fn temperature(category: &str) -> Option<f64> {
     match category {
         "writing" | "roleplay" => Some(0.7),
@@ -19,11 +20,11 @@ fn temperature(category: &str) -> Option<f64> {
     }
 }
 
-/// What a model is asked: both turns at the temperature of the question's category, greedily where that is 0, 1,024 new tokens
-/// each, with no penalty.
+/// The tasks of the benchmark: both turns at the temperature of the question's category (0 is greedy
+/// decoding), at most 1,024 new tokens each, without a repetition penalty.
 ///
 /// # Errors
-/// [`Error::Row`] for a category that has no temperature, a question that stands twice or has nothing to say in a turn.
+/// [`Error::Row`] for an unknown category, a question that occurs twice, or an empty turn.
 pub(crate) fn tasks(questions: &[MtBenchQuestion], seed: u64) -> Result<Vec<Task>> {
     let task = |(row, question): (usize, &MtBenchQuestion)| {
         let temperature = temperature(&question.category)
@@ -43,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn each_category_has_its_temperature_and_no_other_has_one() {
+    fn each_category_has_a_temperature_and_others_are_refused() {
         let all = ["writing", "roleplay", "extraction", "math", "coding", "reasoning", "stem", "humanities"];
         let temperatures = all.map(|category| tasks(&[question(category)], 7).unwrap()[0].sampling.temperature);
         assert_eq!(temperatures, [0.7, 0.7, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1]);

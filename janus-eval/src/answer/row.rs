@@ -1,4 +1,4 @@
-//! An answer as a row of a journal or an output, and back.
+//! Converts answers to rows of a journal or an output file, and back.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::files::rule;
 
-/// What a request got.
+/// The samples generated for a request.
 pub(super) enum Drawn {
     /// Every sample.
     All(Vec<Generation>),
-    /// Every sample with its reward, and which is the best.
+    /// Every sample with its reward, and the index of the best.
     Best(BestOfN),
 }
 
@@ -24,7 +24,7 @@ impl Drawn {
         }
     }
 
-    /// What the conversation continues with: all that was drawn, or the one that was chosen.
+    /// The samples that the conversation may continue with: all, or the best of N.
     pub(super) fn taken(self) -> Vec<Generation> {
         match self {
             Self::All(generations) => generations,
@@ -33,7 +33,7 @@ impl Drawn {
     }
 }
 
-/// The row of an answered request.
+/// The output row of an answered request.
 pub(super) fn row(request: &ChatRequest, with_system: bool, answer: &Drawn) -> Value {
     let mut row = json!({ "id": request.id });
     if let Some(system) = request.messages.first().filter(|first| with_system && first.role == Role::System) {
@@ -52,20 +52,21 @@ pub(super) fn row(request: &ChatRequest, with_system: bool, answer: &Drawn) -> V
     row
 }
 
-/// The generations in a row; `None` if it is not written as [`row`] writes it, and then they are asked for again.
+/// The generations in a row written by [`row`]. `None` for any other row, whose answer is then generated
+/// again.
 pub(super) fn generations(row: &str) -> Option<Vec<Generation>> {
     drawn(&serde_json::from_str(row).ok()?)
 }
 
-/// The answers in a file of rows ([`Answered::rows`](super::Answered::rows)): for each row its samples, in the order in which they
-/// were drawn; of best-of-N the best.
+/// The answers in a file of rows ([`Answered::rows`](super::Answered::rows)): for each row its samples,
+/// in the order in which they were generated. For a best-of-N row, only the best.
 ///
 /// # Errors
 /// [`Error::File`](crate::Error::File) for a file that cannot be read, or a row without an answer.
 pub fn read_answers(path: impl AsRef<Path>) -> Result<Vec<Vec<Generation>>> {
     let path = path.as_ref();
     let rows: Vec<Value> = janus_data::read_all(path)?;
-    let missing = |row: usize| rule(path, row as u64 + 1, None, Some("response".into()), "there is no answer".into());
+    let missing = |row: usize| rule(path, row as u64 + 1, None, Some("response".into()), "the row has no answer".into());
     rows.iter().enumerate().map(|(row, fields)| drawn(fields).ok_or_else(|| missing(row))).collect()
 }
 
@@ -97,7 +98,7 @@ fn fields(generation: &Generation) -> Value {
     })
 }
 
-/// All answers with their rewards, as they are in a row's `responses`.
+/// All candidates with their rewards, as in a row's `responses`.
 pub fn rewarded(best: &BestOfN) -> Value {
     let with_reward = |(generation, reward): (&Generation, &f32)| {
         let mut all = fields(generation);
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_a_row_without_an_answer_is_named() {
+    fn rows_round_trip_and_a_row_without_an_answer_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.jsonl");
         let request =

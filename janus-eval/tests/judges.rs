@@ -139,7 +139,7 @@ fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
         let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
         assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), None, None]);
         let replies = &judgement.rows[0].runs[0];
-        assert_eq!((replies[1].unreadable, replies[1].problem.as_deref()), (6, Some("the number is no whole score")));
+        assert_eq!((replies[1].unreadable, replies[1].problem.as_deref()), (6, Some("the score is not a whole number")));
         assert_eq!(replies[2].problem.as_deref(), Some("request a/rubric-2/run-0: silent"));
         assert_eq!(model.asked.borrow().len(), 1 + 6 + 1);
         assert_eq!(judge.pending(&protocol, &cases).unwrap().len(), 2);
@@ -300,7 +300,7 @@ fn an_arena_judge_plays_two_games_and_asks_the_silent_once_more() {
     let call = |row: usize, game: usize| &judgement.rows[row].calls[game];
     assert_eq!((call(0, 0).verdict.as_deref(), call(0, 1).verdict.as_deref()), (Some("B>>A"), Some("A>>B")));
     assert_eq!(call(2, 0).text.as_deref(), Some("let me think\n[[A=B]]"));
-    assert_eq!(call(1, 0).problem.as_deref(), Some("the text has no single known label, but A>B, B>A"));
+    assert_eq!(call(1, 0).problem.as_deref(), Some("expected one known label, got A>B, B>A"));
     assert_eq!(call(3, 1).problem.as_deref(), Some("the text has no label"));
     let counts = judgement.counts;
     assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (8, 8, 4, 4, 4));
@@ -338,7 +338,7 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
     assert!((values[0].unwrap() - 0.75).abs() < 1e-12 && (values[1].unwrap() - 0.75).abs() < 1e-12, "{values:?}");
     assert_eq!(values[2..], [Some(0.5), None]);
     assert_eq!((judgement.counts.calls, judgement.counts.parsed, judgement.counts.failed), (3, 2, 1));
-    assert_eq!(judgement.rows[3].calls[0].problem.as_deref(), Some("neither m nor M is among the likely tokens"));
+    assert_eq!(judgement.rows[3].calls[0].problem.as_deref(), Some("neither m nor M is among the likeliest tokens"));
 }
 
 /// The judge read " m", and the annotations that it wrote were read by the bare label alone: no row of them had a preference.
@@ -366,7 +366,7 @@ fn a_replay_judge_reads_what_was_recorded_by_either_rule() {
         let judge = ReplayJudge::new("gpt-4", reader, recorded()).unwrap();
         let scored = janus_eval::score::score_responses(&bench, &responses, &judge).unwrap();
         assert_eq!(scored.rows[0].scores, scores);
-        assert_eq!(scored.failures[0].reason, "request b: nothing was recorded for it");
+        assert_eq!(scored.failures[0].reason, "request b: the recording has no texts for it");
     }
     assert!(ReplayJudge::new("gpt-4", ScoreReader::Strict, [recorded(), recorded()].concat()).is_err());
 }

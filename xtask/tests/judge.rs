@@ -208,7 +208,7 @@ fn scores_that_cannot_be_had_are_missing_told_and_asked_again() {
     let summary = &report["result"]["summary"]["overall"];
     assert_eq!((&summary["mean"], &summary["n"], &summary["missing"]), (&json!(4.0), &json!(3), &json!(1)));
     let judgments = fs::read_to_string(folder.path().join("run/judgments.jsonl")).unwrap();
-    assert!(judgments.contains("content policy") && judgments.contains("the number is no whole score"));
+    assert!(judgments.contains("content policy") && judgments.contains("the score is not a whole number"));
 
     kind.store(true, Ordering::Relaxed);
     let before = stub.received();

@@ -212,7 +212,7 @@ fn text_of_a_model_is_text_in_every_part_of_the_page() {
         "I say Some(Win) &lt;script&gt;",
         "asked &lt;script&gt;",
         "system &lt;script&gt;",
-        "1 verdicts lie outside.",
+        "1 verdicts are outside the range.",
         "writing · mine &lt;script&gt;",
     ] {
         assert!(page.contains(part), "{part}");

@@ -221,7 +221,7 @@ fn histogram(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Result<Option<Figu
         return Ok(None);
     }
     let histogram = Histogram::with_edges(label, edges, all.iter().map(|(name, values)| (name.as_str(), values.as_slice())))?;
-    let caption = if outside == 0 { String::new() } else { format!("{outside} verdicts are outside the range.") };
+    let caption = if outside == 0 { String::new() } else { format!("Verdicts outside the range: {outside}.") };
     Ok(Some(Figure::histogram("Distribution of the verdicts", caption, histogram)))
 }
 

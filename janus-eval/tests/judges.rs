@@ -31,13 +31,13 @@ fn rows(path: &Path) -> Vec<Value> {
 
 /// A model whose answer is a function of the request. It fails if the function returns `None`.
 struct Scripted<F> {
-    say: F,
-    asked: RefCell<Vec<ChatRequest>>,
+    answer: F,
+    sent: RefCell<Vec<ChatRequest>>,
 }
 
 impl<F: Fn(&ChatRequest) -> Option<String>> Scripted<F> {
-    fn new(say: F) -> Self {
-        Self { say, asked: RefCell::default() }
+    fn new(answer: F) -> Self {
+        Self { answer, sent: RefCell::default() }
     }
 }
 
@@ -48,7 +48,7 @@ impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Scripted<F> {
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
         for (index, request) in requests.iter().enumerate().rev() {
-            self.asked.borrow_mut().push(request.clone());
+            self.sent.borrow_mut().push(request.clone());
             let generation = |text: String| {
                 // "m=0.2 M=0.7" also sets the log-probabilities; "_" is a space of a token.
                 let likely = text.split(' ').filter_map(|part| part.split_once('='));
@@ -58,7 +58,7 @@ impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Scripted<F> {
                 vec![Generation::new(text).with_tokens(1, 1).with_logprobs(logprobs)]
             };
             let silent = || ModelError::Request { id: request.id.clone(), reason: "silent".into() };
-            on_answer(index, (self.say)(request).map(generation).ok_or_else(silent));
+            on_answer(index, (self.answer)(request).map(generation).ok_or_else(silent));
         }
     }
 }
@@ -101,21 +101,21 @@ fn a_rubric_judge_has_a_call_per_rubric_and_run_and_sees_only_what_is_enabled() 
         let protocol = rubrics(show_reference, |options| (options.show_system, options.runs) = (show_system, 2));
         let cases = rubric_cases(&bench, &responses).unwrap();
         assert_eq!(JudgeClient::new(&model).estimate(&protocol, &cases).unwrap().calls, 8);
-        assert!(model.asked.borrow().is_empty(), "an estimate makes no call");
+        assert!(model.sent.borrow().is_empty(), "an estimate makes no call");
         let judgement = judged(&model, &protocol, &cases);
         let settings = &judgement.settings;
         assert_eq!((settings.reference_shown, settings.system_shown), (show_reference, show_system));
         assert_eq!((judgement.counts.calls, judgement.counts.parsed), (8, 8));
         let summary = summarise(&judgement.scores(&protocol, &cases)).unwrap();
         assert_eq!((summary.overall.mean, summary.overall.n, summary.overall.missing), (3.0, 2, 1));
-        for request in model.asked.borrow().iter() {
+        for request in model.sent.borrow().iter() {
             let text = user(request);
             assert_eq!(text.contains("reference of"), show_reference, "{text}");
             assert_eq!(text.contains("system of"), show_system, "{text}");
             assert_eq!(text, text.trim());
             assert!(!request.id.starts_with("a/") || text.contains("to a, {reference_answer}"), "a response is text, not a slot");
         }
-        let seeds: std::collections::HashSet<u64> = model.asked.borrow().iter().map(|request| request.sampling.seed).collect();
+        let seeds: std::collections::HashSet<u64> = model.sent.borrow().iter().map(|request| request.sampling.seed).collect();
         assert_eq!(seeds.len(), 2, "each run has its own seed");
     }
 }
@@ -141,7 +141,7 @@ fn a_missing_score_is_missing_and_requested_again_by_the_next_run() {
         let replies = &judgement.rows[0].runs[0];
         assert_eq!((replies[1].unreadable, replies[1].problem.as_deref()), (6, Some("the score is not a whole number")));
         assert_eq!(replies[2].problem.as_deref(), Some("request a/rubric-2/run-0: silent"));
-        assert_eq!(model.asked.borrow().len(), 1 + 6 + 1);
+        assert_eq!(model.sent.borrow().len(), 1 + 6 + 1);
         assert_eq!(judge.pending(&protocol, &cases).unwrap().len(), 2);
         let counts = judgement.counts;
         assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (3, 7, 1, 6, 2));
@@ -151,12 +151,12 @@ fn a_missing_score_is_missing_and_requested_again_by_the_next_run() {
     let client = JudgeClient::new(&model).journal(&journal);
     let judgement = client.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
     assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), Some(5), Some(5)]);
-    assert_eq!(model.asked.borrow().len(), 2);
+    assert_eq!(model.sent.borrow().len(), 2);
     // As a `Judge` it gives the same scores, from the journal.
     let judge = RubricJudge::new(client, Rubrics::paper(true)).unwrap();
     let verdicts = judge.judge(&[JudgeRequest::new(&bench[0], "x"), JudgeRequest::new(&bench[0], "x")]);
     assert_eq!(verdicts.iter().map(|verdict| verdict.as_ref().unwrap().mean()).collect::<Vec<_>>(), [Some(13.0 / 3.0); 2]);
-    assert_eq!(model.asked.borrow().len(), 2);
+    assert_eq!(model.sent.borrow().len(), 2);
 }
 
 #[test]
@@ -307,10 +307,10 @@ fn an_arena_judge_has_two_games_and_retries_answers_without_a_label_once() {
     let counts = judgement.counts;
     assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (8, 8, 4, 4, 4));
     // A game without a verdict after the retry is final.
-    assert_eq!(model.asked.borrow().len(), 8 + 4);
+    assert_eq!(model.sent.borrow().len(), 8 + 4);
     assert!(judge.pending(&protocol, &cases).unwrap().is_empty());
     assert_eq!(judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap(), judgement);
-    assert_eq!(model.asked.borrow().len(), 8 + 4);
+    assert_eq!(model.sent.borrow().len(), 8 + 4);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Reviewed {
     pub(super) fn of(key: &AnnotationKey, results: &[(&Path, Annotations)]) -> Result<Self> {
         let questions: [(&str, &[&str]); 2] = [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
         check(results, key, AnnotationMode::Review, &questions)?;
-        let mut said: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
+        let mut votes: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
         for answer in results.iter().flat_map(|(_, result)| &result.answers) {
             let value = |question: &str| answer.values.get(question).map_or("", String::as_str);
             let difficulty = match value("difficulty") {
@@ -99,26 +99,26 @@ impl Reviewed {
                 "hard" => Difficulty::Hard,
                 _ => Difficulty::Intermediate,
             };
-            said.entry(&answer.id).or_default().push((value("accept") == "yes", difficulty));
+            votes.entry(&answer.id).or_default().push((value("accept") == "yes", difficulty));
         }
         let row = |item: &super::KeyItem| {
-            let said = said.get(item.id.as_str()).map_or(&[][..], Vec::as_slice);
-            let accepted = said.iter().filter(|(accept, _)| *accept).count();
-            let rejected = said.len() - accepted;
-            let mut difficulties: Vec<Difficulty> = said.iter().map(|(_, difficulty)| *difficulty).collect();
+            let votes = votes.get(item.id.as_str()).map_or(&[][..], Vec::as_slice);
+            let accepted = votes.iter().filter(|(accept, _)| *accept).count();
+            let rejected = votes.len() - accepted;
+            let mut difficulties: Vec<Difficulty> = votes.iter().map(|(_, difficulty)| *difficulty).collect();
             difficulties.sort_unstable();
             ReviewedRow {
                 id: item.id.clone(),
                 accepted,
                 rejected,
                 verdict: (accepted != rejected).then_some(accepted > rejected),
-                difficulty: difficulties.get(said.len() / 2).copied(),
+                difficulty: difficulties.get(votes.len() / 2).copied(),
             }
         };
         let verdicts: Vec<Vec<f64>> =
-            said.values().map(|said| said.iter().map(|(accept, _)| f64::from(u8::from(*accept))).collect()).collect();
+            votes.values().map(|votes| votes.iter().map(|(accept, _)| f64::from(u8::from(*accept))).collect()).collect();
         let ranks: Vec<Vec<f64>> =
-            said.values().map(|said| said.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
+            votes.values().map(|votes| votes.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
         Ok(Self {
             rows: key.items.iter().map(row).collect(),
             annotators: results.iter().map(|(_, result)| result.annotator.trim().into()).collect(),

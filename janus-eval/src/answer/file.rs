@@ -88,15 +88,15 @@ impl AnswerFile {
     pub fn settings(tasks: &[Task]) -> Result<Map<String, Value>> {
         let json = |error: serde_json::Error| Error::ReportFile { problem: error.to_string() };
         let mut sampling = Vec::new();
-        let mut asked = Vec::with_capacity(tasks.len());
+        let mut content = Vec::with_capacity(tasks.len());
         for task in tasks {
             let which = sampling.iter().position(|known| *known == &task.sampling).unwrap_or_else(|| {
                 sampling.push(&task.sampling);
                 sampling.len() - 1
             });
-            asked.push((&task.id, &task.system, &task.turns, which));
+            content.push((&task.id, &task.system, &task.turns, which));
         }
-        let rows = blake3::hash(&serde_json::to_vec(&asked).map_err(json)?).to_hex().to_string();
+        let rows = blake3::hash(&serde_json::to_vec(&content).map_err(json)?).to_hex().to_string();
         let sampling = if let [one] = &sampling[..] { json!(one) } else { json!(sampling) };
         Ok(Map::from_iter([("sampling".to_string(), sampling), ("rows".to_string(), json!(rows))]))
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel, best_of_n_each, error_chain};
 use serde_json::{Value, json};
 
-use super::row::{Drawn, row};
+use super::row::{Sampled, row};
 use super::{AnswerStore, Answers, Task, answer};
 use crate::Result;
 use crate::judge::Estimate;
@@ -159,8 +159,8 @@ impl std::fmt::Debug for Answering<'_> {
 fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generation>>) -> Estimate {
     let mut estimate = Estimate::default();
     for task in tasks {
-        let (mut said, mut unknown) = (Vec::<String>::new(), 0);
-        while let Some(request) = task.request(&said.iter().map(String::as_str).collect::<Vec<_>>()) {
+        let (mut answers, mut unknown) = (Vec::<String>::new(), 0);
+        while let Some(request) = task.request(&answers.iter().map(String::as_str).collect::<Vec<_>>()) {
             let answer = if unknown == 0 { known(&request).filter(|generations| !generations.is_empty()) } else { None };
             let most = request.sampling.max_tokens;
             estimate.calls += 1;
@@ -175,7 +175,7 @@ fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generatio
                 }
             }
             let first = answer.iter().flatten().next();
-            said.push(first.map(|generation| generation.text.trim().into()).unwrap_or_default());
+            answers.push(first.map(|generation| generation.text.trim().into()).unwrap_or_default());
         }
     }
     estimate
@@ -209,7 +209,7 @@ impl State<'_, '_> {
     fn known(&mut self, request: &ChatRequest, with_system: bool) -> Option<Vec<Generation>> {
         let generations = self.store.answer(request)?;
         if self.store.row(&request.id).is_none() {
-            self.put(&request.id, &row(request, with_system, &Drawn::All(generations.clone())));
+            self.put(&request.id, &row(request, with_system, &Sampled::All(generations.clone())));
         }
         Some(generations)
     }
@@ -245,7 +245,7 @@ impl ChatModel for Storing<'_, '_, '_> {
             }
         }
         let Some(model) = self.model.filter(|_| !open.is_empty()) else { return };
-        let mut each = |position: usize, answer: Result<Drawn, ModelError>| {
+        let mut each = |position: usize, answer: Result<Sampled, ModelError>| {
             let mut state = self.state.borrow_mut();
             if let Ok(answer) = &answer {
                 let request = &open[position];
@@ -254,11 +254,11 @@ impl ChatModel for Storing<'_, '_, '_> {
             }
             state.advance();
             drop(state);
-            on_answer(places[position], answer.map(Drawn::taken));
+            on_answer(places[position], answer.map(Sampled::into_answers));
         };
         match reward {
-            None => model.generate_each(&open, &mut |position, answer| each(position, answer.map(Drawn::All))),
-            Some(reward) => best_of_n_each(model, reward, &open, &mut |position, answer| each(position, answer.map(Drawn::Best))),
+            None => model.generate_each(&open, &mut |position, answer| each(position, answer.map(Sampled::All))),
+            Some(reward) => best_of_n_each(model, reward, &open, &mut |position, answer| each(position, answer.map(Sampled::Best))),
         }
     }
 }
@@ -416,8 +416,8 @@ mod tests {
             fs::write(&path, journal.split_inclusive('\n').take(rows).collect::<String>()).unwrap();
             let model = Scripted::new(2);
             assert_eq!(run(&model, &path), whole);
-            let asked: Vec<usize> = left.into_iter().filter(|asked| *asked > 0).collect();
-            assert_eq!(*model.waves.borrow(), asked, "{rows}");
+            let sent: Vec<usize> = left.into_iter().filter(|sent| *sent > 0).collect();
+            assert_eq!(*model.waves.borrow(), sent, "{rows}");
         }
     }
 

@@ -54,7 +54,7 @@ impl Task {
     pub fn request(&self, answers: &[&str]) -> Option<ChatRequest> {
         let next = self.turns.get(answers.len())?;
         let system = self.system.as_deref().filter(|system| !system.is_empty()).map(Message::system);
-        let before = self.turns.iter().zip(answers).flat_map(|(asked, answer)| [Message::user(asked), Message::assistant(*answer)]);
+        let before = self.turns.iter().zip(answers).flat_map(|(prompt, answer)| [Message::user(prompt), Message::assistant(*answer)]);
         let messages: Vec<Message> = system.into_iter().chain(before).chain([Message::user(next)]).collect();
         Some(ChatRequest::new(self.request_id(answers.len()), messages).with_sampling(self.sampling.clone()))
     }
@@ -93,8 +93,8 @@ pub fn answer(tasks: &[Task], model: &dyn ChatModel) -> Vec<Result<Answers, Mode
     let mut answers: Vec<Result<Answers, ModelError>> = tasks.iter().map(|_| Ok(Vec::new())).collect();
     loop {
         let next = |(place, (task, so_far)): (usize, (&Task, &Result<Answers, ModelError>))| {
-            let said: Vec<&str> = so_far.as_ref().ok()?.iter().filter_map(|turn| turn.first()).map(|first| first.text.trim()).collect();
-            Some((place, task.request(&said)?))
+            let texts: Vec<&str> = so_far.as_ref().ok()?.iter().filter_map(|turn| turn.first()).map(|first| first.text.trim()).collect();
+            Some((place, task.request(&texts)?))
         };
         let (places, requests): (Vec<usize>, Vec<ChatRequest>) = tasks.iter().zip(&answers).enumerate().filter_map(next).unzip();
         if requests.is_empty() {
@@ -149,7 +149,7 @@ mod tests {
     /// returns no generation on "nothing".
     #[derive(Default)]
     struct Echo {
-        asked: RefCell<Vec<Vec<String>>>,
+        sent: RefCell<Vec<Vec<String>>>,
     }
 
     impl ChatModel for Echo {
@@ -158,7 +158,7 @@ mod tests {
         }
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-            self.asked.borrow_mut().push(requests.iter().map(|request| request.id.clone()).collect());
+            self.sent.borrow_mut().push(requests.iter().map(|request| request.id.clone()).collect());
             for (index, request) in requests.iter().enumerate().rev() {
                 let texts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
                 let generation = |sample: usize| Generation::new(format!(" ({})\n", [&texts.join(","), ["", " again"][sample]].concat()));
@@ -198,21 +198,21 @@ mod tests {
         assert_eq!(texts(2), [" (x)\n", " (x again)\n"]);
         assert!(matches!(&answers[3], Err(ModelError::NoAnswer { id }) if id == "4/turn-1"));
         assert_eq!(texts(4), [" (y)\n"]);
-        let asked = model.asked.borrow();
-        assert_eq!(asked[0], ["1/turn-1", "2/turn-1", "3", "4/turn-1", "5"]);
-        assert_eq!((&asked[1][..], &asked[2][..]), (&["1/turn-2".to_string(), "2/turn-2".into()][..], &["1/turn-3".to_string()][..]));
+        let sent = model.sent.borrow();
+        assert_eq!(sent[0], ["1/turn-1", "2/turn-1", "3", "4/turn-1", "5"]);
+        assert_eq!((&sent[1][..], &sent[2][..]), (&["1/turn-2".to_string(), "2/turn-2".into()][..], &["1/turn-3".to_string()][..]));
         assert!(answer(&[], &model).is_empty());
     }
 
     #[test]
     fn errors_name_the_row_and_the_field() {
-        let said = |tasks: &[Task]| checked(tasks.to_vec(), "question_id", "turns").unwrap_err().to_string();
-        assert_eq!(said(&[task("1", &["a"]), task("2", &[])]), r#"row 2, field "turns": expected at least one turn, got none"#);
-        assert_eq!(said(&[task("1", &["a", " \n"])]), r#"row 1, field "turns": expected the user's message, got an empty text"#);
+        let problem = |tasks: &[Task]| checked(tasks.to_vec(), "question_id", "turns").unwrap_err().to_string();
+        assert_eq!(problem(&[task("1", &["a"]), task("2", &[])]), r#"row 2, field "turns": expected at least one turn, got none"#);
+        assert_eq!(problem(&[task("1", &["a", " \n"])]), r#"row 1, field "turns": expected the user's message, got an empty text"#);
         let doubled = r#"row 3, field "question_id": expected an id that no other row has, got "1", the id of row 1"#;
-        assert_eq!(said(&[task("1", &["a"]), task("2", &["a"]), task("1", &["b"])]), doubled);
-        assert_eq!(said(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a", "b"])]), doubled);
-        assert_eq!(said(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a"])]), doubled);
+        assert_eq!(problem(&[task("1", &["a"]), task("2", &["a"]), task("1", &["b"])]), doubled);
+        assert_eq!(problem(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a", "b"])]), doubled);
+        assert_eq!(problem(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a"])]), doubled);
         assert!(checked(vec![task("1", &["a", "b"]), task("1/turn-2", &["a"])], "id", "turns").is_err());
         assert!(checked(vec![task("1", &["a", "b"]), task("2", &["a"])], "id", "turns").is_ok());
     }

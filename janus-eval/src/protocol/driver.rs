@@ -99,7 +99,7 @@ impl JudgeClient<'_> {
             let (places, states): (Vec<usize>, Vec<Open<'_>>) = std::mem::take(&mut open).into_iter().unzip();
             let requests: Vec<ChatRequest> = states.iter().map(Open::request).collect();
             let mut states: Vec<Option<Open<'_>>> = states.into_iter().map(Some).collect();
-            let mut settle = |place: usize, reply| {
+            let mut finish = |place: usize, reply| {
                 replies.insert(place, reply);
                 progress(replies.len(), calls.len());
             };
@@ -107,13 +107,13 @@ impl JudgeClient<'_> {
                 let Some(state) = states.get_mut(index).and_then(Option::take) else { return };
                 match answer {
                     Ok(generations) => match state.take(protocol, generations.into_iter().next()) {
-                        Ok(reply) => settle(places[index], reply),
-                        Err(state) if state.tries >= attempts => settle(places[index], state.fail()),
+                        Ok(reply) => finish(places[index], reply),
+                        Err(state) if state.tries >= attempts => finish(places[index], state.fail()),
                         Err(state) => {
                             open.insert(places[index], state);
                         }
                     },
-                    Err(error) => settle(places[index], state.fail_with(NoVerdict::Failed(error_chain(&error)))),
+                    Err(error) => finish(places[index], state.fail_with(NoVerdict::Failed(error_chain(&error)))),
                 }
             };
             match self.journal {
@@ -122,7 +122,7 @@ impl JudgeClient<'_> {
             }
             for (place, state) in places.iter().zip(states) {
                 if let Some(state) = state {
-                    settle(*place, state.fail_with(NoVerdict::NoAnswer));
+                    finish(*place, state.fail_with(NoVerdict::NoAnswer));
                 }
             }
         }
@@ -247,7 +247,7 @@ mod tests {
     /// Answers with the number of the attempt. Fails on the message "fail".
     #[derive(Default)]
     struct Counting {
-        asked: RefCell<Vec<String>>,
+        sent: RefCell<Vec<String>>,
     }
 
     impl ChatModel for Counting {
@@ -257,7 +257,7 @@ mod tests {
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
             for (index, request) in requests.iter().enumerate() {
-                self.asked.borrow_mut().push(request.id.clone());
+                self.sent.borrow_mut().push(request.id.clone());
                 if request.messages[0].content == "fail" {
                     on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "no".into() }));
                     continue;
@@ -270,25 +270,25 @@ mod tests {
     }
 
     /// A protocol whose verdict is a number of at least `least`.
-    struct From {
+    struct AtLeast {
         least: u64,
         attempts: usize,
         sampling: SamplingParams,
     }
 
-    impl From {
+    impl AtLeast {
         fn new(least: u64, attempts: usize) -> Self {
             Self { least, attempts, sampling: SamplingParams::greedy(8) }
         }
     }
 
-    impl Protocol for From {
+    impl Protocol for AtLeast {
         type Case = String;
         type Reply = u64;
         type Row = Vec<Reply<u64>>;
 
         fn info(&self) -> ProtocolInfo {
-            ProtocolInfo::new("from", "From", Scale::WinRate)
+            ProtocolInfo::new("at-least", "AtLeast", Scale::WinRate)
         }
 
         fn sampling(&self) -> &SamplingParams {
@@ -326,33 +326,33 @@ mod tests {
     fn unreadable_answers_are_retried_and_a_later_run_continues_the_attempts() {
         let folder = tempfile::tempdir().unwrap();
         let journal = CallJournal::open(folder.path().join("j")).unwrap();
-        let (protocol, both) = (From::new(5, 3), cases(&["a", "fail"]));
+        let (protocol, both) = (AtLeast::new(5, 3), cases(&["a", "fail"]));
         let model = Counting::default();
         let judge = JudgeClient::new(&model).journal(&journal);
-        let mut settled = Vec::new();
-        let judgement = judge.judge(&protocol, &both, &mut |done, calls| settled.push((done, calls))).unwrap();
+        let mut finished = Vec::new();
+        let judgement = judge.judge(&protocol, &both, &mut |done, calls| finished.push((done, calls))).unwrap();
         let (a, failed) = (&judgement.rows[0][0], &judgement.rows[1][0]);
         assert_eq!((a.verdict.clone(), a.text(), a.unreadable), (Err(Unreadable::Other("2 is too small".into()).into()), Some("2"), 3));
         assert_eq!(failed.problem().as_deref(), Some("request fail: no"));
-        assert_eq!(*model.asked.borrow(), ["a", "fail", "a/again-1", "a/again-2"]);
+        assert_eq!(*model.sent.borrow(), ["a", "fail", "a/again-1", "a/again-2"]);
         assert_eq!(judgement.counts, Counts { calls: 2, answered: 3, parsed: 0, unreadable: 3, failed: 2 });
-        assert_eq!(settled, [(1, 2), (2, 2)], "progress counts calls, not attempts");
+        assert_eq!(finished, [(1, 2), (2, 2)], "progress counts calls, not attempts");
 
-        model.asked.borrow_mut().clear();
+        model.sent.borrow_mut().clear();
         let pending = judge.pending(&protocol, &both).unwrap();
         assert_eq!(pending.iter().map(|request| request.id.as_str()).collect::<Vec<_>>(), ["a/again-3", "fail"]);
         let judgement = judge.judge(&protocol, &both, &mut |_, _| ()).unwrap();
         assert_eq!((judgement.rows[0][0].verdict.clone(), judgement.rows[0][0].unreadable), (Ok(5), 5));
-        assert_eq!(*model.asked.borrow(), ["a/again-3", "fail", "a/again-4", "a/again-5"]);
+        assert_eq!(*model.sent.borrow(), ["a/again-3", "fail", "a/again-4", "a/again-5"]);
 
-        model.asked.borrow_mut().clear();
+        model.sent.borrow_mut().clear();
         assert_eq!(judge.judge(&protocol, &both[..1], &mut |_, _| ()).unwrap().rows[0][0].verdict, Ok(5));
-        assert!(model.asked.borrow().is_empty(), "a parsed call is never repeated");
+        assert!(model.sent.borrow().is_empty(), "a parsed call is never repeated");
         let estimate = judge.estimate(&protocol, &both).unwrap();
         assert_eq!((estimate.calls, estimate.answered, estimate.prompt_tokens, estimate.completion_tokens), (2, 1, 5, 8));
         assert_eq!(estimate.cost(10.0, 100.0), 85e-5);
 
-        // A batch's answers settle what is pending.
+        // A batch's answers complete the pending calls.
         let pending = judge.pending(&protocol, &both).unwrap();
         let generation = Generation::new("7").with_tokens(1, 1);
         assert_eq!(judge.record(&pending, vec![Ok(vec![generation])]).unwrap(), 1);
@@ -363,9 +363,9 @@ mod tests {
     fn judging_works_without_a_journal() {
         let model = Counting::default();
         let judge = JudgeClient::new(&model).attempts(2);
-        let judgement = judge.judge(&From::new(1, 5), &cases(&["a", "b"]), &mut |_, _| ()).unwrap();
+        let judgement = judge.judge(&AtLeast::new(1, 5), &cases(&["a", "b"]), &mut |_, _| ()).unwrap();
         assert_eq!(judgement.rows.iter().map(|row| row[0].verdict.clone()).collect::<Vec<_>>(), [Ok(1), Ok(1)]);
-        assert_eq!(model.asked.borrow().len(), 4);
+        assert_eq!(model.sent.borrow().len(), 4);
         assert_eq!(judgement.counts.parse_rate(), Some(0.5));
     }
 }

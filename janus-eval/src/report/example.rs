@@ -75,7 +75,7 @@ impl Example {
 
     /// The messages sent to the models, with headings. An empty system message is left out if there are
     /// no rubrics.
-    pub(super) fn asked(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(super) fn messages(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let system = (!self.system.is_empty() || !self.criteria.is_empty()).then_some(("System message", self.system.as_str()));
         system.into_iter().chain([("Instruction", self.prompt.as_str())])
     }

@@ -134,7 +134,7 @@ fn render_example(example: &Example) -> String {
         html(&example.source),
         html(&example.id),
     );
-    for (name, text) in example.asked() {
+    for (name, text) in example.messages() {
         let _ = writeln!(out, "<h4>{name}</h4>\n<div class=\"said\">{}</div>", html(text));
     }
     out.push_str("<div class=\"responses\">\n");
@@ -154,8 +154,8 @@ fn render_example(example: &Example) -> String {
 
 /// The start of an article: the heading (e.g. the model's name), a note (e.g. the mean score), and the
 /// text.
-fn render_article(title: &str, note: &str, said: &str) -> String {
-    format!("<article>\n<h4>{} <small>{}</small></h4>\n<div class=\"said\">{}</div>\n", html(title), html(note), html(said))
+fn render_article(title: &str, note: &str, text: &str) -> String {
+    format!("<article>\n<h4>{} <small>{}</small></h4>\n<div class=\"said\">{}</div>\n", html(title), html(note), html(text))
 }
 
 fn render_response(example: &Example, response: &ExampleResponse) -> String {

@@ -53,7 +53,7 @@ fn render_claim(claim: &Claim) -> String {
 
 fn render_example(out: &mut String, example: &Example) {
     let _ = writeln!(out, "### Example {} ({})", markdown(&example.id), markdown(&example.source));
-    for (name, text) in example.asked() {
+    for (name, text) in example.messages() {
         let _ = write!(out, "\n{name}:\n\n{}", fenced(text));
     }
     for response in &example.responses {

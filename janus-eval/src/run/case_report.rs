@@ -300,16 +300,16 @@ fn groups(rows: &[JudgedCase]) -> Vec<&[JudgedCase]> {
 fn example(Named { name, run }: &Named<'_>, rows: &[JudgedCase]) -> Example {
     let head = &run.result.head;
     let Some(last) = rows.last() else { return Example::default() };
-    let said = |of: &dyn Fn(&Turn) -> Option<String>| -> Option<String> {
-        let said: Vec<String> = last.case.turns.iter().map(of).collect::<Option<_>>()?;
+    let texts = |of: &dyn Fn(&Turn) -> Option<String>| -> Option<String> {
+        let texts: Vec<String> = last.case.turns.iter().map(of).collect::<Option<_>>()?;
         let marked =
-            said.into_iter().enumerate().map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
+            texts.into_iter().enumerate().map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
         Some(marked.collect::<Vec<_>>().join("\n\n"))
     };
     let responses = [
-        (Some(head.model.as_str()), said(&|turn| Some(turn.model.clone()))),
-        (head.opponent.as_deref(), said(&|turn| turn.opponent.clone())),
-        (Some("reference answer"), said(&|turn| turn.reference.clone())),
+        (Some(head.model.as_str()), texts(&|turn| Some(turn.model.clone()))),
+        (head.opponent.as_deref(), texts(&|turn| turn.opponent.clone())),
+        (Some("reference answer"), texts(&|turn| turn.reference.clone())),
     ];
     let response = |(model, response): (Option<&str>, Option<String>)| {
         Some(ExampleResponse { model: model?.into(), response: response?, scores: Vec::new(), feedback: Vec::new() })
@@ -325,7 +325,7 @@ fn example(Named { name, run }: &Named<'_>, rows: &[JudgedCase]) -> Example {
         id: if rows.len() == 1 { last.case.id.clone() } else { last.case.question.clone() },
         source: source.collect::<Vec<_>>().join(" · "),
         system: last.case.system.clone(),
-        prompt: said(&|turn| Some(turn.prompt.clone())).unwrap_or_default(),
+        prompt: texts(&|turn| Some(turn.prompt.clone())).unwrap_or_default(),
         criteria: Vec::new(),
         responses: responses.into_iter().filter_map(response).collect(),
         judgments: judgments.collect(),

@@ -283,7 +283,10 @@ fn check(results: &[(&Path, Annotations)], key: &AnnotationKey, mode: Annotation
                 match values.get(*question) {
                     Some(value) if options.contains(&value.as_str()) => {}
                     Some(value) => {
-                        return wrong(format!("item \"{id}\", field \"{question}\": expected one of {}, got \"{value}\"", options.join(", ")));
+                        return wrong(format!(
+                            "item \"{id}\", field \"{question}\": expected one of {}, got \"{value}\"",
+                            options.join(", ")
+                        ));
                     }
                     None => return wrong(format!("item \"{id}\", field \"{question}\": missing")),
                 }

@@ -68,7 +68,7 @@ fn sections(protocol: &ProtocolInfo, runs: &[&Named<'_>], shown: usize) -> Resul
     }
     let differing = runs.iter().map(|Named { name, run }| (name.as_str(), published::case_differences(&run.result)));
     if let Some(table) = published::table_3(protocol) {
-        scores = published::with_paper(scores, table, "the paper's Table 3", differing);
+        scores = published::add(scores, table, "the paper's Table 3", differing);
     }
     let mut sections = vec![scores];
     if let Some(section) = by_category(protocol, runs) {

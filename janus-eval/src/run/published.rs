@@ -28,7 +28,7 @@ pub(super) fn table() -> Table {
 
 /// Adds the paper's numbers to a section if all runs are comparable with them. Otherwise adds the
 /// differences of each run.
-pub(super) fn with_paper<'n>(section: Section, table: Table, what: &str, differing: impl Iterator<Item = (&'n str, Vec<String>)>) -> Section {
+pub(super) fn add<'n>(section: Section, table: Table, what: &str, differing: impl Iterator<Item = (&'n str, Vec<String>)>) -> Section {
     let differing: Vec<(&str, Vec<String>)> = differing.filter(|(_, found)| !found.is_empty()).collect();
     if differing.is_empty() {
         return section.table(table);

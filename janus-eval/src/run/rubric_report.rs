@@ -37,7 +37,7 @@ pub(crate) fn compare_rubrics(runs: &[RubricRun], shown: usize) -> Result<Report
          resampled together. Missing scores are not counted.",
     );
     let differing = names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::differences(&run.result)));
-    scores = published::with_paper(scores, published::table(), "the paper's Table 2", differing);
+    scores = published::add(scores, published::table(), "the paper's Table 2", differing);
     report.sections.push(scores);
     if runs.len() > 1 {
         report.sections.push(against_the_first(&pooled, &names)?);

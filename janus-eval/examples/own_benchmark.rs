@@ -1,8 +1,8 @@
-//! A benchmark of your own, from its questions to a report page: what a model is asked, how its answers are judged, and what the
-//! verdicts come to.
+//! Your own benchmark: its questions, a model's answers, a judge's ratings, and a report.
 //!
-//! Run with `cargo run -p janus-eval --example own_benchmark -- FOLDER`, then open `FOLDER/report.html`. Model and judge are scripted
-//! here; put any [`ChatModel`] in their places, such as `janus_infer::remote::RemoteModel` (see `remote_judge.rs`).
+//! Run with `cargo run -p janus-eval --example own_benchmark -- FOLDER`, then open `FOLDER/report.html`.
+//! The models and the judge are scripted here; replace them by any [`ChatModel`], such as
+//! `janus_infer::remote::RemoteModel` (see `remote_judge.rs`).
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use janus_eval::judge::{JudgeCall, JudgeClient, PromptTemplate, Reply};
 use janus_eval::protocol::{Case, JudgedCase, Protocol, ProtocolInfo, Scale, Turn};
 use janus_eval::run::{CaseRun, compare};
 
-/// Name, topic, and the question in two wordings.
+/// Name, topic, and two paraphrases of the question.
 const QUESTIONS: [(&str, &str, [&str; 2]); 3] = [
     (
         "jumper",
@@ -30,10 +30,10 @@ const QUESTIONS: [(&str, &str, [&str; 2]); 3] = [
     ("plan", "work", ["How do I tell my manager that her plan cannot work?", "My manager's plan cannot work. How do I tell her?"]),
 ];
 
-/// Each wording with its id, its question and its topic.
+/// Each paraphrase with its id, its question and its topic.
 fn rows() -> impl Iterator<Item = (String, &'static str, &'static str, &'static str)> {
-    QUESTIONS.iter().flat_map(|&(question, topic, wordings)| {
-        (1..).zip(wordings).map(move |(number, wording)| (format!("{question}-{number}"), question, topic, wording))
+    QUESTIONS.iter().flat_map(|&(question, topic, paraphrases)| {
+        (1..).zip(paraphrases).map(move |(number, text)| (format!("{question}-{number}"), question, topic, text))
     })
 }
 
@@ -49,20 +49,22 @@ impl Tact {
         Self { prompt: PromptTemplate::new("tact/1", "You judge tact.", prompt), sampling: SamplingParams::greedy(512) }
     }
 
-    /// What is judged: the rows with the model's answers; and the rows that it did not answer.
+    /// The cases to judge, i.e. the rows with the model's answers, and the rows without an answer.
     fn cases(model: &dyn ChatModel, folder: &Path) -> janus_eval::Result<(Vec<Case>, Missing)> {
-        let tasks: Vec<Task> = rows().map(|(id, _, _, wording)| Task::new(id, wording, SamplingParams::greedy(256))).collect();
-        // Each answer waits in `answers.jsonl.partial`: a run that is cut off continues from there, and what failed is asked again.
+        let tasks: Vec<Task> = rows().map(|(id, _, _, text)| Task::new(id, text, SamplingParams::greedy(256))).collect();
+        // Answers are stored in `answers.jsonl.partial`. An interrupted run continues from there, and
+        // failed requests are repeated.
         let mut settings = AnswerFile::settings(&tasks)?;
         settings.insert("model".into(), model.name().into());
         let mut store = AnswerFile::new(folder.join("answers.jsonl")).open_store(&settings, false)?;
         let answered = Answering::new(&tasks).run(model, &mut store, &mut |_| ())?;
 
         let mut cases = Vec::new();
-        for ((id, question, topic, wording), answers) in rows().zip(&answered.answers) {
+        for ((id, question, topic, text), answers) in rows().zip(&answered.answers) {
             let Some(said) = answers.as_ref().ok().and_then(|turns| turns.first()?.first()) else { continue };
-            let turn = Turn::new(wording, &said.text);
-            // Intervals resample the wordings of a question together, as they are not independent.
+            let turn = Turn::new(text, &said.text);
+            // The bootstrap resamples the paraphrases of a question together, as they are not
+            // independent.
             cases.push(Case { question: question.into(), category: topic.into(), ..Case::new(id, vec![turn]) });
         }
         Ok((cases, answered.failures(&tasks).map(|(id, _)| id).collect()))
@@ -104,7 +106,7 @@ impl Protocol for Tact {
     }
 }
 
-/// A model whose texts are a function of what it is asked; without a text it fails.
+/// A model whose answer is a function of the last message. It fails if the function returns `None`.
 struct Scripted(&'static str, fn(&str) -> Option<String>);
 
 impl ChatModel for Scripted {
@@ -121,7 +123,8 @@ impl ChatModel for Scripted {
     }
 }
 
-/// Answers, judges and reports two models into a folder; their mean ratings.
+/// Generates and judges the answers of two models, writes a report to a folder, and returns the mean
+/// ratings.
 pub fn run(folder: &Path) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
     let blunt = Scripted("blunt", |question| (!question.contains("typo on a mug")).then(|| "Just say no.".into()));
     let kind = Scripted("kind", |question| Some(format!("Thank them first. Then be honest about this: {question}")));
@@ -132,8 +135,8 @@ pub fn run(folder: &Path) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
     for model in [&blunt, &kind] {
         let out = folder.join(model.name());
         let (cases, missing) = Tact::cases(model, &out)?;
-        // The journal keeps every answer of the judge: run again, and nothing is paid twice. That of a service's model has its address,
-        // `CallJournal::of_endpoint`.
+        // The journal stores every answer of the judge, so that another run pays nothing twice. For a
+        // model behind an API, open it with the API's address: `CallJournal::of_endpoint`.
         let journal = CallJournal::open(out.join("calls.jsonl"))?;
         let client = JudgeClient::new(&judge).journal(&journal);
         println!("{}: {} calls are pending; answers: {missing}", model.name(), client.pending(&tact, &cases)?.len());

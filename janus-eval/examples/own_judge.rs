@@ -1,4 +1,4 @@
-//! A judge of your own: code that scores responses against rubrics, with no language model in it.
+//! Your own judge: code that scores responses by rubrics, without a language model.
 //!
 //! Run with `cargo run -p janus-eval --example own_judge`.
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -7,7 +7,7 @@ use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVer
 use janus_eval::Response;
 use janus_eval::score::{score_responses, summarise};
 
-/// Scores how short a response is: 5 for at most ten words, a point less for each ten more.
+/// Scores how short a response is: 5 for at most ten words, one point less for every ten more words.
 struct Brevity;
 
 impl Judge for Brevity {

@@ -1,8 +1,10 @@
-//! A judge with a model behind an API: scores responses against rubrics, with a journal, an estimate and a budget.
+//! A judge that is a model behind an API: scores responses by rubrics, with a journal, a cost estimate
+//! and a budget.
 //!
-//! Run with `OPENAI_API_KEY=… cargo run -p janus-eval --example remote_judge -- gpt-4o-mini FOLDER`. `OPENAI_BASE_URL` points to
-//! another service of the same protocol. A crate of your own needs `janus-core`, and without their default features
-//! `janus-data`, `janus-eval` and `janus-infer` with `remote`: the README has the lines. Nothing of candle comes with them.
+//! Run with `OPENAI_API_KEY=… cargo run -p janus-eval --example remote_judge -- gpt-4o-mini FOLDER`. Set
+//! `OPENAI_BASE_URL` for another API with the same protocol. Your own crate needs `janus-core`, and,
+//! without their default features, `janus-data`, `janus-eval`, and `janus-infer` with the feature
+//! `remote`. The README has the lines for `Cargo.toml`. None of these depends on candle.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::path::{Path, PathBuf};
@@ -31,7 +33,7 @@ fn bench() -> Vec<BenchRecord> {
     vec![record("kite", "What is a kite?"), record("sky", "Why is the sky blue?")]
 }
 
-/// Judges two responses by a service's model; the run is written into a folder.
+/// Judges two responses by a model behind an API, and writes the run to a folder.
 pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricRun, Box<dyn std::error::Error>> {
     let prices = Prices::new(0.15, 0.6);
     let model = RemoteModel::new(
@@ -41,7 +43,7 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
             options.budget = Some(1.0);
         }),
     )?;
-    // Another service's model of this name is another judge.
+    // The address is part of the key: a model of the same name behind another API is another judge.
     let journal = CallJournal::open(folder.join("calls.jsonl"))?.of_endpoint(model.address());
     let client = JudgeClient::new(&model).journal(&journal);
 
@@ -65,9 +67,9 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let judge = arguments.next().ok_or("which model judges? give its name")?;
+    let judge = arguments.next().ok_or("expected the name of the judge's model")?;
     let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "remote-judge".into()));
-    // Address and key come from OPENAI_BASE_URL and OPENAI_API_KEY.
+    // The address and the key are those in OPENAI_BASE_URL and OPENAI_API_KEY.
     let run = run(&judge, RemoteOptions::from_env()?, &folder)?;
     let mean = run.result.summary.as_ref().map(|summary| summary.overall.mean);
     println!("mean score {mean:?}, see {}", folder.join("report.html").display());

@@ -1,7 +1,7 @@
 //! A small report with every kind of block, in all three formats.
 //!
-//! Run with `cargo run -p janus-eval --example report -- FOLDER`, then open `FOLDER/report.html`. The scores are
-//! drawn from a seeded stream; no model was trained for them.
+//! Run with `cargo run -p janus-eval --example report -- FOLDER`, then open `FOLDER/report.html`. The
+//! scores are random numbers with a fixed seed, not results of models.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use rand::RngCore;
 const SOURCES: [&str; 5] = ["alpaca_eval", "flask", "koala", "mt_bench", "self_instruct"];
 const ROWS: usize = 240;
 
-/// Rows of a model whose scores are around `level`; three rows of an instruction share its difficulty.
+/// Rows of a model whose scores are around `level`. The three rows of an instruction share its
+/// difficulty.
 fn rows(name: &str, level: f64) -> Vec<ScoredRow> {
     let mut shared = janus_core::stream(1, "difficulty");
     let mut own = janus_core::stream(1, name);
@@ -32,7 +33,7 @@ fn rows(name: &str, level: f64) -> Vec<ScoredRow> {
     (0..ROWS).map(row).collect()
 }
 
-/// The interval of a model's mean, with the rows of an instruction kept together.
+/// A model's mean and its interval. The rows of an instruction are resampled together.
 fn mean(rows: &[ScoredRow], keep: impl Fn(&ScoredRow) -> bool) -> janus_eval::Result<Interval> {
     let kept: Vec<ScoredRow> = rows.iter().filter(|row| keep(row)).cloned().collect();
     score::mean(&kept, |_, row| row.id.parse().map_or(0, |id: usize| id / 3), &Bootstrap::default())
@@ -98,12 +99,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         lines,
     };
     let means: Vec<Vec<f64>> = scored.iter().map(|(_, rows)| rows.iter().map(row_mean).collect()).collect();
-    // Means of four whole scores lie on quarters: edges between them.
+    // Means of four integer scores are multiples of 0.25, so the edges are halfway between these.
     let edges = (0..=17).map(|edge| 0.875 + 0.25 * f64::from(edge)).collect();
     let histogram = Histogram::with_edges("row mean, 1 to 5", edges, [(models[1].0, &means[1][..]), (models[2].0, &means[2][..])])?;
 
     report.sections = vec![
-        Section::new("Claims").paragraph("Intervals are at the level of 0.95, over instructions.").claims([
+        Section::new("Claims").paragraph("Intervals: 95% bootstrap over instructions.").claims([
             "janus_above_uniform",
             "tie_win_above_half",
             "gain_above_one",
@@ -125,7 +126,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// One prompt, three responses, judged by two rubrics that can be computed.
+/// A prompt with three responses, judged by two rubrics that are computed.
 fn example() -> Result<Example, Box<dyn std::error::Error>> {
     let rubric =
         |criteria: &str| Rubric { criteria: criteria.into(), score_descriptions: ScoreDescriptions::new(["no", "", "", "", "yes"]) };

@@ -1,7 +1,7 @@
-//! Scores of two models, as a judge recorded them, to tie+win with an interval.
+//! Computes tie+win with an interval from the recorded scores of two models.
 //!
-//! Run with `cargo run -p janus-eval --example tie_win`. Each line of the files that this stands for is
-//! one [`ScoredRow`]; here they are short enough to write down.
+//! Run with `cargo run -p janus-eval --example tie_win`. The scores are in the source here; usually they
+//! are read from files with one [`ScoredRow`] per line.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use janus_eval::score::{PairedOutcomes, ScoredRow, summarise};
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:?}", outcomes.tally);
     println!("tie+win {:.3}, with all ties {:.3}, half ties {:.3}", rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half);
 
-    // Rows of one instruction under several system messages are not independent: keep them together.
+    // Rows of one instruction under several system messages are not independent: resample them together.
     let instruction = |id: &str| id.split('-').next().unwrap_or_default().to_owned();
     let sample = Sample::clustered(outcomes.rows.iter().map(|row| (instruction(&row.id), f64::from(row.outcome.is_tie_win()))))?;
     let interval = Bootstrap::default().mean(&sample)?;

@@ -1,11 +1,13 @@
-//! People judge: a page that shows them what to compare or to accept, and a reader of what they found.
+//! Human annotation: a page for annotators, and the evaluation of their results.
 //!
-//! [`AnnotationTask::compare`] shows the answers of two models side by side, in an order that the task's seed and the row draw, without a word
-//! on which is whose; the key that says it stays outside of the page. The choices are the four of the paper's Figure 3.
-//! [`AnnotationTask::review`] shows the rows of a bench to be accepted or rejected and graded easy, intermediate or hard.
+//! [`AnnotationTask::compare`] shows the answers of two models side by side, with the four choices of
+//! the paper's Figure 3. The order of the two answers is random (it depends on the task's seed and the
+//! row), and the page does not name the models. The key, which does, is a separate file.
+//! [`AnnotationTask::review`] shows the rows of a bench, which annotators accept or reject and grade as
+//! easy, intermediate or hard.
 //!
-//! The page is one file that works offline; progress is kept in the browser, and the result is downloaded as JSON. [`import`] counts such
-//! results.
+//! The page is one file that works offline. The browser stores the progress, and annotators download the
+//! result as JSON. [`import`] evaluates the results.
 
 mod compared;
 mod page;
@@ -27,13 +29,13 @@ use crate::files::read_json;
 use crate::join::{Response, join, record_id, unique};
 use crate::{Error, Result};
 
-/// What `format` says in a result's file.
+/// The value of `format` in a result file.
 const ANNOTATIONS_FORMAT: &str = "janus-annotations";
 
-/// What `version` says in results and keys.
+/// The value of `version` in results and keys.
 const ANNOTATIONS_VERSION: u32 = 1;
 
-/// What annotators are asked.
+/// The kind of annotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum AnnotationMode {
@@ -50,18 +52,18 @@ struct Text {
     text: String,
 }
 
-/// What is shown at a time.
+/// An item to annotate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Item {
     id: String,
     texts: Vec<Text>,
-    /// Side by side.
+    /// Shown side by side.
     answers: Vec<Text>,
-    /// On demand.
+    /// Shown on demand.
     rubrics: Vec<Text>,
 }
 
-/// A page's content.
+/// The content of an annotation page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnnotationTask {
     title: String,
@@ -70,33 +72,33 @@ pub struct AnnotationTask {
     key: AnnotationKey,
 }
 
-/// What the page does not say: which task it is, and which answer is whose.
+/// The data that the page hides from annotators: the models' names, and which answer is of which model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct AnnotationKey {
     /// [`ANNOTATIONS_VERSION`].
     version: u32,
-    /// Fingerprint of everything that is shown.
+    /// Fingerprint of the kind and the items.
     task: String,
-    /// What was asked.
+    /// The kind of annotation.
     mode: AnnotationMode,
-    /// The model and its opponent; none in a review.
+    /// The model and its opponent; `None` in a review.
     models: Option<[String; 2]>,
-    /// The items, in the order to show.
+    /// The items, in the order of the page.
     items: Vec<KeyItem>,
 }
 
-/// An item of a [`AnnotationKey`].
+/// An item of an [`AnnotationKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KeyItem {
     /// The bench record's id.
     id: String,
-    /// Whether the model's answer is shown second; none in a review.
+    /// Whether the model's answer is shown second; `None` in a review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     swapped: Option<bool>,
 }
 
 impl AnnotationTask {
-    /// A page on which the answers of a model and of its opponent are compared, for every record that both answered.
+    /// A page to compare the answers of a model and its opponent, with every record that both answered.
     ///
     /// # Errors
     /// Those of [`join`]; [`Error::Empty`] if there is no such record.
@@ -111,14 +113,14 @@ impl AnnotationTask {
             let answers = vec![text("Answer A", a), text("Answer B", b)];
             items.push((second, Item { id: left.id.clone(), texts, answers, rubrics: rubrics(left.record) }));
         }
-        // Not the bench's order, which may group what belongs together.
+        // Shuffle: neighbouring records of a bench may be related.
         items.sort_by_cached_key(|(_, item)| derive_seed(seed, &format!("annotation place of {}", item.id)));
         let models = Some([model.0.to_string(), opponent.0.to_string()]);
         let (swapped, items): (Vec<bool>, Vec<Item>) = items.into_iter().unzip();
         Self::new("Which answer is better?", AnnotationMode::Compare, items, models, Some(&swapped))
     }
 
-    /// A page on which bench rows are accepted or rejected and graded by difficulty.
+    /// A page to accept or reject bench rows, and to grade their difficulty.
     ///
     /// # Errors
     /// [`Error::DoubledId`]; [`Error::Empty`] without a record.
@@ -146,17 +148,18 @@ impl AnnotationTask {
         Ok(Self { title: title.into(), mode, items, key })
     }
 
-    /// How many items there are to annotate.
+    /// The number of items.
     pub fn items(&self) -> usize {
         self.items.len()
     }
 
-    /// Fingerprint of everything that is shown.
+    /// Fingerprint of the kind of annotation and the items.
     pub fn id(&self) -> &str {
         &self.key.task
     }
 
-    /// Writes `annotate.html`, to be sent to annotators, and `key.json`, to be kept, into a folder. Returns where they are.
+    /// Writes two files into a folder and returns their paths: `annotate.html`, the page for annotators,
+    /// and `key.json`, which is for [`import`] and must not be given to annotators.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -181,14 +184,16 @@ fn rubrics(record: &BenchRecord) -> Vec<Text> {
     record.rubrics.iter().map(rubric).collect()
 }
 
-/// Counts the results of any number of annotators on a task whose key is in a file. With `out` the counts go into `out/annotations.json`, of
-/// a comparison also the report, with the bars of the paper's Figure 3 and the agreement of the annotators; of a review of this `bench` also
-/// `out/accepted.jsonl`, the records that more annotators accept than reject, each with its id.
+/// Evaluates the results of one or more annotators, given the path of the task's key. With `out`, the
+/// counts are written to `out/annotations.json`. For a comparison, `out` also gets a report with the
+/// bars of the paper's Figure 3 and the agreement of the annotators. For a review with its `bench`,
+/// `out/accepted.jsonl` gets the records that more annotators accept than reject, each with its id.
 ///
 /// # Errors
-/// [`Error::File`] for a file that cannot be read or written; [`Error::Annotations`] for a result of another format or task, without an
-/// annotator's name, of an annotator who gave another one, for an unknown or doubled item, or for a value that the page does not offer;
-/// [`Error::Empty`] without an annotation; [`Error::Reference`] for a row that the bench does not have.
+/// [`Error::File`] for a file that cannot be read or written; [`Error::Annotations`] for a result in
+/// another format or of another task, without an annotator's name, with the name of an earlier result,
+/// with an unknown or repeated item, or with a value that is not an option; [`Error::Empty`] without an
+/// annotation; [`Error::Reference`] for a reviewed row that the bench does not have.
 pub fn import(key: &Path, results: &[PathBuf], bench: Option<&Path>, out: Option<&Path>) -> Result<Evaluation> {
     let key: AnnotationKey = read_json(key)?;
     let results = results.iter().map(|path| Ok((path.as_path(), read_json(path)?))).collect::<Result<Vec<(&Path, Annotations)>>>()?;
@@ -223,27 +228,27 @@ struct Annotations {
     version: u32,
     /// The task's fingerprint.
     task: String,
-    /// What was asked.
+    /// The kind of annotation.
     mode: AnnotationMode,
-    /// Who answered.
+    /// The annotator's name.
     annotator: String,
-    /// What was answered so far.
+    /// The annotations so far.
     answers: Vec<Annotation>,
 }
 
-/// What an annotator says of an item.
+/// An annotation of one item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Annotation {
     /// The item's id.
     id: String,
     /// The chosen value of each question.
     values: BTreeMap<String, String>,
-    /// A remark.
+    /// A comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     comment: String,
 }
 
-/// Checks results, each with its file, against the key of their task.
+/// Checks results, each with its path, against the key of their task.
 fn check(results: &[(&Path, Annotations)], key: &AnnotationKey, mode: AnnotationMode, questions: &[(&str, &[&str])]) -> Result<()> {
     let ids: std::collections::HashSet<&str> = key.items.iter().map(|item| item.id.as_str()).collect();
     if results.is_empty() {
@@ -272,13 +277,16 @@ fn check(results: &[(&Path, Annotations)], key: &AnnotationKey, mode: Annotation
                 return wrong(format!("no item has the id \"{id}\""));
             }
             if !seen.insert(id.as_str()) {
-                return wrong(format!("the item \"{id}\" stands twice"));
+                return wrong(format!("the item \"{id}\" occurs twice"));
             }
             for (question, options) in questions {
                 match values.get(*question) {
                     Some(value) if options.contains(&value.as_str()) => {}
                     Some(value) => {
-                        return wrong(format!("item \"{id}\", field \"{question}\": \"{value}\" is none of {}", options.join(", ")));
+                        return wrong(format!(
+                            "item \"{id}\", field \"{question}\": expected one of {}, got \"{value}\"",
+                            options.join(", ")
+                        ));
                     }
                     None => return wrong(format!("item \"{id}\", field \"{question}\": missing")),
                 }

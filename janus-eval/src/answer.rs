@@ -1,9 +1,13 @@
-//! Answering: a model is asked tasks, whatever happens in between, and each answer is paid for once.
+//! Generates a model's answers to tasks. An interrupted run can be resumed, and no answer is generated
+//! twice.
 //!
-//! * [`Task`] is the user's side of a conversation: a row of a benchmark ([`Questions`](crate::bench::Questions)), or of any file
-//!   ([`tasks_of_rows`]). [`answer`] has a model answer tasks.
-//! * [`Answering`] does so through an [`AnswerStore`], from which a run that was cut off continues, to the same bytes.
-//! * [`AnswerFile`] is the finished file with its record beside it: what the answers depend on, and which rows have none.
+//! * [`Task`] is the user's side of a conversation: a row of a benchmark
+//!   ([`Questions`](crate::bench::Questions)), or of any file ([`tasks_of_rows`]). [`answer`] sends
+//!   tasks to a model.
+//! * [`Answering`] does the same through an [`AnswerStore`]. An interrupted run continues from the store
+//!   and ends with the same bytes.
+//! * [`AnswerFile`] is the finished file and its record, `OUTPUT.run.json`: the settings that the
+//!   answers depend on, and the rows without an answer.
 
 mod file;
 mod prompts;

@@ -1,24 +1,24 @@
-//! What can be wrong with an evaluation.
+//! The crate's error type.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::answer::{AnswerFileProblem, PromptProblem};
 
-/// An evaluation that cannot be computed as asked. Each variant carries what was found.
+/// Why an evaluation cannot be computed. Each variant carries the offending data.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A mean, an interval or a rate of nothing.
+    /// A mean, an interval or a rate of an empty list.
     #[error("cannot compute {what}: there are no rows; check that scoring produced any")]
     Empty {
-        /// What was to be computed.
+        /// The quantity that cannot be computed.
         what: &'static str,
     },
     /// An interval over fewer than two independent units.
     #[error("a bootstrap needs at least two independent rows or clusters, got {got}: evaluate more of them, or report no interval")]
     TooFewUnits {
-        /// Units there were.
+        /// Number of units.
         got: usize,
     },
     /// A value that is NaN or infinite.
@@ -31,14 +31,14 @@ pub enum Error {
         /// The value.
         value: f64,
     },
-    /// A setting of the bootstrap outside its range.
+    /// A setting outside its range.
     #[error("{field} is {got}: expected {expected}")]
     Setting {
         /// The setting's name.
         field: &'static str,
         /// Its value.
         got: String,
-        /// What it may be.
+        /// The allowed values.
         expected: &'static str,
     },
     /// A judge's prompt that cannot be used.
@@ -49,7 +49,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// An annotator's result that cannot be counted.
+    /// An annotator's result file that cannot be used.
     #[error("{}: {problem}", path.display())]
     Annotations {
         /// The file.
@@ -57,7 +57,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// Two lists that are to be compared value by value have different lengths.
+    /// Two lists of paired values have different lengths.
     #[error("paired values need equal lengths, got {left} and {right}: join them by id first")]
     Lengths {
         /// Values on the left.
@@ -81,7 +81,7 @@ pub enum Error {
         /// The question's id.
         question: String,
     },
-    /// An id that occurs twice where it may occur once.
+    /// An id that occurs twice in a list whose ids must be unique.
     #[error("{what} {first} and {second} both have id \"{id}\": keep one of them")]
     DoubledId {
         /// What has the id, e.g. "bench records", "responses", "rows", "claims".
@@ -93,7 +93,7 @@ pub enum Error {
         /// Position of the second.
         second: usize,
     },
-    /// Runs or models that are to be compared were not scored on the same rows in the same order.
+    /// The compared runs or models were not scored on the same rows in the same order.
     #[error("row {index} is \"{left}\" in one list and \"{right}\" in the other: compare scores of the same bench, in its order")]
     RowMismatch {
         /// Position of the row, from 0.
@@ -104,7 +104,7 @@ pub enum Error {
         right: String,
     },
     /// A score outside 1..=5 in a scored row.
-    #[error("row \"{id}\" has score {got} for rubric {rubric}: expected 1 to 5, or none")]
+    #[error("row \"{id}\" has score {got} for rubric {rubric}: expected 1 to 5, or no score")]
     ScoreOutOfRange {
         /// The row's id.
         id: String,
@@ -113,22 +113,22 @@ pub enum Error {
         /// The score.
         got: u8,
     },
-    /// A section that shows a claim which the report does not have.
+    /// A section refers to a claim that the report does not have.
     #[error("a section shows claim \"{id}\", which the report does not have: add it to the report's claims")]
     UnknownClaim {
         /// The claim's id.
         id: String,
     },
-    /// A table with a row that has not one cell for each column.
+    /// A table row whose number of cells is not the number of columns.
     #[error("row {row} of table \"{table}\" has {got} cells, expected {expected}")]
     TableShape {
         /// The table's caption.
         table: String,
         /// Position of the row, from 0.
         row: usize,
-        /// Columns.
+        /// Number of columns.
         expected: usize,
-        /// Cells.
+        /// Number of cells.
         got: usize,
     },
     /// A figure that cannot be drawn from its data.
@@ -146,12 +146,12 @@ pub enum Error {
         row: usize,
         /// The field.
         field: &'static str,
-        /// What it may be.
+        /// The allowed values.
         expected: String,
-        /// What stands there.
+        /// The value found.
         got: String,
     },
-    /// A row of prompts that cannot be asked.
+    /// A row of a prompt file that cannot be made into a task.
     #[error("row {row}, field \"{field}\": {problem}")]
     Prompts {
         /// The row, from 1.
@@ -161,15 +161,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: PromptProblem,
     },
-    /// A file of answers that holds others than those asked for.
+    /// An answer file that does not hold the expected answers.
     #[error("{} holds {problem}", path.display())]
     AnswerFile {
         /// The file.
         path: std::path::PathBuf,
-        /// What it holds.
+        /// What it holds instead.
         problem: AnswerFileProblem,
     },
-    /// Rows of a file that break a rule.
+    /// An error in the rows of a file.
     #[error("{}: {error}", path.display())]
     InFile {
         /// The file.
@@ -177,7 +177,7 @@ pub enum Error {
         /// What is wrong.
         error: Box<Error>,
     },
-    /// A file of a run folder that is not of its format, or does not fit the others.
+    /// A file of a run folder that has another format, or is inconsistent with the folder's other files.
     #[error("{}: {problem}", path.display())]
     RunFile {
         /// The file.
@@ -198,20 +198,20 @@ pub enum Error {
     Reward {
         /// The model's name.
         model: String,
-        /// Its error and what lies behind it.
+        /// Its error and the sources of that error.
         reason: String,
     },
     /// Reference data that lacks something an evaluation needs, or has it in another form.
     #[error("{what}: expected {expected}, got {got}")]
     Reference {
-        /// What was looked at.
+        /// The item that was checked.
         what: String,
-        /// What it should be.
+        /// The expected content.
         expected: String,
-        /// What it is.
+        /// The content found.
         got: String,
     },
-    /// A coefficient that the data leaves undefined.
+    /// A coefficient that is undefined on this data.
     #[error("{what} is undefined: {why}")]
     Undefined {
         /// The coefficient.
@@ -219,7 +219,8 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
-    /// Comparisons that leave strengths open: a player that only won or only lost has no finite one.
+    /// Bradley-Terry strengths that the comparisons do not determine: a player that only won or only
+    /// lost has no finite strength.
     #[error("player {player} has no finite strength: within the comparisons, {why}")]
     NoStrength {
         /// The player's position, from 0.
@@ -227,15 +228,15 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
-    /// An iteration that did not come to its end.
+    /// An iterative fit that did not converge.
     #[error("{what} did not converge in {iterations} iterations: look for extreme values in its rows")]
     NotConverged {
         /// The fit.
         what: &'static str,
-        /// Iterations that were done.
+        /// Number of iterations.
         iterations: usize,
     },
-    /// What the domain refuses.
+    /// An error of `janus_core`, such as a value outside its range.
     #[error(transparent)]
     Core(#[from] janus_core::Error),
     /// A file that cannot be read.
@@ -255,18 +256,18 @@ impl Error {
         Self::Row { row: row + 1, field, expected: expected.into(), got: got.to_string() }
     }
 
-    /// Reference data that is not as it should be.
+    /// Reference data that differs from what is expected.
     pub(crate) fn reference(what: impl Into<String>, expected: impl Into<String>, got: impl fmt::Display) -> Self {
         Self::Reference { what: what.into(), expected: expected.into(), got: got.to_string() }
     }
 }
 
-/// An error of a reader, which names file, row and field. Two are equal if they say the same.
+/// An error of `janus_data`. It names the file, row and field. Two are equal if their messages are.
 #[derive(Debug, Clone)]
 pub struct FileError(Arc<janus_data::Error>);
 
 impl FileError {
-    /// The reader's own error.
+    /// The wrapped error.
     pub fn reader(&self) -> &janus_data::Error {
         &self.0
     }

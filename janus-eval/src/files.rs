@@ -1,4 +1,4 @@
-//! Whole files, with errors that name them as the row readers' do.
+//! Reads whole files. Errors name the file, as those of the row readers do.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     Ok(std::fs::read_to_string(path).map_err(io)?)
 }
 
-/// A file that holds one JSON value.
+/// Reads a file that holds one JSON value.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_bytes(path)?;
     serde_json::from_slice(&bytes).map_err(|error| rule(path, 1, Some(error.line() as u64), None, error.to_string()))

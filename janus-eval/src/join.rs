@@ -1,4 +1,4 @@
-//! Responses meet the bench records that they answer.
+//! Joins responses with bench records by id.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,21 +14,21 @@ pub struct Response {
     /// The record's id, see [`record_id`]; a number is read as its digits.
     #[serde(deserialize_with = "text_or_number")]
     pub id: String,
-    /// The text; empty if the model said nothing.
+    /// The text; empty if the model generated no text.
     pub response: String,
 }
 
-/// A record's id: its own, or its position from 0 where the bench gives none.
+/// A record's id. If the record has none, its position, from 0.
 pub fn record_id(record: &BenchRecord, index: usize) -> String {
     record.id.clone().unwrap_or_else(|| index.to_string())
 }
 
-/// Bench records with the response to each.
+/// Bench records with their responses.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Joined<'a> {
     /// One entry for each record, in the bench's order.
     pub rows: Vec<JoinedRow<'a>>,
-    /// Records that nobody answered.
+    /// Records without a response.
     pub missing: Missing,
 }
 
@@ -43,17 +43,17 @@ pub(crate) struct JoinedRow<'a> {
     pub response: Option<&'a str>,
 }
 
-/// Ids without a response: all of them counted, the first few named.
+/// Ids without a response: how many there are, and the first few of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// How many there are.
+    /// Number of ids.
     pub count: usize,
-    /// The first of them, at most ten.
+    /// The first ids, at most ten.
     pub named: Vec<String>,
 }
 
 impl Missing {
-    /// How many missing ids are named.
+    /// Maximum number of ids in `named`.
     pub(crate) const NAMED: usize = 10;
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for Missing {
 ///
 /// # Errors
 /// [`Error::UnknownId`] for a response that belongs to no record, [`Error::DoubledId`] if two records
-/// or two responses share an id. A record without a response is no error: it is counted in
+/// or two responses share an id. A record without a response is not an error: it is counted in
 /// [`Joined::missing`].
 pub(crate) fn join<'a>(records: &'a [BenchRecord], responses: &'a [Response]) -> Result<Joined<'a>> {
     let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
@@ -112,7 +112,7 @@ pub(crate) fn answers<'i, 'r>(
     Ok((answers, missing))
 }
 
-/// The position of each id, all different.
+/// The position of each id. An id that occurs twice is an error.
 pub(crate) fn unique<'a>(what: &'static str, ids: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, usize>> {
     let mut places = BTreeMap::new();
     for (second, id) in ids.enumerate() {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_come_in_the_order_of_the_bench() {
+    fn responses_are_in_the_order_of_the_bench() {
         let records = [record(Some("b")), record(None), record(Some("a"))];
         let responses = [response("a"), response("1"), response("b")];
         let joined = join(&records, &responses).unwrap();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_ids_are_all_counted_and_some_named() {
+    fn missing_ids_are_all_counted_and_the_first_ten_named() {
         let records: Vec<_> = (0..13).map(|_| record(None)).collect();
         let responses = [response("0")];
         let joined = join(&records, &responses).unwrap();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_doubled_ids_are_errors() {
+    fn unknown_and_duplicate_ids_are_errors() {
         let records = [record(Some("a")), record(Some("b"))];
         assert_eq!(join(&records, &[response("a"), response("c")]).unwrap_err(), Error::UnknownId { id: "c".into(), index: 1 });
         let doubled = |what| Error::DoubledId { what, id: "a".into(), first: 0, second: 1 };
@@ -186,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn an_id_without_a_name_may_not_meet_one_that_is_its_number() {
+    fn an_id_equal_to_the_position_of_a_record_without_id_is_an_error() {
         assert!(matches!(join(&[record(Some("1")), record(None)], &[]), Err(Error::DoubledId { first: 0, second: 1, .. })));
     }
 
     #[test]
-    fn a_response_is_read_with_either_kind_of_id() {
+    fn a_response_id_is_a_string_or_an_integer() {
         let read: Response = serde_json::from_str(r#"{"id": 3, "response": "x"}"#).unwrap();
         assert_eq!(read.id, "3");
         assert!(serde_json::from_str::<Response>(r#"{"id": 3, "response": null}"#).is_err());

@@ -1,11 +1,13 @@
 //! Judges.
 //!
-//! * [`JudgeClient`]: a model with its journal. It judges by any [`Protocol`](crate::protocol::Protocol): answers go into a
-//!   [`janus_data::CallJournal`] before they are used, so judging that was cut off asks only what is missing; a failure is never final
-//!   and never a score.
-//! * [`PromptTemplate`]: what is asked: our own texts, or an official one from a file.
-//! * [`read`]: what a judge's text says.
-//! * [`ReplayJudge`]: recorded answers, read again.
+//! * [`JudgeClient`]: a model with a journal, which judges by any
+//!   [`Protocol`](crate::protocol::Protocol). Answers are written to a [`janus_data::CallJournal`]
+//!   before they are used, so that an interrupted run continues with the calls that are missing. A
+//!   failed call is never counted as a score, and the next run repeats it.
+//! * [`PromptTemplate`]: the judge's prompt, one of this crate's or an official one from a file.
+//! * [`read`]: parses the judge's text.
+//! * [`ReplayJudge`]: reads recorded answers instead of calling a model.
+//! * [`VerifiableJudge`]: computes the verdicts with a function.
 
 mod client;
 pub(crate) mod prompt;

@@ -2,26 +2,27 @@
 //!
 //! | question | where to look |
 //! |---|---|
-//! | How does a model answer a benchmark or a file of prompts, once and for all? | [`answer`] |
+//! | How does a model answer a benchmark or a file of prompts, each prompt once? | [`answer`] |
 //! | Which judge scores the answers, and what does it cost? | [`judge`] |
-//! | What is the judge asked, and how are its verdicts read? | [`protocol`]: rubrics, pairs, MT-Bench, Arena-Hard, AlpacaEval, or your own |
-//! | How are judged answers kept, read again and compared with other models'? | [`run`] |
-//! | What does a published benchmark say of a model? | [`mod@bench`] |
+//! | What does the judge see, and how are its verdicts parsed? | [`protocol`]: rubrics, pairs, MT-Bench, Arena-Hard, AlpacaEval, or your own |
+//! | How are verdicts stored, loaded and compared between models? | [`run`] |
+//! | How does a model score on a published benchmark? | [`mod@bench`] |
 //! | What is a model's mean score, and how often does it beat another model? | [`score`] |
-//! | How sure is a number, and how far do raters agree? | [`stats`] |
-//! | How does a page with tables, figures and claims come out of it? | [`report`] |
-//! | What do people say instead of a judge? | [`annotate`] |
-//! | Are the numbers those that were published, and how fast are they here? | [`verify`], [`throughput`] |
+//! | How uncertain is a number, and how far do raters agree? | [`stats`] |
+//! | How are tables, figures and claims written as a page? | [`report`] |
+//! | How do people judge the answers instead of a model? | [`annotate`] |
+//! | Do the numbers match the published ones, and how long do they take to compute? | [`verify`], [`throughput`] |
 //!
-//! The shortest way from answers to a page: [`protocol::rubric_cases`] joins a bench with a model's [`Response`]s, a [`judge::JudgeClient`] judges
-//! them by [`protocol::Rubrics`], [`run::RubricRun`] keeps the verdicts in a folder, and [`run::compare`] makes the report. `examples/remote_judge.rs`
-//! does this with a judge behind an API, `examples/own_judge.rs` scores by code of one's own, and `examples/own_benchmark.rs` is a benchmark from
-//! its questions to its page.
+//! The shortest path from answers to a page: [`protocol::rubric_cases`] joins a bench with a model's
+//! [`Response`]s, a [`judge::JudgeClient`] judges them by [`protocol::Rubrics`], [`run::RubricRun`]
+//! writes the verdicts to a folder, and [`run::compare`] makes the report. `examples/remote_judge.rs`
+//! does this with a judge behind an API, `examples/own_judge.rs` scores with your own code, and
+//! `examples/own_benchmark.rs` is a complete benchmark, from its questions to its page.
 //!
-//! Nothing here knows tensors, nor, without the feature `remote`, HTTP. No function returns a NaN: what cannot be computed, such as the mean of no
-//! rows, is an [`Error`].
+//! The crate does not depend on a tensor library, and on HTTP only with the feature `remote`. No
+//! function returns NaN: what cannot be computed, such as the mean of an empty list, is an [`Error`].
 //!
-//! Two models' scores on the same rows, compared:
+//! Compare two models' scores on the same rows:
 //!
 //! ```
 //! use janus_eval::score::{PairedOutcomes, ScoredRow};
@@ -60,7 +61,7 @@ pub mod verify;
 pub use error::{Error, FileError, Result};
 pub use join::{Missing, Response, record_id};
 
-/// The example of the README, compiled.
+/// Compiles the example in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,6 +1,7 @@
-//! How answers are judged: one trait, and one driver for everything that follows from it.
+//! How answers are judged: the [`Protocol`] trait, its implementations, and the driver that runs any of
+//! them.
 //!
-//! | protocol | what the judge says | calls |
+//! | protocol | the judge's verdict | calls per case |
 //! |---|---|---|
 //! | [`Rubrics`] | a score from 1 to 5 for each rubric | one for each rubric and run |
 //! | [`Pairwise`] | which of two answers is better; MT-Bench's pairs too | two, one in each order |
@@ -8,10 +9,12 @@
 //! | [`ArenaHard`] | one of five labels | two games |
 //! | [`AlpacaEval`] | the probabilities of two tokens | one |
 //!
-//! A [`Protocol`] turns a case into calls, reads an answer, and makes a row of the replies. The rest is the same for all of them:
-//! [`JudgeClient::estimate`] says what the calls take, [`JudgeClient::pending`] which the journal does not settle (what goes into a batch
-//! file), [`JudgeClient::record`] takes a batch's answers, [`JudgeClient::judge`] asks; [`CaseRun`](crate::run::CaseRun) keeps the rows in a folder and reports
-//! them. A benchmark of your own is one such type: see `examples/own_benchmark.rs`.
+//! A [`Protocol`] makes the calls of a case, parses the answers, and makes a row of the replies. The
+//! rest is the same for all protocols: [`JudgeClient::estimate`] computes the calls and tokens that a
+//! run needs, [`JudgeClient::pending`] lists the requests that have no result in the journal (for a
+//! batch file), [`JudgeClient::record`] stores a batch's answers, and [`JudgeClient::judge`] runs the
+//! protocol. [`CaseRun`](crate::run::CaseRun) writes the rows to a folder and reports them. To add your
+//! own benchmark, implement [`Protocol`]: see `examples/own_benchmark.rs`.
 
 mod alpaca_eval;
 mod arena_hard;
@@ -39,7 +42,7 @@ use crate::judge::JudgeClient;
 use crate::judge::read::Unreadable;
 use crate::judge::{Counts, JudgeCall, Reply, Retry, TemplateId};
 
-/// How cases are judged. The fields of a protocol of this crate are its options.
+/// How cases are judged. The options of this crate's protocols are their public fields.
 ///
 /// ```
 /// use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
@@ -79,7 +82,7 @@ use crate::judge::{Counts, JudgeCall, Reply, Retry, TemplateId};
 ///     }
 /// }
 ///
-/// /// A judge that says the same of everything.
+/// /// A judge that always gives the same rating.
 /// struct Scripted;
 /// impl ChatModel for Scripted {
 ///     fn name(&self) -> &str {
@@ -102,75 +105,75 @@ use crate::judge::{Counts, JudgeCall, Reply, Retry, TemplateId};
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
 pub trait Protocol {
-    /// What is judged.
+    /// One item to judge.
     type Case;
-    /// What one answer of the judge says.
+    /// The verdict parsed from one answer of the judge.
     type Reply;
-    /// What the replies to a case come to.
+    /// The result of a case, made from all its replies.
     type Row;
 
-    /// What it is called, and what its values mean.
+    /// The protocol's names, and the scale of its values.
     fn info(&self) -> ProtocolInfo;
 
-    /// Checks the protocol itself, once before the first call.
+    /// Checks the protocol's prompts and settings, once before the first call.
     ///
     /// # Errors
-    /// A prompt or a setting that cannot be used: [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks an answer or has a slot that
-    /// nothing fills, [`Error::Setting`](crate::Error::Setting).
+    /// [`Error::Prompt`](crate::Error::Prompt) for a prompt that lacks a needed slot or has an unknown
+    /// one, [`Error::Setting`](crate::Error::Setting) for a setting outside its range.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// How the judge samples, for results.
+    /// The judge's sampling parameters, recorded with the results.
     fn sampling(&self) -> &SamplingParams;
 
-    /// Whether the judge sees the system message, for results.
+    /// Whether the judge sees the system message, recorded with the results.
     fn shows_system(&self) -> bool {
         false
     }
 
-    /// Whether the judge sees the reference answer where a case has one, for results.
+    /// Whether the judge sees the reference answers that cases have, recorded with the results.
     fn shows_reference(&self) -> bool {
         false
     }
 
-    /// The name of a case; no two cases of a run have the same.
+    /// The id of a case, unique in a run.
     fn id<'c>(&self, case: &'c Self::Case) -> &'c str;
 
-    /// The calls that judge a case; there may be none.
+    /// The calls that judge a case. The list may be empty.
     ///
     /// # Errors
     /// A case or a prompt that cannot be used.
     fn calls(&self, case: &Self::Case) -> Result<Vec<JudgeCall>>;
 
-    /// What an answer says.
+    /// Parses an answer.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// Why it cannot be parsed.
     fn read(&self, answer: &Generation) -> Result<Self::Reply, Unreadable>;
 
-    /// What to do about an answer that cannot be read.
+    /// What to do about an answer that cannot be parsed.
     fn retry(&self, _why: &Unreadable) -> Retry {
         Retry::Again
     }
 
-    /// How often a call is made in one run while its answers cannot be read.
+    /// The maximum number of attempts per call in one run, if answers cannot be parsed.
     fn attempts(&self) -> usize {
         1
     }
 
-    /// The row of a case; `replies` belong to its calls, in their order.
+    /// The row of a case. `replies` are the replies to its calls, in the same order.
     fn row(&self, case: &Self::Case, replies: Vec<Reply<Self::Reply>>) -> Self::Row;
 }
 
-/// What a protocol is called, and what its values mean.
+/// A protocol's names, and the scale of its values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProtocolInfo {
     /// Its name in files: `mt-bench`.
     pub name: String,
     /// Its name in reports: "MT-Bench".
     pub title: String,
-    /// What a row's values mean.
+    /// The scale of a row's values.
     pub scale: Scale,
 }
 
@@ -181,13 +184,14 @@ impl ProtocolInfo {
     }
 }
 
-/// What a row's values mean.
+/// The scale of a row's values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
     /// Against an opponent: 0 for a loss, 0.5 for a tie, 1 for a win.
     WinRate,
-    /// A rating between these numbers, of either sign; a judge may leave the range.
+    /// A rating between these numbers, which may be negative. A judge may give ratings outside the
+    /// range; they are kept.
     Rating {
         /// The worst.
         low: f64,
@@ -196,27 +200,27 @@ pub enum Scale {
     },
 }
 
-/// What a result was made with.
+/// The settings of a judgement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JudgeSettings {
     /// The judge's model.
     pub judge: String,
     /// The prompts that were used.
     pub prompts: Vec<TemplateId>,
-    /// How the judge sampled.
+    /// The judge's sampling parameters.
     pub sampling: SamplingParams,
     /// Whether the judge saw the system message.
     pub system_shown: bool,
-    /// Whether the judge saw the reference answer, where a case has one.
+    /// Whether the judge saw the reference answers that cases have.
     pub reference_shown: bool,
 }
 
-/// What a judge made of cases.
+/// The result of judging cases.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement<R> {
-    /// What it was made with.
+    /// The judge and its settings.
     pub settings: JudgeSettings,
-    /// One row for each case, in their order.
+    /// One row for each case, in the order of the cases.
     pub rows: Vec<R>,
     /// How many calls had which result.
     pub counts: Counts,

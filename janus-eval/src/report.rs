@@ -1,7 +1,8 @@
-//! Reports: what is to be read, and the same content as Markdown, JSON and one HTML page.
+//! Reports: sections of text, tables, figures, claims and examples, written as Markdown, JSON and an
+//! HTML page.
 //!
-//! Equal reports give equal bytes: no time, no host, no order that a hash decides. All text is plain
-//! text; whatever marks a format has are escaped in it.
+//! Equal reports give equal bytes: there is no time, no host name and no order that depends on a hash.
+//! All text is plain text: special characters of the output format are escaped.
 //!
 //! ```
 //! use janus_eval::report::{Cell, Report, Section, Table};
@@ -52,7 +53,7 @@ use crate::{Error, Result};
 pub struct Report {
     /// The title.
     pub title: String,
-    /// The statements it makes; sections show them by id.
+    /// The claims. Sections refer to them by id.
     pub claims: Vec<Claim>,
     /// The sections, in reading order.
     pub sections: Vec<Section>,
@@ -63,7 +64,7 @@ pub struct Report {
 pub struct Section {
     /// The heading.
     pub title: String,
-    /// What it holds, in reading order.
+    /// The contents, in reading order.
     pub(crate) blocks: Vec<Block>,
 }
 
@@ -93,12 +94,12 @@ pub(crate) enum Block {
 }
 
 impl Report {
-    /// A report with a title and nothing else.
+    /// An empty report with a title.
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), claims: Vec::new(), sections: Vec::new() }
     }
 
-    /// As GitHub-flavoured Markdown; figures become tables of their numbers.
+    /// The report as GitHub-flavoured Markdown. Figures become tables of their numbers.
     ///
     /// # Errors
     /// Those of [`Report::to_json`].
@@ -107,7 +108,8 @@ impl Report {
         markdown::render(self)
     }
 
-    /// As one HTML page without any external resource, for screens of every width, light and dark.
+    /// The report as one HTML page without external resources. It adapts to narrow screens, and to light
+    /// or dark mode.
     ///
     /// # Errors
     /// Those of [`Report::to_json`].
@@ -116,20 +118,21 @@ impl Report {
         html::render(self)
     }
 
-    /// As JSON, `{format, version, title, claims, sections}`, indented, with a final line break.
+    /// The report as JSON, `{format, version, title, claims, sections}`, indented, with a final line
+    /// break.
     ///
     /// # Errors
-    /// [`Error::DoubledId`] for two claims of one id, [`Error::UnknownClaim`], [`Error::TableShape`],
-    /// [`Error::NotFinite`], [`Error::Figure`].
+    /// [`Error::DoubledId`] for two claims with the same id, [`Error::UnknownClaim`],
+    /// [`Error::TableShape`], [`Error::NotFinite`], [`Error::Figure`].
     pub fn to_json(&self) -> Result<String> {
         self.check()?;
         json::write(self)
     }
 
-    /// Reads what [`Report::to_json`] wrote.
+    /// Parses the JSON of [`Report::to_json`].
     ///
     /// # Errors
-    /// [`Error::ReportFile`] for text that is no report of this format and version, and those of
+    /// [`Error::ReportFile`] for text that is not a report in this format and version, and those of
     /// [`Report::to_json`].
     pub fn from_json(text: &str) -> Result<Self> {
         let report = json::read(text)?;
@@ -149,7 +152,7 @@ impl Report {
         Ok(())
     }
 
-    /// Checks what rendering relies on.
+    /// Checks that the report can be rendered.
     fn check(&self) -> Result<()> {
         let ids = unique("claims", self.claims.iter().map(|claim| claim.id.as_str()))?;
         for claim in &self.claims {
@@ -170,14 +173,14 @@ impl Report {
         Ok(())
     }
 
-    /// The claims of these ids, which `check` has seen.
+    /// The claims with these ids, which `check` has checked.
     fn claims_of<'a>(&'a self, ids: &'a [String]) -> impl Iterator<Item = &'a Claim> {
         ids.iter().filter_map(|id| self.claims.iter().find(|claim| claim.id == *id))
     }
 }
 
 impl Section {
-    /// A section with a heading and nothing else.
+    /// An empty section with a heading.
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), blocks: Vec::new() }
     }
@@ -187,33 +190,33 @@ impl Section {
         self
     }
 
-    /// The section with a paragraph at its end.
+    /// Adds a paragraph.
     pub fn paragraph(self, text: impl Into<String>) -> Self {
         self.with(Block::Paragraph { text: text.into() })
     }
 
-    /// The section with a table at its end.
+    /// Adds a table.
     pub fn table(self, table: Table) -> Self {
         self.with(Block::Table(table))
     }
 
-    /// The section with a figure at its end.
+    /// Adds a figure.
     pub fn figure(self, figure: Figure) -> Self {
         self.with(Block::Figure(figure))
     }
 
-    /// The section with claims of the report, by id, at its end.
+    /// Adds claims of the report, by id.
     pub fn claims(self, ids: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with(Block::Claims { ids: ids.into_iter().map(Into::into).collect() })
     }
 
-    /// The section with an examples browser at its end.
+    /// Adds examples, which the HTML page shows with a search field.
     pub fn examples(self, examples: Vec<Example>) -> Self {
         self.with(Block::Examples { examples })
     }
 }
 
-/// How a claim's verdict reads.
+/// The text of a claim's verdict.
 fn verdict(holds: Option<bool>) -> &'static str {
     match holds {
         Some(true) => "holds",

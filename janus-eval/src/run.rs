@@ -1,10 +1,11 @@
-//! A judged run in a folder, and the report that compares several.
+//! Folders of judged runs, and the report that compares runs.
 //!
-//! A run folder stands by itself: what was judged, every verdict with the judge's words, and the result in one typed
-//! file, `judged.json`, which begins with a [`RunHead`] whatever the protocol is. Equal runs have equal bytes; what differs from
-//! time to time is elsewhere. [`RubricRun`] is a run against rubrics, [`CaseRun`] one by any protocol whose rows are
-//! [`JudgedCase`](crate::protocol::JudgedCase)s; [`Run::read`] takes a folder of either, those of earlier formats included, and [`compare`] makes
-//! the report on one run or several.
+//! A run folder is self-contained: it has the judged texts, every verdict with the judge's text, and the
+//! result in one file, `judged.json`, which begins with a [`RunHead`] for every protocol. Equal runs
+//! have equal bytes: the folder has no timestamps. [`RubricRun`] is a run with
+//! [`Rubrics`](crate::protocol::Rubrics). [`CaseRun`] is a run of any protocol whose rows are
+//! [`JudgedCase`](crate::protocol::JudgedCase)s. [`Run::read`] reads a folder of either, also in earlier
+//! formats, and [`compare`] makes the report on one or more runs.
 
 mod case;
 mod case_report;
@@ -33,59 +34,61 @@ use crate::report::Report;
 use crate::stats::{Bootstrap, Interval, Sample};
 use crate::{Error, Result};
 
-/// What `format` says in a result's file.
+/// The value of `format` in a result file.
 const RUN_FORMAT: &str = "janus-run";
 
-/// What `version` says. It changes whenever a reader of the last version would misread the new one.
+/// The value of `version`. It increases with every incompatible change of the format.
 const RUN_VERSION: u32 = 2;
 
-/// The file of a run folder that holds the result, whatever the protocol is.
+/// The result file of a run folder, for every protocol.
 const RESULT_FILE: &str = "judged.json";
 
-/// What every result says first: what it is, who was judged, and how.
+/// The first fields of every result: its format, the judged model, the judge and the counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunHead {
     /// `janus-run`.
     pub format: String,
     /// The version of the format.
     pub version: u32,
-    /// How it was judged.
+    /// The protocol.
     pub protocol: ProtocolInfo,
     /// The judged model's name.
     pub model: String,
-    /// Its opponent's or the baseline's, if there is one.
+    /// The name of the opponent or baseline, if there is one.
     pub opponent: Option<String>,
-    /// What it was judged with.
+    /// The judge and its settings.
     pub settings: JudgeSettings,
     /// How many calls had which result.
     pub counts: Counts,
-    /// Rows of the run.
+    /// Number of rows.
     pub rows: usize,
-    /// Rows of the bench without an answer to judge.
+    /// Rows of the bench that have no answer to judge.
     pub missing: Missing,
 }
 
 /// A run of any protocol.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Run {
-    /// Against rubrics.
+    /// A run with [`Rubrics`](crate::protocol::Rubrics).
     Rubric(RubricRun),
-    /// By a protocol whose rows are judged cases.
+    /// A run of a protocol whose rows are judged cases.
     Cases(CaseRun),
 }
 
 impl Run {
-    /// Reads a run folder, whatever the protocol is.
+    /// Reads a run folder of any protocol.
     ///
     /// # Errors
-    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, is of another format or version, or does not fit the others.
+    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, has another format or
+    /// version, or is inconsistent with the folder's other files.
     pub fn read(folder: &Path) -> Result<Self> {
-        // Only scores against rubrics are read by a rule; a name is whatever a protocol of one's own has.
+        // Only rubric results have the field `reader`. The protocol's name does not decide, as users
+        // choose it for their own protocols.
         let result: Value = read_result(folder)?;
         if result.get("reader").is_some() { RubricRun::read(folder).map(Self::Rubric) } else { CaseRun::read(folder).map(Self::Cases) }
     }
 
-    /// What its result says first.
+    /// The head of its result.
     pub fn head(&self) -> &RunHead {
         match self {
             Self::Rubric(run) => &run.result.head,
@@ -106,11 +109,11 @@ impl From<CaseRun> for Run {
     }
 }
 
-/// The report on one run, or on several side by side: those against rubrics first, which are of one bench, then the others by
-/// protocol. At most `shown` rows can be read in each part, evenly spread.
+/// The report on one run, or on several side by side: first the rubric runs, which must be of one bench,
+/// then the others by protocol. Each part shows the texts of at most `shown` rows, evenly spaced.
 ///
 /// # Errors
-/// [`Error::Empty`] without a run, [`Error::RowMismatch`] if the runs against rubrics are not of the same bench.
+/// [`Error::Empty`] without a run, [`Error::RowMismatch`] if the rubric runs are not of the same bench.
 pub fn compare(runs: impl IntoIterator<Item = impl Into<Run>>, shown: usize) -> Result<Report> {
     let (mut rubrics, mut cases) = (Vec::new(), Vec::new());
     for run in runs {
@@ -135,7 +138,7 @@ fn content(path: &Path, problem: impl ToString) -> Error {
     Error::RunFile { path: path.into(), problem: problem.to_string() }
 }
 
-/// The result of a folder, or a part of it.
+/// Reads the result of a folder, or a part of it.
 fn read_result<T: DeserializeOwned>(folder: &Path) -> Result<T> {
     let path = folder.join(RESULT_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| content(&path, error))?;
@@ -150,7 +153,8 @@ fn write_result(folder: &Path, result: &impl Serialize) -> Result<()> {
     Ok(write_file(path, (text + "\n").as_bytes())?)
 }
 
-/// The interval of a mean over values that are resampled by question; `None` without a value or for one question.
+/// The confidence interval of a mean, by bootstrap over questions; `None` if there are fewer than two
+/// questions.
 fn interval<'a>(bootstrap: &Bootstrap, values: impl IntoIterator<Item = (&'a str, f64)>) -> Result<Option<Interval>> {
     let interval = Sample::clustered(values).and_then(|sample| bootstrap.mean(&sample));
     match interval {

@@ -1,4 +1,4 @@
-//! The bootstrap against a published interval, closed forms, and its own promise of coverage.
+//! Compares the bootstrap with a published interval and with closed forms, and tests its coverage.
 
 use janus_eval::Error;
 use janus_eval::stats::{Bootstrap, Interval, Method, Sample, wilson};
@@ -18,8 +18,9 @@ fn bootstrap(method: Method, resamples: usize, seed: u64) -> Bootstrap {
     Bootstrap { method, resamples, seed, ..Bootstrap::default() }
 }
 
-/// The spatial test data, column A, of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), Table 14.1; the
-/// statistic is the plug-in variance, the nominal coverage 90 %, the intervals are those of Table 14.2.
+/// The spatial test data, column A, of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993),
+/// Table 14.1. The statistic is the plug-in variance, the nominal coverage is 90 %, and the intervals
+/// are those of Table 14.2.
 #[test]
 fn variance_of_the_spatial_test_data_has_the_textbook_intervals() {
     const A: [f64; 26] =
@@ -32,7 +33,7 @@ fn variance_of_the_spatial_test_data_has_the_textbook_intervals() {
         let settings = Bootstrap { level: 0.9, ..bootstrap(method, 20_000, 0) };
         let interval = settings.statistic(A.len(), variance).unwrap();
         assert!((interval.estimate - 171.5).abs() < 0.05);
-        // The book drew 2,000 resamples: its own ends scatter by a few units.
+        // The book has 2,000 resamples only, so its interval ends vary by a few units.
         assert!((interval.low - low).abs() < 4.0 && (interval.high - high).abs() < 4.0, "{method:?}: {interval:?}");
     }
 }
@@ -62,7 +63,7 @@ fn a_proportion_agrees_with_wilson() {
     assert!((interval.low - closed.low).abs() < 0.005 && (interval.high - closed.high).abs() < 0.005, "{interval:?} {closed:?}");
 }
 
-/// Share of simulated data sets whose interval holds the true mean.
+/// The share of simulated data sets whose interval contains the true mean.
 fn coverage(worlds: u64, mut draw: impl FnMut(u64) -> (Sample, f64), method: Method) -> f64 {
     let held = (0..worlds).filter(|&world| {
         let (sample, truth) = draw(world);
@@ -73,21 +74,22 @@ fn coverage(worlds: u64, mut draw: impl FnMut(u64) -> (Sample, f64), method: Met
 }
 
 #[test]
-fn intervals_hold_the_truth_as_often_as_they_say() {
+fn intervals_have_their_nominal_coverage() {
     for method in [Method::Percentile, Method::Bca] {
         let draw = |world| {
             let mut rng = janus_core::stream(world, "coverage");
             (Sample::of((0..80).map(|_| normal(&mut rng))).unwrap(), 0.0)
         };
         let share = coverage(400, draw, method);
-        // Standard deviation of the share itself: 0.011.
+        // The standard deviation of the share is 0.011.
         assert!((0.915..=0.98).contains(&share), "{method:?}: {share}");
     }
 }
 
 #[test]
 fn rows_of_one_instruction_need_clusters() {
-    // Three rows share their instruction's difficulty, as under three system messages.
+    // Three rows share the difficulty of their instruction, like rows of one instruction under three
+    // system messages.
     let world = |world: u64| -> Vec<(usize, f64)> {
         let mut rng = janus_core::stream(world, "clusters");
         let mut difficulty = 0.0;
@@ -117,7 +119,7 @@ fn pairing_narrows_the_interval_of_a_difference() {
 }
 
 #[test]
-fn equal_seeds_give_equal_intervals_and_others_do_not() {
+fn equal_seeds_give_equal_intervals_and_different_seeds_do_not() {
     let sample = Sample::of((0..50).map(|row| f64::from(row * row % 17))).unwrap();
     let of = |seed| bootstrap(Method::Bca, 2_000, seed).mean(&sample).unwrap();
     assert_eq!(of(1), of(1));
@@ -125,13 +127,13 @@ fn equal_seeds_give_equal_intervals_and_others_do_not() {
 }
 
 #[test]
-fn without_spread_the_interval_is_a_point_and_not_a_nan() {
+fn equal_values_give_a_point_interval_and_not_nan() {
     let interval = Bootstrap::default().mean(&Sample::hits([true; 9]).unwrap()).unwrap();
     assert_eq!((interval.low, interval.estimate, interval.high), (1.0, 1.0, 1.0));
 }
 
 #[test]
-fn what_has_no_interval_is_an_error() {
+fn data_and_settings_without_an_interval_are_errors() {
     let one = Sample::clustered([("a", 1.0), ("a", 2.0)]).unwrap();
     assert_eq!(Bootstrap::default().mean(&one).unwrap_err(), Error::TooFewUnits { got: 1 });
     let two = Sample::of([1.0, 2.0]).unwrap();

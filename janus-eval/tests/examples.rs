@@ -1,4 +1,4 @@
-//! The examples of tools on this crate, run as they stand, without a network.
+//! Runs the crate's examples unchanged, without a network.
 
 #[allow(dead_code, reason = "an example has a main")]
 #[path = "../examples/own_benchmark.rs"]
@@ -15,19 +15,19 @@ use janus_infer::remote::RemoteOptions;
 use crate::stub::{Reply, Stub};
 
 #[test]
-fn a_judge_of_ones_own_scores() {
+fn the_example_own_judge_scores_responses() {
     assert_eq!(own_judge::run().unwrap(), 4.0);
 }
 
 #[test]
-fn a_benchmark_of_ones_own_goes_from_questions_to_a_page() {
+fn the_example_own_benchmark_writes_a_report() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(own_benchmark::run(folder.path()).unwrap(), [3.0, 8.0]);
     let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
     for part in ["## Tact\n", "| kind | 8.000", "## Tact by category", "My aunt knitted me a jumper"] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
-    // Once more: the journal settles every call, and the folder is read back.
+    // Again: every call is in the journal, and the folder can be read.
     assert_eq!(own_benchmark::run(folder.path()).unwrap(), [3.0, 8.0]);
     let run = janus_eval::run::Run::read(&folder.path().join("blunt")).unwrap();
     assert_eq!((run.head().rows, run.head().missing.named.as_slice()), (5, ["mug-2".to_string()].as_slice()));
@@ -36,7 +36,7 @@ fn a_benchmark_of_ones_own_goes_from_questions_to_a_page() {
 }
 
 #[test]
-fn a_remote_judge_is_asked_once() {
+fn the_example_remote_judge_sends_each_request_once() {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::start(|received| {
         let good = received.last_message().contains("A toy that flies");

@@ -1,4 +1,4 @@
-//! Judges that are language models, over a model that is told what to say.
+//! Tests judges that are language models, with a scripted model.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -29,28 +29,28 @@ fn rows(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Says what a function of the request says; nothing where that is none.
-struct Told<F> {
-    say: F,
-    asked: RefCell<Vec<ChatRequest>>,
+/// A model whose answer is a function of the request. It fails if the function returns `None`.
+struct Scripted<F> {
+    answer: F,
+    sent: RefCell<Vec<ChatRequest>>,
 }
 
-impl<F: Fn(&ChatRequest) -> Option<String>> Told<F> {
-    fn new(say: F) -> Self {
-        Self { say, asked: RefCell::default() }
+impl<F: Fn(&ChatRequest) -> Option<String>> Scripted<F> {
+    fn new(answer: F) -> Self {
+        Self { answer, sent: RefCell::default() }
     }
 }
 
-impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Told<F> {
+impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Scripted<F> {
     fn name(&self) -> &str {
-        "told"
+        "scripted"
     }
 
     fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
         for (index, request) in requests.iter().enumerate().rev() {
-            self.asked.borrow_mut().push(request.clone());
+            self.sent.borrow_mut().push(request.clone());
             let generation = |text: String| {
-                // "m=0.2 M=0.7" tells log-probabilities too; a blank of a token is written "_".
+                // "m=0.2 M=0.7" also sets the log-probabilities; "_" is a space of a token.
                 let likely = text.split(' ').filter_map(|part| part.split_once('='));
                 let top: Vec<_> =
                     likely.filter_map(|(token, p)| Some(TopLogprob::new(token.replace('_', " "), p.parse::<f64>().ok()?.ln()))).collect();
@@ -58,7 +58,7 @@ impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Told<F> {
                 vec![Generation::new(text).with_tokens(1, 1).with_logprobs(logprobs)]
             };
             let silent = || ModelError::Request { id: request.id.clone(), reason: "silent".into() };
-            on_answer(index, (self.say)(request).map(generation).ok_or_else(silent));
+            on_answer(index, (self.answer)(request).map(generation).ok_or_else(silent));
         }
     }
 }
@@ -90,46 +90,46 @@ fn rubrics(show_reference: bool, change: impl FnOnce(&mut Rubrics)) -> Rubrics {
 }
 
 #[test]
-fn a_rubric_judge_asks_for_each_rubric_and_run_and_sees_what_it_may() {
+fn a_rubric_judge_has_a_call_per_rubric_and_run_and_sees_only_what_is_enabled() {
     let bench = [record("a", 2), record("b", 2), record("c", 2)];
     let responses = [response("a", "to a, {reference_answer}"), response("c", "to c")];
     for (show_reference, show_system) in [(true, false), (false, true)] {
-        let model = Told::new(|request: &ChatRequest| {
+        let model = Scripted::new(|request: &ChatRequest| {
             let score = if user(request).contains("criterion 0") { 4 } else { 2 };
             Some(format!("Feedback: seen. [RESULT] {score}"))
         });
         let protocol = rubrics(show_reference, |options| (options.show_system, options.runs) = (show_system, 2));
         let cases = rubric_cases(&bench, &responses).unwrap();
         assert_eq!(JudgeClient::new(&model).estimate(&protocol, &cases).unwrap().calls, 8);
-        assert!(model.asked.borrow().is_empty(), "an estimate asks nothing");
+        assert!(model.sent.borrow().is_empty(), "an estimate makes no call");
         let judgement = judged(&model, &protocol, &cases);
         let settings = &judgement.settings;
         assert_eq!((settings.reference_shown, settings.system_shown), (show_reference, show_system));
         assert_eq!((judgement.counts.calls, judgement.counts.parsed), (8, 8));
         let summary = summarise(&judgement.scores(&protocol, &cases)).unwrap();
         assert_eq!((summary.overall.mean, summary.overall.n, summary.overall.missing), (3.0, 2, 1));
-        for request in model.asked.borrow().iter() {
+        for request in model.sent.borrow().iter() {
             let text = user(request);
             assert_eq!(text.contains("reference of"), show_reference, "{text}");
             assert_eq!(text.contains("system of"), show_system, "{text}");
             assert_eq!(text, text.trim());
             assert!(!request.id.starts_with("a/") || text.contains("to a, {reference_answer}"), "a response is text, not a slot");
         }
-        let seeds: std::collections::HashSet<u64> = model.asked.borrow().iter().map(|request| request.sampling.seed).collect();
-        assert_eq!(seeds.len(), 2, "each run has a seed of its own");
+        let seeds: std::collections::HashSet<u64> = model.sent.borrow().iter().map(|request| request.sampling.seed).collect();
+        assert_eq!(seeds.len(), 2, "each run has its own seed");
     }
 }
 
 #[test]
-fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
+fn a_missing_score_is_missing_and_requested_again_by_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.jsonl");
     let bench = [record("a", 3)];
     let protocol = rubrics(true, |options| options.runs = 1);
     let cases = rubric_cases(&bench, &[response("a", "x")]).unwrap();
     {
-        // One rubric is read, one never, one not answered.
-        let model = Told::new(|request: &ChatRequest| match user(request) {
+        // One rubric has a score, one has only unreadable answers, one has no answer.
+        let model = Scripted::new(|request: &ChatRequest| match user(request) {
             text if text.contains("criterion 0") => Some("Score 5 is not met. [RESULT] 3".into()),
             text if text.contains("criterion 1") => Some("[RESULT] 4.5".into()),
             _ => None,
@@ -139,30 +139,30 @@ fn a_missing_score_is_missing_and_asked_for_again_by_the_next_run() {
         let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
         assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), None, None]);
         let replies = &judgement.rows[0].runs[0];
-        assert_eq!((replies[1].unreadable, replies[1].problem.as_deref()), (6, Some("the number is no whole score")));
+        assert_eq!((replies[1].unreadable, replies[1].problem.as_deref()), (6, Some("the score is not a whole number")));
         assert_eq!(replies[2].problem.as_deref(), Some("request a/rubric-2/run-0: silent"));
-        assert_eq!(model.asked.borrow().len(), 1 + 6 + 1);
+        assert_eq!(model.sent.borrow().len(), 1 + 6 + 1);
         assert_eq!(judge.pending(&protocol, &cases).unwrap().len(), 2);
         let counts = judgement.counts;
         assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (3, 7, 1, 6, 2));
     }
-    let model = Told::new(|_: &ChatRequest| Some("[RESULT] 5".into()));
+    let model = Scripted::new(|_: &ChatRequest| Some("[RESULT] 5".into()));
     let journal = CallJournal::open(&path).unwrap();
     let client = JudgeClient::new(&model).journal(&journal);
     let judgement = client.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
     assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), Some(5), Some(5)]);
-    assert_eq!(model.asked.borrow().len(), 2);
-    // As a plain judge it gives the same, from the journal.
+    assert_eq!(model.sent.borrow().len(), 2);
+    // As a `Judge` it gives the same scores, from the journal.
     let judge = RubricJudge::new(client, Rubrics::paper(true)).unwrap();
     let verdicts = judge.judge(&[JudgeRequest::new(&bench[0], "x"), JudgeRequest::new(&bench[0], "x")]);
     assert_eq!(verdicts.iter().map(|verdict| verdict.as_ref().unwrap().mean()).collect::<Vec<_>>(), [Some(13.0 / 3.0); 2]);
-    assert_eq!(model.asked.borrow().len(), 2);
+    assert_eq!(model.sent.borrow().len(), 2);
 }
 
 #[test]
-fn a_prompt_without_the_response_is_refused() {
+fn a_prompt_without_the_response_is_an_error() {
     let protocol = rubrics(true, |rubrics| rubrics.prompt = PromptTemplate::new("mine", "", "{instruction} {score_rubric}"));
-    let model = Told::new(|_: &ChatRequest| None);
+    let model = Scripted::new(|_: &ChatRequest| None);
     for error in [protocol.check().unwrap_err(), JudgeClient::new(&model).judge(&protocol, &[], &mut |_, _| ()).unwrap_err()] {
         assert!(matches!(&error, Error::Prompt { problem, .. } if problem.contains("{response}")), "{error}");
     }
@@ -177,9 +177,10 @@ fn pairwise() -> Pairwise {
 }
 
 #[test]
-fn a_pairwise_judge_asks_in_both_orders_and_calls_a_disagreement_a_tie() {
-    // Prefers longer answers; "first" makes it prefer what it sees first; "mute" has no verdict.
-    let model = Told::new(|request: &ChatRequest| {
+fn a_pairwise_judge_judges_both_orders_and_counts_a_disagreement_as_a_tie() {
+    // Prefers the longer answer. With "first" it prefers the answer shown first, with "mute" it has no
+    // verdict.
+    let model = Scripted::new(|request: &ChatRequest| {
         let text = user(request);
         let answer = |side: &str| {
             text.split(&format!("[The Start of Assistant {side}'s Answer]\n")).nth(1).unwrap().split('\n').next().unwrap().to_string()
@@ -211,7 +212,8 @@ fn a_pairwise_judge_asks_in_both_orders_and_calls_a_disagreement_a_tie() {
     assert_eq!([tally.win, tally.tie, tally.loss], [1, 2, 1]);
     assert_eq!((tally.win_rate_ties_half(), tally.tie_win_all()), (Some(0.5), Some(0.75)));
     assert_eq!(result.flip_rate, Some(0.25));
-    // First wins: one each of win and loss, two of flip; second wins: one each of win and loss.
+    // Calls won by the first: one each in "win" and "loss", two in "flip". By the second: one each in
+    // "win" and "loss".
     assert_eq!(result.first_position_share, Some(4.0 / 6.0));
     let twice = JudgeClient::new(&model).judge(&pairwise(), &[pair("a", "", ""), pair("a", "", "")], &mut |_, _| ());
     assert!(matches!(twice, Err(Error::DoubledId { .. })));
@@ -220,8 +222,8 @@ fn a_pairwise_judge_asks_in_both_orders_and_calls_a_disagreement_a_tie() {
 }
 
 #[test]
-fn the_sides_of_a_pairwise_judge_mirror() {
-    let model = Told::new(|request: &ChatRequest| {
+fn a_pairwise_judge_is_symmetric_in_its_sides() {
+    let model = Scripted::new(|request: &ChatRequest| {
         Some(if user(request).find("good") < user(request).find("bad") { "[[A]]" } else { "[[B]]" }.into())
     });
     let value = |case| judged(&model, &pairwise(), &[case]).rows.remove(0).values;
@@ -229,8 +231,8 @@ fn the_sides_of_a_pairwise_judge_mirror() {
 }
 
 #[test]
-fn a_grade_judge_takes_the_prompt_of_the_turn_and_of_the_references() {
-    let model = Told::new(|request: &ChatRequest| {
+fn a_grade_judge_selects_the_prompt_by_turn_and_references() {
+    let model = Scripted::new(|request: &ChatRequest| {
         let reference = user(request).contains("Reference");
         (!user(request).contains("silent")).then(|| format!("Rating: [[{}]]", if reference { "7.5" } else { "9" }))
     });
@@ -272,8 +274,8 @@ fn a_grade_judge_takes_the_prompt_of_the_turn_and_of_the_references() {
 }
 
 #[test]
-fn an_arena_judge_plays_two_games_and_asks_the_silent_once_more() {
-    let model = Told::new(|request: &ChatRequest| {
+fn an_arena_judge_has_two_games_and_retries_answers_without_a_label_once() {
+    let model = Scripted::new(|request: &ChatRequest| {
         let text = &request.messages[1].content;
         Some(match request.messages.len() {
             2 if text.contains("much") => if text.find("much") < text.find("base") { "[[A>>B]]" } else { "[[B>>A]]" }.into(),
@@ -300,23 +302,23 @@ fn an_arena_judge_plays_two_games_and_asks_the_silent_once_more() {
     let call = |row: usize, game: usize| &judgement.rows[row].calls[game];
     assert_eq!((call(0, 0).verdict.as_deref(), call(0, 1).verdict.as_deref()), (Some("B>>A"), Some("A>>B")));
     assert_eq!(call(2, 0).text.as_deref(), Some("let me think\n[[A=B]]"));
-    assert_eq!(call(1, 0).problem.as_deref(), Some("the text has no single known label, but A>B, B>A"));
+    assert_eq!(call(1, 0).problem.as_deref(), Some("expected one known label, got A>B, B>A"));
     assert_eq!(call(3, 1).problem.as_deref(), Some("the text has no label"));
     let counts = judgement.counts;
     assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (8, 8, 4, 4, 4));
-    // A game without a verdict is the judge's last word.
-    assert_eq!(model.asked.borrow().len(), 8 + 4);
+    // A game without a verdict after the retry is final.
+    assert_eq!(model.sent.borrow().len(), 8 + 4);
     assert!(judge.pending(&protocol, &cases).unwrap().is_empty());
     assert_eq!(judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap(), judgement);
-    assert_eq!(model.asked.borrow().len(), 8 + 4);
+    assert_eq!(model.sent.borrow().len(), 8 + 4);
 }
 
 #[test]
-fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
-    let model = Told::new(|request: &ChatRequest| {
+fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_swap() {
+    let model = Scripted::new(|request: &ChatRequest| {
         assert_eq!((request.sampling.max_tokens, request.sampling.top_logprobs, request.sampling.logprobs), (1, 5, true));
         let text = user(request);
-        // The model's output is preferred three to one wherever it stands.
+        // The model's output is preferred three to one in both positions.
         let first = text.find("model's").unwrap() < text.find("baseline's").unwrap();
         Some(
             if text.contains("odd") {
@@ -338,13 +340,14 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_switch() {
     assert!((values[0].unwrap() - 0.75).abs() < 1e-12 && (values[1].unwrap() - 0.75).abs() < 1e-12, "{values:?}");
     assert_eq!(values[2..], [Some(0.5), None]);
     assert_eq!((judgement.counts.calls, judgement.counts.parsed, judgement.counts.failed), (3, 2, 1));
-    assert_eq!(judgement.rows[3].calls[0].problem.as_deref(), Some("neither m nor M is among the likely tokens"));
+    assert_eq!(judgement.rows[3].calls[0].problem.as_deref(), Some("neither m nor M is among the likeliest tokens"));
 }
 
-/// The judge read " m", and the annotations that it wrote were read by the bare label alone: no row of them had a preference.
+/// Regression: the judge read " m", but the written annotations were read by "m" only, so that no row
+/// had a preference.
 #[test]
-fn the_annotations_of_a_sentencepiece_judge_say_what_the_judge_said() {
-    let model = Told::new(|_: &ChatRequest| Some("_m=0.6 _M=0.2 M=0.01".into()));
+fn the_annotations_of_a_sentencepiece_judge_have_its_preferences() {
+    let model = Scripted::new(|_: &ChatRequest| Some("_m=0.6 _M=0.2 M=0.01".into()));
     let protocol = AlpacaEval::default().with(|alpaca| alpaca.swapped = |_| false);
     let case = Case::new("0", vec![Turn::new("i", "model's").against("baseline's")]);
     let run = CaseRun::new(protocol.info(), "m", judged(&model, &protocol, &[case]), 0).unwrap();
@@ -353,27 +356,27 @@ fn the_annotations_of_a_sentencepiece_judge_say_what_the_judge_said() {
     let row = rows(&folder.path().join("annotations.jsonl")).remove(0);
     let is = |value: &Value, must: f64| (value.as_f64().unwrap() - must).abs() < 1e-12;
     assert!(is(&row["preference"], 2.0 - 0.6 / 0.8), "{row}");
-    // What counts is read from the bare labels, which were without them.
+    // Readers of annotations use the labels without a space, so these must have the probabilities.
     let likely = &row["top_logprobs"];
     assert!(is(&likely["m"], 0.6_f64.ln()) && is(&likely["M"], 0.2_f64.ln()), "{likely}");
 }
 
 #[test]
-fn a_replay_judge_reads_what_was_recorded_by_either_rule() {
+fn a_replay_judge_reads_recordings_by_either_rule() {
     let recorded = || vec![Recorded { id: "a".into(), judgments: vec!["Score 4 would need more. [RESULT] 3".into(), "[RESULT] 5".into()] }];
     let (bench, responses) = ([record("a", 2), record("b", 1)], [response("a", "x"), response("b", "y")]);
     for (reader, scores) in [(ScoreReader::Strict, [Some(3), Some(5)]), (ScoreReader::Published, [Some(4), Some(5)])] {
         let judge = ReplayJudge::new("gpt-4", reader, recorded()).unwrap();
         let scored = janus_eval::score::score_responses(&bench, &responses, &judge).unwrap();
         assert_eq!(scored.rows[0].scores, scores);
-        assert_eq!(scored.failures[0].reason, "request b: nothing was recorded for it");
+        assert_eq!(scored.failures[0].reason, "request b: the recording has no texts for it");
     }
     assert!(ReplayJudge::new("gpt-4", ScoreReader::Strict, [recorded(), recorded()].concat()).is_err());
 }
 
-/// The layouts that the benchmarks publish their prompts in.
+/// The layouts of the benchmarks' published prompts.
 #[test]
-fn prompts_in_the_published_layouts_are_read() {
+fn prompts_in_the_published_layouts_are_parsed() {
     let text =
         json!({ "source": "x", "system": "Be fair.", "user_template": "{instruction}\n{response}\n{reference_answer}\n{score_rubric}" });
     let janus = PromptTemplate::parse(&text.to_string(), "janus").unwrap();

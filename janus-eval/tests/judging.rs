@@ -1,4 +1,4 @@
-//! From responses to scored rows, with a judge that can be computed.
+//! From responses to scored rows, with judges that compute their verdicts.
 
 use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, Score, ScoreDescriptions, Verdict};
 use janus_eval::Response;
@@ -22,7 +22,7 @@ fn response(id: &str, text: &str) -> Response {
     Response { id: id.into(), response: text.into() }
 }
 
-/// The digits of a response are its scores; anything else cannot be graded.
+/// A judge that reads the digits of a response as its scores. Any other character is an error.
 fn digits() -> impl Judge {
     VerifiableJudge::new("digits", |_: &BenchRecord, response: &str| {
         let verdict = |c: char| {
@@ -59,7 +59,8 @@ fn a_response_that_cannot_be_judged_is_a_failure_with_its_reason() {
     assert_eq!(scored.rows[2].scores, [Some(3), Some(3)]);
 }
 
-/// A judge of one's own need not keep to the contract: it is found out.
+/// A judge that breaks the contract of [`Judge`]: it returns too few verdicts, and too few scores in
+/// them.
 struct Careless;
 
 impl Judge for Careless {
@@ -73,7 +74,7 @@ impl Judge for Careless {
 }
 
 #[test]
-fn a_judge_with_too_few_answers_or_scores_is_found_out() {
+fn a_judge_with_too_few_answers_or_scores_is_detected() {
     let bench = [record("a", "flask", 1), record("b", "flask", 1)];
     let scored = score_responses(&bench, &[response("a", "1"), response("b", "1")], &Careless).unwrap();
     assert_eq!(scored.failures.len(), 2);

@@ -1,4 +1,5 @@
-//! Judges, benchmarks and reports, seen from outside. One program, so that its dependencies are linked once.
+//! Integration tests of judges, benchmarks and reports, in one program, so that the dependencies are
+//! linked only once.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bootstrap;

@@ -1,4 +1,4 @@
-//! The Perspective client against a service that misbehaves.
+//! Tests the Perspective client with a server that misbehaves.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ fn text(received: &Received) -> String {
     received.body["comment"]["text"].as_str().unwrap_or_default().into()
 }
 
-/// A score that follows from the text.
+/// A score computed from the text.
 fn toxicity(text: &str) -> f64 {
     text.len() as f64 / 100.0
 }
@@ -49,7 +49,7 @@ fn rows(texts: impl Iterator<Item = String>) -> Vec<ScoredGenerations> {
 }
 
 #[test]
-fn scores_arrive_though_the_service_misbehaves_and_are_asked_once() {
+fn scores_arrive_from_a_misbehaving_server_and_are_requested_once() {
     let answered: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let log = answered.clone();
     let stub = Stub::start(move |received| {
@@ -73,7 +73,7 @@ fn scores_arrive_though_the_service_misbehaves_and_are_asked_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("perspective.jsonl");
     let scorer = PerspectiveScorer::new(options(&stub)).unwrap();
-    // 100 generations, 60 of them different, two empty, one refused.
+    // 100 generations with 60 distinct texts; two are empty, and one is rejected.
     let mut given = rows((0..100).map(|i| match i {
         98 => String::new(),
         99 => " ".into(),
@@ -87,9 +87,9 @@ fn scores_arrive_though_the_service_misbehaves_and_are_asked_once() {
         let expected = generation.text.starts_with('t').then(|| toxicity(&generation.text));
         assert_eq!(generation.toxicity, expected, "{:?}", generation.text);
     }
-    assert!(answered.lock().unwrap().values().all(|count| *count == 1), "no score is asked twice");
+    assert!(answered.lock().unwrap().values().all(|count| *count == 1), "no score is requested twice");
 
-    // Another run asks what has no score, and nothing else.
+    // Another run requests only the missing score.
     let before = answered.lock().unwrap().len();
     let again = score_generations(&mut given, &scorer, Some(&path), &mut |_, _| ()).unwrap();
     assert_eq!((again.known, again.scored, again.failed), (59, 0, 1));
@@ -99,7 +99,7 @@ fn scores_arrive_though_the_service_misbehaves_and_are_asked_once() {
 }
 
 #[test]
-fn the_key_is_shown_nowhere_and_a_refused_one_is_not_tried_again() {
+fn the_key_is_never_shown_and_a_rejected_key_is_not_retried() {
     let wrong = || refused("API key not valid: AIza-secret", json!({ "reason": "API_KEY_INVALID" }));
     for (status, reply) in [(400, wrong()), (403, Reply::status(403, "AIza-secret is blocked"))] {
         let stub = Stub::start(move |_| reply.clone());
@@ -109,7 +109,7 @@ fn the_key_is_shown_nowhere_and_a_refused_one_is_not_tried_again() {
         let said = format!("{scoring:?} {scorer:?}");
         assert!(said.contains("the key is refused") && !said.contains("secret"), "{said}");
     }
-    // An answer that repeats it in the place of a score.
+    // A response that has the key in place of a score.
     let stub = Stub::start(|_| Reply::status(200, r#"{"attributeScores": {"TOXICITY": {"summaryScore": {"value": "AIza-secret"}}}}"#));
     let scorer = PerspectiveScorer::new(PerspectiveOptions { concurrency: 1, ..options(&stub) }).unwrap();
     let scoring = score_generations(&mut rows(std::iter::once("text".into())), &scorer, None, &mut |_, _| ()).unwrap();
@@ -118,7 +118,7 @@ fn the_key_is_shown_nowhere_and_a_refused_one_is_not_tried_again() {
 }
 
 #[test]
-fn no_more_is_asked_in_a_minute_than_allowed() {
+fn the_rate_limit_is_respected() {
     let stub = Stub::start(|received| scored(&text(received)));
     let limited = |limit| options(&stub).client.with(|options| options.requests_per_minute = Some(limit));
     let scorer = PerspectiveScorer::new(PerspectiveOptions { client: limited(600), ..options(&stub) }).unwrap();

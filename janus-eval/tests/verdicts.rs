@@ -1,4 +1,4 @@
-//! Run folders of judged cases: what verdicts come to, and how they are shown.
+//! Run folders of judged cases: the results of verdicts, and their reports.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use janus_eval::run::{CaseRun, PairTally, Run, compare};
 
 const NASTY: &str = "<script>document.title = 'owned'</script> | **b** ``` </div>";
 
-/// What a judge made of no row.
+/// A judgement without rows.
 fn judgement() -> Judgement<JudgedCase> {
     let settings = JudgeSettings {
         judge: "gpt-4".into(),
@@ -92,21 +92,22 @@ fn grade(question: usize, turn_: usize, score: Option<f64>) -> JudgedCase {
 }
 
 #[test]
-fn pairs_come_to_wins_ties_and_losses() {
+fn pairs_are_counted_as_wins_ties_and_losses() {
     let run = run_of("pairwise", 12, pairs()).unwrap();
     let all = run.result.all.as_ref().unwrap();
     assert_eq!((all.mean, all.n, all.missing), (0.6, 5, 1));
     assert_eq!(all.outcomes, Some(PairTally { win: 2, tie: 2, loss: 1 }));
     let interval = all.interval.unwrap();
     assert!(interval.low < 0.6 && interval.high > 0.6 && interval.n == 5);
-    // One of five changed with the order; decided verdicts that named the first: one of row 0, 1, 4 and 5 each, both of row 2.
+    // One of five verdicts changes with the order. Calls won by the answer shown first: one each in rows
+    // 0, 1, 4 and 5, both in row 2.
     assert_eq!(run.result.flip_rate, Some(0.2));
     assert_eq!(run.result.first_position_share, Some(6.0 / 9.0));
     assert_eq!(run.result.categories.keys().collect::<Vec<_>>(), ["math", "writing"]);
     assert_eq!(run.result.categories["math"].outcomes, Some(PairTally { win: 1, tie: 1, loss: 1 }));
-    // The order of the rows changes nothing.
-    let turned = run_of("pairwise", 12, pairs().into_iter().rev().collect()).unwrap();
-    assert_eq!(turned.result, run.result);
+    // The order of the rows does not matter.
+    let reversed = run_of("pairwise", 12, pairs().into_iter().rev().collect()).unwrap();
+    assert_eq!(reversed.result, run.result);
     let doubled = run_of("pairwise", 4, [pairs(), pairs()].concat());
     assert!(matches!(doubled, Err(Error::DoubledId { what: "rows", .. })));
 }
@@ -121,7 +122,7 @@ fn grades_have_turns_and_categories_and_no_outcomes() {
     assert_eq!((run.result.categories["math"].mean, run.result.categories["writing"].mean), (9.0, 6.25));
     assert_eq!((run.result.flip_rate, run.result.first_position_share), (None, None));
     let markdown = compare([run], 10).unwrap().to_markdown().unwrap();
-    assert_eq!(markdown.matches("### Example").count(), 2, "the turns of a question are read together");
+    assert_eq!(markdown.matches("### Example").count(), 2, "the turns of a question are shown together");
     assert!(
         markdown.contains("is not comparable with the paper's Table 3: 3 rows have a verdict and not 160; the judge's prompt prompt/1")
     );
@@ -133,7 +134,7 @@ fn grades_have_turns_and_categories_and_no_outcomes() {
 }
 
 #[test]
-fn a_run_made_as_the_published_ones_stands_beside_the_papers_numbers() {
+fn a_run_with_the_published_settings_is_shown_with_the_papers_numbers() {
     let rows = (81..161).flat_map(|question| [1, 2].map(|turn| grade(question, turn, Some(8.0)))).collect();
     let mut run = run_of("mt-bench", 160, rows).unwrap();
     run.result.head.settings.prompts[0].fingerprint = "6abca2784777215b".into();
@@ -142,7 +143,7 @@ fn a_run_made_as_the_published_ones_stands_beside_the_papers_numbers() {
 }
 
 #[test]
-fn a_significant_battle_weighs_three_times() {
+fn a_strong_verdict_counts_three_times() {
     // B>>A in game 1, where B is the model; B>A in game 2, where B is the baseline.
     let calls = vec![call(Side::Opponent, WIN), call(Side::Model, LOSS)];
     let row = JudgedCase { case: Case::new("q", vec![turn(true)]), values: vec![1.0, 1.0, 1.0, 0.0], calls };
@@ -169,7 +170,7 @@ fn preferences_are_shares_and_equal_outputs_are_ties_without_a_call() {
 }
 
 #[test]
-fn a_folder_is_read_as_it_was_written_and_equal_runs_have_equal_bytes() {
+fn a_folder_round_trips_and_equal_runs_have_equal_bytes() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let run = || run_of("mt-bench-pairs", 12, pairs()).unwrap();
     run().write(one.path()).unwrap();
@@ -200,7 +201,7 @@ fn a_folder_is_read_as_it_was_written_and_equal_runs_have_equal_bytes() {
 }
 
 #[test]
-fn text_of_a_model_is_text_in_every_part_of_the_page() {
+fn texts_of_models_are_escaped_in_every_part_of_the_page() {
     let run = run_of("mt-bench-pairs", 12, pairs()).unwrap();
     let graded = run_of("mt-bench", 2, vec![grade(81, 1, Some(3.0)), grade(82, 1, Some(30.0))]).unwrap();
     let report = compare([run, graded], 100).unwrap();
@@ -212,13 +213,13 @@ fn text_of_a_model_is_text_in_every_part_of_the_page() {
         "I say Some(Win) &lt;script&gt;",
         "asked &lt;script&gt;",
         "system &lt;script&gt;",
-        "1 verdicts lie outside.",
+        "Verdicts outside the range: 1.",
         "writing · mine &lt;script&gt;",
     ] {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(report.to_html().unwrap(), page);
-    // Two runs of one model are told apart.
+    // Two runs of one model get different names.
     let twice = [81, 82].map(|id| run_of("mt-bench", 1, vec![grade(id, 1, Some(5.0))]).unwrap());
     assert!(compare(twice, 10).unwrap().title.ends_with(" (2)"));
     let titles: Vec<&str> = report.sections.iter().map(|section| section.title.as_str()).collect();
@@ -227,7 +228,7 @@ fn text_of_a_model_is_text_in_every_part_of_the_page() {
 }
 
 #[test]
-fn a_run_without_any_verdict_is_told_and_not_a_number() {
+fn a_run_without_a_verdict_has_no_score() {
     let rows = vec![pair(0, [None, None], None)];
     let run = run_of("pairwise", 2, rows).unwrap();
     assert_eq!((&run.result.all, run.result.flip_rate, run.result.first_position_share), (&None, None, None));
@@ -240,7 +241,7 @@ fn a_run_without_any_verdict_is_told_and_not_a_number() {
 
 /// Folders of version 0.1: `janus-judged` and `janus-verdicts`.
 #[test]
-fn folders_of_the_first_formats_are_read_and_written_anew_without_loss() {
+fn folders_in_the_first_formats_are_read_and_converted_without_loss() {
     let old = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/judged-0.1");
     let expected = [
         ("pairwise", "Pairs", 1.0),
@@ -288,18 +289,18 @@ fn run_on(name: &str, scale: Scale, values: &[f64]) -> Result<CaseRun, Error> {
     CaseRun::new(ProtocolInfo::new(name, "Own", scale), "mine", Judgement { settings, rows: rated(values), counts }, 0)
 }
 
-/// It was taken for a run against rubrics, whose files are not there.
+/// Regression: such a run was read as a rubric run, whose other files do not exist here.
 #[test]
-fn a_protocol_of_ones_own_may_be_named_as_one_of_ours() {
+fn a_users_protocol_may_have_the_name_of_a_built_in_one() {
     let folder = tempfile::tempdir().unwrap();
     let run = run_on("rubric", Scale::Rating { low: 1.0, high: 5.0 }, &[3.0, 4.0, 5.0, 1.0]).unwrap();
     run.write(folder.path()).unwrap();
     assert_eq!(Run::read(folder.path()).unwrap(), Run::Cases(run));
 }
 
-/// A rating below 0 on a scale that begins at 0 or above was written, and refused when it was read.
+/// Regression: a rating below 0 on a scale from 0 or above could be written but not read.
 #[test]
-fn ratings_of_either_sign_are_read_back_and_shown() {
+fn negative_ratings_round_trip_and_are_reported() {
     for (low, values) in [(1.0, [-1.0, 4.0, 5.0, 2.0]), (-5.0, [-5.0, -3.5, 5.0, 6.0])] {
         let folder = tempfile::tempdir().unwrap();
         let run = run_on("own", Scale::Rating { low, high: 5.0 }, &values).unwrap();
@@ -311,5 +312,5 @@ fn ratings_of_either_sign_are_read_back_and_shown() {
         assert!(page.contains(&format!("Mean rating, {low} to 5")), "{page}");
     }
     let shares = run_on("own", Scale::WinRate, &[0.5, -0.5]).unwrap_err();
-    assert_eq!(shares.to_string(), "row 2, field \"values\": expected 0 to 1, got -0.5", "no folder is written that cannot be read");
+    assert_eq!(shares.to_string(), "row 2, field \"values\": expected 0 to 1, got -0.5", "every written folder can be read");
 }

@@ -358,7 +358,7 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
         (
             "answers",
             json!([{ "id": "row-1", "values": { "choice": "c" } }]),
-            "field \"choice\": \"c\" is none of a, both_good, both_bad, b",
+            "field \"choice\": expected one of a, both_good, both_bad, b, got \"c\"",
         ),
     ] {
         let mut wrong = other.clone();

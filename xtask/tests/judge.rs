@@ -209,7 +209,7 @@ fn scores_that_fail_are_reported_as_missing_and_requested_again() {
     let summary = &report["result"]["summary"]["overall"];
     assert_eq!((&summary["mean"], &summary["n"], &summary["missing"]), (&json!(4.0), &json!(3), &json!(1)));
     let judgments = fs::read_to_string(folder.path().join("run/judgments.jsonl")).unwrap();
-    assert!(judgments.contains("content policy") && judgments.contains("the number is no whole score"));
+    assert!(judgments.contains("content policy") && judgments.contains("the score is not a whole number"));
 
     good.store(true, Ordering::Relaxed);
     let before = stub.received();
@@ -326,7 +326,7 @@ fn runs_are_compared_in_one_report() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let with_curves = fs::read_to_string(folder.path().join("curves/report.md")).unwrap();
     for part in [
-        "Score by the number of different system messages trained on",
+        "Score by the number of distinct system messages trained on",
         "Score of the best of N sampled answers",
         "best, by the reward model",
     ] {
@@ -336,7 +336,7 @@ fn runs_are_compared_in_one_report() {
     let output = xtask(&["report", "base", "better", "--distinct", "16", "--out", "curves"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--distinct: paired values need equal lengths, got 2 and 1"));
-    for part in ["Outcomes by row", "Score by dimension", "Score by source", "How the rows' scores are spread", "janus-rubric/1"] {
+    for part in ["Outcomes by row", "Score by dimension", "Score by source", "Distribution of row scores", "janus-rubric/1"] {
         assert!(markdown.contains(part), "{part}");
     }
     let other = folder.path().join("better/bench.jsonl");

@@ -1,4 +1,4 @@
-//! What annotators found when they compared two models: the bars of the paper's Figure 3.
+//! Results of comparing two models: the bars of the paper's Figure 3.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,34 +17,34 @@ use crate::{Error, Result};
 /// One annotator's outcomes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct AnnotatorTally {
-    /// Who.
+    /// The annotator's name.
     annotator: String,
-    /// The outcomes, of the model.
+    /// The outcomes, from the model's side.
     tally: Tally,
-    /// Items left open.
+    /// Items without an annotation.
     open: usize,
 }
 
-/// What annotators found when they compared a model with its opponent.
+/// The results of comparing a model with its opponent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Compared {
     /// The model and its opponent.
     models: [String; 2],
-    /// Items of the page.
+    /// Number of items of the page.
     items: usize,
-    /// Every annotation counted once: the bars of Figure 3.
+    /// The outcomes of all annotations: the bars of Figure 3.
     tally: Tally,
-    /// The paper's tie+win, with its interval over items; the annotations of one item are resampled together. No interval for a single item.
+    /// The paper's tie+win rate.
     tie_win: f64,
-    /// Its interval.
+    /// Its interval, by bootstrap over items; `None` for a single item.
     interval: Option<Interval>,
-    /// Each annotator's own.
+    /// The outcomes of each annotator.
     annotators: Vec<AnnotatorTally>,
     /// Items with more than one annotation.
     shared: usize,
-    /// Of the pairs of annotations on one item, the share that are equal; none without such a pair.
+    /// Of the pairs of annotations of one item, the share that are equal; `None` without such a pair.
     agreement: Option<f64>,
-    /// Krippendorff's alpha of the four outcomes as names; none where it has no value.
+    /// Krippendorff's alpha of the four outcomes, as nominal data; `None` if it is undefined.
     alpha: Option<f64>,
 }
 
@@ -66,7 +66,7 @@ impl Numbers for Compared {
 const CHOICES: [&str; 4] = ["a", "both_good", "both_bad", "b"];
 
 impl Compared {
-    /// Counts the results of any number of annotators.
+    /// Evaluates the results of one or more annotators.
     pub(super) fn of(key: &AnnotationKey, results: &[(&Path, Annotations)]) -> Result<Self> {
         check(results, key, AnnotationMode::Compare, &[("choice", &CHOICES)])?;
         let swapped: BTreeMap<&str, bool> = key.items.iter().map(|item| (item.id.as_str(), item.swapped.unwrap_or_default())).collect();
@@ -107,7 +107,7 @@ impl Compared {
         Ok(Self { models, items: key.items.len(), tally, tie_win, interval, annotators, shared, agreement, alpha })
     }
 
-    /// The bars and what is to know about them.
+    /// The report: the bars and the agreement.
     pub(super) fn report(&self) -> Report {
         let [model, opponent] = &self.models;
         let mut report = Report::new(format!("{model} against {opponent}, judged by people"));
@@ -118,17 +118,17 @@ impl Compared {
         let parts = [format!("{model} wins"), "both are good".into(), "both are bad".into(), format!("{opponent} wins")].to_vec();
         let chart = ShareChart { parts, rows: std::iter::once(all).chain(own).collect() };
         let figure =
-            Figure::shares("Outcomes", "As the paper's Figure 3: four choices, the answers in a drawn order, no model named.", chart);
+            Figure::shares("Outcomes", "As the paper's Figure 3: four choices, answers in random order, models not named.", chart);
         let share = |value: Option<f64>, decimals| value.map_or(Cell::Empty, |value| Cell::number(value, decimals));
         let tie_win = self.interval.map_or(Cell::number(100.0 * self.tie_win, 1), |interval| Cell::interval(interval.scaled(100.0), 1));
-        let table = Table::new("What the annotations say", ["measure", "value"])
-            .row(["tie+win, %: wins and both good".into(), tie_win])
+        let table = Table::new("Rates and agreement", ["measure", "value"])
+            .row(["tie+win, % (wins and both good)".into(), tie_win])
             .row(["annotations".into(), self.tally.n().into()])
             .row(["items of the page".into(), self.items.into()])
             .row(["items with more than one annotation".into(), self.shared.into()])
             .row(["equal pairs of annotations on one item, %".into(), share(self.agreement.map(|share| 100.0 * share), 1)])
-            .row(["Krippendorff's alpha, four outcomes as names".into(), share(self.alpha, 3)]);
-        let mut people = Table::new("By annotator", ["annotator", "done", "open", "wins", "both good", "both bad", "loses"]);
+            .row(["Krippendorff's alpha, nominal".into(), share(self.alpha, 3)]);
+        let mut people = Table::new("By annotator", ["annotator", "done", "open", "wins", "both good", "both bad", "losses"]);
         for AnnotatorTally { annotator, tally, open } in &self.annotators {
             let cells = [annotator.as_str().into(), tally.n().into(), (*open).into()];
             people = people.row([&cells[..], &counts(tally).into_iter().map(Cell::from).collect::<Vec<_>>()].concat());
@@ -138,7 +138,7 @@ impl Compared {
     }
 }
 
-/// Of the pairs of ratings of one unit, the share that are equal.
+/// Of the pairs of ratings of one unit, the share that are equal; `None` without such a pair.
 pub(super) fn agreement(units: &[Vec<f64>]) -> Option<f64> {
     let (mut equal, mut pairs) = (0_usize, 0_usize);
     for unit in units {

@@ -8,18 +8,18 @@ try {
   const kept = JSON.parse(localStorage.getItem(storage));
   if (kept && typeof kept.answers === "object") state = Object.assign(state, kept);
 } catch (error) {
-  notice("This browser keeps no progress for this page: download the result before you close it.");
+  notice("This browser cannot store your progress: download the result before you close the page.");
 }
 const keep = () => {
   try {
     localStorage.setItem(storage, JSON.stringify(state));
   } catch (error) {
-    notice("This browser keeps no progress for this page: download the result before you close it.");
+    notice("This browser cannot store your progress: download the result before you close the page.");
   }
 };
 const make = (tag, text, name) => {
   const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;  /* text of a model is text, never markup */
+  if (text !== undefined) element.textContent = text;  /* never parse a model's text as markup */
   if (name) element.className = name;
   return element;
 };
@@ -70,7 +70,7 @@ function show() {
     }
     box.append(field);
   }
-  const label = make("label", "Remark "), comment = make("textarea");
+  const label = make("label", "Comment "), comment = make("textarea");
   comment.value = given.comment;
   comment.addEventListener("input", () => { given.comment = comment.value; keep(); });
   label.append(comment);
@@ -85,7 +85,7 @@ at("previous").addEventListener("click", () => go(state.place - 1));
 at("next").addEventListener("click", () => go(state.place + 1));
 at("open").addEventListener("click", () => {
   const places = data.items.map((item, place) => place).filter(place => !done(data.items[place]));
-  if (places.length === 0) notice("All are done: download the result.");
+  if (places.length === 0) notice("All items are done: download the result.");
   else go(places.find(place => place > state.place) ?? places[0]);
 });
 at("annotator").value = state.annotator;
@@ -105,7 +105,7 @@ at("download").addEventListener("click", () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   const open = data.items.length - answers.length;
-  notice(open === 0 ? "Downloaded." : `Downloaded; ${open} are still open.`);
+  notice(open === 0 ? "Downloaded." : `Downloaded; ${open} items are not done.`);
 });
 document.addEventListener("keydown", event => {
   if (event.target.matches("textarea, #annotator") || event.ctrlKey || event.metaKey || event.altKey) return;

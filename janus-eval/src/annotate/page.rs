@@ -9,7 +9,7 @@ use crate::{Error, Result};
 const SCRIPT: &str = include_str!("page.js");
 const OWN_STYLE: &str = include_str!("page.css");
 
-/// A question on each item; its options by their keys 1, 2, …
+/// A question on each item. Its options have the keys 1, 2, …
 #[derive(Serialize)]
 struct Question {
     name: &'static str,
@@ -32,7 +32,7 @@ const REVIEW: &[Question] = &[
     },
 ];
 
-/// What the script reads.
+/// The data of the script.
 #[derive(Serialize)]
 struct Data<'a> {
     format: &'static str,
@@ -57,7 +57,7 @@ pub(super) fn render(task: &AnnotationTask) -> Result<String> {
         items: &task.items,
     };
     let json = serde_json::to_string(&data).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
-    // No text can end the element that it stands in.
+    // Without `<`, no text can close the script element.
     let json = json.replace('<', "\\u003c");
     let body = format!(
         "<main>\n<h1>{title}</h1>\n\
@@ -65,7 +65,7 @@ pub(super) fn render(task: &AnnotationTask) -> Result<String> {
          <p id=\"notice\" role=\"status\"></p>\n\
          <p><progress id=\"bar\" value=\"0\"></progress> <span id=\"progress\" aria-live=\"polite\"></span></p>\n\
          <nav><button type=\"button\" id=\"previous\">← Previous</button> <button type=\"button\" id=\"next\">Next →</button> \
-         <button type=\"button\" id=\"open\">Next open one</button></nav>\n\
+         <button type=\"button\" id=\"open\">Next unanswered</button></nav>\n\
          <div id=\"item\"></div>\n</main>\n\
          <noscript><p>This page needs JavaScript.</p></noscript>\n\
          <script type=\"application/json\" id=\"data\">{json}</script>\n",

@@ -1,4 +1,4 @@
-//! What annotators found when they reviewed the rows of a bench.
+//! Results of reviewing the rows of a bench.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::bench::Numbers;
 use crate::stats::{LevelOfMeasurement, krippendorff_alpha};
 use crate::{Error, Result, record_id};
 
-/// How hard a row is.
+/// The difficulty of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Difficulty {
@@ -26,33 +26,33 @@ enum Difficulty {
     Hard,
 }
 
-/// A row with what its annotators say.
+/// A row with the counts of its annotations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct ReviewedRow {
     /// The row's id.
     id: String,
-    /// Annotators who accept it.
+    /// Number of annotators who accept it.
     accepted: usize,
-    /// Annotators who reject it.
+    /// Number of annotators who reject it.
     rejected: usize,
-    /// Whether more accept than reject it; none if as many do, or nobody saw it.
+    /// Whether more annotators accept than reject it; `None` if the numbers are equal.
     verdict: Option<bool>,
-    /// The middle one of the difficulties, the harder of two middle ones; none if nobody saw it.
+    /// The median difficulty, the harder one of two middle values; `None` without an annotation.
     difficulty: Option<Difficulty>,
 }
 
-/// What annotators found when they reviewed a bench.
+/// The results of reviewing a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Reviewed {
     /// The rows, in the bench's order.
     rows: Vec<ReviewedRow>,
-    /// Annotators.
+    /// The annotators' names.
     annotators: Vec<String>,
-    /// Of the pairs of verdicts on one row, the share that are equal; none without such a pair.
+    /// Of the pairs of verdicts on one row, the share that are equal; `None` without such a pair.
     verdict_agreement: Option<f64>,
-    /// Krippendorff's alpha of the verdicts; none where it has no value.
+    /// Krippendorff's alpha of the verdicts; `None` if it is undefined.
     verdict_alpha: Option<f64>,
-    /// Krippendorff's alpha of the difficulties as ranks; none where it has no value.
+    /// Krippendorff's alpha of the difficulties, as ordinal data; `None` if it is undefined.
     difficulty_alpha: Option<f64>,
 }
 
@@ -75,7 +75,8 @@ impl Numbers for Reviewed {
 }
 
 impl Reviewed {
-    /// The records of the bench in a file that more annotators accept than reject, each with its id.
+    /// The records that more annotators accept than reject, each with its id. `bench` is the path of the
+    /// records, for errors.
     pub(super) fn accepted(&self, bench: &Path, records: Vec<BenchRecord>) -> Result<Vec<BenchRecord>> {
         let verdicts: BTreeMap<&str, Option<bool>> = self.rows.iter().map(|row| (row.id.as_str(), row.verdict)).collect();
         let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
@@ -86,11 +87,11 @@ impl Reviewed {
         Ok(kept.map(|(id, record)| BenchRecord { id: Some(id), ..record }).collect())
     }
 
-    /// Counts the results of any number of annotators.
+    /// Evaluates the results of one or more annotators.
     pub(super) fn of(key: &AnnotationKey, results: &[(&Path, Annotations)]) -> Result<Self> {
         let questions: [(&str, &[&str]); 2] = [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
         check(results, key, AnnotationMode::Review, &questions)?;
-        let mut said: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
+        let mut votes: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
         for answer in results.iter().flat_map(|(_, result)| &result.answers) {
             let value = |question: &str| answer.values.get(question).map_or("", String::as_str);
             let difficulty = match value("difficulty") {
@@ -98,26 +99,26 @@ impl Reviewed {
                 "hard" => Difficulty::Hard,
                 _ => Difficulty::Intermediate,
             };
-            said.entry(&answer.id).or_default().push((value("accept") == "yes", difficulty));
+            votes.entry(&answer.id).or_default().push((value("accept") == "yes", difficulty));
         }
         let row = |item: &super::KeyItem| {
-            let said = said.get(item.id.as_str()).map_or(&[][..], Vec::as_slice);
-            let accepted = said.iter().filter(|(accept, _)| *accept).count();
-            let rejected = said.len() - accepted;
-            let mut difficulties: Vec<Difficulty> = said.iter().map(|(_, difficulty)| *difficulty).collect();
+            let votes = votes.get(item.id.as_str()).map_or(&[][..], Vec::as_slice);
+            let accepted = votes.iter().filter(|(accept, _)| *accept).count();
+            let rejected = votes.len() - accepted;
+            let mut difficulties: Vec<Difficulty> = votes.iter().map(|(_, difficulty)| *difficulty).collect();
             difficulties.sort_unstable();
             ReviewedRow {
                 id: item.id.clone(),
                 accepted,
                 rejected,
                 verdict: (accepted != rejected).then_some(accepted > rejected),
-                difficulty: difficulties.get(said.len() / 2).copied(),
+                difficulty: difficulties.get(votes.len() / 2).copied(),
             }
         };
         let verdicts: Vec<Vec<f64>> =
-            said.values().map(|said| said.iter().map(|(accept, _)| f64::from(u8::from(*accept))).collect()).collect();
+            votes.values().map(|votes| votes.iter().map(|(accept, _)| f64::from(u8::from(*accept))).collect()).collect();
         let ranks: Vec<Vec<f64>> =
-            said.values().map(|said| said.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
+            votes.values().map(|votes| votes.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
         Ok(Self {
             rows: key.items.iter().map(row).collect(),
             annotators: results.iter().map(|(_, result)| result.annotator.trim().into()).collect(),
@@ -127,13 +128,13 @@ impl Reviewed {
         })
     }
 
-    /// Rows that are accepted, rejected and undecided.
+    /// Numbers of accepted, rejected and undecided rows.
     fn counts(&self) -> [usize; 3] {
         let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
         [count(Some(true)), count(Some(false)), count(None)]
     }
 
-    /// Rows of each difficulty: easy, intermediate, hard.
+    /// Numbers of easy, intermediate and hard rows.
     fn difficulties(&self) -> [usize; 3] {
         [Difficulty::Easy, Difficulty::Intermediate, Difficulty::Hard]
             .map(|difficulty| self.rows.iter().filter(|row| row.difficulty == Some(difficulty)).count())

@@ -1,4 +1,4 @@
-//! A finished file of answers, and the files beside it.
+//! An answer file, and the files that belong to it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use super::{AnswerStore, Answered, Task};
 use crate::bench::Questions;
 use crate::{Error, Result};
 
-/// A file of answers with its record: OUTPUT and `OUTPUT.run.json`. While a run is under way its answers are in `OUTPUT.partial`, or
-/// for an API in `OUTPUT.calls`, which stays.
+/// A file of answers with its record: OUTPUT and `OUTPUT.run.json`. During a run the answers are in
+/// `OUTPUT.partial`. Those of an API are in `OUTPUT.calls`, which is kept after the run.
 ///
 /// ```
 /// use janus_core::SamplingParams;
@@ -34,17 +34,17 @@ pub struct AnswerFile {
     path: PathBuf,
 }
 
-/// Why a file does not hold the answers that are asked for.
+/// Why a file does not hold the expected answers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerFileProblem {
-    /// Without a record nobody knows whose answers they are.
-    #[error("something else: its record {} is not there or cannot be read", record.display())]
+    /// Without a record, the model and the settings of the answers are unknown.
+    #[error("answers of unknown origin: its record {} is missing or cannot be read", record.display())]
     NoRecord {
         /// Where the record should be.
         record: PathBuf,
     },
-    /// A run with other settings wrote it.
+    /// The file was written by a run with other settings.
     #[error("the answers of another run, which differs in {}", differing.join(", "))]
     OtherRun {
         /// The settings that differ.
@@ -58,45 +58,45 @@ impl AnswerFile {
         Self { path: path.into() }
     }
 
-    /// `OUTPUT.run.json`: how the answers were made.
+    /// `OUTPUT.run.json`: how the answers were generated.
     pub fn record(&self) -> PathBuf {
-        self.beside("run.json")
+        self.with_suffix("run.json")
     }
 
-    /// `OUTPUT.partial`: the rows of a run that is under way.
+    /// `OUTPUT.partial`: the rows of an unfinished run.
     pub fn partial(&self) -> PathBuf {
-        self.beside("partial")
+        self.with_suffix("partial")
     }
 
-    /// `OUTPUT.calls`: what an API answered.
+    /// `OUTPUT.calls`: the journal of the calls to an API.
     pub fn calls(&self) -> PathBuf {
-        self.beside("calls")
+        self.with_suffix("calls")
     }
 
-    fn beside(&self, ending: &str) -> PathBuf {
+    fn with_suffix(&self, suffix: &str) -> PathBuf {
         let mut name = self.path.as_os_str().to_owned();
         name.push(".");
-        name.push(ending);
+        name.push(suffix);
         name.into()
     }
 
-    /// What answers to these tasks depend on, beside the model: `sampling` (once for each different one) and the fingerprint of
-    /// `rows`.
+    /// Everything except the model that the answers to these tasks depend on: `sampling` (the distinct
+    /// sampling parameters) and `rows` (a fingerprint of the tasks).
     ///
     /// # Errors
     /// [`Error::ReportFile`] for sampling parameters that JSON cannot hold.
     pub fn settings(tasks: &[Task]) -> Result<Map<String, Value>> {
         let json = |error: serde_json::Error| Error::ReportFile { problem: error.to_string() };
         let mut sampling = Vec::new();
-        let mut asked = Vec::with_capacity(tasks.len());
+        let mut content = Vec::with_capacity(tasks.len());
         for task in tasks {
             let which = sampling.iter().position(|known| *known == &task.sampling).unwrap_or_else(|| {
                 sampling.push(&task.sampling);
                 sampling.len() - 1
             });
-            asked.push((&task.id, &task.system, &task.turns, which));
+            content.push((&task.id, &task.system, &task.turns, which));
         }
-        let rows = blake3::hash(&serde_json::to_vec(&asked).map_err(json)?).to_hex().to_string();
+        let rows = blake3::hash(&serde_json::to_vec(&content).map_err(json)?).to_hex().to_string();
         let sampling = if let [one] = &sampling[..] { json!(one) } else { json!(sampling) };
         Ok(Map::from_iter([("sampling".to_string(), sampling), ("rows".to_string(), json!(rows))]))
     }
@@ -105,12 +105,13 @@ impl AnswerFile {
         serde_json::from_slice(&fs::read(self.record()).ok()?).ok()
     }
 
-    /// Whether the record says that rows are without an answer, so that there is something left to ask.
+    /// Whether the record lists rows without an answer, which can be requested again.
     pub fn is_unfinished(&self) -> bool {
         self.read_record().is_some_and(|record| record["failures"].as_array().is_some_and(|failures| !failures.is_empty()))
     }
 
-    /// Checks that the finished file holds the answers that these settings ask for; `name` is the model's in a benchmark's rows.
+    /// Checks that the finished file was written with these settings. `name` is the model's name in a
+    /// benchmark's rows.
     ///
     /// # Errors
     /// [`Error::AnswerFile`].
@@ -128,18 +129,19 @@ impl AnswerFile {
         if differing.is_empty() { Ok(()) } else { other(AnswerFileProblem::OtherRun { differing }) }
     }
 
-    /// Opens the store of a run with these settings, in `OUTPUT.partial`: for a model that costs time only. With `restart`, what is
-    /// there is dropped.
+    /// Opens the store of a run with these settings, in `OUTPUT.partial`. Use it for a local model; for
+    /// a paid API, see [`AnswerStore::calls`]. With `restart`, stored answers are dropped.
     ///
     /// # Errors
-    /// [`Error::File`] for the answers of a run with other settings, or a file that cannot be read or written.
+    /// [`Error::File`] for the answers of a run with other settings, or a file that cannot be read or
+    /// written.
     pub fn open_store(&self, settings: &Map<String, Value>, restart: bool) -> Result<AnswerStore<'static>> {
         let open = if restart { Journal::restart } else { Journal::open };
         Ok(AnswerStore::rows(open(self.partial(), settings)?))
     }
 
-    /// Writes the answers to a benchmark's questions in its own form; those without an answer are left out. `model` is the model's
-    /// name in them.
+    /// Writes the answers to a benchmark's questions in the benchmark's own format. Questions without an
+    /// answer are left out. `model` is the model's name in the rows.
     ///
     /// # Errors
     /// [`Error::Row`] for answers to other questions, [`Error::File`].
@@ -149,7 +151,7 @@ impl AnswerFile {
         Ok(janus_data::write_all(&self.path, &rows)?)
     }
 
-    /// Writes the rows, a line each.
+    /// Writes the rows, one per line.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -158,7 +160,8 @@ impl AnswerFile {
         Ok(janus_data::write_file(&self.path, text.as_bytes())?)
     }
 
-    /// Writes the record: an object with `failures` (a list, `{id, error}`), `name` and `settings`, and whatever else there is to say.
+    /// Writes the record: an object with `failures` (a list of `{id, error}`), `name`, `settings` and
+    /// any other fields.
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::ReportFile`] for a record that JSON cannot hold.

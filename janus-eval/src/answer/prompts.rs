@@ -1,4 +1,4 @@
-//! Rows of any file as tasks for a model.
+//! Makes tasks from the rows of any file.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use serde_json::{Map, Value};
 use super::Task;
 use crate::{Error, Result};
 
-/// A row of whatever fields it has.
+/// A row with any fields.
 type Prompt = Map<String, Value>;
 
-/// Which fields of a row are read.
+/// The names of the fields that are read from a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptFields {
-    /// The system message; a row without it has none.
+    /// The system message. A row without this field has no system message.
     pub system: String,
-    /// The user's message: a text, or a list of which the first is taken.
+    /// The user's message: a text, or a list of texts, whose first is used.
     pub user: String,
-    /// What names the row; else its `question_id`, else its number from 1.
+    /// The row's id. A row without this field has its `question_id`, or else its number, from 1.
     pub id: String,
 }
 
@@ -33,7 +33,7 @@ impl Default for PromptFields {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PromptProblem {
-    /// Two rows of one id.
+    /// Two rows with the same id.
     #[error("\"{id}\" is the id of row {first} too: ids must differ")]
     SameId {
         /// The id.
@@ -47,20 +47,20 @@ pub enum PromptProblem {
     /// A value of another type.
     #[error("expected {expected}, got {got}")]
     Type {
-        /// What it may be.
+        /// The allowed types.
         expected: &'static str,
-        /// What it is.
+        /// The type found.
         got: &'static str,
     },
 }
 
-/// Which field names a row that has none of the asked name (MT-Bench).
+/// The field with the id of a row without [`PromptFields::id`]: MT-Bench's.
 const SECOND_ID_FIELD: &str = "question_id";
 
 /// Makes a task of each row.
 ///
 /// With `compose_system` the system message of a row is composed from a preference set drawn from the
-/// seed taxonomy; it depends on the sampling seed and the row's id only.
+/// seed taxonomy. It depends only on the sampling seed and the row's id.
 ///
 /// # Errors
 /// [`Error::Prompts`].
@@ -89,7 +89,7 @@ pub fn tasks_of_rows(
     Ok(tasks)
 }
 
-/// The row's id as a text: its own, else its `question_id`, else its number.
+/// The row's id as a text: the given field, else `question_id`, else the row's number.
 fn id<'a>(row: &Prompt, field: &'a str, number: usize) -> Result<String, (&'a str, PromptProblem)> {
     let (field, value) = match (present(row, field), present(row, SECOND_ID_FIELD)) {
         (Some(value), _) => (field, value),
@@ -103,7 +103,7 @@ fn id<'a>(row: &Prompt, field: &'a str, number: usize) -> Result<String, (&'a st
     }
 }
 
-/// A field's text, or the first text of its list; none if the field is absent or null.
+/// A field's text, or the first text of its list; `None` if the field is absent or null.
 fn text<'a>(row: &Prompt, field: &'a str) -> Result<Option<String>, (&'a str, PromptProblem)> {
     let value = match present(row, field) {
         Some(Value::Array(list)) => match list.first() {
@@ -119,7 +119,7 @@ fn text<'a>(row: &Prompt, field: &'a str) -> Result<Option<String>, (&'a str, Pr
     }
 }
 
-/// A field's value; a null, which columnar files put where there is nothing, is no value.
+/// A field's value; `None` for null, which columnar files have for absent values.
 fn present<'a>(row: &'a Prompt, field: &str) -> Option<&'a Value> {
     row.get(field).filter(|value| !value.is_null())
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_the_system_text_if_any_and_the_first_user_text() {
+    fn messages_are_the_system_message_if_present_and_the_first_user_message() {
         let rows = json!([{"system": "S", "prompt": ["one", "two"]}, {"system": "", "prompt": "x"}, {"system": null, "prompt": "x"}]);
         let messages: Vec<_> = made(rows, false).unwrap().into_iter().map(|task| task.request(&[]).unwrap().messages).collect();
         assert_eq!(messages[0], [Message::system("S"), Message::user("one")]);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_named_with_row_and_field() {
+    fn errors_name_the_row_and_the_field() {
         for (rows, expected) in [
             (json!([{"prompt": "x"}, {"prompt": 3}]), r#"row 2, field "prompt": expected a text or a list of texts, got a number"#),
             (json!([{"prompt": []}]), r#"row 1, field "prompt": expected a text, got an empty list"#),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_composed_system_message_depends_on_the_id_and_not_on_the_neighbours() {
+    fn a_composed_system_message_depends_on_the_id_and_not_on_other_rows() {
         let both = made(json!([{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "x"}]), true).unwrap();
         let alone = made(json!([{"id": "b", "prompt": "x", "system": "written"}]), true).unwrap();
         assert_eq!(both[1], alone[0]);

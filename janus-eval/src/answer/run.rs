@@ -1,4 +1,4 @@
-//! Asks a model what it was not asked before.
+//! Generates the answers that a store does not have yet.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -6,13 +6,13 @@ use std::time::Instant;
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, RewardModel, best_of_n_each, error_chain};
 use serde_json::{Value, json};
 
-use super::row::{Drawn, row};
+use super::row::{Sampled, row};
 use super::{AnswerStore, Answers, Task, answer};
 use crate::Result;
 use crate::judge::Estimate;
 
-/// Has a model answer tasks so that nothing is asked twice: each answer is in a store before it is used, and is taken from there by
-/// a run that continues.
+/// Sends tasks to a model, each request once: every answer is written to a store before it is used, and
+/// a resumed run takes it from there.
 ///
 /// ```
 /// # use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
@@ -29,7 +29,7 @@ use crate::judge::Estimate;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// let tasks = [Task::new("q1", "Name a bird.", SamplingParams::greedy(64))];
-/// // What answers depend on: those to other tasks, or of another model, are refused.
+/// // Everything that the answers depend on: a store with other settings is an error.
 /// let mut settings = AnswerFile::settings(&tasks)?;
 /// settings.insert("model".into(), Parrot.name().into());
 /// let mut store = AnswerFile::new(folder.path().join("answers.jsonl")).open_store(&settings, false)?;
@@ -45,43 +45,44 @@ pub struct Answering<'a> {
     with_system: bool,
 }
 
-/// What one run did.
+/// The progress of one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct AnswerProgress {
     /// Requests answered in this run.
     pub answered: usize,
-    /// Requests that this run is done with: those answered, and those that failed.
+    /// Requests answered or failed in this run.
     pub done: usize,
     /// Tokens generated in this run.
     pub completion_tokens: usize,
-    /// Seconds that the model took.
+    /// Seconds since the run started.
     pub seconds: f64,
 }
 
 impl AnswerProgress {
-    /// Generated tokens a second.
+    /// Generated tokens per second.
     pub fn tokens_per_second(&self) -> f64 {
         self.completion_tokens as f64 / self.seconds.max(1e-9)
     }
 }
 
-/// What became of the tasks.
+/// The results of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
-    /// For each task its answers, or why it has none.
+    /// For each task its answers, or the error.
     pub answers: Vec<Result<Answers, String>>,
-    /// What this run did.
+    /// Requests, tokens and time of this run.
     pub tally: AnswerProgress,
 }
 
 impl Answered {
-    /// The tasks without an answer: their ids, and why.
+    /// The ids of the tasks without an answer, with the error of each.
     pub fn failures<'a>(&'a self, tasks: &'a [Task]) -> impl Iterator<Item = (&'a str, &'a str)> {
         tasks.iter().zip(&self.answers).filter_map(|(task, answers)| Some((task.id.as_str(), answers.as_ref().err()?.as_str())))
     }
 
-    /// A line of JSON for each task, of one turn each: `{id, response, finish_reason, prompt_tokens, completion_tokens}`, for
-    /// several samples a list `responses` of these, and `{id, error}` for a task without an answer.
+    /// A line of JSON for each task, for tasks of one turn:
+    /// `{id, response, finish_reason, prompt_tokens, completion_tokens}`. A task with several samples
+    /// has a list `responses` of such objects. A task without an answer is `{id, error}`.
     pub fn rows(&self, tasks: &[Task], store: &AnswerStore<'_>) -> Vec<String> {
         let line = |(task, answers): (&Task, &Result<Answers, String>)| match answers {
             Ok(_) => store.row(&task.id).unwrap_or_default().into(),
@@ -92,37 +93,38 @@ impl Answered {
 }
 
 impl<'a> Answering<'a> {
-    /// Answers these tasks.
+    /// A run over these tasks.
     pub fn new(tasks: &'a [Task]) -> Self {
         Self { tasks, reward: None, with_system: false }
     }
 
-    /// Rewards the `n` answers to each request, and continues with the best. The rows have all of them with their rewards.
+    /// Scores the `n` samples of each request with a reward model and continues with the best. The rows
+    /// have all samples with their rewards.
     pub fn best_by(self, reward: &'a dyn RewardModel) -> Self {
         Self { reward: Some(reward), ..self }
     }
 
-    /// Whether the rows have their system messages too; they don't unless asked.
+    /// Whether the rows contain the system messages. Default: no.
     pub fn with_system(self, with_system: bool) -> Self {
         Self { with_system, ..self }
     }
 
-    /// What a run will take, given what the store has.
+    /// The calls and tokens that a run needs, given the answers in the store.
     pub fn estimate(&self, store: &AnswerStore<'_>) -> Estimate {
         estimate(self.tasks, |request| store.answer(request))
     }
 
-    /// Has `model` answer what the store has no answer to. `progress` is called after each request. A request that the model fails
-    /// at gets no row, so that a later run asks again.
+    /// Sends `model` the requests that have no answer in the store. `progress` is called after each
+    /// request. A failed request gets no row, so that a later run sends it again.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) if the store cannot be written. A model's failure is none: it is in
-    /// [`Answered::answers`].
+    /// [`Error::File`](crate::Error::File) if the store cannot be written. A failed request is not an
+    /// error here: it is in [`Answered::answers`].
     pub fn run(&self, model: &dyn ChatModel, store: &mut AnswerStore<'_>, progress: &mut dyn FnMut(&AnswerProgress)) -> Result<Answered> {
         self.answered(Some(model), store, progress)
     }
 
-    /// The answers that the store has; no model is asked.
+    /// The answers in the store, without calls to a model.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) if the store cannot be written.
@@ -152,13 +154,13 @@ impl std::fmt::Debug for Answering<'_> {
     }
 }
 
-/// What the tasks will take if `known` gives the answers that are there. The prompt of a later turn is reckoned with the longest
-/// answers before it.
+/// The calls and tokens that the tasks need if `known` returns the stored answers. For the prompt of a
+/// later turn, missing earlier answers count as `max_tokens` tokens each.
 fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generation>>) -> Estimate {
     let mut estimate = Estimate::default();
     for task in tasks {
-        let (mut said, mut unknown) = (Vec::<String>::new(), 0);
-        while let Some(request) = task.request(&said.iter().map(String::as_str).collect::<Vec<_>>()) {
+        let (mut answers, mut unknown) = (Vec::<String>::new(), 0);
+        while let Some(request) = task.request(&answers.iter().map(String::as_str).collect::<Vec<_>>()) {
             let answer = if unknown == 0 { known(&request).filter(|generations| !generations.is_empty()) } else { None };
             let most = request.sampling.max_tokens;
             estimate.calls += 1;
@@ -173,26 +175,26 @@ fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generatio
                 }
             }
             let first = answer.iter().flatten().next();
-            said.push(first.map(|generation| generation.text.trim().into()).unwrap_or_default());
+            answers.push(first.map(|generation| generation.text.trim().into()).unwrap_or_default());
         }
     }
     estimate
 }
 
-/// A model whose answers are stored before they are used, and taken from the store if they are there.
+/// A model with a store: stored answers are returned, and new answers are stored before they are used.
 struct Storing<'a, 's, 'c> {
     model: Option<&'a dyn ChatModel>,
     answering: Answering<'a>,
     state: &'a RefCell<State<'s, 'c>>,
 }
 
-/// A run as far as it came.
+/// The state of a run.
 struct State<'s, 'c> {
     store: &'s mut AnswerStore<'c>,
     progress: &'s mut dyn FnMut(&AnswerProgress),
     started: Instant,
     tally: AnswerProgress,
-    /// The first failure to write is the one to report; the model cannot be stopped from there.
+    /// The first write error. It is returned at the end, because `on_answer` cannot stop the model.
     written: Result<()>,
 }
 
@@ -203,11 +205,11 @@ impl State<'_, '_> {
         }
     }
 
-    /// The stored answer, with its row at its place.
+    /// The stored answer. Also makes sure that the store has its row.
     fn known(&mut self, request: &ChatRequest, with_system: bool) -> Option<Vec<Generation>> {
         let generations = self.store.answer(request)?;
         if self.store.row(&request.id).is_none() {
-            self.put(&request.id, &row(request, with_system, &Drawn::All(generations.clone())));
+            self.put(&request.id, &row(request, with_system, &Sampled::All(generations.clone())));
         }
         Some(generations)
     }
@@ -243,7 +245,7 @@ impl ChatModel for Storing<'_, '_, '_> {
             }
         }
         let Some(model) = self.model.filter(|_| !open.is_empty()) else { return };
-        let mut each = |position: usize, answer: Result<Drawn, ModelError>| {
+        let mut each = |position: usize, answer: Result<Sampled, ModelError>| {
             let mut state = self.state.borrow_mut();
             if let Ok(answer) = &answer {
                 let request = &open[position];
@@ -252,11 +254,11 @@ impl ChatModel for Storing<'_, '_, '_> {
             }
             state.advance();
             drop(state);
-            on_answer(places[position], answer.map(Drawn::taken));
+            on_answer(places[position], answer.map(Sampled::into_answers));
         };
         match reward {
-            None => model.generate_each(&open, &mut |position, answer| each(position, answer.map(Drawn::All))),
-            Some(reward) => best_of_n_each(model, reward, &open, &mut |position, answer| each(position, answer.map(Drawn::Best))),
+            None => model.generate_each(&open, &mut |position, answer| each(position, answer.map(Sampled::All))),
+            Some(reward) => best_of_n_each(model, reward, &open, &mut |position, answer| each(position, answer.map(Sampled::Best))),
         }
     }
 }
@@ -274,7 +276,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers the last request first, and stops dead after `answers` of them.
+    /// Answers the last request first, and panics after `answers` requests.
     struct Scripted {
         answers: usize,
         refuses: Option<&'static str>,
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_row_is_reported_in_its_place_and_asked_again() {
+    fn a_failed_row_is_reported_at_its_position_and_requested_again() {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(3, 1));
         let path = folder.path().join("journal");
         let model = Scripted { refuses: Some("q1"), ..Scripted::new(3) };
@@ -360,7 +362,7 @@ mod tests {
         assert_eq!(texts, ["q0 to question 0, ä \"0\"\n", "q0 to question 0, ä \"1\"\n"]);
     }
 
-    /// Likes the second sample best, and the fourth as well.
+    /// Gives the second and the fourth sample the same, highest reward.
     struct Even;
 
     impl RewardModel for Even {
@@ -376,12 +378,12 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_given_and_all_are_kept_with_their_rewards() {
+    fn the_best_sample_is_the_answer_and_the_row_has_all_samples_with_rewards() {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(1, 4));
         let mut store = AnswerStore::rows(Journal::open(folder.path().join("journal"), &Map::new()).unwrap());
         let answering = Answering::new(&tasks).best_by(&Even);
         let answered = answering.run(&Scripted::new(1), &mut store, &mut |_| {}).unwrap();
-        assert_eq!(answered.answers[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best goes on");
+        assert_eq!(answered.answers[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best continues");
         let row: Value = serde_json::from_str(&answered.rows(&tasks, &store)[0]).unwrap();
         assert_eq!((&row["best"], &row["reward"], &row["completion_tokens"]), (&json!(1), &json!(1.0), &json!(5)));
         assert_eq!(row["response"], "q0 to question 0, ä \"1\"\n");
@@ -389,13 +391,13 @@ mod tests {
         assert_eq!(rewards, [0.0, 1.0, 0.0, 1.0]);
         assert_eq!(row["responses"][1]["response"], row["response"]);
         assert_eq!((answered.tally.answered, answered.tally.completion_tokens), (1, 20));
-        // What stands in the journal is the same answer, and needs no model.
+        // The journal has the same answer, without a model.
         let again = Answering::new(&tasks).stored(&mut store).unwrap();
         assert_eq!((&again.answers, again.tally.answered), (&answered.answers, 0));
     }
 
     #[test]
-    fn a_conversation_killed_between_its_turns_continues_with_the_second() {
+    fn a_conversation_killed_between_its_turns_continues_with_the_second_turn() {
         let folder = tempfile::tempdir().unwrap();
         let turns = |task: Task| Task { turns: vec!["first".into(), "second".into()], ..task };
         let tasks: Vec<Task> = tasks(2, 1).into_iter().map(turns).collect();
@@ -408,18 +410,19 @@ mod tests {
         assert_eq!(texts, ["q1/turn-1 to first, ä \"0\"\n", "q1/turn-2 to second, ä \"0\"\n"]);
         let path = folder.path().join("cut");
         let journal = fs::read_to_string(folder.path().join("whole")).unwrap();
-        // Header, both first turns (the last request is answered first), and the second turn of the second task.
+        // Header, both first turns (the last request is answered first), and the second turn of the
+        // second task.
         for (rows, left) in [(1, [2, 2]), (2, [1, 2]), (3, [0, 2]), (4, [0, 1])] {
             fs::write(&path, journal.split_inclusive('\n').take(rows).collect::<String>()).unwrap();
             let model = Scripted::new(2);
             assert_eq!(run(&model, &path), whole);
-            let asked: Vec<usize> = left.into_iter().filter(|asked| *asked > 0).collect();
-            assert_eq!(*model.waves.borrow(), asked, "{rows}");
+            let sent: Vec<usize> = left.into_iter().filter(|sent| *sent > 0).collect();
+            assert_eq!(*model.waves.borrow(), sent, "{rows}");
         }
     }
 
     #[test]
-    fn what_a_service_answered_is_not_asked_by_any_run() {
+    fn a_journaled_call_to_an_api_is_not_repeated_by_any_run() {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(3, 1));
         let calls = CallJournal::open(folder.path().join("calls")).unwrap();
         let run = |model: &Scripted, tasks: &[Task]| {
@@ -433,13 +436,13 @@ mod tests {
         let first = run(&Scripted::new(2), &tasks[..2]);
         let more = Scripted::new(1);
         let second = run(&more, &tasks);
-        assert_eq!((&second[..2], more.waves.take()), (&first[..], vec![1]), "a row more is one question more");
+        assert_eq!((&second[..2], more.waves.take()), (&first[..], vec![1]), "one more row is one more request");
         let none = Scripted::new(0);
-        assert_eq!((run(&none, &tasks[1..2]), none.waves.take()), (first[1..].to_vec(), Vec::new()), "and a row less is none");
+        assert_eq!((run(&none, &tasks[1..2]), none.waves.take()), (first[1..].to_vec(), Vec::new()), "one row less is no request");
     }
 
     #[test]
-    fn an_estimate_counts_what_later_turns_may_carry() {
+    fn an_estimate_counts_the_earlier_answers_in_later_prompts() {
         let sampling = SamplingParams { n: 2, ..SamplingParams::greedy(100) };
         let task = Task { turns: vec!["12345678".into(), "1234".into()], ..Task::new("q", "", sampling) };
         let whole = estimate(std::slice::from_ref(&task), |_| None);

@@ -1,4 +1,4 @@
-//! Where answers are kept while a run is under way.
+//! Stores answers during a run.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::row::generations;
 use crate::Result;
 
-/// The answers so far: a run that is cut off continues from here.
+/// The answers so far. An interrupted run continues from them.
 #[derive(Debug)]
 pub struct AnswerStore<'c>(Store<'c>);
 
@@ -17,23 +17,24 @@ pub struct AnswerStore<'c>(Store<'c>);
 enum Store<'c> {
     /// The rows of one run by the ids of their requests.
     Rows(Journal),
-    /// The calls to an API by everything that was asked. The rows of the run follow from them.
+    /// The calls to an API, by the content of the request. The rows of the run are computed from them.
     Calls { calls: Option<&'c CallJournal>, model: String, rows: HashMap<String, String> },
 }
 
 impl<'c> AnswerStore<'c> {
-    /// The rows of one run, each written as its answer comes: for a model that costs time only.
+    /// The rows of one run, each written when its answer arrives. Use it for a local model.
     pub fn rows(journal: Journal) -> Self {
         Self(Store::Rows(journal))
     }
 
-    /// The calls to the API's model of this name, which pay for an answer once, whatever the run. The model is to be asked through
-    /// [`janus_data::Journaled`], which writes the journal. Without a journal no answer is known yet: for an estimate.
+    /// The calls to an API's model of this name. All runs share the journal, so that no answer is paid
+    /// for twice. Wrap the model in [`janus_data::Journaled`], which writes the journal. Without a
+    /// journal the store is empty, which is enough for an estimate.
     pub fn calls(calls: impl Into<Option<&'c CallJournal>>, model: impl Into<String>) -> Self {
         Self(Store::Calls { calls: calls.into(), model: model.into(), rows: HashMap::new() })
     }
 
-    /// The answer to a request, if it is there.
+    /// The stored answer to a request.
     pub(crate) fn answer(&self, request: &ChatRequest) -> Option<Vec<Generation>> {
         match &self.0 {
             Store::Rows(journal) => generations(journal.get(&request.id)?),
@@ -56,7 +57,7 @@ impl<'c> AnswerStore<'c> {
         Ok(())
     }
 
-    /// Ends a run whose rows are in its output: the journal of rows is removed, the journal of calls stays.
+    /// Ends a run after its output is written: a journal of rows is removed, a journal of calls is kept.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) if the journal cannot be removed.

@@ -1,4 +1,4 @@
-//! What a benchmark asks of a model, and how a model is asked it.
+//! Tasks, and the requests made from them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, Sampli
 
 use crate::{Error, Result};
 
-/// A row of a benchmark as a model meets it: the user's side of a conversation.
+/// A row of a benchmark as a model sees it: the user's side of a conversation.
 ///
 /// ```
 /// use janus_core::SamplingParams;
@@ -21,11 +21,11 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// Names the row.
+    /// The row's id.
     pub id: String,
-    /// The system message, if there is one; an empty one is none.
+    /// The system message. An empty one is not sent.
     pub system: Option<String>,
-    /// What the user says, turn by turn.
+    /// The user's messages, one per turn.
     pub turns: Vec<String>,
     /// How each turn is sampled.
     pub sampling: SamplingParams,
@@ -40,7 +40,7 @@ impl Task {
         Self { id: id.into(), system: None, turns: vec![prompt.into()], sampling }
     }
 
-    /// What the requests are known by: the task's id if it has one turn, else `81/turn-1`, `81/turn-2`.
+    /// The ids of the requests: the task's id if it has one turn, else `81/turn-1`, `81/turn-2`.
     pub(crate) fn request_ids(&self) -> impl Iterator<Item = String> {
         (0..self.turns.len()).map(|turn| self.request_id(turn))
     }
@@ -49,29 +49,29 @@ impl Task {
         if self.turns.len() == 1 { self.id.clone() } else { format!("{}/turn-{}", self.id, turn + 1) }
     }
 
-    /// The request for the next turn, with the turns before it and their answers in the conversation; none if each turn has
-    /// its answer.
+    /// The request for the next turn, with the previous turns and their answers in the conversation;
+    /// `None` if every turn has an answer.
     pub fn request(&self, answers: &[&str]) -> Option<ChatRequest> {
         let next = self.turns.get(answers.len())?;
         let system = self.system.as_deref().filter(|system| !system.is_empty()).map(Message::system);
-        let before = self.turns.iter().zip(answers).flat_map(|(asked, answer)| [Message::user(asked), Message::assistant(*answer)]);
+        let before = self.turns.iter().zip(answers).flat_map(|(prompt, answer)| [Message::user(prompt), Message::assistant(*answer)]);
         let messages: Vec<Message> = system.into_iter().chain(before).chain([Message::user(next)]).collect();
         Some(ChatRequest::new(self.request_id(answers.len()), messages).with_sampling(self.sampling.clone()))
     }
 }
 
-/// Has a model answer every turn of every task: first all first turns, then the second ones with the model's own first
-/// answers before them, without outer blanks. A task ends with its first failure. Of several generations the conversation goes
-/// on with the first.
+/// Sends every turn of every task to a model: first all first turns, then all second turns after the
+/// model's own first answers, which are trimmed, and so on. A task ends with its first failure. If a
+/// turn has several generations, the conversation continues with the first.
 ///
-/// Around the model there may be a [`janus_data::Journaled`]: then a run that was cut off, and begins again, asks only
-/// what has no answer yet.
+/// If the model is wrapped in a [`janus_data::Journaled`], a run that is started again after an
+/// interruption sends only the requests that have no answer yet.
 ///
 /// ```
 /// use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 /// use janus_eval::answer::{Task, answer};
 ///
-/// /// Says how many messages it was shown.
+/// /// Answers with the number of messages in the request.
 /// struct Counting;
 /// impl ChatModel for Counting {
 ///     fn name(&self) -> &str { "counting" }
@@ -93,8 +93,8 @@ pub fn answer(tasks: &[Task], model: &dyn ChatModel) -> Vec<Result<Answers, Mode
     let mut answers: Vec<Result<Answers, ModelError>> = tasks.iter().map(|_| Ok(Vec::new())).collect();
     loop {
         let next = |(place, (task, so_far)): (usize, (&Task, &Result<Answers, ModelError>))| {
-            let said: Vec<&str> = so_far.as_ref().ok()?.iter().filter_map(|turn| turn.first()).map(|first| first.text.trim()).collect();
-            Some((place, task.request(&said)?))
+            let texts: Vec<&str> = so_far.as_ref().ok()?.iter().filter_map(|turn| turn.first()).map(|first| first.text.trim()).collect();
+            Some((place, task.request(&texts)?))
         };
         let (places, requests): (Vec<usize>, Vec<ChatRequest>) = tasks.iter().zip(&answers).enumerate().filter_map(next).unzip();
         if requests.is_empty() {
@@ -114,8 +114,8 @@ pub fn answer(tasks: &[Task], model: &dyn ChatModel) -> Vec<Result<Answers, Mode
     }
 }
 
-/// The tasks, if each has something to say in every turn and an id of its own. `id` and `text` are the fields that hold
-/// them in the benchmark's rows.
+/// The tasks, if every turn has text and the ids are unique. `id` and `text` are the names of these
+/// fields in the benchmark's rows.
 ///
 /// # Errors
 /// [`Error::Row`].
@@ -126,9 +126,9 @@ pub(crate) fn checked(tasks: Vec<Task>, id: &'static str, text: &'static str) ->
             return Err(Error::row(row, text, "at least one turn", "none"));
         }
         if task.turns.iter().any(|turn| turn.trim().is_empty()) {
-            return Err(Error::row(row, text, "what the user says", "an empty text"));
+            return Err(Error::row(row, text, "the user's message", "an empty text"));
         }
-        // A task is known by its id and, if it has several turns, by its requests' ids too.
+        // The id of a task and the ids of its requests must all be unique.
         for name in task.request_ids().filter(|request| *request != task.id).chain([task.id.clone()]) {
             if let Some(first) = rows.insert(name, row) {
                 let got = format!("\"{}\", the id of row {}", task.id, first + 1);
@@ -145,10 +145,11 @@ mod tests {
 
     use super::*;
 
-    /// Says the whole conversation, with blanks around it; fails on a turn about failure, and says nothing on one about nothing.
+    /// Answers with the whole conversation, with whitespace around it. Fails on the message "fail", and
+    /// returns no generation on "nothing".
     #[derive(Default)]
     struct Echo {
-        asked: RefCell<Vec<Vec<String>>>,
+        sent: RefCell<Vec<Vec<String>>>,
     }
 
     impl ChatModel for Echo {
@@ -157,7 +158,7 @@ mod tests {
         }
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
-            self.asked.borrow_mut().push(requests.iter().map(|request| request.id.clone()).collect());
+            self.sent.borrow_mut().push(requests.iter().map(|request| request.id.clone()).collect());
             for (index, request) in requests.iter().enumerate().rev() {
                 let texts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
                 let generation = |sample: usize| Generation::new(format!(" ({})\n", [&texts.join(","), ["", " again"][sample]].concat()));
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_asked_in_waves_and_see_the_answers_before_them() {
+    fn turns_are_sent_in_waves_and_contain_the_answers_before_them() {
         let model = Echo::default();
         let two = SamplingParams { n: 2, ..SamplingParams::default() };
         let tasks = [
@@ -197,21 +198,21 @@ mod tests {
         assert_eq!(texts(2), [" (x)\n", " (x again)\n"]);
         assert!(matches!(&answers[3], Err(ModelError::NoAnswer { id }) if id == "4/turn-1"));
         assert_eq!(texts(4), [" (y)\n"]);
-        let asked = model.asked.borrow();
-        assert_eq!(asked[0], ["1/turn-1", "2/turn-1", "3", "4/turn-1", "5"]);
-        assert_eq!((&asked[1][..], &asked[2][..]), (&["1/turn-2".to_string(), "2/turn-2".into()][..], &["1/turn-3".to_string()][..]));
+        let sent = model.sent.borrow();
+        assert_eq!(sent[0], ["1/turn-1", "2/turn-1", "3", "4/turn-1", "5"]);
+        assert_eq!((&sent[1][..], &sent[2][..]), (&["1/turn-2".to_string(), "2/turn-2".into()][..], &["1/turn-3".to_string()][..]));
         assert!(answer(&[], &model).is_empty());
     }
 
     #[test]
-    fn what_cannot_be_asked_is_named_by_row_and_field() {
-        let said = |tasks: &[Task]| checked(tasks.to_vec(), "question_id", "turns").unwrap_err().to_string();
-        assert_eq!(said(&[task("1", &["a"]), task("2", &[])]), r#"row 2, field "turns": expected at least one turn, got none"#);
-        assert_eq!(said(&[task("1", &["a", " \n"])]), r#"row 1, field "turns": expected what the user says, got an empty text"#);
+    fn errors_name_the_row_and_the_field() {
+        let problem = |tasks: &[Task]| checked(tasks.to_vec(), "question_id", "turns").unwrap_err().to_string();
+        assert_eq!(problem(&[task("1", &["a"]), task("2", &[])]), r#"row 2, field "turns": expected at least one turn, got none"#);
+        assert_eq!(problem(&[task("1", &["a", " \n"])]), r#"row 1, field "turns": expected the user's message, got an empty text"#);
         let doubled = r#"row 3, field "question_id": expected an id that no other row has, got "1", the id of row 1"#;
-        assert_eq!(said(&[task("1", &["a"]), task("2", &["a"]), task("1", &["b"])]), doubled);
-        assert_eq!(said(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a", "b"])]), doubled);
-        assert_eq!(said(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a"])]), doubled);
+        assert_eq!(problem(&[task("1", &["a"]), task("2", &["a"]), task("1", &["b"])]), doubled);
+        assert_eq!(problem(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a", "b"])]), doubled);
+        assert_eq!(problem(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a"])]), doubled);
         assert!(checked(vec![task("1", &["a", "b"]), task("1/turn-2", &["a"])], "id", "turns").is_err());
         assert!(checked(vec![task("1", &["a", "b"]), task("2", &["a"])], "id", "turns").is_ok());
     }

@@ -1,4 +1,4 @@
-//! A judge's model with its journal, and what it answers.
+//! A judge: a model with its journal. Its calls, replies and counts.
 
 use janus_core::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 use janus_data::CallJournal;
@@ -8,11 +8,11 @@ use super::read::Unreadable;
 use super::{PromptTemplate, TemplateId};
 use crate::Result;
 
-/// A language model that judges, with the journal of its answers. One client serves estimates, batch files and judging,
-/// by any [`Protocol`](crate::protocol::Protocol).
+/// A language model that judges, with the journal of its answers. One client serves estimates, batch
+/// files and judging, by any [`Protocol`](crate::protocol::Protocol).
 ///
-/// Every answer is written to the journal before it is read, the unreadable ones too: they are evidence. An error of the model is
-/// not retried in the same run: a model that is worth it retries by itself.
+/// Every answer is written to the journal before it is parsed, including those that cannot be parsed. An
+/// error of the model is not retried in the same run: retrying is the task of the model's client.
 #[derive(Clone, Copy)]
 pub struct JudgeClient<'a> {
     pub(crate) model: &'a dyn ChatModel,
@@ -27,19 +27,19 @@ impl std::fmt::Debug for JudgeClient<'_> {
 }
 
 impl<'a> JudgeClient<'a> {
-    /// Asks this model, with no journal.
+    /// A judge that calls this model, without a journal.
     pub fn new(model: &'a dyn ChatModel) -> Self {
         Self { model, journal: None, attempts: None }
     }
 
-    /// Keeps the answers in a journal, and takes them from there. The journal of a service has its address:
-    /// [`CallJournal::of_endpoint`].
+    /// Writes the answers to a journal, and takes them from there if they exist. Open the journal of an
+    /// API with its address: [`CallJournal::of_endpoint`].
     pub fn journal(mut self, journal: &'a CallJournal) -> Self {
         self.journal = Some(journal);
         self
     }
 
-    /// Asks for each answer at most this often in one run, instead of what the protocol says; at least once.
+    /// Overrides the protocol's maximum number of attempts per call in one run; at least 1.
     pub fn attempts(mut self, attempts: usize) -> Self {
         self.attempts = Some(attempts.max(1));
         self
@@ -50,8 +50,8 @@ impl<'a> JudgeClient<'a> {
         self.model.name()
     }
 
-    /// Keeps a batch's answers to [`pending`](Self::pending) requests in the journal; returns how many there are. A failed request stays
-    /// pending.
+    /// Writes a batch's answers to [`pending`](Self::pending) requests to the journal and returns their
+    /// number. A failed request stays pending.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) if the journal cannot be written.
@@ -69,14 +69,14 @@ impl<'a> JudgeClient<'a> {
 /// One call of a judge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgeCall {
-    /// What is sent.
+    /// The request that is sent.
     pub request: ChatRequest,
-    /// The prompt that it was filled from.
+    /// The template of its prompt.
     pub prompt: TemplateId,
 }
 
 impl JudgeCall {
-    /// A call from a filled template: each slot's name with its text.
+    /// A call with a filled template. `slots` has the name and the text of each slot.
     ///
     /// # Errors
     /// [`Error::Prompt`](crate::Error::Prompt) for a slot without text.
@@ -86,16 +86,17 @@ impl JudgeCall {
     }
 }
 
-/// What became of one call.
+/// The result of one call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply<T> {
-    /// What was read, or why nothing was.
+    /// The parsed verdict, or why there is none.
     pub verdict: Result<T, NoVerdict>,
-    /// The last answer. A conversation that was continued is one answer: its texts, joined by a line break.
+    /// The last answer. If the conversation was continued, the texts of both answers are joined by a
+    /// line break.
     pub answer: Option<Generation>,
-    /// Answers that could not be read.
+    /// Number of answers that could not be parsed.
     pub unreadable: usize,
-    /// Id of the prompt that was asked.
+    /// Id of the prompt.
     pub prompt: String,
 }
 
@@ -105,7 +106,7 @@ impl<T> Reply<T> {
         self.answer.as_ref().map(|answer| answer.text.as_str())
     }
 
-    /// Why there is no verdict, in words.
+    /// Why there is no verdict, as text.
     pub(crate) fn problem(&self) -> Option<String> {
         self.verdict.as_ref().err().map(ToString::to_string)
     }
@@ -115,10 +116,10 @@ impl<T> Reply<T> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoVerdict {
-    /// No answer could be read; this is the reason for the last one.
+    /// No answer could be parsed; this is the reason for the last one.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// The model failed; its error and that error's sources, in words.
+    /// The model failed; its error and the sources of that error, as text.
     #[error("{0}")]
     Failed(String),
     /// The model did not answer the request at all.
@@ -126,29 +127,30 @@ pub enum NoVerdict {
     NoAnswer,
 }
 
-/// What to do about an answer that cannot be read.
+/// What to do about an answer that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retry {
-    /// Ask the same with the next seed, as often as [`attempts`](crate::protocol::Protocol::attempts) allows in one run.
+    /// Send the same request with the next seed, up to [`attempts`](crate::protocol::Protocol::attempts)
+    /// requests in one run.
     Again,
-    /// Continue the conversation with this message, once, and read both answers as one text.
+    /// Continue the conversation with this message, once, and parse both answers as one text.
     Continue(String),
-    /// Take it as the judge's last word: it is never asked again.
+    /// Accept it as final: no run sends the request again.
     Never,
 }
 
 /// How many calls had which result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Calls to be made.
+    /// All calls.
     pub calls: usize,
-    /// Answers to them, the unreadable ones included.
+    /// Answers to them, including those that could not be parsed.
     pub answered: usize,
-    /// Calls whose answer was read.
+    /// Calls with a parsed answer.
     pub parsed: usize,
-    /// Answers that could not be read.
+    /// Answers that could not be parsed.
     pub unreadable: usize,
-    /// Calls without a readable answer.
+    /// Calls without a parsed answer.
     pub failed: usize,
 }
 
@@ -167,27 +169,28 @@ impl Counts {
         counts
     }
 
-    /// The share of answers that could be read; `None` without an answer.
+    /// The share of answers that could be parsed; `None` without an answer.
     pub(crate) fn parse_rate(&self) -> Option<f64> {
         (self.answered > 0).then(|| self.parsed as f64 / self.answered as f64)
     }
 }
 
-/// What judging will take.
+/// The calls and tokens that a run needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Calls in all.
+    /// All calls.
     pub calls: usize,
-    /// Calls that the journal settles.
+    /// Calls whose result is already in the journal.
     pub answered: usize,
     /// Prompt tokens of the other calls, estimated at four characters per token.
     pub prompt_tokens: u64,
-    /// Tokens that they may generate at most.
+    /// Maximum number of tokens that the other calls generate.
     pub completion_tokens: u64,
 }
 
 impl Estimate {
-    /// What the pending calls cost at most, at these prices per million tokens of prompts and of completions.
+    /// The maximum cost of the other calls, given the prices per million prompt tokens and per million
+    /// completion tokens.
     pub fn cost(&self, prompt: f64, completion: f64) -> f64 {
         (self.prompt_tokens as f64 * prompt + self.completion_tokens as f64 * completion) / 1e6
     }

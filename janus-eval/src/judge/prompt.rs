@@ -1,4 +1,4 @@
-//! What a judge is asked: texts with slots, filled in one pass.
+//! The judge's prompts: texts with slots, filled in one pass.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 ///
 /// let template = PromptTemplate::parse("id: mine/1\n=== system\nBe fair.\n=== user\n{question} - {answer}\n", "mine")?;
 /// let messages = template.fill(&[("question", "What is {answer}?"), ("answer", "{question}")])?;
-/// // What stands in a slot is text, never a slot.
+/// // A value is never searched for slots.
 /// assert_eq!(messages[1].content, "What is {answer}? - {question}");
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
@@ -26,16 +26,16 @@ pub struct PromptTemplate {
     user: String,
 }
 
-/// Which template a result was made with: its id, and the fingerprint of its text.
+/// Identifies the template of a result: its id, and the fingerprint of its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateId {
     /// The template's id, with its version.
     pub id: String,
-    /// BLAKE3 of both texts, the first 16 hex digits.
+    /// The first 16 hex digits of the BLAKE3 hash of both texts.
     pub fingerprint: String,
 }
 
-/// The layouts of the published prompt files, by the names of their fields.
+/// A published prompt file. The aliases are the field names of the different publishers.
 #[derive(Deserialize)]
 struct Published {
     #[serde(alias = "name")]
@@ -52,21 +52,23 @@ impl PromptTemplate {
         Self { id: id.into(), system: system.into(), user: user.into() }
     }
 
-    /// The template in a file, as [`parse`](Self::parse) takes it; its id is the file's name if the text gives none.
+    /// Reads a template from a file, in a layout of [`parse`](Self::parse). If the text has no id, the
+    /// id is the file's name.
     ///
     /// # Errors
-    /// [`Error::File`] for a file that cannot be read, [`Error::Prompt`] for text of no such layout.
+    /// [`Error::File`] for a file that cannot be read, [`Error::Prompt`] for text in another layout.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Self::parse(&read_text(path)?, &name)
     }
 
-    /// A template from its text: ours (`id:`, `=== system`, `=== user`), a JSON object with a system and a user
-    /// text (Janus, Arena-Hard-Auto, MT-Bench), or ChatML (AlpacaEval). `name` is its id if the text gives none.
+    /// Parses a template: this crate's layout (`id:`, `=== system`, `=== user`), a JSON object with a
+    /// system and a user text (Janus, Arena-Hard-Auto, MT-Bench), or ChatML (AlpacaEval). If the text
+    /// has no id, the id is `name`.
     ///
     /// # Errors
-    /// [`Error::Prompt`] for text of no such layout.
+    /// [`Error::Prompt`] for text in another layout.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let problem = |problem: String| Error::Prompt { id: name.into(), problem };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -86,7 +88,7 @@ impl PromptTemplate {
         Self::sections(text, name).ok_or_else(|| problem(layouts.into()))
     }
 
-    /// Our own layout.
+    /// This crate's layout.
     fn sections(text: &str, name: &str) -> Option<Self> {
         let (head, rest) = text.split_once("=== system\n")?;
         let (system, user) = rest.split_once("=== user\n")?;
@@ -94,15 +96,17 @@ impl PromptTemplate {
         Some(Self::new(id, system.trim(), user.trim_end_matches('\n')))
     }
 
-    /// A prompt of this crate. Each has our layout: `every_built_in_prompt_is_whole` (below) reads them all.
+    /// A prompt of this crate. All are in this crate's layout, which the test
+    /// `every_built_in_prompt_is_parsed` checks.
     fn built_in(text: &str) -> Self {
         Self::sections(text, "").unwrap_or_else(|| Self::new("", "", text))
     }
 
-    /// The template of this name in a file with one JSON object a line, as MT-Bench publishes its prompts.
+    /// The template of this name in a text with one JSON object per line, as MT-Bench publishes its
+    /// prompts.
     ///
     /// # Errors
-    /// [`Error::Prompt`] if no line has the name, or one is no template.
+    /// [`Error::Prompt`] if no line has the name, or a line is not a template.
     pub(crate) fn named(lines: &str, name: &str) -> Result<Self> {
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             let template = Self::parse(line, "")?;
@@ -118,21 +122,21 @@ impl PromptTemplate {
         &self.id
     }
 
-    /// Id and fingerprint, for results.
+    /// Id and fingerprint, to record with results.
     pub(crate) fn version(&self) -> TemplateId {
         let hash = blake3::hash(format!("{}\n{}\n{}", self.system.len(), self.system, self.user).as_bytes());
         TemplateId { id: self.id.clone(), fingerprint: hash.to_hex()[..16].into() }
     }
 
-    /// Whether the slot stands in one of the texts.
+    /// Whether one of the texts has the slot.
     pub(crate) fn has(&self, slot: &str) -> bool {
         slots(&self.system).chain(slots(&self.user)).any(|(_, name)| name == slot)
     }
 
-    /// Checks that every slot is one of `known`, and that the `needed` ones are there.
+    /// Checks that all `needed` slots are present, and that every other slot is in `known`.
     ///
     /// # Errors
-    /// [`Error::Prompt`] with the first slot that is wrong.
+    /// [`Error::Prompt`] for the first missing or unknown slot.
     pub(crate) fn check(&self, needed: &[&str], known: &[&str]) -> Result<()> {
         let problem = |problem: String| Err(Error::Prompt { id: self.id.clone(), problem });
         if let Some(missing) = needed.iter().find(|slot| !self.has(slot)) {
@@ -145,8 +149,8 @@ impl PromptTemplate {
         }
     }
 
-    /// Fills both texts; without a system text there is no system message. Each text is read once from its start to
-    /// its end, so nothing in a value can be taken for a slot.
+    /// Fills both texts. If the system text is empty, there is no system message. Each text is filled in
+    /// a single pass, so a value that contains a slot's name is not filled again.
     ///
     /// # Errors
     /// [`Error::Prompt`] if a slot has no value.
@@ -170,7 +174,7 @@ impl PromptTemplate {
     }
 }
 
-/// The slots of a text: where each begins, and its name in lower-case letters, digits and underscores.
+/// The slots of a text: the position of each, and its name (lower-case letters, digits and underscores).
 fn slots(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.match_indices('{').filter_map(move |(start, _)| {
         let rest = &text[start + 1..];
@@ -181,7 +185,7 @@ fn slots(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The prompts of this crate, by the names of their files.
+/// Defines a function for each prompt of this crate, named like its file.
 macro_rules! built_in {
     ($($name:ident),*) => {
         $(pub(crate) fn $name() -> PromptTemplate {
@@ -215,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_layouts_are_read() {
+    fn all_layouts_are_parsed() {
         let own = PromptTemplate::parse("id: a/2\n=== system\nS\n=== user\nU {x}\n", "f").unwrap();
         assert_eq!(own, PromptTemplate::new("a/2", "S", "U {x}"));
         let json = PromptTemplate::parse(r#"{"system_prompt": "S", "prompt_template": "U {x}\n", "more": 1}"#, "f").unwrap();
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn every_built_in_prompt_is_whole() {
+    fn every_built_in_prompt_is_parsed() {
         for (name, built_in, text) in BUILT_IN {
             let template = built_in();
             assert_eq!(template, PromptTemplate::parse(text, name).unwrap(), "{name}");
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_are_wrong_are_named() {
+    fn errors_name_missing_and_unknown_slots() {
         let template = PromptTemplate::new("t", "", "{\n \"a\": {response} } {oops} {} {A} {a b}");
         assert!(template.check(&["response", "rubric"], &[]).unwrap_err().to_string().contains("no slot {rubric}"));
         let unknown = template.check(&["response"], &["system"]).unwrap_err().to_string();
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_word_changes_the_fingerprint() {
+    fn a_changed_text_changes_the_fingerprint() {
         let version = |system: &str, user: &str| PromptTemplate::new("t/1", system, user).version().fingerprint;
         assert_eq!(version("a", "b"), version("a", "b"));
         assert_ne!(version("a", "b"), version("a", "c"));
@@ -258,14 +262,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_are_never_read_as_slots(question in "(\\{answer\\}|\\PC){0,20}", answer in "(\\{question\\}|\\PC){0,20}") {
+        fn values_are_never_searched_for_slots(question in "(\\{answer\\}|\\PC){0,20}", answer in "(\\{question\\}|\\PC){0,20}") {
             let template = PromptTemplate::new("t", "s", "<{question}|{answer}>");
             let filled = template.fill(&[("question", &question), ("answer", &answer)]).unwrap();
             prop_assert_eq!(&filled[1].content, &format!("<{question}|{answer}>"));
         }
 
         #[test]
-        fn any_text_is_a_template_or_refused(text in "(\\PC|[\\{\\}a-z_]|=== user\\n|=== system\\n|<\\|im_start\\|>user\\n){0,30}") {
+        fn any_text_is_parsed_or_an_error(text in "(\\PC|[\\{\\}a-z_]|=== user\\n|=== system\\n|<\\|im_start\\|>user\\n){0,30}") {
             if let Ok(template) = PromptTemplate::parse(&text, "f") {
                 let _ = template.fill(&[("a", "b")]);
                 let _ = template.check(&["a"], &[]);

@@ -1,4 +1,4 @@
-//! What a judge writes, read as its benchmark reads it.
+//! Parses a judge's text, by the rules of each benchmark.
 
 mod label;
 mod likely;
@@ -11,7 +11,7 @@ pub use score::{Reading, ScoreReader};
 #[cfg(test)]
 pub(crate) use score::{published, strict};
 
-/// Why an answer of a judge has no verdict.
+/// Why no verdict can be parsed from a judge's answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
@@ -21,16 +21,16 @@ pub enum Unreadable {
     /// The last marker has no number after it.
     #[error("no number follows the last [RESULT] or [SCORE]")]
     NoNumber,
-    /// The number goes on, as in 4.5, 4-5, 4/10 or 4th.
-    #[error("the number is no whole score")]
+    /// The digits are part of something longer, such as 4.5, 4-5, 4/10 or 4th.
+    #[error("the score is not a whole number")]
     NotWhole,
     /// A whole number outside 1..=5.
     #[error("the score is outside 1..=5")]
     OutOfRange,
-    /// No score by [`ScoreReader::Published`].
+    /// [`ScoreReader::Published`] finds no score.
     #[error("the published rule finds no score")]
     NoPublishedScore,
-    /// A score by [`ScoreReader::Published`] that is outside 1..=5.
+    /// [`ScoreReader::Published`] finds a score outside 1..=5.
     #[error("the published rule reads {got}, which is outside 1..=5")]
     PublishedOutOfRange {
         /// The number.
@@ -45,22 +45,22 @@ pub enum Unreadable {
     /// None of Arena-Hard's labels.
     #[error("the text has no label")]
     NoLabel,
-    /// Several labels, or one that does not exist.
-    #[error("the text has no single known label, but {}", found.join(", "))]
+    /// Several labels, or an unknown one.
+    #[error("expected one known label, got {}", found.join(", "))]
     Labels {
         /// The labels.
         found: Vec<String>,
     },
-    /// An answer without the log-probabilities that were asked for.
-    #[error("the model gave no log-probabilities of likely tokens")]
+    /// An answer without the requested log-probabilities.
+    #[error("the model returned no log-probabilities")]
     NoLogprobs,
-    /// Likely tokens without a label among them.
-    #[error("neither m nor M is among the likely tokens")]
+    /// No label among the likeliest tokens.
+    #[error("neither m nor M is among the likeliest tokens")]
     NoLikelyLabel,
     /// No generation at all.
     #[error("the answer is empty")]
     Empty,
-    /// The reason of a protocol outside this crate, in its words.
+    /// A reason given by a protocol outside this crate.
     #[error("{0}")]
     Other(String),
 }

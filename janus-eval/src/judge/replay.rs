@@ -1,4 +1,4 @@
-//! Recorded answers of a judge, read again.
+//! A judge that reads recorded answers.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::read::{ScoreReader, feedback};
 use crate::join::{record_id, unique};
 use crate::{Error, Result};
 
-/// What a judge once wrote about a response.
+/// A judge's recorded texts about a response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
     /// The bench record's id.
@@ -18,8 +18,8 @@ pub struct Recorded {
     pub judgments: Vec<String>,
 }
 
-/// A judge that asks nobody: it reads recorded texts by a rule of one's choice. A text is looked up by the record's id, so a
-/// recording belongs to one model's responses.
+/// A judge that parses recorded texts instead of calling a model, with the given [`ScoreReader`]. Texts
+/// are looked up by the record's id, so a recording is valid for the responses of one model only.
 #[derive(Debug, Clone)]
 pub struct ReplayJudge {
     name: String,
@@ -28,7 +28,7 @@ pub struct ReplayJudge {
 }
 
 impl ReplayJudge {
-    /// A judge of this name in results that reads these recordings.
+    /// A judge that reads these recordings; `name` is its name in results.
     ///
     /// # Errors
     /// [`Error::DoubledId`].
@@ -38,9 +38,9 @@ impl ReplayJudge {
     }
 
     fn verdict(&self, id: &str, rubrics: usize) -> Result<Verdict, String> {
-        let texts = self.recorded.get(id).ok_or("nothing was recorded for it")?;
+        let texts = self.recorded.get(id).ok_or("the recording has no texts for it")?;
         if texts.len() != rubrics {
-            return Err(format!("{} texts were recorded for it, the record has {rubrics} rubrics", texts.len()));
+            return Err(format!("the recording has {} texts for it, the record has {rubrics} rubrics", texts.len()));
         }
         let verdict = |text: &String| {
             let score = self.reader.read(text).map_err(|error| error.to_string())?.score;

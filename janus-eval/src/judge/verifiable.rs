@@ -1,4 +1,4 @@
-//! The judge whose truth can be computed.
+//! A judge that computes its verdicts.
 
 use std::error::Error as StdError;
 
@@ -6,8 +6,8 @@ use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, RubricVerdict, Ve
 
 /// A judge that computes its verdicts with a function, one verdict for each rubric of a record.
 ///
-/// The function answers the same text with the same scores, so a verdict needs no second run and no
-/// retry. It is given the record and the response, and fails for records that it cannot check.
+/// The function must be deterministic, so that a verdict needs no second run and no retry. It gets the
+/// record and the response, and returns an error for records that it cannot check.
 ///
 /// ```
 /// use janus_core::{BenchRecord, Judge, JudgeRequest, Rubric, RubricVerdict, Score, ScoreDescriptions};
@@ -43,7 +43,7 @@ where
     F: Fn(&BenchRecord, &str) -> Result<Vec<RubricVerdict>, E>,
     E: StdError + Send + Sync + 'static,
 {
-    /// A judge of this name in results that asks `grade`.
+    /// A judge that calls `grade`; `name` is its name in results.
     pub fn new(name: impl Into<String>, grade: F) -> Self {
         Self { name: name.into(), grade }
     }
@@ -61,7 +61,7 @@ where
     }
 }
 
-/// How Multifaceted Mini grades a response.
+/// The rule-based grader of Multifaceted Mini.
 type MiniGrade = fn(&BenchRecord, &str) -> janus_data::Result<Vec<RubricVerdict>>;
 
 impl VerifiableJudge<MiniGrade> {

@@ -1,4 +1,5 @@
-//! A preference from the probabilities of one token: AlpacaEval 2.0's weighted annotator (Dubois et al., arXiv 2404.04475).
+//! A preference from the probabilities of one token: AlpacaEval 2.0's weighted annotator (Dubois et al.,
+//! arXiv 2404.04475).
 
 use janus_core::{Generation, SamplingParams};
 
@@ -8,27 +9,31 @@ use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
 use crate::stats::Mt19937;
 use crate::{Error, Result};
 
-/// Whether the judge sees the model's answer before the baseline's: a coin seeded by the instruction, so that
-/// anyone comes to the same order.
+/// Whether the judge sees the model's answer before the baseline's: a random choice seeded by the
+/// instruction, as in AlpacaEval, so that the order is reproducible.
 pub(crate) fn is_swapped(instruction: &str) -> bool {
     let seed = format!("is_switched_outputs{instruction}0");
     Mt19937::from_python_str(&seed).unit() >= 0.5
 }
 
-/// Compares a model's outputs with a baseline's, its opponent, by the probabilities of one token. Equal outputs are a tie without a call.
+/// Compares a model's outputs with those of a baseline (the opponent), by the probabilities of one
+/// token. Equal outputs are a tie without a call.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AlpacaEval {
-    /// What it is asked: slots `instruction`, `output_1` (known as `m`), `output_2` (known as `M`).
+    /// The judge's prompt, with the slots `instruction`, `output_1` (called `m`) and `output_2` (called
+    /// `M`).
     pub prompt: PromptTemplate,
-    /// How it samples.
+    /// The judge's sampling parameters.
     pub sampling: SamplingParams,
-    /// Whether the model's output is shown first, by the instruction: AlpacaEval's own coin.
+    /// Whether the model's output is shown first, given the instruction. Default: AlpacaEval's seeded
+    /// random choice.
     pub swapped: fn(&str) -> bool,
 }
 
 impl Default for AlpacaEval {
-    /// The published protocol with our prompt: one token, the five most likely with their log-probabilities.
+    /// The published protocol with this crate's prompt: one token, with the log-probabilities of the
+    /// five likeliest tokens.
     fn default() -> Self {
         let sampling = SamplingParams { temperature: 1.0, logprobs: true, top_logprobs: 5, ..SamplingParams::greedy(1) };
         Self { prompt: prompt::prefer(), sampling, swapped: is_swapped }
@@ -36,7 +41,7 @@ impl Default for AlpacaEval {
 }
 
 impl AlpacaEval {
-    /// The same after `set` changed some of its fields, for an expression.
+    /// Changes some of the fields and returns the protocol, for use in an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -91,7 +96,7 @@ impl Protocol for AlpacaEval {
     }
 
     fn retry(&self, why: &Unreadable) -> Retry {
-        // One token with its probabilities is all that the judge says: another sample says the same.
+        // The verdict depends on the probabilities only, which are the same for every sample.
         if *why == Unreadable::NoLikelyLabel { Retry::Never } else { Retry::Again }
     }
 
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_coin_swaps_the_first_instruction() {
+    fn the_published_random_choice_swaps_the_first_instruction() {
         assert!(is_swapped("What are the names of some famous actors that started their careers on Broadway?"));
     }
 }

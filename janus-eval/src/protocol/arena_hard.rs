@@ -1,4 +1,5 @@
-//! One of five labels for a pair of answers, in two games with the sides exchanged: Arena-Hard-Auto v0.1 (Li et al., arXiv 2406.11939).
+//! One of five labels for a pair of answers, in two games with the sides exchanged: Arena-Hard-Auto v0.1
+//! (Li et al., arXiv 2406.11939).
 
 use janus_core::{Generation, SamplingParams};
 
@@ -7,21 +8,22 @@ use crate::Result;
 use crate::judge::read::{PairLabel, Unreadable, arena_label, arena_labels};
 use crate::judge::{JudgeCall, PromptTemplate, Reply, Retry, prompt};
 
-/// Judges battles between a model and a baseline, its opponent, in two games: the baseline is A in game 1, the model in game 2. A
-/// significant verdict counts three times.
+/// Judges battles between a model and a baseline (the opponent), in two games: the baseline is A in game
+/// 1, the model is A in game 2. A strong verdict (`A>>B` or `B>>A`) counts three times.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ArenaHard {
-    /// What it is asked: slots `question_1`, `answer_1`, `answer_2`.
+    /// The judge's prompt, with the slots `question_1`, `answer_1` and `answer_2`.
     pub prompt: PromptTemplate,
-    /// What it is asked next if its text has no label.
+    /// The user's next message if the judge's text has no label.
     pub retry: String,
-    /// How it samples.
+    /// The judge's sampling parameters.
     pub sampling: SamplingParams,
 }
 
 impl Default for ArenaHard {
-    /// The protocol of version 0.1 with our prompt: temperature 0, at most 4,096 tokens, one more try.
+    /// The protocol of version 0.1 with this crate's prompt: temperature 0, at most 4,096 tokens, one
+    /// retry.
     fn default() -> Self {
         let retry = "Go on with your judgment, and end it with one of the verdict labels.".into();
         Self { prompt: prompt::arena(), retry, sampling: SamplingParams::greedy(4096) }
@@ -29,7 +31,7 @@ impl Default for ArenaHard {
 }
 
 impl ArenaHard {
-    /// The same after `set` changed some of its fields, for an expression.
+    /// Changes some of the fields and returns the protocol, for use in an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);

@@ -1,4 +1,4 @@
-//! A conversation to be judged, and the row that it becomes.
+//! A conversation to judge, and the row with its verdicts.
 
 use janus_core::TopLogprob;
 use serde::{Deserialize, Serialize};
@@ -7,37 +7,38 @@ use crate::judge::Reply;
 use crate::judge::read::PairLabel;
 use crate::{Error, Result};
 
-/// A conversation of one or more turns with a model's answers, alone or beside an opponent's.
+/// A conversation of one or more turns with a model's answers, and optionally an opponent's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// Names the case; all different.
+    /// The id, unique in a run.
     pub id: String,
-    /// Cases of one question are not independent: they are resampled together.
+    /// The question's id. Cases of one question are not independent, so the bootstrap resamples them
+    /// together.
     pub question: String,
-    /// The group of questions that it belongs to; empty if there are none.
+    /// The category of the question; empty if there are no categories.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub category: String,
-    /// The judged turn, from 1, where turns are judged one by one.
+    /// The judged turn, from 1, if turns are judged separately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<usize>,
     /// The system message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub system: String,
-    /// What was said, turn by turn.
+    /// The turns.
     pub turns: Vec<Turn>,
 }
 
 /// A turn of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// What the user said.
+    /// The user's message.
     pub prompt: String,
-    /// What the model answered.
+    /// The model's answer.
     pub model: String,
-    /// What its opponent answered, if it has one.
+    /// The opponent's answer, if there is an opponent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opponent: Option<String>,
-    /// A reference answer, where there is one.
+    /// A reference answer, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
 }
@@ -48,25 +49,25 @@ impl Turn {
         Self { prompt: prompt.into(), model: model.into(), opponent: None, reference: None }
     }
 
-    /// The same beside an opponent's answer.
+    /// Adds an opponent's answer.
     pub fn against(self, opponent: impl Into<String>) -> Self {
         Self { opponent: Some(opponent.into()), ..self }
     }
 
-    /// The same with a reference answer.
+    /// Adds a reference answer.
     pub fn reference(self, reference: impl Into<String>) -> Self {
         Self { reference: Some(reference.into()), ..self }
     }
 }
 
 impl Case {
-    /// A case that is a question of its own.
+    /// A case whose question is the case itself.
     pub fn new(id: impl Into<String>, turns: Vec<Turn>) -> Self {
         let id = id.into();
         Self { question: id.clone(), id, turns, ..Self::default() }
     }
 
-    /// The one turn of a comparison: prompt, model, opponent.
+    /// Prompt, model's answer and opponent's answer of a comparison with a single turn.
     pub(super) fn one_pair(&self) -> Result<[&str; 3]> {
         match self.turns.as_slice() {
             [Turn { prompt, model, opponent: Some(opponent), .. }] => Ok([prompt, model, opponent]),
@@ -80,14 +81,15 @@ impl Case {
     }
 }
 
-/// A judged case, which can be read by itself.
+/// A judged case: the texts, the verdicts and their values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JudgedCase {
-    /// What was judged.
+    /// The case.
     #[serde(flatten)]
     pub case: Case,
-    /// What the verdicts are worth for the model, on the protocol's [`Scale`](super::Scale): a rating, or 0 for a loss to 1 for a win.
-    /// Empty without a verdict; several where a verdict weighs more than another.
+    /// The values of the verdicts for the model, on the protocol's [`Scale`](super::Scale): a rating, or
+    /// 0 for a loss to 1 for a win. Empty without a verdict. A verdict of higher weight has its value
+    /// several times.
     pub values: Vec<f64>,
     /// The judge's calls.
     pub calls: Vec<JudgedCall>,
@@ -96,22 +98,22 @@ pub struct JudgedCase {
 /// One call of the judge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JudgedCall {
-    /// Whose answer was shown first, where there are two.
+    /// Whose answer was shown first, if there are two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Side>,
-    /// Who won by this call, whatever the order was.
+    /// Who won by this call, with the order accounted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<PairOutcome>,
-    /// The verdict as it was read: a label, a rating, a preference.
+    /// The parsed verdict: a label, a rating, a preference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     /// Id of the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// What the judge wrote.
+    /// The judge's text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The tokens that it found likely, where they are the verdict.
+    /// The likeliest tokens, if the verdict is computed from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub likely: Vec<TopLogprob>,
     /// Why there is no verdict.
@@ -142,7 +144,7 @@ pub enum PairOutcome {
 }
 
 impl PairOutcome {
-    /// Who won by a label, with this side shown as A.
+    /// Who won by a label if `first` was shown as A.
     pub(crate) fn of_label(label: PairLabel, first: Side) -> Self {
         match (label, first) {
             (PairLabel::Tie, _) => Self::Tie,
@@ -171,7 +173,7 @@ impl PairOutcome {
 }
 
 impl JudgedCall {
-    /// A call with its verdict in words, if it has one.
+    /// A call with its verdict as text, if it has one.
     pub fn new<T>(reply: &Reply<T>, verdict: impl FnOnce(&T) -> String) -> Self {
         Self {
             verdict: reply.verdict.as_ref().ok().map(verdict),
@@ -182,14 +184,14 @@ impl JudgedCall {
         }
     }
 
-    /// The same with the side that was shown first and who won.
+    /// Sets the side that was shown first, and who won.
     pub(super) fn shown(self, first: Side, outcome: Option<PairOutcome>) -> Self {
         Self { first: Some(first), outcome, ..self }
     }
 }
 
 impl JudgedCase {
-    /// A case whose replies are ratings: its values are those that were read.
+    /// A case whose replies are ratings: its values are the ratings.
     pub fn rated(case: &Case, replies: &[Reply<f64>]) -> Self {
         let values = replies.iter().filter_map(|reply| reply.verdict.as_ref().ok().copied()).collect();
         let calls = replies.iter().map(|reply| JudgedCall::new(reply, f64::to_string)).collect();

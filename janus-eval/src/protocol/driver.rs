@@ -1,4 +1,4 @@
-//! The driver: what follows from a [`Protocol`] for every judge.
+//! The driver: runs any [`Protocol`] with any judge.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,15 @@ use crate::join::unique;
 use crate::judge::read::Unreadable;
 use crate::judge::{Counts, Estimate, JudgeCall, JudgeClient, NoVerdict, Reply, Retry, TemplateId};
 
-/// Seeds of a call's attempts lie in a block of this size.
+/// The size of the block of seeds that belongs to one call, one seed per attempt.
 const ATTEMPT_SEEDS: u64 = 1 << 16;
 
 impl JudgeClient<'_> {
-    /// What judging these cases will take. Nothing is asked.
+    /// The calls and tokens that judging these cases needs. No call is made.
     ///
     /// # Errors
-    /// [`Error::DoubledId`](crate::Error::DoubledId), and those of the protocol's [`check`](Protocol::check) and [`calls`](Protocol::calls).
+    /// [`Error::DoubledId`](crate::Error::DoubledId), and those of the protocol's
+    /// [`check`](Protocol::check) and [`calls`](Protocol::calls).
     pub fn estimate<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<Estimate> {
         let calls = calls(protocol, cases)?.len();
         let pending = self.pending(protocol, cases)?;
@@ -31,8 +32,9 @@ impl JudgeClient<'_> {
         Ok(estimate)
     }
 
-    /// The requests that [`judge`](Self::judge) would send first: one for each call that the journal does not settle. A batch file
-    /// holds them.
+    /// The requests that [`judge`](Self::judge) would send first: one for each call without a result in
+    /// the journal. Write them to a batch file, and pass the batch's answers to
+    /// [`record`](Self::record).
     ///
     /// # Errors
     /// Those of [`estimate`](Self::estimate).
@@ -41,8 +43,9 @@ impl JudgeClient<'_> {
         Ok(calls.iter().filter_map(|(_, call)| self.replay(protocol, call).err()).map(|open| open.request()).collect())
     }
 
-    /// Judges cases. A call without a verdict is no error: its reply says why, and the next run asks it again. `progress` is called
-    /// whenever a call is settled, with the calls that are and the calls in all.
+    /// Judges cases. A call without a verdict is not an error: its reply has the reason, and the next
+    /// run repeats the call. `progress` is called after each finished call, with the number of finished
+    /// calls and of all calls.
     ///
     /// # Errors
     /// Those of [`estimate`](Self::estimate).
@@ -71,7 +74,7 @@ impl JudgeClient<'_> {
         Ok(Judgement { settings, rows, counts })
     }
 
-    /// Makes calls and reads their answers.
+    /// Makes calls and parses their answers.
     pub(super) fn replies<P: Protocol>(
         &self,
         protocol: &P,
@@ -79,7 +82,7 @@ impl JudgeClient<'_> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Vec<Reply<P::Reply>> {
         let attempts = self.attempts.unwrap_or(protocol.attempts()).max(1);
-        // Open calls by position, so that every wave asks in the order of the calls.
+        // Open calls by position, so that every wave sends them in the order of the calls.
         let (mut replies, mut open) = (BTreeMap::new(), BTreeMap::new());
         for (place, call) in calls.iter().enumerate() {
             match self.replay(protocol, call) {
@@ -96,7 +99,7 @@ impl JudgeClient<'_> {
             let (places, states): (Vec<usize>, Vec<Open<'_>>) = std::mem::take(&mut open).into_iter().unzip();
             let requests: Vec<ChatRequest> = states.iter().map(Open::request).collect();
             let mut states: Vec<Option<Open<'_>>> = states.into_iter().map(Some).collect();
-            let mut settle = |place: usize, reply| {
+            let mut finish = |place: usize, reply| {
                 replies.insert(place, reply);
                 progress(replies.len(), calls.len());
             };
@@ -104,13 +107,13 @@ impl JudgeClient<'_> {
                 let Some(state) = states.get_mut(index).and_then(Option::take) else { return };
                 match answer {
                     Ok(generations) => match state.take(protocol, generations.into_iter().next()) {
-                        Ok(reply) => settle(places[index], reply),
-                        Err(state) if state.tries >= attempts => settle(places[index], state.fail()),
+                        Ok(reply) => finish(places[index], reply),
+                        Err(state) if state.tries >= attempts => finish(places[index], state.fail()),
                         Err(state) => {
                             open.insert(places[index], state);
                         }
                     },
-                    Err(error) => settle(places[index], state.fail_with(NoVerdict::Failed(error_chain(&error)))),
+                    Err(error) => finish(places[index], state.fail_with(NoVerdict::Failed(error_chain(&error)))),
                 }
             };
             match self.journal {
@@ -119,14 +122,14 @@ impl JudgeClient<'_> {
             }
             for (place, state) in places.iter().zip(states) {
                 if let Some(state) = state {
-                    settle(*place, state.fail_with(NoVerdict::NoAnswer));
+                    finish(*place, state.fail_with(NoVerdict::NoAnswer));
                 }
             }
         }
         replies.into_values().collect()
     }
 
-    /// What the journal says of a call: settled, or still open.
+    /// The result of a call by the answers in the journal: its reply, or the call if it is still open.
     #[expect(clippy::result_large_err, reason = "an open call is the other outcome, not an error")]
     fn replay<'c, P: Protocol>(&self, protocol: &P, call: &'c JudgeCall) -> Result<Reply<P::Reply>, Open<'c>> {
         let mut state = Open::new(call);
@@ -140,7 +143,7 @@ impl JudgeClient<'_> {
     }
 }
 
-/// The calls of all cases, each with its case's position, by a protocol that is in order.
+/// Checks the protocol and the ids, and makes the calls of all cases, each with its case's position.
 fn calls<P: Protocol>(protocol: &P, cases: &[P::Case]) -> Result<Vec<(usize, JudgeCall)>> {
     protocol.check()?;
     unique("cases", cases.iter().map(|case| protocol.id(case)))?;
@@ -151,14 +154,14 @@ fn calls<P: Protocol>(protocol: &P, cases: &[P::Case]) -> Result<Vec<(usize, Jud
     Ok(calls)
 }
 
-/// A call that is not settled yet.
+/// A call without a result yet.
 struct Open<'c> {
     call: &'c JudgeCall,
-    /// Unreadable answers so far: the number of the next attempt.
+    /// Answers that could not be parsed so far, which is the number of the next attempt.
     attempt: u64,
     /// Attempts of this run.
     tries: usize,
-    /// The conversation, if it goes on after an answer.
+    /// The conversation, if it continues after an answer.
     continued: Option<ChatRequest>,
     answer: Option<Generation>,
     why: NoVerdict,
@@ -169,7 +172,7 @@ impl<'c> Open<'c> {
         Self { call, attempt: 0, tries: 0, continued: None, answer: None, why: NoVerdict::NoAnswer }
     }
 
-    /// The next request. Another seed makes another attempt another call to the journal.
+    /// The next request. Each attempt has its own seed, so that the journal has an entry for each.
     fn request(&self) -> ChatRequest {
         let mut request = self.continued.as_ref().unwrap_or(&self.call.request).clone();
         request.sampling.seed = request.sampling.seed.wrapping_mul(ATTEMPT_SEEDS).wrapping_add(self.attempt);
@@ -179,7 +182,7 @@ impl<'c> Open<'c> {
         request
     }
 
-    /// Reads an answer.
+    /// Parses an answer.
     #[expect(clippy::result_large_err, reason = "a call that stays open is the other outcome, not an error")]
     fn take<P: Protocol>(mut self, protocol: &P, answer: Option<Generation>) -> Result<Reply<P::Reply>, Self> {
         let Some(mut answer) = answer else { return Err(self.again(Unreadable::Empty)) };
@@ -210,21 +213,22 @@ impl<'c> Open<'c> {
         }
     }
 
-    /// The next attempt, after an answer that cannot be read.
+    /// The next attempt, after an answer that cannot be parsed.
     fn again(self, why: Unreadable) -> Self {
         Self { attempt: self.attempt + 1, tries: self.tries + 1, continued: None, why: why.into(), ..self }
     }
 
-    /// Without a verdict, after the last attempt.
+    /// The reply without a verdict, after the last attempt.
     fn fail<T>(self) -> Reply<T> {
         let (unreadable, prompt) = (self.attempt as usize, self.call.prompt.id.clone());
         Reply { verdict: Err(self.why), answer: self.answer, unreadable, prompt }
     }
 
-    /// Without a verdict. An answer of this attempt counts as unreadable: it was the last word, or what should follow it failed.
+    /// The reply without a verdict. If this attempt has an answer, the answer counts as unreadable: it
+    /// was final, or its continuation failed.
     fn fail_with<T>(mut self, why: NoVerdict) -> Reply<T> {
-        let last_word = matches!(why, NoVerdict::Unreadable(_)) || self.continued.is_some();
-        self.attempt += u64::from(last_word);
+        let answered = matches!(why, NoVerdict::Unreadable(_)) || self.continued.is_some();
+        self.attempt += u64::from(answered);
         self.why = why;
         self.fail()
     }
@@ -240,10 +244,10 @@ mod tests {
     use super::*;
     use crate::protocol::{ProtocolInfo, Scale};
 
-    /// Answers with a number that grows with each call; fails where the text says so.
+    /// Answers with the number of the attempt. Fails on the message "fail".
     #[derive(Default)]
     struct Counting {
-        asked: RefCell<Vec<String>>,
+        sent: RefCell<Vec<String>>,
     }
 
     impl ChatModel for Counting {
@@ -253,7 +257,7 @@ mod tests {
 
         fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
             for (index, request) in requests.iter().enumerate() {
-                self.asked.borrow_mut().push(request.id.clone());
+                self.sent.borrow_mut().push(request.id.clone());
                 if request.messages[0].content == "fail" {
                     on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "no".into() }));
                     continue;
@@ -265,26 +269,26 @@ mod tests {
         }
     }
 
-    /// Reads numbers from this one on.
-    struct From {
+    /// A protocol whose verdict is a number of at least `least`.
+    struct AtLeast {
         least: u64,
         attempts: usize,
         sampling: SamplingParams,
     }
 
-    impl From {
+    impl AtLeast {
         fn new(least: u64, attempts: usize) -> Self {
             Self { least, attempts, sampling: SamplingParams::greedy(8) }
         }
     }
 
-    impl Protocol for From {
+    impl Protocol for AtLeast {
         type Case = String;
         type Reply = u64;
         type Row = Vec<Reply<u64>>;
 
         fn info(&self) -> ProtocolInfo {
-            ProtocolInfo::new("from", "From", Scale::WinRate)
+            ProtocolInfo::new("at-least", "AtLeast", Scale::WinRate)
         }
 
         fn sampling(&self) -> &SamplingParams {
@@ -319,36 +323,36 @@ mod tests {
     }
 
     #[test]
-    fn the_unreadable_is_asked_again_and_a_later_run_asks_on() {
+    fn unreadable_answers_are_retried_and_a_later_run_continues_the_attempts() {
         let folder = tempfile::tempdir().unwrap();
         let journal = CallJournal::open(folder.path().join("j")).unwrap();
-        let (protocol, both) = (From::new(5, 3), cases(&["a", "fail"]));
+        let (protocol, both) = (AtLeast::new(5, 3), cases(&["a", "fail"]));
         let model = Counting::default();
         let judge = JudgeClient::new(&model).journal(&journal);
-        let mut settled = Vec::new();
-        let judgement = judge.judge(&protocol, &both, &mut |done, calls| settled.push((done, calls))).unwrap();
+        let mut finished = Vec::new();
+        let judgement = judge.judge(&protocol, &both, &mut |done, calls| finished.push((done, calls))).unwrap();
         let (a, failed) = (&judgement.rows[0][0], &judgement.rows[1][0]);
         assert_eq!((a.verdict.clone(), a.text(), a.unreadable), (Err(Unreadable::Other("2 is too small".into()).into()), Some("2"), 3));
         assert_eq!(failed.problem().as_deref(), Some("request fail: no"));
-        assert_eq!(*model.asked.borrow(), ["a", "fail", "a/again-1", "a/again-2"]);
+        assert_eq!(*model.sent.borrow(), ["a", "fail", "a/again-1", "a/again-2"]);
         assert_eq!(judgement.counts, Counts { calls: 2, answered: 3, parsed: 0, unreadable: 3, failed: 2 });
-        assert_eq!(settled, [(1, 2), (2, 2)], "progress counts calls, not attempts");
+        assert_eq!(finished, [(1, 2), (2, 2)], "progress counts calls, not attempts");
 
-        model.asked.borrow_mut().clear();
+        model.sent.borrow_mut().clear();
         let pending = judge.pending(&protocol, &both).unwrap();
         assert_eq!(pending.iter().map(|request| request.id.as_str()).collect::<Vec<_>>(), ["a/again-3", "fail"]);
         let judgement = judge.judge(&protocol, &both, &mut |_, _| ()).unwrap();
         assert_eq!((judgement.rows[0][0].verdict.clone(), judgement.rows[0][0].unreadable), (Ok(5), 5));
-        assert_eq!(*model.asked.borrow(), ["a/again-3", "fail", "a/again-4", "a/again-5"]);
+        assert_eq!(*model.sent.borrow(), ["a/again-3", "fail", "a/again-4", "a/again-5"]);
 
-        model.asked.borrow_mut().clear();
+        model.sent.borrow_mut().clear();
         assert_eq!(judge.judge(&protocol, &both[..1], &mut |_, _| ()).unwrap().rows[0][0].verdict, Ok(5));
-        assert!(model.asked.borrow().is_empty(), "what was read is never asked again");
+        assert!(model.sent.borrow().is_empty(), "a parsed call is never repeated");
         let estimate = judge.estimate(&protocol, &both).unwrap();
         assert_eq!((estimate.calls, estimate.answered, estimate.prompt_tokens, estimate.completion_tokens), (2, 1, 5, 8));
         assert_eq!(estimate.cost(10.0, 100.0), 85e-5);
 
-        // A batch's answers settle what is pending.
+        // A batch's answers complete the pending calls.
         let pending = judge.pending(&protocol, &both).unwrap();
         let generation = Generation::new("7").with_tokens(1, 1);
         assert_eq!(judge.record(&pending, vec![Ok(vec![generation])]).unwrap(), 1);
@@ -356,12 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_journal_it_asks_all_the_same() {
+    fn judging_works_without_a_journal() {
         let model = Counting::default();
         let judge = JudgeClient::new(&model).attempts(2);
-        let judgement = judge.judge(&From::new(1, 5), &cases(&["a", "b"]), &mut |_, _| ()).unwrap();
+        let judgement = judge.judge(&AtLeast::new(1, 5), &cases(&["a", "b"]), &mut |_, _| ()).unwrap();
         assert_eq!(judgement.rows.iter().map(|row| row[0].verdict.clone()).collect::<Vec<_>>(), [Ok(1), Ok(1)]);
-        assert_eq!(model.asked.borrow().len(), 4);
+        assert_eq!(model.sent.borrow().len(), 4);
         assert_eq!(judgement.counts.parse_rate(), Some(0.5));
     }
 }

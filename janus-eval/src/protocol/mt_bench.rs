@@ -1,4 +1,5 @@
-//! A rating from 1 to 10 for each turn of a conversation: MT-Bench's single-answer grading (Zheng et al., arXiv 2306.05685).
+//! A rating from 1 to 10 for each turn of a conversation: MT-Bench's single-answer grading (Zheng et
+//! al., arXiv 2306.05685).
 
 use std::str::FromStr;
 
@@ -52,26 +53,26 @@ impl FromStr for GradePrompts {
     }
 }
 
-/// Grades the last turn of each case ([`cases`](crate::bench::mt_bench::cases)), against reference answers where the
-/// case has them.
+/// Grades the last turn of each case ([`cases`](crate::bench::mt_bench::cases)). The judge sees
+/// reference answers if the case has them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct MtBench {
-    /// What it is asked.
+    /// The judge's prompts.
     pub prompts: GradePrompts,
-    /// How it samples.
+    /// The judge's sampling parameters.
     pub sampling: SamplingParams,
 }
 
 impl Default for MtBench {
-    /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens.
+    /// MT-Bench's protocol with this crate's prompts: temperature 0, at most 2,048 tokens.
     fn default() -> Self {
         Self { prompts: GradePrompts::default(), sampling: SamplingParams::greedy(2048) }
     }
 }
 
 impl MtBench {
-    /// The same after `set` changed some of its fields, for an expression.
+    /// Changes some of the fields and returns the protocol, for use in an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);

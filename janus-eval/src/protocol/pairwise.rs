@@ -1,4 +1,5 @@
-//! Which of two answers is better, asked in both orders (MT-Bench's pairwise mode, Zheng et al., arXiv 2306.05685).
+//! Which of two answers is better, judged in both orders (MT-Bench's pairwise mode, Zheng et al., arXiv
+//! 2306.05685).
 
 use std::str::FromStr;
 
@@ -53,24 +54,26 @@ impl FromStr for PairPrompts {
     }
 }
 
-/// Compares the answers of two models, each case in both orders; a disagreement is a tie. Of two turns the second is judged. The default
-/// is for pairs of answers to a bench's records ([`bench_pairs`]).
+/// Compares the answers of two models. Each case is judged in both orders, and a disagreement is a tie.
+/// In a conversation of two turns the second is judged. The default is for pairs of answers to a bench's
+/// records ([`bench_pairs`]).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Pairwise {
-    /// What it is asked.
+    /// The judge's prompts.
     pub prompts: PairPrompts,
-    /// How it samples.
+    /// The judge's sampling parameters.
     pub sampling: SamplingParams,
-    /// Whether it sees the system message, in front of the first prompt.
+    /// Whether the judge sees the system message, before the first prompt.
     pub show_system: bool,
-    /// Whether it sees the reference answers of cases that have them.
+    /// Whether the judge sees the reference answers that cases have.
     pub show_reference: bool,
     mt_bench: bool,
 }
 
 impl Default for Pairwise {
-    /// MT-Bench's protocol with our prompts: temperature 0, at most 2,048 tokens, reference answers shown.
+    /// MT-Bench's protocol with this crate's prompts: temperature 0, at most 2,048 tokens, reference
+    /// answers shown.
     fn default() -> Self {
         Self {
             prompts: PairPrompts::default(),
@@ -83,14 +86,14 @@ impl Default for Pairwise {
 }
 
 impl Pairwise {
-    /// The same after `set` changed some of its fields, for an expression.
+    /// Changes some of the fields and returns the protocol, for use in an expression.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
     }
 
-    /// For MT-Bench's pairs ([`cases`](crate::bench::mt_bench::cases)).
+    /// The protocol for MT-Bench's pairs ([`cases`](crate::bench::mt_bench::cases)).
     pub fn mt_bench() -> Self {
         Self { mt_bench: true, ..Self::default() }
     }
@@ -208,8 +211,9 @@ impl Protocol for Pairwise {
     }
 }
 
-/// Pairs of two models' responses to a bench's records, and the records that one of them did not answer. Records of one instruction
-/// are one question, as they share its prompt.
+/// Pairs of two models' responses to a bench's records, and the ids of the records without a response of
+/// either model. Records with the same prompt are one question, so the bootstrap resamples them
+/// together.
 ///
 /// # Errors
 /// Those of [`join`].

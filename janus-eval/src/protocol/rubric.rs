@@ -1,4 +1,5 @@
-//! A score from 1 to 5 for each rubric of a response (Janus, arXiv 2405.17977, section 4; the layout of Prometheus).
+//! A score from 1 to 5 for each rubric of a response (Janus, arXiv 2405.17977, section 4; prompts in the
+//! layout of Prometheus).
 
 use janus_core::{BenchRecord, Generation, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, SamplingParams, Score, Verdict};
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ pub struct RubricCase {
     pub response: Option<String>,
 }
 
-/// Joins records with responses by id: a case for each record, in the bench's order.
+/// Joins records with responses by id. There is a case for each record, in the bench's order.
 ///
 /// # Errors
 /// Those of [`join`].
@@ -32,17 +33,18 @@ pub fn rubric_cases(records: &[BenchRecord], responses: &[Response]) -> Result<V
     Ok(join(records, responses)?.rows.into_iter().map(case).collect())
 }
 
-/// A judge's answer for one rubric in one run.
+/// A judge's reply for one rubric in one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RubricReply {
-    /// The score; `None` if no answer could be read.
+    /// The score; `None` if no answer could be parsed.
     pub score: Option<Score>,
-    /// What the judge says before it.
+    /// The judge's text before the score.
     pub feedback: String,
-    /// Whether the score was read from a mere mention.
+    /// Whether the text had no marker, so that the score is the number after the last word "score" or
+    /// "result".
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
-    /// Answers that could not be read.
+    /// Answers that could not be parsed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unreadable: usize,
     /// Why there is no score.
@@ -67,14 +69,14 @@ impl From<Reply<Reading>> for RubricReply {
 pub struct JudgedResponse {
     /// The bench record's id.
     pub id: String,
-    /// Which benchmark the instruction comes from.
+    /// The benchmark of the instruction.
     pub source: String,
-    /// For each run, one reply for each rubric; empty where there is no response.
+    /// For each run, one reply for each rubric; empty if there is no response.
     pub runs: Vec<Vec<RubricReply>>,
 }
 
-/// The scores of each of `runs` runs, with `None` for a score that is missing: what [`pool`](crate::score::pool) and
-/// [`summarise`](crate::score::summarise) take.
+/// The scores of each of `runs` runs, with `None` for a missing score, for [`pool`](crate::score::pool)
+/// and [`summarise`](crate::score::summarise).
 pub(crate) fn scored_runs<'r>(
     runs: usize,
     records: impl IntoIterator<Item = &'r BenchRecord>,
@@ -98,7 +100,7 @@ impl Judgement<JudgedResponse> {
     }
 }
 
-/// Scores responses against the rubrics of their records, one call for each rubric and run.
+/// Scores responses by the rubrics of their records, with one call for each rubric and run.
 ///
 /// ```
 /// use janus_core::{BenchRecord, ChatModel, ChatRequest, Generation, ModelError, Rubric, ScoreDescriptions};
@@ -107,7 +109,7 @@ impl Judgement<JudgedResponse> {
 /// use janus_eval::score::summarise;
 /// use janus_eval::Response;
 ///
-/// /// A judge that likes everything.
+/// /// A judge that always gives a 5.
 /// struct Kind;
 ///
 /// impl ChatModel for Kind {
@@ -142,15 +144,17 @@ impl Judgement<JudgedResponse> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Rubrics {
-    /// What it is asked. Whether it sees the reference answer is decided by the slot `{reference_answer}`.
+    /// The judge's prompt. The judge sees the reference answer if the prompt has the slot
+    /// `{reference_answer}`.
     pub prompt: PromptTemplate,
-    /// How its score is read.
+    /// How the score is parsed.
     pub reader: ScoreReader,
-    /// Whether the instruction that it sees is system message, line break, prompt; the paper's shows the prompt alone.
+    /// Whether the judge sees the system message, on a line before the prompt. The paper's judge sees
+    /// the prompt only.
     pub show_system: bool,
-    /// Runs, each with a seed of its own.
+    /// Number of runs. Each has its own seed.
     pub runs: usize,
-    /// How the judge samples; its seed is that of the first run.
+    /// The judge's sampling parameters; the seed is that of the first run.
     pub sampling: SamplingParams,
 }
 
@@ -158,15 +162,17 @@ const NEEDED: [&str; 3] = ["instruction", "response", "score_rubric"];
 const REFERENCE: &str = "reference_answer";
 
 impl Rubrics {
-    /// The paper's protocol with our prompt: three runs at temperature 1, top-p 0.9, at most 1,024 tokens; the judge sees the
-    /// reference answer if `show_reference` says so, and not the system message.
+    /// The paper's protocol with this crate's prompt: three runs at temperature 1, top-p 0.9, at most
+    /// 1,024 tokens. The judge sees the reference answer if `show_reference` is set, and never the
+    /// system message.
     pub fn paper(show_reference: bool) -> Self {
         let prompt = if show_reference { prompt::rubric() } else { prompt::rubric_no_reference() };
         let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::paper() };
         Self { prompt, reader: ScoreReader::Strict, show_system: false, runs: 3, sampling }
     }
 
-    /// The same after `set` changed some of its fields, for an expression: `Rubrics::paper(true).with(|rubrics| rubrics.runs = 1)`.
+    /// Changes some of the fields and returns the protocol, for use in an expression:
+    /// `Rubrics::paper(true).with(|rubrics| rubrics.runs = 1)`.
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
@@ -191,7 +197,7 @@ impl Rubrics {
         let mut sampling = self.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(run as u64);
         let mut call = JudgeCall::new(format!("{id}/rubric-{rubric}/run-{run}"), &self.prompt, &slots, &sampling)?;
-        // As the released evaluation does with its filled template.
+        // The released evaluation trims its filled template too.
         call.request.messages.iter_mut().for_each(|message| message.content = message.content.trim().into());
         Ok(call)
     }
@@ -244,7 +250,7 @@ impl Protocol for Rubrics {
         self.reader.read(&answer.text)
     }
 
-    /// Once, and at most five times more.
+    /// One attempt and up to five retries.
     fn attempts(&self) -> usize {
         6
     }
@@ -257,7 +263,7 @@ impl Protocol for Rubrics {
     }
 }
 
-/// A [`Judge`] that scores by rubrics, in one run.
+/// A [`Judge`] that scores by [`Rubrics`], in one run.
 #[derive(Debug)]
 pub struct RubricJudge<'a> {
     client: JudgeClient<'a>,
@@ -265,7 +271,7 @@ pub struct RubricJudge<'a> {
 }
 
 impl<'a> RubricJudge<'a> {
-    /// A judge of one run, whatever number of them the protocol has.
+    /// A judge with one run; the protocol's number of runs is ignored.
     ///
     /// # Errors
     /// Those of the protocol's [`check`](Protocol::check).
@@ -281,9 +287,10 @@ impl Judge for RubricJudge<'_> {
         self.client.name()
     }
 
-    /// A response with a rubric that got no score has no verdict; [`JudgeClient::judge`] keeps the rest of its scores.
+    /// A response without a score for every rubric has no verdict. [`JudgeClient::judge`] keeps its
+    /// other scores.
     fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>> {
-        // One record may be asked about several times, so ids are those of the calls alone.
+        // A record may occur several times, so the ids need not be unique: they only name the calls.
         let ids: Vec<String> = requests.iter().enumerate().map(|(index, request)| record_id(request.record, index)).collect();
         let calls = |(id, request): (&String, &JudgeRequest<'_>)| {
             let made = (0..request.record.rubrics.len()).map(|rubric| self.protocol.call(id, request.record, request.response, rubric, 0));
@@ -299,7 +306,7 @@ impl Judge for RubricJudge<'_> {
                 let score = reply.score.ok_or(ModelError::Request { id: id.clone(), reason })?;
                 Ok(RubricVerdict { score, feedback: reply.feedback })
             };
-            // All of its replies are taken, also behind one without a score.
+            // Take all of its replies, including those after a reply without a score.
             let replies: Vec<RubricReply> = replies.by_ref().take(made.len()).collect();
             Ok(Verdict { rubrics: replies.into_iter().map(verdict).collect::<Result<_, _>>()? })
         };
@@ -307,12 +314,13 @@ impl Judge for RubricJudge<'_> {
     }
 }
 
-/// A rubric as the judge sees it: JSON, indented by four, what is not ASCII escaped, as Python's `json.dumps(indent=4)` prints it.
+/// A rubric as the judge sees it: JSON indented by four spaces, with non-ASCII characters escaped, as
+/// printed by Python's `json.dumps(indent=4)`.
 fn rubric_json(rubric: &Rubric) -> String {
     let value = serde_json::json!({ "criteria": rubric.criteria, "score_descriptions": rubric.score_descriptions });
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, serde_json::ser::PrettyFormatter::with_indent(b"    "));
-    // Texts in a vector of bytes: nothing here can fail.
+    // Writing texts to a vector cannot fail.
     let _ = value.serialize(&mut serializer);
     let text = String::from_utf8_lossy(&bytes);
     let mut out = String::with_capacity(text.len());
@@ -332,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rubric_is_printed_as_python_prints_it() {
+    fn a_rubric_is_printed_as_by_python() {
         let rubric = Rubric {
             criteria: "Größe \"x\"\n\u{7f}😀".into(),
             score_descriptions: ScoreDescriptions::new(["a\\b", "", "\t", "\u{8}", "e"]),

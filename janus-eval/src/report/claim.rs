@@ -1,4 +1,4 @@
-//! A statement that a report makes and the numbers behind it.
+//! A claim of a report, with its numbers.
 
 use std::fmt;
 
@@ -8,32 +8,32 @@ use serde_json::Value;
 use super::verdict;
 use crate::stats::Interval;
 
-/// A statement, the estimate that speaks for or against it, and whether it holds.
+/// A statement, the estimate that supports or contradicts it, and whether it holds.
 ///
 /// The field names are those of `claims` in a report's JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Names the claim for programs: short, stable, unique in a report.
+    /// The id: short, stable, unique in a report.
     pub id: String,
-    /// The claim in words.
+    /// The claim as a sentence.
     pub statement: String,
-    /// Rows that the estimate is made from.
+    /// Number of rows of the estimate.
     pub n: usize,
     /// The estimate.
     pub estimate: f64,
     /// Lower end of its confidence interval.
     pub ci_low: f64,
-    /// Upper end.
+    /// Upper end of its confidence interval.
     pub ci_high: f64,
     /// Whether the statement holds; `None` for a claim that is not decided.
     pub holds: Option<bool>,
-    /// Further numbers behind the claim, an object by name; `null` if there are none.
+    /// Further numbers, as an object by name; `null` if there are none.
     #[serde(default)]
     pub values: Value,
 }
 
 impl fmt::Display for Claim {
-    /// A line: the estimate with its interval, and the verdict.
+    /// One line: the id, the estimate with its interval, and the verdict.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, estimate, ci_low, ci_high, holds, .. } = self;
         write!(f, "{id:15} {estimate:7.3} [{ci_low:.3}, {ci_high:.3}]  {}", verdict(*holds))
@@ -41,7 +41,7 @@ impl fmt::Display for Claim {
 }
 
 impl Claim {
-    /// A claim that `interval` estimates, not decided yet.
+    /// An undecided claim with the estimate `interval`.
     pub fn new(id: impl Into<String>, statement: impl Into<String>, interval: &Interval) -> Self {
         Self {
             id: id.into(),
@@ -55,12 +55,13 @@ impl Claim {
         }
     }
 
-    /// A claim that the estimated quantity is greater than `bound`: it holds if the whole interval lies above.
+    /// A claim that the estimated quantity is greater than `bound`. It holds if the whole interval is
+    /// above `bound`.
     pub fn above(id: impl Into<String>, statement: impl Into<String>, interval: &Interval, bound: f64) -> Self {
         Self { holds: Some(interval.low > bound), ..Self::new(id, statement, interval) }
     }
 
-    /// The same claim with numbers behind it.
+    /// Sets further numbers.
     pub fn with_values(mut self, values: impl Into<Value>) -> Self {
         self.values = values.into();
         self
@@ -76,15 +77,15 @@ mod tests {
     }
 
     #[test]
-    fn a_directed_claim_holds_only_if_the_whole_interval_does() {
+    fn a_claim_above_a_bound_holds_only_if_the_whole_interval_is_above() {
         assert_eq!(claim(0.1, 0.9).holds, Some(true));
         assert_eq!(claim(0.0, 0.9).holds, Some(false));
         assert_eq!(claim(-0.9, 0.1).holds, Some(false));
     }
 
-    /// A line on the terminal said "measured" where the page said "not decided".
+    /// Regression: the terminal had "measured" where the page has "not decided".
     #[test]
-    fn a_claim_without_a_direction_reads_the_same_on_the_terminal_and_in_the_report() {
+    fn an_undecided_claim_has_the_same_text_on_the_terminal_and_in_the_report() {
         let open = Claim::new("gain", "B against A", &Interval { estimate: 0.5, low: 0.1, high: 0.9, level: 0.95, n: 7 });
         assert_eq!((open.holds, open.to_string()), (None, "gain              0.500 [0.100, 0.900]  not decided".to_string()));
     }

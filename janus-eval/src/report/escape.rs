@@ -1,6 +1,7 @@
-//! Plain text made safe for the formats.
+//! Escapes plain text for the output formats.
 
-/// For HTML and SVG, in text and in quoted attributes. Characters that HTML forbids become U+FFFD.
+/// Escapes for HTML and SVG, in text and in quoted attributes. Characters that HTML forbids become
+/// U+FFFD.
 pub(super) fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -19,7 +20,7 @@ pub(super) fn html(text: &str) -> String {
     out
 }
 
-/// For Markdown inside a line, as in a heading or a table cell: every mark is escaped, line breaks become blanks.
+/// Escapes for Markdown within a line, as in a heading or a table cell. Line breaks become spaces.
 pub(super) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.trim().chars() {
@@ -32,7 +33,7 @@ pub(super) fn markdown(text: &str) -> String {
     out
 }
 
-/// For Markdown at the start of a line, where a dash or a number could begin a list.
+/// Escapes for Markdown at the start of a line, where a dash or a number could begin a list.
 pub(super) fn markdown_line(text: &str) -> String {
     let mut out = markdown(text);
     let number = out.len() - out.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -43,7 +44,8 @@ pub(super) fn markdown_line(text: &str) -> String {
     out
 }
 
-/// For Markdown as it is: a code block whose fence is longer than any in the text.
+/// A Markdown code block with the text unchanged. Its fence is longer than any run of backticks in the
+/// text.
 pub(super) fn fenced(text: &str) -> String {
     let (mut longest, mut run) = (0, 0);
     for c in text.chars() {
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_mark_survives() {
+    fn special_characters_are_escaped() {
         assert_eq!(html("<a href='x'>\"&\u{0}"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;\u{fffd}");
         assert_eq!(markdown_line("- a | *b*\n<i>"), r"\- a \| \*b\* \<i\>");
         assert_eq!((markdown_line("1. x"), markdown("1. x")), (r"1\. x".into(), "1. x".into()));
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_is_longer_than_those_inside() {
+    fn a_fence_is_longer_than_those_in_the_text() {
         assert_eq!(fenced("a\n````\nb\n"), "`````text\na\n````\nb\n`````\n");
     }
 }

@@ -1,4 +1,4 @@
-//! Examples to read: a prompt and what several models answered.
+//! Examples: a prompt with the responses of several models.
 
 use janus_core::{BenchRecord, Verdict};
 use serde::{Deserialize, Serialize};
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 pub struct Example {
     /// The bench record's id.
     pub id: String,
-    /// Which benchmark the instruction comes from.
+    /// The benchmark of the instruction.
     pub source: String,
     /// The system message.
     pub system: String,
     /// The instruction.
     pub prompt: String,
-    /// What each rubric asks.
+    /// The criterion of each rubric.
     pub criteria: Vec<String>,
     /// The responses, in the order to show.
     pub(crate) responses: Vec<ExampleResponse>,
-    /// What a judge said of all of them together.
+    /// A judge's texts on the responses together, such as pairwise verdicts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) judgments: Vec<ExampleJudgment>,
 }
@@ -26,24 +26,24 @@ pub struct Example {
 /// A judge's text on an example's responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExampleJudgment {
-    /// Which of the judge's texts it is, such as who was shown first.
+    /// The heading, e.g. whose answer was shown first.
     pub title: String,
-    /// The verdict in it, in words.
+    /// The verdict, as text.
     pub verdict: String,
     /// The text.
     pub text: String,
 }
 
-/// A model's response to an example and how it was judged.
+/// A model's response to an example, with its scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ExampleResponse {
     /// The model.
     pub model: String,
-    /// What it answered.
+    /// Its response.
     pub response: String,
-    /// One score for each rubric; none where it is missing.
+    /// One score for each rubric; `None` for a missing score.
     pub scores: Vec<Option<u8>>,
-    /// The judge's reason for each score.
+    /// The judge's feedback for each score.
     pub feedback: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ impl Example {
         }
     }
 
-    /// The example with one more response.
+    /// Adds a response.
     pub fn response(mut self, model: impl Into<String>, response: impl Into<String>, verdict: Option<&Verdict>) -> Self {
         let rubrics = verdict.map_or(&[][..], |verdict| &verdict.rubrics);
         self.responses.push(ExampleResponse {
@@ -73,13 +73,14 @@ impl Example {
         self
     }
 
-    /// What the models were asked, by name; no system message where there is none and no rubric that could follow it.
-    pub(super) fn asked(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    /// The messages sent to the models, with headings. An empty system message is left out if there are
+    /// no rubrics.
+    pub(super) fn messages(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let system = (!self.system.is_empty() || !self.criteria.is_empty()).then_some(("System message", self.system.as_str()));
         system.into_iter().chain([("Instruction", self.prompt.as_str())])
     }
 
-    /// A response's criterion, score and reason by rubric, as far as they go.
+    /// For each rubric its criterion, the response's score and the judge's feedback.
     pub(super) fn judged<'a>(&'a self, response: &'a ExampleResponse) -> impl Iterator<Item = (&'a str, Option<u8>, &'a str)> {
         self.criteria.iter().enumerate().map(|(rubric, criterion)| {
             let score = response.scores.get(rubric).copied().flatten();

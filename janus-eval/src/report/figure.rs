@@ -1,4 +1,4 @@
-//! Plots as data; `svg` draws them.
+//! Figures as data. The module `svg` draws them.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub struct Figure {
     /// What the plot shows.
     pub title: String,
-    /// What to know when reading it. The numbers of rows are added by the renderer.
+    /// The caption. The renderer adds the numbers of rows.
     pub caption: String,
     /// The plot.
     pub(crate) plot: Plot,
@@ -26,20 +26,20 @@ pub(crate) enum Plot {
     Lines(LineChart),
     /// Bars, alone or in groups.
     Bars(BarChart),
-    /// How often values occur.
+    /// Counts of values by bin.
     Histogram(Histogram),
-    /// How rows divide into outcomes.
+    /// Shares of outcomes.
     Shares(ShareChart),
 }
 
-/// A value, its interval if it has one, and the rows that it is made from.
+/// A value, its interval if it has one, and the number of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PlotValue {
     /// The value.
     pub value: f64,
-    /// Lower and upper end.
+    /// Lower and upper end of the interval.
     pub interval: Option<[f64; 2]>,
-    /// Rows.
+    /// Number of rows.
     pub n: usize,
 }
 
@@ -49,7 +49,7 @@ impl PlotValue {
         Self { value, interval: None, n }
     }
 
-    /// From the lowest to the highest number in it.
+    /// The smallest and the largest of the value and the interval's ends.
     pub(super) fn extent(&self) -> [f64; 2] {
         let [low, high] = self.interval.unwrap_or([self.value; 2]);
         [low.min(self.value), high.max(self.value)]
@@ -72,13 +72,13 @@ impl From<Interval> for PlotValue {
 /// Lines through points, e.g. a score by the number of distinct system messages trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LineChart {
-    /// What x is, with its unit.
+    /// The title of the x axis, with the unit.
     pub x_label: String,
-    /// What y is, with its unit.
+    /// The title of the y axis, with the unit.
     pub y_label: String,
-    /// Whether x is spaced by its logarithm; every x is positive then.
+    /// Whether the x axis is logarithmic. If so, every x must be positive.
     pub log_x: bool,
-    /// Ends of the y axis; by default the data's.
+    /// Ends of the y axis; `None` for the range of the data.
     pub y_range: Option<[f64; 2]>,
     /// The lines.
     pub lines: Vec<Line>,
@@ -89,25 +89,26 @@ pub struct LineChart {
 pub struct Line {
     /// Its name in the legend.
     pub name: String,
-    /// Its points, by rising x.
+    /// Its points, by increasing x.
     pub points: Vec<Point>,
 }
 
 /// A point of a [`Line`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Where it stands.
+    /// The position on the x axis.
     pub x: f64,
-    /// Its value.
+    /// The value.
     pub y: PlotValue,
 }
 
 /// Horizontal bars. With one series every group is a single bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BarChart {
-    /// What the bars' length is, with its unit.
+    /// The title of the value axis, with the unit.
     pub value_label: String,
-    /// Ends of the value axis; bars begin at the lower one. By default from 0 to the data's end.
+    /// Ends of the value axis; bars begin at the lower end. `None` for the range from 0 to the data's
+    /// extreme.
     pub range: Option<[f64; 2]>,
     /// Names in the legend, one for each bar of a group.
     pub series: Vec<String>,
@@ -115,12 +116,12 @@ pub struct BarChart {
     pub groups: Vec<BarGroup>,
 }
 
-/// Bars that belong together.
+/// A group of bars.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BarGroup {
     /// The group's name.
     pub label: String,
-    /// One value for each series; none leaves a gap.
+    /// One value for each series; `None` leaves a gap.
     pub bars: Vec<Option<PlotValue>>,
 }
 
@@ -131,14 +132,14 @@ impl BarChart {
         Self { value_label: value_label.into(), range: None, series: vec![String::new()], groups: bars.into_iter().map(group).collect() }
     }
 
-    /// The chart with fixed ends of its value axis.
+    /// Fixes the ends of the value axis.
     pub fn with_range(mut self, low: f64, high: f64) -> Self {
         self.range = Some([low, high]);
         self
     }
 }
 
-/// Full bars that are divided into outcomes, e.g. win, both good, both bad, loss.
+/// Stacked bars that show the shares of outcomes, e.g. win, both good, both bad, loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShareChart {
     /// The outcomes, from left to right.
@@ -152,23 +153,23 @@ pub(crate) struct ShareChart {
 pub(crate) struct ShareRow {
     /// The bar's name.
     pub label: String,
-    /// Rows with each outcome.
+    /// Number of rows with each outcome.
     pub counts: Vec<usize>,
 }
 
 impl ShareRow {
-    /// Rows of the bar.
+    /// Number of rows of the bar.
     pub(crate) fn n(&self) -> usize {
         self.counts.iter().sum()
     }
 }
 
-/// How often values fall between edges, one panel for each series.
+/// Counts of values by bin, with one panel for each series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// What the values are, with their unit.
+    /// The title of the value axis, with the unit.
     pub value_label: String,
-    /// Bin `i` holds values from `edges[i]` up to, without, `edges[i + 1]`; the last one holds its upper edge too.
+    /// Bin `i` contains the values in `[edges[i], edges[i + 1])`. The last bin includes its upper edge.
     pub edges: Vec<f64>,
     /// The panels.
     pub(crate) series: Vec<HistogramSeries>,
@@ -179,15 +180,15 @@ pub struct Histogram {
 pub(crate) struct HistogramSeries {
     /// Its name.
     pub name: String,
-    /// Values in each bin.
+    /// Number of values in each bin.
     pub counts: Vec<usize>,
 }
 
 impl Histogram {
-    /// Counts values into `bins` bins of equal width from the smallest to the greatest value of all series.
+    /// Counts values in `bins` bins of equal width from the smallest to the largest value of all series.
     ///
     /// # Errors
-    /// [`Error::Empty`] without a value, [`Error::NotFinite`], [`Error::Setting`] for no bin.
+    /// [`Error::Empty`] without a value, [`Error::NotFinite`], [`Error::Setting`] if `bins` is 0.
     pub fn of<'a>(
         value_label: impl Into<String>,
         bins: usize,
@@ -207,11 +208,11 @@ impl Histogram {
         Self::with_edges(value_label, edges.collect(), series)
     }
 
-    /// Counts values into bins between given edges: for values on a grid, such as means of four whole scores,
-    /// edges halfway between grid points show no gaps that the data does not have.
+    /// Counts values in bins with the given edges. For values on a grid, such as means of four integer
+    /// scores, choose edges halfway between grid points: other edges make gaps that are not in the data.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], [`Error::Setting`] for edges that do not rise or a value outside them.
+    /// [`Error::NotFinite`], [`Error::Setting`] for edges that do not increase or a value outside them.
     pub fn with_edges<'a>(
         value_label: impl Into<String>,
         edges: Vec<f64>,
@@ -219,7 +220,7 @@ impl Histogram {
     ) -> Result<Self> {
         finite("a histogram's edges", &edges)?;
         if edges.len() < 2 || edges.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Err(Error::Setting { field: "edges", got: format!("{edges:?}"), expected: "at least two numbers, rising" });
+            return Err(Error::Setting { field: "edges", got: format!("{edges:?}"), expected: "at least two increasing numbers" });
         }
         let (low, high, bins) = (edges[0], edges[edges.len() - 1], edges.len() - 1);
         let mut counted = Vec::new();
@@ -243,7 +244,7 @@ impl Histogram {
 }
 
 impl HistogramSeries {
-    /// Values in the panel.
+    /// Number of values in the panel.
     pub(crate) fn n(&self) -> usize {
         self.counts.iter().sum()
     }
@@ -269,11 +270,11 @@ impl Figure {
         Self { title: title.into(), caption: caption.into(), plot: Plot::Shares(chart) }
     }
 
-    /// The plot as an SVG file of its own, style included.
+    /// The plot as a standalone SVG file, with its style.
     ///
     /// # Errors
-    /// [`Error::Figure`] for a plot without values, with misshapen or non-finite data, or with a
-    /// non-positive x on a logarithmic axis.
+    /// [`Error::Figure`] for a plot without values, with data of the wrong shape or non-finite numbers,
+    /// or with a non-positive x on a logarithmic axis.
     pub fn to_svg(&self) -> Result<String> {
         svg::document(self)
     }
@@ -302,7 +303,7 @@ impl Figure {
         }
     }
 
-    /// The plot's numbers, for readers and formats that have no picture.
+    /// The plot's numbers as a table, for formats without pictures and for screen readers.
     pub(super) fn numbers(&self) -> Table {
         let caption = self.title.clone();
         match &self.plot {
@@ -354,7 +355,7 @@ impl LineChart {
 }
 
 impl BarChart {
-    /// Every bar with the names of its group and series.
+    /// All bars, with the names of their group and series.
     pub(super) fn named(&self) -> impl Iterator<Item = (&str, &str, &PlotValue)> {
         self.groups.iter().flat_map(|group| {
             let bars = group.bars.iter().zip(&self.series);
@@ -368,24 +369,24 @@ impl BarChart {
 }
 
 impl Plot {
-    /// What keeps the plot from being drawn.
+    /// Why the plot cannot be drawn.
     fn problem(&self) -> Option<String> {
         let range_problem = |range: Option<[f64; 2]>| {
             let wrong = range.filter(|[low, high]| !(low.is_finite() && high.is_finite() && low < high));
-            wrong.map(|[low, high]| format!("the axis cannot go from {low} to {high}"))
+            wrong.map(|[low, high]| format!("invalid axis range: {low} to {high}"))
         };
         let value_problem = |value: &PlotValue| {
             let wrong = value.extent().into_iter().chain([value.value]).find(|v| !v.is_finite());
-            let turned = value.interval.filter(|[low, high]| low > high);
-            wrong.map(|v| format!("a value is {v}")).or(turned.map(|[low, high]| format!("an interval goes from {low} to {high}")))
+            let reversed = value.interval.filter(|[low, high]| low > high);
+            wrong.map(|v| format!("a value is {v}")).or(reversed.map(|[low, high]| format!("invalid interval: {low} to {high}")))
         };
         match self {
             Self::Lines(chart) => {
                 let x = chart.points().find(|p| !p.x.is_finite() || (chart.log_x && p.x <= 0.0)).map(|p| format!("x cannot be {}", p.x));
-                let turned = |line: &&Line| line.points.windows(2).any(|pair| pair[0].x >= pair[1].x);
-                let turned = chart.lines.iter().find(turned).map(|line| format!("the x of line \"{}\" do not rise", line.name));
+                let unsorted = |line: &&Line| line.points.windows(2).any(|pair| pair[0].x >= pair[1].x);
+                let unsorted = chart.lines.iter().find(unsorted).map(|line| format!("x does not increase in line \"{}\"", line.name));
                 let none = chart.points().next().is_none().then(|| "it has no point".into());
-                none.or(x).or(turned).or_else(|| chart.points().find_map(|p| value_problem(&p.y))).or(range_problem(chart.y_range))
+                none.or(x).or(unsorted).or_else(|| chart.points().find_map(|p| value_problem(&p.y))).or(range_problem(chart.y_range))
             }
             Self::Bars(chart) => {
                 let misshapen = chart
@@ -409,7 +410,7 @@ impl Plot {
                     histogram.edges.iter().all(|edge| edge.is_finite()) && histogram.edges.windows(2).all(|pair| pair[0] < pair[1]);
                 let misshapen = histogram.series.iter().find(|series| series.counts.len() != bins);
                 let none = (bins == 0 || histogram.series.iter().all(|series| series.n() == 0)).then(|| "it has no value".into());
-                let edges = (!rising).then(|| "its edges do not rise".into());
+                let edges = (!rising).then(|| "its edges do not increase".into());
                 none.or(edges)
                     .or(misshapen.map(|series| format!("panel \"{}\" has {} counts for {bins} bins", series.name, series.counts.len())))
             }
@@ -426,7 +427,7 @@ mod tests {
         let values = [1.0, 1.0, 2.0, 3.0, 4.9, 5.0];
         let histogram = Histogram::of("score", 4, [("a", &values[..]), ("b", &values[2..3])]).unwrap();
         assert_eq!(histogram.edges, [1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(histogram.series[0].counts, [2, 1, 1, 2], "lower edges are in, the last upper one too");
+        assert_eq!(histogram.series[0].counts, [2, 1, 1, 2], "bins include their lower edges, and the last its upper edge");
         assert_eq!(histogram.series[1].counts, [0, 1, 0, 0]);
         let equal = Histogram::of("score", 1, [("a", &[3.0, 3.0][..])]).unwrap();
         assert_eq!((equal.edges, equal.series[0].n()), (vec![2.5, 3.5], 2));
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_is_refused() {
+    fn plots_that_cannot_be_drawn_are_errors() {
         let line = |xs: &[f64], log_x| {
             let points = xs.iter().map(|&x| Point { x, y: PlotValue::plain(1.0, 3) }).collect();
             let chart = LineChart {
@@ -457,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn every_caption_tells_n() {
+    fn captions_have_the_number_of_rows() {
         let chart = |ns: [usize; 2]| BarChart::single("v", ns.map(|n| ("a", PlotValue::plain(1.0, n))));
         let sizes = |ns| Figure::bars("t", "", chart(ns)).sample_sizes();
         assert_eq!((sizes([80, 80]).as_str(), sizes([79, 80]).as_str()), ("n = 80 for every bar.", "n = 79 to 80 by bar."));

@@ -10,11 +10,12 @@ use super::{Block, Report, number, svg, verdict};
 use crate::Result;
 use crate::report::Claim;
 
-/// Makes tables sort and the examples findable. Without it, everything is still there to be read.
+/// Makes tables sortable and adds a search field to examples. The page is complete without it.
 const SCRIPT: &str = include_str!("page.js");
 
-/// A page around its body. Nothing may be fetched, and nothing may run but `script`, whatever text of a model stands in the
-/// body: the script is known by a number that follows from the whole body, so no text in it can name that number.
+/// A page with a body. Its content security policy forbids all requests, and all scripts except
+/// `script`, in case that text of a model gets into the page unescaped. The policy identifies the script
+/// by a nonce. The nonce is a hash of the whole body, so text in the body cannot contain it.
 pub(crate) fn page(title: &str, style: &str, body: &str, script: &str) -> String {
     let nonce = &blake3::hash(body.as_bytes()).to_hex()[..32];
     let policy = format!("default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'");
@@ -73,7 +74,7 @@ pub(super) fn render(report: &Report) -> Result<String> {
 
 fn render_table(table: &Table) -> String {
     let caption = html(&table.caption);
-    // A wide table scrolls in its own box; the box takes the focus so that a keyboard can scroll it.
+    // A wide table scrolls in its own box, which can be focused and scrolled with the keyboard.
     let mut out = format!("<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\n<table>\n");
     let _ = writeln!(out, "<caption>{caption}</caption>");
     let class = |column: usize| if table.is_numeric(column) { " class=\"number\"" } else { "" };
@@ -133,7 +134,7 @@ fn render_example(example: &Example) -> String {
         html(&example.source),
         html(&example.id),
     );
-    for (name, text) in example.asked() {
+    for (name, text) in example.messages() {
         let _ = writeln!(out, "<h4>{name}</h4>\n<div class=\"said\">{}</div>", html(text));
     }
     out.push_str("<div class=\"responses\">\n");
@@ -151,9 +152,10 @@ fn render_example(example: &Example) -> String {
     out
 }
 
-/// The beginning of an article: who says something, what it comes to, and what is said.
-fn render_article(title: &str, note: &str, said: &str) -> String {
-    format!("<article>\n<h4>{} <small>{}</small></h4>\n<div class=\"said\">{}</div>\n", html(title), html(note), html(said))
+/// The start of an article: the heading (e.g. the model's name), a note (e.g. the mean score), and the
+/// text.
+fn render_article(title: &str, note: &str, text: &str) -> String {
+    format!("<article>\n<h4>{} <small>{}</small></h4>\n<div class=\"said\">{}</div>\n", html(title), html(note), html(text))
 }
 
 fn render_response(example: &Example, response: &ExampleResponse) -> String {
@@ -180,7 +182,7 @@ fn render_response(example: &Example, response: &ExampleResponse) -> String {
     out
 }
 
-/// The first words of a prompt, for its headline.
+/// The first words of a prompt, for its heading.
 fn beginning(text: &str) -> String {
     const LIMIT: usize = 90;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::{Claim, Report, Section};
 use crate::{Error, Result};
 
-/// What `format` says in a report's JSON.
+/// The value of `format` in a report's JSON.
 pub(super) const FORMAT: &str = "janus-report";
 
-/// What `version` says. It changes whenever a reader of the last version would misread the new one.
+/// The value of `version`. It increases with every incompatible change of the format.
 pub(super) const VERSION: u32 = 1;
 
 #[derive(Serialize)]

@@ -34,7 +34,7 @@ fn render_table(table: &Table) -> String {
     out += &row(table.columns.iter().map(|column| markdown(column)).collect());
     out += &row((0..table.columns.len()).map(|column| if table.is_numeric(column) { "---:" } else { "---" }.into()).collect());
     for cells in &table.rows {
-        // Numbers have no marks to escape; the brackets of an interval make no link by themselves.
+        // Numbers need no escaping: the brackets of an interval are not a link.
         let text = |cell: &super::Cell| if matches!(cell, super::Cell::Text(_)) { markdown(&cell.text()) } else { cell.text() };
         out += &row(cells.iter().map(text).collect());
     }
@@ -53,7 +53,7 @@ fn render_claim(claim: &Claim) -> String {
 
 fn render_example(out: &mut String, example: &Example) {
     let _ = writeln!(out, "### Example {} ({})", markdown(&example.id), markdown(&example.source));
-    for (name, text) in example.asked() {
+    for (name, text) in example.messages() {
         let _ = write!(out, "\n{name}:\n\n{}", fenced(text));
     }
     for response in &example.responses {

@@ -1,6 +1,6 @@
-//! Numbers for the eye.
+//! Formats numbers.
 
-/// With a fixed number of decimals; a zero has no sign.
+/// A number with a fixed number of decimals. Zero has no sign.
 pub(super) fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     match text.strip_prefix('-') {
@@ -14,7 +14,7 @@ pub(super) fn interval(estimate: f64, low: f64, high: f64, decimals: usize) -> S
     format!("{} [{}, {}]", fixed(estimate, decimals), fixed(low, decimals), fixed(high, decimals))
 }
 
-/// Decimals that show a number of this size to about three digits.
+/// The number of decimals that shows a number of this size with about three digits.
 pub(super) fn decimals(size: f64) -> usize {
     match size.abs() {
         size if size < 10.0 => 3,
@@ -23,7 +23,8 @@ pub(super) fn decimals(size: f64) -> usize {
     }
 }
 
-/// As on an axis: as many decimals as needed up to six, and large numbers in groups of three digits.
+/// A number as a tick label: up to six decimals, without trailing zeros; digits of large numbers are
+/// grouped by three.
 pub(super) fn tick(value: f64) -> String {
     let text = fixed(value, 6);
     let text = text.trim_end_matches('0').trim_end_matches('.');

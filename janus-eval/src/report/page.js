@@ -1,5 +1,5 @@
 "use strict";
-/* Tables: a button in each head cell sorts by its column, up and down; equal rows keep their order. */
+/* Tables: a button in each header cell sorts by its column, ascending or descending; the sort is stable. */
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   if (!body || body.rows.length < 2) continue;
@@ -20,7 +20,7 @@ for (const table of document.querySelectorAll("table")) {
       };
       const order = (a, b) => {
         const [x, y] = [key(a), key(b)];
-        if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;  /* what has no number stands last */
+        if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;  /* cells without a number come last */
         const sign = typeof x === "number" ? x - y : x.localeCompare(y);
         return down ? -sign : sign;
       };
@@ -28,7 +28,7 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
-/* Examples: a search field above them, and the keys j and k to walk through them. */
+/* Examples: a search field, and the keys j and k to move to the next and the previous example. */
 for (const browser of document.querySelectorAll(".browser")) {
   const rows = Array.from(browser.querySelectorAll("details.example"));
   if (rows.length < 2) continue;

@@ -1,5 +1,5 @@
-//! Plots as SVG, without a plotting library: the same bytes everywhere, colours that follow the
-//! reader's light or dark preference, labels that do not overlap.
+//! Draws plots as SVG, without a plotting library: the same bytes on every platform, colours for light
+//! and dark mode, and labels that do not overlap.
 
 mod axis;
 mod bars;
@@ -14,11 +14,11 @@ use super::figure::{Figure, Plot};
 use crate::Result;
 use canvas::Canvas;
 
-/// The style of all plots: put it once into the page that holds inline plots.
+/// The style of all plots. A page with inline plots must include it once.
 pub(super) const STYLE: &str = include_str!("svg/plot.css");
 
-/// A figure's plot as an `<svg>` element for a page that has [`STYLE`]. `id` has to be unique in the page; it
-/// ties the picture to its title and description for readers who cannot see it.
+/// A figure's plot as an `<svg>` element for a page that has [`STYLE`]. `id` must be unique in the page;
+/// it connects the picture with its title and description for screen readers.
 ///
 /// # Errors
 /// [`Error::Figure`](crate::Error::Figure).
@@ -27,7 +27,7 @@ pub(super) fn inline(figure: &Figure, id: &str) -> Result<String> {
     Ok(element(figure, id, ""))
 }
 
-/// A figure's plot as a file of its own, style included.
+/// A figure's plot as a standalone file, with its style.
 ///
 /// # Errors
 /// [`Error::Figure`](crate::Error::Figure).

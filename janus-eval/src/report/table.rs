@@ -6,7 +6,7 @@ use super::{finite, number};
 use crate::stats::Interval;
 use crate::{Error, Result};
 
-/// A table: a caption, named columns, rows of cells. The first column names the rows.
+/// A table: a caption, named columns, rows of cells. The first column has the names of the rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     /// What the table shows, and its unit.
@@ -17,7 +17,7 @@ pub struct Table {
     pub rows: Vec<Vec<Cell>>,
 }
 
-/// A cell of a table. Numbers keep their full value in JSON; decimals are for the eye.
+/// A cell of a table. JSON has the full value of a number; `decimals` applies to Markdown and HTML.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cell {
@@ -29,17 +29,17 @@ pub enum Cell {
     Number {
         /// Its value.
         value: f64,
-        /// Digits behind the point.
+        /// Digits after the decimal point.
         decimals: usize,
     },
     /// An estimate with its interval: `4.12 [4.01, 4.22]`.
     Interval {
         /// The estimate and its interval.
         interval: Interval,
-        /// Digits behind the point.
+        /// Digits after the decimal point.
         decimals: usize,
     },
-    /// Nothing, where there is no value.
+    /// No value.
     Empty,
 }
 
@@ -49,7 +49,7 @@ impl Table {
         Self { caption: caption.into(), columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
-    /// The table with one more row.
+    /// Adds a row.
     pub fn row(mut self, cells: impl Into<Vec<Cell>>) -> Self {
         self.rows.push(cells.into());
         self
@@ -72,7 +72,7 @@ impl Table {
         Ok(())
     }
 
-    /// Whether a column holds numbers only, and so is set flush right.
+    /// Whether a column has only numbers, and so is right-aligned.
     pub(super) fn is_numeric(&self, column: usize) -> bool {
         let mut cells = self.rows.iter().filter_map(|row| row.get(column)).filter(|cell| **cell != Cell::Empty).peekable();
         cells.peek().is_some() && cells.all(|cell| !matches!(cell, Cell::Text(_)))
@@ -80,12 +80,12 @@ impl Table {
 }
 
 impl Cell {
-    /// A number shown with so many decimals.
+    /// A number, shown with this number of decimals.
     pub fn number(value: f64, decimals: usize) -> Self {
         Self::Number { value, decimals }
     }
 
-    /// An estimate and its interval shown with so many decimals.
+    /// An estimate and its interval, shown with this number of decimals.
     pub fn interval(interval: Interval, decimals: usize) -> Self {
         Self::Interval { interval, decimals }
     }

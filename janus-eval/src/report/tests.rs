@@ -1,10 +1,10 @@
-//! Reports: the same content in three formats, escaped, self-contained, equal bytes for equal content.
+//! Tests of reports: three formats, escaping, self-contained pages, equal bytes for equal content.
 
 use super::json::{FORMAT, VERSION};
 use super::*;
 use crate::stats::Interval;
 
-/// Text that would break every format that prints it as it is.
+/// Text that breaks every format if it is not escaped.
 const NASTY: &str = "<script>alert('x')</script> | **b** \"q\" & `c` ]]> </style> [l](http://x.test)";
 
 fn interval(estimate: f64) -> Interval {
@@ -27,7 +27,7 @@ fn histogram() -> Figure {
     Figure::histogram("histogram", "", Histogram::of(NASTY, 4, [(NASTY, &[1.0, 2.0, 2.5, 5.0][..])]).unwrap())
 }
 
-/// One block of every kind, with text that has to be escaped wherever text can stand.
+/// A report with one block of every kind, and text that needs escaping in every field.
 fn report() -> Report {
     let mut report = Report::new(NASTY);
     report.claims.push(Claim::above("gain", NASTY, &interval(0.5), 0.0).with_values(serde_json::json!({ "a": [1, 2] })));
@@ -67,7 +67,7 @@ fn html_is_escaped_and_self_contained() {
     }
     assert_eq!(page.matches("</style>").count(), 1);
     let references = page.match_indices("href=\"").filter(|(at, _)| !page[at + 6..].starts_with('#')).count();
-    assert_eq!(references, 0, "no link leads out of the page");
+    assert_eq!(references, 0, "there are no links to other pages");
     for needed in
         ["prefers-color-scheme: dark", "name=\"viewport\"", "scope=\"col\"", "scope=\"row\"", "<caption>", "role=\"img\"", "<details"]
     {
@@ -75,7 +75,7 @@ fn html_is_escaped_and_self_contained() {
     }
 }
 
-/// A tiny reader of our own tags: every element that is opened is closed, in order.
+/// A minimal parser of the tags: every opened element is closed, in order.
 #[test]
 fn html_and_svg_elements_nest() {
     let page = report().to_html().unwrap();
@@ -83,7 +83,7 @@ fn html_and_svg_elements_nest() {
     let document = lines(NASTY, false).to_svg().unwrap();
     for text in [page.as_str(), document.as_str()] {
         let mut open: Vec<&str> = Vec::new();
-        // The style is the one place where a raw `<` could not be told from a tag; it has none.
+        // A raw `<` in the style would look like a tag; the style has none.
         for (at, _) in text.match_indices('<') {
             let end = at + text[at..].find('>').unwrap();
             let tag = &text[at + 1..end];
@@ -108,14 +108,14 @@ fn ids_in_the_page_are_unique() {
 }
 
 #[test]
-fn markdown_has_the_numbers_and_escapes_marks() {
+fn markdown_has_the_numbers_and_escapes_special_characters() {
     let text = report().to_markdown().unwrap();
     assert!(text.contains(r"\<script\>") && !text.contains("<script>alert('x')</script> | **b**\n"));
     assert!(text.contains("| Janus | 4.13 | 4.00 [3.90, 4.10] | 80 |"), "{text}");
     assert!(text.contains("| --- | ---: | ---: | ---: | --- |"));
     assert!(text.contains("n = 79 to 80 by bar"));
     assert!(text.contains("- **holds**: ") && text.contains("0.500 [0.400, 0.600], n = 80"));
-    // Every row of a table has as many unescaped bars as its head.
+    // Every row of a table has the same number of unescaped bars as its header.
     let mut columns = None;
     for line in text.lines() {
         let bars = line.replace("\\|", "").matches('|').count();
@@ -128,7 +128,7 @@ fn markdown_has_the_numbers_and_escapes_marks() {
 }
 
 #[test]
-fn json_is_typed_versioned_and_reads_back() {
+fn json_is_versioned_and_round_trips() {
     let report = report();
     let text = report.to_json().unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -149,7 +149,7 @@ fn equal_reports_have_equal_bytes() {
 }
 
 #[test]
-fn a_report_that_does_not_add_up_is_refused() {
+fn an_inconsistent_report_is_an_error() {
     let with = |section: Section| {
         let mut report = report();
         report.sections.push(section);
@@ -167,7 +167,7 @@ fn a_report_that_does_not_add_up_is_refused() {
     assert_eq!(doubled.to_json().unwrap_err(), Error::DoubledId { what: "claims", id: "gain".into(), first: 0, second: 1 });
 }
 
-/// Horizontal extents of the text elements of a picture, by baseline, with the widths that it was laid out by.
+/// Compares the positions of the tick labels, with an estimated width of 7 pixels per character.
 #[test]
 fn labels_of_one_axis_do_not_overlap() {
     let points = (0..40).map(|i| Point { x: f64::from(1 + i * i), y: PlotValue::plain(f64::from(i), 9) }).collect();

@@ -18,37 +18,39 @@ const ROWS_FILE: &str = "rows.jsonl";
 /// The result of judging one model's answers, alone or against an opponent's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseResult {
-    /// Who was judged, and how.
+    /// The judged model, the judge and the counts.
     #[serde(flatten)]
     pub head: RunHead,
-    /// Over all rows; `None` if there is no verdict at all.
+    /// The score over all rows; `None` if there is no verdict.
     pub all: Option<CaseScore>,
-    /// By judged turn, where turns are judged one by one.
+    /// The score by judged turn, if turns are judged separately.
     pub turns: BTreeMap<usize, CaseScore>,
-    /// By group of questions, where there are several.
+    /// The score by category, if there are several.
     pub categories: BTreeMap<String, CaseScore>,
-    /// Of the rows with verdicts in both orders, the share in which they differ; `None` where a row has one order only.
+    /// Of the rows with verdicts in both orders, the share whose verdicts differ; `None` if there are no
+    /// such rows.
     pub flip_rate: Option<f64>,
-    /// Of the calls that are no ties, the share won by the answer shown first: one half for a judge that does not look at the order.
+    /// Of the calls that are not ties, the share won by the answer shown first: 0.5 for a judge without
+    /// position bias.
     pub first_position_share: Option<f64>,
 }
 
 /// The score over some rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseScore {
-    /// Mean of the verdicts' values: a rating, or the share of wins with ties as half.
+    /// Mean of the verdicts' values: the mean rating, or the win rate with ties as half.
     pub mean: f64,
-    /// Its 95% interval, by bootstrap over questions; `None` for a single one.
+    /// Its 95% interval, by bootstrap over questions; `None` for a single question.
     pub interval: Option<Interval>,
     /// Rows with a verdict.
     pub n: usize,
-    /// Rows without one.
+    /// Rows without a verdict.
     pub missing: usize,
-    /// Wins, ties and losses, one for each value; `None` for ratings.
+    /// Counts of wins, ties and losses over all values; `None` for ratings.
     pub outcomes: Option<PairTally>,
 }
 
-/// How often a model won. A verdict that weighs three times counts three times.
+/// Wins, ties and losses of a model. A verdict of weight 3 counts three times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairTally {
     /// Wins of the model.
@@ -75,18 +77,18 @@ impl PairTally {
         } += 1;
     }
 
-    /// All of them.
+    /// The sum of wins, ties and losses.
     pub fn n(self) -> usize {
         self.win + self.tie + self.loss
     }
 
-    /// (wins + half the ties) / n: MT-Bench's adjusted win rate; `None` if nothing was counted.
+    /// (wins + ties / 2) / n, MT-Bench's adjusted win rate; `None` if n is 0.
     pub fn win_rate_ties_half(self) -> Option<f64> {
         (self.n() > 0).then(|| (2 * self.win + self.tie) as f64 / (2 * self.n()) as f64)
     }
 
-    /// (wins + ties) / n; `None` if nothing was counted. A judge that only says which is better does not tell good ties from bad
-    /// ones, so this is not the paper's tie+win.
+    /// (wins + ties) / n; `None` if n is 0. This is not the paper's tie+win, which counts only ties of
+    /// two good answers: a pairwise verdict does not say whether both answers are good or both are bad.
     pub fn tie_win_all(self) -> Option<f64> {
         (self.n() > 0).then(|| (self.win + self.tie) as f64 / self.n() as f64)
     }
@@ -98,7 +100,7 @@ impl fmt::Display for PairTally {
     }
 }
 
-/// A judged run with everything behind it.
+/// A judged run: its result and its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaseRun {
     /// The result.
@@ -108,11 +110,11 @@ pub struct CaseRun {
 }
 
 impl CaseRun {
-    /// A run of a model from judged cases; `seed` is that of the intervals.
+    /// A run of a model from judged cases. `seed` is the bootstrap's seed.
     ///
     /// # Errors
-    /// [`Error::DoubledId`], [`Error::NotFinite`]; [`Error::Row`] for a value that is not on the protocol's scale: a win rate lies between
-    /// 0 and 1, a rating is any number.
+    /// [`Error::DoubledId`], [`Error::NotFinite`]; [`Error::Row`] for a value outside the protocol's
+    /// scale: a win rate must be between 0 and 1, a rating may be any number.
     pub fn new(protocol: ProtocolInfo, model: impl Into<String>, judgement: Judgement<JudgedCase>, seed: u64) -> Result<Self> {
         let Judgement { settings, rows, counts } = judgement;
         unique("rows", rows.iter().map(|row| row.case.id.as_str()))?;
@@ -146,13 +148,13 @@ impl CaseRun {
         Ok(Self { result: CaseResult { head, all, turns, categories, flip_rate, first_position_share }, rows })
     }
 
-    /// The same against an opponent of this name.
+    /// Sets the opponent's name.
     pub fn against(mut self, opponent: impl Into<String>) -> Self {
         self.result.head.opponent = Some(opponent.into());
         self
     }
 
-    /// The same with the rows of the bench that were not judged, as a model did not answer them.
+    /// Sets the rows of the bench that were not judged because a model has no answer to them.
     pub fn missing(mut self, missing: Missing) -> Self {
         self.result.head.missing = missing;
         self
@@ -167,10 +169,11 @@ impl CaseRun {
         write_result(folder, &self.result)
     }
 
-    /// Reads a folder that [`write`](Self::write) wrote, this version's or an earlier one's.
+    /// Reads a folder written by [`write`](Self::write), of this or an earlier version.
     ///
     /// # Errors
-    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, is of another format or version, or does not fit the other.
+    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, has another format or
+    /// version, or is inconsistent with the other file.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ROWS_FILE);
         let result: CaseResult = read_result(folder)?;
@@ -185,13 +188,14 @@ impl CaseRun {
     }
 }
 
-/// The first value that is not on the scale, with its row. A rating is what the judge said, which may be outside of what it was asked for.
+/// The first win rate outside 0 to 1, with its row. Ratings are not checked: a judge may give ratings
+/// outside the requested range.
 fn off_scale(scale: Scale, rows: &[JudgedCase]) -> Option<(usize, f64)> {
     let values = rows.iter().enumerate().flat_map(|(index, row)| row.values.iter().map(move |value| (index, *value)));
     values.filter(|_| scale == Scale::WinRate).find(|(_, value)| !(0.0..=1.0).contains(value))
 }
 
-/// The score over rows; `None` if none has a verdict.
+/// The score over rows; `None` if no row has a verdict.
 fn score<'r>(scale: Scale, rows: impl Iterator<Item = &'r JudgedCase> + Clone, bootstrap: &Bootstrap) -> Result<Option<CaseScore>> {
     let values: Vec<f64> = rows.clone().flat_map(|row| row.values.iter().copied()).collect();
     let outcomes = (scale == Scale::WinRate).then(|| PairTally::of(values.iter().copied().map(PairOutcome::of_value)));

@@ -11,14 +11,15 @@ use crate::report::{
 };
 use crate::{Error, Result};
 
-/// Groups of questions that are shown at the most: Arena-Hard has hundreds, of two questions each.
+/// Reports have no table by category if there are more categories than this: Arena-Hard has hundreds, of
+/// two questions each.
 const CATEGORIES: usize = 40;
 
-/// The order of the protocols of this crate in a report; others follow as they come.
+/// The order of this crate's protocols in a report. Other protocols follow, in the order of the runs.
 const ORDER: [&str; 5] = ["pairwise", "mt-bench", "mt-bench-pairs", "arena-hard", "alpaca-eval"];
 
-/// The report on one run, or on several side by side, protocol by protocol. At most `shown` rows of each run can be read in it, evenly
-/// spread over its rows.
+/// The report on one run, or on several side by side, protocol by protocol. It shows the texts of at
+/// most `shown` rows of each run, evenly spaced.
 ///
 /// # Errors
 /// [`Error::Empty`] without a run.
@@ -44,13 +45,13 @@ pub(crate) fn compare_cases(runs: &[CaseRun], shown: usize) -> Result<Report> {
     Ok(report)
 }
 
-/// A run with the name that it has in a report, and no other run in it.
+/// A run with its unique name in the report.
 struct Named<'r> {
     name: String,
     run: &'r CaseRun,
 }
 
-/// Who was judged, and against whom.
+/// The names of the model and the opponent.
 fn name(run: &CaseRun) -> String {
     match &run.result.head.opponent {
         Some(opponent) => format!("{} against {opponent}", run.result.head.model),
@@ -67,7 +68,7 @@ fn sections(protocol: &ProtocolInfo, runs: &[&Named<'_>], shown: usize) -> Resul
     }
     let differing = runs.iter().map(|Named { name, run }| (name.as_str(), published::case_differences(&run.result)));
     if let Some(table) = published::table_3(protocol) {
-        scores = published::beside(scores, table, "the paper's Table 3", differing);
+        scores = published::add(scores, table, "the paper's Table 3", differing);
     }
     let mut sections = vec![scores];
     if let Some(section) = by_category(protocol, runs) {
@@ -88,12 +89,13 @@ fn is_rated(protocol: &ProtocolInfo) -> bool {
     matches!(protocol.scale, Scale::Rating { .. })
 }
 
-/// The factor from a value to what is shown: ratings as they are, shares in percent.
+/// The factor from a value to the number in the report: 1 for ratings, 100 for shares, which are in
+/// percent.
 fn scale(protocol: &ProtocolInfo) -> f64 {
     if is_rated(protocol) { 1.0 } else { 100.0 }
 }
 
-/// A rating's range in words.
+/// The range of the scale, as text.
 fn range(scale: Scale) -> String {
     match scale {
         Scale::Rating { low, high } => format!("{low} to {high}"),
@@ -101,7 +103,7 @@ fn range(scale: Scale) -> String {
     }
 }
 
-/// A score as it is shown, with its interval if it has one.
+/// A table cell with a score, and its interval if it has one.
 fn cell(protocol: &ProtocolInfo, score: Option<&CaseScore>) -> Cell {
     let decimals = if is_rated(protocol) { 3 } else { 1 };
     let Some(score) = score else { return Cell::Empty };
@@ -112,31 +114,31 @@ fn cell(protocol: &ProtocolInfo, score: Option<&CaseScore>) -> Cell {
 fn explained(protocol: &ProtocolInfo) -> &'static str {
     match (protocol.name.as_str(), protocol.scale) {
         ("pairwise" | "mt-bench-pairs", _) => {
-            "A row is won if both orders say so; a disagreement is a tie. The score counts a tie as half a win. Flipped: the share of rows \
-             whose verdict changed with the order. First: the share of decided verdicts that went to the answer shown first, 50 for a judge \
-             that does not look at the order. Intervals: 95% bootstrap over questions. A row in which an order has no verdict counts for \
-             nothing."
+            "A row is a win if the model wins in both orders; a disagreement is a tie. The score counts a tie as half a win. Flipped: the \
+             share of rows whose verdict changes with the order. First: the share of verdicts other than ties that are for the answer \
+             shown first, 50 for a judge without position bias. Intervals: 95% bootstrap over questions. A row without a verdict in one \
+             of the orders is not counted."
         }
         ("mt-bench", _) => {
             "The average is over all graded turns. Intervals: 95% bootstrap over questions, whose turns are resampled together. A turn \
-             without a rating counts for nothing."
+             without a rating is not counted."
         }
         ("arena-hard", _) => {
-            "Wins, ties and losses are battles: two games for each question, a significant verdict three times. The score is the win \
+            "Wins, ties and losses are battles: two games for each question, a strong verdict three times. The score is the win \
              probability against the baseline. Flipped: the share of questions whose two games disagree. Intervals: 95% bootstrap over \
-             questions; the published interval resamples single battles and is that of arena_hard::evaluate."
+             questions. The published interval, which resamples single battles, is computed by arena_hard::evaluate."
         }
         ("alpaca-eval", _) => {
-            "The score is the mean preference for the model, the raw win rate; the length-controlled one is that of \
-             alpaca_eval::evaluate. Wins, ties and losses are rows that lean to either side. Intervals: 95% bootstrap over instructions."
+            "The score is the mean preference for the model, the raw win rate. The length-controlled win rate is computed by \
+             alpaca_eval::evaluate. A row is a win if the preference is above 0.5. Intervals: 95% bootstrap over instructions."
         }
         (_, Scale::Rating { .. }) => {
-            "The average is over all ratings. Intervals: 95% bootstrap over questions. A row without a rating counts for nothing."
+            "The average is over all ratings. Intervals: 95% bootstrap over questions. A row without a rating is not counted."
         }
         (_, Scale::WinRate) => {
-            "The score is the mean over all verdicts, 1 for a win and half for a tie. Flipped: the share of rows whose verdict changed with \
-             the order. First: the share of decided verdicts that went to the answer shown first. Intervals: 95% bootstrap over questions. \
-             A row without a verdict counts for nothing."
+            "The score is the mean over all verdicts, 1 for a win and 0.5 for a tie. Flipped: the share of rows whose verdict changes with \
+             the order. First: the share of verdicts other than ties that are for the answer shown first. Intervals: 95% bootstrap over \
+             questions. A row without a verdict is not counted."
         }
     }
 }
@@ -170,7 +172,7 @@ fn rates(runs: &[&Named<'_>]) -> Table {
     table
 }
 
-/// Rows with a verdict, and without.
+/// The numbers of rows with and without a verdict.
 fn rows(run: &CaseRun) -> [Cell; 2] {
     let n = run.result.all.as_ref().map_or(0, |all| all.n);
     [n.into(), (run.result.head.rows - n).into()]
@@ -183,15 +185,16 @@ fn outcomes(runs: &[&Named<'_>]) -> Option<Figure> {
         Some(ShareRow { label: name.clone(), counts: vec![win, tie, loss] })
     };
     let rows: Vec<ShareRow> = runs.iter().filter_map(row).collect();
-    let parts = ["wins", "ties", "loses"].map(String::from).to_vec();
+    let parts = ["wins", "ties", "losses"].map(String::from).to_vec();
     (!rows.is_empty()).then(|| Figure::shares("Outcomes", "", ShareChart { parts, rows }))
 }
 
-/// How ratings and preferences are spread. Wins, ties and losses alone are three values, which the outcomes show.
+/// The distribution of ratings or preferences. There is no histogram of wins, ties and losses: the
+/// figure of outcomes shows them.
 fn histogram(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Result<Option<Figure>> {
     let mut values = runs.iter().flat_map(|named| &named.run.rows).flat_map(|row| &row.values);
     let (label, edges): (_, Vec<f64>) = match protocol.scale {
-        // A bar for each whole rating.
+        // One bin per whole rating.
         Scale::Rating { low, high } if high > low && high - low <= 20.0 => {
             let bars = (high - low).ceil() as u32 + 1;
             (format!("rating, {}", range(protocol.scale)), (0..=bars).map(|edge| low - 0.5 + f64::from(edge)).collect())
@@ -218,11 +221,11 @@ fn histogram(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Result<Option<Figu
         return Ok(None);
     }
     let histogram = Histogram::with_edges(label, edges, all.iter().map(|(name, values)| (name.as_str(), values.as_slice())))?;
-    let caption = if outside == 0 { String::new() } else { format!("{outside} verdicts lie outside.") };
-    Ok(Some(Figure::histogram("How the verdicts are spread", caption, histogram)))
+    let caption = if outside == 0 { String::new() } else { format!("Verdicts outside the range: {outside}.") };
+    Ok(Some(Figure::histogram("Distribution of the verdicts", caption, histogram)))
 }
 
-/// The scores by group of questions.
+/// The scores by category.
 fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> {
     let categories: BTreeSet<&str> = runs.iter().flat_map(|named| named.run.result.categories.keys().map(String::as_str)).collect();
     if categories.is_empty() || categories.len() > CATEGORIES {
@@ -246,7 +249,7 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
         groups.push(BarGroup { label: category.into(), bars: scores.iter().map(bar).collect() });
     }
     let series = if runs.len() == 1 { vec![String::new()] } else { names().collect() };
-    // A judge may give more than 10 of 10, or less than it was asked for.
+    // A judge may give ratings outside the range.
     let ends = groups.iter().flat_map(|group| group.bars.iter().flatten()).map(|bar| bar.interval.unwrap_or([bar.value; 2]));
     let range = match protocol.scale {
         Scale::Rating { low, high } => ends.fold([low, high], |range, ends| [range[0].min(ends[0]), range[1].max(ends[1])]),
@@ -259,7 +262,7 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
 
 fn settings(runs: &[&Named<'_>]) -> Table {
     let mut table =
-        Table::new("What the judge was and what it saw", ["model", "judge", "reference", "system message", "sampling", "not answered"]);
+        Table::new("The judge and what it sees", ["model", "judge", "reference", "system message", "sampling", "no answer"]);
     let shown = |shown: bool| if shown { "shown" } else { "not shown" };
     for Named { name, run } in runs {
         let settings = &run.result.head.settings;
@@ -276,7 +279,7 @@ fn settings(runs: &[&Named<'_>]) -> Table {
 }
 
 fn prompts(runs: &[&Named<'_>]) -> Table {
-    let mut table = Table::new("What the judge was asked by", ["model", "prompt", "fingerprint"]);
+    let mut table = Table::new("The judge's prompts", ["model", "prompt", "fingerprint"]);
     for Named { name, run } in runs {
         for prompt in &run.result.head.settings.prompts {
             table = table.row([name.as_str().into(), prompt.id.as_str().into(), prompt.fingerprint.as_str().into()]);
@@ -285,42 +288,44 @@ fn prompts(runs: &[&Named<'_>]) -> Table {
     table
 }
 
-/// The rows of each question, where its turns are judged one by one and stand together; else each row by itself.
+/// The groups of rows that are shown together: the consecutive rows of one question if its turns are
+/// judged separately, else single rows.
 fn groups(rows: &[JudgedCase]) -> Vec<&[JudgedCase]> {
     rows.chunk_by(|one, next| one.case.turn.is_some() && next.case.turn > one.case.turn && one.case.question == next.case.question)
         .collect()
 }
 
-/// Rows to read: what was said side by side, the last row's turns holding those of the others, and what the judge said of each.
+/// The texts of rows that are shown together: prompts and answers, which are those of the last row, and
+/// the judge's texts on each row.
 fn example(Named { name, run }: &Named<'_>, rows: &[JudgedCase]) -> Example {
     let head = &run.result.head;
     let Some(last) = rows.last() else { return Example::default() };
-    let said = |of: &dyn Fn(&Turn) -> Option<String>| -> Option<String> {
-        let said: Vec<String> = last.case.turns.iter().map(of).collect::<Option<_>>()?;
+    let texts = |of: &dyn Fn(&Turn) -> Option<String>| -> Option<String> {
+        let texts: Vec<String> = last.case.turns.iter().map(of).collect::<Option<_>>()?;
         let marked =
-            said.into_iter().enumerate().map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
+            texts.into_iter().enumerate().map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
         Some(marked.collect::<Vec<_>>().join("\n\n"))
     };
     let responses = [
-        (Some(head.model.as_str()), said(&|turn| Some(turn.model.clone()))),
-        (head.opponent.as_deref(), said(&|turn| turn.opponent.clone())),
-        (Some("reference answer"), said(&|turn| turn.reference.clone())),
+        (Some(head.model.as_str()), texts(&|turn| Some(turn.model.clone()))),
+        (head.opponent.as_deref(), texts(&|turn| turn.opponent.clone())),
+        (Some("reference answer"), texts(&|turn| turn.reference.clone())),
     ];
     let response = |(model, response): (Option<&str>, Option<String>)| {
         Some(ExampleResponse { model: model?.into(), response: response?, scores: Vec::new(), feedback: Vec::new() })
     };
-    let came = |row: &JudgedCase| match (is_rated(&head.protocol), row.outcome(), row.values.first()) {
+    let result = |row: &JudgedCase| match (is_rated(&head.protocol), row.outcome(), row.values.first()) {
         (_, None, _) | (true, _, None) => "no verdict".to_string(),
         (true, _, Some(grade)) => format!("rating {grade}"),
         (false, Some(outcome), _) => word(outcome).to_string(),
     };
-    let source = [last.case.category.clone(), name.clone()].into_iter().filter(|part| !part.is_empty()).chain(rows.iter().map(came));
+    let source = [last.case.category.clone(), name.clone()].into_iter().filter(|part| !part.is_empty()).chain(rows.iter().map(result));
     let judgments = rows.iter().flat_map(|row| row.calls.iter().map(|call| judgment(run, row, call)));
     Example {
         id: if rows.len() == 1 { last.case.id.clone() } else { last.case.question.clone() },
         source: source.collect::<Vec<_>>().join(" · "),
         system: last.case.system.clone(),
-        prompt: said(&|turn| Some(turn.prompt.clone())).unwrap_or_default(),
+        prompt: texts(&|turn| Some(turn.prompt.clone())).unwrap_or_default(),
         criteria: Vec::new(),
         responses: responses.into_iter().filter_map(response).collect(),
         judgments: judgments.collect(),
@@ -347,7 +352,7 @@ fn judgment(run: &CaseRun, row: &JudgedCase, call: &JudgedCall) -> ExampleJudgme
     };
     let title = format!("{judge}{turn}{order}");
     let verdict = match (&call.verdict, call.outcome, &call.problem) {
-        (None, _, problem) => format!("no verdict: {}", problem.as_deref().unwrap_or("the judge did not answer")),
+        (None, _, problem) => format!("no verdict: {}", problem.as_deref().unwrap_or("the judge gave no answer")),
         (Some(verdict), None, _) => verdict.clone(),
         (Some(verdict), Some(PairOutcome::Win), _) => format!("{verdict}: {model} is better"),
         (Some(verdict), Some(PairOutcome::Loss), _) => format!("{verdict}: {opponent} is better"),
@@ -356,7 +361,7 @@ fn judgment(run: &CaseRun, row: &JudgedCase, call: &JudgedCall) -> ExampleJudgme
     ExampleJudgment { title, verdict, text: call.text.clone().unwrap_or_else(|| likely(call)) }
 }
 
-/// The likely tokens of a call, one a line.
+/// The likeliest tokens of a call, one per line.
 fn likely(call: &JudgedCall) -> String {
     let lines = call.likely.iter().map(|top| format!("{:?} with probability {:.4}", top.token, top.logprob.exp()));
     lines.collect::<Vec<_>>().join("\n")

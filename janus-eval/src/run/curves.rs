@@ -1,4 +1,5 @@
-//! Curves of a report: what choosing among more answers gains, and what training on more system messages gains.
+//! Curves for reports: the score by the number of candidates, and by the number of system messages
+//! trained on.
 
 use super::RubricRun;
 use crate::bench::best_of_n::{Candidates, CurvePoint, curve};
@@ -6,8 +7,9 @@ use crate::report::{Figure, Line, LineChart, PlotValue, Point};
 use crate::stats::{Bootstrap, Interval};
 use crate::{Error, Result};
 
-/// The score of the best of 1, 2, 4, … candidates, as many as every prompt has: chosen by the reward model and, as an upper bound,
-/// by the score itself. Each series is a name with its prompts.
+/// The score of the best of 1, 2, 4, … candidates, up to the smallest number of candidates of a prompt.
+/// The best is chosen by the reward model and, as an upper bound, by the score itself. Each series is a
+/// name with its prompts.
 ///
 /// # Errors
 /// [`Error::Empty`] without a series, and those of [`curve`].
@@ -28,21 +30,22 @@ pub fn best_of_n_figure(series: &[(String, Vec<Candidates>)], bootstrap: &Bootst
         lines.push(line("the score itself", |point| point.oracle));
     }
     let chart = LineChart {
-        x_label: "sampled answers to choose from".into(),
-        y_label: "mean score of the chosen".into(),
+        x_label: "number of sampled answers (N)".into(),
+        y_label: "mean score of the best of N".into(),
         log_x: true,
         y_range: None,
         lines,
     };
-    let caption = "The expectation over all ways to draw N of a prompt's answers. Intervals: bootstrap over prompts.";
+    let caption = "The expectation over all subsets of N of a prompt's answers. Intervals: bootstrap over prompts.";
     Ok(Figure::lines("Score of the best of N sampled answers", caption, chart))
 }
 
-/// The mean score of each run by the number of different system messages that its model was trained on, one for each run.
+/// The mean score of each run by the number of distinct system messages in the training data of its
+/// model. `distinct` has this number for each run.
 ///
 /// # Errors
-/// [`Error::Lengths`] if there is not one number for each run, [`Error::Setting`] for a number that is 0 or stands twice,
-/// [`Error::Empty`] for a run without a score.
+/// [`Error::Lengths`] if there is not one number for each run, [`Error::Setting`] for a number that is 0
+/// or occurs twice, [`Error::Empty`] for a run without a score.
 pub fn generalisation_figure(runs: &[RubricRun], distinct: &[usize]) -> Result<Figure> {
     if runs.len() != distinct.len() {
         return Err(Error::Lengths { left: runs.len(), right: distinct.len() });
@@ -51,7 +54,7 @@ pub fn generalisation_figure(runs: &[RubricRun], distinct: &[usize]) -> Result<F
     for (run, &distinct) in runs.iter().zip(distinct) {
         let x = distinct as f64;
         if distinct == 0 || points.iter().any(|point: &Point| point.x == x) {
-            let expected = "1 or more, each number once";
+            let expected = "1 or more, and different for each run";
             return Err(Error::Setting { field: "distinct system messages", got: distinct.to_string(), expected });
         }
         let result = &run.result;
@@ -61,14 +64,14 @@ pub fn generalisation_figure(runs: &[RubricRun], distinct: &[usize]) -> Result<F
     }
     points.sort_by(|a, b| a.x.total_cmp(&b.x));
     let chart = LineChart {
-        x_label: "different system messages trained on".into(),
+        x_label: "distinct system messages trained on".into(),
         y_label: "mean score, 1 to 5".into(),
         log_x: true,
         y_range: Some([1.0, 5.0]),
         lines: vec![Line { name: "all rows".into(), points }],
     };
     let caption = "Each point is a run. Intervals: 95% bootstrap over instructions.";
-    Ok(Figure::lines("Score by the number of different system messages trained on", caption, chart))
+    Ok(Figure::lines("Score by the number of distinct system messages trained on", caption, chart))
 }
 
 #[cfg(test)]
@@ -86,12 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_has_every_power_of_two_that_all_prompts_allow() {
+    fn the_curve_has_the_powers_of_two_up_to_the_smallest_number_of_candidates() {
         let figure = best_of_n_figure(&[("janus".into(), prompts())], &Bootstrap::default()).unwrap();
         let Plot::Lines(chart) = &figure.plot else { panic!("{figure:?}") };
         let xs: Vec<f64> = chart.lines[0].points.iter().map(|point| point.x).collect();
         assert_eq!((xs, chart.lines.len()), (vec![1.0, 2.0, 4.0], 2));
-        // Rewards that follow the scores choose as well as the scores do.
+        // Rewards in the order of the scores choose the same candidates as the scores.
         for (reward, oracle) in chart.lines[0].points.iter().zip(&chart.lines[1].points) {
             assert!((reward.y.value - oracle.y.value).abs() < 1e-12);
         }
@@ -101,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn every_run_needs_its_number() {
+    fn the_number_of_system_messages_is_needed_for_each_run() {
         assert!(matches!(generalisation_figure(&[], &[1]), Err(Error::Lengths { left: 0, right: 1 })));
     }
 }

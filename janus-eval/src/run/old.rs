@@ -1,7 +1,7 @@
-//! Results of earlier formats, brought to the present one.
+//! Converts results in earlier formats to the current one.
 //!
-//! Up to version 1 a run against rubrics was `janus-judged`, one by another protocol `janus-verdicts`. The other files of their
-//! folders are as they were.
+//! In version 1 the format of a rubric run was `janus-judged`, and that of other runs `janus-verdicts`.
+//! The other files of the folders have not changed.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ struct Format {
     version: u32,
 }
 
-/// A result of this or an earlier format as this format has it.
+/// Converts a result of this or an earlier format to this format.
 pub(super) fn upgraded(mut result: Value) -> Result<Value, String> {
     let Format { format, version } = Format::deserialize(&result).map_err(|error| error.to_string())?;
     match (format.as_str(), version) {

@@ -1,4 +1,4 @@
-//! When a result may stand beside the paper's.
+//! The paper's numbers, and whether a result is comparable with them.
 
 use crate::judge::read::ScoreReader;
 use crate::report::{Cell, Section, Table};
@@ -16,7 +16,7 @@ const TABLE_2: [(&str, [f64; 6]); 6] = [
     ("GPT-4-0613", [4.25, 4.00, 4.18, 4.16, 4.13, 4.10]),
 ];
 
-/// The paper's numbers as a table.
+/// The paper's Table 2 as a table.
 pub(super) fn table() -> Table {
     let columns = ["model (published)", "mf-AlpacaEval", "mf-FLASK", "mf-Koala", "mf-MT-Bench", "mf-Self-Instruct", "average"];
     let mut table = Table::new("Published: Multifaceted Bench, mean score, 1 to 5 (the paper's Table 2, first version)", columns);
@@ -26,19 +26,21 @@ pub(super) fn table() -> Table {
     table
 }
 
-/// The paper's numbers behind a section, if they may stand there; else, run by run, why they do not.
-pub(super) fn beside<'n>(section: Section, table: Table, what: &str, differing: impl Iterator<Item = (&'n str, Vec<String>)>) -> Section {
+/// Adds the paper's numbers to a section if all runs are comparable with them. Otherwise adds the
+/// differences of each run.
+pub(super) fn add<'n>(section: Section, table: Table, what: &str, differing: impl Iterator<Item = (&'n str, Vec<String>)>) -> Section {
     let differing: Vec<(&str, Vec<String>)> = differing.filter(|(_, found)| !found.is_empty()).collect();
     if differing.is_empty() {
         return section.table(table);
     }
-    let told = |section: Section, (name, found): (&str, Vec<String>)| {
+    let paragraph = |section: Section, (name, found): (&str, Vec<String>)| {
         section.paragraph(format!("{name} is not comparable with {what}: {}.", found.join("; ")))
     };
-    differing.into_iter().fold(section, told)
+    differing.into_iter().fold(section, paragraph)
 }
 
-/// Rows of the paper's Table 3 (arXiv 2405.17977v1): AlpacaEval 2.0 length-controlled and raw win rate in percent, MT-Bench, Arena-Hard.
+/// Rows of the paper's Table 3 (arXiv 2405.17977v1): AlpacaEval 2.0 length-controlled and raw win rate
+/// in percent, MT-Bench, Arena-Hard.
 const TABLE_3: [(&str, [f64; 4]); 7] = [
     ("Mistral 7B Instruct v0.2", [17.1, 14.7, 7.2, 10.8]),
     ("Gemma 7B Instruct", [10.4, 6.9, 6.4, 7.5]),
@@ -49,7 +51,7 @@ const TABLE_3: [(&str, [f64; 4]); 7] = [
     ("LLaMA 3 70B Instruct", [34.4, 33.2, 8.9, 41.1]),
 ];
 
-/// The paper's numbers for a benchmark; none where it has none.
+/// The paper's numbers for a benchmark; `None` if Table 3 does not have it.
 pub(super) fn table_3(protocol: &ProtocolInfo) -> Option<Table> {
     let columns: &[(&str, usize)] = match protocol.name.as_str() {
         "alpaca-eval" => &[("win rate, %", 1), ("length-controlled, %", 0)],
@@ -66,7 +68,7 @@ pub(super) fn table_3(protocol: &ProtocolInfo) -> Option<Table> {
     Some(table)
 }
 
-/// What a benchmark's published numbers were made with.
+/// The settings of a benchmark's published numbers.
 struct Official {
     rows: usize,
     judge: &'static str,
@@ -95,7 +97,8 @@ fn official(protocol: &str) -> Option<Official> {
     })
 }
 
-/// What keeps a benchmark's result from being compared with the paper's numbers. Whose answers the baseline's are cannot be seen in it.
+/// The differences that make a benchmark's result incomparable with the paper's numbers. The baseline's
+/// answers are not checked, as the result does not have them.
 pub(super) fn case_differences(result: &CaseResult) -> Vec<String> {
     let Some(official) = official(&result.head.protocol.name) else { return Vec::new() };
     let settings = &result.head.settings;
@@ -112,7 +115,7 @@ pub(super) fn case_differences(result: &CaseResult) -> Vec<String> {
     }
     let sampling = &settings.sampling;
     if (sampling.temperature, sampling.max_tokens) != (official.temperature, official.max_tokens) {
-        found.push("the judge samples otherwise".into());
+        found.push("the judge's sampling parameters differ".into());
     }
     found
 }
@@ -120,7 +123,7 @@ pub(super) fn case_differences(result: &CaseResult) -> Vec<String> {
 /// Fingerprint of the released judge prompt.
 const PROMPT: &str = "9b61f90fcad77c6e";
 
-/// What keeps a result from being compared with the paper's numbers.
+/// The differences that make a rubric result incomparable with the paper's numbers.
 pub(super) fn differences(result: &RubricResult) -> Vec<String> {
     let settings = &result.head.settings;
     let mut found = Vec::new();
@@ -140,11 +143,11 @@ pub(super) fn differences(result: &RubricResult) -> Vec<String> {
     differs(result.runs != 3, format!("there are {} runs and not 3", result.runs));
     let sampling = &settings.sampling;
     let same = (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1.0, 0.9, 1024);
-    differs(!same, "the judge samples otherwise".into());
+    differs(!same, "the judge's sampling parameters differ".into());
     found
 }
 
-/// Fingerprints of the prompts that a protocol's published numbers were made with.
+/// Fingerprints of the prompts of a protocol's published numbers.
 pub(crate) fn prompt_fingerprints(protocol: &str) -> &'static [&'static str] {
     if protocol == "rubric" { &[PROMPT] } else { official(protocol).map_or(&[], |official| official.prompts) }
 }
@@ -152,7 +155,7 @@ pub(crate) fn prompt_fingerprints(protocol: &str) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_published_averages_are_weighted_by_rows_and_not_means_of_columns() {
+    fn the_published_averages_are_weighted_by_rows() {
         assert_eq!(super::table().rows.len(), super::TABLE_2.len());
         let (_, janus) = super::TABLE_2[2];
         let mean = janus[..5].iter().sum::<f64>() / 5.0;

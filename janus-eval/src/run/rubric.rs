@@ -1,4 +1,4 @@
-//! A judged run against rubrics.
+//! A run judged by rubrics.
 
 use std::path::Path;
 
@@ -16,20 +16,20 @@ use crate::{Error, Response, Result, record_id};
 /// The result of judging one model's responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RubricResult {
-    /// Who was judged, and how.
+    /// The judged model, the judge and the counts.
     #[serde(flatten)]
     pub head: RunHead,
-    /// Runs, each with a seed of its own.
+    /// Number of runs. Each has its own seed.
     pub runs: usize,
-    /// How the score was read.
+    /// How the score was parsed.
     pub reader: ScoreReader,
-    /// Scores that were read from a mere mention.
+    /// Scores from texts without a marker, parsed after the last word "score" or "result".
     pub fallbacks: usize,
-    /// The means; `None` if there is no score at all.
+    /// The means; `None` if there is no score.
     pub summary: Option<ScoreSummary>,
     /// Interval of the mean over rows, by bootstrap over instructions; `None` for a single instruction.
     pub interval: Option<Interval>,
-    /// The mean of each dimension, where the records say which rubric belongs to which.
+    /// The mean of each dimension, if the records have preference sets.
     pub dimensions: Vec<DimensionScore>,
 }
 
@@ -40,13 +40,13 @@ pub struct DimensionScore {
     pub dimension: Dimension,
     /// Mean over rows, each averaged over its runs.
     pub mean: f64,
-    /// Its interval, by bootstrap over instructions; `None` for a single one.
+    /// Its interval, by bootstrap over instructions; `None` for a single instruction.
     pub interval: Option<Interval>,
-    /// Rows.
+    /// Number of rows.
     pub n: usize,
 }
 
-/// A judged run with everything behind it.
+/// A judged run: its result, its cases and its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RubricRun {
     /// The result.
@@ -61,10 +61,10 @@ impl RubricRun {
     /// The files of a run's folder: the result, the bench, the responses, the judgments.
     pub const FILES: [&str; 4] = [RESULT_FILE, "bench.jsonl", "responses.jsonl", "judgments.jsonl"];
 
-    /// A run from what a judge made of a model's responses; `seed` is that of the intervals.
+    /// A run from the judgement of a model's responses. `seed` is the bootstrap's seed.
     ///
     /// # Errors
-    /// [`Error::RowMismatch`], [`Error::DoubledId`] for rows that do not fit together.
+    /// [`Error::RowMismatch`], [`Error::DoubledId`] for inconsistent rows.
     pub fn new(
         protocol: &Rubrics,
         model: impl Into<String>,
@@ -72,7 +72,7 @@ impl RubricRun {
         judgement: Judgement<JudgedResponse>,
         seed: u64,
     ) -> Result<Self> {
-        // A record without an id is known by its position, in the folder too.
+        // A record without an id gets its position as its id, in the folder too.
         cases.iter_mut().for_each(|case| case.record.id = Some(case.id.clone()));
         let Judgement { settings, rows, counts } = judgement;
         let Rubrics { runs, reader, .. } = *protocol;
@@ -124,10 +124,11 @@ impl RubricRun {
         write_result(folder, &self.result)
     }
 
-    /// Reads a folder that [`write`](Self::write) wrote, this version's or an earlier one's.
+    /// Reads a folder written by [`write`](Self::write), of this or an earlier version.
     ///
     /// # Errors
-    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, is of another format or version, or does not fit the bench.
+    /// [`Error::RunFile`], [`Error::File`] for a file that cannot be read, has another format or
+    /// version, or is inconsistent with the bench.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let [_, bench, responses, judgments] = Self::FILES.map(|name| folder.join(name));
         let result: RubricResult = read_result(folder)?;
@@ -153,7 +154,8 @@ impl RubricRun {
     }
 }
 
-/// For each row with a score for the dimension, its instruction and the mean of that score over the runs.
+/// For each row with a score for the dimension: its instruction, and the mean of the score over the
+/// runs.
 fn dimension_means<'a>(cases: &'a [RubricCase], rows: &'a [JudgedResponse], dimension: Dimension) -> impl Iterator<Item = (&'a str, f64)> {
     cases.iter().zip(rows).filter_map(move |(case, row)| {
         let set = case.record.preference_set.as_ref()?;

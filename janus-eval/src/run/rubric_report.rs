@@ -1,4 +1,4 @@
-//! The report on runs against rubrics.
+//! The report on runs judged by rubrics.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::score::{PairedOutcomes, PooledRow, ScoreSummary, pool, same_rows};
 use crate::stats::Interval;
 use crate::{Error, Result};
 
-/// The report on one run, or on several runs of the same bench side by side; the first is what the others are compared with. At most
-/// `shown` rows can be read in it, evenly spread over the bench.
+/// The report on one run, or on several runs of the same bench side by side, where the others are
+/// compared with the first. It shows the texts of at most `shown` rows, evenly spaced over the bench.
 ///
 /// # Errors
 /// [`Error::Empty`] without a run, [`Error::RowMismatch`] if the runs are not of the same bench.
@@ -34,15 +34,15 @@ pub(crate) fn compare_rubrics(runs: &[RubricRun], shown: usize) -> Result<Report
 
     let mut scores = Section::new("Scores").table(by_source(runs, &names)).paragraph(
         "The overall mean is over all rows, not over the sources' means. Intervals: 95% bootstrap over instructions; rows of one instruction are \
-         resampled together. A score that could not be had is missing and counts for nothing.",
+         resampled together. Missing scores are not counted.",
     );
     let differing = names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::differences(&run.result)));
-    scores = published::beside(scores, published::table(), "the paper's Table 2", differing);
+    scores = published::add(scores, published::table(), "the paper's Table 2", differing);
     report.sections.push(scores);
     if runs.len() > 1 {
         report.sections.push(against_the_first(&pooled, &names)?);
     }
-    let mut parts = Section::new("Where the scores come from");
+    let mut parts = Section::new("Scores by dimension and source");
     for figure in [by_dimension(runs, &names), source_bars(runs, &names), histogram(&pooled, &names)?].into_iter().flatten() {
         parts = parts.figure(figure);
     }
@@ -55,7 +55,7 @@ pub(crate) fn compare_rubrics(runs: &[RubricRun], shown: usize) -> Result<Report
     Ok(report)
 }
 
-/// Names, made different by numbers where two are equal.
+/// Makes names unique: a repeated name gets a number.
 pub(super) fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
     for name in names {
@@ -73,7 +73,7 @@ fn by_source(runs: &[RubricRun], names: &[String]) -> Table {
             sources.push(&record.source);
         }
     }
-    // A table of a hundred sources is for the figure and the JSON.
+    // More sources are in the figure and in the JSON only.
     let shown = if sources.len() > 12 { &[][..] } else { &sources[..] };
     let columns = ["model", "all"].into_iter().chain(shown.iter().copied()).chain(["rows", "without score"]);
     let mut table = Table::new("Mean score over rubrics, runs and rows, 1 to 5", columns);
@@ -97,9 +97,9 @@ fn source_mean(summary: Option<&ScoreSummary>, source: &str) -> Option<(f64, usi
     Some((score.mean, score.n))
 }
 
-/// Each model against the first, by rows.
+/// Compares each model with the first, row by row.
 fn against_the_first(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Section> {
-    let columns = ["model", "tie+win, %", "win or tie, %", "win + half a tie, %", "mean difference", "rows", "left out"];
+    let columns = ["model", "tie+win, %", "win or tie, %", "win + half a tie, %", "mean difference", "rows", "missing"];
     let mut table = Table::new(format!("Against {}, from the rows' scores", names[0]), columns);
     let mut rows = Vec::new();
     for (pooled_row, name) in pooled.iter().zip(names).skip(1) {
@@ -126,11 +126,11 @@ fn against_the_first(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Sect
             counts: vec![tally.win, tally.both_good, tally.both_bad, tally.loss],
         });
     }
-    let mut section = Section::new("Against each other").table(table).paragraph(
-        "tie+win is the paper's: wins and ties of good responses (both row means at least 4). Ties of others count in the second rate only.",
+    let mut section = Section::new("Comparison of models").table(table).paragraph(
+        "tie+win is the paper's rate: wins, and ties of two good responses (both row means at least 4). The second rate counts all ties.",
     );
     if !rows.is_empty() {
-        let parts = ["wins", "both good", "both bad", "loses"].map(String::from).to_vec();
+        let parts = ["wins", "both good", "both bad", "losses"].map(String::from).to_vec();
         section = section.figure(Figure::shares("Outcomes by row", "Scores are compared as exact sums.", ShareChart { parts, rows }));
     }
     Ok(section)
@@ -186,12 +186,12 @@ fn histogram(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Option<Figur
     }
     let edges = (0..=8).map(|edge| 1.0 + 0.5 * f64::from(edge)).collect();
     let histogram = Histogram::with_edges("mean score of a row, 1 to 5", edges, series)?;
-    Ok(Some(Figure::histogram("How the rows' scores are spread", "Row means over rubrics and runs.", histogram)))
+    Ok(Some(Figure::histogram("Distribution of row scores", "Row means over rubrics and runs.", histogram)))
 }
 
 fn settings(runs: &[RubricRun], names: &[String]) -> Table {
     let columns = ["model", "judge", "prompt", "fingerprint", "score read by", "reference", "system message", "runs", "sampling"];
-    let mut table = Table::new("What the judge was and what it saw", columns);
+    let mut table = Table::new("The judge and what it sees", columns);
     let shown = |shown: bool| if shown { "shown" } else { "not shown" };
     for (run, name) in runs.iter().zip(names) {
         let settings = &run.result.head.settings;
@@ -215,10 +215,10 @@ fn settings(runs: &[RubricRun], names: &[String]) -> Table {
     table
 }
 
-/// What the calls came to, run by run.
+/// The counts of the judge's calls, for each run.
 pub(super) fn counts<'c>(runs: impl Iterator<Item = (String, &'c Counts)>) -> Table {
     let columns = ["model", "calls", "answered", "parsed", "unreadable", "failed", "parse rate, %"];
-    let mut table = Table::new("What the calls came to", columns);
+    let mut table = Table::new("Results of the judge's calls", columns);
     for (name, counts) in runs {
         table = table.row([
             name.into(),
@@ -233,27 +233,27 @@ pub(super) fn counts<'c>(runs: impl Iterator<Item = (String, &'c Counts)>) -> Ta
     table
 }
 
-/// Scores that were read from a mere mention, and records that no one answered.
+/// The numbers of scores from texts without a marker, and of records without a response.
 fn readings(runs: &[RubricRun], names: &[String]) -> Table {
-    let mut table = Table::new("What was read, and what was not there to read", ["model", "scores by a mention", "no response"]);
+    let mut table = Table::new("Scores without a marker, and missing responses", ["model", "scores without marker", "no response"]);
     for (run, name) in runs.iter().zip(names) {
         table = table.row([name.as_str().into(), run.result.fallbacks.into(), run.result.head.missing.count.into()]);
     }
     table
 }
 
-/// How a judge sampled, in words.
+/// The judge's sampling parameters, as text.
 pub(super) fn sampling(sampling: &SamplingParams) -> String {
     format!("temperature {}, top-p {}, {} tokens", sampling.temperature, sampling.top_p, sampling.max_tokens)
 }
 
-/// The positions of at most `shown` of `count` rows, evenly spread: a sample without a choice.
+/// The positions of at most `shown` of `count` rows, evenly spaced.
 pub(super) fn spread(count: usize, shown: usize) -> impl Iterator<Item = usize> {
     let shown = shown.min(count);
     (0..shown).map(move |place| place * count / shown)
 }
 
-/// Rows to read, with the answers of all models.
+/// The texts of some rows, with the responses of all models.
 fn examples(runs: &[RubricRun], names: &[String], shown: usize) -> Vec<Example> {
     let first = &runs[0];
     let example = |index: usize| {

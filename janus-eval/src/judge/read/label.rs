@@ -1,9 +1,9 @@
-//! Labels and ratings in a judge's text, read as their benchmarks read them.
+//! Parses labels and ratings in a judge's text, by the rules of their benchmarks.
 
-/// Which of two answers a judge prefers, and whether by far where a benchmark asks for that.
+/// Which of two answers a judge prefers. Some benchmarks distinguish strong preferences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PairLabel {
-    /// The first shown, by far.
+    /// The first shown, strongly.
     MuchA,
     /// The first shown.
     A,
@@ -11,7 +11,7 @@ pub enum PairLabel {
     Tie,
     /// The second shown.
     B,
-    /// The second shown, by far.
+    /// The second shown, strongly.
     MuchB,
 }
 
@@ -39,8 +39,9 @@ impl PairLabel {
     }
 }
 
-/// The verdict of a pairwise text: `[[A]]`, `[[B]]` and `[[C]]` are looked for in this order in the whole text,
-/// and the first that is there decides, so a text with both `[[A]]` and `[[B]]` is A (MT-Bench's rule).
+/// The verdict of a pairwise comparison, by MT-Bench's rule: `[[A]]`, `[[B]]` and `[[C]]` are searched
+/// in this order in the whole text, and the first that occurs is the verdict. A text with both `[[A]]`
+/// and `[[B]]` is A.
 ///
 /// ```
 /// use janus_eval::judge::read::{PairLabel, pair_label};
@@ -54,8 +55,8 @@ pub fn pair_label(text: &str) -> Option<PairLabel> {
         .find_map(|(mark, label)| text.contains(mark).then_some(label))
 }
 
-/// The rating of a grading text: the first `[[number]]`, else the first `[number]`; a number is digits with an optional
-/// decimal part (MT-Bench's rule).
+/// The rating in a text, by MT-Bench's rule: the first `[[number]]`, else the first `[number]`, where a
+/// number is digits with an optional decimal part.
 ///
 /// ```
 /// use janus_eval::judge::read::rating;
@@ -75,7 +76,8 @@ pub fn rating(text: &str) -> Option<f64> {
     first("[[", "]]").or_else(|| first("[", "]"))
 }
 
-/// The different labels of a text, in the order of their first occurrence: everything of A, B, `<`, `>`, `=` in double brackets.
+/// The distinct labels of a text, in the order of their first occurrence. A label is a sequence of A, B,
+/// `<`, `>` and `=` in double brackets.
 pub(crate) fn arena_labels(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("[[") {
@@ -88,7 +90,8 @@ pub(crate) fn arena_labels(text: &str) -> Vec<&str> {
     found
 }
 
-/// The verdict of a text by the rule of Arena-Hard-Auto v0.1: its only label, if there is exactly one.
+/// The verdict of a text by the rule of Arena-Hard-Auto v0.1: its label, if it has exactly one distinct
+/// label.
 pub(crate) fn arena_label(text: &str) -> Option<PairLabel> {
     match arena_labels(text).as_slice() {
         [only] => PairLabel::ALL.into_iter().find(|label| label.as_arena() == *only),
@@ -96,7 +99,7 @@ pub(crate) fn arena_label(text: &str) -> Option<PairLabel> {
     }
 }
 
-/// What a rubric judge says before its score: the text up to the last `[RESULT]`, without a leading "Feedback:".
+/// A rubric judge's feedback: the text before the last `[RESULT]`, without a leading "Feedback:".
 pub(crate) fn feedback(text: &str) -> &str {
     let end = text.to_ascii_lowercase().rfind("[result]").unwrap_or(text.len());
     let text = text[..end].trim().trim_end_matches("**").trim_end();
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_told_apart() {
+    fn arena_labels_are_parsed() {
         assert_eq!(arena_label("so [[A>>B]] it is, [[A>>B]]"), Some(PairLabel::MuchA));
         assert_eq!(arena_label("[[A>B]] no, [[B>A]]"), None);
         assert_eq!(arena_label("[[A<<B]]"), None);
@@ -118,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn ratings_are_read_as_published() {
+    fn ratings_are_parsed_by_the_published_rule() {
         for (text, number) in [("[[10]]", Some(10.0)), ("[[x]] [5]", Some(5.0)), ("[[5", None), ("[5.5.5]", None), ("[.5]", None)] {
             assert_eq!(rating(text), number, "{text}");
         }
     }
 
     #[test]
-    fn feedback_is_what_comes_before() {
+    fn feedback_is_the_text_before_the_marker() {
         assert_eq!(feedback("Feedback: good. [RESULT] 4"), "good.");
         assert_eq!(feedback("[RESULT] means much. **[result]** 3"), "[RESULT] means much.");
         assert_eq!(feedback("plain"), "plain");
@@ -133,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_too_strange(text in "(\\PC|[\\[\\]AB<>=.0-9]){0,40}") {
+        fn no_text_panics(text in "(\\PC|[\\[\\]AB<>=.0-9]){0,40}") {
             let _ = (pair_label(&text), rating(&text), arena_label(&text), feedback(&text));
         }
     }

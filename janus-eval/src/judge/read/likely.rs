@@ -1,11 +1,12 @@
-//! The likely tokens of a one-token verdict.
+//! Computes a preference from the likeliest tokens of a one-token verdict.
 
 use janus_core::{Generation, TopLogprob};
 
 use super::Unreadable;
 
-/// The preference for the output shown second, 1 to 2, from the likely tokens: with a the probability of `m` and b that of `M`, it is
-/// 2 - a/(a+b). A token that is not among them counts as 0; none if neither is. Only the exact tokens count: ` M` is another one.
+/// The preference for the output shown second, 1 to 2, from the likeliest tokens: 2 - a/(a+b), where a
+/// is the probability of `m` and b that of `M`. A token that is not in `top` has probability 0; `None`
+/// if neither is. The tokens must match exactly: ` M` is another token.
 pub(crate) fn preference(top: &[TopLogprob]) -> Option<f64> {
     let logprob = |name: &str| top.iter().find(|top| top.token == name && !top.logprob.is_nan()).map(|top| top.logprob);
     let share = match (logprob("m"), logprob("M")) {
@@ -14,17 +15,18 @@ pub(crate) fn preference(top: &[TopLogprob]) -> Option<f64> {
         (None, Some(_)) => 0.0,
         (None, None) => return None,
     };
-    // Both impossible: nothing was preferred.
+    // NaN if both probabilities are 0.
     (!f64::is_nan(share)).then_some(2.0 - share)
 }
 
-/// The likely tokens at the first position of an answer.
+/// The likeliest tokens at the first position of an answer.
 ///
-/// A judge with a SentencePiece vocabulary begins with a token that has a space before it. If the likeliest token has one, only
-/// the tokens with a space count, and they are given without it; otherwise the tokens are given as they are.
+/// With a SentencePiece vocabulary the first token of an answer begins with a space. If the likeliest
+/// token does, only the tokens with a leading space are returned, without the space. Otherwise the
+/// tokens are returned unchanged.
 ///
 /// # Errors
-/// [`Unreadable::NoLogprobs`] for an answer without them.
+/// [`Unreadable::NoLogprobs`] for an answer without log-probabilities.
 pub(crate) fn likely_tokens(answer: &Generation) -> Result<Vec<TopLogprob>, Unreadable> {
     let first = answer.logprobs.as_ref().and_then(|logprobs| logprobs.first());
     first.map(|first| without_space(first.top.clone())).filter(|top| !top.is_empty()).ok_or(Unreadable::NoLogprobs)
@@ -44,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preference_is_the_share_of_the_label() {
+    fn a_preference_is_the_normalised_probability_of_the_label() {
         let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
         let preferred = preference(&[token("m", 0.25), token("M", 0.5), token(" M", 0.2)]).unwrap();
         assert!((preferred - (2.0 - 0.25 / 0.75)).abs() < 1e-12);
@@ -57,11 +59,11 @@ mod tests {
     }
 
     #[test]
-    fn the_space_before_a_sentencepiece_judges_first_token_is_no_other_verdict() {
+    fn the_leading_space_of_a_sentencepiece_token_is_ignored() {
         let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
         let preferred = read(&[token(" m", 0.6), token(" M", 0.2), token("M", 0.01)]);
         assert!(preferred.is_some_and(|preferred| (preferred - (2.0 - 0.6 / 0.8)).abs() < 1e-12), "{preferred:?}");
-        // A judge that says the bare token is read as the published program reads it.
+        // Without a leading space the tokens are read as in the published program.
         assert_eq!(read(&[token("m", 0.6), token(" M", 0.3)]), Some(1.0));
         assert_eq!(read(&[token("The", 0.6), token(" M", 0.3)]), None);
         assert_eq!(read(&[]), None);

@@ -1,22 +1,22 @@
-//! The score in a judge's text, by two named rules.
+//! Parses the score in a judge's text, by one of two rules.
 //!
-//! [`strict`] is the rule to use. [`published`] is the released evaluation's own, with what it gets
-//! wrong, to compare with published numbers.
+//! [`strict`] is the default. [`published`] is the rule of the released evaluation, including its
+//! mistakes, to compare with published numbers.
 
 use janus_core::Score;
 use serde::{Deserialize, Serialize};
 
 use super::Unreadable;
 
-/// How a score is read in the judge's text.
+/// How a score is parsed in the judge's text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreReader {
-    /// The last `[RESULT]`, checked.
+    /// The number after the last `[RESULT]`, which must be a whole number from 1 to 5.
     #[default]
     Strict,
-    /// The released evaluation's rule, with what it gets wrong, to compare with published numbers. A number outside 1..=5 is not a
-    /// score and is refused here too.
+    /// The rule of the released evaluation, including its mistakes, to compare with published numbers.
+    /// Here too, a number outside 1..=5 is an error.
     Published,
 }
 
@@ -24,7 +24,7 @@ impl ScoreReader {
     /// The score of a text.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the text has no score.
     ///
     /// ```
     /// use janus_eval::judge::read::{ScoreReader, Unreadable};
@@ -46,24 +46,24 @@ impl ScoreReader {
     }
 }
 
-/// A score and where it stood.
+/// A score, and how it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// The score.
     pub score: Score,
-    /// Whether no marker was there and the last word "score" or "result" was read instead: worth
-    /// counting, because such a mention need not be the verdict.
+    /// Whether the text had no marker, so that the number after the last word "score" or "result" was
+    /// used. Reports count these, because such a number need not be the verdict.
     pub fallback: bool,
 }
 
-/// Reads the score after the last `[RESULT]` or `[SCORE]`, or, if the text has no such marker, after the last
-/// word "score" or "result" that a number follows.
+/// Parses the score after the last `[RESULT]` or `[SCORE]`, or, if the text has no such marker, after
+/// the last word "score" or "result" that is followed by a number.
 ///
-/// Around the number may stand what judges write: asterisks, spaces, a bracket, "score", "score of",
-/// "score:", and behind it `/5`, "out of 5", punctuation.
+/// Before the number, asterisks, spaces, a bracket, "score", "score of" and "score:" are skipped. After
+/// it, `/5`, "out of 5" and punctuation are allowed.
 ///
 /// # Errors
-/// [`Unreadable`], never a stand-in score: ask again, then count the score as missing.
+/// [`Unreadable`]; there is no default score.
 pub(crate) fn strict(text: &str) -> Result<Reading, Unreadable> {
     if let Some(end) = last_marker(text) {
         let lower = text[end..].to_ascii_lowercase();
@@ -74,14 +74,14 @@ pub(crate) fn strict(text: &str) -> Result<Reading, Unreadable> {
     let lower = text.to_ascii_lowercase();
     let mut ends: Vec<usize> = words(&lower, "score").chain(words(&lower, "result")).collect();
     ends.sort_unstable();
-    // The last mention with a number decides, also if that number is no score: an earlier one is less
-    // likely to be the verdict.
+    // The last mention with a number decides, even if the number is not a valid score: an earlier one
+    // is less likely to be the verdict.
     let last = ends.into_iter().rev().find_map(|end| whole_score(skip(&lower[end..], true)));
     Ok(Reading { score: last.unwrap_or(Err(Unreadable::NoMarker))?, fallback: true })
 }
 
-/// The position behind the last `[RESULT]` or `[SCORE]`, in any case. A marker stands near the end of a text, so the
-/// search from there reads little of it.
+/// The position after the last `[RESULT]` or `[SCORE]`, in any case. The search starts at the end,
+/// because the marker is usually there.
 fn last_marker(text: &str) -> Option<usize> {
     let mut before = text;
     while let Some(start) = before.rfind('[') {
@@ -97,7 +97,7 @@ fn last_marker(text: &str) -> Option<usize> {
     None
 }
 
-/// Positions behind each occurrence of `word` that is a word of its own.
+/// The positions after each occurrence of `word` as a whole word.
 fn words<'a>(lower: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let inside = |c: char| c.is_alphanumeric() || c == '_';
     lower.match_indices(word).filter_map(move |(start, _)| {
@@ -107,7 +107,7 @@ fn words<'a>(lower: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a 
     })
 }
 
-/// What follows asterisks, spaces, at most one bracket and, if allowed, at most one colon.
+/// The text after any asterisks and spaces, at most one bracket and, if `colon`, at most one colon.
 fn skip(text: &str, mut colon: bool) -> &str {
     let mut bracket = true;
     text.trim_start_matches(|c: char| match c {
@@ -118,7 +118,7 @@ fn skip(text: &str, mut colon: bool) -> &str {
     })
 }
 
-/// What follows "score", "score of" or "score:", if the text begins with one.
+/// The text without a leading "score", "score of" or "score:".
 fn skip_word_score(text: &str) -> &str {
     let Some(rest) = text.strip_prefix("score") else { return text };
     match rest.trim_start().strip_prefix("of") {
@@ -127,7 +127,7 @@ fn skip_word_score(text: &str) -> &str {
     }
 }
 
-/// The score at the start of the text; none if no digit stands there.
+/// The score at the start of the text; `None` if the text does not begin with a digit.
 fn whole_score(text: &str) -> Option<Result<Score, Unreadable>> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     if digits == 0 {
@@ -155,12 +155,12 @@ fn ends_number(rest: &str) -> bool {
     }
 }
 
-/// What the released evaluation reads as a marker, in any case. In its pattern the space of "score of" is
-/// lost, so that only the last one here is left of it.
+/// The markers of the released evaluation, in any case. Its pattern lacks the space in "score of", so it
+/// matches "scoreof".
 const PUBLISHED_MARKERS: [&str; 7] = ["[result]", "[result]:", "[score]", "score", "score:", "result:", "scoreof"];
 
-/// Reads the score as the released evaluation does: the first marker that a number follows, without a
-/// look at word boundaries, at what follows the number, or at its range.
+/// Parses the score as the released evaluation does: the number after the first marker that is followed
+/// by a number. Word boundaries, the text after the number and its range are ignored.
 pub(crate) fn published(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     lower.char_indices().find_map(|(start, _)| {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_released_rule_knows_no_word_boundary_and_no_asterisks() {
+    fn the_published_rule_ignores_word_boundaries_and_does_not_skip_asterisks() {
         assert_eq!(published("underscore 7 [RESULT] 2"), Some(7));
         assert_eq!(published("[RESULT] **4**"), None);
     }
@@ -190,7 +190,7 @@ mod tests {
         strict(text).ok().map(|reading| reading.score.get())
     }
 
-    /// Text, what the published rule reads, what should be read: the table of the evaluation's specification.
+    /// Text, score by the published rule, score by the strict rule.
     const TABLE: &[(&str, Option<u64>, Option<u8>)] = &[
         ("Feedback: fine. [RESULT] 3", Some(3), Some(3)),
         ("[RESULT] (5)", Some(5), Some(5)),
@@ -206,7 +206,7 @@ mod tests {
         ("[RESULT] score of 1", None, Some(1)),
         ("[RESULT] **4**", None, Some(4)),
         ("Good job. [3]", None, None),
-        // More of the same, from the notes on the released code.
+        // More cases, from the released code.
         ("[RESULT] 4", Some(4), Some(4)),
         ("[RESULT] [4]", Some(4), Some(4)),
         ("Score: 2", Some(2), Some(2)),
@@ -221,7 +221,7 @@ mod tests {
     ];
 
     #[test]
-    fn both_rules_read_the_specified_table() {
+    fn both_rules_parse_the_table() {
         for &(text, by_published, by_strict) in TABLE {
             assert_eq!(published(text), by_published, "published: {text}");
             assert_eq!(score(text), by_strict, "strict: {text}");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_goes_on_is_no_score() {
+    fn a_number_that_is_not_whole_is_an_error() {
         for text in ["4.5", "4,5", "4-5", "4–5", "4/10", "4/50", "4th", "4½x"] {
             assert_eq!(strict(&format!("[RESULT] {text}")), Err(Unreadable::NotWhole), "{text}");
         }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_between_marker_and_number_are_skipped() {
+    fn punctuation_between_marker_and_number_is_skipped() {
         for text in [
             "**[RESULT]:** 4",
             "**[RESULT]**: 4",
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_reader_has_no_scores_outside_one_to_five() {
+    fn the_published_reader_rejects_scores_outside_one_to_five() {
         assert_eq!(ScoreReader::Published.read("Score 4 would need more. [RESULT] 3").map(|reading| reading.score.get()), Ok(4));
         assert!(ScoreReader::Published.read("[RESULT] 10").unwrap_err().to_string().contains("outside"));
         assert!(ScoreReader::Strict.read("[RESULT] 10").is_err());
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fallback_is_told() {
+    fn the_fallback_is_reported() {
         assert_eq!(strict("a Score 4 would need more").map(|r| (r.score.get(), r.fallback)), Ok((4, true)));
         assert!(!strict("[RESULT] 4").unwrap().fallback);
         assert_eq!(score("Score: 3. This result is final."), Some(3));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_beyond_every_integer_are_refused_and_do_not_overflow() {
+    fn numbers_too_large_for_an_integer_are_errors() {
         let long = "9".repeat(400);
         assert_eq!(strict(&format!("[RESULT] {long}")), Err(Unreadable::OutOfRange));
         assert_eq!(published(&format!("[RESULT] {long}")), None);
@@ -289,7 +289,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "(\\PC|\\[RESULT\\]|score|[0-9*/:\\[\\]() ]){0,30}") {
+        fn any_text_is_parsed_or_an_error(text in "(\\PC|\\[RESULT\\]|score|[0-9*/:\\[\\]() ]){0,30}") {
             if let Ok(reading) = strict(&text) {
                 prop_assert!((1..=5).contains(&reading.score.get()));
             }
@@ -297,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn a_verdict_at_the_end_is_read_whatever_comes_before(text in "\\PC{0,40}", score in 1_u8..=5) {
+        fn a_verdict_at_the_end_is_parsed_after_any_text(text in "\\PC{0,40}", score in 1_u8..=5) {
             prop_assert_eq!(strict(&format!("{text} [RESULT] {score}")).map(|r| r.score.get()), Ok(score));
         }
     }

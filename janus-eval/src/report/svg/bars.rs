@@ -1,4 +1,4 @@
-//! Horizontal bars: their labels may be long, and stay beside them on the narrowest screen.
+//! Horizontal bars, which leave room for long labels on narrow screens.
 
 use super::axis::Axis;
 use super::canvas::{Canvas, SIZE, SMALL, WIDTH, colour};
@@ -81,7 +81,7 @@ pub(super) fn draw(chart: &BarChart) -> Canvas {
     canvas
 }
 
-/// The title of a horizontal axis below everything so far, around `x` but inside the picture.
+/// Draws the title of a horizontal axis below the picture so far, centred at `x` but within the picture.
 pub(super) fn axis_title(canvas: &mut Canvas, x: f64, label: &str) {
     let (lines, _) = text::wrap(label, SMALL, WIDTH - 8.0, 2);
     for line in lines {

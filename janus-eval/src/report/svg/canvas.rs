@@ -1,20 +1,20 @@
-//! The drawing surface: elements in order, and the legend that all plots share.
+//! The canvas: SVG elements in order, and the legend of all plots.
 
 use std::fmt::Write as _;
 
 use super::text;
 use crate::report::escape;
 
-/// Width of every plot in its own units; a page scales it.
+/// Width of every plot in SVG units. A page scales it.
 pub(super) const WIDTH: f64 = 480.0;
 /// Text size of labels.
 pub(super) const SIZE: f64 = 13.0;
 /// Text size of ticks and axis titles.
 pub(super) const SMALL: f64 = 12.0;
-/// Colours before they repeat with another mark and dash.
+/// Number of colours. After these they repeat with another marker and dash pattern.
 const COLOURS: usize = 6;
 
-/// Elements drawn so far and the height they take.
+/// The elements drawn so far, and their height.
 #[derive(Debug, Default)]
 pub(super) struct Canvas {
     pub(super) height: f64,
@@ -32,7 +32,7 @@ impl Canvas {
         self.push(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\">{}</text>", escape::html(text)));
     }
 
-    /// Text whose full form shows on hovering.
+    /// Text with its full form as a tooltip.
     pub(super) fn titled_text(&mut self, x: f64, y: f64, class: &str, text: &str, full: &str) {
         let (text, full) = (escape::html(text), escape::html(full));
         self.push(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\"><title>{full}</title>{text}</text>"));
@@ -56,7 +56,7 @@ impl Canvas {
         self.push(format_args!("<path d=\"{d}\" class=\"{class}\"{dash}/>"));
     }
 
-    /// A mark whose shape tells the series apart without its colour.
+    /// A marker. Its shape identifies the series without colour.
     pub(super) fn mark(&mut self, at: [f64; 2], series: usize, hover: &str) {
         let [x, y] = at;
         let d = match series % 4 {
@@ -68,7 +68,7 @@ impl Canvas {
         self.push(format_args!("<path d=\"{d}\" class=\"mark {}\"><title>{}</title></path>", colour(series), escape::html(hover)));
     }
 
-    /// A legend in as many rows as it takes, from the top. No legend for a single nameless series.
+    /// A legend at the top, in one or more rows. A single series without a name has no legend.
     pub(super) fn legend(&mut self, names: &[&str], with_lines: bool) {
         if matches!(names, [] | [""]) {
             return;
@@ -100,7 +100,7 @@ impl Canvas {
     }
 }
 
-/// The class that sets a series' colour.
+/// The CSS class of a series' colour.
 pub(super) fn colour(series: usize) -> String {
     format!("c{}", series % COLOURS)
 }

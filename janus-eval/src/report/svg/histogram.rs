@@ -1,4 +1,4 @@
-//! Histograms, one panel above the other on one axis.
+//! Histograms, with one panel per series above a common axis.
 
 use super::axis::Axis;
 use super::bars::axis_title;
@@ -12,7 +12,7 @@ const PANEL: f64 = 84.0;
 
 pub(super) fn draw(histogram: &Histogram) -> Canvas {
     let mut canvas = Canvas::default();
-    // Shares, so that panels of unequal n compare.
+    // Shares make panels of different n comparable.
     let shares = |counts: &[usize]| -> Vec<f64> {
         let n = counts.iter().sum::<usize>().max(1) as f64;
         counts.iter().map(|&count| 100.0 * count as f64 / n).collect()

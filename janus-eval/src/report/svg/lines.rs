@@ -1,4 +1,4 @@
-//! Lines through points, with intervals as whiskers and a pale band.
+//! Lines through points, with intervals as whiskers and a light band.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,9 @@ use super::text;
 use crate::report::figure::{Line, LineChart, Point};
 use crate::report::number;
 
-/// Height of the area that holds the lines.
+/// Height of the area with the lines.
 const AREA: f64 = 230.0;
-/// Longer lines are curves: no marks and whiskers on each point.
+/// Lines with more points have no markers and whiskers.
 const FEW: usize = 24;
 
 pub(super) fn draw(chart: &LineChart) -> Canvas {
@@ -19,7 +19,7 @@ pub(super) fn draw(chart: &LineChart) -> Canvas {
     let names: Vec<&str> = chart.lines.iter().map(|line| line.name.as_str()).collect();
     canvas.legend(&names, true);
 
-    // The y title stands above its axis, where it can be read without turning the head.
+    // The y title is horizontal, above its axis, which is easier to read than vertical text.
     for line in text::wrap(&chart.y_label, SMALL, WIDTH - 8.0, 2).0 {
         canvas.height += 16.0;
         canvas.text(2.0, canvas.height, "muted", &line);
@@ -29,7 +29,7 @@ pub(super) fn draw(chart: &LineChart) -> Canvas {
     let y = Axis::linear(chart.y_range.unwrap_or(data), chart.y_range.is_some(), 5);
     let xs: Vec<f64> = chart.points().map(|point| point.x).collect();
     let x = Axis::of_points(&xs, chart.log_x);
-    // Half the outermost x label may stand beyond the area.
+    // Half of the outermost x label may be outside the area.
     let (left, right) = (y.label_width() + 12.0, WIDTH - x.label_width() / 2.0 - 4.0);
     let (top, bottom) = (canvas.height + 12.0, canvas.height + 12.0 + AREA);
     let (x, y) = (x.between(left + 10.0, right - 6.0), y.between(bottom, top));
@@ -75,7 +75,7 @@ pub(super) fn draw(chart: &LineChart) -> Canvas {
     canvas
 }
 
-/// The area between the intervals' ends; none for a single point or where an interval is missing.
+/// The area between the intervals' ends; `None` for a single point, or if an interval is missing.
 fn band(line: &Line, x: &Axis, y: &Axis) -> Option<String> {
     let ends: Vec<(f64, [f64; 2])> = line.points.iter().map(|point| Some((point.x, point.y.interval?))).collect::<Option<_>>()?;
     if ends.len() < 2 {

@@ -1,7 +1,7 @@
-//! How wide text is, without a font at hand.
+//! Estimates the width of text without a font.
 
-/// Estimated width at `size` pixels. On the wide side of common sans-serif fonts, so that what is kept apart
-/// by it stays apart.
+/// The estimated width at `size` pixels. It is larger than in most sans-serif fonts, so that labels
+/// placed by it do not overlap.
 pub(super) fn width(text: &str, size: f64) -> f64 {
     text.chars().map(|c| advance(c) * size).sum()
 }
@@ -12,14 +12,14 @@ fn advance(c: char) -> f64 {
         'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.98,
         'A'..='Z' => 0.74,
         c if c.is_ascii() => 0.63,
-        // Wide scripts and pictures take a square each.
+        // Wide scripts and emoji are about as wide as high.
         c if u32::from(c) >= 0x1100 => 1.05,
         _ => 0.7,
     }
 }
 
-/// The text in at most `lines` lines of at most `limit` pixels, broken at blanks, the last one cut with an ellipsis if
-/// there is more. The flag tells whether something was cut.
+/// Wraps text at spaces into at most `lines` lines of at most `limit` pixels. If there is more text, the
+/// last line ends with an ellipsis. The flag is whether text was cut.
 pub(super) fn wrap(text: &str, size: f64, limit: f64, lines: usize) -> (Vec<String>, bool) {
     let mut done: Vec<String> = Vec::new();
     let mut words = text.split_whitespace().peekable();
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wraps_at_blanks_and_cuts_the_rest() {
+    fn wraps_at_spaces_and_cuts_the_rest() {
         let limit = width("uniform system", 13.0) + 0.5;
         assert_eq!(wrap("uniform system SFT", 13.0, limit, 2), (vec!["uniform system".into(), "SFT".into()], false));
         let (lines, cut) = wrap("uniform system SFT with very much more", 13.0, limit, 2);

@@ -129,8 +129,8 @@ fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
         Err(Error::OtherRun { what, .. }) => what,
         other => panic!("{other:?}"),
     };
-    assert_eq!(what(fit(1, LoraConfig::new(2, 8.0), 2)), "low-rank config");
-    assert_eq!(what(fit(1, LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.1), 2)), "low-rank config");
+    assert_eq!(what(fit(1, LoraConfig::new(2, 8.0), 2)), "LoRA config");
+    assert_eq!(what(fit(1, LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.1), 2)), "LoRA config");
     assert_eq!(what(fit(2, LoraConfig::new(2, 4.0), 2)), "set of frozen weights");
     fit(1, LoraConfig::new(2, 4.0), 2).unwrap();
 }
@@ -363,7 +363,7 @@ fn first_step(decoder: Decoder, objective: impl Objective, rows: &[TokenRow]) ->
 fn a_missing_head_or_a_token_that_nothing_predicts_is_told_before_the_model_runs() {
     let all = rows(2);
     let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
-    for (tokens, reason) in [(vec![6], "token 6 is the first of its document"), (vec![3, 2], "must rise"), (vec![12], "below 12")] {
+    for (tokens, reason) in [(vec![6], "token 6 is the first of its document"), (vec![3, 2], "must be ascending"), (vec![12], "below 12")] {
         let error = decoder(1).logprobs_at(&batch, tokens).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }

@@ -43,7 +43,7 @@ pub struct Decoder {
     device: Device,
     lora: Option<LoraConfig>,
     reward_scale: Option<RewardScale>,
-    /// Unknown keys of the `config.json` that the model was loaded from; they are saved with the model.
+    /// The keys of `config.json` that are not interpreted; they are saved with the model.
     other_config: Map<String, Value>,
     activation_checkpointing: bool,
     /// The key of the dropout masks of the LoRA adapters; `None`: no dropout.

@@ -117,7 +117,7 @@ pub enum Error {
     /// A loss, gradient or weight that is infinite or NaN.
     #[error(
         "step {step}: {what} is {value}, not finite; rows of the step: {rows:?}; look at these rows, or start another run, in another folder, with a lower learning rate{}",
-        way_out(checkpoint.as_deref())
+        advice(checkpoint.as_deref())
     )]
     NotFinite {
         /// Optimiser step.
@@ -290,7 +290,7 @@ impl From<janus_infer::Error> for Error {
     }
 }
 
-fn way_out(checkpoint: Option<&Path>) -> String {
+fn advice(checkpoint: Option<&Path>) -> String {
     checkpoint.map_or_else(String::new, |path| {
         format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
     })

@@ -4,9 +4,9 @@
 //! [`verify`] searches a folder recursively for reference files: a folder with a `cases.json` (a model
 //! with its inputs and outputs), `sampling.json`, `schedules.json`, `tokens.json` (with `tokenizer.json`
 //! in the same folder) and `mistral_tokenizer.json`. It recomputes their numbers and compares. The
-//! tolerance is ten times the difference between float32 and float64 that the file states, or 1e-5 +
-//! 1e-5 |x|, whichever is larger (parameters after the optimiser run: 2e-5). Ids must be equal. The
-//! reference files of this repository are in `goldens/`, with the program that made them.
+//! tolerance is ten times the difference between float32 and float64 that the file states, or
+//! `1e-5 + 1e-5 |x|`, whichever is larger (parameters after the optimiser run: 2e-5). Ids must be equal.
+//! The reference files of this repository are in `goldens/`, with the program that made them.
 
 mod files;
 mod golden;

@@ -39,12 +39,12 @@ fn logprobs(decoder: &Decoder) -> Vec<f32> {
 
 /// Records the log-probabilities at each evaluation, and adds a file to each model folder.
 #[derive(Default)]
-struct Look {
+struct Recorder {
     evaluated: Vec<Vec<f32>>,
     saved: usize,
 }
 
-impl Observer for Look {
+impl Observer for Recorder {
     fn evaluated(&mut self, _: &Evaluation, decoder: &Decoder) -> Result<ControlFlow<()>> {
         self.evaluated.push(logprobs(&decoder.detached()?));
         Ok(ControlFlow::Continue(()))
@@ -69,14 +69,14 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
             config.keep_best = keep_best;
             config.evaluate_every = Some(1);
         });
-        let mut look = Look::default();
+        let mut recorder = Recorder::default();
         let trainer = Trainer::new(start, Sft, rows(8), settings).unwrap();
-        trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut look).unwrap();
+        trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut recorder).unwrap();
         for (place, step) in [("checkpoints/step-000002", 2), ("checkpoints/step-000003", 3), ("model", 3), ("best", 3)] {
             let path = folder.path().join(place);
             let loaded = logprobs(&Decoder::load_as(&path, dtype, &Device::Cpu).unwrap());
             let tolerance = if dtype == DType::F32 { 2e-5 } else { 5e-2 };
-            for (loaded, trained) in loaded.iter().zip(&look.evaluated[step - 1]) {
+            for (loaded, trained) in loaded.iter().zip(&recorder.evaluated[step - 1]) {
                 assert!((loaded - trained).abs() < tolerance, "{place}, LoRA {lora}: {loaded}, trained {trained}");
             }
             janus_infer::Model::load(&path, &Device::Cpu).unwrap();
@@ -97,7 +97,7 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
 }
 
 #[test]
-fn unknown_config_keys_are_saved_with_the_fine_tuned_model() {
+fn other_config_keys_are_saved_with_the_fine_tuned_model() {
     let folder = tempfile::tempdir().unwrap();
     let (base, tuned) = (folder.path().join("base"), folder.path().join("tuned"));
     decoder(1).save(&base).unwrap();
@@ -294,12 +294,12 @@ fn keep_best_works_without_early_stop_and_is_refused_without_held_out_rows() {
         config.evaluate_every = Some(1);
         config.keep_best = keep_best(true);
     });
-    let mut look = Look::default();
+    let mut recorder = Recorder::default();
     let trainer = Trainer::new(decoder(1), Sft, rows(8), settings.clone()).unwrap();
-    trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut look).unwrap();
-    assert_eq!((look.evaluated.len(), look.saved), (5, 5 + 1 + 1), "the run continues to its last step");
+    trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut recorder).unwrap();
+    assert_eq!((recorder.evaluated.len(), recorder.saved), (5, 5 + 1 + 1), "the run continues to its last step");
     let best = logprobs(&Decoder::load(folder.path().join("best"), &Device::Cpu).unwrap());
-    assert_eq!(best, look.evaluated[0]);
+    assert_eq!(best, recorder.evaluated[0]);
     let other = tempfile::tempdir().unwrap();
     let error = Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(other.path(), &mut ()).unwrap_err();
     assert!(error.to_string().contains("keep_best") && error.to_string().contains("held-out rows"), "{error}");

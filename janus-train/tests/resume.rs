@@ -123,7 +123,7 @@ impl Observer for Cutting {
 
 /// Interrupts the run at every point, resumes it, and compares the files. `make` returns a trainer with
 /// fresh weights for a seed.
-fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -> Trainer<O>) -> BTreeMap<String, Vec<u8>> {
+fn assert_resumes_from_every_point<O: Objective>(name: &str, make: &dyn Fn(u64) -> Trainer<O>) -> BTreeMap<String, Vec<u8>> {
     let straight = tempfile::tempdir().unwrap();
     let mut whole = Cutting::at(Cut::Never);
     let mut trainer = make(1);
@@ -167,7 +167,7 @@ fn sft(seed: u64, settings: TrainConfig) -> Trainer<Sft> {
 
 #[test]
 fn fine_tuning_resumes_from_every_step_and_every_save_with_the_same_bytes() {
-    let files = is_the_same_wherever_it_is_cut("sft", &|seed| sft(seed, settings()));
+    let files = assert_resumes_from_every_point("sft", &|seed| sft(seed, settings()));
     for folder in ["model", "checkpoints/step-000004", "checkpoints/step-000006"] {
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
             assert!(files.contains_key(&format!("{folder}/{file}")), "{folder}/{file}");
@@ -178,13 +178,13 @@ fn fine_tuning_resumes_from_every_step_and_every_save_with_the_same_bytes() {
         config.dtype = DType::Bf16;
         config.quantized_state_block = Some(64);
     });
-    is_the_same_wherever_it_is_cut("bf16", &|seed| sft(seed, bf16.clone()));
+    assert_resumes_from_every_point("bf16", &|seed| sft(seed, bf16.clone()));
 }
 
 #[test]
 fn keeping_the_best_and_stopping_early_resume_with_the_same_bytes() {
     let keep_best = Some(KeepBest::new("loss", true));
-    let files = is_the_same_wherever_it_is_cut("keep best", &|seed| {
+    let files = assert_resumes_from_every_point("keep best", &|seed| {
         sft(
             seed,
             settings().with(|config| {
@@ -202,7 +202,7 @@ fn keeping_the_best_and_stopping_early_resume_with_the_same_bytes() {
         config.lr = 0.1;
     });
     let files =
-        is_the_same_wherever_it_is_cut("early stop", &|seed| sft(seed, stopping.clone().with(|config| config.length = Length::Steps(40))));
+        assert_resumes_from_every_point("early stop", &|seed| sft(seed, stopping.clone().with(|config| config.length = Length::Steps(40))));
     let metrics = String::from_utf8(files["metrics.jsonl"].clone()).unwrap();
     assert!(metrics.lines().count() < 40 && files.contains_key("best/model.safetensors"), "{metrics}");
 }
@@ -215,7 +215,7 @@ fn lora_resumes_with_the_same_bytes() {
         let decoder = decoder(1).with_lora(low_rank.clone(), seed).unwrap();
         Trainer::new(decoder, Sft, rows(20, 5), settings()).unwrap().with_held_out(rows(6, 9)).unwrap()
     };
-    let files = is_the_same_wherever_it_is_cut("lora", &make);
+    let files = assert_resumes_from_every_point("lora", &make);
     assert!(files.contains_key("checkpoints/step-000006/training/low_rank.safetensors"));
     assert!(files["checkpoints/step-000006/model.safetensors"] == files["model/model.safetensors"]);
 }
@@ -226,11 +226,11 @@ fn learning_from_pairs_resumes_with_the_same_bytes() {
     let (train, held_out) = (rows(20, 5), rows(6, 9));
     let all: Vec<TokenRow> = train.iter().chain(&held_out).cloned().collect();
     let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &all, 100, &mut |_, _| {}).unwrap();
-    is_the_same_wherever_it_is_cut("dpo", &|seed| {
+    assert_resumes_from_every_point("dpo", &|seed| {
         let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &all).unwrap();
         Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
-    is_the_same_wherever_it_is_cut("orpo", &|seed| {
+    assert_resumes_from_every_point("orpo", &|seed| {
         let objective = Orpo::new(0.2, NllSpan::Row).unwrap();
         Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
@@ -250,12 +250,12 @@ fn a_reward_model_resumes_with_the_same_bytes_including_scale_and_head() {
         config.get("mean").and_then(serde_json::Value::as_f64)
     };
     for low_rank in [false, true] {
-        let with = is_the_same_wherever_it_is_cut("reward", &|seed| make(seed, low_rank).with_held_out(rows(6, 9)).unwrap());
+        let with = assert_resumes_from_every_point("reward", &|seed| make(seed, low_rank).with_held_out(rows(6, 9)).unwrap());
         let last = scale(&with, "model").unwrap();
         assert!(last != 7.0 && scale(&with, "checkpoints/step-000006") == Some(last));
         assert_eq!(scale(&with, "checkpoints/step-000004"), None, "there was no evaluation at this step");
         assert!(with.contains_key("checkpoints/step-000004/value_head.safetensors"));
-        let without = is_the_same_wherever_it_is_cut("reward, nothing held out", &|seed| make(seed, low_rank));
+        let without = assert_resumes_from_every_point("reward, nothing held out", &|seed| make(seed, low_rank));
         assert_eq!(scale(&without, "model"), None, "the scale of an earlier stage does not hold for the new weights");
     }
 }
@@ -270,8 +270,8 @@ fn a_run_on_a_token_file_equals_the_run_on_its_rows_in_memory() {
         Arc::new(TokenFile::open(folder.path().join(name)).unwrap())
     };
     let (train, held_out) = (file("train", &rows(20, 5)), file("held_out", &rows(6, 9)));
-    let in_memory = is_the_same_wherever_it_is_cut("in memory", &|seed| sft(seed, settings()));
-    let on_disk = is_the_same_wherever_it_is_cut("on disk", &|seed| {
+    let in_memory = assert_resumes_from_every_point("in memory", &|seed| sft(seed, settings()));
+    let on_disk = assert_resumes_from_every_point("on disk", &|seed| {
         Trainer::new(decoder(seed), Sft, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
     assert!(in_memory == on_disk);

@@ -437,7 +437,7 @@ fn lora_trains_only_the_adapters_and_merging_gives_the_same_model() {
     assert!(decoder(1).with_lora(unknown, 1).err().unwrap().to_string().contains("qproj"));
 }
 
-fn dropping() -> Decoder {
+fn with_dropout() -> Decoder {
     decoder(1).with_lora(LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.3), 7).unwrap()
 }
 
@@ -446,9 +446,9 @@ fn lora_dropout_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
     let run = |dir: &Path, steps: &[u64], settings: &TrainConfig| {
         for &steps in steps {
             // Each attempt but the last is interrupted, and resumes from the last checkpoint.
-            let trainer = Trainer::new(dropping(), Sft, rows(20), settings.clone()).unwrap();
+            let trainer = Trainer::new(with_dropout(), Sft, rows(20), settings.clone()).unwrap();
             let mut trainer = trainer.with_held_out(rows(3)).unwrap();
-            let result = trainer.fit(dir, &mut Until(steps, 0));
+            let result = trainer.fit(dir, &mut FailsAfter(steps, 0));
             assert_eq!(result.is_ok(), steps == 6);
         }
     };
@@ -460,7 +460,7 @@ fn lora_dropout_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
     run(recomputed.path(), &[6], &settings.with(|config| config.activation_checkpointing = true));
     assert!(files(straight.path()) == files(recomputed.path()), "recomputed");
 
-    let mut trainer = Trainer::new(dropping(), Sft, rows(20), config(6)).unwrap();
+    let mut trainer = Trainer::new(with_dropout(), Sft, rows(20), config(6)).unwrap();
     (0..3).for_each(|_| drop(trainer.step().unwrap()));
     let trained = trainer.into_decoder().unwrap();
     let all = rows(6);
@@ -481,9 +481,9 @@ fn lora_dropout_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
 
 /// Fails at the evaluation after the first field's number of steps, unless that is the last step, to
 /// simulate a kill. The second field is the number of steps so far.
-struct Until(u64, u64);
+struct FailsAfter(u64, u64);
 
-impl janus_train::Observer for Until {
+impl janus_train::Observer for FailsAfter {
     fn step(&mut self, metrics: &StepMetrics) -> ControlFlow<()> {
         self.1 = metrics.step;
         ControlFlow::Continue(())

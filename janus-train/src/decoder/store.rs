@@ -59,8 +59,8 @@ impl Decoder {
     /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value
     /// head, into a folder, which is created if it does not exist. Each file is written atomically, and
     /// tensor by tensor, so that little memory is needed. Weights are written in their dtype, f32 or
-    /// bf16, which is `torch_dtype` in the config; LoRA adapters are merged. Unknown keys in the
-    /// `config.json` of a loaded model are written again ([`ConfigFile::other`]);
+    /// bf16, which is `torch_dtype` in the config; LoRA adapters are merged. Keys of a loaded
+    /// `config.json` that are not interpreted are written again ([`ConfigFile::other`]);
     /// `generation_config.json` is not, except for its end-of-sequence tokens.
     ///
     /// # Errors

@@ -148,9 +148,9 @@ impl CustomOp1 for Decoder {
             dx = match saved {
                 Saved::Everything(saved) => layer.backward(&dx, saved)?,
                 Saved::Input(x) => {
-                    let (_, again) = layer.forward(std::mem::replace(x, Scratch::new(0)))?;
-                    let below = layer.backward(&dx, &again)?;
-                    *x = again.x;
+                    let (_, recomputed) = layer.forward(std::mem::replace(x, Scratch::new(0)))?;
+                    let below = layer.backward(&dx, &recomputed)?;
+                    *x = recomputed.x;
                     below
                 }
             };

@@ -60,8 +60,9 @@ impl CustomOp2 for SwiGlu {
 }
 
 /// Replaces `gate` and `up` by their gradients, and `dy` by the result of the forward pass, which the
-/// layer does not save but needs. With s = sigmoid(g): d gate = dy · u · s · (1 + g · (1 - s)) and d up
-/// = dy · g · s.
+/// layer does not save but needs.
+///
+/// With s = sigmoid(g): d gate = dy · u · s · (1 + g · (1 - s)), and d up = dy · g · s.
 #[inline(always)]
 pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
     // Eight elements at a time through arrays: the compiler does not vectorise a loop that reads and

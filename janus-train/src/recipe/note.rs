@@ -57,7 +57,7 @@ impl fmt::Display for Note {
             }
             Self::ReferenceInRunFolder { data, folder, reason } => write!(
                 f,
-                "the folder of {} is not writable ({reason}): reference log-probabilities are stored in {}, where other runs do not find them",
+                "the folder of {} is not writable ({reason}): reference log-probabilities go to {}, where other runs do not find them",
                 data.display(),
                 folder.display()
             ),

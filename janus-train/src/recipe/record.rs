@@ -66,7 +66,7 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// [`Error::Data`] for a file that cannot be read.
-    pub(super) fn made_of(self, settings: &TrainConfig, device: &Device) -> Result<FullRecord<'a>> {
+    pub(super) fn with_inputs(self, settings: &TrainConfig, device: &Device) -> Result<FullRecord<'a>> {
         let recipe = self.recipe;
         let of = |path: &Path| -> Result<Value> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? })) };
         Ok(FullRecord {

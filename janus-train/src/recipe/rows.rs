@@ -21,13 +21,13 @@ pub struct Rows {
     pub(super) all: Arc<dyn Dataset>,
     /// What was left out or cut.
     pub notes: Vec<Note>,
-    pub(super) numbers: Numbers,
+    pub(super) numbers: RowNumbers,
 }
 
 /// The row numbers of the examples in the data file, from 1. An error of the trainer has the index of a
 /// document in the dataset; users look for the row in the file.
 #[derive(Debug)]
-pub(super) struct Numbers {
+pub(super) struct RowNumbers {
     file: PathBuf,
     /// The row number of each training example.
     train: Vec<usize>,
@@ -36,14 +36,14 @@ pub(super) struct Numbers {
     documents_per_example: usize,
 }
 
-impl Numbers {
+impl RowNumbers {
     /// The row number of a document, given the row numbers of the examples.
     fn of(&self, rows: &[usize], document: usize) -> usize {
         rows.get(document / self.documents_per_example).copied().unwrap_or(document)
     }
 
     /// An error of the trainer, with document indices replaced by the file and its row numbers.
-    pub(super) fn named(&self, error: Error) -> Error {
+    pub(super) fn in_file(&self, error: Error) -> Error {
         let error = match error {
             Error::NotFinite { step, what, value, rows, checkpoint } => {
                 let examples = if matches!(what, Quantity::HeldOut(_)) { &self.held_out } else { &self.train };
@@ -102,7 +102,7 @@ impl Recipe {
         if held_out >= all.len() {
             return Err(Error::AllHeldOut { path: path.clone(), rows: all.len(), held_out });
         }
-        let numbers = Numbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
+        let numbers = RowNumbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
         let part = |rows| Subset::new(all.clone(), rows);
         Ok(Rows { train: part(held_out..all.len()), held_out: part(0..held_out), all, notes, numbers })
     }

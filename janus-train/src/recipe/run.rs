@@ -11,7 +11,7 @@ use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
 use super::objective::ObjectiveContext;
 use super::record::{FullRecord, Record};
-use super::rows::{Numbers, Rows};
+use super::rows::{RowNumbers, Rows};
 use super::samples::Sampling;
 use crate::error::AtPath;
 use crate::{DType, Decoder, Error, Head, ModelConfig, Objective, Observer, Result, StepMetrics, StopReason, Trainer};
@@ -99,10 +99,10 @@ impl Recipe {
         self.prepare_run(out.as_ref(), device, observer, |context| {
             let objective = objective(context)?;
             if objective.documents_per_example() != custom.documents_per_example {
-                return Err(self.rule("objective.documents_per_example differs from that of the given objective: set it to the objective's value"));
+                return Err(self.rule("objective.documents_per_example differs from that of the given objective: set it to that value"));
             }
             if objective.heads() != custom.heads {
-                return Err(self.rule("objective.heads differ from those that the given objective reads: set them to these, in the same order"));
+                return Err(self.rule("objective.heads differ from those of the given objective: set the same heads in the same order"));
             }
             Ok(Box::new(objective))
         })
@@ -135,8 +135,8 @@ impl Recipe {
         let Rows { train, held_out, numbers, .. } = rows;
         let samples_at_end = held_out.is_empty();
         let trainer = Trainer::new(decoder, objective, train, self.train.clone()).and_then(|trainer| trainer.with_held_out(held_out));
-        let trainer = trainer.map_err(|error| numbers.named(error))?;
-        let record = record.made_of(trainer.config(), device)?;
+        let trainer = trainer.map_err(|error| numbers.in_file(error))?;
+        let record = record.with_inputs(trainer.config(), device)?;
         Ok(PreparedRun { recipe: self, out: out.into(), lock, tokenizer, record, numbers, trainer, samples_at_end })
     }
 
@@ -172,7 +172,7 @@ pub struct PreparedRun<'a> {
     lock: Lock,
     tokenizer: Tokenizer,
     record: FullRecord<'a>,
-    numbers: Numbers,
+    numbers: RowNumbers,
     trainer: Trainer<Box<dyn Objective>>,
     samples_at_end: bool,
 }
@@ -193,13 +193,13 @@ impl PreparedRun<'_> {
         record.write_first(&out)?;
         let mut sampling = Sampling::new(observer, recipe, &tokenizer, &out);
         let fitted = trainer.fit_locked(&out, &lock, &mut sampling);
-        let reason = fitted.map_err(|error| record.explained(numbers.named(error)))?;
+        let reason = fitted.map_err(|error| record.explained(numbers.in_file(error)))?;
         let steps = trainer.steps();
         if samples_at_end {
             sampling.sample(steps, trainer.decoder())?;
         }
         if reason != StopReason::Observer {
-            sampling.remove_of_stops(|step| trainer.config().evaluation_is_due(step, trainer.total_steps()))?;
+            sampling.remove_stop_samples(|step| trainer.config().evaluation_is_due(step, trainer.total_steps()))?;
         }
         let last_step = sampling.last_step();
         record.write(&out, Some((steps, reason)))?;

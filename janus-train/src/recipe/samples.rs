@@ -39,7 +39,7 @@ impl<'a> Sampling<'a> {
     ///
     /// # Errors
     /// If the folder cannot be read or a file cannot be deleted.
-    pub(super) fn remove_of_stops(&self, is_due: impl Fn(u64) -> bool) -> Result<()> {
+    pub(super) fn remove_stop_samples(&self, is_due: impl Fn(u64) -> bool) -> Result<()> {
         if !self.folder.exists() {
             return Ok(());
         }

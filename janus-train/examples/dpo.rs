@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pairs = tokenizer.pairs(template, pairs.iter().map(PairRecord::conversations), config.max_position_embeddings)?;
     println!("{} pairs, {} left out", pairs.rows.len() / 2, pairs.identical + pairs.too_long);
 
-    // The reference is the present model. Its log-probabilities are computed once and stored in a file.
+    // The reference is the current model. Its log-probabilities are computed once and stored in a file.
     let file = out.join("reference_logprobs.jsonl");
     let stored = ReferenceLogprobs::compute(file, &decoder, template.jinja(), &pairs.rows, 8192, &mut |_done, _all| {})?;
     let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &pairs.rows)?;

@@ -74,7 +74,7 @@ fn decoder(seed: u64) -> Result<Decoder> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (folder, rows, decoder) = (tempfile::tempdir()?, rows(), decoder(1)?);
-    // The reference is the present model. Its log-probabilities are computed once. The alternative
+    // The reference is the current model. Its log-probabilities are computed once. The alternative
     // Reference::Model(Box::new(decoder.copy()?)) computes them in every step, and needs the memory of a
     // second model.
     let file = folder.path().join("reference_logprobs.jsonl");

@@ -340,7 +340,7 @@ impl Decoder {
         self.weights.get(name).ok_or(Error::NoHead { name })
     }
 
-    /// A weight that exists by the config.
+    /// A weight that every model with this config has.
     fn weight(&self, name: &str) -> &Tensor {
         &self.weights[name]
     }
@@ -351,7 +351,7 @@ fn storage(tensor: &Tensor) -> *const candle_core::Storage {
     &raw const *tensor.storage_and_layout().0
 }
 
-/// Feeds a weight's name and its values, in f32, to a hash.
+/// Adds a weight's name and its values, in f32, to a hash.
 fn hash_weight(hash: &mut blake3::Hasher, name: &str, weight: &Tensor) -> Result<()> {
     hash.update(name.as_bytes());
     let wide = on_cpu(weight)?.to_dtype(candle_core::DType::F32)?;
@@ -364,7 +364,7 @@ fn hash_weight(hash: &mut blake3::Hasher, name: &str, weight: &Tensor) -> Result
     Ok(())
 }
 
-/// Normal numbers by the Box-Muller transform, computed in f64.
+/// Normally distributed numbers by the Box-Muller transform, computed in f64.
 fn normal(seed: u64, name: &str, len: usize, deviation: f64) -> Vec<f32> {
     let mut rng = janus_core::stream(seed, &format!("init {name}"));
     let mut values = Vec::with_capacity(len + 1);

@@ -87,7 +87,7 @@ pub enum Error {
         name: String,
         /// The shape in the file.
         got: Vec<usize>,
-        /// The shape by the config.
+        /// The shape that the config implies.
         expected: Vec<usize>,
     },
     /// A file that is malformed, or not of the expected kind.
@@ -165,7 +165,7 @@ pub enum Error {
     OtherReference {
         /// The file.
         path: PathBuf,
-        /// `model`, `weight type` or `template`.
+        /// `model`, `weight dtype` or `template`.
         what: &'static str,
     },
     /// A checkpoint of another run.
@@ -386,7 +386,7 @@ pub enum FileProblem {
     /// A safetensors file is truncated, or has extra bytes at the end.
     #[error("its tensors should have {expected} bytes, but {got} follow its header")]
     TensorsLength {
-        /// Bytes by the header.
+        /// Bytes according to the header.
         expected: u64,
         /// Bytes after the header.
         got: u64,

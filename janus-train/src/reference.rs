@@ -51,7 +51,8 @@ struct Line {
 }
 
 impl ReferenceLogprobs {
-    /// A good number of tokens for a forward pass that keeps nothing for a backward pass.
+    /// A suitable batch size in tokens for [`compute`](Self::compute), whose forward passes keep nothing
+    /// for a backward pass.
     pub const TOKENS_AT_ONCE: usize = 8192;
 
     /// Reads the file at `path` if it exists, computes the missing rows in batches of at most `tokens`
@@ -172,7 +173,7 @@ impl ReferenceLogprobs {
         let found: Header = serde_json::from_str(first).map_err(FileProblem::json(path))?;
         let parts = [
             ("model", &found.model, &header.model),
-            ("weight type", &found.weights, &header.weights),
+            ("weight dtype", &found.weights, &header.weights),
             ("template", &found.template, &header.template),
         ];
         if let Some((what, ..)) = parts.into_iter().find(|(_, found, wanted)| found != wanted) {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Trains a [`Decoder`] on the rows of a `Vec<TokenRow>`, a [`TokenFile`](janus_data::TokenFile) or any
-/// other [`Dataset`]. Only the rows of the current step are read.
+/// other [`Dataset`]. Only the rows of the current step are kept in memory.
 ///
 /// ```no_run
 /// # use janus_train::*;
@@ -51,8 +51,8 @@ impl<O: Objective> Trainer<O> {
     /// the objective takes n documents for each example, rows `n·i..n·(i+1)` are example i.
     ///
     /// # Errors
-    /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model or the objective;
-    /// [`Error::NothingTrains`] if every weight is frozen.
+    /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model
+    /// or the objective; [`Error::NothingTrains`] if every weight is frozen.
     pub fn new(decoder: Decoder, objective: O, rows: impl Dataset + 'static, config: TrainConfig) -> Result<Self> {
         config.check()?;
         let per_example = objective.documents_per_example();
@@ -118,7 +118,7 @@ impl<O: Objective> Trainer<O> {
         Ok(self)
     }
 
-    /// Loss and metrics of the present model over the held-out rows; `None` if there are no such rows.
+    /// Loss and metrics of the current model over the held-out rows; `None` if there are no such rows.
     ///
     /// # Errors
     /// [`Error::NotFinite`] for a loss or metric that is NaN or infinite, and if the objective fails.
@@ -158,7 +158,7 @@ impl<O: Objective> Trainer<O> {
         &self.config
     }
 
-    /// The present model.
+    /// The current model.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }

@@ -533,7 +533,7 @@ fn reference_logprobs_of_other_weight_dtypes_and_rows_have_their_own_files() {
     assert_eq!((again, progress), (narrow, vec![rows.len()]), "nothing is computed twice");
     let path = wide.path();
     let bf16 = ReferenceLogprobs::compute(path, &rounded, "t", &rows, 100, &mut |_, _| {});
-    assert!(matches!(bf16, Err(Error::OtherReference { what: "weight type", .. })));
+    assert!(matches!(bf16, Err(Error::OtherReference { what: "weight dtype", .. })));
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl RunIdentity {
         })
     }
 
-    /// The first part in which this earlier run and the present run differ, and all settings that
+    /// The first part in which this earlier run and the current run differ, and all settings that
     /// differ.
     pub(super) fn difference(&self, now: &Self) -> serde_json::Result<Option<(&'static str, Vec<Difference>)>> {
         let (was, is) = (self.settings()?, now.settings()?);

@@ -1,5 +1,5 @@
 //! Checkpoints of the first format, which identified a run by hashes of `Debug` output. A run resumes
-//! from such a checkpoint if its present settings give the same hashes.
+//! from such a checkpoint if its current settings give the same hashes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -7,7 +7,7 @@ use super::Decoder;
 use crate::Result;
 
 impl Decoder {
-    /// The present model with LoRA adapters merged, for inference on the CPU in f32. The weights are
+    /// The current model with LoRA adapters merged, for inference on the CPU in f32. The weights are
     /// copied; no file is written.
     ///
     /// ```no_run

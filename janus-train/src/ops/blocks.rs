@@ -1,10 +1,10 @@
 //! The decoder in candle's own ops, for bf16 weights, for devices other than the CPU, and for dropout.
 //!
 //! Work is split into blocks: a layer, a tile of queries, or a part of the head's rows. Each block is
-//! one node of candle's graph. Its forward pass runs without recording a graph; its backward pass runs
-//! the forward pass again with one, and adds the weights' gradients to their f32 accumulators at once.
-//! Matrix products and activations have the weights' dtype; norms, softmax, log-softmax and sums of
-//! gradients are f32.
+//! one node of candle's graph. If its activations are recomputed, the forward pass records no graph, and
+//! the backward pass runs the forward pass again with one. The backward pass adds the weights' gradients
+//! to their f32 accumulators at once. Matrix products and activations have the weights' dtype; norms,
+//! softmax, log-softmax and sums of gradients are f32.
 
 mod attention;
 mod linear_logprobs;

@@ -1,8 +1,8 @@
 //! Embedding, all layers and the final norm as one node of candle's graph.
 //!
-//! candle adds every gradient to a new tensor of zeros, on a pool of spinning threads. For a `[tokens,
-//! hidden]` gradient between two layers this takes as long as the layer's element-wise work. Inside one
-//! node there are no such gradients.
+//! candle adds every gradient to a new tensor of zeros, on a pool of spinning threads. For a gradient
+//! between two layers, `[tokens, hidden]`, this takes as long as the layer's element-wise work. Inside
+//! one node there are no such gradients.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -84,8 +84,8 @@ struct Decoder {
 }
 
 struct State {
-    /// Before the forward pass the embedded tokens, after it the last layer's output: `[tokens,
-    /// hidden]`.
+    /// `[tokens, hidden]`: the embedded tokens before the forward pass, the last layer's output after
+    /// it.
     x: Option<Scratch>,
     /// For each layer, after a tracked forward pass.
     saved: Vec<Saved>,

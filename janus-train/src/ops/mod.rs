@@ -7,16 +7,16 @@
 //! | --- | --- |
 //! | [`rms_norm`], [`rope`], [`swiglu`], [`embedding`] | 4 to 8 full-size temporaries each |
 //! | [`linear`] | a matmul with a transposed view; gradients are computed only for tracked inputs |
-//! | [`attention`] | `[heads, tokens, tokens]` scores; it computes tiles, again in the backward pass |
-//! | [`linear_logprobs`] | `[tokens, vocab]` logits; it computes chunks of supervised rows, again in the backward pass |
+//! | [`attention`] | `[heads, tokens, tokens]` scores by tiles that are recomputed in the backward pass |
+//! | [`linear_logprobs`] | `[tokens, vocab]` logits by chunks of supervised rows that are recomputed |
 //! | [`log_sigmoid`], [`log1mexp`], [`segment_sum`] | compositions that lose precision or overflow |
-//! | [`decoder`] | a graph node for each op; all layers are one node, so gradients between them are not cleared, copied and added |
+//! | [`decoder`] | many graph nodes by one, so that gradients between layers are not cleared, copied and added |
 //!
 //! Each operation has a reference version in plain candle ops in [`naive`], with which the tests
 //! compare. bf16 weights, devices other than the CPU, and LoRA adapters with [`Dropout`] also run in
-//! candle's ops, in blocks that are recomputed in the backward pass. On the CPU, results do not depend
-//! on the number of threads: work is split into pieces of fixed size, and partial sums are added in a
-//! fixed order.
+//! candle's ops, in blocks that can be recomputed in the backward pass. On the CPU, results do not
+//! depend on the number of threads: work is split into pieces of fixed size, and partial sums are added
+//! in a fixed order.
 
 mod attention;
 pub(crate) mod blocks;

@@ -24,9 +24,9 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// The table for documents `cu_seqlens[d]..cu_seqlens[d+1]`. The angle is `position · theta^(-2i /
-    /// head_dim)`, with both factors in f32 as in transformers, and with the frequency scaled if
-    /// `scaling` is set.
+    /// The table for documents `cu_seqlens[d]..cu_seqlens[d+1]`. The angle is
+    /// `position · theta^(-2i / head_dim)`, with both factors in f32 as in transformers, and with the
+    /// frequency scaled if `scaling` is set.
     pub fn new(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>, cu_seqlens: &[u32]) -> Self {
         let frequencies = rope::frequencies(theta, head_dim, scaling);
         let lengths = cu_seqlens.windows(2).map(|ends| ends[1].saturating_sub(ends[0]));

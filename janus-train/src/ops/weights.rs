@@ -105,8 +105,8 @@ impl<T> LayerWeights<T> {
 }
 
 impl LowRank {
-    /// The adapter's output for x `[tokens, in]`, which is added to that of the projection: scale · B ·
-    /// A · x, `[tokens, out]`.
+    /// The adapter's output for x `[tokens, in]`, which is added to that of the projection:
+    /// scale · B · A · x, `[tokens, out]`.
     pub(super) fn of(&self, x: &Tensor, linear: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
         match self.dropout {
             Some(dropout) => linear(&linear(&dropout.mask(x)?, &self.a)?, &self.b)? * (self.scale * dropout.gain()),

@@ -360,8 +360,8 @@ impl Recipe {
     }
 }
 
-/// A position in a TOML text for error messages, with the line where a span begins: `sft.toml, line 7,
-/// "lr = fast"`.
+/// A position in a TOML text for error messages, with the line where a span begins:
+/// `sft.toml, line 7, "lr = fast"`.
 pub fn at_line(place: impl fmt::Display, text: &str, span: Option<Range<usize>>) -> String {
     let Some(before) = span.and_then(|span| text.get(..span.start)) else { return place.to_string() };
     let number = before.matches('\n').count();

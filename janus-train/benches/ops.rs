@@ -47,7 +47,8 @@ fn all(c: &mut Criterion) {
     bench("embedding, naive", &|| ops::naive::embedding(&vocab, &ids));
     bench("linear", &|| ops::linear(&x, &weight));
     bench("linear, naive", &|| ops::naive::linear(&x, &weight));
-    // The naive twin's scores are [heads, tokens, tokens]: 335 MB of each kind, too much to repeat.
+    // There is no naive attention here: its scores are [heads, tokens, tokens], 335 MB for each
+    // intermediate tensor.
     bench("attention", &|| ops::attention(&x, &y, &z, shape, &cu_seqlens));
     bench("linear_logprobs", &|| ops::linear_logprobs(&x, &vocab, &supervised, &targets));
     bench("linear_logprobs, naive", &|| ops::naive::linear_logprobs(&x, &vocab, &supervised, &targets));

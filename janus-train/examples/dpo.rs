@@ -1,8 +1,10 @@
-//! Fine-tunes a small model, tunes it on pairs, and asks it: `cargo run -p janus-train --example dpo`, half a minute.
+//! Fine-tunes a small model, trains it on pairs with DPO, and generates a response:
+//! `cargo run -p janus-train --example dpo`. It takes half a minute.
 //!
-//! The whole way from text to an answer. With a model of your own, load it by [`Decoder::load`] and its `tokenizer.json` by
-//! [`Tokenizer::read`], and read the pairs by `janus_data::read_all::<PairRecord>("pairs.jsonl")`.
-#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+//! It shows the whole pipeline from text to a response. For your own model, load it with
+//! [`Decoder::load`], its `tokenizer.json` with [`Tokenizer::read`], and the pairs with
+//! `janus_data::read_all::<PairRecord>("pairs.jsonl")`.
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 use janus_core::{ChatModel, ChatRequest, ChatTemplate, Message, PairRecord, SamplingParams, SftRecord};
 use janus_data::Tokenizer;
@@ -22,13 +24,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::fs::remove_dir_all(&out)?;
     }
 
-    // Conversations under system messages, and pairs of responses of which one follows its system message.
+    // Conversations with system messages, and pairs of responses; the chosen response follows the system
+    // message.
     let mini = Mini::new(0);
     let (conversations, pairs) = (mini.train(2000, None), mini.pairs(500));
     let texts = conversations.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
     let tokenizer = Tokenizer::train(texts, 1024, template.special_tokens())?;
 
-    // A model that has learnt to answer.
+    // A model that is fine-tuned on the conversations.
     let mut config = ModelConfig::llama(ModelSizes {
         vocab_size: tokenizer.vocab_size(),
         hidden_size: 96,
@@ -53,13 +56,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     })?;
 
-    // Row 2i is the chosen response of pair i, row 2i + 1 the rejected one. Pairs that are the same when cut to the context, or
-    // whose responses are longer than it, are left out and counted.
+    // Row 2i is the chosen response of pair i, row 2i + 1 the rejected one. Pairs whose rows are equal
+    // after truncation to the context length, or whose responses are longer than it, are left out and
+    // counted.
     let decoder = trainer.into_decoder()?;
     let pairs = tokenizer.pairs(template, pairs.iter().map(PairRecord::conversations), config.max_position_embeddings)?;
     println!("{} pairs, {} left out", pairs.rows.len() / 2, pairs.identical + pairs.too_long);
 
-    // The reference is the model as it is now. Its log-probabilities are computed once and kept in a file.
+    // The reference is the current model. Its log-probabilities are computed once and stored in a file.
     let file = out.join("reference_logprobs.jsonl");
     let stored = ReferenceLogprobs::compute(file, &decoder, template.jinja(), &pairs.rows, 8192, &mut |_done, _all| {})?;
     let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &pairs.rows)?;
@@ -68,22 +72,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.warmup_steps = 5;
     });
     let mut trainer = Trainer::new(decoder, objective, pairs.rows, settings)?;
-    // Killed and started again, it would go on from its last checkpoint to the same bytes.
+    // If the run is killed and started again, it resumes from its last checkpoint and ends with the same
+    // bytes.
     trainer.fit(out.join("dpo"), &mut |step: &StepMetrics| {
         if step.step.is_multiple_of(10) {
             println!("dpo  step {:3}  loss {:.3}  accuracy {:.2}", step.step, step.loss, step.metrics["accuracy"]);
         }
     })?;
 
-    // A folder in the layout of Hugging Face: transformers, vLLM and our engine read it.
+    // A folder in the Hugging Face layout, which transformers, vLLM and janus-infer can load.
     let model = out.join("dpo/model");
     tokenizer.save_with_template(&model, template)?;
     let engine = Engine::load(&model, &Device::Cpu, EngineOptions::default())?;
     let question = &conversations[0];
     let messages = vec![Message::system(question.system.as_str()), Message::user(question.prompt.as_str())];
     let sampling = SamplingParams::greedy(80);
-    for answer in engine.generate(&[ChatRequest::new("0", messages).with_sampling(sampling)]) {
-        println!("\n{}\n{}\n-> {}", question.system, question.prompt, answer?.remove(0).text);
+    for responses in engine.generate(&[ChatRequest::new("0", messages).with_sampling(sampling)]) {
+        println!("\n{}\n{}\n-> {}", question.system, question.prompt, responses?.remove(0).text);
     }
     println!("\nThe model is in {}", model.display());
     Ok(())

@@ -1,10 +1,13 @@
-//! An objective of your own, with a reference model: `cargo run -p janus-train --example own_objective`, a few seconds.
+//! Your own objective, with a reference model: `cargo run -p janus-train --example own_objective`. It
+//! takes a few seconds.
 //!
-//! IPO (Azar et al., arXiv 2310.12036, equation 17) learns from pairs as DPO does, and stops pulling them apart once the log-ratio of
-//! the two responses has grown by 1 / (2τ) over that of the reference. An objective says what it is a mean over
-//! ([`Objective::denominator`]) and what a micro-batch adds to it ([`Objective::loss`]); batching, gradients, optimiser, metrics and
-//! checkpoints are the [`Trainer`]'s. What objectives over pairs share is in [`pairs`], the reference model in [`Reference`].
-#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+//! IPO (Azar et al., arXiv 2310.12036, equation 17) learns from pairs like DPO. It stops increasing the
+//! log-ratio of the two responses when that exceeds the reference's by 1 / (2τ). An objective states
+//! what its loss is a mean over ([`Objective::denominator`]) and computes the share of a micro-batch
+//! ([`Objective::loss`]). The [`Trainer`] does the rest: batching, gradients, optimiser, metrics and
+//! checkpoints. [`pairs`] has helpers for objectives over pairs, and [`Reference`] is the reference
+//! model.
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 use janus_data::Dataset;
 use janus_train::candle_core::Device;
@@ -14,7 +17,7 @@ use janus_train::{
 };
 use serde_json::json;
 
-/// IPO. Of the documents of a micro-batch, 2i is chosen over 2i + 1.
+/// IPO. Document 2i of a micro-batch is chosen over document 2i + 1.
 struct Ipo {
     tau: f64,
     reference: Reference,
@@ -49,7 +52,8 @@ impl Objective for Ipo {
     }
 }
 
-/// Pairs of rows, chosen before rejected. Bytes are the tokens, 0 begins a document; the response after the colon carries loss.
+/// Pairs of rows, each with the chosen row first. The tokens are bytes, a document starts with 0, and
+/// the response after the colon carries loss.
 fn rows() -> Vec<TokenRow> {
     let row = |prompt: &str, response: &str| {
         let ids: Vec<u32> = std::iter::once(0).chain(prompt.bytes().chain(response.bytes()).map(u32::from)).collect();
@@ -70,8 +74,9 @@ fn decoder(seed: u64) -> Result<Decoder> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (folder, rows, decoder) = (tempfile::tempdir()?, rows(), decoder(1)?);
-    // The reference is the model as it is now. Its log-probabilities are computed once; Reference::Model(Box::new(decoder.copy()?))
-    // computes them in every step, and takes the memory of a second model.
+    // The reference is the current model. Its log-probabilities are computed once. The alternative
+    // Reference::Model(Box::new(decoder.copy()?)) computes them in every step, and needs the memory of a
+    // second model.
     let file = folder.path().join("reference_logprobs.jsonl");
     let stored = ReferenceLogprobs::compute(file, &decoder, "bytes", &rows, ReferenceLogprobs::TOKENS_AT_ONCE, &mut |_done, _all| {})?;
     let objective = Ipo { tau: 0.1, reference: Reference::Stored(stored) };
@@ -104,7 +109,8 @@ mod tests {
         main().unwrap();
     }
 
-    /// The log-probability of a row's response from the model's whole logits, in f64, the row alone in its batch.
+    /// The log-probability of a row's response, from the model's logits in f64. The row is the only one
+    /// in its batch.
     fn naive_logprob(decoder: &Decoder, row: &TokenRow) -> f64 {
         let hidden = decoder.hidden(&Batch::concat(&[row])).unwrap();
         let logits: Tensor = hidden.matmul(&decoder.weights()["model.embed_tokens.weight"].t().unwrap()).unwrap();
@@ -116,7 +122,7 @@ mod tests {
         (1..row.ids.len()).filter(|&i| row.loss_mask[i]).map(logprob).sum()
     }
 
-    /// Equation 17, a pair at a time.
+    /// Equation 17, computed pair by pair.
     fn naive_loss(tau: f64, policy: &Decoder, reference: &Decoder, rows: &[TokenRow]) -> f64 {
         let ratio = |row: &TokenRow| naive_logprob(policy, row) - naive_logprob(reference, row);
         let losses = rows.chunks(2).map(|pair| (ratio(&pair[0]) - ratio(&pair[1]) - 1.0 / (2.0 * tau)).powi(2));
@@ -124,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_is_that_of_the_paper_however_the_reference_is_kept() {
+    fn the_loss_is_that_of_the_paper_with_a_stored_reference_and_with_a_reference_model() {
         let (folder, rows, policy, start, tau) = (tempfile::tempdir().unwrap(), rows(), decoder(1).unwrap(), decoder(2).unwrap(), 0.3);
         let expected = naive_loss(tau, &policy, &start, &rows);
         let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &start, "bytes", &rows, 50, &mut |_, _| {}).unwrap();
@@ -134,7 +140,7 @@ mod tests {
             let denominator = objective.denominator(&all.batch);
             let whole = f64::from(objective.loss(&policy, &all, denominator).unwrap().loss.to_scalar::<f32>().unwrap());
             assert!((whole - expected).abs() < 1e-4 * expected, "{whole} {expected}");
-            // A pair in each micro-batch: their parts add up to the same.
+            // With one pair in each micro-batch, the shares add up to the same loss.
             let parts = rows.chunks(2).enumerate().map(|(pair, documents)| {
                 let rows = vec![2 * pair, 2 * pair + 1];
                 let part = MicroBatch { batch: Batch::concat(&documents.iter().collect::<Vec<_>>()), rows };

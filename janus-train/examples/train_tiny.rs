@@ -1,13 +1,14 @@
-//! Trains a tiny model on a few sentences, byte by byte, and prints the loss: `cargo run --example train_tiny`.
+//! Trains a tiny model on the bytes of a few sentences and prints the loss: `cargo run --example
+//! train_tiny`.
 
 use janus_train::candle_core::Device;
 use janus_train::{Decoder, FreedMemory, Length, ModelConfig, ModelSizes, Sft, TokenRow, TrainConfig, Trainer};
 
-#[expect(clippy::print_stdout, reason = "an example talks to its reader")]
+#[expect(clippy::print_stdout, reason = "an example prints its results")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     FreedMemory::Keep.apply_to_process();
     let sentences = ["A kite flies on a string.", "A boat floats on the lake.", "A bell rings in the tower.", "A lamp shines on the desk."];
-    // Bytes are the tokens; 0 begins a document. Everything after it is to be learned.
+    // The tokens are bytes. A document starts with 0, and all other tokens carry loss.
     let rows = sentences
         .map(|text| {
             let ids: Vec<u32> = std::iter::once(0).chain(text.bytes().map(u32::from)).collect();

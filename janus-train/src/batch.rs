@@ -1,10 +1,10 @@
-//! Packed documents.
+//! Batches of packed documents.
 
 use janus_data::{PackedRow, TokenRow};
 
 use crate::{BatchProblem, Error, Result};
 
-/// Documents one after the other, without padding; no token sees another document.
+/// Documents packed one after the other without padding; no token attends to another document.
 ///
 /// ```text
 /// ids         1 5 7 2 1 9 9 2          documents 1 5 7 2 and 1 9 9 2
@@ -28,11 +28,12 @@ impl TryFrom<PackedRow> for Batch {
 }
 
 impl Batch {
-    /// Documents of which d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`; the loss mask says for each token whether it is to be
-    /// produced.
+    /// A batch in which document d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`. The loss mask is true for
+    /// the tokens that the model learns to predict.
     ///
     /// # Errors
-    /// [`Error::Batch`] if there is not a mask for each id, or `cu_seqlens` does not rise from 0 to the number of ids.
+    /// [`Error::Batch`] if ids and loss mask differ in length, or `cu_seqlens` does not rise from 0 to
+    /// the number of ids.
     pub fn new(ids: Vec<u32>, loss_mask: Vec<bool>, cu_seqlens: Vec<u32>) -> Result<Self> {
         if loss_mask.len() != ids.len() {
             return Err(BatchProblem::LossMask { ids: ids.len(), loss_mask: loss_mask.len() }.into());
@@ -44,7 +45,8 @@ impl Batch {
         Ok(Self { ids, loss_mask, cu_seqlens })
     }
 
-    /// The rows in their order. A row that has not a mask for each id is refused where the batch is used.
+    /// Packs the rows in their order. A row whose ids and loss mask differ in length is refused when the
+    /// batch is used.
     pub fn concat(rows: &[&TokenRow]) -> Self {
         let PackedRow { ids, mut loss_mask, cu_seqlens } = janus_data::concat(rows);
         if rows.iter().any(|row| row.ids.len() != row.loss_mask.len()) {
@@ -58,12 +60,14 @@ impl Batch {
         &self.ids
     }
 
-    /// Which tokens are to be produced, `[tokens]`; a document's first token never carries loss.
+    /// Which tokens the model learns to predict, `[tokens]`; a document's first token never carries
+    /// loss.
     pub fn loss_mask(&self) -> &[bool] {
         &self.loss_mask
     }
 
-    /// Document d is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`: `[documents + 1]`, begins with 0.
+    /// Boundaries of the documents, `[documents + 1]`, from 0: document d is
+    /// `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`.
     pub fn cu_seqlens(&self) -> &[u32] {
         &self.cu_seqlens
     }
@@ -78,7 +82,8 @@ impl Batch {
         self.cu_seqlens.len().saturating_sub(1)
     }
 
-    /// The document that each of these tokens belongs to; tokens must rise and be among the batch's.
+    /// The document of each of these tokens, which must be ascending indices below the batch's number of
+    /// tokens.
     pub(crate) fn documents_of(&self, tokens: &[u32]) -> Vec<u32> {
         let mut document = 0;
         let of = |&token: &u32| {
@@ -90,7 +95,7 @@ impl Batch {
         tokens.iter().map(of).collect()
     }
 
-    /// Indices of the tokens whose prediction carries loss; the prediction of token i is made at i - 1.
+    /// Indices of the tokens that carry loss. Token i is predicted at position i - 1.
     pub fn supervised(&self) -> Vec<u32> {
         let documents = self.cu_seqlens.windows(2);
         documents
@@ -99,7 +104,7 @@ impl Batch {
             .collect()
     }
 
-    /// Checks that tokens rise and are among the batch's.
+    /// Checks that tokens are ascending indices below the batch's number of tokens.
     pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
         if tokens.is_sorted() && tokens.last().is_none_or(|&last| (last as usize) < self.tokens()) {
             return Ok(());
@@ -107,7 +112,7 @@ impl Batch {
         Err(BatchProblem::Tokens { tokens: self.tokens() }.into())
     }
 
-    /// Checks that tokens rise, and that each has one before it in its document.
+    /// [`check_tokens`](Self::check_tokens), and checks that no token is the first of its document.
     pub(crate) fn check_predicted(&self, tokens: &[u32]) -> Result<()> {
         self.check_tokens(tokens)?;
         let documents = self.documents_of(tokens);
@@ -117,10 +122,11 @@ impl Batch {
         }
     }
 
-    /// Checks that there is a token, that the loss mask is one for each, and that ids are below `vocab_size`.
+    /// Checks that there is at least one token, that ids and loss mask have the same length, and that
+    /// ids are below `vocab_size`.
     ///
     /// # Errors
-    /// [`Error::Batch`] with what does not fit.
+    /// [`Error::Batch`] with the check that failed.
     pub fn check(&self, vocab_size: usize) -> Result<()> {
         self.problem(vocab_size).map_or(Ok(()), |problem| Err(problem.into()))
     }
@@ -139,16 +145,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn supervised_tokens_are_the_ones_of_the_mask_that_something_precedes() {
+    fn supervised_tokens_are_those_of_the_loss_mask_except_first_tokens() {
         let a = TokenRow { ids: vec![1, 5, 7], loss_mask: vec![true, false, true] };
         let b = TokenRow { ids: vec![], loss_mask: vec![] };
         let batch = Batch::concat(&[&a, &b, &a]);
         assert_eq!(batch.cu_seqlens, [0, 3, 3, 6]);
         assert_eq!((batch.documents(), batch.documents_of(&[0, 2, 3, 5])), (3, vec![0, 0, 2, 2]));
-        assert_eq!(batch.supervised(), [2, 5], "a first token is never predicted from the document before");
+        assert_eq!(batch.supervised(), [2, 5], "a first token is never predicted from the previous document");
         assert!(batch.check(8).is_ok());
         assert!(batch.check_predicted(&[1, 2, 4]).is_ok());
-        for (bad, reason) in [(vec![1, 3], "token 3 is the first"), (vec![2, 1], "must rise"), (vec![5, 6], "below 6")] {
+        for (bad, reason) in [(vec![1, 3], "token 3 is the first"), (vec![2, 1], "must be ascending"), (vec![5, 6], "below 6")] {
             assert!(batch.check_predicted(&bad).unwrap_err().to_string().contains(reason), "{bad:?}");
         }
     }
@@ -162,7 +168,7 @@ mod tests {
         }
         let batch = Batch::new(vec![0, 9], vec![false, true], vec![0, 2]).unwrap();
         assert!(batch.check(9).unwrap_err().to_string().contains("id 9") && batch.check(10).is_ok());
-        // Its fields are public: nothing keeps a row from this.
+        // The fields of a row are public, so a caller can make a row like this.
         let batch = Batch::concat(&[&TokenRow { ids: vec![1, 2], loss_mask: vec![true] }]);
         assert!(batch.supervised().is_empty() && batch.check(9).unwrap_err().to_string().contains("loss mask of 0"));
         assert!(Batch::concat(&[]).check(9).is_err());

@@ -1,19 +1,19 @@
-//! Which documents a step sees.
+//! The order of the examples: which documents each step trains on.
 
 use rand::seq::SliceRandom;
 
 use crate::{Error, Result};
 
-/// The order of the examples: shuffled anew in every epoch and filled greedily into micro-batches. What
-/// micro-batch `i` holds follows from the seed, the lengths and `i` alone; there is no state to save.
+/// Shuffles the examples in every epoch and fills them greedily into micro-batches. The content of
+/// micro-batch `i` depends only on the seed, the lengths and `i`, so there is no state to save.
 pub struct BatchSampler {
     seed: u64,
     capacity: usize,
-    /// Examples of a micro-batch, at most.
+    /// Maximum examples of a micro-batch.
     examples: usize,
     /// Tokens of each example.
     lengths: Vec<usize>,
-    /// The epoch that was asked for last; a cache, nothing more.
+    /// The epoch of the last call, as a cache.
     last: Epoch,
 }
 
@@ -27,7 +27,7 @@ struct Epoch {
 }
 
 impl BatchSampler {
-    /// The order for examples of these lengths in micro-batches of at most `capacity` tokens.
+    /// A sampler for examples of these lengths, in micro-batches of at most `capacity` tokens.
     ///
     /// # Errors
     /// [`Error::NoRows`]; [`Error::TooLong`] with the index, in `lengths`, of the first example that does not fit.
@@ -43,14 +43,15 @@ impl BatchSampler {
         Ok(sampler)
     }
 
-    /// The same with at most `examples` examples in a micro-batch.
+    /// Limits a micro-batch to `examples` examples.
     pub fn with_examples(mut self, examples: usize) -> Self {
         self.examples = examples.max(1);
         self.last = Epoch { number: 0, start: 0, micro_batches: self.fill(0) };
         self
     }
 
-    /// Micro-batches of the first `epochs` epochs; of a part of an epoch, the whole ones of its share.
+    /// The number of micro-batches in the first `epochs` epochs. A fractional epoch counts its share of
+    /// micro-batches, rounded down.
     pub fn micro_batches(&self, epochs: f64) -> u64 {
         let whole: u64 = (0..epochs as u64).map(|epoch| self.fill(epoch).len() as u64).sum();
         match epochs.fract() {
@@ -118,7 +119,7 @@ mod tests {
         }
 
         #[test]
-        fn what_a_micro_batch_holds_does_not_depend_on_what_was_asked_before(seed: u64, jumps in prop::collection::vec(0u64..40, 1..20)) {
+        fn a_micro_batch_does_not_depend_on_earlier_calls(seed: u64, jumps in prop::collection::vec(0u64..40, 1..20)) {
             let lengths: Vec<usize> = (0..23).map(|i| 1 + i * 7 % 19).collect();
             let mut jumping = BatchSampler::new(seed, 30, lengths.clone()).unwrap();
             for index in jumps {
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn micro_batches_hold_at_most_so_many_examples() {
+    fn micro_batches_respect_the_limit_of_examples() {
         let mut sampler = BatchSampler::new(1, 100, vec![1; 10]).unwrap().with_examples(4);
         assert_eq!((0..3).map(|i| sampler.micro_batch(i).1.len()).collect::<Vec<_>>(), [4, 4, 2]);
         assert_eq!((sampler.micro_batches(5.0), sampler.micro_batches(1.5)), (15, 4));

@@ -1,16 +1,17 @@
-//! Checkpoints: a model to use, and everything that a run needs to continue bit for bit.
+//! Checkpoints: a usable model, and everything that a run needs to resume bit for bit.
 //!
 //! ```text
 //! checkpoints/step-000100/
 //!     config.json, model.safetensors    the model, as `Decoder::save` writes it; with value_head.safetensors and what
 //!                                       `Observer::saved` added, such as tokenizer.json
 //!     training/optimizer.safetensors    the optimiser's moments, and the f32 masters of weights in bf16
-//!     training/low_rank.safetensors     low-rank updates, of which model.safetensors holds the sums with their weights
-//!     training/state.json               steps taken, and what makes the run this one
+//!     training/low_rank.safetensors     LoRA adapters; model.safetensors has the merged weights
+//!     training/state.json               steps taken, and the identity of the run
 //! ```
 //!
-//! No tensor is in two of the files. What only training needs has a folder of its own because vLLM takes every `*.safetensors`
-//! beside `config.json` for weights. The folder is filled under another name and renamed, so one that has its name is complete.
+//! No tensor is in two of the files. The training state is in a folder of its own because vLLM loads
+//! every `*.safetensors` next to `config.json` as weights. A checkpoint is written under a temporary
+//! name and then renamed, so a folder with a checkpoint's name is complete.
 
 mod identity;
 mod legacy;
@@ -28,14 +29,15 @@ use crate::{AdamW, Decoder, Error, Result};
 
 pub(crate) use identity::RunIdentity;
 
-/// Where a run's folder has its checkpoints.
+/// The folder of the checkpoints in a run's folder.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 const PREFIX: &str = "step-";
 const TRAINING: &str = "training";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const LOW_RANK: &str = "low_rank.safetensors";
 const STATE: &str = "state.json";
-/// Of `state.json`. The first format had no number, and hashes in the place of what a run is.
+/// The version of `state.json`. The first format had no version number, and hashes instead of the run's
+/// settings.
 const VERSION: u32 = 2;
 
 /// `state.json`.
@@ -45,7 +47,7 @@ struct State {
     version: u32,
     /// Optimiser steps taken.
     step: u64,
-    /// The run was stopped here: the checkpoint is deleted when the run that continues has a newer one.
+    /// An observer stopped the run here. The checkpoint is deleted when the resumed run has a newer one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     of_stop: bool,
     run: RunIdentity,
@@ -83,11 +85,12 @@ impl Checkpoint {
         Ok(found)
     }
 
-    /// Writes a checkpoint of a run's folder, has `saved` add to its model folder, and deletes older ones as [`prune`](Self::prune) does.
-    /// `of_stop`: it is not due, but the run is stopped here.
+    /// Writes a checkpoint into a run's folder, calls `saved` to add files to its model folder, and
+    /// deletes older checkpoints as [`prune`](Self::prune) does. `of_stop` marks a checkpoint that is
+    /// not due but written because the run was stopped.
     ///
     /// # Errors
-    /// If a file cannot be written, or what `saved` fails with; no checkpoint is changed then.
+    /// If a file cannot be written, and the error of `saved`; no checkpoint is changed then.
     pub(crate) fn write(
         dir: &Path,
         decoder: &Decoder,
@@ -115,8 +118,8 @@ impl Checkpoint {
         Ok(Self { path, step })
     }
 
-    /// Deletes all but the newest `keep_last` of a run's folder. One where the run was stopped goes as soon as there is a newer one, as
-    /// a run that was not stopped would not have it.
+    /// Deletes all but the newest `keep_last` checkpoints of a run's folder. A checkpoint of a stop is
+    /// deleted as soon as there is a newer one, because a run that was never stopped would not have it.
     pub(crate) fn prune(dir: &Path, keep_last: usize) -> Result<()> {
         let mut all = Self::list(dir)?;
         let Some(newest) = all.pop() else { return Ok(()) };
@@ -126,14 +129,15 @@ impl Checkpoint {
         of_stops.iter().chain(old).try_for_each(|old| Ok(remove_folder(&old.path)?))
     }
 
-    /// Whether a run was stopped here; one that cannot be read does not say so.
+    /// Whether this is a checkpoint of a stop; false if its `state.json` cannot be read.
     fn is_of_stop(&self) -> bool {
         let state = fs::read(self.path.join(TRAINING).join(STATE)).ok();
         let state = state.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         state.is_some_and(|state| state.get("of_stop") == Some(&Value::Bool(true)))
     }
 
-    /// Sets the decoder's parameters, and the heads that the objective does not read, and returns the optimiser as it was.
+    /// Restores the decoder's parameters and the heads that the objective does not read, and returns the
+    /// optimiser with its saved state.
     ///
     /// # Errors
     /// [`Error::OtherRun`] if the checkpoint was made with another config, objective, model or data.

@@ -1,4 +1,4 @@
-//! What a run is asked to do.
+//! The settings of a training run.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +11,16 @@ use crate::{AdamWConfig, BatchSampler, DType, Error, Result, Schedule};
 pub enum Length {
     /// Optimiser steps.
     Steps(u64),
-    /// Passes over the rows. Micro-batches that fill no whole step at the end are left out, as transformers did it at the time
-    /// of the paper's runs: a step more would be a mean over fewer rows than the learning rate is meant for. A step between two
-    /// epochs takes micro-batches of both.
+    /// Passes over the rows. Micro-batches at the end that do not fill a whole step are left out, as in
+    /// the transformers version of the paper's runs: one more step would average over fewer rows than
+    /// the learning rate is meant for. A step at the boundary of two epochs takes micro-batches of both.
     Epochs(f64),
 }
 
 /// Settings of a training run.
 ///
-/// As TOML or JSON it is one table, in which `steps` or `epochs` is the [`Length`]. Unknown keys are refused: a misspelt one
-/// must not train with a default.
+/// In TOML or JSON it is one table, in which `steps` or `epochs` is the [`Length`]. Unknown keys are
+/// refused, so that a misspelt key does not silently train with a default.
 ///
 /// ```
 /// use janus_train::{Length, TrainConfig};
@@ -36,9 +36,9 @@ pub struct TrainConfig {
     /// How long the run trains.
     #[serde(flatten)]
     pub length: Length,
-    /// Tokens of a micro-batch, at most; documents are kept whole.
+    /// Maximum tokens of a micro-batch; documents are never split.
     pub tokens_per_micro_batch: usize,
-    /// Micro-batches of a step. Older recipes say `accumulation`.
+    /// Micro-batches of a step. Older recipes call it `accumulation`.
     pub gradient_accumulation_steps: usize,
     /// Peak learning rate.
     pub lr: f64,
@@ -46,7 +46,7 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
-    /// The warm-up as a share of the run's steps, rounded up, in the place of `warmup_steps`.
+    /// The warm-up as a fraction of the run's steps, rounded up, instead of `warmup_steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_ratio: Option<f64>,
     /// Decay per unit of learning rate, of tensors with two dimensions.
@@ -55,33 +55,34 @@ pub struct TrainConfig {
     pub betas: (f64, f64),
     /// AdamW's epsilon.
     pub eps: f64,
-    /// Elements that share a scale in 8-bit moments ([`AdamWConfig::quantized_state_block`]); `None`: moments in f32. Older
-    /// recipes say `eight_bit_block`.
+    /// Elements that share a scale in 8-bit moments ([`AdamWConfig::quantized_state_block`]); `None`:
+    /// moments in f32. Older recipes call it `eight_bit_block`.
     pub quantized_state_block: Option<usize>,
-    /// The L2 norm over all gradients is scaled down to this; `None`: never.
+    /// Gradients whose global L2 norm is larger are scaled down to this norm; `None`: no clipping.
     pub clip_norm: Option<f64>,
     /// Seed of the order of the documents.
     pub seed: u64,
     /// Steps between two checkpoints; `None`: only one at the end.
     pub checkpoint_every: Option<u64>,
-    /// Newest checkpoints that are kept; older ones are deleted.
+    /// How many of the newest checkpoints are kept; older ones are deleted.
     pub keep_last: usize,
-    /// `f32`, or `bf16` with an f32 master of each weight that trains. On a CPU, bf16 is for trying out: slower than f32 many
-    /// times over.
+    /// `f32`, or `bf16` with an f32 master of each trainable weight. On a CPU, bf16 is many times slower
+    /// than f32 and only useful for trials.
     pub dtype: DType,
-    /// Compute activations again in the backward pass instead of keeping them.
+    /// Recompute activations in the backward pass instead of keeping them.
     pub activation_checkpointing: bool,
-    /// Examples of a micro-batch, at most; `None`: as many as its tokens allow.
+    /// Maximum examples of a micro-batch; `None`: limited by its tokens only.
     pub examples_per_micro_batch: Option<usize>,
     /// Steps between two evaluations of the held-out rows; `None`: only one at the end.
     pub evaluate_every: Option<u64>,
-    /// Ends the run when the held-out rows show no more gain.
+    /// Ends the run when a metric of the held-out rows no longer improves.
     pub early_stop: Option<EarlyStop>,
-    /// Whose model is kept in `best/`; `None`: that of [`early_stop`](Self::early_stop), if it is set.
+    /// Which evaluation's model is kept in `best/`; `None`: the best one by
+    /// [`early_stop`](Self::early_stop), if that is set.
     pub keep_best: Option<KeepBest>,
 }
 
-/// The keys of a table of [`TrainConfig`].
+/// The keys of a [`TrainConfig`] in TOML or JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
@@ -150,14 +151,14 @@ impl TryFrom<Keys> for TrainConfig {
     }
 }
 
-/// Which evaluation of the held-out rows is the best.
+/// The criterion for the best evaluation of the held-out rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KeepBest {
-    /// `loss`, or a figure of the objective such as `accuracy`.
+    /// `loss`, or a metric of the objective such as `accuracy`.
     pub metric: String,
-    /// Whether more is better.
+    /// Whether a higher value is better.
     #[serde(default)]
     pub higher_is_better: bool,
 }
@@ -167,18 +168,18 @@ pub struct KeepBest {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EarlyStop {
-    /// What is watched: `loss`, or a figure of the objective such as `accuracy`. The model of the best evaluation is
-    /// kept in `best/`, unless [`TrainConfig::keep_best`] names another.
+    /// The metric to watch: `loss`, or a metric of the objective such as `accuracy`. The model of the
+    /// best evaluation is kept in `best/`, unless [`TrainConfig::keep_best`] names another metric.
     pub metric: String,
-    /// Whether more is better.
+    /// Whether a higher value is better.
     #[serde(default)]
     pub higher_is_better: bool,
-    /// Evaluations in a row without a new best after which the run ends.
+    /// The run ends after this many consecutive evaluations without a new best value.
     pub patience: usize,
 }
 
 impl KeepBest {
-    /// The model with the best value of a metric of the held-out rows.
+    /// Keeps the model with the best value of a metric of the held-out rows.
     pub fn new(metric: impl Into<String>, higher_is_better: bool) -> Self {
         Self { metric: metric.into(), higher_is_better }
     }
@@ -225,29 +226,30 @@ impl TrainConfig {
         }
     }
 
-    /// These settings after `set` changed some of them, for an expression: `config.with(|config| config.lr = 1e-4)`.
+    /// These settings with changes, as an expression: `config.with(|config| config.lr = 1e-4)`.
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
     }
 
-    /// The optimiser's part.
+    /// The optimiser's constants.
     pub fn adamw(&self) -> AdamWConfig {
         AdamWConfig { betas: self.betas, eps: self.eps, weight_decay: self.weight_decay, quantized_state_block: self.quantized_state_block }
     }
 
-    /// Whether the held-out rows are evaluated after step `step` of `steps`, whatever ends the run.
+    /// Whether the held-out rows are evaluated after step `step` of `steps` in a run that is not stopped
+    /// early.
     pub(crate) fn evaluation_is_due(&self, step: u64, steps: u64) -> bool {
         step == steps || self.evaluate_every.is_some_and(|every| step.is_multiple_of(every))
     }
 
-    /// Which model is kept in `best/`.
+    /// The criterion for the model in `best/`.
     pub(crate) fn best(&self) -> Option<KeepBest> {
         self.keep_best.clone().or_else(|| self.early_stop.as_ref().map(EarlyStop::best))
     }
 
-    /// These settings with the number of warm-up steps and of steps that they come to for examples of these lengths, in tokens, and
-    /// that number.
+    /// These settings with epochs and warm-up ratio replaced by numbers of steps, for examples of these
+    /// lengths in tokens; and the number of steps.
     ///
     /// # Errors
     /// As [`check`](Self::check) and [`BatchSampler::new`]; [`Error::NoWholeStep`] if the epochs fill no step.
@@ -269,7 +271,7 @@ impl TrainConfig {
         Ok((resolved, steps))
     }
 
-    /// The micro-batches of examples of these lengths.
+    /// The sampler of micro-batches for examples of these lengths.
     pub(crate) fn sampler(&self, lengths: Vec<usize>) -> Result<BatchSampler> {
         let sampler = BatchSampler::new(self.seed, self.tokens_per_micro_batch, lengths)?;
         Ok(sampler.with_examples(self.examples_per_micro_batch.unwrap_or(usize::MAX)))
@@ -277,7 +279,7 @@ impl TrainConfig {
 
     /// Warm-up steps of a run of `steps` steps.
     pub fn warmup(&self, steps: u64) -> u64 {
-        // As OpenRLHF rounds it.
+        // Rounded up, as in OpenRLHF.
         self.warmup_ratio.map_or(self.warmup_steps, |ratio| (ratio * steps as f64).ceil() as u64)
     }
 
@@ -305,7 +307,7 @@ impl TrainConfig {
                 self.gradient_accumulation_steps >= 1,
             ),
             ("lr", self.lr.to_string(), "a finite number, 0 or more", self.lr.is_finite() && self.lr >= 0.0),
-            ("epochs", text(epochs), "passes over the rows, a finite number above 0", epochs.is_none_or(|n| n.is_finite() && n > 0.0)),
+            ("epochs", text(epochs), "the passes over the rows, a finite number above 0", epochs.is_none_or(|n| n.is_finite() && n > 0.0)),
             ("clip_norm", text(self.clip_norm), "above 0", self.clip_norm.is_none_or(|clip| clip > 0.0)),
             ("checkpoint_every", "0".into(), "at least 1", self.checkpoint_every != Some(0)),
             ("examples_per_micro_batch", "0".into(), "at least 1", self.examples_per_micro_batch != Some(0)),
@@ -314,13 +316,13 @@ impl TrainConfig {
             (
                 "warmup_ratio",
                 text(self.warmup_ratio),
-                "a share of the steps, from 0 to 1",
+                "a fraction of the steps, from 0 to 1",
                 self.warmup_ratio.is_none_or(|ratio| (0.0..=1.0).contains(&ratio)),
             ),
             (
                 "warmup_ratio",
                 text(self.warmup_ratio),
-                "no warmup_steps beside it, but they are set too: leave one of them out",
+                "no warmup_steps, which are also set: leave one of the two out",
                 self.warmup_ratio.is_none() || self.warmup_steps == 0,
             ),
             (
@@ -404,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_are_as_many_whole_steps_as_their_micro_batches_fill() {
+    fn epochs_have_the_whole_steps_that_their_micro_batches_fill() {
         let mut config = TrainConfig::new(Length::Epochs(2.5), 100, 0.1, 1);
         (config.examples_per_micro_batch, config.gradient_accumulation_steps, config.warmup_ratio) = (Some(1), 3, Some(0.3));
         // 25 micro-batches, eight whole steps.

@@ -1,4 +1,4 @@
-//! The model that learns.
+//! The trainable decoder model.
 
 mod dtype;
 mod inference;
@@ -34,19 +34,19 @@ const HEAD: &str = "lm_head.weight";
 pub struct Decoder {
     config: ModelConfig,
     dtype: DType,
-    /// Every weight, as the operations read it: tracked if it trains.
+    /// Every weight, as the operations read it: tracked by candle if it is trainable.
     weights: BTreeMap<String, Tensor>,
-    /// Those that train.
+    /// The trainable weights.
     parameters: BTreeMap<String, Var>,
-    /// Where operations add the gradients of the parameters; without it, candle gets them.
+    /// Where operations add the gradients of the parameters; `None`: gradients are returned to candle.
     sink: Option<GradSink>,
     device: Device,
     lora: Option<LoraConfig>,
     reward_scale: Option<RewardScale>,
-    /// What else the `config.json` that it was read from states; it is saved with it.
+    /// The keys of `config.json` that are not interpreted; they are saved with the model.
     other_config: Map<String, Value>,
     activation_checkpointing: bool,
-    /// Names the masks of the low-rank updates' dropout; none: nothing is dropped.
+    /// The key of the dropout masks of the LoRA adapters; `None`: no dropout.
     dropout: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ pub struct Decoder {
 pub struct Logprobs {
     /// `[rows]`: natural logarithms, differentiable.
     pub values: Tensor,
-    /// `[rows]`: the index in [`Batch::ids`] of the token that each row is the log-probability of; rising.
+    /// `[rows]`: for each row the index of its token in [`Batch::ids`], ascending.
     pub tokens: Vec<u32>,
 }
 
@@ -63,7 +63,7 @@ impl Logprobs {
     /// Their sum over each document of the batch: `[documents]`; 0 for a document without any.
     ///
     /// # Errors
-    /// [`Error::Batch`] for another batch than they are of; if candle fails.
+    /// [`Error::Batch`] if the tokens are not those of this batch; if candle fails.
     pub fn sum_by_document(&self, batch: &Batch) -> Result<Tensor> {
         batch.check_tokens(&self.tokens)?;
         Ok(segment_sum(&self.values, &batch.documents_of(&self.tokens), batch.documents())?)
@@ -82,10 +82,10 @@ impl Logprobs {
         Ok((self.sum_by_document(batch)? * inverse)?)
     }
 
-    /// Those of the given tokens, which must rise and be among [`tokens`](Self::tokens).
+    /// The log-probabilities of a subset of [`tokens`](Self::tokens), in ascending order.
     ///
     /// # Errors
-    /// [`Error::Batch`] for a token that is not among them.
+    /// [`Error::Batch`] for a token without a log-probability.
     pub fn select(&self, tokens: &[u32]) -> Result<Self> {
         let mut places = Vec::with_capacity(tokens.len());
         for token in tokens {
@@ -101,10 +101,11 @@ impl Logprobs {
 
 impl Decoder {
     /// Fresh weights in f32: projections and embeddings from a normal distribution with the config's
-    /// `initializer_range`, norms 1. Each parameter has a random stream of its own name.
+    /// `initializer_range` as standard deviation, norms 1. Each parameter has its own random stream,
+    /// named after it.
     ///
     /// # Errors
-    /// If it is the config of no model ([`ModelConfig::check`]), or the device cannot hold the weights.
+    /// If the config is invalid ([`ModelConfig::check`]), or the device cannot hold the weights.
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
         let mut decoder = Self::empty(config, DType::F32, device);
@@ -134,7 +135,7 @@ impl Decoder {
         }
     }
 
-    /// Adds a weight that trains, or puts it in the place of the one that had its name.
+    /// Adds a trainable weight, or replaces the weight with this name.
     fn insert(&mut self, name: &str, value: &Tensor) -> Result<()> {
         let var = Var::from_tensor(&value.to_dtype(self.dtype.candle())?)?;
         self.weights.insert(name.into(), var.as_tensor().clone());
@@ -142,8 +143,9 @@ impl Decoder {
         Ok(())
     }
 
-    /// A frozen copy with weights of its own: a reference model that stays as it is while this decoder trains. It takes as much
-    /// memory as the weights. [`detached`](Self::detached) takes no memory, but changes with this decoder.
+    /// A frozen copy with its own weights: a reference model that does not change while this decoder
+    /// trains. It needs the memory of the weights a second time. [`detached`](Self::detached) needs no
+    /// memory, but changes with this decoder.
     ///
     /// # Errors
     /// If the device cannot hold the weights.
@@ -155,11 +157,11 @@ impl Decoder {
         Ok(copy)
     }
 
-    /// A view of this decoder without anything that trains: for forward passes of which no gradient is wanted, which then keep
+    /// A view of this decoder without trainable weights, for forward passes without gradients: they keep
     /// nothing for a backward pass.
     ///
-    /// The weights are those of this decoder, not copied, and change with them while it trains. A reference model is a
-    /// [`copy`](Self::copy), or is loaded from its folder.
+    /// The weights are shared with this decoder and change while it trains. For a reference model, use
+    /// [`copy`](Self::copy) or load the model from its folder.
     ///
     /// # Errors
     /// If candle fails.
@@ -169,7 +171,7 @@ impl Decoder {
         Ok(Self { weights, lora, reward_scale, other_config, ..Self::empty(&self.config, self.dtype, &self.device) })
     }
 
-    /// This model with every weight rounded to, or widened from, another type; those that train still do.
+    /// This model with every weight converted to another dtype. Trainable weights stay trainable.
     ///
     /// # Errors
     /// If the device cannot hold the weights.
@@ -186,7 +188,7 @@ impl Decoder {
         Ok(self)
     }
 
-    /// The first weight that trains here and whose values another decoder reads from the same memory.
+    /// The first trainable weight of this decoder that shares its memory with a weight of `other`.
     pub(crate) fn trains_a_weight_of(&self, other: &Self) -> Option<&str> {
         let shared = |name: &&String| match (self.weights.get(*name), other.weights.get(*name)) {
             (Some(mine), Some(others)) => storage(mine) == storage(others),
@@ -195,7 +197,7 @@ impl Decoder {
         self.parameters.keys().find(shared).map(String::as_str)
     }
 
-    /// What the weights are made of.
+    /// The dtype of the weights.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -211,7 +213,7 @@ impl Decoder {
         Ok(hash.finalize().to_string())
     }
 
-    /// A hash of every value of the weights that do not train, but for some; of nothing if all do.
+    /// A hash of the values of all frozen weights except those in `but`.
     ///
     /// # Errors
     /// If candle fails.
@@ -227,13 +229,14 @@ impl Decoder {
         &self.config
     }
 
-    /// Whether a forward pass keeps each layer's input alone and the backward pass computes the rest again: the same
-    /// gradients to the bit, a third more work, a tenth of the memory for activations.
+    /// Turns activation checkpointing on or off. A forward pass then keeps only each layer's input, and
+    /// the backward pass recomputes the rest: bitwise the same gradients with a third more work and a
+    /// tenth of the activation memory.
     pub fn set_activation_checkpointing(&mut self, on: bool) {
         self.activation_checkpointing = on;
     }
 
-    /// Where the parameters are.
+    /// The device of the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -243,12 +246,12 @@ impl Decoder {
         &self.weights
     }
 
-    /// Every weight that trains, by its Hugging Face name, in the order of the names.
+    /// Every trainable weight by its Hugging Face name, in the order of the names.
     pub fn parameters(&self) -> &BTreeMap<String, Var> {
         &self.parameters
     }
 
-    /// Hidden states after the final norm, of the weights' type: `[tokens, hidden]`.
+    /// Hidden states after the final norm, in the weights' dtype: `[tokens, hidden]`.
     ///
     /// # Errors
     /// [`Error::Batch`] if the batch does not fit the model.
@@ -283,7 +286,8 @@ impl Decoder {
         }
     }
 
-    /// This model, weights shared, whose operations add the gradients of their backward passes to `gradients`.
+    /// A view of this model whose operations add their gradients to `gradients` in the backward pass.
+    /// The weights are shared.
     pub fn recording(&self, gradients: &Gradients) -> Self {
         Self {
             config: self.config.clone(),
@@ -308,12 +312,12 @@ impl Decoder {
         self.logprobs_at(batch, batch.supervised())
     }
 
-    /// Log-probabilities in f32 of the given tokens, each given the tokens before it in its document. Tokens are indices in
-    /// `Batch::ids`, rising; none may be the first of its document.
+    /// Log-probabilities in f32 of the given tokens, each given the tokens before it in its document.
+    /// Tokens are ascending indices in `Batch::ids`; none may be the first of its document.
     ///
     /// # Errors
-    /// As [`hidden`](Self::hidden); [`Error::NoHead`] if the model has no language-model head. Both are found before the model
-    /// computes anything.
+    /// As [`hidden`](Self::hidden); [`Error::NoHead`] if the model has no language-model head. Both are
+    /// checked before the forward pass.
     pub fn logprobs_at(&self, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
         self.head()?;
         batch.check(self.config.vocab_size)?;
@@ -321,7 +325,7 @@ impl Decoder {
         self.logprobs_of(&self.hidden(batch)?, batch, tokens)
     }
 
-    /// [`logprobs_at`](Self::logprobs_at) by hidden states that are there.
+    /// [`logprobs_at`](Self::logprobs_at) from given hidden states.
     pub(crate) fn logprobs_of(&self, hidden: &Tensor, batch: &Batch, tokens: Vec<u32>) -> Result<Logprobs> {
         let head = self.head()?;
         batch.check_predicted(&tokens)?;
@@ -336,18 +340,18 @@ impl Decoder {
         self.weights.get(name).ok_or(Error::NoHead { name })
     }
 
-    /// The weight of a name that the config implies.
+    /// A weight that every model with this config has.
     fn weight(&self, name: &str) -> &Tensor {
         &self.weights[name]
     }
 }
 
-/// Where a tensor's values are.
+/// The address of a tensor's storage.
 fn storage(tensor: &Tensor) -> *const candle_core::Storage {
     &raw const *tensor.storage_and_layout().0
 }
 
-/// Feeds a weight's name and its values, in f32, to a hash.
+/// Adds a weight's name and its values, in f32, to a hash.
 fn hash_weight(hash: &mut blake3::Hasher, name: &str, weight: &Tensor) -> Result<()> {
     hash.update(name.as_bytes());
     let wide = on_cpu(weight)?.to_dtype(candle_core::DType::F32)?;
@@ -360,12 +364,12 @@ fn hash_weight(hash: &mut blake3::Hasher, name: &str, weight: &Tensor) -> Result
     Ok(())
 }
 
-/// Normal numbers by the Box-Muller transform, computed in f64.
+/// Normally distributed numbers by the Box-Muller transform, computed in f64.
 fn normal(seed: u64, name: &str, len: usize, deviation: f64) -> Vec<f32> {
     let mut rng = janus_core::stream(seed, &format!("init {name}"));
     let mut values = Vec::with_capacity(len + 1);
     while values.len() < len {
-        // 1 - u lies in (0, 1]: its logarithm is finite.
+        // 1 - u is in (0, 1], so its logarithm is finite.
         let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt() * deviation;
         let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
         values.extend([(radius * cos) as f32, (radius * sin) as f32]);

@@ -1,19 +1,19 @@
-//! In which settings two runs differ.
+//! The settings in which two runs differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
 
-/// A setting that differs between two runs. It shows as `train.lr was 0.1, is 0.2`.
+/// A setting that differs between two runs, displayed as `train.lr was 0.1, is 0.2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
-    /// Where it stands: `train.lr`, `objective.beta`, `lora.rank`.
+    /// The setting's key: `train.lr`, `objective.beta`, `lora.rank`.
     pub key: String,
-    /// The value of the earlier run; `None` if it was not set.
+    /// The value in the earlier run; `None` if it was not set.
     pub was: Option<String>,
-    /// The value of this run.
+    /// The value in this run; `None` if it is not set.
     pub is: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Difference {
     }
 }
 
-/// Every value of a table by its key, with dots: `train.lr`. What is null is not set.
+/// Every value of a nested table by its dotted key: `train.lr`. Null values are left out.
 fn flat(value: &Value) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     let mut open = vec![(String::new(), value)];
@@ -63,7 +63,7 @@ mod tests {
             json!({ "train": { "lr": 0.1, "seed": 1, "clip_norm": null } }),
             json!({ "train": { "lr": 0.2, "seed": 1 }, "lora": { "rank": 2 } }),
         );
-        let told: Vec<String> = Difference::between(&was, &is).iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["lora.rank was not set, is 2", "train.lr was 0.1, is 0.2"]);
+        let texts: Vec<String> = Difference::between(&was, &is).iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["lora.rank was not set, is 2", "train.lr was 0.1, is 0.2"]);
     }
 }

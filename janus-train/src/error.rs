@@ -1,11 +1,11 @@
-//! What can go wrong in training.
+//! The errors of this crate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::difference::Difference;
 
-/// The crate's error; each variant says where it happened and what to do.
+/// The crate's error. Each message says where it happened and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,15 +17,15 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A batch whose parts do not fit together or the model.
+    /// A batch that is inconsistent or does not fit the model.
     #[error("{}the batch is not usable: {problem}", of_row(*row))]
     Batch {
-        /// The row that the batch was made of, if it is one alone.
+        /// The row, if the batch was made of a single row.
         row: Option<usize>,
-        /// What does not fit.
+        /// What is wrong with the batch.
         problem: BatchProblem,
     },
-    /// An objective or an observer of the caller's own failed.
+    /// An objective or an observer that the caller implements failed.
     #[error("the objective or the observer failed")]
     Caller(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A setting outside its range.
@@ -33,12 +33,12 @@ pub enum Error {
     Setting {
         /// Its name in [`TrainConfig`](crate::TrainConfig) or in the objective's constants.
         field: &'static str,
-        /// As set.
+        /// Its value.
         got: String,
         /// What is allowed.
         expected: &'static str,
     },
-    /// There is nothing to train on.
+    /// There are no rows to train on.
     #[error("no rows to train on")]
     NoRows,
     /// The rows cannot be grouped into the objective's examples.
@@ -61,14 +61,14 @@ pub enum Error {
         /// The limit.
         capacity: usize,
     },
-    /// A row from which nothing can be learned.
+    /// A row without a token that carries loss.
     #[error("row {row} carries no loss: its loss mask is false after the first token; drop the row, or mask in its response")]
     NothingTrained {
         /// Index of the row.
         row: usize,
     },
-    /// A model of which every weight that the objective would train is frozen.
-    #[error("no weight trains: all that the objective reaches are frozen; leave some to train, or add low-rank updates")]
+    /// Every weight that the objective would train is frozen.
+    #[error("no weight is trainable: every weight that the objective uses is frozen; unfreeze some, or add LoRA adapters")]
     NothingTrains,
     /// A weight file without one of the model's tensors.
     #[error("{}: tensor {name} is missing", path.display())]
@@ -78,19 +78,19 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
-    /// A tensor of another shape than the config says.
+    /// A tensor whose shape differs from the config's.
     #[error("{}: tensor {name} has shape {got:?}, expected {expected:?}", path.display())]
     TensorShape {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// As found.
+        /// The shape in the file.
         got: Vec<usize>,
-        /// As the config says.
+        /// The shape that the config implies.
         expected: Vec<usize>,
     },
-    /// A file that is not what its name says.
+    /// A file that is malformed, or not of the expected kind.
     #[error("{}: {problem}", path.display())]
     Malformed {
         /// The file.
@@ -99,7 +99,7 @@ pub enum Error {
         problem: FileProblem,
     },
     /// A trainable parameter that the loss does not reach.
-    #[error("step {step}: no gradient reaches {name}: an operation without a backward pass lies between it and the loss")]
+    #[error("step {step}: no gradient reaches {name}: between it and the loss is an operation without a backward pass")]
     NoGradient {
         /// The parameter.
         name: String,
@@ -114,55 +114,58 @@ pub enum Error {
         /// The parameter.
         name: String,
     },
-    /// A loss, gradient or weight that is infinite or not a number.
+    /// A loss, gradient or weight that is infinite or NaN.
     #[error(
         "step {step}: {what} is {value}, not finite; rows of the step: {rows:?}; look at these rows, or start another run, in another folder, with a lower learning rate{}",
-        way_out(checkpoint.as_deref())
+        advice(checkpoint.as_deref())
     )]
     NotFinite {
         /// Optimiser step.
         step: u64,
-        /// What it is.
+        /// Which quantity it is.
         what: Quantity,
         /// Its value.
         value: f64,
-        /// Indices of the rows that were used; where it was found on held-out rows, of these.
+        /// Indices of the rows that were used: held-out rows in an evaluation, else training rows.
         rows: Vec<usize>,
-        /// The run's newest checkpoint, if it has one: a model folder of finite weights to start another run from.
+        /// The run's newest checkpoint, if it has one. Its weights are finite, so another run can start
+        /// from it.
         checkpoint: Option<PathBuf>,
     },
-    /// A figure that the objective does not report.
+    /// A metric that the objective does not report.
     #[error("the metric of early_stop or keep_best is {got}: the held-out rows have {}", known.join(", "))]
     UnknownMetric {
-        /// As set.
+        /// The name that was set.
         got: String,
-        /// What there is.
+        /// The metrics that exist.
         known: Vec<String>,
     },
     /// A head that the model does not have.
-    #[error("the model has no {name}: load one that has, or add it")]
+    #[error("the model has no {name}: load a model that has it, or add it")]
     NoHead {
-        /// Its name among the weights.
+        /// The name of the head's weight.
         name: &'static str,
     },
-    /// A row that the reference model has not scored.
-    #[error("row {row} has no log-probability under the reference model: compute them for these rows")]
+    /// A row without a stored log-probability under the reference model.
+    #[error("row {row} has no log-probability under the reference model: compute the log-probabilities of these rows")]
     NoReference {
         /// Index of the row.
         row: usize,
     },
-    /// A reference model that is no model of its own.
-    #[error("the reference model shares {name} with the model that trains, and would change with it: make it by Decoder::copy, or load it")]
+    /// A reference model that shares its weights with the trained model.
+    #[error(
+        "the reference model shares {name} with the trained model, and would change with it: make it with Decoder::copy, or load it"
+    )]
     SharedReference {
-        /// A weight that both read from the same memory.
+        /// A weight whose memory the two models share.
         name: String,
     },
-    /// Log-probabilities of another reference.
-    #[error("{}: computed with another {what}: use the one it was made with, or another file", path.display())]
+    /// Stored log-probabilities of another reference model.
+    #[error("{}: computed with another {what}: use the {what} that it was computed with, or another file", path.display())]
     OtherReference {
         /// The file.
         path: PathBuf,
-        /// `model`, `weight type` or `template`.
+        /// `model`, `weight dtype` or `template`.
         what: &'static str,
     },
     /// A checkpoint of another run.
@@ -175,9 +178,9 @@ pub enum Error {
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
-        /// `config`, `objective`, `model`, `low-rank config`, `set of frozen weights` or `data`.
+        /// `config`, `objective`, `model`, `LoRA config`, `set of frozen weights` or `data`.
         what: &'static str,
-        /// The settings that differ, as far as the checkpoint says them.
+        /// The settings that differ, as far as the checkpoint records them.
         differences: Vec<Difference>,
     },
     /// Epochs that fill no step.
@@ -193,29 +196,30 @@ pub enum Error {
         /// Micro-batches of a step.
         per_step: usize,
     },
-    /// A file cannot be written or its rows read, or another run works in the run's folder ([`janus_data::Error::Locked`]).
+    /// A file cannot be written, its rows cannot be read, or another run is using the run's folder
+    /// ([`janus_data::Error::Locked`]).
     #[error(transparent)]
     Data(Box<janus_data::Error>),
     /// A recipe that is not TOML, or has an unknown key or a value of the wrong type.
     #[error("{place}: {}", toml_message(error))]
     Recipe {
-        /// The file with the line, or the assignments beside it.
+        /// The file with the line, or with the overrides.
         place: String,
-        /// What is wrong there; it is part of the text.
+        /// The parser's error, which is part of the message.
         error: Box<toml::de::Error>,
     },
-    /// A key that was to be set in a recipe.
+    /// An override of a recipe's key that is not `KEY=VALUE`.
     #[error("{assignment}: {problem}")]
     Assignment {
-        /// As given.
+        /// The override.
         assignment: String,
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// A recipe that asks for what it cannot have.
+    /// A recipe whose keys contradict each other.
     #[error("{place}: {problem}")]
     RecipeRule {
-        /// The file, and what was set beside it.
+        /// The file, with the overrides.
         place: String,
         /// The keys, and what to do.
         problem: &'static str,
@@ -223,15 +227,15 @@ pub enum Error {
     /// A setting of a recipe outside its range.
     #[error("{place}: {table}{error}")]
     RecipeSetting {
-        /// The file, and what was set beside it.
+        /// The file, with the overrides.
         place: String,
-        /// The table that it is in, with a dot.
+        /// The setting's table, with a trailing dot.
         table: &'static str,
         /// An [`Error::Setting`].
         error: Box<Error>,
     },
-    /// A run's folder with checkpoints that this recipe cannot continue from.
-    #[error("{}: the checkpoints were made otherwise: {difference}: continue with what they were made with, or give another folder", path.display())]
+    /// A run's folder with checkpoints that this recipe cannot resume from.
+    #[error("{}: the checkpoints were made with other settings: {difference}: resume with the settings of the checkpoints, or use another folder", path.display())]
     OtherRecipe {
         /// The run's folder.
         path: PathBuf,
@@ -243,27 +247,27 @@ pub enum Error {
     Vocabulary {
         /// The tokenizer's file.
         path: PathBuf,
-        /// Its tokens.
+        /// Number of its tokens.
         tokens: usize,
         /// Rows of the embedding.
         rows: usize,
     },
-    /// Rows that are all held out.
-    #[error("{}: {rows} rows, of which {held_out} are held out: nothing is left to train on", path.display())]
+    /// All rows are held out.
+    #[error("{}: {held_out} of {rows} rows are held out: no rows are left to train on", path.display())]
     AllHeldOut {
         /// The data.
         path: PathBuf,
-        /// Rows that can be used; two for a pair.
+        /// Usable rows; a pair has two.
         rows: usize,
         /// Rows that the recipe holds out.
         held_out: usize,
     },
-    /// What is wrong with the rows of a file.
+    /// An error in the rows of a file.
     #[error("{}", path.display())]
     InData {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the row of the file.
+        /// The error, with the row number in the file.
         source: Box<Error>,
     },
     /// The model's config or weights could not be read.
@@ -286,7 +290,7 @@ impl From<janus_infer::Error> for Error {
     }
 }
 
-fn way_out(checkpoint: Option<&Path>) -> String {
+fn advice(checkpoint: Option<&Path>) -> String {
     checkpoint.map_or_else(String::new, |path| {
         format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
     })
@@ -300,58 +304,58 @@ fn of_row(row: Option<usize>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchProblem {
-    /// There is no token, or not a flag of the loss mask for each.
-    #[error("{ids} ids and a loss mask of {loss_mask}: expected one for each, and at least one")]
+    /// The batch is empty, or ids and loss mask differ in length.
+    #[error("{ids} ids and a loss mask of {loss_mask}: expected equal lengths, and at least one token")]
     LossMask {
-        /// Ids.
+        /// Number of ids.
         ids: usize,
-        /// Flags.
+        /// Length of the loss mask.
         loss_mask: usize,
     },
-    /// Boundaries of documents that do not rise from 0 to the number of ids.
+    /// Document boundaries that do not rise from 0 to the number of ids.
     #[error("cu_seqlens must rise from 0 to {ids}, got {got:?}")]
     Boundaries {
-        /// Ids.
+        /// Number of ids.
         ids: usize,
         /// The boundaries.
         got: Vec<u32>,
     },
     /// An id outside the vocabulary.
-    #[error("token {token} has id {id}, but the vocabulary ends before {vocab_size}")]
+    #[error("token {token} has id {id}, but the vocabulary has {vocab_size} tokens")]
     Id {
         /// The token's index.
         token: usize,
         /// Its id.
         id: u32,
-        /// Tokens of the vocabulary.
+        /// Size of the vocabulary.
         vocab_size: usize,
     },
-    /// Indices of tokens that do not rise, or are not the batch's.
-    #[error("tokens must rise and be below {tokens}")]
+    /// Token indices that are not ascending, or outside the batch.
+    #[error("token indices must be ascending and below {tokens}")]
     Tokens {
         /// Tokens of the batch.
         tokens: usize,
     },
-    /// The first token of a document, where a predicted one is needed.
+    /// The first token of a document, which is never predicted.
     #[error("token {token} is the first of its document: nothing predicts it")]
     FirstToken {
         /// The token's index.
         token: u32,
     },
-    /// A token without log-probability.
+    /// A token without a log-probability.
     #[error("token {token} has no log-probability here")]
     NoLogprob {
         /// The token's index.
         token: u32,
     },
-    /// Documents that cannot be pairs.
-    #[error("{documents} documents are no pairs of chosen and rejected")]
+    /// An odd number of documents, where pairs are expected.
+    #[error("{documents} documents: expected pairs of chosen and rejected")]
     NoPairs {
         /// Documents of the batch.
         documents: usize,
     },
-    /// A document without a last token.
-    #[error("document {document} is empty: there is no last token to value")]
+    /// An empty document.
+    #[error("document {document} is empty: the value head needs a last token")]
     EmptyDocument {
         /// The document's index.
         document: usize,
@@ -362,58 +366,58 @@ pub enum BatchProblem {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileProblem {
-    /// It is not JSON of its form, or cannot be written as JSON.
+    /// It is not JSON of the expected form, or cannot be written as JSON.
     #[error("{0}")]
     Json(serde_json::Error),
     /// It cannot be written as TOML.
     #[error("{0}")]
     Toml(toml::ser::Error),
-    /// The header of a file of tensors does not fit together.
+    /// The header of a safetensors file is inconsistent.
     #[error("{0}")]
     Tensors(safetensors::SafeTensorError),
-    /// The header of a file of tensors is longer than the file, or than any header is.
+    /// The header of a safetensors file is longer than the file, or longer than the format allows.
     #[error("its header should have {header} bytes, but the file has {file}")]
     HeaderLength {
-        /// Bytes that the header should have.
+        /// Bytes of the header, as the file states.
         header: u64,
         /// Bytes of the file.
         file: u64,
     },
-    /// A file of tensors was cut, or continues after them.
+    /// A safetensors file is truncated, or has extra bytes at the end.
     #[error("its tensors should have {expected} bytes, but {got} follow its header")]
     TensorsLength {
-        /// Bytes by the header.
+        /// Bytes according to the header.
         expected: u64,
         /// Bytes after the header.
         got: u64,
     },
-    /// A tensor of a type that is not read.
+    /// A tensor of an unsupported dtype.
     #[error("tensor {name} is {got:?}: expected {expected}")]
     TensorType {
         /// The tensor.
         name: String,
-        /// Its type.
+        /// Its dtype.
         got: safetensors::Dtype,
-        /// What can be read.
+        /// The supported dtypes.
         expected: &'static str,
     },
     /// A checkpoint of a later version of this crate.
     #[error("the checkpoint's format is {got}, newer than {known}: continue with the program that wrote it")]
     NewerFormat {
-        /// The number of its format.
+        /// The version of its format.
         got: u64,
-        /// The newest that is known here.
+        /// The newest version that this crate reads.
         known: u64,
     },
-    /// `metrics.jsonl` has fewer steps than the checkpoint beside it.
-    #[error("{lines} whole lines, but the checkpoint is at step {step}: restore the file or start in an empty folder")]
+    /// `metrics.jsonl` has fewer steps than the run's newest checkpoint.
+    #[error("{lines} complete lines, but the checkpoint is at step {step}: restore the file or start in an empty folder")]
     StepsMissing {
-        /// Its lines.
+        /// Its complete lines.
         lines: usize,
         /// The checkpoint's step.
         step: u64,
     },
-    /// A line of `metrics.jsonl` is of no step.
+    /// A line of `metrics.jsonl` has no step.
     #[error("a line has no number `step`")]
     NoStep,
 }
@@ -424,7 +428,7 @@ impl FileProblem {
         move |error| Error::Malformed { path: path.into(), problem: problem(error) }
     }
 
-    /// The error of a file that is not JSON of its form.
+    /// The error of a file that is not JSON of the expected form.
     pub(crate) fn json(path: &Path) -> impl Fn(serde_json::Error) -> Error {
         Self::of(path, Self::Json)
     }
@@ -445,7 +449,7 @@ fn listed(what: &str, differences: &[Difference]) -> String {
     }
 }
 
-/// A number of a run that must be finite.
+/// A quantity of a run that must be finite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Quantity {
@@ -455,7 +459,7 @@ pub enum Quantity {
     GradNorm,
     /// The loss, or another metric, over the held-out rows.
     HeldOut(String),
-    /// A value of a weight, or of what the optimiser keeps of it, by its name.
+    /// A value of a weight or of its optimiser state, by name.
     Weight(String),
 }
 
@@ -484,7 +488,8 @@ impl<T> AtPath<T> for std::io::Result<T> {
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong in a TOML text, without the excerpt that its `Display` has: the place of the error names the line.
+/// The message of a TOML error without the excerpt of its `Display`, because [`Error::Recipe`] already
+/// names the line.
 fn toml_message(error: &toml::de::Error) -> String {
     match error.span() {
         Some(_) => error.message().to_string(),

@@ -1,4 +1,4 @@
-//! Memory and work of a run before anything is loaded.
+//! Estimates of a run's memory and work before anything is loaded.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::objective::Head;
 use crate::ops::{BLOCK_LOGITS, LOGITS_HELD, SavedActivations, blocks};
 use crate::{DType, Length, LoraConfig, ModelConfig, Recipe, Result, TrainConfig};
 
-/// What is trained, and on what.
+/// A training workload: the model, the settings and the devices.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Workload<'a> {
@@ -14,15 +14,16 @@ pub struct Workload<'a> {
     pub model: &'a ModelConfig,
     /// The settings.
     pub train: &'a TrainConfig,
-    /// Low-rank updates in the place of the weights.
+    /// LoRA adapters, which are trained instead of the weights.
     pub lora: Option<&'a LoraConfig>,
     /// The heads that the loss reads.
     pub heads: &'a [Head],
     /// Tokens of the longest document.
     pub longest_document: usize,
-    /// Devices that share gradients, master weights and moments.
+    /// Devices over which gradients, master weights and moments are sharded.
     pub shards: usize,
-    /// Whether it trains on a GPU: 8-bit moments, and the masters of their weights, are in main memory then.
+    /// Whether it trains on a GPU. 8-bit moments, and the f32 masters of their weights, are in main
+    /// memory then.
     pub on_gpu: bool,
 }
 
@@ -30,13 +31,13 @@ pub struct Workload<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Parameters {
-    /// In all.
+    /// All parameters.
     pub all: usize,
-    /// Those that train.
+    /// The trainable parameters.
     pub trained: usize,
 }
 
-/// Bytes that training takes, by part.
+/// Memory of training in bytes, by part.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryEstimate {
@@ -44,20 +45,20 @@ pub struct MemoryEstimate {
     pub weights: f64,
     /// Their gradients, in f32.
     pub gradients: f64,
-    /// f32 masters of weights in bf16.
+    /// f32 masters of bf16 weights.
     pub master_weights: f64,
     /// AdamW's moments.
     pub moments: f64,
-    /// What the backward pass needs of the forward pass.
+    /// Activations that the forward pass keeps for the backward pass.
     pub activations: f64,
-    /// Logits held at a time.
+    /// Logits in memory at a time.
     pub logits: f64,
-    /// What of these is in main memory and not in a GPU's.
+    /// The share of these bytes that is in main memory and not on the GPU.
     pub in_main_memory: f64,
 }
 
 impl<'a> Workload<'a> {
-    /// Training of all weights, on one device that is no GPU.
+    /// Training of all weights on one CPU.
     pub fn new(model: &'a ModelConfig, train: &'a TrainConfig, heads: &'a [Head], longest_document: usize) -> Self {
         Self { model, train, lora: None, heads, longest_document, shards: 1, on_gpu: false }
     }
@@ -66,7 +67,7 @@ impl<'a> Workload<'a> {
         self.heads.contains(&Head::LanguageModel)
     }
 
-    /// Parameters in all, and those that train.
+    /// The numbers of all parameters and of trainable ones.
     pub fn parameters(&self) -> Parameters {
         let tensors = self.model.tensors();
         let size = |shape: &[usize]| shape.iter().product::<usize>();
@@ -106,7 +107,7 @@ impl MemoryEstimate {
         let logits = match (workload.has_logits(), bf16) {
             (false, _) => 0,
             (_, false) => 4 * LOGITS_HELD,
-            // Those of the forward pass and of the backward pass in each step from logits to loss.
+            // Forward and backward tensors of each operation from logits to loss.
             (_, true) => 6 * 4 * BLOCK_LOGITS,
         };
         let master_weights = if bf16 { 4.0 * trained / shards } else { 0.0 };
@@ -123,7 +124,7 @@ impl MemoryEstimate {
         }
     }
 
-    /// Each part with its name.
+    /// The parts with their names.
     pub fn parts(&self) -> [(&'static str, f64); 6] {
         [
             ("weights", self.weights),
@@ -135,19 +136,20 @@ impl MemoryEstimate {
         ]
     }
 
-    /// All parts together.
+    /// The sum of all parts.
     pub fn total(&self) -> f64 {
         self.parts().iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Those of a GPU.
+    /// The bytes on the device, without those in main memory.
     pub fn on_device(&self) -> f64 {
         self.total() - self.in_main_memory
     }
 }
 
-/// Floating-point operations of the forward pass for one token of a row of `seq` tokens: two for each weight of a matrix product, and
-/// the causal half of the attention's two. A training step takes three times as many.
+/// Floating-point operations of the forward pass for one token of a row of `seq` tokens: two for each
+/// weight of a matrix product, and half of attention's two products, because of the causal mask. A
+/// training step needs three times as many.
 pub fn forward_flop_per_token(model: &ModelConfig, seq: usize) -> f64 {
     let attention = model.num_attention_heads * model.head_dim;
     let kv = model.num_key_value_heads * model.head_dim;
@@ -162,7 +164,8 @@ pub fn forward_flop_per_token(model: &ModelConfig, seq: usize) -> f64 {
 pub struct Work {
     /// Optimiser steps.
     pub steps: u64,
-    /// Tokens read; `None` if the recipe has no `data.tokens_per_row` and the data is no token file.
+    /// Tokens of the whole run; `None` if the recipe has no `data.tokens_per_row` and the data is not a
+    /// token file.
     pub tokens: Option<f64>,
 }
 
@@ -180,16 +183,17 @@ impl Recipe {
         }
     }
 
-    /// Whole steps, and tokens: by the rows of the token file that `data.path` names, if it is there, else by the recipe's own counts.
-    /// `None` if it has not enough of them.
+    /// Steps and tokens of the run: from the rows of the token file at `data.path` if that exists, else
+    /// from `data.rows` and `data.tokens_per_row`. `None` if the recipe lacks the counts that it needs.
     ///
     /// # Errors
-    /// For a token file that cannot be read, [`Error::AllHeldOut`](crate::Error::AllHeldOut); as [`TrainConfig::for_lengths`].
+    /// If the token file cannot be read; [`Error::AllHeldOut`](crate::Error::AllHeldOut); as
+    /// [`TrainConfig::for_lengths`].
     pub fn work(&self) -> Result<Option<Work>> {
         if self.data.path.is_dir() { self.counted_work().map(Some) } else { Ok(self.stated_work()) }
     }
 
-    /// By the lengths of the rows on disk: the steps that the run takes.
+    /// The exact steps, from the lengths of the rows on disk.
     fn counted_work(&self) -> Result<Work> {
         let lengths = self.token_file_lengths()?;
         let (_, steps) = self.train.for_lengths(&lengths).map_err(|error| self.at_train(error))?;
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_estimates_parameters_are_those_of_the_decoder() {
+    fn estimated_parameters_are_those_of_the_decoder() {
         let model = Shape::Tiny.config();
         let train = TrainConfig::new(Length::Steps(1), 64, 1e-3, 0);
         let size = |decoder: &Decoder| decoder.weights().values().map(|weight| weight.elem_count()).sum::<usize>();
@@ -258,8 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn operations_of_a_step_are_those_of_the_notes() {
-        // 33.8 MFLOP a token for rows of 256, 860 for rows of 512.
+    fn operations_of_a_step_are_the_expected_ones() {
+        // 33.8 MFLOP for each token of rows of 256, 860 for rows of 512.
         assert!((3.0 * forward_flop_per_token(&Shape::M6m.config(), 256) / 1e6 - 33.8).abs() < 0.1);
         assert!((3.0 * forward_flop_per_token(&Shape::Smollm2.config(), 512) / 1e6 - 860.0).abs() < 5.0);
     }

@@ -1,4 +1,4 @@
-//! Held-out rows: what is measured on them, which model was best, and when there is no more gain.
+//! Evaluations of the held-out rows: metrics, the best model so far, and early stopping.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,9 +14,9 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// Optimiser steps taken before.
+    /// Optimiser steps taken before the evaluation.
     pub step: u64,
-    /// The loss, as in training a mean over all rows.
+    /// The loss: a mean over all rows, as in training.
     pub loss: f64,
     /// Metrics of the objective: `accuracy`, `margin`.
     #[serde(flatten)]
@@ -24,21 +24,22 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The loss, or the figure of this name.
+    /// The loss, or the metric with this name.
     pub fn metric(&self, name: &str) -> Option<f64> {
         if name == "loss" { Some(self.loss) } else { self.metrics.get(name).copied() }
     }
 }
 
-/// `evaluations.jsonl`, one line for each, and what follows from it.
+/// The evaluations of a run, one line each in `evaluations.jsonl`.
 #[derive(Default)]
 pub(crate) struct Evaluations {
     all: Vec<Evaluation>,
 }
 
 impl Evaluations {
-    /// Reads those up to step `steps` that are due; later ones are of a run that was cut off, others of one that was stopped, and both
-    /// are taken away.
+    /// Reads the evaluations up to step `steps` that are due. Later ones were made after the checkpoint
+    /// that the run resumes from, and ones that are not due were made when an observer stopped the run;
+    /// both are dropped.
     pub(crate) fn open(path: &Path, steps: u64, is_due: impl Fn(u64) -> bool) -> Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -51,7 +52,8 @@ impl Evaluations {
         Ok(Self { all: all.into_iter().filter(|evaluation| evaluation.step <= steps && is_due(evaluation.step)).collect() })
     }
 
-    /// Adds one, in the place of an earlier one of the same step, and writes the file. Says whether there was none.
+    /// Adds an evaluation, replaces one of the same step, and writes the file. True if nothing was
+    /// replaced.
     pub(crate) fn add(&mut self, path: &Path, evaluation: Evaluation) -> Result<bool> {
         let before = self.all.len();
         self.all.retain(|earlier| earlier.step < evaluation.step);
@@ -71,7 +73,8 @@ impl Evaluations {
         &self.all
     }
 
-    /// Evaluations since the best, the earliest of equally good ones; none if there is no evaluation.
+    /// The number of evaluations after the best one (the earliest of equally good ones); `None` without
+    /// evaluations.
     fn since_best(&self, rule: &KeepBest) -> Result<Option<usize>> {
         let mut best: Option<(usize, f64)> = None;
         for (i, evaluation) in self.all.iter().enumerate() {
@@ -87,12 +90,12 @@ impl Evaluations {
         Ok(best.map(|(i, _)| self.all.len() - 1 - i))
     }
 
-    /// Whether the newest is the best so far.
+    /// Whether the newest evaluation is the best so far.
     pub(crate) fn is_best(&self, rule: &KeepBest) -> Result<bool> {
         Ok(self.since_best(rule)? == Some(0))
     }
 
-    /// Whether there has been no new best for as long as the rule waits.
+    /// Whether the run ends: there was no new best value for `patience` evaluations.
     pub(crate) fn at_end(&self, rule: Option<&EarlyStop>) -> Result<bool> {
         let Some(rule) = rule else { return Ok(false) };
         Ok(self.since_best(&rule.best())?.is_some_and(|since| since >= rule.patience))
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_after_so_many_evaluations_without_a_new_best() {
+    fn the_run_ends_after_patience_evaluations_without_a_new_best() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("evaluations.jsonl");
         let mut evaluations = Evaluations::default();

@@ -1,10 +1,12 @@
-//! Reference numbers of other programs, recomputed: whether this build computes what PyTorch, transformers and TRL compute.
+//! Checks against reference numbers: whether this build computes the same as PyTorch, transformers and
+//! TRL.
 //!
-//! [`verify`] takes every folder with a `cases.json` (a model with its inputs and outputs), and every `sampling.json`,
-//! `schedules.json`, `tokens.json` (with the `tokenizer.json` beside it) and `mistral_tokenizer.json` below a folder, recomputes what they
-//! hold and compares. A number may differ by ten times what the file states as the difference between float32 and float64, or by
-//! 1e-5 + 1e-5 |x|, whichever is more (parameters after the optimiser run: by 2e-5); ids must be equal. The repository's own are in
-//! `goldens/`, with the program that made them.
+//! [`verify`] searches a folder recursively for reference files: a folder with a `cases.json` (a model
+//! with its inputs and outputs), `sampling.json`, `schedules.json`, `tokens.json` (with `tokenizer.json`
+//! in the same folder) and `mistral_tokenizer.json`. It recomputes their numbers and compares. The
+//! tolerance is ten times the difference between float32 and float64 that the file states, or
+//! `1e-5 + 1e-5 |x|`, whichever is larger (parameters after the optimiser run: 2e-5). Ids must be equal.
+//! The reference files of this repository are in `goldens/`, with the program that made them.
 
 mod files;
 mod golden;
@@ -18,18 +20,18 @@ use std::path::{Path, PathBuf};
 
 pub use files::Compared;
 
-/// What became of one comparison with a reference.
+/// The result of one comparison with a reference.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Check {
-    /// Which model, case and quantity.
+    /// The model, the case and the quantity.
     pub case: String,
-    /// The worst difference and what it may be, or why there is none.
+    /// The largest difference and its tolerance, or why nothing could be compared.
     pub result: Result<Compared, String>,
 }
 
 impl Check {
-    /// Whether it was computed, and every difference is within its tolerance.
+    /// Whether the comparison was made and every difference is within its tolerance.
     pub fn ok(&self) -> bool {
         self.result.as_ref().is_ok_and(|compared| compared.within)
     }
@@ -46,8 +48,8 @@ impl fmt::Display for Check {
     }
 }
 
-/// Checks everything at and below `folder`; `tokenizer` is the tokenizer.json that `mistral_tokenizer.json` was made with. What cannot
-/// be read or computed is a check that is not within tolerance.
+/// Checks every reference file in `folder` and below. `tokenizer` is the `tokenizer.json` that
+/// `mistral_tokenizer.json` was made with. A file that cannot be read or recomputed is a failed check.
 pub fn verify(folder: &Path, tokenizer: &Path) -> Vec<Check> {
     let mut checks = Checks::default();
     visit(folder, folder, tokenizer, &mut checks);
@@ -63,7 +65,8 @@ impl Checks {
         self.0.push(Check { case: case.into(), result });
     }
 
-    /// Runs a group of checks; if it cannot come to its end, its name stands for the rest of it.
+    /// Runs a group of checks. If it fails before its end, a failed check with the group's name is
+    /// added.
     fn group(&mut self, case: &str, run: impl FnOnce(&mut Self) -> Result<(), String>) {
         if let Err(reason) = run(self) {
             self.add(case, Err(reason));
@@ -98,7 +101,7 @@ fn visit(root: &Path, folder: &Path, tokenizer: &Path, checks: &mut Checks) {
     }
 }
 
-/// A path as the table shows it: from the folder that was asked for.
+/// A path as the table shows it: relative to the root folder.
 fn name(root: &Path, path: &Path) -> String {
     match path.strip_prefix(root) {
         Ok(below) if !below.as_os_str().is_empty() => below.to_string_lossy().into_owned(),

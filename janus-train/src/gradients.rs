@@ -11,13 +11,14 @@ use crate::ops::gradient::{GradAccumulator, GradSink};
 use crate::ops::storage::Values;
 use crate::{Decoder, Result};
 
-/// Elements that one task works on; fixed, so that sums do not depend on the number of threads.
+/// Elements of one parallel task. The size is fixed, so that sums do not depend on the number of
+/// threads.
 const ELEMENTS: usize = 1 << 14;
 
 /// One gradient for each parameter that the loss reached, by the parameter's name.
 ///
-/// It is made for a step, filled by the backward passes of the step's micro-batches, and dropped: a step that fails leaves
-/// nothing behind.
+/// It is created for a step, filled by the backward passes of the step's micro-batches, and dropped at
+/// its end. So a failed step leaves no partial sums behind.
 ///
 /// ```
 /// # use janus_train::{Batch, Decoder, Gradients, MicroBatch, Objective, Result, Sft};
@@ -36,7 +37,7 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// For the parameters of a decoder, none of which has a gradient yet.
+    /// Empty gradients for the parameters of a decoder.
     pub fn new(decoder: &Decoder) -> Self {
         let accumulators = decoder.parameters().iter().map(|(name, var)| (name.clone(), (var.as_tensor().clone(), Default::default())));
         let by_name: BTreeMap<String, (Tensor, GradAccumulator)> = accumulators.collect();
@@ -49,8 +50,9 @@ impl Gradients {
         &self.sink
     }
 
-    /// Adds the gradients of a loss: runs its backward pass, in which a [recording](Decoder::recording) decoder's operations add to
-    /// these sums, and adds what candle found beside them.
+    /// Runs the backward pass of a loss and adds its gradients. The operations of a
+    /// [recording](Decoder::recording) decoder add to these sums directly; gradients that candle returns
+    /// are added afterwards.
     ///
     /// # Errors
     /// If candle fails.
@@ -64,13 +66,14 @@ impl Gradients {
         Ok(())
     }
 
-    /// The gradient of a parameter, in f32 whatever the parameter's type.
+    /// The gradient of a parameter, always in f32.
     pub fn get(&self, name: &str) -> Option<Tensor> {
         self.by_name.get(name).and_then(|(_, sum)| sum.sum())
     }
 
-    /// The L2 norm over all parameters, summed in f64 in the order of their names. On another device than the CPU, squares are
-    /// summed there in f32 along the last dimension, and these sums here in f64.
+    /// The L2 norm over all parameters, summed in f64 in the order of their names. On devices other than
+    /// the CPU, squares are summed in f32 along the last dimension on the device, and the row sums in
+    /// f64 on the CPU.
     ///
     /// # Errors
     /// If candle fails.
@@ -82,7 +85,7 @@ impl Gradients {
         Ok(total.sqrt())
     }
 
-    /// Whether a gradient is zero everywhere.
+    /// Whether a gradient is missing or zero everywhere.
     pub(crate) fn is_zero(&self, name: &str) -> Result<bool> {
         match self.get(name) {
             Some(gradient) => Ok(Values::of(&on_cpu(&gradient)?)?.iter().all(|&x| x == 0.0)),
@@ -91,12 +94,12 @@ impl Gradients {
     }
 }
 
-/// The tensor, contiguous and in main memory.
+/// The tensor on the CPU, contiguous.
 pub(crate) fn on_cpu(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&candle_core::Device::Cpu)?.contiguous()?)
 }
 
-/// The first number that is infinite or not a number.
+/// The first value that is infinite or NaN.
 pub(crate) fn first_not_finite(values: &[f32]) -> Option<f64> {
     let first = |part: &[f32]| part.iter().find(|value| !value.is_finite()).map(|&value| f64::from(value));
     values.par_chunks(ELEMENTS).find_map_first(first)
@@ -108,7 +111,7 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     Ok(parts.iter().sum())
 }
 
-/// [`sum_of_squares`] in candle's ops, for any device.
+/// [`sum_of_squares`] with candle's ops, for any device.
 fn sum_of_squares_by_row(tensor: &Tensor) -> Result<f64> {
     let rows = tensor.sqr()?.sum(D::Minus1)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(rows.into_iter().map(f64::from).sum())

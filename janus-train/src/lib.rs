@@ -4,19 +4,24 @@
 //! Recipe ──▶ TokenRow ──▶ Batch ──▶ Decoder::hidden ──▶ Decoder::logprobs ──▶ Objective::loss ──▶ backward ──▶ AdamW
 //!                                   └────────────── one node of candle's graph for each layer ──────────────┘
 //! ```
-//! * [`Recipe`]: a run as a TOML file or a value, from its data to its model folder: [`Recipe::run`]. [`estimate`] says what
-//!   memory it takes before anything is loaded, [`throughput`] how fast this machine trains.
-//! * [`Trainer`]: steps, metrics and checkpoints on rows that you have; a run that was cut off continues to the same bytes.
-//!   [`TrainConfig`] has its settings, an [`Observer`] sees what it does and may stop it.
-//! * [`Objective`]: what is minimised: [`Sft`], [`Dpo`], [`Orpo`], [`Reward`], or your own. It reads log-probabilities of
-//!   single tokens or values of documents, never logits; [`pairs`] and [`Reference`] have what those over pairs share.
-//! * [`Decoder`]: the model; parameters by their Hugging Face names, documents packed without padding, weights in f32 or bf16
-//!   ([`DType`]), low-rank updates ([`LoraConfig`]).
-//! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, in place; norms in f64.
-//! * [`goldens`]: reference numbers of PyTorch, transformers and TRL, recomputed.
-//! * [`ops`]: differentiable operations with their own backward pass, each with a twin in plain candle.
+//! * [`Recipe`]: a whole run as a TOML file or a value, from the data to the model folder:
+//!   [`Recipe::run`]. [`estimate`] computes the memory that it needs before anything is loaded,
+//!   [`throughput`] measures how fast this machine trains.
+//! * [`Trainer`]: steps, metrics and checkpoints on rows that you have. An interrupted run resumes and
+//!   ends with the same bytes. [`TrainConfig`] has the settings; an [`Observer`] receives the progress
+//!   and may stop the run.
+//! * [`Objective`]: the loss: [`Sft`], [`Dpo`], [`Orpo`], [`Reward`], or your own. It reads
+//!   log-probabilities of single tokens or values of documents, never logits. [`pairs`] and
+//!   [`Reference`] are shared by the objectives over pairs.
+//! * [`Decoder`]: the model. Parameters have their Hugging Face names, documents are packed without
+//!   padding, weights are in f32 or bf16 ([`DType`]), and LoRA adapters are optional ([`LoraConfig`]).
+//! * [`AdamW`], [`Schedule`], [`Gradients`]: the optimiser, which works in place; norms are in f64.
+//! * [`goldens`]: recomputes reference numbers from PyTorch, transformers and TRL.
+//! * [`ops`]: differentiable operations with their own backward pass, each with a reference version in
+//!   plain candle.
 //!
-//! Examples: `recipe` (a run from code), `own_objective` (IPO, with a reference model), `dpo` (from text to an answer), `train_tiny`.
+//! Examples: `recipe` (a run from code), `own_objective` (IPO, with a reference model), `dpo` (from text
+//! to a response), `train_tiny`.
 //!
 //! ```
 //! use janus_train::candle_core::Device;
@@ -66,7 +71,7 @@ mod trainer;
 
 pub use batch::Batch;
 pub use batch_sampler::BatchSampler;
-/// The candle that the tensors here are of: `janus_train::candle_core::Device`.
+/// The version of candle that this crate's tensors come from: `janus_train::candle_core::Device`.
 pub use candle_core;
 pub use checkpoint::Checkpoint;
 pub use config::{EarlyStop, KeepBest, Length, TrainConfig};

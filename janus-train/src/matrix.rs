@@ -1,7 +1,7 @@
-//! Views of matrices and their product: the only place that calls the gemm crate.
+//! Matrix views and products: the only module that calls the gemm crate.
 //!
-//! [`Mat`] and [`MatMut`] borrow like slices, but can be cut along columns too, so that two heads of
-//! one row-major buffer can be written by two threads.
+//! [`Mat`] and [`MatMut`] borrow like slices, but can also be split by columns, so that two threads can
+//! write two heads of one row-major buffer.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::ops::ROWS_PER_TASK;
 use crate::scratch::Scratch;
 
-/// A matrix that is read: any strides.
+/// A read-only matrix view with any strides.
 #[derive(Clone, Copy)]
 pub(crate) struct Mat<'a> {
     start: *const f32,
@@ -22,7 +22,7 @@ pub(crate) struct Mat<'a> {
     borrowed: PhantomData<&'a [f32]>,
 }
 
-/// A matrix that is written: rows are contiguous, `row_stride` apart.
+/// A mutable matrix view: rows are contiguous, `row_stride` apart.
 pub(crate) struct MatMut<'a> {
     start: *mut f32,
     rows: usize,
@@ -34,11 +34,12 @@ pub(crate) struct MatMut<'a> {
 #[expect(unsafe_code, reason = "a view with strides is a raw pointer")]
 mod borrow_rules {
     use super::{Mat, MatMut};
-    // SAFETY: a Mat stands for `&[f32]` and gives shared access only.
+    // SAFETY: a Mat is equivalent to `&[f32]` and gives shared access only.
     unsafe impl Send for Mat<'_> {}
     // SAFETY: as above.
     unsafe impl Sync for Mat<'_> {}
-    // SAFETY: a MatMut stands for `&mut [f32]` of its own elements: views cut from one buffer are disjoint.
+    // SAFETY: a MatMut is equivalent to `&mut [f32]` of its own elements: views split from one buffer
+    // are disjoint.
     unsafe impl Send for MatMut<'_> {}
 }
 
@@ -49,7 +50,7 @@ impl<'a> Mat<'a> {
         Self { start: data.as_ptr(), rows, cols, row_stride: cols, col_stride: 1, borrowed: PhantomData }
     }
 
-    /// The transpose, in place.
+    /// The transposed view.
     pub(crate) fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
@@ -78,26 +79,26 @@ impl<'a> MatMut<'a> {
         Self { start: data.as_mut_ptr(), rows, cols, row_stride: cols, borrowed: PhantomData }
     }
 
-    /// The same matrix for a shorter time.
+    /// The same view with a shorter lifetime.
     pub(crate) fn reborrow(&mut self) -> MatMut<'_> {
         MatMut { borrowed: PhantomData, ..*self }
     }
 
-    /// The rows before `at` and the others.
+    /// The rows before `at` and the remaining rows.
     pub(crate) fn split_rows(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows);
         let below = Self { start: self.start.wrapping_add(at * self.row_stride), rows: self.rows - at, ..self };
         (Self { rows: at, ..self }, below)
     }
 
-    /// The columns before `at` and the others.
+    /// The columns before `at` and the remaining columns.
     pub(crate) fn split_cols(self, at: usize) -> (Self, Self) {
         assert!(at <= self.cols);
         let right = Self { start: self.start.wrapping_add(at), cols: self.cols - at, ..self };
         (Self { cols: at, ..self }, right)
     }
 
-    /// Consecutive blocks of `height` rows; the last may be lower.
+    /// Consecutive blocks of `height` rows; the last may have fewer.
     pub(crate) fn row_blocks(self, height: usize) -> Vec<Self> {
         let mut blocks = Vec::with_capacity(self.rows.div_ceil(height));
         let mut rest = self;
@@ -119,7 +120,8 @@ impl<'a> MatMut<'a> {
     pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows);
         #[expect(unsafe_code, reason = "a row of a view")]
-        // SAFETY: row i lies in the borrowed data by construction; `&mut self` makes the slice the only access.
+        // SAFETY: row i is inside the borrowed data by construction; `&mut self` makes the slice the
+        // only access.
         unsafe {
             std::slice::from_raw_parts_mut(self.start.add(i * self.row_stride), self.cols)
         }
@@ -131,15 +133,15 @@ impl<'a> MatMut<'a> {
     }
 }
 
-/// `dst = a · b`, or `dst += a · b` where `accumulate`; on this thread.
+/// `dst = a · b`, or `dst += a · b` if `accumulate`; on this thread.
 pub(crate) fn matmul(dst: MatMut<'_>, accumulate: bool, a: Mat<'_>, b: Mat<'_>) {
     assert!(dst.rows == a.rows && dst.cols == b.cols && a.cols == b.rows, "matmul of matrices that do not fit");
     if dst.rows == 0 || dst.cols == 0 {
         return;
     }
     #[expect(unsafe_code, reason = "gemm takes raw pointers")]
-    // SAFETY: the three views lie inside their borrowed buffers (checked when they were cut), the sizes
-    // agree (asserted above) and nothing else touches dst while it is borrowed mutably.
+    // SAFETY: the three views are inside their borrowed buffers (checked when they were split), the
+    // sizes agree (asserted above) and nothing else accesses dst while it is borrowed mutably.
     unsafe {
         gemm::gemm(
             dst.rows,
@@ -165,7 +167,7 @@ pub(crate) fn matmul(dst: MatMut<'_>, accumulate: bool, a: Mat<'_>, b: Mat<'_>) 
     }
 }
 
-/// `dst = x · weightᵀ`, row blocks in parallel.
+/// `dst = x · weightᵀ`, with row blocks in parallel.
 pub(crate) fn par_project(dst: MatMut<'_>, x: Mat<'_>, weight: Mat<'_>) {
     dst.row_blocks(ROWS_PER_TASK).into_par_iter().enumerate().for_each(|(task, dst)| {
         let start = task * ROWS_PER_TASK;
@@ -174,12 +176,12 @@ pub(crate) fn par_project(dst: MatMut<'_>, x: Mat<'_>, weight: Mat<'_>) {
     });
 }
 
-/// `dw = dyᵀ · x`, or `dw += dyᵀ · x` where `accumulate`: the gradient of a weight `[out, in]` from dy `[tokens, out]`
-/// and x `[tokens, in]`.
+/// `dw = dyᵀ · x`, or `dw += dyᵀ · x` if `accumulate`: the gradient of a weight `[out, in]` from dy
+/// `[tokens, out]` and x `[tokens, in]`.
 ///
-/// It is cut into four pieces: along the tokens where there are many, so that no operand is packed twice, else along
-/// the rows of dw. Pieces of tokens are summed apart and added in order. The cut depends on the sizes alone, so the
-/// result does not depend on the number of threads.
+/// The product is split into four pieces: along the tokens if there are many, so that no operand is
+/// packed twice, else along the rows of dw. Pieces of tokens are summed separately and added in order.
+/// The split depends only on the sizes, so the result does not depend on the number of threads.
 pub(crate) fn par_weight_gradient(dw: &mut [f32], accumulate: bool, dy: Mat<'_>, x: Mat<'_>) {
     const PIECES: usize = 4;
     let (out, input) = (dy.cols, x.cols);
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_product_of_cut_and_transposed_views_is_the_product_of_their_elements() {
+    fn a_product_of_split_and_transposed_views_is_the_product_of_their_elements() {
         let a: Vec<f32> = (0..35).map(|i| (i % 7) as f32 - 3.0).collect();
         let b: Vec<f32> = (0..48).map(|i| (i % 5) as f32 - 2.0).collect();
         let mut c = vec![1.0; 6 * 8];

@@ -1,4 +1,4 @@
-//! What a step reports.
+//! Metrics of a step, and the files that they are logged to.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -19,7 +19,7 @@ use crate::{Error, Metrics, Result};
 pub struct StepMetrics {
     /// The step, counted from 1.
     pub step: u64,
-    /// Passes over the rows that were begun before this step's first document.
+    /// The epoch of this step's first document, from 0.
     pub epoch: u64,
     /// The step's loss, before the update.
     pub loss: f64,
@@ -34,13 +34,14 @@ pub struct StepMetrics {
     /// Metrics of the objective: `accuracy`, `margin`.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// Seconds that the step took. Written to `timing.jsonl`, since `metrics.jsonl` is equal for equal runs.
+    /// Duration of the step in seconds. It is written to `timing.jsonl`, because `metrics.jsonl` is
+    /// equal for equal runs.
     #[serde(skip)]
     pub seconds: f64,
 }
 
 impl StepMetrics {
-    /// Tokens read in a second.
+    /// Tokens read per second.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.seconds
     }
@@ -54,7 +55,7 @@ struct Timing {
     tokens_per_second: f64,
 }
 
-/// What a run writes down of its steps as it goes: `metrics.jsonl`, `timing.jsonl`, and both metrics and evaluations in
+/// The log files of a run: `metrics.jsonl`, `timing.jsonl`, and metrics and evaluations in
 /// `tensorboard/`.
 pub(crate) struct Log {
     metrics: Appended,
@@ -63,7 +64,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens the files with exactly the lines of the first `steps` steps; those of `timing.jsonl` are as many as are there.
+    /// Opens the files and keeps exactly the lines of the first `steps` steps. `timing.jsonl` may have
+    /// fewer.
     pub(crate) fn open(dir: &Path, steps: u64, evaluations: &[Evaluation]) -> Result<Self> {
         let path = dir.join("metrics.jsonl");
         let kept: Vec<String> = whole_lines(&path)?.into_iter().take(steps as usize).collect();
@@ -73,7 +75,7 @@ impl Log {
         let (mut events, mut evaluations) = (head(), evaluations.iter().peekable());
         for line in &kept {
             let (step, record) = metrics_event(&path, line)?;
-            // An evaluation before any step comes first.
+            // Evaluations before this step come first.
             while let Some(earlier) = evaluations.next_if(|evaluation| evaluation.step < step) {
                 events.extend(evaluation_event(earlier));
             }
@@ -103,20 +105,20 @@ impl Log {
         self.events.add(&evaluation_event(evaluation))
     }
 
-    /// Makes sure that the lines are on disk, before a checkpoint that counts on them.
+    /// Flushes the lines to disk, before a checkpoint that relies on them.
     pub(crate) fn sync(&self) -> Result<()> {
         self.metrics.file.sync_all().at(&self.metrics.path)
     }
 }
 
-/// A file that grows at its end.
+/// An append-only file.
 struct Appended {
     path: PathBuf,
     file: File,
 }
 
 impl Appended {
-    /// Writes the file with these bytes, to go on from.
+    /// Writes these bytes to the file, and opens it for appending.
     fn open(path: PathBuf, bytes: &[u8]) -> Result<Self> {
         write_file(&path, bytes)?;
         let file = OpenOptions::new().append(true).open(&path).at(&path)?;
@@ -127,7 +129,7 @@ impl Appended {
         self.file.write_all(bytes).at(&self.path)
     }
 
-    /// Adds a line of JSON and gives it back.
+    /// Appends a line of JSON and returns it.
     fn line(&mut self, value: &impl Serialize) -> Result<String> {
         let text = serde_json::to_string(value).map_err(FileProblem::json(&self.path))?;
         let line = format!("{text}\n");
@@ -136,7 +138,8 @@ impl Appended {
     }
 }
 
-/// The lines of a file that may be missing, each with its end; one that was cut off is left out.
+/// The complete lines of a file, each with its newline; empty if the file does not exist. A last line
+/// without a newline is dropped.
 fn whole_lines(path: &Path) -> Result<Vec<String>> {
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -145,7 +148,7 @@ fn whole_lines(path: &Path) -> Result<Vec<String>> {
     Ok(text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::to_string).collect())
 }
 
-/// The step of a line of `metrics.jsonl`, and its record for TensorBoard.
+/// The step of a line of `metrics.jsonl`, and its TensorBoard record.
 fn metrics_event(path: &Path, line: &str) -> Result<(u64, Vec<u8>)> {
     let line: serde_json::Map<String, Value> = serde_json::from_str(line).map_err(FileProblem::json(path))?;
     let step = line.get("step").and_then(Value::as_u64);

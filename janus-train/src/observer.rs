@@ -1,4 +1,4 @@
-//! Callbacks of a training run, and what ends it.
+//! Callbacks of a training run, and the reasons why it ends.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -7,13 +7,14 @@ use serde::Serialize;
 
 use crate::{Decoder, Evaluation, Note, Result, StepMetrics};
 
-/// Callbacks of a training run. All methods have default implementations; a function of [`StepMetrics`] is an observer of the
-/// steps, `&mut ()` one of nothing.
+/// Callbacks of a training run. All methods have default implementations. A closure over [`StepMetrics`]
+/// is an observer of the steps; `&mut ()` is an observer that does nothing.
 ///
-/// [`step`](Self::step) and [`evaluated`](Self::evaluated) may end the run by [`ControlFlow::Break`]. It ends as after its last step:
-/// with an evaluation, a checkpoint and `model/`, and [`StopReason::Observer`]. Started again in the same folder it continues, and
-/// leaves the bytes of a run that was never stopped. For that, the evaluation of a stop between two that are due is only kept until
-/// then, and takes no place in `best/` from an earlier one.
+/// [`step`](Self::step) and [`evaluated`](Self::evaluated) can stop the run by [`ControlFlow::Break`].
+/// It ends as after its last step, with an evaluation, a checkpoint and `model/`, and with
+/// [`StopReason::Observer`]. If it is started again in the same folder, it resumes and ends with the
+/// same bytes as a run that was never stopped. For this, an evaluation that was made only because of a
+/// stop is deleted on resuming, and never replaces an earlier model in `best/`.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -30,34 +31,36 @@ use crate::{Decoder, Evaluation, Note, Result, StepMetrics};
 /// }
 /// ```
 pub trait Observer {
-    /// Something that a person should know and that is no error. Only a [`Recipe`](crate::Recipe) emits notes.
+    /// A warning or a piece of information, not an error. Only a [`Recipe`](crate::Recipe) emits notes.
     fn note(&mut self, _note: &Note) {}
 
-    /// `done` of all `rows` rows have their log-probabilities under the reference model of a [`Recipe`](crate::Recipe).
+    /// Progress of a [`Recipe`](crate::Recipe)'s reference model: `done` of `rows` rows have their
+    /// log-probabilities.
     fn reference(&mut self, _done: usize, _rows: usize) {}
 
-    /// Training begins, or continues a run that was cut off: `done` of `steps` optimiser steps were taken before.
+    /// Training starts, or resumes after `done` of `steps` optimiser steps.
     fn begin(&mut self, _steps: u64, _done: u64) {}
 
-    /// A step was taken. Says whether the run continues.
+    /// A step was taken. Returns whether the run continues.
     fn step(&mut self, _metrics: &StepMetrics) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// The held-out rows were evaluated, with this model. Says whether the run continues. It is called before the evaluation is recorded
-    /// and the model is saved, which both happen whatever it says.
+    /// The held-out rows were evaluated with this model. Returns whether the run continues. It is called
+    /// before the evaluation is recorded and the model is saved; both happen in either case.
     ///
     /// # Errors
-    /// Any; it ends the run, which continues from its last checkpoint.
+    /// Any error. It aborts the run, which can resume from its last checkpoint.
     fn evaluated(&mut self, _evaluation: &Evaluation, _decoder: &Decoder) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// A model was written into `folder`, that of a checkpoint, `best/` or `model/`: the place for what belongs beside a model, such as
-    /// its tokenizer. The folder still has another name, and appears with all that is in it at once.
+    /// A model was written into `folder`, for a checkpoint, `best/` or `model/`. Here an observer can
+    /// add files such as the tokenizer. The folder still has a temporary name and is renamed afterwards,
+    /// so it appears with all its files at once.
     ///
     /// # Errors
-    /// Any; it ends the run, and the folder does not appear.
+    /// Any error. It aborts the run, and the folder is not created.
     fn saved(&mut self, _folder: &Path) -> Result<()> {
         Ok(())
     }
@@ -65,7 +68,8 @@ pub trait Observer {
 
 impl Observer for () {}
 
-/// What a function of [`StepMetrics`] returns to be an [`Observer`]: nothing, or whether the run continues.
+/// The return type of a closure that is an [`Observer`]: `()`, or a [`ControlFlow`] that says whether
+/// the run continues.
 pub trait StepFlow {
     /// Whether the run continues.
     fn flow(self) -> ControlFlow<()>;
@@ -94,10 +98,10 @@ impl<F: FnMut(&StepMetrics) -> R, R: StepFlow> Observer for F {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
-    /// All its steps are taken.
+    /// All steps were taken.
     LastStep,
-    /// The held-out rows showed no more gain: [`EarlyStop`](crate::EarlyStop).
+    /// A metric of the held-out rows no longer improved: [`EarlyStop`](crate::EarlyStop).
     EarlyStop,
-    /// The [`Observer`] ended it; started again, it continues.
+    /// The [`Observer`] stopped it. If it is started again, it resumes.
     Observer,
 }

@@ -1,4 +1,4 @@
-//! AdamW, in place or in candle's ops where the parameter is.
+//! AdamW: in place on the CPU, with candle's ops on other devices.
 
 mod dynamic_map;
 mod moments;
@@ -23,15 +23,16 @@ use state::State;
 pub struct AdamWConfig {
     /// Decay of the first and of the second moment.
     pub betas: (f64, f64),
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay per unit of learning rate; of tensors with two dimensions only, so norms keep
-    /// their scale.
+    /// Decoupled weight decay per unit of learning rate. It applies to tensors with two dimensions only,
+    /// so norms are not decayed.
     pub weight_decay: f64,
-    /// Moments in 8 bits, with a scale for each block of this many elements (Dettmers et al., arXiv 2110.02861; 2048
-    /// in the paper's runs, 256 in bitsandbytes since 2024); none: in f32. Parameters of fewer than 4096 elements
-    /// keep f32 either way. 8-bit moments, and the f32 masters of their parameters, are in main memory wherever the parameter
-    /// is: a step moves gradient and parameter there and back.
+    /// Block size of 8-bit moments: each block of this many elements has its own scale (Dettmers et al.,
+    /// arXiv 2110.02861; 2048 in the paper's runs, 256 in bitsandbytes since 2024). `None`: moments in
+    /// f32. Parameters with fewer than 4096 elements always have f32 moments. 8-bit moments, and the f32
+    /// masters of their parameters, are in main memory, even if the parameter is on another device: each
+    /// step copies the gradient to main memory and the parameter back.
     pub quantized_state_block: Option<usize>,
 }
 
@@ -61,11 +62,12 @@ impl AdamWConfig {
     }
 }
 
-/// The optimiser: two moments for each parameter, and an f32 master of a parameter in bf16, from which that is rounded after
-/// each step. The master begins as the parameter is at the first step.
+/// The optimiser: two moments for each parameter, and an f32 master copy of each bf16 parameter. The
+/// master is created from the parameter at the first step; after each step the parameter is the rounded
+/// master.
 ///
-/// Parameters in f32 on the CPU are changed in one pass in place. Others are changed by candle's ops on their device, where
-/// moments and master are too, unless the moments are in 8 bits.
+/// f32 parameters on the CPU are updated in place in one pass. Others are updated by candle's ops on
+/// their device, where their moments and masters are too, unless the moments are in 8 bits.
 pub struct AdamW {
     config: AdamWConfig,
     /// Steps taken.
@@ -74,7 +76,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimiser that has taken no step.
+    /// An optimiser before its first step.
     ///
     /// # Errors
     /// As [`AdamWConfig::check`].
@@ -98,11 +100,11 @@ impl AdamW {
         self.states.values().map(State::master_bytes).sum()
     }
 
-    /// One step with the learning rate `lr`, on `scale` times the gradients (clipping); changes the decoder's
-    /// parameters in place.
+    /// One step with the learning rate `lr` on the gradients times `scale` (for clipping). Changes the
+    /// decoder's parameters in place.
     ///
     /// # Errors
-    /// [`Error::NoGradient`] if a parameter that trains has none; nothing is changed then.
+    /// [`Error::NoGradient`] if a trainable parameter has no gradient; nothing is changed then.
     pub fn step(&mut self, decoder: &Decoder, gradients: &Gradients, lr: f64, scale: f64) -> Result<()> {
         let trained: Vec<(&String, &Var, Tensor)> = decoder
             .parameters()
@@ -135,10 +137,10 @@ impl AdamW {
         Ok(())
     }
 
-    /// Writes the state as safetensors: `exp_avg.<parameter>` and `exp_avg_sq.<parameter>`; where these are 8-bit codes,
-    /// the blocks' scales are `exp_avg.absmax.<parameter>` and `exp_avg_sq.absmax.<parameter>`. The f32 master
-    /// of a parameter in bf16 is `master.<parameter>`. The number of steps is the caller's
-    /// to keep.
+    /// Writes the state as safetensors: `exp_avg.<parameter>` and `exp_avg_sq.<parameter>`. If these are
+    /// 8-bit codes, the blocks' scales are `exp_avg.absmax.<parameter>` and
+    /// `exp_avg_sq.absmax.<parameter>`. The f32 master of a bf16 parameter is `master.<parameter>`. The
+    /// number of steps is not in the file; the caller stores it.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -151,7 +153,7 @@ impl AdamW {
         write_tensors(path, entries)
     }
 
-    /// The first parameter of which a moment or the master is infinite or not a number.
+    /// The first parameter with a moment or master that is infinite or NaN, with the value.
     pub(crate) fn not_finite(&self) -> Result<Option<(String, f64)>> {
         for (name, state) in &self.states {
             if let Some((kind, value)) = state.not_finite()? {
@@ -161,7 +163,7 @@ impl AdamW {
         Ok(None)
     }
 
-    /// Reads what [`save`](Self::save) wrote after `steps` steps on this decoder.
+    /// Reads the state that [`save`](Self::save) wrote after `steps` steps on this decoder.
     ///
     /// # Errors
     /// As [`AdamWConfig::check`]; if the file lacks a moment or the master of a parameter.

@@ -1,17 +1,17 @@
 //! Recipes: one stage of training, from a TOML file or from code.
 //!
-//! A [`Recipe`] names the model to start from, the data, the objective and every hyper-parameter. [`Recipe::run`] trains
-//! in a folder and leaves there what the run was:
+//! A [`Recipe`] names the model to start from, the data, the objective and every hyper-parameter.
+//! [`Recipe::run`] trains in a folder and writes there:
 //!
 //! ```text
-//! recipe.toml                    every value that the run has
-//! run.json                       when, where, of what and by which code it was made
+//! recipe.toml                    the recipe with every default filled in
+//! run.json                       when and where the run was made, from which files and by which code
 //! metrics.jsonl, timing.jsonl, evaluations.jsonl, tensorboard/, checkpoints/, best/
-//! samples/step-000100.jsonl      what the model answered after 100 steps, where the recipe asks for it
+//! samples/step-000100.jsonl      responses of the model after 100 steps, if the recipe has [samples]
 //! model/                         config.json, weights, tokenizer
 //! ```
 //!
-//! An objective of your own runs by [`Recipe::prepare_with`].
+//! Your own objective runs with [`Recipe::prepare_with`].
 //!
 //! ```no_run
 //! use janus_train::candle_core::Device;

@@ -1,4 +1,4 @@
-//! Log-probabilities of responses under a reference model, computed once.
+//! Log-probabilities of responses under a reference model, computed once and stored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::{AtPath, FileProblem};
 use crate::{Decoder, Error, MicroBatch, Result, TokenRow};
 
-/// Time after which what was computed is written, so that a computation that is cut off loses no more.
+/// How often the file is written. An interrupted computation loses at most this much work.
 const WRITE_EVERY: Duration = Duration::from_secs(30);
 
 /// The log-probability of every row's supervised tokens under one model, in a file.
 ///
-/// The file has a line that names the model (by a hash of its weights), their type and the template, and then one line for
-/// each row, named by a hash of its ids and marks. So another model, template or row is never taken for the one that was
-/// scored, and a computation that was cut off continues. The file is written whole every time: runs that compute the same
-/// at once do it twice and leave the same file.
+/// The first line of the file names the model (by a hash of its weights), the weights' dtype and the
+/// template. Each further line has the log-probability of one row, named by a hash of its ids and loss
+/// mask. So log-probabilities are never used for another model, template or row, and an interrupted
+/// computation resumes. The file is always replaced atomically: two runs that compute the same at the
+/// same time do the work twice and leave the same file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReferenceLogprobs {
     path: PathBuf,
@@ -50,18 +51,22 @@ struct Line {
 }
 
 impl ReferenceLogprobs {
-    /// Tokens of a forward pass that suit a model without a backward pass to keep anything for.
+    /// A suitable batch size in tokens for [`compute`](Self::compute), whose forward passes keep nothing
+    /// for a backward pass.
     pub const TOKENS_AT_ONCE: usize = 8192;
 
-    /// Reads from `path`, in a folder that is made if need be, what is there and computes the rest, in batches of about `tokens` tokens; calls `progress` with rows
-    /// done and rows in all, first with those that were there.
+    /// Reads the file at `path` if it exists, computes the missing rows in batches of at most `tokens`
+    /// tokens (one row at least), and writes the file. Its folder is created if it does not exist.
+    /// `progress` is called with the number of rows done and of all rows, the first time with the rows
+    /// that were already in the file.
     ///
-    /// The batches follow from `rows` and `tokens`, whatever is there already, so a computation that continues gives the same
-    /// numbers.
+    /// The batches depend only on `rows` and `tokens` and not on what is already stored, so a resumed
+    /// computation gives the same numbers.
     ///
     /// # Errors
-    /// [`Error::OtherReference`] if the file was made with another model, type of weights or template, [`Error::Malformed`] if it
-    /// is none, [`Error::Io`] and [`Error::Data`], and what a forward pass fails with.
+    /// [`Error::OtherReference`] if the file was made with another model, weight dtype or template,
+    /// [`Error::Malformed`] if it is not such a file, [`Error::Io`] and [`Error::Data`], and the error
+    /// of a forward pass.
     pub fn compute(
         path: impl AsRef<Path>,
         model: &Decoder,
@@ -73,9 +78,9 @@ impl ReferenceLogprobs {
         Self::complete(path.as_ref(), Header::new(model, template)?, model, rows, tokens, progress)
     }
 
-    /// [`compute`](Self::compute) in the file `STEM.reference-KEY.jsonl` of a folder. The key is a hash of the model, its type of
-    /// weights, the template, the rows and `tokens`, so every run that asks for the same finds it, and others have files of their
-    /// own beside it.
+    /// [`compute`](Self::compute) with the file `STEM.reference-KEY.jsonl` in a folder. The key is a
+    /// hash of the model, its weight dtype, the template, the rows and `tokens`. So every run with the
+    /// same inputs finds the file, and runs with other inputs have other files in the same folder.
     ///
     /// # Errors
     /// As [`compute`](Self::compute).
@@ -109,7 +114,7 @@ impl ReferenceLogprobs {
         tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        // Before the work, which would be lost at its end.
+        // Created first: if this failed after the computation, the work would be lost.
         create_parent(path)?;
         let mut reference = Self::read_for(path, header)?;
         // Name and number of tokens of each row.
@@ -154,7 +159,7 @@ impl ReferenceLogprobs {
         Ok(reference)
     }
 
-    /// The whole lines of the file, if there is one.
+    /// Reads the complete lines of the file, if it exists.
     fn read_for(path: &Path, header: Header) -> Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -168,7 +173,7 @@ impl ReferenceLogprobs {
         let found: Header = serde_json::from_str(first).map_err(FileProblem::json(path))?;
         let parts = [
             ("model", &found.model, &header.model),
-            ("weight type", &found.weights, &header.weights),
+            ("weight dtype", &found.weights, &header.weights),
             ("template", &found.template, &header.template),
         ];
         if let Some((what, ..)) = parts.into_iter().find(|(_, found, wanted)| found != wanted) {
@@ -182,7 +187,7 @@ impl ReferenceLogprobs {
         Ok(Self { path: path.into(), header, by_row })
     }
 
-    /// Writes the file, with the rows that another run may have added meanwhile.
+    /// Writes the file, including rows that another run has added in the meantime.
     fn write(&mut self) -> Result<()> {
         let path = &self.path;
         for (row, logprob) in Self::read_for(path, self.header.clone())?.by_row {
@@ -198,7 +203,7 @@ impl ReferenceLogprobs {
         Ok(janus_data::write_file(path, text.as_bytes())?)
     }
 
-    /// The file.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -206,7 +211,8 @@ impl ReferenceLogprobs {
     /// The log-probability of each row.
     ///
     /// # Errors
-    /// [`Error::NoReference`] names the first row that was not scored; [`Error::Data`] if one cannot be read.
+    /// [`Error::NoReference`] with the first row that is not stored; [`Error::Data`] if a row cannot be
+    /// read.
     pub fn of_rows(&self, rows: &dyn Dataset) -> Result<Vec<f64>> {
         let of = |row: usize| self.by_row.get(&hash(&*rows.row(row)?)).copied().ok_or(Error::NoReference { row });
         (0..rows.len()).map(of).collect()
@@ -215,7 +221,7 @@ impl ReferenceLogprobs {
     /// The log-probability of each document of a micro-batch: `[documents]`.
     ///
     /// # Errors
-    /// [`Error::NoReference`] names the row of the first that was not scored.
+    /// [`Error::NoReference`] with the row of the first document that is not stored.
     pub fn of_batch(&self, micro_batch: &MicroBatch) -> Result<Vec<f64>> {
         let batch = &micro_batch.batch;
         let documents = batch.cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).enumerate();
@@ -227,24 +233,25 @@ impl ReferenceLogprobs {
         documents.map(of).collect()
     }
 
-    /// The model by a hash of its weights, their type, and the template: a part of the identity of an objective that reads these.
+    /// The model (by a hash of its weights), the weights' dtype and the template: a part of the identity
+    /// of an objective that uses these log-probabilities.
     pub fn identity(&self) -> serde_json::Value {
         let Header { model, weights, template } = &self.header;
         serde_json::json!({ "model": model, "weights": weights, "template": template })
     }
 }
 
-/// Names a row by its ids and marks.
+/// The name of a row: a hash of its ids and loss mask.
 fn hash(row: &TokenRow) -> String {
     let mut hash = blake3::Hasher::new();
     hash_row(&mut hash, row);
     hash.finalize().to_hex()[..32].into()
 }
 
-/// Feeds a row's ids and marks to a hash.
+/// Adds a row's ids and loss mask to a hash.
 pub(crate) fn hash_row(hash: &mut blake3::Hasher, row: &TokenRow) {
     let tokens = row.ids.iter().zip(&row.loss_mask).enumerate();
-    // A first token carries no loss, whatever its mark.
+    // A first token never carries loss, whatever the loss mask says.
     let tokens = tokens.map(|(i, (id, &trained))| u64::from(*id) << 1 | u64::from(trained && i > 0));
     let bytes: Vec<u8> = std::iter::once(row.ids.len() as u64).chain(tokens).flat_map(u64::to_le_bytes).collect();
     hash.update(&bytes);

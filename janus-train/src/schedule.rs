@@ -1,4 +1,4 @@
-//! Learning rates over the steps of a run.
+//! Learning-rate schedules.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     /// Stays at 1.
     Constant,
-    /// Falls to 0 at the last step in a straight line.
+    /// Falls linearly to 0 at the last step.
     Linear,
     /// Falls to 0 along half a cosine (Loshchilov & Hutter, arXiv 1608.03983, equation 5, one cycle).
     Cosine,
 }
 
 impl Schedule {
-    /// The factor on the peak learning rate in optimiser step `step` (from 0) of `total`.
+    /// The factor by which the peak learning rate is multiplied in optimiser step `step` (from 0) of
+    /// `total`.
     pub fn factor(self, step: u64, warmup: u64, total: u64) -> f64 {
         if step < warmup {
             return step as f64 / warmup as f64;

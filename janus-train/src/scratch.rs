@@ -1,4 +1,4 @@
-//! Work buffers that are used again: neither faulted in nor cleared a second time.
+//! A pool of reusable work buffers. A reused buffer needs no new page faults and is not cleared.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
@@ -6,24 +6,25 @@ use std::sync::{Mutex, PoisonError};
 /// Freed buffers, shortest first. Each keeps its full length, so that taking one writes nothing.
 static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
-/// Buffers kept at most; a step of a model holds a few for each layer.
+/// Maximum buffers in the pool; a training step uses a few for each layer.
 const KEPT: usize = 256;
 
-/// `len` numbers of **unspecified value** (whatever the last user left); goes back to the pool on drop.
+/// `len` numbers of **unspecified value** (left by the previous user). It returns to the pool on drop.
 pub(crate) struct Scratch {
     buffer: Vec<f32>,
     len: usize,
 }
 
 impl Scratch {
-    /// A buffer of `len` numbers for a moment: one of up to twice the size will do, a larger one is left for whoever
-    /// needs it.
+    /// A short-lived buffer of `len` numbers. A pooled buffer of up to twice the size is used; larger
+    /// ones are left for larger requests.
     pub(crate) fn new(len: usize) -> Self {
         Self::of_at_most(len, 2 * len)
     }
 
-    /// A buffer of `len` numbers that is kept from the forward pass to the backward pass. There are some for each layer, so
-    /// what they are too large by adds up.
+    /// A buffer of `len` numbers that is kept from the forward pass to the backward pass. There are
+    /// several for each layer, so unused space would add up: a pooled buffer may be at most an eighth
+    /// larger.
     pub(crate) fn saved(len: usize) -> Self {
         Self::of_at_most(len, len + len / 8)
     }
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_has_the_length_asked_for_whatever_it_was_before() {
+    fn a_buffer_has_the_requested_length_whatever_it_was_before() {
         drop(Scratch::new(5000));
         for len in [0, 1, 1024, 4999, 5000, 5001] {
             assert_eq!(Scratch::new(len).len(), len);
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_wastes_little() {
+    fn saved_buffers_waste_little() {
         for len in [1_000_001, 1_500_003, 1_900_000] {
             drop(Scratch::new(len));
         }

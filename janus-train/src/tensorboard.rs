@@ -1,9 +1,9 @@
-//! TensorBoard's event files: records of protocol buffers, each with checksums.
+//! TensorBoard's event files: protocol buffer records with checksums.
 //!
-//! A file is its head and then a record for each step, so that it can be watched while it grows; its "wall time" is the
-//! step: equal runs give equal bytes.
+//! A file starts with a version record, followed by one record for each step, so it can be watched while
+//! it grows. The "wall time" of a record is the step, so that equal runs give equal bytes.
 
-/// What a file begins with.
+/// The first record of a file, with the format's version.
 pub(crate) fn head() -> Vec<u8> {
     // Event { wall_time = 1: double, step = 2: int64, file_version = 3: string, summary = 5: Summary }
     let mut first = double(1, 0.0);
@@ -13,7 +13,7 @@ pub(crate) fn head() -> Vec<u8> {
     file
 }
 
-/// The record of a step's numbers, by name.
+/// The record of a step's values, by name.
 pub(crate) fn event(step: u64, values: impl IntoIterator<Item = (String, f64)>) -> Vec<u8> {
     let mut event = double(1, step as f64);
     event.extend(key(2, 0));
@@ -32,7 +32,7 @@ pub(crate) fn event(step: u64, values: impl IntoIterator<Item = (String, f64)>) 
     file
 }
 
-/// Length, its checksum, the data, their checksum.
+/// Writes a record: length, checksum of the length, data, checksum of the data.
 fn record(file: &mut Vec<u8>, data: &[u8]) {
     let length = (data.len() as u64).to_le_bytes();
     file.extend(length);
@@ -68,7 +68,7 @@ fn bytes(field: u64, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// CRC-32C, turned and shifted so that checksums of data that holds checksums stay useful.
+/// CRC-32C, rotated and offset, so that it is safe for data that itself contains checksums.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -90,13 +90,13 @@ mod tests {
 
     #[test]
     fn checksums_are_crc_32c() {
-        // RFC 3720, appendix B.4, and the usual check value.
+        // RFC 3720, appendix B.4, and the standard check value.
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
     }
 
     #[test]
-    fn a_file_is_records_that_can_be_taken_apart_again() {
+    fn a_file_can_be_parsed_back_into_records() {
         let file = [head(), event(300, [("loss".to_string(), 0.5), ("lr".to_string(), 1e-3)])].concat();
         let mut rest = &file[..];
         let mut records = Vec::new();

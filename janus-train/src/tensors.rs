@@ -1,5 +1,5 @@
-//! Files of tensors in the safetensors format, written and read tensor by tensor: what a save takes beside the model is a
-//! buffer, and one tensor where that is on another device or is made for the file.
+//! Safetensors files, written and read tensor by tensor. Saving needs little memory in addition to the
+//! model: one buffer, and one tensor if that is on another device or is computed for the file.
 //!
 //! ```text
 //! header's length: u64 | header: JSON, {name: {dtype, shape, data_offsets}} | the tensors' bytes
@@ -19,22 +19,22 @@ use crate::gradients::on_cpu;
 use crate::ops::storage::Values;
 use crate::{Error, Result};
 
-/// Bytes that are turned into numbers, or numbers into bytes, at a time.
+/// Bytes that are converted from or to numbers at a time.
 const BUFFER: usize = 1 << 18;
 /// The longest header that the format allows.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The numbers of a tensor that is written.
+/// The numbers of a tensor to write.
 pub(crate) enum Numbers<'a> {
     F32(&'a [f32]),
     U8(&'a [u8]),
     /// A tensor in f32 or bf16, which may be on any device.
     Tensor(&'a Tensor),
-    /// A tensor of this type that is made when its turn comes.
+    /// A tensor of this dtype that is computed when it is written.
     Made(DType, Box<dyn Fn() -> Result<Tensor> + 'a>),
 }
 
-/// A tensor that is written.
+/// A tensor to write, with its name.
 pub(crate) struct NamedTensor<'a> {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
@@ -42,7 +42,7 @@ pub(crate) struct NamedTensor<'a> {
 }
 
 impl<'a> NamedTensor<'a> {
-    /// A tensor as it is.
+    /// An existing tensor.
     pub(crate) fn of(name: &str, tensor: &'a Tensor) -> Self {
         Self { name: name.into(), shape: tensor.dims().into(), numbers: Numbers::Tensor(tensor) }
     }
@@ -90,9 +90,9 @@ fn write_numbers<const N: usize>(file: &mut AtomicFile, values: &[f32], number: 
     })
 }
 
-/// Writes tensors, in an order that depends on their types and names only.
+/// Writes tensors, in an order that depends only on their dtypes and names.
 pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> Result<()> {
-    // As the format's own writer has them: wide types first, so that each tensor is aligned.
+    // The order of the safetensors library: wide dtypes first, so that each tensor is aligned.
     tensors.sort_by(|a, b| b.dtype().cmp(&a.dtype()).then_with(|| a.name.cmp(&b.name)));
     let mut end = 0;
     let infos = tensors.iter().map(|tensor| {
@@ -100,7 +100,7 @@ pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> R
         end += tensor.bytes();
         (tensor.name.clone(), TensorInfo { dtype: tensor.dtype(), shape: tensor.shape.clone(), data_offsets: (start, end) })
     });
-    // transformers refuses a file that does not say what wrote it.
+    // transformers refuses a file without this metadata.
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
     let header = Metadata::new(Some(format), infos.collect()).map_err(FileProblem::of(path, FileProblem::Tensors))?;
     let mut header = serde_json::to_vec(&header).map_err(FileProblem::json(path))?;
@@ -111,7 +111,7 @@ pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> R
     Ok(file.commit()?)
 }
 
-/// A file of tensors, of which the header was read.
+/// An open safetensors file with its parsed header.
 pub(crate) struct Tensors<'a> {
     path: &'a Path,
     file: File,
@@ -121,7 +121,7 @@ pub(crate) struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Reads the header and holds it against the file's length.
+    /// Reads the header and checks it against the file's length.
     pub(crate) fn open(path: &'a Path) -> Result<Self> {
         let malformed = |problem| Error::Malformed { path: path.into(), problem };
         let bytes = fs::metadata(path).at(path)?.len();
@@ -142,7 +142,7 @@ impl<'a> Tensors<'a> {
         Ok(Self { path, file, header, data })
     }
 
-    /// The numbers of the tensor of this name, which must have this shape, as f32.
+    /// Reads the tensor with this name, which must have this shape, as f32.
     pub(crate) fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let dtype = self.find(name, shape)?;
         let mut values = vec![0.0; shape.iter().product()];
@@ -154,7 +154,7 @@ impl<'a> Tensors<'a> {
         Ok(values)
     }
 
-    /// The bytes of the tensor of this name, which must have this shape.
+    /// Reads the U8 tensor with this name, which must have this shape.
     pub(crate) fn read_u8(&mut self, name: &str, shape: &[usize]) -> Result<Vec<u8>> {
         match self.find(name, shape)? {
             Dtype::U8 => {
@@ -171,7 +171,7 @@ impl<'a> Tensors<'a> {
         Ok(Tensor::from_vec(self.read(name, shape)?, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
     }
 
-    /// Goes to the tensor's first byte and says what it is made of.
+    /// Seeks to the tensor's first byte and returns its dtype.
     fn find(&mut self, name: &str, shape: &[usize]) -> Result<Dtype> {
         let Some(info) = self.header.info(name) else {
             return Err(Error::MissingTensor { path: self.path.into(), name: name.into() });
@@ -184,7 +184,7 @@ impl<'a> Tensors<'a> {
         Ok(info.dtype)
     }
 
-    /// Reads as many numbers of N bytes.
+    /// Fills `values` with numbers of N bytes each.
     fn fill<const N: usize>(&mut self, values: &mut [f32], number: impl Fn([u8; N]) -> f32) -> Result<()> {
         let mut buffer = vec![0; BUFFER];
         for values in values.chunks_mut(BUFFER / N) {
@@ -209,7 +209,7 @@ mod tests {
     use crate::ops::testing::random;
 
     #[test]
-    fn a_file_that_is_streamed_is_the_one_that_the_formats_own_writer_makes() {
+    fn a_streamed_file_equals_that_of_the_safetensors_library() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.safetensors");
         let (wide, narrow) = (random(&[70, 1001], 1), random(&[3, 5], 2).to_dtype(DType::BF16).unwrap());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_or_lies_is_refused() {
+    fn a_truncated_or_inconsistent_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.safetensors");
         write_tensors(&path, vec![NamedTensor { name: "a".into(), shape: vec![3], numbers: Numbers::F32(&[1.0, 2.0, 3.0]) }]).unwrap();

@@ -1,4 +1,4 @@
-//! How fast this machine trains a model.
+//! Measures how fast this machine trains a model.
 
 use std::time::Instant;
 
@@ -8,42 +8,44 @@ use serde::Serialize;
 use crate::estimate::forward_flop_per_token;
 use crate::{Decoder, Dpo, DpoConfig, Length, ModelConfig, Objective, Reference, Result, Sft, TokenRow, TrainConfig, Trainer, ops};
 
-/// Whole optimiser steps of random tokens in full rows.
+/// The workload to measure: full optimiser steps on random tokens in rows of equal length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
-    /// Whether the objective is DPO with a reference model in the step, in place of supervised fine-tuning.
+    /// Whether the objective is DPO, with the reference model computed in every step, instead of
+    /// supervised fine-tuning.
     pub dpo: bool,
     /// Tokens of a row.
     pub seq: usize,
-    /// Rows of a step; for DPO pairs of rows.
+    /// Rows of a step; for DPO, pairs of rows.
     pub batch: usize,
-    /// Whether a block's activations are computed again in the backward pass.
+    /// Whether activations are recomputed in the backward pass.
     pub activation_checkpointing: bool,
-    /// Steps that are counted; one more goes before them.
+    /// Measured steps, after one warm-up step.
     pub steps: usize,
 }
 
-/// The medians over the counted steps.
+/// Medians over the measured steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Throughput {
-    /// Tokens a second.
+    /// Tokens per second.
     pub tokens_per_s: f64,
-    /// GFLOP/s of the step: 6 for each weight of a product and token and causal attention, 8 with a reference model.
+    /// GFLOP/s of a step. Each token counts 6 FLOP for each weight of a matrix product (8 with a
+    /// reference model), and causal attention.
     pub gflops: f64,
-    /// GFLOP/s of f32 products alone, in the same run.
+    /// GFLOP/s of plain f32 matrix products, measured in the same run.
     pub matmul_gflops: f64,
     /// `gflops / matmul_gflops`.
     pub share: f64,
-    /// Seconds of a step.
+    /// Seconds per step.
     pub seconds_per_step: f64,
 }
 
 impl Throughput {
-    /// Trains a model of fresh weights: forward, backward, clipping to norm 1 and AdamW.
+    /// Trains a model with fresh weights: forward, backward, clipping to norm 1 and AdamW.
     ///
     /// # Errors
-    /// Those of the [`Trainer`] for rows that it does not take, and of a step.
+    /// Those of [`Trainer::new`] and [`Trainer::step`].
     pub fn measure(config: &ModelConfig, load: &Load) -> Result<Self> {
         let decoder = Decoder::init(config, 0, &Device::Cpu)?;
         let flop = forward_flop_per_token(config, load.seq);
@@ -62,11 +64,11 @@ impl Throughput {
     }
 }
 
-/// Rows of random tokens; the loss is on those from `first` on.
+/// Rows of random tokens; tokens from index `first` on carry loss.
 fn rows(count: usize, seq: usize, first: usize, vocab: usize) -> Vec<TokenRow> {
     let mut state = 1u64;
     let mut id = || {
-        // Numerical Recipes' generator: what the tokens are does not matter.
+        // The generator of Numerical Recipes; the token values do not matter.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         3 + (state >> 33) as u32 % (vocab as u32 - 3)
     };
@@ -74,7 +76,7 @@ fn rows(count: usize, seq: usize, first: usize, vocab: usize) -> Vec<TokenRow> {
     (0..count).map(row).collect()
 }
 
-/// Medians: seconds of a step, GFLOP/s of products.
+/// The medians of the seconds of a step and of the GFLOP/s of matrix products.
 fn steps<O: Objective>(load: &Load, decoder: Decoder, objective: O, rows: Vec<TokenRow>) -> Result<[f64; 2]> {
     let tokens = rows.iter().map(|row| row.ids.len()).sum();
     let settings = TrainConfig::new(Length::Steps(load.steps as u64 + 1), tokens, 1e-4, 0).with(|config| {
@@ -92,7 +94,8 @@ fn steps<O: Objective>(load: &Load, decoder: Decoder, objective: O, rows: Vec<To
     Ok([median(seconds), median(rates)])
 }
 
-/// The best rate of products x \[tokens, n\] times w \[n, n\] of a few sizes, some in the caches and some not.
+/// The highest rate of products of x \[tokens, n\] and w \[n, n\] over a few sizes, which partly fit in
+/// the caches.
 fn matmul_gflops() -> Result<f64> {
     let mut best = 0f64;
     for (tokens, n) in [(4096, 256), (2048, 512), (1024, 1024), (2048, 2048)] {
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_the_middle() {
+    fn the_median_is_the_middle_value_or_the_mean_of_two() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
     }

@@ -16,8 +16,8 @@ use crate::{
     Result, StepMetrics, StopReason, TrainConfig,
 };
 
-/// Trains a [`Decoder`] on rows: a `Vec<TokenRow>`, a [`TokenFile`](janus_data::TokenFile) or any other [`Dataset`], of which
-/// no more rows are held than a step takes.
+/// Trains a [`Decoder`] on the rows of a `Vec<TokenRow>`, a [`TokenFile`](janus_data::TokenFile) or any
+/// other [`Dataset`]. Only the rows of the current step are kept in memory.
 ///
 /// ```no_run
 /// # use janus_train::*;
@@ -35,7 +35,7 @@ pub struct Trainer<O> {
     config: TrainConfig,
     /// Steps of the whole run.
     steps: u64,
-    /// Heads that the objective does not read, and that would train with another.
+    /// Trainable heads that the objective does not read. They are frozen while this trainer exists.
     idle_heads: Vec<String>,
     sampler: BatchSampler,
     optimizer: AdamW,
@@ -46,13 +46,13 @@ pub struct Trainer<O> {
 }
 
 impl<O: Objective> Trainer<O> {
-    /// A trainer that has taken no step; the model's weights become of the config's type, and heads that the objective does not
-    /// read are frozen until [`into_decoder`](Self::into_decoder). With an objective that takes n documents for each example, rows
-    /// `n·i..n·(i+1)` are example i.
+    /// A trainer before its first step. The model's weights are converted to the config's dtype, and
+    /// heads that the objective does not read are frozen until [`into_decoder`](Self::into_decoder). If
+    /// the objective takes n documents for each example, rows `n·i..n·(i+1)` are example i.
     ///
     /// # Errors
-    /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model or the objective;
-    /// [`Error::NothingTrains`] if every weight is frozen.
+    /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model
+    /// or the objective; [`Error::NothingTrains`] if every weight is frozen.
     pub fn new(decoder: Decoder, objective: O, rows: impl Dataset + 'static, config: TrainConfig) -> Result<Self> {
         config.check()?;
         let per_example = objective.documents_per_example();
@@ -87,7 +87,7 @@ impl<O: Objective> Trainer<O> {
         })
     }
 
-    /// Sets the rows to evaluate on, which are grouped into examples as the training rows are.
+    /// Sets the held-out rows to evaluate on. They are grouped into examples like the training rows.
     ///
     /// # Errors
     /// If a row is too long, carries no loss, or does not fit the model or the objective.
@@ -118,7 +118,7 @@ impl<O: Objective> Trainer<O> {
         Ok(self)
     }
 
-    /// Loss and metrics over the held-out rows with the model as it is; none without such rows.
+    /// Loss and metrics of the current model over the held-out rows; `None` if there are no such rows.
     ///
     /// # Errors
     /// [`Error::NotFinite`] for a loss or metric that is NaN or infinite, and if the objective fails.
@@ -132,7 +132,7 @@ impl<O: Objective> Trainer<O> {
             let micro_batch = MicroBatch::read(&*self.held_out, rows.clone().collect())?;
             let part = self.objective.loss(&decoder, &micro_batch, self.held_out_denominator)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
-            // JSON has no such number, and nothing is better than it or worse.
+            // JSON cannot represent such a number, and it cannot be compared with others.
             let mut numbers = std::iter::once(("loss", value)).chain(part.metrics.iter().map(|(&name, &value)| (name, value)));
             if let Some((name, value)) = numbers.find(|(_, value)| !value.is_finite()) {
                 return Err(Error::NotFinite {
@@ -153,20 +153,20 @@ impl<O: Objective> Trainer<O> {
         Ok(Some(Evaluation { step, loss, metrics }))
     }
 
-    /// The settings, with the number of steps and warm-up steps that they come to.
+    /// The settings, with epochs and warm-up ratio resolved to numbers of steps.
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
 
-    /// The model as it is now.
+    /// The current model.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }
 
-    /// The model, when training is over.
+    /// The trained model. Heads that this trainer froze are trainable again.
     ///
     /// # Errors
-    /// If the device cannot hold a head that trains again.
+    /// If the device cannot hold such a head.
     pub fn into_decoder(self) -> Result<Decoder> {
         self.decoder.thawed(&self.idle_heads)
     }
@@ -186,17 +186,20 @@ impl<O: Objective> Trainer<O> {
         self.steps
     }
 
-    /// Trains to the last step in the folder `dir`, from its newest checkpoint if it has one, unless [`TrainConfig::early_stop`] or the
-    /// observer ends the run before.
+    /// Trains to the last step in the folder `dir`, from its newest checkpoint if it has one, unless
+    /// [`TrainConfig::early_stop`] or the observer ends the run earlier.
     ///
-    /// Leaves `metrics.jsonl`, `timing.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/`; with held-out rows
-    /// `evaluations.jsonl`, and with [`KeepBest`](crate::KeepBest) or [`EarlyStop`](crate::EarlyStop) the best model in `best/`.
-    /// `model/`, `best/` and every checkpoint are model folders, as [`Decoder::save`] writes them. A run that is cut off, or stopped by
-    /// its observer, and started again gives the same bytes as one that was not, but for `timing.jsonl`.
+    /// Writes `metrics.jsonl`, `timing.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/`.
+    /// With held-out rows it also writes `evaluations.jsonl`, and with [`KeepBest`](crate::KeepBest) or
+    /// [`EarlyStop`](crate::EarlyStop) the best model to `best/`. `model/`, `best/` and every checkpoint
+    /// are model folders, as [`Decoder::save`] writes them. A run that was interrupted, or stopped by
+    /// its observer, and started again gives the same bytes as an uninterrupted one, except for
+    /// `timing.jsonl`.
     ///
     /// # Errors
-    /// [`Locked`](janus_data::Error::Locked) if another run is at work in the folder; if the folder holds another run's
-    /// checkpoint, a file cannot be written, or a step fails. [`Error::NotFinite`] also for weights: a model that holds a NaN or an infinity is never saved.
+    /// [`Locked`](janus_data::Error::Locked) if another run is using the folder; if the folder has the
+    /// checkpoint of another run, a file cannot be written, or a step fails. [`Error::NotFinite`] also
+    /// for weights: a model with NaN or infinite weights is never saved.
     pub fn fit(&mut self, dir: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<StopReason> {
         let dir = dir.as_ref();
         self.check_held_out()?;
@@ -204,7 +207,7 @@ impl<O: Objective> Trainer<O> {
         self.fit_locked(dir, &Lock::folder(dir)?, observer)
     }
 
-    /// [`fit`](Self::fit) in a folder that the caller has locked.
+    /// [`fit`](Self::fit) in a folder that the caller has already locked.
     pub(crate) fn fit_locked(&mut self, dir: &Path, _lock: &Lock, observer: &mut dyn Observer) -> Result<StopReason> {
         self.run(dir, observer).map_err(|error| with_checkpoint(error, dir))
     }
@@ -223,7 +226,7 @@ impl<O: Objective> Trainer<O> {
             recover(folder)?;
         }
         Checkpoint::prune(dir, self.config.keep_last)?;
-        // An evaluation that is not due is that of a stop.
+        // An evaluation that is not due was made when an observer stopped the run.
         let mut evaluations = Evaluations::open(&dir.join(EVALUATIONS), self.steps(), |step| self.evaluation_is_due(step))?;
         let mut log = Log::open(dir, self.steps(), evaluations.all())?;
         let mut stopped = false;
@@ -242,7 +245,8 @@ impl<O: Objective> Trainer<O> {
             log.step(&metrics)?;
             stopped = observer.step(&metrics).is_break();
             let step = self.steps();
-            // The last one comes before the last checkpoint: the objective may set something in the model.
+            // The last evaluation comes before the last checkpoint, because it may set the reward scale
+            // in the model.
             if self.evaluation_is_due(step) {
                 stopped |= self.evaluate_in(dir, &mut evaluations, &mut log, observer)?.is_break();
                 evaluated_at = Some(step);
@@ -258,7 +262,7 @@ impl<O: Objective> Trainer<O> {
             }
         };
         if evaluated_at != Some(self.steps()) {
-            // Nothing is left to stop.
+            // The run ends here anyway.
             let _: ControlFlow<()> = self.evaluate_in(dir, &mut evaluations, &mut log, observer)?;
         }
         self.save_to(&dir.join("model"), observer)?;
@@ -269,20 +273,21 @@ impl<O: Objective> Trainer<O> {
         self.config.evaluation_is_due(step, self.steps)
     }
 
-    /// Refuses what is to follow from held-out rows where there are none.
+    /// Refuses settings that need held-out rows if there are none.
     fn check_held_out(&self) -> Result<()> {
         let config = &self.config;
         let fields = [("early_stop", config.early_stop.is_some()), ("keep_best", config.keep_best.is_some())];
         match fields.into_iter().find(|(_, set)| *set) {
             Some((field, _)) if self.held_out.is_empty() => {
-                Err(Error::Setting { field, got: "set".into(), expected: "held-out rows to evaluate, which the trainer has not" })
+                Err(Error::Setting { field, got: "set".into(), expected: "held-out rows to evaluate, but the trainer has none" })
             }
             _ => Ok(()),
         }
     }
 
-    /// Evaluates, writes the result down, and keeps the model if it is the best; says whether the observer lets the run continue. An
-    /// evaluation that is not due leaves the best model of those that were, which the run that continues is to find.
+    /// Evaluates, records the result, and saves the model to `best/` if it is the best. Returns whether
+    /// the observer lets the run continue. An evaluation that is not due does not replace `best/`, which
+    /// a resumed run needs unchanged.
     fn evaluate_in(
         &mut self,
         dir: &Path,
@@ -312,8 +317,8 @@ impl<O: Objective> Trainer<O> {
         Ok(folder.commit()?)
     }
 
-    /// Refuses weights, and what the optimiser keeps of them, that the last update made infinite or no numbers. The loss of
-    /// the step does not tell: it is of the weights before.
+    /// Refuses weights and optimiser states that the last update made infinite or NaN. The loss of the
+    /// step does not show this, because it was computed with the weights before the update.
     fn check_finite(&mut self) -> Result<()> {
         let found = match self.decoder.not_finite()? {
             None => self.optimizer.not_finite()?,
@@ -375,24 +380,24 @@ impl<O: Objective> Trainer<O> {
             let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
             return Err(Error::NotFinite { step, what: Quantity::GradNorm, value: grad_norm, rows, checkpoint: None });
         }
-        // As torch.nn.utils.clip_grad_norm_ does it.
+        // As in torch.nn.utils.clip_grad_norm_.
         let scale = self.config.clip_norm.map_or(1.0, |clip| (clip / (grad_norm + 1e-6)).min(1.0));
         let lr = self.config.lr_at(step, self.steps);
         self.optimizer.step(&self.decoder, &gradients, lr, scale)?;
-        // It was that of other weights.
+        // The scale was measured with the weights before this update.
         self.decoder.clear_reward_scale();
         let tokens = micro_batches.iter().map(|micro_batch| micro_batch.batch.tokens()).sum();
         let seconds = start.elapsed().as_secs_f64();
         Ok(StepMetrics { step: step + 1, epoch, loss, grad_norm, lr, tokens, supervised: denominator.tokens, metrics, seconds })
     }
 
-    /// Every parameter that trains must be reached: candle drops gradients without a word.
+    /// Checks that every trainable parameter gets a gradient, because candle silently drops gradients.
     fn check_gradients(&self, gradients: &Gradients) -> Result<()> {
         for name in self.decoder.parameters().keys() {
             if gradients.get(name).is_none() {
                 return Err(Error::NoGradient { name: name.clone(), step: 0 });
             }
-            // The update of a low-rank pair begins at zero, and with it the gradient of its other half.
+            // B of a LoRA adapter is zero at first, so the gradient of A is zero in the first step.
             if !name.ends_with(".lora_A.weight") && gradients.is_zero(name)? {
                 return Err(Error::ZeroGradient { name: name.clone() });
             }
@@ -407,8 +412,8 @@ fn add_metrics(sums: &mut Metrics, parts: Metrics) {
     parts.into_iter().for_each(|(name, value)| *sums.entry(name).or_insert(0.0) += value);
 }
 
-/// Tokens of each example; refuses rows that the model cannot read, that carry no loss, or of which the example has more than
-/// `capacity` tokens.
+/// The number of tokens of each example. Refuses rows that do not fit the model or carry no loss, and
+/// examples with more than `capacity` tokens.
 fn checked_lengths(decoder: &Decoder, rows: &dyn Dataset, per_example: usize, capacity: usize) -> Result<Vec<usize>> {
     let mut lengths = Vec::with_capacity(rows.len() / per_example);
     for example in 0..rows.len() / per_example {
@@ -431,7 +436,7 @@ fn checked_lengths(decoder: &Decoder, rows: &dyn Dataset, per_example: usize, ca
     Ok(lengths)
 }
 
-/// Names the run's newest checkpoint in an error of a run that went to infinity.
+/// Adds the run's newest checkpoint to an [`Error::NotFinite`].
 fn with_checkpoint(error: Error, dir: &Path) -> Error {
     match error {
         Error::NotFinite { step, what, value, rows, .. } => {

@@ -1,4 +1,5 @@
-//! Weights in bf16 with an f32 master: near f32 in a step, level with it after many, and the same after a stop.
+//! Training with bf16 weights and f32 masters: one step is close to f32, many steps reach the loss of
+//! f32, and resuming gives the same bytes.
 use candle_core::{Device, Tensor};
 use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{
@@ -23,7 +24,7 @@ fn decoder(seed: u64) -> Decoder {
     Decoder::init(&config, seed, &Device::Cpu).unwrap()
 }
 
-/// Rows whose tokens follow from the ones before them, for the most part.
+/// Rows in which most tokens are a function of the previous token.
 fn rows(n: usize) -> Vec<TokenRow> {
     let mut rng = janus_core::stream(5, "rows");
     let mut row = || {
@@ -65,7 +66,7 @@ fn loss(decoder: &Decoder, rows: &[TokenRow]) -> (f64, Gradients) {
 }
 
 #[test]
-fn a_step_in_bf16_is_near_one_in_f32() {
+fn a_step_in_bf16_is_close_to_one_in_f32() {
     let (exact, rounded) = (decoder(1), decoder(1).to_dtype(DType::Bf16).unwrap());
     assert!(rounded.weights().values().all(|weight| weight.dtype() == candle_core::DType::BF16));
     let rows = rows(12);
@@ -90,7 +91,7 @@ fn many_steps_in_bf16_reach_the_loss_of_f32() {
         (losses[0], losses[40..].iter().sum::<f64>() / 10.0)
     };
     let ((first, exact), (_, rounded)) = (last(DType::F32), last(DType::Bf16));
-    assert!(exact < 0.75 * first, "{first} to {exact}: there is something to lose");
+    assert!(exact < 0.75 * first, "{first} to {exact}: the loss falls enough for a comparison");
     assert!((rounded / exact - 1.0).abs() < 0.03, "{rounded}, f32 {exact}");
 }
 
@@ -98,14 +99,15 @@ fn many_steps_in_bf16_reach_the_loss_of_f32() {
 fn updates_below_the_resolution_of_bf16_are_lost_without_a_master() {
     let rows = rows(12);
     let lr = 1e-4;
-    // An optimiser that is new in every step takes the rounded weights for its master: there is none that lasts.
-    let run = |lasting: bool| {
+    // A new optimiser in every step creates its masters from the rounded weights, which is the same as
+    // having no masters.
+    let run = |keep_master: bool| {
         let decoder = decoder(1).to_dtype(DType::Bf16).unwrap();
         let mut optimizer = AdamW::new(settings(1, DType::Bf16).adamw()).unwrap();
         let (first, _) = loss(&decoder, &rows);
         for _ in 0..50 {
             let (_, gradients) = loss(&decoder, &rows);
-            if !lasting {
+            if !keep_master {
                 optimizer = AdamW::new(settings(1, DType::Bf16).adamw()).unwrap();
             }
             optimizer.step(&decoder, &gradients, lr, 1.0).unwrap();
@@ -116,7 +118,7 @@ fn updates_below_the_resolution_of_bf16_are_lost_without_a_master() {
     let start = decoder(1).to_dtype(DType::Bf16).unwrap();
     let moved = |decoder: &Decoder, name: &str| {
         let pairs = flat(&decoder.weights()[name]).into_iter().zip(flat(&start.weights()[name]));
-        // A step of lr is less than half of the distance to the next bf16 number.
+        // An update of size lr is less than half of the distance to the next bf16 number.
         let coarse: Vec<(f32, f32)> = pairs.filter(|(_, start)| start.abs() > lr as f32 * 512.0).collect();
         (coarse.iter().filter(|(now, start)| now != start).count(), coarse.len())
     };
@@ -130,7 +132,7 @@ fn updates_below_the_resolution_of_bf16_are_lost_without_a_master() {
 }
 
 #[test]
-fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
+fn an_interrupted_run_in_bf16_resumes_and_ends_with_the_same_bytes() {
     for quantized_state_block in [None, Some(256)] {
         let settings = settings(8, DType::Bf16).with(|config| config.quantized_state_block = quantized_state_block);
         let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -143,7 +145,7 @@ fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
         assert!(halt.is_err());
         let newest = Checkpoint::list(dir).unwrap().pop().unwrap();
         assert_eq!(newest.step, 3);
-        // The weights are what is used, in bf16; the digits that these lack are the optimiser's.
+        // The saved weights are bf16; their f32 masters are in the optimiser state.
         let at = |name: &str| candle_core::safetensors::load(newest.path.join(name), &Device::Cpu).unwrap();
         let (weights, state) = (at("model.safetensors"), at("training/optimizer.safetensors"));
         for (name, weight) in &weights {
@@ -151,7 +153,7 @@ fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
             assert_eq!((weight.dtype(), master.dtype()), (candle_core::DType::BF16, candle_core::DType::F32));
             assert_eq!(flat(weight), flat(&master.to_dtype(candle_core::DType::BF16).unwrap()));
         }
-        // Another seed of the fresh weights shows that they come from the checkpoint.
+        // The fresh weights have another seed, which shows that the weights come from the checkpoint.
         Trainer::new(decoder(99), Sft, rows(20), settings).unwrap().fit(dir, &mut ()).unwrap();
         for file in ["model/model.safetensors", "model/config.json", "metrics.jsonl"] {
             assert!(std::fs::read(straight.path().join(file)).unwrap() == std::fs::read(dir.join(file)).unwrap(), "{file} differs");
@@ -164,7 +166,7 @@ fn a_run_in_bf16_that_was_cut_off_continues_to_the_same_bytes() {
 }
 
 #[test]
-fn what_is_saved_in_bf16_is_the_same_model_in_inference_and_in_training_again() {
+fn a_model_saved_in_bf16_is_the_same_in_inference_and_in_further_training() {
     let folder = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(decoder(1), Sft, rows(20), settings(5, DType::Bf16)).unwrap();
     trainer.fit(folder.path(), &mut ()).unwrap();
@@ -196,7 +198,7 @@ fn what_is_saved_in_bf16_is_the_same_model_in_inference_and_in_training_again() 
 }
 
 #[test]
-fn weights_that_do_not_train_are_in_bf16_and_have_no_master() {
+fn frozen_weights_are_in_bf16_and_have_no_master() {
     let lora = decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
     let elements: usize = lora.parameters().values().map(|var| var.elem_count()).sum();
     let config = settings(10, DType::Bf16).with(|config| config.schedule = Schedule::Constant);

@@ -1,4 +1,4 @@
-//! What a run leaves in its folder: models to load, one run at a time, no number that is none.
+//! The folder of a run: models that load, one run at a time, and no NaN or infinity.
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -37,14 +37,14 @@ fn logprobs(decoder: &Decoder) -> Vec<f32> {
     decoder.logprobs(&Batch::concat(&all.iter().collect::<Vec<_>>())).unwrap().values.to_vec1().unwrap()
 }
 
-/// Keeps what the model of each step says, and puts a file beside each model.
+/// Records the log-probabilities at each evaluation, and adds a file to each model folder.
 #[derive(Default)]
-struct Look {
+struct Recorder {
     evaluated: Vec<Vec<f32>>,
     saved: usize,
 }
 
-impl Observer for Look {
+impl Observer for Recorder {
     fn evaluated(&mut self, _: &Evaluation, decoder: &Decoder) -> Result<ControlFlow<()>> {
         self.evaluated.push(logprobs(&decoder.detached()?));
         Ok(ControlFlow::Continue(()))
@@ -69,25 +69,25 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
             config.keep_best = keep_best;
             config.evaluate_every = Some(1);
         });
-        let mut look = Look::default();
+        let mut recorder = Recorder::default();
         let trainer = Trainer::new(start, Sft, rows(8), settings).unwrap();
-        trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut look).unwrap();
+        trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut recorder).unwrap();
         for (place, step) in [("checkpoints/step-000002", 2), ("checkpoints/step-000003", 3), ("model", 3), ("best", 3)] {
             let path = folder.path().join(place);
             let loaded = logprobs(&Decoder::load_as(&path, dtype, &Device::Cpu).unwrap());
             let tolerance = if dtype == DType::F32 { 2e-5 } else { 5e-2 };
-            for (loaded, trained) in loaded.iter().zip(&look.evaluated[step - 1]) {
-                assert!((loaded - trained).abs() < tolerance, "{place}, low-rank updates {lora}: {loaded}, trained {trained}");
+            for (loaded, trained) in loaded.iter().zip(&recorder.evaluated[step - 1]) {
+                assert!((loaded - trained).abs() < tolerance, "{place}, LoRA {lora}: {loaded}, trained {trained}");
             }
             janus_infer::Model::load(&path, &Device::Cpu).unwrap();
             assert!(path.join("tokenizer.json").exists());
-            // vLLM takes every file of tensors beside config.json for weights.
+            // vLLM loads every safetensors file next to config.json as weights.
             let mut files: Vec<_> =
                 std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
             files.retain(|name| name.ends_with(".safetensors"));
             assert_eq!(files, ["model.safetensors"]);
         }
-        // Each tensor once: the updates beside the sums, nothing else beside the weights.
+        // No tensor is stored twice: the adapters are apart from the merged weights.
         let training = folder.path().join("checkpoints/step-000003/training");
         assert_eq!(training.join("low_rank.safetensors").exists(), lora);
         let weights =
@@ -97,7 +97,7 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
 }
 
 #[test]
-fn what_else_a_config_states_is_saved_with_the_model_that_is_fine_tuned() {
+fn other_config_keys_are_saved_with_the_fine_tuned_model() {
     let folder = tempfile::tempdir().unwrap();
     let (base, tuned) = (folder.path().join("base"), folder.path().join("tuned"));
     decoder(1).save(&base).unwrap();
@@ -118,7 +118,7 @@ fn what_else_a_config_states_is_saved_with_the_model_that_is_fine_tuned() {
 }
 
 #[test]
-fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
+fn a_lora_run_is_not_resumed_with_another_config_or_on_another_model() {
     let folder = tempfile::tempdir().unwrap();
     let fit = |base: u64, config: LoraConfig, steps| {
         let decoder = decoder(base).with_lora(config, 7).unwrap();
@@ -129,14 +129,14 @@ fn a_low_rank_run_is_not_continued_with_another_config_or_on_another_model() {
         Err(Error::OtherRun { what, .. }) => what,
         other => panic!("{other:?}"),
     };
-    assert_eq!(what(fit(1, LoraConfig::new(2, 8.0), 2)), "low-rank config");
-    assert_eq!(what(fit(1, LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.1), 2)), "low-rank config");
+    assert_eq!(what(fit(1, LoraConfig::new(2, 8.0), 2)), "LoRA config");
+    assert_eq!(what(fit(1, LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.1), 2)), "LoRA config");
     assert_eq!(what(fit(2, LoraConfig::new(2, 4.0), 2)), "set of frozen weights");
     fit(1, LoraConfig::new(2, 4.0), 2).unwrap();
 }
 
 #[test]
-fn a_run_is_not_continued_with_other_held_out_rows() {
+fn a_run_is_not_resumed_with_other_held_out_rows() {
     let folder = tempfile::tempdir().unwrap();
     let fit = |n| Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().with_held_out(rows(n)).unwrap().fit(folder.path(), &mut ());
     fit(2).unwrap();
@@ -144,7 +144,7 @@ fn a_run_is_not_continued_with_other_held_out_rows() {
 }
 
 #[test]
-fn two_runs_in_one_folder_do_not_destroy_each_other() {
+fn a_second_run_in_the_same_folder_is_refused() {
     struct Second<'a>(&'a Path, Vec<String>);
     impl Observer for Second<'_> {
         fn step(&mut self, _: &StepMetrics) -> ControlFlow<()> {
@@ -162,20 +162,20 @@ fn two_runs_in_one_folder_do_not_destroy_each_other() {
     Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut second).unwrap();
     assert_eq!(second.1.len(), 2);
     assert!(second.1[0].contains("another run is using this folder (process ") && second.1[0].contains("wait for it"), "{}", second.1[0]);
-    // When it is over, the folder is free.
+    // After the run the folder is unlocked.
     Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut ()).unwrap();
     assert_eq!(std::fs::read(folder.path().join(".lock")).unwrap(), b"");
 }
 
 #[test]
-fn a_kill_between_a_checkpoint_and_the_deletion_of_the_old_leaves_none_for_ever() {
+fn old_checkpoints_and_temporary_folders_of_a_killed_run_are_deleted_on_resuming() {
     let folder = tempfile::tempdir().unwrap();
     let fit = || Trainer::new(decoder(1), Sft, rows(8), settings(4)).unwrap().fit(folder.path(), &mut ());
     fit().unwrap();
     let checkpoints = folder.path().join("checkpoints");
     let steps = || Checkpoint::list(folder.path()).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>();
     assert_eq!(steps(), [3, 4]);
-    // One that should have gone, one on its way out, one on its way in.
+    // An old checkpoint, and temporary folders of a checkpoint and of a model.
     std::fs::create_dir(checkpoints.join("step-000002")).unwrap();
     std::fs::create_dir(checkpoints.join(".step-000001.77-0.tmp")).unwrap();
     std::fs::create_dir(folder.path().join(".model.77-1.tmp")).unwrap();
@@ -187,9 +187,10 @@ fn a_kill_between_a_checkpoint_and_the_deletion_of_the_old_leaves_none_for_ever(
     assert_eq!((left(&checkpoints), left(folder.path())), (0, 0));
 }
 
-/// A rate at which the first update makes weights infinite while the loss, of the weights before, is a number.
+/// With this learning rate the first update makes weights infinite, while the loss of the step is still
+/// finite.
 #[test]
-fn no_checkpoint_is_written_of_weights_that_the_last_update_made_infinite() {
+fn no_checkpoint_is_written_with_weights_that_the_last_update_made_infinite() {
     let folder = tempfile::tempdir().unwrap();
     let fit = |lr, steps| {
         let settings = settings(steps).with(|config| {
@@ -207,7 +208,7 @@ fn no_checkpoint_is_written_of_weights_that_the_last_update_made_infinite() {
     assert!(Checkpoint::list(folder.path()).unwrap().is_empty() && !folder.path().join("model").exists());
 }
 
-/// A loss that is no number from the n-th call on.
+/// A loss that is NaN from the n-th call on.
 struct Diverging {
     nan_from: u64,
     calls: std::cell::Cell<u64>,
@@ -228,47 +229,47 @@ impl Objective for Diverging {
 }
 
 #[test]
-fn the_way_out_of_a_loss_that_is_not_finite_is_open() {
+fn the_advice_in_the_error_of_a_loss_that_is_not_finite_works() {
     let folder = tempfile::tempdir().unwrap();
     let objective = Diverging { nan_from: 2, calls: std::cell::Cell::new(0) };
     let error = Trainer::new(decoder(1), objective, rows(8), settings(4)).unwrap().fit(folder.path(), &mut ()).unwrap_err();
     let Error::NotFinite { checkpoint: Some(path), step: 2, .. } = &error else { panic!("{error:?}") };
     assert!(error.to_string().contains("start another run, in another folder, with a lower learning rate, from the model in"), "{error}");
-    // What the message says.
+    // Follows the advice of the message.
     let other = tempfile::tempdir().unwrap();
     let lower = settings(2).with(|config| config.lr = 1e-3);
     let start = Decoder::load(path, &Device::Cpu).unwrap();
     Trainer::new(start, Sft, rows(8), lower).unwrap().fit(other.path(), &mut ()).unwrap();
 }
 
-/// Reports a figure that is no number on held-out rows only.
-struct BadFigure(f64);
+/// Reports a metric that has the given value on held-out rows, and 1 on training rows.
+struct BadMetric(f64);
 
-impl Objective for BadFigure {
+impl Objective for BadMetric {
     fn denominator(&self, batch: &Batch) -> LossDenominator {
         Sft.denominator(batch)
     }
     fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
         let part = Sft.loss(decoder, micro_batch, denominator)?;
         let held_out = decoder.parameters().is_empty();
-        Ok(LossOutput { metrics: Metrics::from([("figure", if held_out { self.0 } else { 1.0 })]), ..part })
+        Ok(LossOutput { metrics: Metrics::from([("metric", if held_out { self.0 } else { 1.0 })]), ..part })
     }
     fn identity(&self) -> Result<serde_json::Value> {
-        Ok("bad figure".into())
+        Ok("bad metric".into())
     }
 }
 
 #[test]
-fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_the_next() {
+fn a_held_out_loss_or_metric_that_is_not_finite_stops_the_run_and_does_not_block_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(4).with(|config| config.evaluate_every = Some(2));
-    let fit = |figure| {
-        let trainer = Trainer::new(decoder(1), BadFigure(figure), rows(8), settings.clone()).unwrap();
+    let fit = |metric| {
+        let trainer = Trainer::new(decoder(1), BadMetric(metric), rows(8), settings.clone()).unwrap();
         trainer.with_held_out(rows(3)).unwrap().fit(folder.path(), &mut ())
     };
     match fit(f64::INFINITY) {
         Err(Error::NotFinite { step: 2, what, rows, checkpoint: Some(_), .. }) => {
-            assert_eq!((what, rows), (Quantity::HeldOut("figure".into()), vec![0, 1, 2]))
+            assert_eq!((what, rows), (Quantity::HeldOut("metric".into()), vec![0, 1, 2]))
         }
         other => panic!("{other:?}"),
     }
@@ -285,7 +286,7 @@ fn a_held_out_loss_or_figure_that_is_not_finite_stops_the_run_and_never_blocks_t
 }
 
 #[test]
-fn the_best_is_kept_without_an_early_stop_and_asked_for_in_vain_without_held_out_rows() {
+fn keep_best_works_without_early_stop_and_is_refused_without_held_out_rows() {
     let folder = tempfile::tempdir().unwrap();
     let keep_best = |higher_is_better| Some(KeepBest::new("loss", higher_is_better));
     // The highest loss is the first.
@@ -293,19 +294,19 @@ fn the_best_is_kept_without_an_early_stop_and_asked_for_in_vain_without_held_out
         config.evaluate_every = Some(1);
         config.keep_best = keep_best(true);
     });
-    let mut look = Look::default();
+    let mut recorder = Recorder::default();
     let trainer = Trainer::new(decoder(1), Sft, rows(8), settings.clone()).unwrap();
-    trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut look).unwrap();
-    assert_eq!((look.evaluated.len(), look.saved), (5, 5 + 1 + 1), "it goes on to the end");
+    trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut recorder).unwrap();
+    assert_eq!((recorder.evaluated.len(), recorder.saved), (5, 5 + 1 + 1), "the run continues to its last step");
     let best = logprobs(&Decoder::load(folder.path().join("best"), &Device::Cpu).unwrap());
-    assert_eq!(best, look.evaluated[0]);
+    assert_eq!(best, recorder.evaluated[0]);
     let other = tempfile::tempdir().unwrap();
     let error = Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(other.path(), &mut ()).unwrap_err();
     assert!(error.to_string().contains("keep_best") && error.to_string().contains("held-out rows"), "{error}");
 }
 
 #[test]
-fn the_speed_of_each_step_is_beside_its_metrics_once() {
+fn the_duration_of_each_step_is_logged_once() {
     let folder = tempfile::tempdir().unwrap();
     let lines = || {
         let text = std::fs::read_to_string(folder.path().join("timing.jsonl")).unwrap();
@@ -316,7 +317,7 @@ fn the_speed_of_each_step_is_beside_its_metrics_once() {
         Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |metrics: &StepMetrics| assert!(metrics.step < 3))
     }));
     assert!(halt.is_err() && lines().len() == 3);
-    // And TensorBoard shows the steps so far, before the run has come to its end.
+    // TensorBoard already has the steps so far.
     let events = folder.path().join("tensorboard/events.out.tfevents.0.janus");
     let before = std::fs::read(&events).unwrap();
     let settings = settings(4).with(|config| config.checkpoint_every = Some(2));
@@ -325,7 +326,7 @@ fn the_speed_of_each_step_is_beside_its_metrics_once() {
     assert_eq!(steps, [1, 2, 3, 4]);
     assert!(lines().iter().all(|line| line["seconds"].as_f64().unwrap() > 0.0 && line["tokens_per_second"].as_f64().unwrap() > 0.0));
     let after = std::fs::read(&events).unwrap();
-    assert!(after.starts_with(&before), "three steps were there, and none is there twice");
+    assert!(after.starts_with(&before), "the first three steps are kept, and no step is there twice");
     assert_eq!((before.len() - 40) * 4, (after.len() - 40) * 3);
 }
 
@@ -341,29 +342,29 @@ fn a_pair_that_is_too_long_is_named_by_its_row() {
 }
 
 #[test]
-fn a_first_token_that_is_marked_as_trained_breaks_no_objective_over_pairs() {
+fn the_loss_mask_of_a_first_token_does_not_affect_objectives_over_pairs() {
     let mut pairs = rows(8);
     pairs.iter_mut().for_each(|row| row.loss_mask.fill(true));
-    let mut unmarked = pairs.clone();
-    unmarked.iter_mut().for_each(|row| row.loss_mask[0] = false);
+    let mut masked = pairs.clone();
+    masked.iter_mut().for_each(|row| row.loss_mask[0] = false);
     let orpo = || Orpo::new(0.1, NllSpan::Response).unwrap();
     let imitating = || Reward::with_imitation(0.5).unwrap();
     let reward = |pairs: &[TokenRow]| first_step(decoder(1).with_value_head(2).unwrap(), imitating(), pairs);
-    assert_eq!(reward(&pairs), reward(&unmarked));
-    assert_eq!(first_step(decoder(1), orpo(), &pairs), first_step(decoder(1), orpo(), &unmarked));
+    assert_eq!(reward(&pairs), reward(&masked));
+    assert_eq!(first_step(decoder(1), orpo(), &pairs), first_step(decoder(1), orpo(), &masked));
 }
 
-/// Loss and supervised tokens.
+/// The loss and the number of supervised tokens of the first step.
 fn first_step(decoder: Decoder, objective: impl Objective, rows: &[TokenRow]) -> (f64, usize) {
     let step = Trainer::new(decoder, objective, rows.to_vec(), settings(1)).unwrap().step().unwrap();
     (step.loss, step.supervised)
 }
 
 #[test]
-fn a_missing_head_or_a_token_that_nothing_predicts_is_told_before_the_model_runs() {
+fn a_missing_head_and_a_first_token_are_refused_before_the_forward_pass() {
     let all = rows(2);
     let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
-    for (tokens, reason) in [(vec![6], "token 6 is the first of its document"), (vec![3, 2], "must rise"), (vec![12], "below 12")] {
+    for (tokens, reason) in [(vec![6], "token 6 is the first of its document"), (vec![3, 2], "must be ascending"), (vec![12], "below 12")] {
         let error = decoder(1).logprobs_at(&batch, tokens).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Rows are read from where they are kept, and only those that a step takes.
+//! Training reads rows from their dataset, and only those of the current step.
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -36,19 +36,19 @@ fn token_file(folder: &Path, rows: &[TokenRow]) -> TokenFile {
     TokenFile::open(folder).unwrap()
 }
 
-/// Rows that note which of them are read.
+/// A dataset that records which rows are read.
 #[derive(Clone)]
-struct Noted {
+struct Recorded {
     rows: Vec<TokenRow>,
     read: Arc<Mutex<Vec<usize>>>,
 }
 
-impl Noted {
+impl Recorded {
     fn new(rows: Vec<TokenRow>) -> Self {
         Self { rows, read: Arc::default() }
     }
 
-    /// The rows read since this was asked last, in order.
+    /// The rows that were read since the last call, sorted.
     fn read(&self) -> Vec<usize> {
         let mut read = std::mem::take(&mut *self.read.lock().unwrap());
         read.sort_unstable();
@@ -56,7 +56,7 @@ impl Noted {
     }
 }
 
-impl Dataset for Noted {
+impl Dataset for Recorded {
     fn len(&self) -> usize {
         self.rows.len()
     }
@@ -69,7 +69,7 @@ impl Dataset for Noted {
 
 #[test]
 fn a_step_reads_its_own_rows_and_no_others() {
-    let (train, held_out) = (Noted::new(rows(200)), Noted::new(rows(9)));
+    let (train, held_out) = (Recorded::new(rows(200)), Recorded::new(rows(9)));
     let settings = TrainConfig::new(Length::Steps(3), 40, 1e-3, 7).with(|config| config.gradient_accumulation_steps = 2);
     let trainer = Trainer::new(decoder(1), Sft, train.clone(), settings).unwrap();
     assert_eq!(train.read(), (0..200).collect::<Vec<_>>(), "each row is checked once");
@@ -88,7 +88,7 @@ fn a_step_reads_its_own_rows_and_no_others() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_any_more_ends_the_run_with_its_file() {
+fn a_row_that_can_no_longer_be_read_is_an_error_that_names_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let settings = TrainConfig::new(Length::Steps(3), 40, 1e-3, 7);
     let mut trainer = Trainer::new(decoder(1), Sft, token_file(folder.path(), &rows(20)), settings).unwrap();
@@ -102,9 +102,10 @@ fn a_row_that_cannot_be_read_any_more_ends_the_run_with_its_file() {
     assert_eq!(trainer.steps(), 1);
 }
 
-/// A plan had no steps unless the recipe stated the rows of a file that was there.
+/// Regression: a plan had no steps unless the recipe stated the number of rows, even if the file
+/// existed.
 #[test]
-fn a_recipes_work_is_that_of_the_rows_in_its_token_file() {
+fn a_recipes_work_is_counted_from_the_rows_of_its_token_file() {
     let folder = tempfile::tempdir().unwrap();
     let rows = rows(80);
     token_file(folder.path(), &rows);
@@ -126,7 +127,7 @@ fn a_recipes_work_is_that_of_the_rows_in_its_token_file() {
     assert!(matches!(recipe.work(), Err(Error::AllHeldOut { .. })));
 }
 
-/// A recipe for pairs held every token of them in memory.
+/// Regression: a recipe for pairs kept every token in memory.
 #[test]
 fn a_recipe_takes_the_same_pairs_from_a_token_file_as_from_their_text() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,8 @@
-//! Checkpoints of the first format, which kept hashes of a run's settings: they are continued, and another run is refused.
+//! Checkpoints of the first format, which stored hashes of a run's settings. A run resumes from them,
+//! and another run is refused.
 //!
-//! `fixtures/first_format` has recipes with the keys of that time, and the `training/state.json` that their last checkpoint had.
+//! `fixtures/first_format` has recipes with the keys of that version, and the `training/state.json` of
+//! their last checkpoint.
 
 use std::path::Path;
 
@@ -8,7 +10,7 @@ use candle_core::Device;
 use janus_train::{Checkpoint, Error, Recipe, Result};
 
 #[test]
-fn a_checkpoint_of_the_first_format_is_continued_and_another_run_is_refused() {
+fn a_run_resumes_from_a_checkpoint_of_the_first_format_and_another_run_is_refused() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/first_format");
     for name in ["sft", "orpo", "reward", "imitation"] {
         let out = tempfile::tempdir().unwrap();

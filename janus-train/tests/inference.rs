@@ -1,4 +1,4 @@
-//! A model is the same function in training and in inference.
+//! A model computes the same logits in training and in inference.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use candle_core::Device;
 use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{Batch, Decoder, TokenRow, ops};
 
-/// Logits of every token of a document, by training's decoder and by inference's model.
+/// Logits of every token of a document, from the training decoder and from the inference model.
 fn logits(decoder: &Decoder, model: &Model, tokens: usize) -> (Vec<f32>, Vec<f32>) {
     let config = model.config();
     let ids: Vec<u32> = (0..tokens as u32).map(|i| (i * i + 7 * i) % config.vocab_size as u32).collect();
@@ -19,22 +19,24 @@ fn logits(decoder: &Decoder, model: &Model, tokens: usize) -> (Vec<f32>, Vec<f32
     (training, inference)
 }
 
-/// The largest difference of two rows of numbers, in units in the last place of the largest number.
+/// The largest difference between two vectors, in units in the last place of the largest number.
 fn ulps(a: &[f32], b: &[f32]) -> f32 {
     let largest = a.iter().chain(b).fold(0f32, |largest, x| largest.max(x.abs()));
     assert!(a.len() == b.len() && largest.is_normal(), "{} and {} logits, the largest {largest}", a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / (largest.next_up() - largest)
 }
 
-/// The gemm crate of training and the products of inference add in the same order, one chain of fused multiply-adds for each
-/// element, unless a product has a single row or column, at most 256 elements, or a depth above 512: then the gemm crate adds in
-/// several chains, and the largest difference that was measured is 16.5 units.
+/// Asserts that logits are equal, or nearly equal for some lengths. The gemm crate in training and the
+/// matrix products in inference add in the same order, with one chain of fused multiply-adds for each
+/// element. The exception are products with a single row or column, with at most 256 elements, or with a
+/// depth above 512: there the gemm crate adds in several chains, and the largest measured difference is
+/// 16.5 units.
 fn assert_same(name: &str, decoder: &Decoder, model: &Model) {
     for tokens in [33, 64, 150, 300] {
         let (training, inference) = logits(decoder, model, tokens);
         assert!(training == inference, "{name}, {tokens} tokens: {} units", ulps(&training, &inference));
     }
-    // Layers and tiles of attention of one or a few tokens: those of short documents, and the last of others.
+    // Documents with one or a few tokens, or with a last attention tile of one or a few tokens.
     for tokens in [1, 2, 8, 65, 258] {
         let (training, inference) = logits(decoder, model, tokens);
         let ulps = ulps(&training, &inference);

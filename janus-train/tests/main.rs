@@ -1,4 +1,5 @@
-//! Training, checkpoints and resuming, seen from outside. One program, so that its dependencies are linked once.
+//! Integration tests of training, checkpoints and resuming. They are one program, so that it is linked
+//! only once.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod bf16;

@@ -1,4 +1,4 @@
-//! What a plan says of memory is what training allocates.
+//! The estimated activation memory is what training allocates.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,7 +8,7 @@ use candle_core::Device;
 use janus_train::estimate::{MemoryEstimate, Workload};
 use janus_train::{Batch, DType, Decoder, Gradients, Head, Length, ModelConfig, ModelSizes, TokenRow, TrainConfig};
 
-/// The system's allocator, which counts the bytes that are held.
+/// The system's allocator with a counter of the allocated bytes.
 struct Counted;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -17,17 +17,18 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 static ALLOCATOR: Counted = Counted;
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to write")]
-// SAFETY: every call goes to the system's allocator as it came; what `realloc` and `alloc_zeroed` do by default is made of these.
+// SAFETY: every call is forwarded unchanged to the system's allocator; the default `realloc` and
+// `alloc_zeroed` call these.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -48,16 +49,16 @@ fn model(layers: usize) -> ModelConfig {
     })
 }
 
-/// Bytes that a forward pass leaves for the backward pass.
+/// Bytes that a forward pass keeps for the backward pass.
 fn held(layers: usize, dtype: DType, recompute: bool) -> f64 {
     let mut decoder = Decoder::init(&model(layers), 1, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
     decoder.set_activation_checkpointing(recompute);
     let row = TokenRow { ids: (0..TOKENS as u32).map(|i| i % 30).collect(), loss_mask: vec![true; TOKENS] };
     let batch = Batch::concat(&[&row; DOCUMENTS]);
-    // As a step does it: layers run as blocks only where their gradients are recorded.
+    // As in a training step: layers run as blocks only if their gradients are recorded.
     let gradients = Gradients::new(&decoder);
     let recording = decoder.recording(&gradients);
-    // Allocates the buffers that are kept from step to step.
+    // Allocates the buffers that are reused in every step.
     drop(recording.hidden(&batch).unwrap());
     let before = HELD.load(Ordering::Relaxed);
     let hidden = recording.hidden(&batch).unwrap();
@@ -74,15 +75,16 @@ fn estimated(layers: usize, dtype: DType, recompute: bool) -> f64 {
     MemoryEstimate::of(&Workload::new(&model(layers), &train, &[Head::LanguageModel], TOKENS)).activations
 }
 
-/// The estimate of a layer in bf16 was a guess.
+/// Regression: the estimate for a bf16 layer was a guess.
 #[test]
-fn activations_of_a_plan_in_bf16_are_those_that_layers_hold_for_the_backward_pass() {
-    /// Bytes of a layer that are not of its tokens: tensors without their numbers, nodes, what the norms divide by.
-    const BESIDE: f64 = 8192.0;
+fn estimated_activations_in_bf16_are_those_that_layers_keep_for_the_backward_pass() {
+    /// Bytes of a layer that do not grow with its tokens: tensor headers, graph nodes, the divisors of
+    /// the norms.
+    const OVERHEAD: f64 = 8192.0;
     for recompute in [false, true] {
         let of_layers = |of: &dyn Fn(usize, DType, bool) -> f64| of(5, DType::Bf16, recompute) - of(2, DType::Bf16, recompute);
         let (held, estimated) = (of_layers(&held), of_layers(&estimated));
         let apart = (held - estimated).abs();
-        assert!(apart < 0.02 * estimated + 3.0 * BESIDE, "recompute {recompute}: {held} bytes are held, {estimated} estimated");
+        assert!(apart < 0.02 * estimated + 3.0 * OVERHEAD, "recompute {recompute}: {held} bytes allocated, {estimated} estimated");
     }
 }

@@ -1,4 +1,4 @@
-//! Recipes with an objective of the caller's own, and with an observer that stops them.
+//! Recipes with a custom objective, and with an observer that stops them.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -30,7 +30,7 @@ fn recipe(folder: &Path, objective: ObjectiveConfig) -> Recipe {
     Recipe::new(TEMPLATE, objective, ModelSource::fresh(Shape::Tiny, tokenizer), DataConfig::new(folder.join(data), 600), train)
 }
 
-/// All files but those that say when and how long.
+/// All files except those with times and durations.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -46,7 +46,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn a_recipe_takes_an_objective_of_the_callers_own() {
+fn a_recipe_takes_a_custom_objective() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let known = recipe(folder.path(), ObjectiveConfig::Sft {});
@@ -63,7 +63,7 @@ fn a_recipe_takes_an_objective_of_the_callers_own() {
 }
 
 #[test]
-fn an_objective_with_a_reference_finds_it_and_its_settings_in_the_recipe() {
+fn a_custom_objective_gets_its_reference_and_its_settings_from_the_recipe() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let known = recipe(folder.path(), ObjectiveConfig::Dpo { beta: 0.2, label_smoothing: 0.0 });
@@ -88,7 +88,7 @@ fn an_objective_with_a_reference_finds_it_and_its_settings_in_the_recipe() {
 }
 
 #[test]
-fn an_objective_that_is_not_the_recipes_is_refused() {
+fn an_objective_that_does_not_match_the_recipe_is_refused() {
     struct Values;
     impl Objective for Values {
         fn denominator(&self, _: &Batch) -> LossDenominator {
@@ -120,7 +120,7 @@ fn an_objective_that_is_not_the_recipes_is_refused() {
 }
 
 #[test]
-fn a_recipe_that_its_observer_stops_continues_to_the_same_files() {
+fn a_recipe_that_its_observer_stops_resumes_with_the_same_files() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     for (name, held_out, evaluate_every) in [("held out", 4, Some(2)), ("at the end", 4, None), ("none held out", 0, None)] {

@@ -1,4 +1,5 @@
-//! A run that is cut off anywhere and started again leaves the same bytes, whatever is trained.
+//! A run that is interrupted at any point and started again ends with the same bytes, for every
+//! objective.
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,7 @@ fn decoder(seed: u64) -> Decoder {
     Decoder::init(&config, seed, &Device::Cpu).unwrap()
 }
 
-/// Documents; two in a row are a pair.
+/// Documents; each two consecutive ones are a pair.
 fn rows(n: usize, seed: u64) -> Vec<TokenRow> {
     let mut rng = janus_core::stream(seed, "rows");
     (0..n)
@@ -54,7 +55,7 @@ fn settings() -> TrainConfig {
     })
 }
 
-/// All files but the one that says how long things took.
+/// All files except the one with the durations.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -69,7 +70,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Where a run ends before its time.
+/// Where a run is interrupted or stopped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Cut {
     /// By a panic after this step.
@@ -120,8 +121,9 @@ impl Observer for Cutting {
     }
 }
 
-/// Cuts the run everywhere and continues it; `make` gives a trainer of fresh weights, other ones for another seed.
-fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -> Trainer<O>) -> BTreeMap<String, Vec<u8>> {
+/// Interrupts the run at every point, resumes it, and compares the files. `make` returns a trainer with
+/// fresh weights for a seed.
+fn assert_resumes_from_every_point<O: Objective>(name: &str, make: &dyn Fn(u64) -> Trainer<O>) -> BTreeMap<String, Vec<u8>> {
     let straight = tempfile::tempdir().unwrap();
     let mut whole = Cutting::at(Cut::Never);
     let mut trainer = make(1);
@@ -147,7 +149,7 @@ fn is_the_same_wherever_it_is_cut<O: Objective>(name: &str, make: &dyn Fn(u64) -
                     == files(broken.path())[&format!("checkpoints/step-{step:06}/model.safetensors")]
             );
         }
-        // Before the first checkpoint there is nothing to continue from but the same weights.
+        // Before the first checkpoint the run starts again, which needs the same fresh weights.
         let seed = if Checkpoint::list(broken.path()).unwrap().is_empty() { 1 } else { 2 };
         make(seed).fit(broken.path(), &mut Cutting::at(Cut::Never)).unwrap();
         let got = files(broken.path());
@@ -164,8 +166,8 @@ fn sft(seed: u64, settings: TrainConfig) -> Trainer<Sft> {
 }
 
 #[test]
-fn fine_tuning_continues_from_every_step_and_every_save_to_the_same_bytes() {
-    let files = is_the_same_wherever_it_is_cut("sft", &|seed| sft(seed, settings()));
+fn fine_tuning_resumes_from_every_step_and_every_save_with_the_same_bytes() {
+    let files = assert_resumes_from_every_point("sft", &|seed| sft(seed, settings()));
     for folder in ["model", "checkpoints/step-000004", "checkpoints/step-000006"] {
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
             assert!(files.contains_key(&format!("{folder}/{file}")), "{folder}/{file}");
@@ -176,13 +178,13 @@ fn fine_tuning_continues_from_every_step_and_every_save_to_the_same_bytes() {
         config.dtype = DType::Bf16;
         config.quantized_state_block = Some(64);
     });
-    is_the_same_wherever_it_is_cut("bf16", &|seed| sft(seed, bf16.clone()));
+    assert_resumes_from_every_point("bf16", &|seed| sft(seed, bf16.clone()));
 }
 
 #[test]
-fn keeping_the_best_and_stopping_early_continue_to_the_same_bytes() {
+fn keeping_the_best_and_stopping_early_resume_with_the_same_bytes() {
     let keep_best = Some(KeepBest::new("loss", true));
-    let files = is_the_same_wherever_it_is_cut("keep best", &|seed| {
+    let files = assert_resumes_from_every_point("keep best", &|seed| {
         sft(
             seed,
             settings().with(|config| {
@@ -192,7 +194,7 @@ fn keeping_the_best_and_stopping_early_continue_to_the_same_bytes() {
         )
     });
     assert!(files.contains_key("best/config.json") && files.contains_key("best/tokenizer.json"));
-    // Learning the training rows by heart makes the held-out ones worse.
+    // Memorising the training rows increases the held-out loss.
     let early_stop = Some(EarlyStop::new("loss", false, 2));
     let stopping = settings().with(|config| {
         config.evaluate_every = Some(1);
@@ -200,45 +202,45 @@ fn keeping_the_best_and_stopping_early_continue_to_the_same_bytes() {
         config.lr = 0.1;
     });
     let files =
-        is_the_same_wherever_it_is_cut("early stop", &|seed| sft(seed, stopping.clone().with(|config| config.length = Length::Steps(40))));
+        assert_resumes_from_every_point("early stop", &|seed| sft(seed, stopping.clone().with(|config| config.length = Length::Steps(40))));
     let metrics = String::from_utf8(files["metrics.jsonl"].clone()).unwrap();
     assert!(metrics.lines().count() < 40 && files.contains_key("best/model.safetensors"), "{metrics}");
 }
 
 #[test]
-fn low_rank_updates_continue_to_the_same_bytes() {
+fn lora_resumes_with_the_same_bytes() {
     let low_rank = LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.2);
-    // Other seeds have other updates of the same model.
+    // Another seed gives other adapters of the same model.
     let make = |seed| {
         let decoder = decoder(1).with_lora(low_rank.clone(), seed).unwrap();
         Trainer::new(decoder, Sft, rows(20, 5), settings()).unwrap().with_held_out(rows(6, 9)).unwrap()
     };
-    let files = is_the_same_wherever_it_is_cut("lora", &make);
+    let files = assert_resumes_from_every_point("lora", &make);
     assert!(files.contains_key("checkpoints/step-000006/training/low_rank.safetensors"));
     assert!(files["checkpoints/step-000006/model.safetensors"] == files["model/model.safetensors"]);
 }
 
 #[test]
-fn learning_from_pairs_continues_to_the_same_bytes() {
+fn learning_from_pairs_resumes_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (train, held_out) = (rows(20, 5), rows(6, 9));
     let all: Vec<TokenRow> = train.iter().chain(&held_out).cloned().collect();
     let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &all, 100, &mut |_, _| {}).unwrap();
-    is_the_same_wherever_it_is_cut("dpo", &|seed| {
+    assert_resumes_from_every_point("dpo", &|seed| {
         let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &all).unwrap();
         Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
-    is_the_same_wherever_it_is_cut("orpo", &|seed| {
+    assert_resumes_from_every_point("orpo", &|seed| {
         let objective = Orpo::new(0.2, NllSpan::Row).unwrap();
         Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
 }
 
 #[test]
-fn a_reward_model_continues_to_the_same_bytes_scale_and_head_included() {
+fn a_reward_model_resumes_with_the_same_bytes_including_scale_and_head() {
     let make = |seed: u64, low_rank: bool| {
         let mut decoder = decoder(if low_rank { 1 } else { seed }).with_value_head(seed).unwrap();
-        // As the model of an earlier stage has it.
+        // The scale of a model from an earlier stage.
         decoder.set_reward_scale(janus_train::RewardScale { mean: 7.0, std: 3.0 });
         let decoder = if low_rank { decoder.with_lora(LoraConfig::new(2, 4.0), seed).unwrap() } else { decoder };
         Trainer::new(decoder, Reward::default(), rows(20, 5), settings()).unwrap()
@@ -248,18 +250,18 @@ fn a_reward_model_continues_to_the_same_bytes_scale_and_head_included() {
         config.get("mean").and_then(serde_json::Value::as_f64)
     };
     for low_rank in [false, true] {
-        let with = is_the_same_wherever_it_is_cut("reward", &|seed| make(seed, low_rank).with_held_out(rows(6, 9)).unwrap());
+        let with = assert_resumes_from_every_point("reward", &|seed| make(seed, low_rank).with_held_out(rows(6, 9)).unwrap());
         let last = scale(&with, "model").unwrap();
         assert!(last != 7.0 && scale(&with, "checkpoints/step-000006") == Some(last));
-        assert_eq!(scale(&with, "checkpoints/step-000004"), None, "nothing was measured there");
+        assert_eq!(scale(&with, "checkpoints/step-000004"), None, "there was no evaluation at this step");
         assert!(with.contains_key("checkpoints/step-000004/value_head.safetensors"));
-        let without = is_the_same_wherever_it_is_cut("reward, nothing held out", &|seed| make(seed, low_rank));
-        assert_eq!(scale(&without, "model"), None, "the scale of an earlier stage is of other weights");
+        let without = assert_resumes_from_every_point("reward, nothing held out", &|seed| make(seed, low_rank));
+        assert_eq!(scale(&without, "model"), None, "the scale of an earlier stage does not hold for the new weights");
     }
 }
 
 #[test]
-fn a_run_on_a_token_file_is_the_run_on_the_rows_it_was_made_of() {
+fn a_run_on_a_token_file_equals_the_run_on_its_rows_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, rows: &[TokenRow]| {
         let mut writer = TokenWriter::create(folder.path().join(name), "f").unwrap();
@@ -268,8 +270,8 @@ fn a_run_on_a_token_file_is_the_run_on_the_rows_it_was_made_of() {
         Arc::new(TokenFile::open(folder.path().join(name)).unwrap())
     };
     let (train, held_out) = (file("train", &rows(20, 5)), file("held_out", &rows(6, 9)));
-    let in_memory = is_the_same_wherever_it_is_cut("in memory", &|seed| sft(seed, settings()));
-    let on_disk = is_the_same_wherever_it_is_cut("on disk", &|seed| {
+    let in_memory = assert_resumes_from_every_point("in memory", &|seed| sft(seed, settings()));
+    let on_disk = assert_resumes_from_every_point("on disk", &|seed| {
         Trainer::new(decoder(seed), Sft, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
     });
     assert!(in_memory == on_disk);

@@ -1,4 +1,4 @@
-//! A reward model that was trained here gives the same rewards where it is used.
+//! A trained reward model gives the same rewards in inference.
 
 use candle_core::Device;
 use janus_core::ChatTemplate::MistralInstruct;
@@ -48,7 +48,7 @@ fn training_and_inference_give_the_same_rewards() {
 }
 
 #[test]
-fn a_head_of_openrlhf_is_found_by_the_name_that_the_config_states() {
+fn an_openrlhf_head_is_found_by_the_name_in_the_config() {
     let config = r#"{"model_type": "mistral", "vocab_size": 20, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
         "num_attention_heads": 2, "max_position_embeddings": 32, "tie_word_embeddings": false}"#;
     let decoder = Decoder::init(&ModelConfig::from_json(config).unwrap(), 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
@@ -66,7 +66,7 @@ fn a_head_of_openrlhf_is_found_by_the_name_that_the_config_states() {
     let loaded = Decoder::load(folder.path(), &Device::Cpu).unwrap();
     let values = |decoder: &Decoder| decoder.weights()[VALUE_HEAD].flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(values(&loaded), values(&decoder));
-    // Saved again, it is where ours are.
+    // Saving moves the head to this crate's file.
     loaded.save(folder.path()).unwrap();
     assert!(at("value_head.safetensors").exists());
     assert_eq!(values(&Decoder::load(folder.path(), &Device::Cpu).unwrap()), values(&decoder));

@@ -1,11 +1,11 @@
-//! A model with scaled rotary positions is the same model in training and in inference.
+//! A model with scaled rotary frequencies computes the same in training and in inference.
 
 use candle_core::Device;
 use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{Batch, Decoder, TokenRow};
 
 #[test]
-fn training_and_inference_turn_by_the_same_angles() {
+fn training_and_inference_rotate_by_the_same_angles() {
     let row = TokenRow { ids: (0..60).map(|i| (i * i + 5 * i) % 40).collect(), loss_mask: vec![true; 60] };
     let mut seen: Vec<Vec<f32>> = Vec::new();
     for rope in [

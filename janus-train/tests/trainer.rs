@@ -1,4 +1,4 @@
-//! Laws of training: accumulation, packing, resuming, and what is refused.
+//! Invariants of training: gradient accumulation, packing, resuming, and inputs that are refused.
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -67,15 +67,15 @@ fn gradients(decoder: &Decoder, micro_batches: &[Vec<&TokenRow>]) -> (f64, Gradi
 }
 
 #[test]
-fn however_a_step_is_cut_into_micro_batches_it_has_the_same_loss_and_gradients() {
+fn loss_and_gradients_of_a_step_do_not_depend_on_its_micro_batches() {
     let (decoder, rows) = (decoder(1), rows(12));
     let all: Vec<&TokenRow> = rows.iter().collect();
     let (loss, whole) = gradients(&decoder, std::slice::from_ref(&all));
     for size in [1, 5, 7] {
-        let (cut_loss, cut) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
-        assert!((loss - cut_loss).abs() < 2e-6, "{size} rows a micro-batch: {cut_loss}, expected {loss}");
+        let (split_loss, split) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
+        assert!((loss - split_loss).abs() < 2e-6, "{size} rows a micro-batch: {split_loss}, expected {loss}");
         for name in decoder.parameters().keys() {
-            let (a, b) = (flat(&whole.get(name).unwrap()), flat(&cut.get(name).unwrap()));
+            let (a, b) = (flat(&whole.get(name).unwrap()), flat(&split.get(name).unwrap()));
             let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < 2e-7, "{size} rows a micro-batch, {name}: {worst:e}");
         }
@@ -94,7 +94,7 @@ fn a_document_has_the_same_logprobs_whatever_it_is_packed_with() {
     }
 }
 
-/// All files but the one that says how long things took.
+/// All files except the one with the durations.
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -110,7 +110,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Trains in `dir`; stops with an error once `stop_at` steps are done, as a killed process would.
+/// Trains in `dir`. Fails after `stop_at` steps, to simulate a killed process.
 fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u64>) -> Result<Vec<StepMetrics>> {
     struct Stop(Option<u64>, std::cell::Cell<u64>);
     impl Objective for Stop {
@@ -139,13 +139,14 @@ fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u
 }
 
 #[test]
-fn a_run_that_was_cut_off_continues_to_the_same_bytes() {
+fn an_interrupted_run_resumes_and_ends_with_the_same_bytes() {
     let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let steps = train(straight.path(), rows(20), config(8), None).unwrap();
     assert_eq!(steps.len(), 8);
     assert!(steps[7].epoch > 0, "the run reaches a second epoch: {:?}", steps[7]);
 
-    // Cut off after step 5: the newest checkpoint is of step 3, and the metrics have lines that it has not.
+    // Interrupted after step 5: the newest checkpoint is of step 3, and the metrics have lines of later
+    // steps.
     let dir = broken.path();
     {
         let mut trainer = Trainer::new(decoder(1), Sft, rows(20), config(8)).unwrap();
@@ -156,10 +157,10 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes() {
     }
     assert_eq!(std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap().lines().count(), 5);
     assert_eq!(Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [3]);
-    // What a crash while writing leaves behind is not taken for a checkpoint.
+    // The leftover of a crash while a checkpoint was written is not a checkpoint.
     std::fs::create_dir_all(dir.join("checkpoints/.step-000006.77-0.tmp")).unwrap();
 
-    // Another seed of the fresh weights shows that they come from the checkpoint.
+    // The fresh weights have another seed, which shows that the weights come from the checkpoint.
     let mut resumed = Trainer::new(decoder(99), Sft, rows(20), config(8)).unwrap();
     let mut seen = Vec::new();
     resumed.fit(dir, &mut |metrics: &StepMetrics| seen.push(metrics.step)).unwrap();
@@ -174,7 +175,7 @@ fn a_run_that_was_cut_off_continues_to_the_same_bytes() {
 }
 
 #[test]
-fn the_same_run_twice_gives_the_same_bytes_and_a_finished_run_stays_as_it_is() {
+fn the_same_run_twice_gives_the_same_bytes_and_a_finished_run_does_not_change() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     train(first.path(), rows(20), config(4), None).unwrap();
     train(second.path(), rows(20), config(4), None).unwrap();
@@ -184,8 +185,8 @@ fn the_same_run_twice_gives_the_same_bytes_and_a_finished_run_stays_as_it_is() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit() {
-    // Wide and long enough that every kernel is cut into several pieces.
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    // Wide and long enough that every kernel splits its work into several pieces.
     let config = ModelConfig::llama(ModelSizes {
         vocab_size: 700,
         hidden_size: 48,
@@ -218,7 +219,7 @@ fn a_checkpoint_of_another_run_is_refused() {
     other_rows[3].loss_mask[2] ^= true;
     assert!(matches!(train(dir.path(), other_rows, config(3), None), Err(Error::OtherRun { what: "data", .. })));
     let more_checkpoints = config(3).with(|config| config.checkpoint_every = Some(1));
-    assert!(train(dir.path(), rows(20), more_checkpoints, None).is_ok(), "how often to save changes no result");
+    assert!(train(dir.path(), rows(20), more_checkpoints, None).is_ok(), "the interval of checkpoints does not change the result");
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn a_failed_step_leaves_the_model_as_it_was() {
     assert!(Checkpoint::list(dir.path()).unwrap().is_empty());
 }
 
-/// [`Sft`], but one call of its loss fails.
+/// [`Sft`], except that one call of its loss fails.
 struct FailsAt {
     call: usize,
     calls: std::cell::Cell<usize>,
@@ -261,7 +262,7 @@ fn a_step_that_failed_after_a_backward_pass_leaves_no_gradient_for_the_next() {
     assert!(weights(again) == weights(fresh));
 }
 
-/// Cuts one parameter off: reads it through `detach`, or multiplies its path by zero.
+/// A loss that does not depend on the layers: it leaves them out, or multiplies them by zero.
 struct Cut {
     by_zero: bool,
 }
@@ -271,7 +272,7 @@ impl Objective for Cut {
         Sft.denominator(batch)
     }
     fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, _: LossDenominator) -> Result<LossOutput> {
-        // A loss of the embedding alone: nothing of it reaches the layers.
+        // A loss of the embedding only: no gradient reaches the layers.
         let table = decoder.parameters()["model.embed_tokens.weight"].as_tensor();
         let loss = table.sum_all()?;
         if self.by_zero {
@@ -295,7 +296,8 @@ fn a_parameter_that_the_loss_does_not_reach_is_named_in_the_first_step() {
 #[test]
 fn a_dead_parameter_is_named_in_the_first_step() {
     let decoder = decoder(1);
-    // With o_proj at zero, nothing flows back into that layer's attention, its norm first.
+    // If o_proj is zero, no gradient flows back into the attention of this layer. The first parameter
+    // there is its norm.
     let o_proj = &decoder.parameters()["model.layers.1.self_attn.o_proj.weight"];
     o_proj.set(&o_proj.zeros_like().unwrap()).unwrap();
     let error = Trainer::new(decoder, Sft, rows(20), config(3)).unwrap().step().unwrap_err();
@@ -303,7 +305,7 @@ fn a_dead_parameter_is_named_in_the_first_step() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_stops_with_the_step_and_its_rows() {
+fn a_loss_that_is_not_finite_is_an_error_with_the_step_and_its_rows() {
     let decoder = decoder(1);
     let norm = &decoder.parameters()["model.norm.weight"];
     norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
@@ -328,10 +330,10 @@ fn rows_that_cannot_be_trained_on_are_named() {
 }
 
 #[test]
-fn a_model_of_which_every_weight_is_frozen_is_refused() {
+fn a_model_without_trainable_weights_is_refused() {
     let frozen = || decoder(1).frozen(|_| true);
     assert!(matches!(Trainer::new(frozen(), Sft, rows(4), config(3)), Err(Error::NothingTrains)));
-    // Of a head that only another objective trains, nothing is learnt either.
+    // A head that only another objective trains does not help.
     let head = frozen().with_value_head(1).unwrap();
     assert!(matches!(Trainer::new(head, Sft, rows(4), config(3)), Err(Error::NothingTrains)));
 }
@@ -347,7 +349,7 @@ fn held_out_pairs_that_the_reference_lacks_are_refused_before_training() {
     assert!(matches!(trainer.with_held_out(held_out.clone()), Err(Error::NoReference { row: 2 })));
 }
 
-/// Rows in pairs of the same prompt: the longer response is chosen.
+/// Pairs of rows with the same prompt; the responses differ in their last tokens.
 fn pairs(n: usize) -> Vec<TokenRow> {
     let row = |row: &TokenRow, id: u32| {
         let (mut ids, mut loss_mask) = (row.ids.clone(), row.loss_mask.clone());
@@ -383,7 +385,7 @@ fn eight_bit_moments_reach_the_loss_of_f32_on_mini_with_a_third_of_the_state() {
         (losses[100..].iter().sum::<f64>() / 20.0, losses[0], trainer.optimizer().state_bytes())
     };
     let (exact, first, exact_bytes) = run(None);
-    assert!(exact < 0.6 * first, "{first} to {exact}: there is something to lose");
+    assert!(exact < 0.6 * first, "{first} to {exact}: the loss falls enough for a comparison");
     for block in [256, 2048] {
         let (loss, _, bytes) = run(Some(block));
         assert!((loss / exact - 1.0).abs() < 0.01, "block {block}: {loss}, f32 {exact}");
@@ -392,7 +394,7 @@ fn eight_bit_moments_reach_the_loss_of_f32_on_mini_with_a_third_of_the_state() {
 }
 
 #[test]
-fn a_run_with_eight_bit_moments_and_checkpointed_activations_continues_to_the_same_bytes() {
+fn a_run_with_eight_bit_moments_and_activation_checkpointing_resumes_and_ends_with_the_same_bytes() {
     let settings = config(6).with(|config| {
         config.quantized_state_block = Some(256);
         config.activation_checkpointing = true;
@@ -405,7 +407,7 @@ fn a_run_with_eight_bit_moments_and_checkpointed_activations_continues_to_the_sa
 }
 
 #[test]
-fn low_rank_updates_train_alone_and_merge_to_the_same_model() {
+fn lora_trains_only_the_adapters_and_merging_gives_the_same_model() {
     let base = decoder(1);
     let before = flat(&base.weights()["model.layers.0.mlp.up_proj.weight"]);
     let targets = vec!["q_proj".into(), "up_proj".into(), "down_proj".into()];
@@ -415,14 +417,14 @@ fn low_rank_updates_train_alone_and_merge_to_the_same_model() {
     let all = rows(6);
     let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
     let fresh = flat(&lora.logprobs(&batch).unwrap().values);
-    assert_eq!(fresh, flat(&decoder(1).logprobs(&batch).unwrap().values), "a fresh update changes nothing");
+    assert_eq!(fresh, flat(&decoder(1).logprobs(&batch).unwrap().values), "a fresh adapter changes nothing");
 
     let settings = TrainConfig::new(Length::Steps(5), 256, 1e-2, 1).with(|config| config.schedule = Schedule::Constant);
     let mut trainer = Trainer::new(lora, Sft, rows(6), settings).unwrap();
     let losses: Vec<f64> = (0..5).map(|_| trainer.step().unwrap().loss).collect();
     assert!(losses[4] < losses[0], "{losses:?}");
     let trained = trainer.into_decoder().unwrap();
-    assert_eq!(flat(&trained.weights()["model.layers.0.mlp.up_proj.weight"]), before, "a frozen weight stays");
+    assert_eq!(flat(&trained.weights()["model.layers.0.mlp.up_proj.weight"]), before, "a frozen weight does not change");
     let unmerged = flat(&trained.logprobs(&batch).unwrap().values);
     let folder = tempfile::tempdir().unwrap();
     trained.save(folder.path()).unwrap();
@@ -435,18 +437,18 @@ fn low_rank_updates_train_alone_and_merge_to_the_same_model() {
     assert!(decoder(1).with_lora(unknown, 1).err().unwrap().to_string().contains("qproj"));
 }
 
-fn dropping() -> Decoder {
+fn with_dropout() -> Decoder {
     decoder(1).with_lora(LoraConfig::new(2, 4.0).with(|config| config.dropout = 0.3), 7).unwrap()
 }
 
 #[test]
-fn dropout_of_low_rank_updates_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
+fn lora_dropout_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
     let run = |dir: &Path, steps: &[u64], settings: &TrainConfig| {
         for &steps in steps {
-            // A run that is cut off, as its last checkpoint left it.
-            let trainer = Trainer::new(dropping(), Sft, rows(20), settings.clone()).unwrap();
+            // Each attempt but the last is interrupted, and resumes from the last checkpoint.
+            let trainer = Trainer::new(with_dropout(), Sft, rows(20), settings.clone()).unwrap();
             let mut trainer = trainer.with_held_out(rows(3)).unwrap();
-            let result = trainer.fit(dir, &mut Until(steps, 0));
+            let result = trainer.fit(dir, &mut FailsAfter(steps, 0));
             assert_eq!(result.is_ok(), steps == 6);
         }
     };
@@ -458,7 +460,7 @@ fn dropout_of_low_rank_updates_is_the_same_recomputed_and_resumed_and_changes_wi
     run(recomputed.path(), &[6], &settings.with(|config| config.activation_checkpointing = true));
     assert!(files(straight.path()) == files(recomputed.path()), "recomputed");
 
-    let mut trainer = Trainer::new(dropping(), Sft, rows(20), config(6)).unwrap();
+    let mut trainer = Trainer::new(with_dropout(), Sft, rows(20), config(6)).unwrap();
     (0..3).for_each(|_| drop(trainer.step().unwrap()));
     let trained = trainer.into_decoder().unwrap();
     let all = rows(6);
@@ -471,16 +473,17 @@ fn dropout_of_low_rank_updates_is_the_same_recomputed_and_resumed_and_changes_wi
     for other in [at(1, 0), at(0, 1), logprobs(&trained)] {
         assert!(!near(&at(0, 0), &other));
     }
-    // Evaluation, reference and inference drop nothing.
+    // Evaluation, reference model and inference have no dropout.
     assert!(near(&logprobs(&trained.detached().unwrap()), &logprobs(&trained)));
     let (plain, merged) = (logprobs(&trained), logprobs(&trained.in_training(&gradients, 1, 0, 0).merged().unwrap()));
     assert!(near(&plain, &merged));
 }
 
-/// Ends a run with an error when so many steps are done and the run is longer, as a kill would.
-struct Until(u64, u64);
+/// Fails at the evaluation after the first field's number of steps, unless that is the last step, to
+/// simulate a kill. The second field is the number of steps so far.
+struct FailsAfter(u64, u64);
 
-impl janus_train::Observer for Until {
+impl janus_train::Observer for FailsAfter {
     fn step(&mut self, metrics: &StepMetrics) -> ControlFlow<()> {
         self.1 = metrics.step;
         ControlFlow::Continue(())
@@ -492,7 +495,7 @@ impl janus_train::Observer for Until {
 }
 
 #[test]
-fn a_value_head_trains_on_under_low_rank_updates_whichever_was_there_first() {
+fn a_value_head_stays_trainable_with_lora_whichever_is_added_first() {
     let headed = || decoder(1).with_value_head(3).unwrap();
     let first = headed().with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
     let second = decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap().with_value_head(3).unwrap();
@@ -505,16 +508,16 @@ fn a_value_head_trains_on_under_low_rank_updates_whichever_was_there_first() {
     let frozen = headed().with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
     let mut trainer = Trainer::new(frozen, Sft, rows(6), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1)).unwrap();
     trainer.step().unwrap();
-    assert_eq!(flat(&trainer.decoder().weights()[janus_train::VALUE_HEAD]), before, "words do not reach it");
+    assert_eq!(flat(&trainer.decoder().weights()[janus_train::VALUE_HEAD]), before, "SFT does not train the value head");
 }
 
 #[test]
-fn reference_logprobs_of_other_weight_types_and_rows_have_files_side_by_side() {
+fn reference_logprobs_of_other_weight_dtypes_and_rows_have_their_own_files() {
     let folder = tempfile::tempdir().unwrap();
     let compute = |decoder: &Decoder, template: &str, rows: &[TokenRow]| {
-        let mut told = Vec::new();
-        let all = ReferenceLogprobs::compute_in(folder.path(), "pairs", decoder, template, &rows, 100, &mut |done, _| told.push(done));
-        (all.unwrap(), told)
+        let mut progress = Vec::new();
+        let all = ReferenceLogprobs::compute_in(folder.path(), "pairs", decoder, template, &rows, 100, &mut |done, _| progress.push(done));
+        (all.unwrap(), progress)
     };
     let rows = pairs(6);
     let rounded = decoder(1).to_dtype(janus_train::DType::Bf16).unwrap();
@@ -526,15 +529,15 @@ fn reference_logprobs_of_other_weight_types_and_rows_have_files_side_by_side() {
     assert_ne!(narrow.of_rows(&rows).unwrap(), wide.of_rows(&rows).unwrap());
     let others = [compute(&widened, "u", &rows).0, compute(&widened, "t", &rows[2..]).0, compute(&decoder(2), "t", &rows).0];
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2 + others.len());
-    let (again, told) = compute(&rounded, "t", &rows);
-    assert_eq!((again, told), (narrow, vec![rows.len()]), "nothing is computed twice");
+    let (again, progress) = compute(&rounded, "t", &rows);
+    assert_eq!((again, progress), (narrow, vec![rows.len()]), "nothing is computed twice");
     let path = wide.path();
     let bf16 = ReferenceLogprobs::compute(path, &rounded, "t", &rows, 100, &mut |_, _| {});
-    assert!(matches!(bf16, Err(Error::OtherReference { what: "weight type", .. })));
+    assert!(matches!(bf16, Err(Error::OtherReference { what: "weight dtype", .. })));
 }
 
 #[test]
-fn two_computations_of_the_same_reference_at_once_leave_one_whole_file() {
+fn concurrent_computations_of_the_same_reference_leave_one_complete_file() {
     let folder = tempfile::tempdir().unwrap();
     let rows = pairs(12);
     let file = |name: &str| folder.path().join(name);
@@ -546,7 +549,7 @@ fn two_computations_of_the_same_reference_at_once_leave_one_whole_file() {
         assert!(results.iter().all(|result| *result == results[0]));
     });
     assert_eq!(std::fs::read(file("both")).unwrap(), std::fs::read(file("alone")).unwrap());
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "and nothing under another name");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no other file is left");
 }
 
 #[test]
@@ -572,14 +575,14 @@ fn a_reward_model_learns_keeps_its_head_and_stores_its_scale() {
     let mean = rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / rewards.len() as f64;
     let scale = again.reward_scale().unwrap();
     assert!((scale.mean - mean).abs() < 1e-5 && scale.std > 0.0, "{scale:?}, mean {mean}");
-    // A second stage starts from the folder, head included.
+    // A second stage starts from the folder, including its head.
     let mut second = Trainer::new(again, Reward::default(), pairs(12), settings).unwrap();
     assert!(second.step().unwrap().metrics["accuracy"] > 0.9);
     assert!(matches!(Trainer::new(decoder(1), Reward::default(), pairs(2), config(3)), Err(Error::NoHead { .. })));
 }
 
 #[test]
-fn reference_logprobs_continue_and_refuse_another_model_template_or_row() {
+fn reference_logprobs_resume_and_refuse_another_model_template_or_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reference.jsonl");
     let compute = |seed, template: &str, rows: &[TokenRow]| {
@@ -590,11 +593,11 @@ fn reference_logprobs_continue_and_refuse_another_model_template_or_row() {
     let rows = pairs(6);
     let (whole, steps) = compute(1, "t", &rows).unwrap();
     assert!(steps > 2);
-    // Cut off in the middle of a line: what is whole stays, the rest is computed again.
+    // Truncated in the middle of a line: complete lines are kept, the rest is computed again.
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, &text[..text.len() - 30]).unwrap();
     let (again, steps) = compute(1, "t", &rows).unwrap();
-    assert_eq!((again, steps), (whole, 2), "what was there is told, then what was computed");
+    assert_eq!((again, steps), (whole, 2), "progress reports the stored rows, then the computed ones");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     assert_eq!(compute(1, "t", &rows).unwrap().1, 1);
     assert!(matches!(compute(2, "t", &rows), Err(Error::OtherReference { what: "model", .. })));
@@ -613,7 +616,8 @@ fn reference_logprobs_continue_and_refuse_another_model_template_or_row() {
 #[test]
 fn training_stops_early_and_keeps_the_best_model() {
     let folder = tempfile::tempdir().unwrap();
-    // The held-out rows are none of the training rows': learning these by heart makes those worse.
+    // The held-out rows are not among the training rows, so memorising the training rows increases the
+    // held-out loss.
     let early_stop = Some(EarlyStop::new("loss", false, 3));
     let settings = TrainConfig::new(Length::Steps(2000), 256, 1e-2, 1).with(|config| {
         config.schedule = Schedule::Constant;
@@ -629,7 +633,7 @@ fn training_stops_early_and_keeps_the_best_model() {
     let steps = run();
     assert!(steps < 2000 && folder.path().join("best/model.safetensors").exists());
     let before = files(folder.path());
-    assert_eq!(run(), steps, "a run that ended early stays ended");
+    assert_eq!(run(), steps, "a run that was stopped early is not resumed");
     assert!(files(folder.path()) == before);
 }
 
@@ -642,9 +646,10 @@ fn training_learns() {
     assert!(first > 3.0 && last < 0.5, "{first} to {last}");
 }
 
-/// `Decoder::detached` shares its weights, and a reference that was made by it moved with training.
+/// Regression: `Decoder::detached` shares its weights, so a reference made with it changed during
+/// training.
 #[test]
-fn a_reference_that_shares_weights_with_the_model_is_refused_and_a_copy_stays_as_it_was() {
+fn a_reference_that_shares_weights_with_the_model_is_refused_and_a_copy_does_not_change() {
     let rows = pairs(6);
     let trainer = |decoder: Decoder, reference: Decoder| {
         let objective = Dpo::new(DpoConfig::default(), Reference::Model(Box::new(reference)), &rows).unwrap();
@@ -667,15 +672,15 @@ fn a_reference_that_shares_weights_with_the_model_is_refused_and_a_copy_stays_as
     let start = decoder(1);
     let copy = start.copy().unwrap();
     trainer(start, copy).unwrap().step().unwrap();
-    // Under low-rank updates the weights stay as they are, and may be shared.
+    // With LoRA the weights are frozen, and may be shared.
     let start = decoder(1);
     let shared = start.detached().unwrap();
     trainer(start.with_lora(LoraConfig::new(2, 4.0), 7).unwrap(), shared).unwrap().step().unwrap();
 }
 
-/// The folder was found missing when the work was done.
+/// Regression: a missing folder was noticed only after the computation.
 #[test]
-fn reference_logprobs_of_a_folder_that_is_not_there_make_it_before_the_work() {
+fn a_missing_folder_for_reference_logprobs_is_created_before_the_computation() {
     let folder = tempfile::tempdir().unwrap();
     let (path, rows) = (folder.path().join("not/there/yet.jsonl"), pairs(2));
     let mut there = Vec::new();

@@ -1,4 +1,4 @@
-//! What makes two runs the same run.
+//! The identity of a run: a run resumes only from a checkpoint with the same identity.
 
 use janus_data::Dataset;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::error::FileProblem;
 use crate::reference::hash_row;
 use crate::{Decoder, LoraConfig, Result, TrainConfig};
 
-/// Everything that a run's result depends on: its settings as they are, its tensors and rows by hashes.
+/// Everything that a run's result depends on: settings by value, tensors and rows by hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunIdentity {
@@ -20,16 +20,16 @@ pub(crate) struct RunIdentity {
     /// The model's architecture, as `config.json` has it.
     pub(super) model: Value,
     pub(super) lora: Option<LoraConfig>,
-    /// Hash of every value of the weights that a checkpoint does not bring back: of those that do not train, but for the heads that
-    /// the objective does not read.
+    /// Hash of the values of the weights that a checkpoint does not restore: all frozen weights, except
+    /// the heads that the objective does not read.
     pub(super) frozen: String,
-    /// Hash of every token and loss mask of the rows, and of the held-out ones.
+    /// Hash of every token and loss mask of the training rows and of the held-out rows.
     pub(super) data: String,
 }
 
 impl RunIdentity {
-    /// The identity of a run. How often checkpoints are written, how many are kept, and whether activations are
-    /// computed again is left out.
+    /// The identity of a run. It does not contain how often checkpoints are written, how many are kept,
+    /// and whether activations are recomputed, because the result does not depend on these.
     ///
     /// # Errors
     /// If candle fails or a row cannot be read.
@@ -64,19 +64,20 @@ impl RunIdentity {
         })
     }
 
-    /// The first part in which this earlier run and another differ, and all settings that do.
+    /// The first part in which this earlier run and the current run differ, and all settings that
+    /// differ.
     pub(super) fn difference(&self, now: &Self) -> serde_json::Result<Option<(&'static str, Vec<Difference>)>> {
         let (was, is) = (self.settings()?, now.settings()?);
         let differences = Difference::between(&was, &is);
-        let named = [("config", "train"), ("objective", "objective"), ("model", "model"), ("low-rank config", "lora")];
+        let named = [("config", "train"), ("objective", "objective"), ("model", "model"), ("LoRA config", "lora")];
         let first = named.into_iter().find(|(_, key)| was.get(key) != is.get(key)).map(|(what, _)| what);
         let hashes = [("set of frozen weights", &self.frozen, &now.frozen), ("data", &self.data, &now.data)];
         let first = first.or_else(|| hashes.into_iter().find(|(_, was, is)| was != is).map(|(what, ..)| what));
         Ok(first.map(|what| (what, differences)))
     }
 
-    /// Everything that is no hash, by the names that recipes have. What is read back is compared: a default that was added later
-    /// is set on both sides.
+    /// All settings (everything except hashes), by their names in recipes. They are serialised and
+    /// parsed again, so that a default that was added later is set on both sides of a comparison.
     fn settings(&self) -> serde_json::Result<Value> {
         let text = serde_json::json!({ "train": self.config, "objective": self.objective, "model": self.model, "lora": self.lora });
         serde_json::from_str(&text.to_string())
@@ -92,7 +93,7 @@ mod tests {
     use crate::{Length, ModelConfig, TokenRow};
 
     #[test]
-    fn the_hash_of_rows_is_the_same_wherever_they_are_kept_and_in_every_version() {
+    fn the_hash_of_rows_is_the_same_in_memory_and_on_disk_and_in_every_version() {
         let config = ModelConfig::from_json(
             r#"{"model_type": "llama", "vocab_size": 30, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
                 "num_attention_heads": 2, "max_position_embeddings": 64}"#,
@@ -117,7 +118,8 @@ mod tests {
         assert_eq!(of(&none, &rows), of(&none, &file));
         assert_ne!(of(&rows, &none), of(&none, &rows));
         let known = vec![TokenRow { ids: vec![1, 5, 7], loss_mask: vec![true, false, true] }];
-        // Number of rows; then of each the number of ids, and each id twice, one more where it carries loss.
+        // The number of rows; then for each row the number of ids, and 2 · id for each id, plus 1 if it
+        // carries loss.
         let numbers = [1u64, 3, 2, 10, 15];
         let bytes: Vec<u8> = numbers.into_iter().cycle().take(10).flat_map(u64::to_le_bytes).collect();
         assert_eq!(of(&known, &known), blake3::hash(&bytes).to_string());

@@ -1,5 +1,5 @@
-//! Checkpoints of the first format, in which hashes of `Debug` output say what a run is: a run goes on from one if the same
-//! hashes come of what it is now.
+//! Checkpoints of the first format, which identified a run by hashes of `Debug` output. A run resumes
+//! from such a checkpoint if its current settings give the same hashes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub(super) struct State {
     pub(super) fingerprint: Fingerprint,
 }
 
-/// Hashes of what makes a run this run.
+/// Hashes that identify a run.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fingerprint {
@@ -29,9 +29,9 @@ pub(super) struct Fingerprint {
     data: String,
 }
 
-/// The settings as they were, for their `Debug` output.
+/// The settings with the fields of the first format, for their `Debug` output.
 #[derive(Debug)]
-#[expect(dead_code, reason = "what is hashed is the Debug output")]
+#[expect(dead_code, reason = "the fields are read by Debug, whose output is hashed")]
 struct TrainConfig {
     steps: u64,
     tokens_per_micro_batch: usize,
@@ -55,9 +55,9 @@ struct TrainConfig {
     keep_best: Option<KeepBest>,
 }
 
-/// As [`TrainConfig`].
+/// The LoRA settings, likewise.
 #[derive(Debug)]
-#[expect(dead_code, reason = "what is hashed is the Debug output")]
+#[expect(dead_code, reason = "the fields are read by Debug, whose output is hashed")]
 struct LoraConfig {
     rank: usize,
     alpha: f64,
@@ -66,13 +66,14 @@ struct LoraConfig {
 }
 
 impl Fingerprint {
-    /// The first part in which a checkpoint and this run differ. Of settings that are known by a hash no values are known.
+    /// The first part in which a checkpoint and this run differ. The settings that differ are unknown,
+    /// since only hashes are stored.
     pub(super) fn difference(&self, run: &RunIdentity, model: &ModelConfig) -> Option<(&'static str, Vec<Difference>)> {
         let parts = [
             ("config", &self.config, hash(&format!("{:?}", config(&run.config)))),
             ("objective", &self.objective, hash(&objective(&run.objective))),
             ("model", &self.model, hash(&model.to_json())),
-            ("low-rank config", &self.low_rank, hash(&format!("{:?}", lora(run)))),
+            ("LoRA config", &self.low_rank, hash(&format!("{:?}", lora(run)))),
             ("set of frozen weights", &self.frozen, run.frozen.clone()),
             ("data", &self.data, run.data.clone()),
         ];
@@ -115,7 +116,7 @@ fn lora(run: &RunIdentity) -> Option<LoraConfig> {
     run.lora.as_ref().map(of)
 }
 
-/// The text by which an objective was known.
+/// The text that identified an objective in the first format.
 fn objective(now: &Value) -> String {
     let number = |key: &str| now[key].as_f64().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_string();

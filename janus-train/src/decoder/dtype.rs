@@ -1,9 +1,9 @@
-//! The type of a model's weights in training.
+//! The dtype of a model's weights in training.
 
 use serde::{Deserialize, Serialize};
 
-/// What weights, products and activations are made of. Norms, softmax, log-probabilities, losses, sums of gradients and the
-/// optimiser's state are f32 either way.
+/// The dtype of weights, matrix products and activations. Norms, softmax, log-probabilities, losses,
+/// sums of gradients and the optimiser's state are always f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -11,9 +11,10 @@ pub enum DType {
     /// 32 bits: the default, and on a CPU the only fast one.
     #[default]
     F32,
-    /// The upper 16 bits of an f32. The optimiser keeps an f32 master of each weight that trains and rounds the weight from
-    /// it after every step (Micikevicius et al., arXiv 1710.03740, section 3.1): most updates are smaller than the 1/256 of a
-    /// weight that bf16 can tell apart, and would be lost.
+    /// The upper 16 bits of an f32. The optimiser keeps an f32 master of each trainable weight and
+    /// rounds the weight from it after every step (Micikevicius et al., arXiv 1710.03740, section 3.1):
+    /// most updates are smaller than 1/256 of the weight, which is the resolution of bf16, and would be
+    /// lost.
     Bf16,
 }
 
@@ -33,7 +34,7 @@ impl DType {
         }
     }
 
-    /// Bytes of a number.
+    /// Bytes of one number.
     pub fn bytes(self) -> usize {
         self.candle().size_in_bytes()
     }

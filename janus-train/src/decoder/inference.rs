@@ -1,4 +1,4 @@
-//! A decoder as a model to generate with.
+//! Conversion of a decoder to a model for inference.
 
 use candle_core::{DType, Device};
 use janus_infer::Model;
@@ -7,7 +7,8 @@ use super::Decoder;
 use crate::Result;
 
 impl Decoder {
-    /// The model as it is now, low-rank updates added, for inference on the CPU in f32; weights are copied, and no file is written.
+    /// The current model with LoRA adapters merged, for inference on the CPU in f32. The weights are
+    /// copied; no file is written.
     ///
     /// ```no_run
     /// use janus_core::ChatTemplate;
@@ -20,7 +21,8 @@ impl Decoder {
     /// # }
     /// ```
     ///
-    /// For another device or type, [`save`](Self::save) the model and load its folder; so too for the rewards of a value head.
+    /// For another device or dtype, or for the rewards of a value head, [`save`](Self::save) the model
+    /// and load its folder.
     ///
     /// # Errors
     /// [`Error::NoHead`](crate::Error::NoHead) for a reward model without a language-model head; if candle fails.

@@ -1,4 +1,4 @@
-//! Low-rank updates, and weights that stay as they are.
+//! LoRA adapters and frozen weights.
 
 use candle_core::Tensor;
 use janus_infer::Projection;
@@ -9,21 +9,22 @@ use super::{Decoder, VALUE_HEAD};
 use crate::ops::{Dropout, LowRank};
 use crate::{Error, Gradients, Result};
 
-/// Which projections get low-rank updates, and of what rank (Hu et al., arXiv 2106.09685).
+/// Which projections get LoRA adapters, and of what rank (Hu et al., arXiv 2106.09685).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LoraConfig {
-    /// Rank of the updates.
+    /// Rank of the adapters.
     pub rank: usize,
-    /// The update is scaled by alpha / rank.
+    /// The adapter's output is scaled by alpha / rank.
     pub alpha: f64,
     /// Names of the projections: `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`.
     #[serde(default = "all_targets")]
     pub targets: Vec<String>,
-    /// Probability that an element of what an update reads is dropped in training: 0 or more, below 1. The projection itself reads
-    /// all, and the update is scaled so that its expectation is what it was, as peft does it. On the CPU a step with dropout takes
-    /// candle's own ops, several times slower than those without.
+    /// Dropout probability for the adapter's input in training: 0 or more, below 1. The input of the
+    /// projection itself is not dropped, and the adapter's output is scaled so that its expectation
+    /// stays the same, as in peft. On the CPU, a step with dropout runs in candle's own ops, several
+    /// times slower than without dropout.
     #[serde(default)]
     pub dropout: f64,
 }
@@ -33,20 +34,20 @@ fn all_targets() -> Vec<String> {
 }
 
 impl LoraConfig {
-    /// Updates of every projection, without dropout.
+    /// Adapters for every projection, without dropout.
     pub fn new(rank: usize, alpha: f64) -> Self {
         Self { rank, alpha, targets: all_targets(), dropout: 0.0 }
     }
 
-    /// This config after `set` changed some of it, for an expression: `config.with(|config| config.dropout = 0.1)`.
+    /// This config with changes, as an expression: `config.with(|config| config.dropout = 0.1)`.
     pub fn with(mut self, set: impl FnOnce(&mut Self)) -> Self {
         set(&mut self);
         self
     }
 
     /// # Errors
-    /// [`Error::Setting`] for a rank of 0, an alpha that is no number above 0, a dropout outside its range, or a name that is no
-    /// projection's.
+    /// [`Error::Setting`] for a rank of 0, an alpha that is not a finite number above 0, a dropout
+    /// outside its range, no targets, or an unknown projection.
     pub fn check(&self) -> Result<()> {
         if self.rank == 0 {
             return Err(Error::Setting { field: "lora.rank", got: "0".into(), expected: "at least 1" });
@@ -61,7 +62,7 @@ impl LoraConfig {
             None if !self.targets.is_empty() => Ok(()),
             unknown => {
                 let got = unknown.map_or("empty", String::as_str).to_string();
-                let expected = "some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+                let expected = "one or more of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
                 Err(Error::Setting { field: "lora.targets", got, expected })
             }
         }
@@ -73,8 +74,9 @@ impl LoraConfig {
 }
 
 impl Decoder {
-    /// This model with low-rank updates that train in the place of its weights, of the weights' type: A from a uniform distribution within
-    /// 1/sqrt(in), B zero, so that the model computes what it did before. A value head, of which there is no update, trains on.
+    /// Adds LoRA adapters, which are trained instead of the weights, in the weights' dtype. A is drawn
+    /// uniformly from ±1/sqrt(in) and B is zero, so the model's output is unchanged at first. A value
+    /// head has no adapter and stays trainable. Adapters that the model already has are merged first.
     ///
     /// # Errors
     /// [`Error::Setting`] for a config out of range.
@@ -97,21 +99,21 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// [`recording`](Self::recording), as a micro-batch of a step trains it: with the dropout of its low-rank updates, if
-    /// they have any. The masks follow from the seed, the step, the micro-batch, the layer and the projection: a step that is computed
-    /// again has the same. Everywhere else nothing is dropped.
+    /// [`recording`](Self::recording) for a micro-batch of a training step: with the dropout of the LoRA
+    /// adapters, if they have any. The masks depend only on the seed, the step, the micro-batch, the
+    /// layer and the projection, so a repeated step has the same masks. No other method applies dropout.
     pub fn in_training(&self, gradients: &Gradients, seed: u64, step: u64, micro_batch: usize) -> Self {
         let dropout = janus_core::derive_seed(seed, &format!("dropout of step {step}, micro-batch {micro_batch}"));
         Self { dropout: Some(dropout), ..self.recording(gradients) }
     }
 
-    /// The low-rank updates, if there are any.
+    /// The config of the LoRA adapters, if there are any.
     pub fn lora(&self) -> Option<&LoraConfig> {
         self.lora.as_ref()
     }
 
-    /// This model without low-rank updates: they are added to the weights that they belong to, which stay frozen, as
-    /// all others that were; a value head trains on. To train the whole of it, save and load it.
+    /// Merges the LoRA adapters into the weights. All weights stay frozen, except a value head. To train
+    /// all weights, save the model and load it.
     ///
     /// # Errors
     /// If candle fails.
@@ -132,7 +134,7 @@ impl Decoder {
         Ok(self)
     }
 
-    /// This model with the weights of which `freeze` says so left out of training: no gradient is computed for them.
+    /// Freezes the weights whose names `freeze` selects: no gradient is computed for them.
     pub fn frozen(mut self, freeze: impl Fn(&str) -> bool) -> Self {
         let names: Vec<String> = self.parameters.keys().filter(|name| freeze(name)).cloned().collect();
         for name in names {
@@ -144,7 +146,7 @@ impl Decoder {
         self
     }
 
-    /// This model with weights that [`frozen`](Self::frozen) left out of training, by their names, in training again.
+    /// Makes weights trainable again that [`frozen`](Self::frozen) froze, by their names.
     ///
     /// # Errors
     /// If the device cannot hold them.
@@ -157,7 +159,7 @@ impl Decoder {
         Ok(self)
     }
 
-    /// The low-rank update of a projection, if it has one.
+    /// The LoRA adapter of a projection, if it has one.
     pub(super) fn low_rank(&self, layer: usize, projection: Projection) -> Option<LowRank> {
         let config = self.lora.as_ref()?;
         let name = |tail: &str| format!("model.layers.{layer}.{}.{tail}.weight", projection.hf_name());

@@ -1,4 +1,4 @@
-//! Decoders on disk: folders with `config.json` and safetensors, as Hugging Face lays them out.
+//! Decoders on disk: folders with `config.json` and safetensors in the Hugging Face layout.
 
 use std::path::Path;
 
@@ -14,11 +14,14 @@ use crate::ops::storage::Values;
 use crate::tensors::{NamedTensor, Numbers, Tensors, write_tensors};
 
 impl Decoder {
-    /// Reads a model: a folder with `config.json` and `model.safetensors` (or its shards and their index), or a GGUF file;
-    /// weights of other float types become f32, as [`load_as`](Self::load_as) another.
+    /// Reads a model: a folder with `config.json` and `model.safetensors` (or its shards and their
+    /// index), or a GGUF file. Weights of any float type are converted to f32;
+    /// [`load_as`](Self::load_as) converts to another dtype.
     ///
-    /// A reward model has its head in `value_head.safetensors` beside the weights, or among them by the name that the config
-    /// states (OpenRLHF; see [`ModelFolder::value_head`]), and may lack `lm_head.weight`; the scale of its rewards is `mean` and `std` of `config.json`.
+    /// The head of a reward model is in `value_head.safetensors` in the same folder, or among the
+    /// weights under the name that `config.json` gives (OpenRLHF; see [`ModelFolder::value_head`]). A
+    /// reward model may lack `lm_head.weight`. The scale of its rewards is `mean` and `std` in
+    /// `config.json`.
     ///
     /// # Errors
     /// If a file is missing or unreadable, or lacks a tensor of the config's shape.
@@ -26,7 +29,8 @@ impl Decoder {
         Self::load_as(path, DType::F32, device)
     }
 
-    /// [`load`](Self::load) with weights of this type; they are rounded one by one, so that no f32 copy of all of them is made.
+    /// [`load`](Self::load) with weights of this dtype. They are converted one by one, without an f32
+    /// copy of all of them.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -52,10 +56,12 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value head, into a folder,
-    /// which is made if need be; each file whole or not at all, and tensor by tensor, so that little memory is taken. Weights are written as they are, in f32 or bf16, which is
-    /// `torch_dtype` in the config; low-rank updates are added to their weights. What else the `config.json` of a loaded model
-    /// states is written again ([`ConfigFile::other`]); `generation_config.json` is not, but for its end tokens.
+    /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value
+    /// head, into a folder, which is created if it does not exist. Each file is written atomically, and
+    /// tensor by tensor, so that little memory is needed. Weights are written in their dtype, f32 or
+    /// bf16, which is `torch_dtype` in the config; LoRA adapters are merged. Keys of a loaded
+    /// `config.json` that are not interpreted are written again ([`ConfigFile::other`]);
+    /// `generation_config.json` is not, except for its end-of-sequence tokens.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -75,7 +81,8 @@ impl Decoder {
         Ok(folder.write_config(&config)?)
     }
 
-    /// A weight as it is, or with its low-rank update: made when it is written, since all of them at once would be a second model.
+    /// A weight, merged with its LoRA adapter if it has one. The merged tensor is computed when it is
+    /// written, because all of them at once would need the memory of a second model.
     fn updated<'a>(&'a self, name: &str, weight: &'a Tensor) -> NamedTensor<'a> {
         let part = |tail: &str| self.weights.get(&name.replace(".weight", tail));
         let (Some(a), Some(b), Some(config)) = (part(".lora_A.weight"), part(".lora_B.weight"), &self.lora) else {
@@ -88,14 +95,14 @@ impl Decoder {
         NamedTensor { name: name.into(), shape: weight.dims().into(), numbers: Numbers::Made(weight.dtype(), Box::new(make)) }
     }
 
-    /// Writes the low-rank updates, if there are any, of which a model folder holds the sums with their weights alone.
+    /// Writes the LoRA adapters, if there are any. A model folder holds only the merged weights.
     pub(crate) fn save_low_rank(&self, path: &Path) -> Result<()> {
         let parts = named(self.weights.iter().filter(|(name, _)| is_low_rank(name)));
         if parts.is_empty() { Ok(()) } else { write_tensors(path, parts) }
     }
 
-    /// Sets every parameter from a model folder that [`save`](Self::save) wrote, and the low-rank updates beside it; `others` are
-    /// weights that do not train and come back too.
+    /// Sets every parameter from a model folder that [`save`](Self::save) wrote, and the LoRA adapters
+    /// from the file `low_rank`. `others` are frozen weights that are restored too.
     pub(crate) fn restore(&mut self, folder: &Path, low_rank: &Path, others: &[String]) -> Result<()> {
         let folder = ModelFolder::new(folder);
         let files = [folder.weights_path(), folder.value_head_path(), low_rank.into()];
@@ -118,7 +125,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The first parameter with a value that is infinite or not a number, and that value.
+    /// The first parameter with a value that is infinite or NaN, and that value.
     pub(crate) fn not_finite(&self) -> Result<Option<(String, f64)>> {
         for (name, var) in &self.parameters {
             let wide = on_cpu(&var.detach())?.to_dtype(candle_core::DType::F32)?;

@@ -1,4 +1,4 @@
-//! The head of a reward model: one number for each document.
+//! The value head of a reward model: one number for each document.
 
 use candle_core::Tensor;
 use janus_infer::{RewardScale, VALUE_HEAD};
@@ -8,7 +8,7 @@ use crate::ops::linear;
 use crate::{Batch, BatchProblem, Error, Result};
 
 impl Decoder {
-    /// This model with a fresh value head, drawn from N(0, 1 / (hidden + 1)²), in place of whatever head it had.
+    /// Adds a fresh value head, drawn from N(0, 1 / (hidden + 1)²). It replaces an earlier one.
     ///
     /// # Errors
     /// If candle fails.
@@ -35,12 +35,13 @@ impl Decoder {
         self.reward_scale = Some(scale);
     }
 
-    /// Takes the scale away, which is of other weights than those that come.
+    /// Removes the scale, because it does not hold for the weights that are set next.
     pub(crate) fn clear_reward_scale(&mut self) {
         self.reward_scale = None;
     }
 
-    /// The value head's output at each document's last token, in f32, not scaled: `[documents]`, differentiable.
+    /// The value head's output at each document's last token, in f32 and unscaled: `[documents]`,
+    /// differentiable.
     ///
     /// # Errors
     /// [`Error::NoHead`] without a value head, [`Error::Batch`] for an empty document; as [`hidden`](Self::hidden).
@@ -48,7 +49,7 @@ impl Decoder {
         self.values_of(&self.hidden(batch)?, batch)
     }
 
-    /// [`values`](Self::values) by hidden states that are there.
+    /// [`values`](Self::values) from given hidden states.
     pub(crate) fn values_of(&self, hidden: &Tensor, batch: &Batch) -> Result<Tensor> {
         let head = self.weights.get(VALUE_HEAD).ok_or(Error::NoHead { name: VALUE_HEAD })?;
         if let Some(document) = batch.cu_seqlens.windows(2).position(|ends| ends[0] >= ends[1]) {

@@ -1,4 +1,4 @@
-//! Reading reference files, and comparing with what they hold.
+//! Reading reference files and comparing with their numbers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,13 +7,13 @@ use crate::{Batch, TokenRow};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
-/// The worst of many comparisons.
+/// The largest difference among many comparisons.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Compared {
     /// The largest absolute difference.
     pub difference: f64,
-    /// What it may be, where the difference comes nearest to it or goes furthest beyond.
+    /// The tolerance at the number where difference / tolerance is largest.
     pub tolerance: f64,
     /// Whether every difference is within its tolerance.
     pub within: bool,
@@ -24,7 +24,7 @@ pub(super) fn tolerance(stated: f64) -> impl Fn(f64) -> f64 {
     move |x: f64| (10.0 * stated).max(1e-5 + 1e-5 * x.abs())
 }
 
-/// Compares number by number; a number that is not finite on one side only is infinitely far off.
+/// Compares number by number; the difference is infinite if either number is not finite.
 pub(super) fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(f64) -> f64) -> Result<Compared, String> {
     if got.len() != want.len() || want.is_empty() {
         return Err(format!("{} numbers, expected {}", got.len(), want.len()));
@@ -43,7 +43,7 @@ pub(super) fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(f64) -> f64)
     Ok(all)
 }
 
-/// So many of some things differ; none may.
+/// A comparison of discrete values: `differing` of `of` differ, with tolerance 0.
 pub(super) fn exact(differing: usize, of: usize) -> Result<Compared, String> {
     if of == 0 {
         return Err("nothing to compare".into());
@@ -51,21 +51,21 @@ pub(super) fn exact(differing: usize, of: usize) -> Result<Compared, String> {
     Ok(Compared { difference: differing as f64, tolerance: 0.0, within: differing == 0 })
 }
 
-/// Makes an error one line of text.
+/// An error as text.
 pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// A JSON file.
+/// Reads a JSON file.
 pub(super) fn json(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// A number of a JSON file, by the way to it.
-pub(super) fn number(json: &Value, way: &[&str]) -> Result<f64, String> {
-    let found = way.iter().try_fold(json, |json, key| json.get(key)).and_then(Value::as_f64);
-    found.ok_or_else(|| format!("cases.json: {} is no number", way.join(".")))
+/// A number of `cases.json`, by its path of keys.
+pub(super) fn number(json: &Value, keys: &[&str]) -> Result<f64, String> {
+    let found = keys.iter().try_fold(json, |json, key| json.get(key)).and_then(Value::as_f64);
+    found.ok_or_else(|| format!("cases.json: {} is not a number", keys.join(".")))
 }
 
 /// The tensors of a safetensors file.
@@ -95,7 +95,7 @@ impl Tensors {
         floats(self.get(name)?).map_err(|error| format!("{name}: {error}"))
     }
 
-    /// A matrix of whole numbers.
+    /// A matrix of integers.
     pub(super) fn ints(&self, name: &str) -> Result<Vec<Vec<i64>>, String> {
         let tensor = self.get(name)?;
         let rows = || tensor.to_dtype(DType::I64)?.to_vec2();
@@ -108,14 +108,14 @@ pub(super) fn floats(tensor: &Tensor) -> Result<Vec<f64>, String> {
     flat().map_err(|error: candle_core::Error| error.to_string())
 }
 
-/// A padded row without its padding.
+/// The documents of a padded row.
 pub(super) struct Documents {
     pub rows: Vec<TokenRow>,
-    /// The place in the padded row of each token of the documents in turn.
+    /// For each token of all documents, in order, its position in the padded row.
     pub places: Vec<usize>,
 }
 
-/// The documents of a padded row: runs of one segment; segment -1 is padding.
+/// The documents of a padded row: consecutive tokens of the same segment; segment -1 is padding.
 pub(super) fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool) -> Documents {
     let mut documents = Documents { rows: Vec::new(), places: Vec::new() };
     let mut last = None;
@@ -143,7 +143,7 @@ impl Documents {
     }
 }
 
-/// Rows of a mask as segments: 0 where there is a token, -1 where there is none.
+/// An attention mask as segments: 0 for a token, -1 for padding.
 pub(super) fn segments(mask: &[i64]) -> Vec<i64> {
     mask.iter().map(|mask| mask - 1).collect()
 }

@@ -1,4 +1,5 @@
-//! A model's folder: forward pass, greedy continuation, both spellings of its config, rotary frequencies.
+//! Checks of a model's folder: forward pass, greedy decoding, both formats of its config, rotary
+//! frequencies.
 
 use std::path::Path;
 
@@ -66,7 +67,7 @@ fn forward(name: &str, case: &str, golden: &Golden, model: &Model, decoder: &Dec
     Ok(())
 }
 
-/// Numbers as computed and as expected.
+/// Computed numbers and the expected ones.
 #[derive(Default)]
 struct Pairs {
     got: Vec<f64>,
@@ -89,7 +90,7 @@ fn greedy(name: &str, golden: &Golden, model: &Model, checks: &mut Checks) -> Re
         while ids.len() < output.len() {
             model.forward(&mut [SequenceInput::new(&ids[fed..], &mut cache, LogitsWanted::Last)], &mut logits).map_err(text)?;
             fed = ids.len();
-            // The first of equally likely ones, as torch.argmax has it.
+            // The first of equal logits, as in torch.argmax.
             let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best });
             ids.push(best as u32);
         }
@@ -100,7 +101,8 @@ fn greedy(name: &str, golden: &Golden, model: &Model, checks: &mut Checks) -> Re
     Ok(())
 }
 
-/// The rotary frequencies, scaled as the config says: relative to their size, which is down to 1e-6.
+/// The rotary frequencies, scaled by the config. The tolerance is relative, because frequencies are as
+/// small as 1e-6.
 fn frequencies(name: &str, golden: &Golden, config: &ModelConfig, checks: &mut Checks) -> Result<(), String> {
     let exponent = |i: usize| 2.0 * i as f64 / config.head_dim as f64;
     let mut got: Vec<f32> = (0..config.head_dim / 2).map(|i| config.rope_theta.powf(-exponent(i)) as f32).collect();

@@ -1,4 +1,4 @@
-//! The sampler's filters and the factors of the learning-rate schedules.
+//! Checks of the sampler's filters and of the learning-rate schedules.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ struct Case {
     kept: Vec<usize>,
 }
 
-/// `sampling.json` and the tensors beside it.
+/// Checks `sampling.json` and its safetensors file.
 pub(super) fn check(name: &str, path: &Path, checks: &mut Checks) -> Result<(), String> {
     let json = json(path)?;
     let cases: Vec<Case> = serde_json::from_value(json["sampling"].clone()).map_err(|error| format!("sampling: {error}"))?;
@@ -44,7 +44,7 @@ pub(super) fn check(name: &str, path: &Path, checks: &mut Checks) -> Result<(), 
     Ok(())
 }
 
-/// `schedules.json`: factors of each schedule by its name.
+/// Checks `schedules.json`: factors of each schedule by its name.
 pub(super) fn check_schedules(name: &str, path: &Path, checks: &mut Checks) -> Result<(), String> {
     let all: BTreeMap<String, Value> = serde_json::from_value(json(path)?).map_err(text)?;
     for (kind, factors) in all {
@@ -55,7 +55,7 @@ pub(super) fn check_schedules(name: &str, path: &Path, checks: &mut Checks) -> R
 }
 
 fn schedules(name: &str, schedule: Schedule, cases: &Value, checks: &mut Checks) -> Result<(), String> {
-    for (case, factors) in cases.as_object().ok_or("the factors of a schedule are no object")? {
+    for (case, factors) in cases.as_object().ok_or("the factors of a schedule are not an object")? {
         let label = format!("{name} {case}");
         checks.group(&label, |checks| factors_of(&label, schedule, case, factors, checks));
     }
@@ -93,17 +93,17 @@ fn filters(
     Ok(())
 }
 
-/// Factors of a schedule named `warmup3_total20`: a list from step 0, or an object by step.
+/// Checks the factors of a case named like `warmup3_total20`: a list from step 0, or an object by step.
 fn factors_of(label: &str, schedule: Schedule, case: &str, factors: &Value, checks: &mut Checks) -> Result<(), String> {
     let numbers = case.strip_prefix("warmup").and_then(|rest| rest.split_once("_total"));
     let numbers = numbers.and_then(|(warmup, total)| Some((warmup.parse::<u64>().ok()?, total.parse::<u64>().ok()?)));
-    let (warmup, total) = numbers.ok_or_else(|| format!("\"{case}\" does not say its warm-up and total"))?;
+    let (warmup, total) = numbers.ok_or_else(|| format!("\"{case}\" is not of the form warmupN_totalM"))?;
     let pairs: Option<Vec<(u64, f64)>> = match factors {
         Value::Array(list) => list.iter().zip(0..).map(|(factor, step)| Some((step, factor.as_f64()?))).collect(),
         Value::Object(map) => map.iter().map(|(step, factor)| Some((step.parse().ok()?, factor.as_f64()?))).collect(),
         _ => None,
     };
-    let pairs = pairs.ok_or_else(|| format!("\"{case}\" holds no factors"))?;
+    let pairs = pairs.ok_or_else(|| format!("\"{case}\" has no factors"))?;
     let got: Vec<f64> = pairs.iter().map(|&(step, _)| schedule.factor(step, warmup, total)).collect();
     let want: Vec<f64> = pairs.iter().map(|&(_, factor)| factor).collect();
     checks.add(label, compare(&got, &want, |_| 1e-12));

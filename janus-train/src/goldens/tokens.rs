@@ -1,4 +1,4 @@
-//! Ids and texts of a tokenizer.
+//! Checks of a tokenizer's ids and decoded texts.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ struct SpecialText {
     ids_as_text: Vec<u32>,
 }
 
-/// `tokens.json` or `mistral_tokenizer.json`, with the tokenizer that it was made with.
+/// Checks `tokens.json` or `mistral_tokenizer.json` with the tokenizer that it was made with.
 pub(super) fn check(name: &str, path: &Path, tokenizer: &Path, checks: &mut Checks) -> Result<(), String> {
     let tokens: Tokens = serde_json::from_value(json(path)?).map_err(text)?;
     let tokenizer = Tokenizer::read(tokenizer).map_err(text)?;

@@ -1,4 +1,4 @@
-//! Losses, gradients, rewards, low-rank updates, and the optimiser run.
+//! Checks of losses, gradients, rewards, LoRA adapters and an optimiser run.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ const PARTS: [(&str, Part); 7] = [
     ("adamw", adamw),
 ];
 
-/// Every check of training that `cases.json` has numbers for. Each starts from the model as it is on disk.
+/// Runs every training check that `cases.json` has numbers for. Each loads the model anew.
 pub(super) fn check(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) {
     for (case, part) in PARTS.iter().filter(|(case, _)| golden.json.get(case).is_some()) {
         checks.group(&format!("{name} {case}"), |checks| part(name, folder, golden, checks));
@@ -54,12 +54,12 @@ fn step(objective: &dyn Objective, decoder: &Decoder, rows: &[TokenRow]) -> Resu
     Ok(Step { loss: f64::from(part.loss.to_scalar::<f32>().map_err(text)?), metrics: part.metrics, gradients })
 }
 
-/// One number against one.
+/// Compares two numbers.
 fn one(got: f64, want: f64) -> Result<Compared, String> {
     compare(&[got], &[want], tolerance(0.0))
 }
 
-/// Loss, gradient norm, and every gradient of the file.
+/// Adds the checks of the loss, the gradient norm and every gradient of the file.
 fn add_step(name: &str, case: &str, folder: &Path, golden: &Golden, step: &Step, checks: &mut Checks) -> Result<(), String> {
     let expected = |key: &str| number(&golden.json, &[case, key]);
     checks.add(format!("{name} {case} loss"), one(step.loss, expected("loss_f64")?));
@@ -123,7 +123,7 @@ fn pairs(golden: &Golden) -> Result<Vec<TokenRow>, String> {
     if rows.len() == ids.len() { Ok(rows) } else { Err("a row of the pairs is not one document".into()) }
 }
 
-/// Sums and means over the supervised tokens of each row.
+/// The sum or mean of the log-probabilities over the supervised tokens of each row.
 fn of_rows(decoder: &Decoder, rows: &[TokenRow], mean: bool) -> Result<Vec<f64>, String> {
     let batch = Batch::concat(&rows.iter().collect::<Vec<_>>());
     let logprobs = decoder.detached().and_then(|decoder| decoder.logprobs(&batch)).map_err(text)?;
@@ -131,7 +131,7 @@ fn of_rows(decoder: &Decoder, rows: &[TokenRow], mean: bool) -> Result<Vec<f64>,
     floats(&of_document.map_err(text)?)
 }
 
-/// Every second number, from the first or the second.
+/// The values of one side of the pairs: 0 for chosen, 1 for rejected.
 fn side(values: &[f64], side: usize) -> Vec<f64> {
     values.iter().skip(side).step_by(2).copied().collect()
 }
@@ -170,8 +170,8 @@ fn dpo(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Resul
     }
     let objective = Dpo::new(config, Reference::Model(Box::new(reference)), &rows).map_err(text)?;
     let step = step(&objective, &decoder, &rows)?;
-    for figure in ["margin", "accuracy"] {
-        checks.add(format!("{name} dpo {figure}"), one(step.metrics[figure], number(&golden.json, &["dpo", figure])?));
+    for metric in ["margin", "accuracy"] {
+        checks.add(format!("{name} dpo {metric}"), one(step.metrics[metric], number(&golden.json, &["dpo", metric])?));
     }
     add_step(name, "dpo", folder, golden, &step, checks)
 }
@@ -207,7 +207,7 @@ fn log1mexp(x: f64) -> f64 {
 fn reward(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Result<(), String> {
     let decoder = load(folder)?;
     let rows = pairs(golden)?;
-    // The same rows with their padding at the left: what stands there must not matter.
+    // The same rows with left padding: the content of the padding must not matter.
     let (ids, mask) = (golden.cases.ints("rm.input_ids_left")?, golden.cases.ints("rm.attention_mask_left")?);
     let mut left = Vec::new();
     for pair in 0..ids.len() / 2 {
@@ -231,7 +231,7 @@ fn reward(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Re
     add_step(name, "reward", folder, golden, &step, checks)
 }
 
-/// A model with peft's low-rank updates of every projection, on the rows of `sft`.
+/// A model with peft's LoRA adapters for every projection, on the rows of `sft`.
 fn lora(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Result<(), String> {
     let expected = |key: &str| number(&golden.json, &["lora", key]);
     let config = LoraConfig::new(expected("rank")? as usize, expected("alpha")?);
@@ -239,14 +239,14 @@ fn lora(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Resu
     let updates = Tensors::read(&folder.join("lora.safetensors"))?;
     checks.add(format!("{name} lora updates"), exact(updates.all().len().abs_diff(decoder.parameters().len()), updates.all().len()));
     for (update, value) in updates.all() {
-        let parameter = decoder.parameters().get(update).ok_or_else(|| format!("there is no update {update}"))?;
+        let parameter = decoder.parameters().get(update).ok_or_else(|| format!("there is no adapter weight {update}"))?;
         parameter.set(value).map_err(text)?;
     }
     let padded = supervised("sft", golden)?;
     let rows: Vec<TokenRow> = padded.iter().flat_map(|documents| documents.rows.clone()).collect();
     add_step(name, "lora", folder, golden, &step(&Sft, &decoder, &rows)?, checks)?;
 
-    // Every token of a row but its first.
+    // Every token of a row except the first.
     let want = golden.cases.get("lora.logprobs")?.to_vec2::<f32>().map_err(text)?;
     let want = want.iter().zip(&padded).flat_map(|(row, documents)| documents.places[1..].iter().map(|&place| f64::from(row[place - 1])));
     let want: Vec<f64> = want.collect();
@@ -260,15 +260,15 @@ fn lora(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Resu
 }
 
 fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Result<(), String> {
-    // The loss reads no value head.
+    // The loss does not use the value head.
     let decoder = load(folder)?.frozen(|name| name == crate::VALUE_HEAD);
     let settings = |key: &str| number(&golden.json, &["adamw", key]);
     let betas = &golden.json["adamw"]["betas"];
-    let beta = |i: usize| betas[i].as_f64().ok_or("cases.json: adamw.betas is no pair of numbers");
+    let beta = |i: usize| betas[i].as_f64().ok_or("cases.json: adamw.betas is not a pair of numbers");
     let mut config = AdamWConfig::default();
     (config.betas, config.eps, config.weight_decay) = ((beta(0)?, beta(1)?), settings("eps")?, settings("weight_decay")?);
     let (peak, warmup, total, clip) = (settings("lr")?, settings("warmup")? as u64, settings("total")? as u64, settings("clip")?);
-    let log = golden.json["adamw"]["steps"].as_array().ok_or("cases.json: adamw.steps is no list")?;
+    let log = golden.json["adamw"]["steps"].as_array().ok_or("cases.json: adamw.steps is not a list")?;
     let inputs: Vec<Vec<Vec<i64>>> = golden.cases.get("adamw.input_ids")?.to_vec3().map_err(text)?;
     let (mut optimizer, mut lrs, mut losses, mut norms) = (AdamW::new(config).map_err(text)?, Vec::new(), Vec::new(), Vec::new());
     for (number, input) in inputs.iter().enumerate() {
@@ -283,7 +283,7 @@ fn adamw(name: &str, folder: &Path, golden: &Golden, checks: &mut Checks) -> Res
         norms.push(norm);
     }
     let logged = |key: &str| log.iter().filter_map(|step| step.get(key).and_then(Value::as_f64)).collect::<Vec<f64>>();
-    let want = golden.json["adamw"]["losses_f64"].as_array().ok_or("cases.json: adamw.losses_f64 is no list")?;
+    let want = golden.json["adamw"]["losses_f64"].as_array().ok_or("cases.json: adamw.losses_f64 is not a list")?;
     let want: Vec<f64> = want.iter().filter_map(Value::as_f64).collect();
     let stated = settings("final_param_f32_vs_f64_max_abs")?;
     checks.add(format!("{name} adamw learning rates"), compare(&lrs, &logged("lr"), |_| 1e-12));

@@ -1,4 +1,4 @@
-//! Learning from pairs against a reference model.
+//! Direct preference optimisation: learning from pairs, relative to a reference model.
 
 use janus_data::Dataset;
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,10 @@ use crate::{Batch, Decoder, Error, Result};
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct DpoConfig {
-    /// How strongly the model is held to the reference: the inverse of a temperature.
+    /// How strongly the model is kept close to the reference: the inverse of a temperature.
     pub beta: f64,
-    /// Probability that a pair's order is wrong (Mitchell 2023, "conservative DPO", equation 3).
+    /// Probability that the preference of a pair is wrong (Mitchell 2023, "conservative DPO", equation
+    /// 3).
     pub label_smoothing: f64,
 }
 
@@ -57,11 +58,11 @@ pub struct Dpo {
 }
 
 impl Dpo {
-    /// The objective on `rows`, of which row 2i is chosen over row 2i + 1.
+    /// The objective on `rows`: row 2i is chosen over row 2i + 1.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a constant out of range, [`Error::NoReference`] if the reference lacks a row, [`Error::Data`] if one cannot
-    /// be read.
+    /// [`Error::Setting`] for a constant out of range, [`Error::NoReference`] if the reference lacks a
+    /// row, [`Error::Data`] if a row cannot be read.
     pub fn new(config: DpoConfig, reference: Reference, rows: &dyn Dataset) -> Result<Self> {
         config.check()?;
         reference.check_rows(rows)?;

@@ -1,8 +1,9 @@
-//! What is minimised.
+//! Training objectives: the losses that are minimised.
 //!
-//! An objective is one implementation of [`Objective`]: it reads log-probabilities of tokens
-//! ([`Decoder::logprobs`], [`Decoder::logprobs_at`]) or values of documents ([`Decoder::values`]), makes a scalar of them
-//! in candle's operations or in those of [`ops`](crate::ops), and says what it is a mean over.
+//! An objective is one implementation of [`Objective`]. It reads log-probabilities of tokens
+//! ([`Decoder::logprobs`], [`Decoder::logprobs_at`]) or values of documents ([`Decoder::values`]),
+//! reduces them to a scalar with candle's operations or those of [`ops`](crate::ops), and states what
+//! the scalar is a mean over.
 
 mod dpo;
 mod orpo;
@@ -27,12 +28,12 @@ pub use reference::Reference;
 pub use reward::Reward;
 pub use sft::Sft;
 
-/// A micro-batch and where its documents come from.
+/// A micro-batch, with the dataset rows of its documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MicroBatch {
-    /// The packed documents; those of one example stand together.
+    /// The packed documents; the documents of one example are adjacent.
     pub batch: Batch,
-    /// Index of each document in the dataset that the batch is read from: the training rows, or in an evaluation the held-out ones.
+    /// Index of each document in its dataset: the training rows, or the held-out rows in an evaluation.
     pub rows: Vec<usize>,
 }
 
@@ -44,7 +45,7 @@ impl MicroBatch {
     }
 }
 
-/// What a loss is averaged over. Those of a step's micro-batches add up.
+/// What a loss is averaged over. The denominators of a step's micro-batches are added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LossDenominator {
     /// Supervised tokens.
@@ -72,15 +73,16 @@ impl std::iter::Sum for LossDenominator {
     }
 }
 
-/// Metrics of a step by name, as `metrics.jsonl` shows them: `accuracy`, `margin`.
+/// Metrics of a step, by their names in `metrics.jsonl`: `accuracy`, `margin`.
 pub type Metrics = BTreeMap<&'static str, f64>;
 
-/// What [`Objective::loss`] returns for a micro-batch: everything in it adds up over the step's micro-batches.
+/// The result of [`Objective::loss`] for one micro-batch. Its values are added over the step's
+/// micro-batches.
 #[derive(Debug, Clone)]
 pub struct LossOutput {
     /// This micro-batch's share of the step's loss, a scalar.
     pub loss: Tensor,
-    /// This micro-batch's share of other means to report.
+    /// This micro-batch's share of the step's other metrics, which are means as well.
     pub metrics: Metrics,
 }
 
@@ -90,12 +92,12 @@ impl From<Tensor> for LossOutput {
     }
 }
 
-/// What a decoder makes of its hidden states.
+/// A head of the decoder: a function of its last hidden states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Head {
-    /// Logits of the next token: `lm_head.weight`, or the embedding where the two are tied.
+    /// Logits of the next token: `lm_head.weight`, or the embedding if the two are tied.
     LanguageModel,
     /// The value of a document: [`VALUE_HEAD`](crate::VALUE_HEAD).
     Value,
@@ -104,7 +106,7 @@ pub enum Head {
 impl Head {
     pub(crate) const ALL: [Self; 2] = [Self::LanguageModel, Self::Value];
 
-    /// The weight that is this head's alone.
+    /// The weight that only this head uses.
     pub(crate) fn weight(self) -> &'static str {
         match self {
             Self::LanguageModel => "lm_head.weight",
@@ -115,8 +117,9 @@ impl Head {
 
 /// A loss over documents.
 ///
-/// A step's loss is a mean over all its micro-batches: each contributes its *sum* divided by the denominator of the
-/// *whole* step. So a step gives the same gradient however it is cut into micro-batches.
+/// A step's loss is a mean over all its micro-batches: each contributes its *sum* divided by the
+/// denominator of the *whole* step. So the gradient of a step does not depend on how the step is split
+/// into micro-batches.
 ///
 /// ```
 /// use janus_train::{Batch, Decoder, MicroBatch, Objective, LossOutput, Result, LossDenominator};
@@ -139,7 +142,7 @@ impl Head {
 /// }
 /// ```
 pub trait Objective {
-    /// Documents that make one example and must stand in one micro-batch: 1 here, 2 for pairs.
+    /// Documents in one example, which are always in the same micro-batch: 1 by default, 2 for pairs.
     fn documents_per_example(&self) -> usize {
         1
     }
@@ -147,42 +150,45 @@ pub trait Objective {
     /// What the loss of these documents is averaged over.
     fn denominator(&self, batch: &Batch) -> LossDenominator;
 
-    /// The micro-batch's part of the step's loss and metrics: sums over what [`denominator`](Self::denominator) counts, divided
-    /// by `denominator`, which is the sum of those of all of the step's micro-batches.
+    /// The micro-batch's share of the step's loss and metrics: sums over the tokens or examples that
+    /// [`denominator`](Self::denominator) counts, divided by the argument `denominator`, which is the
+    /// denominator of the whole step (the sum over its micro-batches).
     ///
     /// # Errors
     /// If the model cannot compute it.
     fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput>;
 
-    /// The heads that the loss reads. The [`Trainer`](crate::Trainer) freezes the model's others; every other weight that trains
-    /// must have a gradient.
+    /// The heads that the loss reads. The [`Trainer`](crate::Trainer) freezes the model's other heads;
+    /// every remaining trainable weight must get a gradient.
     fn heads(&self) -> &[Head] {
         &[Head::LanguageModel]
     }
 
-    /// Whether the objective can be computed on these rows; called before training, once with the rows to train on and once
-    /// with the held-out ones if there are any.
+    /// Checks that the objective can be computed on these rows. It is called before training, once with
+    /// the training rows and once with the held-out rows if there are any.
     ///
     /// # Errors
-    /// What does not fit, with its row.
+    /// The reason why it cannot be computed, with the row.
     fn check(&self, _decoder: &Decoder, _rows: &dyn Dataset) -> Result<()> {
         Ok(())
     }
 
-    /// The objective's name and every constant that its loss depends on, as JSON. It is stored in checkpoints, and a run
-    /// continues only with an equal one: two objectives that differ in anything must not give the same.
+    /// The objective's name and every constant that its loss depends on, as JSON. It is stored in
+    /// checkpoints, and a run resumes only if it is equal. Two objectives with different losses must
+    /// have different identities.
     ///
     /// # Errors
-    /// If it cannot be computed, as when the weights of a reference model cannot be read.
+    /// If it cannot be computed, for example because the weights of a reference model cannot be read.
     fn identity(&self) -> Result<Value>;
 
-    /// The scale of a reward model's rewards by its metrics over the held-out rows. It is saved with the model that was evaluated.
+    /// The scale of a reward model's rewards, from its metrics over the held-out rows. It is saved with
+    /// the evaluated model.
     fn reward_scale(&self, _metrics: &Metrics) -> Option<RewardScale> {
         None
     }
 }
 
-/// An objective that is known when the program runs.
+/// An objective that is chosen at run time.
 impl<O: Objective + ?Sized> Objective for Box<O> {
     fn documents_per_example(&self) -> usize {
         (**self).documents_per_example()

@@ -1,4 +1,4 @@
-//! Learning from pairs without a reference model.
+//! Odds-ratio preference optimisation: learning from pairs without a reference model.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ use crate::{Batch, Decoder, Error, Result};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum NllSpan {
-    /// The supervised ones: the response.
+    /// The supervised tokens: the response.
     #[default]
     Response,
-    /// All but the first, the prompt's too, as TRL and the paper's runs have it.
+    /// All tokens but the first, including the prompt, as in TRL and in the paper's runs.
     Row,
 }
 
@@ -65,7 +65,7 @@ impl Objective for Orpo {
         pairs::check(micro_batch)?;
         let batch = &micro_batch.batch;
         let imitated = self.imitated(batch);
-        // Every token that either term reads, once and in order.
+        // The union of the tokens that the two terms read, in order.
         let mut tokens = batch.supervised();
         tokens.extend(&imitated);
         tokens.sort_unstable();

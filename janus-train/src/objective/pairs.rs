@@ -1,4 +1,5 @@
-//! What objectives over pairs share, for your own too. Document 2i of a micro-batch is chosen over document 2i + 1.
+//! Helpers for objectives over pairs, also for your own. Document 2i of a micro-batch is chosen over
+//! document 2i + 1.
 
 use candle_core::{Device, Tensor};
 
@@ -17,17 +18,18 @@ pub fn chosen_tokens(batch: &Batch) -> Vec<u32> {
     supervised.into_iter().zip(documents).filter(|(_, document)| document % 2 == 0).map(|(token, _)| token).collect()
 }
 
-/// Splits one number for each document, `[2 · pairs]`, into those of the chosen and of the rejected, `[pairs]` each; differentiable.
+/// Splits one number for each document, `[2 · pairs]`, into the numbers of the chosen and of the
+/// rejected documents, `[pairs]` each. Differentiable.
 ///
 /// # Errors
-/// If there are not two for each pair.
+/// If the length is odd.
 pub fn split(of_document: &Tensor) -> Result<(Tensor, Tensor)> {
     let pairs = of_document.reshape(((), 2))?;
     let side = |i| pairs.narrow(1, i, 1)?.squeeze(1)?.contiguous();
     Ok((side(0)?, side(1)?))
 }
 
-/// Refuses documents that are no pairs.
+/// Refuses a micro-batch with an odd number of documents.
 ///
 /// # Errors
 /// [`BatchProblem::NoPairs`].
@@ -38,8 +40,9 @@ pub fn check(micro_batch: &MicroBatch) -> Result<()> {
     }
 }
 
-/// A micro-batch's share of the means over the step's pairs of `reward_chosen`, `reward_rejected`, `margin`, their difference, and
-/// `accuracy`, how often the chosen one's is higher. Rewards are `[pairs]`, in f32; `denominator` is that of the step.
+/// A micro-batch's share of four means over the step's pairs: `reward_chosen`, `reward_rejected`,
+/// `margin` (their difference) and `accuracy` (how often the chosen reward is the higher one). Rewards
+/// are `[pairs]`, in f32; `denominator` is that of the whole step.
 ///
 /// # Errors
 /// If candle fails.
@@ -62,7 +65,7 @@ mod tests {
     use crate::TokenRow;
 
     #[test]
-    fn a_first_token_that_is_marked_as_trained_is_no_token_of_the_chosen() {
+    fn a_documents_first_token_is_not_a_chosen_token_even_if_its_loss_mask_is_true() {
         let row = |n: u32| TokenRow { ids: (0..n).collect(), loss_mask: vec![true; n as usize] };
         let batch = Batch::concat(&[&row(3), &row(2), &row(2), &row(4)]);
         assert_eq!(chosen_tokens(&batch), [1, 2, 6]);

@@ -12,13 +12,14 @@ use crate::{Decoder, Error, ReferenceLogprobs, Result};
 pub enum Reference {
     /// Computed once, before training.
     Stored(ReferenceLogprobs),
-    /// Computed in every step by this model, a [`copy`](Decoder::copy) of the one that trains or another.
+    /// Computed in every step by this model: a [`copy`](Decoder::copy) of the trained model, or another
+    /// model.
     Model(Box<Decoder>),
 }
 
 impl Reference {
-    /// The log-probability of each document of a micro-batch under the reference model, the sum over its supervised tokens:
-    /// `[documents]`, in f32, on `device`.
+    /// The log-probability of each document of a micro-batch under the reference model, summed over its
+    /// supervised tokens: `[documents]`, in f32, on `device`.
     ///
     /// # Errors
     /// [`Error::NoReference`] for a document whose log-probability is not stored; if the model cannot compute it.
@@ -33,10 +34,11 @@ impl Reference {
         })
     }
 
-    /// Refuses a reference that these rows cannot be trained against: for [`Objective::check`](super::Objective::check).
+    /// Refuses a reference that cannot be used with this decoder and these rows: for
+    /// [`Objective::check`](super::Objective::check).
     ///
     /// # Errors
-    /// [`Error::SharedReference`] for a model that shares a weight with the decoder that trains it; as
+    /// [`Error::SharedReference`] for a model that shares a trainable weight with the decoder; as
     /// [`check_rows`](Self::check_rows).
     pub fn check(&self, decoder: &Decoder, rows: &dyn Dataset) -> Result<()> {
         if let Self::Model(model) = self
@@ -50,7 +52,7 @@ impl Reference {
     /// Refuses a reference that lacks one of these rows.
     ///
     /// # Errors
-    /// [`Error::NoReference`] for a row that is not stored; [`Error::Data`] if one cannot be read.
+    /// [`Error::NoReference`] for a row that is not stored; [`Error::Data`] if a row cannot be read.
     pub fn check_rows(&self, rows: &dyn Dataset) -> Result<()> {
         match self {
             Self::Stored(stored) => stored.of_rows(rows).map(drop),
@@ -58,7 +60,8 @@ impl Reference {
         }
     }
 
-    /// What the reference model is, by hashes: a part of [`Objective::identity`](super::Objective::identity).
+    /// Hashes that identify the reference model: a part of
+    /// [`Objective::identity`](super::Objective::identity).
     ///
     /// # Errors
     /// If the model's weights cannot be read.

@@ -1,4 +1,4 @@
-//! Learning a reward from pairs.
+//! Reward modelling: learning a scalar reward from pairs.
 
 use candle_core::{Device, Tensor};
 use janus_data::Dataset;
@@ -11,22 +11,23 @@ use crate::{Batch, Decoder, Error, Result, RewardScale, VALUE_HEAD};
 /// A reward model (Ouyang et al., arXiv 2203.02155, equation 1): the mean over pairs of
 /// -log σ(v(chosen) - v(rejected)), where v is the value head's output at a document's last token.
 ///
-/// The decoder needs a value head ([`Decoder::with_value_head`]); its language-model head takes no part. A second
-/// stage starts from the first one's model folder and keeps its head. Metrics: `reward_chosen`, `reward_rejected`,
-/// `margin`, `accuracy`, and `reward_mean` and `reward_square`, from which mean and deviation follow. With held-out rows
-/// those over them are stored with every model that was evaluated; without, none are, and the rewards have no scale.
+/// The decoder needs a value head ([`Decoder::with_value_head`]); its language-model head is not used. A
+/// second stage that starts from the model folder of a first one keeps the head. Metrics:
+/// `reward_chosen`, `reward_rejected`, `margin`, `accuracy`, and `reward_mean` and `reward_square`, from
+/// which mean and standard deviation follow. If rows are held out, mean and deviation over them are
+/// stored with every evaluated model; otherwise the rewards have no scale.
 ///
-/// With `imitation` above 0, that many times the mean negative log-probability of the chosen responses' tokens is added, by the
-/// language-model head, which then must be there (Yang et al., arXiv 2406.10216, section 3.2, the SFT regulariser): this keeps
-/// the backbone's knowledge, and improves accuracy on out-of-distribution answers. Metric:
-/// `nll`.
+/// If `imitation` is above 0, the mean negative log-probability of the chosen responses' tokens is added
+/// with this weight (the SFT regulariser of Yang et al., arXiv 2406.10216, section 3.2). The model then
+/// needs its language-model head. The term keeps the backbone's knowledge and improves accuracy on
+/// out-of-distribution responses. Metric: `nll`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reward {
     imitation: f64,
 }
 
 impl Reward {
-    /// The objective with a weight of the imitation term; [`Reward::default`] has none.
+    /// The objective with a weight for the imitation term, which is 0 in [`Reward::default`].
     ///
     /// # Errors
     /// [`Error::Setting`] for a weight out of range.
@@ -41,7 +42,7 @@ impl Reward {
         if imitation > 0.0 { &Head::ALL } else { &[Head::Value] }
     }
 
-    /// The mean over the chosen documents' supervised tokens of the whole step.
+    /// The micro-batch's share of the mean over the supervised tokens of the step's chosen documents.
     fn nll(&self, decoder: &Decoder, hidden: &Tensor, batch: &Batch, denominator: LossDenominator) -> Result<Tensor> {
         let logprobs = decoder.logprobs_of(hidden, batch, pairs::chosen_tokens(batch))?;
         Ok((logprobs.values.sum_all()? * (-1.0 / denominator.tokens as f64))?)

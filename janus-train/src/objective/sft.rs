@@ -1,12 +1,12 @@
-//! Learning by imitation.
+//! Supervised fine-tuning.
 
 use serde_json::{Value, json};
 
 use super::{LossDenominator, LossOutput, MicroBatch, Objective};
 use crate::{Batch, Decoder, Result};
 
-/// Supervised fine-tuning, and pre-training: the mean negative log-probability of the supervised tokens of the
-/// whole optimiser batch.
+/// Supervised fine-tuning, and pre-training: the mean negative log-probability of the supervised tokens
+/// of a whole step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sft;
 

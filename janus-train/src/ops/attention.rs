@@ -1,4 +1,4 @@
-//! Causal attention inside packed documents.
+//! Causal attention within packed documents.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
 
-/// Queries whose scores are held at a time: memory is `TILE · length` for each thread, and the causal mask discards half of
-/// the diagonal tile.
+/// Queries whose scores are in memory at a time: `TILE · length` scores for each thread. The causal mask
+/// discards half of the diagonal tile.
 const TILE: usize = 64;
 
-/// Softmax attention: q `[tokens, heads · head_dim]`, k and v `[tokens, kv_heads · head_dim]`; gives
-/// `[tokens, heads · head_dim]`. A token sees itself and earlier tokens of its own document, which is
-/// `cu_seqlens[d]..cu_seqlens[d+1]`.
+/// Softmax attention: q `[tokens, heads · head_dim]`, k and v `[tokens, kv_heads · head_dim]`; returns
+/// `[tokens, heads · head_dim]`. A token attends to itself and to earlier tokens of its own document,
+/// which is `cu_seqlens[d]..cu_seqlens[d+1]`.
 ///
-/// Scores exist a tile at a time and are computed again in the backward pass (Dao et al., arXiv 2205.14135,
-/// section 3, without the online softmax: a tile holds whole rows of scores).
+/// Scores are computed tile by tile, and again in the backward pass (Dao et al., arXiv 2205.14135,
+/// section 3, without the online softmax, because a tile has whole rows of scores).
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -43,7 +43,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_s
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { shape, cu_seqlens: cu_seqlens.into() })
 }
 
-/// [`attention`] in plain candle ops, the softmax in f32; holds `[heads, tokens, tokens]` scores.
+/// [`attention`] in plain candle ops, with the softmax in f32. It keeps all `[heads, tokens, tokens]`
+/// scores in memory.
 pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
     let (tokens, width) = q.dims2()?;
     let group = shape.group();
@@ -141,7 +142,8 @@ pub(crate) struct Gradients<'a> {
     pub(crate) dv: MatMut<'a>,
 }
 
-/// The part of one document and one key/value head, in the order in which [`cut`] gives parts.
+/// The part of one document and one key/value head. Parts have the same order as the pieces of
+/// [`split`].
 struct Part {
     tokens: Range<usize>,
     q_cols: Range<usize>,
@@ -160,8 +162,8 @@ fn parts(shape: AttentionShape, cu_seqlens: &[u32]) -> Vec<Part> {
     documents(cu_seqlens).flat_map(of_document).collect()
 }
 
-/// Cuts a matrix by documents, and each of those into `heads` equal column blocks of `width`.
-fn cut<'a>(matrix: MatMut<'a>, cu_seqlens: &[u32], heads: usize, width: usize) -> Vec<MatMut<'a>> {
+/// Splits a matrix by documents, and each document into `heads` column blocks of `width`.
+fn split<'a>(matrix: MatMut<'a>, cu_seqlens: &[u32], heads: usize, width: usize) -> Vec<MatMut<'a>> {
     let mut pieces = Vec::with_capacity(cu_seqlens.len() * heads);
     let mut below = matrix;
     for document in documents(cu_seqlens) {
@@ -183,26 +185,26 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Writes the attention's result to `y`.
+/// Writes the output of the attention to `y`.
 pub(crate) fn forward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, y: MatMut<'_>) {
     let group_width = shape.group() * shape.head_dim;
-    let y = cut(y, cu_seqlens, shape.kv_heads, group_width);
+    let y = split(y, cu_seqlens, shape.kv_heads, group_width);
     parts(shape, cu_seqlens).into_par_iter().zip(y).for_each(|(part, y)| forward_part(shape, inputs.part(&part), y));
 }
 
-/// Writes the gradients of the attention, given the gradient of its result.
+/// Writes the gradients of the attention's inputs, given the gradient of its output.
 pub(crate) fn backward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, dy: Mat<'_>, gradients: Gradients<'_>) {
     let group_width = shape.group() * shape.head_dim;
-    let dq = cut(gradients.dq, cu_seqlens, shape.kv_heads, group_width);
-    let dk = cut(gradients.dk, cu_seqlens, shape.kv_heads, shape.head_dim);
-    let dv = cut(gradients.dv, cu_seqlens, shape.kv_heads, shape.head_dim);
+    let dq = split(gradients.dq, cu_seqlens, shape.kv_heads, group_width);
+    let dk = split(gradients.dk, cu_seqlens, shape.kv_heads, shape.head_dim);
+    let dv = split(gradients.dv, cu_seqlens, shape.kv_heads, shape.head_dim);
     parts(shape, cu_seqlens).into_par_iter().zip(dq).zip(dk.into_par_iter().zip(dv)).for_each(|((part, dq), (dk, dv))| {
         let dy = dy.rows(part.tokens.clone()).cols(part.q_cols.clone());
         backward_part(shape, inputs.part(&part), dy, Gradients { dq, dk, dv });
     });
 }
 
-/// A tile of queries of one head, and the keys that any of them sees.
+/// A tile of queries of one head, and the keys that any of them attends to.
 struct Tile {
     queries: Range<usize>,
     keys: Range<usize>,
@@ -215,7 +217,8 @@ fn tiles(shape: AttentionShape, tokens: usize) -> impl Iterator<Item = Tile> {
             let end = (start + TILE).min(tokens);
             Tile {
                 queries: start..end,
-                // From a multiple of LANES on, as in inference: sums over keys then have the same order.
+                // Starts at a multiple of LANES as in inference, so that sums over keys have the same
+                // order.
                 keys: shape.first_seen(start) / LANES * LANES..end,
                 head_cols: head * shape.head_dim..(head + 1) * shape.head_dim,
             }
@@ -224,7 +227,8 @@ fn tiles(shape: AttentionShape, tokens: usize) -> impl Iterator<Item = Tile> {
 }
 
 impl Tile {
-    /// Makes `scores` e^(score - the row's largest) where a query sees a key and 0 elsewhere; writes each row's sum.
+    /// Writes to `scores` e^(score - row maximum) where a query attends to a key and 0 elsewhere, and to
+    /// `sums` the sum of each row.
     fn weights(&self, shape: AttentionShape, inputs: &Inputs<'_>, scores: &mut [f32], sums: &mut [f32]) {
         let n = self.keys.len();
         let q = inputs.q.rows(self.queries.clone()).cols(self.head_cols.clone());
@@ -237,7 +241,7 @@ impl Tile {
         });
     }
 
-    /// The keys that query `i` sees, counted from the tile's first key.
+    /// The keys that query `i` attends to, relative to the tile's first key.
     fn seen(&self, shape: AttentionShape, i: usize) -> Range<usize> {
         shape.first_seen(i) - self.keys.start..i + 1 - self.keys.start
     }
@@ -307,7 +311,7 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_for_every_grouping_window_and_cut() {
+    fn agrees_with_the_naive_version_for_every_grouping_window_and_packing() {
         let cu_seqlens = [0, 1, 66, 66, 194, 200];
         for (heads, kv_heads, window) in
             [(2, 2, None), (4, 2, None), (3, 1, Some(1)), (2, 1, Some(20)), (2, 2, Some(64)), (2, 1, Some(1000))]

@@ -1,9 +1,10 @@
-//! The decoder in candle's own ops, for weights in bf16, for other devices than the CPU, and for dropout.
+//! The decoder in candle's own ops, for bf16 weights, for devices other than the CPU, and for dropout.
 //!
-//! Work is cut into blocks (a layer, a tile of queries, a part of the head's rows), each of which is one node of candle's
-//! graph: its forward pass runs without one, its backward pass runs it again with one, and gradients of weights are added to
-//! their accumulators in f32 as soon as they are there. Products and activations have the weights' type; norms, softmax,
-//! log-softmax and sums of gradients are f32.
+//! Work is split into blocks: a layer, a tile of queries, or a part of the head's rows. Each block is
+//! one node of candle's graph. If its activations are recomputed, the forward pass records no graph, and
+//! the backward pass runs the forward pass again with one. The backward pass adds the weights' gradients
+//! to their f32 accumulators at once. Matrix products and activations have the weights' dtype; norms,
+//! softmax, log-softmax and sums of gradients are f32.
 
 mod attention;
 mod linear_logprobs;
@@ -23,30 +24,35 @@ use attention::attention;
 pub(super) use linear_logprobs::linear_logprobs;
 use node::{Computed, block};
 
-/// Queries whose scores exist at a time, of each head, where the decoder runs in blocks.
+/// Queries of each head whose scores are in memory at a time, if the decoder runs in blocks.
 pub const BLOCK_QUERIES: usize = 512;
-/// Logits that [`linear_logprobs`](super::linear_logprobs()) computes at a time where it runs in blocks. About six tensors of
-/// that size exist in its backward pass.
+/// Logits that [`linear_logprobs`](super::linear_logprobs()) computes at a time, if it runs in blocks.
+/// Its backward pass needs about six tensors of that size.
 pub const BLOCK_LOGITS: usize = 1 << 25;
 
-/// Bytes of each token of a batch that a layer in bf16 saves for the backward pass. Candle keeps the result of every op: those of products,
-/// of the attention, of the gate and of sums in bf16; those of norms and rotations, and the parts that they are made of, in f32.
+/// Bytes for each token of a batch that a bf16 layer saves for the backward pass. candle keeps the
+/// result of every op: matrix products, attention, the gate and sums in bf16; norms and rotations, with
+/// their intermediate results, in f32.
 pub(crate) fn saved_bytes_per_token(model: &ModelConfig) -> usize {
     let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
-    // Two norms: the input, its square, the quotient and the product in f32, the result in bf16.
+    // Two norms, each with the input, its square, the quotient and the product in f32, and the result in
+    // bf16.
     let norms = 2 * (4 * 4 + 2) * model.hidden_size;
-    // Rotations of queries and keys: input, four products, their two sums and these side by side in f32, the result in bf16.
+    // Rotations of queries and keys: the input, four products, two sums and their concatenation in f32,
+    // the result in bf16.
     let rotations = (4 + 8 + 4 + 4 + 2) * (q + kv);
-    // The layer's input; the results of o_proj, down_proj and the two sums; a copy of the last, the layer's result.
+    // The layer's input; the results of o_proj, down_proj and the two sums; a copy of the last sum, the
+    // layer's output.
     let residual = 2 * 6 * model.hidden_size;
-    // The results of q_proj, k_proj and v_proj, the same side by side, and that of the attention.
+    // The results of q_proj, k_proj and v_proj, their concatenation, and the result of the attention.
     let attention = 2 * (2 * (q + 2 * kv) + q);
     // The results of gate_proj, up_proj and silu, and the product.
     let gated = 2 * 4 * model.intermediate_size;
     norms + rotations + residual + attention + gated
 }
 
-/// Bytes of the scores of one tile of queries, of their weights and of the gradients of both, in f32.
+/// Bytes of the scores of one tile of queries, of the softmax weights and of the gradients of both, in
+/// f32.
 pub(crate) fn score_bytes(model: &ModelConfig, keys: usize) -> usize {
     5 * size_of::<f32>() * model.num_attention_heads * BLOCK_QUERIES * keys
 }
@@ -66,7 +72,7 @@ pub(super) fn decoder(ids: &[u32], weights: &DecoderWeights<Weight>, shape: &Bat
     block("norm", &x, &[&weights.norm], false, Arc::new(move |x, read| rms_norm::naive(x, &read(&norm), eps)))
 }
 
-/// Rows of the table; their gradients are summed in f32.
+/// Looks up rows of the table; their gradients are summed in f32.
 fn embed(table: &Weight, ids: &[u32]) -> Result<Tensor> {
     let Weight { tensor: table, gradient, .. } = table;
     let value = embedding::naive(&table.detach(), ids)?;
@@ -99,7 +105,7 @@ fn layer(x: &Tensor, weights: &LayerWeights, shape: &BatchShape, angles: &RopeAn
     middle + project(&gated, Projection::Down)?
 }
 
-/// `x · weightᵀ` in the inputs' type, with gradients only where one is asked for.
+/// `x · weightᵀ` in the inputs' dtype, with gradients only for tracked inputs.
 pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&weight.contiguous()?, Product)
 }
@@ -151,11 +157,11 @@ mod tests {
         tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// The value, and the gradient of every tensor of the case and of the LoRA updates behind them.
+    /// The value, and the gradient of every tensor of the case and of the LoRA adapters after them.
     type Run = (Vec<f32>, Vec<Option<Vec<f32>>>);
 
-    /// A decoder with LoRA updates of its first and last projection, behind the case's own tensors; `tracked` says which
-    /// of these train.
+    /// Runs a decoder with LoRA adapters for its first and last projection. `tracked` selects the
+    /// trainable tensors by index: first the tensors of the case, then those of the adapters.
     fn run(case: &Case, low_rank: &[Tensor], dtype: DType, recompute: bool, by_blocks: bool, tracked: impl Fn(usize) -> bool) -> Run {
         let tensors: Vec<Tensor> = case.tensors.iter().chain(low_rank).map(|t| t.to_dtype(dtype).unwrap().copy().unwrap()).collect();
         let own = |(i, t): (usize, &Tensor)| if tracked(i) { Var::from_tensor(t).unwrap().into_inner() } else { t.clone() };
@@ -196,7 +202,7 @@ mod tests {
         [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)]
     }
 
-    /// The largest distance of two vectors in units of the second's length.
+    /// The largest relative distance of two vectors of the runs, in units of the second vector's norm.
     fn distance(a: &Run, b: &Run) -> f32 {
         let of = |a: &[f32], b: &[f32]| {
             let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>().sqrt();
@@ -221,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn in_f32_they_are_the_twin() {
+    fn in_f32_blocks_agree_with_the_naive_version() {
         for window in [None, Some(40)] {
             let (case, low_rank) = (case(window), low_rank());
-            let twin = run(&case, &low_rank, DType::F32, false, false, |_| true);
+            let reference = run(&case, &low_rank, DType::F32, false, false, |_| true);
             let kept = run(&case, &low_rank, DType::F32, false, true, |_| true);
-            assert!(distance(&kept, &twin) < 1e-5, "{}", distance(&kept, &twin));
-            let again = run(&case, &low_rank, DType::F32, true, true, |_| true);
-            assert!(again == kept, "what is computed again is the same to the bit");
+            assert!(distance(&kept, &reference) < 1e-5, "{}", distance(&kept, &reference));
+            let recomputed = run(&case, &low_rank, DType::F32, true, true, |_| true);
+            assert!(recomputed == kept, "recomputed activations are the same to the bit");
         }
     }
 
@@ -242,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_that_does_not_train_has_no_gradient_and_those_behind_it_do() {
+    fn a_frozen_weight_has_no_gradient_and_trainable_ones_keep_theirs() {
         let (case, low_rank) = (case(None), low_rank());
         let whole = run(&case, &low_rank, DType::F32, true, true, |_| true);
         let trained = |i: usize| i >= case.tensors.len();

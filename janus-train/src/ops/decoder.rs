@@ -1,8 +1,8 @@
 //! Embedding, all layers and the final norm as one node of candle's graph.
 //!
-//! candle adds every gradient to a tensor of zeros that it makes for the purpose, on a pool of spinning threads.
-//! For a `[tokens, hidden]` gradient between two layers that costs as much as the layer's element-wise
-//! work; inside one node there are no such gradients.
+//! candle adds every gradient to a new tensor of zeros, on a pool of spinning threads. For a gradient
+//! between two layers, `[tokens, hidden]`, this takes as long as the layer's element-wise work. Inside
+//! one node there are no such gradients.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,12 +22,12 @@ use crate::scratch::Scratch;
 /// Hidden states of the packed tokens `ids` after the final norm: `[tokens, hidden]`.
 ///
 /// # Errors
-/// If shapes do not fit or an id is not below vocab.
+/// If shapes do not fit, or an id is not below vocab.
 pub fn decoder(ids: &[u32], weights: &DecoderWeights, shape: &BatchShape) -> Result<Tensor> {
     decoder_into(ids, weights, shape, None)
 }
 
-/// [`decoder`]; gradients of weights that `sink` knows are added there and not given to candle.
+/// [`decoder`]; gradients of weights in `sink` are added there and not returned to candle.
 pub(crate) fn decoder_into(ids: &[u32], weights: &DecoderWeights, shape: &BatchShape, sink: Option<&GradSink>) -> Result<Tensor> {
     let (vocab, hidden) = weights.embed_tokens.dims2()?;
     let tokens = shape.rope.tokens();
@@ -38,10 +38,10 @@ pub(crate) fn decoder_into(ids: &[u32], weights: &DecoderWeights, shape: &BatchS
         bail!("decoder: the norm has shape {:?}, expected [{hidden}], and ids must be below {vocab}", weights.norm.dims());
     }
     let tracked = weights.map(&|tensor| Weight::new(tensor, sink));
-    // Written for the CPU in f32, and with LoRA updates added to their weights.
+    // The fused code below is for f32 on the CPU, and merges LoRA adapters into their weights.
     if !is_fused(&weights.embed_tokens) || weights.layers.iter().any(LayerWeights::has_dropout) {
         return match sink {
-            // Blocks give candle no gradient of a weight.
+            // Blocks return no gradients of weights to candle.
             Some(_) if !tracked.all().into_iter().any(Weight::for_candle) => blocks::decoder(ids, &tracked, shape),
             _ => naive(ids, weights, shape),
         };
@@ -84,16 +84,17 @@ struct Decoder {
 }
 
 struct State {
-    /// Before the forward pass the embedded tokens, after it the last layer's result: `[tokens, hidden]`.
+    /// `[tokens, hidden]`: the embedded tokens before the forward pass, the last layer's output after
+    /// it.
     x: Option<Scratch>,
-    /// Of each layer, after a forward pass that is tracked.
+    /// For each layer, after a tracked forward pass.
     saved: Vec<Saved>,
 }
 
-/// What is left of a layer's forward pass.
+/// What a layer keeps for the backward pass.
 enum Saved {
     Everything(SavedActivations),
-    /// Its input, from which the rest is computed again.
+    /// Its input, from which the rest is recomputed.
     Input(Scratch),
 }
 
@@ -147,15 +148,15 @@ impl CustomOp1 for Decoder {
             dx = match saved {
                 Saved::Everything(saved) => layer.backward(&dx, saved)?,
                 Saved::Input(x) => {
-                    let (_, again) = layer.forward(std::mem::replace(x, Scratch::new(0)))?;
-                    let below = layer.backward(&dx, &again)?;
-                    *x = again.x;
+                    let (_, recomputed) = layer.forward(std::mem::replace(x, Scratch::new(0)))?;
+                    let below = layer.backward(&dx, &recomputed)?;
+                    *x = recomputed.x;
                     below
                 }
             };
         }
         if let Some(gradient) = &self.embed_tokens.gradient {
-            // The buffer holds zeros at first, so that adding is right either way.
+            // The buffer is zero at first, so adding is correct in both cases.
             let add = |sums: &mut [f32], _| embedding::scatter_add(&dx, &self.ids, hidden, sums);
             gradient.add(self.embed_tokens.tensor.shape(), add)?;
         }
@@ -173,7 +174,7 @@ mod tests {
     use crate::ops::{Dropout, LowRank};
 
     #[test]
-    fn agrees_with_its_twin_for_odd_and_even_numbers_of_layers() {
+    fn agrees_with_the_naive_version_for_odd_and_even_numbers_of_layers() {
         for layers in [1, 2] {
             let case = Case::new(layers, 12, (4, 2), 20, &[0, 90, 91, 600]);
             assert_same(&case.inputs(), |t| case.run(t, decoder), |t| case.run(t, naive), 1e-3);
@@ -187,19 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_computed_again_is_the_same_to_the_bit() {
+    fn recomputed_activations_are_the_same_to_the_bit() {
         let keeping = Case::new(3, 12, (4, 2), 20, &[0, 90, 91, 600]);
         let mut recomputing = Case::new(3, 12, (4, 2), 20, &[0, 90, 91, 600]);
         recomputing.shape.recompute = true;
         assert_same(&keeping.inputs(), |t| keeping.run(t, decoder), |t| recomputing.run(t, decoder), 0.0);
     }
 
-    /// A LoRA update of the query projection and of the MLP's last, behind nine weights in `t`.
+    /// The case with LoRA adapters for the query and the down projection, which follow the weights in
+    /// `t`.
     fn updated(case: &Case, t: &[Tensor], op: impl Fn(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
         dropped(case, t, 0.0, op)
     }
 
-    /// The same with dropout, if the rate is above 0.
+    /// The same with dropout if the rate is above 0.
     fn dropped(
         case: &Case,
         t: &[Tensor],
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn low_rank_updates_agree_with_their_twin_and_with_finite_differences() {
+    fn lora_adapters_agree_with_the_naive_version_and_with_finite_differences() {
         let case = Case::new(1, 12, (4, 2), 20, &[0, 90, 600]);
         let low_rank = [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
         let inputs: Vec<&Tensor> = case.tensors.iter().chain(&low_rank).collect();
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn dropout_of_low_rank_updates_agrees_with_its_twin_and_with_finite_differences() {
+    fn dropout_of_lora_adapters_agrees_with_the_naive_version_and_with_finite_differences() {
         let case = Case::new(1, 12, (4, 2), 20, &[0, 90, 600]);
         let low_rank = [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
         let tensors: Vec<Tensor> = case.tensors.iter().chain(&low_rank).map(|t| t.copy().unwrap()).collect();
@@ -238,14 +240,14 @@ mod tests {
             let worst = flat(a).iter().zip(flat(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < 1e-3, "{worst:e}");
         };
-        let twin = dropped(&case, &vars, 0.4, naive).unwrap();
-        let cotangent = random(twin.dims(), 99);
-        let expected = (&twin * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
-        // As training runs it: gradients go to a sink.
+        let reference = dropped(&case, &vars, 0.4, naive).unwrap();
+        let cotangent = random(reference.dims(), 99);
+        let expected = (&reference * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
+        // As in training: gradients go to a sink.
         let gradients: Vec<GradAccumulator> = vars.iter().map(|_| GradAccumulator::default()).collect();
         let sink = GradSink::new(vars.iter().zip(gradients.iter().cloned()));
         let y = dropped(&case, &vars, 0.4, |ids, weights, shape| decoder_into(ids, weights, shape, Some(&sink))).unwrap();
-        close(&y, &twin);
+        close(&y, &reference);
         assert!(flat(&y) != flat(&updated(&case, &vars, naive).unwrap()), "something is dropped");
         drop((&y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap());
         for (var, gradient) in vars.iter().zip(gradients) {

@@ -1,21 +1,23 @@
-//! Dropout whose mask follows from a key: nothing of it is kept or saved.
+//! Dropout whose mask is computed from a key, so that the mask is never stored.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-/// Dropout of a tensor's elements (Srivastava et al., JMLR 15, 2014) by a generator that counts: whether element i stays follows from
-/// the key and from i. So a forward pass that is computed again, or a step of a run that continues, has the same mask.
+/// Dropout of a tensor's elements (Srivastava et al., JMLR 15, 2014) with a counter-based generator:
+/// whether element i is kept depends only on the key and on i. So a recomputed forward pass, or a
+/// repeated step of a resumed run, has the same mask.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     /// Probability that an element becomes 0: 0 or more, below 1.
     pub rate: f64,
-    /// Names the mask.
+    /// The key of the mask.
     pub key: u64,
 }
 
 impl Dropout {
-    /// `x` with 0 in the place of what is dropped. What stays is as it was: its expectation is x once the result, or whatever is
-    /// linear in it, is multiplied by [`gain`](Self::gain). In bf16 that factor would be rounded here, and the expectation off.
+    /// `x` with dropped elements set to 0. Kept elements are not scaled: the caller multiplies the
+    /// result, or anything linear in it, by [`gain`](Self::gain), so that its expectation is that of
+    /// `x`. Scaling here would be rounded in bf16 and bias the expectation.
     ///
     /// # Errors
     /// If candle fails.
@@ -29,7 +31,8 @@ impl Dropout {
         1.0 / (1.0 - self.rate)
     }
 
-    /// Whether element `i` stays: the i-th number of SplitMix64 (Steele et al., OOPSLA 2014) from the key, as a fraction.
+    /// Whether element `i` is kept: the i-th number of SplitMix64 (Steele et al., OOPSLA 2014) seeded
+    /// with the key, as a fraction, is at least the rate.
     fn keeps(&self, i: u64) -> bool {
         let z = self.key.wrapping_add(i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -45,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_that_is_dropped_is_the_rate_and_what_stays_is_as_it_was() {
+    fn the_dropped_share_is_the_rate_and_kept_elements_are_unchanged() {
         let x = Tensor::full(3.0f32, (200, 500), &Device::Cpu).unwrap();
         let of = |rate, key| Dropout { rate, key }.mask(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for rate in [0.0, 0.05, 0.5, 0.9] {
@@ -56,7 +59,7 @@ mod tests {
             assert!((dropped - rate).abs() <= 6.0 * (rate * (1.0 - rate) / 1e5).sqrt(), "{dropped} dropped, expected {rate}");
         }
         assert_eq!(of(0.5, 7), of(0.5, 7));
-        // Masks of neighbouring keys have nothing to do with each other: they agree on half of the elements.
+        // Masks of neighbouring keys are independent: they agree on half of the elements.
         let same = of(0.5, 7).iter().zip(of(0.5, 8)).filter(|(a, b)| **a == *b).count() as f64 / 1e5;
         assert!((same - 0.5).abs() < 0.01, "{same}");
         let rounded = Dropout { rate: 0.5, key: 7 }.mask(&x.to_dtype(DType::BF16).unwrap()).unwrap();
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn its_expectation_over_the_keys_is_the_input() {
+    fn the_expectation_over_keys_is_the_input() {
         const KEYS: u64 = 20_000;
         let values = [0.5f32, -2.0, 1.0, 7.0];
         let x = Tensor::new(&values, &Device::Cpu).unwrap();

@@ -1,4 +1,4 @@
-//! Looking rows up in a table.
+//! Embedding lookup.
 
 use std::sync::Arc;
 
@@ -59,7 +59,8 @@ pub(crate) fn gather(table: &[f32], ids: &[u32], width: usize, rows: &mut [f32])
     }
 }
 
-/// Adds row i to row `ids[i]` of the table; on one thread, so that sums stay in the order of the rows.
+/// Adds row i to row `ids[i]` of the table. It runs on one thread, so that the order of the sums is
+/// fixed.
 pub(crate) fn scatter_add(rows: &[f32], ids: &[u32], width: usize, table: &mut [f32]) {
     for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
         let sums = &mut table[id as usize * width..][..width];
@@ -73,7 +74,7 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
+    fn agrees_with_the_naive_version_and_with_finite_differences() {
         let ids = [3, 0, 3, 4, 3];
         assert_same(&[&random(&[5, 8], 1)], |t| embedding(&t[0], &ids), |t| naive(&t[0], &ids), 1e-6);
         assert_gradients(&[&random(&[5, 2], 2)], |t| embedding(&t[0], &ids));

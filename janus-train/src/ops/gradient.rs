@@ -1,10 +1,12 @@
-//! Where the gradients of weights are summed.
+//! Accumulators for the gradients of weights.
 //!
-//! candle adds each gradient to a tensor of zeros that it makes for the purpose: three passes over memory and two more
-//! copies for each weight. Here an op adds to a buffer that the weight already has, in the product itself.
+//! candle adds each gradient to a new tensor of zeros, which takes three passes over memory and two more
+//! copies for each weight. Here the matrix product of an op adds directly to the weight's gradient
+//! buffer.
 //!
-//! The buffers belong to whoever runs the backward pass: it makes a [`GradSink`] for its weights, gives it to the forward
-//! pass, and reads the sums. Without one, an op has buffers of its own and hands the gradients to candle.
+//! The caller of the backward pass owns the buffers: it creates a [`GradSink`] for its weights, passes
+//! it to the forward pass, and reads the sums. Without a sink, an op uses its own buffers and returns
+//! the gradients to candle.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -15,16 +17,16 @@ use rayon::prelude::*;
 
 use super::storage::{slice, slice_mut};
 
-/// Elements that one task works on.
+/// Elements of one parallel task.
 const ELEMENTS: usize = 1 << 14;
 
-/// The gradient of one weight in f32, or nothing yet. Clones share it.
+/// The gradient of one weight in f32, or `None` before the first addition. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct GradAccumulator(Arc<Mutex<Option<Tensor>>>);
 
 impl GradAccumulator {
-    /// Lets `f` add to the gradient of a weight of this shape, in main memory. `f` learns whether the buffer holds sums
-    /// (to add to) or zeros (that may be overwritten).
+    /// Lets `f` add to the gradient of a weight of this shape, in main memory. The second argument of
+    /// `f` is true if the buffer already has sums, and false if it is zero and may be overwritten.
     pub(crate) fn add(&self, shape: &Shape, f: impl FnOnce(&mut [f32], bool)) -> Result<()> {
         let sum = &mut *self.lock();
         let filled = sum.is_some();
@@ -35,7 +37,7 @@ impl GradAccumulator {
         tensor.inplace_op1(&InPlace(Cell::new(Some(|values: &mut [f32]| f(values, filled)))))
     }
 
-    /// Adds a vector to the gradient of a weight of its length.
+    /// Adds a vector to the gradient of a weight of the same length.
     pub(crate) fn add_vector(&self, part: &[f32]) -> Result<()> {
         self.add(&part.len().into(), |sums, filled| match filled {
             true => sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x),
@@ -43,7 +45,7 @@ impl GradAccumulator {
         })
     }
 
-    /// Adds a tensor to the gradient, in f32 and where the tensor is.
+    /// Adds a tensor to the gradient, in f32 on the tensor's device.
     pub(crate) fn add_tensor(&self, part: &Tensor) -> Result<()> {
         let (sum, part) = (&mut *self.lock(), part.to_dtype(DType::F32)?.contiguous()?);
         match sum {
@@ -54,12 +56,12 @@ impl GradAccumulator {
         Ok(())
     }
 
-    /// The gradient; it shares its memory with what is added later.
+    /// The gradient. It shares its memory with this accumulator, so later additions change it.
     pub(crate) fn sum(&self) -> Option<Tensor> {
         self.lock().clone()
     }
 
-    /// Takes the gradient away.
+    /// Takes the gradient out and leaves `None`.
     fn take(&self) -> Option<Tensor> {
         self.lock().take()
     }
@@ -69,12 +71,12 @@ impl GradAccumulator {
     }
 }
 
-/// The accumulators of many weights, found by the weight's tensor. Clones share them.
+/// The accumulators of many weights, by the weight's tensor id. Clones share them.
 #[derive(Clone)]
 pub(crate) struct GradSink(Arc<HashMap<TensorId, GradAccumulator>>);
 
 impl GradSink {
-    /// A sink of these weights.
+    /// A sink for these weights.
     pub(crate) fn new<'a>(accumulators: impl IntoIterator<Item = (&'a Tensor, GradAccumulator)>) -> Self {
         Self(Arc::new(accumulators.into_iter().map(|(weight, accumulator)| (weight.id(), accumulator)).collect()))
     }
@@ -84,14 +86,14 @@ impl GradSink {
     }
 }
 
-/// A weight as an op reads it, and where its gradient goes. It is shared, not copied: it must not change between forward and
-/// backward.
+/// A weight with the accumulator of its gradient. The tensor is shared, not copied, so it must not
+/// change between the forward and the backward pass.
 #[derive(Clone)]
 pub(crate) struct Weight {
     pub(crate) tensor: Tensor,
     /// `None` for a weight that is not tracked.
     pub(crate) gradient: Option<GradAccumulator>,
-    /// The sink has no place for the gradient: candle takes it from the accumulator.
+    /// The weight is not in the sink: the gradient is returned to candle.
     for_candle: bool,
 }
 
@@ -104,25 +106,25 @@ impl Weight {
         Self { tensor: tensor.clone(), gradient, for_candle }
     }
 
-    /// Whether the gradient has to reach candle.
+    /// Whether the gradient has to be returned to candle.
     pub(crate) fn for_candle(&self) -> bool {
         self.for_candle
     }
 
-    /// The gradient, if candle is to take it.
+    /// Takes the gradient out if it has to be returned to candle.
     ///
     /// # Errors
-    /// If the op that uses the weight left none.
+    /// If the op that uses the weight added no gradient.
     pub(crate) fn take_for_candle(&self) -> Result<Option<Tensor>> {
         let Some(gradient) = self.gradient.as_ref().filter(|_| self.for_candle) else { return Ok(None) };
         match gradient.take() {
             Some(gradient) => Ok(Some(gradient)),
-            None => bail!("an op left no gradient for one of its weights, of shape {:?}", self.tensor.dims()),
+            None => bail!("an op added no gradient for one of its weights, of shape {:?}", self.tensor.dims()),
         }
     }
 }
 
-/// Changes a tensor's numbers in place, once.
+/// Applies a function to a tensor's values in place, once.
 struct InPlace<F>(Cell<Option<F>>);
 
 impl<F: FnOnce(&mut [f32])> InplaceOp1 for InPlace<F> {

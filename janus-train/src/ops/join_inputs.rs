@@ -1,15 +1,16 @@
-//! Nodes of candle's graph with any number of inputs.
+//! Graph nodes with any number of inputs.
 //!
-//! candle's custom ops take at most three tensors; a decoder reads nine for each layer. [`join_inputs`] packs many weights into
-//! one node: the op takes its result as an input and adds the gradient of each weight to its
-//! [`GradAccumulator`](super::gradient::GradAccumulator). candle visits the op before the node, which then hands over the
-//! gradients that no [`GradSink`](super::gradient::GradSink) keeps.
+//! candle's custom ops take at most three tensors, but a decoder has nine weights for each layer.
+//! [`join_inputs`] packs many weights into one node. The decoder op takes the joined tensor as its input
+//! and adds the gradient of each weight to its [`GradAccumulator`](super::gradient::GradAccumulator). In
+//! the backward pass candle visits the decoder op first and then the joined node, which returns the
+//! gradients that are not in a [`GradSink`](super::gradient::GradSink).
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::gradient::Weight;
 
-/// Joins weights, two or more, into a tensor of a single element.
+/// Joins two or more weights into a tensor with a single element.
 pub(crate) fn join_inputs(weights: &[&Weight]) -> Result<Tensor> {
     let [first, second, rest @ ..] = weights else { bail!("join_inputs: {} weights, expected two or more", weights.len()) };
     let node = Join { first: Some((*first).clone()), others: vec![(*second).clone()] };
@@ -24,11 +25,11 @@ pub(crate) fn join_inputs(weights: &[&Weight]) -> Result<Tensor> {
     Ok(joined)
 }
 
-/// Joins one or two weights to those already joined, or to the first weight.
+/// Joins one or two weights to the tensor that is already joined, or to the first weight.
 struct Join {
-    /// The first input, if that is a weight and not the result of another join.
+    /// The first input, if that is a weight and not a joined tensor.
     first: Option<Weight>,
-    /// The second input, and the third if there is one.
+    /// The second input, and the third if it exists.
     others: Vec<Weight>,
 }
 

@@ -1,7 +1,8 @@
-//! One decoder layer on slices, forward and backward by hand.
+//! One decoder layer on slices, with a handwritten forward and backward pass.
 //!
-//! Inside, nothing is a tensor of its own: tokens pass in blocks of [`ROWS_PER_TASK`] through norm, projection
-//! and activation while they are in the core's cache, and the layer saves five buffers for the backward pass.
+//! Intermediate results are not tensors: tokens go in blocks of [`ROWS_PER_TASK`] through norm,
+//! projection and activation while they are in the core's cache, and the layer saves five buffers for
+//! the backward pass.
 
 mod backward;
 
@@ -47,7 +48,7 @@ pub fn naive(x: &Tensor, weights: &LayerWeights, shape: &BatchShape) -> Result<T
     middle + project(&gated, Projection::Down)?
 }
 
-/// Widths of a layer.
+/// The number of tokens and the widths of a layer.
 #[derive(Clone, Copy)]
 struct Sizes {
     tokens: usize,
@@ -82,7 +83,7 @@ impl Sizes {
             let Some(LowRank { a, b, .. }) = lora else { continue };
             let ([out, input], rank) = (expected, a.tensor.dim(0)?);
             if a.tensor.dims() != [rank, input] || b.tensor.dims() != [out, rank] {
-                bail!("decoder: the LoRA update of {name} of a layer has shapes {:?} and {:?}", a.tensor.dims(), b.tensor.dims());
+                bail!("decoder: the LoRA adapter of {name} of a layer has shapes {:?} and {:?}", a.tensor.dims(), b.tensor.dims());
             }
         }
         Ok(sizes)
@@ -92,13 +93,13 @@ impl Sizes {
         Self { tokens, hidden, q, kv, qkv: q + 2 * kv, ffn }
     }
 
-    /// A layer of a model, on one token.
+    /// The sizes of a model's layer, for one token.
     fn of_model(model: &ModelConfig) -> Self {
         let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
         Self::of_widths(1, model.hidden_size, q, kv, model.intermediate_size)
     }
 
-    /// Elements of the buffers of [`SavedActivations`]: `x`, `qkv`, `mixed`, `middle`, `gate_up`.
+    /// The lengths of the buffers of [`SavedActivations`]: `x`, `qkv`, `mixed`, `middle`, `gate_up`.
     fn saved(&self) -> [usize; 5] {
         [self.hidden, self.qkv, self.q, self.hidden, 2 * self.ffn].map(|width| self.tokens * width)
     }
@@ -116,27 +117,27 @@ impl Sizes {
     }
 }
 
-/// What the backward pass needs of the forward pass.
+/// The activations that the forward pass saves for the backward pass.
 pub(crate) struct SavedActivations {
     /// The layer's input: `[tokens, hidden]`.
     pub(crate) x: Scratch,
-    /// Rotated queries and keys, and values: `[tokens, qkv]`.
+    /// Rotated queries, rotated keys, and values: `[tokens, qkv]`.
     qkv: Scratch,
-    /// Result of the attention: `[tokens, q]`.
+    /// Output of the attention: `[tokens, q]`.
     mixed: Scratch,
-    /// The residual stream between the halves: `[tokens, hidden]`.
+    /// The residual stream between attention and MLP: `[tokens, hidden]`.
     middle: Scratch,
     /// `[tokens, 2 · ffn]`, gate before up.
     gate_up: Scratch,
 }
 
 impl SavedActivations {
-    /// Bytes of each token of a batch.
+    /// Bytes for each token of a batch.
     pub(crate) fn bytes_per_token(model: &ModelConfig) -> usize {
         size_of::<f32>() * Sizes::of_model(model).saved().iter().sum::<usize>()
     }
 
-    /// Those of a layer whose input is `x`, not filled yet.
+    /// Unfilled buffers for a layer whose input is `x`.
     fn new(x: Scratch, sizes: &Sizes) -> Self {
         let [_, qkv, mixed, middle, gate_up] = sizes.saved();
         let [qkv, mixed, middle, gate_up] = [qkv, mixed, middle, gate_up].map(Scratch::saved);
@@ -151,7 +152,7 @@ pub(crate) struct Layer {
     weights: LayerWeights<Weight>,
 }
 
-/// The weights as slices for the time of one pass.
+/// The weights as slices, during one pass.
 struct Read<'a> {
     input_norm: Values<'a>,
     post_norm: Values<'a>,
@@ -160,8 +161,8 @@ struct Read<'a> {
 
 enum ReadProjection<'a> {
     Plain(Values<'a>),
-    /// With its LoRA update added.
-    Updated(Scratch),
+    /// Merged with its LoRA adapter.
+    Merged(Scratch),
 }
 
 impl Read<'_> {
@@ -169,7 +170,7 @@ impl Read<'_> {
     fn projection(&self, projection: Projection, width: usize) -> Mat<'_> {
         let weight: &[f32] = match &self.projections[projection] {
             ReadProjection::Plain(values) => values,
-            ReadProjection::Updated(values) => values,
+            ReadProjection::Merged(values) => values,
         };
         Mat::new(weight, weight.len() / width, width)
     }
@@ -195,7 +196,7 @@ impl Layer {
         })
     }
 
-    /// The layer's result, `[tokens, hidden]`.
+    /// The layer's output, `[tokens, hidden]`, and the saved activations.
     pub(crate) fn forward(&self, x: Scratch) -> Result<(Scratch, SavedActivations)> {
         let Sizes { tokens, hidden, q, kv, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
@@ -250,7 +251,7 @@ impl Layer {
         Inputs { q: all.cols(0..q), k: all.cols(q..q + kv), v: all.cols(q + kv..width) }
     }
 
-    /// Rotates queries and keys of some rows of `[tokens, qkv]`, of which the first is token `start`.
+    /// Rotates queries and keys in some rows of `[tokens, qkv]`; the first row is token `start`.
     fn rotate(&self, rows: &mut [f32], start: usize, inverse: bool) {
         let Sizes { q, kv, qkv, .. } = self.sizes;
         vectorised!(|| {
@@ -261,7 +262,7 @@ impl Layer {
     }
 }
 
-/// The values of a projection, with its LoRA update added if it has one.
+/// The values of a projection, merged with its LoRA adapter if it has one.
 fn read_projection(weights: &ProjectionWeights<Weight>) -> Result<ReadProjection<'_>> {
     let values = Values::of(&weights.weight.tensor)?;
     let Some(lora) = &weights.lora else { return Ok(ReadProjection::Plain(values)) };
@@ -275,7 +276,7 @@ fn read_projection(weights: &ProjectionWeights<Weight>) -> Result<ReadProjection
         let rows = task * ROWS_PER_TASK..task * ROWS_PER_TASK + block.height();
         matmul(block, true, Mat::new(&scaled, out, rank).rows(rows), Mat::new(&a, rank, input));
     });
-    Ok(ReadProjection::Updated(product))
+    Ok(ReadProjection::Merged(product))
 }
 
 #[cfg(test)]
@@ -286,7 +287,7 @@ mod tests {
     use crate::ops::testing::Case;
 
     #[test]
-    fn the_bytes_of_an_estimate_are_those_that_a_layer_saves() {
+    fn estimated_bytes_are_those_that_a_layer_saves() {
         let (hidden, ffn, tokens) = (12, 20, 600);
         let case = Case::new(1, hidden, (4, 2), ffn, &[0, 90, tokens as u32]);
         let mut model = ModelConfig::llama(ModelSizes {

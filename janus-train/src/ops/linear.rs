@@ -9,9 +9,10 @@ use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul, par_project, par_weight_gradient};
 
-/// `x · weightᵀ`: x `[rows, in]`, weight `[out, in]`; gives `[rows, out]`.
+/// `x · weightᵀ`: x `[rows, in]`, weight `[out, in]`; returns `[rows, out]`.
 ///
-/// A gradient is computed for x or weight only if that tensor is tracked, so a frozen weight costs none.
+/// The gradient of x or weight is computed only if that tensor is tracked, so nothing is computed for a
+/// frozen weight.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -81,7 +82,7 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
+    fn agrees_with_the_naive_version_and_with_finite_differences() {
         for rows in [1, 37, 700, 2500] {
             let (x, w) = (random(&[rows, 24], 1), random(&[40, 24], 2));
             assert_same(&[&x, &w], |t| linear(&t[0], &t[1]), |t| naive(&t[0], &t[1]), 2e-4);

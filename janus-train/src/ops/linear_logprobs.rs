@@ -1,4 +1,4 @@
-//! The language-model head fused with log-softmax and gather.
+//! The language-model head, fused with log-softmax and gather.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,20 +20,22 @@ use crate::scratch::Scratch;
 
 /// Rows whose logits one task computes.
 const ROWS: usize = 128;
-/// Vocabulary entries whose logits a task of the forward pass holds: 2 MB with its rows, which stay near the core.
+/// Vocabulary entries whose logits a task of the forward pass computes at a time: 2 MB for its rows,
+/// which fit in the core's cache.
 const FORWARD_VOCAB: usize = 4096;
-/// Logits that [`linear_logprobs`] holds at a time in its backward pass, at most: a part of the vocabulary of all rows, if
-/// these are few.
+/// Maximum logits that [`linear_logprobs`] has in memory in its backward pass: a part of the vocabulary
+/// for all rows, or for a part of the rows if there are many.
 pub const LOGITS_HELD: usize = 1 << 22;
 /// Vocabulary entries whose weight gradient one task sums.
 const VOCAB: usize = 512;
 
 /// `log_softmax(hidden[rows[r]] · weightᵀ)[targets[r]]` for each r: hidden `[tokens, hidden]`, weight
-/// `[vocab, hidden]`; gives `[rows]`.
+/// `[vocab, hidden]`; returns `[rows]`.
 ///
-/// Logits exist for a part of the vocabulary at a time and are computed again in the backward pass: no
-/// `[tokens, vocab]` is ever kept, and tokens that are not in `rows` cost nothing. What is kept for a row is its largest
-/// logit and the sum of exponentials, from which a softmax follows part by part.
+/// Logits are computed for a part of the vocabulary at a time, and again in the backward pass. There is
+/// never a `[tokens, vocab]` tensor, and nothing is computed for tokens that are not in `rows`. For each
+/// row only the largest logit and the sum of exponentials are kept, from which the softmax of any part
+/// can be computed.
 ///
 /// # Errors
 /// If shapes do not fit, `rows` and `targets` differ in length, or an index is out of range.
@@ -41,7 +43,7 @@ pub fn linear_logprobs(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: 
     linear_logprobs_into(hidden, weight, rows, targets, None)
 }
 
-/// [`linear_logprobs`]; the gradient of a weight that `sink` knows is added there and not given to candle.
+/// [`linear_logprobs`]; the gradient of a weight in `sink` is added there and not returned to candle.
 pub(crate) fn linear_logprobs_into(
     hidden: &Tensor,
     weight: &Tensor,
@@ -70,7 +72,7 @@ pub(crate) fn linear_logprobs_into(
     hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
-/// [`linear_logprobs`] in plain candle ops, the log-softmax in f32; keeps all logits.
+/// [`linear_logprobs`] in plain candle ops, with the log-softmax in f32. It keeps all logits in memory.
 pub fn naive(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
     let index = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), hidden.device());
     log_prob::of_logits(&hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?, &index(targets)?.unsqueeze(1)?)
@@ -80,11 +82,11 @@ struct LinearLogprobs {
     rows: Arc<[u32]>,
     targets: Arc<[u32]>,
     weight: Weight,
-    /// Of each row, after the forward pass.
+    /// For each row, after the forward pass.
     softmaxes: Mutex<Vec<Softmax>>,
 }
 
-/// What normalises a row's softmax.
+/// The normalisation of a row's softmax.
 #[derive(Clone, Copy, Default)]
 struct Softmax {
     /// The largest logit.
@@ -94,13 +96,13 @@ struct Softmax {
 }
 
 impl Softmax {
-    /// That of some logits, which are overwritten.
+    /// The normalisation over these logits, which are overwritten.
     #[inline(always)]
     fn of(logits: &mut [f32]) -> Self {
         Self { max: max(logits), sum: exp_minus_max(logits, 0..logits.len(), 1.0) }
     }
 
-    /// That of both together.
+    /// The normalisation over both sets of logits together.
     #[inline(always)]
     fn with(self, other: Self) -> Self {
         let max = if other.max > self.max { other.max } else { self.max };
@@ -169,7 +171,8 @@ impl CustomOp2 for LinearLogprobs {
 }
 
 impl LinearLogprobs {
-    /// Adds to `dhidden`, and to `dweight` if its second part says that it holds sums.
+    /// Adds the gradients to `dhidden` and `dweight`. The flag of `dweight` is false if its buffer may
+    /// be overwritten.
     ///
     /// With p = softmax(logits): d logits = g · (onehot(target) - p).
     fn gradients(&self, hidden: &[f32], w: Mat<'_>, g: &[f32], dhidden: &mut [f32], dweight: Option<(&mut [f32], bool)>) {
@@ -229,8 +232,9 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
-        // Several parts of the vocabulary in both passes, the last one short, and a row that is used twice.
+    fn agrees_with_the_naive_version_and_with_finite_differences() {
+        // Several parts of the vocabulary in both passes, a shorter last part, and a row that is used
+        // twice.
         let (hidden, weight) = (random(&[400, 16], 1), random(&[16_900, 16], 2));
         let rows: Vec<u32> = (0..300).map(|r| (r * 7) % 400).chain([5, 5]).collect();
         let targets: Vec<u32> = (0..302).map(|r| (r * 131) % 16_900).collect();
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn more_rows_than_are_held_at_a_time_agree_with_the_twin() {
+    fn more_rows_than_fit_at_a_time_agree_with_the_naive_version() {
         let (hidden, weight) = (random(&[500, 8], 1), random(&[520, 8], 2));
         let rows: Vec<u32> = (0..LOGITS_HELD as u32 / VOCAB as u32 + 700).map(|r| r % 500).collect();
         let targets: Vec<u32> = rows.iter().map(|row| (row * 131) % 520).collect();
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn no_row_gives_no_logprob_and_a_zero_gradient() {
+    fn without_rows_there_are_no_logprobs_and_the_gradient_is_zero() {
         let (hidden, weight) = (random(&[4, 3], 1), candle_core::Var::from_tensor(&random(&[7, 3], 2)).unwrap());
         let none = linear_logprobs(&hidden, &weight, &[], &[]).unwrap();
         assert_eq!(none.dims(), [0]);
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn large_logits_neither_overflow_nor_lose_the_small_ones() {
+    fn large_logits_neither_overflow_nor_lose_small_ones() {
         let hidden = Tensor::new(&[[1000.0f32]], &candle_core::Device::Cpu).unwrap();
         let weight = Tensor::new(&[[1.0f32], [0.9], [-1.0]], &candle_core::Device::Cpu).unwrap();
         let logprobs = linear_logprobs(&hidden, &weight, &[0, 0, 0], &[0, 1, 2]).unwrap().to_vec1::<f32>().unwrap();

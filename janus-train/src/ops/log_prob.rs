@@ -1,11 +1,12 @@
-//! Logarithms of probabilities in forms that stay exact where the probability is near 0 or 1.
+//! Log-probabilities in forms that stay accurate when the probability is near 0 or 1.
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
 
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
-/// The largest log-probability below 0 that f32 arithmetic can tell from 0: half a unit in the last place of 1.
+/// The largest log-probability whose exponential is still different from 1 in f32: half a unit in the
+/// last place of 1.
 const NEAREST_TO_ZERO: f64 = -5.960_464_5e-8;
 
 /// The log-probability of each row's target: logits `[rows, vocab]`, targets `[rows, 1]`.
@@ -27,11 +28,11 @@ pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(ByElement { name: "log_sigmoid", f: |x| x.min(0.0) - (-x.abs()).exp().ln_1p(), derivative: |x| sigmoid(-x) })
 }
 
-/// `log(1 - e^x)` for x < 0, element by element: `log(-expm1(x))` above -ln 2 and `log1p(-e^x)` below, each where it
-/// loses no digits (Mächler 2012, equation 7).
+/// `log(1 - e^x)` for x < 0, element by element: `log(-expm1(x))` above -ln 2 and `log1p(-e^x)` below,
+/// each in the range where it is accurate (Mächler 2012, equation 7).
 ///
-/// A mean log-probability that rounding made 0 is taken for the nearest number below, -6e-8, so that a response
-/// which the model is certain of gives a large but finite result and gradient.
+/// A mean log-probability that was rounded to 0 is replaced by -6e-8, so that a response with
+/// probability near 1 has a large but finite result and gradient.
 ///
 /// # Errors
 /// If candle fails.
@@ -51,7 +52,7 @@ pub fn naive_log_sigmoid(x: &Tensor) -> Result<Tensor> {
     x.minimum(0.0)?.sub(&(x.abs()?.neg()?.exp()? + 1.0)?.log()?)
 }
 
-/// [`log1mexp`] in plain candle ops; loses digits near 0.
+/// [`log1mexp`] in plain candle ops; loses precision near 0.
 pub fn naive_log1mexp(x: &Tensor) -> Result<Tensor> {
     (1.0 - x.minimum(NEAREST_TO_ZERO)?.exp()?)?.log()
 }
@@ -60,7 +61,8 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// A function of single elements and its derivative, both computed in f64: there is one number for each pair.
+/// A function of single elements and its derivative, both computed in f64. This is cheap: there is one
+/// element for each pair of documents.
 struct ByElement {
     name: &'static str,
     f: fn(f64) -> f64,
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn agree_with_their_twins_and_with_finite_differences() {
+    fn agree_with_the_naive_versions_and_with_finite_differences() {
         let x = (random(&[40], 1) * 8.0).unwrap();
         assert_same(&[&x], |t| log_sigmoid(&t[0]), |t| naive_log_sigmoid(&t[0]), 1e-6);
         assert_gradients(&[&random(&[9], 2)], |t| log_sigmoid(&t[0]));
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_exact_and_finite() {
+    fn results_near_the_limits_are_accurate_and_finite() {
         assert_eq!(at(200.0, log_sigmoid), (0.0, 0.0));
         assert_eq!(at(-200.0, log_sigmoid), (-200.0, 1.0));
         let (y, gradient) = at(-1e-7, log1mexp);

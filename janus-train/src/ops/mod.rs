@@ -1,20 +1,22 @@
 //! Differentiable operations with their own backward pass.
 //!
-//! candle's fused `rms_norm`, `rope`, `softmax_last_dim` and `sdpa` record no backward pass: gradients stop
-//! at them without a word. These do not, and they are fused as far as it pays:
+//! candle's fused `rms_norm`, `rope`, `softmax_last_dim` and `sdpa` have no backward pass, and gradients
+//! silently stop at them. The operations here have one, and they are fused where that is faster:
 //!
-//! | op | in place of |
+//! | op | replaces |
 //! | --- | --- |
 //! | [`rms_norm`], [`rope`], [`swiglu`], [`embedding`] | 4 to 8 full-size temporaries each |
-//! | [`linear`] | matmul with a transposed view; gradients only where one is asked for |
-//! | [`attention`] | `[heads, tokens, tokens]` scores: tiles that are recomputed in the backward pass |
-//! | [`linear_logprobs`] | `[tokens, vocab]` logits: chunks of supervised rows that are recomputed |
-//! | [`log_sigmoid`], [`log1mexp`], [`segment_sum`] | compositions that lose digits or overflow |
-//! | [`decoder`] | all layers as one node of candle's graph, so that no gradient between them is cleared, copied and added |
+//! | [`linear`] | a matmul with a transposed view; gradients are computed only for tracked inputs |
+//! | [`attention`] | `[heads, tokens, tokens]` scores by tiles that are recomputed in the backward pass |
+//! | [`linear_logprobs`] | `[tokens, vocab]` logits by chunks of supervised rows that are recomputed |
+//! | [`log_sigmoid`], [`log1mexp`], [`segment_sum`] | compositions that lose precision or overflow |
+//! | [`decoder`] | many graph nodes by one, so that gradients between layers are not cleared, copied and added |
 //!
-//! Each has a twin in plain candle ops under [`naive`], which tests compare with. Weights in bf16 and other devices than
-//! the CPU take those ops too, in blocks that are computed again in the backward pass; so do LoRA updates with [`Dropout`]. On the CPU, results do not depend on the number of threads: work is cut into pieces
-//! of fixed size and partial sums are added in a fixed order.
+//! Each operation has a reference version in plain candle ops in [`naive`], with which the tests
+//! compare. bf16 weights, devices other than the CPU, and LoRA adapters with [`Dropout`] also run in
+//! candle's ops, in blocks that can be recomputed in the backward pass. On the CPU, results do not
+//! depend on the number of threads: work is split into pieces of fixed size, and partial sums are added
+//! in a fixed order.
 
 mod attention;
 pub(crate) mod blocks;
@@ -56,7 +58,7 @@ pub use segment_sum::segment_sum;
 pub use swiglu::swiglu;
 pub use weights::{BatchShape, DecoderWeights, LayerWeights, LowRank, ProjectionWeights};
 
-/// The same functions in plain candle ops: slow, and obviously right.
+/// The same functions in plain candle ops: slow, simple reference versions.
 pub mod naive {
     pub use super::attention::naive as attention;
     pub use super::decoder::naive as decoder;
@@ -71,5 +73,6 @@ pub mod naive {
     pub use super::swiglu::naive as swiglu;
 }
 
-/// Rows that one task works on: a few hundred keep activations in the core's own cache and products large.
+/// Rows of one parallel task. With a few hundred, activations stay in the core's cache and matrix
+/// products are large enough to be fast.
 pub(crate) const ROWS_PER_TASK: usize = 256;

@@ -93,7 +93,7 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], eps: f32, dy: &[f32], dx: &mut
     });
 }
 
-/// The sum of the vectors, first to last.
+/// The sum of the vectors, in their order.
 pub(crate) fn sum_in_order(vectors: &[Vec<f32>], len: usize) -> Vec<f32> {
     vectors.iter().fold(vec![0.0; len], |mut total, vector| {
         total.iter_mut().zip(vector).for_each(|(total, x)| *total += x);
@@ -107,7 +107,7 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
+    fn agrees_with_the_naive_version_and_with_finite_differences() {
         let (x, w) = (random(&[300, 40], 1), random(&[40], 2));
         assert_same(&[&x, &w], |t| rms_norm(&t[0], &t[1], 1e-5), |t| naive(&t[0], &t[1], 1e-5), 1e-5);
         let x = random(&[3, 20], 3);

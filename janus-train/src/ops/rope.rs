@@ -1,5 +1,5 @@
-//! Rotary positions in the half-split form (Su et al., arXiv 2104.09864, equation 34, with the pairs laid out
-//! as in Hugging Face checkpoints: element i rotates with element i + head_dim/2).
+//! Rotary position embedding in the half-split layout of Hugging Face checkpoints: element i is paired
+//! with element i + head_dim/2 (Su et al., arXiv 2104.09864, equation 34).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::ROWS_PER_TASK;
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
-/// Cosines and sines of every token's angles; positions start again at 0 in each document.
+/// Cosines and sines of every token's angles. Positions restart at 0 in each document.
 #[derive(Clone)]
 pub struct RopeTable {
     head_dim: usize,
@@ -24,8 +24,9 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// The table for documents `cu_seqlens[d]..cu_seqlens[d+1]`. The angle is `position · theta^(-2i / head_dim)`, both in f32 as in
-    /// transformers, the frequency scaled if the model's is.
+    /// The table for documents `cu_seqlens[d]..cu_seqlens[d+1]`. The angle is
+    /// `position · theta^(-2i / head_dim)`, with both factors in f32 as in transformers, and with the
+    /// frequency scaled if `scaling` is set.
     pub fn new(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>, cu_seqlens: &[u32]) -> Self {
         let frequencies = rope::frequencies(theta, head_dim, scaling);
         let lengths = cu_seqlens.windows(2).map(|ends| ends[1].saturating_sub(ends[0]));
@@ -36,17 +37,17 @@ impl RopeTable {
         Self { head_dim, positions: lengths.flat_map(|length| 0..length).collect(), angles: angles.into() }
     }
 
-    /// Tokens that the table is for.
+    /// Number of tokens of the table.
     pub fn tokens(&self) -> usize {
         self.positions.len()
     }
 
-    /// Width of the heads that the table is for.
+    /// Width of a head.
     pub fn head_dim(&self) -> usize {
         self.head_dim
     }
 
-    /// Rotates the heads of token `token`'s row, back again if `inverse`.
+    /// Rotates the heads in the row of token `token`, by the inverse rotation if `inverse`.
     #[inline(always)]
     pub(crate) fn rotate(&self, token: usize, row: &mut [f32], inverse: bool) {
         let angles = &self.angles[self.positions[token] as usize * self.head_dim..][..self.head_dim];
@@ -57,7 +58,8 @@ impl RopeTable {
 /// Rotates each head of x `[tokens, heads · head_dim]` by its token's position.
 ///
 /// # Errors
-/// If x has other tokens than the table, or a width that is no multiple of the table's `head_dim`.
+/// If the numbers of tokens of x and the table differ, or the width is not a multiple of the table's
+/// `head_dim`.
 pub fn rope(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     check(x, table)?;
     if !is_fused(x) {
@@ -72,7 +74,8 @@ pub fn naive(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     RopeAngles::new(table, x.device())?.rotate(x)
 }
 
-/// The cosines and sines of a [`RopeTable`], `[tokens, 1, half]` each, where the tensors are that they rotate.
+/// The cosines and sines of a [`RopeTable`], `[tokens, 1, half]` each, on the device of the tensors to
+/// rotate.
 pub(super) struct RopeAngles {
     half: usize,
     cos: Tensor,
@@ -134,7 +137,7 @@ impl CustomOp1 for Rope {
         output(self.apply(slice(storage, layout)?.to_vec(), false), layout.shape().clone())
     }
 
-    /// The gradient of a rotation is the rotation back.
+    /// The gradient of a rotation is the inverse rotation.
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = Values::of(&dy.contiguous()?)?.to_vec();
         Ok(Some(tensor_like(self.apply(dy, true), x)?))
@@ -147,7 +150,7 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
+    fn agrees_with_the_naive_version_and_with_finite_differences() {
         let table = RopeTable::new(8, 10_000.0, None, &[0, 250, 251, 300]);
         assert_same(&[&random(&[300, 24], 1)], |t| rope(&t[0], &table), |t| naive(&t[0], &table), 2e-6);
         let table = RopeTable::new(4, 100.0, None, &[0, 3, 5]);
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_start_again_in_each_document() {
+    fn positions_restart_in_each_document() {
         let document = random(&[7, 8], 3);
         let alone = rope(&document, &RopeTable::new(8, 500.0, None, &[0, 7])).unwrap();
         let twice = Tensor::cat(&[&document, &document], 0).unwrap();

@@ -9,14 +9,15 @@ use super::storage::{Values, output, slice, tensor_like};
 
 /// Sums x `[n]` by segment: element `s` of the result, `[segments]`, is the sum of the x\[i\] with `segment[i] == s`.
 ///
-/// Sums are made in f64 in the order of the elements: a response's log-probability is a sum over hundreds of tokens.
+/// Sums are computed in f64 in the order of the elements, because a response's log-probability is a sum
+/// over hundreds of tokens.
 ///
 /// # Errors
-/// If there is not one segment for each element, or one is not below `segments`.
+/// If `x` and `segment` differ in length, or a segment is not below `segments`.
 pub fn segment_sum(x: &Tensor, segment: &[u32], segments: usize) -> Result<Tensor> {
     let n = x.dims1()?;
     if n != segment.len() || segment.iter().any(|&s| s as usize >= segments) {
-        bail!("segment_sum: {n} elements, {} segments numbers, expected as many, each below {segments}", segment.len());
+        bail!("segment_sum: {n} elements and {} segment numbers: expected equal lengths, and numbers below {segments}", segment.len());
     }
     if !is_fused(x) {
         return naive(x, segment, segments);
@@ -61,7 +62,7 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
+    fn agrees_with_the_naive_version_and_with_finite_differences() {
         let segment: Vec<u32> = (0..90).map(|i| i * i % 7).collect();
         assert_same(&[&random(&[90], 1)], |t| segment_sum(&t[0], &segment, 8), |t| naive(&t[0], &segment, 8), 2e-6);
         assert_gradients(&[&random(&[6], 2)], |t| segment_sum(&t[0], &[0, 2, 2, 0, 3, 3], 4));

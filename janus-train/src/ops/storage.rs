@@ -1,10 +1,10 @@
-//! Between candle's tensors and slices.
+//! Conversions between candle's tensors and slices.
 
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, bail};
 
-/// The numbers of a contiguous f32 storage.
+/// The values of a contiguous f32 storage.
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let all = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
@@ -13,7 +13,7 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
     }
 }
 
-/// A contiguous f32 tensor on the CPU, readable as a slice for as long as this lives.
+/// A view of a contiguous f32 tensor on the CPU as a slice.
 pub(crate) struct Values<'a> {
     storage: candle_core::StorageRef<'a>,
     start: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Reads `tensor`, which must be contiguous, f32 and on the CPU.
+    /// Views `tensor`, which must be contiguous, f32 and on the CPU.
     pub(crate) fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let Some((start, end)) = layout.contiguous_offsets() else {
@@ -44,20 +44,20 @@ impl Deref for Values<'_> {
     }
 }
 
-/// What a custom op's forward pass gives back.
+/// The return value of a custom op's forward pass.
 pub(crate) fn output(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(values), shape.into()))
 }
 
-/// A tensor like `like` in shape and device.
+/// A tensor with the shape and device of `like`.
 pub(crate) fn tensor_like(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), like.device())
 }
 
-/// The numbers of a contiguous f32 storage, to change.
+/// The values of a contiguous f32 storage, mutable.
 pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(all), Some((start, end))) => Ok(&mut all[start..end]),
-        _ => bail!("an op in place takes contiguous f32 tensors"),
+        _ => bail!("an in-place op takes contiguous f32 tensors"),
     }
 }

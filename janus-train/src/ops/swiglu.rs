@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
-/// Elements that one task works on.
+/// Elements of one parallel task.
 const ELEMENTS: usize = 1 << 16;
 
 /// `silu(gate) · up` with `silu(x) = x / (1 + e^-x)`, element by element.
@@ -59,11 +59,14 @@ impl CustomOp2 for SwiGlu {
     }
 }
 
-/// Turns `gate` and `up` into their gradients and `dy` into the result of the forward pass, which a caller that did not
-/// save it needs too: with s = sigmoid(g), d gate = dy · u · s · (1 + g · (1 - s)) and d up = dy · g · s.
+/// Replaces `gate` and `up` by their gradients, and `dy` by the result of the forward pass, which the
+/// layer does not save but needs.
+///
+/// With s = sigmoid(g): d gate = dy · u · s · (1 + g · (1 - s)), and d up = dy · g · s.
 #[inline(always)]
 pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
-    // Eight at a time through arrays: with three slices that are read and written the compiler gives up.
+    // Eight elements at a time through arrays: the compiler does not vectorise a loop that reads and
+    // writes three slices.
     let ((gates, gate), (ups, up), (dys, dy)) = (gate.as_chunks_mut::<8>(), up.as_chunks_mut::<8>(), dy.as_chunks_mut::<8>());
     for ((gates, ups), dys) in gates.iter_mut().zip(ups).zip(dys) {
         let (mut g, mut u, mut d) = (*gates, *ups, *dys);
@@ -90,7 +93,7 @@ mod tests {
     use crate::ops::testing::{assert_gradients, assert_same, random};
 
     #[test]
-    fn agrees_with_its_twin_and_with_finite_differences() {
+    fn agrees_with_the_naive_version_and_with_finite_differences() {
         let (gate, up) = ((random(&[300, 40], 1) * 4.0).unwrap(), random(&[300, 40], 2));
         assert_same(&[&gate, &up], |t| swiglu(&t[0], &t[1]), |t| naive(&t[0], &t[1]), 3e-6);
         assert_gradients(&[&random(&[3, 5], 3), &random(&[3, 5], 4)], |t| swiglu(&t[0], &t[1]));

@@ -1,4 +1,5 @@
-//! What the tests of the ops share: random inputs, comparison with the naive twin, finite differences.
+//! Helpers for the tests of the ops: random inputs, comparison with the naive version, finite
+//! differences.
 
 use candle_core::{Device, Result, Tensor, Var};
 use janus_infer::{PerProjection, Projection};
@@ -6,7 +7,7 @@ use rand::Rng;
 
 use super::{AttentionShape, BatchShape, DecoderWeights, LayerWeights, ProjectionWeights, RopeTable};
 
-/// Numbers in -1..1 from a fixed stream.
+/// Random numbers in -1..1 from a fixed seed.
 pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = janus_core::stream(seed, "op test");
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
@@ -22,14 +23,14 @@ fn run(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Result<Tensor>) -> (Vec<f32
     (flat(&y), vars.iter().map(|var| flat(gradients.get(var).expect("a gradient for every input"))).collect())
 }
 
-/// Values and gradients of `op` and of its twin are within `tolerance`, absolutely.
+/// Asserts that values and gradients of `op` and of its reference version differ by at most `tolerance`.
 pub(crate) fn assert_same(
     inputs: &[&Tensor],
     op: impl Fn(&[Tensor]) -> Result<Tensor>,
-    twin: impl Fn(&[Tensor]) -> Result<Tensor>,
+    reference: impl Fn(&[Tensor]) -> Result<Tensor>,
     tolerance: f32,
 ) {
-    let (fast, slow) = (run(inputs, op), run(inputs, twin));
+    let (fast, slow) = (run(inputs, op), run(inputs, reference));
     let close = |name: &str, a: &[f32], b: &[f32]| {
         assert_eq!(a.len(), b.len(), "{name}");
         let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -41,7 +42,8 @@ pub(crate) fn assert_same(
     }
 }
 
-/// The gradients of `op` are its central differences, to the 2e-3 that f32 allows.
+/// Asserts that the gradients of `op` equal its central differences, up to 2e-3, the accuracy of the
+/// differences in f32.
 pub(crate) fn assert_gradients(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Result<Tensor>) {
     const STEP: f32 = 1e-2;
     let (_, gradients) = run(inputs, &op);
@@ -68,7 +70,7 @@ pub(crate) fn assert_gradients(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Res
 
 /// A decoder's inputs.
 pub(crate) struct Case {
-    /// The final norm, the embedding, and nine of each layer in the order of a checkpoint.
+    /// The final norm, the embedding, and nine weights for each layer in the order of a checkpoint.
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) ids: Vec<u32>,
     pub(crate) shape: BatchShape,

@@ -1,6 +1,7 @@
-//! What a decoder reads: its weights, and what it must know of the batch.
+//! The inputs of a decoder: its weights, and the shape of the batch.
 //!
-//! The structs are generic over what stands for a weight: a tensor, or a tensor with the place of its gradient.
+//! The structs are generic over the type of a weight: a tensor, or a tensor with its gradient
+//! accumulator.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::{AttentionShape, Dropout, RopeTable};
 /// The weights of a decoder without its head.
 #[derive(Debug, Clone)]
 pub struct DecoderWeights<T = Tensor> {
-    /// The table of token vectors, `[vocab, hidden]`.
+    /// The token embedding, `[vocab, hidden]`.
     pub embed_tokens: T,
     /// The layers, first to last.
     pub layers: Vec<LayerWeights<T>>,
@@ -36,12 +37,12 @@ pub struct LayerWeights<T = Tensor> {
 pub struct ProjectionWeights<T = Tensor> {
     /// W, `[out, in]`.
     pub weight: T,
-    /// Its LoRA update, if there is one.
+    /// Its LoRA adapter, if it has one.
     pub lora: Option<LowRank<T>>,
 }
 
-/// A low-rank update of a projection W `[out, in]` (LoRA; Hu et al., arXiv 2106.09685, equation 3), which then reads
-/// W + scale · B · A.
+/// A LoRA adapter of a projection W `[out, in]` (Hu et al., arXiv 2106.09685, equation 3): the
+/// projection computes with W + scale · B · A.
 #[derive(Debug, Clone)]
 pub struct LowRank<T = Tensor> {
     /// A, `[rank, in]`.
@@ -50,12 +51,12 @@ pub struct LowRank<T = Tensor> {
     pub b: T,
     /// alpha / rank.
     pub scale: f64,
-    /// Dropout of what A reads.
+    /// Dropout of the input of A.
     pub dropout: Option<Dropout>,
 }
 
 impl<T> DecoderWeights<T> {
-    /// The same weights, each as `f` gives it.
+    /// Applies `f` to every weight.
     pub(crate) fn map<U>(&self, f: &dyn Fn(&T) -> U) -> DecoderWeights<U> {
         DecoderWeights {
             embed_tokens: f(&self.embed_tokens),
@@ -74,7 +75,7 @@ impl<T> DecoderWeights<T> {
 }
 
 impl<T> LayerWeights<T> {
-    /// The same weights, each as `f` gives it.
+    /// Applies `f` to every weight.
     pub(crate) fn map<U>(&self, f: &dyn Fn(&T) -> U) -> LayerWeights<U> {
         LayerWeights {
             input_layernorm: f(&self.input_layernorm),
@@ -97,14 +98,15 @@ impl<T> LayerWeights<T> {
         all
     }
 
-    /// Whether a LoRA update drops a part of its input, and so cannot be added to its weight.
+    /// Whether a LoRA adapter has dropout, so that it cannot be merged into its weight.
     pub(crate) fn has_dropout(&self) -> bool {
         self.projections.iter().any(|(_, of)| of.lora.as_ref().is_some_and(|lora| lora.dropout.is_some()))
     }
 }
 
 impl LowRank {
-    /// What the update adds to a projection of x `[tokens, in]`: scale · B · A · x, `[tokens, out]`.
+    /// The adapter's output for x `[tokens, in]`, which is added to that of the projection:
+    /// scale · B · A · x, `[tokens, out]`.
     pub(super) fn of(&self, x: &Tensor, linear: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
         match self.dropout {
             Some(dropout) => linear(&linear(&dropout.mask(x)?, &self.a)?, &self.b)? * (self.scale * dropout.gain()),
@@ -112,7 +114,8 @@ impl LowRank {
         }
     }
 
-    /// The projection's weight with its update, nothing dropped, in plain candle ops and f32, in the weight's type.
+    /// The projection's weight merged with the adapter, without dropout. It is computed in f32 with
+    /// plain candle ops and returned in the weight's dtype.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -122,18 +125,18 @@ impl LowRank {
     }
 }
 
-/// What a layer must know of the model and the batch beside its weights.
+/// The parameters of a layer that are not weights: the shape of the model and of the batch.
 #[derive(Clone)]
 pub struct BatchShape {
-    /// Heads and window.
+    /// Heads and sliding window.
     pub attention: AttentionShape,
     /// Rotary angles of the batch's tokens.
     pub rope: RopeTable,
-    /// Documents of the batch.
+    /// Boundaries of the batch's documents.
     pub cu_seqlens: Arc<[u32]>,
     /// Epsilon of both norms.
     pub rms_norm_eps: f64,
-    /// Save only each layer's input for the backward pass, and compute the rest again (Chen et al., arXiv 1604.06174): a
-    /// third more work for a tenth of the memory.
+    /// Save only each layer's input for the backward pass, and recompute the rest (Chen et al., arXiv
+    /// 1604.06174): a third more work for a tenth of the memory.
     pub recompute: bool,
 }

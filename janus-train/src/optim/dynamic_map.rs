@@ -1,18 +1,22 @@
-//! 8-bit numbers of uneven spacing for optimiser moments (Dettmers, arXiv 1511.04561, section 2.3; the tables are
-//! those of bitsandbytes): seven decades below 1, the upper ones with more steps.
+//! The 8-bit dynamic quantisation map for optimiser moments (Dettmers, arXiv 1511.04561, section 2.3,
+//! with the tables of bitsandbytes). It covers seven decades below 1 and has more steps in the upper
+//! ones.
 
 use std::sync::LazyLock;
 
-/// Bits of an f32 below its sign that choose a bucket: the exponent and six bits of the fraction.
+/// An f32 is shifted right by this to get its bucket: the exponent and the upper six bits of the
+/// fraction.
 const SHIFT: u32 = 17;
 const BUCKETS: usize = 1 << (31 - SHIFT);
 
-/// A table of 256 numbers from -1 or 0 to 1, with a fast way to the nearest.
+/// A table of 256 numbers from -1 or 0 to 1, with a fast search for the nearest.
 pub(super) struct DynamicMap {
     values: [f32; 256],
-    /// Half-way points: the nearest value to x is the number of half-way points below x.
+    /// Midpoints between neighbours: the code of the value nearest to x is the number of midpoints below
+    /// x.
     middles: [f32; 255],
-    /// For each bucket of |x|, the code of the smallest number in it; for negative x, of the one nearest to 0.
+    /// For each bucket of |x|, the code of the number in it that is nearest to 0; one table for each
+    /// sign of x.
     positive: Vec<u8>,
     negative: Vec<u8>,
 }
@@ -48,7 +52,7 @@ impl DynamicMap {
         Self { values, middles, positive, negative }
     }
 
-    /// The number that a code stands for.
+    /// The number that a code represents.
     #[inline(always)]
     pub(super) fn value(&self, code: u8) -> f32 {
         self.values[usize::from(code)]
@@ -85,12 +89,12 @@ mod tests {
             assert!((map.values[0] - smallest).abs() < 1e-6, "{}", map.values[0]);
             assert!(map.values.contains(&0.0));
         }
-        // The middle of the one step of the lowest decade, and of the two.
+        // The midpoint of the single step in the lowest decade, and of the two steps.
         assert!(SIGNED.values.contains(&5.5e-7) && UNSIGNED.values[1] == 3.25e-7 && UNSIGNED.values[2] == 7.75e-7);
     }
 
     #[test]
-    fn the_fast_way_finds_the_nearest_number() {
+    fn the_fast_search_finds_the_nearest_number() {
         for map in [&SIGNED, &UNSIGNED] {
             for code in 0..=255 {
                 assert_eq!(map.code(map.value(code)), code);

@@ -5,9 +5,10 @@ use rayon::prelude::*;
 
 use super::dynamic_map::{DynamicMap, SIGNED, UNSIGNED};
 
-/// Elements that one task works on in f32.
+/// Elements of one parallel task, for f32 moments.
 const ELEMENTS: usize = 1 << 14;
-/// Parameters with fewer elements keep f32 moments: their bytes do not count, their precision does.
+/// Parameters with fewer elements keep f32 moments: they take little memory, and precision matters more
+/// for them.
 const SMALLEST: usize = 4096;
 
 /// The moments of one parameter.
@@ -16,7 +17,8 @@ pub(super) enum Moments {
     Eight { mean: Quantised, square: Quantised, block: usize },
 }
 
-/// Codes of a [`DynamicMap`], and for each block the largest absolute value, by which its numbers were divided.
+/// Codes of a [`DynamicMap`], and for each block its scale: the largest absolute value, by which its
+/// numbers were divided.
 pub(super) struct Quantised {
     pub(super) codes: Vec<u8>,
     pub(super) scales: Vec<f32>,
@@ -35,7 +37,8 @@ pub(super) struct Update {
 }
 
 impl Moments {
-    /// Zeros for a parameter of `len` elements; in 8 bits if there is a block size and the parameter is large.
+    /// Zeros for a parameter of `len` elements, in 8 bits if `block` is set and the parameter is large
+    /// enough.
     pub(super) fn new(len: usize, block: Option<usize>) -> Self {
         match block.filter(|_| len >= SMALLEST) {
             Some(block) => {
@@ -46,7 +49,7 @@ impl Moments {
         }
     }
 
-    /// Bytes that they take.
+    /// Their size in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::F32 { mean, square } => 4 * (mean.len() + square.len()),

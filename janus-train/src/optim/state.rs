@@ -1,4 +1,4 @@
-//! What the optimiser keeps of one parameter, and the step that changes both.
+//! The optimiser's state of one parameter, and the step that updates parameter and state.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,16 +14,16 @@ const MEAN: &str = "exp_avg";
 const SQUARE: &str = "exp_avg_sq";
 const MASTER: &str = "master";
 
-/// The moments of a parameter, and its master if it is in bf16.
+/// The moments of a parameter, and the f32 master of a bf16 parameter.
 pub(super) enum State {
-    /// In main memory: beside a parameter in f32 on the CPU, and where moments are in 8 bits.
+    /// In main memory: for an f32 parameter on the CPU, and for 8-bit moments.
     Host { moments: Moments, master: Option<Vec<f32>> },
     /// In f32 on the parameter's device.
     Device { mean: Tensor, square: Tensor, master: Option<Tensor> },
 }
 
 impl State {
-    /// Of a parameter that has taken no step.
+    /// The state of a parameter before its first step.
     pub(super) fn new(var: &Var, block: Option<usize>) -> Result<Self> {
         let moments = Moments::new(var.elem_count(), block);
         let (in_f32, wide) = (var.dtype() == DType::F32, var.detach().to_dtype(DType::F32)?);
@@ -49,7 +49,7 @@ impl State {
         }
     }
 
-    /// Changes the parameter by its gradient, which is f32.
+    /// Updates the parameter by its gradient, which is in f32.
     pub(super) fn step(&mut self, update: Update, var: &Var, gradient: &Tensor) -> Result<()> {
         match self {
             Self::Host { moments, master: None } if var.device().is_cpu() => {
@@ -73,7 +73,7 @@ impl State {
         }
     }
 
-    /// What is to be saved: its kind, how many numbers it has, and these.
+    /// The parts to save: the kind, the length and the numbers of each.
     pub(super) fn numbers(&self) -> Vec<(String, usize, Numbers<'_>)> {
         match self {
             Self::Host { moments, master } => {
@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    /// The first number that is infinite or not a number, and its kind.
+    /// The first value that is infinite or NaN, and its kind.
     pub(super) fn not_finite(&self) -> Result<Option<(String, f64)>> {
         for (kind, _, numbers) in self.numbers() {
             let found = match numbers {
@@ -112,7 +112,7 @@ impl State {
         Ok(None)
     }
 
-    /// Reads what [`numbers`](Self::numbers) gave for the parameter of this name.
+    /// Reads the parts that [`numbers`](Self::numbers) returned for the parameter with this name.
     pub(super) fn load(&mut self, name: &str, tensors: &mut Tensors<'_>) -> Result<()> {
         let mut take = |kind: &str, len: usize| tensors.read(&format!("{kind}.{name}"), &[len]);
         match self {
@@ -154,7 +154,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_vec1()?)
 }
 
-/// [`Update::run`] in candle's ops: changes the moments and gives the parameter's new values.
+/// [`Update::run`] with candle's ops: updates the moments and returns the parameter's new values.
 fn on_device(update: Update, parameter: &Tensor, gradient: &Tensor, mean: &mut Tensor, square: &mut Tensor) -> candle_core::Result<Tensor> {
     let Update { scale, beta1, beta2, keep, rate, root, eps } = update;
     let times = |tensor: &Tensor, factor: f32| tensor.affine(f64::from(factor), 0.0);
@@ -191,7 +191,7 @@ mod tests {
     const UPDATE: Update = Update { scale: 0.7, beta1: 0.9, beta2: 0.95, keep: 0.999, rate: 3e-3, root: 1.1, eps: 1e-8 };
 
     #[test]
-    fn the_step_in_candle_ops_is_the_one_in_place() {
+    fn the_step_in_candle_ops_equals_the_one_in_place() {
         let start = random(&[40, 33], 1);
         let (mut parameter, mut mean, mut square) = (start.clone(), start.zeros_like().unwrap(), start.zeros_like().unwrap());
         let mut fused = values(&start).unwrap();
@@ -227,7 +227,7 @@ mod tests {
             let now = values(&var.to_dtype(DType::F32).unwrap()).unwrap();
             assert_eq!(values(&rounded.to_dtype(DType::F32).unwrap()).unwrap(), now);
             assert_ne!(now, before);
-            assert!(master.iter().zip(&now).any(|(master, now)| master != now), "the master has digits that the parameter has not");
+            assert!(master.iter().zip(&now).any(|(master, now)| master != now), "the master has more digits than the parameter");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a training run is, as a TOML file writes it.
+//! The recipe of a training run, as it is written in a TOML file.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,25 +12,25 @@ use super::shape::Shape;
 use crate::error::AtPath;
 use crate::{DpoConfig, Error, Head, LoraConfig, ModelConfig, NllSpan, Orpo, Result, Reward, TrainConfig};
 
-/// A stage of training. As TOML, unknown keys are refused.
+/// A stage of training. In TOML, unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Recipe {
-    /// The layout of every prompt.
+    /// The chat template of every prompt.
     pub template: ChatTemplate,
-    /// What is minimised, with its constants.
+    /// The loss, with its constants.
     pub objective: ObjectiveConfig,
     /// The model to start from.
     pub model: ModelSource,
-    /// What it is trained on.
+    /// The training data.
     pub data: DataConfig,
-    /// How. The length is best in epochs.
+    /// The settings of the trainer. The length is best given in epochs.
     pub train: TrainConfig,
-    /// Low-rank updates in the place of the weights.
+    /// LoRA adapters, which are trained instead of the weights.
     #[serde(default)]
     pub lora: Option<LoraConfig>,
-    /// Responses to look at, written at every evaluation; where no rows are held out, at the end.
+    /// Sample responses to inspect, written at every evaluation, or at the end if no rows are held out.
     #[serde(default)]
     pub samples: Option<SampleConfig>,
 }
@@ -44,9 +44,9 @@ pub enum ObjectiveConfig {
     Sft {},
     /// Direct preference optimisation, [`Dpo`](crate::Dpo); the reference is the model that training starts from.
     Dpo {
-        /// How strongly the model is held to the reference.
+        /// How strongly the model is kept close to the reference.
         beta: f64,
-        /// Probability that a pair's order is wrong.
+        /// Probability that the preference of a pair is wrong.
         #[serde(default)]
         label_smoothing: f64,
     },
@@ -60,15 +60,15 @@ pub enum ObjectiveConfig {
     },
     /// A reward model, [`Reward`]; a value head is added to a model that has none.
     Reward {
-        /// Weight of imitating the chosen responses beside it.
+        /// Weight of the imitation term: the negative log-likelihood of the chosen responses.
         #[serde(default)]
         imitation: f64,
     },
-    /// One of your own, which [`Recipe::prepare_with`] is given.
+    /// Your own objective, passed to [`Recipe::prepare_with`].
     Custom(CustomObjective),
 }
 
-/// An [`Objective`](crate::Objective) that a recipe does not know, as far as rows and model depend on it.
+/// An [`Objective`](crate::Objective) of your own: the properties that rows and model depend on.
 ///
 /// ```
 /// use janus_train::recipe::ObjectiveConfig;
@@ -89,12 +89,13 @@ pub enum ObjectiveConfig {
 pub struct CustomObjective {
     /// Its name, for the record of the run.
     pub name: String,
-    /// 1 for rows of {system, prompt, output}, 2 for pairs, the chosen document before the rejected.
+    /// 1 for rows of {system, prompt, output}, 2 for pairs: the chosen document, then the rejected.
     pub documents_per_example: usize,
     /// The heads that the loss reads: `language_model`, `value`.
     #[serde(default = "language_model")]
     pub heads: Vec<Head>,
-    /// Its constants, in whatever form it has them: [`ObjectiveContext::settings`](super::ObjectiveContext::settings).
+    /// Its constants, in any form: [`ObjectiveContext::settings`](super::ObjectiveContext::settings)
+    /// parses them.
     #[serde(default)]
     pub settings: toml::Table,
 }
@@ -122,7 +123,7 @@ impl CustomObjective {
 }
 
 impl ObjectiveConfig {
-    /// Documents of an example.
+    /// Documents in one example.
     pub fn documents_per_example(&self) -> usize {
         match self {
             Self::Sft {} => 1,
@@ -159,10 +160,10 @@ pub struct ModelSource {
     /// A folder with `config.json`, weights and `tokenizer.json`; `None`: fresh weights of `shape`.
     #[serde(default)]
     pub path: Option<PathBuf>,
-    /// The shape, for an estimate before the folder is there, and for fresh weights.
+    /// The shape, for fresh weights and for an estimate before the folder exists.
     #[serde(default)]
     pub shape: Option<Shape>,
-    /// A `tokenizer.json` elsewhere than in the folder.
+    /// A `tokenizer.json` outside the folder.
     #[serde(default)]
     pub tokenizer: Option<PathBuf>,
 }
@@ -179,24 +180,26 @@ impl ModelSource {
     }
 }
 
-/// What the model is trained on.
+/// The data that the model is trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DataConfig {
-    /// The records: rows of {system, prompt, output} for `sft`, of {system, prompt, chosen, rejected} for `dpo` and `orpo`, of
-    /// either that or {input, chosen, rejected} for `reward`. Or the folder of a [`TokenFile`](janus_data::TokenFile), of conversations
-    /// or of pairs, that was made with the model's tokenizer and template: its rows stay on disk until their step comes.
+    /// A file of records: {system, prompt, output} for `sft`, {system, prompt, chosen, rejected} for
+    /// `dpo` and `orpo`, the latter or {input, chosen, rejected} for `reward`. Or the folder of a
+    /// [`TokenFile`](janus_data::TokenFile) of conversations or pairs, written with the model's
+    /// tokenizer and template; its rows are read from disk when their step needs them.
     pub path: PathBuf,
-    /// Tokens of a row, at most: a longer conversation is left out, a longer pair's prompt is cut at its left.
+    /// Maximum tokens of a row: a longer conversation is dropped, a longer pair loses tokens at the left
+    /// of its prompt.
     pub max_tokens: usize,
-    /// Rows, or pairs, from the start that are held out.
+    /// How many rows (or pairs) at the start of the file are held out.
     #[serde(default)]
     pub held_out: usize,
-    /// Rows, or pairs, for an estimate before the file is there.
+    /// The number of rows (or pairs), for an estimate before the file exists.
     #[serde(default)]
     pub rows: Option<usize>,
-    /// Mean tokens of a row, for an estimate.
+    /// The mean number of tokens in a row, for an estimate.
     #[serde(default)]
     pub tokens_per_row: Option<f64>,
 }
@@ -208,17 +211,17 @@ impl DataConfig {
     }
 }
 
-/// Responses to look at while a model trains. Decoding is greedy.
+/// Sample responses to inspect while a model trains. Decoding is greedy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SampleConfig {
     /// The prompts.
     pub prompts: Vec<String>,
-    /// System message before each.
+    /// The system message before each prompt.
     #[serde(default)]
     pub system: String,
-    /// New tokens, at most.
+    /// Maximum new tokens of a response.
     pub max_tokens: usize,
 }
 
@@ -238,15 +241,16 @@ impl Recipe {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// [`Error::Recipe`], which names file, line and key; as [`check`](Self::check).
+    /// [`Error::Recipe`], which names file, line and key; the errors of [`check`](Self::check).
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::read_with(path, &[] as &[&str])
     }
 
-    /// Reads a TOML file and sets keys of it, each as `a.b=value` with a TOML value, or a bare word as a string.
+    /// Reads a TOML file and overrides some of its keys. Each override is `a.b=value`, where the value
+    /// is TOML or a bare word, which is read as a string.
     ///
     /// # Errors
-    /// As [`read`](Self::read); [`Error::Assignment`] for one without a key and a value.
+    /// As [`read`](Self::read); [`Error::Assignment`] for an override without a key or without a value.
     pub fn read_with(path: impl AsRef<Path>, set: &[impl AsRef<str>]) -> Result<Self> {
         let path = path.as_ref();
         let place = path.display().to_string();
@@ -255,7 +259,7 @@ impl Recipe {
             let place = place.to_string();
             |error: toml::de::Error| Error::Recipe { place: at_line(place, &text, error.span()), error: Box::new(error) }
         };
-        // The text as it stands first: its errors have a line.
+        // The unchanged text is parsed first, because its errors have a line number.
         let recipe: Self = toml::from_str(&text).map_err(bad(&place))?;
         let assignments: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
         let (recipe, place) = if assignments.is_empty() {
@@ -270,7 +274,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// Refuses numbers out of range or of the wrong unit, and keys that do nothing without others.
+    /// Refuses numbers out of range, and keys that have no effect without others.
     ///
     /// # Errors
     /// [`Error::RecipeSetting`], [`Error::RecipeRule`].
@@ -315,10 +319,11 @@ impl Recipe {
         self.lora.as_ref().map_or(Ok(()), LoraConfig::check).map_err(named(""))
     }
 
-    /// The model's architecture: that of its folder if it is there, else that of its shape.
+    /// The model's architecture: from `config.json` in its folder if that exists, else from its shape.
     ///
     /// # Errors
-    /// [`Error::RecipeRule`] if there is neither; [`Error::Model`] if the folder's cannot be read.
+    /// [`Error::RecipeRule`] if the recipe has neither; [`Error::Model`] if `config.json` cannot be
+    /// read.
     pub fn model_config(&self) -> Result<ModelConfig> {
         let folder = self.model.path.as_ref().map(|path| path.join("config.json"));
         match (folder, self.model.shape) {
@@ -328,11 +333,11 @@ impl Recipe {
         }
     }
 
-    /// The tokenizer, which must fit the embedding.
+    /// The tokenizer. Its vocabulary must not be larger than the model's embedding.
     ///
     /// # Errors
-    /// [`Error::Data`] if it cannot be read, [`Error::Vocabulary`] if it has more tokens than the model, [`Error::RecipeRule`] if the
-    /// recipe names none.
+    /// [`Error::Data`] if it cannot be read, [`Error::Vocabulary`] if it has more tokens than the model,
+    /// [`Error::RecipeRule`] if the recipe has no tokenizer.
     pub fn tokenizer(&self, config: &ModelConfig) -> Result<Tokenizer> {
         let Some(path) = self.tokenizer_path() else {
             return Err(self.rule("model has neither path nor tokenizer"));
@@ -348,14 +353,15 @@ impl Recipe {
         Error::RecipeRule { place: "the recipe".into(), problem }
     }
 
-    /// Where the tokenizer is: beside the model, unless the recipe says otherwise.
+    /// The tokenizer's path: in the model's folder, unless the recipe sets `model.tokenizer`.
     pub(super) fn tokenizer_path(&self) -> Option<PathBuf> {
         let beside = self.model.path.as_ref().map(|path| path.join("tokenizer.json"));
         self.model.tokenizer.clone().or(beside)
     }
 }
 
-/// A place in a TOML text, with the line where a span begins: `sft.toml, line 7, "lr = fast"`.
+/// A position in a TOML text for error messages, with the line where a span begins:
+/// `sft.toml, line 7, "lr = fast"`.
 pub fn at_line(place: impl fmt::Display, text: &str, span: Option<Range<usize>>) -> String {
     let Some(before) = span.and_then(|span| text.get(..span.start)) else { return place.to_string() };
     let number = before.matches('\n').count();
@@ -376,7 +382,7 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {
     let mut inner = table;
     for key in keys {
         let entry = inner.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        inner = entry.as_table_mut().ok_or_else(|| wrong("a part of the key is no table"))?;
+        inner = entry.as_table_mut().ok_or_else(|| wrong("a part of the key is not a table"))?;
     }
     inner.insert(last.into(), value);
     Ok(())

@@ -1,9 +1,9 @@
-//! What a run says beside its errors.
+//! Notes that a run passes to its observer: warnings and information, not errors.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something about a run that a person should know, and that is no error.
+/// A warning or a piece of information about a run. It is not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
@@ -11,29 +11,30 @@ pub enum Note {
     TooLong {
         /// Rows left out.
         left_out: usize,
-        /// Rows in all.
+        /// Total rows.
         rows: usize,
         /// The limit.
         max_tokens: usize,
     },
-    /// So many pairs lost tokens at the left of their prompt.
+    /// The number of pairs that lost tokens at the left of their prompt.
     PromptsCut(usize),
-    /// So many pairs have equal responses and are left out.
+    /// The number of pairs that are left out because their responses are equal.
     EqualResponses(usize),
-    /// So many pairs have a response that leaves no room for the prompt and are left out.
+    /// The number of pairs that are left out because a response leaves no room for the prompt.
     ResponsesTooLong(usize),
-    /// Weights in bf16 train on a CPU.
+    /// Weights in bf16 are trained on a CPU.
     Bf16OnCpu,
-    /// Beside the data nothing can be written: reference log-probabilities go into the run's folder, where no other run finds them.
+    /// The data's folder is not writable. Reference log-probabilities are stored in the run's folder,
+    /// where other runs do not find them.
     ReferenceInRunFolder {
         /// The data.
         data: PathBuf,
         /// The run's folder.
         folder: PathBuf,
-        /// Why the first cannot be written.
+        /// Why the data's folder is not writable.
         reason: String,
     },
-    /// The reference log-probabilities are all there.
+    /// All reference log-probabilities are computed and stored.
     Reference {
         /// Their file.
         path: PathBuf,
@@ -52,11 +53,11 @@ impl fmt::Display for Note {
                 write!(f, "{pairs} pairs have a response that leaves no room for the prompt and are left out")
             }
             Self::Bf16OnCpu => {
-                f.write_str("weights in bf16 on a CPU train many times slower than in f32: set train.dtype to f32, unless to try it out")
+                f.write_str("weights in bf16 on a CPU train many times slower than in f32: set train.dtype to f32, unless this is a trial")
             }
             Self::ReferenceInRunFolder { data, folder, reason } => write!(
                 f,
-                "beside {} nothing can be written ({reason}): reference log-probabilities go to {}, where no other run finds them",
+                "the folder of {} is not writable ({reason}): reference log-probabilities go to {}, where other runs do not find them",
                 data.display(),
                 folder.display()
             ),

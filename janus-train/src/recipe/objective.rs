@@ -1,4 +1,4 @@
-//! The objective of a run, made of the model that it starts from and of its rows.
+//! The objective of a run, built from the model that training starts from and from the rows.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +11,7 @@ use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
 use crate::{Decoder, Dpo, DpoConfig, Error, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft};
 
-/// What an objective can be made of: [`Recipe::prepare_with`].
+/// What is available for building an objective in [`Recipe::prepare_with`].
 pub struct ObjectiveContext<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) decoder: &'a Decoder,
@@ -21,17 +21,17 @@ pub struct ObjectiveContext<'a> {
 }
 
 impl ObjectiveContext<'_> {
-    /// The model that training starts from, without the recipe's low-rank updates.
+    /// The model that training starts from, without the recipe's LoRA adapters.
     pub fn decoder(&self) -> &Decoder {
         self.decoder
     }
 
-    /// All rows: those held out, then those that are trained on.
+    /// All rows: the held-out rows, then the training rows.
     pub fn rows(&self) -> &dyn Dataset {
         self.rows
     }
 
-    /// The recipe's `objective.settings` in the objective's own form.
+    /// The recipe's `objective.settings`, parsed as the objective's own type.
     ///
     /// # Errors
     /// [`Error::Recipe`], which names the key.
@@ -43,8 +43,8 @@ impl ObjectiveContext<'_> {
         settings.try_into().map_err(|error| Error::Recipe { place: "the recipe's objective.settings".into(), error: Box::new(error) })
     }
 
-    /// The model that training starts from as a reference: the log-probabilities of all rows, computed once and kept beside the data,
-    /// where the next run finds them.
+    /// The model that training starts from, as the reference model. The log-probabilities of all rows
+    /// are computed once and stored in the data's folder, where the next run finds them.
     ///
     /// # Errors
     /// As [`ReferenceLogprobs::compute_in`].
@@ -68,7 +68,7 @@ impl ObjectiveContext<'_> {
         Ok(Reference::Stored(found))
     }
 
-    /// The objective that a recipe configures, unless the caller brings one.
+    /// The built-in objective that the recipe configures; an error for a custom one.
     pub(super) fn known(&mut self) -> Result<Box<dyn Objective>> {
         Ok(match self.recipe.objective {
             ObjectiveConfig::Sft {} => Box::new(Sft),
@@ -84,12 +84,13 @@ impl ObjectiveContext<'_> {
 
 impl Recipe {
     pub(super) fn needs_objective(&self) -> Error {
-        self.rule("objective.kind is custom, but no objective is given: prepare the run by Recipe::prepare_with")
+        self.rule("objective.kind is custom, but no objective is given: prepare the run with Recipe::prepare_with")
     }
 }
 
-/// The folder for log-probabilities of rows of a data file: that of the file, where every run on it finds them; that of the run if
-/// the first cannot be written, with the reason.
+/// The folder for the reference log-probabilities of a data file. It is the file's own folder, where
+/// every run on this data finds them; if that folder is not writable, it is the run's folder, returned
+/// with the reason.
 fn reference_folder(data: &Path, out: &Path) -> (PathBuf, Option<io::Error>) {
     let beside = data.parent().unwrap_or(Path::new(""));
     let probe = beside.join(format!(".reference.{}.tmp", std::process::id()));
@@ -107,11 +108,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_probabilities_are_kept_beside_the_data_or_else_in_the_runs_folder() {
+    fn log_probabilities_are_stored_in_the_datas_folder_or_else_in_the_runs() {
         let at = tempfile::tempdir().unwrap();
         let (beside, reason) = reference_folder(&at.path().join("pairs.jsonl"), Path::new("out"));
         assert!(beside == at.path() && reason.is_none());
-        assert_eq!(fs::read_dir(at.path()).unwrap().count(), 0, "trying leaves nothing");
+        assert_eq!(fs::read_dir(at.path()).unwrap().count(), 0, "the write test leaves no file");
         assert_eq!(reference_folder(Path::new("pairs.jsonl"), Path::new("out")).0, Path::new(""));
         let (other, reason) = reference_folder(&at.path().join("no such folder/pairs.jsonl"), Path::new("out"));
         assert!(other == Path::new("out") && reason.is_some());

@@ -1,4 +1,4 @@
-//! What a run will need, before anything is loaded.
+//! What a run will need: steps, tokens and memory, computed before anything is loaded.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use super::Recipe;
 use crate::estimate::{MemoryEstimate, Parameters, Work};
 use crate::{DType, Length, Result};
 
-/// Where and how a run would be laid out.
+/// The hardware of a run and how its state is sharded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Layout {
     name: &'static str,
-    /// Machines that share gradients, master weights and moments.
+    /// Devices over which gradients, master weights and moments are sharded.
     shards: usize,
-    /// Bytes of a GPU; `None`: this machine, whatever it has.
+    /// Memory of a GPU in bytes; `None` for this machine, whatever memory it has.
     room: Option<f64>,
 }
 
@@ -26,19 +26,20 @@ const LAYOUTS: [Layout; 4] = [
     Layout { name: "4 x 80 GB, state in four parts", shards: 4, room: Some(80e9) },
 ];
 
-/// Parameters, steps, tokens and memory of a run. `Display` has them as a table; as JSON, bytes are by part and layout.
+/// Parameters, steps, tokens and memory of a run. `Display` prints a table; JSON has the bytes for each
+/// part and layout.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Parameters in all.
+    /// Number of parameters.
     pub parameters: usize,
-    /// Those that train.
+    /// Number of parameters that are trained.
     pub trained_parameters: usize,
-    /// What the weights are of.
+    /// The dtype of the weights.
     pub dtype: DType,
-    /// Optimiser steps; `None` if the recipe does not say how many rows and tokens there are.
+    /// Optimiser steps; `None` if the recipe does not state the numbers of rows and tokens.
     pub steps: Option<u64>,
-    /// Tokens read; `None` as for the steps.
+    /// Tokens of the whole run; `None` in the same case.
     pub tokens: Option<f64>,
     #[serde(skip)]
     epochs: Option<f64>,
@@ -72,8 +73,8 @@ impl Serialize for Column {
 }
 
 impl Recipe {
-    /// What a run of this recipe will need, on this machine and on GPUs of 80 GB. Only the model's configuration is read, and what a
-    /// token file says of its rows.
+    /// What a run of this recipe will need, on this machine and on GPUs with 80 GB. Only the model's
+    /// `config.json` and the row lengths of a token file are read.
     ///
     /// # Errors
     /// Those of [`Recipe::model_config`] and [`Recipe::work`].
@@ -132,8 +133,8 @@ impl fmt::Display for Plan {
         }
         write!(
             f,
-            "\n\nOn four, each takes a quarter of the {} micro-batches of a step ({}). This engine trains on one device: the \
-             columns for four are reckoned.",
+            "\n\nWith four devices, each takes a quarter of the {} micro-batches of a step ({}). This trainer runs on one device: \
+             the columns for four are estimates.",
             self.micro_batches,
             self.micro_batches.div_ceil(4)
         )

@@ -1,5 +1,5 @@
-//! What a run's folder says of the run: `recipe.toml`, every value that it was made with, and `run.json`, where, when, of what and by
-//! which code.
+//! The record of a run in its folder: `recipe.toml` has every value of the recipe; `run.json` says where
+//! and when the run was made, from which files and by which code.
 
 use std::fs;
 use std::io;
@@ -24,13 +24,13 @@ const RUN: &str = "run.json";
 pub(super) struct Record<'a> {
     recipe: &'a Recipe,
     begun: SystemTime,
-    /// Steps that earlier attempts did.
+    /// The step at which this attempt resumes; 0 for a new run.
     resumed_at: u64,
-    /// What the record says of them.
+    /// The earlier attempts, as `run.json` has them.
     attempts: Vec<Value>,
 }
 
-/// The record of a run of which it is known what it is made of.
+/// The record of a run, with the fingerprints of its inputs.
 pub(super) struct FullRecord<'a> {
     record: Record<'a>,
     settings: Value,
@@ -41,16 +41,18 @@ pub(super) struct FullRecord<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Looks at what is in the run's folder. Nothing is written yet.
+    /// Reads the record that the run's folder already has. Nothing is written yet.
     ///
     /// # Errors
-    /// [`Error::OtherRecipe`] if the folder holds checkpoints of a run with other low-rank updates, or with updates of another
-    /// model: whatever else is in them does not fit; [`Error::Io`] and [`Error::Malformed`] if what is there cannot be read.
+    /// [`Error::OtherRecipe`] if the folder holds checkpoints of a run with other LoRA adapters, or with
+    /// adapters of another base model, because such checkpoints do not fit; [`Error::Io`] and
+    /// [`Error::Malformed`] if a file of the record cannot be read.
     pub(super) fn begin(out: &Path, recipe: &'a Recipe) -> Result<Self> {
         let resumed_at = Checkpoint::list(out)?.pop().map_or(0, |newest| newest.step);
         let earlier = |name: &str| if resumed_at > 0 { read_if_there(&out.join(name)) } else { Ok(None) };
         let attempts = earlier(RUN)?.map_or(Ok(Vec::new()), |text| attempts(&text, &out.join(RUN)))?;
-        // A recipe in another version's words tells no difference; the checkpoint does.
+        // A recipe of another version that does not parse is skipped. The trainer compares the
+        // checkpoint's settings itself.
         let earlier = earlier(RECIPE)?.and_then(|text| toml::from_str::<Recipe>(&text).ok());
         let differences = earlier.map_or_else(Vec::new, |earlier| Difference::between(&json!(earlier), &json!(recipe)));
         let lora = |key: &str| key.starts_with("lora.") || (recipe.lora.is_some() && key == "model.path");
@@ -60,11 +62,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The record with what the run is made of, by the fingerprints of its files: a model's are read whole.
+    /// Adds the fingerprints of the run's input files. The model's files are read completely.
     ///
     /// # Errors
     /// [`Error::Data`] for a file that cannot be read.
-    pub(super) fn made_of(self, settings: &TrainConfig, device: &Device) -> Result<FullRecord<'a>> {
+    pub(super) fn with_inputs(self, settings: &TrainConfig, device: &Device) -> Result<FullRecord<'a>> {
         let recipe = self.recipe;
         let of = |path: &Path| -> Result<Value> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? })) };
         Ok(FullRecord {
@@ -79,13 +81,14 @@ impl<'a> Record<'a> {
 }
 
 impl FullRecord<'_> {
-    /// Writes the record of a run that begins in an empty folder. That of one that continues is written at its end, once the
-    /// trainer has taken its checkpoint: a run that is refused must not change what the folder says of another.
+    /// Writes the record of a run that starts in an empty folder. The record of a resumed run is written
+    /// at its end, after the trainer has accepted the checkpoint: a run that is refused must not change
+    /// the record of another run.
     pub(super) fn write_first(&self, out: &Path) -> Result<()> {
         if self.record.resumed_at > 0 { Ok(()) } else { self.write(out, None) }
     }
 
-    /// Writes the record; with `end` how many steps there were and why there are no more.
+    /// Writes the record. `end` is the number of steps and the reason why the run ended.
     pub(super) fn write(&self, out: &Path, end: Option<(u64, StopReason)>) -> Result<()> {
         let Record { recipe, begun, resumed_at, ref attempts } = self.record;
         let this = json!({
@@ -116,7 +119,7 @@ impl FullRecord<'_> {
         Ok(write_file(out.join(RUN), format!("{record:#}\n").as_bytes())?)
     }
 
-    /// The trainer's error that a checkpoint is of another run, with the file that may have changed.
+    /// Adds the data's path to the trainer's error that a checkpoint was made with other data.
     pub(super) fn explained(&self, error: Error) -> Error {
         match error {
             Error::OtherRun { path, what: "data", differences } if differences.is_empty() => Error::InData {
@@ -138,7 +141,7 @@ fn attempts(text: &str, path: &Path) -> Result<Vec<Value>> {
     Ok(earlier.attempts)
 }
 
-/// The text of a file; `None` if there is none.
+/// The text of a file; `None` if the file does not exist.
 fn read_if_there(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -150,7 +153,7 @@ fn read_if_there(path: &Path) -> Result<Option<String>> {
 mod tests {
     use super::*;
 
-    /// They were left out of the next record.
+    /// Regression: they were silently left out of the next record.
     #[test]
     fn earlier_attempts_that_cannot_be_read_are_an_error() {
         let path = Path::new("run.json");

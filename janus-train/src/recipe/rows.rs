@@ -10,40 +10,40 @@ use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
 use crate::{Error, Head, Quantity, Result};
 
-/// The rows of a recipe: those to train on, and those held out.
+/// The rows of a recipe: the training rows and the held-out rows.
 #[non_exhaustive]
 pub struct Rows {
-    /// Rows to train on; of pairs, the chosen one before the rejected.
+    /// Training rows; of each pair, the chosen row, then the rejected.
     pub train: Subset<Arc<dyn Dataset>>,
-    /// Rows held out.
+    /// Held-out rows.
     pub held_out: Subset<Arc<dyn Dataset>>,
-    /// Both in the order of the file, so that how many are held out changes nothing.
+    /// All rows in the order of the file. They do not depend on how many are held out.
     pub(super) all: Arc<dyn Dataset>,
     /// What was left out or cut.
     pub notes: Vec<Note>,
-    pub(super) numbers: Numbers,
+    pub(super) numbers: RowNumbers,
 }
 
-/// Where in the data's file the examples are. An error of the trainer counts the documents that it was given;
-/// people count the rows of a file, from 1.
+/// The row numbers of the examples in the data file, from 1. An error of the trainer has the index of a
+/// document in the dataset; users look for the row in the file.
 #[derive(Debug)]
-pub(super) struct Numbers {
+pub(super) struct RowNumbers {
     file: PathBuf,
-    /// Of each example that is trained on.
+    /// The row number of each training example.
     train: Vec<usize>,
-    /// Of each that is held out.
+    /// The row number of each held-out example.
     held_out: Vec<usize>,
     documents_per_example: usize,
 }
 
-impl Numbers {
-    /// The row of the file that a document is of, given the rows of its examples.
+impl RowNumbers {
+    /// The row number of a document, given the row numbers of the examples.
     fn of(&self, rows: &[usize], document: usize) -> usize {
         rows.get(document / self.documents_per_example).copied().unwrap_or(document)
     }
 
-    /// An error of the trainer with the file and its own numbers.
-    pub(super) fn named(&self, error: Error) -> Error {
+    /// An error of the trainer, with document indices replaced by the file and its row numbers.
+    pub(super) fn in_file(&self, error: Error) -> Error {
         let error = match error {
             Error::NotFinite { step, what, value, rows, checkpoint } => {
                 let examples = if matches!(what, Quantity::HeldOut(_)) { &self.held_out } else { &self.train };
@@ -70,7 +70,7 @@ impl Recipe {
     /// [`Error::Data`] and [`Error::InData`], which name the file and the row; [`Error::AllHeldOut`].
     pub fn rows(&self, tokenizer: &Tokenizer) -> Result<Rows> {
         let (path, limit) = (&self.data.path, self.data.max_tokens);
-        // A reader counts from 1 as people do, a tokenizer what it was given from 0.
+        // The file readers count rows from 1, the tokenizer counts its inputs from 0.
         let at_file = |error| {
             let error = match error {
                 janus_data::Error::AtRow { row, cause } => janus_data::Error::AtRow { row: row + 1, cause },
@@ -102,12 +102,12 @@ impl Recipe {
         if held_out >= all.len() {
             return Err(Error::AllHeldOut { path: path.clone(), rows: all.len(), held_out });
         }
-        let numbers = Numbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
+        let numbers = RowNumbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
         let part = |rows| Subset::new(all.clone(), rows);
         Ok(Rows { train: part(held_out..all.len()), held_out: part(0..held_out), all, notes, numbers })
     }
 
-    /// The rows of a token file that are not too long, and their numbers in it. They stay on disk.
+    /// The rows of a token file that are not too long, and their row numbers. The tokens stay on disk.
     fn token_file(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
         let file = self.open_token_file()?;
         file.check_made_with(tokenizer, self.template)?;
@@ -125,7 +125,7 @@ impl Recipe {
         Ok((Arc::new(Subset::new(file, kept)), numbers))
     }
 
-    /// The token file, whose rows are what the objective takes.
+    /// Opens the token file, and refuses one whose rows are not of the kind that the objective takes.
     fn open_token_file(&self) -> Result<TokenFile> {
         let file = TokenFile::open(&self.data.path)?;
         match (file.info().pairs, self.objective.documents_per_example() == 2) {
@@ -139,13 +139,13 @@ impl Recipe {
         }
     }
 
-    /// The positions of the rows of a token file that are not too long.
+    /// The indices of the rows of a token file that are not too long.
     fn short_rows(&self, file: &TokenFile) -> Vec<usize> {
         let short = |(_, tokens): &(usize, usize)| *tokens <= self.data.max_tokens;
         file.lengths().into_iter().enumerate().filter(short).map(|(row, _)| row).collect()
     }
 
-    /// Tokens of each example of the token file that is trained on.
+    /// The number of tokens of each training example in the token file.
     pub(crate) fn token_file_lengths(&self) -> Result<Vec<usize>> {
         let file = self.open_token_file()?;
         let mut lengths = if file.info().pairs {
@@ -164,14 +164,14 @@ impl Recipe {
     }
 }
 
-/// What a person should know of pairs that were cut or left out.
+/// The notes about pairs that were cut or left out.
 fn pair_notes(shortened: usize, identical: usize, too_long: usize) -> impl Iterator<Item = Note> {
     let notes = [(shortened, Note::PromptsCut as fn(usize) -> Note), (identical, Note::EqualResponses), (too_long, Note::ResponsesTooLong)];
     notes.into_iter().filter(|(count, _)| *count > 0).map(|(count, note)| note(count))
 }
 
 impl Rows {
-    /// Tokens of each example that is trained on, once all examples are such as the trainer takes.
+    /// The number of tokens of each training example. Refuses examples that the trainer would refuse.
     ///
     /// # Errors
     /// [`Error::TooLong`] and [`Error::NothingTrained`], with the row of the file.
@@ -199,8 +199,8 @@ impl Rows {
 
 type Sides = (Vec<Message>, Vec<Message>);
 
-/// Chosen and rejected conversation of each pair. Of the two kinds of pairs that a reward model takes, the first row tells which
-/// one the file has, so that a bad row further on is reported as what it is.
+/// The chosen and the rejected conversation of each pair. A reward model takes two kinds of records; the
+/// first row decides which kind the file has, so that a bad later row gets the error of its own kind.
 fn conversations(path: &Path, objective: &ObjectiveConfig) -> Result<Vec<Sides>> {
     let first = || read::<Row>(path)?.next().transpose();
     if objective.heads().contains(&Head::Value) && first()?.is_some_and(|row| row.contains_key("input")) {

@@ -1,4 +1,4 @@
-//! A recipe at work.
+//! Running a recipe.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,29 +11,30 @@ use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
 use super::objective::ObjectiveContext;
 use super::record::{FullRecord, Record};
-use super::rows::{Numbers, Rows};
+use super::rows::{RowNumbers, Rows};
 use super::samples::Sampling;
 use crate::error::AtPath;
 use crate::{DType, Decoder, Error, Head, ModelConfig, Objective, Observer, Result, StepMetrics, StopReason, Trainer};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Trained {
-    /// Optimiser steps, those of earlier attempts included.
+    /// Optimiser steps, including those of earlier attempts.
     pub steps: u64,
     /// The model's folder.
     pub model: PathBuf,
-    /// The last step of this attempt; `None` if none was left to do.
+    /// The last step of this attempt; `None` if the run was already complete.
     pub last_step: Option<StepMetrics>,
     /// Why the run ended.
     pub reason: StopReason,
 }
 
 impl Recipe {
-    /// Trains in the folder `out`, from its newest checkpoint if it has one, to the same bytes as a run that was not cut off.
-    /// Beside the data of DPO it leaves `NAME.reference-KEY.jsonl`: the reference's log-probabilities, which the next run on it
-    /// finds.
+    /// Trains in the folder `out`, from its newest checkpoint if it has one. The result has the same
+    /// bytes as that of a run that was not interrupted. DPO writes the reference's log-probabilities as
+    /// `NAME.reference-KEY.jsonl` into the data's folder, where the next run on the same data finds
+    /// them.
     ///
     /// # Errors
     /// As [`prepare`](Self::prepare) and [`PreparedRun::train`].
@@ -41,13 +42,14 @@ impl Recipe {
         self.prepare(out, device, observer)?.train(observer)
     }
 
-    /// Reads data and model, and finds whatever is wrong with them before a step is taken; locks the folder `out` and computes
-    /// the log-probabilities of a reference model, if the objective has one.
+    /// Reads and checks data and model before the first step, locks the folder `out`, and computes the
+    /// log-probabilities of the reference model if the objective has one.
     ///
     /// # Errors
-    /// Those of [`check`](Self::check), [`rows`](Self::rows) and [`Trainer::new`]; [`Error::OtherRecipe`] if the folder holds
-    /// checkpoints of a run with other low-rank updates; [`janus_data::Error::Locked`] if another run is at work in it;
-    /// [`Error::RecipeRule`] for an objective of your own, which [`prepare_with`](Self::prepare_with) takes.
+    /// Those of [`check`](Self::check), [`rows`](Self::rows) and [`Trainer::new`];
+    /// [`Error::OtherRecipe`] if the folder holds checkpoints of a run with other LoRA adapters;
+    /// [`janus_data::Error::Locked`] if another run is using the folder; [`Error::RecipeRule`] for a
+    /// custom objective, which needs [`prepare_with`](Self::prepare_with).
     pub fn prepare(&self, out: impl AsRef<Path>, device: &Device, observer: &mut dyn Observer) -> Result<PreparedRun<'_>> {
         if matches!(self.objective, ObjectiveConfig::Custom(_)) {
             return Err(self.needs_objective());
@@ -55,8 +57,9 @@ impl Recipe {
         self.prepare_run(out.as_ref(), device, observer, |context| context.known())
     }
 
-    /// [`prepare`](Self::prepare) with an [`Objective`] of your own, where the recipe's is an [`ObjectiveConfig::Custom`]. It is made
-    /// once the model and the rows are there; all else is that of every recipe: rows, folder, record, samples, and where it continues.
+    /// [`prepare`](Self::prepare) for your own [`Objective`], if the recipe has an
+    /// [`ObjectiveConfig::Custom`]. The closure builds the objective after the model and the rows are
+    /// loaded. Rows, folder, record, samples and resuming work as for the built-in objectives.
     ///
     /// ```no_run
     /// # use janus_train::{candle_core::Device, *};
@@ -80,8 +83,9 @@ impl Recipe {
     /// ```
     ///
     /// # Errors
-    /// As [`prepare`](Self::prepare), and what `objective` fails with; [`Error::RecipeRule`] if the recipe's objective is no custom one
-    /// or says otherwise of documents and heads than the objective does.
+    /// As [`prepare`](Self::prepare); the error of `objective`; [`Error::RecipeRule`] if the recipe's
+    /// objective is not a custom one, or if its documents per example or its heads differ from those of
+    /// the objective.
     pub fn prepare_with<O: Objective + 'static>(
         &self,
         out: impl AsRef<Path>,
@@ -90,15 +94,15 @@ impl Recipe {
         objective: impl FnOnce(&mut ObjectiveContext<'_>) -> Result<O>,
     ) -> Result<PreparedRun<'_>> {
         let ObjectiveConfig::Custom(custom) = &self.objective else {
-            return Err(self.rule("objective.kind is not custom, but an objective is given: set it to custom, or prepare the run without"));
+            return Err(self.rule("objective.kind is not custom, but an objective is given: set it to custom, or use Recipe::prepare"));
         };
         self.prepare_run(out.as_ref(), device, observer, |context| {
             let objective = objective(context)?;
             if objective.documents_per_example() != custom.documents_per_example {
-                return Err(self.rule("objective.documents_per_example is not that of the objective that is given: set it to that"));
+                return Err(self.rule("objective.documents_per_example differs from that of the given objective: set it to that value"));
             }
             if objective.heads() != custom.heads {
-                return Err(self.rule("objective.heads are not those that the given objective reads: set them to those, in its order"));
+                return Err(self.rule("objective.heads differ from those of the given objective: set the same heads in the same order"));
             }
             Ok(Box::new(objective))
         })
@@ -117,7 +121,7 @@ impl Recipe {
         let tokenizer = self.tokenizer(&config)?;
         let rows = self.rows(&tokenizer)?;
         rows.notes.iter().for_each(|note| observer.note(note));
-        // All that can be refused is, before the model is loaded.
+        // All checks that need no weights are done before the model is loaded.
         let lengths = rows.lengths(self.train.tokens_per_micro_batch)?;
         self.train.for_lengths(&lengths).map_err(|error| self.at_train(error))?;
         let decoder = self.decoder(&config, device, observer)?;
@@ -131,8 +135,8 @@ impl Recipe {
         let Rows { train, held_out, numbers, .. } = rows;
         let samples_at_end = held_out.is_empty();
         let trainer = Trainer::new(decoder, objective, train, self.train.clone()).and_then(|trainer| trainer.with_held_out(held_out));
-        let trainer = trainer.map_err(|error| numbers.named(error))?;
-        let record = record.made_of(trainer.config(), device)?;
+        let trainer = trainer.map_err(|error| numbers.in_file(error))?;
+        let record = record.with_inputs(trainer.config(), device)?;
         Ok(PreparedRun { recipe: self, out: out.into(), lock, tokenizer, record, numbers, trainer, samples_at_end })
     }
 
@@ -161,14 +165,14 @@ impl Recipe {
     }
 }
 
-/// A run of which everything is ready for its first step, in a folder that is locked.
+/// A run that is ready for its first step, in a locked folder.
 pub struct PreparedRun<'a> {
     recipe: &'a Recipe,
     out: PathBuf,
     lock: Lock,
     tokenizer: Tokenizer,
     record: FullRecord<'a>,
-    numbers: Numbers,
+    numbers: RowNumbers,
     trainer: Trainer<Box<dyn Objective>>,
     samples_at_end: bool,
 }
@@ -182,19 +186,20 @@ impl PreparedRun<'_> {
     /// Trains to the last step, or until the recipe's `early_stop` or the observer ends the run ([`Trained::reason`]).
     ///
     /// # Errors
-    /// As [`Trainer::fit`], with the rows of the data's file; if a sample or the record cannot be written.
+    /// As [`Trainer::fit`], with row numbers of the data file; if a sample or the record cannot be
+    /// written.
     pub fn train(self, observer: &mut dyn Observer) -> Result<Trained> {
         let Self { recipe, out, lock, tokenizer, record, numbers, mut trainer, samples_at_end } = self;
         record.write_first(&out)?;
         let mut sampling = Sampling::new(observer, recipe, &tokenizer, &out);
         let fitted = trainer.fit_locked(&out, &lock, &mut sampling);
-        let reason = fitted.map_err(|error| record.explained(numbers.named(error)))?;
+        let reason = fitted.map_err(|error| record.explained(numbers.in_file(error)))?;
         let steps = trainer.steps();
         if samples_at_end {
             sampling.sample(steps, trainer.decoder())?;
         }
         if reason != StopReason::Observer {
-            sampling.remove_of_stops(|step| trainer.config().evaluation_is_due(step, trainer.total_steps()))?;
+            sampling.remove_stop_samples(|step| trainer.config().evaluation_is_due(step, trainer.total_steps()))?;
         }
         let last_step = sampling.last_step();
         record.write(&out, Some((steps, reason)))?;

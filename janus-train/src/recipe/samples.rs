@@ -1,4 +1,4 @@
-//! What a model answers while it trains, and what belongs beside a model.
+//! Sample responses of a model while it trains, and the tokenizer that is saved with it.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,15 @@ use super::config::{Recipe, SampleConfig};
 use crate::error::AtPath;
 use crate::{Decoder, Error, Evaluation, Observer, Result, StepMetrics};
 
-/// Passes a run on to its observer, puts the tokenizer beside every model, and writes samples.
+/// An observer that forwards every event to the run's own observer, saves the tokenizer with every
+/// model, and writes samples.
 pub(super) struct Sampling<'a> {
     observer: &'a mut dyn Observer,
     last_step: Option<StepMetrics>,
     samples: Option<&'a SampleConfig>,
     tokenizer: &'a Tokenizer,
     template: ChatTemplate,
-    /// One file for each evaluation, so that a run that is cut off leaves the same ones.
+    /// One file for each evaluation, so that an interrupted and resumed run has the same files.
     folder: PathBuf,
 }
 
@@ -33,11 +34,12 @@ impl<'a> Sampling<'a> {
         self.last_step
     }
 
-    /// Deletes the samples of stops, once a run has come to its end: one that was not stopped has none.
+    /// Deletes the samples that were written when an observer stopped the run. Called at the end of the
+    /// run, which then has the same files as a run that was never stopped.
     ///
     /// # Errors
-    /// If the folder cannot be read or a file not be deleted.
-    pub(super) fn remove_of_stops(&self, is_due: impl Fn(u64) -> bool) -> Result<()> {
+    /// If the folder cannot be read or a file cannot be deleted.
+    pub(super) fn remove_stop_samples(&self, is_due: impl Fn(u64) -> bool) -> Result<()> {
         if !self.folder.exists() {
             return Ok(());
         }
@@ -52,7 +54,7 @@ impl<'a> Sampling<'a> {
         Ok(())
     }
 
-    /// Writes what the model answers after `step` steps, if the recipe asks for it.
+    /// Writes the model's responses after `step` steps, if the recipe has `[samples]`.
     ///
     /// # Errors
     /// If the model fails or the file cannot be written.

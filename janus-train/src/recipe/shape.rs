@@ -1,9 +1,9 @@
-//! Shapes of models that are known by name.
+//! Model shapes that recipes refer to by name.
 
 use janus_infer::{ModelConfig, ModelSizes};
 use serde::{Deserialize, Serialize};
 
-/// A model's shape, by the name that recipes have for it.
+/// A model's shape, by its name in recipes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Shape {
@@ -16,13 +16,13 @@ pub enum Shape {
     /// 5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768
     #[serde(rename = "m6m")]
     M6m,
-    /// 0.4 M parameters, to try a recipe out
+    /// 0.4 M parameters, for trying out a recipe
     #[serde(rename = "tiny")]
     Tiny,
 }
 
 impl Shape {
-    /// Its `config.json`.
+    /// Its model configuration.
     pub fn config(self) -> ModelConfig {
         let mistral = ModelSizes {
             vocab_size: 32_000,

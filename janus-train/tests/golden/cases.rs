@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use janus_train::{Batch, Decoder, TokenRow};
 
-/// The folder that `JANUS_GOLDENS` names, else the repository's.
+/// The folder of the reference files: `JANUS_GOLDENS` if set, else that of the repository.
 pub fn goldens() -> PathBuf {
     let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens");
     std::env::var_os("JANUS_GOLDENS").map_or_else(own, PathBuf::from)
@@ -32,7 +32,7 @@ impl Golden {
         all
     }
 
-    /// The models that there are numbers of this part for.
+    /// The models whose `cases.json` has this part.
     pub fn with(part: &str) -> Vec<Self> {
         let all: Vec<Self> = Self::all().into_iter().filter(|golden| golden.json[part].is_object()).collect();
         assert!(all.len() >= 4, "{part}: only {} models", all.len());
@@ -84,7 +84,7 @@ impl Golden {
         (0..ids.len()).map(|row| documents(&ids[row], &segments[row], |i| label(row, i)).0).collect()
     }
 
-    /// The pairs, chosen before rejected, one batch for each pair.
+    /// The pairs, one batch for each, with the chosen document first.
     pub fn pair_batches(&self) -> Vec<Batch> {
         let [ids, attention, completion] =
             ["input_ids", "attention_mask", "completion_mask"].map(|part| self.ints(&format!("pairs.{part}")));
@@ -115,7 +115,8 @@ fn read_tensors(path: &Path) -> BTreeMap<String, Tensor> {
     candle_core::safetensors::load(path, &Device::Cpu).unwrap().into_iter().collect()
 }
 
-/// The documents of a padded row, without its padding (segment -1), and the place of each token in the row.
+/// The documents of a padded row without its padding (segment -1), and the position of each token in the
+/// row.
 pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool) -> (Batch, Vec<usize>) {
     let mut rows: Vec<TokenRow> = Vec::new();
     let mut places = Vec::new();

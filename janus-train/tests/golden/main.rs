@@ -1,8 +1,9 @@
-//! The decoder, its gradients and the optimiser against transformers and torch (`goldens/README.md`).
+//! Compares the decoder, its gradients and the optimiser with transformers and torch
+//! (`goldens/README.md`).
 //!
-//! Tolerances: the goldens' own float32 error against float64 is up to 3e-5 in logits of size 10 and 1.1e-6 in
-//! gradients of size 1 (`*_f32_vs_f64` in `cases.json`). Ours has another order of summation, so a few times
-//! that is what a right implementation may differ by.
+//! Tolerances: the float32 error of the reference against float64 is up to 3e-5 in logits of size 10 and
+//! 1.1e-6 in gradients of size 1 (`*_f32_vs_f64` in `cases.json`). This crate sums in another order, so
+//! a correct implementation may differ by a few times that.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod cases;
@@ -14,9 +15,10 @@ use janus_train::{
     Reference, ReferenceLogprobs, Reward, Sft, TokenRow,
 };
 
-/// Of log-probabilities down to -20 of models whose logits differ by 1e-5 between float32 and float64.
+/// Tolerance for log-probabilities down to -20, of models whose logits differ by 1e-5 between float32
+/// and float64.
 const LOGPROB: f64 = 3e-5;
-/// Of gradients of size up to 0.8.
+/// Tolerance for gradients of size up to 0.8.
 const GRADIENT: f64 = 6e-6;
 
 #[test]
@@ -50,7 +52,7 @@ fn logprobs_of_padded_and_packed_rows() {
     }
 }
 
-/// Loss, metrics and gradients of one optimiser batch that is cut into these micro-batches.
+/// Loss, metrics and gradients of one step with these micro-batches.
 fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[Batch]) -> (f64, Metrics, Gradients) {
     let denominator = batches.iter().map(|batch| objective.denominator(batch)).sum();
     let (mut loss, mut metrics, gradients) = (0.0, Metrics::new(), Gradients::new(decoder));
@@ -67,12 +69,13 @@ fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[B
     (loss, metrics, gradients)
 }
 
-/// max(10 · the stated difference between float32 and float64, 1e-5 + 1e-5 · |x|).
+/// max(10 · stated, 1e-5 + 1e-5 · |x|), where `stated` is the difference between float32 and float64 in
+/// the file.
 fn tolerance(stated: f64, x: f64) -> f64 {
     (10.0 * stated).max(1e-5 + 1e-5 * x.abs())
 }
 
-/// Every gradient of the file, and none beside them.
+/// Asserts that the gradients are exactly those of the file.
 fn assert_gradients(golden: &Golden, case: &str, decoder: &Decoder, gradients: &Gradients) {
     let expected = &golden.json[case];
     let norm = gradients.norm().unwrap();
@@ -98,7 +101,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// All pairs at once, and one pair at a time.
+/// All documents in one micro-batch, and the given batches as micro-batches.
 fn ways(batches: Vec<Batch>) -> [Vec<Batch>; 2] {
     [vec![cases::join(&batches)], batches]
 }
@@ -204,7 +207,7 @@ fn sft_loss_and_every_gradient() {
 }
 
 #[test]
-fn lora_loss_and_the_gradients_of_its_updates() {
+fn lora_loss_and_the_gradients_of_the_adapters() {
     for golden in Golden::with("lora") {
         let number = |name: &str| golden.json["lora"][name].as_f64().unwrap();
         let config = LoraConfig::new(number("rank") as usize, number("alpha"));
@@ -227,7 +230,7 @@ fn lora_loss_and_the_gradients_of_its_updates() {
 fn adamw_with_clipping_warm_up_and_cosine() {
     for golden in Golden::with("adamw") {
         let model = golden.name.as_str();
-        // The loss reads no value head.
+        // The loss does not use the value head.
         let decoder = golden.decoder().frozen(|name| name == janus_train::VALUE_HEAD);
         let settings = &golden.json["adamw"];
         let number = |name: &str| settings[name].as_f64().unwrap();
@@ -244,7 +247,7 @@ fn adamw_with_clipping_warm_up_and_cosine() {
             let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, std::slice::from_ref(batch));
             let norm = gradients.norm().unwrap();
             let lr = config.lr_at(step as u64, number("total") as u64);
-            // Steps build on each other: rounding of one is carried into the next.
+            // Rounding errors accumulate from step to step.
             assert!((loss - expected["loss"].as_f64().unwrap()).abs() < 2e-5, "{model} step {step}: loss {loss}");
             assert!((norm / expected["grad_norm"].as_f64().unwrap() - 1.0).abs() < 2e-5, "{model} step {step}: grad_norm {norm}");
             assert!((lr - expected["lr"].as_f64().unwrap()).abs() < 1e-15, "{model} step {step}: lr {lr}");
@@ -260,7 +263,7 @@ fn adamw_with_clipping_warm_up_and_cosine() {
 }
 
 #[test]
-fn what_is_saved_is_loaded_and_both_spellings_of_the_config_are_read() {
+fn a_saved_model_is_loaded_and_both_formats_of_the_config_are_read() {
     for golden in Golden::all() {
         let folder = tempfile::tempdir().unwrap();
         let decoder = golden.decoder();
@@ -275,9 +278,9 @@ fn what_is_saved_is_loaded_and_both_spellings_of_the_config_are_read() {
     }
 }
 
-/// Differences that the files state widen tolerances, so that they must be small.
+/// The rounding errors that the files state widen the tolerances, so they must be small.
 #[test]
-fn what_the_goldens_state_of_rounding_is_small() {
+fn stated_rounding_errors_are_small() {
     fn stated(value: &serde_json::Value, found: &mut Vec<f64>) {
         for (key, value) in value.as_object().into_iter().flatten() {
             if key.contains("f32_vs_f64") {

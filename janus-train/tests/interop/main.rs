@@ -1,6 +1,6 @@
-//! Checkpoints of ours in transformers: they load, and give the same logits, rewards and token ids.
+//! This crate's checkpoints in transformers: they load, and give the same logits, rewards and token ids.
 //!
-//! Needs `python3` with torch and transformers, so `cargo test` leaves it out unless it is named:
+//! The test needs `python3` with torch and transformers, so `cargo test` runs it only if it is named:
 //! `cargo test --workspace --test interop`.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -18,7 +18,7 @@ use rand::Rng;
 use serde::Deserialize;
 use serde_json::json;
 
-/// What the script prints.
+/// The output of the script.
 #[derive(Deserialize)]
 struct Answer {
     logits: Vec<Vec<Vec<f64>>>,
@@ -29,14 +29,14 @@ struct Answer {
 fn transformers(folder: &Path, rows: &[TokenRow], conversations: &[Vec<Message>]) -> Answer {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/logits.py");
     let mut child = Command::new("python3").arg(script).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let asked = json!({ "rows": rows.iter().map(|row| &row.ids).collect::<Vec<_>>(), "conversations": conversations });
-    child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
+    let request = json!({ "rows": rows.iter().map(|row| &row.ids).collect::<Vec<_>>(), "conversations": conversations });
+    child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The largest difference between the logits of the checkpoint here, read from its folder, and in transformers.
+/// The largest difference between the logits of a loaded checkpoint and those of transformers.
 fn logit_difference(folder: &Path, rows: &[TokenRow], answer: &Answer) -> f64 {
     let model = Model::load(folder, &Device::Cpu).unwrap();
     let mut worst = 0.0f64;
@@ -50,7 +50,8 @@ fn logit_difference(folder: &Path, rows: &[TokenRow], answer: &Answer) -> f64 {
     worst
 }
 
-/// The largest difference between the log-probabilities of the model that was trained and those of transformers' logits.
+/// The largest difference between the log-probabilities of the trained model and those from
+/// transformers' logits.
 fn logprob_difference(decoder: &Decoder, rows: &[TokenRow], answer: &Answer) -> f64 {
     let mut worst = 0.0f64;
     for (row, logits) in rows.iter().zip(&answer.logits) {
@@ -120,13 +121,14 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
     let model = sft.join("model");
     tokenizer.save_with_template(&model, TEMPLATE).unwrap();
 
-    // Prompts as they are generated from, and conversations as they are trained on.
+    // Prompts for generation, and whole conversations as in training.
     let judged = mini.eval(Split::Bench, 4);
     let mut conversations: Vec<Vec<Message>> = judged.iter().map(janus_core::BenchRecord::prompt_messages).collect();
     conversations.push(vec![Message::user("  Outer blanks,\nand two lines? ")]);
     conversations.extend(records.iter().map(janus_core::SftRecord::messages).filter(|messages| {
         let answer = messages[messages.len() - 1].content.as_str();
-        // A mark at the start of an answer is one word with the bracket before it where a whole text is tokenised at once.
+        // Punctuation at the start of a response would be merged with the preceding bracket if the whole
+        // text is tokenised at once.
         answer.starts_with(char::is_alphabetic)
     }));
     let answer = transformers(&model, &rows[..6], &conversations);

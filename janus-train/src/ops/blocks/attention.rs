@@ -1,4 +1,4 @@
-//! Attention in candle's ops, a tile of queries at a time.
+//! Attention in candle's ops, one tile of queries at a time.
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use janus_infer::kernels::AttentionShape;
@@ -7,8 +7,8 @@ use super::BLOCK_QUERIES;
 use super::node::Computed;
 use crate::ops::attention::documents;
 
-/// Attention as [`ops::attention`](crate::ops::attention()) has it, a tile of queries at a time in both passes; gradients of keys and
-/// values are summed over the tiles in f32.
+/// The same as [`ops::attention`](crate::ops::attention()), one tile of queries at a time in both
+/// passes. Gradients of keys and values are summed over the tiles in f32.
 pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
     let qkv = Tensor::cat(&[q, k, v], 1)?;
     let mut tiles = Vec::new();
@@ -46,12 +46,13 @@ pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShap
     Computed::node("attention", &qkv, &qkv, &value, Box::new(backward))
 }
 
-/// The attention of the last `queries` of some rows of queries, keys and values side by side, all of one document.
+/// The attention of the last `queries` rows. Each row has query, key and value concatenated; all are of
+/// one document.
 fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> {
     let AttentionShape { heads, kv_heads, head_dim, sliding_window } = shape;
     let (n, group, kv) = (rows.dim(0)?, shape.group(), shape.kv_width());
     let q = rows.narrow(0, n - queries, queries)?.narrow(1, 0, heads * head_dim)?.contiguous()?;
-    // The queries of the heads that share keys stand below one another.
+    // Stacks the queries of the heads that share keys.
     let q = q.reshape((queries, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
     let q = q.reshape((kv_heads, group * queries, head_dim))?;
     let of_heads = |from: usize| rows.narrow(1, from, kv)?.contiguous()?.reshape((n, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
@@ -64,15 +65,15 @@ fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> 
     mixed.permute((2, 0, 1, 3))?.contiguous()?.reshape((queries, heads * head_dim))
 }
 
-/// What is added to the scores of the last `queries` of `n` tokens: 0 where a query sees a key, else -∞. Made on the device:
-/// it is as large as a head's scores.
+/// The mask that is added to the scores of the last `queries` of `n` tokens: 0 where a query attends to
+/// a key, else -∞. It is as large as a head's scores, so it is created on the device.
 fn mask(queries: usize, n: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
     let range = |from: usize, to: usize| Tensor::arange(from as u32, to as u32, device);
     let (query, key) = (range(n - queries, n)?.unsqueeze(1)?, range(0, n)?.unsqueeze(0)?);
     let unseen = Tensor::full(f32::NEG_INFINITY, (queries, n), device)?;
     let mut mask = key.broadcast_gt(&query)?.where_cond(&unseen, &unseen.zeros_like()?)?;
     if let Some(window) = window.filter(|&window| window < n) {
-        // The first query that does not see a key any more.
+        // For each key the first query that no longer attends to it.
         let end = range(window, window + n)?.unsqueeze(0)?;
         mask = end.broadcast_le(&query)?.where_cond(&unseen, &mask)?;
     }

@@ -1,4 +1,4 @@
-//! The language-model head in candle's ops, a part of the rows at a time.
+//! The language-model head in candle's ops, some rows at a time.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use super::{BLOCK_LOGITS, linear};
 use crate::ops::gradient::Weight;
 use crate::ops::log_prob;
 
-/// Log-probabilities in f32, a part of the rows at a time; see [`linear_logprobs`](crate::ops::linear_logprobs()).
+/// Log-probabilities in f32, some rows at a time; see
+/// [`linear_logprobs`](crate::ops::linear_logprobs()).
 pub(in crate::ops) fn linear_logprobs(hidden: &Tensor, weight: &Weight, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
     let held = (BLOCK_LOGITS / weight.tensor.dim(0)?.max(1)).max(1);
     linear_logprobs_by(held, hidden, weight, rows, targets)
 }
 
-/// [`linear_logprobs`], so many rows at a time.
+/// [`linear_logprobs`], `held` rows at a time.
 pub(super) fn linear_logprobs_by(held: usize, hidden: &Tensor, weight: &Weight, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
     let mut parts = Vec::with_capacity(rows.len().div_ceil(held));
     for (rows, targets) in rows.chunks(held).zip(targets.chunks(held)) {
@@ -24,7 +25,7 @@ pub(super) fn linear_logprobs_by(held: usize, hidden: &Tensor, weight: &Weight, 
         let head = weight.tensor.clone();
         let part: Arc<Forward> = Arc::new(move |x, read| log_prob::of_logits(&linear(x, &read(&head))?, &targets));
         let x = hidden.index_select(&rows, 0)?;
-        // Blocks give candle no gradient of a weight.
+        // Blocks return no gradients of weights to candle.
         parts.push(if weight.for_candle() { part(&x, &Tensor::clone)? } else { block("linear_logprobs", &x, &[weight], true, part)? });
     }
     if parts.is_empty() { hidden.narrow(0, 0, 0)?.sum(1)?.to_dtype(DType::F32) } else { Tensor::cat(&parts, 0) }
@@ -40,13 +41,13 @@ mod tests {
     use crate::ops::testing::random;
 
     #[test]
-    fn the_head_is_its_twin_however_its_rows_are_cut() {
+    fn agrees_with_the_naive_version_for_any_number_of_rows_at_a_time() {
         let (hidden, weight) = (Var::from_tensor(&random(&[50, 16], 1)).unwrap(), Var::from_tensor(&random(&[70, 16], 2)).unwrap());
         let (rows, targets): (Vec<u32>, Vec<u32>) = (0..40).map(|r| (r + r / 4, (r * 31) % 70)).unzip();
         let cotangent = random(&[40], 3);
         let gradients = |y: Tensor| (y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
-        let twin = ops::naive::linear_logprobs(&hidden, &weight, &rows, &targets).unwrap();
-        let expected = gradients(twin.clone());
+        let reference = ops::naive::linear_logprobs(&hidden, &weight, &rows, &targets).unwrap();
+        let expected = gradients(reference.clone());
         for held in [1, 7, 40, 1000] {
             let sum = GradAccumulator::default();
             let sink = GradSink::new([(weight.as_tensor(), sum.clone())]);
@@ -55,7 +56,7 @@ mod tests {
             assert!(got.get(&weight).is_none());
             let dweight = sum.sum().unwrap();
             for (got, expected) in
-                [(&y, &twin), (got.get(&hidden).unwrap(), expected.get(&hidden).unwrap()), (&dweight, expected.get(&weight).unwrap())]
+                [(&y, &reference), (got.get(&hidden).unwrap(), expected.get(&hidden).unwrap()), (&dweight, expected.get(&weight).unwrap())]
             {
                 let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 let worst = flat(got).iter().zip(flat(expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -1,4 +1,4 @@
-//! Pieces of work as single nodes of candle's graph.
+//! Blocks of work as single nodes of candle's graph.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,11 +7,13 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Resu
 
 use crate::ops::gradient::Weight;
 
-/// What a block computes of its input; it reads its weights through the function that it is given.
+/// The function of a block. Its first argument is the input; it passes each of its weights through the
+/// second argument, which detaches them or not.
 pub(super) type Forward = dyn Fn(&Tensor, &dyn Fn(&Tensor) -> Tensor) -> Result<Tensor> + Send + Sync;
 type Backward = dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync;
 
-/// A node whose forward pass has run: its value, and how the gradient of its first input follows from its own.
+/// A node whose forward pass has already run: its value, and the function that computes the gradient of
+/// its first input from that of the value.
 pub(super) struct Computed {
     name: &'static str,
     value: Mutex<Option<Tensor>>,
@@ -19,15 +21,15 @@ pub(super) struct Computed {
 }
 
 impl Computed {
-    /// A node that depends on `x` and on `anchor`, which may be the same. The anchor gets no gradient: what is tracked
-    /// and no variable must be `x`.
+    /// A node with the inputs `x` and `anchor`, which may be the same. `anchor` only makes candle track
+    /// the node and gets no gradient, so a tracked tensor that is not a variable must be passed as `x`.
     pub(super) fn node(name: &'static str, x: &Tensor, anchor: &Tensor, value: &Tensor, backward: Box<Backward>) -> Result<Tensor> {
         let value = value.detach().contiguous()?;
         let value = if value.layout().start_offset() == 0 { value } else { value.copy()? };
         x.apply_op2(anchor, Self { name, value: Mutex::new(Some(value)), backward })
     }
 
-    /// Takes the value, so that it is not held beside the node's own copy.
+    /// Takes the value out, so that it is not kept in addition to the node's own copy.
     fn take<S: BackendStorage>(&self, of: impl Fn(&Storage) -> Option<&S>) -> Result<(S, Shape)> {
         let Some(value) = self.value.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             bail!("{}: forward ran already", self.name)
@@ -62,8 +64,8 @@ impl CustomOp2 for Computed {
     }
 }
 
-/// `f` of `x` and of `weights`, as one node; gradients of weights are added to their accumulators. With `recompute` nothing but
-/// `x` is saved for the backward pass.
+/// Runs `f` on `x` as one node. Gradients of `weights` are added to their accumulators. With
+/// `recompute`, only `x` is saved for the backward pass.
 pub(super) fn block(name: &'static str, x: &Tensor, weights: &[&Weight], recompute: bool, f: Arc<Forward>) -> Result<Tensor> {
     let tracked = x.track_op();
     let anchor = weights.iter().map(|weight| &weight.tensor).find(|weight| weight.track_op());

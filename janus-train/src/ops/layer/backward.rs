@@ -16,14 +16,14 @@ use crate::ops::{ROWS_PER_TASK, rms_norm, swiglu};
 use crate::scratch::Scratch;
 
 impl Layer {
-    /// The gradient of x; those of the weights are added to their accumulators.
+    /// Returns the gradient of x, and adds the gradients of the weights to their accumulators.
     pub(crate) fn backward(&self, dy: &[f32], saved: &SavedActivations) -> Result<Scratch> {
         let Sizes { tokens, hidden, q, kv, qkv, ffn } = self.sizes;
         let eps = self.shape.rms_norm_eps as f32;
         let w = &self.read()?;
         let x = &*saved.x;
 
-        // The MLP, down to the attention's result.
+        // From the layer's output through the MLP to the attention's output.
         let (mut gated, mut dgate_up) = (Scratch::new(tokens * ffn), Scratch::new(tokens * 2 * ffn));
         let (mut normed, mut dmiddle) = (Scratch::new(tokens * hidden), Scratch::new(tokens * hidden));
         let mut dmixed = Scratch::new(tokens * q);
@@ -38,7 +38,8 @@ impl Layer {
                 let dy = rows(dy, hidden, start, n);
                 let middle = rows(&saved.middle, hidden, start, n);
                 let mut dnormed = Scratch::new(n * hidden);
-                // The gradient of the gated activation, until swiglu::backward puts the activation in its place.
+                // `gated` has the gradient of the gated activation until swiglu::backward replaces it by
+                // the activation.
                 matmul(MatMut::new(gated, n, ffn), false, Mat::new(dy, n, hidden), w.projection(Projection::Down, ffn));
                 dgate_up.copy_from_slice(rows(&saved.gate_up, 2 * ffn, start, n));
                 vectorised!(|| {
@@ -104,8 +105,8 @@ impl Layer {
         Ok(dx)
     }
 
-    /// Adds the gradients of a projection and of its LoRA update, given that of its result and its input. A frozen
-    /// weight costs nothing here.
+    /// Adds the gradients of a projection and of its LoRA adapter, given the gradient `dy` of its output
+    /// and its input `x`. Nothing is computed for a frozen weight.
     ///
     /// With y = x(W + sBA)ᵀ: dW = dyᵀx, dB = s · dyᵀ(xAᵀ), dA = s · (dy·B)ᵀx.
     fn project_gradient(&self, projection: Projection, dy: Mat<'_>, x: Mat<'_>) -> Result<()> {
@@ -116,7 +117,7 @@ impl Layer {
         let Some(LowRank { a, b, scale, .. }) = lora else { return Ok(()) };
         let scale = *scale as f32;
         let ((rank, input), out, tokens) = (a.tensor.dims2()?, b.tensor.dim(0)?, self.sizes.tokens);
-        // Both go into the narrow matrices, of which there are few rows in either direction.
+        // The scale is applied to the narrow product of `rank` columns, which has the fewest elements.
         let narrow = |wide: Mat<'_>, weight: Mat<'_>| {
             let mut product = Scratch::new(tokens * rank);
             let blocks = MatMut::new(&mut product, tokens, rank).row_blocks(ROWS_PER_TASK);

@@ -153,9 +153,7 @@ pub enum Error {
         row: usize,
     },
     /// A reference model that shares its weights with the trained model.
-    #[error(
-        "the reference model shares {name} with the trained model, and would change with it: make it with Decoder::copy, or load it"
-    )]
+    #[error("the reference model shares {name} with the trained model, and would change with it: make it with Decoder::copy, or load it")]
     SharedReference {
         /// A weight whose memory the two models share.
         name: String,

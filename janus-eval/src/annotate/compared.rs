@@ -117,8 +117,7 @@ impl Compared {
         let own = own.map(|annotator| ShareRow { label: annotator.annotator.clone(), counts: counts(&annotator.tally) });
         let parts = [format!("{model} wins"), "both are good".into(), "both are bad".into(), format!("{opponent} wins")].to_vec();
         let chart = ShareChart { parts, rows: std::iter::once(all).chain(own).collect() };
-        let figure =
-            Figure::shares("Outcomes", "As the paper's Figure 3: four choices, answers in random order, models not named.", chart);
+        let figure = Figure::shares("Outcomes", "As the paper's Figure 3: four choices, answers in random order, models not named.", chart);
         let share = |value: Option<f64>, decimals| value.map_or(Cell::Empty, |value| Cell::number(value, decimals));
         let tie_win = self.interval.map_or(Cell::number(100.0 * self.tie_win, 1), |interval| Cell::interval(interval.scaled(100.0), 1));
         let table = Table::new("Rates and agreement", ["measure", "value"])

@@ -261,8 +261,7 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
 }
 
 fn settings(runs: &[&Named<'_>]) -> Table {
-    let mut table =
-        Table::new("The judge and what it sees", ["model", "judge", "reference", "system message", "sampling", "no answer"]);
+    let mut table = Table::new("The judge and what it sees", ["model", "judge", "reference", "system message", "sampling", "no answer"]);
     let shown = |shown: bool| if shown { "shown" } else { "not shown" };
     for Named { name, run } in runs {
         let settings = &run.result.head.settings;

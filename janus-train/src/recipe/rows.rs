@@ -102,7 +102,8 @@ impl Recipe {
         if held_out >= all.len() {
             return Err(Error::AllHeldOut { path: path.clone(), rows: all.len(), held_out });
         }
-        let numbers = RowNumbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
+        let numbers =
+            RowNumbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
         let part = |rows| Subset::new(all.clone(), rows);
         Ok(Rows { train: part(held_out..all.len()), held_out: part(0..held_out), all, notes, numbers })
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Error, Message, PreferenceSet, Result};
+use crate::{Error, Message, PreferenceSet, Result, Role};
 
 /// A row for supervised fine-tuning (Multifaceted-Collection and its small form).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,11 +57,24 @@ pub struct PairRecord {
 }
 
 impl PairRecord {
-    /// The row as two conversations, chosen and rejected: the system message (left out if empty), the instruction, and
-    /// the last message of each side.
+    /// The row as two conversations, chosen and rejected. A side with several user messages is taken whole. For a side with one,
+    /// the user message is `prompt`. The system message is `system` or, if that is empty, the one that a side begins with; it is
+    /// left out if it is empty too.
     pub fn conversations(&self) -> (Vec<Message>, Vec<Message>) {
-        let side = |messages: &[Message]| prompt_messages(&self.system, &self.prompt).into_iter().chain(messages.last().cloned()).collect();
-        (side(&self.chosen), side(&self.rejected))
+        (self.conversation(&self.chosen), self.conversation(&self.rejected))
+    }
+
+    fn conversation(&self, side: &[Message]) -> Vec<Message> {
+        let (own, turns) = match side.split_first() {
+            Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
+            _ => ("", side),
+        };
+        let system = if self.system.is_empty() { own } else { &self.system };
+        if let [] | [_] | [_, _] = turns {
+            return prompt_messages(system, &self.prompt).into_iter().chain(turns.last().cloned()).collect();
+        }
+        let system = (!system.is_empty()).then(|| Message::system(system));
+        system.into_iter().chain(turns.iter().cloned()).collect()
     }
 }
 
@@ -291,6 +304,33 @@ mod tests {
         let error = read(&all[..3]).unwrap_err().to_string();
         assert!(error.starts_with("the preference set has no background_knowledge preference"), "{error}");
         assert!(serde_json::from_str::<SftRecord>(r#"{"preference_set":null,"system":"s","prompt":"p","output":"o"}"#).is_ok());
+    }
+
+    #[test]
+    fn pairs_of_several_turns_keep_the_turns_before_the_last_question() {
+        let dialogue = |answer: &str| {
+            [("user", "My name is Ada."), ("assistant", "Hello, Ada."), ("user", "What is my name?"), ("assistant", answer)]
+                .map(|(role, content)| serde_json::json!({ "role": role, "content": content }))
+        };
+        let row = |system: &str, chosen: serde_json::Value, rejected: serde_json::Value| -> PairRecord {
+            let prompt = "What is my name?";
+            serde_json::from_value(serde_json::json!({ "system": system, "prompt": prompt, "chosen": chosen, "rejected": rejected }))
+                .unwrap()
+        };
+        let turns = row("Be brief.", dialogue("Ada.").into(), dialogue("I forgot.").into());
+        let (chosen, rejected) = turns.conversations();
+        assert_eq!(chosen[0], Message::system("Be brief."));
+        assert_eq!(chosen[1..], turns.chosen);
+        assert_eq!(rejected[1..], turns.rejected);
+
+        let mut within: Vec<_> = dialogue("Ada.").into();
+        within.insert(0, serde_json::json!({ "role": "system", "content": "Be kind." }));
+        let (chosen, _) = row("", within.into(), dialogue("I forgot.").into()).conversations();
+        assert_eq!((&chosen[0], chosen.len()), (&Message::system("Be kind."), 5));
+
+        let answer = |text: &str| serde_json::json!([{ "role": "assistant", "content": text }]);
+        let (_, rejected) = row("", answer("Ada."), answer("No.")).conversations();
+        assert_eq!(rejected, [Message::user("What is my name?"), Message::assistant("No.")]);
     }
 
     #[test]

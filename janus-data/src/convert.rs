@@ -104,9 +104,9 @@ pub fn convert(
         Target::Records(RecordKind::Sft) => {
             fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| one_turn(better_conversation(content)?.sft()))?;
         }
-        Target::Records(RecordKind::Pairs) => {
-            fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| Ok(comparison(content)?.pair()))?
-        }
+        Target::Records(RecordKind::Pairs) => fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| {
+            comparison(content)?.pair().ok_or("a system message after the first message, or no question")
+        })?,
         Target::Records(RecordKind::Reward) => {
             fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| one_turn(comparison(content)?.reward()))?;
         }
@@ -128,10 +128,12 @@ pub fn convert(
         })?,
         Target::Alpaca => {
             fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {
-                better_conversation(content)?.alpaca().ok_or("a conversation without an answer")
+                better_conversation(content)?.alpaca().ok_or("turns that do not alternate, which this layout cannot hold")
             })?;
         }
-        Target::HhRlhf => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| Ok(comparison(content)?.hh_rlhf()))?,
+        Target::HhRlhf => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {
+            comparison(content)?.hh_rlhf().ok_or("a text that the marks of its turns cannot hold")
+        })?,
     }
     Ok(converted)
 }

@@ -87,9 +87,11 @@ impl MixPart {
     fn read(&self, options: &ReadOptions) -> Result<(Vec<PairRecord>, u64)> {
         let (mut rows, mut left_out) = (Vec::new(), 0);
         for (row, number) in read_files::<Row>(paths(&self.pattern)?, options.clone()).zip(1..) {
-            match self.source.content(&row?).map_err(|error| error.at(self.pattern.as_ref(), number))? {
-                RowContent::Comparison(pair) => rows.push(pair.pair()),
-                _ => left_out += 1,
+            let content = self.source.content(&row?).map_err(|error| error.at(self.pattern.as_ref(), number))?;
+            let pair = if let RowContent::Comparison(pair) = content { pair.pair() } else { None };
+            match pair {
+                Some(pair) => rows.push(pair),
+                None => left_out += 1,
             }
         }
         Ok((rows, left_out))

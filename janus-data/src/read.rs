@@ -29,7 +29,7 @@ pub(crate) use row::decode;
 ///
 /// | extension | rows |
 /// |---|---|
-/// | `.json` | the objects of an array; or the values of an object, whose keys become the field `id` of rows that have none |
+/// | `.json` | the objects of an array; or the values of an object, whose keys become the field `id` of rows that have none; or one object a line |
 /// | `.jsonl` | one object a line; empty lines are skipped |
 /// | `.csv` | the lines after a header; a cell holds JSON if the field is a list or an object, and an empty cell is an absent optional field |
 /// | `.parquet` | the rows of all row groups; a null counts as an absent field |
@@ -114,7 +114,12 @@ impl ReadOptions {
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
         let text = |file| compressed::text(path, file, format.codec);
         let source = match format.layout {
-            Layout::Json => Source::Json(json::Rows::new(text(file)?, format.codec, self)),
+            Layout::Json => {
+                match compressed::has_lines(text(file)?, self.max_row_bytes).map_err(compressed::broken(path, format.codec, 0))? {
+                    (true, text) => Source::JsonLines(jsonl::Lines::new(text, format.codec, self)),
+                    (false, text) => Source::Json(json::Rows::new(text, format.codec, self)),
+                }
+            }
             Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.codec, self)),
             Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.codec, self)?)),
             #[cfg(feature = "parquet")]

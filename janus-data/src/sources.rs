@@ -115,12 +115,13 @@ pub trait RowSource: Sync {
         Ok(Vec::new())
     }
 
-    /// The content of a row, with [`main_source`](Self::main_source) filled in if the row has none.
+    /// The content of a row, with [`main_source`](Self::main_source) filled in if the row has none. An empty system message is left out.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse).
     fn content(&self, row: &Row) -> Result<RowContent, RowError> {
         let mut content = self.parse(Fields::new(row))?;
+        content.drop_empty_system();
         if let Some(main_source) = content.main_source_mut().filter(|main_source| main_source.is_empty()) {
             *main_source = self.main_source().into();
         }

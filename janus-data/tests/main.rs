@@ -11,6 +11,8 @@ mod bad_input;
 mod construct;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(feature = "parquet")]
+mod layouts;
 mod mini;
 #[cfg(feature = "parquet")]
 mod mutations;

@@ -59,6 +59,18 @@ impl RowContent {
         }
     }
 
+    /// Removes an empty system message: no layout tells it from none.
+    pub(super) fn drop_empty_system(&mut self) {
+        let messages = match self {
+            Self::Conversation(conversation) => &mut conversation.messages,
+            Self::Comparison(pair) => &mut pair.prompt,
+            Self::Instruction(_) | Self::Skip(_) => return,
+        };
+        if messages.first().is_some_and(|first| first.role == Role::System && first.content.is_empty()) {
+            messages.remove(0);
+        }
+    }
+
     pub(super) fn main_source_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Instruction(instruction) => Some(&mut instruction.main_source),
@@ -142,16 +154,21 @@ impl Conversation {
         json!({ "conversations": self.messages.iter().map(dialogue::sharegpt).collect::<Vec<_>>() })
     }
 
-    /// Converts to `{instruction, input, output, system, history}`; `None` without a user message and an answer.
+    /// Converts to `{instruction, input, output, system, history}`; `None` unless user and assistant alternate after the system message,
+    /// the user first.
     pub fn alpaca(&self) -> Option<Value> {
-        let (last, before) = self.messages.split_last()?;
-        let (user, before) = before.split_last()?;
-        let (system, turns) = match before.split_first() {
+        let (system, turns) = match self.messages.split_first() {
             Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
-            _ => ("", before),
+            _ => ("", self.messages.as_slice()),
         };
-        let history: Vec<[&str; 2]> = turns.chunks_exact(2).map(|turn| [turn[0].content.as_str(), turn[1].content.as_str()]).collect();
-        Some(json!({ "instruction": user.content, "input": "", "output": last.content, "system": system, "history": history }))
+        let (turns, rest) = turns.as_chunks::<2>();
+        let alternates = turns.iter().all(|[user, answer]| user.role == Role::User && answer.role == Role::Assistant);
+        if !rest.is_empty() || !alternates {
+            return None;
+        }
+        let ([user, answer], history) = turns.split_last()?;
+        let history: Vec<[&str; 2]> = history.iter().map(|turn| turn.each_ref().map(|message| message.content.as_str())).collect();
+        Some(json!({ "instruction": user.content, "input": "", "output": answer.content, "system": system, "history": history }))
     }
 }
 
@@ -183,19 +200,25 @@ impl Comparison {
         Conversation { main_source, original_source, preference_set: None, messages }
     }
 
-    /// Converts to a record. `chosen` and `rejected` have all turns, `prompt` the last user message.
-    pub fn pair(&self) -> PairRecord {
-        let system = self.prompt.first().filter(|first| first.role == Role::System).map(|first| first.content.clone());
-        let turns: Vec<Message> = self.prompt.iter().filter(|message| message.role != Role::System).cloned().collect();
+    /// Converts to a record. `chosen` and `rejected` have all turns, `prompt` the last message before the answer. `None` if a system message
+    /// comes later than first, or there is no other message.
+    pub fn pair(&self) -> Option<PairRecord> {
+        let (system, turns) = match self.prompt.split_first() {
+            Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
+            _ => ("", self.prompt.as_slice()),
+        };
+        if turns.iter().any(|message| message.role == Role::System) {
+            return None;
+        }
         let conversation = |answer: &str| turns.iter().cloned().chain([Message::assistant(answer)]).collect();
-        PairRecord {
+        Some(PairRecord {
             main_source: self.main_source.clone(),
             original_source: self.original_source.clone(),
-            system: system.unwrap_or_default(),
-            prompt: turns.last().map(|last| last.content.clone()).unwrap_or_default(),
+            system: system.into(),
+            prompt: turns.last()?.content.clone(),
             chosen: conversation(&self.chosen),
             rejected: conversation(&self.rejected),
-        }
+        })
     }
 
     /// Converts to a record of plain strings. Its `input` is the system message, a line break and the instruction. `None` for
@@ -206,10 +229,16 @@ impl Comparison {
         Some(RewardRecord { input, chosen: self.chosen.clone(), rejected: self.rejected.clone() })
     }
 
-    /// Converts to two dialogues marked with `Human:` and `Assistant:`.
-    pub fn hh_rlhf(&self) -> Value {
-        let text = |answer: &str| dialogue::write_transcript(&self.prompt, answer);
-        json!({ "chosen": text(&self.chosen), "rejected": text(&self.rejected) })
+    /// Converts to two dialogues marked with `Human:` and `Assistant:`; `None` for texts that these marks cannot hold, such as one that
+    /// contains a mark or begins with a space.
+    pub fn hh_rlhf(&self) -> Option<Value> {
+        let text = |answer: &str| {
+            let text = dialogue::write_transcript(&self.prompt, answer);
+            let read = dialogue::transcript(&text).ok()?;
+            let (last, prompt) = read.split_last()?;
+            (prompt == self.prompt && *last == Message::assistant(answer)).then_some(text)
+        };
+        Some(json!({ "chosen": text(&self.chosen)?, "rejected": text(&self.rejected)? }))
     }
 
     /// Converts to `{input: {messages}, preferred_output, non_preferred_output}`.

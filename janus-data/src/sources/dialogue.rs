@@ -3,10 +3,16 @@
 use janus_core::{Message, Role};
 use serde_json::{Value, json};
 
-/// Parses a dialogue of HH-RLHF, with turns marked by `\n\nHuman:` and `\n\nAssistant:`.
+const HUMAN: &str = "\n\nHuman:";
+const ASSISTANT: &str = "\n\nAssistant:";
+
+/// Parses a dialogue of HH-RLHF, with turns marked by `\n\nHuman:` and `\n\nAssistant:`. A text before the first mark is the system message.
 pub(super) fn transcript(text: &str) -> Result<Vec<Message>, String> {
     let text = format!("\n\n{}", text.trim_start());
-    parse_turns(&text, "\n\nHuman:", "\n\nAssistant:")
+    let first = [HUMAN, ASSISTANT].iter().filter_map(|mark| text.find(mark)).min().unwrap_or(0);
+    let (system, turns) = text.split_at(first);
+    let system = Some(system.trim()).filter(|system| !system.is_empty()).map(Message::system);
+    Ok(system.into_iter().chain(parse_turns(turns, HUMAN, ASSISTANT)?).collect())
 }
 
 /// Parses a dialogue whose turns begin with one of two markers. Consecutive turns of the same side are joined, because these
@@ -51,11 +57,11 @@ pub(super) fn write_transcript(prompt: &[Message], answer: &str) -> String {
     for message in prompt {
         text += &match message.role {
             Role::System => message.content.clone(),
-            Role::User => format!("\n\nHuman: {}", message.content),
-            Role::Assistant => format!("\n\nAssistant: {}", message.content),
+            Role::User => format!("{HUMAN} {}", message.content),
+            Role::Assistant => format!("{ASSISTANT} {}", message.content),
         };
     }
-    text + "\n\nAssistant: " + answer
+    text + ASSISTANT + " " + answer
 }
 
 /// A message in ShareGPT's layout.
@@ -79,6 +85,8 @@ mod tests {
         assert_eq!(turns, [Message::user("Hi"), Message::assistant("Hello.\n\nMore?"), Message::user("No.\n\nOr yes.")]);
         let written = write_transcript(&turns, "Fine.");
         assert_eq!(transcript(&written).unwrap(), [&turns[..], &[Message::assistant("Fine.")]].concat());
+        let persona = [Message::system("Be kind.\nBe brief."), Message::user("Hi"), Message::assistant("Hello.")];
+        assert_eq!(transcript(&write_transcript(&persona[..2], "Hello.")).unwrap(), persona);
         assert!(transcript("Hello").unwrap_err().contains("does not begin with \"Human:\""));
         assert!(transcript("\n\nAssistant: I begin").is_err());
         assert_eq!(parse_turns("prompter: A assistant: B prompter: C", "prompter:", "assistant:").unwrap().len(), 3);

@@ -1,5 +1,6 @@
 //! Access to the fields of a row, with errors that name the field.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use janus_core::{Message, PreferenceSet, Role};
@@ -81,9 +82,9 @@ impl<'a> Fields<'a> {
         self.0.get(name)
     }
 
-    /// Whether the row has a field, even if it is null.
+    /// Whether the row has a field that is neither null nor an empty text, as in the cell of a table.
     pub fn contains(self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.0.get(name).is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
     }
 
     fn get(self, name: &str) -> Result<&'a Value, RowError> {
@@ -135,29 +136,44 @@ impl<'a> Fields<'a> {
         whole_number(value).ok_or_else(|| RowError::mismatch(name, "a text or a whole number", kind(value)))
     }
 
-    /// A list.
+    /// A list. The cell of a spreadsheet may contain it as JSON.
     ///
     /// # Errors
     /// [`RowError`] if the field is missing or has another type.
-    pub fn list(self, name: &str) -> Result<&'a [Value], RowError> {
-        let value = self.get(name)?;
-        value.as_array().map(Vec::as_slice).ok_or_else(|| RowError::mismatch(name, "a list", kind(value)))
+    pub fn list(self, name: &str) -> Result<Cow<'a, [Value]>, RowError> {
+        match self.get(name)? {
+            Value::Array(list) => Ok(Cow::Borrowed(list)),
+            Value::String(cell) => {
+                let list = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list", "a text"))?;
+                Ok(Cow::Owned(list))
+            }
+            value => Err(RowError::mismatch(name, "a list", kind(value))),
+        }
     }
 
-    /// The fields of an object.
+    /// An object. The cell of a spreadsheet may contain it as JSON. [`Fields::new`] reads its fields.
     ///
     /// # Errors
     /// [`RowError`] if the field is missing or has another type.
-    pub fn object(self, name: &str) -> Result<Self, RowError> {
-        let value = self.get(name)?;
-        value.as_object().map(Self).ok_or_else(|| RowError::mismatch(name, "an object", kind(value)))
+    pub fn object(self, name: &str) -> Result<Cow<'a, Row>, RowError> {
+        match self.get(name)? {
+            Value::Object(object) => Ok(Cow::Borrowed(object)),
+            Value::String(cell) => {
+                let object = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "an object", "a text"))?;
+                Ok(Cow::Owned(object))
+            }
+            value => Err(RowError::mismatch(name, "an object", kind(value))),
+        }
     }
 
     /// A complete preference set, if the row has one.
     pub(super) fn preference_set(self, name: &str) -> Result<Option<PreferenceSet>, RowError> {
-        let Some(value) = self.0.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+        if !self.contains(name) {
+            return Ok(None);
+        }
+        let value = Value::Array(self.list(name)?.into_owned());
         let wrong = |problem: String| RowError::mismatch(name, "four preferences, one of each dimension", problem);
-        let set: PreferenceSet = serde_json::from_value(value.clone()).map_err(|error| wrong(error.to_string()))?;
+        let set: PreferenceSet = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
         set.complete().map_err(|error| wrong(error.to_string()))?;
         Ok(Some(set))
     }
@@ -168,15 +184,26 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`RowError`] if the field is missing or an element is not a message.
     pub fn messages(self, name: &str) -> Result<Vec<Message>, RowError> {
-        let parsed: Value;
-        let list = match self.get(name)? {
+        match self.get(name)? {
             Value::String(cell) => {
-                parsed = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list of messages", "a text"))?;
-                parsed.as_array().ok_or_else(|| RowError::mismatch(name, "a list of messages", kind(&parsed)))?
+                let list: Vec<Value> = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list of messages", "a text"))?;
+                messages(&list, name)
             }
-            value => value.as_array().ok_or_else(|| RowError::mismatch(name, "a list of messages", kind(value)))?,
-        };
-        list.iter().enumerate().map(|(at, value)| message(value, &format!("{name}[{at}]"))).collect()
+            Value::Array(list) => messages(list, name),
+            value => Err(RowError::mismatch(name, "a list of messages", kind(value))),
+        }
+    }
+
+    /// A list as [`messages`](Self::messages) reads it, or a text, which is one message of the given role.
+    ///
+    /// # Errors
+    /// [`RowError`] if the field is missing or has another type.
+    pub fn messages_or_text(self, name: &str, role: Role) -> Result<Vec<Message>, RowError> {
+        match self.get(name)? {
+            Value::String(text) if messages_in(text).is_none() => Ok(vec![Message { role, content: text.clone() }]),
+            Value::String(_) | Value::Array(_) => self.messages(name),
+            value => Err(RowError::mismatch(name, "a text or a list of messages", kind(value))),
+        }
     }
 
     /// One message; a plain text is the assistant's.
@@ -185,8 +212,11 @@ impl<'a> Fields<'a> {
     /// [`RowError`] if the field is missing or not a message.
     pub fn message(self, name: &str) -> Result<Message, RowError> {
         match self.get(name)? {
-            // Some writers store only the text of the answer.
-            Value::String(text) => Ok(Message::assistant(text.clone())),
+            // The cell of a spreadsheet has the message as JSON; some writers store only the text of the answer.
+            Value::String(text) => match serde_json::from_str(text).ok().filter(is_message) {
+                Some(value) => message(&value, name),
+                None => Ok(Message::assistant(text.clone())),
+            },
             value => message(value, name),
         }
     }
@@ -196,7 +226,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`RowError`] if a turn is not two texts.
     pub fn history(self, name: &str) -> Result<Vec<Message>, RowError> {
-        if self.0.get(name).is_none_or(Value::is_null) {
+        if !self.contains(name) {
             return Ok(Vec::new());
         }
         let mut messages = Vec::new();
@@ -214,7 +244,8 @@ impl<'a> Fields<'a> {
 
     /// The better and the worse of the two texts of `text`, by the two numbers of `score`; `None` for a tie.
     pub(super) fn scored(self) -> Result<Option<(String, String)>, RowError> {
-        let ([Value::String(first), Value::String(second)], [one, other]) = (self.list("text")?, self.list("score")?) else {
+        let (texts, scores) = (self.list("text")?, self.list("score")?);
+        let ([Value::String(first), Value::String(second)], [one, other]) = (&*texts, &*scores) else {
             return Err(RowError::mismatch("text", "two texts with two scores", "something else"));
         };
         let (Some(one), Some(other)) = (one.as_f64(), other.as_f64()) else {
@@ -228,17 +259,63 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads `{role, content}` or `{from, value}`, with the usual names of roles.
+/// The list in a text that is the JSON of a list of messages.
+fn messages_in(text: &str) -> Option<Vec<Value>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
+    serde_json::from_str(text).ok().filter(|list: &Vec<Value>| list.iter().all(is_message))
+}
+
+fn is_message(value: &Value) -> bool {
+    [("role", "content"), ("from", "value")].into_iter().any(|(role, content)| value.get(role).is_some() && value.get(content).is_some())
+}
+
+fn messages(list: &[Value], name: &str) -> Result<Vec<Message>, RowError> {
+    list.iter().enumerate().map(|(at, value)| message(value, &format!("{name}[{at}]"))).collect()
+}
+
+/// Reads `{role, content}` or `{from, value}`, with the usual names of roles. The content is a text, or a list of parts that are all texts.
 fn message(value: &Value, path: &str) -> Result<Message, RowError> {
     let Some(object) = value.as_object() else { return Err(RowError::mismatch(path, "a message", kind(value))) };
     let fields = Fields(object);
     let (role_name, content_name) = if object.contains_key("from") { ("from", "value") } else { ("role", "content") };
     let named = fields.text(role_name).map_err(|error| error.within(path))?;
     let role = match named.as_str() {
-        "system" => Role::System,
+        "system" | "developer" => Role::System,
         "user" | "human" | "prompter" => Role::User,
         "assistant" | "gpt" | "chatgpt" | "bot" | "model" => Role::Assistant,
         other => return Err(RowError::mismatch(format!("{path}.{role_name}"), "system, user or assistant", other)),
     };
-    Ok(Message { role, content: fields.text(content_name).map_err(|error| error.within(path))? })
+    if let Some(name) = ["tool_calls", "function_call"].into_iter().find(|name| object.get(*name).is_some_and(|calls| !empty(calls))) {
+        return Err(RowError::rule(format!("{path}.{name}"), "calls of tools cannot be trained"));
+    }
+    let content = match fields.value(content_name) {
+        Some(Value::Array(parts)) => parts_text(parts, &format!("{path}.{content_name}"))?,
+        _ => fields.text(content_name).map_err(|error| error.within(path))?,
+    };
+    Ok(Message { role, content })
+}
+
+/// Whether a value says nothing: null, or a list, an object or a text without content.
+fn empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.values().all(empty),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+/// The texts of `[{type: "text", text}]`, joined.
+fn parts_text(parts: &[Value], path: &str) -> Result<String, RowError> {
+    let text = |(at, part): (usize, &Value)| match part.get("type").and_then(Value::as_str) {
+        Some("text" | "input_text" | "output_text") => match part.get("text") {
+            Some(Value::String(text)) => Ok(text.clone()),
+            _ => Err(RowError::missing(format!("{path}[{at}].text"))),
+        },
+        other => Err(RowError::mismatch(format!("{path}[{at}].type"), "text", other.unwrap_or("none"))),
+    };
+    parts.iter().enumerate().map(text).collect()
 }

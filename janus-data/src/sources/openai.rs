@@ -22,7 +22,7 @@ impl RowSource for OpenAi {
             return Ok(RowContent::conversation("", row.messages("messages")?));
         }
         let input = row.object("input")?;
-        let prompt = input.messages("messages").map_err(|error| error.within("input"))?;
+        let prompt = Fields::new(&input).messages("messages").map_err(|error| error.within("input"))?;
         let answer = |name| match <[Message; 1]>::try_from(row.messages(name)?) {
             Ok([answer]) => Ok(answer.content),
             Err(messages) => Err(RowError::mismatch(name, "one message", format!("{}", messages.len()))),

@@ -15,8 +15,10 @@ impl RowSource for SelfInstruct {
     }
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
-        let instance = row.list("instances")?.first().and_then(Value::as_object);
-        let Some(instance) = instance else { return Err(RowError::mismatch("instances", "a list of objects", "none")) };
+        let instances = row.list("instances")?;
+        let Some(instance) = instances.first().and_then(Value::as_object) else {
+            return Err(RowError::mismatch("instances", "a list of objects", "none"));
+        };
         let within = |name| Fields::new(instance).text(name).map_err(|error| error.within("instances[0]"));
         let original_source = row.optional_text("motivation_app")?;
         let prompt = joined(&row.text("instruction")?, &within("input")?);

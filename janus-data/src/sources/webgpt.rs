@@ -39,6 +39,6 @@ impl RowSource for WebGpt {
 }
 
 fn question(row: Fields<'_>) -> Result<Message, RowError> {
-    let text = row.object("question")?.text("full_text").map_err(|error| error.within("question"))?;
-    Ok(Message::user(text))
+    let question = row.object("question")?;
+    Fields::new(&question).text("full_text").map(Message::user).map_err(|error| error.within("question"))
 }

@@ -6,7 +6,7 @@ use janus_core::{
 use proptest::prelude::*;
 
 /// Text with line breaks, quotes, other scripts and controls.
-fn text() -> impl Strategy<Value = String> {
+pub fn text() -> impl Strategy<Value = String> {
     prop_oneof![".{0,12}", r#"[a-z"\\\n\r\t ,{}]{0,20}"#, Just("é 漢字 \u{0} 🙂\u{2028}".to_owned())]
 }
 

@@ -35,6 +35,8 @@ pub struct Segment {
     pub special: bool,
     /// Whether the model is trained to produce this: its tokens are in the loss mask.
     pub trained: bool,
+    /// The index of its message; that of the next message for what asks the model to begin.
+    pub message: usize,
 }
 
 /// A rendered conversation.
@@ -51,13 +53,13 @@ impl Rendered {
         self.segments.iter().map(|segment| segment.text.as_str()).collect()
     }
 
-    fn special(&mut self, text: &str, trained: bool) {
-        self.segments.push(Segment { text: text.into(), special: true, trained });
+    fn special(&mut self, message: usize, text: &str, trained: bool) {
+        self.segments.push(Segment { text: text.into(), special: true, trained, message });
     }
 
-    fn text_segment(&mut self, text: String, trained: bool) {
+    fn text_segment(&mut self, message: usize, text: String, trained: bool) {
         if !text.is_empty() {
-            self.segments.push(Segment { text, special: false, trained });
+            self.segments.push(Segment { text, special: false, trained, message });
         }
     }
 }
@@ -133,9 +135,9 @@ impl ChatTemplate {
 }
 
 fn render_mistral(messages: &[Message], out: &mut Rendered) {
-    out.special("<s>", false);
+    out.special(0, "<s>", false);
     let mut system = None;
-    for message in messages {
+    for (index, message) in messages.iter().enumerate() {
         match message.role {
             Role::System => system = Some(message.content.as_str()),
             Role::User => {
@@ -144,28 +146,28 @@ fn render_mistral(messages: &[Message], out: &mut Rendered) {
                     None => message.content.clone(),
                 };
                 // Trimmed, as in the reference's inference code; its training data has no outer whitespace.
-                out.text_segment(format!("[INST] {} [/INST]", content.trim()), false);
+                out.text_segment(index, format!("[INST] {} [/INST]", content.trim()), false);
             }
             Role::Assistant => {
-                out.text_segment(message.content.clone(), true);
-                out.special("</s>", true);
+                out.text_segment(index, message.content.clone(), true);
+                out.special(index, "</s>", true);
             }
         }
     }
 }
 
 fn render_chatml(messages: &[Message], out: &mut Rendered) {
-    for message in messages {
+    for (index, message) in messages.iter().enumerate() {
         let trained = message.role == Role::Assistant;
-        out.special("<|im_start|>", false);
-        out.text_segment(format!("{}\n", message.role), false);
-        out.text_segment(message.content.clone(), trained);
-        out.special("<|im_end|>", trained);
-        out.text_segment("\n".into(), false);
+        out.special(index, "<|im_start|>", false);
+        out.text_segment(index, format!("{}\n", message.role), false);
+        out.text_segment(index, message.content.clone(), trained);
+        out.special(index, "<|im_end|>", trained);
+        out.text_segment(index, "\n".into(), false);
     }
     if messages.last().is_some_and(|last| last.role == Role::User) {
-        out.special("<|im_start|>", false);
-        out.text_segment("assistant\n".into(), false);
+        out.special(messages.len(), "<|im_start|>", false);
+        out.text_segment(messages.len(), "assistant\n".into(), false);
     }
 }
 

@@ -102,13 +102,13 @@ pub fn convert(
     };
     match to {
         Target::Records(RecordKind::Sft) => {
-            fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| one_turn(better_conversation(content)?.sft()))?;
+            fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| one_turn(content.into_conversation()?.sft()))?;
         }
         Target::Records(RecordKind::Pairs) => fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| {
-            comparison(content)?.pair().ok_or("a system message after the first message, or no question")
+            content.into_comparison()?.pair().ok_or("a system message after the first message, or no question")
         })?,
         Target::Records(RecordKind::Reward) => {
-            fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| one_turn(comparison(content)?.reward()))?;
+            fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| one_turn(content.into_comparison()?.reward()))?;
         }
         Target::Records(RecordKind::Bench) => {
             fill(contents, Writer::<BenchRecord>::create(out)?, &mut converted, |_| Err("a bench row needs rubrics, which no source has"))?;
@@ -120,19 +120,19 @@ pub fn convert(
         })?,
         Target::OpenAi => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
             RowContent::Comparison(pair) => Ok(pair.openai()),
-            other => Ok(better_conversation(other)?.openai()),
+            other => Ok(other.into_conversation()?.openai()),
         })?,
         Target::ShareGpt => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
             RowContent::Comparison(pair) => Ok(pair.sharegpt()),
-            other => Ok(better_conversation(other)?.sharegpt()),
+            other => Ok(other.into_conversation()?.sharegpt()),
         })?,
         Target::Alpaca => {
             fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {
-                better_conversation(content)?.alpaca().ok_or("turns that do not alternate, which this layout cannot hold")
+                content.into_conversation()?.alpaca().ok_or("turns that do not alternate, or without loss, which this layout cannot hold")
             })?;
         }
         Target::HhRlhf => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {
-            comparison(content)?.hh_rlhf().ok_or("a text that the marks of its turns cannot hold")
+            content.into_comparison()?.hh_rlhf().ok_or("a text that the marks of its turns cannot hold")
         })?,
     }
     Ok(converted)
@@ -179,25 +179,6 @@ fn fill<T: Serialize>(
     writer.finish()
 }
 
-/// A conversation for fine-tuning: for a comparison, the one with the better answer.
-fn better_conversation(content: RowContent) -> Result<Conversation, &'static str> {
-    match content {
-        RowContent::Conversation(conversation) => Ok(conversation),
-        RowContent::Comparison(pair) => Ok(pair.better()),
-        RowContent::Instruction(_) => Err("an instruction without an answer"),
-        RowContent::Skip(reason) => Err(reason),
-    }
-}
-
-fn comparison(content: RowContent) -> Result<Comparison, &'static str> {
-    match content {
-        RowContent::Comparison(pair) => Ok(pair),
-        RowContent::Conversation(_) => Err("a conversation without a second answer"),
-        RowContent::Instruction(_) => Err("an instruction without an answer"),
-        RowContent::Skip(reason) => Err(reason),
-    }
-}
-
 fn one_turn<T>(record: Option<T>) -> Result<T, &'static str> {
-    record.ok_or("several turns, which this record cannot hold")
+    record.ok_or("several turns, or an answer without loss, which this record cannot hold")
 }

@@ -90,8 +90,8 @@ pub use mix::{MixPart, MixPartProblem, MixProblem, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 #[cfg(feature = "tokenize")]
 pub use rows::{
-    Dataset, PackedRow, Packing, PairFile, PairRows, Subset, TokenFile, TokenFileInfo, TokenFileProblem, TokenRow, TokenWriter, Tokenised,
-    Tokenising, concat, pack, pack_lengths, pack_stream, token_pairs, token_rows,
+    Dataset, LossMessages, PackedRow, Packing, PairFile, PairRows, Subset, TokenFile, TokenFileInfo, TokenFileProblem, TokenRow,
+    TokenWriter, Tokenised, Tokenising, concat, pack, pack_lengths, pack_stream, token_pairs, token_rows,
 };
 #[cfg(feature = "tokenize")]
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};

@@ -11,5 +11,5 @@ pub use dataset::{Dataset, Subset};
 pub use pack::{PackedRow, Packing, concat, pack, pack_lengths, pack_stream};
 pub use pair::{PairFile, PairRows, token_pairs};
 pub use token_file::{TokenFile, TokenFileInfo, TokenFileProblem, TokenWriter};
-pub use token_row::{TokenRow, token_rows};
+pub use token_row::{LossMessages, TokenRow, token_rows};
 pub use tokenise::{Tokenised, Tokenising};

@@ -59,6 +59,7 @@ use std::ops::Deref;
 use std::str::FromStr;
 
 use janus_core::{Message, Role};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::instructions::Instruction;
 use crate::{RecordKind, Row};
@@ -167,6 +168,22 @@ impl Source {
         kind.as_str().parse().ok()
     }
 
+    /// The layout that the fields of a row show: that of a record, `alpaca`, `openai`, `sharegpt` or `hh-rlhf`; `None` if they show none of these, as
+    /// the fields of a bench row.
+    pub fn of_row(row: &Row) -> Option<Self> {
+        let layout = |name: &str| name.parse().ok();
+        if row.contains_key("conversations") {
+            return layout("sharegpt");
+        }
+        match RecordKind::of_row(row) {
+            Some(RecordKind::Pairs) if !row.contains_key("prompt") && row["chosen"].is_string() => layout("hh-rlhf"),
+            Some(RecordKind::Sft) if row.contains_key("instruction") && !row.contains_key("system") => layout("alpaca"),
+            Some(kind) => Self::of_records(kind),
+            None if row.contains_key("messages") || row.contains_key("preferred_output") => layout("openai"),
+            None => None,
+        }
+    }
+
     /// All sources.
     pub fn all() -> impl Iterator<Item = Self> {
         SOURCES.iter().map(|source| Self(*source))
@@ -184,6 +201,24 @@ impl Deref for Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Source({})", self.name())
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -213,6 +248,26 @@ impl FromStr for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fields_of_a_row_show_its_layout() {
+        for (fields, name) in [
+            (r#"{"system": "", "prompt": "", "output": ""}"#, "sft"),
+            (r#"{"instruction": "", "input": "", "output": ""}"#, "alpaca"),
+            (r#"{"prompt": "", "chosen": [], "rejected": []}"#, "pairs"),
+            (r#"{"prompt": "", "chosen": "", "rejected": ""}"#, "pairs"),
+            (r#"{"chosen": [], "rejected": []}"#, "pairs"),
+            (r#"{"input": "", "chosen": "", "rejected": ""}"#, "reward"),
+            (r#"{"chosen": "", "rejected": ""}"#, "hh-rlhf"),
+            (r#"{"messages": []}"#, "openai"),
+            (r#"{"input": {}, "preferred_output": [], "non_preferred_output": []}"#, "openai"),
+            (r#"{"conversations": [], "chosen": {}, "rejected": {}}"#, "sharegpt"),
+        ] {
+            let found = Source::of_row(&serde_json::from_str(fields).unwrap());
+            assert_eq!(found.map(|source| source.to_string()).as_deref(), Some(name), "{fields}");
+        }
+        assert!(Source::of_row(&serde_json::from_str(r#"{"rubrics": []}"#).unwrap()).is_none());
+    }
 
     #[test]
     fn a_source_is_found_by_its_name() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::difference::Difference;
+use crate::recipe::Note;
 
 /// The crate's error. Each message says where it happened and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -250,6 +251,14 @@ pub enum Error {
         /// Rows of the embedding.
         rows: usize,
     },
+    /// No row of the file can be trained on.
+    #[error("{}: no row is left to train on: {}", path.display(), reasons(notes))]
+    NoneLeft {
+        /// The data.
+        path: PathBuf,
+        /// Why its rows are left out, with their numbers.
+        notes: Vec<Note>,
+    },
     /// All rows are held out.
     #[error("{}: {held_out} of {rows} rows are held out: no rows are left to train on", path.display())]
     AllHeldOut {
@@ -292,6 +301,11 @@ fn advice(checkpoint: Option<&Path>) -> String {
     checkpoint.map_or_else(String::new, |path| {
         format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
     })
+}
+
+fn reasons(notes: &[Note]) -> String {
+    let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    if notes.is_empty() { "the file has no rows".into() } else { notes.join("; ") }
 }
 
 fn of_row(row: Option<usize>) -> String {

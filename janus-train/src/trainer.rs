@@ -221,6 +221,7 @@ impl<O: Objective> Trainer<O> {
                 self.decoder.clear_reward_scale();
             }
         }
+        self.check_metric()?;
         observer.begin(self.steps, self.steps());
         for folder in [dir, &dir.join(CHECKPOINTS), &dir.join("tensorboard")] {
             recover(folder)?;
@@ -271,6 +272,22 @@ impl<O: Objective> Trainer<O> {
 
     fn evaluation_is_due(&self, step: u64) -> bool {
         self.config.evaluation_is_due(step, self.steps)
+    }
+
+    /// Refuses a metric of `early_stop` or `keep_best` that the objective does not report on the first held-out rows.
+    fn check_metric(&self) -> Result<()> {
+        let named = [self.config.keep_best.as_ref().map(|best| &best.metric), self.config.early_stop.as_ref().map(|stop| &stop.metric)];
+        let named: Vec<&String> = named.into_iter().flatten().filter(|name| *name != "loss").collect();
+        let Some(rows) = self.held_out_parts.first().filter(|_| !named.is_empty()) else { return Ok(()) };
+        let micro_batch = MicroBatch::read(&*self.held_out, rows.clone().collect())?;
+        let found = self.objective.loss(&self.decoder.detached()?, &micro_batch, self.held_out_denominator)?.metrics;
+        match named.into_iter().find(|name| !found.contains_key(name.as_str())) {
+            Some(got) => {
+                let known = std::iter::once("loss").chain(found.keys().copied()).map(str::to_string).collect();
+                Err(Error::UnknownMetric { got: got.clone(), known })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses settings that need held-out rows if there are none.

@@ -5,14 +5,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Device;
-use janus_core::{ChatTemplate, PairRecord, SftRecord};
+use janus_core::{ChatTemplate, Message, PairRecord, SftRecord};
 use janus_data::mini::Mini;
-use janus_data::{Tokenizer, write_all};
+use janus_data::{Dataset as _, LossMessages, TokenRow, Tokenizer, write_all};
 use janus_train::recipe::{CustomObjective, DataConfig, ModelSource, ObjectiveConfig, SampleConfig, Shape};
 use janus_train::{
     Batch, Decoder, Dpo, DpoConfig, Error, Head, Length, LossDenominator, LossOutput, MicroBatch, Objective, Recipe, Result, Sft,
     StepMetrics, StopReason, TrainConfig,
 };
+use serde_json::json;
 
 const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
 
@@ -147,4 +148,141 @@ fn a_recipe_that_its_observer_stops_resumes_with_the_same_files() {
             assert!(*bytes == found[file], "{name}: {file} differs");
         }
     }
+}
+
+/// A recipe whose data is `rows`, one JSON object a line, and its tokenizer.
+fn on_rows(folder: &Path, objective: ObjectiveConfig, rows: &[serde_json::Value]) -> (Recipe, Tokenizer) {
+    let mut recipe = recipe(folder, objective);
+    recipe.data.path = folder.join("rows.jsonl");
+    write_all(&recipe.data.path, rows).unwrap();
+    let tokenizer = Tokenizer::read(folder.join("tokenizer.json")).unwrap();
+    (recipe, tokenizer)
+}
+
+fn all_rows(recipe: &Recipe, tokenizer: &Tokenizer) -> (Vec<TokenRow>, Vec<String>) {
+    let rows = recipe.rows(tokenizer).unwrap();
+    let notes = rows.notes.iter().map(ToString::to_string).collect();
+    ((0..rows.train.len()).map(|row| rows.train.row(row).unwrap().into_owned()).collect(), notes)
+}
+
+fn turns(answer: &str) -> Vec<Message> {
+    vec![
+        Message::system("Be brief."),
+        Message::user("My name is Ada."),
+        Message::assistant("Hello, Ada."),
+        Message::user("What is my name?"),
+        Message::assistant(answer),
+    ]
+}
+
+#[test]
+fn pairs_of_several_turns_are_trained_with_everything_before_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let dialogue = |answer: &str| {
+        format!("Be brief.\n\nHuman: My name is Ada.\n\nAssistant: Hello, Ada.\n\nHuman: What is my name?\n\nAssistant: {answer}")
+    };
+    let record =
+        json!({ "system": "Be brief.", "prompt": "What is my name?", "chosen": turns("Ada.")[1..], "rejected": turns("I forgot.")[1..] });
+    let transcripts = json!({ "chosen": dialogue("Ada."), "rejected": dialogue("I forgot.") });
+    for objective in [
+        ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 },
+        ObjectiveConfig::Orpo { lambda: 0.1, nll: Default::default() },
+        ObjectiveConfig::Reward { imitation: 0.0 },
+    ] {
+        for row in [&record, &transcripts] {
+            let (recipe, tokenizer) = on_rows(folder.path(), objective.clone(), std::slice::from_ref(row));
+            let (rows, notes) = all_rows(&recipe, &tokenizer);
+            let whole = |answer: &str| tokenizer.conversation(TEMPLATE, &turns(answer)).unwrap();
+            for (row, answer) in rows.iter().zip(["Ada.", "I forgot."]) {
+                assert_eq!(row.ids, whole(answer).ids, "{objective:?}");
+                let trained: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(id, _)| *id).collect();
+                assert_eq!(tokenizer.decode(&trained).unwrap(), answer, "the answer alone carries loss");
+            }
+            assert_eq!((rows.len(), notes.len()), (2, 0));
+        }
+    }
+}
+
+#[test]
+fn conversations_of_several_turns_carry_loss_where_the_recipe_and_their_weights_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut weighted = json!({ "messages": turns("Ada.") });
+    weighted["messages"][2]["weight"] = json!(0);
+    let rows = [json!({ "messages": turns("Ada.") }), weighted, json!({ "messages": [{ "role": "user", "content": "Hi?" }] })];
+    let (mut recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
+    let trained = |recipe: &Recipe| {
+        let (rows, notes) = all_rows(recipe, &tokenizer);
+        assert_eq!(notes, ["1 rows are left out: a conversation that does not end with the assistant"]);
+        let labels = |row: &TokenRow| {
+            let ids: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(id, _)| *id).collect();
+            tokenizer.decode(&ids).unwrap()
+        };
+        rows.iter().map(labels).collect::<Vec<_>>()
+    };
+    assert_eq!(trained(&recipe), ["Hello, Ada.Ada.", "Ada."]);
+    recipe.data.loss = LossMessages::Last;
+    assert_eq!(trained(&recipe), ["Ada.", "Ada."]);
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_skipped_and_counted_on_request_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = |prompt: &str| json!({ "system": "", "question": prompt, "output": "Hello." });
+    let rows = [good("Hi?"), json!({ "system": "", "question": 3, "output": "Hello." }), good("Hm?")];
+    let (mut recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
+    recipe.data.columns.insert("prompt".into(), "question".into());
+    let error = recipe.rows(&tokenizer).err().unwrap().to_string();
+    assert!(error.ends_with("rows.jsonl, row 2, field \"prompt\": expected a text, got a number"), "{error}");
+    recipe.data.skip_bad_rows = true;
+    let (rows, notes) = all_rows(&recipe, &tokenizer);
+    assert_eq!(rows.len(), 2);
+    assert!(notes.len() == 1 && notes[0].starts_with("1 rows cannot be read and are skipped; the first: "), "{notes:?}");
+    assert_eq!(Recipe::read_with(write_toml(folder.path(), &recipe), &[] as &[&str]).unwrap(), recipe);
+}
+
+fn write_toml(folder: &Path, recipe: &Recipe) -> std::path::PathBuf {
+    let path = folder.join("recipe.toml");
+    std::fs::write(&path, toml::to_string(recipe).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn a_file_of_which_nothing_can_be_trained_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = json!({ "system": "", "prompt": "Hi?", "output": "Hello." });
+    let (mut recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &[row.clone(), row]);
+    recipe.data.max_tokens = 3;
+    let error = |recipe: &Recipe| recipe.rows(&tokenizer).err().unwrap().to_string();
+    assert!(
+        error(&recipe).ends_with("no row is left to train on: 2 of 2 rows have more than 3 tokens and are left out"),
+        "{}",
+        error(&recipe)
+    );
+    std::fs::write(&recipe.data.path, "").unwrap();
+    assert!(error(&recipe).ends_with("no row is left to train on: the file has no rows"), "{}", error(&recipe));
+    std::fs::write(&recipe.data.path, "{\"rubrics\": []}\n").unwrap();
+    assert!(error(&recipe).contains("set data.layout"), "{}", error(&recipe));
+    let equal = json!({ "prompt": "Hi?", "chosen": "Hello.", "rejected": "Hello." });
+    let (recipe, _) = on_rows(folder.path(), ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 }, &[equal]);
+    assert!(error(&recipe).ends_with("1 pairs have equal responses and are left out"), "{}", error(&recipe));
+}
+
+#[test]
+fn a_metric_that_the_objective_does_not_report_is_refused_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe(folder.path(), ObjectiveConfig::Sft {});
+    recipe.data.held_out = 4;
+    recipe.train.evaluate_every = Some(1);
+    recipe.train.early_stop = Some(toml::from_str("metric = \"eval_loss\"\npatience = 2").unwrap());
+    let out = folder.path().join("run");
+    let error = recipe.run(&out, &Device::Cpu, &mut ()).err().unwrap();
+    let mut chain = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        chain += &format!(": {cause}");
+        source = cause.source();
+    }
+    assert!(chain.contains("eval_loss") && chain.contains("loss"), "{chain}");
+    let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+    assert_eq!(metrics, "", "no step was taken");
 }

@@ -2,7 +2,9 @@
 
 use janus_core::{ChatTemplate, Message, Rendered};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
+use crate::sources::Conversation;
 use crate::{Error, Result, Tokenizer};
 
 /// The token ids of one conversation or document, and the loss mask over them.
@@ -43,6 +45,17 @@ impl TokenRow {
     }
 }
 
+/// Which of the assistant's messages carry loss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossMessages {
+    /// Every one.
+    #[default]
+    All,
+    /// The last one.
+    Last,
+}
+
 impl From<(Vec<u32>, Vec<bool>)> for TokenRow {
     fn from((ids, loss_mask): (Vec<u32>, Vec<bool>)) -> Self {
         Self { ids, loss_mask }
@@ -68,6 +81,33 @@ impl Tokenizer {
     /// [`Error::NoSuchToken`] if the template writes a token that the tokenizer does not have.
     pub fn conversation(&self, template: ChatTemplate, messages: &[Message]) -> Result<TokenRow> {
         self.rendered(&template.render(messages)?)?.checked()
+    }
+
+    /// [`Tokenizer::conversation`] with loss on some of the assistant's messages only: those that `loss` names, without those that
+    /// the conversation excludes.
+    ///
+    /// ```
+    /// use janus_core::{ChatTemplate::ChatMl, Message};
+    /// use janus_data::{LossMessages, sources::Conversation};
+    /// let tokenizer = janus_data::Tokenizer::train(["hi"].into_iter(), 300, ChatMl.special_tokens())?;
+    /// let messages = vec![Message::user("Hi?"), Message::assistant("Hello."), Message::user("So?"), Message::assistant("No.")];
+    /// let conversation = Conversation { messages, ..Conversation::default() };
+    /// let row = tokenizer.training_row(ChatMl, &conversation, LossMessages::Last)?;
+    /// let labels: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(&id, _)| id).collect();
+    /// assert_eq!(tokenizer.decode(&labels)?, "No.");
+    /// # Ok::<(), janus_data::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::conversation`].
+    pub fn training_row(&self, template: ChatTemplate, conversation: &Conversation, loss: LossMessages) -> Result<TokenRow> {
+        let Conversation { messages, without_loss, .. } = conversation;
+        let mut rendered = template.render(messages)?;
+        for segment in &mut rendered.segments {
+            let in_turn = loss == LossMessages::All || segment.message + 1 == messages.len();
+            segment.trained &= in_turn && !without_loss.contains(&segment.message);
+        }
+        self.rendered(&rendered)?.checked()
     }
 
     /// [`Tokenizer::conversation`] for several conversations.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use janus_core::{ChatTemplate, Message};
 
-use super::{TokenFile, TokenFileInfo, TokenWriter, token_pairs, token_rows};
+use super::token_row::{LossMessages, in_parallel};
+use super::{TokenFile, TokenFileInfo, TokenWriter, token_pairs};
 use crate::sources::{RowContent, Source};
 use crate::{ReadOptions, Result, Row, Tokenizer, read_files};
 
@@ -23,6 +24,8 @@ pub struct Tokenising {
     /// Whether both answers of each pair are kept; rows that are not pairs are then left out. If false, only the better answer of
     /// a pair is used.
     pub pairs: bool,
+    /// Which of the assistant's messages carry loss, if pairs are not kept.
+    pub loss: LossMessages,
     /// Options of reading the files.
     pub options: ReadOptions,
 }
@@ -47,7 +50,11 @@ impl Tokenising {
     /// Those of reading, of [`token_rows`] and of [`token_pairs`]; [`Error::Io`](crate::Error::Io) and
     /// [`Error::TokenFile`](crate::Error::TokenFile) of the folder.
     pub fn token_file(self, folder: &Path, on_row: &mut dyn FnMut()) -> Result<Tokenised> {
-        let kind = if self.pairs { " pairs" } else { "" };
+        let kind = match (self.pairs, self.loss) {
+            (true, _) => " pairs",
+            (false, LossMessages::All) => "",
+            (false, LossMessages::Last) => " last",
+        };
         let settings = format!("{} {:?} {}{kind}", self.source, self.options.columns, env!("CARGO_PKG_VERSION"));
         let fingerprint = TokenFileInfo::fingerprint_of(&self.tokenizer, self.template, &self.files, &settings)?;
         // A file of an earlier version does not record the tokenizer and the template.
@@ -61,7 +68,7 @@ impl Tokenising {
 
     /// Writes the rows and returns the number of rows that are left out.
     fn write(self, writer: TokenWriter, on_row: &mut dyn FnMut()) -> Result<u64> {
-        let Self { tokenizer, template, files, source, pairs, options } = self;
+        let Self { tokenizer, template, files, source, pairs, loss, options } = self;
         let mut writer = writer.made_with(&tokenizer, template)?;
         let left_out = Cell::new(0);
         let contents = files.into_iter().flat_map(|file| {
@@ -75,7 +82,8 @@ impl Tokenising {
                 on_row();
             }
         } else {
-            for row in token_rows(&tokenizer, template, taken(contents, &left_out, RowContent::into_messages)) {
+            let conversations = taken(contents, &left_out, |content| content.into_conversation().ok());
+            for row in in_parallel(conversations, |conversation| tokenizer.training_row(template, &conversation, loss)) {
                 writer.write(&row?)?;
                 on_row();
             }
@@ -103,9 +111,7 @@ fn taken<T>(
 
 /// The two conversations of a pair.
 fn sides(content: RowContent) -> Option<(Vec<Message>, Vec<Message>)> {
-    let RowContent::Comparison(pair) = content else { return None };
-    let side = |answer: &str| pair.prompt.iter().cloned().chain([Message::assistant(answer)]).collect();
-    Some((side(&pair.chosen), side(&pair.rejected)))
+    content.into_comparison().ok().map(|pair| pair.conversations())
 }
 
 #[cfg(test)]
@@ -125,6 +131,7 @@ mod tests {
             files: vec![file.clone()],
             source: "sft".parse().unwrap(),
             pairs: false,
+            loss: LossMessages::All,
             options: ReadOptions::default(),
         };
         let mut written = 0;

@@ -29,9 +29,15 @@ impl RowContent {
 
     /// A conversation, which is skipped unless it ends with the assistant.
     pub fn conversation(original_source: impl Into<String>, messages: Vec<Message>) -> Self {
+        Self::weighted_conversation(original_source, messages, Vec::new())
+    }
+
+    /// A conversation of which some messages carry no loss.
+    pub(super) fn weighted_conversation(original_source: impl Into<String>, messages: Vec<Message>, without_loss: Vec<usize>) -> Self {
+        let original_source = original_source.into();
         match messages.last() {
             Some(last) if last.role == Role::Assistant => {
-                Self::Conversation(Conversation { original_source: original_source.into(), messages, ..Conversation::default() })
+                Self::Conversation(Conversation { original_source, messages, without_loss, ..Conversation::default() })
             }
             _ => Self::Skip("a conversation that does not end with the assistant"),
         }
@@ -50,12 +56,29 @@ impl RowContent {
         Ok(Self::Comparison(Comparison::of(chosen, rejected)?))
     }
 
-    /// The messages to train on: those of a conversation, or those of a comparison with the better answer.
-    pub fn into_messages(self) -> Option<Vec<Message>> {
+    /// The conversation to train on: for a comparison, the one with the better answer.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub fn into_conversation(self) -> Result<Conversation, &'static str> {
         match self {
-            Self::Conversation(conversation) => Some(conversation.messages),
-            Self::Comparison(pair) => Some(pair.better().messages),
-            Self::Instruction(_) | Self::Skip(_) => None,
+            Self::Conversation(conversation) => Ok(conversation),
+            Self::Comparison(pair) => Ok(pair.better()),
+            Self::Instruction(_) => Err("an instruction without an answer"),
+            Self::Skip(reason) => Err(reason),
+        }
+    }
+
+    /// The comparison.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub fn into_comparison(self) -> Result<Comparison, &'static str> {
+        match self {
+            Self::Comparison(pair) => Ok(pair),
+            Self::Conversation(_) => Err("a conversation without a second answer"),
+            Self::Instruction(_) => Err("an instruction without an answer"),
+            Self::Skip(reason) => Err(reason),
         }
     }
 
@@ -66,8 +89,12 @@ impl RowContent {
             Self::Comparison(pair) => &mut pair.prompt,
             Self::Instruction(_) | Self::Skip(_) => return,
         };
-        if messages.first().is_some_and(|first| first.role == Role::System && first.content.is_empty()) {
-            messages.remove(0);
+        if messages.first().is_none_or(|first| first.role != Role::System || !first.content.is_empty()) {
+            return;
+        }
+        messages.remove(0);
+        if let Self::Conversation(conversation) = self {
+            conversation.without_loss.iter_mut().for_each(|index| *index -= 1);
         }
     }
 
@@ -92,6 +119,8 @@ pub struct Conversation {
     pub preference_set: Option<PreferenceSet>,
     /// An optional system message, then user and assistant messages, alternating; the last one is the assistant's.
     pub messages: Vec<Message>,
+    /// Indices of the assistant's messages that carry no loss, whatever [`LossMessages`](crate::LossMessages) says.
+    pub without_loss: Vec<usize>,
 }
 
 /// Two answers to one conversation.
@@ -130,10 +159,10 @@ fn one_turn(messages: &[Message]) -> Option<(&str, &str)> {
 }
 
 impl Conversation {
-    /// Converts to a record; `None` for several turns, which the record cannot hold.
+    /// Converts to a record; `None` for several turns, or an answer without loss, which the record cannot hold.
     pub fn sft(&self) -> Option<SftRecord> {
         let (last, prompt) = self.messages.split_last()?;
-        let (system, prompt) = one_turn(prompt)?;
+        let (system, prompt) = one_turn(prompt).filter(|_| self.without_loss.is_empty())?;
         Some(SftRecord {
             main_source: self.main_source.clone(),
             original_source: self.original_source.clone(),
@@ -144,18 +173,26 @@ impl Conversation {
         })
     }
 
-    /// Converts to `{messages: [{role, content}]}`.
+    /// Converts to `{messages: [{role, content}]}`, with `weight` 0 where a message carries no loss.
     pub fn openai(&self) -> Value {
-        json!({ "messages": self.messages })
+        json!({ "messages": self.weighted(|message| json!(message)) })
     }
 
-    /// Converts to `{conversations: [{from, value}]}`.
+    /// Converts to `{conversations: [{from, value}]}`, with `weight` 0 where a message carries no loss.
     pub fn sharegpt(&self) -> Value {
-        json!({ "conversations": self.messages.iter().map(dialogue::sharegpt).collect::<Vec<_>>() })
+        json!({ "conversations": self.weighted(dialogue::sharegpt) })
+    }
+
+    fn weighted(&self, write: impl Fn(&Message) -> Value) -> Vec<Value> {
+        let mut messages: Vec<Value> = self.messages.iter().map(write).collect();
+        for &index in &self.without_loss {
+            messages[index]["weight"] = json!(0);
+        }
+        messages
     }
 
     /// Converts to `{instruction, input, output, system, history}`; `None` unless user and assistant alternate after the system message,
-    /// the user first.
+    /// the user first, and every answer carries loss.
     pub fn alpaca(&self) -> Option<Value> {
         let (system, turns) = match self.messages.split_first() {
             Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
@@ -163,7 +200,7 @@ impl Conversation {
         };
         let (turns, rest) = turns.as_chunks::<2>();
         let alternates = turns.iter().all(|[user, answer]| user.role == Role::User && answer.role == Role::Assistant);
-        if !rest.is_empty() || !alternates {
+        if !rest.is_empty() || !alternates || !self.without_loss.is_empty() {
             return None;
         }
         let ([user, answer], history) = turns.split_last()?;
@@ -192,12 +229,18 @@ impl Comparison {
         Ok(Self { prompt: chosen, chosen: better.content, rejected: worse.content, ..Self::default() })
     }
 
+    /// The conversations with the better and with the worse answer.
+    pub fn conversations(&self) -> (Vec<Message>, Vec<Message>) {
+        let side = |answer: &str| self.prompt.iter().cloned().chain([Message::assistant(answer)]).collect();
+        (side(&self.chosen), side(&self.rejected))
+    }
+
     /// The conversation with the better answer.
     pub fn better(&self) -> Conversation {
         let mut messages = self.prompt.clone();
         messages.push(Message::assistant(self.chosen.clone()));
         let (main_source, original_source) = (self.main_source.clone(), self.original_source.clone());
-        Conversation { main_source, original_source, preference_set: None, messages }
+        Conversation { main_source, original_source, messages, ..Conversation::default() }
     }
 
     /// Converts to a record. `chosen` and `rejected` have all turns, `prompt` the last message before the answer. `None` if a system message

@@ -194,6 +194,33 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The indices of the assistant's messages of a list that carry no loss: those with `weight` 0 or `train` false.
+    ///
+    /// # Errors
+    /// [`RowError`] for a weight that is neither 0 nor 1, or that gives loss to a message that is not the assistant's.
+    pub fn without_loss(self, name: &str) -> Result<Vec<usize>, RowError> {
+        let mut without_loss = Vec::new();
+        for (at, (value, message)) in self.list(name)?.iter().zip(self.messages(name)?).enumerate() {
+            let key = if value.get("weight").is_some_and(|weight| !weight.is_null()) { "weight" } else { "train" };
+            let carries_loss = match value.get(key) {
+                None | Some(Value::Null) => continue,
+                Some(Value::Bool(train)) if key == "train" => *train,
+                Some(Value::Number(weight)) if key == "weight" && weight.as_f64() == Some(0.0) => false,
+                Some(Value::Number(weight)) if key == "weight" && weight.as_f64() == Some(1.0) => true,
+                Some(other) => {
+                    let expected = if key == "weight" { "0 or 1" } else { "true or false" };
+                    return Err(RowError::mismatch(format!("{name}[{at}].{key}"), expected, other.to_string()));
+                }
+            };
+            match (message.role, carries_loss) {
+                (Role::Assistant, false) => without_loss.push(at),
+                (Role::Assistant, true) | (_, false) => {}
+                (_, true) => return Err(RowError::rule(format!("{name}[{at}].{key}"), "only an assistant's message can carry loss")),
+            }
+        }
+        Ok(without_loss)
+    }
+
     /// A list as [`messages`](Self::messages) reads it, or a text, which is one message of the given role.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ impl RowSource for OpenAi {
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         if row.contains("messages") {
-            return Ok(RowContent::conversation("", row.messages("messages")?));
+            return Ok(RowContent::weighted_conversation("", row.messages("messages")?, row.without_loss("messages")?));
         }
         let input = row.object("input")?;
         let prompt = Fields::new(&input).messages("messages").map_err(|error| error.within("input"))?;

@@ -19,13 +19,21 @@ impl RowSource for ShareGpt {
     }
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
-        let mut messages = row.messages("conversations")?;
+        let (mut messages, mut without_loss) = (row.messages("conversations")?, row.without_loss("conversations")?);
         let system = row.optional_text("system")?;
-        if !system.is_empty() && messages.first().is_none_or(|first| first.role != Role::System) {
-            messages.insert(0, Message::system(system));
+        match messages.first() {
+            _ if system.is_empty() => {}
+            Some(first) if first.role == Role::System && first.content != system => {
+                return Err(RowError::rule("system", "the conversation begins with another system message"));
+            }
+            Some(first) if first.role == Role::System => {}
+            _ => {
+                messages.insert(0, Message::system(system));
+                without_loss.iter_mut().for_each(|index| *index += 1);
+            }
         }
         if !row.contains("chosen") {
-            return Ok(RowContent::conversation("", messages));
+            return Ok(RowContent::weighted_conversation("", messages, without_loss));
         }
         // The conversation precedes the answers; some writers append a first answer to it.
         while messages.last().is_some_and(|last| last.role == Role::Assistant) {

@@ -1,11 +1,13 @@
 //! The recipe of a training run, as it is written in a TOML file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use janus_core::ChatTemplate;
-use janus_data::Tokenizer;
+use janus_data::sources::Source;
+use janus_data::{LossMessages, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
@@ -185,11 +187,25 @@ impl ModelSource {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DataConfig {
-    /// A file of records: {system, prompt, output} for `sft`, {system, prompt, chosen, rejected} for
-    /// `dpo` and `orpo`, the latter or {input, chosen, rejected} for `reward`. Or the folder of a
-    /// [`TokenFile`](janus_data::TokenFile) of conversations or pairs, written with the model's
-    /// tokenizer and template; its rows are read from disk when their step needs them.
+    /// A file of conversations for `sft`, of pairs for the other objectives, in any format of
+    /// [`janus_data::read`]. Or the folder of a [`TokenFile`](janus_data::TokenFile) of conversations
+    /// or pairs, written with the model's tokenizer and template; its rows are read from disk when
+    /// their step needs them.
     pub path: PathBuf,
+    /// The layout of the rows, by the name of its [`Source`]: `sft`, `pairs`, `reward`, `openai`,
+    /// `sharegpt`, `hh-rlhf` and others. `None`: the one that the fields of the first row show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Source>,
+    /// Names of fields in the file, by the layout's own names, as in
+    /// [`ReadOptions::columns`](janus_data::ReadOptions::columns).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// Skip rows that cannot be read, and count them; without it, the first one is an error.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub skip_bad_rows: bool,
+    /// Which of the assistant's messages carry loss, for `sft`: `all` or `last`. In pairs it is the last one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loss: LossMessages,
     /// Maximum tokens of a row: a longer conversation is dropped, a longer pair loses tokens at the left
     /// of its prompt.
     pub max_tokens: usize,
@@ -207,8 +223,22 @@ pub struct DataConfig {
 impl DataConfig {
     /// All records of a file.
     pub fn new(path: impl Into<PathBuf>, max_tokens: usize) -> Self {
-        Self { path: path.into(), max_tokens, held_out: 0, rows: None, tokens_per_row: None }
+        Self {
+            path: path.into(),
+            layout: None,
+            columns: BTreeMap::new(),
+            skip_bad_rows: false,
+            loss: LossMessages::All,
+            max_tokens,
+            held_out: 0,
+            rows: None,
+            tokens_per_row: None,
+        }
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Sample responses to inspect while a model trains. Decoding is greedy.

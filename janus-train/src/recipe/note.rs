@@ -7,6 +7,20 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
+    /// Rows that cannot be read are skipped.
+    Skipped {
+        /// Rows skipped.
+        rows: u64,
+        /// The error of the first one.
+        first: String,
+    },
+    /// Rows without what the objective trains on are left out.
+    LeftOut {
+        /// Rows left out.
+        rows: usize,
+        /// Why.
+        reason: &'static str,
+    },
     /// Rows with more tokens than `data.max_tokens` are left out.
     TooLong {
         /// Rows left out.
@@ -44,6 +58,8 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Skipped { rows, first } => write!(f, "{rows} rows cannot be read and are skipped; the first: {first}"),
+            Self::LeftOut { rows, reason } => write!(f, "{rows} rows are left out: {reason}"),
             Self::TooLong { left_out, rows, max_tokens } => {
                 write!(f, "{left_out} of {rows} rows have more than {max_tokens} tokens and are left out")
             }

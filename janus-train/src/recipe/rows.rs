@@ -1,14 +1,15 @@
 //! A recipe's data as token rows.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use janus_core::{Message, PairRecord, RewardRecord, SftRecord};
-use janus_data::{Dataset, PairFile, Row, Subset, TokenFile, TokenRow, Tokenizer, read, read_all};
+use janus_data::sources::{Comparison, RowContent, Source};
+use janus_data::{Dataset, PairFile, ReadOptions, Row, Skipped, Subset, TokenFile, Tokenizer, good_rows};
 
-use super::config::{ObjectiveConfig, Recipe};
+use super::config::Recipe;
 use super::note::Note;
-use crate::{Error, Head, Quantity, Result};
+use crate::{Error, Quantity, Result};
 
 /// The rows of a recipe: the training rows and the held-out rows.
 #[non_exhaustive]
@@ -67,36 +68,18 @@ impl Recipe {
     /// Reads and tokenises the data.
     ///
     /// # Errors
-    /// [`Error::Data`] and [`Error::InData`], which name the file and the row; [`Error::AllHeldOut`].
+    /// [`Error::Data`] and [`Error::InData`], which name the file and the row; [`Error::NoneLeft`], [`Error::AllHeldOut`].
     pub fn rows(&self, tokenizer: &Tokenizer) -> Result<Rows> {
-        let (path, limit) = (&self.data.path, self.data.max_tokens);
-        // The file readers count rows from 1, the tokenizer counts its inputs from 0.
-        let at_file = |error| {
-            let error = match error {
-                janus_data::Error::AtRow { row, cause } => janus_data::Error::AtRow { row: row + 1, cause },
-                error => error,
-            };
-            Error::InData { path: path.clone(), source: Box::new(error.into()) }
-        };
+        let path = &self.data.path;
         let mut notes = Vec::new();
-        let (all, mut train): (Arc<dyn Dataset>, Vec<usize>) = match &self.objective {
+        let (all, mut train): (Arc<dyn Dataset>, Vec<usize>) = match self.objective.documents_per_example() {
             _ if path.is_dir() => self.token_file(tokenizer, &mut notes)?,
-            objective if objective.documents_per_example() == 1 => {
-                let records: Vec<SftRecord> = read_all(path)?;
-                let all = tokenizer.conversations(self.template, records.iter().map(SftRecord::messages)).map_err(at_file)?;
-                let rows = all.len();
-                let (numbers, kept): (Vec<usize>, Vec<TokenRow>) = (1..).zip(all).filter(|(_, row)| row.ids.len() <= limit).unzip();
-                if kept.len() < rows {
-                    notes.push(Note::TooLong { left_out: rows - kept.len(), rows, max_tokens: limit });
-                }
-                (Arc::new(kept), numbers)
-            }
-            objective => {
-                let pairs = tokenizer.pairs(self.template, conversations(path, objective)?, limit).map_err(at_file)?;
-                notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
-                (Arc::new(pairs.rows), pairs.pairs.into_iter().map(|pair| pair + 1).collect())
-            }
+            1 => self.conversations(tokenizer, &mut notes)?,
+            _ => self.pairs(tokenizer, &mut notes)?,
         };
+        if all.is_empty() {
+            return Err(Error::NoneLeft { path: path.clone(), notes });
+        }
         let documents_per_example = self.objective.documents_per_example();
         let held_out = self.data.held_out * documents_per_example;
         if held_out >= all.len() {
@@ -106,6 +89,73 @@ impl Recipe {
             RowNumbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
         let part = |rows| Subset::new(all.clone(), rows);
         Ok(Rows { train: part(held_out..all.len()), held_out: part(0..held_out), all, notes, numbers })
+    }
+
+    /// The conversations of the file as rows that are not too long, and their row numbers.
+    fn conversations(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
+        let (data, mut numbers, mut rows, mut all) = (&self.data, Vec::new(), Vec::new(), 0);
+        for (number, conversation) in self.contents(RowContent::into_conversation, notes)? {
+            let row = tokenizer.training_row(self.template, &conversation, data.loss).map_err(|error| self.at_row(number, error))?;
+            all += 1;
+            if row.ids.len() <= data.max_tokens {
+                numbers.push(number);
+                rows.push(row);
+            }
+        }
+        if rows.len() < all {
+            notes.push(Note::TooLong { left_out: all - rows.len(), rows: all, max_tokens: data.max_tokens });
+        }
+        Ok((Arc::new(rows), numbers))
+    }
+
+    /// The pairs of the file as rows, and the row number of each pair.
+    fn pairs(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
+        let (numbers, pairs): (Vec<usize>, Vec<Comparison>) = self.contents(RowContent::into_comparison, notes)?.into_iter().unzip();
+        let sides = pairs.iter().map(Comparison::conversations);
+        let pairs = tokenizer.pairs(self.template, sides, self.data.max_tokens).map_err(|error| match error {
+            janus_data::Error::AtRow { row, cause } => self.at_row(numbers[row], *cause),
+            error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
+        })?;
+        notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
+        Ok((Arc::new(pairs.rows), pairs.pairs.into_iter().map(|pair| numbers[pair]).collect()))
+    }
+
+    /// What `take` finds in each row of the file, with the number of the row, from 1. Rows in which it finds nothing are counted by reason.
+    fn contents<T>(&self, take: fn(RowContent) -> Result<T, &'static str>, notes: &mut Vec<Note>) -> Result<Vec<(usize, T)>> {
+        let data = &self.data;
+        let mut options = ReadOptions::default();
+        options.columns.clone_from(&data.columns);
+        let layout = match data.layout {
+            Some(layout) => layout,
+            None => {
+                let first: Option<Row> = options.read(&data.path)?.find_map(janus_data::Result::ok);
+                let shown = first.map(|row| Source::of_row(&row)).unwrap_or("sft".parse().ok());
+                shown.ok_or_else(|| self.rule("the fields of the first row of data.path show no layout: set data.layout"))?
+            }
+        };
+        let rows = (1..).zip(options.read::<Row>(&data.path)?).map(|(number, row)| {
+            let content = layout.content(&row?).map_err(|error| error.at(&data.path, number as u64))?;
+            Ok((number, content))
+        });
+        let mut skipped = Skipped::default();
+        let rows: Box<dyn Iterator<Item = janus_data::Result<(usize, RowContent)>>> =
+            if data.skip_bad_rows { Box::new(good_rows(rows, &mut skipped)) } else { Box::new(rows) };
+        let (mut found, mut left_out) = (Vec::new(), BTreeMap::new());
+        for row in rows {
+            let (number, content) = row?;
+            match take(content) {
+                Ok(content) => found.push((number, content)),
+                Err(reason) => *left_out.entry(reason).or_insert(0) += 1,
+            }
+        }
+        notes.extend(skipped.first.first().map(|first| Note::Skipped { rows: skipped.rows, first: first.to_string() }));
+        notes.extend(left_out.into_iter().map(|(reason, rows)| Note::LeftOut { rows, reason }));
+        Ok(found)
+    }
+
+    fn at_row(&self, row: usize, error: janus_data::Error) -> Error {
+        let source = janus_data::Error::AtRow { row, cause: Box::new(error) };
+        Error::InData { path: self.data.path.clone(), source: Box::new(source.into()) }
     }
 
     /// The rows of a token file that are not too long, and their row numbers. The tokens stay on disk.
@@ -196,18 +246,4 @@ impl Rows {
         }
         self.numbers.train.iter().enumerate().map(|(example, &row)| check(&self.train, example, row)).collect()
     }
-}
-
-type Sides = (Vec<Message>, Vec<Message>);
-
-/// The chosen and the rejected conversation of each pair. A reward model takes two kinds of records; the
-/// first row decides which kind the file has, so that a bad later row gets the error of its own kind.
-fn conversations(path: &Path, objective: &ObjectiveConfig) -> Result<Vec<Sides>> {
-    let first = || read::<Row>(path)?.next().transpose();
-    if objective.heads().contains(&Head::Value) && first()?.is_some_and(|row| row.contains_key("input")) {
-        let records: Vec<RewardRecord> = read_all(path)?;
-        return Ok(records.iter().map(RewardRecord::conversations).collect());
-    }
-    let records: Vec<PairRecord> = read_all(path)?;
-    Ok(records.iter().map(PairRecord::conversations).collect())
 }

@@ -6,8 +6,8 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use janus_core::ChatTemplate;
-use janus_data::sources::{RowSource, Source, openai::OpenAi};
-use janus_data::{Dataset as _, RecordKind, Row, TokenRow, Tokenizer, read_files};
+use janus_data::sources::Source;
+use janus_data::{Dataset as _, LossMessages, Row, TokenRow, Tokenizer, read_files};
 use janus_train::Recipe;
 use serde_json::{Value, json};
 
@@ -104,16 +104,14 @@ fn shown(value: &Value) -> String {
 
 /// The row as tokens, those in the loss mask in brackets.
 fn masked(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Value), CommandError> {
-    let source = args.from.or_else(|| RecordKind::of_row(row).and_then(Source::of_records));
-    let source: &dyn RowSource = match &source {
-        Some(source) => &**source,
-        None if row.contains_key("messages") => &OpenAi,
-        None => return Ok(("tokens: the fields do not show a conversation; name the layout with --from".into(), Value::Null)),
+    let Some(source) = args.from.or_else(|| Source::of_row(row)) else {
+        return Ok(("tokens: the fields do not show a conversation; name the layout with --from".into(), Value::Null));
     };
-    let Some(messages) = source.content(row).bad_input()?.into_messages() else {
-        return Ok(("tokens: the row has no conversation".into(), Value::Null));
+    let conversation = match source.content(row).bad_input()?.into_conversation() {
+        Ok(conversation) => conversation,
+        Err(reason) => return Ok((format!("tokens: none, {reason}"), Value::Null)),
     };
-    let row = tokenizer.conversation(args.template, &messages).bad_input()?;
+    let row = tokenizer.training_row(args.template, &conversation, LossMessages::All).bad_input()?;
     let shown = format!("tokens: {}, in the loss {}\n{}", row.ids.len(), row.loss_tokens(), row.marked(tokenizer));
     Ok((shown, json!({ "ids": row.ids, "loss_mask": row.loss_mask })))
 }

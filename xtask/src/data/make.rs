@@ -10,13 +10,13 @@ use janus_data::mini::{Mini, MiniFiles, MiniSizes};
 use janus_data::progress::{Progress, Unit};
 use janus_data::sources::Source;
 use janus_data::{
-    Converted, Error, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target, TokenFileInfo, Tokenised, Tokenising, Tokenizer,
-    convert as convert_rows, convert_records, read_files, write_all, write_records,
+    Converted, Error, LossMessages, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target, TokenFileInfo, Tokenised, Tokenising,
+    Tokenizer, convert as convert_rows, convert_records, read_files, write_all, write_records,
 };
 use serde_json::json;
 
 use super::{FilesArgs, ReadArgs, warn};
-use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
+use crate::command::{Blame as _, CommandError, Outcome, make_folder, one_of, report};
 
 /// Write Multifaceted Mini: training rows, pairs, and two benches
 ///
@@ -308,10 +308,15 @@ pub struct PackArgs {
     /// Keep both answers of each pair, for DPO, ORPO and reward models
     #[arg(long)]
     pairs: bool,
+    /// Which of the assistant's messages carry loss: all, or the last one
+    #[arg(long, value_name = "MESSAGES", default_value = "all", conflicts_with = "pairs", value_parser = one_of(LOSS_MESSAGES))]
+    loss: LossMessages,
     /// Tokens of a packed row; longer rows are left out and counted
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     capacity: usize,
 }
+
+const LOSS_MESSAGES: [(&str, &str, LossMessages); 2] = [("all", "", LossMessages::All), ("last", "", LossMessages::Last)];
 
 pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
     let tokenising = Tokenising {
@@ -320,6 +325,7 @@ pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
         files: args.input.paths()?,
         source: args.from,
         pairs: args.pairs,
+        loss: args.loss,
         options: args.input.read.resolve()?,
     };
     let mut progress = Progress::new("pack", Unit::Count("rows"), 0);

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::instructions::Instruction;
-use crate::sources::{Comparison, Conversation, RowContent, RowSource};
+use crate::sources::{RowContent, RowSource};
 use crate::{ArrowRecord, RecordKind, Result, Row, Skipped, Writer, good_rows};
 
 /// The layout to convert rows to.

@@ -21,6 +21,7 @@ pub use contamination::{Contaminated, Contamination, ContaminationReport, Overla
 pub use dedup::{Duplicates, exact_duplicates};
 pub use filter::{Filter, Unfit};
 pub use minhash::NearDuplicates;
+pub(crate) use minhash::is_word;
 pub use recall::{Planted, Recall};
 pub use sample::stratified;
 

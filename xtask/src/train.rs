@@ -17,6 +17,11 @@ use crate::device;
 /// objective and every hyper-parameter; xtask/recipes holds one for each stage of
 /// the paper.
 ///
+/// The data is rows in any layout that `data convert` reads: data.layout names it
+/// where the fields do not show it, data.columns maps fields, data.skip_bad_rows
+/// skips and counts bad rows, and data.loss = "last" trains only the assistant's
+/// last message. All turns before an answer are its prompt.
+///
 /// Reads:   RECIPE, and the model folder, tokenizer and data that it names.
 /// Writes:  into the folder of --out: recipe.toml with every resolved value;
 ///          run.json (machine, times, revision, fingerprints); metrics.jsonl,

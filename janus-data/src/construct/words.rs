@@ -2,9 +2,23 @@
 
 use std::collections::HashSet;
 
-/// The lower-cased words of a text: its runs of letters and digits.
+use crate::instructions::is_word;
+
+/// The lower-cased words of a text: its runs of letters and digits, and each letter of a script that is written without spaces.
 pub(crate) fn words(text: &str) -> Vec<String> {
-    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    let runs = text.split(|character: char| !character.is_alphanumeric()).filter(|run| !run.is_empty());
+    let cut = |run: &str| -> Vec<String> {
+        if !run.contains(is_word) {
+            return vec![run.to_lowercase()];
+        }
+        let parts = run.split_inclusive(is_word).flat_map(|part| {
+            let last = part.char_indices().next_back().filter(|(_, character)| is_word(*character));
+            let (before, own) = part.split_at(last.map_or(part.len(), |(at, _)| at));
+            [before, own]
+        });
+        parts.filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
+    };
+    runs.flat_map(cut).collect()
 }
 
 /// ROUGE-L (Lin 2004): the F1 of the longest common subsequence of words; 0 if either is empty.
@@ -50,6 +64,12 @@ mod tests {
         assert_eq!(rouge("Police killed the gunman", "the gunman kill police"), 0.5);
         assert_eq!(rouge("a b", "a b"), 1.0);
         assert_eq!(rouge("", "a"), 0.0);
+    }
+
+    #[test]
+    fn scripts_without_spaces_are_cut_into_letters() {
+        assert_eq!(words("Use GPU加速 now"), ["use", "gpu", "加", "速", "now"]);
+        assert_eq!(words("天空 2次"), ["天", "空", "2", "次"]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::dedup::Duplicates;
 
 /// How near-duplicates are found.
 ///
-/// A text is represented by its set of sequences of `shingle` words, without case and punctuation. Two texts are candidates
+/// A text is represented by its set of sequences of `shingle` words, without case and punctuation. In scripts that are written
+/// without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) each letter counts as a word. Two texts are candidates
 /// if the smallest hashes of their sets agree in all `rows` of one of the `bands`. With Jaccard similarity `s` that happens
 /// with probability `1 - (1 - s^rows)^bands`, which is one half at 0.72 for 14 bands of 8. Candidates are compared exactly.
 /// The result depends only on the texts and their order, and is the same on every machine.
@@ -124,7 +125,13 @@ pub(super) fn shingles(text: &str, size: usize, hashes: &mut Vec<u64>) {
     let (mut word, mut within) = (0u64, false);
     // First the hashes of words, then, in place, those of sequences.
     for character in text.chars() {
-        if character.is_alphanumeric() {
+        if within && is_word(character) {
+            hashes.push(mix(word));
+            (word, within) = (0, false);
+        }
+        if is_word(character) {
+            hashes.push(mix(u64::from(character).wrapping_mul(FNV_PRIME)));
+        } else if character.is_alphanumeric() {
             if character.is_ascii() {
                 word = (word ^ u64::from(character.to_ascii_lowercase())).wrapping_mul(FNV_PRIME);
             } else {
@@ -146,6 +153,22 @@ pub(super) fn shingles(text: &str, size: usize, hashes: &mut Vec<u64>) {
         hashes[at] = hashes[at..at + size].iter().fold(0, |sequence: u64, &word| mix(sequence.rotate_left(7) ^ word));
     }
     hashes.truncate((hashes.len() + 1).saturating_sub(size));
+}
+
+/// Whether a character is a word of its own: scripts that are written without spaces between words are cut into characters.
+pub(crate) fn is_word(character: char) -> bool {
+    let scripts = [
+        '\u{0e00}'..='\u{0eff}',   // Thai, Lao
+        '\u{1000}'..='\u{109f}',   // Myanmar
+        '\u{1780}'..='\u{17ff}',   // Khmer
+        '\u{3040}'..='\u{30ff}',   // Hiragana, Katakana
+        '\u{31f0}'..='\u{31ff}',   // Katakana extensions
+        '\u{3400}'..='\u{4dbf}',   // Han, extension A
+        '\u{4e00}'..='\u{9fff}',   // Han
+        '\u{f900}'..='\u{faff}',   // Han, compatibility
+        '\u{20000}'..='\u{323af}', // Han, extensions B to H
+    ];
+    character >= '\u{0e00}' && character.is_alphanumeric() && scripts.iter().any(|script| script.contains(&character))
 }
 
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
@@ -192,6 +215,21 @@ mod tests {
         assert_eq!((of("one two three four").len(), of("one two").len(), of("...").len()), (2, 1, 0));
         assert_ne!(of("one two"), of("two one"));
         assert_eq!(of("ÄPFEL und x"), of("äpfel UND X"));
+    }
+
+    #[test]
+    fn near_copies_in_scripts_without_spaces_are_found() {
+        let texts = [
+            "请用简单的语言解释为什么天空是蓝色的,并给出三个日常生活中的例子。",
+            "请用简单的语言解释为什么天空是蓝色的,并给出四个日常生活中的例子。",
+            "请写一首关于大海的诗,要求押韵,并且不要超过一百个字。",
+            "ช่วยอธิบายเป็นภาษาง่าย ๆ ว่าทำไมท้องฟ้าถึงเป็นสีฟ้า และยกตัวอย่างสามข้อจากชีวิตประจำวัน",
+            "ช่วยอธิบายเป็นภาษาง่าย ๆ ว่าทำไมท้องฟ้าถึงเป็นสีฟ้า และยกตัวอย่างสี่ข้อจากชีวิตประจำวัน",
+            "空がなぜ青いのかを簡単な言葉で説明し、日常生活の例を三つ挙げてください。",
+            "空がなぜ青いのかを簡単な言葉で説明し、日常生活の例を四つ挙げてください。",
+        ];
+        let repeats = NearDuplicates::default().find(&texts).repeats;
+        assert_eq!(repeats, [None, Some(0), None, None, Some(3), None, Some(5)]);
     }
 
     #[test]

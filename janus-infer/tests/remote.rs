@@ -232,7 +232,7 @@ fn the_key_is_sent_in_its_header_and_printed_nowhere() {
     let stub = Stub::start(|received| match received.header("authorization") {
         Some("Bearer sk-secret-1") => Reply::text("ok"),
         Some(wrong) => Reply::status(401, format!(r#"{{"error": {{"message": "Incorrect key: {wrong}"}}}}"#)),
-        None => Reply::status(403, ""),
+        None => Reply::status(401, ""),
     });
     let with = |key: Option<&str>| {
         model(options(&stub).with(|options| {
@@ -254,6 +254,19 @@ fn the_key_is_sent_in_its_header_and_printed_nowhere() {
     }
     let none = with(None).generate(&[request(0)]).remove(0).unwrap_err();
     assert!(format!("{none:?}").contains("a key is needed"));
+}
+
+#[test]
+fn one_flagged_input_is_one_failed_request() {
+    let flagged = r#"{"error": {"code": 403, "message": "the input was flagged"}}"#;
+    let stub = Stub::start(move |received| match received.body.to_string().contains("question 3") {
+        true => Reply::status(403, flagged),
+        false => Reply::text("ok"),
+    });
+    let answers = model(options(&stub)).generate(&(0..8).map(request).collect::<Vec<_>>());
+    let failed: Vec<String> = answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string).collect();
+    assert_eq!(failed, ["request 3: the server answered 403: the input was flagged"]);
+    assert_eq!(stub.received(), 8, "nothing is sent twice");
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl HttpResponse {
     /// This response as an error. A rejected key closes the client.
     pub fn failed<E: From<HttpError>>(&self, key: Option<&ApiKey>) -> Failed<E> {
         let status = self.status;
-        if matches!(status, 401 | 403) {
+        if status == 401 {
             // Servers quote parts of the key in this message, so it is not shown.
             let message = if key.is_some() { "the key is refused" } else { "a key is needed" };
             return Failed::Closes(HttpError::Status { status, message: message.into() });

@@ -63,10 +63,12 @@ pub(super) struct Answer {
     pub usage: Option<Tokens>,
 }
 
+/// A response. What surrounds the text is read leniently: servers differ in it, and the text is paid for.
 #[derive(Deserialize)]
 struct Completion {
-    choices: Vec<WireChoice>,
-    usage: Option<WireUsage>,
+    choices: Option<Vec<WireChoice>>,
+    error: Option<Value>,
+    usage: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -84,14 +86,46 @@ struct WireChoice {
     message: Option<WireMessage>,
     /// Of `/completions`.
     text: Option<String>,
-    finish_reason: Option<String>,
-    logprobs: Option<WireLogprobs>,
+    finish_reason: Option<Value>,
+    logprobs: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct WireMessage {
-    content: Option<String>,
+    content: Option<Content>,
     refusal: Option<String>,
+}
+
+/// The content of a message: a text, or parts of which some are texts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+struct Part {
+    text: Option<String>,
+}
+
+impl Content {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Parts(parts) => parts.into_iter().map(|part| part.text).collect::<Option<Vec<_>>>().map(|texts| texts.concat()),
+        }
+    }
+}
+
+/// Reads a `finish_reason`. Servers have names of their own for an answer that is complete ("eos", an empty text), so an unknown one is.
+fn finish_reason(reason: Option<&Value>) -> Result<FinishReason, String> {
+    let reason = reason.and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    match reason.as_str() {
+        "content_filter" | "tool_calls" | "function_call" | "error" => Err(reason),
+        reason if reason.contains("length") || reason.contains("max_") => Ok(FinishReason::Length),
+        _ => Ok(FinishReason::Stop),
+    }
 }
 
 #[derive(Deserialize)]
@@ -108,12 +142,13 @@ struct WireToken {
 
 /// The usage of a response whose other fields cannot be read.
 pub(super) fn usage(text: &str) -> Option<Tokens> {
-    #[derive(Deserialize)]
-    struct Used {
-        usage: WireUsage,
-    }
-    let Used { usage } = serde_json::from_str(text).ok()?;
-    Some(Tokens { prompt: usage.prompt_tokens, completion: usage.completion_tokens })
+    let mut body: Value = serde_json::from_str(text).ok()?;
+    tokens(body["usage"].take())
+}
+
+fn tokens(usage: Value) -> Option<Tokens> {
+    let WireUsage { prompt_tokens, completion_tokens } = serde_json::from_value(usage).ok()?;
+    Some(Tokens { prompt: prompt_tokens, completion: completion_tokens })
 }
 
 /// Whether a server supports top-k, min-p and the repetition penalty, judged by its list of models.
@@ -136,24 +171,29 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         Failed::Again(HttpError::Answer { problem: problem.redacted(key) }, None)
     };
     let no_answer = |problem: NoAnswer| Failed::Final(RemoteError::NoAnswer(problem.redacted(key)));
-    let Completion { mut choices, usage } = serde_json::from_str(text).map_err(unreadable)?;
+    let Completion { choices, error, usage } = serde_json::from_str(text).map_err(unreadable)?;
+    let mut choices = match (choices, error) {
+        (Some(choices), _) => choices,
+        (None, Some(error)) if !error.is_null() => return Err(error_in_success(text, &error, key)),
+        (None, _) => return Err(unreadable(serde::de::Error::missing_field("choices"))),
+    };
     let n = request.sampling.n;
-    choices.sort_by_key(|choice| choice.index);
-    if choices.len() != n || choices.iter().enumerate().any(|(place, choice)| choice.index != place) {
-        return Err(no_answer(NoAnswer::Choices { expected: n, got: choices.iter().map(|choice| choice.index).collect() }));
+    if choices.len() != n {
+        let mut got: Vec<usize> = choices.iter().map(|choice| choice.index).collect();
+        got.sort_unstable();
+        return Err(no_answer(NoAnswer::Choices { expected: n, got }));
     }
-    let usage = usage.map(|WireUsage { prompt_tokens: prompt, completion_tokens: completion }| Tokens { prompt, completion });
+    // Some servers leave the indices out; their choices are in order.
+    choices.sort_by_key(|choice| choice.index);
+    choices.iter_mut().enumerate().for_each(|(place, choice)| choice.index = place);
+    let usage = usage.and_then(tokens);
     let (prompt_tokens, completion_tokens) = usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
     let generation = |choice: WireChoice| {
         let WireChoice { index, message, text, finish_reason, logprobs } = choice;
-        let finish_reason = match finish_reason.as_deref() {
-            Some("stop") | None => FinishReason::Stop,
-            Some("length") => FinishReason::Length,
-            Some(other) => return Err(no_answer(NoAnswer::Ended { reason: other.into() })),
-        };
-        let (content, refusal) = message.map_or((text, None), |message| (message.content, message.refusal));
+        let finish_reason = self::finish_reason(finish_reason.as_ref()).map_err(|reason| no_answer(NoAnswer::Ended { reason }))?;
+        let (content, refusal) = message.map_or((text, None), |message| (message.content.and_then(Content::text), message.refusal));
         let text = content.ok_or_else(|| no_answer(refusal.map_or(NoAnswer::NoText, |text| NoAnswer::Refused { text })))?;
-        let tokens = logprobs.and_then(|logprobs| logprobs.content);
+        let tokens = logprobs.and_then(|logprobs| serde_json::from_value::<WireLogprobs>(logprobs).ok()?.content);
         let token = |WireToken { logprob, top_logprobs }| TokenLogprob::new(logprob).with_top(top_logprobs);
         // The usage is the total of all samples, and is divided among them.
         let completion_tokens = completion_tokens / n + usize::from(index < completion_tokens % n);
@@ -161,6 +201,17 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         Ok(Generation::new(text).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens).with_logprobs(logprobs))
     };
     Ok(Answer { generations: choices.into_iter().map(generation).collect::<Result<_, _>>()?, usage })
+}
+
+/// An error in a response whose status is a success, as gateways send it. A code that is an HTTP status counts as the status; otherwise
+/// another attempt may help.
+fn error_in_success(text: &str, error: &Value, key: Option<&ApiKey>) -> Failed<RemoteError> {
+    let code = error["code"].as_u64().or_else(|| error["code"].as_str()?.parse().ok());
+    let reply = HttpResponse { status: 200, retry_after: None, text: text.into() };
+    match code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code)) {
+        Some(status) => refusal(&HttpResponse { status, ..reply }, key),
+        None => Failed::Again(HttpError::Answer { problem: AnswerProblem::Error { message: reply.message(key) } }, None),
+    }
 }
 
 /// The error of an error response, as for every API, except that an exhausted quota ends all requests.
@@ -238,6 +289,51 @@ mod tests {
     }
 
     #[test]
+    fn a_paid_text_is_kept_whatever_surrounds_it() {
+        let read_one = |choice: &str, rest: &str| {
+            let text = format!(r#"{{"choices": [{choice}]{rest}}}"#);
+            read(&text, &request(SamplingParams::greedy(4)), None).map(|answer| (answer.generations[0].clone(), answer.usage)).ok()
+        };
+        for (reason, expected) in [
+            (r#""eos""#, FinishReason::Stop),
+            (r#""eos_token""#, FinishReason::Stop),
+            (r#""""#, FinishReason::Stop),
+            (r#""STOP""#, FinishReason::Stop),
+            ("null", FinishReason::Stop),
+            ("7", FinishReason::Stop),
+            (r#""length""#, FinishReason::Length),
+            (r#""MAX_TOKENS""#, FinishReason::Length),
+            (r#""max_output_tokens""#, FinishReason::Length),
+        ] {
+            let (found, _) = read_one(&format!(r#"{{"message": {{"content": "x"}}, "finish_reason": {reason}}}"#), "").unwrap();
+            assert_eq!((found.text.as_str(), found.finish_reason), ("x", expected), "{reason}");
+        }
+        let choice = r#"{"message": {"content": "x"}, "logprobs": {"content": 3}}"#;
+        for usage in [r#"{"total_tokens": 5}"#, "[]", "null", r#"{"prompt_tokens": -1}"#] {
+            let (found, used) = read_one(choice, &format!(r#", "usage": {usage}"#)).unwrap();
+            assert_eq!((found.text.as_str(), found.logprobs, used), ("x", None, None), "{usage}");
+        }
+        let parts = r#"{"message": {"content": [{"type": "text", "text": "a "}, {"type": "text", "text": "kite"}]}}"#;
+        assert_eq!(read_one(parts, "").unwrap().0.text, "a kite");
+        let two = r#"{"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}"#;
+        let two = read(two, &request(SamplingParams { n: 2, ..SamplingParams::greedy(4) }), None).unwrap().generations;
+        assert_eq!([two[0].text.as_str(), &two[1].text], ["a", "b"], "without indices");
+    }
+
+    #[test]
+    fn an_error_in_a_response_of_status_200_has_the_server_s_words_and_decides_about_another_attempt() {
+        let failed = |text: &str| match read(text, &request(SamplingParams::greedy(4)), None) {
+            Err(Failed::Again(error, None)) => (error.to_string(), true),
+            Err(Failed::Final(error)) => (error.to_string(), false),
+            _ => panic!("{text}"),
+        };
+        let overloaded = failed(r#"{"error": {"message": "overloaded"}}"#);
+        assert_eq!(overloaded, ("the answer cannot be read: overloaded".into(), true));
+        assert_eq!(failed(r#"{"error": {"message": "busy", "code": 502}}"#), ("the server answered 502: busy".into(), true));
+        assert_eq!(failed(r#"{"error": {"message": "flagged", "code": "403"}}"#), ("the server answered 403: flagged".into(), false));
+    }
+
+    #[test]
     fn extended_parameters_are_always_sent_to_a_server_that_supports_them() {
         let options = RemoteOptions::new("http://localhost/v1");
         let sent = body("m", &request(SamplingParams::greedy(9)), &options, true).unwrap();
@@ -304,6 +400,8 @@ mod tests {
             Failed::Closes(error) => (error.to_string(), true),
         };
         assert_eq!(message(401, "wrong key sk-123"), ("the server answered 401: the key is refused".into(), true));
+        let flagged = message(403, r#"{"error": {"message": "the input was flagged"}}"#);
+        assert_eq!(flagged, ("the server answered 403: the input was flagged".into(), false));
         let busy = message(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
         assert_eq!(busy, ("the server answered 429: slow down, [key]".into(), false));
         assert!(message(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).1);

@@ -110,11 +110,11 @@ impl PerspectiveScorer {
     }
 }
 
-/// The error of an error response. The API answers an invalid key with status 400, bad request.
+/// The error of an error response. The API answers an invalid key with status 400, bad request, and a blocked one with 403.
 fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     let details = body["error"]["details"].as_array().map_or(&[][..], Vec::as_slice);
-    if details.iter().any(|detail| detail["reason"] == "API_KEY_INVALID") {
+    if reply.status == 403 || details.iter().any(|detail| detail["reason"] == "API_KEY_INVALID") {
         return Failed::Closes(HttpError::Status { status: reply.status, message: "the key is refused".into() });
     }
     reply.failed(key)

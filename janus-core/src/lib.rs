@@ -52,7 +52,7 @@ pub use error::{Error, Result, error_chain};
 pub use message::{Message, Role};
 pub use model::{
     ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, ModelError, RewardModel, RubricVerdict, TokenLogprob,
-    TopLogprob, Verdict,
+    TopLogprob, Verdict, without_reasoning,
 };
 pub use preference::{Preference, PreferenceSet};
 pub use record::{BenchRecord, PairRecord, RewardRecord, Rubric, Score, ScoreDescriptions, SftRecord};

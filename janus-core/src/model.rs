@@ -131,6 +131,19 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// The text without the reasoning before it, which some models emit between `<think>` and `</think>`. A reasoning that does not end
+    /// leaves no answer.
+    ///
+    /// ```
+    /// use janus_core::Generation;
+    /// assert_eq!(Generation::new("<think>Perhaps [[3]]?</think>\n[[7]]").answer(), "[[7]]");
+    /// assert_eq!(Generation::new("<think>Perhaps [[3]]").answer(), "");
+    /// assert_eq!(Generation::new("[[7]]").answer(), "[[7]]");
+    /// ```
+    pub fn answer(&self) -> &str {
+        without_reasoning(&self.text)
+    }
+
     /// A complete answer ([`FinishReason::Stop`]) whose tokens are not counted.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None }
@@ -329,6 +342,16 @@ pub trait Judge {
 
     /// A verdict for each request, in order.
     fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>>;
+}
+
+/// A text without the reasoning before it: see [`Generation::answer`].
+pub fn without_reasoning(text: &str) -> &str {
+    // Some servers leave out the opening mark, which their chat template already wrote.
+    match (text.rsplit_once("</think>"), text.trim_start().starts_with("<think>")) {
+        (Some((_, answer)), _) => answer.trim_start(),
+        (None, true) => "",
+        (None, false) => text,
+    }
 }
 
 #[cfg(test)]

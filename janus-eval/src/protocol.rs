@@ -75,7 +75,7 @@ use crate::judge::{Counts, JudgeCall, Reply, Retry, TemplateId};
 ///         Ok(vec![JudgeCall::new(&case.id, &self.prompt, &slots, &self.sampling)?])
 ///     }
 ///     fn read(&self, answer: &Generation) -> Result<f64, Unreadable> {
-///         rating(&answer.text).ok_or(Unreadable::NoRating)
+///         rating(answer.answer()).ok_or(Unreadable::NoRating)
 ///     }
 ///     fn row(&self, case: &Case, replies: Vec<Reply<f64>>) -> JudgedCase {
 ///         JudgedCase::rated(case, &replies)

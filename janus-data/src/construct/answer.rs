@@ -1,13 +1,14 @@
 //! Reads values from the answers of a model. Defects are repaired only where the repair is unambiguous.
 
+use janus_core::without_reasoning;
 use serde_json::Value;
 
-/// The only JSON value of an answer. Prose and a code fence around it are skipped; a comma before a closing bracket and
+/// The only JSON value of an answer. Reasoning before it, and prose and a code fence around it, are skipped; a comma before a closing bracket and
 /// a line break inside a string are repaired. Anything ambiguous is an error.
 ///
 /// The error is shown to the model in a correction, and so is part of journal keys: its text must not change.
 pub(super) fn json(text: &str) -> Result<Value, String> {
-    let text = text.trim();
+    let text = without_reasoning(text).trim();
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }

@@ -36,8 +36,8 @@ pub enum Unreadable {
         /// The number.
         got: u64,
     },
-    /// No rating in brackets.
-    #[error("the text has no [[rating]]")]
+    /// No rating of at most 10 in brackets.
+    #[error("the text has no [[rating]] from 0 to 10")]
     NoRating,
     /// None of the three labels of a pair.
     #[error("the text has no [[A]], [[B]] or [[C]]")]

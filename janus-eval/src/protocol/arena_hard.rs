@@ -74,8 +74,8 @@ impl Protocol for ArenaHard {
     }
 
     fn read(&self, answer: &Generation) -> Result<PairLabel, Unreadable> {
-        let found = || arena_labels(&answer.text).into_iter().map(String::from).collect::<Vec<_>>();
-        arena_label(&answer.text).ok_or_else(|| match found() {
+        let found = || arena_labels(answer.answer()).into_iter().map(String::from).collect::<Vec<_>>();
+        arena_label(answer.answer()).ok_or_else(|| match found() {
             none if none.is_empty() => Unreadable::NoLabel,
             found => Unreadable::Labels { found },
         })

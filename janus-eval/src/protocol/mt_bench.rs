@@ -136,7 +136,7 @@ impl Protocol for MtBench {
     }
 
     fn read(&self, answer: &Generation) -> Result<f64, Unreadable> {
-        rating(&answer.text).ok_or(Unreadable::NoRating)
+        rating(answer.answer()).ok_or(Unreadable::NoRating)
     }
 
     fn row(&self, case: &Case, replies: Vec<Reply<f64>>) -> JudgedCase {

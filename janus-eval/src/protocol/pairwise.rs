@@ -192,7 +192,7 @@ impl Protocol for Pairwise {
     }
 
     fn read(&self, answer: &Generation) -> Result<PairLabel, Unreadable> {
-        pair_label(&answer.text).ok_or(Unreadable::NoPairLabel)
+        pair_label(answer.answer()).ok_or(Unreadable::NoPairLabel)
     }
 
     fn row(&self, case: &Case, replies: Vec<Reply<PairLabel>>) -> JudgedCase {

@@ -1,7 +1,9 @@
 //! A score from 1 to 5 for each rubric of a response (Janus, arXiv 2405.17977, section 4; prompts in the
 //! layout of Prometheus).
 
-use janus_core::{BenchRecord, Generation, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, SamplingParams, Score, Verdict};
+use janus_core::{
+    BenchRecord, Generation, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, SamplingParams, Score, Verdict, without_reasoning,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Judgement, Protocol, ProtocolInfo, Scale};
@@ -58,7 +60,7 @@ fn is_zero(count: &usize) -> bool {
 
 impl From<Reply<Reading>> for RubricReply {
     fn from(reply: Reply<Reading>) -> Self {
-        let (feedback, problem) = (reply.text().map_or("", feedback).into(), reply.problem());
+        let (feedback, problem) = (reply.text().map_or("", |text| feedback(without_reasoning(text))).into(), reply.problem());
         let (score, fallback) = reply.verdict.map_or((None, false), |reading| (Some(reading.score), reading.fallback));
         Self { score, feedback, fallback, unreadable: reply.unreadable, problem }
     }
@@ -247,7 +249,7 @@ impl Protocol for Rubrics {
     }
 
     fn read(&self, answer: &Generation) -> Result<Reading, Unreadable> {
-        self.reader.read(&answer.text)
+        self.reader.read(answer.answer())
     }
 
     /// One attempt and up to five retries.

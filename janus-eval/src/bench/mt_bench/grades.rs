@@ -72,7 +72,7 @@ pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not in the file of
-/// questions, a turn other than 1 and 2, or a stored score that is neither -1 nor 0 to 10, and
+/// questions, a turn other than 1 and 2, or a stored score that is neither -1 nor 0 or more, and
 /// [`Error::Empty`] if no text has a rating.
 pub fn evaluate(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: u64) -> Result<Evaluation> {
     let path = judgments.as_ref();
@@ -173,8 +173,8 @@ fn rated<'a>(judgments: &'a [MtBenchJudgment], questions: &'a [MtBenchQuestion])
         if !(1..=2).contains(&judgment.turn) {
             return Err(Error::row(row, "turn", "1 or 2", judgment.turn));
         }
-        if let Some(score) = judgment.score.filter(|score| *score != -1.0 && !(0.0..=10.0).contains(score)) {
-            return Err(Error::row(row, "score", "0 to 10, or -1 for none", score));
+        if let Some(score) = judgment.score.filter(|score| *score != -1.0 && !(0.0..).contains(score)) {
+            return Err(Error::row(row, "score", "0 or more, or -1 for none", score));
         }
         let rating = judgment.judgment.as_deref().and_then(rating);
         rated.push(Rated { question: &judgment.question_id, turn: judgment.turn, category, rating });
@@ -208,6 +208,14 @@ mod tests {
         assert_eq!((grades.turn1, grades.turn2, grades.average), (Some(8.5), Some(4.5), 21.5 / 3.0));
         assert_eq!(grades.by_category, BTreeMap::from([("reasoning".into(), 4.5), ("writing".into(), 8.5)]));
         assert_eq!(sample(&rows, &questions()).unwrap().units(), 2);
+    }
+
+    #[test]
+    fn a_rating_beyond_the_scale_is_missing_wherever_it_is_counted() {
+        let rows =
+            [judgment(81, 1, "[[7]]"), judgment(81, 2, "[[8]]"), MtBenchJudgment { score: Some(100.0), ..judgment(101, 1, "[[100]]") }];
+        let grades = Grades::of(&rows, &questions(), 0).unwrap();
+        assert_eq!((grades.average, grades.rows, grades.failed), (7.5, 3, 1));
     }
 
     #[test]

@@ -56,13 +56,14 @@ pub fn pair_label(text: &str) -> Option<PairLabel> {
 }
 
 /// The rating in a text, by MT-Bench's rule: the first `[[number]]`, else the first `[number]`, where a
-/// number is digits with an optional decimal part.
+/// number is digits with an optional decimal part. Above 10, the end of the scale, it is no rating.
 ///
 /// ```
 /// use janus_eval::judge::read::rating;
 /// assert_eq!(rating("[3] of them. Rating: [[7.5]]"), Some(7.5));
 /// assert_eq!(rating("Rating: [8.]"), Some(8.0));
 /// assert_eq!(rating("Rating: 8"), None);
+/// assert_eq!(rating("Rating: [[100]]"), None);
 /// ```
 pub fn rating(text: &str) -> Option<f64> {
     let first = |open: &str, close: &str| {
@@ -73,7 +74,7 @@ pub fn rating(text: &str) -> Option<f64> {
             (digits && rest[number.len()..].starts_with(close)).then(|| number.parse().ok())?
         })
     };
-    first("[[", "]]").or_else(|| first("[", "]"))
+    first("[[", "]]").or_else(|| first("[", "]")).filter(|rating: &f64| *rating <= 10.0)
 }
 
 /// The distinct labels of a text, in the order of their first occurrence. A label is a sequence of A, B,

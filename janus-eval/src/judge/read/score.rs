@@ -60,14 +60,15 @@ pub struct Reading {
 /// the last word "score" or "result" that is followed by a number.
 ///
 /// Before the number, asterisks, spaces, a bracket, "score", "score of" and "score:" are skipped. After
-/// it, `/5`, "out of 5" and punctuation are allowed.
+/// it, `.0`, `/5`, "out of 5" and punctuation are allowed.
 ///
 /// # Errors
 /// [`Unreadable`]; there is no default score.
 pub(crate) fn strict(text: &str) -> Result<Reading, Unreadable> {
     if let Some(end) = last_marker(text) {
         let lower = text[end..].to_ascii_lowercase();
-        let rest = skip_word_score(skip(&lower, true));
+        // A marker in double brackets has another bracket after it.
+        let rest = skip_word_score(skip(lower.strip_prefix(']').unwrap_or(&lower), true));
         return Ok(Reading { score: whole_score(rest).unwrap_or(Err(Unreadable::NoNumber))?, fallback: false });
     }
     // ASCII lower case keeps every byte position.
@@ -76,7 +77,7 @@ pub(crate) fn strict(text: &str) -> Result<Reading, Unreadable> {
     ends.sort_unstable();
     // The last mention with a number decides, even if the number is not a valid score: an earlier one
     // is less likely to be the verdict.
-    let last = ends.into_iter().rev().find_map(|end| whole_score(skip(&lower[end..], true)));
+    let last = ends.into_iter().rev().find_map(|end| whole_score(skip_link(skip(&lower[end..], true))));
     Ok(Reading { score: last.unwrap_or(Err(Unreadable::NoMarker))?, fallback: true })
 }
 
@@ -127,6 +128,12 @@ fn skip_word_score(text: &str) -> &str {
     }
 }
 
+/// The text without a leading "is", "of" or "=", as in "the score is 4".
+fn skip_link(text: &str) -> &str {
+    let links = ["is", "of", "="].into_iter().filter_map(|link| text.strip_prefix(link));
+    links.filter(|rest| rest.starts_with(|c: char| !c.is_alphanumeric())).map(|rest| skip(rest, true)).next().unwrap_or(text)
+}
+
 /// The score at the start of the text; `None` if the text does not begin with a digit.
 fn whole_score(text: &str) -> Option<Result<Score, Unreadable>> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -143,6 +150,9 @@ fn whole_score(text: &str) -> Option<Result<Score, Unreadable>> {
 
 /// Whether a whole number may end before `rest`.
 fn ends_number(rest: &str) -> bool {
+    if let Some(zeros) = rest.strip_prefix('.').filter(|zeros| zeros.starts_with('0')) {
+        return ends_number(zeros.trim_start_matches('0'));
+    }
     let mut chars = rest.chars();
     let (next, after) = (chars.next(), chars.next());
     let no_digit = |c: Option<char>| !c.is_some_and(char::is_numeric);
@@ -218,6 +228,16 @@ mod tests {
         ("Score: 12", Some(12), None),
         ("[result] 2", Some(2), Some(2)),
         ("[SCORE] 1", Some(1), Some(1)),
+        ("[RESULT] 4.0", Some(4), Some(4)),
+        ("[RESULT] 4.00/5", Some(4), Some(4)),
+        ("[RESULT] 4.05", Some(4), None),
+        ("[RESULT] 4.0.1", Some(4), None),
+        ("[[RESULT]] 4", None, Some(4)),
+        ("The score is 4", None, Some(4)),
+        ("The score is **4**.", None, Some(4)),
+        ("Score = 4", None, Some(4)),
+        ("a score of 4 out of 5", None, Some(4)),
+        ("the score issue 4", None, None),
     ];
 
     #[test]

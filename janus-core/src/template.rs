@@ -73,6 +73,14 @@ impl ChatTemplate {
         }
     }
 
+    /// The special token that begins a conversation, if there is one.
+    pub fn bos(self) -> Option<&'static str> {
+        match self {
+            ChatTemplate::MistralInstruct => Some("<s>"),
+            ChatTemplate::ChatMl => None,
+        }
+    }
+
     /// Every special token that the template writes.
     pub fn special_tokens(self) -> &'static [&'static str] {
         match self {

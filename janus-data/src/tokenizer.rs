@@ -101,7 +101,7 @@ impl Tokenizer {
     pub fn save_with_template(&self, folder: impl AsRef<Path>, template: ChatTemplate) -> Result<()> {
         let folder = folder.as_ref();
         let config = json!({
-            "bos_token": template.special_tokens().first().filter(|_| template == ChatTemplate::MistralInstruct),
+            "bos_token": template.bos(),
             "eos_token": template.end_of_turn(),
             "add_bos_token": false,
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -286,3 +286,24 @@ fn a_metric_that_the_objective_does_not_report_is_refused_before_the_first_step(
     let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
     assert_eq!(metrics, "", "no step was taken");
 }
+
+#[test]
+fn a_trained_model_states_the_end_of_turn_of_the_template_that_it_was_trained_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = recipe(folder.path(), ObjectiveConfig::Sft {});
+    let specials = [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl].map(ChatTemplate::special_tokens).concat();
+    let path = folder.path().join("tokenizer.json");
+    Tokenizer::train(["one # two # three"].into_iter(), 400, &[&["<unk>", "<pad>"], &specials[..]].concat()).unwrap().save(&path).unwrap();
+    let tokenizer = Tokenizer::read(&path).unwrap();
+    let id = |token: &str| tokenizer.token_id(token).unwrap();
+    let eos = |run: &str| janus_train::ModelConfig::read(folder.path().join(run).join("model/config.json")).unwrap().eos_token_ids;
+    first.train = TrainConfig::new(Length::Steps(1), 2048, 3e-3, 1);
+    first.run(folder.path().join("first"), &Device::Cpu, &mut ()).unwrap();
+    assert_eq!(eos("first"), [id("</s>")]);
+
+    let mut second = first.clone();
+    second.template = ChatTemplate::ChatMl;
+    second.model = ModelSource::folder(folder.path().join("first/model"));
+    second.run(folder.path().join("second"), &Device::Cpu, &mut ()).unwrap();
+    assert_eq!(eos("second"), [id("<|im_end|>"), id("</s>")]);
+}

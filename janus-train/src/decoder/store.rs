@@ -56,6 +56,12 @@ impl Decoder {
         Ok(decoder)
     }
 
+    /// Sets the tokens that begin and end a sequence, which the saved config states.
+    pub fn set_special_tokens(&mut self, bos: Option<u32>, eos: Vec<u32>) {
+        self.config.bos_token_id = bos;
+        self.config.eos_token_ids = eos;
+    }
+
     /// Writes `config.json` and `model.safetensors`, and `value_head.safetensors` if there is a value
     /// head, into a folder, which is created if it does not exist. Each file is written atomically, and
     /// tensor by tensor, so that little memory is needed. Weights are written in their dtype, f32 or

@@ -124,7 +124,9 @@ impl Recipe {
         // All checks that need no weights are done before the model is loaded.
         let lengths = rows.lengths(self.train.tokens_per_micro_batch)?;
         self.train.for_lengths(&lengths).map_err(|error| self.at_train(error))?;
-        let decoder = self.decoder(&config, device, observer)?;
+        let mut decoder = self.decoder(&config, device, observer)?;
+        let (bos, eos) = self.special_tokens(decoder.config(), &tokenizer)?;
+        decoder.set_special_tokens(bos, eos);
         fs::create_dir_all(out).at(out)?;
         let lock = Lock::folder(out)?;
         let objective = objective(&mut ObjectiveContext { recipe: self, decoder: &decoder, rows: &*rows.all, out, observer })?;
@@ -147,6 +149,22 @@ impl Recipe {
             }
             error => Error::InData { path: self.data.path.clone(), source: Box::new(error) },
         }
+    }
+
+    /// The tokens that begin and end a sequence in the trained model: the template's, so that every program stops where the template
+    /// ends a turn. A model that starts from a folder keeps its own too.
+    fn special_tokens(&self, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<(Option<u32>, Vec<u32>)> {
+        let id = |token: &str| tokenizer.token_id(token).ok_or_else(|| janus_data::Error::NoSuchToken { token: token.into() });
+        let end = id(self.template.end_of_turn())?;
+        if self.model.path.is_none() {
+            let bos = self.template.bos().map(id).transpose()?;
+            return Ok((bos, vec![end]));
+        }
+        let mut eos = config.eos_token_ids.clone();
+        if !eos.contains(&end) {
+            eos.insert(0, end);
+        }
+        Ok((config.bos_token_id, eos))
     }
 
     /// The model that training starts from.

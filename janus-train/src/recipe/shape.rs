@@ -69,8 +69,6 @@ impl Shape {
         config.rms_norm_eps = 1e-5;
         config.rope_theta = rope_theta;
         config.tie_word_embeddings = tied;
-        config.bos_token_id = Some(1);
-        config.eos_token_ids = vec![2];
         config
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::command::{self, Blame as _, CommandError, Outcome};
 use crate::device::DeviceArg;
 use crate::model::{self, EngineArgs};
-use crate::service::RemoteArgs;
+use crate::service::{RemoteArgs, money};
 use plan::{BenchArgs, reader};
 pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 
@@ -277,7 +277,7 @@ impl Job<'_> {
             report["calls"] = json!(file.calls());
             own = format!("; {} requests", usage.requests);
             if args.remote.service.prices().is_some() {
-                own += &format!(", cost {:.2}", usage.cost);
+                own += &format!(", cost {}", money(usage.cost));
             }
         }
         if let (Some(bench), Value::Object(record)) = (args.bench.bench, self.record(answered)) {

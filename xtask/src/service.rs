@@ -105,7 +105,7 @@ impl ServiceArgs {
     /// The cost of these tokens, as text.
     pub(crate) fn cost(&self, prompt_tokens: u64, completion_tokens: u64) -> String {
         match self.prices() {
-            Some(prices) => format!("{:.2}", prices.cost(prompt_tokens, completion_tokens)),
+            Some(prices) => money(prices.cost(prompt_tokens, completion_tokens)),
             None => "unknown without --price-prompt and --price-completion".into(),
         }
     }
@@ -155,5 +155,28 @@ impl RemoteArgs {
             options.key = key;
         });
         RemoteModel::new(name.clone(), self.service.options(base)?).bad_input()
+    }
+}
+
+/// A cost as text: two decimals, and as many more as a small one needs for two digits that say something.
+pub(crate) fn money(cost: f64) -> String {
+    if cost == 0.0 || cost >= 0.1 {
+        return format!("{cost:.2}");
+    }
+    let decimals = (1.0 - cost.log10().floor()).clamp(2.0, 12.0) as usize;
+    format!("{cost:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::money;
+
+    #[test]
+    fn a_small_cost_keeps_two_digits() {
+        for (cost, text) in
+            [(0.0, "0.00"), (12.345, "12.35"), (0.1, "0.10"), (0.0023, "0.0023"), (0.00999, "0.0100"), (4.2e-7, "0.00000042")]
+        {
+            assert_eq!(money(cost), text);
+        }
     }
 }

@@ -64,9 +64,17 @@ impl ModelFolder {
         &self.path
     }
 
-    /// A name for the model: that of its folder or file.
+    /// A name for the model: that of its folder, or that of its file without `.gguf` or `.safetensors`.
+    ///
+    /// ```
+    /// use janus_infer::ModelFolder;
+    /// assert_eq!(ModelFolder::new("models/Llama-3.2-1B-Instruct").name().as_deref(), Some("Llama-3.2-1B-Instruct"));
+    /// assert_eq!(ModelFolder::new("models/smollm2-q4_1.gguf").name().as_deref(), Some("smollm2-q4_1"));
+    /// ```
     pub fn name(&self) -> Option<String> {
-        self.path.file_stem().map(|name| name.to_string_lossy().into_owned())
+        let name = self.path.file_name()?.to_string_lossy();
+        let stem = [".gguf", ".safetensors"].into_iter().find_map(|extension| name.strip_suffix(extension));
+        Some(stem.unwrap_or(&name).to_string())
     }
 
     /// The path that weights are written to.

@@ -16,6 +16,7 @@ use janus_core::{Message, SamplingParams};
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use fields::Object;
 
 pub(super) use chat::chat;
 pub(super) use completion::completion;
@@ -90,7 +91,7 @@ pub(super) fn no_model(requested: &str, model: &str) -> ApiError {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
         // serde_json's message ends with the position, which is useful only for invalid JSON.

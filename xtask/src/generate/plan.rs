@@ -10,7 +10,7 @@ use janus_eval::answer::{AnswerFile, PromptFields, PromptProblem, Task, tasks_of
 use janus_eval::bench::toxicity::PromptKind;
 use janus_eval::bench::{Benchmark, Questions};
 use janus_infer::remote::{Endpoint, RemoteModel};
-use janus_infer::{DeviceName, TextEngine};
+use janus_infer::{DeviceName, ModelFolder, TextEngine};
 use serde_json::{Map, Value, json};
 
 use super::{Args, RowArgs};
@@ -181,7 +181,7 @@ impl Args {
     pub(super) fn name(&self) -> Option<String> {
         self.bench.bench?;
         let given = self.bench.name.as_ref().or(self.remote.model_name.as_ref());
-        let file = || Path::new(&self.model).file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        let file = || ModelFolder::new(&self.model).name().unwrap_or_else(|| "model".into());
         Some(given.cloned().unwrap_or_else(file))
     }
 

@@ -6,21 +6,21 @@ use janus_core::{Composer, Message, PreferenceSet, Role, SamplingParams};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::fields::Count;
+use super::fields::{Count, Object};
 use super::sampling::Shared;
 use super::{GenerationRequest, Prompt, ServedModel, read, refuse};
 use crate::server::error::ApiError;
 
 #[derive(Deserialize)]
 struct Chat {
-    messages: Vec<WireMessage>,
+    messages: Vec<Object<WireMessage>>,
     max_completion_tokens: Option<Count>,
     logprobs: Option<bool>,
     top_logprobs: Option<Count>,
     preferences: Option<PreferenceSet>,
     tools: Option<Vec<IgnoredAny>>,
     functions: Option<Vec<IgnoredAny>>,
-    response_format: Option<ResponseFormat>,
+    response_format: Option<Object<ResponseFormat>>,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
     let chat: Chat = read(body)?;
     refuse("tools", chat.tools.is_some_and(|tools| !tools.is_empty()))?;
     refuse("functions", chat.functions.is_some_and(|functions| !functions.is_empty()))?;
-    refuse("response_format", chat.response_format.is_some_and(|format| format.r#type != "text"))?;
+    refuse("response_format", chat.response_format.is_some_and(|format| format.0.r#type != "text"))?;
     let max_tokens = match (chat.max_completion_tokens, shared.max_tokens) {
         (Some(new), _) => ("max_completion_tokens", Some(new.0)),
         (None, old) => ("max_tokens", old.map(|old| old.0)),
@@ -64,7 +64,7 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
     let sampling = SamplingParams { logprobs, top_logprobs, ..shared.sampling(served, max_tokens, served.defaults.max_tokens)? };
     let (delivery, sampling) = shared.delivery(sampling, shared.best_of, served)?;
 
-    let mut messages: Vec<Message> = chat.messages.into_iter().map(Message::from).collect();
+    let mut messages: Vec<Message> = chat.messages.into_iter().map(|Object(message)| message.into()).collect();
     let mut system = None;
     if let Some(set) = &chat.preferences {
         if messages.first().is_some_and(|first| first.role == Role::System) {
@@ -112,12 +112,34 @@ impl<'de> Deserialize<'de> for Content {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
                 let mut content = String::new();
-                while let Some(Part { r#type: TextOnly::Text, text }) = list.next_element()? {
+                while let Some(Object(Part { r#type: TextOnly::Text, text })) = list.next_element()? {
                     content.push_str(&text);
                 }
                 Ok(Content(content))
             }
         }
         deserializer.deserialize_any(TextOrParts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_in_the_place_of_an_object_is_refused_by_name() {
+        let defaults = SamplingParams::default();
+        let served = ServedModel { model: "m", context: 64, has_reward: false, defaults: &defaults };
+        let refused = |body: &str| format!("{:?}", chat(body.as_bytes(), &served).unwrap_err());
+        for (body, field) in [
+            (r#"{"messages": [["user", "Hi"]]}"#, "messages[0]"),
+            (r#"{"messages": [{"role": "user", "content": [["text", "Hi"]]}]}"#, "messages[0].content[0]"),
+            (r#"{"messages": [{"role": "user", "content": "Hi"}], "stream_options": [true]}"#, "stream_options"),
+            (r#"{"messages": [{"role": "user", "content": "Hi"}], "response_format": ["text"]}"#, "response_format"),
+        ] {
+            let error = refused(body);
+            assert!(error.contains(field) && error.contains("expected an object"), "{error}");
+        }
+        assert!(refused(r#"[[{"role": "user", "content": "Hi"}]]"#).contains("expected an object"));
     }
 }

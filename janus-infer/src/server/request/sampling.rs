@@ -5,7 +5,7 @@ use janus_core::{Error, SamplingParams};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::fields::{Count, Number, Texts};
+use super::fields::{Count, Number, Object, Texts};
 use super::{Delivery, ServedModel, no_model, out_of_range, refuse};
 use crate::server::error::ApiError;
 
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     min_p: Option<Number>,
     repetition_penalty: Option<Number>,
     stream: Option<bool>,
-    stream_options: Option<StreamOptions>,
+    stream_options: Option<Object<StreamOptions>>,
     frequency_penalty: Option<Number>,
     presence_penalty: Option<Number>,
     logit_bias: Option<Map<String, Value>>,
@@ -108,7 +108,7 @@ impl Shared {
         }
         let stream = self.stream.unwrap_or(false);
         let Some(best_of) = best_of else {
-            let usage = self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
+            let usage = self.stream_options.as_ref().and_then(|options| options.0.include_usage).unwrap_or(false);
             return Ok((if stream { Delivery::Stream { usage } } else { Delivery::Whole }, sampling));
         };
         if !served.has_reward {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use janus_core::{Message, Role};
 use janus_data::Tokenizer;
+use jiff::Zoned;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, escape_formatter};
@@ -33,7 +34,7 @@ const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 ///
 /// * the variables `messages`, `add_generation_prompt` (true if the last message is the user's), `tools`
 ///   and `documents` (both `none`), and the tokenizer's special tokens by name;
-/// * `raise_exception`, `strftime_now` (in UTC), `tojson` without HTML escapes, `break` and `continue`,
+/// * `raise_exception`, `strftime_now` (in local time), `tojson` without HTML escapes, `break` and `continue`,
 ///   and Python's methods of strings, lists and dicts;
 /// * `trim_blocks` and `lstrip_blocks`; `{% generation %}` has no effect.
 ///
@@ -78,7 +79,7 @@ impl JinjaTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment.add_function("strftime_now", |format: &str| clock::format(format, clock::now()));
+        environment.add_function("strftime_now", |format: &str| clock::format(format, &Zoned::now()));
         environment.add_template_owned(NAME, without_generation_tags(&source))?;
         Ok(Self { source: source.into(), environment: Arc::new(environment), tokens: BTreeMap::new() })
     }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod json;
+mod methods;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,6 @@ use jiff::Zoned;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, escape_formatter};
-use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::Result;
 
@@ -63,11 +63,13 @@ impl JinjaTemplate {
     /// [`Error::Jinja`](crate::Error::Jinja) if the text is not valid Jinja.
     pub fn new(source: impl Into<String>) -> Result<Self> {
         let source: String = source.into();
+        // Jinja reads every line end as a line feed.
+        let text = source.replace("\r\n", "\n").replace('\r', "\n");
         let mut environment = Environment::new();
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(|out, state, value| match python_name(value) {
             Some(name) => out.write_str(name).map_err(minijinja::Error::from),
@@ -76,11 +78,14 @@ impl JinjaTemplate {
         environment.add_filter("tojson", json::dumps);
         // As in Python, `none` is not iterable and a string is; templates test `tools` and contents.
         environment.add_test("iterable", |value: &Value| !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok()));
+        // In Python a string is a sequence too.
+        environment
+            .add_test("sequence", |value: &Value| value.as_str().is_some() || matches!(value.kind(), ValueKind::Seq | ValueKind::Map));
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Refusal))
         });
         environment.add_function("strftime_now", |format: &str| clock::format(format, &Zoned::now()));
-        environment.add_template_owned(NAME, without_generation_tags(&source))?;
+        environment.add_template_owned(NAME, without_generation_tags(&text))?;
         Ok(Self { source: source.into(), environment: Arc::new(environment), tokens: BTreeMap::new() })
     }
 
@@ -102,6 +107,10 @@ impl JinjaTemplate {
     /// [`Error::Jinja`](crate::Error::Jinja) if the template refuses the conversation
     /// (`raise_exception`), fails, or does not end.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
+        Ok(self.render_text(messages)?)
+    }
+
+    fn render_text(&self, messages: &[Message]) -> Result<String, minijinja::Error> {
         let user_is_last = messages.last().is_some_and(|last| last.role == Role::User);
         let fields = |message: &Message| Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)]);
         let given = [
@@ -111,7 +120,33 @@ impl JinjaTemplate {
             ("documents", Value::from(())),
         ];
         let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
-        Ok(self.environment.get_template(NAME)?.render(Value::from_pairs(given.into_iter().chain(tokens)))?)
+        self.environment.get_template(NAME)?.render(Value::from_pairs(given.into_iter().chain(tokens)))
+    }
+
+    /// Renders a few conversations: with and without a system message, with one turn and two. A template may refuse some of them
+    /// (`raise_exception`), but none may fail.
+    ///
+    /// # Errors
+    /// The first failure, such as a method or an operator that this crate does not have.
+    pub fn check(&self) -> Result<()> {
+        let [system, user, answer] = [Message::system("s"), Message::user("u"), Message::assistant("a")];
+        let conversations = [
+            vec![user.clone()],
+            vec![system.clone(), user.clone()],
+            vec![user.clone(), answer.clone(), user.clone()],
+            vec![system, user.clone(), answer, user],
+        ];
+        let refused = |error: &minijinja::Error| {
+            let source = |error: &(dyn std::error::Error + 'static)| error.is::<Refusal>();
+            std::iter::successors(std::error::Error::source(error), |error| error.source()).any(source)
+        };
+        for messages in &conversations {
+            match self.render_text(messages) {
+                Err(error) if !refused(&error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The ids of a conversation.
@@ -153,6 +188,11 @@ impl JinjaTemplate {
         ids
     }
 }
+
+/// Marks the error of `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("the template refuses the conversation")]
+struct Refusal;
 
 impl fmt::Debug for JinjaTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

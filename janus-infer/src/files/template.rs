@@ -26,6 +26,12 @@ pub enum TemplateProblem {
     /// It is not one of [`ChatTemplate`], and this crate was built without the feature `jinja`.
     #[error("its chat template is neither mistral-instruct nor chatml: build janus-infer with the feature `jinja` to use any template")]
     NeedsJinja,
+    /// It fails on an ordinary conversation.
+    #[error("its chat template cannot be rendered: {reason}")]
+    Fails {
+        /// Why.
+        reason: String,
+    },
     /// It is not valid Jinja.
     #[error("its chat template is not valid Jinja: {reason}")]
     Invalid {
@@ -181,6 +187,7 @@ fn without_inner_spaces(text: &str) -> String {
 fn own(text: String, tokens: Vec<(String, String)>, tokenizer: &Tokenizer) -> Result<Template, TemplateProblem> {
     let template = JinjaTemplate::new(text).map_err(|error| TemplateProblem::Invalid { reason: error.to_string() })?;
     let own = tokens.into_iter().fold(template, |template, (name, token)| template.with_token(name, token));
+    own.check().map_err(|error| TemplateProblem::Fails { reason: error.to_string() })?;
     let built_in = BUILT_IN.into_iter().find(|built_in| agree(*built_in, &own, tokenizer));
     Ok(built_in.map_or_else(|| own.into(), Template::from))
 }

@@ -271,6 +271,18 @@ impl TrainConfig {
         Ok((resolved, steps))
     }
 
+    /// The micro-batches of the run's epochs that do not fill a last step, so that they are not trained on, and the number of all; `None`
+    /// if there are none, or the length is in steps.
+    ///
+    /// # Errors
+    /// As [`for_lengths`](Self::for_lengths).
+    pub fn left_over(&self, lengths: &[usize]) -> Result<Option<(u64, u64)>> {
+        let Length::Epochs(epochs) = self.length else { return Ok(None) };
+        let micro_batches = self.sampler(lengths.into())?.micro_batches(epochs);
+        let left_over = micro_batches % self.gradient_accumulation_steps as u64;
+        Ok((left_over > 0).then_some((left_over, micro_batches)))
+    }
+
     /// The sampler of micro-batches for examples of these lengths.
     pub(crate) fn sampler(&self, lengths: Vec<usize>) -> Result<BatchSampler> {
         let sampler = BatchSampler::new(self.seed, self.tokens_per_micro_batch, lengths)?;

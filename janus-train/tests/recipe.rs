@@ -307,3 +307,21 @@ fn a_trained_model_states_the_end_of_turn_of_the_template_that_it_was_trained_wi
     second.run(folder.path().join("second"), &Device::Cpu, &mut ()).unwrap();
     assert_eq!(eos("second"), [id("<|im_end|>"), id("</s>")]);
 }
+
+#[test]
+fn micro_batches_that_fill_no_step_are_counted_at_the_start() {
+    struct Notes(Vec<String>);
+    impl janus_train::Observer for Notes {
+        fn note(&mut self, note: &janus_train::recipe::Note) {
+            self.0.push(note.to_string());
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe(folder.path(), ObjectiveConfig::Sft {});
+    recipe.train = TrainConfig::new(Length::Epochs(1.0), 600, 3e-3, 1);
+    recipe.train.examples_per_micro_batch = Some(4);
+    recipe.train.gradient_accumulation_steps = 3;
+    let mut notes = Notes(Vec::new());
+    recipe.prepare(folder.path().join("run"), &Device::Cpu, &mut notes).unwrap();
+    assert!(notes.0.iter().any(|note| note.starts_with("the last 2 of 8 micro-batches do not fill a step of 3")), "{:?}", notes.0);
+}

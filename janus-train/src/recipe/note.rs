@@ -36,6 +36,15 @@ pub enum Note {
     EqualResponses(usize),
     /// The number of pairs that are left out because a response leaves no room for the prompt.
     ResponsesTooLong(usize),
+    /// The last micro-batches of the epochs do not fill a step.
+    LeftOver {
+        /// Micro-batches that are not trained on.
+        left_over: u64,
+        /// Micro-batches of all epochs.
+        micro_batches: u64,
+        /// Micro-batches of a step.
+        per_step: usize,
+    },
     /// Weights in bf16 are trained on a CPU.
     Bf16OnCpu,
     /// The data's folder is not writable. Reference log-probabilities are stored in the run's folder,
@@ -68,6 +77,11 @@ impl fmt::Display for Note {
             Self::ResponsesTooLong(pairs) => {
                 write!(f, "{pairs} pairs have a response that leaves no room for the prompt and are left out")
             }
+            Self::LeftOver { left_over, micro_batches, per_step } => write!(
+                f,
+                "the last {left_over} of {micro_batches} micro-batches do not fill a step of {per_step} and are not trained on: \
+                 lower train.gradient_accumulation_steps or set train.steps to use them"
+            ),
             Self::Bf16OnCpu => {
                 f.write_str("weights in bf16 on a CPU train many times slower than in f32: set train.dtype to f32, unless this is a trial")
             }

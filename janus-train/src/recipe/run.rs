@@ -124,6 +124,9 @@ impl Recipe {
         // All checks that need no weights are done before the model is loaded.
         let lengths = rows.lengths(self.train.tokens_per_micro_batch)?;
         self.train.for_lengths(&lengths).map_err(|error| self.at_train(error))?;
+        if let Some((left_over, micro_batches)) = self.train.left_over(&lengths)? {
+            observer.note(&Note::LeftOver { left_over, micro_batches, per_step: self.train.gradient_accumulation_steps });
+        }
         let mut decoder = self.decoder(&config, device, observer)?;
         let (bos, eos) = self.special_tokens(decoder.config(), &tokenizer)?;
         decoder.set_special_tokens(bos, eos);

@@ -318,7 +318,7 @@ fn micro_batches_that_fill_no_step_are_counted_at_the_start() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut recipe = recipe(folder.path(), ObjectiveConfig::Sft {});
-    recipe.train = TrainConfig::new(Length::Epochs(1.0), 600, 3e-3, 1);
+    recipe.train = TrainConfig::new(Length::Epochs(1.0), 4096, 3e-3, 1);
     recipe.train.examples_per_micro_batch = Some(4);
     recipe.train.gradient_accumulation_steps = 3;
     let mut notes = Notes(Vec::new());

@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use candle_core::Device;
-use janus_core::{ChatRequest, ChatTemplate, ModelError, SamplingParams};
+use janus_core::{ChatRequest, ChatTemplate, Message, ModelError, SamplingParams};
 use janus_data::Tokenizer;
 
 use crate::{Error, Model, ModelFolder, Result, Template};
@@ -86,6 +86,8 @@ pub struct Engine {
     token_texts: TokenTexts,
     /// Tokens that end a generation.
     end_ids: Vec<u32>,
+    /// The token before a plain text.
+    first_id: Option<u32>,
     template: Template,
     options: EngineOptions,
 }
@@ -116,7 +118,8 @@ impl Engine {
         end_ids.retain(|id| seen.insert(*id));
         model.blocks().set_limit(options.cache_bytes / model.blocks().block_bytes());
         let token_texts = TokenTexts::new(&tokenizer);
-        Self { name: "model".into(), model, tokenizer, token_texts, end_ids, template, options }
+        let first_id = first_id(&template, &tokenizer);
+        Self { name: "model".into(), model, tokenizer, token_texts, end_ids, first_id, template, options }
     }
 
     /// Sets the model's name in results.
@@ -149,6 +152,11 @@ impl Engine {
     /// A token's text, as log-probabilities show it.
     pub(crate) fn token_text(&self, id: u32) -> Result<String, janus_data::Error> {
         self.token_texts.text(id, &self.tokenizer)
+    }
+
+    /// The token that the model was trained with before every text, such as `<s>`, if there is one.
+    pub(crate) fn first_id(&self) -> Option<u32> {
+        self.first_id
     }
 
     /// Tokens that end a generation.
@@ -186,4 +194,14 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The token that conversations begin with, if it is nowhere else in them: a model is trained with it before every text. `<s>` is such
+/// a token; ChatML's `<|im_start|>`, which begins each turn, is not.
+fn first_id(template: &Template, tokenizer: &Tokenizer) -> Option<u32> {
+    let conversation = [Message::user("a"), Message::assistant("b"), Message::user("c")];
+    let ids = template.encode(&conversation, tokenizer).ok()?;
+    let (&first, rest) = ids.split_first()?;
+    let special = tokenizer.special_tokens().iter().any(|(id, _)| *id == first);
+    (special && !rest.contains(&first)).then_some(first)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use janus_core::{ChatModel as _, Generation, Message, ModelError, TextLoss, TextLosses, TextModel, TextRequest};
+use janus_core::{ChatModel as _, Generation, ModelError, TextLoss, TextLosses, TextModel, TextRequest};
 
 use crate::{Engine, Event, LogitsWanted, RequestId, SequenceInput};
 
@@ -15,18 +15,6 @@ impl TextEngine {
     /// Uses the engine's model without its chat template.
     pub fn new(engine: Engine) -> Self {
         Self { engine }
-    }
-
-    /// The token with which the model's conversations begin, if it stands nowhere else in them: a model
-    /// is trained with it in front of every text. `<s>` is such a token; ChatML's `<|im_start|>`, which
-    /// begins each turn, is not.
-    fn first_token(&self) -> Option<u32> {
-        let engine = &self.engine;
-        let conversation = [Message::user("a"), Message::assistant("b"), Message::user("c")];
-        let ids = engine.template().encode(&conversation, engine.tokenizer()).ok()?;
-        let (&first, rest) = ids.split_first()?;
-        let special = engine.tokenizer().special_tokens().iter().any(|(id, _)| *id == first);
-        (special && !rest.contains(&first)).then_some(first)
     }
 
     fn loss(&self, index: usize, text: &str) -> Result<TextLoss, ModelError> {
@@ -60,7 +48,7 @@ impl TextModel for TextEngine {
 
     fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
         let engine = &self.engine;
-        let first = self.first_token();
+        let first = engine.first_id();
         let mut session = engine.session();
         let mut samples: BTreeMap<RequestId, (usize, Vec<Option<Generation>>)> = BTreeMap::new();
         for (index, TextRequest { id, text, sampling, .. }) in requests.iter().enumerate() {

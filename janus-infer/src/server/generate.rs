@@ -103,7 +103,11 @@ async fn encode(
         let mut ids_of = |(index, prompt): (usize, Prompt)| match prompt {
             Prompt::Ids(ids) => Ok(ids),
             Prompt::Text(text) => {
-                engine.tokenizer().encode_with_specials(&text).map_err(|error| ApiError::field(field.at(index), error.to_string()))
+                let ids = engine.tokenizer().encode_with_specials(&text);
+                let ids = ids.map_err(|error| ApiError::field(field.at(index), error.to_string()))?;
+                // As a tokenizer's post-processor puts it; a client may write it into the text.
+                let first = engine.first_id().filter(|first| ids.first() != Some(first));
+                Ok(first.into_iter().chain(ids).collect())
             }
             Prompt::Chat(messages) => {
                 let request = ChatRequest::new(REQUEST_ID, messages).with_sampling(sampling.clone());

@@ -106,6 +106,41 @@ impl ChatTemplate {
         }
     }
 
+    /// Renders a prompt: the conversation so far, whoever wrote the last message, up to where the model starts to generate. ChatML takes
+    /// any order of messages, as the template that models ship with does. `mistral-instruct` needs that of [`render`](Self::render).
+    ///
+    /// ```
+    /// use janus_core::{ChatTemplate, Message};
+    /// let text = ChatTemplate::ChatMl.render_prompt(&[Message::system("Greet me.")])?.text();
+    /// assert_eq!(text, "<|im_start|>system\nGreet me.<|im_end|>\n<|im_start|>assistant\n");
+    /// # Ok::<(), janus_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`render`](Self::render); for ChatML only [`Error::NoUserMessage`] without any message.
+    pub fn render_prompt(self, messages: &[Message]) -> Result<Rendered> {
+        let mut out = Rendered { segments: Vec::new() };
+        match self {
+            ChatTemplate::MistralInstruct => return self.render(messages),
+            ChatTemplate::ChatMl if messages.is_empty() => return Err(Error::NoUserMessage),
+            ChatTemplate::ChatMl => render_chatml(messages, true, &mut out),
+        }
+        Ok(out)
+    }
+
+    /// Renders a conversation up to the end of the last message's content, so that the model continues that message.
+    ///
+    /// # Errors
+    /// Those of [`render_prompt`](Self::render_prompt).
+    pub fn render_unfinished(self, messages: &[Message]) -> Result<Rendered> {
+        let mut rendered = self.render_prompt(messages)?;
+        let ends_last = |segment: &Segment| segment.special && segment.message + 1 == messages.len() && segment.text == self.end_of_turn();
+        if let Some(end) = rendered.segments.iter().rposition(ends_last) {
+            rendered.segments.truncate(end);
+        }
+        Ok(rendered)
+    }
+
     /// Recognises a Jinja template by its markers, `[INST]` or `<|im_start|>`; `None` for any other template.
     pub fn of_jinja(text: &str) -> Option<Self> {
         match (text.contains("[INST]"), text.contains("<|im_start|>")) {
@@ -136,7 +171,10 @@ impl ChatTemplate {
         let mut out = Rendered { segments: Vec::new() };
         match self {
             ChatTemplate::MistralInstruct => render_mistral(messages, &mut out),
-            ChatTemplate::ChatMl => render_chatml(messages, &mut out),
+            ChatTemplate::ChatMl => {
+                let user_is_last = messages.last().is_some_and(|last| last.role == Role::User);
+                render_chatml(messages, user_is_last, &mut out);
+            }
         }
         Ok(out)
     }
@@ -164,7 +202,7 @@ fn render_mistral(messages: &[Message], out: &mut Rendered) {
     }
 }
 
-fn render_chatml(messages: &[Message], out: &mut Rendered) {
+fn render_chatml(messages: &[Message], begins: bool, out: &mut Rendered) {
     for (index, message) in messages.iter().enumerate() {
         let trained = message.role == Role::Assistant;
         out.special(index, "<|im_start|>", false);
@@ -173,7 +211,7 @@ fn render_chatml(messages: &[Message], out: &mut Rendered) {
         out.special(index, "<|im_end|>", trained);
         out.text_segment(index, "\n".into(), false);
     }
-    if messages.last().is_some_and(|last| last.role == Role::User) {
+    if begins {
         out.special(messages.len(), "<|im_start|>", false);
         out.text_segment(messages.len(), "assistant\n".into(), false);
     }
@@ -264,6 +302,25 @@ mod tests {
             let trained: Vec<_> = rendered.segments.iter().filter(|s| s.trained).map(|s| s.text.as_str()).collect();
             assert_eq!(trained, ["Hello.", template.end_of_turn()]);
         }
+    }
+
+    #[test]
+    fn a_prompt_asks_for_an_answer_or_leaves_the_last_message_open() {
+        let (user, answer) = (Message::user("Count."), Message::assistant("1, 2,"));
+        let messages = [user.clone(), answer.clone()];
+        let chatml = ChatTemplate::ChatMl;
+        let whole = "<|im_start|>user\nCount.<|im_end|>\n<|im_start|>assistant\n1, 2,<|im_end|>\n<|im_start|>assistant\n";
+        assert_eq!(chatml.render_prompt(&messages).unwrap().text(), whole);
+        assert_eq!(chatml.render_unfinished(&messages).unwrap().text(), "<|im_start|>user\nCount.<|im_end|>\n<|im_start|>assistant\n1, 2,");
+        let open = chatml.render_unfinished(&[user.clone(), Message::assistant("")]).unwrap();
+        assert_eq!(open.segments, chatml.render_prompt(std::slice::from_ref(&user)).unwrap().segments);
+        assert!(chatml.render_prompt(&[answer, user.clone(), user.clone()]).is_ok(), "any order");
+        assert_eq!(chatml.render_prompt(&[]), Err(Error::NoUserMessage));
+
+        let mistral = ChatTemplate::MistralInstruct;
+        assert_eq!(mistral.render_prompt(&messages).unwrap().text(), "<s>[INST] Count. [/INST]1, 2,</s>");
+        assert_eq!(mistral.render_unfinished(&messages).unwrap().text(), "<s>[INST] Count. [/INST]1, 2,");
+        assert!(mistral.render_prompt(&[user.clone(), user]).is_err());
     }
 
     #[test]

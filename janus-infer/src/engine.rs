@@ -173,7 +173,15 @@ impl Engine {
     pub(crate) fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
-        let ids = self.template.encode(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;
+        let ids = self.template.encode_prompt(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;
+        self.check(&request.id, &ids, &request.sampling)?;
+        Ok(ids)
+    }
+
+    /// The ids of a request whose last message the model continues.
+    pub(crate) fn unfinished_prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
+        let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
+        let ids = self.template.encode_unfinished(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;
         self.check(&request.id, &ids, &request.sampling)?;
         Ok(ids)
     }

@@ -107,15 +107,14 @@ impl JinjaTemplate {
     /// [`Error::Jinja`](crate::Error::Jinja) if the template refuses the conversation
     /// (`raise_exception`), fails, or does not end.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
-        Ok(self.render_text(messages)?)
+        Ok(self.render_text(messages, messages.last().is_some_and(|last| last.role == Role::User))?)
     }
 
-    fn render_text(&self, messages: &[Message]) -> Result<String, minijinja::Error> {
-        let user_is_last = messages.last().is_some_and(|last| last.role == Role::User);
+    fn render_text(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, minijinja::Error> {
         let fields = |message: &Message| Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)]);
         let given = [
             ("messages", messages.iter().map(fields).collect()),
-            ("add_generation_prompt", user_is_last.into()),
+            ("add_generation_prompt", add_generation_prompt.into()),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
         ];
@@ -141,7 +140,7 @@ impl JinjaTemplate {
             std::iter::successors(std::error::Error::source(error), |error| error.source()).any(source)
         };
         for messages in &conversations {
-            match self.render_text(messages) {
+            match self.render_text(messages, messages.last().is_some_and(|last| last.role == Role::User)) {
                 Err(error) if !refused(&error) => return Err(error.into()),
                 _ => {}
             }
@@ -160,6 +159,34 @@ impl JinjaTemplate {
     /// # Errors
     /// Those of [`JinjaTemplate::render`]; [`Error::Data`](crate::Error::Data) if the tokenizer fails.
     pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        self.encode_with(messages, tokenizer, |messages| self.render(messages))
+    }
+
+    /// The ids of a prompt: the conversation so far with the generation prompt, whoever wrote the last message.
+    ///
+    /// # Errors
+    /// Those of [`JinjaTemplate::encode`].
+    pub fn encode_prompt(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        self.encode_with(messages, tokenizer, |messages| Ok(self.render_text(messages, true)?))
+    }
+
+    /// The ids of a conversation up to the end of the last message's content, so that the model continues that message.
+    ///
+    /// # Errors
+    /// Those of [`JinjaTemplate::encode`].
+    pub fn encode_unfinished(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        self.encode_with(messages, tokenizer, |messages| {
+            let mut text = self.render_text(messages, false)?;
+            // Templates trim contents.
+            let content = messages.last().map_or("", |last| last.content.trim());
+            if let Some(at) = text.rfind(content) {
+                text.truncate(at + content.len());
+            }
+            Ok(text)
+        })
+    }
+
+    fn encode_with(&self, messages: &[Message], tokenizer: &Tokenizer, render: impl Fn(&[Message]) -> Result<String>) -> Result<Vec<u32>> {
         let spellings = tokenizer.special_tokens();
         let written = |token: &&String| messages.iter().any(|message| message.content.contains(token.as_str()));
         let mut found: Vec<&String> = spellings.iter().map(|(_, token)| token).filter(written).collect();
@@ -171,7 +198,7 @@ impl JinjaTemplate {
             let content = marks.iter().fold(message.content.clone(), |content, (mark, token)| content.replace(token, &mark.to_string()));
             Message { role: message.role, content }
         };
-        let text = self.render(&messages.iter().map(marked).collect::<Vec<_>>())?;
+        let text = render(&messages.iter().map(marked).collect::<Vec<_>>())?;
         Ok(tokenizer.encode_escaped(&text, &marks)?)
     }
 

@@ -79,6 +79,36 @@ impl Template {
         }
     }
 
+    /// The ids of a prompt: the conversation so far, whoever wrote the last message, and the generation prompt.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    pub fn encode_prompt(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        match self {
+            Self::Typed(template) => {
+                let rendered = template.render_prompt(messages).map_err(janus_data::Error::from)?;
+                Ok(tokenizer.encode_rendered(&rendered)?)
+            }
+            #[cfg(feature = "jinja")]
+            Self::Jinja(template) => template.encode_prompt(messages, tokenizer),
+        }
+    }
+
+    /// The ids of a conversation up to the end of the last message's content, so that the model continues that message.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    pub fn encode_unfinished(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        match self {
+            Self::Typed(template) => {
+                let rendered = template.render_unfinished(messages).map_err(janus_data::Error::from)?;
+                Ok(tokenizer.encode_rendered(&rendered)?)
+            }
+            #[cfg(feature = "jinja")]
+            Self::Jinja(template) => template.encode_unfinished(messages, tokenizer),
+        }
+    }
+
     /// The ids that end an answer.
     pub fn end_ids(&self, tokenizer: &Tokenizer) -> Vec<u32> {
         match self {

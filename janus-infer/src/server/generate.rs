@@ -109,9 +109,18 @@ async fn encode(
                 let first = engine.first_id().filter(|first| ids.first() != Some(first));
                 Ok(first.into_iter().chain(ids).collect())
             }
+            Prompt::Chat(messages) | Prompt::Unfinished(messages) if messages.is_empty() => {
+                Err(ApiError::field(field.at(index), "messages is empty: expected at least one"))
+            }
             Prompt::Chat(messages) => {
                 let request = ChatRequest::new(REQUEST_ID, messages).with_sampling(sampling.clone());
                 let ids = engine.prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
+                conversation = request.messages;
+                Ok(ids)
+            }
+            Prompt::Unfinished(messages) => {
+                let request = ChatRequest::new(REQUEST_ID, messages).with_sampling(sampling.clone());
+                let ids = engine.unfinished_prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
                 conversation = request.messages;
                 Ok(ids)
             }

@@ -39,6 +39,8 @@ pub(super) struct GenerationRequest {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Prompt {
     Chat(Vec<Message>),
+    /// A conversation whose last message the model continues.
+    Unfinished(Vec<Message>),
     Text(String),
     Ids(Vec<u32>),
 }

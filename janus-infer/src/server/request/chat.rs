@@ -21,6 +21,9 @@ struct Chat {
     tools: Option<Vec<IgnoredAny>>,
     functions: Option<Vec<IgnoredAny>>,
     response_format: Option<Object<ResponseFormat>>,
+    /// vLLM's: whether the model answers (the default) or continues the last message.
+    add_generation_prompt: Option<bool>,
+    continue_final_message: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +67,15 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
     let sampling = SamplingParams { logprobs, top_logprobs, ..shared.sampling(served, max_tokens, served.defaults.max_tokens)? };
     let (delivery, sampling) = shared.delivery(sampling, shared.best_of, served)?;
 
+    let continues = chat.continue_final_message == Some(true);
+    if continues && chat.add_generation_prompt == Some(true) {
+        let message = "continue_final_message and add_generation_prompt exclude each other: set one of them";
+        return Err(ApiError::field("continue_final_message", message));
+    }
+    if !continues && chat.add_generation_prompt == Some(false) {
+        let message = "without a generation prompt the model continues the last message: set continue_final_message";
+        return Err(ApiError::field("add_generation_prompt", message));
+    }
     let mut messages: Vec<Message> = chat.messages.into_iter().map(|Object(message)| message.into()).collect();
     let mut system = None;
     if let Some(set) = &chat.preferences {
@@ -75,7 +87,8 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
         messages.insert(0, Message::system(text.as_str()));
         system = Some(text);
     }
-    Ok(GenerationRequest { prompts: vec![Prompt::Chat(messages)], seeded: shared.seed.is_some(), sampling, delivery, system })
+    let prompt = if continues { Prompt::Unfinished(messages) } else { Prompt::Chat(messages) };
+    Ok(GenerationRequest { prompts: vec![prompt], seeded: shared.seed.is_some(), sampling, delivery, system })
 }
 
 impl From<WireMessage> for Message {

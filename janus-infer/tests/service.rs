@@ -56,7 +56,7 @@ where
 fn a_chat_has_the_engines_answer_whole_and_streamed() {
     run(async {
         let service = service(ServerOptions::default());
-        let sampling = SamplingParams { max_tokens: 24, seed: 7, ..SamplingParams::paper() };
+        let sampling = SamplingParams { max_tokens: 24, seed: 7, ..SamplingParams::default() };
         let expected = tiny::engine(EngineOptions::default()).generate(&[tiny::request("api", "hello", sampling)]).remove(0).unwrap();
         let (status, whole) = json(&service, chat(json!({}))).await;
         assert_eq!((status, &whole["choices"][0]["message"]["content"]), (StatusCode::OK, &json!(expected[0].text)));

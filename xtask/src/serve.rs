@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use janus_core::{ChatModel as _, ChatTemplate, RewardModel};
+use janus_core::{ChatModel as _, ChatTemplate, RewardModel, SamplingParams};
 use janus_infer::server::{BearerToken, Served, Server, ServerOptions};
 use serde_json::json;
 
@@ -25,8 +25,11 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 ///                description}, each in another dimension, from which the system
 ///                message is composed
 ///   best_of      number of candidates; the n best by --reward-model are returned
-/// The default sampling is the paper's: temperature 1, top-p 0.9, repetition
-/// penalty 1.03, 1024 new tokens (16 for a completion, as in OpenAI's API).
+/// A parameter that a request does not set has the server's default: neutral
+/// (temperature 1, top-p 1, no penalty, 1024 new tokens; 16 for a completion, as in
+/// OpenAI's API), the paper's with --paper-sampling, or the one of a flag.
+/// A chat ends with the model's turn, whoever wrote the last message; with vLLM's
+/// continue_final_message the model continues that message.
 ///
 /// SIGINT (Ctrl-C) or SIGTERM stops it once all accepted requests are answered; a
 /// second one stops it at once (exit code 1). Only this machine can reach it,
@@ -74,12 +77,47 @@ pub struct Args {
     engine: EngineArgs,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    defaults: DefaultArgs,
     /// Requests that may wait or run; further ones get status 429
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().queue)]
     queue: usize,
     /// Maximum size of a request, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().body_bytes)]
     body_bytes: usize,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Defaults of requests")]
+struct DefaultArgs {
+    /// The paper's sampling: top-p 0.9, repetition penalty 1.03
+    #[arg(long)]
+    paper_sampling: bool,
+    /// Divides the logits; 0 takes the most likely token
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// Makes tokens that occurred before less likely; 1 changes nothing
+    #[arg(long)]
+    repetition_penalty: Option<f64>,
+    /// Maximum number of new tokens of a chat
+    #[arg(long)]
+    max_tokens: Option<usize>,
+}
+
+impl DefaultArgs {
+    fn sampling(&self) -> SamplingParams {
+        let base = if self.paper_sampling { SamplingParams::paper() } else { SamplingParams::default() };
+        SamplingParams {
+            temperature: self.temperature.unwrap_or(base.temperature),
+            top_p: self.top_p.unwrap_or(base.top_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
+            max_tokens: self.max_tokens.unwrap_or(base.max_tokens),
+            ..base
+        }
+    }
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
@@ -98,6 +136,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let reward = reward.map(|reward| Box::new(reward) as Box<dyn RewardModel + Send + Sync>);
     let options = ServerOptions::default().with(|options| {
         options.token = token;
+        options.sampling = args.defaults.sampling();
         options.queue = args.queue;
         options.body_bytes = args.body_bytes;
     });

@@ -106,12 +106,12 @@ fn a_served_model_gives_the_answers_of_the_local_one() {
     let write = |name: &str, row: Value| std::fs::write(folder.path().join(name), format!("{row}\n")).unwrap();
     write("toxicity.jsonl", json!({ "prompt": "a kite flies" }));
     write("mt-bench.jsonl", json!({ "question_id": 81, "category": "math", "turns": ["a kite", "and then?"] }));
-    let serving = Serving::start(folder.path(), None, &[]);
+    let serving = Serving::start(folder.path(), None, &["--paper-sampling"]);
     let url = format!("http://{}/v1", serving.address);
     for bench in ["toxicity", "mt-bench"] {
         let answers = |output: &str, model: &[&str]| {
             // Greedy, because a server chooses request ids itself and the random streams depend on them.
-            // The benchmark's repetition penalty is 1, and the server's default is the paper's.
+            // The benchmark's repetition penalty is 1; the server is started with another default.
             let args = ["generate", "--bench", bench, "--output", output, "--name", "m", "--max-tokens", "8"];
             let sampling = ["--temperature", "0"];
             let input = format!("{bench}.jsonl");
@@ -136,7 +136,7 @@ fn a_served_model_uses_no_penalty_if_the_request_has_none() {
     write_model(&folder.path().join("model"));
     let row = json!({ "prompt": "a kite a kite a kite a kite" });
     std::fs::write(folder.path().join("in.jsonl"), format!("{row}\n")).unwrap();
-    let serving = Serving::start(folder.path(), None, &[]);
+    let serving = Serving::start(folder.path(), None, &["--repetition-penalty", "1.03"]);
     let url = format!("http://{}/v1", serving.address);
     let answer = |output: &str, more: &[&str]| {
         let args = ["generate", "--input", "in.jsonl", "--output", output, "--max-tokens", "32", "--temperature", "0"];
@@ -152,4 +152,23 @@ fn a_served_model_uses_no_penalty_if_the_request_has_none() {
     assert_eq!(answer("served.jsonl", &served), local[0]);
     assert_eq!(answer("default.jsonl", &[&served[..], &["--extensions", "no"]].concat()), local[1], "the server's default");
     assert!(serving.end().0.status.success());
+}
+
+#[test]
+fn temperature_0_is_greedy_decoding_unless_the_server_was_started_with_a_penalty() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(&folder.path().join("model"));
+    let content = |arguments: &[&str], fields: Value| {
+        let serving = Serving::start(folder.path(), None, arguments);
+        let mut body =
+            json!({ "messages": [{ "role": "user", "content": "a kite a kite a kite a kite" }], "temperature": 0, "max_tokens": 32 });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let (status, answer) = serving.chat("", &body);
+        assert_eq!(status, 200, "{answer}");
+        assert!(serving.end().0.status.success());
+        answer["choices"][0]["message"]["content"].clone()
+    };
+    let greedy = content(&[], json!({ "repetition_penalty": 1 }));
+    assert_eq!(content(&[], json!({})), greedy);
+    assert_ne!(content(&["--paper-sampling"], json!({})), greedy);
 }

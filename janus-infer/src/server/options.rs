@@ -34,7 +34,7 @@ pub struct ServerOptions {
 }
 
 impl Default for ServerOptions {
-    /// No token, 256 requests, 512 connections, bodies of 1 MiB, timeouts of 30 seconds, the paper's
+    /// No token, 256 requests, 512 connections, bodies of 1 MiB, timeouts of 30 seconds, neutral
     /// sampling parameters.
     fn default() -> Self {
         let timeout = Duration::from_secs(30);
@@ -46,7 +46,7 @@ impl Default for ServerOptions {
             header_timeout: timeout,
             body_timeout: timeout,
             write_timeout: timeout,
-            sampling: SamplingParams::paper(),
+            sampling: SamplingParams::default(),
         }
     }
 }

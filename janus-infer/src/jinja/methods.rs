@@ -4,7 +4,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 /// Calls a method that the engine does not know: those of minijinja's compatibility layer, and a few of strings that it lacks.
-pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+pub(super) fn call(state: &mut State<'_, '_>, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
     match value.as_str() {
         Some(text) if matches!(method, "rsplit" | "removeprefix" | "removesuffix") => of_string(text, method, arguments),
         _ => unknown_method_callback(state, value, method, arguments),

@@ -171,7 +171,7 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
         Failed::Again(HttpError::Answer { problem: problem.redacted(key) }, None)
     };
     let no_answer = |problem: NoAnswer| Failed::Final(RemoteError::NoAnswer(problem.redacted(key)));
-    let Completion { choices, error, usage } = serde_json::from_str(text).map_err(unreadable)?;
+    let Completion { choices, error, usage } = serde_json::from_str::<Completion>(text).map_err(unreadable)?;
     let mut choices = match (choices, error) {
         (Some(choices), _) => choices,
         (None, Some(error)) if !error.is_null() => return Err(error_in_success(text, &error, key)),

@@ -188,7 +188,7 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
     choices.iter_mut().enumerate().for_each(|(place, choice)| choice.index = place);
     let usage = usage.and_then(tokens);
     let (prompt_tokens, completion_tokens) = usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
-    let generation = |choice: WireChoice| {
+    let generation = |choice: WireChoice| -> Result<Generation, Failed<RemoteError>> {
         let WireChoice { index, message, text, finish_reason, logprobs } = choice;
         let finish_reason = self::finish_reason(finish_reason.as_ref()).map_err(|reason| no_answer(NoAnswer::Ended { reason }))?;
         let (content, refusal) = message.map_or((text, None), |message| (message.content.and_then(Content::text), message.refusal));

@@ -215,7 +215,7 @@ impl<'a> Fields<'a> {
             match (message.role, carries_loss) {
                 (Role::Assistant, false) => without_loss.push(at),
                 (Role::Assistant, true) | (_, false) => {}
-                (_, true) => return Err(RowError::rule(format!("{name}[{at}].{key}"), "only an assistant's message can carry loss")),
+                (_, true) => return Err(RowError::rule(format!("{name}[{at}].{key}"), "only an assistant's message can be in the loss")),
             }
         }
         Ok(without_loss)

@@ -328,7 +328,7 @@ mod tests {
             _ => panic!("{text}"),
         };
         let overloaded = failed(r#"{"error": {"message": "overloaded"}}"#);
-        assert_eq!(overloaded, ("the answer cannot be read: overloaded".into(), true));
+        assert_eq!(overloaded, ("invalid response from the server: overloaded".into(), true));
         assert_eq!(failed(r#"{"error": {"message": "busy", "code": 502}}"#), ("the server answered 502: busy".into(), true));
         assert_eq!(failed(r#"{"error": {"message": "flagged", "code": "403"}}"#), ("the server answered 403: flagged".into(), false));
     }

@@ -196,7 +196,7 @@ fn pairs_of_several_turns_are_trained_with_everything_before_the_answer() {
             for (row, answer) in rows.iter().zip(["Ada.", "I forgot."]) {
                 assert_eq!(row.ids, whole(answer).ids, "{objective:?}");
                 let trained: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(id, _)| *id).collect();
-                assert_eq!(tokenizer.decode(&trained).unwrap(), answer, "the answer alone carries loss");
+                assert_eq!(tokenizer.decode(&trained).unwrap(), answer, "only the answer is in the loss");
             }
             assert_eq!((rows.len(), notes.len()), (2, 0));
         }

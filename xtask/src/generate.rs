@@ -123,7 +123,7 @@ struct RowArgs {
     /// Field with the system message; optional in each row
     #[arg(long, value_name = "FIELD", default_value = "system")]
     system_key: String,
-    /// Field with the user's message; if it is a list, its first text
+    /// Field with the user's message; if it is a list, its first string
     #[arg(long, value_name = "FIELD", default_value = "prompt")]
     user_key: String,
     /// Field with the row's id; falls back to question_id, then to the row's number from 1
@@ -135,7 +135,7 @@ struct RowArgs {
     /// Compose a system message for each row from preferences drawn from the seed taxonomy
     #[arg(long, conflicts_with = "system_key")]
     compose_system: bool,
-    /// System message for every row, instead of its own; an empty text for none
+    /// System message for every row, instead of its own; an empty string for none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["system_key", "compose_system"])]
     system: Option<String>,
 }

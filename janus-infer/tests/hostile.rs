@@ -310,7 +310,7 @@ fn every_type_is_read_or_refused() {
 fn metadata_of_a_wrong_type_or_size_is_named() {
     let embedding: Tensor = ("token_embd.weight", vec![16, 4], 0, 0);
     for (key, value, expected) in [
-        ("general.architecture", number(1), "expected a text"),
+        ("general.architecture", number(1), "expected a string"),
         ("general.architecture", text("gpt2"), "expected llama"),
         ("llama.attention.head_count", text("2"), "expected a number"),
         ("llama.attention.head_count", number(0), "expected a multiple"),
@@ -329,7 +329,7 @@ fn metadata_of_a_wrong_type_or_size_is_named() {
         ("tokenizer.ggml.eos_token_id", text("</s>"), "expected a number"),
         ("tokenizer.ggml.eos_token_id", (10, u64::MAX.to_le_bytes().into()), "expected a token id"),
         ("llama.rope.scaling.type", text("yarn"), "expected none or linear"),
-        ("llama.rope.scaling.type", number(2), "expected a text"),
+        ("llama.rope.scaling.type", number(2), "expected a string"),
         ("llama.rope.scaling.type", text("linear"), "expected a number, since llama.rope.scaling.type is linear"),
     ] {
         let error = gguf_error(&gguf(&[(key, value)], std::slice::from_ref(&embedding))).to_string();

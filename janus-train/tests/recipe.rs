@@ -232,7 +232,7 @@ fn rows_that_cannot_be_read_are_skipped_and_counted_on_request_only() {
     let (mut recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
     recipe.data.columns.insert("prompt".into(), "question".into());
     let error = recipe.rows(&tokenizer).err().unwrap().to_string();
-    assert!(error.ends_with("rows.jsonl, row 2, field \"prompt\": expected a text, got a number"), "{error}");
+    assert!(error.ends_with("rows.jsonl, row 2, field \"prompt\": expected a string, got a number"), "{error}");
     recipe.data.skip_bad_rows = true;
     let (rows, notes) = all_rows(&recipe, &tokenizer);
     assert_eq!(rows.len(), 2);

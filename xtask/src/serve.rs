@@ -29,7 +29,7 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 /// penalty 1.03, 1024 new tokens (16 for a completion, as in OpenAI's API).
 ///
 /// SIGINT (Ctrl-C) or SIGTERM stops it once all accepted requests are answered; a
-/// second one stops it at once (exit code 1). Only this machine can reach it,
+/// second one stops it immediately (exit code 1). Only this machine can reach it,
 /// unless --host says otherwise; then set a token. It speaks plain HTTP: on a
 /// network, put a TLS proxy in front of it.
 ///
